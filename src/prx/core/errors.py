@@ -1,0 +1,53 @@
+"""The exceptions that a user can meet, each with a hint and with the exit code of the command that it ends.
+
+    PrxError                 1   something failed
+    ├── UsageError           2   the command line or the configuration must be changed
+    │   └── ConfigError      2   the same, found in a file or in the environment: all problems at once
+    ├── PermanentError       3   trying again will not help until something outside prx is changed
+    └── NotReadyError        4   it was not ready in time; trying again may help
+
+A class exists because a caller acts differently on it. Facts are attributes, and no message ever holds a secret.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+
+class PrxError(Exception):
+    """Say what failed (`message`, one line) and what the user can do about it (`hint`, may be empty)."""
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class UsageError(PrxError):
+    """The command line or the configuration asks for something that cannot be."""
+
+    exit_code = 2
+
+
+class ConfigError(UsageError):
+    """The configuration has problems; `problems` holds every one of them, each a printable line with its place."""
+
+    def __init__(self, problems: Sequence[str], *, hint: str = "") -> None:
+        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+        super().__init__(f"the configuration has {count}", hint=hint)
+        self.problems = tuple(problems)
+
+
+class PermanentError(PrxError):
+    """Restarting will not help: a binary is missing, a token is malformed, a port is taken by somebody else."""
+
+    exit_code = 3
+
+
+class NotReadyError(PrxError):
+    """The wait for readiness ended before readiness came."""
+
+    exit_code = 4

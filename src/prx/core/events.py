@@ -1,0 +1,193 @@
+"""Facts that prx publishes: one frozen class per fact.
+
+Logs, status, metrics, terminal and dashboard are renderings of these. A fact names its tunnel; the bus adds a sequence number
+without gaps and the wall-clock time, which makes it an `Event`. The names and fields of the JSON form are public.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from datetime import UTC, datetime
+from typing import Any, ClassVar
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Fact:
+    """Something that happened to the tunnel called `tunnel` (empty: to prx itself)."""
+
+    name: ClassVar[str]
+    tunnel: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StateChanged(Fact):
+    """The tunnel went from state `old` to `new`."""
+
+    name: ClassVar[str] = "state_changed"
+    old: str
+    new: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VerdictChanged(Fact):
+    """The diagnosis changed; `old` is empty for the first one."""
+
+    name: ClassVar[str] = "verdict_changed"
+    old: str
+    new: str
+    reason: str
+    hint: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class UrlChanged(Fact):
+    """A new public URL has been verified. `old` is the one verified before it, or empty."""
+
+    name: ClassVar[str] = "url_changed"
+    url: str
+    old: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ChildStarted(Fact):
+    """A child runs: its pid, its version as it says it, and which connector of the tunnel it is (counted from 0)."""
+
+    name: ClassVar[str] = "child_started"
+    pid: int
+    version: str
+    connector: int
+    protocol: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ChildExited(Fact):
+    """A child ended with an exit code or by a signal; `result` is why (see `ExitCause`)."""
+
+    name: ClassVar[str] = "child_exited"
+    pid: int
+    code: int | None
+    signal: int | None
+    result: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ConnectionRegistered(Fact):
+    """Connection `index` of the connector reached the edge at `location`."""
+
+    name: ClassVar[str] = "connection_registered"
+    index: int
+    location: str
+    protocol: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ConnectionLost(Fact):
+    """Connection `index` is gone."""
+
+    name: ClassVar[str] = "connection_lost"
+    index: int
+    reason: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Phase(Fact):
+    """A step of the way up was reached: spawned, url, connected, dns, verified; `elapsed_ms` since the start of the child."""
+
+    name: ClassVar[str] = "phase"
+    phase: str
+    elapsed_ms: float
+    detail: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Probed(Fact):
+    """The public URL was asked: HTTP status (None: no answer), the time it took, and the verdict of the whole round."""
+
+    name: ClassVar[str] = "probe"
+    status: int | None
+    latency_ms: float | None
+    verdict: str
+    error: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RestartScheduled(Fact):
+    """The child will be started again in `delay` seconds, as attempt number `attempt`."""
+
+    name: ClassVar[str] = "restart_scheduled"
+    delay: float
+    attempt: int
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AttemptsForgotten(Fact):
+    """The tunnel stayed ready for `after` seconds: the next failure starts with the shortest wait again."""
+
+    name: ClassVar[str] = "attempts_forgotten"
+    after: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Log(Fact):
+    """A line of log: prx's own (`source` "prx") or the child's, at its own level, redacted."""
+
+    name: ClassVar[str] = "log"
+    level: str
+    message: str
+    source: str = "prx"
+    kind: str = ""
+    fields: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HookRan(Fact):
+    """A hook was run for a new URL: what, whether it worked, after how many tries."""
+
+    name: ClassVar[str] = "hook"
+    hook: str
+    ok: bool
+    tries: int
+    detail: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ConfigReloaded(Fact):
+    """The configuration was read again; `restarted` says whether the child had to be started anew for it."""
+
+    name: ClassVar[str] = "config_reloaded"
+    restarted: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Dropped(Fact):
+    """A subscriber was too slow and missed `count` events."""
+
+    name: ClassVar[str] = "dropped"
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A fact with its place in the sequence and its wall-clock time in seconds since 1970."""
+
+    seq: int
+    at: float
+    fact: Fact
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the public form: `seq`, `at` (RFC 3339, UTC), `tunnel`, `event`, then the fact's own fields."""
+        own = {item.name: _plain(getattr(self.fact, item.name)) for item in fields(self.fact) if item.name != "tunnel"}
+        return {"seq": self.seq, "at": timestamp(self.at), "tunnel": self.fact.tunnel, "event": self.fact.name, **own}
+
+
+def timestamp(at: float) -> str:
+    """Write seconds since 1970 as RFC 3339 in UTC with milliseconds."""
+    return datetime.fromtimestamp(at, tz=UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _plain(value: Any) -> Any:
+    return dict(value) if isinstance(value, Mapping) else value

@@ -1,0 +1,38 @@
+"""Which HTTP status codes count as a good answer (`health_check_expect`)."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+_ITEM = re.compile(r"(?P<family>[1-5])xx|(?P<low>\d{3})(?:-(?P<high>\d{3}))?", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class StatusSet:
+    """A set of HTTP status codes, written as `2xx`, `204`, `200-399`, or several of these separated by commas."""
+
+    text: str
+    ranges: tuple[tuple[int, int], ...]
+
+    @classmethod
+    def parse(cls, text: str) -> StatusSet:
+        """Read the notation; raise ValueError, naming the part that is not understood."""
+        ranges = tuple(_range(part.strip()) for part in text.split(","))
+        return cls(text, ranges)
+
+    def __contains__(self, status: object) -> bool:
+        return isinstance(status, int) and any(low <= status <= high for low, high in self.ranges)
+
+
+def _range(part: str) -> tuple[int, int]:
+    match = _ITEM.fullmatch(part)
+    if match is None:
+        raise ValueError(f"expected status codes such as 2xx, 204 or 200-399, found {part!r}")
+    if family := match["family"]:
+        return int(family) * 100, int(family) * 100 + 99
+    low = int(match["low"])
+    high = int(match["high"] or low)
+    if not 100 <= low <= high <= 599:
+        raise ValueError(f"expected status codes from 100 to 599 in rising order, found {part!r}")
+    return low, high

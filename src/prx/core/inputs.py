@@ -1,0 +1,97 @@
+"""What can happen to a tunnel, as the machine is told of it.
+
+`run` numbers the starts of the child: whatever is said of another run than the present one is late, and is ignored.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from prx.core.evidence import ChildExit
+from prx.core.verdicts import Diagnosis
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """The user wants the tunnel up. `retry_in` seconds remain of a rate limit, met in attempt `attempt`, of an earlier prx."""
+
+    retry_in: float = 0.0
+    attempt: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """The user wants the tunnel down, gracefully."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """The user wants the tunnel down now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Restart:
+    """The user, or a changed configuration, wants a fresh child now."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Spawned:
+    """The child of this run lives."""
+
+    run: int
+    pid: int
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class SpawnFailed:
+    """The child of this run could not be started; the diagnosis says whether another try can help."""
+
+    run: int
+    diagnosis: Diagnosis
+
+
+@dataclass(frozen=True, slots=True)
+class Exited:
+    """The child of this run has ended, been reaped, and been diagnosed."""
+
+    run: int
+    pid: int
+    exit: ChildExit
+    diagnosis: Diagnosis
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """A round of looking is over: what it means, and the public URL that it looked at (empty: none known)."""
+
+    run: int
+    diagnosis: Diagnosis
+    url: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Noticed:
+    """Something about the child changed just now (a connection came or went): look at once."""
+
+    run: int
+
+
+@dataclass(frozen=True, slots=True)
+class Woken:
+    """Something changed that made earlier failures worthless: `what` is network, sleep, binary, token or configuration."""
+
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class TimerFired:
+    """The timer `name` that was set under `token` has fired."""
+
+    name: str
+    token: int
+
+
+Input = Start | Stop | Kill | Restart | Spawned | SpawnFailed | Exited | Looked | Noticed | Woken | TimerFired

@@ -1,0 +1,158 @@
+"""What is known of each tunnel, as a fold over events: the same list of events always gives the same status.
+
+`status` is what `prx status --json` prints; `attempt`, waits and times come from events alone, so that a test, a dashboard or a
+second process that reads the event stream can rebuild it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import reduce
+from typing import Any
+
+from prx.core import events
+from prx.core.events import Event, Fact
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """One connection between a connector and the edge."""
+
+    index: int
+    location: str
+    protocol: str
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectorStatus:
+    """One running child."""
+
+    pid: int
+    version: str
+    protocol: str = ""
+    connections: tuple[Connection, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeStatus:
+    """The last look at the public URL."""
+
+    status: int | None
+    latency_ms: float | None
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class TunnelStatus:
+    """Everything that is known of one tunnel. Times are wall-clock seconds since 1970."""
+
+    name: str
+    backend: str = ""
+    mode: str = ""
+    local_addr: str = ""
+    state: str = "idle"
+    verdict: str = ""
+    reason: str = ""
+    hint: str = ""
+    url: str = ""
+    since: float | None = None
+    restarts: int = 0
+    attempt: int = 0
+    retry_at: float | None = None
+    connectors: tuple[ConnectorStatus, ...] = ()
+    last_probe: ProbeStatus | None = None
+    children: int = 0
+
+    def to_json(self, now: float) -> dict[str, Any]:
+        """Return the public form; `now` (wall clock, seconds) turns the time of the next try into a wait."""
+        probe = self.last_probe
+        return {
+            "name": self.name,
+            "backend": self.backend,
+            "mode": self.mode,
+            "state": self.state,
+            "verdict": self.verdict,
+            "reason": self.reason,
+            "hint": self.hint,
+            "url": self.url,
+            "local_addr": self.local_addr,
+            "since": None if self.since is None else events.timestamp(self.since),
+            "restarts": self.restarts,
+            "attempt": self.attempt,
+            "next_retry_in": None if self.retry_at is None else round(max(0.0, self.retry_at - now), 1),
+            "connectors": [_connector_json(connector) for connector in self.connectors],
+            "last_probe": None
+            if probe is None
+            else {"status": probe.status, "latency_ms": probe.latency_ms, "at": events.timestamp(probe.at)},
+        }
+
+
+def _connector_json(connector: ConnectorStatus) -> dict[str, Any]:
+    return {
+        "pid": connector.pid,
+        "version": connector.version,
+        "protocol": connector.protocol,
+        "connections": [
+            {"index": item.index, "location": item.location, "protocol": item.protocol}
+            for item in sorted(connector.connections, key=lambda item: item.index)
+        ],
+    }
+
+
+def fold(status: TunnelStatus, event: Event) -> TunnelStatus:
+    """Return the status after `event`; facts about other tunnels change nothing."""
+    fact = event.fact
+    if fact.tunnel != status.name:
+        return status
+    return _fold_fact(status, fact, event.at)
+
+
+def rebuild(start: TunnelStatus, history: list[Event]) -> TunnelStatus:
+    """Return the status after a whole list of events."""
+    return reduce(fold, history, start)
+
+
+def _fold_fact(status: TunnelStatus, fact: Fact, at: float) -> TunnelStatus:
+    match fact:
+        case events.StateChanged(new=new, reason=reason):
+            status = replace(status, state=new, since=at, reason=reason or status.reason)
+            return status if new == "backoff" else replace(status, retry_at=None)
+        case events.VerdictChanged(new=new, reason=reason, hint=hint):
+            return replace(status, verdict=new, reason=reason, hint=hint)
+        case events.UrlChanged(url=url):
+            return replace(status, url=url)
+        case events.RestartScheduled(delay=delay, attempt=attempt):
+            return replace(status, attempt=attempt, retry_at=at + delay)
+        case events.AttemptsForgotten():
+            return replace(status, attempt=0)
+        case events.Probed(status=code, latency_ms=latency):
+            return replace(status, last_probe=ProbeStatus(code, latency, at))
+        case _:
+            return _fold_child(status, fact)
+
+
+def _fold_child(status: TunnelStatus, fact: Fact) -> TunnelStatus:
+    match fact:
+        case events.ChildStarted(pid=pid, version=version, protocol=protocol):
+            connector = ConnectorStatus(pid, version, protocol)
+            restarts = status.restarts + (1 if status.children else 0)
+            url = "" if status.mode == "quick" else status.url  # a quick URL dies with its child
+            return replace(status, url=url, connectors=(connector,), restarts=restarts, children=status.children + 1)
+        case events.ChildExited():
+            return replace(status, connectors=())
+        case events.ConnectionRegistered(index=index, location=location, protocol=protocol):
+            return _with_connection(status, index, Connection(index, location, protocol))
+        case events.ConnectionLost(index=index):
+            return _with_connection(status, index, None)
+        case _:
+            return status
+
+
+def _with_connection(status: TunnelStatus, index: int, connection: Connection | None) -> TunnelStatus:
+    if not status.connectors:
+        return status
+    connector = status.connectors[-1]
+    others = tuple(item for item in connector.connections if item.index != index)
+    connections = (*others, connection) if connection else others
+    protocol = connection.protocol if connection else connector.protocol
+    return replace(status, connectors=(replace(connector, connections=connections, protocol=protocol),))

@@ -1,0 +1,61 @@
+"""Time as an argument: the only place that reads a clock, and the only one that waits on it."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+
+class TimerHandle(Protocol):
+    """A timer that can be taken back."""
+
+    def cancel(self) -> None:
+        """Take it back; harmless when it has fired."""
+
+
+class Clock(Protocol):
+    """Three readings, all in seconds, and one way to be called later."""
+
+    def monotonic(self) -> float:
+        """Return the time that all delays are measured in; it stands still while the machine sleeps."""
+
+    def boottime(self) -> float:
+        """Return the same, but going on while the machine sleeps: the difference tells that it slept."""
+
+    def wall(self) -> float:
+        """Return seconds since 1970, for people and for what outlives this process; it may jump."""
+
+    def call_later(self, delay: float, callback: Callable[[], None]) -> TimerHandle:
+        """Call `callback` on the event loop after `delay` seconds."""
+
+    async def sleep(self, delay: float) -> None:
+        """Wait for `delay` seconds."""
+
+
+class SystemClock:
+    """The machine's own clocks."""
+
+    def monotonic(self) -> float:
+        """Return CLOCK_MONOTONIC."""
+        return time.monotonic()
+
+    def boottime(self) -> float:
+        """Return CLOCK_BOOTTIME on Linux; elsewhere sleep cannot be told, and this equals `monotonic`."""
+        if sys.platform == "linux":
+            return time.clock_gettime(time.CLOCK_BOOTTIME)
+        return time.monotonic()
+
+    def wall(self) -> float:
+        """Return the wall clock."""
+        return time.time()  # noqa: TID251 - the one place where it is read
+
+    def call_later(self, delay: float, callback: Callable[[], None]) -> TimerHandle:
+        """Call `callback` on the running loop after `delay` seconds."""
+        return asyncio.get_running_loop().call_later(delay, callback)
+
+    async def sleep(self, delay: float) -> None:
+        """Wait for `delay` seconds."""
+        await asyncio.sleep(delay)
