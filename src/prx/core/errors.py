@@ -4,6 +4,7 @@
     ├── UsageError           2   the command line or the configuration must be changed
     │   └── ConfigError      2   the same, found in a file or in the environment: all problems at once
     ├── PermanentError       3   trying again will not help until something outside prx is changed
+    │   └── CredentialError  3   the same, and what must be changed is a token
     └── NotReadyError        4   it was not ready in time; trying again may help
 
 A class exists because a caller acts differently on it. Facts are attributes, and no message ever holds a secret.
@@ -45,6 +46,10 @@ class PermanentError(PrxError):
     """Restarting will not help: a binary is missing, a token is malformed, a port is taken by somebody else."""
 
     exit_code = 3
+
+
+class CredentialError(PermanentError):
+    """The token is missing or malformed; the message names the defect, never the content."""
 
 
 class NotReadyError(PrxError):

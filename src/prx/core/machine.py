@@ -20,16 +20,15 @@ that the fault has lasted for `max_failures - 1` intervals, whatever the pace of
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from prx.core import effects as do
 from prx.core import events, inputs
 from prx.core.backoff import RATE_LIMITED, RESTART, steady_after
-from prx.core.conditions import CONDITIONS
 from prx.core.effects import Effect
 from prx.core.evidence import ExitCause
+from prx.core.patience import Failures, Suspicion
+from prx.core.states import AfterStop, ChildState, Settings, State
 from prx.core.verdicts import ACTIONS, BLUNT, PROVING, Action, Diagnosis, Verdict
 
 # Looks after a change: quick at first, so that a start is seen within a quarter of a second, then every five seconds.
@@ -38,51 +37,6 @@ LOOK_LIMIT = 30.0  # seconds; a round that takes longer is given up (the runtime
 RECHECK_EVERY = 2.0  # seconds; a wait ends within 5 s of the change that makes it pointless
 REAP_LIMIT = 5.0  # seconds from SIGKILL to the next SIGKILL, should the first not have helped
 INSTANT_RESTARTS = 3  # in a row, for ends that are nobody's fault; then they count like any other
-
-
-class State(enum.StrEnum):
-    """The observed state of a tunnel."""
-
-    IDLE = "idle"
-    STARTING = "starting"
-    READY = "ready"
-    DEGRADED = "degraded"
-    BACKOFF = "backoff"
-    STOPPING = "stopping"
-    FAILED = "failed"
-
-
-class AfterStop(enum.Enum):
-    """What comes when the child that was told to end has ended."""
-
-    IDLE = enum.auto()
-    SPAWN = enum.auto()
-    BACKOFF = enum.auto()
-    FAIL = enum.auto()
-
-
-class ChildState(enum.Enum):
-    """Whether there is a child of the present run."""
-
-    NONE = enum.auto()
-    BEING_BORN = enum.auto()
-    ALIVE = enum.auto()
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """What the machine needs of the configuration. Times are seconds; `protocols` is best first."""
-
-    interval: float = 30.0
-    max_failures: int = 3
-    restart_on_any: bool = False
-    grace: float = 32.0  # the child's own grace period and a margin
-    protocols: tuple[str, ...] = ("quic", "http2")
-
-    @property
-    def protocol_is_free(self) -> bool:
-        """Tell whether there is another protocol to go on with."""
-        return len(self.protocols) > 1
 
 
 class Machine:
@@ -96,7 +50,7 @@ class Machine:
         self.child = ChildState.NONE
         self.run = 0
         self.attempt = 0
-        self.failures = 0
+        self.failures = Failures()
         self.url = ""
         self.protocol = settings.protocols[0]
         self.shown: Diagnosis | None = None
@@ -105,8 +59,7 @@ class Machine:
         self._after_stop = AfterStop.IDLE
         self._cause: Diagnosis | None = None  # why the child is being stopped
         self._kill_at_birth = False
-        self._counted_at: float | None = None
-        self._suspect: tuple[Verdict, float] | None = None  # a bad verdict that is not shown yet, and since when
+        self._suspicion = Suspicion()
         self._looking = False
         self._look_again = False
         self._looks = 0  # since the last change, for the pace
@@ -190,8 +143,7 @@ class Machine:
             self.attempt = 0
             self._spawn(f"{what} changed" if what != "sleep" else "the machine woke up")
         elif self._is_running():
-            self.failures = 0
-            self._counted_at = None
+            self.failures.forget()
             self._look_now()
 
     def _on_timer(self, event: inputs.TimerFired) -> None:
@@ -283,7 +235,7 @@ class Machine:
     def _after_stopping(self) -> None:
         cause = self._cause
         reason = cause.reason if cause else "asked to stop"
-        match self._after_stop if self.wanted else AfterStop.IDLE:
+        match self._after_stop:
             case AfterStop.IDLE:
                 self._enter(State.IDLE, "stopped as asked")
             case AfterStop.SPAWN:
@@ -320,7 +272,7 @@ class Machine:
 
     def _pace(self) -> float:
         """Return the seconds until the next look: the interval when all is well, sooner while it is not."""
-        if self.state is State.READY and self._suspect is None:
+        if self.state is State.READY and not self._suspicion:
             return self.settings.interval
         pace = PACE[min(self._looks, len(PACE) - 1)]
         self._looks += 1
@@ -346,24 +298,17 @@ class Machine:
             case Action.SWITCH_PROTOCOL if self.settings.protocol_is_free and self.protocol != self.settings.protocols[-1]:
                 self._switch_protocol(diagnosis)
             case _:
-                self.failures = 0
-                self._counted_at = None
+                self.failures.forget()
 
     def _is_settled(self, diagnosis: Diagnosis, action: Action) -> bool:
-        """Tell whether a verdict has lasted long enough to be shown."""
-        verdict = diagnosis.verdict
-        known = self.shown is not None and self.shown.verdict is verdict
+        """Tell whether a verdict is to be shown now."""
+        known = self.shown is not None and self.shown.verdict is diagnosis.verdict
         if self.state is not State.READY or action is Action.NONE or known:
-            self._suspect = None
+            self._suspicion.forget()
             return True
-        if self._suspect is None or self._suspect[0] is not verdict:
-            since = self._now if self._suspect is None else self._suspect[1]
-            self._suspect = (verdict, since)
+        if not self._suspicion:
             self._looks = 0
-        if self._now - self._suspect[1] < CONDITIONS[verdict].visible_after:
-            return False
-        self._suspect = None
-        return True
+        return self._suspicion.lasts(self._now, diagnosis.verdict)
 
     def _show_looked(self, diagnosis: Diagnosis, action: Action) -> None:
         if self.shown is None or self.shown.verdict is not diagnosis.verdict:
@@ -375,13 +320,14 @@ class Machine:
             self._become(State.DEGRADED, diagnosis.reason)
 
     def _count(self, diagnosis: Diagnosis) -> None:
-        if self._counted_at is not None and self._now - self._counted_at < self.settings.interval:
+        settings = self.settings
+        if not self.failures.add(self._now, settings.interval):
             return
-        self._counted_at = self._now
-        self.failures += 1
-        if self.failures >= self.settings.max_failures:
+        if self.failures.count >= settings.max_failures and settings.has_child:
             self._cause = diagnosis
-            self._stop_child(AfterStop.BACKOFF, f"{diagnosis.verdict} {self.failures} times in a row: {diagnosis.reason}")
+            self._show(diagnosis)
+            reason = f"{diagnosis.verdict} {self.failures.count} times in a row: {diagnosis.reason}"
+            self._stop_child(AfterStop.BACKOFF, reason)
 
     def _switch_protocol(self, diagnosis: Diagnosis) -> None:
         self.protocol = self.settings.protocols[-1]
@@ -397,22 +343,28 @@ class Machine:
     def _spawn(self, reason: str) -> None:
         self.run += 1
         self.child = ChildState.BEING_BORN
-        self.failures = 0
-        self._counted_at = None
-        self._suspect = None
+        self.failures.forget()
+        self._suspicion.forget()
         self._cause = None
         self._kill_at_birth = False
         self._looking = self._look_again = False
         self._looks = 0
         self._enter(State.STARTING, reason)
-        self._set("look", LOOK_LIMIT)
-        self._effects.append(do.Spawn(self.run, self.protocol))
+        if self.settings.has_child:
+            self._set("look", LOOK_LIMIT)
+            self._effects.append(do.Spawn(self.run, self.protocol))
+        else:
+            self.child = ChildState.ALIVE
+            self._look_now()
 
     def _stop_child(self, then: AfterStop, reason: str) -> None:
         self._after_stop = then
         self._enter(State.STOPPING, reason)
         self._set("grace", self.settings.grace)
-        if self.child is ChildState.ALIVE:
+        if not self.settings.has_child:
+            self.child = ChildState.NONE
+            self._after_stopping()
+        elif self.child is ChildState.ALIVE:
             self._terminate()
 
     def _terminate(self) -> None:

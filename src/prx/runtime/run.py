@@ -1,0 +1,133 @@
+"""One run of the child: from the decision to start it until it is reaped.
+
+A `Run` owns the process, watches its `/ready` so that a change is noticed within `READY_EVERY`, gathers evidence when it is
+asked to, and tells the tunnel, through inputs and facts, what happens. It decides nothing.
+"""
+
+from __future__ import annotations
+
+import random
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from prx.backends.base import Backend, LaunchContext, LogLine
+from prx.core import inputs
+from prx.core.diagnosis import Policy, diagnose
+from prx.core.events import Fact
+from prx.core.evidence import Evidence
+from prx.runtime.looking import Looker, View
+from prx.runtime.network import network_up
+from prx.runtime.observer import ConnectorObserver
+from prx.runtime.probes.endpoints import ConnectorEndpoints
+from prx.runtime.process import TunnelProcess
+from prx.runtime.reaper import Ledger
+
+READY_EVERY = 1.0  # seconds between two questions to /ready while nothing else tells of a change
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What every run of a tunnel has in common."""
+
+    view: View
+    policy: Policy
+    ledger: Ledger
+    send: Callable[[inputs.Input], None]
+    publish: Callable[[Fact], None]
+    on_line: Callable[[str, LogLine], None]
+    redact: Callable[[str], str]
+
+
+class Run:
+    """Run number `number` of a tunnel's child; made by `start`."""
+
+    def __init__(self, number: int, around: Surroundings, protocol: str, port: int) -> None:
+        view = around.view
+        self.number = number
+        self._process: TunnelProcess | None = None
+        self._around = around
+        self._started = view.clock.monotonic()
+        self._observer = ConnectorObserver(view.name, protocol, self._started)
+        self._looker = Looker(view, self._observer, ConnectorEndpoints(port))
+
+    async def start(self, context: LaunchContext) -> None:
+        """Spawn the child. Raises SpawnError."""
+        launch = self.backend.launch(context)
+        self._process = await TunnelProcess.spawn(launch, on_line=self._on_line)
+        self._around.ledger.add(self._process.identity, self._around.view.name)
+
+    @property
+    def backend(self) -> Backend:
+        """The backend that the child belongs to."""
+        return self._around.view.backend
+
+    @property
+    def process(self) -> TunnelProcess:
+        """The child, once started."""
+        assert self._process is not None
+        return self._process
+
+    async def wait(self) -> inputs.Exited:
+        """Wait for the end of the child and say what it means."""
+        end = await self.process.wait()
+        self._around.ledger.remove(self.process.identity)
+        now = self._around.view.clock.monotonic()
+        child_exit = self.backend.classify_exit(end, tuple(self._observer.tail), age=now - self._started)
+        network = self._around.view.site.local or network_up()
+        evidence = Evidence(now, self._looker.url, exit=child_exit, network_up=network)
+        return inputs.Exited(self.number, self.process.pid, child_exit, diagnose(evidence, self._around.policy))
+
+    async def watch_ready(self) -> None:
+        """Notice it when the tunnel comes up or goes down, for ever."""
+        while True:
+            await self._around.view.clock.sleep(READY_EVERY)
+            if await self._looker.check_ready():
+                self._around.send(inputs.Noticed(self.number))
+
+    async def look(self) -> tuple[Evidence, inputs.Looked]:
+        """Gather evidence and judge it."""
+        evidence = await self._looker.look()
+        return evidence, inputs.Looked(self.number, diagnose(evidence, self._around.policy), evidence.url)
+
+    def _on_line(self, stream: str, line: bytes) -> None:
+        clean = self._around.redact(line.decode(errors="replace"))  # before anything is kept
+        parsed = self.backend.parse_line(stream, clean.encode())
+        for fact in self._observer.see_line(self._around.view.clock.monotonic(), parsed):
+            self._around.publish(fact)
+        self._around.on_line(stream, parsed)
+        if self._observer.stirs(parsed):
+            self._around.send(inputs.Noticed(self.number))
+
+
+def draw_port(attempts: int = 50) -> int:
+    """Return a loopback TCP port that is free now and lies outside the range that the system draws from by itself.
+
+    Inside that range a program that connects to a dead port can meet itself (Linux: net/ipv4/ip_local_port_range).
+    """
+    low, high = _ephemeral_range()
+    for _ in range(attempts):
+        port = random.randint(10000, 65000)  # noqa: S311 - nothing is protected by it
+        if not low <= port <= high and _is_free(port):
+            return port
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _ephemeral_range() -> tuple[int, int]:
+    try:
+        low, high = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text(encoding="ascii").split()
+        return int(low), int(high)
+    except (OSError, ValueError):
+        return 32768, 60999
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True

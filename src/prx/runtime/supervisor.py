@@ -1,0 +1,185 @@
+"""The set of tunnels of one prx: started together, watched together, each failing alone."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from prx.access.probe import service_token_headers
+from prx.backends.base import CLOUDFLARE, EdgeSite
+from prx.config.paths import ensure_private_dir, runtime_dir
+from prx.config.schema import Config, TunnelSettings
+from prx.core import inputs
+from prx.core.events import Event, Log, StateChanged, UrlChanged
+from prx.core.states import State
+from prx.core.status import TunnelStatus
+from prx.logs.redact import Redactor
+from prx.runtime.bus import Bus
+from prx.runtime.clock import Clock
+from prx.runtime.heartbeat import Heartbeat
+from prx.runtime.hooks import HookRunner
+from prx.runtime.memory import Memory
+from prx.runtime.reaper import Ledger, reap_stale
+from prx.runtime.tunnel import EMPTY_CONFIG, House, Tunnel
+
+STOPPED_AS_ASKED = 0
+NOTHING_CAN_RUN = 3
+
+
+class Supervisor:
+    """Keep the tunnels of `config` up until `stop`.
+
+    `site` says which edge they connect to. `instance` names this prx among those of the same user: two with the same name
+    must not run at once (see `prx.runtime.lock`). Secrets that the configuration holds are redacted from all events.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        clock: Clock,
+        bus: Bus,
+        data_dir: Path,
+        site: EdgeSite = CLOUDFLARE,
+        instance: str = "default",
+        environ: Mapping[str, str] = os.environ,
+    ) -> None:
+        self.bus = bus
+        self.redactor = Redactor()
+        self._clock = clock
+        self._data_dir = data_dir
+        self._private = runtime_dir(environ) / f"{instance}.child"
+        self._ledger_path = runtime_dir(environ) / f"{instance}.children.json"
+        self._environ = environ
+        self._site = site
+        self._config = config
+        self._tunnels: dict[str, Tunnel] = {}
+        self._tasks: asyncio.TaskGroup | None = None
+        self._changed = asyncio.Event()
+        self._stop_asked = False
+
+    @property
+    def config(self) -> Config:
+        """The configuration in force."""
+        return self._config
+
+    def statuses(self) -> tuple[TunnelStatus, ...]:
+        """Return what is known of every tunnel."""
+        return self.bus.statuses()
+
+    async def run(self) -> int:
+        """Start every tunnel; return the exit code once each is stopped, or once none is left that could run."""
+        house = self._build_house()
+        for stale in await reap_stale(self._ledger_path):
+            message = f"ended a connector that an earlier prx had left behind (pid {stale.identity.pid})"
+            self.bus.publish(Log(tunnel="", level="warn", message=message))
+        self.bus.listen(self._on_event)
+        async with asyncio.TaskGroup() as self._tasks:
+            self._house = house
+            for name, settings in self._config.tunnels.items():
+                self._add(name, settings)
+            beat = Heartbeat(self._clock, self._wake, watch_network=not self._site.local)
+            heartbeat = self._tasks.create_task(beat.run(), name="heartbeat")
+            hooks = self._tasks.create_task(self._hooks.run(), name="hooks")
+            nothing_can_run = await self._until_over()
+            heartbeat.cancel()
+            hooks.cancel()
+        return NOTHING_CAN_RUN if nothing_can_run and not self._stop_asked else STOPPED_AS_ASKED
+
+    # ------------------------------------------------------------------ what the user can ask for
+
+    def stop(self, name: str | None = None) -> None:
+        """Stop one tunnel, or all of them and with them `run`, gracefully."""
+        self._stop_asked = self._stop_asked or name is None
+        self._send(name, inputs.Stop())
+
+    def kill(self) -> None:
+        """Stop everything now."""
+        self._stop_asked = True
+        self._send(None, inputs.Kill())
+
+    def restart(self, name: str | None = None) -> None:
+        """Start one tunnel, or all of them, anew."""
+        self._send(name, inputs.Restart("asked to restart"))
+
+    def reload(self, config: Config) -> None:
+        """Bring everything in line with `config`: what is new is started, what is gone is stopped, what changed is taken."""
+        old, self._config = self._config, config
+        self._learn_secrets(config)
+        for name in old.tunnels.keys() - config.tunnels.keys():
+            self._send(name, inputs.Stop())
+        for name, settings in config.tunnels.items():
+            if name in self._tunnels:
+                self._tunnels[name].reload(settings)
+            else:
+                self._add(name, settings)
+
+    def names(self) -> tuple[str, ...]:
+        """Return the names of the tunnels that are supervised."""
+        return tuple(self._tunnels)
+
+    # ------------------------------------------------------------------ inside
+
+    def _build_house(self) -> House:
+        ensure_private_dir(self._private.parent)
+        ensure_private_dir(self._private)
+        (self._private / EMPTY_CONFIG).write_text("{}\n", encoding="ascii")
+        ensure_private_dir(self._data_dir)
+        self._learn_secrets(self._config)
+        access = self._config.access
+        token = service_token_headers(access.client_id, access.client_secret)
+        self._hooks = HookRunner(self.bus.publish, self._clock)
+        return House(
+            site=self._site,
+            clock=self._clock,
+            bus=self.bus,
+            memory=Memory(self._data_dir / "state.json", self._clock),
+            ledger=Ledger(self._ledger_path),
+            private=self._private,
+            service_token=token,
+            inherited=dict(self._environ),
+            redact=self.redactor.line,
+        )
+
+    def _learn_secrets(self, config: Config) -> None:
+        for settings in config.tunnels.values():
+            self.redactor.add(settings.cloudflare.token.reveal())
+        self.redactor.add(config.access.client_secret.reveal())
+
+    def _add(self, name: str, settings: TunnelSettings) -> None:
+        assert self._tasks is not None
+        tunnel = Tunnel(name, settings, self._house)
+        self._tunnels[name] = tunnel
+        self._tasks.create_task(self._supervise(tunnel), name=f"tunnel {name}")
+
+    async def _supervise(self, tunnel: Tunnel) -> None:
+        await tunnel.run()
+        del self._tunnels[tunnel.name]
+        self._changed.set()
+
+    async def _until_over(self) -> bool:
+        """Wait until no tunnel is left, or only such as have failed for good; tell which. The failed ones are then stopped."""
+        while self._tunnels:
+            await self._changed.wait()
+            self._changed.clear()
+            if self._tunnels and all(tunnel.state is State.FAILED for tunnel in self._tunnels.values()):
+                self._send(None, inputs.Stop())
+                return True
+        return False
+
+    def _on_event(self, event: Event) -> None:
+        fact = event.fact
+        if isinstance(fact, StateChanged):
+            self._changed.set()
+        elif isinstance(fact, UrlChanged) and fact.tunnel in self._config.tunnels:
+            self._hooks.fire(fact, self._config.tunnels[fact.tunnel])
+
+    def _send(self, name: str | None, event: inputs.Input) -> None:
+        for tunnel in list(self._tunnels.values()):
+            if name in {None, tunnel.name}:
+                tunnel.send(event)
+
+    def _wake(self, what: str) -> None:
+        self._send(None, inputs.Woken(what))

@@ -1,0 +1,354 @@
+"""The shell of one tunnel: inputs go into the machine, its effects are performed, and nothing is decided here.
+
+inbox ──► Machine.handle(now, input) ──► effects ──► processes, timers, looks, facts
+  ▲                                                            │
+  └──────────── Spawned, Exited, Looked, TimerFired … ◄────────┘
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import shutil
+import sys
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from prx.backends import create
+from prx.backends.base import EdgeSite, LaunchContext, LogLine
+from prx.config.schema import TunnelSettings
+from prx.core import effects, inputs
+from prx.core.diagnosis import Policy, diagnose
+from prx.core.errors import CredentialError, PermanentError, PrxError
+from prx.core.events import ConfigReloaded, Fact, Log, Phase, Probed, UrlChanged
+from prx.core.evidence import Evidence
+from prx.core.machine import Machine
+from prx.core.states import Settings, State
+from prx.core.status import TunnelStatus
+from prx.core.verdicts import Diagnosis, Verdict
+from prx.runtime.bus import Bus
+from prx.runtime.clock import Clock, TimerHandle
+from prx.runtime.looking import Looker, View
+from prx.runtime.memory import Memory
+from prx.runtime.network import fingerprint
+from prx.runtime.reaper import Ledger
+from prx.runtime.resolver import Resolver
+from prx.runtime.run import Run, Surroundings, draw_port
+from prx.runtime.spawn import SpawnError
+from prx.runtime.version import ask_version
+
+EMPTY_CONFIG = "config.yml"
+STOP_MARGIN = 2.0  # seconds beyond the child's own grace period before it is killed
+
+# -P: a folder called "prx" where the user happens to stand must not be taken for the program.
+BUILTIN = (sys.executable, "-P", "-m", "prx.connector")
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """What all tunnels of one prx share."""
+
+    site: EdgeSite
+    clock: Clock
+    bus: Bus
+    memory: Memory
+    ledger: Ledger
+    private: Path  # a directory of ours: the child's HOME, and its empty configuration
+    service_token: Mapping[str, str]
+    inherited: Mapping[str, str]
+    redact: Callable[[str], str]
+
+
+class Tunnel:
+    """One tunnel, supervised; `run` returns when it is down for good, which `send(Stop())` brings about."""
+
+    def __init__(self, name: str, settings: TunnelSettings, house: House) -> None:
+        self.name = name
+        self.settings = settings
+        self._house = house
+        self._inbox: asyncio.Queue[inputs.Input] = asyncio.Queue()
+        self._timers: dict[str, TimerHandle] = {}
+        self._run: Run | None = None
+        self._alone: Looker | None = None
+        self._program_seen: tuple[object, ...] = ()
+        self._phases: set[str] = set()
+        self._phases_from = 0.0
+        self._tasks: asyncio.TaskGroup | None = None
+        self._take_settings(settings)
+        self.machine = Machine(name, self._machine_settings(), jitter=random.random)
+        house.bus.track(self._blank_status())
+
+    @property
+    def state(self) -> State:
+        """The observed state."""
+        return self.machine.state
+
+    def send(self, event: inputs.Input) -> None:
+        """Put an input into the inbox; callable from anywhere on the loop."""
+        self._inbox.put_nowait(event)
+
+    async def run(self) -> None:
+        """Supervise until the tunnel has been stopped."""
+        retry_in, attempt = self._house.memory.rate_limit(self._service)
+        quick = self.backend.mode == "quick"
+        self.send(inputs.Start(retry_in, attempt) if quick else inputs.Start())
+        async with asyncio.TaskGroup() as self._tasks:
+            while True:
+                event = await self._inbox.get()
+                for effect in self.machine.handle(self._house.clock.monotonic(), event):
+                    self._perform(effect)
+                if self.machine.state is State.IDLE and not self.machine.wanted:
+                    return
+
+    def reload(self, settings: TunnelSettings) -> None:
+        """Take new settings; the child is started anew only where they concern it, because a quick URL would change."""
+        restart = self._child_keys(settings) != self._child_keys(self.settings)
+        self._take_settings(settings)
+        self.machine.reconfigure(self._machine_settings())
+        self._publish(ConfigReloaded(tunnel=self.name, restarted=restart))
+        if restart or self.state is State.FAILED:
+            self.send(inputs.Restart("the configuration changed"))
+
+    # ------------------------------------------------------------------ settings
+
+    @staticmethod
+    def _child_keys(settings: TunnelSettings) -> tuple[object, ...]:
+        return (settings.backend, settings.local_addr, settings.host_header, settings.public_url, settings.cloudflare)
+
+    def _take_settings(self, settings: TunnelSettings) -> None:
+        self.settings = settings
+        self._alone = None
+        self.backend = create(settings)
+        self._policy = Policy(
+            expect=settings.expected_status,
+            startup_timeout=settings.startup_timeout_secs,
+            protocol_is_free=settings.cloudflare.protocol == "auto",
+        )
+        doh = settings.doh or self._house.site.doh
+        self._view = View(
+            name=self.name,
+            settings=settings,
+            backend=self.backend,
+            site=self._house.site,
+            clock=self._house.clock,
+            resolver=Resolver(doh),
+            service_token=self._house.service_token,
+            tell_phase=self._tell_phase,
+        )
+
+    def _machine_settings(self) -> Settings:
+        settings = self.settings
+        return Settings(
+            interval=settings.health_check_interval_secs,
+            max_failures=settings.max_failures,
+            restart_on_any=settings.health_check_restart == "any",
+            grace=settings.cloudflare.grace_period_secs + STOP_MARGIN,
+            protocols=self._protocols(),
+            has_child=self.backend.name != "none",
+        )
+
+    def _protocols(self) -> tuple[str, ...]:
+        chosen = self.settings.cloudflare.protocol
+        if chosen != "auto":
+            return (chosen,)
+        remembered = self._house.memory.protocol(fingerprint())
+        known = self._house.site.protocols
+        return (remembered,) if remembered in known else known
+
+    def _blank_status(self) -> TunnelStatus:
+        return TunnelStatus(self.name, backend=self.backend.name, mode=self.backend.mode, local_addr=str(self.settings.origin))
+
+    @property
+    def _service(self) -> str:
+        return self._house.site.quick_service or "cloudflare"
+
+    # ------------------------------------------------------------------ effects
+
+    def _perform(self, effect: effects.Effect) -> None:
+        match effect:
+            case effects.Publish():
+                self._publish(effect.fact)
+            case effects.SetTimer():
+                self._set_timer(effect)
+            case effects.CancelTimers():
+                self._cancel_timers()
+            case effects.Look():
+                self._start("look", self._look(effect.run))
+            case effects.Spawn():
+                self._start("run", self._live(effect))
+            case effects.Terminate() | effects.Kill():
+                self._signal(effect)
+            case effects.Recheck():
+                self._recheck()
+            case effects.RememberRateLimit():
+                self._house.memory.keep_rate_limit(self._service, effect.delay, effect.attempt)
+            case effects.RememberProtocol():
+                self._house.memory.keep_protocol(fingerprint(), effect.protocol)
+
+    def _set_timer(self, effect: effects.SetTimer) -> None:
+        if old := self._timers.get(effect.name):
+            old.cancel()
+        fired = inputs.TimerFired(effect.name, effect.token)
+        self._timers[effect.name] = self._house.clock.call_later(effect.delay, lambda: self.send(fired))
+
+    def _cancel_timers(self) -> None:
+        for timer in self._timers.values():
+            timer.cancel()
+        self._timers.clear()
+
+    def _start(self, what: str, work: Coroutine[Any, Any, None]) -> None:
+        assert self._tasks is not None
+        self._tasks.create_task(work, name=f"{self.name}: {what}")
+
+    def _signal(self, effect: effects.Terminate | effects.Kill) -> None:
+        run = self._run
+        if run is None or run.number != effect.run:
+            return
+        if isinstance(effect, effects.Kill):
+            run.process.kill()
+        else:
+            run.process.terminate()
+
+    def _recheck(self) -> None:
+        seen = self._look_at_program()
+        if seen != self._program_seen:
+            self._program_seen = seen
+            self.send(inputs.Woken("binary"))
+
+    # ------------------------------------------------------------------ the child
+
+    async def _live(self, effect: effects.Spawn) -> None:
+        """Take one run of the child from its start to its end."""
+        self._phases = set()
+        self._phases_from = self._house.clock.monotonic()
+        try:
+            run = await self._spawn(effect)
+        except PrxError as error:
+            self.send(inputs.SpawnFailed(effect.run, _explain(error)))
+            return
+        async with asyncio.TaskGroup() as helpers:
+            watch = helpers.create_task(run.watch_ready(), name=f"{self.name}: watch")
+            ended = await run.wait()
+            watch.cancel()
+        self._run = None
+        self.send(ended)
+
+    async def _spawn(self, effect: effects.Spawn) -> Run:
+        self._program_seen = self._look_at_program()
+        self.backend.check()
+        program = self._program()
+        version = await ask_version(program)
+        port = self.settings.cloudflare.metrics_port or draw_port()
+        context = LaunchContext(
+            program=program,
+            version=version,
+            metrics_port=port,
+            config_file=self._house.private / EMPTY_CONFIG,
+            home=self._house.private,
+            protocol=effect.protocol,
+            site=self._house.site,
+            inherited=self._house.inherited,
+        )
+        run = Run(effect.run, self._surroundings(), effect.protocol, port)
+        await run.start(context)
+        self._run = run
+        self.send(inputs.Spawned(effect.run, run.process.pid, version))
+        self._tell_phase("spawned", f"pid {run.process.pid}")
+        return run
+
+    def _surroundings(self) -> Surroundings:
+        return Surroundings(
+            view=self._view,
+            policy=self._policy,
+            ledger=self._house.ledger,
+            send=self.send,
+            publish=self._publish,
+            on_line=self._on_line,
+            redact=self._house.redact,
+        )
+
+    def _program(self) -> tuple[str, ...]:
+        path = self.settings.cloudflare.cloudflared_path
+        return BUILTIN if path == "builtin" else (path,)
+
+    def _look_at_program(self) -> tuple[object, ...]:
+        """Return what changes when the program is installed, replaced or made executable."""
+        found = shutil.which(self._program()[0], mode=os.F_OK)
+        if found is None:
+            return ()
+        stat = Path(found).stat()
+        return (found, stat.st_ino, stat.st_mtime_ns, stat.st_mode)
+
+    def _on_line(self, stream: str, line: LogLine) -> None:
+        fields = {**line.fields, "stream": stream}
+        if line.error:
+            fields["error"] = line.error
+        self._publish(
+            Log(
+                tunnel=self.name,
+                level=line.level,
+                message=line.message,
+                source=self.backend.name,
+                kind=str(line.kind),
+                fields=fields,
+            )
+        )
+
+    # ------------------------------------------------------------------ looking
+
+    async def _look(self, number: int) -> None:
+        run = self._run
+        if run is not None and run.number == number:
+            evidence, looked = await run.look()
+        elif not self._machine_settings().has_child:
+            evidence, looked = await self._look_alone(number)
+        else:
+            return
+        self._tell_probe(evidence, looked)
+        self.send(looked)
+
+    async def _look_alone(self, number: int) -> tuple[Evidence, inputs.Looked]:
+        if self._alone is None:
+            self._alone = Looker(self._view, None, None)
+        evidence = await self._alone.look()
+        return evidence, inputs.Looked(number, diagnose(evidence, self._policy), evidence.url)
+
+    def _tell_probe(self, evidence: Evidence, looked: inputs.Looked) -> None:
+        public = evidence.public
+        if public is not None:
+            self._publish(
+                Probed(
+                    tunnel=self.name,
+                    status=public.status,
+                    latency_ms=public.latency_ms,
+                    verdict=looked.diagnosis.verdict,
+                    error=public.error,
+                )
+            )
+
+    # ------------------------------------------------------------------ telling
+
+    def _tell_phase(self, phase: str, detail: str) -> None:
+        if phase not in self._phases:
+            self._phases.add(phase)
+            elapsed = self._house.clock.monotonic() - self._phases_from
+            self._publish(Phase(tunnel=self.name, phase=phase, elapsed_ms=round(elapsed * 1000, 1), detail=detail))
+
+    def _publish(self, fact: Fact) -> None:
+        if isinstance(fact, UrlChanged):
+            self._tell_phase("verified", fact.url)
+        self._house.bus.publish(fact)
+
+
+def _explain(error: PrxError) -> Diagnosis:
+    """Say what a failed start means: who is at fault, and whether another try can help."""
+    if isinstance(error, CredentialError):
+        verdict = Verdict.AUTH_REJECTED
+    elif isinstance(error, PermanentError) or (isinstance(error, SpawnError) and error.permanent):
+        verdict = Verdict.MISCONFIGURED
+    else:
+        verdict = Verdict.CRASHED
+    return Diagnosis(verdict, error.message, error.hint)

@@ -1,0 +1,49 @@
+"""Ask a client program for its version, once for each state of its file."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from prx.backends.launch import Launch
+from prx.runtime.process import TunnelProcess
+
+ANSWER_WITHIN = 10.0  # seconds; a Go program answers in 20 ms, a cold disk may take its time
+
+_known: dict[tuple[object, ...], str] = {}
+
+
+async def ask_version(program: Sequence[str]) -> str:
+    """Return the first line of `PROGRAM --version`, empty when it gives none in time. Raises SpawnError.
+
+    An answer is kept until the file of the program changes.
+    """
+    key = (*program, *_state(program[0]))
+    if key not in _known:
+        _known[key] = await _ask(program)
+    return _known[key]
+
+
+async def _ask(program: Sequence[str]) -> str:
+    lines: list[bytes] = []
+    environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    async with await TunnelProcess.spawn(
+        Launch((*program, "--version"), environment), on_line=lambda _, line: lines.append(line)
+    ) as process:
+        try:
+            async with asyncio.timeout(ANSWER_WITHIN):
+                await process.wait()
+        except TimeoutError:
+            return ""
+    return lines[0].decode(errors="replace").strip() if lines else ""
+
+
+def _state(name: str) -> tuple[object, ...]:
+    found = shutil.which(name)
+    if found is None:
+        return ()
+    stat = Path(found).stat()
+    return (stat.st_ino, stat.st_mtime_ns, stat.st_size)

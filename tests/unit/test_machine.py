@@ -1,0 +1,363 @@
+"""Stories of one tunnel in virtual time: what happens, when, and what is told."""
+
+from collections.abc import Callable
+
+import pytest
+
+from prx.core import effects as do
+from prx.core import events, inputs
+from prx.core.events import Fact
+from prx.core.evidence import ChildExit, ExitCause
+from prx.core.machine import Machine
+from prx.core.states import Settings
+from prx.core.verdicts import Diagnosis, Verdict
+
+
+class Story:
+    """A machine with a shell of virtual time: children live at once, looks find `verdict`, timers fire in their order."""
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        self.machine = Machine("web", settings or Settings())
+        self.now = 0.0
+        self.verdict = Verdict.HEALTHY
+        self.url = "https://a"
+        self.spawned_at: list[float] = []
+        self.protocols: list[str] = []
+        self.looks: list[float] = []
+        self.facts: list[Fact] = []
+        self.other: list[do.Effect] = []
+        self.obedient = True  # the child ends when it is told to
+        self.alive = 0
+        self._timers: dict[str, tuple[float, inputs.TimerFired]] = {}
+
+    def feed(self, event: inputs.Input) -> None:
+        """Hand in an input and everything that follows from it at once."""
+        for effect in self.machine.handle(self.now, event):
+            self._perform(effect)
+
+    def _perform(self, effect: do.Effect) -> None:
+        match effect:
+            case do.Spawn(run=run, protocol=protocol):
+                self.spawned_at.append(self.now)
+                self.protocols.append(protocol)
+                self.alive = run
+                self.feed(inputs.Spawned(run, 1000 + run, "1"))
+            case do.Look(run=run):
+                self.looks.append(self.now)
+                self.feed(inputs.Looked(run, Diagnosis(self.verdict, str(self.verdict)), self.url))
+            case do.SetTimer(name=name, token=token, delay=delay):
+                self._timers[name] = (self.now + delay, inputs.TimerFired(name, token))
+            case do.CancelTimers():
+                self._timers.clear()
+            case do.Publish(fact=fact):
+                self.facts.append(fact)
+            case do.Terminate() | do.Kill() if self.obedient or isinstance(effect, do.Kill):
+                self.end(Verdict.CRASHED, ExitCause.STOPPED)
+            case _:
+                self.other.append(effect)
+
+    def end(self, verdict: Verdict, cause: ExitCause = ExitCause.CRASH) -> None:
+        """Let the child end."""
+        run, self.alive = self.alive, 0
+        self.feed(inputs.Exited(run, 1000 + run, ChildExit(1, None, cause), Diagnosis(verdict, "ended")))
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass, timer by timer."""
+        until = self.now + seconds
+        while self._timers:
+            name, (at, fired) = min(self._timers.items(), key=lambda item: item[1][0])
+            if at > until:
+                break
+            del self._timers[name]
+            self.now = max(self.now, at)
+            self.feed(fired)
+        self.now = until
+
+    def told(self, kind: type[Fact]) -> list[Fact]:
+        """Return the facts of one kind."""
+        return [fact for fact in self.facts if isinstance(fact, kind)]
+
+    def states(self) -> list[str]:
+        """Return the states in their order."""
+        return [fact.new for fact in self.facts if isinstance(fact, events.StateChanged)]
+
+    @property
+    def restarts(self) -> int:
+        """Return how often the child was started again."""
+        return len(self.spawned_at) - 1
+
+
+@pytest.fixture
+def story() -> Story:
+    """Return a story that has begun, and is ready."""
+    story = Story()
+    story.feed(inputs.Start())
+    story.advance(1)
+    assert story.machine.state == "ready"
+    return story
+
+
+def test_the_way_up(story: Story) -> None:
+    """A start leads through starting to ready, and tells the URL once."""
+    assert story.states() == ["starting", "ready"]
+    assert story.told(events.UrlChanged) == [events.UrlChanged(tunnel="web", url="https://a", old="")]
+    story.advance(600)
+    assert len(story.told(events.UrlChanged)) == 1
+
+
+def test_a_healthy_tunnel_is_looked_at_once_an_interval(story: Story) -> None:
+    """Ten quiet minutes cost 20 looks."""
+    before = len(story.looks)
+    story.advance(600)
+    assert len(story.looks) - before == 20
+
+
+def test_crashes_wait_longer_and_longer() -> None:
+    """A child that dies at once is started after 5, 10, 20, 40, 80, 160, 300, 300 seconds."""
+    story = Story()
+    story.verdict = Verdict.STARTING
+    story.feed(inputs.Start())
+    for _ in range(8):
+        story.end(Verdict.CRASHED)
+        story.advance(story.told(events.RestartScheduled)[-1].delay)  # type: ignore[attr-defined]
+    waits = [later - earlier for earlier, later in zip(story.spawned_at, story.spawned_at[1:], strict=False)]
+    assert waits == [5, 10, 20, 40, 80, 160, 300, 300]
+
+
+def test_being_ready_for_long_forgets_the_crashes(story: Story) -> None:
+    """After a minute of readiness the next crash waits 5 s again; after less it does not."""
+    story.end(Verdict.CRASHED)
+    story.advance(5)
+    story.advance(50)
+    story.end(Verdict.CRASHED)
+    assert story.told(events.RestartScheduled)[-1].delay == 10  # type: ignore[attr-defined]
+    story.advance(10 + 61)
+    story.end(Verdict.CRASHED)
+    assert story.told(events.RestartScheduled)[-1].delay == 5  # type: ignore[attr-defined]
+
+
+def test_an_origin_that_is_down_never_restarts_the_tunnel(story: Story) -> None:
+    """Ten minutes without origin: degraded, no restart, and ready again within one look after its return."""
+    story.verdict = Verdict.ORIGIN_DOWN
+    story.advance(600)
+    assert story.machine.state == "degraded"
+    assert story.restarts == 0
+    story.verdict = Verdict.HEALTHY
+    story.advance(5)
+    assert story.machine.state == "ready"
+
+
+def test_a_name_that_is_late_is_waited_for() -> None:
+    """A fresh name that resolves after four minutes: no restart, no failure counted."""
+    story = Story()
+    story.verdict = Verdict.DNS_PENDING
+    story.feed(inputs.Start())
+    story.advance(240)
+    assert story.machine.state == "starting"
+    assert (story.restarts, story.machine.failures.count) == (0, 0)
+    story.verdict = Verdict.HEALTHY
+    story.advance(5)
+    assert story.machine.state == "ready"
+
+
+@pytest.mark.parametrize("verdict", [Verdict.EDGE_LOST, Verdict.UNREACHABLE])
+def test_faults_of_the_tunnel_restart_it_after_max_failures(story: Story, verdict: Verdict) -> None:
+    """Three failures, one an interval: the child is replaced after two intervals, with the first backoff."""
+    story.verdict = verdict
+    story.feed(inputs.Noticed(story.machine.run))
+    story.advance(60)
+    assert story.restarts == 0
+    story.advance(5 + 12)  # the backoff, and looks are up to 5 s apart
+    assert story.restarts == 1
+
+
+def test_a_short_trouble_is_not_shown(story: Story) -> None:
+    """A loss of three seconds is looked into at once and never reaches the screen."""
+    before = list(story.facts)
+    story.verdict = Verdict.EDGE_LOST
+    story.feed(inputs.Noticed(story.machine.run))
+    story.advance(3)
+    story.verdict = Verdict.HEALTHY
+    story.feed(inputs.Noticed(story.machine.run))
+    story.advance(3)
+    assert story.facts == before
+    assert story.machine.state == "ready"
+
+
+def test_udp_blocked_goes_on_with_http2() -> None:
+    """Where only QUIC fails and the choice is prx's, the child is replaced at once by one that speaks HTTP/2."""
+    story = Story()
+    story.verdict = Verdict.UDP_BLOCKED
+    story.feed(inputs.Start())
+    story.advance(1)
+    assert story.protocols[:2] == ["quic", "http2"]
+    assert story.now - story.spawned_at[1] <= 1
+    assert do.RememberProtocol("http2") in story.other
+
+
+def test_udp_blocked_is_only_told_where_the_user_chose_quic() -> None:
+    """With protocol = "quic" nothing is restarted: it could not help."""
+    story = Story(Settings(protocols=("quic",)))
+    story.verdict = Verdict.UDP_BLOCKED
+    story.feed(inputs.Start())
+    story.advance(600)
+    assert story.restarts == 0
+
+
+def test_a_rate_limit_waits_long_and_is_remembered() -> None:
+    """429 from the quick-tunnel service: 60 s, then 120 s; each wait is kept for the next prx."""
+    story = Story()
+    story.verdict = Verdict.STARTING
+    story.feed(inputs.Start())
+    story.end(Verdict.RATE_LIMITED)
+    story.advance(59)
+    assert story.restarts == 0
+    story.advance(1)
+    story.end(Verdict.RATE_LIMITED)
+    assert do.RememberRateLimit(60, 1) in story.other
+    assert do.RememberRateLimit(120, 2) in story.other
+
+
+def test_a_remembered_rate_limit_delays_the_start() -> None:
+    """A prx that starts during a rate limit waits for its end first."""
+    story = Story()
+    story.feed(inputs.Start(retry_in=45, attempt=2))
+    story.advance(44)
+    assert story.spawned_at == []
+    story.advance(1)
+    assert story.spawned_at == [45]
+
+
+@pytest.mark.parametrize("verdict", [Verdict.AUTH_REJECTED, Verdict.MISCONFIGURED])
+def test_permanent_faults_never_loop(verdict: Verdict) -> None:
+    """A child that cannot work is not started again by itself, however long one waits."""
+    story = Story()
+    story.verdict = Verdict.STARTING
+    story.feed(inputs.Start())
+    story.end(verdict)
+    story.advance(3600)
+    assert (story.machine.state, story.restarts) == ("failed", 0)
+
+
+def test_a_changed_binary_ends_failed() -> None:
+    """What was wrong was changed: the tunnel is started at once."""
+    story = Story()
+    story.feed(inputs.Start())
+    story.end(Verdict.MISCONFIGURED)
+    story.feed(inputs.Woken("binary"))
+    assert story.restarts == 1
+
+
+@pytest.mark.parametrize("what", ["network", "sleep", "binary"])
+def test_a_wait_ends_early(story: Story, what: str) -> None:
+    """The network's return, a wake-up or a new binary ends a backoff at once and starts the schedule anew."""
+    for wait in (5, 10, 20, 40):
+        story.end(Verdict.CRASHED)
+        story.advance(wait)
+    story.end(Verdict.CRASHED)
+    story.feed(inputs.Woken(what))
+    assert story.spawned_at[-1] == story.now
+    story.end(Verdict.CRASHED)
+    assert story.told(events.RestartScheduled)[-1].delay == 5  # type: ignore[attr-defined]
+
+
+def test_being_offline_burns_no_attempts() -> None:
+    """Ends without a network are waited out; the attempts are not counted."""
+    story = Story()
+    story.verdict = Verdict.STARTING
+    story.feed(inputs.Start())
+    for _ in range(5):
+        story.end(Verdict.OFFLINE)
+        story.advance(5)
+    assert story.machine.attempt == 0
+
+
+def test_a_child_that_ignores_the_stop_is_killed() -> None:
+    """After grace and margin comes SIGKILL, and it is repeated."""
+    story = Story(Settings(grace=32))
+    story.feed(inputs.Start())
+    story.obedient = False
+    story.feed(inputs.Stop())
+    story.advance(31)
+    assert story.machine.state == "stopping"
+    story.advance(1)
+    assert story.machine.state == "idle"
+
+
+def test_a_second_stop_kills_at_once(story: Story) -> None:
+    """Kill does not wait for the grace period."""
+    story.obedient = False
+    story.feed(inputs.Stop())
+    story.feed(inputs.Kill())
+    assert story.machine.state == "idle"
+
+
+@pytest.mark.parametrize("cause", [ExitCause.UPDATED, ExitCause.PORT_TAKEN])
+def test_ends_that_are_nobodys_fault_cost_nothing(story: Story, cause: ExitCause) -> None:
+    """A self-update and a port lost in a race start the child again at once, but not for ever."""
+    story.verdict = Verdict.STARTING
+    for _ in range(3):
+        story.end(Verdict.CRASHED, cause)
+    assert story.restarts == 3
+    assert story.machine.attempt == 0
+    story.end(Verdict.CRASHED, cause)
+    assert story.machine.state == "backoff"
+
+
+def test_with_any_every_wrong_answer_counts() -> None:
+    """health_check_restart = "any" restarts for an origin's error too."""
+    story = Story(Settings(restart_on_any=True))
+    story.feed(inputs.Start())
+    story.advance(1)
+    story.verdict = Verdict.ORIGIN_ERROR
+    story.advance(100)
+    assert story.restarts == 1
+
+
+def test_a_restarted_quick_tunnel_tells_its_new_url(story: Story) -> None:
+    """The new URL is told with the old one, and only when it has been verified."""
+    story.verdict, story.url = Verdict.DNS_PENDING, "https://b"
+    story.feed(inputs.Restart("asked"))
+    story.advance(30)
+    assert len(story.told(events.UrlChanged)) == 1
+    story.verdict = Verdict.HEALTHY
+    story.advance(5)
+    assert story.told(events.UrlChanged)[-1] == events.UrlChanged(tunnel="web", url="https://b", old="https://a")
+
+
+def test_without_a_child_nothing_is_restarted() -> None:
+    """A URL that somebody else keeps up is watched; failures are told and nothing more."""
+    story = Story(Settings(has_child=False))
+    story.feed(inputs.Start())
+    assert story.machine.state == "ready"
+    story.verdict = Verdict.UNREACHABLE
+    story.advance(600)
+    assert (story.machine.state, story.spawned_at) == ("degraded", [])
+    story.feed(inputs.Stop())
+    assert story.machine.state == "idle"
+
+
+@pytest.mark.parametrize("hours", [24])
+def test_a_day_of_faults_costs_as_many_restarts_as_it_must(hours: int) -> None:
+    """24 hours with a fault every 20 minutes: restarts equal the faults that need one."""
+    story = Story()
+    story.feed(inputs.Start())
+    story.advance(10)
+    needed = 0
+    faults: list[tuple[Callable[[], None], int]] = [
+        (lambda: story.end(Verdict.CRASHED), 1),
+        (lambda: setattr(story, "verdict", Verdict.ORIGIN_DOWN), 0),
+        (lambda: setattr(story, "verdict", Verdict.OFFLINE), 0),
+        (lambda: setattr(story, "verdict", Verdict.PROTECTED), 0),
+        (lambda: setattr(story, "verdict", Verdict.ROUTE_MISMATCH), 0),
+        (lambda: story.end(Verdict.OFFLINE), 1),
+    ]
+    for number in range(hours * 3):
+        fault, restarts = faults[number % len(faults)]
+        needed += restarts
+        fault()
+        story.advance(600)
+        story.verdict = Verdict.HEALTHY
+        story.advance(600)
+        assert story.machine.state == "ready"
+    assert story.restarts == needed
