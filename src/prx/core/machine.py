@@ -69,6 +69,11 @@ class Machine:
         self._effects: list[Effect] = []
         self._now = 0.0
 
+    @property
+    def busy(self) -> bool:
+        """Tell whether an answer of the runtime is awaited: to a look, or to a spawn."""
+        return self._looking or self.child is ChildState.BEING_BORN
+
     def handle(self, now: float, event: inputs.Input) -> list[Effect]:
         """Return what is to be done about `event` at monotonic time `now` (seconds)."""
         self._now = now

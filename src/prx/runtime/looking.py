@@ -8,10 +8,11 @@ expected one, so that a healthy tunnel costs its origin one request an interval 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
+from prx.access.probe import ServiceToken, probe_headers
 from prx.backends.base import Backend, EdgeSite
 from prx.config.schema import TunnelSettings
 from prx.core.evidence import Connector, Dns, DnsState, Evidence, Origin
@@ -36,7 +37,7 @@ class View:
     site: EdgeSite
     clock: Clock
     resolver: Resolver
-    service_token: Mapping[str, str]
+    service_token: ServiceToken | None
     tell_phase: Callable[[str, str], None]
 
 
@@ -124,13 +125,10 @@ class Looker:
     async def _ask_public(self, addresses: tuple[str, ...]) -> PublicSeen:
         view = self._view
         url = self.url + view.settings.health_check_path
-        return await probe_public(
-            url,
-            addresses,
-            headers=view.service_token,
-            headers_host=urlsplit(self.url).hostname or "",
-            ca_file=view.site.public_ca,
-        )
+        # the token goes only to the host that the configuration names: a quick tunnel's name belongs to nobody
+        host = urlsplit(view.backend.fixed_url(view.site)).hostname or ""
+        headers = probe_headers(view.service_token, url, host)
+        return await probe_public(url, addresses, headers=headers, headers_host=host, ca_file=view.site.public_ca)
 
     async def _ask_origin(self) -> Origin:
         origin = self._view.settings.origin

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 from collections.abc import Mapping
 from pathlib import Path
 
-from prx.access.probe import service_token_headers
+from prx.access.probe import service_token
 from prx.backends.base import CLOUDFLARE, EdgeSite
 from prx.config.paths import ensure_private_dir, runtime_dir
 from prx.config.schema import Config, TunnelSettings
@@ -64,6 +65,11 @@ class Supervisor:
     def config(self) -> Config:
         """The configuration in force."""
         return self._config
+
+    @property
+    def at_rest(self) -> bool:
+        """Tell whether no tunnel is doing anything just now: only time, or the world, can change something."""
+        return all(tunnel.at_rest for tunnel in self._tunnels.values())
 
     def statuses(self) -> tuple[TunnelStatus, ...]:
         """Return what is known of every tunnel."""
@@ -129,7 +135,6 @@ class Supervisor:
         ensure_private_dir(self._data_dir)
         self._learn_secrets(self._config)
         access = self._config.access
-        token = service_token_headers(access.client_id, access.client_secret)
         self._hooks = HookRunner(self.bus.publish, self._clock)
         return House(
             site=self._site,
@@ -138,10 +143,15 @@ class Supervisor:
             memory=Memory(self._data_dir / "state.json", self._clock),
             ledger=Ledger(self._ledger_path),
             private=self._private,
-            service_token=token,
+            service_token=service_token(access.client_id, access.client_secret),
             inherited=dict(self._environ),
             redact=self.redactor.line,
+            jitter=self._jitter,
         )
+
+    def _jitter(self) -> float:
+        """Spread the restarts of many tunnels; one alone keeps to the schedule."""
+        return random.random() if len(self._tunnels) > 1 else 0.0  # noqa: S311 - nothing is protected by it
 
     def _learn_secrets(self, config: Config) -> None:
         for settings in config.tunnels.values():

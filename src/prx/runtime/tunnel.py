@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import random
 import shutil
 import sys
 from collections.abc import Callable, Coroutine, Mapping
@@ -17,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from prx.access.probe import ServiceToken
 from prx.backends import create
 from prx.backends.base import EdgeSite, LaunchContext, LogLine
 from prx.config.schema import TunnelSettings
@@ -57,9 +57,10 @@ class House:
     memory: Memory
     ledger: Ledger
     private: Path  # a directory of ours: the child's HOME, and its empty configuration
-    service_token: Mapping[str, str]
+    service_token: ServiceToken | None
     inherited: Mapping[str, str]
     redact: Callable[[str], str]
+    jitter: Callable[[], float]
 
 
 class Tunnel:
@@ -78,13 +79,18 @@ class Tunnel:
         self._phases_from = 0.0
         self._tasks: asyncio.TaskGroup | None = None
         self._take_settings(settings)
-        self.machine = Machine(name, self._machine_settings(), jitter=random.random)
+        self.machine = Machine(name, self._machine_settings(), jitter=house.jitter)
         house.bus.track(self._blank_status())
 
     @property
     def state(self) -> State:
         """The observed state."""
         return self.machine.state
+
+    @property
+    def at_rest(self) -> bool:
+        """Tell whether nothing is being done just now: only time, or the world, can change something."""
+        return self._inbox.empty() and not self.machine.busy
 
     def send(self, event: inputs.Input) -> None:
         """Put an input into the inbox; callable from anywhere on the loop."""

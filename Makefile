@@ -1,0 +1,30 @@
+# Everything here sets itself up: a bare Debian with Python 3.11, git and make is enough.
+.PHONY: start test lint types imports check lock clean setup
+
+start: setup  ## the main job on the embedded default: a hello page through the local edge
+	@.venv/bin/prx start --hello --lab
+
+test: setup  ## all tests; PRX_TEST_CLOUDFLARED=/path/to/cloudflared adds those against the real program
+	@.venv/bin/pytest -n 2
+
+lint: setup
+	@.venv/bin/ruff check
+	@.venv/bin/ruff format --check
+
+types: setup
+	@.venv/bin/mypy
+
+imports: setup  ## imports point one way
+	@.venv/bin/lint-imports
+
+check: lint types imports test  ## what CI runs
+
+lock: setup  ## choose the newest versions that pyproject.toml allows, with their hashes
+	@.venv/bin/uv pip compile pyproject.toml --group dev --generate-hashes --universal --python-version 3.11 \
+	  --no-annotate --no-header --no-emit-index-url --no-emit-find-links --upgrade --quiet -o requirements.lock
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+setup:
+	@./scripts/setup

@@ -1,0 +1,130 @@
+"""What a text in the configuration must look like. Each check returns its argument, or raises ValueError with what is expected.
+
+The text of a ValueError completes "found …, expected …" and never repeats the value: the reporter adds that, and knows whether
+it may be shown.
+"""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import SplitResult, urlsplit
+
+from prx.config.local_addr import LocalAddr
+from prx.core.expect import StatusSet
+
+TUNNEL_NAME = r"[a-z0-9][a-z0-9-]{0,62}"
+_LABEL = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")  # RFC 1123, and the underscore that DNS allows
+_TEAM = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?")
+_ACCESS_DOMAIN = ".cloudflareaccess.com"
+
+
+def tunnel_name(text: str) -> str:
+    """Check the NAME of `[tunnels.NAME]`: it becomes a file name and a metric label."""
+    if not re.fullmatch(TUNNEL_NAME, text):
+        raise ValueError("a name of lower-case letters, digits and dashes, at most 63, that begins with a letter or digit")
+    return text
+
+
+def local_addr(text: str) -> str:
+    """Check the address of the origin and return it with its host spelled out (`9000` becomes `127.0.0.1:9000`)."""
+    return str(LocalAddr.parse(text))
+
+
+def status_codes(text: str) -> str:
+    """Check a set of HTTP status codes in the notation of `prx.core.expect`."""
+    try:
+        StatusSet.parse(text)
+    except ValueError as error:
+        raise ValueError("status codes such as 2xx, 204 or 200-399, several separated by commas") from error
+    return text
+
+
+def url_path(text: str) -> str:
+    """Check a path for a GET: it begins with a slash and needs no quoting."""
+    if not text.startswith("/") or not _printable_ascii(text):
+        raise ValueError("a path that begins with / and has neither spaces nor other characters that need %-encoding")
+    return text
+
+
+def hostname(text: str) -> str:
+    """Check a public host name; empty is allowed."""
+    if text and not (len(text) <= 253 and all(_LABEL.fullmatch(label) for label in text.split("."))):
+        raise ValueError("a host name alone, such as app.example.com, without https://, port or path")
+    return text
+
+
+def public_url(text: str) -> str:
+    """Check the URL of a tunnel that somebody else keeps up, and return it without a trailing slash; empty is allowed."""
+    if not text:
+        return text
+    parts = _http_url(text)
+    if parts is None or "@" in parts.netloc or parts.query or parts.fragment:
+        raise ValueError("an http or https URL such as https://app.example.com, without user name, query and fragment")
+    return text.rstrip("/")
+
+
+def doh_url(text: str) -> str:
+    """Check the address of a DNS-over-HTTPS resolver (RFC 8484)."""
+    parts = _http_url(text)
+    if parts is None or "@" in parts.netloc:
+        raise ValueError("the URL of a DNS-over-HTTPS resolver, such as https://1.1.1.1/dns-query")
+    return text
+
+
+def hook(text: str) -> str:
+    """Check a hook: an http(s) URL to POST to, or a command line."""
+    if not text.strip() or "\n" in text or "\0" in text:
+        raise ValueError("a command on one line, or an http or https URL to POST to")
+    if re.match(r"[a-z]+://", text) and _http_url(text) is None:
+        raise ValueError("a command on one line, or an http or https URL to POST to")
+    return text
+
+
+def header_value(text: str) -> str:
+    """Check a Host header; empty is allowed."""
+    if not _printable_ascii(text) or "/" in text:
+        raise ValueError("a host name with or without a port, such as localhost:5173")
+    return text
+
+
+def file_path(text: str) -> str:
+    """Check the path of a file; empty is allowed."""
+    if "\0" in text or "\n" in text or text.endswith("/"):
+        raise ValueError("the path of a file")
+    return text
+
+
+def program(text: str) -> str:
+    """Check the name or path of a program."""
+    if not text.strip() or "\0" in text or "\n" in text:
+        raise ValueError('a program in PATH, the path of one, or "builtin"')
+    return text
+
+
+def access_team(text: str) -> str:
+    """Check a Cloudflare Access team and return its name alone; the whole domain is understood too."""
+    name = text.removeprefix("https://").rstrip("/").removesuffix(_ACCESS_DOMAIN)
+    if name and not _TEAM.fullmatch(name):
+        raise ValueError("the team's name: TEAM in https://TEAM.cloudflareaccess.com")
+    return name
+
+
+def access_audience(text: str) -> str:
+    """Check an Access application's audience tag (64 hexadecimal digits as Cloudflare makes them, any one word here)."""
+    if not _printable_ascii(text):
+        raise ValueError("the application audience (AUD) tag, one word")
+    return text
+
+
+def _printable_ascii(text: str) -> bool:
+    return all("!" <= character <= "~" for character in text)
+
+
+def _http_url(text: str) -> SplitResult | None:
+    """Return the parts of an absolute http(s) URL with a host and a sound port, else None."""
+    try:
+        parts = urlsplit(text)
+        sound = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return None
+    return parts if sound and _printable_ascii(text) else None

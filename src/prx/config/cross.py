@@ -1,0 +1,91 @@
+"""What must hold between keys: mistakes that no single value shows, and settings that have no effect."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from prx.config.positions import KeyPath
+from prx.config.schema import DEFAULT_TUNNEL, AccessSettings, ConfigFile, TunnelSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What is wrong with `key`; `about` names the keys that it follows from, the one whose place is reported first."""
+
+    key: KeyPath
+    about: tuple[KeyPath, ...]
+    text: str
+
+
+def mistakes(config: ConfigFile) -> Iterator[Finding]:
+    """Yield what cannot work."""
+    yield from _access_mistakes(config.access)
+    for path, tunnel in tunnels(config).items():
+        yield from _tunnel_mistakes(path, tunnel)
+    yield from _collisions(tunnels(config))
+    if config.tunnel is not None and DEFAULT_TUNNEL in config.tunnels:
+        path = ("tunnels", DEFAULT_TUNNEL)
+        yield Finding(path, (path,), f"[tunnel] already declares the tunnel named {DEFAULT_TUNNEL}; expected another name")
+
+
+def warnings(config: ConfigFile) -> Iterator[Finding]:
+    """Yield settings that are set and do nothing."""
+    for path, tunnel in tunnels(config).items():
+        if tunnel.backend != "cloudflare" or tunnel.cloudflare.mode != "quick":
+            continue
+        for name in ("token", "hostname"):
+            if getattr(tunnel.cloudflare, name):
+                key = (*path, "cloudflare", name)
+                yield Finding(key, (key,), 'not used, as mode is "quick"; mode = "named" uses it')
+
+
+def tunnels(config: ConfigFile) -> dict[KeyPath, TunnelSettings]:
+    """Return every tunnel by the path of its table; where the file declares none, there is `[tunnel]` with the defaults."""
+    declared: dict[KeyPath, TunnelSettings] = {("tunnels", name): tunnel for name, tunnel in config.tunnels.items()}
+    if config.tunnel is not None or not declared:
+        return {("tunnel",): config.tunnel or TunnelSettings(), **declared}
+    return declared
+
+
+def _access_mistakes(access: AccessSettings) -> Iterator[Finding]:
+    for one, other in (("team", "aud"), ("client_id", "client_secret")):
+        for given, missing in ((one, other), (other, one)):
+            if getattr(access, given) and not getattr(access, missing):
+                keys = (("access", given), ("access", missing))
+                yield Finding(keys[1], keys, f"found nothing, expected it beside {given}: the two belong together")
+
+
+def _tunnel_mistakes(path: KeyPath, tunnel: TunnelSettings) -> Iterator[Finding]:
+    backend, url = (*path, "backend"), (*path, "public_url")
+    if tunnel.backend == "none":
+        if not tunnel.public_url:
+            text = 'found nothing, expected the URL to watch, as backend is "none" (PRX_TUNNEL_URL gives it too)'
+            yield Finding(url, (backend, url), text)
+        return
+    if tunnel.public_url:
+        text = f'set, but backend "{tunnel.backend}" finds its own URL; expected backend = "none", or no public_url'
+        yield Finding(url, (url, backend), text)
+    mode = (*path, "cloudflare", "mode")
+    if tunnel.cloudflare.mode == "named":
+        for name, what in (("token", "the tunnel token"), ("hostname", "the public host name")):
+            if not getattr(tunnel.cloudflare, name):
+                key = (*path, "cloudflare", name)
+                yield Finding(key, (mode, key, backend), f'found nothing, expected {what}, as mode is "named"{_REMEDIES[name]}')
+
+
+_REMEDIES: Mapping[str, str] = {"token": " (CLOUDFLARE_TUNNEL_TOKEN gives it too)", "hostname": ""}
+
+
+def _collisions(declared: Mapping[KeyPath, TunnelSettings]) -> Iterator[Finding]:
+    """Yield tunnels that would fight over one port or file."""
+    seen: dict[tuple[str, object], KeyPath] = {}
+    for path, tunnel in declared.items():
+        shared = {("cloudflare", "metrics_port"): tunnel.cloudflare.metrics_port, ("url_env_file",): tunnel.url_env_file}
+        for name, value in shared.items():
+            first = seen.setdefault((name[-1], value), path) if value else path
+            if first != path:
+                key = (*path, *name)
+                yield Finding(
+                    key, (key, (*first, *name)), f"{value} is already used by the tunnel {first[-1]}; expected another"
+                )

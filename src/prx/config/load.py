@@ -1,0 +1,150 @@
+"""Load the configuration: defaults < file < environment < command line, every value with its origin, all mistakes at once.
+
+Each layer is checked by itself, so that a mistake is found where it stands even when a higher layer hides it. What passes is
+merged, secrets are resolved (only those that count in the end), and what must hold between keys is checked last; a mistake of
+that kind is kept back while one of the keys that it follows from is itself mistaken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from prx.config import cross
+from prx.config.expand import holds_reference, map_strings
+from prx.config.keys import dotted, find_key, keys_of
+from prx.config.layers import STORE_PREFIX, Layer, command_line_layer, environment_layer, file_layer, merge, nested
+from prx.config.origins import DEFAULT, Origin, Problem
+from prx.config.positions import KeyPath
+from prx.config.schema import DEFAULT_TUNNEL, Config, ConfigFile, TunnelSettings
+from prx.config.source import Source, read_source
+from prx.core.errors import ConfigError, PrxError
+from prx.secrets.sources import split_reference
+from prx.secrets.value import Secret
+
+ResolveSecret = Callable[[str], Secret]
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A sound configuration and where it came from.
+
+    origins: by dotted name, every key of every tunnel. path: the file, if any. warnings: settings without effect, as lines.
+    written: by dotted name, what stands in the source for each value that a secret was or has to be put into. secrets: all that
+    was resolved, for the redaction of every output.
+    """
+
+    config: Config
+    origins: Mapping[str, Origin]
+    path: Path | None
+    warnings: tuple[str, ...] = ()
+    written: Mapping[str, Any] = field(default_factory=dict)
+    secrets: tuple[Secret, ...] = ()
+
+
+def load(
+    path: Path | None,
+    environ: Mapping[str, str],
+    overrides: Mapping[str, Any] | None = None,
+    *,
+    resolve_secret: ResolveSecret | None = None,
+) -> Loaded:
+    """Return the configuration from a file (None: no file), the environment and the command line.
+
+    `overrides` maps dotted names, such as `tunnel.local_addr`, to values. `resolve_secret` turns what stands in the place of a
+    secret (`secret:NAME`, `file:PATH` …, or the secret itself) into the secret; it may block. Without it references stay
+    unresolved: a secret then holds its reference as text, and another key that refers to a secret keeps its default.
+
+    Raises ConfigError with every mistake, each as `PLACE: KEY: what was found, what is expected`.
+    """
+    source = read_source(path) if path is not None else Source(Path(), {})
+    layers = [file_layer(source, environ), environment_layer(environ, source), command_line_layer(overrides or {}, source)]
+    for layer in layers:
+        layer.check(layer.references())
+    layers[0].problems.extend(_exposed_secrets(layers[0], source))
+    merged = merge(layers)
+    written = merged.references()
+    secrets = _resolve(merged, resolve_secret)
+    merged.check({})
+    file = ConfigFile.model_validate(nested(merged.values, merged.tables))
+    merged.problems.extend(_findings(cross.mistakes(file), merged))
+    if merged.problems:
+        raise ConfigError([str(problem) for problem in sorted(merged.problems, key=lambda problem: problem.order)])
+    return Loaded(
+        config=_config(file),
+        origins=_origins(file, merged),
+        path=path,
+        warnings=tuple(str(problem) for problem in _findings(cross.warnings(file), merged)),
+        written={dotted(key): value for key, value in written.items()},
+        secrets=secrets,
+    )
+
+
+def _config(file: ConfigFile) -> Config:
+    """Return the configuration that the rest of prx sees: tunnels by name, `[tunnel]` first."""
+    tunnels = {DEFAULT_TUNNEL if path == ("tunnel",) else str(path[-1]): tunnel for path, tunnel in cross.tunnels(file).items()}
+    return Config(log_level=file.log_level, access=file.access, tunnels=tunnels)
+
+
+def _origins(file: ConfigFile, merged: Layer) -> dict[str, Origin]:
+    """Return the origin of every key, in the order in which `config show` writes them."""
+    general = [key.path for key in keys_of() if key.path[0] != "tunnel"]
+    own = [key.path for key in keys_of(TunnelSettings)]
+    paths: list[KeyPath] = [*general, *((*table, *key) for table in cross.tunnels(file) for key in own)]
+    return {dotted(path): merged.origins[path] if path in merged.written else DEFAULT for path in paths}
+
+
+def _findings(findings: Iterator[cross.Finding], merged: Layer) -> Iterator[Problem]:
+    """Give each finding its place, and keep back those that follow from a value that is itself mistaken."""
+    for finding in findings:
+        if merged.bad.isdisjoint(path[:end] for path in finding.about for end in range(1, len(path) + 1)):
+            origin = merged.origin_of(finding.about[0])
+            yield Problem(origin, dotted(finding.key), finding.text)
+
+
+def _exposed_secrets(layer: Layer, source: Source) -> Iterator[Problem]:
+    """Yield the secrets that stand in a file that others can read."""
+    if not source.others_can_read:
+        return
+    for path, value in layer.written.items():
+        key = find_key(path)
+        if key is None or not key.is_secret or not isinstance(value, str) or not value:
+            continue
+        if not split_reference(value)[0] and not holds_reference(value):
+            remedy = f'expected mode 0600 (chmod 600 {source.path}), or "secret:NAME" after: prx secret set NAME'
+            text = f"found a secret in a file that others can read (mode {source.mode:04o}), {remedy}"
+            yield Problem(layer.origin_of(path), dotted(path), text)
+
+
+def _resolve(merged: Layer, resolve_secret: ResolveSecret | None) -> tuple[Secret, ...]:
+    """Put secrets in the place of what refers to them, and return them all."""
+    found: list[Secret] = []
+    waiting = merged.references()
+    for path, value in list(merged.values.items()):
+        key = find_key(path)
+        is_secret = key is not None and key.is_secret
+        if resolve_secret is None:
+            if path in waiting:
+                del merged.values[path]
+            continue
+        try:
+            if is_secret and isinstance(value, str) and value:
+                merged.values[path] = _remember(found, resolve_secret(value))
+            elif path in waiting:
+                merged.values[path] = map_strings(value, lambda _, text: _fill_in(text, resolve_secret, found))
+        except PrxError as error:
+            hint = f" ({error.hint})" if error.hint else ""
+            merged.reject(path, f"{error.message}{hint}")
+    return tuple(found)
+
+
+def _fill_in(text: str, resolve_secret: ResolveSecret, found: list[Secret]) -> str:
+    return _remember(found, resolve_secret(text)).reveal() if text.startswith(STORE_PREFIX) else text
+
+
+def _remember(found: list[Secret], secret: Secret) -> Secret:
+    if secret:
+        found.append(secret)
+    return secret

@@ -1,0 +1,80 @@
+"""The address of the local service (`local_addr`), in the notations that people use for it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+EXPECTED = "PORT, HOST:PORT, [IPV6]:PORT or http(s)://HOST:PORT, such as 8080 or 127.0.0.1:8080"
+
+_DEFAULT_HOST = "127.0.0.1"  # not "localhost": that may resolve to ::1, where most services do not listen
+_STANDARD_PORTS = {"http": 80, "https": 443}
+_HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?")
+_IPV6 = re.compile(r"[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*(?:%[A-Za-z0-9_.-]+)?")
+_HOST_PORT = re.compile(r"(?:\[(?P<ipv6>[^\]]*)\]|(?P<host>[^:\[\]]*)):(?P<port>[0-9]{1,5})")
+
+
+@dataclass(frozen=True, slots=True)
+class LocalAddr:
+    """The origin: `scheme` is http or https, `host` a name or an address without brackets, `port` 1 to 65535."""
+
+    scheme: str
+    host: str
+    port: int
+
+    @classmethod
+    def parse(cls, text: str) -> LocalAddr:
+        """Read one of the notations; raise ValueError, whose text says what is expected (not what was found)."""
+        if text.startswith("unix:"):
+            raise ValueError(f"{EXPECTED}: a Unix socket cannot be probed as the public URL is, so it is not supported")
+        if "://" in text:
+            return _parse_url(text)
+        if text.isascii() and text.isdigit():
+            return cls("http", _DEFAULT_HOST, _port(text))
+        return _parse_host_port("http", text)
+
+    @property
+    def authority(self) -> str:
+        """Return HOST:PORT, with brackets around an IPv6 address."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def url(self) -> str:
+        """Return SCHEME://HOST:PORT, without a trailing slash."""
+        return f"{self.scheme}://{self.authority}"
+
+    def __str__(self) -> str:
+        return self.authority if self.scheme == "http" else self.url
+
+
+def _parse_url(text: str) -> LocalAddr:
+    try:
+        parts = urlsplit(text)
+    except ValueError as error:
+        raise ValueError(EXPECTED) from error
+    if parts.scheme not in _STANDARD_PORTS:
+        raise ValueError(f"{EXPECTED}: the scheme must be http or https")
+    if "@" in parts.netloc:
+        raise ValueError(f"{EXPECTED}, without a user name")
+    if parts.path not in {"", "/"} or parts.query or parts.fragment:
+        raise ValueError(f"{EXPECTED}, without a path (health_check_path is the path that is watched)")
+    has_port = re.search(r":\d+$", parts.netloc) is not None
+    authority = parts.netloc if has_port else f"{parts.netloc}:{_STANDARD_PORTS[parts.scheme]}"
+    return _parse_host_port(parts.scheme, authority)
+
+
+def _parse_host_port(scheme: str, text: str) -> LocalAddr:
+    match = _HOST_PORT.fullmatch(text)
+    if match is None:
+        raise ValueError(EXPECTED)
+    host = match["ipv6"] if match["host"] is None else match["host"]
+    if not (_HOST if match["ipv6"] is None else _IPV6).fullmatch(host):
+        raise ValueError(EXPECTED)
+    return LocalAddr(scheme, host, _port(match["port"]))
+
+
+def _port(text: str) -> int:
+    if len(text) > 5 or not 1 <= int(text) <= 65535:
+        raise ValueError(f"{EXPECTED}, with a port from 1 to 65535")
+    return int(text)

@@ -1,0 +1,88 @@
+"""What was found, what is expected, and what may have been meant: the words for a mistake in a value."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+from pydantic_core import ErrorDetails
+
+from prx.config.keys import Key, closest, find_key, suggestion
+from prx.config.positions import KeyPath
+from prx.config.toml_text import string_text, value_text
+
+_MAX_SHOWN: Final = 60
+# Tokens, keys and audience tags are long words without a break; nothing that a user can misspell in a message is.
+_SECRET_LOOKING: Final = re.compile(r"[A-Za-z0-9+/_=-]{32,}")
+_MAP_KEY: Final = "[key]"  # pydantic's last path element for a mistake in a key of a dict
+
+
+def shown(value: Any) -> str:
+    """Return a value as messages show it: short, on one line, and without anything that looks like a secret."""
+    match value:
+        case str():
+            text = _SECRET_LOOKING.sub("***", value)
+            return string_text(text if len(text) <= _MAX_SHOWN else text[: _MAX_SHOWN - 1] + "…")
+        case bool():
+            return value_text(value)
+        case int() | float():
+            return f"the number {value_text(value)}" if abs(value) < 1e15 else "a number"
+        case _:
+            return kind_of(value)
+
+
+def kind_of(value: Any) -> str:
+    """Return the kind of a value alone."""
+    match value:
+        case str():
+            return "text"
+        case bool():
+            return "true or false"
+        case int() | float():
+            return "a number"
+        case list() | tuple():
+            return "a list"
+        case Mapping():
+            return "a table"
+        case _:
+            return "a date or time"
+
+
+def path_of(error: ErrorDetails) -> KeyPath:
+    """Return the path that a pydantic error is about."""
+    return tuple(part for part in error["loc"] if part != _MAP_KEY)
+
+
+def explain(error: ErrorDetails, written: Any) -> str:
+    """Say what is wrong; `written` is the value as it stands in its source."""
+    path = path_of(error)
+    if error["type"] == "extra_forbidden":
+        meant = suggestion(path)
+        return f"unknown {'table' if isinstance(written, Mapping) else 'key'}" + (f"; {meant}" if meant else "")
+    if error["loc"][-1] == _MAP_KEY:
+        return f"found {shown(path[-1])}, expected {_reason(error)}"
+    key = find_key(path)
+    if key is None:
+        return f"found {shown(written)}, expected a table"
+    found = kind_of(written) if key.is_secret else shown(written)
+    return f"found {found}, expected {_expected(error, key, len(path) > len(key.path), written)}"
+
+
+def _expected(error: ErrorDetails, key: Key, in_list: bool, written: Any) -> str:
+    reason = _reason(error)
+    expected = reason or ("a string" if in_list else key.expected)
+    if reason:
+        return expected
+    wants_text = in_list or bool(key.choices) or key.expected == "a string"
+    if wants_text and isinstance(written, int | float):
+        return f"{expected}, in quotes"
+    if not wants_text and isinstance(written, str) and key.field.annotation in {int, float, bool}:
+        return f"{expected}, without quotes"
+    near = closest(written, key.choices) if isinstance(written, str) else ""
+    return f'{expected}; did you mean "{near}"?' if near else expected
+
+
+def _reason(error: ErrorDetails) -> str:
+    """Return what a check of our own expects."""
+    return str(error["ctx"]["error"]) if error["type"] == "value_error" else ""

@@ -1,0 +1,44 @@
+"""Where a value came from, and a mistake together with its place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a value came from. `place`: the file or the variable; `line`: counted from 1, 0 where there is none."""
+
+    kind: Literal["default", "file", "environment", "command line"]
+    place: str = ""
+    line: int = 0
+
+    def __str__(self) -> str:
+        if self.kind == "environment":
+            return f"environment variable {self.place}"
+        if self.kind == "file":
+            return f"{self.place}:{self.line}" if self.line else self.place
+        return self.kind
+
+
+DEFAULT: Final = Origin("default")
+COMMAND_LINE: Final = Origin("command line")
+_RANKS: Final = ("default", "file", "environment", "command line")
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One mistake: its place, the dotted name of the key, and what is wrong, as a text that completes `KEY: …`."""
+
+    origin: Origin
+    key: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.origin}: {self.key}: {self.text}"
+
+    @property
+    def order(self) -> tuple[int, int, str]:
+        """Sort by source, then by line."""
+        return _RANKS.index(self.origin.kind), self.origin.line, self.key

@@ -1,0 +1,100 @@
+"""Where prx looks for its configuration, and where it keeps its own files.
+
+    config file   -c FILE, else PRX_CONFIG, else ./prx.toml, else $XDG_CONFIG_HOME/prx/config.toml
+    data          PRX_DATA_DIR, else $XDG_DATA_HOME/prx
+    runtime       PRX_DATA_DIR/run where PRX_DATA_DIR is set, else $XDG_RUNTIME_DIR/prx, else run in the data directory
+
+The defaults of the XDG variables, and the rule that a relative path in one of them is ignored, are those of the XDG Base
+Directory Specification 0.8. Standard library only: `prx url` and `prx status` import this module and must stay fast.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+
+from prx.core.errors import PermanentError
+
+LOCAL_NAME = "prx.toml"
+PRIVATE_MODE = 0o700
+
+
+def config_file(explicit: Path | None = None, environ: Mapping[str, str] | None = None, cwd: Path | None = None) -> Path | None:
+    """Return the configuration file to read, or None where there is none.
+
+    A file that the user named (`explicit`, else PRX_CONFIG) is returned whether it exists or not, so that the loader can say
+    that it is missing. The two usual places count only where something is there.
+    """
+    env = os.environ if environ is None else environ
+    if explicit is not None:
+        return explicit
+    if named := env.get("PRX_CONFIG"):
+        return Path(named).expanduser()
+    local = Path(LOCAL_NAME) if cwd is None else cwd / LOCAL_NAME
+    return next((path for path in (local, user_config_file(env)) if os.path.lexists(path)), None)
+
+
+def user_config_file(environ: Mapping[str, str] | None = None) -> Path:
+    """Return the path of the user's own configuration file, which need not exist."""
+    return _xdg(environ, "XDG_CONFIG_HOME", ".config") / "prx" / "config.toml"
+
+
+def data_dir(environ: Mapping[str, str] | None = None) -> Path:
+    """Return the directory of lasting files (state, secrets, downloaded programs), absolute; it is not created here."""
+    env = os.environ if environ is None else environ
+    if named := env.get("PRX_DATA_DIR"):
+        return Path(named).expanduser().absolute()
+    return _xdg(env, "XDG_DATA_HOME", ".local/share") / "prx"
+
+
+def runtime_dir(environ: Mapping[str, str] | None = None) -> Path:
+    """Return the directory of sockets and locks, absolute; it is not created here."""
+    env = os.environ if environ is None else environ
+    shared = env.get("XDG_RUNTIME_DIR", "")
+    if not env.get("PRX_DATA_DIR") and shared.startswith("/"):
+        return Path(shared) / "prx"
+    return data_dir(env) / "run"
+
+
+def ensure_private_dir(path: Path) -> Path:
+    """Create `path` with mode 0700, parents included, or make an existing one of ours private; return it.
+
+    Raises PermanentError where it cannot be created, is a symbolic link, is no directory, or belongs to another user: each of
+    these would let somebody else read or replace what is kept there.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=PRIVATE_MODE)
+        if not os.path.lexists(path):
+            path.mkdir(mode=PRIVATE_MODE, exist_ok=True)
+        found = path.lstat()
+    except OSError as error:
+        raise PermanentError(f"cannot create the directory {path}: {error.strerror}", hint=_OTHER_DIRECTORY) from error
+    _refuse_foreign(path, found)
+    if stat.S_IMODE(found.st_mode) != PRIVATE_MODE:
+        path.chmod(PRIVATE_MODE)
+    return path
+
+
+_OTHER_DIRECTORY = "set PRX_DATA_DIR to a directory of your own"
+
+
+def _refuse_foreign(path: Path, found: os.stat_result) -> None:
+    if stat.S_ISLNK(found.st_mode):
+        raise PermanentError(f"{path} is a symbolic link, expected a directory", hint=_OTHER_DIRECTORY)
+    if not stat.S_ISDIR(found.st_mode):
+        raise PermanentError(f"{path} is a file, expected a directory", hint=_OTHER_DIRECTORY)
+    if found.st_uid != os.geteuid():
+        raise PermanentError(
+            f"{path} belongs to user {found.st_uid}, expected user {os.geteuid()}, who runs prx", hint=_OTHER_DIRECTORY
+        )
+
+
+def _xdg(environ: Mapping[str, str] | None, variable: str, fallback: str) -> Path:
+    env = os.environ if environ is None else environ
+    named = env.get(variable, "")
+    if named.startswith("/"):
+        return Path(named)
+    home = env.get("HOME")
+    return (Path(home) if home else Path.home()) / fallback

@@ -1,0 +1,106 @@
+"""The configuration as text: what is in force (`prx config show`), a file to begin with (`init`), and the JSON Schema."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Iterator
+from itertools import groupby
+from typing import Any, Final
+
+from prx.config.checks import TUNNEL_NAME
+from prx.config.keys import Key, keys_of
+from prx.config.load import Loaded
+from prx.config.schema import DEFAULT_TUNNEL, ConfigFile
+from prx.config.toml_text import value_text
+from prx.secrets.sources import describe, split_reference
+from prx.secrets.value import Secret
+
+_USER_INFO: Final = re.compile(r"(?<=://)[^/@\s]+@")
+_WIDTH: Final = 100
+
+
+def show(loaded: Loaded, *, origins: bool = False) -> str:
+    """Return what is in force as TOML. Secrets are "***" with a fingerprint, references to secrets stand as they are.
+
+    With `origins` a comment behind each value says where it came from.
+    """
+    lines: list[str] = []
+    for table, names in groupby(loaded.origins, key=lambda name: name.rpartition(".")[0]):
+        lines += ["", f"[{table}]"] if table else []
+        lines += [_shown_line(loaded, name, origins) for name in names]
+    return "\n".join(lines).lstrip("\n") + "\n"
+
+
+def template() -> str:
+    """Return a configuration file in which every key is explained and commented out with its default."""
+    lines = ["# The configuration of prx. Each key is shown with its default: remove the # before a line to change it."]
+    for table, keys in groupby(keys_of(), key=lambda key: key.path[:-1]):
+        lines += ["", f"[{'.'.join(table)}]"] if table else []
+        for key in keys:
+            lines += ["", *_comment(key), f"#{key.path[-1]} = {default_text(key)}"]
+    lines += ["", *textwrap.wrap(_MORE_TUNNELS, _WIDTH, initial_indent="# ", subsequent_indent="# ")]
+    return "\n".join(lines) + "\n"
+
+
+_MORE_TUNNELS: Final = (
+    "More tunnels, each with the same keys as [tunnel]: write a table [tunnels.NAME], and [tunnels.NAME.cloudflare]."
+)
+
+
+def default_text(key: Key) -> str:
+    """Return the default of a key as TOML."""
+    return '""' if isinstance(key.default, Secret) else value_text(key.default)
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON Schema (draft 2020-12) of a configuration file, for editors."""
+    schema = ConfigFile.model_json_schema()
+    for part in (schema, *schema["$defs"].values()):
+        for name, declared in part["properties"].items():
+            if "$ref" in declared:  # the defaults stand with the keys of that table
+                part["properties"][name] = {"$ref": declared["$ref"]}
+    properties = schema["properties"]
+    properties["tunnel"] = {"$ref": "#/$defs/TunnelSettings"}
+    properties["tunnels"]["propertyNames"] = {"pattern": f"^{TUNNEL_NAME}$"}
+    schema["title"] = "The configuration of prx"
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+
+
+def _shown_line(loaded: Loaded, name: str, origins: bool) -> str:
+    value = _value(loaded, name)
+    remarks = [str(loaded.origins[name])] if origins else []
+    if isinstance(value, Secret):
+        text = value.reveal()
+        if split_reference(text)[0]:
+            value = describe(text)
+        elif value:
+            remarks.append(f"fingerprint {value.fingerprint}")
+            value = "***"
+        else:
+            value = ""
+    text = _USER_INFO.sub("***@", value_text(value))
+    return f"{name.rpartition('.')[2]} = {text}" + (f"  # {', '.join(remarks)}" if remarks else "")
+
+
+def _value(loaded: Loaded, name: str) -> Any:
+    if name in loaded.written:
+        return loaded.written[name]
+    parts = name.split(".")  # every name in a sound configuration is made of bare keys
+    value: Any = loaded.config
+    if parts[0] == "tunnel":
+        value, parts = loaded.config.tunnels[DEFAULT_TUNNEL], parts[1:]
+    elif parts[0] == "tunnels":
+        value, parts = loaded.config.tunnels[parts[1]], parts[2:]
+    for part in parts:
+        value = getattr(value, part)
+    return value
+
+
+def _comment(key: Key) -> Iterator[str]:
+    facts = [
+        key.description,
+        f"{key.expected.capitalize()}." if key.choices else "",
+        f"Variable: {key.env}." if key.env else "",
+    ]
+    yield from textwrap.wrap(" ".join(filter(None, facts)), _WIDTH, initial_indent="# ", subsequent_indent="# ")

@@ -1,0 +1,87 @@
+"""A configuration file as it stands: its values, the line of each, and who may read it."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from prx.config import positions
+from prx.core.errors import ConfigError
+
+MAX_BYTES: Final = 1 << 20  # a configuration is a few kilobytes: something larger is a mistake, such as /dev/zero
+
+_PLACE = re.compile(r" \(at (?:line (?P<line>\d+), column (?P<column>\d+)|end of document)\)$")
+_HINTS = {
+    "Invalid value": 'expected text in quotes, a number, true or false, or a list such as ["a", "b"]',
+    "Cannot overwrite a value": "the same key is set twice",
+    "Cannot declare": "the same table is opened twice",
+    "Illegal character": "a text in quotes ends on its own line, and control characters are written as \\uXXXX",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One file. `data`: its values as TOML gives them. `lines`: where each stands. `mode`: its permission bits."""
+
+    path: Path
+    data: Mapping[str, Any]
+    lines: Mapping[positions.KeyPath, int] = field(default_factory=dict)
+    mode: int = 0o600
+
+    @property
+    def others_can_read(self) -> bool:
+        """Say whether group or others have the right to read the file."""
+        return bool(self.mode & 0o044)
+
+
+def read_source(path: Path) -> Source:
+    """Read a TOML file; raise ConfigError when it cannot be read, or is not TOML, with line and column where there is one."""
+    content, mode = _read(path)
+    try:
+        text = content.decode("utf-8-sig").replace("\r\n", "\n")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ConfigError([f"{path}:{line}: found a byte that is not UTF-8, expected a text file in UTF-8"]) from error
+    try:
+        data = tomllib.loads(text)
+        return Source(path, data, positions.find_lines(text), mode)
+    except RecursionError as error:
+        raise ConfigError([f"{path}: brackets are nested too deeply to be read"]) from error
+    except ValueError as error:
+        raise ConfigError([_syntax_problem(path, text, str(error))]) from error
+
+
+def _read(path: Path) -> tuple[bytes, int]:
+    try:
+        with path.open("rb") as file:
+            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+            content = file.read(MAX_BYTES + 1)
+    except FileNotFoundError as error:
+        raise ConfigError([f"{path}: there is no such file"], hint="prx config init writes one to begin with") from error
+    except IsADirectoryError as error:
+        raise ConfigError([f"{path}: found a directory, expected a file"]) from error
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise ConfigError([f"{path}: cannot be read: {reason.lower()}"]) from error
+    if len(content) > MAX_BYTES:
+        raise ConfigError([f"{path}: found more than {MAX_BYTES >> 20} MiB, expected a configuration of a few kilobytes"])
+    return content, mode
+
+
+def _syntax_problem(path: Path, text: str, message: str) -> str:
+    """Put the place of a syntax error first. The text of the line is not shown: it may hold a token."""
+    match = _PLACE.search(message)
+    what = message[: match.start()] if match else message
+    hint = next((hint for start, hint in _HINTS.items() if what.startswith(start)), "")
+    said = f"not TOML: {what[:1].lower()}{what[1:]}" + (f" ({hint})" if hint else "")
+    if match is None:
+        return f"{path}: {said}"
+    if match["line"] is None:
+        return f"{path}:{text.rstrip().count(chr(10)) + 1}: {said} at the end of the file"
+    return f"{path}:{match['line']}:{match['column']}: {said}"

@@ -1,0 +1,77 @@
+"""Cut a byte stream into lines, whatever is in it, with bounded memory.
+
+A stream is anything that a child writes: lines, one endless line, NUL bytes, half a character. The splitter keeps the
+unfinished last line and never more than `LINE_LIMIT` bytes of it: a longer line is handed out once, cut and marked with
+`CUT_MARKER`, and the rest of it, up to its newline, is counted and thrown away. How the stream was divided into
+chunks never changes the lines.
+"""
+
+from __future__ import annotations
+
+LINE_LIMIT = 64 * 1024
+"""Longest line kept, in bytes, without the marker."""
+
+CUT_MARKER = " …[cut]"
+"""Ends a line that was longer than `LINE_LIMIT`."""
+
+_MARKER = CUT_MARKER.encode()
+
+
+class LineSplitter:
+    r"""Turn chunks of bytes into whole lines without their newline ("\n" or "\r\n").
+
+    `lines` counts lines handed out, `cut` those among them that were too long, `discarded` the bytes thrown away.
+    """
+
+    def __init__(self, limit: int = LINE_LIMIT) -> None:
+        self.limit = limit
+        self.lines = 0
+        self.cut = 0
+        self.discarded = 0
+        self._tail = bytearray()
+        self._skipping = False
+
+    def feed(self, chunk: bytes) -> list[bytes]:
+        """Return the lines that `chunk` completes."""
+        *ended, rest = chunk.split(b"\n")
+        found = [line for part in ended if (line := self._end(part)) is not None]
+        if rest:
+            self._extend(rest, found)
+        self.lines += len(found)
+        return found
+
+    def finish(self) -> list[bytes]:
+        """Return the last line where the stream ended without a newline."""
+        last = self._end(b"") if self._tail or self._skipping else None
+        found = [] if last is None else [last]
+        self.lines += len(found)
+        return found
+
+    def _end(self, part: bytes) -> bytes | None:
+        """Complete the current line with `part`; None where its beginning went out already, cut."""
+        if self._skipping:
+            self._skipping = False
+            self.discarded += len(part)
+            return None
+        if self._tail:
+            self._tail += part
+            part = bytes(self._tail)
+            self._tail.clear()
+        part = part.removesuffix(b"\r")
+        return part if len(part) <= self.limit else self._cut(part)
+
+    def _extend(self, part: bytes, found: list[bytes]) -> None:
+        if self._skipping:
+            self.discarded += len(part)
+            return
+        self._tail += part
+        # one byte more is kept: it may be the "\r" of a line that just fits
+        if len(self._tail) > self.limit + 1:
+            found.append(self._cut(bytes(self._tail)))
+            self._tail.clear()
+            self._skipping = True
+
+    def _cut(self, line: bytes) -> bytes:
+        self.cut += 1
+        self.discarded += len(line) - self.limit
+        return line[: self.limit] + _MARKER

@@ -1,0 +1,129 @@
+"""Read a rotating log: the last lines of it, and every new line as it comes.
+
+Only whole lines are given: what a writer has begun waits for its newline. The reader has no part in writing; it notices
+rotation by comparing the file that it has open with the names in the folder, and reads every file that was between.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from itertools import count
+from pathlib import Path
+from typing import BinaryIO
+
+from prx.logs.files import rotated
+from prx.logs.lines import LineSplitter
+
+_BLOCK = 64 * 1024
+_LONGEST = 1024 * 1024  # a stored record may be several times as long as the line in it: JSON escapes
+POLL_SECONDS = 0.25
+"""How often `follow` looks for new lines."""
+
+
+def tail(path: Path, lines: int) -> list[bytes]:
+    """Return the last `lines` whole lines, oldest first, from the file and the older ones that rotation left."""
+    found: list[bytes] = []
+    for number in count():
+        missing = lines - len(found)
+        try:
+            with rotated(path, number).open("rb") as file:
+                found = _last_lines(file, missing) + found if missing > 0 else found
+        except FileNotFoundError:
+            if number:  # the newest may be missing for a moment, just after rotation
+                break
+        if missing <= 0:
+            break
+    return found
+
+
+def _last_lines(file: BinaryIO, wanted: int) -> list[bytes]:
+    """Read backwards, block by block, until there are enough newlines."""
+    position, content = file.seek(0, os.SEEK_END), b""
+    while position > 0 and content.count(b"\n") <= wanted:
+        step = min(_BLOCK, position)
+        position = file.seek(position - step)
+        content = file.read(step) + content
+    whole, newline, _ = content.rpartition(b"\n")
+    return whole.split(b"\n")[-wanted:] if newline else []
+
+
+async def _poll() -> None:
+    await asyncio.sleep(POLL_SECONDS)
+
+
+async def follow(path: Path, *, from_start: bool = False, pause: Callable[[], Awaitable[None]] = _poll) -> AsyncIterator[bytes]:
+    """Give every line written from now on (or from the start of the file), without end, through every rotation.
+
+    `pause` is awaited when there is nothing new. A file that is missing is waited for; one that was cut short is read from
+    its start.
+    """
+    file = _open(path)
+    if file is not None and not from_start:
+        _seek_to_last_line(file)
+    try:
+        splitter = LineSplitter(_LONGEST)
+        while True:
+            if file is None:
+                await pause()
+                file = _open(path)
+                continue
+            if _was_truncated(file):
+                file.seek(0)
+                splitter = LineSplitter(_LONGEST)
+            if block := file.read(_BLOCK):
+                for line in splitter.feed(block):
+                    yield line
+                continue
+            successor = _successor(path, file)
+            if successor is None:
+                await pause()
+            elif not (block := file.read(_BLOCK)):  # a last look: the rotation may have come after the read above
+                file.close()
+                file, splitter = successor, LineSplitter(_LONGEST)
+            else:
+                successor.close()
+                for line in splitter.feed(block):
+                    yield line
+    finally:
+        if file is not None:
+            file.close()
+
+
+def _open(path: Path) -> BinaryIO | None:
+    try:
+        return path.open("rb", buffering=0)
+    except FileNotFoundError:
+        return None
+
+
+def _seek_to_last_line(file: BinaryIO) -> None:
+    """Go to the end, or to the beginning of a line that is being written."""
+    position = file.seek(0, os.SEEK_END)
+    while position > 0:
+        start = max(0, position - _BLOCK)
+        file.seek(start)
+        newline = file.read(position - start).rfind(b"\n")
+        if newline >= 0:
+            file.seek(start + newline + 1)
+            return
+        position = start
+    file.seek(0)
+
+
+def _was_truncated(file: BinaryIO) -> bool:
+    return os.fstat(file.fileno()).st_size < file.tell()
+
+
+def _successor(path: Path, file: BinaryIO) -> BinaryIO | None:
+    """Open the file that came after this one; None while it is still the newest."""
+    mine = os.fstat(file.fileno())
+    for number in count():
+        try:
+            if os.path.samestat(mine, rotated(path, number).stat()):
+                return _open(rotated(path, number - 1)) if number else None
+        except FileNotFoundError:
+            if number:
+                return _open(path)  # removed, or rotated away altogether
+    return None

@@ -1,0 +1,56 @@
+"""One stored log record, and its line of JSON: what the file holds and `prx logs --json` prints.
+
+    {"seq": 12, "at": "2026-11-22T17:12:10.123Z", "tunnel": "web", "level": "info",
+     "message": "…", "source": "cloudflared", …further fields…}
+
+`seq` is there for records that are events too. `level` is one of `LEVELS`. A line is always one line: JSON escapes every
+line end.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+LEVELS = ("debug", "info", "warn", "error")
+"""Levels of a record, least important first; cloudflared's own words."""
+
+_OWN = frozenset({"seq", "at", "tunnel", "level", "message", "source"})
+
+
+@dataclass(frozen=True)
+class LogRecord:
+    """Hold one record: `at` is UTC in RFC 3339, `source` is "prx" or the client's name, `fields` are JSON values.
+
+    Everything in it is redacted already: a record is what may be stored.
+    """
+
+    at: str
+    tunnel: str
+    level: str
+    message: str
+    source: str = "prx"
+    seq: int | None = None
+    fields: Mapping[str, object] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        """Return the record as one line of JSON, without a newline; a further field never replaces one of the six."""
+        head: dict[str, object] = {} if self.seq is None else {"seq": self.seq}
+        head |= {"at": self.at, "tunnel": self.tunnel, "level": self.level, "message": self.message}
+        head["source"] = self.source
+        rest = {key: value for key, value in self.fields.items() if key not in _OWN}
+        return json.dumps(head | rest, ensure_ascii=False, separators=(",", ":"), default=str)
+
+    @classmethod
+    def from_json(cls, line: str | bytes) -> LogRecord:
+        """Read a stored line; ValueError where it is not a record (cut by a crash, or somebody else's)."""
+        data = json.loads(line)
+        if not isinstance(data, dict):
+            raise ValueError(f"expected a JSON object, found {type(data).__name__}")  # noqa: TRY004 - bad content
+        rest = {key: value for key, value in data.items() if key not in _OWN}
+        match data:
+            case {"at": str(at), "tunnel": str(tunnel), "level": str(level), "message": str(message), "source": str(source)}:
+                seq = data.get("seq")
+                return cls(at, tunnel, level, message, source, seq if isinstance(seq, int) else None, rest)
+        raise ValueError("expected at, tunnel, level, message and source, all text")

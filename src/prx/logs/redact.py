@@ -1,0 +1,222 @@
+"""Take secrets out of a line of text before anybody stores or shows it.
+
+Theory of operation
+-------------------
+Two kinds of secret are known: *values* that prx holds itself (`Redactor.add`), found in every form in which a program
+might print them, and *places* where a visitor's or an operator's secret stands: request headers (at level debug
+cloudflared logs `headers={"Authorization":["Bearer …"],…}` for every request, observed with cloudflared 2026.8.2; Go
+programs also print `map[Authorization:[Bearer …]]`), environment assignments, options, query parameters, passwords in URLs,
+and tokens that can be told by their beginning, `eyJ`, the base64 of `{"`.
+
+It works on **whole lines**: give it what `prx.logs.lines` hands out, never a piece of a line. Where a line was cut, its end is
+checked for the beginning of a secret.
+
+A line that holds none of a few words cannot hold a secret place, so a clean line costs one search. Where it is not
+clear how far a secret reaches, too much is taken out rather than too little. JSON stays JSON.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Iterable, Iterator
+from urllib.parse import quote, quote_plus
+
+from prx.logs.lines import CUT_MARKER
+
+MARK = "[redacted]"
+"""Stands where a secret stood."""
+
+_SHORTEST = 4  # a shorter value would black out ordinary words
+_SHORTEST_START = 4  # of a secret at the end of a cut line
+
+_HEADERS = "|".join(
+    (
+        r"(?:proxy-)?authorization",
+        r"(?:set-)?cookie2?",
+        r"cf-access-[\w-]+",
+        r"x-[\w-]*(?:api-?key|token|secret|password)[\w-]*",
+        r"api-key",
+    )
+)
+_HEADER = re.compile(rf"(?<![\w-])(?:{_HEADERS})(?![\w-])\\*[\"']?\s*[:=]\s*", re.IGNORECASE)
+_GO_NEXT_KEY = re.compile(r"\]\s+[A-Za-z][\w-]*:\[")
+_COMMA = re.compile(r"\s*,\s*")
+_OPEN_QUOTE = re.compile(r"\\*[\"']")
+_UNESCAPED_QUOTE = re.compile(r'(?<!\\)(?:\\\\)*"')
+
+_VALUE = r"[^\s\"'\\&,;\]})]+"
+_VARIABLES = "TUNNEL_TOKEN|ACCESS_CLIENT_SECRET|MASTER_KEY|API_TOKEN|CF_AUTHORIZATION|CF_APPSESSION"
+_PARAMETERS = "token|api_?key|key|secret|password|passwd|code|sig|signature|auth"
+_PLACES = re.compile(
+    "|".join(
+        (
+            # variables and cookies: NAME=value, NAME:value, "NAME": "value"
+            rf"(?:{_VARIABLES})(?:\\*[\"'])?\s*[=:]\s*(?:\\*[\"'])?(?P<variable>{_VALUE})",
+            rf"--token[= ]\s*(?:\\*[\"'])?(?P<option>{_VALUE})",
+            rf"[?&](?:\w+[_-])?(?:{_PARAMETERS})=(?P<parameter>{_VALUE})",
+            r"://[^\s/:@\"']*:(?P<password>[^\s/@\"']+)@",
+            r"(?P<jwt>eyJ[\w-]{8,}\.[\w-]{4,}(?:\.[\w-]*)*)",
+            r"(?P<token>eyJ[\w+/=-]{57,}(?:%3D)*)",
+            r"\bBearer\s+(?P<bearer>[\w+/=.~-]{16,})",
+        )
+    ),
+    re.IGNORECASE,
+)
+_CUT_TOKEN = re.compile(r"eyJ[\w+/=.-]*$", re.IGNORECASE)
+
+# every place above needs one of these words; lower case
+_TRIGGERS = (
+    "eyj",
+    "auth",
+    "cookie",
+    "token",
+    "secret",
+    "key",
+    "cf-access",
+    "cf_app",
+    "passw",
+    "code=",
+    "sig",
+    "bearer",
+    "@",
+)
+
+
+class Redactor:
+    """Take known values and secret places out of lines; one for the whole program."""
+
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        self._forms: frozenset[str] = frozenset()
+        self._values: re.Pattern[str] | None = None
+        for secret in secrets:
+            self.add(secret)
+
+    def add(self, secret: str) -> bool:
+        """Learn a value that must never be seen, in its usual encodings too.
+
+        Each line of a value of several lines counts by itself. False where nothing was learnt: a value of fewer than 4
+        characters cannot be told from ordinary text.
+        """
+        parts = [part for line in secret.splitlines() if len(part := line.strip()) >= _SHORTEST]
+        self._learn(self._forms.union(*map(_forms, parts)))
+        return bool(parts)
+
+    def line(self, text: str) -> str:
+        """Return one whole line without its secrets. A clean line comes back as it is."""
+        cut = text.endswith(CUT_MARKER)
+        if not cut and self._is_clean(text):
+            return text
+        if self._values is not None:
+            text = self._values.sub(MARK, text)
+        text = _PLACES.sub(_hide_group, _hide_headers(text))
+        return self._hide_start(text.removesuffix(CUT_MARKER)) + CUT_MARKER if cut else text
+
+    def _is_clean(self, text: str) -> bool:
+        lowered = text.lower()
+        return not any(word in lowered for word in _TRIGGERS) and not any(form in text for form in self._forms)
+
+    def _learn(self, forms: frozenset[str]) -> None:
+        self._forms = forms
+        # the longest first, so that no rest of one stays beside the mark of another
+        longest_first = sorted(forms, key=len, reverse=True)
+        self._values = re.compile("|".join(map(re.escape, longest_first))) if forms else None
+
+    def _hide_start(self, text: str) -> str:
+        """Hide the beginning of a secret at the end of a line that was cut there."""
+        hidden = _CUT_TOKEN.sub(MARK, text)
+        if hidden != text:
+            return hidden
+        for form in sorted(self._forms, key=len, reverse=True):
+            for length in range(min(len(form), len(text)), _SHORTEST_START - 1, -1):
+                if text.endswith(form[:length]):
+                    return text[:-length] + MARK
+        return text
+
+
+def _forms(secret: str) -> Iterator[str]:
+    """Give every way in which a program may print a value."""
+    raw = secret.encode("utf-8", "surrogateescape")
+    yield secret
+    yield quote(raw, safe="")
+    yield quote(raw)
+    yield quote_plus(raw)
+    yield quote(raw, safe="").lower() if "%" in quote(raw, safe="") else secret
+    yield json.dumps(secret)[1:-1]
+    yield json.dumps(secret, ensure_ascii=False)[1:-1]
+    for encode in (base64.b64encode, base64.urlsafe_b64encode):
+        whole = encode(raw).decode()
+        yield from (whole, whole.rstrip("="), quote(whole, safe=""))
+        if len(raw) >= 2 * _SHORTEST:
+            yield from _inside_base64(raw, encode)
+
+
+def _inside_base64(raw: bytes, encode: object) -> Iterator[str]:
+    """Give what base64 makes of a value in the middle of something longer: only whole groups of its own bits."""
+    assert callable(encode)
+    for shift in range(3):
+        text = encode(b"\0" * shift + raw).decode().rstrip("=")
+        first = -(-shift * 8 // 6)
+        last = (shift + len(raw)) * 8 // 6
+        yield text[first:last]
+
+
+def _hide_group(match: re.Match[str]) -> str:
+    name = match.lastgroup
+    assert name is not None
+    start, end = match.span(name)
+    return match.string[match.start() : start] + MARK + match.string[end : match.end()]
+
+
+def _hide_headers(text: str) -> str:
+    """Hide the value after each secret header's name, in whatever notation it stands."""
+    is_json = text.startswith("{")
+    parts, done = [], 0
+    while match := _HEADER.search(text, done):
+        limit = len(text)
+        if is_json and (quote_mark := _UNESCAPED_QUOTE.search(text, match.end())):
+            limit = quote_mark.end() - 1
+        end, mark = _value_after(text, match.end(), limit)
+        parts += [text[done : match.end()], mark]
+        done = end
+    return "".join([*parts, text[done:]])
+
+
+def _value_after(text: str, start: int, limit: int) -> tuple[int, str]:
+    """Find the end of the value that starts here, and what to put in its place.
+
+    `limit` is where an unquoted value ends at the latest.
+    """
+    opening = _OPEN_QUOTE.match(text, start)
+    if opening is not None:
+        return _quoted_end(text, opening), opening[0] + MARK + opening[0]
+    if not text.startswith("[", start):
+        return limit, MARK
+    opening = _OPEN_QUOTE.match(text, start + 1)
+    if opening is None:
+        next_key = _GO_NEXT_KEY.search(text, start, limit)
+        return (next_key.start() if next_key else limit), f"[{MARK}"
+    end = _quoted_end(text, opening)
+    while (comma := _COMMA.match(text, end)) and (inner := _OPEN_QUOTE.match(text, comma.end())):
+        end = _quoted_end(text, inner)
+    return end, f"[{opening[0]}{MARK}{opening[0]}"
+
+
+def _quoted_end(text: str, opening: re.Match[str]) -> int:
+    """Return where a quoted value ends, with its closing quote; the end of the line where there is none.
+
+    Inside a string inside JSON the quotes carry backslashes: the closing quote has as many as the opening one.
+    """
+    escapes, mark = len(opening[0]) - 1, opening[0][-1]
+    at = opening.end()
+    while (at := text.find(mark, at)) >= 0:
+        before = at
+        while before > opening.end() and text[before - 1] == "\\":
+            before -= 1
+        # more backslashes escape a quote inside the value; an even surplus is the value's own backslashes
+        surplus = at - before - escapes
+        if surplus >= 0 and surplus % (2 * (escapes + 1)) == 0:
+            return at + 1
+        at += 1
+    return len(text)

@@ -1,0 +1,215 @@
+"""Where lines go without anybody waiting for it: a bounded queue and a thread that writes.
+
+Theory of operation
+-------------------
+`put` appends to a queue and returns; it takes no lock that is held during a write. One thread takes the whole queue at a
+time and hands it to its target: the rotating file, or a terminal or pipe. When the queue is full, because the disk is slow
+or full or nobody reads the terminal, lines are dropped and counted, and the gap is told in its place by one line when the
+target takes lines again. A target that refuses raises one alarm a minute, no more.
+
+The thread is not a daemon: `close` writes what is queued and joins it. It cannot hang on a stalled terminal, because it
+waits for a descriptor to be writable together with a wake-up pipe, and writes no more than a pipe takes at once.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Protocol
+
+from prx.logs.files import RotatingFile
+
+QUEUE_BYTES = 8 * 1024 * 1024
+"""Most bytes waiting to be written; more are dropped."""
+
+ALARM_SECONDS = 60.0
+"""At most one alarm in this time."""
+
+_PIECE = 512  # POSIX's least PIPE_BUF: a writable pipe takes so much without blocking, even in blocking mode
+
+Alarm = Callable[[str], None]
+
+
+class Target(Protocol):
+    """Take lines, in the writing thread."""
+
+    def write(self, lines: Sequence[bytes]) -> int:
+        """Write lines in order, return how many; OSError where none could be."""
+
+    def close(self) -> None:
+        """Free what it holds."""
+
+    def interrupt(self) -> None:
+        """Make a waiting `write` return soon; called from another thread, once, before the end."""
+
+
+class FileTarget(RotatingFile):
+    """The rotating file as a target: it never waits, so there is nothing to interrupt."""
+
+    def interrupt(self) -> None:
+        """Do nothing."""
+
+
+class StreamTarget:
+    """A terminal or pipe as a target; `fd` stays the caller's."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = _nonblocking_terminal(fd) if os.isatty(fd) else os.dup(fd)
+        self._wake_read, self._wake_write = os.pipe()
+        self._poll = select.poll()
+        self._poll.register(self._fd, select.POLLOUT)
+        self._poll.register(self._wake_read, select.POLLIN)
+
+    def write(self, lines: Sequence[bytes]) -> int:
+        """Write lines as the reader takes them; stops in between when interrupted."""
+        for number, line in enumerate(lines):
+            if not self._write_all(line + b"\n"):
+                return number
+        return len(lines)
+
+    def _write_all(self, data: bytes) -> bool:
+        while data:
+            ready = dict(self._poll.poll())
+            if self._fd not in ready:
+                return False
+            with suppress(BlockingIOError):
+                data = data[os.write(self._fd, data[:_PIECE]) :]
+        return True
+
+    def interrupt(self) -> None:
+        """End a wait for a reader that does not read."""
+        with suppress(OSError):
+            os.write(self._wake_write, b"x")
+
+    def close(self) -> None:
+        """Close its own descriptors."""
+        os.close(self._fd)
+        os.close(self._wake_read)
+        os.close(self._wake_write)
+
+
+def _nonblocking_terminal(fd: int) -> int:
+    """Open the terminal anew: O_NONBLOCK on `fd` itself would reach the shell that shares it."""
+    return os.open(f"/dev/fd/{fd}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+
+
+def tell_gap(dropped: int) -> bytes:
+    """Say in plain text how many lines are missing."""
+    return f"… {dropped} lines were dropped here".encode()
+
+
+class Sink:
+    """Write lines to a target in a thread of its own, from construction to `close`.
+
+    `dropped` counts lines that were never written, `written` those that were. `on_alarm(text)` is called in the writing
+    thread, at most once a minute while the target refuses. `gap(count)` gives the line that stands for dropped ones.
+    `clock` gives monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        *,
+        name: str = "log",
+        queue_bytes: int = QUEUE_BYTES,
+        on_alarm: Alarm | None = None,
+        gap: Callable[[int], bytes] = tell_gap,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.dropped = 0
+        self.written = 0
+        self._target, self._on_alarm, self._gap, self._clock = target, on_alarm, gap, clock
+        self._room = queue_bytes
+        self._queue: deque[bytes] = deque()
+        self._untold = 0
+        self._next_alarm = float("-inf")
+        self._closing = False
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._run, name=f"{name}-writer")
+        self._thread.start()
+
+    def put(self, line: bytes) -> bool:
+        """Queue one line (without newline); False where it is dropped. Never waits for a write, from any thread."""
+        with self._changed:
+            if self._closing or self._room < len(line):
+                self.dropped += 1
+                self._untold += 1
+                return False
+            self._room -= len(line)
+            self._queue.append(line)
+            self._changed.notify()
+            return True
+
+    def close(self, timeout: float = 2.0) -> None:
+        """Write what is queued, for at most `timeout` seconds, and end the thread. Later lines are dropped."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+        self._thread.join(timeout)
+        if self._thread.is_alive():
+            self._target.interrupt()
+            self._thread.join()
+        self._target.close()
+
+    def _run(self) -> None:
+        while (batch := self._take()) is not None:
+            self._write(batch)
+            with self._changed:
+                self._room += sum(map(len, batch))
+
+    def _take(self) -> list[bytes] | None:
+        with self._changed:
+            while not self._queue:
+                if self._closing:
+                    return None
+                self._changed.wait()
+            batch = list(self._queue)
+            self._queue.clear()
+            return batch
+
+    def _write(self, batch: list[bytes]) -> None:
+        with self._changed:
+            untold = self._untold
+        gap = [self._gap(untold)] if untold else []
+        try:
+            count = self._target.write([*gap, *batch])
+            reason = ""
+        except OSError as error:
+            count, reason = 0, error.strerror or type(error).__name__
+        lines = max(0, count - len(gap))
+        lost = len(batch) - lines
+        with self._changed:
+            self.written += lines
+            self.dropped += lost
+            self._untold += lost - (untold if count else 0)
+        if lost and not self._closing:
+            self._alarm(reason or "no space or no reader")
+
+    def _alarm(self, reason: str) -> None:
+        now = self._clock()
+        if self._on_alarm is not None and now >= self._next_alarm:
+            self._next_alarm = now + ALARM_SECONDS
+            self._on_alarm(f"the log cannot be written: {reason}; {self.dropped} lines dropped so far")
+
+
+def file_sink(
+    path: Path,
+    *,
+    gap: Callable[[int], bytes],
+    max_bytes: int = 10 * 1024 * 1024,
+    backups: int = 3,
+    on_alarm: Alarm | None = None,
+) -> Sink:
+    """Return a sink for a rotating file; `gap` must give a record, as every line of the file is one."""
+    return Sink(FileTarget(path, max_bytes=max_bytes, backups=backups), name=path.name, on_alarm=on_alarm, gap=gap)
+
+
+def stream_sink(fd: int, *, name: str = "terminal") -> Sink:
+    """Return a sink for a terminal or pipe whose reader may be slow, or gone."""
+    return Sink(StreamTarget(fd), name=name)

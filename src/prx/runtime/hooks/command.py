@@ -1,0 +1,78 @@
+"""A hook that is a command: run without a shell, in an environment of its own.
+
+The command line is split into words as a shell would, and nothing else of a shell happens: no variables, no pipes. The change
+is in the environment and, as JSON, on stdin. The child is run like any child of prx (`prx.runtime.process`), in a group of its
+own that ends with it: what a hook leaves in the background is killed when the hook ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shlex
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from prx.backends.launch import SECRET_PATH, Launch
+from prx.runtime.hooks.kinds import Change, HookError
+from prx.runtime.process import TunnelProcess
+from prx.runtime.spawn import SpawnError, find_program
+
+TIMEOUT = 30.0  # seconds
+_INHERITED = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ", "TMPDIR")
+_KEPT_LINES = 10  # of the output, shown when it fails
+_KEPT_CHARACTERS = 300  # of each
+
+# Children of prx have no stdin; this fixed line gives one to the command, whose words it only hands on.
+_WITH_STDIN = ("/bin/sh", "-c", 'exec "$@" <"$0"', SECRET_PATH)
+
+
+@dataclass(frozen=True, slots=True)
+class CommandHook:
+    """A command line, run in `folder` with what `environ` has of the few variables that a program needs."""
+
+    text: str
+    folder: Path
+    environ: Mapping[str, str] = field(compare=False)
+    timeout: float = TIMEOUT
+
+    @property
+    def label(self) -> str:
+        """Name the program, without its arguments."""
+        return self.text.split(maxsplit=1)[0]
+
+    async def deliver(self, change: Change) -> None:
+        """Run the command; it must end with exit code 0 in time, else it is killed with its group."""
+        tail: deque[bytes] = deque(maxlen=_KEPT_LINES)
+        try:
+            process = await TunnelProcess.spawn(self._launch(change), on_line=lambda _, line: tail.append(line))
+        except SpawnError as error:
+            raise HookError(error.message) from error
+        async with process:
+            try:
+                async with asyncio.timeout(self.timeout):
+                    end = await process.wait()
+            except TimeoutError as error:
+                raise HookError(f"still running after {self.timeout:g} s, so it was killed{_output(tail)}") from error
+        if end.code != 0:
+            how = f"exit code {end.code}" if end.code is not None else f"killed by signal {end.signal}"
+            raise HookError(f"{how}{_output(tail)}")
+
+    def _launch(self, change: Change) -> Launch:
+        env = {name: self.environ[name] for name in _INHERITED if name in self.environ}
+        env |= {"PRX_TUNNEL": change.tunnel, "PRX_URL": change.url, "PRX_OLD_URL": change.old}
+        try:
+            program, *arguments = shlex.split(self.text)
+        except ValueError as error:
+            raise HookError(f"cannot be split into words: {str(error).lower()}") from error
+        if os.sep in program:
+            program = str(self.folder / program)
+        program = find_program(Launch((program,), env))
+        return Launch((*_WITH_STDIN, program, *arguments), env, change.to_json(), self.folder)
+
+
+def _output(tail: deque[bytes]) -> str:
+    lines = [line.decode("utf-8", "replace")[:_KEPT_CHARACTERS] for line in tail]
+    return "".join(f"\n{line}" for line in lines if line.strip())

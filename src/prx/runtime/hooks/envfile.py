@@ -1,0 +1,99 @@
+"""A hook that keeps a variable in a dotenv file up to date.
+
+Everything else in the file stays as it is, byte for byte. The new file takes the old one's place in one step, with its mode
+and, where possible, its owner; a symbolic link stays one, and the file that it leads to is replaced. A new file is for its
+owner only, because other programs will put secrets there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import stat
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from prx.runtime.hooks.kinds import Change, HookError
+
+VARIABLE = "PRX_URL"
+_PLAIN = re.compile(r"[A-Za-z0-9:/._~%?&=@\[\]-]+")  # needs no quotes in a dotenv file or a shell
+_NEW_FILE = 0o600
+_LARGEST = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class EnvFileHook:
+    """Sets PRX_URL in the dotenv file `path`."""
+
+    path: Path
+
+    @property
+    def label(self) -> str:
+        """Name the file."""
+        return str(self.path)
+
+    async def deliver(self, change: Change) -> None:
+        """Write the URL into the file, at once: it is a short one."""
+        try:
+            set_variable(self.path, VARIABLE, change.url)
+        except OSError as error:
+            raise HookError(f"cannot be written: {error.strerror or error}") from error
+        except ValueError as error:
+            raise HookError(str(error)) from error
+
+
+def set_variable(path: Path, name: str, value: str) -> None:
+    """Set `name` to `value` in the dotenv file `path`, which need not exist.
+
+    Every line that sets it is changed, with or without `export`; where none does, one is added at the end. Raise ValueError for
+    a value that needs quoting and for what is no such file, OSError when it cannot be written.
+    """
+    if not _PLAIN.fullmatch(value):
+        raise ValueError(f"expected a URL without quotes and spaces, found {value!r}")
+    target = Path(os.path.realpath(path))
+    old, status = _read(target)
+    new = _changed(old, name, value)
+    if new != old or status is None:
+        _replace(target, new, status)
+
+
+def _read(target: Path) -> tuple[bytes, os.stat_result | None]:
+    try:
+        status = target.stat()
+    except FileNotFoundError:
+        return b"", None
+    if not stat.S_ISREG(status.st_mode):
+        raise ValueError("expected a file, found something else")
+    if status.st_size > _LARGEST:
+        raise ValueError(f"expected a dotenv file of at most 1 MiB, found {status.st_size} bytes")
+    return target.read_bytes(), status
+
+
+def _changed(old: bytes, name: str, value: str) -> bytes:
+    pattern = re.compile(rb"^([ \t]*(?:export[ \t]+)?" + re.escape(name.encode()) + rb"[ \t]*=)[^\r\n]*", re.MULTILINE)
+    new, count = pattern.subn(lambda match: match[1].rstrip() + value.encode(), old)
+    if count:
+        return new
+    newline = b"\r\n" if b"\r\n" in old else b"\n"
+    gap = b"" if not old or old.endswith(b"\n") else newline
+    return old + gap + f"{name}={value}".encode() + newline
+
+
+def _replace(target: Path, content: bytes, status: os.stat_result | None) -> None:
+    descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(file.fileno(), stat.S_IMODE(status.st_mode) if status else _NEW_FILE)
+            if status:
+                with contextlib.suppress(PermissionError):  # only root can give files away
+                    os.fchown(file.fileno(), status.st_uid, status.st_gid)
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).replace(target)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            Path(temporary).unlink()
+        raise

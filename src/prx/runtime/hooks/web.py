@@ -1,0 +1,72 @@
+"""A hook that is a URL: the change is sent there as JSON by POST.
+
+Any status from 200 to 299 is success. Redirects are not followed: a POST that is redirected usually arrives as a GET, and an
+address that has moved should be corrected. The URL's path often holds a secret, so only scheme and host are ever named.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import socket
+from dataclasses import dataclass
+from urllib.parse import SplitResult, unquote, urlsplit
+
+from prx.runtime.hooks.kinds import Change, HookError
+from prx.runtime.probes.http import Answer, Request, exchange
+from prx.runtime.probes.transport import Place, ProbeError, connected_to_one, verifying_tls
+
+TIMEOUT = 30.0  # seconds
+_ADDRESSES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class WebHook:
+    """An http or https URL, with a user name and password where it needs them."""
+
+    text: str
+    timeout: float = TIMEOUT
+
+    @property
+    def label(self) -> str:
+        """Name scheme, host and port."""
+        parts = urlsplit(self.text)
+        return f"{parts.scheme}://{_host(parts)}"
+
+    async def deliver(self, change: Change) -> None:
+        """Send the change; the server must answer 2xx in time."""
+        try:
+            async with asyncio.timeout(self.timeout):
+                answer = await self._post(change)
+        except TimeoutError as error:
+            raise HookError(f"no answer within {self.timeout:g} s") from error
+        except ProbeError as error:
+            raise HookError(error.words) from error
+        if not 200 <= answer.status <= 299:
+            raise HookError(f"it answers {answer.status}")
+
+    async def _post(self, change: Change) -> Answer:
+        parts = urlsplit(self.text)
+        tls = verifying_tls() if parts.scheme == "https" else None
+        name, port = parts.hostname or "", parts.port or (443 if tls else 80)
+        try:
+            found = await asyncio.get_running_loop().getaddrinfo(name, port, type=socket.SOCK_STREAM)
+        except OSError as error:
+            raise HookError(f"this machine does not know the name {name}") from error
+        addresses = dict.fromkeys(str(address[0]) for *_, address in found)
+        places = [Place(address, port, tls, name) for address in list(addresses)[:_ADDRESSES]]
+        async with connected_to_one(places, timeout=self.timeout) as stream:
+            return await exchange(stream, _request(parts, change), timeout=self.timeout)
+
+
+def _request(parts: SplitResult, change: Change) -> Request:
+    headers = {"Content-Type": "application/json"}
+    if parts.username is not None:
+        pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+        headers["Authorization"] = f"Basic {base64.b64encode(pair.encode()).decode()}"
+    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    return Request(target, _host(parts), "POST", headers, change.to_json())
+
+
+def _host(parts: SplitResult) -> str:
+    return parts.netloc.rpartition("@")[2]

@@ -1,0 +1,99 @@
+"""One question to one DNS-over-HTTPS server (RFC 8484), which is named by its IP address.
+
+The question goes by POST, which no HTTP cache answers. The classes of dnspython write and read the messages; its HTTP client is
+not used, because loading it takes longer than all the rest of prx.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import SplitResult, urlsplit
+
+import dns.exception
+import dns.message
+import dns.rcode
+import dns.rdatatype
+
+from prx.runtime.probes.http import Answer, Request, exchange
+from prx.runtime.probes.transport import Place, ProbeError, Trouble, connected, is_address, is_loopback, verifying_tls
+
+_MEDIA_TYPE = "application/dns-message"
+_ANSWERS = {dns.rcode.NOERROR, dns.rcode.NXDOMAIN}
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A DNS-over-HTTPS server. Constructing it from a URL raises ValueError when it is none that can be asked safely."""
+
+    url: SplitResult
+    ca_file: Path | None = None
+
+    @classmethod
+    def at(cls, url: str, ca_file: Path | None = None) -> Server:
+        """Read a URL with an IP address, https unless it stays on this machine."""
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+        if not is_address(host):
+            raise ValueError(
+                f"expected a DNS-over-HTTPS URL with an IP address (a name would have to be resolved first), found {url!r}"
+            )
+        if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(host)):
+            raise ValueError(f"expected a DNS-over-HTTPS URL that starts with https://, found {url!r}")
+        return cls(parts, ca_file)
+
+    def __str__(self) -> str:
+        return self.url.hostname or ""
+
+    @property
+    def place(self) -> Place:
+        """Where it is reached."""
+        tls = verifying_tls(self.ca_file) if self.url.scheme == "https" else None
+        return Place(str(self), self.url.port or (443 if tls else 80), tls)
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """One answer: addresses, the name of the response code (NOERROR or NXDOMAIN), and the HTTP headers around it."""
+
+    addresses: tuple[str, ...]
+    rcode: str
+    headers: Mapping[str, str]
+
+
+async def ask(server: Server, name: str, kind: str, *, timeout: float) -> Heard:
+    """Ask `server` for the records of `kind` (A or AAAA) of `name`; raise ProbeError when that gives no usable answer."""
+    now = asyncio.get_running_loop().time
+    deadline = now() + timeout
+    try:
+        query = dns.message.make_query(name, kind, id=0)
+    except dns.exception.DNSException as error:
+        raise ProbeError(Trouble.NO_NAME, f"{name!r} is no name that DNS can hold") from error
+    request = Request(
+        server.url.path or "/dns-query",
+        server.url.netloc,
+        method="POST",
+        headers={"Content-Type": _MEDIA_TYPE, "Accept": _MEDIA_TYPE},
+        body=query.to_wire(),
+    )
+    async with connected(server.place, timeout=timeout) as stream:
+        answer = await exchange(stream, request, timeout=deadline - now(), patience=timeout)
+    return _understood(answer, query, server)
+
+
+def _understood(answer: Answer, query: dns.message.QueryMessage, server: Server) -> Heard:
+    if answer.status != 200 or not answer.complete:
+        raise ProbeError(Trouble.GARBLED, f"{server} answers {answer.status} to a DNS question")
+    try:
+        response = dns.message.from_wire(answer.body)
+        if not isinstance(response, dns.message.QueryMessage) or not query.is_response(response):
+            raise ProbeError(Trouble.GARBLED, f"{server} answers another DNS question")
+        if response.rcode() not in _ANSWERS:
+            raise ProbeError(Trouble.GARBLED, f"{server} says {dns.rcode.to_text(response.rcode())}")
+        records = response.resolve_chaining().answer
+    except (dns.exception.DNSException, ValueError) as error:
+        raise ProbeError(Trouble.GARBLED, f"{server} answers something that is not DNS") from error
+    addresses = tuple(record.to_text() for record in records or ())
+    return Heard(addresses, dns.rcode.to_text(response.rcode()), answer.headers)

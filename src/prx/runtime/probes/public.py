@@ -1,0 +1,111 @@
+"""Look at the public URL as a visitor would, but at addresses that are already known: this probe resolves nothing.
+
+It connects to an address, names the URL's host in SNI and Host, and reads one answer. Redirects are not followed, so headers
+that prove an identity can go nowhere else; they are sent only to the host that they are meant for, over TLS or on loopback.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import ssl
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain, zip_longest
+from pathlib import Path
+from types import MappingProxyType
+from urllib.parse import SplitResult, urlsplit
+
+from prx.access.probe import is_access_challenge
+from prx.core.evidence import Public
+from prx.runtime.probes.answers import edge_error, host_blocked
+from prx.runtime.probes.http import Answer, Request, exchange
+from prx.runtime.probes.transport import Place, ProbeError, connected_to_one, is_loopback, verifying_tls
+
+TIMEOUT = 10.0  # seconds for everything
+_ADDRESSES = 4  # more are not tried: each would have too small a share of the time
+_NOTHING: Mapping[str, str] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class PublicSeen(Public):
+    """What a GET of the public URL gave.
+
+    retry_after: seconds that the answer asks to wait, where it says so in seconds. event_stream: the answer is one.
+    sent_headers: the headers that prove an identity were sent.
+    """
+
+    retry_after: int | None = None
+    event_stream: bool = False
+    sent_headers: bool = False
+
+
+async def probe_public(
+    url: str,
+    addresses: Sequence[str],
+    *,
+    headers: Mapping[str, str] = _NOTHING,
+    headers_host: str = "",
+    ca_file: Path | None = None,
+    timeout: float = TIMEOUT,
+) -> PublicSeen:
+    """Return what `url` answers at `addresses`, tried in turn, IPv4 first, within `timeout` seconds; never raise for that.
+
+    `headers` (an Access service token) are sent only when the URL's host is exactly `headers_host`. `ca_file` replaces the
+    system's CAs. Raise ValueError when `url` is no http or https URL or when an address is a name.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError(f"expected a URL that starts with http:// or https://, found {url!r}")
+    if not addresses:
+        return PublicSeen(None, error=f"no address is known for {parts.hostname}")
+    targets = _in_turn(addresses)
+    sent = headers if _may_carry(parts, headers_host, targets) else _NOTHING
+    begin = asyncio.get_running_loop().time()
+    try:
+        answer = await _ask(parts, targets, sent, ca_file, timeout)
+    except ProbeError as error:
+        return PublicSeen(None, error=error.words, sent_headers=bool(sent))
+    return _seen(answer, latency_ms=(answer.came_at - begin) * 1000, sent=bool(sent))
+
+
+def _in_turn(addresses: Sequence[str]) -> list[str]:
+    """Return the first few addresses, the families by turns: one family that leads nowhere must not use up the time."""
+    old = [address for address in addresses if ipaddress.ip_address(address).version == 4]
+    new = [address for address in addresses if address not in old]
+    return [address for address in chain.from_iterable(zip_longest(old, new)) if address][:_ADDRESSES]
+
+
+def _may_carry(parts: SplitResult, headers_host: str, addresses: Sequence[str]) -> bool:
+    if parts.hostname != headers_host.lower():
+        return False
+    return parts.scheme == "https" or all(is_loopback(address) for address in addresses)
+
+
+async def _ask(
+    parts: SplitResult, addresses: Sequence[str], headers: Mapping[str, str], ca_file: Path | None, timeout: float
+) -> Answer:
+    now = asyncio.get_running_loop().time
+    deadline = now() + timeout
+    host = parts.hostname or ""
+    tls: ssl.SSLContext | None = verifying_tls(ca_file) if parts.scheme == "https" else None
+    port = parts.port or (443 if tls else 80)
+    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    request = Request(target, parts.netloc.rpartition("@")[2], headers=headers)
+    places = [Place(address, port, tls, host) for address in addresses]
+    async with connected_to_one(places, timeout=deadline - now()) as stream:
+        return await exchange(stream, request, timeout=deadline - now())
+
+
+def _seen(answer: Answer, *, latency_ms: float, sent: bool) -> PublicSeen:
+    retry_after = answer.headers.get("retry-after", "")
+    return PublicSeen(
+        answer.status,
+        access=is_access_challenge(answer.status, answer.headers, answer.body),
+        edge_error=edge_error(answer),
+        host_blocked=host_blocked(answer),
+        latency_ms=latency_ms,
+        retry_after=int(retry_after) if retry_after.isascii() and retry_after.isdigit() else None,
+        event_stream=answer.is_event_stream,
+        sent_headers=sent,
+    )

@@ -1,0 +1,118 @@
+"""Keep a small JSON object in a file that is always whole, and never trouble the caller about it.
+
+Reading tolerates everything: a file that is missing, cut short, garbage, too large, a symbolic link, a FIFO or somebody
+else's counts as empty, with one warning. Writing replaces the file in one step (a fresh file in the same folder, fsync,
+rename, fsync of the folder), so a crash leaves the old or the new content. When the disk is full the content stays in
+memory, and the next `save` or `retry` writes it.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import stat
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+_SIZE_LIMIT = 1024 * 1024  # a state is a few kilobytes; more is not ours
+
+logger = logging.getLogger(__name__)
+
+
+class StateFile:
+    """Hold one JSON object and its file (mode 0600, in a folder of mode 0700 if it must be made).
+
+    `data` is the truth in memory, `pending` tells that the file does not have it yet, and `problem` says why.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.data: dict[str, Any] = {}
+        self.pending = False
+        self.problem = ""
+
+    def load(self) -> dict[str, Any]:
+        """Read the file into `data` and return it; {} and a warning where it cannot be used. Never raises."""
+        try:
+            self.data = _parse(_read_private(self.path))
+        except FileNotFoundError:
+            self.data = {}
+        except (OSError, ValueError, RecursionError) as error:
+            self.data = {}
+            logger.warning("%s is ignored: %s", self.path, _reason(error))
+        return self.data
+
+    def save(self, data: dict[str, Any]) -> bool:
+        """Make `data` the content; False where it could not be written yet. Never raises for the file system's sake."""
+        self.data = data
+        self.pending = True
+        return self.retry()
+
+    def retry(self) -> bool:
+        """Write what is pending; True when nothing is pending any more. Warns once per new problem."""
+        if not self.pending:
+            return True
+        try:
+            _replace(self.path, json.dumps(self.data, indent=1).encode())
+        except OSError as error:
+            reason = _reason(error)
+            if reason != self.problem:
+                logger.warning("%s cannot be written: %s; it is kept in memory and tried again", self.path, reason)
+            self.problem = reason
+            return False
+        if self.problem:
+            logger.info("%s is written again", self.path)
+        self.pending, self.problem = False, ""
+        return True
+
+
+def _reason(error: Exception) -> str:
+    return (error.strerror or type(error).__name__) if isinstance(error, OSError) else str(error)
+
+
+def _read_private(path: Path) -> bytes:
+    # O_NONBLOCK: opening a FIFO must not wait for a writer
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+    with open(fd, "rb") as file:  # noqa: PTH123 - by descriptor
+        facts = os.fstat(fd)
+        if not stat.S_ISREG(facts.st_mode):
+            raise ValueError("expected a regular file")
+        if facts.st_uid not in {0, os.geteuid()}:
+            raise ValueError(f"it belongs to user {facts.st_uid}, expected {os.geteuid()}")
+        if facts.st_size > _SIZE_LIMIT:
+            raise ValueError(f"it has {facts.st_size} bytes, expected at most {_SIZE_LIMIT}")
+        return file.read(_SIZE_LIMIT)
+
+
+def _parse(content: bytes) -> dict[str, Any]:
+    try:
+        data = json.loads(content)
+    except ValueError as error:
+        raise ValueError("expected JSON, found something else") from error
+    if not isinstance(data, dict):
+        raise ValueError(f"expected a JSON object, found {type(data).__name__}")  # noqa: TRY004 - bad content
+    return data
+
+
+def _replace(path: Path, content: bytes) -> None:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    fd, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # mode 0600, a name nobody can guess
+    try:
+        with open(fd, "wb") as file:  # noqa: PTH123 - by descriptor
+            file.write(content)
+            file.flush()
+            os.fsync(fd)
+        Path(name).replace(path)  # a symbolic link at `path` is replaced itself, never followed
+    except BaseException:
+        with suppress(OSError):
+            Path(name).unlink()
+        raise
+    with suppress(OSError):  # some file systems cannot sync a folder; the rename is done anyway
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)

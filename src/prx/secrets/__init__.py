@@ -1,0 +1,5 @@
+"""Where secrets come from, where they are kept, and the type that keeps them from being shown."""
+
+from prx.secrets.value import Secret
+
+__all__ = ["Secret"]

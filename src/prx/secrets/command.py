@@ -1,0 +1,101 @@
+"""Run a credential helper and take what it prints.
+
+The helper runs without a shell, without a terminal, in a session of its own. Time and output are bounded, and when either bound
+is passed its whole process group is killed, so that a helper's own children cannot keep prx waiting.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+import signal
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from typing import IO, Final
+
+from prx.secrets.errors import SecretError
+from prx.secrets.files import MAX_SECRET_BYTES
+
+_SHOWN_STDERR: Final = 300  # characters: a few lines of complaint
+_CHUNK: Final = 16 * 1024
+
+
+def run_for_secret(argv: Sequence[str], environment: Mapping[str, str], *, timeout: float) -> bytes:
+    """Give the stdout of a program that must end with 0 within `timeout` seconds.
+
+    SecretError names the program, says what happened and shows the end of its stderr, never its stdout or its arguments.
+    """
+    place = f"cmd:{argv[0]}"
+    try:
+        process = subprocess.Popen(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=dict(environment),
+            start_new_session=True,
+        )
+    except (OSError, ValueError) as error:
+        reason = (error.strerror or "cannot be started").lower() if isinstance(error, OSError) else "holds a zero byte"
+        raise SecretError(f"{place}: {reason}", hint="the program is looked up in PATH") from None
+    with process:
+        try:
+            output, complaint, code = _collect(process, place, timeout)
+        finally:
+            _kill_group(process)
+    if code:
+        raise SecretError(f"{place}: ended with {_words(code)}{_shown(complaint)}")
+    return output
+
+
+def _collect(process: subprocess.Popen[bytes], place: str, timeout: float) -> tuple[bytes, bytes, int]:
+    assert process.stdout is not None
+    assert process.stderr is not None
+    deadline = time.monotonic() + timeout
+    pipes: dict[IO[bytes], bytearray] = {process.stdout: bytearray(), process.stderr: bytearray()}
+    with selectors.DefaultSelector() as selector:
+        for pipe, collected in pipes.items():
+            selector.register(pipe, selectors.EVENT_READ, collected)
+        while selector.get_map():
+            ready = selector.select(max(0.0, deadline - time.monotonic()))
+            if not ready:
+                raise SecretError(f"{place}: gave no answer within {timeout:g} seconds{_shown(pipes[process.stderr])}")
+            for key, _ in ready:
+                _read_some(selector, key, keep_all=key.fileobj is process.stdout)
+            if len(pipes[process.stdout]) > MAX_SECRET_BYTES:
+                raise SecretError(f"{place}: printed more than {MAX_SECRET_BYTES} bytes")
+    try:
+        code = process.wait(max(0.05, deadline - time.monotonic()))
+    except subprocess.TimeoutExpired:
+        raise SecretError(f"{place}: closed its output, but did not end within {timeout:g} seconds") from None
+    return bytes(pipes[process.stdout]), bytes(pipes[process.stderr]), code
+
+
+def _read_some(selector: selectors.BaseSelector, key: selectors.SelectorKey, *, keep_all: bool) -> None:
+    chunk = os.read(key.fd, _CHUNK)
+    if not chunk:
+        selector.unregister(key.fileobj)
+        return
+    key.data.extend(chunk)
+    if not keep_all:
+        del key.data[:-_CHUNK]  # of a complaint, the end says most
+
+
+def _kill_group(process: subprocess.Popen[bytes]) -> None:
+    """Kill what is left of the helper's process group; its number is safe to use as long as the helper is not reaped."""
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def _words(code: int) -> str:
+    return f"exit code {code}" if code > 0 else f"signal {-code}"
+
+
+def _shown(complaint: bytes | bytearray) -> str:
+    """Render the end of stderr on one line, without control characters (a terminal would obey them)."""
+    text = " ".join(complaint.decode(errors="replace").split())[-_SHOWN_STDERR:]
+    text = "".join(character if character.isprintable() else "?" for character in text)
+    return f": {text}" if text else ""

@@ -1,0 +1,118 @@
+"""`prx config`."""
+
+from __future__ import annotations
+
+import json
+import stat
+from pathlib import Path
+
+import pytest
+
+from prx.cli import main
+
+BAD = '[tunnel]\nbackend = "x"\nmax_failure = 1\n'
+
+
+@pytest.fixture(autouse=True)
+def empty_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Run every test in an empty folder that is also the home, with no variable set."""
+    for name in ("PRX_CONFIG", "PRX_LOG", "PRX_DATA_DIR", "PRX_TUNNEL_BACKEND", "PRX_TUNNEL_LOCAL_ADDR", "PRX_TUNNEL_URL"):
+        monkeypatch.delenv(name, raising=False)
+    for name in (
+        "CLOUDFLARE_TUNNEL_TOKEN",
+        "CF_ACCESS_CLIENT_ID",
+        "CF_ACCESS_CLIENT_SECRET",
+        "XDG_CONFIG_HOME",
+        "XDG_DATA_HOME",
+    ):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_check_says_ok(capsys: pytest.CaptureFixture[str]) -> None:
+    """A sound file is named on stdout; without a file the defaults are sound."""
+    assert main(["config", "check"]) == 0
+    assert capsys.readouterr().out == "ok: no file, the defaults\n"
+    Path("prx.toml").write_text("[tunnel]\n")
+    assert main(["config", "check"]) == 0
+    assert capsys.readouterr().out == "ok: prx.toml\n"
+
+
+def test_check_names_all_mistakes(capsys: pytest.CaptureFixture[str]) -> None:
+    """Every mistake is on stderr, stdout stays empty, and the exit code is 2."""
+    Path("other.toml").write_text(BAD)
+    assert main(["config", "check", "-c", "other.toml"]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert 'other.toml:2: tunnel.backend: found "x", expected one of cloudflare, none' in said.err
+    assert "other.toml:3: tunnel.max_failure: unknown key; did you mean max_failures?" in said.err
+
+
+def test_check_tells_of_settings_without_effect(capsys: pytest.CaptureFixture[str]) -> None:
+    """A warning is talk: on stderr, with exit code 0."""
+    Path("prx.toml").write_text('[tunnel.cloudflare]\nhostname = "a.b"\n')
+    assert main(["config", "check"]) == 0
+    assert "warning: prx.toml:2: tunnel.cloudflare.hostname: not used" in capsys.readouterr().err
+
+
+def test_check_looks_for_the_secrets(capsys: pytest.CaptureFixture[str]) -> None:
+    """A token that cannot be had is found before the start; file: begins at the folder of the configuration."""
+    Path("sub").mkdir()
+    file = Path("sub/prx.toml")
+    file.write_text('[tunnel.cloudflare]\nmode = "named"\nhostname = "a.b"\ntoken = "file:token"\n')
+    assert main(["config", "check", "-c", str(file)]) == 2
+    assert "sub/prx.toml:4: tunnel.cloudflare.token: " in capsys.readouterr().err
+    Path("sub/token").write_text("x\n")
+    Path("sub/token").chmod(0o600)
+    assert main(["config", "check", "-c", str(file)]) == 0
+    file.write_text('[tunnel.cloudflare]\ntoken = "secret:gone"\n')
+    assert main(["config", "check", "-c", str(file)]) == 2
+    assert "gone" in capsys.readouterr().err
+
+
+def test_show(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """`show` prints TOML, `--origin` adds where each value came from, and no secret is in either."""
+    monkeypatch.setenv("CLOUDFLARE_TUNNEL_TOKEN", "open sesame")
+    assert main(["config", "show"]) == 0
+    plain = capsys.readouterr().out
+    assert main(["config", "show", "--origin"]) == 0
+    origins = capsys.readouterr().out
+    assert 'token = "***"  # fingerprint ' in plain
+    assert 'token = "***"  # environment variable CLOUDFLARE_TUNNEL_TOKEN, fingerprint ' in origins
+    assert "sesame" not in plain + origins
+
+
+def test_init_writes_a_private_file_once(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """`init` writes the user's own file with mode 0600, prints its path, and never overwrites."""
+    own = tmp_path / ".config" / "prx" / "config.toml"
+    assert main(["config", "init"]) == 0
+    assert capsys.readouterr().out == f"{own}\n"
+    assert stat.S_IMODE(own.stat().st_mode) == 0o600
+    own.write_text("# mine\n")
+    assert main(["config", "init"]) == 2
+    assert "left alone" in capsys.readouterr().err
+    assert own.read_text() == "# mine\n"
+    assert main(["config", "init", "-c", "here/prx.toml"]) == 0
+    assert main(["config", "check", "-c", "here/prx.toml"]) == 0
+    assert main(["config", "init", "-c", "here/prx.toml/x"]) == 2
+    assert "cannot write here/prx.toml/x: " in capsys.readouterr().err
+
+
+def test_path(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """`path` prints the file that is read, or the one that would be, with a remark on stderr."""
+    assert main(["config", "path"]) == 0
+    said = capsys.readouterr()
+    assert said.out == f"{tmp_path}/.config/prx/config.toml\n"
+    assert "no such file yet" in said.err
+    Path("prx.toml").touch()
+    assert main(["config", "path"]) == 0
+    said = capsys.readouterr()
+    assert (said.out, said.err) == ("prx.toml\n", "")
+
+
+def test_schema(capsys: pytest.CaptureFixture[str]) -> None:
+    """`schema` prints JSON."""
+    assert main(["config", "schema"]) == 0
+    assert json.loads(capsys.readouterr().out)["$defs"]["TunnelSettings"]

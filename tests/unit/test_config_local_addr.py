@@ -1,0 +1,64 @@
+"""The notations of `local_addr`."""
+
+from __future__ import annotations
+
+import pytest
+
+from prx.config.local_addr import LocalAddr
+from prx.config.schema import TunnelSettings
+
+
+@pytest.mark.parametrize(
+    ("text", "shown", "host", "port", "url"),
+    [
+        ("8080", "127.0.0.1:8080", "127.0.0.1", 8080, "http://127.0.0.1:8080"),
+        ("127.0.0.1:1", "127.0.0.1:1", "127.0.0.1", 1, "http://127.0.0.1:1"),
+        ("localhost:65535", "localhost:65535", "localhost", 65535, "http://localhost:65535"),
+        ("my_service.internal:80", "my_service.internal:80", "my_service.internal", 80, "http://my_service.internal:80"),
+        ("[::1]:3000", "[::1]:3000", "::1", 3000, "http://[::1]:3000"),
+        ("http://localhost:5173", "localhost:5173", "localhost", 5173, "http://localhost:5173"),
+        ("http://localhost:5173/", "localhost:5173", "localhost", 5173, "http://localhost:5173"),
+        ("http://box", "box:80", "box", 80, "http://box:80"),
+        ("https://box", "https://box:443", "box", 443, "https://box:443"),
+        ("https://[::1]:8443", "https://[::1]:8443", "::1", 8443, "https://[::1]:8443"),
+        ("https://[::1]", "https://[::1]:443", "::1", 443, "https://[::1]:443"),
+    ],
+)
+def test_notations(text: str, shown: str, host: str, port: int, url: str) -> None:
+    """Every notation leads to one host, port and URL, and to a text that says the same when read again."""
+    settings = TunnelSettings(local_addr=text)
+    assert (settings.local_addr, settings.origin_host, settings.origin_port, settings.origin_url) == (shown, host, port, url)
+    assert str(LocalAddr.parse(shown)) == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "PORT, HOST:PORT"),
+        ("localhost", "PORT, HOST:PORT"),
+        (":8080", "PORT, HOST:PORT"),
+        ("::1:8080", "PORT, HOST:PORT"),
+        ("[]:80", "PORT, HOST:PORT"),
+        ("[localhost]:80", "PORT, HOST:PORT"),
+        ("-x:80", "PORT, HOST:PORT"),
+        ("a b:80", "PORT, HOST:PORT"),
+        ("host:80\n", "PORT, HOST:PORT"),
+        ("host:８０", "PORT, HOST:PORT"),
+        ("0", "from 1 to 65535"),
+        ("65536", "from 1 to 65535"),
+        ("123456", "from 1 to 65535"),
+        ("host:0", "from 1 to 65535"),
+        ("unix:/run/app.sock", "Unix socket"),
+        ("tcp://host:80", "http or https"),
+        ("http://user@host:80", "without a user name"),
+        ("http://host:80/path", "without a path"),
+        ("http://host:80?x", "without a path"),
+        ("http://[::1", "PORT, HOST:PORT"),
+        ("http://", "PORT, HOST:PORT"),
+        ("http://host:abc", "PORT, HOST:PORT"),
+    ],
+)
+def test_refused(text: str, words: str) -> None:
+    """What is not an address of a local HTTP service is refused with what is expected."""
+    with pytest.raises(ValueError, match=words):
+        LocalAddr.parse(text)

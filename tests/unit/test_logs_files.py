@@ -1,0 +1,243 @@
+"""The rotating file survives whatever happens to it, and its readers lose nothing."""
+
+import errno
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from prx.logs import reader
+from prx.logs.files import RotatingFile, rotated
+from prx.logs.reader import follow, tail
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Name a log in a folder that does not exist yet."""
+    return tmp_path / "logs" / "prx.log"
+
+
+def test_private(path: Path) -> None:
+    """Only the owner can read the log and its folder."""
+    log = RotatingFile(path)
+    assert log.write([b"a", b"b"]) == 2
+    log.close()
+    assert path.read_bytes() == b"a\nb\n"
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert path.parent.stat().st_mode & 0o777 == 0o700
+
+
+def test_rotation_bounds_the_size(path: Path) -> None:
+    """No file exceeds its bound, only so many are kept, and the order of lines is kept over all of them."""
+    log = RotatingFile(path, max_bytes=100, backups=2)
+    lines = [b"line %04d" % number for number in range(200)]
+    for start in range(0, 200, 7):
+        assert log.write(lines[start : start + 7]) == len(lines[start : start + 7])
+    log.close()
+    names = sorted(file.name for file in path.parent.iterdir())
+    assert names == ["prx.log", "prx.log.1", "prx.log.2"]
+    assert all(file.stat().st_size <= 100 for file in path.parent.iterdir())
+    kept = b"".join(rotated(path, number).read_bytes() for number in (2, 1, 0)).splitlines()
+    assert kept == lines[-len(kept) :]
+    assert tail(path, 12) == lines[-12:]
+    assert tail(path, 999) == kept
+
+
+def test_long_line_gets_its_own_file(path: Path) -> None:
+    """A line longer than the bound is kept whole."""
+    log = RotatingFile(path, max_bytes=10, backups=3)
+    log.write([b"a", b"x" * 50, b"b"])
+    log.close()
+    assert tail(path, 9) == [b"a", b"x" * 50, b"b"]
+
+
+def test_no_backups(path: Path) -> None:
+    """With no older files the log simply starts again."""
+    log = RotatingFile(path, max_bytes=10, backups=0)
+    log.write([b"12345678", b"abcdefgh"])
+    log.close()
+    assert [file.name for file in path.parent.iterdir()] == ["prx.log"]
+    assert path.read_bytes() == b"abcdefgh\n"
+
+
+@pytest.mark.parametrize("how", ["removed", "renamed", "folder removed", "truncated"])
+def test_changed_from_outside(path: Path, how: str) -> None:
+    """After a deletion, logrotate's rename or its copytruncate, the next line is in the file at the path."""
+    log = RotatingFile(path)
+    log.write([b"before"])
+    if how == "removed":
+        path.unlink()
+    elif how == "renamed":
+        path.rename(path.with_name("elsewhere"))
+    elif how == "folder removed":
+        path.unlink()
+        path.parent.rmdir()
+    else:
+        os.truncate(path, 0)
+    assert log.write([b"after"]) == 1
+    log.close()
+    assert path.read_bytes() == b"after\n"
+
+
+def test_symlink_and_fifo_are_refused(path: Path) -> None:
+    """Nothing is written through a symbolic link, and a FIFO does not block."""
+    path.parent.mkdir()
+    target = path.with_name("target")
+    path.symlink_to(target)
+    with pytest.raises(OSError, match="symbolic"):
+        RotatingFile(path).write([b"a"])
+    assert not target.exists()
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(OSError, match=r"No such device|regular"):
+        RotatingFile(path).write([b"a"])
+
+
+def test_full_disk_in_the_middle(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the disk fills up inside a line, the piece is taken back: lines are whole or absent."""
+    log = RotatingFile(path)
+    real, room = os.write, 12
+
+    def short_write(fd: int, data: bytes) -> int:
+        nonlocal room
+        if not room:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        written = real(fd, bytes(data[:room]))
+        room -= written
+        return written
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", short_write)
+        assert log.write([b"12345", b"67890", b"never"]) == 2
+        with pytest.raises(OSError, match="No space"):
+            log.write([b"lost"])
+        room = 3
+        with pytest.raises(OSError, match="No space"):
+            log.write([b"torn"])
+    assert log.write([b"back"]) == 1
+    log.close()
+    assert path.read_bytes() == b"12345\n67890\nback\n"
+
+
+def test_tail_of_odd_files(path: Path) -> None:
+    """Missing, empty and unfinished files give what whole lines there are."""
+    assert tail(path, 5) == []
+    path.parent.mkdir()
+    path.write_bytes(b"")
+    assert tail(path, 5) == []
+    path.write_bytes(b"\n")
+    assert tail(path, 5) == [b""]
+    path.write_bytes(b"unfinished")
+    assert tail(path, 5) == []
+    path.write_bytes(b"whole\nunfinished")
+    assert tail(path, 5) == [b"whole"]
+    assert tail(path, 0) == []
+    path.write_bytes(b"".join(b"%d %s\n" % (number, b"x" * 1000) for number in range(300)))
+    assert [line.split()[0] for line in tail(path, 200)] == [b"%d" % number for number in range(100, 300)]
+
+
+class Script:
+    """Do the next step of a story each time the reader has nothing to read."""
+
+    def __init__(self, *steps: object) -> None:
+        self.steps = list(steps)
+
+    async def __call__(self) -> None:
+        """Do it."""
+        step = self.steps.pop(0)
+        assert callable(step)
+        step()
+
+
+class StoryEnds(Exception):  # noqa: N818 - it is no error
+    """Nothing is left to tell."""
+
+
+def stop() -> None:
+    """End the story."""
+    raise StoryEnds
+
+
+async def collect(lines: AsyncIterator[bytes]) -> list[bytes]:
+    """Return all lines up to the end of the story."""
+    found = []
+    try:
+        async for line in lines:
+            found.append(line)  # noqa: PERF401 - the story ends by an exception
+    except StoryEnds:
+        return found
+    raise AssertionError
+
+
+async def test_follow_through_rotations(path: Path) -> None:
+    """Every line after the start arrives once and in order, through several rotations between two looks."""
+    log = RotatingFile(path, max_bytes=20, backups=5)
+    log.write([b"old"])
+    story = Script(
+        lambda: log.write([b"one"]),
+        lambda: log.write([b"two" * 3, b"three" * 3, b"four" * 4, b"five"]),
+        lambda: log.write([b"six"]),
+        stop,
+    )
+    found = await collect(follow(path, pause=story))
+    log.close()
+    assert found == [b"one", b"two" * 3, b"three" * 3, b"four" * 4, b"five", b"six"]
+
+
+async def test_follow_sees_the_last_line_before_a_rotation(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line that is written between the reader's last look and the rotation is not lost."""
+    log, real = RotatingFile(path, max_bytes=20), reader._successor
+    log.write([b"first"])
+    late = iter([b"last of the old", b"first of the new"])
+
+    def rotate_first(*arguments: Any) -> Any:
+        if (line := next(late, None)) is not None:
+            with path.open("ab") as file:
+                file.write(line + b"\n")
+            log.write([b"rotated here, surely"])
+        return real(*arguments)
+
+    monkeypatch.setattr(reader, "_successor", rotate_first)
+    found = await collect(follow(path, from_start=True, pause=Script(stop)))
+    log.close()
+    assert found[:3] == [b"first", b"last of the old", b"rotated here, surely"]
+
+
+async def test_follow_waits_for_file_and_line(path: Path) -> None:
+    """A file that is not there yet is waited for, and so is the rest of a line."""
+    path.parent.mkdir()
+
+    def append(data: bytes) -> None:
+        with path.open("ab") as file:
+            file.write(data)
+
+    story = Script(lambda: None, lambda: append(b"be"), lambda: append(b"gun\nnext"), lambda: append(b"\n"), stop)
+    assert await collect(follow(path, pause=story)) == [b"begun", b"next"]
+
+
+async def test_follow_after_truncation_and_removal(path: Path) -> None:
+    """A log cut short, or replaced by a new one, is read from its start."""
+    path.parent.mkdir()
+    path.write_bytes(b"long old line\nhalf")
+
+    def replace() -> None:
+        path.unlink()
+        path.write_bytes(b"new file\n")
+
+    story = Script(lambda: path.write_bytes(b"short\n"), replace, stop)
+    assert await collect(follow(path, pause=story)) == [b"short", b"new file"]
+
+
+async def test_follow_from_the_start_of_a_line(path: Path) -> None:
+    """Following begins with a whole line, also when one is just being written."""
+    path.parent.mkdir()
+    path.write_bytes(b"done\nhal")
+
+    def finish() -> None:
+        with path.open("ab") as file:
+            file.write(b"f\n")
+
+    assert await collect(follow(path, pause=Script(finish, stop))) == [b"half"]
+    assert await collect(follow(path, from_start=True, pause=Script(stop))) == [b"done", b"half"]

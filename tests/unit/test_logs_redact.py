@@ -1,0 +1,104 @@
+"""No secret passes the redactor, in whatever notation a line shows it."""
+
+import base64
+import json
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+
+from prx.logs.lines import CUT_MARKER
+from prx.logs.redact import MARK, Redactor
+
+S = "s3cr3t+v/lue=="
+JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJlLXNpZ25hdHVyZQ"
+TOKEN = base64.b64encode(json.dumps({"a": "0" * 32, "t": "1" * 36, "s": "2" * 44}).encode()).decode()
+DATA = Path(__file__).parents[1] / "data" / "cloudflared-2026.8.2"
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ('h={"Authorization":["Bearer §"],"X":["1"]} a=b', 'h={"Authorization":["MARK"],"X":["1"]} a=b'),
+        ('h={"Cookie":["a=§","b=\\"§\\""],"X":["1"]}', 'h={"Cookie":["MARK"],"X":["1"]}'),
+        ('h={"Cf-Access-Client-Secret":["§"]}', 'h={"Cf-Access-Client-Secret":["MARK"]}'),
+        ('{"headers":{"Set-Cookie":["x=§]"]},"m":"ok"}', '{"headers":{"Set-Cookie":["MARK"]},"m":"ok"}'),
+        ('{"m":"Authorization: Bearer §","n":1}', '{"m":"Authorization: MARK","n":1}'),
+        (r'{"m":"{\"cookie\":[\"§\"],\"x\":1}"}', r'{"m":"{\"cookie\":[\"MARK\"],\"x\":1}"}'),
+        (r'{"m":"\"cookie\":\"a\\\"§\",\"x\":1"}', r'{"m":"\"cookie\":\"MARK\",\"x\":1"}'),
+        ("map[Authorization:[Bearer §] Host:[a.test]]", "map[Authorization:[MARK] Host:[a.test]]"),
+        ("map[Cookie:[a=[§] b=§] Host:[a]]", "map[Cookie:[MARK] Host:[a]]"),
+        ("Cookie: a=§; b=§", "Cookie: MARK"),
+        ("proxy-authorization = Basic §", "proxy-authorization = MARK"),
+        ('Cf-Access-Jwt-Assertion="§" x=1', 'Cf-Access-Jwt-Assertion="MARK" x=1'),
+        ('{"X-Api-Key": "§", "y": 2}', '{"X-Api-Key": "MARK", "y": 2}'),
+        ("see CF_Authorization=§; path=/", "see CF_Authorization=MARK; path=/"),
+        ("TUNNEL_TOKEN=§ x", "TUNNEL_TOKEN=MARK x"),
+        ("env CF_ACCESS_CLIENT_SECRET:§ x", "env CF_ACCESS_CLIENT_SECRET:MARK x"),
+        ("tunnel run --token § --x", "tunnel run --token MARK --x"),
+        ("GET /a?access_token=§&b=1 HTTP", "GET /a?access_token=MARK&b=1 HTTP"),
+        ("to https://user:§@host/x", "to https://user:MARK@host/x"),
+        (f"jwt {JWT} end", "jwt MARK end"),
+        (f"token {TOKEN} end", "token MARK end"),
+        ('cut {"Authorization":["Bearer §', 'cut {"Authorization":["MARK"'),
+    ],
+)
+def test_places(line: str, expected: str) -> None:
+    """A secret in a known place vanishes; the rest of the line stays readable, and JSON stays JSON."""
+    line, expected = line.replace("§", "s3cr3t-value"), expected.replace("MARK", MARK)
+    found = Redactor().line(line)
+    assert "s3cr3t" not in found
+    assert found == expected
+    if line.startswith("{"):
+        json.loads(found)
+
+
+FORMS = {
+    "raw": S,
+    "url": quote(S, safe=""),
+    "url lower": quote(S, safe="").lower(),
+    "base64": base64.b64encode(S.encode()).decode(),
+    "base64 url": base64.urlsafe_b64encode(S.encode()).decode().rstrip("="),
+    "json": json.dumps(S)[1:-1],
+}
+
+
+@pytest.mark.parametrize("form", sorted(FORMS))
+def test_known_values(form: str) -> None:
+    """A value that prx knows vanishes in every usual encoding."""
+    assert Redactor([S]).line(f"before {FORMS[form]} after") == f"before {MARK} after"
+
+
+@pytest.mark.parametrize("prefix", ["u:", "us:", "usr:"])
+def test_known_value_inside_base64(prefix: str) -> None:
+    """A known value vanishes from the middle of a longer base64 text too, as in Basic authentication."""
+    text = base64.b64encode((prefix + "hunter2-hunter2" + "!").encode()).decode()
+    found = Redactor(["hunter2-hunter2"]).line(text)
+    assert MARK in found
+    rest = found.replace(MARK, "")
+    assert len(rest) <= len(text) - 18
+
+
+def test_cut_line_hides_the_beginning_of_a_secret() -> None:
+    """Where a line was cut inside a secret, its first part vanishes too."""
+    redactor = Redactor(["known-secret-value"])
+    assert redactor.line(f"x known-secr{CUT_MARKER}") == f"x {MARK}{CUT_MARKER}"
+    assert redactor.line(f"x eyJhIjoi{CUT_MARKER}") == f"x {MARK}{CUT_MARKER}"
+    assert redactor.line(f"x ordinary{CUT_MARKER}") == f"x ordinary{CUT_MARKER}"
+
+
+def test_short_and_multiline_values() -> None:
+    """A value too short to be told from text is not learnt, and each line of a longer one counts."""
+    redactor = Redactor()
+    assert not redactor.add("abc")
+    assert redactor.add("-----BEGIN-----\nMIIEvQIBADANBg\n")
+    assert redactor.line("abc MIIEvQIBADANBg") == f"abc {MARK}"
+
+
+def test_real_debug_log() -> None:
+    """Of a real debug log only the header's value changes; every other line stays as it was."""
+    text = (DATA / "debug_request.console.log").read_text(encoding="utf-8")
+    redacted = [Redactor().line(line) for line in text.splitlines()]
+    changed = [(old, new) for old, new in zip(text.splitlines(), redacted, strict=True) if old != new]
+    assert len(changed) == 1
+    assert changed[0][0].replace('"Bearer secret"', f'"{MARK}"') == changed[0][1]
