@@ -1,0 +1,87 @@
+"""The Cloudflare backend: one tunnel's settings, and what cloudflared needs to be told and says about them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from prx.backends.base import Counters, EdgeSite, LaunchContext, LogLine, Readiness
+from prx.backends.cloudflare import classify, endpoints, exits, ingress
+from prx.backends.cloudflare.command import build_launch
+from prx.backends.cloudflare.token import GivenToken, read_token, secret_forms
+from prx.backends.launch import Launch
+from prx.core.errors import PermanentError
+from prx.core.evidence import ChildExit
+from prx.core.exits import Exit
+
+if TYPE_CHECKING:
+    from prx.config.schema import TunnelSettings
+
+
+class CloudflareBackend:
+    """A `Backend` for cloudflared and for what takes its place (the builtin connector, the scripted fake)."""
+
+    def __init__(self, settings: TunnelSettings) -> None:
+        self.settings = settings
+        self.name = "cloudflare"
+        self.mode: str = settings.cloudflare.mode
+        self.secrets = secret_forms(settings.cloudflare.token)
+
+    @cached_property
+    def _token(self) -> GivenToken:
+        return read_token(self.settings.cloudflare.token)
+
+    @property
+    def tunnel_id(self) -> str:
+        """The UUID in the token of a named tunnel; empty for a quick one. PermanentError when the token is malformed."""
+        return self._token.tunnel_id if self.mode == "named" else ""
+
+    def check(self) -> None:
+        """Raise PermanentError when token and host name cannot work, before anything is spawned."""
+        if self.mode != "named":
+            return
+        if not self.settings.cloudflare.hostname:
+            raise PermanentError(
+                'the named tunnel has no host name: mode = "named" needs hostname',
+                hint='set hostname in [tunnel.cloudflare] to the public host name, such as "app.example.com"',
+            )
+        _ = self._token
+
+    def launch(self, context: LaunchContext) -> Launch:
+        """Return the command, its whole environment, and the token; PermanentError for a too old cloudflared."""
+        return build_launch(self.settings, self._token.text if self.mode == "named" else "", context)
+
+    def fixed_url(self, site: EdgeSite) -> str:
+        """Return the public URL of a named tunnel; empty for a quick one."""
+        return site.url(self.settings.cloudflare.hostname) if self.mode == "named" else ""
+
+    def parse_line(self, stream: str, line: bytes) -> LogLine:
+        """Understand one line of its log; never raise."""
+        return classify.parse_line(stream, line)
+
+    def classify_exit(self, end: Exit, tail: Sequence[LogLine], *, age: float) -> ChildExit:
+        """Say why it ended by itself."""
+        return exits.classify_exit(end, tail, age=age)
+
+    def parse_ready(self, status: int, body: bytes) -> Readiness | None:
+        """Understand `/ready`."""
+        return endpoints.parse_ready(status, body)
+
+    def parse_quick_hostname(self, status: int, body: bytes) -> str:
+        """Understand `/quicktunnel`."""
+        return endpoints.parse_quick_hostname(status, body)
+
+    def parse_counters(self, body: bytes) -> Counters:
+        """Understand `/metrics`."""
+        return endpoints.parse_counters(body)
+
+    def route_mismatch(self, status: int, body: bytes) -> str:
+        """Compare `/config` with `local_addr` and `hostname`; nothing is pushed to a quick tunnel."""
+        if self.mode != "named":
+            return ""
+        settings = self.settings
+        wanted = ingress.Wanted(
+            settings.cloudflare.hostname, settings.health_check_path, settings.origin_host, settings.origin_port
+        )
+        return ingress.route_mismatch(status, body, wanted)

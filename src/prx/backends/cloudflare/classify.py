@@ -1,0 +1,171 @@
+"""Say what a log line is about, by its message: tables only, so that a new version's words are added in one place.
+
+Theory of operation. `kind_of` looks first at the stream (stdout carries usage text and nothing else), then for the message
+in a table of exact texts, a table of beginnings, and, where one message stands for several things ("Serve tunnel error",
+"failed to serve incoming request"), at its error. All texts were observed with cloudflared 2026.8.2.
+
+Several lines may tell of one event, in an order that depends on the transport. LOST therefore means "this connection is not
+registered (any more)" and may come twice, or for a connection that never was; a failed dial is DIAL_FAILED once, its echoes
+are SERVE_ERROR.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import Final
+
+from prx.backends.base import LineKind, LogLine
+from prx.backends.cloudflare.loglines import STDOUT, take_apart
+from prx.backends.cloudflare.noise import is_noise
+
+_EXACT: Final = {
+    "Registered tunnel connection": LineKind.REGISTERED,
+    "Lost connection with the edge": LineKind.LOST,
+    "Unregistered tunnel connection": LineKind.UNREGISTERED,
+    "Unable to establish connection with Cloudflare edge": LineKind.DIAL_FAILED,
+    "Failed to dial a quic connection": LineKind.DIAL_FAILED,
+    "failed to serve tunnel connection": LineKind.SERVE_ERROR,
+    "failed to accept incoming stream requests": LineKind.SERVE_ERROR,
+    "failed to run the datagram handler": LineKind.SERVE_ERROR,
+    "Request failed": LineKind.ORIGIN_ERROR,
+    "Updated to new configuration": LineKind.CONFIG_PUSHED,
+    "Couldn't start tunnel": LineKind.FATAL,
+    "initial tunnel connection failed": LineKind.FATAL,
+    "Initiating shutdown": LineKind.FATAL,
+    "Error opening metrics server listener": LineKind.FATAL,
+    "Tunnel server stopped": LineKind.SHUTDOWN,
+    "Metrics server stopped": LineKind.SHUTDOWN,
+    "precheck": LineKind.PRECHECK,
+    "precheck complete": LineKind.PRECHECK,
+}
+
+_BEGINS: Final = (
+    ("Retrying connection in up to", LineKind.RETRYING),
+    ("Initiating graceful shutdown", LineKind.SHUTDOWN),
+    ("Starting metrics server on ", LineKind.METRICS_UP),
+    ("Initial protocol ", LineKind.PROTOCOL),
+    ("Switching to fallback protocol ", LineKind.PROTOCOL),
+    ("Error unmarshaling QuickTunnel response", LineKind.QUICK_FAILED),
+    ("failed to request quick Tunnel", LineKind.QUICK_FAILED),
+    ("failed to parse quick Tunnel", LineKind.QUICK_FAILED),
+    ("failed to unmarshal quick Tunnel", LineKind.QUICK_FAILED),
+    ("See 'cloudflared", LineKind.USAGE),
+    ("Incorrect Usage", LineKind.USAGE),
+    ("Unable to reach the origin service", LineKind.ORIGIN_ERROR),
+)
+
+# Bare lines on stderr: the process says why it ends.
+_BARE_FATAL: Final = (
+    "Provided Tunnel token is not valid",
+    '"cloudflared tunnel run" requires',
+    "Failed to read token file",
+    "Error opening metrics server listener",
+    "Error validating origin URL",
+    "unable to create TLS config",
+    "unknown protocol ",
+    "invalid value for edge-ip-version",
+    "grace-period must be",
+    "failed to resolve any edge address",
+    "region provided with a token",
+    "error parsing YAML in config file",
+    "connection with edge closed",
+    "panic: ",
+    "fatal error: ",
+    "runtime: ",
+    "SIGQUIT: ",
+)
+
+_PROTOCOLS: Final = {"Failed to dial a quic connection": "quic", "Unable to establish connection with Cloudflare edge": "http2"}
+_QUICK_URL: Final = re.compile(r"\|\s+https://([a-z0-9-]+(?:\.[a-z0-9-]+)+)(?::\d+)?/?\s+\|")
+_PRECHECK_BOX: Final = re.compile(
+    r"\|\s+(CONNECTIVITY PRE-CHECKS|COMPONENT  |DNS Resolution  |UDP Connectivity  |TCP Connectivity  |Cloudflare API  "
+    r"|WARNING: |ERROR: |SUMMARY: )"
+)
+_LOST_ERRORS: Final = ("connection with edge closed", "accept stream listener encountered", "datagram manager encountered")
+_ECHOES: Final = ("DialContext error", "TLS handshake with edge error", "failed to dial to edge")
+
+
+def parse_line(stream: str, line: bytes) -> LogLine:
+    """Understand one line, without its newline, of "stdout" or "stderr". Noise comes back at level debug."""
+    parts = take_apart(line)
+    kind = kind_of(stream, parts)
+    if kind is LineKind.NOISE:
+        return replace(parts, kind=kind, level="debug", fields={**parts.fields, "own_level": parts.level})
+    if kind is LineKind.FATAL and parts.fields.get("bare"):
+        return replace(parts, kind=kind, level="error")
+    if kind is LineKind.QUICK_URL:
+        host = _quick_host(parts)
+        return replace(parts, kind=kind, fields={**parts.fields, "url": f"https://{host}", "hostname": host})
+    return replace(parts, kind=kind, protocol=parts.protocol or _protocol_of(parts))
+
+
+def kind_of(stream: str, line: LogLine) -> LineKind:
+    """Say what a line is about."""
+    if stream == STDOUT:
+        return LineKind.USAGE
+    if is_noise(line):
+        return LineKind.NOISE
+    if kind := _EXACT.get(line.message):
+        return kind
+    for begin, begin_kind in _BEGINS:
+        if line.message.startswith(begin):
+            return begin_kind
+    return _by_error(line) or _by_shape(line)
+
+
+def _by_error(line: LogLine) -> LineKind | None:
+    """Decide about the messages that stand for several things."""
+    match line.message:
+        case "":
+            return LineKind.ORIGIN_ERROR if line.error else None
+        case "Serve tunnel error":
+            return LineKind.LOST if line.error.startswith(_LOST_ERRORS) else _rejection(line.error)
+        case "Connection terminated":
+            return LineKind.SERVE_ERROR if line.error.startswith(_ECHOES) else LineKind.LOST
+        case "Register tunnel error from server side" | "Unable to establish connection.":
+            return _rejection(line.error, otherwise=LineKind.REJECTED)
+        case "failed to serve incoming request":
+            return _request_or_control_stream(line.error)
+    return None
+
+
+def _request_or_control_stream(error: str) -> LineKind:
+    """Over HTTP/2 the control stream is one request among others: its error is the edge's refusal to register."""
+    if error.startswith("Failed to proxy"):
+        return LineKind.ORIGIN_ERROR
+    if error == "context deadline exceeded":  # the edge left the registration without an answer
+        return LineKind.SERVE_ERROR
+    return _rejection(error, otherwise=LineKind.REJECTED)
+
+
+def _rejection(error: str, *, otherwise: LineKind = LineKind.SERVE_ERROR) -> LineKind:
+    if "Unauthorized" in error:
+        return LineKind.UNAUTHORIZED
+    if "already connected to this server" in error:
+        return LineKind.DUPLICATE
+    return LineKind.SERVE_ERROR if error.startswith(_ECHOES) else otherwise
+
+
+def _by_shape(line: LogLine) -> LineKind:
+    if line.message.startswith("|"):
+        if _quick_host(line):
+            return LineKind.QUICK_URL
+        return LineKind.PRECHECK if _PRECHECK_BOX.match(line.message) else LineKind.OTHER
+    if line.fields.get("bare") and line.message.startswith(_BARE_FATAL):
+        return LineKind.FATAL
+    return LineKind.OTHER
+
+
+def _quick_host(line: LogLine) -> str:
+    match = _QUICK_URL.fullmatch(line.message)
+    return "" if match is None or match[1].startswith("api.") else match[1]
+
+
+def _protocol_of(line: LogLine) -> str:
+    if protocol := _PROTOCOLS.get(line.message):
+        return protocol
+    for begin in ("Initial protocol ", "Switching to fallback protocol "):
+        if line.message.startswith(begin):
+            return line.message.removeprefix(begin)
+    return ""

@@ -1,0 +1,82 @@
+"""Build cloudflared's command line and its whole environment.
+
+Theory of operation. `cloudflared tunnel [tunnel flags] run [run flags]` for a named tunnel, `cloudflared tunnel [tunnel
+flags] --url URL` for a quick one. A tunnel flag after `run` ends in usage text and exit code 0, so each flag is placed here,
+once. The environment is built from nothing: every flag of cloudflared has a variable (`TUNNEL_URL`, `TUNNEL_TOKEN`, …;
+`TUNNEL_TOKEN` even beats `--token-file`), and a leaked `LISTEN_FDS` kills it. Observed with cloudflared 2026.8.2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final
+
+from prx.backends.base import LaunchContext
+from prx.backends.cloudflare.version import Feature, Version, require_supported, understands
+from prx.backends.launch import SECRET_PATH, Launch
+
+if TYPE_CHECKING:
+    from prx.config.schema import TunnelSettings
+
+INHERITED: Final = ("PATH", "TZ", "LANG", "LC_ALL", "SSL_CERT_FILE", "SSL_CERT_DIR", "GODEBUG")
+"""All that cloudflared gets of prx's own environment. No proxy variables: cloudflared never uses them towards the edge or the
+quick-tunnel service, but would send its requests to a local service that is not on this machine through the proxy."""
+
+
+def build_launch(settings: TunnelSettings, token: str, context: LaunchContext) -> Launch:
+    """Return the command for one start. `token` is the canonical tunnel token, empty for a quick tunnel.
+
+    PermanentError when the version in `context` is too old.
+    """
+    version = require_supported(context.version)
+    env = environment(context.inherited, str(context.home))
+    argv = [*context.program, "tunnel", *_tunnel_flags(settings, context, version)]
+    origin = _origin_flags(settings)
+    if not token:
+        return Launch((*argv, *_quick_flags(context), *origin), env, cwd=context.home)
+    if understands(version, Feature.TOKEN_FILE):
+        argv += ["run", "--token-file", SECRET_PATH, *origin]
+        return Launch(tuple(argv), env, secret=token.encode(), cwd=context.home)
+    return Launch((*argv, "run", *origin), {**env, "TUNNEL_TOKEN": token}, cwd=context.home)
+
+
+def environment(inherited: Mapping[str, str], home: str) -> dict[str, str]:
+    """Return the child's whole environment; `home` is a private folder without a `.cloudflared` in it."""
+    return {name: inherited[name] for name in INHERITED if name in inherited} | {"HOME": home}
+
+
+def _tunnel_flags(settings: TunnelSettings, context: LaunchContext, version: Version | None) -> list[str]:
+    """Return the flags that stand before `run`."""
+    cloudflare = settings.cloudflare
+    flags = ["--no-autoupdate", "--config", str(context.config_file), "--metrics", f"127.0.0.1:{context.metrics_port}"]
+    if understands(version, Feature.JSON_OUTPUT):
+        flags += ["--output", "json"]
+    if understands(version, Feature.NO_PRECHECKS):
+        # `prx doctor` uses the pre-checks; at each start they would only repeat what prx watches, up to 10 s long
+        flags.append("--no-prechecks")
+    if understands(version, Feature.MANAGEMENT_DIAGNOSTICS):
+        flags.append("--management-diagnostics=false")
+    flags += ["--loglevel", cloudflare.log_level, "--protocol", context.protocol]
+    flags += ["--edge-ip-version", cloudflare.edge_ip_version, "--retries", str(cloudflare.retries)]
+    flags += ["--grace-period", f"{cloudflare.grace_period_secs:g}s"]
+    return flags + _edge_flags(context)
+
+
+def _edge_flags(context: LaunchContext) -> list[str]:
+    """Return the flags that lead to another edge than Cloudflare's own."""
+    addresses = context.site.edge_addrs
+    if len(addresses) == 1:
+        # with a single slot and HTTP/2, cloudflared dials a refusing edge thousands of times a second, without a pause
+        addresses *= 2
+    flags = [word for address in addresses for word in ("--edge", address)]
+    return flags if context.site.ca_file is None else [*flags, "--cacert", str(context.site.ca_file)]
+
+
+def _quick_flags(context: LaunchContext) -> list[str]:
+    return ["--quick-service", context.site.quick_service] if context.site.quick_service else []
+
+
+def _origin_flags(settings: TunnelSettings) -> list[str]:
+    """Return the flags that name the local service; they may stand on both sides of `run`."""
+    header = ["--http-host-header", settings.host_header] if settings.host_header else []
+    return ["--url", settings.origin_url, *header]

@@ -1,0 +1,203 @@
+"""Say why cloudflared ended, from its exit status and its last lines.
+
+Theory of operation. A signal is a crash. Code 0 without our asking is either a command line that it could not read — usage
+text on stdout, code 0 — or a stop that somebody else asked for. Code 255 is a token or an argument whose content is wrong.
+Code 1 is everything that happens later, and its texts decide, in the order of the table `_CAUSES`. Its last words are a bare
+line of text in either log format. Codes and texts were observed with cloudflared 2026.8.2; code 11 (it has updated itself)
+is documented by it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from prx.backends.base import LineKind, LogLine
+from prx.core.evidence import ChildExit, ExitCause
+from prx.core.exits import Exit
+
+DETAIL_LIMIT: Final = 200  # characters
+
+_SIGNALS: Final = {
+    1: "its terminal or session was closed",
+    2: "somebody else stopped it",
+    3: "somebody asked it for a dump of its state",
+    6: "it aborted itself",
+    9: "out of memory, or somebody killed it",
+    11: "a fault inside the program",
+    13: "nobody read its log any more",
+    15: "somebody else stopped it",
+    31: "a system call that this system forbids",
+}
+
+_RENEW_HINT: Final = "take the token again from the Cloudflare dashboard"
+_PORT_HINT: Final = "set metrics_port = 0, so that a free port is found, or end the program that holds it"
+_REPORT_HINT: Final = "this looks like a mistake in prx or a version of cloudflared that it does not know: run `prx doctor`"
+_LIMIT_HINT: Final = "the quick-tunnel service limits how often one address may ask: a named tunnel has no such limit"
+_NETWORK: Final = (
+    "lookup ",
+    "dial tcp",
+    "dial udp",
+    "i/o timeout",
+    "connection refused",
+    "no such host",
+    "network is unreachable",
+)
+
+
+def classify_exit(end: Exit, tail: Sequence[LogLine], *, age: float) -> ChildExit:
+    """Return the cause of an end that nobody in prx asked for. `age` is in seconds; `tail` may hold any number of lines."""
+    if end.signal is not None:
+        return _of_signal(end.signal, tail)
+    if end.code is None:
+        return _exit(end, ExitCause.CRASH, "it is gone, and its exit status is not known")
+    if end.code == 11:
+        return _exit(end, ExitCause.UPDATED, "it has replaced itself with a newer version")
+    usage = next((line.message for line in tail if line.message.startswith("Incorrect Usage")), "")
+    if usage or (end.code == 0 and any(line.kind is LineKind.USAGE for line in tail)):
+        words = usage.removeprefix("Incorrect Usage").lstrip(":. ") or "it printed its usage text"
+        return _exit(end, ExitCause.CONFIG, f"cloudflared does not understand its command line: {words}", _REPORT_HINT)
+    if end.code == 0:
+        return _exit(end, ExitCause.CRASH, _orderly(tail, age))
+    return _of_words(end, tail)
+
+
+def last_words(tail: Sequence[LogLine]) -> str:
+    """Return what it said last about its end: the panic of a crash dump, a bare line, an error; empty when it said nothing."""
+    for choose in (_panic, _bare, _complaint):
+        if found := choose(tail):
+            return found
+    return ""
+
+
+def _panic(tail: Sequence[LogLine]) -> str:
+    starts = ("panic: ", "fatal error: ", "SIGQUIT: ")
+    return next((line.message for line in tail if line.message.startswith(starts)), "")
+
+
+def _bare(tail: Iterable[LogLine]) -> str:
+    kinds = (LineKind.FATAL, LineKind.QUICK_FAILED, LineKind.OTHER)
+    bare = [line.message for line in tail if line.fields.get("bare") and line.kind in kinds and line.message.strip()]
+    if not bare:
+        return ""
+    # a parser's list of complaints is indented under its title
+    return f"{bare[-2]} {bare[-1].strip()}" if bare[-1].startswith(" ") and len(bare) > 1 else bare[-1]
+
+
+def _complaint(tail: Sequence[LogLine]) -> str:
+    errors = (line for line in reversed(tail) if line.level == "error" and line.kind is not LineKind.NOISE)
+    return next((f"{line.message}: {line.error}".strip(": ") for line in errors), "")
+
+
+def _of_signal(number: int, tail: Sequence[LogLine]) -> ChildExit:
+    detail = _panic(tail) or _SIGNALS.get(number, "") or last_words(tail)
+    return ChildExit(None, number, ExitCause.CRASH, _short(detail))
+
+
+def _orderly(tail: Sequence[LogLine], age: float) -> str:
+    if any(line.message.startswith("Initiating graceful shutdown") for line in tail):
+        return "somebody else asked it to stop"
+    return f"it ended by itself after {age:.0f} s, without an error"
+
+
+def _of_words(end: Exit, tail: Sequence[LogLine]) -> ChildExit:
+    """Judge an exit code other than 0 by what was said."""
+    said = "\n".join(f"{line.message} {line.error} {line.fields.get('status_code', '')}" for line in tail if _is_own(line))
+    words = last_words(tail)
+    for pattern, cause, detail, hint in _CAUSES:
+        if match := pattern.search(said):
+            return _exit(end, cause, detail.format(*match.groups(), words=words), hint)
+    start_failed = any(line.message == "Couldn't start tunnel" for line in tail)
+    if end.code == 255 or (start_failed and not any(part in words for part in _NETWORK)):
+        return _exit(end, ExitCause.CONFIG, words or "it ended at once, without a word")
+    return _exit(end, ExitCause.CRASH, _first_refusal(tail, words))
+
+
+def _is_own(line: LogLine) -> bool:
+    """Tell whether a line is about the process itself, so that no visitor's text can stand in it."""
+    if line.fields.get("bare") or line.kind in (LineKind.FATAL, LineKind.QUICK_FAILED):
+        return True
+    return line.kind is LineKind.OTHER and line.level == "error"
+
+
+def _first_refusal(tail: Sequence[LogLine], words: str) -> str:
+    if any(line.message == "initial tunnel connection failed" for line in tail):
+        return f"the edge did not accept its first connection: {words}"
+    return words or "it said nothing"
+
+
+def _exit(end: Exit, cause: ExitCause, detail: str, hint: str = "") -> ChildExit:
+    return ChildExit(end.code, None, cause, _short(detail), hint)
+
+
+def _short(text: str) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= DETAIL_LIMIT else text[: DETAIL_LIMIT - 1] + "…"
+
+
+def _cause(
+    pattern: str, cause: ExitCause, detail: str = "{words}", hint: str = ""
+) -> tuple[re.Pattern[str], ExitCause, str, str]:
+    return re.compile(pattern), cause, detail, hint
+
+
+# The first text that is found decides. {words}: its last words; {0}, {1}: groups of the pattern.
+_CAUSES: Final = (
+    _cause(
+        r"Provided Tunnel token is not valid", ExitCause.AUTH, "cloudflared rejects the tunnel token as malformed", _RENEW_HINT
+    ),
+    _cause(r"requires the ID or name of the tunnel", ExitCause.AUTH, "cloudflared got an empty tunnel token", _RENEW_HINT),
+    _cause(r"Failed to read token file: open (\S+): (.+)", ExitCause.CONFIG, "cloudflared cannot read the tunnel token: {1}"),
+    _cause(
+        r"failed to bind to address \(([^)]+)\).*address already in use",
+        ExitCause.PORT_TAKEN,
+        "its metrics port is taken by another program: {0}",
+        _PORT_HINT,
+    ),
+    _cause(r"Error opening metrics server listener", ExitCause.CONFIG, "{words}", _PORT_HINT),
+    _cause(
+        r"[Qq]uick ?Tunnel[^\n]*(?:\b429\b|error code: 1015|(?i:rate.?limit|too many requests))",
+        ExitCause.RATE_LIMITED,
+        "the quick-tunnel service says that too many tunnels were asked for (429)",
+        _LIMIT_HINT,
+    ),
+    # The service answered JSON without a tunnel; cloudflared drops the status and the error text of such an answer. That too
+    # many were asked for is the known reason, and a long wait is also right for a service in trouble.
+    _cause(
+        r"failed to parse quick Tunnel ID: invalid UUID length: 0",
+        ExitCause.RATE_LIMITED,
+        "the quick-tunnel service gave no tunnel and cloudflared does not say why; most often too many were asked for",
+        _LIMIT_HINT,
+    ),
+    _cause(
+        r"Error unmarshaling QuickTunnel response: [^\n]* (\d{3})\b[^\n]*",
+        ExitCause.CRASH,
+        "the quick-tunnel service answered {0} with something that is no tunnel",
+    ),
+    _cause(
+        r"failed to parse quick Tunnel ID",
+        ExitCause.CRASH,
+        "the quick-tunnel service answered with something that is no tunnel",
+    ),
+    _cause(
+        r"failed to request quick Tunnel: .*connection refused", ExitCause.CRASH, "the quick-tunnel service refuses connections"
+    ),
+    _cause(
+        r"failed to request quick Tunnel: .*(?i:time.?out|deadline)",
+        ExitCause.CRASH,
+        "the quick-tunnel service does not answer",
+    ),
+    _cause(
+        r"failed to request quick Tunnel: .*no such host", ExitCause.CRASH, "the quick-tunnel service's name does not resolve"
+    ),
+    _cause(
+        r"initial tunnel connection failed [^\n]*Unauthorized[^\n]*",
+        ExitCause.AUTH,
+        "the edge rejects the tunnel token: {words}",
+        _RENEW_HINT,
+    ),
+    _cause(r"(?:missing port|too many colons) in address|error parsing YAML in config file", ExitCause.CONFIG),
+    _cause(r"open (\S+): no such file or directory", ExitCause.CONFIG, "a file that cloudflared needs is not there: {0}"),
+    _cause(r"unknown protocol (\S+),", ExitCause.CONFIG, "cloudflared does not know the protocol {0}"),
+)

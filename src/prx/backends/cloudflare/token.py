@@ -1,0 +1,83 @@
+"""Understand the tunnel token before anything is started with it.
+
+cloudflared takes standard base64 with padding only and says no more than "Provided Tunnel token is not valid." (observed
+with cloudflared 2026.8.2). Here the defect is named, the harmless ones are mended — white space around or inside, a pasted
+command line, quotes, the URL-safe alphabet, lost padding — and the child always gets the canonical text. No message holds
+any part of what was found.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from dataclasses import dataclass, field
+from typing import Final
+
+from prx.core.errors import PermanentError
+from prx.protocol.errors import TokenError
+from prx.protocol.tokens import TunnelToken
+from prx.secrets.errors import SecretError
+from prx.secrets.pasted import extract_token
+from prx.secrets.value import Secret
+
+_PLACE: Final = "the tunnel token"
+_HINT: Final = (
+    "copy it again from the Cloudflare dashboard (Networks, Tunnels, your tunnel, Configure): one word that begins with eyJ"
+)
+_URL_SAFE: Final = str.maketrans("-_", "+/")
+_BEGIN: Final = "eyJ"  # the base64 of `{"`, with which every token begins
+_HIDE_FROM: Final = 16  # characters; real secrets have 44, and hiding a short word would shred the log
+_BASE64_WORD: Final = re.compile(r"[A-Za-z0-9+/_=-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class GivenToken:
+    """A token that was understood: `text` is what the child gets, `secrets` every form of it that must never be shown."""
+
+    tunnel_id: str
+    text: str = field(repr=False)
+    secrets: tuple[str, ...] = field(repr=False)
+
+
+def read_token(given: Secret) -> GivenToken:
+    """Return the token in canonical form; PermanentError names what is wrong with it, never what stands there."""
+    raw = given.reveal()
+    try:
+        word = _one_word(extract_token(raw, _PLACE))
+        token = TunnelToken.decode(word)
+    except SecretError as error:
+        raise PermanentError(str(error), hint=_HINT) from None
+    except TokenError as error:
+        raise PermanentError(f"the tunnel token cannot be used: {error}", hint=_HINT) from None
+    inner = base64.b64encode(token.secret).decode()
+    forms = (word, raw.strip(), *((inner,) if len(inner) >= _HIDE_FROM else ()))
+    return GivenToken(str(token.tunnel_id), word, tuple(dict.fromkeys(forms)))
+
+
+def secret_forms(given: Secret) -> tuple[str, ...]:
+    """Return every form of a token that must never be shown; just the text itself where it cannot be understood."""
+    if not given:
+        return ()
+    try:
+        return read_token(given).secrets
+    except PermanentError:
+        return (given.reveal().strip(),)
+
+
+def _one_word(text: str) -> str:
+    """Mend what can be mended without guessing; TokenError where the text is plainly something else."""
+    words = [word.strip("'\"`,;") for word in text.split()]
+    tokens = {word for word in words if word.startswith(_BEGIN)}
+    if len(tokens) > 1:
+        raise TokenError(f"there are {len(tokens)} different tokens; expected one")
+    if text.lstrip().startswith("{"):
+        raise TokenError("it is JSON, perhaps the credentials file of a locally managed tunnel; expected the token in base64")
+    if tokens and len(set(words)) == 1:  # the same token twice is one token
+        words = words[:1]
+    if any(word.startswith(_BEGIN) and word.count(".") == 2 for word in words):
+        raise TokenError("it is a JWT, which belongs to Cloudflare Access; expected a tunnel token")
+    if not all(_BASE64_WORD.fullmatch(word) for word in words):
+        raise TokenError("it holds characters that are not of the base64 alphabet")
+    joined = "".join(words).translate(_URL_SAFE).rstrip("=")  # several words: a terminal broke the line
+    lost = -len(joined) % 4  # three missing characters are no padding: the token was cut off
+    return joined + "=" * lost if lost < 3 else joined

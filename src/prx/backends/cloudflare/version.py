@@ -1,0 +1,64 @@
+"""Which cloudflared this is, and what it therefore understands.
+
+cloudflared refuses a flag that it does not know (usage text, exit code 0), so flags are chosen by version. The minimum
+versions come from the release notes and change log that cloudflared ships with. A version that cannot be read gets only what
+every supported version knows.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from prx.core.errors import PermanentError
+
+_VERSION: Final = re.compile(r"(?<![\d.])(\d{4})\.(\d{1,2})\.(\d{1,3})(?![\d.])")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Version:
+    """A cloudflared release: year, month, patch."""
+
+    year: int
+    month: int
+    patch: int
+
+    @classmethod
+    def parse(cls, text: str) -> Version | None:
+        """Find the version in what `cloudflared version` prints, or in a bare `2026.8.2`; None when there is none."""
+        match = _VERSION.search(text)
+        return cls(int(match[1]), int(match[2]), int(match[3])) if match else None
+
+    def __str__(self) -> str:
+        return f"{self.year}.{self.month}.{self.patch}"
+
+
+class Feature(enum.Enum):
+    """What only newer versions understand; the value is the version that brought it."""
+
+    MANAGEMENT_DIAGNOSTICS = Version(2023, 7, 0)  # --management-diagnostics; on by default since 2024.2.1
+    TOKEN_FILE = Version(2025, 4, 0)  # run --token-file
+    JSON_OUTPUT = Version(2025, 6, 1)  # --output json
+    NO_PRECHECKS = Version(2026, 5, 0)  # --no-prechecks
+
+
+OLDEST: Final = Version(2022, 6, 0)
+"""The oldest version that can be run: it brought `--edge-ip-version`, which every start passes."""
+
+
+def understands(version: Version | None, feature: Feature) -> bool:
+    """Tell whether this version knows `feature`; a version that is not known knows nothing new."""
+    return version is not None and version >= feature.value
+
+
+def require_supported(text: str) -> Version | None:
+    """Read the version in `text`; PermanentError when it is older than prx can run. None: it cannot be read."""
+    version = Version.parse(text)
+    if version is not None and version < OLDEST:
+        raise PermanentError(
+            f"cloudflared {version} is too old: {OLDEST} or later is needed (for --edge-ip-version)",
+            hint="install a current cloudflared, or set cloudflared_path to one",
+        )
+    return version

@@ -1,0 +1,130 @@
+"""Ends that no transcript shows, and words that must not mislead."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from prx.backends.base import LogLine
+from prx.backends.cloudflare.classify import parse_line
+from prx.backends.cloudflare.exits import DETAIL_LIMIT, classify_exit, last_words
+from prx.core.evidence import ChildExit, ExitCause
+from prx.core.exits import Exit
+
+
+def tail(*lines: str) -> list[LogLine]:
+    """Return lines of stderr, understood."""
+    return [parse_line("stderr", line.encode()) for line in lines]
+
+
+def end(code: int, *lines: str, age: float = 3.0) -> ChildExit:
+    """Return the end with this code (negative: a signal) after these lines."""
+    return classify_exit(Exit(code=code) if code >= 0 else Exit(signal=-code), tail(*lines), age=age)
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [(9, "out of memory, or somebody killed it"), (11, "a fault inside the program"), (13, "nobody read its log any more")],
+)
+def test_a_signal_is_a_crash_in_plain_words(number: int, words: str) -> None:
+    """The number stays, and its likely meaning is said."""
+    found = end(-number)
+    assert (found.cause, found.signal, found.code) == (ExitCause.CRASH, number, None)
+    assert found.words() == f"killed by signal {number}: {words}"
+
+
+def test_it_updated_itself() -> None:
+    """Code 11 asks for a start at once."""
+    assert end(11).cause is ExitCause.UPDATED
+
+
+def test_a_lost_exit_status_is_a_crash() -> None:
+    """Where somebody else collected the status nothing is claimed."""
+    found = classify_exit(Exit(), [], age=1.0)
+    assert (found.cause, found.code, found.signal) == (ExitCause.CRASH, None, None)
+
+
+def test_an_orderly_end_that_nobody_asked_for() -> None:
+    """Code 0 says whether it was told to stop by somebody else or just went."""
+    stop = "2026-11-22T17:08:56Z INF Initiating graceful shutdown due to signal terminated ..."
+    assert end(0, stop).detail == "somebody else asked it to stop"
+    assert end(0, age=61.4).detail == "it ended by itself after 61 s, without an error"
+    assert end(0, stop).cause is end(0).cause is ExitCause.CRASH
+
+
+def test_usage_text_counts_even_when_its_first_line_is_lost() -> None:
+    """A short memory of lines may hold the end of the usage text only."""
+    lines = [parse_line("stdout", b"   --help, -h  show help")]
+    assert classify_exit(Exit(code=0), lines, age=1.0).cause is ExitCause.CONFIG
+
+
+def test_a_panic_is_quoted_not_its_stack() -> None:
+    """Of a crash dump the first line counts."""
+    found = end(
+        2, "panic: runtime error: invalid memory address", "", "goroutine 1 [running]:", "main.main()", "\t/x.go:1 +0x2"
+    )
+    assert (found.cause, found.detail) == (ExitCause.CRASH, "panic: runtime error: invalid memory address")
+
+
+def test_unauthorized_at_the_first_registration() -> None:
+    """Where the client gives up at once because of its token, a restart would not help."""
+    lines = (
+        '{"level":"error","message":"initial tunnel connection failed","error":"Unauthorized: Invalid tunnel secret"}',
+        "Unauthorized: Invalid tunnel secret",
+    )
+    assert end(1, *lines).cause is ExitCause.AUTH
+    assert "Invalid tunnel secret" in end(1, *lines).detail
+
+
+def test_a_start_that_fails_for_want_of_a_network_may_be_tried_again() -> None:
+    """A look-up that fails is no wrong configuration."""
+    text = "edge discovery: lookup _v2-origintunneld._tcp.argotunnel.com on 192.0.2.53:53: no such host"
+    found = end(1, f'{{"level":"error","message":"Couldn\'t start tunnel","error":"{text}"}}', text)
+    assert (found.cause, found.detail) == (ExitCause.CRASH, text)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Provided Tunnel token is not valid",
+        "429 Too Many Requests rate limit",
+        "address already in use",
+        "unknown protocol h3,",
+    ],
+)
+def test_a_visitors_words_decide_nothing(words: str) -> None:
+    """What stands in lines about requests comes from strangers, who must not be able to stop a tunnel."""
+    lines = (
+        f'{{"level":"debug","message":"GET /{words} HTTP/1.1","connIndex":0}}',
+        f'{{"level":"error","error":"Unable to reach the origin service: /{words}","originService":"x"}}',
+        f'{{"level":"error","message":"Request failed","error":"{words}","dest":"/{words}"}}',
+    )
+    assert end(1, *lines).cause is ExitCause.CRASH
+
+
+def test_unknown_words_are_kept_short() -> None:
+    """An unknown last line is the detail, on one line and bounded; without any there is still a sentence."""
+    assert end(7, "something new\tand odd").detail == "something new and odd"
+    assert len(end(7, "x" * 5000).detail) == DETAIL_LIMIT
+    assert end(7).detail == "it said nothing"
+    assert end(255).cause is ExitCause.CONFIG
+
+
+def test_last_words_prefer_what_the_process_says_of_itself() -> None:
+    """A bare line beats a logged error, and noise is never quoted."""
+    error = '{"level":"error","message":"Serve tunnel error","error":"connection with edge closed"}'
+    noise = '{"level":"error","message":"no more connections active and exiting"}'
+    assert last_words(tail(error, noise)) == "Serve tunnel error: connection with edge closed"
+    assert last_words(tail(error, noise, "bare words")) == "bare words"
+    assert last_words([]) == ""
+
+
+@given(st.integers(-64, 255), st.lists(st.binary(max_size=60), max_size=8), st.floats(0, 1e9))
+def test_any_end_is_explained(code: int, lines: list[bytes], age: float) -> None:
+    """No exit and no last lines are without a cause and a short detail."""
+    status = Exit(code=code) if code >= 0 else Exit(signal=-code)
+    found = classify_exit(status, [parse_line("stderr", line) for line in lines], age=age)
+    assert found.cause is not ExitCause.STOPPED
+    assert len(found.detail) <= DETAIL_LIMIT
+    assert "\n" not in found.detail
