@@ -6,12 +6,13 @@ import socket
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prx.control.instance import Instance, instance_key, sockets
 
 
+@settings(deadline=None)  # `Path.resolve` asks the file system
 @given(st.text(max_size=200), st.text(max_size=200))
 def test_a_key_is_a_plain_file_name(name: str, local_addr: str) -> None:
     """Whatever the configuration is called, the key names a file in the folder and no other place."""

@@ -34,7 +34,7 @@ ROWS: list[tuple[str, Evidence, Verdict]] = [
     ("watched only", replace(FINE, connector=None), Verdict.HEALTHY),
     ("protected", replace(FINE, public=Public(302, access=True)), Verdict.PROTECTED),
     ("protected by 403", replace(FINE, public=Public(403, access=True)), Verdict.PROTECTED),
-    ("token refused", replace(FINE, public=Public(302, access=True), sent_service_token=True), Verdict.ACCESS_REJECTED),
+    ("token refused", replace(FINE, public=Public(302, access=True, sent_token=True)), Verdict.ACCESS_REJECTED),
     ("origin down", replace(FINE, public=Public(502), origin=GONE), Verdict.ORIGIN_DOWN),
     ("origin down, no answer", replace(FINE, public=Public(None, "timeout"), origin=GONE), Verdict.ORIGIN_DOWN),
     ("origin 404", replace(FINE, public=Public(404), origin=replace(ORIGIN, status=404)), Verdict.ORIGIN_ERROR),
@@ -46,6 +46,12 @@ ROWS: list[tuple[str, Evidence, Verdict]] = [
         replace(FINE, public=Public(502), origin=replace(ORIGIN, status=None, error="slow")),
         Verdict.ORIGIN_DOWN,
     ),
+    (
+        "events held back",
+        replace(FINE, public=Public(None, "timeout"), origin=replace(ORIGIN, event_stream=True)),
+        Verdict.ORIGIN_ERROR,
+    ),
+    ("host blocked with 200", replace(FINE, public=Public(200, host_blocked="no"), origin=ORIGIN), Verdict.ORIGIN_ERROR),
     ("routed elsewhere", replace(FINE, route_mismatch="routes to :3000"), Verdict.ROUTE_MISMATCH),
     ("edge lost", replace(FINE, connector=DOWN), Verdict.EDGE_LOST),
     ("never connected", replace(FINE, connector=replace(DOWN, age=60, ever_ready=False)), Verdict.EDGE_LOST),
@@ -127,7 +133,6 @@ EVIDENCE = st.builds(
     dns=st.none() | st.builds(Dns, st.sampled_from(DnsState)),
     public=st.none()
     | st.builds(Public, st.none() | st.integers(100, 599), access=st.booleans(), host_blocked=st.text(max_size=2)),
-    sent_service_token=st.booleans(),
 )
 
 

@@ -6,6 +6,7 @@ it may be shown.
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from urllib.parse import SplitResult, urlsplit
 
@@ -66,8 +67,15 @@ def public_url(text: str) -> str:
 def doh_url(text: str) -> str:
     """Check the address of a DNS-over-HTTPS resolver (RFC 8484)."""
     parts = _http_url(text)
+    expected = "the URL of a DNS-over-HTTPS resolver with an IP address, such as https://1.1.1.1/dns-query"
     if parts is None or "@" in parts.netloc:
-        raise ValueError("the URL of a DNS-over-HTTPS resolver, such as https://1.1.1.1/dns-query")
+        raise ValueError(expected)
+    try:  # a name would have to be resolved first, and that is what this is for
+        address = ipaddress.ip_address(parts.hostname or "")
+    except ValueError:
+        raise ValueError(expected) from None
+    if parts.scheme != "https" and not address.is_loopback:
+        raise ValueError(f"{expected}: https, except to this machine itself")
     return text
 
 

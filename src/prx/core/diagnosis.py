@@ -147,7 +147,7 @@ def _judge_access(evidence: Evidence, _: Policy) -> Diagnosis | None:
     public = evidence.public
     if public is None or not public.access or evidence.route_mismatch:
         return None
-    if not evidence.sent_service_token:
+    if not public.sent_token:
         return Diagnosis(Verdict.PROTECTED, f"Cloudflare Access answers ({public.status}), as it should for strangers")
     return Diagnosis(
         Verdict.ACCESS_REJECTED,
@@ -160,7 +160,7 @@ def _judge_answer(evidence: Evidence, policy: Policy) -> Diagnosis:
     public, origin = evidence.public, evidence.origin
     if public is None:
         return Diagnosis(Verdict.STARTING, "the public URL was not asked yet")
-    if public.status in policy.expect:
+    if public.status in policy.expect and not public.host_blocked:  # old webpack refuses a host name with status 200
         return Diagnosis(Verdict.HEALTHY, f"the public URL answers {public.status}")
     if origin is not None and not origin.listening:
         return Diagnosis(
@@ -191,6 +191,12 @@ def _judge_error(public: Public, origin: Origin | None, policy: Policy) -> Diagn
             Verdict.ORIGIN_ERROR,
             f"the service answers {public.status} through the tunnel and {locally}; {policy.expect.text} is expected",
             "the service treats the public host name or a visitor's address differently",
+        )
+    if public.status is None and origin is not None and origin.event_stream:
+        return Diagnosis(
+            Verdict.ORIGIN_ERROR,
+            "the service answers with a stream of events, which a quick tunnel holds back to its end",
+            "set health_check_path to a page that ends; for streams use a named tunnel, or POST",
         )
     if origin is not None and origin.listening and origin.status is None and origin.error:
         return Diagnosis(

@@ -63,13 +63,18 @@ class ChildStarted(Fact):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ChildExited(Fact):
-    """A child ended with an exit code or by a signal; `result` is why (see `ExitCause`)."""
+    """A child ended with an exit code or by a signal.
+
+    `result` is why: "clean" (asked, or to be started anew), "timeout" (asked, and killed: its grace was over), "signal",
+    "permanent" (it cannot work as it is set up) or "crash". `cause` says more (see `ExitCause`), `detail` its own last words.
+    """
 
     name: ClassVar[str] = "child_exited"
     pid: int
     code: int | None
     signal: int | None
     result: str
+    cause: str = ""
     detail: str = ""
 
 

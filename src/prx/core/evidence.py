@@ -63,12 +63,16 @@ class Connector:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """What the local service does: `status` of its answer to GET, or why there was none."""
+    """What the local service does: `status` of its answer to GET, or why there was none.
+
+    event_stream: its answer is a stream of events (text/event-stream), which quick tunnels hold back to its end.
+    """
 
     address: str
     listening: bool
     status: int | None = None
     error: str = ""
+    event_stream: bool = False
 
 
 class DnsState(enum.StrEnum):
@@ -95,6 +99,8 @@ class Public:
     access: the answer is Cloudflare Access's own (redirect to its login, or its 403), not the origin's.
     edge_error: Cloudflare's own error number on its error page (1033: no connector), when there was one.
     host_blocked: the origin's framework refused the public host name, and in these words.
+    retry_after: seconds that the answer asks to wait. event_stream: it is a stream of events. sent_token: the request
+    carried an Access service token.
     """
 
     status: int | None
@@ -103,6 +109,9 @@ class Public:
     edge_error: int | None = None
     host_blocked: str = ""
     latency_ms: float | None = None
+    retry_after: int | None = None
+    event_stream: bool = False
+    sent_token: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +121,6 @@ class Evidence:
     exit: set when the child has ended; then the rest hardly matters.
     network_up: this machine has a network at all (None: not looked at).
     route_mismatch: how the remotely configured ingress fails to lead to local_addr or hostname; empty when it does.
-    sent_service_token: the public GET carried an Access service token.
     """
 
     at: float
@@ -124,4 +132,3 @@ class Evidence:
     origin: Origin | None = None
     dns: Dns | None = None
     public: Public | None = None
-    sent_service_token: bool = False

@@ -26,7 +26,7 @@ from prx.core import effects as do
 from prx.core import events, inputs
 from prx.core.backoff import RATE_LIMITED, RESTART, steady_after
 from prx.core.effects import Effect
-from prx.core.evidence import ExitCause
+from prx.core.evidence import ChildExit, ExitCause
 from prx.core.patience import Failures, Suspicion
 from prx.core.states import AfterStop, ChildState, Settings, State
 from prx.core.verdicts import ACTIONS, BLUNT, PROVING, Action, Diagnosis, Verdict
@@ -205,11 +205,22 @@ class Machine:
                 pid=event.pid,
                 code=end.code,
                 signal=end.signal,
-                result=str(end.cause),
+                result=self._result(end),
+                cause=str(end.cause),
                 detail=end.detail,
             )
         )
         self._ended(event.diagnosis, end.cause)
+
+    def _result(self, end: ChildExit) -> str:
+        """Say why it ended in one word: clean, timeout, signal, permanent or crash."""
+        if self.state is State.STOPPING:
+            return "timeout" if "reap" in self.timers else "clean"
+        if end.cause in {ExitCause.AUTH, ExitCause.CONFIG}:
+            return "permanent"
+        if end.cause is ExitCause.UPDATED:
+            return "clean"
+        return "crash" if end.signal is None else "signal"
 
     def _ended(self, diagnosis: Diagnosis, cause: ExitCause | None) -> None:
         """Go on after the end of the child, or after its failed birth."""

@@ -35,6 +35,10 @@ class Clock(Protocol):
         """Wait for `delay` seconds."""
 
 
+# Only Linux has it; a constant of the same name elsewhere would not count sleep.
+_BOOTTIME = time.CLOCK_BOOTTIME if sys.platform == "linux" else time.CLOCK_MONOTONIC
+
+
 class SystemClock:
     """The machine's own clocks."""
 
@@ -44,9 +48,7 @@ class SystemClock:
 
     def boottime(self) -> float:
         """Return CLOCK_BOOTTIME on Linux; elsewhere sleep cannot be told, and this equals `monotonic`."""
-        if sys.platform == "linux":
-            return time.clock_gettime(time.CLOCK_BOOTTIME)
-        return time.monotonic()
+        return time.clock_gettime(_BOOTTIME)
 
     def wall(self) -> float:
         """Return the wall clock."""

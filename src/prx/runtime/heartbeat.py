@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from prx.runtime.clock import Clock
-from prx.runtime.network import fingerprint, network_up
+from prx.runtime.network import Network
 
 EVERY = 2.0  # seconds
 SLEPT_AT_LEAST = 2.0  # seconds by which the clock that counts sleep must run ahead of the one that does not
@@ -14,13 +14,13 @@ PAUSED_AT_LEAST = 10.0  # seconds
 
 
 class Heartbeat:
-    """Tells `woken` with "sleep" or "network"; `watch_network` is False where everything is on this machine."""
+    """Tells `woken` "sleep" or "network" when that has happened."""
 
-    def __init__(self, clock: Clock, woken: Callable[[str], None], *, watch_network: bool) -> None:
+    def __init__(self, clock: Clock, network: Network, woken: Callable[[str], None]) -> None:
         self._clock = clock
         self._woken = woken
-        self._watch_network = watch_network
-        self._network = self._see_network()
+        self._network = network
+        self._network_seen = self._see_network()
         self._drift = clock.boottime() - clock.monotonic()
         self._beat_at = clock.monotonic()
 
@@ -35,9 +35,9 @@ class Heartbeat:
         if self._slept():
             self._woken("sleep")
         network = self._see_network()
-        if network != self._network and network:
+        if network != self._network_seen and network:
             self._woken("network")
-        self._network = network
+        self._network_seen = network
 
     def _slept(self) -> bool:
         now, drift = self._clock.monotonic(), self._clock.boottime() - self._clock.monotonic()
@@ -47,6 +47,4 @@ class Heartbeat:
 
     def _see_network(self) -> str:
         """Return the fingerprint of the network, empty while there is none."""
-        if not self._watch_network or not network_up():
-            return ""
-        return fingerprint()
+        return self._network.fingerprint() if self._network.up() else ""

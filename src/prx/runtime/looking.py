@@ -15,13 +15,13 @@ from urllib.parse import urlsplit
 from prx.access.probe import ServiceToken, probe_headers
 from prx.backends.base import Backend, EdgeSite
 from prx.config.schema import TunnelSettings
-from prx.core.evidence import Connector, Dns, DnsState, Evidence, Origin
+from prx.core.evidence import Connector, Dns, DnsState, Evidence, Origin, Public
 from prx.runtime.clock import Clock
-from prx.runtime.network import network_up
+from prx.runtime.network import Network
 from prx.runtime.observer import ConnectorObserver
 from prx.runtime.probes.endpoints import ConnectorEndpoints
 from prx.runtime.probes.origin import probe_origin
-from prx.runtime.probes.public import PublicSeen, probe_public
+from prx.runtime.probes.public import probe_public
 from prx.runtime.resolver import Resolver
 
 ADDRESSES_LAST = 300.0  # seconds; Cloudflare's addresses of a name hardly ever change
@@ -37,6 +37,7 @@ class View:
     site: EdgeSite
     clock: Clock
     resolver: Resolver
+    network: Network
     service_token: ServiceToken | None
     tell_phase: Callable[[str, str], None]
 
@@ -67,7 +68,7 @@ class Looker:
         if not self.url:
             await self._find_url()
         connector = await self._connector()
-        network = view.site.local or network_up()
+        network = view.network.up()
         evidence = Evidence(view.clock.monotonic(), self.url, connector=connector, network_up=network)
         if (connector is not None and not connector.ready) or not self.url:
             return evidence
@@ -106,7 +107,6 @@ class Looker:
             public=public,
             origin=origin,
             route_mismatch=mismatch,
-            sent_service_token=public.sent_headers,
         )
 
     async def _resolve(self) -> Dns:
@@ -122,7 +122,7 @@ class Looker:
         reply = await self._endpoints.config()
         return self._view.backend.route_mismatch(reply.status, reply.body) if reply else ""
 
-    async def _ask_public(self, addresses: tuple[str, ...]) -> PublicSeen:
+    async def _ask_public(self, addresses: tuple[str, ...]) -> Public:
         view = self._view
         url = self.url + view.settings.health_check_path
         # the token goes only to the host that the configuration names: a quick tunnel's name belongs to nobody
@@ -131,5 +131,11 @@ class Looker:
         return await probe_public(url, addresses, headers=headers, headers_host=host, ca_file=view.site.public_ca)
 
     async def _ask_origin(self) -> Origin:
-        origin = self._view.settings.origin
-        return await probe_origin(origin.host, origin.port, self._view.settings.health_check_path, scheme=origin.scheme)
+        settings, origin = self._view.settings, self._view.settings.origin
+        return await probe_origin(
+            origin.host,
+            origin.port,
+            settings.health_check_path,
+            scheme=origin.scheme,
+            host_header=settings.host_header,
+        )

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import psutil
 
@@ -22,6 +23,40 @@ _LINUX = sys.platform == "linux"
 # Flags of linux/route.h
 _UP, _GATEWAY, _REJECT = 0x1, 0x2, 0x200
 _NO_CARRIER = {"down", "lowerlayerdown", "notpresent"}  # Documentation/networking/operstates.rst
+
+
+class Network(Protocol):
+    """What prx wants to know of the machine's network; a test gives its own."""
+
+    def up(self) -> bool:
+        """Tell whether there is any network at all."""
+
+    def fingerprint(self) -> str:
+        """Return a short text that changes when the machine comes into another network."""
+
+
+class SystemNetwork:
+    """The network of this machine, as the kernel shows it."""
+
+    def up(self) -> bool:
+        """See `network_up`."""
+        return network_up()
+
+    def fingerprint(self) -> str:
+        """See `fingerprint`."""
+        return fingerprint()
+
+
+class LocalNetwork:
+    """Loopback, for an edge on this machine: always there, always the same."""
+
+    def up(self) -> bool:
+        """Return True."""
+        return True
+
+    def fingerprint(self) -> str:
+        """Return the name of the one network that this is."""
+        return "loopback"
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -11,7 +11,7 @@ from prx.backends.base import Counters, LineKind, LogLine, Readiness
 from prx.core.events import ConnectionLost, ConnectionRegistered, Fact
 from prx.core.evidence import Connector
 
-TAIL_LINES = 40  # enough for the usage text of a wrong flag and for the last words of a crash
+TAIL_LINES = 128  # cloudflared's usage text has up to 116 lines, and its first one names the wrong flag
 
 # Lines after which readiness has probably just changed.
 _STIRRING = frozenset({LineKind.REGISTERED, LineKind.LOST, LineKind.UNREGISTERED, LineKind.METRICS_UP, LineKind.QUICK_URL})

@@ -18,7 +18,6 @@ from prx.core.diagnosis import Policy, diagnose
 from prx.core.events import Fact
 from prx.core.evidence import Evidence
 from prx.runtime.looking import Looker, View
-from prx.runtime.network import network_up
 from prx.runtime.observer import ConnectorObserver
 from prx.runtime.probes.endpoints import ConnectorEndpoints
 from prx.runtime.process import TunnelProcess
@@ -75,7 +74,7 @@ class Run:
         self._around.ledger.remove(self.process.identity)
         now = self._around.view.clock.monotonic()
         child_exit = self.backend.classify_exit(end, tuple(self._observer.tail), age=now - self._started)
-        network = self._around.view.site.local or network_up()
+        network = self._around.view.network.up()
         evidence = Evidence(now, self._looker.url, exit=child_exit, network_up=network)
         return inputs.Exited(self.number, self.process.pid, child_exit, diagnose(evidence, self._around.policy))
 

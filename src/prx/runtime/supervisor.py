@@ -22,6 +22,7 @@ from prx.runtime.clock import Clock
 from prx.runtime.heartbeat import Heartbeat
 from prx.runtime.hooks import HookRunner
 from prx.runtime.memory import Memory
+from prx.runtime.network import LocalNetwork, Network, SystemNetwork
 from prx.runtime.reaper import Ledger, reap_stale
 from prx.runtime.tunnel import EMPTY_CONFIG, House, Tunnel
 
@@ -33,7 +34,9 @@ class Supervisor:
     """Keep the tunnels of `config` up until `stop`.
 
     `site` says which edge they connect to. `instance` names this prx among those of the same user: two with the same name
-    must not run at once (see `prx.runtime.lock`). Secrets that the configuration holds are redacted from all events.
+    `site` says which edge they connect to. `instance` names this prx among those of the same user: two with the same name
+    must not run at once (see `prx.runtime.lock`). `folder` is where relative paths of hooks begin. Secrets that the
+    configuration holds are redacted from all events.
     """
 
     def __init__(
@@ -45,6 +48,8 @@ class Supervisor:
         data_dir: Path,
         site: EdgeSite = CLOUDFLARE,
         instance: str = "default",
+        folder: Path | None = None,
+        network: Network | None = None,
         environ: Mapping[str, str] = os.environ,
     ) -> None:
         self.bus = bus
@@ -55,6 +60,8 @@ class Supervisor:
         self._ledger_path = runtime_dir(environ) / f"{instance}.children.json"
         self._environ = environ
         self._site = site
+        self._folder = folder
+        self._network = network or (LocalNetwork() if site.local else SystemNetwork())
         self._config = config
         self._tunnels: dict[str, Tunnel] = {}
         self._tasks: asyncio.TaskGroup | None = None
@@ -81,12 +88,14 @@ class Supervisor:
         for stale in await reap_stale(self._ledger_path):
             message = f"ended a connector that an earlier prx had left behind (pid {stale.identity.pid})"
             self.bus.publish(Log(tunnel="", level="warn", message=message))
+        if self._stop_asked:  # before there was anything to stop
+            return STOPPED_AS_ASKED
         self.bus.listen(self._on_event)
         async with asyncio.TaskGroup() as self._tasks:
             self._house = house
             for name, settings in self._config.tunnels.items():
                 self._add(name, settings)
-            beat = Heartbeat(self._clock, self._wake, watch_network=not self._site.local)
+            beat = Heartbeat(self._clock, self._network, self._wake)
             heartbeat = self._tasks.create_task(beat.run(), name="heartbeat")
             hooks = self._tasks.create_task(self._hooks.run(), name="hooks")
             nothing_can_run = await self._until_over()
@@ -135,10 +144,13 @@ class Supervisor:
         ensure_private_dir(self._data_dir)
         self._learn_secrets(self._config)
         access = self._config.access
-        self._hooks = HookRunner(self.bus.publish, self._clock)
+        self._hooks = HookRunner(
+            self.bus.publish, self._clock, folder=self._folder, environ=self._environ, redact=self.redactor.line
+        )
         return House(
             site=self._site,
             clock=self._clock,
+            network=self._network,
             bus=self.bus,
             memory=Memory(self._data_dir / "state.json", self._clock),
             ledger=Ledger(self._ledger_path),

@@ -33,7 +33,7 @@ from prx.runtime.bus import Bus
 from prx.runtime.clock import Clock, TimerHandle
 from prx.runtime.looking import Looker, View
 from prx.runtime.memory import Memory
-from prx.runtime.network import fingerprint
+from prx.runtime.network import Network
 from prx.runtime.reaper import Ledger
 from prx.runtime.resolver import Resolver
 from prx.runtime.run import Run, Surroundings, draw_port
@@ -53,6 +53,7 @@ class House:
 
     site: EdgeSite
     clock: Clock
+    network: Network
     bus: Bus
     memory: Memory
     ledger: Ledger
@@ -140,7 +141,8 @@ class Tunnel:
             backend=self.backend,
             site=self._house.site,
             clock=self._house.clock,
-            resolver=Resolver(doh),
+            resolver=Resolver(doh, clock=self._house.clock),
+            network=self._house.network,
             service_token=self._house.service_token,
             tell_phase=self._tell_phase,
         )
@@ -160,7 +162,7 @@ class Tunnel:
         chosen = self.settings.cloudflare.protocol
         if chosen != "auto":
             return (chosen,)
-        remembered = self._house.memory.protocol(fingerprint())
+        remembered = self._house.memory.protocol(self._house.network.fingerprint())
         known = self._house.site.protocols
         return (remembered,) if remembered in known else known
 
@@ -192,7 +194,7 @@ class Tunnel:
             case effects.RememberRateLimit():
                 self._house.memory.keep_rate_limit(self._service, effect.delay, effect.attempt)
             case effects.RememberProtocol():
-                self._house.memory.keep_protocol(fingerprint(), effect.protocol)
+                self._house.memory.keep_protocol(self._house.network.fingerprint(), effect.protocol)
 
     def _set_timer(self, effect: effects.SetTimer) -> None:
         if old := self._timers.get(effect.name):

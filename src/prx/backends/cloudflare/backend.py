@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from prx.backends.cloudflare.command import build_launch
 from prx.backends.cloudflare.token import GivenToken, read_token, secret_forms
 from prx.backends.launch import Launch
 from prx.core.errors import PermanentError
-from prx.core.evidence import ChildExit
+from prx.core.evidence import ChildExit, ExitCause
 from prx.core.exits import Exit
 
 if TYPE_CHECKING:
@@ -61,8 +62,11 @@ class CloudflareBackend:
         return classify.parse_line(stream, line)
 
     def classify_exit(self, end: Exit, tail: Sequence[LogLine], *, age: float) -> ChildExit:
-        """Say why it ended by itself."""
-        return exits.classify_exit(end, tail, age=age)
+        """Say why it ended by itself; a port that the user chose is no port that prx lost in a race."""
+        found = exits.classify_exit(end, tail, age=age)
+        if found.cause is ExitCause.PORT_TAKEN and self.settings.cloudflare.metrics_port:
+            return replace(found, cause=ExitCause.CONFIG)
+        return found
 
     def parse_ready(self, status: int, body: bytes) -> Readiness | None:
         """Understand `/ready`."""

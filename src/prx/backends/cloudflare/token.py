@@ -13,7 +13,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Final
 
-from prx.core.errors import PermanentError
+from prx.core.errors import CredentialError
 from prx.protocol.errors import TokenError
 from prx.protocol.tokens import TunnelToken
 from prx.secrets.errors import SecretError
@@ -40,15 +40,15 @@ class GivenToken:
 
 
 def read_token(given: Secret) -> GivenToken:
-    """Return the token in canonical form; PermanentError names what is wrong with it, never what stands there."""
+    """Return the token in canonical form; CredentialError names what is wrong with it, never what stands there."""
     raw = given.reveal()
     try:
         word = _one_word(extract_token(raw, _PLACE))
         token = TunnelToken.decode(word)
     except SecretError as error:
-        raise PermanentError(str(error), hint=_HINT) from None
+        raise CredentialError(str(error), hint=_HINT) from None
     except TokenError as error:
-        raise PermanentError(f"the tunnel token cannot be used: {error}", hint=_HINT) from None
+        raise CredentialError(f"the tunnel token cannot be used: {error}", hint=_HINT) from None
     inner = base64.b64encode(token.secret).decode()
     forms = (word, raw.strip(), *((inner,) if len(inner) >= _HIDE_FROM else ()))
     return GivenToken(str(token.tunnel_id), word, tuple(dict.fromkeys(forms)))
@@ -60,7 +60,7 @@ def secret_forms(given: Secret) -> tuple[str, ...]:
         return ()
     try:
         return read_token(given).secrets
-    except PermanentError:
+    except CredentialError:
         return (given.reveal().strip(),)
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from dataclasses import dataclass
 
 from prx.core.evidence import Origin
 from prx.runtime.probes.http import Answer, Request, exchange
@@ -21,16 +20,9 @@ _OTHER_FAMILY = {"127.0.0.1": "::1", "::1": "127.0.0.1"}
 _NOT_LISTENING = {Trouble.REFUSED, Trouble.NO_ROUTE, Trouble.TIMEOUT, Trouble.NO_NAME, Trouble.LOCAL}
 
 
-@dataclass(frozen=True, slots=True)
-class OriginSeen(Origin):
-    """What the local service does. event_stream: its answer is a stream of events, which quick tunnels hold back to the end."""
-
-    event_stream: bool = False
-
-
 async def probe_origin(
     host: str, port: int, path: str = "/", *, scheme: str = "http", host_header: str = "", timeout: float = TIMEOUT
-) -> OriginSeen:
+) -> Origin:
     """Return what the service on `host`:`port` answers to GET `path`, within `timeout` seconds; never raise for what it does.
 
     `scheme` is http or https; the certificate of a local service is not checked. `host_header` is sent instead of `host:port`.
@@ -43,8 +35,8 @@ async def probe_origin(
         words = error.words
         if error.trouble is Trouble.REFUSED:
             words += await _other_family(host, port, timeout)
-        return OriginSeen(name, listening=error.trouble not in _NOT_LISTENING, error=words)
-    return OriginSeen(name, listening=True, status=answer.status, event_stream=answer.is_event_stream)
+        return Origin(name, listening=error.trouble not in _NOT_LISTENING, error=words)
+    return Origin(name, listening=True, status=answer.status, event_stream=answer.is_event_stream)
 
 
 async def _ask(host: str, port: int, tls: ssl.SSLContext | None, request: Request, timeout: float) -> Answer:

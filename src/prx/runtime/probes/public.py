@@ -10,7 +10,6 @@ import asyncio
 import ipaddress
 import ssl
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import chain, zip_longest
 from pathlib import Path
 from types import MappingProxyType
@@ -27,19 +26,6 @@ _ADDRESSES = 4  # more are not tried: each would have too small a share of the t
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
-class PublicSeen(Public):
-    """What a GET of the public URL gave.
-
-    retry_after: seconds that the answer asks to wait, where it says so in seconds. event_stream: the answer is one.
-    sent_headers: the headers that prove an identity were sent.
-    """
-
-    retry_after: int | None = None
-    event_stream: bool = False
-    sent_headers: bool = False
-
-
 async def probe_public(
     url: str,
     addresses: Sequence[str],
@@ -48,7 +34,7 @@ async def probe_public(
     headers_host: str = "",
     ca_file: Path | None = None,
     timeout: float = TIMEOUT,
-) -> PublicSeen:
+) -> Public:
     """Return what `url` answers at `addresses`, tried in turn, IPv4 first, within `timeout` seconds; never raise for that.
 
     `headers` (an Access service token) are sent only when the URL's host is exactly `headers_host`. `ca_file` replaces the
@@ -58,14 +44,14 @@ async def probe_public(
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ValueError(f"expected a URL that starts with http:// or https://, found {url!r}")
     if not addresses:
-        return PublicSeen(None, error=f"no address is known for {parts.hostname}")
+        return Public(None, error=f"no address is known for {parts.hostname}")
     targets = _in_turn(addresses)
     sent = headers if _may_carry(parts, headers_host, targets) else _NOTHING
     begin = asyncio.get_running_loop().time()
     try:
         answer = await _ask(parts, targets, sent, ca_file, timeout)
     except ProbeError as error:
-        return PublicSeen(None, error=error.words, sent_headers=bool(sent))
+        return Public(None, error=error.words, sent_token=bool(sent))
     return _seen(answer, latency_ms=(answer.came_at - begin) * 1000, sent=bool(sent))
 
 
@@ -97,9 +83,9 @@ async def _ask(
         return await exchange(stream, request, timeout=deadline - now())
 
 
-def _seen(answer: Answer, *, latency_ms: float, sent: bool) -> PublicSeen:
+def _seen(answer: Answer, *, latency_ms: float, sent: bool) -> Public:
     retry_after = answer.headers.get("retry-after", "")
-    return PublicSeen(
+    return Public(
         answer.status,
         access=is_access_challenge(answer.status, answer.headers, answer.body),
         edge_error=edge_error(answer),
@@ -107,5 +93,5 @@ def _seen(answer: Answer, *, latency_ms: float, sent: bool) -> PublicSeen:
         latency_ms=latency_ms,
         retry_after=int(retry_after) if retry_after.isascii() and retry_after.isdigit() else None,
         event_stream=answer.is_event_stream,
-        sent_headers=sent,
+        sent_token=sent,
     )

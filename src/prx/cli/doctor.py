@@ -1,0 +1,70 @@
+"""`prx doctor`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from prx.core.errors import PrxError
+
+if TYPE_CHECKING:
+    from prx.config.load import Loaded
+    from prx.logs.redact import Redactor
+
+
+@click.command()
+@click.option("-c", "--config", "file", type=click.Path(path_type=Path, dir_okay=False), help="The configuration file.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option(
+    "--report",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Write the findings, the versions and the configuration into a file, without secrets.",
+)
+def doctor(file: Path | None, as_json: bool, report: Path | None) -> int:
+    """Find out what is wrong with the machine, the network or the set-up.
+
+    Takes up to 15 seconds. Changes nothing.
+
+    \b
+    Exit codes: 0 nothing failed (there may be warnings)
+                1 a check failed
+                2 the configuration has mistakes
+    """  # noqa: D301 - \b tells click to keep the lines of a paragraph
+    from prx.cli.configuration import load_configuration
+    from prx.doctor import report as writing
+    from prx.doctor.examine import examine
+    from prx.doctor.scene import Scene
+
+    loaded = load_configuration(file, os.environ)
+    redactor = _redactor(loaded)
+    findings = asyncio.run(examine(Scene(loaded.config, os.environ)))
+    if as_json:
+        click.echo(writing.to_json(findings, redactor))
+    else:
+        for line in writing.lines(findings, redactor):
+            click.echo(line)
+    if report is not None:
+        from prx.config.render import show
+
+        try:
+            writing.write_report(report, findings, show(loaded, origins=True), redactor)
+        except OSError as error:
+            raise PrxError(f"the report cannot be written to {report}: {error.strerror}") from error
+    return 1 if writing.has_failed(findings) else 0
+
+
+def _redactor(loaded: Loaded) -> Redactor:
+    """Return what knows every secret of the configuration, in every form."""
+    from prx.backends import create
+    from prx.logs.redact import Redactor
+
+    redactor = Redactor(secret.reveal() for secret in loaded.secrets)
+    for settings in loaded.config.tunnels.values():
+        for form in create(settings).secrets:
+            redactor.add(form)
+    return redactor

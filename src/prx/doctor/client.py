@@ -1,0 +1,72 @@
+"""Checks of the client program and of its token."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from prx.backends import create
+from prx.backends.cloudflare import CloudflareBackend
+from prx.backends.cloudflare.version import Version, require_supported
+from prx.config.schema import TunnelSettings
+from prx.core.errors import PermanentError
+from prx.doctor.finding import Finding, Mark
+from prx.runtime.spawn import SpawnError
+from prx.runtime.version import ask_version
+
+_BUILTIN = "builtin"
+_INSTALL = "install cloudflared, set cloudflared_path, or try it without: prx start --hello --lab"
+
+
+async def check_program(tunnel: str, settings: TunnelSettings) -> list[Finding]:
+    """Look for the program of a tunnel, and ask it for its version."""
+    name = settings.cloudflare.cloudflared_path
+    if settings.backend != "cloudflare":
+        return [Finding("program", Mark.SKIP, f'backend = "{settings.backend}" runs no program', tunnel=tunnel)]
+    if name == _BUILTIN:
+        return [Finding("program", Mark.OK, "the builtin connector, which comes with prx", tunnel=tunnel)]
+    found = shutil.which(name)
+    if found is None:
+        return [Finding("program", Mark.FAIL, _absence(name), _INSTALL, tunnel)]
+    try:
+        said = await ask_version((found,))
+        version = require_supported(said)
+    except (SpawnError, PermanentError) as error:
+        return [Finding("program", Mark.FAIL, f"{found}: {error.message}", error.hint, tunnel)]
+    findings = [_version_finding(found, version, said, tunnel)]
+    if _writable_by_others(Path(found)):
+        words = f"{found} can be changed by every user of this machine"
+        findings.append(Finding("program", Mark.WARN, words, f"chmod go-w {found}", tunnel))
+    return findings
+
+
+def _version_finding(found: str, version: Version | None, said: str, tunnel: str) -> Finding:
+    if version is None:
+        words = f"{found} does not say which version it is (it says {said[:80]!r})" if said else f"{found} says no version"
+        return Finding("program", Mark.WARN, words, "prx then uses only what every version understands", tunnel)
+    return Finding("program", Mark.OK, f"cloudflared {version} at {found}", tunnel=tunnel)
+
+
+def _absence(name: str) -> str:
+    path = Path(name)
+    if os.sep not in name:
+        folders = [folder for folder in os.environ.get("PATH", "").split(os.pathsep) if folder]
+        return f"'{name}' is not in PATH (looked in {len(folders)} folders)"
+    return f"{name} is not executable" if path.is_file() else f"{name} is not a file"
+
+
+def _writable_by_others(path: Path) -> bool:
+    return bool(path.resolve().stat().st_mode & 0o002)
+
+
+async def check_token(tunnel: str, settings: TunnelSettings) -> list[Finding]:
+    """Read the token, without showing it, and see that the other settings of the backend can work."""
+    backend = create(settings)
+    try:
+        backend.check()
+    except PermanentError as error:
+        return [Finding("token", Mark.FAIL, error.message, error.hint, tunnel)]
+    if not isinstance(backend, CloudflareBackend) or backend.mode != "named":
+        return [Finding("token", Mark.SKIP, "this tunnel needs no token", tunnel=tunnel)]
+    return [Finding("token", Mark.OK, f"the token is sound, for tunnel {backend.tunnel_id}", tunnel=tunnel)]

@@ -1,0 +1,53 @@
+"""Run all checks at once, within a bound."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Iterator
+
+from prx.doctor import machine, reach
+from prx.doctor.client import check_program, check_token
+from prx.doctor.finding import Finding, Mark
+from prx.doctor.scene import Scene
+from prx.doctor.service import check_public_url, check_service
+
+LIMIT = 14.0  # seconds for every check; start and printing take the rest of fifteen
+
+_Check = tuple[str, str, Awaitable[list[Finding]]]
+
+
+async def examine(scene: Scene, *, limit: float = LIMIT) -> list[Finding]:
+    """Return the findings of all checks, the machine's first, then tunnel by tunnel; takes at most `limit` seconds."""
+    async with asyncio.TaskGroup() as group:
+        tasks = [
+            group.create_task(_bounded(name, tunnel, check, limit), name=f"check {name} {tunnel}")
+            for name, tunnel, check in _checks(scene)
+        ]
+    return [finding for task in tasks for finding in task.result()]
+
+
+def _checks(scene: Scene) -> Iterator[_Check]:
+    """Give every check with its name and the tunnel that it concerns."""
+    yield "network", "", machine.check_network(scene)
+    yield "public-dns", "", reach.check_public_dns(scene)
+    yield "edge", "", reach.check_edge(scene)
+    yield "proxy", "", machine.check_proxy(scene)
+    yield "environment", "", machine.check_environment(scene)
+    yield "stray-config", "", machine.check_stray_config(scene)
+    for tunnel, settings in scene.config.tunnels.items():
+        yield "program", tunnel, check_program(tunnel, settings)
+        yield "token", tunnel, check_token(tunnel, settings)
+        yield "service", tunnel, check_service(tunnel, settings)
+        yield "public-url", tunnel, check_public_url(scene, tunnel, settings)
+
+
+async def _bounded(name: str, tunnel: str, check: Awaitable[list[Finding]], limit: float) -> list[Finding]:
+    try:
+        async with asyncio.timeout(limit):
+            return await check
+    except TimeoutError:
+        return [Finding(name, Mark.SKIP, f"this check did not end within {limit:g} s", tunnel=tunnel)]
+    except Exception as error:  # noqa: BLE001 - one check that meets something odd must not hide the findings of the others
+        return [
+            Finding(name, Mark.SKIP, f"this check met something unexpected: {type(error).__name__}: {error}", tunnel=tunnel)
+        ]

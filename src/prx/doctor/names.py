@@ -1,0 +1,85 @@
+"""Check of the name: what this machine's own resolver says of a public name, compared with public DNS.
+
+Only a name that public DNS knows is asked for: then the answer can plant nothing wrong. The nameservers of resolv.conf(5) are
+asked directly, because their answer tells for how long they will remember a "no such name".
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Sequence
+from pathlib import Path
+
+import dns.exception
+import dns.message
+import dns.rcode
+import dns.rdatatype
+
+from prx.core.evidence import Dns, DnsState
+from prx.doctor.datagram import ask_by_datagram
+from prx.doctor.finding import Finding, Mark
+from prx.doctor.scene import Scene
+from prx.runtime.probes.transport import is_address
+
+_WAIT = 3.0  # seconds
+_PORT = 53
+_SERVERS = 3  # resolv.conf(5): more are not used
+_FLUSH = "flush its cache (systemd: resolvectl flush-caches; macOS: dscacheutil -flushcache; a router: restart it), or wait"
+
+
+def nameservers(file: Path) -> list[str]:
+    """Return the addresses of the nameservers in a resolv.conf, at most three; none where there is no such file."""
+    try:
+        words = [line.split() for line in file.read_text(errors="replace").splitlines()]
+    except OSError:
+        return []
+    return [line[1] for line in words if len(line) > 1 and line[0] == "nameserver" and is_address(line[1])][:_SERVERS]
+
+
+async def check_local_dns(scene: Scene, tunnel: str, name: str, public: Dns, *, port: int = _PORT) -> list[Finding]:
+    """Compare this machine's resolver with what `public` DNS says of `name`."""
+    if public.state is not DnsState.RESOLVED:
+        return [Finding("local-dns", Mark.SKIP, f"public DNS does not know {name}", tunnel=tunnel)]
+    servers = nameservers(scene.place("/etc/resolv.conf"))
+    if not servers:
+        return [Finding("local-dns", Mark.SKIP, "no nameserver is configured in /etc/resolv.conf", tunnel=tunnel)]
+    answers = await asyncio.gather(*(_ask(server, name, port) for server in servers))
+    return [_finding(tunnel, name, servers, answers)]
+
+
+def _finding(tunnel: str, name: str, servers: Sequence[str], answers: Sequence[dns.message.Message | None]) -> Finding:
+    for server, answer in zip(servers, answers, strict=True):
+        if answer is not None and answer.rcode() == dns.rcode.NXDOMAIN:
+            words = (
+                f"public DNS knows {name}, but this machine's resolver {server} remembers that it does not exist{_for(answer)}"
+            )
+            return Finding("local-dns", Mark.WARN, words, _FLUSH, tunnel)
+    if not any(answers):
+        words = f"this machine's resolver does not answer ({', '.join(servers)})"
+        return Finding("local-dns", Mark.WARN, words, "look at /etc/resolv.conf", tunnel)
+    return Finding("local-dns", Mark.OK, f"this machine's resolver knows {name}, too", tunnel=tunnel)
+
+
+def _for(answer: dns.message.Message) -> str:
+    """Say for how long a negative answer is remembered: the TTL of the SOA record in it (RFC 2308, 5)."""
+    times = [record.ttl for record in answer.authority if record.rdtype == dns.rdatatype.SOA]
+    return f" (for up to {max(1, round(times[0] / 60))} min more)" if times else ""
+
+
+async def _ask(server: str, name: str, port: int) -> dns.message.Message | None:
+    query = dns.message.make_query(name, "A", id=secrets.randbelow(65536))
+
+    def fits(data: bytes) -> bool:
+        return _read(data, query) is not None
+
+    answer = await ask_by_datagram(server, port, query.to_wire(), fits, timeout=_WAIT)
+    return None if answer is None else _read(answer, query)
+
+
+def _read(data: bytes, query: dns.message.Message) -> dns.message.Message | None:
+    try:
+        response = dns.message.from_wire(data, ignore_trailing=True, raise_on_truncation=False)
+    except (dns.exception.DNSException, ValueError):
+        return None
+    return response if query.is_response(response) else None

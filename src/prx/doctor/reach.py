@@ -1,0 +1,143 @@
+"""Checks of the way to Cloudflare's edge: TCP and UDP port 7844, and the clock.
+
+Over UDP, a packet with a QUIC version that nobody speaks is sent: a server has to answer it with the versions that it does
+(RFC 9000, 6.1). That proves the way there and back without a handshake.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+from prx.core.evidence import DnsState
+from prx.doctor.datagram import ask_by_datagram
+from prx.doctor.finding import Finding, Mark
+from prx.doctor.scene import Scene
+from prx.runtime.probes import doh
+from prx.runtime.probes.transport import Place, ProbeError, connected_to_one, is_address
+
+# The two regions that cloudflared finds by SRV records; it needs one address of each (observed with cloudflared 2026.8.2).
+REGIONS = ("region1.v2.argotunnel.com", "region2.v2.argotunnel.com")
+PORT = 7844
+_WAIT = 4.0  # seconds for each try
+_ADDRESSES = 3
+_SKEW_WARN, _SKEW_FAIL = 60.0, 300.0  # seconds; JWTs of Access bear a minute, certificates a little more
+
+_Try = Callable[[Sequence[Place]], Awaitable[bool]]
+
+
+async def check_edge(scene: Scene) -> list[Finding]:
+    """Try TCP and UDP to each region of the edge."""
+    targets = await _targets(scene)
+    if isinstance(targets, str):
+        return [Finding(check, Mark.SKIP, targets) for check in ("edge-tcp", "edge-udp")]
+    tcp, udp = await asyncio.gather(_unreachable(targets, _tcp_works), _unreachable(targets, _udp_works))
+    return [_tcp_finding(tcp, len(targets)), _udp_finding(udp, scene)]
+
+
+async def _targets(scene: Scene) -> dict[str, list[Place]] | str:
+    """Return the addresses of each region, or why they are not known."""
+    if scene.site.edge_addrs:
+        split = [address.rpartition(":") for address in scene.site.edge_addrs]
+        return {
+            f"{host}:{port}": [Place(host.strip("[]"), int(port))] for host, _, port in split if is_address(host.strip("[]"))
+        }
+    resolver = scene.resolver
+    answers = dict(zip(REGIONS, await asyncio.gather(*(resolver.resolve(name) for name in REGIONS)), strict=True))
+    for name, dns in answers.items():
+        if dns.state is not DnsState.RESOLVED:
+            return f"public DNS does not give the addresses of {name}"
+    return {name: [Place(address, PORT) for address in dns.addresses[:_ADDRESSES]] for name, dns in answers.items()}
+
+
+async def _unreachable(targets: dict[str, list[Place]], works: _Try) -> list[str]:
+    """Return the names of the targets that a try does not reach."""
+    results = await asyncio.gather(*(works(places) for places in targets.values()))
+    return [name for name, reached in zip(targets, results, strict=True) if not reached]
+
+
+async def _tcp_works(places: Sequence[Place]) -> bool:
+    try:
+        async with connected_to_one(places, timeout=_WAIT):
+            return True
+    except ProbeError:
+        return False
+
+
+async def _udp_works(places: Sequence[Place]) -> bool:
+    question, own_id = _foreign_version()
+
+    def negotiates(answer: bytes) -> bool:
+        return len(answer) > 14 and answer[0] & 0x80 != 0 and answer[1:5] == bytes(4) and answer[6:14] == own_id
+
+    tries = (ask_by_datagram(place.address, place.port, question, negotiates, timeout=_WAIT) for place in places)
+    return any(await asyncio.gather(*tries))
+
+
+def _foreign_version() -> tuple[bytes, bytes]:
+    """Return a packet of a reserved version (RFC 9000, 15), as long as a first packet must be, and its source connection ID."""
+    destination, source = secrets.token_bytes(8), secrets.token_bytes(8)
+    head = b"\xc0\x1a\x2a\x3a\x4a" + b"\x08" + destination + b"\x08" + source
+    return head.ljust(1200, b"\0"), source
+
+
+def _tcp_finding(missed: Sequence[str], count: int) -> Finding:
+    if not missed:
+        return Finding("edge-tcp", Mark.OK, f"TCP port {PORT} of the edge is reachable")
+    verdict = Mark.FAIL if len(missed) == count else Mark.WARN
+    remedy = f"open outgoing TCP port {PORT} in the firewall"
+    return Finding("edge-tcp", verdict, f"no connection over TCP to {', '.join(missed)}", remedy)
+
+
+def _udp_finding(missed: Sequence[str], scene: Scene) -> Finding:
+    if not missed:
+        return Finding("edge-udp", Mark.OK, f"UDP port {PORT} of the edge is reachable, so QUIC works")
+    pinned = any(settings.cloudflare.protocol == "quic" for settings in scene.config.tunnels.values())
+    remedy = f'open outgoing UDP port {PORT}, or set protocol = "http2"' if pinned else "nothing: prx goes on with HTTP/2"
+    verdict = Mark.FAIL if pinned else Mark.WARN
+    return Finding("edge-udp", verdict, f"no answer over UDP from {', '.join(missed)}", remedy)
+
+
+async def check_public_dns(scene: Scene) -> list[Finding]:
+    """Ask the DNS-over-HTTPS servers, and compare the date on their answers with this machine's clock."""
+    servers = [doh.Server.at(url) for url in scene.doh]
+    answers = await asyncio.gather(*(_ask(server) for server in servers))
+    heard = [answer for answer in answers if isinstance(answer, doh.Heard)]
+    if not heard:
+        words = f"no public DNS service answers: {'; '.join(str(answer) for answer in answers)}"
+        remedy = "allow HTTPS to 1.1.1.1 or 8.8.8.8, or set doh in the configuration"
+        return [Finding("public-dns", Mark.FAIL, words, remedy), Finding("clock", Mark.SKIP, "no server told the time")]
+    failed = [str(answer) for answer in answers if isinstance(answer, str)]
+    words = f"{len(heard)} of {len(answers)} DNS-over-HTTPS servers answer" + "".join(f"; {text}" for text in failed)
+    return [Finding("public-dns", Mark.OK, words), _clock_finding(heard, scene)]
+
+
+async def _ask(server: doh.Server) -> doh.Heard | str:
+    try:
+        return await doh.ask(server, REGIONS[0], "A", timeout=_WAIT)
+    except ProbeError as error:
+        return error.words
+
+
+def _clock_finding(heard: Sequence[doh.Heard], scene: Scene) -> Finding:
+    now = scene.clock.wall()
+    skews = [now - told for answer in heard if (told := _date(answer.headers.get("date", ""))) is not None]
+    if not skews:
+        return Finding("clock", Mark.SKIP, "no server told the time")
+    skew = min(skews, key=abs)  # servers can be wrong, too
+    words = f"the clock of this machine is {abs(skew):.0f} s {'ahead' if skew > 0 else 'behind'}"
+    if abs(skew) < _SKEW_WARN:
+        return Finding("clock", Mark.OK, "the clock of this machine is right")
+    verdict = Mark.FAIL if abs(skew) >= _SKEW_FAIL else Mark.WARN
+    return Finding("clock", verdict, words, "set it, best by NTP: certificates and tokens are refused otherwise")
+
+
+def _date(text: str) -> float | None:
+    try:
+        moment = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() if isinstance(moment, datetime) else None

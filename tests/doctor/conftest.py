@@ -1,0 +1,53 @@
+"""Servers, and a scene in which everything leads to this machine."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.probes.servers import Servers
+
+from prx.backends.base import EdgeSite
+from prx.config.schema import Config, TunnelSettings
+from prx.doctor.finding import Finding
+from prx.doctor.scene import Scene
+
+SceneOf = Callable[..., Scene]
+
+
+@pytest.fixture
+async def servers() -> AsyncIterator[Servers]:
+    """Give a starter of servers."""
+    starter = Servers()
+    yield starter
+    await starter.close()
+
+
+@pytest.fixture
+def scene_of(tmp_path: Path) -> SceneOf:
+    """Give a maker of scenes: an empty system, no way out, and what the test adds."""
+
+    def make(*, environ: dict[str, str] | None = None, site: EdgeSite | None = None, **settings: Any) -> Scene:
+        config = Config(tunnels={"web": TunnelSettings(**settings)})
+        nobody = EdgeSite(doh=("http://127.0.0.1:9/dns-query",), public_scheme="http", public_port=9)
+        return Scene(config, {"HOME": "/home/me"} | (environ or {}), site or nobody, root=tmp_path)
+
+    return make
+
+
+def by_check(findings: list[Finding]) -> dict[str, Finding]:
+    """Return the findings by their check; there must be one of each."""
+    found = {finding.check: finding for finding in findings}
+    assert len(found) == len(findings)
+    return found
+
+
+@pytest.fixture
+def unused_port() -> int:
+    """Give a port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,103 @@
+"""Checks of the client program and of the token."""
+
+import base64
+import json
+import uuid
+from pathlib import Path
+
+import pytest
+from tests.doctor.conftest import by_check
+
+from prx.config.schema import CloudflareSettings, TunnelSettings
+from prx.doctor.client import check_program, check_token
+from prx.doctor.finding import Mark
+from prx.secrets.value import Secret
+
+TUNNEL = uuid.UUID(int=7)
+
+
+def program(folder: Path, text: str, mode: int = 0o755) -> str:
+    """Write a program that says its version."""
+    file = folder / "cloudflared"
+    file.write_text(f"#!/bin/sh\n{text}\n")
+    file.chmod(mode)
+    return str(file)
+
+
+def using(path: str) -> TunnelSettings:
+    """Return settings with this program."""
+    return TunnelSettings(cloudflare=CloudflareSettings(cloudflared_path=path))
+
+
+async def test_program_and_version_are_named(tmp_path: Path) -> None:
+    """A current cloudflared is fine, and its version and place are told."""
+    path = program(tmp_path, "echo 'cloudflared version 2026.8.2 (built 2026-08-20-1000 UTC)'")
+    [finding] = await check_program("web", using(path))
+    assert (finding.verdict, finding.words) == (Mark.OK, f"cloudflared 2026.8.2 at {path}")
+
+
+async def test_old_program_is_a_failure(tmp_path: Path) -> None:
+    """A cloudflared that is too old is a failure, with what is needed."""
+    path = program(tmp_path, "echo 'cloudflared version 2021.1.1'")
+    [finding] = await check_program("web", using(path))
+    assert finding.verdict is Mark.FAIL
+    assert "2021.1.1 is too old: 2022.6.0 or later is needed" in finding.words
+    assert finding.remedy
+
+
+@pytest.mark.parametrize("text", ["echo hello", "exit 1"])
+async def test_program_without_a_version_is_a_warning(tmp_path: Path, text: str) -> None:
+    """A program that does not say a version may still work."""
+    [finding] = await check_program("web", using(program(tmp_path, text)))
+    assert finding.verdict is Mark.WARN
+
+
+async def test_missing_program_is_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program that is not there, or cannot be run, is a failure that says where was looked."""
+    monkeypatch.setenv("PATH", "/nowhere:/elsewhere")
+    [missing] = await check_program("web", using("cloudflared"))
+    assert (missing.verdict, missing.words) == (Mark.FAIL, "'cloudflared' is not in PATH (looked in 2 folders)")
+    [plain] = await check_program("web", using(program(tmp_path, "", mode=0o644)))
+    assert plain.words.endswith("cloudflared is not executable")
+    [absent] = await check_program("web", using(str(tmp_path / "none")))
+    assert absent.words.endswith("none is not a file")
+
+
+async def test_program_that_anybody_can_change_is_a_warning(tmp_path: Path) -> None:
+    """A program that every user can replace is pointed out."""
+    path = program(tmp_path, "echo 'cloudflared version 2026.8.2'", mode=0o777)
+    good, warning = await check_program("web", using(path))
+    assert (good.verdict, warning.verdict) == (Mark.OK, Mark.WARN)
+    assert "can be changed by every user" in warning.words
+
+
+async def test_builtin_and_none_need_no_program() -> None:
+    """The builtin connector is there, and a URL that is only watched needs nothing."""
+    [builtin] = await check_program("web", using("builtin"))
+    assert builtin.verdict is Mark.OK
+    [none] = await check_program("web", TunnelSettings(backend="none", public_url="https://agent.example.com"))
+    assert none.verdict is Mark.SKIP
+
+
+def named(token: str) -> TunnelSettings:
+    """Return the settings of a named tunnel."""
+    return TunnelSettings(cloudflare=CloudflareSettings(mode="named", token=Secret(token), hostname="agent.example.com"))
+
+
+async def test_token_is_read_and_never_shown() -> None:
+    """A sound token is told by its tunnel; a broken one by its defect; neither by its text."""
+    secret = base64.b64encode(b"s" * 32).decode()
+    token = base64.b64encode(json.dumps({"a": "account", "t": str(TUNNEL), "s": secret}).encode()).decode()
+    [sound] = await check_token("web", named(token))
+    assert (sound.verdict, sound.words) == (Mark.OK, f"the token is sound, for tunnel {TUNNEL}")
+    for broken in (token[: len(token) // 2], "hunter2-hunter2", base64.b64encode(b'{"a":"x"}').decode()):
+        finding = by_check(await check_token("web", named(broken)))["token"]
+        assert finding.verdict is Mark.FAIL
+        assert finding.remedy
+        assert broken[:12] not in finding.words + finding.remedy
+
+
+async def test_quick_tunnel_needs_no_token() -> None:
+    """A quick tunnel has no token to check."""
+    [finding] = await check_token("web", TunnelSettings())
+    assert finding.verdict is Mark.SKIP

@@ -1,0 +1,124 @@
+"""Status as a fold over events, and the public JSON of both."""
+
+from prx.core import events
+from prx.core.events import Event, Fact
+from prx.core.status import TunnelStatus, rebuild
+
+STATES = {"idle", "starting", "ready", "degraded", "backoff", "stopping", "failed"}
+
+
+def history(*facts: Fact) -> list[Event]:
+    """Number facts, one a second."""
+    return [Event(number, 1_800_000_000.0 + number, fact) for number, fact in enumerate(facts, 1)]
+
+
+UP: tuple[Fact, ...] = (
+    events.StateChanged(tunnel="web", old="idle", new="starting", reason="asked to start"),
+    events.ChildStarted(tunnel="web", pid=7, version="2026.8.2", connector=0, protocol="quic"),
+    events.ConnectionRegistered(tunnel="web", index=1, location="fra01", protocol="http2"),
+    events.ConnectionRegistered(tunnel="web", index=0, location="ams02", protocol="http2"),
+    events.Probed(tunnel="web", status=200, latency_ms=12.5, verdict="healthy"),
+    events.UrlChanged(tunnel="web", url="https://a", old=""),
+    events.VerdictChanged(tunnel="web", old="", new="healthy", reason="the public URL answers 200"),
+    events.StateChanged(tunnel="web", old="starting", new="ready", reason="the public URL answers 200"),
+)
+
+
+def test_the_public_form_of_a_status() -> None:
+    """`prx status --json` has exactly the documented fields."""
+    start = TunnelStatus("web", backend="cloudflare", mode="quick", local_addr="127.0.0.1:8080")
+    shown = rebuild(start, history(*UP)).to_json(now=1_800_000_100.0)
+    assert shown == {
+        "name": "web",
+        "backend": "cloudflare",
+        "mode": "quick",
+        "state": "ready",
+        "verdict": "healthy",
+        "reason": "the public URL answers 200",
+        "hint": "",
+        "url": "https://a",
+        "local_addr": "127.0.0.1:8080",
+        "since": "2027-01-15T08:00:08.000Z",
+        "restarts": 0,
+        "attempt": 0,
+        "next_retry_in": None,
+        "connectors": [
+            {
+                "pid": 7,
+                "version": "2026.8.2",
+                "protocol": "http2",
+                "connections": [
+                    {"index": 0, "location": "ams02", "protocol": "http2"},
+                    {"index": 1, "location": "fra01", "protocol": "http2"},
+                ],
+            }
+        ],
+        "last_probe": {"status": 200, "latency_ms": 12.5, "at": "2027-01-15T08:00:05.000Z"},
+    }
+
+
+def test_a_crash_shows_the_wait_and_then_the_restart() -> None:
+    """The wait counts down; the next child counts as a restart, and a quick URL is gone with the old one."""
+    start = TunnelStatus("web", mode="quick")
+    down = (
+        events.ChildExited(tunnel="web", pid=7, code=1, signal=None, result="crash"),
+        events.StateChanged(tunnel="web", old="ready", new="backoff", reason="exit code 1"),
+        events.RestartScheduled(tunnel="web", delay=10.0, attempt=2, reason="exit code 1"),
+    )
+    waiting = rebuild(start, history(*UP, *down))
+    assert waiting.connectors == ()
+    assert waiting.to_json(now=1_800_000_015.0)["next_retry_in"] == 6.0
+    again = (
+        events.StateChanged(tunnel="web", old="backoff", new="starting", reason="the wait is over"),
+        events.ChildStarted(tunnel="web", pid=8, version="2026.8.2", connector=0),
+    )
+    status = rebuild(start, history(*UP, *down, *again))
+    assert (status.restarts, status.url, status.retry_at, status.attempt) == (1, "", None, 2)
+    steady = rebuild(start, history(*UP, *down, *again, events.AttemptsForgotten(tunnel="web", after=60)))
+    assert steady.attempt == 0
+
+
+def test_a_named_url_outlives_its_child() -> None:
+    """The URL of a named tunnel is the same for every child."""
+    again = events.ChildStarted(tunnel="web", pid=8, version="2026.8.2", connector=0)
+    assert rebuild(TunnelStatus("web", mode="named"), history(*UP, again)).url == "https://a"
+
+
+def test_other_tunnels_change_nothing() -> None:
+    """Facts about another tunnel leave a status as it is."""
+    other = TunnelStatus("api")
+    assert rebuild(other, history(*UP)) is other
+
+
+def test_every_fact_has_a_public_form() -> None:
+    """seq, at, tunnel and event come first in every event; the rest are the fact's own fields."""
+    exited = events.ChildExited(tunnel="web", pid=7, code=None, signal=9, result="signal", cause="crash", detail="x")
+    assert list(history(exited)[0].to_json().items())[:8] == [
+        ("seq", 1),
+        ("at", "2027-01-15T08:00:01.000Z"),
+        ("tunnel", "web"),
+        ("event", "child_exited"),
+        ("pid", 7),
+        ("code", None),
+        ("signal", 9),
+        ("result", "signal"),
+    ]
+
+
+def test_event_names_are_the_documented_ones() -> None:
+    """The names that scripts rely on exist."""
+    names = {kind.name for kind in Fact.__subclasses__()}
+    assert names >= {
+        "state_changed",
+        "verdict_changed",
+        "url_changed",
+        "child_started",
+        "child_exited",
+        "connection_registered",
+        "connection_lost",
+        "probe",
+        "restart_scheduled",
+        "log",
+        "config_reloaded",
+        "dropped",
+    }
