@@ -1,0 +1,35 @@
+"""The lab: an edge on this machine that cloudflared connects to as if it were Cloudflare's.
+
+    async with Lab.start(LabConfig()) as lab:
+        ...                                       # everything listens; leaving the block closes all of it
+
+What a lab gives, all on loopback:
+
+* `lab.edge_addrs`: tuple of "127.0.0.1:PORT", one slot per connection (`cloudflared tunnel --edge ADDR --edge ADDR …`)
+* `lab.quick_service`: "http://127.0.0.1:PORT" for `--quick-service`; `lab.ca_file`: Path for `--cacert`
+* `lab.public`: "http://127.0.0.1:PORT", where visitors come (the Host header names the tunnel, names end in
+  `.localhost`); `lab.public_https` the same over TLS; `lab.url(hostname)` gives "http://HOSTNAME:PORT"
+* `lab.control`: "http://127.0.0.1:PORT" (JSON), `lab.doh`: "http://127.0.0.1:PORT/dns-query" (RFC 8484)
+
+What one does with it:
+
+* `lab.token(hostname) -> str`: create a named tunnel for `hostname` (a bare name gets `.localhost`), or find it again
+* `lab.tunnels() -> tuple[TunnelState, …]`, each with its `connections: tuple[ConnectionState, …]`; `lab.state() -> dict`
+* `await lab.push(hostname, config) -> tuple[PushResult, …]`: remote configuration, one result per live connection
+* `lab.protect(hostname, AccessFront(...))`, `lab.unprotect(hostname)`: a login page in front
+* `lab.inject(fault)`, `lab.clear(FaultClass)` / `lab.clear()`: see `prx.edge.faults`: `Refuse`, `Drop`, `Stall`, `GoAway`,
+  `RejectRegistration`, `DelayRegistration`, `QuickService`, `NxDomain`
+* `LabConfig(on_event=…)`: called with the frozen dataclasses of `prx.edge.events`, synchronously, on the event loop
+* `await lab.wait_for(lambda lab: …)`: wait until something that events announce is true (no polling)
+
+Control endpoint: GET /state · POST /token {"hostname"} · POST /push {"hostname","config"} · POST /protect
+{"hostname","client_id","client_secret","deny"} · POST /unprotect {"hostname"} · POST /faults {"fault":"RejectRegistration",
+"kind":"permanent"} · DELETE /faults[?fault=NAME] · GET and POST /dns-query.
+"""
+
+from prx.edge.access import AccessFront
+from prx.edge.config import LabConfig
+from prx.edge.lab import Lab
+from prx.edge.state import ConnectionState, PushResult, TunnelState
+
+__all__ = ["AccessFront", "ConnectionState", "Lab", "LabConfig", "PushResult", "TunnelState"]

@@ -1,0 +1,35 @@
+"""How a lab is set up; every field has a default that works on any machine."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from prx.edge.events import Listener
+
+
+@dataclass(frozen=True)
+class LabConfig:
+    """Ports (0: a free one), names and limits of a lab; everything listens on loopback only.
+
+    `edge_ports`: one slot per entry; give at least two, for cloudflared retries without any pause when it has a single
+    slot that refuses (observed with cloudflared 2026.8.2).
+    `locations`: names that connections report, by slot, repeated as needed.
+    `state_dir`: where the CA goes, created 0700; None: a temporary directory, removed at the end.
+    `max_connections`: per tunnel. `drain_seconds`: how long an unregistered connection may finish its requests.
+    `clock`: monotonic seconds, for event times and for faults that end by themselves.
+    """
+
+    edge_ports: tuple[int, ...] = (0, 0, 0, 0)
+    public_port: int = 0
+    public_https_port: int = 0
+    control_port: int = 0
+    quick_service_port: int = 0
+    locations: tuple[str, ...] = ("lab01", "lab02", "lab03", "lab04")
+    state_dir: Path | None = None
+    max_connections: int = 100
+    drain_seconds: float = 180.0
+    on_event: Listener | None = None
+    clock: Callable[[], float] = time.monotonic

@@ -1,0 +1,108 @@
+"""The control endpoint: what `Lab` can do, as JSON over HTTP, for programs in another process."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from prx.edge import faults
+from prx.edge.access import AccessFront
+from prx.edge.endpoint import Answer, Request
+
+if TYPE_CHECKING:
+    from prx.edge.lab import Lab
+
+_Action: TypeAlias = Callable[[Request], Awaitable[Answer]]
+
+
+class Control:
+    """Answers `/state`, `/token`, `/push`, `/protect`, `/unprotect` and `/faults`; the rest goes to `doh`."""
+
+    def __init__(self, lab: Lab, doh: _Action) -> None:
+        self._lab = lab
+        self._actions: Mapping[tuple[str, str], _Action] = {
+            ("GET", "/state"): self._state,
+            ("POST", "/token"): self._token,
+            ("POST", "/push"): self._push,
+            ("POST", "/protect"): self._protect,
+            ("POST", "/unprotect"): self._unprotect,
+            ("GET", "/faults"): self._list_faults,
+            ("POST", "/faults"): self._inject,
+            ("DELETE", "/faults"): self._clear,
+            ("GET", "/dns-query"): doh,
+            ("POST", "/dns-query"): doh,
+        }
+
+    async def handle(self, request: Request) -> Answer:
+        """Answer one request; ValueError says what is wrong with it."""
+        action = self._actions.get((request.method, request.path))
+        if action is None:
+            known = ", ".join(f"{method} {path}" for method, path in self._actions)
+            return Answer.error(404, f"{request.method} {request.path} is unknown; expected one of {known}")
+        try:
+            return await action(request)
+        except LookupError as error:
+            return Answer.error(404, str(error.args[0]))
+
+    async def _state(self, _request: Request) -> Answer:
+        return Answer.of(self._lab.state())
+
+    async def _token(self, request: Request) -> Answer:
+        hostname = _text(request.json(), "hostname")
+        token = self._lab.token(hostname)
+        return Answer.of({"hostname": self._lab.full_name(hostname), "token": token})
+
+    async def _push(self, request: Request) -> Answer:
+        document = request.json()
+        config = document.get("config")
+        if not isinstance(config, dict):
+            raise ValueError("'config' is missing or no JSON object; expected such as {\"ingress\": […]}")  # noqa: TRY004 - the input is wrong, not the call
+        results = await self._lab.push(_text(document, "hostname"), config)
+        return Answer.of({"results": [asdict(result) for result in results]})
+
+    async def _protect(self, request: Request) -> Answer:
+        document = request.json()
+        hostname = _text(document, "hostname")
+        wanted = {name: _text(document, name) for name in document if name != "hostname"}
+        try:
+            front = AccessFront(**wanted)  # type: ignore[arg-type]  # AccessFront itself checks `deny`
+        except TypeError:
+            raise ValueError("expected only hostname, client_id, client_secret, deny and team") from None
+        self._lab.protect(hostname, front)
+        return Answer.of({"hostname": self._lab.full_name(hostname)})
+
+    async def _unprotect(self, request: Request) -> Answer:
+        self._lab.unprotect(_text(request.json(), "hostname"))
+        return Answer.of({})
+
+    async def _list_faults(self, _request: Request) -> Answer:
+        return Answer.of({"faults": self._lab.state()["faults"]})
+
+    async def _inject(self, request: Request) -> Answer:
+        self._lab.inject(faults.from_json(request.json()))
+        return await self._list_faults(request)
+
+    async def _clear(self, request: Request) -> Answer:
+        name = request.query.get("fault")
+        if name is None:
+            self._lab.clear()
+        elif name in faults.KINDS:
+            self._lab.clear(faults.KINDS[name])
+        else:
+            raise ValueError(f"unknown fault {name!r}; expected one of {', '.join(faults.KINDS)}")
+        return await self._list_faults(request)
+
+
+def describe(fault: faults.Fault) -> dict[str, Any]:
+    """Write a fault as `faults.from_json` reads it."""
+    document: dict[str, Any] = json.loads(json.dumps(asdict(fault)))
+    return {"fault": type(fault).__name__, **document}
+
+
+def _text(document: Mapping[str, Any], key: str) -> str:
+    value = document.get(key)
+    if not isinstance(value, str):
+        raise ValueError(f"{key!r} is missing or no string")  # noqa: TRY004 - the input is wrong, not the call
+    return value

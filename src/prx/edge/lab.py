@@ -1,0 +1,257 @@
+"""The lab as a whole: its parts, put together, started, and closed again."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import tempfile
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from prx.edge import control, faults, registry
+from prx.edge.access import AccessFront
+from prx.edge.authority import Authority
+from prx.edge.config import LabConfig
+from prx.edge.crew import Crew
+from prx.edge.doh import Resolver
+from prx.edge.endpoint import Endpoint
+from prx.edge.events import FaultCleared, FaultInjected, TunnelCreated
+from prx.edge.gateway import Gateway
+from prx.edge.http1 import Http1Server
+from prx.edge.http2 import Http2Connection
+from prx.edge.hub import Hub
+from prx.edge.quick import QuickTunnels
+from prx.edge.registrar import Registrar
+from prx.edge.slots import Slots
+from prx.edge.state import PushResult, TunnelState
+from prx.protocol.errors import ProtocolError
+from prx.protocol.h2session import H2Session
+
+_HOST = "127.0.0.1"
+
+
+class Lab:
+    """A running lab; `Lab.start` makes one. `prx.edge` says what everything here is for."""
+
+    edge_addrs: tuple[str, ...]
+    quick_service: str
+    public: str
+    public_https: str
+    control: str
+    doh: str
+
+    def __init__(self, config: LabConfig, group: asyncio.TaskGroup, directory: Path) -> None:
+        self._config = config
+        self._group = group
+        self._hub = Hub(config.clock, config.on_event)
+        self._registry = registry.Registry()
+        self._faults = faults.Faults(config.clock)
+        self._fronts: dict[str, AccessFront] = {}
+        self._authority = Authority(directory)
+        self._registrar = Registrar(self._registry, self._faults, self._hub, config, self._spawn)
+        self._slots = Slots(group, self._authority.edge_context(), self._hub, self._serve_edge)
+        self._gateway = Gateway(self._registry, self._fronts, self._hub)
+        self._visitors = Http1Server(group, "public", self._gateway.serve)
+        self._endpoints: list[Endpoint] = []
+
+    @staticmethod
+    @asynccontextmanager
+    async def start(config: LabConfig | None = None) -> AsyncIterator[Lab]:
+        """Start a lab for the length of an `async with`; OSError where a port that was asked for is taken."""
+        config = config or LabConfig()
+        with _directory(config) as directory:
+            async with Crew() as group:
+                lab = Lab(config, group, directory)
+                try:
+                    await lab._listen()
+                    yield lab
+                finally:
+                    lab._close()
+
+    # -- what the lab gives --------------------------------------------------------------------------------------
+
+    @property
+    def ca_file(self) -> Path:
+        """The certificate of the lab's CA (PEM)."""
+        return self._authority.ca_file
+
+    def url(self, hostname: str) -> str:
+        """Give the public URL of a name."""
+        return f"http://{self.full_name(hostname)}:{urlsplit(self.public).port}"
+
+    def tunnels(self) -> tuple[TunnelState, ...]:
+        """Give all tunnels, oldest first."""
+        return tuple(tunnel.snapshot() for tunnel in self._registry)
+
+    def tunnel(self, hostname: str) -> TunnelState:
+        """Give the tunnel of a name; LookupError where there is none."""
+        return self._find(hostname).snapshot()
+
+    def state(self) -> dict[str, Any]:
+        """Give everything as plain data, fit for JSON."""
+        return {
+            "edge": list(self.edge_addrs),
+            "quick_service": self.quick_service,
+            "public": self.public,
+            "public_https": self.public_https,
+            "control": self.control,
+            "doh": self.doh,
+            "ca": str(self.ca_file),
+            "tunnels": [asdict(tunnel) for tunnel in self.tunnels()],
+            "protected": sorted(self._fronts),
+            "faults": [control.describe(fault) for fault in self._faults],
+        }
+
+    async def wait_for(self, condition: Callable[[Lab], bool]) -> None:
+        """Wait until `condition(lab)` holds; it is looked at now and after every event."""
+        await self._hub.wait_until(lambda: condition(self))
+
+    # -- what one does with it -----------------------------------------------------------------------------------
+
+    @staticmethod
+    def full_name(name: str) -> str:
+        """Complete a bare name with `.localhost`; ValueError where it is no host name."""
+        return registry.full_name(name)
+
+    def token(self, hostname: str) -> str:
+        """Give the token of the named tunnel of `hostname`, creating it where it does not exist."""
+        tunnel, new = self._registry.named(self.full_name(hostname))
+        if new:
+            self._hub.emit(TunnelCreated(self._hub.now(), tunnel.hostname, str(tunnel.id), quick=False))
+        return tunnel.token()
+
+    async def push(self, hostname: str, config: Mapping[str, Any]) -> tuple[PushResult, ...]:
+        """Give a tunnel a remote configuration: to all live connections now, to later ones as they register."""
+        tunnel = self._find(hostname)
+        tunnel.config = json.dumps(config).encode()
+        tunnel.config_version += 1
+        live = [connection for connection in tunnel.connections if not connection.draining]
+        return tuple(await asyncio.gather(*(self._registrar.push(connection) for connection in live)))
+
+    def protect(self, hostname: str, front: AccessFront) -> None:
+        """Put an Access front before a name, whether or not its tunnel exists yet."""
+        self._fronts[self.full_name(hostname)] = front
+
+    def unprotect(self, hostname: str) -> None:
+        """Take the Access front away."""
+        self._fronts.pop(self.full_name(hostname), None)
+
+    def inject(self, fault: faults.Fault) -> None:
+        """Let a fault act; see `prx.edge.faults`."""
+        if not isinstance(fault, faults.ONCE):
+            self._faults.add(fault)
+        match fault:
+            case faults.Drop():
+                for connection in self._selected(fault):
+                    connection.carrier.abort("dropped by a fault")
+            case faults.GoAway():
+                for connection in self._selected(fault):
+                    connection.carrier.goaway()
+                    self._spawn(self._close_once_idle(connection), "goaway")
+            case faults.Refuse():
+                self._slots.close()
+            case faults.Stall():
+                self._slots.fall_silent()
+                for connection in self._connections():
+                    connection.carrier.stall()
+            case _:
+                pass
+        self._hub.emit(FaultInjected(self._hub.now(), type(fault).__name__))
+
+    def clear(self, kind: type[faults.Fault] | None = None) -> None:
+        """Let the fault of a class act no longer; None: all of them."""
+        for cleared in faults.KINDS.values() if kind is None else (kind,):
+            if not self._faults.remove(cleared):
+                continue
+            if cleared is faults.Refuse:
+                self._slots.open()
+            elif cleared is faults.Stall:
+                self._slots.speak()
+                for connection in self._connections():
+                    connection.carrier.resume()
+            self._hub.emit(FaultCleared(self._hub.now(), cleared.__name__))
+
+    # -- inside --------------------------------------------------------------------------------------------------
+
+    def _find(self, hostname: str) -> registry.Tunnel:
+        tunnel = self._registry.find(self.full_name(hostname))
+        if tunnel is None:
+            raise LookupError(f"no tunnel has the name {self.full_name(hostname)}")
+        return tunnel
+
+    def _connections(self) -> Iterable[registry.Connection]:
+        return [connection for tunnel in self._registry for connection in tunnel.connections]
+
+    def _selected(self, fault: faults.Drop | faults.GoAway) -> Iterable[registry.Connection]:
+        hostname = fault.hostname and self.full_name(fault.hostname)
+        return [
+            connection
+            for connection in self._connections()
+            if fault.index in (None, connection.index) and hostname in (None, connection.tunnel.hostname)
+        ]
+
+    async def _close_once_idle(self, connection: registry.Connection) -> None:
+        connection.draining = True
+        await connection.carrier.wait_idle()
+        connection.carrier.close()
+
+    async def _serve_edge(self, session: H2Session, slot: int) -> None:
+        carrier = Http2Connection(session)
+        try:
+            stream = await carrier.open_control_stream()
+        except ProtocolError:
+            return  # gone right after the handshake, as a port probe is
+        await self._registrar.serve(stream, carrier, slot)
+
+    def _spawn(self, coroutine: Coroutine[Any, Any, None], name: str) -> None:
+        self._group.create_task(coroutine, name=name)
+
+    async def _listen(self) -> None:
+        config = self._config
+        self._slots.open(config.edge_ports)
+        self.edge_addrs = self._slots.addresses
+        port = await self._visitors.listen(_HOST, config.public_port)
+        self.public = f"http://{_HOST}:{port}"
+        ipv6 = await self._listen_ipv6(port)
+        secure = await self._visitors.listen(_HOST, config.public_https_port, self._authority.public_context())
+        self.public_https = f"https://{_HOST}:{secure}"
+        quick = QuickTunnels(self._registry, self._faults, self._hub)
+        self.quick_service = await self._serve_endpoint("quick", quick.handle, config.quick_service_port, guarded=False)
+        resolver = Resolver(self._registry, self._faults, ipv6=ipv6)
+        handle = control.Control(self, resolver.handle).handle
+        self.control = await self._serve_endpoint("control", handle, config.control_port, guarded=True)
+        self.doh = f"{self.control}/dns-query"
+
+    async def _listen_ipv6(self, port: int) -> bool:
+        """Listen for visitors on ::1 too: some programs ask for that first when they see `….localhost`."""
+        try:
+            await self._visitors.listen("::1", port)
+        except OSError:
+            return False
+        return True
+
+    async def _serve_endpoint(self, name: str, handle: Any, port: int, *, guarded: bool) -> str:
+        endpoint = Endpoint(self._group, name, handle, guarded=guarded)
+        self._endpoints.append(endpoint)
+        return await endpoint.listen(_HOST, port)
+
+    def _close(self) -> None:
+        self._slots.close()
+        self._visitors.close()
+        for endpoint in self._endpoints:
+            endpoint.close()
+
+
+@contextmanager
+def _directory(config: LabConfig) -> Iterator[Path]:
+    """Give a directory that only this user can read."""
+    if config.state_dir is not None:
+        config.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        yield config.state_dir
+        return
+    with tempfile.TemporaryDirectory(prefix="prx-lab-") as name:  # created 0700
+        yield Path(name)

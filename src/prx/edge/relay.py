@@ -1,0 +1,181 @@
+"""Carrying one request and its response, both ways at once, until the response is whole or broken."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from dataclasses import dataclass
+from http import HTTPStatus
+
+import h11
+
+from prx.edge import pages, translate
+from prx.edge.http1 import Http1Connection, VisitorLeftError
+from prx.edge.transport import Exchange, Kind, TunnelRequest, TunnelResponse
+from prx.protocol.errors import StreamError
+from prx.protocol.headers import Headers
+
+
+@dataclass
+class Visit:
+    """One request of a visitor, and what became of it."""
+
+    visitor: Http1Connection
+    request: h11.Request
+    headers: dict[bytes, bytes]
+    hostname: str
+    authority: bytes
+    path: bytes
+    ray: str
+    began: float
+    status: int = 0
+    source: str = "edge"
+    index: int = -1
+    sent: int = 0
+    complete: bool = False
+
+
+class Relay:
+    """Moves the bytes of one visit over one exchange."""
+
+    def __init__(self, visit: Visit, exchange: Exchange, request: TunnelRequest) -> None:
+        self._visit = visit
+        self._visitor = visit.visitor
+        self._exchange = exchange
+        self._request = request
+        self._visitor_left = False
+        self._malformed = False
+
+    async def run(self) -> pages.Problem | None:
+        """Carry it; gives what to show the visitor instead where nothing has been answered yet.
+
+        VisitorLeftError: the visitor's connection must be broken, because he left or his response is not whole.
+        """
+        problem: pages.Problem | None = None
+        broken = False
+        async with asyncio.TaskGroup() as group:
+            upload = group.create_task(self._upload(), name="upload")
+            try:
+                problem = await self._download(group, upload)
+            except (StreamError, VisitorLeftError, h11.LocalProtocolError):
+                broken = True
+            finally:
+                upload.cancel()
+        if broken or self._visitor_left:
+            raise VisitorLeftError("the response is not whole")
+        return problem
+
+    # -- request -------------------------------------------------------------------------------------------------
+
+    async def _upload(self) -> None:
+        """Carry the request's body, then watch for the visitor to leave."""
+        try:
+            while (data := await self._visitor.next_data()) is not None:
+                await self._exchange.send(data)
+            if self._request.has_body:
+                await self._end_upload()
+            await self._visitor.watch()
+        except VisitorLeftError:
+            self._visitor_left = True
+            self._exchange.close()
+        except h11.RemoteProtocolError:
+            self._malformed = True
+            self._exchange.close()
+        except StreamError:
+            pass  # the response's side meets the same and tells the visitor
+
+    async def _end_upload(self) -> None:
+        if self._visitor.trailers:
+            await self._exchange.send_trailers(self._visitor.trailers)
+        else:
+            await self._exchange.send(b"", end=True)
+
+    # -- response ------------------------------------------------------------------------------------------------
+
+    async def _download(self, group: asyncio.TaskGroup, upload: asyncio.Task[None]) -> pages.Problem | None:
+        try:
+            response = await self._final_head()
+        except StreamError:
+            return pages.BAD_REQUEST if self._malformed else pages.GATEWAY_GONE
+        self._visit.source = "origin" if response.from_origin else "connector"
+        if not response.from_origin and response.status == HTTPStatus.BAD_GATEWAY:
+            return pages.BAD_GATEWAY
+        if self._request.kind is Kind.WEBSOCKET:
+            if translate.accepted_websocket(response):
+                upload.cancel()
+                await asyncio.wait((upload,))  # a stream has one reader at a time
+                await self._switch(group, response)
+                return None
+            with suppress(StreamError):  # a connector that has refused may have ended the exchange already
+                await self._exchange.send(b"", end=True)
+        await self._respond(response)
+        return None
+
+    async def _final_head(self) -> TunnelResponse:
+        while (response := await self._exchange.next_head()).interim:
+            headers = translate.visitor_headers(response, self._visit.ray)
+            await self._visitor.send(h11.InformationalResponse(status_code=response.status, headers=headers))
+        return response
+
+    async def _respond(self, response: TunnelResponse) -> None:
+        visit = self._visit
+        visit.status = response.status
+        headers = translate.visitor_headers(response, visit.ray)
+        await self._visitor.send(_response(response.status, headers))
+        bodiless = translate.is_bodiless(visit.request.method, response.status)
+        while data := await self._exchange.read():
+            if not bodiless:
+                await self._visitor.send(h11.Data(data=data))
+                visit.sent += len(data)
+        chunked = not any(name.lower() == b"content-length" for name, _ in headers)
+        trailers = self._exchange.trailers if chunked and not bodiless else None
+        await self._visitor.send(h11.EndOfMessage(headers=trailers or []))
+        visit.complete = True
+
+    # -- after an upgrade ----------------------------------------------------------------------------------------
+
+    async def _switch(self, group: asyncio.TaskGroup, response: TunnelResponse) -> None:
+        """Answer 101 and carry raw bytes from now on."""
+        visit = self._visit
+        visit.status = HTTPStatus.SWITCHING_PROTOCOLS
+        headers = translate.upgrade_headers(response, visit.ray)
+        await self._visitor.send(h11.InformationalResponse(status_code=visit.status, headers=headers))
+        upload = group.create_task(self._upload_raw(), name="upload-raw")
+        try:
+            while data := await self._exchange.read():
+                await self._visitor.send_raw(data)
+                visit.sent += len(data)
+        finally:
+            upload.cancel()
+        visit.complete = True
+
+    async def _upload_raw(self) -> None:
+        try:
+            if early := self._visitor.early_bytes():
+                await self._exchange.send(early)
+            while data := await self._visitor.receive_raw():
+                await self._exchange.send(data)
+            await self._exchange.send(b"", end=True)
+        except VisitorLeftError:
+            self._visitor_left = True
+            self._exchange.close()
+        except StreamError:
+            pass  # the other direction meets the same
+
+
+def _response(status: int, headers: Headers) -> h11.Response:
+    """Make the response's head, without those headers of the origin that HTTP/1.1 does not allow."""
+    reason = HTTPStatus(status).phrase if status in HTTPStatus.__members__.values() else ""
+    try:
+        return h11.Response(status_code=status, headers=headers, reason=reason)
+    except h11.LocalProtocolError:
+        allowed = [header for header in headers if _is_allowed(header)]
+        return h11.Response(status_code=status, headers=allowed, reason=reason)
+
+
+def _is_allowed(header: tuple[bytes, bytes]) -> bool:
+    try:
+        h11.Response(status_code=HTTPStatus.OK, headers=[header])
+    except h11.LocalProtocolError:
+        return False
+    return True

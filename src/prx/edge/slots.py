@@ -1,0 +1,111 @@
+"""The edge's addresses: accepting connectors over TCP and TLS, slot by slot.
+
+The accept loop is our own, below asyncio's servers, because faults act there: a slot that refuses has its port closed,
+and one that has fallen silent takes a connection and never begins the TLS handshake.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import socket
+import ssl
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeAlias
+
+from prx.edge.events import HandshakeFailed
+from prx.edge.hub import Hub
+from prx.protocol.h2session import H2Session
+
+_HANDSHAKE_SECONDS: Final = 10.0
+_PAUSE_SECONDS: Final = 0.5  # between attempts to accept while the process has no file descriptor left
+_BACKLOG: Final = 256
+
+_log = logging.getLogger(__name__)
+
+Serve: TypeAlias = Callable[[H2Session, int], Awaitable[None]]
+
+
+class Slots:
+    """All edge addresses; `serve(session, slot)` is run for each connection that has passed its handshake."""
+
+    def __init__(self, group: asyncio.TaskGroup, context: ssl.SSLContext, hub: Hub, serve: Serve) -> None:
+        self._group = group
+        self._context = context
+        self._hub = hub
+        self._serve = serve
+        self._loop = asyncio.get_running_loop()
+        self._sockets: list[socket.socket] = []
+        self._ports: list[int] = []
+        self._speaking = asyncio.Event()
+        self._speaking.set()
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Every slot's "127.0.0.1:PORT"; the same after a `close` and `open`."""
+        return tuple(f"127.0.0.1:{port}" for port in self._ports)
+
+    def open(self, ports: tuple[int, ...] = ()) -> None:
+        """Listen on `ports` (0: free ones), or on those of before."""
+        for slot, port in enumerate(ports or tuple(self._ports)):
+            listener = socket.create_server(("127.0.0.1", port), backlog=_BACKLOG)
+            listener.setblocking(False)
+            self._sockets.append(listener)
+            self._loop.add_reader(listener, self._accept, listener, slot)
+        self._ports = [listener.getsockname()[1] for listener in self._sockets]
+
+    def close(self) -> None:
+        """Close the ports: whoever dials is refused. Live connections go on."""
+        for listener in self._sockets:
+            self._loop.remove_reader(listener)
+            listener.close()
+        self._sockets.clear()
+
+    def fall_silent(self) -> None:
+        """Take connections, but do not begin their handshakes."""
+        self._speaking.clear()
+
+    def speak(self) -> None:
+        """End the silence, also for those who have waited."""
+        self._speaking.set()
+
+    def _accept(self, listener: socket.socket, slot: int) -> None:
+        try:
+            connection, _ = listener.accept()
+        except BlockingIOError:
+            return
+        except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                self._loop.remove_reader(listener)
+                self._loop.call_later(_PAUSE_SECONDS, self._resume, listener, slot)
+            return
+        connection.setblocking(False)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._group.create_task(self._handshake(connection, slot), name=f"edge-connection-{slot}")
+
+    def _resume(self, listener: socket.socket, slot: int) -> None:
+        if listener in self._sockets:
+            self._loop.add_reader(listener, self._accept, listener, slot)
+
+    async def _handshake(self, connection: socket.socket, slot: int) -> None:
+        session = H2Session(client=True)
+        try:
+            await self._speaking.wait()
+            await self._loop.connect_accepted_socket(
+                lambda: session, connection, ssl=self._context, ssl_handshake_timeout=_HANDSHAKE_SECONDS
+            )
+        except (OSError, ssl.SSLError) as error:
+            self._hub.emit(HandshakeFailed(self._hub.now(), slot, str(error) or type(error).__name__))
+            connection.close()
+            return
+        except BaseException:
+            connection.close()
+            raise
+        try:
+            await self._serve(session, slot)
+        except Exception:  # noqa: BLE001 - a mistake in serving one connector must not end the lab for all
+            _log.exception("serving a connector failed")
+        finally:
+            session.abort("the lab is closed")
+            await session.wait_closed()

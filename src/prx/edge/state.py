@@ -1,0 +1,45 @@
+"""What a lab tells about its tunnels: snapshots, safe to keep."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class ConnectionState:
+    """One registered connection; `registered_at` is the lab's clock, `draining` follows an unregistration."""
+
+    connector: str
+    version: str
+    index: int
+    location: str
+    protocol: str
+    registered_at: float
+    draining: bool
+    features: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class TunnelState:
+    """One tunnel; `config_version` is 0 until a configuration is pushed."""
+
+    hostname: str
+    tunnel_id: str
+    quick: bool
+    config_version: int
+    connections: tuple[ConnectionState, ...]
+
+    @property
+    def connectors(self) -> frozenset[str]:
+        """Ids of the connectors that have a live connection."""
+        return frozenset(connection.connector for connection in self.connections)
+
+
+@dataclass(frozen=True)
+class PushResult:
+    """One connection's answer to a pushed configuration: the version it runs now, and its error or ''."""
+
+    connector: str
+    index: int
+    applied: int
+    error: str

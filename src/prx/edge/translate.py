@@ -1,0 +1,120 @@
+"""A visitor's HTTP/1.1 head and a tunnel's head: from one to the other, as an edge does it. Pure functions.
+
+What a user's app sees behind Cloudflare: `Cf-Connecting-Ip`, `X-Forwarded-For` (the visitor appended),
+`X-Forwarded-Proto`, `Cf-Ray`, `Cf-Visitor` and `Cdn-Loop`; whatever the visitor put into the first five is replaced, but
+for `X-Forwarded-For`. Headers that steer the tunnel are never taken from a visitor.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Final
+
+import h11
+
+from prx.edge.transport import Kind, TunnelRequest, TunnelResponse
+from prx.protocol.headers import Headers, is_control
+
+_HOP: Final = frozenset(
+    (
+        b"connection",
+        b"keep-alive",
+        b"proxy-connection",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+    )
+)
+_OURS: Final = frozenset((b"cf-connecting-ip", b"x-forwarded-for", b"x-forwarded-proto", b"cf-ray", b"cf-visitor", b"cdn-loop"))
+_DROPPED: Final = _HOP | _OURS | {b"host", b"expect"}
+_BODILESS: Final = frozenset((204, 304))
+
+
+def tunnel_request(
+    request: h11.Request, headers: dict[bytes, bytes], *, authority: bytes, path: bytes, scheme: str, peer: str, ray: str
+) -> TunnelRequest:
+    """Make the tunnel's head from a visitor's; `headers` are the visitor's as a mapping, for single values."""
+    named = {token.strip().lower() for token in headers.get(b"connection", b"").split(b",")}
+    kept = [
+        (name, value) for name, value in request.headers if name not in _DROPPED and name not in named and not is_control(name)
+    ]
+    forwarded = headers.get(b"x-forwarded-for")
+    kept += [
+        (b"cf-connecting-ip", peer.encode()),
+        (b"x-forwarded-for", peer.encode() if forwarded is None else forwarded + b"," + peer.encode()),
+        (b"x-forwarded-proto", scheme.encode()),
+        (b"cf-ray", ray.encode()),
+        (b"cf-visitor", json.dumps({"scheme": scheme}, separators=(",", ":")).encode()),
+        (b"cdn-loop", b"cloudflare; loops=1"),
+    ]
+    return TunnelRequest(
+        kind=Kind.WEBSOCKET if is_websocket(request, headers) else Kind.HTTP,
+        method=request.method,
+        scheme=scheme.encode(),
+        authority=authority,
+        path=path,
+        headers=kept,
+        has_body=has_body(headers),
+    )
+
+
+def is_websocket(request: h11.Request, headers: dict[bytes, bytes]) -> bool:
+    """Say whether a visitor asks for a WebSocket (RFC 6455, 4.1)."""
+    tokens = {token.strip().lower() for token in headers.get(b"connection", b"").split(b",")}
+    return (
+        request.method == b"GET"
+        and b"upgrade" in tokens
+        and headers.get(b"upgrade", b"").lower() == b"websocket"
+        and b"sec-websocket-key" in headers
+    )
+
+
+def has_body(headers: dict[bytes, bytes]) -> bool:
+    """Say whether a body follows the head (RFC 9112, 6.3)."""
+    return b"transfer-encoding" in headers or headers.get(b"content-length", b"0") != b"0"
+
+
+def accepted_websocket(response: TunnelResponse) -> bool:
+    """Say whether the origin agreed to a WebSocket; its 101 came as a 200."""
+    return response.status in (101, 200) and any(name.lower() == b"sec-websocket-accept" for name, _ in response.headers)
+
+
+def visitor_headers(response: TunnelResponse, ray: str) -> Headers:
+    """Make the visitor's response headers: the origin's, in their order and case, and the edge's own."""
+    kept = [
+        (name, value)
+        for name, value in response.headers
+        if name.lower() not in _HOP and name.lower() not in (b"server", b"cf-ray")
+    ]
+    return [*kept, (b"Server", b"cloudflare"), (b"CF-RAY", ray.encode())]
+
+
+def upgrade_headers(response: TunnelResponse, ray: str) -> Headers:
+    """Make the headers of a 101."""
+    return [(b"Connection", b"Upgrade"), (b"Upgrade", b"websocket"), *visitor_headers(response, ray)]
+
+
+def is_bodiless(method: bytes, status: int) -> bool:
+    """Say whether a response to `method` with `status` has no body whatever its headers say."""
+    return method == b"HEAD" or status in _BODILESS
+
+
+def target(request: h11.Request, host: bytes) -> tuple[bytes, bytes]:
+    """Give authority and path of a request; an absolute target (RFC 9112, 3.2.2) beats the Host header."""
+    raw = request.target
+    scheme, separator, rest = raw.partition(b"://")
+    if separator and scheme.lower() in (b"http", b"https"):
+        authority, slash, path = rest.partition(b"/")
+        return authority, slash + path or b"/"
+    return host, raw
+
+
+def hostname_of(authority: bytes) -> str:
+    """Give the host name of an authority, without port and final dot, lower case."""
+    text = authority.decode("latin-1").lower()
+    if text.startswith("["):
+        return text.partition("]")[0] + "]"
+    return text.partition(":")[0].removesuffix(".")

@@ -1,0 +1,106 @@
+"""`h2.connection.H2Connection`, with the four departures that a proxy needs.
+
+* GOAWAY in either direction does not end the connection: RFC 9113 (6.8) lets the exchanges that are under way finish,
+  while h2 closes its state machine and drops what it was about to send.
+* A response whose body is not as long as its `content-length` says is that exchange's affair. h2 makes it an error of
+  the connection, which would take every other visitor's exchange along (and a 304 with a `content-length`, which is
+  right, would do the same). Who reads the body counts it.
+* Headers to be sent are checked before they are encoded. h2 checks them on the way, and a header that it refuses half
+  way leaves the compression state of both sides apart, which spoils every later exchange.
+* Bytes waiting to be sent can be counted without copying them.
+
+The settings are made for bulk: large windows, so that one round trip does not cap the throughput, and frames large
+enough to be cheap in Python, small enough to let other exchanges in between.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Final
+
+from h2.config import H2Configuration
+from h2.connection import AllowedStreamIDs, H2Connection
+from h2.errors import ErrorCodes
+from h2.events import ConnectionTerminated, Event
+from h2.exceptions import ProtocolError
+from h2.settings import SettingCodes, Settings
+from h2.stream import H2Stream
+from hpack.struct import Header
+from hyperframe.frame import Frame, GoAwayFrame
+
+STREAM_WINDOW: Final = 1024 * 1024
+SESSION_WINDOW: Final = 16 * 1024 * 1024
+MAX_FRAME: Final = 64 * 1024  # in both directions
+MAX_STREAMS: Final = 4096  # exchanges that the peer may have open at the same time
+MAX_HEADER_LIST: Final = 256 * 1024  # bytes, as RFC 9113 (10.5.1) counts them
+_DEFAULT_WINDOW: Final = 65_535
+
+_NAME: Final = re.compile(rb":?[!#$%&'*+.^_`|~0-9a-z-]+")
+_FORBIDDEN: Final = re.compile(rb"[\0\r\n]|^[ \t]|[ \t]$")
+_CONNECTION_SPECIFIC: Final = frozenset((b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"))
+
+
+class _Stream(H2Stream):
+    def _initialize_content_length(self, headers: Iterable[Header]) -> None:
+        """Expect no particular length."""
+
+
+class ProxyConnection(H2Connection):
+    """An HTTP/2 connection whose exchanges do not endanger each other."""
+
+    def __init__(self, *, client: bool) -> None:
+        # Headers stay bytes: what passes through a proxy need not be UTF-8.
+        config = H2Configuration(client_side=client, header_encoding=None, validate_outbound_headers=False)
+        super().__init__(config)
+        self.local_settings = Settings(
+            client=client,
+            initial_values={
+                SettingCodes.ENABLE_PUSH: 0,
+                SettingCodes.INITIAL_WINDOW_SIZE: STREAM_WINDOW,
+                SettingCodes.MAX_FRAME_SIZE: MAX_FRAME,
+                SettingCodes.MAX_CONCURRENT_STREAMS: MAX_STREAMS,
+                SettingCodes.MAX_HEADER_LIST_SIZE: MAX_HEADER_LIST,
+            },
+        )
+        self.max_inbound_frame_size = MAX_FRAME
+        self.decoder.max_header_list_size = MAX_HEADER_LIST
+
+    def start(self) -> None:
+        """Send the preface, the settings, and the window of the whole connection."""
+        self.initiate_connection()
+        self.increment_flow_control_window(SESSION_WINDOW - _DEFAULT_WINDOW)
+
+    def check_headers(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        """Raise ProtocolError where HTTP/2 forbids a header (RFC 9113, 8.2): its name, its value, or its meaning."""
+        for name, value in headers:
+            if not _NAME.fullmatch(name) or name in _CONNECTION_SPECIFIC or (name == b"te" and value != b"trailers"):
+                raise ProtocolError(f"HTTP/2 does not carry the header {name!r}")
+            if _FORBIDDEN.search(value):
+                raise ProtocolError(f"the value of the header {name!r} has characters that HTTP/2 does not carry")
+
+    @property
+    def pending(self) -> int:
+        """Bytes that `data_to_send` would give."""
+        return len(self._data_to_send)
+
+    def announce_goaway(self, code: ErrorCodes = ErrorCodes.NO_ERROR) -> None:
+        """Send GOAWAY: no new exchange of the peer is accepted, those under way go on."""
+        frame = GoAwayFrame(0, last_stream_id=self.highest_inbound_stream_id, error_code=code)
+        self._prepare_for_sending([frame])
+
+    def _receive_goaway_frame(self, frame: GoAwayFrame) -> tuple[list[Frame], list[Event]]:
+        try:
+            code = ErrorCodes(frame.error_code)
+        except ValueError:
+            code = ErrorCodes.INTERNAL_ERROR
+        event = ConnectionTerminated()
+        event.error_code = code
+        event.last_stream_id = frame.last_stream_id
+        event.additional_data = frame.additional_data or None
+        return [], [event]
+
+    def _begin_new_stream(self, stream_id: int, allowed_ids: AllowedStreamIDs) -> H2Stream:
+        stream = super()._begin_new_stream(stream_id, allowed_ids)
+        stream.__class__ = _Stream  # h2 offers no way to name the class of its streams
+        return stream

@@ -1,0 +1,143 @@
+"""A scripted connector for tests: one connection, built on `prx.protocol` alone, that does just what a test says."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import TypeAlias
+from uuid import UUID, uuid4
+
+from prx.edge import Lab
+from prx.edge.crew import Crew
+from prx.protocol import headers as codec
+from prx.protocol.errors import ProtocolError
+from prx.protocol.h2session import H2Session
+from prx.protocol.h2stream import H2Stream
+from prx.protocol.headers import Headers
+from prx.protocol.registration import ClientEvent, Registered, RegisterRequest, RegistrationClient, Rejected
+from prx.protocol.tokens import TunnelToken
+
+Answer: TypeAlias = Callable[[H2Stream], Awaitable[None]]
+
+
+async def hello(stream: H2Stream) -> None:
+    """Answer every request with `hello` and the request's path."""
+    body = b"hello " + dict(stream.headers)[b":path"]
+    await respond(stream, 200, [(b"X-Scripted", b"yes"), (b"Content-Length", b"%d" % len(body))], body)
+
+
+async def respond(stream: H2Stream, status: int, headers: Headers, body: bytes = b"", meta: bytes = codec.META_ORIGIN) -> None:
+    """Answer as a connector does, with serialised headers."""
+    await stream.send_headers(head(status, headers, meta), end=not body)
+    if body:
+        await stream.send_data(body, end=True)
+
+
+def head(status: int, headers: Headers, meta: bytes = codec.META_ORIGIN) -> Headers:
+    """Make the HTTP/2 head of a response."""
+    return [
+        (b":status", b"%d" % status),
+        (codec.RESPONSE_HEADERS, codec.encode(headers)),
+        (codec.RESPONSE_META, meta),
+    ]
+
+
+class ScriptedConnector:
+    """One connection of a connector; `answer` serves visitors' requests."""
+
+    def __init__(self, group: Crew, token: str, index: int, connector: UUID, answer: Answer) -> None:
+        self._group = group
+        self._token = TunnelToken.decode(token)
+        self._index = index
+        self._connector = connector
+        self._control: asyncio.Future[H2Stream] = asyncio.get_running_loop().create_future()
+        self._client = RegistrationClient()
+        self.stream: H2Stream | None = None
+        self.answer = answer
+        self.session = H2Session(client=False, on_request=self._take)
+
+    async def register(self) -> ClientEvent:
+        """Register and give the edge's answer."""
+        if self.stream is None:
+            self.stream = await self._control
+            await self.stream.send_headers([(b":status", b"200")])
+        request = RegisterRequest(
+            account_tag=self._token.account_tag,
+            tunnel_secret=self._token.secret,
+            tunnel_id=self._token.tunnel_id,
+            conn_index=self._index,
+            client_id=self._connector,
+            features=("serialized_headers",),
+            version="scripted",
+        )
+        return await self.exchange(self._client.register(request))
+
+    async def unregister(self) -> ClientEvent:
+        """Unregister and give the edge's answer."""
+        return await self.exchange(self._client.unregister())
+
+    async def update_local_configuration(self, config: bytes) -> ClientEvent:
+        """Tell a configuration and give the edge's answer."""
+        return await self.exchange(self._client.update_local_configuration(config))
+
+    async def exchange(self, data: bytes) -> ClientEvent:
+        """Send RPC bytes and wait for the event that they lead to."""
+        assert self.stream is not None, "register first"
+        await self.stream.send_data(data)
+        while True:
+            answer = await self.stream.read()
+            if not answer:
+                raise ConnectionError("the control stream has ended")
+            events = self._client.feed(answer)
+            await self.stream.send_data(self._client.data_to_send())
+            if events:
+                return events[0]
+
+    def _take(self, stream: H2Stream) -> None:
+        if dict(stream.headers).get(codec.UPGRADE) == codec.CONTROL_STREAM:
+            self._control.set_result(stream)
+        else:
+            self._group.create_task(self._serve(stream), name="scripted-request")
+
+    async def _serve(self, stream: H2Stream) -> None:
+        try:
+            await self.answer(stream)
+        except ProtocolError:
+            pass  # the visitor or the edge broke it off
+        finally:
+            stream.reset()
+
+
+@asynccontextmanager
+async def dialled(
+    lab: Lab, token: str, *, index: int = 0, connector: UUID | None = None, answer: Answer = hello
+) -> AsyncIterator[ScriptedConnector]:
+    """Connect to an edge address for the length of a block, without registering."""
+    async with Crew() as group:
+        scripted = ScriptedConnector(group, token, index, connector or uuid4(), answer)
+        host, _, port = lab.edge_addrs[index % len(lab.edge_addrs)].partition(":")
+        context = ssl.create_default_context(cafile=str(lab.ca_file))
+        await asyncio.get_running_loop().create_connection(
+            lambda: scripted.session, host, int(port), ssl=context, server_hostname="h2.cftunnel.com"
+        )
+        try:
+            yield scripted
+        finally:
+            scripted.session.abort()
+            await scripted.session.wait_closed()
+
+
+@asynccontextmanager
+async def registered(
+    lab: Lab, token: str, *, index: int = 0, connector: UUID | None = None, answer: Answer = hello
+) -> AsyncIterator[ScriptedConnector]:
+    """Connect and register for the length of a block."""
+    async with dialled(lab, token, index=index, connector=connector, answer=answer) as scripted:
+        result = await scripted.register()
+        assert isinstance(result, Registered), result
+        yield scripted
+
+
+__all__ = ["Registered", "Rejected", "ScriptedConnector", "dialled", "head", "hello", "registered", "respond"]
