@@ -1,0 +1,54 @@
+"""Read and write durations the way Go does: `30s`, `1m30s`, `1.5h`, `250ms`."""
+
+import re
+from typing import Final
+
+UNITS: Final = {
+    "ns": 1e-9,
+    "us": 1e-6,
+    "µs": 1e-6,  # U+00B5, the micro sign
+    "μs": 1e-6,  # U+03BC, the Greek letter
+    "ms": 1e-3,
+    "s": 1.0,
+    "m": 60.0,
+    "h": 3600.0,
+}
+_TERM: Final = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h)")
+_WHOLE: Final = re.compile(rf"[-+]?(?:0|(?:{_TERM.pattern})+)")
+
+
+def parse_duration(text: str) -> float:
+    """Return the seconds that a Go duration means.
+
+    `text` is an optional sign and one or more decimal numbers, each with a unit; a bare `0` needs no unit. Raises
+    ValueError otherwise (syntax: documentation of Go's `time.ParseDuration`).
+    """
+    if not _WHOLE.fullmatch(text):
+        raise ValueError(f"{text!r} is not a duration such as 30s, 1m30s or 250ms")
+    seconds = sum(float(term[1]) * UNITS[term[2]] for term in _TERM.finditer(text))
+    return -seconds if text.startswith("-") else seconds
+
+
+def format_duration(seconds: float) -> str:
+    """Return the text Go prints for a duration, such as `1m4s`, `4m0s`, `1.5s`, `250ms` or `0s`."""
+    if seconds < 0:
+        return "-" + format_duration(-seconds)
+    nanoseconds = round(seconds * 1e9)
+    if nanoseconds == 0:
+        return "0s"
+    for unit, size in (("ns", 1), ("µs", 10**3), ("ms", 10**6)):
+        if nanoseconds < size * 1000:
+            return f"{_decimal(nanoseconds, size)}{unit}"
+    minutes, rest = divmod(nanoseconds, 60 * 10**9)
+    hours, minutes = divmod(minutes, 60)
+    text = f"{_decimal(rest, 10**9)}s"
+    if hours or minutes:
+        text = f"{minutes}m{text}"
+    return f"{hours}h{text}" if hours else text
+
+
+def _decimal(value: int, unit: int) -> str:
+    """Return value ÷ unit exactly, without trailing zeros."""
+    whole, rest = divmod(value, unit)
+    digits = str(rest).zfill(len(str(unit)) - 1).rstrip("0")
+    return f"{whole}.{digits}" if rest else str(whole)

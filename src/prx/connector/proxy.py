@@ -1,0 +1,277 @@
+"""Carry one request from the edge to the local service, and the answer back.
+
+Both bodies are streamed, each part sent on as it arrives and not before the other side takes it. The answer's headers
+travel inside one header (see `prx.protocol.headers`); `content-length` stands beside it where a body may follow. 101
+becomes 200 and the two byte streams are joined. Observed with cloudflared 2026.8.2.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from http import HTTPStatus
+from typing import Final
+
+from prx.connector.configuration import Configuration
+from prx.connector.ingress import (
+    NO_RULES,
+    HelloService,
+    HttpService,
+    Rule,
+    StatusService,
+    UnixService,
+)
+from prx.connector.log import Log
+from prx.connector.messages import Request, Response
+from prx.connector.metrics import Metrics
+from prx.connector.origin import Answer, Endpoint, Headers, OriginConnection, OriginError, OriginPool
+from prx.protocol.errors import StreamError
+from prx.protocol.h2stream import H2Stream
+
+_HTTP_EVENT: Final = 1  # the number that marks log lines about requests
+_UNREACHABLE: Final = (
+    "Unable to reach the origin service. The service may be down or it may not be responding to traffic from cloudflared"
+)
+_LAST_WORDS: Final = 5.0  # seconds an origin has for its end of a WebSocket after the visitor ended
+_HELLO: Final = (
+    b"<!doctype html><title>prx</title><h1>Congrats! You created a tunnel!</h1>"
+    b"<p>This page is served by the prx builtin connector.</p>\n"
+)
+
+
+class ProxyError(Exception):
+    """Say why a request was not answered by the origin, or not to the end."""
+
+
+class Proxy:
+    """Carry requests under the configuration in force; `tags` go to the origin as headers."""
+
+    def __init__(
+        self,
+        configuration: Configuration,
+        *,
+        tags: Mapping[str, str],
+        metrics: Metrics,
+        log: Log,
+        now: Callable[[], float],
+    ) -> None:
+        self._configuration = configuration
+        self._tags: Headers = [(f"Cf-Warp-Tag-{name}".encode(), value.encode()) for name, value in tags.items()]
+        self._metrics = metrics
+        self._log = log
+        self._pool = OriginPool(now)
+
+    def close(self) -> None:
+        """Close the idle connections to origins."""
+        self._pool.close()
+
+    async def serve(self, stream: H2Stream, response: Response, index: int, *, websocket: bool) -> None:
+        """Answer one request that came over connection `index`; raise ProxyError where the origin did not."""
+        request = Request.of(stream)
+        number, rule = self._configuration.match(request.host, request.path.decode("latin-1").partition("?")[0])
+        self._metrics.add("tunnel_total_requests")
+        self._metrics.add("tunnel_concurrent_requests_per_tunnel")
+        self._log.debug(
+            f"{request.method.decode('latin-1')} {request.path.decode('latin-1')} HTTP/2.0",
+            host=request.host, connIndex=index, event=_HTTP_EVENT, ingressRule=number, originService=str(rule.service),
+        )  # fmt: skip
+        try:
+            await self._serve(_Exchange(stream, response, request, rule, websocket=websocket))
+        except ProxyError as error:
+            self._log_failure(str(error), index, number, rule)
+            raise
+        except asyncio.CancelledError:
+            words = "context canceled" if response.started else "Incoming request ended abruptly: context canceled"
+            self._log_failure(words, index, number, rule)
+            self._log.error("failed to serve incoming request", error=f"Failed to proxy HTTP: {words}")
+            await response.fail()
+            raise
+        finally:
+            self._metrics.add("tunnel_concurrent_requests_per_tunnel", -1)
+
+    async def _serve(self, exchange: "_Exchange") -> None:
+        match exchange.rule.service:
+            case StatusService() as service:
+                if service.unconfigured:
+                    self._log.warn(NO_RULES)
+                answer = Answer(service.code, _reason(service.code), [])
+                await exchange.response.head(answer, end=True, has_body=False)
+                self._count(answer)
+            case HelloService():
+                answer = Answer(200, "OK", [(b"Content-Type", b"text/html; charset=utf-8")])
+                await exchange.response.head(answer, end=False, has_body=False)
+                await exchange.response.data(_HELLO, end=True)
+                self._count(answer)
+            case HttpService() | UnixService() as endpoint:
+                await self._forward(exchange, endpoint)
+            case service:
+                raise ProxyError(f"the builtin connector does not carry {service}; use cloudflared for it")
+
+    async def _forward(self, exchange: "_Exchange", endpoint: Endpoint) -> None:
+        options, host = exchange.rule.options, exchange.request.host
+        await exchange.look_for_body()
+        for fresh in (False, True):
+            try:
+                connection = await self._pool.acquire(endpoint, options, host, fresh=fresh)
+            except OriginError as error:
+                raise ProxyError(f"{_UNREACHABLE}: {error}") from None
+            try:
+                done = await self._exchange(exchange, connection)
+            except BaseException:
+                connection.close()
+                raise
+            if done:
+                self._pool.release(connection, endpoint, options, host)
+                return
+            connection.close()
+
+    async def _exchange(self, exchange: "_Exchange", connection: OriginConnection) -> bool:
+        """Carry one exchange; False: the kept connection turned out to be dead, nothing is lost, try another."""
+        try:
+            head = exchange.head(self._tags)
+            await connection.send_head(exchange.request.method, exchange.request.path, head)
+        except OriginError as error:
+            if connection.reused:
+                return False
+            raise ProxyError(f"{_UNREACHABLE}: {error}") from None
+        failure: ProxyError | None = None
+        done = True
+        async with asyncio.TaskGroup() as tasks:  # an error that left it would come out wrapped in a group
+            upload = tasks.create_task(exchange.upload(connection), name="upload to the origin")
+            try:
+                done = await self._answer(exchange, connection)
+            except ProxyError as error:
+                failure = error
+            upload.cancel()
+        if failure is not None:
+            raise failure
+        return done
+
+    async def _answer(self, exchange: "_Exchange", connection: OriginConnection) -> bool:
+        """Carry the origin's answer; False as in `_exchange`."""
+        try:
+            answer = await connection.answer()
+        except OriginError as error:
+            if connection.reused and not exchange.has_body:
+                return False
+            raise ProxyError(f"{_UNREACHABLE}: {error}") from None
+        self._count(answer)
+        if answer.switched:
+            await exchange.join(answer, connection)
+        else:
+            await exchange.download(answer, connection)
+        return True
+
+    def _count(self, answer: Answer) -> None:
+        self._metrics.add("tunnel_response_by_code", status_code=str(answer.status))
+
+    def _log_failure(self, words: str, index: int, number: int, rule: Rule) -> None:
+        self._metrics.add("tunnel_request_errors")
+        self._log.error(
+            "", error=words, connIndex=index, event=_HTTP_EVENT, ingressRule=number, originService=str(rule.service)
+        )
+
+
+class _Exchange:
+    """Hold what belongs to one request, and the steps of carrying it."""
+
+    def __init__(self, stream: H2Stream, response: Response, request: Request, rule: Rule, *, websocket: bool) -> None:
+        self.stream = stream
+        self.response = response
+        self.request = request
+        self.rule = rule
+        self.websocket = websocket
+        self.has_body = False
+        self._first = b""
+
+    async def look_for_body(self) -> None:
+        """Find out whether a body comes, without waiting for it."""
+        if self.websocket:
+            return
+        length = self.request.header(b"content-length")
+        if length:
+            self.has_body = length != b"0"
+            return
+        try:
+            async with asyncio.timeout(0):
+                self._first = await self.stream.read()
+            self.has_body = bool(self._first)
+        except TimeoutError:
+            self.has_body = True
+        except StreamError:
+            self.has_body = False  # the visitor is gone, and the request with him
+
+    def head(self, tags: Headers) -> Headers:
+        """Return the headers for the origin."""
+        host = self.rule.options.host_header.encode("latin-1")
+        headers: Headers = [(b"Host", host or self.request.authority)]
+        headers += [(name.title(), value) for name, value in self.request.headers]
+        headers += tags
+        if host:
+            headers.append((b"X-Forwarded-Host", self.request.authority))
+        if self.websocket:
+            dropped = {b"Content-Length", b"Sec-Websocket-Version"}
+            headers = [(name, value) for name, value in headers if name not in dropped]
+            upgrade = [(b"Connection", b"Upgrade"), (b"Upgrade", b"websocket"), (b"Sec-WebSocket-Version", b"13")]
+            return headers + upgrade
+        if self.has_body and not self.request.header(b"content-length"):
+            headers.append((b"Transfer-Encoding", b"chunked"))
+        return [*headers, (b"Connection", b"keep-alive")]
+
+    async def upload(self, connection: OriginConnection) -> None:
+        """Send the request's body; an origin that stops reading shows in its answer, a lost visitor ends the request."""
+        with suppress(OriginError, StreamError):
+            if self.has_body:
+                if self._first:
+                    await connection.send_body(self._first)
+                while data := await self.stream.read():
+                    await connection.send_body(data)
+            await connection.end_request()
+
+    async def download(self, answer: Answer, connection: OriginConnection) -> None:
+        """Send the answer to the visitor."""
+        head_only = self.request.method == b"HEAD"
+        bodiless = head_only or answer.status in {HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED}
+        try:
+            await self.response.head(answer, end=bodiless, has_body=head_only or not bodiless)
+            async for data in connection.body():
+                await self.response.data(data)
+            if not bodiless:
+                await self.response.end(connection.trailers)
+        except OriginError as error:
+            raise ProxyError(str(error)) from None
+        except StreamError:
+            raise ProxyError("Incoming request ended abruptly: context canceled") from None
+
+    async def join(self, answer: Answer, connection: OriginConnection) -> None:
+        """Join visitor and origin after 101, until the origin ends, or a little longer than the visitor."""
+        with suppress(StreamError, OSError):
+            await self.response.head(answer, end=False, has_body=False)
+            async with asyncio.TaskGroup() as tasks:
+                up = tasks.create_task(self._to_origin(connection), name="visitor to origin")
+                down = tasks.create_task(self._to_visitor(connection), name="origin to visitor")
+                await asyncio.wait({up, down}, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait({down}, timeout=_LAST_WORDS)
+                up.cancel()
+                down.cancel()
+            await self.response.data(b"", end=True)
+
+    async def _to_origin(self, connection: OriginConnection) -> None:
+        with suppress(StreamError, OSError):
+            while data := await self.stream.read():
+                connection.writer.write(data)
+                await connection.writer.drain()
+            if connection.writer.can_write_eof():
+                connection.writer.write_eof()
+
+    async def _to_visitor(self, connection: OriginConnection) -> None:
+        with suppress(StreamError, OSError):
+            data = connection.leftover() or await connection.reader.read(65536)
+            while data:
+                await self.response.data(data)
+                data = await connection.reader.read(65536)
+
+
+def _reason(code: int) -> str:
+    with suppress(ValueError):
+        return HTTPStatus(code).phrase
+    return ""

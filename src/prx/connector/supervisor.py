@@ -1,0 +1,224 @@
+"""Keep the connections of a tunnel up: the ramp at the start, the waits between attempts, the end.
+
+Theory of operation. Connection 0 goes first; when it is registered, connection 1 follows at once and the others one
+second apart. Each connection has a loop: serve, and after a failure wait for its own backoff. Then
+
+* connection 0, before any registration: causes that may pass (dialling, a duplicate, "Unauthorized") are tried again for
+  ever; any other ends the connector, for it will not get better by itself;
+* later: the connection joins the lost ones, who share a second, longer backoff and start again together.
+
+A duplicate or a failed dial moves the connection to another edge address. When a stop is asked for, connections that are
+not registered are given up at once; registered ones unregister themselves and end when the edge closes them. Observed
+with cloudflared 2026.8.2, except that it goes on with its ramp after a stop was asked for.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from random import SystemRandom
+from typing import Final
+
+from prx.connector.backoff import Backoff
+from prx.connector.control import CONNECTION_EVENT
+from prx.connector.durations import format_duration
+from prx.connector.edges import EdgeAddresses
+from prx.connector.log import Level
+from prx.connector.transport import (
+    DialError,
+    DuplicateError,
+    EdgeConnectionError,
+    Link,
+    RejectedError,
+    Shared,
+    Transport,
+)
+
+_RANDOM: Final = SystemRandom()
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Hold time and chance: bases and the ramp in seconds, a clock that only goes forward, numbers from 0 to 1."""
+
+    connection_base: float = 1.0
+    shared_base: float = 10.0
+    ramp: float = 1.0
+    now: Callable[[], float] = time.monotonic
+    random: Callable[[], float] = _RANDOM.random
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+
+
+@dataclass(slots=True)
+class _Slot:
+    """Hold one connection's part of the state: its backoff, its task, whether it ever was registered, and is now."""
+
+    index: int
+    backoff: Backoff
+    task: asyncio.Task[None] | None = None
+    registered: asyncio.Event = field(default_factory=asyncio.Event)
+    up: bool = False
+
+
+class Supervisor:
+    """Run the connections of one tunnel until a stop is asked for and obeyed."""
+
+    def __init__(
+        self,
+        shared: Shared,
+        transport: Transport,
+        addresses: EdgeAddresses,
+        timing: Timing,
+        *,
+        on_first: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._shared = shared
+        self._transport = transport
+        self._addresses = addresses
+        self._timing = timing
+        self._on_first = on_first
+        self._shared_backoff = self._backoff(timing.shared_base)
+        self._lost: list[_Slot] = []
+        self._somebody_lost = asyncio.Event()
+        self._slots: list[_Slot] = []
+        self._fatal: EdgeConnectionError | None = None
+
+    async def run(self) -> None:
+        """Return after a stop; raise EdgeConnectionError when the first connection cannot be made for good."""
+        wanted = self._shared.settings.ha_connections
+        if wanted > len(self._addresses):
+            self._shared.log.info(f"You requested {wanted} HA connections but I can give you at most {len(self._addresses)}.")
+            wanted = len(self._addresses)
+        self._slots = [_Slot(index, self._backoff(self._timing.connection_base)) for index in range(wanted)]
+        async with asyncio.TaskGroup() as tasks:  # an error that left it would come out wrapped in a group
+            ramp = tasks.create_task(self._ramp(tasks), name="ramp")
+            revive = tasks.create_task(self._revive(tasks), name="revive lost connections")
+            stop = tasks.create_task(self._shared.stopping.wait(), name="stop asked for")
+            await asyncio.wait({ramp, stop}, return_when=asyncio.FIRST_COMPLETED)
+            if self._fatal is None:
+                await stop
+            ramp.cancel()
+            revive.cancel()
+            stop.cancel()
+            self._give_up_unregistered()
+        if self._fatal is not None:
+            raise self._fatal
+        if any(slot.registered.is_set() for slot in self._slots):
+            self._shared.state.log_trouble(self._shared.log, "no more connections active and exiting")
+
+    async def _ramp(self, tasks: asyncio.TaskGroup) -> None:
+        """Bring up connection 0, then the others."""
+        first = self._slots[0]
+        first.task = tasks.create_task(self._keep_first(first), name="connection 0")
+        registered = tasks.create_task(first.registered.wait(), name="connection 0: registered")
+        try:
+            await asyncio.wait({first.task, registered}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            registered.cancel()
+        if self._fatal is not None:
+            return
+        self._on_first()
+        for slot in self._slots[1:]:
+            slot.task = tasks.create_task(self._keep(slot), name=f"connection {slot.index}")
+            await self._timing.sleep(self._timing.ramp)
+
+    async def _keep_first(self, slot: _Slot) -> None:
+        """Serve connection 0 again and again while the causes may pass; later it is one like the others."""
+        while (failure := await self._serve(slot)) is not None:
+            if isinstance(failure, DialError | DuplicateError) or "Unauthorized" in str(failure):
+                continue
+            if slot.registered.is_set():
+                self._note_lost(slot, failure)
+                return
+            self._shared.log.error("initial tunnel connection failed", error=str(failure))
+            self._fatal = failure
+            return
+        self._note_end(slot)
+
+    async def _keep(self, slot: _Slot) -> None:
+        """Serve a connection once, and hand it over when it is lost."""
+        failure = await self._serve(slot)
+        if failure is None:
+            self._note_end(slot)
+        else:
+            self._note_lost(slot, failure)
+
+    async def _serve(self, slot: _Slot) -> EdgeConnectionError | None:
+        """Serve once and wait for the connection's own backoff; return why it ended, None for a stop."""
+        metrics = self._shared.state.metrics
+        metrics.add("tunnel_ha_connections")
+        address = self._addresses.slot(slot.index)
+        fields: dict[str, str | int] = {"connIndex": slot.index, "event": CONNECTION_EVENT, "ip": address.ip}
+        try:
+            failure = await self._attempt(slot, Link(slot.index, address, slot.backoff.attempts, self._registered(slot)))
+            if failure is not None:
+                self._log_failure(failure, fields, warn=slot.up or bool(self._shared.state.connections))
+            slot.up = False
+            if isinstance(failure, DialError | DuplicateError):
+                self._addresses.move(slot.index)
+            announced = format_duration(slot.backoff.announced())
+            self._shared.log.info(f"Retrying connection in up to {announced}", **fields)
+            if self._shared.stopping.is_set():
+                return None
+            await self._timing.sleep(slot.backoff.next_wait())
+        finally:
+            metrics.add("tunnel_ha_connections", -1)
+        return failure
+
+    async def _attempt(self, slot: _Slot, link: Link) -> EdgeConnectionError | None:
+        try:
+            await self._transport.serve(link)
+        except EdgeConnectionError as failure:
+            return failure
+        finally:
+            self._shared.state.gone(slot.index)
+        return None
+
+    def _registered(self, slot: _Slot) -> Callable[[], None]:
+        def note() -> None:
+            slot.up = True
+            slot.registered.set()
+            slot.backoff.succeeded()
+            if not self._lost and all(other.index in self._shared.state.connections for other in self._slots):
+                self._shared_backoff.forget_later()
+
+        return note
+
+    def _log_failure(self, failure: EdgeConnectionError, fields: dict[str, str | int], *, warn: bool) -> None:
+        """Log why an attempt ended; a connection that was up is only warned about, even if it was the last."""
+        if isinstance(failure, DuplicateError):
+            message = "Unable to establish connection."
+        elif isinstance(failure, RejectedError):
+            message = "Register tunnel error from server side"
+        else:
+            message = "Serve tunnel error"
+        self._shared.log.write(Level.WARN if warn else Level.ERROR, message, error=str(failure), **fields)
+
+    def _note_end(self, slot: _Slot) -> None:
+        if not slot.registered.is_set():
+            return
+        self._shared.state.log_trouble(self._shared.log, "Connection terminated", connIndex=slot.index)
+
+    def _note_lost(self, slot: _Slot, failure: EdgeConnectionError) -> None:
+        self._shared.state.log_trouble(self._shared.log, "Connection terminated", connIndex=slot.index, error=str(failure))
+        self._lost.append(slot)
+        self._somebody_lost.set()
+
+    async def _revive(self, tasks: asyncio.TaskGroup) -> None:
+        """Start the lost connections again, together, after the shared backoff."""
+        while True:
+            await self._somebody_lost.wait()
+            await self._timing.sleep(self._shared_backoff.next_wait())
+            self._somebody_lost.clear()
+            lost, self._lost = self._lost, []
+            for slot in lost:
+                slot.task = tasks.create_task(self._keep(slot), name=f"connection {slot.index}")
+
+    def _give_up_unregistered(self) -> None:
+        """End the attempts of connections that are not up; the others end when the edge closes them."""
+        for slot in self._slots:
+            if slot.task is not None and not slot.up:
+                slot.task.cancel()
+
+    def _backoff(self, base: float) -> Backoff:
+        return Backoff(self._shared.settings.retries, base, now=self._timing.now, random=self._timing.random)

@@ -1,0 +1,66 @@
+"""Define what every transport to the edge is given and how it reports: the seam between HTTP/2 and others to come.
+
+`Transport.serve` carries one connection from dialling to its end. It returns when the connection was unregistered and
+closed as asked, and raises a EdgeConnectionError otherwise. What follows from a failure is decided by the supervisor, from
+its class alone.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from prx.connector.configuration import Configuration
+from prx.connector.edges import EdgeAddress
+from prx.connector.log import Log
+from prx.connector.proxy import Proxy
+from prx.connector.settings import Credentials, Settings
+from prx.connector.state import State
+
+
+class EdgeConnectionError(Exception):
+    """Say why a connection to the edge ended; the base stands for causes without a rule of their own."""
+
+
+class DialError(EdgeConnectionError):
+    """The edge could not be reached, or its certificate is not trusted: another address is tried, for ever."""
+
+
+class DuplicateError(EdgeConnectionError):
+    """This connection exists at that edge already: another address is tried, for ever."""
+
+
+class RejectedError(EdgeConnectionError):
+    """The edge refused the registration."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """Hold what all connections of a connector share; `stopping` is set when a stop has been asked for."""
+
+    settings: Settings
+    credentials: Credentials
+    configuration: Configuration
+    proxy: Proxy
+    state: State
+    log: Log
+    stopping: asyncio.Event
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """Describe one connection to be made; `registered` is called once, when the edge has accepted it."""
+
+    index: int
+    address: EdgeAddress
+    attempts: int
+    registered: Callable[[], None]
+
+
+class Transport(Protocol):
+    """Carry connections to the edge with one protocol."""
+
+    name: str
+
+    async def serve(self, link: Link) -> None:
+        """Carry one connection until it ends."""
