@@ -34,7 +34,6 @@ class Supervisor:
     """Keep the tunnels of `config` up until `stop`.
 
     `site` says which edge they connect to. `instance` names this prx among those of the same user: two with the same name
-    `site` says which edge they connect to. `instance` names this prx among those of the same user: two with the same name
     must not run at once (see `prx.runtime.lock`). `folder` is where relative paths of hooks begin. Secrets that the
     configuration holds are redacted from all events.
     """
@@ -65,6 +64,7 @@ class Supervisor:
         self._config = config
         self._tunnels: dict[str, Tunnel] = {}
         self._tasks: asyncio.TaskGroup | None = None
+        self._running: list[asyncio.Task[None]] = []
         self._changed = asyncio.Event()
         self._stop_asked = False
 
@@ -99,8 +99,8 @@ class Supervisor:
             heartbeat = self._tasks.create_task(beat.run(), name="heartbeat")
             hooks = self._tasks.create_task(self._hooks.run(), name="hooks")
             nothing_can_run = await self._until_over()
-            heartbeat.cancel()
-            hooks.cancel()
+            for task in (heartbeat, hooks, *self._running):
+                task.cancel()
         return NOTHING_CAN_RUN if nothing_can_run and not self._stop_asked else STOPPED_AS_ASKED
 
     # ------------------------------------------------------------------ what the user can ask for
@@ -174,7 +174,7 @@ class Supervisor:
         assert self._tasks is not None
         tunnel = Tunnel(name, settings, self._house)
         self._tunnels[name] = tunnel
-        self._tasks.create_task(self._supervise(tunnel), name=f"tunnel {name}")
+        self._running.append(self._tasks.create_task(self._supervise(tunnel), name=f"tunnel {name}"))
 
     async def _supervise(self, tunnel: Tunnel) -> None:
         await tunnel.run()
@@ -182,12 +182,11 @@ class Supervisor:
         self._changed.set()
 
     async def _until_over(self) -> bool:
-        """Wait until no tunnel is left, or only such as have failed for good; tell which. The failed ones are then stopped."""
+        """Wait until no tunnel is left, or only such as have failed for good; tell which."""
         while self._tunnels:
             await self._changed.wait()
             self._changed.clear()
             if self._tunnels and all(tunnel.state is State.FAILED for tunnel in self._tunnels.values()):
-                self._send(None, inputs.Stop())
                 return True
         return False
 

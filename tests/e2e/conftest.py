@@ -1,0 +1,55 @@
+"""The connectors that every end-to-end test runs with, and where it runs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.e2e.bench import Bench
+from tests.e2e.origin import OriginServer, serving
+from tests.e2e.prx_process import clean_environment
+
+
+def real_cloudflared() -> str:
+    """Return the real program, or skip the test."""
+    path = os.environ.get("PRX_TEST_CLOUDFLARED", "")
+    if not path:
+        pytest.skip("PRX_TEST_CLOUDFLARED names no real cloudflared")
+    return path
+
+
+@pytest.fixture(params=["builtin", pytest.param("real", marks=pytest.mark.real)])
+def connector(request: pytest.FixtureRequest) -> str:
+    """Give the builtin connector, and the real one where there is one."""
+    return "builtin" if request.param == "builtin" else real_cloudflared()
+
+
+@pytest.fixture(params=["quick", "named"])
+def mode(request: pytest.FixtureRequest) -> str:
+    """Give both modes."""
+    return str(request.param)
+
+
+@pytest.fixture
+def bench(tmp_path: Path, connector: str, mode: str) -> Bench:
+    """Give a bench for each connector and mode, configured."""
+    bench = Bench(tmp_path, clean_environment(tmp_path), connector, mode)
+    bench.configure()
+    return bench
+
+
+@pytest.fixture
+def quick_bench(tmp_path: Path, connector: str) -> Bench:
+    """Give a bench for each connector, quick tunnels only."""
+    bench = Bench(tmp_path, clean_environment(tmp_path), connector, "quick")
+    bench.configure()
+    return bench
+
+
+@pytest.fixture
+def origin() -> Iterator[OriginServer]:
+    """Give a running origin."""
+    with serving() as server:
+        yield server

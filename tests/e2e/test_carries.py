@@ -1,0 +1,76 @@
+"""What goes through the tunnel comes out unchanged: the main job, with every connector, quick and named."""
+
+import asyncio
+import hashlib
+import json
+
+from tests.e2e.bench import Bench
+from tests.e2e.origin import CHUNK, OriginServer, pattern_digest
+from tests.e2e.prx_process import prx_start
+from tests.e2e.visitor import connection_to, get, post, websocket
+
+SIZE = 100 * 1024 * 1024
+
+
+async def test_a_local_service_is_public_and_proven(bench: Bench, origin: OriginServer) -> None:
+    """The URL is told when it has been verified, and then serves the origin; Ctrl-C ends everything with exit code 0."""
+    async with prx_start(str(origin.port), "--lab", environ=bench.environ, cwd=bench.folder) as prx:
+        url = await prx.url()
+        answer = await get(url)
+        assert (answer.status, answer.body) == (200, b"hello from the origin")
+        assert [event["phase"] for event in prx.events if event["event"] == "phase"] == [
+            "spawned",
+            "url",
+            "connected",
+            "dns",
+            "verified",
+        ] or bench.mode == "named"
+        code, out, _ = await prx.ask("status", "--json")
+        status = json.loads(out)["tunnels"][0]
+        assert (code, status["state"], status["verdict"], status["url"]) == (0, "ready", "healthy", url)
+        assert (await prx.ask("url"))[:2] == (0, f"{url}\n")
+        assert await prx.stop() == 0
+
+
+async def test_large_bodies_pass_unchanged(bench: Bench, origin: OriginServer) -> None:
+    """100 MB down and 100 MB up arrive byte for byte."""
+    async with prx_start(str(origin.port), "--lab", environ=bench.environ, cwd=bench.folder) as prx:
+        url = await prx.url()
+        down = await get(f"{url}/bytes/{SIZE}")
+        assert hashlib.sha256(down.body).hexdigest() == pattern_digest(SIZE)
+        up = await post(f"{url}/digest", CHUNK * (SIZE // len(CHUNK)))
+        assert up.body.decode() == f"{SIZE} {pattern_digest(SIZE)}"
+        assert await prx.stop() == 0
+
+
+async def test_streams_are_not_held_back(bench: Bench, origin: OriginServer) -> None:
+    """Each server-sent event arrives before the next one is made, and WebSocket messages come back."""
+    async with prx_start(str(origin.port), "--lab", environ=bench.environ, cwd=bench.folder) as prx:
+        url = await prx.url()
+        await asyncio.to_thread(_read_events, url, origin)
+        async with websocket(f"{url}/echo") as socket:
+            for message in ("hello", "x" * 70_000, b"\x00\xff" * 200):
+                await socket.send(message)
+                assert await socket.recv() == message
+        assert await prx.stop() == 0
+
+
+def _read_events(url: str, origin: OriginServer) -> None:
+    connection = connection_to(url)
+    connection.request("GET", "/events", headers={"Host": url.removeprefix("http://")})
+    response = connection.getresponse()
+    for number in range(3):
+        assert response.readline() == f"data: {number}\n".encode()
+        assert response.readline() == b"\n"
+        origin.next_event.set()
+    assert response.read() == b""
+    connection.close()
+
+
+async def test_fifty_at_once(bench: Bench, origin: OriginServer) -> None:
+    """50 parallel requests all get their own answer."""
+    async with prx_start(str(origin.port), "--lab", environ=bench.environ, cwd=bench.folder) as prx:
+        url = await prx.url()
+        answers = await asyncio.gather(*(get(f"{url}/bytes/{number * 1000}") for number in range(50)))
+        assert [len(answer.body) for answer in answers] == [number * 1000 for number in range(50)]
+        assert await prx.stop() == 0

@@ -1,0 +1,297 @@
+"""The verdict table, run: each row's evidence produced for real, against the lab edge and a real child.
+
+Every test asserts the verdict, the action, the number of restarts, and the words that the user reads.
+"""
+
+import os
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Literal
+
+import pytest
+from tests.e2e.conftest import real_cloudflared
+from tests.e2e.origin import OriginServer, free_port, serving
+from tests.e2e.world import world
+
+from prx.config.schema import AccessSettings
+from prx.core.events import ChildStarted
+from prx.edge import AccessFront, Lab, LabConfig
+from prx.edge.faults import Drop, NxDomain, QuickService, Refuse, RejectRegistration, Unroute
+from prx.secrets.value import Secret
+from prx.testing.clock import ManualClock
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    """Give virtual time."""
+    return ManualClock()
+
+
+@pytest.fixture
+async def lab(clock: ManualClock) -> AsyncIterator[Lab]:
+    """Give a lab whose faults last by virtual time."""
+    async with Lab.start(LabConfig(clock=clock.monotonic)) as lab:
+        yield lab
+
+
+async def test_healthy(lab: Lab, clock: ManualClock, tmp_path: Path, connector: str, origin: OriginServer) -> None:
+    """The public GET is 2xx: ready, no action, for as long as one likes."""
+    async with world(lab, clock, tmp_path, connector=connector, port=origin.port) as here:
+        status = await here.live(lambda status: status.state == "ready")
+        assert (status.verdict, status.reason) == ("healthy", "the public URL answers 200")
+        await here.leap(3600)
+        assert (here.status.state, here.restarts) == ("ready", 0)
+
+
+async def test_origin_down(lab: Lab, clock: ManualClock, tmp_path: Path, connector: str) -> None:
+    """The origin is stopped for ten minutes: degraded, named, no restart; ready within an interval of its return."""
+    with serving() as origin:
+        port = origin.port
+        running = world(lab, clock, tmp_path, connector=connector, port=port)
+        here = await running.__aenter__()
+        await here.live(lambda status: status.state == "ready")
+    status = await here.leap(40)
+    assert (status.state, status.verdict) == ("degraded", "origin_down")
+    assert status.reason == f"connection refused by 127.0.0.1:{port} (the tunnel is fine)"
+    await here.leap(600)
+    assert (here.status.state, here.restarts) == ("degraded", 0)
+    with serving(port):
+        status = await here.leap(30)
+        assert (status.state, status.verdict, here.restarts) == ("ready", "healthy", 0)
+        await running.__aexit__(None, None, None)
+
+
+async def test_origin_error(lab: Lab, clock: ManualClock, tmp_path: Path, connector: str, origin: OriginServer) -> None:
+    """The origin answers 500 by itself: degraded, the tunnel is cleared, no restart."""
+    origin.status = 500
+    async with world(lab, clock, tmp_path, connector=connector, port=origin.port) as here:
+        status = await here.live(lambda status: status.state == "degraded")
+        assert status.verdict == "origin_error"
+        assert status.reason == f"127.0.0.1:{origin.port} itself answers 500, 2xx is expected (the tunnel is fine)"
+        assert status.url, "the URL leads to the origin, which is all that the tunnel can do"
+        await here.leap(600)
+        assert here.restarts == 0
+
+
+async def test_dns_pending(lab: Lab, clock: ManualClock, tmp_path: Path, connector: str, origin: OriginServer) -> None:
+    """A fresh name that resolves only after four minutes: no restart, and then the URL is verified."""
+    lab.inject(NxDomain(for_seconds=240))
+    async with world(lab, clock, tmp_path, connector=connector, port=origin.port) as here:
+        status = await here.live(lambda status: status.verdict == "dns_pending")
+        assert (status.state, status.url) == ("starting", "")
+        assert "public DNS does not know the name yet" in status.reason
+        await here.leap(230)
+        assert (here.status.verdict, here.restarts) == ("dns_pending", 0)
+        status = await here.leap(30)
+        assert (status.state, here.restarts) == ("ready", 0)
+        assert status.url
+
+
+async def test_edge_lost(lab: Lab, clock: ManualClock, tmp_path: Path, connector: str, origin: OriginServer) -> None:
+    """All connections dropped and no new ones accepted: counted, restarted once, and well again when the edge is."""
+    async with world(lab, clock, tmp_path, connector=connector, port=origin.port) as here:
+        await here.live(lambda status: status.state == "ready")
+        lab.inject(Refuse())
+        lab.inject(Drop())
+        status = await here.live(lambda status: status.verdict == "edge_lost")
+        assert status.state == "degraded"
+        assert status.reason.startswith("all connections to the edge are lost")
+        await here.leap(40)
+        assert here.restarts == 0
+        await here.leap(60, until=lambda status: status.state == "stopping")
+        await here.live(lambda status: status.state in {"backoff", "starting"})
+        lab.clear(Refuse)
+        await here.leap(6)
+        await here.live(lambda status: status.state == "ready")
+        assert here.restarts == 1
+
+
+async def test_a_short_loss_is_left_to_cloudflared(
+    lab: Lab, clock: ManualClock, tmp_path: Path, connector: str, origin: OriginServer
+) -> None:
+    """Connections that are dropped once come back by themselves: no restart."""
+    async with world(lab, clock, tmp_path, connector=connector, port=origin.port) as here:
+        await here.live(lambda status: status.state == "ready")
+        lab.inject(Drop())
+        await here.live(lambda status: not status.connectors[0].connections)
+        await here.live(lambda status: bool(status.connectors[0].connections), within=60)
+        await here.leap(5)
+        status = await here.live(lambda status: status.state == "ready")
+        assert (status.verdict, here.restarts) == ("healthy", 0)
+
+
+async def test_rate_limited(lab: Lab, clock: ManualClock, tmp_path: Path, connector: str, origin: OriginServer) -> None:
+    """429 from the quick service: at least a minute's wait, which the next prx keeps to as well."""
+    lab.inject(QuickService(429))
+    async with world(lab, clock, tmp_path, connector=connector, port=origin.port) as here:
+        status = await here.live(lambda status: status.state == "backoff")
+        assert (status.verdict, status.attempt) == ("rate_limited", 1)
+        assert "429" in status.reason
+        await here.leap(20)
+    async with world(lab, clock, tmp_path, connector=connector, port=origin.port) as here:
+        status = await here.live(lambda status: status.state == "backoff")
+        assert status.verdict == "rate_limited"
+        assert status.retry_at is not None
+        assert 30 < status.retry_at - clock.wall() <= 40
+        lab.clear(QuickService)
+        await here.leap(45, until=lambda status: status.state == "starting")
+        await here.live(lambda status: status.state == "ready")
+
+
+async def test_auth_rejected(lab: Lab, clock: ManualClock, tmp_path: Path, connector: str, origin: OriginServer) -> None:
+    """A minute of "Unauthorized": failed for good, with a hint and no restart."""
+    lab.inject(RejectRegistration("unauthorized"))
+    token = lab.token("app.localhost")
+    named = {"mode": "named", "token": token, "hostname": "app.localhost"}
+    async with world(lab, clock, tmp_path, connector=connector, port=origin.port, cloudflare=named) as here:
+        await here.live(lambda status: "Unauthorized" in status.reason)
+        assert here.status.state == "starting"
+        await here.leap(70, until=lambda status: status.verdict == "auth_rejected")
+        status = await here.live(lambda status: status.state in {"failed", "idle"})
+        assert (status.verdict, here.restarts) == ("auth_rejected", 0)
+        assert "new token" in status.hint
+
+
+async def test_route_mismatch(lab: Lab, clock: ManualClock, tmp_path: Path, connector: str, origin: OriginServer) -> None:
+    """A configuration pushed by the edge leads elsewhere: degraded, both sides named, no restart."""
+    token = lab.token("app.localhost")
+    named = {"mode": "named", "token": token, "hostname": "app.localhost"}
+    elsewhere = free_port()
+    async with world(lab, clock, tmp_path, connector=connector, port=origin.port, cloudflare=named) as here:
+        await here.live(lambda status: status.state == "ready")
+        ingress = [{"hostname": "app.localhost", "service": f"http://localhost:{elsewhere}"}, {"service": "http_status:404"}]
+        await lab.push("app.localhost", {"ingress": ingress})
+        status = await here.leap(35)
+        assert (status.state, status.verdict) == ("degraded", "route_mismatch")
+        assert f"localhost:{elsewhere}" in status.reason
+        assert f"127.0.0.1:{origin.port}" in status.reason
+        await here.leap(600)
+        assert here.restarts == 0
+
+
+class Plug:
+    """A network that a test can unplug."""
+
+    def __init__(self) -> None:
+        self.plugged = True
+
+    def up(self) -> bool:
+        """Tell whether it is plugged in."""
+        return self.plugged
+
+    def fingerprint(self) -> str:
+        """Return the same network every time."""
+        return "home"
+
+
+async def test_offline(lab: Lab, clock: ManualClock, tmp_path: Path, connector: str, origin: OriginServer) -> None:
+    """No network at all: waited for without burning attempts, and looked at as soon as it is back."""
+    network = Plug()
+    async with world(lab, clock, tmp_path, connector=connector, port=origin.port, network=network) as here:
+        await here.live(lambda status: status.state == "ready")
+        network.plugged = False
+        lab.inject(Refuse())
+        lab.inject(Drop())
+        status = await here.live(lambda status: status.verdict == "offline")
+        assert (status.state, status.reason) == ("degraded", "this machine has no network")
+        await here.leap(600)
+        assert (here.restarts, here.status.attempt) == (0, 0)
+        lab.clear(Refuse)
+        network.plugged = True
+        await here.live(lambda status: status.state == "ready", within=60)
+        assert here.restarts == 0
+
+
+async def test_crashed(lab: Lab, clock: ManualClock, tmp_path: Path, connector: str, origin: OriginServer) -> None:
+    """The child is killed: restarted after five seconds, with the cause in words."""
+    async with world(lab, clock, tmp_path, connector=connector, port=origin.port) as here:
+        status = await here.live(lambda status: status.state == "ready")
+        os.kill(status.connectors[0].pid, signal.SIGKILL)
+        status = await here.live(lambda status: status.state == "backoff")
+        assert (status.verdict, status.attempt) == ("crashed", 1)
+        assert "killed by signal 9" in status.reason
+        await here.leap(4.5)
+        assert here.restarts == 0
+        await here.leap(1, until=lambda status: status.state == "starting")
+        await here.live(lambda status: status.state == "ready")
+        assert here.restarts == 1
+
+
+async def test_misconfigured(lab: Lab, clock: ManualClock, tmp_path: Path, origin: OriginServer) -> None:
+    """A program that is not there: failed for good, with the path, a hint and not one start."""
+    missing = str(tmp_path / "cloudflared")
+    async with world(lab, clock, tmp_path, connector=missing, port=origin.port) as here:
+        await here.live(lambda status: status.state == "failed")
+        status = here.status
+        assert (status.verdict, here.told(ChildStarted)) == ("misconfigured", [])
+        assert missing in status.reason
+        assert "install" in status.hint
+
+
+@pytest.mark.parametrize("deny", ["login", "forbidden"])
+async def test_protected_and_access_rejected(
+    lab: Lab, clock: ManualClock, tmp_path: Path, connector: str, origin: OriginServer, deny: Literal["login", "forbidden"]
+) -> None:
+    """Access in front: up without a token, degraded with a wrong one, healthy with the right one; never a restart."""
+    token = lab.token("app.localhost")
+    named = {"mode": "named", "token": token, "hostname": "app.localhost"}
+    lab.protect("app.localhost", AccessFront(client_id="id.access", client_secret="right", deny=deny))
+    for given, state, verdict in (
+        ("", "ready", "protected"),
+        ("wrong", "degraded", "access_rejected"),
+        ("right", "ready", "healthy"),
+    ):
+        access = AccessSettings(client_id="id.access" if given else "", client_secret=Secret(given))
+        async with world(lab, clock, tmp_path, connector=connector, port=origin.port, cloudflare=named, access=access) as here:
+            status = await here.live(lambda status: status.state in {"ready", "degraded"})
+            assert (status.state, status.verdict) == (state, verdict)
+            await here.leap(600)
+            assert (here.status.state, here.restarts) == (state, 0)
+
+
+async def test_udp_blocked(lab: Lab, clock: ManualClock, tmp_path: Path, origin: OriginServer) -> None:
+    """Nothing answers over UDP: the child is replaced at once by one that speaks HTTP/2, which is remembered."""
+    connector = real_cloudflared()
+    both = ("quic", "http2")
+    async with world(lab, clock, tmp_path, connector=connector, port=origin.port, protocols=both) as here:
+        status = await here.live(lambda status: status.verdict == "udp_blocked", within=40)
+        assert "UDP port 7844 seems to be blocked" in status.reason
+        status = await here.live(lambda status: status.state == "ready")
+        assert (status.connectors[0].protocol, here.restarts, status.attempt) == ("http2", 1, 0)
+    async with world(lab, clock, tmp_path, connector=connector, port=origin.port, protocols=both) as here:
+        status = await here.live(lambda status: status.state == "ready")
+        assert (status.connectors[0].protocol, here.restarts) == ("http2", 0)
+
+
+async def test_unreachable(lab: Lab, clock: ManualClock, tmp_path: Path, connector: str, origin: OriginServer) -> None:
+    """Connected, origin fine, and visitors get 530 all the same: counted, restarted once, then well again."""
+    async with world(lab, clock, tmp_path, connector=connector, port=origin.port) as here:
+        await here.live(lambda status: status.state == "ready")
+        lab.inject(Unroute())
+        status = await here.leap(40)
+        assert (status.state, status.verdict) == ("degraded", "unreachable")
+        assert status.reason == "the public URL answers 530 (error 1033) although the service is fine"
+        await here.leap(80, until=lambda status: status.state == "stopping")
+        lab.clear(Unroute)
+        await here.live(lambda status: status.state == "backoff")
+        await here.leap(6, until=lambda status: status.state == "starting")
+        await here.live(lambda status: status.state == "ready")
+        assert here.restarts == 1
+
+
+async def test_a_url_that_somebody_else_keeps_up(
+    lab: Lab, clock: ManualClock, tmp_path: Path, connector: str, origin: OriginServer
+) -> None:
+    """Backend = "none": no child of ours, the URL verified and watched."""
+    async with world(lab, clock, tmp_path, connector=connector, port=origin.port) as theirs:
+        url = (await theirs.live(lambda status: status.state == "ready")).url
+        ours = world(
+            lab, ManualClock(), tmp_path / "ours", connector=connector, port=origin.port, backend="none", public_url=url
+        )
+        async with ours as here:
+            status = await here.live(lambda status: status.state == "ready")
+            assert (status.backend, status.url, status.connectors) == ("none", url, ())
+            origin.status = 503
+            status = await here.leap(60)
+            assert (status.state, status.verdict) == ("degraded", "origin_error")
