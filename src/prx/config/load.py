@@ -50,12 +50,15 @@ def load(
     overrides: Mapping[str, Any] | None = None,
     *,
     resolve_secret: ResolveSecret | None = None,
+    tokens_follow: bool = False,
 ) -> Loaded:
     """Return the configuration from a file (None: no file), the environment and the command line.
 
     `overrides` maps dotted names, such as `tunnel.local_addr`, to values. `resolve_secret` turns what stands in the place of a
     secret (`secret:NAME`, `file:PATH` …, or the secret itself) into the secret; it may block. Without it references stay
     unresolved: a secret then holds its reference as text, and another key that refers to a secret keeps its default.
+
+    With `tokens_follow` a named tunnel needs no token: the lab makes its own.
 
     Raises ConfigError with every mistake, each as `PLACE: KEY: what was found, what is expected`.
     """
@@ -69,7 +72,7 @@ def load(
     secrets = _resolve(merged, resolve_secret)
     merged.check({})
     file = ConfigFile.model_validate(nested(merged.values, merged.tables))
-    merged.problems.extend(_findings(cross.mistakes(file), merged))
+    merged.problems.extend(_findings(cross.mistakes(file, tokens_follow=tokens_follow), merged))
     if merged.problems:
         raise ConfigError([str(problem) for problem in sorted(merged.problems, key=lambda problem: problem.order)])
     return Loaded(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from prx.access.probe import service_token
@@ -35,7 +35,8 @@ class Supervisor:
 
     `site` says which edge they connect to. `instance` names this prx among those of the same user: two with the same name
     must not run at once (see `prx.runtime.lock`). `folder` is where relative paths of hooks begin. Secrets that the
-    configuration holds are redacted from all events.
+    configuration holds are redacted from all events. `recheck` is called every few seconds while a tunnel waits or has failed:
+    the caller reloads the configuration if it has changed, which ends the wait.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class Supervisor:
         instance: str = "default",
         folder: Path | None = None,
         network: Network | None = None,
+        recheck: Callable[[], None] = lambda: None,
         environ: Mapping[str, str] = os.environ,
     ) -> None:
         self.bus = bus
@@ -60,6 +62,7 @@ class Supervisor:
         self._environ = environ
         self._site = site
         self._folder = folder
+        self._recheck = recheck
         self._network = network or (LocalNetwork() if site.local else SystemNetwork())
         self._config = config
         self._tunnels: dict[str, Tunnel] = {}
@@ -159,6 +162,7 @@ class Supervisor:
             inherited=dict(self._environ),
             redact=self.redactor.line,
             jitter=self._jitter,
+            recheck=self._recheck,
         )
 
     def _jitter(self) -> float:

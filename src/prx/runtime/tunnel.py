@@ -62,6 +62,7 @@ class House:
     inherited: Mapping[str, str]
     redact: Callable[[str], str]
     jitter: Callable[[], float]
+    recheck: Callable[[], None]
 
 
 class Tunnel:
@@ -111,12 +112,12 @@ class Tunnel:
                     return
 
     def reload(self, settings: TunnelSettings) -> None:
-        """Take new settings; the child is started anew only where they concern it, because a quick URL would change."""
+        """Take new settings; a living child is started anew only where they concern it, because a quick URL would change."""
         restart = self._child_keys(settings) != self._child_keys(self.settings)
         self._take_settings(settings)
         self.machine.reconfigure(self._machine_settings())
         self._publish(ConfigReloaded(tunnel=self.name, restarted=restart))
-        if restart or self.state is State.FAILED:
+        if restart or self.state in {State.FAILED, State.BACKOFF}:
             self.send(inputs.Restart("the configuration changed"))
 
     # ------------------------------------------------------------------ settings
@@ -225,6 +226,7 @@ class Tunnel:
         if seen != self._program_seen:
             self._program_seen = seen
             self.send(inputs.Woken("binary"))
+        self._house.recheck()
 
     # ------------------------------------------------------------------ the child
 

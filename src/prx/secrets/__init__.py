@@ -3,3 +3,5 @@
 from prx.secrets.value import Secret
 
 __all__ = ["Secret"]
+
+FILE_NAME = "secrets.enc"  # in the data directory

@@ -23,13 +23,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from prx.secrets import FILE_NAME
 from prx.secrets.crypto import Envelope, KeySpec, seal
 from prx.secrets.errors import DamagedFileError, SecretError, SecretNotFoundError, WrongKeyError
 from prx.secrets.files import MAX_SECRET_BYTES, read_private, write_private
 from prx.secrets.keys import KeyFinder
 from prx.secrets.value import Secret
 
-FILE_NAME: Final = "secrets.enc"
 MAX_FILE_BYTES: Final = 4 * 1024 * 1024
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _LOCK_PAUSE: Final = 0.02  # seconds between two tries for the lock, which is held for milliseconds
