@@ -7,8 +7,8 @@ nobody: the manager is told again at the next beat.
 
 READY=1 goes out once, as soon as prx has understood how a tunnel is: it is up, or prx knows why not and does what helps. A
 machine that boots without a network has a prx that is ready and waits. What can only end in `failed` is not ready. Until then
-each beat asks for more time to start, so that TimeoutStartSec= bounds a loop that hangs, not a slow network. The beats come from
-the event loop, at half the time-out: a loop that stands still is noticed.
+each beat asks for more time to start, so that TimeoutStartSec= bounds a loop that hangs, not a slow network. The beats come
+from the event loop, at half the time-out: a loop that stands still is noticed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Final, Self
 
 from prx.core.events import Event, StateChanged, VerdictChanged
@@ -68,8 +69,8 @@ class NotifySocket:
 class Notifier:
     """Renders events as messages: `see` takes every event, `run` beats for ever, the rest tells what prx does itself.
 
-    `statuses` gives the present status of every tunnel (`Bus.statuses`). `watchdog` is its time-out in seconds, 0 where the unit
-    asks for none.
+    `statuses` gives the present status of every tunnel (`Bus.statuses`). `watchdog` is its time-out in seconds, 0 where the
+    unit asks for none.
     """
 
     def __init__(
@@ -89,25 +90,28 @@ class Notifier:
 
     def see(self, event: Event) -> None:
         """Say what changed; to be called with every event, after the status has been folded (`Bus.listen`)."""
-        fact = event.fact
-        if not isinstance(fact, StateChanged | VerdictChanged):
-            return
-        if isinstance(fact, StateChanged):
-            understood = fact.new in _UP
-        else:
-            understood = fact.new not in _NOT_UNDERSTOOD
+        match event.fact:
+            case StateChanged(new=state):
+                understood = state in _UP
+            case VerdictChanged(new=verdict):
+                understood = verdict not in _NOT_UNDERSTOOD
+            case _:
+                return
         if understood and not self._ready:
             self._ready = True
             self._to.send("READY=1")
         self._tell_status()
 
-    def reloading(self) -> None:
-        """Say that the configuration is being read again; `reloaded` must follow."""
+    @contextmanager
+    def reloading(self) -> Iterator[None]:
+        """Say that the configuration is read again inside the block, and then that this is over, whether it worked or not."""
+        if not self._ready:  # a reload is no readiness
+            yield
+            return
         self._to.send("RELOADING=1", f"MONOTONIC_USEC={int(self._clock.monotonic() * 1_000_000)}")
-
-    def reloaded(self) -> None:
-        """Say that the reload is over, whether it changed anything or not."""
-        if self._ready:
+        try:
+            yield
+        finally:
             self._to.send("READY=1")
 
     def stopping(self) -> None:
@@ -149,7 +153,7 @@ def watchdog_seconds(environ: Mapping[str, str], pid: int) -> float:
 
 
 def summary(statuses: Sequence[TunnelStatus]) -> str:
-    """Say in one line how the tunnels are: one in words, several as counts, then what is wrong with the first that is not up."""
+    """Say in one line how the tunnels are: one in words, several as a count and the first that is not ready in words."""
     if not statuses:
         return "no tunnel"
     first = next((status for status in statuses if status.state != State.READY), statuses[0])

@@ -5,13 +5,9 @@ Pure: times come in as arguments. A run's observer is thrown away with the run.
 
 from __future__ import annotations
 
-from collections import deque
-
 from prx.backends.base import Counters, LineKind, LogLine, Readiness
 from prx.core.events import ConnectionLost, ConnectionRegistered, Fact
 from prx.core.evidence import Connector
-
-TAIL_LINES = 128  # cloudflared's usage text has up to 116 lines, and its first one names the wrong flag
 
 # Lines after which readiness has probably just changed.
 _STIRRING = frozenset({LineKind.REGISTERED, LineKind.LOST, LineKind.UNREGISTERED, LineKind.METRICS_UP, LineKind.QUICK_URL})
@@ -22,7 +18,6 @@ class ConnectorObserver:
     """Everything seen of one run of the tunnel `name`, which began at monotonic second `started` speaking `protocol`."""
 
     def __init__(self, name: str, protocol: str, started: float) -> None:
-        self.tail: deque[LogLine] = deque(maxlen=TAIL_LINES)
         self.started = started
         self.ready = 0
         self.ever_ready = False
@@ -39,7 +34,6 @@ class ConnectorObserver:
 
     def see_line(self, now: float, line: LogLine) -> list[Fact]:
         """Take in a line of the log; return the facts about connections that it tells."""
-        self.tail.append(line)
         if line.kind in _COMPLAINTS:
             self._complain(now, line)
         if line.connection is None:

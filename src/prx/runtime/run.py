@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 import socket
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,14 +16,17 @@ from pathlib import Path
 from prx.backends.base import Backend, LaunchContext, LogLine
 from prx.core import inputs
 from prx.core.diagnosis import Policy, diagnose
-from prx.core.events import Fact
+from prx.core.events import Fact, Log
 from prx.core.evidence import Evidence
+from prx.logs.text import decode
+from prx.runtime.budget import LineBudget
 from prx.runtime.looking import Looker, View
 from prx.runtime.observer import ConnectorObserver
 from prx.runtime.probes.endpoints import ConnectorEndpoints
 from prx.runtime.process import TunnelProcess
 from prx.runtime.reaper import Ledger
 
+TAIL_LINES = 128  # cloudflared's usage text has up to 116 lines, and its first one names the wrong flag
 READY_EVERY = 1.0  # seconds between two questions to /ready while nothing else tells of a change
 
 
@@ -46,9 +50,11 @@ class Run:
         view = around.view
         self.number = number
         self._process: TunnelProcess | None = None
+        self._tail: deque[tuple[str, bytes]] = deque(maxlen=TAIL_LINES)
         self._around = around
         self._started = view.clock.monotonic()
         self._observer = ConnectorObserver(view.name, protocol, self._started)
+        self._budget = LineBudget(self._started)
         self._looker = Looker(view, self._observer, ConnectorEndpoints(port))
 
     async def start(self, context: LaunchContext) -> None:
@@ -73,7 +79,8 @@ class Run:
         end = await self.process.wait()
         self._around.ledger.remove(self.process.identity)
         now = self._around.view.clock.monotonic()
-        child_exit = self.backend.classify_exit(end, tuple(self._observer.tail), age=now - self._started)
+        tail = [self._parse(stream, line) for stream, line in self._tail]
+        child_exit = self.backend.classify_exit(end, tail, age=now - self._started)
         network = self._around.view.network.up()
         evidence = Evidence(now, self._looker.url, exit=child_exit, network_up=network)
         return inputs.Exited(self.number, self.process.pid, child_exit, diagnose(evidence, self._around.policy))
@@ -82,6 +89,7 @@ class Run:
         """Notice it when the tunnel comes up or goes down, for ever."""
         while True:
             await self._around.view.clock.sleep(READY_EVERY)
+            self._tell_skipped()
             if await self._looker.check_ready():
                 self._around.send(inputs.Noticed(self.number))
 
@@ -91,13 +99,25 @@ class Run:
         return evidence, inputs.Looked(self.number, diagnose(evidence, self._around.policy), evidence.url)
 
     def _on_line(self, stream: str, line: bytes) -> None:
-        clean = self._around.redact(line.decode(errors="replace"))  # before anything is kept
-        parsed = self.backend.parse_line(stream, clean.encode())
-        for fact in self._observer.see_line(self._around.view.clock.monotonic(), parsed):
+        self._tail.append((stream, line))
+        now = self._around.view.clock.monotonic()
+        if not self._budget.take(now):
+            return
+        parsed = self._parse(stream, line)
+        for fact in self._observer.see_line(now, parsed):
             self._around.publish(fact)
         self._around.on_line(stream, parsed)
         if self._observer.stirs(parsed):
             self._around.send(inputs.Noticed(self.number))
+
+    def _parse(self, stream: str, line: bytes) -> LogLine:
+        """Understand a line, redacted before anything of it is kept."""
+        return self.backend.parse_line(stream, self._around.redact(decode(line)).encode())
+
+    def _tell_skipped(self) -> None:
+        if skipped := self._budget.settle():
+            message = f"{skipped} lines of the connector's log were skipped: too many at once"
+            self._around.publish(Log(tunnel=self._around.view.name, level="warn", message=message))
 
 
 def draw_port(attempts: int = 50) -> int:

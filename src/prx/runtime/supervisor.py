@@ -176,6 +176,9 @@ class Supervisor:
 
     def _add(self, name: str, settings: TunnelSettings) -> None:
         assert self._tasks is not None
+        if settings.cloudflare.log_level == "debug":
+            message = "at log_level = debug cloudflared logs the headers of every visitor's request; prx redacts what it knows"
+            self.bus.publish(Log(tunnel=name, level="warn", message=message))
         tunnel = Tunnel(name, settings, self._house)
         self._tunnels[name] = tunnel
         self._running.append(self._tasks.create_task(self._supervise(tunnel), name=f"tunnel {name}"))

@@ -1,0 +1,88 @@
+"""Children that misbehave: they are drained, bounded, and gone when they should be."""
+
+import asyncio
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.e2e.prx_process import clean_environment, prx_start
+
+from prx.testing.fakecf.scripted import write_fake
+
+LINES = 1_000_000
+
+
+def bench(folder: Path, scenario: dict[str, Any]) -> dict[str, str]:
+    """Write a fake child and a configuration that runs it; return the environment."""
+    fake = write_fake(folder / "fake-cloudflared", scenario)
+    text = f'[tunnel.cloudflare]\ncloudflared_path = "{fake}"\ngrace_period_secs = 1\n'
+    (folder / "prx.toml").write_text(text)
+    return clean_environment(folder)
+
+
+def resident(pid: int) -> int:
+    """Return the resident memory of a process in MB."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS")) // 1024
+
+
+@pytest.mark.parametrize("scenario", [{"flood": LINES}, {"pour": 10_000_000}], ids=["a million lines", "10 MB without newline"])
+async def test_a_flood_neither_blocks_nor_grows(tmp_path: Path, scenario: dict[str, int]) -> None:
+    """The child can write as much as it likes: it is not held up, prx answers meanwhile, and memory stays bounded."""
+    environ = bench(tmp_path, {**scenario, "connections": 1})
+    async with prx_start("--lab", environ=environ, cwd=tmp_path) as prx:
+        await prx.event("child_started")
+        before = resident(prx.process.pid)
+        await prx.event("phase", phase="connected", within=60)  # the fake registers after its flood
+        assert (await prx.ask("status", "--json"))[0] in {0, 1}
+        assert resident(prx.process.pid) - before < 60
+        assert await prx.stop() == 0
+        assert len(prx.events) < LINES / 10
+
+
+async def test_a_child_that_ignores_sigterm_is_killed(tmp_path: Path) -> None:
+    """After grace (1 s) and margin (2 s) comes SIGKILL, to the whole group; prx still exits with 0."""
+    environ = bench(tmp_path, {"connections": 1, "ignore_sigterm": True, "fork": True})
+    async with prx_start("--lab", environ=environ, cwd=tmp_path) as prx:
+        await prx.event("phase", phase="connected")
+        group = (await prx.event("child_started"))["pid"]
+        began = time.monotonic()
+        assert await prx.stop() == 0
+        assert 3 <= time.monotonic() - began < 10
+        exited = await prx.event("child_exited")
+        assert (exited["signal"], exited["result"]) == (9, "timeout")
+        assert members(group) == []
+
+
+async def test_a_second_ctrl_c_does_not_wait(tmp_path: Path) -> None:
+    """The second signal kills at once and gives 128 + its number."""
+    environ = bench(tmp_path, {"connections": 1, "ignore_sigterm": True})
+    async with prx_start("--lab", environ=environ, cwd=tmp_path) as prx:
+        await prx.event("phase", phase="connected")
+        child = (await prx.event("child_started"))["pid"]
+        stopped = asyncio.ensure_future(prx.stop())  # noqa: TID251 - two signals, one process
+        await prx.event("state_changed", new="stopping")
+        assert await prx.stop(within=3) == 130
+        assert await stopped == 130
+        assert not Path(f"/proc/{child}").exists()
+
+
+def members(group: int) -> list[int]:
+    """List the live processes of a process group."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            try:
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+            except OSError:
+                continue
+            if int(fields[2]) == group and fields[0] != "Z":
+                found.append(int(entry.name))
+    return found
+
+
+def test_the_helper_sees_processes() -> None:
+    """`members` finds this very process in its group."""
+    assert os.getpid() in members(os.getpgrp())
