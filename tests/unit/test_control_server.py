@@ -92,7 +92,7 @@ async def raw(path: Path, data: bytes) -> dict[str, Any]:
     """Send bytes, and return the first line of the answer."""
     reader, writer = await asyncio.open_unix_connection(path)
     writer.write(data)
-    answer: dict[str, Any] = json.loads(await reader.readline())
+    answer: dict[str, Any] = json.loads(await asyncio.wait_for(reader.readline(), 10))
     writer.close()
     await writer.wait_closed()
     return answer
@@ -210,10 +210,10 @@ async def test_events_are_streamed_and_a_slow_reader_is_told_what_it_missed(prx:
     """`events` gives one line per event; too many at once become one `dropped` with their number."""
     reader, writer = await asyncio.open_unix_connection(path)
     writer.write(b'{"do":"events"}\n')
-    assert json.loads(await reader.readline()) == {"ok": True}
+    assert json.loads(await asyncio.wait_for(reader.readline(), 10)) == {"ok": True}
     for number in range(10):  # at once: the subscription holds 4
         prx.bus.publish(Log(tunnel="web", level="info", message=str(number)))
-    lines = [json.loads(await reader.readline()) for _ in range(5)]
+    lines = [json.loads(await asyncio.wait_for(reader.readline(), 10)) for _ in range(5)]
     assert [line["event"] for line in lines] == ["log"] * 4 + ["dropped"]
     assert lines[-1]["count"] == 6
     writer.close()
@@ -226,7 +226,7 @@ async def test_a_client_that_says_nothing_more_is_dropped(path: Path, monkeypatc
     async with ControlServer(path, ScriptedPrx(), wall=lambda: 0.0):
         reader, writer = await asyncio.open_unix_connection(path)
         writer.write(b'{"do":')
-        assert await reader.read() == b""
+        assert await asyncio.wait_for(reader.read(), 10) == b""
         writer.close()
         await writer.wait_closed()
 
@@ -236,10 +236,10 @@ async def test_too_many_connections_are_refused(path: Path, monkeypatch: pytest.
     monkeypatch.setattr(server_module, "CONNECTION_LIMIT", 2)
     async with ControlServer(path, ScriptedPrx(), wall=lambda: 0.0):
         connections = [await asyncio.open_unix_connection(path) for _ in range(3)]
-        refusal = json.loads(await connections[2][0].readline())
+        refusal = json.loads(await asyncio.wait_for(connections[2][0].readline(), 10))
         assert "more than 2" in refusal["error"]
         connections[0][1].write(b'{"do":"ping"}\n')
-        assert json.loads(await connections[0][0].readline())["ok"]
+        assert json.loads(await asyncio.wait_for(connections[0][0].readline(), 10))["ok"]
         for _, writer in connections:
             writer.close()
             await writer.wait_closed()
@@ -250,8 +250,8 @@ async def test_the_end_of_the_server_ends_every_conversation(path: Path) -> None
     async with ControlServer(path, ScriptedPrx(), wall=lambda: 0.0):
         reader, writer = await asyncio.open_unix_connection(path)
         writer.write(b'{"do":"events"}\n')
-        await reader.readline()
-    assert await reader.read() == b""
+        await asyncio.wait_for(reader.readline(), 10)
+    assert await asyncio.wait_for(reader.read(), 10) == b""
     writer.close()
     await writer.wait_closed()
     assert not path.exists()
@@ -266,7 +266,7 @@ async def test_a_stranger_is_not_answered(prx: ScriptedPrx, path: Path, monkeypa
     """A peer that is neither root nor the own user gets nothing, even where the modes let it through."""
     monkeypatch.setattr(server_module, "is_allowed", lambda uid: uid == -1)
     reader, writer = await asyncio.open_unix_connection(path)
-    assert await reader.read() == b""
+    assert await asyncio.wait_for(reader.read(), 10) == b""
     writer.close()
     await writer.wait_closed()
 

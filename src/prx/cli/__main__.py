@@ -1,0 +1,7 @@
+"""`python -m prx.cli`: the same as `prx`."""
+
+import sys
+
+from prx.cli import main
+
+sys.exit(main())

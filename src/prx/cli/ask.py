@@ -1,0 +1,108 @@
+"""Find the running prx, or the one among several that the user means, and ask it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from prx.config.paths import runtime_dir
+from prx.control.client import Client, NotRunningError, UnresponsiveError
+from prx.control.instance import sockets
+from prx.core.errors import UsageError
+
+config_option = click.option(
+    "-c",
+    "--config",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Ask only the prx that runs this configuration file.",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """One prx that answers: the connection to it, and what it said of itself."""
+
+    client: Client
+    about: dict[str, Any]
+
+    def describe(self) -> str:
+        """Return one line that tells it from the others."""
+        tunnels = ", ".join(f"{item['name']} ({item['local_addr']})" for item in self.about["tunnels"])
+        return f"{tunnels}: pid {self.about['pid']}, {self.about['config'] or 'no configuration file'}"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a command acts on: one running prx, and one of its tunnels or (None) all of them."""
+
+    running: Running
+    tunnel: str | None
+
+
+@contextmanager
+def everyone(config: Path | None, *, strict: bool = False) -> Iterator[list[Running]]:
+    """Give every running prx of this user, or the one with the configuration file `config`; raise NotRunningError for none.
+
+    One that does not answer is left out as long as others do; with `strict` it always raises UnresponsiveError.
+    """
+    silent: list[UnresponsiveError] = []
+    with ExitStack() as stack:
+        found = [running for path in sockets(runtime_dir()) if (running := _connect(path, stack, silent)) is not None]
+        if config is not None:
+            wanted = str(config.resolve())
+            found = [running for running in found if running.about["config"] == wanted]
+        if silent and (strict or not found):
+            raise silent[0]
+        if not found:
+            what = f"prx is not running with {config}" if config else "prx is not running"
+            raise NotRunningError(what, hint="start it with: prx start")
+        yield found
+
+
+@contextmanager
+def one(config: Path | None, name: str | None) -> Iterator[Target]:
+    """Give what the user means with `name` (a tunnel or its local address); raise UsageError where that is not clear."""
+    with everyone(config) as found:
+        yield choose(found, name)
+
+
+def choose(found: list[Running], name: str | None) -> Target:
+    """Return the one running prx, or the one with a tunnel called `name`, or one that serves the address `name`."""
+    if name is None:
+        targets = [Target(running, None) for running in found]
+    else:
+        targets = list(_matching(found, lambda item: item["name"] == name)) or list(
+            _matching(found, lambda item: name in {item["local_addr"], item["local_addr"].rpartition(":")[2]})
+        )
+    if len(targets) == 1:
+        return targets[0]
+    listing = "\n".join(f"  {running.describe()}" for running in found)
+    if not targets:
+        raise UsageError(f"no tunnel is called {name!r}; running:\n{listing}")
+    raise UsageError(
+        f"{len(targets)} tunnels are called {name!r}:\n{listing}" if name else f"{len(found)} prx are running:\n{listing}",
+        hint="name the tunnel or its local address, or give its configuration with -c FILE",
+    )
+
+
+def _matching(found: list[Running], matches: Callable[[dict[str, Any]], bool]) -> Iterable[Target]:
+    for running in found:
+        for item in running.about["tunnels"]:
+            if matches(item):
+                yield Target(running, item["name"])
+
+
+def _connect(path: Path, stack: ExitStack, silent: list[UnresponsiveError]) -> Running | None:
+    try:
+        client = stack.enter_context(Client(path))
+        return Running(client, client.ask("ping"))
+    except NotRunningError:  # a killed prx left its socket behind
+        return None
+    except UnresponsiveError as error:
+        silent.append(error)
+        return None

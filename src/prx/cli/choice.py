@@ -1,0 +1,50 @@
+"""Which connector carries the tunnels, and the words that say so."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+
+from prx.config.schema import CloudflareSettings, Config, TunnelSettings
+from prx.secrets.value import Secret
+
+BUILTIN = "builtin"
+_USUAL = CloudflareSettings().cloudflared_path
+
+
+def choose_for_lab(config: Config, mint: Callable[[str], str]) -> Config:
+    """Return `config` as the lab needs it: its own tokens, and a connector that is there.
+
+    `mint(hostname)` makes the lab's token for a named tunnel; a real one is of no use there. The builtin
+    connector takes the place of the usual `cloudflared` where that is not on PATH; a program that the configuration
+    names in any other way stays: the user has chosen.
+    """
+    tunnels = {name: _for_lab(settings, mint) for name, settings in config.tunnels.items()}
+    return config.model_copy(update={"tunnels": tunnels})
+
+
+def _for_lab(settings: TunnelSettings, mint: Callable[[str], str]) -> TunnelSettings:
+    changes: dict[str, object] = {}
+    if settings.cloudflare.cloudflared_path == _USUAL and shutil.which(_USUAL) is None:
+        changes["cloudflared_path"] = BUILTIN
+    if settings.cloudflare.mode == "named":
+        changes["token"] = Secret(mint(settings.cloudflare.hostname))
+    return settings.model_copy(update={"cloudflare": settings.cloudflare.model_copy(update=changes)})
+
+
+def explain(config: Config, *, lab: bool) -> str:
+    """Return one line on which connector runs and why; empty where there is nothing to choose."""
+    paths = {item.cloudflare.cloudflared_path for item in config.tunnels.values() if item.backend == "cloudflare"}
+    where = "the local edge" if lab else "Cloudflare"
+    said = [_explain_one(path, lab=lab) for path in sorted(paths)]
+    return f"connector to {where}: {'; '.join(said)}" if said else ""
+
+
+def _explain_one(path: str, *, lab: bool) -> str:
+    if path == BUILTIN and lab:
+        why = "" if shutil.which(_USUAL) else ", as there is no cloudflared on PATH"
+        return f"builtin{why}"
+    if path == BUILTIN:
+        return "builtin, which is meant for the lab until it is proven on the public edge"
+    found = shutil.which(path)
+    return f"cloudflared at {found}" if found else path

@@ -1,0 +1,55 @@
+"""Load the configuration as commands need it: from the usual places, with its secrets."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from prx.config.load import Loaded, load
+from prx.config.paths import config_file, data_dir
+from prx.secrets import FILE_NAME
+from prx.secrets.sources import SecretSources, store_lookup
+from prx.secrets.value import Secret
+
+
+def load_configuration(path: Path | None, environ: Mapping[str, str], local_addr: str = "", *, lab: bool = False) -> Loaded:
+    """Return the configuration in `path` (None: the usual places), with `local_addr` in place of its own where it is given.
+
+    For the lab a named tunnel needs no token, as the lab makes its own. A master password is asked for on a terminal.
+
+    Raises ConfigError with every mistake.
+    """
+    file = config_file(path, environ)
+    sources = SecretSources(
+        lookup=store_lookup(data_dir(environ), environ, _asker()),
+        environ=environ,
+        base=Path() if file is None else file.parent,
+    )
+    overrides = {"tunnel.local_addr": local_addr} if local_addr else {}
+    return load(file, environ, overrides, resolve_secret=sources.resolve, tokens_follow=lab)
+
+
+def sources_seen(loaded: Loaded, environ: Mapping[str, str]) -> tuple[object, ...]:
+    """Return what changes when a file changes that the configuration came from: its own, the secrets, those of `file:` keys."""
+    base = Path() if loaded.path is None else loaded.path.parent
+    named = [base / Path(text[5:]).expanduser() for text in loaded.written.values() if str(text).startswith("file:")]
+    files = [*([loaded.path] if loaded.path else []), data_dir(environ) / FILE_NAME, *named]
+    return tuple(_state(file) for file in files)
+
+
+def _state(file: Path) -> tuple[int, ...]:
+    try:
+        stat = file.stat()
+    except OSError:
+        return ()
+    return (stat.st_ino, stat.st_mtime_ns, stat.st_size, stat.st_mode)
+
+
+def _asker() -> Callable[[bool], Secret] | None:
+    """Return what asks for the master password, where somebody can be asked."""
+    if not sys.stdin.isatty():
+        return None
+    from prx.cli.secret import ask_password
+
+    return ask_password

@@ -1,0 +1,156 @@
+"""`prx start --detach`: the same in the background.
+
+The command starts itself anew, in a session of its own, and waits for one line on a pipe: the URLs once every tunnel is
+verified, or the error that ended it. A pipe that closes without a line tells that it died. The child shows nothing (its
+story is in the log); should it crash, the traceback is in a file beside the logs.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+import click
+
+from prx.cli.ask import everyone
+from prx.cli.ending import say
+from prx.cli.logbook import log_folder
+from prx.cli.status import table
+from prx.config.paths import data_dir, ensure_private_dir
+from prx.control.messages import decode, encode, raised, refusal
+from prx.core.errors import NotReadyError, PrxError
+
+if TYPE_CHECKING:
+    from prx.cli.options import StartOptions
+    from prx.cli.outcome import Outcome
+
+WAIT_SECONDS = 90.0  # the default start-up time, and a half more for everything around it
+_OUTPUT = "detached.err"
+
+
+class Report:
+    """The child's side: tell the waiting command, through the pipe `fd`, how it went; once."""
+
+    def __init__(self, fd: int) -> None:
+        os.set_inheritable(fd, False)
+        self._fd = fd
+
+    def settled(self, outcome: Outcome) -> None:
+        """Tell that every tunnel is verified or has failed; where all failed the end will tell it."""
+        if outcome.urls:
+            failures = [f"{error.message}" for error in outcome.failures.values()]
+            self._tell({"ok": True, "urls": outcome.urls, "failures": failures})
+
+    def __enter__(self) -> Report:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if isinstance(error, PrxError):
+            self._tell(refusal(error))
+        elif self._fd >= 0:
+            os.close(self._fd)
+
+    def _tell(self, message: dict[str, object]) -> None:
+        if self._fd >= 0:
+            with suppress(BrokenPipeError):  # the command did not wait so long
+                os.write(self._fd, encode(message))
+            os.close(self._fd)
+            self._fd = -1
+
+
+def start_detached(options: StartOptions) -> int:
+    """Start prx in the background; print the URLs when they are verified. Raises what ended it, or NotReadyError.
+
+    Ctrl-C while this waits ends the one in the background too.
+    """
+    folder = ensure_private_dir(log_folder(ensure_private_dir(data_dir())))
+    child, reading = _spawn(options, folder / _OUTPUT)
+    try:
+        line = _first_line(reading)
+    except KeyboardInterrupt:
+        child.terminate()
+        raise
+    if line is None:
+        _let_go(child)
+        raise NotReadyError(
+            f"not verified after {WAIT_SECONDS:.0f} s: {_reason(child.pid)}",
+            hint=f"prx goes on in the background (pid {child.pid}); prx url --wait 60 waits on, prx stop ends it",
+        )
+    if not line:
+        raise PrxError(f"prx ended at once (exit code {child.wait()})", hint=f"its last words are in {folder / _OUTPUT}")
+    answer = decode(line)
+    if not answer.get("ok"):
+        child.wait()
+        raise raised(answer)
+    _let_go(child)
+    return _report(answer, child.pid)
+
+
+def _spawn(options: StartOptions, output: Path) -> tuple[subprocess.Popen[bytes], int]:
+    """Start the one in the background, its stderr in the file `output`; return it and the pipe that it reports to."""
+    reading, writing = os.pipe()
+    stderr = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        child = subprocess.Popen(
+            [sys.executable, "-P", "-m", "prx.cli", "start", "--report-to", str(writing), *_arguments(options)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=stderr,
+            pass_fds=(writing,),
+            start_new_session=True,
+        )
+    except BaseException:
+        os.close(reading)
+        raise
+    finally:
+        os.close(writing)
+        os.close(stderr)
+    return child, reading
+
+
+def _first_line(reading: int) -> bytes | None:
+    """Return what the one in the background reports, empty where it died; None where nothing came in time."""
+    with os.fdopen(reading, "rb", buffering=0) as pipe:
+        return pipe.read() if select.select([pipe], [], [], WAIT_SECONDS)[0] else None
+
+
+def _let_go(child: subprocess.Popen[bytes]) -> None:
+    """Tell the library that nobody will wait for `child`: it outlives this command."""
+    child.returncode = 0
+
+
+def _report(answer: dict[str, object], pid: int) -> int:
+    urls, failures = answer["urls"], answer["failures"]
+    assert isinstance(urls, dict)
+    assert isinstance(failures, list)
+    for failure in failures:
+        say(f"error: {failure}")
+    for url in urls.values():
+        click.echo(url)
+    say(f"prx goes on in the background (pid {pid}); prx stop ends it")
+    return 0
+
+
+def _reason(pid: int) -> str:
+    """Return what the prx in the background says of its tunnels."""
+    try:
+        with everyone(None) as found:
+            mine = [running for running in found if running.about["pid"] == pid]
+            return "; ".join(line for running in mine for line in table(running.client.ask("status")["tunnels"]))
+    except PrxError as error:
+        return error.message
+
+
+def _arguments(options: StartOptions) -> list[str]:
+    """Return the command line that asks for `options` again."""
+    words = [f"--{name}" for name in ("hello", "lab") if getattr(options, name)]
+    words += [] if options.config is None else ["--config", str(options.config)]
+    words += [] if options.ttl is None else ["--ttl", f"{options.ttl}s"]
+    words += [options.local_addr] if options.local_addr else []
+    return [*words, "--", *options.command] if options.command else words

@@ -1,0 +1,113 @@
+"""`prx logs`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from prx.cli.ask import choose, config_option, everyone
+from prx.control.client import NotRunningError
+from prx.core.errors import PrxError
+
+if TYPE_CHECKING:
+    from prx.logs.records import LogRecord
+
+
+@click.command()
+@click.argument("name", required=False)
+@click.option("-f", "--follow", is_flag=True, help="Go on with what comes, until Ctrl-C.")
+@click.option("-n", "--lines", type=click.IntRange(0, 1_000_000), default=50, show_default=True, help="How many lines.")
+@click.option("--json", "as_json", is_flag=True, help="Print the records as JSON, one per line.")
+@click.option(
+    "--level", type=click.Choice(["debug", "info", "warn", "error"]), default="debug", help="Only from this level on."
+)
+@config_option
+def logs(name: str | None, config: Path | None, *, follow: bool, lines: int, as_json: bool, level: str) -> None:
+    """Show what prx and its children logged.
+
+    Of the prx that runs; where none does, of the one that ran last. NAME is a tunnel, or the local address that it serves.
+    """
+    from prx.logs.reader import tail
+
+    path, tunnel = _find(name, config)
+    shown = _Shown(tunnel, level, as_json=as_json)
+    wanted = lines if tunnel is None and level == "debug" else 1_000_000  # a filter needs more to choose from
+    kept = [text for line in tail(path, wanted) if (text := shown.text(line)) is not None]
+    _print(kept[len(kept) - min(lines, len(kept)) :])
+    if follow:
+        asyncio.run(_follow(path, shown))
+
+
+class _Shown:
+    """Which records are shown, and how."""
+
+    def __init__(self, tunnel: str | None, level: str, *, as_json: bool) -> None:
+        from prx.logs.records import LEVELS, LogRecord
+
+        self._read = LogRecord.from_json
+        self._levels = LEVELS[LEVELS.index(level) :]
+        self._tunnel = tunnel
+        self._as_json = as_json
+
+    def text(self, line: bytes) -> str | None:
+        """Return what to print for a stored line; None where it is not wanted, or is no record."""
+        try:
+            record = self._read(line)
+        except ValueError:
+            return None  # cut off by a crash
+        if record.level not in self._levels or self._tunnel not in {None, record.tunnel}:
+            return None
+        return line.decode(errors="replace") if self._as_json else _line(record)
+
+
+def _line(record: LogRecord) -> str:
+    from prx.logs.text import printable
+
+    tunnel = f" {record.tunnel}:" if record.tunnel else ""
+    source = "" if record.source == "prx" else f" {record.source} |"
+    return printable(f"{record.at} {record.level:<5}{tunnel}{source} {record.message}")
+
+
+def _find(name: str | None, config: Path | None) -> tuple[Path, str | None]:
+    """Return the log file of the running prx that is meant, and the tunnel in it; else the file written last."""
+    try:
+        with everyone(config) as found:
+            target = choose(found, name)
+            return Path(target.running.about["log"]), target.tunnel
+    except NotRunningError:
+        return _latest(config), name
+
+
+def _latest(config: Path | None) -> Path:
+    from prx.cli.logbook import log_file, log_folder
+    from prx.config.paths import data_dir
+    from prx.control.instance import instance_key
+
+    folder = log_folder(data_dir())
+    if config is not None:
+        own = log_file(data_dir(), instance_key(config, ""))
+        files: Iterable[Path] = [own] if own.exists() else []
+    else:
+        files = folder.glob("*.log")
+    newest = max(files, key=lambda path: path.stat().st_mtime, default=None)
+    if newest is None:
+        raise PrxError(f"there are no logs in {folder}", hint="they begin with the first `prx start`")
+    return newest
+
+
+async def _follow(path: Path, shown: _Shown) -> None:
+    from prx.logs.reader import follow
+
+    async for line in follow(path):
+        text = shown.text(line)
+        if text is not None:
+            _print([text])
+
+
+def _print(texts: Iterable[str]) -> None:
+    for text in texts:
+        click.echo(text)

@@ -1,0 +1,42 @@
+"""What became of the tunnels: which were verified, which failed for good and why. A fold over events."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from prx.core.errors import PermanentError
+from prx.core.events import Event, StateChanged, UrlChanged, VerdictChanged
+
+
+class Outcome:
+    """Follow the tunnels called `names`; `on_settled()` is called once, when each was verified or has failed."""
+
+    def __init__(self, names: Iterable[str], on_settled: Callable[[], None] = lambda: None) -> None:
+        self.urls: dict[str, str] = {}
+        self.failures: dict[str, PermanentError] = {}
+        self._waiting = set(names)
+        self._named = len(self._waiting) > 1
+        self._on_settled = on_settled
+        self._hints: dict[str, str] = {}
+
+    def see(self, event: Event) -> None:
+        """Take in an event."""
+        fact = event.fact
+        match fact:
+            case UrlChanged(url=url):
+                self.urls[fact.tunnel] = url
+                self._settle(fact.tunnel)
+            case VerdictChanged(hint=hint):
+                self._hints[fact.tunnel] = hint
+            case StateChanged(new="failed", reason=reason):
+                named = f"{fact.tunnel}: {reason}" if self._named else reason
+                self.failures[fact.tunnel] = PermanentError(named, hint=self._hints.get(fact.tunnel, ""))
+                self._settle(fact.tunnel)
+            case StateChanged(new="starting"):
+                self.failures.pop(fact.tunnel, None)
+
+    def _settle(self, name: str) -> None:
+        if name in self._waiting:
+            self._waiting.discard(name)
+            if not self._waiting:
+                self._on_settled()

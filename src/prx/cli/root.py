@@ -1,0 +1,37 @@
+"""The command `prx` and the table of its commands."""
+
+from __future__ import annotations
+
+import click
+
+from prx import __version__
+from prx.cli.lazy import Lazy, LazyGroup
+
+COMMANDS = {
+    "start": Lazy("prx.cli.start:start", "Put a local service on the Internet and keep it there."),
+    "status": Lazy("prx.cli.status:status", "Show the tunnels that are running."),
+    "url": Lazy("prx.cli.url:url", "Print the verified public URL."),
+    "logs": Lazy("prx.cli.logs:logs", "Show what prx and its children logged."),
+    "stop": Lazy("prx.cli.steer:stop", "Stop a tunnel, or a running prx with all its tunnels."),
+    "restart": Lazy("prx.cli.steer:restart", "Restart a tunnel, or all of them."),
+    "reload": Lazy("prx.cli.steer:reload", "Read the configuration again."),
+    "config": Lazy("prx.cli.config:config", "Check and show the configuration, or write one to begin with."),
+    "secret": Lazy("prx.cli.secret:secret", "Keep secrets in an encrypted file and give them out by name."),
+    "doctor": Lazy("prx.cli.doctor:doctor", "Find out what is wrong with the machine, the network or the set-up."),
+    "lab": Lazy("prx.cli.lab:lab", "Run a local edge: everything works without account and Internet."),
+    "completions": Lazy("prx.cli.completions:completions", "Print the completion script of a shell."),
+}
+
+
+@click.group(
+    cls=LazyGroup,
+    table=COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Exit codes: 0 done · 1 failed · 2 usage or configuration · 3 permanent, or not running · 4 not ready in time.",
+)
+@click.version_option(__version__, message="prx %(version)s")
+def cli() -> None:
+    """Put a local service on the Internet through Cloudflare Tunnel, prove that it answers, keep it there.
+
+    Try it without account and Internet: prx start --hello --lab
+    """

@@ -1,0 +1,325 @@
+"""One run of `prx start`: everything that lives from the command to the last line.
+
+Theory of operation. Around the supervisor stand, from the outside in: the hello page, the instance lock, the log file, the
+views on stdout and stderr, the control socket, the user's own service, the local edge. They come up in this order and go down
+in the opposite one, so that the service still answers the last request, and the control socket can be asked to the end. Events
+join them: the supervisor publishes; views and log file render.
+
+A stop can come at any time. While things come up it ends the wait for them; from then on it is the supervisor's `stop`. A
+second one kills everything and gives the exit code 128 + n.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Any
+
+from prx import __version__
+from prx.backends.base import CLOUDFLARE, EdgeSite
+from prx.cli.choice import choose_for_lab, explain
+from prx.cli.configuration import load_configuration, sources_seen
+from prx.cli.ending import tell as tell_error
+from prx.cli.hello import HelloPage
+from prx.cli.labsite import site_of
+from prx.cli.logbook import Logbook, log_file
+from prx.cli.options import StartOptions
+from prx.cli.outcome import Outcome
+from prx.cli.signals import Signals
+from prx.cli.story import SERVICE
+from prx.cli.viewing import choose_views, showing
+from prx.config.load import Loaded
+from prx.config.paths import data_dir, ensure_private_dir, runtime_dir
+from prx.config.schema import Config, TunnelSettings
+from prx.control.instance import Instance, instance_key
+from prx.control.server import ControlServer, EventSource
+from prx.core.errors import PermanentError, PrxError, UsageError
+from prx.core.events import Log, timestamp
+from prx.core.status import TunnelStatus
+from prx.logs.redact import Redactor
+from prx.runtime.bus import Bus
+from prx.runtime.clock import SystemClock
+from prx.runtime.lock import InstanceLock
+from prx.runtime.service import Service, ServiceError
+from prx.runtime.supervisor import Supervisor
+
+if TYPE_CHECKING:
+    from prx.edge import Lab
+
+KILL_SECONDS = 1.0  # from the second signal to the end, whatever still hangs
+
+
+class Session:
+    """Run once: `await Session(options, os.environ).run()` gives the exit code or raises PrxError.
+
+    `on_settled(outcome)` is called when every tunnel was verified for the first time, or has failed.
+    """
+
+    def __init__(
+        self, options: StartOptions, environ: Mapping[str, str], *, on_settled: Callable[[Outcome], None] = lambda _: None
+    ) -> None:
+        self._options = options
+        self._environ = environ
+        self._on_settled = on_settled
+        self._clock = SystemClock()
+        self._bus = Bus(self._clock)
+        self._redactor = Redactor()
+        self._local_addr = options.local_addr
+        self._coming_up: asyncio.Timeout | None = None
+        self._sources: tuple[object, ...] = ()
+        self._supervisor: Supervisor | None = None
+        self._lab: Lab | None = None
+        self._service: Service | None = None
+        self._service_error: ServiceError | None = None
+        self._stopping = False
+        self._killed_by = 0
+
+    async def run(self) -> int:
+        """Run until stopped, or until nothing is left that could run."""
+        with Signals(stop=self.stop, kill=self._kill, reload=self._reload_on_signal):
+            try:
+                return await self._run()
+            except BaseExceptionGroup as group:
+                raise _first_error(group) from group
+
+    # ------------------------------------------------------------------ what the control socket asks for
+
+    def about(self) -> dict[str, Any]:
+        """Return what tells this prx from others."""
+        tunnels = [{"name": name, "local_addr": item.local_addr} for name, item in self._loaded.config.tunnels.items()]
+        return {
+            "pid": os.getpid(),
+            "version": __version__,
+            "config": str(self._loaded.path.resolve()) if self._loaded.path else "",
+            "log": str(self._log_file),
+            "tunnels": tunnels,
+        }
+
+    def statuses(self) -> tuple[TunnelStatus, ...]:
+        """Return the status of every tunnel, of those too that wait for the edge or the service to come up."""
+        known = {status.name: status for status in self._bus.statuses()}
+        for name, item in self._loaded.config.tunnels.items():
+            waiting = TunnelStatus(name, item.backend, item.cloudflare.mode, item.local_addr, "starting", "", "prx is starting")
+            known.setdefault(name, waiting)
+        return tuple(known.values())
+
+    def subscribe(self) -> EventSource:
+        """Return a new subscription to the events."""
+        return self._bus.subscribe()
+
+    def stop(self, name: str | None = None) -> None:
+        """Stop one tunnel, or (as the first signal does) everything."""
+        if name is None:
+            self._stopping = True
+            if self._coming_up is not None:
+                self._coming_up.reschedule(asyncio.get_running_loop().time())
+        if self._supervisor is not None:
+            self._supervisor.stop(name)
+
+    def restart(self, name: str | None = None) -> None:
+        """Restart one tunnel, or all."""
+        self._running().restart(name)
+
+    def reload(self) -> None:
+        """Read the configuration again; raise ConfigError and change nothing where it has mistakes."""
+        supervisor = self._running()
+        self._loaded = self._load()
+        supervisor.reload(self._config())
+
+    def _running(self) -> Supervisor:
+        if self._supervisor is None or self._stopping:
+            raise PrxError("prx is just starting or stopping", hint="try again in a moment")
+        return self._supervisor
+
+    # ------------------------------------------------------------------ signals
+
+    def _reload_on_signal(self) -> None:
+        try:
+            self.reload()
+        except PrxError as error:
+            details = "; ".join([error.message, *getattr(error, "problems", ())])
+            self._log("error", f"not reloaded, everything stays as it is: {details}")
+
+    def _reload_if_changed(self) -> None:
+        """Reload when something that the configuration came from has changed, so that a wait for that ends."""
+        if (seen := sources_seen(self._loaded, self._environ)) != self._sources:
+            self._sources = seen
+            self._reload_on_signal()
+
+    def _kill(self, number: int) -> None:
+        self._killed_by = number
+        if self._supervisor is not None:
+            self._supervisor.kill()
+        if self._service is not None:
+            self._service.kill()
+        asyncio.get_running_loop().call_later(KILL_SECONDS, os._exit, 128 + number)
+
+    # ------------------------------------------------------------------ coming up and going down
+
+    async def _run(self) -> int:
+        async with AsyncExitStack() as stack:
+            if self._options.hello:
+                self._local_addr = stack.enter_context(HelloPage()).local_addr
+            self._loaded = self._load()
+            await self._prepare(stack)
+            came_up = await self._in_time(self._bring_up(stack))
+            code = await self._supervise() if came_up else 0
+        return self._result(code)
+
+    def _load(self) -> Loaded:
+        loaded = load_configuration(self._options.config, self._environ, self._local_addr, lab=self._options.lab)
+        self._sources = sources_seen(loaded, self._environ)
+        for secret in loaded.secrets:
+            self._redactor.add(secret.reveal())
+        return loaded
+
+    def _config(self) -> Config:
+        """Return the configuration in force: as loaded, with the connector and the tokens that the lab works with."""
+        return self._loaded.config if self._lab is None else choose_for_lab(self._loaded.config, self._lab.token)
+
+    async def _prepare(self, stack: AsyncExitStack) -> None:
+        """Take the lock and open what the user sees and asks: log file, views, control socket."""
+        config = self._loaded.config
+        instance = self._instance()
+        since = timestamp(self._clock.wall())
+        what = str(self._loaded.path or next(iter(config.tunnels.values())).local_addr)
+        stack.enter_context(InstanceLock.acquire(instance.lock, what=f"with {what}", since=since))
+        self._log_file = log_file(ensure_private_dir(data_dir(self._environ)), instance.key)
+        logbook = stack.enter_context(Logbook(self._log_file, self._redactor, wall=self._clock.wall))
+        self._bus.listen(logbook.see)
+        self._outcome = Outcome(config.tunnels, lambda: self._on_settled(self._outcome))
+        self._bus.listen(self._outcome.see)
+        if not self._options.quiet:
+            views = choose_views(
+                as_json=self._options.as_json,
+                level=config.log_level,
+                named=len(config.tunnels) > 1,
+                bus=self._bus,
+                clock=self._clock,
+            )
+            await stack.enter_async_context(showing(views, self._bus))
+        await stack.enter_async_context(ControlServer(instance.socket, self, wall=self._clock.wall))
+
+    def _instance(self) -> Instance:
+        folder = ensure_private_dir(runtime_dir(self._environ))
+        path = self._loaded.path
+        given = "hello" if self._options.hello else self._options.local_addr  # the port of the page is another one each time
+        if path is None and not given:
+            given = next(iter(self._loaded.config.tunnels.values())).local_addr
+        return Instance(folder, instance_key(path, given))
+
+    async def _in_time(self, step: Awaitable[None]) -> bool:
+        """Await `step`; return False where a stop came first."""
+        try:
+            async with asyncio.timeout(None) as self._coming_up:
+                if self._stopping:
+                    self.stop()
+                await step
+        except TimeoutError:
+            if self._stopping:
+                return False
+            raise
+        finally:
+            self._coming_up = None
+        return True
+
+    async def _bring_up(self, stack: AsyncExitStack) -> None:
+        """Start the service and the local edge, each where it is asked for, and make the supervisor."""
+        for warning in self._loaded.warnings:
+            self._log("warn", warning)
+        if self._options.command:
+            settings = self._only_tunnel()
+            self._service = self._make_service(settings)
+            stack.push_async_callback(self._service.stop)
+            await self._service.start(settings.startup_timeout_secs)
+        site = await self._start_lab(stack) if self._options.lab else CLOUDFLARE
+        config = self._config()
+        if explained := explain(config, lab=self._options.lab):
+            self._log("info", explained)
+        self._supervisor = Supervisor(
+            config,
+            clock=self._clock,
+            bus=self._bus,
+            data_dir=data_dir(self._environ),
+            site=site,
+            instance=self._instance().key,
+            folder=self._loaded.path.parent if self._loaded.path else None,
+            recheck=self._reload_if_changed,
+            environ=self._environ,
+        )
+
+    async def _start_lab(self, stack: AsyncExitStack) -> EdgeSite:
+        from prx.edge import Lab, LabConfig
+
+        self._lab = lab = await stack.enter_async_context(Lab.start(LabConfig()))
+        return site_of(lab)
+
+    def _only_tunnel(self) -> TunnelSettings:
+        tunnels = self._loaded.config.tunnels
+        if len(tunnels) > 1:
+            raise UsageError(
+                f"a service can be started for one tunnel, and there are {len(tunnels)}: {', '.join(tunnels)}",
+                hint="start the service by itself, and prx without `-- COMMAND`",
+            )
+        return next(iter(tunnels.values()))
+
+    def _make_service(self, settings: TunnelSettings) -> Service:
+        def tell(line: str) -> None:
+            self._bus.publish(Log(tunnel="", level="info", message=self._redactor.line(line), source=SERVICE))
+
+        return Service(self._options.command, settings.origin, environ=self._environ, clock=self._clock, tell=tell)
+
+    async def _supervise(self) -> int:
+        assert self._supervisor is not None
+        timer = None if self._options.ttl is None else self._clock.call_later(self._options.ttl, self._time_is_over)
+        try:
+            async with asyncio.TaskGroup() as group:
+                watch = group.create_task(self._watch_service(), name="service")
+                code = await self._supervisor.run()
+                watch.cancel()
+        finally:
+            if timer is not None:
+                timer.cancel()
+        return code
+
+    def _time_is_over(self) -> None:
+        self._log("info", "the time given with --ttl is over")
+        self.stop()
+
+    async def _watch_service(self) -> None:
+        if self._service is None:
+            return
+        end = await self._service.wait()
+        if not self._stopping:
+            self._log("info" if end.clean else "error", f"{self._service.name!r} ended ({end}), so the tunnel is stopped")
+            if not end.clean:
+                self._service_error = ServiceError(f"{self._service.name!r} ended: {end}")
+            self.stop()
+
+    def _result(self, code: int) -> int:
+        """Return the exit code, or raise what went wrong."""
+        if self._killed_by:
+            return 128 + self._killed_by
+        if self._service_error is not None:
+            raise self._service_error
+        if code != PermanentError.exit_code:
+            return code
+        *others, last = self._outcome.failures.values() or [PermanentError("no tunnel is left that could run")]
+        for failure in others:
+            tell_error(failure)
+        raise last
+
+    def _log(self, level: str, message: str) -> None:
+        self._bus.publish(Log(tunnel="", level=level, message=message))
+
+
+def _first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return the first PrxError in a group, else its first exception: one command ends with one reason."""
+    found = [group.exceptions[0]]
+    known = group.subgroup(PrxError)
+    if known is not None:
+        found = list(known.exceptions)
+    first = found[0]
+    return _first_error(first) if isinstance(first, BaseExceptionGroup) else first

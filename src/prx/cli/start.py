@@ -1,0 +1,110 @@
+"""`prx start`: the command line of it. What it does is in `prx.cli.session`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from prx.cli.options import StartOptions
+from prx.core.errors import UsageError
+
+_COMMAND = "prx.command"  # where the words behind `--` wait for the callback
+
+
+class _WithCommand(click.Command):
+    """A command that keeps the words behind `--` apart: they are the user's own command, options included."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Split the command line at the first `--`."""
+        if "--" in args:
+            at = args.index("--")
+            args, command = args[:at], args[at + 1 :]
+            if not command:
+                ctx.fail("`--` stands before a command, and none follows\nprx start 8080 -- npm run dev")
+            ctx.meta[_COMMAND] = tuple(command)
+        return super().parse_args(ctx, args)
+
+    def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
+        """Add what stands behind `--`."""
+        return [*super().collect_usage_pieces(ctx), "[-- COMMAND …]"]
+
+
+def _parse_duration(_context: click.Context, _parameter: click.Parameter, text: str | None) -> float | None:
+    from prx.connector.durations import parse_duration
+
+    if text is None:
+        return None
+    try:
+        seconds = float(text) if text.isdecimal() else parse_duration(text)
+    except ValueError:
+        seconds = 0.0
+    if seconds <= 0:
+        raise click.BadParameter(f"found {text!r}, expected a time such as 90s, 30m, 1h30m")
+    return seconds
+
+
+@click.command(cls=_WithCommand)
+@click.argument("target", required=False, metavar="[PORT|HOST:PORT|URL]")
+@click.option("-c", "--config", type=click.Path(path_type=Path, dir_okay=False), help="The configuration file.")
+@click.option("--hello", is_flag=True, help="Serve a small built-in page as the local service.")
+@click.option("--lab", is_flag=True, help="Use a local edge instead of Cloudflare: no account, no Internet.")
+@click.option("--json", "as_json", is_flag=True, help="Print events to stdout, one JSON object per line.")
+@click.option("--detach", is_flag=True, help="Go on in the background; return when the URL is verified.")
+@click.option("--ttl", callback=_parse_duration, metavar="DURATION", help="Stop after this time: 90s, 30m, 1h30m.")
+@click.option("--report-to", "report_fd", type=int, hidden=True)
+@click.pass_context
+def start(ctx: click.Context, /, target: str | None, detach: bool, report_fd: int | None, **flags: Any) -> int:
+    """Put a local service on the Internet and keep it there.
+
+    Without an address the one in the configuration is used (127.0.0.1:8080 where there is none). Each verified public URL
+    is printed to stdout, alone on a line; everything else goes to stderr. Ctrl-C stops gracefully, a second one at once.
+
+    \b
+      prx start 8080                      a service that runs already
+      prx start 8080 -- npm run dev       start the service too; it finds its port in PORT
+      prx start --hello --lab             try everything on this machine alone
+
+    \b
+    Exit codes: 0 stopped as asked · 1 failed · 2 usage or configuration
+                3 permanent: restarting will not help · 4 not ready in time · 128+n second signal n
+    """  # noqa: D301 - \b tells click to keep the lines of a paragraph
+    command = ctx.meta.get(_COMMAND, ())
+    if flags["hello"] and (target or command):
+        raise UsageError("--hello is the local service itself", hint="leave out the address and the command, or --hello")
+    if flags["as_json"] and detach:
+        raise UsageError("--json shows events as they come, --detach does not stay", hint="leave out one of the two")
+    options = StartOptions(local_addr=_local_addr(target), command=command, quiet=report_fd is not None, **flags)
+    if detach:
+        from prx.cli.detach import start_detached
+
+        return start_detached(options)
+    return _run(options, report_fd)
+
+
+def _run(options: StartOptions, report_fd: int | None) -> int:
+    import asyncio
+    import os
+
+    from prx.cli.hardening import forbid_dumps
+    from prx.cli.session import Session
+
+    forbid_dumps()
+    if report_fd is None:
+        return asyncio.run(Session(options, os.environ).run())
+    from prx.cli.detach import Report
+
+    with Report(report_fd) as report:
+        return asyncio.run(Session(options, os.environ, on_settled=report.settled).run())
+
+
+def _local_addr(target: str | None) -> str:
+    from prx.config.local_addr import LocalAddr
+
+    if target is None:
+        return ""
+    try:
+        return str(LocalAddr.parse(target))
+    except ValueError as error:
+        raise UsageError(f"{target!r} is not a local address: expected {error}", hint="prx start 8080") from error

@@ -1,0 +1,53 @@
+"""`prx status`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from prx.cli.ask import config_option, everyone
+from prx.logs.text import printable
+
+_UP = frozenset({"ready", "degraded"})
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@config_option
+def status(as_json: bool, config: Path | None) -> int:
+    """Show the tunnels that are running.
+
+    \b
+    Exit codes: 0 every tunnel is up (ready or degraded)
+                1 at least one is not: starting, backoff, stopping, idle or failed
+                3 prx is not running
+                4 unknown: a prx is there and does not answer
+    """  # noqa: D301 - \b tells click to keep the lines of a paragraph
+    with everyone(config, strict=True) as found:
+        tunnels = [tunnel for running in found for tunnel in running.client.ask("status")["tunnels"]]
+    if as_json:
+        click.echo(json.dumps({"tunnels": tunnels}))
+    else:
+        for line in table(tunnels):
+            click.echo(line)
+    return 0 if all(tunnel["state"] in _UP for tunnel in tunnels) else 1
+
+
+def table(tunnels: list[dict[str, Any]]) -> list[str]:
+    """Return one line for each tunnel: name, state, why, and the URL where one is verified."""
+    names = max((len(tunnel["name"]) for tunnel in tunnels), default=0)
+    states = max((len(tunnel["state"]) for tunnel in tunnels), default=0)
+    return [printable(f"{tunnel['name']:<{names}}  {tunnel['state']:<{states}}  {_why(tunnel)}").rstrip() for tunnel in tunnels]
+
+
+def _why(tunnel: dict[str, Any]) -> str:
+    verdict = ": ".join(part for part in (tunnel["verdict"], tunnel["reason"]) if part)
+    parts = [verdict] if verdict else []
+    if tunnel["next_retry_in"] is not None:
+        parts.append(f"next try in {tunnel['next_retry_in']:.0f} s")
+    if tunnel["url"] and tunnel["state"] in _UP:
+        parts.append(tunnel["url"])
+    return "  ".join(parts)

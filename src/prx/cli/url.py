@@ -1,0 +1,61 @@
+"""`prx url`."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from prx.cli.ask import choose, config_option, everyone
+from prx.control.client import NotRunningError
+from prx.core.errors import NotReadyError, PermanentError, UsageError
+
+_LOOK_EVERY = 0.1  # seconds; only while no prx is there yet: from then on the answer comes by itself
+
+
+@click.command()
+@click.argument("name", required=False)
+@click.option("--wait", type=click.FloatRange(0, 3600), default=0.0, metavar="SECS", help="Wait for it, at most this long.")
+@config_option
+def url(name: str | None, wait: float, config: Path | None) -> None:
+    """Print the verified public URL.
+
+    NAME is a tunnel, or the local address that it serves; needed only where several are running.
+
+    \b
+    Exit codes: 0 printed · 2 NAME is missing or unknown · 3 prx is not running, or the tunnel failed for good
+                4 no URL is verified (in time)
+    """  # noqa: D301 - \b tells click to keep the lines of a paragraph
+    deadline = time.monotonic() + wait
+    while True:
+        try:
+            click.echo(_ask(name, deadline, config))
+            return
+        except NotRunningError:
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(_LOOK_EVERY)
+
+
+def _ask(name: str | None, deadline: float, config: Path | None) -> str:
+    with everyone(config) as found:
+        target = choose(found, name)
+        tunnels = [item["name"] for item in target.running.about["tunnels"]]
+        if target.tunnel is None and len(tunnels) != 1:
+            raise UsageError(f"{len(tunnels)} tunnels are running: {', '.join(tunnels)}", hint="prx url NAME")
+        tunnel = target.tunnel or tunnels[0]
+        wait = max(0.0, deadline - time.monotonic())
+        answer = target.running.client.ask("url", tunnel=tunnel, wait=wait)
+        if tunnel in answer["urls"]:
+            return str(answer["urls"][tunnel])
+        raise _not_ready(tunnel, answer["pending"][tunnel])
+
+
+def _not_ready(tunnel: str, pending: dict[str, Any]) -> PermanentError | NotReadyError:
+    why = ": ".join(part for part in (pending["verdict"], pending["reason"]) if part)
+    if pending["state"] == "failed":
+        return PermanentError(f"tunnel {tunnel!r} failed: {why}", hint=pending["hint"])
+    now = f"{pending['state']}, {why}" if why else pending["state"]
+    return NotReadyError(f"tunnel {tunnel!r} has no verified URL: it is {now}", hint=pending["hint"] or "prx url --wait 60")

@@ -1,0 +1,142 @@
+"""Ask a running prx over its control socket: synchronous, standard library only, every wait bounded."""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from prx.control.messages import ANSWER_LIMIT, Message, decode, encode, raised
+from prx.control.peer import is_allowed, peer_of
+from prx.control.unixpath import address
+from prx.core.errors import PrxError
+
+ANSWER_TIMEOUT = 5.0  # seconds; a prx that lives answers within milliseconds
+
+
+class NotRunningError(PrxError):
+    """Nobody listens: there is no prx to ask."""
+
+    exit_code = 3
+
+
+class UnresponsiveError(PrxError):
+    """A prx is there and does not answer as it should: nothing is known of its tunnels."""
+
+    exit_code = 4
+
+
+class Client:
+    """Be connected to the prx whose control socket is `path`; use it in a `with` block.
+
+    Raises NotRunningError where nobody listens, UnresponsiveError where somebody does and does not answer in time, and what
+    the other side refused as the exception that it names. `timeout` is in seconds and holds for connecting and each answer.
+    """
+
+    def __init__(self, path: Path, *, timeout: float = ANSWER_TIMEOUT) -> None:
+        self.path = path
+        self.timeout = timeout
+        self.pid = 0  # of the prx at the other end; 0 where the system does not tell
+        self._unread = b""
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            self._connect()
+        except BaseException:
+            self._socket.close()
+            raise
+
+    def _connect(self) -> None:
+        self._socket.settimeout(self.timeout)
+        try:
+            with address(self.path) as short:
+                self._socket.connect(short)
+        except (FileNotFoundError, ConnectionRefusedError) as error:
+            raise NotRunningError("prx is not running", hint="start it with: prx start") from error
+        except OSError as error:
+            raise self._no_answer(error.strerror or "no answer") from error
+        peer = peer_of(self._socket)
+        if peer is not None:
+            self.pid, uid = peer
+            if not is_allowed(uid):
+                raise UnresponsiveError(f"{self.path} belongs to a process of user {uid}, expected user {os.geteuid()}")
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._socket.close()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def ask(self, do: str, *, wait: float | None = None, **arguments: Any) -> Message:
+        """Send one request and return its answer. `wait` seconds are given to the other side on top of the time-out."""
+        request = {"do": do, **arguments} if wait is None else {"do": do, "wait": wait, **arguments}
+        try:
+            self._socket.sendall(encode(request))
+            line = self._line(time.monotonic() + self.timeout + (wait or 0.0))
+        except OSError as error:
+            raise self._no_answer(error.strerror or "no answer in time") from error
+        if line is None:
+            raise self._no_answer("it closed the connection")
+        return self._understand(line)
+
+    def stream(self) -> Iterator[Message]:
+        """Yield the events of the other side until it ends."""
+        self.ask("events")
+        while (line := self._line(None)) is not None:
+            yield decode(line)
+
+    def wait_for_end(self, seconds: float) -> bool:
+        """Wait until the process at the other end has ended (where the system can tell), or closed the connection."""
+        deadline = time.monotonic() + seconds
+        try:
+            watch = os.pidfd_open(self.pid)
+        except (AttributeError, OSError, ValueError):  # no pidfd here, or the process is gone already
+            return self._wait_for_close(deadline)
+        try:
+            return bool(select.select([watch], [], [], seconds)[0])
+        finally:
+            os.close(watch)
+
+    def _wait_for_close(self, deadline: float) -> bool:
+        with suppress(ConnectionError):
+            try:
+                while self._line(deadline) is not None:
+                    pass
+            except TimeoutError:
+                return False
+        return True
+
+    def _line(self, deadline: float | None) -> bytes | None:
+        """Return the next line; None where the other side closed. Raises TimeoutError after `deadline` (monotonic)."""
+        while b"\n" not in self._unread:
+            if len(self._unread) > ANSWER_LIMIT:
+                raise self._no_answer(f"its answer is longer than {ANSWER_LIMIT} bytes")
+            self._socket.settimeout(None if deadline is None else max(0.001, deadline - time.monotonic()))
+            chunk = self._socket.recv(65536)
+            if not chunk:
+                return None
+            self._unread += chunk
+        line, _, self._unread = self._unread.partition(b"\n")
+        return line
+
+    def _understand(self, line: bytes) -> Message:
+        try:
+            answer = decode(line)
+        except ValueError as error:
+            raise self._no_answer("its answer is not JSON") from error
+        if not answer.get("ok"):
+            raise raised(answer)
+        return answer
+
+    def _no_answer(self, what: str) -> UnresponsiveError:
+        who = f"prx (pid {self.pid})" if self.pid else "prx"
+        return UnresponsiveError(f"{who} at {self.path} cannot be asked: {what}", hint="prx logs may tell what it is doing")

@@ -1,0 +1,50 @@
+"""Which running prx is which: one configuration, one instance, one lock and one control socket.
+
+The key is made from the configuration file where there is one, else from `local_addr`. An address given on the command line in
+place of the one in the file makes another configuration of it, and so another instance.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """The files of one instance, in the runtime directory `folder`."""
+
+    folder: Path
+    key: str
+
+    @property
+    def socket(self) -> Path:
+        """Return the path of the control socket."""
+        return self.folder / f"{self.key}.sock"
+
+    @property
+    def lock(self) -> Path:
+        """Return the path of the lock."""
+        return self.folder / f"{self.key}.lock"
+
+
+def instance_key(config: Path | None, local_addr: str) -> str:
+    """Return a file name without extension, readable and unique, for the configuration in `config` and `local_addr`.
+
+    `local_addr` is empty where the one in the file counts.
+    """
+    where = "" if config is None else str(config.resolve())
+    digest = hashlib.sha256(f"{where}\0{local_addr}".encode()).hexdigest()[:10]
+    label = local_addr or (config.stem if config else "")
+    readable = re.sub(r"[^A-Za-z0-9.]+", "-", label).strip("-.")[:40]
+    return f"{readable or 'prx'}-{digest}"
+
+
+def sockets(folder: Path) -> list[Path]:
+    """List the control sockets in `folder`, also those that a killed prx left behind."""
+    try:
+        return sorted(path for path in folder.glob("*.sock") if path.is_socket())
+    except OSError:
+        return []

@@ -1,0 +1,62 @@
+"""The lines that go over the control socket.
+
+Theory of operation. A client connects to the unix socket of one running prx and writes requests; each is one JSON object on a
+line of its own, with `do` and its arguments. The server answers each with one line: `{"ok": true, …}`, or
+`{"ok": false, "error", "hint", "exit"}` where `exit` is the exit code that a command should end with. `events` is the one
+request with an endless answer: after its `{"ok": true}` each event follows as a line, until either side closes. A connection
+carries any number of requests, one after the other. The end of the connection tells that prx is ending.
+
+    do        arguments         answer
+    ping      -                 pid, version, config, data_dir, tunnels: list of {name, local_addr}
+    status    -                 tunnels: list of what `prx status --json` prints
+    url       tunnel, wait      urls: {name: url}; waits at most `wait` seconds for what is not verified yet
+    stop      tunnel            all: pid, at once; one: when it is down
+    restart   tunnel            at once
+    reload    -                 when the configuration is read; its problems as an error
+    events    -                 the stream
+
+Limits: a request is at most 64 KiB and arrives within 10 seconds of its first byte.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from prx.core.errors import NotReadyError, PermanentError, PrxError, UsageError
+
+REQUEST_LIMIT = 64 * 1024
+ANSWER_LIMIT = 4 * 1024 * 1024  # a status of many tunnels; a client reads no more than this for one line
+
+_BY_EXIT_CODE: dict[int, type[PrxError]] = {2: UsageError, 3: PermanentError, 4: NotReadyError}
+
+Message = dict[str, Any]
+
+
+def encode(message: Message) -> bytes:
+    """Return `message` as one line with its newline."""
+    return json.dumps(message, separators=(",", ":"), ensure_ascii=True).encode() + b"\n"
+
+
+def decode(line: bytes) -> Message:
+    """Read one line; raise ValueError where it is not a JSON object."""
+    try:
+        message = json.loads(line)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    if not isinstance(message, dict):
+        raise ValueError("expected a JSON object")  # noqa: TRY004 - bad content, like all that this function refuses
+    return message
+
+
+def refusal(error: PrxError) -> Message:
+    """Return the answer that carries `error` to the other side."""
+    problems = getattr(error, "problems", ())
+    text = "\n".join([error.message, *problems])
+    return {"ok": False, "error": text, "hint": error.hint, "exit": error.exit_code}
+
+
+def raised(answer: Message) -> PrxError:
+    """Return the exception that a refusing answer stands for."""
+    kind = _BY_EXIT_CODE.get(answer.get("exit", 1), PrxError)
+    return kind(str(answer.get("error", "refused without a reason")), hint=str(answer.get("hint", "")))

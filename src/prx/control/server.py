@@ -1,0 +1,251 @@
+"""Answer the control socket of one running prx; the language is described in `prx.control.messages`.
+
+Whoever may connect may stop the tunnels: the socket is 0600 in a directory of mode 0700, and the kernel's word on who connected
+is checked as well. Nothing that a client does, or fails to do, holds up the supervision: requests are bounded in size and
+time, connections in number, and a client that reads too slowly misses events, counted, and is dropped in the end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol
+
+from prx.control.messages import REQUEST_LIMIT, Message, decode, encode, refusal
+from prx.control.peer import is_allowed, peer_of
+from prx.control.unixpath import listen
+from prx.core.errors import PrxError, UsageError
+from prx.core.events import Event
+from prx.core.status import TunnelStatus
+
+REQUEST_SECONDS = 10.0  # from the first byte of a request to its newline
+REST_SECONDS = 600.0  # between two requests
+WRITE_SECONDS = 30.0  # a client that takes nothing for so long is dropped
+WAIT_LIMIT = 3600.0  # the longest wait that a client can ask for, in seconds
+CONNECTION_LIMIT = 64
+
+_UP = frozenset({"ready", "degraded"})
+_DOWN = frozenset({"idle", "failed"})
+
+
+class EventSource(Protocol):
+    """A subscription to the events."""
+
+    def __aiter__(self) -> AsyncIterator[Event]:
+        """Give the events as they come."""
+
+    def close(self) -> None:
+        """End the subscription."""
+
+
+class Controlled(Protocol):
+    """What a control server needs of the prx that it speaks for."""
+
+    def about(self) -> Message:
+        """Return what `ping` answers."""
+
+    def statuses(self) -> tuple[TunnelStatus, ...]:
+        """Return the status of every tunnel."""
+
+    def subscribe(self) -> EventSource:
+        """Return a new subscription to the events."""
+
+    def stop(self, name: str | None = None) -> None:
+        """Begin to stop one tunnel, or everything."""
+
+    def restart(self, name: str | None = None) -> None:
+        """Restart one tunnel, or all."""
+
+    def reload(self) -> None:
+        """Read the configuration again; raise PrxError where it cannot be used."""
+
+
+class ControlServer:
+    """Listen on `path` for as long as the `async with` block lasts. `wall` gives seconds since 1970.
+
+    The caller holds the instance lock, so a socket that lies at `path` is a dead one and is replaced. Raises PermanentError
+    where something else lies there, or where the path cannot be used.
+    """
+
+    def __init__(self, path: Path, controlled: Controlled, *, wall: Callable[[], float]) -> None:
+        self.path = path
+        self._controlled = controlled
+        self._wall = wall
+        self._server: asyncio.Server | None = None
+        self._connections: set[asyncio.Task[Any]] = set()
+
+    async def __aenter__(self) -> ControlServer:
+        listening = listen(self.path)
+        self._server = await asyncio.start_unix_server(self._serve, sock=listening, limit=REQUEST_LIMIT)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._server is not None
+        self._server.close()
+        self.path.unlink(missing_ok=True)
+        for task in self._connections:
+            task.cancel()
+        await asyncio.gather(*self._connections, return_exceptions=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        task.set_name(f"control {self.path.name}")
+        self._connections.add(task)
+        try:
+            if len(self._connections) > CONNECTION_LIMIT:
+                await _send(writer, refusal(PrxError(f"more than {CONNECTION_LIMIT} control connections are open")))
+            elif _peer_is_allowed(writer):
+                await self._converse(reader, writer)
+        except (TimeoutError, ConnectionError, asyncio.CancelledError):
+            pass  # the client was too slow or went away, or prx ends: either way this conversation is over
+        finally:
+            self._connections.discard(task)
+            writer.transport.abort() if writer.transport.get_write_buffer_size() else writer.close()
+
+    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            try:
+                line = await _read_request(reader)
+            except ValueError as error:
+                await _send(writer, refusal(UsageError(f"not a request: {error}")))
+                return
+            if line is None:
+                return
+            await self._reply(line, writer)
+
+    async def _reply(self, line: bytes, writer: asyncio.StreamWriter) -> None:
+        try:
+            request = decode(line)
+            if request.get("do") == "events":
+                await self._stream(writer)
+                return
+            answer = {"ok": True, **await self._answer(request)}
+        except PrxError as error:
+            answer = refusal(error)
+        except ValueError as error:
+            answer = refusal(UsageError(f"not a request: {error}"))
+        await _send(writer, answer)
+
+    async def _answer(self, request: Message) -> Message:
+        match request.get("do"):
+            case "ping":
+                return self._controlled.about()
+            case "status":
+                now = self._wall()
+                return {"tunnels": [status.to_json(now) for status in self._controlled.statuses()]}
+            case "url":
+                return await self._urls(self._named(request), _wait_of(request))
+            case "stop":
+                return await self._stop(self._named(request))
+            case "restart":
+                self._controlled.restart(self._named(request))
+                return {}
+            case "reload":
+                self._controlled.reload()
+                return {}
+            case unknown:
+                raise UsageError(f"unknown request {str(unknown)[:40]!r}", hint="client and prx may differ in version")
+
+    def _named(self, request: Message) -> str | None:
+        """Return the tunnel that a request names; None for all."""
+        name = request.get("tunnel")
+        names = [status.name for status in self._controlled.statuses()]
+        if name is None or name in names:
+            return name
+        raise UsageError(f"there is no tunnel {str(name)[:80]!r}", hint=f"running here: {', '.join(names) or 'none'}")
+
+    async def _stop(self, name: str | None) -> Message:
+        if name is None:
+            self._controlled.stop()
+            return {"pid": os.getpid()}
+        events = self._controlled.subscribe()
+        try:
+            self._controlled.stop(name)
+            await self._until(events, lambda: self._status(name).state in _DOWN)
+        finally:
+            events.close()
+        return {}
+
+    async def _urls(self, name: str | None, wait: float) -> Message:
+        names = [name] if name else [status.name for status in self._controlled.statuses()]
+        events = self._controlled.subscribe()
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(wait):
+                    await self._until(events, lambda: all(_is_settled(self._status(item)) for item in names))
+        finally:
+            events.close()
+        statuses = [self._status(item) for item in names]
+        return {
+            "urls": {status.name: status.url for status in statuses if status.state in _UP and status.url},
+            "pending": {
+                status.name: {"state": status.state, "verdict": status.verdict, "reason": status.reason, "hint": status.hint}
+                for status in statuses
+                if status.state not in _UP or not status.url
+            },
+        }
+
+    async def _until(self, events: EventSource, reached: Callable[[], bool]) -> None:
+        """Wait until `reached()`, looking again at each event: the subscription was made before, so none is missed."""
+        if reached():
+            return
+        async for _ in events:
+            if reached():
+                return
+
+    def _status(self, name: str) -> TunnelStatus:
+        found = next((status for status in self._controlled.statuses() if status.name == name), None)
+        return found or TunnelStatus(name, state="idle", reason="it is no longer configured")
+
+    async def _stream(self, writer: asyncio.StreamWriter) -> None:
+        events = self._controlled.subscribe()
+        try:
+            await _send(writer, {"ok": True})
+            async for event in events:
+                await _send(writer, event.to_json())
+        finally:
+            events.close()
+
+
+def _peer_is_allowed(writer: asyncio.StreamWriter) -> bool:
+    peer = peer_of(writer.get_extra_info("socket"))
+    return peer is None or is_allowed(peer[1])  # where the system does not tell, the modes of socket and directory decide
+
+
+def _is_settled(status: TunnelStatus) -> bool:
+    return status.state == "failed" or (status.state in _UP and bool(status.url))
+
+
+def _wait_of(request: Message) -> float:
+    wait = request.get("wait", 0.0)
+    if isinstance(wait, bool) or not isinstance(wait, int | float) or not 0 <= wait <= WAIT_LIMIT:
+        raise UsageError(f"wait must be a number of seconds from 0 to {WAIT_LIMIT:.0f}")
+    return float(wait)
+
+
+async def _read_request(reader: asyncio.StreamReader) -> bytes | None:
+    """Return one line; None where the client closed between requests. Raises ValueError where it is too long or cut off."""
+    async with asyncio.timeout(REST_SECONDS):
+        first = await reader.read(1)
+    if not first:
+        return None
+    try:
+        async with asyncio.timeout(REQUEST_SECONDS):
+            return first + (await reader.readuntil(b"\n") if first != b"\n" else b"")
+    except asyncio.LimitOverrunError as error:
+        raise ValueError(f"a request has at most {REQUEST_LIMIT} bytes") from error
+    except asyncio.IncompleteReadError as error:
+        raise ValueError("it ends before its newline") from error
+
+
+async def _send(writer: asyncio.StreamWriter, message: Message) -> None:
+    writer.write(encode(message))
+    async with asyncio.timeout(WRITE_SECONDS):
+        await writer.drain()

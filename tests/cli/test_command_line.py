@@ -1,0 +1,123 @@
+"""The command line around the commands: help, usage, errors, exit codes, and what they cost."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import click
+import pytest
+
+from prx import __version__
+from prx.cli.ending import run
+from prx.cli.root import COMMANDS, cli
+from prx.core.errors import ConfigError, NotReadyError, PermanentError, PrxError, UsageError
+
+HEAVY = {"pydantic", "httpx2", "rich", "segno", "asyncio", "ssl", "h2", "capnp", "cryptography", "dns", "psutil", "tomlkit"}
+
+
+def imported_by(*arguments: str, environ: dict[str, str]) -> set[str]:
+    """Return the modules that a command has imported when it ends."""
+    script = f"import sys, prx.cli; prx.cli.main({list(arguments)!r}); print(*sys.modules, file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environ, check=False)
+    return set(done.stderr.splitlines()[-1].split())
+
+
+@pytest.mark.parametrize("command", [["--help"], ["--version"], ["status"], ["status", "--json"], ["url"], ["stop"]])
+def test_fast_commands_import_no_server_and_no_screen_library(command: list[str], tmp_path: object) -> None:
+    """`prx --help`, `url` and `status` load nothing that they do not need."""
+    environ = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "PRX_DATA_DIR": str(tmp_path)}
+    modules = imported_by(*command, environ=environ)
+    assert "prx.cli.root" in modules
+    assert not HEAVY & modules
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_is_there_and_says_what_the_table_says(name: str) -> None:
+    """Each entry of the table leads to a command, and `prx --help` has the words of the command itself."""
+    context = click.Context(cli)
+    command = cli.get_command(context, name)
+    assert command is not None
+    assert command.get_short_help_str(200).removeprefix(f"`prx {name}`: ").lower() == COMMANDS[name].help.lower()
+
+
+def test_version(capfd: pytest.CaptureFixture[str]) -> None:
+    """`--version` prints name and version."""
+    assert run(cli, ["--version"]) == 0
+    assert capfd.readouterr().out == f"prx {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["sttus"], "did you mean `prx status`?"),
+        (["fly"], "commands: start, status"),
+        (["status", "--jsn"], "--json"),
+        (["logs", "-n", "many"], "hint: prx logs --help"),
+        (["start", "8080", "--"], "prx start 8080 -- npm run dev"),
+        (["start", "99999"], "a port from 1 to 65535"),
+        (["start", "--ttl", "soon"], "expected a time such as 90s"),
+        (["start", "--hello", "8080"], "--hello is the local service itself"),
+        (["start", "--json", "--detach"], "leave out one of the two"),
+        (["completions", "csh"], "hint: prx completions --help"),
+        (["url", "--wait", "-1"], "hint: prx url --help"),
+    ],
+)
+def test_a_wrong_command_line_is_told_in_two_lines(words: list[str], said: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """Usage mistakes end with 2, an `error:` and a `hint:` on stderr, and nothing on stdout."""
+    assert run(cli, words) == 2
+    shown = capfd.readouterr()
+    assert shown.out == ""
+    assert shown.err.startswith("error: ")
+    assert "\nhint: " in shown.err
+    assert said in shown.err
+    assert "Traceback" not in shown.err
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (PrxError("failed", hint="help"), 1),
+        (UsageError("wrong", hint="help"), 2),
+        (ConfigError(["a:1: x", "a:2: y"], hint="help"), 2),
+        (PermanentError("never", hint="help"), 3),
+        (NotReadyError("late", hint="help"), 4),
+    ],
+)
+def test_every_error_has_its_exit_code_and_no_traceback(error: PrxError, code: int, capfd: pytest.CaptureFixture[str]) -> None:
+    """An error that a command raises becomes its message, its problems, its hint and its exit code."""
+
+    @click.command()
+    def failing() -> None:
+        raise error
+
+    assert run(failing, []) == code
+    problems = "".join(f"  {problem}\n" for problem in getattr(error, "problems", ()))
+    assert capfd.readouterr().err == f"error: {error.message}\n{problems}hint: help\n"
+
+
+def test_ctrl_c_is_no_traceback(capfd: pytest.CaptureFixture[str]) -> None:
+    """A command that Ctrl-C ends shows nothing and ends with 130."""
+
+    @click.command()
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    assert run(interrupted, []) == 130
+    assert capfd.readouterr().err.strip() == ""
+
+
+def test_a_closed_stdout_is_quiet(tmp_path: object) -> None:
+    """`prx … | head -1` leaves no complaint on stderr."""
+    words = f"{sys.executable} -m prx.cli completions bash | true; echo ${{PIPESTATUS[0]}}"
+    for _ in range(3):
+        done = subprocess.run(["bash", "-c", words], capture_output=True, text=True, check=False)
+        assert done.stderr == ""
+        assert done.stdout.strip() in {"0", "1"}
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completions(shell: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """Each shell gets a script that asks `prx` itself."""
+    assert run(cli, ["completions", shell]) == 0
+    assert "_PRX_COMPLETE" in capfd.readouterr().out

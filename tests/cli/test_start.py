@@ -1,0 +1,339 @@
+"""`prx start` and the commands that act on a running one: real processes, streams and exit codes, on the local edge."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import termios
+import urllib.request
+from pathlib import Path
+
+import psutil
+import pytest
+from tests.cli.home import PRX, Home, Started
+
+from prx.cli import detach
+from prx.cli.options import StartOptions
+from prx.core.errors import NotReadyError
+
+URL = re.compile(r"http://[a-z0-9-]+\.localhost:\d+")
+
+
+@pytest.fixture
+def running(home: Home) -> Started:
+    """Start the hello page on the local edge and wait until it is public."""
+    started = home.start("--hello", "--lab")
+    started.url()
+    started.wait_for("public at")
+    return started
+
+
+@pytest.fixture
+def free_port() -> int:
+    """Give a port on which nobody listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def get(url: str) -> str:
+    """Return the page behind a URL of the local edge (the name resolves to loopback, whatever the resolver says)."""
+    host = url.removeprefix("http://")
+    request = urllib.request.Request(f"http://127.0.0.1:{host.rpartition(':')[2]}/", headers={"Host": host})
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        return str(answer.read().decode())
+
+
+def children_of(started: Started) -> list[psutil.Process]:
+    """List every process below a running prx."""
+    return psutil.Process(started.process.pid).children(recursive=True)
+
+
+def test_stdout_is_the_verified_url_alone(home: Home, running: Started) -> None:
+    """One line on stdout, the URL, and the page behind it; the way up with timings on stderr; Ctrl-C ends it with 0."""
+    assert len(running.lines) == 1
+    assert URL.fullmatch(running.lines[0])
+    assert "served by prx" in get(running.lines[0])
+    for phase in ("spawned", "url", "connected", "dns", "verified"):
+        assert any(re.match(rf"{phase} after \d", line) for line in running.talk), (phase, running.talk)
+    assert "builtin, as there is no cloudflared on PATH" in running.talk[0]
+    children = children_of(running)
+    running.send(signal.SIGINT)
+    assert running.end() == 0
+    assert len(running.lines) == 1
+    assert psutil.wait_procs(children, timeout=5)[1] == []
+
+
+def test_a_running_one_can_be_asked(home: Home, running: Started) -> None:
+    """`status`, `url` and `logs` tell of it, with their exit codes; after `stop` nothing is left to tell."""
+    status = home.run("status")
+    assert status.returncode == 0
+    assert re.fullmatch(r"default  ready  healthy: .*  http://\S+\n", status.stdout)
+    (tunnel,) = json.loads(home.run("status", "--json").stdout)["tunnels"]
+    assert tunnel["state"] == "ready"
+    assert tunnel["connectors"][0]["pid"]
+    assert home.run("url").stdout == f"{running.lines[0]}\n"
+    assert home.run("url", "default").stdout == f"{running.lines[0]}\n"
+    assert "verified after" in home.run("logs").stdout
+    records = [json.loads(line) for line in home.run("logs", "--json", "-n", "5").stdout.splitlines()]
+    assert [sorted({"at", "level", "message", "source", "tunnel"} - record.keys()) for record in records] == [[]] * 5
+
+    stop = home.run("stop")
+    assert (stop.returncode, stop.stdout, stop.stderr) == (0, "", "stopped default\n")
+    assert not psutil.pid_exists(running.process.pid) or psutil.Process(running.process.pid).status() == psutil.STATUS_ZOMBIE
+    assert running.end() == 0
+    for command in ("status", "url", "stop", "restart", "reload"):
+        after = home.run(command)
+        assert (after.returncode, after.stdout) == (3, "")
+        assert after.stderr.startswith("error: prx is not running")
+    assert "stopped" in home.run("logs", "-n", "3").stdout  # the logs stay
+
+
+def test_restart_brings_a_new_url(home: Home, running: Started) -> None:
+    """`restart` starts the quick tunnel anew; `url --wait` waits for the new URL, which comes on stdout as well."""
+    assert home.run("restart").returncode == 0
+    new = running.url(2)
+    assert home.run("url", "--wait", "20").stdout == f"{new}\n"
+    assert new != running.url(1)
+
+
+def test_a_second_one_says_who_holds_the_configuration(home: Home, running: Started) -> None:
+    """The same configuration twice: exit code 1 within a second, naming pid and start of the first, which runs on."""
+    second = home.run("start", "--hello", "--lab", within=10)
+    assert second.returncode == 1
+    assert second.stdout == ""
+    assert re.search(rf"error: prx with pid {running.process.pid} is already running .*since 20\d\d-", second.stderr)
+    assert home.run("status").returncode == 0
+
+
+def test_stop_waits_for_a_prx_that_is_coming_up(home: Home, free_port: int) -> None:
+    """A stop while prx still waits for the service ends that wait: exit code 0, and the service is gone."""
+    started = home.start(str(free_port), "--", sys.executable, "-c", "import time; print('up', flush=True); time.sleep(600)")
+    started.wait_for("service | up")
+    assert home.run("status").returncode == 1
+    assert home.run("url").returncode == 4
+    children = children_of(started)
+    assert home.run("stop").returncode == 0
+    assert started.end() == 0
+    assert psutil.wait_procs(children, timeout=5)[1] == []
+
+
+def test_a_second_signal_kills_at_once(home: Home, free_port: int) -> None:
+    """A service that ignores SIGTERM holds up the first Ctrl-C; the second one ends everything: 128 + 2."""
+    script = "import signal, time; signal.signal(15, signal.SIG_IGN); print('up', flush=True); time.sleep(600)"
+    started = home.start(str(free_port), "--", sys.executable, "-c", script)
+    started.wait_for("service | up")
+    children = children_of(started)
+    started.send(signal.SIGINT)
+    with pytest.raises(subprocess.TimeoutExpired):
+        started.process.wait(0.5)
+    started.send(signal.SIGINT)
+    assert started.end(5) == 130
+    assert psutil.wait_procs(children, timeout=5)[1] == []
+
+
+def test_the_service_is_started_and_stopped_too(home: Home, free_port: int) -> None:
+    """`-- COMMAND` gets PORT, is waited for, is reached through the tunnel, and is stopped with it."""
+    script = "import http.server as h, os; h.test(h.SimpleHTTPRequestHandler, port=int(os.environ['PORT']), bind='127.0.0.1')"
+    (home.folder / "index.html").write_text("from the service")
+    started = home.start(str(free_port), "--lab", "--", sys.executable, "-c", script)
+    assert get(started.url()) == "from the service"
+    started.send(signal.SIGTERM)
+    assert started.end() == 0
+
+
+@pytest.mark.parametrize(
+    ("ends_with", "code", "said"), [("0", 0, "ended (exit code 0)"), ("7", 1, "'python' ended: exit code 7")]
+)
+def test_the_end_of_the_service_is_the_end(home: Home, free_port: int, ends_with: str, code: int, said: str) -> None:
+    """A service that ends takes the tunnel with it, and prx says so: 0 where it ended well, else 1."""
+    listen = "import os, socket; s = socket.create_server(('127.0.0.1', int(os.environ['PORT'])))"
+    script = f"{listen}; s.accept(); s.accept(); os._exit({ends_with})"
+    program = home.folder / "python"
+    program.symlink_to(sys.executable)
+    started = home.start(str(free_port), "--lab", "--", str(program), "-c", script)
+    assert started.end() == code
+    assert said in "\n".join(started.talk)
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "said"),
+    [
+        (["sh", "-c", "exit 5"], 1, "'sh' ended before it listened on 127.0.0.1:"),
+        (["/nonexistent"], 3, "cannot start '/nonexistent'"),
+    ],
+)
+def test_a_service_that_cannot_start(home: Home, free_port: int, command: list[str], code: int, said: str) -> None:
+    """A service that does not come up is told with its reason, and no tunnel is opened for it."""
+    done = home.run("start", str(free_port), "--", *command)
+    assert done.returncode == code
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_port_in_use_is_not_taken_for_the_service(home: Home) -> None:
+    """Where something else listens already, the service is not started: exit code 1, naming the address."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        done = home.run("start", str(port), "--", "sh", "-c", "touch started")
+    assert done.returncode == 1
+    assert f"127.0.0.1:{port} is in use already" in done.stderr
+    assert not (home.folder / "started").exists()
+
+
+def test_json_is_one_event_per_line(home: Home) -> None:
+    """With --json stdout is events, numbered without gaps; `url_changed` carries the verified URL; --ttl ends it with 0."""
+    started = home.start("--hello", "--lab", "--json", "--ttl", "3s")
+    assert started.end() == 0
+    events = [json.loads(line) for line in started.lines]
+    assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
+    names = [event["event"] for event in events]
+    assert {"state_changed", "verdict_changed", "url_changed", "child_started", "child_exited", "probe"} <= set(names)
+    (changed,) = [event for event in events if event["event"] == "url_changed"]
+    assert URL.fullmatch(changed["url"])
+    assert changed["old"] == ""
+
+
+def test_a_missing_program_is_permanent(home: Home) -> None:
+    """No cloudflared: exit code 3, one error and a hint, no traceback, no restart loop."""
+    done = home.run("start", "--hello")
+    assert done.returncode == 3
+    assert done.stdout == ""
+    assert re.search(r"^error: cannot start 'cloudflared': not found in PATH", done.stderr, re.MULTILINE)
+    assert re.search(r"^hint: ", done.stderr, re.MULTILINE)
+    assert done.stderr.count("not found in PATH") == 1
+
+
+def test_a_closed_terminal_is_a_stop(home: Home) -> None:
+    """The window in which prx runs is closed: it stops gracefully, and no child is left that keeps the machine public."""
+    master, terminal = os.openpty()
+    process = subprocess.Popen(
+        [*PRX, "start", "--hello", "--lab"],
+        env=home.environ | {"TERM": "xterm"},
+        cwd=home.folder,
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509 - one system call, in a test
+    )
+    os.close(terminal)
+    screen = b""
+    while b".localhost:" not in screen:
+        screen += os.read(master, 65536)
+    children = psutil.Process(process.pid).children(recursive=True)
+    assert children
+    os.close(master)
+    assert process.wait(20) == 0
+    assert psutil.wait_procs(children, timeout=5)[1] == []
+
+
+def test_every_mistake_of_the_configuration_is_told(home: Home) -> None:
+    """A configuration with mistakes: exit code 2, each with its line, and nothing is started."""
+    (home.folder / "prx.toml").write_text('[tunnel]\nlocal_adr = "x"\nmax_failures = "3"\n')
+    done = home.run("start")
+    assert done.returncode == 2
+    assert "prx.toml:2" in done.stderr
+    assert "prx.toml:3" in done.stderr
+    assert "local_addr" in done.stderr
+
+
+def test_a_bad_reload_changes_nothing(home: Home, free_port: int) -> None:
+    """`reload` with a mistake shows it and ends with 2; the same by SIGHUP is told on stderr; the tunnel runs on."""
+    file = home.folder / "prx.toml"
+    file.write_text("[tunnel]\nhealth_check_interval_secs = 5\n")
+    started = home.start("--hello", "--lab")
+    started.wait_for("public at")
+    assert home.run("reload").returncode == 0
+    file.write_text("[tunnel]\nmax_failures = 0\n")
+    refused = home.run("reload", "-c", "prx.toml")
+    assert refused.returncode == 2
+    assert "prx.toml:2" in refused.stderr
+    started.send(signal.SIGHUP)
+    assert "prx.toml:2" in started.wait_for("not reloaded")
+    assert home.run("status", "-c", "prx.toml").returncode == 0
+    assert home.run("status", "-c", "other.toml").returncode == 3
+
+
+def test_two_run_side_by_side(home: Home, running: Started, free_port: int) -> None:
+    """Several instances: `status` shows all, a name or an address chooses, and without one the choice is listed: 2."""
+    other = home.start(
+        str(free_port), "--lab", "--", sys.executable, "-m", "http.server", str(free_port), "--bind", "127.0.0.1"
+    )
+    other.url()
+    assert len(home.run("status").stdout.splitlines()) == 2
+    unclear = home.run("stop")
+    assert unclear.returncode == 2
+    assert f"(127.0.0.1:{free_port}): pid {other.process.pid}" in unclear.stderr
+    assert home.run("url", str(free_port)).stdout == f"{other.lines[0]}\n"
+    assert home.run("stop", f"127.0.0.1:{free_port}").returncode == 0
+    assert other.end() == 0
+    assert home.run("status").returncode == 0
+
+
+def test_detach_returns_when_the_url_is_verified(home: Home) -> None:
+    """`--detach` prints the verified URL and returns 0; the tunnel goes on without the terminal, and `stop` ends it."""
+    done = home.run("start", "--hello", "--lab", "--detach")
+    assert done.returncode == 0, done.stderr
+    assert "served by prx" in get(done.stdout.strip())
+    pid = int(done.stderr.partition("(pid ")[2].partition(")")[0])
+    assert os.getsid(pid) == pid
+    assert home.run("stop").returncode == 0
+
+
+def test_detach_hands_on_what_went_wrong(home: Home) -> None:
+    """`--detach` ends as the foreground would have ended, with the same words and exit code."""
+    done = home.run("start", "--hello", "--detach")
+    assert done.returncode == 3
+    assert done.stderr.startswith("error: cannot start 'cloudflared': not found in PATH")
+    (home.folder / "prx.toml").write_text("[tunnel]\nmax_failures = 0\n")
+    mistaken = home.run("start", "--detach")
+    assert mistaken.returncode == 2
+    assert "prx.toml:2" in mistaken.stderr
+
+
+def test_detach_says_what_it_waited_for(home: Home, free_port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not verified in time: NotReadyError (exit code 4) with the verdict of the tunnel, which goes on in the background."""
+    for name, value in home.environ.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(home.folder)
+    monkeypatch.setattr(detach, "WAIT_SECONDS", 5.0)
+    with pytest.raises(NotReadyError, match=f"origin_down: .*127.0.0.1:{free_port}") as caught:
+        detach.start_detached(StartOptions(local_addr=str(free_port), lab=True))
+    assert "goes on in the background" in caught.value.hint
+    assert home.run("stop").returncode == 0
+    os.waitpid(
+        int(caught.value.hint.partition("(pid ")[2].partition(")")[0]), 0
+    )  # here the command did not end, so it has a child
+
+
+def test_a_reader_that_goes_away_does_not_end_the_tunnel(home: Home) -> None:
+    """A program that reads the URL and closes the pipe leaves a tunnel that lives on; so does one that never reads."""
+    started = home.start("--hello", "--lab", "--json")
+    started.wait_for("public at")
+    assert started.process.stdout is not None
+    os.close(os.dup(started.process.stdout.fileno()))
+    assert home.run("restart").returncode == 0
+    assert home.run("url", "--wait", "20").returncode == 0
+
+
+def test_lab_by_itself(home: Home, tmp_path: Path) -> None:
+    """`prx lab --json` prints its one line; a token can be had from it; SIGTERM ends it with 0."""
+    with subprocess.Popen([*PRX, "lab", "--json"], env=home.environ, stdout=subprocess.PIPE, text=True) as lab:
+        assert lab.stdout is not None
+        facts = json.loads(lab.stdout.readline())
+        assert facts.keys() == {"edge", "quick_service", "public", "control", "ca"}
+        assert Path(facts["ca"]).exists()
+        token = home.run("lab", "token", "--control", facts["control"], "--hostname", "web.localhost")
+        assert token.returncode == 0
+        assert len(token.stdout.strip()) > 60
+        assert home.run("lab", "token", "--hostname", "web.localhost", PRX_LAB_CONTROL="http://127.0.0.1:9").returncode == 1
+        lab.send_signal(signal.SIGTERM)
+        assert lab.stdout.read() == ""
+    assert lab.returncode == 0
