@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 
 from prx.cli.story import tell
 from prx.core.events import Dropped, Event, Log, timestamp
+from prx.logs.fold import Folder
 from prx.logs.records import LogRecord
 from prx.logs.redact import Redactor
 from prx.logs.sinks import file_sink
+from prx.runtime.clock import Clock, TimerHandle
+
+FOLD_SECONDS = 10.0
 
 
 def log_folder(data_dir: Path) -> Path:
@@ -24,32 +28,56 @@ def log_file(data_dir: Path, key: str) -> Path:
 
 
 class Logbook:
-    """Write every event that says something to `path`, in a `with` block; `see` is quick and may be called on the event loop.
+    """Write every event that says something to `path`, in a `with` block; `see` is quick and is called on the event loop.
 
-    `wall` gives seconds since 1970; it is called in the writing thread.
+    Lines of the child that repeat are folded into one with their number, late by `FOLD_SECONDS` at most.
     """
 
-    def __init__(self, path: Path, redactor: Redactor, *, wall: Callable[[], float]) -> None:
-        self._wall = wall
+    def __init__(self, path: Path, redactor: Redactor, clock: Clock) -> None:
+        self._clock = clock
         self._redactor = redactor
+        self._folder = Folder(hold=FOLD_SECONDS)
+        self._timer: TimerHandle | None = None
         self._sink = file_sink(path, gap=self._gap)
 
     def __enter__(self) -> Logbook:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._put(self._folder.flush(self._clock.monotonic(), everything=True))
         self._sink.close()
 
     def see(self, event: Event) -> None:
         """Write `event`."""
         record = as_record(event)
-        if record is not None:
+        if record is None:
+            return
+        if record.source == "prx":
+            self._put([record])
+            return
+        self._put(self._folder.push(self._clock.monotonic(), record))
+        self._schedule()
+
+    def _put(self, records: Iterable[LogRecord]) -> None:
+        for record in records:
             self._sink.put(self._redactor.line(record.to_json()).encode(errors="backslashreplace"))
 
+    def _schedule(self) -> None:
+        """Have the counts of folded lines written when they are due."""
+        if self._timer is None and (due := self._folder.due) is not None:
+            self._timer = self._clock.call_later(max(0.0, due - self._clock.monotonic()), self._flush)
+
+    def _flush(self) -> None:
+        self._timer = None
+        self._put(self._folder.flush(self._clock.monotonic()))
+        self._schedule()
+
     def _gap(self, dropped: int) -> bytes:
-        """Return the record that stands for dropped ones."""
+        """Return the record that stands for dropped ones; called in the writing thread."""
         message = f"{dropped} lines were dropped here: the disk did not take them in time"
-        return LogRecord(timestamp(self._wall()), "", "warn", message).to_json().encode()
+        return LogRecord(timestamp(self._clock.wall()), "", "warn", message).to_json().encode()
 
 
 def as_record(event: Event) -> LogRecord | None:

@@ -187,7 +187,7 @@ class Session:
         what = str(self._loaded.path or next(iter(config.tunnels.values())).local_addr)
         stack.enter_context(InstanceLock.acquire(instance.lock, what=f"with {what}", since=since))
         self._log_file = log_file(ensure_private_dir(data_dir(self._environ)), instance.key)
-        logbook = stack.enter_context(Logbook(self._log_file, self._redactor, wall=self._clock.wall))
+        logbook = stack.enter_context(Logbook(self._log_file, self._redactor, self._clock))
         self._bus.listen(logbook.see)
         self._outcome = Outcome(config.tunnels, lambda: self._on_settled(self._outcome))
         self._bus.listen(self._outcome.see)

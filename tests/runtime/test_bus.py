@@ -1,0 +1,55 @@
+"""Facts become numbered events; nobody who listens can slow the tunnel down."""
+
+from prx.core.events import ConnectionLost, Dropped, Event, StateChanged
+from prx.core.status import TunnelStatus
+from prx.runtime.budget import BURST, RATE, LineBudget
+from prx.runtime.bus import Bus
+from prx.testing.clock import ManualClock
+
+
+def fact(index: int) -> ConnectionLost:
+    """Make a fact."""
+    return ConnectionLost(tunnel="web", index=index)
+
+
+async def test_numbers_have_no_gaps() -> None:
+    """Every event has the number after the one before, for every subscriber."""
+    bus = Bus(ManualClock())
+    one, two = bus.subscribe(), bus.subscribe()
+    for index in range(5):
+        bus.publish(fact(index))
+    bus.close()
+    assert [event.seq async for event in one] == [event.seq async for event in two] == [1, 2, 3, 4, 5]
+
+
+async def test_a_slow_subscriber_is_told_what_it_missed() -> None:
+    """Beyond its limit events are dropped for it alone, counted, and told once, in their place."""
+    bus = Bus(ManualClock())
+    slow, quick = bus.subscribe(limit=2), bus.subscribe()
+    for index in range(5):
+        bus.publish(fact(index))
+    seen = [await anext(slow) for _ in range(3)]
+    assert [event.fact for event in seen] == [fact(0), fact(1), Dropped(tunnel="", count=3)]
+    bus.publish(fact(9))
+    assert (await anext(slow)).fact == fact(9)
+    bus.close()
+    assert len([event async for event in quick]) == 6
+
+
+async def test_the_status_follows_the_events() -> None:
+    """A tracked tunnel's status is up to date when a listener hears of the event."""
+    bus = Bus(ManualClock())
+    bus.track(TunnelStatus("web"))
+    heard: list[tuple[Event, str]] = []
+    bus.listen(lambda event: heard.append((event, bus.statuses()[0].state)))
+    bus.publish(StateChanged(tunnel="web", old="idle", new="starting", reason=""))
+    assert [state for _, state in heard] == ["starting"]
+
+
+def test_a_flood_of_lines_is_counted() -> None:
+    """A burst passes, the rest is skipped and counted, and the budget comes back with time."""
+    budget = LineBudget(0.0)
+    assert sum(budget.take(0.0) for _ in range(10_000)) == BURST
+    assert budget.settle() == 10_000 - BURST
+    assert budget.settle() == 0
+    assert sum(budget.take(1.0) for _ in range(10_000)) == RATE

@@ -1,0 +1,49 @@
+"""What outlives a prx."""
+
+from pathlib import Path
+
+import pytest
+
+from prx.runtime.memory import Memory
+from prx.testing.clock import ManualClock
+
+
+def test_a_rate_limit_is_kept_for_the_next_prx(tmp_path: Path) -> None:
+    """Another process knows how long the service must still be left alone, and no longer than that."""
+    clock = ManualClock()
+    Memory(tmp_path / "state.json", clock).keep_rate_limit("cloudflare", 120, 2)
+    later = Memory(tmp_path / "state.json", clock)
+    clock.advance(50)
+    assert later.rate_limit("cloudflare") == (70, 2)
+    assert later.rate_limit("another") == (0, 0)
+    clock.advance(70)
+    assert later.rate_limit("cloudflare") == (0, 0)
+
+
+def test_a_clock_set_back_keeps_nothing_down(tmp_path: Path) -> None:
+    """A limit that would last for years is a clock that was set, and is ignored."""
+    clock = ManualClock()
+    memory = Memory(tmp_path / "state.json", clock)
+    memory.keep_rate_limit("cloudflare", 60, 1)
+    clock.set_wall(-10 * 365 * 86400)
+    assert memory.rate_limit("cloudflare") == (0, 0)
+
+
+def test_a_protocol_is_remembered_for_its_network_only(tmp_path: Path) -> None:
+    """What gets through at home says nothing about the café; and a rate limit beside it stays."""
+    memory = Memory(tmp_path / "state.json", ManualClock())
+    memory.keep_rate_limit("cloudflare", 60, 1)
+    memory.keep_protocol("home", "http2")
+    assert (memory.protocol("home"), memory.protocol("café")) == ("http2", "")
+    assert memory.rate_limit("cloudflare") == (60, 1)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"rate_limits": 3}', '{"rate_limits": {"cloudflare": {"until": "x"}}}'])
+def test_a_broken_file_is_an_empty_one(tmp_path: Path, content: str) -> None:
+    """Whatever stands in the file, a tunnel starts."""
+    file = tmp_path / "state.json"
+    file.write_text(content)
+    file.chmod(0o600)
+    memory = Memory(file, ManualClock())
+    assert memory.rate_limit("cloudflare") == (0, 0)
+    assert memory.protocol("home") == ""
