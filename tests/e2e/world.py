@@ -38,8 +38,12 @@ class World:
 
     @property
     def status(self) -> TunnelStatus:
-        """What prx says of the tunnel."""
-        return self.supervisor.statuses()[0]
+        """What prx says of the tunnel "web"."""
+        return self.of("web")
+
+    def of(self, name: str) -> TunnelStatus:
+        """What prx says of a tunnel."""
+        return next(status for status in self.supervisor.statuses() if status.name == name)
 
     def told(self, kind: type[Fact]) -> list[Any]:
         """Return the facts of one kind, in their order."""
@@ -111,12 +115,13 @@ async def world(
     access: AccessSettings | None = None,
     cloudflare: dict[str, Any] | None = None,
     network: Network | None = None,
+    others: dict[str, TunnelSettings] | None = None,
     **tunnel: Any,
 ) -> AsyncIterator[World]:
-    """Run prx with one tunnel for the service on `port`; further arguments are keys of `[tunnel]`."""
+    """Run prx with the tunnel "web" for the service on `port`; further arguments are keys of `[tunnel]`."""
     child = {"cloudflared_path": connector, "grace_period_secs": 2, **(cloudflare or {})}
     settings = TunnelSettings(local_addr=f"127.0.0.1:{port}", cloudflare=CloudflareSettings(**child), **tunnel)
-    config = Config(tunnels={"web": settings}, access=access or AccessSettings())
+    config = Config(tunnels={"web": settings, **(others or {})}, access=access or AccessSettings())
     environ = {"HOME": str(folder), "PRX_DATA_DIR": str(folder / "data"), "PATH": "/usr/bin:/bin"}
     supervisor = Supervisor(
         config,

@@ -54,6 +54,10 @@ class Looker:
         self._dns_until = 0.0
         self._mismatch = ""
 
+    def adopt(self, view: View) -> None:
+        """Look with other eyes from now on: the settings have changed."""
+        self._view = view
+
     async def check_ready(self) -> bool:
         """Ask `/ready`; tell whether the tunnel came up or went down since the last time."""
         if self._observer is None or self._endpoints is None:

@@ -63,6 +63,11 @@ class Run:
         self._process = await TunnelProcess.spawn(launch, on_line=self._on_line)
         self._around.ledger.add(self._process.identity, self._around.view.name)
 
+    def adopt(self, around: Surroundings) -> None:
+        """Go on in other surroundings: settings have changed that do not concern the child."""
+        self._around = around
+        self._looker.adopt(around.view)
+
     @property
     def backend(self) -> Backend:
         """The backend that the child belongs to."""

@@ -119,6 +119,9 @@ class Tunnel:
         self._publish(ConfigReloaded(tunnel=self.name, restarted=restart))
         if restart or self.state in {State.FAILED, State.BACKOFF}:
             self.send(inputs.Restart("the configuration changed"))
+        elif self._run is not None:
+            self._run.adopt(self._surroundings())
+            self.send(inputs.Noticed(self._run.number))
 
     # ------------------------------------------------------------------ settings
 

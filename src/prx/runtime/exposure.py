@@ -1,0 +1,86 @@
+"""Find out whether strangers reach the service: ask the public URL once, as one of them.
+
+The question carries no service token. Access in front answers with its login or its refusal; a service that asks who one is
+answers 401 or 403; whatever else comes from the service is what everybody on the Internet gets. That matters most to programs
+that trust "localhost": through a tunnel, every request comes from there.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from prx.core.evidence import Public
+from prx.runtime.probes.public import TIMEOUT, probe_public
+
+# An error that the edge or the connector makes when it cannot reach the service; 52x and 530 are Cloudflare's own.
+_NOT_FROM_THE_SERVICE = {502, 503, 504, *range(520, 531)}
+_REMEDY = "put Cloudflare Access in front and verify its JWT in the service (prx.access), or bound the time with --ttl"
+
+
+class Reach(enum.StrEnum):
+    """How far a stranger gets."""
+
+    EXPOSED = "exposed"  # to the service, which answers
+    ASKED = "asked"  # to the service, which asks who one is (401, 403)
+    GUARDED = "guarded"  # no further than Access
+    UNKNOWN = "unknown"  # nothing was learned: no answer, or an error that is not the service's
+
+
+@dataclass(frozen=True, slots=True)
+class Exposure:
+    """What a stranger gets at `url`: how far he reaches, the HTTP status (None: no answer), and why nothing was learned."""
+
+    url: str
+    reach: Reach
+    status: int | None = None
+    error: str = ""
+
+    def warning(self, local_addr: str) -> str:
+        """Return what to tell the user once, in one line; empty where there is nothing to warn of."""
+        if self.reach is not Reach.EXPOSED:
+            return ""
+        return (
+            f"anyone who knows {self.url} reaches {local_addr}: a stranger gets status {self.status}. A service that trusts "
+            f'"localhost" trusts them all, because every request through the tunnel comes from there; {_REMEDY}'
+        )
+
+    def refusal(self) -> str:
+        """Return why `require_access = true` is not met, empty where it is met or nothing was learned.
+
+        A service that asks for a password itself does not meet it: its login is open to everybody.
+        """
+        if self.reach not in {Reach.EXPOSED, Reach.ASKED}:
+            return ""
+        return (
+            f"require_access is set, and {self.url} answers a stranger with status {self.status}: Access is not in front of it"
+        )
+
+    def hint(self) -> str:
+        """Return what to do about a refusal."""
+        return "add an Access application for this host name (Zero Trust → Access → Applications), or drop require_access"
+
+
+def classify(url: str, public: Public) -> Exposure:
+    """Return what an answer to a request without any credentials says."""
+    return Exposure(url, _reach(public), public.status, public.error)
+
+
+def _reach(public: Public) -> Reach:
+    if public.access:
+        return Reach.GUARDED
+    if public.status is None or public.edge_error is not None or public.status in _NOT_FROM_THE_SERVICE:
+        return Reach.UNKNOWN
+    return Reach.ASKED if public.status in {401, 403} else Reach.EXPOSED
+
+
+async def look_at_exposure(
+    url: str, addresses: Sequence[str], *, ca_file: Path | None = None, timeout: float = TIMEOUT
+) -> Exposure:
+    """Ask `url` at `addresses` (IP addresses, as resolved for the probe) without credentials, within `timeout` seconds.
+
+    `url` should be the root of the service rather than its health check, which Access may let through.
+    """
+    return classify(url, await probe_public(url, addresses, ca_file=ca_file, timeout=timeout))

@@ -1,0 +1,100 @@
+"""Several tunnels in one prx, reloads, hooks, and waits that end early."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.e2e.origin import OriginServer
+from tests.e2e.world import World, world
+
+from prx.config.schema import CloudflareSettings, Config, TunnelSettings
+from prx.core.events import ChildStarted, ConfigReloaded, HookRan
+from prx.edge import Lab, LabConfig
+from prx.testing.clock import ManualClock
+from prx.testing.fakecf.scripted import write_fake
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    """Give virtual time."""
+    return ManualClock()
+
+
+@pytest.fixture
+async def lab(clock: ManualClock) -> AsyncIterator[Lab]:
+    """Give a lab."""
+    async with Lab.start(LabConfig(clock=clock.monotonic)) as lab:
+        yield lab
+
+
+def starts(here: World, name: str) -> int:
+    """Count the starts of a tunnel's child."""
+    return sum(fact.tunnel == name for fact in here.told(ChildStarted))
+
+
+async def test_a_failed_tunnel_concerns_itself_alone(
+    lab: Lab, clock: ManualClock, tmp_path: Path, origin: OriginServer
+) -> None:
+    """One tunnel's program is missing: the other is up; the program appears: it is started within five seconds."""
+    program = tmp_path / "later"
+    api = TunnelSettings(local_addr="127.0.0.1:1", cloudflare=CloudflareSettings(cloudflared_path=str(program)))
+    async with world(lab, clock, tmp_path, connector="builtin", port=origin.port, others={"api": api}) as here:
+        await here.live(lambda status: status.state == "ready")
+        assert (here.of("api").state, here.of("api").verdict) == ("failed", "misconfigured")
+        await here.leap(600)
+        assert (here.of("api").state, here.status.state, starts(here, "api")) == ("failed", "ready", 0)
+        write_fake(program, {"connections": 1})
+        await here.leap(5, until=lambda _: here.of("api").state != "failed")
+        await here.live(lambda _: starts(here, "api") == 1)
+        assert starts(here, "web") == 1, "the other tunnel was not touched"
+
+
+async def test_a_reload_touches_only_what_changed(lab: Lab, clock: ManualClock, tmp_path: Path, origin: OriginServer) -> None:
+    """A changed check leaves the child alone; a changed log level needs a new child; a tunnel that is gone is stopped."""
+    api = TunnelSettings(local_addr=f"127.0.0.1:{origin.port}", cloudflare=CloudflareSettings(cloudflared_path="builtin"))
+    async with world(lab, clock, tmp_path, connector="builtin", port=origin.port, others={"api": api}) as here:
+        await here.live(lambda _: here.of("api").state == here.status.state == "ready")
+        old = here.supervisor.config
+        web = old.tunnels["web"].model_copy(update={"health_check_path": "/status/204"})
+        louder = api.cloudflare.model_copy(update={"log_level": "warn"})
+        here.supervisor.reload(Config(tunnels={"web": web, "api": api.model_copy(update={"cloudflare": louder})}))
+        await here.live(lambda _: starts(here, "api") == 2 and here.of("api").state == "ready")
+        assert starts(here, "web") == 1
+        assert {(fact.tunnel, fact.restarted) for fact in here.told(ConfigReloaded)} == {("web", False), ("api", True)}
+        await here.leap(35)
+        assert here.status.last_probe is not None
+        assert here.status.last_probe.status == 204
+        here.supervisor.reload(Config(tunnels={"web": web}))
+        await here.live(lambda _: here.of("api").state == "idle")
+        assert here.status.state == "ready"
+
+
+async def test_one_tunnel_can_be_restarted(lab: Lab, clock: ManualClock, tmp_path: Path, origin: OriginServer) -> None:
+    """`restart NAME` gives that tunnel a fresh child at once, without a backoff, and leaves the others alone."""
+    api = TunnelSettings(local_addr=f"127.0.0.1:{origin.port}", cloudflare=CloudflareSettings(cloudflared_path="builtin"))
+    async with world(lab, clock, tmp_path, connector="builtin", port=origin.port, others={"api": api}) as here:
+        await here.live(lambda _: here.of("api").state == here.status.state == "ready")
+        here.supervisor.restart("web")
+        await here.live(lambda status: starts(here, "web") == 2 and status.state == "ready")
+        assert (starts(here, "api"), here.status.attempt) == (1, 0)
+
+
+async def test_hooks_hear_of_a_verified_url(lab: Lab, clock: ManualClock, tmp_path: Path, origin: OriginServer) -> None:
+    """A command and a dotenv file learn the URL when it is verified, and the next one with the old one beside it."""
+    heard = tmp_path / "heard"
+    script = tmp_path / "hook.sh"
+    script.write_text(f'#!/bin/sh\necho "$PRX_URL $PRX_OLD_URL" >> {heard}\n')
+    script.chmod(0o755)
+    dotenv = tmp_path / ".env"
+    dotenv.write_text("KEEP=this\n")
+    hooks: dict[str, Any] = {"on_url": (str(script),), "url_env_file": str(dotenv)}
+    async with world(lab, clock, tmp_path, connector="builtin", port=origin.port, **hooks) as here:
+        first = (await here.live(lambda status: bool(status.url))).url
+        await here.live(lambda _: len(here.told(HookRan)) == 2)
+        here.supervisor.restart()
+        second = (await here.live(lambda status: status.url not in {"", first})).url
+        await here.live(lambda _: len(here.told(HookRan)) == 4)
+        assert all(fact.ok for fact in here.told(HookRan))
+        assert heard.read_text() == f"{first} \n{second} {first}\n"
+        assert dotenv.read_text() == f"KEEP=this\nPRX_URL={second}\n"
