@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 from tests.e2e.bench import Bench
 from tests.e2e.origin import OriginServer, serving
 from tests.e2e.prx_process import clean_environment
+
+from prx.edge import Lab, LabConfig
+from prx.testing.clock import ManualClock
 
 
 def real_cloudflared() -> str:
@@ -53,3 +56,16 @@ def origin() -> Iterator[OriginServer]:
     """Give a running origin."""
     with serving() as server:
         yield server
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    """Give virtual time."""
+    return ManualClock()
+
+
+@pytest.fixture
+async def lab(clock: ManualClock) -> AsyncIterator[Lab]:
+    """Give a lab whose faults last by virtual time."""
+    async with Lab.start(LabConfig(clock=clock.monotonic)) as lab:
+        yield lab

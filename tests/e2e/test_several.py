@@ -1,31 +1,16 @@
 """Several tunnels in one prx, reloads, hooks, and waits that end early."""
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import pytest
 from tests.e2e.origin import OriginServer
 from tests.e2e.world import World, world
 
 from prx.config.schema import CloudflareSettings, Config, TunnelSettings
 from prx.core.events import ChildStarted, ConfigReloaded, HookRan
-from prx.edge import Lab, LabConfig
+from prx.edge import Lab
 from prx.testing.clock import ManualClock
 from prx.testing.fakecf.scripted import write_fake
-
-
-@pytest.fixture
-def clock() -> ManualClock:
-    """Give virtual time."""
-    return ManualClock()
-
-
-@pytest.fixture
-async def lab(clock: ManualClock) -> AsyncIterator[Lab]:
-    """Give a lab."""
-    async with Lab.start(LabConfig(clock=clock.monotonic)) as lab:
-        yield lab
 
 
 def starts(here: World, name: str) -> int:

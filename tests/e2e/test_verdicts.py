@@ -5,7 +5,6 @@ Every test asserts the verdict, the action, the number of restarts, and the word
 
 import os
 import signal
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Literal
 
@@ -16,23 +15,10 @@ from tests.e2e.world import world
 
 from prx.config.schema import AccessSettings
 from prx.core.events import ChildStarted
-from prx.edge import AccessFront, Lab, LabConfig
+from prx.edge import AccessFront, Lab
 from prx.edge.faults import Drop, NxDomain, QuickService, Refuse, RejectRegistration, Unroute
 from prx.secrets.value import Secret
 from prx.testing.clock import ManualClock
-
-
-@pytest.fixture
-def clock() -> ManualClock:
-    """Give virtual time."""
-    return ManualClock()
-
-
-@pytest.fixture
-async def lab(clock: ManualClock) -> AsyncIterator[Lab]:
-    """Give a lab whose faults last by virtual time."""
-    async with Lab.start(LabConfig(clock=clock.monotonic)) as lab:
-        yield lab
 
 
 async def test_healthy(lab: Lab, clock: ManualClock, tmp_path: Path, connector: str, origin: OriginServer) -> None:

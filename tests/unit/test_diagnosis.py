@@ -66,6 +66,8 @@ ROWS: list[tuple[str, Evidence, Verdict]] = [
         replace(FINE, connector=replace(DOWN, quic_dial_failures=2, other_dial_failures=1)),
         Verdict.EDGE_LOST,
     ),
+    ("rejected over quic", replace(FINE, connector=replace(DOWN, rejected=2, ever_ready=False)), Verdict.STARTING),
+    ("rejected later", replace(FINE, connector=replace(DOWN, rejected=2)), Verdict.EDGE_LOST),
     ("offline", replace(FINE, connector=DOWN, network_up=False), Verdict.OFFLINE),
     ("crashed", replace(FINE, exit=ended(ExitCause.CRASH)), Verdict.CRASHED),
     ("crashed offline", replace(FINE, exit=ended(ExitCause.CRASH), network_up=False), Verdict.OFFLINE),
@@ -73,6 +75,7 @@ ROWS: list[tuple[str, Evidence, Verdict]] = [
     ("bad token", replace(FINE, exit=ended(ExitCause.AUTH)), Verdict.AUTH_REJECTED),
     ("unauthorized", replace(FINE, connector=replace(DOWN, unauthorized_for=60)), Verdict.AUTH_REJECTED),
     ("unauthorized, young", replace(FINE, connector=replace(DOWN, unauthorized_for=59)), Verdict.EDGE_LOST),
+    ("exposed", replace(FINE, exposed="strangers get in"), Verdict.MISCONFIGURED),
     ("bad flag", replace(FINE, exit=ended(ExitCause.CONFIG)), Verdict.MISCONFIGURED),
 ]
 
@@ -129,6 +132,7 @@ EVIDENCE = st.builds(
     connector=st.none() | CONNECTORS,
     network_up=st.none() | st.booleans(),
     route_mismatch=st.sampled_from(["", "elsewhere"]),
+    exposed=st.sampled_from(["", "strangers get in"]),
     origin=st.none() | st.builds(Origin, st.just("a:1"), st.booleans(), st.none() | st.integers(100, 599), st.text(max_size=3)),
     dns=st.none() | st.builds(Dns, st.sampled_from(DnsState)),
     public=st.none()

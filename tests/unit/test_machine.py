@@ -204,6 +204,17 @@ def test_udp_blocked_is_only_told_where_the_user_chose_quic() -> None:
     assert story.restarts == 0
 
 
+def test_rejections_without_a_reason_are_asked_about_over_http2() -> None:
+    """QUIC tells no reason for a rejection: the child is replaced at once by one that can say it; nothing is remembered."""
+    story = Story()
+    story.feed(inputs.Start())
+    story.feed(inputs.Looked(1, Diagnosis(Verdict.STARTING, "rejected", ask_over_http2=True)))
+    assert story.protocols == ["quic", "http2"]
+    assert not any(isinstance(effect, do.RememberProtocol) for effect in story.other)
+    story.feed(inputs.Looked(2, Diagnosis(Verdict.STARTING, "rejected", ask_over_http2=True)))
+    assert story.restarts == 1
+
+
 def test_a_rate_limit_waits_long_and_is_remembered() -> None:
     """429 from the quick-tunnel service: 60 s, then 120 s; each wait is kept for the next prx."""
     story = Story()

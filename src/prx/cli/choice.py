@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 
 from prx.config.schema import CloudflareSettings, Config, TunnelSettings
+from prx.install.programs import find_client
 from prx.secrets.value import Secret
 
 BUILTIN = "builtin"
@@ -25,7 +25,7 @@ def choose_for_lab(config: Config, mint: Callable[[str], str]) -> Config:
 
 def _for_lab(settings: TunnelSettings, mint: Callable[[str], str]) -> TunnelSettings:
     changes: dict[str, object] = {}
-    if settings.cloudflare.cloudflared_path == _USUAL and shutil.which(_USUAL) is None:
+    if settings.cloudflare.cloudflared_path == _USUAL and find_client(_USUAL) is None:
         changes["cloudflared_path"] = BUILTIN
     if settings.cloudflare.mode == "named":
         changes["token"] = Secret(mint(settings.cloudflare.hostname))
@@ -42,9 +42,9 @@ def explain(config: Config, *, lab: bool) -> str:
 
 def _explain_one(path: str, *, lab: bool) -> str:
     if path == BUILTIN and lab:
-        why = "" if shutil.which(_USUAL) else ", as there is no cloudflared on PATH"
+        why = "" if find_client(_USUAL) else ", as there is no cloudflared on PATH"
         return f"builtin{why}"
     if path == BUILTIN:
         return "builtin, which is meant for the lab until it is proven on the public edge"
-    found = shutil.which(path)
+    found = find_client(path)
     return f"cloudflared at {found}" if found else path

@@ -42,6 +42,7 @@ from prx.logs.redact import Redactor
 from prx.runtime.bus import Bus
 from prx.runtime.clock import SystemClock
 from prx.runtime.lock import InstanceLock
+from prx.runtime.notify import Notifier
 from prx.runtime.service import Service, ServiceError
 from prx.runtime.supervisor import Supervisor
 
@@ -68,6 +69,7 @@ class Session:
         self._redactor = Redactor()
         self._local_addr = options.local_addr
         self._coming_up: asyncio.Timeout | None = None
+        self._notifier = Notifier.from_environment(environ, self._clock, self._bus.statuses)
         self._sources: tuple[object, ...] = ()
         self._supervisor: Supervisor | None = None
         self._lab: Lab | None = None
@@ -113,6 +115,7 @@ class Session:
         """Stop one tunnel, or (as the first signal does) everything."""
         if name is None:
             self._stopping = True
+            self._notifier.stopping()
             if self._coming_up is not None:
                 self._coming_up.reschedule(asyncio.get_running_loop().time())
         if self._supervisor is not None:
@@ -125,8 +128,9 @@ class Session:
     def reload(self) -> None:
         """Read the configuration again; raise ConfigError and change nothing where it has mistakes."""
         supervisor = self._running()
-        self._loaded = self._load()
-        supervisor.reload(self._config())
+        with self._notifier.reloading():
+            self._loaded = self._load()
+            supervisor.reload(self._config())
 
     def _running(self) -> Supervisor:
         if self._supervisor is None or self._stopping:
@@ -191,6 +195,7 @@ class Session:
         self._bus.listen(logbook.see)
         self._outcome = Outcome(config.tunnels, lambda: self._on_settled(self._outcome))
         self._bus.listen(self._outcome.see)
+        self._bus.listen(self._notifier.see)
         if not self._options.quiet:
             views = choose_views(
                 as_json=self._options.as_json,
@@ -277,8 +282,10 @@ class Session:
         try:
             async with asyncio.TaskGroup() as group:
                 watch = group.create_task(self._watch_service(), name="service")
+                beat = group.create_task(self._notifier.run(), name="service manager")
                 code = await self._supervisor.run()
                 watch.cancel()
+                beat.cancel()
         finally:
             if timer is not None:
                 timer.cancel()

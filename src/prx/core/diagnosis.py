@@ -1,9 +1,9 @@
 """From evidence to exactly one verdict, which says who is at fault.
 
-Theory of operation. `diagnose` asks five judges in a fixed order and takes the first verdict: the child's end, the connector,
-the route, the name, the public answer. The order is the order of causes: a dead child explains an unready connector, an unready
-connector explains a public error, and so effects are never reported while their cause is known. The function is total: any
-combination of facts, however odd, gets a verdict.
+Theory of operation. `diagnose` asks judges in a fixed order and takes the first verdict: the child's end, the connector, the
+name, exposure, Access, the route, the public answer. The order is the order of causes: a dead child explains an unready
+connector, an unready connector explains a public error, and so effects are never reported while their cause is known. The
+function is total: any combination of facts, however odd, gets a verdict.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ UNAUTHORIZED_PATIENCE = 60.0  # seconds
 
 # A QUIC dial into a void takes 5 s to fail, so the second failure comes after 10 s or more: chance is ruled out.
 QUIC_DIALS_THAT_CONVINCE = 2
+
+REJECTIONS_THAT_CONVINCE = 2
 
 # Cloudflare's edge answers with these in its own name when it cannot get an answer through the tunnel:
 # 502 and 504 from cloudflared or the edge, 520-527 and 530 from the edge alone; 503 comes from an ingress without rules.
@@ -47,6 +49,7 @@ def diagnose(evidence: Evidence, policy: Policy) -> Diagnosis:
         _judge_exit,
         _judge_connector,
         _judge_name,
+        _judge_exposure,
         _judge_access,
         _judge_route,
     )
@@ -78,6 +81,11 @@ def _judge_connector(evidence: Evidence, policy: Policy) -> Diagnosis | None:
             f"the edge has rejected the token for {connector.unauthorized_for:.0f} s: {connector.last_error or 'Unauthorized'}",
             "take a new token from the Cloudflare dashboard: the tunnel was deleted or its secret was rotated",
         )
+    if connector.protocol == "quic" and connector.rejected >= REJECTIONS_THAT_CONVINCE and policy.protocol_is_free:
+        # over QUIC cloudflared keeps to itself why it was rejected (observed with 2026.8.2), over HTTP/2 it says so
+        reason = "the edge rejects the connector over QUIC, without a reason; asking over HTTP/2"
+        verdict = Verdict.EDGE_LOST if connector.ever_ready else Verdict.STARTING
+        return Diagnosis(verdict, reason, ask_over_http2=True)
     if _only_quic_fails(connector):
         return _udp_blocked(connector, policy)
     if not connector.ever_ready and connector.age < policy.startup_timeout:
@@ -141,6 +149,13 @@ def _judge_name(evidence: Evidence, _: Policy) -> Diagnosis | None:
         f"no public DNS service could be asked ({dns.detail})" if dns.detail else "no public DNS service could be asked",
         "allow HTTPS to 1.1.1.1 or 8.8.8.8",
     )
+
+
+def _judge_exposure(evidence: Evidence, _: Policy) -> Diagnosis | None:
+    if not evidence.exposed:
+        return None
+    hint = "add an Access application for this host name (Zero Trust, Access, Applications), or drop require_access"
+    return Diagnosis(Verdict.MISCONFIGURED, evidence.exposed, hint)
 
 
 def _judge_access(evidence: Evidence, _: Policy) -> Diagnosis | None:

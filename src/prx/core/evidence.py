@@ -120,6 +120,7 @@ class Evidence:
 
     exit: set when the child has ended; then the rest hardly matters.
     network_up: this machine has a network at all (None: not looked at).
+    exposed: why strangers who reach the origin must not, where Access is required; empty when all is as it should be.
     route_mismatch: how the remotely configured ingress fails to lead to local_addr or hostname; empty when it does.
     """
 
@@ -129,6 +130,7 @@ class Evidence:
     connector: Connector | None = None
     network_up: bool | None = None
     route_mismatch: str = ""
+    exposed: str = ""
     origin: Origin | None = None
     dns: Dns | None = None
     public: Public | None = None

@@ -306,12 +306,15 @@ class Machine:
         if self._is_settled(diagnosis, action):
             self._show_looked(diagnosis, action)
         match action:
-            case Action.COUNT:
+            case Action.COUNT if not diagnosis.ask_over_http2:
                 self._count(diagnosis)
             case Action.FAIL:
                 self._cause = diagnosis
                 self._stop_child(AfterStop.FAIL, diagnosis.reason)
-            case Action.SWITCH_PROTOCOL if self.settings.protocol_is_free and self.protocol != self.settings.protocols[-1]:
+            case Action.SWITCH_PROTOCOL if self._has_other_protocol():
+                self._effects.append(do.RememberProtocol(self.settings.protocols[-1]))
+                self._switch_protocol(diagnosis)
+            case _ if diagnosis.ask_over_http2 and self._has_other_protocol():
                 self._switch_protocol(diagnosis)
             case _:
                 self.failures.forget()
@@ -345,9 +348,11 @@ class Machine:
             reason = f"{diagnosis.verdict} {self.failures.count} times in a row: {diagnosis.reason}"
             self._stop_child(AfterStop.BACKOFF, reason)
 
+    def _has_other_protocol(self) -> bool:
+        return self.settings.protocol_is_free and self.protocol != self.settings.protocols[-1]
+
     def _switch_protocol(self, diagnosis: Diagnosis) -> None:
         self.protocol = self.settings.protocols[-1]
-        self._effects.append(do.RememberProtocol(self.protocol))
         self._cause = diagnosis
         self._stop_child(AfterStop.SPAWN, diagnosis.reason)
 

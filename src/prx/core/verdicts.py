@@ -71,8 +71,12 @@ BLUNT = frozenset({Verdict.ACCESS_REJECTED, Verdict.ORIGIN_DOWN, Verdict.ORIGIN_
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """A verdict with its grounds: `reason` is one line for people, `hint` what they can do (may be empty)."""
+    """A verdict with its grounds: `reason` is one line for people, `hint` what they can do (may be empty).
+
+    ask_over_http2: the same question over HTTP/2 would tell more than QUIC does.
+    """
 
     verdict: Verdict
     reason: str
     hint: str = ""
+    ask_over_http2: bool = False

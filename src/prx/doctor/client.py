@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from pathlib import Path
 
 from prx.backends import create
@@ -12,11 +11,12 @@ from prx.backends.cloudflare.version import Version, require_supported
 from prx.config.schema import TunnelSettings
 from prx.core.errors import PermanentError
 from prx.doctor.finding import Finding, Mark
+from prx.install.programs import HINT, find_client
 from prx.runtime.spawn import SpawnError
 from prx.runtime.version import ask_version
 
 _BUILTIN = "builtin"
-_INSTALL = "install cloudflared, set cloudflared_path, or try it without: prx start --hello --lab"
+_INSTALL = f"{HINT}, set cloudflared_path, or try it without: prx start --hello --lab"
 
 
 async def check_program(tunnel: str, settings: TunnelSettings) -> list[Finding]:
@@ -26,7 +26,7 @@ async def check_program(tunnel: str, settings: TunnelSettings) -> list[Finding]:
         return [Finding("program", Mark.SKIP, f'backend = "{settings.backend}" runs no program', tunnel=tunnel)]
     if name == _BUILTIN:
         return [Finding("program", Mark.OK, "the builtin connector, which comes with prx", tunnel=tunnel)]
-    found = shutil.which(name)
+    found = find_client(name)
     if found is None:
         return [Finding("program", Mark.FAIL, _absence(name), _INSTALL, tunnel)]
     try:

@@ -58,10 +58,6 @@ class Exposure:
             f"require_access is set, and {self.url} answers a stranger with status {self.status}: Access is not in front of it"
         )
 
-    def hint(self) -> str:
-        """Return what to do about a refusal."""
-        return "add an Access application for this host name (Zero Trust → Access → Applications), or drop require_access"
-
 
 def classify(url: str, public: Public) -> Exposure:
     """Return what an answer to a request without any credentials says."""

@@ -17,6 +17,7 @@ from prx.backends.base import Backend, EdgeSite
 from prx.config.schema import TunnelSettings
 from prx.core.evidence import Connector, Dns, DnsState, Evidence, Origin, Public
 from prx.runtime.clock import Clock
+from prx.runtime.exposure import Reach, look_at_exposure
 from prx.runtime.network import Network
 from prx.runtime.observer import ConnectorObserver
 from prx.runtime.probes.endpoints import ConnectorEndpoints
@@ -40,6 +41,7 @@ class View:
     network: Network
     service_token: ServiceToken | None
     tell_phase: Callable[[str, str], None]
+    warn: Callable[[str], None]
 
 
 class Looker:
@@ -52,7 +54,7 @@ class Looker:
         self._endpoints = endpoints
         self._dns: Dns | None = None
         self._dns_until = 0.0
-        self._mismatch = ""
+        self._exposure_known = False
 
     def adopt(self, view: View) -> None:
         """Look with other eyes from now on: the settings have changed."""
@@ -102,6 +104,7 @@ class Looker:
             return replace(evidence, dns=dns, route_mismatch=mismatch)
         self._view.tell_phase("dns", ", ".join(dns.addresses))
         public = await self._ask_public(dns.addresses)
+        exposed = await self._exposed(public, dns.addresses)
         origin = None if public.status in self._view.settings.expected_status else await self._ask_origin()
         if public.status is None:
             self._dns_until = 0.0  # perhaps the addresses are not right any more
@@ -111,7 +114,21 @@ class Looker:
             public=public,
             origin=origin,
             route_mismatch=mismatch,
+            exposed=exposed,
         )
+
+    async def _exposed(self, public: Public, addresses: tuple[str, ...]) -> str:
+        """Ask once whether strangers reach the origin, and warn; where Access is required ask every time, and say why not."""
+        view = self._view
+        if public.status is None or (self._exposure_known and not view.settings.require_access):
+            return ""
+        exposure = await look_at_exposure(self.url, addresses, ca_file=view.site.public_ca)
+        if exposure.reach is Reach.UNKNOWN:
+            return ""
+        if not self._exposure_known and not view.site.local and (warning := exposure.warning(str(view.settings.origin))):
+            view.warn(warning)
+        self._exposure_known = True
+        return exposure.refusal() if view.settings.require_access else ""
 
     async def _resolve(self) -> Dns:
         now = self._view.clock.monotonic()

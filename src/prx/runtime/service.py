@@ -17,6 +17,7 @@ from prx.core.errors import NotReadyError, PermanentError, PrxError
 from prx.core.exits import Exit
 from prx.logs.text import decode
 from prx.runtime.clock import Clock
+from prx.runtime.notify import VARIABLES
 from prx.runtime.process import TunnelProcess
 from prx.runtime.spawn import SpawnError
 
@@ -43,7 +44,8 @@ class Service:
     ) -> None:
         self.command = command
         self.address = address
-        self._launch = Launch(command, {**environ, "PORT": str(address.port)})
+        own = {name: value for name, value in environ.items() if name not in VARIABLES}
+        self._launch = Launch(command, {**own, "PORT": str(address.port)})
         self._clock = clock
         self._tell = tell
         self._process: TunnelProcess | None = None

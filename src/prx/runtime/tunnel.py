@@ -29,6 +29,7 @@ from prx.core.machine import Machine
 from prx.core.states import Settings, State
 from prx.core.status import TunnelStatus
 from prx.core.verdicts import Diagnosis, Verdict
+from prx.install.programs import find_client
 from prx.runtime.bus import Bus
 from prx.runtime.clock import Clock, TimerHandle
 from prx.runtime.looking import Looker, View
@@ -149,6 +150,7 @@ class Tunnel:
             network=self._house.network,
             service_token=self._house.service_token,
             tell_phase=self._tell_phase,
+            warn=lambda message: self._publish(Log(tunnel=self.name, level="warn", message=message)),
         )
 
     def _machine_settings(self) -> Settings:
@@ -285,11 +287,12 @@ class Tunnel:
 
     def _program(self) -> tuple[str, ...]:
         path = self.settings.cloudflare.cloudflared_path
-        return BUILTIN if path == "builtin" else (path,)
+        return BUILTIN if path == "builtin" else (find_client(path, self._house.inherited) or path,)
 
     def _look_at_program(self) -> tuple[object, ...]:
         """Return what changes when the program is installed, replaced or made executable."""
-        found = shutil.which(self._program()[0], mode=os.F_OK)
+        name = self._program()[0]
+        found = find_client(name, self._house.inherited) or shutil.which(name, mode=os.F_OK)
         if found is None:
             return ()
         stat = Path(found).stat()

@@ -1,0 +1,188 @@
+"""The folder of installed programs: `bin` in the data directory.
+
+    cloudflared            symbolic link to the version in use, replaced in one step
+    cloudflared.previous   symbolic link to the version in use before; `rollback` changes the two
+    cloudflared-VERSION    the programs, mode 0755, each complete and verified since it has this name
+    .partial-*             what is being downloaded, mode 0600; swept by the next install when prx was killed over it
+    .lock                  held while something is installed
+
+The folder has mode 0700. Standard library only: `prx start` looks here.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from prx.config.paths import data_dir, ensure_private_dir
+from prx.core.errors import PrxError
+
+NAME: Final = "cloudflared"
+HINT: Final = "install it with `prx install cloudflared`"
+_PREVIOUS: Final = f"{NAME}.previous"
+_PARTIAL: Final = ".partial-"
+_WRITABLE_BY_OTHERS: Final = stat.S_IWGRP | stat.S_IWOTH
+
+
+def programs_dir(environ: Mapping[str, str] | None = None) -> Path:
+    """Return the folder of installed programs, which need not exist."""
+    return data_dir(environ) / "bin"
+
+
+def installed_cloudflared(environ: Mapping[str, str] | None = None) -> Path | None:
+    """Return the cloudflared that `prx install cloudflared` brought, None where there is none that can be trusted.
+
+    Not trusted is one that somebody else could have put there or changed: it lies elsewhere, or it or its folder belongs to
+    another user or can be written by others.
+    """
+    link = programs_dir(environ) / NAME
+    try:
+        program, folder = link.resolve(strict=True), link.parent.resolve(strict=True)
+        regular = stat.S_ISREG(program.lstat().st_mode)
+        trusted = regular and program.parent == folder and _is_ours(program) and _is_ours(folder)
+    except (OSError, RuntimeError):  # RuntimeError: a loop of links
+        return None
+    return link if trusted and os.access(program, os.X_OK) else None
+
+
+def find_client(name: str, environ: Mapping[str, str] | None = None) -> str | None:
+    """Return where the client program `name` is: in PATH (or at `name`, if that is a path), else as installed by prx."""
+    env = os.environ if environ is None else environ
+    found = shutil.which(name, path=env.get("PATH", os.defpath))
+    if found is None and name == NAME and (installed := installed_cloudflared(environ)):
+        return str(installed)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Partial:
+    """A file that is being written, open, and its path."""
+
+    file: BinaryIO
+    path: Path
+
+
+class Programs:
+    """The folder `path`, open for changes; made by `open_programs`, which lets only one process in at a time."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def link(self) -> Path:
+        """The name under which the version in use is found."""
+        return self.path / NAME
+
+    def file(self, version: str) -> Path:
+        """Return where the program of `version` lies, or will."""
+        return self.path / f"{NAME}-{version}"
+
+    def holds(self, version: str, sha256: str) -> bool:
+        """Tell whether the program of `version` is there with exactly this content, executable for its owner only to change."""
+        try:
+            with self.file(version).open("rb") as file:
+                facts = os.fstat(file.fileno())
+                whole = hashlib.file_digest(file, "sha256").hexdigest() == sha256
+        except OSError:
+            return False
+        return whole and stat.S_IMODE(facts.st_mode) == 0o755
+
+    @contextmanager
+    def partial(self) -> Iterator[Partial]:
+        """Give a new file to write and read; it is gone after the block, unless `keep` has taken it."""
+        descriptor, name = tempfile.mkstemp(dir=self.path, prefix=_PARTIAL)
+        with open(descriptor, "w+b") as file:  # noqa: PTH123 - by descriptor
+            try:
+                yield Partial(file, Path(name))
+            finally:
+                Path(name).unlink(missing_ok=True)
+
+    def keep(self, partial: Partial, version: str) -> None:
+        """Make `partial`, which has been verified, the program of `version`, in one step."""
+        partial.file.flush()
+        os.fchmod(partial.file.fileno(), 0o755)
+        os.fsync(partial.file.fileno())
+        partial.path.replace(self.file(version))
+        self._sync()
+
+    def switch(self, version: str) -> None:
+        """Put `version` into use and remember the one before; versions older than that are removed."""
+        current = self._target(NAME)
+        wanted = self.file(version).name
+        if current not in {wanted, None}:
+            self._point(_PREVIOUS, str(current))
+        self._point(NAME, wanted)
+        kept = {wanted, self._target(_PREVIOUS)}
+        for path in self.path.glob(f"{NAME}-*"):
+            if path.name not in kept:
+                path.unlink()
+
+    def rollback(self) -> str:
+        """Change the version in use with the one before; return its version. Raise PrxError where there is none before."""
+        current, previous = self._target(NAME), self._target(_PREVIOUS)
+        if previous in {current, None} or not (self.path / str(previous)).is_file():
+            raise PrxError(
+                "there is no cloudflared before the present one", hint="rollback follows an install that replaced one"
+            )
+        self._point(NAME, str(previous))
+        if current is not None:
+            self._point(_PREVIOUS, current)
+        return str(previous).removeprefix(f"{NAME}-")
+
+    def sweep(self) -> None:
+        """Remove what a killed install has left."""
+        for path in self.path.glob(f"{_PARTIAL}*"):
+            path.unlink()
+
+    def _target(self, name: str) -> str | None:
+        try:
+            return os.readlink(self.path / name)  # noqa: PTH115 - the text of the link, not a path made of it
+        except OSError:
+            return None
+
+    def _point(self, name: str, target: str) -> None:
+        fresh = self.path / f"{_PARTIAL}{name}"
+        fresh.unlink(missing_ok=True)
+        fresh.symlink_to(target)
+        fresh.replace(self.path / name)
+        self._sync()
+
+    def _sync(self) -> None:
+        with suppress(OSError):  # some file systems cannot sync a folder; the rename is done anyway
+            folder = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+
+
+@contextmanager
+def open_programs(path: Path) -> Iterator[Programs]:
+    """Create the folder where it is missing, lock it, sweep it, and give it; raise PrxError while another install runs."""
+    ensure_private_dir(path.parent)
+    ensure_private_dir(path)
+    lock = os.open(path / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise PrxError("another prx installs cloudflared at this moment", hint="wait for it, then try again") from error
+        programs = Programs(path)
+        programs.sweep()
+        yield programs
+    finally:
+        os.close(lock)
+
+
+def _is_ours(path: Path) -> bool:
+    facts = path.lstat()
+    return facts.st_uid in {0, os.geteuid()} and not facts.st_mode & _WRITABLE_BY_OTHERS

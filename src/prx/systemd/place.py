@@ -1,0 +1,109 @@
+"""Where the unit file lies, and putting it there and taking it away."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from prx.core.errors import PermanentError, PrxError, UsageError
+from prx.systemd.unit import MARK, Scope
+
+NAME: Final = "prx.service"
+BOOTED: Final = Path("/run/systemd/system")  # there exactly where systemd runs the machine: sd_booted(3)
+_HIDDEN: Final = ("/home", "/root", "/run/user", "/tmp", "/var/tmp")  # noqa: S108 - what ProtectHome= and PrivateTmp= take away
+_PRINT: Final = "prx service install --print shows the unit file; elsewhere let the machine's own supervisor run `prx start`"
+
+
+def unit_path(scope: Scope, environ: Mapping[str, str]) -> Path:
+    """Return where systemd looks for the unit file of `scope` (systemd.unit(5), unit file load path)."""
+    if scope is Scope.SYSTEM:
+        return Path("/etc/systemd/system") / NAME
+    config = environ.get("XDG_CONFIG_HOME", "")
+    folder = Path(config) if config.startswith("/") else Path(environ.get("HOME") or Path.home()) / ".config"
+    return folder / "systemd" / "user" / NAME
+
+
+def require_systemd() -> None:
+    """Raise PermanentError where no systemd runs this machine."""
+    if sys.platform != "linux" or not BOOTED.is_dir():
+        raise PermanentError("this machine is not run by systemd, so there is no service to install", hint=_PRINT)
+
+
+def require_reachable(path: Path, what: str) -> None:
+    """Raise UsageError where a system service, which has a user of its own and sees no homes, could not read `path`."""
+    where = path.resolve()
+    hidden = next((hidden for hidden in _HIDDEN if where.is_relative_to(hidden)), None)
+    if hidden is not None:
+        raise UsageError(
+            f"{what} {path} lies in {hidden}, which a system service cannot see",
+            hint="put it elsewhere (such as /etc/prx or /opt/prx), or install a user service: prx service install --user",
+        )
+    for part in [where, *where.parents]:
+        needed = 0o1 if part.is_dir() else 0o4
+        if not part.stat().st_mode & needed:
+            raise UsageError(
+                f"{what} {path} cannot be read by the service, which has a user of its own: {part} is closed to others",
+                hint=f"chmod o+{'x' if needed == 0o1 else 'r'} {part}; keep tokens out of it, as credential:NAME",
+            )
+
+
+def put(path: Path, text: str) -> bool:
+    """Write the unit file in one step; False where it stands there already. A file that is not ours is refused."""
+    present = read_ours(path)
+    if present == text:
+        return False
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _replace(path, text)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    return True
+
+
+def take_away(path: Path) -> bool:
+    """Remove the unit file; False where there is none. A file that is not ours is refused."""
+    if read_ours(path) is None:
+        return False
+    try:
+        path.unlink()
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    return True
+
+
+def read_ours(path: Path) -> str | None:
+    """Return the text of our unit file, None where there is none; raise PrxError where it is somebody else's."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise PrxError(f"{path} cannot be read: {error}") from error
+    if not text.startswith(MARK):
+        raise PrxError(f"{path} was not written by prx", hint="move it away first, if it is not needed")
+    return text
+
+
+def _replace(path: Path, text: str) -> None:
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with open(descriptor, "w", encoding="utf-8") as file:  # noqa: PTH123 - by descriptor
+            file.write(text)
+            file.flush()
+            os.fchmod(descriptor, 0o644)
+            os.fsync(descriptor)
+        Path(name).replace(path)
+    except BaseException:
+        with suppress(OSError):
+            Path(name).unlink()
+        raise
+
+
+def _unwritable(path: Path, error: OSError) -> PrxError:
+    root = "a system service needs root: sudo prx service …, or --user" if isinstance(error, PermissionError) else ""
+    return PrxError(f"cannot write {path}: {(error.strerror or str(error)).lower()}", hint=root)

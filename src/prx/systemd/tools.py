@@ -1,0 +1,40 @@
+"""Ask systemd's own programs, where they are there."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import Final
+
+from prx.systemd.unit import Scope
+
+_PATIENCE: Final = 20.0  # seconds
+
+
+def complaints(unit_file: Path) -> list[str]:
+    """Return what `systemd-analyze verify` says against a unit file; nothing where that program is missing."""
+    said = _run(["systemd-analyze", "verify", str(unit_file)])
+    return [] if said is None else said.stderr.splitlines()
+
+
+def exposure(unit_file: Path) -> str:
+    """Return the sentence of `systemd-analyze security` about a unit file, such as "1.4 OK"; empty where it gives none."""
+    said = _run(["systemd-analyze", "security", "--offline=true", "--no-pager", str(unit_file)])
+    last = said.stdout.splitlines()[-1:] if said is not None else []
+    _, _, words = "".join(last).partition(".service: ")
+    return " ".join(word for word in words.split() if word.isascii())
+
+
+def ask_systemctl(scope: Scope, *arguments: str) -> str:
+    """Return the first line that `systemctl` prints, empty where it gives no answer."""
+    said = _run(["systemctl", f"--{scope}", *arguments])
+    return said.stdout.strip().partition("\n")[0] if said is not None else ""
+
+
+def _run(command: list[str]) -> subprocess.CompletedProcess[str] | None:
+    try:
+        return subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=_PATIENCE, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
