@@ -16,7 +16,7 @@ from tests.e2e.world import world
 from prx.config.schema import AccessSettings
 from prx.core.events import ChildStarted
 from prx.edge import AccessFront, Lab
-from prx.edge.faults import Drop, NxDomain, QuickService, Refuse, RejectRegistration, Unroute
+from prx.edge.faults import Drop, NxDomain, QuickService, Refuse, RejectRegistration, UdpBlocked, Unroute
 from prx.secrets.value import Secret
 from prx.testing.clock import ManualClock
 
@@ -239,6 +239,7 @@ async def test_protected_and_access_rejected(
 async def test_udp_blocked(lab: Lab, clock: ManualClock, tmp_path: Path, origin: OriginServer) -> None:
     """Nothing answers over UDP: the child is replaced at once by one that speaks HTTP/2, which is remembered."""
     connector = real_cloudflared()
+    lab.inject(UdpBlocked())
     both = ("quic", "http2")
     async with world(lab, clock, tmp_path, connector=connector, port=origin.port, protocols=both) as here:
         status = await here.live(lambda status: status.verdict == "udp_blocked", within=40)
