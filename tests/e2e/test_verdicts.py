@@ -5,8 +5,10 @@ Every test asserts the verdict, the action, the number of restarts, and the word
 
 import os
 import signal
+import socket
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
+from urllib.parse import urlsplit
 
 import pytest
 from tests.e2e.conftest import real_cloudflared
@@ -60,8 +62,24 @@ async def test_origin_error(lab: Lab, clock: ManualClock, tmp_path: Path, connec
         assert here.restarts == 0
 
 
-async def test_dns_pending(lab: Lab, clock: ManualClock, tmp_path: Path, connector: str, origin: OriginServer) -> None:
-    """A fresh name that resolves only after four minutes: no restart, and then the URL is verified."""
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """Record every name that this process asks the system's resolver for."""
+    names: set[str] = set()
+    resolve = socket.getaddrinfo
+
+    def record(host: Any, *arguments: Any, **more: Any) -> Any:
+        names.add(str(host))
+        return resolve(host, *arguments, **more)
+
+    monkeypatch.setattr(socket, "getaddrinfo", record)
+    return names
+
+
+async def test_dns_pending(
+    lab: Lab, clock: ManualClock, tmp_path: Path, connector: str, origin: OriginServer, asked: set[str]
+) -> None:
+    """A fresh name that resolves only after four minutes: no restart, not one query to the system's resolver, then verified."""
     lab.inject(NxDomain(for_seconds=240))
     async with world(lab, clock, tmp_path, connector=connector, port=origin.port) as here:
         status = await here.live(lambda status: status.verdict == "dns_pending")
@@ -71,7 +89,8 @@ async def test_dns_pending(lab: Lab, clock: ManualClock, tmp_path: Path, connect
         assert (here.status.verdict, here.restarts) == ("dns_pending", 0)
         status = await here.leap(30)
         assert (status.state, here.restarts) == ("ready", 0)
-        assert status.url
+        assert urlsplit(status.url).hostname not in asked
+        assert {name for name in asked if not name.replace(".", "").isdigit()} == set(), "only addresses, never a name"
 
 
 async def test_edge_lost(lab: Lab, clock: ManualClock, tmp_path: Path, connector: str, origin: OriginServer) -> None:
@@ -137,6 +156,20 @@ async def test_auth_rejected(lab: Lab, clock: ManualClock, tmp_path: Path, conne
         status = await here.live(lambda status: status.state in {"failed", "idle"})
         assert (status.verdict, here.restarts) == ("auth_rejected", 0)
         assert "new token" in status.hint
+
+
+async def test_auth_rejected_over_quic(lab: Lab, clock: ManualClock, tmp_path: Path, origin: OriginServer) -> None:
+    """Over QUIC the child says nothing of why it is rejected: its counters tell that it is, HTTP/2 tells why; then failed."""
+    connector = real_cloudflared()
+    lab.inject(RejectRegistration("unauthorized"))
+    named = {"mode": "named", "token": lab.token("app.localhost"), "hostname": "app.localhost"}
+    both = ("quic", "http2")
+    async with world(lab, clock, tmp_path, connector=connector, port=origin.port, cloudflare=named, protocols=both) as here:
+        await here.live(lambda _: [fact.protocol for fact in here.told(ChildStarted)] == ["quic", "http2"], within=40)
+        await here.live(lambda status: "Unauthorized" in status.reason)
+        await here.leap(70, until=lambda status: status.verdict == "auth_rejected")
+        status = await here.live(lambda status: status.state == "failed")
+        assert (status.verdict, status.attempt) == ("auth_rejected", 0)
 
 
 async def test_route_mismatch(lab: Lab, clock: ManualClock, tmp_path: Path, connector: str, origin: OriginServer) -> None:
