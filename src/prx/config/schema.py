@@ -12,7 +12,16 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, PlainValidator, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    WithJsonSchema,
+)
 from pydantic.config import JsonDict
 
 from prx.config import checks
@@ -71,6 +80,10 @@ SecretText = Annotated[
     WithJsonSchema({"type": "string"}),
 ]
 Seconds = Annotated[float, Field(allow_inf_nan=False)]
+IpVersion = Annotated[
+    Literal["auto", "4", "6"],
+    BeforeValidator(lambda value: str(value) if type(value) is int else value),  # 4 without quotes is what everybody writes
+]
 LogLevel = Literal["debug", "info", "warn", "error"]
 
 LocalAddrText = Annotated[str, AfterValidator(checks.local_addr)]
@@ -113,7 +126,7 @@ class CloudflareSettings(Table):
     protocol: Literal["auto", "quic", "http2"] = _key(
         "auto", "How to reach the edge. `auto` begins with QUIC and changes to HTTP/2 where UDP is blocked."
     )
-    edge_ip_version: Literal["auto", "4", "6"] = _key("auto", "The IP version towards the edge.")
+    edge_ip_version: IpVersion = _key("auto", "The IP version towards the edge.")
     retries: int = _key(
         5,
         "How many times cloudflared may double its own wait between reconnects. It does not limit the attempts.",
