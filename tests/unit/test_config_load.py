@@ -145,6 +145,13 @@ def test_public_url_variable_runs_no_child() -> None:
     ]
 
 
+def test_an_ip_version_needs_no_quotes(tmp_path: Path) -> None:
+    """edge_ip_version = 4 means "4"."""
+    file = tmp_path / "prx.toml"
+    file.write_text("[tunnel.cloudflare]\nedge_ip_version = 4\n")
+    assert load(file, {}).config.tunnels["default"].cloudflare.edge_ip_version == "4"
+
+
 def test_all_mistakes_at_once(write: Write) -> None:
     """One run names every mistake of every source, with its place, in order."""
     text = """log_levl = "info"
@@ -158,7 +165,7 @@ require_access = "yes"
 [tunnel.cloudflare]
 mode = "named"
 protocol = "quik"
-edge_ip_version = 4
+edge_ip_version = 5
 grace_period_secs = 300
 [tunels.x]
 [tunnels.Web]
@@ -178,7 +185,7 @@ retries = 1
         'prx.toml:7: tunnel.on_url[2]: found "http://", expected a command on one line, or an http or https URL to POST to',
         'prx.toml:8: tunnel.require_access: found "yes", expected true or false, without quotes',
         'prx.toml:11: tunnel.cloudflare.protocol: found "quik", expected one of auto, quic, http2; did you mean "quic"?',
-        "prx.toml:12: tunnel.cloudflare.edge_ip_version: found the number 4, expected one of auto, 4, 6, in quotes",
+        "prx.toml:12: tunnel.cloudflare.edge_ip_version: found the number 5, expected one of auto, 4, 6, in quotes",
         "prx.toml:13: tunnel.cloudflare.grace_period_secs: found the number 300, expected a number of seconds from 0 to 180",
         "prx.toml:14: tunels: unknown table; did you mean tunnels?",
         (
