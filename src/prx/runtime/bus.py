@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import fields, replace
 from types import TracebackType
-from typing import Self
+from typing import Any, Self, TypeVar
 
-from prx.core.events import Dropped, Event, Fact
+from prx.core.events import Dropped, Event, Fact, UrlChanged
 from prx.core.status import TunnelStatus, fold
+from prx.logs.redact import Redactor
 from prx.runtime.clock import Clock
+
+_Fact = TypeVar("_Fact", bound=Fact)
 
 
 class Subscription:
@@ -63,9 +67,14 @@ class Subscription:
 
 
 class Bus:
-    """Publishes facts about tunnels to subscribers and keeps the status of each tunnel."""
+    """Publishes facts about tunnels to subscribers and keeps the status of each tunnel.
 
-    def __init__(self, clock: Clock) -> None:
+    Every text of a fact goes through `redactor` on its way, so that no sink has to think of it: what it knows is seen in no
+    event, and in nothing that is made of events.
+    """
+
+    def __init__(self, clock: Clock, redactor: Redactor | None = None) -> None:
+        self.redactor = redactor or Redactor()
         self._clock = clock
         self._seq = 0
         self._subscriptions: list[Subscription] = []
@@ -75,7 +84,7 @@ class Bus:
     def publish(self, fact: Fact) -> Event:
         """Give `fact` a number and a time, update the status, and hand the event to every subscriber."""
         self._seq += 1
-        event = Event(self._seq, self._clock.wall(), fact)
+        event = Event(self._seq, self._clock.wall(), _without_secrets(fact, self.redactor))
         if fact.tunnel in self._statuses:
             self._statuses[fact.tunnel] = fold(self._statuses[fact.tunnel], event)
         for listener in self._listeners:
@@ -115,3 +124,26 @@ class Bus:
     def statuses(self) -> tuple[TunnelStatus, ...]:
         """Return the present status of every tunnel, in the order in which they were tracked."""
         return tuple(self._statuses.values())
+
+
+def _without_secrets(fact: _Fact, redactor: Redactor) -> _Fact:
+    """Return `fact` with every text redacted, but for the tunnel's name and the public URL: they are what prx is for."""
+    if isinstance(fact, UrlChanged):
+        return fact
+    old = {item.name: getattr(fact, item.name) for item in fields(fact) if item.name != "tunnel"}
+    changed = {name: new for name, value in old.items() if (new := _redacted(value, redactor)) is not value}
+    return replace(fact, **changed) if changed else fact
+
+
+def _redacted(value: Any, redactor: Redactor) -> Any:
+    """Return `value` without secrets, the same object where it holds none."""
+    if type(value) is str:  # not those of an enum: they are prx's own words
+        new = redactor.text(value)
+        return value if new == value else new
+    if isinstance(value, Mapping):
+        clean = {key: _redacted(item, redactor) for key, item in value.items()}
+        return clean if any(clean[key] is not item for key, item in value.items()) else value
+    if isinstance(value, list):
+        items = [_redacted(item, redactor) for item in value]
+        return items if any(new is not item for new, item in zip(items, value, strict=True)) else value
+    return value

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from prx.access.probe import service_token
+from prx.backends import create
 from prx.backends.base import CLOUDFLARE, EdgeSite
 from prx.config.paths import ensure_private_dir, runtime_dir
 from prx.config.schema import Config, TunnelSettings
@@ -16,7 +17,6 @@ from prx.core import inputs
 from prx.core.events import Event, Log, StateChanged, UrlChanged
 from prx.core.states import State
 from prx.core.status import TunnelStatus
-from prx.logs.redact import Redactor
 from prx.runtime.bus import Bus
 from prx.runtime.clock import Clock
 from prx.runtime.heartbeat import Heartbeat
@@ -54,7 +54,7 @@ class Supervisor:
         environ: Mapping[str, str] = os.environ,
     ) -> None:
         self.bus = bus
-        self.redactor = Redactor()
+        self.redactor = bus.redactor
         self._clock = clock
         self._data_dir = data_dir
         self._private = runtime_dir(environ) / f"{instance}.child"
@@ -143,7 +143,9 @@ class Supervisor:
     def _build_house(self) -> House:
         ensure_private_dir(self._private.parent)
         ensure_private_dir(self._private)
-        (self._private / EMPTY_CONFIG).write_text("{}\n", encoding="ascii")
+        empty = self._private / EMPTY_CONFIG
+        empty.touch(mode=0o600)
+        empty.write_text("{}\n", encoding="ascii")
         ensure_private_dir(self._data_dir)
         self._learn_secrets(self._config)
         access = self._config.access
@@ -171,7 +173,8 @@ class Supervisor:
 
     def _learn_secrets(self, config: Config) -> None:
         for settings in config.tunnels.values():
-            self.redactor.add(settings.cloudflare.token.reveal())
+            for form in create(settings).secrets:
+                self.redactor.add(form)
         self.redactor.add(config.access.client_secret.reveal())
 
     def _add(self, name: str, settings: TunnelSettings) -> None:

@@ -81,6 +81,7 @@ class Tunnel:
         self._phases: set[str] = set()
         self._phases_from = 0.0
         self._tasks: asyncio.TaskGroup | None = None
+        self._jobs: set[asyncio.Task[None]] = set()
         self._take_settings(settings)
         self.machine = Machine(name, self._machine_settings(), jitter=house.jitter)
         house.bus.track(self._blank_status())
@@ -107,10 +108,14 @@ class Tunnel:
         async with asyncio.TaskGroup() as self._tasks:
             while True:
                 event = await self._inbox.get()
+                if event == inputs.Woken("network"):  # what was remembered holds for the old network
+                    self.machine.reconfigure(self._machine_settings())
                 for effect in self.machine.handle(self._house.clock.monotonic(), event):
                     self._perform(effect)
                 if self.machine.state is State.IDLE and not self.machine.wanted:
-                    return
+                    break
+            for job in self._jobs:  # a look that nobody waits for any more
+                job.cancel()
 
     def reload(self, settings: TunnelSettings) -> None:
         """Take new settings; a living child is started anew only where they concern it, because a quick URL would change."""
@@ -215,7 +220,9 @@ class Tunnel:
 
     def _start(self, what: str, work: Coroutine[Any, Any, None]) -> None:
         assert self._tasks is not None
-        self._tasks.create_task(work, name=f"{self.name}: {what}")
+        job = self._tasks.create_task(work, name=f"{self.name}: {what}")
+        self._jobs.add(job)
+        job.add_done_callback(self._jobs.discard)
 
     def _signal(self, effect: effects.Terminate | effects.Kill) -> None:
         run = self._run
@@ -317,11 +324,15 @@ class Tunnel:
 
     async def _look(self, number: int) -> None:
         run = self._run
-        if run is not None and run.number == number:
-            evidence, looked = await run.look()
-        elif not self._machine_settings().has_child:
-            evidence, looked = await self._look_alone(number)
-        else:
+        try:
+            if run is not None and run.number == number:
+                evidence, looked = await run.look()
+            elif not self.machine.settings.has_child:
+                evidence, looked = await self._look_alone(number)
+            else:
+                return
+        except Exception as error:  # noqa: BLE001 - a mistake in a probe must not take a running tunnel down; the machine looks again
+            self._publish(Log(tunnel=self.name, level="error", message=f"a look at the tunnel failed: {error!r}"))
             return
         self._tell_probe(evidence, looked)
         self.send(looked)
