@@ -93,6 +93,10 @@ class Origin:
                     b"HTTP/1.1 299 Odd\r\nSet-Cookie: a=1\r\nX-Multi: one\r\nSet-Cookie: b=2\r\nX-MULTI: two\r\n"
                     b"Content-Length: 3\r\n\r\nodd"
                 )
+            case "/trailers":
+                writer.write(
+                    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n4\r\nbody\r\n0\r\nX-Sum: 1\r\n\r\n"
+                )
             case "/not-modified":
                 writer.write(b'HTTP/1.1 304 Not Modified\r\nETag: "x"\r\nContent-Length: 1234\r\n\r\n')
             case "/empty":

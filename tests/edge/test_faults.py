@@ -13,10 +13,24 @@ from hypothesis import strategies as st
 from tests.edge.connector import dialled, hello, registered
 from tests.edge.visitor import get, visiting
 
-from prx.edge import Lab, LabConfig, faults
-from prx.edge.control import describe
+from prx.edge import Lab, LabConfig, faulttext
 from prx.edge.events import ConnectionLost, HandshakeFailed, LabEvent
-from prx.edge.faults import DelayRegistration, Drop, Fault, GoAway, NxDomain, QuickService, Refuse, RejectRegistration, Stall
+from prx.edge.faults import (
+    DelayRegistration,
+    Drop,
+    DropAfter,
+    ExpireCert,
+    Fault,
+    Garble,
+    GoAway,
+    NxDomain,
+    QuickService,
+    Refuse,
+    RejectRegistration,
+    Reset,
+    Stall,
+    Unroute,
+)
 from prx.protocol.h2stream import H2Stream
 from prx.protocol.registration import Registered
 
@@ -103,6 +117,19 @@ async def test_stall(lab: Lab) -> None:
         assert (await visitor.read_reply()).body == b"hello /late"
 
 
+async def test_unroute(lab: Lab) -> None:
+    """A name can be cut off from its tunnel although the connectors stay connected; others are not."""
+    async with registered(lab, lab.token("one")), registered(lab, lab.token("two")):
+        lab.inject(Unroute("one"))
+        reply = await get(lab, "one.localhost")
+        assert (reply.status, reply.body) == (530, b"error code: 1033")
+        assert (await get(lab, "two.localhost")).status == 200
+        lab.inject(Unroute())
+        assert (await get(lab, "two.localhost")).status == 530
+        lab.clear(Unroute)
+        assert (await get(lab, "one.localhost")).status == 200
+
+
 async def test_delayed_registration(lab: Lab) -> None:
     """A registration can be made to take its time."""
     lab.inject(DelayRegistration(0.3))
@@ -137,6 +164,10 @@ async def test_quick_service(lab: Lab, events: list[LabEvent]) -> None:
         assert (limited.status_code, limited.text) == (429, "error code: 1015")
         lab.inject(QuickService(500, times=1))
         assert "<html>" in (await client.post("/tunnel")).text
+        lab.inject(QuickService(200, "page", times=1))
+        assert (await client.post("/tunnel")).headers["content-type"].startswith("text/html")
+        lab.inject(QuickService(200, "no_id", times=1))
+        assert (await client.post("/tunnel")).json()["result"] is None
         lab.inject(QuickService(503, body='{"success":false}', content_type="application/json", times=1))
         assert (await client.post("/tunnel")).json() == {"success": False}
         answer = (await client.post("/tunnel")).json()
@@ -144,6 +175,19 @@ async def test_quick_service(lab: Lab, events: list[LabEvent]) -> None:
         assert answer["result"]["hostname"].endswith(".localhost")
         assert (await client.get("/tunnel")).status_code == 404
     assert [tunnel.tunnel_id for tunnel in lab.tunnels()] == [answer["result"]["id"]]
+
+
+async def test_quick_service_that_is_late() -> None:
+    """A time-out of the quick service is no answer within the 15 seconds that cloudflared waits."""
+    waited: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        waited.append(seconds)
+
+    async with Lab.start(LabConfig(sleep=sleep)) as lab, httpx2.AsyncClient(trust_env=False) as client:
+        lab.inject(QuickService(kind="timeout"))
+        await client.post(f"{lab.quick_service}/tunnel")
+    assert waited == [20.0]
 
 
 async def ask(lab: Lab, client: httpx2.AsyncClient, name: str, kind: str = "A") -> dns.message.Message:
@@ -206,7 +250,7 @@ async def test_control_endpoint(lab: Lab) -> None:
         ("/token", "{", "Expecting"),
         ("/push", '{"hostname":"web","config":1}', "'config' is missing"),
         ("/faults", '{"fault":"Nope"}', "expected one of Drop, GoAway"),
-        ("/faults", '{"fault":"Drop","x":1}', "Drop has no field 'x'; it has hostname, index"),
+        ("/faults", '{"fault":"Drop","x":1}', "Drop has no field 'x'; it has count, hostname, index, random"),
         ("/faults", '{"fault":"RejectRegistration","kind":"x"}', "expected one of permanent"),
         ("/faults", '{"fault":"DelayRegistration"}', "needs seconds"),
         ("/faults", '{"fault":"DelayRegistration","seconds":"1"}', "'seconds' is '1'; expected float"),
@@ -244,9 +288,11 @@ async def test_control_is_not_for_web_pages(lab: Lab) -> None:
         st.builds(RejectRegistration, st.sampled_from(["permanent", "duplicate"]), st.none() | st.integers(1, 9)),
         st.builds(QuickService, st.integers(200, 599), delay=st.floats(0, 9)),
         st.builds(NxDomain, st.none() | st.floats(0, 9)),
-        st.sampled_from([Stall(), Refuse(), GoAway()]),
+        st.builds(Garble, st.integers(1, 9), st.none() | st.integers(0, 3)),
+        st.builds(DropAfter, st.floats(0, 9), st.none() | st.integers(0, 9)),
+        st.sampled_from([Stall(), Refuse(), GoAway(), Reset(count=2, random=True), ExpireCert()]),
     )
 )
 def test_faults_as_json(fault: Fault) -> None:
     """A fault written as JSON reads back as itself."""
-    assert faults.from_json(describe(fault)) == fault
+    assert faulttext.from_json(faulttext.describe(fault)) == fault

@@ -12,7 +12,7 @@ from tests.edge.connector import head, hello, registered, respond
 from tests.edge.origin import BLOCK, blob, blob_digest
 from tests.edge.visitor import get, visiting
 
-from prx.edge import AccessFront, Lab
+from prx.edge import Lab
 from prx.edge.events import LabEvent, RequestServed
 from prx.protocol import headers as codec
 from prx.protocol.h2stream import H2Stream
@@ -315,27 +315,6 @@ async def test_absolute_target(lab: Lab) -> None:
     """An absolute target names the host, as for a proxy."""
     async with registered(lab, lab.token("web")):
         assert (await get(lab, "other.localhost", "http://web.localhost/abs")).body == b"hello /abs"
-
-
-async def test_access_front(lab: Lab, events: list[LabEvent]) -> None:
-    """A protected name sends visitors to a login page, and lets the right service token pass."""
-    async with registered(lab, lab.token("web")):
-        lab.protect("web", AccessFront("id.access", "s3cret"))
-        refused = await get(lab, "web.localhost", "/a?b=c")
-        assert refused.status == 302
-        assert refused.header("location") == (
-            "https://lab.cloudflareaccess.com/cdn-cgi/access/login/web.localhost?redirect_url=%2Fa%3Fb%3Dc"
-        )
-        right = [("CF-Access-Client-Id", "id.access"), ("CF-Access-Client-Secret", "s3cret")]
-        wrong = [("CF-Access-Client-Id", "id.access"), ("CF-Access-Client-Secret", "other")]
-        assert (await get(lab, "web.localhost", headers=right)).status == 200
-        assert (await get(lab, "web.localhost", headers=wrong)).status == 302
-        lab.protect("web", AccessFront("id.access", "s3cret", deny="forbidden"))
-        assert (await get(lab, "web.localhost", headers=wrong)).status == 403
-        lab.unprotect("web")
-        assert (await get(lab, "web.localhost")).status == 200
-    sources = [event.source for event in events if isinstance(event, RequestServed)]
-    assert sources == ["access", "origin", "access", "access", "origin"]
 
 
 async def test_websocket_refused_and_raw_bytes(lab: Lab) -> None:

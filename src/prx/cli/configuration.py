@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+from prx.cli import ending
 from prx.config.load import Loaded, load
 from prx.config.paths import config_file, data_dir
 from prx.secrets import FILE_NAME
-from prx.secrets.sources import SecretSources, store_lookup
+from prx.secrets.sources import OWN_VARIABLES, SecretSources, own_secrets, store_lookup
 from prx.secrets.value import Secret
+
+_LONG_WORD = 16  # characters; shorter ones are the vocabulary of a command
 
 
 def load_configuration(path: Path | None, environ: Mapping[str, str], local_addr: str = "", *, lab: bool = False) -> Loaded:
@@ -27,7 +30,39 @@ def load_configuration(path: Path | None, environ: Mapping[str, str], local_addr
         base=Path() if file is None else file.parent,
     )
     overrides = {"tunnel.local_addr": local_addr} if local_addr else {}
-    return load(file, environ, overrides, resolve_secret=sources.resolve, tokens_follow=lab)
+    loaded = load(file, environ, overrides, resolve_secret=sources.resolve, tokens_follow=lab)
+    ending.never_tell(secret_forms(loaded, environ))
+    return loaded
+
+
+def secret_forms(loaded: Loaded, environ: Mapping[str, str]) -> Iterator[str]:
+    """Give every secret of a configuration and of prx's own variables, in every form that must never be shown."""
+    from prx.backends import create
+
+    yield from own_secrets(environ)
+    for secret in loaded.secrets:
+        yield secret.reveal()
+        yield from _long_words(secret.reveal())
+    for settings in loaded.config.tunnels.values():
+        yield from create(settings).secrets
+
+
+def _long_words(text: str) -> Iterator[str]:
+    """Give the words of a command that is a secret as a whole which may be the reason why: what it runs may say one alone."""
+    words = text.split()
+    for word in words[1:]:
+        value = word.partition("=")[2] if word.startswith("-") else word
+        if len(value) >= _LONG_WORD and not value.startswith(("/", "~", ".")):
+            yield value
+
+
+def environment_for_service(loaded: Loaded, environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of the user's own service: that of prx, without what is meant for prx alone.
+
+    Left out are the variables of prx's own secrets, and every one that holds a secret of the configuration (`env:NAME`).
+    """
+    secrets = {secret.reveal() for secret in loaded.secrets}
+    return {name: value for name, value in environ.items() if name not in OWN_VARIABLES and value.strip() not in secrets}
 
 
 def sources_seen(loaded: Loaded, environ: Mapping[str, str]) -> tuple[object, ...]:

@@ -60,11 +60,7 @@ def doctor(file: Path | None, as_json: bool, report: Path | None) -> int:
 
 def _redactor(loaded: Loaded) -> Redactor:
     """Return what knows every secret of the configuration, in every form."""
-    from prx.backends import create
+    from prx.cli.configuration import secret_forms
     from prx.logs.redact import Redactor
 
-    redactor = Redactor(secret.reveal() for secret in loaded.secrets)
-    for settings in loaded.config.tunnels.values():
-        for form in create(settings).secrets:
-            redactor.add(form)
-    return redactor
+    return Redactor(secret_forms(loaded, os.environ))

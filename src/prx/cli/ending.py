@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
-from collections.abc import Sequence
+import traceback
+from collections.abc import Iterable, Sequence
 
 import click
 
@@ -12,6 +14,9 @@ from prx.core.errors import ConfigError, PrxError
 
 INTERRUPTED = 130  # 128 + SIGINT
 PIPE_CLOSED = 1  # as click itself does where it is the first to notice
+CRASHED = 1
+
+_secrets: set[str] = set()  # of this process, in every form
 
 
 def run(command: click.Command, arguments: Sequence[str] | None) -> int:
@@ -31,16 +36,46 @@ def run(command: click.Command, arguments: Sequence[str] | None) -> int:
     except BrokenPipeError:
         _forget_stdout()
         return PIPE_CLOSED
+    except Exception:  # noqa: BLE001 - a defect: the interpreter would write the same, with every secret that is in it
+        say(without_secrets(traceback.format_exc().rstrip()))
+        return CRASHED
+
+
+def never_tell(secrets: Iterable[str]) -> None:
+    """Keep these out of whatever is written from now on when something goes wrong."""
+    _secrets.update(secrets)
+
+
+def without_secrets(text: str) -> str:
+    """Return the lines of `text` without secrets: those that are known, those in the environment, and what looks like one."""
+    from prx.logs.redact import Redactor
+    from prx.secrets.sources import own_secrets
+
+    return Redactor([*_secrets, *own_secrets(os.environ)]).text(text)
+
+
+class _Quiet(logging.Formatter):
+    """Formats a record without its secrets."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the lines."""
+        return without_secrets(super().format(record))
+
+
+def guard_logging() -> None:
+    """Take secrets out of what libraries log to stderr, such as asyncio's word on a failed task."""
+    if logging.lastResort is not None:
+        logging.lastResort.setFormatter(_Quiet())
 
 
 def tell(error: PrxError) -> None:
     """Write `error: …` and `hint: …` to stderr; all problems of a configuration, each on its own line."""
-    say(f"error: {error.message}")
+    lines = [f"error: {error.message}"]
     if isinstance(error, ConfigError):
-        for problem in error.problems:
-            say(f"  {problem}")
+        lines += [f"  {problem}" for problem in error.problems]
     if error.hint:
-        say(f"hint: {error.hint}")
+        lines.append(f"hint: {error.hint}")
+    say(without_secrets("\n".join(lines)))
 
 
 def say(text: str) -> None:
@@ -51,7 +86,7 @@ def say(text: str) -> None:
 def _tell_usage(error: click.ClickException) -> None:
     message, _, also = error.format_message().partition("\n")
     context = getattr(error, "ctx", None)
-    say(f"error: {message[:1].lower()}{message[1:].rstrip('.')}")
+    say(without_secrets(f"error: {message[:1].lower()}{message[1:].rstrip('.')}"))
     if also:
         say(f"hint: {also}")
     elif context is not None:

@@ -4,26 +4,30 @@ from __future__ import annotations
 
 import json
 import os
-from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
+from prx.cli import labcommands
 from prx.cli.ending import say
-from prx.core.errors import PrxError
+from prx.cli.labclient import announced
+from prx.core.errors import UsageError
 
 if TYPE_CHECKING:
     from prx.edge import Lab
-
-CONTROL_VARIABLE = "PRX_LAB_CONTROL"
+    from prx.edge.events import LabEvent
+    from prx.edge.script import Script
 
 
 @click.group(invoke_without_command=True)
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON once it listens, and nothing else.")
 @click.option("--public-port", type=click.IntRange(0, 65535), default=0, help="Where visitors come; 0: a free port.")
 @click.option("--control-port", type=click.IntRange(0, 65535), default=0, help="Where `prx lab token` asks; 0: a free port.")
+@click.option(
+    "--script", type=click.File("r"), help="Faults to act, and when; docs/reference/lab.md says how they are written."
+)
 @click.pass_context
-def lab(ctx: click.Context, as_json: bool, public_port: int, control_port: int) -> int | None:
+def lab(ctx: click.Context, as_json: bool, public_port: int, control_port: int, script: IO[str] | None) -> int | None:
     """Run a local edge: everything works without account and Internet.
 
     A real cloudflared connects to it with --edge, --cacert and --quick-service; names end in .localhost, so a browser opens
@@ -33,17 +37,11 @@ def lab(ctx: click.Context, as_json: bool, public_port: int, control_port: int) 
         return None
     import asyncio
 
-    return asyncio.run(_run(as_json, public_port, control_port))
+    return asyncio.run(_run(as_json, public_port, control_port, None if script is None else _read_script(script)))
 
 
-@lab.command()
-@click.option("--hostname", required=True, metavar="NAME.localhost", help="The public name of the tunnel.")
-@click.option(
-    "--control", envvar=CONTROL_VARIABLE, required=True, metavar="URL", help=f"The lab's control URL [{CONTROL_VARIABLE}]."
-)
-def token(hostname: str, control: str) -> None:
-    """Make a named tunnel in a running lab, or find it again; print its token."""
-    click.echo(_post(control, "/token", {"hostname": hostname})["token"])
+for _command in labcommands.ALL:
+    lab.add_command(_command)
 
 
 def description(lab: Lab) -> dict[str, Any]:
@@ -57,7 +55,7 @@ def description(lab: Lab) -> dict[str, Any]:
     }
 
 
-async def _run(as_json: bool, public_port: int, control_port: int) -> int:
+async def _run(as_json: bool, public_port: int, control_port: int, script: Script | None) -> int:
     import asyncio
 
     from prx.cli.signals import Signals
@@ -67,12 +65,15 @@ async def _run(as_json: bool, public_port: int, control_port: int) -> int:
     config = LabConfig(public_port=public_port, control_port=control_port, on_event=None if as_json else _tell)
     with Signals(stop=over.set, kill=lambda number: os._exit(128 + number), reload=lambda: None):
         async with Lab.start(config) as running:
-            facts = description(running)
-            if as_json:
-                click.echo(json.dumps(facts))
-            else:
-                _introduce(facts)
-            await over.wait()
+            with announced(running.control):
+                facts = description(running)
+                if as_json:
+                    click.echo(json.dumps(facts))
+                else:
+                    _introduce(facts)
+                if script is not None:
+                    running.begin(script)
+                await over.wait()
     return 0
 
 
@@ -83,34 +84,20 @@ def _introduce(facts: dict[str, Any]) -> None:
     say(f"  control      {facts['control']}")
     say(f"  quick        cloudflared tunnel --protocol http2 {edges} \\")
     say(f"                 --cacert {facts['ca']} --quick-service {facts['quick_service']} --url http://127.0.0.1:8080")
-    say(f"  named        prx lab token --control {facts['control']} --hostname NAME.localhost")
+    say("  named        prx lab token --hostname NAME.localhost")
 
 
-def _tell(event: Any) -> None:
-    """Show one event of the lab on stderr."""
-    from dataclasses import fields
+def _read_script(file: IO[str]) -> Script:
+    from prx.edge.script import Script
 
-    from prx.logs.text import printable
-
-    words = " ".join(f"{item.name}={getattr(event, item.name)}" for item in fields(event))
-    say(printable(f"{type(event).__name__} {words}"))
-
-
-def _post(control: str, path: str, body: dict[str, Any]) -> dict[str, Any]:
-    import http.client
-
-    where = urlsplit(control)
-    connection = http.client.HTTPConnection(where.hostname or "127.0.0.1", where.port or 80, timeout=5)
     try:
-        connection.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
-        answer = connection.getresponse()
-        text = answer.read(1 << 20).decode(errors="replace")
-    except OSError as error:
-        raise PrxError(f"no lab answers at {control}: {error}", hint="`prx lab` prints its control URL") from error
-    finally:
-        connection.close()
-    if answer.status != 200:
-        raise PrxError(f"the lab refused: {answer.status} {text.strip()[:200]}")
-    found = json.loads(text)
-    assert isinstance(found, dict)
-    return found
+        return Script.parse(file.read())
+    except ValueError as error:
+        raise UsageError(f"{file.name}: {error}") from None
+
+
+def _tell(event: LabEvent) -> None:
+    """Show one event of the lab on stderr."""
+    from prx.cli.labview import line
+
+    say(line(event))

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from prx import __version__
 from prx.backends.base import CLOUDFLARE, EdgeSite
 from prx.cli.choice import choose_for_lab, explain
-from prx.cli.configuration import load_configuration, sources_seen
+from prx.cli.configuration import environment_for_service, load_configuration, secret_forms, sources_seen
 from prx.cli.ending import tell as tell_error
 from prx.cli.hello import HelloPage
 from prx.cli.labsite import site_of
@@ -38,7 +38,6 @@ from prx.control.server import ControlServer, EventSource
 from prx.core.errors import PermanentError, PrxError, UsageError
 from prx.core.events import Log, timestamp
 from prx.core.status import TunnelStatus
-from prx.logs.redact import Redactor
 from prx.runtime.bus import Bus
 from prx.runtime.clock import SystemClock
 from prx.runtime.lock import InstanceLock
@@ -66,7 +65,7 @@ class Session:
         self._on_settled = on_settled
         self._clock = SystemClock()
         self._bus = Bus(self._clock)
-        self._redactor = Redactor()
+        self._redactor = self._bus.redactor
         self._local_addr = options.local_addr
         self._coming_up: asyncio.Timeout | None = None
         self._notifier = Notifier.from_environment(environ, self._clock, self._bus.statuses)
@@ -175,8 +174,8 @@ class Session:
     def _load(self) -> Loaded:
         loaded = load_configuration(self._options.config, self._environ, self._local_addr, lab=self._options.lab)
         self._sources = sources_seen(loaded, self._environ)
-        for secret in loaded.secrets:
-            self._redactor.add(secret.reveal())
+        for form in secret_forms(loaded, self._environ):
+            self._redactor.add(form)
         return loaded
 
     def _config(self) -> Config:
@@ -272,9 +271,10 @@ class Session:
 
     def _make_service(self, settings: TunnelSettings) -> Service:
         def tell(line: str) -> None:
-            self._bus.publish(Log(tunnel="", level="info", message=self._redactor.line(line), source=SERVICE))
+            self._bus.publish(Log(tunnel="", level="info", message=line, source=SERVICE))
 
-        return Service(self._options.command, settings.origin, environ=self._environ, clock=self._clock, tell=tell)
+        environ = environment_for_service(self._loaded, self._environ)
+        return Service(self._options.command, settings.origin, environ=environ, clock=self._clock, tell=tell)
 
     async def _supervise(self) -> int:
         assert self._supervisor is not None

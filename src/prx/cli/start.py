@@ -87,10 +87,12 @@ def _run(options: StartOptions, report_fd: int | None) -> int:
     import asyncio
     import os
 
+    from prx.cli.ending import guard_logging
     from prx.cli.hardening import forbid_dumps
     from prx.cli.session import Session
 
     forbid_dumps()
+    guard_logging()
     if report_fd is None:
         return asyncio.run(Session(options, os.environ).run())
     from prx.cli.detach import Report

@@ -5,7 +5,8 @@
 
 What a lab gives, all on loopback:
 
-* `lab.edge_addrs`: tuple of "127.0.0.1:PORT", one slot per connection (`cloudflared tunnel --edge ADDR --edge ADDR …`)
+* `lab.edge_addrs`: tuple of "127.0.0.1:PORT", one slot per connection (`cloudflared tunnel --edge ADDR --edge ADDR …`),
+  each for HTTP/2 over TCP and for QUIC over UDP; `lab.protocols` is ("quic", "http2")
 * `lab.quick_service`: "http://127.0.0.1:PORT" for `--quick-service`; `lab.ca_file`: Path for `--cacert`
 * `lab.public`: "http://127.0.0.1:PORT", where visitors come (the Host header names the tunnel, names end in
   `.localhost`); `lab.public_https` the same over TLS; `lab.url(hostname)` gives "http://HOSTNAME:PORT"
@@ -16,20 +17,22 @@ What one does with it:
 * `lab.token(hostname) -> str`: create a named tunnel for `hostname` (a bare name gets `.localhost`), or find it again
 * `lab.tunnels() -> tuple[TunnelState, …]`, each with its `connections: tuple[ConnectionState, …]`; `lab.state() -> dict`
 * `await lab.push(hostname, config) -> tuple[PushResult, …]`: remote configuration, one result per live connection
-* `lab.protect(hostname, AccessFront(...))`, `lab.unprotect(hostname)`: a login page in front
-* `lab.inject(fault)`, `lab.clear(FaultClass)` / `lab.clear()`: see `prx.edge.faults`: `Refuse`, `Drop`, `Stall`, `GoAway`,
-  `RejectRegistration`, `DelayRegistration`, `QuickService`, `NxDomain`
+* `lab.protect(hostname, AccessFront(...)) -> Protected`, `lab.unprotect(hostname)`: an Access front, see `prx.edge.access`;
+  `lab.login(hostname, email) -> str`: the token of somebody who has logged in; `lab.rotate_keys()`
+* `lab.inject(fault)`, `lab.clear(FaultClass)` / `lab.clear()`: see `prx.edge.faults`
+* `await lab.play(text)`, `lab.begin(text)`: a script of faults, see `prx.edge.script`
 * `LabConfig(on_event=…)`: called with the frozen dataclasses of `prx.edge.events`, synchronously, on the event loop
 * `await lab.wait_for(lambda lab: …)`: wait until something that events announce is true (no polling)
 
 Control endpoint: GET /state · POST /token {"hostname"} · POST /push {"hostname","config"} · POST /protect
-{"hostname","client_id","client_secret","deny"} · POST /unprotect {"hostname"} · POST /faults {"fault":"RejectRegistration",
-"kind":"permanent"} · DELETE /faults[?fault=NAME] · GET and POST /dns-query.
+{"hostname","client_id","client_secret","deny","team","aud"} · POST /unprotect {"hostname"} · POST /login {"hostname","email"} ·
+POST /rotate-keys · GET /cdn-cgi/access/certs · GET /faults · POST /faults {"fault":"RejectRegistration","kind":"permanent"} or
+{"script":"refuse for 10s"} · DELETE /faults[?fault=NAME] · GET and POST /dns-query.
 """
 
 from prx.edge.access import AccessFront
 from prx.edge.config import LabConfig
 from prx.edge.lab import Lab
-from prx.edge.state import ConnectionState, PushResult, TunnelState
+from prx.edge.state import ConnectionState, Protected, PushResult, TunnelState
 
-__all__ = ["AccessFront", "ConnectionState", "Lab", "LabConfig", "PushResult", "TunnelState"]
+__all__ = ["AccessFront", "ConnectionState", "Lab", "LabConfig", "Protected", "PushResult", "TunnelState"]

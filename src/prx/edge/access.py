@@ -1,52 +1,181 @@
-"""An Access front: what stands before a protected name, as far as a client without a browser can see it.
+"""Access fronts: what stands before a protected name, for clients without a browser and for the app behind it.
 
-A visitor who sends the right `CF-Access-Client-Id` and `CF-Access-Client-Secret` passes. Any other is sent to a login
-page (302 to `https://TEAM.cloudflareaccess.com/cdn-cgi/access/login/HOSTNAME?…`, as an Allow policy does) or gets 403 (as
-a Service Auth policy does). There is no login behind the redirect.
+Who passes: a visitor with the right `CF-Access-Client-Id` and `CF-Access-Client-Secret`, and one who has logged in, that is,
+who brings a token of the lab's team as the cookie `CF_Authorization`. The lab has no login page: `Lab.login` gives the token
+that one would have ended with. Any other visitor is sent to the login (302 to
+`https://TEAM.cloudflareaccess.com/cdn-cgi/access/login/HOSTNAME?…`, as an Allow policy does) or gets 403 (as a Service Auth
+policy does).
+
+What the app sees: `Cf-Access-Jwt-Assertion` and the cookie `CF_Authorization` with the same token, for people also
+`Cf-Access-Authenticated-User-Email`. Whatever a visitor sent under these names, and the service token, stays here.
+A service token is answered with the cookie too, so that later requests may go without it.
 """
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Final, Literal
 from urllib.parse import quote
 
+from prx.edge.registry import full_name
+from prx.edge.state import Protected
+from prx.edge.team import Team
 from prx.protocol.headers import Headers
 
-CLIENT_ID = b"cf-access-client-id"
-CLIENT_SECRET = b"cf-access-client-secret"
+CERTS_PATH: Final = "/cdn-cgi/access/certs"
+_CLIENT_ID: Final = b"cf-access-client-id"
+_CLIENT_SECRET: Final = b"cf-access-client-secret"
+_ASSERTION: Final = b"cf-access-jwt-assertion"
+_EMAIL: Final = b"cf-access-authenticated-user-email"
+_OURS: Final = frozenset((_CLIENT_ID, _CLIENT_SECRET, _ASSERTION, _EMAIL))
+_COOKIE: Final = b"CF_Authorization"
+_NO_STORE: Final = (b"Cache-Control", b"private, max-age=0, no-store, no-cache, must-revalidate")
 
 
 @dataclass(frozen=True)
 class AccessFront:
-    """Who passes (one service token; none where it is empty), and what the others get."""
+    """Who passes without a login (one service token; none where it is empty), and what strangers get.
+
+    `aud`: the application's audience tag; empty: one made of the name. `session_seconds`: how long a token is good.
+    """
 
     client_id: str = ""
     client_secret: str = field(default="", repr=False)
     deny: Literal["login", "forbidden"] = "login"
     team: str = "lab"
+    aud: str = ""
+    session_seconds: float = 86_400.0
 
     def __post_init__(self) -> None:
         if self.deny not in ("login", "forbidden"):
             raise ValueError(f"unknown deny {self.deny!r}; expected 'login' or 'forbidden'")
+        if self.client_id and not self.client_secret:
+            raise ValueError("a service token needs a client_secret beside its client_id")
 
-    def passes(self, headers: Mapping[bytes, bytes]) -> bool:
-        """Say whether a request with these headers (lower-case names) passes."""
+    @property
+    def issuer(self) -> str:
+        """Who signs: the team's URL."""
+        return f"https://{self.team}.cloudflareaccess.com"
+
+    def has_service_token(self, headers: Mapping[bytes, bytes]) -> bool:
+        """Say whether a request with these headers (lower-case names) brings the right service token."""
         if not self.client_id:
             return False
-        right_id = hmac.compare_digest(headers.get(CLIENT_ID, b""), self.client_id.encode())
-        right_secret = hmac.compare_digest(headers.get(CLIENT_SECRET, b""), self.client_secret.encode())
+        right_id = hmac.compare_digest(headers.get(_CLIENT_ID, b""), self.client_id.encode())
+        right_secret = hmac.compare_digest(headers.get(_CLIENT_SECRET, b""), self.client_secret.encode())
         return right_id and right_secret
 
-    def refusal(self, hostname: str, target: str) -> tuple[int, Headers, bytes]:
+
+@dataclass(frozen=True)
+class Admission:
+    """A visitor who passes: the token that names him, and what his response brings along."""
+
+    token: str
+    email: str = ""
+    response: Headers = field(default_factory=list)
+
+    def rewrite(self, headers: Headers) -> Headers:
+        """Give the request's headers as the app shall see them."""
+        others = [part for part in _cookies(_cookie_header(headers)) if part[0] != _COOKIE]
+        token = self.token.encode()
+        cookie = b"; ".join(b"=".join(part) for part in [*others, (_COOKIE, token)])
+        kept = [(name, value) for name, value in headers if name not in _OURS and name != b"cookie"]
+        email = [(_EMAIL, self.email.encode())] if self.email else []
+        return [*kept, (b"cookie", cookie), *email, (_ASSERTION, token)]
+
+
+class Fronts:
+    """The protected names of a lab, and the team whose tokens open them."""
+
+    def __init__(self, team: Team) -> None:
+        self._team = team
+        self._fronts: dict[str, AccessFront] = {}
+
+    def protect(self, hostname: str, front: AccessFront) -> None:
+        """Put a front before a full name."""
+        self._fronts[hostname] = front
+
+    def unprotect(self, hostname: str) -> None:
+        """Take it away."""
+        self._fronts.pop(hostname, None)
+
+    def find(self, hostname: str) -> AccessFront | None:
+        """Find the front of a full name."""
+        return self._fronts.get(hostname)
+
+    def describe(self, hostname: str, certs_url: str) -> Protected:
+        """Say what an app behind the front is configured with; LookupError where there is none."""
+        hostname, front = self._find(hostname)
+        return Protected(hostname, front.team, _audience(hostname, front), front.issuer, certs_url)
+
+    def names(self) -> list[str]:
+        """Give the protected names, sorted."""
+        return sorted(self._fronts)
+
+    def keys(self) -> dict[str, Any]:
+        """Give the team's public keys (JWKS)."""
+        return self._team.document()
+
+    def rotate_keys(self) -> None:
+        """Sign with a new key; the former one stays published."""
+        self._team.rotate()
+
+    def login(self, hostname: str, email: str) -> str:
+        """Give the token of a person who has logged in; LookupError where the name is not protected."""
+        hostname, front = self._find(hostname)
+        return self._team.sign_person(email, aud=_audience(hostname, front), issuer=front.issuer, seconds=front.session_seconds)
+
+    def admit(self, hostname: str, front: AccessFront, headers: Headers) -> Admission | None:
+        """Decide whether a request passes; None: it does not."""
+        aud = _audience(hostname, front)
+        if front.has_service_token(dict(headers)):
+            token = self._team.sign_service(front.client_id, aud=aud, issuer=front.issuer, seconds=front.session_seconds)
+            cookie = f"{_COOKIE.decode()}={token}; Path=/; HttpOnly; SameSite=None; Secure"
+            return Admission(token, response=[(b"Set-Cookie", cookie.encode())])
+        session = dict(_cookies(_cookie_header(headers))).get(_COOKIE, b"").decode("latin-1")
+        claims = self._team.read(session, aud=aud, issuer=front.issuer) if session else None
+        return None if claims is None else Admission(session, email=str(claims.get("email", "")))
+
+    def refusal(self, hostname: str, front: AccessFront, target: str) -> tuple[int, Headers, bytes]:
         """Give status, headers and body for a visitor who does not pass; `target` is the path that was asked for."""
-        headers = [(b"Cache-Control", b"private, max-age=0, no-store, no-cache, must-revalidate")]
-        if self.deny == "forbidden":
-            page = b"<!DOCTYPE html><html><head><title>Forbidden</title></head><body>Forbidden. Cloudflare Access</body></html>"
-            return 403, [*headers, (b"Content-Type", b"text/html")], page
-        location = (
-            f"https://{self.team}.cloudflareaccess.com/cdn-cgi/access/login/{hostname}?redirect_url={quote(target, safe='')}"
-        )
-        return 302, [*headers, (b"Location", location.encode())], b""
+        aud = _audience(hostname, front)
+        named = [(b"Cf-Access-Aud", aud.encode()), (b"Cf-Access-Domain", hostname.encode())]
+        if front.deny == "forbidden":
+            return 403, [*named, _NO_STORE, (b"Content-Type", b"text/html; charset=utf-8")], _FORBIDDEN.encode()
+        query = f"kid={aud}&redirect_url={quote(target, safe='')}"
+        location = f"{front.issuer}/cdn-cgi/access/login/{hostname}?{query}"
+        return 302, [(b"Location", location.encode()), *named, _NO_STORE], b""
+
+    def _find(self, name: str) -> tuple[str, AccessFront]:
+        hostname = full_name(name)
+        front = self._fronts.get(hostname)
+        if front is None:
+            raise LookupError(f"{hostname} is not protected")
+        return hostname, front
+
+
+_FORBIDDEN: Final = """<!DOCTYPE html>
+<html lang="en">
+<head><title>Forbidden ・ Cloudflare Access</title><meta charset="utf-8"></head>
+<body><h1>Forbidden</h1><p>You don't have permission to view this. Please contact your system administrator.</p></body>
+</html>
+"""
+
+
+def _audience(hostname: str, front: AccessFront) -> str:
+    """Give the audience tag: 64 hexadecimal digits, as real ones have."""
+    return front.aud or hashlib.sha256(f"{front.team} {hostname}".encode()).hexdigest()
+
+
+def _cookie_header(headers: Headers) -> bytes:
+    """Join the Cookie headers, of which HTTP/2 allows several (RFC 9113, 8.2.3)."""
+    return b"; ".join(value for name, value in headers if name == b"cookie")
+
+
+def _cookies(header: bytes) -> list[tuple[bytes, bytes]]:
+    """Take a Cookie header apart (RFC 6265, 4.2.1)."""
+    pairs = [part.strip().partition(b"=") for part in header.split(b";")]
+    return [(name, value) for name, equals, value in pairs if equals]

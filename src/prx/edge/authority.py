@@ -17,8 +17,12 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from prx.protocol.quiclistener import Identity
+
 EDGE_NAMES = ("h2.cftunnel.com", "quic.cftunnel.com", "probe.cftunnel.com")  # asked for by cloudflared 2026.8.2
+_PUBLIC_ALPN = ("h2", "http/1.1")
 _VALIDITY = dt.timedelta(days=7)
+_NOT_LATE = dt.timedelta()
 _SLACK = dt.timedelta(hours=1)  # for a clock that is a little behind
 
 
@@ -33,18 +37,24 @@ class Authority:
         self.ca_file = directory / "ca.pem"
         self.ca_file.write_bytes(self._certificate.public_bytes(serialization.Encoding.PEM))
 
-    def edge_context(self) -> ssl.SSLContext:
+    def edge_context(self, *, expired: bool = False) -> ssl.SSLContext:
         """Give the server context for connectors; no ALPN is offered over TCP, as on Cloudflare's edge."""
-        return self._context(EDGE_NAMES)
+        return self._context(EDGE_NAMES, expired=expired)
+
+    def edge_identity(self, *, expired: bool = False) -> Identity:
+        """Give the certificate and the key for connectors over QUIC."""
+        pem = self._issue(EDGE_NAMES, expired=expired)
+        key = serialization.load_pem_private_key(pem, password=None)
+        assert isinstance(key, ec.EllipticCurvePrivateKey)
+        return Identity(x509.load_pem_x509_certificate(pem), key)
 
     def public_context(self) -> ssl.SSLContext:
         """Give the server context for visitors: it makes a certificate for each `….localhost` that is asked for.
 
         One wildcard would not do: OpenSSL accepts none directly below a top-level name.
         """
-        context = self._context(("localhost",))
-        context.set_alpn_protocols(["http/1.1"])
-        for_name = lru_cache(maxsize=256)(lambda name: self._context((name,), alpn="http/1.1"))
+        context = self._context(("localhost",), alpn=_PUBLIC_ALPN)
+        for_name = lru_cache(maxsize=256)(lambda name: self._context((name,), alpn=_PUBLIC_ALPN))
 
         def choose(connection: ssl.SSLObject, name: str | None, _context: ssl.SSLContext) -> None:
             if name is not None and name.endswith(".localhost"):
@@ -53,13 +63,13 @@ class Authority:
         context.sni_callback = choose
         return context
 
-    def _context(self, names: tuple[str, ...], alpn: str = "") -> ssl.SSLContext:
+    def _context(self, names: tuple[str, ...], alpn: tuple[str, ...] = (), *, expired: bool = False) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         if alpn:
-            context.set_alpn_protocols([alpn])
+            context.set_alpn_protocols(list(alpn))
         with tempfile.NamedTemporaryFile(dir=self._directory, suffix=".pem") as file:  # created 0600
-            file.write(self._issue(names))
+            file.write(self._issue(names, expired=expired))
             file.flush()
             context.load_cert_chain(file.name)
         return context
@@ -85,7 +95,7 @@ class Authority:
             .sign(self._key, hashes.SHA256())
         )
 
-    def _issue(self, names: tuple[str, ...]) -> bytes:
+    def _issue(self, names: tuple[str, ...], *, expired: bool = False) -> bytes:
         """Make a key and a server certificate for `names`; both as PEM."""
         key = ec.generate_private_key(ec.SECP256R1())
         alternatives = x509.SubjectAlternativeName([x509.DNSName(name) for name in names])
@@ -93,7 +103,7 @@ class Authority:
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0][:64])])
         authority = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
         certificate = (
-            self._builder(subject, key.public_key())
+            self._builder(subject, key.public_key(), late=_VALIDITY + _SLACK if expired else _NOT_LATE)
             .add_extension(alternatives, critical=False)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
@@ -103,8 +113,10 @@ class Authority:
         private = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
         return private + certificate.public_bytes(serialization.Encoding.PEM)
 
-    def _builder(self, subject: x509.Name, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
-        now = dt.datetime.now(dt.UTC)
+    def _builder(
+        self, subject: x509.Name, key: ec.EllipticCurvePublicKey, *, late: dt.timedelta = _NOT_LATE
+    ) -> x509.CertificateBuilder:
+        now = dt.datetime.now(dt.UTC) - late
         return (
             x509.CertificateBuilder()
             .subject_name(subject)

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeAlias
 
 from prx.edge.events import Listener
+
+Sleep: TypeAlias = Callable[[float], Awaitable[None]]
 
 
 @dataclass(frozen=True)
 class LabConfig:
     """Ports (0: a free one), names and limits of a lab; everything listens on loopback only.
 
-    `edge_ports`: one slot per entry; give at least two, for cloudflared retries without any pause when it has a single
-    slot that refuses (observed with cloudflared 2026.8.2).
+    `edge_ports`: one slot per entry, TCP and UDP at the same number; give at least two, for cloudflared retries without
+    any pause when it has a single slot that refuses (observed with cloudflared 2026.8.2).
     `locations`: names that connections report, by slot, repeated as needed.
     `state_dir`: where the CA goes, created 0700; None: a temporary directory, removed at the end.
     `max_connections`: per tunnel. `drain_seconds`: how long an unregistered connection may finish its requests.
-    `clock`: monotonic seconds, for event times and for faults that end by themselves.
+    `clock`: monotonic seconds, for event times and for faults that end by themselves; `sleep` waits so many of them.
+    `wall`: seconds since 1970, for what Access signs. `seed`: for whatever a fault leaves to chance.
     """
 
     edge_ports: tuple[int, ...] = (0, 0, 0, 0)
@@ -33,3 +39,6 @@ class LabConfig:
     drain_seconds: float = 180.0
     on_event: Listener | None = None
     clock: Callable[[], float] = time.monotonic
+    sleep: Sleep = asyncio.sleep
+    wall: Callable[[], float] = lambda: datetime.now(UTC).timestamp()
+    seed: int = 0

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import json
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from prx.edge import faults
-from prx.edge.access import AccessFront
+from prx.edge import faults, faulttext
+from prx.edge.access import CERTS_PATH, AccessFront
 from prx.edge.endpoint import Answer, Request
 
 if TYPE_CHECKING:
     from prx.edge.lab import Lab
+
+_FRONT: Final = frozenset(("aud", "client_id", "client_secret", "deny", "team"))
 
 _Action: TypeAlias = Callable[[Request], Awaitable[Answer]]
 
@@ -28,6 +30,9 @@ class Control:
             ("POST", "/push"): self._push,
             ("POST", "/protect"): self._protect,
             ("POST", "/unprotect"): self._unprotect,
+            ("POST", "/login"): self._login,
+            ("POST", "/rotate-keys"): self._rotate,
+            ("GET", CERTS_PATH): self._keys,
             ("GET", "/faults"): self._list_faults,
             ("POST", "/faults"): self._inject,
             ("DELETE", "/faults"): self._clear,
@@ -66,12 +71,21 @@ class Control:
         document = request.json()
         hostname = _text(document, "hostname")
         wanted = {name: _text(document, name) for name in document if name != "hostname"}
-        try:
-            front = AccessFront(**wanted)  # type: ignore[arg-type]  # AccessFront itself checks `deny`
-        except TypeError:
-            raise ValueError("expected only hostname, client_id, client_secret, deny and team") from None
-        self._lab.protect(hostname, front)
-        return Answer.of({"hostname": self._lab.full_name(hostname)})
+        if not wanted.keys() <= _FRONT:
+            raise ValueError(f"expected only hostname, {', '.join(sorted(_FRONT))}")
+        front = AccessFront(**wanted)  # type: ignore[arg-type]  # AccessFront itself checks `deny`
+        return Answer.of(asdict(self._lab.protect(hostname, front)))
+
+    async def _login(self, request: Request) -> Answer:
+        document = request.json()
+        return Answer.of({"token": self._lab.login(_text(document, "hostname"), _text(document, "email"))})
+
+    async def _keys(self, _request: Request) -> Answer:
+        return Answer.of(self._lab.access_keys())
+
+    async def _rotate(self, _request: Request) -> Answer:
+        self._lab.rotate_keys()
+        return Answer.of(self._lab.access_keys())
 
     async def _unprotect(self, request: Request) -> Answer:
         self._lab.unprotect(_text(request.json(), "hostname"))
@@ -81,7 +95,12 @@ class Control:
         return Answer.of({"faults": self._lab.state()["faults"]})
 
     async def _inject(self, request: Request) -> Answer:
-        self._lab.inject(faults.from_json(request.json()))
+        document = request.json()
+        if "script" in document:
+            self._lab.begin(_text(document, "script"))
+            await asyncio.sleep(0)  # what has no time is done at once
+        else:
+            self._lab.inject(faulttext.from_json(document))
         return await self._list_faults(request)
 
     async def _clear(self, request: Request) -> Answer:
@@ -93,12 +112,6 @@ class Control:
         else:
             raise ValueError(f"unknown fault {name!r}; expected one of {', '.join(faults.KINDS)}")
         return await self._list_faults(request)
-
-
-def describe(fault: faults.Fault) -> dict[str, Any]:
-    """Write a fault as `faults.from_json` reads it."""
-    document: dict[str, Any] = json.loads(json.dumps(asdict(fault)))
-    return {"fault": type(fault).__name__, **document}
 
 
 def _text(document: Mapping[str, Any], key: str) -> str:

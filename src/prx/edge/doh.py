@@ -13,7 +13,7 @@ import dns.rdatatype
 import dns.rrset
 
 from prx.edge.endpoint import Answer, Request
-from prx.edge.faults import Faults, NxDomain
+from prx.edge.faults import Faults, NxDomain, concerns
 from prx.edge.registry import Registry
 
 TTL = 60  # seconds
@@ -55,7 +55,7 @@ class Resolver:
 
     def _exists(self, hostname: str) -> bool:
         fault = self._faults.active(NxDomain)
-        if fault is not None and fault.hostname in (None, hostname):
+        if fault is not None and concerns(fault.hostname, hostname):
             return False
         return self._registry.find(hostname) is not None
 

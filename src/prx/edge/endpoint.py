@@ -11,7 +11,8 @@ from urllib.parse import parse_qsl, urlsplit
 
 import h11
 
-from prx.edge.http1 import Http1Connection, Http1Server, VisitorLeftError
+from prx.edge.http1 import Http1Connection, Http1Server
+from prx.edge.visitor import MalformedError, VisitorLeftError
 
 MAX_BODY: Final = 1024 * 1024
 _LOOPBACK: Final = {"127.0.0.1", "::1", "localhost"}
@@ -83,7 +84,7 @@ class Endpoint:
                 answer = await self._answer(connection, head)
                 headers = [(b"Content-Type", answer.content_type.encode()), (b"Cache-Control", b"no-store")]
                 await connection.respond(answer.status, headers, answer.body)
-        except h11.ProtocolError:
+        except MalformedError:
             raise VisitorLeftError("not HTTP") from None
 
     async def _answer(self, connection: Http1Connection, head: h11.Request) -> Answer:

@@ -4,33 +4,64 @@
     lab.inject(Refuse())
     lab.clear(Refuse)
 
-A fault either acts once, at `inject` (`Drop`, `GoAway`), or lasts until it is cleared or used up (all others). Injecting
-a lasting fault again replaces the one of the same class. Seconds are those of the lab's clock.
+A fault either acts once, at `inject` (those in `ONCE`), or lasts until it is cleared or used up. Injecting a lasting fault
+again replaces the one of the same class. Seconds are those of the lab's clock. Faults of the wire (those in `WIRE`) act on
+the bytes of every connection over HTTP/2, live and later ones, or of those at edge address number `slot` alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import MISSING, dataclass, fields
-from typing import Any, Final, Literal, TypeAlias, TypeVar
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass
+from random import Random
+from typing import Any, Final, Literal, TypeAlias, TypeVar, get_args
 
+from prx.edge.registry import Connection, full_name
 from prx.protocol.registration import Rejected
 
 
 @dataclass(frozen=True)
-class Drop:
-    """Drop live connections without a word: all, or those with this index, of this host name."""
+class _OnConnections:
+    """Which live connections: those with this index, of this host name; `count` of them (the oldest, or at random), or all."""
 
     index: int | None = None
     hostname: str | None = None
+    count: int | None = None
+    random: bool = False
+
+    def __post_init__(self) -> None:
+        _check_hostname(self.hostname)
+
+    def select(self, connections: Iterable[Connection], chance: Random) -> list[Connection]:
+        """Choose from all live connections, the oldest first."""
+        found = [
+            connection
+            for connection in connections
+            if self.index in (None, connection.index) and concerns(self.hostname, connection.tunnel.hostname)
+        ]
+        if self.count is None:
+            return found
+        return chance.sample(found, min(self.count, len(found))) if self.random else found[: self.count]
 
 
 @dataclass(frozen=True)
-class GoAway:
-    """Announce on live connections that no new request comes, and close them once idle; selected as for Drop."""
+class Drop(_OnConnections):
+    """Drop live connections without a word."""
 
-    index: int | None = None
-    hostname: str | None = None
+
+@dataclass(frozen=True)
+class GoAway(_OnConnections):
+    """Announce on live connections that no new request comes, and close them once idle."""
+
+
+@dataclass(frozen=True)
+class Reset(_OnConnections):
+    """Break live connections with a TCP reset; one over QUIC is dropped."""
+
+
+@dataclass(frozen=True)
+class HalfClose(_OnConnections):
+    """End the edge's direction of live connections (a bare TCP FIN), and go on reading; nothing over QUIC."""
 
 
 @dataclass(frozen=True)
@@ -39,9 +70,67 @@ class Stall:
 
 
 @dataclass(frozen=True)
-class Refuse:
-    """Refuse new connections at every edge address (the ports are closed); live connections go on."""
+class DropAfter:
+    """Drop each connection some seconds after it came (live ones: from now), or once so many bytes have passed on it."""
 
+    seconds: float | None = None
+    bytes: int | None = None
+    slot: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.seconds is None and self.bytes is None:
+            raise ValueError("DropAfter needs seconds or bytes")
+
+
+@dataclass(frozen=True)
+class Delay:
+    """Let bytes arrive later in both directions, in their order; `jitter` is the most that chance adds."""
+
+    seconds: float
+    jitter: float = 0.0
+    slot: int | None = None
+
+
+@dataclass(frozen=True)
+class SlowRead:
+    """Read so many bytes per second from each connection and no more, so that what a connector sends is held back."""
+
+    rate: int
+    slot: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.rate <= 0:
+            raise ValueError(f"SlowRead: the rate is {self.rate}; expected bytes per second, 1 or more")
+
+
+@dataclass(frozen=True)
+class Garble:
+    """Change one byte in about `every`, in both directions, inside TLS: what arrives is no HTTP/2 any more."""
+
+    every: int = 1000
+    slot: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.every <= 0:
+            raise ValueError(f"Garble: every is {self.every}; expected 1 or more bytes")
+
+
+@dataclass(frozen=True)
+class ExpireCert:
+    """Show connectors a certificate that expired an hour ago; live connections go on."""
+
+
+@dataclass(frozen=True)
+class Refuse:
+    """Refuse new connections at every edge address (over QUIC: do not answer them); live connections go on."""
+
+
+@dataclass(frozen=True)
+class UdpBlocked:
+    """Drop every UDP datagram in both directions, also of live connections: QUIC is dead, HTTP/2 is not touched."""
+
+
+_TIMEOUT_SECONDS: Final = 20.0
 
 RejectKind: TypeAlias = Literal["permanent", "retryable", "unauthorized", "duplicate"]
 
@@ -53,6 +142,9 @@ class RejectRegistration:
     kind: RejectKind = "permanent"
     times: int | None = None
     index: int | None = None
+
+    def __post_init__(self) -> None:
+        _check_word(self.kind, _REJECTIONS)
 
     def answer(self) -> Rejected:
         """Give what the connector is told; its reaction hangs on the text alone (see `Rejected`)."""
@@ -74,24 +166,40 @@ class DelayRegistration:
     seconds: float
 
 
+QuickKind: TypeAlias = Literal["error", "page", "no_id", "timeout"]
+
+
 @dataclass(frozen=True)
 class QuickService:
-    """Answer requests for quick tunnels with an error, all of them or the next `times`.
+    """Answer requests for quick tunnels wrongly, all of them or the next `times`, each after `delay` seconds.
 
-    `body` None: what the real service sends with that status (429: plain text, else a page). `delay` in seconds.
+    `kind`: `error` is what the real service sends with `status` (429: plain text, else a page); `page` is HTML with any
+    status; `no_id` is JSON without a tunnel in it, as with an error that comes as 200; `timeout` is no answer within the 15 s
+    that cloudflared waits. `body`, where given, is sent as it is.
     """
 
     status: int = 429
+    kind: QuickKind = "error"
     body: str | None = None
     content_type: str = "text/plain; charset=UTF-8"
     delay: float = 0.0
     times: int | None = None
 
+    def __post_init__(self) -> None:
+        _check_word(self.kind, ("error", "page", "no_id", "timeout"))
+
+    @property
+    def waits(self) -> float:
+        """Seconds until the answer."""
+        return self.delay or (_TIMEOUT_SECONDS if self.kind == "timeout" else 0.0)
+
     def answer(self) -> tuple[int, str, str]:
         """Give status, content type and body."""
         if self.body is not None:
             return self.status, self.content_type, self.body
-        if self.status == 429:
+        if self.kind == "no_id":
+            return self.status, "application/json", '{"success":false,"result":null,"errors":[{"code":1101,"message":"error"}]}'
+        if self.kind == "error" and self.status == 429:
             return self.status, "text/plain; charset=UTF-8", "error code: 1015"
         page = f"<!DOCTYPE html><html><head><title>{self.status}</title></head><body>{self.status}</body></html>"
         return self.status, "text/html; charset=UTF-8", page
@@ -104,43 +212,55 @@ class NxDomain:
     for_seconds: float | None = None
     hostname: str | None = None
 
+    def __post_init__(self) -> None:
+        _check_hostname(self.hostname)
 
-Fault: TypeAlias = Drop | GoAway | Stall | Refuse | RejectRegistration | DelayRegistration | QuickService | NxDomain
-ONCE: Final = (Drop, GoAway)
-KINDS: Final[dict[str, type[Any]]] = {
-    kind.__name__: kind for kind in (Drop, GoAway, Stall, Refuse, RejectRegistration, DelayRegistration, QuickService, NxDomain)
-}
+
+@dataclass(frozen=True)
+class Unroute:
+    """Lead visitors nowhere: all names or this one answer 530/1033, although connectors stay connected."""
+
+    hostname: str | None = None
+
+    def __post_init__(self) -> None:
+        _check_hostname(self.hostname)
+
+
+Select: TypeAlias = Drop | GoAway | Reset | HalfClose
+Wire: TypeAlias = DropAfter | Delay | SlowRead | Garble
+Fault: TypeAlias = (
+    Select
+    | Wire
+    | Refuse
+    | Stall
+    | UdpBlocked
+    | ExpireCert
+    | RejectRegistration
+    | DelayRegistration
+    | QuickService
+    | NxDomain
+    | Unroute
+)
+ONCE: Final = get_args(Select)
+WIRE: Final = get_args(Wire)
+KINDS: Final[dict[str, type[Any]]] = {kind.__name__: kind for kind in get_args(Fault)}
 
 _F = TypeVar("_F")
 
 
-def from_json(document: dict[str, Any]) -> Fault:
-    """Read a fault from `{"fault": NAME, FIELD: value, …}`; ValueError says what is wrong and what would be right."""
-    values = dict(document)
-    name = values.pop("fault", None)
-    kind = KINDS.get(name) if isinstance(name, str) else None
-    if kind is None:
-        raise ValueError(f"unknown fault {name!r}; expected one of {', '.join(KINDS)}")
-    allowed = {field.name for field in fields(kind)}
-    if unknown := set(values) - allowed:
-        raise ValueError(f"{name} has no field {min(unknown)!r}; it has {', '.join(sorted(allowed)) or 'none'}")
-    for field in fields(kind):
-        if field.name in values and not isinstance(values[field.name], _json_types(str(field.type))):
-            raise ValueError(f"{name}: {field.name!r} is {values[field.name]!r}; expected {field.type}")
-    if kind is RejectRegistration and values.get("kind", "permanent") not in _REJECTIONS:
-        raise ValueError(f"unknown kind {values['kind']!r}; expected one of {', '.join(_REJECTIONS)}")
-    try:
-        fault: Fault = kind(**values)
-    except TypeError:
-        needed = ", ".join(field.name for field in fields(kind) if field.default is MISSING)
-        raise ValueError(f"{name} needs {needed}") from None
-    return fault
+def concerns(name: str | None, hostname: str) -> bool:
+    """Say whether a fault's `hostname`, full or bare, means this host name; None means all."""
+    return name is None or full_name(name) == hostname
 
 
-def _json_types(annotation: str) -> tuple[type, ...]:
-    """Give the classes that a field's value may have when it comes from JSON."""
-    classes = {"int": (int,), "float": (int, float), "None": (type(None),)}
-    return tuple(kind for part in annotation.split(" | ") for kind in classes.get(part, (str,)))
+def _check_hostname(name: str | None) -> None:
+    if name is not None:
+        full_name(name)
+
+
+def _check_word(word: str, known: Collection[str]) -> None:
+    if word not in known:
+        raise ValueError(f"unknown kind {word!r}; expected one of {', '.join(known)}")
 
 
 class Faults:

@@ -7,82 +7,76 @@ ways at once until the response is whole. Nothing is buffered beyond the windows
 back, a slow origin holds the visitor back. An *upload* task carries the request's body and then watches for the visitor
 to leave; the task that serves the visitor carries the response.
 
-A connection that takes no more requests is skipped for the next; once a request's head has been sent it is not sent
-again, for it may have had its effect. What breaks before the response's head is a 502; what breaks after it breaks the
-visitor's connection, so that nobody takes half a body for a whole one.
+A connection that takes no more requests is skipped for the next. Once a request has been sent it is not sent again, for
+it may have had its effect, but for one case: where a connection says REFUSED_STREAM, which means that it has done nothing
+with the request (RFC 9113, 8.7), and no byte of its body has been sent. What breaks before the response's head is a
+502; what breaks after it breaks the visitor's request, so that nobody takes half a body for a whole one.
 """
 
 from __future__ import annotations
 
+import json
 import secrets
-
-import h11
+from collections.abc import Iterator
 
 from prx.edge import pages, translate
-from prx.edge.access import AccessFront
+from prx.edge.access import CERTS_PATH, Fronts
 from prx.edge.events import RequestServed
-from prx.edge.http1 import Http1Connection, VisitorLeftError
+from prx.edge.faults import Faults, Unroute, concerns
+from prx.edge.http1 import Http1Connection
 from prx.edge.hub import Hub
-from prx.edge.registry import Registry, Tunnel
+from prx.edge.registry import Connection, Registry, Tunnel
 from prx.edge.relay import Relay, Visit
 from prx.edge.transport import Exchange, TunnelRequest
+from prx.edge.visitor import Asked, MalformedError, UnsendableError, Visitor, VisitorLeftError
 from prx.protocol.errors import StreamError
 from prx.protocol.headers import Headers
 
 
 class Gateway:
-    """Serves visitors; `fronts` are the protected names."""
+    """Serves visitors."""
 
-    def __init__(self, registry: Registry, fronts: dict[str, AccessFront], hub: Hub) -> None:
+    def __init__(self, registry: Registry, faults: Faults, fronts: Fronts, hub: Hub) -> None:
         self._registry = registry
+        self._faults = faults
         self._fronts = fronts
         self._hub = hub
 
-    async def serve(self, visitor: Http1Connection) -> None:
+    async def serve_http1(self, visitor: Http1Connection) -> None:
         """Serve one connection of a visitor to its end."""
         try:
             while (request := await visitor.next_request()) is not None:
-                visit = self._visit(visitor, request)
-                try:
-                    await self._serve(visit)
-                finally:
-                    self._note(visit)
-                if not visit.complete:
+                if not await self.serve(visitor, translate.from_http1(request)):
                     return
-        except h11.RemoteProtocolError as error:
-            too_large = error.error_status_hint == pages.HEAD_TOO_LARGE.status
-            problem = pages.HEAD_TOO_LARGE if too_large else pages.BAD_REQUEST
-            await self._refuse(visitor, problem)
+        except MalformedError as error:
+            await self._refuse(visitor, error)
 
-    async def _refuse(self, visitor: Http1Connection, problem: pages.Problem) -> None:
+    async def serve(self, visitor: Visitor, asked: Asked) -> bool:
+        """Serve one request; whether its response is whole. VisitorLeftError: what was sent of it must be broken off."""
+        visit = Visit(visitor, asked, ray=_new_ray(), began=self._hub.now())
+        try:
+            await self._serve(visit)
+        finally:
+            self._note(visit)
+        return visit.complete
+
+    async def _refuse(self, visitor: Visitor, error: MalformedError) -> None:
+        too_large = error.status == pages.HEAD_TOO_LARGE.status
+        problem = pages.HEAD_TOO_LARGE if too_large else pages.BAD_REQUEST
         try:
             status, headers, body = pages.render(problem, ray=_new_ray(), hostname="", accept=b"")
             await visitor.respond(status, [*headers, (b"Connection", b"close")], body)
-        except h11.LocalProtocolError:
+        except UnsendableError:
             raise VisitorLeftError("not HTTP, half way through a response") from None
-
-    def _visit(self, visitor: Http1Connection, request: h11.Request) -> Visit:
-        headers = dict(request.headers)
-        authority, path = translate.target(request, headers.get(b"host", b""))
-        return Visit(
-            visitor=visitor,
-            request=request,
-            headers=headers,
-            hostname=translate.hostname_of(authority),
-            authority=authority,
-            path=path,
-            ray=_new_ray(),
-            began=self._hub.now(),
-        )
 
     def _note(self, visit: Visit) -> None:
         now = self._hub.now()
         self._hub.emit(
             RequestServed(
                 now,
-                hostname=visit.hostname,
-                method=visit.request.method.decode("latin-1"),
-                path=visit.path.decode("latin-1"),
+                hostname=visit.asked.hostname,
+                method=visit.asked.method.decode("latin-1"),
+                path=visit.asked.path.decode("latin-1"),
                 status=visit.status,
                 source=visit.source,
                 index=visit.index,
@@ -93,52 +87,72 @@ class Gateway:
         )
 
     async def _serve(self, visit: Visit) -> None:
-        tunnel = self._registry.find(visit.hostname)
+        hostname = visit.asked.hostname
+        tunnel = self._registry.find(hostname)
+        if await self._stopped_by_access(visit, hostname):
+            return
         if tunnel is None:
-            by_name = visit.hostname.endswith(".localhost")
+            by_name = hostname.endswith(".localhost")
             await self._show(visit, pages.UNKNOWN_HOST if by_name else pages.DIRECT_IP)
             return
-        front = self._fronts.get(tunnel.hostname)
-        if front is not None and not front.passes(visit.headers):
-            visit.source = "access"
-            path = visit.path.decode("latin-1")
-            await self._respond(visit, *front.refusal(tunnel.hostname, path))
-            return
-        opened = await self._open(visit, tunnel)
-        if opened is None:
-            await self._show(visit, pages.NO_CONNECTOR)
-            return
-        exchange, request = opened
-        try:
-            problem = await Relay(visit, exchange, request).run()
-        finally:
-            exchange.close()
+        problem = await self._carry(visit, tunnel)
         if problem is not None:
             await self._show(visit, problem)
 
-    async def _open(self, visit: Visit, tunnel: Tunnel) -> tuple[Exchange, TunnelRequest] | None:
-        """Send the request's head on the first connection that takes it; None where there is none."""
-        request = translate.tunnel_request(
-            visit.request,
-            visit.headers,
-            authority=visit.authority,
-            path=visit.path,
-            scheme=visit.visitor.scheme,
-            peer=visit.visitor.peer,
-            ray=visit.ray,
-        )
-        for connection in tunnel.next_connections():
+    async def _stopped_by_access(self, visit: Visit, hostname: str) -> bool:
+        """Let Access look at a request; whether it has answered it."""
+        front = self._fronts.find(hostname)
+        if front is None:
+            return False
+        path = visit.asked.path.decode("latin-1")
+        if path == CERTS_PATH:
+            keys = json.dumps(self._fronts.keys()).encode()
+            await self._respond(visit, 200, [(b"Content-Type", b"application/json")], keys)
+            return True
+        visit.admission = self._fronts.admit(hostname, front, visit.asked.headers)
+        if visit.admission is not None:
+            return False
+        visit.source = "access"
+        await self._respond(visit, *self._fronts.refusal(hostname, front, path))
+        return True
+
+    async def _carry(self, visit: Visit, tunnel: Tunnel) -> pages.Problem | None:
+        """Carry a request through the first connection that takes it; gives what to show where nothing was answered."""
+        problem: pages.Problem | None = pages.NO_CONNECTOR
+        for connection in self._candidates(tunnel):
+            request = self._tunnel_request(visit)
             try:
                 exchange = await connection.carrier.open_request(request)
             except StreamError:
                 continue
             visit.index = connection.index
-            return exchange, request
-        return None
+            problem, again = await self._relay(visit, exchange, request)
+            if not again:
+                return problem
+        return problem
+
+    async def _relay(self, visit: Visit, exchange: Exchange, request: TunnelRequest) -> tuple[pages.Problem | None, bool]:
+        """Carry a request; gives what to show, and whether another connection may be tried."""
+        relay = Relay(visit, exchange, request)
+        try:
+            return await relay.run(), relay.refused
+        finally:
+            exchange.close()
+
+    def _candidates(self, tunnel: Tunnel) -> Iterator[Connection]:
+        fault = self._faults.active(Unroute)
+        cut_off = fault is not None and concerns(fault.hostname, tunnel.hostname)
+        return iter(()) if cut_off else tunnel.next_connections()
+
+    def _tunnel_request(self, visit: Visit) -> TunnelRequest:
+        headers = visit.asked.headers if visit.admission is None else visit.admission.rewrite(visit.asked.headers)
+        return translate.tunnel_request(
+            visit.asked, headers, scheme=visit.visitor.scheme, peer=visit.visitor.peer, ray=visit.ray
+        )
 
     async def _show(self, visit: Visit, problem: pages.Problem) -> None:
-        accept = visit.headers.get(b"accept", b"")
-        await self._respond(visit, *pages.render(problem, ray=visit.ray, hostname=visit.hostname, accept=accept))
+        accept = visit.asked.values.get(b"accept", b"")
+        await self._respond(visit, *pages.render(problem, ray=visit.ray, hostname=visit.asked.hostname, accept=accept))
 
     async def _respond(self, visit: Visit, status: int, headers: Headers, body: bytes) -> None:
         visit.status = status

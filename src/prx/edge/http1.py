@@ -7,36 +7,43 @@ import logging
 import ssl
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
-from typing import Final, TypeAlias
+from http import HTTPStatus
+from typing import Final, TypeAlias, cast
 
 import h11
 
+from prx.edge.visitor import MalformedError, UnsendableError, VisitorLeftError
 from prx.protocol.headers import Headers
 
 READ_SIZE: Final = 256 * 1024
 MAX_HEAD: Final = 128 * 1024  # bytes of a request's head, as on Cloudflare
 IDLE_SECONDS: Final = 75.0  # between requests, and for a whole head to arrive
 _LINGER_SECONDS: Final = 1.0
+_CORK: Final = 16 * 1024  # bytes; a part of this size is not worth waiting
 _LINGER_BYTES: Final = 1024 * 1024
+_REASONS: Final = {status.value: status.phrase for status in HTTPStatus}
 
 
 _log = logging.getLogger(__name__)
 
 Handler: TypeAlias = "Callable[[Http1Connection], Awaitable[None]]"
-
-
-class VisitorLeftError(Exception):
-    """The visitor closed the connection, or it broke."""
+Accept: TypeAlias = Callable[[asyncio.Transport], None]
 
 
 class Http1Connection:
-    """A visitor's connection; `scheme` is http or https, `peer` the visitor's address."""
+    """A visitor's connection; `scheme` is http or https, `peer` the visitor's address.
+
+    Small parts of a response that follow each other at once, such as its head and a short body, leave in one write at the end
+    of the event loop's turn: a system call for each was the dearest thing in a small request.
+    """
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, scheme: str) -> None:
         self._reader = reader
         self._writer = writer
         self._h11 = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD)
+        self._corked: list[bytes] = []
         self._answers_head = False
+        self._takes_trailers = False
         self.trailers: Headers = []  # of the last body that was read to its end
         self.scheme = scheme
         self.peer = str(writer.get_extra_info("peername", ("",))[0])
@@ -44,7 +51,7 @@ class Http1Connection:
     async def next_request(self) -> h11.Request | None:
         """Wait for a request's head; None when the visitor leaves or stays idle for too long.
 
-        h11.RemoteProtocolError carries the status to answer with in `error_status_hint`.
+        MalformedError where it is no HTTP/1.1, or where the head is too large.
         """
         if self._h11.our_state is h11.DONE:
             self._skip_body()
@@ -65,7 +72,7 @@ class Http1Connection:
     async def next_data(self) -> bytes | None:
         """Wait for body bytes; None at the end. Asks a visitor who waits for `100 Continue` to go on."""
         if self._h11.they_are_waiting_for_100_continue:
-            await self.send(h11.InformationalResponse(status_code=100, headers=[]))
+            await self._send(h11.InformationalResponse(status_code=100, headers=[]))
         while True:
             event = await self._next_event()
             if isinstance(event, h11.Data):
@@ -87,19 +94,35 @@ class Http1Connection:
         """Wait until the visitor leaves (VisitorLeftError); returns early where the next request arrives already."""
         self._h11.receive_data(await self._receive())
 
-    async def send(self, event: h11.Event) -> None:
-        """Send a part of the response, as fast as the visitor takes it."""
-        data = self._h11.send(event)
-        if data:
-            await self.send_raw(data)
+    async def send_interim(self, status: int, headers: Headers) -> None:
+        """Send a 1xx."""
+        await self._send(h11.InformationalResponse(status_code=status, headers=headers))
+
+    async def send_head(self, status: int, headers: Headers) -> None:
+        """Send the response's head, without those headers that HTTP/1.1 does not allow."""
+        response = _response(status, headers)
+        chunked = all(name != b"content-length" for name, _ in response.headers)
+        self._takes_trailers = chunked and not self._answers_head and self._h11.their_http_version == b"1.1"
+        await self._send(response)
+
+    async def send_data(self, data: bytes) -> None:
+        """Send response body bytes, as fast as the visitor takes them."""
+        await self._send(h11.Data(data=data))
+
+    async def finish(self, trailers: Headers) -> None:
+        """End the response; trailers are dropped where its body has a length and so no place for them."""
+        await self._send(h11.EndOfMessage(headers=trailers if self._takes_trailers else []))
+
+    async def switch(self, headers: Headers) -> bytes:
+        """Answer 101; gives what the visitor sent right behind the request."""
+        await self.send_interim(HTTPStatus.SWITCHING_PROTOCOLS, headers)
+        return self._h11.trailing_data[0]
 
     async def send_raw(self, data: bytes) -> None:
         """Send bytes as they are, after an upgrade."""
-        try:
-            self._writer.write(data)
-            await self._writer.drain()
-        except OSError as error:
-            raise VisitorLeftError(str(error)) from error
+        self._uncork()
+        self._writer.write(data)
+        await self._drain()
 
     async def receive_raw(self) -> bytes:
         """Wait for bytes as they are, after an upgrade; b"" at the end."""
@@ -108,26 +131,24 @@ class Http1Connection:
         except OSError as error:
             raise VisitorLeftError(str(error)) from error
 
-    def early_bytes(self) -> bytes:
-        """Give what the visitor sent right behind an upgrade request, before the first `receive_raw`."""
-        return self._h11.trailing_data[0]
-
     async def respond(self, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> None:
         """Send a whole response; the body is left out where the request was a HEAD."""
         length = (b"Content-Length", b"%d" % len(body))
-        await self.send(h11.Response(status_code=status, headers=[*headers, length]))
+        await self._send(h11.Response(status_code=status, headers=[*headers, length]))
         if not self._answers_head:
-            await self.send(h11.Data(data=body))
-        await self.send(h11.EndOfMessage())
+            await self._send(h11.Data(data=body))
+        await self._send(h11.EndOfMessage())
 
     async def abort(self) -> None:
         """Break the connection, so that the visitor sees that the response is not whole; nothing after `close`."""
+        self._corked.clear()
         self._writer.transport.abort()
         with suppress(OSError):
             await self._writer.wait_closed()
 
     async def close(self) -> None:
         """Close orderly: let the visitor read the response although it may still be sending."""
+        self._uncork()
         with suppress(OSError, TimeoutError):
             if self._writer.can_write_eof() and self._h11.their_state is h11.SEND_BODY:
                 self._writer.write_eof()
@@ -138,8 +159,9 @@ class Http1Connection:
 
     def _skip_body(self) -> None:
         """Drop the rest of a body that nobody wanted, as far as it has arrived."""
-        while self._h11.their_state is h11.SEND_BODY and self._h11.next_event() is not h11.NEED_DATA:
-            pass
+        with suppress(h11.RemoteProtocolError):
+            while self._h11.their_state is h11.SEND_BODY and self._h11.next_event() is not h11.NEED_DATA:
+                pass
 
     async def _linger(self) -> None:
         left = _LINGER_BYTES
@@ -147,9 +169,37 @@ class Http1Connection:
             while left > 0 and (data := await self._reader.read(READ_SIZE)):
                 left -= len(data)
 
+    async def _send(self, event: h11.Event) -> None:
+        try:
+            data = self._h11.send(event)
+        except h11.LocalProtocolError as error:
+            raise UnsendableError(str(error)) from error
+        if not data:
+            return
+        self._corked.append(data)
+        if len(data) >= _CORK:
+            self._uncork()
+        elif len(self._corked) == 1:
+            asyncio.get_running_loop().call_soon(self._uncork)
+        await self._drain()
+
+    def _uncork(self) -> None:
+        if self._corked:
+            self._writer.write(b"".join(self._corked))
+            self._corked.clear()
+
+    async def _drain(self) -> None:
+        try:
+            await self._writer.drain()
+        except OSError as error:
+            raise VisitorLeftError(str(error)) from error
+
     async def _next_event(self) -> h11.Event:
         while True:
-            event = self._h11.next_event()
+            try:
+                event = self._h11.next_event()
+            except h11.RemoteProtocolError as error:
+                raise MalformedError(str(error), error.error_status_hint) from error
             if event is h11.NEED_DATA:
                 self._h11.receive_data(await self._receive())
             elif isinstance(event, h11.Event) and not isinstance(event, h11.ConnectionClosed):
@@ -167,25 +217,51 @@ class Http1Connection:
         return data
 
 
-class Http1Server:
-    """A listener that hands every connection to `handle`, in a task of its own in `group`."""
+class _Welcome(asyncio.Protocol):
+    """Meets a new transport and hands it on at once, before anything is read."""
 
-    def __init__(self, group: asyncio.TaskGroup, name: str, handle: Handler) -> None:
+    def __init__(self, server: Http1Server, scheme: str) -> None:
+        self._server = server
+        self._scheme = scheme
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Hand the transport on, which then has another protocol."""
+        self._server.accept(cast("asyncio.Transport", transport), self._scheme)
+
+
+class Http1Server:
+    """A listener that hands every connection to `handle`, in a task of its own in `group`.
+
+    `accept_h2` takes the transports of those who have chosen HTTP/2 in the TLS handshake (ALPN `h2`).
+    """
+
+    def __init__(self, group: asyncio.TaskGroup, name: str, handle: Handler, accept_h2: Accept | None = None) -> None:
         self._group = group
         self._name = name
         self._handle = handle
+        self._accept_h2 = accept_h2
         self._servers: list[asyncio.Server] = []
 
     async def listen(self, host: str, port: int, context: ssl.SSLContext | None = None) -> int:
         """Listen on `port` (0: a free one) and give the port; over TLS where there is a `context`."""
+        loop = asyncio.get_running_loop()
         scheme = "http" if context is None else "https"
-
-        def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            self._group.create_task(self._serve(reader, writer, scheme), name=f"{self._name}-visitor")
-
-        server = await asyncio.start_server(accept, host, port, ssl=context, limit=READ_SIZE, backlog=1024)
+        server = await loop.create_server(lambda: _Welcome(self, scheme), host, port, ssl=context, backlog=1024)
         self._servers.append(server)
         return int(server.sockets[0].getsockname()[1])
+
+    def accept(self, transport: asyncio.Transport, scheme: str) -> None:
+        """Serve a transport that has passed its handshake, if it has one."""
+        connection = transport.get_extra_info("ssl_object")
+        if self._accept_h2 is not None and connection is not None and connection.selected_alpn_protocol() == "h2":
+            self._accept_h2(transport)
+            return
+        reader = asyncio.StreamReader(limit=READ_SIZE)
+        protocol = asyncio.StreamReaderProtocol(reader)
+        transport.set_protocol(protocol)
+        protocol.connection_made(transport)
+        writer = asyncio.StreamWriter(transport, protocol, reader, asyncio.get_running_loop())
+        self._group.create_task(self._serve(reader, writer, scheme), name=f"{self._name}-visitor")
 
     def close(self) -> None:
         """Stop listening; connections go on until their tasks end."""
@@ -197,9 +273,27 @@ class Http1Server:
         try:
             await self._handle(connection)
             await connection.close()
-        except VisitorLeftError:
+        except (VisitorLeftError, UnsendableError):
             pass
         except Exception:  # noqa: BLE001 - a mistake in serving one visitor must not end the lab for all
             _log.exception("serving a visitor failed")
         finally:
             await connection.abort()
+
+
+def _response(status: int, headers: Headers) -> h11.Response:
+    """Make a response's head, without those headers of the origin that HTTP/1.1 does not allow."""
+    reason = _REASONS.get(status, "")
+    try:
+        return h11.Response(status_code=status, headers=headers, reason=reason)
+    except h11.LocalProtocolError:
+        allowed = [header for header in headers if _is_allowed(header)]
+        return h11.Response(status_code=status, headers=allowed, reason=reason)
+
+
+def _is_allowed(header: tuple[bytes, bytes]) -> bool:
+    try:
+        h11.Response(status_code=HTTPStatus.OK, headers=[header])
+    except h11.LocalProtocolError:
+        return False
+    return True

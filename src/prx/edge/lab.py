@@ -5,29 +5,37 @@ from __future__ import annotations
 import asyncio
 import json
 import tempfile
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from random import Random
+from typing import Any, cast
 from urllib.parse import urlsplit
 
-from prx.edge import control, faults, registry
-from prx.edge.access import AccessFront
+from prx.edge import control, faults, faulttext, registry, script
+from prx.edge.access import CERTS_PATH, AccessFront, Fronts
 from prx.edge.authority import Authority
 from prx.edge.config import LabConfig
 from prx.edge.crew import Crew
 from prx.edge.doh import Resolver
 from prx.edge.endpoint import Endpoint
-from prx.edge.events import FaultCleared, FaultInjected, TunnelCreated
+from prx.edge.events import TunnelCreated
 from prx.edge.gateway import Gateway
 from prx.edge.http1 import Http1Server
 from prx.edge.http2 import Http2Connection
+from prx.edge.http2visitor import Http2Visitors
 from prx.edge.hub import Hub
+from prx.edge.injector import Injector
+from prx.edge.quic import QuicCarrier
 from prx.edge.quick import QuickTunnels
+from prx.edge.quicslots import QuicSlots
 from prx.edge.registrar import Registrar
 from prx.edge.slots import Slots
-from prx.edge.state import PushResult, TunnelState
+from prx.edge.state import Protected, PushResult, TunnelState
+from prx.edge.team import Team
+from prx.edge.transport import TunnelConnection
+from prx.edge.wire import Conditions, Wire
 from prx.protocol.errors import ProtocolError
 from prx.protocol.h2session import H2Session
 
@@ -37,6 +45,7 @@ _HOST = "127.0.0.1"
 class Lab:
     """A running lab; `Lab.start` makes one. `prx.edge` says what everything here is for."""
 
+    protocols = ("quic", "http2")  # what connectors may speak at every edge address, the better one first
     edge_addrs: tuple[str, ...]
     quick_service: str
     public: str
@@ -50,12 +59,30 @@ class Lab:
         self._hub = Hub(config.clock, config.on_event)
         self._registry = registry.Registry()
         self._faults = faults.Faults(config.clock)
-        self._fronts: dict[str, AccessFront] = {}
+        self._chance = Random(config.seed)  # noqa: S311 - for faults that can be repeated, not for secrets
+        self._fronts = Fronts(Team(config.wall))
         self._authority = Authority(directory)
         self._registrar = Registrar(self._registry, self._faults, self._hub, config, self._spawn)
-        self._slots = Slots(group, self._authority.edge_context(), self._hub, self._serve_edge)
-        self._gateway = Gateway(self._registry, self._fronts, self._hub)
-        self._visitors = Http1Server(group, "public", self._gateway.serve)
+        self._quic = QuicSlots(group, self._authority.edge_identity(), self._hub, self._serve_quic)
+        conditions = Conditions(self._faults, config.clock, config.sleep, self._chance, self._spawn)
+        context = self._authority.edge_context()
+        self._slots = Slots(group, context, self._hub, self._serve_edge, quic=self._quic, conditions=conditions)
+        self._wires: dict[TunnelConnection, Wire] = {}
+        self._injector = Injector(
+            active=self._faults,
+            registry=self._registry,
+            slots=self._slots,
+            quic=self._quic,
+            authority=self._authority,
+            hub=self._hub,
+            chance=self._chance,
+            spawn=self._spawn,
+            wire_of=self._wires.get,
+        )
+        self._gateway = Gateway(self._registry, self._faults, self._fronts, self._hub)
+        self._visitors = Http1Server(
+            group, "public", self._gateway.serve_http1, Http2Visitors(group, self._gateway.serve).accept
+        )
         self._endpoints: list[Endpoint] = []
 
     @staticmethod
@@ -102,8 +129,8 @@ class Lab:
             "doh": self.doh,
             "ca": str(self.ca_file),
             "tunnels": [asdict(tunnel) for tunnel in self.tunnels()],
-            "protected": sorted(self._fronts),
-            "faults": [control.describe(fault) for fault in self._faults],
+            "protected": [asdict(self.protected(name)) for name in self._fronts.names()],
+            "faults": [faulttext.describe(fault) for fault in self._faults],
         }
 
     async def wait_for(self, condition: Callable[[Lab], bool]) -> None:
@@ -132,48 +159,52 @@ class Lab:
         live = [connection for connection in tunnel.connections if not connection.draining]
         return tuple(await asyncio.gather(*(self._registrar.push(connection) for connection in live)))
 
-    def protect(self, hostname: str, front: AccessFront) -> None:
-        """Put an Access front before a name, whether or not its tunnel exists yet."""
-        self._fronts[self.full_name(hostname)] = front
+    def protect(self, hostname: str, front: AccessFront | None = None) -> Protected:
+        """Put an Access front before a name, whether or not its tunnel exists yet; gives what its app needs to know."""
+        self._fronts.protect(self.full_name(hostname), front or AccessFront())
+        return self.protected(hostname)
+
+    def protected(self, hostname: str) -> Protected:
+        """Say what an app behind an Access front needs to know; LookupError where there is none."""
+        return self._fronts.describe(self.full_name(hostname), f"{self.control}{CERTS_PATH}")
 
     def unprotect(self, hostname: str) -> None:
         """Take the Access front away."""
-        self._fronts.pop(self.full_name(hostname), None)
+        self._fronts.unprotect(self.full_name(hostname))
+
+    def login(self, hostname: str, email: str) -> str:
+        """Give the token of a person who has logged in at a protected name: the value of the cookie `CF_Authorization`.
+
+        A visitor who sends that cookie passes; the app gets the same token. LookupError where the name is not protected.
+        """
+        return self._fronts.login(hostname, email)
+
+    def access_keys(self) -> dict[str, Any]:
+        """Give the public keys that Access signs with (JWKS)."""
+        return self._fronts.keys()
+
+    def rotate_keys(self) -> None:
+        """Let Access sign with a new key; of the former ones only the last stays published."""
+        self._fronts.rotate_keys()
 
     def inject(self, fault: faults.Fault) -> None:
         """Let a fault act; see `prx.edge.faults`."""
-        if not isinstance(fault, faults.ONCE):
-            self._faults.add(fault)
-        match fault:
-            case faults.Drop():
-                for connection in self._selected(fault):
-                    connection.carrier.abort("dropped by a fault")
-            case faults.GoAway():
-                for connection in self._selected(fault):
-                    connection.carrier.goaway()
-                    self._spawn(self._close_once_idle(connection), "goaway")
-            case faults.Refuse():
-                self._slots.close()
-            case faults.Stall():
-                self._slots.fall_silent()
-                for connection in self._connections():
-                    connection.carrier.stall()
-            case _:
-                pass
-        self._hub.emit(FaultInjected(self._hub.now(), type(fault).__name__))
+        self._injector.inject(fault)
 
     def clear(self, kind: type[faults.Fault] | None = None) -> None:
         """Let the fault of a class act no longer; None: all of them."""
-        for cleared in faults.KINDS.values() if kind is None else (kind,):
-            if not self._faults.remove(cleared):
-                continue
-            if cleared is faults.Refuse:
-                self._slots.open()
-            elif cleared is faults.Stall:
-                self._slots.speak()
-                for connection in self._connections():
-                    connection.carrier.resume()
-            self._hub.emit(FaultCleared(self._hub.now(), cleared.__name__))
+        self._injector.clear(kind)
+
+    async def play(self, text: str | script.Script) -> None:
+        """Do what a script of faults says, to its end; see `prx.edge.script`. ValueError where it cannot be read."""
+        told = script.Script.parse(text) if isinstance(text, str) else text
+        if told.seed is not None:
+            self._chance.seed(told.seed)
+        await script.play(told, self, clock=self._config.clock, sleep=self._config.sleep, chance=self._chance)
+
+    def begin(self, text: str | script.Script) -> None:
+        """Play a script in the background, until it or the lab ends; ValueError where it cannot be read."""
+        self._spawn(self.play(script.Script.parse(text) if isinstance(text, str) else text), "script")
 
     # -- inside --------------------------------------------------------------------------------------------------
 
@@ -183,32 +214,30 @@ class Lab:
             raise LookupError(f"no tunnel has the name {self.full_name(hostname)}")
         return tunnel
 
-    def _connections(self) -> Iterable[registry.Connection]:
-        return [connection for tunnel in self._registry for connection in tunnel.connections]
-
-    def _selected(self, fault: faults.Drop | faults.GoAway) -> Iterable[registry.Connection]:
-        hostname = fault.hostname and self.full_name(fault.hostname)
-        return [
-            connection
-            for connection in self._connections()
-            if fault.index in (None, connection.index) and hostname in (None, connection.tunnel.hostname)
-        ]
-
-    async def _close_once_idle(self, connection: registry.Connection) -> None:
-        connection.draining = True
-        await connection.carrier.wait_idle()
-        connection.carrier.close()
-
     async def _serve_edge(self, session: H2Session, slot: int) -> None:
         carrier = Http2Connection(session)
         try:
             stream = await carrier.open_control_stream()
         except ProtocolError:
             return  # gone right after the handshake, as a port probe is
+        self._wires[carrier] = cast("Wire", session.transport)
+        try:
+            await self._registrar.serve(stream, carrier, slot)
+        finally:
+            del self._wires[carrier]
+
+    async def _serve_quic(self, carrier: QuicCarrier, slot: int) -> None:
+        try:
+            stream = await carrier.accept_control_stream()
+        except ProtocolError:
+            return
         await self._registrar.serve(stream, carrier, slot)
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None], name: str) -> None:
-        self._group.create_task(coroutine, name=name)
+        try:
+            self._group.create_task(coroutine, name=name)
+        except RuntimeError:  # the lab is closing: nothing new begins
+            coroutine.close()
 
     async def _listen(self) -> None:
         config = self._config
@@ -219,7 +248,7 @@ class Lab:
         ipv6 = await self._listen_ipv6(port)
         secure = await self._visitors.listen(_HOST, config.public_https_port, self._authority.public_context())
         self.public_https = f"https://{_HOST}:{secure}"
-        quick = QuickTunnels(self._registry, self._faults, self._hub)
+        quick = QuickTunnels(self._registry, self._faults, self._hub, config.sleep)
         self.quick_service = await self._serve_endpoint("quick", quick.handle, config.quick_service_port, guarded=False)
         resolver = Resolver(self._registry, self._faults, ipv6=ipv6)
         handle = control.Control(self, resolver.handle).handle
@@ -240,7 +269,7 @@ class Lab:
         return await endpoint.listen(_HOST, port)
 
     def _close(self) -> None:
-        self._slots.close()
+        self._slots.end()
         self._visitors.close()
         for endpoint in self._endpoints:
             endpoint.close()

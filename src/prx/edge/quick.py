@@ -6,9 +6,9 @@ cloudflared 2026.8.2 looks only at whether this is JSON with a UUID in `id`, nev
 
 from __future__ import annotations
 
-import asyncio
 import base64
 
+from prx.edge.config import Sleep
 from prx.edge.endpoint import Answer, Request
 from prx.edge.events import QuickServiceAnswered, TunnelCreated
 from prx.edge.faults import Faults, QuickService
@@ -19,10 +19,11 @@ from prx.edge.registry import ACCOUNT_TAG, Registry
 class QuickTunnels:
     """Answers requests for quick tunnels, or as a `QuickService` fault says."""
 
-    def __init__(self, registry: Registry, faults: Faults, hub: Hub) -> None:
+    def __init__(self, registry: Registry, faults: Faults, hub: Hub, sleep: Sleep) -> None:
         self._registry = registry
         self._faults = faults
         self._hub = hub
+        self._sleep = sleep
 
     async def handle(self, request: Request) -> Answer:
         """Answer one request."""
@@ -32,7 +33,7 @@ class QuickTunnels:
         if fault is None:
             answer = self._new_tunnel()
         else:
-            await asyncio.sleep(fault.delay)
+            await self._sleep(fault.waits)
             status, content_type, body = fault.answer()
             answer = Answer(status, body.encode(), content_type)
         self._hub.emit(QuickServiceAnswered(self._hub.now(), answer.status))

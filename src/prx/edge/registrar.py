@@ -87,7 +87,7 @@ class Registrar:
     async def decide(self, request: RegisterRequest, location: str) -> tuple[Tunnel, Registered] | Rejected:
         """Decide on a registration, as faults, credentials and limits say."""
         if (delay := self._faults.use(DelayRegistration)) is not None:
-            await asyncio.sleep(delay.seconds)
+            await self._config.sleep(delay.seconds)
         if (fault := self._faults.use(RejectRegistration, index=request.conn_index)) is not None:
             return fault.answer()
         tunnel = self._registry.find_id(request.tunnel_id)

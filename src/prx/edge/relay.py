@@ -7,32 +7,30 @@ from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 
-import h11
+from h2.errors import ErrorCodes
 
 from prx.edge import pages, translate
-from prx.edge.http1 import Http1Connection, VisitorLeftError
+from prx.edge.access import Admission
 from prx.edge.transport import Exchange, Kind, TunnelRequest, TunnelResponse
+from prx.edge.visitor import Asked, MalformedError, UnsendableError, Visitor, VisitorLeftError
 from prx.protocol.errors import StreamError
-from prx.protocol.headers import Headers
 
 
 @dataclass
 class Visit:
     """One request of a visitor, and what became of it."""
 
-    visitor: Http1Connection
-    request: h11.Request
-    headers: dict[bytes, bytes]
-    hostname: str
-    authority: bytes
-    path: bytes
+    visitor: Visitor
+    asked: Asked
     ray: str
     began: float
+    admission: Admission | None = None
     status: int = 0
     source: str = "edge"
     index: int = -1
     sent: int = 0
     complete: bool = False
+    uploaded: bool = False
 
 
 class Relay:
@@ -40,11 +38,14 @@ class Relay:
 
     def __init__(self, visit: Visit, exchange: Exchange, request: TunnelRequest) -> None:
         self._visit = visit
+        self._added = visit.admission.response if visit.admission is not None else []
         self._visitor = visit.visitor
         self._exchange = exchange
         self._request = request
         self._visitor_left = False
         self._malformed = False
+        self._body_sent = False
+        self.refused = False  # the connector has done nothing with the request, so another may be asked
 
     async def run(self) -> pages.Problem | None:
         """Carry it; gives what to show the visitor instead where nothing has been answered yet.
@@ -57,7 +58,7 @@ class Relay:
             upload = group.create_task(self._upload(), name="upload")
             try:
                 problem = await self._download(group, upload)
-            except (StreamError, VisitorLeftError, h11.LocalProtocolError):
+            except (StreamError, VisitorLeftError, UnsendableError):
                 broken = True
             finally:
                 upload.cancel()
@@ -70,19 +71,26 @@ class Relay:
     async def _upload(self) -> None:
         """Carry the request's body, then watch for the visitor to leave."""
         try:
-            while (data := await self._visitor.next_data()) is not None:
-                await self._exchange.send(data)
-            if self._request.has_body:
-                await self._end_upload()
+            if not self._visit.uploaded:
+                await self._upload_body()
             await self._visitor.watch()
         except VisitorLeftError:
             self._visitor_left = True
             self._exchange.close()
-        except h11.RemoteProtocolError:
+        except MalformedError:
             self._malformed = True
             self._exchange.close()
         except StreamError:
             pass  # the response's side meets the same and tells the visitor
+
+    async def _upload_body(self) -> None:
+        while (data := await self._visitor.next_data()) is not None:
+            self._body_sent = True
+            await self._exchange.send(data)
+        self._visit.uploaded = True
+        if self._request.has_body:
+            self._body_sent = True
+            await self._end_upload()
 
     async def _end_upload(self) -> None:
         if self._visitor.trailers:
@@ -95,7 +103,8 @@ class Relay:
     async def _download(self, group: asyncio.TaskGroup, upload: asyncio.Task[None]) -> pages.Problem | None:
         try:
             response = await self._final_head()
-        except StreamError:
+        except StreamError as error:
+            self.refused = error.code == ErrorCodes.REFUSED_STREAM and not self._body_sent and not self._visitor_left
             return pages.BAD_REQUEST if self._malformed else pages.GATEWAY_GONE
         self._visit.source = "origin" if response.from_origin else "connector"
         if not response.from_origin and response.status == HTTPStatus.BAD_GATEWAY:
@@ -114,22 +123,19 @@ class Relay:
     async def _final_head(self) -> TunnelResponse:
         while (response := await self._exchange.next_head()).interim:
             headers = translate.visitor_headers(response, self._visit.ray)
-            await self._visitor.send(h11.InformationalResponse(status_code=response.status, headers=headers))
+            await self._visitor.send_interim(response.status, headers)
         return response
 
     async def _respond(self, response: TunnelResponse) -> None:
         visit = self._visit
         visit.status = response.status
-        headers = translate.visitor_headers(response, visit.ray)
-        await self._visitor.send(_response(response.status, headers))
-        bodiless = translate.is_bodiless(visit.request.method, response.status)
+        await self._visitor.send_head(response.status, [*translate.visitor_headers(response, visit.ray), *self._added])
+        bodiless = translate.is_bodiless(visit.asked.method, response.status)
         while data := await self._exchange.read():
             if not bodiless:
-                await self._visitor.send(h11.Data(data=data))
+                await self._visitor.send_data(data)
                 visit.sent += len(data)
-        chunked = not any(name.lower() == b"content-length" for name, _ in headers)
-        trailers = self._exchange.trailers if chunked and not bodiless else None
-        await self._visitor.send(h11.EndOfMessage(headers=trailers or []))
+        await self._visitor.finish([] if bodiless else self._exchange.trailers or [])
         visit.complete = True
 
     # -- after an upgrade ----------------------------------------------------------------------------------------
@@ -138,9 +144,8 @@ class Relay:
         """Answer 101 and carry raw bytes from now on."""
         visit = self._visit
         visit.status = HTTPStatus.SWITCHING_PROTOCOLS
-        headers = translate.upgrade_headers(response, visit.ray)
-        await self._visitor.send(h11.InformationalResponse(status_code=visit.status, headers=headers))
-        upload = group.create_task(self._upload_raw(), name="upload-raw")
+        early = await self._visitor.switch([*translate.upgrade_headers(response, visit.ray), *self._added])
+        upload = group.create_task(self._upload_raw(early), name="upload-raw")
         try:
             while data := await self._exchange.read():
                 await self._visitor.send_raw(data)
@@ -149,9 +154,9 @@ class Relay:
             upload.cancel()
         visit.complete = True
 
-    async def _upload_raw(self) -> None:
+    async def _upload_raw(self, early: bytes) -> None:
         try:
-            if early := self._visitor.early_bytes():
+            if early:
                 await self._exchange.send(early)
             while data := await self._visitor.receive_raw():
                 await self._exchange.send(data)
@@ -161,21 +166,3 @@ class Relay:
             self._exchange.close()
         except StreamError:
             pass  # the other direction meets the same
-
-
-def _response(status: int, headers: Headers) -> h11.Response:
-    """Make the response's head, without those headers of the origin that HTTP/1.1 does not allow."""
-    reason = HTTPStatus(status).phrase if status in HTTPStatus.__members__.values() else ""
-    try:
-        return h11.Response(status_code=status, headers=headers, reason=reason)
-    except h11.LocalProtocolError:
-        allowed = [header for header in headers if _is_allowed(header)]
-        return h11.Response(status_code=status, headers=allowed, reason=reason)
-
-
-def _is_allowed(header: tuple[bytes, bytes]) -> bool:
-    try:
-        h11.Response(status_code=HTTPStatus.OK, headers=[header])
-    except h11.LocalProtocolError:
-        return False
-    return True

@@ -1,4 +1,4 @@
-"""The edge's addresses: accepting connectors over TCP and TLS, slot by slot.
+"""The edge's addresses: accepting connectors over TCP and TLS, slot by slot; UDP for QUIC lies beside (`QuicSlots`).
 
 The accept loop is our own, below asyncio's servers, because faults act there: a slot that refuses has its port closed,
 and one that has fallen silent takes a connection and never begins the TLS handshake.
@@ -16,11 +16,14 @@ from typing import Final, TypeAlias
 
 from prx.edge.events import HandshakeFailed
 from prx.edge.hub import Hub
+from prx.edge.quicslots import QuicSlots
+from prx.edge.wire import Conditions, Wire
 from prx.protocol.h2session import H2Session
 
 _HANDSHAKE_SECONDS: Final = 10.0
 _PAUSE_SECONDS: Final = 0.5  # between attempts to accept while the process has no file descriptor left
 _BACKLOG: Final = 256
+_BIND_ATTEMPTS: Final = 50  # until a number is found that is free for both TCP and UDP
 
 _log = logging.getLogger(__name__)
 
@@ -28,18 +31,33 @@ Serve: TypeAlias = Callable[[H2Session, int], Awaitable[None]]
 
 
 class Slots:
-    """All edge addresses; `serve(session, slot)` is run for each connection that has passed its handshake."""
+    """All edge addresses; `serve(session, slot)` is run for each connection that has passed its handshake.
 
-    def __init__(self, group: asyncio.TaskGroup, context: ssl.SSLContext, hub: Hub, serve: Serve) -> None:
+    `quic` gets a UDP socket for each, at the same number.
+    """
+
+    def __init__(
+        self,
+        group: asyncio.TaskGroup,
+        context: ssl.SSLContext,
+        hub: Hub,
+        serve: Serve,
+        *,
+        quic: QuicSlots,
+        conditions: Conditions,
+    ) -> None:
         self._group = group
         self._context = context
         self._hub = hub
         self._serve = serve
+        self._quic = quic
         self._loop = asyncio.get_running_loop()
         self._sockets: list[socket.socket] = []
         self._ports: list[int] = []
         self._speaking = asyncio.Event()
         self._speaking.set()
+        self._conditions = conditions
+        self._wires: set[Wire] = set()
 
     @property
     def addresses(self) -> tuple[str, ...]:
@@ -48,27 +66,52 @@ class Slots:
 
     def open(self, ports: tuple[int, ...] = ()) -> None:
         """Listen on `ports` (0: free ones), or on those of before."""
-        for slot, port in enumerate(ports or tuple(self._ports)):
-            listener = socket.create_server(("127.0.0.1", port), backlog=_BACKLOG)
-            listener.setblocking(False)
-            self._sockets.append(listener)
-            self._loop.add_reader(listener, self._accept, listener, slot)
+        for slot, port in enumerate(ports):
+            listener, udp = _bind(port)
+            self._quic.listen(udp, slot)
+            self._listen(listener, slot)
+        if not ports:
+            for slot, port in enumerate(self._ports):
+                self._listen(_listener(port), slot)
+        self._quic.accept(accepting=True)
         self._ports = [listener.getsockname()[1] for listener in self._sockets]
 
     def close(self) -> None:
-        """Close the ports: whoever dials is refused. Live connections go on."""
+        """Close the ports: whoever dials is refused, over QUIC not answered. Live connections go on."""
+        self._quic.accept(accepting=False)
         for listener in self._sockets:
             self._loop.remove_reader(listener)
             listener.close()
         self._sockets.clear()
 
+    def end(self) -> None:
+        """Close the ports for good; over QUIC, where they are shared, the connections too."""
+        self.close()
+        self._quic.end()
+
     def fall_silent(self) -> None:
         """Take connections, but do not begin their handshakes."""
         self._speaking.clear()
+        self._quic.block("stall")
 
     def speak(self) -> None:
         """End the silence, also for those who have waited."""
         self._speaking.set()
+        self._quic.unblock("stall")
+
+    def show(self, context: ssl.SSLContext) -> None:
+        """Use another certificate for the handshakes to come, over TCP."""
+        self._context = context
+
+    def apply_to_wires(self) -> None:
+        """Let the faults of now act on every connection over TCP; on later ones they act from the beginning."""
+        for wire in self._wires:
+            wire.apply()
+
+    def _listen(self, listener: socket.socket, slot: int) -> None:
+        listener.setblocking(False)
+        self._sockets.append(listener)
+        self._loop.add_reader(listener, self._accept, listener, slot)
 
     def _accept(self, listener: socket.socket, slot: int) -> None:
         try:
@@ -90,10 +133,11 @@ class Slots:
 
     async def _handshake(self, connection: socket.socket, slot: int) -> None:
         session = H2Session(client=True)
+        wire = Wire(session, slot, self._conditions)
         try:
             await self._speaking.wait()
             await self._loop.connect_accepted_socket(
-                lambda: session, connection, ssl=self._context, ssl_handshake_timeout=_HANDSHAKE_SECONDS
+                lambda: wire, connection, ssl=self._context, ssl_handshake_timeout=_HANDSHAKE_SECONDS
             )
         except (OSError, ssl.SSLError) as error:
             self._hub.emit(HandshakeFailed(self._hub.now(), slot, str(error) or type(error).__name__))
@@ -102,10 +146,33 @@ class Slots:
         except BaseException:
             connection.close()
             raise
+        self._wires.add(wire)
         try:
             await self._serve(session, slot)
         except Exception:  # noqa: BLE001 - a mistake in serving one connector must not end the lab for all
             _log.exception("serving a connector failed")
         finally:
+            self._wires.discard(wire)
             session.abort("the lab is closed")
             await session.wait_closed()
+
+
+def _listener(port: int) -> socket.socket:
+    return socket.create_server(("127.0.0.1", port), backlog=_BACKLOG)
+
+
+def _bind(port: int) -> tuple[socket.socket, socket.socket]:
+    """Bind TCP and UDP at the same number; OSError where one that was asked for is taken."""
+    for attempt in range(_BIND_ATTEMPTS):
+        listener = _listener(port)
+        udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        try:
+            udp.bind(listener.getsockname())
+        except OSError:
+            udp.close()
+            listener.close()
+            if port or attempt == _BIND_ATTEMPTS - 1:
+                raise
+        else:
+            return listener, udp
+    raise AssertionError("the last attempt returns or raises")

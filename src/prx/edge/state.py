@@ -43,3 +43,14 @@ class PushResult:
     index: int
     applied: int
     error: str
+
+
+@dataclass(frozen=True)
+class Protected:
+    """What an app behind an Access front is configured with: team, audience tag, issuer, and where the keys are."""
+
+    hostname: str
+    team: str
+    aud: str
+    issuer: str
+    certs_url: str

@@ -1,4 +1,4 @@
-"""A visitor's HTTP/1.1 head and a tunnel's head: from one to the other, as an edge does it. Pure functions.
+"""A visitor's head and a tunnel's head: from one to the other, as an edge does it. Pure functions.
 
 What a user's app sees behind Cloudflare: `Cf-Connecting-Ip`, `X-Forwarded-For` (the visitor appended),
 `X-Forwarded-Proto`, `Cf-Ray`, `Cf-Visitor` and `Cdn-Loop`; whatever the visitor put into the first five is replaced, but
@@ -13,6 +13,7 @@ from typing import Final
 import h11
 
 from prx.edge.transport import Kind, TunnelRequest, TunnelResponse
+from prx.edge.visitor import Asked
 from prx.protocol.headers import Headers, is_control
 
 _HOP: Final = frozenset(
@@ -33,48 +34,70 @@ _DROPPED: Final = _HOP | _OURS | {b"host", b"expect"}
 _BODILESS: Final = frozenset((204, 304))
 
 
-def tunnel_request(
-    request: h11.Request, headers: dict[bytes, bytes], *, authority: bytes, path: bytes, scheme: str, peer: str, ray: str
-) -> TunnelRequest:
-    """Make the tunnel's head from a visitor's; `headers` are the visitor's as a mapping, for single values."""
-    named = {token.strip().lower() for token in headers.get(b"connection", b"").split(b",")}
-    kept = [
-        (name, value) for name, value in request.headers if name not in _DROPPED and name not in named and not is_control(name)
-    ]
-    forwarded = headers.get(b"x-forwarded-for")
+def tunnel_request(asked: Asked, headers: Headers, *, scheme: str, peer: str, ray: str) -> TunnelRequest:
+    """Make the tunnel's head from a visitor's; `headers` are the visitor's, perhaps rewritten."""
+    named = {token.strip().lower() for token in asked.values.get(b"connection", b"").split(b",")}
+    kept = [(name, value) for name, value in headers if name not in _DROPPED and name not in named and not is_control(name)]
+    if asked.values.get(b"te", b"").lower() == b"trailers":  # gRPC needs it, and it is all of TE that HTTP/2 allows
+        kept.append((b"te", b"trailers"))
+    forwarded = b",".join(value for name, value in headers if name == b"x-forwarded-for")
     kept += [
         (b"cf-connecting-ip", peer.encode()),
-        (b"x-forwarded-for", peer.encode() if forwarded is None else forwarded + b"," + peer.encode()),
+        (b"x-forwarded-for", forwarded + b"," + peer.encode() if forwarded else peer.encode()),
         (b"x-forwarded-proto", scheme.encode()),
         (b"cf-ray", ray.encode()),
         (b"cf-visitor", json.dumps({"scheme": scheme}, separators=(",", ":")).encode()),
         (b"cdn-loop", b"cloudflare; loops=1"),
     ]
     return TunnelRequest(
-        kind=Kind.WEBSOCKET if is_websocket(request, headers) else Kind.HTTP,
-        method=request.method,
+        kind=Kind.WEBSOCKET if asked.websocket else Kind.HTTP,
+        method=asked.method,
         scheme=scheme.encode(),
-        authority=authority,
-        path=path,
+        authority=asked.authority,
+        path=asked.path,
         headers=kept,
-        has_body=has_body(headers),
+        has_body=asked.has_body,
     )
 
 
-def is_websocket(request: h11.Request, headers: dict[bytes, bytes]) -> bool:
+def from_http1(request: h11.Request) -> Asked:
+    """Read a visitor's HTTP/1.1 head."""
+    headers = list(request.headers)
+    values = dict(headers)
+    authority, path = _target(request.target, values.get(b"host", b""))
+    return Asked(
+        method=request.method,
+        authority=authority,
+        path=path,
+        headers=headers,
+        has_body=_has_body(values),
+        websocket=_is_websocket(request.method, values),
+    )
+
+
+def _is_websocket(method: bytes, headers: dict[bytes, bytes]) -> bool:
     """Say whether a visitor asks for a WebSocket (RFC 6455, 4.1)."""
     tokens = {token.strip().lower() for token in headers.get(b"connection", b"").split(b",")}
     return (
-        request.method == b"GET"
+        method == b"GET"
         and b"upgrade" in tokens
         and headers.get(b"upgrade", b"").lower() == b"websocket"
         and b"sec-websocket-key" in headers
     )
 
 
-def has_body(headers: dict[bytes, bytes]) -> bool:
+def _has_body(headers: dict[bytes, bytes]) -> bool:
     """Say whether a body follows the head (RFC 9112, 6.3)."""
     return b"transfer-encoding" in headers or headers.get(b"content-length", b"0") != b"0"
+
+
+def _target(raw: bytes, host: bytes) -> tuple[bytes, bytes]:
+    """Give authority and path of a request; an absolute target (RFC 9112, 3.2.2) beats the Host header."""
+    scheme, separator, rest = raw.partition(b"://")
+    if separator and scheme.lower() in (b"http", b"https"):
+        authority, slash, path = rest.partition(b"/")
+        return authority, slash + path or b"/"
+    return host, raw
 
 
 def accepted_websocket(response: TunnelResponse) -> bool:
@@ -100,21 +123,3 @@ def upgrade_headers(response: TunnelResponse, ray: str) -> Headers:
 def is_bodiless(method: bytes, status: int) -> bool:
     """Say whether a response to `method` with `status` has no body whatever its headers say."""
     return method == b"HEAD" or status in _BODILESS
-
-
-def target(request: h11.Request, host: bytes) -> tuple[bytes, bytes]:
-    """Give authority and path of a request; an absolute target (RFC 9112, 3.2.2) beats the Host header."""
-    raw = request.target
-    scheme, separator, rest = raw.partition(b"://")
-    if separator and scheme.lower() in (b"http", b"https"):
-        authority, slash, path = rest.partition(b"/")
-        return authority, slash + path or b"/"
-    return host, raw
-
-
-def hostname_of(authority: bytes) -> str:
-    """Give the host name of an authority, without port and final dot, lower case."""
-    text = authority.decode("latin-1").lower()
-    if text.startswith("["):
-        return text.partition("]")[0] + "]"
-    return text.partition(":")[0].removesuffix(".")

@@ -4,7 +4,7 @@
     ├── RpcError      … on the control stream: the stream is over, the rest of what was fed is dropped
     ├── HeadersError  … in the serialised response headers
     ├── TokenError    a tunnel token cannot be read
-    └── StreamError   an HTTP/2 exchange cannot go on
+    └── StreamError   an HTTP/2 exchange or a QUIC stream cannot go on
         ├── StreamResetError     … because it alone was reset
         └── SessionClosedError   … because the whole connection is gone
 
@@ -31,7 +31,7 @@ class TokenError(ProtocolError):
 
 
 class StreamError(ProtocolError):
-    """An HTTP/2 exchange cannot go on; `code` is the HTTP/2 error code (RFC 9113, section 7), or None."""
+    """An exchange cannot go on; `code` is the HTTP/2 error code (RFC 9113, section 7), or None, as always over QUIC."""
 
     def __init__(self, message: str, code: int | None = None) -> None:
         super().__init__(message)

@@ -30,6 +30,12 @@ class MessageSplitter:
             del self._buffer[:size]
             yield message
 
+    def rest(self) -> bytes:
+        """Give what has come after the last whole message, and forget it."""
+        rest = bytes(self._buffer)
+        self._buffer.clear()
+        return rest
+
     def _size(self) -> int | None:
         """Size of the message at the front in bytes, or None while its table is incomplete."""
         if len(self._buffer) < 4:

@@ -1,4 +1,4 @@
-"""`h2.connection.H2Connection`, with the four departures that a proxy needs.
+"""`h2.connection.H2Connection`, with the six departures that a proxy needs.
 
 * GOAWAY in either direction does not end the connection: RFC 9113 (6.8) lets the exchanges that are under way finish,
   while h2 closes its state machine and drops what it was about to send.
@@ -7,6 +7,8 @@
   right, would do the same). Who reads the body counts it.
 * Headers to be sent are checked before they are encoded. h2 checks them on the way, and a header that it refuses half
   way leaves the compression state of both sides apart, which spoils every later exchange.
+* A 1xx for an exchange that was reset here is ignored as any other late head is. h2 makes it an error of the connection.
+* A frame that announces more than `MAX_FRAME` bytes ends the connection at once. h2 collects all of it first, up to 16 MB.
 * Bytes waiting to be sent can be counted without copying them.
 
 The settings are made for bulk: large windows, so that one round trip does not cap the throughput, and frames large
@@ -23,9 +25,9 @@ from h2.config import H2Configuration
 from h2.connection import AllowedStreamIDs, H2Connection
 from h2.errors import ErrorCodes
 from h2.events import ConnectionTerminated, Event
-from h2.exceptions import ProtocolError
+from h2.exceptions import FrameTooLargeError, ProtocolError, StreamClosedError
 from h2.settings import SettingCodes, Settings
-from h2.stream import H2Stream
+from h2.stream import H2Stream, StreamState
 from hpack.struct import Header
 from hyperframe.frame import Frame, GoAwayFrame
 
@@ -35,6 +37,7 @@ MAX_FRAME: Final = 64 * 1024  # in both directions
 MAX_STREAMS: Final = 4096  # exchanges that the peer may have open at the same time
 MAX_HEADER_LIST: Final = 256 * 1024  # bytes, as RFC 9113 (10.5.1) counts them
 _DEFAULT_WINDOW: Final = 65_535
+_LENGTH_BYTES: Final = 3  # of a frame's header (RFC 9113, 4.1)
 
 _NAME: Final = re.compile(rb":?[!#$%&'*+.^_`|~0-9a-z-]+")
 _FORBIDDEN: Final = re.compile(rb"[\0\r\n]|^[ \t]|[ \t]$")
@@ -44,6 +47,14 @@ _CONNECTION_SPECIFIC: Final = frozenset((b"connection", b"keep-alive", b"proxy-c
 class _Stream(H2Stream):
     def _initialize_content_length(self, headers: Iterable[Header]) -> None:
         """Expect no particular length."""
+
+    def receive_headers(
+        self, headers: Iterable[Header], end_stream: bool, header_encoding: bool | str | None
+    ) -> tuple[list[Frame], list[Event]]:
+        """Take a head, unless the exchange is over already."""
+        if self.state_machine.state is StreamState.CLOSED:
+            raise StreamClosedError(self.stream_id)  # h2 then looks whether the exchange was reset here
+        return super().receive_headers(headers, end_stream, header_encoding)
 
 
 class ProxyConnection(H2Connection):
@@ -70,6 +81,15 @@ class ProxyConnection(H2Connection):
         """Send the preface, the settings, and the window of the whole connection."""
         self.initiate_connection()
         self.increment_flow_control_window(SESSION_WINDOW - _DEFAULT_WINDOW)
+
+    def receive_data(self, data: bytes) -> list[Event]:  # type: ignore[override]  # bytes are all that is ever given
+        """Take bytes of the peer and give the events that they lead to; ProtocolError where they are no HTTP/2."""
+        events = super().receive_data(data)
+        start = bytes(self.incoming_buffer._data[:_LENGTH_BYTES])  # noqa: SLF001 - h2 shows nowhere what it waits for
+        if len(start) == _LENGTH_BYTES and int.from_bytes(start, "big") > MAX_FRAME:
+            self._terminate_connection(ErrorCodes.FRAME_SIZE_ERROR)
+            raise FrameTooLargeError(f"a frame of {int.from_bytes(start, 'big')} bytes; {MAX_FRAME} are allowed")
+        return events
 
     def check_headers(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
         """Raise ProtocolError where HTTP/2 forbids a header (RFC 9113, 8.2): its name, its value, or its meaning."""

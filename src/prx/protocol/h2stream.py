@@ -45,6 +45,16 @@ class H2Stream:
         """Whether either side may still send."""
         return self._error is None and not (self._peer_ended and self._we_ended)
 
+    @property
+    def bodiless(self) -> bool:
+        """Whether the peer has ended its side without a body; asked before anything is read."""
+        return self._peer_ended and not self._chunks and self.trailers is None
+
+    async def wait_broken(self) -> None:
+        """Wait until the exchange breaks, and raise that; for a side that has read all and still wants to know."""
+        while True:
+            await self._wait_readable()
+
     async def next_head(self) -> Headers:
         """Wait for the next head of the response (`:status` first): any number of 1xx, then the final one."""
         while not self._heads:

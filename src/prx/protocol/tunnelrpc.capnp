@@ -87,7 +87,8 @@ struct UpdateConfigurationResponse {
   err @1 :Text;
 }
 
-# The head of a QUIC data stream, in both directions.
+# The head of a QUIC data stream, in both directions. On the wire every Data of this part is a Text, which is the
+# same with a zero byte at its end; prx reads and writes that byte itself, so that bytes outside UTF-8 pass.
 
 enum ConnectionType {
   http @0;
@@ -96,17 +97,17 @@ enum ConnectionType {
 }
 
 struct Metadata {
-  key @0 :Text;
-  val @1 :Text;
+  key @0 :Data;
+  val @1 :Data;
 }
 
 struct ConnectRequest {
-  dest @0 :Text;
+  dest @0 :Data;
   type @1 :ConnectionType;
   metadata @2 :List(Metadata);
 }
 
 struct ConnectResponse {
-  error @0 :Text;
+  error @0 :Data;
   metadata @1 :List(Metadata);
 }

@@ -1,0 +1,200 @@
+"""Visitors who speak HTTP/2: each exchange of theirs is one request, as `prx.edge.visitor.Visitor` has it.
+
+WebSockets come over HTTP/1.1 only: a server that does not announce extended CONNECT (RFC 8441) is not asked for them, and
+browsers then open a connection of their own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Final, TypeAlias
+
+from h2.errors import ErrorCodes
+
+from prx.edge import pages
+from prx.edge.http1 import MAX_HEAD
+from prx.edge.visitor import Asked, UnsendableError, VisitorLeftError
+from prx.protocol.errors import StreamError
+from prx.protocol.h2session import H2Session
+from prx.protocol.h2stream import H2Stream
+from prx.protocol.headers import Headers
+
+_NAME: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9a-z-]+")  # RFC 9113, 8.2: a token in lower case
+_FORBIDDEN: Final = re.compile(rb"[\0\r\n]|^[ \t]|[ \t]$")
+_CONNECTION_SPECIFIC: Final = frozenset((b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"))
+_OVERHEAD: Final = 32  # bytes that a header counts for beside its name and value (RFC 9113, 10.5.1)
+
+_log = logging.getLogger(__name__)
+
+Serve: TypeAlias = "Callable[[Http2Visit, Asked], Awaitable[bool]]"
+
+
+class Http2Visit:
+    """One request of a visitor over HTTP/2."""
+
+    def __init__(self, stream: H2Stream, *, peer: str, head_only: bool) -> None:
+        self._stream = stream
+        self._head_only = head_only
+        self._announced: int | None = None  # length of the response's body
+        self._sent = 0
+        self._finished = False
+        self.scheme = "https"
+        self.peer = peer
+
+    @property
+    def trailers(self) -> Headers:
+        """What came after the request's body."""
+        return self._stream.trailers or []
+
+    async def next_data(self) -> bytes | None:
+        """Wait for request body bytes; None at the end."""
+        try:
+            return await self._stream.read() or None
+        except StreamError as error:
+            raise VisitorLeftError(str(error)) from error
+
+    async def watch(self) -> None:
+        """Wait until the visitor gives the request up."""
+        try:
+            await self._stream.wait_broken()
+        except StreamError as error:
+            raise VisitorLeftError(str(error)) from error
+
+    async def send_interim(self, status: int, headers: Headers) -> None:
+        """Send a 1xx."""
+        await self._send_headers([(b":status", b"%d" % status), *_allowed(headers)], end=False)
+
+    async def send_head(self, status: int, headers: Headers) -> None:
+        """Send the response's head, without those headers that HTTP/2 does not allow."""
+        allowed = _allowed(headers)
+        length = dict(allowed).get(b"content-length", b"")
+        if length.isdigit() and not self._head_only and status != 304:
+            self._announced = int(length)
+        await self._send_headers([(b":status", b"%d" % status), *allowed], end=False)
+
+    async def send_data(self, data: bytes) -> None:
+        """Send response body bytes, as fast as the visitor takes them."""
+        self._sent += len(data)
+        if self._announced is not None and self._sent > self._announced:
+            raise UnsendableError("the body is longer than announced")
+        try:
+            await self._stream.send_data(data)
+        except StreamError as error:
+            raise VisitorLeftError(str(error)) from error
+
+    async def finish(self, trailers: Headers) -> None:
+        """End the response."""
+        if self._announced not in (None, self._sent):
+            raise UnsendableError("the body is shorter than announced")
+        if allowed := _allowed(trailers):
+            await self._send_headers(allowed, end=True)
+        else:
+            try:
+                await self._stream.send_data(b"", end=True)
+            except StreamError as error:
+                raise VisitorLeftError(str(error)) from error
+        self._finished = True
+
+    async def respond(self, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> None:
+        """Send a whole response; the body is left out where the request was a HEAD."""
+        await self.send_head(status, [*headers, (b"Content-Length", b"%d" % len(body))])
+        if not self._head_only:
+            await self.send_data(body)
+        await self.finish([])
+
+    async def switch(self, headers: Headers) -> bytes:
+        """Refuse: nobody who came over HTTP/2 has asked for a WebSocket."""
+        raise UnsendableError("HTTP/2 knows no 101")
+
+    async def receive_raw(self) -> bytes:
+        """Refuse, as `switch` does."""
+        raise UnsendableError("HTTP/2 knows no 101")
+
+    async def send_raw(self, data: bytes) -> None:
+        """Refuse, as `switch` does."""
+        raise UnsendableError("HTTP/2 knows no 101")
+
+    def close(self) -> None:
+        """Break off what is not finished, so that the visitor sees that the response is not whole."""
+        self._stream.reset(ErrorCodes.NO_ERROR if self._finished else ErrorCodes.INTERNAL_ERROR)
+
+    async def _send_headers(self, headers: Headers, *, end: bool) -> None:
+        try:
+            await self._stream.send_headers(headers, end=end)
+        except StreamError as error:
+            raise VisitorLeftError(str(error)) from error
+
+
+class Http2Visitors:
+    """Takes transports on which HTTP/2 was chosen, and serves each request of theirs in a task of its own in `group`."""
+
+    def __init__(self, group: asyncio.TaskGroup, serve: Serve) -> None:
+        self._group = group
+        self._serve = serve
+
+    def accept(self, transport: asyncio.Transport) -> None:
+        """Serve a transport that has passed its handshake."""
+        peer = str(transport.get_extra_info("peername", ("",))[0])
+
+        def take(stream: H2Stream) -> None:
+            self._group.create_task(self._visit(stream, peer), name="public-exchange")
+
+        session = H2Session(client=False, on_request=take)
+        transport.set_protocol(session)
+        session.connection_made(transport)
+        self._group.create_task(_hold(session), name="public-session")
+
+    async def _visit(self, stream: H2Stream, peer: str) -> None:
+        asked = _asked(stream)
+        visit = Http2Visit(stream, peer=peer, head_only=asked.method == b"HEAD")
+        try:
+            if _size(stream.headers) > MAX_HEAD:
+                await visit.respond(*pages.render(pages.HEAD_TOO_LARGE, ray="", hostname=asked.hostname, accept=b""))
+            else:
+                await self._serve(visit, asked)
+        except (VisitorLeftError, UnsendableError):
+            pass
+        except Exception:  # noqa: BLE001 - a mistake in serving one visitor must not end the lab for all
+            _log.exception("serving a visitor failed")
+        finally:
+            visit.close()
+
+
+async def _hold(session: H2Session) -> None:
+    """Wait for a session's end, or end it with the lab."""
+    try:
+        await session.wait_closed()
+    finally:
+        session.abort("the lab is closed")
+
+
+def _asked(stream: H2Stream) -> Asked:
+    """Read a request's head; h2 has checked it (RFC 9113, 8.3)."""
+    values = dict(stream.headers)
+    plain = [(name, value) for name, value in stream.headers if not name.startswith(b":") and name not in (b"host", b"cookie")]
+    crumbs = [value for name, value in stream.headers if name == b"cookie"]
+    cookie = [(b"cookie", b"; ".join(crumbs))] if crumbs else []
+    return Asked(
+        method=values[b":method"],
+        authority=values.get(b":authority") or values.get(b"host", b""),
+        path=values.get(b":path", b"/"),
+        headers=[*plain, *cookie],
+        has_body=not stream.bodiless,
+    )
+
+
+def _size(headers: Headers) -> int:
+    return sum(len(name) + len(value) + _OVERHEAD for name, value in headers)
+
+
+def _allowed(headers: Headers) -> Headers:
+    """Give the headers that HTTP/2 carries, their names in lower case."""
+    lowered = ((name.lower(), value) for name, value in headers)
+    return [
+        (name, value)
+        for name, value in lowered
+        if _NAME.fullmatch(name) and name not in _CONNECTION_SPECIFIC and not _FORBIDDEN.search(value)
+    ]

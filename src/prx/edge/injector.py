@@ -1,0 +1,123 @@
+"""Lets faults act: on the edge's addresses, on live connections and on their wires."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from random import Random
+from typing import assert_never
+
+from prx.edge import faults
+from prx.edge.authority import Authority
+from prx.edge.events import FaultCleared, FaultInjected
+from prx.edge.hub import Hub
+from prx.edge.quicslots import QuicSlots
+from prx.edge.registry import Connection, Registry
+from prx.edge.slots import Slots
+from prx.edge.transport import TunnelConnection
+from prx.edge.wire import Spawn, Wire
+
+
+class Injector:
+    """Injects and clears faults; `wire_of` gives the wire below a carrier, None for one over QUIC."""
+
+    def __init__(
+        self,
+        *,
+        active: faults.Faults,
+        registry: Registry,
+        slots: Slots,
+        quic: QuicSlots,
+        authority: Authority,
+        hub: Hub,
+        chance: Random,
+        spawn: Spawn,
+        wire_of: Callable[[TunnelConnection], Wire | None],
+    ) -> None:
+        self._active = active
+        self._registry = registry
+        self._slots = slots
+        self._quic = quic
+        self._authority = authority
+        self._hub = hub
+        self._chance = chance
+        self._spawn = spawn
+        self._wire_of = wire_of
+
+    def inject(self, fault: faults.Fault) -> None:
+        """Let a fault act."""
+        if isinstance(fault, faults.Drop | faults.GoAway | faults.Reset | faults.HalfClose):
+            for connection in fault.select(self._connections(), self._chance):
+                self._act_once(fault, connection)
+        else:
+            self._active.add(fault)
+            self._begin(fault)
+        self._hub.emit(FaultInjected(self._hub.now(), type(fault).__name__))
+
+    def clear(self, kind: type[faults.Fault] | None = None) -> None:
+        """Let the fault of a class act no longer; None: all of them."""
+        for cleared in faults.KINDS.values() if kind is None else (kind,):
+            if self._active.remove(cleared):
+                self._end(cleared)
+                self._hub.emit(FaultCleared(self._hub.now(), cleared.__name__))
+
+    def _act_once(self, fault: faults.Select, connection: Connection) -> None:
+        wire = self._wire_of(connection.carrier)
+        match fault:
+            case faults.Drop():
+                connection.carrier.abort("dropped by a fault")
+            case faults.GoAway():
+                connection.carrier.goaway()
+                self._spawn(_close_once_idle(connection), "goaway")
+            case faults.Reset():
+                if wire is None:
+                    connection.carrier.abort("reset by a fault")
+                else:
+                    wire.reset()
+            case faults.HalfClose():
+                if wire is not None:
+                    wire.half_close()
+            case _:
+                assert_never(fault)
+
+    def _begin(self, fault: faults.Fault) -> None:
+        match fault:
+            case faults.Refuse():
+                self._slots.close()
+            case faults.UdpBlocked():
+                self._quic.block("udp")
+            case faults.ExpireCert():
+                self._slots.show(self._authority.edge_context(expired=True))
+                self._quic.show(self._authority.edge_identity(expired=True))
+            case faults.Stall():
+                self._slots.fall_silent()
+                for connection in self._connections():
+                    connection.carrier.stall()
+            case _ if isinstance(fault, faults.WIRE):
+                self._slots.apply_to_wires()
+            case _:
+                pass  # looked up by those whom it concerns
+
+    def _end(self, kind: type[faults.Fault]) -> None:
+        if kind is faults.Refuse:
+            self._slots.open()
+        elif kind is faults.UdpBlocked:
+            self._quic.unblock("udp")
+        elif kind is faults.ExpireCert:
+            self._slots.show(self._authority.edge_context())
+            self._quic.show(self._authority.edge_identity())
+        elif kind is faults.Stall:
+            self._slots.speak()
+            for connection in self._connections():
+                connection.carrier.resume()
+        elif kind in faults.WIRE:
+            self._slots.apply_to_wires()
+
+    def _connections(self) -> Iterable[Connection]:
+        live = (connection for tunnel in self._registry for connection in tunnel.connections)
+        return sorted(live, key=lambda connection: connection.registered_at)
+
+
+async def _close_once_idle(connection: Connection) -> None:
+    connection.draining = True
+    await connection.carrier.wait_idle()
+    connection.carrier.close()

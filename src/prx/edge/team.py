@@ -1,0 +1,94 @@
+"""The lab's Access team: keys that sign, the tokens that they sign, and the document that publishes them.
+
+What a token says is what Cloudflare documents (developers.cloudflare.com, "Application token"): a person has `email`,
+`sub`, `nbf` and `country`; a service token has `common_name` (its client id), an empty `sub`, its audience as plain text,
+and neither `email` nor `nbf`. As there, one former key stays published after a rotation, so that the tokens it signed
+remain good; a second rotation withdraws it.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+from uuid import NAMESPACE_URL, uuid5
+
+import jwt
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+_PUBLISHED: Final = 2
+_ALGORITHM: Final = "RS256"
+
+
+@dataclass(frozen=True)
+class _Key:
+    kid: str
+    private: rsa.RSAPrivateKey
+
+    @classmethod
+    def new(cls) -> _Key:
+        return cls(secrets.token_hex(32), rsa.generate_private_key(65537, 2048))
+
+    def public(self) -> dict[str, Any]:
+        key: dict[str, Any] = json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(self.private.public_key()))
+        return {"kid": self.kid, "kty": "RSA", "alg": _ALGORITHM, "use": "sig", "e": key["e"], "n": key["n"]}
+
+
+class Team:
+    """Signs and publishes; `wall` gives seconds since 1970. The first key is made when it is first needed: it takes a while."""
+
+    def __init__(self, wall: Callable[[], float]) -> None:
+        self._wall = wall
+        self._keys: list[_Key] = []
+
+    def rotate(self) -> None:
+        """Sign with a new key from now on; of the former ones only the last stays published."""
+        if not self._keys:
+            self._keys = [_Key.new()]
+        self._keys = [_Key.new(), *self._keys][:_PUBLISHED]
+
+    def document(self) -> dict[str, Any]:
+        """Give the JWKS document, the signing key first."""
+        self._signing_key()
+        return {"keys": [key.public() for key in self._keys]}
+
+    def sign_person(self, email: str, *, aud: str, issuer: str, seconds: float) -> str:
+        """Give a token that names a person, good for so many seconds."""
+        subject = str(uuid5(NAMESPACE_URL, f"mailto:{email}"))
+        nonce = secrets.token_urlsafe(12)
+        claims = {"aud": [aud], "email": email, "sub": subject, "identity_nonce": nonce, "country": "XX"}
+        return self._sign({**claims, "nbf": int(self._wall())}, issuer, seconds)
+
+    def sign_service(self, client_id: str, *, aud: str, issuer: str, seconds: float) -> str:
+        """Give a token that names a service token, good for so many seconds."""
+        return self._sign({"aud": aud, "common_name": client_id, "sub": ""}, issuer, seconds)
+
+    def read(self, token: str, *, aud: str, issuer: str) -> Mapping[str, Any] | None:
+        """Give the claims of a token of this team's, None where it is not good."""
+        try:
+            kid = jwt.get_unverified_header(token).get("kid")
+            key = next(key for key in self._keys if key.kid == kid)
+            claims: dict[str, Any] = jwt.decode(
+                token,
+                key.private.public_key(),
+                algorithms=[_ALGORITHM],
+                audience=aud,
+                issuer=issuer,
+                options={"verify_exp": False, "verify_iat": False, "verify_nbf": False},  # by the lab's clock, below
+            )
+        except (jwt.PyJWTError, StopIteration):
+            return None
+        return claims if self._wall() < claims["exp"] else None
+
+    def _sign(self, claims: dict[str, Any], issuer: str, seconds: float) -> str:
+        now = int(self._wall())
+        key = self._signing_key()
+        content = {**claims, "type": "app", "iss": issuer, "iat": now, "exp": now + int(seconds)}
+        return jwt.encode(content, key.private, algorithm=_ALGORITHM, headers={"kid": key.kid})
+
+    def _signing_key(self) -> _Key:
+        if not self._keys:
+            self._keys = [_Key.new()]
+        return self._keys[0]

@@ -1,0 +1,129 @@
+"""`prx lab` and what one does with it from another terminal."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.cli.home import PRX, Home
+
+from prx.access.probe import is_access_challenge
+
+
+@contextmanager
+def running(home: Home, *flags: str) -> Iterator[tuple[dict[str, Any], subprocess.Popen[str]]]:
+    """Run `prx lab --json` for the length of a block; gives its one line."""
+    with subprocess.Popen([*PRX, "lab", "--json", *flags], env=home.environ, stdout=subprocess.PIPE, text=True) as lab:
+        assert lab.stdout is not None
+        try:
+            yield json.loads(lab.stdout.readline()), lab
+        finally:
+            lab.terminate()
+
+
+@pytest.fixture
+def lab(home: Home) -> Iterator[dict[str, Any]]:
+    """A lab in another process."""
+    with running(home) as (facts, _):
+        yield facts
+
+
+def words(home: Home, *arguments: str) -> str:
+    """Run `prx lab …`, which must go well; gives its stdout."""
+    done = home.run("lab", *arguments)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def visit(facts: dict[str, Any], host: str, cookie: str = "") -> tuple[int, list[tuple[str, str]]]:
+    """GET / as a visitor, following nothing; gives status and headers."""
+
+    class Stay(urllib.request.HTTPRedirectHandler):
+        def redirect_request(self, *_: Any, **__: Any) -> None:
+            return None
+
+    opener = urllib.request.build_opener(Stay, urllib.request.ProxyHandler({}))
+    request = urllib.request.Request(facts["public"], headers={"Host": host, "Cookie": cookie})
+    try:
+        with opener.open(request, timeout=5) as answer:
+            return answer.status, list(answer.headers.items())
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, list(error.headers.items())
+
+
+def test_a_lab_is_found_without_its_url(home: Home, lab: dict[str, Any], tmp_path: Path) -> None:
+    """Token, push and status need no URL: the lab that was started last is meant."""
+    assert words(home, "token", "--hostname", "web") == words(home, "token", "--hostname", "web.localhost")
+    assert words(home, "status") == "web.localhost (named): no connection"
+    rules = tmp_path / "rules.toml"
+    rules.write_text('[[ingress]]\nservice = "http_status:418"\n')
+    done = home.run("lab", "push", str(rules))
+    assert (done.returncode, done.stderr.strip()) == (0, "web.localhost has no connection now; those to come get it")
+    assert json.loads(words(home, "status", "--json"))["tunnels"][0]["config_version"] == 1
+    words(home, "token", "--hostname", "other")
+    which = home.run("lab", "push", str(rules))
+    assert (which.returncode, "other.localhost" in which.stderr, "--hostname" in which.stderr) == (2, True, True)
+    rules.write_text("{ nothing")
+    assert home.run("lab", "push", str(rules), "--hostname", "web").returncode == 2
+
+
+def test_protect_and_log_in(home: Home, lab: dict[str, Any]) -> None:
+    """A name can be protected, opened for a person, and opened for all."""
+    words(home, "token", "--hostname", "web")
+    assert json.loads(words(home, "protect", "web"))["issuer"] == "https://lab.cloudflareaccess.com"
+    assert is_access_challenge(*visit(lab, "web.localhost"))
+    token = words(home, "login", "web", "ada@example.com")
+    assert visit(lab, "web.localhost", f"CF_Authorization={token}")[0] == 530
+    assert words(home, "status") == "web.localhost (named, protected): no connection"
+    words(home, "protect", "web", "--off")
+    assert visit(lab, "web.localhost")[0] == 530
+
+
+def test_faults(home: Home, lab: dict[str, Any]) -> None:
+    """A line of a fault script acts at once; a mistake is told with what is expected."""
+    assert json.loads(words(home, "fault", "refuse", "for", "1h")) == {"fault": "Refuse"}
+    assert words(home, "fault", "clear") == ""
+    wrong = home.run("lab", "fault", "explode")
+    assert (wrong.returncode, "unknown fault 'explode'; expected one of drop" in wrong.stderr) == (1, True)
+
+
+def test_script(home: Home, tmp_path: Path) -> None:
+    """A lab can be started with a script; one with a mistake is refused before anything listens."""
+    script = tmp_path / "story.txt"
+    script.write_text("unroute web  # from the beginning\nat 1h drop all\n")
+    with running(home, "--script", str(script)):
+        assert "Unroute" in words(home, "status")
+    script.write_text("at noon drop")
+    wrong = home.run("lab", "--script", str(script))
+    assert (wrong.returncode, "line 1: 'noon' is no length of time" in wrong.stderr) == (2, True)
+
+
+def test_no_lab(home: Home) -> None:
+    """Where no lab runs, also after one has ended, the user is told how to start one."""
+    with running(home):
+        pass
+    done = home.run("lab", "status")
+    assert (done.returncode, "hint: start one with `prx lab`" in done.stderr) == (1, True)
+
+
+def test_what_passes_is_shown(home: Home) -> None:
+    """Without --json, everything that happens is one line for people on stderr."""
+    with subprocess.Popen([*PRX, "lab"], env=home.environ, stderr=subprocess.PIPE, text=True) as lab:
+        assert lab.stderr is not None
+        while not lab.stderr.readline().startswith("  named"):
+            pass
+        words(home, "token", "--hostname", "web")
+        assert lab.stderr.readline() == "tunnel        web.localhost (named)\n"
+        words(home, "fault", "unroute")
+        assert lab.stderr.readline() == "fault         Unroute\n"
+        state = json.loads(words(home, "status", "--json"))
+        visit(state, "web.localhost")
+        assert lab.stderr.readline().startswith("request       530 GET web.localhost/ (edge, 16 bytes, ")
+        lab.terminate()

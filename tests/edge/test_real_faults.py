@@ -1,0 +1,69 @@
+"""What the real cloudflared does when faults touch its bytes."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from tests.edge.cloudflared import run_cloudflared
+from tests.edge.origin import Origin
+from tests.edge.visitor import get
+
+from prx.edge import Lab
+from prx.edge.faults import Delay, ExpireCert, Fault, Garble, HalfClose, Reset
+
+pytestmark = pytest.mark.real
+
+PATIENCE = 60.0
+
+
+def token_file(lab: Lab, folder: Path) -> tuple[str, ...]:
+    """Write a token and give the flag that names it."""
+    file = folder / "token"
+    file.write_text(lab.token("web"))
+    return ("--token-file", str(file))
+
+
+@pytest.mark.parametrize("fault", [Reset(), HalfClose(), Garble(every=5)], ids=["reset", "half-close", "garble"])
+async def test_it_notices_and_comes_back(lab: Lab, tmp_path: Path, origin: Origin, fault: Fault) -> None:
+    """Whatever ends its connections, it notices, comes back, and carries again."""
+    flags = ("--url", f"http://127.0.0.1:{origin.port}", "--ha-connections", "1", "--retries", "0")
+    async with (
+        asyncio.timeout(PATIENCE),
+        run_cloudflared(lab, tmp_path, *flags, after_run=token_file(lab, tmp_path)),
+    ):
+        await lab.wait_for(lambda lab: len(lab.tunnel("web").connections) == 1)
+        lab.inject(fault)
+        if isinstance(fault, Garble):
+            await get(lab, "web.localhost")
+        await lab.wait_for(lambda lab: not lab.tunnel("web").connections)
+        lab.clear()
+        await lab.wait_for(lambda lab: len(lab.tunnel("web").connections) == 1)
+        assert (await get(lab, "web.localhost")).status == 200
+
+
+async def test_delay_is_only_slow(lab: Lab, tmp_path: Path, origin: Origin) -> None:
+    """A slow way changes nothing but the time."""
+    lab.inject(Delay(0.05, jitter=0.05))
+    flags = ("--url", f"http://127.0.0.1:{origin.port}", "--ha-connections", "1")
+    async with (
+        asyncio.timeout(PATIENCE),
+        run_cloudflared(lab, tmp_path, *flags, after_run=token_file(lab, tmp_path)),
+    ):
+        await lab.wait_for(lambda lab: len(lab.tunnel("web").connections) == 1)
+        began = asyncio.get_running_loop().time()
+        assert (await get(lab, "web.localhost")).status == 200
+        assert asyncio.get_running_loop().time() - began >= 0.1
+
+
+async def test_expired_certificate(lab: Lab, tmp_path: Path) -> None:
+    """It says that the certificate has expired, and registers once that is over."""
+    lab.inject(ExpireCert())
+    async with (
+        asyncio.timeout(PATIENCE),
+        run_cloudflared(lab, tmp_path, "--retries", "0", after_run=token_file(lab, tmp_path)) as child,
+    ):
+        await child.said(lambda line: "certificate has expired" in line)
+        lab.clear()
+        await lab.wait_for(lambda lab: bool(lab.tunnel("web").connections))
