@@ -19,6 +19,7 @@ imports: setup  ## imports point one way
 
 bench: setup  ## what things cost, as ratios in one run
 	@.venv/bin/python -m bench.idle
+	@.venv/bin/python bench/lab/run.py
 
 check: lint types imports test  ## what CI runs
 

@@ -4,6 +4,9 @@ import random
 import re
 from pathlib import Path
 
+import pytest
+
+from prx.cli.root import COMMANDS
 from prx.core import effects as do
 from prx.core import events, inputs
 from prx.core.evidence import ChildExit, ExitCause
@@ -11,7 +14,9 @@ from prx.core.machine import Machine
 from prx.core.states import ChildState, Settings
 from prx.core.verdicts import Diagnosis, Verdict
 
-DOCS = Path(__file__).parents[2] / "docs"
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted(DOCS.rglob("*.md"))]
 
 
 def wander(steps: int, seed: int) -> set[tuple[str, str]]:
@@ -42,3 +47,29 @@ def test_the_state_diagram_is_that_of_the_code() -> None:
     made = set().union(*(wander(20_000, seed) for seed in range(3)))
     assert made - drawn == set(), "the code makes changes that are not drawn"
     assert drawn - made == set(), "changes are drawn that the code never makes"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    """Every link to a file of the project, and to a heading in it, is right."""
+    for target in re.findall(r"\]\((?!https?:)([^)]+)\)", page.read_text()):
+        path, _, anchor = target.partition("#")
+        file = (page.parent / path).resolve() if path else page
+        assert file.exists(), f"{page.name} links to {target}"
+        if anchor:
+            headings = re.findall(r"^#+ (.+)$", file.read_text(), re.MULTILINE)
+            anchors = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+            assert anchor in anchors, f"{page.name} links to {target}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_that_are_written_down_exist(page: Path) -> None:
+    """Every `prx WORD` in a code block or in backticks is a command, and every `make WORD` a target."""
+    text = page.read_text()
+    code = "\n".join(
+        [*re.findall(r"^```(?:sh|console)?\n(.*?)^```", text, re.DOTALL | re.MULTILINE), *re.findall(r"`([^`\n]+)`", text)]
+    )
+    named = set(re.findall(r"(?:^|[$·(] *)prx ([a-z]+)", code, re.MULTILINE))
+    assert named <= set(COMMANDS), f"{page.name} names {named - set(COMMANDS)}"
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"^make ([a-z]+)", code, re.MULTILINE)) <= targets
