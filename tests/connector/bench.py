@@ -10,6 +10,7 @@ from tests.connector.child import BUILTIN, Child, run, started
 from tests.connector.edge import MiniEdge
 from tests.connector.origin import Origin
 
+HTTP2_ONLY = pytest.mark.parametrize("protocol", ["http2"])
 BUILTIN_ONLY = pytest.mark.parametrize("command", [BUILTIN], ids=["builtin"])
 
 
@@ -28,7 +29,7 @@ class Bench:
         """Give the part of the command line that named and quick tunnels share."""
         edges = [word for address in self.edge.addresses for word in ("--edge", address)]
         return [
-            "tunnel", *edges, "--cacert", str(self.edge.ca), "--config", str(self.config), "--protocol", "http2",
+            "tunnel", *edges, "--cacert", str(self.edge.ca), "--config", str(self.config), "--protocol", self.edge.protocol,
             "--no-prechecks", "--no-autoupdate", "--metrics", "127.0.0.1:0", "--ha-connections", str(connections), *more,
         ]  # fmt: skip
 

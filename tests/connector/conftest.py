@@ -8,7 +8,9 @@ import pytest
 from tests.connector.bench import Bench
 from tests.connector.child import BUILTIN, token
 from tests.connector.edge import MiniEdge
+from tests.connector.http2_edge import Http2Edge
 from tests.connector.origin import Origin
+from tests.connector.quic_edge import QuicEdge
 
 REAL = os.environ.get("PRX_TEST_CLOUDFLARED", "")
 
@@ -23,10 +25,17 @@ def command(request: pytest.FixtureRequest) -> Sequence[str]:
     return (REAL,)
 
 
+@pytest.fixture(params=["http2", "quic"])
+def protocol(request: pytest.FixtureRequest) -> str:
+    """Give each protocol in turn."""
+    return str(request.param)
+
+
 @pytest.fixture
-async def edge(tmp_path: Path) -> AsyncIterator[MiniEdge]:
+async def edge(tmp_path: Path, protocol: str) -> AsyncIterator[MiniEdge]:
     """Give a running edge."""
-    async with MiniEdge(tmp_path).running() as running:
+    kind = QuicEdge if protocol == "quic" else Http2Edge
+    async with kind(tmp_path).running() as running:
         yield running
 
 

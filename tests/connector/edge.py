@@ -1,30 +1,18 @@
-"""A minimal edge on loopback: takes connectors over HTTP/2, registers them, and sends them requests."""
+"""A minimal edge on loopback: takes connectors, registers them, and sends them requests; its protocols are made of it."""
 
 import asyncio
-import json
-import ssl
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Protocol
 from uuid import uuid4
 
 import trustme
-from h2.errors import ErrorCodes
 
 from prx.protocol.errors import ProtocolError
-from prx.protocol.h2session import H2Session
-from prx.protocol.h2stream import H2Stream
-from prx.protocol.headers import (
-    CONTROL_STREAM,
-    RESPONSE_HEADERS,
-    RESPONSE_META,
-    UPDATE_CONFIGURATION,
-    UPGRADE,
-    WEBSOCKET,
-    Headers,
-    decode,
-)
+from prx.protocol.headers import RESPONSE_HEADERS, RESPONSE_META, Headers, decode
 from prx.protocol.registration import (
     Register,
     Registered,
@@ -38,6 +26,42 @@ from prx.protocol.registration import (
 PATIENCE = 20.0  # seconds that a test waits at most for what must come
 
 Policy = Callable[[RegisterRequest], Registered | Rejected | None]
+
+
+class Session(Protocol):
+    """A connection to a connector, in the way its protocol has it."""
+
+    async def wait_idle(self) -> None:
+        """Wait until no request is under way."""
+
+    async def wait_closed(self) -> None:
+        """Wait until it is gone."""
+
+    def close(self) -> None:
+        """Close in good order."""
+
+    def abort(self) -> None:
+        """Break off."""
+
+
+class Bytes(Protocol):
+    """A stream of bytes both ways."""
+
+    async def read(self) -> bytes:
+        """Wait for bytes; empty at the end."""
+
+    async def send_data(self, data: bytes, *, end: bool = False) -> None:
+        """Send bytes."""
+
+
+class Exchange(Bytes, Protocol):
+    """One request under way."""
+
+    async def response(self) -> Headers:
+        """Wait for the head of the answer, in the way HTTP/2 has it."""
+
+    def reset(self) -> None:
+        """Give it up."""
 
 
 @dataclass
@@ -55,7 +79,7 @@ class Reply:
 class Connection:
     """One registered connection, or one that is about to be."""
 
-    session: H2Session
+    session: Session
     request: RegisterRequest | None = None
     local_config: bytes = b""
     refused: bool = False
@@ -67,42 +91,59 @@ def accept(_: RegisterRequest) -> Registered:
     return Registered(uuid4(), "test01")
 
 
-class MiniEdge:
+class MiniEdge(ABC):
     """Listens on `slots` ports; `policy` answers registrations (None: never); `linger` leaves connections open."""
+
+    protocol: str
 
     def __init__(self, folder: Path) -> None:
         self.policy: Policy = accept
         self.linger = False
         self.remotely_managed = False
         self.close_after_refusal = True
+        self.hasty = False  # closes in the same breath as it refuses
         self.connections: dict[int, Connection] = {}
         self.registrations: list[RegisterRequest] = []
         self.addresses: list[str] = []
         self.ca = folder / "ca.pem"
         self._changed = asyncio.Condition()
-        self._sessions: set[H2Session] = set()
+        self._sessions: set[Session] = set()
         self._tasks: asyncio.TaskGroup | None = None
-        self._authority = trustme.CA()
-        self._authority.cert_pem.write_to_path(str(self.ca))
+        authority = trustme.CA()
+        authority.cert_pem.write_to_path(str(self.ca))
+        self.certificate = authority.issue_cert("h2.cftunnel.com", "quic.cftunnel.com")
 
     @asynccontextmanager
     async def running(self, slots: int = 4) -> AsyncIterator["MiniEdge"]:
         """Listen until the block ends."""
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self._authority.issue_cert("h2.cftunnel.com", "quic.cftunnel.com").configure_cert(context)
-        loop = asyncio.get_running_loop()
         async with asyncio.TaskGroup() as tasks:
             self._tasks = tasks
-            servers = [await loop.create_server(self._new_session, "127.0.0.1", 0, ssl=context) for _ in range(slots)]
-            self.addresses = [f"127.0.0.1:{server.sockets[0].getsockname()[1]}" for server in servers]
-            try:
-                yield self
-            finally:
-                for server in servers:
-                    server.close()
-                for session in list(self._sessions):
-                    session.abort()
-                    await session.wait_closed()
+            async with self.listening(slots) as ports:
+                self.addresses = [f"127.0.0.1:{port}" for port in ports]
+                try:
+                    yield self
+                finally:
+                    for session in list(self._sessions):
+                        session.abort()
+                        await session.wait_closed()
+
+    @abstractmethod
+    def listening(self, slots: int) -> AbstractAsyncContextManager[list[int]]:
+        """Listen on so many ports for the length of a block."""
+
+    @abstractmethod
+    async def open(
+        self, method: str, path: str, headers: Headers | None = None, *, index: int = 0, host: str = "a.test", end: bool = False
+    ) -> Exchange:
+        """Open a stream for a request."""
+
+    @abstractmethod
+    async def websocket(self, path: str, headers: Headers | None = None, *, index: int = 0) -> Exchange:
+        """Open a WebSocket; the answer is still to come."""
+
+    @abstractmethod
+    async def push(self, version: int, config: str, *, index: int = 0) -> tuple[int, bool]:
+        """Push a configuration (JSON text); return the version in force then, and whether the connector took it."""
 
     async def connected(self, count: int) -> None:
         """Wait until so many connections are registered at the same time."""
@@ -114,18 +155,6 @@ class MiniEdge:
         async with asyncio.timeout(PATIENCE), self._changed:
             await self._changed.wait_for(lambda: 0 in self.connections and self.connections[0].local_config != b"")
         return self.connections[0].local_config
-
-    async def open(
-        self, method: str, path: str, headers: Headers | None = None, *, index: int = 0, host: str = "a.test", end: bool = False
-    ) -> H2Stream:
-        """Open a stream for a request."""
-        first: Headers = [
-            (b":method", method.encode()),
-            (b":scheme", b"https"),
-            (b":authority", host.encode()),
-            (b":path", path.encode()),
-        ]
-        return await self.connections[index].session.request(first + (headers or []), end=end)
 
     async def fetch(
         self,
@@ -147,65 +176,46 @@ class MiniEdge:
                 await stream.send_data(body, end=True)
             return await finish(stream)
 
-    async def websocket(self, path: str, headers: Headers | None = None, *, index: int = 0) -> H2Stream:
-        """Open a WebSocket; the answer is still to come."""
-        upgrade: Headers = [(UPGRADE, WEBSOCKET), (b"sec-websocket-key", b"dGhlIHNhbXBsZSBub25jZQ==")]
-        return await self.open("GET", path, upgrade + (headers or []), index=index)
-
-    async def push(self, version: int, config: str, *, index: int = 0) -> dict[str, object]:
-        """Push a configuration (JSON text) and return the connector's answer."""
-        body = f'{{"version": {version}, "config": {config}}}'.encode()
-        reply = await self.fetch(method="PUT", headers=[(UPGRADE, UPDATE_CONFIGURATION)], body=body, index=index)
-        answer: dict[str, object] = json.loads(reply.body)
-        return answer
-
     def kill(self, index: int) -> None:
-        """Drop a connection as a broken network would."""
+        """Drop a connection as a broken edge would."""
         self.connections[index].session.abort()
 
-    def _new_session(self) -> H2Session:
-        return H2Session(client=True, on_ready=self._begin, on_lost=self._lost)
-
-    def _begin(self, session: H2Session) -> None:
+    def begin(self, session: Session) -> None:
+        """Take a connection that has just been made."""
         assert self._tasks is not None
         self._sessions.add(session)
-        self._tasks.create_task(self._control(Connection(session)))
+        self._tasks.create_task(self._serve(session))
 
-    def _lost(self, session: H2Session) -> None:
+    @abstractmethod
+    async def control_stream(self, session: Session) -> Bytes:
+        """Return the control stream of a connection."""
+
+    async def _serve(self, session: Session) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._control(Connection(session)))
+            await session.wait_closed()
         self._sessions.discard(session)
-        assert self._tasks is not None
-        self._tasks.create_task(self._forget(session))
-
-    async def _forget(self, session: H2Session) -> None:
         async with self._changed:
             self.connections = {i: c for i, c in self.connections.items() if c.session is not session}
             self._changed.notify_all()
 
     async def _control(self, connection: Connection) -> None:
-        headers: Headers = [
-            (b":method", b"GET"),
-            (b":scheme", b"https"),
-            (b":authority", b"edge"),
-            (b":path", b"/"),
-            (UPGRADE, CONTROL_STREAM),
-        ]
         server = RegistrationServer()
         with suppress(ProtocolError):
-            stream = await connection.session.request(headers)
-            await stream.response()
+            stream = await self.control_stream(connection.session)
             while data := await stream.read():
                 for event in server.feed(data):
                     await self._answer(connection, server, stream, event)
                 if out := server.data_to_send():
                     await stream.send_data(out)
-            stream.reset(ErrorCodes.NO_ERROR)
+            await stream.send_data(b"", end=True)
         if connection.unregistered.is_set() and not self.linger:
             await connection.session.wait_idle()
             connection.session.close()
         elif connection.refused and self.close_after_refusal:
             connection.session.close()
 
-    async def _answer(self, connection: Connection, server: RegistrationServer, stream: H2Stream, event: object) -> None:
+    async def _answer(self, connection: Connection, server: RegistrationServer, stream: Bytes, event: object) -> None:
         match event:
             case Register(request=request):
                 self.registrations.append(request)
@@ -219,6 +229,8 @@ class MiniEdge:
                 elif answer is not None:
                     await stream.send_data(server.refuse(event, answer))
                     connection.refused = True
+                    if self.hasty:
+                        connection.session.close()
             case UpdateLocalConfiguration(config=config):
                 connection.local_config = config
                 await stream.send_data(server.done(event))
@@ -229,7 +241,7 @@ class MiniEdge:
             self._changed.notify_all()
 
 
-async def finish(stream: H2Stream) -> Reply:
+async def finish(stream: Exchange) -> Reply:
     """Read the answer to a request that has been sent."""
     outer = await stream.response()
     found = dict(outer)

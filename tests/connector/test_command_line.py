@@ -200,14 +200,6 @@ async def test_settings_line(command: Sequence[str], tmp_path: Path) -> None:
 
 
 @BUILTIN_ONLY
-async def test_quic_is_refused_plainly(command: Sequence[str], tmp_path: Path) -> None:
-    """A protocol that this connector does not speak ends it with a hint."""
-    code, _, err = await run(["tunnel", "--protocol", "quic", "run", "--token", token()], tmp_path, command=command)
-    assert code == 1
-    assert err.splitlines()[-1] == "the builtin connector does not speak quic yet; use --protocol http2 or auto"
-
-
-@BUILTIN_ONLY
 async def test_bad_environment(command: Sequence[str], tmp_path: Path) -> None:
     """A bad value in the environment is a usage error as well."""
     code, out, _ = await run(["tunnel", "run"], tmp_path, command=command, TUNNEL_RETRIES="many")

@@ -41,9 +41,10 @@ async def test_endpoints(bench: Bench) -> None:
         diagnosis = json.loads((await get(address, "/diag/tunnel")).body)
         assert diagnosis["tunnelID"] == str(TUNNEL_ID)
         assert diagnosis["connectorID"] == body["connectorId"]
+        named = {} if bench.edge.protocol == "http2" else {"protocol": 1}
         assert diagnosis["connections"] == [
-            {"isConnected": True, "edgeAddress": "127.0.0.1"},
-            {"isConnected": True, "edgeAddress": "127.0.0.1", "index": 1},
+            {"isConnected": True, **named, "edgeAddress": "127.0.0.1"},
+            {"isConnected": True, **named, "edgeAddress": "127.0.0.1", "index": 1},
         ]
         await child.line("INF Collection finished collector=tunnelState")
 
@@ -56,7 +57,7 @@ async def test_counters(bench: Bench) -> None:
         address = line.partition("metrics server on ")[2].partition("/metrics")[0]
         for path in ("/status/200", "/status/200", "/status/404"):
             await bench.edge.fetch(path)
-        assert (await bench.edge.push(7, '{"ingress": [{"service": "http://127.0.0.1:1"}]}'))["err"] is None
+        assert (await bench.edge.push(7, '{"ingress": [{"service": "http://127.0.0.1:1"}]}')) == (7, True)
         assert (await bench.edge.fetch("/")).status == 502
         found = series((await get(address, "/metrics")).body)
     expected = {

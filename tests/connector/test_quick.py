@@ -6,7 +6,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from tests.connector.bench import BUILTIN_ONLY, Bench
+from tests.connector.bench import BUILTIN_ONLY, HTTP2_ONLY, Bench
 from tests.connector.child import TUNNEL_ID, started
 from tests.connector.edge import PATIENCE
 from tests.connector.web import QuickService, get
@@ -57,6 +57,7 @@ async def test_quick_tunnel(bench: Bench) -> None:
     assert bench.edge.registrations[0].tunnel_id == TUNNEL_ID
 
 
+@HTTP2_ONLY
 async def test_signal_while_asking(bench: Bench) -> None:
     """A signal before the tunnel runs ends the process by that signal."""
     async with QuickService(body=None).running() as service:
@@ -67,6 +68,7 @@ async def test_signal_while_asking(bench: Bench) -> None:
             assert await child.exit_code() == -signal.SIGTERM
 
 
+@HTTP2_ONLY
 @pytest.mark.parametrize(
     ("status", "body", "last"),
     [
@@ -101,6 +103,7 @@ async def test_no_answer() -> None:
 
 
 @BUILTIN_ONLY
+@HTTP2_ONLY
 async def test_logfile(bench: Bench, tmp_path: Path) -> None:
     """A log file gets the lines as JSON."""
     path = tmp_path / "log.json"

@@ -1,116 +1,16 @@
-"""Ramp, waits and ends of connections, on a scripted transport and without waiting."""
+"""Ramp, waits and ends of connections, on scripted transports and without waiting."""
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass, field
+import subprocess
+import sys
 from pathlib import Path
-from uuid import UUID
 
 import pytest
+from tests.connector.stage import Stage, stopped_when
 
 from prx.connector.backoff import Backoff
-from prx.connector.command_line import parse
-from prx.connector.configuration import Configuration
-from prx.connector.edges import EdgeAddress, EdgeAddresses, NoEdgeError, resolve
-from prx.connector.ingress import OriginOptions
-from prx.connector.log import Log
-from prx.connector.metrics import Metrics
-from prx.connector.proxy import Proxy
-from prx.connector.settings import Credentials, read_settings
-from prx.connector.state import Connected, State
-from prx.connector.supervisor import Supervisor, Timing
-from prx.connector.transport import (
-    DialError,
-    DuplicateError,
-    EdgeConnectionError,
-    Link,
-    RejectedError,
-    Shared,
-)
-
-TUNNEL = UUID(int=7)
-
-
-@dataclass
-class Stage:
-    """A supervisor whose transport plays a script: per attempt an error, or a stay until it is told to break."""
-
-    script: list[Exception | None]
-    connections: int = 1
-    slots: int = 4
-    attempts: list[tuple[int, int]] = field(default_factory=list)
-    slept: list[float] = field(default_factory=list)
-    lines: list[str] = field(default_factory=list)
-    name: str = "http2"
-
-    def __post_init__(self) -> None:
-        log = Log(sink=self.lines.append)
-        metrics = Metrics()
-        values = parse(["tunnel", "--ha-connections", str(self.connections), "--retries", "3"], {}).values
-        config = Configuration((), defaults=OriginOptions(), flags={}, log=log)
-        self.state = State(TUNNEL, metrics)
-        self.stopping = asyncio.Event()
-        self.changed = asyncio.Condition()
-        self.breaks: dict[int, asyncio.Event] = {}
-        self.shared = Shared(
-            read_settings(values, quick=False),
-            Credentials("a", TUNNEL, b""),
-            config,
-            Proxy(config, tags={}, metrics=metrics, log=log, now=lambda: 0.0),
-            self.state,
-            log,
-            self.stopping,
-        )
-
-    async def serve(self, link: Link) -> None:
-        """Play the next part of the script."""
-        self.attempts.append((link.index, link.address.port))
-        error = self.script.pop(0) if self.script else None
-        if error is not None:
-            raise error
-        self.breaks[link.index] = asyncio.Event()
-        self.state.connected(link.index, Connected("http2", link.address.ip, "x"))
-        link.registered()
-        await self._note()
-        async with asyncio.TaskGroup() as tasks:
-            broken = tasks.create_task(self.breaks[link.index].wait())
-            stopped = tasks.create_task(self.stopping.wait())
-            await asyncio.wait({broken, stopped}, return_when=asyncio.FIRST_COMPLETED)
-            lost = broken.done()
-            broken.cancel()
-            stopped.cancel()
-        self.state.gone(link.index)
-        await self._note()
-        if lost:
-            raise EdgeConnectionError("connection with edge closed")
-
-    async def until(self, condition: Callable[[], bool]) -> None:
-        """Wait until something is so."""
-        async with asyncio.timeout(10), self.changed:
-            await self.changed.wait_for(condition)
-
-    async def run(self) -> None:
-        """Run to the end."""
-
-        async def sleep(seconds: float) -> None:
-            self.slept.append(seconds)
-            await asyncio.sleep(0)
-
-        addresses = EdgeAddresses([EdgeAddress("127.0.0.1", port) for port in range(self.slots)], pick=lambda _: 0)
-        timing = Timing(now=lambda: 0.0, random=lambda: 0.5, sleep=sleep)
-        await Supervisor(self.shared, self, addresses, timing).run()
-
-    async def _note(self) -> None:
-        async with self.changed:
-            self.changed.notify_all()
-
-
-async def stopped_when(stage: Stage, condition: Callable[[], bool]) -> None:
-    """Run a stage, and ask for a stop once something is so."""
-    async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(stage.run())
-        await stage.until(condition)
-        stage.stopping.set()
+from prx.connector.edges import NoEdgeError, resolve
+from prx.connector.transport import DialError, DuplicateError, EdgeConnectionError, RejectedError, ServeError
 
 
 async def test_ramp() -> None:
@@ -146,7 +46,7 @@ async def test_one_address_is_no_hot_loop() -> None:
     assert stage.slept[:2] == [1.0, 2.0]
 
 
-@pytest.mark.parametrize("error", [DuplicateError("dup"), RejectedError("Unauthorized: x"), DialError("x")])
+@pytest.mark.parametrize("error", [DuplicateError("dup"), RejectedError("Unauthorized: x"), DialError("x"), ServeError("x")])
 async def test_passing_causes(error: Exception) -> None:
     """Causes that may pass do not end the connector before its first registration."""
     stage = Stage([error, error])
@@ -218,6 +118,13 @@ async def test_addresses() -> None:
     assert [str(address) for address in found] == ["127.0.0.1:1", "127.0.0.1:1", "[::1]:2", "127.0.0.1:3"]
     with pytest.raises(NoEdgeError, match="failed to resolve any edge address"):
         await resolve(["nonsense", "127.0.0.1:99999"])
+
+
+def test_starts_without_quic() -> None:
+    """A connector that speaks HTTP/2 does not pay for the QUIC library."""
+    code = "import sys, prx.connector.app; print([name for name in sys.modules if name.startswith('aioquic')])"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout == "[]\n"
 
 
 def test_imports_point_one_way() -> None:

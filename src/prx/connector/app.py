@@ -19,6 +19,7 @@ from typing import Any, Final
 from prx.connector.command_line import Action, Invocation, UsageError, Values, parse
 from prx.connector.configuration import Configuration
 from prx.connector.edges import EdgeAddresses, NoEdgeError, resolve
+from prx.connector.fallback import Protocols, read_protocols
 from prx.connector.http2 import Http2Transport, tls_context
 from prx.connector.ingress import NO_RULES
 from prx.connector.log import Log, write_stderr
@@ -30,7 +31,6 @@ from prx.connector.settings import (
     Credentials,
     Settings,
     StartError,
-    check_protocol,
     environment_line,
     load_config_file,
     make_log,
@@ -41,7 +41,7 @@ from prx.connector.settings import (
 )
 from prx.connector.state import State
 from prx.connector.supervisor import Supervisor, Timing
-from prx.connector.transport import EdgeConnectionError, Shared
+from prx.connector.transport import EdgeConnectionError, Shared, Transport
 from prx.connector.usage import usage, usage_error
 from prx.connector.version import BUILD, CLOUDFLARED_VERSION
 
@@ -127,7 +127,7 @@ class _Tunnel:
     async def run(self) -> None:
         """Carry the tunnel until a signal has stopped it."""
         try:
-            shared, transport = self._prepare()
+            shared, protocols, transports = self._prepare()
         except StartError as error:
             self._log.error("Couldn't start tunnel", error=str(error))
             raise
@@ -137,7 +137,7 @@ class _Tunnel:
         await server.start(listener)
         failure: Exception | None = None
         try:
-            await self._carry(shared, transport)
+            await self._carry(shared, protocols, transports)
         except (EdgeConnectionError, NoEdgeError) as error:
             failure = error
         finally:
@@ -149,7 +149,7 @@ class _Tunnel:
         if failure is not None:
             raise StartError(str(failure))
 
-    def _prepare(self) -> tuple[Shared, Http2Transport]:
+    def _prepare(self) -> tuple[Shared, Protocols, dict[str, Transport]]:
         """Check the settings and build what needs no network; raise StartError."""
         rules, defaults = read_rules(self._values, self._config)
         metrics = Metrics()
@@ -158,9 +158,10 @@ class _Tunnel:
         self._log.info(f"Generated Connector ID: {state.connector_id}")
         if not rules and "token" not in self._values:
             self._log.warn(NO_RULES)
-        check_protocol(self._values)
-        self._log.info("Initial protocol http2")
-        settings = read_settings(self._values, quick=bool(credentials.quick_hostname))
+        quick = bool(credentials.quick_hostname)
+        protocols = read_protocols(self._values, quick=quick, log=self._log)
+        self._log.info(f"Initial protocol {protocols.first}")
+        settings = read_settings(self._values, quick=quick)
         context = tls_context(settings.cacert)
         configuration = Configuration(rules, defaults=defaults, flags=settings.reported, log=self._log)
         tags = {"Id": str(state.connector_id), **dict(settings.tags)}
@@ -168,14 +169,21 @@ class _Tunnel:
         if credentials.quick_hostname:
             metrics.add("tunnel_user_hostnames_counts", userHostname=f"https://{credentials.quick_hostname}")
         shared = Shared(settings, credentials, configuration, proxy, state, self._log, self._stopping)
-        return shared, Http2Transport(shared, context)
+        transports: dict[str, Transport] = {Http2Transport.name: Http2Transport(shared, context)}
+        if "quic" in protocols.all:
+            from prx.connector.quic import QuicTransport  # noqa: PLC0415 - costs a third of a second, and few need it
 
-    async def _carry(self, shared: Shared, transport: Http2Transport) -> None:
+            transports[QuicTransport.name] = QuicTransport(shared)
+        return shared, protocols, transports
+
+    async def _carry(self, shared: Shared, protocols: Protocols, transports: dict[str, Transport]) -> None:
         """Run the supervisor; after a stop was asked for, for the grace period at most."""
         settings = shared.settings
         slots = await resolve(settings.edge, ip_version=self._values.text("edge-ip-version"))
         addresses = EdgeAddresses(slots, pick=lambda count: int(self._timing.random() * count))
-        supervisor = Supervisor(shared, transport, addresses, self._timing, on_first=lambda: _write_pid(settings))
+        supervisor = Supervisor(
+            shared, transports, addresses, self._timing, protocols=protocols, on_first=lambda: _write_pid(settings)
+        )
         failure: EdgeConnectionError | None = None
 
         async def carry() -> None:

@@ -22,6 +22,11 @@ class Backoff:
         self._reset_at: float | None = None
         self.attempts = 0
 
+    @property
+    def exhausted(self) -> bool:
+        """Tell whether the bound grows no further."""
+        return self.attempts == self._retries
+
     def announced(self) -> float:
         """Return the bound that the log announces for the next wait."""
         if self._reset_due():

@@ -24,14 +24,14 @@ from prx.connector.log import Log
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """Answer a push: the version now in force, and whether the push failed."""
+    """Answer a push: the version now in force, and why the push failed, if it did."""
 
     version: int
-    failed: bool = False
+    error: str = ""
 
     def to_json(self) -> bytes:
         """Return the answer as the edge expects it over HTTP/2; the cause of a failure is lost on the way."""
-        return _dump({"lastAppliedVersion": self.version, "err": {} if self.failed else None})
+        return _dump({"lastAppliedVersion": self.version, "err": {} if self.error else None})
 
 
 class Configuration:
@@ -71,7 +71,7 @@ class Configuration:
             rules = parse_rules(config)
         except ValueError as error:
             self._log.error("Failed to deserialize new configuration", version=version, config=text, error=str(error))
-            return Applied(self.version, failed=True)
+            return Applied(self.version, str(error))
         self._rules = rules or UNCONFIGURED
         self.version = version
         self._log.info("Updated to new configuration", version=version, config=text)

@@ -1,9 +1,10 @@
 """Register a connection over its control stream, and unregister it when a stop is asked for.
 
-Theory of operation: the edge opens the control stream as soon as the connection is up; its two bodies carry Cap'n Proto
-RPC. The connector registers, tells its configuration if the edge does not manage it (connection 0 only), then waits: for
-a stop, on which it unregisters and ends the stream (the edge then closes the connection once it is idle), or for the
-stream's end, which means that the connection is lost. Observed with cloudflared 2026.8.2.
+Theory of operation: the control stream is opened as soon as the connection is up, over HTTP/2 by the edge, over QUIC by
+the connector; both of its directions carry Cap'n Proto RPC. The connector registers, tells its configuration if the edge
+does not manage it (connection 0 only), then waits: for a stop, on which it unregisters and ends the stream (the edge then
+closes the connection once it is idle), or for the stream's end, which means that the connection is lost. Observed with
+cloudflared 2026.8.2.
 """
 
 import asyncio
@@ -12,12 +13,11 @@ import platform
 from contextlib import suppress
 from typing import Final
 
+from prx.connector.messages import ByteStream
 from prx.connector.state import Connected
-from prx.connector.transport import DuplicateError, EdgeConnectionError, Link, RejectedError, Shared
+from prx.connector.transport import DuplicateError, EdgeConnectionError, Link, NoAnswerError, RejectedError, Shared
 from prx.connector.version import CLIENT_VERSION
 from prx.protocol.errors import ProtocolError, StreamError
-from prx.protocol.h2stream import H2Stream
-from prx.protocol.headers import META_ORIGIN, RESPONSE_META
 from prx.protocol.registration import (
     CallFailed,
     ClientEvent,
@@ -28,7 +28,7 @@ from prx.protocol.registration import (
 )
 from prx.protocol.rpc import Aborted
 
-FEATURES: Final = ("allow_remote_config", "serialized_headers", "support_datagram_v2", "management_logs")
+FEATURES: Final = ("allow_remote_config", "serialized_headers", "support_quic_eof", "management_logs")  # no datagrams
 DUPLICATE: Final = "EDUPCONN"
 CONNECTION_EVENT: Final = 0  # the number that marks log lines about the connector's own work
 
@@ -40,10 +40,11 @@ class ControlError(Exception):
 class ControlStream:
     """Talk to the edge over one control stream; `unregistered` tells whether it was left as asked."""
 
-    def __init__(self, stream: H2Stream, link: Link, shared: Shared, local_ip: str) -> None:
+    def __init__(self, stream: ByteStream, link: Link, shared: Shared, protocol: str, local_ip: str) -> None:
         self._stream = stream
         self._link = link
         self._shared = shared
+        self._protocol = protocol
         self._local_ip = local_ip
         self._client = RegistrationClient()
         self._events: asyncio.Queue[ClientEvent | None] = asyncio.Queue()
@@ -52,7 +53,6 @@ class ControlStream:
 
     async def run(self) -> None:
         """Register, wait and unregister; raise EdgeConnectionError if refused, ControlError if lost afterwards."""
-        await self._stream.send_headers([(b":status", b"200"), (RESPONSE_META, META_ORIGIN)])
         failure: Exception | None = None
         async with asyncio.TaskGroup() as tasks:  # an error that left it would come out wrapped in a group
             reading = tasks.create_task(self._read(), name="control stream: read")
@@ -100,11 +100,11 @@ class ControlStream:
 
     def _announce(self, answer: Registered) -> None:
         ip = self._link.address.ip
-        self._shared.state.connected(self._link.index, Connected("http2", ip, answer.location))
+        self._shared.state.connected(self._link.index, Connected(self._protocol, ip, answer.location))
         self._shared.log.info(
             "Registered tunnel connection",
             connIndex=self._link.index, connection=str(answer.uuid), event=CONNECTION_EVENT, ip=ip,
-            location=answer.location, protocol="http2",
+            location=answer.location, protocol=self._protocol,
         )  # fmt: skip
         self._link.registered()
 
@@ -139,7 +139,7 @@ class ControlStream:
             await self._stream.send_data(b"", end=True)
 
     async def _call(self, method: str, data: bytes) -> ClientEvent:
-        """Return what comes back for a call; raise RejectedError when nothing does in time."""
+        """Return what comes back for a call; raise NoAnswerError when nothing does in time."""
         answer: ClientEvent | None = None
         cause = "rpc: connection closed"
         try:
@@ -153,7 +153,7 @@ class ControlStream:
         failed = answer is None or isinstance(answer, Rejected | CallFailed | Aborted)
         self._shared.state.metrics.called(method, failed=failed)
         if answer is None:
-            raise RejectedError(cause)
+            raise NoAnswerError(cause)
         return answer
 
     async def _read(self) -> None:

@@ -17,7 +17,7 @@ from h2.errors import ErrorCodes
 
 from prx.connector.control import CONNECTION_EVENT, ControlError, ControlStream
 from prx.connector.go_errors import dial_text, tls_text
-from prx.connector.messages import Response
+from prx.connector.messages import Http2Response, http2_request, interruption
 from prx.connector.proxy import ProxyError
 from prx.connector.settings import StartError
 from prx.connector.transport import DialError, EdgeConnectionError, Link, Shared
@@ -209,7 +209,8 @@ class _Connection:
         """Serve one stream; whatever goes wrong is logged and answered, and ends nothing but the stream."""
         headers = dict(stream.headers)
         upgrade = headers.get(UPGRADE, b"")
-        response = Response(stream)
+        response = Http2Response(stream)
+        proxied = upgrade in {b"", WEBSOCKET} and TCP_SOURCE not in headers
         try:
             if upgrade == CONTROL_STREAM:
                 response.started = True
@@ -219,10 +220,13 @@ class _Connection:
             elif TCP_SOURCE in headers:
                 await self._fail(response, _NO_TCP)
             else:
-                await self._shared.proxy.serve(stream, response, self._link.index, websocket=upgrade == WEBSOCKET)
+                await self._shared.proxy.serve(http2_request(stream), stream, response, self._link.index)
         except (ProxyError, StreamError) as error:
-            proxied = upgrade in {b"", WEBSOCKET}
             await self._fail(response, f"{'Failed to proxy HTTP: ' if proxied else ''}{error}")
+        except asyncio.CancelledError:
+            if proxied:
+                await self._fail(response, f"Failed to proxy HTTP: {interruption(response)}")
+            raise
         except EdgeConnectionError as error:
             self._refusal = error
             await self._fail(response, str(error))
@@ -233,13 +237,14 @@ class _Connection:
 
     async def _serve_control(self, stream: H2Stream, local_ip: str) -> None:
         self._control_stream = stream
-        self._control = ControlStream(stream, self._link, self._shared, local_ip)
+        self._control = ControlStream(stream, self._link, self._shared, Http2Transport.name, local_ip)
         try:
+            await stream.send_headers([(b":status", b"200"), (RESPONSE_META, META_ORIGIN)])
             await self._control.run()
         except SessionClosedError:
             raise ControlError("Error shutting down control stream: context canceled") from None
 
-    async def _serve_push(self, stream: H2Stream, response: Response) -> None:
+    async def _serve_push(self, stream: H2Stream, response: Http2Response) -> None:
         body = bytearray()
         while data := await stream.read():
             body += data
@@ -249,12 +254,12 @@ class _Connection:
             applied = self._shared.configuration.apply_push(bytes(body))
         except ValueError as error:
             raise ProxyError(f"the pushed configuration is not JSON: {error}") from None
-        self._shared.state.metrics.put("orchestration_config_version", max(0, self._shared.configuration.version))
+        self._shared.state.configured(applied.version)
         response.started = True
         await stream.send_headers([(b":status", b"200"), (RESPONSE_META, META_ORIGIN)])
         await stream.send_data(applied.to_json(), end=True)
 
-    async def _fail(self, response: Response, text: str) -> None:
+    async def _fail(self, response: Http2Response, text: str) -> None:
         self._shared.log.error("failed to serve incoming request", error=text)
         await response.fail()
 

@@ -1,8 +1,8 @@
-"""Translate one request and its answer between the edge's HTTP/2 stream and the origin's HTTP/1.1."""
+"""Define a request of the edge and the answer to it, whatever protocol carries them; and say it in HTTP/2."""
 
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 from h2.errors import ErrorCodes
 
@@ -15,6 +15,7 @@ from prx.protocol.headers import (
     RESPONSE_HEADERS,
     RESPONSE_META,
     UPGRADE,
+    WEBSOCKET,
     encode,
     is_control,
 )
@@ -22,14 +23,46 @@ from prx.protocol.headers import (
 _HOP_BY_HOP: Final = frozenset({b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"})
 
 
+class Incoming(Protocol):
+    """Give what the edge sends of a body."""
+
+    async def read(self) -> bytes:
+        """Wait for bytes and return all that are there; empty at the end. Raises StreamError."""
+
+
+class ByteStream(Incoming, Protocol):
+    """Carry bytes both ways."""
+
+    async def send_data(self, data: bytes, *, end: bool = False) -> None:
+        """Send bytes, and perhaps the end; wait while the edge is slow. Raises StreamError."""
+
+
+class Response(Protocol):
+    """Write the answer to one request; `started` tells whether it has begun."""
+
+    started: bool
+
+    async def head(self, answer: Answer, *, end: bool, has_body: bool) -> None:
+        """Send the head; `end`: nothing follows, `has_body`: the length stands for a body, perhaps of HEAD."""
+
+    async def data(self, data: bytes, *, end: bool = False) -> None:
+        """Send a part of the body; wait while the visitor is slow."""
+
+    async def end(self, trailers: Headers) -> None:
+        """End the answer."""
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
-    """Hold what the edge asks for."""
+    """Hold what the edge asks for, names of headers in lower case; `has_body` is None where only reading tells."""
 
     method: bytes
     path: bytes
     authority: bytes
     headers: Headers
+    websocket: bool = False
+    has_body: bool | None = None
+    protocol: str = "HTTP/2.0"
 
     @property
     def host(self) -> str:
@@ -40,28 +73,64 @@ class Request:
         """Return a header's value; empty where there is none."""
         return next((value for key, value in self.headers if key == name), b"")
 
-    @classmethod
-    def of(cls, stream: H2Stream) -> "Request":
-        """Return the request that opened a stream; cookie crumbs are joined (RFC 9113, section 8.2.3)."""
-        pseudo = {name: value for name, value in stream.headers if name.startswith(b":")}
-        headers = [
-            (name, value)
-            for name, value in stream.headers
-            if not name.startswith(b":") and name not in {UPGRADE, b"host", b"cookie", *_HOP_BY_HOP}
-        ]
-        if cookies := [value for name, value in stream.headers if name == b"cookie"]:
-            headers.append((b"cookie", b"; ".join(cookies)))
-        host = next((value for name, value in stream.headers if name == b"host"), b"localhost:8080")
-        return cls(
-            pseudo.get(b":method", b"GET"),
-            pseudo.get(b":path") or b"/",
-            pseudo.get(b":authority") or host,
-            headers,
-        )
+
+def for_origin(headers: Headers) -> Headers:
+    """Return those headers that go on to the origin."""
+    dropped = {UPGRADE, b"host", *_HOP_BY_HOP}
+    return [(name, value) for name, value in headers if name not in dropped]
 
 
-class Response:
-    """Write the answer into a stream; know whether it has begun."""
+def _joined_cookies(headers: Headers) -> Headers:
+    """Return headers with cookie crumbs joined (RFC 9113, section 8.2.3)."""
+    cookies = [value for name, value in headers if name == b"cookie"]
+    rest = [(name, value) for name, value in headers if name != b"cookie"]
+    return [*rest, (b"cookie", b"; ".join(cookies))] if cookies else rest
+
+
+def for_edge(answer: Answer) -> Headers:
+    """Return those headers of an answer that go on to the visitor."""
+    lowered = [(name.lower(), value) for name, value in answer.headers]
+    return [
+        (canonical(name), value)
+        for name, value in lowered
+        if (answer.switched or name not in _HOP_BY_HOP) and not is_control(name)
+    ]
+
+
+def canonical(name: bytes) -> bytes:
+    """Return a header's name as Go writes it in either direction: `X-Multi`, whatever it was."""
+    return b"-".join(part.capitalize() for part in name.split(b"-"))
+
+
+def announced_body(headers: Headers) -> bool | None:
+    """Tell from its length whether a body comes; None without one."""
+    length = next((value for name, value in headers if name == b"content-length"), b"")
+    return length != b"0" if length else None
+
+
+def interruption(response: Response) -> str:
+    """Return cloudflared's words for a request that was given up."""
+    return "context canceled" if response.started else "Incoming request ended abruptly: context canceled"
+
+
+def http2_request(stream: H2Stream) -> Request:
+    """Return the request that opened a stream."""
+    pseudo = {name: value for name, value in stream.headers if name.startswith(b":")}
+    plain = [(name, value) for name, value in stream.headers if not name.startswith(b":")]
+    host = next((value for name, value in plain if name == b"host"), b"localhost:8080")
+    headers = _joined_cookies(for_origin(plain))
+    return Request(
+        pseudo.get(b":method", b"GET"),
+        pseudo.get(b":path") or b"/",
+        pseudo.get(b":authority") or host,
+        headers,
+        websocket=(UPGRADE, WEBSOCKET) in plain,
+        has_body=announced_body(headers),
+    )
+
+
+class Http2Response:
+    """Write the answer into an HTTP/2 stream."""
 
     def __init__(self, stream: H2Stream) -> None:
         self._stream = stream
@@ -69,16 +138,11 @@ class Response:
 
     async def head(self, answer: Answer, *, end: bool, has_body: bool) -> None:
         """Send the head; `has_body` says whether `content-length` may stand in the open."""
-        lowered = [(name, name.lower(), value) for name, value in answer.headers]
         headers: Headers = [(b":status", b"200" if answer.switched else str(answer.status).encode())]
         if has_body:
-            headers += [(name, value) for _, name, value in lowered if name == b"content-length"]
-        kept = [
-            (name, value)
-            for name, lower, value in lowered
-            if (answer.switched or lower not in _HOP_BY_HOP) and not is_control(lower)
-        ]
-        headers += [(RESPONSE_HEADERS, encode(kept)), (RESPONSE_META, META_ORIGIN)]
+            lowered = [(name.lower(), value) for name, value in answer.headers]
+            headers += [(name, value) for name, value in lowered if name == b"content-length"]
+        headers += [(RESPONSE_HEADERS, encode(for_edge(answer))), (RESPONSE_META, META_ORIGIN)]
         self.started = True
         await self._stream.send_headers(headers, end=end)
 

@@ -1,8 +1,8 @@
 """Carry one request from the edge to the local service, and the answer back.
 
-Both bodies are streamed, each part sent on as it arrives and not before the other side takes it. The answer's headers
-travel inside one header (see `prx.protocol.headers`); `content-length` stands beside it where a body may follow. 101
-becomes 200 and the two byte streams are joined. Observed with cloudflared 2026.8.2.
+Both bodies are streamed, each part sent on as it arrives and not before the other side takes it. After 101 the two byte
+streams are joined. How the edge is told is the matter of `prx.connector.messages` and its kin. Observed with cloudflared
+2026.8.2.
 """
 
 import asyncio
@@ -21,11 +21,10 @@ from prx.connector.ingress import (
     UnixService,
 )
 from prx.connector.log import Log
-from prx.connector.messages import Request, Response
+from prx.connector.messages import Incoming, Request, Response, canonical, interruption
 from prx.connector.metrics import Metrics
 from prx.connector.origin import Answer, Endpoint, Headers, OriginConnection, OriginError, OriginPool
 from prx.protocol.errors import StreamError
-from prx.protocol.h2stream import H2Stream
 
 _HTTP_EVENT: Final = 1  # the number that marks log lines about requests
 _UNREACHABLE: Final = (
@@ -64,26 +63,22 @@ class Proxy:
         """Close the idle connections to origins."""
         self._pool.close()
 
-    async def serve(self, stream: H2Stream, response: Response, index: int, *, websocket: bool) -> None:
+    async def serve(self, request: Request, incoming: Incoming, response: Response, index: int) -> None:
         """Answer one request that came over connection `index`; raise ProxyError where the origin did not."""
-        request = Request.of(stream)
         number, rule = self._configuration.match(request.host, request.path.decode("latin-1").partition("?")[0])
         self._metrics.add("tunnel_total_requests")
         self._metrics.add("tunnel_concurrent_requests_per_tunnel")
         self._log.debug(
-            f"{request.method.decode('latin-1')} {request.path.decode('latin-1')} HTTP/2.0",
+            f"{request.method.decode('latin-1')} {request.path.decode('latin-1')} {request.protocol}",
             host=request.host, connIndex=index, event=_HTTP_EVENT, ingressRule=number, originService=str(rule.service),
         )  # fmt: skip
         try:
-            await self._serve(_Exchange(stream, response, request, rule, websocket=websocket))
+            await self._serve(_Exchange(incoming, response, request, rule))
         except ProxyError as error:
             self._log_failure(str(error), index, number, rule)
             raise
         except asyncio.CancelledError:
-            words = "context canceled" if response.started else "Incoming request ended abruptly: context canceled"
-            self._log_failure(words, index, number, rule)
-            self._log.error("failed to serve incoming request", error=f"Failed to proxy HTTP: {words}")
-            await response.fail()
+            self._log_failure(interruption(response), index, number, rule)
             raise
         finally:
             self._metrics.add("tunnel_concurrent_requests_per_tunnel", -1)
@@ -174,26 +169,24 @@ class Proxy:
 class _Exchange:
     """Hold what belongs to one request, and the steps of carrying it."""
 
-    def __init__(self, stream: H2Stream, response: Response, request: Request, rule: Rule, *, websocket: bool) -> None:
-        self.stream = stream
+    def __init__(self, incoming: Incoming, response: Response, request: Request, rule: Rule) -> None:
+        self.incoming = incoming
         self.response = response
         self.request = request
         self.rule = rule
-        self.websocket = websocket
         self.has_body = False
         self._first = b""
 
     async def look_for_body(self) -> None:
         """Find out whether a body comes, without waiting for it."""
-        if self.websocket:
+        if self.request.websocket:
             return
-        length = self.request.header(b"content-length")
-        if length:
-            self.has_body = length != b"0"
+        if self.request.has_body is not None:
+            self.has_body = self.request.has_body
             return
         try:
             async with asyncio.timeout(0):
-                self._first = await self.stream.read()
+                self._first = await self.incoming.read()
             self.has_body = bool(self._first)
         except TimeoutError:
             self.has_body = True
@@ -204,11 +197,11 @@ class _Exchange:
         """Return the headers for the origin."""
         host = self.rule.options.host_header.encode("latin-1")
         headers: Headers = [(b"Host", host or self.request.authority)]
-        headers += [(name.title(), value) for name, value in self.request.headers]
+        headers += [(canonical(name), value) for name, value in self.request.headers]
         headers += tags
         if host:
             headers.append((b"X-Forwarded-Host", self.request.authority))
-        if self.websocket:
+        if self.request.websocket:
             dropped = {b"Content-Length", b"Sec-Websocket-Version"}
             headers = [(name, value) for name, value in headers if name not in dropped]
             upgrade = [(b"Connection", b"Upgrade"), (b"Upgrade", b"websocket"), (b"Sec-WebSocket-Version", b"13")]
@@ -223,7 +216,7 @@ class _Exchange:
             if self.has_body:
                 if self._first:
                     await connection.send_body(self._first)
-                while data := await self.stream.read():
+                while data := await self.incoming.read():
                     await connection.send_body(data)
             await connection.end_request()
 
@@ -257,7 +250,7 @@ class _Exchange:
 
     async def _to_origin(self, connection: OriginConnection) -> None:
         with suppress(StreamError, OSError):
-            while data := await self.stream.read():
+            while data := await self.incoming.read():
                 connection.writer.write(data)
                 await connection.writer.drain()
             if connection.writer.can_write_eof():

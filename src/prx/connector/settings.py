@@ -28,11 +28,6 @@ from prx.protocol.errors import TokenError
 from prx.protocol.tokens import TunnelToken
 
 MAX_GRACE: Final = 180.0  # seconds
-_PROTOCOLS: Final = (
-    "Available protocols: 'auto' - automatically chooses the best protocol over time (the default; and also the "
-    "recommended one); 'quic' - based on QUIC, relying on UDP egress to Cloudflare edge; 'http2' - using Go's HTTP2 "
-    "library, relying on TCP egress to Cloudflare edge"
-)
 _NO_ID: Final = (
     '"cloudflared tunnel run" requires the ID or name of the tunnel to run as the last command line argument or in '
     "the configuration file."
@@ -144,15 +139,6 @@ def read_credentials(invocation: Invocation) -> Credentials:
     except TokenError:
         raise CredentialsError("Provided Tunnel token is not valid.") from None
     return Credentials(parts.account_tag, parts.tunnel_id, parts.secret)
-
-
-def check_protocol(values: Values) -> None:
-    """Raise StartError unless the protocol is one that this connector speaks: HTTP/2, also chosen by `auto`."""
-    protocol = values.text("protocol")
-    if protocol == "quic":
-        raise StartError("the builtin connector does not speak quic yet; use --protocol http2 or auto")
-    if protocol not in {"auto", "http2", "h2mux"}:
-        raise StartError(f"unknown protocol {protocol}, {_PROTOCOLS}")
 
 
 def read_settings(values: Values, *, quick: bool) -> Settings:

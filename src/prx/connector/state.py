@@ -36,6 +36,10 @@ class State:
         """Note that a connection is lost, or is being unregistered."""
         self.connections.pop(index, None)
 
+    def configured(self, version: int) -> None:
+        """Note which version of the configuration is in force; -1: that of the start."""
+        self.metrics.put("orchestration_config_version", max(0, version))
+
     def log_trouble(self, log: Log, message: str, **fields: Field) -> None:
         """Log what went wrong with one connection: a warning while another is up, else an error."""
         log.write(Level.WARN if self.connections else Level.ERROR, message, **fields)
@@ -50,11 +54,16 @@ class State:
         }
 
     def diagnosis(self) -> dict[str, Any]:
-        """Return the body of `/diag/tunnel`: only live connections; index 0 and protocol HTTP/2 are left out."""
-        connections = [
-            {"isConnected": True, "edgeAddress": connection.edge_ip, **({"index": index} if index else {})}
-            for index, connection in sorted(self.connections.items())
-        ]
+        """Return the body of `/diag/tunnel`: only live connections; index 0 and protocol HTTP/2 (0) are left out."""
+        connections = []
+        for index, connection in sorted(self.connections.items()):
+            entry: dict[str, Any] = {"isConnected": True}
+            if connection.protocol == "quic":
+                entry["protocol"] = 1
+            entry["edgeAddress"] = connection.edge_ip
+            if index:
+                entry["index"] = index
+            connections.append(entry)
         return {
             "tunnelID": str(self.tunnel_id),
             "connectorID": str(self.connector_id),

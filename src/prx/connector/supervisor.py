@@ -3,18 +3,19 @@
 Theory of operation. Connection 0 goes first; when it is registered, connection 1 follows at once and the others one
 second apart. Each connection has a loop: serve, and after a failure wait for its own backoff. Then
 
-* connection 0, before any registration: causes that may pass (dialling, a duplicate, "Unauthorized") are tried again for
-  ever; any other ends the connector, for it will not get better by itself;
+* connection 0, before any registration: causes that may pass (dialling, a duplicate, "Unauthorized", and over QUIC any)
+  are tried again for ever; any other ends the connector, for it will not get better by itself;
 * later: the connection joins the lost ones, who share a second, longer backoff and start again together.
 
-A duplicate or a failed dial moves the connection to another edge address. When a stop is asked for, connections that are
+A duplicate or a failed dial moves the connection to another edge address; `prx.connector.fallback` says when it takes
+another protocol. When a stop is asked for, connections that are
 not registered are given up at once; registered ones unregister themselves and end when the edge closes them. Observed
 with cloudflared 2026.8.2, except that it goes on with its ramp after a stop was asked for.
 """
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from random import SystemRandom
 from typing import Final
@@ -23,13 +24,16 @@ from prx.connector.backoff import Backoff
 from prx.connector.control import CONNECTION_EVENT
 from prx.connector.durations import format_duration
 from prx.connector.edges import EdgeAddresses
-from prx.connector.log import Level
+from prx.connector.fallback import Choice, Protocols
+from prx.connector.log import Field, Level
 from prx.connector.transport import (
     DialError,
     DuplicateError,
     EdgeConnectionError,
     Link,
+    QuicDialError,
     RejectedError,
+    ServeError,
     Shared,
     Transport,
 )
@@ -51,29 +55,32 @@ class Timing:
 
 @dataclass(slots=True)
 class _Slot:
-    """Hold one connection's part of the state: its backoff, its task, whether it ever was registered, and is now."""
+    """Hold one connection's part of the state: its backoff, protocol, task, whether it ever was registered, and is now."""
 
     index: int
     backoff: Backoff
+    choice: Choice
     task: asyncio.Task[None] | None = None
     registered: asyncio.Event = field(default_factory=asyncio.Event)
     up: bool = False
 
 
 class Supervisor:
-    """Run the connections of one tunnel until a stop is asked for and obeyed."""
+    """Run the connections of one tunnel until a stop is asked for and obeyed; `transports` go by their protocol."""
 
     def __init__(
         self,
         shared: Shared,
-        transport: Transport,
+        transports: Mapping[str, Transport],
         addresses: EdgeAddresses,
         timing: Timing,
         *,
+        protocols: Protocols,
         on_first: Callable[[], None] = lambda: None,
     ) -> None:
         self._shared = shared
-        self._transport = transport
+        self._transports = transports
+        self._protocols = protocols
         self._addresses = addresses
         self._timing = timing
         self._on_first = on_first
@@ -89,7 +96,10 @@ class Supervisor:
         if wanted > len(self._addresses):
             self._shared.log.info(f"You requested {wanted} HA connections but I can give you at most {len(self._addresses)}.")
             wanted = len(self._addresses)
-        self._slots = [_Slot(index, self._backoff(self._timing.connection_base)) for index in range(wanted)]
+        proven: set[str] = set()
+        for index in range(wanted):
+            choice = Choice(self._protocols, proven, self._protocols.first)
+            self._slots.append(_Slot(index, self._backoff(self._timing.connection_base), choice))
         async with asyncio.TaskGroup() as tasks:  # an error that left it would come out wrapped in a group
             ramp = tasks.create_task(self._ramp(tasks), name="ramp")
             revive = tasks.create_task(self._revive(tasks), name="revive lost connections")
@@ -119,13 +129,14 @@ class Supervisor:
             return
         self._on_first()
         for slot in self._slots[1:]:
+            slot.choice.current = first.choice.current
             slot.task = tasks.create_task(self._keep(slot), name=f"connection {slot.index}")
             await self._timing.sleep(self._timing.ramp)
 
     async def _keep_first(self, slot: _Slot) -> None:
         """Serve connection 0 again and again while the causes may pass; later it is one like the others."""
         while (failure := await self._serve(slot)) is not None:
-            if isinstance(failure, DialError | DuplicateError) or "Unauthorized" in str(failure):
+            if isinstance(failure, DialError | DuplicateError | ServeError) or "Unauthorized" in str(failure):
                 continue
             if slot.registered.is_set():
                 self._note_lost(slot, failure)
@@ -148,12 +159,13 @@ class Supervisor:
         metrics = self._shared.state.metrics
         metrics.add("tunnel_ha_connections")
         address = self._addresses.slot(slot.index)
-        fields: dict[str, str | int] = {"connIndex": slot.index, "event": CONNECTION_EVENT, "ip": address.ip}
+        fields: dict[str, Field] = {"connIndex": slot.index, "event": CONNECTION_EVENT, "ip": address.ip}
         try:
             failure = await self._attempt(slot, Link(slot.index, address, slot.backoff.attempts, self._registered(slot)))
             if failure is not None:
-                self._log_failure(failure, fields, warn=slot.up or bool(self._shared.state.connections))
+                self._log_failure(failure, fields, was_up=slot.up)
             slot.up = False
+            reconsider = failure is not None and slot.choice.failed(failure)
             if isinstance(failure, DialError | DuplicateError):
                 self._addresses.move(slot.index)
             announced = format_duration(slot.backoff.announced())
@@ -161,13 +173,15 @@ class Supervisor:
             if self._shared.stopping.is_set():
                 return None
             await self._timing.sleep(slot.backoff.next_wait())
+            if failure is not None and reconsider:
+                slot.choice.reconsider(failure, slot.backoff, self._shared.log, **fields)
         finally:
             metrics.add("tunnel_ha_connections", -1)
         return failure
 
     async def _attempt(self, slot: _Slot, link: Link) -> EdgeConnectionError | None:
         try:
-            await self._transport.serve(link)
+            await self._transports[slot.choice.current].serve(link)
         except EdgeConnectionError as failure:
             return failure
         finally:
@@ -179,13 +193,17 @@ class Supervisor:
             slot.up = True
             slot.registered.set()
             slot.backoff.succeeded()
+            slot.choice.registered()
             if not self._lost and all(other.index in self._shared.state.connections for other in self._slots):
                 self._shared_backoff.forget_later()
 
         return note
 
-    def _log_failure(self, failure: EdgeConnectionError, fields: dict[str, str | int], *, warn: bool) -> None:
-        """Log why an attempt ended; a connection that was up is only warned about, even if it was the last."""
+    def _log_failure(self, failure: EdgeConnectionError, fields: dict[str, Field], *, was_up: bool) -> None:
+        """Log why an attempt ended; one that was up over HTTP/2 is only warned about, even if it was the last."""
+        if isinstance(failure, QuicDialError):
+            return
+        warn = bool(self._shared.state.connections) or (was_up and not isinstance(failure, ServeError))
         if isinstance(failure, DuplicateError):
             message = "Unable to establish connection."
         elif isinstance(failure, RejectedError):

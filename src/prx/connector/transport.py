@@ -1,7 +1,7 @@
-"""Define what every transport to the edge is given and how it reports: the seam between HTTP/2 and others to come.
+"""Define what every transport to the edge is given and how it reports: the seam between HTTP/2, QUIC and the supervisor.
 
 `Transport.serve` carries one connection from dialling to its end. It returns when the connection was unregistered and
-closed as asked, and raises a EdgeConnectionError otherwise. What follows from a failure is decided by the supervisor, from
+closed as asked, and raises an EdgeConnectionError otherwise. What follows from a failure is decided by the supervisor, from
 its class alone.
 """
 
@@ -26,12 +26,28 @@ class DialError(EdgeConnectionError):
     """The edge could not be reached, or its certificate is not trusted: another address is tried, for ever."""
 
 
+class QuicDialError(DialError):
+    """The edge could not be reached over QUIC; the log says so already."""
+
+
+class SilentError(QuicDialError):
+    """Nothing at all was heard of the edge over QUIC: UDP may be blocked."""
+
+
+class ServeError(EdgeConnectionError):
+    """A connection over QUIC ended, refused or lost; it is tried again for ever, for the cause is not looked at."""
+
+
 class DuplicateError(EdgeConnectionError):
     """This connection exists at that edge already: another address is tried, for ever."""
 
 
 class RejectedError(EdgeConnectionError):
     """The edge refused the registration."""
+
+
+class NoAnswerError(RejectedError):
+    """The edge did not answer; that counts as a refusal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +75,6 @@ class Link:
 
 class Transport(Protocol):
     """Carry connections to the edge with one protocol."""
-
-    name: str
 
     async def serve(self, link: Link) -> None:
         """Carry one connection until it ends."""
