@@ -11,7 +11,6 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import pytest
-from tests.e2e.conftest import real_cloudflared
 from tests.e2e.origin import OriginServer, free_port, serving
 from tests.e2e.world import world
 
@@ -158,9 +157,10 @@ async def test_auth_rejected(lab: Lab, clock: ManualClock, tmp_path: Path, conne
         assert "new token" in status.hint
 
 
-async def test_auth_rejected_over_quic(lab: Lab, clock: ManualClock, tmp_path: Path, origin: OriginServer) -> None:
+async def test_auth_rejected_over_quic(
+    lab: Lab, clock: ManualClock, tmp_path: Path, connector: str, origin: OriginServer
+) -> None:
     """Over QUIC the child says nothing of why it is rejected: its counters tell that it is, HTTP/2 tells why; then failed."""
-    connector = real_cloudflared()
     lab.inject(RejectRegistration("unauthorized"))
     named = {"mode": "named", "token": lab.token("app.localhost"), "hostname": "app.localhost"}
     both = ("quic", "http2")
@@ -269,9 +269,8 @@ async def test_protected_and_access_rejected(
             assert (here.status.state, here.restarts) == (state, 0)
 
 
-async def test_udp_blocked(lab: Lab, clock: ManualClock, tmp_path: Path, origin: OriginServer) -> None:
+async def test_udp_blocked(lab: Lab, clock: ManualClock, tmp_path: Path, connector: str, origin: OriginServer) -> None:
     """Nothing answers over UDP: the child is replaced at once by one that speaks HTTP/2, which is remembered."""
-    connector = real_cloudflared()
     lab.inject(UdpBlocked())
     both = ("quic", "http2")
     async with world(lab, clock, tmp_path, connector=connector, port=origin.port, protocols=both) as here:

@@ -21,6 +21,6 @@ def site_of(lab: Lab) -> EdgeSite:
         public_scheme=public.scheme,
         public_port=public.port or 80,
         doh=(lab.doh,),
-        protocols=("http2",),
+        protocols=lab.protocols,
         local=True,
     )
