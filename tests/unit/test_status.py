@@ -66,7 +66,7 @@ def test_a_crash_shows_the_wait_and_then_the_restart() -> None:
         events.RestartScheduled(tunnel="web", delay=10.0, attempt=2, reason="exit code 1"),
     )
     waiting = rebuild(start, history(*UP, *down))
-    assert waiting.connectors == ()
+    assert (waiting.connectors, waiting.url) == ((), "")
     assert waiting.to_json(now=1_800_000_015.0)["next_retry_in"] == 6.0
     again = (
         events.StateChanged(tunnel="web", old="backoff", new="starting", reason="the wait is over"),

@@ -9,15 +9,16 @@ from prx.install.programs import find_client
 from prx.secrets.value import Secret
 
 BUILTIN = "builtin"
+LAB_DOMAIN = ".localhost"
 _USUAL = CloudflareSettings().cloudflared_path
 
 
 def choose_for_lab(config: Config, mint: Callable[[str], str]) -> Config:
     """Return `config` as the lab needs it: its own tokens, and a connector that is there.
 
-    `mint(hostname)` makes the lab's token for a named tunnel; a real one is of no use there. The builtin
-    connector takes the place of the usual `cloudflared` where that is not on PATH; a program that the configuration
-    names in any other way stays: the user has chosen.
+    Names end in `.localhost` there, so that a browser opens them. `mint(hostname)` makes the lab's token for a named tunnel; a
+    real one is of no use there. The builtin connector takes the place of the usual `cloudflared` where that is not on PATH; a
+    program that the configuration names in any other way stays: the user has chosen.
     """
     tunnels = {name: _for_lab(settings, mint) for name, settings in config.tunnels.items()}
     return config.model_copy(update={"tunnels": tunnels})
@@ -28,7 +29,9 @@ def _for_lab(settings: TunnelSettings, mint: Callable[[str], str]) -> TunnelSett
     if settings.cloudflare.cloudflared_path == _USUAL and find_client(_USUAL) is None:
         changes["cloudflared_path"] = BUILTIN
     if settings.cloudflare.mode == "named":
-        changes["token"] = Secret(mint(settings.cloudflare.hostname))
+        hostname = settings.cloudflare.hostname
+        changes["hostname"] = hostname = hostname if hostname.endswith(LAB_DOMAIN) else hostname + LAB_DOMAIN
+        changes["token"] = Secret(mint(hostname))
     return settings.model_copy(update={"cloudflare": settings.cloudflare.model_copy(update=changes)})
 
 

@@ -68,7 +68,7 @@ def environment_for_service(loaded: Loaded, environ: Mapping[str, str]) -> dict[
 def sources_seen(loaded: Loaded, environ: Mapping[str, str]) -> tuple[object, ...]:
     """Return what changes when a file changes that the configuration came from: its own, the secrets, those of `file:` keys."""
     base = Path() if loaded.path is None else loaded.path.parent
-    named = [base / Path(text[5:]).expanduser() for text in loaded.written.values() if str(text).startswith("file:")]
+    named = [base / Path(file).expanduser() for file in loaded.files]
     files = [*([loaded.path] if loaded.path else []), data_dir(environ) / FILE_NAME, *named]
     return tuple(_state(file) for file in files)
 

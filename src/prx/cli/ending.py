@@ -23,7 +23,8 @@ def run(command: click.Command, arguments: Sequence[str] | None) -> int:
     """Run `command` and return the exit code; whatever the user can do something about is told, without a traceback."""
     try:
         code = command.main(args=None if arguments is None else list(arguments), prog_name="prx", standalone_mode=False)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # it was closed before prx began (`>&-`)
+            sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except PrxError as error:
         tell(error)

@@ -37,6 +37,9 @@ def lab(ctx: click.Context, as_json: bool, public_port: int, control_port: int, 
         return None
     import asyncio
 
+    from prx.cli.hardening import require_folder
+
+    require_folder()
     return asyncio.run(_run(as_json, public_port, control_port, None if script is None else _read_script(script)))
 
 

@@ -22,6 +22,7 @@ from prx.backends.base import CLOUDFLARE, EdgeSite
 from prx.cli.choice import choose_for_lab, explain
 from prx.cli.configuration import environment_for_service, load_configuration, secret_forms, sources_seen
 from prx.cli.ending import tell as tell_error
+from prx.cli.hardening import require_folder
 from prx.cli.hello import HelloPage
 from prx.cli.labsite import site_of
 from prx.cli.logbook import Logbook, log_file
@@ -79,6 +80,7 @@ class Session:
 
     async def run(self) -> int:
         """Run until stopped, or until nothing is left that could run."""
+        require_folder()
         with Signals(stop=self.stop, kill=self._kill, reload=self._reload_on_signal):
             try:
                 return await self._run()
@@ -257,7 +259,9 @@ class Session:
     async def _start_lab(self, stack: AsyncExitStack) -> EdgeSite:
         from prx.edge import Lab, LabConfig
 
-        self._lab = lab = await stack.enter_async_context(Lab.start(LabConfig()))
+        self._lab = lab = await stack.enter_async_context(
+            Lab.start(LabConfig(state_dir=self._instance().folder / f"{self._instance().key}.lab"))
+        )
         return site_of(lab)
 
     def _only_tunnel(self) -> TunnelSettings:

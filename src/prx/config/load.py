@@ -33,7 +33,7 @@ class Loaded:
 
     origins: by dotted name, every key of every tunnel. path: the file, if any. warnings: settings without effect, as lines.
     written: by dotted name, what stands in the source for each value that a secret was or has to be put into. secrets: all that
-    was resolved, for the redaction of every output.
+    was resolved, for the redaction of every output. files: what stands behind `file:` where a secret was read from a file.
     """
 
     config: Config
@@ -42,6 +42,7 @@ class Loaded:
     warnings: tuple[str, ...] = ()
     written: Mapping[str, Any] = field(default_factory=dict)
     secrets: tuple[Secret, ...] = ()
+    files: tuple[str, ...] = ()
 
 
 def load(
@@ -69,6 +70,7 @@ def load(
     layers[0].problems.extend(_exposed_secrets(layers[0], source))
     merged = merge(layers)
     written = merged.references()
+    files = tuple(text[5:] for text in merged.written.values() if isinstance(text, str) and text.startswith("file:"))
     secrets = _resolve(merged, resolve_secret)
     merged.check({})
     file = ConfigFile.model_validate(nested(merged.values, merged.tables))
@@ -82,6 +84,7 @@ def load(
         warnings=tuple(str(problem) for problem in _findings(cross.warnings(file), merged)),
         written={dotted(key): value for key, value in written.items()},
         secrets=secrets,
+        files=files,
     )
 
 

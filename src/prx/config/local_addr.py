@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -38,6 +39,13 @@ class LocalAddr:
     def authority(self) -> str:
         """Return HOST:PORT, with brackets around an IPv6 address."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def is_local(self) -> bool:
+        """Tell whether it is on this machine, by its name or address."""
+        if self.host == "localhost" or self.host.endswith(".localhost"):
+            return True
+        return (":" in self.host or self.host[-1:].isdigit()) and ipaddress.ip_address(self.host.partition("%")[0]).is_loopback
 
     @property
     def url(self) -> str:

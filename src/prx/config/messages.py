@@ -11,10 +11,12 @@ from pydantic_core import ErrorDetails
 from prx.config.keys import Key, closest, find_key, suggestion
 from prx.config.positions import KeyPath
 from prx.config.toml_text import string_text, value_text
+from prx.logs.redact import Redactor
 
 _MAX_SHOWN: Final = 60
 # Tokens, keys and audience tags are long words without a break; nothing that a user can misspell in a message is.
 _SECRET_LOOKING: Final = re.compile(r"[A-Za-z0-9+/_=-]{32,}")
+_PLACES: Final = Redactor()  # passwords in URLs, header values …
 _MAP_KEY: Final = "[key]"  # pydantic's last path element for a mistake in a key of a dict
 
 
@@ -22,7 +24,7 @@ def shown(value: Any) -> str:
     """Return a value as messages show it: short, on one line, and without anything that looks like a secret."""
     match value:
         case str():
-            text = _SECRET_LOOKING.sub("***", value)
+            text = _SECRET_LOOKING.sub("***", _PLACES.text(value))
             return string_text(text if len(text) <= _MAX_SHOWN else text[: _MAX_SHOWN - 1] + "…")
         case bool():
             return value_text(value)

@@ -7,16 +7,20 @@ import textwrap
 from collections.abc import Iterator
 from itertools import groupby
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from prx.config.checks import TUNNEL_NAME
 from prx.config.keys import Key, keys_of
 from prx.config.load import Loaded
 from prx.config.schema import DEFAULT_TUNNEL, ConfigFile
 from prx.config.toml_text import value_text
+from prx.logs.redact import Redactor
 from prx.secrets.sources import describe, split_reference
 from prx.secrets.value import Secret
 
 _USER_INFO: Final = re.compile(r"(?<=://)[^/@\s]+@")
+_PLACES: Final = Redactor()
+_LONG_SEGMENT: Final = re.compile(r"(?<=/)[^/]{16,}")  # of a path; Slack's and Discord's hooks have their secret there
 _WIDTH: Final = 100
 
 
@@ -79,8 +83,18 @@ def _shown_line(loaded: Loaded, name: str, origins: bool) -> str:
             value = "***"
         else:
             value = ""
+    if name.endswith(".on_url"):
+        value = [_shown_hook(hook) for hook in value]
     text = _USER_INFO.sub("***@", value_text(value))
     return f"{name.rpartition('.')[2]} = {text}" + (f"  # {', '.join(remarks)}" if remarks else "")
+
+
+def _shown_hook(hook: str) -> str:
+    """Return a hook without what opens it: the query of a URL and the long words in its path, secrets in a command."""
+    if not hook.startswith(("http://", "https://")):
+        return _PLACES.line(hook)
+    parts = urlsplit(hook)
+    return parts._replace(path=_LONG_SEGMENT.sub("***", parts.path), query="***" if parts.query else "", fragment="").geturl()
 
 
 def _value(loaded: Loaded, name: str) -> Any:

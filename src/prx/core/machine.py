@@ -206,8 +206,8 @@ class Machine:
                 code=end.code,
                 signal=end.signal,
                 result=self._result(end),
-                cause=str(end.cause),
-                detail=end.detail,
+                cause=str(ExitCause.STOPPED if self.state is State.STOPPING else end.cause),
+                detail="" if self.state is State.STOPPING else end.detail,
             )
         )
         self._ended(event.diagnosis, end.cause)

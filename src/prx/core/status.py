@@ -116,6 +116,8 @@ def _fold_fact(status: TunnelStatus, fact: Fact, at: float) -> TunnelStatus:
     match fact:
         case events.StateChanged(new=new, reason=reason):
             status = replace(status, state=new, since=at, reason=reason or status.reason)
+            if new == "idle":
+                return replace(status, verdict="", hint="", url="", retry_at=None)
             return status if new == "backoff" else replace(status, retry_at=None)
         case events.VerdictChanged(new=new, reason=reason, hint=hint):
             return replace(status, verdict=new, reason=reason, hint=hint)
@@ -136,10 +138,10 @@ def _fold_child(status: TunnelStatus, fact: Fact) -> TunnelStatus:
         case events.ChildStarted(pid=pid, version=version, protocol=protocol):
             connector = ConnectorStatus(pid, version, protocol)
             restarts = status.restarts + (1 if status.children else 0)
-            url = "" if status.mode == "quick" else status.url  # a quick URL dies with its child
-            return replace(status, url=url, connectors=(connector,), restarts=restarts, children=status.children + 1)
+            return replace(status, connectors=(connector,), restarts=restarts, children=status.children + 1)
         case events.ChildExited():
-            return replace(status, connectors=())
+            url = "" if status.mode == "quick" else status.url  # a quick URL dies with its child
+            return replace(status, url=url, connectors=())
         case events.ConnectionRegistered(index=index, location=location, protocol=protocol):
             return _with_connection(status, index, Connection(index, location, protocol))
         case events.ConnectionLost(index=index):

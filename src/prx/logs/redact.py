@@ -46,14 +46,16 @@ _COMMA = re.compile(r"\s*,\s*")
 _OPEN_QUOTE = re.compile(r"\\*[\"']")
 _UNESCAPED_QUOTE = re.compile(r'(?<!\\)(?:\\\\)*"')
 
-_VALUE = r"[^\s\"'\\&,;\]})]+"
+_VALUE = r"(?!\[redacted\])[^\s\"'\\&,;\]})]+"
 _VARIABLES = "TUNNEL_TOKEN|ACCESS_CLIENT_SECRET|MASTER_KEY|API_TOKEN|CF_AUTHORIZATION|CF_APPSESSION"
 _PARAMETERS = "token|api_?key|key|secret|password|passwd|code|sig|signature|auth"
 _PLACES = re.compile(
     "|".join(
         (
             # variables and cookies: NAME=value, NAME:value, "NAME": "value"
-            rf"(?:{_VARIABLES})(?:\\*[\"'])?\s*[=:]\s*(?:\\*[\"'])?(?P<variable>{_VALUE})",
+            rf"(?:{_VARIABLES})(?:\s*=\s*|\\*[\"']\s*[=:]\s*|:(?=\S))(?:\\*[\"'])?(?P<variable>{_VALUE})",
+            # NAME: value, where it looks like one: messages name variables in front of a colon, too
+            rf"(?:{_VARIABLES})\s*:\s+(?:\\*[\"'])?(?P<assigned>[\w+/=-]{{16,}})(?![\w.])",
             rf"--token[= ]\s*(?:\\*[\"'])?(?P<option>{_VALUE})",
             rf"[?&](?:\w+[_-])?(?:{_PARAMETERS})=(?P<parameter>{_VALUE})",
             r"://[^\s/:@\"']*:(?P<password>[^\s/@\"']+)@",
@@ -112,6 +114,10 @@ class Redactor:
             text = self._values.sub(MARK, text)
         text = _PLACES.sub(_hide_group, _hide_headers(text))
         return self._hide_start(text.removesuffix(CUT_MARKER)) + CUT_MARKER if cut else text
+
+    def text(self, text: str) -> str:
+        """Return whole lines without their secrets."""
+        return self.line(text) if "\n" not in text else "\n".join(map(self.line, text.split("\n")))
 
     def _is_clean(self, text: str) -> bool:
         lowered = text.lower()
@@ -191,7 +197,7 @@ def _value_after(text: str, start: int, limit: int) -> tuple[int, str]:
     opening = _OPEN_QUOTE.match(text, start)
     if opening is not None:
         return _quoted_end(text, opening), opening[0] + MARK + opening[0]
-    if not text.startswith("[", start):
+    if not text.startswith("[", start) or text.startswith(MARK, start):  # what was hidden before stays as it is
         return limit, MARK
     opening = _OPEN_QUOTE.match(text, start + 1)
     if opening is None:

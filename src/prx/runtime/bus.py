@@ -121,6 +121,10 @@ class Bus:
         """Begin to keep the status of a tunnel, from `status` on."""
         self._statuses[status.name] = status
 
+    def untrack(self, name: str) -> None:
+        """Forget a tunnel that the configuration no longer has."""
+        self._statuses.pop(name, None)
+
     def statuses(self) -> tuple[TunnelStatus, ...]:
         """Return the present status of every tunnel, in the order in which they were tracked."""
         return tuple(self._statuses.values())

@@ -49,6 +49,10 @@ class ConnectorObserver:
             return self._lose(line.connection, line.error or line.message)
         return []
 
+    def lose_all(self) -> list[Fact]:
+        """Take in the end of the child; return the facts about connections that it means."""
+        return [fact for index in list(self._connected) for fact in self._lose(index, "the connector ended")]
+
     def stirs(self, line: LogLine) -> bool:
         """Tell whether it is worth looking at once after this line."""
         return line.kind in _STIRRING

@@ -83,6 +83,8 @@ class Run:
         """Wait for the end of the child and say what it means."""
         end = await self.process.wait()
         self._around.ledger.remove(self.process.identity)
+        for fact in self._observer.lose_all():
+            self._around.publish(fact)
         now = self._around.view.clock.monotonic()
         tail = [self._parse(stream, line) for stream, line in self._tail]
         child_exit = self.backend.classify_exit(end, tail, age=now - self._started)

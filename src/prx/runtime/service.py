@@ -1,6 +1,7 @@
 """Run the local service itself, for those who want one command for both (`prx start -- COMMAND`).
 
-The service is the user's own program: it gets the environment of prx, and PORT where it does not choose its port itself. It is
+The service is the user's own program: it gets the environment that it would have without prx (the caller leaves out what is
+meant for prx alone), and PORT where it does not choose its port itself. It is
 started first and stopped last, so that requests in flight still find it. What it writes is handed on line by line. It ends
 with prx, however prx ends, as every child does.
 """

@@ -38,7 +38,6 @@ from pathlib import Path
 
 from prx.backends.launch import Launch
 from prx.core.errors import PrxError
-from prx.install.programs import HINT
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 _LOG_PIPE_BYTES = 256 * 1024  # four times the default: room for a pause of the event loop
@@ -50,7 +49,7 @@ _PERMANENT = frozenset(
     | {errno.ELOOP, errno.ENAMETOOLONG, errno.E2BIG, errno.EINVAL}
 )
 _HINTS = {
-    errno.ENOENT: f"{HINT}, or set cloudflared_path in the configuration",
+    errno.ENOENT: "install it, or give the path where it is",
     errno.EACCES: "make it executable: chmod +x",
     errno.EISDIR: "name the program itself, not its folder",
     errno.ENOEXEC: "it is damaged or made for another kind of machine: install it again",
@@ -216,7 +215,7 @@ def _setpriv() -> str | None:
         return None
     try:
         trial = subprocess.run(
-            [path, "--pdeathsig", "KILL", "--", path, "--version"], capture_output=True, check=False, timeout=5
+            [path, "--pdeathsig", "KILL", "--", path, "--version"], env={}, capture_output=True, check=False, timeout=5
         )
     except (OSError, subprocess.TimeoutExpired):
         return None

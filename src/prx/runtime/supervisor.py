@@ -14,6 +14,7 @@ from prx.backends.base import CLOUDFLARE, EdgeSite
 from prx.config.paths import ensure_private_dir, runtime_dir
 from prx.config.schema import Config, TunnelSettings
 from prx.core import inputs
+from prx.core.errors import PrxError
 from prx.core.events import Event, Log, StateChanged, UrlChanged
 from prx.core.states import State
 from prx.core.status import TunnelStatus
@@ -119,7 +120,10 @@ class Supervisor:
         self._send(None, inputs.Kill())
 
     def restart(self, name: str | None = None) -> None:
-        """Start one tunnel, or all of them, anew."""
+        """Start one tunnel, or all of them, anew; also those that were stopped."""
+        for stopped, settings in self._config.tunnels.items():
+            if stopped not in self._tunnels and name in {None, stopped}:
+                self._add(stopped, settings)
         self._send(name, inputs.Restart("asked to restart"))
 
     def reload(self, config: Config) -> None:
@@ -144,8 +148,11 @@ class Supervisor:
         ensure_private_dir(self._private.parent)
         ensure_private_dir(self._private)
         empty = self._private / EMPTY_CONFIG
-        empty.touch(mode=0o600)
-        empty.write_text("{}\n", encoding="ascii")
+        try:
+            empty.touch(mode=0o600)
+            empty.write_text("{}\n", encoding="ascii")
+        except OSError as error:
+            raise PrxError(f"cannot write {empty}: {error.strerror}", hint="prx keeps a few small files there") from error
         ensure_private_dir(self._data_dir)
         self._learn_secrets(self._config)
         access = self._config.access
@@ -189,6 +196,8 @@ class Supervisor:
     async def _supervise(self, tunnel: Tunnel) -> None:
         await tunnel.run()
         del self._tunnels[tunnel.name]
+        if tunnel.name not in self._config.tunnels:
+            self.bus.untrack(tunnel.name)
         self._changed.set()
 
     async def _until_over(self) -> bool:

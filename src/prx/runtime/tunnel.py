@@ -8,6 +8,7 @@ inbox ──► Machine.handle(now, input) ──► effects ──► processes
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import shutil
 import sys
@@ -29,7 +30,7 @@ from prx.core.machine import Machine
 from prx.core.states import Settings, State
 from prx.core.status import TunnelStatus
 from prx.core.verdicts import Diagnosis, Verdict
-from prx.install.programs import find_client
+from prx.install.programs import HINT, find_client
 from prx.runtime.bus import Bus
 from prx.runtime.clock import Clock, TimerHandle
 from prx.runtime.looking import Looker, View
@@ -39,7 +40,7 @@ from prx.runtime.reaper import Ledger
 from prx.runtime.resolver import Resolver
 from prx.runtime.run import Run, Surroundings, draw_port
 from prx.runtime.spawn import SpawnError
-from prx.runtime.version import ask_version
+from prx.runtime.version import ask_version, short_version
 
 EMPTY_CONFIG = "config.yml"
 STOP_MARGIN = 2.0  # seconds beyond the child's own grace period before it is killed
@@ -79,7 +80,7 @@ class Tunnel:
         self._alone: Looker | None = None
         self._program_seen: tuple[object, ...] = ()
         self._phases: set[str] = set()
-        self._phases_from = 0.0
+        self._phases_from = house.clock.monotonic()
         self._tasks: asyncio.TaskGroup | None = None
         self._jobs: set[asyncio.Task[None]] = set()
         self._take_settings(settings)
@@ -277,7 +278,7 @@ class Tunnel:
         run = Run(effect.run, self._surroundings(), effect.protocol, port)
         await run.start(context)
         self._run = run
-        self.send(inputs.Spawned(effect.run, run.process.pid, version))
+        self.send(inputs.Spawned(effect.run, run.process.pid, short_version(version)))
         self._tell_phase("spawned", f"pid {run.process.pid}")
         return run
 
@@ -378,4 +379,7 @@ def _explain(error: PrxError) -> Diagnosis:
         verdict = Verdict.MISCONFIGURED
     else:
         verdict = Verdict.CRASHED
-    return Diagnosis(verdict, error.message, error.hint)
+    hint = error.hint
+    if isinstance(error, SpawnError) and error.errno == errno.ENOENT:
+        hint = f"{HINT}, or set cloudflared_path in the configuration"
+    return Diagnosis(verdict, error.message, hint)

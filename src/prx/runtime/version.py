@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,6 +26,12 @@ async def ask_version(program: Sequence[str]) -> str:
     if key not in _known:
         _known[key] = await _ask(program)
     return _known[key]
+
+
+def short_version(said: str) -> str:
+    """Return the version alone, such as 2026.8.2, from what a program says of itself; all of it where there is none."""
+    found = re.search(r"\d+(?:\.\d+)+", said)
+    return found[0] if found else said
 
 
 async def _ask(program: Sequence[str]) -> str:

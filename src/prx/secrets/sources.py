@@ -44,6 +44,12 @@ def split_reference(text: str) -> tuple[str, str]:
     return (prefix, rest.strip()) if colon and prefix in PREFIXES else ("", text)
 
 
+def own_secrets(environ: Mapping[str, str]) -> list[str]:
+    """Give the secrets that stand in prx's own variables, without those that are references."""
+    given = (environ.get(name, "").strip() for name in OWN_VARIABLES)
+    return [value for value in given if value and not split_reference(value)[0]]
+
+
 def describe(text: str) -> str:
     """Say where a secret comes from, fit for showing: the reference, of a command its program only, never plain text."""
     prefix, rest = split_reference(text)

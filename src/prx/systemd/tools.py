@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 from typing import Final
 
+from prx.secrets.sources import OWN_VARIABLES
 from prx.systemd.unit import Scope
 
 _PATIENCE: Final = 20.0  # seconds
@@ -32,9 +34,17 @@ def ask_systemctl(scope: Scope, *arguments: str) -> str:
 
 
 def _run(command: list[str]) -> subprocess.CompletedProcess[str] | None:
+    environment = {name: value for name, value in os.environ.items() if name not in OWN_VARIABLES}
     try:
         return subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=_PATIENCE, check=False
+            command,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_PATIENCE,
+            check=False,
         )
     except (OSError, subprocess.TimeoutExpired):
         return None

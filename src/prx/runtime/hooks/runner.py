@@ -91,7 +91,8 @@ class HookRunner:
             tries, trouble = await self._repeatedly(hook, change)
         if not trouble:
             self._told[key] = change.url
-        self._publish(HookRan(tunnel=change.tunnel, hook=hook.label, ok=not trouble, tries=tries, detail=trouble))
+        detail = self._redact_lines(trouble)
+        self._publish(HookRan(tunnel=change.tunnel, hook=hook.label, ok=not trouble, tries=tries, detail=detail))
 
     async def _repeatedly(self, hook: Hook, change: Change) -> tuple[int, str]:
         """Deliver until it works or the tries are used up; return their number and what went wrong in the last one."""

@@ -13,7 +13,17 @@ import ssl
 
 from prx.core.evidence import Origin
 from prx.runtime.probes.http import Answer, Request, exchange
-from prx.runtime.probes.transport import Place, ProbeError, Trouble, connected, connected_to_one, is_address, trusting_tls
+from prx.runtime.probes.transport import (
+    Place,
+    ProbeError,
+    Trouble,
+    connected,
+    connected_to_one,
+    is_address,
+    is_loopback,
+    trusting_tls,
+    verifying_tls,
+)
 
 TIMEOUT = 5.0  # seconds for everything
 _OTHER_FAMILY = {"127.0.0.1": "::1", "::1": "127.0.0.1"}
@@ -25,10 +35,11 @@ async def probe_origin(
 ) -> Origin:
     """Return what the service on `host`:`port` answers to GET `path`, within `timeout` seconds; never raise for what it does.
 
-    `scheme` is http or https; the certificate of a local service is not checked. `host_header` is sent instead of `host:port`.
+    `scheme` is http or https; the certificate of a service on this machine is not checked, that of another one is.
+    `host_header` is sent instead of `host:port`.
     """
     name = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    tls = trusting_tls() if scheme == "https" else None
+    tls = None if scheme == "http" else trusting_tls() if _is_here(host) else verifying_tls()
     try:
         answer = await _ask(host, port, tls, Request(path, host_header or name), timeout)
     except ProbeError as error:
@@ -37,6 +48,11 @@ async def probe_origin(
             words += await _other_family(host, port, timeout)
         return Origin(name, listening=error.trouble not in _NOT_LISTENING, error=words)
     return Origin(name, listening=True, status=answer.status, event_stream=answer.is_event_stream)
+
+
+def _is_here(host: str) -> bool:
+    """Tell whether a host is this machine by its name or address; a certificate would prove nothing then."""
+    return host == "localhost" or host.endswith(".localhost") or (is_address(host) and is_loopback(host))
 
 
 async def _ask(host: str, port: int, tls: ssl.SSLContext | None, request: Request, timeout: float) -> Answer:
@@ -51,8 +67,6 @@ async def _addresses(host: str, port: int, timeout: float) -> list[str]:
     """Return the addresses behind `host`: a private name, so the system's resolver may be asked."""
     if is_address(host):
         return [host]
-    if host == "localhost" or host.endswith(".localhost"):
-        return ["127.0.0.1", "::1"]
     try:
         async with asyncio.timeout(timeout):
             found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)

@@ -1,0 +1,50 @@
+"""What the security tests share: the connectors, and a home full of secrets."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+from tests.security.scene import Planted
+
+
+@pytest.fixture(params=["builtin", pytest.param("real", marks=pytest.mark.real)])
+def connector(request: pytest.FixtureRequest) -> str:
+    """Give the builtin connector, and the real one where there is one."""
+    path = os.environ.get("PRX_TEST_CLOUDFLARED", "") if request.param == "real" else "builtin"
+    if not path:
+        pytest.skip("PRX_TEST_CLOUDFLARED names no real cloudflared")
+    return path
+
+
+@pytest.fixture
+def hook_server() -> Iterator[HTTPServer]:
+    """Give a server that takes every POST."""
+
+    class Taker(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            """Answer 204."""
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Keep quiet."""
+
+    server = HTTPServer(("127.0.0.1", 0), Taker)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, name="hook server")
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture
+def planted(tmp_path: Path, connector: str, hook_server: HTTPServer) -> Planted:
+    """Give a home with a secret in every input."""
+    return Planted(tmp_path, connector, hook_server.server_port)

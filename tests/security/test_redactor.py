@@ -1,0 +1,43 @@
+"""What a redactor does to lines that went through one before, and to prx's own words."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from prx.logs.redact import MARK, Redactor
+
+WORDS = st.sampled_from(
+    [
+        *("Authorization: ", '{"Cookie":["', '"]}', "map[Cookie:[", "] Host:[a]]", "TUNNEL_TOKEN=", "MASTER_KEY: ", "--token "),
+        *("?token=", "://u:", "@h/", "Bearer ", "eyJhbGciOiJI.eyJzdWIi.c2lnbmF0", "known-value", "abcdefghijklmnopqrstuvwxyz"),
+        *(" ", '"', "'", ",", MARK),
+    ]
+)
+
+
+@given(st.lists(WORDS, max_size=12).map("".join))
+def test_redacting_again_changes_nothing(line: str) -> None:
+    """A line may pass several redactors, the child's, the bus's and the log's, and looks as after the first."""
+    redactor = Redactor(["known-value"])
+    once = redactor.line(line)
+    assert redactor.line(once) == once
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "environment variable CLOUDFLARE_TUNNEL_TOKEN: tunnel.cloudflare.token: there is no secret 'agent'",
+        "env:CLOUDFLARE_TUNNEL_TOKEN: the environment variable is not set",
+        "check CF_ACCESS_CLIENT_ID, CF_ACCESS_CLIENT_SECRET, their expiry, and the application's Service Auth policy",
+    ],
+)
+def test_messages_about_secrets_stay(line: str) -> None:
+    """A message that names a variable or a key says nothing secret, and must be read."""
+    assert Redactor().line(line) == line
+
+
+@pytest.mark.parametrize("line", ["CF_ACCESS_CLIENT_SECRET: §", "PRX_MASTER_KEY=§", '"TUNNEL_TOKEN": "§"', "TUNNEL_TOKEN : §"])
+def test_assignments_are_hidden(line: str) -> None:
+    """A variable with its value, as programs and YAML files write it, is hidden."""
+    secret = "0123456789abcdef0123456789abcdef"
+    assert secret not in Redactor().line(line.replace("§", secret))
