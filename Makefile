@@ -1,5 +1,5 @@
 # Everything here sets itself up: a bare Debian with Python 3.11, git and make is enough.
-.PHONY: start test lint types imports bench check lock clean setup
+.PHONY: start test lint types imports conformance bench check lock clean setup
 
 start: setup  ## the main job on the embedded default: a hello page through the local edge
 	@.venv/bin/prx start --hello --lab
@@ -16,6 +16,9 @@ types: setup
 
 imports: setup  ## imports point one way
 	@.venv/bin/lint-imports
+
+conformance: setup  ## what passes through the lab, with the builtin and the real cloudflared, over HTTP/2 and QUIC
+	@.venv/bin/python -m tests.conformance
 
 bench: setup  ## what things cost, as ratios in one run
 	@.venv/bin/python -m bench.idle

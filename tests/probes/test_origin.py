@@ -1,6 +1,7 @@
 """What the probe of the local service sees."""
 
 import asyncio
+import socket
 import ssl
 import time
 from typing import Any
@@ -46,18 +47,42 @@ async def test_refusal_names_the_address(unused_port: int) -> None:
     assert seen.error == f"connection refused by 127.0.0.1:{unused_port}"
 
 
-async def test_refusal_in_both_families_names_both(unused_port: int) -> None:
-    """For localhost both addresses are tried and named."""
+@pytest.fixture
+def hosts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Give the addresses that this machine knows for "localhost": a list that a test may change."""
+    known = ["127.0.0.1", "::1"]
+    resolve = socket.getaddrinfo
+
+    def answer_from_hosts(host: Any, port: Any, *arguments: Any, **more: Any) -> Any:
+        if host != "localhost":
+            return resolve(host, port, *arguments, **more)
+        return [entry for address in known for entry in resolve(address, port, type=socket.SOCK_STREAM)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", answer_from_hosts)
+    return known
+
+
+async def test_refusal_in_both_families_names_both(unused_port: int, hosts: list[str]) -> None:
+    """Where localhost has both addresses, both are tried and named."""
     seen = await probe_origin("localhost", unused_port)
     assert not seen.listening
     assert seen.error == f"connection refused by 127.0.0.1:{unused_port} and [::1]:{unused_port}"
 
 
-async def test_localhost_finds_a_service_on_ipv6(servers: Servers) -> None:
+async def test_localhost_finds_a_service_on_ipv6(servers: Servers, hosts: list[str]) -> None:
     """A service on [::1] alone is found under the name localhost, as cloudflared finds it."""
     served = await servers.canned(answer(200), host="::1")
     seen = await probe_origin("localhost", served.port)
     assert (seen.listening, seen.status) == (True, 200)
+
+
+async def test_localhost_that_is_ipv4_only_leads_nowhere_else(servers: Servers, hosts: list[str]) -> None:
+    """Where localhost is 127.0.0.1 alone, cloudflared never reaches a service on [::1]: it is down, and pointed out."""
+    hosts.remove("::1")
+    served = await servers.canned(answer(200), host="::1")
+    seen = await probe_origin("localhost", served.port)
+    assert not seen.listening
+    assert f"the service listens on [::1]:{served.port} only: use that as local_addr" in seen.error
 
 
 @pytest.mark.parametrize(("configured", "listening"), [("127.0.0.1", "::1"), ("::1", "127.0.0.1")])

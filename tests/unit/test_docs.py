@@ -67,7 +67,7 @@ def test_commands_that_are_written_down_exist(page: Path) -> None:
     """Every `prx WORD` in a code block or in backticks is a command, and every `make WORD` a target."""
     text = page.read_text()
     code = "\n".join(
-        [*re.findall(r"^```(?:sh|console)?\n(.*?)^```", text, re.DOTALL | re.MULTILINE), *re.findall(r"`([^`\n]+)`", text)]
+        [*re.findall(r"^```(?:sh|console)\n(.*?)^```", text, re.DOTALL | re.MULTILINE), *re.findall(r"`([^`\n]+)`", text)]
     )
     named = set(re.findall(r"(?:^|[$·(] *)prx ([a-z]+)", code, re.MULTILINE))
     assert named <= set(COMMANDS), f"{page.name} names {named - set(COMMANDS)}"

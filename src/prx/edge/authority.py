@@ -35,6 +35,7 @@ class Authority:
         self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "prx lab CA")])
         self._certificate = self._issue_ca()
         self.ca_file = directory / "ca.pem"
+        self.ca_file.touch(mode=0o600)
         self.ca_file.write_bytes(self._certificate.public_bytes(serialization.Encoding.PEM))
 
     def edge_context(self, *, expired: bool = False) -> ssl.SSLContext:

@@ -26,7 +26,8 @@ from prx.runtime.probes.transport import (
 )
 
 TIMEOUT = 5.0  # seconds for everything
-_OTHER_FAMILY = {"127.0.0.1": "::1", "::1": "127.0.0.1"}
+# Where a service may listen that does not listen where the connector looks; many systems know localhost as IPv4 only.
+_OTHER_FAMILY = {"127.0.0.1": "::1", "::1": "127.0.0.1", "localhost": "::1"}
 _NOT_LISTENING = {Trouble.REFUSED, Trouble.NO_ROUTE, Trouble.TIMEOUT, Trouble.NO_NAME, Trouble.LOCAL}
 
 
