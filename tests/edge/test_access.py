@@ -159,7 +159,7 @@ async def test_over_the_control_endpoint(lab: Lab, app: Protected) -> None:
         told = (await client.post("/protect", json={"hostname": "web", "aud": "a" * 64})).json()
         assert (told["aud"], told["certs_url"]) == ("a" * 64, app.certs_url)
         token = (await client.post("/login", json={"hostname": "web", "email": "ada@example.com"})).json()["token"]
-        assert len((await client.post("/rotate-keys")).json()["keys"]) == 2
+        assert len((await client.post("/rotate-keys", json={})).json()["keys"]) == 2
         verifier = AccessVerifier(told["team"], told["aud"], certs_url=told["certs_url"])
         assert (await asyncio.to_thread(verifier.verify, token)).email == "ada@example.com"
         assert (await client.post("/login", json={"hostname": "nobody", "email": "a"})).status_code == 404

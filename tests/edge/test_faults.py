@@ -34,6 +34,8 @@ from prx.edge.faults import (
 from prx.protocol.h2stream import H2Stream
 from prx.protocol.registration import Registered
 
+JSON = {"Content-Type": "application/json"}
+
 PATIENCE = 20.0
 
 
@@ -160,17 +162,17 @@ async def test_quick_service(lab: Lab, events: list[LabEvent]) -> None:
     """The quick service gives tunnels that work, or an error as often as told."""
     async with httpx2.AsyncClient(base_url=lab.quick_service, trust_env=False) as client:
         lab.inject(QuickService(429, times=1))
-        limited = await client.post("/tunnel")
+        limited = await client.post("/tunnel", headers=JSON)
         assert (limited.status_code, limited.text) == (429, "error code: 1015")
         lab.inject(QuickService(500, times=1))
-        assert "<html>" in (await client.post("/tunnel")).text
+        assert "<html>" in (await client.post("/tunnel", headers=JSON)).text
         lab.inject(QuickService(200, "page", times=1))
-        assert (await client.post("/tunnel")).headers["content-type"].startswith("text/html")
+        assert (await client.post("/tunnel", headers=JSON)).headers["content-type"].startswith("text/html")
         lab.inject(QuickService(200, "no_id", times=1))
-        assert (await client.post("/tunnel")).json()["result"] is None
+        assert (await client.post("/tunnel", headers=JSON)).json()["result"] is None
         lab.inject(QuickService(503, body='{"success":false}', content_type="application/json", times=1))
-        assert (await client.post("/tunnel")).json() == {"success": False}
-        answer = (await client.post("/tunnel")).json()
+        assert (await client.post("/tunnel", headers=JSON)).json() == {"success": False}
+        answer = (await client.post("/tunnel", headers=JSON)).json()
         assert answer["success"] is True
         assert answer["result"]["hostname"].endswith(".localhost")
         assert (await client.get("/tunnel")).status_code == 404
@@ -186,7 +188,7 @@ async def test_quick_service_that_is_late() -> None:
 
     async with Lab.start(LabConfig(sleep=sleep)) as lab, httpx2.AsyncClient(trust_env=False) as client:
         lab.inject(QuickService(kind="timeout"))
-        await client.post(f"{lab.quick_service}/tunnel")
+        await client.post(f"{lab.quick_service}/tunnel", headers=JSON)
     assert waited == [20.0]
 
 
@@ -262,7 +264,7 @@ async def test_control_mistakes(lab: Lab, path: str, body: str, words: str) -> N
     """A wrong request gets 400 and a text that says what is expected."""
     lab.token("web")
     async with httpx2.AsyncClient(base_url=lab.control, trust_env=False) as client:
-        answer = await client.post(path, content=body)
+        answer = await client.post(path, content=body, headers=JSON)
     assert answer.status_code == 400
     assert words in answer.json()["error"]
 
@@ -280,6 +282,35 @@ async def test_control_is_not_for_web_pages(lab: Lab) -> None:
     async with httpx2.AsyncClient(base_url=lab.control, trust_env=False) as client:
         assert (await client.get("/state", headers={"Origin": "http://evil.example"})).status_code == 403
         assert (await client.get("/state", headers={"Host": "evil.example"})).status_code == 403
+
+
+@pytest.mark.parametrize("name", ["localhost", "LOCALHOST", "127.0.0.1", "[::1]"])
+async def test_control_by_any_name_of_this_machine(lab: Lab, name: str) -> None:
+    """Programs may call the control endpoint by every name of loopback, with its port."""
+    async with httpx2.AsyncClient(base_url=lab.control, trust_env=False) as client:
+        host = f"{name}:{lab.control.rpartition(':')[2]}"
+        assert (await client.get("/state", headers={"Host": host})).status_code == 200
+        assert (await client.get("/state", headers={"Host": name})).status_code == 403  # that is port 80
+
+
+@pytest.mark.parametrize(
+    ("path", "kind", "words"),
+    [
+        ("/token", "text/plain", "the Content-Type of the request is text/plain; expected application/json"),
+        ("/rotate-keys", "", "the Content-Type of the request is missing; expected application/json"),
+        ("/dns-query", "application/json", "application/json; expected application/dns-message"),
+    ],
+)
+async def test_control_wants_the_content_type(lab: Lab, path: str, kind: str, words: str) -> None:
+    """A body of another type than the path's is refused, with the type that is expected; a parameter does no harm."""
+    async with httpx2.AsyncClient(base_url=lab.control, trust_env=False) as client:
+        refused = await client.post(path, content=b"{}", headers={"Content-Type": kind})
+        taken = await client.post(
+            "/token", content=b'{"hostname":"web"}', headers={"Content-Type": "Application/JSON;charset=utf-8"}
+        )
+    assert refused.status_code == 415
+    assert words in refused.json()["error"]
+    assert taken.status_code == 200
 
 
 @given(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from prx.edge import faults, faulttext
 from prx.edge.access import CERTS_PATH, AccessFront
+from prx.edge.doh import PATH as DOH_PATH
 from prx.edge.endpoint import Answer, Request
 
 if TYPE_CHECKING:
@@ -36,8 +37,8 @@ class Control:
             ("GET", "/faults"): self._list_faults,
             ("POST", "/faults"): self._inject,
             ("DELETE", "/faults"): self._clear,
-            ("GET", "/dns-query"): doh,
-            ("POST", "/dns-query"): doh,
+            ("GET", DOH_PATH): doh,
+            ("POST", DOH_PATH): doh,
         }
 
     async def handle(self, request: Request) -> Answer:

@@ -16,8 +16,9 @@ from prx.edge.endpoint import Answer, Request
 from prx.edge.faults import Faults, NxDomain, concerns
 from prx.edge.registry import Registry
 
+PATH = "/dns-query"
+MEDIA_TYPE = "application/dns-message"  # RFC 8484, section 6
 TTL = 60  # seconds
-_TYPE = "application/dns-message"
 
 
 class Resolver:
@@ -41,7 +42,7 @@ class Resolver:
             return Answer.error(400, "expected a DNS message (RFC 8484)")
         if len(query.question) != 1 or query.flags & dns.flags.QR:
             return Answer.error(400, "expected a DNS query with one question")
-        return Answer(200, self._answer(query).to_wire(), _TYPE)
+        return Answer(200, self._answer(query).to_wire(), MEDIA_TYPE)
 
     def _answer(self, query: dns.message.Message) -> dns.message.Message:
         question = query.question[0]

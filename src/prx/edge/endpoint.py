@@ -1,13 +1,22 @@
-"""A small HTTP service on loopback for machines: whole requests in, whole answers out, JSON by default."""
+"""A small HTTP service on loopback for machines: whole requests in, whole answers out, JSON by default.
+
+It is for programs of this machine alone. But a web page that is open in a browser here reaches loopback, too, and needs no
+leave to send what an HTML form can send; what keeps it out is that it cannot choose these:
+
+* Host: what the browser was told to open, so a foreign name where such a name was made to lead here (DNS rebinding)
+* Origin and Sec-Fetch-Site: the browser says who asks (Fetch, Fetch Metadata); programs say nothing of that kind
+* Content-Type: other than a form's only after a preflight (Fetch: CORS-safelisted request-header), which fails here: it has
+  an Origin, and no answer ever carries Access-Control-Allow-Origin
+"""
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 import h11
 
@@ -15,7 +24,10 @@ from prx.edge.http1 import Http1Connection, Http1Server
 from prx.edge.visitor import MalformedError, VisitorLeftError
 
 MAX_BODY: Final = 1024 * 1024
-_LOOPBACK: Final = {"127.0.0.1", "::1", "localhost"}
+_JSON: Final = "application/json"
+_LOOPBACK: Final = ("127.0.0.1", "localhost", "[::1]")
+_HTTP_PORT: Final = 80  # clients leave it out of Host
+_OWN_SITES: Final = {"none", "same-origin"}  # of Sec-Fetch-Site; none: a person typed the URL
 
 
 @dataclass(frozen=True)
@@ -42,7 +54,7 @@ class Answer:
 
     status: int
     body: bytes
-    content_type: str = "application/json"
+    content_type: str = _JSON
 
     @classmethod
     def of(cls, document: Any, status: int = 200) -> Answer:
@@ -59,20 +71,22 @@ Handle: TypeAlias = Callable[[Request], Awaitable[Answer]]
 
 
 class Endpoint:
-    """Serves `handle` on a port of its own.
+    """Serves `handle` on a port of its own, to programs of this machine alone.
 
-    With `guarded`, requests that a web page may have caused are refused: those with an Origin, and those whose Host is
-    not this machine (DNS rebinding).
+    `body_types`: the Content-Type that POST requires, by path; JSON for all other paths.
     """
 
-    def __init__(self, group: asyncio.TaskGroup, name: str, handle: Handle, *, guarded: bool) -> None:
+    def __init__(self, group: asyncio.TaskGroup, name: str, handle: Handle, body_types: Mapping[str, str]) -> None:
         self._server = Http1Server(group, name, self._serve)
         self._handle = handle
-        self._guarded = guarded
+        self._body_types = body_types
+        self._hosts: tuple[str, ...] = ()
 
     async def listen(self, host: str, port: int) -> str:
         """Listen and give the base URL."""
-        return f"http://{host}:{await self._server.listen(host, port)}"
+        found = await self._server.listen(host, port)
+        self._hosts = _own_hosts(found)
+        return f"http://{host}:{found}"
 
     def close(self) -> None:
         """Stop listening."""
@@ -91,12 +105,21 @@ class Endpoint:
         request = await _whole(connection, head)
         if isinstance(request, Answer):
             return request
-        if self._guarded and not _from_this_machine(request):
-            return Answer.error(403, "this endpoint is for programs on this machine, not for web pages")
         try:
-            return await self._handle(request)
+            return self._refusal(request) or await self._handle(request)
         except ValueError as error:
             return Answer.error(400, str(error))
+
+    def _refusal(self, request: Request) -> Answer | None:
+        """Refuse what a web page may have caused; None where no page can have caused it."""
+        headers = request.headers
+        if headers.get("host", "").lower() not in self._hosts:
+            return Answer.error(403, f"the Host of the request is not this endpoint; expected {' or '.join(self._hosts)}")
+        if "origin" in headers or headers.get("sec-fetch-site", "none") not in _OWN_SITES:
+            return Answer.error(403, "this endpoint is for programs on this machine, not for web pages")
+        if request.method == "POST":
+            return _wrong_type(headers.get("content-type", ""), self._body_types.get(request.path, _JSON))
+        return None
 
 
 async def _whole(connection: Http1Connection, head: h11.Request) -> Request | Answer:
@@ -104,11 +127,22 @@ async def _whole(connection: Http1Connection, head: h11.Request) -> Request | An
         body = await connection.read_body(MAX_BODY)
     except ValueError as error:
         return Answer.error(413, str(error))
-    target = urlsplit(head.target.decode("ascii", "replace"))
+    target = head.target.decode("ascii", "replace")
+    if not target.startswith("/") or target.startswith("//"):
+        return Answer.error(400, "the request target is not a path; expected one that begins with a single /")
+    path, _, query = target.partition("?")
     headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in head.headers}
-    return Request(head.method.decode(), target.path, dict(parse_qsl(target.query)), headers, body)
+    return Request(head.method.decode(), path, dict(parse_qsl(query)), headers, body)
 
 
-def _from_this_machine(request: Request) -> bool:
-    host = urlsplit(f"//{request.headers.get('host', '')}").hostname
-    return host in _LOOPBACK and "origin" not in request.headers
+def _own_hosts(port: int) -> tuple[str, ...]:
+    """Give every Host by which a program may call an endpoint on this port."""
+    bare = _LOOPBACK if port == _HTTP_PORT else ()
+    return (*(f"{name}:{port}" for name in _LOOPBACK), *bare)
+
+
+def _wrong_type(found: str, expected: str) -> Answer | None:
+    essence = found.partition(";")[0].strip().lower()
+    if essence == expected:
+        return None
+    return Answer.error(415, f"the Content-Type of the request is {essence or 'missing'}; expected {expected}")

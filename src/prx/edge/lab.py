@@ -13,13 +13,12 @@ from random import Random
 from typing import Any, cast
 from urllib.parse import urlsplit
 
-from prx.edge import control, faults, faulttext, registry, script
+from prx.edge import control, doh, faults, faulttext, registry, script
 from prx.edge.access import CERTS_PATH, AccessFront, Fronts
 from prx.edge.authority import Authority
 from prx.edge.config import LabConfig
 from prx.edge.crew import Crew
-from prx.edge.doh import Resolver
-from prx.edge.endpoint import Endpoint
+from prx.edge.endpoint import Endpoint, Handle
 from prx.edge.events import TunnelCreated
 from prx.edge.gateway import Gateway
 from prx.edge.http1 import Http1Server
@@ -249,11 +248,12 @@ class Lab:
         secure = await self._visitors.listen(_HOST, config.public_https_port, self._authority.public_context())
         self.public_https = f"https://{_HOST}:{secure}"
         quick = QuickTunnels(self._registry, self._faults, self._hub, config.sleep)
-        self.quick_service = await self._serve_endpoint("quick", quick.handle, config.quick_service_port, guarded=False)
-        resolver = Resolver(self._registry, self._faults, ipv6=ipv6)
+        self.quick_service = await self._serve_endpoint("quick", quick.handle, config.quick_service_port, {})
+        resolver = doh.Resolver(self._registry, self._faults, ipv6=ipv6)
         handle = control.Control(self, resolver.handle).handle
-        self.control = await self._serve_endpoint("control", handle, config.control_port, guarded=True)
-        self.doh = f"{self.control}/dns-query"
+        body_types = {doh.PATH: doh.MEDIA_TYPE}
+        self.control = await self._serve_endpoint("control", handle, config.control_port, body_types)
+        self.doh = f"{self.control}{doh.PATH}"
 
     async def _listen_ipv6(self, port: int) -> bool:
         """Listen for visitors on ::1 too: some programs ask for that first when they see `….localhost`."""
@@ -263,8 +263,8 @@ class Lab:
             return False
         return True
 
-    async def _serve_endpoint(self, name: str, handle: Any, port: int, *, guarded: bool) -> str:
-        endpoint = Endpoint(self._group, name, handle, guarded=guarded)
+    async def _serve_endpoint(self, name: str, handle: Handle, port: int, body_types: Mapping[str, str]) -> str:
+        endpoint = Endpoint(self._group, name, handle, body_types)
         self._endpoints.append(endpoint)
         return await endpoint.listen(_HOST, port)
 

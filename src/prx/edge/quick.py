@@ -1,5 +1,7 @@
 """The quick-tunnel service: `POST /tunnel` gives a tunnel with a name of its own.
 
+It asks as cloudflared does: without a body, but with `Content-Type: application/json`.
+
 Answer: `{"success":true,"result":{"id","name","hostname","account_tag","secret"},"errors":[]}`, the secret in base64.
 cloudflared 2026.8.2 looks only at whether this is JSON with a UUID in `id`, never at the status.
 """

@@ -69,11 +69,15 @@ class Ending:
     timed_out: bool
 
 
+STREAMS_AT_ONCE = 10_000  # aioquic grants 128, and raises it only as streams end: a quick tunnel has one connection for all
+
+
 class ProxyQuicConnection(QuicConnection):
     """A QUIC connection whose windows follow its readers."""
 
     def __init__(self, *, configuration: QuicConfiguration, original_destination_connection_id: bytes | None = None) -> None:
         super().__init__(configuration=configuration, original_destination_connection_id=original_destination_connection_id)
+        self._local_max_streams_bidi.value = STREAMS_AT_ONCE
         self._loss._pacer = _NoPacer(max_datagram_size=configuration.max_datagram_size)  # noqa: SLF001 - no hook, see above
         self._unread: dict[int, int] = {}
         self._unread_total = 0

@@ -27,7 +27,8 @@ def ask(service: str, version: str, log: Log) -> str:
 
 def _post(service: str, version: str) -> tuple[str, bytes]:
     host, _, port = service.removeprefix("http://").rstrip("/").partition(":")
-    head = f"POST /tunnel HTTP/1.0\r\nHost: {host}:{port}\r\nUser-Agent: cloudflared/{version}\r\nContent-Length: 0\r\n\r\n"
+    fields = ["Content-Type: application/json", "Content-Length: 0", f"User-Agent: cloudflared/{version}"]
+    head = "\r\n".join(["POST /tunnel HTTP/1.0", f"Host: {host}:{port}", *fields, "", ""])
     try:
         with socket.create_connection((host, int(port or 80)), timeout=15) as connection:
             connection.sendall(head.encode())

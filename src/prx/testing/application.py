@@ -1,0 +1,163 @@
+"""A WSGI or ASGI application of a test, served on a loopback port.
+
+WSGI is served by the standard library. ASGI (3.0, HTTP alone) is carried by an adapter to WSGI: the application runs on an
+event loop in a thread of its own; the body of a request is read whole, that of a response passes as it comes. For WebSockets,
+or whatever else an application needs of its server, start that server and give its port.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import queue
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from http import HTTPStatus
+from socketserver import ThreadingMixIn
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
+
+from prx.testing.hosted import Hosted, hosted
+
+Application = Callable[..., Any]
+Message = dict[str, Any]
+
+
+@contextmanager
+def serving(application: Application) -> Iterator[int]:
+    """Serve an application for the length of a block; gives its port."""
+    if not _is_asgi(application):
+        with _serving_wsgi(application) as port:
+            yield port
+        return
+    with hosted(lambda: _lifespan(application), "prx asgi") as host, _serving_wsgi(_Adapter(application, host)) as port:
+        yield port
+
+
+def _is_asgi(application: Application) -> bool:
+    return inspect.iscoroutinefunction(application) or inspect.iscoroutinefunction(type(application).__call__)
+
+
+# -- WSGI ----------------------------------------------------------------------------------------------------------
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    daemon_threads = False  # their end is waited for
+    request_queue_size = 128
+
+    def server_bind(self) -> None:
+        """Bind without asking DNS for the name of this machine, as HTTPServer does: that can take seconds."""
+        self.socket.bind(("127.0.0.1", 0))
+        self.server_address = self.socket.getsockname()
+        self.server_name, self.server_port = "127.0.0.1", self.server_address[1]
+        self.setup_environ()
+
+
+class _Handler(WSGIRequestHandler):
+    def log_message(self, *_: Any) -> None:
+        """Keep quiet: a test's output is the test's."""
+
+
+@contextmanager
+def _serving_wsgi(application: Application) -> Iterator[int]:
+    with _Server(("127.0.0.1", 0), _Handler) as server:
+        server.set_app(application)
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, name="prx application")
+        thread.start()
+        try:
+            yield server.server_port
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+# -- ASGI ----------------------------------------------------------------------------------------------------------
+
+
+class _Adapter:
+    """A WSGI application that runs an ASGI one on the loop of `host`."""
+
+    def __init__(self, application: Application, host: Hosted[Message]) -> None:
+        self._application = application
+        self._host = host
+
+    def __call__(self, environ: Message, start_response: Callable[..., Any]) -> Iterator[bytes]:
+        body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+        messages: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
+        running = self._host.start(self._exchange(_scope(environ, self._host.value), body, messages))
+        running.add_done_callback(lambda _: messages.put(None))
+        head = messages.get()
+        if head is None:
+            running.result()  # the exception of the application, which the server shows on stderr, as it does for WSGI
+            raise RuntimeError("the ASGI application ended without a response")
+        status = HTTPStatus(head["status"])
+        start_response(f"{status.value} {status.phrase}", [_text(header) for header in head.get("headers", ())])
+        while message := messages.get():
+            yield message.get("body", b"")
+
+    async def _exchange(self, scope: Message, body: bytes, messages: queue.SimpleQueue[Message | None]) -> None:
+        requests: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+        async def receive() -> Message:
+            if not requests:
+                await asyncio.Event().wait()  # whether the visitor has left is not told
+            return requests.pop()
+
+        async def send(message: Message) -> None:
+            messages.put(message)
+
+        await self._application(scope, receive, send)
+
+
+def _scope(environ: Message, state: Message) -> Message:
+    names = {key[5:]: value for key, value in environ.items() if key.startswith("HTTP_")}
+    names |= {key: environ[key] for key in ("CONTENT_TYPE", "CONTENT_LENGTH") if environ.get(key)}
+    return {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.3"},
+        "http_version": "1.1",
+        "method": environ["REQUEST_METHOD"],
+        "scheme": "http",
+        "path": environ["PATH_INFO"].encode("latin-1").decode("utf-8", "replace"),
+        "raw_path": environ["PATH_INFO"].encode("latin-1"),
+        "query_string": environ["QUERY_STRING"].encode("latin-1"),
+        "root_path": "",
+        "headers": [(key.replace("_", "-").lower().encode(), value.encode("latin-1")) for key, value in names.items()],
+        "client": (environ["REMOTE_ADDR"], 0),
+        "server": ("127.0.0.1", int(environ["SERVER_PORT"])),
+        "state": dict(state),
+    }
+
+
+def _text(header: tuple[bytes, bytes]) -> tuple[str, str]:
+    return header[0].decode("latin-1"), header[1].decode("latin-1")
+
+
+@asynccontextmanager
+async def _lifespan(application: Application) -> AsyncIterator[Message]:
+    """Start an application up and shut it down again, where it takes part in that; gives its state."""
+    state: Message = {}
+    orders: asyncio.Queue[Message] = asyncio.Queue()
+    answers: asyncio.Queue[Message] = asyncio.Queue()
+
+    async def live() -> None:
+        with suppress(Exception):  # ASGI: an application that raises here has no lifespan
+            await application({"type": "lifespan", "asgi": {"version": "3.0"}, "state": state}, orders.get, answers.put)
+        answers.put_nowait({"type": "none"})
+
+    async def ask(what: str) -> None:
+        orders.put_nowait({"type": f"lifespan.{what}"})
+        answer = await answers.get()
+        if answer["type"].endswith(".failed"):
+            raise RuntimeError(f"the application's {what} failed: {answer.get('message', '')}")
+
+    async with asyncio.TaskGroup() as group:
+        life = group.create_task(live(), name="lifespan")
+        try:
+            await ask("startup")
+            yield state
+            if not life.done():
+                await ask("shutdown")
+        finally:
+            life.cancel()
