@@ -51,7 +51,7 @@ async def test_a_reload_touches_only_what_changed(lab: Lab, clock: ManualClock, 
         assert here.status.last_probe is not None
         assert here.status.last_probe.status == 204
         here.supervisor.reload(Config(tunnels={"web": web}))
-        await here.live(lambda _: here.of("api").state == "idle")
+        await here.live(lambda _: [status.name for status in here.supervisor.statuses()] == ["web"])
         assert here.status.state == "ready"
 
 
