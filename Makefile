@@ -2,7 +2,7 @@
 .PHONY: start test lint types imports conformance bench check lock clean setup
 
 start: setup  ## the main job on the embedded default: a hello page through the local edge
-	@.venv/bin/prx start --hello --lab
+	@.venv/bin/python scripts/in-foreground .venv/bin/prx start --hello --lab
 
 test: setup  ## all tests; PRX_TEST_CLOUDFLARED=/path/to/cloudflared adds those against the real program
 	@.venv/bin/pytest -n 2
