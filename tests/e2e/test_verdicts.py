@@ -6,13 +6,14 @@ Every test asserts the verdict, the action, the number of restarts, and the word
 import os
 import signal
 import socket
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import pytest
 from tests.e2e.origin import OriginServer, free_port, serving
-from tests.e2e.world import world
+from tests.e2e.world import World, world
 
 from prx.config.schema import AccessSettings
 from prx.core.events import ChildStarted
@@ -314,3 +315,24 @@ async def test_a_url_that_somebody_else_keeps_up(
             origin.status = 503
             status = await here.leap(60)
             assert (status.state, status.verdict) == ("degraded", "origin_error")
+
+
+async def test_require_access(lab: Lab, clock: ManualClock, tmp_path: Path, origin: OriginServer) -> None:
+    """Where Access is required, a service that strangers reach is taken down with the reason; behind Access it stays up."""
+    named = {"mode": "named", "token": lab.token("app.localhost"), "hostname": "app.localhost"}
+
+    def run() -> AbstractAsyncContextManager[World]:
+        return world(lab, clock, tmp_path, connector="builtin", port=origin.port, cloudflare=named, require_access=True)
+
+    async with run() as here:
+        status = await here.live(lambda status: status.state == "failed")
+        assert (status.verdict, here.restarts, status.url) == ("misconfigured", 0, "")
+        assert "Access is not in front of it" in status.reason
+    lab.protect("app.localhost", AccessFront())
+    async with run() as here:
+        status = await here.live(lambda status: status.state == "ready")
+        assert status.verdict == "protected"
+        lab.unprotect("app.localhost")
+        await here.leap(40, until=lambda status: status.state == "stopping")
+        status = await here.live(lambda status: status.state == "failed")
+        assert status.verdict == "misconfigured"
