@@ -62,3 +62,20 @@ def test_refused(text: str, words: str) -> None:
     """What is not an address of a local HTTP service is refused with what is expected."""
     with pytest.raises(ValueError, match=words):
         LocalAddr.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "local"),
+    [
+        ("https://127.0.0.1:8443", True),
+        ("https://[::1]:8443", True),
+        ("https://localhost:8443", True),
+        ("https://app.localhost:8443", True),
+        ("https://web1:8443", False),
+        ("https://192.0.2.7:8443", False),
+        ("https://example.com", False),
+    ],
+)
+def test_this_machine_is_told_from_others(text: str, local: bool) -> None:
+    """Only this machine's own names and addresses are local; a name that ends in a digit is a name."""
+    assert LocalAddr.parse(text).is_local is local

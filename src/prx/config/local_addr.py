@@ -43,9 +43,7 @@ class LocalAddr:
     @property
     def is_local(self) -> bool:
         """Tell whether it is on this machine, by its name or address."""
-        if self.host == "localhost" or self.host.endswith(".localhost"):
-            return True
-        return (":" in self.host or self.host[-1:].isdigit()) and ipaddress.ip_address(self.host.partition("%")[0]).is_loopback
+        return is_this_machine(self.host)
 
     @property
     def url(self) -> str:
@@ -54,6 +52,16 @@ class LocalAddr:
 
     def __str__(self) -> str:
         return self.authority if self.scheme == "http" else self.url
+
+
+def is_this_machine(host: str) -> bool:
+    """Tell whether a host, a name or an address without brackets, is this machine; a certificate would prove nothing then."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host.partition("%")[0]).is_loopback
+    except ValueError:  # another name
+        return False
 
 
 def _parse_url(text: str) -> LocalAddr:

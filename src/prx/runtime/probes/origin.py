@@ -11,6 +11,7 @@ import asyncio
 import socket
 import ssl
 
+from prx.config.local_addr import is_this_machine
 from prx.core.evidence import Origin
 from prx.runtime.probes.http import Answer, Request, exchange
 from prx.runtime.probes.transport import (
@@ -20,7 +21,6 @@ from prx.runtime.probes.transport import (
     connected,
     connected_to_one,
     is_address,
-    is_loopback,
     trusting_tls,
     verifying_tls,
 )
@@ -40,7 +40,7 @@ async def probe_origin(
     `host_header` is sent instead of `host:port`.
     """
     name = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    tls = None if scheme == "http" else trusting_tls() if _is_here(host) else verifying_tls()
+    tls = None if scheme == "http" else trusting_tls() if is_this_machine(host) else verifying_tls()
     try:
         answer = await _ask(host, port, tls, Request(path, host_header or name), timeout)
     except ProbeError as error:
@@ -49,11 +49,6 @@ async def probe_origin(
             words += await _other_family(host, port, timeout)
         return Origin(name, listening=error.trouble not in _NOT_LISTENING, error=words)
     return Origin(name, listening=True, status=answer.status, event_stream=answer.is_event_stream)
-
-
-def _is_here(host: str) -> bool:
-    """Tell whether a host is this machine by its name or address; a certificate would prove nothing then."""
-    return host == "localhost" or host.endswith(".localhost") or (is_address(host) and is_loopback(host))
 
 
 async def _ask(host: str, port: int, tls: ssl.SSLContext | None, request: Request, timeout: float) -> Answer:
