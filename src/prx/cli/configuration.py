@@ -9,6 +9,7 @@ from pathlib import Path
 from prx.cli import ending
 from prx.config.load import Loaded, load
 from prx.config.paths import config_file, data_dir
+from prx.runtime.fingerprint import file_fingerprint
 from prx.secrets import FILE_NAME
 from prx.secrets.sources import OWN_VARIABLES, SecretSources, own_secrets, store_lookup
 from prx.secrets.value import Secret
@@ -70,15 +71,7 @@ def sources_seen(loaded: Loaded, environ: Mapping[str, str]) -> tuple[object, ..
     base = Path() if loaded.path is None else loaded.path.parent
     named = [base / Path(file).expanduser() for file in loaded.files]
     files = [*([loaded.path] if loaded.path else []), data_dir(environ) / FILE_NAME, *named]
-    return tuple(_state(file) for file in files)
-
-
-def _state(file: Path) -> tuple[int, ...]:
-    try:
-        stat = file.stat()
-    except OSError:
-        return ()
-    return (stat.st_ino, stat.st_mtime_ns, stat.st_size, stat.st_mode)
+    return tuple(file_fingerprint(file) for file in files)
 
 
 def _asker() -> Callable[[bool], Secret] | None:

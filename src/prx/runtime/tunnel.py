@@ -33,6 +33,7 @@ from prx.core.verdicts import Diagnosis, Verdict
 from prx.install.programs import HINT, find_client
 from prx.runtime.bus import Bus
 from prx.runtime.clock import Clock, TimerHandle
+from prx.runtime.fingerprint import file_fingerprint
 from prx.runtime.looking import Looker, View
 from prx.runtime.memory import Memory
 from prx.runtime.network import Network
@@ -301,10 +302,7 @@ class Tunnel:
         """Return what changes when the program is installed, replaced or made executable."""
         name = self._program()[0]
         found = find_client(name, self._house.inherited) or shutil.which(name, mode=os.F_OK)
-        if found is None:
-            return ()
-        stat = Path(found).stat()
-        return (found, stat.st_ino, stat.st_mtime_ns, stat.st_mode)
+        return () if found is None else (found, *file_fingerprint(found))
 
     def _on_line(self, stream: str, line: LogLine) -> None:
         fields = {**line.fields, "stream": stream}

@@ -7,9 +7,9 @@ import os
 import re
 import shutil
 from collections.abc import Sequence
-from pathlib import Path
 
 from prx.backends.launch import Launch
+from prx.runtime.fingerprint import file_fingerprint
 from prx.runtime.process import TunnelProcess
 
 ANSWER_WITHIN = 10.0  # seconds; a Go program answers in 20 ms, a cold disk may take its time
@@ -22,7 +22,7 @@ async def ask_version(program: Sequence[str]) -> str:
 
     An answer is kept until the file of the program changes.
     """
-    key = (*program, *_state(program[0]))
+    key = (*program, file_fingerprint(shutil.which(program[0]) or program[0]))
     if key not in _known:
         _known[key] = await _ask(program)
     return _known[key]
@@ -46,11 +46,3 @@ async def _ask(program: Sequence[str]) -> str:
         except TimeoutError:
             return ""
     return lines[0].decode(errors="replace").strip() if lines else ""
-
-
-def _state(name: str) -> tuple[object, ...]:
-    found = shutil.which(name)
-    if found is None:
-        return ()
-    stat = Path(found).stat()
-    return (stat.st_ino, stat.st_mtime_ns, stat.st_size)
