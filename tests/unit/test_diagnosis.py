@@ -111,6 +111,26 @@ def test_the_culprit_is_named() -> None:
     assert diagnosis.reason == "connection refused by 127.0.0.1:8080 (the tunnel is fine)"
 
 
+@pytest.mark.parametrize(
+    ("status", "verdict"), [(410, Verdict.ORIGIN_ERROR), (502, Verdict.UNREACHABLE)], ids=["its own answer", "nobody there"]
+)
+def test_another_connector_with_the_same_token_is_blamed(status: int, verdict: Verdict) -> None:
+    """A bad answer that did not come through this connector is told as what it is: somebody else's."""
+    evidence = replace(FINE, public=Public(status), origin=ORIGIN)
+    ours, theirs = diagnose(evidence, POLICY), diagnose(replace(evidence, elsewhere=True), POLICY)
+    assert ours.verdict is theirs.verdict is verdict
+    assert "another" not in ours.reason
+    assert theirs.reason.startswith(f"{ours.reason}; ")
+    assert theirs.reason.endswith("did not come through this connector, so another one with the same token answers")
+    assert theirs.hint.startswith("stop the connector that runs with the same token on another machine")
+
+
+def test_the_same_answer_as_the_origins_is_not_blamed_on_another() -> None:
+    """Replicas of one service answer alike: that is no reason to speak of them."""
+    evidence = replace(FINE, public=Public(404), origin=replace(ORIGIN, status=404), elsewhere=True)
+    assert "another" not in diagnose(evidence, POLICY).reason
+
+
 CONNECTORS = st.builds(
     Connector,
     age=st.floats(0, 1e6),
@@ -133,6 +153,7 @@ EVIDENCE = st.builds(
     network_up=st.none() | st.booleans(),
     route_mismatch=st.sampled_from(["", "elsewhere"]),
     exposed=st.sampled_from(["", "strangers get in"]),
+    elsewhere=st.booleans(),
     origin=st.none() | st.builds(Origin, st.just("a:1"), st.booleans(), st.none() | st.integers(100, 599), st.text(max_size=3)),
     dns=st.none() | st.builds(Dns, st.sampled_from(DnsState)),
     public=st.none()

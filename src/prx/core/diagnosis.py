@@ -9,7 +9,7 @@ function is total: any combination of facts, however odd, gets a verdict.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from prx.core.evidence import Connector, DnsState, Evidence, ExitCause, Origin, Public
 from prx.core.expect import StatusSet
@@ -183,7 +183,22 @@ def _judge_answer(evidence: Evidence, policy: Policy) -> Diagnosis:
             f"{origin.error or f'no answer from {origin.address}'} (the tunnel is fine)",
             f"start the service on {origin.address}",
         )
-    return _judge_error(public, origin, policy)
+    diagnosis = _judge_error(public, origin, policy)
+    return _blame_another(diagnosis) if evidence.elsewhere and _is_odd(public, origin) else diagnosis
+
+
+def _is_odd(public: Public, origin: Origin | None) -> bool:
+    """Tell whether the answer is none that this machine's origin would have given."""
+    return origin is not None and origin.status != public.status
+
+
+def _blame_another(diagnosis: Diagnosis) -> Diagnosis:
+    reason = f"{diagnosis.reason}; the request did not come through this connector, so another one with the same token answers"
+    return replace(
+        diagnosis,
+        reason=reason,
+        hint="stop the connector that runs with the same token on another machine, or give each machine a tunnel of its own",
+    )
 
 
 def _judge_error(public: Public, origin: Origin | None, policy: Policy) -> Diagnosis:

@@ -121,6 +121,7 @@ class Evidence:
     exit: set when the child has ended; then the rest hardly matters.
     network_up: this machine has a network at all (None: not looked at).
     exposed: why strangers who reach the origin must not, where Access is required; empty when all is as it should be.
+    elsewhere: the public URL was answered, and not through this connector: another one of the same tunnel may have done it.
     route_mismatch: how the remotely configured ingress fails to lead to local_addr or hostname; empty when it does.
     """
 
@@ -134,3 +135,4 @@ class Evidence:
     origin: Origin | None = None
     dns: Dns | None = None
     public: Public | None = None
+    elsewhere: bool = False

@@ -20,6 +20,7 @@ from prx.runtime.clock import Clock
 from prx.runtime.exposure import Reach, look_at_exposure
 from prx.runtime.network import Network
 from prx.runtime.observer import ConnectorObserver
+from prx.runtime.passage import Passage
 from prx.runtime.probes.endpoints import ConnectorEndpoints
 from prx.runtime.probes.origin import probe_origin
 from prx.runtime.probes.public import probe_public
@@ -55,6 +56,7 @@ class Looker:
         self._dns: Dns | None = None
         self._dns_until = 0.0
         self._exposure_known = False
+        self._passage = Passage(self._requests_passed, view.warn)
 
     def adopt(self, view: View) -> None:
         """Look with other eyes from now on: the settings have changed."""
@@ -103,7 +105,7 @@ class Looker:
         if dns.state is not DnsState.RESOLVED:
             return replace(evidence, dns=dns, route_mismatch=mismatch)
         self._view.tell_phase("dns", ", ".join(dns.addresses))
-        public = await self._ask_public(dns.addresses)
+        public, elsewhere = await self._passage.watch(self._ask_public(dns.addresses), self.url)
         exposed = await self._exposed(public, dns.addresses)
         origin = None if public.status in self._view.settings.expected_status else await self._ask_origin()
         if public.status is None:
@@ -112,10 +114,17 @@ class Looker:
             evidence,
             dns=dns,
             public=public,
+            elsewhere=elsewhere,
             origin=origin,
             route_mismatch=mismatch,
             exposed=exposed,
         )
+
+    async def _requests_passed(self) -> int | None:
+        if self._endpoints is None or self._view.backend.mode != "named":  # a quick tunnel has one connector
+            return None
+        reply = await self._endpoints.metrics()
+        return self._view.backend.parse_counters(reply.body).requests if reply else None
 
     async def _exposed(self, public: Public, addresses: tuple[str, ...]) -> str:
         """Ask once whether strangers reach the origin, and warn; where Access is required ask every time, and say why not."""

@@ -1,0 +1,48 @@
+"""The same token on two machines: the edge spreads visitors over both, and prx says so."""
+
+from pathlib import Path
+from typing import Any
+
+from tests.e2e.origin import OriginServer, serving
+from tests.e2e.world import World, world
+
+from prx.config.schema import CloudflareSettings, TunnelSettings
+from prx.core.events import Log
+from prx.edge import Lab
+from prx.testing.clock import ManualClock
+
+
+def warnings(here: World) -> list[str]:
+    """Return what was said about another connector of the tunnel "web"."""
+    logs: list[Log] = here.told(Log)
+    return [log.message for log in logs if log.tunnel == "web" and log.level == "warn" and "another connector" in log.message]
+
+
+async def test_the_other_machine_is_named(
+    lab: Lab, clock: ManualClock, tmp_path: Path, connector: str, origin: OriginServer
+) -> None:
+    """A forgotten connector with the same token answers now and then: one warning, and no restart."""
+    named: dict[str, Any] = {"mode": "named", "token": lab.token("app"), "hostname": "app.localhost"}
+    with serving() as forgotten:
+        child = CloudflareSettings(cloudflared_path=connector, grace_period_secs=2, **named)
+        others = {"twin": TunnelSettings(local_addr=f"127.0.0.1:{forgotten.port}", cloudflare=child)}
+        async with world(lab, clock, tmp_path, connector=connector, port=origin.port, cloudflare=named, others=others) as here:
+            await here.live(lambda status: status.state == "ready" and here.of("twin").state == "ready")
+            await here.leap(600, until=lambda _: bool(warnings(here)))
+            await here.leap(600)
+            assert len(warnings(here)) == 1
+            assert (here.status.verdict, here.status.restarts) == ("healthy", 0)
+
+
+async def test_a_tunnel_that_is_alone_is_not_warned_about(
+    lab: Lab, clock: ManualClock, tmp_path: Path, connector: str, origin: OriginServer
+) -> None:
+    """One connector, whatever its origin answers: no word of another one."""
+    named = {"mode": "named", "token": lab.token("app"), "hostname": "app.localhost"}
+    async with world(lab, clock, tmp_path, connector=connector, port=origin.port, cloudflare=named) as here:
+        await here.live(lambda status: status.state == "ready")
+        await here.leap(600)
+        origin.status = 503
+        status = await here.leap(60, until=lambda status: status.verdict == "origin_error")
+        assert "another" not in status.reason
+        assert warnings(here) == []
