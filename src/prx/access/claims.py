@@ -44,8 +44,8 @@ def identify(claims: Mapping[str, Any], *, now: float, issuer: str, audiences: C
     """
     if claims.get("iss") != issuer:
         raise AccessDeniedError("issuer", f"the token was not issued by {issuer}")
-    if not _audiences(claims).intersection(audiences):
-        raise AccessDeniedError("audience", "the token is for another application")
+    if _audience(claims) not in audiences:
+        raise AccessDeniedError("audience", "the token is for another application, or not for one alone")
     if _time(claims, "exp") + leeway <= now:
         raise AccessDeniedError("expired", "the token has expired")
     if _time(claims, "iat") - leeway > now:
@@ -55,10 +55,12 @@ def identify(claims: Mapping[str, Any], *, now: float, issuer: str, audiences: C
     return _identity(claims)
 
 
-def _audiences(claims: Mapping[str, Any]) -> set[str]:
+def _audience(claims: Mapping[str, Any]) -> str | None:
+    """Give the one audience; None when there is none or more than one: Access makes each token for one application."""
     found = claims.get("aud")
     listed = found if isinstance(found, list) else [found]
-    return {audience for audience in listed if isinstance(audience, str)}
+    only = listed[0] if len(listed) == 1 else None
+    return only if isinstance(only, str) else None
 
 
 def _time(claims: Mapping[str, Any], name: str) -> float:
