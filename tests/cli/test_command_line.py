@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import click
 import pytest
@@ -60,6 +61,7 @@ def test_version(capfd: pytest.CaptureFixture[str]) -> None:
         (["start", "--hello", "8080"], "--hello is the local service itself"),
         (["start", "--json", "--detach"], "leave out one of the two"),
         (["completions", "csh"], "hint: prx completions --help"),
+        (["completions"], "Choose from: bash, zsh, fish\n"),
         (["url", "--wait", "-1"], "hint: prx url --help"),
     ],
 )
@@ -114,6 +116,36 @@ def test_a_closed_stdout_is_quiet(tmp_path: object) -> None:
         done = subprocess.run(["bash", "-c", words], capture_output=True, text=True, check=False)
         assert done.stderr == ""
         assert done.stdout.strip() in {"0", "1"}
+
+
+@pytest.mark.parametrize("words", [[], ["config"], ["secret"]])
+def test_a_missing_command_shows_the_help(words: list[str], capfd: pytest.CaptureFixture[str]) -> None:
+    """`prx` and its groups alone show their help as talk, as it is, and end with 2: a script must not take it for success."""
+    assert run(cli, words) == 2
+    shown = capfd.readouterr()
+    assert shown.out == ""
+    assert shown.err.startswith(f"Usage: {' '.join(['prx', *words])} ")
+    assert shown.err.endswith("\n\nerror: a command is missing\n")
+
+
+def test_a_full_stdout_is_told() -> None:
+    """What cannot be written is an error with its reason, and no traceback."""
+    done = subprocess.run(
+        ["bash", "-c", f"{sys.executable} -m prx.cli config schema >/dev/full"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: cannot write: no space left on device\nhint: ")
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "<&- >&-", "<&- >&- 2>&-"])
+def test_closed_streams_are_no_mistake(closed: str, tmp_path: Path) -> None:
+    """A command works without stdin, stdout or stderr, and what it opens does not take their numbers."""
+    script = (
+        "import os, prx.cli; code = prx.cli.main(['config', 'check']); free = os.open('/', 0); os._exit(code or (free < 3))"
+    )
+    environ = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "PRX_DATA_DIR": str(tmp_path)}
+    words = f'{sys.executable} -c "{script}" {closed}'
+    assert subprocess.run(["bash", "-c", words], env=environ, cwd=tmp_path, check=False).returncode == 0
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

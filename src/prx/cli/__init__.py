@@ -14,11 +14,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0 done, or stopped as asked · 1 failed · 2 usage or configuration · 3 permanent, or not running · 4 not ready in time, or
     unknown · 128 + n ended by a second signal n (a second Ctrl-C: 130).
     """
+    open_closed_streams()
     leave_early_when_asked(sys.argv[1:] if arguments is None else arguments)
     from prx.cli.ending import run
     from prx.cli.root import cli
 
     return run(cli, arguments)
+
+
+def open_closed_streams() -> None:
+    """Open /dev/null for a standard stream that was closed before prx began (`prx … <&- >&-`, as some services are started).
+
+    Otherwise the first socket or file that is opened gets its number, and a URL meant for stdout is written into it.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:  # the lowest free number is given, and this is the order of the numbers
+            stream = open(os.devnull, mode, encoding="utf-8")  # noqa: PTH123, SIM115 - pathlib costs start-up time; it stays open as long as prx runs
+            os.set_inheritable(stream.fileno(), True)
+            setattr(sys, name, stream)
 
 
 def leave_early_when_asked(arguments: Sequence[str]) -> None:

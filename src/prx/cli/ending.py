@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import sys
@@ -16,6 +17,8 @@ INTERRUPTED = 130  # 128 + SIGINT
 PIPE_CLOSED = 1  # as click itself does where it is the first to notice
 CRASHED = 1
 
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}  # what a write to stdout may end with (write(2))
+
 _secrets: set[str] = set()  # of this process, in every form
 
 
@@ -23,8 +26,7 @@ def run(command: click.Command, arguments: Sequence[str] | None) -> int:
     """Run `command` and return the exit code; whatever the user can do something about is told, without a traceback."""
     try:
         code = command.main(args=None if arguments is None else list(arguments), prog_name="prx", standalone_mode=False)
-        if sys.stdout is not None:  # it was closed before prx began (`>&-`)
-            sys.stdout.flush()
+        sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except PrxError as error:
         tell(error)
@@ -37,9 +39,23 @@ def run(command: click.Command, arguments: Sequence[str] | None) -> int:
     except BrokenPipeError:
         _forget_stdout()
         return PIPE_CLOSED
+    except OSError as error:
+        if error.errno not in _FULL or error.filename is not None:  # where a file is named, its own place has not told it
+            return _crashed()
+        _forget_stdout()
+        tell(
+            PrxError(
+                f"cannot write: {(error.strerror or str(error)).lower()}", hint="the disk, or what stdout leads to, is full"
+            )
+        )
+        return PrxError.exit_code
     except Exception:  # noqa: BLE001 - a defect: the interpreter would write the same, with every secret that is in it
-        say(without_secrets(traceback.format_exc().rstrip()))
-        return CRASHED
+        return _crashed()
+
+
+def _crashed() -> int:
+    say(without_secrets(traceback.format_exc().rstrip()))
+    return CRASHED
 
 
 def never_tell(secrets: Iterable[str]) -> None:
@@ -85,8 +101,14 @@ def say(text: str) -> None:
 
 
 def _tell_usage(error: click.ClickException) -> None:
-    message, _, also = error.format_message().partition("\n")
     context = getattr(error, "ctx", None)
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        say(f"{context.get_help()}\n\nerror: a command is missing" if context else error.format_message())
+        return
+    text = error.format_message()
+    message, _, also = (
+        text.partition("\n") if not isinstance(error, click.MissingParameter) else (" ".join(text.split()), "", "")
+    )
     say(without_secrets(f"error: {message[:1].lower()}{message[1:].rstrip('.')}"))
     if also:
         say(f"hint: {also}")
