@@ -261,6 +261,25 @@ def test_a_bad_reload_changes_nothing(home: Home, free_port: int) -> None:
     assert home.run("status", "-c", "other.toml").returncode == 3
 
 
+def test_status_keeps_the_order_of_the_file(home: Home, free_port: int) -> None:
+    """Tunnels are listed as they stand in the configuration, also one that a reload has put between two others."""
+
+    def write(*names: str) -> None:
+        url = f"http://127.0.0.1:{free_port}"
+        text = "".join(f'[tunnels.{name}]\nbackend = "none"\npublic_url = "{url}"\n' for name in names)
+        (home.folder / "prx.toml").write_text(text)
+
+    def listed() -> list[str]:
+        return [tunnel["name"] for tunnel in json.loads(home.run("status", "--json").stdout)["tunnels"]]
+
+    write("zeta", "alpha")
+    home.start("--json").wait_for('"tunnel": "alpha"')
+    assert listed() == ["zeta", "alpha"]
+    write("zeta", "mid", "alpha")
+    assert home.run("reload").returncode == 0
+    assert listed() == ["zeta", "mid", "alpha"]
+
+
 def test_two_run_side_by_side(home: Home, running: Started, free_port: int) -> None:
     """Several instances: `status` shows all, a name or an address chooses, and without one the choice is listed: 2."""
     other = home.start(

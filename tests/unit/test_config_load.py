@@ -95,6 +95,13 @@ def test_no_file_is_the_defaults() -> None:
     assert loaded.path is None
 
 
+def test_tunnels_keep_the_order_of_the_file(write: Write) -> None:
+    """`prx status` lists tunnels as their owner wrote them down, not by name or by chance."""
+    names = ["zeta", "alpha", "mid", "beta-2", "a"]
+    text = "".join(f"[tunnels.{name}]\n[tunnels.{name}.cloudflare]\nretries = 1\n" for name in names)
+    assert list(load(write(text), {}).config.tunnels) == names
+
+
 @pytest.mark.parametrize("text", ["", "[tunnels]", "[tunnel]", "[access]", "\ufeff[tunnel]\r\nmax_failures = 3\r\n"])
 def test_empty_tables(write: Write, text: str) -> None:
     """An empty file, an empty table, a byte order mark and Windows line ends change nothing."""

@@ -101,12 +101,16 @@ class Session:
         }
 
     def statuses(self) -> tuple[TunnelStatus, ...]:
-        """Return the status of every tunnel, of those too that wait for the edge or the service to come up."""
+        """Return the status of every tunnel, in the order of the configuration; those that are being removed come last.
+
+        With them are those that wait for the edge or the service to come up.
+        """
         known = {status.name: status for status in self._bus.statuses()}
-        for name, item in self._loaded.config.tunnels.items():
-            waiting = TunnelStatus(name, item.backend, item.cloudflare.mode, item.local_addr, "starting", "", "prx is starting")
-            known.setdefault(name, waiting)
-        return tuple(known.values())
+        configured = {
+            name: TunnelStatus(name, item.backend, item.cloudflare.mode, item.local_addr, "starting", "", "prx is starting")
+            for name, item in self._loaded.config.tunnels.items()
+        }
+        return tuple((configured | known).values())
 
     def subscribe(self) -> EventSource:
         """Return a new subscription to the events."""

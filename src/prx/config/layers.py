@@ -7,7 +7,7 @@ A value is known by its path in a file. The environment and the command line spe
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -30,14 +30,15 @@ STORE_PREFIX: Final = "secret:"
 class Layer:
     """Values by path, and where each stands.
 
-    written: the values as they stand in the source, for messages. tables: those that are opened, which may be empty.
+    written: the values as they stand in the source, for messages. tables: those that are opened, which may be empty, in
+    the order of the source.
     problems: the mistakes so far; bad: the keys and tables that they are about, whose values are dropped.
     """
 
     origins: dict[KeyPath, Origin] = field(default_factory=dict)
     values: dict[KeyPath, Any] = field(default_factory=dict)
     written: dict[KeyPath, Any] = field(default_factory=dict)
-    tables: set[KeyPath] = field(default_factory=set)
+    tables: dict[KeyPath, None] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     bad: set[KeyPath] = field(default_factory=set)
 
@@ -62,7 +63,7 @@ class Layer:
         self.bad.add(path)
         for known in [known for known in self.values if known[: len(path)] == path]:
             del self.values[known]
-        self.tables = {known for known in self.tables if known[: len(path)] != path}
+        self.tables = {known: None for known in self.tables if known[: len(path)] != path}
 
     def check(self, waiting: Mapping[KeyPath, Any]) -> None:
         """Reject every value that the schema does not allow; those in `waiting` are not known yet and are passed over."""
@@ -134,10 +135,10 @@ def merge(layers: Sequence[Layer]) -> Layer:
     return merged
 
 
-def nested(values: Mapping[KeyPath, Any], tables: set[KeyPath]) -> dict[str, Any]:
+def nested(values: Mapping[KeyPath, Any], tables: Iterable[KeyPath]) -> dict[str, Any]:
     """Return values by path as tables in tables."""
     tree: dict[str, Any] = {}
-    for path in sorted(tables, key=len):
+    for path in tables:
         _table(tree, path)
     for path, value in values.items():
         _table(tree, path[:-1])[str(path[-1])] = value
@@ -159,11 +160,11 @@ def _table(tree: dict[str, Any], path: KeyPath) -> dict[str, Any]:
     return tree
 
 
-def _leaves(table: Mapping[str, Any], tables: set[KeyPath], prefix: KeyPath = ()) -> Iterator[tuple[KeyPath, Any]]:
+def _leaves(table: Mapping[str, Any], tables: dict[KeyPath, None], prefix: KeyPath = ()) -> Iterator[tuple[KeyPath, Any]]:
     for name, value in table.items():
         path = (*prefix, name)
         if isinstance(value, Mapping) and find_key(path) is None:
-            tables.add(path)
+            tables[path] = None
             yield from _leaves(value, tables, path)
         else:
             yield path, value
