@@ -280,6 +280,19 @@ def test_status_keeps_the_order_of_the_file(home: Home, free_port: int) -> None:
     assert listed() == ["zeta", "mid", "alpha"]
 
 
+def test_a_reload_changes_how_much_is_told(home: Home) -> None:
+    """A `log_level` that a reload brings holds at once for what `prx start` shows."""
+    file = home.folder / "prx.toml"
+    file.write_text('log_level = "warn"\n')
+    started = home.start("--hello", "--lab")
+    started.url()
+    file.write_text('log_level = "debug"\n')
+    assert home.run("reload").returncode == 0
+    assert home.run("restart").returncode == 0
+    started.wait_for("ended: clean")
+    assert not any("public at" in line for line in started.talk[:1])
+
+
 def test_two_run_side_by_side(home: Home, running: Started, free_port: int) -> None:
     """Several instances: `status` shows all, a name or an address chooses, and without one the choice is listed: 2."""
     other = home.start(

@@ -22,7 +22,7 @@ from prx.cli.signals import Signals
 from prx.cli.story import Line, tell
 from prx.cli.text import seconds
 from prx.cli.viewing import showing
-from prx.cli.views import JsonView, LineView, UrlView
+from prx.cli.views import Detail, JsonView, LineView, UrlView
 from prx.core import events
 from prx.core.events import Event, Fact
 from prx.core.status import TunnelStatus
@@ -179,7 +179,7 @@ async def test_each_view_writes_its_part() -> None:
     """URLs alone on lines; events as JSON; the story from its threshold on, the last words of the only tunnel left out."""
     bus = Bus(SystemClock())
     urls, objects, lines = Pipe(), Pipe(), Pipe()
-    views = [UrlView(urls.outlet), JsonView(objects.outlet), LineView(lines.outlet, threshold="info", named=False)]
+    views = [UrlView(urls.outlet), JsonView(objects.outlet), LineView(lines.outlet, Detail("info", named=False))]
     async with showing(views, bus):
         for fact in (
             events.UrlChanged(tunnel="web", url=URL, old=""),
@@ -192,6 +192,17 @@ async def test_each_view_writes_its_part() -> None:
     assert urls.text() == f"{URL}\n"
     assert [json.loads(line)["seq"] for line in objects.text().splitlines()] == [1, 2, 3, 4, 5]
     assert lines.text() == f"public at {URL}\nwarn: warned\n"
+
+
+async def test_a_reload_changes_what_is_shown() -> None:
+    """A new log level, and names once there are several tunnels, hold from the next line on."""
+    lines = Pipe()
+    detail = Detail("warn", named=False)
+    view = LineView(lines.outlet, detail)
+    await view.show(Event(1, 0.0, log("not shown")))
+    detail.threshold, detail.named = "info", True
+    await view.show(Event(2, 0.0, log("shown")))
+    assert lines.text() == "web: shown\n"
 
 
 async def test_a_reader_that_stalls_holds_up_nobody() -> None:
@@ -247,8 +258,7 @@ async def test_the_live_view_draws_and_leaves_the_story() -> None:
         terminal,
         statuses=lambda: (READY,),
         clock=SystemClock(),
-        threshold="info",
-        named=False,
+        detail=Detail("info", named=False),
         prints_urls=True,
     )
     async with showing([view], bus):

@@ -6,9 +6,10 @@ from typing import Any
 from tests.e2e.origin import OriginServer
 from tests.e2e.world import World, world
 
-from prx.config.schema import CloudflareSettings, Config, TunnelSettings
+from prx.config.schema import AccessSettings, CloudflareSettings, Config, TunnelSettings
 from prx.core.events import ChildStarted, ConfigReloaded, HookRan
-from prx.edge import Lab
+from prx.edge import AccessFront, Lab
+from prx.secrets.value import Secret
 from prx.testing.clock import ManualClock
 from prx.testing.fakecf.scripted import write_fake
 
@@ -53,6 +54,39 @@ async def test_a_reload_touches_only_what_changed(lab: Lab, clock: ManualClock, 
         here.supervisor.reload(Config(tunnels={"web": web}))
         await here.live(lambda _: [status.name for status in here.supervisor.statuses()] == ["web"])
         assert here.status.state == "ready"
+
+
+async def test_a_reload_leaves_a_stopped_tunnel_alone(
+    lab: Lab, clock: ManualClock, tmp_path: Path, origin: OriginServer
+) -> None:
+    """What the user has stopped is not started by a reload; one that is taken out and put back at once runs on."""
+    api = TunnelSettings(local_addr=f"127.0.0.1:{origin.port}", cloudflare=CloudflareSettings(cloudflared_path="builtin"))
+    async with world(lab, clock, tmp_path, connector="builtin", port=origin.port, others={"api": api}) as here:
+        await here.live(lambda _: here.of("api").state == here.status.state == "ready")
+        config = here.supervisor.config
+        here.supervisor.stop("api")
+        await here.live(lambda _: here.of("api").state == "idle")
+        here.supervisor.reload(config.model_copy())
+        await here.leap(35)
+        assert (here.of("api").state, starts(here, "api")) == ("idle", 1)
+        here.supervisor.restart("api")
+        await here.live(lambda _: here.of("api").state == "ready")
+        here.supervisor.reload(Config(tunnels={"web": config.tunnels["web"]}))
+        here.supervisor.reload(config)
+        await here.live(lambda _: starts(here, "api") == 3 and here.of("api").state == "ready")
+
+
+async def test_a_reload_takes_a_new_service_token(lab: Lab, clock: ManualClock, tmp_path: Path, origin: OriginServer) -> None:
+    """A service token that a reload brings is sent with the next look, and ends the degraded state without a new child."""
+    lab.protect("app.localhost", AccessFront(client_id="id.access", client_secret="right"))
+    named = {"mode": "named", "token": lab.token("app.localhost"), "hostname": "app.localhost"}
+    wrong = AccessSettings(client_id="id.access", client_secret=Secret("wrong"))
+    async with world(lab, clock, tmp_path, connector="builtin", port=origin.port, cloudflare=named, access=wrong) as here:
+        await here.live(lambda status: status.verdict == "access_rejected")
+        right = wrong.model_copy(update={"client_secret": Secret("right")})
+        here.supervisor.reload(here.supervisor.config.model_copy(update={"access": right}))
+        await here.live(lambda status: (status.state, status.verdict) == ("ready", "healthy"))
+        assert starts(here, "web") == 1
 
 
 async def test_one_tunnel_can_be_restarted(lab: Lab, clock: ManualClock, tmp_path: Path, origin: OriginServer) -> None:

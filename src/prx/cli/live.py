@@ -15,7 +15,7 @@ from rich.text import Text
 
 from prx.cli.outlet import Outlet
 from prx.cli.panel import Progress, panel
-from prx.cli.views import View, line_for_screen
+from prx.cli.views import Detail, View, line_for_screen
 from prx.core.events import Event, Phase, UrlChanged
 from prx.core.status import TunnelStatus
 from prx.runtime.clock import Clock
@@ -46,7 +46,7 @@ class _OutletFile(io.StringIO):
 
 
 class LiveView(View):
-    """Draw the panel of `statuses()` on the terminal `fd` behind `outlet`; lines from `threshold` on go above it.
+    """Draw the panel of `statuses()` on the terminal `fd` behind `outlet`; lines of the story go above it, in `detail`.
 
     `prints_urls`: stdout is the same terminal, so the line with each verified URL has to go above the panel too.
     """
@@ -58,8 +58,7 @@ class LiveView(View):
         *,
         statuses: Callable[[], tuple[TunnelStatus, ...]],
         clock: Clock,
-        threshold: str,
-        named: bool,
+        detail: Detail,
         prints_urls: bool,
     ) -> None:
         super().__init__(outlet)
@@ -69,8 +68,7 @@ class LiveView(View):
         )
         self._statuses = statuses
         self._clock = clock
-        self._threshold = threshold
-        self._named = named
+        self._detail = detail
         self._prints_urls = prints_urls
         self._progress: dict[str, Progress] = {}
 
@@ -79,7 +77,7 @@ class LiveView(View):
         fact = event.fact
         if isinstance(fact, Phase):
             self._progress.setdefault(fact.tunnel, Progress()).reach(fact.phase, fact.elapsed_ms / 1000)
-        line = line_for_screen(event, threshold=self._threshold, named=self._named)
+        line = line_for_screen(event, self._detail)
         if isinstance(fact, UrlChanged) and self._prints_urls:
             self._console.print(Text(fact.url))
         elif line is not None and not isinstance(fact, Phase | UrlChanged):  # these two are in the panel

@@ -31,6 +31,7 @@ from prx.cli.outcome import Outcome
 from prx.cli.signals import Signals
 from prx.cli.story import SERVICE
 from prx.cli.viewing import choose_views, showing
+from prx.cli.views import Detail
 from prx.config.load import Loaded
 from prx.config.paths import data_dir, ensure_private_dir, runtime_dir
 from prx.config.schema import Config, TunnelSettings
@@ -71,6 +72,7 @@ class Session:
         self._coming_up: asyncio.Timeout | None = None
         self._notifier = Notifier.from_environment(environ, self._clock, self._bus.statuses)
         self._sources: tuple[object, ...] = ()
+        self._detail = Detail("info", named=False)
         self._supervisor: Supervisor | None = None
         self._lab: Lab | None = None
         self._service: Service | None = None
@@ -182,6 +184,7 @@ class Session:
         self._sources = sources_seen(loaded, self._environ)
         for form in secret_forms(loaded, self._environ):
             self._redactor.add(form)
+        self._detail.threshold, self._detail.named = loaded.config.log_level, len(loaded.config.tunnels) > 1
         return loaded
 
     def _config(self) -> Config:
@@ -202,13 +205,7 @@ class Session:
         self._bus.listen(self._outcome.see)
         self._bus.listen(self._notifier.see)
         if not self._options.quiet:
-            views = choose_views(
-                as_json=self._options.as_json,
-                level=config.log_level,
-                named=len(config.tunnels) > 1,
-                bus=self._bus,
-                clock=self._clock,
-            )
+            views = choose_views(as_json=self._options.as_json, detail=self._detail, bus=self._bus, clock=self._clock)
             await stack.enter_async_context(showing(views, self._bus))
         await stack.enter_async_context(ControlServer(instance.socket, self, wall=self._clock.wall))
 

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from prx.cli.outlet import Outlet
-from prx.cli.views import JsonView, LineView, UrlView, View
+from prx.cli.views import Detail, JsonView, LineView, UrlView, View
 from prx.runtime.bus import Bus, Subscription
 from prx.runtime.clock import Clock
 
@@ -16,7 +16,7 @@ _STDOUT, _STDERR = 1, 2
 _LAST_WORDS_SECONDS = 1.0  # for readers that have stalled; others take everything at once
 
 
-def choose_views(*, as_json: bool, level: str, named: bool, bus: Bus, clock: Clock) -> list[View]:
+def choose_views(*, as_json: bool, detail: Detail, bus: Bus, clock: Clock) -> list[View]:
     """Return the view for stdout (URLs, or events as JSON) and the one for stderr (a live panel on a terminal, else lines).
 
     Where both are the same terminal one of them has to write everything: with JSON there is no panel, else the panel has the
@@ -26,12 +26,10 @@ def choose_views(*, as_json: bool, level: str, named: bool, bus: Bus, clock: Clo
     same = os.path.sameopenfile(_STDOUT, _STDERR)
     is_terminal = os.isatty(_STDERR) and os.environ.get("TERM", "") not in {"", "dumb"}
     if not is_terminal or (as_json and same):
-        return [data(Outlet(_STDOUT)), LineView(Outlet(_STDERR), threshold=level, named=named)]
+        return [data(Outlet(_STDOUT)), LineView(Outlet(_STDERR), detail)]
     from prx.cli.live import LiveView
 
-    panel = LiveView(
-        Outlet(_STDERR), _STDERR, statuses=bus.statuses, clock=clock, threshold=level, named=named, prints_urls=same
-    )
+    panel = LiveView(Outlet(_STDERR), _STDERR, statuses=bus.statuses, clock=clock, detail=detail, prints_urls=same)
     return [panel] if same else [data(Outlet(_STDOUT)), panel]
 
 

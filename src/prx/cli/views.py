@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 
 from prx.cli.outlet import Outlet
 from prx.cli.story import Line, tell
@@ -11,6 +12,17 @@ from prx.core.events import Event, StateChanged, UrlChanged, VerdictChanged
 from prx.core.verdicts import ACTIONS, Action
 
 _LAST_WORDS = {"failed", *(verdict for verdict, action in ACTIONS.items() if action is Action.FAIL)}
+
+
+@dataclass(slots=True)
+class Detail:
+    """How much of the story is shown: lines from `threshold` (debug, info, warn, error) on, each with its tunnel where `named`.
+
+    A reload may change both while views use it.
+    """
+
+    threshold: str
+    named: bool
 
 
 class View(ABC):
@@ -50,24 +62,23 @@ class JsonView(View):
 
 
 class LineView(View):
-    """The story as plain lines, from `threshold` (debug, info, warn, error) on; `named` puts the tunnel before each."""
+    """The story as plain lines, in the `detail` that is wanted."""
 
-    def __init__(self, outlet: Outlet, *, threshold: str, named: bool) -> None:
+    def __init__(self, outlet: Outlet, detail: Detail) -> None:
         super().__init__(outlet)
-        self._threshold = threshold
-        self._named = named
+        self._detail = detail
 
     async def show(self, event: Event) -> None:
         """Write the line that tells `event`, if there is one."""
-        line = line_for_screen(event, threshold=self._threshold, named=self._named)
+        line = line_for_screen(event, self._detail)
         if line is not None:
             mark = f"{line.level}: " if line.level in {"warn", "error"} else ""
             await self.outlet.write(f"{mark}{line.text}\n")
 
 
-def line_for_screen(event: Event, *, threshold: str, named: bool) -> Line | None:
+def line_for_screen(event: Event, detail: Detail) -> Line | None:
     """Return the line of the story to show; None where there is none, or where the command's own last words say the same."""
-    if not named and isinstance(event.fact, StateChanged | VerdictChanged) and event.fact.new in _LAST_WORDS:
+    if not detail.named and isinstance(event.fact, StateChanged | VerdictChanged) and event.fact.new in _LAST_WORDS:
         return None  # the only tunnel: the command ends with this as its error
-    line = tell(event, named=named)
-    return line if line is not None and line.shown_at(threshold) else None
+    line = tell(event, named=detail.named)
+    return line if line is not None and line.shown_at(detail.threshold) else None

@@ -6,6 +6,7 @@ import asyncio
 import os
 import random
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from prx.access.probe import service_token
@@ -121,22 +122,31 @@ class Supervisor:
 
     def restart(self, name: str | None = None) -> None:
         """Start one tunnel, or all of them, anew; also those that were stopped."""
+        if self._tasks is None:  # `run` is about to start them
+            return
         for stopped, settings in self._config.tunnels.items():
             if stopped not in self._tunnels and name in {None, stopped}:
                 self._add(stopped, settings)
         self._send(name, inputs.Restart("asked to restart"))
 
     def reload(self, config: Config) -> None:
-        """Bring everything in line with `config`: what is new is started, what is gone is stopped, what changed is taken."""
+        """Bring everything in line with `config`: what is new is started, what is gone is stopped, what changed is taken.
+
+        A tunnel that the user has stopped stays so.
+        """
         old, self._config = self._config, config
         self._learn_secrets(config)
+        if self._tasks is None:  # `run` is about to start them
+            return
+        access = config.access
+        self._house = replace(self._house, service_token=service_token(access.client_id, access.client_secret))
         for name in old.tunnels.keys() - config.tunnels.keys():
             self._send(name, inputs.Stop())
         for name, settings in config.tunnels.items():
             if name in self._tunnels:
-                self._tunnels[name].reload(settings)
-            else:
-                self._add(name, settings)
+                self._tunnels[name].reload(settings, self._house)
+            if name not in old.tunnels:
+                self._send(name, inputs.Start()) if name in self._tunnels else self._add(name, settings)
 
     def names(self) -> tuple[str, ...]:
         """Return the names of the tunnels that are supervised."""

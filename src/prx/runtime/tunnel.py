@@ -119,9 +119,13 @@ class Tunnel:
             for job in self._jobs:  # a look that nobody waits for any more
                 job.cancel()
 
-    def reload(self, settings: TunnelSettings) -> None:
-        """Take new settings; a living child is started anew only where they concern it, because a quick URL would change."""
+    def reload(self, settings: TunnelSettings, house: House) -> None:
+        """Take new settings, and what all tunnels share.
+
+        A living child is started anew only where they concern it, because a quick URL would change.
+        """
         restart = self._child_keys(settings) != self._child_keys(self.settings)
+        self._house = house
         self._take_settings(settings)
         self.machine.reconfigure(self._machine_settings())
         self._publish(ConfigReloaded(tunnel=self.name, restarted=restart))
