@@ -1,8 +1,9 @@
 """`prx start --detach`: the same in the background.
 
 The command starts itself anew, in a session of its own, and waits for one line on a pipe: the URLs once every tunnel is
-verified, or the error that ended it. A pipe that closes without a line tells that it died. The child shows nothing (its
-story is in the log); should it crash, the traceback is in a file beside the logs.
+verified, or the error that ended it. A pipe that closes without a line tells that it died. Every few seconds the command asks
+the one in the background how it stands: once every tunnel that is not up has a culprit, more waiting helps nobody. The child
+shows nothing (its story is in the log); should it crash, the traceback is in a file beside the logs.
 """
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ import os
 import select
 import subprocess
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from prx.cli.outcome import Outcome
 
 WAIT_SECONDS = 90.0  # the default start-up time, and a half more for everything around it
+PATIENCE_SECONDS = 5.0  # for a service that comes up just now, before its absence is the answer
 _OUTPUT = "detached.err"
 
 
@@ -71,17 +74,15 @@ def start_detached(options: StartOptions) -> int:
     """
     folder = ensure_private_dir(log_folder(ensure_private_dir(data_dir())))
     child, reading = _spawn(options, folder / _OUTPUT)
+    began = time.monotonic()
     try:
-        line = _first_line(reading)
+        line = _first_line(reading, child.pid)
     except KeyboardInterrupt:
         child.terminate()
         raise
     if line is None:
         _let_go(child)
-        raise NotReadyError(
-            f"not verified after {WAIT_SECONDS:.0f} s: {_reason(child.pid)}",
-            hint=f"prx goes on in the background (pid {child.pid}); prx url --wait 60 waits on, prx stop ends it",
-        )
+        raise _not_ready(child.pid, time.monotonic() - began)
     if not line:
         raise PrxError(f"prx ended at once (exit code {child.wait()})", hint=f"its last words are in {folder / _OUTPUT}")
     answer = decode(line)
@@ -114,10 +115,33 @@ def _spawn(options: StartOptions, output: Path) -> tuple[subprocess.Popen[bytes]
     return child, reading
 
 
-def _first_line(reading: int) -> bytes | None:
-    """Return what the one in the background reports, empty where it died; None where nothing came in time."""
+def _first_line(reading: int, pid: int) -> bytes | None:
+    """Return what the one in the background reports, empty where it died.
+
+    None where nothing came in time, or where nothing will come by waiting: each tunnel is up, or something else is at fault.
+    """
+    deadline = time.monotonic() + WAIT_SECONDS
     with os.fdopen(reading, "rb", buffering=0) as pipe:
-        return pipe.read() if select.select([pipe], [], [], WAIT_SECONDS)[0] else None
+        while (left := deadline - time.monotonic()) > 0:
+            if select.select([pipe], [], [], min(left, PATIENCE_SECONDS))[0]:
+                return pipe.read()
+            tunnels = _tunnels_of(pid)
+            if tunnels and all(tunnel["state"] in {"ready", "degraded", "failed"} for tunnel in tunnels):
+                return None
+        return None
+
+
+def _not_ready(pid: int, seconds: float) -> NotReadyError:
+    """Print the URLs that are verified all the same; return the error that says why the others are not."""
+    tunnels = _tunnels_of(pid)
+    for tunnel in tunnels:
+        if tunnel["url"]:
+            click.echo(tunnel["url"])
+    waiting = [tunnel for tunnel in tunnels if not tunnel["url"]]
+    return NotReadyError(
+        f"not verified after {seconds:.0f} s: {'; '.join(table(waiting)) or 'it does not answer'}",
+        hint=f"prx goes on in the background (pid {pid}); prx url --wait 60 waits on, prx stop ends it",
+    )
 
 
 def _let_go(child: subprocess.Popen[bytes]) -> None:
@@ -137,14 +161,14 @@ def _report(answer: dict[str, object], pid: int) -> int:
     return 0
 
 
-def _reason(pid: int) -> str:
-    """Return what the prx in the background says of its tunnels."""
+def _tunnels_of(pid: int) -> list[dict[str, Any]]:
+    """Return what the prx in the background says of its tunnels; nothing where it cannot be asked (yet)."""
     try:
         with everyone(None) as found:
             mine = [running for running in found if running.about["pid"] == pid]
-            return "; ".join(line for running in mine for line in table(running.client.ask("status")["tunnels"]))
-    except PrxError as error:
-        return error.message
+            return [tunnel for running in mine for tunnel in running.client.ask("status")["tunnels"]]
+    except PrxError:
+        return []
 
 
 def _arguments(options: StartOptions) -> list[str]:
