@@ -74,6 +74,22 @@ def test_a_lab_is_found_without_its_url(home: Home, lab: dict[str, Any], tmp_pat
     assert home.run("lab", "push", str(rules), "--hostname", "web").returncode == 2
 
 
+def test_a_killed_lab_leaves_nothing_for_long(home: Home, tmp_path: Path) -> None:
+    """The directory of a lab that SIGKILL ended goes with the next lab, those of living labs and of others stay."""
+    (tmp_path / "prx-lab-of-others").mkdir()
+    home.environ["TMPDIR"] = str(tmp_path)
+    with running(home) as (facts, _):
+        alive = Path(facts["ca"]).parent
+        with running(home) as (short, lab):
+            killed = Path(short["ca"]).parent
+            lab.kill()
+        assert killed.is_dir()
+        with running(home):
+            assert not killed.exists()
+            assert alive.is_dir()
+    assert [path.name for path in tmp_path.glob("prx-lab-*")] == ["prx-lab-of-others"]
+
+
 def test_protect_and_log_in(home: Home, lab: dict[str, Any]) -> None:
     """A name can be protected, opened for a person, and opened for all."""
     words(home, "token", "--hostname", "web")

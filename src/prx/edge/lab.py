@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import tempfile
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import asdict
@@ -32,6 +31,7 @@ from prx.edge.quicslots import QuicSlots
 from prx.edge.registrar import Registrar
 from prx.edge.slots import Slots
 from prx.edge.state import Protected, PushResult, TunnelState
+from prx.edge.statedir import temporary_directory
 from prx.edge.team import Team
 from prx.edge.transport import TunnelConnection
 from prx.edge.wire import Conditions, Wire
@@ -282,5 +282,5 @@ def _directory(config: LabConfig) -> Iterator[Path]:
         config.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         yield config.state_dir
         return
-    with tempfile.TemporaryDirectory(prefix="prx-lab-") as name:  # created 0700
-        yield Path(name)
+    with temporary_directory() as directory:
+        yield directory

@@ -1,0 +1,45 @@
+"""The directory of a lab that was given none: in the system's temporary folder, gone when the lab ends, however it ends.
+
+A lab holds a lock (flock(2)) on a file in its directory for as long as it lives, and the system drops it even after SIGKILL. So
+each new lab takes away the directories whose lock nobody holds any more.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+_PREFIX = "prx-lab-"
+_LOCK = "lock"
+
+
+@contextmanager
+def temporary_directory() -> Iterator[Path]:
+    """Give a directory that only this user can read, and take away those that killed labs of this user have left behind."""
+    _sweep(Path(tempfile.gettempdir()))
+    while True:
+        directory = Path(tempfile.mkdtemp(prefix=_PREFIX))  # created 0700
+        with (directory / _LOCK).open("wb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not os.fstat(lock.fileno()).st_nlink:  # another lab took the file before it was locked for one left behind
+                continue
+            try:
+                yield directory
+            finally:
+                shutil.rmtree(directory, ignore_errors=True)
+            return
+
+
+def _sweep(folder: Path) -> None:
+    for left in folder.glob(f"{_PREFIX}*"):
+        with suppress(OSError):  # its lock is held, it is just coming up or going away, or another user's
+            if left.lstat().st_uid != os.geteuid() or left.is_symlink():
+                continue
+            with (left / _LOCK).open("rb") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(left)
