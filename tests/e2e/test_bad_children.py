@@ -86,3 +86,18 @@ def members(group: int) -> list[int]:
 def test_the_helper_sees_processes() -> None:
     """`members` finds this very process in its group."""
     assert os.getpid() in members(os.getpgrp())
+
+
+async def test_a_program_that_hangs_at_its_version_does_not_hold_up_a_stop(tmp_path: Path) -> None:
+    """The first signal ends the wait for `--version` as well, and nothing is started after it."""
+    program = tmp_path / "hangs"
+    program.write_text("#!/bin/sh\nexec sleep 1000\n")
+    program.chmod(0o755)
+    (tmp_path / "prx.toml").write_text(f'[tunnel.cloudflare]\ncloudflared_path = "{program}"\n')
+    async with prx_start("--lab", environ=clean_environment(tmp_path), cwd=tmp_path) as prx:
+        await prx.event("state_changed", new="starting")
+        began = time.monotonic()
+        assert await prx.stop() == 0
+        assert time.monotonic() - began < 5
+        await prx.event("state_changed", new="idle")
+        assert not [event for event in prx.events if event["event"] == "child_started"]

@@ -79,6 +79,7 @@ class Tunnel:
         self._timers: dict[str, TimerHandle] = {}
         self._run: Run | None = None
         self._alone: Looker | None = None
+        self._asking: asyncio.Timeout | None = None  # while the program is asked for its version
         self._program_seen: tuple[object, ...] = ()
         self._phases: set[str] = set()
         self._phases_from = house.clock.monotonic()
@@ -114,6 +115,8 @@ class Tunnel:
                     self.machine.reconfigure(self._machine_settings())
                 for effect in self.machine.handle(self._house.clock.monotonic(), event):
                     self._perform(effect)
+                if self.machine.state is State.STOPPING:
+                    self._give_up_asking()
                 if self.machine.state is State.IDLE and not self.machine.wanted:
                     break
             for job in self._jobs:  # a look that nobody waits for any more
@@ -268,7 +271,7 @@ class Tunnel:
         self._program_seen = self._look_at_program()
         self.backend.check()
         program = self._program()
-        version = await ask_version(program)
+        version = await self._ask_version(program)
         port = self.settings.cloudflare.metrics_port or draw_port()
         context = LaunchContext(
             program=program,
@@ -286,6 +289,21 @@ class Tunnel:
         self.send(inputs.Spawned(effect.run, run.process.pid, short_version(version)))
         self._tell_phase("spawned", f"pid {run.process.pid}")
         return run
+
+    async def _ask_version(self, program: tuple[str, ...]) -> str:
+        """Ask the program for its version. Raises PrxError where the tunnel is told to stop meanwhile: a program may hang."""
+        try:
+            async with asyncio.timeout(None) as self._asking:
+                return await ask_version(program)
+        except TimeoutError as error:
+            raise PrxError("asked to stop before it was started") from error
+        finally:
+            self._asking = None
+
+    def _give_up_asking(self) -> None:
+        asking, self._asking = self._asking, None
+        if asking is not None:
+            asking.reschedule(asyncio.get_running_loop().time())
 
     def _surroundings(self) -> Surroundings:
         return Surroundings(
