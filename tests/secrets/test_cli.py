@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import re
 import subprocess
 import sys
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from tests.terminal import on_terminal
 
 from prx.cli import secret as cli
 from prx.core.errors import PrxError
@@ -208,38 +208,28 @@ def test_a_new_master_password_is_asked_for_twice(monkeypatch: pytest.MonkeyPatc
             cli.ask_password(new=True)
 
 
-def on_terminal(prx: Cli, arguments: list[str], answers: list[str]) -> tuple[int, str]:
+def answer(prx: Cli, arguments: list[str], answers: list[str]) -> tuple[int, str]:
     """Run the real command on a terminal of its own, answer its prompts, give exit code and all that the terminal showed."""
-    child, terminal = pty.fork()
-    if child == 0:
-        environment = {"PRX_DATA_DIR": str(prx.folder), "PYTHON_KEYRING_BACKEND": "keyring.backends.fail.Keyring"}
-        os.execve(sys.executable, [sys.executable, "-c", RUN, *arguments], environment)
-    shown = b""
-    try:
-        while chunk := os.read(terminal, 1000):
-            shown += chunk
-            if answers and shown.endswith(b": "):
-                os.write(terminal, answers.pop(0).encode() + b"\n")
-    except OSError:  # Linux says so when the other side has closed
-        pass
-    finally:
-        os.close(terminal)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), shown.decode()
+    environment = {"PRX_DATA_DIR": str(prx.folder), "PYTHON_KEYRING_BACKEND": "keyring.backends.fail.Keyring"}
+    with on_terminal([sys.executable, "-c", RUN, *arguments], environment) as terminal:
+        for number, text in enumerate(answers, 1):
+            terminal.wait_for(": ", times=number)
+            terminal.type(f"{text}\n")
+        return terminal.end(), terminal.screen
 
 
-@pytest.mark.filterwarnings("ignore:This process.*is multi-threaded, use of forkpty:DeprecationWarning")
 def test_on_a_terminal_everything_is_asked_for_and_nothing_shown(prx: Cli) -> None:
     """Value and master password are asked for with hidden prompts, and get wants --show."""
-    code, shown = on_terminal(prx, ["set", "tok"], [VALUE, PASSWORD, PASSWORD])
+    code, shown = answer(prx, ["set", "tok"], [VALUE, PASSWORD, PASSWORD])
     assert (code, VALUE in shown, PASSWORD in shown) == (0, False, False)
-    code, shown = on_terminal(prx, ["get", "tok"], [])
+    code, shown = answer(prx, ["get", "tok"], [])
     assert code == 1
     assert "stdout is a terminal" in shown
     assert VALUE not in shown
-    code, shown = on_terminal(prx, ["get", "--show", "tok"], [PASSWORD])
+    code, shown = answer(prx, ["get", "--show", "tok"], [PASSWORD])
     assert (code, VALUE in shown) == (0, True)
-    assert on_terminal(prx, ["rotate"], [PASSWORD, "new password", "new password"])[0] == 0
-    assert VALUE in on_terminal(prx, ["get", "--show", "tok"], ["new password"])[1]
+    assert answer(prx, ["rotate"], [PASSWORD, "new password", "new password"])[0] == 0
+    assert VALUE in answer(prx, ["get", "--show", "tok"], ["new password"])[1]
 
 
 def test_the_value_is_in_no_command_line_and_no_file(prx: Cli) -> None:

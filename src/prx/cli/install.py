@@ -39,21 +39,22 @@ def cloudflared(base: str | None, rollback: bool) -> None:
     if rollback:
         _go_back(programs_dir())
     else:
-        _bring(programs_dir(), base)
+        import asyncio
+
+        click.echo(asyncio.run(bring(programs_dir(), base)))
     _tell_if_hidden()
 
 
-def _bring(folder: Path, base: str | None) -> None:
-    import asyncio
-
+async def bring(folder: Path, base: str | None = None) -> Path:
+    """Install the pinned release from the mirror `base` (None: from where it is published), tell of it, return its path."""
     from prx.install.bring import install_cloudflared
     from prx.install.table import RELEASES
 
     with _shown_progress() as progress:
-        done = asyncio.run(install_cloudflared(folder, base=base or RELEASES, progress=progress))
+        done = await install_cloudflared(folder, base=base or RELEASES, progress=progress)
     how = "installed" if done.downloaded else "was there already, verified:"
     say(f"{how} cloudflared {done.version} ({done.asset.name}, SHA-256 {done.asset.sha256})")
-    click.echo(done.path)
+    return done.path
 
 
 def _go_back(folder: Path) -> None:

@@ -26,6 +26,7 @@ from prx.cli.hardening import require_folder
 from prx.cli.hello import HelloPage
 from prx.cli.labsite import site_of
 from prx.cli.logbook import Logbook, log_file
+from prx.cli.offer import offer_client
 from prx.cli.options import StartOptions
 from prx.cli.outcome import Outcome
 from prx.cli.signals import Signals
@@ -174,6 +175,8 @@ class Session:
             if self._options.hello:
                 self._local_addr = stack.enter_context(HelloPage()).local_addr
             self._loaded = self._load()
+            if not await self._in_time(offer_client(self._loaded.config, self._options, self._environ)):
+                return self._result(0)
             await self._prepare(stack)
             came_up = await self._in_time(self._bring_up(stack))
             code = await self._supervise() if came_up else 0
