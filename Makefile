@@ -1,5 +1,5 @@
 # Everything here sets itself up: a bare Debian with Python 3.11, git and make is enough.
-.PHONY: start test lint types imports conformance bench check lock clean setup
+.PHONY: start test lint types imports conformance bench check lock audit clean setup
 
 start: setup  ## the main job on the embedded default: a hello page through the local edge
 	@.venv/bin/python scripts/in-foreground .venv/bin/prx start --hello --lab
@@ -29,6 +29,9 @@ check: lint types imports test  ## what CI runs
 lock: setup  ## choose the newest versions that pyproject.toml allows, with their hashes
 	@.venv/bin/uv pip compile pyproject.toml --group dev --generate-hashes --universal --python-version 3.11 \
 	  --no-annotate --no-header --no-emit-index-url --no-emit-find-links --upgrade --quiet -o requirements.lock
+
+audit: setup  ## known vulnerabilities in what requirements.lock names; asks a vulnerability service, so CI does not run it
+	@.venv/bin/uv tool run --quiet pip-audit --disable-pip --require-hashes -r requirements.lock $(AUDIT)
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -16,6 +16,7 @@ import pytest
 from tests.e2e.origin import free_port
 from tests.security.scene import PRX, Planted
 
+from prx.control.client import Client, UnresponsiveError
 from prx.control.messages import encode
 
 NOBODY = 65534
@@ -94,6 +95,23 @@ async def test_another_user_cannot_connect(planted: Planted) -> None:
             assert ask(path) == b""
         assert json.loads(ask(path))["pid"] == running.process.pid
         assert await running.stop() == 0
+
+
+@as_root
+def test_root_asks_the_service_of_another_user_and_no_impostor(tmp_path: Path) -> None:
+    """Root may ask the prx of a service in the service's own folder; a socket that somebody put into root's folder is refused."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    os.chown(folder, NOBODY, NOBODY)
+    with socket.socket(socket.AF_UNIX) as server:
+        with another_user():
+            server.bind(str(folder / "prx.sock"))
+            server.listen()
+        with Client(folder / "prx.sock") as client:
+            assert client.pid == os.getpid()
+        os.chown(folder, 0, 0)
+        with pytest.raises(UnresponsiveError, match=f"process of user {NOBODY}"):
+            Client(folder / "prx.sock")
 
 
 async def test_every_port_is_on_loopback(planted: Planted) -> None:
