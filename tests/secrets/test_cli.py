@@ -122,6 +122,36 @@ def test_get_as_json(prx: Cli) -> None:
     assert json.loads(prx.ok("get", "tok", "--json"))["value"] == VALUE
 
 
+def test_changes_as_json(prx: Cli) -> None:
+    """What changes something says with --json what it did: name and dates, the kind of key; never the value."""
+    stored = json.loads(prx.ok("set", "tok", "--expires", "90d", "--json", value=VALUE))
+    assert set(stored) == {"name", "created", "updated", "age_secs", "expires", "expired"}
+    assert (stored["name"], stored["expired"]) == ("tok", False)
+    again = prx.ok("set", "tok", "--json", value=VALUE)
+    assert VALUE not in again
+    assert json.loads(again)["created"] == stored["created"]
+    assert json.loads(again)["expires"] is None
+    assert json.loads(prx.ok("rotate", "--json")) == {"path": str(prx.folder / "secrets.enc"), "key": "password"}
+    assert json.loads(prx.ok("delete", "tok", "--json")) == {"name": "tok", "deleted": True}
+
+
+def test_set_says_what_it_made(prx: Cli) -> None:
+    """The first secret makes the file, which is told with what opens it; a known name is replaced, and that is said too."""
+    first = prx.run("set", "tok", value=VALUE).stderr
+    assert first.splitlines()[0] == f"made {prx.folder / 'secrets.enc'}, which a master password opens"
+    assert "stored 'tok': use it as secret:tok" in first
+    assert prx.run("set", "tok", value=VALUE).stderr == "replaced 'tok': use it as secret:tok\n"
+
+
+@pytest.mark.parametrize("name", ["-x", "a b", ".hidden", "../up", "ü", "x" * 65, ""])
+def test_an_impossible_name_is_refused_before_the_value_is_asked_for(
+    prx: Cli, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Nobody types a secret for nothing."""
+    monkeypatch.setattr(cli, "_read_value", lambda *_: pytest.fail("the value was asked for"))
+    assert "cannot name a secret" in prx.fails("set", "--", name).message
+
+
 @pytest.mark.parametrize("span", ["90", "d", "0d", "-1d", "1y", "1.5d", "9999999d"])
 def test_odd_spans_are_usage_errors(prx: Cli, span: str) -> None:
     """What is expected is said with an example."""

@@ -169,7 +169,7 @@ def test_the_keyring_keeps_the_key(lab: Lab) -> None:
     lab.keyring.kept.clear()
     with pytest.raises(WrongKeyError, match="no key for this secrets file"):
         lab.keyring_store().get("a")
-    with pytest.raises(SecretError, match="cannot be reached"):
+    with pytest.raises(SecretError, match="its key is in the keyring, and no keyring can be reached"):
         lab.store().get("a")
 
 
@@ -260,7 +260,7 @@ def test_the_password_is_asked_for_once(lab: Lab) -> None:
 
 def test_without_any_way_to_a_key_the_hint_names_one(lab: Lab) -> None:
     """No keyring, nobody to ask, no variable: the hint says what to do."""
-    with pytest.raises(SecretError, match="needs its master password") as caught:
+    with pytest.raises(SecretError, match="needs a master password, as no keyring can be reached") as caught:
         lab.open().set("a", Secret("1"))
     assert "PRX_MASTER_KEY" in caught.value.hint
     assert not (lab.folder / "secrets.enc").exists()
@@ -295,6 +295,26 @@ class BrokenKeyring:
 
     def delete_password(self, service: str, username: str) -> None:
         raise RuntimeError("never works")
+
+
+def test_a_keyring_that_never_answers_is_given_up(lab: Lab) -> None:
+    """A daemon that hangs, or waits for a password that nobody types, ends in words, for a key to find and for one to make."""
+    released = threading.Event()
+
+    class Silent(BrokenKeyring):
+        def get_password(self, service: str, username: str) -> str | None:
+            released.wait(60)
+            return None
+
+    lab.keyring_store().set("a", Secret("1"))
+    keys = KeyFinder(keyring=lambda: Silent(""), patience=0.05)
+    try:
+        with pytest.raises(SecretError, match=r"in the keyring, and the keyring gave no answer within 0\.05 seconds"):
+            SecretStore(lab.folder, keys).get("a")
+        with pytest.raises(SecretError, match="needs a master password, as the keyring gave no answer"):
+            SecretStore(lab.folder / "new", keys).set("a", Secret("1"))
+    finally:
+        released.set()
 
 
 @pytest.mark.parametrize("how", ["cannot read", "cannot write", "forgets", "forges"])

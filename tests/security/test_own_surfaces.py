@@ -99,7 +99,7 @@ async def test_another_user_cannot_connect(planted: Planted) -> None:
 
 @as_root
 def test_root_asks_the_service_of_another_user_and_no_impostor(tmp_path: Path) -> None:
-    """Root may ask the prx of a service in the service's own folder; a socket that somebody put into root's folder is refused."""
+    """Root may ask a service's prx in the service's folder; a socket that somebody put into root's folder is refused."""
     folder = tmp_path / "run"
     folder.mkdir()
     os.chown(folder, NOBODY, NOBODY)

@@ -45,19 +45,30 @@ def secret() -> None:
 @click.argument("name")
 @click.option("--file", "file", metavar="FILE", help="Read the value from FILE; - is stdin.")
 @click.option("--expires", callback=_parse_span, metavar="SPAN", help="Remind after this time, such as 90d, 12h, 2w.")
-def set_(name: str, file: str | None, expires: timedelta | None) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print name and dates as JSON, never the value.")
+def set_(name: str, file: str | None, expires: timedelta | None, as_json: bool) -> None:
     """Store a secret under NAME, new or known.
 
-    On a terminal the value is asked for and not shown; otherwise it is read from stdin.
+    On a terminal the value is asked for and not shown; otherwise it is read from stdin. A known name gets the new value, and
+    the expiry that is given now or none.
     """
     from prx.config.paths import data_dir, ensure_private_dir
+    from prx.secrets.store import require_name
     from prx.secrets.value import Secret
 
+    require_name(name)  # before anybody types a value
     value = Secret(_read_value(name, file))
     ensure_private_dir(data_dir())
-    until = datetime.now(UTC) + expires if expires else None
-    _open_store().set(name, value, expires=until)
-    click.echo(f"stored {name!r}: use it as secret:{name}", err=True)
+    store = _open_store()
+    is_first = not store.path.exists()
+    now = datetime.now(UTC)
+    entry = store.set(name, value, expires=now + expires if expires else None)
+    if is_first:
+        click.echo(f"made {store.path}, which {_key_words(store)} opens", err=True)
+    how = "stored" if entry.created == entry.updated else "replaced"
+    click.echo(f"{how} {name!r}: use it as secret:{name}", err=True)
+    if as_json:
+        _print_json(_dates(name, entry, now))
 
 
 @secret.command()
@@ -101,16 +112,20 @@ def list_(as_json: bool) -> None:
 
 @secret.command()
 @click.argument("name")
-def delete(name: str) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def delete(name: str, as_json: bool) -> None:
     """Remove the secret NAME."""
     _open_store().delete(name)
     click.echo(f"deleted {name!r}", err=True)
+    if as_json:
+        _print_json({"name": name, "deleted": True})
 
 
 @secret.command()
 @click.option("--to", type=click.Choice(["keyring", "password"]), help="Move to another kind of key.")
 @click.option("--new-key-file", metavar="FILE", help="Read the new master password from FILE; - is stdin.")
-def rotate(to: str | None, new_key_file: str | None) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def rotate(to: str | None, new_key_file: str | None, as_json: bool) -> None:
     """Encrypt everything anew under a new key.
 
     The new key is of the same kind as the old one unless --to says otherwise. A new master password is asked for on a
@@ -133,9 +148,11 @@ def rotate(to: str | None, new_key_file: str | None) -> None:
     elif to_password:
         password = from_environment
     store.rotate(want_keyring=not to_password, password=password)
-    click.echo(f"encrypted {store.path} anew, under {'a master password' if to_password else 'a key in the keyring'}", err=True)
+    click.echo(f"encrypted {store.path} anew: {_key_words(store)} opens it", err=True)
     if to_password and from_environment and password != from_environment:
         click.echo("PRX_MASTER_KEY holds the old password: set it to the new one", err=True)
+    if as_json:
+        _print_json({"path": str(store.path), "key": "password" if to_password else "keyring"})
 
 
 def _open_store(environ: Mapping[str, str] = os.environ) -> SecretStore:
@@ -145,6 +162,10 @@ def _open_store(environ: Mapping[str, str] = os.environ) -> SecretStore:
 
     ask = ask_password if _terminal() else None
     return SecretStore(data_dir(environ), KeyFinder.from_environment(environ, ask))
+
+
+def _key_words(store: SecretStore) -> str:
+    return "a master password" if store.key_is_password() else "a key in the keyring"
 
 
 def _terminal() -> bool:

@@ -10,19 +10,23 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import os
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 from prx.secrets.crypto import DEFAULT_COST, KEY_BYTES, Cost, KeySpec, stretch
 from prx.secrets.errors import SecretError, WrongKeyError
+from prx.secrets.patience import within
 from prx.secrets.value import Secret
+
+T = TypeVar("T")
 
 SERVICE: Final = "prx"  # under this name the keyring shows our entries
 MASTER_KEY_VARIABLE: Final = "PRX_MASTER_KEY"
-
+KEYRING_PATIENCE: Final = 30.0  # seconds: somebody may have to type the keyring's own password into a dialogue
 
 AskPassword = Callable[[bool], Secret]
 
@@ -64,13 +68,16 @@ class KeyFinder:
     """Find existing keys and make new ones.
 
     `master_key` is the password from the environment; `ask` prompts for one, told whether a new one is chosen (None: nobody is
-    there); `keyring` gives the keyring to use. SecretError when no way leads to a key, WrongKeyError when the keyring has none.
+    there); `keyring` gives the keyring to use, which may take `patience` seconds for an answer.
+
+    SecretError when no way leads to a key, WrongKeyError when the keyring has none.
     """
 
     master_key: Secret | None = None
     ask: AskPassword | None = None
     keyring: Callable[[], Keyring | None] = system_keyring
     cost: Cost = DEFAULT_COST
+    patience: float = KEYRING_PATIENCE
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str], ask: AskPassword | None = None) -> KeyFinder:
@@ -93,55 +100,80 @@ class KeyFinder:
         password: the new master password, where it is known already.
         """
         use_password = password is not None or want_keyring is False or (want_keyring is None and self.master_key is not None)
-        if not use_password and (made := self._create_in_keyring()):
-            return made
+        reason = ""
+        if not use_password:
+            try:
+                return self._create_in_keyring()
+            except SecretError as error:
+                reason = error.message
         if want_keyring:
-            raise SecretError("this machine has no keyring that can keep a key", hint="use a master password")
+            raise SecretError(f"the key cannot be kept in a keyring: {reason}", hint="use a master password")
         spec = KeySpec.for_password(self.cost)
-        return spec, stretch((password or self._password(new=True)).reveal(), spec)
+        return spec, stretch((password or self._password(new=True, reason=reason)).reveal(), spec)
 
     def forget(self, spec: KeySpec) -> None:
         """Remove a key that opens nothing any more from the keyring; silently, it is only tidiness."""
-        try:
-            if not spec.is_password and (backend := self.keyring()):
-                backend.delete_password(SERVICE, password_user(spec.keyring_id))
-        except Exception:  # noqa: BLE001, S110 - see system_keyring; a key left behind opens no file
-            pass
+        user = password_user(spec.keyring_id)
+        with contextlib.suppress(SecretError):  # a key left behind opens no file
+            if not spec.is_password:
+                self._ask_keyring(lambda backend: backend.delete_password(SERVICE, user))
 
-    def _password(self, *, new: bool) -> Secret:
+    def _password(self, *, new: bool, reason: str = "") -> Secret:
         password = self.master_key or (self.ask(new) if self.ask else None)
         if not password:
             raise SecretError(
-                "needs its master password",
+                f"needs a master password, as {reason}" if reason else "needs its master password",
                 hint=f"run the command on a terminal to be asked for it, or set {MASTER_KEY_VARIABLE}",
             )
         return password
 
     def _from_keyring(self, spec: KeySpec) -> bytes:
-        backend = self.keyring()
-        if backend is None:
-            raise SecretError(
-                "its key is in the keyring, which cannot be reached from here",
-                hint="run this in the session of the desktop, or move to a password there: prx secret rotate --to password",
-            )
         try:
-            stored = backend.get_password(SERVICE, password_user(spec.keyring_id))
-        except Exception as error:  # noqa: BLE001 - see system_keyring
-            raise SecretError(f"the keyring does not answer ({type(error).__name__})", hint="is it locked?") from None
+            stored = self._ask_keyring(lambda backend: backend.get_password(SERVICE, password_user(spec.keyring_id)))
+        except SecretError as error:
+            raise SecretError(
+                f"its key is in the keyring, and {error.message}",
+                hint="unlock the keyring, in the session of the desktop; for a server, move to a password there: "
+                "prx secret rotate --to password",
+            ) from None
         return _decode(stored)
 
-    def _create_in_keyring(self) -> tuple[KeySpec, bytes] | None:
+    def _create_in_keyring(self) -> tuple[KeySpec, bytes]:
         """Store a new key and read it back: only a keyring that really keeps it counts."""
         spec, key = KeySpec(keyring_id=secrets.token_hex(8)), os.urandom(KEY_BYTES)
         user, text = password_user(spec.keyring_id), base64.b64encode(key).decode()
-        try:
+
+        def keep(backend: Keyring) -> str | None:
+            backend.set_password(SERVICE, user, text)
+            return backend.get_password(SERVICE, user)
+
+        if self._ask_keyring(keep) != text:
+            raise SecretError("the keyring does not keep what it is given")
+        return spec, key
+
+    def _ask_keyring(self, do: Callable[[Keyring], T]) -> T:
+        """Do something with the keyring, and give the result; SecretError says why that cannot be."""
+
+        def call() -> T:
             backend = self.keyring()
             if backend is None:
-                return None
-            backend.set_password(SERVICE, user, text)
-            return (spec, key) if backend.get_password(SERVICE, user) == text else None
-        except Exception:  # noqa: BLE001 - see system_keyring
-            return None
+                raise SecretError("no keyring can be reached from here")
+            return do(backend)
+
+        try:
+            return within(self.patience, call)
+        except SecretError:
+            raise
+        except TimeoutError:
+            raise SecretError(f"the keyring gave no answer within {self.patience:g} seconds") from None
+        except Exception as error:  # noqa: BLE001 - see system_keyring
+            raise SecretError(_trouble(error)) from None
+
+
+def _trouble(error: Exception) -> str:
+    """Say what is wrong with the keyring, without what the backend says, which may quote anything."""
+    name = type(error).__name__
+    return "the keyring is locked" if name == "KeyringLocked" else f"the keyring does not answer ({name})"
 
 
 def _decode(stored: str | None) -> bytes:

@@ -53,6 +53,15 @@ class _Opened:
     sealed: bytes
 
 
+def require_name(name: str) -> None:
+    """Raise SecretError where `name` cannot name an entry."""
+    if not _NAME.fullmatch(name):
+        raise SecretError(
+            f"{name!r} cannot name a secret: expected up to 64 letters, digits, dots, dashes or underscores, "
+            "a letter or digit first"
+        )
+
+
 def _utc_now() -> datetime:
     return datetime.now(UTC)
 
@@ -94,8 +103,7 @@ class SecretStore:
 
     def set(self, name: str, value: Secret, *, expires: datetime | None = None) -> Entry:
         """Store a secret under a new or a known name; the first one makes the file."""
-        if not _NAME.fullmatch(name):
-            raise SecretError(f"{name!r} cannot name a secret: expected up to 64 letters, digits, dots, dashes or underscores")
+        require_name(name)
         if not 0 < len(value.reveal().encode()) <= MAX_SECRET_BYTES:
             raise SecretError(f"the value for {name!r} is empty or larger than {MAX_SECRET_BYTES} bytes")
         with self._changing(create=True) as opened:
