@@ -121,6 +121,23 @@ def test_script(home: Home, tmp_path: Path) -> None:
     assert (wrong.returncode, "line 1: 'noon' is no length of time" in wrong.stderr) == (2, True)
 
 
+def test_addresses_of_ones_own_choice(home: Home) -> None:
+    """The edge's addresses and every port can be chosen, so that a connector's configuration can be written once."""
+    ports = {"public": "--public-port", "public_https": "--public-https-port", "quick_service": "--quick-service-port"}
+    with running(home) as (facts, _):
+        chosen = {key: facts[key].rpartition(":")[2] for key in ports}
+        edge = [f"127.0.0.2:{address.rpartition(':')[2]}" for address in facts["edge"]]
+    flags = [word for address in edge for word in ("--edge", address)]
+    with running(home, *flags, *(word for key, flag in ports.items() for word in (flag, chosen[key]))) as (facts, _):
+        assert facts["edge"] == edge
+        assert {key: facts[key].rpartition(":")[2] for key in ports} == chosen
+        taken = home.run("lab", "--edge", edge[0])
+    assert (taken.returncode, f"'127.0.0.2', {edge[0].rpartition(':')[2]}" in taken.stderr) == (1, True), taken.stderr
+    assert "Traceback" not in taken.stderr
+    wrong = home.run("lab", "--edge", "192.0.2.1:7844")
+    assert (wrong.returncode, "--edge '192.0.2.1:7844': expected a loopback address" in wrong.stderr) == (2, True)
+
+
 def test_no_lab(home: Home) -> None:
     """Where no lab runs, also after one has ended, the user is told how to start one."""
     with running(home):

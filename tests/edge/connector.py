@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from typing import TypeAlias
 from uuid import UUID, uuid4
 
-from prx.edge import Lab
+from prx.edge import Lab, address
 from prx.edge.crew import Crew
 from prx.protocol import headers as codec
 from prx.protocol.errors import ProtocolError
@@ -117,10 +117,10 @@ async def dialled(
     """Connect to an edge address for the length of a block, without registering."""
     async with Crew() as group:
         scripted = ScriptedConnector(group, token, index, connector or uuid4(), answer)
-        host, _, port = lab.edge_addrs[index % len(lab.edge_addrs)].partition(":")
+        host, port = address.parse(lab.edge_addrs[index % len(lab.edge_addrs)])
         context = ssl.create_default_context(cafile=str(lab.ca_file))
         await asyncio.get_running_loop().create_connection(
-            lambda: scripted.session, host, int(port), ssl=context, server_hostname="h2.cftunnel.com"
+            lambda: scripted.session, host, port, ssl=context, server_hostname="h2.cftunnel.com"
         )
         try:
             yield scripted

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from typing import TypeAlias
 from uuid import UUID, uuid4
 
-from prx.edge import Lab
+from prx.edge import Lab, address
 from prx.edge.crew import Crew
 from prx.protocol.errors import ProtocolError
 from prx.protocol.headers import Headers
@@ -114,8 +114,8 @@ async def dialled(
     """Connect to an edge address for the length of a block, without registering."""
     async with Crew() as group:
         scripted = ScriptedQuicConnector(group, token, index, connector or uuid4(), answer)
-        host, _, port = lab.edge_addrs[index % len(lab.edge_addrs)].partition(":")
-        scripted.session = await dial(host, int(port), ca_file=lab.ca_file, on_stream=scripted.take)
+        host, port = address.parse(lab.edge_addrs[index % len(lab.edge_addrs)])
+        scripted.session = await dial(host, port, ca_file=lab.ca_file, on_stream=scripted.take)
         try:
             yield scripted
         finally:

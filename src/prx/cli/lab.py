@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import IO, TYPE_CHECKING, Any
 
 import click
@@ -11,23 +13,44 @@ import click
 from prx.cli import labcommands
 from prx.cli.ending import say
 from prx.cli.labclient import announced
-from prx.core.errors import UsageError
+from prx.core.errors import PrxError, UsageError
 
 if TYPE_CHECKING:
-    from prx.edge import Lab
+    from prx.edge import Lab, LabConfig
     from prx.edge.events import LabEvent
     from prx.edge.script import Script
+
+_PORT = click.IntRange(0, 65535)
 
 
 @click.group(invoke_without_command=True)
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON once it listens, and nothing else.")
-@click.option("--public-port", type=click.IntRange(0, 65535), default=0, help="Where visitors come; 0: a free port.")
-@click.option("--control-port", type=click.IntRange(0, 65535), default=0, help="Where `prx lab token` asks; 0: a free port.")
+@click.option(
+    "--edge",
+    multiple=True,
+    metavar="HOST:PORT",
+    help="Where connectors come, loopback only; give it once for each address. Without: four free ports.",
+)
+@click.option("--public-port", type=_PORT, default=0, help="Where visitors come; 0: a free port.")
+@click.option("--public-https-port", type=_PORT, default=0, help="Where visitors come over HTTPS; 0: a free port.")
+@click.option("--quick-service-port", type=_PORT, default=0, help="Where quick tunnels are asked for; 0: a free port.")
+@click.option("--control-port", type=_PORT, default=0, help="Where `prx lab token` asks; 0: a free port.")
 @click.option(
     "--script", type=click.File("r"), help="Faults to act, and when; docs/reference/lab.md says how they are written."
 )
 @click.pass_context
-def lab(ctx: click.Context, as_json: bool, public_port: int, control_port: int, script: IO[str] | None) -> int | None:
+def lab(
+    ctx: click.Context,
+    /,
+    *,
+    as_json: bool,
+    edge: tuple[str, ...],
+    public_port: int,
+    public_https_port: int,
+    quick_service_port: int,
+    control_port: int,
+    script: IO[str] | None,
+) -> int | None:
     """Run a local edge: everything works without account and Internet.
 
     A real cloudflared connects to it with --edge, --cacert and --quick-service; names end in .localhost, so a browser opens
@@ -38,9 +61,21 @@ def lab(ctx: click.Context, as_json: bool, public_port: int, control_port: int, 
     import asyncio
 
     from prx.cli.hardening import require_folder
+    from prx.edge import LabConfig
 
     require_folder()
-    return asyncio.run(_run(as_json, public_port, control_port, None if script is None else _read_script(script)))
+    try:
+        config = LabConfig(
+            edge_addrs=edge or LabConfig.edge_addrs,
+            public_port=public_port,
+            public_https_port=public_https_port,
+            quick_service_port=quick_service_port,
+            control_port=control_port,
+            on_event=None if as_json else _tell,
+        )
+    except ValueError as error:
+        raise UsageError(f"--edge {error}") from None
+    return asyncio.run(_run(config, None if script is None else _read_script(script), as_json=as_json))
 
 
 for _command in labcommands.ALL:
@@ -53,21 +88,20 @@ def description(lab: Lab) -> dict[str, Any]:
         "edge": list(lab.edge_addrs),
         "quick_service": lab.quick_service,
         "public": lab.public,
+        "public_https": lab.public_https,
         "control": lab.control,
         "ca": str(lab.ca_file),
     }
 
 
-async def _run(as_json: bool, public_port: int, control_port: int, script: Script | None) -> int:
+async def _run(config: LabConfig, script: Script | None, *, as_json: bool) -> int:
     import asyncio
 
     from prx.cli.signals import Signals
-    from prx.edge import Lab, LabConfig
 
     over = asyncio.Event()
-    config = LabConfig(public_port=public_port, control_port=control_port, on_event=None if as_json else _tell)
     with Signals(stop=over.set, kill=lambda number: os._exit(128 + number), reload=lambda: None):
-        async with Lab.start(config) as running:
+        async with _started(config) as running:
             with announced(running.control):
                 facts = description(running)
                 if as_json:
@@ -80,10 +114,23 @@ async def _run(as_json: bool, public_port: int, control_port: int, script: Scrip
     return 0
 
 
+@asynccontextmanager
+async def _started(config: LabConfig) -> AsyncIterator[Lab]:
+    """Run a lab for the length of an `async with`; PrxError where a port is taken."""
+    from prx.edge import Lab
+
+    async with AsyncExitStack() as stack:
+        try:
+            lab = await stack.enter_async_context(Lab.start(config))
+        except OSError as error:
+            raise PrxError(f"cannot listen: {error.strerror}", hint="another lab may run; choose other ports") from None
+        yield lab
+
+
 def _introduce(facts: dict[str, Any]) -> None:
     edges = " ".join(f"--edge {address}" for address in facts["edge"])
     say("the lab listens; Ctrl-C ends it")
-    say(f"  visitors     {facts['public']} (Host: NAME.localhost)")
+    say(f"  visitors     {facts['public']} or {facts['public_https']} (Host: NAME.localhost)")
     say(f"  control      {facts['control']}")
     say(f"  quick        cloudflared tunnel --protocol http2 {edges} \\")
     say(f"                 --cacert {facts['ca']} --quick-service {facts['quick_service']} --url http://127.0.0.1:8080")

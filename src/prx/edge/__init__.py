@@ -5,7 +5,7 @@
 
 What a lab gives, all on loopback:
 
-* `lab.edge_addrs`: tuple of "127.0.0.1:PORT", one slot per connection (`cloudflared tunnel --edge ADDR --edge ADDR …`),
+* `lab.edge_addrs`: tuple of "HOST:PORT", one slot per connection (`cloudflared tunnel --edge ADDR --edge ADDR …`),
   each for HTTP/2 over TCP and for QUIC over UDP; `lab.protocols` is ("quic", "http2")
 * `lab.quick_service`: "http://127.0.0.1:PORT" for `--quick-service`; `lab.ca_file`: Path for `--cacert`
 * `lab.public`: "http://127.0.0.1:PORT", where visitors come (the Host header names the tunnel, names end in

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeAlias
 
+from prx.edge import address
 from prx.edge.events import Listener
 
 Sleep: TypeAlias = Callable[[float], Awaitable[None]]
@@ -19,8 +20,9 @@ Sleep: TypeAlias = Callable[[float], Awaitable[None]]
 class LabConfig:
     """Ports (0: a free one), names and limits of a lab; everything listens on loopback only.
 
-    `edge_ports`: one slot per entry, TCP and UDP at the same number; give at least two, for cloudflared retries without
-    any pause when it has a single slot that refuses (observed with cloudflared 2026.8.2).
+    `edge_addrs`: one slot per entry, "HOST:PORT", TCP and UDP at the same number; ValueError where a host is not a loopback
+    address. Give at least two, for cloudflared retries without any pause when it has a single slot that refuses (observed
+    with cloudflared 2026.8.2).
     `locations`: names that connections report, by slot, repeated as needed.
     `state_dir`: where the CA goes, created 0700; None: a temporary directory, removed at the end.
     `max_connections`: per tunnel. `drain_seconds`: how long an unregistered connection may finish its requests.
@@ -28,7 +30,7 @@ class LabConfig:
     `wall`: seconds since 1970, for what Access signs. `seed`: for whatever a fault leaves to chance.
     """
 
-    edge_ports: tuple[int, ...] = (0, 0, 0, 0)
+    edge_addrs: tuple[str, ...] = ("127.0.0.1:0",) * 4
     public_port: int = 0
     public_https_port: int = 0
     control_port: int = 0
@@ -42,3 +44,7 @@ class LabConfig:
     sleep: Sleep = asyncio.sleep
     wall: Callable[[], float] = lambda: datetime.now(UTC).timestamp()
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        for text in self.edge_addrs:
+            address.parse(text)

@@ -12,7 +12,7 @@ from random import Random
 from typing import Any, cast
 from urllib.parse import urlsplit
 
-from prx.edge import control, doh, faults, faulttext, registry, script
+from prx.edge import address, control, doh, faults, faulttext, registry, script
 from prx.edge.access import CERTS_PATH, AccessFront, Fronts
 from prx.edge.authority import Authority
 from prx.edge.config import LabConfig
@@ -240,7 +240,7 @@ class Lab:
 
     async def _listen(self) -> None:
         config = self._config
-        self._slots.open(config.edge_ports)
+        self._slots.open(tuple(address.parse(text) for text in config.edge_addrs))
         self.edge_addrs = self._slots.addresses
         port = await self._visitors.listen(_HOST, config.public_port)
         self.public = f"http://{_HOST}:{port}"

@@ -14,6 +14,7 @@ import ssl
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeAlias
 
+from prx.edge.address import Place, show
 from prx.edge.events import HandshakeFailed
 from prx.edge.hub import Hub
 from prx.edge.quicslots import QuicSlots
@@ -53,7 +54,7 @@ class Slots:
         self._quic = quic
         self._loop = asyncio.get_running_loop()
         self._sockets: list[socket.socket] = []
-        self._ports: list[int] = []
+        self._places: list[Place] = []
         self._speaking = asyncio.Event()
         self._speaking.set()
         self._conditions = conditions
@@ -61,20 +62,20 @@ class Slots:
 
     @property
     def addresses(self) -> tuple[str, ...]:
-        """Every slot's "127.0.0.1:PORT"; the same after a `close` and `open`."""
-        return tuple(f"127.0.0.1:{port}" for port in self._ports)
+        """Every slot's "HOST:PORT"; the same after a `close` and `open`."""
+        return tuple(show(place) for place in self._places)
 
-    def open(self, ports: tuple[int, ...] = ()) -> None:
-        """Listen on `ports` (0: free ones), or on those of before."""
-        for slot, port in enumerate(ports):
-            listener, udp = _bind(port)
+    def open(self, places: tuple[Place, ...] = ()) -> None:
+        """Listen at `places` (port 0: a free one), or at those of before."""
+        for slot, place in enumerate(places):
+            listener, udp = _bind(place)
             self._quic.listen(udp, slot)
             self._listen(listener, slot)
-        if not ports:
-            for slot, port in enumerate(self._ports):
-                self._listen(_listener(port), slot)
+        if not places:
+            for slot, place in enumerate(self._places):
+                self._listen(_listener(place), slot)
         self._quic.accept(accepting=True)
-        self._ports = [listener.getsockname()[1] for listener in self._sockets]
+        self._places = [listener.getsockname()[:2] for listener in self._sockets]
 
     def close(self) -> None:
         """Close the ports: whoever dials is refused, over QUIC not answered. Live connections go on."""
@@ -157,22 +158,26 @@ class Slots:
             await session.wait_closed()
 
 
-def _listener(port: int) -> socket.socket:
-    return socket.create_server(("127.0.0.1", port), backlog=_BACKLOG)
+def _family(place: Place) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in place[0] else socket.AF_INET
 
 
-def _bind(port: int) -> tuple[socket.socket, socket.socket]:
+def _listener(place: Place) -> socket.socket:
+    return socket.create_server(place, family=_family(place), backlog=_BACKLOG)
+
+
+def _bind(place: Place) -> tuple[socket.socket, socket.socket]:
     """Bind TCP and UDP at the same number; OSError where one that was asked for is taken."""
     for attempt in range(_BIND_ATTEMPTS):
-        listener = _listener(port)
-        udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        listener = _listener(place)
+        udp = socket.socket(_family(place), socket.SOCK_DGRAM)
         try:
             udp.bind(listener.getsockname())
-        except OSError:
+        except OSError as error:
             udp.close()
             listener.close()
-            if port or attempt == _BIND_ATTEMPTS - 1:
-                raise
+            if place[1] or attempt == _BIND_ATTEMPTS - 1:
+                raise OSError(error.errno, f"{error.strerror} (over UDP, at {show(place)})") from error
         else:
             return listener, udp
     raise AssertionError("the last attempt returns or raises")
