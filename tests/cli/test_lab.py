@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import subprocess
 import urllib.request
@@ -88,6 +89,19 @@ def test_a_killed_lab_leaves_nothing_for_long(home: Home, tmp_path: Path) -> Non
             assert not killed.exists()
             assert alive.is_dir()
     assert [path.name for path in tmp_path.glob("prx-lab-*")] == ["prx-lab-of-others"]
+
+
+def test_credentials_for_a_configuration(home: Home, lab: dict[str, Any], tmp_path: Path) -> None:
+    """A token can be had as a credentials file, for its owner's eyes, never over one that is there."""
+    file = tmp_path / "web.json"
+    found = words(home, "token", "--hostname", "web", "--credentials", str(file))
+    token = json.loads(base64.b64decode(words(home, "token", "--hostname", "web")))
+    written = {"AccountTag": token["a"], "TunnelSecret": token["s"], "TunnelID": token["t"], "Endpoint": ""}
+    assert (found, json.loads(file.read_text()), file.stat().st_mode & 0o777) == (token["t"], written, 0o600)
+    again = home.run("lab", "token", "--hostname", "other", "--credentials", str(file))
+    assert (again.returncode, f"{file} exists" in again.stderr, json.loads(file.read_text())) == (1, True, written)
+    nowhere = home.run("lab", "token", "--hostname", "web", "--credentials", str(tmp_path / "no" / "file"))
+    assert (nowhere.returncode, "cannot write" in nowhere.stderr) == (1, True)
 
 
 def test_protect_and_log_in(home: Home, lab: dict[str, Any]) -> None:

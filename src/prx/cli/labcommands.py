@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import os
 import tomllib
+from pathlib import Path
 from typing import IO, Any
 
 import click
@@ -15,10 +18,17 @@ from prx.core.errors import PrxError, UsageError
 
 @click.command()
 @click.option("--hostname", required=True, metavar="NAME.localhost", help="The public name of the tunnel.")
+@click.option(
+    "--credentials",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Write the token as the `credentials-file` of a cloudflared configuration, and print its `tunnel` instead.",
+)
 @control_option
-def token(hostname: str, control: str | None) -> None:
+def token(hostname: str, credentials: Path | None, control: str | None) -> None:
     """Make a named tunnel in a running lab, or find it again; print its token."""
-    click.echo(ask(control, "POST", "/token", {"hostname": hostname})["token"])
+    found = ask(control, "POST", "/token", {"hostname": hostname})["token"]
+    click.echo(found if credentials is None else _write_credentials(credentials, found))
 
 
 @click.command()
@@ -95,6 +105,29 @@ def status(as_json: bool, control: str | None) -> None:
 
 
 ALL = (token, push, protect, login, fault, status)
+
+
+def _write_credentials(file: Path, token: str) -> str:
+    """Write a token the way `cloudflared tunnel create` does (2026.8.2) and return the tunnel's id."""
+    from prx.protocol.tokens import TunnelToken
+
+    parts = TunnelToken.decode(token)
+    secret = base64.b64encode(parts.secret).decode()
+    content = {
+        "AccountTag": parts.account_tag,
+        "TunnelSecret": secret,
+        "TunnelID": str(parts.tunnel_id),
+        "Endpoint": parts.endpoint,
+    }
+    try:
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        raise PrxError(f"{file} exists", hint="it may hold the secret of a tunnel; take another name, or delete it") from None
+    except OSError as error:
+        raise PrxError(f"cannot write {file}: {error.strerror}") from None
+    with os.fdopen(descriptor, "w") as opened:
+        json.dump(content, opened)
+    return str(parts.tunnel_id)
 
 
 def _connections(connections: list[dict[str, Any]]) -> str:
