@@ -301,7 +301,10 @@ class Asked:
 
 
 async def test_signals() -> None:
-    """Many SIGHUP at once reload once; the first SIGINT or SIGTERM stops, the second kills, more change nothing."""
+    """Many SIGHUP at once reload once; the first SIGINT or SIGTERM stops, the second kills, more change nothing.
+
+    The same one twice in one moment is one.
+    """
     asked = Asked()
     own = threading.main_thread().ident
     assert own is not None
@@ -310,7 +313,7 @@ async def test_signals() -> None:
             for _ in range(50):
                 signal.raise_signal(signal.SIGHUP)
             await asked.reloaded.wait()
-            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGINT, signal.SIGHUP):
+            for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGINT, signal.SIGINT, signal.SIGHUP):
                 signal.raise_signal(number)
             await asked.killed.wait()
             for _ in range(3):
