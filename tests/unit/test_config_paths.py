@@ -81,3 +81,10 @@ def test_paths_import_no_library() -> None:
     code = "import sys, prx.config.paths; print({'pydantic', 'click', 'rich', 'cryptography'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_a_relative_home_gives_absolute_paths(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The child runs in a folder of its own, so a path that is handed to it must not depend on the current one."""
+    monkeypatch.chdir(tmp_path)
+    assert data_dir({"HOME": "here"}) == tmp_path / "here/.local/share/prx"
+    assert runtime_dir({"HOME": "here"}) == tmp_path / "here/.local/share/prx/run"

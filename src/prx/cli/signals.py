@@ -15,7 +15,6 @@ import signal
 from collections.abc import Callable
 from types import TracebackType
 
-
 _ONE_MOMENT = 0.001  # seconds; nobody presses Ctrl-C again, and no script answers, in so short a time
 
 

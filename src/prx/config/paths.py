@@ -97,4 +97,4 @@ def _xdg(environ: Mapping[str, str] | None, variable: str, fallback: str) -> Pat
     if named.startswith("/"):
         return Path(named)
     home = env.get("HOME")
-    return (Path(home) if home else Path.home()) / fallback
+    return ((Path(home) if home else Path.home()) / fallback).absolute()  # the child runs in another folder
