@@ -136,10 +136,10 @@ def test_stdout_is_usage_text() -> None:
     assert parse_line("stdout", b"   --edge value").kind is LineKind.USAGE
 
 
-def test_noise_is_kept_at_debug_with_its_own_level() -> None:
-    """What frightens people and means nothing is demoted, not dropped."""
+def test_noise_is_kept_at_its_own_level_and_marked() -> None:
+    """What frightens people and means nothing is marked as such, not dropped and not altered."""
     line = parse_line("stderr", TIME + b" ERR no more connections active and exiting")
-    assert (line.kind, line.level, line.fields["own_level"]) == (LineKind.NOISE, "debug", "error")
+    assert (line.kind, line.level) == (LineKind.NOISE, "error")
     visitor = parse_line(
         "stderr", TIME + b' ERR Request failed error="stream 5 canceled by remote with error code 0" connIndex=1'
     )

@@ -138,11 +138,13 @@ def test_script(home: Home, tmp_path: Path) -> None:
 def test_addresses_of_ones_own_choice(home: Home) -> None:
     """The edge's addresses and every port can be chosen, so that a connector's configuration can be written once."""
     ports = {"public": "--public-port", "public_https": "--public-https-port", "quick_service": "--quick-service-port"}
-    with running(home) as (facts, _):
+    with running(home):
+        facts = json.loads(words(home, "status", "--json"))
         chosen = {key: facts[key].rpartition(":")[2] for key in ports}
         edge = [f"127.0.0.2:{address.rpartition(':')[2]}" for address in facts["edge"]]
     flags = [word for address in edge for word in ("--edge", address)]
-    with running(home, *flags, *(word for key, flag in ports.items() for word in (flag, chosen[key]))) as (facts, _):
+    with running(home, *flags, *(word for key, flag in ports.items() for word in (flag, chosen[key]))):
+        facts = json.loads(words(home, "status", "--json"))
         assert facts["edge"] == edge
         assert {key: facts[key].rpartition(":")[2] for key in ports} == chosen
         taken = home.run("lab", "--edge", edge[0])

@@ -302,6 +302,16 @@ def test_variables_in_strings(write: Write) -> None:
     assert load(write('[tunnel]\non_url = ["${A}"]'), {"A": "x ${B}"}).config.tunnels["default"].on_url == ("x ${B}",)
 
 
+def test_a_variable_can_hold_a_number(write: Write) -> None:
+    """TOML wants quotes around ${VAR}, also where the key wants a number or true or false; the quotes do not count."""
+    path = write('[tunnel]\nmax_failures = "${N}"\nrequire_access = "${YES}"\n[tunnel.cloudflare]\nmetrics_port = "4${P}"\n')
+    tunnel = load(path, {"N": " 7\n", "YES": "true", "P": "0123"}).config.tunnels["default"]
+    assert (tunnel.max_failures, tunnel.require_access, tunnel.cloudflare.metrics_port) == (7, True, 40123)
+    for wrong in ("many", "", "[1]", "1\nmax_failures = 2"):
+        (problem,) = problems(write('[tunnel]\nmax_failures = "${N}"\n'), {"N": wrong})
+        assert 'prx.toml:2: tunnel.max_failures: found "${N}", expected a variable with a whole number' in problem
+
+
 def test_variables_that_are_not_there(write: Write) -> None:
     """An unset variable and a malformed reference are mistakes that name the variable and the way out."""
     path = write('[tunnel]\nhealth_check_path = "${NOPE}"\non_url = ["x",\n "${a b}"]\n[tunnel.cloudflare]\ntoken = "t${NO}"\n')

@@ -83,12 +83,11 @@ for _command in labcommands.ALL:
 
 
 def description(lab: Lab) -> dict[str, Any]:
-    """Return what `prx lab --json` prints."""
+    """Return what `prx lab --json` prints: these keys and no others, since scripts rely on them."""
     return {
         "edge": list(lab.edge_addrs),
         "quick_service": lab.quick_service,
         "public": lab.public,
-        "public_https": lab.public_https,
         "control": lab.control,
         "ca": str(lab.ca_file),
     }
@@ -103,11 +102,10 @@ async def _run(config: LabConfig, script: Script | None, *, as_json: bool) -> in
     with Signals(stop=over.set, kill=lambda number: os._exit(128 + number), reload=lambda: None):
         async with _started(config) as running:
             with announced(running.control):
-                facts = description(running)
                 if as_json:
-                    click.echo(json.dumps(facts))
+                    click.echo(json.dumps(description(running)))
                 else:
-                    _introduce(facts)
+                    _introduce(running)
                 if script is not None:
                     running.begin(script)
                 await over.wait()
@@ -127,13 +125,13 @@ async def _started(config: LabConfig) -> AsyncIterator[Lab]:
         yield lab
 
 
-def _introduce(facts: dict[str, Any]) -> None:
-    edges = " ".join(f"--edge {address}" for address in facts["edge"])
+def _introduce(lab: Lab) -> None:
+    edges = " ".join(f"--edge {address}" for address in lab.edge_addrs)
     say("the lab listens; Ctrl-C ends it")
-    say(f"  visitors     {facts['public']} or {facts['public_https']} (Host: NAME.localhost)")
-    say(f"  control      {facts['control']}")
+    say(f"  visitors     {lab.public} or {lab.public_https} (Host: NAME.localhost)")
+    say(f"  control      {lab.control}")
     say(f"  quick        cloudflared tunnel --protocol http2 {edges} \\")
-    say(f"                 --cacert {facts['ca']} --quick-service {facts['quick_service']} --url http://127.0.0.1:8080")
+    say(f"                 --cacert {lab.ca_file} --quick-service {lab.quick_service} --url http://127.0.0.1:8080")
     say("  named        prx lab token --hostname NAME.localhost")
 
 

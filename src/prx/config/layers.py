@@ -7,6 +7,7 @@ A value is known by its path in a file. The environment and the command line spe
 from __future__ import annotations
 
 import re
+import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -14,7 +15,7 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from prx.config.checks import TUNNEL_NAME
-from prx.config.expand import expand, map_strings, strings
+from prx.config.expand import expand, holds_reference, map_strings, strings
 from prx.config.keys import dotted, find_key, keys_of
 from prx.config.messages import explain, kind_of, path_of, shown
 from prx.config.origins import COMMAND_LINE, Origin, Problem
@@ -182,9 +183,23 @@ def _expand(layer: Layer, path: KeyPath, environ: Mapping[str, str]) -> None:
             mistakes.append((inner, f"found {found}, expected {error}"))
             return text
 
-    layer.values[path] = map_strings(layer.values[path], replace, path)
+    written = layer.values[path]
+    expanded = map_strings(written, replace, path)
+    layer.values[path] = _as_number(path, expanded) if isinstance(written, str) and holds_reference(written) else expanded
     for inner, text in mistakes:
         layer.reject(inner, text)
+
+
+def _as_number(path: KeyPath, text: str) -> Any:
+    """Return the number, or true or false, that stands in a variable, for a key that wants one; else the text itself."""
+    key = find_key(path)
+    if key is None or key.field.annotation not in {int, float, bool}:
+        return text
+    try:
+        parsed = tomllib.loads(f"value = {text.strip()}")
+    except tomllib.TOMLDecodeError:
+        return text
+    return parsed["value"] if len(parsed) == 1 and isinstance(parsed["value"], int | float) else text
 
 
 def _is_waiting(path: KeyPath, value: Any) -> bool:

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from pydantic_core import ErrorDetails
 
+from prx.config.expand import holds_reference
 from prx.config.keys import Key, closest, find_key, suggestion
 from prx.config.positions import KeyPath
 from prx.config.toml_text import string_text, value_text
@@ -80,6 +81,8 @@ def _expected(error: ErrorDetails, key: Key, in_list: bool, written: Any) -> str
     if wants_text and isinstance(written, int | float):
         return f"{expected}, in quotes"
     if not wants_text and isinstance(written, str) and key.field.annotation in {int, float, bool}:
+        if holds_reference(written):
+            return f"a variable with {expected}"
         return f"{expected}, without quotes"
     near = closest(written, key.choices) if isinstance(written, str) else ""
     return f'{expected}; did you mean "{near}"?' if near else expected

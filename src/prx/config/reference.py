@@ -31,7 +31,8 @@ the environment, the environment to the command line. An empty variable counts a
 ## Values
 
 * An unknown key, a wrong type and a value out of range are mistakes; nothing is guessed or ignored.
-* `${VAR}` in any text is replaced by that environment variable; it must be set. `$${` stands for `${` itself.
+* `${VAR}` in any text is replaced by that environment variable; it must be set. `$${` stands for `${` itself. A number
+  can stand in a variable too: `max_failures = "${N}"`.
 * `secret:NAME` in place of any text is replaced by that entry of prx's secrets file (`prx secret set NAME`). The keys
   that hold a secret also take `file:PATH` (a relative path starts at the folder of the configuration), `env:NAME`,
   `cmd:PROGRAM ARG …` (what the program prints; no shell runs) and `credential:NAME` (systemd). A secret that is written

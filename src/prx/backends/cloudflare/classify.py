@@ -87,11 +87,9 @@ _ECHOES: Final = ("DialContext error", "TLS handshake with edge error", "failed 
 
 
 def parse_line(stream: str, line: bytes) -> LogLine:
-    """Understand one line, without its newline, of "stdout" or "stderr". Noise comes back at level debug."""
+    """Understand one line, without its newline, of "stdout" or "stderr". It keeps the level that the client gave it."""
     parts = take_apart(line)
     kind = kind_of(stream, parts)
-    if kind is LineKind.NOISE:
-        return replace(parts, kind=kind, level="debug", fields={**parts.fields, "own_level": parts.level})
     if kind is LineKind.FATAL and parts.fields.get("bare"):
         return replace(parts, kind=kind, level="error")
     if kind is LineKind.QUICK_URL:

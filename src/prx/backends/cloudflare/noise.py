@@ -1,6 +1,7 @@
 """Lines that frighten people and mean nothing, each with the reason why it means nothing.
 
-They are kept, at level debug. All were observed with cloudflared 2026.8.2 while the tunnel was well.
+They are kept, at the level that the client gave them, and marked by their kind. All were observed with cloudflared 2026.8.2
+while the tunnel was well.
 """
 
 from __future__ import annotations
