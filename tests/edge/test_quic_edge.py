@@ -318,7 +318,7 @@ async def _quick_dial(lab: Lab) -> None:
 def _record(scripted: ScriptedQuicConnector) -> list[bytes]:
     """Keep copies of what the connector sends, for they hold live connection ids."""
     recorded: list[bytes] = []
-    port = scripted.session._port
+    port = scripted.session.port
     send = port.send
 
     def record(datagrams: list[bytes], address: object) -> None:

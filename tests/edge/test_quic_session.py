@@ -285,7 +285,7 @@ async def test_lost_and_late_packets(pair: Pair, seed: int) -> None:
     """Bytes pass unchanged where packets are lost, doubled and out of order in both directions."""
     chance = random.Random(seed)
     for session in (pair.client, pair.server):
-        session._port = _BadPort(session._port.send, chance)
+        session.port = _BadPort(session.port.send, chance)
     near, far = await pair.stream()
     body = os.urandom(2 * MB)
     async with asyncio.TaskGroup() as group:
@@ -299,7 +299,7 @@ async def test_lost_and_late_packets(pair: Pair, seed: int) -> None:
 async def test_kernel_that_does_not_join(pair: Pair) -> None:
     """Bytes pass unchanged where every datagram is a system call of its own, as on systems without UDP_SEGMENT."""
     for session in (pair.client, pair.server):
-        session._port._joins = False  # type: ignore[attr-defined]
+        session.port._joins = False  # type: ignore[attr-defined]
     near, far = await pair.stream()
     body = os.urandom(2 * MB)
     async with asyncio.TaskGroup() as group:

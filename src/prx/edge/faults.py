@@ -6,7 +6,7 @@
 
 A fault either acts once, at `inject` (those in `ONCE`), or lasts until it is cleared or used up. Injecting a lasting fault
 again replaces the one of the same class. Seconds are those of the lab's clock. Faults of the wire (those in `WIRE`) act on
-the bytes of every connection over HTTP/2, live and later ones, or of those at edge address number `slot` alone.
+the bytes or datagrams of every connection, live and later ones, or of those at edge address number `slot` alone.
 """
 
 from __future__ import annotations
@@ -56,12 +56,12 @@ class GoAway(_OnConnections):
 
 @dataclass(frozen=True)
 class Reset(_OnConnections):
-    """Break live connections with a TCP reset; one over QUIC is dropped."""
+    """Break live connections with a TCP reset, over QUIC with a stateless reset (RFC 9000, 10.3)."""
 
 
 @dataclass(frozen=True)
 class HalfClose(_OnConnections):
-    """End the edge's direction of live connections (a bare TCP FIN), and go on reading; nothing over QUIC."""
+    """End the edge's direction of live connections and go on reading: a bare TCP FIN; over QUIC nothing arrives any more."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,10 @@ class Stall:
 
 @dataclass(frozen=True)
 class DropAfter:
-    """Drop each connection some seconds after it came (live ones: from now), or once so many bytes have passed on it."""
+    """Drop each connection some seconds after it came (live ones: from now), or once so many bytes have passed on it.
+
+    Bytes are those inside TLS, over QUIC those of datagrams. Over QUIC the connector is not told: no datagram passes any more.
+    """
 
     seconds: float | None = None
     bytes: int | None = None
@@ -84,7 +87,7 @@ class DropAfter:
 
 @dataclass(frozen=True)
 class Delay:
-    """Let bytes arrive later in both directions, in their order; `jitter` is the most that chance adds."""
+    """Let bytes or datagrams arrive later in both directions, in their order; `jitter` is the most that chance adds."""
 
     seconds: float
     jitter: float = 0.0
@@ -93,7 +96,10 @@ class Delay:
 
 @dataclass(frozen=True)
 class SlowRead:
-    """Read so many bytes per second from each connection and no more, so that what a connector sends is held back."""
+    """Read so many bytes per second from each connection and no more, so that what a connector sends is held back.
+
+    Over QUIC these are the bytes of streams; what a connection's windows hold already is taken, and credit is withheld.
+    """
 
     rate: int
     slot: int | None = None
@@ -105,7 +111,10 @@ class SlowRead:
 
 @dataclass(frozen=True)
 class Garble:
-    """Change one byte in about `every`, in both directions, inside TLS: what arrives is no HTTP/2 any more."""
+    """Change one byte in about `every`, in both directions, inside TLS: what arrives is no HTTP/2 any more.
+
+    Over QUIC the frames of packets are changed before they are protected; outside of that it would be mere loss (`Lose`).
+    """
 
     every: int = 1000
     slot: int | None = None
@@ -113,6 +122,18 @@ class Garble:
     def __post_init__(self) -> None:
         if self.every <= 0:
             raise ValueError(f"Garble: every is {self.every}; expected 1 or more bytes")
+
+
+@dataclass(frozen=True)
+class Lose:
+    """Lose one UDP datagram in about `every`, in both directions; HTTP/2 is not touched, for TCP would only be slower."""
+
+    every: int = 20
+    slot: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.every <= 0:
+            raise ValueError(f"Lose: every is {self.every}; expected 1 or more datagrams")
 
 
 @dataclass(frozen=True)
@@ -227,7 +248,7 @@ class Unroute:
 
 
 Select: TypeAlias = Drop | GoAway | Reset | HalfClose
-Wire: TypeAlias = DropAfter | Delay | SlowRead | Garble
+Wire: TypeAlias = DropAfter | Delay | SlowRead | Garble | Lose
 Fault: TypeAlias = (
     Select
     | Wire

@@ -4,21 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from random import Random
-from typing import assert_never
+from typing import Protocol, assert_never
 
 from prx.edge import faults
 from prx.edge.authority import Authority
 from prx.edge.events import FaultCleared, FaultInjected
 from prx.edge.hub import Hub
+from prx.edge.passage import Spawn
 from prx.edge.quicslots import QuicSlots
 from prx.edge.registry import Connection, Registry
 from prx.edge.slots import Slots
 from prx.edge.transport import TunnelConnection
-from prx.edge.wire import Spawn, Wire
+
+
+class Breakable(Protocol):
+    """What the injector asks of the wire of one connection."""
+
+    def reset(self) -> None:
+        """Break the connection."""
+
+    def half_close(self) -> None:
+        """End the edge's direction."""
 
 
 class Injector:
-    """Injects and clears faults; `wire_of` gives the wire below a carrier, None for one over QUIC."""
+    """Injects and clears faults; `wire_of` gives the wire below a carrier."""
 
     def __init__(
         self,
@@ -31,7 +41,7 @@ class Injector:
         hub: Hub,
         chance: Random,
         spawn: Spawn,
-        wire_of: Callable[[TunnelConnection], Wire | None],
+        wire_of: Callable[[TunnelConnection], Breakable],
     ) -> None:
         self._active = active
         self._registry = registry
@@ -61,7 +71,6 @@ class Injector:
                 self._hub.emit(FaultCleared(self._hub.now(), cleared.__name__))
 
     def _act_once(self, fault: faults.Select, connection: Connection) -> None:
-        wire = self._wire_of(connection.carrier)
         match fault:
             case faults.Drop():
                 connection.carrier.abort("dropped by a fault")
@@ -69,13 +78,9 @@ class Injector:
                 connection.carrier.goaway()
                 self._spawn(_close_once_idle(connection), "goaway")
             case faults.Reset():
-                if wire is None:
-                    connection.carrier.abort("reset by a fault")
-                else:
-                    wire.reset()
+                self._wire_of(connection.carrier).reset()
             case faults.HalfClose():
-                if wire is not None:
-                    wire.half_close()
+                self._wire_of(connection.carrier).half_close()
             case _:
                 assert_never(fault)
 
@@ -94,6 +99,7 @@ class Injector:
                     connection.carrier.stall()
             case _ if isinstance(fault, faults.WIRE):
                 self._slots.apply_to_wires()
+                self._quic.apply_to_wires()
             case _:
                 pass  # looked up by those whom it concerns
 
@@ -111,6 +117,7 @@ class Injector:
                 connection.carrier.resume()
         elif kind in faults.WIRE:
             self._slots.apply_to_wires()
+            self._quic.apply_to_wires()
 
     def _connections(self) -> Iterable[Connection]:
         live = (connection for tunnel in self._registry for connection in tunnel.connections)

@@ -17,6 +17,7 @@ from prx.edge.access import CERTS_PATH, AccessFront, Fronts
 from prx.edge.authority import Authority
 from prx.edge.config import LabConfig
 from prx.edge.crew import Crew
+from prx.edge.datagrams import DatagramWire
 from prx.edge.endpoint import Endpoint, Handle
 from prx.edge.events import TunnelCreated
 from prx.edge.gateway import Gateway
@@ -24,17 +25,18 @@ from prx.edge.http1 import Http1Server
 from prx.edge.http2 import Http2Connection
 from prx.edge.http2visitor import Http2Visitors
 from prx.edge.hub import Hub
-from prx.edge.injector import Injector
+from prx.edge.injector import Breakable, Injector
+from prx.edge.passage import Conditions
 from prx.edge.quic import QuicCarrier
 from prx.edge.quick import QuickTunnels
 from prx.edge.quicslots import QuicSlots
-from prx.edge.registrar import Registrar
+from prx.edge.registrar import ControlStream, Registrar
 from prx.edge.slots import Slots
 from prx.edge.state import Protected, PushResult, TunnelState
 from prx.edge.statedir import temporary_directory
 from prx.edge.team import Team
 from prx.edge.transport import TunnelConnection
-from prx.edge.wire import Conditions, Wire
+from prx.edge.wire import Wire
 from prx.protocol.errors import ProtocolError
 from prx.protocol.h2session import H2Session
 
@@ -62,11 +64,12 @@ class Lab:
         self._fronts = Fronts(Team(config.wall))
         self._authority = Authority(directory)
         self._registrar = Registrar(self._registry, self._faults, self._hub, config, self._spawn)
-        self._quic = QuicSlots(group, self._authority.edge_identity(), self._hub, self._serve_quic)
         conditions = Conditions(self._faults, config.clock, config.sleep, self._chance, self._spawn)
+        identity = self._authority.edge_identity()
+        self._quic = QuicSlots(group, identity, self._hub, self._serve_quic, conditions=conditions)
         context = self._authority.edge_context()
         self._slots = Slots(group, context, self._hub, self._serve_edge, quic=self._quic, conditions=conditions)
-        self._wires: dict[TunnelConnection, Wire] = {}
+        self._wires: dict[TunnelConnection, Breakable] = {}
         self._injector = Injector(
             active=self._faults,
             registry=self._registry,
@@ -76,7 +79,7 @@ class Lab:
             hub=self._hub,
             chance=self._chance,
             spawn=self._spawn,
-            wire_of=self._wires.get,
+            wire_of=self._wires.__getitem__,
         )
         self._gateway = Gateway(self._registry, self._faults, self._fronts, self._hub)
         self._visitors = Http1Server(
@@ -219,18 +222,21 @@ class Lab:
             stream = await carrier.open_control_stream()
         except ProtocolError:
             return  # gone right after the handshake, as a port probe is
-        self._wires[carrier] = cast("Wire", session.transport)
-        try:
-            await self._registrar.serve(stream, carrier, slot)
-        finally:
-            del self._wires[carrier]
+        await self._register(stream, carrier, cast("Wire", session.transport), slot)
 
-    async def _serve_quic(self, carrier: QuicCarrier, slot: int) -> None:
+    async def _serve_quic(self, carrier: QuicCarrier, wire: DatagramWire, slot: int) -> None:
         try:
             stream = await carrier.accept_control_stream()
         except ProtocolError:
             return
-        await self._registrar.serve(stream, carrier, slot)
+        await self._register(stream, carrier, wire, slot)
+
+    async def _register(self, stream: ControlStream, carrier: TunnelConnection, wire: Breakable, slot: int) -> None:
+        self._wires[carrier] = wire
+        try:
+            await self._registrar.serve(stream, carrier, slot)
+        finally:
+            del self._wires[carrier]
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None], name: str) -> None:
         try:

@@ -9,8 +9,10 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TypeAlias
 
+from prx.edge.datagrams import DatagramWire
 from prx.edge.events import HandshakeFailed
 from prx.edge.hub import Hub
+from prx.edge.passage import Conditions
 from prx.edge.quic import QuicCarrier
 from prx.protocol.errors import StreamError
 from prx.protocol.quiclistener import Identity, QuicListener
@@ -18,21 +20,23 @@ from prx.protocol.quicsession import QuicSession
 
 _log = logging.getLogger(__name__)
 
-Serve: TypeAlias = Callable[[QuicCarrier, int], Awaitable[None]]
+Serve: TypeAlias = Callable[[QuicCarrier, DatagramWire, int], Awaitable[None]]
 
 
 class QuicSlots:
-    """All UDP ports; `serve(carrier, slot)` is run for each connection that has passed its handshake.
+    """All UDP ports; `serve(carrier, wire, slot)` is run for each connection that has passed its handshake.
 
     A UDP port is shared by those who are connected and those who dial. So refusing and falling silent mean what is done
     with packets, and the sockets stay open until `end`.
     """
 
-    def __init__(self, group: asyncio.TaskGroup, identity: Identity, hub: Hub, serve: Serve) -> None:
+    def __init__(self, group: asyncio.TaskGroup, identity: Identity, hub: Hub, serve: Serve, *, conditions: Conditions) -> None:
         self._group = group
         self._identity = identity
         self._hub = hub
         self._serve = serve
+        self._conditions = conditions
+        self._wires: dict[DatagramWire, None] = {}  # in the order in which they came, for chance follows it
         self._listeners: list[QuicListener] = []
         self._reasons: set[str] = set()  # why no datagram passes
 
@@ -60,6 +64,11 @@ class QuicSlots:
         self._reasons.discard(reason)
         self._apply()
 
+    def apply_to_wires(self) -> None:
+        """Let the faults of now act on every connection; on later ones they act from the beginning."""
+        for wire in self._wires:
+            wire.apply()
+
     def end(self) -> None:
         """Abort every connection and close the sockets."""
         for listener in self._listeners:
@@ -70,19 +79,27 @@ class QuicSlots:
         for listener in self._listeners:
             listener.block(blocked=bool(self._reasons))
 
-    def _accept(self, slot: int, session: QuicSession) -> None:
+    def _accept(self, slot: int, session: QuicSession) -> DatagramWire:
         carrier = QuicCarrier(session)  # at once, for it takes the streams that the connector opens
-        self._group.create_task(self._run(session, carrier, slot), name=f"edge-quic-{slot}")
+        wire = DatagramWire(session, slot, self._conditions)
+        self._wires[wire] = None
+        self._group.create_task(self._run(session, carrier, wire, slot), name=f"edge-quic-{slot}")
+        return wire
 
-    async def _run(self, session: QuicSession, carrier: QuicCarrier, slot: int) -> None:
+    async def _run(self, session: QuicSession, carrier: QuicCarrier, wire: DatagramWire, slot: int) -> None:
+        try:
+            if await self._passes_handshake(session, slot):
+                await self._serve(carrier, wire, slot)
+        except Exception:  # noqa: BLE001 - a mistake in serving one connector must not end the lab for all
+            _log.exception("serving a connector failed")
+        finally:
+            del self._wires[wire]
+            session.abort("the lab is closed")
+
+    async def _passes_handshake(self, session: QuicSession, slot: int) -> bool:
         try:
             await session.wait_ready()
         except StreamError as error:
             self._hub.emit(HandshakeFailed(self._hub.now(), slot, str(error)))
-            return
-        try:
-            await self._serve(carrier, slot)
-        except Exception:  # noqa: BLE001 - a mistake in serving one connector must not end the lab for all
-            _log.exception("serving a connector failed")
-        finally:
-            session.abort("the lab is closed")
+            return False
+        return True

@@ -17,8 +17,9 @@ from typing import Final, TypeAlias
 from prx.edge.address import Place, show
 from prx.edge.events import HandshakeFailed
 from prx.edge.hub import Hub
+from prx.edge.passage import Conditions
 from prx.edge.quicslots import QuicSlots
-from prx.edge.wire import Conditions, Wire
+from prx.edge.wire import Wire
 from prx.protocol.h2session import H2Session
 
 _HANDSHAKE_SECONDS: Final = 10.0
@@ -58,7 +59,7 @@ class Slots:
         self._speaking = asyncio.Event()
         self._speaking.set()
         self._conditions = conditions
-        self._wires: set[Wire] = set()
+        self._wires: dict[Wire, None] = {}  # in the order in which they came, for chance follows it
 
     @property
     def addresses(self) -> tuple[str, ...]:
@@ -147,13 +148,13 @@ class Slots:
         except BaseException:
             connection.close()
             raise
-        self._wires.add(wire)
+        self._wires[wire] = None
         try:
             await self._serve(session, slot)
         except Exception:  # noqa: BLE001 - a mistake in serving one connector must not end the lab for all
             _log.exception("serving a connector failed")
         finally:
-            self._wires.discard(wire)
+            del self._wires[wire]
             session.abort("the lab is closed")
             await session.wait_closed()
 

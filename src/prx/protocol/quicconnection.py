@@ -8,19 +8,23 @@ aioquic offers no hook for any of them, so methods that it calls private are ove
   processes; packets are lost only where a socket's buffer overflows.
 * The server's side of the key exchange also knows X25519MLKEM768 (`prx.protocol.quictls`).
 * How the connection ended can be asked for at once; aioquic tells it only after the closing period.
+* Stateless resets (RFC 9000, 10.3) can be made and are recognised; aioquic only hands out their tokens.
+* Frames can be changed inside their protection, for faults.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+import os
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from aioquic.buffer import Buffer  # type: ignore[attr-defined]  # public, though not by __all__
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.congestion.base import QuicCongestionControl, register_congestion_control
 from aioquic.quic.connection import MAX_STREAM_DATA_FRAME_CAPACITY, QuicConnection, QuicConnectionState
+from aioquic.quic.crypto import CryptoPair
 from aioquic.quic.packet import QuicFrameType, QuicProtocolVersion, pull_quic_transport_parameters
 from aioquic.quic.packet_builder import QuicPacketBuilder, QuicSentPacket
 from aioquic.quic.recovery import QuicPacketPacer, QuicPacketSpace
@@ -40,6 +44,8 @@ _MAX_DATAGRAM_FRAME: Final = 65_536
 _CONGESTION: Final = "prx-loopback"
 _WINDOW_MIN: Final = 64 * 1024
 _WINDOW_MAX: Final = 512 * 1024
+_RESET_PADDING: Final = 24  # random bytes before the token of a stateless reset, so that it looks like any packet
+_SMALLEST_RESET: Final = 20  # a stateless reset is longer (RFC 9000, 10.3)
 
 
 def configuration(*, client: bool) -> QuicConfiguration:
@@ -82,6 +88,7 @@ class ProxyQuicConnection(QuicConnection):
         self._unread: dict[int, int] = {}
         self._unread_total = 0
         self._peer_max_datagram = 0
+        self.alter: Callable[[bytes], bytes] | None = None  # what becomes of the frames of 1-RTT packets, both ways
 
     # -- streams -------------------------------------------------------------------------------------------------
 
@@ -203,10 +210,29 @@ class ProxyQuicConnection(QuicConnection):
             timed_out=self._state is QuicConnectionState.TERMINATED,
         )
 
+    def stateless_reset(self) -> tuple[bytes, Any] | None:
+        """Give the packet that tells the peer that nothing is known of this connection, and its address (RFC 9000, 10.3)."""
+        token = next((known.stateless_reset_token for known in self._host_cids if known.cid == self.host_cid), b"")
+        if not token or not self._network_paths:
+            return None
+        first = 0x40 | os.urandom(1)[0] & 0x3F  # as a packet with a short header has it
+        return bytes([first]) + os.urandom(_RESET_PADDING) + token, self._network_paths[0].addr
+
+    def is_stateless_reset(self, datagram: bytes) -> bool:
+        """Whether a datagram is the one with which the peer says that it knows nothing of this connection."""
+        token = self._peer_cid.stateless_reset_token
+        return bool(token) and len(datagram) > _SMALLEST_RESET and datagram[0] & 0xC0 == 0x40 and datagram.endswith(token)
+
     def _initialize(self, peer_cid: bytes) -> None:
         super()._initialize(peer_cid)
         if not self._is_client:
             self.tls.__class__ = HybridContext  # aioquic offers no way to name the class of its TLS
+        pair = self._cryptos[Epoch.ONE_RTT]
+        pair.__class__ = _FramePair  # nor that of its keys
+        cast("_FramePair", pair).alter = self._altered
+
+    def _altered(self, frames: bytes) -> bytes:
+        return frames if self.alter is None else self.alter(frames)
 
     def _parse_transport_parameters(self, data: bytes, from_session_ticket: bool = False) -> None:
         super()._parse_transport_parameters(data, from_session_ticket)
@@ -217,6 +243,19 @@ class ProxyQuicConnection(QuicConnection):
         super()._discard_epoch(epoch)
         if epoch is Epoch.HANDSHAKE and _is_loopback(self.get_peer_address()):
             self._max_datagram_size = max(self._max_datagram_size, min(self._peer_max_datagram, _MAX_DATAGRAM))
+
+
+class _FramePair(CryptoPair):
+    """The keys of 1-RTT packets; what is protected goes through `alter` on its way in and out."""
+
+    alter: Callable[[bytes], bytes]
+
+    def decrypt_packet(self, packet: bytes, encrypted_offset: int, expected_packet_number: int) -> tuple[bytes, bytes, int]:
+        header, frames, number = super().decrypt_packet(packet, encrypted_offset, expected_packet_number)
+        return header, self.alter(frames), number
+
+    def encrypt_packet(self, plain_header: bytes, plain_payload: bytes, packet_number: int) -> bytes:
+        return super().encrypt_packet(plain_header, self.alter(plain_payload), packet_number)
 
 
 def _is_loopback(address: Any) -> bool:

@@ -6,7 +6,7 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Final
+from typing import Final, Protocol
 
 from aioquic.buffer import Buffer  # type: ignore[attr-defined]  # public, though not by __all__
 from aioquic.quic.packet import (
@@ -35,17 +35,28 @@ class Identity:
     key: EllipticCurvePrivateKey
 
 
+class Inlet(Protocol):
+    """What takes the datagrams of one session: the session itself, or what lies before it."""
+
+    def receive(self, datagram: bytes, address: Address) -> None:
+        """Take a datagram; `flush` must follow, once for several."""
+
+    def flush(self) -> None:
+        """Act on what has been taken."""
+
+
 class QuicListener:
     """A bound UDP socket that sessions live on; `accept(session)` is called for each at its first packet.
 
-    A session that is accepted has yet to pass its handshake: `await session.wait_ready()`.
+    It gives what takes the session's datagrams, None for the session itself. A session that is accepted has yet to pass
+    its handshake: `await session.wait_ready()`.
     """
 
-    def __init__(self, sock: socket.socket, identity: Identity, accept: Callable[[QuicSession], None]) -> None:
+    def __init__(self, sock: socket.socket, identity: Identity, accept: Callable[[QuicSession], Inlet | None]) -> None:
         self._configuration = configuration(client=False)
         self.show(identity)
         self._accept = accept
-        self._routes: dict[bytes, QuicSession] = {}
+        self._routes: dict[bytes, Inlet] = {}
         self._port = UdpPort(sock, self._receive)
         self._sessions: set[QuicSession] = set()
         self.accepting = True
@@ -73,16 +84,16 @@ class QuicListener:
     # -- packets -------------------------------------------------------------------------------------------------
 
     def _receive(self, batch: list[tuple[bytes, Address]]) -> None:
-        touched: dict[QuicSession, None] = {}
+        touched: dict[Inlet, None] = {}
         for datagram, address in batch:
-            session = self._find(datagram, address)
-            if session is not None:
-                session.receive(datagram, address)
-                touched[session] = None
-        for session in touched:
-            session.flush()
+            inlet = self._find(datagram, address)
+            if inlet is not None:
+                inlet.receive(datagram, address)
+                touched[inlet] = None
+        for inlet in touched:
+            inlet.flush()
 
-    def _find(self, datagram: bytes, address: Address) -> QuicSession | None:
+    def _find(self, datagram: bytes, address: Address) -> Inlet | None:
         """Give the session that a datagram is for, a new one where it begins a connection."""
         if not datagram:
             return None
@@ -92,12 +103,12 @@ class QuicListener:
             header = pull_quic_header(Buffer(data=datagram), host_cid_length=CID_LENGTH)
         except ValueError:
             return None
-        session = self._routes.get(header.destination_cid)
-        if session is None and self.accepting and len(datagram) >= _SMALLEST_INITIAL:
-            session = self._answer(header, address)
-        return session
+        inlet = self._routes.get(header.destination_cid)
+        if inlet is None and self.accepting and len(datagram) >= _SMALLEST_INITIAL:
+            inlet = self._answer(header, address)
+        return inlet
 
-    def _answer(self, header: QuicHeader, address: Address) -> QuicSession | None:
+    def _answer(self, header: QuicHeader, address: Address) -> Inlet | None:
         if header.packet_type is QuicPacketType.VERSION_NEGOTIATION:
             return None
         if header.version != QuicProtocolVersion.VERSION_1:
@@ -112,25 +123,23 @@ class QuicListener:
             return None
         return self._new_session(header.destination_cid)
 
-    def _new_session(self, destination: bytes) -> QuicSession:
+    def _new_session(self, destination: bytes) -> Inlet:
         quic = ProxyQuicConnection(configuration=self._configuration, original_destination_connection_id=destination)
         routes = {destination, quic.host_cid}
-        session = QuicSession(
-            quic, self._port, on_route=lambda route, opened: self._route(session, routes, route, opened=opened)
-        )
+        session = QuicSession(quic, self._port, on_route=lambda route, opened: self._route(inlet, routes, route, opened=opened))
         session.on_lost = partial(self._lost, routes)
         self._sessions.add(session)
+        inlet = self._accept(session) or session
         for route in routes:
-            self._routes[route] = session
-        self._accept(session)
-        return session
+            self._routes[route] = inlet
+        return inlet
 
     # -- routes --------------------------------------------------------------------------------------------------
 
-    def _route(self, session: QuicSession, routes: set[bytes], route: bytes, *, opened: bool) -> None:
+    def _route(self, inlet: Inlet, routes: set[bytes], route: bytes, *, opened: bool) -> None:
         if opened:
             routes.add(route)
-            self._routes[route] = session
+            self._routes[route] = inlet
         else:
             routes.discard(route)
             self._routes.pop(route, None)

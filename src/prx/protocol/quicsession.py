@@ -29,7 +29,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Final, Protocol, TypeAlias
 
 from aioquic.quic import events
@@ -60,7 +60,8 @@ class QuicSession:
     `on_stream(stream)` is called for every bidirectional stream that the peer opens, as soon as data of it have come;
     `on_route(id, open)` when a connection id begins or ceases to mean this session; `on_lost(session)` once, at the end.
     All are called on the event loop, must not block, and usually start a task. With `keep_alive`, a PING goes out after
-    so many seconds of silence.
+    so many seconds of silence. `pace(wanted)`, where set, is awaited before bytes of a stream are read, and gives how many
+    of those that wait may be read then, at least one.
     """
 
     def __init__(
@@ -74,7 +75,7 @@ class QuicSession:
         keep_alive: float | None = None,
     ) -> None:
         self._quic = quic
-        self._port = port
+        self.port = port
         self.on_stream = on_stream
         self._on_route = on_route
         self.on_lost = on_lost
@@ -90,6 +91,7 @@ class QuicSession:
         self._ready = False
         self._closed = self._loop.create_future()
         self._change_waiters: set[asyncio.Future[None]] = set()
+        self.pace: Callable[[int], Awaitable[int]] | None = None
         self.close_reason = ""
 
     # -- for users -----------------------------------------------------------------------------------------------
@@ -144,6 +146,18 @@ class QuicSession:
             self.close_reason = self.close_reason or reason
         self._close(_INTERNAL_ERROR, reason, application=False)
 
+    def forsake(self, reason: str, *, tell: bool = False) -> None:
+        """End as a peer that has lost its memory: without a word, or with a stateless reset (RFC 9000, 10.3)."""
+        if tell and not self.closed and (reset := self._quic.stateless_reset()) is not None:
+            datagram, address = reset
+            self.port.send([datagram], address)
+        self._silent = True
+        self.abort(reason)
+
+    def alter_frames(self, alter: Callable[[bytes], bytes] | None) -> None:
+        """Have the frames of every packet go through `alter`, both ways and inside their protection, once it is 1-RTT."""
+        self._quic.alter = alter
+
     def stall(self) -> None:
         """Fall silent: drop what comes and send nothing. Both sides' idle time-outs run on."""
         self._silent = True
@@ -158,6 +172,10 @@ class QuicSession:
     def receive(self, datagram: bytes, address: Address) -> None:
         """Take a datagram; `flush` must follow, once for several."""
         if self._silent or self.closed:
+            return
+        if self._quic.is_stateless_reset(datagram):
+            self.close_reason = self.close_reason or "the peer has lost the connection (stateless reset)"
+            self._finish()
             return
         self._heard_at = self._loop.time()
         try:
@@ -291,7 +309,7 @@ class QuicSession:
             by_address.setdefault(address, []).append(datagram)
         if not self._silent:
             for address, datagrams in by_address.items():
-                self._port.send(datagrams, address)
+                self.port.send(datagrams, address)
 
     def _plan_flush(self) -> None:
         if not self._flush_planned and not self.closed:

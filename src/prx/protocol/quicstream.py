@@ -56,21 +56,26 @@ class QuicStream:
         return self._writer is not None
 
     async def read(self) -> bytes:
-        """Wait for bytes and give all that are there; empty at the end."""
-        while not self._chunks:
-            if self._peer_ended:
-                return b""
-            if self._read_error is not None:
-                raise self._read_error.with_traceback(None)
-            self._reader = asyncio.get_running_loop().create_future()
-            try:
-                await self._reader
-            finally:
-                self._reader = None
-        data = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
-        self._chunks.clear()
-        self._give_back()
-        return data
+        """Wait for bytes and give all that are there, or as many as the session's pace allows; empty at the end."""
+        while True:
+            while not self._chunks:
+                if self._peer_ended:
+                    return b""
+                if self._read_error is not None:
+                    raise self._read_error.with_traceback(None)
+                self._reader = asyncio.get_running_loop().create_future()
+                try:
+                    await self._reader
+                finally:
+                    self._reader = None
+            if self.session.pace is None:
+                data = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
+                self._chunks.clear()
+                self._give_back(self._unread)
+                return data
+            allowed = await self.session.pace(len(self._chunks[0]))
+            if self._chunks:
+                return self._take(allowed)
 
     async def send_data(self, data: bytes, *, end: bool = False) -> None:
         """Send bytes, as fast as the peer's windows and the network take them; with `end` nothing more follows."""
@@ -100,7 +105,7 @@ class QuicStream:
             self.session.stop_receiving(self, code)
             self.on_reset(error)
         self._chunks.clear()
-        self._give_back()
+        self._give_back(self._unread)
 
     # -- for the session -----------------------------------------------------------------------------------------
 
@@ -168,10 +173,18 @@ class QuicStream:
         if not self.open:
             self.session.forget(self)
 
-    def _give_back(self) -> None:
-        if self._unread:
-            self.session.give_back(self, self._unread)
-            self._unread = 0
+    def _take(self, size: int) -> bytes:
+        """Take up to so many bytes off the first chunk."""
+        chunk = self._chunks.popleft()
+        if len(chunk) > size:
+            self._chunks.appendleft(chunk[size:])
+        self._give_back(min(size, len(chunk)))
+        return chunk[:size]
+
+    def _give_back(self, size: int) -> None:
+        if size:
+            self._unread -= size
+            self.session.give_back(self, size)
 
 
 def _wake(waiter: _Waiter) -> None:
