@@ -13,6 +13,8 @@ from h2.errors import ErrorCodes
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.edge.connector import ScriptedConnector, dialled, hello, registered, respond
+from tests.edge.quic_connector import ScriptedQuicConnector
+from tests.edge.quic_connector import registered as registered_quic
 from tests.edge.visitor import get, visiting
 
 from prx.edge import Lab, LabConfig
@@ -37,7 +39,21 @@ async def settled(count: int) -> bool:
     return False
 
 
-async def test_a_hundred_connectors(events: list[LabEvent]) -> None:
+def over_quic(number: int, carriers: str) -> bool:
+    """Whether a connector of that number speaks QUIC; where they are mixed, every name has one of each."""
+    return carriers == "quic" or (carriers == "mixed" and number % 2 == 1)
+
+
+def kill(connector: ScriptedConnector | ScriptedQuicConnector) -> None:
+    """Let a connector end as a killed process does: over TCP the edge sees a reset, over QUIC nothing at all."""
+    if isinstance(connector, ScriptedQuicConnector):
+        connector.session.forsake("killed")
+    else:
+        connector.session.abort()
+
+
+@pytest.mark.parametrize("carriers", ["http2", "quic", "mixed"])
+async def test_a_hundred_connectors(events: list[LabEvent], carriers: str) -> None:
     """Of a hundred connectors 24 die at random under load: every name is served as long as it has one, nothing is left."""
     chance = random.Random(1)
     before, tasks = descriptors(), len(asyncio.all_tasks())
@@ -45,18 +61,20 @@ async def test_a_hundred_connectors(events: list[LabEvent]) -> None:
         idle = descriptors()
         names = [f"app{number}" for number in range(50)]
         async with AsyncExitStack() as stack:
-            connectors: list[tuple[str, ScriptedConnector]] = []
+            connectors: list[ScriptedConnector | ScriptedQuicConnector] = []
             for number in range(100):
-                name = names[number // 2]
-                holder = registered(lab, lab.token(name), index=number % 2)
-                connectors.append((name, await stack.enter_async_context(holder)))
+                connect = registered_quic if over_quic(number, carriers) else registered
+                holder = connect(lab, lab.token(names[number // 2]), index=number % 2)
+                connectors.append(await stack.enter_async_context(holder))
             victims = chance.sample(range(100), 24)
             async with asyncio.TaskGroup() as group:
                 load = [group.create_task(steady(lab, name)) for name in names]
                 for victim in victims:
-                    connectors[victim][1].session.abort()
+                    kill(connectors[victim])
                     await asyncio.sleep(0.005)
             await lab.wait_for(lambda lab: sum(len(tunnel.connections) for tunnel in lab.tunnels()) == 76)
+            assert len([event for event in events if isinstance(event, ConnectionLost)]) == 24
+            assert {connectors[number].session.closed for number in range(100) if number not in victims} == {False}
             dead = {victim // 2 for victim in victims if victim ^ 1 in victims}
             for number, name in enumerate(names):
                 reply = await get(lab, f"{name}.localhost")

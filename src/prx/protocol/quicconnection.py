@@ -197,6 +197,11 @@ class ProxyQuicConnection(QuicConnection):
         return bool(self._network_paths) and bool(self._cryptos)
 
     @property
+    def understood(self) -> bool:
+        """Whether there is a peer at all: a server has one once a first packet could be read."""
+        return self._is_client or self._state is not QuicConnectionState.FIRSTFLIGHT
+
+    @property
     def ending(self) -> Ending | None:
         """How the connection ended; None while it lives."""
         event = self._close_event

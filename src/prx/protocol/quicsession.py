@@ -174,14 +174,15 @@ class QuicSession:
         if self._silent or self.closed:
             return
         if self._quic.is_stateless_reset(datagram):
-            self.close_reason = self.close_reason or "the peer has lost the connection (stateless reset)"
-            self._finish()
+            self._finish("the peer has lost the connection (stateless reset)")
             return
         self._heard_at = self._loop.time()
         try:
             self._quic.receive_datagram(datagram, address, self._heard_at)
         except Exception as error:  # noqa: BLE001 - whatever a foreign packet does to aioquic is that connection's end alone
             self._fail(error)
+        if not self._quic.understood:  # noise that looked like a beginning must not take a place until its time is over
+            self._finish("the first packet cannot be read")
 
     def flush(self) -> None:
         """Pass events on, send what is to be sent, and set the timer."""
@@ -193,7 +194,7 @@ class QuicSession:
         self._transmit()
         self._wake_waiters()
         if self._quic.ending is not None:
-            self._finish()
+            self._finish(_reason(self._quic.ending))
         elif not self.closed:
             self._set_timer()
 
@@ -344,16 +345,15 @@ class QuicSession:
     def _fail(self, error: Exception) -> None:
         """End the connection, without a word to the peer, where aioquic itself has failed."""
         _log.debug("aioquic failed", exc_info=error)
-        self.close_reason = self.close_reason or f"a packet could not be digested: {type(error).__name__}"
-        self._finish()
+        self._finish(f"a packet could not be digested: {type(error).__name__}")
 
-    def _finish(self) -> None:
+    def _finish(self, reason: str = "") -> None:
         if self.closed:
             return
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        self.close_reason = self.close_reason or _reason(self._quic.ending)
+        self.close_reason = self.close_reason or reason
         self._closed.set_result(None)
         error = SessionClosedError(self.close_reason or "the connection was closed")
         for stream in list(self._streams.values()):
@@ -394,9 +394,9 @@ class QuicSession:
             self._change_waiters.discard(waiter)
 
 
-def _reason(ending: Ending | None) -> str:
-    """Say why a connection ended; nothing for an application that closed with code 0."""
-    if ending is None or (ending.application and (ending.code == 0 or not ending.by_peer)):
+def _reason(ending: Ending) -> str:
+    """Say why a connection ended that this side has not closed; nothing for an application that closed with code 0."""
+    if ending.application and ending.by_peer and ending.code == 0:
         return ""
     detail = f": {ending.reason}" if ending.reason else ""
     if ending.timed_out:
