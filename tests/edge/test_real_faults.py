@@ -11,7 +11,7 @@ from tests.edge.origin import Origin
 from tests.edge.visitor import get
 
 from prx.edge import Lab
-from prx.edge.faults import Delay, ExpireCert, Fault, Garble, HalfClose, Reset
+from prx.edge.faults import Delay, DropAfter, ExpireCert, Fault, Garble, HalfClose, Lose, Reset
 
 pytestmark = pytest.mark.real
 
@@ -25,28 +25,37 @@ def token_file(lab: Lab, folder: Path) -> tuple[str, ...]:
     return ("--token-file", str(file))
 
 
-@pytest.mark.parametrize("fault", [Reset(), HalfClose(), Garble(every=5)], ids=["reset", "half-close", "garble"])
-async def test_it_notices_and_comes_back(lab: Lab, tmp_path: Path, origin: Origin, fault: Fault) -> None:
+BREAKING = [Reset(), HalfClose(), Garble(every=5), DropAfter(bytes=0), Lose(every=1)]
+
+
+@pytest.mark.parametrize("protocol", ["http2", "quic"])
+@pytest.mark.parametrize("fault", BREAKING, ids=lambda fault: type(fault).__name__)
+async def test_it_notices_and_comes_back(lab: Lab, tmp_path: Path, origin: Origin, fault: Fault, protocol: str) -> None:
     """Whatever ends its connections, it notices, comes back, and carries again."""
-    flags = ("--url", f"http://127.0.0.1:{origin.port}", "--ha-connections", "1", "--retries", "0")
+    if isinstance(fault, Lose) and protocol == "http2":
+        pytest.skip("TCP does not lose")
+    flags = ("--url", f"http://127.0.0.1:{origin.port}", "--ha-connections", "1", "--retries", "0", "--protocol", protocol)
     async with (
         asyncio.timeout(PATIENCE),
-        run_cloudflared(lab, tmp_path, *flags, after_run=token_file(lab, tmp_path)),
+        run_cloudflared(lab, tmp_path, *flags, after_run=token_file(lab, tmp_path)) as child,
     ):
         await lab.wait_for(lambda lab: len(lab.tunnel("web").connections) == 1)
+        before = lab.tunnel("web").connections
         lab.inject(fault)
-        if isinstance(fault, Garble):
+        if not isinstance(fault, Reset | HalfClose):
             await get(lab, "web.localhost")
-        await lab.wait_for(lambda lab: not lab.tunnel("web").connections)
+        await child.said(lambda line: "Serve tunnel error" in line)
         lab.clear()
+        await lab.wait_for(lambda lab: not set(before) & set(lab.tunnel("web").connections))
         await lab.wait_for(lambda lab: len(lab.tunnel("web").connections) == 1)
         assert (await get(lab, "web.localhost")).status == 200
 
 
-async def test_delay_is_only_slow(lab: Lab, tmp_path: Path, origin: Origin) -> None:
+@pytest.mark.parametrize("protocol", ["http2", "quic"])
+async def test_delay_is_only_slow(lab: Lab, tmp_path: Path, origin: Origin, protocol: str) -> None:
     """A slow way changes nothing but the time."""
     lab.inject(Delay(0.05, jitter=0.05))
-    flags = ("--url", f"http://127.0.0.1:{origin.port}", "--ha-connections", "1")
+    flags = ("--url", f"http://127.0.0.1:{origin.port}", "--ha-connections", "1", "--protocol", protocol)
     async with (
         asyncio.timeout(PATIENCE),
         run_cloudflared(lab, tmp_path, *flags, after_run=token_file(lab, tmp_path)),
@@ -66,4 +75,17 @@ async def test_expired_certificate(lab: Lab, tmp_path: Path) -> None:
     ):
         await child.said(lambda line: "certificate has expired" in line)
         lab.clear()
+        await lab.wait_for(lambda lab: bool(lab.tunnel("web").connections))
+
+
+async def test_stateless_reset(lab: Lab, tmp_path: Path) -> None:
+    """Over QUIC it understands a reset as what it is: the edge has lost the connection."""
+    flags = ("--hello-world", "--ha-connections", "1", "--retries", "0", "--protocol", "quic")
+    async with (
+        asyncio.timeout(PATIENCE),
+        run_cloudflared(lab, tmp_path, *flags, after_run=token_file(lab, tmp_path)) as child,
+    ):
+        await lab.wait_for(lambda lab: bool(lab.tunnel("web").connections))
+        lab.inject(Reset())
+        await child.said(lambda line: "received a stateless reset" in line)
         await lab.wait_for(lambda lab: bool(lab.tunnel("web").connections))

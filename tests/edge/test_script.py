@@ -13,7 +13,7 @@ from tests.edge.visitor import get
 
 from prx.edge import Lab, LabConfig
 from prx.edge.events import ConnectionLost, FaultCleared, FaultInjected, LabEvent
-from prx.edge.faults import Delay, Drop, DropAfter, Garble, NxDomain, QuickService, Refuse, RejectRegistration, Unroute
+from prx.edge.faults import Delay, Drop, DropAfter, Garble, Lose, NxDomain, QuickService, Refuse, RejectRegistration, Unroute
 from prx.edge.faulttext import from_words
 from prx.edge.script import Clear, Inject, Script, Step, parse_action
 from prx.protocol.registration import Rejected
@@ -137,6 +137,7 @@ async def test_chance_follows_the_seed() -> None:
         ("delay 200ms jitter=50ms", Delay(0.2, 0.05)),
         ("drop-after bytes=1000", DropAfter(bytes=1000)),
         ("garble 500 slot=1", Garble(500, 1)),
+        ("lose 4", Lose(4)),
         ("unroute web", Unroute("web")),
     ],
 )
@@ -168,6 +169,7 @@ def test_steps() -> None:
         ("delay", "Delay needs seconds"),
         ("garble every=often", "'every' is 'often'; expected int"),
         ("slow-read 0", "expected bytes per second"),
+        ("lose 0", "expected 1 or more datagrams"),
         ("drop-after", "needs seconds or bytes"),
         ("quick-service kind=odd", "unknown kind 'odd'; expected one of error, page, no_id, timeout"),
         ("unroute a_b", "is no host name"),
