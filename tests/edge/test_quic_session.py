@@ -151,7 +151,7 @@ async def test_unread_streams_fill_the_session_window(pair: Pair) -> None:
             group.create_task(near.send_data(b"x" * 2 * MB), name="send")
         for near, _ in ends:
             await settled(near)
-        assert sum(far._unread for _, far in ends) <= SESSION_WINDOW
+        assert sum(far._inbox.credit for _, far in ends) <= SESSION_WINDOW
     for near, far in ends:
         far.reset()
         near.reset()

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, TypeAlias
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
 from prx.protocol.errors import SessionClosedError, StreamError, StreamResetError
+from prx.protocol.inbox import Inbox, Waiter
 
 if TYPE_CHECKING:
     from prx.protocol.quicsession import QuicSession
-
-_Waiter: TypeAlias = "asyncio.Future[None] | None"
 
 CANCELLED: Final = 0  # the only application error code that cloudflared 2026.8.2 uses for streams
 
@@ -30,14 +28,13 @@ class QuicStream:
     def __init__(self, session: QuicSession, stream_id: int) -> None:
         self.session = session
         self.id = stream_id
-        self._chunks: deque[bytes] = deque()
-        self._unread = 0
+        self._inbox = Inbox(partial(session.give_back, self))
         self._peer_ended = False
         self._we_ended = False
         self._read_error: StreamError | None = None
         self._write_error: StreamError | None = None
-        self._reader: _Waiter = None
-        self._writer: _Waiter = None
+        self._reader = Waiter()
+        self._writer = Waiter()
         self.on_broken: Callable[[], object] | None = None
 
     @property
@@ -53,29 +50,22 @@ class QuicStream:
     @property
     def sender_waits(self) -> bool:
         """Whether somebody waits for room to send."""
-        return self._writer is not None
+        return self._writer.taken
 
     async def read(self) -> bytes:
         """Wait for bytes and give all that are there, or as many as the session's pace allows; empty at the end."""
         while True:
-            while not self._chunks:
+            while not self._inbox:
                 if self._peer_ended:
                     return b""
                 if self._read_error is not None:
                     raise self._read_error.with_traceback(None)
-                self._reader = asyncio.get_running_loop().create_future()
-                try:
-                    await self._reader
-                finally:
-                    self._reader = None
+                await self._reader.wait()
             if self.session.pace is None:
-                data = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
-                self._chunks.clear()
-                self._give_back(self._unread)
-                return data
-            allowed = await self.session.pace(len(self._chunks[0]))
-            if self._chunks:
-                return self._take(allowed)
+                return self._inbox.take_all()
+            allowed = await self.session.pace(self._inbox.portion)
+            if self._inbox:
+                return self._inbox.take(allowed)
 
     async def send_data(self, data: bytes, *, end: bool = False) -> None:
         """Send bytes, as fast as the peer's windows and the network take them; with `end` nothing more follows."""
@@ -104,25 +94,22 @@ class QuicStream:
         if not self.receiving_over:
             self.session.stop_receiving(self, code)
             self.on_reset(error)
-        self._chunks.clear()
-        self._give_back(self._unread)
+        self._inbox.clear()
 
     # -- for the session -----------------------------------------------------------------------------------------
 
     def on_data(self, data: bytes, *, end: bool) -> None:
         """Take bytes of the peer."""
-        if data:
-            self._chunks.append(data)
-            self._unread += len(data)
+        self._inbox.put(data, len(data))
         self._peer_ended = self._peer_ended or end
-        _wake(self._reader)
+        self._reader.wake()
         if end:
             self._forget_if_over()
 
     def on_reset(self, error: StreamError) -> None:
         """Take note that the peer sends nothing more, though it is not the end."""
         self._read_error = self._read_error or error
-        _wake(self._reader)
+        self._reader.wake()
         self._note_broken()
         self._forget_if_over()
 
@@ -140,7 +127,7 @@ class QuicStream:
 
     def wake_writer(self) -> None:
         """Let a sender look again."""
-        _wake(self._writer)
+        self._writer.wake()
 
     # -- inside --------------------------------------------------------------------------------------------------
 
@@ -158,11 +145,7 @@ class QuicStream:
             room = self.session.room(self)
             if room > 0 or not wanted:
                 return min(room, wanted)
-            self._writer = asyncio.get_running_loop().create_future()
-            try:
-                await self._writer
-            finally:
-                self._writer = None
+            await self._writer.wait()
 
     def _note_broken(self) -> None:
         if self.on_broken is not None and not self._we_ended:
@@ -172,21 +155,3 @@ class QuicStream:
     def _forget_if_over(self) -> None:
         if not self.open:
             self.session.forget(self)
-
-    def _take(self, size: int) -> bytes:
-        """Take up to so many bytes off the first chunk."""
-        chunk = self._chunks.popleft()
-        if len(chunk) > size:
-            self._chunks.appendleft(chunk[size:])
-        self._give_back(min(size, len(chunk)))
-        return chunk[:size]
-
-    def _give_back(self, size: int) -> None:
-        if size:
-            self._unread -= size
-            self.session.give_back(self, size)
-
-
-def _wake(waiter: _Waiter) -> None:
-    if waiter is not None and not waiter.done():
-        waiter.set_result(None)
