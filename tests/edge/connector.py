@@ -9,6 +9,8 @@ from contextlib import asynccontextmanager
 from typing import TypeAlias
 from uuid import UUID, uuid4
 
+from tests.edge.registering import Registering
+
 from prx.edge import Lab, address
 from prx.edge.crew import Crew
 from prx.protocol import headers as codec
@@ -16,8 +18,7 @@ from prx.protocol.errors import ProtocolError
 from prx.protocol.h2session import H2Session
 from prx.protocol.h2stream import H2Stream
 from prx.protocol.headers import Headers
-from prx.protocol.registration import ClientEvent, Registered, RegisterRequest, RegistrationClient, Rejected
-from prx.protocol.tokens import TunnelToken
+from prx.protocol.registration import Registered, Rejected
 
 Answer: TypeAlias = Callable[[H2Stream], Awaitable[None]]
 
@@ -44,60 +45,27 @@ def head(status: int, headers: Headers, meta: bytes = codec.META_ORIGIN) -> Head
     ]
 
 
-class ScriptedConnector:
+class ScriptedConnector(Registering[H2Stream]):
     """One connection of a connector; `answer` serves visitors' requests."""
 
+    features = ("serialized_headers",)
+
     def __init__(self, group: Crew, token: str, index: int, connector: UUID, answer: Answer) -> None:
+        super().__init__(token, index, connector)
         self._group = group
-        self._token = TunnelToken.decode(token)
-        self._index = index
-        self._connector = connector
-        self._control: asyncio.Future[H2Stream] = asyncio.get_running_loop().create_future()
-        self._client = RegistrationClient()
-        self.stream: H2Stream | None = None
+        self._opened: asyncio.Future[H2Stream] = asyncio.get_running_loop().create_future()
         self.answer = answer
         self.session = H2Session(client=False, on_request=self._take)
 
-    async def register(self) -> ClientEvent:
-        """Register and give the edge's answer."""
-        if self.stream is None:
-            self.stream = await self._control
-            await self.stream.send_headers([(b":status", b"200")])
-        request = RegisterRequest(
-            account_tag=self._token.account_tag,
-            tunnel_secret=self._token.secret,
-            tunnel_id=self._token.tunnel_id,
-            conn_index=self._index,
-            client_id=self._connector,
-            features=("serialized_headers",),
-            version="scripted",
-        )
-        return await self.exchange(self._client.register(request))
-
-    async def unregister(self) -> ClientEvent:
-        """Unregister and give the edge's answer."""
-        return await self.exchange(self._client.unregister())
-
-    async def update_local_configuration(self, config: bytes) -> ClientEvent:
-        """Tell a configuration and give the edge's answer."""
-        return await self.exchange(self._client.update_local_configuration(config))
-
-    async def exchange(self, data: bytes) -> ClientEvent:
-        """Send RPC bytes and wait for the event that they lead to."""
-        assert self.stream is not None, "register first"
-        await self.stream.send_data(data)
-        while True:
-            answer = await self.stream.read()
-            if not answer:
-                raise ConnectionError("the control stream has ended")
-            events = self._client.feed(answer)
-            await self.stream.send_data(self._client.data_to_send())
-            if events:
-                return events[0]
+    async def open_control(self) -> H2Stream:
+        """Wait for the exchange that the edge opens, and begin the answer."""
+        stream = await self._opened
+        await stream.send_headers([(b":status", b"200")])
+        return stream
 
     def _take(self, stream: H2Stream) -> None:
         if dict(stream.headers).get(codec.UPGRADE) == codec.CONTROL_STREAM:
-            self._control.set_result(stream)
+            self._opened.set_result(stream)
         else:
             self._group.create_task(self._serve(stream), name="scripted-request")
 

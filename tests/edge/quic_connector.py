@@ -7,6 +7,8 @@ from contextlib import asynccontextmanager
 from typing import TypeAlias
 from uuid import UUID, uuid4
 
+from tests.edge.registering import Registering
+
 from prx.edge import Lab, address
 from prx.edge.crew import Crew
 from prx.protocol.errors import ProtocolError
@@ -16,8 +18,7 @@ from prx.protocol.quicpush import ConfigurationServer, Updated
 from prx.protocol.quicsession import QuicSession
 from prx.protocol.quicstream import QuicStream
 from prx.protocol.quicwire import ConnectRequest, ConnectResponse, RpcStream, read_request
-from prx.protocol.registration import ClientEvent, Registered, RegisterRequest, RegistrationClient, Rejected
-from prx.protocol.tokens import TunnelToken
+from prx.protocol.registration import Registered, Rejected
 
 Answer: TypeAlias = Callable[[QuicStream, ConnectRequest, bytes], Awaitable[None]]
 
@@ -39,46 +40,20 @@ def refuse_configuration(version: int, config: bytes) -> Updated:
     return Updated(-1, "not here")
 
 
-class ScriptedQuicConnector:
+class ScriptedQuicConnector(Registering[QuicStream]):
     """One connection of a connector; `answer` serves visitors' requests, `update` takes configurations."""
 
+    session: QuicSession
+
     def __init__(self, group: Crew, token: str, index: int, connector: UUID, answer: Answer) -> None:
+        super().__init__(token, index, connector)
         self._group = group
-        self._token = TunnelToken.decode(token)
-        self._index = index
-        self._connector = connector
-        self._client = RegistrationClient()
         self.answer = answer
         self.update: Callable[[int, bytes], Updated] = refuse_configuration
-        self.session: QuicSession
-        self.control: QuicStream | None = None
 
-    async def register(self) -> ClientEvent:
-        """Register and give the edge's answer."""
-        self.control = self.control or await self.session.open_stream()
-        request = RegisterRequest(
-            account_tag=self._token.account_tag,
-            tunnel_secret=self._token.secret,
-            tunnel_id=self._token.tunnel_id,
-            conn_index=self._index,
-            client_id=self._connector,
-            version="scripted",
-        )
-        return await self._exchange(self._client.register(request))
-
-    async def unregister(self) -> ClientEvent:
-        """Unregister and give the edge's answer."""
-        return await self._exchange(self._client.unregister())
-
-    async def _exchange(self, data: bytes) -> ClientEvent:
-        assert self.control is not None, "register first"
-        await self.control.send_data(data)
-        while answer := await self.control.read():
-            events = self._client.feed(answer)
-            await self.control.send_data(self._client.data_to_send())
-            if events:
-                return events[0]
-        raise ConnectionError("the control stream has ended")
+    async def open_control(self) -> QuicStream:
+        """Open the first stream of the connection."""
+        return await self.session.open_stream()
 
     def take(self, stream: QuicStream) -> None:
         """Serve a stream of the edge."""

@@ -115,9 +115,9 @@ async def test_unregister_with_a_request_under_way(lab: Lab) -> None:
         first = group.create_task(get(lab, "web.localhost", "/first"))
         await reached.wait()
         assert await scripted.unregister() == Unregistered()
-        assert scripted.stream is not None
-        await scripted.stream.send_data(b"", end=True)  # as cloudflared does
-        scripted.stream.reset()
+        assert scripted.control is not None
+        await scripted.control.send_data(b"", end=True)  # as cloudflared does
+        scripted.control.reset()
         assert (await get(lab, "web.localhost")).body == b"error code: 1033"
         assert not scripted.session.closed
         release.set()
@@ -128,8 +128,8 @@ async def test_unregister_with_a_request_under_way(lab: Lab) -> None:
 async def test_garbage_on_the_control_stream(lab: Lab, events: list[LabEvent]) -> None:
     """Bytes that are no RPC end that connection with a reason, and no other."""
     async with registered(lab, lab.token("web")), registered(lab, lab.token("web"), index=1) as bad:
-        assert bad.stream is not None
-        await bad.stream.send_data(b"\xff" * 64)
+        assert bad.control is not None
+        await bad.control.send_data(b"\xff" * 64)
         await bad.session.wait_closed()
         await lab.wait_for(lambda lab: len(lab.tunnel("web").connections) == 1)
         assert (await get(lab, "web.localhost")).status == 200

@@ -173,8 +173,8 @@ async def hostile(lab: Lab, data: bytes, *, control: bool) -> None:
     async with asyncio.timeout(PATIENCE), registered(lab, lab.token("good")):
         async with registered(lab, lab.token("bad")) as bad:
             if control:
-                assert bad.stream is not None
-                await bad.stream.send_data(data)
+                assert bad.control is not None
+                await bad.control.send_data(data)
             else:
                 bad.session.transport.write(data)
             assert (await get(lab, "good.localhost")).body == b"hello /"
