@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
-from typing import TYPE_CHECKING, Final, TypeAlias
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
 from h2.errors import ErrorCodes
 
 from prx.protocol.errors import SessionClosedError, StreamResetError
 from prx.protocol.headers import Headers
+from prx.protocol.inbox import Inbox, Waiter
 
 if TYPE_CHECKING:
     from prx.protocol.h2session import H2Session
 
 _MAX_HEADS: Final = 16
-
-_Waiter: TypeAlias = "asyncio.Future[None] | None"
 
 
 class H2Stream:
@@ -32,13 +31,12 @@ class H2Stream:
         self.headers = headers
         self.trailers: Headers | None = None
         self._heads: deque[Headers] = deque()
-        self._chunks: deque[bytes] = deque()
-        self._unread = 0  # flow-controlled bytes that have arrived and have not been given back
+        self._inbox = Inbox(partial(session.give_back, self))
         self._peer_ended = False
         self._we_ended = False
         self._error: StreamResetError | SessionClosedError | None = None
-        self._reader: _Waiter = None
-        self._writer: _Waiter = None
+        self._reader = Waiter()
+        self._writer = Waiter()
 
     @property
     def open(self) -> bool:
@@ -48,7 +46,7 @@ class H2Stream:
     @property
     def bodiless(self) -> bool:
         """Whether the peer has ended its side without a body; asked before anything is read."""
-        return self._peer_ended and not self._chunks and self.trailers is None
+        return self._peer_ended and not self._inbox and self.trailers is None
 
     async def wait_broken(self) -> None:
         """Wait until the exchange breaks, and raise that; for a side that has read all and still wants to know."""
@@ -69,14 +67,11 @@ class H2Stream:
 
     async def read(self) -> bytes:
         """Wait for body bytes and give all that are there; empty at the end, when `trailers` are known."""
-        while not self._chunks:
+        while not self._inbox:
             if self._peer_ended:
                 return b""
             await self._wait_readable()
-        data = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
-        self._chunks.clear()
-        self._give_back()
-        return data
+        return self._inbox.take_all()
 
     async def send_headers(self, headers: Headers, *, end: bool = False) -> None:
         """Send a response's headers, a 1xx, or trailers (with `end`)."""
@@ -102,8 +97,7 @@ class H2Stream:
         if self.open:
             self.session.send_reset(self, code)
             self.fail(StreamResetError("the exchange was given up here", code))
-        self._chunks.clear()
-        self._give_back()
+        self._inbox.clear()
 
     # -- for the session -----------------------------------------------------------------------------------------
 
@@ -111,7 +105,7 @@ class H2Stream:
         """Take a head of the response; of 1xx that nobody reads only a few are kept."""
         if len(self._heads) < _MAX_HEADS or not headers[0][1].startswith(b"1"):
             self._heads.append(headers)
-        _wake(self._reader)
+        self._reader.wake()
 
     def on_trailers(self, headers: Headers) -> None:
         """Take trailers; the end follows."""
@@ -119,15 +113,14 @@ class H2Stream:
 
     def on_data(self, data: bytes, flow_length: int) -> None:
         """Take body bytes; `flow_length` includes their padding."""
-        self._unread += flow_length
+        self._inbox.put(data, flow_length)
         if data:
-            self._chunks.append(data)
-            _wake(self._reader)
+            self._reader.wake()
 
     def on_end(self) -> None:
         """Take note that the peer sends nothing more."""
         self._peer_ended = True
-        _wake(self._reader)
+        self._reader.wake()
         self._forget_if_over()
 
     def ended_here(self) -> None:
@@ -140,12 +133,12 @@ class H2Stream:
         if self._error is None:
             self._error = error
         self.wake_writer()
-        _wake(self._reader)
+        self._reader.wake()
         self.session.forget(self)
 
     def wake_writer(self) -> None:
         """Let a sender look again."""
-        _wake(self._writer)
+        self._writer.wake()
 
     # -- waiting -------------------------------------------------------------------------------------------------
 
@@ -155,11 +148,7 @@ class H2Stream:
 
     async def _wait_readable(self) -> None:
         self._check()
-        self._reader = asyncio.get_running_loop().create_future()
-        try:
-            await self._reader
-        finally:
-            self._reader = None
+        await self._reader.wait()
 
     async def _writable(self, wanted: int) -> int:
         """Wait until something may be sent; how many of the `wanted` bytes."""
@@ -168,22 +157,8 @@ class H2Stream:
             room = self.session.room(self, wanted)
             if room is not None:
                 return room
-            self._writer = asyncio.get_running_loop().create_future()
-            try:
-                await self._writer
-            finally:
-                self._writer = None
+            await self._writer.wait()
 
     def _forget_if_over(self) -> None:
         if self._peer_ended and self._we_ended:
             self.session.forget(self)
-
-    def _give_back(self) -> None:
-        if self._unread:
-            self.session.give_back(self, self._unread)
-            self._unread = 0
-
-
-def _wake(waiter: _Waiter) -> None:
-    if waiter is not None and not waiter.done():
-        waiter.set_result(None)
