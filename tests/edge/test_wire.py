@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from typing import Any
 
 import pytest
 from tests.edge.connector import dialled, hello, registered, respond
+from tests.edge.quic_connector import registered as registered_quic
 from tests.edge.visitor import get
 
 from prx.edge import Lab, LabConfig
@@ -79,16 +81,17 @@ async def test_slot(lab: Lab) -> None:
         assert (await get(lab, "web.localhost")).status == 200
 
 
-async def test_garble(lab: Lab, events: list[LabEvent]) -> None:
+@pytest.mark.parametrize("carrier", [registered, registered_quic], ids=["http2", "quic"])
+async def test_garble(lab: Lab, events: list[LabEvent], carrier: Any) -> None:
     """Changed bytes end a live connection with a reason; once cleared, the next one is well."""
-    async with asyncio.timeout(PATIENCE), registered(lab, lab.token("web")) as scripted:
+    async with asyncio.timeout(PATIENCE), carrier(lab, lab.token("web")) as scripted:
         lab.inject(Garble(every=5))
         assert (await get(lab, "web.localhost")).status in (502, 530)
         await scripted.session.wait_closed()
         await lab.wait_for(lambda lab: not lab.tunnel("web").connections)
     assert lost(events)[0]
     lab.clear(Garble)
-    async with registered(lab, lab.token("web")):
+    async with carrier(lab, lab.token("web")):
         assert (await get(lab, "web.localhost")).status == 200
 
 

@@ -39,6 +39,7 @@ STREAM_WINDOW: Final = 1024 * 1024
 SESSION_WINDOW: Final = 16 * 1024 * 1024
 CID_LENGTH: Final = 8
 
+_TLS_ALERTS: Final = range(0x100, 0x200)  # transport error codes that hold an alert (RFC 9001, 4.8)
 _MAX_DATAGRAM: Final = 16_000  # aioquic writes the length of a frame as two bytes, so below 16,384
 _MAX_DATAGRAM_FRAME: Final = 65_536
 _CONGESTION: Final = "prx-loopback"
@@ -73,6 +74,20 @@ class Ending:
     application: bool
     by_peer: bool
     timed_out: bool
+
+    @property
+    def explanation(self) -> str:
+        """Say why the connection ended, where this side has not closed it; nothing where the peer's application sent code 0."""
+        if self.application and self.by_peer and self.code == 0:
+            return ""
+        if self.timed_out:
+            return "nothing was heard of the peer for too long"
+        detail = f": {self.reason}" if self.reason else ""
+        if self.by_peer:
+            return f"the peer closed the connection with code {self.code:#x}{detail}"
+        if self.code in _TLS_ALERTS:
+            return f"TLS failed{detail}"
+        return f"the peer broke QUIC (code {self.code:#x}){detail}"
 
 
 STREAMS_AT_ONCE = 10_000  # aioquic grants 128, and raises it only as streams end: a quick tunnel has one connection for all

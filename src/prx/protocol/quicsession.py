@@ -40,7 +40,6 @@ from prx.protocol.quicstream import QuicStream
 
 UNSENT: Final = 256 * 1024  # bytes of one stream that may wait to be sent for the first time
 _INTERNAL_ERROR: Final = 1  # transport error code (RFC 9000, 20.1)
-_TLS_ALERTS: Final = range(0x100, 0x200)  # transport error codes that hold an alert (RFC 9001, 4.8)
 
 _log = logging.getLogger(__name__)
 
@@ -194,7 +193,7 @@ class QuicSession:
         self._transmit()
         self._wake_waiters()
         if self._quic.ending is not None:
-            self._finish(_reason(self._quic.ending))
+            self._finish(self._quic.ending.explanation)
         elif not self.closed:
             self._set_timer()
 
@@ -392,17 +391,3 @@ class QuicSession:
             await waiter
         finally:
             self._change_waiters.discard(waiter)
-
-
-def _reason(ending: Ending) -> str:
-    """Say why a connection ended that this side has not closed; nothing for an application that closed with code 0."""
-    if ending.application and ending.by_peer and ending.code == 0:
-        return ""
-    detail = f": {ending.reason}" if ending.reason else ""
-    if ending.timed_out:
-        return "nothing was heard of the peer for too long"
-    if ending.by_peer:
-        return f"the peer closed the connection with code {ending.code:#x}{detail}"
-    if ending.code in _TLS_ALERTS:
-        return f"TLS failed{detail}"
-    return f"the peer broke QUIC (code {ending.code:#x}){detail}"
