@@ -1,28 +1,62 @@
-"""Measure what the lab and a connector cost: the same load straight on an origin, and through the tunnel, in one run.
+"""Measure what the lab costs: the same load on an origin alone, through a hand-tuned edge, and through the lab, in one run.
 
-    python bench/lab/run.py [--seconds 3] [--clients 16] [--megabytes 64] [--protocol http2]
+    python bench/lab/run.py [--rounds 5] [--seconds 1] [--clients 32] [--megabytes 64] [--only NAME …]
 
-The connector is the program that PRX_TEST_CLOUDFLARED names, else the builtin one. Origin, lab, connector and load are four
-processes on one machine, so what is printed is a ratio to compare with earlier runs on the same machine, and no promise.
+The connector is the program that PRX_TEST_CLOUDFLARED names, and the builtin one; `hand_tuned.py` is the mark that the lab
+is measured against. Origin, edge, connector and load are four processes on one machine, so the rounds go through all paths
+in turn, and what counts are ratios within a round. Throughput is that of all four together; the processor time that the
+edge itself spends is therefore printed too, and is what noise moves least.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from statistics import median
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import IO, Any, cast
 
 HERE = Path(__file__).parent
-NAME = "bench.localhost"
+PRX = (sys.executable, "-m", "prx.cli")
+TICKS = os.sysconf("SC_CLK_TCK")
+MARK = "hand-tuned"
+UNTIL_SERVED = 30.0  # seconds
+
+Rounds = list[tuple[float, float]]  # of each: the rate, and the edge's processor time for each unit of it
+
+
+@dataclass
+class Way:
+    """One way for the load to take; `edge` is the process whose time is taken."""
+
+    name: str
+    port: int
+    host: str
+    edge: int
+
+
+@dataclass
+class Load:
+    """One kind of load, as `load.py` has it."""
+
+    name: str
+    kind: str
+    clients: int
+    amount: float
+
+    @property
+    def small(self) -> bool:
+        """Whether it is many small requests, and not one large body."""
+        return self.kind == "small"
 
 
 @contextmanager
@@ -35,111 +69,150 @@ def child(*words: str, **options: Any) -> Iterator[subprocess.Popen[str]]:
             process.terminate()
 
 
-async def request(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, path: str) -> int:
-    """GET and read the whole answer; gives the size of its body."""
-    writer.write(f"GET {path} HTTP/1.1\r\nHost: {NAME}\r\n\r\n".encode())
-    head = (await reader.readuntil(b"\r\n\r\n")).lower()
-    if b" 200 " not in head.partition(b"\r\n")[0]:
-        raise RuntimeError(f"unexpected answer: {head[:80]!r}")
-    size = left = int(head.partition(b"content-length:")[2].partition(b"\r\n")[0])
-    while left:
-        left -= len(await reader.read(min(left, 1 << 18)))
-    return size
+def said(process: subprocess.Popen[str]) -> str:
+    """Read the line that a program says first."""
+    return cast("IO[str]", process.stdout).readline()
 
 
-async def small(port: int, clients: int, seconds: float) -> float:
-    """Give small requests per second, `clients` of them at once, each on one connection."""
-    end = time.perf_counter() + seconds
-
-    async def one() -> int:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 18)
-        count = 0
-        while time.perf_counter() < end:
-            await request(reader, writer, "/")
-            count += 1
-        writer.close()
-        return count
-
-    return sum(await asyncio.gather(*(one() for _ in range(clients)))) / seconds
+def spent(pid: int) -> float:
+    """Give the processor seconds that a process has used (proc(5): utime and stime)."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS
 
 
-async def large(port: int, megabytes: int) -> float:
-    """Give the MB per second of one download."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 18)
-    began = time.perf_counter()
-    size = await request(reader, writer, f"/{megabytes * 1_000_000}")
-    writer.close()
-    return size / 1_000_000 / (time.perf_counter() - began)
+def run(path: Way, load: Load) -> tuple[float, float]:
+    """Put a load on a path; its rate, and the edge's processor time (µs for a request, ms for a MB)."""
+    words = (str(path.port), path.host, load.kind, str(load.clients), str(load.amount))
+    before = spent(path.edge)
+    done = subprocess.run([sys.executable, str(HERE / "load.py"), *words], text=True, capture_output=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{path.name}, {load.name}: {done.stderr.strip().rpartition(chr(10))[2]}")
+    rate = float(done.stdout)
+    used = spent(path.edge) - before
+    return rate, used * 1e6 / (rate * load.amount) if load.small else used * 1e3 / load.amount
 
 
-async def until_served(port: int) -> None:
-    """Wait until the tunnel answers."""
-    async with asyncio.timeout(30):
-        while True:
-            try:
-                reader, writer = await asyncio.open_connection("127.0.0.1", port)
-                await request(reader, writer, "/")
-                writer.close()
-                return
-            except (RuntimeError, OSError, asyncio.IncompleteReadError):
-                await asyncio.sleep(0.1)
+def until_served(path: Way) -> None:
+    """Wait until a path answers."""
+    end = time.monotonic() + UNTIL_SERVED
+    while True:
+        try:
+            run(path, Load("one request", "small", 1, 0.01))
+            return
+        except (RuntimeError, ZeroDivisionError):
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.1)
 
 
-async def measure(port: int, options: argparse.Namespace) -> tuple[float, float]:
-    """Give requests per second, then MB per second, warmed up."""
-    await small(port, options.clients, 0.5)
-    return await small(port, options.clients, options.seconds), await large(port, options.megabytes)
+class World:
+    """The processes of a run; `folder` is for their files."""
+
+    def __init__(self, stack: ExitStack, folder: Path) -> None:
+        self.stack = stack
+        self.folder = folder
+        self.environ = {**os.environ, "PRX_DATA_DIR": str(folder / "data")}
+        self.origin = self.start(sys.executable, str(HERE / "origin.py"))
+        self.origin_port = int(said(self.origin))
+        self.lab = self.start(*PRX, "lab", "--json", env=self.environ)
+        self.facts = json.loads(said(self.lab))
+        (folder / "config.yml").write_text("{}")
+
+    def start(self, *words: str, **options: Any) -> subprocess.Popen[str]:
+        """Run a program until the end of the run."""
+        return self.stack.enter_context(child(*words, stdout=subprocess.PIPE, **options))
+
+    def alone(self) -> Way:
+        """Give the way straight to the origin."""
+        return Way("origin alone", self.origin_port, "origin.localhost", self.origin.pid)
+
+    def by_hand(self, program: list[str]) -> Way:
+        """Give the way through the hand-tuned edge."""
+        edge = self.start(sys.executable, str(HERE / "hand_tuned.py"), str(self.folder))
+        return self._connect(MARK, edge.pid, json.loads(said(edge)), program, "http2")
+
+    def by_lab(self, name: str, program: list[str], protocol: str) -> Way:
+        """Give a way through the lab."""
+        return self._connect(name, self.lab.pid, self.facts, program, protocol)
+
+    def _connect(self, name: str, pid: int, facts: dict[str, Any], program: list[str], protocol: str) -> Way:
+        host = "".join(letter if letter.isalnum() else "-" for letter in name) + ".localhost"
+        told = subprocess.run([*PRX, "lab", "token", "--hostname", host], env=self.environ, capture_output=True, check=True)
+        token = self.folder / f"{host}.token"
+        token.write_bytes(told.stdout)
+        edges = [word for address in facts["edge"] for word in ("--edge", address)]
+        common = ["--no-autoupdate", "--no-prechecks", "--config", str(self.folder / "config.yml"), "--cacert", facts["ca"]]
+        ends = ["--protocol", protocol, "--metrics", "127.0.0.1:0", "run", "--token-file", str(token)]
+        url = ["--url", f"http://127.0.0.1:{self.origin_port}"]
+        self.start(*program, "tunnel", *edges, *common, *ends, *url, stderr=subprocess.DEVNULL)
+        return Way(name, int(facts["public"].rpartition(":")[2]), host, pid)
 
 
-def connector(facts: dict[str, Any], folder: Path, origin: int, protocol: str) -> list[str]:
-    """Give the command line of a connector."""
+def paths(world: World) -> list[Callable[[], Way]]:
+    """Give what makes each path."""
+    builtin = [sys.executable, "-m", "prx.connector"]
     real = os.environ.get("PRX_TEST_CLOUDFLARED", "")
-    program = [real] if real else [sys.executable, "-m", "prx.connector"]
-    config = folder / "config.yml"
-    config.write_text("{}")
-    edges = [word for address in facts["edge"] for word in ("--edge", address)]
-    common = ["--no-autoupdate", "--no-prechecks", "--config", str(config), "--cacert", facts["ca"], "--protocol", protocol]
-    token = ["run", "--token-file", str(folder / "token"), "--url", f"http://127.0.0.1:{origin}"]
-    return [*program, "tunnel", *edges, *common, "--metrics", "127.0.0.1:0", *token]
+    program = [real] if real else builtin
+    named = [("lab", program, "http2"), ("lab, QUIC", program, "quic")]
+    if real:
+        named += [("lab, builtin", builtin, "http2"), ("lab, builtin, QUIC", builtin, "quic")]
+    return [world.alone, lambda: world.by_hand(program), *(partial(world.by_lab, *one) for one in named)]
+
+
+def loads(options: argparse.Namespace) -> list[Load]:
+    """Give the loads of a round."""
+    return [
+        Load("small, 1 at once", "small", 1, options.seconds),
+        Load(f"small, {options.clients} at once", "small", options.clients, options.seconds),
+        Load("body down", "down", 1, options.megabytes),
+        Load("body up", "up", 1, options.megabytes),
+    ]
+
+
+def spread(numbers: list[float], digits: int) -> str:
+    """Write minimum, median and maximum."""
+    return "  ".join(f"{number:9.{digits}f}" for number in (min(numbers), median(numbers), max(numbers)))
+
+
+def report(load: Load, results: dict[str, Rounds]) -> None:
+    """Print the table of one load; ratios are taken round by round."""
+    units = "requests/s, then µs of the edge / request" if load.small else "MB/s, then ms of the edge / MB"
+    print(f"\n{load.name}: {units}; ratios are to {MARK}")
+    head = f"{'min':>9}  {'median':>9}  {'max':>9}"
+    print(f"{'':20}{head}   {'ratio':>9}   {head}   {'ratio':>9}")
+    for name, rounds in results.items():
+        row = f"{name:20}"
+        for index, digits in ((0, 0), (1, 0 if load.small else 2)):
+            row += spread([one[index] for one in rounds], digits)
+            marks = results.get(MARK, rounds)
+            ratio = median(one[index] / mark[index] for one, mark in zip(rounds, marks, strict=True))
+            row += f"   {ratio:9.2f}   "
+        print(row.rstrip(), flush=True)
 
 
 def main() -> None:
     """Run and print."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
-    parser.add_argument("--seconds", type=float, default=3.0)
-    parser.add_argument("--clients", type=int, default=16)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=1.0)
+    parser.add_argument("--clients", type=int, default=32)
     parser.add_argument("--megabytes", type=int, default=64)
-    parser.add_argument("--protocol", choices=("http2", "quic"), default="http2")
+    parser.add_argument("--only", nargs="*", default=[], help="names of paths, as printed")
     options = parser.parse_args()
-    prx = [sys.executable, "-m", "prx.cli"]
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(TemporaryDirectory()))
-        environ = {**os.environ, "PRX_DATA_DIR": str(folder / "data")}
-        origin = stack.enter_context(child(sys.executable, str(HERE / "origin.py"), stdout=subprocess.PIPE))
-        lab = stack.enter_context(child(*prx, "lab", "--json", stdout=subprocess.PIPE, env=environ))
-        assert origin.stdout is not None
-        assert lab.stdout is not None
-        port = int(origin.stdout.readline())
-        facts = json.loads(lab.stdout.readline())
-        token = subprocess.run(
-            [*prx, "lab", "token", "--hostname", NAME], env=environ, text=True, capture_output=True, check=True
-        )
-        (folder / "token").write_text(token.stdout)
-        command = connector(facts, folder, port, options.protocol)
-        stack.enter_context(child(*command, stderr=subprocess.DEVNULL))
-        public = int(facts["public"].rpartition(":")[2])
-        asyncio.run(until_served(public))
-        alone = asyncio.run(measure(port, options))
-        through = asyncio.run(measure(public, options))
-    report(alone, through, Path(command[0]).name if "-m" not in command[:2] else "builtin", options.protocol)
-
-
-def report(alone: tuple[float, float], through: tuple[float, float], program: str, protocol: str) -> None:
-    """Print the table."""
-    print(f"{'':12}{'origin alone':>15}{'through':>15}{'ratio':>9}   ({program}, {protocol})")
-    for unit, index in (("requests/s", 0), ("MB/s", 1)):
-        ratio = through[index] / alone[index]
-        print(f"{unit:12}{alone[index]:15.0f}{through[index]:15.0f}{ratio:9.3f}")
+        world = World(stack, Path(stack.enter_context(TemporaryDirectory())))
+        ways = [make() for make in paths(world)]
+        ways = [way for way in ways if not options.only or way.name in options.only]
+        for way in ways:
+            until_served(way)
+        for load in loads(options):
+            results: dict[str, Rounds] = {way.name: [] for way in ways}
+            for number in range(options.rounds + 1):
+                for way in ways:
+                    measured = run(way, load)
+                    if number:  # the first round warms up
+                        results[way.name].append(measured)
+            report(load, results)
 
 
 if __name__ == "__main__":
