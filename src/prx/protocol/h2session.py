@@ -226,7 +226,8 @@ class H2Session(asyncio.Protocol):
             self._flush()
             self.transport.close()
             return
-        self._flush()
+        if self._h2.pending:
+            self._plan_flush()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End every exchange."""

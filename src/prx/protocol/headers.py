@@ -58,6 +58,8 @@ def is_control(name: bytes) -> bool:
 
 def from_origin(meta: bytes) -> bool:
     """Say whether `cf-cloudflared-response-meta` means that the origin answered, not the connector."""
+    if meta == META_ORIGIN:  # as connectors write it
+        return True
     try:
         return bool(json.loads(meta)["src"] == "origin")
     except (ValueError, KeyError, TypeError):
