@@ -199,11 +199,9 @@ async def test_visitor_gives_one_request_up(lab: Lab, events: list[LabEvent]) ->
         if dict(stream.headers)[b":path"] == b"/good":
             await hello(stream)
             return
+        stream.on_broken = told.set
         reached.set()
-        try:
-            await stream.wait_broken()
-        finally:
-            told.set()
+        await told.wait()
 
     async with (
         asyncio.timeout(PATIENCE),

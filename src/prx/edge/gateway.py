@@ -4,8 +4,8 @@ Theory of operation
 -------------------
 For each request: find the tunnel, let Access look, open an exchange on one of its connections, then move bytes both
 ways at once until the response is whole. Nothing is buffered beyond the windows: a slow visitor holds the connector
-back, a slow origin holds the visitor back. An *upload* task carries the request's body and then watches for the visitor
-to leave; the task that serves the visitor carries the response.
+back, a slow origin holds the visitor back. The task that serves the visitor carries the response; where the request has a
+body, an *upload* task carries that. A visitor who leaves before the response is whole ends the exchange.
 
 A connection that takes no more requests is skipped for the next. Once a request has been sent it is not sent again, for
 it may have had its effect, but for one case: where a connection says REFUSED_STREAM, which means that it has done nothing

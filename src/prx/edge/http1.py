@@ -37,16 +37,19 @@ class Http1Connection:
     of the event loop's turn: a system call for each was the dearest thing in a small request.
     """
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, scheme: str) -> None:
-        self._reader = reader
-        self._writer = writer
+    def __init__(self, transport: asyncio.Transport, *, scheme: str) -> None:
+        self._reader = asyncio.StreamReader(limit=READ_SIZE)
+        self._watched = _Watched(self._reader)
+        transport.set_protocol(self._watched)
+        self._watched.connection_made(transport)
+        self._writer = asyncio.StreamWriter(transport, self._watched, self._reader, asyncio.get_running_loop())
         self._h11 = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD)
         self._corked: list[bytes] = []
         self._answers_head = False
         self._takes_trailers = False
         self.trailers: Headers = []  # of the last body that was read to its end
         self.scheme = scheme
-        self.peer = str(writer.get_extra_info("peername", ("",))[0])
+        self.peer = str(transport.get_extra_info("peername", ("",))[0])
 
     async def next_request(self) -> h11.Request | None:
         """Wait for a request's head; None when the visitor leaves or stays idle for too long.
@@ -90,9 +93,11 @@ class Http1Connection:
                 raise ValueError(f"the body is longer than {limit} bytes")
         return bytes(body)
 
-    async def watch(self) -> None:
-        """Wait until the visitor leaves (VisitorLeftError); returns early where the next request arrives already."""
-        self._h11.receive_data(await self._receive())
+    def watch(self, left: Callable[[], object] | None) -> None:
+        """Have `left` called when the visitor leaves; not where the next request has begun to arrive."""
+        self._watched.left = left
+        if left is not None and self._reader.at_eof():
+            left()
 
     async def send_interim(self, status: int, headers: Headers) -> None:
         """Send a 1xx."""
@@ -112,6 +117,7 @@ class Http1Connection:
     async def finish(self, trailers: Headers) -> None:
         """End the response; trailers are dropped where its body has a length and so no place for them."""
         await self._send(h11.EndOfMessage(headers=trailers if self._takes_trailers else []))
+        self._uncork()
 
     async def switch(self, headers: Headers) -> bytes:
         """Answer 101; gives what the visitor sent right behind the request."""
@@ -217,6 +223,36 @@ class Http1Connection:
         return data
 
 
+class _Watched(asyncio.StreamReaderProtocol):
+    """Feeds a reader, and calls `left` when the visitor leaves."""
+
+    def __init__(self, reader: asyncio.StreamReader) -> None:
+        super().__init__(reader)
+        self._reader = reader
+        self.left: Callable[[], object] | None = None
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes of the next request."""
+        self.left = None
+        super().data_received(data)
+
+    def eof_received(self) -> bool | None:
+        """Take note of the end."""
+        half_open = super().eof_received()
+        self._tell()
+        return half_open
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Take note of the end, or of a break."""
+        super().connection_lost(exc)
+        self._tell()
+
+    def _tell(self) -> None:
+        if self.left is not None:
+            left, self.left = self.left, None
+            left()
+
+
 class _Welcome(asyncio.Protocol):
     """Meets a new transport and hands it on at once, before anything is read."""
 
@@ -256,20 +292,15 @@ class Http1Server:
         if self._accept_h2 is not None and connection is not None and connection.selected_alpn_protocol() == "h2":
             self._accept_h2(transport)
             return
-        reader = asyncio.StreamReader(limit=READ_SIZE)
-        protocol = asyncio.StreamReaderProtocol(reader)
-        transport.set_protocol(protocol)
-        protocol.connection_made(transport)
-        writer = asyncio.StreamWriter(transport, protocol, reader, asyncio.get_running_loop())
-        self._group.create_task(self._serve(reader, writer, scheme), name=f"{self._name}-visitor")
+        connection = Http1Connection(transport, scheme=scheme)
+        self._group.create_task(self._serve(connection), name=f"{self._name}-visitor")
 
     def close(self) -> None:
         """Stop listening; connections go on until their tasks end."""
         for server in self._servers:
             server.close()
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, scheme: str) -> None:
-        connection = Http1Connection(reader, writer, scheme=scheme)
+    async def _serve(self, connection: Http1Connection) -> None:
         try:
             await self._handle(connection)
             await connection.close()

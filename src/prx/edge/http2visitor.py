@@ -56,12 +56,11 @@ class Http2Visit:
         except StreamError as error:
             raise VisitorLeftError(str(error)) from error
 
-    async def watch(self) -> None:
-        """Wait until the visitor gives the request up."""
-        try:
-            await self._stream.wait_broken()
-        except StreamError as error:
-            raise VisitorLeftError(str(error)) from error
+    def watch(self, left: Callable[[], object] | None) -> None:
+        """Have `left` called when the visitor gives the request up."""
+        self._stream.on_broken = left
+        if left is not None and not self._stream.open:
+            left()
 
     async def send_interim(self, status: int, headers: Headers) -> None:
         """Send a 1xx."""

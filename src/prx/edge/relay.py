@@ -43,7 +43,9 @@ class Relay:
         self._exchange = exchange
         self._request = request
         self._visitor_left = False
+        self._broken = False
         self._malformed = False
+        self._uploading: asyncio.Task[None] | None = None
         self._body_sent = False
         self.refused = False  # the connector has done nothing with the request, so another may be asked
 
@@ -52,19 +54,32 @@ class Relay:
 
         VisitorLeftError: the visitor's connection must be broken, because he left or his response is not whole.
         """
-        problem: pages.Problem | None = None
-        broken = False
-        async with asyncio.TaskGroup() as group:
-            upload = group.create_task(self._upload(), name="upload")
-            try:
-                problem = await self._download(group, upload)
-            except (StreamError, VisitorLeftError, UnsendableError):
-                broken = True
-            finally:
-                upload.cancel()
-        if broken or self._visitor_left:
+        try:
+            if self._request.has_body:
+                problem = await self._run_both_ways()
+            else:
+                await self._upload()  # waits for nothing, and so needs no task of its own
+                problem = await self._answer()
+        finally:
+            self._visitor.watch(None)
+        if self._broken or self._visitor_left:
             raise VisitorLeftError("the response is not whole")
         return problem
+
+    async def _run_both_ways(self) -> pages.Problem | None:
+        async with asyncio.TaskGroup() as group:
+            self._uploading = group.create_task(self._upload(), name="upload")
+            try:
+                return await self._answer()
+            finally:
+                self._uploading.cancel()
+
+    async def _answer(self) -> pages.Problem | None:
+        try:
+            return await self._download()
+        except (StreamError, VisitorLeftError, UnsendableError):
+            self._broken = True
+            return None
 
     # -- request -------------------------------------------------------------------------------------------------
 
@@ -73,15 +88,18 @@ class Relay:
         try:
             if not self._visit.uploaded:
                 await self._upload_body()
-            await self._visitor.watch()
+            self._visitor.watch(self._leave)
         except VisitorLeftError:
-            self._visitor_left = True
-            self._exchange.close()
+            self._leave()
         except MalformedError:
             self._malformed = True
             self._exchange.close()
         except StreamError:
             pass  # the response's side meets the same and tells the visitor
+
+    def _leave(self) -> None:
+        self._visitor_left = True
+        self._exchange.close()
 
     async def _upload_body(self) -> None:
         while (data := await self._visitor.next_data()) is not None:
@@ -100,7 +118,7 @@ class Relay:
 
     # -- response ------------------------------------------------------------------------------------------------
 
-    async def _download(self, group: asyncio.TaskGroup, upload: asyncio.Task[None]) -> pages.Problem | None:
+    async def _download(self) -> pages.Problem | None:
         try:
             response = await self._final_head()
         except StreamError as error:
@@ -111,9 +129,7 @@ class Relay:
             return pages.BAD_GATEWAY
         if self._request.kind is Kind.WEBSOCKET:
             if translate.accepted_websocket(response):
-                upload.cancel()
-                await asyncio.wait((upload,))  # a stream has one reader at a time
-                await self._switch(group, response)
+                await self._switch(response)
                 return None
             with suppress(StreamError):  # a connector that has refused may have ended the exchange already
                 await self._exchange.send(b"", end=True)
@@ -140,19 +156,32 @@ class Relay:
 
     # -- after an upgrade ----------------------------------------------------------------------------------------
 
-    async def _switch(self, group: asyncio.TaskGroup, response: TunnelResponse) -> None:
+    async def _switch(self, response: TunnelResponse) -> None:
         """Answer 101 and carry raw bytes from now on."""
         visit = self._visit
+        self._visitor.watch(None)  # his end is one of the bytes' now
+        if self._uploading is not None:
+            self._uploading.cancel()
+            await asyncio.wait((self._uploading,))  # a stream has one reader at a time
         visit.status = HTTPStatus.SWITCHING_PROTOCOLS
         early = await self._visitor.switch([*translate.upgrade_headers(response, visit.ray), *self._added])
-        upload = group.create_task(self._upload_raw(early), name="upload-raw")
+        async with asyncio.TaskGroup() as group:
+            upload = group.create_task(self._upload_raw(early), name="upload-raw")
+            try:
+                visit.complete = await self._download_raw()
+            finally:
+                upload.cancel()
+
+    async def _download_raw(self) -> bool:
+        """Carry raw bytes to the visitor; whether they came to their end."""
         try:
             while data := await self._exchange.read():
                 await self._visitor.send_raw(data)
-                visit.sent += len(data)
-        finally:
-            upload.cancel()
-        visit.complete = True
+                self._visit.sent += len(data)
+        except (StreamError, VisitorLeftError):
+            self._broken = True
+            return False
+        return True
 
     async def _upload_raw(self, early: bytes) -> None:
         try:
@@ -162,7 +191,6 @@ class Relay:
                 await self._exchange.send(data)
             await self._exchange.send(b"", end=True)
         except VisitorLeftError:
-            self._visitor_left = True
-            self._exchange.close()
+            self._leave()
         except StreamError:
             pass  # the other direction meets the same

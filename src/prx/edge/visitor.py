@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
@@ -69,8 +69,11 @@ class Visitor(Protocol):
     async def next_data(self) -> bytes | None:
         """Wait for request body bytes; None at the end. MalformedError where it is no HTTP."""
 
-    async def watch(self) -> None:
-        """Wait until the visitor leaves; returns early where nothing can be told of that any more."""
+    def watch(self, left: Callable[[], object] | None) -> None:
+        """Have `left` called, once, when the visitor leaves from now on, or at once if he has; None: watch no longer.
+
+        For a side that has read the whole request. Nothing is told once the visitor's next request arrives.
+        """
 
     async def send_interim(self, status: int, headers: Headers) -> None:
         """Send a 1xx."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -23,6 +24,9 @@ class H2Stream:
 
     Every waiting method raises StreamResetError when the exchange is reset and SessionClosedError when the connection is gone;
     what had arrived before is still read first.
+
+    `on_broken` is called once when the exchange breaks, but not by `reset`: for a side that has read all and still wants to
+    know.
     """
 
     def __init__(self, session: H2Session, stream_id: int, headers: Headers) -> None:
@@ -37,6 +41,7 @@ class H2Stream:
         self._error: StreamResetError | SessionClosedError | None = None
         self._reader = Waiter()
         self._writer = Waiter()
+        self.on_broken: Callable[[], object] | None = None
 
     @property
     def open(self) -> bool:
@@ -47,11 +52,6 @@ class H2Stream:
     def bodiless(self) -> bool:
         """Whether the peer has ended its side without a body; asked before anything is read."""
         return self._peer_ended and not self._inbox and self.trailers is None
-
-    async def wait_broken(self) -> None:
-        """Wait until the exchange breaks, and raise that; for a side that has read all and still wants to know."""
-        while True:
-            await self._wait_readable()
 
     async def next_head(self) -> Headers:
         """Wait for the next head of the response (`:status` first): any number of 1xx, then the final one."""
@@ -94,6 +94,7 @@ class H2Stream:
 
         Whoever holds an exchange calls this last, also after its end: unread bytes hold the connection's window.
         """
+        self.on_broken = None
         if self.open:
             self.session.send_reset(self, code)
             self.fail(StreamResetError("the exchange was given up here", code))
@@ -135,6 +136,9 @@ class H2Stream:
         self.wake_writer()
         self._reader.wake()
         self.session.forget(self)
+        if self.on_broken is not None:
+            on_broken, self.on_broken = self.on_broken, None
+            on_broken()
 
     def wake_writer(self) -> None:
         """Let a sender look again."""
