@@ -14,12 +14,8 @@ import os
 import tempfile
 from pathlib import Path
 
-from tests.e2e.origin import serving
-from tests.e2e.world import site_of
-
 from prx.config.schema import CloudflareSettings, Config, TunnelSettings
 from prx.core.events import ChildStarted, StateChanged
-from prx.edge import Lab, LabConfig
 from prx.runtime.bus import Bus
 from prx.runtime.clock import SystemClock
 from prx.runtime.supervisor import Supervisor
@@ -39,7 +35,15 @@ def resident(pid: int) -> float:
 
 
 async def hold_lab(told: int) -> None:
-    """Run a lab and an origin until the parent goes away; tell the parent where they are."""
+    """Run a lab and an origin until the parent goes away; tell the parent where they are.
+
+    What they need is imported here, for it would count as the parent's memory otherwise.
+    """
+    from tests.e2e.origin import serving
+    from tests.e2e.world import site_of
+
+    from prx.edge import Lab, LabConfig
+
     with serving() as origin:
         async with Lab.start(LabConfig()) as lab:
             site = site_of(lab)
