@@ -14,7 +14,21 @@ from prx.cli.ending import run
 from prx.cli.root import COMMANDS, cli
 from prx.core.errors import ConfigError, NotReadyError, PermanentError, PrxError, UsageError
 
-HEAVY = {"pydantic", "httpx2", "rich", "segno", "asyncio", "ssl", "h2", "capnp", "cryptography", "dns", "psutil", "tomlkit"}
+HEAVY = {
+    "pydantic",
+    "httpx2",
+    "rich",
+    "segno",
+    "asyncio",
+    "ssl",
+    "h2",
+    "capnp",
+    "cryptography",
+    "dns",
+    "psutil",
+    "tomlkit",
+    "logging",
+}
 
 
 def imported_by(*arguments: str, environ: dict[str, str]) -> set[str]:

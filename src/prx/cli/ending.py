@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import sys
-import traceback
 from collections.abc import Iterable, Sequence
 
 import click
@@ -54,6 +52,8 @@ def run(command: click.Command, arguments: Sequence[str] | None) -> int:
 
 
 def _crashed() -> int:
+    import traceback
+
     say(without_secrets(traceback.format_exc().rstrip()))
     return CRASHED
 
@@ -69,20 +69,6 @@ def without_secrets(text: str) -> str:
     from prx.secrets.sources import own_secrets
 
     return Redactor([*_secrets, *own_secrets(os.environ)]).text(text)
-
-
-class _Quiet(logging.Formatter):
-    """Formats a record without its secrets."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Return the lines."""
-        return without_secrets(super().format(record))
-
-
-def guard_logging() -> None:
-    """Take secrets out of what libraries log to stderr, such as asyncio's word on a failed task."""
-    if logging.lastResort is not None:
-        logging.lastResort.setFormatter(_Quiet())
 
 
 def tell(error: PrxError) -> None:

@@ -87,7 +87,7 @@ def _run(options: StartOptions, report_fd: int | None) -> int:
     import asyncio
     import os
 
-    from prx.cli.ending import guard_logging
+    from prx.cli.guard import guard_logging
     from prx.cli.hardening import forbid_dumps
     from prx.cli.session import Session
 
