@@ -9,9 +9,13 @@ from contextlib import asynccontextmanager
 
 import pytest
 from h2.errors import ErrorCodes
+from hpack import Decoder
+from hyperframe.frame import DataFrame
+from hypothesis import given
+from hypothesis import strategies as st
 
 from prx.protocol.errors import SessionClosedError, StreamError, StreamResetError
-from prx.protocol.h2connection import STREAM_WINDOW
+from prx.protocol.h2connection import STREAM_WINDOW, ProxyConnection
 from prx.protocol.h2session import H2Session
 from prx.protocol.h2stream import H2Stream
 from prx.protocol.headers import Headers
@@ -275,3 +279,51 @@ async def test_silence() -> None:
                 await stream.response()
         server.resume()
         assert await whole(stream) == b"late"
+
+
+@given(st.lists(st.tuples(st.binary(max_size=300), st.binary(max_size=300)), max_size=9), st.sampled_from([0, 100, 4096]))
+def test_headers_are_sent_as_they_are(headers: Headers, table: int) -> None:
+    """Any decoder reads the heads back, in its order, however small a table it asked for; what is sent is never remembered."""
+    encoder, decoder = ProxyConnection(client=True).encoder, Decoder()
+    encoder.header_table_size = decoder.max_allowed_table_size = table
+    for _ in range(2):
+        block = encoder.encode(headers)
+        assert decoder.decode(block, raw=True) == headers
+        assert all(name in block and value in block for name, value in headers)
+
+
+async def test_bodies_are_not_written_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody makes the text of a DATA frame that arrives: that would cost more than the frame itself."""
+    written: list[DataFrame] = []
+
+    def write_out(frame: DataFrame) -> str:
+        written.append(frame)
+        return "DATA"
+
+    monkeypatch.setattr(DataFrame, "__repr__", write_out)
+    async with pair(echo) as (client, _):
+        stream = await client.request(head())
+        await stream.send_data(b"body", end=True)
+        await stream.response()
+        assert await stream.read() == b"body"
+    assert not written
+
+
+async def test_told_of_a_break() -> None:
+    """Whoever has read all is told once when the exchange breaks, but not when he gives it up himself."""
+    told: list[str] = []
+
+    async def wait(stream: H2Stream) -> None:
+        stream.on_broken = lambda: told.append("server")
+        await stream.next_head()
+
+    async with pair(wait) as (client, _):
+        for given_up in (True, False):
+            stream = await client.request(head(), end=True)
+            stream.on_broken = lambda: told.append("client")
+            if given_up:
+                stream.reset()
+            else:
+                client.abort()
+                await client.wait_closed()
+    assert told.count("client") == 1
