@@ -272,6 +272,26 @@ async def test_visitor_who_leaves_resets_the_request(lab: Lab, events: list[LabE
         await lab.wait_for(lambda _: any(isinstance(event, RequestServed) and not event.complete for event in events))
 
 
+@pytest.mark.parametrize("abrupt", [False, True])
+async def test_visitor_who_has_asked_and_leaves(lab: Lab, events: list[LabEvent], *, abrupt: bool) -> None:
+    """When a visitor who has nothing more to send leaves before the answer, the connector is told at once too."""
+    reached, told = asyncio.Event(), asyncio.Event()
+
+    async def wait(stream: H2Stream) -> None:
+        stream.on_broken = told.set
+        reached.set()
+        await told.wait()
+
+    async with asyncio.timeout(PATIENCE), registered(lab, lab.token("web"), answer=wait):
+        async with visiting(lab, "web.localhost") as visitor:
+            await visitor.send_head("GET", "/")
+            await reached.wait()
+            if abrupt:
+                visitor.writer.transport.abort()
+        await told.wait()
+        await lab.wait_for(lambda _: any(isinstance(event, RequestServed) and not event.complete for event in events))
+
+
 async def test_answer_before_the_whole_request(lab: Lab) -> None:
     """An answer that does not wait for the request's body reaches the visitor."""
 
