@@ -211,13 +211,13 @@ class Visitor(asyncio.Protocol):
     def upload(self) -> None:
         """Send as much of the body as may be sent now; read no more while some has to wait."""
         tunnel, h2 = self.tunnel, self.tunnel.h2
-        start, size = 0, len(self.buffer)
+        start, size, view = 0, len(self.buffer), memoryview(self.buffer)
         while start < size and not tunnel.paused:
             room = min(size - start, h2.local_flow_control_window(self.stream), h2.max_outbound_frame_size)
             if not room:
                 break
             self.unsent -= room
-            h2.send_data(self.stream, self.buffer[start : start + room], end_stream=not self.unsent)
+            h2.send_data(self.stream, view[start : start + room], end_stream=not self.unsent)
             start += room
             tunnel.flush()
         self.buffer = self.buffer[start:]
