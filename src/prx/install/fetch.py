@@ -67,12 +67,22 @@ async def fetch(url: str, sink: BinaryIO, *, bounds: Bounds, progress: Progress)
 async def _fetch(url: httpx2.URL, sink: BinaryIO, bounds: Bounds, progress: Progress) -> Fetched:
     timeout = httpx2.Timeout(bounds.idle, connect=bounds.connect)
     is_local = _is_loopback(url.host)
-    # no proxy stands between this machine and itself
     async with (
-        httpx2.AsyncClient(timeout=timeout, headers=_HEADERS, follow_redirects=False, trust_env=not is_local) as client,
+        _client(timeout, through_proxy=not is_local) as client,  # no proxy stands between this machine and itself
         _answer(client, url, bounds, local=is_local and url.scheme == "http") as response,
     ):
         return await _receive(response, sink, bounds, progress)
+
+
+def _client(timeout: httpx2.Timeout, *, through_proxy: bool) -> httpx2.AsyncClient:
+    """Return a client; raise UsageError where the environment names a proxy that cannot be one."""
+    try:
+        return httpx2.AsyncClient(timeout=timeout, headers=_HEADERS, follow_redirects=False, trust_env=through_proxy)
+    except (httpx2.InvalidURL, ValueError, ImportError) as error:  # ImportError: SOCKS takes a library that prx does not bring
+        raise UsageError(
+            "the proxy that HTTPS_PROXY or ALL_PROXY names cannot be used: expected http://HOST:PORT or https://HOST:PORT",
+            hint="set it right, or unset it for this command",
+        ) from error
 
 
 @asynccontextmanager

@@ -57,8 +57,10 @@ _PLACES = re.compile(
             # NAME: value, where it looks like one: messages name variables in front of a colon, too
             rf"(?:{_VARIABLES})\s*:\s+(?:\\*[\"'])?(?P<assigned>[\w+/=-]{{16,}})(?![\w.])",
             rf"--token[= ]\s*(?:\\*[\"'])?(?P<option>{_VALUE})",
-            rf"[?&](?:\w+[_-])?(?:{_PARAMETERS})=(?P<parameter>{_VALUE})",
-            r"://[^\s/:@\"']*:(?P<password>[^\s/@\"']+)@",
+            rf"[?&#](?:\w+[_-])?(?:{_PARAMETERS})=(?P<parameter>{_VALUE})",
+            # a password may hold @ and /; what looks like a port is none (http://localhost:5173/@vite/client)
+            r"://(?!\[)[^\s/:@\"']*:(?P<password>[^\s/\"']+|(?!\d{1,5}/)[^\s\"'@]+/[^\s\"'@]*)@",
+            r"://(?P<user>[\w.~%+=-]{16,})@",  # a token in the place of the name
             r"(?P<jwt>eyJ[\w-]{8,}\.[\w-]{4,}(?:\.[\w-]*)*)",
             r"(?P<token>eyJ[\w+/=-]{57,}(?:%3D)*)",
             r"\bBearer\s+(?P<bearer>[\w+/=.~-]{16,})",
