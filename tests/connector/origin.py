@@ -65,6 +65,7 @@ class _Answer:
         self._reader = reader
         self._writer = writer
         self._http = h11.Connection(h11.SERVER)
+        self._trailers: list[tuple[bytes, bytes]] = []
 
     async def give(self) -> bool:
         """Answer one request; tell whether another may follow on the connection."""
@@ -93,7 +94,8 @@ class _Answer:
     async def _mirror(self, request: h11.Request, _: str) -> None:
         body = await self._body()
         headers = [(name.decode(), value.decode()) for name, value in request.headers]
-        answer = {"method": request.method.decode(), "headers": headers, "body": body.decode()}
+        trailers = [(name.decode(), value.decode()) for name, value in self._trailers]
+        answer = {"method": request.method.decode(), "headers": headers, "body": body.decode(), "trailers": trailers}
         await self._whole(200, json.dumps(answer).encode())
 
     async def _status(self, _: h11.Request, code: str) -> None:
@@ -180,6 +182,8 @@ class _Answer:
         body = bytearray()
         while isinstance(event := await self._event(), h11.Data):
             body += event.data
+        if isinstance(event, h11.EndOfMessage):
+            self._trailers = list(event.headers)
         return bytes(body)
 
     async def _event(self) -> object:

@@ -7,12 +7,13 @@ import signal
 from collections.abc import AsyncIterator
 
 import pytest
-from tests.connector.bench import BUILTIN_ONLY, Bench
+from tests.connector.bench import BUILTIN_ONLY, HTTP2_ONLY, Bench
 from tests.connector.child import Child
 from tests.connector.edge import PATIENCE, MiniEdge, finish
 from tests.connector.origin import BLOCK, Origin
 
 from prx.protocol.errors import StreamError
+from prx.protocol.h2stream import H2Stream
 
 
 @pytest.fixture
@@ -51,6 +52,44 @@ async def test_body_of_unknown_length(child: Child, edge: MiniEdge) -> None:
         seen = json.loads((await finish(stream)).body)
     assert seen["body"] == "one two"
     assert dict(seen["headers"])["transfer-encoding"] == "chunked"
+
+
+async def test_trailers_of_a_request(child: Child, edge: MiniEdge) -> None:
+    """Trailers that were announced reach the origin over HTTP/2, the others do not; over QUIC none is promised."""
+    async with asyncio.timeout(PATIENCE):
+        stream = await edge.open("POST", "/mirror", [(b"trailer", b"X-Sum, x-late")])
+        if isinstance(stream, H2Stream):
+            await stream.send_data(b"body")
+            await stream.send_headers([(b"x-sum", b"1"), (b"x-stowaway", b"2")], end=True)
+        else:
+            await stream.send_data(b"body", end=True)
+        seen = json.loads((await finish(stream)).body)
+    over_http2 = edge.protocol == "http2"
+    assert (seen["body"], seen["trailers"]) == ("body", [["x-sum", "1"]] if over_http2 else [])
+    assert ("trailer" in dict(seen["headers"])) == over_http2
+
+
+async def test_trailers_without_a_place(child: Child, edge: MiniEdge) -> None:
+    """Behind a body with a length there is no place for trailers: they are left out, and the body is whole."""
+    async with asyncio.timeout(PATIENCE):
+        stream = await edge.open("POST", "/mirror", [(b"content-length", b"4"), (b"trailer", b"x-sum")])
+        await stream.send_data(b"body", end=not isinstance(stream, H2Stream))
+        if isinstance(stream, H2Stream):
+            await stream.send_headers([(b"x-sum", b"1")], end=True)
+        seen = json.loads((await finish(stream)).body)
+    assert (seen["body"], seen["trailers"], "trailer" in dict(seen["headers"])) == ("body", [], False)
+
+
+@HTTP2_ONLY
+async def test_edge_that_waits_for_continue(child: Child, edge: MiniEdge) -> None:
+    """An edge that leaves `Expect: 100-continue` to the connector is told to go on; the origin is not asked."""
+    async with asyncio.timeout(PATIENCE):
+        stream = await edge.open("POST", "/mirror", [(b"content-length", b"4"), (b"expect", b"100-continue")])
+        assert isinstance(stream, H2Stream)
+        assert (await stream.next_head())[0] == (b":status", b"100")
+        await stream.send_data(b"body", end=True)
+        seen = json.loads((await finish(stream)).body)
+    assert (seen["body"], "expect" in dict(seen["headers"])) == ("body", False)
 
 
 async def test_status(child: Child, edge: MiniEdge) -> None:
@@ -227,3 +266,11 @@ async def test_stop_waits_for_requests(child: Child, edge: MiniEdge, origin: Ori
         "INF Metrics server stopped",
     ):
         await child.line(words)
+
+
+async def test_flag_for_http2(bench: Bench) -> None:
+    """`--http2-origin` holds for the rule that the command line makes, and the edge is told so."""
+    async with bench.started("--http2-origin", url="https://127.0.0.1:1") as child:
+        await bench.up(child)
+        (rule,) = json.loads(await bench.edge.told())["ingress"]
+    assert rule == {"service": "https://127.0.0.1:1", "originRequest": {"http2Origin": True}}

@@ -13,8 +13,8 @@ from prx.connector.ingress import (
     OriginOptions,
     Service,
     StatusService,
+    StreamService,
     UnixService,
-    UnsupportedService,
     match,
     parse_rules,
     parse_service,
@@ -71,7 +71,7 @@ def test_options_over_defaults() -> None:
         ("unix+tls:/run/x", UnixService("/run/x", tls=True)),
         ("http_status:503", StatusService(503)),
         ("hello_world", HelloService()),
-        ("ssh://h:22", UnsupportedService("ssh://h:22")),
+        ("ssh://h:22", StreamService("ssh://h:22", "h", 22)),
     ],
 )
 def test_services(text: str, service: Service) -> None:

@@ -18,7 +18,7 @@ NO_RULES: Final = (
 )
 _CATCH_ALL: Final = frozenset({"", "*"})
 _HTTP_SCHEMES: Final = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
-_OTHER_SCHEMES: Final = frozenset({"ssh", "rdp", "smb", "tcp"})
+_STREAM_PORTS: Final = {"ssh": 22, "rdp": 3389, "smb": 445, "tcp": 7864}
 
 
 class IngressError(ValueError):
@@ -69,8 +69,21 @@ class HelloService:
 
 
 @dataclass(frozen=True, slots=True)
+class StreamService:
+    """Name an origin that speaks something else than HTTP over TCP; a `bastion` leads where the visitor says."""
+
+    text: str
+    host: str = ""
+    port: int | None = None
+    bastion: bool = False
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True, slots=True)
 class UnsupportedService:
-    """Stand for a service that only cloudflared itself carries (ssh, rdp, smb, tcp, bastion, socks-proxy)."""
+    """Stand for a service that only cloudflared itself carries (those that speak SOCKS)."""
 
     name: str
 
@@ -78,7 +91,7 @@ class UnsupportedService:
         return self.name
 
 
-Service = HttpService | UnixService | StatusService | HelloService | UnsupportedService
+Service = HttpService | UnixService | StatusService | HelloService | StreamService | UnsupportedService
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +107,7 @@ class OriginOptions:
     match_sni_to_host: bool = False
     ca_pool: str = ""
     no_tls_verify: bool = False
+    http2_origin: bool = False
 
 
 # Wire name → attribute, in the order in which `/config` lists them.
@@ -107,6 +121,7 @@ _OPTION_NAMES: Final = {
     "matchSNItoHost": "match_sni_to_host",
     "caPool": "ca_pool",
     "noTLSVerify": "no_tls_verify",
+    "http2Origin": "http2_origin",
 }
 _FIXED_OPTIONS: Final[dict[str, Any]] = {
     "tcpKeepAlive": 30,
@@ -117,7 +132,6 @@ _FIXED_OPTIONS: Final[dict[str, Any]] = {
     "proxyPort": 0,
     "proxyType": "",
     "ipRules": None,
-    "http2Origin": False,
     "access": {"teamName": "", "audTag": None},
 }
 
@@ -182,7 +196,9 @@ def parse_service(text: str) -> Service:
         return StatusService(_status_code(text.removeprefix("http_status:")))
     if text in {"hello_world", "hello-world"}:
         return HelloService()
-    if text in {"bastion", "socks-proxy"}:
+    if text == "bastion":
+        return StreamService(text, bastion=True)
+    if text == "socks-proxy":
         return UnsupportedService(text)
     parts = _split(text)
     if parts is None or not parts.scheme or not parts.hostname:
@@ -200,7 +216,7 @@ def parse_url_flag(text: str) -> Service:
     parts = _split(text if "://" in text else f"http://{text}")
     if parts is None or not parts.hostname:
         raise IngressError(f"URL {text} has invalid format")
-    if parts.scheme not in _HTTP_SCHEMES and parts.scheme not in _OTHER_SCHEMES:
+    if parts.scheme not in _HTTP_SCHEMES and parts.scheme not in _STREAM_PORTS:
         raise IngressError(f"Currently Cloudflare Tunnel does not support {parts.scheme} protocol.")
     return _url_service(parts._replace(path="", query="", fragment=""))
 
@@ -220,6 +236,8 @@ _OPTION_ORDER: Final = (
 
 def _parse_rule(entry: Mapping[str, Any], index: int, total: int, defaults: OriginOptions) -> Rule:
     service = parse_service(str(entry.get("service") or ""))
+    if isinstance(service, StreamService) and (entry.get("originRequest") or {}).get("proxyType") == "socks":
+        service = UnsupportedService(f"{service} with proxyType socks")
     hostname, pattern = str(entry.get("hostname") or ""), str(entry.get("path") or "")
     _check_hostname(hostname, pattern, index, total)
     try:
@@ -284,8 +302,10 @@ def _split(text: str) -> SplitResult | None:
 
 def _url_service(parts: SplitResult) -> Service:
     base = _HTTP_SCHEMES.get(parts.scheme)
-    if base is None:
-        return UnsupportedService(parts.geturl())
     assert parts.hostname is not None
+    if base is None:
+        port = parts.port or _STREAM_PORTS.get(parts.scheme)
+        where = parts.netloc if parts.port or port is None else f"{parts.netloc.rstrip(':')}:{port}"
+        return StreamService(f"{parts.scheme}://{where}", parts.hostname, port)
     tls = base == "https"
     return HttpService(parts.geturl(), parts.hostname, parts.port or (443 if tls else 80), tls=tls)

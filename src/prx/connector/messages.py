@@ -30,6 +30,14 @@ class Incoming(Protocol):
         """Wait for bytes and return all that are there; empty at the end. Raises StreamError."""
 
 
+class Body(Incoming, Protocol):
+    """Give a request's body and what follows it."""
+
+    @property
+    def trailers(self) -> Headers | None:
+        """What came after the body; known once `read` has given nothing."""
+
+
 class ByteStream(Incoming, Protocol):
     """Carry bytes both ways."""
 
@@ -41,6 +49,9 @@ class Response(Protocol):
     """Write the answer to one request; `started` tells whether it has begun."""
 
     started: bool
+
+    async def go_on(self) -> None:
+        """Tell a visitor who waits for `100 Continue` that his body is wanted, where the edge leaves that to the connector."""
 
     async def head(self, answer: Answer, *, end: bool, has_body: bool) -> None:
         """Send the head; `end`: nothing follows, `has_body`: the length stands for a body, perhaps of HEAD."""
@@ -54,7 +65,10 @@ class Response(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """Hold what the edge asks for, names of headers in lower case; `has_body` is None where only reading tells."""
+    """Hold what the edge asks for, names of headers in lower case.
+
+    `has_body` is None where only reading tells; `expects`: the edge waits for `100 Continue` before it sends the body.
+    """
 
     method: bytes
     path: bytes
@@ -62,6 +76,7 @@ class Request:
     headers: Headers
     websocket: bool = False
     has_body: bool | None = None
+    expects: bool = False
     protocol: str = "HTTP/2.0"
 
     @property
@@ -114,18 +129,20 @@ def interruption(response: Response) -> str:
 
 
 def http2_request(stream: H2Stream) -> Request:
-    """Return the request that opened a stream."""
+    """Return the request that opened a stream; an expectation is met here and does not go on, as with cloudflared 2026.8.2."""
     pseudo = {name: value for name, value in stream.headers if name.startswith(b":")}
     plain = [(name, value) for name, value in stream.headers if not name.startswith(b":")]
     host = next((value for name, value in plain if name == b"host"), b"localhost:8080")
     headers = _joined_cookies(for_origin(plain))
+    rest = [header for header in headers if header[0] != b"expect"]
     return Request(
         pseudo.get(b":method", b"GET"),
         pseudo.get(b":path") or b"/",
         pseudo.get(b":authority") or host,
-        headers,
+        rest,
         websocket=(UPGRADE, WEBSOCKET) in plain,
         has_body=announced_body(headers),
+        expects=len(rest) < len(headers),
     )
 
 
@@ -135,6 +152,11 @@ class Http2Response:
     def __init__(self, stream: H2Stream) -> None:
         self._stream = stream
         self.started = False
+
+    async def go_on(self) -> None:
+        """Say 100, unless the answer has begun."""
+        if not self.started:
+            await self._stream.send_headers([(b":status", b"100")])
 
     async def head(self, answer: Answer, *, end: bool, has_body: bool) -> None:
         """Send the head; `has_body` says whether `content-length` may stand in the open."""

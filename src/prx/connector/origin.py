@@ -1,27 +1,21 @@
-"""Speak HTTP/1.1 to the local service: open connections, keep them for reuse, exchange one request at a time.
+"""Speak to the local service, one request at a time: what an exchange is, and how HTTP/1.1 does it.
 
-A connection goes back to the pool only after a whole exchange that both sides want to follow with another. An idle
-connection that the origin has closed meanwhile is noticed before it is used again. Failures are worded as cloudflared
-2026.8.2 words them, because its log lines carry those words.
+Failures are worded as cloudflared 2026.8.2 words them, because its log lines carry those words. Connections are opened
+and kept by `prx.connector.origin_pool`.
 """
 
 import asyncio
-import socket
-import ssl
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
-from typing import Final
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Final, Protocol
 
 import h11
 
-from prx.connector.go_errors import dial_text, errno_text, tls_text
-from prx.connector.ingress import HttpService, OriginOptions, UnixService
+from prx.connector.go_errors import errno_text
 
 Headers = list[tuple[bytes, bytes]]
-Endpoint = HttpService | UnixService
 
 _CHUNK: Final = 64 * 1024  # bytes asked of the socket at once
-_BUFFER: Final = 256 * 1024  # bytes of an answer held while the edge is slow; asyncio allows twice as much
 _MAX_HEAD: Final = 256 * 1024  # bytes of an answer's head
 
 
@@ -43,6 +37,34 @@ class Answer:
         return self.status == 101
 
 
+class OriginExchange(Protocol):
+    """Carry one request to the origin and its answer back; every waiting method raises OriginError.
+
+    `reused`: the connection is not new, so that it may have died unnoticed. `trailers` are known at the end of `body`.
+    """
+
+    reused: bool
+    trailers: Headers
+
+    async def send_head(self, method: bytes, target: bytes, headers: Headers, *, has_body: bool) -> None:
+        """Send the head of the request, with the headers that HTTP/1.1 would have."""
+
+    async def send_body(self, data: bytes) -> None:
+        """Send a part of the request body; wait while the origin is slow."""
+
+    async def end_request(self, trailers: Headers) -> None:
+        """Say that the request is whole."""
+
+    async def answer(self) -> "Answer":
+        """Wait for the head of the answer; interim answers other than 101 are dropped."""
+
+    def body(self) -> AsyncIterator[bytes]:
+        """Give the parts of the answer's body as they arrive."""
+
+    def close(self) -> None:
+        """Give up what is not finished."""
+
+
 class OriginConnection:
     """Carry one exchange at a time over a connection to the origin."""
 
@@ -59,7 +81,7 @@ class OriginConnection:
         """Tell whether the origin has left the connection open."""
         return not (self.reader.at_eof() or self.writer.is_closing())
 
-    async def send_head(self, method: bytes, target: bytes, headers: Headers) -> None:
+    async def send_head(self, method: bytes, target: bytes, headers: Headers, *, has_body: bool) -> None:
         """Send the request line and headers; raise OriginError where HTTP/1.1 forbids what they hold."""
         try:
             await self._send(h11.Request(method=method, target=target, headers=headers))
@@ -70,9 +92,9 @@ class OriginConnection:
         """Send a part of the request body; wait while the origin is slow."""
         await self._send(h11.Data(data=data))
 
-    async def end_request(self) -> None:
-        """Say that the request is whole."""
-        await self._send(h11.EndOfMessage())
+    async def end_request(self, trailers: Headers) -> None:
+        """Say that the request is whole; trailers only behind a body in chunks."""
+        await self._send(h11.EndOfMessage(headers=trailers))
 
     async def answer(self) -> Answer:
         """Wait for the head of the answer; interim answers other than 101 are dropped."""
@@ -139,113 +161,3 @@ class OriginConnection:
         if isinstance(event, h11.ConnectionClosed):
             raise OriginError(at_end)
         return event
-
-
-_Key = tuple[Endpoint, str]
-
-
-@dataclass(slots=True)
-class OriginPool:
-    """Open connections to origins and keep idle ones; `now` gives seconds of a clock that only goes forward."""
-
-    now: Callable[[], float]
-    _idle: dict[_Key, list[OriginConnection]] = field(default_factory=dict)
-    _contexts: dict[tuple[str, bool], ssl.SSLContext] = field(default_factory=dict)
-
-    async def acquire(self, endpoint: Endpoint, options: OriginOptions, host: str, *, fresh: bool = False) -> OriginConnection:
-        """Return a connection; `host` is the request's, `fresh` refuses an idle one. Raises OriginError."""
-        name = self._server_name(endpoint, options, host)
-        idle = [] if fresh else self._idle.get((endpoint, name), [])
-        while idle:
-            connection = idle.pop()
-            if connection.usable and self.now() - connection.idle_since < options.keep_alive_timeout:
-                connection.reused = True
-                return connection
-            connection.close()
-        reader, writer = await self._open(endpoint, options, name)
-        return OriginConnection(reader, writer)
-
-    def release(self, connection: OriginConnection, endpoint: Endpoint, options: OriginOptions, host: str) -> None:
-        """Take a connection back after an exchange; keep it if another may follow."""
-        idle = self._idle.setdefault((endpoint, self._server_name(endpoint, options, host)), [])
-        if len(idle) >= options.keep_alive_connections or not connection.renew():
-            connection.close()
-            return
-        connection.idle_since = self.now()
-        idle.append(connection)
-
-    def close(self) -> None:
-        """Close every idle connection."""
-        for idle in self._idle.values():
-            for connection in idle:
-                connection.close()
-        self._idle.clear()
-
-    async def _open(
-        self, endpoint: Endpoint, options: OriginOptions, name: str
-    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        context = self._context(options) if endpoint.tls else None
-        server_name = name if context else None
-        where = ("unix", endpoint.path) if isinstance(endpoint, UnixService) else ("tcp", address(endpoint))
-        try:
-            async with asyncio.timeout(options.connect_timeout):
-                if isinstance(endpoint, UnixService):
-                    return await asyncio.open_unix_connection(
-                        endpoint.path, limit=_BUFFER, ssl=context, server_hostname=server_name
-                    )
-                connected = await _connect(endpoint.host, endpoint.port)
-            return await asyncio.open_connection(
-                sock=connected,
-                limit=_BUFFER,
-                ssl=context,
-                server_hostname=server_name,
-                ssl_handshake_timeout=options.tls_timeout if context else None,
-            )
-        except ssl.SSLError as error:
-            raise OriginError(tls_text(error)) from None
-        except OSError as error:
-            raise OriginError(dial_text(*where, error)) from None
-
-    def _server_name(self, endpoint: Endpoint, options: OriginOptions, host: str) -> str:
-        if options.match_sni_to_host:
-            return host.rpartition(":")[0] or host
-        return options.server_name or (endpoint.host if isinstance(endpoint, HttpService) else "localhost")
-
-    def _context(self, options: OriginOptions) -> ssl.SSLContext:
-        key = (options.ca_pool, options.no_tls_verify)
-        if key not in self._contexts:
-            context = ssl.create_default_context(cafile=options.ca_pool or None)
-            if options.no_tls_verify:
-                context.check_hostname = False
-                context.verify_mode = ssl.CERT_NONE
-            self._contexts[key] = context
-        return self._contexts[key]
-
-
-def address(endpoint: HttpService) -> str:
-    """Return `host:port`."""
-    return f"[{endpoint.host}]:{endpoint.port}" if ":" in endpoint.host else f"{endpoint.host}:{endpoint.port}"
-
-
-async def _connect(host: str, port: int) -> socket.socket:
-    """Return a socket connected to the first address that answers; raise the first address's OSError."""
-    loop = asyncio.get_running_loop()
-    first: OSError | None = None
-    try:
-        entries = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except socket.gaierror:
-        raise OriginError(f"dial tcp: lookup {host}: no such host") from None
-    for family, kind, protocol, _, target in entries:
-        connecting = socket.socket(family, kind, protocol)
-        connecting.setblocking(False)
-        try:
-            await loop.sock_connect(connecting, target)
-            return connecting
-        except OSError as error:
-            connecting.close()
-            first = first or error
-        except BaseException:
-            connecting.close()
-            raise
-    assert first is not None
-    raise first

@@ -1,8 +1,8 @@
 """Carry one request from the edge to the local service, and the answer back.
 
-Both bodies are streamed, each part sent on as it arrives and not before the other side takes it. After 101 the two byte
-streams are joined. How the edge is told is the matter of `prx.connector.messages` and its kin. Observed with cloudflared
-2026.8.2.
+Both bodies are streamed, each part sent on as it arrives and not before the other side takes it; trailers follow where the
+protocol to the edge and the one to the service have a place for them. After 101 the two byte streams are joined. How the edge
+is told is the matter of `prx.connector.messages` and its kin. Observed with cloudflared 2026.8.2.
 """
 
 import asyncio
@@ -18,12 +18,15 @@ from prx.connector.ingress import (
     HttpService,
     Rule,
     StatusService,
+    StreamService,
     UnixService,
 )
 from prx.connector.log import Log
-from prx.connector.messages import Incoming, Request, Response, canonical, interruption
+from prx.connector.messages import Body, Request, Response, canonical, interruption
 from prx.connector.metrics import Metrics
-from prx.connector.origin import Answer, Endpoint, Headers, OriginConnection, OriginError, OriginPool
+from prx.connector.origin import Answer, Headers, OriginConnection, OriginError, OriginExchange
+from prx.connector.origin_pool import Endpoint, OriginPool
+from prx.connector.streams import Joint, accepted, destination, dial
 from prx.protocol.errors import StreamError
 
 _HTTP_EVENT: Final = 1  # the number that marks log lines about requests
@@ -63,7 +66,7 @@ class Proxy:
         """Close the idle connections to origins."""
         self._pool.close()
 
-    async def serve(self, request: Request, incoming: Incoming, response: Response, index: int) -> None:
+    async def serve(self, request: Request, incoming: Body, response: Response, index: int) -> None:
         """Answer one request that came over connection `index`; raise ProxyError where the origin did not."""
         number, rule = self._configuration.match(request.host, request.path.decode("latin-1").partition("?")[0])
         self._metrics.add("tunnel_total_requests")
@@ -98,6 +101,8 @@ class Proxy:
                 self._count(answer)
             case HttpService() | UnixService() as endpoint:
                 await self._forward(exchange, endpoint)
+            case StreamService() as service:
+                await self._stream(exchange, service)
             case service:
                 raise ProxyError(f"the builtin connector does not carry {service}; use cloudflared for it")
 
@@ -106,7 +111,7 @@ class Proxy:
         await exchange.look_for_body()
         for fresh in (False, True):
             try:
-                connection = await self._pool.acquire(endpoint, options, host, fresh=fresh)
+                connection = await self._pool.acquire(endpoint, options, host, fresh=fresh, upgrade=exchange.request.websocket)
             except OriginError as error:
                 raise ProxyError(f"{_UNREACHABLE}: {error}") from None
             try:
@@ -119,11 +124,26 @@ class Proxy:
                 return
             connection.close()
 
-    async def _exchange(self, exchange: "_Exchange", connection: OriginConnection) -> bool:
+    async def _stream(self, exchange: "_Exchange", service: StreamService) -> None:
+        """Carry a visitor's WebSocket to a service that speaks TCP."""
+        request, response = exchange.request, exchange.response
+        try:
+            reader, writer = await dial(*destination(service, request), exchange.rule.options.connect_timeout)
+        except OriginError as error:
+            raise ProxyError(str(error)) from None
+        try:
+            with suppress(StreamError):  # the visitor is gone: there is nobody to tell
+                await response.head(accepted(request), end=False, has_body=False)
+                await Joint(exchange.incoming, response, reader, writer).run()
+                await response.end([])
+        finally:
+            writer.close()
+
+    async def _exchange(self, exchange: "_Exchange", connection: OriginExchange) -> bool:
         """Carry one exchange; False: the kept connection turned out to be dead, nothing is lost, try another."""
         try:
             head = exchange.head(self._tags)
-            await connection.send_head(exchange.request.method, exchange.request.path, head)
+            await connection.send_head(exchange.request.method, exchange.request.path, head, has_body=exchange.has_body)
         except OriginError as error:
             if connection.reused:
                 return False
@@ -141,7 +161,7 @@ class Proxy:
             raise failure
         return done
 
-    async def _answer(self, exchange: "_Exchange", connection: OriginConnection) -> bool:
+    async def _answer(self, exchange: "_Exchange", connection: OriginExchange) -> bool:
         """Carry the origin's answer; False as in `_exchange`."""
         try:
             answer = await connection.answer()
@@ -150,7 +170,7 @@ class Proxy:
                 return False
             raise ProxyError(f"{_UNREACHABLE}: {error}") from None
         self._count(answer)
-        if answer.switched:
+        if answer.switched and isinstance(connection, OriginConnection):
             await exchange.join(answer, connection)
         else:
             await exchange.download(answer, connection)
@@ -161,15 +181,17 @@ class Proxy:
 
     def _log_failure(self, words: str, index: int, number: int, rule: Rule) -> None:
         self._metrics.add("tunnel_request_errors")
+        service = str(rule.service)
+        dialled = {"destAddr": service} if isinstance(rule.service, StreamService) else {}
         self._log.error(
-            "", error=words, connIndex=index, event=_HTTP_EVENT, ingressRule=number, originService=str(rule.service)
+            "", error=words, connIndex=index, event=_HTTP_EVENT, ingressRule=number, originService=service, **dialled
         )
 
 
 class _Exchange:
     """Hold what belongs to one request, and the steps of carrying it."""
 
-    def __init__(self, incoming: Incoming, response: Response, request: Request, rule: Rule) -> None:
+    def __init__(self, incoming: Body, response: Response, request: Request, rule: Rule) -> None:
         self.incoming = incoming
         self.response = response
         self.request = request
@@ -206,21 +228,35 @@ class _Exchange:
             headers = [(name, value) for name, value in headers if name not in dropped]
             upgrade = [(b"Connection", b"Upgrade"), (b"Upgrade", b"websocket"), (b"Sec-WebSocket-Version", b"13")]
             return headers + upgrade
-        if self.has_body and not self.request.header(b"content-length"):
+        if self._chunked:
             headers.append((b"Transfer-Encoding", b"chunked"))
+        else:
+            headers = [(name, value) for name, value in headers if name != b"Trailer"]  # there is no place for any
         return [*headers, (b"Connection", b"keep-alive")]
 
-    async def upload(self, connection: OriginConnection) -> None:
+    async def upload(self, connection: OriginExchange) -> None:
         """Send the request's body; an origin that stops reading shows in its answer, a lost visitor ends the request."""
         with suppress(OriginError, StreamError):
             if self.has_body:
+                if self.request.expects:
+                    await self.response.go_on()
                 if self._first:
                     await connection.send_body(self._first)
                 while data := await self.incoming.read():
                     await connection.send_body(data)
-            await connection.end_request()
+            await connection.end_request(self._trailers() if self._chunked else [])
 
-    async def download(self, answer: Answer, connection: OriginConnection) -> None:
+    @property
+    def _chunked(self) -> bool:
+        """Whether a body comes whose length nobody knows."""
+        return self.has_body and not self.request.header(b"content-length")
+
+    def _trailers(self) -> Headers:
+        """Return the visitor's trailers for the origin: only those that were announced."""
+        announced = {name.strip().lower() for name in self.request.header(b"trailer").split(b",")}
+        return [(canonical(name), value) for name, value in self.incoming.trailers or [] if name.lower() in announced]
+
+    async def download(self, answer: Answer, connection: OriginExchange) -> None:
         """Send the answer to the visitor."""
         head_only = self.request.method == b"HEAD"
         bodiless = head_only or answer.status in {HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED}

@@ -14,7 +14,8 @@ def quic_request(head: ConnectRequest) -> Request:
     _, _, rest = head.dest.partition(b"://")
     path_at = next((index for index, byte in enumerate(rest) if byte in b"/?"), len(rest))
     path = rest[path_at:].partition(b"#")[0]
-    headers = for_origin([(name.lower(), value) for name, value in head.headers])
+    named = [(name.lower(), value) for name, value in head.headers]
+    headers = for_origin([header for header in named if header[0] != b"trailer"])  # none will come
     return Request(
         head.method or b"GET",
         path if path.startswith(b"/") else b"/" + path,
@@ -28,6 +29,8 @@ def quic_request(head: ConnectRequest) -> Request:
 
 class QuicBody:
     """Give a request's body, beginning with the bytes that came together with its head."""
+
+    trailers: Headers | None = None  # a stream over QUIC has none
 
     def __init__(self, stream: QuicStream, early: bytes) -> None:
         self._stream = stream
@@ -47,6 +50,9 @@ class QuicResponse:
     def __init__(self, stream: QuicStream) -> None:
         self._stream = stream
         self.started = False
+
+    async def go_on(self) -> None:
+        """Say nothing: interim answers do not exist here."""
 
     async def head(self, answer: Answer, *, end: bool, has_body: bool) -> None:
         """Send the head; `has_body` makes no difference here."""

@@ -173,6 +173,7 @@ def read_rules(values: Values, config: Mapping[str, Any]) -> tuple[tuple[Rule, .
         server_name=values.text("origin-server-name"),
         ca_pool=values.text("origin-ca-pool"),
         no_tls_verify=bool(values.get("no-tls-verify")),
+        http2_origin=bool(values.get("http2-origin")),
     )
     try:
         if rules := parse_rules(config):

@@ -96,6 +96,14 @@ class H2Session(asyncio.Protocol):
         return len(self._streams)
 
     @property
+    def has_room(self) -> bool:
+        """Whether `request` would open an exchange at once."""
+        try:
+            return self._may_open()
+        except SessionClosedError:
+            return False
+
+    @property
     def closed(self) -> bool:
         """Whether the connection is gone."""
         return self._closed.done()
