@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
-from tests.conformance import checks
-from tests.conformance.outcome import NotCarriedError, Outcome, Verdict, worst
+from tests.conformance import checks, grpc_checks, tcp_checks
+from tests.conformance.outcome import NotAvailableError, NotCarriedError, Outcome, Verdict, worst
 from tests.conformance.scene import COLUMNS, MODES, Column, Scene
 
 
@@ -37,20 +37,29 @@ class Capability:
             await self.check(scene)
         except NotCarriedError as error:
             return Outcome(Verdict.NOT_CARRIED, str(error))
+        except NotAvailableError as error:
+            return Outcome(Verdict.NOT_AVAILABLE, str(error))
         except TimeoutError:
             return Outcome(Verdict.DIFFERS, "it did not come to its end")
+        except AssertionError as error:
+            return Outcome(Verdict.DIFFERS, _first_line(str(error)))
         except Exception as error:  # noqa: BLE001 - whatever goes wrong is what the table tells
-            return Outcome(Verdict.DIFFERS, f"{type(error).__name__}: {error}".splitlines()[0][:300])
+            return Outcome(Verdict.DIFFERS, _first_line(f"{type(error).__name__}: {error}"))
         return Outcome(Verdict.OK)
 
 
-def _not_carried(concerns: Callable[[Column], bool]) -> Mapping[str, Verdict]:
-    return {f"{column} {mode}": Verdict.NOT_CARRIED for column in COLUMNS for mode in MODES if concerns(column)}
+def _first_line(text: str) -> str:
+    return (text.splitlines() or ["an assertion without words"])[0][:300]
 
 
-_NOWHERE = _not_carried(lambda _: True)
-_NOT_OVER_QUIC = _not_carried(lambda column: column.protocol == "quic")  # the protocol has no place for them
-_NOT_BY_CLOUDFLARED = _not_carried(lambda column: column.connector == "cloudflared")  # it keeps headers in a map
+def _known(verdict: Verdict, concerns: Callable[[Column], bool]) -> Mapping[str, Verdict]:
+    return {f"{column} {mode}": verdict for column in COLUMNS for mode in MODES if concerns(column)}
+
+
+_NOWHERE = _known(Verdict.NOT_CARRIED, lambda _: True)
+_NOT_OVER_QUIC = _known(Verdict.NOT_CARRIED, lambda column: column.protocol == "quic")  # it has no place for trailers
+_NOT_BY_CLOUDFLARED = _known(Verdict.NOT_CARRIED, lambda column: column.connector == "cloudflared")  # headers in a map
+_CUT_BY_CLOUDFLARED = _known(Verdict.DIFFERS, lambda column: column.connector == "cloudflared")  # one read, one message
 
 # Over QUIC the builtin connector takes 128 requests at a time from each connection, and a quick tunnel has one.
 CAPABILITIES = (
@@ -68,7 +77,7 @@ CAPABILITIES = (
     Capability("100 for a visitor who waits for it", checks.expect_continue),
     Capability("103 Early Hints of the service", checks.early_hints, _NOWHERE),
     Capability("Trailers of the service", checks.response_trailers, _NOT_OVER_QUIC),
-    Capability("Trailers of the visitor", checks.request_trailers, _NOWHERE),
+    Capability("Trailers of the visitor", checks.request_trailers, _NOT_OVER_QUIC),
     Capability("Method, path, query and Host untouched", checks.target_untouched),
     Capability("Cf-Connecting-Ip, X-Forwarded-For, X-Forwarded-Proto, Cf-Ray, Cf-Visitor", checks.behind_cloudflare),
     Capability("Repeated headers apart and in order", checks.repeats),
@@ -79,6 +88,17 @@ CAPABILITIES = (
     Capability("The service learns that a visitor has left", checks.visitor_leaves),
     Capability("502 where the service refuses", checks.origin_refuses),
     Capability("A pushed configuration", checks.config_push, named_only=True),
+    Capability("gRPC: a call with metadata, and its status", grpc_checks.unary_call, _NOT_OVER_QUIC, named_only=True),
+    Capability("gRPC: streams of either side, and of both", grpc_checks.streams, _NOT_OVER_QUIC, named_only=True),
+    Capability("gRPC: an error instead of an answer", grpc_checks.error_at_once, named_only=True),
+    Capability("gRPC: an error behind a message", grpc_checks.error_behind_messages, _NOT_OVER_QUIC, named_only=True),
+    Capability("gRPC: a visitor's cancel and deadline", grpc_checks.ended_by_visitor, named_only=True),
+    Capability("tcp:// through a WebSocket, 10 MiB both ways at once", tcp_checks.through_websocket, named_only=True),
+    Capability("tcp:// through `cloudflared access tcp`, the same", tcp_checks.through_access, named_only=True),
+    Capability("tcp:// and messages of 64 KiB", tcp_checks.long_messages, _CUT_BY_CLOUDFLARED, named_only=True),
+    Capability("tcp:// to the last byte, whoever ends", tcp_checks.both_ends, named_only=True),
+    Capability("tcp:// half closed by the visitor", tcp_checks.half_closed, _NOWHERE, named_only=True),
+    Capability("502 where a tcp:// service refuses", tcp_checks.service_refuses, named_only=True),
     Capability("A stop lets a request in flight finish", checks.graceful_stop),
     Capability("530 where no connector is left", checks.nothing_connected),
 )

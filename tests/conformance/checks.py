@@ -7,6 +7,8 @@ else is disturbed, and AssertionError (or any other exception) where what arrive
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from random import Random
 from urllib.parse import urlsplit
 
@@ -36,6 +38,21 @@ def carried(what: str, found: object) -> None:
     """Raise NotCarriedError where nothing has arrived."""
     if not found:
         raise NotCarriedError(what)
+
+
+@asynccontextmanager
+async def leading_to(scene: Scene, service: str, options: Mapping[str, object]) -> AsyncIterator[None]:
+    """Lead the tunnel to another service for the length of a block."""
+    await _push(scene, {"service": service, "originRequest": options})
+    try:
+        yield
+    finally:
+        await _push(scene, {"service": f"http://127.0.0.1:{scene.service.port}"})
+
+
+async def _push(scene: Scene, rule: Mapping[str, object]) -> None:
+    results = await scene.lab.push(scene.hostname, {"ingress": [rule]})
+    require("connections that took it", [result.error for result in results], ["", ""])
 
 
 # -- bodies ------------------------------------------------------------------------------------------------------
@@ -91,7 +108,7 @@ async def many_in_flight(scene: Scene) -> None:
 async def websocket_messages(scene: Scene) -> None:
     """1,000 messages, text and binary, of sizes around those where the framing changes, and the code of the end."""
     chance = Random(7)
-    async with asyncio.timeout(2 * PATIENCE), _websocket(scene) as socket:
+    async with asyncio.timeout(2 * PATIENCE), websocket(scene) as socket:
         for number in range(MESSAGES):
             size = chance.choice((0, 1, 125, 126, 127, 1000, 65_535, 65_536))
             message = chance.randbytes(size) if number % 2 else chr(0x20AC) * (size // 3)
@@ -101,7 +118,8 @@ async def websocket_messages(scene: Scene) -> None:
         require("code of the end", socket.close_code, 4000)
 
 
-def _websocket(scene: Scene) -> connect:
+def websocket(scene: Scene) -> connect:
+    """Open a visitor's WebSocket."""
     uri = f"ws://{scene.hostname}:{urlsplit(scene.lab.public).port}/ws"
     return connect(uri, host="127.0.0.1", max_size=None, compression=None, proxy=None)
 
@@ -276,9 +294,7 @@ async def visitor_leaves(scene: Scene) -> None:
 async def config_push(scene: Scene) -> None:
     """A pushed configuration is applied by every connection, and leads requests elsewhere at once; and back."""
     for service in (scene.other, scene.service):
-        rules = {"ingress": [{"service": f"http://127.0.0.1:{service.port}"}]}
-        results = await scene.lab.push(scene.hostname, rules)
-        require("connections that took it", [result.error for result in results], ["", ""])
+        await _push(scene, {"service": f"http://127.0.0.1:{service.port}"})
         require("service", (await get(scene.lab, scene.hostname, "/name")).body, service.name.encode())
 
 

@@ -21,6 +21,34 @@ over QUIC, with a quick tunnel and with a named one, and writes this page. A cel
 * **not available**: the column could not be measured; the reason stands below the table
 """
 
+NOTES = """
+## What stands behind it
+
+**Trailers.** Over HTTP/2 a connector forwards those of a visitor's trailers that his `Trailer` header names, and all of the
+service's. Over QUIC a request and its answer are a head and a body, with no place for them.
+
+**1xx.** The edge itself answers a visitor's `Expect: 100-continue`, over HTTP/1.1 and HTTP/2, and does not pass it on. An
+edge that did would find: over HTTP/2 the connector answers 100 and the service is not asked; over QUIC the header reaches the
+service, and cloudflared holds the body back until the service says 100, for 1 s at most, while the builtin connector sends it
+at once. A 103 of the service ends in either connector; the lab's edge would show one to the visitor.
+
+**gRPC.** It wants a service with TLS and HTTP/2, `originRequest.http2Origin = true` in the tunnel's configuration (`prx lab
+push`), and a connector over HTTP/2. Over QUIC all messages arrive in both directions, but the status that follows them is
+lost with the trailers, and the client says `UNKNOWN`; only a call that fails before its first message keeps its status,
+because that stands in the head. Without `http2Origin` a service that speaks nothing but HTTP/2 is a 502. On Cloudflare itself
+gRPC through the public hostname of a tunnel [is not
+supported](https://developers.cloudflare.com/network/grpc-connections/#limitations), whatever a connector can do.
+
+**TCP.** A rule may lead to `tcp://HOST:PORT` (also `ssh://`, `rdp://`, `smb://`, or `bastion`, where the visitor names the
+address); the visitor is `cloudflared access tcp --hostname NAME --url 127.0.0.1:PORT`, or any WebSocket client that sends
+binary messages. The connector dials before it accepts the WebSocket, so a service that refuses is a 502, and `cloudflared
+access` closes its local connection. When either side ends, both directions end: nothing can be half closed, and the service's
+end comes without a close frame. cloudflared gives the service only the first 16,384 bytes of each message (its own `access
+tcp` sends none that is longer); the builtin connector gives it all. Such rules come from the tunnel's configuration;
+`local_addr` itself is HTTP or HTTPS, because prx proves a tunnel by asking through it. `socks-proxy`, and `proxyType: socks`,
+are left to cloudflared.
+"""
+
 
 def table(results: Results) -> str:
     """Give the table, a row for each capability; it is Markdown and can be read as it is."""
@@ -37,7 +65,7 @@ def table(results: Results) -> str:
 
 def render(results: Results) -> str:
     """Give the whole page."""
-    return f"{HEAD}\n{table(results)}\n"
+    return f"{HEAD}\n{table(results)}\n{NOTES}"
 
 
 def _line(first: str, cells: list[str]) -> str:

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 from typing import Any
 
+import h11
 import pytest
 from h2.errors import ErrorCodes
 from tests.edge.connector import head, hello, registered, respond
@@ -130,6 +131,35 @@ async def test_interim_responses_and_trailers(lab: Lab) -> None:
         reply = await visitor.read_reply()
     assert (reply.interim, reply.body, reply.trailers) == ([103], b"body", [("grpc-status", "0")])
     assert seen == [[(b"x-sum", b"1")]]
+
+
+async def test_trailers_cannot_steer(lab: Lab) -> None:
+    """A visitor's trailers neither steer the tunnel nor forge or frame anything; where none is left the body just ends."""
+    seen: list[Any] = []
+
+    async def look(stream: H2Stream) -> None:
+        seen.append(dict(stream.headers).get(b"trailer"))
+        while await stream.read():
+            pass
+        seen.append(stream.trailers)
+        await hello(stream)
+
+    forged = b"cf-connecting-ip: 8.8.8.8\r\ncf-cloudflared-proxy-src: x\r\nconnection: x\r\ncontent-length: 9\r\n"
+    async with (
+        asyncio.timeout(PATIENCE),
+        registered(lab, lab.token("web"), answer=look),
+        visiting(lab, "web.localhost") as visitor,
+    ):
+        for more in (b"x-sum: 1\r\n", b""):
+            visitor.writer.write(
+                b"POST / HTTP/1.1\r\nHost: web.localhost\r\nTransfer-Encoding: chunked\r\nTrailer: x-sum\r\n\r\n"
+                b"4\r\nbody\r\n0\r\n" + forged + more + b"\r\n"
+            )
+            visitor.h11 = h11.Connection(h11.CLIENT)
+            visitor.h11.send(h11.Request(method="GET", target="/", headers=[("Host", "x")]))
+            visitor.h11.send(h11.EndOfMessage())
+            assert (await visitor.read_reply()).body == b"hello /"
+    assert seen == [b"x-sum", [(b"x-sum", b"1")], b"x-sum", None]
 
 
 async def test_connector_without_origin(lab: Lab, events: list[LabEvent]) -> None:

@@ -103,6 +103,43 @@ async def test_as_grpc_has_it(lab: Lab) -> None:
     assert (seen[b"te"], seen[b"x-sum"], seen[b"x-forwarded-proto"]) == (b"trailers", b"1", b"https")
 
 
+async def test_grpc_error_without_a_message(lab: Lab) -> None:
+    """A head with grpc-status and nothing behind it reaches the visitor as the one frame that gRPC clients want."""
+
+    async def grpc(stream: H2Stream) -> None:
+        await stream.send_headers(head(200, [(b"Grpc-Status", b"5"), (b"Content-Type", b"application/grpc")]))
+        await stream.send_data(b"message" if dict(stream.headers)[b":path"] == b"/odd" else b"", end=True)
+
+    async with registered(lab, lab.token("web"), answer=grpc), session(lab, "web.localhost") as visitor:
+        stream = await visitor.request(ask("/pkg.Service/Call", (b"te", b"trailers"), method=b"POST"), end=True)
+        data_frames: list[bytes] = []
+        stream.on_data = lambda data, flow_length: data_frames.append(data)  # type: ignore[method-assign]
+        found = dict(await stream.response())
+        assert (await stream.read(), data_frames) == (b"", []), "the head has not ended the stream"
+        assert (found[b":status"], found[b"grpc-status"]) == (b"200", b"5")
+        found, body = await whole(await visitor.request(ask("/odd"), end=True))
+        assert (found[b"grpc-status"], body) == (b"5", b"message")
+
+
+async def test_expect_continue(lab: Lab) -> None:
+    """A visitor who waits for leave to send gets it; one who has no body is not told to go on."""
+
+    async def sized(stream: H2Stream) -> None:
+        assert b"expect" not in dict(stream.headers)
+        body = b""
+        while data := await stream.read():
+            body += data
+        await respond(stream, 200, [], b"%d" % len(body))
+
+    async with asyncio.timeout(PATIENCE), registered(lab, lab.token("web"), answer=sized), session(lab, "web.localhost") as one:
+        stream = await one.request(ask("/", (b"expect", b"100-continue"), method=b"POST"))
+        assert (await stream.next_head())[0] == (b":status", b"100")
+        await stream.send_data(b"hello", end=True)
+        assert (await whole(stream))[1] == b"5"
+        bodiless = await one.request(ask("/", (b"expect", b"100-continue")), end=True)
+        assert (await bodiless.next_head())[0] == (b":status", b"200")
+
+
 async def test_order_repeats_and_cookies(lab: Lab) -> None:
     """Headers keep order and repeats in both directions, and the crumbs of a cookie become one."""
     seen: Headers = []

@@ -7,6 +7,7 @@ import random
 import socket
 from uuid import uuid4
 
+import h11
 import pytest
 from aioquic.quic.connection import QuicConnection
 from tests.edge.connector import registered as registered_http2
@@ -75,6 +76,39 @@ async def test_head_as_sent(lab: Lab) -> None:
     assert (first.kind, first.method, first.host) == (RequestKind.HTTP, b"PUT", b"web.localhost")
     assert [value for name, value in first.headers if name == b"x-b"] == [b"1", b"2"]
     assert (first.chunked, second.chunked) == (True, False)
+
+
+async def test_trailers_are_not_promised(lab: Lab) -> None:
+    """QUIC has no place for a visitor's trailers: neither they nor their announcement go on, and the body is whole."""
+    seen: list[ConnectRequest] = []
+
+    async def answer(stream: QuicStream, request: ConnectRequest, early: bytes) -> None:
+        seen.append(request)
+        body = early
+        while data := await stream.read():
+            body += data
+        await respond(stream, 200, [], body)
+
+    async with registered(lab, lab.token("web"), answer=answer), visiting(lab, "web.localhost") as visitor:
+        await visitor.send_head("POST", "/", [("Transfer-Encoding", "chunked"), ("Trailer", "X-Sum")])
+        visitor.writer.write(b"4\r\nbody\r\n0\r\nX-Sum: 1\r\n\r\n")
+        visitor.h11.send(h11.EndOfMessage())
+        assert (await visitor.read_reply()).body == b"body"
+    assert b"trailer" not in dict(seen[0].headers)
+
+
+async def test_upgrade_that_nobody_wanted(lab: Lab) -> None:
+    """A connector that switches protocols for an ordinary request, as a TCP service makes it do, is a 502 and no more."""
+
+    async def answer(stream: QuicStream, request: ConnectRequest, early: bytes) -> None:
+        await respond(stream, 101, [], b"\x82\x02hi")
+
+    async with registered(lab, lab.token("web"), answer=answer), visiting(lab, "web.localhost") as visitor:
+        for _ in range(2):
+            visitor.h11 = h11.Connection(h11.CLIENT)
+            await visitor.send_head("GET", "/")
+            await visitor.send_body(())
+            assert (await visitor.read_reply()).body == b"error code: 502"
 
 
 async def test_error_of_the_connector(lab: Lab) -> None:

@@ -1,7 +1,12 @@
 """Visitors who speak HTTP/2: each exchange of theirs is one request, as `prx.edge.visitor.Visitor` has it.
 
 WebSockets come over HTTP/1.1 only: a server that does not announce extended CONNECT (RFC 8441) is not asked for them, and
-browsers then open a connection of their own.
+browsers then open a connection of their own. Cloudflare does not offer it either, as far as it has said in public
+(cloudflare/wrangler-legacy pull request 2153, December 2021).
+
+A call of gRPC that fails at once is answered with nothing but trailers: one HEADERS frame with `grpc-status`, which ends the
+stream. On its way through a tunnel it becomes a head and an empty body, and gRPC clients take those for a broken answer. So
+a head with `grpc-status` waits until it is known whether a body follows.
 """
 
 from __future__ import annotations
@@ -35,12 +40,14 @@ Serve: TypeAlias = "Callable[[Http2Visit, Asked], Awaitable[bool]]"
 class Http2Visit:
     """One request of a visitor over HTTP/2."""
 
-    def __init__(self, stream: H2Stream, *, peer: str, head_only: bool) -> None:
+    def __init__(self, stream: H2Stream, *, peer: str, head_only: bool, expects: bool = False) -> None:
         self._stream = stream
         self._head_only = head_only
+        self._expects = expects  # the visitor waits for `100 Continue`
         self._announced: int | None = None  # length of the response's body
         self._sent = 0
         self._finished = False
+        self._held: Headers = []  # a head that perhaps is the whole answer
         self.scheme = "https"
         self.peer = peer
 
@@ -50,7 +57,10 @@ class Http2Visit:
         return self._stream.trailers or []
 
     async def next_data(self) -> bytes | None:
-        """Wait for request body bytes; None at the end."""
+        """Wait for request body bytes; None at the end. Asks a visitor who waits for `100 Continue` to go on."""
+        if self._expects:
+            self._expects = False
+            await self.send_interim(100, [])
         try:
             return await self._stream.read() or None
         except StreamError as error:
@@ -72,10 +82,15 @@ class Http2Visit:
         length = dict(allowed).get(b"content-length", b"")
         if length.isdigit() and not self._head_only and status != 304:
             self._announced = int(length)
-        await self._send_headers([(b":status", b"%d" % status), *allowed], end=False)
+        head = [(b":status", b"%d" % status), *allowed]
+        if any(name == b"grpc-status" for name, _ in allowed):
+            self._held = head
+        else:
+            await self._send_headers(head, end=False)
 
     async def send_data(self, data: bytes) -> None:
         """Send response body bytes, as fast as the visitor takes them."""
+        await self._send_held()
         self._sent += len(data)
         if self._announced is not None and self._sent > self._announced:
             raise UnsendableError("the body is longer than announced")
@@ -88,8 +103,11 @@ class Http2Visit:
         """End the response."""
         if self._announced not in (None, self._sent):
             raise UnsendableError("the body is shorter than announced")
-        if allowed := _allowed(trailers):
-            await self._send_headers(allowed, end=True)
+        allowed = _allowed(trailers)
+        if allowed:
+            await self._send_held()
+        if last := allowed or self._held:
+            await self._send_headers(last, end=True)
         else:
             try:
                 await self._stream.send_data(b"", end=True)
@@ -120,6 +138,11 @@ class Http2Visit:
         """Break off what is not finished, so that the visitor sees that the response is not whole."""
         self._stream.reset(ErrorCodes.NO_ERROR if self._finished else ErrorCodes.INTERNAL_ERROR)
 
+    async def _send_held(self) -> None:
+        if self._held:
+            head, self._held = self._held, []
+            await self._send_headers(head, end=False)
+
     async def _send_headers(self, headers: Headers, *, end: bool) -> None:
         try:
             await self._stream.send_headers(headers, end=end)
@@ -148,7 +171,8 @@ class Http2Visitors:
 
     async def _visit(self, stream: H2Stream, peer: str) -> None:
         asked = _asked(stream)
-        visit = Http2Visit(stream, peer=peer, head_only=asked.method == b"HEAD")
+        expects = asked.has_body and asked.values.get(b"expect", b"").lower() == b"100-continue"
+        visit = Http2Visit(stream, peer=peer, head_only=asked.method == b"HEAD", expects=expects)
         try:
             if _size(stream.headers) > MAX_HEAD:
                 await visit.respond(*pages.render(pages.HEAD_TOO_LARGE, ray="", hostname=asked.hostname, accept=b""))

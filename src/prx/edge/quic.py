@@ -154,7 +154,7 @@ def _head(request: TunnelRequest) -> quicwire.ConnectRequest:
         dest=b"%b://%b%b" % (request.scheme, request.authority, request.path),
         method=request.method,
         host=request.authority,
-        headers=request.headers,
+        headers=[header for header in request.headers if header[0] != b"trailer"],  # it would announce what never comes
         chunked=request.has_body and not sized and not websocket,
     )
 

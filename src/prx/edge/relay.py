@@ -111,8 +111,8 @@ class Relay:
             await self._end_upload()
 
     async def _end_upload(self) -> None:
-        if self._visitor.trailers:
-            await self._exchange.send_trailers(self._visitor.trailers)
+        if trailers := translate.tunnel_trailers(self._visitor.trailers):
+            await self._exchange.send_trailers(trailers)
         else:
             await self._exchange.send(b"", end=True)
 
@@ -133,6 +133,8 @@ class Relay:
                 return None
             with suppress(StreamError):  # a connector that has refused may have ended the exchange already
                 await self._exchange.send(b"", end=True)
+        elif response.status == HTTPStatus.SWITCHING_PROTOCOLS:
+            return pages.BAD_GATEWAY  # nobody has asked for that; over QUIC a connector of a TCP service says it all the same
         await self._respond(response)
         return None
 

@@ -2,7 +2,10 @@
 
 What a user's app sees behind Cloudflare: `Cf-Connecting-Ip`, `X-Forwarded-For` (the visitor appended),
 `X-Forwarded-Proto`, `Cf-Ray`, `Cf-Visitor` and `Cdn-Loop`; whatever the visitor put into the first five is replaced, but
-for `X-Forwarded-For`. Headers that steer the tunnel are never taken from a visitor.
+for `X-Forwarded-For`. Headers that steer the tunnel are never taken from a visitor, neither before the body nor behind it.
+
+A request's `Trailer` goes along, because a connector forwards only those trailers that it names (observed with cloudflared
+2026.8.2).
 """
 
 from __future__ import annotations
@@ -29,7 +32,8 @@ _HOP: Final = frozenset(
     )
 )
 _OURS: Final = frozenset((b"cf-connecting-ip", b"x-forwarded-for", b"x-forwarded-proto", b"cf-ray", b"cf-visitor", b"cdn-loop"))
-_DROPPED: Final = _HOP | _OURS | {b"host", b"expect"}
+_DROPPED: Final = (_HOP - {b"trailer"}) | _OURS | {b"host", b"expect"}
+_NO_TRAILER: Final = _HOP | _OURS | {b"host", b"expect", b"content-length"}
 _BODILESS: Final = frozenset((204, 304))
 
 
@@ -57,6 +61,11 @@ def tunnel_request(asked: Asked, headers: Headers, *, scheme: str, peer: str, ra
         headers=kept,
         has_body=asked.has_body,
     )
+
+
+def tunnel_trailers(trailers: Headers) -> Headers:
+    """Give those of a visitor's trailers that go on: what would steer, frame or forge stays out there too."""
+    return [(name, value) for name, value in trailers if name not in _NO_TRAILER and not is_control(name)]
 
 
 def from_http1(request: h11.Request) -> Asked:
