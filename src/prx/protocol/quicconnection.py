@@ -230,13 +230,16 @@ class ProxyQuicConnection(QuicConnection):
             timed_out=self._state is QuicConnectionState.TERMINATED,
         )
 
-    def stateless_reset(self) -> tuple[bytes, Any] | None:
-        """Give the packet that tells the peer that nothing is known of this connection, and its address (RFC 9000, 10.3)."""
-        token = next((known.stateless_reset_token for known in self._host_cids if known.cid == self.host_cid), b"")
-        if not token or not self._network_paths:
+    def stateless_resets(self) -> tuple[list[bytes], Any] | None:
+        """Give the packets that tell the peer that nothing is known of this connection, and its address (RFC 9000, 10.3).
+
+        One for each connection id that was handed out: the peer heeds that of the id it uses, which it may just have changed.
+        """
+        if not self._network_paths:
             return None
-        first = 0x40 | os.urandom(1)[0] & 0x3F  # as a packet with a short header has it
-        return bytes([first]) + os.urandom(_RESET_PADDING) + token, self._network_paths[0].addr
+        tokens = [known.stateless_reset_token for known in self._host_cids if known.stateless_reset_token]
+        first = bytes([0x40 | os.urandom(1)[0] & 0x3F])  # as a packet with a short header has it
+        return [first + os.urandom(_RESET_PADDING) + token for token in tokens], self._network_paths[0].addr
 
     def is_stateless_reset(self, datagram: bytes) -> bool:
         """Whether a datagram is the one with which the peer says that it knows nothing of this connection."""

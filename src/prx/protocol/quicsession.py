@@ -147,9 +147,8 @@ class QuicSession:
 
     def forsake(self, reason: str, *, tell: bool = False) -> None:
         """End as a peer that has lost its memory: without a word, or with a stateless reset (RFC 9000, 10.3)."""
-        if tell and not self.closed and (reset := self._quic.stateless_reset()) is not None:
-            datagram, address = reset
-            self.port.send([datagram], address)
+        if tell and not self.closed and (resets := self._quic.stateless_resets()) is not None:
+            self.port.send(*resets)
         self._silent = True
         self.abort(reason)
 
