@@ -161,10 +161,10 @@ class Relay:
     async def _switch(self, response: TunnelResponse) -> None:
         """Answer 101 and carry raw bytes from now on."""
         visit = self._visit
-        self._visitor.watch(None)  # his end is one of the bytes' now
         if self._uploading is not None:
             self._uploading.cancel()
             await asyncio.wait((self._uploading,))  # a stream has one reader at a time
+        self._visitor.watch(None)  # his end is one of the bytes' now
         visit.status = HTTPStatus.SWITCHING_PROTOCOLS
         early = await self._visitor.switch([*translate.upgrade_headers(response, visit.ray), *self._added])
         async with asyncio.TaskGroup() as group:
