@@ -13,6 +13,7 @@ import sysconfig
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Self
 
 import prx
 
@@ -95,19 +96,14 @@ def booted(folder: Path) -> Iterator[Machine]:
     """Boot a machine with prx in /opt/prx, and end it with everything in it after the block."""
     for name in ("layers", "share"):
         (folder / name).mkdir()
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ready, (folder / "boot.log").open("wb") as log:
-        ready.bind(str(folder / "share" / "ready"))
-        ready.settimeout(40)
-        places = (sys.base_prefix, sysconfig.get_path("purelib"), str(Path(prx.__file__).parents[1]))
+    places = (sys.base_prefix, sysconfig.get_path("purelib"), str(Path(prx.__file__).parents[1]))
+    log = folder / "boot.log"
+    with log.open("wb") as file, _Readiness(folder / "share" / "ready") as readiness:
         boot = subprocess.Popen(
-            [*_UNSHARE, "sh", str(_BOOT), str(folder), *places], stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            [*_UNSHARE, "sh", str(_BOOT), str(folder), *places], stdin=subprocess.DEVNULL, stdout=file, stderr=file
         )
         try:
-            try:
-                while b"READY=1" not in ready.recv(4096).split(b"\n"):
-                    pass
-            except TimeoutError:
-                raise AssertionError((folder / "boot.log").read_text()) from None
+            assert readiness.comes(within=40), log.read_text()
             machine = Machine(*_children(boot.pid))
             site = f"/opt/prx/lib/python{sys.version_info.major}.{sys.version_info.minor}/site-packages"
             machine.ok(_ENVIRONMENT.format(site=site))
@@ -116,6 +112,31 @@ def booted(folder: Path) -> Iterator[Machine]:
             for init in _children(boot.pid):
                 os.kill(init, signal.SIGKILL)  # and with the init all that runs there; unshare ends after it
             boot.wait(20)
+
+
+class _Readiness:
+    """Where the manager says that it has booted; closed then, as it says more later and hangs where nobody reads that."""
+
+    def __init__(self, path: Path) -> None:
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.bind(str(path))
+
+    def comes(self, within: float) -> bool:
+        """Wait for READY=1, then close."""
+        self._socket.settimeout(within)
+        with self._socket:
+            try:
+                while b"READY=1" not in self._socket.recv(4096).split(b"\n"):
+                    pass
+            except TimeoutError:
+                return False
+        return True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
 
 
 def _children(pid: int) -> list[int]:
