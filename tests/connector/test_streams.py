@@ -9,7 +9,7 @@ from prx.connector.ingress import StreamService, UnsupportedService, parse_rules
 from prx.connector.messages import Request
 from prx.connector.origin import Answer, Headers, OriginError
 from prx.connector.streams import Joint, accepted, destination, dial
-from prx.connector.websocket import PING, frame
+from prx.connector.websocket import PING, message
 
 PATIENCE = 10.0
 
@@ -142,7 +142,7 @@ async def test_visitor_who_breaks_the_protocol() -> None:
     host, port = server.sockets[0].getsockname()[:2]
     visitor = Visitor()
     visitor.sends.put_nowait(b"\x82\x82\0\0\0\0hi")
-    visitor.sends.put_nowait(frame(b"not masked"))
+    visitor.sends.put_nowait(message(b"not masked"))
     async with asyncio.timeout(PATIENCE):
         reader, writer = await dial(host, port, PATIENCE)
         await Joint(visitor, visitor, reader, writer).run()

@@ -17,7 +17,7 @@ from prx.connector.ingress import StreamService
 from prx.connector.messages import Incoming, Request, Response
 from prx.connector.origin import Answer, Headers, OriginError
 from prx.connector.origin_pool import connect
-from prx.connector.websocket import PING, FrameError, VisitorFrames, frame
+from prx.connector.websocket import PING, FrameError, VisitorFrames, message
 from prx.protocol.errors import StreamError
 
 PING_SECONDS: Final = 54.0
@@ -108,7 +108,7 @@ class Joint:
     async def _to_visitor(self) -> None:
         with suppress(StreamError, OSError):
             while data := await self._reader.read(_CHUNK):
-                await self._send(frame(data))
+                await self._send(message(data))
 
     async def _ping(self) -> None:
         with suppress(StreamError):
