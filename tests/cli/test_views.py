@@ -303,7 +303,7 @@ class Asked:
 async def test_signals() -> None:
     """Many SIGHUP at once reload once; the first SIGINT or SIGTERM stops, the second kills, more change nothing.
 
-    The same one twice in one moment is one.
+    SIGTERM twice in one moment is one.
     """
     asked = Asked()
     own = threading.main_thread().ident

@@ -15,6 +15,7 @@ from click.testing import CliRunner, Result
 from tests.terminal import on_terminal
 
 from prx.cli import secret as cli
+from prx.cli.prompt import ask_password
 from prx.core.errors import PrxError
 
 VALUE = "val-canary"
@@ -230,12 +231,12 @@ def test_a_new_master_password_is_asked_for_twice(monkeypatch: pytest.MonkeyPatc
     answers: list[str] = []
     monkeypatch.setattr("getpass.getpass", lambda words: answers.pop(0))
     answers[:] = ["long enough", "long enough"]
-    assert cli.ask_password(new=True).reveal() == "long enough"
+    assert ask_password(new=True).reveal() == "long enough"
     answers[:] = ["once"]
-    assert cli.ask_password(new=False).reveal() == "once"
+    assert ask_password(new=False).reveal() == "once"
     for answers[:], words in ((["short"], "too short"), (["long enough", "long enouhg"], "differ")):
         with pytest.raises(PrxError, match=words):
-            cli.ask_password(new=True)
+            ask_password(new=True)
 
 
 def answer(prx: Cli, arguments: list[str], answers: list[str]) -> tuple[int, str]:

@@ -53,7 +53,7 @@ class ScriptedPrx:
     def restart(self, name: str | None = None) -> None:
         self.asked.append(("restart", name))
 
-    def reload(self) -> None:
+    async def reload(self) -> None:
         self.asked.append(("reload", None))
         if self.problem is not None:
             raise self.problem

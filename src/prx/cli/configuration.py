@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from prx.cli import ending
@@ -11,29 +11,49 @@ from prx.config.load import Loaded, load
 from prx.config.paths import config_file, data_dir
 from prx.runtime.fingerprint import file_fingerprint
 from prx.secrets import FILE_NAME
+from prx.secrets.errors import SecretError
 from prx.secrets.sources import OWN_VARIABLES, SecretSources, own_secrets, store_lookup
 from prx.secrets.value import Secret
 
 _LONG_WORD = 16  # characters; shorter ones are the vocabulary of a command
 
 
-def load_configuration(path: Path | None, environ: Mapping[str, str], local_addr: str = "", *, lab: bool = False) -> Loaded:
-    """Return the configuration in `path` (None: the usual places), with `local_addr` in place of its own where it is given.
+class ConfigurationReader:
+    """Read the configuration in `path` (None: the usual places), with `local_addr` in place of its own where it is given.
 
-    For the lab a named tunnel needs no token, as the lab makes its own. A master password is asked for on a terminal.
-
-    Raises ConfigError with every mistake.
+    For the lab a named tunnel needs no token, as the lab makes its own. A master password is asked for on a terminal when the
+    configuration is read first, and never again: what it opens stays open.
     """
-    file = config_file(path, environ)
-    sources = SecretSources(
-        lookup=store_lookup(data_dir(environ), environ, _asker()),
-        environ=environ,
-        base=Path() if file is None else file.parent,
-    )
-    overrides = {"tunnel.local_addr": local_addr} if local_addr else {}
-    loaded = load(file, environ, overrides, resolve_secret=sources.resolve, tokens_follow=lab)
-    ending.never_tell(secret_forms(loaded, environ))
-    return loaded
+
+    def __init__(self, path: Path | None, environ: Mapping[str, str], local_addr: str = "", *, lab: bool = False) -> None:
+        self._path = path
+        self._environ = environ
+        self._overrides = {"tunnel.local_addr": local_addr} if local_addr else {}
+        self._lab = lab
+        self._may_ask = True
+        self._lookup = store_lookup(data_dir(environ), environ, self._ask if sys.stdin.isatty() else None)
+
+    def read(self) -> Loaded:
+        """Return the configuration as it stands now; raise ConfigError with every mistake. Blocks: files, programs, people."""
+        file = config_file(self._path, self._environ)
+        base = Path() if file is None else file.parent
+        sources = SecretSources(lookup=self._lookup, environ=self._environ, base=base)
+        loaded = load(file, self._environ, self._overrides, resolve_secret=sources.resolve, tokens_follow=self._lab)
+        self._may_ask = False
+        ending.never_tell(secret_forms(loaded, self._environ))
+        return loaded
+
+    def _ask(self, new: bool) -> Secret:
+        if not self._may_ask:  # somebody watches the panel of running tunnels, and nobody a prompt
+            raise SecretError("needs its master password", hint="start prx anew to be asked for it, or set PRX_MASTER_KEY")
+        from prx.cli.prompt import ask_password
+
+        return ask_password(new)
+
+
+def load_configuration(path: Path | None, environ: Mapping[str, str]) -> Loaded:
+    """Return the configuration for a command that reads it once; see `ConfigurationReader`."""
+    return ConfigurationReader(path, environ).read()
 
 
 def secret_forms(loaded: Loaded, environ: Mapping[str, str]) -> Iterator[str]:
@@ -72,12 +92,3 @@ def sources_seen(loaded: Loaded, environ: Mapping[str, str]) -> tuple[object, ..
     named = [base / Path(file).expanduser() for file in loaded.files]
     files = [*([loaded.path] if loaded.path else []), data_dir(environ) / FILE_NAME, *named]
     return tuple(file_fingerprint(file) for file in files)
-
-
-def _asker() -> Callable[[bool], Secret] | None:
-    """Return what asks for the master password, where somebody can be asked."""
-    if not sys.stdin.isatty():
-        return None
-    from prx.cli.secret import ask_password
-
-    return ask_password

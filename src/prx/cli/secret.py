@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from prx.cli.prompt import ask_password, hidden
 from prx.core.errors import PrxError, UsageError
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 _SPAN: Final = re.compile(r"(\d{1,6})([smhdw])")
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-_MIN_PASSWORD: Final = 8  # characters; NIST SP 800-63B, 3.1.1: the least for a password that a person chooses
 
 
 def _parse_span(context: click.Context, parameter: click.Parameter, text: str | None) -> timedelta | None:
@@ -177,36 +177,13 @@ def _terminal() -> bool:
     return True
 
 
-def ask_password(new: bool) -> Secret:
-    """Ask on the terminal for the master password, without showing it; a new one twice."""
-    from prx.secrets.value import Secret
-
-    if not new:
-        return Secret(_hidden("Master password: "))
-    password = Secret(_hidden("New master password: "))
-    if len(password.reveal()) < _MIN_PASSWORD:
-        raise PrxError(f"the master password is too short: expected at least {_MIN_PASSWORD} characters")
-    if Secret(_hidden("The same again: ")) != password:
-        raise PrxError("the two passwords differ; nothing was changed")
-    return password
-
-
-def _hidden(words: str) -> str:
-    from getpass import getpass
-
-    try:
-        return getpass(words)
-    except (EOFError, KeyboardInterrupt):
-        raise click.Abort from None
-
-
 def _read_value(name: str, file: str | None) -> str:
     from prx.secrets.pasted import extract_token
 
     if file is not None:
         content = _read_file(file)
     elif sys.stdin.isatty():
-        content = _hidden(f"Value of {name}: ").encode(errors="surrogatepass")
+        content = hidden(f"Value of {name}: ").encode(errors="surrogatepass")
     else:
         content = _read_file("-")
     text = _clean(content, "the value")

@@ -17,10 +17,12 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
+import click
+
 from prx import __version__
 from prx.backends.base import CLOUDFLARE, EdgeSite
 from prx.cli.choice import choose_for_lab, explain
-from prx.cli.configuration import environment_for_service, load_configuration, secret_forms, sources_seen
+from prx.cli.configuration import ConfigurationReader, environment_for_service, secret_forms, sources_seen
 from prx.cli.ending import tell as tell_error
 from prx.cli.hardening import require_folder
 from prx.cli.hello import HelloPage
@@ -29,6 +31,7 @@ from prx.cli.logbook import Logbook, log_file
 from prx.cli.offer import offer_client
 from prx.cli.options import StartOptions
 from prx.cli.outcome import Outcome
+from prx.cli.reloading import Reloader
 from prx.cli.signals import Signals
 from prx.cli.story import SERVICE
 from prx.cli.viewing import choose_views, showing
@@ -73,6 +76,12 @@ class Session:
         self._coming_up: asyncio.Timeout | None = None
         self._notifier = Notifier.from_environment(environ, self._clock, self._bus.statuses)
         self._sources: tuple[object, ...] = ()
+        self._reloader = Reloader(
+            read=self._read,
+            take=self._take_again,
+            around=self._notifier.reloading,
+            refused=lambda why: self._log("error", f"not reloaded, everything stays as it is: {why}"),
+        )
         self._detail = Detail("info", named=False)
         self._supervisor: Supervisor | None = None
         self._lab: Lab | None = None
@@ -84,7 +93,7 @@ class Session:
     async def run(self) -> int:
         """Run until stopped, or until nothing is left that could run."""
         require_folder()
-        with Signals(stop=self.stop, kill=self._kill, reload=self._reload_on_signal):
+        with Signals(stop=self.stop, kill=self._kill, reload=self._reloader.reload_soon):
             try:
                 return await self._run()
             except BaseExceptionGroup as group:
@@ -133,12 +142,10 @@ class Session:
         """Restart one tunnel, or all."""
         self._running().restart(name)
 
-    def reload(self) -> None:
+    async def reload(self) -> None:
         """Read the configuration again; raise ConfigError and change nothing where it has mistakes."""
-        supervisor = self._running()
-        with self._notifier.reloading():
-            self._loaded = self._load()
-            supervisor.reload(self._config())
+        self._running()
+        await self._reloader.reload()
 
     def _running(self) -> Supervisor:
         if self._supervisor is None or self._stopping:
@@ -147,18 +154,11 @@ class Session:
 
     # ------------------------------------------------------------------ signals
 
-    def _reload_on_signal(self) -> None:
-        try:
-            self.reload()
-        except PrxError as error:
-            details = "; ".join([error.message, *getattr(error, "problems", ())])
-            self._log("error", f"not reloaded, everything stays as it is: {details}")
-
     def _reload_if_changed(self) -> None:
         """Reload when something that the configuration came from has changed, so that a wait for that ends."""
         if (seen := sources_seen(self._loaded, self._environ)) != self._sources:
             self._sources = seen
-            self._reload_on_signal()
+            self._reloader.reload_soon()
 
     def _kill(self, number: int) -> None:
         self._killed_by = number
@@ -174,7 +174,11 @@ class Session:
         async with AsyncExitStack() as stack:
             if self._options.hello:
                 self._local_addr = stack.enter_context(HelloPage()).local_addr
-            self._loaded = self._load()
+            self._reader = ConfigurationReader(self._options.config, self._environ, self._local_addr, lab=self._options.lab)
+            try:
+                self._take(self._read())
+            except click.Abort:  # Ctrl-C where the master password is asked for: a stop as asked
+                return 0
             if not await self._in_time(offer_client(self._loaded.config, self._options, self._environ)):
                 return self._result(0)
             await self._prepare(stack)
@@ -182,13 +186,22 @@ class Session:
             code = await self._supervise() if came_up else 0
         return self._result(code)
 
-    def _load(self) -> Loaded:
-        loaded = load_configuration(self._options.config, self._environ, self._local_addr, lab=self._options.lab)
+    def _read(self) -> Loaded:
+        return self._reader.read()
+
+    def _take(self, loaded: Loaded) -> None:
+        """Put a configuration in force."""
+        self._loaded = loaded
         self._sources = sources_seen(loaded, self._environ)
         for form in secret_forms(loaded, self._environ):
             self._redactor.add(form)
         self._detail.threshold, self._detail.named = loaded.config.log_level, len(loaded.config.tunnels) > 1
-        return loaded
+
+    def _take_again(self, loaded: Loaded) -> None:
+        """Put a configuration in force while tunnels run."""
+        supervisor = self._running()
+        self._take(loaded)
+        supervisor.reload(self._config())
 
     def _config(self) -> Config:
         """Return the configuration in force: as loaded, with the connector and the tokens that the lab works with."""
@@ -291,9 +304,10 @@ class Session:
             async with asyncio.TaskGroup() as group:
                 watch = group.create_task(self._watch_service(), name="service")
                 beat = group.create_task(self._notifier.run(), name="service manager")
+                reloads = group.create_task(self._reloader.run(), name="reloads")
                 code = await self._supervisor.run()
-                watch.cancel()
-                beat.cancel()
+                for task in (watch, beat, reloads):
+                    task.cancel()
         finally:
             if timer is not None:
                 timer.cancel()

@@ -1,7 +1,7 @@
 """What signals mean to a running prx.
 
 SIGINT and SIGTERM: the first one asks for a graceful stop, the second one for an end at once, further ones change nothing.
-The same signal twice in one moment is one: timeout(1), for one, sends it to its child and then to the whole group.
+SIGTERM twice in one moment is one: timeout(1) sends it to its child and then to the whole group, 0.06 to 0.09 ms apart.
 SIGHUP: read the configuration again; many at once count as one. But where it comes because the terminal is gone, it asks for a
 stop: a closed window must not leave a machine public. Who wants that uses `nohup` (then SIGHUP is ignored, as it
 was at the start) or `--detach`.
@@ -15,7 +15,7 @@ import signal
 from collections.abc import Callable
 from types import TracebackType
 
-_ONE_MOMENT = 0.001  # seconds; nobody presses Ctrl-C again, and no script answers, in so short a time
+_ONE_MOMENT = 0.0005  # seconds; no script that sees the stop begin answers in so short a time
 
 
 class Signals:
@@ -26,7 +26,7 @@ class Signals:
         self._kill = kill
         self._reload = reload
         self._ending = 0
-        self._just_now = 0  # the signal to end that came in this moment
+        self._terminated_just_now = False
         self._reload_waits = False
         self._has_terminal = has_terminal()
         self._caught: list[int] = []
@@ -48,10 +48,11 @@ class Signals:
         self._caught.append(number)
 
     def _on_ending(self, number: int) -> None:
-        if number == self._just_now:
-            return
-        self._just_now = number
-        self._loop.call_later(_ONE_MOMENT, self._loop.call_soon, self._moment_is_over)  # behind what has come meanwhile
+        if number == signal.SIGTERM:
+            if self._terminated_just_now:
+                return
+            self._terminated_just_now = True
+            self._loop.call_later(_ONE_MOMENT, self._loop.call_soon, self._moment_is_over)  # behind what has come meanwhile
         self._ending += 1
         if self._ending == 1:
             self._stop()
@@ -59,7 +60,7 @@ class Signals:
             self._kill(number)
 
     def _moment_is_over(self) -> None:
-        self._just_now = 0
+        self._terminated_just_now = False
 
     def _on_hangup(self, number: int) -> None:
         if self._has_terminal and not has_terminal():

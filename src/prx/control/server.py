@@ -60,7 +60,7 @@ class Controlled(Protocol):
     def restart(self, name: str | None = None) -> None:
         """Restart one tunnel, or all."""
 
-    def reload(self) -> None:
+    async def reload(self) -> None:
         """Read the configuration again; raise PrxError where it cannot be used."""
 
 
@@ -148,7 +148,7 @@ class ControlServer:
                 self._controlled.restart(self._named(request))
                 return {}
             case "reload":
-                self._controlled.reload()
+                await self._controlled.reload()
                 return {}
             case unknown:
                 raise UsageError(f"unknown request {str(unknown)[:40]!r}", hint="client and prx may differ in version")
