@@ -272,6 +272,17 @@ def test_a_wait_ends_early(story: Story, what: str) -> None:
     assert story.told(events.RestartScheduled)[-1].delay == 5  # type: ignore[attr-defined]
 
 
+@pytest.mark.parametrize("event", [inputs.Restart("asked to restart"), inputs.Woken("network")], ids=["user", "network"])
+def test_a_new_beginning_is_told(story: Story, event: inputs.Input) -> None:
+    """Whoever reads the events knows that the count of attempts starts anew, and is told so once."""
+    story.end(Verdict.CRASHED)
+    assert story.machine.attempt == 1
+    for _ in range(2):
+        story.feed(event)
+    assert story.machine.attempt == 0
+    assert story.told(events.AttemptsForgotten) == [events.AttemptsForgotten(tunnel="web", after=0.0)]
+
+
 def test_being_offline_burns_no_attempts() -> None:
     """Ends without a network are waited out; the attempts are not counted."""
     story = Story()

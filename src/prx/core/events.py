@@ -130,7 +130,10 @@ class RestartScheduled(Fact):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AttemptsForgotten(Fact):
-    """The tunnel stayed ready for `after` seconds: the next failure starts with the shortest wait again."""
+    """The next failure starts with the shortest wait again: the tunnel stayed ready for `after` seconds.
+
+    0 seconds: the user asked for a restart, or the world changed (network, configuration, token or binary).
+    """
 
     name: ClassVar[str] = "attempts_forgotten"
     after: float

@@ -126,7 +126,7 @@ class Machine:
 
     def _on_restart(self, reason: str) -> None:
         self.wanted = True
-        self.attempt = 0
+        self._forget_attempts()
         if self.state is State.STOPPING:
             self._after_stop = AfterStop.SPAWN
         elif self.child is ChildState.NONE:
@@ -145,7 +145,7 @@ class Machine:
         if what == "network":  # what was learnt about the old network does not hold for the new one
             self.protocol = self.settings.protocols[0]
         if self.state in {State.BACKOFF, State.FAILED} and self.wanted:
-            self.attempt = 0
+            self._forget_attempts()
             self._spawn(f"{what} changed" if what != "sleep" else "the machine woke up")
         elif self._is_running():
             self.failures.forget()
@@ -160,9 +160,8 @@ class Machine:
                 self._looking = False  # a round that outlived its limit is given up
                 self._look_now()
             case "steady":
-                self.attempt = 0
                 self._instant = 0
-                self._publish(events.AttemptsForgotten(tunnel=self.name, after=steady_after(self._last_delay)))
+                self._forget_attempts(steady_after(self._last_delay))
             case "grace" | "reap":
                 self._kill()
             case "backoff":
@@ -402,6 +401,12 @@ class Machine:
     def _back_off(self, reason: str) -> None:
         self.attempt += 1
         self._wait(RESTART.delay(self.attempt, jitter=self._jitter()), reason)
+
+    def _forget_attempts(self, after: float = 0.0) -> None:
+        """Let the next backoff begin anew."""
+        if self.attempt:
+            self.attempt = 0
+            self._publish(events.AttemptsForgotten(tunnel=self.name, after=after))
 
     def _wait(self, delay: float, reason: str) -> None:
         self._last_delay = delay
