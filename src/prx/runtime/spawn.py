@@ -138,10 +138,10 @@ def _explain(program: str, launch: Launch, error: OSError) -> SpawnError:
             hint="create the folder",
             number=errno.ENOENT,
         )
-    hint = _HINTS.get(number, "")
-    if number == errno.ENOENT and _interpreter(program):
-        hint = f"its first line names the interpreter {_interpreter(program)}, which is not there"
-    return SpawnError(_message(launch.argv[0], number), hint=hint, number=number)
+    if number == errno.ENOENT and (interpreter := _interpreter(program)):  # the program itself is there
+        message = f"cannot start '{launch.argv[0]}': its first line names the interpreter {interpreter}, which is not there"
+        return SpawnError(message, hint=_HINTS[errno.ENOEXEC], number=errno.ENOEXEC)
+    return SpawnError(_message(launch.argv[0], number), hint=_HINTS.get(number, ""), number=number)
 
 
 def _spawn(program: str, launch: Launch) -> Spawned:
