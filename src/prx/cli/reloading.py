@@ -7,15 +7,12 @@ thread when prx ends. Reloads come one after the other. A configuration with mis
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Callable
-from contextlib import AbstractContextManager, suppress
-from typing import TypeVar
+from contextlib import AbstractContextManager
 
 from prx.config.load import Loaded
 from prx.core.errors import PrxError
-
-T = TypeVar("T")
+from prx.secrets.patience import begin
 
 
 class Reloader:
@@ -40,7 +37,7 @@ class Reloader:
         """Reload now; raise PrxError, with every mistake, where that cannot be."""
         async with self._one_at_a_time:
             with self._around():
-                self._take(await in_thread(self._read))
+                self._take(await asyncio.wrap_future(begin(self._read)))
 
     def reload_soon(self) -> None:
         """Reload as soon as it can be done; `refused` is told where that cannot be. Many of these at once are one."""
@@ -55,29 +52,3 @@ class Reloader:
                 await self.reload()
             except PrxError as error:
                 self._refused("; ".join([error.message, *getattr(error, "problems", ())]))
-
-
-async def in_thread(call: Callable[[], T]) -> T:
-    """Return what a blocking `call` returns, or raise what it raises; one that nobody waits for any more is left to itself."""
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[T] = loop.create_future()
-
-    def settle(result: T | None, error: Exception | None) -> None:
-        if future.cancelled():
-            return
-        if error is not None:
-            future.set_exception(error)
-        else:
-            future.set_result(result)  # type: ignore[arg-type]  # None only where `call` returned None
-
-    def run() -> None:
-        outcome: tuple[T | None, Exception | None]
-        try:
-            outcome = (call(), None)
-        except Exception as error:  # noqa: BLE001 - handed over, whatever it is
-            outcome = (None, error)
-        with suppress(RuntimeError):  # the loop is closed: prx has ended meanwhile
-            loop.call_soon_threadsafe(settle, *outcome)
-
-    threading.Thread(target=run, name="reading the configuration", daemon=True).start()
-    return await future

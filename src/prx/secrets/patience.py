@@ -1,33 +1,36 @@
-"""Bound a call that may never come back, such as one to a keyring whose daemon hangs or waits for somebody to unlock it."""
+"""Call what may never come back, such as a program, or a keyring whose daemon hangs or waits for somebody to unlock it."""
 
 from __future__ import annotations
 
-import queue
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import TypeVar
 
 T = TypeVar("T")
 
 
-def within(seconds: float, call: Callable[[], T]) -> T:
-    """Return what `call` returns, or raise what it raises; TimeoutError where it is not done after `seconds`.
+def begin(call: Callable[[], T]) -> Future[T]:
+    """Start a blocking `call` in a thread of its own and return what it will return or raise.
 
-    A call that is given up goes on in a thread of its own, which does not keep the program from ending.
+    Where nobody waits for it any more it is left to itself; it does not keep the program from ending.
     """
-    outcome: queue.Queue[tuple[T | None, Exception | None]] = queue.Queue(1)
+    outcome: Future[T] = Future()
+    outcome.set_running_or_notify_cancel()
 
     def run() -> None:
         try:
-            outcome.put((call(), None))
+            outcome.set_result(call())
         except Exception as error:  # noqa: BLE001 - handed over, whatever it is
-            outcome.put((None, error))
+            outcome.set_exception(error)
 
-    threading.Thread(target=run, name="bounded call", daemon=True).start()
+    threading.Thread(target=run, name="slow call", daemon=True).start()
+    return outcome
+
+
+def within(seconds: float, call: Callable[[], T]) -> T:
+    """Return what `call` returns, or raise what it raises; TimeoutError where it is not done after `seconds`."""
     try:
-        result, error = outcome.get(timeout=seconds)
-    except queue.Empty:
+        return begin(call).result(seconds)
+    except TimeoutError:
         raise TimeoutError(f"no answer within {seconds:g} seconds") from None
-    if error is not None:
-        raise error
-    return result  # type: ignore[return-value]  # None only where `call` returned None
