@@ -11,6 +11,7 @@ from prx.cli.ending import say
 from prx.core.errors import NotReadyError
 
 STOP_SECONDS = 200.0  # the longest grace period that cloudflared takes is 180 s; the rest is margin
+_SLOW_SECRETS = 60.0  # seconds; a keyring has 30 and each program 10, and people rarely keep more than a few
 
 name_argument = click.argument("name", required=False)
 
@@ -56,7 +57,7 @@ def reload(name: str | None, config: Path | None) -> None:
     What it does not change runs on. A configuration with problems changes nothing: they are shown, and the exit code is 2.
     """
     with one(config, name) as target:
-        target.running.client.ask("reload")
+        target.running.client.ask("reload", wait=_SLOW_SECRETS)
         say(f"reloaded {target.running.about['config'] or 'the environment'}")
 
 
