@@ -76,7 +76,9 @@ async def test_a_refusal_is_never_final(bench: Bench, cause: str) -> None:
 
     bench.edge.policy = policy
     async with bench.started() as child:
-        await child.line(f'ERR failed to run the datagram handler error="context canceled" {_FIELDS}')
+        if not bench.edge.hasty:  # else chance decides whether the connector's own end is first, or the edge's
+            await child.line(f'ERR failed to run the datagram handler error="context canceled" {_FIELDS}')
+            assert not any("failed to accept incoming" in line for line in child.lines)
         await child.line(f"ERR failed to serve tunnel connection {_CONTROL} {_FIELDS}")
         await child.line(f"ERR Serve tunnel error {_CONTROL} {_FIELDS}")
         await child.line(f"INF Retrying connection in up to 2s {_FIELDS}")
@@ -85,7 +87,6 @@ async def test_a_refusal_is_never_final(bench: Bench, cause: str) -> None:
         name = f'cloudflared_tunnel_tunnel_register_fail{{error="{kind}",rpcName="registerConnection"}}'
         assert await metric(child, name) == "1"
         assert not any(cause in line for line in child.lines)
-        assert not any("failed to accept incoming" in line for line in child.lines)
 
 
 async def test_registration_without_an_answer(bench: Bench) -> None:
