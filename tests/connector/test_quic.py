@@ -76,11 +76,12 @@ async def test_a_refusal_is_never_final(bench: Bench, cause: str) -> None:
 
     bench.edge.policy = policy
     async with bench.started() as child:
-        if not bench.edge.hasty:  # else chance decides whether the connector's own end is first, or the edge's
+        await child.line("ERR Serve tunnel error ", _FIELDS)
+        if not bench.edge.hasty:  # else chance decides whether the connector's own end comes first, or the edge's
             await child.line(f'ERR failed to run the datagram handler error="context canceled" {_FIELDS}')
+            await child.line(f"ERR failed to serve tunnel connection {_CONTROL} {_FIELDS}")
+            await child.line(f"ERR Serve tunnel error {_CONTROL} {_FIELDS}")
             assert not any("failed to accept incoming" in line for line in child.lines)
-        await child.line(f"ERR failed to serve tunnel connection {_CONTROL} {_FIELDS}")
-        await child.line(f"ERR Serve tunnel error {_CONTROL} {_FIELDS}")
         await child.line(f"INF Retrying connection in up to 2s {_FIELDS}")
         await bench.up(child)
         kind = "dup_edge_conn" if cause == "EDUPCONN" else "server_error"
