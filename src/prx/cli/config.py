@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from prx.config import paths
-from prx.core.errors import UsageError
+from prx.core.errors import PrxError, UsageError
 
 config_option = click.option(
     "-c",
@@ -70,8 +70,12 @@ def init(file: Path | None) -> None:
             hint = "prx config init -c FILE writes another"
             raise UsageError(f"{path} is already there and was left alone", hint=hint) from error
         raise UsageError(f"cannot write {path}: {(error.strerror or str(error)).lower()}") from error
-    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-        stream.write(template())
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+            stream.write(template())
+    except OSError as error:
+        path.unlink(missing_ok=True)  # half a file would be taken for a configuration
+        raise PrxError(f"cannot write {path}: {(error.strerror or str(error)).lower()}") from error
     click.echo(path)
 
 

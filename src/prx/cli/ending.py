@@ -9,13 +9,14 @@ from collections.abc import Iterable, Sequence
 
 import click
 
-from prx.core.errors import ConfigError, PrxError
+from prx.core.errors import ConfigError, PermanentError, PrxError
 
 INTERRUPTED = 130  # 128 + SIGINT
 PIPE_CLOSED = 1  # as click itself does where it is the first to notice
 CRASHED = 1
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}  # what a write to stdout may end with (write(2))
+_NOT_OURS = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 _secrets: set[str] = set()  # of this process, in every form
 
@@ -38,17 +39,24 @@ def run(command: click.Command, arguments: Sequence[str] | None) -> int:
         _forget_stdout()
         return PIPE_CLOSED
     except OSError as error:
-        if error.errno not in _FULL or error.filename is not None:  # where a file is named, its own place has not told it
+        if error.errno not in _FULL | _NOT_OURS:
             return _crashed()
         _forget_stdout()
-        tell(
-            PrxError(
-                f"cannot write: {(error.strerror or str(error)).lower()}", hint="the disk, or what stdout leads to, is full"
-            )
-        )
-        return PrxError.exit_code
+        told = unusable(error)
+        tell(told)
+        return told.exit_code
     except Exception:  # noqa: BLE001 - a defect: the interpreter would write the same, with every secret that is in it
         return _crashed()
+
+
+def unusable(error: OSError, place: str | os.PathLike[str] | None = None) -> PrxError:
+    """Say in words what a file, or else `place` (None: what stdout leads to), cannot be used for."""
+    where = error.filename or place
+    words = (error.strerror or str(error)).lower()
+    if where is None:
+        return PrxError(f"cannot write: {words}", hint="the disk, or what stdout leads to, is full")
+    kind = PermanentError if error.errno in _NOT_OURS else PrxError
+    return kind(f"{os.fspath(where)}: {words}", hint="make room, or set PRX_DATA_DIR to a directory of your own")
 
 
 def _crashed() -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import AsyncIterator
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from prx.edge.script import Script
 
 _PORT = click.IntRange(0, 65535)
+
+_ABOUT_ADDRESSES = {errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES}
 
 
 @click.group(invoke_without_command=True)
@@ -121,7 +124,10 @@ async def _started(config: LabConfig) -> AsyncIterator[Lab]:
         try:
             lab = await stack.enter_async_context(Lab.start(config))
         except OSError as error:
-            raise PrxError(f"cannot listen: {error.strerror}", hint="another lab may run; choose other ports") from None
+            if error.errno in _ABOUT_ADDRESSES and error.filename is None:
+                raise PrxError(f"cannot listen: {error.strerror}", hint="another lab may run; choose other ports") from None
+            words = (error.strerror or str(error)).lower()
+            raise PrxError(f"the lab needs a few small files in the temporary folder: {words}", hint="set TMPDIR") from None
         yield lab
 
 

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import click
 
+from prx.cli.ending import unusable
 from prx.config.paths import ensure_private_dir, runtime_dir
 from prx.core.errors import PrxError
 
@@ -34,9 +35,12 @@ def announced(control: str) -> Iterator[None]:
     ensure_private_dir(file.parent)
     content = json.dumps({"control": control, "pid": os.getpid()})
     fresh = file.with_suffix(f".{os.getpid()}")
-    fresh.touch(mode=0o600)
-    fresh.write_text(content)
-    fresh.replace(file)
+    try:
+        fresh.touch(mode=0o600)
+        fresh.write_text(content)
+        fresh.replace(file)
+    except OSError as error:
+        raise unusable(error, fresh) from error
     try:
         yield
     finally:

@@ -24,6 +24,7 @@ from prx.backends.base import CLOUDFLARE, EdgeSite
 from prx.cli.choice import choose_for_lab, explain
 from prx.cli.configuration import ConfigurationReader, environment_for_service, secret_forms, sources_seen
 from prx.cli.ending import tell as tell_error
+from prx.cli.ending import unusable
 from prx.cli.hardening import require_folder
 from prx.cli.hello import HelloPage
 from prx.cli.labsite import site_of
@@ -181,7 +182,10 @@ class Session:
                 return 0
             if not await self._in_time(offer_client(self._loaded.config, self._options, self._environ)):
                 return self._result(0)
-            await self._prepare(stack)
+            try:
+                await self._prepare(stack)
+            except OSError as error:
+                raise unusable(error, data_dir(self._environ)) from error
             came_up = await self._in_time(self._bring_up(stack))
             code = await self._supervise() if came_up else 0
         return self._result(code)
@@ -276,10 +280,12 @@ class Session:
     async def _start_lab(self, stack: AsyncExitStack) -> EdgeSite:
         from prx.edge import Lab, LabConfig
 
-        self._lab = lab = await stack.enter_async_context(
-            Lab.start(LabConfig(state_dir=self._instance().folder / f"{self._instance().key}.lab"))
-        )
-        return site_of(lab)
+        folder = self._instance().folder / f"{self._instance().key}.lab"
+        try:
+            self._lab = await stack.enter_async_context(Lab.start(LabConfig(state_dir=folder)))
+        except OSError as error:
+            raise unusable(error, folder) from error
+        return site_of(self._lab)
 
     def _only_tunnel(self) -> TunnelSettings:
         tunnels = self._loaded.config.tunnels

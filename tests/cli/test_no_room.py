@@ -1,0 +1,44 @@
+"""A full disk, played by a limit on the size of files (setrlimit(2): writing ends with EFBIG): told in words."""
+
+import errno
+import subprocess
+from pathlib import Path
+
+import pytest
+from tests.cli.home import PRX, Home
+
+from prx.cli.ending import unusable
+
+
+def run(home: Home, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run prx where no file can grow."""
+    command = ["prlimit", "--fsize=0", *PRX, *arguments]
+    return subprocess.run(command, env=home.environ, cwd=home.folder, capture_output=True, text=True, timeout=40, check=False)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "place"),
+    [
+        (["start", "--hello", "--lab"], ".lab: file too large"),
+        (["lab"], "in the temporary folder: "),
+        (["config", "init", "-c", "new.toml"], "new.toml: file too large"),
+    ],
+)
+def test_no_room(home: Home, arguments: list[str], place: str) -> None:
+    """The place is named, there is no traceback, and no half file is left that would be taken for a whole one."""
+    done = run(home, *arguments)
+    assert done.returncode == 1
+    first, *_ = done.stderr.splitlines()
+    assert first.startswith("error: ")
+    assert place in first
+    assert "Traceback" not in done.stderr
+    assert not (home.folder / "new.toml").exists()
+
+
+@pytest.mark.parametrize(("number", "code"), [(errno.EROFS, 3), (errno.EACCES, 3), (errno.ENOSPC, 1)])
+def test_what_helps(number: int, code: int) -> None:
+    """Room may be there later; a file system that may not be written will not change by itself."""
+    error = OSError(number, "words", "/place")
+    assert unusable(error, Path("/elsewhere")).exit_code == code
+    assert unusable(error).message == "/place: words"
+    assert unusable(OSError(number, "words"), Path("/elsewhere")).message == "/elsewhere: words"
