@@ -25,7 +25,10 @@ async def test_the_other_machine_is_named(
     named: dict[str, Any] = {"mode": "named", "token": lab.token("app"), "hostname": "app.localhost"}
     with serving() as forgotten:
         child = CloudflareSettings(cloudflared_path=connector, grace_period_secs=2, **named)
-        others = {"twin": TunnelSettings(local_addr=f"127.0.0.1:{forgotten.port}", cloudflare=child)}
+        # its own looks are rare: else those of both would take turns, and each might always meet its own connector
+        others = {
+            "twin": TunnelSettings(local_addr=f"127.0.0.1:{forgotten.port}", health_check_interval_secs=3600, cloudflare=child)
+        }
         async with world(lab, clock, tmp_path, connector=connector, port=origin.port, cloudflare=named, others=others) as here:
             await here.live(lambda status: status.state == "ready" and here.of("twin").state == "ready")
             await here.leap(600, until=lambda _: bool(warnings(here)))
