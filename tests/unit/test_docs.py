@@ -2,6 +2,7 @@
 
 import random
 import re
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -9,10 +10,12 @@ import pytest
 from prx.cli.root import COMMANDS
 from prx.core import effects as do
 from prx.core import events, inputs
+from prx.core.backoff import RATE_LIMITED, RESTART
+from prx.core.conditions import CONDITIONS
 from prx.core.evidence import ChildExit, ExitCause
 from prx.core.machine import Machine
 from prx.core.states import ChildState, Settings
-from prx.core.verdicts import Diagnosis, Verdict
+from prx.core.verdicts import ACTIONS, BLUNT, Action, Diagnosis, Verdict
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -47,6 +50,60 @@ def test_the_state_diagram_is_that_of_the_code() -> None:
     made = set().union(*(wander(20_000, seed) for seed in range(3)))
     assert made - drawn == set(), "the code makes changes that are not drawn"
     assert drawn - made == set(), "changes are drawn that the code never makes"
+
+
+ACTION_WORDS = {
+    Action.WAIT: "waits",
+    Action.NONE: "nothing",
+    Action.TELL: "tells you",
+    Action.COUNT: "counts a failure",
+    Action.SWITCH_PROTOCOL: "goes on with HTTP/2 where `protocol` is `auto`, else tells you",
+    Action.RESTART: "restarts it",
+    Action.RESTART_LATE: "restarts late",
+    Action.FAIL: "stops for good",
+}
+
+
+def rows(heading: str) -> dict[str, list[str]]:
+    """Return the table below a heading of the page on output: first cell without backticks → the other cells."""
+    section = (DOCS / "reference" / "output.md").read_text().split(f"## {heading}\n")[1].split("\n## ")[0]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in section.splitlines() if line.startswith("| `")]
+    return {first.strip("`"): rest for first, *rest in cells}
+
+
+def test_the_table_of_verdicts_is_that_of_the_code() -> None:
+    """The page on output names every verdict with its one action and the time after which it is shown."""
+    shown = {code: [cells[1], cells[2]] for code, cells in rows("Verdicts").items()}
+    assert shown == {
+        str(verdict): [
+            ACTION_WORDS[ACTIONS[verdict]],
+            f"{CONDITIONS[verdict].visible_after:g} s" if CONDITIONS[verdict].visible_after else "at once",
+        ]
+        for verdict in Verdict
+    }
+
+
+def test_the_waits_and_what_counts_are_those_of_the_code() -> None:
+    """The page on output gives every wait between restarts, and the verdicts that `health_check_restart` is about."""
+    text = " ".join((DOCS / "reference" / "output.md").read_text().split())
+    for schedule in (RESTART, RATE_LIMITED):
+        *first, last = (f"{delay:g}" for delay in schedule.delays)
+        assert f"{', '.join(first)}, then always {last} s" in text
+    blunt = text.split('`health_check_restart = "any"`, ')[1].split(" count, too")[0]
+    assert set(re.findall(r"`(\w+)`", blunt)) == {str(verdict) for verdict in BLUNT}
+
+
+def test_the_table_of_events_is_that_of_the_code() -> None:
+    """The page on output names every event with all its fields, in their order."""
+    written = {name: re.findall(r"`(\w+)`", cells[0]) for name, cells in rows("Events").items()}
+    kinds = events.Fact.__subclasses__()
+    assert written == {kind.name: [field.name for field in fields(kind) if field.name != "tunnel"] for kind in kinds}
+
+
+@pytest.mark.parametrize("page", sorted(DOCS.rglob("*.md")), ids=lambda page: page.name)
+def test_every_page_is_found_from_the_readme(page: Path) -> None:
+    """Who reads the README finds each page."""
+    assert f"]({page.relative_to(ROOT)})" in (ROOT / "README.md").read_text()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
