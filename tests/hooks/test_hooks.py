@@ -64,6 +64,18 @@ async def test_command_gets_the_url_and_little_else(bench: Bench, tmp_path: Path
     assert (tmp_path / "arguments").read_text() == "one word $HOME\n"
 
 
+@pytest.mark.parametrize("folder", [".", "conf"])
+async def test_a_script_beside_a_configuration_that_was_named_relatively(
+    folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`./hook.sh` is the script in the configuration's folder, also where prx knows that folder as `.` or `conf`."""
+    monkeypatch.chdir(tmp_path)
+    Path(folder).mkdir(exist_ok=True)
+    hook = CommandHook(script(Path(folder), "pwd >seen"), Path(folder), {"PATH": os.environ["PATH"]}, timeout=PATIENCE)
+    await hook.deliver(Change("web", "https://new.example", ""))
+    assert Path(folder, "seen").read_text() == f"{Path(folder).resolve()}\n"
+
+
 async def test_failure_is_repeated_and_shown(bench: Bench, tmp_path: Path) -> None:
     """A command that fails is tried again after the waits, and its last words are shown, without secrets."""
     hook = script(tmp_path, 'echo x >>tries; echo "password hunter2"; echo "it is broken" >&2; exit 7')

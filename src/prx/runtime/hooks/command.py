@@ -68,7 +68,7 @@ class CommandHook:
         except ValueError as error:
             raise HookError(f"cannot be split into words: {str(error).lower()}") from error
         if os.sep in program:
-            program = str(self.folder / program)
+            program = str(self.folder.absolute() / program)  # the shell below starts in the folder, which may be "."
         program = find_program(Launch((program,), env))
         return Launch((*_WITH_STDIN, program, *arguments), env, change.to_json(), self.folder)
 
