@@ -1,4 +1,4 @@
-"""`prx secret`: keep secrets in an encrypted file and give them out by name.
+"""Keep secrets in an encrypted file and give them out by name.
 
 A value never stands on a command line, where every user of the machine could read it: it is asked for with a hidden prompt,
 read from stdin, or from a file.
