@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import socket
+import struct
 from typing import Any
 
 import h11
@@ -13,7 +15,7 @@ from tests.edge.connector import head, hello, registered, respond
 from tests.edge.origin import BLOCK, blob, blob_digest
 from tests.edge.visitor import get, visiting
 
-from prx.edge import Lab
+from prx.edge import Lab, http1
 from prx.edge.events import LabEvent, RequestServed
 from prx.protocol import headers as codec
 from prx.protocol.h2stream import H2Stream
@@ -303,8 +305,11 @@ async def test_visitor_who_leaves_resets_the_request(lab: Lab, events: list[LabE
 
 
 @pytest.mark.parametrize("abrupt", [False, True])
-async def test_visitor_who_has_asked_and_leaves(lab: Lab, events: list[LabEvent], *, abrupt: bool) -> None:
-    """When a visitor who has nothing more to send leaves before the answer, the connector is told at once too."""
+async def test_visitor_who_has_asked_and_leaves(
+    lab: Lab, events: list[LabEvent], monkeypatch: pytest.MonkeyPatch, *, abrupt: bool
+) -> None:
+    """When a visitor who has nothing more to send leaves before the answer, the connector is told: of a break at once."""
+    monkeypatch.setattr(http1, "HALF_CLOSED_SECONDS", 1000.0 if abrupt else 0.01)
     reached, told = asyncio.Event(), asyncio.Event()
 
     async def wait(stream: H2Stream) -> None:
@@ -316,10 +321,46 @@ async def test_visitor_who_has_asked_and_leaves(lab: Lab, events: list[LabEvent]
         async with visiting(lab, "web.localhost") as visitor:
             await visitor.send_head("GET", "/")
             await reached.wait()
-            if abrupt:
+            if abrupt:  # a reset, and no orderly end
+                connection = visitor.writer.get_extra_info("socket")
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 visitor.writer.transport.abort()
         await told.wait()
         await lab.wait_for(lambda _: any(isinstance(event, RequestServed) and not event.complete for event in events))
+
+
+async def test_visitor_who_has_asked_and_only_listens(lab: Lab) -> None:
+    """Whoever ends his side right behind his requests, as `nc -N` does, gets every answer, and then the connection's end."""
+    reached, may_answer = asyncio.Event(), asyncio.Event()
+
+    async def slow(stream: H2Stream) -> None:
+        reached.set()
+        await may_answer.wait()
+        await hello(stream)
+
+    async with (
+        asyncio.timeout(PATIENCE),
+        registered(lab, lab.token("web"), answer=slow),
+        visiting(lab, "web.localhost") as visitor,
+    ):
+        for number in range(2):
+            visitor.writer.write(b"GET /%d HTTP/1.1\r\nHost: web.localhost\r\n\r\n" % number)
+        visitor.writer.write_eof()
+        await reached.wait()
+        await get(lab, "nobody.localhost")  # by now the end has arrived
+        may_answer.set()
+        seen = await visitor.reader.read()
+    assert [path for path in (b"hello /0", b"hello /1") if path in seen] == [b"hello /0", b"hello /1"]
+
+
+async def test_two_lengths(lab: Lab) -> None:
+    """A request with a length and chunks is refused and nothing behind it is read, so that none is smuggled past anybody."""
+    request = b"POST / HTTP/1.1\r\nHost: web.localhost\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+    async with asyncio.timeout(PATIENCE), registered(lab, lab.token("web")), visiting(lab, "web.localhost") as visitor:
+        visitor.writer.write(request + b"GET /smuggled HTTP/1.1\r\nHost: web.localhost\r\n\r\n")
+        seen = await visitor.reader.read()
+    assert seen.startswith(b"HTTP/1.1 400 ")
+    assert b"hello" not in seen
 
 
 async def test_answer_before_the_whole_request(lab: Lab) -> None:

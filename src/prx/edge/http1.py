@@ -18,6 +18,7 @@ from prx.protocol.headers import Headers
 READ_SIZE: Final = 256 * 1024
 MAX_HEAD: Final = 128 * 1024  # bytes of a request's head, as on Cloudflare
 IDLE_SECONDS: Final = 75.0  # between requests, and for a whole head to arrive
+HALF_CLOSED_SECONDS: Final = 5.0  # that a visitor who says no more is taken for one who still listens
 _LINGER_SECONDS: Final = 1.0
 _CORK: Final = 16 * 1024  # bytes; a part of this size is not worth waiting
 _LINGER_BYTES: Final = 1024 * 1024
@@ -69,6 +70,8 @@ class Http1Connection:
             return None
         if not isinstance(event, h11.Request):
             return None
+        if _has_two_lengths(event):
+            raise MalformedError("a length and chunks, so nobody can say where the body ends")
         self._answers_head = event.method == b"HEAD"
         return event
 
@@ -94,10 +97,12 @@ class Http1Connection:
         return bytes(body)
 
     def watch(self, left: Callable[[], object] | None) -> None:
-        """Have `left` called when the visitor leaves; not where the next request has begun to arrive."""
-        self._watched.left = left
-        if left is not None and self._reader.at_eof():
-            left()
+        """Have `left` called when the visitor leaves; not where the next request has begun to arrive.
+
+        An end of what he sends says the same of one who has left and of one who has asked and listens (`nc -N`; RFC 9112,
+        9.6). So he is answered for some seconds more, and has left when these are over or nothing can be written any more.
+        """
+        self._watched.watch(left)
 
     async def send_interim(self, status: int, headers: Headers) -> None:
         """Send a 1xx."""
@@ -229,27 +234,46 @@ class _Watched(asyncio.StreamReaderProtocol):
     def __init__(self, reader: asyncio.StreamReader) -> None:
         super().__init__(reader)
         self._reader = reader
-        self.left: Callable[[], object] | None = None
+        self._left: Callable[[], object] | None = None
+        self._patience: asyncio.TimerHandle | None = None
+        self._lost = False
+
+    def watch(self, left: Callable[[], object] | None) -> None:
+        """Call `left`, and nobody else, when the visitor leaves."""
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
+        self._left = left
+        if left is not None and self._reader.at_eof():
+            self._take_end()
 
     def data_received(self, data: bytes) -> None:
         """Take bytes of the next request."""
-        self.left = None
+        self._left = None
         super().data_received(data)
 
     def eof_received(self) -> bool | None:
-        """Take note of the end."""
+        """Take note of the end; over TLS the connection ends with it."""
         half_open = super().eof_received()
-        self._tell()
+        self._take_end()
         return half_open
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Take note of the end, or of a break."""
         super().connection_lost(exc)
+        self._lost = True
         self._tell()
 
+    def _take_end(self) -> None:
+        if self._lost:
+            self._tell()
+        elif self._left is not None:
+            self._patience = asyncio.get_running_loop().call_later(HALF_CLOSED_SECONDS, self._tell)
+
     def _tell(self) -> None:
-        if self.left is not None:
-            left, self.left = self.left, None
+        left = self._left
+        self.watch(None)
+        if left is not None:
             left()
 
 
@@ -310,6 +334,11 @@ class Http1Server:
             _log.exception("serving a visitor failed")
         finally:
             await connection.abort()
+
+
+def _has_two_lengths(request: h11.Request) -> bool:
+    """Whether a request has both a Content-Length and a Transfer-Encoding, as smuggled ones have (RFC 9112, 6.3)."""
+    return {b"content-length", b"transfer-encoding"} <= {name for name, _ in request.headers}
 
 
 def _response(status: int, headers: Headers) -> h11.Response:
