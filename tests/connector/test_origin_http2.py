@@ -244,3 +244,29 @@ async def test_giving_up(tmp_path: Path) -> None:
         await gone.wait()
         assert (await (await service.ask()).answer()).status == 200
         assert len(service.sessions) == 1
+
+
+async def test_a_connection_that_the_service_leaves_is_not_kept(tmp_path: Path) -> None:
+    """After a GOAWAY one other connection serves everything, though the service has not closed the old one."""
+    began, may_answer = asyncio.Event(), asyncio.Event()
+
+    async def slow(stream: H2Stream) -> None:
+        began.set()
+        await may_answer.wait()
+        await mirror(stream)
+
+    async with running(tmp_path, slow) as service:
+        under_way = await service.ask()
+        await began.wait()
+        service.sessions[0].goaway()
+        may_answer.set()
+        assert (await under_way.answer()).status == 200
+        assert await whole(under_way) == b"body"
+        for _ in range(3):
+            exchange = await service.ask()
+            await exchange.answer()
+            await whole(exchange)
+            service.release(exchange)
+        service.release(under_way)
+        assert len(service.sessions) == 2
+        await service.sessions[0].wait_closed()

@@ -68,8 +68,10 @@ class OriginPool:
             return
         exchange.close()
         idle = [session for session in self._live(endpoint, name) if not session.open_streams]
-        for session in idle[1:]:
-            session.close()
+        kept = next((session for session in idle if session.has_room), None)  # not one that the service is leaving
+        for session in idle:
+            if session is not kept:
+                session.close()
 
     def _live(self, endpoint: Endpoint, name: str) -> list[H2Session]:
         """Return the connections over HTTP/2 that are not lost, and forget the others."""
