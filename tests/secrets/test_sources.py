@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -193,3 +194,22 @@ def test_a_reference_is_described_without_its_content() -> None:
     assert describe("cmd:helper") == "cmd:helper"
     assert describe("secret:prx-agent") == "secret:prx-agent"
     assert split_reference("https://x") == ("", "https://x")
+
+
+def test_a_helper_does_not_outlive_prx(tmp_path: Path) -> None:
+    """Where prx ends while a helper still thinks, in a thread that nobody waits for, the helper is killed."""
+    fifo = tmp_path / "alive"  # somebody reads it as long as the helper lives
+    os.mkfifo(fifo)
+    code = f"""
+import os, sys
+from prx.secrets.command import run_for_secret
+from prx.secrets.patience import begin
+begin(lambda: run_for_secret(["sh", "-c", "exec sleep 1000 <{fifo}"], os.environ, timeout=1000))
+os.open("{fifo}", os.O_WRONLY)
+print("begun", flush=True)
+sys.exit()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
+    assert done.stdout == "begun\n"
+    with pytest.raises(OSError, match="No such device or address"):  # nobody reads it: the helper is gone
+        os.close(os.open(fifo, os.O_WRONLY | os.O_NONBLOCK))

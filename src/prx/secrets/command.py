@@ -1,11 +1,13 @@
 """Run a credential helper and take what it prints.
 
 The helper runs without a shell, without a terminal, in a session of its own. Time and output are bounded, and when either bound
-is passed its whole process group is killed, so that a helper's own children cannot keep prx waiting.
+is passed its whole process group is killed, so that a helper's own children cannot keep prx waiting. So it is when prx ends
+while one runs, in a thread that nobody waits for.
 """
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import selectors
@@ -20,6 +22,8 @@ from prx.secrets.files import MAX_SECRET_BYTES
 
 _SHOWN_STDERR: Final = 300  # characters: a few lines of complaint
 _CHUNK: Final = 16 * 1024
+
+_running: set[subprocess.Popen[bytes]] = set()
 
 
 def run_for_secret(argv: Sequence[str], environment: Mapping[str, str], *, timeout: float) -> bytes:
@@ -41,10 +45,12 @@ def run_for_secret(argv: Sequence[str], environment: Mapping[str, str], *, timeo
         reason = (error.strerror or "cannot be started").lower() if isinstance(error, OSError) else "holds a zero byte"
         raise SecretError(f"{place}: {reason}", hint="the program is looked up in PATH") from None
     with process:
+        _running.add(process)
         try:
             output, complaint, code = _collect(process, place, timeout)
         finally:
             _kill_group(process)
+            _running.discard(process)
     if code:
         raise SecretError(f"{place}: ended with {_words(code)}{_shown(complaint)}")
     return output
@@ -88,6 +94,12 @@ def _kill_group(process: subprocess.Popen[bytes]) -> None:
     if process.returncode is None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
+
+
+@atexit.register
+def _kill_running() -> None:
+    for process in list(_running):
+        _kill_group(process)
 
 
 def _words(code: int) -> str:
