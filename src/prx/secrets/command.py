@@ -13,6 +13,7 @@ import os
 import selectors
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from typing import IO, Final
@@ -24,6 +25,7 @@ _SHOWN_STDERR: Final = 300  # characters: a few lines of complaint
 _CHUNK: Final = 16 * 1024
 
 _running: set[subprocess.Popen[bytes]] = set()
+_starting = threading.Lock()  # no helper is started, and not yet known as running, while prx ends
 
 
 def run_for_secret(argv: Sequence[str], environment: Mapping[str, str], *, timeout: float) -> bytes:
@@ -33,19 +35,11 @@ def run_for_secret(argv: Sequence[str], environment: Mapping[str, str], *, timeo
     """
     place = f"cmd:{argv[0]}"
     try:
-        process = subprocess.Popen(
-            argv,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=dict(environment),
-            start_new_session=True,
-        )
+        process = _start(argv, environment)
     except (OSError, ValueError) as error:
         reason = (error.strerror or "cannot be started").lower() if isinstance(error, OSError) else "holds a zero byte"
         raise SecretError(f"{place}: {reason}", hint="the program is looked up in PATH") from None
     with process:
-        _running.add(process)
         try:
             output, complaint, code = _collect(process, place, timeout)
         finally:
@@ -54,6 +48,20 @@ def run_for_secret(argv: Sequence[str], environment: Mapping[str, str], *, timeo
     if code:
         raise SecretError(f"{place}: ended with {_words(code)}{_shown(complaint)}")
     return output
+
+
+def _start(argv: Sequence[str], environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    with _starting:
+        process = subprocess.Popen(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=dict(environment),
+            start_new_session=True,
+        )
+        _running.add(process)
+    return process
 
 
 def _collect(process: subprocess.Popen[bytes], place: str, timeout: float) -> tuple[bytes, bytes, int]:
@@ -98,8 +106,9 @@ def _kill_group(process: subprocess.Popen[bytes]) -> None:
 
 @atexit.register
 def _kill_running() -> None:
-    for process in list(_running):
-        _kill_group(process)
+    with _starting:
+        for process in list(_running):
+            _kill_group(process)
 
 
 def _words(code: int) -> str:
