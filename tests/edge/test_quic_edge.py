@@ -55,15 +55,21 @@ async def test_both_carriers_at_one_address(lab: Lab) -> None:
         assert {(await get(lab, "web.localhost")).status for _ in range(4)} == {200}
 
 
+async def whole(stream: QuicStream, early: bytes) -> bytes:
+    """Read a request's body to its end."""
+    body = early
+    while data := await stream.read():
+        body += data
+    return body
+
+
 async def test_head_as_sent(lab: Lab) -> None:
     """Method, host and headers arrive with order, repeats and bytes kept; a body of unknown length is announced."""
     seen: list[ConnectRequest] = []
 
     async def answer(stream: QuicStream, request: ConnectRequest, early: bytes) -> None:
         seen.append(request)
-        body = early
-        while data := await stream.read():
-            body += data
+        body = await whole(stream, early)
         await respond(stream, 201, [(b"X-A", b"1"), (b"X-A", b"2"), (b"X-Latin", b"\xe9")], body)
 
     async with registered(lab, lab.token("web"), answer=answer):
@@ -84,9 +90,7 @@ async def test_trailers_are_not_promised(lab: Lab) -> None:
 
     async def answer(stream: QuicStream, request: ConnectRequest, early: bytes) -> None:
         seen.append(request)
-        body = early
-        while data := await stream.read():
-            body += data
+        body = await whole(stream, early)
         await respond(stream, 200, [], body)
 
     async with registered(lab, lab.token("web"), answer=answer), visiting(lab, "web.localhost") as visitor:
