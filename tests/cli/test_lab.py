@@ -100,6 +100,12 @@ def test_credentials_for_a_configuration(home: Home, lab: dict[str, Any], tmp_pa
     assert (found, json.loads(file.read_text()), file.stat().st_mode & 0o777) == (token["t"], written, 0o600)
     again = home.run("lab", "token", "--hostname", "other", "--credentials", str(file))
     assert (again.returncode, f"{file} exists" in again.stderr, json.loads(file.read_text())) == (1, True, written)
+    full = tmp_path / "full.json"
+    command = ["prlimit", "--fsize=0", *PRX, "lab", "token", "--hostname", "web", "--credentials", str(full)]
+    assert (
+        subprocess.run(command, env=home.environ, cwd=home.folder, capture_output=True, timeout=40, check=False).returncode == 1
+    )
+    assert not full.exists(), "half a file would be in the way of the next try"
     nowhere = home.run("lab", "token", "--hostname", "web", "--credentials", str(tmp_path / "no" / "file"))
     assert (nowhere.returncode, "cannot write" in nowhere.stderr) == (1, True)
 

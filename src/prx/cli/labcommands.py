@@ -125,8 +125,12 @@ def _write_credentials(file: Path, token: str) -> str:
         raise PrxError(f"{file} exists", hint="it may hold the secret of a tunnel; take another name, or delete it") from None
     except OSError as error:
         raise PrxError(f"cannot write {file}: {error.strerror}") from None
-    with os.fdopen(descriptor, "w") as opened:
-        json.dump(content, opened)
+    try:
+        with os.fdopen(descriptor, "w") as opened:
+            json.dump(content, opened)
+    except OSError as error:
+        file.unlink(missing_ok=True)  # half a file would be in the way of the next try
+        raise PrxError(f"cannot write {file}: {error.strerror}") from None
     return str(parts.tunnel_id)
 
 
