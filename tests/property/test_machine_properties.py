@@ -6,10 +6,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from prx.core import effects as do
 from prx.core import inputs
+from prx.core.causes import Cause, restart_helps
 from prx.core.evidence import ChildExit, ExitCause
 from prx.core.machine import Machine
 from prx.core.states import ChildState, Settings, State
-from prx.core.verdicts import Diagnosis, Verdict
+from prx.core.verdicts import Action, Diagnosis, Verdict
 
 LOOKED = st.sampled_from(
     [verdict for verdict in Verdict if verdict not in {Verdict.CRASHED, Verdict.RATE_LIMITED, Verdict.MISCONFIGURED}]
@@ -33,6 +34,7 @@ class World(RuleBasedStateMachine):
     @initialize(failures=st.integers(1, 4), blunt=st.booleans(), protocols=st.sampled_from([("quic", "http2"), ("http2",)]))
     def build(self, failures: int, blunt: bool, protocols: tuple[str, ...]) -> None:
         """Make a machine with some settings."""
+        self.blunt = blunt
         self.machine = Machine("t", Settings(interval=30, max_failures=failures, restart_on_any=blunt, protocols=protocols))
 
     def feed(self, event: inputs.Input) -> None:
@@ -102,12 +104,25 @@ class World(RuleBasedStateMachine):
         run = self.alive.pop()
         self.feed(inputs.Exited(run, 100 + run, ChildExit(1, None, cause), Diagnosis(verdict, "gone")))
 
-    @rule(verdict=LOOKED, late=st.integers(0, 2), url=st.sampled_from(["", "https://a", "https://b"]))
-    def looked(self, verdict: Verdict, late: int, url: str) -> None:
+    @rule(
+        verdict=LOOKED,
+        late=st.integers(0, 2),
+        url=st.sampled_from(["", "https://a", "https://b"]),
+        remedy=st.none() | st.sampled_from([Action.COUNT, Action.REPLACE, Action.REPLACE_NOW, Action.SWITCH_PROTOCOL]),
+        cause=st.none() | st.sampled_from(Cause),
+    )
+    def looked(self, verdict: Verdict, late: int, url: str, remedy: Action | None, cause: Cause | None) -> None:
         """A look is over: of this run, or of an earlier one (which changes nothing), asked for or not."""
-        before = self.seen()
-        self.feed(inputs.Looked(self.machine.run - late, Diagnosis(verdict, "seen"), url))
+        before, runs = self.seen(), self.machine.run
+        running = self.machine.state in {State.STARTING, State.READY, State.DEGRADED}
+        diagnosis = Diagnosis(verdict, "seen", remedy=remedy, because=cause)
+        self.feed(inputs.Looked(self.machine.run - late, diagnosis, url))
         assert late == 0 or self.seen() == before
+        if late == 0 and running and not self.blunt and self.machine.state is State.STOPPING:
+            assert restart_helps(diagnosis.cause) or diagnosis.action is Action.FAIL, (
+                "no restart without a cause that it changes"
+            )
+        assert self.machine.run == runs
 
     @precondition(lambda self: not self.alive and not self.unborn and self.machine.run)
     @rule(born=st.booleans())

@@ -31,22 +31,71 @@ def test_connections_are_told_once(observer: ConnectorObserver) -> None:
 def test_only_a_change_between_up_and_down_is_news(observer: ConnectorObserver) -> None:
     """One of four connections lost is no reason to look at once; the last one is."""
     answers = [Readiness(0, ""), Readiness(1, "a"), Readiness(4, "a"), Readiness(3, "a"), Readiness(0, "a"), None]
-    assert [observer.see_readiness(answer) for answer in answers] == [False, True, False, False, True, False]
+    assert [observer.see_readiness(101, answer) for answer in answers] == [False, True, False, False, True, False]
+
+
+def test_a_child_that_stops_answering_is_down_after_a_moment(observer: ConnectorObserver) -> None:
+    """One answer that is late is no loss; some seconds without any are, and for how long is known."""
+    observer.see_readiness(101, Readiness(4, "a"))
+    assert not observer.see_readiness(103, None)
+    assert observer.see_readiness(104, None)
+    seen = observer.evidence(106, 20)
+    assert (seen.ready, seen.answers, seen.silent_for, seen.lost_for) == (0, False, 5, 5)
+    assert observer.see_readiness(107, Readiness(4, "a"))
+    assert observer.evidence(107, 20).silent_for == 0
+
+
+def test_a_rejection_is_timed_and_what_was_before_it(observer: ConnectorObserver) -> None:
+    """How long no connection was ready before the first rejection, and for how long rejections go on: counters or log lines."""
+    observer.see_readiness(101, Readiness(1, "a"))
+    observer.see_readiness(110, Readiness(0, "a"))
+    observer.see_counters(170, Counters(rejected=1))
+    observer.see_counters(200, Counters(rejected=2))
+    seen = observer.evidence(210, 20)
+    assert (seen.rejected, seen.rejected_after, seen.rejected_for, seen.quiet_for) == (2, 60, 40, 10)
+    observer.see_line(215, said(LineKind.TUNNEL_GONE, 0, error="Unauthorized: Tunnel not found"))
+    assert observer.evidence(220, 20).tunnel_gone_for == 5
+    observer.see_readiness(221, Readiness(1, "a"))
+    seen = observer.evidence(222, 20)
+    assert (seen.rejected, seen.rejected_for, seen.tunnel_gone_for) == (0, 0, None)
+
+
+def test_another_network_forgets_that_quic_has_worked(observer: ConnectorObserver) -> None:
+    """What was seen in one network says nothing of the next."""
+    observer.see_readiness(101, Readiness(1, "a"))
+    observer.see_readiness(102, Readiness(0, "a"))
+    observer.forget_network()
+    assert not observer.evidence(103, 20).ever_ready
+
+
+@pytest.mark.parametrize(
+    ("error", "blocked"),
+    [
+        ("failed to dial to edge with quic: timeout: no recent network activity", True),
+        ("context deadline exceeded", True),
+        ("write udp: network is unreachable", True),
+        ("failed to dial to edge with quic: INTERNAL_ERROR (local): tls: CurvePreferences includes unsupported curve", False),
+        ("CRYPTO_ERROR 0x12a: certificate signed by unknown authority", False),
+    ],
+)
+def test_a_silence_over_quic_is_told_from_an_error(observer: ConnectorObserver, error: str, blocked: bool) -> None:
+    """Only a dial that waited in vain speaks of a blocked port."""
+    observer.see_line(105, said(LineKind.DIAL_FAILED, 0, protocol="quic", error=error))
+    assert observer.evidence(106, 20).quic_blocked is blocked
 
 
 def test_failures_count_since_the_last_readiness(observer: ConnectorObserver) -> None:
     """Dials and rejections of a bad hour are forgotten when a connection is ready."""
     for _ in range(3):
         observer.see_line(110, said(LineKind.DIAL_FAILED, 0, protocol="quic", error="no answer"))
-    observer.see_line(110, said(LineKind.DIAL_FAILED, 0, protocol="http2"))
-    observer.see_counters(Counters(rejected=2))
-    seen = observer.evidence(120)
-    assert (seen.quic_dial_failures, seen.other_dial_failures, seen.rejected) == (3, 1, 2)
+    observer.see_counters(110, Counters(rejected=2))
+    seen = observer.evidence(120, 20)
+    assert (seen.quic_dial_failures, seen.rejected) == (3, 2)
     assert (seen.age, seen.ever_ready) == (20, False)
-    observer.see_readiness(Readiness(1, "a"))
-    observer.see_readiness(Readiness(0, "a"))
-    seen = observer.evidence(130)
-    assert (seen.quic_dial_failures, seen.other_dial_failures, seen.rejected, seen.last_error) == (0, 0, 0, "")
+    observer.see_readiness(121, Readiness(1, "a"))
+    observer.see_readiness(122, Readiness(0, "a"))
+    seen = observer.evidence(130, 20)
+    assert (seen.quic_dial_failures, seen.rejected, seen.last_error) == (0, 0, "")
     assert seen.ever_ready
 
 
@@ -54,7 +103,7 @@ def test_unauthorized_is_timed_from_its_first_line(observer: ConnectorObserver) 
     """The minute counts from the first rejection, and a ready connection ends it."""
     observer.see_line(105, said(LineKind.UNAUTHORIZED, 0, error="Unauthorized: Invalid tunnel secret"))
     observer.see_line(140, said(LineKind.UNAUTHORIZED, 0, error="Unauthorized: Invalid tunnel secret"))
-    assert observer.evidence(165).unauthorized_for == 60
-    assert "Invalid tunnel secret" in observer.evidence(165).last_error
-    observer.see_readiness(Readiness(1, "a"))
-    assert observer.evidence(166).unauthorized_for is None
+    assert observer.evidence(165, 20).unauthorized_for == 60
+    assert "Invalid tunnel secret" in observer.evidence(165, 20).last_error
+    observer.see_readiness(166, Readiness(1, "a"))
+    assert observer.evidence(166, 20).unauthorized_for is None

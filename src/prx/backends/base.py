@@ -18,6 +18,15 @@ from prx.backends.launch import Launch
 from prx.core.evidence import ChildExit
 from prx.core.exits import Exit
 
+# Cloudflare's, Google's and Quad9's resolvers; the IPv6 addresses are for networks without IPv4.
+PUBLIC_DOH = (
+    "https://1.1.1.1/dns-query",
+    "https://8.8.8.8/dns-query",
+    "https://9.9.9.9/dns-query",
+    "https://[2606:4700:4700::1111]/dns-query",
+    "https://[2001:4860:4860::8888]/dns-query",
+)
+
 
 @dataclass(frozen=True, slots=True)
 class EdgeSite:
@@ -26,6 +35,7 @@ class EdgeSite:
     edge_addrs: HOST:PORT of each edge slot; empty means that the client finds the edge by itself. ca_file: CA of that edge.
     quick_service: base URL of the quick-tunnel service. public_scheme, public_port: how names are opened from outside.
     public_ca: CA file for the public side. doh: DNS-over-HTTPS URLs to ask for public names.
+    quick_zone: the domain below which quick tunnels get their names; it leads to the same edge as they do.
     protocols: what this edge speaks, best first. local: everything is on this machine, so no network is needed.
     """
 
@@ -35,7 +45,8 @@ class EdgeSite:
     public_scheme: str = "https"
     public_port: int = 443
     public_ca: Path | None = None
-    doh: tuple[str, ...] = ("https://1.1.1.1/dns-query", "https://8.8.8.8/dns-query", "https://9.9.9.9/dns-query")
+    doh: tuple[str, ...] = PUBLIC_DOH
+    quick_zone: str = "trycloudflare.com"
     protocols: tuple[str, ...] = ("quic", "http2")
     local: bool = False
 
@@ -76,6 +87,7 @@ class LineKind(enum.StrEnum):
     DIAL_FAILED = "dial_failed"
     REJECTED = "rejected"
     UNAUTHORIZED = "unauthorized"
+    TUNNEL_GONE = "tunnel_gone"
     DUPLICATE = "duplicate"
     SERVE_ERROR = "serve_error"
     ORIGIN_ERROR = "origin_error"
@@ -96,7 +108,8 @@ class LineKind(enum.StrEnum):
 class LogLine:
     """One line of the child's log, understood. `level` is debug, info, warn or error.
 
-    connection: index of the connection that it is about. error: the `error` field. fields: everything else that was there.
+    connection: index of the connection that it is about. error: the `error` field. ends_round: the client now waits before it
+    tries to connect again. fields: everything else that was there.
     """
 
     level: str
@@ -106,6 +119,7 @@ class LogLine:
     location: str = ""
     protocol: str = ""
     error: str = ""
+    ends_round: bool = False
     fields: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -119,10 +133,16 @@ class Readiness:
 
 @dataclass(frozen=True, slots=True)
 class Counters:
-    """The counters of the child that tell the truth, as totals of this run."""
+    """The counters of the child that tell the truth, as totals of this run.
+
+    requests: passed on to the service, counted as they begin; request_errors: those that it did not answer well; said: how
+    often it gave each status. in_flight: requests under way.
+    """
 
     requests: int = 0
     request_errors: int = 0
+    in_flight: int = 0
+    said: Mapping[int, int] = field(default_factory=dict)
     registered: int = 0
     rejected: int = 0
     duplicates: int = 0
@@ -135,6 +155,10 @@ class Backend(Protocol):
     mode: str
     secrets: tuple[str, ...]
 
+    @property
+    def tunnel_id(self) -> str:
+        """What the connectors of one tunnel have in common; empty for a tunnel with one. PermanentError if it is malformed."""
+
     def check(self) -> None:
         """Raise PermanentError when the settings cannot work, before anything is spawned."""
 
@@ -146,6 +170,9 @@ class Backend(Protocol):
 
     def parse_line(self, stream: str, line: bytes) -> LogLine:
         """Understand one line, without its newline, of `stream` ("stdout" or "stderr"); never raise."""
+
+    def longest_wait(self, rounds: int) -> float:
+        """Return the longest that the client waits between two tries to connect, in seconds, after `rounds` such waits."""
 
     def classify_exit(self, end: Exit, tail: Sequence[LogLine], *, age: float) -> ChildExit:
         """Say why the child ended, from its exit, its last lines and its age in seconds."""

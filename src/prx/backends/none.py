@@ -24,6 +24,11 @@ class NoneBackend:
         self.mode = "none"
         self.secrets: tuple[str, ...] = ()
 
+    @property
+    def tunnel_id(self) -> str:
+        """Return nothing: there are no connectors."""
+        return ""
+
     def check(self) -> None:
         """Raise PermanentError when there is no URL to watch."""
         if not self.settings.public_url:
@@ -43,6 +48,10 @@ class NoneBackend:
     def parse_line(self, stream: str, line: bytes) -> LogLine:
         """Return the line as it is."""
         return LogLine("info", line.decode("utf-8", "replace"), LineKind.OTHER)
+
+    def longest_wait(self, rounds: int) -> float:
+        """Return no wait: nothing connects."""
+        return 0.0
 
     def classify_exit(self, end: Exit, tail: Sequence[LogLine], *, age: float) -> ChildExit:
         """Name a crash, as there is nothing to know of."""

@@ -21,6 +21,7 @@ def site_of(lab: Lab) -> EdgeSite:
         public_scheme=public.scheme,
         public_port=public.port or 80,
         doh=(lab.doh,),
+        quick_zone="localhost",
         protocols=lab.protocols,
         local=True,
     )

@@ -169,7 +169,16 @@ class TunnelSettings(Table):
     )
     health_check_path: PathText = _key("/", "The path that is asked.")
     health_check_expect: StatusText = _key(
-        "2xx", "The HTTP status codes that count as healthy: `2xx`, `204`, `200-399`, or several separated by commas."
+        "auto",
+        "The HTTP status codes that count as healthy: `2xx`, `204`, `200-399`, or several separated by commas. `auto`: 2xx, or "
+        "the very answer below 500 that the service gives on this machine.",
+    )
+    health_check_timeout_secs: Seconds = _key(
+        10,
+        "How long a health check waits for an answer, in public and from the service.",
+        unit="seconds",
+        minimum=0.5,
+        maximum=90,
     )
     health_check_restart: Literal["cause", "any"] = _key(
         "cause", "`cause`: restart only where that can help. `any`: every answer that is not expected counts."

@@ -23,17 +23,18 @@ class Condition:
 
 CONDITIONS = MappingProxyType(
     {
-        Verdict.STARTING: Condition("wait", "on its way up", 5.0),
+        Verdict.STARTING: Condition("wait", "on its way up", 2.0),
         Verdict.DNS_PENDING: Condition("wait", "waiting for public DNS", 10.0),
         Verdict.HEALTHY: Condition("ok", "the public URL answers"),
         Verdict.PROTECTED: Condition("ok", "Cloudflare Access guards the public URL"),
+        Verdict.EDGE_REFUSED: Condition("ok", "Cloudflare refuses prx's probe"),
         Verdict.ACCESS_REJECTED: Condition("warning", "Cloudflare Access rejects the service token", 2.0),
         Verdict.ORIGIN_DOWN: Condition("warning", "the local service does not answer", 2.0),
         Verdict.ORIGIN_ERROR: Condition("warning", "the local service answers with an error", 2.0),
         Verdict.ROUTE_MISMATCH: Condition("warning", "the tunnel leads somewhere else"),
-        # cloudflared comes back by itself after 2 to 20 s (observed with 2026.8.2); five seconds hide most reconnects of one.
-        Verdict.EDGE_LOST: Condition("error", "no connection to Cloudflare's edge", 5.0),
-        Verdict.UNREACHABLE: Condition("error", "the public URL does not answer", 5.0),
+        # cloudflared comes back by itself after 0.1 to 20 s (observed with 2026.8.2); two seconds hide the fast reconnects.
+        Verdict.EDGE_LOST: Condition("error", "no connection to Cloudflare's edge", 2.0),
+        Verdict.UNREACHABLE: Condition("error", "the public URL does not answer", 2.0),
         Verdict.UDP_BLOCKED: Condition("warning", "QUIC does not get through"),
         Verdict.OFFLINE: Condition("wait", "this machine has no network", 2.0),
         Verdict.CRASHED: Condition("error", "the connector ended by itself"),

@@ -72,7 +72,7 @@ class RememberRateLimit:
 
 @dataclass(frozen=True, slots=True)
 class RememberProtocol:
-    """Keep for this network: only `protocol` gets through to the edge."""
+    """Keep for this network, for a day: `protocol` came up after another one did not get through."""
 
     protocol: str
 

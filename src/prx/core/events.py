@@ -43,11 +43,23 @@ class VerdictChanged(Fact):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class UrlChanged(Fact):
-    """A new public URL has been verified. `old` is the one verified before it, or empty."""
+    """A new public URL has been verified. `old` is the one verified before it, or empty.
+
+    `proven` is false if the URL is known and connected, and could not be proven from this machine.
+    """
 
     name: ClassVar[str] = "url_changed"
     url: str
     old: str
+    proven: bool = True
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class UrlKnown(Fact):
+    """The connector has told its public URL, which nothing has proven yet."""
+
+    name: ClassVar[str] = "url_known"
+    url: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -120,10 +132,23 @@ class Probed(Fact):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RestartScheduled(Fact):
-    """The child will be started again in `delay` seconds, as attempt number `attempt`."""
+    """The child will be started again in `delay` seconds, as attempt number `attempt`.
+
+    `costs_url`: that will change the public URL. While a child lives it is watched during the wait, and kept if it comes back.
+    """
 
     name: ClassVar[str] = "restart_scheduled"
     delay: float
+    attempt: int
+    reason: str
+    costs_url: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RestartCancelled(Fact):
+    """The child that was to be replaced has come back, or a restart cannot help any more; `attempt` counts as before."""
+
+    name: ClassVar[str] = "restart_cancelled"
     attempt: int
     reason: str
 

@@ -17,6 +17,8 @@ class ExitCause(enum.StrEnum):
     RATE_LIMITED = "rate_limited"  # the quick-tunnel service answered 429
     AUTH = "auth"  # the token cannot work
     CONFIG = "config"  # the command line, a file or a port cannot work
+    NETWORK = "network"  # DNS, the network or the edge could not be reached, so it gave up
+    REFUSED_QUICK = "refused_quick"  # the quick-tunnel service makes no tunnels for this network or address
     PORT_TAKEN = "port_taken"  # the metrics port that prx drew was taken meanwhile: draw another
     STOPPED = "stopped"  # it ended because we asked for it
 
@@ -41,12 +43,17 @@ class ChildExit:
 class Connector:
     """What the child's own endpoints and its log say. `age` and durations are seconds.
 
-    answers: its metrics server answered in this round. ready: connections that it calls ready.
-    ever_ready: it had a ready connection at some time of this run.
-    quic_dial_failures: QUIC dials that failed since a connection was last ready; other_dial_failures: the same, not QUIC.
+    answers: its metrics server answered in this round; silent_for: for how long it has not, 0 while it does.
+    ready: connections that it calls ready. ever_ready: it had a ready connection at some time of this run and network.
+    lost_for: for how long it has had none. quiet_for: for how long it has not been seen trying to connect; next_try_within:
+    the longest that it may wait between two tries, as far as its log tells.
+    quic_dial_failures: QUIC dials that failed since a connection was last ready; quic_blocked: the last of them waited for an
+    answer in vain, so packets are lost on the way, rather than something else being wrong.
     unauthorized_for: for how long the edge has rejected every registration as unauthorized, None when it does not.
     rejected: registrations that the edge rejected since a connection was last ready (from the counters: over QUIC the log
-    keeps silent), and `last_error` is the last complaint in its log.
+    keeps silent). rejected_for: for how long it does so; rejected_after: how long no connection had been ready before the
+    first of them. tunnel_gone_for: for how long the edge has said that it does not know the tunnel, None when it does not.
+    last_error: the last complaint in its log.
     """
 
     age: float
@@ -54,11 +61,54 @@ class Connector:
     ready: int
     ever_ready: bool = False
     protocol: str = ""
+    silent_for: float = 0.0
+    lost_for: float = 0.0
+    quiet_for: float = 0.0
+    next_try_within: float = 320.0
     quic_dial_failures: int = 0
-    other_dial_failures: int = 0
+    quic_blocked: bool = True
     unauthorized_for: float | None = None
     rejected: int = 0
+    rejected_for: float = 0.0
+    rejected_after: float = 0.0
+    tunnel_gone_for: float | None = None
     last_error: str = ""
+
+
+class Reach(enum.StrEnum):
+    """Whether something can be reached, as far as was tried."""
+
+    OPEN = "open"
+    CLOSED = "closed"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """What prx's own dial to the edge gave, while the connector has no connection.
+
+    tcp: a TLS handshake over TCP; quic: an answer to a QUIC packet over UDP, which is UNKNOWN until one has ever come, because
+    an edge need not answer it. *_open_for: seconds for which that has worked without a break. error: why TCP does not.
+    """
+
+    tcp: Reach = Reach.UNKNOWN
+    quic: Reach = Reach.UNKNOWN
+    tcp_open_for: float = 0.0
+    quic_open_for: float = 0.0
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """What the connector's counters say of the time in which the public URL was asked. None: they could not be compared.
+
+    reached: it passed on a request meanwhile, so the way through edge and connector works. said: statuses that the service
+    gave through it meanwhile. failed: requests meanwhile that the service did not answer well.
+    """
+
+    reached: bool | None = None
+    said: frozenset[int] = frozenset()
+    failed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +116,7 @@ class Origin:
     """What the local service does: `status` of its answer to GET, or why there was none.
 
     event_stream: its answer is a stream of events (text/event-stream), which quick tunnels hold back to its end.
+    location: where its answer redirects to. silent: it took the connection and did not answer in time.
     """
 
     address: str
@@ -73,6 +124,8 @@ class Origin:
     status: int | None = None
     error: str = ""
     event_stream: bool = False
+    location: str = ""
+    silent: bool = False
 
 
 class DnsState(enum.StrEnum):
@@ -85,11 +138,15 @@ class DnsState(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Dns:
-    """Public DNS, asked over HTTPS; `detail` says which resolver said what."""
+    """Public DNS, asked over HTTPS; `detail` says which resolver said what.
+
+    known: the name was resolved before, with `addresses` if the present answer has none.
+    """
 
     state: DnsState
     addresses: tuple[str, ...] = ()
     detail: str = ""
+    known: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +157,10 @@ class Public:
     edge_error: Cloudflare's own error number on its error page (1033: no connector), when there was one.
     host_blocked: the origin's framework refused the public host name, and in these words.
     retry_after: seconds that the answer asks to wait. event_stream: it is a stream of events. sent_token: the request
-    carried an Access service token.
+    carried an Access service token. access_detail: what Access finds wrong with it, if it says.
+    by_cloudflare: Cloudflare's edge had the answer in hand (Server or CF-RAY). mitigated: its `cf-mitigated` header, such as
+    "challenge". location: where the answer redirects to. silent: a connection was made and no answer came in time.
+    waited: seconds that an answer was waited for, when none came.
     """
 
     status: int | None
@@ -112,27 +172,41 @@ class Public:
     retry_after: int | None = None
     event_stream: bool = False
     sent_token: bool = False
+    access_detail: str = ""
+    by_cloudflare: bool = True
+    mitigated: str = ""
+    location: str = ""
+    silent: bool = False
+    waited: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
     """Everything that one round saw. `at` is monotonic seconds.
 
+    began: when the round began, the same clock.
     exit: set when the child has ended; then the rest hardly matters.
-    network_up: this machine has a network at all (None: not looked at).
+    network_up: this machine has a network at all (None: not known).
+    edge: prx's own dial to the edge, while no connection is ready.
+    passage: whether the public probe came through this connector.
+    strays: why the addresses of the name do not lead to Cloudflare; empty when they do, or when that is not known.
+    proven: the URL was proven in this run.
     exposed: why strangers who reach the origin must not, where Access is required; empty when all is as it should be.
-    elsewhere: the public URL was answered, and not through this connector: another one of the same tunnel may have done it.
     route_mismatch: how the remotely configured ingress fails to lead to local_addr or hostname; empty when it does.
     """
 
     at: float
     url: str = ""
+    began: float | None = None
     exit: ChildExit | None = None
     connector: Connector | None = None
     network_up: bool | None = None
+    edge: Edge | None = None
     route_mismatch: str = ""
     exposed: str = ""
     origin: Origin | None = None
     dns: Dns | None = None
     public: Public | None = None
-    elsewhere: bool = False
+    passage: Passage = Passage()
+    strays: str = ""
+    proven: bool = False

@@ -10,14 +10,20 @@ _ITEM = re.compile(r"(?P<family>[1-5])xx|(?P<low>\d{3})(?:-(?P<high>\d{3}))?", r
 
 @dataclass(frozen=True, slots=True)
 class StatusSet:
-    """A set of HTTP status codes, written as `2xx`, `204`, `200-399`, or several of these separated by commas."""
+    """A set of HTTP status codes, written as `2xx`, `204`, `200-399`, or several of these separated by commas.
+
+    `auto` stands for 2xx, and for the very answer below 500 that the service gives here (`as_the_service`).
+    """
 
     text: str
     ranges: tuple[tuple[int, int], ...]
+    as_the_service: bool = False
 
     @classmethod
     def parse(cls, text: str) -> StatusSet:
         """Read the notation; raise ValueError, naming the part that is not understood."""
+        if text.strip().lower() == "auto":
+            return cls("an answer below 500", ((200, 299),), as_the_service=True)
         ranges = tuple(_range(part.strip()) for part in text.split(","))
         return cls(text, ranges)
 

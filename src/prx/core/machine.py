@@ -3,12 +3,15 @@
 Theory of operation. The user's wish (`wanted`) and the observed state are two things. The states:
 
     idle       not wanted, no child                         (the only state without a timer)
-    starting   child on its way; nothing public yet         timer look
-    ready      the public URL answers as it should          timers look, steady
-    degraded   it was up, or the fault is not the tunnel's  timer look
+    starting   child on its way; nothing public yet         timer look, perhaps replace
+    ready      the public URL answers as it should          timers look, steady, perhaps suspicion, replace
+    degraded   it was up, or the fault is not the tunnel's  timer look, perhaps replace
     stopping   the child was told to end                    timer grace; `after_stop` says what comes then
     backoff    no child; waiting for the next try           timers backoff, recheck
-    failed     no child; somebody must change something     timer recheck
+    failed     no child; the operator must change something timer recheck
+
+A child that lives is replaced only for a cause that a restart changes something about, and the wait of the schedule runs before
+that (timer replace), while it is watched: if it comes back, it is kept, and with it the URL of a quick tunnel.
 
 Invariants, each held by a property test: every state but idle owns a timer, so nothing can hang; `Spawn` is wanted only while
 no child lives or is being born, so one connector never has two; after the user's stop nothing is spawned; inputs of earlier
@@ -20,22 +23,27 @@ that the fault has lasted for `max_failures - 1` intervals, whatever the pace of
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from prx.core import effects as do
 from prx.core import events, inputs
 from prx.core.backoff import RATE_LIMITED, RESTART, steady_after
+from prx.core.causes import Cause, restart_helps
 from prx.core.effects import Effect
 from prx.core.evidence import ChildExit, ExitCause
 from prx.core.patience import Failures, Suspicion
 from prx.core.states import AfterStop, ChildState, Settings, State
-from prx.core.verdicts import ACTIONS, BLUNT, PROVING, Action, Diagnosis, Verdict
+from prx.core.verdicts import BLUNT, PROVING, RESTARTING, Action, Diagnosis, Verdict
 
 # Looks after a change: quick at first, so that a start is seen within a quarter of a second, then every five seconds.
 PACE = (0.25, 0.25, 0.25, 0.25, 0.5, 0.5, 1.0, 1.0, 2.0, 2.0, 5.0)
 LOOK_LIMIT = 30.0  # seconds; a round that takes longer is given up (the runtime bounds it at a third of this)
 RECHECK_EVERY = 2.0  # seconds; a wait ends within 5 s of the change that makes it pointless
+IDLE_GRACE = 2.0  # seconds for a child without connections: nothing can be in flight
+ASK_AGAIN_AT_MOST = 3600.0  # seconds; a Retry-After beyond that is not believed
 REAP_LIMIT = 5.0  # seconds from SIGKILL to the next SIGKILL, should the first not have helped
+_NUMBERS = re.compile(r"\d+")
 INSTANT_RESTARTS = 3  # in a row, for ends that are nobody's fault; then they count like any other
 
 
@@ -52,6 +60,7 @@ class Machine:
         self.attempt = 0
         self.failures = Failures()
         self.url = ""
+        self._unproven = ""
         self.protocol = settings.protocols[0]
         self.shown: Diagnosis | None = None
         self.timers: dict[str, int] = {}
@@ -66,6 +75,11 @@ class Machine:
         self._instant = 0
         self._last_delay = 0.0
         self._token = 0
+        self._replacing: Diagnosis | None = None  # a replacement is scheduled, for this reason
+        self._due = False  # and its wait is over
+        self._in_vain: Cause | None = None  # a replacement for this cause has changed nothing
+        self._switched = False  # the protocol was changed because the other one did not get through
+        self._ask_not_before = 0.0
         self._effects: list[Effect] = []
         self._now = 0.0
 
@@ -144,12 +158,18 @@ class Machine:
     def _on_woken(self, what: str) -> None:
         if what == "network":  # what was learnt about the old network does not hold for the new one
             self.protocol = self.settings.protocols[0]
+            self._switched = False
+        if self.state is State.BACKOFF and self._is_rate_limited() and what in {"sleep", "binary"}:
+            return  # neither changes anything about what the service has asked for
         if self.state in {State.BACKOFF, State.FAILED} and self.wanted:
             self._forget_attempts()
             self._spawn(f"{what} changed" if what != "sleep" else "the machine woke up")
         elif self._is_running():
             self.failures.forget()
             self._look_now()
+
+    def _is_rate_limited(self) -> bool:
+        return self.shown is not None and self.shown.verdict is Verdict.RATE_LIMITED
 
     def _on_timer(self, event: inputs.TimerFired) -> None:
         if self.timers.get(event.name) != event.token:
@@ -159,6 +179,10 @@ class Machine:
             case "look":
                 self._looking = False  # a round that outlived its limit is given up
                 self._look_now()
+            case "suspicion":
+                self._end_suspicion()
+            case "replace":
+                self._on_due()
             case "steady":
                 self._instant = 0
                 self._forget_attempts(steady_after(self._last_delay))
@@ -234,7 +258,7 @@ class Machine:
         self._act_on_end(diagnosis)
 
     def _act_on_end(self, diagnosis: Diagnosis) -> None:
-        match ACTIONS[diagnosis.verdict]:
+        match diagnosis.action:
             case Action.FAIL:
                 self._enter(State.FAILED, diagnosis.reason)
             case Action.RESTART_LATE:
@@ -248,15 +272,12 @@ class Machine:
                 self._back_off(diagnosis.reason)
 
     def _after_stopping(self) -> None:
-        cause = self._cause
-        reason = cause.reason if cause else "asked to stop"
+        reason = self._cause.reason if self._cause else "asked to stop"
         match self._after_stop:
             case AfterStop.IDLE:
                 self._enter(State.IDLE, "stopped as asked")
             case AfterStop.SPAWN:
                 self._spawn(reason)
-            case AfterStop.BACKOFF:
-                self._back_off(reason)
             case AfterStop.FAIL:
                 self._enter(State.FAILED, reason)
 
@@ -287,46 +308,86 @@ class Machine:
 
     def _pace(self) -> float:
         """Return the seconds until the next look: the interval when all is well, sooner while it is not."""
+        asked = self._ask_not_before - self._now
         if self.state is State.READY and not self._suspicion:
-            return self.settings.interval
+            return max(self.settings.interval, asked)
         pace = PACE[min(self._looks, len(PACE) - 1)]
         self._looks += 1
-        return min(pace, self.settings.interval)
+        return max(min(pace, self.settings.interval), asked)
 
     def _judge(self, diagnosis: Diagnosis, url: str) -> None:
         """Act on what a look has found."""
-        verdict = diagnosis.verdict
-        action = ACTIONS[verdict]
-        if verdict in BLUNT and self.settings.restart_on_any:
+        action = diagnosis.action
+        if diagnosis.verdict in BLUNT and self.settings.restart_on_any and action not in RESTARTING:
             action = Action.COUNT
-        if url and verdict in PROVING and url != self.url:
-            self._publish(events.UrlChanged(tunnel=self.name, url=url, old=self.url))
-            self.url = url
+        elif action in RESTARTING and not restart_helps(diagnosis.cause):
+            action = Action.TELL
+        if diagnosis.connected and self._switched:
+            self._switched = False
+            self._effects.append(do.RememberProtocol(self.protocol))
+        if diagnosis.retry_after is not None:
+            wait = max(self.settings.interval, min(diagnosis.retry_after, ASK_AGAIN_AT_MOST))
+            self._ask_not_before = self._now + wait
+        self._tell_url(diagnosis, url)
         if self._is_settled(diagnosis, action):
             self._show_looked(diagnosis, action)
+        self._act(diagnosis, action)
+
+    def _tell_url(self, diagnosis: Diagnosis, url: str) -> None:
+        if not url or url == self.url:
+            return
+        proven = diagnosis.verdict in PROVING
+        if proven or (diagnosis.tell_unproven and url != self._unproven):
+            self._publish(events.UrlChanged(tunnel=self.name, url=url, old=self.url, proven=proven))
+        if proven:
+            self.url = url
+        elif diagnosis.tell_unproven:
+            self._unproven = url
+
+    def _act(self, diagnosis: Diagnosis, action: Action) -> None:
         match action:
-            case Action.COUNT if not diagnosis.ask_over_http2:
+            case Action.COUNT:
                 self._count(diagnosis)
+            case Action.REPLACE:
+                self._schedule(diagnosis)
+            case Action.REPLACE_NOW:
+                self._warn_of_cost(diagnosis)
+                self._stop_child(AfterStop.SPAWN, diagnosis)
             case Action.FAIL:
-                self._cause = diagnosis
-                self._stop_child(AfterStop.FAIL, diagnosis.reason)
+                self._stop_child(AfterStop.FAIL, diagnosis)
             case Action.SWITCH_PROTOCOL if self._has_other_protocol():
-                self._effects.append(do.RememberProtocol(self.settings.protocols[-1]))
-                self._switch_protocol(diagnosis)
-            case _ if diagnosis.ask_over_http2 and self._has_other_protocol():
                 self._switch_protocol(diagnosis)
             case _:
                 self.failures.forget()
+                self._unschedule(diagnosis)
+                if action is Action.NONE:
+                    self._in_vain = None
 
     def _is_settled(self, diagnosis: Diagnosis, action: Action) -> bool:
-        """Tell whether a verdict is to be shown now."""
+        """Return whether a verdict is to be shown now."""
         known = self.shown is not None and self.shown.verdict is diagnosis.verdict
         if self.state is not State.READY or action is Action.NONE or known:
-            self._suspicion.forget()
+            self._forget_suspicion()
             return True
         if not self._suspicion:
             self._looks = 0
-        return self._suspicion.lasts(self._now, diagnosis.verdict)
+        left = self._suspicion.ends_in(self._now, diagnosis)
+        if left <= 0:
+            self._forget_suspicion()
+            return True
+        self._set("suspicion", left)
+        return False
+
+    def _end_suspicion(self) -> None:
+        """Show what has been suspected for long enough, without waiting for the look that is under way."""
+        diagnosis = self._suspicion.pending
+        self._suspicion.forget()
+        if diagnosis is not None and self._is_running():
+            self._show_looked(diagnosis, diagnosis.action)
+
+    def _forget_suspicion(self) -> None:
+        self._suspicion.forget()
+        self.timers.pop("suspicion", None)
 
     def _show_looked(self, diagnosis: Diagnosis, action: Action) -> None:
         if self.shown is None or self.shown.verdict is not diagnosis.verdict:
@@ -338,22 +399,69 @@ class Machine:
             self._become(State.DEGRADED, diagnosis.reason)
 
     def _count(self, diagnosis: Diagnosis) -> None:
+        """Count a failure; schedule a replacement once there are enough of them, and they have lasted for long enough."""
         settings = self.settings
-        if not self.failures.add(self._now, settings.interval):
+        self.failures.add(self._now, settings.interval)
+        enough = self.failures.count >= settings.max_failures and self.failures.lasted(self._now) >= diagnosis.patience
+        if enough or (settings.restart_on_any and self.failures.count >= settings.max_failures):
+            self._schedule(diagnosis)
+
+    # ------------------------------------------------------------------ replacing a child that lives
+
+    def _schedule(self, diagnosis: Diagnosis) -> None:
+        """Begin to wait for the moment at which the living child is replaced; replace it once that has come."""
+        if not self.settings.has_child or (diagnosis.cause is self._in_vain and diagnosis.action is Action.COUNT):
+            return  # the latter has been tried, and has changed nothing
+        if self._replacing is not None:
+            self._replacing = diagnosis
+            if self._due:
+                self._replace(diagnosis)
             return
-        if self.failures.count >= settings.max_failures and settings.has_child:
-            self._cause = diagnosis
-            self._show(diagnosis)
-            reason = f"{diagnosis.verdict} {self.failures.count} times in a row: {diagnosis.reason}"
-            self._stop_child(AfterStop.BACKOFF, reason)
+        self.attempt += 1
+        self._replacing = diagnosis
+        self._last_delay = RESTART.delay(self.attempt, jitter=self._jitter())
+        self._set("replace", self._last_delay)
+        self._publish(self._scheduled(self._last_delay, diagnosis.reason))
+
+    def _on_due(self) -> None:
+        """Look once more, now that the wait is over; the child is replaced unless it has come back."""
+        self._due = True
+        self._look_now()
+
+    def _scheduled(self, delay: float, reason: str) -> events.RestartScheduled:
+        costs = self.settings.quick and bool(self.url)
+        return events.RestartScheduled(tunnel=self.name, delay=delay, attempt=self.attempt, reason=reason, costs_url=costs)
+
+    def _unschedule(self, diagnosis: Diagnosis) -> None:
+        """Keep the child: it has come back, or what is wrong now cannot be helped by a restart."""
+        if self._replacing is None:
+            return
+        self._forget_replacement()
+        self.attempt -= 1
+        self._publish(events.RestartCancelled(tunnel=self.name, attempt=self.attempt, reason=diagnosis.reason))
+
+    def _forget_replacement(self) -> None:
+        self.timers.pop("replace", None)
+        self._replacing = None
+        self._due = False
+
+    def _replace(self, diagnosis: Diagnosis) -> None:
+        """Replace the child: the wait is over, and it has not come back."""
+        self._forget_replacement()
+        self._in_vain = diagnosis.cause
+        self._show(diagnosis)
+        self._stop_child(AfterStop.SPAWN, diagnosis)
+
+    def _warn_of_cost(self, diagnosis: Diagnosis) -> None:
+        self._publish(self._scheduled(0.0, diagnosis.reason))
 
     def _has_other_protocol(self) -> bool:
         return self.settings.protocol_is_free and self.protocol != self.settings.protocols[-1]
 
     def _switch_protocol(self, diagnosis: Diagnosis) -> None:
         self.protocol = self.settings.protocols[-1]
-        self._cause = diagnosis
-        self._stop_child(AfterStop.SPAWN, diagnosis.reason)
+        self._switched = diagnosis.cause is Cause.UDP_BLOCKED
+        self._stop_child(AfterStop.SPAWN, diagnosis)
 
     # ------------------------------------------------------------------ moves
 
@@ -364,8 +472,10 @@ class Machine:
         self.run += 1
         self.child = ChildState.BEING_BORN
         self.failures.forget()
-        self._suspicion.forget()
+        self._forget_suspicion()
         self._cause = None
+        self._unproven = ""
+        self._ask_not_before = 0.0
         self._kill_at_birth = False
         self._looking = self._look_again = False
         self._looks = 0
@@ -377,10 +487,14 @@ class Machine:
             self.child = ChildState.ALIVE
             self._look_now()
 
-    def _stop_child(self, then: AfterStop, reason: str) -> None:
+    def _stop_child(self, then: AfterStop, why: Diagnosis | str) -> None:
+        """Tell the child to end. One that is stopped for a fault and has no connection has nothing in flight to finish."""
         self._after_stop = then
+        self._cause = why if isinstance(why, Diagnosis) else None
+        reason = why.reason if isinstance(why, Diagnosis) else why
+        idle = isinstance(why, Diagnosis) and not why.connected
         self._enter(State.STOPPING, reason)
-        self._set("grace", self.settings.grace)
+        self._set("grace", min(IDLE_GRACE, self.settings.grace) if idle else self.settings.grace)
         if not self.settings.has_child:
             self.child = ChildState.NONE
             self._after_stopping()
@@ -413,7 +527,7 @@ class Machine:
         self._enter(State.BACKOFF, reason)
         self._set("backoff", delay)
         self._set("recheck", RECHECK_EVERY)
-        self._publish(events.RestartScheduled(tunnel=self.name, delay=delay, attempt=self.attempt, reason=reason))
+        self._publish(self._scheduled(delay, reason))
 
     def _become(self, state: State, reason: str) -> None:
         """Change between starting, ready and degraded, which share the child and the look timer."""
@@ -428,6 +542,9 @@ class Machine:
 
     def _enter(self, state: State, reason: str) -> None:
         """Change the state; all timers of the old one are taken back."""
+        if self._replacing is not None:  # it was not needed
+            self._forget_replacement()
+            self.attempt -= 1
         if self.timers:
             self.timers.clear()
             self._effects.append(do.CancelTimers())
@@ -439,7 +556,7 @@ class Machine:
 
     def _show(self, diagnosis: Diagnosis) -> None:
         old, self.shown = self.shown, diagnosis
-        if old is None or (old.verdict, old.reason) != (diagnosis.verdict, diagnosis.reason):
+        if old is None or _gist(old) != _gist(diagnosis):
             self._publish(
                 events.VerdictChanged(
                     tunnel=self.name,
@@ -457,3 +574,8 @@ class Machine:
 
     def _publish(self, fact: events.Fact) -> None:
         self._effects.append(do.Publish(fact))
+
+
+def _gist(diagnosis: Diagnosis) -> tuple[Verdict, str]:
+    """Return what is news in a diagnosis: a number that runs, such as a port or an age, is none."""
+    return diagnosis.verdict, _NUMBERS.sub("#", diagnosis.reason)

@@ -6,53 +6,55 @@ Times are monotonic seconds and come in as arguments.
 from __future__ import annotations
 
 from prx.core.conditions import CONDITIONS
-from prx.core.verdicts import Verdict
+from prx.core.verdicts import Diagnosis
 
 
 class Failures:
-    """Count failures at most once an interval, whatever the pace of looking."""
+    """Count failures at most once an interval, whatever the pace of looking, and know since when they last."""
 
     def __init__(self) -> None:
         self.count = 0
+        self._began: float | None = None
         self._counted_at: float | None = None
 
-    def add(self, now: float, interval: float) -> bool:
-        """Take a failure in; tell whether it counted. `interval` is in seconds."""
-        if self._counted_at is not None and now - self._counted_at < interval:
-            return False
-        self._counted_at = now
-        self.count += 1
-        return True
+    def add(self, now: float, interval: float) -> None:
+        """Take a failure in. `interval` is in seconds."""
+        if self._began is None:
+            self._began = now
+        if self._counted_at is None or now - self._counted_at >= interval:
+            self._counted_at = now
+            self.count += 1
+
+    def lasted(self, now: float) -> float:
+        """Return for how many seconds there have been failures without a break."""
+        return 0.0 if self._began is None else now - self._began
 
     def forget(self) -> None:
         """Begin anew."""
         self.count = 0
-        self._counted_at = None
+        self._began = self._counted_at = None
 
 
 class Suspicion:
-    """Keep a bad verdict about a ready tunnel to ourselves until it has lasted for its `visible_after`."""
+    """Keep a bad verdict about a ready tunnel from the screen until it has lasted for its `visible_after`."""
 
     def __init__(self) -> None:
-        self._verdict: Verdict | None = None
+        self.pending: Diagnosis | None = None
         self._since = 0.0
 
     def __bool__(self) -> bool:
-        return self._verdict is not None
+        return self.pending is not None
 
-    def lasts(self, now: float, verdict: Verdict) -> bool:
-        """Tell whether something has been wrong for so long that `verdict` is to be shown now.
+    def ends_in(self, now: float, diagnosis: Diagnosis) -> float:
+        """Take in a bad diagnosis; return for how many seconds it is still kept back (0 or less: it is to be shown now).
 
-        One bad verdict after another is one trouble: the time counts from the first of them.
+        One bad verdict after another is one trouble: the time counts from the first of them, and from when that was first seen.
         """
-        if self._verdict is None:
-            self._since = now
-        self._verdict = verdict
-        if now - self._since < CONDITIONS[verdict].visible_after:
-            return False
-        self.forget()
-        return True
+        seen = now if diagnosis.since is None else min(now, diagnosis.since)
+        self._since = seen if self.pending is None else min(self._since, seen)
+        self.pending = diagnosis
+        return self._since + CONDITIONS[diagnosis.verdict].visible_after - now
 
     def forget(self) -> None:
         """Suspect nothing."""
-        self._verdict = None
+        self.pending = None

@@ -23,7 +23,6 @@ class AfterStop(enum.Enum):
 
     IDLE = enum.auto()
     SPAWN = enum.auto()
-    BACKOFF = enum.auto()
     FAIL = enum.auto()
 
 
@@ -44,7 +43,8 @@ class Settings:
     restart_on_any: bool = False
     grace: float = 32.0  # the child's own grace period and a margin
     protocols: tuple[str, ...] = ("quic", "http2")
-    has_child: bool = True  # False: somebody else keeps the URL up; it is only watched
+    has_child: bool = True  # False: the URL is kept up by others; it is only watched
+    quick: bool = False  # the URL dies with the child
 
     @property
     def protocol_is_free(self) -> bool:

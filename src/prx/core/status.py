@@ -55,6 +55,7 @@ class TunnelStatus:
     reason: str = ""
     hint: str = ""
     url: str = ""
+    proven: bool = False
     since: float | None = None
     restarts: int = 0
     attempt: int = 0
@@ -75,6 +76,7 @@ class TunnelStatus:
             "reason": self.reason,
             "hint": self.hint,
             "url": self.url,
+            "proven": self.proven,
             "local_addr": self.local_addr,
             "since": None if self.since is None else events.timestamp(self.since),
             "restarts": self.restarts,
@@ -117,12 +119,16 @@ def _fold_fact(status: TunnelStatus, fact: Fact, at: float) -> TunnelStatus:
         case events.StateChanged(new=new, reason=reason):
             status = replace(status, state=new, since=at, reason=reason or status.reason)
             if new == "idle":
-                return replace(status, verdict="", hint="", url="", retry_at=None)
+                return replace(status, verdict="", hint="", url="", proven=False, retry_at=None)
             return status if new == "backoff" else replace(status, retry_at=None)
         case events.VerdictChanged(new=new, reason=reason, hint=hint):
             return replace(status, verdict=new, reason=reason, hint=hint)
-        case events.UrlChanged(url=url):
-            return replace(status, url=url)
+        case events.UrlChanged(url=url, proven=proven):
+            return replace(status, url=url, proven=proven)
+        case events.UrlKnown(url=url):
+            return status if status.url == url else replace(status, url=url, proven=False)
+        case events.RestartCancelled(attempt=attempt):
+            return replace(status, attempt=attempt, retry_at=None)
         case events.RestartScheduled(delay=delay, attempt=attempt):
             return replace(status, attempt=attempt, retry_at=at + delay)
         case events.AttemptsForgotten():
@@ -140,8 +146,9 @@ def _fold_child(status: TunnelStatus, fact: Fact) -> TunnelStatus:
             restarts = status.restarts + (1 if status.children else 0)
             return replace(status, connectors=(connector,), restarts=restarts, children=status.children + 1)
         case events.ChildExited():
-            url = "" if status.mode == "quick" else status.url  # a quick URL dies with its child
-            return replace(status, url=url, connectors=())
+            if status.mode == "quick":  # a quick URL dies with its child
+                status = replace(status, url="", proven=False)
+            return replace(status, connectors=())
         case events.ConnectionRegistered(index=index, location=location, protocol=protocol):
             return _with_connection(status, index, Connection(index, location, protocol))
         case events.ConnectionLost(index=index):

@@ -8,6 +8,8 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
+from prx.core.causes import Cause
+
 
 class Verdict(enum.StrEnum):
     """Who is at fault."""
@@ -16,6 +18,7 @@ class Verdict(enum.StrEnum):
     DNS_PENDING = "dns_pending"
     HEALTHY = "healthy"
     PROTECTED = "protected"
+    EDGE_REFUSED = "edge_refused"
     ACCESS_REJECTED = "access_rejected"
     ORIGIN_DOWN = "origin_down"
     ORIGIN_ERROR = "origin_error"
@@ -36,47 +39,106 @@ class Action(enum.Enum):
     WAIT = enum.auto()  # it will come by itself; nothing is counted
     NONE = enum.auto()  # the tunnel is up
     TELL = enum.auto()  # the tunnel is fine and something else is not: degraded, say so
-    COUNT = enum.auto()  # a failure; `max_failures` of them restart the child
-    SWITCH_PROTOCOL = enum.auto()  # restart at once with HTTP/2, where the user left the choice to prx
-    RESTART = enum.auto()  # restart with backoff
-    RESTART_LATE = enum.auto()  # restart with the long backoff of the quick-tunnel service
-    FAIL = enum.auto()  # stop for good: somebody must change something first
+    COUNT = enum.auto()  # a failure; `max_failures` of them, and the connector is replaced if that can help
+    REPLACE = enum.auto()  # schedule a replacement; a connector that comes back during the wait is kept
+    REPLACE_NOW = enum.auto()  # replace the connector at once: there is nothing to wait for
+    SWITCH_PROTOCOL = enum.auto()  # replace it at once with one that speaks HTTP/2, if the user left the choice to prx
+    RESTART = enum.auto()  # the child has ended: start it again with backoff
+    RESTART_LATE = enum.auto()  # the same with the long backoff of the quick-tunnel service
+    FAIL = enum.auto()  # stop for good: the operator must change something first
 
+
+RESTARTING = frozenset(
+    {Action.COUNT, Action.REPLACE, Action.REPLACE_NOW, Action.SWITCH_PROTOCOL, Action.RESTART, Action.RESTART_LATE}
+)
+"""The actions that may end in another child."""
 
 ACTIONS: dict[Verdict, Action] = {
     Verdict.STARTING: Action.WAIT,
     Verdict.DNS_PENDING: Action.WAIT,
     Verdict.HEALTHY: Action.NONE,
     Verdict.PROTECTED: Action.NONE,
+    Verdict.EDGE_REFUSED: Action.NONE,
     Verdict.ACCESS_REJECTED: Action.TELL,
     Verdict.ORIGIN_DOWN: Action.TELL,
     Verdict.ORIGIN_ERROR: Action.TELL,
     Verdict.ROUTE_MISMATCH: Action.TELL,
-    Verdict.EDGE_LOST: Action.COUNT,
-    Verdict.UNREACHABLE: Action.COUNT,
-    Verdict.UDP_BLOCKED: Action.SWITCH_PROTOCOL,
+    Verdict.EDGE_LOST: Action.WAIT,
+    Verdict.UNREACHABLE: Action.TELL,
+    Verdict.UDP_BLOCKED: Action.TELL,
     Verdict.OFFLINE: Action.WAIT,
     Verdict.CRASHED: Action.RESTART,
     Verdict.RATE_LIMITED: Action.RESTART_LATE,
     Verdict.AUTH_REJECTED: Action.FAIL,
     Verdict.MISCONFIGURED: Action.FAIL,
 }
+"""What each verdict leads to unless its diagnosis knows a cause that a restart changes something about."""
+
+CAUSES: dict[Verdict, Cause] = {
+    Verdict.STARTING: Cause.NOT_YET,
+    Verdict.DNS_PENDING: Cause.NAME,
+    Verdict.HEALTHY: Cause.NONE,
+    Verdict.PROTECTED: Cause.NONE,
+    Verdict.EDGE_REFUSED: Cause.FIREWALL,
+    Verdict.ACCESS_REJECTED: Cause.ACCESS,
+    Verdict.ORIGIN_DOWN: Cause.SERVICE,
+    Verdict.ORIGIN_ERROR: Cause.SERVICE,
+    Verdict.ROUTE_MISMATCH: Cause.ROUTE,
+    Verdict.EDGE_LOST: Cause.EDGE,
+    Verdict.UNREACHABLE: Cause.EDGE,
+    Verdict.UDP_BLOCKED: Cause.NETWORK,
+    Verdict.OFFLINE: Cause.NETWORK,
+    Verdict.CRASHED: Cause.CHILD_GONE,
+    Verdict.RATE_LIMITED: Cause.QUICK_SERVICE,
+    Verdict.AUTH_REJECTED: Cause.TOKEN,
+    Verdict.MISCONFIGURED: Cause.SETTING,
+}
+"""The cause behind each verdict unless its diagnosis names another."""
 
 # The public URL answered, and what answered was what lies behind the tunnel: these prove the URL.
 PROVING = frozenset({Verdict.HEALTHY, Verdict.PROTECTED, Verdict.ORIGIN_ERROR})
 
 # With health_check_restart = "any" these count too: every answer that is not the expected one.
-BLUNT = frozenset({Verdict.ACCESS_REJECTED, Verdict.ORIGIN_DOWN, Verdict.ORIGIN_ERROR, Verdict.ROUTE_MISMATCH})
+BLUNT = frozenset(
+    {
+        Verdict.ACCESS_REJECTED,
+        Verdict.ORIGIN_DOWN,
+        Verdict.ORIGIN_ERROR,
+        Verdict.ROUTE_MISMATCH,
+        Verdict.UNREACHABLE,
+        Verdict.EDGE_LOST,
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
     """A verdict with its grounds: `reason` is one line for people, `hint` what they can do (may be empty).
 
-    ask_over_http2: the same question over HTTP/2 would tell more than QUIC does.
+    because, remedy: the cause and the action, if they are not the verdict's usual ones. since: the monotonic second from which
+    on the fault was seen, None if it was just now. retry_after: seconds for which the public URL asks not to be asked again.
+    patience: seconds that the fault must have lasted before a COUNT is acted on. connected: the connector had a connection to
+    the edge, so that requests may be in flight through it. tell_unproven: the URL is known and cannot be proven from here, so
+    it is told as such.
     """
 
     verdict: Verdict
     reason: str
     hint: str = ""
-    ask_over_http2: bool = False
+    because: Cause | None = None
+    remedy: Action | None = None
+    since: float | None = None
+    retry_after: float | None = None
+    patience: float = 0.0
+    connected: bool = True
+    tell_unproven: bool = False
+
+    @property
+    def cause(self) -> Cause:
+        """What is behind the verdict."""
+        return self.because or CAUSES[self.verdict]
+
+    @property
+    def action(self) -> Action:
+        """What is to be done about it."""
+        return self.remedy or ACTIONS[self.verdict]

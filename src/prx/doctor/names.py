@@ -17,9 +17,9 @@ import dns.rcode
 import dns.rdatatype
 
 from prx.core.evidence import Dns, DnsState
-from prx.doctor.datagram import ask_by_datagram
 from prx.doctor.finding import Finding, Mark
 from prx.doctor.scene import Scene
+from prx.runtime.probes.quic import ask_by_datagram
 from prx.runtime.probes.transport import is_address
 
 _WAIT = 3.0  # seconds

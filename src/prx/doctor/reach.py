@@ -1,27 +1,20 @@
-"""Checks of the way to Cloudflare's edge: TCP and UDP port 7844, and the clock.
-
-Over UDP, a packet with a QUIC version that nobody speaks is sent: a server has to answer it with the versions that it does
-(RFC 9000, 6.1). That proves the way there and back without a handshake.
-"""
+"""Checks of the way to Cloudflare's edge: TCP and UDP port 7844, and the clock."""
 
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 from prx.core.evidence import DnsState
-from prx.doctor.datagram import ask_by_datagram
 from prx.doctor.finding import Finding, Mark
 from prx.doctor.scene import Scene
+from prx.runtime.edge import PORT, REGIONS
 from prx.runtime.probes import doh
+from prx.runtime.probes.quic import speaks_quic
 from prx.runtime.probes.transport import Place, ProbeError, connected_to_one, is_address
 
-# The two regions that cloudflared finds by SRV records; it needs one address of each (observed with cloudflared 2026.8.2).
-REGIONS = ("region1.v2.argotunnel.com", "region2.v2.argotunnel.com")
-PORT = 7844
 _WAIT = 4.0  # seconds for each try
 _ADDRESSES = 3
 _SKEW_WARN, _SKEW_FAIL = 60.0, 300.0  # seconds; JWTs of Access bear a minute, certificates a little more
@@ -68,20 +61,7 @@ async def _tcp_works(places: Sequence[Place]) -> bool:
 
 
 async def _udp_works(places: Sequence[Place]) -> bool:
-    question, own_id = _foreign_version()
-
-    def negotiates(answer: bytes) -> bool:
-        return len(answer) > 14 and answer[0] & 0x80 != 0 and answer[1:5] == bytes(4) and answer[6:14] == own_id
-
-    tries = (ask_by_datagram(place.address, place.port, question, negotiates, timeout=_WAIT) for place in places)
-    return any(await asyncio.gather(*tries))
-
-
-def _foreign_version() -> tuple[bytes, bytes]:
-    """Return a packet of a reserved version (RFC 9000, 15), as long as a first packet must be, and its source connection ID."""
-    destination, source = secrets.token_bytes(8), secrets.token_bytes(8)
-    head = b"\xc0\x1a\x2a\x3a\x4a" + b"\x08" + destination + b"\x08" + source
-    return head.ljust(1200, b"\0"), source
+    return any(await asyncio.gather(*(speaks_quic(place, timeout=_WAIT) for place in places)))
 
 
 def _tcp_finding(missed: Sequence[str], count: int) -> Finding:

@@ -67,7 +67,7 @@ def classify(url: str, public: Public) -> Exposure:
 def _reach(public: Public) -> Reach:
     if public.access:
         return Reach.GUARDED
-    if public.status is None or public.edge_error is not None or public.status in _NOT_FROM_THE_SERVICE:
+    if public.status is None or public.mitigated or public.edge_error is not None or public.status in _NOT_FROM_THE_SERVICE:
         return Reach.UNKNOWN
     return Reach.ASKED if public.status in {401, 403} else Reach.EXPOSED
 

@@ -5,13 +5,33 @@ Pure: times come in as arguments. A run's observer is thrown away with the run.
 
 from __future__ import annotations
 
+import re
+
 from prx.backends.base import Counters, LineKind, LogLine, Readiness
 from prx.core.events import ConnectionLost, ConnectionRegistered, Fact
 from prx.core.evidence import Connector
 
-# Lines after which readiness has probably just changed.
-_STIRRING = frozenset({LineKind.REGISTERED, LineKind.LOST, LineKind.UNREGISTERED, LineKind.METRICS_UP, LineKind.QUICK_URL})
-_COMPLAINTS = frozenset({LineKind.DIAL_FAILED, LineKind.REJECTED, LineKind.UNAUTHORIZED, LineKind.SERVE_ERROR})
+# Lines after which readiness, or the service, has probably just changed.
+_STIRRING = frozenset(
+    {
+        LineKind.REGISTERED,
+        LineKind.LOST,
+        LineKind.UNREGISTERED,
+        LineKind.METRICS_UP,
+        LineKind.QUICK_URL,
+        LineKind.TUNNEL_GONE,
+    }
+)
+_COMPLAINTS = frozenset(
+    {LineKind.DIAL_FAILED, LineKind.REJECTED, LineKind.UNAUTHORIZED, LineKind.TUNNEL_GONE, LineKind.SERVE_ERROR}
+)
+_TRYING = frozenset({*_COMPLAINTS, LineKind.DUPLICATE, LineKind.REGISTERED, LineKind.RETRYING})
+
+# How QUIC says that nothing came back, as against "something came back that is wrong" (observed with 2025.4 to 2026.8.2).
+_SILENCE = re.compile(r"no recent network activity|deadline exceeded|i/o timeout|timeout|unreachable|operation not permitted")
+
+# A metrics server that is next to us and has not answered for so long does not run (see `prx.core.judge_connector`).
+DEAF_AFTER = 2.5  # seconds
 
 
 class ConnectorObserver:
@@ -21,19 +41,28 @@ class ConnectorObserver:
         self.started = started
         self.ready = 0
         self.ever_ready = False
+        self.rounds = 0  # waits between two rounds of connecting
         self._name = name
         self._protocol = protocol
         self._answers = False
+        self._answered_at = started
+        self._lost_at = started
+        self._tried_at = started
         self._connected: dict[int, str] = {}
         self._quic_dials = 0
-        self._other_dials = 0
+        self._quic_blocked = True
         self._unauthorized_since: float | None = None
+        self._gone_since: float | None = None
         self._last_error = ""
         self._rejected = 0
         self._rejected_before = 0  # rejections counted up to the last moment of readiness
+        self._rejected_since: float | None = None
 
     def see_line(self, now: float, line: LogLine) -> list[Fact]:
         """Take in a line of the log; return the facts about connections that it tells."""
+        self.rounds += line.ends_round
+        if line.kind in _TRYING:
+            self._tried_at = now
         if line.kind in _COMPLAINTS:
             self._complain(now, line)
         if line.connection is None:
@@ -53,52 +82,81 @@ class ConnectorObserver:
         """Take in the end of the child; return the facts about connections that it means."""
         return [fact for index in list(self._connected) for fact in self._lose(index, "the connector ended")]
 
+    def forget_network(self) -> None:
+        """Take in that the machine is in another network: that QUIC worked in the old one says nothing of this one."""
+        self.ever_ready = self.ready > 0
+        self._quic_dials = 0
+
     def stirs(self, line: LogLine) -> bool:
-        """Tell whether it is worth looking at once after this line."""
+        """Return whether it is worth looking at once after this line."""
         return line.kind in _STIRRING
 
-    def see_readiness(self, readiness: Readiness | None) -> bool:
-        """Take in an answer of `/ready` (None: none came); tell whether the tunnel came up or went down by it."""
-        ready = readiness.ready if readiness else 0
-        changed = (ready > 0) != (self.ready > 0)
+    def see_readiness(self, now: float, readiness: Readiness | None) -> bool:
+        """Take in an answer of `/ready` (None: none came); return whether the tunnel came up or went down by it."""
+        before = self.ready
         self._answers = readiness is not None
-        self.ready = ready
-        if ready:
-            self.ever_ready = True
-            self._quic_dials = self._other_dials = 0
-            self._unauthorized_since = None
-            self._last_error = ""
-            self._rejected_before = self._rejected
-        return changed
+        if readiness is not None:
+            self._answered_at = now
+            self.ready = readiness.ready
+        elif now - self._answered_at >= DEAF_AFTER:
+            self.ready = 0
+        if before and not self.ready:
+            self._lost_at = min(now, self._answered_at) if readiness is None else now
+            self._tried_at = now
+        if self.ready and self._answers:
+            self._came_up()
+        return (before > 0) != (self.ready > 0)
 
-    def see_counters(self, counters: Counters) -> None:
+    def _came_up(self) -> None:
+        self.ever_ready = True
+        self._quic_dials = 0
+        self._unauthorized_since = self._gone_since = self._rejected_since = None
+        self._last_error = ""
+        self._rejected_before = self._rejected
+
+    def see_counters(self, now: float, counters: Counters) -> None:
         """Take in the child's counters: over QUIC they are the only sign of a rejected registration."""
-        self._rejected = max(self._rejected, counters.rejected)
+        if counters.rejected > self._rejected:
+            self._rejected = counters.rejected
+            self._see_rejection(now)
 
-    def evidence(self, now: float) -> Connector:
-        """Return what is known at monotonic second `now`."""
-        unauthorized = self._unauthorized_since
+    def _see_rejection(self, now: float) -> None:
+        self._tried_at = now
+        if self._rejected_since is None and not self.ready:
+            self._rejected_since = now
+
+    def evidence(self, now: float, longest_wait: float) -> Connector:
+        """Return what is known at monotonic second `now`; `longest_wait` is the client's own, between two tries, in seconds."""
         return Connector(
             age=now - self.started,
             answers=self._answers,
             ready=self.ready,
             ever_ready=self.ever_ready,
             protocol=self._protocol,
+            silent_for=0.0 if self._answers else now - self._answered_at,
+            lost_for=0.0 if self.ready else now - self._lost_at,
+            quiet_for=now - self._tried_at,
+            next_try_within=longest_wait,
             quic_dial_failures=self._quic_dials,
-            other_dial_failures=self._other_dials,
-            unauthorized_for=None if unauthorized is None else now - unauthorized,
+            quic_blocked=self._quic_blocked,
+            unauthorized_for=_age(now, self._unauthorized_since),
             rejected=self._rejected - self._rejected_before,
+            rejected_for=_age(now, self._rejected_since) or 0.0,
+            rejected_after=0.0 if self._rejected_since is None else max(0.0, self._rejected_since - self._lost_at),
+            tunnel_gone_for=_age(now, self._gone_since),
             last_error=self._last_error,
         )
 
     def _complain(self, now: float, line: LogLine) -> None:
-        if line.kind is LineKind.DIAL_FAILED:
-            if "quic" in (line.protocol or self._protocol):
-                self._quic_dials += 1
-            else:
-                self._other_dials += 1
+        if line.kind is LineKind.DIAL_FAILED and "quic" in (line.protocol or self._protocol):
+            self._quic_dials += 1
+            self._quic_blocked = bool(_SILENCE.search(line.error))
         if line.kind is LineKind.UNAUTHORIZED and self._unauthorized_since is None:
             self._unauthorized_since = now
+        if line.kind is LineKind.TUNNEL_GONE and self._gone_since is None:
+            self._gone_since = now
+        if line.kind in {LineKind.REJECTED, LineKind.UNAUTHORIZED, LineKind.TUNNEL_GONE}:
+            self._see_rejection(now)
         if line.kind is not LineKind.SERVE_ERROR or not self._last_error:
             self._last_error = line.error or line.message
 
@@ -106,3 +164,7 @@ class ConnectorObserver:
         if self._connected.pop(index, None) is None:
             return []
         return [ConnectionLost(tunnel=self._name, index=index, reason=reason)]
+
+
+def _age(now: float, since: float | None) -> float | None:
+    return None if since is None else now - since

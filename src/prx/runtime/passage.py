@@ -1,43 +1,59 @@
-"""Tell whether prx's own requests of the public URL come through this child at all.
+"""Find out from the connector's counters whether prx's own request of the public URL came through it, and who answered.
 
-Everybody who has a tunnel's token can run a connector of it, and the edge spreads requests over all of them. A connector that
-was forgotten on another machine therefore answers now and then, with whatever runs there. The child counts every request
-that it passes on; a request of ours that was answered while its counter stood still has taken another way.
+Every connector that runs with a tunnel's token is one of its ways in, and the edge spreads requests over all of them. The
+connector counts each request as it passes it on, each status that the service gives, and each failure to get one. A request
+of prx's that was answered while the counters stood still has ended at the edge, or has taken another way. Other tunnels of the
+same prx that run with the same token are added up: they are ways of the same tunnel.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 
-from prx.core.diagnosis import EDGE_ERRORS
-from prx.core.evidence import Public
+from prx.backends.base import Counters
+from prx.core.evidence import Passage
 
-TIMES_THAT_CONVINCE = 2
+Read = Callable[[], Awaitable[Counters | None]]
+
+SETTLE = 0.1  # seconds; the connector counts a status when the body is over, a moment after the visitor has seen the head
 
 
-class Passage:
-    """Watches the requests of one run of the child; `count` asks it how many it has passed on, None where it does not say."""
+class Ways:
+    """The connectors of one prx, by what makes them ways of one tunnel (its token's identity)."""
 
-    def __init__(self, count: Callable[[], Awaitable[int | None]], warn: Callable[[str], None]) -> None:
-        self._count = count
-        self._warn = warn
-        self._times = 0
+    def __init__(self) -> None:
+        self._reads: dict[str, list[Read]] = {}
 
-    async def watch(self, request: Awaitable[Public], url: str) -> tuple[Public, bool]:
-        """Await the request; return its answer, and whether it is known to have come another way.
+    def add(self, tunnel: str, read: Read) -> None:
+        """Take note of a connector of `tunnel`."""
+        self._reads.setdefault(tunnel, []).append(read)
 
-        Answers that the edge may give by itself (its own errors but 502, Access) say nothing about the way.
-        """
-        before = await self._count()
-        public = await request
-        if public.status is None or public.access or public.status in EDGE_ERRORS - {502}:
-            return public, False
-        after = await self._count()
-        elsewhere = before is not None and after == before
-        self._times += elsewhere
-        if elsewhere and self._times == TIMES_THAT_CONVINCE:
-            self._warn(
-                f"{url} is answered by another connector too, or by a cache or a Worker: {self._times} requests of prx did not"
-                " come through this one. If the same token runs on another machine, visitors reach that machine now and then"
-            )
-        return public, elsewhere
+    def remove(self, tunnel: str, read: Read) -> None:
+        """Forget a connector."""
+        if read in (reads := self._reads.get(tunnel, [])):
+            reads.remove(read)
+        if not reads:
+            self._reads.pop(tunnel, None)
+
+    async def count(self, tunnel: str) -> Counters | None:
+        """Return the sum of the counters of all connectors of `tunnel`; None if one of them could not be read."""
+        found = await asyncio.gather(*(read() for read in self._reads.get(tunnel, [])))
+        counters = [item for item in found if item is not None]
+        if not counters or len(counters) < len(found):
+            return None
+        codes = {code for item in counters for code in item.said}
+        return Counters(
+            requests=sum(item.requests for item in counters),
+            request_errors=sum(item.request_errors for item in counters),
+            in_flight=sum(item.in_flight for item in counters),
+            said={code: sum(item.said.get(code, 0) for item in counters) for code in codes},
+        )
+
+
+def compare(before: Counters | None, after: Counters | None) -> Passage:
+    """Return what happened between two readings; nothing is known if either is missing."""
+    if before is None or after is None:
+        return Passage()
+    said = frozenset(code for code, count in after.said.items() if count > before.said.get(code, 0))
+    return Passage(reached=after.requests > before.requests, said=said, failed=after.request_errors > before.request_errors)

@@ -13,21 +13,25 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from prx.backends.base import Backend, LaunchContext, LogLine
+from prx.backends.base import Backend, LaunchContext, LineKind, LogLine
 from prx.core import inputs
 from prx.core.diagnosis import Policy, diagnose
 from prx.core.events import Fact, Log
 from prx.core.evidence import Evidence
+from prx.core.verdicts import PROVING
 from prx.logs.text import decode
 from prx.runtime.budget import LineBudget
 from prx.runtime.looking import Looker, View
 from prx.runtime.observer import ConnectorObserver
 from prx.runtime.probes.endpoints import ConnectorEndpoints
 from prx.runtime.process import TunnelProcess
+from prx.runtime.pulse import Pulse
 from prx.runtime.reaper import Ledger
 
 TAIL_LINES = 128  # cloudflared's usage text has up to 116 lines, and its first one names the wrong flag
 READY_EVERY = 1.0  # seconds between two questions to /ready while nothing else tells of a change
+PULSE_EVERY = 2  # of these; see `prx.runtime.pulse`
+NOTICE_AGAIN_AFTER = 2.0  # seconds; visitors' errors may come by the hundred
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +60,9 @@ class Run:
         self._observer = ConnectorObserver(view.name, protocol, self._started)
         self._budget = LineBudget(self._started)
         self._looker = Looker(view, self._observer, ConnectorEndpoints(port))
+        self._pulse = Pulse(view.settings)
+        self._noticed_at = self._started
+        self._edge_learnt = False
 
     async def start(self, context: LaunchContext) -> None:
         """Spawn the child. Raises SpawnError."""
@@ -67,6 +74,11 @@ class Run:
         """Go on in other surroundings: settings have changed that do not concern the child."""
         self._around = around
         self._looker.adopt(around.view)
+        self._pulse = Pulse(around.view.settings)
+
+    def forget_network(self) -> None:
+        """Take in that the machine is in another network."""
+        self._looker.forget_network()
 
     @property
     def backend(self) -> Backend:
@@ -82,6 +94,7 @@ class Run:
     async def wait(self) -> inputs.Exited:
         """Wait for the end of the child and say what it means."""
         end = await self.process.wait()
+        self._looker.close()
         self._around.ledger.remove(self.process.identity)
         for fact in self._observer.lose_all():
             self._around.publish(fact)
@@ -92,18 +105,35 @@ class Run:
         evidence = Evidence(now, self._looker.url, exit=child_exit, network_up=network)
         return inputs.Exited(self.number, self.process.pid, child_exit, diagnose(evidence, self._around.policy))
 
-    async def watch_ready(self) -> None:
-        """Notice it when the tunnel comes up or goes down, for ever."""
+    async def watch(self) -> None:
+        """Notice within a few seconds when the tunnel, or the service behind it, comes up or goes down; for ever."""
+        clock = self._around.view.clock
+        beat = 0
         while True:
-            await self._around.view.clock.sleep(READY_EVERY)
+            await clock.sleep(READY_EVERY)
             self._tell_skipped()
-            if await self._looker.check_ready():
-                self._around.send(inputs.Noticed(self.number))
+            changed = await self._looker.check_ready()
+            beat += 1
+            if beat % PULSE_EVERY == 0 and self._observer.ready and self._looker.url:
+                counters = await self._looker.counters()
+                changed |= await self._pulse.beat(counters, self._looker.usual_ms)
+            if changed:
+                self._notice()
+
+    def _notice(self) -> None:
+        self._noticed_at = self._around.view.clock.monotonic()
+        self._around.send(inputs.Noticed(self.number))
 
     async def look(self) -> tuple[Evidence, inputs.Looked]:
         """Gather evidence and judge it."""
-        evidence = await self._looker.look()
-        return evidence, inputs.Looked(self.number, diagnose(evidence, self._around.policy), evidence.url)
+        evidence = await self._looker.look(suspect=self._pulse.suspect)
+        diagnosis = diagnose(evidence, self._around.policy)
+        if diagnosis.verdict in PROVING:
+            self._looker.prove()
+            if not self._edge_learnt:
+                self._edge_learnt = True
+                await self._around.view.edge.learn()
+        return evidence, inputs.Looked(self.number, diagnosis, evidence.url)
 
     def _on_line(self, stream: str, line: bytes) -> None:
         self._tail.append((stream, line))
@@ -114,8 +144,11 @@ class Run:
         for fact in self._observer.see_line(now, parsed):
             self._around.publish(fact)
         self._around.on_line(stream, parsed)
-        if self._observer.stirs(parsed):
-            self._around.send(inputs.Noticed(self.number))
+        if parsed.kind is LineKind.QUICK_URL:
+            self._looker.logged_hostname = str(parsed.fields.get("hostname", ""))
+        visitors_fail = parsed.kind is LineKind.ORIGIN_ERROR and now - self._noticed_at >= NOTICE_AGAIN_AFTER
+        if visitors_fail or self._observer.stirs(parsed):
+            self._notice()
 
     def _parse(self, stream: str, line: bytes) -> LogLine:
         """Understand a line, redacted before anything of it is kept."""

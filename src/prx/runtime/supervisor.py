@@ -21,11 +21,14 @@ from prx.core.states import State
 from prx.core.status import TunnelStatus
 from prx.runtime.bus import Bus
 from prx.runtime.clock import Clock
+from prx.runtime.edge import EdgeWatch
 from prx.runtime.heartbeat import Heartbeat
 from prx.runtime.hooks import HookRunner
 from prx.runtime.memory import Memory
 from prx.runtime.network import LocalNetwork, Network, SystemNetwork
+from prx.runtime.passage import Ways
 from prx.runtime.reaper import Ledger, reap_stale
+from prx.runtime.resolver import Resolver
 from prx.runtime.tunnel import EMPTY_CONFIG, House, Tunnel
 
 STOPPED_AS_ASKED = 0
@@ -169,6 +172,7 @@ class Supervisor:
         self._hooks = HookRunner(
             self.bus.publish, self._clock, folder=self._folder, environ=self._environ, redact=self.redactor.line
         )
+        self._edge = EdgeWatch(self._site, Resolver(self._site.doh, clock=self._clock), self._clock)
         return House(
             site=self._site,
             clock=self._clock,
@@ -176,6 +180,8 @@ class Supervisor:
             bus=self.bus,
             memory=Memory(self._data_dir / "state.json", self._clock),
             ledger=Ledger(self._ledger_path),
+            edge=self._edge,
+            ways=Ways(),
             private=self._private,
             service_token=service_token(access.client_id, access.client_secret),
             inherited=dict(self._environ),
@@ -232,4 +238,6 @@ class Supervisor:
                 tunnel.send(event)
 
     def _wake(self, what: str) -> None:
+        if what == "network":
+            self._edge.forget()
         self._send(None, inputs.Woken(what))

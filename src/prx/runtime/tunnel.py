@@ -24,7 +24,7 @@ from prx.config.schema import TunnelSettings
 from prx.core import effects, inputs
 from prx.core.diagnosis import Policy, diagnose
 from prx.core.errors import CredentialError, PermanentError, PrxError
-from prx.core.events import ConfigReloaded, Fact, Log, Phase, Probed, UrlChanged
+from prx.core.events import ConfigReloaded, Fact, Log, Phase, Probed, UrlChanged, UrlKnown
 from prx.core.evidence import Evidence
 from prx.core.machine import Machine
 from prx.core.states import Settings, State
@@ -33,10 +33,12 @@ from prx.core.verdicts import Diagnosis, Verdict
 from prx.install.programs import HINT, find_client
 from prx.runtime.bus import Bus
 from prx.runtime.clock import Clock, TimerHandle
+from prx.runtime.edge import EdgeWatch
 from prx.runtime.fingerprint import file_fingerprint
 from prx.runtime.looking import Looker, View
 from prx.runtime.memory import Memory
 from prx.runtime.network import Network
+from prx.runtime.passage import Ways
 from prx.runtime.reaper import Ledger
 from prx.runtime.resolver import Resolver
 from prx.runtime.run import Run, Surroundings, draw_port
@@ -60,6 +62,8 @@ class House:
     bus: Bus
     memory: Memory
     ledger: Ledger
+    edge: EdgeWatch
+    ways: Ways
     private: Path  # a directory of ours: the child's HOME, and its empty configuration
     service_token: ServiceToken | None
     inherited: Mapping[str, str]
@@ -80,7 +84,7 @@ class Tunnel:
         self._run: Run | None = None
         self._alone: Looker | None = None
         self._asking: asyncio.Timeout | None = None  # while the program is asked for its version
-        self._program_seen: tuple[object, ...] = ()
+        self._program_seen: tuple[object, ...] | None = None  # None: not looked at yet
         self._phases: set[str] = set()
         self._phases_from = house.clock.monotonic()
         self._tasks: asyncio.TaskGroup | None = None
@@ -113,6 +117,8 @@ class Tunnel:
                 event = await self._inbox.get()
                 if event == inputs.Woken("network"):  # what was remembered holds for the old network
                     self.machine.reconfigure(self._machine_settings())
+                    if self._run is not None:
+                        self._run.forget_network()
                 for effect in self.machine.handle(self._house.clock.monotonic(), event):
                     self._perform(effect)
                 if self.machine.state is State.STOPPING:
@@ -152,6 +158,8 @@ class Tunnel:
             expect=settings.expected_status,
             startup_timeout=settings.startup_timeout_secs,
             protocol_is_free=settings.cloudflare.protocol == "auto",
+            quick=self.backend.mode == "quick",
+            path=settings.health_check_path,
         )
         doh = settings.doh or self._house.site.doh
         self._view = View(
@@ -162,10 +170,21 @@ class Tunnel:
             clock=self._house.clock,
             resolver=Resolver(doh, clock=self._house.clock),
             network=self._house.network,
+            edge=self._house.edge,
+            ways=self._house.ways,
+            way=self._way(),
             service_token=self._house.service_token,
             tell_phase=self._tell_phase,
+            tell_url=lambda url: self._publish(UrlKnown(tunnel=self.name, url=url)),
             warn=lambda message: self._publish(Log(tunnel=self.name, level="warn", message=message)),
         )
+
+    def _way(self) -> str:
+        """Return what the connectors of one tunnel have in common: the tunnel's id; a quick tunnel has one connector."""
+        try:
+            return self.backend.tunnel_id or self.name
+        except PermanentError:  # a malformed token: told when the child is to be started
+            return self.name
 
     def _machine_settings(self) -> Settings:
         settings = self.settings
@@ -176,6 +195,7 @@ class Tunnel:
             grace=settings.cloudflare.grace_period_secs + STOP_MARGIN,
             protocols=self._protocols(),
             has_child=self.backend.name != "none",
+            quick=self.backend.mode == "quick",
         )
 
     def _protocols(self) -> tuple[str, ...]:
@@ -243,9 +263,9 @@ class Tunnel:
             run.process.terminate()
 
     def _recheck(self) -> None:
-        seen = self._look_at_program()
-        if seen != self._program_seen:
-            self._program_seen = seen
+        seen, before = self._look_at_program(), self._program_seen
+        self._program_seen = seen
+        if before is not None and seen != before:  # a program seen for the first time has not changed
             self.send(inputs.Woken("binary"))
         self._house.recheck()
 
@@ -261,7 +281,7 @@ class Tunnel:
             self.send(inputs.SpawnFailed(effect.run, _explain(error)))
             return
         async with asyncio.TaskGroup() as helpers:
-            watch = helpers.create_task(run.watch_ready(), name=f"{self.name}: watch")
+            watch = helpers.create_task(run.watch(), name=f"{self.name}: watch")
             ended = await run.wait()
             watch.cancel()
         self._run = None
@@ -386,7 +406,7 @@ class Tunnel:
             self._publish(Phase(tunnel=self.name, phase=phase, elapsed_ms=round(elapsed * 1000, 1), detail=detail))
 
     def _publish(self, fact: Fact) -> None:
-        if isinstance(fact, UrlChanged):
+        if isinstance(fact, UrlChanged) and fact.proven:
             self._tell_phase("verified", fact.url)
         self._house.bus.publish(fact)
 

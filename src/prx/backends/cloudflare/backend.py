@@ -61,6 +61,15 @@ class CloudflareBackend:
         """Understand one line of its log; never raise."""
         return classify.parse_line(stream, line)
 
+    def longest_wait(self, rounds: int) -> float:
+        """Return the longest wait of cloudflared's supervisor between two rounds of connecting: 20 s, doubling with each.
+
+        Read in its source (2026.8.2): a random part of 10 s x 2^round, the round limited by `--retries`. If no round has ended
+        as far as is known, the longest of all.
+        """
+        most = self.settings.cloudflare.retries
+        return 10.0 * float(2 ** (min(rounds, most) if rounds else most))
+
     def classify_exit(self, end: Exit, tail: Sequence[LogLine], *, age: float) -> ChildExit:
         """Say why it ended by itself; a port that the user chose is no port that prx lost in a race."""
         found = exits.classify_exit(end, tail, age=age)

@@ -89,6 +89,8 @@ _ECHOES: Final = ("DialContext error", "TLS handshake with edge error", "failed 
 def parse_line(stream: str, line: bytes) -> LogLine:
     """Understand one line, without its newline, of "stdout" or "stderr". It keeps the level that the client gave it."""
     parts = take_apart(line)
+    if parts.message == "Connection terminated":
+        parts = replace(parts, ends_round=True)
     kind = kind_of(stream, parts)
     if kind is LineKind.FATAL and parts.fields.get("bare"):
         return replace(parts, kind=kind, level="error")

@@ -15,7 +15,10 @@ from typing import Any, Final
 from prx.backends.base import Counters, Readiness
 
 _LABEL: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
-_SAMPLE: Final = re.compile(rb"(cloudflared_tunnel_[a-z_]+)(?:\{([^}\n]*)\})? ([0-9.eE+]+)(?: \d+)?\r?", re.ASCII)
+_SAMPLE: Final = re.compile(
+    rb"^(cloudflared_tunnel_[a-z_]+)(?:\{([^}\n]*)\})? ([0-9.eE+]+)(?: \d+)?\r?$", re.ASCII | re.MULTILINE
+)
+_CODE: Final = re.compile(rb'status_code="(\d{3})"')
 _SERVICE_HOST: Final = "api.trycloudflare.com"  # it stands in error texts and has been taken for a tunnel's name
 _MOST: Final = 1_000_000  # connections that can be believed; a real client has at most a few dozen
 
@@ -53,13 +56,15 @@ def is_public_name(hostname: str) -> bool:
 
 def parse_counters(body: bytes) -> Counters:
     """Return the counters that tell the truth; whatever else stands there is ignored."""
-    totals = dict.fromkeys(("requests", "request_errors", "registered", "rejected", "duplicates"), 0)
-    for line in body.split(b"\n"):
-        match = _SAMPLE.fullmatch(line)
-        name = _counter(match[1], match[2] or b"") if match else ""
-        if match and name:
-            totals[name] += _count(match[3])
-    return Counters(**totals)
+    totals = dict.fromkeys(("requests", "request_errors", "in_flight", "registered", "rejected", "duplicates"), 0)
+    said: dict[int, int] = {}
+    for match in _SAMPLE.finditer(body):
+        metric, labels, count = match[1], match[2] or b"", _count(match[3])
+        if metric == b"cloudflared_tunnel_response_by_code" and (code := _CODE.search(labels)):
+            said[int(code[1])] = count
+        elif name := _counter(metric, labels):
+            totals[name] += count
+    return Counters(said=said, **totals)
 
 
 def _counter(metric: bytes, labels: bytes) -> str:
@@ -68,6 +73,8 @@ def _counter(metric: bytes, labels: bytes) -> str:
             return "requests"
         case b"cloudflared_tunnel_request_errors":
             return "request_errors"
+        case b"cloudflared_tunnel_concurrent_requests_per_tunnel":
+            return "in_flight"
         case b"cloudflared_tunnel_tunnel_register_success":
             return "registered"
         case b"cloudflared_tunnel_tunnel_register_fail":

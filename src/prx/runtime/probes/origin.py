@@ -47,8 +47,15 @@ async def probe_origin(
         words = error.words
         if error.trouble is Trouble.REFUSED:
             words += await _other_family(host, port, timeout)
-        return Origin(name, listening=error.trouble not in _NOT_LISTENING, error=words)
-    return Origin(name, listening=True, status=answer.status, event_stream=answer.is_event_stream)
+        silent = error.trouble is Trouble.SILENT
+        return Origin(name, listening=error.trouble not in _NOT_LISTENING, error=words, silent=silent)
+    return Origin(
+        name,
+        listening=True,
+        status=answer.status,
+        event_stream=answer.is_event_stream,
+        location=answer.headers.get("location", ""),
+    )
 
 
 async def _ask(host: str, port: int, tls: ssl.SSLContext | None, request: Request, timeout: float) -> Answer:

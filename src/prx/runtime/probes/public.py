@@ -17,12 +17,14 @@ from urllib.parse import SplitResult, urlsplit
 
 from prx.access.probe import is_access_challenge
 from prx.core.evidence import Public
+from prx.logs.text import printable
 from prx.runtime.probes.answers import edge_error, host_blocked
 from prx.runtime.probes.http import Answer, Request, exchange
-from prx.runtime.probes.transport import Place, ProbeError, connected_to_one, is_loopback, verifying_tls
+from prx.runtime.probes.transport import Place, ProbeError, Trouble, connected_to_one, is_loopback, verifying_tls
 
 TIMEOUT = 10.0  # seconds for everything
 _ADDRESSES = 4  # more are not tried: each would have too small a share of the time
+_QUOTED = 200  # characters of a header that are kept
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
@@ -44,14 +46,16 @@ async def probe_public(
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ValueError(f"expected a URL that starts with http:// or https://, found {url!r}")
     if not addresses:
-        return Public(None, error=f"no address is known for {parts.hostname}")
+        return Public(None, error=f"no address is known for {parts.hostname}", by_cloudflare=False)
     targets = _in_turn(addresses)
     sent = headers if _may_carry(parts, headers_host, targets) else _NOTHING
     begin = asyncio.get_running_loop().time()
     try:
         answer = await _ask(parts, targets, sent, ca_file, timeout)
     except ProbeError as error:
-        return Public(None, error=error.words, sent_token=bool(sent))
+        silent = error.trouble is Trouble.SILENT
+        waited = asyncio.get_running_loop().time() - begin
+        return Public(None, error=error.words, sent_token=bool(sent), by_cloudflare=False, silent=silent, waited=waited)
     return _seen(answer, latency_ms=(answer.came_at - begin) * 1000, sent=bool(sent))
 
 
@@ -94,4 +98,7 @@ def _seen(answer: Answer, *, latency_ms: float, sent: bool) -> Public:
         retry_after=int(retry_after) if retry_after.isascii() and retry_after.isdigit() else None,
         event_stream=answer.is_event_stream,
         sent_token=sent,
+        by_cloudflare="cf-ray" in answer.headers or answer.headers.get("server", "").lower() == "cloudflare",
+        mitigated=printable(answer.headers.get("cf-mitigated", ""))[:_QUOTED],
+        location=printable(answer.headers.get("location", ""))[:_QUOTED],
     )

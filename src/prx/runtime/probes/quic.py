@@ -1,12 +1,36 @@
-"""Send a datagram until an answer comes: for questions over UDP, where both may be lost."""
+"""Ask a server over UDP whether it speaks QUIC, without a handshake.
+
+A packet with a QUIC version that no server speaks is sent: a server answers it with the versions that it does (RFC 9000, 6.1).
+That proves the way there and back. A server need not do so, so a silence proves nothing where no answer has ever come.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import Callable
 from typing import Any
 
+from prx.runtime.probes.transport import Place
+
 _AGAIN_AFTER = 0.5  # seconds
+
+
+async def speaks_quic(place: Place, *, timeout: float) -> bool:
+    """Return whether a QUIC server answers at `place` within `timeout` seconds."""
+    question, own_id = _foreign_version()
+
+    def negotiates(answer: bytes) -> bool:
+        return len(answer) > 14 and answer[0] & 0x80 != 0 and answer[1:5] == bytes(4) and answer[6:14] == own_id
+
+    return await ask_by_datagram(place.address, place.port, question, negotiates, timeout=timeout) is not None
+
+
+def _foreign_version() -> tuple[bytes, bytes]:
+    """Return a packet of a reserved version (RFC 9000, 15), as long as a first packet must be, and its source connection ID."""
+    destination, source = secrets.token_bytes(8), secrets.token_bytes(8)
+    head = b"\xc0\x1a\x2a\x3a\x4a" + b"\x08" + destination + b"\x08" + source
+    return head.ljust(1200, b"\0"), source
 
 
 class _Listener(asyncio.DatagramProtocol):
@@ -27,7 +51,7 @@ async def ask_by_datagram(
 ) -> bytes | None:
     """Return the first answer that `accept` takes, None when none comes within `timeout` seconds.
 
-    `address` is an IP address. The question is sent every half second.
+    `address` is an IP address. The question is sent every half second: it, or its answer, may be lost.
     """
     loop = asyncio.get_running_loop()
     try:

@@ -1,0 +1,285 @@
+"""Judge what the public URL answered: Cloudflare, the way to the connector, or the service behind it.
+
+Theory of operation. A status number says little: 502 may come from the service, from cloudflared or from the edge. The
+connector's counters decide. If it passed on a request while the URL was asked, then edge and connector have done their work:
+the service said it (`origin_error`), or did not answer well (`origin_down`), and no restart helps. If its counters stood still,
+the request ended before: at Cloudflare's own rules (`edge_refused`), at a record that leads elsewhere (`route_mismatch`), or at
+an edge that does not know the connector (`unreachable`). If they could not be read, nothing of this is known, and nothing is
+restarted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from urllib.parse import urlsplit
+
+from prx.core.causes import Cause
+from prx.core.evidence import Evidence, Origin, Public, Reach
+from prx.core.policy import Policy
+from prx.core.verdicts import Action, Diagnosis, Verdict
+
+# Cloudflare's edge answers with these in its own name when it cannot get an answer through the tunnel:
+# 502 and 504 from cloudflared or the edge, 520-527 and 530 from the edge alone; 503 comes from an ingress without rules.
+EDGE_ERRORS = frozenset({502, 503, 504, *range(520, 528), 530})
+
+# "The edge has no connector for this tunnel" (Cloudflare's documentation of 1xxx errors).
+NO_CONNECTOR = 1033
+
+# The record, not a rule, is at fault: 1000 (prohibited address), 1001 (name not found), 1004 (not set up), 1014 (CNAME of
+# another account), 1016 (origin's name not found), 1018 (not on this account), 1023 (not found) (same source).
+RECORD_ERRORS = frozenset({1000, 1001, 1004, 1014, 1016, 1018, 1023})
+
+# An edge that answers 1033 knows no connection of this connector, which believes that it has some. cloudflared notices a dead
+# connection within 150 s over TCP (keep-alive of its runtime: 10 probes of 15 s) and 5 s over QUIC; a restart helps after that.
+STALE_NAMED = 180.0  # seconds
+STALE_QUICK = 600.0  # seconds; its URL is lost with the restart, and Cloudflare may route the name again at any moment
+
+_WORKER_ERRORS = range(1100, 1106)
+_WORKER_HINT = "a Worker in front of the name fails: see its logs in the dashboard"
+_REFUSED_HINT = "Cloudflare's bot or firewall rules stop prx's probe: Security, Events in the dashboard names the rule"
+_TWIN_HINT = "stop the connector that runs with the same token on another machine, or give each machine a tunnel of its own"
+_RECORD_HINT = "make its DNS record a proxied CNAME (orange cloud) to TUNNEL-ID.cfargotunnel.com"
+_SLOW_HINT = "if it is only slow, set health_check_path to a faster path, or health_check_timeout_secs"
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1", "0.0.0.0"})  # noqa: S104 - compared with, not bound to
+
+
+def judge_answer(evidence: Evidence, policy: Policy) -> Diagnosis:
+    """Return what the answer of the public URL means; total."""
+    public = evidence.public
+    if public is None:
+        return Diagnosis(Verdict.STARTING, "the public URL was not asked yet")
+    diagnosis = (
+        _judge_stray(public, evidence)
+        or _judge_refusal(public, evidence)
+        or _judge_expected(public, evidence.origin, policy)
+        or _judge_absence(public, evidence)
+        or _judge_service(public, evidence, policy)
+        or _judge_way(public, evidence, policy)
+    )
+    return diagnosis if public.retry_after is None else replace(diagnosis, retry_after=float(public.retry_after))
+
+
+# ---------------------------------------------------------------------- the record
+
+
+def _judge_stray(public: Public, evidence: Evidence) -> Diagnosis | None:
+    """Judge a name whose addresses are not Cloudflare's, if nothing that came back says otherwise."""
+    if not evidence.strays or evidence.passage.reached or (public.status is not None and public.by_cloudflare):
+        return None
+    if public.status is not None and evidence.passage.reached is None:
+        return None
+    return Diagnosis(Verdict.ROUTE_MISMATCH, evidence.strays, _RECORD_HINT, because=Cause.RECORD)
+
+
+# ---------------------------------------------------------------------- Cloudflare itself
+
+
+def _judge_refusal(public: Public, evidence: Evidence) -> Diagnosis | None:
+    """Judge an answer that Cloudflare gives of its own accord: a challenge, a firewall rule, a limit, a Worker that fails."""
+    if evidence.passage.reached or not public.by_cloudflare:
+        return None
+    status, number = public.status, public.edge_error
+    if public.mitigated:
+        words = f"Cloudflare answers prx's probe with a {public.mitigated} ({status})"
+    elif number is not None and number != NO_CONNECTOR and number not in RECORD_ERRORS:
+        words = f"Cloudflare refuses prx's probe ({status}, error {number})"
+    elif _refuses_by_status(evidence, public):
+        words = f"Cloudflare refuses prx's probe ({status}); it did not reach the connector"
+    else:
+        return None
+    hint = _WORKER_HINT if number in _WORKER_ERRORS else _REFUSED_HINT
+    return Diagnosis(Verdict.EDGE_REFUSED, words, hint, tell_unproven=True)
+
+
+def _refuses_by_status(evidence: Evidence, public: Public) -> bool:
+    """Return whether a rule of Cloudflare's must have answered: 403 or 429, and no connector saw the request."""
+    origin = evidence.origin
+    if evidence.passage.reached is not False or public.access or public.host_blocked:
+        return False
+    alike = origin is not None and origin.status == public.status
+    return public.status in {403, 429} and not alike
+
+
+# ---------------------------------------------------------------------- as it should be
+
+
+def _judge_expected(public: Public, origin: Origin | None, policy: Policy) -> Diagnosis | None:
+    if public.host_blocked:  # old webpack refuses a host name with status 200
+        return None
+    if public.status in policy.expect:
+        return Diagnosis(Verdict.HEALTHY, f"the public URL answers {public.status}")
+    if not policy.expect.as_the_service or origin is None or public.status is None:
+        return None
+    if public.status != origin.status or public.status >= 500 or _leads_to_loopback(public):
+        return None
+    return Diagnosis(Verdict.HEALTHY, f"answers {public.status} to GET {policy.path}, as the service itself does")
+
+
+def _leads_to_loopback(public: Public) -> bool:
+    try:
+        host = urlsplit(public.location).hostname
+    except ValueError:
+        return False
+    return public.status in _REDIRECTS and host in _LOOPBACK
+
+
+# ---------------------------------------------------------------------- the service
+
+
+def _judge_absence(public: Public, evidence: Evidence) -> Diagnosis | None:
+    """Judge a service that does not even take a connection here."""
+    origin = evidence.origin
+    if origin is None or origin.listening:
+        return None
+    reason = origin.error or f"no answer from {origin.address}"
+    hint = f"start the service on {origin.address}"
+    if evidence.passage.reached is False and public.status != 502:
+        seen = _answer_words(public)
+        return Diagnosis(Verdict.ORIGIN_DOWN, f"{reason}; besides, visitors do not reach the connector ({seen})", hint)
+    return Diagnosis(Verdict.ORIGIN_DOWN, f"{reason} (the tunnel is fine)", hint)
+
+
+def _judge_service(public: Public, evidence: Evidence, policy: Policy) -> Diagnosis | None:
+    """Judge an answer, or a silence, that is the service's own."""
+    origin, passage = evidence.origin, evidence.passage
+    if _leads_to_loopback(public) and passage.reached is not False:
+        return Diagnosis(
+            Verdict.ORIGIN_ERROR,
+            f"the service sends visitors to {public.location}, which is their own machine",
+            "set the service's public address (its base URL), or the key host_header",
+        )
+    if public.host_blocked:
+        return Diagnosis(
+            Verdict.ORIGIN_ERROR,
+            f"the service refuses the public host name: {public.host_blocked}",
+            "allow the host name in the framework's settings (Vite: server.allowedHosts, Django: ALLOWED_HOSTS)",
+        )
+    if public.status is None:
+        return _judge_silence(public, evidence)
+    alike = origin is not None and public.status == origin.status
+    if alike and not (passage.reached is False and public.status in EDGE_ERRORS and public.edge_error):
+        assert origin is not None
+        return Diagnosis(
+            Verdict.ORIGIN_ERROR,
+            f"{origin.address} itself answers {origin.status}, {policy.expect.text} is expected (the tunnel is fine)",
+            "if that answer is right, set health_check_path or health_check_expect",
+        )
+    if passage.reached is False:
+        return None
+    if _connector_failed(public, evidence):
+        return _bad_answer(public, origin)
+    if passage.reached or public.status not in EDGE_ERRORS:
+        return _differs(public, origin, policy)
+    return None
+
+
+def _connector_failed(public: Public, evidence: Evidence) -> bool:
+    """Return whether cloudflared itself answered 502, because the service did not answer it well."""
+    passage, origin = evidence.passage, evidence.origin
+    if passage.reached and public.status in {502, 504} and public.status not in passage.said:
+        return True
+    return public.status == 502 and origin is not None and origin.status is None and bool(origin.error)
+
+
+def _bad_answer(public: Public, origin: Origin | None) -> Diagnosis:
+    if origin is not None and origin.status is None and origin.error:
+        return Diagnosis(
+            Verdict.ORIGIN_DOWN, f"{origin.error} (the tunnel is fine)", f"look at the service on {origin.address}"
+        )
+    address = origin.address if origin is not None else "the service"
+    here = f", and answers {origin.status} here" if origin is not None and origin.status else ""
+    return Diagnosis(
+        Verdict.ORIGIN_DOWN,
+        f"{address} does not answer the connector well: visitors get {public.status}{here} (the tunnel is fine)",
+        "the service breaks off, or answers something that is not HTTP; `prx logs` holds cloudflared's own words",
+    )
+
+
+def _differs(public: Public, origin: Origin | None, policy: Policy) -> Diagnosis:
+    here = f"{origin.status} here" if origin is not None and origin.status else "differently here"
+    expected = "the same answer" if policy.expect.as_the_service else policy.expect.text
+    return Diagnosis(
+        Verdict.ORIGIN_ERROR,
+        f"the service answers {public.status} to visitors and {here}; {expected} is expected",
+        "the service treats the public host name or a visitor's address differently",
+    )
+
+
+def _judge_silence(public: Public, evidence: Evidence) -> Diagnosis | None:
+    """Judge a request that got no answer at all, as far as the service may be the reason."""
+    origin, passage = evidence.origin, evidence.passage
+    if origin is not None and origin.event_stream and passage.reached is not False:
+        return Diagnosis(
+            Verdict.ORIGIN_ERROR,
+            "the service answers with a stream of events, which a quick tunnel holds back to its end",
+            "set health_check_path to a page that ends; for streams use a named tunnel, or POST",
+        )
+    if passage.reached is False and not (origin is not None and origin.silent):
+        return None
+    if origin is not None and origin.status is None and origin.error:
+        hint = f"look at the service on {origin.address}; {_SLOW_HINT}"
+        return Diagnosis(Verdict.ORIGIN_DOWN, f"{origin.error} (the tunnel is fine)", hint)
+    if not passage.reached:
+        return None
+    here = f", and answers {origin.status} here" if origin is not None and origin.status else ""
+    waited = f" within {public.waited:.2g} s" if public.waited else ""
+    return Diagnosis(
+        Verdict.ORIGIN_DOWN,
+        f"the service does not answer visitors of {evidence.url}{waited}{here} (the tunnel is fine)",
+        _SLOW_HINT,
+    )
+
+
+# ---------------------------------------------------------------------- the way to the connector
+
+
+def _judge_way(public: Public, evidence: Evidence, policy: Policy) -> Diagnosis:
+    """Judge a request that did not come through, or of which nothing is known."""
+    passage = evidence.passage
+    if passage.reached is False and _record_is_wrong(public):
+        return Diagnosis(Verdict.ROUTE_MISMATCH, _record_words(public), _RECORD_HINT, because=Cause.RECORD)
+    if passage.reached is False and public.status is not None and public.status not in EDGE_ERRORS:
+        return Diagnosis(
+            Verdict.ORIGIN_ERROR,
+            f"the public URL answers {public.status}; the request did not come through this connector, so another one with the"
+            " same token answers",
+            _TWIN_HINT,
+        )
+    reason = _answer_words(public)
+    if passage.reached is False and public.status == 502:
+        reason += "; the request did not come through this connector, so another one with the same token answers"
+        return Diagnosis(Verdict.UNREACHABLE, reason, _TWIN_HINT)
+    if evidence.edge is not None and evidence.edge.tcp is Reach.CLOSED:
+        reason += "; prx cannot reach the edge either"
+    if passage.reached is False and _is_stale(public, evidence):
+        return Diagnosis(
+            Verdict.UNREACHABLE,
+            f"{reason}: the edge knows no connector of this tunnel, and the connector believes that it is connected",
+            because=Cause.CONNECTION_STALE,
+            remedy=Action.COUNT,
+            patience=STALE_QUICK if policy.quick else STALE_NAMED,
+        )
+    return Diagnosis(Verdict.UNREACHABLE, reason)
+
+
+def _record_is_wrong(public: Public) -> bool:
+    return public.edge_error in RECORD_ERRORS or (public.status is not None and not public.by_cloudflare)
+
+
+def _record_words(public: Public) -> str:
+    if public.edge_error:
+        return f"Cloudflare cannot use the name's DNS record ({public.status}, error {public.edge_error})"
+    return f"the name does not lead to Cloudflare: what answers {public.status} there is not its edge"
+
+
+def _is_stale(public: Public, evidence: Evidence) -> bool:
+    edge_open = evidence.edge is None or evidence.edge.tcp is not Reach.CLOSED
+    return evidence.connector is not None and public.status == 530 and public.edge_error in {None, NO_CONNECTOR} and edge_open
+
+
+def _answer_words(public: Public) -> str:
+    if public.status is None:
+        return f"the public URL does not answer: {public.error or 'no reason given'}"
+    number = f" (error {public.edge_error})" if public.edge_error else ""
+    return f"the public URL answers {public.status}{number}"

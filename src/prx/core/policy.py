@@ -1,0 +1,22 @@
+"""What the operator expects of a tunnel, as far as judging needs it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from prx.core.expect import StatusSet
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """The expectations. `startup_timeout` is in seconds.
+
+    protocol_is_free: protocol = "auto", so prx may go on with another one. quick: a restart costs the URL, and a rejection is
+    no fault of a token. path: what the health check asks for.
+    """
+
+    expect: StatusSet
+    startup_timeout: float = 60.0
+    protocol_is_free: bool = True
+    quick: bool = False
+    path: str = "/"
