@@ -56,7 +56,9 @@ async def test_origin_error(lab: Lab, clock: ManualClock, tmp_path: Path, connec
     async with world(lab, clock, tmp_path, connector=connector, port=origin.port) as here:
         status = await here.live(lambda status: status.state == "degraded")
         assert status.verdict == "origin_error"
-        assert status.reason == f"127.0.0.1:{origin.port} itself answers 500, an answer below 500 is expected (the tunnel is fine)"
+        assert (
+            status.reason == f"127.0.0.1:{origin.port} itself answers 500, an answer below 500 is expected (the tunnel is fine)"
+        )
         assert status.url, "the URL leads to the origin, which is all that the tunnel can do"
         await here.leap(600)
         assert here.restarts == 0
@@ -83,7 +85,8 @@ async def test_dns_pending(
     lab.inject(NxDomain(for_seconds=240))
     async with world(lab, clock, tmp_path, connector=connector, port=origin.port) as here:
         status = await here.live(lambda status: status.verdict == "dns_pending")
-        assert (status.state, status.url) == ("starting", "")
+        assert (status.state, status.proven) == ("starting", False)
+        assert status.url, "known, and not proven yet"
         assert "public DNS does not know the name yet" in status.reason
         await here.leap(230)
         assert (here.status.verdict, here.restarts) == ("dns_pending", 0)
@@ -93,23 +96,24 @@ async def test_dns_pending(
         assert {name for name in asked if not name.replace(".", "").isdigit()} == set(), "only addresses, never a name"
 
 
-async def test_edge_lost(lab: Lab, clock: ManualClock, tmp_path: Path, connector: str, origin: OriginServer) -> None:
-    """All connections dropped and no new ones accepted: counted, restarted once, and well again when the edge is."""
-    async with world(lab, clock, tmp_path, connector=connector, port=origin.port) as here:
-        await here.live(lambda status: status.state == "ready")
+@pytest.mark.parametrize("protocol", ["http2", "quic"])
+async def test_edge_lost(
+    lab: Lab, clock: ManualClock, tmp_path: Path, connector: str, origin: OriginServer, protocol: str
+) -> None:
+    """The edge is away for three minutes: told within seconds, child and URL kept, and well again when the edge is."""
+    chosen = {"protocols": (protocol,)}
+    async with world(lab, clock, tmp_path, connector=connector, port=origin.port, **chosen) as here:
+        url = (await here.live(lambda status: status.state == "ready")).url
         lab.inject(Refuse())
         lab.inject(Drop())
         status = await here.live(lambda status: status.verdict == "edge_lost")
         assert status.state == "degraded"
         assert status.reason.startswith("all connections to the edge are lost")
-        await here.leap(40)
-        assert here.restarts == 0
-        await here.leap(60, until=lambda status: status.state == "stopping")
-        await here.live(lambda status: status.state in {"backoff", "starting"})
+        await here.leap(180)
+        assert (here.restarts, here.status.attempt, here.status.verdict) == (0, 0, "edge_lost")
         lab.clear(Refuse)
-        await here.leap(6)
-        await here.live(lambda status: status.state == "ready")
-        assert here.restarts == 1
+        status = await here.live(lambda status: status.state == "ready", within=90)
+        assert (here.restarts, status.url) == (0, url)
 
 
 async def test_a_short_loss_is_left_to_cloudflared(
@@ -271,7 +275,7 @@ async def test_protected_and_access_rejected(
 
 
 async def test_udp_blocked(lab: Lab, clock: ManualClock, tmp_path: Path, connector: str, origin: OriginServer) -> None:
-    """Nothing answers over UDP: the child is replaced at once by one that speaks HTTP/2, which is remembered."""
+    """Nothing answers over UDP and TCP works: the child is replaced at once by one that speaks HTTP/2, which is remembered."""
     lab.inject(UdpBlocked())
     both = ("quic", "http2")
     async with world(lab, clock, tmp_path, connector=connector, port=origin.port, protocols=both) as here:
@@ -285,19 +289,37 @@ async def test_udp_blocked(lab: Lab, clock: ManualClock, tmp_path: Path, connect
 
 
 async def test_unreachable(lab: Lab, clock: ManualClock, tmp_path: Path, connector: str, origin: OriginServer) -> None:
-    """Connected, origin fine, and visitors get 530 all the same: counted, restarted once, then well again."""
-    async with world(lab, clock, tmp_path, connector=connector, port=origin.port) as here:
+    """Visitors get 530 although all is well here: told; a named tunnel tries a fresh connector once, after three minutes."""
+    named = {"mode": "named", "token": lab.token("app.localhost"), "hostname": "app.localhost"}
+    async with world(lab, clock, tmp_path, connector=connector, port=origin.port, cloudflare=named) as here:
         await here.live(lambda status: status.state == "ready")
         lab.inject(Unroute())
         status = await here.leap(40)
         assert (status.state, status.verdict) == ("degraded", "unreachable")
-        assert status.reason == "the public URL answers 530 (error 1033) although the service is fine"
-        await here.leap(80, until=lambda status: status.state == "stopping")
+        assert status.reason.startswith("the public URL answers 530 (error 1033): the edge knows no connector of this tunnel")
+        await here.leap(120)
+        assert here.restarts == 0
+        await here.leap(120, until=lambda status: status.state == "stopping")
+        await here.live(lambda status: status.state == "degraded", within=60)
+        await here.leap(400)
+        assert here.restarts == 1
         lab.clear(Unroute)
-        await here.live(lambda status: status.state == "backoff")
-        await here.leap(6, until=lambda status: status.state == "starting")
+        await here.leap(10)
         await here.live(lambda status: status.state == "ready")
         assert here.restarts == 1
+
+
+async def test_unreachable_quick(lab: Lab, clock: ManualClock, tmp_path: Path, connector: str, origin: OriginServer) -> None:
+    """The same with a quick tunnel, whose restart costs the URL: kept for as long as Cloudflare may route it again."""
+    async with world(lab, clock, tmp_path, connector=connector, port=origin.port) as here:
+        url = (await here.live(lambda status: status.state == "ready")).url
+        lab.inject(Unroute())
+        await here.leap(500)
+        assert (here.status.verdict, here.restarts) == ("unreachable", 0)
+        lab.clear(Unroute)
+        await here.leap(10)
+        status = await here.live(lambda status: status.state == "ready")
+        assert (status.url, here.restarts) == (url, 0)
 
 
 async def test_a_url_that_somebody_else_keeps_up(

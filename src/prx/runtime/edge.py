@@ -24,6 +24,7 @@ FALLBACK = ("198.41.192.167", "198.41.200.193", "2606:4700:a0::1", "2606:4700:a8
 
 TLS_NAME = "h2.cftunnel.com"  # SNI of cloudflared's connection over HTTP/2
 TIMEOUT = 2.5  # seconds for one dial
+QUIC_TIMEOUT = 1.2  # seconds, the same over UDP, where three packets are sent in that time
 FRESH = 1.0  # seconds for which a result serves all tunnels
 BREAK = 20.0  # seconds without a dial after which "has worked since" begins anew
 _ADDRESSES = 4
@@ -41,7 +42,8 @@ class EdgeWatch:
         self._dialled_at: float | None = None
         self._tcp_since: float | None = None
         self._quic_since: float | None = None
-        self._quic_answers = False  # it has, once, in this network
+        self._with_quic = False  # the last dial tried QUIC
+        self._quic_answers = False  # it has answered, once, in this network
         self._last = Edge()
 
     def forget(self) -> None:
@@ -51,14 +53,15 @@ class EdgeWatch:
         self._quic_answers = False
         self._last = Edge()
 
-    async def dial(self) -> Edge:
-        """Return what a dial gives now; takes `TIMEOUT` at most, beside the look-up of the edge's addresses."""
+    async def dial(self, *, quic: bool) -> Edge:
+        """Return what a dial gives now, over QUIC too if asked; takes `TIMEOUT` at most, beside the look-up of the edge."""
         async with self._lock:
             now = self._clock.monotonic()
-            if self._dialled_at is None or now - self._dialled_at >= FRESH:
+            if self._dialled_at is None or now - self._dialled_at >= FRESH or (quic and not self._with_quic):
                 places = await self._places()
-                results = await asyncio.gather(self._tcp(places), self._quic(places))
-                self._take_in(*results)
+                error, answered = await asyncio.gather(self._tcp(places), self._quic(places if quic else ()))
+                self._with_quic = quic
+                self._take_in(error, answered)
             return self._last
 
     async def learn(self) -> None:
@@ -78,7 +81,7 @@ class EdgeWatch:
         self._quic_since = None if not quic else self._quic_since if self._quic_since is not None else now
         self._last = Edge(
             tcp=Reach.OPEN if error is None else Reach.CLOSED,
-            quic=Reach.OPEN if quic else Reach.CLOSED if self._quic_answers else Reach.UNKNOWN,
+            quic=Reach.OPEN if quic else Reach.CLOSED if self._quic_answers and self._with_quic else Reach.UNKNOWN,
             tcp_open_for=0.0 if self._tcp_since is None else now - self._tcp_since,
             quic_open_for=0.0 if self._quic_since is None else now - self._quic_since,
             error=error or "",
@@ -115,7 +118,7 @@ class EdgeWatch:
         return failures[0]
 
     async def _quic(self, places: Sequence[Place]) -> bool:
-        return any(await asyncio.gather(*(speaks_quic(place, timeout=TIMEOUT) for place in places)))
+        return any(await asyncio.gather(*(speaks_quic(place, timeout=QUIC_TIMEOUT) for place in places)))
 
 
 async def _handshake(place: Place) -> str | None:

@@ -192,7 +192,9 @@ class Looker:
 
     async def _dial(self) -> Edge:
         """Dial the edge while no connection is ready, and read the counters beside it: they tell of rejections."""
-        edge, _ = await asyncio.gather(self._view.edge.dial(), self._counters_if_alive())
+        observer = self._observer
+        quic = observer is not None and observer.protocol == "quic"
+        edge, _ = await asyncio.gather(self._view.edge.dial(quic=quic), self._counters_if_alive())
         return edge
 
     async def _counters_if_alive(self) -> None:
@@ -229,7 +231,7 @@ class Looker:
             at=self._view.clock.monotonic(),
             connector=self._connector(),
             dns=refreshed.result() or dns,
-            edge=await self._view.edge.dial() if far else None,
+            edge=await self._view.edge.dial(quic=False) if far else None,
             public=public,
             passage=passage,
             origin=origin,

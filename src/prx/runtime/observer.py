@@ -43,7 +43,7 @@ class ConnectorObserver:
         self.ever_ready = False
         self.rounds = 0  # waits between two rounds of connecting
         self._name = name
-        self._protocol = protocol
+        self.protocol = protocol
         self._answers = False
         self._answered_at = started
         self._lost_at = started
@@ -69,9 +69,9 @@ class ConnectorObserver:
             return []
         if line.kind is LineKind.REGISTERED:
             self._connected[line.connection] = line.location
-            self._protocol = line.protocol or self._protocol
+            self.protocol = line.protocol or self.protocol
             fact = ConnectionRegistered(
-                tunnel=self._name, index=line.connection, location=line.location, protocol=self._protocol
+                tunnel=self._name, index=line.connection, location=line.location, protocol=self.protocol
             )
             return [fact]
         if line.kind in {LineKind.LOST, LineKind.UNREGISTERED, LineKind.RETRYING, LineKind.SERVE_ERROR}:
@@ -132,7 +132,7 @@ class ConnectorObserver:
             answers=self._answers,
             ready=self.ready,
             ever_ready=self.ever_ready,
-            protocol=self._protocol,
+            protocol=self.protocol,
             silent_for=0.0 if self._answers else now - self._answered_at,
             lost_for=0.0 if self.ready else now - self._lost_at,
             quiet_for=now - self._tried_at,
@@ -148,7 +148,7 @@ class ConnectorObserver:
         )
 
     def _complain(self, now: float, line: LogLine) -> None:
-        if line.kind is LineKind.DIAL_FAILED and "quic" in (line.protocol or self._protocol):
+        if line.kind is LineKind.DIAL_FAILED and "quic" in (line.protocol or self.protocol):
             self._quic_dials += 1
             self._quic_blocked = bool(_SILENCE.search(line.error))
         if line.kind is LineKind.UNAUTHORIZED and self._unauthorized_since is None:

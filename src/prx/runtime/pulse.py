@@ -82,11 +82,11 @@ async def _accepted(stream: Stream) -> bool:
     """Return whether the service takes what waits in the queue of its listening socket (Linux; elsewhere True)."""
     sock = stream.writer.get_extra_info("socket")
     family = sock.family if sock is not None else socket.AF_INET
-    for wait in (0.02, ACCEPT_WITHIN):
+    for wait in (0.0, 0.05, ACCEPT_WITHIN):
+        await asyncio.sleep(wait)
         if not _waiting(stream.place.port, family):
             return True
-        await asyncio.sleep(wait)
-    return not _waiting(stream.place.port, family)
+    return False
 
 
 def _waiting(port: int, family: int) -> int:
@@ -96,10 +96,14 @@ def _waiting(port: int, family: int) -> int:
     waiting = 0
     for table in tables:
         try:
-            rows = Path(table).read_text(encoding="ascii").splitlines()[1:]
+            with Path(table).open(encoding="ascii") as rows:
+                next(rows, None)
+                for row in rows:
+                    parts = row.split()
+                    if parts[3] != _LISTEN:  # the kernel lists all listeners first
+                        break
+                    if parts[1].endswith(suffix):
+                        waiting = max(waiting, int(parts[4].partition(":")[2], 16))
         except OSError:
             continue
-        for row in rows:
-            if suffix in row and (parts := row.split())[3] == _LISTEN and parts[1].endswith(suffix):
-                waiting = max(waiting, int(parts[4].partition(":")[2], 16))
     return waiting
