@@ -71,7 +71,8 @@ def told(scene: Played) -> str:
     words = f"{plan.case} {plan.seconds:g} s {plan.mode} {plan.transport} #{plan.repeat + 1}: {scene.skipped}{scene.failed}"
     for one in scene.outcomes:
         back = "never" if one.back is None else f"{one.back:.1f} s"
-        words += f" {one.subject} {'kept' if one.kept else 'URL lost'}, back {back}, lost {one.lost}, restarts {one.restarts};"
+        url = "kept" if one.kept else "URL lost"
+        words += f" {one.subject} {url}, back {back}, lost {one.lost_during} then {one.lost}, restarts {one.restarts};"
     return words
 
 

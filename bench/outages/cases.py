@@ -52,6 +52,8 @@ async def _mend(scene: Scene, _seconds: float) -> None:
 
 
 async def _cut_tcp(scene: Scene, _seconds: float) -> None:
+    if scene.setup.transport == "http2":
+        await scene.lab.fault("drop all")
     scene.need_network.cut("away", scene.lab.edge_ports, protocols="tcp")
 
 
@@ -60,7 +62,9 @@ async def _cut_one(scene: Scene, _seconds: float) -> None:
     ports = set()
     for watched in scene.watched:
         connections = await scene.lab.connections(watched.subject.hostname)
-        ports.add(scene.lab.edge_ports[int(str(connections[0]["location"])[3:]) - 1])
+        first = min(connections, key=lambda connection: int(connection["index"]))
+        ports.add(scene.lab.edge_ports[int(str(first["location"])[3:]) - 1])
+        await scene.lab.fault(f"drop index={first['index']} hostname={watched.subject.hostname}")
     scene.need_network.cut("away", ports)
 
 

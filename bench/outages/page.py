@@ -20,7 +20,7 @@ service, at the same time. {client}
 * **back**: seconds from the outage's end to the first visitor served; for what has no end, from its beginning;
   ∞: not within {watched:g} s
 * **lost**: requests lost after the outage's end, at 20 a second; a request is lost unless a 2xx comes within 10 s.
-  Visitors ask the newest URL that they were told
+  Visitors ask the newest URL that they were told. **during**: part of the requests lost before that
 * **restarts**: connectors that prx has started since the outage began
 * **verdict**: what `prx status` shows, in seconds since the outage began, of the run in the middle
 
@@ -70,8 +70,10 @@ def render(run: Run) -> str:
 
 
 def _table(mine: dict[Group, list[Played]]) -> Iterator[str]:
-    yield "| outage | tunnel | over | kept: prx, bare | back: prx, bare | lost: prx, bare | restarts | verdict | |"
-    yield "|---|---|---|---|---|---|---|---|---|"
+    pairs = [f"{name}: prx, bare" for name in ("kept", "back", "lost", "during")]
+    heads = ["outage", "tunnel", "over", *pairs, "restarts", "verdict", ""]
+    yield f"| {' | '.join(heads)} |"
+    yield "|---" * len(heads) + "|"
     for (_, seconds, mode, transport), scenes in sorted(mine.items()):
         prx, bare = rows(scenes)
         wrong = "; ".join(faults(prx, bare))
@@ -82,11 +84,12 @@ def _table(mine: dict[Group, list[Played]]) -> Iterator[str]:
             f"{prx.kept}/{prx.count}, {bare.kept}/{bare.count}",
             f"{_seconds(prx.back)}, {_seconds(bare.back)}",
             f"{prx.lost:g}, {bare.lost:g}",
+            f"{prx.during:.0%}, {bare.during:.0%}" if seconds else "",
             f"{prx.restarts:g}",
             prx.verdicts,
             f"✗ {wrong}" if wrong else "",
         )
-        yield f"| {' | '.join(cells)} |".replace("|  |", "| |")
+        yield f"| {' | '.join(cells)} |"
 
 
 def _remarks(run: Run) -> Iterator[str]:

@@ -90,6 +90,8 @@ def outcome(watched: Watched, url: str, onset: float, end: float, until: float) 
         back=None if back is None or not any(visit.served for visit in last) else round(back, 2),
         lost=lost(after, end),
         sent=len(after),
+        lost_during=lost(visits, onset, end),
+        sent_during=sum(1 for visit in visits if onset <= visit.sent < end),
         restarts=sum(1 for start in watched.subject.starts if start > onset),
         verdicts=compress(watched.samples, onset),
     )

@@ -27,8 +27,9 @@ class Plan:
 class Outcome:
     """What one subject made of one outage.
 
-    kept: the URL serves at the end and is the one from before. back: seconds from the outage's end to the first visitor served;
-    None: none was, as long as was watched. lost, sent: requests after the outage's end. verdicts: by seconds since it began.
+    kept: the URL serves at the end and is the one from before. back: seconds from the outage's end to the first visitor
+    served; None: none was, as long as was watched. lost, sent: requests after the outage's end; lost_during, sent_during:
+    before it. verdicts: by seconds since it began.
     """
 
     subject: str
@@ -36,6 +37,8 @@ class Outcome:
     back: float | None
     lost: int
     sent: int
+    lost_during: int
+    sent_during: int
     restarts: int
     verdicts: str
 
@@ -86,6 +89,7 @@ class Row:
     kept: int
     back: float  # median; NEVER counts
     lost: float
+    during: float  # part of the requests during the outage that were lost, 0 to 1
     restarts: float
     verdicts: str  # of the run in the middle
 
@@ -98,6 +102,7 @@ class Row:
             sum(one.kept for one in ordered),
             median(waited(one) for one in ordered),
             median(one.lost for one in ordered),
+            median(one.lost_during / max(1, one.sent_during) for one in ordered),
             median(one.restarts for one in ordered),
             ordered[(len(ordered) - 1) // 2].verdicts,
         )

@@ -1,8 +1,8 @@
 """Run `prx` beside a lab that is a process of its own: `python -m bench.room.beside FACTS NETWORK ARGUMENT…`.
 
 FACTS is the line of `prx lab --json`. If this prx can join a running lab by itself (its help names PRX_LAB_CONTROL) that is
-used; else the edge that it takes for Cloudflare's is replaced by the lab, and nothing else. NETWORK is `real` in a namespace of
-the scene's own, where "is there a network?" is answered by looking, as it is for Cloudflare's edge, and not by "a lab is local".
+used; else the edge that it takes for Cloudflare's is replaced by the lab, and nothing else. NETWORK is `real` in a namespace
+of the scene's own, where "is there a network?" is answered by looking, as for Cloudflare's edge, and not by "a lab is local".
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,6 +17,9 @@ from bench.room.origin import Origin, running_origin
 from bench.room.subject import Setup, Subject
 from bench.room.timeline import Sample
 from bench.room.visitor import Visitors, visiting
+
+
+Maker = Callable[[RunningLab, int, Setup, Path], AbstractAsyncContextManager[Subject]]
 
 
 @dataclass
@@ -55,7 +58,7 @@ class Scene:
 
 @asynccontextmanager
 async def staged(setup: Setup, names: Sequence[str], *, rate: float, every: float) -> AsyncIterator[Scene]:
-    """Set a scene with the subjects `names` (`prx`, `bare`), visited `rate` times a second and asked `every` so many seconds."""
+    """Set a scene with the subjects `names` (`prx`, `bare`), visited `rate` times a second, asked every `every` seconds."""
     network = Network() if setup.namespace else None
     if network is not None:
         network.prepare()
@@ -68,14 +71,14 @@ async def staged(setup: Setup, names: Sequence[str], *, rate: float, every: floa
         origin = await stack.enter_async_context(running_origin(folder))
         lab = await stack.enter_async_context(running_lab(folder, outside=outside))
         scene = Scene(lab, origin, setup, network)
-        makers = {"bare": subjects.bare, "prx": subjects.prx}
+        makers: dict[str, Maker] = {"bare": subjects.bare, "prx": subjects.prx}
         chosen: list[Subject] = [
             await stack.enter_async_context(makers[name](lab, origin.port, setup, folder)) for name in names
         ]
         group = await stack.enter_async_context(asyncio.TaskGroup())
         tasks = []
         for one in chosen:
-            visitors = await stack.enter_async_context(visiting(lambda one=one: one.url, rate=rate, source=outside))
+            visitors = await stack.enter_async_context(visiting(_newest(one), rate=rate, source=outside))
             watched = Watched(one, visitors)
             scene.watched.append(watched)
             tasks.append(group.create_task(watched.sample_every(every), name=f"samples of {one.name}"))
@@ -84,3 +87,7 @@ async def staged(setup: Setup, names: Sequence[str], *, rate: float, every: floa
         finally:
             for task in tasks:
                 task.cancel()
+
+
+def _newest(subject: Subject) -> Callable[[], str]:
+    return lambda: subject.url

@@ -43,9 +43,15 @@ class Setup:
 class Subject(Protocol):
     """A tunnel and who keeps it."""
 
-    name: str
     url: str  # the newest that was told
-    hostname: str
+
+    @property
+    def name(self) -> str:
+        """`prx` or `bare`."""
+
+    @property
+    def hostname(self) -> str:
+        """The public name, without the port."""
 
     @property
     def child(self) -> int:

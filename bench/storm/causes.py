@@ -31,7 +31,7 @@ FLOOD_LINES: Final = 1_000_000
 
 @dataclass(frozen=True)
 class Cause:
-    """One cause. `moment`: over at once. `fault`: one that the lab must know. `transport`: only while the connector speaks it."""
+    """One cause. `moment`: over at once. `fault`: one that the lab must know. `transport`: what the connector must speak."""
 
     name: str
     begin: Act

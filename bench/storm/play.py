@@ -1,10 +1,10 @@
 """Play one storm: a program of its own, `python -m bench.storm.play PLAN SETTINGS`; the last line of stdout is the result.
 
-Theory of operation. Episode after episode: calm until prx says healthy and visitors are served steadily, then a fault for a while,
-then its end. The causes are drawn from a deck that is shuffled again when it is empty, so that each comes about equally often.
-An episode lasts until the next one begins; what is lost in it after the fault's end and before visitors are served steadily is
-counted by the state of prx. One that does not recover within `PATIENCE` is helped with `prx restart`, so that episodes stay
-independent, and says so.
+Theory of operation. Episode after episode: calm until prx says healthy and visitors are served steadily, then a fault for a
+while, then its end. The causes are drawn from a deck that is shuffled again when it is empty, so that each comes about equally
+often. An episode lasts until visitors are served steadily again; what is lost in it after the fault's end is counted by the
+state of prx. One that does not recover within `PATIENCE` is helped with `prx restart`, so that episodes stay independent, and
+says so. A killed or frozen connector is a fault until the next one is started.
 """
 
 from __future__ import annotations

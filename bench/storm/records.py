@@ -23,7 +23,7 @@ class StormPlan:
 class Episode:
     """One fault. Times in seconds since its onset.
 
-    shown: the verdict after 10 s; grade: `right`, `stale`, `tolerated` or `false`. first_right: when a right verdict came first.
+    shown: the verdict after 10 s; grade: `right`, `stale`, `tolerated` or `false`. first_right: when the first right one came.
     accusations: false verdicts shown meanwhile. lost_after: requests lost after its end, by prx's state. back: seconds from its
     end until visitors were served steadily. by_hand: prx had to be restarted by the bench.
     """
