@@ -4,7 +4,7 @@
     --cases edge,killed         names of cases (`--list` prints them)
     --seconds 5,11              durations, of those that a case has
     --modes quick,named  --over quic,http2  --repeats 5  --jobs 8
-    --after 150                 how long to look on after an outage's end, at most
+    --after 150                 how long to look on after an outage's end, at most (or 1.2 times its length, if that is longer)
     --json FILE  --page FILE    where results and page are written; `--render FILE` writes the page of earlier results again
 
 PRX_TEST_CLOUDFLARED names the real program. Exit code 1: prx did worse than it may, or a scene gave no result.
@@ -25,6 +25,7 @@ from pathlib import Path
 
 from bench.outages.cases import BY_NAME, CASES
 from bench.outages.page import failing, render
+from bench.outages.play import LONGER
 from bench.outages.results import Plan, Played, Run
 from bench.room.crowd import Crowd
 from bench.room.namespace import command_prefix
@@ -56,7 +57,7 @@ async def play_all(wanted: Sequence[Plan], options: argparse.Namespace, program:
     settings = json.dumps({"program": program, "namespace": bool(prefix), "after": options.after, "interval": options.interval})
     command = [sys.executable, "-m", "bench.outages.play"]
     commands = [(plan, [*command, json.dumps(asdict(plan)), settings]) for plan in wanted]
-    longest = max(plan.seconds for plan in wanted) + options.after + 240
+    longest = max(plan.seconds for plan in wanted) * (1 + LONGER) + options.after + 240
     played = []
     async for plan, result in Crowd[Plan](options.jobs, prefix, within=longest).results(commands):
         scene = Played(plan, failed=result) if isinstance(result, str) else Played.from_json(result)

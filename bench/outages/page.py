@@ -96,6 +96,10 @@ def _remarks(run: Run) -> Iterator[str]:
     skipped = {(scene.plan.case, scene.skipped) for scene in run.scenes if scene.skipped}
     if skipped:
         yield "\n".join(["## Not measured", "", *(f"* {case}: {why}" for case, why in sorted(skipped))]) + "\n"
+    lags = sorted(scene.lag for scene in run.scenes if scene.outcomes)
+    if lags:
+        middle = lags[len(lags) // 2]
+        yield f"The bench sent its requests at most {lags[-1]:.1f} s late, in the median scene {middle:.1f} s.\n"
     failed = [scene for scene in run.scenes if scene.failed]
     if failed:
         lines = (

@@ -18,6 +18,7 @@ from bench.room.visitor import Visit, first_served, lost
 
 BEFORE = 3.0  # seconds of calm, in which everyone is served
 STEADY = 5.0  # seconds of visitors served without a gap: it is over
+LONGER = 1.2  # an outage is watched for at least so many times its length: cloudflared's own waits double each time
 RATE, RATE_DURING = 20.0, 4.0  # requests a second, of each subject
 
 
@@ -39,10 +40,10 @@ async def play(plan: Plan, settings: dict[str, Any]) -> Played:
         await asyncio.sleep(BEFORE)
         urls = [watched.subject.url for watched in scene.watched]
         onset, end = await _act(scene, case, plan.seconds)
-        await _watch(scene, end, settings["after"])
+        await _watch(scene, end, max(settings["after"], LONGER * plan.seconds))
         watched_until = time.monotonic()
     outcomes = tuple(outcome(watched, url, onset, end, watched_until) for watched, url in zip(scene.watched, urls, strict=True))
-    return Played(plan, outcomes)
+    return Played(plan, outcomes, lag=round(max(watched.visitors.lag for watched in scene.watched), 2))
 
 
 async def _act(scene: Scene, case: Case, seconds: float) -> tuple[float, float]:

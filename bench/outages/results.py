@@ -14,7 +14,7 @@ NEVER: Final = float("inf")
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """One scene to be played. `program`: `builtin` or the path of a cloudflared."""
+    """One scene to be played; `repeat` tells the runs of one cell apart."""
 
     case: str
     seconds: float
@@ -45,18 +45,22 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Played:
-    """A scene that was played, or the reason why it was not (`skipped`), or what went wrong with the bench (`failed`)."""
+    """A scene that was played, or the reason why it was not (`skipped`), or what went wrong with the bench (`failed`).
+
+    lag: seconds that the bench was late with a request, at most; what is measured on a machine that is too busy is its load.
+    """
 
     plan: Plan
     outcomes: tuple[Outcome, ...] = ()
     skipped: str = ""
     failed: str = ""
+    lag: float = 0.0
 
     @staticmethod
     def from_json(document: dict[str, Any]) -> Played:
         """Read what `asdict` has written."""
         outcomes = tuple(Outcome(**one) for one in document["outcomes"])
-        return Played(Plan(**document["plan"]), outcomes, document["skipped"], document["failed"])
+        return Played(Plan(**document["plan"]), outcomes, document["skipped"], document["failed"], document["lag"])
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,6 @@ from bench.room.subject import Setup, Subject
 from bench.room.timeline import Sample
 from bench.room.visitor import Visitors, visiting
 
-
 Maker = Callable[[RunningLab, int, Setup, Path], AbstractAsyncContextManager[Subject]]
 
 

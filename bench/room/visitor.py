@@ -46,6 +46,7 @@ class Visitors:
         self._source = source
         self._slots: list[Visit | None] = []
         self._stopped = False
+        self.lag = 0.0  # seconds that the bench itself was late with a request, at most: the machine is too busy
 
     @property
     def visits(self) -> list[Visit]:
@@ -57,6 +58,7 @@ class Visitors:
         due = time.monotonic()
         async with asyncio.TaskGroup() as group:
             while not self._stopped:
+                self.lag = max(self.lag, time.monotonic() - due)
                 group.create_task(self._visit(len(self._slots)), name="visit")
                 self._slots.append(None)
                 due = max(due + 1 / self.rate, time.monotonic() - 1)  # after a pause of the machine there is no burst
