@@ -5,6 +5,9 @@
     --seconds 5,11              durations, of those that a case has
     --modes quick,named  --over quic,http2  --repeats 5  --jobs 8
     --after 150                 how long to look on after an outage's end, at most (or 1.2 times its length, if that is longer)
+    --add                       keep the results that stand in --json, and add to them: a full run can be made in parts
+    --again                     play the cells that fail there, --repeats times more, and add to them: where cloudflared's own
+                                waits by chance spread over 20 s, the median of five runs is a wide guess
     --json FILE  --page FILE    where results and page are written; `--render FILE` writes the page of earlier results again
 
 PRX_TEST_CLOUDFLARED names the real program. Exit code 1: prx did worse than it may, or a scene gave no result.
@@ -15,18 +18,17 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
 import random
-import subprocess
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from bench.outages.cases import BY_NAME, CASES
-from bench.outages.page import failing, render
+from bench.outages.page import failing, failing_cells, render
 from bench.outages.play import LONGER
 from bench.outages.results import Plan, Played, Run
+from bench.room.client import BUILTIN, chosen
 from bench.room.crowd import Crowd
 from bench.room.namespace import command_prefix
 
@@ -49,8 +51,8 @@ def plans(options: argparse.Namespace) -> Iterator[Plan]:
                         yield Plan(case.name, seconds, transport, mode, repeat)
 
 
-async def play_all(wanted: Sequence[Plan], options: argparse.Namespace, program: str) -> list[Played]:
-    """Play all scenes, printing each result as it comes."""
+async def play_all(wanted: Sequence[Plan], options: argparse.Namespace, program: str) -> AsyncIterator[Played]:
+    """Play all scenes, yielding and printing each result as it comes."""
     prefix = command_prefix()
     if not prefix:
         print("no network namespaces here (unshare --net): cases that need one are left out", flush=True)
@@ -58,12 +60,12 @@ async def play_all(wanted: Sequence[Plan], options: argparse.Namespace, program:
     command = [sys.executable, "-m", "bench.outages.play"]
     commands = [(plan, [*command, json.dumps(asdict(plan)), settings]) for plan in wanted]
     longest = max(plan.seconds for plan in wanted) * (1 + LONGER) + options.after + 240
-    played = []
+    count = 0
     async for plan, result in Crowd[Plan](options.jobs, prefix, within=longest).results(commands):
         scene = Played(plan, failed=result) if isinstance(result, str) else Played.from_json(result)
-        played.append(scene)
-        print(f"{len(played):4}/{len(wanted)} {told(scene)}", flush=True)
-    return played
+        count += 1
+        print(f"{count:4}/{len(wanted)} {told(scene)}", flush=True)
+        yield scene
 
 
 def told(scene: Played) -> str:
@@ -75,14 +77,6 @@ def told(scene: Played) -> str:
         url = "kept" if one.kept else "URL lost"
         words += f" {one.subject} {url}, back {back}, lost {one.lost_during} then {one.lost}, restarts {one.restarts};"
     return words
-
-
-def version_of(program: str) -> str:
-    """Say what the connector is."""
-    if program == "builtin":
-        return "the connector that comes with prx"
-    said = subprocess.run([program, "--version"], capture_output=True, text=True, check=False).stdout
-    return said.partition(" (")[0].strip() or program
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -104,6 +98,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=None)
     parser.add_argument("--jobs", type=int, default=8)
     parser.add_argument("--after", type=float, default=None)
+    parser.add_argument("--add", action="store_true")
+    parser.add_argument("--again", action="store_true")
     parser.add_argument("--interval", type=float, default=30.0, help="health_check_interval_secs of prx")
     parser.add_argument("--json", type=Path, default=Path("outages.json"))
     parser.add_argument("--page", type=Path, default=None, help=f"default: {PAGE} of a full run, none of a part")
@@ -139,17 +135,37 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def measure(options: argparse.Namespace) -> Run:
-    """Play all that was asked for and write the results down."""
-    program = os.environ.get("PRX_TEST_CLOUDFLARED", "") or "builtin"
-    client = version_of(program)
-    print(f"connector: {client}" + ("; set PRX_TEST_CLOUDFLARED for the real one" if program == "builtin" else ""), flush=True)
-    wanted = list(plans(options))
+    """Play all that was asked for and write the results down, each as it comes."""
+    program, client = chosen()
+    about = f"Up to {options.jobs} scenes at a time."
+    run = Run(client, program != BUILTIN, options.after, about, ())
+    if options.add or options.again:
+        run = replace(run, scenes=tuple(scene for scene in earlier(options.json, client).scenes if not scene.failed))
+    wanted = list(again(run, options.repeats) if options.again else plans(options))
     random.Random(1).shuffle(wanted)
-    played = asyncio.run(play_all(wanted, options, program))
-    about = f"{options.repeats} run{'s' if options.repeats > 1 else ''} of each cell, {options.jobs} scenes at a time."
-    run = Run(client, program != "builtin", options.after, about, tuple(sorted(played, key=lambda one: str(one.plan))))
-    run.save(options.json)
+    return asyncio.run(_measure(run, wanted, options, program)) if wanted else run
+
+
+async def _measure(run: Run, wanted: Sequence[Plan], options: argparse.Namespace, program: str) -> Run:
+    async for scene in play_all(wanted, options, program):
+        run = replace(run, scenes=tuple(sorted((*run.scenes, scene), key=lambda one: str(one.plan))))
+        run.save(options.json)
     return run
+
+
+def earlier(path: Path, client: str) -> Run:
+    """Give the results of earlier runs; those of another connector are refused."""
+    run = Run.load(path)
+    if run.client != client:
+        raise SystemExit(f"{path} holds results of {run.client}, and this is {client}: choose another file with --json")
+    return run
+
+
+def again(run: Run, repeats: int) -> Iterator[Plan]:
+    """Give the scenes of the cells that fail, some times more."""
+    for case, seconds, mode, transport in failing_cells(run):
+        for repeat in range(repeats):
+            yield Plan(case, seconds, transport, mode, repeat)
 
 
 if __name__ == "__main__":

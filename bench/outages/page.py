@@ -46,6 +46,11 @@ def rows(scenes: Iterable[Played]) -> tuple[Row, Row]:
     return Row.of(one for one in outcomes if one.subject == "prx"), Row.of(one for one in outcomes if one.subject == "bare")
 
 
+def failing_cells(run: Run) -> list[Group]:
+    """List the cells in which something does not hold."""
+    return sorted(group for group, scenes in groups(run.scenes).items() if faults(*rows(scenes)))
+
+
 def failing(run: Run) -> list[str]:
     """List what does not hold, one line each."""
     titles = {case.name: case.title for case in CASES}

@@ -15,13 +15,12 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from bench.outages.__main__ import version_of
+from bench.room.client import chosen
 from bench.room.crowd import Crowd
 from bench.room.namespace import command_prefix
 from bench.storm.causes import BY_NAME
@@ -89,9 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.render:
         storms, client = load(options.render)
     else:
-        program = os.environ.get("PRX_TEST_CLOUDFLARED", "") or "builtin"
-        client = version_of(program)
-        print(f"connector: {client}" + ("; set PRX_TEST_CLOUDFLARED for the real one" if program == "builtin" else ""))
+        program, client = chosen()
         storms = asyncio.run(play_all(options, program))
         save(storms, client, options.json)
     options.page.write_text(render(storms, client))

@@ -3,12 +3,13 @@
 from pathlib import Path
 
 import pytest
-from bench.outages.__main__ import parse, plans
+from bench.outages.__main__ import again, earlier, parse, plans
 from bench.outages.cases import CASES
 from bench.outages.judge import faults
 from bench.outages.page import failing, render
 from bench.outages.play import is_steady
 from bench.outages.results import NEVER, Outcome, Plan, Played, Row, Run
+from bench.room.client import version_of
 from bench.room.visitor import Visit
 
 
@@ -94,3 +95,25 @@ def test_the_end_of_an_outage_is_steady_service() -> None:
     assert is_steady(good, 100.0)
     assert not is_steady([*good[:50], Visit(97.5, 0.1, 530, "a"), *good[50:]], 100.0)
     assert not is_steady(good[80:], 100.0)
+
+
+def test_only_failing_cells_are_played_again() -> None:
+    """A cell that holds is left alone; one that fails gets as many further runs as asked for."""
+    good = run_of((outcome("bare", 1.0), outcome("prx", 1.0)))
+    bad = run_of((outcome("bare", 1.0), outcome("prx", 9.0)), case="killed", seconds=0.0)
+    run = Run(good.client, good.real, good.watched, good.about, (*good.scenes, *bad.scenes))
+    assert list(again(run, 3)) == [Plan("killed", 0.0, "quic", "quick", number) for number in range(3)]
+
+
+def test_results_of_two_connectors_are_never_mixed(tmp_path: Path) -> None:
+    """To add to results of another connector is refused, with both names."""
+    run_of((outcome("bare", 1.0), outcome("prx", 1.0))).save(tmp_path / "run.json")
+    assert earlier(tmp_path / "run.json", "cloudflared version X").real
+    with pytest.raises(SystemExit, match=r"version X, and this is builtin"):
+        earlier(tmp_path / "run.json", "builtin")
+
+
+def test_a_client_that_cannot_be_run_is_named() -> None:
+    """A path that is wrong ends with one line, and not with a traceback."""
+    with pytest.raises(SystemExit, match=r"PRX_TEST_CLOUDFLARED: cannot run '/nowhere/cloudflared': No such file"):
+        version_of("/nowhere/cloudflared")
