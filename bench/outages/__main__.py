@@ -32,6 +32,7 @@ from bench.room.client import BUILTIN, chosen
 from bench.room.crowd import Crowd
 from bench.room.namespace import command_prefix
 
+RESULTS = Path("outages.json")
 PAGE = Path("docs/reference/outages.md")
 QUICK_SECONDS = (0.0, 11.0, 15.0)
 
@@ -101,8 +102,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--add", action="store_true")
     parser.add_argument("--again", action="store_true")
     parser.add_argument("--interval", type=float, default=30.0, help="health_check_interval_secs of prx")
-    parser.add_argument("--json", type=Path, default=Path("outages.json"))
-    parser.add_argument("--page", type=Path, default=None, help=f"default: {PAGE} of a full run, none of a part")
+    parser.add_argument("--json", type=Path, default=RESULTS)
+    parser.add_argument("--page", type=Path, default=None, help=f"default: {PAGE} of a full run in {RESULTS}, else none")
     parser.add_argument("--render", type=Path, default=None, metavar="JSON")
     options = parser.parse_args(arguments)
     options.modes = options.modes or (["quick"] if options.quick else ["quick", "named"])
@@ -110,7 +111,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     options.after = options.after or (60.0 if options.quick else 150.0)
     options.seconds = options.seconds or (list(QUICK_SECONDS) if options.quick else [])
     whole = not (options.quick or options.cases or options.seconds)
-    options.page = options.page or (PAGE if whole or options.render else None)
+    if options.page is None and options.json == RESULTS and (whole or options.render):
+        options.page = PAGE
     if unknown := set(options.cases) - BY_NAME.keys():
         parser.error(f"no case {', '.join(sorted(unknown))}; there are {', '.join(BY_NAME)}")
     return options
@@ -142,6 +144,7 @@ def measure(options: argparse.Namespace) -> Run:
     if options.add or options.again:
         run = replace(run, scenes=tuple(scene for scene in earlier(options.json, client).scenes if not scene.failed))
     wanted = list(again(run, options.repeats) if options.again else plans(options))
+    Crowd.end_on_sigterm()
     random.Random(1).shuffle(wanted)
     return asyncio.run(_measure(run, wanted, options, program)) if wanted else run
 

@@ -34,7 +34,8 @@ async def play(plan: Plan, settings: dict[str, Any]) -> Played:
         settings["interval"],
         settings["namespace"],
     )
-    async with staged(setup, ("bare", "prx"), rate=RATE, every=1.0) as scene:
+    order = ("prx", "bare") if plan.repeat % 2 else ("bare", "prx")  # whoever starts first has no advantage in the end
+    async with staged(setup, order, rate=RATE, every=1.0) as scene:
         if case.fault and not await scene.lab.knows(case.fault):
             return Played(plan, skipped=f"the lab has no fault '{case.fault}'")
         await asyncio.sleep(BEFORE)

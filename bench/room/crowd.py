@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Generic, TypeVar
 
 HERE = Path(__file__).resolve().parents[2]
@@ -40,8 +42,17 @@ class Crowd(Generic[_Key]):
             for _ in commands:
                 yield await done.get()
 
+    @staticmethod
+    def end_on_sigterm() -> None:
+        """Let SIGTERM end a run as Ctrl-C does: with all its scenes."""
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+
     async def _run(self, argv: Sequence[str]) -> dict[str, Any] | str:
-        environ = {**os.environ, "PYTHONPATH": str(HERE)}
+        with TemporaryDirectory(prefix="prx-bench-", ignore_cleanup_errors=True) as folder:  # a killed scene cleans nothing up
+            return await self._run_in(folder, argv)
+
+    async def _run_in(self, folder: str, argv: Sequence[str]) -> dict[str, Any] | str:
+        environ = {**os.environ, "PYTHONPATH": str(HERE), "TMPDIR": folder}
         process = await asyncio.create_subprocess_exec(
             *self._prefix, *argv, cwd=HERE, env=environ, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
         )

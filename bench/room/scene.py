@@ -63,7 +63,7 @@ async def staged(setup: Setup, names: Sequence[str], *, rate: float, every: floa
         network.prepare()
     outside = OUTSIDE if setup.namespace else ""
     async with AsyncExitStack() as stack:
-        folder = Path(stack.enter_context(TemporaryDirectory(prefix="prx-bench-", ignore_cleanup_errors=True)))
+        folder = Path(stack.enter_context(TemporaryDirectory(ignore_cleanup_errors=True)))
         if keep := os.environ.get("PRX_BENCH_KEEP"):  # for a look at the logs afterwards
             folder = Path(keep) / str(os.getppid())
             folder.mkdir(parents=True, exist_ok=True)

@@ -89,6 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         storms, client = load(options.render)
     else:
         program, client = chosen()
+        Crowd.end_on_sigterm()
         storms = asyncio.run(play_all(options, program))
         save(storms, client, options.json)
     options.page.write_text(render(storms, client))

@@ -32,6 +32,7 @@ async def test_visitors_come_at_their_rate_although_nobody_is_answered() -> None
 
     async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal count
+        await reader.readuntil(b"\r\n\r\n")
         count += 1
         if count == 5:
             seen.set()
