@@ -145,7 +145,7 @@ CAUSES: Final = (
         "child frozen",
         _child(signal.SIGSTOP),
         _nothing,
-        frozenset(("crashed", "unresponsive", "edge_lost", "starting")),
+        frozenset(("crashed", "edge_lost", "starting")),
         "nothing is connected any more, or it is being replaced; only a restart helps",
         frozenset(("dns_pending", "unreachable")),
         restarts=1,

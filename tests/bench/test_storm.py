@@ -42,7 +42,7 @@ def test_a_verdict_is_graded_by_what_really_happens(cause: str, verdict: str, se
 
 def test_every_cause_names_verdicts_that_exist() -> None:
     """A verdict that nothing can say would make a cause impossible to get right."""
-    known = {str(verdict) for verdict in Verdict} | PLANNED_VERDICTS | {"unresponsive"}
+    known = {str(verdict) for verdict in Verdict} | PLANNED_VERDICTS
     assert all(cause.right | cause.tolerated <= known and cause.why for cause in CAUSES)
 
 
