@@ -1,5 +1,5 @@
 # Everything here sets itself up: a bare Debian with Python 3.11, git and make is enough.
-.PHONY: start test lint types imports conformance bench check lock audit clean setup
+.PHONY: start test lint types imports conformance bench outages storm check lock audit clean setup
 
 start: setup  ## the main job on the embedded default: a hello page through the local edge
 	@.venv/bin/python scripts/in-foreground .venv/bin/prx start --hello --lab
@@ -23,6 +23,12 @@ conformance: setup  ## what passes through the lab, with the builtin and the rea
 bench: setup  ## what things cost, as ratios in one run
 	@.venv/bin/python -m bench.idle
 	@.venv/bin/python bench/lab/run.py
+
+outages: setup  ## prx beside bare cloudflared in the same outages; hours, or minutes with OUTAGES=--quick
+	@.venv/bin/python -m bench.outages $(OUTAGES)
+
+storm: setup  ## random faults by seed: which verdicts are shown, what is restarted, what is lost
+	@.venv/bin/python -m bench.storm $(STORM)
 
 check: lint types imports test  ## what CI runs
 

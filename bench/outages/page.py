@@ -1,0 +1,126 @@
+"""The page `docs/reference/outages.md`, from a run."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+
+from bench.outages.cases import CASES
+from bench.outages.judge import TOLERANCE, faults
+from bench.outages.results import NEVER, Played, Row, Run
+
+Group = tuple[str, float, str, str]  # case, seconds, mode, transport
+
+HEAD = """# Outages, side by side
+
+Measured by `make outages`, which writes this page: prx and bare cloudflared as connectors of the same lab, with the same
+service, at the same time. {client}
+
+* **kept**: runs in which the URL from before serves at the end
+* **back**: seconds from the outage's end to the first visitor served; for what has no end, from its beginning;
+  ∞: not within {watched:g} s
+* **lost**: requests lost after the outage's end, at 20 a second; a request is lost unless a 2xx comes within 10 s.
+  Visitors ask the newest URL that they were told. **during**: part of the requests lost before that
+* **restarts**: connectors that prx has started since the outage began
+* **verdict**: what `prx status` shows, in seconds since the outage began, of the run in the middle
+
+Of several runs of a cell, *back*, *lost* and *restarts* are medians: cloudflared chooses its own waits by chance. QUIC is what
+both do by default (`protocol = "auto"` of prx). prx must keep the URL as often as bare cloudflared does, serve at most
+{tolerance:g} s later, and come back where bare cloudflared never does. ✗ marks what does not hold.
+"""
+
+
+def groups(scenes: Iterable[Played]) -> dict[Group, list[Played]]:
+    """Put the scenes of one cell together."""
+    found: dict[Group, list[Played]] = defaultdict(list)
+    for scene in scenes:
+        if scene.outcomes:
+            plan = scene.plan
+            found[plan.case, plan.seconds, plan.mode, plan.transport].append(scene)
+    return found
+
+
+def rows(scenes: Iterable[Played]) -> tuple[Row, Row]:
+    """Give the rows of prx and of bare cloudflared."""
+    outcomes = [one for scene in scenes for one in scene.outcomes]
+    return Row.of(one for one in outcomes if one.subject == "prx"), Row.of(one for one in outcomes if one.subject == "bare")
+
+
+def failing_cells(run: Run) -> list[Group]:
+    """List the cells in which something does not hold."""
+    return sorted(group for group, scenes in groups(run.scenes).items() if faults(*rows(scenes)))
+
+
+def failing(run: Run) -> list[str]:
+    """List what does not hold, one line each."""
+    titles = {case.name: case.title for case in CASES}
+    lines = []
+    for (case, seconds, mode, transport), scenes in sorted(groups(run.scenes).items()):
+        cell = f"{titles[case]}, {_span(seconds)}, {mode}, {_transport(transport)}"
+        lines += [f"{cell}: {fault}" for fault in faults(*rows(scenes))]
+    return lines
+
+
+def render(run: Run) -> str:
+    """Write the page."""
+    found = groups(run.scenes)
+    client = f"{run.client}." if run.real else f"**No real cloudflared was given: both use {run.client}.**"
+    parts = [HEAD.format(client=f"{client} {run.about}", watched=run.watched, tolerance=TOLERANCE)]
+    for case in CASES:
+        mine = {key: scenes for key, scenes in found.items() if key[0] == case.name}
+        if mine:
+            parts.append("\n".join([f"## {case.title}", "", *_table(mine)]) + "\n")
+    parts += list(_remarks(run))
+    return "\n".join(parts)
+
+
+def _table(mine: dict[Group, list[Played]]) -> Iterator[str]:
+    pairs = [f"{name}: prx, bare" for name in ("kept", "back", "lost", "during")]
+    heads = ["outage", "tunnel", "over", *pairs, "restarts", "verdict", ""]
+    yield f"| {' | '.join(heads)} |"
+    yield "|---" * len(heads) + "|"
+    for (_, seconds, mode, transport), scenes in sorted(mine.items()):
+        prx, bare = rows(scenes)
+        wrong = "; ".join(faults(prx, bare))
+        cells = (
+            _span(seconds),
+            mode,
+            _transport(transport),
+            f"{prx.kept}/{prx.count}, {bare.kept}/{bare.count}",
+            f"{_seconds(prx.back)}, {_seconds(bare.back)}",
+            f"{prx.lost:g}, {bare.lost:g}",
+            f"{prx.during:.0%}, {bare.during:.0%}" if seconds else "",
+            f"{prx.restarts:g}",
+            prx.verdicts,
+            f"✗ {wrong}" if wrong else "",
+        )
+        yield f"| {' | '.join(cells)} |"
+
+
+def _remarks(run: Run) -> Iterator[str]:
+    skipped = {(scene.plan.case, scene.skipped) for scene in run.scenes if scene.skipped}
+    if skipped:
+        yield "\n".join(["## Not measured", "", *(f"* {case}: {why}" for case, why in sorted(skipped))]) + "\n"
+    lags = sorted(scene.lag for scene in run.scenes if scene.outcomes)
+    if lags:
+        middle = lags[len(lags) // 2]
+        yield f"The bench sent its requests at most {lags[-1]:.1f} s late, in the median scene {middle:.1f} s.\n"
+    failed = [scene for scene in run.scenes if scene.failed]
+    if failed:
+        lines = (
+            f"* {one.plan.case}, {_span(one.plan.seconds)}, {one.plan.mode}, {one.plan.transport}: {one.failed}"
+            for one in failed
+        )
+        yield "\n".join(["## Runs without a result", "", *lines]) + "\n"
+
+
+def _span(seconds: float) -> str:
+    return f"{seconds:g} s" if seconds else "for good"
+
+
+def _seconds(seconds: float) -> str:
+    return "∞" if seconds == NEVER else f"{seconds:.1f}"
+
+
+def _transport(name: str) -> str:
+    return {"quic": "QUIC", "http2": "HTTP/2"}[name]

@@ -1,0 +1,109 @@
+"""Play one scene: a program of its own, `python -m bench.outages.play PLAN SETTINGS`; the last line of stdout is the result."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from dataclasses import asdict
+from typing import Any, cast
+
+from bench.outages.cases import BY_NAME, Case
+from bench.outages.results import Outcome, Plan, Played
+from bench.room.scene import Scene, Watched, staged
+from bench.room.subject import Mode, Setup, Transport
+from bench.room.timeline import compress
+from bench.room.visitor import Visit, first_served, lost
+
+BEFORE = 3.0  # seconds of calm, in which everyone is served
+STEADY = 5.0  # seconds of visitors served without a gap: it is over
+LONGER = 1.2  # an outage is watched for at least so many times its length: cloudflared's own waits double each time
+RATE, RATE_DURING = 20.0, 4.0  # requests a second, of each subject
+
+
+async def play(plan: Plan, settings: dict[str, Any]) -> Played:
+    """Play a plan. `settings`: program, namespace, after (seconds to watch at most), interval."""
+    case = BY_NAME[plan.case]
+    if case.needs_network and not settings["namespace"]:
+        return Played(plan, skipped="this machine gives no network namespace (unshare --net)")
+    setup = Setup(
+        settings["program"],
+        cast("Mode", plan.mode),
+        cast("Transport", plan.transport),
+        settings["interval"],
+        settings["namespace"],
+    )
+    order = ("prx", "bare") if plan.repeat % 2 else ("bare", "prx")  # whoever starts first has no advantage in the end
+    async with staged(setup, order, rate=RATE, every=1.0) as scene:
+        if case.fault and not await scene.lab.knows(case.fault):
+            return Played(plan, skipped=f"the lab has no fault '{case.fault}'")
+        await asyncio.sleep(BEFORE)
+        urls = [watched.subject.url for watched in scene.watched]
+        onset, end = await _act(scene, case, plan.seconds)
+        await _watch(scene, end, max(settings["after"], LONGER * plan.seconds))
+        watched_until = time.monotonic()
+    outcomes = tuple(outcome(watched, url, onset, end, watched_until) for watched, url in zip(scene.watched, urls, strict=True))
+    return Played(plan, outcomes, lag=round(max(watched.visitors.lag for watched in scene.watched), 2))
+
+
+async def _act(scene: Scene, case: Case, seconds: float) -> tuple[float, float]:
+    """Let the outage happen; gives when it began and when it was over (the same for what has no end)."""
+    onset = time.monotonic()
+    await case.begin(scene, seconds)
+    if not seconds:
+        return onset, onset
+    for watched in scene.watched:
+        watched.visitors.rate = RATE_DURING
+    await asyncio.sleep(max(0.0, onset + seconds - time.monotonic()))
+    await case.end(scene, seconds)
+    end = time.monotonic()
+    for watched in scene.watched:
+        watched.visitors.rate = RATE
+    return onset, end
+
+
+async def _watch(scene: Scene, end: float, at_most: float) -> None:
+    """Look on until everyone is served again and stays so, or the time is over."""
+    await asyncio.sleep(STEADY + 1)
+    while time.monotonic() < end + at_most:
+        now = time.monotonic()
+        if all(is_steady(watched.visitors.visits, now) for watched in scene.watched):
+            return
+        await asyncio.sleep(1)
+
+
+def is_steady(visits: list[Visit], now: float) -> bool:
+    """Say whether all who came in the last seconds have been served; the very last may be under way."""
+    recent = [visit for visit in visits if now - STEADY <= visit.sent]
+    return len(recent) >= RATE * (STEADY - 1) and all(visit.served for visit in recent)
+
+
+def outcome(watched: Watched, url: str, onset: float, end: float, until: float) -> Outcome:
+    """Put together what one subject made of it."""
+    visits = watched.visitors.visits
+    after = [visit for visit in visits if visit.sent >= end]
+    last = [visit for visit in after if visit.sent >= until - STEADY]
+    serves = any(visit.served and visit.url == url for visit in last)
+    back = first_served(visits, end)
+    return Outcome(
+        watched.subject.name,
+        kept=watched.subject.url == url and serves,
+        back=None if back is None or not any(visit.served for visit in last) else round(back, 2),
+        lost=lost(after, end),
+        sent=len(after),
+        lost_during=lost(visits, onset, end),
+        sent_during=sum(1 for visit in visits if onset <= visit.sent < end),
+        restarts=sum(1 for start in watched.subject.starts if start > onset),
+        verdicts=compress(watched.samples, onset),
+    )
+
+
+def main() -> None:
+    """Play what the command line says."""
+    plan, settings = Plan(**json.loads(sys.argv[1])), json.loads(sys.argv[2])
+    print(json.dumps(asdict(asyncio.run(play(plan, settings)))))
+
+
+if __name__ == "__main__":
+    main()

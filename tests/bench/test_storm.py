@@ -1,0 +1,121 @@
+"""Verdicts are graded by cause, and a storm's figures follow from its episodes."""
+
+import random
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from bench.room.timeline import Sample
+from bench.room.visitor import Visit
+from bench.storm.__main__ import parse, plans
+from bench.storm.causes import BY_NAME, CAUSES, judge
+from bench.storm.play import Span, calm_samples, deck, recorded, served_at
+from bench.storm.records import Episode, Storm, StormPlan, load, save
+from bench.storm.report import failing, render
+
+from prx.core.verdicts import Verdict
+
+PLANNED_VERDICTS = {"edge_refused"}  # said by the contract
+
+
+@pytest.mark.parametrize(
+    ("cause", "verdict", "served", "grade"),
+    [
+        ("edge down", "edge_lost", False, "right"),
+        ("edge down", "healthy", False, "stale"),
+        ("edge down", "udp_blocked", False, "false"),
+        ("edge down", "starting", False, "tolerated"),
+        ("edge down", "?", False, "stale"),
+        ("edge and origin down", "origin_down", False, "tolerated"),
+        ("connections reset", "healthy", True, "right"),
+        ("UDP blocked, on HTTP/2", "healthy", True, "right"),
+        ("UDP blocked, on HTTP/2", "udp_blocked", True, "false"),
+        ("DoH down", "dns_pending", True, "tolerated"),
+        ("origin 500 for visitors", "unreachable", False, "false"),
+        ("child killed", "healthy", False, "stale"),
+    ],
+)
+def test_a_verdict_is_graded_by_what_really_happens(cause: str, verdict: str, served: bool, grade: str) -> None:
+    """`healthy` is right only while visitors are served, and never an accusation; to blame an innocent is false."""
+    assert judge(BY_NAME[cause], verdict, served=served) == grade
+
+
+def test_every_cause_names_verdicts_that_exist() -> None:
+    """A verdict that nothing can say would make a cause impossible to get right."""
+    known = {str(verdict) for verdict in Verdict} | PLANNED_VERDICTS
+    assert all(cause.right | cause.tolerated <= known and cause.why for cause in CAUSES)
+
+
+def test_the_same_seed_gives_the_same_storm_and_each_cause_its_turn() -> None:
+    """A deck is drawn to its end before it is shuffled again."""
+    drawn = [cause.name for cause, _ in zip(deck(list(CAUSES), random.Random(7)), range(2 * len(CAUSES)), strict=False)]
+    again = [cause.name for cause, _ in zip(deck(list(CAUSES), random.Random(7)), range(2 * len(CAUSES)), strict=False)]
+    assert drawn == again
+    assert sorted(drawn[: len(CAUSES)]) == sorted(BY_NAME)
+    assert len(list(plans(parse([])))) * parse([]).episodes >= 100
+
+
+def storm_of(*episodes: Episode, interval: float = 5.0, **rest: object) -> Storm:
+    """Make a storm."""
+    return replace(Storm(StormPlan(1, len(episodes), interval, "quic"), episodes), **rest)  # type: ignore[arg-type]
+
+
+GOOD = Episode("edge down", "quic", 20.0, "edge_lost", "right", 3.2, (), 0, 0, 400, {"degraded": 10}, 4.0, False, "healthy 0–2")
+
+
+def test_one_episode_is_recorded_from_visits_and_samples() -> None:
+    """Losses are split at the fault's end and named by prx's state; a false verdict is an accusation; a start is a restart."""
+    span = Span(BY_NAME["edge down"], "quic", 100.0, 120.0, 1, back=130.0)
+    visits = [Visit(90 + number / 2, 0.1, 200 if number < 20 or number > 70 else 530, "a") for number in range(100)]
+    samples = [Sample(100.0, "healthy", "ready"), Sample(104.0, "edge_lost", "degraded"), Sample(124.0, "crashed", "backoff")]
+    found = recorded([span], 0, visits, samples, [50.0, 125.0])
+    assert (found.shown, found.grade, found.first_right, found.accusations) == ("edge_lost", "right", 4.0, ("crashed",))
+    assert (found.lost_during, found.lost_after, found.restarts, found.needed) == (40, {"degraded": 8, "backoff": 3}, 1, 0)
+    assert calm_samples([*samples, Sample(140.0, "healthy")], [span]) == []
+
+
+def test_a_killed_child_is_a_fault_until_the_next_one_starts() -> None:
+    """What is lost while there is no connector is lost to the fault, and not to what prx does after it."""
+    span = Span(BY_NAME["child killed"], "quic", 100.0, 100.0, 1, back=112.0)
+    visits = [Visit(95 + number / 2, 0.1, 502 if 10 <= number <= 24 else 200, "a") for number in range(60)]
+    found = recorded([span], 0, visits, [Sample(100.2, "crashed", "backoff"), Sample(105.0, "starting", "starting")], [105.0])
+    assert (found.lost_during, found.lost_after) == (10, {"starting": 5})
+
+
+def test_served_is_the_majority_of_the_last_two_seconds() -> None:
+    """One answer among many failures does not make a tunnel healthy."""
+    visits = [Visit(float(number) / 10, 0.1, 200 if number % 3 else 530, "a") for number in range(100)]
+    assert served_at(visits, 8.0)
+    assert not served_at([replace_status(visit) for visit in visits], 8.0)
+    assert not served_at(visits, 50.0)
+
+
+def replace_status(visit: Visit) -> Visit:
+    """Turn success into failure and back."""
+    return Visit(visit.sent, visit.seconds, 530 if visit.served else 200, visit.url)
+
+
+@pytest.mark.parametrize(
+    ("storm", "words"),
+    [
+        (storm_of(replace(GOOD, grade="stale", shown="healthy")), "right after 10 s at an interval of 5 s: 0%"),
+        (storm_of(replace(GOOD, accusations=("udp_blocked",))), "false accusation: edge down: udp_blocked"),
+        (storm_of(replace(GOOD, restarts=1)), "needless restart: edge down: 1, needed 0"),
+        (storm_of(replace(GOOD, lost_after={"backoff": 100})), "lost after the fault's end: 100 of 500"),
+        (storm_of(GOOD, calm_alarms=("unreachable",)), "false alarm in calm time"),
+        (storm_of(GOOD, fds=(12, 40)), "prx grows"),
+        (storm_of(failed="no answer"), "no result: no answer"),
+    ],
+)
+def test_each_threshold_fails_by_itself(storm: Storm, words: str) -> None:
+    """A good storm holds all of them; each fault is named in one line of its own."""
+    assert failing([storm_of(GOOD)]) == []
+    assert [line for line in failing([storm]) if words in line]
+    assert words in render([storm], "cloudflared X")
+
+
+def test_storms_can_be_read_again(tmp_path: Path) -> None:
+    """The report of saved storms is the report of the run."""
+    storms = [storm_of(GOOD, rss_mb=(45.7, 47.6), fds=(12, 12), skipped={"offline": "no namespace"})]
+    save(storms, "cloudflared X", tmp_path / "storm.json")
+    assert render(*load(tmp_path / "storm.json")) == render(storms, "cloudflared X")
