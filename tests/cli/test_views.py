@@ -30,7 +30,9 @@ from prx.runtime.bus import Bus
 from prx.runtime.clock import SystemClock
 
 URL = "https://quiet-river.trycloudflare.com"
-READY = TunnelStatus("web", state="ready", verdict="healthy", reason="200 in 35 ms", url=URL, local_addr="127.0.0.1:8080")
+READY = TunnelStatus(
+    "web", state="ready", verdict="healthy", reason="200 in 35 ms", url=URL, proven=True, local_addr="127.0.0.1:8080"
+)
 
 
 def log(message: str, **fields: str) -> events.Log:
@@ -67,7 +69,10 @@ class Pipe:
     ("fact", "line"),
     [
         (events.Phase(tunnel="web", phase="url", elapsed_ms=350, detail=URL), Line("info", f"web: url after 0.35 s ({URL})")),
-        (events.UrlChanged(tunnel="web", url="b", old="a"), Line("info", "web: public at b, before at a")),
+        (
+            events.UrlChanged(tunnel="web", url="b", old="a"),
+            Line("warn", "web: the public URL has changed: a is dead, the new one is b"),
+        ),
         (events.UrlChanged(tunnel="web", url="b", old=""), Line("info", "web: public at b")),
         (verdict("healthy", "200"), Line("info", "web: healthy: 200")),
         (verdict("origin_down", "refused", "start it"), Line("warn", "web: origin_down: refused (hint: start it)")),
@@ -159,7 +164,7 @@ def test_the_panel_tells_what_is_wrong_and_what_to_do() -> None:
 
 def test_the_panel_is_safe_and_fits() -> None:
     """Text from outside cannot steer the terminal, several tunnels have no code, and a small terminal gets none either."""
-    hostile = TunnelStatus("web", state="degraded", verdict="origin_error", reason="\x1b]0;owned\x07bad", url=URL)
+    hostile = TunnelStatus("web", state="degraded", verdict="origin_error", reason="\x1b]0;owned\x07bad", url=URL, proven=True)
     assert "\x1b" not in rendered(hostile)
     assert "origin_error: bad" in rendered(hostile)
     assert "█" not in rendered(READY, READY)

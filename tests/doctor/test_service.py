@@ -48,10 +48,16 @@ async def test_service_that_is_not_there(unused_port: int) -> None:
 
 async def test_unexpected_status_is_a_warning(servers: Servers) -> None:
     """A service that answers otherwise than expected would make the tunnel look degraded."""
-    served = await servers.canned(answer(404))
+    served = await servers.canned(answer(500))
     found = by_check(await check_service("web", serving(served)))
     assert found["service"].verdict is Mark.WARN
-    assert "answers 404; 2xx is expected" in found["service"].words
+    assert "answers 500; an answer below 500 is expected" in found["service"].words
+
+
+async def test_a_webhook_receivers_404_is_all_right(servers: Servers) -> None:
+    """An answer below 500 is the service's own business unless the configuration expects another."""
+    served = await servers.canned(answer(404))
+    assert by_check(await check_service("web", serving(served)))["service"].verdict is Mark.OK
 
 
 @pytest.mark.parametrize(("mode", "verdict"), [("quick", Mark.WARN), ("named", Mark.OK)])
@@ -147,7 +153,7 @@ async def test_missing_connector(look: Look) -> None:
 
 async def test_other_answers(look: Look) -> None:
     """Anything else is a warning with the status, or a failure without one."""
-    assert "answers 502; 2xx is expected" in (await look(answer(502)))["public-url"].words
+    assert "answers 502; an answer below 500 is expected" in (await look(answer(502)))["public-url"].words
     silent = await look(b"")
     assert silent["public-url"].verdict is Mark.FAIL
     assert "closed the connection without an answer" in silent["public-url"].words

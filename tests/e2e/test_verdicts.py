@@ -101,8 +101,7 @@ async def test_edge_lost(
     lab: Lab, clock: ManualClock, tmp_path: Path, connector: str, origin: OriginServer, protocol: str
 ) -> None:
     """The edge is away for three minutes: told within seconds, child and URL kept, and well again when the edge is."""
-    chosen = {"protocols": (protocol,)}
-    async with world(lab, clock, tmp_path, connector=connector, port=origin.port, **chosen) as here:
+    async with world(lab, clock, tmp_path, connector=connector, port=origin.port, protocols=(protocol,)) as here:
         url = (await here.live(lambda status: status.state == "ready")).url
         lab.inject(Refuse())
         lab.inject(Drop())

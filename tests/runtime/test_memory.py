@@ -34,8 +34,45 @@ def test_a_protocol_is_remembered_for_its_network_only(tmp_path: Path) -> None:
     memory = Memory(tmp_path / "state.json", ManualClock())
     memory.keep_rate_limit("cloudflare", 60, 1)
     memory.keep_protocol("home", "http2")
-    assert (memory.protocol("home"), memory.protocol("café")) == ("http2", "")
+    learnt = memory.protocol("home")
+    assert learnt is not None
+    assert (learnt.protocol, memory.protocol("café")) == ("http2", None)
     assert memory.rate_limit("cloudflare") == (60, 1)
+
+
+def test_what_was_learnt_has_an_age(tmp_path: Path) -> None:
+    """A firewall changes: after a day the protocol is forgotten; one that is written for another network leaves it alone."""
+    clock = ManualClock()
+    memory = Memory(tmp_path / "state.json", clock)
+    memory.keep_protocol("home", "http2")
+    clock.advance(12 * 3600)
+    memory.keep_protocol("café", "http2")
+    assert memory.protocol("home") is not None
+    clock.advance(12 * 3600 + 1)
+    assert memory.protocol("home") is None
+    assert memory.protocol("café") is not None
+
+
+def test_what_was_learnt_can_be_forgotten(tmp_path: Path) -> None:
+    """One network or all; a rate limit stays, because asking sooner prolongs it."""
+    memory = Memory(tmp_path / "state.json", ManualClock())
+    memory.keep_rate_limit("cloudflare", 60, 1)
+    for network in ("home", "café", "train"):
+        memory.keep_protocol(network, "http2")
+    assert memory.forget_protocol("home") == 1
+    assert memory.protocol("home") is None
+    assert memory.forget_protocol() == 2
+    assert memory.forget_protocol() == 0
+    assert memory.rate_limit("cloudflare") == (60, 1)
+
+
+@pytest.mark.parametrize("entry", ['"http2"', "{}", '{"protocol": "http2", "at": true}', '{"protocol": 2, "at": 1}', "null"])
+def test_an_entry_that_is_not_understood_is_none(tmp_path: Path, entry: str) -> None:
+    """Also one of an earlier version, which had no age."""
+    file = tmp_path / "state.json"
+    file.write_text(f'{{"protocols": {{"home": {entry}}}}}')
+    file.chmod(0o600)
+    assert Memory(file, ManualClock()).protocol("home") is None
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"rate_limits": 3}', '{"rate_limits": {"cloudflare": {"until": "x"}}}'])
@@ -46,4 +83,4 @@ def test_a_broken_file_is_an_empty_one(tmp_path: Path, content: str) -> None:
     file.chmod(0o600)
     memory = Memory(file, ManualClock())
     assert memory.rate_limit("cloudflare") == (0, 0)
-    assert memory.protocol("home") == ""
+    assert memory.protocol("home") is None

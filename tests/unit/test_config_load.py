@@ -22,7 +22,7 @@ local_addr = "127.0.0.1:8080"
 health_check_interval_secs = 30
 max_failures = 3
 health_check_path = "/"
-health_check_expect = "2xx"
+health_check_expect = "auto"
 health_check_restart = "cause"    # cause | any
 startup_timeout_secs = 60
 """

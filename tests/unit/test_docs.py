@@ -11,6 +11,7 @@ from prx.cli.root import COMMANDS
 from prx.core import effects as do
 from prx.core import events, inputs
 from prx.core.backoff import RATE_LIMITED, RESTART
+from prx.core.causes import RESTART_CHANGES, Cause
 from prx.core.conditions import CONDITIONS
 from prx.core.evidence import ChildExit, ExitCause
 from prx.core.machine import Machine
@@ -27,8 +28,11 @@ def wander(steps: int, seed: int) -> set[tuple[str, str]]:
     chance = random.Random(seed)
     machine = Machine("t", Settings(max_failures=1))
     seen: set[tuple[str, str]] = set()
+    remedies = [None, None, None, Action.REPLACE, Action.REPLACE_NOW, Action.COUNT, Action.SWITCH_PROTOCOL]
     for now in range(steps):
-        verdict = Diagnosis(chance.choice(list(Verdict)), "seen")
+        verdict = Diagnosis(
+            chance.choice(list(Verdict)), "seen", because=chance.choice(list(Cause)), remedy=chance.choice(remedies)
+        )
         run, end = machine.run, ChildExit(1, None, chance.choice(list(ExitCause)))
         choices: list[inputs.Input] = [inputs.Start(), inputs.Stop(), inputs.Restart("asked"), inputs.Woken("network")]
         choices += [inputs.Start(retry_in=9, attempt=1)]
@@ -56,8 +60,6 @@ ACTION_WORDS = {
     Action.WAIT: "waits",
     Action.NONE: "nothing",
     Action.TELL: "tells you",
-    Action.COUNT: "counts a failure",
-    Action.SWITCH_PROTOCOL: "goes on with HTTP/2 where `protocol` is `auto`, else tells you",
     Action.RESTART: "restarts it",
     Action.RESTART_LATE: "restarts late",
     Action.FAIL: "stops for good",
@@ -73,7 +75,7 @@ def rows(heading: str) -> dict[str, list[str]]:
 
 def test_the_table_of_verdicts_is_that_of_the_code() -> None:
     """The page on output names every verdict with its one action and the time after which it is shown."""
-    shown = {code: [cells[1], cells[2]] for code, cells in rows("Verdicts").items()}
+    shown = {code: [cells[1], cells[2]] for code, cells in rows("Verdicts").items() if code in set(Verdict)}
     assert shown == {
         str(verdict): [
             ACTION_WORDS[ACTIONS[verdict]],
@@ -81,6 +83,12 @@ def test_the_table_of_verdicts_is_that_of_the_code() -> None:
         ]
         for verdict in Verdict
     }
+
+
+def test_the_table_of_causes_is_that_of_the_code() -> None:
+    """The page on output names every cause that a restart changes something about, and what that is."""
+    written = {name: cells[0] for name, cells in rows("Verdicts").items() if " " in name or name in set(Cause)}
+    assert written == {str(cause): changes for cause, changes in RESTART_CHANGES.items() if changes}
 
 
 def test_the_waits_and_what_counts_are_those_of_the_code() -> None:

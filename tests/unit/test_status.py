@@ -37,6 +37,7 @@ def test_the_public_form_of_a_status() -> None:
         "reason": "the public URL answers 200",
         "hint": "",
         "url": "https://a",
+        "proven": True,
         "local_addr": "127.0.0.1:8080",
         "since": "2027-01-15T08:00:08.000Z",
         "restarts": 0,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 from prx.cli import ending
 from prx.config.load import Loaded, load
@@ -21,14 +23,23 @@ _LONG_WORD = 16  # characters; shorter ones are the vocabulary of a command
 class ConfigurationReader:
     """Read the configuration in `path` (None: the usual places), with `local_addr` in place of its own where it is given.
 
+    `overrides`: values from the command line for other keys, by dotted name.
     For the lab a named tunnel needs no token, as the lab makes its own. A master password is asked for on a terminal when the
     configuration is read first, and never again: what it opens stays open.
     """
 
-    def __init__(self, path: Path | None, environ: Mapping[str, str], local_addr: str = "", *, lab: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path | None,
+        environ: Mapping[str, str],
+        local_addr: str = "",
+        *,
+        overrides: Mapping[str, Any] = MappingProxyType({}),
+        lab: bool = False,
+    ) -> None:
         self._path = path
         self._environ = environ
-        self._overrides = {"tunnel.local_addr": local_addr} if local_addr else {}
+        self._overrides = {**overrides, **({"tunnel.local_addr": local_addr} if local_addr else {})}
         self._lab = lab
         self._may_ask = True
         self._lookup = store_lookup(data_dir(environ), environ, self._ask if sys.stdin.isatty() else None)

@@ -173,8 +173,12 @@ def _tunnels_of(pid: int) -> list[dict[str, Any]]:
 
 def _arguments(options: StartOptions) -> list[str]:
     """Return the command line that asks for `options` again."""
+    from prx.cli.options import WISHES
+
     words = [f"--{name}" for name in ("hello", "lab") if getattr(options, name)]
     words += [] if options.config is None else ["--config", str(options.config)]
     words += [] if options.ttl is None else ["--ttl", f"{options.ttl}s"]
+    for flag, key in WISHES.items():
+        words += [f"--{flag.replace('_', '-')}", options.overrides[key]] if key in options.overrides else []
     words += [options.local_addr] if options.local_addr else []
     return [*words, "--", *options.command] if options.command else words

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+# Flags that stand for a key of the configuration: those of the one tunnel, or of all of a file.
+WISHES = {
+    "health_path": "tunnel.health_check_path",
+    "expect": "tunnel.health_check_expect",
+    "host_header": "tunnel.host_header",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class StartOptions:
     """One command line, understood. `local_addr` is empty where the configuration says it; `ttl` is in seconds.
 
+    `overrides`: values for other keys of the configuration, by dotted name such as `tunnel.health_check_path`.
     `quiet`: nothing is shown, as nobody looks: the log has everything.
     """
 
     local_addr: str = ""
+    overrides: Mapping[str, Any] = field(default_factory=dict)
     config: Path | None = None
     hello: bool = False
     lab: bool = False

@@ -18,6 +18,7 @@ PHASES = ("spawned", "url", "connected", "dns", "verified")
 
 _COLOURS = {"ready": "green", "degraded": "yellow", "starting": "cyan", "backoff": "yellow", "failed": "red"}
 _UP = frozenset({"ready", "degraded"})
+_COMING = frozenset({"starting", "ready", "degraded"})
 _DOWN = frozenset({"idle", "stopping"})
 _QR_BORDER = 2  # light modules around the code; the standard asks for 4, cameras are content with 2
 
@@ -40,7 +41,7 @@ def panel(
 ) -> RenderableType:
     """Return the whole panel for a terminal of `size` (columns, lines); `now` is wall-clock seconds."""
     parts = [_tunnel(status, progress.get(status.name, Progress()), now) for status in statuses]
-    if len(statuses) == 1 and statuses[0].state in _UP and statuses[0].url:
+    if len(statuses) == 1 and statuses[0].state in _UP and statuses[0].proven:
         code = qr_code(statuses[0].url, *size)
         parts.extend([Padding(code, (1, 0, 0, 2))] if code else [])
     if statuses:
@@ -54,8 +55,10 @@ def _tunnel(status: TunnelStatus, progress: Progress, now: float) -> RenderableT
     grid.add_column(overflow="fold")
     colour = _COLOURS.get(status.state, "default")
     title = Text(f"● {status.name}", style=f"bold {colour}") + Text(f"  {status.state}", style=colour)
-    if status.url and status.state in _UP:
+    if status.url and status.proven and status.state in _UP:
         grid.add_row("public", Text(status.url, style=f"bold underline link {status.url}"))
+    elif status.url and not status.proven and status.state in _COMING:
+        grid.add_row("public", Text(f"{status.url}  (not proven)", style="dim"))
     grid.add_row("local", Text(printable(status.local_addr)))
     if status.state in _DOWN:
         grid.add_row("", Text(printable(status.reason)))

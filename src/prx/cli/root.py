@@ -15,6 +15,7 @@ COMMANDS = {
     "stop": Lazy("prx.cli.steer:stop", "Stop a tunnel, or a running prx with all its tunnels."),
     "restart": Lazy("prx.cli.steer:restart", "Restart a tunnel, or all of them."),
     "reload": Lazy("prx.cli.steer:reload", "Read the configuration again."),
+    "forget": Lazy("prx.cli.forget:forget", "Forget on which networks QUIC did not get through."),
     "config": Lazy("prx.cli.config:config", "Check and show the configuration, or write one to begin with."),
     "secret": Lazy("prx.cli.secret:secret", "Keep secrets in an encrypted file and give them out by name."),
     "doctor": Lazy("prx.cli.doctor:doctor", "Find out what is wrong with the machine, the network or the set-up."),

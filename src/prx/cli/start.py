@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from prx.cli.options import StartOptions
+from prx.cli.options import WISHES, StartOptions
 from prx.core.errors import UsageError
 
 _COMMAND = "prx.command"  # where the words behind `--` wait for the callback
@@ -50,6 +50,9 @@ def _parse_duration(_context: click.Context, _parameter: click.Parameter, text: 
 @click.option("-c", "--config", type=click.Path(path_type=Path, dir_okay=False), help="The configuration file.")
 @click.option("--hello", is_flag=True, help="Serve a small built-in page as the local service.")
 @click.option("--lab", is_flag=True, help="Use a local edge instead of Cloudflare: no account, no Internet.")
+@click.option("--health-path", metavar="PATH", help="The path that the health check asks for.")
+@click.option("--expect", metavar="STATUS", help="What counts as healthy: auto, 2xx, 204, 200-399 …")
+@click.option("--host-header", metavar="NAME", help="The Host header that the local service gets.")
 @click.option("--json", "as_json", is_flag=True, help="Print events to stdout, one JSON object per line.")
 @click.option("--detach", is_flag=True, help="Go on in the background; return when the URL is verified.")
 @click.option("--ttl", callback=_parse_duration, metavar="DURATION", help="Stop after this time: 90s, 30m, 1h30m.")
@@ -75,7 +78,11 @@ def start(ctx: click.Context, /, target: str | None, detach: bool, report_fd: in
         raise UsageError("--hello is the local service itself", hint="leave out the address and the command, or --hello")
     if flags["as_json"] and detach:
         raise UsageError("--json shows events as they come, --detach does not stay", hint="leave out one of the two")
-    options = StartOptions(local_addr=_local_addr(target), command=command, quiet=report_fd is not None, **flags)
+    wishes = {key: flags.pop(name) for name, key in WISHES.items()}
+    overrides = {key: value for key, value in wishes.items() if value is not None}
+    options = StartOptions(
+        overrides=overrides, local_addr=_local_addr(target), command=command, quiet=report_fd is not None, **flags
+    )
     if detach:
         from prx.cli.detach import start_detached
 

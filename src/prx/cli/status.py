@@ -12,6 +12,7 @@ from prx.cli.ask import config_option, everyone
 from prx.logs.text import printable
 
 _UP = frozenset({"ready", "degraded"})
+_PROTOCOLS = {"quic": "QUIC", "http2": "HTTP/2"}
 
 
 @click.command()
@@ -48,6 +49,9 @@ def _why(tunnel: dict[str, Any]) -> str:
     parts = [verdict] if verdict else []
     if tunnel["next_retry_in"] is not None:
         parts.append(f"next try in {tunnel['next_retry_in']:.0f} s")
-    if tunnel["url"] and tunnel["state"] in _UP:
-        parts.append(tunnel["url"])
+    protocol = next((item["protocol"] for item in tunnel["connectors"] if item["protocol"]), "")
+    if protocol:
+        parts.append(f"over {_PROTOCOLS.get(protocol, protocol)}")
+    if tunnel["url"] and (tunnel["state"] in _UP or not tunnel["proven"]):
+        parts.append(tunnel["url"] + ("" if tunnel["proven"] else " (not proven)"))
     return "  ".join(parts)

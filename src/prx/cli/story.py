@@ -12,7 +12,7 @@ from prx.logs.text import printable
 LEVELS = {"debug": 10, "info": 20, "warn": 30, "error": 40}
 SERVICE = "service"  # source of the lines that the service started with `-- COMMAND` writes
 
-_GOOD = frozenset({"healthy", "protected", "dns_pending"})
+_GOOD = frozenset({"healthy", "protected", "edge_refused", "dns_pending"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +40,17 @@ def _tell(fact: Fact) -> Line | None:
     match fact:
         case events.Phase(phase=phase, elapsed_ms=elapsed, detail=detail):
             return Line("info", f"{phase} after {seconds(elapsed / 1000)}" + (f" ({detail})" if detail else ""))
-        case events.UrlChanged(url=url, old=old):
-            return Line("info", f"public at {url}" + (f", before at {old}" if old and old != url else ""))
+        case events.UrlChanged():
+            return _tell_url(fact)
         case events.VerdictChanged(new=new, reason=reason, hint=hint):
             text = f"{new}: {reason}" if reason else new
             level = "debug" if new == "starting" else "info" if new in _GOOD else "warn"
             return Line(level, text + (f" (hint: {hint})" if hint else ""))
-        case events.RestartScheduled(delay=delay, attempt=attempt):
-            return Line("warn", f"next try in {seconds(delay)} (attempt {attempt})")
+        case events.RestartScheduled(delay=delay, attempt=attempt, costs_url=costs):
+            when = f"next try in {seconds(delay)} (attempt {attempt})" if delay else "restarting at once"
+            return Line("warn", when + ("; the public URL will change" if costs else ""))
+        case events.RestartCancelled(reason=reason):
+            return Line("info", f"no restart is needed: {reason}")
         case events.StateChanged():
             return _tell_state(fact)
         case events.ConfigReloaded(restarted=restarted):
@@ -61,6 +64,14 @@ def _tell(fact: Fact) -> Line | None:
             return _tell_log(fact)
         case _:
             return _tell_child(fact)
+
+
+def _tell_url(fact: events.UrlChanged) -> Line:
+    if fact.old and fact.old != fact.url:
+        return Line("warn", f"the public URL has changed: {fact.old} is dead, the new one is {fact.url}")
+    return Line(
+        "info", f"public at {fact.url}" + ("" if fact.proven else " (connected, not proven: it could not be asked from here)")
+    )
 
 
 def _tell_state(fact: events.StateChanged) -> Line | None:

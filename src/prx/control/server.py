@@ -184,11 +184,11 @@ class ControlServer:
             events.close()
         statuses = [self._status(item) for item in names]
         return {
-            "urls": {status.name: status.url for status in statuses if status.state in _UP and status.url},
+            "urls": {status.name: status.url for status in statuses if _has_url(status)},
             "pending": {
                 status.name: {"state": status.state, "verdict": status.verdict, "reason": status.reason, "hint": status.hint}
                 for status in statuses
-                if status.state not in _UP or not status.url
+                if not _has_url(status)
             },
         }
 
@@ -220,7 +220,12 @@ def _peer_is_allowed(writer: asyncio.StreamWriter) -> bool:
 
 
 def _is_settled(status: TunnelStatus) -> bool:
-    return status.state == "failed" or (status.state in _UP and bool(status.url))
+    return status.state == "failed" or _has_url(status)
+
+
+def _has_url(status: TunnelStatus) -> bool:
+    """Return whether there is a URL to give out: one that was proven, or that cannot be proven from here and is connected."""
+    return status.told and bool(status.url) and (status.state in _UP or not status.proven)
 
 
 def _wait_of(request: Message) -> float:

@@ -27,6 +27,10 @@ class StatusSet:
         ranges = tuple(_range(part.strip()) for part in text.split(","))
         return cls(text, ranges)
 
+    def allows(self, status: int | None) -> bool:
+        """Return whether `status` may be a good answer, as far as one answer alone can tell."""
+        return status in self or (self.as_the_service and status is not None and 200 <= status < 500)
+
     def __contains__(self, status: object) -> bool:
         return isinstance(status, int) and any(low <= status <= high for low, high in self.ranges)
 

@@ -437,17 +437,20 @@ class Machine:
         if self._replacing is None:
             return
         self._forget_replacement()
-        self.attempt -= 1
         self._publish(events.RestartCancelled(tunnel=self.name, attempt=self.attempt, reason=diagnosis.reason))
 
     def _forget_replacement(self) -> None:
+        """Take a scheduled replacement back, and with it the attempt that it would have been."""
         self.timers.pop("replace", None)
         self._replacing = None
         self._due = False
+        self.attempt = max(0, self.attempt - 1)
 
     def _replace(self, diagnosis: Diagnosis) -> None:
         """Replace the child: the wait is over, and it has not come back."""
+        attempt = self.attempt
         self._forget_replacement()
+        self.attempt = attempt
         self._in_vain = diagnosis.cause
         self._show(diagnosis)
         self._stop_child(AfterStop.SPAWN, diagnosis)
@@ -544,7 +547,6 @@ class Machine:
         """Change the state; all timers of the old one are taken back."""
         if self._replacing is not None:  # it was not needed
             self._forget_replacement()
-            self.attempt -= 1
         if self.timers:
             self.timers.clear()
             self._effects.append(do.CancelTimers())

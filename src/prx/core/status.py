@@ -44,7 +44,11 @@ class ProbeStatus:
 
 @dataclass(frozen=True, slots=True)
 class TunnelStatus:
-    """Everything that is known of one tunnel. Times are wall-clock seconds since 1970."""
+    """Everything that is known of one tunnel. Times are wall-clock seconds since 1970.
+
+    url: the public URL as far as it is known; `proven` once it was verified. told: it was given out as the tunnel's URL,
+    because it is proven, or because it is connected and cannot be proven from here.
+    """
 
     name: str
     backend: str = ""
@@ -56,6 +60,7 @@ class TunnelStatus:
     hint: str = ""
     url: str = ""
     proven: bool = False
+    told: bool = False
     since: float | None = None
     restarts: int = 0
     attempt: int = 0
@@ -119,14 +124,14 @@ def _fold_fact(status: TunnelStatus, fact: Fact, at: float) -> TunnelStatus:
         case events.StateChanged(new=new, reason=reason):
             status = replace(status, state=new, since=at, reason=reason or status.reason)
             if new == "idle":
-                return replace(status, verdict="", hint="", url="", proven=False, retry_at=None)
+                return replace(status, verdict="", hint="", url="", proven=False, told=False, retry_at=None)
             return status if new == "backoff" else replace(status, retry_at=None)
         case events.VerdictChanged(new=new, reason=reason, hint=hint):
             return replace(status, verdict=new, reason=reason, hint=hint)
         case events.UrlChanged(url=url, proven=proven):
-            return replace(status, url=url, proven=proven)
+            return replace(status, url=url, proven=proven, told=True)
         case events.UrlKnown(url=url):
-            return status if status.url == url else replace(status, url=url, proven=False)
+            return status if status.url == url else replace(status, url=url, proven=False, told=False)
         case events.RestartCancelled(attempt=attempt):
             return replace(status, attempt=attempt, retry_at=None)
         case events.RestartScheduled(delay=delay, attempt=attempt):
@@ -147,7 +152,7 @@ def _fold_child(status: TunnelStatus, fact: Fact) -> TunnelStatus:
             return replace(status, connectors=(connector,), restarts=restarts, children=status.children + 1)
         case events.ChildExited():
             if status.mode == "quick":  # a quick URL dies with its child
-                status = replace(status, url="", proven=False)
+                status = replace(status, url="", proven=False, told=False)
             return replace(status, connectors=())
         case events.ConnectionRegistered(index=index, location=location, protocol=protocol):
             return _with_connection(status, index, Connection(index, location, protocol))

@@ -36,9 +36,9 @@ def _origin_finding(tunnel: str, settings: TunnelSettings, seen: Origin) -> Find
     if seen.status is None:
         return Finding("service", Mark.FAIL, seen.error, f"start the service on {seen.address}, or set local_addr", tunnel)
     words = f"{seen.address}{settings.health_check_path} answers {seen.status}"
-    if seen.status in settings.expected_status:
+    if settings.expected_status.allows(seen.status):
         return Finding("service", Mark.OK, words, tunnel=tunnel)
-    words += f"; {settings.health_check_expect} is expected"
+    words += f"; {settings.expected_status.text} is expected"
     return Finding("service", Mark.WARN, words, "set health_check_path or health_check_expect", tunnel)
 
 
@@ -119,11 +119,11 @@ def _public_finding(tunnel: str, settings: TunnelSettings, url: str, seen: Publi
     if seen.edge_error == _NO_CONNECTOR:
         words = f"{url} answers {seen.status} (error {_NO_CONNECTOR}): no connector is there"
         return Finding("public-url", Mark.WARN, words, "start it with: prx start", tunnel)
-    if seen.access or seen.status in settings.expected_status:
+    if seen.access or settings.expected_status.allows(seen.status):
         by = "Cloudflare Access answers" if seen.access else "answers"
         return Finding("public-url", Mark.OK, f"{url}: {by} {seen.status}", tunnel=tunnel)
     number = f" (error {seen.edge_error})" if seen.edge_error else ""
-    words = f"{url} answers {seen.status}{number}; {settings.health_check_expect} is expected"
+    words = f"{url} answers {seen.status}{number}; {settings.expected_status.text} is expected"
     return Finding("public-url", Mark.WARN, words, "prx status says who is at fault while the tunnel runs", tunnel)
 
 

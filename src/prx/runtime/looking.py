@@ -63,6 +63,7 @@ class Looker:
 
     def __init__(self, view: View, observer: ConnectorObserver | None, endpoints: ConnectorEndpoints | None) -> None:
         self.url = view.backend.fixed_url(view.site)
+        self.asked = 0  # requests of the public URL that prx has made itself
         self.logged_hostname = ""  # of a quick tunnel, from its log
         self.usual_ms: float | None = None  # how long the last good answer took
         self._view = view
@@ -243,6 +244,7 @@ class Looker:
     async def _ask_both(self, addresses: tuple[str, ...], limit: float) -> tuple[Public, Passage, Origin | None]:
         """Ask the public URL, and the origin beside it if the answer is late or not the expected one."""
         ways, way = self._view.ways, self._view.way
+        self.asked += 1
         before = await ways.count(way)
         async with asyncio.TaskGroup() as group:
             asked = group.create_task(self._ask_public(addresses, limit), name=f"{self._view.name}: public")
@@ -278,6 +280,7 @@ class Looker:
         view = self._view
         if self._exposure_known and not view.settings.require_access:
             return ""
+        self.asked += 1
         exposure = await look_at_exposure(self.url, addresses, ca_file=view.site.public_ca, timeout=limit)
         if exposure.reach is Reach.UNKNOWN:
             return ""

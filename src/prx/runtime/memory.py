@@ -6,13 +6,25 @@ in it are wall-clock, the only ones that mean anything to another process.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from prx.runtime.clock import Clock
 from prx.runtime.statefile import StateFile
 
+STATE_FILE = "state.json"  # in the data folder
+PROTOCOL_LASTS = 24 * 3600.0  # seconds; firewalls change, and QUIC is the better way
+_NETWORKS = 16  # that are remembered at most
 _LONGEST_WAIT = 3600.0  # a clock that was set back must not keep a tunnel down for years
+
+
+@dataclass(frozen=True, slots=True)
+class Learnt:
+    """A protocol that came up where another did not get through, and when that was (wall-clock seconds)."""
+
+    protocol: str
+    at: float
 
 
 class Memory:
@@ -37,15 +49,28 @@ class Memory:
         """Keep that `service` must be left alone for `delay` seconds."""
         self._update("rate_limits", service, {"until": self._clock.wall() + delay, "attempt": attempt})
 
-    def protocol(self, network: str) -> str:
-        """Return the protocol that was found to get through on `network` (a fingerprint), or an empty string."""
-        found = self._section("protocols").get(network)
-        return found if isinstance(found, str) else ""
+    def protocol(self, network: str) -> Learnt | None:
+        """Return the protocol that came up on `network` (a fingerprint) where another did not, None if none is remembered."""
+        entry = self._section("protocols").get(network)
+        return _learnt(entry, self._clock.wall())
 
     def keep_protocol(self, network: str, protocol: str) -> None:
-        """Keep that `protocol` gets through on `network`; only the present network is remembered."""
+        """Keep, for `PROTOCOL_LASTS`, that `protocol` came up on `network` where another did not."""
+        now = self._clock.wall()
+        known = {name: entry for name, entry in self._section("protocols").items() if _learnt(entry, now)}
+        known.pop(network, None)
+        newest = dict(list(known.items())[-(_NETWORKS - 1) :])
         data = self._file.load()
-        self._file.save({**data, "protocols": {network: protocol}})
+        self._file.save({**data, "protocols": {**newest, network: {"protocol": protocol, "at": now}}})
+
+    def forget_protocol(self, network: str | None = None) -> int:
+        """Forget what was learnt about `network`, or about all of them; return how many entries that were."""
+        data = self._file.load()
+        known = self._section("protocols")
+        kept = {name: entry for name, entry in known.items() if network not in {None, name}}
+        if len(kept) < len(known):
+            self._file.save({**data, "protocols": kept})
+        return len(known) - len(kept)
 
     def _section(self, name: str) -> dict[str, Any]:
         section = self._file.load().get(name)
@@ -54,3 +79,13 @@ class Memory:
     def _update(self, section: str, key: str, value: object) -> None:
         data = self._file.load()
         self._file.save({**data, section: {**self._section(section), key: value}})
+
+
+def _learnt(entry: object, now: float) -> Learnt | None:
+    """Read an entry of the file; one that is old, from the future or not understood is none."""
+    if not isinstance(entry, dict):
+        return None
+    protocol, at = entry.get("protocol"), entry.get("at")
+    if not isinstance(protocol, str) or isinstance(at, bool) or not isinstance(at, (int, float)):
+        return None
+    return Learnt(protocol, at) if -60.0 < now - at < PROTOCOL_LASTS else None

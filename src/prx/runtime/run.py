@@ -135,6 +135,11 @@ class Run:
                 await self._around.view.edge.learn()
         return evidence, inputs.Looked(self.number, diagnosis, evidence.url)
 
+    async def visitors(self) -> int | None:
+        """Return how many requests have come that were not prx's own, None if the child does not tell."""
+        counters = await self._looker.counters()
+        return None if counters is None else counters.requests - self._looker.asked
+
     def _on_line(self, stream: str, line: bytes) -> None:
         self._tail.append((stream, line))
         now = self._around.view.clock.monotonic()

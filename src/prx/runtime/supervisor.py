@@ -24,7 +24,7 @@ from prx.runtime.clock import Clock
 from prx.runtime.edge import EdgeWatch
 from prx.runtime.heartbeat import Heartbeat
 from prx.runtime.hooks import HookRunner
-from prx.runtime.memory import Memory
+from prx.runtime.memory import STATE_FILE, Memory
 from prx.runtime.network import LocalNetwork, Network, SystemNetwork
 from prx.runtime.passage import Ways
 from prx.runtime.reaper import Ledger, reap_stale
@@ -178,7 +178,7 @@ class Supervisor:
             clock=self._clock,
             network=self._network,
             bus=self.bus,
-            memory=Memory(self._data_dir / "state.json", self._clock),
+            memory=Memory(self._data_dir / STATE_FILE, self._clock),
             ledger=Ledger(self._ledger_path),
             edge=self._edge,
             ways=Ways(),

@@ -25,7 +25,7 @@ from prx.core import effects, inputs
 from prx.core.diagnosis import Policy, diagnose
 from prx.core.errors import CredentialError, PermanentError, PrxError
 from prx.core.events import ConfigReloaded, Fact, Log, Phase, Probed, UrlChanged, UrlKnown
-from prx.core.evidence import Evidence
+from prx.core.evidence import Evidence, Reach
 from prx.core.machine import Machine
 from prx.core.states import Settings, State
 from prx.core.status import TunnelStatus
@@ -36,9 +36,10 @@ from prx.runtime.clock import Clock, TimerHandle
 from prx.runtime.edge import EdgeWatch
 from prx.runtime.fingerprint import file_fingerprint
 from prx.runtime.looking import Looker, View
-from prx.runtime.memory import Memory
+from prx.runtime.memory import Learnt, Memory
 from prx.runtime.network import Network
 from prx.runtime.passage import Ways
+from prx.runtime.quicreturn import QuicReturn
 from prx.runtime.reaper import Ledger
 from prx.runtime.resolver import Resolver
 from prx.runtime.run import Run, Surroundings, draw_port
@@ -85,6 +86,8 @@ class Tunnel:
         self._alone: Looker | None = None
         self._asking: asyncio.Timeout | None = None  # while the program is asked for its version
         self._program_seen: tuple[object, ...] | None = None  # None: not looked at yet
+        self._told_of_memory: float | None = None
+        self._quic = QuicReturn(house.clock)
         self._phases: set[str] = set()
         self._phases_from = house.clock.monotonic()
         self._tasks: asyncio.TaskGroup | None = None
@@ -113,6 +116,7 @@ class Tunnel:
         quick = self.backend.mode == "quick"
         self.send(inputs.Start(retry_in, attempt) if quick else inputs.Start())
         async with asyncio.TaskGroup() as self._tasks:
+            self._start("quic", self._return_to_quic())
             while True:
                 event = await self._inbox.get()
                 if event == inputs.Woken("network"):  # what was remembered holds for the old network
@@ -202,9 +206,21 @@ class Tunnel:
         chosen = self.settings.cloudflare.protocol
         if chosen != "auto":
             return (chosen,)
-        remembered = self._house.memory.protocol(self._house.network.fingerprint())
         known = self._house.site.protocols
-        return (remembered,) if remembered in known else known
+        learnt = self._house.memory.protocol(self._house.network.fingerprint())
+        if learnt is None or learnt.protocol not in known or learnt.protocol == known[0]:
+            return known
+        if self._told_of_memory != learnt.at:
+            self._told_of_memory = learnt.at
+            self._tell_of_memory(learnt)
+        return (learnt.protocol,)
+
+    def _tell_of_memory(self, learnt: Learnt) -> None:
+        hours = max(0.0, self._house.clock.wall() - learnt.at) / 3600
+        when = f"{hours:.0f} h ago" if hours >= 1 else "less than an hour ago"
+        name = {"http2": "HTTP/2", "quic": "QUIC"}.get(learnt.protocol, learnt.protocol)
+        message = f"{name} is spoken with the edge: on this network QUIC did not get through, {when} (`prx forget` clears that)"
+        self._publish(Log(tunnel=self.name, level="info", message=message))
 
     def _blank_status(self) -> TunnelStatus:
         return TunnelStatus(self.name, backend=self.backend.name, mode=self.backend.mode, local_addr=str(self.settings.origin))
@@ -268,6 +284,21 @@ class Tunnel:
         if before is not None and seen != before:  # a program seen for the first time has not changed
             self.send(inputs.Woken("binary"))
         self._house.recheck()
+
+    # ------------------------------------------------------------------ back to QUIC
+
+    async def _return_to_quic(self) -> None:
+        """Let a named tunnel that speaks HTTP/2 because QUIC did not get through try QUIC again, in a quiet minute."""
+        while True:
+            await self._house.clock.sleep(QuicReturn.EVERY)
+            run, protocols = self._run, self._house.site.protocols
+            fallen_back = self.settings.cloudflare.protocol == "auto" and self.machine.protocol != protocols[0]
+            if run is None or self.backend.mode != "named" or self.state is not State.READY or not fallen_back:
+                self._quic.interrupt()
+            elif self._quic.is_due(await run.visitors()) and (await self._house.edge.dial(quic=True)).quic is Reach.OPEN:
+                self._house.memory.forget_protocol(self._house.network.fingerprint())
+                self.machine.reconfigure(self._machine_settings())
+                self.send(inputs.Restart("QUIC gets through again"))
 
     # ------------------------------------------------------------------ the child
 

@@ -1,0 +1,23 @@
+"""`prx forget`."""
+
+from __future__ import annotations
+
+import os
+
+import click
+
+
+@click.command()
+def forget() -> None:
+    """Forget on which networks QUIC did not get through.
+
+    HTTP/2 is spoken there instead, for a day after it came up where QUIC did not. A tunnel that runs keeps what it speaks until
+    it is restarted. How long the quick-tunnel service asked to be left alone is not forgotten: asking sooner prolongs that.
+    """
+    from prx.config.paths import data_dir
+    from prx.runtime.clock import SystemClock
+    from prx.runtime.memory import STATE_FILE, Memory
+
+    count = Memory(data_dir(os.environ) / STATE_FILE, SystemClock()).forget_protocol()
+    networks = "1 network" if count == 1 else f"{count} networks"
+    click.echo(f"forgot what was learnt about {networks}" if count else "nothing was remembered", err=True)
