@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from prx.cli import ending
+from prx.config.changes import require_no_loss
 from prx.config.load import Loaded, load
 from prx.config.paths import ConfigPlace, data_dir, find_config
 from prx.files.people import expanded
@@ -50,9 +51,12 @@ class ConfigurationReader:
     def read(self) -> Loaded:
         """Return the configuration as it stands now; raise ConfigError with every mistake. Blocks: files, programs, people.
 
+        What was read before counts as in force: a file that has lost what was said there is a mistake (`prx.config.changes`).
         """
         place = self._place or find_config(self._path, self._environ)
         loaded = self._load(place)
+        if self._in_force is not None:
+            require_no_loss(self._in_force, loaded)
         self._place, self._in_force, self._may_ask = place, loaded, False
         ending.never_tell(secret_forms(loaded, self._environ))
         return loaded
