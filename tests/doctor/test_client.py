@@ -63,12 +63,14 @@ async def test_missing_program_is_a_failure(tmp_path: Path, monkeypatch: pytest.
     assert absent.words.endswith("none is not a file")
 
 
-async def test_program_that_anybody_can_change_is_a_warning(tmp_path: Path) -> None:
-    """A program that every user can replace is pointed out."""
-    path = program(tmp_path, "echo 'cloudflared version 2026.8.2'", mode=0o777)
-    good, warning = await check_program("web", using(path))
-    assert (good.verdict, warning.verdict) == (Mark.OK, Mark.WARN)
-    assert "can be changed by every user" in warning.words
+async def test_program_that_anybody_can_change_is_not_even_asked(tmp_path: Path) -> None:
+    """A program that every user can replace is not run for its version: a failure, as it will be at the start."""
+    path = program(tmp_path, f"touch {tmp_path}/ran; echo 'cloudflared version 2026.8.2'", mode=0o777)
+    [refused] = await check_program("web", using(path))
+    assert refused.verdict is Mark.FAIL
+    assert "mode 0777: it can be written by everybody" in refused.words
+    assert refused.remedy == f"chmod o-w {path}"
+    assert not (tmp_path / "ran").exists()
 
 
 async def test_builtin_and_none_need_no_program() -> None:

@@ -287,7 +287,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
         "loop": "cannot be read: ",
         "latin": "latin:2: found a byte that is not UTF-8",
         "nul\0": "cannot be read: ",
-        "/dev/zero": "more than 1 MiB",
+        "/dev/zero": "found a character device, expected a file",
     }
     for name, words in expected.items():
         (problem,) = problems(tmp_path / name)

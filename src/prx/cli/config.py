@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
+import errno
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from prx.config import paths
 from prx.core.errors import PrxError, UsageError
+from prx.files.people import expanded
+
+if TYPE_CHECKING:
+    from prx.config.load import Loaded
+
+_NOT_THERE = {
+    errno.ENOENT,
+    errno.ENOTDIR,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.EISDIR,
+    errno.ENAMETOOLONG,
+    errno.ELOOP,
+}
 
 config_option = click.option(
     "-c",
@@ -25,19 +43,39 @@ def config() -> None:
     """Hold the commands below."""
 
 
+run_commands_option = click.option(
+    "--run-commands", is_flag=True, help="Also run the programs of `cmd:` secrets; else nothing is executed."
+)
+
+
 @config.command()
 @config_option
-def check(file: Path | None) -> None:
+@run_commands_option
+def check(file: Path | None, run_commands: bool) -> None:
     """Name every mistake, or say that there is none.
 
-    Mistakes go to stderr and the exit code is 2. Secrets that the configuration refers to must be there.
+    Mistakes go to stderr and the exit code is 2. Secrets that the configuration refers to must be there; those that a program
+    prints (`cmd:`) are looked at with --run-commands only.
     """
     from prx.cli.configuration import load_configuration
 
-    loaded = load_configuration(file, os.environ)
+    loaded = load_configuration(file, os.environ, run_commands=run_commands)
     for warning in loaded.warnings:
         click.echo(f"warning: {warning}", err=True)
-    click.echo(f"ok: {loaded.path or 'no file, the defaults'}")
+    for line in not_run(loaded):
+        click.echo(f"note: {line}", err=True)
+    click.echo(_bytes(f"ok: {loaded.path or 'no file, the defaults'}"))
+
+
+def not_run(loaded: Loaded) -> Iterator[str]:
+    """Say of each secret that was not resolved what would have been run."""
+    for name, reference in loaded.not_run.items():
+        yield f"{name}: not resolved, {reference} was not run (--run-commands runs it)"
+
+
+def _bytes(text: str | Path) -> bytes:
+    """Return a line with the very bytes of the names in it, which need not be text."""
+    return os.fsencode(text)
 
 
 @config.command()
@@ -48,8 +86,11 @@ def show(file: Path | None, origin: bool) -> None:
     from prx.config.load import load
     from prx.config.render import show as render
 
-    loaded = load(paths.config_file(file), os.environ)
-    click.echo(render(loaded, origins=origin), nl=False)
+    place = paths.find_config(file)
+    loaded = load(place.path, os.environ, claim=place.claim) if place else load(None, os.environ)
+    click.echo(_bytes(render(loaded, origins=origin)), nl=False)
+    for line in not_run(loaded):
+        click.echo(f"note: {line}", err=True)
 
 
 @config.command()
@@ -60,23 +101,22 @@ def init(file: Path | None) -> None:
     It prints the path. Without -c and PRX_CONFIG it is the user's own file. An existing file is left alone.
     """
     from prx.config.render import template
+    from prx.files.replace import write_new
 
     path = _named(file)
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=paths.PRIVATE_MODE)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except OSError as error:
-        if path.exists():
-            hint = "prx config init -c FILE writes another"
-            raise UsageError(f"{path} is already there and was left alone", hint=hint) from error
         raise UsageError(f"cannot write {path}: {(error.strerror or str(error)).lower()}") from error
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-            stream.write(template())
+        write_new(path, template().encode())
+    except FileExistsError as error:
+        hint = "prx config init -c FILE writes another"
+        raise UsageError(f"{path} is already there and was left alone", hint=hint) from error
     except OSError as error:
-        path.unlink(missing_ok=True)  # half a file would be taken for a configuration
-        raise PrxError(f"cannot write {path}: {(error.strerror or str(error)).lower()}") from error
-    click.echo(path)
+        kind = UsageError if error.errno in _NOT_THERE else PrxError
+        raise kind(f"cannot write {path}: {(error.strerror or str(error)).lower()}") from error
+    click.echo(_bytes(path))
 
 
 @config.command()
@@ -89,7 +129,7 @@ def path(file: Path | None) -> None:
     found = paths.config_file(file)
     if found is None or not found.exists():
         click.echo("there is no such file yet; prx config init writes one", err=True)
-    click.echo(found or paths.user_config_file())
+    click.echo(_bytes(found or paths.user_config_file()))
 
 
 @config.command()
@@ -104,4 +144,4 @@ def schema() -> None:
 
 def _named(file: Path | None) -> Path:
     named = os.environ.get("PRX_CONFIG", "")
-    return file or (Path(named).expanduser() if named else paths.user_config_file())
+    return file or (expanded(named) if named else paths.user_config_file())

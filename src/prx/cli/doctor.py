@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from prx.cli.config import run_commands_option
 from prx.core.errors import PrxError
 
 if TYPE_CHECKING:
@@ -25,10 +26,11 @@ if TYPE_CHECKING:
     metavar="FILE",
     help="Write the findings, the versions and the configuration into a file, without secrets.",
 )
-def doctor(file: Path | None, as_json: bool, report: Path | None) -> int:
+@run_commands_option
+def doctor(file: Path | None, as_json: bool, report: Path | None, run_commands: bool) -> int:
     """Find out what is wrong with the machine, the network or the set-up.
 
-    Takes up to 15 seconds. Changes nothing.
+    Takes up to 15 seconds. Changes nothing, and runs nothing but `cloudflared --version`.
 
     \b
     Exit codes: 0 nothing failed (there may be warnings)
@@ -40,7 +42,7 @@ def doctor(file: Path | None, as_json: bool, report: Path | None) -> int:
     from prx.doctor.examine import examine
     from prx.doctor.scene import Scene
 
-    loaded = load_configuration(file, os.environ)
+    loaded = load_configuration(file, os.environ, run_commands=run_commands)
     redactor = _redactor(loaded)
     findings = asyncio.run(examine(Scene(loaded.config, os.environ)))
     if as_json:

@@ -21,5 +21,5 @@ def require_folder() -> None:
     """Raise UsageError where the current folder is gone: the Cap'n Proto library would abort the whole process."""
     try:
         Path.cwd()
-    except FileNotFoundError:
+    except OSError:
         raise UsageError("the current folder does not exist any more", hint="change into another one: cd ~") from None

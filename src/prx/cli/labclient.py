@@ -15,6 +15,8 @@ import click
 from prx.cli.ending import unusable
 from prx.config.paths import ensure_private_dir, runtime_dir
 from prx.core.errors import PrxError
+from prx.files import FileRefusedError
+from prx.files.reading import read_plain
 
 CONTROL_VARIABLE: Final = "PRX_LAB_CONTROL"
 _MAX_ANSWER: Final = 1 << 20
@@ -44,7 +46,7 @@ def announced(control: str) -> Iterator[None]:
     try:
         yield
     finally:
-        if file.exists() and file.read_text() == content:  # a lab that was started later has written its own
+        if _read() == content:  # a lab that was started later has written its own
             file.unlink()
 
 
@@ -83,10 +85,18 @@ def _file() -> Path:
     return runtime_dir() / "lab.json"
 
 
+def _read() -> str:
+    """Return what the file holds; empty where there is none, or something else in its place."""
+    try:
+        return read_plain(_file(), limit=_MAX_ANSWER, ours=True).decode(errors="replace")
+    except (OSError, FileRefusedError):
+        return ""
+
+
 def _announced_control() -> str:
     try:
-        return str(json.loads(_file().read_text())["control"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return str(json.loads(_read())["control"])
+    except (ValueError, KeyError, TypeError):
         raise PrxError(
             "no lab runs, as far as this user's files tell", hint="start one with `prx lab`, or give --control"
         ) from None

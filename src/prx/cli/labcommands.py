@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import tomllib
 from pathlib import Path
 from typing import IO, Any
@@ -109,6 +108,7 @@ ALL = (token, push, protect, login, fault, status)
 
 def _write_credentials(file: Path, token: str) -> str:
     """Write a token the way `cloudflared tunnel create` does (2026.8.2) and return the tunnel's id."""
+    from prx.files.replace import write_new
     from prx.protocol.tokens import TunnelToken
 
     parts = TunnelToken.decode(token)
@@ -120,16 +120,10 @@ def _write_credentials(file: Path, token: str) -> str:
         "Endpoint": parts.endpoint,
     }
     try:
-        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        write_new(file, json.dumps(content).encode())
     except FileExistsError:
         raise PrxError(f"{file} exists", hint="it may hold the secret of a tunnel; take another name, or delete it") from None
     except OSError as error:
-        raise PrxError(f"cannot write {file}: {error.strerror}") from None
-    try:
-        with os.fdopen(descriptor, "w") as opened:
-            json.dump(content, opened)
-    except OSError as error:
-        file.unlink(missing_ok=True)  # half a file would be in the way of the next try
         raise PrxError(f"cannot write {file}: {error.strerror}") from None
     return str(parts.tunnel_id)
 

@@ -52,3 +52,5 @@ class Reloader:
                 await self.reload()
             except PrxError as error:
                 self._refused("; ".join([error.message, *getattr(error, "problems", ())]))
+            except OSError as error:  # no descriptor, no thread: what runs goes on
+                self._refused(f"it cannot be read: {error.strerror or error}")

@@ -200,17 +200,20 @@ def _clean(content: bytes, place: str) -> str:
 
 
 def _read_file(name: str) -> bytes:
-    """Read at most one secret's size from a file, a pipe or stdin; say so when others can read the file too."""
+    """Read at most one secret's size from a file, a pipe that was handed over, or stdin; say when others can read it."""
+    from prx.files.reading import read_trusted
+    from prx.files.rule import Claim
     from prx.secrets.files import MAX_SECRET_BYTES
 
     try:
-        if name == "-":
-            content = sys.stdin.buffer.read(MAX_SECRET_BYTES + 1)
-        else:
-            with Path(name).open("rb") as stream:
+        if name == "-" or name.startswith(("/dev/fd/", "/proc/self/fd/", "/dev/stdin")):  # the shell's <(COMMAND)
+            with sys.stdin.buffer if name == "-" else Path(name).open("rb") as stream:
                 content = stream.read(MAX_SECRET_BYTES + 1)
-                if os.fstat(stream.fileno()).st_mode & 0o077 and Path(name).is_file():
-                    click.echo(f"warning: others can read {name} too", err=True)
+        else:
+            found = read_trusted(name, Claim.NAMED, limit=MAX_SECRET_BYTES)
+            content = found.data
+            if found.way.file is not None and found.way.file.mode & 0o077:
+                click.echo(f"warning: others can read {name} too", err=True)
     except OSError as error:
         raise PrxError(f"{name}: {(error.strerror or 'cannot be read').lower()}") from None
     if len(content) > MAX_SECRET_BYTES:

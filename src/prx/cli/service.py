@@ -110,11 +110,12 @@ def _scope(given: str | None) -> Scope:
 def _unit(scope: Scope, config: Path | None) -> Unit:
     """Describe the service, or say why it could not run."""
     from prx.config.load import load
+    from prx.files.rule import Claim
     from prx.systemd.place import require_reachable
     from prx.systemd.unit import Scope, Unit
 
     file = _config_file(scope, config)
-    loaded = load(file, os.environ)
+    loaded = load(file, os.environ, claim=Claim.FOUND if config is None else Claim.NAMED)
     program = _program()
     system = scope is Scope.SYSTEM
     if system:

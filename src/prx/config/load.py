@@ -21,7 +21,8 @@ from prx.config.positions import KeyPath
 from prx.config.schema import DEFAULT_TUNNEL, Config, ConfigFile, TunnelSettings
 from prx.config.source import Source, read_source
 from prx.core.errors import ConfigError, PrxError
-from prx.secrets.sources import split_reference
+from prx.files.rule import Claim
+from prx.secrets.sources import describe, split_reference
 from prx.secrets.value import Secret
 
 ResolveSecret = Callable[[str], Secret]
@@ -34,6 +35,7 @@ class Loaded:
     origins: by dotted name, every key of every tunnel. path: the file, if any. warnings: settings without effect, as lines.
     written: by dotted name, what stands in the source for each value that a secret was or has to be put into. secrets: all that
     was resolved, for the redaction of every output. files: what stands behind `file:` where a secret was read from a file.
+    declares: the file has a tunnel of its own. not_run: by dotted name, the `cmd:` references that were left as they are.
     """
 
     config: Config
@@ -43,6 +45,8 @@ class Loaded:
     written: Mapping[str, Any] = field(default_factory=dict)
     secrets: tuple[Secret, ...] = ()
     files: tuple[str, ...] = ()
+    declares: bool = False
+    not_run: Mapping[str, str] = field(default_factory=dict)
 
 
 def load(
@@ -52,18 +56,23 @@ def load(
     *,
     resolve_secret: ResolveSecret | None = None,
     tokens_follow: bool = False,
+    claim: Claim = Claim.FOUND,
+    run_commands: bool = True,
 ) -> Loaded:
     """Return the configuration from a file (None: no file), the environment and the command line.
+
+    `claim` says how prx came to the file, which decides whose it may be.
 
     `overrides` maps dotted names, such as `tunnel.local_addr`, to values. `resolve_secret` turns what stands in the place of a
     secret (`secret:NAME`, `file:PATH` …, or the secret itself) into the secret; it may block. Without it references stay
     unresolved: a secret then holds its reference as text, and another key that refers to a secret keeps its default.
 
-    With `tokens_follow` a named tunnel needs no token: the lab makes its own.
+    With `tokens_follow` a named tunnel needs no token: the lab makes its own. Without `run_commands` no program of a `cmd:`
+    reference is run: the secret holds the reference then.
 
     Raises ConfigError with every mistake, each as `PLACE: KEY: what was found, what is expected`.
     """
-    source = read_source(path) if path is not None else Source(Path(), {})
+    source = read_source(path, claim, environ) if path is not None else Source(Path(), {})
     layers = [file_layer(source, environ), environment_layer(environ, source), command_line_layer(overrides or {}, source)]
     for layer in layers:
         layer.check(layer.references())
@@ -71,7 +80,8 @@ def load(
     merged = merge(layers)
     written = merged.references()
     files = tuple(text[5:] for text in merged.written.values() if isinstance(text, str) and text.startswith("file:"))
-    secrets = _resolve(merged, resolve_secret)
+    not_run = {} if run_commands and resolve_secret else _commands(merged)
+    secrets = _resolve(merged, resolve_secret, not_run)
     merged.check({})
     file = ConfigFile.model_validate(nested(merged.values, merged.tables))
     merged.problems.extend(_findings(cross.mistakes(file, tokens_follow=tokens_follow), merged))
@@ -81,11 +91,29 @@ def load(
         config=_config(file),
         origins=_origins(file, merged),
         path=path,
-        warnings=tuple(str(problem) for problem in _findings(cross.warnings(file), merged)),
+        warnings=(*_empty(path, source), *(str(problem) for problem in _findings(cross.warnings(file), merged))),
         written={dotted(key): value for key, value in written.items()},
         secrets=secrets,
         files=files,
+        declares=source.declares_tunnels,
+        not_run={dotted(key): describe(text) for key, text in not_run.items()},
     )
+
+
+def _empty(path: Path | None, source: Source) -> Iterator[str]:
+    """Warn of a file that says nothing of tunnels: a full disk, or a write that was cut off, leaves such files."""
+    if path is not None and not source.declares_tunnels:
+        yield f"{path}: declares no tunnel, so [tunnel] with its defaults is used"
+
+
+def _commands(merged: Layer) -> dict[KeyPath, str]:
+    """Return the secrets that a program would have to be run for, as they stand in their source."""
+    found = {}
+    for path, value in merged.values.items():
+        key = find_key(path)
+        if key is not None and key.is_secret and isinstance(value, str) and split_reference(value)[0] == "cmd":
+            found[path] = value
+    return found
 
 
 def _config(file: ConfigFile) -> Config:
@@ -124,8 +152,8 @@ def _exposed_secrets(layer: Layer, source: Source) -> Iterator[Problem]:
             yield Problem(layer.origin_of(path), dotted(path), text)
 
 
-def _resolve(merged: Layer, resolve_secret: ResolveSecret | None) -> tuple[Secret, ...]:
-    """Put secrets in the place of what refers to them, and return them all."""
+def _resolve(merged: Layer, resolve_secret: ResolveSecret | None, left_alone: Mapping[KeyPath, str]) -> tuple[Secret, ...]:
+    """Put secrets in the place of what refers to them, but for those that are left alone, and return them all."""
     found: list[Secret] = []
     waiting = merged.references()
     for path, value in list(merged.values.items()):
@@ -134,6 +162,8 @@ def _resolve(merged: Layer, resolve_secret: ResolveSecret | None) -> tuple[Secre
         if resolve_secret is None:
             if path in waiting:
                 del merged.values[path]
+            continue
+        if path in left_alone:
             continue
         try:
             if is_secret and isinstance(value, str) and value:

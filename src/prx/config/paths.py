@@ -1,6 +1,7 @@
 """Where prx looks for its configuration, and where it keeps its own files.
 
     config file   -c FILE, else PRX_CONFIG, else ./prx.toml, else $XDG_CONFIG_HOME/prx/config.toml
+                  (for a user without a home PRX_DATA_DIR/config.toml)
     data          PRX_DATA_DIR, else $XDG_DATA_HOME/prx
     runtime       PRX_DATA_DIR/run where PRX_DATA_DIR is set, else $XDG_RUNTIME_DIR/prx, else run in the data directory
 
@@ -13,39 +14,76 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
-from prx.core.errors import PermanentError
+from prx.core.errors import PermanentError, UsageError
+from prx.files.people import expanded, home_folder
+from prx.files.rule import Claim
 
 LOCAL_NAME = "prx.toml"
 PRIVATE_MODE = 0o700
 
 
-def config_file(explicit: Path | None = None, environ: Mapping[str, str] | None = None, cwd: Path | None = None) -> Path | None:
+@dataclass(frozen=True, slots=True)
+class ConfigPlace:
+    """A configuration file, and how prx came to it: that decides whose file it may be (`prx.files.rule`)."""
+
+    path: Path
+    claim: Claim
+
+
+def find_config(
+    explicit: Path | None = None, environ: Mapping[str, str] | None = None, cwd: Path | None = None
+) -> ConfigPlace | None:
     """Return the configuration file to read, or None where there is none.
 
     A file that the user named (`explicit`, else PRX_CONFIG) is returned whether it exists or not, so that the loader can say
-    that it is missing. The two usual places count only where something is there.
+    that it is missing. The two usual places count only where something is there; a user without a home has one of them.
     """
     env = os.environ if environ is None else environ
     if explicit is not None:
-        return explicit
+        return ConfigPlace(explicit, Claim.NAMED)
     if named := env.get("PRX_CONFIG"):
-        return Path(named).expanduser()
+        return ConfigPlace(expanded(named, env), Claim.NAMED)
     local = Path(LOCAL_NAME) if cwd is None else cwd / LOCAL_NAME
-    return next((path for path in (local, user_config_file(env)) if os.path.lexists(path)), None)
+    if os.path.lexists(local):
+        return ConfigPlace(local, Claim.FOUND)
+    try:
+        usual = user_config_file(env)
+    except PermanentError:
+        return None
+    return ConfigPlace(usual, Claim.FOUND) if os.path.lexists(usual) else None
+
+
+def config_file(explicit: Path | None = None, environ: Mapping[str, str] | None = None, cwd: Path | None = None) -> Path | None:
+    """Return the path that `find_config` finds."""
+    place = find_config(explicit, environ, cwd)
+    return place.path if place else None
 
 
 def user_config_file(environ: Mapping[str, str] | None = None) -> Path:
-    """Return the path of the user's own configuration file, which need not exist."""
-    return _xdg(environ, "XDG_CONFIG_HOME", ".config") / "prx" / "config.toml"
+    """Return the path of the user's own configuration file, which need not exist.
+
+    For a user without a home it lies in PRX_DATA_DIR; PermanentError where that is not set either.
+    """
+    env = os.environ if environ is None else environ
+    try:
+        return _xdg(env, "XDG_CONFIG_HOME", ".config") / "prx" / "config.toml"
+    except PermanentError:
+        if not env.get("PRX_DATA_DIR"):
+            raise
+    return data_dir(env) / "config.toml"
 
 
 def data_dir(environ: Mapping[str, str] | None = None) -> Path:
-    """Return the directory of lasting files (state, secrets, downloaded programs), absolute; it is not created here."""
+    """Return the directory of lasting files (state, secrets, downloaded programs), absolute; it is not created here.
+
+    Raises PermanentError for a user without a home, where PRX_DATA_DIR does not name it.
+    """
     env = os.environ if environ is None else environ
     if named := env.get("PRX_DATA_DIR"):
-        return Path(named).expanduser().absolute()
+        return _absolute(expanded(named, env))
     return _xdg(env, "XDG_DATA_HOME", ".local/share") / "prx"
 
 
@@ -96,5 +134,14 @@ def _xdg(environ: Mapping[str, str] | None, variable: str, fallback: str) -> Pat
     named = env.get(variable, "")
     if named.startswith("/"):
         return Path(named)
-    home = env.get("HOME")
-    return ((Path(home) if home else Path.home()) / fallback).absolute()  # the child runs in another folder
+    return _absolute(home_folder(env) / fallback)
+
+
+def _absolute(path: Path) -> Path:
+    """Return `path` from the root: the child runs in another folder."""
+    try:
+        return path.absolute()
+    except OSError as error:
+        raise UsageError(
+            f"{path}: cannot be found, as the current folder does not exist any more", hint="change into another one: cd ~"
+        ) from error

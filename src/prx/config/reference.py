@@ -26,7 +26,12 @@ writes one in which every key is explained, `prx config check` names all mistake
 
 The file is the one named by `-c FILE`, else by `PRX_CONFIG`, else `prx.toml` in the current folder, else
 `$XDG_CONFIG_HOME/prx/config.toml` (usually `~/.config/prx/config.toml`). Defaults give way to the file, the file to
-the environment, the environment to the command line. An empty variable counts as not set.
+the environment, the environment to the command line. An empty variable counts as not set. For a user without a home
+the last place is `$PRX_DATA_DIR/config.toml`.
+
+A file that others could have put there is refused ([the rule](../explanation/security.md#whose-files-prx-uses)). While
+prx runs it stays with its file, and a reload refuses one that has lost its tunnels or their guards
+([which](../explanation/security.md#what-a-reload-does-not-do)).
 
 ## Values
 

@@ -13,6 +13,9 @@ from typing import Any, Final
 
 from prx.config import positions
 from prx.core.errors import ConfigError
+from prx.files import Claim, FileRefusedError
+from prx.files.reading import Content, read_trusted
+from prx.files.rule import is_mounted_secret, trusted_uids
 
 MAX_BYTES: Final = 1 << 20  # a configuration is a few kilobytes: something larger is a mistake, such as /dev/zero
 
@@ -27,22 +30,31 @@ _HINTS = {
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One file. `data`: its values as TOML gives them. `lines`: where each stands. `mode`: its permission bits."""
+    """One file. `data`: its values as TOML gives them. `lines`: where each stands. `mode`: its permission bits.
+
+    others_can_read: group or others have the right to, and that can be changed (it cannot where a container mounts the file).
+    """
 
     path: Path
     data: Mapping[str, Any]
     lines: Mapping[positions.KeyPath, int] = field(default_factory=dict)
     mode: int = 0o600
+    others_can_read: bool = False
 
     @property
-    def others_can_read(self) -> bool:
-        """Say whether group or others have the right to read the file."""
-        return bool(self.mode & 0o044)
+    def declares_tunnels(self) -> bool:
+        """Say whether the file has a `[tunnel]` or a `[tunnels.NAME]` of its own."""
+        return "tunnel" in self.data or bool(self.data.get("tunnels"))
 
 
-def read_source(path: Path) -> Source:
-    """Read a TOML file; raise ConfigError when it cannot be read, or is not TOML, with line and column where there is one."""
-    content, mode = _read(path)
+def read_source(path: Path, claim: Claim = Claim.FOUND, environ: Mapping[str, str] | None = None) -> Source:
+    """Read a TOML file.
+
+    Raises ConfigError when it cannot be read, is not TOML (with line and column where there is one), or is a file that others
+    may have put there: `claim` says how prx came to it (`prx.files.rule`).
+    """
+    found = _read(path, claim, environ)
+    content = found.data
     try:
         text = content.decode("utf-8-sig").replace("\r\n", "\n")
     except UnicodeDecodeError as error:
@@ -50,28 +62,31 @@ def read_source(path: Path) -> Source:
         raise ConfigError([f"{path}:{line}: found a byte that is not UTF-8, expected a text file in UTF-8"]) from error
     try:
         data = tomllib.loads(text)
-        return Source(path, data, positions.find_lines(text), mode)
+        return Source(path, data, positions.find_lines(text), *_rights(found, environ))
     except RecursionError as error:
         raise ConfigError([f"{path}: brackets are nested too deeply to be read"]) from error
     except ValueError as error:
         raise ConfigError([_syntax_problem(path, text, str(error))]) from error
 
 
-def _read(path: Path) -> tuple[bytes, int]:
+def _read(path: Path, claim: Claim, environ: Mapping[str, str] | None) -> Content:
     try:
-        with path.open("rb") as file:
-            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
-            content = file.read(MAX_BYTES + 1)
+        return read_trusted(path, claim, limit=MAX_BYTES, environ=environ, naming=f"name it: -c {path}")
+    except FileRefusedError as error:
+        raise ConfigError([error.message], hint=error.hint) from error
     except FileNotFoundError as error:
         raise ConfigError([f"{path}: there is no such file"], hint="prx config init writes one to begin with") from error
-    except IsADirectoryError as error:
-        raise ConfigError([f"{path}: found a directory, expected a file"]) from error
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise ConfigError([f"{path}: cannot be read: {reason.lower()}"]) from error
-    if len(content) > MAX_BYTES:
-        raise ConfigError([f"{path}: found more than {MAX_BYTES >> 20} MiB, expected a configuration of a few kilobytes"])
-    return content, mode
+
+
+def _rights(found: Content, environ: Mapping[str, str] | None) -> tuple[int, bool]:
+    """Return the file's mode, and whether others can read it though they need not."""
+    assert found.way.file is not None
+    mode = stat.S_IMODE(found.way.file.mode)
+    mounted = is_mounted_secret(found.way, trusted_uids(os.environ if environ is None else environ))
+    return mode, bool(mode & 0o044) and not mounted
 
 
 def _syntax_problem(path: Path, text: str, message: str) -> str:

@@ -7,6 +7,7 @@ place of the one in the file makes another configuration of it, and so another i
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,7 +37,7 @@ def instance_key(config: Path | None, local_addr: str) -> str:
     `local_addr` is empty where the one in the file counts.
     """
     where = "" if config is None else str(config.resolve())
-    digest = hashlib.sha256(f"{where}\0{local_addr}".encode()).hexdigest()[:10]
+    digest = hashlib.sha256(os.fsencode(f"{where}\0{local_addr}")).hexdigest()[:10]  # names of files need not be text
     label = local_addr or (config.stem if config else "")
     readable = re.sub(r"[^A-Za-z0-9.]+", "-", label).strip("-.")[:40]
     return f"{readable or 'prx'}-{digest}"

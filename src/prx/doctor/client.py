@@ -11,9 +11,11 @@ from prx.backends.cloudflare.version import Version, require_supported
 from prx.config.schema import TunnelSettings
 from prx.core.errors import PermanentError
 from prx.doctor.finding import Finding, Mark
+from prx.files import FileRefusedError
 from prx.install.programs import HINT, find_client
 from prx.runtime.spawn import SpawnError
 from prx.runtime.version import ask_version
+from prx.secrets.sources import describe, is_reference
 
 _BUILTIN = "builtin"
 _INSTALL = f"{HINT}, set cloudflared_path, or try it without: prx start --hello --lab"
@@ -32,13 +34,11 @@ async def check_program(tunnel: str, settings: TunnelSettings) -> list[Finding]:
     try:
         said = await ask_version((found,))
         version = require_supported(said)
+    except FileRefusedError as error:
+        return [Finding("program", Mark.FAIL, f"not run: {error.message}", error.hint, tunnel)]
     except (SpawnError, PermanentError) as error:
         return [Finding("program", Mark.FAIL, f"{found}: {error.message}", error.hint, tunnel)]
-    findings = [_version_finding(found, version, said, tunnel)]
-    if _writable_by_others(Path(found)):
-        words = f"{found} can be changed by every user of this machine"
-        findings.append(Finding("program", Mark.WARN, words, f"chmod go-w {found}", tunnel))
-    return findings
+    return [_version_finding(found, version, said, tunnel)]
 
 
 def _version_finding(found: str, version: Version | None, said: str, tunnel: str) -> Finding:
@@ -56,12 +56,11 @@ def _absence(name: str) -> str:
     return f"{name} is not executable" if path.is_file() else f"{name} is not a file"
 
 
-def _writable_by_others(path: Path) -> bool:
-    return bool(path.resolve().stat().st_mode & 0o002)
-
-
 async def check_token(tunnel: str, settings: TunnelSettings) -> list[Finding]:
     """Read the token, without showing it, and see that the other settings of the backend can work."""
+    if settings.cloudflare.mode == "named" and is_reference(settings.cloudflare.token):
+        words = f"not looked at: {describe(settings.cloudflare.token.reveal())} was not run"
+        return [Finding("token", Mark.SKIP, words, "--run-commands runs it", tunnel)]
     backend = create(settings)
     try:
         backend.check()

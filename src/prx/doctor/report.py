@@ -5,6 +5,7 @@ Whatever is written has gone through the redactor and is printable: words of a s
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import platform
@@ -13,6 +14,8 @@ from pathlib import Path
 
 from prx import __version__
 from prx.doctor.finding import Finding, Mark
+from prx.files.replace import write_whole
+from prx.files.walk import kind_of
 from prx.logs.redact import Redactor
 from prx.logs.text import printable
 
@@ -53,15 +56,16 @@ def has_failed(findings: Sequence[Finding]) -> bool:
 def write_report(file: Path, findings: Sequence[Finding], shown_config: str, redactor: Redactor) -> None:
     """Write versions, findings and the configuration without its secrets into `file`, readable for its owner only.
 
-    Raise OSError when it cannot be written, also when it is a symbolic link.
+    Raise OSError when it cannot be written, also when it is a symbolic link, or no file at all.
     """
     system = f"prx {__version__}, Python {platform.python_version()}, {platform.platform()}"
     config = [_shown(line, redactor) for line in shown_config.splitlines()]
     text = "\n".join([system, "", *lines(findings, redactor), "", "configuration:", *config]) + "\n"
-    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, _PRIVATE)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as report:
-        os.fchmod(descriptor, _PRIVATE)  # the file may have been there, with another mode
-        report.write(text)
+    if file.is_symlink():
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(file))
+    if os.path.lexists(file) and (kind := kind_of(file.lstat().st_mode)):
+        raise OSError(errno.EEXIST, f"{kind} is there", str(file))
+    write_whole(file, text.encode(errors="surrogateescape"), mode=_PRIVATE)
 
 
 def _shown(text: str, redactor: Redactor) -> str:

@@ -15,6 +15,7 @@ from prx.doctor.scene import Scene
 from prx.runtime.probes.origin import probe_origin
 from prx.runtime.probes.public import probe_public
 from prx.runtime.probes.transport import is_address
+from prx.secrets.sources import is_reference
 
 _NO_CONNECTOR = 1033
 _STRANGE_NAME = "prx-doctor.trycloudflare.com"  # stands for the name of a quick tunnel, which nobody knows beforehand
@@ -103,6 +104,8 @@ async def check_public_url(scene: Scene, tunnel: str, settings: TunnelSettings) 
 
 def _service_token(scene: Scene, url: str, name: str) -> Mapping[str, str]:
     access = scene.config.access
+    if is_reference(access.client_secret):  # nothing was run for it, and its reference is no secret to send
+        return {}
     return probe_headers(service_token(access.client_id, access.client_secret), url, name)
 
 

@@ -13,7 +13,7 @@ import hashlib
 import ipaddress
 import os
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import BinaryIO, Final
 
@@ -21,6 +21,7 @@ import httpx2
 
 from prx import __version__
 from prx.core.errors import PrxError, UsageError
+from prx.files.reading import require_ca_file
 
 Progress = Callable[[int, int | None], None]
 """Called with the bytes received so far and the bytes expected (None: the server does not say)."""
@@ -76,6 +77,9 @@ async def _fetch(url: httpx2.URL, sink: BinaryIO, bounds: Bounds, progress: Prog
 
 def _client(timeout: httpx2.Timeout, *, through_proxy: bool) -> httpx2.AsyncClient:
     """Return a client; raise UsageError where the environment names a proxy that cannot be one."""
+    if ca_file := os.environ.get("SSL_CERT_FILE"):
+        with suppress(OSError):
+            require_ca_file(ca_file)
     try:
         return httpx2.AsyncClient(timeout=timeout, headers=_HEADERS, follow_redirects=False, trust_env=through_proxy)
     except (httpx2.InvalidURL, ValueError, ImportError) as error:  # ImportError: SOCKS takes a library that prx does not bring

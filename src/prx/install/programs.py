@@ -25,6 +25,9 @@ from typing import BinaryIO, Final
 
 from prx.config.paths import data_dir, ensure_private_dir
 from prx.core.errors import PrxError
+from prx.files import FileRefusedError
+from prx.files.people import expanded
+from prx.files.walk import walked
 
 NAME: Final = "cloudflared"
 HINT: Final = "install it with `prx install cloudflared`"
@@ -57,6 +60,9 @@ def installed_cloudflared(environ: Mapping[str, str] | None = None) -> Path | No
 def find_client(name: str, environ: Mapping[str, str] | None = None) -> str | None:
     """Return where the client program `name` is: in PATH (or at `name`, if that is a path), else as installed by prx."""
     env = os.environ if environ is None else environ
+    if name.startswith("~"):
+        with suppress(PrxError):  # a home that is not known: the start says what is not there
+            name = str(expanded(name, env))
     found = shutil.which(name, path=env.get("PATH", os.defpath))
     if found is None and name == NAME and (installed := installed_cloudflared(environ)):
         return str(installed)
@@ -89,10 +95,10 @@ class Programs:
     def holds(self, version: str, sha256: str) -> bool:
         """Tell whether the program of `version` is there with exactly this content, executable for its owner only to change."""
         try:
-            with self.file(version).open("rb") as file:
+            with walked(self.file(version)) as found, open(found.open(), "rb") as file:  # noqa: PTH123 - by descriptor
                 facts = os.fstat(file.fileno())
                 whole = hashlib.file_digest(file, "sha256").hexdigest() == sha256
-        except OSError:
+        except (OSError, FileRefusedError):
             return False
         return whole and stat.S_IMODE(facts.st_mode) == 0o755
 

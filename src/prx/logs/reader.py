@@ -13,6 +13,7 @@ from itertools import count
 from pathlib import Path
 from typing import BinaryIO
 
+from prx.files.walk import walked
 from prx.logs.files import rotated
 from prx.logs.lines import LineSplitter
 
@@ -28,7 +29,7 @@ def tail(path: Path, lines: int) -> list[bytes]:
     for number in count():
         missing = lines - len(found)
         try:
-            with rotated(path, number).open("rb") as file:
+            with _opened(rotated(path, number)) as file:
                 found = _last_lines(file, missing) + found if missing > 0 else found
         except FileNotFoundError:
             if number:  # the newest may be missing for a moment, just after rotation
@@ -91,9 +92,15 @@ async def follow(path: Path, *, from_start: bool = False, pause: Callable[[], Aw
             file.close()
 
 
+def _opened(path: Path) -> BinaryIO:
+    """Open a log; FileRefusedError for what is no file."""
+    with walked(path) as found:
+        return open(found.open(), "rb", buffering=0)  # noqa: PTH123 - by descriptor, for the caller
+
+
 def _open(path: Path) -> BinaryIO | None:
     try:
-        return path.open("rb", buffering=0)
+        return _opened(path)
     except FileNotFoundError:
         return None
 

@@ -12,9 +12,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import capnp
-
 from prx.protocol.errors import RpcError
+from prx.protocol.standing import stand_somewhere
+
+stand_somewhere()
+import capnp  # noqa: E402 - it must find a current folder
 
 Fields: TypeAlias = Mapping[str, Any]  # the fields of one struct; absent ones are missing, unions hold one entry
 

@@ -34,7 +34,6 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 from prx.backends.launch import Launch
 from prx.core.errors import PrxError
@@ -243,8 +242,9 @@ def _die_with(parent: int) -> Callable[[], None] | None:
 
 def _head(path: str, size: int) -> bytes:
     try:
-        with Path(path).open("rb") as file:
-            return file.read(size)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a FIFO must not keep us waiting
+        with open(descriptor, "rb", buffering=0) as file:  # noqa: PTH123 - by descriptor
+            return file.read(size) or b""
     except OSError:
         return b""
 

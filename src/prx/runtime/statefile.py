@@ -12,10 +12,11 @@ import json
 import logging
 import os
 import stat
-import tempfile
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+from prx.files.replace import write_whole
+from prx.files.walk import kind_of
 
 _SIZE_LIMIT = 1024 * 1024  # a state is a few kilobytes; more is not ours
 
@@ -79,7 +80,7 @@ def _read_private(path: Path) -> bytes:
     with open(fd, "rb") as file:  # noqa: PTH123 - by descriptor
         facts = os.fstat(fd)
         if not stat.S_ISREG(facts.st_mode):
-            raise ValueError("expected a regular file")
+            raise ValueError(f"expected a regular file, found {kind_of(facts.st_mode)}")
         if facts.st_uid not in {0, os.geteuid()}:
             raise ValueError(f"it belongs to user {facts.st_uid}, expected {os.geteuid()}")
         if facts.st_size > _SIZE_LIMIT:
@@ -99,20 +100,4 @@ def _parse(content: bytes) -> dict[str, Any]:
 
 def _replace(path: Path, content: bytes) -> None:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    fd, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # mode 0600, a name nobody can guess
-    try:
-        with open(fd, "wb") as file:  # noqa: PTH123 - by descriptor
-            file.write(content)
-            file.flush()
-            os.fsync(fd)
-        Path(name).replace(path)  # a symbolic link at `path` is replaced itself, never followed
-    except BaseException:
-        with suppress(OSError):
-            Path(name).unlink()
-        raise
-    with suppress(OSError):  # some file systems cannot sync a folder; the rename is done anyway
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+    write_whole(path, content)

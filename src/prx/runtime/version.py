@@ -6,9 +6,13 @@ import asyncio
 import os
 import re
 import shutil
+import sys
 from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
 
 from prx.backends.launch import Launch
+from prx.files.programs import require_program
 from prx.runtime.fingerprint import file_fingerprint
 from prx.runtime.process import TunnelProcess
 
@@ -18,14 +22,28 @@ _known: dict[tuple[object, ...], str] = {}
 
 
 async def ask_version(program: Sequence[str]) -> str:
-    """Return the first line of `PROGRAM --version`, empty when it gives none in time. Raises SpawnError.
+    """Return the first line of `PROGRAM --version`, empty when it gives none in time.
 
-    An answer is kept until the file of the program changes.
+    An answer is kept until the file of the program changes. Each start of a client asks here first, so it is here that a
+    program is refused which others could have put there: raises FileRefusedError for it, SpawnError for what cannot be run.
     """
+    _require_trusted(program[0])
     key = (*program, file_fingerprint(shutil.which(program[0]) or program[0]))
     if key not in _known:
         _known[key] = await _ask(program)
     return _known[key]
+
+
+def _require_trusted(program: str) -> None:
+    """Judge the file of a program.
+
+    What is missing, or a folder, is left for the start to say; prx's own interpreter needs no judgement.
+    """
+    found = program if os.sep in program else shutil.which(program)
+    if found is None or found == sys.executable or Path(found).is_dir():
+        return
+    with suppress(OSError):
+        require_program(found)
 
 
 def short_version(said: str) -> str:

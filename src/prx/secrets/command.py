@@ -9,33 +9,43 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import errno
 import os
 import selectors
+import shutil
 import signal
 import subprocess
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import IO, Final
 
+from prx.files import FileRefusedError
+from prx.files.programs import require_command, require_program
 from prx.secrets.errors import SecretError
 from prx.secrets.files import MAX_SECRET_BYTES
 
 _SHOWN_STDERR: Final = 300  # characters: a few lines of complaint
 _CHUNK: Final = 16 * 1024
+_HERE: Final = Path()
 
 _running: set[subprocess.Popen[bytes]] = set()
 _starting = threading.Lock()  # no helper is started, and not yet known as running, while prx ends
 
 
-def run_for_secret(argv: Sequence[str], environment: Mapping[str, str], *, timeout: float) -> bytes:
+def run_for_secret(argv: Sequence[str], environment: Mapping[str, str], *, timeout: float, folder: Path = _HERE) -> bytes:
     """Give the stdout of a program that must end with 0 within `timeout` seconds.
 
-    SecretError names the program, says what happened and shows the end of its stderr, never its stdout or its arguments.
+    It runs in `folder`, where a relative path of a program begins, too. What others could have put in its place is not run
+    (`prx.files.rule`). SecretError names the program, says what happened and shows the end of its stderr, never its stdout or
+    its arguments.
     """
     place = f"cmd:{argv[0]}"
     try:
-        process = _start(argv, environment)
+        process = _start(_found(argv, environment, folder), environment, folder)
+    except FileRefusedError as error:
+        raise SecretError(f"{place}: {error.message}", hint=error.hint) from None
     except (OSError, ValueError) as error:
         reason = (error.strerror or "cannot be started").lower() if isinstance(error, OSError) else "holds a zero byte"
         raise SecretError(f"{place}: {reason}", hint="the program is looked up in PATH") from None
@@ -50,10 +60,23 @@ def run_for_secret(argv: Sequence[str], environment: Mapping[str, str], *, timeo
     return output
 
 
-def _start(argv: Sequence[str], environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+def _found(argv: Sequence[str], environment: Mapping[str, str], folder: Path) -> list[str]:
+    """Return the command line with the path of its program, which has passed the rule, as has a script that it is given."""
+    name = argv[0]
+    path = name if "/" in name else shutil.which(name, path=environment.get("PATH", os.defpath))
+    if path is None:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
+    require_program(path, folder=folder if "/" in name else None, environ=environment)
+    require_command(argv, folder, environ=environment)
+    whole = path if path.startswith("/") else os.fspath((folder if "/" in name else _HERE).absolute() / path)
+    return [whole, *argv[1:]]
+
+
+def _start(argv: Sequence[str], environment: Mapping[str, str], folder: Path) -> subprocess.Popen[bytes]:
     with _starting:
         process = subprocess.Popen(
             argv,
+            cwd=folder,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

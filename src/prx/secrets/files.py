@@ -1,7 +1,8 @@
 """Read and write files that hold secrets.
 
-Reading trusts nothing: the file is opened without following a link and without waiting (a FIFO would block for ever), and what
-was opened is judged by `fstat`, so that nothing can be swapped between the check and the read.
+Reading trusts nothing: the way to the file is walked folder by folder, and it is opened without waiting (a FIFO would block for
+ever), so that nothing can be swapped between the check and the read (`prx.files.walk`). Secrets that containers mount are
+readable to all by design, and reached through links in Kubernetes: there it counts that only root can change them.
 
 Writing is atomic: a new file beside the old one, synced, renamed over it, and the folder synced. Killed at any point, the path
 holds the old content or the new content, whole.
@@ -10,70 +11,92 @@ holds the old content or the new content, whole.
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import stat
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from prx.files import Claim, FileRefusedError
+from prx.files.reading import read_bounded, require_trusted
+from prx.files.rule import folders_are_closed, is_mounted_secret, trusted_uids
+from prx.files.walk import Walked, file_system_of, kind_of, walked
 from prx.secrets.errors import SecretError
 
 MAX_SECRET_BYTES: Final = 64 * 1024
-_READ_FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+_WITHOUT_MODES: Final = {"9p", "drvfs", "vfat", "msdos", "exfat", "ntfs", "ntfs3", "fuseblk", "cifs", "smb3", "vboxsf", "fuse"}
 _CREATE_FLAGS: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _UTF16_MARKS: Final = (b"\xff\xfe", b"\xfe\xff")
 
 
-def read_private(path: Path, *, limit: int = MAX_SECRET_BYTES, allow_group: bool = False) -> bytes:
+def read_private(
+    path: Path,
+    *,
+    limit: int = MAX_SECRET_BYTES,
+    allow_group: bool = False,
+    claim: Claim | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> bytes:
     """Give the content of a file that nobody else can read: at most `limit` bytes.
 
-    It must be a regular file, owned by root or by us, closed to group and others (`allow_group`: others only, for systemd,
-    whose access list for the service's user shows as group bits). SecretError otherwise, naming path and defect; OSError for
-    a file that is missing or not ours to open is turned into SecretError too.
+    It must be a regular file that may be used at all. In a folder of ours (`claim` is None) it must belong to root or to us,
+    and be no link; for others the way to it counts (`prx.files.rule`). It must be closed to group and others (`allow_group`:
+    others only, for systemd, whose access list for the service's user shows as group bits). Secrets that a container mounts
+    may be open to all, where only root can change them. Links are followed where nobody else can turn them.
+
+    SecretError otherwise, naming path and defect, and for a file that is missing or not ours to open.
     """
     try:
-        descriptor = os.open(path, _READ_FLAGS)
+        with walked(path) as found:
+            _check(found, path, limit, claim, environ, allow_group=allow_group)
+            descriptor = found.open()
+        try:
+            return read_bounded(descriptor, path, limit)
+        finally:
+            os.close(descriptor)
+    except FileRefusedError as error:
+        raise SecretError(error.message, hint=error.hint or _other_ways(path)) from None
     except OSError as error:
-        raise SecretError(f"{path}: {_open_failure(error)}", hint=_open_hint(error, path)) from None
-    try:
-        _check(os.fstat(descriptor), path, limit, allow_group=allow_group)
-        return _read_all(descriptor, path, limit)
-    finally:
-        os.close(descriptor)
+        hint = _other_ways(path) if isinstance(error, PermissionError) else ""
+        raise SecretError(f"{path}: {(error.strerror or type(error).__name__).lower()}", hint=hint) from None
 
 
-def _open_failure(error: OSError) -> str:
-    if error.errno == errno.ELOOP:
-        return "is a symbolic link, which can be turned elsewhere"
-    return (error.strerror or type(error).__name__).lower()
-
-
-def _open_hint(error: OSError, path: Path) -> str:
-    return f"name the file that {path} points to" if error.errno == errno.ELOOP else ""
-
-
-def _check(info: os.stat_result, path: Path, limit: int, *, allow_group: bool) -> None:
-    if not stat.S_ISREG(info.st_mode):
-        raise SecretError(f"{path}: is not a regular file")
-    if info.st_uid not in (0, os.geteuid()):
-        raise SecretError(
-            f"{path}: belongs to uid {info.st_uid}, expected root or uid {os.geteuid()}", hint=f"chown it: {path}"
-        )
+def _check(
+    found: Walked, path: Path, limit: int, claim: Claim | None, environ: Mapping[str, str] | None, *, allow_group: bool
+) -> None:
+    if claim is None and path.is_symlink():
+        raise SecretError(f"{path}: is a symbolic link, which can be turned elsewhere", hint=f"move the file itself to {path}")
+    if found.way.file is not None and (kind := kind_of(found.way.file.mode)):
+        raise SecretError(f"{path}: is {kind}, not a regular file")
+    file = found.require_file()
+    uids = trusted_uids(os.environ if environ is None else environ)
+    if claim is not Claim.NAMED and file.uid not in uids:
+        raise SecretError(f"{path}: belongs to uid {file.uid}, expected root or uid {os.geteuid()}", hint=f"chown it: {path}")
     forbidden = 0o007 if allow_group else 0o077
-    if info.st_mode & forbidden:
-        mode = stat.S_IMODE(info.st_mode)
-        raise SecretError(f"{path}: others can reach it (mode {mode:04o}, expected 0600)", hint=f"chmod 600 {path}")
-    if info.st_size > limit:
-        raise SecretError(f"{path}: has {info.st_size} bytes, expected at most {limit}")
+    if file.mode & forbidden and not is_mounted_secret(found.way, uids):
+        mode = stat.S_IMODE(file.mode)
+        raise SecretError(
+            f"{path}: others can reach it (mode {mode:04o}, expected 0600)", hint=_closing(path, read_only=file.read_only)
+        )
+    if claim is not None:
+        require_trusted(found.way, path, claim, environ=environ, naming="write its whole path")
+    if found.way.links and not folders_are_closed(found.way, uids):
+        link = found.way.links[-1][0].path
+        raise SecretError(f"{path}: is a symbolic link, which others can turn elsewhere ({link})", hint=_other_ways(path))
 
 
-def _read_all(descriptor: int, path: Path, limit: int) -> bytes:
-    content = b""
-    while chunk := os.read(descriptor, limit + 1 - len(content)):
-        content += chunk
-        if len(content) > limit:
-            raise SecretError(f"{path}: grew beyond {limit} bytes while it was read")
-    return content
+def _closing(path: Path, *, read_only: bool) -> str:
+    """Say how to close a file to others, or what works instead on a file system that does not keep modes."""
+    kind = file_system_of(path)
+    if read_only:
+        return f"it lies on a read-only mount: {_other_ways(path)}"
+    if kind in _WITHOUT_MODES:
+        return f"chmod does nothing on a {kind} file system: {_other_ways(path)}"
+    return f"chmod 600 {path}; or {_other_ways(path)}"
+
+
+def _other_ways(path: Path) -> str:
+    return f'"cmd:cat {path}" takes it as it is, "env:NAME" takes a variable'
 
 
 def clean_text(content: bytes, place: str) -> str:

@@ -22,6 +22,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from prx.core.errors import PrxError
+from prx.files.people import expanded
+from prx.files.rule import Claim
 from prx.secrets.command import run_for_secret
 from prx.secrets.errors import SecretError
 from prx.secrets.files import clean_text, read_private
@@ -42,6 +45,11 @@ def split_reference(text: str) -> tuple[str, str]:
     """Give prefix and rest of a reference, such as ("env", "NAME"); the prefix is empty for plain text."""
     prefix, colon, rest = text.partition(":")
     return (prefix, rest.strip()) if colon and prefix in PREFIXES else ("", text)
+
+
+def is_reference(secret: Secret) -> bool:
+    """Say whether what should be a secret is still the reference to one, as no program was to be run for it."""
+    return bool(split_reference(secret.reveal())[0])
 
 
 def own_secrets(environ: Mapping[str, str]) -> list[str]:
@@ -84,8 +92,8 @@ def _encoded(text: str) -> bytes:
 class SecretSources:
     """Resolve references against one environment.
 
-    `lookup` answers `secret:NAME` (see `store_lookup`); relative paths start at `base`, `timeout` bounds
-    a command in seconds.
+    `lookup` answers `secret:NAME` (see `store_lookup`); relative paths start at `base`, in which commands run, too; `timeout`
+    bounds a command in seconds.
     """
 
     lookup: Lookup | None = None
@@ -116,7 +124,15 @@ class SecretSources:
         return self.lookup(name)
 
     def _from_file(self, path: str) -> bytes:
-        return read_private(self.base / Path(path).expanduser())
+        named = self._expanded(path)
+        claim = Claim.NAMED if named.is_absolute() else Claim.FOUND
+        return read_private(self.base / named, claim=claim, environ=self.environ)
+
+    def _expanded(self, path: str) -> Path:
+        try:
+            return expanded(path, self.environ)
+        except PrxError as error:
+            raise SecretError(f"file:{path}: {error.message}", hint="write the whole path") from None
 
     def _from_environment(self, name: str) -> bytes:
         if name not in self.environ:
@@ -129,7 +145,7 @@ class SecretSources:
         except ValueError as error:
             raise SecretError(f"cmd:{_program(command)}: {str(error).lower()}") from None
         environment = {name: value for name, value in self.environ.items() if name not in OWN_VARIABLES}
-        return run_for_secret(argv, environment, timeout=self.timeout)
+        return run_for_secret(argv, environment, timeout=self.timeout, folder=self.base)
 
     def _from_credential(self, name: str) -> bytes:
         folder = self.environ.get("CREDENTIALS_DIRECTORY", "")
@@ -140,4 +156,4 @@ class SecretSources:
             )
         if name in {".", ".."} or "/" in name:
             raise SecretError(f"credential:{name}: expected the name of one file, without a slash")
-        return read_private(Path(folder) / name, allow_group=True)
+        return read_private(Path(folder) / name, allow_group=True, claim=Claim.NAMED, environ=self.environ)

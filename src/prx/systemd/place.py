@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import sys
-import tempfile
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from prx.core.errors import PermanentError, PrxError, UsageError
+from prx.files import FileRefusedError
+from prx.files.people import home_folder
+from prx.files.reading import read_plain
+from prx.files.replace import write_whole
 from prx.systemd.unit import MARK, Scope
 
 NAME: Final = "prx.service"
+_LARGEST: Final = 1 << 20  # bytes; a unit file has a few kilobytes
 BOOTED: Final = Path("/run/systemd/system")  # there exactly where systemd runs the machine: sd_booted(3)
 _HIDDEN: Final = ("/home", "/root", "/run/user", "/tmp", "/var/tmp")  # noqa: S108 - what ProtectHome= and PrivateTmp= take away
 _PRINT: Final = "prx service install --print shows the unit file; elsewhere let the machine's own supervisor run `prx start`"
@@ -24,7 +26,7 @@ def unit_path(scope: Scope, environ: Mapping[str, str]) -> Path:
     if scope is Scope.SYSTEM:
         return Path("/etc/systemd/system") / NAME
     config = environ.get("XDG_CONFIG_HOME", "")
-    folder = Path(config) if config.startswith("/") else Path(environ.get("HOME") or Path.home()) / ".config"
+    folder = Path(config) if config.startswith("/") else home_folder(environ) / ".config"
     return folder / "systemd" / "user" / NAME
 
 
@@ -59,7 +61,7 @@ def put(path: Path, text: str) -> bool:
         return False
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _replace(path, text)
+        write_whole(path, text.encode(), mode=0o644)
     except OSError as error:
         raise _unwritable(path, error) from error
     return True
@@ -79,29 +81,16 @@ def take_away(path: Path) -> bool:
 def read_ours(path: Path) -> str | None:
     """Return the text of our unit file, None where there is none; raise PrxError where it is somebody else's."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_plain(path, limit=_LARGEST).decode()
     except FileNotFoundError:
         return None
+    except FileRefusedError as error:
+        raise PrxError(error.message, hint="move it away first, if it is not needed") from error
     except (OSError, UnicodeDecodeError) as error:
         raise PrxError(f"{path} cannot be read: {error}") from error
     if not text.startswith(MARK):
         raise PrxError(f"{path} was not written by prx", hint="move it away first, if it is not needed")
     return text
-
-
-def _replace(path: Path, text: str) -> None:
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with open(descriptor, "w", encoding="utf-8") as file:  # noqa: PTH123 - by descriptor
-            file.write(text)
-            file.flush()
-            os.fchmod(descriptor, 0o644)
-            os.fsync(descriptor)
-        Path(name).replace(path)
-    except BaseException:
-        with suppress(OSError):
-            Path(name).unlink()
-        raise
 
 
 def _unwritable(path: Path, error: OSError) -> PrxError:

@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from prx.backends.launch import SECRET_PATH, Launch
+from prx.files import FileRefusedError
+from prx.files.programs import require_command, require_program
 from prx.runtime.hooks.kinds import Change, HookError
 from prx.runtime.process import TunnelProcess
 from prx.runtime.spawn import SpawnError, find_program
@@ -68,9 +70,25 @@ class CommandHook:
         except ValueError as error:
             raise HookError(f"cannot be split into words: {str(error).lower()}") from error
         if os.sep in program:
+            self._require_trusted([program, *arguments])
             program = str(self.folder.absolute() / program)  # the shell below starts in the folder, which may be "."
-        program = find_program(Launch((program,), env))
+            program = find_program(Launch((program,), env))
+        else:
+            program = find_program(Launch((program,), env))
+            self._require_trusted([program, *arguments])
         return Launch((*_WITH_STDIN, program, *arguments), env, change.to_json(), self.folder)
+
+    def _require_trusted(self, argv: list[str]) -> None:
+        """Raise HookError where the program, or the script that it is given, may have been put there by others."""
+        try:
+            require_program(argv[0], folder=self.folder, environ=self.environ)
+            require_command(argv, self.folder, environ=self.environ)
+        except FileRefusedError as error:
+            raise HookError(
+                f"not run: {error.message} (hint: {error.hint})" if error.hint else f"not run: {error.message}"
+            ) from error
+        except OSError:
+            return  # it is not there, or not ours to run: that is said where it is started
 
 
 def _output(tail: deque[bytes]) -> str:

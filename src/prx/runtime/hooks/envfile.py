@@ -15,6 +15,9 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from prx.files import Claim, FileRefusedError
+from prx.files.reading import read_plain, require_trusted_path
+from prx.files.walk import kind_of
 from prx.runtime.hooks.kinds import Change, HookError
 
 VARIABLE = "PRX_URL"
@@ -25,9 +28,10 @@ _LARGEST = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class EnvFileHook:
-    """Sets PRX_URL in the dotenv file `path`."""
+    """Sets PRX_URL in the dotenv file `path`; `claim`: whether its whole path was written, or it was found beside something."""
 
     path: Path
+    claim: Claim = Claim.NAMED
 
     @property
     def label(self) -> str:
@@ -37,7 +41,11 @@ class EnvFileHook:
     async def deliver(self, change: Change) -> None:
         """Write the URL into the file, at once: it is a short one."""
         try:
+            require_trusted_path(self.path, self.claim)
             set_variable(self.path, VARIABLE, change.url)
+        except FileRefusedError as error:
+            hint = f" (hint: {error.hint})" if error.hint else ""
+            raise HookError(f"not written: {error.message}{hint}") from error
         except OSError as error:
             raise HookError(f"cannot be written: {error.strerror or error}") from error
         except ValueError as error:
@@ -64,11 +72,11 @@ def _read(target: Path) -> tuple[bytes, os.stat_result | None]:
         status = target.stat()
     except FileNotFoundError:
         return b"", None
-    if not stat.S_ISREG(status.st_mode):
-        raise ValueError("expected a file, found something else")
+    if kind := kind_of(status.st_mode):
+        raise ValueError(f"expected a file, found {kind}")
     if status.st_size > _LARGEST:
         raise ValueError(f"expected a dotenv file of at most 1 MiB, found {status.st_size} bytes")
-    return target.read_bytes(), status
+    return read_plain(target, limit=_LARGEST), status
 
 
 def _changed(old: bytes, name: str, value: str) -> bytes:

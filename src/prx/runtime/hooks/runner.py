@@ -16,7 +16,10 @@ from pathlib import Path
 
 from prx.config.schema import TunnelSettings
 from prx.core.backoff import Schedule
+from prx.core.errors import PrxError
 from prx.core.events import Fact, HookRan, UrlChanged
+from prx.files.people import expanded
+from prx.files.rule import Claim
 from prx.runtime.clock import Clock
 from prx.runtime.hooks.command import CommandHook
 from prx.runtime.hooks.envfile import EnvFileHook
@@ -29,11 +32,20 @@ _Key = tuple[str, Hook]
 
 def hooks_of(settings: TunnelSettings, folder: Path, environ: Mapping[str, str]) -> list[Hook]:
     """Return the hooks that a tunnel has: the dotenv file first, because a command may read it."""
-    file: list[Hook] = [EnvFileHook(folder / Path(settings.url_env_file).expanduser())] if settings.url_env_file else []
-    return file + [
+    return _env_files(settings, folder, environ) + [
         WebHook(text) if text.startswith(("http://", "https://")) else CommandHook(text, folder, environ)
         for text in settings.on_url
     ]
+
+
+def _env_files(settings: TunnelSettings, folder: Path, environ: Mapping[str, str]) -> list[Hook]:
+    if not settings.url_env_file:
+        return []
+    try:
+        named = expanded(settings.url_env_file, environ)
+    except PrxError:
+        named = Path(settings.url_env_file)  # a home that is not known: a file with ~ in its name, as a shell has it
+    return [EnvFileHook(folder / named, Claim.NAMED if named.is_absolute() else Claim.FOUND)]
 
 
 def _unchanged(text: str) -> str:

@@ -12,10 +12,14 @@ import enum
 import errno
 import functools
 import ipaddress
+import os
 import ssl
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from prx.files import FileRefusedError
+from prx.files.reading import require_ca_file
 
 # Reading stops here: the largest answer that a probe keeps in memory.
 LIMIT = 64 * 1024
@@ -183,11 +187,16 @@ def verifying_tls(ca_file: Path | None = None) -> ssl.SSLContext:
 
     Raise ProbeError when the file cannot be read.
     """
-    if ca_file is None:
-        return _context("", 0)
+    named = ca_file or os.environ.get("SSL_CERT_FILE")  # which the library reads by itself
     try:
-        return _context(str(ca_file), ca_file.stat().st_mtime_ns)
+        if named:
+            require_ca_file(named)
+        return _context(str(ca_file or ""), 0 if ca_file is None else ca_file.stat().st_mtime_ns)
+    except FileRefusedError as error:
+        raise ProbeError(Trouble.LOCAL, f"the CA file cannot be used: {error.message}") from error
     except OSError as error:
+        if ca_file is None:
+            return _context("", 0)
         raise ProbeError(Trouble.LOCAL, f"the CA file {ca_file} cannot be read: {error.strerror or error}") from error
 
 
