@@ -157,7 +157,7 @@ def explained(error: OSError, place: Place, timeout: float) -> ProbeError:
     """Turn an error of the socket, of TLS or of time (`timeout` seconds were given) into a ProbeError."""
     match error:
         case TimeoutError():
-            return ProbeError(Trouble.TIMEOUT, f"no answer from {place} within {timeout:.2g} s")
+            return ProbeError(Trouble.TIMEOUT, f"no answer from {place} within {round(timeout, 1):g} s")
         case ConnectionRefusedError():
             return ProbeError(Trouble.REFUSED, f"connection refused by {place}")
         case ssl.SSLCertVerificationError():
