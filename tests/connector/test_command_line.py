@@ -65,18 +65,24 @@ TABLE = [
     Case(["tunnel", "run", "--token", token(t="not a uuid")], 255, "", BAD_TOKEN),
     Case(["tunnel", "run", "--token", token().rstrip("=") + "_"], 255, "", BAD_TOKEN),
     Case(
-        ["tunnel", "run", "--token-file", "/proc/nonexistent"], 255, "", "Failed to read token file: open /proc/nonexistent: no such file"
+        ["tunnel", "run", "--token-file", "/proc/none"],
+        255,
+        "",
+        "Failed to read token file: open /proc/none: no such file",
     ),
-    Case(["tunnel", "run", "--token-file", "/proc/nonexistent", "--token", "abc"], 255, "", BAD_TOKEN),
+    Case(["tunnel", "run", "--token-file", "/proc/none", "--token", "abc"], 255, "", BAD_TOKEN),
     Case(["tunnel", "run", "--token", "abc", "one", "two"], 255, "", '"cloudflared tunnel run" accepts only one argument'),
     Case(
-        ["tunnel", "--config", "/proc/nonexistent", "run", "--token", "abc"], 1, "", "open /proc/nonexistent: no such file or directory"
-    ),
-    Case(
-        ["tunnel", *OFFLINE, "--cacert", "/proc/nonexistent", "run", "--token", token()],
+        ["tunnel", "--config", "/proc/none", "run", "--token", "abc"],
         1,
         "",
-        "unable to create TLS config to connect with edge: Error loading root CAs: Error reading certificate /proc/nonexistent",
+        "open /proc/none: no such file or directory",
+    ),
+    Case(
+        ["tunnel", *OFFLINE, "--cacert", "/proc/none", "run", "--token", token()],
+        1,
+        "",
+        "unable to create TLS config to connect with edge: Error loading root CAs: Error reading certificate /proc/none",
     ),
     Case(
         ["tunnel", *OFFLINE, "--grace-period", "4m", "run", "--token", token()],

@@ -65,7 +65,9 @@ class Connector:
 class Origin:
     """What the local service does: `status` of its answer to GET, or why there was none.
 
+    error: why there was no answer; beside a status, why that answer is not the service's real one (it speaks TLS).
     event_stream: its answer is a stream of events (text/event-stream), which quick tunnels hold back to its end.
+    location: where its redirect leads, as it says it.
     """
 
     address: str
@@ -73,6 +75,7 @@ class Origin:
     status: int | None = None
     error: str = ""
     event_stream: bool = False
+    location: str = ""
 
 
 class DnsState(enum.StrEnum):

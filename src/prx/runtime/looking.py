@@ -22,7 +22,7 @@ from prx.runtime.network import Network
 from prx.runtime.observer import ConnectorObserver
 from prx.runtime.passage import Passage
 from prx.runtime.probes.endpoints import ConnectorEndpoints
-from prx.runtime.probes.origin import probe_origin
+from prx.runtime.probes.origin import look_at_origin
 from prx.runtime.probes.public import probe_public
 from prx.runtime.resolver import Resolver
 
@@ -161,11 +161,4 @@ class Looker:
         return await probe_public(url, addresses, headers=headers, headers_host=host, ca_file=view.site.public_ca)
 
     async def _ask_origin(self) -> Origin:
-        settings, origin = self._view.settings, self._view.settings.origin
-        return await probe_origin(
-            origin.host,
-            origin.port,
-            settings.health_check_path,
-            scheme=origin.scheme,
-            host_header=settings.host_header,
-        )
+        return await look_at_origin(self._view.settings)

@@ -16,7 +16,8 @@ from dataclasses import dataclass, field, replace
 import h11
 
 from prx import __version__
-from prx.runtime.probes import head
+from prx.runtime.probes.head import LIMIT as HEAD_LIMIT
+from prx.runtime.probes.head import Head, MalformedError, NotHttpError, split
 from prx.runtime.probes.transport import LIMIT, ProbeError, Stream, Trouble, explained
 
 BODY_PATIENCE = 2.0  # seconds that a body may take after its head
@@ -72,7 +73,7 @@ async def exchange(
             await talk.send(request)
             found = await talk.head()
     except TimeoutError as error:
-        words = f"{stream.place} accepts the connection but does not answer within {round(timeout, 1):g} s"
+        words = f"{stream.place.named} accepts the connection but does not answer within {round(timeout, 1):g} s"
         raise ProbeError(Trouble.SILENT, words) from error
     except OSError as error:
         raise explained(error, stream.place, timeout) from error
@@ -111,7 +112,7 @@ class _Talk:
         self._stream.writer.write(b"".join(self._machine.send(part) or b"" for part in parts))
         await self._stream.writer.drain()
 
-    async def head(self) -> head.Head:
+    async def head(self) -> Head:
         """Return the head of the answer, with which the machine then reads the body; interim answers (1xx) are skipped."""
         while (found := self._split()) is None:
             data = await self._stream.reader.read(_CHUNK)
@@ -119,23 +120,23 @@ class _Talk:
             self._received += len(data)
             if not data:
                 raise self._no_head("it ends in the middle of its headers")
-            if self._received > head.LIMIT:
-                raise self._no_head(f"its headers have more than {head.LIMIT // 1024} KiB")
+            if self._received > HEAD_LIMIT:
+                raise self._no_head(f"its headers have more than {HEAD_LIMIT // 1024} KiB")
         self._machine.receive_data(found.canonical() + self._buffer)
         self._machine.next_event()
         return found
 
-    def _split(self) -> head.Head | None:
+    def _split(self) -> Head | None:
         try:
-            while (parts := head.split(self._buffer)) is not None:
+            while (parts := split(self._buffer)) is not None:
                 found, self._buffer = parts
                 if found.status >= 200:
                     return found
                 if found.status == 101:
                     raise self._no_head("it switches to another protocol, which nobody asked for")
-        except head.NotHttpError:
+        except NotHttpError:
             raise self._no_head() from None
-        except head.MalformedError as error:
+        except MalformedError as error:
             raise self._no_head(str(error)) from None
         return None
 
@@ -158,14 +159,14 @@ class _Talk:
             while (event := self._machine.next_event()) is h11.NEED_DATA:
                 self._machine.receive_data(await self._stream.reader.read(_CHUNK))
         except h11.RemoteProtocolError as error:
-            raise ProbeError(Trouble.GARBLED, f"{self._stream.place} answers with a body that cannot be read") from error
+            raise ProbeError(Trouble.GARBLED, f"{self._stream.place.named} answers with a body that cannot be read") from error
         if not isinstance(event, h11.Event):  # PAUSED: the answer is over and more came
             return h11.ConnectionClosed()
         return event
 
     def _no_head(self, why: str = "") -> ProbeError:
         """Say why there is no answer; `why` is empty where it is no HTTP."""
-        place = self._stream.place
+        place = self._stream.place.named
         if not self._received:
             return ProbeError(Trouble.EMPTY, f"{place} closed the connection without an answer")
         if self._buffer.startswith(_TLS_RECORDS):
