@@ -127,7 +127,7 @@ async def test_tls_behind_a_plain_port_is_told(servers: Servers, identity: Ident
 
 @pytest.mark.parametrize("alert", [40, 70, 112, 116])
 async def test_a_tls_server_that_refuses_the_handshake_is_one(servers: Servers, alert: int) -> None:
-    """A server that wants another cipher, version, name or a client's certificate says so in TLS: it speaks TLS (RFC 8446, 6)."""
+    """A server that wants another cipher, version, name or a client's certificate says so in TLS (RFC 8446, 6)."""
 
     async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if (await reader.read(3)).startswith(b"\x16\x03"):

@@ -24,7 +24,8 @@ LIMIT = 64 * 1024
 # What OpenSSL 1.1 and 3 call an answer that is no TLS record.
 _ANSWERS_WITHOUT_TLS = {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG", "HTTP_REQUEST"}
 
-# What it says of a TLS server that it cannot agree with (one that answers with an alert has "ALERT" in its reason).
+# What it says of a TLS server that refuses it with an alert, and of one that it cannot agree with.
+_ALERTS = ("TLSV1", "SSLV3")
 _ANSWERS_IN_TLS = {"UNSUPPORTED_PROTOCOL", "WRONG_SSL_VERSION", "WRONG_CIPHER_RETURNED", "DH_KEY_TOO_SMALL"}
 
 
@@ -192,7 +193,7 @@ async def speaks_tls(place: Place, *, timeout: float) -> bool:
             return True
     except ProbeError as error:
         reason = error.__cause__.reason if isinstance(error.__cause__, ssl.SSLError) else None
-        return reason is not None and ("ALERT" in reason or reason in _ANSWERS_IN_TLS)
+        return reason is not None and (reason.startswith(_ALERTS) or reason in _ANSWERS_IN_TLS)
 
 
 def _tls_words(error: ssl.SSLError) -> str:
