@@ -131,9 +131,13 @@ class CloudflareSettings(Table):
         "`cmd:PROGRAM ARG …` or `credential:NAME`.",
         env="CLOUDFLARE_TUNNEL_TOKEN",
     )
-    hostname: HostnameText = _key("", "The public host name that the tunnel serves; required for `named`.")
+    hostname: HostnameText = _key(
+        "",
+        "The public host name that the tunnel serves; required for `named`. One name, no wildcard; `bücher.example` works.",
+    )
     cloudflared_path: ProgramText = _key(
-        "cloudflared", "The program: a name in PATH, a path, or `builtin` for the connector that comes with prx."
+        "cloudflared",
+        "The program: a name in PATH, a path (`~` is the home folder), or `builtin` for the connector that comes with prx.",
     )
     protocol: Literal["auto", "quic", "http2"] = _key(
         "auto", "How to reach the edge. `auto` begins with QUIC and changes to HTTP/2 where UDP is blocked."
@@ -170,7 +174,7 @@ class TunnelSettings(Table):
     )
     local_addr: LocalAddrText = _key(
         "127.0.0.1:8080",
-        "The local service: PORT, HOST:PORT, [IPV6]:PORT or http(s)://HOST:PORT.",
+        "The local service: PORT, HOST:PORT, [IPV6]:PORT or http(s)://HOST:PORT; `:8080` and `localhost` (port 80) too.",
         env="PRX_TUNNEL_LOCAL_ADDR",
     )
     origin_tls_verify: TlsVerify = _key(

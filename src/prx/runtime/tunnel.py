@@ -138,7 +138,8 @@ class Tunnel:
 
     @staticmethod
     def _child_keys(settings: TunnelSettings) -> tuple[object, ...]:
-        return (settings.backend, settings.local_addr, settings.host_header, settings.public_url, settings.cloudflare)
+        trust = (settings.origin_tls_verify, settings.origin_ca, settings.origin_server_name)
+        return (settings.backend, settings.local_addr, settings.host_header, trust, settings.public_url, settings.cloudflare)
 
     def _take_settings(self, settings: TunnelSettings) -> None:
         self.settings = settings
