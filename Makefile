@@ -1,11 +1,14 @@
 # Everything here sets itself up: a bare Debian with Python 3.11, git and make is enough.
-.PHONY: start test lint types imports conformance bench outages storm check lock audit clean setup
+.PHONY: start test cloudflared lint types imports conformance bench outages storm check lock audit clean setup
 
 start: setup  ## the main job on the embedded default: a hello page through the local edge
 	@.venv/bin/python scripts/in-foreground .venv/bin/prx start --hello --lab
 
-test: setup  ## all tests; PRX_TEST_CLOUDFLARED=/path/to/cloudflared adds those against the real program
+test: cloudflared  ## all tests, also against a real cloudflared; PRX_TEST_CLOUDFLARED=/path/to/cloudflared chooses another
 	@.venv/bin/pytest -n 2
+
+cloudflared: setup  ## the real program for the tests, its SHA-256 checked; nothing is installed outside of .venv
+	@.venv/bin/python scripts/real-cloudflared
 
 lint: setup
 	@.venv/bin/ruff check

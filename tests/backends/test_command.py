@@ -113,7 +113,7 @@ def test_the_token_is_nowhere_but_in_the_secret() -> None:
         ("2025.2.1", {"--management-diagnostics=false"}),
         ("2022.6.0", set()),
         ("", set()),
-        ("DEV", set()),
+        ("cloudflared version DEV (built unknown)", set()),
     ],
 )
 def test_flags_are_chosen_by_version(version: str, known: set[str]) -> None:

@@ -45,7 +45,7 @@ async def test_old_program_is_a_failure(tmp_path: Path) -> None:
     assert finding.remedy
 
 
-@pytest.mark.parametrize("text", ["echo hello", "exit 1"])
+@pytest.mark.parametrize("text", ["echo cloudflared version DEV", "exit 1"])
 async def test_program_without_a_version_is_a_warning(tmp_path: Path, text: str) -> None:
     """A program that does not say a version may still work."""
     [finding] = await check_program("web", using(program(tmp_path, text)))
@@ -103,3 +103,13 @@ async def test_quick_tunnel_needs_no_token() -> None:
     """A quick tunnel has no token to check."""
     [finding] = await check_token("web", TunnelSettings())
     assert finding.verdict is Mark.SKIP
+
+
+@pytest.mark.parametrize(
+    "text", ["echo hello", "echo ls '(GNU coreutils)' 9.1", "echo Python 3.11.7", "echo yt-dlp 2024.12.13"]
+)
+async def test_another_program_is_told(tmp_path: Path, text: str) -> None:
+    """A program that says it is another one is no cloudflared, and that is said in these words."""
+    [finding] = await check_program("web", using(program(tmp_path, text)))
+    assert finding.verdict is Mark.FAIL
+    assert "this is no cloudflared" in finding.words

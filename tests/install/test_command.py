@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 from tests.install.mirror import PROGRAM, VERSION, Mirror, whole
 
+from prx.core.errors import PermanentError
 from prx.install import programs
-from prx.install.machine import this_machine
+from prx.install.machine import choose_asset, this_machine
 from prx.install.programs import find_client
-from prx.install.table import PINNED, RELEASES
+from prx.install.table import KEPT, PINNED, RELEASES, Machine, pinned_for
 
 DIGEST = hashlib.sha256(PROGRAM).hexdigest()
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "install-cloudflared.md"
@@ -105,10 +106,12 @@ def test_rollback_and_mirror_exclude_each_other(tmp_path: Path) -> None:
 def test_table_is_what_the_page_says() -> None:
     """The shipped table equals the documented one: version, names, digests."""
     page = PAGE.read_text(encoding="utf-8")
-    rows = dict(re.findall(r"\| `(cloudflared-\S+)` \| `([0-9a-f]{64})` \|", page))
-    assert rows == {asset.name: asset.sha256 for asset in PINNED.assets.values()}
+    rows = set(re.findall(r"\| `(cloudflared-\S+)` \| `([0-9a-f]{64})` \| (\S+) \|", page))
+    assert rows == {
+        (asset.name, asset.sha256, release.version) for release in (PINNED, KEPT) for asset in release.assets.values()
+    }
     assert len(rows) == 6
-    assert f"cloudflared {PINNED.version}" in page
+    assert f"installed cloudflared {PINNED.version}" in page
     assert RELEASES in page
     assert programs.HINT == "install it with `prx install cloudflared`"
 
@@ -116,22 +119,29 @@ def test_table_is_what_the_page_says() -> None:
 @pytest.mark.parametrize(
     ("system", "machine", "expected"),
     [
-        ("Linux", "x86_64", "cloudflared-linux-amd64"),
-        ("Linux", "aarch64", "cloudflared-linux-arm64"),
-        ("Linux", "armv7l", "cloudflared-linux-arm"),
-        ("Linux", "i686", "cloudflared-linux-386"),
-        ("Darwin", "arm64", "cloudflared-darwin-arm64.tgz"),
-        ("Darwin", "x86_64", "cloudflared-darwin-amd64.tgz"),
-        ("Linux", "riscv64", None),
-        ("Windows", "AMD64", None),
+        ("Linux", "x86_64", "2026.10.0/cloudflared-linux-amd64"),
+        ("Linux", "aarch64", "2026.10.0/cloudflared-linux-arm64"),
+        ("Linux", "armv7l", "2026.7.2/cloudflared-linux-arm"),
+        ("Linux", "i686", "2026.7.2/cloudflared-linux-386"),
+        ("Darwin", "arm64", "2026.10.0/cloudflared-darwin-arm64.tgz"),
+        ("Darwin", "x86_64", "2026.10.0/cloudflared-darwin-amd64.tgz"),
     ],
 )
-def test_machines(monkeypatch: pytest.MonkeyPatch, system: str, machine: str, expected: str | None) -> None:
-    """Each machine gets its own asset, and one that is not in the table none."""
+def test_machines(monkeypatch: pytest.MonkeyPatch, system: str, machine: str, expected: str) -> None:
+    """Each machine gets its own asset, of the newest release whose digest is known for it."""
     monkeypatch.setattr("platform.system", lambda: system)
     monkeypatch.setattr("platform.machine", lambda: machine)
-    asset = PINNED.assets.get(this_machine())
-    assert (asset.name if asset else None) == expected
+    release = pinned_for(this_machine())
+    assert f"{release.version}/{choose_asset(release, this_machine()).name}" == expected
+
+
+@pytest.mark.parametrize("machine", [("linux", "riscv64"), ("windows", "amd64"), ("freebsd", "amd64"), ("darwin", "386")])
+def test_machine_without_a_known_digest_is_refused(machine: Machine) -> None:
+    """No value is guessed: what is in no table is refused, and all that is in one is named."""
+    with pytest.raises(PermanentError) as caught:
+        choose_asset(pinned_for(machine), machine)
+    assert " ".join(machine) in str(caught.value)
+    assert "linux arm, linux 386" in str(caught.value)
 
 
 def test_path_comes_before_what_prx_installed(tmp_path: Path, mirror: Mirror) -> None:

@@ -151,6 +151,7 @@ def values_for(key: Key) -> st.SearchStrategy[Any]:
         "doh": st.lists(st.just("https://1.1.1.1/dns-query"), max_size=2),
         "metrics_port": st.just(0),
         "url_env_file": st.just(""),
+        "origin_ca": st.just("/etc/ssl/own.pem"),
     }
     if key.choices:
         return st.sampled_from([choice for choice in key.choices if choice not in {"none", "named"}])

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import socket
+
 import pytest
 
 from prx.config.local_addr import LocalAddr
 from prx.config.schema import TunnelSettings
+
+OWN = socket.gethostname()
 
 
 @pytest.mark.parametrize(
@@ -22,6 +26,13 @@ from prx.config.schema import TunnelSettings
         ("https://box", "https://box:443", "box", 443, "https://box:443"),
         ("https://[::1]:8443", "https://[::1]:8443", "::1", 8443, "https://[::1]:8443"),
         ("https://[::1]", "https://[::1]:443", "::1", 443, "https://[::1]:443"),
+        (":8080", "127.0.0.1:8080", "127.0.0.1", 8080, "http://127.0.0.1:8080"),
+        ("https://:8443", "https://127.0.0.1:8443", "127.0.0.1", 8443, "https://127.0.0.1:8443"),
+        ("localhost", "localhost:80", "localhost", 80, "http://localhost:80"),
+        ("app.localhost", "app.localhost:80", "app.localhost", 80, "http://app.localhost:80"),
+        ("127.0.0.1", "127.0.0.1:80", "127.0.0.1", 80, "http://127.0.0.1:80"),
+        ("[::1]", "[::1]:80", "::1", 80, "http://[::1]:80"),
+        ("bücher.internal:80", "xn--bcher-kva.internal:80", "xn--bcher-kva.internal", 80, "http://xn--bcher-kva.internal:80"),
     ],
 )
 def test_notations(text: str, shown: str, host: str, port: int, url: str) -> None:
@@ -35,8 +46,12 @@ def test_notations(text: str, shown: str, host: str, port: int, url: str) -> Non
     ("text", "words"),
     [
         ("", "PORT, HOST:PORT"),
-        ("localhost", "PORT, HOST:PORT"),
-        (":8080", "PORT, HOST:PORT"),
+        ("web", "PORT, HOST:PORT"),
+        ("localhost:", "PORT, HOST:PORT"),
+        (":", "PORT, HOST:PORT"),
+        ("::1", "PORT, HOST:PORT"),
+        ("1.2.3", "PORT, HOST:PORT"),
+        (":0", "from 1 to 65535"),
         ("::1:8080", "PORT, HOST:PORT"),
         ("[]:80", "PORT, HOST:PORT"),
         ("[localhost]:80", "PORT, HOST:PORT"),
@@ -71,6 +86,14 @@ def test_refused(text: str, words: str) -> None:
         ("https://[::1]:8443", True),
         ("https://localhost:8443", True),
         ("https://app.localhost:8443", True),
+        ("https://LOCALHOST:8443", True),
+        ("https://0.0.0.0:8443", True),
+        ("https://[::]:8443", True),
+        ("https://127.8.9.1:8443", True),
+        (f"https://{OWN}:8443", True),
+        (f"https://{OWN.partition('.')[0].upper()}:8443", True),
+        (f"https://{OWN.partition('.')[0]}.local:8443", True),
+        (f"https://{OWN}x:8443", False),
         ("https://web1:8443", False),
         ("https://192.0.2.7:8443", False),
         ("https://example.com", False),
@@ -79,3 +102,24 @@ def test_refused(text: str, words: str) -> None:
 def test_this_machine_is_told_from_others(text: str, local: bool) -> None:
     """Only this machine's own names and addresses are local; a name that ends in a digit is a name."""
     assert LocalAddr.parse(text).is_local is local
+
+
+def test_an_own_address_is_this_machine() -> None:
+    """Whatever address an interface has leads to this machine, and one that nobody has does not."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))  # sends nothing: it only chooses the interface
+        except OSError:
+            pytest.skip("this machine has no address beyond loopback")
+        own = probe.getsockname()[0]
+    assert LocalAddr.parse(f"https://{own}:8443").is_local
+    assert not LocalAddr.parse("https://192.0.2.1:8443").is_local
+    assert not LocalAddr.parse("https://224.0.0.1:8443").is_local
+
+
+def test_a_number_is_a_port() -> None:
+    """`local_addr = 8080`, without quotes, is what `prx start 8080` is; true is no number."""
+    assert TunnelSettings.model_validate({"local_addr": 8080}).origin_url == "http://127.0.0.1:8080"
+    for wrong in (0, 65536, -1, True, 80.5):
+        with pytest.raises(ValueError, match="local_addr"):
+            TunnelSettings.model_validate({"local_addr": wrong})

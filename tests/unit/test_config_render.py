@@ -89,3 +89,60 @@ def test_json_schema_speaks_of_files() -> None:
     assert cloudflare["protocol"]["enum"] == ["auto", "quic", "http2"]
     assert cloudflare["token"]["default"] == ""
     assert cloudflare["grace_period_secs"]["maximum"] == 180
+
+
+@pytest.mark.parametrize(
+    ("written", "known", "people"),
+    [
+        ("bücher.example", "xn--bcher-kva.example", "bücher.example"),
+        ("Straße.Example", "xn--strae-oqa.example", "straße.example"),
+        ("日本語。jp", "xn--wgv71a119e.jp", "日本語.jp"),
+        ("xn--bcher-kva.example", "xn--bcher-kva.example", "bücher.example"),
+        ("i❤.ws", "xn--i-7iq.ws", ""),
+        ("App.Example.com.", "app.example.com", ""),
+    ],
+)
+def test_a_name_outside_of_ascii_is_shown_twice(tmp_path: Path, written: str, known: str, people: str) -> None:
+    """A host name is kept as DNS knows it, and shown as people write it too; what is shown loads as the same."""
+    path = tmp_path / "prx.toml"
+    path.write_text(f'[tunnel.cloudflare]\nhostname = "{written}"\n', encoding="utf-8")
+    loaded = load(path, {})
+    assert loaded.config.tunnels["default"].cloudflare.hostname == known
+    line = next(line for line in show(loaded).splitlines() if line.startswith("hostname"))
+    assert line == f'hostname = "{known}"' + (f"  # {people}" if people else "")
+    path.write_text(show(loaded), encoding="utf-8")
+    assert load(path, {}).config == loaded.config
+
+
+def test_urls_and_addresses_outside_of_ascii() -> None:
+    """Every other place for a host name understands such a name as well."""
+    from prx.config.schema import TunnelSettings
+
+    settings = TunnelSettings(
+        local_addr="https://bücher.test:8443",
+        host_header="bücher.test:80",
+        origin_server_name="bücher.test",
+        on_url=("https://bücher.test:8/hook?a=1",),
+        public_url="https://bücher.test/",
+    )
+    name = "xn--bcher-kva.test"
+    assert settings.origin_url == f"https://{name}:8443"
+    assert (settings.host_header, settings.origin_server_name) == (f"{name}:80", name)
+    assert settings.on_url == (f"https://{name}:8/hook?a=1",)
+    assert settings.public_url == f"https://{name}"
+
+
+def test_a_relative_origin_ca_starts_at_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The child runs in another folder: what it is told is the whole path, from the folder of the file or from HOME."""
+    monkeypatch.setenv("HOME", "/home/me")
+    path = tmp_path / "prx.toml"
+    for written, whole in (
+        ("ca.pem", f"{tmp_path}/ca.pem"),
+        ("/x/ca.pem", "/x/ca.pem"),
+        ("~/ca.pem", "/home/me/ca.pem"),
+        ("", ""),
+    ):
+        path.write_text(f'[tunnel]\norigin_ca = "{written}"\n[tunnel.cloudflare]\ncloudflared_path = "~/bin/cloudflared"\n')
+        tunnel = load(path, {}).config.tunnels["default"]
+        assert tunnel.origin_ca == whole
+        assert tunnel.cloudflare.cloudflared_path == "/home/me/bin/cloudflared"

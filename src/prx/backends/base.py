@@ -64,7 +64,8 @@ class LaunchContext:
     """What the runtime has prepared for one start of the child.
 
     program: argv prefix that runs the client. version: as the client says it, empty when it could not be asked.
-    metrics_port: a free loopback port. config_file: an empty configuration of our own. protocol: auto is resolved by now.
+    needs: variables without which the program cannot begin. metrics_port: a free loopback port.
+    config_file: an empty configuration of our own. protocol: auto is resolved by now.
     """
 
     program: tuple[str, ...]
@@ -75,6 +76,7 @@ class LaunchContext:
     protocol: str
     site: EdgeSite = CLOUDFLARE
     inherited: Mapping[str, str] = field(default_factory=dict)
+    needs: Mapping[str, str] = field(default_factory=dict)
 
 
 class LineKind(enum.StrEnum):

@@ -53,14 +53,16 @@ def _somebody_can_answer(options: StartOptions) -> bool:
 async def _offer(environ: Mapping[str, str]) -> None:
     from prx.cli.install import bring
     from prx.install.machine import this_machine
-    from prx.install.table import PINNED, RELEASES, SIZE
+    from prx.install.table import RELEASES, SIZE, pinned_for
 
-    asset = PINNED.assets.get(this_machine())
+    machine = this_machine()
+    release = pinned_for(machine)
+    asset = release.assets.get(machine)
     if asset is None:
         return
     folder = programs_dir(environ)
     say("There is no cloudflared on this machine. prx can bring it, as `prx install cloudflared` does:")
-    say(f"  version {PINNED.version}, {SIZE}, from {RELEASES}")
+    say(f"  version {release.version}, {SIZE}, from {RELEASES}")
     say(f"  into {folder}")
     say(f"  used only once its SHA-256 has been verified ({asset.sha256})")
     termios.tcflush(sys.stdin.fileno(), termios.TCIFLUSH)  # what was typed before the question is no answer to it

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
+from prx.config.hostname import hostname, to_ascii
 from prx.config.local_addr import LocalAddr
 from prx.core.expect import StatusSet
 
 TUNNEL_NAME = r"[a-z0-9][a-z0-9-]{0,62}"
-_LABEL = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")  # RFC 1123, and the underscore that DNS allows
 _TEAM = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?")
 _ACCESS_DOMAIN = ".cloudflareaccess.com"
 
@@ -47,17 +48,11 @@ def url_path(text: str) -> str:
     return text
 
 
-def hostname(text: str) -> str:
-    """Check a public host name; empty is allowed."""
-    if text and not (len(text) <= 253 and all(_LABEL.fullmatch(label) for label in text.split("."))):
-        raise ValueError("a host name alone, such as app.example.com, without https://, port or path")
-    return text
-
-
 def public_url(text: str) -> str:
     """Check the URL of a tunnel that somebody else keeps up, and return it without a trailing slash; empty is allowed."""
     if not text:
         return text
+    text = _ascii_url(text)
     parts = _http_url(text)
     if parts is None or "@" in parts.netloc or parts.query or parts.fragment:
         raise ValueError("an http or https URL such as https://app.example.com, without user name, query and fragment")
@@ -83,13 +78,19 @@ def hook(text: str) -> str:
     """Check a hook: an http(s) URL to POST to, or a command line."""
     if not text.strip() or "\n" in text or "\0" in text:
         raise ValueError("a command on one line, or an http or https URL to POST to")
-    if re.match(r"[a-z]+://", text) and _http_url(text) is None:
+    if not re.match(r"[a-z]+://", text):
+        return text
+    text = _ascii_url(text)
+    if _http_url(text) is None:
         raise ValueError("a command on one line, or an http or https URL to POST to")
     return text
 
 
 def header_value(text: str) -> str:
-    """Check a Host header; empty is allowed."""
+    """Check a Host header, and return it as HTTP carries it; empty is allowed."""
+    if not text.isascii():
+        host, colon, port = text.partition(":")
+        text = to_ascii(host) + colon + port
     if not _printable_ascii(text) or "/" in text:
         raise ValueError("a host name with or without a port, such as localhost:5173")
     return text
@@ -109,6 +110,25 @@ def program(text: str) -> str:
     return text
 
 
+def origin_name(text: str) -> str:
+    """Check the name that a certificate must carry; an address is one too, and empty is allowed."""
+    try:
+        return str(ipaddress.ip_address(text.removeprefix("[").removesuffix("]")))
+    except ValueError:
+        return hostname(text)
+
+
+def program_path(text: str) -> str:
+    """Check a program and return it with a leading `~` replaced by the home folder."""
+    path = program(text)
+    if not path.startswith("~"):
+        return path
+    try:
+        return str(Path(path).expanduser())
+    except RuntimeError:
+        raise ValueError('a program in PATH, the path of one, or "builtin": no home folder is known for that ~') from None
+
+
 def access_team(text: str) -> str:
     """Check a Cloudflare Access team and return its name alone; the whole domain is understood too."""
     name = text.removeprefix("https://").rstrip("/").removesuffix(_ACCESS_DOMAIN)
@@ -126,6 +146,20 @@ def access_audience(text: str) -> str:
 
 def _printable_ascii(text: str) -> bool:
     return all("!" <= character <= "~" for character in text)
+
+
+def _ascii_url(text: str) -> str:
+    """Return a URL with its host as DNS knows it; as it is where it is in ASCII, or no URL."""
+    if text.isascii():
+        return text
+    try:
+        parts = urlsplit(text)
+        host, port = parts.hostname or "", f":{parts.port}" if parts.port else ""
+    except ValueError:
+        return text
+    if host.isascii() or "@" in parts.netloc:
+        return text
+    return parts._replace(netloc=to_ascii(host) + port).geturl()
 
 
 def _http_url(text: str) -> SplitResult | None:

@@ -88,7 +88,7 @@ def load(
     if merged.problems:
         raise ConfigError([str(problem) for problem in sorted(merged.problems, key=lambda problem: problem.order)])
     return Loaded(
-        config=_config(file),
+        config=_config(file, Path() if path is None else path.parent),
         origins=_origins(file, merged),
         path=path,
         warnings=(*_empty(path, source), *(str(problem) for problem in _findings(cross.warnings(file), merged))),
@@ -116,10 +116,24 @@ def _commands(merged: Layer) -> dict[KeyPath, str]:
     return found
 
 
-def _config(file: ConfigFile) -> Config:
+def _config(file: ConfigFile, folder: Path) -> Config:
     """Return the configuration that the rest of prx sees: tunnels by name, `[tunnel]` first."""
-    tunnels = {DEFAULT_TUNNEL if path == ("tunnel",) else str(path[-1]): tunnel for path, tunnel in cross.tunnels(file).items()}
+    tunnels = {
+        DEFAULT_TUNNEL if path == ("tunnel",) else str(path[-1]): _with_whole_paths(tunnel, folder)
+        for path, tunnel in cross.tunnels(file).items()
+    }
     return Config(log_level=file.log_level, access=file.access, tunnels=tunnels)
+
+
+def _with_whole_paths(tunnel: TunnelSettings, folder: Path) -> TunnelSettings:
+    """Return the settings with `origin_ca` as the child needs it, which runs in another folder."""
+    if not tunnel.origin_ca:
+        return tunnel
+    try:
+        whole = folder.absolute() / Path(tunnel.origin_ca).expanduser()
+    except RuntimeError:  # no home folder is known for a ~: the path is told as it is when it cannot be read
+        return tunnel
+    return tunnel.model_copy(update={"origin_ca": str(whole)})
 
 
 def _origins(file: ConfigFile, merged: Layer) -> dict[str, Origin]:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import socket
 from dataclasses import dataclass
 from urllib.parse import urlsplit
+
+from prx.config.hostname import to_ascii
 
 EXPECTED = "PORT, HOST:PORT, [IPV6]:PORT or http(s)://HOST:PORT, such as 8080 or 127.0.0.1:8080"
 
@@ -33,6 +36,10 @@ class LocalAddr:
             return _parse_url(text)
         if text.isascii() and text.isdigit():
             return cls("http", _DEFAULT_HOST, _port(text))
+        if text.startswith(":"):
+            return _parse_host_port("http", _DEFAULT_HOST + text)
+        if _stands_alone(text):  # other words without a port are rather mistakes than hosts
+            return _parse_host_port("http", f"{text}:{_STANDARD_PORTS['http']}")
         return _parse_host_port("http", text)
 
     @property
@@ -55,12 +62,43 @@ class LocalAddr:
 
 
 def is_this_machine(host: str) -> bool:
-    """Tell whether a host, a name or an address without brackets, is this machine; a certificate would prove nothing then."""
-    if host == "localhost" or host.endswith(".localhost"):
+    """Return whether a host, a name or an address without brackets, is this machine; a certificate would prove nothing then.
+
+    Its own are localhost, the name that it gives itself (also without the domain, or with `.local`), and the addresses that it
+    has; 0.0.0.0 and :: lead to it too. Nothing is asked of a name server.
+    """
+    name = host.lower().removesuffix(".")
+    if name == "localhost" or name.endswith(".localhost"):
         return True
     try:
-        return ipaddress.ip_address(host.partition("%")[0]).is_loopback
+        address = ipaddress.ip_address(name.partition("%")[0])
     except ValueError:  # another name
+        own = socket.gethostname().lower()
+        short = own.partition(".")[0]
+        return bool(short) and name in {own, short, f"{short}.local"}
+    return address.is_loopback or address.is_unspecified or _is_own(address, name)
+
+
+def _is_own(address: ipaddress.IPv4Address | ipaddress.IPv6Address, text: str) -> bool:
+    """Return whether an interface has `address`: the system binds a socket to no other. Nothing is sent."""
+    if address.is_multicast:
+        return False
+    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.bind(socket.getaddrinfo(text, 0, family, socket.SOCK_DGRAM, flags=socket.AI_NUMERICHOST)[0][4])
+    except OSError:
+        return False
+    return True
+
+
+def _stands_alone(text: str) -> bool:
+    """Return whether `text` is a host that needs no port to be taken for one: localhost, or an IP address."""
+    if text.lower() == "localhost" or text.lower().endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(text.removeprefix("[").removesuffix("]")).version == (6 if text.startswith("[") else 4)
+    except ValueError:
         return False
 
 
@@ -75,6 +113,8 @@ def _parse_url(text: str) -> LocalAddr:
         raise ValueError(f"{EXPECTED}, without a user name")
     if parts.path not in {"", "/"} or parts.query or parts.fragment:
         raise ValueError(f"{EXPECTED}, without a path (health_check_path is the path that is watched)")
+    if parts.netloc.startswith(":"):
+        return _parse_host_port(parts.scheme, _DEFAULT_HOST + parts.netloc)
     has_port = re.search(r":\d+$", parts.netloc) is not None
     authority = parts.netloc if has_port else f"{parts.netloc}:{_STANDARD_PORTS[parts.scheme]}"
     return _parse_host_port(parts.scheme, authority)
@@ -84,7 +124,7 @@ def _parse_host_port(scheme: str, text: str) -> LocalAddr:
     match = _HOST_PORT.fullmatch(text)
     if match is None:
         raise ValueError(EXPECTED)
-    host = match["ipv6"] if match["host"] is None else match["host"]
+    host = match["ipv6"] if match["host"] is None else to_ascii(match["host"])
     if not (_HOST if match["ipv6"] is None else _IPV6).fullmatch(host):
         raise ValueError(EXPECTED)
     return LocalAddr(scheme, host, _port(match["port"]))

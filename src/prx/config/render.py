@@ -10,6 +10,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from prx.config.checks import TUNNEL_NAME
+from prx.config.hostname import shown
 from prx.config.keys import Key, keys_of
 from prx.config.load import Loaded
 from prx.config.schema import DEFAULT_TUNNEL, ConfigFile
@@ -85,6 +86,8 @@ def _shown_line(loaded: Loaded, name: str, origins: bool) -> str:
             value = ""
     if name.endswith(".on_url"):
         value = [_shown_hook(hook) for hook in value]
+    if isinstance(value, str) and (people := shown(value)) != value:
+        remarks.insert(0, people)
     text = _USER_INFO.sub("***@", value_text(value))
     return f"{name.rpartition('.')[2]} = {text}" + (f"  # {', '.join(remarks)}" if remarks else "")
 

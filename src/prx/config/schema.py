@@ -24,7 +24,7 @@ from pydantic import (
 )
 from pydantic.config import JsonDict
 
-from prx.config import checks
+from prx.config import checks, hostname
 from prx.config.local_addr import LocalAddr
 from prx.core.expect import StatusSet
 from prx.secrets.value import Secret
@@ -86,16 +86,28 @@ IpVersion = Annotated[
 ]
 LogLevel = Literal["debug", "info", "warn", "error"]
 
-LocalAddrText = Annotated[str, AfterValidator(checks.local_addr)]
+LocalAddrText = Annotated[
+    str,
+    BeforeValidator(lambda value: str(value) if type(value) is int else value, json_schema_input_type=str | int),
+    AfterValidator(checks.local_addr),
+]
 StatusText = Annotated[str, AfterValidator(checks.status_codes)]
 PathText = Annotated[str, AfterValidator(checks.url_path)]
-HostnameText = Annotated[str, AfterValidator(checks.hostname)]
+HostnameText = Annotated[str, AfterValidator(hostname.hostname)]
+OriginNameText = Annotated[str, AfterValidator(checks.origin_name)]
+TlsVerify = Annotated[
+    Literal["auto", "true", "false"],
+    BeforeValidator(
+        lambda value: str(value).lower() if type(value) is bool else value,
+        json_schema_input_type=Literal["auto", "true", "false"] | bool,
+    ),
+]
 PublicUrlText = Annotated[str, AfterValidator(checks.public_url)]
 HookText = Annotated[str, AfterValidator(checks.hook)]
 DohText = Annotated[str, AfterValidator(checks.doh_url)]
 HeaderText = Annotated[str, AfterValidator(checks.header_value)]
 FileText = Annotated[str, AfterValidator(checks.file_path)]
-ProgramText = Annotated[str, AfterValidator(checks.program)]
+ProgramText = Annotated[str, AfterValidator(checks.program_path)]
 TeamText = Annotated[str, AfterValidator(checks.access_team)]
 AudienceText = Annotated[str, AfterValidator(checks.access_audience)]
 TunnelName = Annotated[str, AfterValidator(checks.tunnel_name)]
@@ -119,9 +131,13 @@ class CloudflareSettings(Table):
         "`cmd:PROGRAM ARG …` or `credential:NAME`.",
         env="CLOUDFLARE_TUNNEL_TOKEN",
     )
-    hostname: HostnameText = _key("", "The public host name that the tunnel serves; required for `named`.")
+    hostname: HostnameText = _key(
+        "",
+        "The public host name that the tunnel serves; required for `named`. One name, no wildcard; `bücher.example` works.",
+    )
     cloudflared_path: ProgramText = _key(
-        "cloudflared", "The program: a name in PATH, a path, or `builtin` for the connector that comes with prx."
+        "cloudflared",
+        "The program: a name in PATH, a path (`~` is the home folder), or `builtin` for the connector that comes with prx.",
     )
     protocol: Literal["auto", "quic", "http2"] = _key(
         "auto", "How to reach the edge. `auto` begins with QUIC and changes to HTTP/2 where UDP is blocked."
@@ -158,8 +174,21 @@ class TunnelSettings(Table):
     )
     local_addr: LocalAddrText = _key(
         "127.0.0.1:8080",
-        "The local service: PORT, HOST:PORT, [IPV6]:PORT or http(s)://HOST:PORT.",
+        "The local service: PORT, HOST:PORT, [IPV6]:PORT or http(s)://HOST:PORT; `:8080` and `localhost` (port 80) too.",
         env="PRX_TUNNEL_LOCAL_ADDR",
+    )
+    origin_tls_verify: TlsVerify = _key(
+        "auto",
+        "Whether the certificate of an https service is checked. `auto`: yes, unless the service is on this machine and no "
+        "`origin_ca` is given; a certificate proves nothing there.",
+    )
+    origin_ca: FileText = _key(
+        "",
+        "A PEM file of the certificate authority, or of the very certificate, that an https service is trusted for, beside "
+        "those that the system trusts; a relative path starts at the folder of the configuration.",
+    )
+    origin_server_name: OriginNameText = _key(
+        "", "The name that an https service is asked for and that its certificate must carry; empty: the host in `local_addr`."
     )
     health_check_interval_secs: Seconds = _key(
         30, "How often the public URL is asked while all is well.", unit="seconds", minimum=0.1, maximum=86400
@@ -168,17 +197,17 @@ class TunnelSettings(Table):
         3, "How many failed checks in a row lead to a restart, where a restart can help.", minimum=1, maximum=1000
     )
     health_check_path: PathText = _key("/", "The path that is asked.")
+    health_check_timeout_secs: Seconds = _key(
+        10,
+        "How long one answer may take, on the public URL and on the local service; for a path that is slow.",
+        unit="seconds",
+        minimum=0.1,
+        maximum=300,
+    )
     health_check_expect: StatusText = _key(
         "auto",
         "The HTTP status codes that count as healthy: `2xx`, `204`, `200-399`, or several separated by commas. `auto`: 2xx, or "
         "the very answer below 500 that the service gives on this machine.",
-    )
-    health_check_timeout_secs: Seconds = _key(
-        10,
-        "How long a health check waits for an answer, in public and from the service.",
-        unit="seconds",
-        minimum=0.5,
-        maximum=90,
     )
     health_check_restart: Literal["cause", "any"] = _key(
         "cause", "`cause`: restart only where that can help. `any`: every answer that is not expected counts."
@@ -224,6 +253,13 @@ class TunnelSettings(Table):
     def origin_url(self) -> str:
         """SCHEME://HOST:PORT of the local service, without a trailing slash."""
         return self.origin.url
+
+    @property
+    def origin_is_verified(self) -> bool:
+        """Whether the certificate of an https service is checked: `origin_tls_verify`, understood."""
+        if self.origin_tls_verify == "auto":
+            return bool(self.origin_ca) or not self.origin.is_local
+        return self.origin_tls_verify == "true"
 
     @property
     def expected_status(self) -> StatusSet:

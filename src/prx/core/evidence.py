@@ -115,6 +115,7 @@ class Passage:
 class Origin:
     """What the local service does: `status` of its answer to GET, or why there was none.
 
+    error: why there was no answer; beside a status, why that answer is not the service's real one (it speaks TLS).
     event_stream: its answer is a stream of events (text/event-stream), which quick tunnels hold back to its end.
     location: where its answer redirects to. silent: it took the connection and did not answer in time.
     """
@@ -160,7 +161,7 @@ class Public:
     carried an Access service token. access_detail: what Access finds wrong with it, if it says.
     by_cloudflare: Cloudflare's edge had the answer in hand (Server or CF-RAY). mitigated: its `cf-mitigated` header, such as
     "challenge". location: where the answer redirects to. silent: a connection was made and no answer came in time.
-    waited: seconds that an answer was waited for, when none came.
+    waited: seconds that an answer was waited for, when none came. wants_tls: the page says that the service speaks TLS only.
     """
 
     status: int | None
@@ -178,6 +179,7 @@ class Public:
     location: str = ""
     silent: bool = False
     waited: float = 0.0
+    wants_tls: bool = False
 
 
 @dataclass(frozen=True, slots=True)

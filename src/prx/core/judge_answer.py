@@ -105,15 +105,20 @@ def _refuses_by_status(evidence: Evidence, public: Public) -> bool:
 
 
 def _judge_expected(public: Public, origin: Origin | None, policy: Policy) -> Diagnosis | None:
-    if public.host_blocked:  # old webpack refuses a host name with status 200
+    if public.host_blocked or _wants_tls(public, origin):  # old webpack refuses a host name with status 200
         return None
     if public.status in policy.expect:
         return Diagnosis(Verdict.HEALTHY, f"the public URL answers {public.status}")
-    if not policy.expect.as_the_service or origin is None or public.status is None:
+    if not policy.expect.as_the_service or origin is None or public.status is None or origin.error:
         return None
     if public.status != origin.status or public.status >= 500 or _leads_to_loopback(public):
         return None
     return Diagnosis(Verdict.HEALTHY, f"answers {public.status} to GET {policy.path}, as the service itself does")
+
+
+def _wants_tls(public: Public, origin: Origin | None) -> bool:
+    """Return whether the service answers plain HTTP only to say that it speaks TLS, and does."""
+    return public.wants_tls and origin is not None and bool(origin.error)
 
 
 def _leads_to_loopback(public: Public) -> bool:
@@ -160,6 +165,8 @@ def _judge_service(public: Public, evidence: Evidence, policy: Policy) -> Diagno
     alike = origin is not None and public.status == origin.status
     if alike and not (passage.reached is False and public.status in EDGE_ERRORS and public.edge_error):
         assert origin is not None
+        if origin.error:  # what it answers is not its real answer
+            return Diagnosis(Verdict.ORIGIN_ERROR, f"{origin.error} (the tunnel is fine)", "set local_addr to that")
         return Diagnosis(
             Verdict.ORIGIN_ERROR,
             f"{origin.address} itself answers {origin.status}, {policy.expect.text} is expected (the tunnel is fine)",

@@ -12,7 +12,7 @@ from prx.core.evidence import Dns, DnsState, Origin, Public
 from prx.doctor.finding import Finding, Mark
 from prx.doctor.names import check_local_dns
 from prx.doctor.scene import Scene
-from prx.runtime.probes.origin import probe_origin
+from prx.runtime.probes.origin import look_at_origin
 from prx.runtime.probes.public import probe_public
 from prx.runtime.probes.transport import is_address
 from prx.secrets.sources import is_reference
@@ -23,10 +23,7 @@ _STRANGE_NAME = "prx-doctor.trycloudflare.com"  # stands for the name of a quick
 
 async def check_service(tunnel: str, settings: TunnelSettings) -> list[Finding]:
     """Ask the local service."""
-    origin = settings.origin
-    seen = await probe_origin(
-        origin.host, origin.port, settings.health_check_path, scheme=origin.scheme, host_header=settings.host_header
-    )
+    seen = await look_at_origin(settings)
     findings = [_origin_finding(tunnel, settings, seen)]
     if seen.status is None:
         return findings
@@ -36,6 +33,8 @@ async def check_service(tunnel: str, settings: TunnelSettings) -> list[Finding]:
 def _origin_finding(tunnel: str, settings: TunnelSettings, seen: Origin) -> Finding:
     if seen.status is None:
         return Finding("service", Mark.FAIL, seen.error, f"start the service on {seen.address}, or set local_addr", tunnel)
+    if seen.error:
+        return Finding("service", Mark.FAIL, seen.error, "set local_addr to that", tunnel)
     words = f"{seen.address}{settings.health_check_path} answers {seen.status}"
     if settings.expected_status.allows(seen.status):
         return Finding("service", Mark.OK, words, tunnel=tunnel)

@@ -11,7 +11,7 @@ from prx.core.errors import PermanentError, PrxError
 from prx.install.fetch import Bounds, Progress, fetch
 from prx.install.machine import choose_asset, this_machine
 from prx.install.programs import Partial, Programs, open_programs
-from prx.install.table import PINNED, RELEASES, Asset, Machine, Release
+from prx.install.table import RELEASES, Asset, Machine, Release, pinned_for
 from prx.install.unpack import unpack
 
 
@@ -32,7 +32,7 @@ def ignore_progress(_received: int, _expected: int | None) -> None:
 async def install_cloudflared(
     folder: Path,
     *,
-    release: Release = PINNED,
+    release: Release | None = None,
     machine: Machine | None = None,
     base: str = RELEASES,
     bounds: Bounds | None = None,
@@ -40,11 +40,13 @@ async def install_cloudflared(
 ) -> Installed:
     """Put the cloudflared of `release` into `folder` and into use; nothing is downloaded where it is there already.
 
-    It comes from BASE/VERSION/NAME. A file gets its name and its mode only once its SHA-256 has proved right, and what was in
-    use before stays for `rollback`. Raise PermanentError where `machine` is not in the release or the content is not the
-    expected one, PrxError where it cannot be had or written.
+    Without `release` it is the newest one that is pinned for `machine`. It comes from BASE/VERSION/NAME. A file gets its name
+    and its mode only once its SHA-256 has proved right, and what was in use before stays for `rollback`. Raise PermanentError
+    where `machine` is not in the release or the content is not the expected one, PrxError where it cannot be had or written.
     """
-    asset = choose_asset(release, machine or this_machine())
+    machine = machine or this_machine()
+    release = release or pinned_for(machine)
+    asset = choose_asset(release, machine)
     url = f"{base.rstrip('/')}/{release.version}/{asset.name}"
     try:
         with open_programs(folder) as programs:

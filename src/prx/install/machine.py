@@ -6,7 +6,7 @@ import platform
 from typing import Final
 
 from prx.core.errors import PermanentError
-from prx.install.table import RELEASES, Asset, Machine, Release
+from prx.install.table import KEPT, PINNED, RELEASES, Asset, Machine, Release
 
 # uname's words for what cloudflared's asset names call so; a 32-bit program also runs where uname says armv8l.
 _ARCHITECTURES: Final = {
@@ -37,7 +37,8 @@ def this_machine() -> Machine:
 def choose_asset(release: Release, machine: Machine) -> Asset:
     """Return the asset for `machine`; raise PermanentError where no digest is known for one."""
     if machine not in release.assets:
-        known = ", ".join(" ".join(known) for known in release.assets)
+        machines = (*release.assets, *KEPT.assets) if release is PINNED else release.assets
+        known = ", ".join(" ".join(known) for known in machines)
         raise PermanentError(
             f"prx knows no verified cloudflared for {' '.join(machine)} (it knows {known})",
             hint=BY_HAND,

@@ -14,15 +14,19 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import re
 import shutil
+import site
 import stat
+import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
 
+import prx
 from prx.config.paths import data_dir, ensure_private_dir
 from prx.core.errors import PrxError
 from prx.files import FileRefusedError
@@ -33,6 +37,11 @@ NAME: Final = "cloudflared"
 HINT: Final = "install it with `prx install cloudflared`"
 _PREVIOUS: Final = f"{NAME}.previous"
 _PARTIAL: Final = ".partial-"
+_CONNECTOR: Final = "prx.connector"
+# What version managers read beside HOME. No flag of cloudflared has such a name: those begin with TUNNEL_.
+_WRAPPER_NEEDS: Final = {"HOME", "USER", "LOGNAME", "SHELL", "TMPDIR"}
+_WRAPPER_PREFIXES: Final = ("XDG_", "ASDF_", "MISE_", "RTX_", "AQUA_", "PROTO_", "VOLTA_", "SNAP")
+_SECRET_NAME: Final = re.compile("TOKEN|SECRET|PASS|KEY|AUTH|CREDENTIAL")
 _WRITABLE_BY_OTHERS: Final = stat.S_IWGRP | stat.S_IWOTH
 
 
@@ -67,6 +76,48 @@ def find_client(name: str, environ: Mapping[str, str] | None = None) -> str | No
     if found is None and name == NAME and (installed := installed_cloudflared(environ)):
         return str(installed)
     return found
+
+
+def builtin_connector() -> tuple[str, ...]:
+    """Return the argv prefix that runs the connector that comes with prx; `needed_environment` lets it be found."""
+    # -P: a folder called "prx" where the user happens to stand must not be taken for the program
+    return (sys.executable, "-P", "-m", _CONNECTOR)
+
+
+def needed_environment(program: Sequence[str], environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables without which `program` (an argv prefix) cannot even begin; none for an ordinary program.
+
+    The connector that comes with prx is looked for where prx itself was found: in a user's own site-packages or below
+    PYTHONPATH, too. A wrapper (a version manager's shim, a script) finds the real program by HOME and by its own variables; of
+    those none is passed on whose name says that it holds a secret.
+    """
+    if _CONNECTOR in program:
+        return {"PYTHONPATH": os.pathsep.join(_own_paths()), "PYTHONUSERBASE": site.getuserbase()}
+    found = shutil.which(program[0], path=environ.get("PATH", os.defpath))
+    if found is None or not is_wrapper(Path(found)):
+        return {}
+    wanted = {name for name in environ if name in _WRAPPER_NEEDS or name.startswith(_WRAPPER_PREFIXES)}
+    return {name: environ[name] for name in wanted if not _SECRET_NAME.search(name)}
+
+
+def is_wrapper(program: Path) -> bool:
+    """Return whether a program is a script, or a link to one program under many names: it then runs another one."""
+    try:
+        real = program.resolve(strict=True)
+        with real.open("rb") as file:
+            script = file.read(2) == b"#!"
+    except (OSError, RuntimeError):  # RuntimeError: a loop of links
+        return False
+    return script or (NAME in program.name and NAME not in real.name)
+
+
+def _own_paths() -> list[str]:
+    """Return where this prx and its libraries are found, in the order in which Python looks there."""
+    own = str(Path(prx.__file__).resolve().parent.parent)
+    # the first entry is the folder of the script, or that where the user stands, unless Python was told to leave it out
+    paths = sys.path if sys.flags.safe_path else sys.path[1:]
+    found = [path for path in paths if path.startswith(os.sep) and os.pathsep not in path]
+    return found if own in found else [*found, own]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,12 +1,12 @@
-"""The release of cloudflared that `prx install cloudflared` brings, and the SHA-256 of each of its assets.
+"""The releases of cloudflared that `prx install cloudflared` brings, and the SHA-256 of each of their assets.
 
-Sources, for release 2026.7.2 of github.com/cloudflare/cloudflared:
+Sources, for the assets of github.com/cloudflare/cloudflared:
 
-* Linux: the "SHA256 Checksums" on the release page, equal to what independent public projects pin for the same assets.
-* macOS: the digest that the asset API gives for the archives, equal to what independent public projects pin. The text of the
-  release page differs for the archives (cloudflared#1648): never take a value for them from there.
+* 2026.10.0: five or more independent public projects pin the same values. They pin none for 32-bit Linux.
+* 2026.7.2, kept for 32-bit Linux: the "SHA256 Checksums" on the release page, equal to what independent projects pin.
 
-A platform without a citable value is not in the table, and is refused.
+The text of a release page differs for the macOS archives (cloudflared#1648): never take a value for them from there. A
+platform without a citable value is in no table, and is refused.
 """
 
 from __future__ import annotations
@@ -54,18 +54,33 @@ def _assets(digests: Mapping[str, str]) -> Mapping[Machine, Asset]:
 
 
 PINNED: Final = Release(
-    "2026.7.2",
+    "2026.10.0",
     _assets(
         {
-            "cloudflared-linux-amd64": "ec905ea7b7e327ff8abdde8cb64697a2152de74dbcdbf6aec9db8364eb3886cd",
-            "cloudflared-linux-arm64": "405df476437e027fc6d18729a5a77155c0a33a6082aeee60a799a688f3052e66",
-            "cloudflared-linux-arm": "80dc01d7e284f269395824de841f8c7396c6641871eacc46add53a394b4548f4",
-            "cloudflared-linux-386": "cbad04f2700ae4d4971fe07e9ded67327142f2d3338aef86ae04e6042f7ce990",
-            "cloudflared-darwin-arm64.tgz": "2086e51c61d6565781d84117a5007d0c826d03ffdc74acb91c08c167f9f8cd7c",
-            "cloudflared-darwin-amd64.tgz": "4ee0d3b48a990a2f9b5faec5838f73ec1f400aa8e0a4864be576adfafec406cb",
+            "cloudflared-linux-amd64": "d33ff2d14475178d2012c2c56beba87389ac5ded27649519f198a7d3134a99db",
+            "cloudflared-linux-arm64": "e6422b9d4f72d3194bc5a38676f13667c06666523217b842a877d72a80b5ac08",
+            "cloudflared-darwin-arm64.tgz": "a2f79ff7b9420aa537d74af239f376da170bbabeb529aec416002adac6a72e70",
+            "cloudflared-darwin-amd64.tgz": "903845b81828c8cb3c5d13d816a2de71c06a3da5785469df8eb0e1b736d92f9f",
         }
     ),
 )
 
+KEPT: Final = Release(
+    "2026.7.2",
+    _assets(
+        {
+            "cloudflared-linux-arm": "80dc01d7e284f269395824de841f8c7396c6641871eacc46add53a394b4548f4",
+            "cloudflared-linux-386": "cbad04f2700ae4d4971fe07e9ded67327142f2d3338aef86ae04e6042f7ce990",
+        }
+    ),
+)
+"""An older release, for machines whose asset of `PINNED` has no citable digest."""
+
+
+def pinned_for(machine: Machine) -> Release:
+    """Return the newest release with a known digest for `machine`; `PINNED`, which has none, where no release has one."""
+    return next((release for release in (PINNED, KEPT) if machine in release.assets), PINNED)
+
+
 SIZE: Final = "about 40 MB"
-"""What an asset has, for people, roughly: 40.0 MB were measured of a build of 2026.8.2 for Linux; an archive is smaller."""
+"""What an asset has, for people, roughly: 40.1 MB for Linux on amd64, 37.7 MB on arm64; an archive is smaller."""

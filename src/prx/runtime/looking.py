@@ -25,7 +25,7 @@ from prx.runtime.network import Network
 from prx.runtime.observer import ConnectorObserver
 from prx.runtime.passage import SETTLE, Ways, compare
 from prx.runtime.probes.endpoints import ConnectorEndpoints
-from prx.runtime.probes.origin import probe_origin
+from prx.runtime.probes.origin import look_at_origin
 from prx.runtime.probes.public import probe_public
 from prx.runtime.resolver import Resolver, by_system
 
@@ -251,7 +251,7 @@ class Looker:
             await asyncio.wait([asked], timeout=min(ASK_ORIGIN_AFTER, limit / 2))
             late = None if asked.done() else group.create_task(self._ask_origin(limit), name=f"{self._view.name}: origin")
             public = await asked
-            if public.status in self._view.settings.expected_status:
+            if public.status in self._view.settings.expected_status and not public.wants_tls:
                 if late is not None:
                     late.cancel()
                 return public, compare(before, await ways.count(way)), None
@@ -349,15 +349,7 @@ class Looker:
         return probe_public(url, addresses, headers=headers, headers_host=host, ca_file=view.site.public_ca, timeout=limit)
 
     def _ask_origin(self, limit: float) -> Coroutine[Any, Any, Origin]:
-        settings, origin = self._view.settings, self._view.settings.origin
-        return probe_origin(
-            origin.host,
-            origin.port,
-            settings.health_check_path,
-            scheme=origin.scheme,
-            host_header=settings.host_header,
-            timeout=limit,
-        )
+        return look_at_origin(self._view.settings, timeout=limit)
 
 
 # With these the edge itself may be what does not work.

@@ -14,7 +14,7 @@ from pathlib import Path
 from prx.backends.base import Counters
 from prx.config.local_addr import is_this_machine
 from prx.config.schema import TunnelSettings
-from prx.runtime.probes.origin import probe_origin
+from prx.runtime.probes.origin import look_at_origin
 from prx.runtime.probes.transport import Place, ProbeError, Stream, Trouble, connected_to_one, is_address
 
 CONNECT_WITHIN = 1.0  # seconds
@@ -61,15 +61,7 @@ class Pulse:
         except ProbeError as error:
             return error.trouble not in _GONE
         if busy and usual_ms is not None and usual_ms < ANSWER_WITHIN * 250:
-            settings = self._settings
-            answer = await probe_origin(
-                origin.host,
-                origin.port,
-                settings.health_check_path,
-                scheme=origin.scheme,
-                host_header=settings.host_header,
-                timeout=ANSWER_WITHIN,
-            )
+            answer = await look_at_origin(self._settings, timeout=ANSWER_WITHIN)
             return not answer.silent
         return True
 

@@ -11,7 +11,6 @@ import asyncio
 import errno
 import os
 import shutil
-import sys
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +29,7 @@ from prx.core.machine import Machine
 from prx.core.states import Settings, State
 from prx.core.status import TunnelStatus
 from prx.core.verdicts import Diagnosis, Verdict
-from prx.install.programs import HINT, find_client
+from prx.install.programs import HINT, builtin_connector, find_client, needed_environment
 from prx.runtime.bus import Bus
 from prx.runtime.clock import Clock, TimerHandle
 from prx.runtime.edge import EdgeWatch
@@ -48,9 +47,6 @@ from prx.runtime.version import ask_version, short_version
 
 EMPTY_CONFIG = "config.yml"
 STOP_MARGIN = 2.0  # seconds beyond the child's own grace period before it is killed
-
-# -P: a folder called "prx" where the user happens to stand must not be taken for the program.
-BUILTIN = (sys.executable, "-P", "-m", "prx.connector")
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +148,8 @@ class Tunnel:
 
     @staticmethod
     def _child_keys(settings: TunnelSettings) -> tuple[object, ...]:
-        return (settings.backend, settings.local_addr, settings.host_header, settings.public_url, settings.cloudflare)
+        trust = (settings.origin_tls_verify, settings.origin_ca, settings.origin_server_name)
+        return (settings.backend, settings.local_addr, settings.host_header, trust, settings.public_url, settings.cloudflare)
 
     def _take_settings(self, settings: TunnelSettings) -> None:
         self.settings = settings
@@ -333,6 +330,7 @@ class Tunnel:
             protocol=effect.protocol,
             site=self._house.site,
             inherited=self._house.inherited,
+            needs=needed_environment(program, self._house.inherited),
         )
         run = Run(effect.run, self._surroundings(), effect.protocol, port)
         await run.start(context)
@@ -369,7 +367,7 @@ class Tunnel:
 
     def _program(self) -> tuple[str, ...]:
         path = self.settings.cloudflare.cloudflared_path
-        return BUILTIN if path == "builtin" else (find_client(path, self._house.inherited) or path,)
+        return builtin_connector() if path == "builtin" else (find_client(path, self._house.inherited) or path,)
 
     def _look_at_program(self) -> tuple[object, ...]:
         """Return what changes when the program is installed, replaced or made executable."""

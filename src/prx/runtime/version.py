@@ -13,6 +13,7 @@ from pathlib import Path
 
 from prx.backends.launch import Launch
 from prx.files.programs import require_program
+from prx.install.programs import needed_environment
 from prx.runtime.fingerprint import file_fingerprint
 from prx.runtime.process import TunnelProcess
 
@@ -22,7 +23,7 @@ _known: dict[tuple[object, ...], str] = {}
 
 
 async def ask_version(program: Sequence[str]) -> str:
-    """Return the first line of `PROGRAM --version`, empty when it gives none in time.
+    """Return the line of `PROGRAM --version` that tells it, else the first; empty when none came in time.
 
     An answer is kept until the file of the program changes. Each start of a client asks here first, so it is here that a
     program is refused which others could have put there: raises FileRefusedError for it, SpawnError for what cannot be run.
@@ -55,6 +56,7 @@ def short_version(said: str) -> str:
 async def _ask(program: Sequence[str]) -> str:
     lines: list[bytes] = []
     environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    environment |= needed_environment(program, os.environ)
     async with await TunnelProcess.spawn(
         Launch((*program, "--version"), environment), on_line=lambda _, line: lines.append(line)
     ) as process:
@@ -63,4 +65,6 @@ async def _ask(program: Sequence[str]) -> str:
                 await process.wait()
         except TimeoutError:
             return ""
-    return lines[0].decode(errors="replace").strip() if lines else ""
+    said = [line.decode(errors="replace").strip() for line in lines]
+    # a wrapper may have something to say before the program itself does
+    return next((line for line in said if " version " in line), said[0] if said else "")

@@ -29,7 +29,7 @@ def build_launch(settings: TunnelSettings, token: str, context: LaunchContext) -
     PermanentError when the version in `context` is too old.
     """
     version = require_supported(context.version)
-    env = environment(context.inherited, str(context.home))
+    env = environment(context.inherited, str(context.home)) | dict(context.needs)
     argv = [*context.program, "tunnel", *_tunnel_flags(settings, context, version)]
     origin = _origin_flags(settings)
     if not token:
@@ -41,7 +41,7 @@ def build_launch(settings: TunnelSettings, token: str, context: LaunchContext) -
 
 
 def environment(inherited: Mapping[str, str], home: str) -> dict[str, str]:
-    """Return the child's whole environment; `home` is a private folder without a `.cloudflared` in it."""
+    """Return the environment of an ordinary child; `home` is a private folder without a `.cloudflared` in it."""
     return {name: inherited[name] for name in INHERITED if name in inherited} | {"HOME": home}
 
 
@@ -79,6 +79,11 @@ def _quick_flags(context: LaunchContext) -> list[str]:
 def _origin_flags(settings: TunnelSettings) -> list[str]:
     """Return the flags that name the local service; they may stand on both sides of `run`."""
     header = ["--http-host-header", settings.host_header] if settings.host_header else []
-    # on this machine a certificate proves nothing, and hardly any is one that the system trusts
-    trust = ["--no-tls-verify"] if settings.origin.scheme == "https" and settings.origin.is_local else []
-    return ["--url", settings.origin_url, *header, *trust]
+    return ["--url", settings.origin_url, *header, *(_trust_flags(settings) if settings.origin.scheme == "https" else [])]
+
+
+def _trust_flags(settings: TunnelSettings) -> list[str]:
+    """Return how the certificate of the local service is checked."""
+    flags = [] if settings.origin_is_verified else ["--no-tls-verify"]
+    flags += ["--origin-ca-pool", settings.origin_ca] if settings.origin_ca and settings.origin_is_verified else []
+    return flags + (["--origin-server-name", settings.origin_server_name] if settings.origin_server_name else [])

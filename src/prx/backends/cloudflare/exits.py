@@ -31,6 +31,9 @@ _SIGNALS: Final = {
     31: "a system call that this system forbids",
 }
 
+# What shells and launchers end with (POSIX, Shell Command Language, 2.8.2); cloudflared itself never does.
+_NOT_RUN: Final = {126: "cloudflared cannot be run", 127: "what should run cloudflared does not find it"}
+_WRAPPER_HINT: Final = "run the program that cloudflared_path names by hand; set cloudflared_path to the real cloudflared"
 _RENEW_HINT: Final = "take the token again from the Cloudflare dashboard"
 _PORT_HINT: Final = "set metrics_port = 0, so that a free port is found, or end the program that holds it"
 _REPORT_HINT: Final = "this looks like a mistake in prx or a version of cloudflared that it does not know: run `prx doctor`"
@@ -52,6 +55,9 @@ def classify_exit(end: Exit, tail: Sequence[LogLine], *, age: float) -> ChildExi
         return _of_signal(end.signal, tail)
     if end.code is None:
         return _exit(end, ExitCause.CRASH, "it is gone, and its exit status is not known")
+    if end.code in _NOT_RUN:
+        words = last_words(tail) or "it says nothing more"
+        return _exit(end, ExitCause.CONFIG, f"{_NOT_RUN[end.code]}: {words}", _WRAPPER_HINT)
     if end.code == 11:
         return _exit(end, ExitCause.UPDATED, "it has replaced itself with a newer version")
     usage = next((line.message for line in tail if line.message.startswith("Incorrect Usage")), "")
@@ -198,6 +204,12 @@ _CAUSES: Final = (
         _RENEW_HINT,
     ),
     _cause(r"(?:missing port|too many colons) in address|error parsing YAML in config file", ExitCause.CONFIG),
+    _cause(
+        r"Error loading cert pool: [^\n]*open ([^\n]+)",
+        ExitCause.CONFIG,
+        "cloudflared cannot read origin_ca: {0}",
+        "set origin_ca to a PEM file that can be read",
+    ),
     _cause(r"open (\S+): no such file or directory", ExitCause.CONFIG, "a file that cloudflared needs is not there: {0}"),
     _cause(r"unknown protocol (\S+),", ExitCause.CONFIG, "cloudflared does not know the protocol {0}"),
 )

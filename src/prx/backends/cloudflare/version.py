@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from prx.core.errors import PermanentError
+from prx.logs.text import printable
 
 _VERSION: Final = re.compile(r"(?<![\d.])(\d{4})\.(\d{1,2})\.(\d{1,3})(?![\d.])")
 
@@ -44,6 +45,8 @@ class Feature(enum.Enum):
     NO_PRECHECKS = Version(2026, 5, 0)  # --no-prechecks
 
 
+NAME: Final = "cloudflared"  # every cloudflared begins so, and every stand-in: "cloudflared version 2026.8.2 (built …)"
+_QUOTED: Final = 60  # characters
 OLDEST: Final = Version(2022, 6, 0)
 """The oldest version that can be run: it brought `--edge-ip-version`, which every start passes."""
 
@@ -54,8 +57,16 @@ def understands(version: Version | None, feature: Feature) -> bool:
 
 
 def require_supported(text: str) -> Version | None:
-    """Read the version in `text`; PermanentError when it is older than prx can run. None: it cannot be read."""
+    """Read the version in `text`, a program's answer to `--version`. None: it cannot be read.
+
+    PermanentError when it is older than prx can run, and when another program answers.
+    """
     version = Version.parse(text)
+    if text and NAME not in text.lower() and text != str(version):
+        raise PermanentError(
+            f"this is no cloudflared: asked for its version, it says {printable(text)[:_QUOTED]!r}",
+            hint="set cloudflared_path to a cloudflared, or install one with `prx install cloudflared`",
+        )
     if version is not None and version < OLDEST:
         raise PermanentError(
             f"cloudflared {version} is too old: {OLDEST} or later is needed (for --edge-ip-version)",

@@ -3,16 +3,22 @@
 Everything else in the file stays as it is, byte for byte. The new file takes the old one's place in one step, with its mode
 and, where possible, its owner; a symbolic link stays one, and the file that it leads to is replaced. A new file is for its
 owner only, because other programs will put secrets there.
+
+Some files cannot be replaced, only written: one that is itself a mount (as containers have them), one in a folder that may
+not be changed, one with a second name (hard link). Such a file is written in place, and gets its old content back when that
+fails.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import stat
 import tempfile
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 
 from prx.files import Claim, FileRefusedError
@@ -24,6 +30,9 @@ VARIABLE = "PRX_URL"
 _PLAIN = re.compile(r"[A-Za-z0-9:/._~%?&=@\[\]-]+")  # needs no quotes in a dotenv file or a shell
 _NEW_FILE = 0o600
 _LARGEST = 1024 * 1024
+# What the folder says where the file in it may well be written: a mount point (EBUSY), another file system (EXDEV), no right
+# to change the folder (EACCES, EPERM: also its sticky bit), a read-only mount, a name too long for a second file beside it.
+_NOT_REPLACEABLE = {errno.EBUSY, errno.EXDEV, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +72,10 @@ def set_variable(path: Path, name: str, value: str) -> None:
     target = Path(os.path.realpath(path))
     old, status = _read(target)
     new = _changed(old, name, value)
-    if new != old or status is None:
-        _replace(target, new, status)
+    if status is None:
+        _replace(target, new, None)
+    elif new != old:
+        _renew(target, old, new, status)
 
 
 def _read(target: Path) -> tuple[bytes, os.stat_result | None]:
@@ -87,6 +98,40 @@ def _changed(old: bytes, name: str, value: str) -> bytes:
     newline = b"\r\n" if b"\r\n" in old else b"\n"
     gap = b"" if not old or old.endswith(b"\n") else newline
     return old + gap + f"{name}={value}".encode() + newline
+
+
+def _renew(target: Path, old: bytes, new: bytes, status: os.stat_result) -> None:
+    """Give a file that is there its new content: by another file in its place, or where that cannot be, in place."""
+    if status.st_nlink == 1:
+        try:
+            _replace(target, new, status)
+        except OSError as error:
+            if error.errno not in _NOT_REPLACEABLE:
+                raise
+        else:
+            return
+    _overwrite(target, old, new)
+
+
+def _overwrite(target: Path, old: bytes, new: bytes) -> None:
+    """Write `new` over the content `old` of a file; put `old` back when that fails."""
+    descriptor = os.open(target, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    with os.fdopen(descriptor, "wb", buffering=0) as file:
+        try:
+            _write_whole(file, new)
+        except OSError:
+            with contextlib.suppress(OSError):
+                _write_whole(file, old)
+            raise
+
+
+def _write_whole(file: FileIO, content: bytes) -> None:
+    file.seek(0)
+    rest = memoryview(content)
+    while rest:
+        rest = rest[file.write(rest) :]
+    file.truncate()
+    os.fsync(file.fileno())
 
 
 def _replace(target: Path, content: bytes, status: os.stat_result | None) -> None:

@@ -1,6 +1,6 @@
-"""Read what error pages say: Cloudflare's own error number, and a framework's refusal of the host name.
+"""Read what pages say: Cloudflare's own error number, a framework's refusal of the host name, a TLS server's of plain HTTP.
 
-Both are read from at most 64 KiB, with patterns that cannot backtrack far. What is quoted from a page is one short line.
+All are read from at most 64 KiB, with patterns that cannot backtrack far. What is quoted from a page is one short line.
 """
 
 from __future__ import annotations
@@ -23,6 +23,17 @@ _HOST_BLOCKED = re.compile(
     rb"|invalid http_host header:[^\r\n<]{0,300}|blocked hosts?:\s[^\r\n<]{0,200}",
     re.IGNORECASE,
 )
+# Go: "Client sent an HTTP request to an HTTPS server." · nginx: "The plain HTTP request was sent to HTTPS port"
+# · Apache: "You're speaking plain HTTP to an SSL-enabled server port"
+# · Tomcat: "This combination of host and port requires TLS." · Webmin, with 200: "This web server is running in SSL mode."
+_ASKS_FOR_TLS = re.compile(
+    rb"\b(?:http request[^\r\n]{0,40} (?:https|ssl|tls)\b|speak(?:s|ing)? (?:only )?(?:https|tls|ssl|plain http)\b"
+    rb"|running in (?:ssl|tls|https) mode|(?:ssl|tls|https)[- ](?:enabled|only) (?:server|service|port)"
+    rb"|(?:requires?|expects?|needs?|uses?|use) (?:tls|ssl|https)\b|try the url[^\r\n]{0,80}https://)",
+    re.IGNORECASE,
+)
+_REFUSES_PLAIN_HTTP = {400, 426}  # bad request (the usual one), upgrade required
+_SHORT_PAGE = 16 * 1024  # bytes; such a page says little else
 _QUOTED = 200  # characters
 _TAG = re.compile(r"<[^<>]{0,200}>")
 
@@ -45,6 +56,16 @@ def host_blocked(answer: Answer) -> str:
     if match is None or (answer.status < 400 and match[0].strip() != answer.body.strip()):
         return ""
     return _printable(match[0].decode("utf-8", "replace"))
+
+
+def asks_for_tls(answer: Answer) -> bool:
+    """Return whether this may be a TLS server's answer to plain HTTP: by its status, or by words on the page."""
+    return answer.status in _REFUSES_PLAIN_HTTP or says_tls(answer)
+
+
+def says_tls(answer: Answer) -> bool:
+    """Return whether the words of a short page, whatever its status, say that TLS is spoken here."""
+    return len(answer.body) <= _SHORT_PAGE and _ASKS_FOR_TLS.search(answer.body) is not None
 
 
 def _printable(text: str) -> str:

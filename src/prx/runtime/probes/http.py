@@ -4,18 +4,20 @@ Theory of operation. The request says `Connection: close` and `Accept-Encoding: 
 answer cannot become a large one. The head must have come by the deadline. Then the body is read until it ends, until
 `limit` bytes are there, or until patience ends, whichever comes first: a body that drips or never ends costs a moment and is no
 error, because the status is known by then. A stream of events (`text/event-stream`) is not read at all. Redirects are answers
-like any other.
+like any other. h11 writes the request and reads the body; the head of the answer is read by `head`, by cloudflared's rules.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import h11
 
 from prx import __version__
+from prx.runtime.probes.head import LIMIT as HEAD_LIMIT
+from prx.runtime.probes.head import Head, MalformedError, NotHttpError, split
 from prx.runtime.probes.transport import LIMIT, ProbeError, Stream, Trouble, explained
 
 BODY_PATIENCE = 2.0  # seconds that a body may take after its head
@@ -53,6 +55,11 @@ class Answer:
         """Whether the body is a stream of server-sent events."""
         return self.headers.get("content-type", "").lower().startswith("text/event-stream")
 
+    @property
+    def location(self) -> str:
+        """Where a redirect leads, as the answer says it; empty for any other answer."""
+        return self.headers.get("location", "") if 300 <= self.status < 400 else ""
+
 
 async def exchange(
     stream: Stream, request: Request, *, timeout: float, limit: int = LIMIT, patience: float = BODY_PATIENCE
@@ -64,13 +71,13 @@ async def exchange(
     try:
         async with asyncio.timeout_at(deadline):
             await talk.send(request)
-            head = await talk.head()
+            found = await talk.head()
     except TimeoutError as error:
-        words = f"{stream.place} accepts the connection but does not answer within {timeout:.2g} s"
+        words = f"{stream.place.named} accepts the connection but does not answer within {round(timeout, 1):g} s"
         raise ProbeError(Trouble.SILENT, words) from error
     except OSError as error:
         raise explained(error, stream.place, timeout) from error
-    answer = Answer(head.status_code, _joined(head.headers), complete=False, came_at=now())
+    answer = Answer(found.status, found.fields, complete=False, came_at=now())
     if answer.is_event_stream:
         return answer
     body, complete = await talk.body(min(deadline, now() + patience), limit)
@@ -83,7 +90,8 @@ class _Talk:
     def __init__(self, stream: Stream, machine: h11.Connection) -> None:
         self._stream = stream
         self._machine = machine
-        self._first = b""
+        self._buffer = b""  # of the answer's head, and what came behind it
+        self._received = 0
 
     async def send(self, request: Request) -> None:
         headers = {
@@ -104,13 +112,33 @@ class _Talk:
         self._stream.writer.write(b"".join(self._machine.send(part) or b"" for part in parts))
         await self._stream.writer.drain()
 
-    async def head(self) -> h11.Response:
-        while True:
-            event = await self._event()
-            if isinstance(event, h11.Response):
-                return event
-            if isinstance(event, h11.ConnectionClosed):
-                raise self._no_head()
+    async def head(self) -> Head:
+        """Return the head of the answer, with which the machine then reads the body; interim answers (1xx) are skipped."""
+        while (found := self._split()) is None:
+            data = await self._stream.reader.read(_CHUNK)
+            self._buffer += data
+            self._received += len(data)
+            if not data:
+                raise self._no_head("it ends in the middle of its headers")
+            if self._received > HEAD_LIMIT:
+                raise self._no_head(f"its headers have more than {HEAD_LIMIT // 1024} KiB")
+        self._machine.receive_data(found.canonical() + self._buffer)
+        self._machine.next_event()
+        return found
+
+    def _split(self) -> Head | None:
+        try:
+            while (parts := split(self._buffer)) is not None:
+                found, self._buffer = parts
+                if found.status >= 200:
+                    return found
+                if found.status == 101:
+                    raise self._no_head("it switches to another protocol, which nobody asked for")
+        except NotHttpError:
+            raise self._no_head() from None
+        except MalformedError as error:
+            raise self._no_head(str(error)) from None
+        return None
 
     async def body(self, deadline: float, limit: int) -> tuple[bytes, bool]:
         """Return what came of the body until `deadline`, at most `limit` bytes, and whether that is all of it."""
@@ -129,27 +157,20 @@ class _Talk:
     async def _event(self) -> h11.Event:
         try:
             while (event := self._machine.next_event()) is h11.NEED_DATA:
-                data = await self._stream.reader.read(_CHUNK)
-                self._first = self._first or data[:16]
-                self._machine.receive_data(data)
+                self._machine.receive_data(await self._stream.reader.read(_CHUNK))
         except h11.RemoteProtocolError as error:
-            raise self._no_head() from error
+            raise ProbeError(Trouble.GARBLED, f"{self._stream.place.named} answers with a body that cannot be read") from error
         if not isinstance(event, h11.Event):  # PAUSED: the answer is over and more came
             return h11.ConnectionClosed()
         return event
 
-    def _no_head(self) -> ProbeError:
-        place = self._stream.place
-        if not self._first:
+    def _no_head(self, why: str = "") -> ProbeError:
+        """Say why there is no answer; `why` is empty where it is no HTTP."""
+        place = self._stream.place.named
+        if not self._received:
             return ProbeError(Trouble.EMPTY, f"{place} closed the connection without an answer")
-        if self._first.startswith(_TLS_RECORDS):
+        if self._buffer.startswith(_TLS_RECORDS):
             return ProbeError(Trouble.GARBLED, f"{place} speaks TLS, and was asked in plain HTTP")
-        return ProbeError(Trouble.GARBLED, f"{place} answers something that is not HTTP")
-
-
-def _joined(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
-    joined: dict[str, str] = {}
-    for raw_name, raw_value in headers:
-        name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
-        joined[name] = f"{joined[name]}, {value}" if name in joined else value
-    return joined
+        if not why or (self._buffer and not self._buffer.startswith(b"HTTP/")):
+            return ProbeError(Trouble.GARBLED, f"{place} answers something that is not HTTP")
+        return ProbeError(Trouble.GARBLED, f"{place} answers HTTP that cannot be read: {why}")

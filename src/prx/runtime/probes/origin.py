@@ -1,8 +1,9 @@
 """Look at the local service: a TCP connection and a GET on `local_addr`.
 
 cloudflared connects to `local_addr` as it is configured: a numeric address is tried alone, `localhost` in both families. So
-does this probe. When a numeric loopback address refuses, the other family is asked too, only to say so: a service that
-listens on `[::1]` alone is the usual reason, and no tunnel will find it on 127.0.0.1.
+does this probe. Where that gives no good answer, a second, short look finds out the usual reasons, only to say them: when a
+numeric loopback address refuses, the other family is asked (a service that listens on `[::1]` alone, which no tunnel will
+find on 127.0.0.1); when plain HTTP is not understood, TLS is tried, and the other way round.
 """
 
 from __future__ import annotations
@@ -10,9 +11,15 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
+from prx.config.hostname import shown
 from prx.config.local_addr import is_this_machine
 from prx.core.evidence import Origin
+from prx.runtime.probes.answers import asks_for_tls, says_tls
 from prx.runtime.probes.http import Answer, Request, exchange
 from prx.runtime.probes.transport import (
     Place,
@@ -21,49 +28,173 @@ from prx.runtime.probes.transport import (
     connected,
     connected_to_one,
     is_address,
+    origin_tls,
+    speaks_tls,
     trusting_tls,
-    verifying_tls,
 )
 
+if TYPE_CHECKING:
+    from prx.config.schema import TunnelSettings
+
 TIMEOUT = 5.0  # seconds for everything
+SECOND_LOOK = 1.0  # seconds that finding out a reason may take, beyond that
 # Where a service may listen that does not listen where the connector looks; many systems know localhost as IPv4 only.
 _OTHER_FAMILY = {"127.0.0.1": "::1", "::1": "127.0.0.1", "localhost": "::1"}
 _NOT_LISTENING = {Trouble.REFUSED, Trouble.NO_ROUTE, Trouble.TIMEOUT, Trouble.NO_NAME, Trouble.LOCAL}
+_PERHAPS_TLS = {Trouble.EMPTY, Trouble.RESET, Trouble.GARBLED}
+_PERHAPS_PLAIN = {Trouble.EMPTY, Trouble.RESET, Trouble.GARBLED, Trouble.TLS, Trouble.TIMEOUT}
+_WRONG_NAME = {62, 64}  # OpenSSL's X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
+_EXPIRED = 10  # X509_V_ERR_CERT_HAS_EXPIRED
 
 
-async def probe_origin(
-    host: str, port: int, path: str = "/", *, scheme: str = "http", host_header: str = "", timeout: float = TIMEOUT
-) -> Origin:
-    """Return what the service on `host`:`port` answers to GET `path`, within `timeout` seconds; never raise for what it does.
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """How the certificate of an https service is checked.
 
-    `scheme` is http or https; the certificate of a service on this machine is not checked, that of another one is.
-    `host_header` is sent instead of `host:port`.
+    verify: None: unless the service is on this machine. ca_file: trusted beside the system's CAs. server_name: what the
+    service is asked for and what its certificate must carry; empty: its host.
     """
-    name = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    tls = None if scheme == "http" else trusting_tls() if is_this_machine(host) else verifying_tls()
-    try:
-        answer = await _ask(host, port, tls, Request(path, host_header or name), timeout)
-    except ProbeError as error:
-        words = error.words
-        if error.trouble is Trouble.REFUSED:
-            words += await _other_family(host, port, timeout)
-        silent = error.trouble is Trouble.SILENT
-        return Origin(name, listening=error.trouble not in _NOT_LISTENING, error=words, silent=silent)
-    return Origin(
-        name,
-        listening=True,
-        status=answer.status,
-        event_stream=answer.is_event_stream,
-        location=answer.headers.get("location", ""),
+
+    verify: bool | None = None
+    ca_file: Path | None = None
+    server_name: str = ""
+
+    def context(self, host: str) -> ssl.SSLContext:
+        """Return what TLS with `host` is spoken with; raise ProbeError when the CA file cannot be used."""
+        verify = not is_this_machine(host) if self.verify is None else self.verify
+        return origin_tls(self.ca_file) if verify else trusting_tls()
+
+
+@dataclass(frozen=True, slots=True)
+class _Service:
+    """Where the service is, what it is asked, and within how many seconds."""
+
+    host: str
+    port: int
+    trust: Trust
+    request: Request
+    timeout: float
+
+    @property
+    def name(self) -> str:
+        host = shown(self.host)
+        return f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
+
+    async def places(self, tls: ssl.SSLContext | None) -> list[Place]:
+        server_name = self.trust.server_name or self.host
+        found = await _addresses(self.host, self.port, self.timeout)
+        return [Place(address, self.port, tls, server_name, shown(self.host)) for address in found]
+
+
+async def look_at_origin(settings: TunnelSettings, *, timeout: float | None = None) -> Origin:
+    """Return what the local service of a tunnel answers, asked and trusted as the connector asks and trusts it.
+
+    It has `timeout` seconds, or the time-out of the health check.
+    """
+    origin = settings.origin
+    ca_file = Path(settings.origin_ca) if settings.origin_ca else None
+    return await probe_origin(
+        origin.host,
+        origin.port,
+        settings.health_check_path,
+        scheme=origin.scheme,
+        host_header=settings.host_header,
+        timeout=settings.health_check_timeout_secs if timeout is None else timeout,
+        trust=Trust(settings.origin_is_verified, ca_file, settings.origin_server_name),
     )
 
 
-async def _ask(host: str, port: int, tls: ssl.SSLContext | None, request: Request, timeout: float) -> Answer:
+async def probe_origin(
+    host: str,
+    port: int,
+    path: str = "/",
+    *,
+    scheme: str = "http",
+    host_header: str = "",
+    timeout: float = TIMEOUT,
+    trust: Trust | None = None,
+) -> Origin:
+    """Return what the service on `host`:`port` answers to GET `path`, within `timeout` seconds; never raise for what it does.
+
+    `scheme` is http or https, and `trust` says how a certificate is checked. `host_header` is sent instead of `host:port`. To
+    find out why there is no good answer may take `SECOND_LOOK` more.
+    """
+    name = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    service = _Service(host, port, trust or Trust(), Request(path, host_header or name), timeout)
+    try:
+        answer = await _ask(service, service.trust.context(host) if scheme == "https" else None)
+    except ProbeError as error:
+        return await _explained(service, error, is_https=scheme == "https")
+    seen = Origin(service.name, True, answer.status, event_stream=answer.is_event_stream, location=answer.location)
+    if scheme == "http" and _may_want_tls(answer, port) and (words := await _tls_words(service)):
+        return replace(seen, error=f"{service.name} answers {answer.status} in plain HTTP; {words}")
+    return seen
+
+
+async def _explained(service: _Service, error: ProbeError, *, is_https: bool) -> Origin:
+    """Say why there was no answer, and what would be right where that can be found out."""
+    words, listening = error.words, error.trouble not in _NOT_LISTENING
+    cause = error.__cause__
+    if error.trouble is Trouble.REFUSED:
+        words += await _other_family(service.host, service.port, service.timeout)
+    elif error.trouble is Trouble.SILENT:
+        words += (
+            f"; if {service.request.target} is slow, set health_check_path to a faster one, or health_check_timeout_secs higher"
+        )
+    elif isinstance(cause, ssl.SSLCertVerificationError):
+        words += f"; {_trust_words(cause)}"
+    elif is_https and error.trouble in _PERHAPS_PLAIN:
+        there, more = await _plain_words(service)
+        listening = listening or there
+        words += f"; {more}" if more else ""
+    elif not is_https and error.trouble in _PERHAPS_TLS and (more := await _tls_words(service)):
+        words += f"; {more}"
+    return Origin(service.name, listening, error=words, silent=error.trouble is Trouble.SILENT)
+
+
+def _trust_words(error: ssl.SSLCertVerificationError) -> str:
+    """Name the keys that can help against a certificate that is not valid."""
+    if error.verify_code in _WRONG_NAME:
+        return "set origin_server_name to a name that it carries, or origin_tls_verify = false"
+    if error.verify_code == _EXPIRED:
+        return "renew it, or set origin_tls_verify = false"
+    return "set origin_ca to the file of its certificate authority, or origin_tls_verify = false"
+
+
+def _may_want_tls(answer: Answer, port: int) -> bool:
+    """Return whether plain HTTP may be the wrong protocol: the service says so, or redirects to https on the same port."""
+    try:
+        target = urlsplit(answer.location)
+        same = target.scheme == "https" and (target.port or 443) == port
+    except ValueError:
+        same = False
+    return same or asks_for_tls(answer)
+
+
+async def _tls_words(service: _Service) -> str:
+    """Say that the service speaks TLS, when it does."""
+    try:
+        place = (await service.places(None))[0]
+    except ProbeError:
+        return ""
+    found = await speaks_tls(place, timeout=SECOND_LOOK)
+    return f"it speaks TLS: use https://{service.name}" if found else ""
+
+
+async def _plain_words(service: _Service) -> tuple[bool, str]:
+    """Return whether the service takes connections at all, and say that it speaks plain HTTP, when it does."""
+    try:
+        answer = await _ask(replace(service, timeout=SECOND_LOOK), None)
+    except ProbeError as error:
+        return error.trouble not in _NOT_LISTENING, ""
+    return True, "" if says_tls(answer) else f"it speaks plain HTTP: use http://{service.name}"
+
+
+async def _ask(service: _Service, tls: ssl.SSLContext | None) -> Answer:
     now = asyncio.get_running_loop().time
-    deadline = now() + timeout
-    places = [Place(address, port, tls, host) for address in await _addresses(host, port, timeout)]
-    async with connected_to_one(places, timeout=deadline - now()) as stream:
-        return await exchange(stream, request, timeout=deadline - now())
+    deadline = now() + service.timeout
+    async with connected_to_one(await service.places(tls), timeout=deadline - now()) as stream:
+        return await exchange(stream, service.request, timeout=deadline - now())
 
 
 async def _addresses(host: str, port: int, timeout: float) -> list[str]:

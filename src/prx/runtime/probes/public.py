@@ -18,7 +18,7 @@ from urllib.parse import SplitResult, urlsplit
 from prx.access.probe import is_access_challenge
 from prx.core.evidence import Public
 from prx.logs.text import printable
-from prx.runtime.probes.answers import edge_error, host_blocked
+from prx.runtime.probes.answers import asks_for_tls, edge_error, host_blocked
 from prx.runtime.probes.http import Answer, Request, exchange
 from prx.runtime.probes.transport import Place, ProbeError, Trouble, connected_to_one, is_loopback, verifying_tls
 
@@ -99,6 +99,7 @@ def _seen(answer: Answer, *, latency_ms: float, sent: bool) -> Public:
         event_stream=answer.is_event_stream,
         sent_token=sent,
         by_cloudflare="cf-ray" in answer.headers or answer.headers.get("server", "").lower() == "cloudflare",
+        wants_tls=asks_for_tls(answer),
         mitigated=printable(answer.headers.get("cf-mitigated", ""))[:_QUOTED],
         location=printable(answer.headers.get("location", ""))[:_QUOTED],
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import enum
 import errno
 import functools
@@ -26,6 +27,10 @@ LIMIT = 64 * 1024
 
 # What OpenSSL 1.1 and 3 call an answer that is no TLS record.
 _ANSWERS_WITHOUT_TLS = {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG", "HTTP_REQUEST"}
+
+# What it says of a TLS server that refuses it with an alert, and of one that it cannot agree with.
+_ALERTS = ("TLSV1", "SSLV3")
+_ANSWERS_IN_TLS = {"UNSUPPORTED_PROTOCOL", "WRONG_SSL_VERSION", "WRONG_CIPHER_RETURNED", "DH_KEY_TOO_SMALL"}
 
 
 class Trouble(enum.Enum):
@@ -54,12 +59,21 @@ class ProbeError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """An IP address and a port; with `tls`, a handshake follows that asks for `server_name`."""
+    """An IP address and a port; with `tls`, a handshake follows that asks for `server_name`.
+
+    host: what the user calls it, where that is not the address.
+    """
 
     address: str
     port: int
     tls: ssl.SSLContext | None = None
     server_name: str = ""
+    host: str = ""
+
+    @property
+    def named(self) -> str:
+        """HOST:PORT as the user wrote it."""
+        return f"{self.host}:{self.port}" if self.host and ":" not in self.host else str(self)
 
     def __str__(self) -> str:
         return f"[{self.address}]:{self.port}" if ":" in self.address else f"{self.address}:{self.port}"
@@ -161,25 +175,54 @@ def explained(error: OSError, place: Place, timeout: float) -> ProbeError:
     """Turn an error of the socket, of TLS or of time (`timeout` seconds were given) into a ProbeError."""
     match error:
         case TimeoutError():
-            return ProbeError(Trouble.TIMEOUT, f"no answer from {place} within {timeout:.2g} s")
+            return ProbeError(Trouble.TIMEOUT, f"no answer from {place} within {round(timeout, 1):g} s")
         case ConnectionRefusedError():
             return ProbeError(Trouble.REFUSED, f"connection refused by {place}")
         case ssl.SSLCertVerificationError():
             why = error.verify_message.rstrip(".")
-            return ProbeError(Trouble.TLS, f"the certificate of {place} is not valid: {why}")
+            return ProbeError(Trouble.TLS, f"the certificate of {place.named} is not valid: {why}")
         case ssl.SSLError():
-            return ProbeError(Trouble.TLS, f"TLS with {place} failed: {_tls_words(error)}")
+            return ProbeError(Trouble.TLS, f"TLS with {place.named} failed: {_tls_words(error)}")
         case ConnectionError():
-            return ProbeError(Trouble.RESET, f"connection reset by {place}")
+            return ProbeError(Trouble.RESET, f"connection reset by {place.named}")
     if error.errno in {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}:
         return ProbeError(Trouble.NO_ROUTE, f"no route to {place}")
     return ProbeError(Trouble.LOCAL, f"cannot connect to {place}: {error.strerror or type(error).__name__}")
+
+
+async def speaks_tls(place: Place, *, timeout: float) -> bool:
+    """Return whether a TLS server is at `place`: a handshake that checks nothing succeeds, or is refused in TLS's own words."""
+    try:
+        async with connected(dataclasses.replace(place, tls=trusting_tls()), timeout=timeout):
+            return True
+    except ProbeError as error:
+        reason = error.__cause__.reason if isinstance(error.__cause__, ssl.SSLError) else None
+        return reason is not None and (reason.startswith(_ALERTS) or reason in _ANSWERS_IN_TLS)
 
 
 def _tls_words(error: ssl.SSLError) -> str:
     if error.reason in _ANSWERS_WITHOUT_TLS:
         return "it does not speak TLS"
     return (error.reason or "handshake broken off").replace("_", " ").lower()
+
+
+def origin_tls(ca_file: Path | None = None) -> ssl.SSLContext:
+    """Return a context that trusts the system's CAs and, like Go, whatever certificate stands in `ca_file`.
+
+    Raise ProbeError when the file cannot be read or holds no certificate.
+    """
+    if ca_file is None:
+        return verifying_tls()
+    context = ssl.create_default_context()
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    try:
+        context.load_verify_locations(ca_file)
+    except ssl.SSLError as error:
+        raise ProbeError(Trouble.LOCAL, f"origin_ca: {ca_file} holds no certificate (expected PEM)") from error
+    except OSError as error:
+        raise ProbeError(Trouble.LOCAL, f"origin_ca: {ca_file} cannot be read: {error.strerror or error}") from error
+    return context
 
 
 def verifying_tls(ca_file: Path | None = None) -> ssl.SSLContext:

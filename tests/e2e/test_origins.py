@@ -1,0 +1,95 @@
+"""Services and programs as they are: certificates of their own, shims, and programs that are no cloudflared."""
+
+from __future__ import annotations
+
+import ssl
+import sys
+from pathlib import Path
+
+import pytest
+import trustme
+from tests.e2e.bench import Bench
+from tests.e2e.conftest import real_cloudflared
+from tests.e2e.origin import OriginServer
+from tests.e2e.prx_process import clean_environment, prx_start, run_prx
+from tests.e2e.visitor import get
+
+
+@pytest.fixture
+def over_tls(origin: OriginServer, tmp_path: Path) -> OriginServer:
+    """Give a service with a certificate for app.test alone, whose CA is in certs/ca.pem beside prx.toml."""
+    authority = trustme.CA()
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("app.test").configure_cert(context)
+    (tmp_path / "certs").mkdir()
+    authority.cert_pem.write_to_path(str(tmp_path / "certs" / "ca.pem"))
+    origin.socket = context.wrap_socket(origin.socket, server_side=True)
+    return origin
+
+
+async def test_a_certificate_of_its_own_is_trusted_as_configured(bench: Bench, over_tls: OriginServer) -> None:
+    """With origin_ca (relative to prx.toml) and origin_server_name the service is reached, its certificate checked."""
+    bench.configure(
+        f"local_addr = 'https://127.0.0.1:{over_tls.port}'\norigin_tls_verify = true\n"
+        "origin_ca = 'certs/ca.pem'\norigin_server_name = 'app.test'"
+    )
+    async with prx_start("--lab", environ=bench.environ, cwd=bench.folder) as prx:
+        assert (await get(await prx.url())).status == 200
+        assert await prx.stop() == 0
+
+
+@pytest.mark.parametrize("mode", ["quick"])
+async def test_a_certificate_for_another_name_is_told(bench: Bench, over_tls: OriginServer) -> None:
+    """Where the certificate is for another name, no visitor comes through, and the key that helps is named."""
+    bench.configure(f"local_addr = 'https://127.0.0.1:{over_tls.port}'\norigin_ca = 'certs/ca.pem'")
+    async with prx_start("--lab", environ=bench.environ, cwd=bench.folder) as prx:
+        changed = await prx.event("verdict_changed", new="origin_down")
+        assert "origin_server_name" in changed["reason"]
+        assert await prx.stop() == 0
+
+
+@pytest.mark.real
+async def test_a_shim_that_reads_home_serves(origin: OriginServer, tmp_path: Path) -> None:
+    """A version manager's shim gets its HOME in the real start too, and a configuration that lies there changes nothing."""
+    environ = clean_environment(tmp_path)
+    home = Path(environ["HOME"])
+    home.mkdir(exist_ok=True)
+    (home / ".tool-versions").write_text(real_cloudflared())
+    (home / ".cloudflared").mkdir()
+    (home / ".cloudflared" / "config.yml").write_text("ingress:\n  - service: http_status:418\n")
+    shim = tmp_path / "cloudflared"
+    shim.write_text('#!/bin/sh\nexec "$(cat "$HOME/.tool-versions")" "$@"\n')
+    shim.chmod(0o755)
+    (tmp_path / "prx.toml").write_text(f'[tunnel.cloudflare]\ncloudflared_path = "{shim}"\n')
+    async with prx_start(str(origin.port), "--lab", environ=environ, cwd=tmp_path) as prx:
+        assert (await get(await prx.url())).status == 200
+        assert await prx.stop() == 0
+
+
+OTHERS = {
+    "ls": ("/bin/ls", "this is no cloudflared"),
+    "cat": ("/bin/cat", "this is no cloudflared"),
+    "python": (sys.executable, "this is no cloudflared"),
+    "home": ("~/no/such/cloudflared", "/no/such/cloudflared'"),
+    "126": ("exit 126", "cannot be run"),
+    "127": ("exec /no/such/program", "does not find it"),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+async def test_a_program_that_is_none_ends_it(tmp_path: Path, name: str) -> None:
+    """Another program, a shim with nothing behind it and a path that leads nowhere end with 3, once, with the reason."""
+    path, words = OTHERS[name]
+    environ = clean_environment(tmp_path)
+    if not path.startswith(("/", "~")):
+        shim = tmp_path / "cloudflared"
+        shim.write_text(f"#!/bin/sh\n{path}\n")
+        shim.chmod(0o755)
+        path = str(shim)
+    (tmp_path / "prx.toml").write_text(f'[tunnel.cloudflare]\ncloudflared_path = "{path}"\n')
+    code, out, err = await run_prx("start", "9000", "--lab", environ=environ, cwd=tmp_path)
+    assert (code, out) == (3, "")
+    assert words in err
+    assert "~" not in err
+    assert "Traceback" not in err
+    assert err.count("spawned") <= 1
