@@ -17,6 +17,7 @@ from random import Random
 from typing import Any, Final, Literal, TypeAlias, TypeVar, get_args
 
 from prx.edge.registry import Connection, full_name
+from prx.edge.visitorfaults import Dns, DohError, RefuseVisitors
 from prx.protocol.registration import Rejected
 
 
@@ -260,7 +261,10 @@ Fault: TypeAlias = (
     | DelayRegistration
     | QuickService
     | NxDomain
+    | Dns
+    | DohError
     | Unroute
+    | RefuseVisitors
 )
 ONCE: Final = get_args(Select)
 WIRE: Final = get_args(Wire)

@@ -16,7 +16,6 @@ with the request (RFC 9113, 8.7), and no byte of its body has been sent. What br
 from __future__ import annotations
 
 import json
-import secrets
 from collections.abc import Iterator
 
 from prx.edge import pages, translate
@@ -29,6 +28,7 @@ from prx.edge.registry import Connection, Registry, Tunnel
 from prx.edge.relay import Relay, Visit
 from prx.edge.transport import Exchange, TunnelRequest
 from prx.edge.visitor import Asked, MalformedError, UnsendableError, Visitor, VisitorLeftError
+from prx.edge.visitorfaults import RefuseVisitors
 from prx.protocol.errors import StreamError
 from prx.protocol.headers import Headers
 
@@ -53,7 +53,7 @@ class Gateway:
 
     async def serve(self, visitor: Visitor, asked: Asked) -> bool:
         """Serve one request; whether its response is whole. VisitorLeftError: what was sent of it must be broken off."""
-        visit = Visit(visitor, asked, ray=_new_ray(), began=self._hub.now())
+        visit = Visit(visitor, asked, ray=translate.new_ray(), began=self._hub.now())
         try:
             await self._serve(visit)
         finally:
@@ -63,9 +63,10 @@ class Gateway:
     async def _refuse(self, visitor: Visitor, error: MalformedError) -> None:
         too_large = error.status == pages.HEAD_TOO_LARGE.status
         problem = pages.HEAD_TOO_LARGE if too_large else pages.BAD_REQUEST
+        ray = translate.new_ray()
         try:
-            status, headers, body = pages.render(problem, ray=_new_ray(), hostname="", accept=b"")
-            await visitor.respond(status, [*headers, (b"Connection", b"close")], body)
+            status, headers, body = pages.render(problem, ray=ray, hostname="", accept=b"")
+            await visitor.respond(status, [*headers, *pages.signature(ray), (b"Connection", b"close")], body)
         except UnsendableError:
             raise VisitorLeftError("not HTTP, half way through a response") from None
 
@@ -89,7 +90,11 @@ class Gateway:
     async def _serve(self, visit: Visit) -> None:
         hostname = visit.asked.hostname
         tunnel = self._registry.find(hostname)
+        if await self._stopped_by_a_rule(visit, before_access=True):
+            return
         if await self._stopped_by_access(visit, hostname):
+            return
+        if await self._stopped_by_a_rule(visit, before_access=False):
             return
         if tunnel is None:
             by_name = hostname.endswith(".localhost")
@@ -98,6 +103,16 @@ class Gateway:
         problem = await self._carry(visit, tunnel)
         if problem is not None:
             await self._show(visit, problem)
+
+    async def _stopped_by_a_rule(self, visit: Visit, *, before_access: bool) -> bool:
+        """Refuse a request where a fault says so; whether it has been answered."""
+        fault = self._faults.active(RefuseVisitors)
+        agent = visit.asked.values.get(b"user-agent", b"")
+        if fault is None or fault.before_access is not before_access or not fault.concerns(visit.asked.hostname, agent):
+            return False
+        self._faults.use(RefuseVisitors)
+        await self._show(visit, fault.problem)
+        return True
 
     async def _stopped_by_access(self, visit: Visit, hostname: str) -> bool:
         """Let Access look at a request; whether it has answered it."""
@@ -116,9 +131,9 @@ class Gateway:
         await self._respond(visit, *self._fronts.refusal(hostname, front, path))
         return True
 
-    async def _carry(self, visit: Visit, tunnel: Tunnel) -> pages.Problem | None:
+    async def _carry(self, visit: Visit, tunnel: Tunnel) -> pages.Page | None:
         """Carry a request through the first connection that takes it; gives what to show where nothing was answered."""
-        problem: pages.Problem | None = pages.NO_CONNECTOR
+        problem: pages.Page | None = pages.NO_CONNECTOR
         for connection in self._candidates(tunnel):
             request = self._tunnel_request(visit)
             try:
@@ -131,7 +146,7 @@ class Gateway:
                 return problem
         return problem
 
-    async def _relay(self, visit: Visit, exchange: Exchange, request: TunnelRequest) -> tuple[pages.Problem | None, bool]:
+    async def _relay(self, visit: Visit, exchange: Exchange, request: TunnelRequest) -> tuple[pages.Page | None, bool]:
         """Carry a request; gives what to show, and whether another connection may be tried."""
         relay = Relay(visit, exchange, request)
         try:
@@ -150,17 +165,12 @@ class Gateway:
             visit.asked, headers, scheme=visit.visitor.scheme, peer=visit.visitor.peer, ray=visit.ray
         )
 
-    async def _show(self, visit: Visit, problem: pages.Problem) -> None:
+    async def _show(self, visit: Visit, problem: pages.Page) -> None:
         accept = visit.asked.values.get(b"accept", b"")
         await self._respond(visit, *pages.render(problem, ray=visit.ray, hostname=visit.asked.hostname, accept=accept))
 
     async def _respond(self, visit: Visit, status: int, headers: Headers, body: bytes) -> None:
         visit.status = status
-        await visit.visitor.respond(status, headers, body)
+        await visit.visitor.respond(status, [*headers, *pages.signature(visit.ray)], body)
         visit.sent = len(body)
         visit.complete = True
-
-
-def _new_ray() -> str:
-    """Make a ray id: 16 hexadecimal digits and the place that served the request."""
-    return f"{secrets.token_hex(8)}-LAB"

@@ -21,6 +21,7 @@ from h2.errors import ErrorCodes
 
 from prx.edge import pages
 from prx.edge.http1 import MAX_HEAD
+from prx.edge.translate import new_ray
 from prx.edge.visitor import Asked, UnsendableError, VisitorLeftError
 from prx.protocol.errors import StreamError
 from prx.protocol.h2session import H2Session
@@ -175,7 +176,8 @@ class Http2Visitors:
         visit = Http2Visit(stream, peer=peer, head_only=asked.method == b"HEAD", expects=expects)
         try:
             if _size(stream.headers) > MAX_HEAD:
-                await visit.respond(*pages.render(pages.HEAD_TOO_LARGE, ray="", hostname=asked.hostname, accept=b""))
+                status, headers, body = pages.render(pages.HEAD_TOO_LARGE, ray="", hostname=asked.hostname, accept=b"")
+                await visit.respond(status, [*headers, *pages.signature(new_ray())], body)
             else:
                 await self._serve(visit, asked)
         except (VisitorLeftError, UnsendableError):

@@ -255,7 +255,7 @@ class Lab:
         self.public_https = f"https://{_HOST}:{secure}"
         quick = QuickTunnels(self._registry, self._faults, self._hub, config.sleep)
         self.quick_service = await self._serve_endpoint("quick", quick.handle, config.quick_service_port, {})
-        resolver = doh.Resolver(self._registry, self._faults, ipv6=ipv6)
+        resolver = doh.Resolver(self._registry, self._faults, config.sleep, ipv6=ipv6)
         handle = control.Control(self, resolver.handle).handle
         body_types = {doh.PATH: doh.MEDIA_TYPE}
         self.control = await self._serve_endpoint("control", handle, config.control_port, body_types)

@@ -49,7 +49,7 @@ class Relay:
         self._body_sent = False
         self.refused = False  # the connector has done nothing with the request, so another may be asked
 
-    async def run(self) -> pages.Problem | None:
+    async def run(self) -> pages.Page | None:
         """Carry it; gives what to show the visitor instead where nothing has been answered yet.
 
         VisitorLeftError: the visitor's connection must be broken, because he left or his response is not whole.
@@ -66,7 +66,7 @@ class Relay:
             raise VisitorLeftError("the response is not whole")
         return problem
 
-    async def _run_both_ways(self) -> pages.Problem | None:
+    async def _run_both_ways(self) -> pages.Page | None:
         async with asyncio.TaskGroup() as group:
             self._uploading = group.create_task(self._upload(), name="upload")
             try:
@@ -74,7 +74,7 @@ class Relay:
             finally:
                 self._uploading.cancel()
 
-    async def _answer(self) -> pages.Problem | None:
+    async def _answer(self) -> pages.Page | None:
         try:
             return await self._download()
         except (StreamError, VisitorLeftError, UnsendableError):
@@ -118,7 +118,7 @@ class Relay:
 
     # -- response ------------------------------------------------------------------------------------------------
 
-    async def _download(self) -> pages.Problem | None:
+    async def _download(self) -> pages.Page | None:
         try:
             response = await self._final_head()
         except StreamError as error:

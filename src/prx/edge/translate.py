@@ -10,6 +10,7 @@ A request's `Trailer` goes along, because a connector forwards only those traile
 
 from __future__ import annotations
 
+import secrets
 from typing import Final
 
 import h11
@@ -131,3 +132,8 @@ def upgrade_headers(response: TunnelResponse, ray: str) -> Headers:
 def is_bodiless(method: bytes, status: int) -> bool:
     """Say whether a response to `method` with `status` has no body whatever its headers say."""
     return method == b"HEAD" or status in _BODILESS
+
+
+def new_ray() -> str:
+    """Make a ray id: 16 hexadecimal digits and the place that served the request."""
+    return f"{secrets.token_hex(8)}-LAB"
