@@ -15,6 +15,7 @@ import asyncio
 import logging
 import re
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 from typing import Final, TypeAlias
 
 from h2.errors import ErrorCodes
@@ -135,6 +136,11 @@ class Http2Visit:
         """Refuse, as `switch` does."""
         raise UnsendableError("HTTP/2 knows no 101")
 
+    async def break_off(self) -> None:
+        """Send what has come of a response that is not whole; `close` then breaks it off."""
+        with suppress(VisitorLeftError):
+            await self._send_held()
+
     def close(self) -> None:
         """Break off what is not finished, so that the visitor sees that the response is not whole."""
         self._stream.reset(ErrorCodes.NO_ERROR if self._finished else ErrorCodes.INTERNAL_ERROR)
@@ -181,7 +187,7 @@ class Http2Visitors:
             else:
                 await self._serve(visit, asked)
         except (VisitorLeftError, UnsendableError):
-            pass
+            await visit.break_off()
         except Exception:  # noqa: BLE001 - a mistake in serving one visitor must not end the lab for all
             _log.exception("serving a visitor failed")
         finally:

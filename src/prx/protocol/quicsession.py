@@ -211,8 +211,9 @@ class QuicSession:
         return max(0, UNSENT - self._quic.unsent(stream.id))
 
     def reset_sending(self, stream: QuicStream, code: int) -> None:
-        """Break off what is sent."""
+        """Break off what is sent; what may leave does so before: a reset takes along whatever waits (RFC 9000, 3.1)."""
         if not self.closed:
+            self._transmit()
             self._quic.reset_stream(stream.id, code)
             self._plan_flush()
 
