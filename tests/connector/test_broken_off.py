@@ -7,7 +7,7 @@ import pytest
 from tests.connector.child import started
 from tests.connector.test_lab import connected
 from tests.edge.breaking import BREAKS, NO_ANSWER, Breaking, Seen, breaking, look
-from tests.edge.conftest import events, lab  # noqa: F401 - fixtures
+from tests.edge.conftest import events, lab, limits  # noqa: F401 - fixtures
 from tests.edge.test_broken_off import AGAIN, WAYS
 
 from prx.edge import Lab

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from http import HTTPStatus
 from typing import Final, TypeAlias, cast
+from urllib.parse import quote
 
 import h11
 
@@ -26,6 +27,7 @@ _STUCK_SECONDS: Final = 30.0  # without a byte taken, until a visitor who still 
 _LINGER_RESETS: Final = struct.pack("ii", 1, 0)  # SO_LINGER on, 0 s: close with a reset
 _CORK: Final = 16 * 1024  # bytes; a part of this size is not worth waiting
 _LINGER_BYTES: Final = 1024 * 1024
+_ASCII: Final = "".join(map(chr, range(128)))
 _REASONS: Final = {status.value: status.phrase for status in HTTPStatus}
 
 
@@ -52,10 +54,16 @@ class Http1Connection:
         self._corked: list[bytes] = []
         self._answers_head = False
         self._takes_trailers = False
+        self._in_request_line = True
         self._ends_with_connection = False
         self.trailers: Headers = []  # of the last body that was read to its end
         self.scheme = scheme
         self.peer = str(transport.get_extra_info("peername", ("",))[0])
+
+    @property
+    def version(self) -> str:
+        """The protocol's version."""
+        return f"http/{(self._h11.their_http_version or b'1.1').decode()}"
 
     async def next_request(self) -> h11.Request | None:
         """Wait for a request's head; None when the visitor leaves or stays idle for too long.
@@ -68,6 +76,7 @@ class Http1Connection:
             self._h11.start_next_cycle()
         if self._h11.our_state is not h11.IDLE:
             return None
+        self._in_request_line = b"\n" not in self._h11.trailing_data[0]
         try:
             async with asyncio.timeout(IDLE_SECONDS):
                 event = await self._next_event()
@@ -75,6 +84,8 @@ class Http1Connection:
             return None
         if not isinstance(event, h11.Request):
             return None
+        if _size(event) > MAX_HEAD:  # h11 looks at heads only that do not come in one piece
+            raise MalformedError("the head is too large", HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
         if _has_two_lengths(event):
             raise MalformedError("a length and chunks, so nobody can say where the body ends")
         self._answers_head = event.method == b"HEAD"
@@ -257,11 +268,19 @@ class Http1Connection:
             except h11.RemoteProtocolError as error:
                 raise MalformedError(str(error), error.error_status_hint) from error
             if event is h11.NEED_DATA:
-                self._h11.receive_data(await self._receive())
+                self._h11.receive_data(self._plain(await self._receive()))
             elif isinstance(event, h11.Event) and not isinstance(event, h11.ConnectionClosed):
                 return event
             else:
                 raise VisitorLeftError("closed")
+
+    def _plain(self, data: bytes) -> bytes:
+        """Write the raw bytes of a request line in percent-encoding, as browsers do: many programs send UTF-8 as it is."""
+        if not self._in_request_line:
+            return data
+        line, end, rest = data.partition(b"\n")
+        self._in_request_line = not end
+        return (line if line.isascii() else quote(line, safe=_ASCII).encode()) + end + rest
 
     async def _receive(self) -> bytes:
         try:
@@ -391,6 +410,11 @@ class Http1Server:
             _log.exception("serving a visitor failed")
             return False
         return True
+
+
+def _size(request: h11.Request) -> int:
+    """Count the bytes of a head, roughly."""
+    return len(request.target) + sum(len(name) + len(value) + 4 for name, value in request.headers)
 
 
 def _has_two_lengths(request: h11.Request) -> bool:

@@ -53,6 +53,8 @@ class Http2Visit:
         self.scheme = "https"
         self.peer = peer
 
+    version = "http/2"
+
     @property
     def trailers(self) -> Headers:
         """What came after the request's body."""

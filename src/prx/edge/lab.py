@@ -81,7 +81,7 @@ class Lab:
             spawn=self._spawn,
             wire_of=self._wires.__getitem__,
         )
-        self._gateway = Gateway(self._registry, self._faults, self._fronts, self._hub)
+        self._gateway = Gateway(self._registry, self._faults, self._fronts, self._hub, config)
         self._visitors = Http1Server(
             group, "public", self._gateway.serve_http1, Http2Visitors(group, self._gateway.serve).accept
         )

@@ -42,10 +42,11 @@ class Problem:
 
 @dataclass(frozen=True)
 class Bare:
-    """What the web server in front says of a request that it does not take."""
+    """What the web server in front says of a request that it does not take; `ends`: the connection ends with it."""
 
     status: int
     title: str
+    ends: bool = True
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ TOO_MANY: Final = Problem(
     429, 429, "Too many requests", "A quick tunnel carries 200 requests at a time.", "too_many_requests", "rate_limit"
 )
 BAD_REQUEST: Final = Bare(400, "Bad Request")
-NOT_FOUND: Final = Bare(404, "Not Found")
+NOT_FOUND: Final = Bare(404, "Not Found", ends=False)
 TOO_LARGE: Final = Bare(413, "Request Entity Too Large")
 URL_TOO_LONG: Final = Bare(414, "Request-URI Too Large")
 HEAD_TOO_LARGE: Final = Bare(431, "Request Header Fields Too Large")
@@ -143,7 +144,8 @@ def render(page: Page, *, ray: str, hostname: str, accept: bytes) -> tuple[int, 
     """Give status, headers (without `signature`) and body; `accept` is the visitor's Accept header."""
     match page:
         case Bare():
-            return page.status, [(b"Content-Type", b"text/html")], _bare(page)
+            ends = [(b"Connection", b"close")] if page.ends else []  # what else the visitor sends is not read
+            return page.status, [(b"Content-Type", b"text/html"), *ends], _bare(page)
         case Challenge():
             headers = [(b"cf-mitigated", b"challenge"), *_page_headers(b"text/html; charset=UTF-8")]
             return page.status, headers, _challenge(hostname)
