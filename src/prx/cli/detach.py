@@ -174,6 +174,7 @@ def _tunnels_of(pid: int) -> list[dict[str, Any]]:
 def _arguments(options: StartOptions) -> list[str]:
     """Return the command line that asks for `options` again."""
     words = [f"--{name}" for name in ("hello", "lab") if getattr(options, name)]
+    words += ["--lab-control", options.lab_control] if options.lab_control else []
     words += [] if options.config is None else ["--config", str(options.config)]
     words += [] if options.ttl is None else ["--ttl", f"{options.ttl}s"]
     words += [options.local_addr] if options.local_addr else []

@@ -10,6 +10,7 @@ from pathlib import Path
 class StartOptions:
     """One command line, understood. `local_addr` is empty where the configuration says it; `ttl` is in seconds.
 
+    `lab_control`: the control URL of a running lab to join, instead of running one.
     `quiet`: nothing is shown, as nobody looks: the log has everything.
     """
 
@@ -17,6 +18,7 @@ class StartOptions:
     config: Path | None = None
     hello: bool = False
     lab: bool = False
+    lab_control: str = ""
     as_json: bool = False
     ttl: float | None = None
     command: tuple[str, ...] = ()
