@@ -18,18 +18,18 @@ class JoinedLab:
     """A lab of another process, reached by its control URL."""
 
     def __init__(self, control: str) -> None:
-        self._control = control
+        self.control = control
         self._tokens: dict[str, str] = {}
 
     def token(self, hostname: str) -> str:
         """Return the token of a named tunnel, creating it where it does not exist; PrxError where the lab is gone."""
         if hostname not in self._tokens:
-            self._tokens[hostname] = str(ask(self._control, "POST", "/token", {"hostname": hostname})["token"])
+            self._tokens[hostname] = str(ask(self.control, "POST", "/token", {"hostname": hostname})["token"])
         return self._tokens[hostname]
 
     def site(self) -> EdgeSite:
         """Return the site that the lab is; PrxError where none answers."""
-        return _site(ask(self._control, "GET", "/state"))
+        return _site(ask(self.control, "GET", "/state"))
 
 
 def _site(state: dict[str, Any]) -> EdgeSite:

@@ -266,6 +266,8 @@ class Session:
         config = self._config()
         if explained := explain(config, lab=self._options.lab):
             self._log("info", explained)
+        if self._lab is not None:
+            self._log("info", f"the lab answers `prx lab …` at {self._lab.control}")
         self._supervisor = Supervisor(
             config,
             clock=self._clock,
@@ -298,7 +300,6 @@ class Session:
         except OSError as error:
             raise unusable(error, folder) from error
         stack.enter_context(announced(lab.control))
-        self._log("info", f"the lab answers `prx lab …` at {lab.control}")
         self._lab = lab
         return site_of(lab)
 

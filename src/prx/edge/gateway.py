@@ -17,14 +17,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from typing import Final
 
-from prx.edge import ownpaths, pages, translate
+from prx.edge import management, ownpaths, pages, translate
 from prx.edge.access import Fronts
 from prx.edge.config import LabConfig
 from prx.edge.events import RequestServed
 from prx.edge.faults import Faults, Unroute, concerns
 from prx.edge.http1 import Http1Connection
 from prx.edge.hub import Hub
+from prx.edge.management import Management
 from prx.edge.registry import Connection, Registry, Tunnel
 from prx.edge.relay import Relay, Visit
 from prx.edge.transport import Exchange, TunnelRequest
@@ -33,15 +35,24 @@ from prx.edge.visitorfaults import RefuseVisitors
 from prx.protocol.errors import StreamError
 from prx.protocol.headers import Headers
 
+_NOT_ALLOWED: Final = ownpaths.Said(
+    401,
+    [(b"Content-Type", b"application/json")],
+    b'{"success":false,"errors":[{"code":1001,"message":"invalid access token"}]}',
+)
+
 
 class Gateway:
     """Serves visitors."""
 
-    def __init__(self, registry: Registry, faults: Faults, fronts: Fronts, hub: Hub, config: LabConfig) -> None:
+    def __init__(
+        self, registry: Registry, faults: Faults, fronts: Fronts, hub: Hub, *, config: LabConfig, managed: Management
+    ) -> None:
         self._registry = registry
         self._faults = faults
         self._fronts = fronts
         self._hub = hub
+        self._managed = managed
         self._wall = config.wall
         self._limits = config.limited
         self._in_flight: Counter[str] = Counter()  # by host name
@@ -96,6 +107,9 @@ class Gateway:
         tunnel = self._registry.find(hostname)
         if await self._stopped_at_the_door(visit):
             return
+        if hostname == management.HOST:
+            await self._manage(visit)
+            return
         if await self._stopped_by_a_rule(visit, before_access=True):
             return
         known = tunnel is not None or self._fronts.find(hostname) is not None
@@ -112,6 +126,14 @@ class Gateway:
             return
         problem = await self._carry_in_turn(visit, tunnel)
         if problem is not None:
+            await self._show(visit, problem)
+
+    async def _manage(self, visit: Visit) -> None:
+        """Lead a request for the management host to the connector that it is for."""
+        found = self._managed.find(visit.asked.path.decode("latin-1"))
+        if found is None:
+            await self._say(visit, _NOT_ALLOWED)
+        elif (problem := await self._carry(visit, *found)) is not None:
             await self._show(visit, problem)
 
     async def _stopped_at_the_door(self, visit: Visit) -> bool:
@@ -161,10 +183,12 @@ class Gateway:
             self._in_flight[tunnel.hostname] -= 1
             self._in_flight += Counter()  # drops what is zero
 
-    async def _carry(self, visit: Visit, tunnel: Tunnel) -> pages.Page | None:
+    async def _carry(self, visit: Visit, tunnel: Tunnel, connector: str = "") -> pages.Page | None:
         """Carry a request through the first connection that takes it; gives what to show where nothing was answered."""
         problem: pages.Page | None = pages.NO_CONNECTOR
         for connection in self._candidates(tunnel):
+            if connector not in ("", connection.connector):
+                continue
             request = self._tunnel_request(visit)
             try:
                 exchange = await connection.carrier.open_request(request)

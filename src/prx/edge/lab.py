@@ -27,6 +27,7 @@ from prx.edge.http2 import Http2Connection
 from prx.edge.http2visitor import Http2Visitors
 from prx.edge.hub import Hub
 from prx.edge.injector import Breakable, Injector
+from prx.edge.management import Management
 from prx.edge.passage import Conditions
 from prx.edge.quic import QuicCarrier
 from prx.edge.quick import QuickTunnels
@@ -83,7 +84,8 @@ class Lab:
             spawn=self._spawn,
             wire_of=self._wires.__getitem__,
         )
-        self._gateway = Gateway(self._registry, self._faults, self._fronts, self._hub, config)
+        self._managed = Management(self._registry, config.wall)
+        self._gateway = Gateway(self._registry, self._faults, self._fronts, self._hub, config=config, managed=self._managed)
         self._visitors = Http1Server(
             group, "public", self._gateway.serve_http1, Http2Visitors(group, self._gateway.serve).accept
         )
@@ -154,6 +156,13 @@ class Lab:
         if new:
             self._hub.emit(TunnelCreated(self._hub.now(), tunnel.hostname, str(tunnel.id), quick=False))
         return tunnel.token()
+
+    def management_token(self, hostname: str, resource: str = "logs") -> str:
+        """Give a token for the management host, which lets its holder ask a tunnel's connectors about themselves.
+
+        `resource`: logs, admin or host_details. LookupError where there is no such tunnel.
+        """
+        return self._managed.token(self._find(hostname), resource)
 
     async def push(self, hostname: str, config: Mapping[str, Any]) -> tuple[PushResult, ...]:
         """Give a tunnel a remote configuration: to all live connections now, to later ones as they register."""

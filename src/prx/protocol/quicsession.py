@@ -101,6 +101,11 @@ class QuicSession:
         return len(self._streams)
 
     @property
+    def peer(self) -> str:
+        """The address of the other side, '' where none is known."""
+        return self._quic.peer
+
+    @property
     def closed(self) -> bool:
         """Whether the connection is gone."""
         return self._closed.done()
