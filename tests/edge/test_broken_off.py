@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from h2.errors import ErrorCodes
@@ -131,6 +132,36 @@ async def test_visitor_who_is_still_sending(lab: Lab) -> None:
                 raw = await visitor.reader.read()
                 assert raw.startswith(b"HTTP/1.1 200 ")
                 assert raw.endswith(b"\r\n\r\nhello")
+
+
+@pytest.mark.parametrize("tls", [False, True])
+@pytest.mark.parametrize("when", ["before", "within", "behind"])
+async def test_visitor_who_closes_first(lab: Lab, when: str, *, tls: bool) -> None:
+    """A visitor may close before, within or behind an answer, over TLS too: the lab serves on, and nothing is complained of."""
+    reached, go = asyncio.Event(), asyncio.Event()
+
+    async def slow(stream: H2Stream) -> None:
+        reached.set()
+        await go.wait()
+        await connector.hello(stream)
+
+    complaints: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+    async with asyncio.timeout(PATIENCE), connector.registered(lab, lab.token("web"), answer=slow):
+        for _ in range(AGAIN):
+            reached.clear()
+            go.clear()
+            async with visiting(lab, "web.localhost", tls=tls) as visitor:
+                await visitor.send_head("GET", "/", [("Connection", "close")])
+                if when != "before":
+                    await reached.wait()
+                if when == "behind":
+                    go.set()
+                    await visitor.reader.readexactly(10)
+                visitor.writer.close()
+            go.set()
+        assert (await look(lab, "web.localhost", "/", "https")).status == 200
+    assert not complaints
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import asyncio
 import ipaddress
 import json
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx2
 import pytest
@@ -13,6 +14,7 @@ from tests.edge import connector, quic_connector
 from tests.edge.cloudflared import run_cloudflared
 from tests.edge.origin import Origin
 from tests.edge.visitor import get
+from websockets.asyncio.client import connect
 
 from prx.edge import Lab, LabConfig
 from prx.edge.management import HOST
@@ -85,3 +87,9 @@ async def test_the_real_client_answers_for_itself(lab: Lab, origin: Origin, tmp_
         reply = await get(lab, HOST, f"/host_details?connector_id={connection.connector}&access_token={token}")
         assert reply.status == 200
         assert json.loads(reply.body)["connector_id"] == connection.connector
+        uri = f"ws://{HOST}:{urlsplit(lab.public).port}/logs?access_token={lab.management_token('web')}"
+        async with connect(uri, host="127.0.0.1", compression=None, proxy=None) as socket:
+            await socket.send('{"type":"start_streaming"}')
+            assert (await get(lab, "web.localhost", "/looked-for")).status == 200
+            while "/looked-for" not in str(await socket.recv()):
+                pass

@@ -204,6 +204,8 @@ class Http1Connection:
     async def _reset(self) -> None:
         """Let everything leave, then break the connection with a reset, over TLS without its farewell."""
         self._uncork()
+        if self._watched.over.done():
+            return
         with suppress(OSError, TimeoutError):
             self._writer.transport.set_write_buffer_limits(high=0)
             async with asyncio.timeout(_STUCK_SECONDS):
@@ -214,15 +216,21 @@ class Http1Connection:
 
     async def _until_taken(self) -> None:
         """Wait until the visitor has taken everything, for as long as he takes something."""
-        transport = self._writer.transport
-        left = transport.get_write_buffer_size()
+        left = self._unsent()
         while True:
             patience = _STUCK_SECONDS if left else _LINGER_SECONDS
             _, waiting = await asyncio.wait((self._watched.over,), timeout=patience)
-            now = transport.get_write_buffer_size()
+            now = self._unsent()
             if not waiting or now >= left:
                 return
             left = now
+
+    def _unsent(self) -> int:
+        """Count the bytes that have not left yet."""
+        try:
+            return self._writer.transport.get_write_buffer_size()
+        except AttributeError:  # a TLS transport of asyncio's that is closed twice forgets whose it is (Python 3.11)
+            return 0
 
     def _skip_body(self) -> None:
         """Drop the rest of a body that nobody wanted, as far as it has arrived."""
@@ -397,6 +405,8 @@ class Http1Server:
                 await connection.close()
             else:
                 await connection.break_off()
+        except Exception:  # noqa: BLE001 - as below
+            _log.exception("closing a visitor's connection failed")
         finally:
             await connection.abort()
 
