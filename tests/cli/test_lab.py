@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import http.client
 import json
 import subprocess
 import urllib.request
@@ -124,10 +125,74 @@ def test_protect_and_log_in(home: Home, lab: dict[str, Any]) -> None:
 
 def test_faults(home: Home, lab: dict[str, Any]) -> None:
     """A line of a fault script acts at once; a mistake is told with what is expected."""
-    assert json.loads(words(home, "fault", "refuse", "for", "1h")) == {"fault": "Refuse"}
+    assert json.loads(words(home, "fault", "unroute", "web")) == {"fault": "Unroute", "hostname": "web"}
     assert words(home, "fault", "clear") == ""
     wrong = home.run("lab", "fault", "explode")
     assert (wrong.returncode, "unknown fault 'explode'; expected one of drop" in wrong.stderr) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("line", "seconds", "times"),
+    [
+        ("refuse for 1h", 3600.0, None),
+        ("nx-domain 2m", 120.0, None),
+        ("refuse-visitors 1015 times=3 for 90s", 90.0, 3),
+        ("quick-service 429 times=2", None, 2),
+        ("udp-blocked", None, None),
+    ],
+)
+def test_faults_with_their_ends(home: Home, lab: dict[str, Any], line: str, seconds: float | None, times: int | None) -> None:
+    """A fault is printed whole: for how long it is meant, how much of that is left, and how many occasions."""
+    told = json.loads(words(home, "fault", *line.split()))
+    assert told.get("for_seconds") == seconds
+    assert seconds is None or seconds - 20 < told["seconds_left"] <= seconds
+    assert told.get("times_left") == times
+    if line.startswith("refuse-visitors"):
+        visit(lab, "web.localhost")
+        assert json.loads(words(home, "status", "--json"))["faults"][0]["times_left"] == 2
+
+
+def test_limits_can_be_chosen(home: Home) -> None:
+    """A lab refuses what Cloudflare's free plan does unless it is told otherwise, by a flag or by the environment."""
+    path = "/?" + "x" * 20_000
+
+    def status(facts: dict[str, Any]) -> int:
+        port = int(facts["public"].rpartition(":")[2])
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+        connection.request("GET", path, headers={"Host": "web.localhost"})
+        answer = connection.getresponse()
+        connection.close()
+        return answer.status
+
+    with running(home) as (facts, _):
+        assert status(facts) == 414
+    with running(home, "--limits", "none") as (facts, _):
+        assert status(facts) == 530
+    home.environ["PRX_LAB_LIMITS"] = "none"
+    with running(home) as (facts, _):
+        assert status(facts) == 530
+    with running(home, "--limits", "free") as (facts, _):
+        assert status(facts) == 414
+    wrong = home.run("lab", "--limits", "pro")
+    assert (wrong.returncode, "'pro' is not one of 'free', 'none'" in wrong.stderr) == (2, True)
+
+
+def test_the_last_of_several_labs_is_meant(home: Home) -> None:
+    """Of several labs the one started last is meant, and once it has ended, by whatever death, the one before."""
+    with running(home) as (first, _):
+        with running(home) as (second, _), running(home) as (third, process):
+            assert json.loads(words(home, "status", "--json"))["control"] == third["control"]
+            process.kill()
+            process.wait()
+            assert json.loads(words(home, "status", "--json"))["control"] == second["control"]
+        assert json.loads(words(home, "status", "--json"))["control"] == first["control"]
+
+
+@pytest.mark.parametrize("url", ["nonsense", "ftp://127.0.0.1:1", "http://", "http://127.0.0.1:99999"])
+def test_a_control_url_that_is_none(home: Home, url: str) -> None:
+    """A control URL that is none is told with what is expected."""
+    done = home.run("lab", "status", "--control", url)
+    assert (done.returncode, "expected a lab's control URL" in done.stderr) == (2, True), done.stderr
 
 
 def test_script(home: Home, tmp_path: Path) -> None:

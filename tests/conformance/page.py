@@ -14,6 +14,8 @@ HEAD = """# What a tunnel carries
 
 Measured through the lab by `make conformance`, which asks the real cloudflared and the builtin connector, each over HTTP/2 and
 over QUIC, with a quick tunnel and with a named one, and writes this page. A cell is as good as the worse of the two tunnels.
+The lab refuses nothing here (`--limits none`): what Cloudflare refuses, whatever a tunnel can carry, is [on a page of its
+own](../explanation/where-the-lab-is-not-cloudflare.md).
 
 * **ok**: bodies byte for byte, heads as described
 * **not carried**: it does not arrive, and nothing else is disturbed

@@ -15,7 +15,7 @@ from tests.conformance.outcome import NotAvailableError
 from tests.connector.child import BUILTIN, Child, started
 from tests.edge.cloudflared import VARIABLE
 
-from prx.edge import Lab
+from prx.edge import Lab, LabConfig
 
 PATIENCE = 30.0  # seconds: a bound on what must come
 GRACE = "20s"
@@ -63,7 +63,7 @@ async def scene(column: Column, mode: str) -> AsyncIterator[Scene]:
     """Put up a scene and wait until its connector is registered; AssertionError where that never happens."""
     program = column.program()
     with tempfile.TemporaryDirectory(prefix="prx-conformance-") as folder:
-        async with Lab.start() as lab, serving("one") as service, serving("two") as other:
+        async with Lab.start(LabConfig(limits="none")) as lab, serving("one") as service, serving("two") as other:
             arguments = _arguments(lab, Path(folder), column, mode, service.port)
             async with started(arguments, Path(folder), command=program) as child:
                 hostname = await _registered(lab, child, column, wanted=2 if mode == "named" else 1)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from tests.connector.child import Child, started
-from tests.edge.conftest import events, lab  # noqa: F401 - fixtures
+from tests.edge.conftest import events, lab, limits  # noqa: F401 - fixtures
 from tests.edge.origin import Origin, run_origin
 from tests.edge.test_real_traffic import (  # noqa: F401 - the same tests, with this module's `hostname`
     test_answers_without_body,

@@ -21,10 +21,16 @@ def events() -> list[LabEvent]:
 
 
 @pytest.fixture
-async def lab(events: list[LabEvent]) -> AsyncIterator[Lab]:
+def limits() -> str:
+    """The limits of the lab; a test may ask for others."""
+    return "free"
+
+
+@pytest.fixture
+async def lab(events: list[LabEvent], limits: str) -> AsyncIterator[Lab]:
     """A running lab, which leaves no task and no file descriptor behind."""
     descriptors = open_descriptors()
-    async with Lab.start(LabConfig(on_event=events.append)) as running:
+    async with Lab.start(LabConfig(on_event=events.append, limits=limits)) as running:
         yield running
     names = ("edge-", "public-", "quick-", "control-", "upload", "push-")
     assert [task for task in asyncio.all_tasks() if task.get_name().startswith(names)] == []

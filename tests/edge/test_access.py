@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator
 
 import httpx2
+import jwt
 import pytest
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.x509 import load_pem_x509_certificate
+from jwt.algorithms import RSAAlgorithm
 from tests.edge.connector import registered, respond
 from tests.edge.visitor import Reply, get
 
@@ -54,9 +59,17 @@ async def test_stranger_is_sent_to_the_login(lab: Lab, app: Protected, events: l
     for headers in ([], WRONG, RIGHT[:1], [("Cookie", "CF_Authorization=a.b.c")]):
         reply = await get(lab, "web.localhost", "/a?b=c", headers=headers)
         assert reply.status == 302
-        assert reply.header("location") == (
+        place, _, meta = reply.header("location").partition("&meta=")
+        assert place == (
             f"https://lab.cloudflareaccess.com/cdn-cgi/access/login/web.localhost?kid={app.aud}&redirect_url=%2Fa%3Fb%3Dc"
         )
+        told = jwt.decode(meta, options={"verify_signature": False})
+        assert (told["type"], told["aud"], told["hostname"]) == ("meta", app.aud, "web.localhost")
+        assert told["redirect_url"] == "/a?b=c"
+        session = r"CF_AppSession=n[0-9a-f]{16}; Expires=.* GMT; Path=/; Secure; HttpOnly"
+        assert re.fullmatch(session, reply.header("set-cookie"))
+        assert (reply.header("www-authenticate"), reply.header("server")) == ("Cloudflare-Access", "cloudflare")
+        assert reply.header("cf-ray")
         assert is_access_challenge(reply.status, reply.headers)
     assert {event.source for event in events if isinstance(event, RequestServed)} == {"access"}
 
@@ -123,6 +136,37 @@ async def test_keys_are_published_in_both_places(lab: Lab, app: Protected) -> No
     async with httpx2.AsyncClient(trust_env=False) as client:
         assert (await client.get(app.certs_url)).json() == reply.json()
     assert [sorted(key) for key in reply.json()["keys"]] == [["alg", "e", "kid", "kty", "n", "use"]] * 2
+    document = reply.json()
+    assert document["public_cert"] == document["public_certs"][0]
+    for key, entry in zip(document["keys"], document["public_certs"], strict=True):
+        public = load_pem_x509_certificate(entry["cert"].encode()).public_key()
+        assert isinstance(public, RSAPublicKey)
+        assert (entry["kid"], json.loads(RSAAlgorithm.to_jwk(public))["n"]) == (key["kid"], key["n"])
+
+
+async def test_who_is_logged_in(lab: Lab, app: Protected) -> None:
+    """`get-identity` says who has logged in, and 400 of a stranger; `logout` takes the cookies back; no other path is there."""
+    path = "/cdn-cgi/access/get-identity"
+    cookie = [("Cookie", f"CF_Authorization={lab.login('web', 'ada@example.com')}")]
+    assert (await get(lab, "web.localhost", path, headers=cookie)).json()["email"] == "ada@example.com"
+    passed = (await get(lab, "web.localhost", headers=RIGHT)).header("set-cookie").partition(";")[0]
+    assert (await get(lab, "web.localhost", path, headers=[("Cookie", passed)])).json()["common_name"] == "id.access"
+    stranger = await get(lab, "web.localhost", path)
+    assert (stranger.status, stranger.json()) == (400, {"err": "no app token set"})
+    left = await get(lab, "web.localhost", "/cdn-cgi/access/logout", headers=cookie)
+    assert [value.partition("=")[0] for name, value in left.headers if name == "Set-Cookie"] == [
+        "CF_Authorization",
+        "CF_AppSession",
+    ]
+    assert (await get(lab, "web.localhost", "/cdn-cgi/access/nonsense", headers=cookie)).status == 404
+    lab.unprotect("web")
+    assert (await get(lab, "web.localhost", path)).status == 404
+
+
+async def test_token_for_the_login_opens_nothing(lab: Lab, app: Protected) -> None:
+    """The token that a redirect brings along is no login, though the same key has signed it."""
+    meta = (await get(lab, "web.localhost")).header("location").partition("&meta=")[2]
+    assert (await get(lab, "web.localhost", headers=[("Cookie", f"CF_Authorization={meta}")])).status == 302
 
 
 async def test_token_of_another_name(lab: Lab, app: Protected) -> None:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
+import ssl
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any, TypeAlias
+from urllib.parse import urlsplit
 
+import httpx2
 import pytest
 from tests.edge import connector, quic_connector
+from tests.edge.connector import hello, registered
 from tests.edge.visitor import get
 
 from prx.edge import Lab, LabConfig, address
 from prx.edge.faults import Refuse
+from prx.protocol.h2stream import H2Stream
 
 Registered: TypeAlias = Callable[..., AbstractAsyncContextManager[Any]]
 
@@ -70,3 +76,42 @@ async def test_a_taken_udp_port_is_named() -> None:
         with pytest.raises(OSError, match=rf"over UDP, at {text}"):
             async with Lab.start(LabConfig(edge_addrs=(text,))):
                 pass
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("api.trycloudflare.com", 200),
+        ("API.trycloudflare.com:443", 200),
+        ("api.trycloudflare.com:7800", 200),
+        ("trycloudflare.com", 403),
+        ("api.trycloudflare.com.evil.example", 403),
+        ("evil.example", 403),
+    ],
+)
+async def test_quick_service_by_its_real_name(lab: Lab, host: str, status: int) -> None:
+    """Behind a front of the user's own the quick service answers by the name that a cloudflared without flags calls."""
+    async with httpx2.AsyncClient(trust_env=False) as client:
+        headers = {"Host": host, "Content-Type": "application/json"}
+        assert (await client.post(f"{lab.quick_service}/tunnel", headers=headers)).status_code == status
+        assert (await client.get(f"{lab.control}/state", headers={"Host": host})).status_code == 403
+
+
+@pytest.mark.skipif(not _has_ipv6(), reason="this machine has no IPv6 loopback")
+async def test_visitors_over_ipv6(lab: Lab) -> None:
+    """Visitors reach the public side at ::1 too, over HTTP and HTTPS, and the service learns their address."""
+    seen: list[bytes] = []
+
+    async def look(stream: H2Stream) -> None:
+        seen.append(dict(stream.headers)[b"cf-connecting-ip"])
+        await hello(stream)
+
+    context = ssl.create_default_context(cafile=str(lab.ca_file))
+    async with registered(lab, lab.token("web"), answer=look):
+        for url, tls in ((lab.public, None), (lab.public_https, context)):
+            name = "web.localhost" if tls else None
+            reader, writer = await asyncio.open_connection("::1", urlsplit(url).port, ssl=tls, server_hostname=name)
+            writer.write(b"GET / HTTP/1.1\r\nHost: web.localhost\r\nConnection: close\r\n\r\n")
+            assert (await reader.read()).startswith(b"HTTP/1.1 200 ")
+            writer.close()
+    assert seen == [b"::1", b"::1"]

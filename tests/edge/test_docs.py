@@ -25,6 +25,6 @@ def test_scripts_can_be_read() -> None:
     scripts = [block for block in re.findall(r"```text\n(.*?)```", text, re.DOTALL) if "seed" in block]
     lines = re.findall(r"^\$ prx lab fault (.+)$", text, re.MULTILINE)
     assert len(scripts) == 1
-    assert len(lines) == 4
+    assert len(lines) == 5
     for script in (*scripts, *lines):
         assert Script.parse(script).steps

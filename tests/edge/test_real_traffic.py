@@ -77,6 +77,7 @@ async def test_sizes_around_limits(lab: Lab, hostname: str, size: int) -> None:
     assert up.json()["sha256"] == down.digest == blob_digest(size)
 
 
+@pytest.mark.parametrize("limits", ["none"])
 async def test_server_sent_events(lab: Lab, hostname: str, origin: Origin) -> None:
     """Each event reaches the visitor before the origin sends the next."""
     async with asyncio.timeout(PATIENCE), visiting(lab, hostname) as visitor:

@@ -193,6 +193,8 @@ async def test_over_the_control_endpoint(lab: Lab) -> None:
     """Another process can play a script; a mistake in it is told at once, and what has no time is done at once."""
     async with httpx2.AsyncClient(base_url=lab.control, trust_env=False) as client:
         told = (await client.post("/faults", json={"script": "unroute web for 1h"})).json()
-        assert told == {"faults": [{"fault": "Unroute", "hostname": "web"}]}
+        (fault,) = told["faults"]
+        assert 3590 < fault.pop("seconds_left") <= 3600
+        assert fault == {"fault": "Unroute", "hostname": "web", "for_seconds": 3600}
         bad = await client.post("/faults", json={"script": "explode"})
         assert (bad.status_code, "line 1: unknown fault" in bad.json()["error"]) == (400, True)

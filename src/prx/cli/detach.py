@@ -176,6 +176,7 @@ def _arguments(options: StartOptions) -> list[str]:
     from prx.cli.options import WISHES
 
     words = [f"--{name}" for name in ("hello", "lab") if getattr(options, name)]
+    words += ["--lab-control", options.lab_control] if options.lab_control else []
     words += [] if options.config is None else ["--config", str(options.config)]
     words += [] if options.ttl is None else ["--ttl", f"{options.ttl}s"]
     for flag, key in WISHES.items():

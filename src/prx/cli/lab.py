@@ -13,7 +13,7 @@ import click
 
 from prx.cli import labcommands
 from prx.cli.ending import say
-from prx.cli.labclient import announced
+from prx.cli.labclient import announced, limits_option
 from prx.core.errors import PrxError, UsageError
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ _ABOUT_ADDRESSES = {errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES}
 @click.option("--public-https-port", type=_PORT, default=0, help="Where visitors come over HTTPS; 0: a free port.")
 @click.option("--quick-service-port", type=_PORT, default=0, help="Where quick tunnels are asked for; 0: a free port.")
 @click.option("--control-port", type=_PORT, default=0, help="Where `prx lab token` asks; 0: a free port.")
+@limits_option
 @click.option(
     "--script", type=click.File("r"), help="Faults to act, and when; docs/reference/lab.md says how they are written."
 )
@@ -52,6 +53,7 @@ def lab(
     public_https_port: int,
     quick_service_port: int,
     control_port: int,
+    limits: str,
     script: IO[str] | None,
 ) -> int | None:
     """Run a local edge: everything works without account and Internet.
@@ -74,6 +76,7 @@ def lab(
             public_https_port=public_https_port,
             quick_service_port=quick_service_port,
             control_port=control_port,
+            limits=limits,
             on_event=None if as_json else _tell,
         )
     except ValueError as error:

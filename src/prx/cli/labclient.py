@@ -1,9 +1,14 @@
-"""Find a running lab and ask it: its control URL stands in a small file of the runtime directory while it runs."""
+"""Find a running lab and ask it: its control URL stands in a small file of the runtime directory while it runs.
+
+Each lab has a file of its own, `lab.PID.json`, so that the end of one takes nothing from another. A file whose process is gone,
+after a SIGKILL, is passed over.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +19,7 @@ import click
 
 from prx.cli.ending import unusable
 from prx.config.paths import ensure_private_dir, runtime_dir
-from prx.core.errors import PrxError
+from prx.core.errors import PrxError, UsageError
 from prx.files import FileRefusedError
 from prx.files.reading import read_plain
 
@@ -29,25 +34,32 @@ control_option = click.option(
     help=f"The lab's control URL [{CONTROL_VARIABLE}]; default: that of the lab that was started last.",
 )
 
+LIMITS_VARIABLE: Final = "PRX_LAB_LIMITS"
+limits_option = click.option(
+    "--limits",
+    envvar=LIMITS_VARIABLE,
+    type=click.Choice(("free", "none")),
+    default="free",
+    help=f"What visitors are refused: as on Cloudflare's free plan, or nothing [{LIMITS_VARIABLE}].",
+)
+
 
 @contextmanager
 def announced(control: str) -> Iterator[None]:
     """Let other commands find the lab with this control URL for the length of a block."""
-    file = _file()
-    ensure_private_dir(file.parent)
-    content = json.dumps({"control": control, "pid": os.getpid()})
-    fresh = file.with_suffix(f".{os.getpid()}")
+    folder = ensure_private_dir(runtime_dir())
+    file = folder / f"lab.{os.getpid()}.json"
+    fresh = file.with_suffix(".new")
     try:
         fresh.touch(mode=0o600)
-        fresh.write_text(content)
+        fresh.write_text(json.dumps({"control": control, "pid": os.getpid(), "since": time.time_ns()}))
         fresh.replace(file)
     except OSError as error:
         raise unusable(error, fresh) from error
     try:
         yield
     finally:
-        if _read() == content:  # a lab that was started later has written its own
-            file.unlink()
+        file.unlink(missing_ok=True)
 
 
 def ask(control: str | None, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -55,13 +67,13 @@ def ask(control: str | None, method: str, path: str, body: dict[str, Any] | None
     import http.client
 
     found = control or _announced_control()
-    where = urlsplit(found)
-    connection = http.client.HTTPConnection(where.hostname or "127.0.0.1", where.port or 80, timeout=_TIMEOUT_SECONDS)
+    where = _place(found)
+    connection = http.client.HTTPConnection(*where, timeout=_TIMEOUT_SECONDS)
     try:
         connection.request(method, path, None if body is None else json.dumps(body), {"Content-Type": "application/json"})
         answer = connection.getresponse()
         text = answer.read(_MAX_ANSWER).decode(errors="replace")
-    except OSError as error:
+    except (OSError, http.client.HTTPException) as error:
         raise PrxError(f"no lab answers at {found}: {error}", hint="`prx lab` prints its control URL") from error
     finally:
         connection.close()
@@ -69,6 +81,18 @@ def ask(control: str | None, method: str, path: str, body: dict[str, Any] | None
     if answer.status != http.client.OK:
         raise PrxError(f"the lab refused: {document.get('error', text.strip()[:200])}")
     return document
+
+
+def _place(control: str) -> tuple[str, int]:
+    """Return host and port of a control URL; UsageError where it is none."""
+    try:
+        parts = urlsplit(control)
+        host, port = parts.hostname, parts.port or 80
+    except ValueError:
+        host, port = None, 0
+    if host is None or parts.scheme != "http":
+        raise UsageError(f"found {control!r}, expected a lab's control URL such as http://127.0.0.1:40125")
+    return host, port
 
 
 def _document(text: str) -> dict[str, Any]:
@@ -81,22 +105,19 @@ def _document(text: str) -> dict[str, Any]:
     return document
 
 
-def _file() -> Path:
-    return runtime_dir() / "lab.json"
-
-
-def _read() -> str:
-    """Return what the file holds; empty where there is none, or something else in its place."""
-    try:
-        return read_plain(_file(), limit=_MAX_ANSWER, ours=True).decode(errors="replace")
-    except (OSError, FileRefusedError):
-        return ""
-
-
 def _announced_control() -> str:
+    """Return the control URL of the lab that was started last and still runs."""
+    found = [entry for file in runtime_dir().glob("lab.*.json") if (entry := _read(file)) is not None]
+    if not found:
+        raise PrxError("no lab runs, as far as this user's files tell", hint="start one with `prx lab`, or give --control")
+    return max(found)[1]
+
+
+def _read(file: Path) -> tuple[int, str] | None:
+    """Return when a lab was started and its control URL; None where that is not to be had, or it has ended."""
     try:
-        return str(json.loads(_read())["control"])
-    except (ValueError, KeyError, TypeError):
-        raise PrxError(
-            "no lab runs, as far as this user's files tell", hint="start one with `prx lab`, or give --control"
-        ) from None
+        entry = json.loads(read_plain(file, limit=_MAX_ANSWER, ours=True))
+        os.kill(int(entry["pid"]), 0)
+        return int(entry["since"]), str(entry["control"])
+    except (OSError, FileRefusedError, ValueError, KeyError, TypeError, OverflowError):
+        return None

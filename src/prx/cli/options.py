@@ -20,6 +20,7 @@ class StartOptions:
     """One command line, understood. `local_addr` is empty where the configuration says it; `ttl` is in seconds.
 
     `overrides`: values for other keys of the configuration, by dotted name such as `tunnel.health_check_path`.
+    `lab_control`: the control URL of a running lab to join, instead of running one.
     `quiet`: nothing is shown, as nobody looks: the log has everything.
     """
 
@@ -28,6 +29,7 @@ class StartOptions:
     config: Path | None = None
     hello: bool = False
     lab: bool = False
+    lab_control: str = ""
     as_json: bool = False
     ttl: float | None = None
     command: tuple[str, ...] = ()

@@ -27,7 +27,8 @@ from prx.cli.ending import tell as tell_error
 from prx.cli.ending import unusable
 from prx.cli.hardening import require_folder
 from prx.cli.hello import HelloPage
-from prx.cli.labsite import site_of
+from prx.cli.labclient import LIMITS_VARIABLE, announced
+from prx.cli.labsite import JoinedLab, site_of
 from prx.cli.logbook import Logbook, log_file
 from prx.cli.offer import offer_client
 from prx.cli.options import StartOptions
@@ -85,7 +86,7 @@ class Session:
         )
         self._detail = Detail("info", named=False)
         self._supervisor: Supervisor | None = None
-        self._lab: Lab | None = None
+        self._lab: Lab | JoinedLab | None = None
         self._service: Service | None = None
         self._service_error: ServiceError | None = None
         self._stopping = False
@@ -268,6 +269,8 @@ class Session:
         config = self._config()
         if explained := explain(config, lab=self._options.lab):
             self._log("info", explained)
+        if self._lab is not None:
+            self._log("info", f"the lab answers `prx lab …` at {self._lab.control}")
         self._supervisor = Supervisor(
             config,
             clock=self._clock,
@@ -281,14 +284,27 @@ class Session:
         )
 
     async def _start_lab(self, stack: AsyncExitStack) -> EdgeSite:
+        """Join the lab that was named, or run one that other commands find (`prx lab fault …`)."""
+        if self._options.lab_control:
+            joined = JoinedLab(self._options.lab_control)
+            site = await asyncio.to_thread(joined.site)
+            await asyncio.to_thread(choose_for_lab, self._loaded.config, joined.token)
+            self._lab = joined
+            return site
         from prx.edge import Lab, LabConfig
 
         folder = self._instance().folder / f"{self._instance().key}.lab"
         try:
-            self._lab = await stack.enter_async_context(Lab.start(LabConfig(state_dir=folder)))
+            config = LabConfig(state_dir=folder, limits=self._environ.get(LIMITS_VARIABLE) or "free")
+        except ValueError as error:
+            raise UsageError(f"{LIMITS_VARIABLE}: {error}") from None
+        try:
+            lab = await stack.enter_async_context(Lab.start(config))
         except OSError as error:
             raise unusable(error, folder) from error
-        return site_of(self._lab)
+        stack.enter_context(announced(lab.control))
+        self._lab = lab
+        return site_of(lab)
 
     def _only_tunnel(self) -> TunnelSettings:
         tunnels = self._loaded.config.tunnels

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from prx.cli.labclient import CONTROL_VARIABLE
 from prx.cli.options import WISHES, StartOptions
 from prx.core.errors import UsageError
 
@@ -24,11 +25,17 @@ class _WithCommand(click.Command):
             if not command:
                 ctx.fail("`--` stands before a command, and none follows\nprx start 8080 -- npm run dev")
             ctx.meta[_COMMAND] = tuple(command)
-        return super().parse_args(ctx, args)
+        return super().parse_args(ctx, [word for given in args for word in _split_lab(given)])
 
     def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
         """Add what stands behind `--`."""
         return [*super().collect_usage_pieces(ctx), "[-- COMMAND …]"]
+
+
+def _split_lab(word: str) -> tuple[str, ...]:
+    """Write `--lab=URL` as two options, for a flag may have no value: `--lab 8080` must not take the port for one."""
+    name, equals, value = word.partition("=")
+    return ("--lab", "--lab-control", value) if name == "--lab" and equals else (word,)
 
 
 def _parse_duration(_context: click.Context, _parameter: click.Parameter, text: str | None) -> float | None:
@@ -49,10 +56,15 @@ def _parse_duration(_context: click.Context, _parameter: click.Parameter, text: 
 @click.argument("target", required=False, metavar="[PORT|HOST:PORT|URL]")
 @click.option("-c", "--config", type=click.Path(path_type=Path, dir_okay=False), help="The configuration file.")
 @click.option("--hello", is_flag=True, help="Serve a small built-in page as the local service.")
-@click.option("--lab", is_flag=True, help="Use a local edge instead of Cloudflare: no account, no Internet.")
 @click.option("--health-path", metavar="PATH", help="The path that the health check asks for.")
 @click.option("--expect", metavar="STATUS", help="What counts as healthy: auto, 2xx, 204, 200-399 …")
 @click.option("--host-header", metavar="NAME", help="The Host header that the local service gets.")
+@click.option(
+    "--lab",
+    is_flag=True,
+    help=f"Use a local edge instead of Cloudflare: no account, no Internet. --lab=URL, or {CONTROL_VARIABLE}: one that runs.",
+)
+@click.option("--lab-control", envvar=CONTROL_VARIABLE, default="", hidden=True)
 @click.option("--json", "as_json", is_flag=True, help="Print events to stdout, one JSON object per line.")
 @click.option("--detach", is_flag=True, help="Go on in the background; return when the URL is verified.")
 @click.option("--ttl", callback=_parse_duration, metavar="DURATION", help="Stop after this time: 90s, 30m, 1h30m.")

@@ -55,7 +55,8 @@ command-line arguments that set a key of `[tunnel]` mean that table or, where th
 _OTHER_VARIABLES = {
     "PRX_CONFIG": "The configuration file.",
     "PRX_DATA_DIR": "Where prx keeps its own files, instead of `$XDG_DATA_HOME/prx`; sockets and locks in `run` there.",
-    "PRX_LAB_CONTROL": "The control URL of the lab that `prx lab COMMAND` asks; without: the lab that was started last.",
+    "PRX_LAB_CONTROL": "The control URL of the lab that `prx lab COMMAND` asks (else: the last one) and `start --lab` joins.",
+    "PRX_LAB_LIMITS": "What a lab refuses its visitors: `free`, as Cloudflare's free plan does (the default), or `none`.",
     "PRX_MASTER_KEY": "The master password of the secrets file, where nobody can be asked for it.",
 }
 

@@ -21,18 +21,22 @@ What one does with it:
   `lab.login(hostname, email) -> str`: the token of somebody who has logged in; `lab.rotate_keys()`
 * `lab.inject(fault)`, `lab.clear(FaultClass)` / `lab.clear()`: see `prx.edge.faults`
 * `await lab.play(text)`, `lab.begin(text)`: a script of faults, see `prx.edge.script`
+* `LabConfig(limits="free" | "none" | Limits(…))`: what visitors are refused, see `prx.edge.limits`
+* `lab.management_token(hostname, resource)`: a token for the management host, see `prx.edge.management`
 * `LabConfig(on_event=…)`: called with the frozen dataclasses of `prx.edge.events`, synchronously, on the event loop
 * `await lab.wait_for(lambda lab: …)`: wait until something that events announce is true (no polling)
 
-Control endpoint: GET /state · POST /token {"hostname"} · POST /push {"hostname","config"} · POST /protect
-{"hostname","client_id","client_secret","deny","team","aud"} · POST /unprotect {"hostname"} · POST /login {"hostname","email"} ·
-POST /rotate-keys · GET /cdn-cgi/access/certs · GET /faults · POST /faults {"fault":"RejectRegistration","kind":"permanent"} or
-{"script":"refuse for 10s"} · DELETE /faults[?fault=NAME] · GET and POST /dns-query.
+Control endpoint: GET /state · POST /token {"hostname"} · POST /management-token {"hostname","resource"} · POST /push
+{"hostname","config"} · POST /protect {"hostname","client_id","client_secret","deny","team","aud"} · POST /unprotect
+{"hostname"} · POST /login {"hostname","email"} · POST /rotate-keys · GET /cdn-cgi/access/certs · GET /faults · POST /faults
+{"fault":"RejectRegistration","kind":"permanent"} or {"script":"refuse for 10s"} · DELETE /faults[?fault=NAME] · GET and POST
+/dns-query.
 """
 
 from prx.edge.access import AccessFront
 from prx.edge.config import LabConfig
 from prx.edge.lab import Lab
+from prx.edge.limits import Limits
 from prx.edge.state import ConnectionState, Protected, PushResult, TunnelState
 
-__all__ = ["AccessFront", "ConnectionState", "Lab", "LabConfig", "Protected", "PushResult", "TunnelState"]
+__all__ = ["AccessFront", "ConnectionState", "Lab", "LabConfig", "Limits", "Protected", "PushResult", "TunnelState"]

@@ -4,7 +4,8 @@ Who passes: a visitor with the right `CF-Access-Client-Id` and `CF-Access-Client
 who brings a token of the lab's team as the cookie `CF_Authorization`. The lab has no login page: `Lab.login` gives the token
 that one would have ended with. Any other visitor is sent to the login (302 to
 `https://TEAM.cloudflareaccess.com/cdn-cgi/access/login/HOSTNAME?…`, as an Allow policy does) or gets 403 (as a Service Auth
-policy does).
+policy does). The redirect brings `meta` along, a token of the team's that tells the login who was where, and begins a session
+of the app (`CF_AppSession`).
 
 What the app sees: `Cf-Access-Jwt-Assertion` and the cookie `CF_Authorization` with the same token, for people also
 `Cf-Access-Authenticated-User-Email`. Whatever a visitor sent under these names, and the service token, stays here.
@@ -15,12 +16,14 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from email.utils import formatdate
 from typing import Any, Final, Literal
 from urllib.parse import quote
 
-from prx.edge.registry import full_name
+from prx.edge.registry import ACCOUNT_TAG, full_name
 from prx.edge.state import Protected
 from prx.edge.team import Team
 from prx.protocol.headers import Headers
@@ -32,6 +35,8 @@ _ASSERTION: Final = b"cf-access-jwt-assertion"
 _EMAIL: Final = b"cf-access-authenticated-user-email"
 _OURS: Final = frozenset((_CLIENT_ID, _CLIENT_SECRET, _ASSERTION, _EMAIL))
 _COOKIE: Final = b"CF_Authorization"
+_APP_SESSION: Final = "CF_AppSession"
+_APP_SESSION_SECONDS: Final = 86_400.0
 _NO_STORE: Final = (b"Cache-Control", b"private, max-age=0, no-store, no-cache, must-revalidate")
 
 
@@ -135,9 +140,37 @@ class Fronts:
             token = self._team.sign_service(front.client_id, aud=aud, issuer=front.issuer, seconds=front.session_seconds)
             cookie = f"{_COOKIE.decode()}={token}; Path=/; HttpOnly; SameSite=None; Secure"
             return Admission(token, response=[(b"Set-Cookie", cookie.encode())])
-        session = dict(_cookies(_cookie_header(headers))).get(_COOKIE, b"").decode("latin-1")
-        claims = self._team.read(session, aud=aud, issuer=front.issuer) if session else None
+        session, claims = self._logged_in(aud, front, headers)
         return None if claims is None else Admission(session, email=str(claims.get("email", "")))
+
+    def identity(self, hostname: str, front: AccessFront, headers: Headers, *, ip: str) -> dict[str, Any] | None:
+        """Say who has logged in, as `/cdn-cgi/access/get-identity` does; None where nobody has."""
+        _, claims = self._logged_in(_audience(hostname, front), front, headers)
+        if claims is None:
+            return None
+        person = {"email": claims["email"], "name": claims["email"], "user_uuid": claims["sub"]} if "email" in claims else {}
+        service = {"common_name": claims["common_name"]} if "common_name" in claims else {}
+        return {
+            **person,
+            **service,
+            "id": claims["sub"],
+            "amr": [],
+            "idp": {"id": "", "type": "service_token" if service else "onetimepin"},
+            "geo": {"country": "XX"},
+            "account_id": ACCOUNT_TAG,
+            "iat": claims["iat"],
+            "ip": ip,
+            "auth_status": "NONE",
+            "service_token_status": bool(service),
+            "is_warp": False,
+            "is_gateway": False,
+            "version": 2,
+        }
+
+    def _logged_in(self, aud: str, front: AccessFront, headers: Headers) -> tuple[str, Mapping[str, Any] | None]:
+        """Give the token that a request brings as a cookie, and its claims where it is good here."""
+        session = dict(_cookies(_cookie_header(headers))).get(_COOKIE, b"").decode("latin-1")
+        return session, self._team.read(session, aud=aud, issuer=front.issuer) if session else None
 
     def refusal(self, hostname: str, front: AccessFront, target: str) -> tuple[int, Headers, bytes]:
         """Give status, headers and body for a visitor who does not pass; `target` is the path that was asked for."""
@@ -145,9 +178,29 @@ class Fronts:
         named = [(b"Cf-Access-Aud", aud.encode()), (b"Cf-Access-Domain", hostname.encode())]
         if front.deny == "forbidden":
             return 403, [*named, _NO_STORE, (b"Content-Type", b"text/html; charset=utf-8")], _FORBIDDEN.encode()
-        query = f"kid={aud}&redirect_url={quote(target, safe='')}"
+        session = f"n{secrets.token_hex(8)}"
+        claims = {
+            "aud": aud,
+            "hostname": hostname,
+            "redirect_url": target,
+            "service_token_status": False,
+            "is_warp": False,
+            "is_gateway": False,
+            "auth_status": "NONE",
+            "app_session_hash": hashlib.sha256(session.encode()).hexdigest(),
+        }
+        meta = self._team.sign_meta(claims, issuer=front.issuer)
+        query = f"kid={aud}&redirect_url={quote(target, safe='')}&meta={meta}"
         location = f"{front.issuer}/cdn-cgi/access/login/{hostname}?{query}"
-        return 302, [(b"Location", location.encode()), *named, _NO_STORE], b""
+        ends = formatdate(self._team.now() + _APP_SESSION_SECONDS, usegmt=True)
+        cookie = f"{_APP_SESSION}={session}; Expires={ends}; Path=/; Secure; HttpOnly"
+        told = [
+            (b"Location", location.encode()),
+            (b"Set-Cookie", cookie.encode()),
+            (b"WWW-Authenticate", b"Cloudflare-Access"),
+            (b"Access-Control-Allow-Credentials", b"true"),
+        ]
+        return 302, [*told, *named, _NO_STORE], b""
 
     def _find(self, name: str) -> tuple[str, AccessFront]:
         hostname = full_name(name)

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from prx.edge.management import HOST as MANAGEMENT_HOST
 from prx.protocol.quiclistener import Identity
 
 EDGE_NAMES = ("h2.cftunnel.com", "quic.cftunnel.com", "probe.cftunnel.com")  # asked for by cloudflared 2026.8.2
@@ -58,7 +59,7 @@ class Authority:
         for_name = lru_cache(maxsize=256)(lambda name: self._context((name,), alpn=_PUBLIC_ALPN))
 
         def choose(connection: ssl.SSLObject, name: str | None, _context: ssl.SSLContext) -> None:
-            if name is not None and name.endswith(".localhost"):
+            if name is not None and (name.endswith(".localhost") or name == MANAGEMENT_HOST):
                 connection.context = for_name(name)
 
         context.sni_callback = choose

@@ -12,6 +12,7 @@ from typing import TypeAlias
 
 from prx.edge import address
 from prx.edge.events import Listener
+from prx.edge.limits import Limits
 
 Sleep: TypeAlias = Callable[[float], Awaitable[None]]
 
@@ -27,6 +28,7 @@ class LabConfig:
     `state_dir`: where the CA goes, created 0700; None: a temporary directory, removed at the end.
     `max_connections`: per tunnel. `drain_seconds`: how long an unregistered connection may finish its requests.
     `clock`: monotonic seconds, for event times and for faults that end by themselves; `sleep` waits so many of them.
+    `limits`: what the edge refuses visitors, `free` as Cloudflare does on a free plan, `none`, or `Limits` of one's own.
     `wall`: seconds since 1970, for what Access signs. `seed`: for whatever a fault leaves to chance.
     """
 
@@ -44,7 +46,14 @@ class LabConfig:
     sleep: Sleep = asyncio.sleep
     wall: Callable[[], float] = lambda: datetime.now(UTC).timestamp()
     seed: int = 0
+    limits: str | Limits = "free"
+
+    @property
+    def limited(self) -> Limits:
+        """The limits, by whatever name."""
+        return Limits.named(self.limits) if isinstance(self.limits, str) else self.limits
 
     def __post_init__(self) -> None:
+        _ = self.limited
         for text in self.edge_addrs:
             address.parse(text)

@@ -28,6 +28,7 @@ class Control:
         self._actions: Mapping[tuple[str, str], _Action] = {
             ("GET", "/state"): self._state,
             ("POST", "/token"): self._token,
+            ("POST", "/management-token"): self._management_token,
             ("POST", "/push"): self._push,
             ("POST", "/protect"): self._protect,
             ("POST", "/unprotect"): self._unprotect,
@@ -59,6 +60,11 @@ class Control:
         hostname = _text(request.json(), "hostname")
         token = self._lab.token(hostname)
         return Answer.of({"hostname": self._lab.full_name(hostname), "token": token})
+
+    async def _management_token(self, request: Request) -> Answer:
+        document = request.json()
+        resource = _text(document, "resource") if "resource" in document else "logs"
+        return Answer.of({"token": self._lab.management_token(_text(document, "hostname"), resource)})
 
     async def _push(self, request: Request) -> Answer:
         document = request.json()

@@ -73,13 +73,23 @@ Handle: TypeAlias = Callable[[Request], Awaitable[Answer]]
 class Endpoint:
     """Serves `handle` on a port of its own, to programs of this machine alone.
 
-    `body_types`: the Content-Type that POST requires, by path; JSON for all other paths.
+    `body_types`: the Content-Type that POST requires, by path; JSON for all other paths. `names`: host names by which it may be
+    called too, on any port: a front of the user's own passes what a program calls by them on. None of them may be one that a
+    stranger could lead here.
     """
 
-    def __init__(self, group: asyncio.TaskGroup, name: str, handle: Handle, body_types: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        group: asyncio.TaskGroup,
+        name: str,
+        handle: Handle,
+        body_types: Mapping[str, str],
+        names: tuple[str, ...] = (),
+    ) -> None:
         self._server = Http1Server(group, name, self._serve)
         self._handle = handle
         self._body_types = body_types
+        self._names = names
         self._hosts: tuple[str, ...] = ()
 
     async def listen(self, host: str, port: int) -> str:
@@ -113,7 +123,8 @@ class Endpoint:
     def _refusal(self, request: Request) -> Answer | None:
         """Refuse what a web page may have caused; None where no page can have caused it."""
         headers = request.headers
-        if headers.get("host", "").lower() not in self._hosts:
+        host = headers.get("host", "").lower()
+        if host not in self._hosts and host.partition(":")[0] not in self._names:
             return Answer.error(403, f"the Host of the request is not this endpoint; expected {' or '.join(self._hosts)}")
         if "origin" in headers or headers.get("sec-fetch-site", "none") not in _OWN_SITES:
             return Answer.error(403, "this endpoint is for programs on this machine, not for web pages")

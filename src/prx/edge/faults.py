@@ -17,6 +17,7 @@ from random import Random
 from typing import Any, Final, Literal, TypeAlias, TypeVar, get_args
 
 from prx.edge.registry import Connection, full_name
+from prx.edge.visitorfaults import Dns, DohError, RefuseVisitors
 from prx.protocol.registration import Rejected
 
 
@@ -260,7 +261,10 @@ Fault: TypeAlias = (
     | DelayRegistration
     | QuickService
     | NxDomain
+    | Dns
+    | DohError
     | Unroute
+    | RefuseVisitors
 )
 ONCE: Final = get_args(Select)
 WIRE: Final = get_args(Wire)
@@ -290,6 +294,7 @@ class Faults:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._active: dict[type[Any], tuple[Any, float]] = {}
+        self._lasts: dict[type[Any], float] = {}
         self._uses: dict[type[Any], int] = {}
 
     def __iter__(self) -> Iterator[Fault]:
@@ -298,9 +303,27 @@ class Faults:
             if fault is not None:
                 yield fault
 
-    def add(self, fault: Fault) -> None:
-        """Let a fault act from now on."""
+    def times(self, fault: Fault) -> dict[str, float]:
+        """Say for how many seconds a fault that acts is meant, and how many are left; nothing where no end is known.
+
+        With a count of occasions also how many are left.
+        """
+        kind = type(fault)
+        entry = self._active.get(kind)
+        lasts = self._lasts.get(kind, getattr(fault, "for_seconds", None))
+        told: dict[str, float] = {}
+        if entry is not None and lasts is not None:
+            told = {"for_seconds": lasts, "seconds_left": round(max(0.0, entry[1] + lasts - self._clock()), 1)}
+        if (times := getattr(fault, "times", None)) is not None:
+            told["times_left"] = times - self._uses.get(kind, 0)
+        return told
+
+    def add(self, fault: Fault, lasts: float | None = None) -> None:
+        """Let a fault act from now on; `lasts`: after how many seconds it will be removed, for those who ask."""
         self._active[type(fault)] = (fault, self._clock())
+        self._lasts.pop(type(fault), None)
+        if lasts is not None:
+            self._lasts[type(fault)] = lasts
         self._uses[type(fault)] = 0
 
     def remove(self, kind: type[Any]) -> bool:

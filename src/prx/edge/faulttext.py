@@ -1,8 +1,8 @@
 """Faults as JSON (`{"fault": "Drop", "count": 1}`) and as words of a script (`random drop one`).
 
 In words a fault's name is written with hyphens (`reject-registration`). Behind it stand its values, either in the order of
-its fields or as `name=value`; seconds may have a unit (`500ms`, `2m`). A fault that acts on connections takes `all`, `one` or
-a number first, and the word `random` before its name.
+its fields or as `name=value`; seconds may have a unit (`500ms`, `2m`). A field that is a list takes every value that follows.
+A fault that acts on connections takes `all`, `one` or a number first, and the word `random` before its name.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from prx.edge.faults import KINDS, ONCE, Fault
 
 _UNITS: Final = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|)")
-_CLASSES: Final = {"int": (int,), "float": (int, float), "bool": (bool,), "None": (type(None),)}
+_CLASSES: Final = {"int": (int,), "float": (int, float), "bool": (bool,), "None": (type(None),), "tuple[str, ...]": (list,)}
+_LIST: Final = "tuple[str, ...]"
 
 
 def describe(fault: Fault) -> dict[str, Any]:
@@ -38,6 +39,8 @@ def from_json(document: dict[str, Any]) -> Fault:
     for field in fields(kind):
         if field.name in values and not isinstance(values[field.name], _json_types(str(field.type))):
             raise ValueError(f"{name}: {field.name!r} is {values[field.name]!r}; expected {field.type}")
+        if isinstance(values.get(field.name), list):
+            values[field.name] = tuple(str(item) for item in values[field.name])
     try:
         fault: Fault = kind(**values)
     except TypeError:
@@ -90,11 +93,15 @@ def _fields(kind: type[Any], words: list[str]) -> dict[str, Any]:
     for word in words:
         name, equals, text = word.partition("=")
         if not equals:
-            name, text = next(unnamed, ""), word
+            listed = next((known for known in found if types[known] == _LIST), None)
+            name, text = listed or next(unnamed, ""), word
         if name not in types:
             what = f"no field {name!r}" if name else f"no place for {word!r}"
             raise ValueError(f"{_hyphened(kind.__name__)} has {what}; it has {', '.join(types) or 'none'}")
-        found[name] = _value(text, types[name])
+        if types[name] == _LIST:
+            found[name] = [*found.get(name, []), *(part for part in text.split(",") if part)]
+        else:
+            found[name] = _value(text, types[name])
     return found
 
 

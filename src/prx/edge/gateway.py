@@ -15,32 +15,47 @@ with the request (RFC 9113, 8.7), and no byte of its body has been sent. What br
 
 from __future__ import annotations
 
-import json
-import secrets
+from collections import Counter
 from collections.abc import Iterator
+from typing import Final
 
-from prx.edge import pages, translate
-from prx.edge.access import CERTS_PATH, Fronts
+from prx.edge import management, ownpaths, pages, translate
+from prx.edge.access import Fronts
+from prx.edge.config import LabConfig
 from prx.edge.events import RequestServed
 from prx.edge.faults import Faults, Unroute, concerns
 from prx.edge.http1 import Http1Connection
 from prx.edge.hub import Hub
+from prx.edge.management import Management
 from prx.edge.registry import Connection, Registry, Tunnel
 from prx.edge.relay import Relay, Visit
 from prx.edge.transport import Exchange, TunnelRequest
 from prx.edge.visitor import Asked, MalformedError, UnsendableError, Visitor, VisitorLeftError
+from prx.edge.visitorfaults import RefuseVisitors
 from prx.protocol.errors import StreamError
 from prx.protocol.headers import Headers
+
+_NOT_ALLOWED: Final = ownpaths.Said(
+    401,
+    [(b"Content-Type", b"application/json")],
+    b'{"success":false,"errors":[{"code":1001,"message":"invalid access token"}]}',
+)
 
 
 class Gateway:
     """Serves visitors."""
 
-    def __init__(self, registry: Registry, faults: Faults, fronts: Fronts, hub: Hub) -> None:
+    def __init__(
+        self, registry: Registry, faults: Faults, fronts: Fronts, hub: Hub, *, config: LabConfig, managed: Management
+    ) -> None:
         self._registry = registry
         self._faults = faults
         self._fronts = fronts
         self._hub = hub
+        self._managed = managed
+        self._wall = config.wall
+        self._limits = config.limited
+        self._in_flight: Counter[str] = Counter()  # by host name
 
     async def serve_http1(self, visitor: Http1Connection) -> None:
         """Serve one connection of a visitor to its end."""
@@ -53,7 +68,7 @@ class Gateway:
 
     async def serve(self, visitor: Visitor, asked: Asked) -> bool:
         """Serve one request; whether its response is whole. VisitorLeftError: what was sent of it must be broken off."""
-        visit = Visit(visitor, asked, ray=_new_ray(), began=self._hub.now())
+        visit = Visit(visitor, asked, ray=translate.new_ray(), began=self._hub.now())
         try:
             await self._serve(visit)
         finally:
@@ -63,9 +78,10 @@ class Gateway:
     async def _refuse(self, visitor: Visitor, error: MalformedError) -> None:
         too_large = error.status == pages.HEAD_TOO_LARGE.status
         problem = pages.HEAD_TOO_LARGE if too_large else pages.BAD_REQUEST
+        ray = translate.new_ray()
         try:
-            status, headers, body = pages.render(problem, ray=_new_ray(), hostname="", accept=b"")
-            await visitor.respond(status, [*headers, (b"Connection", b"close")], body)
+            status, headers, body = pages.render(problem, ray=ray, hostname="", accept=b"")
+            await visitor.respond(status, [*headers, *pages.signature(ray)], body)
         except UnsendableError:
             raise VisitorLeftError("not HTTP, half way through a response") from None
 
@@ -89,51 +105,106 @@ class Gateway:
     async def _serve(self, visit: Visit) -> None:
         hostname = visit.asked.hostname
         tunnel = self._registry.find(hostname)
+        if await self._stopped_at_the_door(visit):
+            return
+        if hostname == management.HOST:
+            await self._manage(visit)
+            return
+        if await self._stopped_by_a_rule(visit, before_access=True):
+            return
+        known = tunnel is not None or self._fronts.find(hostname) is not None
+        if known and visit.asked.path.startswith(ownpaths.PREFIX):
+            await self._say(visit, ownpaths.answer(visit, self._fronts, self._wall()))
+            return
         if await self._stopped_by_access(visit, hostname):
+            return
+        if await self._stopped_by_a_rule(visit, before_access=False):
             return
         if tunnel is None:
             by_name = hostname.endswith(".localhost")
             await self._show(visit, pages.UNKNOWN_HOST if by_name else pages.DIRECT_IP)
             return
-        problem = await self._carry(visit, tunnel)
+        problem = await self._carry_in_turn(visit, tunnel)
         if problem is not None:
             await self._show(visit, problem)
+
+    async def _manage(self, visit: Visit) -> None:
+        """Lead a request for the management host to the connector that it is for."""
+        found = self._managed.find(visit.asked.path.decode("latin-1"))
+        if found is None:
+            await self._say(visit, _NOT_ALLOWED)
+        elif (problem := await self._carry(visit, *found)) is not None:
+            await self._show(visit, problem)
+
+    async def _stopped_at_the_door(self, visit: Visit) -> bool:
+        """Refuse what is too long or has come round too often, whoever asks for what; whether it has been answered."""
+        url, upload = self._limits.url, self._limits.upload
+        if url is not None and len(visit.asked.path) > url:
+            await self._show(visit, pages.URL_TOO_LONG)
+        elif upload is not None and visit.asked.length > upload:
+            await self._show(visit, pages.TOO_LARGE)
+        elif translate.loops(visit.asked.headers) >= translate.MAX_LOOPS:
+            await self._show(visit, pages.LOOP)
+        else:
+            return False
+        return True
+
+    async def _stopped_by_a_rule(self, visit: Visit, *, before_access: bool) -> bool:
+        """Refuse a request where a fault says so; whether it has been answered."""
+        fault = self._faults.active(RefuseVisitors)
+        agent = visit.asked.values.get(b"user-agent", b"")
+        if fault is None or fault.before_access is not before_access or not fault.concerns(visit.asked.hostname, agent):
+            return False
+        self._faults.use(RefuseVisitors)
+        await self._show(visit, fault.problem)
+        return True
 
     async def _stopped_by_access(self, visit: Visit, hostname: str) -> bool:
         """Let Access look at a request; whether it has answered it."""
         front = self._fronts.find(hostname)
         if front is None:
             return False
-        path = visit.asked.path.decode("latin-1")
-        if path == CERTS_PATH:
-            keys = json.dumps(self._fronts.keys()).encode()
-            await self._respond(visit, 200, [(b"Content-Type", b"application/json")], keys)
-            return True
         visit.admission = self._fronts.admit(hostname, front, visit.asked.headers)
         if visit.admission is not None:
             return False
         visit.source = "access"
-        await self._respond(visit, *self._fronts.refusal(hostname, front, path))
+        await self._respond(visit, *self._fronts.refusal(hostname, front, visit.asked.path.decode("latin-1")))
         return True
 
-    async def _carry(self, visit: Visit, tunnel: Tunnel) -> pages.Problem | None:
+    async def _carry_in_turn(self, visit: Visit, tunnel: Tunnel) -> pages.Page | None:
+        """Carry a request, unless its quick tunnel carries as many as it may; gives what to show instead."""
+        limit = self._limits.in_flight if tunnel.quick else None
+        if limit is not None and self._in_flight[tunnel.hostname] >= limit:
+            return pages.TOO_MANY
+        self._in_flight[tunnel.hostname] += 1
+        try:
+            return await self._carry(visit, tunnel)
+        finally:
+            self._in_flight[tunnel.hostname] -= 1
+            self._in_flight += Counter()  # drops what is zero
+
+    async def _carry(self, visit: Visit, tunnel: Tunnel, connector: str = "") -> pages.Page | None:
         """Carry a request through the first connection that takes it; gives what to show where nothing was answered."""
-        problem: pages.Problem | None = pages.NO_CONNECTOR
+        problem: pages.Page | None = pages.NO_CONNECTOR
         for connection in self._candidates(tunnel):
+            if connector not in ("", connection.connector):
+                continue
             request = self._tunnel_request(visit)
             try:
                 exchange = await connection.carrier.open_request(request)
             except StreamError:
                 continue
             visit.index = connection.index
-            problem, again = await self._relay(visit, exchange, request)
+            problem, again = await self._relay(visit, exchange, request, quick=tunnel.quick)
             if not again:
                 return problem
         return problem
 
-    async def _relay(self, visit: Visit, exchange: Exchange, request: TunnelRequest) -> tuple[pages.Problem | None, bool]:
+    async def _relay(
+        self, visit: Visit, exchange: Exchange, request: TunnelRequest, *, quick: bool
+    ) -> tuple[pages.Page | None, bool]:
         """Carry a request; gives what to show, and whether another connection may be tried."""
-        relay = Relay(visit, exchange, request)
+        relay = Relay(visit, exchange, request, self._limits, quick=quick)
         try:
             return await relay.run(), relay.refused
         finally:
@@ -150,17 +221,18 @@ class Gateway:
             visit.asked, headers, scheme=visit.visitor.scheme, peer=visit.visitor.peer, ray=visit.ray
         )
 
-    async def _show(self, visit: Visit, problem: pages.Problem) -> None:
+    async def _say(self, visit: Visit, said: ownpaths.Said | pages.Page) -> None:
+        if isinstance(said, ownpaths.Said):
+            await self._respond(visit, said.status, said.headers, said.body)
+        else:
+            await self._show(visit, said)
+
+    async def _show(self, visit: Visit, problem: pages.Page) -> None:
         accept = visit.asked.values.get(b"accept", b"")
         await self._respond(visit, *pages.render(problem, ray=visit.ray, hostname=visit.asked.hostname, accept=accept))
 
     async def _respond(self, visit: Visit, status: int, headers: Headers, body: bytes) -> None:
         visit.status = status
-        await visit.visitor.respond(status, headers, body)
+        await visit.visitor.respond(status, [*headers, *pages.signature(visit.ray)], body)
         visit.sent = len(body)
         visit.complete = True
-
-
-def _new_ray() -> str:
-    """Make a ray id: 16 hexadecimal digits and the place that served the request."""
-    return f"{secrets.token_hex(8)}-LAB"

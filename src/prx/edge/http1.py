@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 import ssl
+import struct
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from http import HTTPStatus
 from typing import Final, TypeAlias, cast
+from urllib.parse import quote
 
 import h11
 
@@ -20,8 +23,11 @@ MAX_HEAD: Final = 128 * 1024  # bytes of a request's head, as on Cloudflare
 IDLE_SECONDS: Final = 75.0  # between requests, and for a whole head to arrive
 HALF_CLOSED_SECONDS: Final = 5.0  # that a visitor who says no more is taken for one who still listens
 _LINGER_SECONDS: Final = 1.0
+_STUCK_SECONDS: Final = 30.0  # without a byte taken, until a visitor who still has to read is given up
+_LINGER_RESETS: Final = struct.pack("ii", 1, 0)  # SO_LINGER on, 0 s: close with a reset
 _CORK: Final = 16 * 1024  # bytes; a part of this size is not worth waiting
 _LINGER_BYTES: Final = 1024 * 1024
+_ASCII: Final = "".join(map(chr, range(128)))
 _REASONS: Final = {status.value: status.phrase for status in HTTPStatus}
 
 
@@ -48,9 +54,16 @@ class Http1Connection:
         self._corked: list[bytes] = []
         self._answers_head = False
         self._takes_trailers = False
+        self._in_request_line = True
+        self._ends_with_connection = False
         self.trailers: Headers = []  # of the last body that was read to its end
         self.scheme = scheme
         self.peer = str(transport.get_extra_info("peername", ("",))[0])
+
+    @property
+    def version(self) -> str:
+        """The protocol's version."""
+        return f"http/{(self._h11.their_http_version or b'1.1').decode()}"
 
     async def next_request(self) -> h11.Request | None:
         """Wait for a request's head; None when the visitor leaves or stays idle for too long.
@@ -63,6 +76,7 @@ class Http1Connection:
             self._h11.start_next_cycle()
         if self._h11.our_state is not h11.IDLE:
             return None
+        self._in_request_line = b"\n" not in self._h11.trailing_data[0]
         try:
             async with asyncio.timeout(IDLE_SECONDS):
                 event = await self._next_event()
@@ -70,6 +84,8 @@ class Http1Connection:
             return None
         if not isinstance(event, h11.Request):
             return None
+        if _size(event) > MAX_HEAD:  # h11 looks at heads only that do not come in one piece
+            raise MalformedError("the head is too large", HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
         if _has_two_lengths(event):
             raise MalformedError("a length and chunks, so nobody can say where the body ends")
         self._answers_head = event.method == b"HEAD"
@@ -112,7 +128,9 @@ class Http1Connection:
         """Send the response's head, without those headers that HTTP/1.1 does not allow."""
         response = _response(status, headers)
         chunked = all(name != b"content-length" for name, _ in response.headers)
-        self._takes_trailers = chunked and not self._answers_head and self._h11.their_http_version == b"1.1"
+        modern = self._h11.their_http_version == b"1.1"
+        self._takes_trailers = chunked and not self._answers_head and modern
+        self._ends_with_connection = chunked and not self._answers_head and not modern
         await self._send(response)
 
     async def send_data(self, data: bytes) -> None:
@@ -122,6 +140,7 @@ class Http1Connection:
     async def finish(self, trailers: Headers) -> None:
         """End the response; trailers are dropped where its body has a length and so no place for them."""
         await self._send(h11.EndOfMessage(headers=trailers if self._takes_trailers else []))
+        self._ends_with_connection = False
         self._uncork()
 
     async def switch(self, headers: Headers) -> bytes:
@@ -151,22 +170,67 @@ class Http1Connection:
         await self._send(h11.EndOfMessage())
 
     async def abort(self) -> None:
-        """Break the connection, so that the visitor sees that the response is not whole; nothing after `close`."""
+        """Give the connection up at once, with whatever has not left yet."""
         self._corked.clear()
         self._writer.transport.abort()
         with suppress(OSError):
             await self._writer.wait_closed()
 
+    async def break_off(self) -> None:
+        """Close although the response is not whole: what has come of it goes out first, its end never.
+
+        The missing bytes or the missing last chunk tell the visitor. Where only the end of the connection would mark the end
+        of the body (HTTP/1.0 without a length), it is reset instead, for an orderly end would make half a body look whole.
+        """
+        if self._ends_with_connection:
+            await self._reset()
+        else:
+            await self.close()
+
     async def close(self) -> None:
         """Close orderly: let the visitor read the response although it may still be sending."""
         self._uncork()
         with suppress(OSError, TimeoutError):
-            if self._writer.can_write_eof() and self._h11.their_state is h11.SEND_BODY:
+            if self._writer.can_write_eof() and self._may_still_send:
                 self._writer.write_eof()
                 await self._linger()
             self._writer.close()
-            async with asyncio.timeout(_LINGER_SECONDS):
-                await self._writer.wait_closed()
+            await self._until_taken()
+
+    @property
+    def _may_still_send(self) -> bool:
+        return self._h11.their_state in (h11.SEND_BODY, h11.SWITCHED_PROTOCOL)
+
+    async def _reset(self) -> None:
+        """Let everything leave, then break the connection with a reset, over TLS without its farewell."""
+        self._uncork()
+        if self._watched.over.done():
+            return
+        with suppress(OSError, TimeoutError):
+            self._writer.transport.set_write_buffer_limits(high=0)
+            async with asyncio.timeout(_STUCK_SECONDS):
+                await self._writer.drain()
+            connection = self._writer.get_extra_info("socket")
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_RESETS)
+        self._writer.transport.abort()
+
+    async def _until_taken(self) -> None:
+        """Wait until the visitor has taken everything, for as long as he takes something."""
+        left = self._unsent()
+        while True:
+            patience = _STUCK_SECONDS if left else _LINGER_SECONDS
+            _, waiting = await asyncio.wait((self._watched.over,), timeout=patience)
+            now = self._unsent()
+            if not waiting or now >= left:
+                return
+            left = now
+
+    def _unsent(self) -> int:
+        """Count the bytes that have not left yet."""
+        try:
+            return self._writer.transport.get_write_buffer_size()
+        except AttributeError:  # a TLS transport of asyncio's that is closed twice forgets whose it is (Python 3.11)
+            return 0
 
     def _skip_body(self) -> None:
         """Drop the rest of a body that nobody wanted, as far as it has arrived."""
@@ -212,11 +276,19 @@ class Http1Connection:
             except h11.RemoteProtocolError as error:
                 raise MalformedError(str(error), error.error_status_hint) from error
             if event is h11.NEED_DATA:
-                self._h11.receive_data(await self._receive())
+                self._h11.receive_data(self._plain(await self._receive()))
             elif isinstance(event, h11.Event) and not isinstance(event, h11.ConnectionClosed):
                 return event
             else:
                 raise VisitorLeftError("closed")
+
+    def _plain(self, data: bytes) -> bytes:
+        """Write the raw bytes of a request line in percent-encoding, as browsers do: many programs send UTF-8 as it is."""
+        if not self._in_request_line:
+            return data
+        line, end, rest = data.partition(b"\n")
+        self._in_request_line = not end
+        return (line if line.isascii() else quote(line, safe=_ASCII).encode()) + end + rest
 
     async def _receive(self) -> bytes:
         try:
@@ -235,6 +307,7 @@ class _Watched(asyncio.StreamReaderProtocol):
         super().__init__(reader)
         self._reader = reader
         self._left: Callable[[], object] | None = None
+        self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()  # done when the connection is gone
         self._patience: asyncio.TimerHandle | None = None
         self._lost = False
 
@@ -262,6 +335,8 @@ class _Watched(asyncio.StreamReaderProtocol):
         """Take note of the end, or of a break."""
         super().connection_lost(exc)
         self._lost = True
+        if not self.over.done():
+            self.over.set_result(None)
         self._tell()
 
     def _take_end(self) -> None:
@@ -326,14 +401,30 @@ class Http1Server:
 
     async def _serve(self, connection: Http1Connection) -> None:
         try:
-            await self._handle(connection)
-            await connection.close()
-        except (VisitorLeftError, UnsendableError):
-            pass
-        except Exception:  # noqa: BLE001 - a mistake in serving one visitor must not end the lab for all
-            _log.exception("serving a visitor failed")
+            if await self._is_whole(connection):
+                await connection.close()
+            else:
+                await connection.break_off()
+        except Exception:  # noqa: BLE001 - as below
+            _log.exception("closing a visitor's connection failed")
         finally:
             await connection.abort()
+
+    async def _is_whole(self, connection: Http1Connection) -> bool:
+        """Serve a connection to its end; whether every response on it is whole."""
+        try:
+            await self._handle(connection)
+        except (VisitorLeftError, UnsendableError):
+            return False
+        except Exception:  # noqa: BLE001 - a mistake in serving one visitor must not end the lab for all
+            _log.exception("serving a visitor failed")
+            return False
+        return True
+
+
+def _size(request: h11.Request) -> int:
+    """Count the bytes of a head, roughly."""
+    return len(request.target) + sum(len(name) + len(value) + 4 for name, value in request.headers)
 
 
 def _has_two_lengths(request: h11.Request) -> bool:

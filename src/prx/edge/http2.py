@@ -66,6 +66,11 @@ class Http2Connection:
         self._session = session
         self._control: H2Stream | None = None
 
+    @property
+    def peer(self) -> str:
+        """The connector's address."""
+        return str(self._session.transport.get_extra_info("peername", ("",))[0])
+
     async def open_control_stream(self) -> H2Stream:
         """Open the exchange that carries the registration; the first thing on every connection."""
         self._control = await self._session.request(_head(codec.CONTROL_STREAM))

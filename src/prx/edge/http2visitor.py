@@ -15,12 +15,14 @@ import asyncio
 import logging
 import re
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 from typing import Final, TypeAlias
 
 from h2.errors import ErrorCodes
 
 from prx.edge import pages
 from prx.edge.http1 import MAX_HEAD
+from prx.edge.translate import new_ray
 from prx.edge.visitor import Asked, UnsendableError, VisitorLeftError
 from prx.protocol.errors import StreamError
 from prx.protocol.h2session import H2Session
@@ -50,6 +52,8 @@ class Http2Visit:
         self._held: Headers = []  # a head that perhaps is the whole answer
         self.scheme = "https"
         self.peer = peer
+
+    version = "http/2"
 
     @property
     def trailers(self) -> Headers:
@@ -134,6 +138,11 @@ class Http2Visit:
         """Refuse, as `switch` does."""
         raise UnsendableError("HTTP/2 knows no 101")
 
+    async def break_off(self) -> None:
+        """Send what has come of a response that is not whole; `close` then breaks it off."""
+        with suppress(VisitorLeftError):
+            await self._send_held()
+
     def close(self) -> None:
         """Break off what is not finished, so that the visitor sees that the response is not whole."""
         self._stream.reset(ErrorCodes.NO_ERROR if self._finished else ErrorCodes.INTERNAL_ERROR)
@@ -175,11 +184,12 @@ class Http2Visitors:
         visit = Http2Visit(stream, peer=peer, head_only=asked.method == b"HEAD", expects=expects)
         try:
             if _size(stream.headers) > MAX_HEAD:
-                await visit.respond(*pages.render(pages.HEAD_TOO_LARGE, ray="", hostname=asked.hostname, accept=b""))
+                status, headers, body = pages.render(pages.HEAD_TOO_LARGE, ray="", hostname=asked.hostname, accept=b"")
+                await visit.respond(status, [*headers, *pages.signature(new_ray())], body)
             else:
                 await self._serve(visit, asked)
         except (VisitorLeftError, UnsendableError):
-            pass
+            await visit.break_off()
         except Exception:  # noqa: BLE001 - a mistake in serving one visitor must not end the lab for all
             _log.exception("serving a visitor failed")
         finally:

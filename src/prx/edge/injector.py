@@ -53,13 +53,13 @@ class Injector:
         self._spawn = spawn
         self._wire_of = wire_of
 
-    def inject(self, fault: faults.Fault) -> None:
-        """Let a fault act."""
+    def inject(self, fault: faults.Fault, lasts: float | None = None) -> None:
+        """Let a fault act; `lasts`: after how many seconds it will be cleared, which only tells those who ask."""
         if isinstance(fault, faults.Drop | faults.GoAway | faults.Reset | faults.HalfClose):
             for connection in fault.select(self._connections(), self._chance):
                 self._act_once(fault, connection)
         else:
-            self._active.add(fault)
+            self._active.add(fault, lasts)
             self._begin(fault)
         self._hub.emit(FaultInjected(self._hub.now(), type(fault).__name__))
 

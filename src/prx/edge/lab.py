@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import asdict
@@ -26,6 +27,7 @@ from prx.edge.http2 import Http2Connection
 from prx.edge.http2visitor import Http2Visitors
 from prx.edge.hub import Hub
 from prx.edge.injector import Breakable, Injector
+from prx.edge.management import Management
 from prx.edge.passage import Conditions
 from prx.edge.quic import QuicCarrier
 from prx.edge.quick import QuickTunnels
@@ -41,6 +43,7 @@ from prx.protocol.errors import ProtocolError
 from prx.protocol.h2session import H2Session
 
 _HOST = "127.0.0.1"
+QUICK_SERVICE_NAME = "api.trycloudflare.com"  # as a cloudflared without --quick-service calls it, through a TLS front
 
 
 class Lab:
@@ -81,7 +84,8 @@ class Lab:
             spawn=self._spawn,
             wire_of=self._wires.__getitem__,
         )
-        self._gateway = Gateway(self._registry, self._faults, self._fronts, self._hub)
+        self._managed = Management(self._registry, config.wall)
+        self._gateway = Gateway(self._registry, self._faults, self._fronts, self._hub, config=config, managed=self._managed)
         self._visitors = Http1Server(
             group, "public", self._gateway.serve_http1, Http2Visitors(group, self._gateway.serve).accept
         )
@@ -132,7 +136,7 @@ class Lab:
             "ca": str(self.ca_file),
             "tunnels": [asdict(tunnel) for tunnel in self.tunnels()],
             "protected": [asdict(self.protected(name)) for name in self._fronts.names()],
-            "faults": [faulttext.describe(fault) for fault in self._faults],
+            "faults": [{**faulttext.describe(fault), **self._faults.times(fault)} for fault in self._faults],
         }
 
     async def wait_for(self, condition: Callable[[Lab], bool]) -> None:
@@ -152,6 +156,13 @@ class Lab:
         if new:
             self._hub.emit(TunnelCreated(self._hub.now(), tunnel.hostname, str(tunnel.id), quick=False))
         return tunnel.token()
+
+    def management_token(self, hostname: str, resource: str = "logs") -> str:
+        """Give a token for the management host, which lets its holder ask a tunnel's connectors about themselves.
+
+        `resource`: logs, admin or host_details. LookupError where there is no such tunnel.
+        """
+        return self._managed.token(self._find(hostname), resource)
 
     async def push(self, hostname: str, config: Mapping[str, Any]) -> tuple[PushResult, ...]:
         """Give a tunnel a remote configuration: to all live connections now, to later ones as they register."""
@@ -189,9 +200,9 @@ class Lab:
         """Let Access sign with a new key; of the former ones only the last stays published."""
         self._fronts.rotate_keys()
 
-    def inject(self, fault: faults.Fault) -> None:
-        """Let a fault act; see `prx.edge.faults`."""
-        self._injector.inject(fault)
+    def inject(self, fault: faults.Fault, *, lasts: float | None = None) -> None:
+        """Let a fault act; see `prx.edge.faults`. `lasts`: what `state` tells of its end, which the caller brings about."""
+        self._injector.inject(fault, lasts)
 
     def clear(self, kind: type[faults.Fault] | None = None) -> None:
         """Let the fault of a class act no longer; None: all of them."""
@@ -251,26 +262,32 @@ class Lab:
         port = await self._visitors.listen(_HOST, config.public_port)
         self.public = f"http://{_HOST}:{port}"
         ipv6 = await self._listen_ipv6(port)
-        secure = await self._visitors.listen(_HOST, config.public_https_port, self._authority.public_context())
+        context = self._authority.public_context()
+        secure = await self._visitors.listen(_HOST, config.public_https_port, context)
         self.public_https = f"https://{_HOST}:{secure}"
+        await self._listen_ipv6(secure, context)
         quick = QuickTunnels(self._registry, self._faults, self._hub, config.sleep)
-        self.quick_service = await self._serve_endpoint("quick", quick.handle, config.quick_service_port, {})
-        resolver = doh.Resolver(self._registry, self._faults, ipv6=ipv6)
+        self.quick_service = await self._serve_endpoint(
+            "quick", quick.handle, config.quick_service_port, {}, names=(QUICK_SERVICE_NAME,)
+        )
+        resolver = doh.Resolver(self._registry, self._faults, config.sleep, ipv6=ipv6)
         handle = control.Control(self, resolver.handle).handle
         body_types = {doh.PATH: doh.MEDIA_TYPE}
         self.control = await self._serve_endpoint("control", handle, config.control_port, body_types)
         self.doh = f"{self.control}{doh.PATH}"
 
-    async def _listen_ipv6(self, port: int) -> bool:
+    async def _listen_ipv6(self, port: int, context: ssl.SSLContext | None = None) -> bool:
         """Listen for visitors on ::1 too: some programs ask for that first when they see `….localhost`."""
         try:
-            await self._visitors.listen("::1", port)
+            await self._visitors.listen("::1", port, context)
         except OSError:
             return False
         return True
 
-    async def _serve_endpoint(self, name: str, handle: Handle, port: int, body_types: Mapping[str, str]) -> str:
-        endpoint = Endpoint(self._group, name, handle, body_types)
+    async def _serve_endpoint(
+        self, name: str, handle: Handle, port: int, body_types: Mapping[str, str], *, names: tuple[str, ...] = ()
+    ) -> str:
+        endpoint = Endpoint(self._group, name, handle, body_types, names)
         self._endpoints.append(endpoint)
         return await endpoint.listen(_HOST, port)
 

@@ -73,6 +73,11 @@ class QuicCarrier:
         self._control: asyncio.Future[QuicStream] = asyncio.get_running_loop().create_future()
         session.on_stream = self._on_stream
 
+    @property
+    def peer(self) -> str:
+        """The connector's address."""
+        return self._session.peer
+
     async def accept_control_stream(self) -> QuicStream:
         """Wait for the connector's first stream, which carries the registration; StreamError where none comes."""
         async with asyncio.TaskGroup() as group:

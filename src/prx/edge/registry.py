@@ -60,6 +60,7 @@ class Connection:
             protocol=self.carrier.protocol,
             registered_at=self.registered_at,
             draining=self.draining,
+            origin_ip=self.carrier.peer,
             features=self.request.features,
         )
 

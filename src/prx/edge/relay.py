@@ -1,8 +1,9 @@
-"""Carrying one request and its response, both ways at once, until the response is whole or broken."""
+"""Carrying one request and its response, both ways at once, until the response is whole or broken, or a limit is met."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -11,7 +12,10 @@ from h2.errors import ErrorCodes
 
 from prx.edge import pages, translate
 from prx.edge.access import Admission
+from prx.edge.limits import Limits
+from prx.edge.silence import Silence
 from prx.edge.transport import Exchange, Kind, TunnelRequest, TunnelResponse
+from prx.edge.unpacking import Decoder, decoder_for, unpacked
 from prx.edge.visitor import Asked, MalformedError, UnsendableError, Visitor, VisitorLeftError
 from prx.protocol.errors import StreamError
 
@@ -36,7 +40,7 @@ class Visit:
 class Relay:
     """Moves the bytes of one visit over one exchange."""
 
-    def __init__(self, visit: Visit, exchange: Exchange, request: TunnelRequest) -> None:
+    def __init__(self, visit: Visit, exchange: Exchange, request: TunnelRequest, limits: Limits, *, quick: bool) -> None:
         self._visit = visit
         self._added = visit.admission.response if visit.admission is not None else []
         self._visitor = visit.visitor
@@ -47,9 +51,13 @@ class Relay:
         self._malformed = False
         self._uploading: asyncio.Task[None] | None = None
         self._body_sent = False
+        self._limits = limits
+        self._quick = quick
+        self._silence = Silence(limits.silence, exchange.close)
+        self._too_large = False
         self.refused = False  # the connector has done nothing with the request, so another may be asked
 
-    async def run(self) -> pages.Problem | None:
+    async def run(self) -> pages.Page | None:
         """Carry it; gives what to show the visitor instead where nothing has been answered yet.
 
         VisitorLeftError: the visitor's connection must be broken, because he left or his response is not whole.
@@ -62,11 +70,12 @@ class Relay:
                 problem = await self._answer()
         finally:
             self._visitor.watch(None)
+            self._silence.stop()
         if self._broken or self._visitor_left:
             raise VisitorLeftError("the response is not whole")
         return problem
 
-    async def _run_both_ways(self) -> pages.Problem | None:
+    async def _run_both_ways(self) -> pages.Page | None:
         async with asyncio.TaskGroup() as group:
             self._uploading = group.create_task(self._upload(), name="upload")
             try:
@@ -74,7 +83,7 @@ class Relay:
             finally:
                 self._uploading.cancel()
 
-    async def _answer(self) -> pages.Problem | None:
+    async def _answer(self) -> pages.Page | None:
         try:
             return await self._download()
         except (StreamError, VisitorLeftError, UnsendableError):
@@ -102,9 +111,16 @@ class Relay:
         self._exchange.close()
 
     async def _upload_body(self) -> None:
+        sent = 0
         while (data := await self._visitor.next_data()) is not None:
+            sent += len(data)
+            if self._limits.upload is not None and sent > self._limits.upload:
+                self._too_large = True
+                self._exchange.close()
+                return
             self._body_sent = True
             await self._exchange.send(data)
+            self._silence.moved()
         self._visit.uploaded = True
         if self._request.has_body:
             self._body_sent = True
@@ -118,12 +134,12 @@ class Relay:
 
     # -- response ------------------------------------------------------------------------------------------------
 
-    async def _download(self) -> pages.Problem | None:
+    async def _download(self) -> pages.Page | None:
         try:
             response = await self._final_head()
         except StreamError as error:
             self.refused = error.code == ErrorCodes.REFUSED_STREAM and not self._body_sent and not self._visitor_left
-            return pages.BAD_REQUEST if self._malformed else pages.GATEWAY_GONE
+            return self._why_no_answer()
         self._visit.source = "origin" if response.from_origin else "connector"
         if not response.from_origin and response.status == HTTPStatus.BAD_GATEWAY:
             return pages.BAD_GATEWAY
@@ -135,26 +151,57 @@ class Relay:
                 await self._exchange.send(b"", end=True)
         elif response.status == HTTPStatus.SWITCHING_PROTOCOLS:
             return pages.BAD_GATEWAY  # nobody has asked for that; over QUIC a connector of a TCP service says it all the same
-        await self._respond(response)
-        return None
+        return await self._respond(response)
 
     async def _final_head(self) -> TunnelResponse:
-        while (response := await self._exchange.next_head()).interim:
+        while (response := await self._silence.over(self._exchange.next_head())).interim:
             headers = translate.visitor_headers(response, self._visit.ray)
             await self._visitor.send_interim(response.status, headers)
         return response
 
-    async def _respond(self, response: TunnelResponse) -> None:
-        visit = self._visit
-        visit.status = response.status
-        await self._visitor.send_head(response.status, [*translate.visitor_headers(response, visit.ray), *self._added])
+    def _why_no_answer(self) -> pages.Page:
+        if self._malformed:
+            return pages.BAD_REQUEST
+        if self._too_large:
+            return pages.TOO_LARGE
+        return pages.TIMED_OUT if self._silence.broken else pages.GATEWAY_GONE
+
+    async def _respond(self, response: TunnelResponse) -> pages.Page | None:
+        visit, limit = self._visit, self._limits.response_head
+        if limit is not None and sum(len(name) + len(value) for name, value in response.headers) > limit:
+            return pages.TOO_LARGE_ANSWER
         bodiless = translate.is_bodiless(visit.asked.method, response.status)
-        while data := await self._exchange.read():
+        decoder = decoder_for(visit.asked.values.get(b"accept-encoding"), response.status, response.headers)
+        headers = translate.visitor_headers(response, visit.ray)
+        visit.status = response.status
+        await self._visitor.send_head(response.status, [*(unpacked(headers) if decoder else headers), *self._added])
+        async for data in self._parts(response, None if bodiless else decoder):
             if not bodiless:
                 await self._visitor.send_data(data)
                 visit.sent += len(data)
         await self._visitor.finish([] if bodiless else self._exchange.trailers or [])
         visit.complete = True
+        return None
+
+    async def _parts(self, response: TunnelResponse, decoder: Decoder | None) -> AsyncIterator[bytes]:
+        """Give the body as it comes, unpacked; server-sent events on a quick tunnel wait for more of them, or their end."""
+        hold = self._limits.holds_events if self._quick and translate.is_event_stream(response) else None
+        held = bytearray()
+        try:
+            while data := await self._silence.over(self._exchange.read()):
+                for part in (data,) if decoder is None else decoder.feed(data):
+                    held += part
+                    if hold is None or len(held) >= hold:
+                        yield bytes(held)
+                        held.clear()
+        except StreamError:
+            if held:
+                yield bytes(held)
+            raise
+        if decoder is not None:
+            decoder.finish()
+        if held:
+            yield bytes(held)
 
     # -- after an upgrade ----------------------------------------------------------------------------------------
 
@@ -165,6 +212,7 @@ class Relay:
             self._uploading.cancel()
             await asyncio.wait((self._uploading,))  # a stream has one reader at a time
         self._visitor.watch(None)  # his end is one of the bytes' now
+        self._silence.stop()
         visit.status = HTTPStatus.SWITCHING_PROTOCOLS
         early = await self._visitor.switch([*translate.upgrade_headers(response, visit.ray), *self._added])
         async with asyncio.TaskGroup() as group:

@@ -31,8 +31,8 @@ from prx.edge.faulttext import from_words, kind_of, seconds
 class Target(Protocol):
     """What a script acts on: a lab."""
 
-    def inject(self, fault: Fault) -> None:
-        """Let a fault act."""
+    def inject(self, fault: Fault, *, lasts: float | None = None) -> None:
+        """Let a fault act, which will be cleared after so many seconds."""
 
     def clear(self, kind: type[Fault] | None = None) -> None:
         """Let the fault of a class act no longer; None: all of them."""
@@ -145,8 +145,8 @@ async def play(script: Script, target: Target, *, clock: Callable[[], float], sl
 def perform(action: Action, target: Target) -> None:
     """Do one action; its end is not planned here."""
     match action:
-        case Inject(fault=fault):
-            target.inject(fault)
+        case Inject(fault=fault, lasts=lasts):
+            target.inject(fault, lasts=lasts)
         case Clear(kind=kind):
             target.clear(kind)
 

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class ConnectionState:
-    """One registered connection; `registered_at` is the lab's clock, `draining` follows an unregistration."""
+    """One registered connection; `registered_at` is the lab's clock, `draining` follows an unregistration.
+
+    `origin_ip`: where the connector dials from, as the edge sees it.
+    """
 
     connector: str
     version: str
@@ -16,6 +19,7 @@ class ConnectionState:
     protocol: str
     registered_at: float
     draining: bool
+    origin_ip: str
     features: tuple[str, ...]
 
 

@@ -8,6 +8,7 @@ remain good; a second rotation withdraws it.
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import secrets
 from collections.abc import Callable, Mapping
@@ -16,20 +17,27 @@ from typing import Any, Final
 from uuid import NAMESPACE_URL, uuid5
 
 import jwt
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.x509.oid import NameOID
 
 _PUBLISHED: Final = 2
 _ALGORITHM: Final = "RS256"
+_META_SECONDS: Final = 300.0
+_VALIDITY: Final = dt.timedelta(days=60)
 
 
 @dataclass(frozen=True)
 class _Key:
     kid: str
     private: rsa.RSAPrivateKey
+    certificate: str  # PEM, signed by the key itself
 
     @classmethod
-    def new(cls) -> _Key:
-        return cls(secrets.token_hex(32), rsa.generate_private_key(65537, 2048))
+    def new(cls, now: float) -> _Key:
+        private = rsa.generate_private_key(65537, 2048)
+        return cls(secrets.token_hex(32), private, _certify(private, dt.datetime.fromtimestamp(now, dt.UTC)))
 
     def public(self) -> dict[str, Any]:
         key: dict[str, Any] = json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(self.private.public_key()))
@@ -43,16 +51,21 @@ class Team:
         self._wall = wall
         self._keys: list[_Key] = []
 
+    def now(self) -> float:
+        """Give the time that tokens are dated by."""
+        return self._wall()
+
     def rotate(self) -> None:
         """Sign with a new key from now on; of the former ones only the last stays published."""
         if not self._keys:
-            self._keys = [_Key.new()]
-        self._keys = [_Key.new(), *self._keys][:_PUBLISHED]
+            self._keys = [_Key.new(self._wall())]
+        self._keys = [_Key.new(self._wall()), *self._keys][:_PUBLISHED]
 
     def document(self) -> dict[str, Any]:
-        """Give the JWKS document, the signing key first."""
+        """Give the document of public keys, the signing key first: as JWKS, and each as a certificate."""
         self._signing_key()
-        return {"keys": [key.public() for key in self._keys]}
+        certificates = [{"kid": key.kid, "cert": key.certificate} for key in self._keys]
+        return {"keys": [key.public() for key in self._keys], "public_cert": certificates[0], "public_certs": certificates}
 
     def sign_person(self, email: str, *, aud: str, issuer: str, seconds: float) -> str:
         """Give a token that names a person, good for so many seconds."""
@@ -64,6 +77,10 @@ class Team:
     def sign_service(self, client_id: str, *, aud: str, issuer: str, seconds: float) -> str:
         """Give a token that names a service token, good for so many seconds."""
         return self._sign({"aud": aud, "common_name": client_id, "sub": ""}, issuer, seconds)
+
+    def sign_meta(self, claims: Mapping[str, Any], *, issuer: str) -> str:
+        """Give the token that a redirect to the login brings along: what the login has to know of the visitor."""
+        return self._sign({**claims, "nbf": int(self._wall())}, issuer, _META_SECONDS, kind="meta")
 
     def read(self, token: str, *, aud: str, issuer: str) -> Mapping[str, Any] | None:
         """Give the claims of a token of this team's, None where it is not good."""
@@ -80,15 +97,30 @@ class Team:
             )
         except (jwt.PyJWTError, StopIteration):
             return None
-        return claims if self._wall() < claims["exp"] else None
+        return claims if claims.get("type") == "app" and self._wall() < claims["exp"] else None
 
-    def _sign(self, claims: dict[str, Any], issuer: str, seconds: float) -> str:
+    def _sign(self, claims: dict[str, Any], issuer: str, seconds: float, *, kind: str = "app") -> str:
         now = int(self._wall())
         key = self._signing_key()
-        content = {**claims, "type": "app", "iss": issuer, "iat": now, "exp": now + int(seconds)}
+        content = {**claims, "type": kind, "iss": issuer, "iat": now, "exp": now + int(seconds)}
         return jwt.encode(content, key.private, algorithm=_ALGORITHM, headers={"kid": key.kid})
 
     def _signing_key(self) -> _Key:
         if not self._keys:
-            self._keys = [_Key.new()]
+            self._keys = [_Key.new(self._wall())]
         return self._keys[0]
+
+
+def _certify(key: rsa.RSAPrivateKey, now: dt.datetime) -> str:
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "cloudflareaccess.com")])
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - _VALIDITY)
+        .not_valid_after(now + _VALIDITY)
+        .sign(key, hashes.SHA256())
+    )
+    return certificate.public_bytes(serialization.Encoding.PEM).decode()

@@ -1,8 +1,13 @@
 """A visitor's head and a tunnel's head: from one to the other, as an edge does it. Pure functions.
 
-What a user's app sees behind Cloudflare: `Cf-Connecting-Ip`, `X-Forwarded-For` (the visitor appended),
-`X-Forwarded-Proto`, `Cf-Ray`, `Cf-Visitor` and `Cdn-Loop`; whatever the visitor put into the first five is replaced, but
-for `X-Forwarded-For`. Headers that steer the tunnel are never taken from a visitor, neither before the body nor behind it.
+What a user's app sees behind Cloudflare: `Cf-Connecting-Ip`, `X-Forwarded-For` (the visitor appended), `X-Forwarded-Proto`,
+`Cf-Ray`, `Cf-Visitor`, `Cf-Ipcountry` (XX: not known), `Accept-Encoding` (`br, gzip`, whatever the visitor accepts) and
+`Cdn-Loop` (RFC 8586), which counts how often the request has come through. Whatever the visitor put into these is replaced,
+but for `X-Forwarded-For` and `Cdn-Loop`. Headers that steer the tunnel are never taken from a visitor, neither before the
+body nor behind it.
+
+Of the origin's answer `X-Accel-…`, which steers a web server, and what the edge says itself are left out; `CF-Cache-Status:
+DYNAMIC` says that nothing was cached ("Cloudflare HTTP headers", "Default cache behavior" of developers.cloudflare.com).
 
 A request's `Trailer` goes along, because a connector forwards only those trailers that it names (observed with cloudflared
 2026.8.2).
@@ -10,11 +15,15 @@ A request's `Trailer` goes along, because a connector forwards only those traile
 
 from __future__ import annotations
 
+import re
+import secrets
 from typing import Final
 
 import h11
 
+from prx.edge import pages
 from prx.edge.transport import Kind, TunnelRequest, TunnelResponse
+from prx.edge.unpacking import ASKED
 from prx.edge.visitor import Asked
 from prx.protocol.headers import Headers, is_control
 
@@ -31,9 +40,28 @@ _HOP: Final = frozenset(
         b"upgrade",
     )
 )
-_OURS: Final = frozenset((b"cf-connecting-ip", b"x-forwarded-for", b"x-forwarded-proto", b"cf-ray", b"cf-visitor", b"cdn-loop"))
+_OURS: Final = frozenset(
+    (
+        b"accept-encoding",
+        b"cdn-loop",
+        b"cf-connecting-ip",
+        b"cf-connecting-ipv6",
+        b"cf-ew-via",
+        b"cf-ipcountry",
+        b"cf-pseudo-ipv4",
+        b"cf-ray",
+        b"cf-visitor",
+        b"cf-worker",
+        b"x-forwarded-for",
+        b"x-forwarded-proto",
+    )
+)
+_SAID_BY_US: Final = frozenset((b"server", b"cf-ray", b"cf-cache-status"))
+_LOOPS: Final = re.compile(rb"^cloudflare\s*(?:$|;)(?:.*?\bloops\s*=\s*(\d{1,9}))?", re.IGNORECASE)
+MAX_LOOPS: Final = 16  # Cloudflare's own number is not published
 _DROPPED: Final = (_HOP - {b"trailer"}) | _OURS | {b"host", b"expect"}
 _NO_TRAILER: Final = _HOP | _OURS | {b"host", b"expect", b"content-length"}
+_SWITCHING: Final = 101
 _BODILESS: Final = frozenset((204, 304))
 
 
@@ -50,7 +78,9 @@ def tunnel_request(asked: Asked, headers: Headers, *, scheme: str, peer: str, ra
         (b"x-forwarded-proto", scheme.encode()),
         (b"cf-ray", ray.encode()),
         (b"cf-visitor", b'{"scheme":"%b"}' % scheme.encode()),
-        (b"cdn-loop", b"cloudflare; loops=1"),
+        (b"cf-ipcountry", b"XX"),
+        (b"accept-encoding", ASKED),
+        (b"cdn-loop", _next_loop(headers)),
     ]
     return TunnelRequest(
         kind=Kind.WEBSOCKET if asked.websocket else Kind.HTTP,
@@ -61,6 +91,23 @@ def tunnel_request(asked: Asked, headers: Headers, *, scheme: str, peer: str, ra
         headers=kept,
         has_body=asked.has_body,
     )
+
+
+def loops(headers: Headers) -> int:
+    """Count how often a request has come through this edge."""
+    found = [_LOOPS.match(entry) for entry in _loop_entries(headers)]
+    return sum(int(match[1] or 1) for match in found if match)
+
+
+def _next_loop(headers: Headers) -> bytes:
+    """Count this passage; what other networks have said stays (RFC 8586, 2)."""
+    others = [entry for entry in _loop_entries(headers) if not _LOOPS.match(entry)]
+    return b", ".join([*others, b"cloudflare; loops=%d" % (loops(headers) + 1)])
+
+
+def _loop_entries(headers: Headers) -> list[bytes]:
+    values = b",".join(value for name, value in headers if name == b"cdn-loop")
+    return [entry.strip() for entry in values.split(b",") if entry.strip()]
 
 
 def tunnel_trailers(trailers: Headers) -> Headers:
@@ -115,12 +162,13 @@ def accepted_websocket(response: TunnelResponse) -> bool:
 
 def visitor_headers(response: TunnelResponse, ray: str) -> Headers:
     """Make the visitor's response headers: the origin's, in their order and case, and the edge's own."""
+    cached = [] if response.interim or response.status == _SWITCHING else [(b"CF-Cache-Status", b"DYNAMIC")]
     kept = [
         (name, value)
         for name, value in response.headers
-        if name.lower() not in _HOP and name.lower() not in (b"server", b"cf-ray")
+        if (lowered := name.lower()) not in _HOP and lowered not in _SAID_BY_US and not lowered.startswith(b"x-accel-")
     ]
-    return [*kept, (b"Server", b"cloudflare"), (b"CF-RAY", ray.encode())]
+    return [*kept, *cached, *pages.signature(ray)]
 
 
 def upgrade_headers(response: TunnelResponse, ray: str) -> Headers:
@@ -128,6 +176,17 @@ def upgrade_headers(response: TunnelResponse, ray: str) -> Headers:
     return [(b"Connection", b"Upgrade"), (b"Upgrade", b"websocket"), *visitor_headers(response, ray)]
 
 
+def is_event_stream(response: TunnelResponse) -> bool:
+    """Say whether the answer is server-sent events."""
+    types = [value for name, value in response.headers if name.lower() == b"content-type"]
+    return any(value.partition(b";")[0].strip().lower() == b"text/event-stream" for value in types)
+
+
 def is_bodiless(method: bytes, status: int) -> bool:
     """Say whether a response to `method` with `status` has no body whatever its headers say."""
     return method == b"HEAD" or status in _BODILESS
+
+
+def new_ray() -> str:
+    """Make a ray id: 16 hexadecimal digits and the place that served the request."""
+    return f"{secrets.token_hex(8)}-LAB"

@@ -81,6 +81,10 @@ class TunnelConnection(Protocol):
     def protocol(self) -> str:
         """Name of the carrier: http2 or quic."""
 
+    @property
+    def peer(self) -> str:
+        """The connector's address, as the edge sees it."""
+
     async def open_request(self, request: TunnelRequest) -> Exchange:
         """Send a request's head; StreamError where the connection takes no more."""
 

@@ -43,6 +43,12 @@ class Asked:
         return dict(self.headers)
 
     @property
+    def length(self) -> int:
+        """The body's length as announced; 0 where there is none or it is not known."""
+        length = self.values.get(b"content-length", b"")
+        return int(length) if length.isdigit() else 0
+
+    @property
     def hostname(self) -> str:
         """The host name of the authority, without port and final dot, lower case."""
         text = self.authority.decode("latin-1").lower()
@@ -57,6 +63,10 @@ class Visitor(Protocol):
     @property
     def scheme(self) -> str:
         """How the visitor came: http or https."""
+
+    @property
+    def version(self) -> str:
+        """The protocol's version: http/1.0, http/1.1 or http/2."""
 
     @property
     def peer(self) -> str:

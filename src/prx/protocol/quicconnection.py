@@ -108,6 +108,11 @@ class ProxyQuicConnection(QuicConnection):
     # -- streams -------------------------------------------------------------------------------------------------
 
     @property
+    def peer(self) -> str:
+        """The other side's address on the path in use, '' where none is known."""
+        return str(self._network_paths[0].addr[0]) if self._network_paths else ""
+
+    @property
     def may_open_stream(self) -> bool:
         """Whether the peer allows one more bidirectional stream now."""
         return self._local_next_stream_id_bidi // 4 < self._remote_max_streams_bidi

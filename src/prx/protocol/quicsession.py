@@ -101,6 +101,11 @@ class QuicSession:
         return len(self._streams)
 
     @property
+    def peer(self) -> str:
+        """The address of the other side, '' where none is known."""
+        return self._quic.peer
+
+    @property
     def closed(self) -> bool:
         """Whether the connection is gone."""
         return self._closed.done()
@@ -211,8 +216,9 @@ class QuicSession:
         return max(0, UNSENT - self._quic.unsent(stream.id))
 
     def reset_sending(self, stream: QuicStream, code: int) -> None:
-        """Break off what is sent."""
+        """Break off what is sent; what may leave does so before: a reset takes along whatever waits (RFC 9000, 3.1)."""
         if not self.closed:
+            self._transmit()
             self._quic.reset_stream(stream.id, code)
             self._plan_flush()
 

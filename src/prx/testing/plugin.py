@@ -2,6 +2,7 @@
 
     lab           a running edge on this machine, one for each test; see `prx.testing.lab.LabInThread`
     tunnel        `tunnel(target)`: a verified tunnel to a port, a URL, a WSGI or ASGI application; see `TunnelFactory`
+    lab_limits    what that edge refuses visitors: "free", as on Cloudflare's free plan; override it to give "none"
     public_url    `public_url(target)`: the same, when the URL is all that is wanted
     fake_client   `fake_client(scenario)`: a stand-in for cloudflared that does what it is told, and carries nothing
     manual_clock  virtual time: a `ManualClock`
@@ -41,12 +42,19 @@ def _prx_tunnels() -> Iterator[Tunnels]:
 
 
 @pytest.fixture
-def lab() -> Iterator[LabInThread]:
+def lab_limits() -> str:
+    """Give what the lab refuses visitors, `free` or `none`; override it where a test needs the other."""
+    return "free"
+
+
+@pytest.fixture
+def lab(lab_limits: str) -> Iterator[LabInThread]:
     """Give a running edge on this machine; it is gone when the test ends."""
+    from prx.edge import LabConfig  # noqa: PLC0415 - as above
     from prx.testing.lab import lab_in_thread  # noqa: PLC0415 - as above
     from prx.testing.names import localhost_names  # noqa: PLC0415 - as above
 
-    with lab_in_thread() as running, localhost_names():
+    with lab_in_thread(LabConfig(limits=lab_limits)) as running, localhost_names():
         yield running
 
 
