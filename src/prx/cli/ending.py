@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 
 import click
 
-from prx.core.errors import ConfigError, PermanentError, PrxError
+from prx.core.errors import PermanentError, PrxError
 
 INTERRUPTED = 130  # 128 + SIGINT
 PIPE_CLOSED = 1  # as click itself does where it is the first to notice
@@ -80,10 +80,12 @@ def without_secrets(text: str) -> str:
 
 
 def tell(error: PrxError) -> None:
-    """Write `error: …` and `hint: …` to stderr; all problems of a configuration, each on its own line."""
+    """Write `error: …` and `hint: …` to stderr; between them what belongs to it, each on its own line.
+
+    That is every problem of a configuration, or the last lines of a service.
+    """
     lines = [f"error: {error.message}"]
-    if isinstance(error, ConfigError):
-        lines += [f"  {problem}" for problem in error.problems]
+    lines += [f"  {problem}" for problem in getattr(error, "problems", ())]
     if error.hint:
         lines.append(f"hint: {error.hint}")
     say(without_secrets("\n".join(lines)))

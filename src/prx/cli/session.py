@@ -119,8 +119,9 @@ class Session:
         With them are those that wait for the edge or the service to come up.
         """
         known = {status.name: status for status in self._bus.statuses()}
+        reason = self._service.waiting if self._service is not None else "prx is starting"
         configured = {
-            name: TunnelStatus(name, item.backend, item.cloudflare.mode, item.local_addr, "starting", "", "prx is starting")
+            name: TunnelStatus(name, item.backend, item.cloudflare.mode, item.local_addr, "starting", "", reason)
             for name, item in self._loaded.config.tunnels.items()
         }
         return tuple((configured | known).values())
@@ -297,11 +298,14 @@ class Session:
         return next(iter(tunnels.values()))
 
     def _make_service(self, settings: TunnelSettings) -> Service:
-        def tell(line: str) -> None:
-            self._bus.publish(Log(tunnel="", level="info", message=line, source=SERVICE))
+        def tell(line: str) -> str:
+            event = self._bus.publish(Log(tunnel="", level="info", message=line, source=SERVICE))
+            return event.fact.message if isinstance(event.fact, Log) else ""
 
         environ = environment_for_service(self._loaded, self._environ)
-        return Service(self._options.command, settings.origin, environ=environ, clock=self._clock, tell=tell)
+        return Service(
+            self._options.command, settings.origin, environ=environ, clock=self._clock, tell=tell, say=self._log
+        )
 
     async def _supervise(self) -> int:
         assert self._supervisor is not None
@@ -328,9 +332,11 @@ class Session:
             return
         end = await self._service.wait()
         if not self._stopping:
-            self._log("info" if end.clean else "error", f"{self._service.name!r} ended ({end}), so the tunnel is stopped")
-            if not end.clean:
-                self._service_error = ServiceError(f"{self._service.name!r} ended: {end}")
+            proven = bool(self._outcome.urls)
+            good = end.clean and proven  # before that it has not served a visitor yet
+            self._log("info" if good else "error", f"{self._service.name!r} ended ({end}), so the tunnel is stopped")
+            if not good:
+                self._service_error = self._service.ended(end, "" if proven else " before the public URL was proven")
             self.stop()
 
     def _result(self, code: int) -> int:

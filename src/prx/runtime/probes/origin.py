@@ -13,6 +13,7 @@ import ssl
 
 from prx.config.local_addr import is_this_machine
 from prx.core.evidence import Origin
+from prx.runtime.listening import OTHER_FAMILY
 from prx.runtime.probes.http import Answer, Request, exchange
 from prx.runtime.probes.transport import (
     Place,
@@ -26,8 +27,6 @@ from prx.runtime.probes.transport import (
 )
 
 TIMEOUT = 5.0  # seconds for everything
-# Where a service may listen that does not listen where the connector looks; many systems know localhost as IPv4 only.
-_OTHER_FAMILY = {"127.0.0.1": "::1", "::1": "127.0.0.1", "localhost": "::1"}
 _NOT_LISTENING = {Trouble.REFUSED, Trouble.NO_ROUTE, Trouble.TIMEOUT, Trouble.NO_NAME, Trouble.LOCAL}
 
 
@@ -73,7 +72,7 @@ async def _addresses(host: str, port: int, timeout: float) -> list[str]:
 
 async def _other_family(host: str, port: int, timeout: float) -> str:
     """Say that the service listens on the other loopback address, when it does."""
-    if (other := _OTHER_FAMILY.get(host)) is None:
+    if (other := OTHER_FAMILY.get(host)) is None:
         return ""
     place = Place(other, port)
     try:
