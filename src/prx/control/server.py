@@ -3,6 +3,9 @@
 Whoever may connect may stop the tunnels: the socket is 0600 in a directory of mode 0700, and the kernel's word on who connected
 is checked as well. Nothing that a client does, or fails to do, holds up the supervision: requests are bounded in size and
 time, connections in number, and a client that reads too slowly misses events, counted, and is dropped in the end.
+
+Nor does a client shut others out: where `CONNECTION_LIMIT` are open, the newest one is served and another one goes. That is one
+that rests before one that is being answered, one of the process that has most before others, and the oldest of those.
 """
 
 from __future__ import annotations
@@ -17,12 +20,14 @@ from typing import Any, Protocol
 
 from prx.control.messages import REQUEST_LIMIT, Message, decode, encode, refusal
 from prx.control.peer import is_allowed, peer_of
+from prx.control.seats import Seat, choose_to_leave
 from prx.control.unixpath import listen
 from prx.core.errors import PrxError, UsageError
 from prx.core.events import Event
 from prx.core.status import TunnelStatus
 
 REQUEST_SECONDS = 10.0  # from the first byte of a request to its newline
+FIRST_SECONDS = 60.0  # until the first request begins
 REST_SECONDS = 600.0  # between two requests
 WRITE_SECONDS = 30.0  # a client that takes nothing for so long is dropped
 WAIT_LIMIT = 3600.0  # the longest wait that a client can ask for, in seconds
@@ -76,7 +81,7 @@ class ControlServer:
         self._controlled = controlled
         self._wall = wall
         self._server: asyncio.Server | None = None
-        self._connections: set[asyncio.Task[Any]] = set()
+        self._seats: dict[asyncio.Task[Any], Seat] = {}
 
     async def __aenter__(self) -> ControlServer:
         listening = listen(self.path)
@@ -89,36 +94,47 @@ class ControlServer:
         assert self._server is not None
         self._server.close()
         self.path.unlink(missing_ok=True)
-        for task in self._connections:
+        for task in self._seats:
             task.cancel()
-        await asyncio.gather(*self._connections, return_exceptions=True)
+        await asyncio.gather(*self._seats, return_exceptions=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
         task.set_name(f"control {self.path.name}")
-        self._connections.add(task)
+        peer = peer_of(writer.get_extra_info("socket"))
+        seat = Seat(task, 0 if peer is None else peer[0])
+        self._make_room()
+        self._seats[task] = seat
         try:
-            if len(self._connections) > CONNECTION_LIMIT:
-                await _send(writer, refusal(PrxError(f"more than {CONNECTION_LIMIT} control connections are open")))
-            elif _peer_is_allowed(writer):
-                await self._converse(reader, writer)
-        except (TimeoutError, ConnectionError, asyncio.CancelledError):
-            pass  # the client was too slow or went away, or prx ends: either way this conversation is over
+            # where the system does not tell, the modes of socket and directory decide
+            if peer is None or is_allowed(peer[1]):
+                await self._converse(reader, writer, seat)
+        except (TimeoutError, OSError, asyncio.CancelledError):
+            # the client was too slow, went away or had to make room, or prx ends: this conversation is over
+            if task not in self._seats and not seat.answering:
+                writer.write(encode(refusal(PrxError(f"more than {CONNECTION_LIMIT} control connections are open"))))
         finally:
-            self._connections.discard(task)
+            self._seats.pop(task, None)
             writer.transport.abort() if writer.transport.get_write_buffer_size() else writer.close()
 
-    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _make_room(self) -> None:
+        while len(self._seats) >= CONNECTION_LIMIT:
+            leaving = choose_to_leave(self._seats.values())
+            del self._seats[leaving.task]
+            leaving.task.cancel()
+
+    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, seat: Seat) -> None:
         while True:
             try:
-                line = await _read_request(reader)
+                line = await _read_request(reader, REST_SECONDS if seat.asked else FIRST_SECONDS)
             except ValueError as error:
                 await _send(writer, refusal(UsageError(f"not a request: {error}")))
                 return
             if line is None:
                 return
-            await self._reply(line, writer)
+            with seat.busy():
+                await self._reply(line, writer)
 
     async def _reply(self, line: bytes, writer: asyncio.StreamWriter) -> None:
         try:
@@ -214,11 +230,6 @@ class ControlServer:
             events.close()
 
 
-def _peer_is_allowed(writer: asyncio.StreamWriter) -> bool:
-    peer = peer_of(writer.get_extra_info("socket"))
-    return peer is None or is_allowed(peer[1])  # where the system does not tell, the modes of socket and directory decide
-
-
 def _is_settled(status: TunnelStatus) -> bool:
     return status.state == "failed" or (status.state in _UP and bool(status.url))
 
@@ -230,9 +241,12 @@ def _wait_of(request: Message) -> float:
     return float(wait)
 
 
-async def _read_request(reader: asyncio.StreamReader) -> bytes | None:
-    """Return one line; None where the client closed between requests. Raises ValueError where it is too long or cut off."""
-    async with asyncio.timeout(REST_SECONDS):
+async def _read_request(reader: asyncio.StreamReader, patience: float) -> bytes | None:
+    """Return one line; None where the client closed between requests. Raises ValueError where it is too long or cut off.
+
+    `patience` is the time in seconds that it may take to begin.
+    """
+    async with asyncio.timeout(patience):
         first = await reader.read(1)
     if not first:
         return None

@@ -34,7 +34,7 @@ class Ledger:
     """Remember the living children in a file, from start to end of each. `label` names the tunnel, for people."""
 
     def __init__(self, path: Path) -> None:
-        self._file = StateFile(path)
+        self._file = StateFile(path, durable=False)  # another boot makes its entries worthless anyway
         self._children: dict[Identity, str] = {}
 
     def add(self, child: Identity, label: str) -> bool:
