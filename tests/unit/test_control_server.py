@@ -249,6 +249,8 @@ async def test_no_client_shuts_others_out(path: Path, monkeypatch: pytest.Monkey
         connections = [await asyncio.open_unix_connection(path) for _ in range(4)]
         for _, writer in connections:
             writer.write(KEEPS_BUSY[kind])
+        for _ in range(20):  # turns in which the server reads that
+            await asyncio.sleep(0)
         assert (await raw(path, b'{"do":"ping"}\n'))["ok"]
         last = await asyncio.wait_for(connections[0][0].read(), 10)
         if kind in {"idle", "half a request"}:

@@ -6,6 +6,7 @@ import errno
 import os
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 
 import click
 
@@ -16,6 +17,13 @@ PIPE_CLOSED = 1  # as click itself does where it is the first to notice
 CRASHED = 1
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}  # what a write to stdout may end with (write(2))
+_SHORT = {
+    errno.EMFILE: ("no more open files", "raise the limit: ulimit -n"),
+    errno.ENFILE: ("no more open files", "the whole system has none left: end something"),
+    errno.EAGAIN: ("no more processes or threads", "raise the limit: ulimit -u"),
+    errno.ENOMEM: ("no more memory", "end something, or raise the limit: ulimit -v"),
+    errno.ENOBUFS: ("no more memory for connections", "end something"),
+}
 _NOT_OURS = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 _secrets: set[str] = set()  # of this process, in every form
@@ -38,8 +46,11 @@ def run(command: click.Command, arguments: Sequence[str] | None) -> int:
     except BrokenPipeError:
         _forget_stdout()
         return PIPE_CLOSED
-    except OSError as error:
-        if error.errno not in _FULL | _NOT_OURS:
+    except (OSError, RuntimeError, MemoryError) as error:
+        if short := short_of(error):
+            tell(short)
+            return short.exit_code
+        if not isinstance(error, OSError) or error.errno not in _FULL | _NOT_OURS:
             return _crashed()
         _forget_stdout()
         told = unusable(error)
@@ -47,6 +58,18 @@ def run(command: click.Command, arguments: Sequence[str] | None) -> int:
         return told.exit_code
     except Exception:  # noqa: BLE001 - a defect: the interpreter would write the same, with every secret that is in it
         return _crashed()
+
+
+def short_of(error: BaseException) -> PrxError | None:
+    """Say in words what this machine has no more of, and how it gets it; None where the error is of another kind."""
+    if isinstance(error, RuntimeError) and "start new thread" in str(error):
+        number = errno.EAGAIN
+    else:
+        number = errno.ENOMEM if isinstance(error, MemoryError) else getattr(error, "errno", None) or 0
+    if number not in _SHORT:
+        return None
+    message, hint = _SHORT[number]
+    return PrxError(f"this machine gives prx {message}", hint=hint)
 
 
 def unusable(error: OSError, place: str | os.PathLike[str] | None = None) -> PrxError:
@@ -114,4 +137,5 @@ def _tell_usage(error: click.ClickException) -> None:
 
 def _forget_stdout() -> None:
     """Point stdout at nothing, so that the interpreter does not complain when it flushes at its end."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    with suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -45,10 +45,13 @@ from prx.control.server import ControlServer, EventSource
 from prx.core.errors import PermanentError, PrxError, UsageError
 from prx.core.events import Log, timestamp
 from prx.core.status import TunnelStatus
+from prx.runtime.bulkhead import keep_running, words_of
 from prx.runtime.bus import Bus
 from prx.runtime.clock import SystemClock
 from prx.runtime.lock import InstanceLock
 from prx.runtime.notify import Notifier
+from prx.runtime.orphans import OrphanReaper
+from prx.runtime.process import our_children
 from prx.runtime.service import Service, ServiceError
 from prx.runtime.supervisor import Supervisor
 
@@ -94,7 +97,8 @@ class Session:
     async def run(self) -> int:
         """Run until stopped, or until nothing is left that could run."""
         require_folder()
-        with Signals(stop=self.stop, kill=self._kill, reload=self._reloader.reload_soon):
+        asyncio.get_running_loop().set_exception_handler(self._on_stray)
+        with Signals(stop=self.stop, kill=self._kill, reload=self._reloader.reload_soon), OrphanReaper(our_children):
             try:
                 return await self._run()
             except BaseExceptionGroup as group:
@@ -148,6 +152,14 @@ class Session:
         """Read the configuration again; raise ConfigError and change nothing where it has mistakes."""
         self._running()
         await self._reloader.reload()
+
+    def _on_stray(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Take what the event loop has nobody to tell: a machine short of something is said in a line, a defect as ever."""
+        error = context.get("exception")
+        if isinstance(error, (OSError, MemoryError)):
+            self._log("warn", f"{context['message']}: {words_of(error)}")
+        else:
+            loop.default_exception_handler(context)
 
     def _running(self) -> Supervisor:
         if self._supervisor is None or self._stopping:
@@ -313,8 +325,8 @@ class Session:
         try:
             async with asyncio.TaskGroup() as group:
                 watch = group.create_task(self._watch_service(), name="service")
-                beat = group.create_task(self._notifier.run(), name="service manager")
-                reloads = group.create_task(self._reloader.run(), name="reloads")
+                beat = group.create_task(self._kept_running("service manager", self._notifier.run), name="service manager")
+                reloads = group.create_task(self._kept_running("reloads", self._reloader.run), name="reloads")
                 code = await self._supervisor.run()
                 for task in (watch, beat, reloads):
                     task.cancel()
@@ -322,6 +334,9 @@ class Session:
             if timer is not None:
                 timer.cancel()
         return code
+
+    async def _kept_running(self, what: str, work: Callable[[], Awaitable[None]]) -> None:
+        await keep_running(what, work, self._clock, lambda message: self._log("error", message))
 
     def _time_is_over(self) -> None:
         self._log("info", "the time given with --ttl is over")

@@ -10,6 +10,7 @@ Directory Specification 0.8. Standard library only: `prx url` and `prx status` i
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Mapping
@@ -33,7 +34,16 @@ def config_file(explicit: Path | None = None, environ: Mapping[str, str] | None 
     if named := env.get("PRX_CONFIG"):
         return Path(named).expanduser()
     local = Path(LOCAL_NAME) if cwd is None else cwd / LOCAL_NAME
-    return next((path for path in (local, user_config_file(env)) if os.path.lexists(path)), None)
+    return next((path for path in (local, user_config_file(env)) if _is_there(path)), None)
+
+
+def _is_there(path: Path) -> bool:
+    """Return whether something lies at `path`; also where that cannot be seen for now: a bad disk is not an empty one."""
+    try:
+        path.lstat()
+    except OSError as error:
+        return error.errno in {errno.EIO, errno.ESTALE, errno.ENOMEM, errno.ETIMEDOUT}
+    return True
 
 
 def user_config_file(environ: Mapping[str, str] | None = None) -> Path:

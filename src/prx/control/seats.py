@@ -12,12 +12,18 @@ from typing import Any
 
 @dataclass(eq=False, slots=True)
 class Seat:
-    """One connection: its task, the process at its other end (0: not known), and whether a request of it is being answered."""
+    """One connection: its task, the process at its other end (0: not known), and whether that may ask at all.
+
+    `begun`: its conversation has begun; `asked`: it has sent a request; `answering`: one is being answered; `evicted`: it has to make room.
+    """
 
     task: asyncio.Task[Any]
     pid: int
+    allowed: bool = True
+    begun: bool = False
     asked: bool = False
     answering: bool = False
+    evicted: bool = False
 
     @contextmanager
     def busy(self) -> Iterator[None]:

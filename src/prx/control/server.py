@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from pathlib import Path
@@ -32,6 +33,8 @@ REST_SECONDS = 600.0  # between two requests
 WRITE_SECONDS = 30.0  # a client that takes nothing for so long is dropped
 WAIT_LIMIT = 3600.0  # the longest wait that a client can ask for, in seconds
 CONNECTION_LIMIT = 64
+BACKLOG = 128  # connections that the kernel holds for us
+ACCEPT_PAUSE = 0.2  # seconds
 
 _UP = frozenset({"ready", "degraded"})
 _DOWN = frozenset({"idle", "failed"})
@@ -80,48 +83,77 @@ class ControlServer:
         self.path = path
         self._controlled = controlled
         self._wall = wall
-        self._server: asyncio.Server | None = None
         self._seats: dict[asyncio.Task[Any], Seat] = {}
 
     async def __aenter__(self) -> ControlServer:
-        listening = listen(self.path)
-        self._server = await asyncio.start_unix_server(self._serve, sock=listening, limit=REQUEST_LIMIT)
+        self._listening = listen(self.path)
+        self._listening.listen(BACKLOG)
+        self._accepting = asyncio.create_task(self._accept(self._listening), name=f"control {self.path.name}")
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        assert self._server is not None
-        self._server.close()
-        self.path.unlink(missing_ok=True)
-        for task in self._seats:
+        with suppress(OSError):  # a dead socket is replaced by the next prx
+            self.path.unlink(missing_ok=True)
+        conversations = [self._accepting, *self._seats]
+        for task in conversations:
             task.cancel()
-        await asyncio.gather(*self._seats, return_exceptions=True)
+        await asyncio.gather(*conversations, return_exceptions=True)
+        self._listening.close()
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _accept(self, listening: socket.socket) -> None:
+        """Take connections, for ever: a machine that is short of descriptors or memory gets a moment, and then is asked again."""
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                connection, _ = await loop.sock_accept(listening)
+                conversation = asyncio.create_task(self._serve(connection), name=f"control connection of {self.path.name}")
+                self._take_a_seat(conversation, connection)
+            except (OSError, MemoryError):
+                await asyncio.sleep(ACCEPT_PAUSE)
+
+    def _take_a_seat(self, conversation: asyncio.Task[None], connection: socket.socket) -> None:
+        self._make_room()
+        peer = peer_of(connection)
+        # where the system does not tell, the modes of socket and directory decide
+        seat = Seat(conversation, 0 if peer is None else peer[0], peer is None or is_allowed(peer[1]))
+        self._seats[conversation] = seat
+
+        def over(_task: asyncio.Task[None]) -> None:
+            self._seats.pop(conversation, None)
+            if not seat.begun:  # it had to go before it could begin
+                connection.close()
+
+        conversation.add_done_callback(over)
+
+    async def _serve(self, connection: socket.socket) -> None:
         task = asyncio.current_task()
         assert task is not None
-        task.set_name(f"control {self.path.name}")
-        peer = peer_of(writer.get_extra_info("socket"))
-        seat = Seat(task, 0 if peer is None else peer[0])
-        self._make_room()
-        self._seats[task] = seat
+        seat = self._seats[task]
+        seat.begun = True
         try:
-            # where the system does not tell, the modes of socket and directory decide
-            if peer is None or is_allowed(peer[1]):
+            reader, writer = await asyncio.open_unix_connection(sock=connection, limit=REQUEST_LIMIT)
+        except BaseException as error:
+            connection.close()
+            if isinstance(error, (OSError, MemoryError)):
+                return
+            raise
+        try:
+            if seat.allowed:
                 await self._converse(reader, writer, seat)
         except (TimeoutError, OSError, asyncio.CancelledError):
             # the client was too slow, went away or had to make room, or prx ends: this conversation is over
-            if task not in self._seats and not seat.answering:
+            if seat.evicted and not seat.answering:
                 writer.write(encode(refusal(PrxError(f"more than {CONNECTION_LIMIT} control connections are open"))))
         finally:
-            self._seats.pop(task, None)
             writer.transport.abort() if writer.transport.get_write_buffer_size() else writer.close()
 
     def _make_room(self) -> None:
         while len(self._seats) >= CONNECTION_LIMIT:
             leaving = choose_to_leave(self._seats.values())
-            del self._seats[leaving.task]
+            leaving.evicted = True
+            self._seats.pop(leaving.task, None)
             leaving.task.cancel()
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, seat: Seat) -> None:
@@ -147,6 +179,8 @@ class ControlServer:
             answer = refusal(error)
         except ValueError as error:
             answer = refusal(UsageError(f"not a request: {error}"))
+        except (OSError, RuntimeError, MemoryError) as error:  # this machine is short of something just now
+            answer = refusal(PrxError(f"prx cannot do that now: {error}", hint="try again in a moment"))
         await _send(writer, answer)
 
     async def _answer(self, request: Message) -> Message:

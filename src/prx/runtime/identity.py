@@ -126,6 +126,13 @@ def _children(pid: int) -> list[int] | None:
     return found
 
 
+def child_pids() -> list[int]:
+    """List the children of this process, zombies too."""
+    own = os.getpid()
+    found = _children(own)
+    return found if found is not None else [pid for pid in _all_pids() if (seen := process_stat(pid)) and seen.parent == own]
+
+
 def command_line(pid: int) -> tuple[str, ...]:
     """Return the arguments of a process; empty where they cannot be seen."""
     try:

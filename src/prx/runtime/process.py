@@ -39,7 +39,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import os
 import signal
 import threading
@@ -117,8 +116,7 @@ class TunnelProcess:
             process = cls(spawned, on_line, on_close, service=service)
         except OSError as error:  # the event loop takes no more descriptors
             _give_up(spawned)
-            message = f"cannot watch '{launch.argv[0]}': {error.strerror}"
-            raise SpawnError(message, number=error.errno or errno.ENOMEM) from error
+            raise SpawnError.of(error, f"cannot watch '{launch.argv[0]}'") from error
         return process
 
     @property

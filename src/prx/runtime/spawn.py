@@ -72,6 +72,12 @@ class SpawnError(PrxError):
         self.errno = number
         self.permanent = number in _PERMANENT
 
+    @classmethod
+    def of(cls, error: OSError, what: str) -> SpawnError:
+        """Return the error that says `what` failed, and the remedy that goes with its number."""
+        number = error.errno or 0
+        return cls(f"{what}: {error.strerror or type(error).__name__}", hint=_HINTS.get(number, ""), number=number)
+
 
 @dataclass(frozen=True, slots=True)
 class Spawned:
@@ -107,6 +113,8 @@ def spawn(launch: Launch) -> Spawned:
     program = find_program(launch)
     try:
         return _spawn(program, launch)
+    except SpawnError:
+        raise
     except OSError as error:
         raise _explain(program, launch, error) from error
     except (MemoryError, subprocess.SubprocessError) as error:
@@ -234,11 +242,15 @@ def _secret_pipe(cleanup: ExitStack) -> tuple[int, int]:
 def _no_core_dumps() -> Iterator[None]:
     """Lower the soft limit for the moment in which the child inherits it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_CORE)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, hard))
+    try:
+        resource.setrlimit(resource.RLIMIT_CORE, (0, hard))
+    except (OSError, ValueError) as error:  # says nothing of the program, so it is not for ever
+        raise SpawnError(f"cannot turn core dumps off for a child: {error}") from error
     try:
         yield
     finally:
-        resource.setrlimit(resource.RLIMIT_CORE, (soft, hard))
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_CORE, (soft, hard))
 
 
 @functools.cache
@@ -309,4 +321,7 @@ def _own_elf_kind() -> bytes:
 
 def _running_exe(program: str) -> str:
     """Return what /proc/PID/exe will show for `program`; "" where a script makes that hard to foretell."""
-    return "" if _interpreter(program) else os.path.realpath(program)
+    try:
+        return "" if _interpreter(program) else os.path.realpath(program)
+    except OSError:
+        return ""
