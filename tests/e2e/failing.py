@@ -23,6 +23,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import psutil
@@ -41,12 +42,12 @@ busy = threading.local()
 
 def place() -> str:
     """Return the place in prx that makes the call, "" where none does, or the local edge."""
-    frame = sys._getframe(2)
+    frame: FrameType | None = sys._getframe(2)
     while frame is not None:
         file = frame.f_code.co_filename
         if file.startswith(_HOME):
             return "" if file.startswith(_NOT_HIT) else f"{file.removeprefix(_HOME)}:{frame.f_lineno}"
-        frame = frame.f_back  # type: ignore[assignment]  # the outermost one has none
+        frame = frame.f_back
     return ""
 
 

@@ -88,4 +88,4 @@ async def pid_of_child(prx: PrxProcess) -> int:
     """Return the pid of the child that lives."""
     started = [event["pid"] for event in prx.events if event["event"] == "child_started"]
     ended = [event["pid"] for event in prx.events if event["event"] == "child_exited"]
-    return next(pid for pid in reversed(started) if pid not in ended)
+    return next(int(pid) for pid in reversed(started) if pid not in ended)

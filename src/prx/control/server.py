@@ -123,7 +123,7 @@ class ControlServer:
         def over(_task: asyncio.Task[None]) -> None:
             self._seats.pop(conversation, None)
             if not seat.begun:  # it had to go before it could begin
-                connection.close()
+                _turn_away(connection)
 
         conversation.add_done_callback(over)
 
@@ -131,21 +131,18 @@ class ControlServer:
         task = asyncio.current_task()
         assert task is not None
         seat = self._seats[task]
-        seat.begun = True
         try:
             reader, writer = await asyncio.open_unix_connection(sock=connection, limit=REQUEST_LIMIT)
-        except BaseException as error:
-            connection.close()
-            if isinstance(error, (OSError, MemoryError)):
-                return
-            raise
+            seat.begun = True
+        except (OSError, MemoryError):
+            return
         try:
             if seat.allowed:
                 await self._converse(reader, writer, seat)
         except (TimeoutError, OSError, asyncio.CancelledError):
             # the client was too slow, went away or had to make room, or prx ends: this conversation is over
             if seat.evicted and not seat.answering:
-                writer.write(encode(refusal(PrxError(f"more than {CONNECTION_LIMIT} control connections are open"))))
+                writer.write(_too_many())
         finally:
             writer.transport.abort() if writer.transport.get_write_buffer_size() else writer.close()
 
@@ -262,6 +259,16 @@ class ControlServer:
                 await _send(writer, event.to_json())
         finally:
             events.close()
+
+
+def _too_many() -> bytes:
+    return encode(refusal(PrxError(f"more than {CONNECTION_LIMIT} control connections are open")))
+
+
+def _turn_away(connection: socket.socket) -> None:
+    with suppress(OSError):
+        connection.send(_too_many())
+    connection.close()
 
 
 def _is_settled(status: TunnelStatus) -> bool:
