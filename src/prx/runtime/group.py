@@ -11,8 +11,7 @@ of cloudflared, `npm run dev` in front of a server. Two rules, one for each use:
   has ended its wrappers have `WRAPPER_SECONDS` to follow, then they are asked. A pipe behind it (`| tee log`) is not
   ended before it.
 
-Everybody is signalled through a pidfd that was opened before the group of the process was read, so no stranger is hit.
-The leader must not be collected while this works: as long as it is a zombie, the number of its group is its own.
+The leader is signalled by its number only while it is not collected, the others through a pidfd where there can be one.
 """
 
 from __future__ import annotations
@@ -77,15 +76,11 @@ class Group:
         if self._clients_gone_at is None:
             self._clients_gone_at = self._now()
         if not leader_lives or self._now() - self._clients_gone_at >= WRAPPER_SECONDS:
-            self._ask({self._leader, *(self.others() or [])} - self._asked)
+            everyone = {*(self.others() or []), *([self._leader] if leader_lives else [])}
+            self._ask(everyone - self._asked)
 
     def others(self) -> list[int] | None:
-        """List the live members of the group without the leader; None where this system does not show processes.
-
-        The leader alone, where it is no script and had nobody when it was asked, costs no search.
-        """
-        if not self._wrapped:
-            return []
+        """List the live members of the group without the leader; None where this system does not show processes."""
         return group_members(self._leader) if processes_are_seen() else None
 
     def _find_clients(self) -> set[int]:

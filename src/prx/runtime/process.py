@@ -17,9 +17,9 @@ with `rest_seconds` of grace where it was asked by another (SIGTERM, SIGINT, SIG
 
 At the end, in this order:
 
-1. The child is a zombie, so its pid and group number cannot be given to anybody else: SIGKILL to the group reaches
-   exactly what the child left behind in it.
-2. The zombie is collected.
+1. The zombie is collected. The number of its group is not given to another as long as a member lives, so a signal to the
+   group reaches exactly what the child left behind in it, and nobody where it left nothing.
+2. What is left in the group is killed.
 3. What the child wrote is in the pipes already, so reading at most one pipe's capacity from each, without waiting, gets
    the last line of a crash.
 4. A pipe that has not ended then is still held by somebody: a group member that is just dying, or a descendant that left
@@ -51,6 +51,7 @@ from prx.runtime.drain import LineConsumer, PipeDrain, StreamStats
 from prx.runtime.group import Group
 from prx.runtime.identity import Identity, descendants, group_members, identify, writers_of_pipe, writes_pipe
 from prx.runtime.spawn import Spawned, SpawnError, spawn
+from prx.runtime.turns import in_turn
 
 our_children: set[int] = set()
 """The pids of the children that live, or are zombies whose end is being dealt with: whoever reaps others leaves them alone."""
@@ -178,7 +179,7 @@ class TunnelProcess:
     def _readable(self, watch: int) -> None:
         self._loop.remove_reader(watch)
         os.close(watch)
-        self._on_exit()
+        in_turn(self._on_exit)
 
     def _watch_by_timer(self) -> None:
         with contextlib.suppress(ChildProcessError):
@@ -190,6 +191,8 @@ class TunnelProcess:
     def _on_exit(self) -> None:
         """Go on when the leader has ended: it is a zombie, which keeps the number of its group."""
         self.leader_exit = _look_at_exit(self.pid)
+        if self._killed:
+            self._kill_group()
         if self._killed or not self._is_left():
             self._finish()
             return
@@ -234,20 +237,24 @@ class TunnelProcess:
             self._look_again(REST_LOOK_SECONDS)
 
     def _is_left(self) -> bool:
-        """Return whether others of the group live on after the leader."""
-        others = self._group.others()
-        if others is not None:
-            return bool(others)
-        self._collect_leader()  # a zombie would count as a member
+        """Return whether others of the group live on after the leader.
+
+        Its number is kept by whoever is left in it, so the leader can be collected before the kernel is asked: as a zombie it
+        would count. Only where somebody is left it is worth a look at every process whether that is a zombie as well.
+        """
+        self._collect_leader()
         try:
             os.killpg(self.pid, 0)
         except ProcessLookupError:
             return False
         except PermissionError:
             return True
-        return True
+        others = self._group.others()
+        return others is None or bool(others)
 
     def _kill_group(self) -> None:
+        if self._collected and self._group.others() == []:  # the number may belong to a stranger by now
+            return
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
 
@@ -260,8 +267,6 @@ class TunnelProcess:
     def _finish(self) -> None:
         if self.exit is not None:
             return
-        if not self._collected:
-            self._kill_group()
         self._collect_leader()
         our_children.discard(self.pid)
         self.exit = self.leader_exit or Exit()
