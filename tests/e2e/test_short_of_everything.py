@@ -2,15 +2,20 @@
 
 import asyncio
 import os
+import shutil
 import signal
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tests.e2e import failing
 from tests.e2e.origin import OriginServer
-from tests.e2e.prx_process import PrxProcess, clean_environment, run_prx
+from tests.e2e.prx_process import PRX, PrxProcess, clean_environment, run_prx
+
+from prx.testing.fakecf.scripted import write_fake
 
 ROUNDS = 5
 
@@ -89,3 +94,51 @@ async def pid_of_child(prx: PrxProcess) -> int:
     started = [event["pid"] for event in prx.events if event["event"] == "child_started"]
     ended = [event["pid"] for event in prx.events if event["event"] == "child_exited"]
     return next(int(pid) for pid in reversed(started) if pid not in ended)
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """Give a folder that another user can reach, too."""
+    with tempfile.TemporaryDirectory(prefix="prx-") as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+LIMITS = {
+    "files 7": (["--nofile=7"], False, []),
+    "files 9": (["--nofile=9"], False, []),
+    "files 12": (["--nofile=12"], False, []),
+    "files 24": (["--nofile=24"], False, ["--lab"]),
+    "processes 1": (["--nproc=1"], True, ["--lab"]),
+    "processes 3": (["--nproc=3"], True, ["--lab"]),
+    "processes 5": (["--nproc=5"], True, ["--lab"]),
+    "memory 150 MB": (["--as=150000000"], False, ["--lab"]),
+}
+UID = 4242  # root is exempt from the limit of processes; the capabilities let it read where this checkout lies
+AS_ANOTHER = [
+    "setpriv", f"--reuid={UID}", f"--regid={UID}", "--clear-groups", "--inh-caps=+dac_override", "--ambient-caps=+dac_override",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", sorted(LIMITS))
+@pytest.mark.skipif(os.geteuid() != 0 or shutil.which("prlimit") is None, reason="needs root and prlimit")
+async def test_a_machine_with_too_little_is_told_in_words(open_folder: Path, kind: str, origin: OriginServer) -> None:
+    """Under a limit that is too low prx runs all the same, or ends with words and an exit code; never with a traceback."""
+    limit, as_another, arguments = LIMITS[kind]
+    home = open_folder
+    write_fake(home / "cloudflared", {"connections": 1})
+    (home / "prx.toml").write_text(f'[tunnel.cloudflare]\ncloudflared_path = "{home}/cloudflared"\n')
+    for path in [home, *home.iterdir()] if as_another else []:
+        os.chown(path, UID, UID)
+    process = await asyncio.create_subprocess_exec(
+        "prlimit", *limit, "--", *(AS_ANOTHER if as_another else []), PRX, "start", str(origin.port), "--ttl", "3s", *arguments,
+        env=clean_environment(home), cwd=home, stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    async with asyncio.timeout(60):
+        _, said = await process.communicate()
+    words = said.decode()
+    print(kind, process.returncode, words)
+    assert process.returncode in {0, 1}, words
+    assert "Traceback" not in words
+    assert process.returncode == 0 or words.startswith("error: ") or "\nerror: " in words

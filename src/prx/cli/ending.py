@@ -74,6 +74,8 @@ def short_of(error: BaseException) -> PrxError | None:
 
 def unusable(error: OSError, place: str | os.PathLike[str] | None = None) -> PrxError:
     """Say in words what a file, or else `place` (None: what stdout leads to), cannot be used for."""
+    if short := short_of(error):
+        return short
     where = error.filename or place
     words = (error.strerror or str(error)).lower()
     if where is None:
