@@ -17,7 +17,7 @@ from prx.backends.base import Backend, LaunchContext, LogLine
 from prx.core import inputs
 from prx.core.diagnosis import Policy, diagnose
 from prx.core.events import Fact, Log
-from prx.core.evidence import Evidence
+from prx.core.evidence import Evidence, ExitCause
 from prx.logs.text import decode
 from prx.runtime.budget import LineBudget
 from prx.runtime.looking import Looker, View
@@ -95,6 +95,8 @@ class Run:
         tail = [self._parse(stream, line) for stream, line in self._tail]
         child_exit = self.backend.classify_exit(end, tail, age=now - self._started)
         child_exit = explain_kill(child_exit, self._oom_kills, oom_kills())
+        if child_exit.cause is ExitCause.UPDATED:
+            self._around.view.warn("the connector has replaced itself with a newer version; it is started anew at once")
         network = self._around.view.network.up()
         evidence = Evidence(now, self._looker.url, exit=child_exit, network_up=network)
         return inputs.Exited(self.number, self.process.pid, child_exit, diagnose(evidence, self._around.policy))
