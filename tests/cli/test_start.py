@@ -180,7 +180,7 @@ def test_the_end_of_the_service_is_the_end(home: Home, free_port: int, ends_with
 @pytest.mark.parametrize("command", ["exit 0", "exec sleep 0", "npm_like() { exit 0; }; npm_like", "kill -TERM $$"])
 def test_a_service_that_ends_before_the_proof_is_a_failure(home: Home, free_port: int, command: str) -> None:
     """However well a service ends, before the public URL was proven that is a failure: exit code 1, with its last lines."""
-    listen = "import os, socket; s = socket.create_server(('127.0.0.1', int(os.environ['PORT']))); s.accept(); print('bye', flush=True)"
+    listen = "import os, socket; s = socket.create_server(('127.0.0.1', int(os.environ['PORT']))); s.accept(); print('bye')"
     done = home.run("start", str(free_port), "--lab", "--", "sh", "-c", f'{sys.executable} -c "{listen}"; {command}')
     assert done.returncode == 1
     assert "error: 'sh' ended before the public URL was proven: " in done.stderr
@@ -381,7 +381,7 @@ def test_detach_returns_when_the_url_is_verified(home: Home) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_detach_says_at_once_that_it_runs(home: Home, free_port: int, number: int) -> None:
-    """`--detach` says at once that prx runs in the background; a signal ends the wait alone: 128 + n, and how to end the rest."""
+    """`--detach` says at once that prx runs in the background; a signal ends the wait alone: 128 + n, and what ends prx."""
     started = home.start(str(free_port), "--lab", "--detach")
     line = started.wait_for("prx runs in the background (pid ")
     pid = int(line.partition("(pid ")[2].partition(")")[0])

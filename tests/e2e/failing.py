@@ -1,4 +1,4 @@
-"""A `prx` in which every call that can fail does fail, once at each place of prx that makes it: `python -m` this, then `prx`'s words.
+"""A `prx` in which every call that can fail does fail, once at each place of prx that makes it.
 
 The failures begin when the file named by FAILING_FROM is there. Each is written as a line, FUNCTION PLACE, to the file named by
 FAILING_LOG. Time goes `SPEED` times faster for what prx waits for. Only prx itself is hit, not the local edge that runs in
@@ -52,6 +52,7 @@ def place() -> str:
 
 
 def armed() -> bool:
+    """Return whether the failures have begun."""
     try:
         _real_stat(os.environ["FAILING_FROM"])
     except OSError:
@@ -83,10 +84,12 @@ def failing(name: str, real: Callable[..., Any], error: Callable[[], BaseExcepti
 
 
 def os_error(number: int) -> Callable[[], OSError]:
+    """Return what makes the error with this number."""
     return lambda: OSError(number, os.strerror(number))
 
 
 def no_thread() -> RuntimeError:
+    """Return what Python raises where no thread can be started."""
     return RuntimeError("can't start new thread")
 
 

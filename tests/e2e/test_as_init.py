@@ -66,21 +66,31 @@ async def zombies_last(init: psutil.Process) -> list[psutil.Process]:
     return zombies
 
 
+def spawn(script: str) -> int:
+    """Start a child of this process that nobody waits for."""
+    return os.posix_spawn("/bin/sh", ["sh", "-c", script], {})
+
+
+def collect(pid: int) -> int:
+    """Return the exit code of a child that has ended."""
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
 async def test_a_child_of_another_part_is_left_to_it() -> None:
     """A child that another part of prx has started and waits for keeps its exit code; one of `ours` is never collected."""
     ours: set[int] = set()
     with OrphanReaper(ours, is_init=True) as reaper:
         waited = await asyncio.create_subprocess_exec("sh", "-c", "exit 5")
         assert await waited.wait() == 5
-        pid = os.posix_spawn("/bin/sh", ["sh", "-c", "exit 6"], {})
+        pid = spawn("exit 6")
         ours.add(pid)
-        other = os.posix_spawn("/bin/sh", ["sh", "-c", "exit 7"], {})
+        other = spawn("exit 7")
         async with asyncio.timeout(20):
-            while not reaper.collected:
+            while not reaper.collected:  # noqa: ASYNC110 - it tells nobody
                 await asyncio.sleep(0.05)
-        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 6
+        assert collect(pid) == 6
         with pytest.raises(ChildProcessError):
-            os.waitpid(other, os.WNOHANG)
+            collect(other)
     assert reaper.collected == 1
 
 

@@ -104,7 +104,7 @@ async def test_a_program_that_hangs_at_its_version_does_not_hold_up_a_stop(tmp_p
 
 
 async def test_a_closed_log_and_a_replaced_program_are_told(tmp_path: Path) -> None:
-    """A child that closes its log and lives on, and a program that is replaced under it, are each told once; the child stays."""
+    """A child that closes its log and lives on, and a program that is replaced under it, are each told once; it stays."""
     program = tmp_path / "fake-cloudflared"
     text = (
         '#!/bin/sh\ncase "$*" in *--version*) echo "cloudflared version 2026.8.2 (built 2026)"; exit;; esac\n'

@@ -8,12 +8,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 from tests.e2e import failing
 from tests.e2e.origin import OriginServer
-from tests.e2e.prx_process import PRX, PrxProcess, clean_environment, run_prx
+from tests.e2e.prx_process import PRX, Json, PrxProcess, clean_environment, run_prx
 
 from prx.testing.fakecf.scripted import write_fake
 
@@ -33,7 +34,7 @@ async def test_every_call_fails_once_at_every_place(tmp_path: Path, origin: Orig
     )
     (tmp_path / "prx.toml").write_text(text)
     environ = clean_environment(
-        tmp_path, FAILING_FROM=str(tmp_path / "from"), FAILING_LOG=str(tmp_path / "hit"), PYTHONPATH=os.getcwd()
+        tmp_path, FAILING_FROM=str(tmp_path / "from"), FAILING_LOG=str(tmp_path / "hit"), PYTHONPATH=str(Path.cwd())
     )
     process = await asyncio.create_subprocess_exec(
         sys.executable, failing.__file__, "start", "--lab", "--json",
@@ -56,8 +57,7 @@ async def test_every_call_fails_once_at_every_place(tmp_path: Path, origin: Orig
             await process.wait()
             (tmp_path / "talk").write_text("".join(prx.talk))
     hit = sorted(set((tmp_path / "hit").read_text().splitlines()))
-    print(f"{len(hit)} places", *hit, sep="\n")
-    assert len(hit) > 40
+    assert len(hit) > 40, hit
     assert "Traceback" not in "".join(prx.talk)
 
 
@@ -74,15 +74,16 @@ async def one_round(prx: PrxProcess, folder: Path, text: str, number: int) -> No
     await comes_back(prx, seen)
 
 
+def is_told(seen: int, event: Json) -> bool:
+    """Return whether a later event says that the tunnel is ready, or how long it waits."""
+    return event["seq"] > seen and (event.get("new") == "ready" or event["event"] == "restart_scheduled")
+
+
 async def comes_back(prx: PrxProcess, seen: int) -> None:
     """Wait until the tunnel is ready again; waits that grow with each failed start are cut short."""
     end = time.monotonic() + 60
     while True:
-        ready = await prx.first(
-            lambda event: event["seq"] > seen and (event.get("new") == "ready" or event["event"] == "restart_scheduled"),
-            "ready",
-            within=end - time.monotonic(),
-        )
+        ready = await prx.first(partial(is_told, seen), "ready", within=end - time.monotonic())
         if ready.get("new") == "ready":
             return
         seen = ready["seq"]
@@ -138,7 +139,6 @@ async def test_a_machine_with_too_little_is_told_in_words(open_folder: Path, kin
     async with asyncio.timeout(60):
         _, said = await process.communicate()
     words = said.decode()
-    print(kind, process.returncode, words)
     assert process.returncode in {0, 1}, words
     assert "Traceback" not in words
     assert process.returncode == 0 or words.startswith("error: ") or "\nerror: " in words

@@ -178,7 +178,7 @@ LISTEN = "import socket, time; s = socket.create_server({where}{more}); print('u
 ELSEWHERE = {
     "another port": (("127.0.0.1", 0), "", "127.0.0.1:{port}"),
     "the other family": (("::1", 0), ", family=socket.AF_INET6", "[::1]:{port}"),
-    "everywhere": (("0.0.0.0", 0), "", "127.0.0.1:{port}"),  # noqa: S104 - a child's
+    "everywhere": (("0.0.0.0", 0), "", "127.0.0.1:{port}"),
     "both families": (("::", 0), ", family=socket.AF_INET6, dualstack_ipv6=True", "127.0.0.1:{port}"),
 }
 
@@ -208,7 +208,9 @@ async def _expect_late(watched: Watched) -> None:
     await watched.service.start(PATIENCE)
 
 
-async def test_lateness_names_the_other_port(make: Callable[[str], Watched], tmp_path: Path, unused_tcp: Callable[[], int]) -> None:
+async def test_lateness_names_the_other_port(
+    make: Callable[[str], Watched], tmp_path: Path, unused_tcp: Callable[[], int]
+) -> None:
     """The error of a service that never listened where it should names where it did."""
     port = unused_tcp()
     (tmp_path / "other.py").write_text(LISTEN.format(where=("127.0.0.1", port), more=""))

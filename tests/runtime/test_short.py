@@ -92,12 +92,13 @@ async def test_the_heart_goes_on(tmp_path: Path) -> None:
 
     clock = ManualClock()
     heart = Heartbeat(clock, Hidden(), done.append, (fails, lambda: done.append("next")))
-    task = asyncio.create_task(heart.run())
-    for _ in range(2):
-        await asyncio.sleep(0)
-        clock.advance(EVERY)
-        await asyncio.sleep(0)
-    task.cancel()
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(heart.run(), name="heart")
+        for _ in range(2):
+            await asyncio.sleep(0)
+            clock.advance(EVERY)
+            await asyncio.sleep(0)
+        task.cancel()
     assert done == ["fails", "next"] * 2
 
 
@@ -134,7 +135,7 @@ async def test_many_changes_of_the_list_are_one_write(tmp_path: Path) -> None:
     for pid in range(300):
         ledger.add(Identity(1000 + pid, 1, "boot"), "web")
     async with asyncio.timeout(10):
-        while len(json.loads((tmp_path / "children.json").read_text())["children"]) < 300:
+        while len(json.loads((tmp_path / "children.json").read_text())["children"]) < 300:  # noqa: ASYNC110 - a file
             await asyncio.sleep(0.01)
     assert len(written) == 2
 
@@ -209,9 +210,7 @@ def test_a_kill_is_explained(before: int | None, after: int | None, said: str) -
     assert explain_kill(other, before, after) == other
 
 
-@pytest.mark.parametrize(
-    ("stream", "lives_on", "told"), [("stderr", True, 1), ("stdout", True, 0), ("stderr", False, 0)]
-)
+@pytest.mark.parametrize(("stream", "lives_on", "told"), [("stderr", True, 1), ("stdout", True, 0), ("stderr", False, 0)])
 def test_a_log_that_ends_is_told_once(stream: str, lives_on: bool, told: int) -> None:
     """A word about a closed log comes once, for a child that lives on, and not for its stdout."""
     clock, said, alive = ManualClock(), list[str](), [True]

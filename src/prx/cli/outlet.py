@@ -66,7 +66,7 @@ class Outlet:
             self._thread.join(seconds)
 
     async def _write_without_thread(self, data: bytes) -> None:
-        while (data := self._write_some(data)) and not self.gone:
+        while (data := self._write_some(data)) and not self.gone:  # noqa: ASYNC110 - a reader without a thread to wait for it
             await asyncio.sleep(_LOOK_EVERY)
 
     def _write_some(self, data: bytes) -> bytes:

@@ -315,9 +315,7 @@ class Session:
             return event.fact.message if isinstance(event.fact, Log) else ""
 
         environ = environment_for_service(self._loaded, self._environ)
-        return Service(
-            self._options.command, settings.origin, environ=environ, clock=self._clock, tell=tell, say=self._log
-        )
+        return Service(self._options.command, settings.origin, environ=environ, clock=self._clock, tell=tell, say=self._log)
 
     async def _supervise(self) -> int:
         assert self._supervisor is not None

@@ -14,7 +14,8 @@ from typing import Any
 class Seat:
     """One connection: its task, the process at its other end (0: not known), and whether that may ask at all.
 
-    `begun`: its conversation has begun; `asked`: it has sent a request; `answering`: one is being answered; `evicted`: it has to make room.
+    `begun`: its conversation has begun; `asked`: it has sent a request; `answering`: one is being answered; `evicted`: it
+    has to make room.
     """
 
     task: asyncio.Task[Any]

@@ -88,7 +88,8 @@ class ControlServer:
     async def __aenter__(self) -> ControlServer:
         self._listening = listen(self.path)
         self._listening.listen(BACKLOG)
-        self._accepting = asyncio.create_task(self._accept(self._listening), name=f"control {self.path.name}")
+        # a conversation that fails ends alone, so they are in no task group; the end of all is awaited in __aexit__
+        self._accepting = asyncio.create_task(self._accept(self._listening), name=f"control {self.path.name}")  # noqa: TID251
         return self
 
     async def __aexit__(
@@ -103,12 +104,13 @@ class ControlServer:
         self._listening.close()
 
     async def _accept(self, listening: socket.socket) -> None:
-        """Take connections, for ever: a machine that is short of descriptors or memory gets a moment, and then is asked again."""
+        """Take connections, for ever: a machine that is short of descriptors or memory gets a moment, then is asked again."""
         loop = asyncio.get_running_loop()
         while True:
             try:
                 connection, _ = await loop.sock_accept(listening)
-                conversation = asyncio.create_task(self._serve(connection), name=f"control connection of {self.path.name}")
+                name = f"control connection of {self.path.name}"
+                conversation = asyncio.create_task(self._serve(connection), name=name)  # noqa: TID251
                 self._take_a_seat(conversation, connection)
             except (OSError, MemoryError):
                 await asyncio.sleep(ACCEPT_PAUSE)

@@ -1,7 +1,7 @@
 """Keep what goes wrong in one part away from the others: it is said, and the part is begun again.
 
-What runs keeps running: a defect, or a machine that for a moment gives no descriptor, thread or memory, costs the part that met it,
-not every tunnel of this prx.
+What runs keeps running: a defect, or a machine that for a moment gives no descriptor, thread or memory, costs the part that met
+it, not every tunnel of this prx.
 """
 
 from __future__ import annotations
@@ -13,9 +13,7 @@ from prx.runtime.clock import Clock
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0  # seconds
 
 
-async def keep_running(
-    what: str, work: Callable[[], Awaitable[None]], clock: Clock, tell: Callable[[str], None]
-) -> None:
+async def keep_running(what: str, work: Callable[[], Awaitable[None]], clock: Clock, tell: Callable[[str], None]) -> None:
     """Run `work()` to its end; begin it again after a pause, which doubles each time, where it fails."""
     pause = FIRST_PAUSE
     while True:

@@ -6,8 +6,8 @@ The child leads a process group of its own, and is often not the program that ma
 of cloudflared, `npm run dev` in front of a server. Two rules, one for each use:
 
 * `Group.everyone` (a service): all are asked at once, as the terminal's Ctrl-C would do it.
-* `Group.client_first` (a connector): the program at the end of the chain, which has been given our arguments, is asked alone and
-  once: cloudflared dies of a second SIGTERM, so a wrapper that passes the signal on must not get one, too. When the client
+* `Group.client_first` (a connector): the program at the end of the chain, which has been given our arguments, is asked alone
+  and once: cloudflared dies of a second SIGTERM, so a wrapper that passes the signal on must not get one, too. When the client
   has ended its wrappers have `WRAPPER_SECONDS` to follow, then they are asked. A pipe behind it (`| tee log`) is not
   ended before it.
 

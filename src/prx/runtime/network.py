@@ -4,8 +4,8 @@ A network counts as up when an interface that is not loopback has a route that l
 a gateway. That is a look at two small files, cheap enough for every second. The fingerprint names those routes and the
 networks of their interfaces: it changes with the Wi-Fi, and stays when a container or a temporary IPv6 address comes or goes.
 
-A table that cannot be read (no descriptor is left, /proc is not there) says nothing: not that there is no network, and not that it
-is another one. Then `up` is None and the fingerprint empty.
+A table that cannot be read (no descriptor is left, /proc is not there) says nothing: not that there is no network, and not that
+it is another one. Then `up` is None and the fingerprint empty.
 """
 
 from __future__ import annotations

@@ -41,7 +41,9 @@ class LogWatch:
 
     def _tell(self) -> None:
         if self._alive():
-            self._warn("the connector has closed its log and runs on: from now on prx sees what its endpoints tell, and no more")
+            self._warn(
+                "the connector has closed its log and runs on: from now on prx sees what its endpoints tell, and no more"
+            )
 
 
 def oom_kills(proc: Path = Path("/proc/self/cgroup"), root: Path = _ROOT) -> int | None:

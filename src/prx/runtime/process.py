@@ -10,8 +10,8 @@ pipe: a grandchild that inherited stderr can hold that open for days. Where no p
 thread can be started a timer looks.
 
 The child is the leader of a group, and the leader is not the whole: behind a script stands the program that serves. A stop
-(`terminate`) asks as `prx.runtime.group` says and lasts until the whole group is gone, or until `kill` says that its time is over.
-The kernel does not tell of the end of processes that are not our children, so the group is looked at every
+(`terminate`) asks as `prx.runtime.group` says and lasts until the whole group is gone, or until `kill` says that its time is
+over. The kernel does not tell of the end of processes that are not our children, so the group is looked at every
 `LOOK_SECONDS` then. A child that ends by itself takes its group along: at once a connector, whose successor must not meet it;
 with `rest_seconds` of grace where it was asked by another (SIGTERM, SIGINT, SIGHUP), and always a service.
 

@@ -216,7 +216,7 @@ class Supervisor:
         return self._tasks.create_task(keep_running(what, work, self._clock, tell), name=what)
 
     def _chores(self) -> tuple[Callable[[], object], ...]:
-        """Return what the heartbeat does for all: write what could not be written, look at the programs of the living children."""
+        """Return what the heartbeat does for all: write what could not be written, look at the programs of living children."""
         return (self._house.ledger.retry, self._house.memory.retry, self._look_at_programs)
 
     def _look_at_programs(self) -> None:

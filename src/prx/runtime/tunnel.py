@@ -259,7 +259,9 @@ class Tunnel:
             return
         old, self._program_running = self._program_running, seen
         if old:
-            message = f"{seen[0]} was replaced; the connector that runs is the old one: prx restart {self.name} takes the new one"
+            message = (
+                f"{seen[0]} was replaced; the connector that runs is the old one: prx restart {self.name} takes the new one"
+            )
             self._publish(Log(tunnel=self.name, level="info", message=message))
 
     async def abandon(self) -> None:

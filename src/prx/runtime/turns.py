@@ -13,6 +13,7 @@ from weakref import WeakKeyDictionary
 
 IN_ONE_TURN = 4
 
+
 class Turns:
     """What waits for its turn on the running event loop."""
 

@@ -2,10 +2,10 @@
 
 Theory of operation. A signal is a crash. Code 0 without our asking is either a command line that it could not read — usage
 text on stdout, code 0 — or a stop that somebody else asked for. Code 255 is a token or an argument whose content is wrong.
-Codes 126 and 127 are not cloudflared's: a shell, env(1) or setpriv(1) in front of it says with them that a program cannot be run,
-or is not there (POSIX, 2.8.2 of the shell language). Code 1 is everything that happens later, and its texts decide, in the order of the table `_CAUSES`. Its last words are a bare
-line of text in either log format. Codes and texts were observed with cloudflared 2026.8.2; code 11 (it has updated itself)
-is documented by it.
+Codes 126 and 127 are not cloudflared's: a shell, env(1) or setpriv(1) in front of it says with them that a program cannot
+be run, or is not there (POSIX, 2.8.2 of the shell language). Code 1 is everything that happens later, and its texts decide, in
+the order of the table `_CAUSES`. Its last words are a bare line of text in either log format. Codes and texts were observed
+with cloudflared 2026.8.2; code 11 (it has updated itself) is documented by it.
 """
 
 from __future__ import annotations
