@@ -1,9 +1,9 @@
 """As PID 1, collect the orphans that the kernel hands to prx, and nobody else's children.
 
 In a container without an init of its own prx is PID 1, so the end of every process whose parent is gone is left for it to
-collect; what nobody collects stays a zombie and holds its pid. An orphan is not to be told from a child that another part of prx
-started and is about to collect, but by time: such a part waits and collects at once. So a zombie is collected when it has been
-one for `AFTER` seconds, and never one that `prx.runtime.process` knows.
+collect; what nobody collects stays a zombie and holds its pid. An orphan is not to be told from a child that another part of
+prx started and is about to collect, but by time: such a part waits and collects at once. So a zombie is collected when it has
+been one for `AFTER` seconds, and never one that `prx.runtime.process` knows.
 """
 
 from __future__ import annotations
