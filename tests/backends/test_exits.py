@@ -128,3 +128,46 @@ def test_any_end_is_explained(code: int, lines: list[bytes], age: float) -> None
     assert found.cause is not ExitCause.STOPPED
     assert len(found.detail) <= DETAIL_LIMIT
     assert "\n" not in found.detail
+
+
+@pytest.mark.parametrize(
+    ("code", "lines"),
+    [
+        (127, ["/usr/local/bin/cloudflared: 3: /opt/cf: not found"]),
+        (127, ["env: 'node': No such file or directory"]),
+        (127, ["cloudflared: error while loading shared libraries: libc.so: cannot open shared object file"]),
+        (127, []),
+        (126, ["setpriv: failed to execute /usr/bin/cloudflared: Operation not permitted"]),
+        (126, ["./wrapper.sh: line 2: /opt/cloudflared: Permission denied"]),
+        (126, ["No version is set for command cloudflared", "Consider adding one of the following versions"]),
+    ],
+)
+def test_a_wrapper_that_cannot_run_the_client(code: int, lines: list[str]) -> None:
+    """126 and 127 of whatever stands in front of cloudflared is no crash: trying again cannot help, and its words are told."""
+    found = end(code, *lines)
+    assert (found.cause, found.code) == (ExitCause.CONFIG, code)
+    assert "by hand" in found.hint
+    assert not lines or lines[-1] in found.detail
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "setpriv: failed to execute /usr/bin/cloudflared: Text file busy",
+        "sh: 1: Cannot fork",
+        "./wrapper.sh: fork: retry: Resource temporarily unavailable",
+        "sh: /opt/cloudflared: Cannot allocate memory",
+        "env: 'cloudflared': Too many open files in system",
+        "sh: /mnt/cloudflared: Stale file handle",
+    ],
+)
+@pytest.mark.parametrize("code", [126, 127])
+def test_a_wrapper_that_cannot_for_now(code: int, line: str) -> None:
+    """What passes by itself (a file that is just being written, a machine short of something) is tried again."""
+    assert end(code, line).cause is ExitCause.CRASH
+
+
+def test_a_client_that_has_logged_is_no_wrapper() -> None:
+    """Where cloudflared has begun, an odd code of what stands in front of it is a crash like any other."""
+    line = '{"level":"info","time":"2026-11-22T17:08:56Z","message":"Initial protocol quic"}'
+    assert end(127, line).cause is ExitCause.CRASH

@@ -54,7 +54,7 @@ def test_what_a_program_needs_beats_the_private_home() -> None:
     assert {name: env[name] for name in needs} == needs
 
 
-@pytest.mark.parametrize(("code", "words"), [(126, "cannot be run"), (127, "does not find it")])
+@pytest.mark.parametrize(("code", "words"), [(126, "cannot be run"), (127, "is not there")])
 def test_a_wrapper_that_runs_nothing_is_a_mistake(code: int, words: str) -> None:
     """A shim without the program behind it is misconfigured, with its own reason, and is not tried for ever."""
     said = LogLine("info", "No version is set for command cloudflared", fields={"bare": True})

@@ -18,6 +18,7 @@ from pathlib import Path
 import psutil
 import pytest
 from tests.cli.home import PRX, Home, Started
+from tests.terminal import on_terminal
 
 from prx.cli import detach
 from prx.cli.options import StartOptions
@@ -149,18 +150,76 @@ def test_the_service_is_started_and_stopped_too(home: Home, free_port: int) -> N
     assert started.end() == 0
 
 
+# Answers until a file is there, then ends with the code that the file holds.
+ENDS = """
+import http.server as h, os, pathlib, threading, time
+def watch():
+    while not (go := pathlib.Path("go")).exists() or not go.read_text(): time.sleep(0.02)
+    print("its last line", flush=True)
+    os._exit(int(go.read_text()))
+threading.Thread(target=watch).start()
+h.test(h.SimpleHTTPRequestHandler, port=int(os.environ["PORT"]), bind="127.0.0.1")
+"""
+
+
 @pytest.mark.parametrize(
     ("ends_with", "code", "said"), [("0", 0, "ended (exit code 0)"), ("7", 1, "'python' ended: exit code 7")]
 )
 def test_the_end_of_the_service_is_the_end(home: Home, free_port: int, ends_with: str, code: int, said: str) -> None:
-    """A service that ends takes the tunnel with it, and prx says so: 0 where it ended well, else 1."""
-    listen = "import os, socket; s = socket.create_server(('127.0.0.1', int(os.environ['PORT'])))"
-    script = f"{listen}; s.accept(); s.accept(); os._exit({ends_with})"
+    """A service that ends takes the tunnel with it, and prx says so: 0 where it ended well, else 1 and its last lines."""
     program = home.folder / "python"
     program.symlink_to(sys.executable)
-    started = home.start(str(free_port), "--lab", "--", str(program), "-c", script)
+    started = home.start(str(free_port), "--lab", "--", str(program), "-c", ENDS)
+    started.url()
+    (home.folder / "go").write_text(ends_with)
     assert started.end() == code
     assert said in "\n".join(started.talk)
+    assert ("  | its last line" in started.talk) == bool(code)
+
+
+@pytest.mark.parametrize("command", ["exit 0", "exec sleep 0", "npm_like() { exit 0; }; npm_like", "kill -TERM $$"])
+def test_a_service_that_ends_before_the_proof_is_a_failure(home: Home, free_port: int, command: str) -> None:
+    """However well a service ends, before the public URL was proven that is a failure: exit code 1, with its last lines."""
+    listen = "import os, socket; s = socket.create_server(('127.0.0.1', int(os.environ['PORT']))); s.accept(); print('bye')"
+    done = home.run("start", str(free_port), "--lab", "--", "sh", "-c", f'{sys.executable} -c "{listen}"; {command}')
+    assert done.returncode == 1
+    assert "error: 'sh' ended before the public URL was proven: " in done.stderr
+    assert "\n  | bye\n" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_ctrl_c_reaches_the_service_once(home: Home, free_port: int) -> None:
+    """Ctrl-C on the terminal is one SIGTERM for the service, and no SIGINT beside it; it may finish."""
+    script = """
+import os, signal, socket, sys, time
+signal.signal(signal.SIGINT, lambda *_: print("SIGINT", flush=True))
+signal.signal(signal.SIGTERM, lambda *_: print("SIGTERM", flush=True) or seen.append(1))
+seen = []
+s = socket.socket(); s.bind(("127.0.0.1", int(os.environ["PORT"])))
+print("up", flush=True)
+while not seen: time.sleep(0.02)
+time.sleep(0.3)
+print("finished", flush=True)
+"""
+    command = [*PRX, "start", str(free_port), "--lab", "--", sys.executable, "-c", script]
+    with on_terminal(command, home.environ, home.folder) as terminal:
+        terminal.wait_for("service | up")
+        terminal.type("\x03")
+        screen = terminal.wait_for("service | finished")
+        assert terminal.end() == 0
+    assert (screen.count("service | SIGTERM"), screen.count("service | SIGINT")) == (1, 0)
+
+
+def test_the_wait_for_the_service_is_shown(home: Home, free_port: int) -> None:
+    """While the service is waited for prx says so at once, and where it listens instead; `status` says it, too."""
+    script = "import socket, time; s = socket.create_server(('127.0.0.1', 0)); print('up', flush=True); time.sleep(600)"
+    started = home.start(str(free_port), "--", sys.executable, "-c", script)
+    started.wait_for(f"waiting for the service on 127.0.0.1:{free_port} …")
+    line = started.wait_for("instead: prx start ")
+    told = json.loads(home.run("status", "--json").stdout)["tunnels"][0]["reason"]
+    assert told.partition("it listens on ")[2] == line.partition("it listens on ")[2].partition(": prx start")[0]
+    started.send(signal.SIGINT)
+    assert started.end() == 0
 
 
 @pytest.mark.parametrize(
@@ -320,11 +379,45 @@ def test_detach_returns_when_the_url_is_verified(home: Home) -> None:
     assert home.run("stop").returncode == 0
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_detach_says_at_once_that_it_runs(home: Home, free_port: int, number: int) -> None:
+    """`--detach` says at once that prx runs in the background; a signal ends the wait alone: 128 + n, and what ends prx."""
+    started = home.start(str(free_port), "--lab", "--detach")
+    line = started.wait_for("prx runs in the background (pid ")
+    pid = int(line.partition("(pid ")[2].partition(")")[0])
+    started.send(number)
+    assert started.end() == 128 + number
+    assert f"prx goes on in the background (pid {pid}); prx stop ends it" in started.talk
+    assert psutil.pid_exists(pid)
+    deadline = time.monotonic() + 20
+    while home.run("status").returncode and time.monotonic() < deadline:  # it may be just coming up
+        pass
+    assert home.run("stop").returncode == 0
+
+
+@pytest.mark.parametrize("what", ["service", "own port", "lab"])
+def test_ctrl_c_while_a_detached_prx_comes_up(home: Home, free_port: int, what: str) -> None:
+    """On a terminal, Ctrl-C during `--detach` reaches the one that waits alone, whatever it waits for."""
+    service = ["--", sys.executable, "-c", "import time; time.sleep(600)"]
+    arguments = {"service": [str(free_port), *service], "own port": [str(free_port)], "lab": [str(free_port), "--lab"]}[what]
+    with on_terminal([*PRX, "start", "--detach", *arguments], home.environ, home.folder) as terminal:
+        screen = terminal.wait_for("prx runs in the background (pid ")
+        pid = int(screen.partition("(pid ")[2].partition(")")[0])
+        if what == "own port":  # no cloudflared there: it ends by itself, with its own words
+            assert terminal.end() == 3
+            return
+        terminal.type("\x03")
+        assert terminal.end() == 130
+        assert f"prx goes on in the background (pid {pid})" in terminal.screen
+    assert psutil.pid_exists(pid)
+    os.kill(pid, signal.SIGTERM)
+
+
 def test_detach_hands_on_what_went_wrong(home: Home) -> None:
     """`--detach` ends as the foreground would have ended, with the same words and exit code."""
     done = home.run("start", "--hello", "--detach")
     assert done.returncode == 3
-    assert done.stderr.startswith("error: cannot start 'cloudflared': not found in PATH")
+    assert "\nerror: cannot start 'cloudflared': not found in PATH" in done.stderr
     (home.folder / "prx.toml").write_text("[tunnel]\nmax_failures = 0\n")
     mistaken = home.run("start", "--detach")
     assert mistaken.returncode == 2

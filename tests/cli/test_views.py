@@ -223,6 +223,7 @@ async def test_a_reader_that_stalls_holds_up_nobody() -> None:
     assert 0 < len(os.read(stalled.reading, 1 << 20)) < 200_000
     os.close(stalled.reading)  # the thread that waits to write gets EPIPE, and ends
     stalled.outlet.close(5)
+    assert stalled.outlet._thread is not None
     assert not stalled.outlet._thread.is_alive()
     os.close(stalled.writing)
 

@@ -101,3 +101,51 @@ async def test_a_program_that_hangs_at_its_version_does_not_hold_up_a_stop(tmp_p
         assert time.monotonic() - began < 5
         await prx.event("state_changed", new="idle")
         assert not [event for event in prx.events if event["event"] == "child_started"]
+
+
+async def test_a_closed_log_and_a_replaced_program_are_told(tmp_path: Path) -> None:
+    """A child that closes its log and lives on, and a program that is replaced under it, are each told once; it stays."""
+    program = tmp_path / "fake-cloudflared"
+    text = (
+        '#!/bin/sh\ncase "$*" in *--version*) echo "cloudflared version 2026.8.2 (built 2026)"; exit;; esac\n'
+        "echo up >&2\nexec 2>&-\nexec sleep 600\n"
+    )
+    program.write_text(text)
+    program.chmod(0o700)
+    (tmp_path / "prx.toml").write_text(f'[tunnel.cloudflare]\ncloudflared_path = "{program}"\ngrace_period_secs = 1\n')
+    async with prx_start("--lab", environ=clean_environment(tmp_path), cwd=tmp_path) as prx:
+        await prx.first(lambda event: "has closed its log" in event.get("message", ""), "word about the log")
+        new = tmp_path / "new"
+        new.write_text(text + "# another version\n")
+        new.chmod(0o700)
+        new.replace(program)
+        await prx.first(lambda event: "was replaced" in event.get("message", ""), "word about the program")
+        assert await prx.stop() == 0
+        told = [event["message"] for event in prx.events if event["event"] == "log" and event["source"] == "prx"]
+    assert sum("has closed its log" in message for message in told) == 1
+    assert sum("was replaced" in message for message in told) == 1
+    assert sum(event["event"] == "child_started" for event in prx.events) == 1
+
+
+@pytest.mark.parametrize("kind", ["script", "forwards", "starts it again"])
+async def test_a_wrapped_client_ends_cleanly(tmp_path: Path, kind: str) -> None:
+    """Behind a script the client ends as a bare one: within its own time, and `child_exited` says clean; nothing is left."""
+    client = write_fake(tmp_path / "client", {"connections": 1})
+    wrapper = tmp_path / "fake-cloudflared"
+    run = {
+        "script": f'{client} "$@"\nexit 0',
+        "forwards": f"trap 'kill -TERM $child' TERM\n{client} \"$@\" & child=$!\nwait $child; wait $child",
+        "starts it again": f'while true; do {client} "$@"; done',
+    }[kind]
+    wrapper.write_text(f"#!/bin/sh\n{run}\n")
+    if kind == "starts it again":
+        wrapper.write_text(f'#!/bin/sh\ncase "$*" in *--version*) exec {client} "$@";; esac\n{run}\n')
+    wrapper.chmod(0o700)
+    (tmp_path / "prx.toml").write_text(f'[tunnel.cloudflare]\ncloudflared_path = "{wrapper}"\ngrace_period_secs = 20\n')
+    async with prx_start("--lab", environ=clean_environment(tmp_path), cwd=tmp_path) as prx:
+        await prx.event("phase", phase="connected")
+        group = (await prx.event("child_started"))["pid"]
+        assert await prx.stop(within=15) == 0
+        assert (await prx.event("child_exited"))["result"] == "clean"
+        assert any("Unregistered tunnel connection" in event.get("message", "") for event in prx.events)
+        assert members(group) == []

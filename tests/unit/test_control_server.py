@@ -231,16 +231,53 @@ async def test_a_client_that_says_nothing_more_is_dropped(path: Path, monkeypatc
         await writer.wait_closed()
 
 
-async def test_too_many_connections_are_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Beyond the limit a connection is told so and closed; those that are open go on."""
-    monkeypatch.setattr(server_module, "CONNECTION_LIMIT", 2)
-    async with ControlServer(path, ScriptedPrx(), wall=lambda: 0.0):
-        connections = [await asyncio.open_unix_connection(path) for _ in range(3)]
-        refusal = json.loads(await asyncio.wait_for(connections[2][0].readline(), 10))
-        assert "more than 2" in refusal["error"]
-        connections[0][1].write(b'{"do":"ping"}\n')
-        assert json.loads(await asyncio.wait_for(connections[0][0].readline(), 10))["ok"]
+KEEPS_BUSY = {
+    "idle": b"",
+    "half a request": b'{"do":',
+    "has asked": b'{"do":"ping"}\n',
+    "waits": b'{"do":"url","wait":3600}\n',
+    "events": b'{"do":"events"}\n',
+}
+
+
+@pytest.mark.parametrize("kind", sorted(KEEPS_BUSY))
+async def test_no_client_shuts_others_out(path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    """Whatever as many connections as there may be are doing, the next one is answered; the oldest has made room."""
+    monkeypatch.setattr(server_module, "CONNECTION_LIMIT", 4)
+    prx = ScriptedPrx()
+    async with ControlServer(path, prx, wall=lambda: 0.0):
+        connections = [await asyncio.open_unix_connection(path) for _ in range(4)]
         for _, writer in connections:
+            writer.write(KEEPS_BUSY[kind])
+        for _ in range(20):  # turns in which the server reads that
+            await asyncio.sleep(0)
+        assert (await raw(path, b'{"do":"ping"}\n'))["ok"]
+        last = await asyncio.wait_for(connections[0][0].read(), 10)
+        if kind in {"idle", "half a request"}:
+            assert "more than 4" in json.loads(last)["error"]
+        connections[3][1].write(b'{"do":"ping"}\n')
+        if kind in {"idle", "has asked"}:
+            assert json.loads(await asyncio.wait_for(connections[3][0].readline(), 10))["ok"]
+        for _, writer in connections:
+            writer.close()
+            await writer.wait_closed()
+
+
+async def test_who_rests_goes_before_who_is_answered(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection that follows the events stays where another one only rests, old as it may be."""
+    monkeypatch.setattr(server_module, "CONNECTION_LIMIT", 2)
+    prx = ScriptedPrx()
+    async with ControlServer(path, prx, wall=lambda: 0.0):
+        follows = await asyncio.open_unix_connection(path)
+        follows[1].write(b'{"do":"events"}\n')
+        await asyncio.wait_for(follows[0].readline(), 10)
+        rests = await asyncio.open_unix_connection(path)
+        for _ in range(5):
+            assert (await raw(path, b'{"do":"ping"}\n'))["ok"]
+        assert "more than 2" in json.loads(await asyncio.wait_for(rests[0].read(), 10))["error"]
+        prx.become("web", "ready")
+        assert json.loads(await asyncio.wait_for(follows[0].readline(), 10))["event"] == "state_changed"
+        for _, writer in (follows, rests):
             writer.close()
             await writer.wait_closed()
 

@@ -2,7 +2,8 @@
 
 The command starts itself anew, in a session of its own, and waits for one line on a pipe: the URLs once every tunnel is
 verified, or the error that ended it. A pipe that closes without a line tells that it died. Every few seconds the command asks
-the one in the background how it stands: once every tunnel that is not up has a culprit, more waiting helps nobody. The child
+the one in the background how it stands: once every tunnel that is not up has a culprit, more waiting helps nobody. Ctrl-C ends
+the wait, and not what was started: that has a session of its own, and says how to end it. The child
 shows nothing (its story is in the log); should it crash, the traceback is in a file beside the logs.
 """
 
@@ -10,10 +11,12 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -67,19 +70,46 @@ class Report:
             self._fd = -1
 
 
+class _Interrupted(BaseException):
+    """A signal has ended the wait."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let SIGINT and SIGTERM raise _Interrupted in the block; until now they have ended prx without a word."""
+
+    def interrupt(number: int, _frame: object) -> None:
+        raise _Interrupted(number)
+
+    wanted = [one for one in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(one) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, interrupt) for number in wanted}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def start_detached(options: StartOptions) -> int:
     """Start prx in the background; print the URLs when they are verified. Raises what ended it, or NotReadyError.
 
-    Ctrl-C while this waits ends the one in the background too.
+    Where Ctrl-C (or SIGTERM) ends the wait it says that prx goes on, and returns 128 + n.
     """
     folder = ensure_private_dir(log_folder(ensure_private_dir(data_dir())))
     child, reading = _spawn(options, folder / _OUTPUT)
     began = time.monotonic()
     try:
-        line = _first_line(reading, child.pid)
-    except KeyboardInterrupt:
-        child.terminate()
-        raise
+        with _interruptible():
+            say(f"prx runs in the background (pid {child.pid}) …")
+            line = _first_line(reading, child.pid)
+    except _Interrupted as interrupted:
+        _let_go(child)
+        say(_goes_on(child.pid))
+        return 128 + interrupted.number
     if line is None:
         _let_go(child)
         raise _not_ready(child.pid, time.monotonic() - began)
@@ -157,8 +187,12 @@ def _report(answer: dict[str, object], pid: int) -> int:
         say(f"error: {failure}")
     for url in urls.values():
         click.echo(url)
-    say(f"prx goes on in the background (pid {pid}); prx stop ends it")
+    say(_goes_on(pid))
     return 0
+
+
+def _goes_on(pid: int) -> str:
+    return f"prx goes on in the background (pid {pid}); prx stop ends it"
 
 
 def _tunnels_of(pid: int) -> list[dict[str, Any]]:

@@ -6,16 +6,24 @@ import errno
 import os
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 
 import click
 
-from prx.core.errors import ConfigError, PermanentError, PrxError
+from prx.core.errors import PermanentError, PrxError
 
 INTERRUPTED = 130  # 128 + SIGINT
 PIPE_CLOSED = 1  # as click itself does where it is the first to notice
 CRASHED = 1
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}  # what a write to stdout may end with (write(2))
+_SHORT = {
+    errno.EMFILE: ("no more open files", "raise the limit: ulimit -n"),
+    errno.ENFILE: ("no more open files", "the whole system has none left: end something"),
+    errno.EAGAIN: ("no more processes or threads", "raise the limit: ulimit -u"),
+    errno.ENOMEM: ("no more memory", "end something, or raise the limit: ulimit -v"),
+    errno.ENOBUFS: ("no more memory for connections", "end something"),
+}
 _NOT_OURS = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 _secrets: set[str] = set()  # of this process, in every form
@@ -38,8 +46,11 @@ def run(command: click.Command, arguments: Sequence[str] | None) -> int:
     except BrokenPipeError:
         _forget_stdout()
         return PIPE_CLOSED
-    except OSError as error:
-        if error.errno not in _FULL | _NOT_OURS:
+    except (OSError, RuntimeError, MemoryError) as error:
+        if short := short_of(error):
+            tell(short)
+            return short.exit_code
+        if not isinstance(error, OSError) or error.errno not in _FULL | _NOT_OURS:
             return _crashed()
         _forget_stdout()
         told = unusable(error)
@@ -49,8 +60,22 @@ def run(command: click.Command, arguments: Sequence[str] | None) -> int:
         return _crashed()
 
 
+def short_of(error: BaseException) -> PrxError | None:
+    """Say in words what this machine has no more of, and how it gets it; None where the error is of another kind."""
+    if isinstance(error, RuntimeError) and "start new thread" in str(error):
+        number = errno.EAGAIN
+    else:
+        number = errno.ENOMEM if isinstance(error, MemoryError) else getattr(error, "errno", None) or 0
+    if number not in _SHORT:
+        return None
+    message, hint = _SHORT[number]
+    return PrxError(f"this machine gives prx {message}", hint=hint)
+
+
 def unusable(error: OSError, place: str | os.PathLike[str] | None = None) -> PrxError:
     """Say in words what a file, or else `place` (None: what stdout leads to), cannot be used for."""
+    if short := short_of(error):
+        return short
     where = error.filename or place
     words = (error.strerror or str(error)).lower()
     if where is None:
@@ -80,10 +105,12 @@ def without_secrets(text: str) -> str:
 
 
 def tell(error: PrxError) -> None:
-    """Write `error: …` and `hint: …` to stderr; all problems of a configuration, each on its own line."""
+    """Write `error: …` and `hint: …` to stderr; between them what belongs to it, each on its own line.
+
+    That is every problem of a configuration, or the last lines of a service.
+    """
     lines = [f"error: {error.message}"]
-    if isinstance(error, ConfigError):
-        lines += [f"  {problem}" for problem in error.problems]
+    lines += [f"  {problem}" for problem in getattr(error, "problems", ())]
     if error.hint:
         lines.append(f"hint: {error.hint}")
     say(without_secrets("\n".join(lines)))
@@ -112,4 +139,5 @@ def _tell_usage(error: click.ClickException) -> None:
 
 def _forget_stdout() -> None:
     """Point stdout at nothing, so that the interpreter does not complain when it flushes at its end."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    with suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

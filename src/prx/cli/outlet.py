@@ -3,17 +3,23 @@
 A thread of its own writes to the descriptor, one text at a time. Who must not lose anything awaits `write` and is held up
 itself; who can lose something uses `offer`. A reader that went away (a closed pipe) is remembered, and the rest is dropped in
 silence: the first program to read the URL and close the pipe must not end the tunnel.
+
+Where the machine gives no thread (`ulimit -u`), texts are written on the loop, in pieces that the reader has room for, until it
+gives one: `write` waits for the reader without holding up others, `offer` drops what the reader does not take at once.
 """
 
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import queue
 import threading
 from contextlib import suppress
 
+_FOR_NOW = {errno.ENOSPC, errno.EDQUOT, errno.ENOMEM, errno.ENOBUFS, errno.EINTR}
 _WAITING_LIMIT = 64  # texts that `offer` lets wait
+_LOOK_EVERY = 0.05  # seconds, at a reader that takes nothing, without a thread
 
 
 class Outlet:
@@ -23,17 +29,31 @@ class Outlet:
         self.gone = False
         self._fd = fd
         self._texts: queue.SimpleQueue[tuple[bytes, asyncio.Future[None] | None] | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name=f"outlet {fd}", daemon=True)
-        self._thread.start()
+        self._thread: threading.Thread | None = None
+        self._has_thread()
+
+    def _has_thread(self) -> bool:
+        """Return whether a thread writes; start it where it could not be started before."""
+        if self._thread is None:
+            thread = threading.Thread(target=self._run, name=f"outlet {self._fd}", daemon=True)
+            with suppress(RuntimeError):
+                thread.start()
+                self._thread = thread
+        return self._thread is not None
 
     async def write(self, text: str) -> None:
         """Return when `text` is written, or the reader is gone."""
+        if not self._has_thread():
+            await self._write_without_thread(_encode(text))
+            return
         done = asyncio.get_running_loop().create_future()
         self._texts.put((_encode(text), done))
         await done
 
     def offer(self, text: str) -> bool:
         """Have `text` written soon, or drop it where too much waits already; tell which."""
+        if not self._has_thread():
+            return not self._write_some(_encode(text))
         if self._texts.qsize() >= _WAITING_LIMIT:
             return False
         self._texts.put((_encode(text), None))
@@ -41,8 +61,31 @@ class Outlet:
 
     def close(self, seconds: float = 1.0) -> None:
         """Wait at most `seconds` for what waits to be written."""
-        self._texts.put(None)
-        self._thread.join(seconds)
+        if self._thread is not None:
+            self._texts.put(None)
+            self._thread.join(seconds)
+
+    async def _write_without_thread(self, data: bytes) -> None:
+        while (data := self._write_some(data)) and not self.gone:  # noqa: ASYNC110 - a reader without a thread to wait for it
+            await asyncio.sleep(_LOOK_EVERY)
+
+    def _write_some(self, data: bytes) -> bytes:
+        """Write what the reader takes now; return the rest."""
+        import select
+
+        while data and not self.gone and select.select([], [self._fd], [], 0)[1]:
+            try:
+                data = data[os.write(self._fd, data[: select.PIPE_BUF]) :]
+            except BlockingIOError:
+                return data
+            except OSError as error:
+                self._lose(error)
+                return b""
+        return data
+
+    def _lose(self, error: OSError) -> None:
+        """Give up this text, and where no room on the disk was what it lacked the reader, too."""
+        self.gone = error.errno not in _FOR_NOW
 
     def _run(self) -> None:
         while (item := self._texts.get()) is not None:
@@ -58,8 +101,9 @@ class Outlet:
                 data = data[os.write(self._fd, data) :]
             except BlockingIOError:  # somebody else made the descriptor non-blocking
                 _wait_writable(self._fd)
-            except OSError:
-                self.gone = True
+            except OSError as error:
+                self._lose(error)
+                return
 
 
 def _encode(text: str) -> bytes:

@@ -37,7 +37,11 @@ class Reloader:
         """Reload now; raise PrxError, with every mistake, where that cannot be."""
         async with self._one_at_a_time:
             with self._around():
-                self._take(await asyncio.wrap_future(begin(self._read)))
+                try:
+                    reading = begin(self._read)
+                except RuntimeError as error:  # no thread is to be had
+                    raise PrxError(f"it cannot be read now: {error}", hint="raise the limit of processes: ulimit -u") from error
+                self._take(await asyncio.wrap_future(reading))
 
     def reload_soon(self) -> None:
         """Reload as soon as it can be done; `refused` is told where that cannot be. Many of these at once are one."""

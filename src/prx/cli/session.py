@@ -46,10 +46,13 @@ from prx.control.server import ControlServer, EventSource
 from prx.core.errors import PermanentError, PrxError, UsageError
 from prx.core.events import Log, timestamp
 from prx.core.status import TunnelStatus
+from prx.runtime.bulkhead import keep_running, words_of
 from prx.runtime.bus import Bus
 from prx.runtime.clock import SystemClock
 from prx.runtime.lock import InstanceLock
 from prx.runtime.notify import Notifier
+from prx.runtime.orphans import OrphanReaper
+from prx.runtime.process import our_children
 from prx.runtime.service import Service, ServiceError
 from prx.runtime.supervisor import Supervisor
 
@@ -95,7 +98,8 @@ class Session:
     async def run(self) -> int:
         """Run until stopped, or until nothing is left that could run."""
         require_folder()
-        with Signals(stop=self.stop, kill=self._kill, reload=self._reloader.reload_soon):
+        asyncio.get_running_loop().set_exception_handler(self._on_stray)
+        with Signals(stop=self.stop, kill=self._kill, reload=self._reloader.reload_soon), OrphanReaper(our_children):
             try:
                 return await self._run()
             except BaseExceptionGroup as group:
@@ -120,8 +124,9 @@ class Session:
         With them are those that wait for the edge or the service to come up.
         """
         known = {status.name: status for status in self._bus.statuses()}
+        reason = self._service.waiting if self._service is not None else "prx is starting"
         configured = {
-            name: TunnelStatus(name, item.backend, item.cloudflare.mode, item.local_addr, "starting", "", "prx is starting")
+            name: TunnelStatus(name, item.backend, item.cloudflare.mode, item.local_addr, "starting", "", reason)
             for name, item in self._loaded.config.tunnels.items()
         }
         return tuple((configured | known).values())
@@ -148,6 +153,14 @@ class Session:
         """Read the configuration again; raise ConfigError and change nothing where it has mistakes."""
         self._running()
         await self._reloader.reload()
+
+    def _on_stray(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Take what the event loop has nobody to tell: a machine short of something is said in a line, a defect as ever."""
+        error = context.get("exception")
+        if isinstance(error, (OSError, MemoryError)):
+            self._log("warn", f"{context['message']}: {words_of(error)}")
+        else:
+            loop.default_exception_handler(context)
 
     def _running(self) -> Supervisor:
         if self._supervisor is None or self._stopping:
@@ -316,11 +329,12 @@ class Session:
         return next(iter(tunnels.values()))
 
     def _make_service(self, settings: TunnelSettings) -> Service:
-        def tell(line: str) -> None:
-            self._bus.publish(Log(tunnel="", level="info", message=line, source=SERVICE))
+        def tell(line: str) -> str:
+            event = self._bus.publish(Log(tunnel="", level="info", message=line, source=SERVICE))
+            return event.fact.message if isinstance(event.fact, Log) else ""
 
         environ = environment_for_service(self._loaded, self._environ)
-        return Service(self._options.command, settings.origin, environ=environ, clock=self._clock, tell=tell)
+        return Service(self._options.command, settings.origin, environ=environ, clock=self._clock, tell=tell, say=self._log)
 
     async def _supervise(self) -> int:
         assert self._supervisor is not None
@@ -328,8 +342,8 @@ class Session:
         try:
             async with asyncio.TaskGroup() as group:
                 watch = group.create_task(self._watch_service(), name="service")
-                beat = group.create_task(self._notifier.run(), name="service manager")
-                reloads = group.create_task(self._reloader.run(), name="reloads")
+                beat = group.create_task(self._kept_running("service manager", self._notifier.run), name="service manager")
+                reloads = group.create_task(self._kept_running("reloads", self._reloader.run), name="reloads")
                 code = await self._supervisor.run()
                 for task in (watch, beat, reloads):
                     task.cancel()
@@ -337,6 +351,9 @@ class Session:
             if timer is not None:
                 timer.cancel()
         return code
+
+    async def _kept_running(self, what: str, work: Callable[[], Awaitable[None]]) -> None:
+        await keep_running(what, work, self._clock, lambda message: self._log("error", message))
 
     def _time_is_over(self) -> None:
         self._log("info", "the time given with --ttl is over")
@@ -347,9 +364,11 @@ class Session:
             return
         end = await self._service.wait()
         if not self._stopping:
-            self._log("info" if end.clean else "error", f"{self._service.name!r} ended ({end}), so the tunnel is stopped")
-            if not end.clean:
-                self._service_error = ServiceError(f"{self._service.name!r} ended: {end}")
+            proven = bool(self._outcome.urls)
+            good = end.clean and proven  # before that it has not served a visitor yet
+            self._log("info" if good else "error", f"{self._service.name!r} ended ({end}), so the tunnel is stopped")
+            if not good:
+                self._service_error = self._service.ended(end, "" if proven else " before the public URL was proven")
             self.stop()
 
     def _result(self, code: int) -> int:

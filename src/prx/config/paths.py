@@ -11,6 +11,7 @@ Directory Specification 0.8. Standard library only: `prx url` and `prx status` i
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Mapping
@@ -47,13 +48,22 @@ def find_config(
     if named := env.get("PRX_CONFIG"):
         return ConfigPlace(expanded(named, env), Claim.NAMED)
     local = Path(LOCAL_NAME) if cwd is None else cwd / LOCAL_NAME
-    if os.path.lexists(local):
+    if _is_there(local):
         return ConfigPlace(local, Claim.FOUND)
     try:
         usual = user_config_file(env)
     except PermanentError:
         return None
-    return ConfigPlace(usual, Claim.FOUND) if os.path.lexists(usual) else None
+    return ConfigPlace(usual, Claim.FOUND) if _is_there(usual) else None
+
+
+def _is_there(path: Path) -> bool:
+    """Return whether something lies at `path`; also where that cannot be seen for now: a bad disk is not an empty one."""
+    try:
+        path.lstat()
+    except OSError as error:
+        return error.errno in {errno.EIO, errno.ESTALE, errno.ENOMEM, errno.ETIMEDOUT}
+    return True
 
 
 def config_file(explicit: Path | None = None, environ: Mapping[str, str] | None = None, cwd: Path | None = None) -> Path | None:

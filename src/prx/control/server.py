@@ -3,12 +3,16 @@
 Whoever may connect may stop the tunnels: the socket is 0600 in a directory of mode 0700, and the kernel's word on who connected
 is checked as well. Nothing that a client does, or fails to do, holds up the supervision: requests are bounded in size and
 time, connections in number, and a client that reads too slowly misses events, counted, and is dropped in the end.
+
+Nor does a client shut others out: where `CONNECTION_LIMIT` are open, the newest one is served and another one goes. That is one
+that rests before one that is being answered, one of the process that has most before others, and the oldest of those.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from pathlib import Path
@@ -17,16 +21,20 @@ from typing import Any, Protocol
 
 from prx.control.messages import REQUEST_LIMIT, Message, decode, encode, refusal
 from prx.control.peer import is_allowed, peer_of
+from prx.control.seats import Seat, choose_to_leave
 from prx.control.unixpath import listen
 from prx.core.errors import PrxError, UsageError
 from prx.core.events import Event
 from prx.core.status import TunnelStatus
 
 REQUEST_SECONDS = 10.0  # from the first byte of a request to its newline
+FIRST_SECONDS = 60.0  # until the first request begins
 REST_SECONDS = 600.0  # between two requests
 WRITE_SECONDS = 30.0  # a client that takes nothing for so long is dropped
 WAIT_LIMIT = 3600.0  # the longest wait that a client can ask for, in seconds
 CONNECTION_LIMIT = 64
+BACKLOG = 128  # connections that the kernel holds for us
+ACCEPT_PAUSE = 0.2  # seconds
 
 _UP = frozenset({"ready", "degraded"})
 _DOWN = frozenset({"idle", "failed"})
@@ -75,50 +83,89 @@ class ControlServer:
         self.path = path
         self._controlled = controlled
         self._wall = wall
-        self._server: asyncio.Server | None = None
-        self._connections: set[asyncio.Task[Any]] = set()
+        self._seats: dict[asyncio.Task[Any], Seat] = {}
 
     async def __aenter__(self) -> ControlServer:
-        listening = listen(self.path)
-        self._server = await asyncio.start_unix_server(self._serve, sock=listening, limit=REQUEST_LIMIT)
+        self._listening = listen(self.path)
+        self._listening.listen(BACKLOG)
+        # a conversation that fails ends alone, so they are in no task group; the end of all is awaited in __aexit__
+        self._accepting = asyncio.create_task(self._accept(self._listening), name=f"control {self.path.name}")  # noqa: TID251
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        assert self._server is not None
-        self._server.close()
-        self.path.unlink(missing_ok=True)
-        for task in self._connections:
+        with suppress(OSError):  # a dead socket is replaced by the next prx
+            self.path.unlink(missing_ok=True)
+        conversations = [self._accepting, *self._seats]
+        for task in conversations:
             task.cancel()
-        await asyncio.gather(*self._connections, return_exceptions=True)
+        await asyncio.gather(*conversations, return_exceptions=True)
+        self._listening.close()
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        task.set_name(f"control {self.path.name}")
-        self._connections.add(task)
-        try:
-            if len(self._connections) > CONNECTION_LIMIT:
-                await _send(writer, refusal(PrxError(f"more than {CONNECTION_LIMIT} control connections are open")))
-            elif _peer_is_allowed(writer):
-                await self._converse(reader, writer)
-        except (TimeoutError, ConnectionError, asyncio.CancelledError):
-            pass  # the client was too slow or went away, or prx ends: either way this conversation is over
-        finally:
-            self._connections.discard(task)
-            writer.transport.abort() if writer.transport.get_write_buffer_size() else writer.close()
-
-    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _accept(self, listening: socket.socket) -> None:
+        """Take connections, for ever: a machine that is short of descriptors or memory gets a moment, then is asked again."""
+        loop = asyncio.get_running_loop()
         while True:
             try:
-                line = await _read_request(reader)
+                connection, _ = await loop.sock_accept(listening)
+                name = f"control connection of {self.path.name}"
+                conversation = asyncio.create_task(self._serve(connection), name=name)  # noqa: TID251
+                self._take_a_seat(conversation, connection)
+            except (OSError, MemoryError):
+                await asyncio.sleep(ACCEPT_PAUSE)
+
+    def _take_a_seat(self, conversation: asyncio.Task[None], connection: socket.socket) -> None:
+        self._make_room()
+        peer = peer_of(connection)
+        # where the system does not tell, the modes of socket and directory decide
+        seat = Seat(conversation, 0 if peer is None else peer[0], peer is None or is_allowed(peer[1]))
+        self._seats[conversation] = seat
+
+        def over(_task: asyncio.Task[None]) -> None:
+            self._seats.pop(conversation, None)
+            if not seat.begun:  # it had to go before it could begin
+                _turn_away(connection)
+
+        conversation.add_done_callback(over)
+
+    async def _serve(self, connection: socket.socket) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        seat = self._seats[task]
+        try:
+            reader, writer = await asyncio.open_unix_connection(sock=connection, limit=REQUEST_LIMIT)
+            seat.begun = True
+        except (OSError, MemoryError):
+            return
+        try:
+            if seat.allowed:
+                await self._converse(reader, writer, seat)
+        except (TimeoutError, OSError, asyncio.CancelledError):
+            # the client was too slow, went away or had to make room, or prx ends: this conversation is over
+            if seat.evicted and not seat.answering:
+                writer.write(_too_many())
+        finally:
+            writer.transport.abort() if writer.transport.get_write_buffer_size() else writer.close()
+
+    def _make_room(self) -> None:
+        while len(self._seats) >= CONNECTION_LIMIT:
+            leaving = choose_to_leave(self._seats.values())
+            leaving.evicted = True
+            self._seats.pop(leaving.task, None)
+            leaving.task.cancel()
+
+    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, seat: Seat) -> None:
+        while True:
+            try:
+                line = await _read_request(reader, REST_SECONDS if seat.asked else FIRST_SECONDS)
             except ValueError as error:
                 await _send(writer, refusal(UsageError(f"not a request: {error}")))
                 return
             if line is None:
                 return
-            await self._reply(line, writer)
+            with seat.busy():
+                await self._reply(line, writer)
 
     async def _reply(self, line: bytes, writer: asyncio.StreamWriter) -> None:
         try:
@@ -131,6 +178,8 @@ class ControlServer:
             answer = refusal(error)
         except ValueError as error:
             answer = refusal(UsageError(f"not a request: {error}"))
+        except (OSError, RuntimeError, MemoryError) as error:  # this machine is short of something just now
+            answer = refusal(PrxError(f"prx cannot do that now: {error}", hint="try again in a moment"))
         await _send(writer, answer)
 
     async def _answer(self, request: Message) -> Message:
@@ -214,9 +263,14 @@ class ControlServer:
             events.close()
 
 
-def _peer_is_allowed(writer: asyncio.StreamWriter) -> bool:
-    peer = peer_of(writer.get_extra_info("socket"))
-    return peer is None or is_allowed(peer[1])  # where the system does not tell, the modes of socket and directory decide
+def _too_many() -> bytes:
+    return encode(refusal(PrxError(f"more than {CONNECTION_LIMIT} control connections are open")))
+
+
+def _turn_away(connection: socket.socket) -> None:
+    with suppress(OSError):
+        connection.send(_too_many())
+    connection.close()
 
 
 def _is_settled(status: TunnelStatus) -> bool:
@@ -235,9 +289,12 @@ def _wait_of(request: Message) -> float:
     return float(wait)
 
 
-async def _read_request(reader: asyncio.StreamReader) -> bytes | None:
-    """Return one line; None where the client closed between requests. Raises ValueError where it is too long or cut off."""
-    async with asyncio.timeout(REST_SECONDS):
+async def _read_request(reader: asyncio.StreamReader, patience: float) -> bytes | None:
+    """Return one line; None where the client closed between requests. Raises ValueError where it is too long or cut off.
+
+    `patience` is the time in seconds that it may take to begin.
+    """
+    async with asyncio.timeout(patience):
         first = await reader.read(1)
     if not first:
         return None

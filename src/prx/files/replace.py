@@ -11,18 +11,20 @@ from pathlib import Path
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}  # file systems without hard links, such as vfat
 
 
-def write_whole(path: Path, content: bytes, *, mode: int = 0o600) -> None:
+def write_whole(path: Path, content: bytes, *, mode: int = 0o600, durable: bool = True) -> None:
     """Put `content` in the place of whatever is at `path`; on any error (OSError) that is still there.
 
-    The folder must exist. A symbolic link at `path` is replaced itself. The mode is exact, whatever the umask.
+    The folder must exist. A symbolic link at `path` is replaced itself. The mode is exact, whatever the umask. What need not
+    survive a loss of power is not `durable`: then nothing waits for the disk.
     """
-    fresh = _written(path, content, mode)
+    fresh = _written(path, content, mode, durable=durable)
     try:
         fresh.replace(path)
     except BaseException:
         _forget(fresh)
         raise
-    sync_folder(path.parent)
+    if durable:
+        sync_folder(path.parent)
 
 
 def write_new(path: Path, content: bytes, *, mode: int = 0o600) -> None:
@@ -46,15 +48,16 @@ def _link(fresh: Path, path: Path) -> None:
         fresh.replace(path)  # a moment in which another could have written it is left only where links do not exist
 
 
-def _written(path: Path, content: bytes, mode: int) -> Path:
-    """Write a new file beside `path`, with a name that nobody can guess, and sync it."""
+def _written(path: Path, content: bytes, mode: int, *, durable: bool = True) -> Path:
+    """Write a new file beside `path`, with a name that cannot be guessed, and sync it."""
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:100]}.")
     try:
         with open(descriptor, "wb") as file:  # noqa: PTH123 - by descriptor
             os.fchmod(descriptor, mode)
             file.write(content)
             file.flush()
-            os.fsync(descriptor)
+            if durable:
+                os.fsync(descriptor)
     except BaseException:
         _forget(Path(name))
         raise

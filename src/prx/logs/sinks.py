@@ -107,6 +107,8 @@ def tell_gap(dropped: int) -> bytes:
 class Sink:
     """Write lines to a target in a thread of its own, from construction to `close`.
 
+    Where the machine gives no thread, lines wait for one, within the bounds of the queue; `close` writes them at last.
+
     `dropped` counts lines that were never written, `written` those that were. `on_alarm(text)` is called in the writing
     thread, at most once a minute while the target refuses. `gap(count)` gives the line that stands for dropped ones.
     `clock` gives monotonic seconds.
@@ -131,8 +133,17 @@ class Sink:
         self._next_alarm = float("-inf")
         self._closing = False
         self._changed = threading.Condition()
-        self._thread = threading.Thread(target=self._run, name=f"{name}-writer")
-        self._thread.start()
+        self._name = f"{name}-writer"
+        self._thread: threading.Thread | None = None
+        self._start()
+
+    def _start(self) -> None:
+        """Start the thread, if it does not run; the next line tries again where it cannot be started."""
+        if self._thread is None:
+            thread = threading.Thread(target=self._run, name=self._name)
+            with suppress(RuntimeError):
+                thread.start()
+                self._thread = thread
 
     def put(self, line: bytes) -> bool:
         """Queue one line (without newline); False where it is dropped. Never waits for a write, from any thread."""
@@ -143,6 +154,7 @@ class Sink:
                 return False
             self._room -= len(line)
             self._queue.append(line)
+            self._start()
             self._changed.notify()
             return True
 
@@ -151,6 +163,10 @@ class Sink:
         with self._changed:
             self._closing = True
             self._changed.notify()
+        if self._thread is None:
+            self._run()
+            self._target.close()
+            return
         self._thread.join(timeout)
         if self._thread.is_alive():
             self._target.interrupt()

@@ -31,6 +31,7 @@ class ProcessStat:
     """Hold the few fields of /proc/PID/stat that prx needs."""
 
     state: str
+    parent: int
     group: int
     session: int
     start_time: int
@@ -49,7 +50,7 @@ def process_stat(pid: int) -> ProcessStat | None:
     try:
         text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
         fields = text[text.rindex(")") + 2 :].split()
-        return ProcessStat(fields[0], int(fields[2]), int(fields[3]), int(fields[19]))
+        return ProcessStat(fields[0], int(fields[1]), int(fields[2]), int(fields[3]), int(fields[19]))
     except (OSError, ValueError, IndexError):
         return None
 
@@ -88,10 +89,56 @@ def _all_pids() -> list[int]:
         return []
 
 
+def processes_are_seen() -> bool:
+    """Return whether /proc shows this process at all: where it does not, "no such process" means nothing."""
+    return process_stat(os.getpid()) is not None
+
+
 def group_members(group: int) -> list[int]:
     """List the live processes of a process group, without its leader."""
     others = ((pid, process_stat(pid)) for pid in _all_pids() if pid != group)
     return [pid for pid, seen in others if seen and seen.group == group and seen.state not in _DEAD]
+
+
+def descendants(pid: int) -> list[int] | None:
+    """List the live processes that descend from `pid`, parents first; None where the kernel does not list children.
+
+    A few small reads (/proc/PID/task/TID/children), where `group_members` looks at every process of the machine.
+    """
+    children = _children(pid)
+    if children is None:
+        return None
+    found = []
+    for child in children:
+        seen = process_stat(child)
+        if seen is not None and seen.state not in _DEAD:
+            found += [child, *(descendants(child) or [])]
+    return found
+
+
+def _children(pid: int) -> list[int] | None:
+    found: list[int] = []
+    try:
+        for task in os.listdir(f"/proc/{pid}/task"):  # noqa: PTH208 - names only, fast
+            found += map(int, Path(f"/proc/{pid}/task/{task}/children").read_text(encoding="ascii").split())
+    except (OSError, ValueError):
+        return None
+    return found
+
+
+def child_pids() -> list[int]:
+    """List the children of this process, zombies too."""
+    own = os.getpid()
+    found = _children(own)
+    return found if found is not None else [pid for pid in _all_pids() if (seen := process_stat(pid)) and seen.parent == own]
+
+
+def command_line(pid: int) -> tuple[str, ...]:
+    """Return the arguments of a process; empty where they cannot be seen."""
+    try:
+        return tuple(map(os.fsdecode, Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[:-1]))
+    except OSError:
+        return ()
 
 
 def writers_of_pipe(inode: int) -> list[int]:

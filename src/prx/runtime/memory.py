@@ -2,10 +2,14 @@
 
 Both are facts about this machine's place in the network, not about one configuration, so all instances share the file. Times
 in it are wall-clock, the only ones that mean anything to another process.
+
+What could not be written is kept apart from what was read, as changes: they hold at once for whoever asks, and `retry` applies
+them to the file as it is then, which another prx may have written meanwhile.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +37,7 @@ class Memory:
     def __init__(self, path: Path, clock: Clock) -> None:
         self._file = StateFile(path)
         self._clock = clock
+        self._changes: dict[tuple[str, str], object] = {}  # by section and key; None: the key is to go
 
     def rate_limit(self, service: str) -> tuple[float, int]:
         """Return for how many seconds `service` must still be left alone, and in which attempt that was met; (0, 0) if not."""
@@ -47,7 +52,8 @@ class Memory:
 
     def keep_rate_limit(self, service: str, delay: float, attempt: int) -> None:
         """Keep that `service` must be left alone for `delay` seconds."""
-        self._update("rate_limits", service, {"until": self._clock.wall() + delay, "attempt": attempt})
+        limit = {"until": self._clock.wall() + delay, "attempt": attempt}
+        self._change("rate_limits", {service: limit})
 
     def protocol(self, network: str) -> Learnt | None:
         """Return the protocol that came up on `network` (a fingerprint) where another did not, None if none is remembered."""
@@ -55,30 +61,51 @@ class Memory:
         return _learnt(entry, self._clock.wall())
 
     def keep_protocol(self, network: str, protocol: str) -> None:
-        """Keep, for `PROTOCOL_LASTS`, that `protocol` came up on `network` where another did not."""
+        """Keep, for `PROTOCOL_LASTS`, that `protocol` came up on `network` where another did not; nothing of an unknown one."""
+        if not network:
+            return
         now = self._clock.wall()
-        known = {name: entry for name, entry in self._section("protocols").items() if _learnt(entry, now)}
-        known.pop(network, None)
-        newest = dict(list(known.items())[-(_NETWORKS - 1) :])
-        data = self._file.load()
-        self._file.save({**data, "protocols": {**newest, network: {"protocol": protocol, "at": now}}})
+        known = self._section("protocols")
+        young = [name for name, entry in known.items() if name != network and _learnt(entry, now)]
+        kept = set(young[-(_NETWORKS - 1) :])
+        self._change(
+            "protocols", {**{name: None for name in known if name not in kept}, network: {"protocol": protocol, "at": now}}
+        )
 
     def forget_protocol(self, network: str | None = None) -> int:
         """Forget what was learnt about `network`, or about all of them; return how many entries that were."""
-        data = self._file.load()
-        known = self._section("protocols")
-        kept = {name: entry for name, entry in known.items() if network not in {None, name}}
-        if len(kept) < len(known):
-            self._file.save({**data, "protocols": kept})
-        return len(known) - len(kept)
+        gone = [name for name in self._section("protocols") if network in {None, name}]
+        if gone:
+            self._change("protocols", dict.fromkeys(gone))
+        return len(gone)
+
+    def retry(self) -> bool:
+        """Write again what could not be written; return whether nothing is left of it."""
+        if not self._changes:
+            return True
+        data = self._load()
+        if self._file.unread or not self._file.save(data):
+            self._file.pending = False  # the changes are pending, not the file as it was
+            return False
+        self._changes.clear()
+        return True
 
     def _section(self, name: str) -> dict[str, Any]:
-        section = self._file.load().get(name)
+        section = self._load().get(name)
         return section if isinstance(section, dict) else {}
 
-    def _update(self, section: str, key: str, value: object) -> None:
-        data = self._file.load()
-        self._file.save({**data, section: {**self._section(section), key: value}})
+    def _load(self) -> dict[str, Any]:
+        """Return what the file holds, with the changes that it does not have yet."""
+        data = dict(self._file.load())
+        for (section, key), value in self._changes.items():
+            old = data.get(section)
+            entries = {name: entry for name, entry in old.items() if name != key} if isinstance(old, dict) else {}
+            data[section] = entries if value is None else {**entries, key: value}
+        return data
+
+    def _change(self, section: str, entries: Mapping[str, object]) -> None:
+        self._changes |= {(section, key): value for key, value in entries.items()}
+        self.retry()
 
 
 def _learnt(entry: object, now: float) -> Learnt | None:

@@ -3,6 +3,9 @@
 A network counts as up when an interface that is not loopback has a route that leads somewhere: a default route, or one through
 a gateway. That is a look at two small files, cheap enough for every second. The fingerprint names those routes and the
 networks of their interfaces: it changes with the Wi-Fi, and stays when a container or a temporary IPv6 address comes or goes.
+
+A table that cannot be read (no descriptor is left, /proc is not there) says nothing: not that there is no network, and not that
+it is another one. Then `up` is None and the fingerprint empty.
 """
 
 from __future__ import annotations
@@ -28,17 +31,17 @@ _NO_CARRIER = {"down", "lowerlayerdown", "notpresent"}  # Documentation/networki
 class Network(Protocol):
     """What prx wants to know of the machine's network; a test gives its own."""
 
-    def up(self) -> bool:
-        """Tell whether there is any network at all."""
+    def up(self) -> bool | None:
+        """Return whether there is any network at all; None where that cannot be seen."""
 
     def fingerprint(self) -> str:
-        """Return a short text that changes when the machine comes into another network."""
+        """Return a short text that changes when the machine comes into another network; empty where it cannot be seen."""
 
 
 class SystemNetwork:
     """The network of this machine, as the kernel shows it."""
 
-    def up(self) -> bool:
+    def up(self) -> bool | None:
         """See `network_up`."""
         return network_up()
 
@@ -67,38 +70,75 @@ class Route:
     gateway: str
 
 
-def network_up() -> bool:
-    """Tell whether this machine has any network at all. Takes well under a millisecond on Linux."""
-    if _LINUX:
-        return any(_has_carrier(route.interface) for route in routes())
-    return any(stats.isup and _global_networks(name) for name, stats in psutil.net_if_stats().items())
+def network_up() -> bool | None:
+    """Return whether this machine has any network at all; None where that cannot be seen. Well under a millisecond on Linux."""
+    if not _LINUX:
+        return _any_interface_up()
+    try:
+        found, unsure = routes(), False
+    except RoutesUnreadableError as error:
+        found, unsure = error.found, None
+    return True if any(_has_carrier(route.interface) for route in found) else unsure
+
+
+def _any_interface_up() -> bool | None:
+    try:
+        return any(stats.isup and _global_networks(name) for name, stats in psutil.net_if_stats().items())
+    except OSError:
+        return None
 
 
 def fingerprint() -> str:
-    """Return a short text that changes when this machine comes into another network."""
+    """Return a short text that changes when this machine comes into another network; empty where that cannot be seen."""
+    try:
+        return hashlib.sha256("\n".join(_seen()).encode()).hexdigest()[:16]
+    except OSError:
+        return ""
+
+
+def _seen() -> list[str]:
     if _LINUX:
         ways = sorted(set(routes()))
         interfaces = sorted({route.interface for route in ways})
     else:
         ways = []
         interfaces = sorted(name for name, stats in psutil.net_if_stats().items() if stats.isup)
-    seen = [
+    return [
         *(f"{way.interface} via {way.gateway}" for way in ways),
         *(f"{name} {_global_networks(name)}" for name in interfaces),
     ]
-    return hashlib.sha256("\n".join(seen).encode()).hexdigest()[:16]
+
+
+class RoutesUnreadableError(OSError):
+    """Not every table could be read; `found` is what the others hold."""
+
+    def __init__(self, found: list[Route]) -> None:
+        super().__init__("the routes of this machine cannot be read")
+        self.found = found
 
 
 def routes(proc: Path = Path("/proc/net")) -> list[Route]:
-    """Return the routes that lead out, IPv4 and IPv6, from the kernel's tables below `proc` (Linux)."""
-    return [*_routes_v4(_lines(proc / "route")), *_routes_v6(_lines(proc / "ipv6_route"))]
+    """Return the routes that lead out, IPv4 and IPv6, from the kernel's tables below `proc` (Linux).
+
+    Raises RoutesUnreadableError where one cannot be read or understood; that of IPv6 is not there without IPv6.
+    """
+    v4, v6 = _lines(proc / "route"), _lines(proc / "ipv6_route")
+    if v6 is None and not (proc / "if_inet6").exists():
+        v6 = []
+    try:
+        found = [*_routes_v4(v4 or []), *_routes_v6(v6 or [])]
+    except (ValueError, IndexError) as error:
+        raise RoutesUnreadableError([]) from error
+    if v4 is None or v6 is None:
+        raise RoutesUnreadableError(found)
+    return found
 
 
-def _lines(table: Path) -> list[list[str]]:
+def _lines(table: Path) -> list[list[str]] | None:
     try:
         return [line.split() for line in table.read_text().splitlines()]
-    except OSError:  # a kernel without IPv6 has no such file
-        return []
+    except OSError:
+        return None
 
 
 def _routes_v4(lines: list[list[str]]) -> Iterator[Route]:

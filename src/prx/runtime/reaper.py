@@ -27,19 +27,26 @@ from prx.runtime.statefile import StateFile
 GRACE_SECONDS = 5.0
 """How long a stale child may take to end by itself; its edge connections are unregistered in this time."""
 
+SOON = 0.1  # seconds
+
 logger = logging.getLogger(__name__)
 
 
 class Ledger:
-    """Remember the living children in a file, from start to end of each. `label` names the tunnel, for people."""
+    """Remember the living children in a file, from start to end of each. `label` names the tunnel, for people.
+
+    A single change is written at once; many at once are one write, `SOON` seconds later, because each writes the whole list.
+    """
 
     def __init__(self, path: Path) -> None:
-        self._file = StateFile(path)
-        self._children: dict[Identity, str] = {}
+        self._file = StateFile(path, durable=False)  # another boot makes its entries worthless anyway
+        self._children: dict[Identity, dict[str, Any]] = {}
+        self._written_at = float("-inf")
+        self._writing: asyncio.TimerHandle | None = None
 
     def add(self, child: Identity, label: str) -> bool:
         """Write a fresh child down; False where the disk refused (it is remembered, and written when it can be)."""
-        self._children[child] = label
+        self._children[child] = {**asdict(child), "tunnel": label}
         return self._save()
 
     def remove(self, child: Identity) -> bool:
@@ -52,8 +59,22 @@ class Ledger:
         return self._file.retry()
 
     def _save(self) -> bool:
-        entries = [{**asdict(child), "tunnel": label} for child, label in self._children.items()]
-        return self._file.save({"children": entries})
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            return self._write()
+        if not self._children or loop.time() - self._written_at >= SOON:
+            self._written_at = loop.time()
+            return self._write()
+        if self._writing is None:
+            self._writing = loop.call_later(SOON, self._write)
+        return not self._file.pending
+
+    def _write(self) -> bool:
+        if self._writing is not None:
+            self._writing.cancel()
+            self._writing = None
+        return self._file.save({"children": list(self._children.values())})
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,16 +17,18 @@ from prx.backends.base import Backend, LaunchContext, LineKind, LogLine
 from prx.core import inputs
 from prx.core.diagnosis import Policy, diagnose
 from prx.core.events import Fact, Log
-from prx.core.evidence import Evidence
+from prx.core.evidence import Evidence, ExitCause
 from prx.core.verdicts import PROVING
 from prx.logs.text import decode
 from prx.runtime.budget import LineBudget
 from prx.runtime.looking import Looker, View
 from prx.runtime.observer import ConnectorObserver
+from prx.runtime.omens import LogWatch, explain_kill, oom_kills
 from prx.runtime.probes.endpoints import ConnectorEndpoints
 from prx.runtime.process import TunnelProcess
 from prx.runtime.pulse import Pulse
 from prx.runtime.reaper import Ledger
+from prx.runtime.spawn import SpawnError
 
 TAIL_LINES = 128  # cloudflared's usage text has up to 116 lines, and its first one names the wrong flag
 READY_EVERY = 1.0  # seconds between two questions to /ready while nothing else tells of a change
@@ -63,11 +65,14 @@ class Run:
         self._pulse = Pulse(view.settings)
         self._noticed_at = self._started
         self._edge_learnt = False
+        self._oom_kills: int | None = None
+        self._log_watch = LogWatch(view.clock, lambda: self._process is not None and self._process.exit is None, view.warn)
 
     async def start(self, context: LaunchContext) -> None:
         """Spawn the child. Raises SpawnError."""
         launch = self.backend.launch(context)
-        self._process = await TunnelProcess.spawn(launch, on_line=self._on_line)
+        self._oom_kills = oom_kills()
+        self._process = await TunnelProcess.spawn(launch, on_line=self._on_line, on_close=self._log_watch.closed)
         self._around.ledger.add(self._process.identity, self._around.view.name)
 
     def adopt(self, around: Surroundings) -> None:
@@ -95,12 +100,16 @@ class Run:
         """Wait for the end of the child and say what it means."""
         end = await self.process.wait()
         self._looker.close()
+        self._log_watch.cancel()
         self._around.ledger.remove(self.process.identity)
         for fact in self._observer.lose_all():
             self._around.publish(fact)
         now = self._around.view.clock.monotonic()
         tail = [self._parse(stream, line) for stream, line in self._tail]
         child_exit = self.backend.classify_exit(end, tail, age=now - self._started)
+        child_exit = explain_kill(child_exit, self._oom_kills, oom_kills())
+        if child_exit.cause is ExitCause.UPDATED:
+            self._around.view.warn("the connector has replaced itself with a newer version; it is started anew at once")
         network = self._around.view.network.up()
         evidence = Evidence(now, self._looker.url, exit=child_exit, network_up=network)
         return inputs.Exited(self.number, self.process.pid, child_exit, diagnose(evidence, self._around.policy))
@@ -112,17 +121,25 @@ class Run:
         while True:
             await clock.sleep(READY_EVERY)
             self._tell_skipped()
-            changed = await self._looker.check_ready()
+            changed = await self._ask_child(pulse=beat % PULSE_EVERY == 1)
             beat += 1
-            if beat % PULSE_EVERY == 0 and self._observer.ready and self._looker.url:
-                counters = await self._looker.counters()
-                changed |= await self._pulse.beat(counters, self._looker.usual_ms)
             if changed:
                 self._notice()
 
     def _notice(self) -> None:
         self._noticed_at = self._around.view.clock.monotonic()
         self._around.send(inputs.Noticed(self.number))
+
+    async def _ask_child(self, *, pulse: bool) -> bool:
+        """Return whether something has changed: the child's readiness, or with `pulse` the service behind it."""
+        try:
+            changed = await self._looker.check_ready()
+            if pulse and self._observer.ready and self._looker.url:
+                counters = await self._looker.counters()
+                changed |= await self._pulse.beat(counters, self._looker.usual_ms)
+        except (OSError, RuntimeError, MemoryError):  # this machine is short of something: the next question may be luckier
+            return False
+        return changed
 
     async def look(self) -> tuple[Evidence, inputs.Looked]:
         """Gather evidence and judge it."""
@@ -168,8 +185,16 @@ class Run:
 def draw_port(attempts: int = 50) -> int:
     """Return a loopback TCP port that is free now and lies outside the range that the system draws from by itself.
 
-    Inside that range a program that connects to a dead port can meet itself (Linux: net/ipv4/ip_local_port_range).
+    Inside that range a program that connects to a dead port can meet itself (Linux: net/ipv4/ip_local_port_range). Raises
+    SpawnError where no socket can be had.
     """
+    try:
+        return _draw_port(attempts)
+    except OSError as error:
+        raise SpawnError.of(error, "cannot look for a free port") from error
+
+
+def _draw_port(attempts: int) -> int:
     low, high = _ephemeral_range()
     for _ in range(attempts):
         port = random.randint(10000, 65000)  # noqa: S311 - nothing is protected by it

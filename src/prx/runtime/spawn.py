@@ -15,7 +15,10 @@ Theory of operation
   is written after the start: should prx die in the moment before the kernel knows about the parent's death, the
   child finds an empty secret and ends by itself.
 * Core dumps are off in the child (soft limit 0, inherited over exec), because its memory holds the secret.
-* stdin is /dev/null; every descriptor but the two log pipes and the secret is closed; the environment is what it is told.
+* stdin is /dev/null, or where the launch asks for it a pipe that nobody writes to: dev servers end when their stdin does. prx
+  alone holds the other end, so the pipe ends with prx. Not the terminal's own stdin: a server that sets it to raw mode, as
+  those with keyboard shortcuts do, would take Ctrl-C from prx.
+* Every descriptor but stdin, the two log pipes and the secret is closed; the environment is what it is told.
 """
 
 from __future__ import annotations
@@ -28,6 +31,7 @@ import os
 import resource
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import threading
@@ -67,19 +71,36 @@ class SpawnError(PrxError):
         self.errno = number
         self.permanent = number in _PERMANENT
 
+    @classmethod
+    def of(cls, error: OSError, what: str) -> SpawnError:
+        """Return the error that says `what` failed, and the remedy that goes with its number."""
+        number = error.errno or 0
+        return cls(f"{what}: {error.strerror or type(error).__name__}", hint=_HINTS.get(number, ""), number=number)
+
 
 @dataclass(frozen=True, slots=True)
 class Spawned:
-    """Hold a fresh child: its pid, the file that it runs, and the non-blocking read ends of its two log pipes."""
+    """Hold a fresh child: its pid, the file that it runs, and the non-blocking read ends of its two log pipes.
+
+    `stdin` is the write end of its stdin, -1 where that is /dev/null. `arguments` are what it was started with, without the
+    program.
+    """
 
     pid: int
     exe: str
     stdout: int
     stderr: int
+    stdin: int = -1
+    arguments: tuple[str, ...] = ()
+
+    def close(self) -> None:
+        """Close the three descriptors."""
+        for fd in {self.stdin, self.stdout, self.stderr} - {-1}:
+            os.close(fd)
 
 
 def spawn(launch: Launch) -> Spawned:
-    """Start `launch` in its own session; the caller owns the two descriptors and collects the exit status.
+    """Start `launch` in its own session; the caller owns the descriptors and collects the exit status.
 
     Raises SpawnError (nothing is left behind), and RuntimeError off the main thread.
     """
@@ -91,8 +112,12 @@ def spawn(launch: Launch) -> Spawned:
     program = find_program(launch)
     try:
         return _spawn(program, launch)
+    except SpawnError:
+        raise
     except OSError as error:
         raise _explain(program, launch, error) from error
+    except (MemoryError, subprocess.SubprocessError) as error:
+        raise SpawnError(_message(launch.argv[0], errno.ENOMEM), hint=_HINTS[errno.ENOMEM], number=errno.ENOMEM) from error
     except ValueError as error:  # a NUL byte in an argument or variable; the error names neither
         raise SpawnError(f"cannot start '{launch.argv[0]}': {error}", number=errno.EINVAL) from error
 
@@ -115,13 +140,15 @@ def find_program(launch: Launch) -> str:
 
 
 def _check_file(path: str, name: str) -> str:
-    for number, wrong in (
-        (errno.ENOENT, not os.path.exists(path)),  # noqa: PTH110 - no exception for an odd path
-        (errno.EISDIR, os.path.isdir(path)),  # noqa: PTH112 - as above
-        (errno.EACCES, not os.access(path, os.X_OK)),
-    ):
-        if wrong:
-            raise SpawnError(_message(name, number), hint=_HINTS[number], number=number)
+    try:
+        mode = os.stat(path).st_mode  # noqa: PTH116 - a bad disk (EIO, ESTALE) is not a file that is missing
+        number = errno.EISDIR if stat.S_ISDIR(mode) else 0 if os.access(path, os.X_OK) else errno.EACCES
+    except OSError as error:
+        number = error.errno or errno.EIO
+    except ValueError:  # a NUL byte in the path
+        number = errno.ENOENT
+    if number:
+        raise SpawnError(_message(name, number), hint=_HINTS.get(number, ""), number=number)
     return path
 
 
@@ -148,14 +175,16 @@ def _spawn(program: str, launch: Launch) -> Spawned:
         out_read, out_write = _log_pipe(on_failure, cleanup)
         err_read, err_write = _log_pipe(on_failure, cleanup)
         secret_read, secret_write = _secret_pipe(cleanup) if launch.secret is not None else (-1, -1)
-        argv = [program, *launch.arguments(f"/dev/fd/{secret_read}")[1:]]
+        stdin, stdin_write = _stdin_pipe(on_failure, cleanup) if launch.open_stdin else (subprocess.DEVNULL, -1)
+        secret_path = f"/dev/fd/{secret_read}"
+        argv = [program, *launch.arguments(secret_path)[1:]]
         setpriv = _setpriv() if _plainly_runnable(program) else None
         if setpriv is not None:
             argv = [setpriv, "--pdeathsig", "KILL", "--", *argv]
         with _no_core_dumps():
             child = subprocess.Popen(
                 argv,
-                stdin=subprocess.DEVNULL,
+                stdin=stdin,
                 stdout=out_write,
                 stderr=err_write,
                 env=dict(launch.env),
@@ -165,12 +194,13 @@ def _spawn(program: str, launch: Launch) -> Spawned:
                 # only where setpriv cannot be used; it calls nothing but two system calls (see _die_with)
                 preexec_fn=None if setpriv else _die_with(os.getpid()),  # noqa: PLW1509
             )
+        on_failure.callback(_undo, child)
         if launch.secret is not None:
             os.write(secret_write, launch.secret)  # cannot block or fall short: less than a page, into an empty pipe
         # the status is collected through the pidfd; without this Popen would warn that nobody did
         child.returncode = 0
         on_failure.pop_all()
-        return Spawned(child.pid, _running_exe(program), out_read, err_read)
+        return Spawned(child.pid, _running_exe(program), out_read, err_read, stdin_write, launch.arguments(secret_path)[1:])
 
 
 def _log_pipe(on_failure: ExitStack, cleanup: ExitStack) -> tuple[int, int]:
@@ -181,6 +211,18 @@ def _log_pipe(on_failure: ExitStack, cleanup: ExitStack) -> tuple[int, int]:
     if sys.platform == "linux":
         with suppress(OSError):  # refused when the user's pipe quota is used up: the default size works too
             fcntl.fcntl(read, fcntl.F_SETPIPE_SZ, _LOG_PIPE_BYTES)
+    return read, write
+
+
+def _undo(child: subprocess.Popen[bytes]) -> None:
+    child.kill()
+    child.wait()
+
+
+def _stdin_pipe(on_failure: ExitStack, cleanup: ExitStack) -> tuple[int, int]:
+    read, write = os.pipe()
+    on_failure.callback(os.close, write)
+    cleanup.callback(os.close, read)
     return read, write
 
 
@@ -199,11 +241,15 @@ def _secret_pipe(cleanup: ExitStack) -> tuple[int, int]:
 def _no_core_dumps() -> Iterator[None]:
     """Lower the soft limit for the moment in which the child inherits it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_CORE)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, hard))
+    try:
+        resource.setrlimit(resource.RLIMIT_CORE, (0, hard))
+    except (OSError, ValueError) as error:  # says nothing of the program, so it is not for ever
+        raise SpawnError(f"cannot turn core dumps off for a child: {error}") from error
     try:
         yield
     finally:
-        resource.setrlimit(resource.RLIMIT_CORE, (soft, hard))
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_CORE, (soft, hard))
 
 
 @functools.cache
@@ -275,4 +321,7 @@ def _own_elf_kind() -> bytes:
 
 def _running_exe(program: str) -> str:
     """Return what /proc/PID/exe will show for `program`; "" where a script makes that hard to foretell."""
-    return "" if _interpreter(program) else os.path.realpath(program)
+    try:
+        return "" if _interpreter(program) else os.path.realpath(program)
+    except OSError:
+        return ""

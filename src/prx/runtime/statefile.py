@@ -3,11 +3,13 @@
 Reading tolerates everything: a file that is missing, cut short, garbage, too large, a symbolic link, a FIFO or somebody
 else's counts as empty, with one warning. Writing replaces the file in one step (a fresh file in the same folder, fsync,
 rename, fsync of the folder), so a crash leaves the old or the new content. When the disk is full the content stays in
-memory, and the next `save` or `retry` writes it.
+memory, and the next `save` or `retry` writes it; until then it is the truth, and `load` does not put the old file in its place.
+A file that could not be looked at for now (no descriptor is left) is not an empty one: see `unread`.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -26,22 +28,35 @@ logger = logging.getLogger(__name__)
 class StateFile:
     """Hold one JSON object and its file (mode 0600, in a folder of mode 0700 if it must be made).
 
-    `data` is the truth in memory, `pending` tells that the file does not have it yet, and `problem` says why.
+    `data` is the truth in memory, `pending` tells that the file does not have it yet, and `problem` says why. `unread`: the
+    last `load` could not look. `durable` is for what has to outlive a power failure; it costs an fsync for each save.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, durable: bool = True) -> None:
         self.path = path
         self.data: dict[str, Any] = {}
         self.pending = False
+        self.unread = False
         self.problem = ""
+        self._durable = durable
 
     def load(self) -> dict[str, Any]:
-        """Read the file into `data` and return it; {} and a warning where it cannot be used. Never raises."""
+        """Read the file into `data` and return it; {} and a warning where it cannot be used. Never raises.
+
+        What is pending is returned as it is; so is what was known, where the file cannot be looked at for now.
+        """
+        if self.pending:
+            return self.data
+        self.unread = False
         try:
             self.data = _parse(_read_private(self.path))
         except FileNotFoundError:
             self.data = {}
-        except (OSError, ValueError, RecursionError) as error:
+        except OSError as error:
+            self.unread = error.errno in _FOR_NOW
+            self.data = self.data if self.unread else {}
+            logger.warning("%s is ignored%s: %s", self.path, " for now" if self.unread else "", _reason(error))
+        except (ValueError, RecursionError) as error:
             self.data = {}
             logger.warning("%s is ignored: %s", self.path, _reason(error))
         return self.data
@@ -57,8 +72,8 @@ class StateFile:
         if not self.pending:
             return True
         try:
-            _replace(self.path, json.dumps(self.data, indent=1).encode())
-        except OSError as error:
+            _replace(self.path, json.dumps(self.data, indent=1 if self._durable else None).encode(), durable=self._durable)
+        except (OSError, MemoryError) as error:
             reason = _reason(error)
             if reason != self.problem:
                 logger.warning("%s cannot be written: %s; it is kept in memory and tried again", self.path, reason)
@@ -68,6 +83,9 @@ class StateFile:
             logger.info("%s is written again", self.path)
         self.pending, self.problem = False, ""
         return True
+
+
+_FOR_NOW = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.EINTR, errno.EIO, errno.ESTALE, errno.ETIMEDOUT}
 
 
 def _reason(error: Exception) -> str:
@@ -98,6 +116,6 @@ def _parse(content: bytes) -> dict[str, Any]:
     return data
 
 
-def _replace(path: Path, content: bytes) -> None:
+def _replace(path: Path, content: bytes, *, durable: bool) -> None:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    write_whole(path, content)
+    write_whole(path, content, durable=durable)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from prx.core.errors import PrxError
 from prx.core.events import Event, Log, StateChanged, UrlChanged
 from prx.core.states import State
 from prx.core.status import TunnelStatus
+from prx.runtime.bulkhead import keep_running, words_of
 from prx.runtime.bus import Bus
 from prx.runtime.clock import Clock
 from prx.runtime.edge import EdgeWatch
@@ -26,6 +27,7 @@ from prx.runtime.heartbeat import Heartbeat
 from prx.runtime.hooks import HookRunner
 from prx.runtime.memory import STATE_FILE, Memory
 from prx.runtime.network import LocalNetwork, Network, SystemNetwork
+from prx.runtime.pace import SpawnPace
 from prx.runtime.passage import Ways
 from prx.runtime.reaper import Ledger, reap_stale
 from prx.runtime.resolver import Resolver
@@ -33,6 +35,7 @@ from prx.runtime.tunnel import EMPTY_CONFIG, House, Tunnel
 
 STOPPED_AS_ASKED = 0
 NOTHING_CAN_RUN = 3
+PAUSE = 5.0  # seconds before the supervision of a tunnel that has failed is begun again
 
 
 class Supervisor:
@@ -75,6 +78,7 @@ class Supervisor:
         self._running: list[asyncio.Task[None]] = []
         self._changed = asyncio.Event()
         self._stop_asked = False
+        self._failed: set[str] = set()
 
     @property
     def config(self) -> Config:
@@ -103,9 +107,9 @@ class Supervisor:
             self._house = house
             for name, settings in self._config.tunnels.items():
                 self._add(name, settings)
-            beat = Heartbeat(self._clock, self._network, self._wake)
-            heartbeat = self._tasks.create_task(beat.run(), name="heartbeat")
-            hooks = self._tasks.create_task(self._hooks.run(), name="hooks")
+            beat = Heartbeat(self._clock, self._network, self._wake, self._chores())
+            heartbeat = self._keep_running("heartbeat", beat.run)
+            hooks = self._keep_running("hooks", self._hooks.run)
             nothing_can_run = await self._until_over()
             for task in (heartbeat, hooks, *self._running):
                 task.cancel()
@@ -187,6 +191,7 @@ class Supervisor:
             inherited=dict(self._environ),
             redact=self.redactor.line,
             jitter=self._jitter,
+            pace=SpawnPace(self._clock),
             recheck=self._recheck,
         )
 
@@ -209,12 +214,41 @@ class Supervisor:
         self._tunnels[name] = tunnel
         self._running.append(self._tasks.create_task(self._supervise(tunnel), name=f"tunnel {name}"))
 
+    def _keep_running(self, what: str, work: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
+        def tell(message: str) -> None:
+            self.bus.publish(Log(tunnel="", level="error", message=message))
+
+        assert self._tasks is not None
+        return self._tasks.create_task(keep_running(what, work, self._clock, tell), name=what)
+
+    def _chores(self) -> tuple[Callable[[], object], ...]:
+        """Return what the heartbeat does for all: write what could not be written, look at the programs of living children."""
+        return (self._house.ledger.retry, self._house.memory.retry, self._look_at_programs)
+
+    def _look_at_programs(self) -> None:
+        for tunnel in list(self._tunnels.values()):
+            tunnel.look_at_running_program()
+
     async def _supervise(self, tunnel: Tunnel) -> None:
-        await tunnel.run()
+        try:
+            await tunnel.run()
+        except Exception as error:  # noqa: BLE001 - a failure of one must not take the others down
+            await self._begin_again(tunnel, error)
         del self._tunnels[tunnel.name]
         if tunnel.name not in self._config.tunnels:
             self.bus.untrack(tunnel.name)
+        elif tunnel.name in self._failed and not self._stop_asked:
+            self._failed.discard(tunnel.name)
+            self._add(tunnel.name, self._config.tunnels[tunnel.name])
         self._changed.set()
+
+    async def _begin_again(self, tunnel: Tunnel, error: Exception) -> None:
+        """Say that the supervision of `tunnel` has failed, end its child, and let a new one begin after a pause."""
+        message = f"its supervision failed and is begun again in {PAUSE:.0f} s: {words_of(error)}"
+        self.bus.publish(Log(tunnel=tunnel.name, level="error", message=message))
+        self._failed.add(tunnel.name)
+        await tunnel.abandon()
+        await self._clock.sleep(PAUSE)
 
     async def _until_over(self) -> bool:
         """Wait until no tunnel is left, or only such as have failed for good; tell which."""

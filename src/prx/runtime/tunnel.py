@@ -30,6 +30,7 @@ from prx.core.states import Settings, State
 from prx.core.status import TunnelStatus
 from prx.core.verdicts import Diagnosis, Verdict
 from prx.install.programs import HINT, builtin_connector, find_client, needed_environment
+from prx.runtime.bulkhead import words_of
 from prx.runtime.bus import Bus
 from prx.runtime.clock import Clock, TimerHandle
 from prx.runtime.edge import EdgeWatch
@@ -37,6 +38,7 @@ from prx.runtime.fingerprint import file_fingerprint
 from prx.runtime.looking import Looker, View
 from prx.runtime.memory import Learnt, Memory
 from prx.runtime.network import Network
+from prx.runtime.pace import SpawnPace
 from prx.runtime.passage import Ways
 from prx.runtime.quicreturn import QuicReturn
 from prx.runtime.reaper import Ledger
@@ -66,6 +68,7 @@ class House:
     inherited: Mapping[str, str]
     redact: Callable[[str], str]
     jitter: Callable[[], float]
+    pace: SpawnPace
     recheck: Callable[[], None]
 
 
@@ -82,6 +85,7 @@ class Tunnel:
         self._alone: Looker | None = None
         self._asking: asyncio.Timeout | None = None  # while the program is asked for its version
         self._program_seen: tuple[object, ...] | None = None  # None: not looked at yet
+        self._program_running: tuple[object, ...] = ()
         self._told_of_memory: float | None = None
         self._quic = QuicReturn(house.clock)
         self._phases: set[str] = set()
@@ -282,6 +286,25 @@ class Tunnel:
             self.send(inputs.Woken("binary"))
         self._house.recheck()
 
+    def look_at_running_program(self) -> None:
+        """Say it once when the program of the living child was replaced; that the file is away says nothing (yet)."""
+        if self._run is None or not (seen := self._look_at_program()) or seen == self._program_running:
+            return
+        old, self._program_running = self._program_running, seen
+        if old:
+            message = (
+                f"{seen[0]} was replaced; the connector that runs is the old one: prx restart {self.name} takes the new one"
+            )
+            self._publish(Log(tunnel=self.name, level="info", message=message))
+
+    async def abandon(self) -> None:
+        """End the child at once: the supervision of this tunnel has failed."""
+        self._cancel_timers()
+        run, self._run = self._run, None
+        if run is not None:
+            await run.process.aclose()
+            self._house.ledger.remove(run.process.identity)
+
     # ------------------------------------------------------------------ back to QUIC
 
     async def _return_to_quic(self) -> None:
@@ -307,6 +330,10 @@ class Tunnel:
             run = await self._spawn(effect)
         except PrxError as error:
             self.send(inputs.SpawnFailed(effect.run, _explain(error)))
+            return
+        except (OSError, RuntimeError, MemoryError) as error:  # this machine is short of something: not for ever
+            diagnosis = Diagnosis(Verdict.CRASHED, f"the connector cannot be started: {words_of(error)}")
+            self.send(inputs.SpawnFailed(effect.run, diagnosis))
             return
         async with asyncio.TaskGroup() as helpers:
             watch = helpers.create_task(run.watch(), name=f"{self.name}: watch")
@@ -335,14 +362,19 @@ class Tunnel:
         run = Run(effect.run, self._surroundings(), effect.protocol, port)
         await run.start(context)
         self._run = run
+        self._program_running = self._program_seen
         self.send(inputs.Spawned(effect.run, run.process.pid, short_version(version)))
         self._tell_phase("spawned", f"pid {run.process.pid}")
         return run
 
     async def _ask_version(self, program: tuple[str, ...]) -> str:
-        """Ask the program for its version. Raises PrxError where the tunnel is told to stop meanwhile: a program may hang."""
+        """Wait for our turn to start a child, and ask the program for its version.
+
+        Raises PrxError where the tunnel is told to stop meanwhile: a program may hang.
+        """
         try:
             async with asyncio.timeout(None) as self._asking:
+                await self._house.pace.turn()
                 return await ask_version(program)
         except TimeoutError as error:
             raise PrxError("asked to stop before it was started") from error

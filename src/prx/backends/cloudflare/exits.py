@@ -2,9 +2,10 @@
 
 Theory of operation. A signal is a crash. Code 0 without our asking is either a command line that it could not read — usage
 text on stdout, code 0 — or a stop that somebody else asked for. Code 255 is a token or an argument whose content is wrong.
-Code 1 is everything that happens later, and its texts decide, in the order of the table `_CAUSES`. Its last words are a bare
-line of text in either log format. Codes and texts were observed with cloudflared 2026.8.2; code 11 (it has updated itself)
-is documented by it.
+Codes 126 and 127 are not cloudflared's: a shell, env(1) or setpriv(1) in front of it says with them that a program cannot
+be run, or is not there (POSIX, 2.8.2 of the shell language). Code 1 is everything that happens later, and its texts decide, in
+the order of the table `_CAUSES`. Its last words are a bare line of text in either log format. Codes and texts were observed
+with cloudflared 2026.8.2; code 11 (it has updated itself) is documented by it.
 """
 
 from __future__ import annotations
@@ -32,12 +33,23 @@ _SIGNALS: Final = {
 }
 
 # What shells and launchers end with (POSIX, Shell Command Language, 2.8.2); cloudflared itself never does.
-_NOT_RUN: Final = {126: "cloudflared cannot be run", 127: "what should run cloudflared does not find it"}
-_WRAPPER_HINT: Final = "run the program that cloudflared_path names by hand; set cloudflared_path to the real cloudflared"
 _RENEW_HINT: Final = "take the token again from the Cloudflare dashboard"
 _PORT_HINT: Final = "set metrics_port = 0, so that a free port is found, or end the program that holds it"
 _REPORT_HINT: Final = "this looks like a mistake in prx or a version of cloudflared that it does not know: run `prx doctor`"
 _LIMIT_HINT: Final = "the quick-tunnel service limits how often one address may ask: a named tunnel has no such limit"
+_WRAPPER_HINT: Final = "run it by hand to see why: what cloudflared_path names, or what it calls, cannot be started"
+_NOT_RUN: Final = {126: "the program cannot be run", 127: "a program is not there"}
+# strerror(3) of what passes by itself: ETXTBSY (it is just being written), EAGAIN, ENOMEM, EMFILE, ENFILE, EIO, ESTALE
+_FOR_NOW: Final = (
+    "text file busy",
+    "temporarily unavailable",
+    "cannot fork",
+    "cannot allocate memory",
+    "out of memory",
+    "too many open files",
+    "input/output error",
+    "stale file handle",
+)
 _NETWORK: Final = (
     "lookup ",
     "dial tcp",
@@ -55,9 +67,6 @@ def classify_exit(end: Exit, tail: Sequence[LogLine], *, age: float) -> ChildExi
         return _of_signal(end.signal, tail)
     if end.code is None:
         return _exit(end, ExitCause.CRASH, "it is gone, and its exit status is not known")
-    if end.code in _NOT_RUN:
-        words = last_words(tail) or "it says nothing more"
-        return _exit(end, ExitCause.CONFIG, f"{_NOT_RUN[end.code]}: {words}", _WRAPPER_HINT)
     if end.code == 11:
         return _exit(end, ExitCause.UPDATED, "it has replaced itself with a newer version")
     usage = next((line.message for line in tail if line.message.startswith("Incorrect Usage")), "")
@@ -66,6 +75,8 @@ def classify_exit(end: Exit, tail: Sequence[LogLine], *, age: float) -> ChildExi
         return _exit(end, ExitCause.CONFIG, f"cloudflared does not understand its command line: {words}", _REPORT_HINT)
     if end.code == 0:
         return _exit(end, ExitCause.CRASH, _orderly(tail, age))
+    if end.code in _NOT_RUN and all(line.fields.get("bare") for line in tail):  # it never began to log
+        return _of_wrapper(end, tail)
     return _of_words(end, tail)
 
 
@@ -105,6 +116,15 @@ def _orderly(tail: Sequence[LogLine], age: float) -> str:
     if any(line.message.startswith("Initiating graceful shutdown") for line in tail):
         return "somebody else asked it to stop"
     return f"it ended by itself after {age:.0f} s, without an error"
+
+
+def _of_wrapper(end: Exit, tail: Sequence[LogLine]) -> ChildExit:
+    """Judge what stands in front of the client and could not run it."""
+    words = last_words(tail)
+    if any(text in words.lower() for text in _FOR_NOW):
+        return _exit(end, ExitCause.CRASH, words)
+    what = _NOT_RUN[end.code or 0]
+    return _exit(end, ExitCause.CONFIG, f"{what}: {words}" if words else what, _WRAPPER_HINT)
 
 
 def _of_words(end: Exit, tail: Sequence[LogLine]) -> ChildExit:

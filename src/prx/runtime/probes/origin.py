@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 from prx.config.hostname import shown
 from prx.config.local_addr import is_this_machine
 from prx.core.evidence import Origin
+from prx.runtime.listening import OTHER_FAMILY
 from prx.runtime.probes.answers import asks_for_tls, says_tls
 from prx.runtime.probes.http import Answer, Request, exchange
 from prx.runtime.probes.transport import (
@@ -38,8 +39,6 @@ if TYPE_CHECKING:
 
 TIMEOUT = 5.0  # seconds for everything
 SECOND_LOOK = 1.0  # seconds that finding out a reason may take, beyond that
-# Where a service may listen that does not listen where the connector looks; many systems know localhost as IPv4 only.
-_OTHER_FAMILY = {"127.0.0.1": "::1", "::1": "127.0.0.1", "localhost": "::1"}
 _NOT_LISTENING = {Trouble.REFUSED, Trouble.NO_ROUTE, Trouble.TIMEOUT, Trouble.NO_NAME, Trouble.LOCAL}
 _PERHAPS_TLS = {Trouble.EMPTY, Trouble.RESET, Trouble.GARBLED}
 _PERHAPS_PLAIN = {Trouble.EMPTY, Trouble.RESET, Trouble.GARBLED, Trouble.TLS, Trouble.TIMEOUT}
@@ -211,7 +210,7 @@ async def _addresses(host: str, port: int, timeout: float) -> list[str]:
 
 async def _other_family(host: str, port: int, timeout: float) -> str:
     """Say that the service listens on the other loopback address, when it does."""
-    if (other := _OTHER_FAMILY.get(host)) is None:
+    if (other := OTHER_FAMILY.get(host)) is None:
         return ""
     place = Place(other, port)
     try:

@@ -1,0 +1,41 @@
+"""Keep what goes wrong in one part away from the others: it is said, and the part is begun again.
+
+What runs keeps running: a defect, or a machine that for a moment gives no descriptor, thread or memory, costs the part that met
+it, not every tunnel of this prx.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from prx.runtime.clock import Clock
+
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0  # seconds
+
+
+async def keep_running(what: str, work: Callable[[], Awaitable[None]], clock: Clock, tell: Callable[[str], None]) -> None:
+    """Run `work()` to its end; begin it again after a pause, which doubles each time, where it fails."""
+    pause = FIRST_PAUSE
+    while True:
+        try:
+            await work()
+            return
+        except Exception as error:  # noqa: BLE001 - see above
+            tell(f"{what} failed and is begun again in {pause:.0f} s: {words_of(error)}")
+        await clock.sleep(pause)
+        pause = min(2 * pause, LONGEST_PAUSE)
+
+
+def words_of(error: BaseException) -> str:
+    """Say what an unexpected exception is, in one line: the first one of a group, with the place in prx that it comes from."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    words = (error.strerror or "") if isinstance(error, OSError) else str(error)
+    place = ""
+    trace = error.__traceback__
+    while trace is not None:
+        name = trace.tb_frame.f_globals.get("__name__", "")
+        if name.startswith("prx."):
+            place = f" ({name}:{trace.tb_lineno})"
+        trace = trace.tb_next
+    return f"{type(error).__name__}: {words}{place}" if words else f"{type(error).__name__}{place}"
