@@ -15,6 +15,8 @@ class ExitCause(enum.StrEnum):
     CRASH = "crash"  # also: killed by a signal that we did not send, or an exit that nothing explains
     UPDATED = "updated"  # it replaced itself with a newer version and wants to be started again (exit code 11)
     RATE_LIMITED = "rate_limited"  # the quick-tunnel service answered 429
+    REFUSED_QUICK = "refused_quick"  # the quick-tunnel service makes no tunnel for this network or address (403)
+    NETWORK = "network"  # the network, DNS or the edge could not be reached
     AUTH = "auth"  # the token cannot work
     CONFIG = "config"  # the command line, a file or a port cannot work
     PORT_TAKEN = "port_taken"  # the metrics port that prx drew was taken meanwhile: draw another
