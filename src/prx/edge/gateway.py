@@ -88,7 +88,7 @@ class Gateway:
 
     async def _serve(self, visit: Visit) -> None:
         hostname = visit.asked.hostname
-        tunnel = self._registry.find(hostname)
+        tunnel = self._registry.find_public(hostname)
         if await self._stopped_by_access(visit, hostname):
             return
         if tunnel is None:

@@ -20,6 +20,7 @@ from prx.edge.crew import Crew
 from prx.edge.datagrams import DatagramWire
 from prx.edge.endpoint import Endpoint, Handle
 from prx.edge.events import TunnelCreated
+from prx.edge.forgetting import Forgetting
 from prx.edge.gateway import Gateway
 from prx.edge.http1 import Http1Server
 from prx.edge.http2 import Http2Connection
@@ -63,7 +64,8 @@ class Lab:
         self._chance = Random(config.seed)  # noqa: S311 - for faults that can be repeated, not for secrets
         self._fronts = Fronts(Team(config.wall))
         self._authority = Authority(directory)
-        self._registrar = Registrar(self._registry, self._faults, self._hub, config, self._spawn)
+        self._forgetting = Forgetting(self._registry, self._hub, config, self._spawn)
+        self._registrar = Registrar(self._registry, self._faults, self._hub, config, self._spawn, forgetting=self._forgetting)
         conditions = Conditions(self._faults, config.clock, config.sleep, self._chance, self._spawn)
         identity = self._authority.edge_identity()
         self._quic = QuicSlots(group, identity, self._hub, self._serve_quic, conditions=conditions)
@@ -80,12 +82,14 @@ class Lab:
             chance=self._chance,
             spawn=self._spawn,
             wire_of=self._wires.__getitem__,
+            forget=self._forgetting.forget,
         )
         self._gateway = Gateway(self._registry, self._faults, self._fronts, self._hub)
         self._visitors = Http1Server(
             group, "public", self._gateway.serve_http1, Http2Visitors(group, self._gateway.serve).accept
         )
         self._endpoints: list[Endpoint] = []
+        self._closing = False
 
     @staticmethod
     @asynccontextmanager
@@ -239,9 +243,12 @@ class Lab:
             del self._wires[carrier]
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None], name: str) -> None:
+        if self._closing:  # nothing new begins, also where the end of something would begin it
+            coroutine.close()
+            return
         try:
             self._group.create_task(coroutine, name=name)
-        except RuntimeError:  # the lab is closing: nothing new begins
+        except RuntimeError:  # the same, when a task has failed
             coroutine.close()
 
     async def _listen(self) -> None:
@@ -253,7 +260,7 @@ class Lab:
         ipv6 = await self._listen_ipv6(port)
         secure = await self._visitors.listen(_HOST, config.public_https_port, self._authority.public_context())
         self.public_https = f"https://{_HOST}:{secure}"
-        quick = QuickTunnels(self._registry, self._faults, self._hub, config.sleep)
+        quick = QuickTunnels(self._registry, self._faults, self._hub, config.sleep, self._forgetting)
         self.quick_service = await self._serve_endpoint("quick", quick.handle, config.quick_service_port, {})
         resolver = doh.Resolver(self._registry, self._faults, ipv6=ipv6)
         handle = control.Control(self, resolver.handle).handle
@@ -275,6 +282,7 @@ class Lab:
         return await endpoint.listen(_HOST, port)
 
     def _close(self) -> None:
+        self._closing = True
         self._slots.end()
         self._visitors.close()
         for endpoint in self._endpoints:

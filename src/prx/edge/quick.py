@@ -14,6 +14,7 @@ from prx.edge.config import Sleep
 from prx.edge.endpoint import Answer, Request
 from prx.edge.events import QuickServiceAnswered, TunnelCreated
 from prx.edge.faults import Faults, QuickService
+from prx.edge.forgetting import Forgetting
 from prx.edge.hub import Hub
 from prx.edge.registry import ACCOUNT_TAG, Registry
 
@@ -21,8 +22,9 @@ from prx.edge.registry import ACCOUNT_TAG, Registry
 class QuickTunnels:
     """Answers requests for quick tunnels, or as a `QuickService` fault says."""
 
-    def __init__(self, registry: Registry, faults: Faults, hub: Hub, sleep: Sleep) -> None:
+    def __init__(self, registry: Registry, faults: Faults, hub: Hub, sleep: Sleep, forgetting: Forgetting) -> None:
         self._registry = registry
+        self._forgetting = forgetting
         self._faults = faults
         self._hub = hub
         self._sleep = sleep
@@ -35,7 +37,8 @@ class QuickTunnels:
         if fault is None:
             answer = self._new_tunnel()
         else:
-            await self._sleep(fault.waits)
+            if fault.waits:
+                await self._sleep(fault.waits)
             status, content_type, body = fault.answer()
             answer = Answer(status, body.encode(), content_type)
         self._hub.emit(QuickServiceAnswered(self._hub.now(), answer.status))
@@ -43,6 +46,7 @@ class QuickTunnels:
 
     def _new_tunnel(self) -> Answer:
         tunnel = self._registry.new_quick()
+        self._forgetting.watch(tunnel)
         self._hub.emit(TunnelCreated(self._hub.now(), tunnel.hostname, str(tunnel.id), quick=True))
         result = {
             "id": str(tunnel.id),
