@@ -151,7 +151,7 @@ def test_no_time_is_no_time(wrong: float) -> None:
 
 @pytest.mark.parametrize("how", ["script", "json", "python"])
 @pytest.mark.parametrize("full", [True, False])
-async def test_a_tunnel_can_be_forgotten_at_once(scene: Scene, how: str, full: bool) -> None:  # noqa: FBT001
+async def test_a_tunnel_can_be_forgotten_at_once(scene: Scene, how: str, full: bool) -> None:
     """By a script, over HTTP and from Python; its connections are dropped, and the token of before is refused."""
     name, token = await scene.quick()
     said = name if full else name.removesuffix(".localhost")
@@ -246,10 +246,11 @@ async def test_both_ways_blocked(lab: Lab) -> None:
         assert await dials(lab) == "accepted"
         lab.inject(BothBlocked())
         assert await dials(lab) == "silence"
-        asking = asyncio.create_task(get(lab, "web.localhost"))
-        assert (await asyncio.wait({asking}, timeout=0.2))[0] == set()
-        lab.clear(BothBlocked)
-        assert (await asking).status == 200
+        async with asyncio.TaskGroup() as group:
+            asking = group.create_task(get(lab, "web.localhost"), name="visitor")
+            assert (await asyncio.wait({asking}, timeout=0.2))[0] == set()
+            lab.clear(BothBlocked)
+        assert asking.result().status == 200
         assert await dials(lab) == "accepted"
     assert lab.edge_addrs == before
 

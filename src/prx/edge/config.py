@@ -22,13 +22,12 @@ class LabConfig:
 
     `edge_addrs`: one slot per entry, "HOST:PORT", TCP and UDP at the same number; ValueError where a host is not a loopback
     address. Give at least two, for cloudflared retries without any pause when it has a single slot that refuses (observed
-    with cloudflared 2026.8.2).
-    `locations`: names that connections report, by slot, repeated as needed.
-    `state_dir`: where the CA goes, created 0700; None: a temporary directory, removed at the end.
-    `forget_after`: seconds without any connection after which a quick tunnel is deleted, as Cloudflare does after some minutes; None:
-    never. `max_connections`: per tunnel. `drain_seconds`: how long an unregistered connection may finish its requests.
-    `clock`: monotonic seconds, for event times and for faults that end by themselves; `sleep` waits so many of them.
-    `wall`: seconds since 1970, for what Access signs. `seed`: for whatever a fault leaves to chance.
+    with cloudflared 2026.8.2). `locations`: names that connections report, by slot, repeated as needed. `state_dir`: where
+    the CA goes, created 0700; None: a temporary directory, removed at the end. `forget_after`: seconds without any
+    connection after which a quick tunnel is deleted, as Cloudflare does after some minutes; None: never. `max_connections`:
+    per tunnel. `drain_seconds`: how long an unregistered connection may finish its requests. `clock`: monotonic seconds, for
+    event times and for faults that end by themselves; `sleep` waits so many of them. `wall`: seconds since 1970, for what
+    Access signs. `seed`: for whatever a fault leaves to chance.
     """
 
     edge_addrs: tuple[str, ...] = ("127.0.0.1:0",) * 4

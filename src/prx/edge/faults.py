@@ -214,10 +214,10 @@ class QuickService:
     """Answer requests for quick tunnels wrongly, all of them or the next `times`, each after `delay` seconds.
 
     `kind`: `error` is what the real service sends with `status` (429: plain text, else a page); `page` is HTML with any
-    status; `json` is an error of its API with any status; `no_id` is JSON without a tunnel in it, as with an error that comes as
-    200; `empty` is no body, `too_large` more than the MiB that cloudflared reads; `unprotected` is a tunnel, but without the
-    protection that was asked for; `timeout` is no answer within the 15 s that cloudflared waits. `body`, where given, is sent as
-    it is.
+    status; `json` is an error of its API with any status; `no_id` is JSON without a tunnel in it, as with an error that
+    comes as 200; `empty` is no body, `too_large` more than the MiB that cloudflared reads; `unprotected` is a tunnel, but
+    without the protection that was asked for; `timeout` is no answer within the 15 s that cloudflared waits. `body`, where
+    given, is sent as it is.
     """
 
     status: int = 429

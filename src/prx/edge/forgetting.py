@@ -2,10 +2,11 @@
 
 Theory of operation
 -------------------
-Cloudflare deletes a quick tunnel whose connections are gone for some minutes (how many, nobody states). From then on its connector
-is refused with `Unauthorized: Tunnel not found`, for ever: over HTTP/2 cloudflared logs it, over QUIC it is silent. The lab does the
-same after `LabConfig.forget_after` seconds: by its own clock, from the moment in which the last connection went, or in which the
-tunnel came to be. A shorter break changes nothing, and the name stays. A named tunnel lives until a fault deletes it.
+Cloudflare deletes a quick tunnel whose connections are gone for some minutes (how many, nobody states). From then on its
+connector is refused with `Unauthorized: Tunnel not found`, for ever: over HTTP/2 cloudflared logs it, over QUIC it is
+silent. The lab does the same after `LabConfig.forget_after` seconds: by its own clock, from the moment in which the last
+connection went, or in which the tunnel came to be. A shorter break changes nothing, and the name stays. A named tunnel lives
+until a fault deletes it.
 """
 
 from __future__ import annotations

@@ -25,6 +25,7 @@ from prx.edge.events import RequestServed
 from prx.edge.faults import Faults, Unroute, concerns
 from prx.edge.http1 import Http1Connection
 from prx.edge.hub import Hub
+from prx.edge.login import LoginService
 from prx.edge.registry import Connection, Registry, Tunnel
 from prx.edge.relay import Relay, Visit
 from prx.edge.transport import Exchange, TunnelRequest
@@ -36,7 +37,8 @@ from prx.protocol.headers import Headers
 class Gateway:
     """Serves visitors."""
 
-    def __init__(self, registry: Registry, faults: Faults, fronts: Fronts, hub: Hub) -> None:
+    def __init__(self, registry: Registry, faults: Faults, fronts: Fronts, hub: Hub, login: LoginService) -> None:
+        self._login = login
         self._registry = registry
         self._faults = faults
         self._fronts = fronts
@@ -89,6 +91,9 @@ class Gateway:
     async def _serve(self, visit: Visit) -> None:
         hostname = visit.asked.hostname
         tunnel = self._registry.find_public(hostname)
+        if (page := self._login.answer(visit.asked)) is not None:
+            await self._respond(visit, *page)
+            return
         if await self._stopped_by_access(visit, hostname):
             return
         if tunnel is None:

@@ -27,6 +27,8 @@ from prx.edge.http2 import Http2Connection
 from prx.edge.http2visitor import Http2Visitors
 from prx.edge.hub import Hub
 from prx.edge.injector import Breakable, Injector
+from prx.edge.login import HOST as LOGIN_HOST
+from prx.edge.login import LoginService
 from prx.edge.passage import Conditions
 from prx.edge.quic import QuicCarrier
 from prx.edge.quick import QuickTunnels
@@ -84,7 +86,8 @@ class Lab:
             wire_of=self._wires.__getitem__,
             forget=self._forgetting.forget,
         )
-        self._gateway = Gateway(self._registry, self._faults, self._fronts, self._hub)
+        self._login = LoginService(self._registry, config.wall)
+        self._gateway = Gateway(self._registry, self._faults, self._fronts, self._hub, self._login)
         self._visitors = Http1Server(
             group, "public", self._gateway.serve_http1, Http2Visitors(group, self._gateway.serve).accept
         )
@@ -185,6 +188,13 @@ class Lab:
         """
         return self._fronts.login(hostname, email)
 
+    def quick_assertion(self, hostname: str, state: str, email: str) -> str:
+        """Give what a visitor brings back from the login of a protected quick tunnel, for the state that the connector made.
+
+        ValueError where there is no such tunnel, or the state or the address cannot be one.
+        """
+        return self._login.assertion(self.full_name(hostname), state, email)
+
     def access_keys(self) -> dict[str, Any]:
         """Give the public keys that Access signs with (JWKS)."""
         return self._fronts.keys()
@@ -257,10 +267,13 @@ class Lab:
         self.edge_addrs = self._slots.addresses
         port = await self._visitors.listen(_HOST, config.public_port)
         self.public = f"http://{_HOST}:{port}"
+        self._login.base = f"http://{LOGIN_HOST}:{port}"
         ipv6 = await self._listen_ipv6(port)
         secure = await self._visitors.listen(_HOST, config.public_https_port, self._authority.public_context())
         self.public_https = f"https://{_HOST}:{secure}"
-        quick = QuickTunnels(self._registry, self._faults, self._hub, config.sleep, self._forgetting)
+        quick = QuickTunnels(
+            self._registry, self._faults, self._hub, config.sleep, forgetting=self._forgetting, login=self._login
+        )
         self.quick_service = await self._serve_endpoint("quick", quick.handle, config.quick_service_port, {})
         resolver = doh.Resolver(self._registry, self._faults, ipv6=ipv6)
         handle = control.Control(self, resolver.handle).handle

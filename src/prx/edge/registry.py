@@ -68,7 +68,8 @@ class Connection:
 class Tunnel:
     """A tunnel: its name, its secret, its remote configuration (JSON, None until pushed) and its connections.
 
-    breaks: how many times it has been without any connection.
+    breaks: how many times it has been without any connection. auth_mode: how a protected quick tunnel wants its visitors to
+    prove who they are (otp: one-time PIN); empty for a public one.
     """
 
     hostname: str
@@ -80,6 +81,7 @@ class Tunnel:
     connections: list[Connection] = field(default_factory=list)
     turn: int = 0
     breaks: int = 0
+    auth_mode: str = ""
 
     def token(self) -> str:
         """Give the token that a connector runs this tunnel with."""
@@ -100,6 +102,7 @@ class Tunnel:
             quick=self.quick,
             config_version=self.config_version,
             connections=tuple(connection.snapshot() for connection in self.connections),
+            auth_mode=self.auth_mode,
         )
 
 

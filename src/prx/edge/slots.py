@@ -78,13 +78,13 @@ class Slots:
         self._places = [listener.getsockname()[:2] for listener in self._sockets]
 
     def refuse(self, *, refusing: bool) -> None:
-        """Close the ports, so that whoever dials is refused, over QUIC not answered; or open them again. Live connections go on."""
+        """Close the ports (a dial is refused, over QUIC not answered), or open them again. Live connections go on."""
         self._refusing = refusing
         self._quic.accept(accepting=not refusing)
         self._settle()
 
     def swallow(self, *, swallowing: bool) -> None:
-        """Answer nobody: a dial hangs, over QUIC no datagram passes; or answer again. Live connections over TCP are not touched."""
+        """Answer no dial and pass no datagram, or do so again. Live connections over TCP are not touched."""
         self._swallowing = swallowing
         (self._quic.block if swallowing else self._quic.unblock)("swallow")
         self._settle()

@@ -64,8 +64,8 @@ class CloudflareBackend:
     def classify_exit(self, end: Exit, tail: Sequence[LogLine], *, age: float) -> ChildExit:
         """Say why it ended by itself.
 
-        A port that the user chose is no port that prx lost in a race; a quick tunnel that the edge refuses has no token that could
-        be wrong, and the next start gets another tunnel.
+        A port that the user chose is no port that prx lost in a race; a quick tunnel that the edge refuses has no token that
+        could be wrong, and the next start gets another tunnel.
         """
         found = exits.classify_exit(end, tail, age=age)
         if found.cause is ExitCause.PORT_TAKEN and self.settings.cloudflare.metrics_port:

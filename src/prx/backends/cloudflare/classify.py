@@ -107,8 +107,8 @@ _ECHOES: Final = re.compile(r"DialContext error|TLS handshake with edge error|fa
 def parse_line(stream: str, line: bytes) -> LogLine:
     """Understand one line, without its newline, of "stdout" or "stderr". It keeps the level that the client gave it.
 
-    A failed dial gets the field `silent`: whether nothing came back, as where packets are dropped. False: it was refused, or could
-    not even begin (such as a QUIC library that lacks a curve).
+    A failed dial gets the field `silent`: whether nothing came back, as where packets are dropped. False: it was refused, or
+    could not even begin (such as a QUIC library that lacks a curve).
     """
     parts = take_apart(line)
     kind = kind_of(stream, parts)

@@ -6,8 +6,8 @@ Code 1 is everything that happens later, and its texts decide, in the order of t
 line of text in either log format. Codes and texts were observed with cloudflared 2026.8.2; code 11 (it has updated itself)
 is documented by it; the words of other versions are from its published source.
 
-A network that does not work is no crash: a name that does not resolve, an address that does not answer, start checks that find the
-edge out of reach (they may end the process since 2026.5.2). All of it is `NETWORK`.
+A network that does not work is no crash: a name that does not resolve, an address that does not answer, start checks that
+find the edge out of reach (they may end the process since 2026.5.2). All of it is `NETWORK`.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ _PORT_HINT: Final = "set metrics_port = 0, so that a free port is found, or end 
 _REPORT_HINT: Final = "this looks like a mistake in prx or a version of cloudflared that it does not know: run `prx doctor`"
 _LIMIT_HINT: Final = "the quick-tunnel service limits how often one address may ask: a named tunnel has no such limit"
 _OTHER_NETWORK_HINT: Final = "try another network, or use a named tunnel: it does not ask this service"
-# Go's words for a network, or a resolver, that does not work. A refused connection is an answer, but not where a resolver gives it.
+# Go's words for a network, or a resolver, that does not work. A refused connection is an answer, but not where a resolver
+# gives it.
 _NO_NETWORK: Final = (
     r"(?:no such host|server misbehaving|no route to host|network is (?:unreachable|down)|host is (?:unreachable|down)"
     r"|lookup [^\n]*(?:refused|time-?out|no answer|cannot unmarshal)|\bdial (?:tcp|udp)\b[^\n]*time-?out|TLS handshake timeout"
@@ -200,8 +201,8 @@ _CAUSES: Final = (
         _OTHER_NETWORK_HINT,
     ),
     # The service answered JSON without a tunnel; cloudflared before 2026.9.3 drops the status and the error text of such an
-    # answer, a newer one has none to show. That too many were asked for is the known reason, and a long wait is also right for a
-    # service in trouble.
+    # answer, a newer one has none to show. That too many were asked for is the known reason, and a long wait is also right
+    # for a service in trouble.
     _cause(
         rf"(?im)failed to parse {_QUICK} ID: invalid UUID length: 0\b|^{_QUICK} provisioning failed\s*$",
         ExitCause.RATE_LIMITED,

@@ -1,7 +1,7 @@
 """Lines that frighten people and mean nothing, each with the reason why it means nothing.
 
-They are kept, at the level that the client gave them, and marked by their kind. They were observed while the tunnel was well, with
-cloudflared 2026.8.2 and with older ones back to 2022.8.0.
+They are kept, at the level that the client gave them, and marked by their kind. They were observed while the tunnel was
+well, with cloudflared 2026.8.2 and with older ones back to 2022.8.0.
 """
 
 from __future__ import annotations
