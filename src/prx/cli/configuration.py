@@ -19,16 +19,25 @@ _LONG_WORD = 16  # characters; shorter ones are the vocabulary of a command
 
 
 class ConfigurationReader:
-    """Read the configuration in `path` (None: the usual places), with `local_addr` in place of its own where it is given.
+    """Read the configuration in `path` (None: the usual places), with `local_addr` and `allow` in place of its own where given.
 
     For the lab a named tunnel needs no token, as the lab makes its own. A master password is asked for on a terminal when the
     configuration is read first, and never again: what it opens stays open.
     """
 
-    def __init__(self, path: Path | None, environ: Mapping[str, str], local_addr: str = "", *, lab: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path | None,
+        environ: Mapping[str, str],
+        local_addr: str = "",
+        *,
+        allow: tuple[str, ...] = (),
+        lab: bool = False,
+    ) -> None:
         self._path = path
         self._environ = environ
-        self._overrides = {"tunnel.local_addr": local_addr} if local_addr else {}
+        given = {"tunnel.local_addr": local_addr, "tunnel.cloudflare.allowed_mail": list(allow)}
+        self._overrides = {name: value for name, value in given.items() if value}
         self._lab = lab
         self._may_ask = True
         self._lookup = store_lookup(data_dir(environ), environ, self._ask if sys.stdin.isatty() else None)

@@ -176,5 +176,6 @@ def _arguments(options: StartOptions) -> list[str]:
     words = [f"--{name}" for name in ("hello", "lab") if getattr(options, name)]
     words += [] if options.config is None else ["--config", str(options.config)]
     words += [] if options.ttl is None else ["--ttl", f"{options.ttl}s"]
+    words += [word for rule in options.allow for word in ("--allow", rule)]
     words += [options.local_addr] if options.local_addr else []
     return [*words, "--", *options.command] if options.command else words

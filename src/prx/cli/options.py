@@ -10,10 +10,13 @@ from pathlib import Path
 class StartOptions:
     """One command line, understood. `local_addr` is empty where the configuration says it; `ttl` is in seconds.
 
+    `allow`: who may visit the quick tunnel, in place of what the configuration says; empty where that counts.
+
     `quiet`: nothing is shown, as nobody looks: the log has everything.
     """
 
     local_addr: str = ""
+    allow: tuple[str, ...] = ()
     config: Path | None = None
     hello: bool = False
     lab: bool = False

@@ -175,7 +175,13 @@ class Session:
         async with AsyncExitStack() as stack:
             if self._options.hello:
                 self._local_addr = stack.enter_context(HelloPage()).local_addr
-            self._reader = ConfigurationReader(self._options.config, self._environ, self._local_addr, lab=self._options.lab)
+            self._reader = ConfigurationReader(
+                self._options.config,
+                self._environ,
+                self._local_addr,
+                allow=self._options.allow,
+                lab=self._options.lab,
+            )
             try:
                 self._take(self._read())
             except click.Abort:  # Ctrl-C where the master password is asked for: a stop as asked

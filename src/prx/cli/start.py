@@ -52,10 +52,18 @@ def _parse_duration(_context: click.Context, _parameter: click.Parameter, text: 
 @click.option("--lab", is_flag=True, help="Use a local edge instead of Cloudflare: no account, no Internet.")
 @click.option("--json", "as_json", is_flag=True, help="Print events to stdout, one JSON object per line.")
 @click.option("--detach", is_flag=True, help="Go on in the background; return when the URL is verified.")
+@click.option(
+    "--allow",
+    multiple=True,
+    metavar="MAIL",
+    help="Let only you@example.com (or *@example.com) visit the quick tunnel, after a one-time PIN; may be repeated.",
+)
 @click.option("--ttl", callback=_parse_duration, metavar="DURATION", help="Stop after this time: 90s, 30m, 1h30m.")
 @click.option("--report-to", "report_fd", type=int, hidden=True)
 @click.pass_context
-def start(ctx: click.Context, /, target: str | None, detach: bool, report_fd: int | None, **flags: Any) -> int:
+def start(
+    ctx: click.Context, /, target: str | None, allow: tuple[str, ...], detach: bool, report_fd: int | None, **flags: Any
+) -> int:
     """Put a local service on the Internet and keep it there.
 
     Without an address the one in the configuration is used (127.0.0.1:8080 where there is none). Each verified public URL
@@ -65,6 +73,7 @@ def start(ctx: click.Context, /, target: str | None, detach: bool, report_fd: in
       prx start 8080                      a service that runs already
       prx start 8080 -- npm run dev       start the service too; it finds its port in PORT
       prx start --hello --lab             try everything on this machine alone
+      prx start 8080 --allow me@b.example let nobody else visit
 
     \b
     Exit codes: 0 stopped as asked · 1 failed · 2 usage or configuration
@@ -75,7 +84,9 @@ def start(ctx: click.Context, /, target: str | None, detach: bool, report_fd: in
         raise UsageError("--hello is the local service itself", hint="leave out the address and the command, or --hello")
     if flags["as_json"] and detach:
         raise UsageError("--json shows events as they come, --detach does not stay", hint="leave out one of the two")
-    options = StartOptions(local_addr=_local_addr(target), command=command, quiet=report_fd is not None, **flags)
+    options = StartOptions(
+        local_addr=_local_addr(target), allow=_guests(allow), command=command, quiet=report_fd is not None, **flags
+    )
     if detach:
         from prx.cli.detach import start_detached
 
@@ -99,6 +110,20 @@ def _run(options: StartOptions, report_fd: int | None) -> int:
 
     with Report(report_fd) as report:
         return asyncio.run(Session(options, os.environ, on_settled=report.settled).run())
+
+
+def _guests(values: tuple[str, ...]) -> tuple[str, ...]:
+    from prx.config.checks import mail_rule
+
+    found: list[str] = []
+    for rule in ",".join(values).split(",") if values else ():
+        try:
+            found.append(mail_rule(rule))
+        except ValueError as error:
+            raise UsageError(
+                f"--allow: found {rule!r}, expected {error}", hint="prx start 8080 --allow you@example.com"
+            ) from error
+    return tuple(found)
 
 
 def _local_addr(target: str | None) -> str:

@@ -97,6 +97,7 @@ HeaderText = Annotated[str, AfterValidator(checks.header_value)]
 FileText = Annotated[str, AfterValidator(checks.file_path)]
 ProgramText = Annotated[str, AfterValidator(checks.program)]
 TeamText = Annotated[str, AfterValidator(checks.access_team)]
+MailRuleText = Annotated[str, AfterValidator(checks.mail_rule)]
 AudienceText = Annotated[str, AfterValidator(checks.access_audience)]
 TunnelName = Annotated[str, AfterValidator(checks.tunnel_name)]
 
@@ -120,6 +121,10 @@ class CloudflareSettings(Table):
         env="CLOUDFLARE_TUNNEL_TOKEN",
     )
     hostname: HostnameText = _key("", "The public host name that the tunnel serves; required for `named`.")
+    allowed_mail: tuple[MailRuleText, ...] = _list_key(
+        "Who may visit a quick tunnel, after a one-time PIN by mail: `you@example.com`, or `*@example.com` for everybody of "
+        "that domain; empty: everybody. Machines cannot pass, webhooks neither. Needs cloudflared 2026.9.3 or later."
+    )
     cloudflared_path: ProgramText = _key(
         "cloudflared", "The program: a name in PATH, a path, or `builtin` for the connector that comes with prx."
     )

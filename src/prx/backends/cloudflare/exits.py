@@ -239,7 +239,7 @@ _CAUSES: Final = (
         "the quick-tunnel service answered {0} with something that is no tunnel",
     ),
     _cause(
-        rf"(?i)failed to parse {_QUICK} ID",
+        rf"(?i)failed to (?:parse|unmarshal) {_QUICK}\b",
         ExitCause.CRASH,
         "the quick-tunnel service answered with something that is no tunnel",
     ),
@@ -252,6 +252,12 @@ _CAUSES: Final = (
         rf"(?i)failed to request {_QUICK}: .*(?:time.?out|deadline)",
         ExitCause.CRASH,
         "the quick-tunnel service does not answer",
+    ),
+    _cause(
+        rf"(?i)(?:validate|initialize) {_QUICK} [^\n]*",
+        ExitCause.CONFIG,
+        "cloudflared cannot protect this quick tunnel: {words}",
+        'in the lab set cloudflared_path = "builtin": the real one protects names of trycloudflare.com only',
     ),
     _cause(
         r"initial tunnel connection failed [^\n]*Unauthorized[^\n]*",
