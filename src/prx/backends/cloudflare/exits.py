@@ -34,7 +34,7 @@ _SIGNALS: Final = {
     31: "a system call that this system forbids",
 }
 
-_RENEW_HINT: Final = "take the token again from the Cloudflare dashboard"
+_RENEW_HINT: Final = "take the token again from the Cloudflare dashboard (Networking › Tunnels, your tunnel)"
 _PORT_HINT: Final = "set metrics_port = 0, so that a free port is found, or end the program that holds it"
 _REPORT_HINT: Final = "this looks like a mistake in prx or a version of cloudflared that it does not know: run `prx doctor`"
 _LIMIT_HINT: Final = "the quick-tunnel service limits how often one address may ask: a named tunnel has no such limit"
