@@ -206,7 +206,7 @@ class DelayRegistration:
     seconds: float
 
 
-QuickKind: TypeAlias = Literal["error", "page", "json", "no_id", "empty", "too_large", "unprotected", "timeout"]
+QuickKind: TypeAlias = Literal["error", "page", "no_id", "timeout", "json", "empty", "too_large", "unprotected"]
 
 
 @dataclass(frozen=True)
