@@ -81,7 +81,7 @@ def test_a_start_that_fails_for_want_of_a_network_may_be_tried_again() -> None:
     """A look-up that fails is no wrong configuration."""
     text = "edge discovery: lookup _v2-origintunneld._tcp.argotunnel.com on 192.0.2.53:53: no such host"
     found = end(1, f'{{"level":"error","message":"Couldn\'t start tunnel","error":"{text}"}}', text)
-    assert (found.cause, found.detail) == (ExitCause.CRASH, text)
+    assert (found.cause, found.detail) == (ExitCause.NETWORK, text)
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ import pytest
 from tests.cli.home import PRX, Home
 
 from prx.access.probe import is_access_challenge
+from prx.cli import main
 
 
 @contextmanager
@@ -247,3 +248,10 @@ def test_what_passes_is_shown(home: Home) -> None:
         visit(state, "web.localhost")
         assert lab.stderr.readline().startswith("request       530 GET web.localhost/ (edge, 16 bytes, ")
         lab.terminate()
+
+
+@pytest.mark.parametrize("wrong", ["0", "soon", "-5s", ""])
+def test_a_time_that_is_none(wrong: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """`--forget-after` takes a time, or `never`."""
+    assert main(["lab", "--forget-after", wrong]) == 2
+    assert f"--forget-after: found {wrong!r}, expected a time such as 90s or 5m, or never" in capsys.readouterr().err

@@ -149,6 +149,7 @@ def values_for(key: Key) -> st.SearchStrategy[Any]:
         "public_url": st.just(""),
         "on_url": st.lists(st.sampled_from(["./hook.sh x", "https://h/x", 'say "x"']), max_size=3),
         "doh": st.lists(st.just("https://1.1.1.1/dns-query"), max_size=2),
+        "allowed_mail": st.lists(st.sampled_from(["you@example.com", "*@example.org"]), max_size=2),
         "metrics_port": st.just(0),
         "url_env_file": st.just(""),
         "origin_ca": st.just("/etc/ssl/own.pem"),

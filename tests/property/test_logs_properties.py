@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prx.logs.fold import Folder
-from prx.logs.lines import LineSplitter
+from prx.logs.lines import CUT_MARKER, LineSplitter
 from prx.logs.records import LogRecord
 from prx.logs.redact import Redactor
 from prx.logs.text import decode
@@ -38,6 +38,7 @@ def test_lines_lose_nothing(data: bytes) -> None:
 
 
 secrets = st.text(st.characters(codec="utf-8", exclude_categories=["C", "Z"]), min_size=8, max_size=40)
+tokens_of = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 tokens = st.text("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789", min_size=20, max_size=60)
 around = st.text(max_size=60).map(lambda text: decode(text.encode("utf-8", "replace")))
 ENCODINGS = [
@@ -79,6 +80,31 @@ def test_header_value_never_passes(notation: str, name: str, token: str, prefix:
     if line.startswith("{"):
         json.loads(found)
     assert token not in Redactor().line(f"{after.replace(token, '')} {line}")
+
+
+MARKED = ["cfast_", "cfut_", "cfat_", "cfk_"]
+CALLED = [
+    "API token {}", "api_token: {}", "client secret (new): {}", '{{"client_secret":"{}"}}', "CF_API_KEY={}", "X-Auth-Key: {}",
+    "service token is {}", "the global API key `{}`", "client-secret={}", "CLOUDFLARE_API_TOKEN={}", "account token '{}'",
+]  # fmt: skip
+
+
+@given(st.sampled_from(MARKED), st.text(tokens_of, min_size=40, max_size=48), around, around)
+def test_a_marked_secret_never_passes(mark: str, rest: str, before: str, after: str) -> None:
+    """Cloudflare's secrets of 2026 are told by their mark, wherever they stand; a cut one too, and nothing of it stays."""
+    line = f"{before} {mark}{rest} {after}"
+    assert mark + rest not in Redactor().line(line)
+    assert rest[:20] not in Redactor().line(f"{mark}{rest[:25]}{CUT_MARKER}")
+    assert mark not in Redactor().line(f"x {mark}{rest}")
+
+
+@given(
+    st.sampled_from(CALLED),
+    st.one_of(st.text("0123456789abcdef", min_size=64, max_size=64), st.text(tokens_of, min_size=40, max_size=40)),
+)
+def test_an_unmarked_secret_that_is_called_one_never_passes(notation: str, secret: str) -> None:
+    """Older secrets look like any other word; what stands in front of them says what they are."""
+    assert secret not in Redactor().line(notation.format(secret))
 
 
 @given(st.binary(max_size=300))

@@ -45,6 +45,16 @@ def jwt_canary(name: str) -> Canary:
     return Canary(name, (".".join([*parts, signature]), signature))
 
 
+CLOUDFLARE_MARKS = ("cfast_", "cfut_", "cfat_", "cfk_")
+
+
+def cloudflare_canaries() -> dict[str, Canary]:
+    """Make secrets in Cloudflare's own shapes: those of 2026, told by their mark, and the older ones, which have none."""
+    marked = {f"{mark}secret": mark + uuid.uuid4().hex + uuid.uuid4().hex[:8] for mark in CLOUDFLARE_MARKS}
+    unmarked = {"old-api-token": uuid.uuid4().hex + uuid.uuid4().hex[:8], "old-client-secret": uuid.uuid4().hex * 2}
+    return {name: Canary(name, (value,)) for name, value in (marked | unmarked).items()}
+
+
 def leaks(outputs: Mapping[str, str], canaries: Mapping[str, Canary]) -> set[tuple[str, str]]:
     """Return (output, canary) for each output that shows a canary, in any encoding that a program may use by itself."""
     return {

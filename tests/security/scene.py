@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 from tests.e2e.prx_process import PrxProcess, clean_environment
 from tests.e2e.visitor import get
-from tests.security.canaries import Canary, canary, files_of, jwt_canary, token_canary
+from tests.security.canaries import Canary, canary, cloudflare_canaries, files_of, jwt_canary, token_canary
 
 from prx.control.messages import encode
 from prx.control.unixpath import address
@@ -80,6 +80,8 @@ class Planted:
         for name in ("token", "stray-token", "service-token"):
             self.canaries[name] = token_canary(name)
         self.canaries["assertion"] = jwt_canary("assertion")
+        marked = cloudflare_canaries()
+        self.canaries |= marked
         self.environ = clean_environment(
             folder,
             CLOUDFLARE_TUNNEL_TOKEN=self["token"],
@@ -93,6 +95,8 @@ class Planted:
             f"database postgres://user:{self['service-password']}@db/app, token {self['service-token']}",
             *(f"found {self[name]} lying about" for name in ("token", "stray-token", "master-key", "access-secret")),
             f"hook {self['hook-argument']} argument",
+            *(f"trying {marked[name].text}, or so" for name in marked if name.startswith("cf")),
+            f"the API token is {self['old-api-token']} and the client secret: {self['old-client-secret']}",
         ]
         self.inputs = (
             self._write("prx.toml", CONFIGURATION.format(hook=hook, connector=connector)),

@@ -44,6 +44,7 @@ async def test_the_search_finds_what_redaction_hides(planted: Planted) -> None:
     seen = leaks(found, planted.canaries)
     log_file = next(name for name in found if name.startswith("file data/logs/"))
     everywhere = {"token", "stray-token", "master-key", "access-secret", "service-token", "service-password", "hook-argument"}
+    everywhere |= {"cfast_secret", "cfut_secret", "cfat_secret", "cfk_secret", "old-api-token", "old-client-secret"}
     visitors = {"bearer", "cookie", "client-secret", "assertion", "api-key", "query"}
     for output in ("stdout", "stderr", "prx logs -n 10000", log_file):
         assert {name for place, name in seen if place == output} >= everywhere | visitors, output

@@ -41,3 +41,26 @@ def test_assignments_are_hidden(line: str) -> None:
     """A variable with its value, as programs and YAML files write it, is hidden."""
     secret = "0123456789abcdef0123456789abcdef"
     assert secret not in Redactor().line(line.replace("§", secret))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "the API token of the account is stored in the secrets file",
+        "service token: expired, see Access controls",
+        "sha256 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+        "commit 70b5fadc0ffee70b5fadc0ffee70b5fadc0ffee1 of cfk_ and cfut_",
+        "tunnelID=0a1b2c3d-0000-4000-8000-00000000beef",
+    ],
+)
+def test_what_only_looks_like_a_secret_stays(line: str) -> None:
+    """Digests, ids and words about secrets are no secrets."""
+    assert Redactor().line(line) == line
+
+
+@pytest.mark.parametrize("line", ["--allowed-mail you@example.com --url x", "--allowed-mail=*@example.com"])
+def test_guests_are_hidden(line: str) -> None:
+    """Who may visit a protected quick tunnel is nobody's business in a log."""
+    found = Redactor().line(line)
+    assert "example" not in found
+    assert found.endswith("--url x") or "--url" not in line

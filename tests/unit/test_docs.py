@@ -138,3 +138,16 @@ def test_commands_that_are_written_down_exist(page: Path) -> None:
     assert named <= set(COMMANDS), f"{page.name} names {named - set(COMMANDS)}"
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert set(re.findall(r"^make ([a-z]+)", code, re.MULTILINE)) <= targets
+
+
+OLD_MENUS = re.compile(r"Networks(?:,| →| ›| >) ?Tunnels|Access → |Networks → ")
+
+
+def test_hints_name_the_menus_of_today() -> None:
+    """Tunnels moved to Networking › Tunnels on 2026-02-20: no hint and no page sends anybody to where they were."""
+    files = [*PAGES, *sorted((ROOT / "src").rglob("*.py"))]
+    exempt = {"diagnosis.py"}
+    found = [
+        f"{file}: {match[0]}" for file in files if file.name not in exempt for match in OLD_MENUS.finditer(file.read_text())
+    ]
+    assert found == []

@@ -5,11 +5,19 @@ in who has them, so they go to the one configured host, over TLS, and never alon
 
 How Access answers a stranger: it redirects to the team's login, `https://TEAM.cloudflareaccess.com/cdn-cgi/access/login/…`;
 where the policy knows service tokens only it answers 403 itself, and 401 to scripts, with headers `cf-access-aud` and
-`cf-access-domain` and a page titled "… Cloudflare Access" (as people who met these answers report; no document has them).
+`cf-access-domain` and a page titled "… Cloudflare Access" (as people who met these answers report; no document has them). A
+protected quick tunnel sends to `https://login.trycloudflare.com/authorize`; there the connector answers, not the edge, and
+its counters do not count it (cloudflared's published source, 2026.9.3).
+
+Which answer it is tells what to do: see `AccessAnswer`. With Managed OAuth scripts get a 401 whose `WWW-Authenticate` leads
+to a document that anybody may read. An app with OAuth of its own answers alike, so the document decides: `discovery_url`,
+`is_access_discovery`.
 """
 
 from __future__ import annotations
 
+import enum
+import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -27,6 +35,25 @@ _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 # The titles of Access's own pages: "Error ・ Cloudflare Access", "Forbidden ・ Cloudflare Access".
 _TITLE: Final = re.compile(rb"<title>[^<]{0,80}Cloudflare Access\s*</title>", re.IGNORECASE)
 _PAGE_BYTES: Final = 16 * 1024
+_QUICK_LOGIN_HOSTS: Final = frozenset({"login.trycloudflare.com", "login.trycloudflare.localhost"})  # Cloudflare's, the lab's
+_CHALLENGE: Final = re.compile(r"\s*(?P<scheme>[A-Za-z-]+)(?:.*?\bresource_metadata=\"(?P<url>[^\"]*)\")?", re.DOTALL)
+
+
+class AccessAnswer(enum.StrEnum):
+    """Which of Access's own answers this is, and so what would get a request through.
+
+    With strict service tokens (teams made since 2026-10-05, others by choice since 2026-10-02) 401 and 403 say which of two
+    things is wrong; without, a wrong pair gets 403 too, or the redirect to the login.
+    """
+
+    LOGIN = "login"  # redirect to the team's login: people may log in; a token that was sent let nobody in
+    QUICK_LOGIN = "quick_login"  # redirect to the one-time PIN of a protected quick tunnel: no machine can pass
+    UNAUTHENTICATED = "unauthenticated"  # 401, and no service token was sent
+    OAUTH = "oauth"  # 401 of Managed OAuth: scripts are to get a token from the team
+    TOKEN_WRONG = "token_wrong"  # noqa: S105 - 401 although a service token was sent: the pair is wrong
+    NO_POLICY = "no_policy"  # 403 although a service token was sent: it is right (strict teams), and no policy lets it in
+    FORBIDDEN = "forbidden"  # 403, and no service token was sent
+    UNMATCHED = "unmatched"  # 403 that names no application: none matches this host name (`deny_unmatched_requests`)
 
 
 @dataclass(frozen=True)
@@ -73,30 +100,81 @@ def probe_headers(token: ServiceToken | None, url: str, hostname: str) -> dict[s
 
 
 def is_access_challenge(status: int, headers: Mapping[str, str] | Iterable[tuple[str, str]], body: bytes = b"") -> bool:
-    """Say whether this answer is Access's own: a redirect to its login, or its 401 or 403. The first 16 KiB of body suffice."""
+    """Return whether this answer is Access's own: see `access_answer`."""
+    return access_answer(status, headers, body) is not None
+
+
+def access_answer(
+    status: int,
+    headers: Mapping[str, str] | Iterable[tuple[str, str]],
+    body: bytes = b"",
+    *,
+    sent_token: bool = False,
+) -> AccessAnswer | None:
+    """Say which of Access's own answers this is; None: it is somebody else's. The first 16 KiB of body suffice.
+
+    sent_token: the request carried a service token.
+    """
     pairs = headers.items() if isinstance(headers, Mapping) else headers
     found = {name.lower(): value for name, value in pairs}
     if status in _REDIRECTS:
-        return _is_login(found.get("location", ""))
-    if status not in {401, 403}:
+        return _login_of(found.get("location", ""))
+    challenge = _CHALLENGE.match(found.get("www-authenticate", ""))
+    ours = challenge is not None and challenge["scheme"].lower() == "cloudflare-access"
+    named = ours or any(name.startswith("cf-access-") for name in found)
+    if status not in {401, 403} or not (named or _TITLE.search(body[:_PAGE_BYTES])):
+        return None
+    if status == 403:
+        if not named:
+            return AccessAnswer.UNMATCHED
+        return AccessAnswer.NO_POLICY if sent_token else AccessAnswer.FORBIDDEN
+    if sent_token:
+        return AccessAnswer.TOKEN_WRONG
+    return AccessAnswer.OAUTH if challenge is not None and not ours and challenge["url"] else AccessAnswer.UNAUTHENTICATED
+
+
+def discovery_url(status: int, headers: Mapping[str, str], url: str) -> str:
+    """Return the document that a 401 says tells how to get in (RFC 9728), empty where it names none on the host of `url`."""
+    found = {name.lower(): value for name, value in headers.items()}
+    challenge = _CHALLENGE.match(found.get("www-authenticate", "")) if status == 401 else None
+    named = challenge["url"] if challenge is not None and challenge["url"] else ""
+    try:
+        there, here = urlsplit(named), urlsplit(url)
+    except ValueError:
+        return ""
+    same = (there.scheme, there.netloc.lower()) == (here.scheme, here.netloc.lower())
+    return named if same and there.path.startswith("/.well-known/") else ""
+
+
+def is_access_discovery(body: bytes) -> bool:
+    """Return whether such a document is Access's: it sends to a team's domain."""
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError):
         return False
-    if any(name.startswith("cf-access-") for name in found) or found.get("www-authenticate", "").startswith(
-        "Cloudflare-Access"
-    ):
-        return True
-    return _TITLE.search(body[:_PAGE_BYTES]) is not None
+    servers = document.get("authorization_servers", [document.get("issuer")]) if isinstance(document, dict) else []
+    return isinstance(servers, list) and any(isinstance(server, str) and _is_team(server) for server in servers)
 
 
-def _is_login(location: str) -> bool:
+def _is_team(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    return parts.scheme == "https" and (parts.hostname or "").lower().endswith(_TEAM_DOMAIN)
+
+
+def _login_of(location: str) -> AccessAnswer | None:
     try:
         parts = urlsplit(location)
     except ValueError:
-        return False
+        return None
     host = (parts.hostname or "").lower()
-    path = parts.path == _LOGIN_PATH or parts.path.startswith(f"{_LOGIN_PATH}/")
-    if not path:
-        return False
-    return (parts.scheme == "https" and host.endswith(_TEAM_DOMAIN)) or (bool(host) and _is_local(host))
+    if parts.path == _LOGIN_PATH or parts.path.startswith(f"{_LOGIN_PATH}/"):
+        return AccessAnswer.LOGIN if _is_team(location) or (host and _is_local(host)) else None
+    wanted = {part.partition("=")[0] for part in parts.query.split("&")}
+    quick = host in _QUICK_LOGIN_HOSTS and parts.path == "/authorize" and {"hostname", "state"} <= wanted
+    return AccessAnswer.QUICK_LOGIN if quick and (parts.scheme == "https" or _is_local(host)) else None
 
 
 def _is_local(host: str) -> bool:

@@ -104,7 +104,7 @@ def _checked_audiences(aud: str | Iterable[str]) -> frozenset[str]:
     if not audiences or not all(isinstance(tag, str) and tag and tag == tag.strip() for tag in audiences):
         raise UsageError(
             "Access verification needs the application's audience tag: expected a text that is not empty",
-            hint="Zero Trust dashboard: Access, Applications, your application, Application Audience (AUD) Tag",
+            hint="Zero Trust › Access controls › Applications, your application: Application Audience (AUD) Tag",
         )
     return audiences
 

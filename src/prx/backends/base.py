@@ -89,7 +89,7 @@ class LineKind(enum.StrEnum):
     DIAL_FAILED = "dial_failed"
     REJECTED = "rejected"
     UNAUTHORIZED = "unauthorized"
-    TUNNEL_GONE = "tunnel_gone"
+    TUNNEL_GONE = "tunnel_gone"  # the edge does not know the tunnel: it was deleted, or, a quick one, forgotten
     DUPLICATE = "duplicate"
     SERVE_ERROR = "serve_error"
     ORIGIN_ERROR = "origin_error"

@@ -26,7 +26,9 @@ def choose_for_lab(config: Config, mint: Callable[[str], str]) -> Config:
 
 def _for_lab(settings: TunnelSettings, mint: Callable[[str], str]) -> TunnelSettings:
     changes: dict[str, object] = {}
-    if settings.cloudflare.cloudflared_path == _USUAL and find_client(_USUAL) is None:
+    # the real one guards names of trycloudflare.com only, and those of the lab are others
+    protected = bool(settings.cloudflare.allowed_mail)
+    if settings.cloudflare.cloudflared_path == _USUAL and (protected or find_client(_USUAL) is None):
         changes["cloudflared_path"] = BUILTIN
     if settings.cloudflare.mode == "named":
         hostname = settings.cloudflare.hostname

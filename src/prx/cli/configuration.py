@@ -24,7 +24,7 @@ _LONG_WORD = 16  # characters; shorter ones are the vocabulary of a command
 
 
 class ConfigurationReader:
-    """Read the configuration in `path` (None: the usual places), with `local_addr` in place of its own where it is given.
+    """Read the configuration in `path` (None: the usual places), with `local_addr` in place of its own if it is given.
 
     `overrides`: values from the command line for other keys, by dotted name.
     For the lab a named tunnel needs no token, as the lab makes its own. Without `run_commands` no program is run for a secret.

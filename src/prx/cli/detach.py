@@ -214,6 +214,8 @@ def _arguments(options: StartOptions) -> list[str]:
     words += [] if options.config is None else ["--config", str(options.config)]
     words += [] if options.ttl is None else ["--ttl", f"{options.ttl}s"]
     for flag, key in WISHES.items():
-        words += [f"--{flag.replace('_', '-')}", options.overrides[key]] if key in options.overrides else []
+        given = options.overrides.get(key, ())
+        for value in (given,) if isinstance(given, str) else given:
+            words += [f"--{flag.replace('_', '-')}", value]
     words += [options.local_addr] if options.local_addr else []
     return [*words, "--", *options.command] if options.command else words

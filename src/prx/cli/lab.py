@@ -40,6 +40,13 @@ _ABOUT_ADDRESSES = {errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES}
 @click.option("--control-port", type=_PORT, default=0, help="Where `prx lab token` asks; 0: a free port.")
 @limits_option
 @click.option(
+    "--forget-after",
+    metavar="TIME",
+    default="2m",
+    show_default=True,
+    help="Delete a quick tunnel that has had no connection for that long, as Cloudflare does; `never`: keep it.",
+)
+@click.option(
     "--script", type=click.File("r"), help="Faults to act, and when; docs/reference/lab.md says how they are written."
 )
 @click.pass_context
@@ -54,6 +61,7 @@ def lab(
     quick_service_port: int,
     control_port: int,
     limits: str,
+    forget_after: str,
     script: IO[str] | None,
 ) -> int | None:
     """Run a local edge: everything works without account and Internet.
@@ -69,6 +77,7 @@ def lab(
     from prx.edge import LabConfig
 
     require_folder()
+    forgetting = _seconds(forget_after)
     try:
         config = LabConfig(
             edge_addrs=edge or LabConfig.edge_addrs,
@@ -77,6 +86,7 @@ def lab(
             quick_service_port=quick_service_port,
             control_port=control_port,
             limits=limits,
+            forget_after=forgetting,
             on_event=None if as_json else _tell,
         )
     except ValueError as error:
@@ -142,6 +152,20 @@ def _introduce(lab: Lab) -> None:
     say(f"  quick        cloudflared tunnel --protocol http2 {edges} \\")
     say(f"                 --cacert {lab.ca_file} --quick-service {lab.quick_service} --url http://127.0.0.1:8080")
     say("  named        prx lab token --hostname NAME.localhost")
+
+
+def _seconds(text: str) -> float | None:
+    from prx.edge.faulttext import seconds
+
+    if text == "never":
+        return None
+    try:
+        found = seconds(text)
+    except ValueError:
+        found = 0.0
+    if found <= 0:
+        raise UsageError(f"--forget-after: found {text!r}, expected a time such as 90s or 5m, or never")
+    return found
 
 
 def _read_script(file: IO[str]) -> Script:

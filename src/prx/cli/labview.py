@@ -15,6 +15,8 @@ def _words(event: events.LabEvent) -> str:  # noqa: C901, PLR0912 - a table: one
     match event:
         case events.TunnelCreated(hostname=name, quick=quick):
             return f"tunnel        {name} ({'quick' if quick else 'named'})"
+        case events.TunnelForgotten(hostname=name, quick=quick):
+            return f"forgotten     {name} ({'quick' if quick else 'named'})"
         case events.QuickServiceAnswered(status=status):
             return f"quick service answered {status}"
         case events.ConnectionRegistered(hostname=name, index=index, location=location, protocol=protocol, version=version):

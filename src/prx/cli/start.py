@@ -67,6 +67,12 @@ def _parse_duration(_context: click.Context, _parameter: click.Parameter, text: 
 @click.option("--lab-control", envvar=CONTROL_VARIABLE, default="", hidden=True)
 @click.option("--json", "as_json", is_flag=True, help="Print events to stdout, one JSON object per line.")
 @click.option("--detach", is_flag=True, help="Go on in the background; return when the URL is verified.")
+@click.option(
+    "--allow",
+    multiple=True,
+    metavar="MAIL",
+    help="Let only you@example.com (or *@example.com) visit the quick tunnel, after a one-time PIN; may be repeated.",
+)
 @click.option("--ttl", callback=_parse_duration, metavar="DURATION", help="Stop after this time: 90s, 30m, 1h30m.")
 @click.option("--report-to", "report_fd", type=int, hidden=True)
 @click.pass_context
@@ -80,6 +86,7 @@ def start(ctx: click.Context, /, target: str | None, detach: bool, report_fd: in
       prx start 8080                      a service that runs already
       prx start 8080 -- npm run dev       start the service too; it finds its port in PORT
       prx start --hello --lab             try everything on this machine alone
+      prx start 8080 --allow me@b.example let nobody else visit
 
     \b
     Exit codes: 0 stopped as asked · 1 failed · 2 usage or configuration
@@ -91,7 +98,8 @@ def start(ctx: click.Context, /, target: str | None, detach: bool, report_fd: in
     if flags["as_json"] and detach:
         raise UsageError("--json shows events as they come, --detach does not stay", hint="leave out one of the two")
     wishes = {key: flags.pop(name) for name, key in WISHES.items()}
-    overrides = {key: value for key, value in wishes.items() if value is not None}
+    wishes[WISHES["allow"]] = _guests(wishes[WISHES["allow"]])
+    overrides = {key: value for key, value in wishes.items() if value}
     options = StartOptions(
         overrides=overrides, local_addr=_local_addr(target), command=command, quiet=report_fd is not None, **flags
     )
@@ -118,6 +126,20 @@ def _run(options: StartOptions, report_fd: int | None) -> int:
 
     with Report(report_fd) as report:
         return asyncio.run(Session(options, os.environ, on_settled=report.settled).run())
+
+
+def _guests(values: tuple[str, ...]) -> tuple[str, ...]:
+    from prx.config.checks import mail_rule
+
+    found: list[str] = []
+    for rule in ",".join(values).split(",") if values else ():
+        try:
+            found.append(mail_rule(rule))
+        except ValueError as error:
+            raise UsageError(
+                f"--allow: found {rule!r}, expected {error}", hint="prx start 8080 --allow you@example.com"
+            ) from error
+    return tuple(found)
 
 
 def _local_addr(target: str | None) -> str:

@@ -16,6 +16,8 @@ from prx.config.local_addr import LocalAddr
 from prx.core.expect import StatusSet
 
 TUNNEL_NAME = r"[a-z0-9][a-z0-9-]{0,62}"
+_MAIL_NAME = re.compile(r"[a-z0-9.!#$%&'+/=?^_`{|}~-]{1,64}")  # RFC 5322, 3.2.3, without quoted ones
+_MAIL_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _TEAM = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?")
 _ACCESS_DOMAIN = ".cloudflareaccess.com"
 
@@ -142,6 +144,19 @@ def access_audience(text: str) -> str:
     if not _printable_ascii(text):
         raise ValueError("the application audience (AUD) tag, one word")
     return text
+
+
+def mail_rule(text: str) -> str:
+    """Check who may pass a quick tunnel, and return it in lower case: one mail address, or `*@DOMAIN`.
+
+    The rules are those of cloudflared's `--allowed-mail`: ASCII only, a domain of another script as DNS has it (xn--…).
+    """
+    name, _, domain = text.strip().lower().rpartition("@")
+    labels = domain.split(".")
+    sound = len(domain) <= 253 and all(_MAIL_LABEL.fullmatch(label) for label in labels)
+    if not sound or not (name == "*" or _MAIL_NAME.fullmatch(name)):
+        raise ValueError("one mail address such as you@example.com, or *@example.com for everybody of that domain")
+    return f"{name}@{domain}"
 
 
 def _printable_ascii(text: str) -> bool:

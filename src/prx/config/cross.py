@@ -60,6 +60,7 @@ def _access_mistakes(access: AccessSettings) -> Iterator[Finding]:
 
 def _tunnel_mistakes(path: KeyPath, tunnel: TunnelSettings) -> Iterator[Finding]:
     backend, url = (*path, "backend"), (*path, "public_url")
+    yield from _guest_mistakes(path, tunnel)
     if tunnel.backend == "none":
         if not tunnel.public_url:
             text = 'found nothing, expected the URL to watch, as backend is "none" (PRX_TUNNEL_URL gives it too)'
@@ -76,6 +77,20 @@ def _tunnel_mistakes(path: KeyPath, tunnel: TunnelSettings) -> Iterator[Finding]
                 yield Finding(key, (mode, key, backend), f'found nothing, expected {what}, as mode is "named"{_REMEDIES[name]}')
 
 
+def _guest_mistakes(path: KeyPath, tunnel: TunnelSettings) -> Iterator[Finding]:
+    """Yield a guest list that nobody would ask: the tunnel would be open to all, and its owner would not know."""
+    rules = tunnel.cloudflare.allowed_mail
+    key = (*path, "cloudflare", "allowed_mail")
+    if len(rules) > _MOST_GUESTS:
+        yield Finding(key, (key,), f"found {len(rules)} rules, expected at most {_MOST_GUESTS}")
+    if not rules or (tunnel.backend == "cloudflare" and tunnel.cloudflare.mode == "quick"):
+        return
+    mode = (*path, "cloudflare", "mode") if tunnel.backend == "cloudflare" else (*path, "backend")
+    text = 'protects quick tunnels only; expected mode = "quick", or no allowed_mail and Cloudflare Access in front of the name'
+    yield Finding(key, (key, mode), text)
+
+
+_MOST_GUESTS = 100  # of cloudflared's --allowed-mail
 _REMEDIES: Mapping[str, str] = {"token": " (CLOUDFLARE_TUNNEL_TOKEN gives it too)", "hostname": ""}
 
 

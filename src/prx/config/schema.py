@@ -109,6 +109,7 @@ HeaderText = Annotated[str, AfterValidator(checks.header_value)]
 FileText = Annotated[str, AfterValidator(checks.file_path)]
 ProgramText = Annotated[str, AfterValidator(checks.program_path)]
 TeamText = Annotated[str, AfterValidator(checks.access_team)]
+MailRuleText = Annotated[str, AfterValidator(checks.mail_rule)]
 AudienceText = Annotated[str, AfterValidator(checks.access_audience)]
 TunnelName = Annotated[str, AfterValidator(checks.tunnel_name)]
 
@@ -134,6 +135,10 @@ class CloudflareSettings(Table):
     hostname: HostnameText = _key(
         "",
         "The public host name that the tunnel serves; required for `named`. One name, no wildcard; `bücher.example` works.",
+    )
+    allowed_mail: tuple[MailRuleText, ...] = _list_key(
+        "Who may visit a quick tunnel, after a one-time PIN by mail: `you@example.com`, or `*@example.com` for everybody of "
+        "that domain; empty: everybody. Machines cannot pass, webhooks neither. Needs cloudflared 2026.9.3 or later."
     )
     cloudflared_path: ProgramText = _key(
         "cloudflared",

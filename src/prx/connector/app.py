@@ -20,9 +20,10 @@ from prx.connector.command_line import Action, Invocation, UsageError, Values, p
 from prx.connector.configuration import Configuration
 from prx.connector.edges import EdgeAddresses, NoEdgeError, resolve
 from prx.connector.fallback import Protocols, read_protocols
+from prx.connector.guests import GuestList
 from prx.connector.http2 import Http2Transport, tls_context
 from prx.connector.ingress import NO_RULES
-from prx.connector.log import Log, write_stderr
+from prx.connector.log import Log, utc_now, write_stderr
 from prx.connector.metrics import Metrics
 from prx.connector.metrics_server import MetricsServer, open_listener
 from prx.connector.proxy import Proxy
@@ -35,6 +36,7 @@ from prx.connector.settings import (
     load_config_file,
     make_log,
     read_credentials,
+    read_guests,
     read_rules,
     read_settings,
     settings_line,
@@ -89,16 +91,19 @@ async def run(invocation: Invocation, environment: Mapping[str, str] = os.enviro
         raise StartError(_NOTHING_TO_DO)
     config = load_config_file(values)
     credentials = None if quick else read_credentials(invocation)
+    guests = read_guests(values, quick=quick)
     log = make_log(values)
     try:
         if config is None:
             log.error(f"Configuration file {values.text('config')} was empty")
         if credentials is None:
-            credentials = await request_tunnel(values.text("quick-service").rstrip("/"), log)
+            credentials = await request_tunnel(
+                values.text("quick-service").rstrip("/"), log, guests=guests, origin=_origin(values, config or {})
+            )
         else:
             log.info("Starting tunnel", tunnelID=str(credentials.tunnel_id))
         _log_settings(values, environment, log)
-        await _Tunnel(values, config or {}, credentials, log, timing or Timing()).run()
+        await _Tunnel(values, config or {}, credentials, log, timing or Timing(), guests=guests).run()
     finally:
         log.close()
 
@@ -116,8 +121,18 @@ def _log_settings(values: Values, environment: Mapping[str, str], log: Log) -> N
 class _Tunnel:
     """Build the parts of a running tunnel and put them together."""
 
-    def __init__(self, values: Values, config: dict[str, Any], credentials: Credentials, log: Log, timing: Timing) -> None:
+    def __init__(
+        self,
+        values: Values,
+        config: dict[str, Any],
+        credentials: Credentials,
+        log: Log,
+        timing: Timing,
+        *,
+        guests: GuestList | None = None,
+    ) -> None:
         self._values = values
+        self._guests = guests
         self._config = config
         self._credentials = credentials
         self._log = log
@@ -165,7 +180,7 @@ class _Tunnel:
         context = tls_context(settings.cacert)
         configuration = Configuration(rules, defaults=defaults, flags=settings.reported, log=self._log)
         tags = {"Id": str(state.connector_id), **dict(settings.tags)}
-        proxy = Proxy(configuration, tags=tags, metrics=metrics, log=self._log, now=self._timing.now)
+        proxy = self._proxy(configuration, tags=tags, metrics=metrics)
         if credentials.quick_hostname:
             metrics.add("tunnel_user_hostnames_counts", userHostname=f"https://{credentials.quick_hostname}")
         shared = Shared(settings, credentials, configuration, proxy, state, self._log, self._stopping)
@@ -175,6 +190,24 @@ class _Tunnel:
 
             transports[QuicTransport.name] = QuicTransport(shared)
         return shared, protocols, transports
+
+    def _proxy(self, configuration: Configuration, *, tags: Mapping[str, str], metrics: Metrics) -> Proxy:
+        """Return what carries requests: those of guests alone where the tunnel is protected."""
+        now, log = self._timing.now, self._log
+        if self._guests is None:
+            return Proxy(configuration, tags=tags, metrics=metrics, log=log, now=now)
+        from prx.connector.assertions import Assertions  # noqa: PLC0415 - few tunnels are protected
+        from prx.connector.guard import Guard, GuardedProxy, GuardError  # noqa: PLC0415
+
+        login = self._credentials.login
+        verify = Assertions(login, now=now).verify
+        try:
+            guard = Guard(
+                self._credentials.quick_hostname, self._guests, login, verify=verify, wall=lambda: utc_now().timestamp()
+            )
+        except GuardError as error:
+            raise StartError(str(error)) from None
+        return GuardedProxy(guard, configuration, tags=tags, metrics=metrics, log=log, now=now)
 
     async def _carry(self, shared: Shared, protocols: Protocols, transports: dict[str, Transport]) -> None:
         """Run the supervisor; after a stop was asked for, for the grace period at most."""
@@ -217,6 +250,15 @@ class _Tunnel:
             signal.signal(number, signal.SIG_DFL)
         self._log.info(f"Initiating graceful shutdown due to signal {word} ...")
         self._stopping.set()
+
+
+def _origin(values: Values, config: Mapping[str, Any]) -> str:
+    """Name the local service in a line for people."""
+    if config.get("ingress"):
+        return "configured ingress"
+    if values.get("hello-world"):
+        return "built-in Hello World server (managed by cloudflared)"
+    return values.text("url") if "url" in values else f"unix:{values.text('unix-socket')}"
 
 
 def _write_pid(settings: Settings) -> None:

@@ -63,6 +63,8 @@ _USED: Final = (
     Flag("edge-ip-version", "auto, 4 or 6.", env=("TUNNEL_EDGE_IP_VERSION",), default="auto", reported=True),
     Flag("quick-service", "URL of the service that makes quick tunnels.",
          default="https://api.trycloudflare.com"),
+    Flag("allowed-mail", "Who may pass a quick tunnel: you@example.com, or *@example.com; may be repeated.",
+         Kind.LIST, Side.BOTH, secret=True),
     Flag("ha-connections", "Connections to keep to the edge.", Kind.INTEGER, default="4"),
     Flag("retries", "Most doublings of the wait between attempts.",
          Kind.INTEGER, env=("TUNNEL_RETRIES",), default="5", reported=True),

@@ -1,8 +1,13 @@
 """Ask the quick-tunnel service for a throw-away tunnel: one attempt, 15 seconds.
 
-`POST <service>/tunnel` without a body. Neither the status code nor `success` and `errors` of the answer are looked at;
-what counts is that it is JSON and that `result.id` is a UUID. So a refusal such as 429 with a JSON body shows only as an
-id of length 0. Observed with cloudflared 2026.8.2, from which the failure texts are.
+`POST <service>/tunnel` without a body, or with `{"auth_mode":"otp"}` for a protected tunnel: then the answer must confirm
+that mode, else there is no tunnel, for it would be a public one. A refusal ends in the words that cloudflared has for it
+since 2026.9.3 (from its published source): status, and code and message of each error; before, it dropped all of that. The
+answer's body is never quoted, as it may hold a secret. What goes wrong before there is an answer was observed with
+cloudflared 2026.8.2.
+
+Where the service is on this machine (the lab), it may name its own login service; any other service is Cloudflare's, and so is
+the login.
 """
 
 import asyncio
@@ -10,18 +15,22 @@ import base64
 import binascii
 import json
 import re
-import ssl
 import uuid
+from collections.abc import Mapping
+from dataclasses import replace
+from http import HTTPStatus
 from typing import Any, Final
-from urllib.parse import urlsplit
 
-from prx.connector.go_errors import dial_text, errno_text, json_text, tls_text
+from prx.connector.fetch import FetchError, fetch, is_loopback
+from prx.connector.go_errors import json_text
+from prx.connector.guests import GuestList
 from prx.connector.log import Log
 from prx.connector.settings import Credentials, StartError
-from prx.connector.version import BUILD, CLOUDFLARED_VERSION
 
 TIMEOUT: Final = 15.0  # seconds
 _MAX_ANSWER: Final = 1 << 20  # bytes
+LOGIN_SERVICE: Final = "https://login.trycloudflare.com"
+_MODE: Final = "otp"  # a one-time PIN by mail
 _UUID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _DASHED: Final = 36  # characters of a UUID with dashes
 _UUID_LENGTHS: Final = frozenset({32, 36, 38, 45})  # plain, with dashes, in braces, as urn:uuid:
@@ -36,95 +45,67 @@ TERMS: Final = (
 )
 
 
-async def request_tunnel(service: str, log: Log, *, limit: float = TIMEOUT) -> Credentials:
-    """Return the credentials of a new quick tunnel and log its URL in a box; `limit` in seconds. Raises StartError."""
+async def request_tunnel(
+    service: str, log: Log, *, guests: GuestList | None = None, origin: str = "", limit: float = TIMEOUT
+) -> Credentials:
+    """Return the credentials of a new quick tunnel and log its URL in a box; `limit` in seconds. Raises StartError.
+
+    guests: who may pass a protected tunnel, None for a public one. origin: the local service, which the box of a protected
+    one names.
+    """
     log.info(TERMS)
     log.info("Requesting new quick Tunnel on trycloudflare.com...")
     url = f"{service}/tunnel"
+    wanted = b"" if guests is None else json.dumps({"auth_mode": _MODE}, separators=(",", ":")).encode()
     try:
         async with asyncio.timeout(limit):
-            status, body = await _post(url)
+            status, body = await fetch("POST", url, body=wanted, limit=_MAX_ANSWER)
     except TimeoutError:
         raise StartError(
             f'failed to request quick Tunnel: Post "{url}": net/http: timeout awaiting response headers '
             "(Client.Timeout exceeded while awaiting headers)"
         ) from None
-    except _PostError as error:
+    except FetchError as error:
+        if error.too_long:
+            raise StartError("quick tunnel provisioning response exceeds maximum size") from None
         raise StartError(f'failed to request quick Tunnel: Post "{url}": {error}') from None
-    credentials = _read_answer(status, body, log)
-    _log_box(credentials.quick_hostname, log)
+    result = _read_answer(status, body)
+    credentials = _credentials(result)
+    if guests is not None:
+        if result.get("auth_mode") != _MODE:
+            raise StartError("quick tunnel provisioning failed: the service did not confirm the authentication mode")
+        credentials = replace(credentials, login=_login_service(service, result))
+    _log_box(credentials.quick_hostname, log, guests, origin)
     return credentials
 
 
-class _PostError(Exception):
-    """Say why the service could not be asked."""
-
-
-async def _post(url: str) -> tuple[str, bytes]:
-    """Return the status line (code and reason) and the body of the service's answer."""
-    import h11  # noqa: PLC0415 - named tunnels start without it
-
-    parts = urlsplit(url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise _PostError(f'unsupported protocol scheme "{parts.scheme}"')
-    port = parts.port or (443 if parts.scheme == "https" else 80)
-    context = ssl.create_default_context() if parts.scheme == "https" else None
-    try:
-        reader, writer = await asyncio.open_connection(parts.hostname, port, ssl=context)
-    except ssl.SSLError as error:
-        raise _PostError(tls_text(error)) from None
-    except OSError as error:
-        raise _PostError(dial_text("tcp", f"{parts.hostname}:{port}", error)) from None
-    connection = h11.Connection(h11.CLIENT)
-    headers = [
-        ("Host", parts.netloc.rpartition("@")[2]),
-        ("User-Agent", f"cloudflared/{CLOUDFLARED_VERSION} ({BUILD})"),
-        ("Content-Length", "0"),
-        ("Content-Type", "application/json"),
-        ("Connection", "close"),
-    ]
-    try:
-        request = connection.send(h11.Request(method="POST", target=parts.path, headers=headers))
-        writer.write((request or b"") + (connection.send(h11.EndOfMessage()) or b""))
-        return await _answer(connection, reader)
-    except (h11.RemoteProtocolError, OSError) as error:
-        raise _PostError(errno_text(error) if isinstance(error, OSError) else "EOF") from None
-    finally:
-        writer.close()
-
-
-async def _answer(connection: Any, reader: asyncio.StreamReader) -> tuple[str, bytes]:
-    import h11  # noqa: PLC0415 - see _post
-
-    status, body = "", bytearray()
-    while True:
-        event = connection.next_event()
-        if event is h11.NEED_DATA:
-            connection.receive_data(await reader.read(65536))
-        elif isinstance(event, h11.Response):
-            status = f"{event.status_code} {event.reason.decode('latin-1')}".strip()
-        elif isinstance(event, h11.Data):
-            body += event.data
-            if len(body) > _MAX_ANSWER:
-                raise _PostError(f"the answer is longer than {_MAX_ANSWER} bytes")
-        elif isinstance(event, h11.EndOfMessage):
-            return status, bytes(body)
-        elif isinstance(event, h11.ConnectionClosed):
-            raise _PostError("EOF")
-
-
-def _read_answer(status: str, body: bytes, log: Log) -> Credentials:
+def _read_answer(status: int, body: bytes) -> dict[str, Any]:
+    """Return what the service gave, or raise StartError in cloudflared's words."""
     text = body.decode("utf-8", "replace")
-    cause = ""
     try:
         answer = json.loads(text)
     except ValueError:
-        cause = json_text(text)
-    if cause:
-        log.error(f"Error unmarshaling QuickTunnel response: {text}", error=cause, status_code=status)
+        answer = None
+    errors = _errors(answer)
+    if not HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
+        raise StartError(f"quick tunnel provisioning failed with status {status}" + (f": {errors}" if errors else ""))
+    if cause := json_text(text) if answer is None else "":
         raise StartError(f"failed to unmarshal quick Tunnel: {cause}")
-    result = answer.get("result") if isinstance(answer, dict) else None
-    result = result if isinstance(result, dict) else {}
+    if errors:
+        raise StartError(f"quick tunnel provisioning failed: {errors}")
+    if not isinstance(answer, dict) or answer.get("success") is not True:
+        raise StartError("quick tunnel provisioning failed")
+    result = answer.get("result")
+    return {"auth_mode": answer.get("auth_mode"), **(result if isinstance(result, dict) else {})}
+
+
+def _errors(answer: Any) -> str:
+    found = answer.get("errors") if isinstance(answer, dict) else None
+    listed = [item for item in found if isinstance(item, dict)] if isinstance(found, list) else []
+    return "; ".join(f"[{item.get('code', 0)}] {item.get('message', '')}" for item in listed)
+
+
+def _credentials(result: Mapping[str, Any]) -> Credentials:
     tunnel_id = _tunnel_id(str(result.get("id") or ""))
     try:
         secret = base64.b64decode(str(result.get("secret") or ""), validate=True)
@@ -136,6 +117,11 @@ def _read_answer(status: str, body: bytes, log: Log) -> Credentials:
         secret=secret,
         quick_hostname=str(result.get("hostname") or ""),
     )
+
+
+def _login_service(service: str, result: Mapping[str, Any]) -> str:
+    named = str(result.get("login_service") or "")
+    return named if named and is_loopback(service) and is_loopback(named) else LOGIN_SERVICE
 
 
 def _tunnel_id(text: str) -> uuid.UUID:
@@ -150,9 +136,16 @@ def _tunnel_id(text: str) -> uuid.UUID:
     return found
 
 
-def _log_box(hostname: str, log: Log) -> None:
-    url = hostname if hostname.startswith("https://") else f"https://{hostname}"
-    width = max(len(_BOX), len(url))
+def _log_box(hostname: str, log: Log, guests: GuestList | None, origin: str) -> None:
+    lines = [_BOX, hostname if hostname.startswith("https://") else f"https://{hostname}"]
+    if guests is not None:
+        lines[0] = _BOX.replace("Your quick", "Your protected quick")
+        lines += [
+            "Authentication: One-Time PIN (using Cloudflare Access)",
+            f"Allowed recipients: {guests.counted()}",
+            f"Local origin: {origin}",
+        ]
+    width = max(map(len, lines))
     edge = f"+{'-' * (width + 4)}+"
-    for line in (edge, f"|  {_BOX:<{width}}  |", f"|  {url:<{width}}  |", edge):
+    for line in (edge, *(f"|  {line:<{width}}  |" for line in lines), edge):
         log.info(line)

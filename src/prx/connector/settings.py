@@ -12,6 +12,7 @@ from prx.connector.command_line import Invocation, Value, Values
 from prx.connector.durations import format_duration
 from prx.connector.flags import FLAGS, Kind
 from prx.connector.go_errors import errno_text
+from prx.connector.guests import GuestList
 from prx.connector.ingress import (
     HelloService,
     IngressError,
@@ -51,12 +52,16 @@ class CredentialsError(StartError):
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """Say which tunnel this is and prove it; `quick_hostname` is the public name of a quick tunnel."""
+    """Say which tunnel this is and prove it.
+
+    quick_hostname: the public name of a quick tunnel. login: the login service of a protected one, without a trailing slash.
+    """
 
     account_tag: str
     tunnel_id: uuid.UUID
     secret: bytes = field(repr=False)
     quick_hostname: str = ""
+    login: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +144,18 @@ def read_credentials(invocation: Invocation) -> Credentials:
     except TokenError:
         raise CredentialsError("Provided Tunnel token is not valid.") from None
     return Credentials(parts.account_tag, parts.tunnel_id, parts.secret)
+
+
+def read_guests(values: Values, *, quick: bool) -> GuestList | None:
+    """Return who may pass a protected quick tunnel; None for a tunnel that is not protected. Raises StartError."""
+    if "allowed-mail" not in values:
+        return None
+    if not quick:
+        raise StartError("--allowed-mail is only supported for Quick Tunnels")
+    try:
+        return GuestList.read(values.texts("allowed-mail"))
+    except ValueError as error:
+        raise StartError(f"validate Quick Tunnel recipient policy: validate allowed mail rules: {error}") from None
 
 
 def read_settings(values: Values, *, quick: bool) -> Settings:

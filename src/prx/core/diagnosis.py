@@ -122,7 +122,7 @@ def _judge_no_resolver(evidence: Evidence, dns: Dns) -> Diagnosis:
 def _judge_exposure(evidence: Evidence, _: Policy) -> Diagnosis | None:
     if not evidence.exposed:
         return None
-    hint = "add an Access application for this host name (Zero Trust, Access, Applications), or drop require_access"
+    hint = "add an Access application for this host name (Zero Trust, Access controls, Applications), or drop require_access"
     return Diagnosis(Verdict.MISCONFIGURED, evidence.exposed, hint)
 
 
@@ -131,7 +131,8 @@ def _judge_access(evidence: Evidence, _: Policy) -> Diagnosis | None:
     if public is None or not public.access or evidence.route_mismatch:
         return None
     if not public.sent_token:
-        return Diagnosis(Verdict.PROTECTED, f"Cloudflare Access answers ({public.status}), as it should for strangers")
+        detail = f": {public.access_detail}" if public.access_detail else ""
+        return Diagnosis(Verdict.PROTECTED, f"Cloudflare Access answers ({public.status}), as it should for strangers{detail}")
     detail = public.access_detail or f"it answers {public.status}"
     return Diagnosis(
         Verdict.ACCESS_REJECTED,

@@ -15,10 +15,10 @@ class ExitCause(enum.StrEnum):
     CRASH = "crash"  # also: killed by a signal that we did not send, or an exit that nothing explains
     UPDATED = "updated"  # it replaced itself with a newer version and wants to be started again (exit code 11)
     RATE_LIMITED = "rate_limited"  # the quick-tunnel service answered 429
+    REFUSED_QUICK = "refused_quick"  # the quick-tunnel service makes no tunnel for this network or address (403)
+    NETWORK = "network"  # the network, DNS or the edge could not be reached
     AUTH = "auth"  # the token cannot work
     CONFIG = "config"  # the command line, a file or a port cannot work
-    NETWORK = "network"  # DNS, the network or the edge could not be reached, so it gave up
-    REFUSED_QUICK = "refused_quick"  # the quick-tunnel service makes no tunnels for this network or address
     PORT_TAKEN = "port_taken"  # the metrics port that prx drew was taken meanwhile: draw another
     STOPPED = "stopped"  # it ended because we asked for it
 
@@ -158,7 +158,7 @@ class Public:
     edge_error: Cloudflare's own error number on its error page (1033: no connector), when there was one.
     host_blocked: the origin's framework refused the public host name, and in these words.
     retry_after: seconds that the answer asks to wait. event_stream: it is a stream of events. sent_token: the request
-    carried an Access service token. access_detail: what Access finds wrong with it, if it says.
+    carried an Access service token. access_detail: what Access finds wrong with it, in words, if it says.
     by_cloudflare: Cloudflare's edge had the answer in hand (Server or CF-RAY). mitigated: its `cf-mitigated` header, such as
     "challenge". location: where the answer redirects to. silent: a connection was made and no answer came in time.
     waited: seconds that an answer was waited for, when none came. wants_tls: the page says that the service speaks TLS only.

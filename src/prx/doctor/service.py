@@ -110,7 +110,7 @@ def _service_token(scene: Scene, url: str, name: str) -> Mapping[str, str]:
 
 def _unresolved(tunnel: str, name: str, dns: Dns) -> Finding:
     if dns.state is DnsState.MISSING:
-        remedy = "add the public hostname to the tunnel in the Cloudflare dashboard: that makes its DNS record"
+        remedy = "add the host name to the tunnel in the Cloudflare dashboard (Networking › Tunnels): that makes its DNS record"
         return Finding("public-url", Mark.FAIL, f"public DNS does not know {name} ({dns.detail})", remedy, tunnel)
     return Finding("public-url", Mark.SKIP, f"no public DNS service could be asked for {name} ({dns.detail})", tunnel=tunnel)
 
@@ -140,7 +140,7 @@ def _access_finding(tunnel: str, settings: TunnelSettings, seen: Public) -> Find
     if seen.sent_token:
         return Finding("access", Mark.OK, "the public URL answers, with the service token of Access", tunnel=tunnel)
     if settings.require_access:
-        remedy = "add an Access application for this host name in the Cloudflare dashboard"
+        remedy = "add an Access application for this host name (Zero Trust › Access controls › Applications)"
         return Finding(
             "access", Mark.FAIL, "strangers reach the service: Cloudflare Access does not protect it", remedy, tunnel
         )

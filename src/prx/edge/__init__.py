@@ -19,10 +19,12 @@ What one does with it:
 * `await lab.push(hostname, config) -> tuple[PushResult, …]`: remote configuration, one result per live connection
 * `lab.protect(hostname, AccessFront(...)) -> Protected`, `lab.unprotect(hostname)`: an Access front, see `prx.edge.access`;
   `lab.login(hostname, email) -> str`: the token of somebody who has logged in; `lab.rotate_keys()`
+* `lab.quick_assertion(hostname, state, email) -> str`: what the login of a protected quick tunnel gives, see `prx.edge.login`
 * `lab.inject(fault)`, `lab.clear(FaultClass)` / `lab.clear()`: see `prx.edge.faults`
 * `await lab.play(text)`, `lab.begin(text)`: a script of faults, see `prx.edge.script`
 * `LabConfig(limits="free" | "none" | Limits(…))`: what visitors are refused, see `prx.edge.limits`
 * `lab.management_token(hostname, resource)`: a token for the management host, see `prx.edge.management`
+* `LabConfig(forget_after=…)`: after how many seconds without a connection a quick tunnel is deleted, see `prx.edge.forgetting`
 * `LabConfig(on_event=…)`: called with the frozen dataclasses of `prx.edge.events`, synchronously, on the event loop
 * `await lab.wait_for(lambda lab: …)`: wait until something that events announce is true (no polling)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -11,6 +11,7 @@ from prx.edge import faults, faulttext
 from prx.edge.access import CERTS_PATH, AccessFront
 from prx.edge.doh import PATH as DOH_PATH
 from prx.edge.endpoint import Answer, Request
+from prx.edge.script import Inject, Script
 
 if TYPE_CHECKING:
     from prx.edge.lab import Lab
@@ -104,11 +105,21 @@ class Control:
     async def _inject(self, request: Request) -> Answer:
         document = request.json()
         if "script" in document:
-            self._lab.begin(_text(document, "script"))
+            told = Script.parse(_text(document, "script"))
+            self._require_tunnels(step.action.fault for step in told.steps if step.at_once and isinstance(step.action, Inject))
+            self._lab.begin(told)
             await asyncio.sleep(0)  # what has no time is done at once
         else:
-            self._lab.inject(faulttext.from_json(document))
+            fault = faulttext.from_json(document)
+            self._require_tunnels((fault,))
+            self._lab.inject(fault)
         return await self._list_faults(request)
+
+    def _require_tunnels(self, wanted: Iterable[faults.Fault]) -> None:
+        """Raise LookupError where a tunnel is to be forgotten that does not exist: it would be a fault without an effect."""
+        for fault in wanted:
+            if isinstance(fault, faults.Forget):
+                self._lab.tunnel(fault.hostname)
 
     async def _clear(self, request: Request) -> Answer:
         name = request.query.get("fault")

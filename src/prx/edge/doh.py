@@ -15,6 +15,7 @@ import dns.rrset
 from prx.edge.config import Sleep
 from prx.edge.endpoint import Answer, Request
 from prx.edge.faults import Faults, NxDomain, concerns
+from prx.edge.login import HOST as LOGIN_HOST
 from prx.edge.registry import Registry
 from prx.edge.visitor import VisitorLeftError
 from prx.edge.visitorfaults import RCODES, Dns, DohError
@@ -93,7 +94,7 @@ class Resolver:
         fault = self._faults.active(NxDomain)
         if fault is not None and concerns(fault.hostname, hostname):
             return False
-        return self._registry.find(hostname) is not None
+        return self._registry.find(hostname) is not None or hostname == LOGIN_HOST
 
 
 def _from_base64url(text: str) -> bytes:

@@ -24,6 +24,15 @@ class TunnelCreated(LabEvent):
 
 
 @dataclass(frozen=True)
+class TunnelForgotten(LabEvent):
+    """A tunnel is no more: a quick one that nobody served for too long, or one that a fault has taken away."""
+
+    hostname: str
+    tunnel_id: str
+    quick: bool
+
+
+@dataclass(frozen=True)
 class QuickServiceAnswered(LabEvent):
     """The quick service answered a request for a tunnel."""
 

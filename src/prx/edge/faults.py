@@ -66,6 +66,19 @@ class HalfClose(_OnConnections):
 
 
 @dataclass(frozen=True)
+class Forget:
+    """Delete a tunnel at once: a quick one as Cloudflare forgets it, a named one as somebody deletes it in the dashboard.
+
+    Its connections are dropped, registrations refused as `Unauthorized: Tunnel not found`, its name gives 530/1033.
+    """
+
+    hostname: str
+
+    def __post_init__(self) -> None:
+        _check_hostname(self.hostname)
+
+
+@dataclass(frozen=True)
 class Stall:
     """Fall silent: live connections are kept but neither read nor written, new ones are not answered."""
 
@@ -152,7 +165,13 @@ class UdpBlocked:
     """Drop every UDP datagram in both directions, also of live connections: QUIC is dead, HTTP/2 is not touched."""
 
 
+@dataclass(frozen=True)
+class BothBlocked:
+    """Swallow what goes to the edge over UDP and TCP: a dial is neither answered nor refused, live connections fall silent."""
+
+
 _TIMEOUT_SECONDS: Final = 20.0
+_TOO_LARGE: Final = (1 << 20) + 1  # bytes; cloudflared reads a MiB (2026.9.3)
 
 RejectKind: TypeAlias = Literal["permanent", "retryable", "unauthorized", "duplicate"]
 
@@ -188,7 +207,7 @@ class DelayRegistration:
     seconds: float
 
 
-QuickKind: TypeAlias = Literal["error", "page", "no_id", "timeout"]
+QuickKind: TypeAlias = Literal["error", "page", "no_id", "timeout", "json", "empty", "too_large", "unprotected"]
 
 
 @dataclass(frozen=True)
@@ -196,8 +215,10 @@ class QuickService:
     """Answer requests for quick tunnels wrongly, all of them or the next `times`, each after `delay` seconds.
 
     `kind`: `error` is what the real service sends with `status` (429: plain text, else a page); `page` is HTML with any
-    status; `no_id` is JSON without a tunnel in it, as with an error that comes as 200; `timeout` is no answer within the 15 s
-    that cloudflared waits. `body`, where given, is sent as it is.
+    status; `json` is an error of its API with any status; `no_id` is JSON without a tunnel in it, as with an error that
+    comes as 200; `empty` is no body, `too_large` more than the MiB that cloudflared reads; `unprotected` is a tunnel, but
+    without the protection that was asked for; `timeout` is no answer within the 15 s that cloudflared waits. `body`, where
+    given, is sent as it is.
     """
 
     status: int = 429
@@ -208,7 +229,7 @@ class QuickService:
     times: int | None = None
 
     def __post_init__(self) -> None:
-        _check_word(self.kind, ("error", "page", "no_id", "timeout"))
+        _check_word(self.kind, get_args(QuickKind))
 
     @property
     def waits(self) -> float:
@@ -219,8 +240,12 @@ class QuickService:
         """Give status, content type and body."""
         if self.body is not None:
             return self.status, self.content_type, self.body
-        if self.kind == "no_id":
-            return self.status, "application/json", '{"success":false,"result":null,"errors":[{"code":1101,"message":"error"}]}'
+        if self.kind in ("json", "no_id"):
+            code = 1015 if self.status == 429 and self.kind == "json" else 1101
+            body = f'{{"success":false,"result":null,"errors":[{{"code":{code},"message":"error"}}]}}'
+            return self.status, "application/json", body
+        if self.kind in ("empty", "too_large"):
+            return self.status, "application/json", " " * (_TOO_LARGE if self.kind == "too_large" else 0)
         if self.kind == "error" and self.status == 429:
             return self.status, "text/plain; charset=UTF-8", "error code: 1015"
         page = f"<!DOCTYPE html><html><head><title>{self.status}</title></head><body>{self.status}</body></html>"
@@ -252,10 +277,12 @@ Select: TypeAlias = Drop | GoAway | Reset | HalfClose
 Wire: TypeAlias = DropAfter | Delay | SlowRead | Garble | Lose
 Fault: TypeAlias = (
     Select
+    | Forget
     | Wire
     | Refuse
     | Stall
     | UdpBlocked
+    | BothBlocked
     | ExpireCert
     | RejectRegistration
     | DelayRegistration
@@ -266,7 +293,8 @@ Fault: TypeAlias = (
     | Unroute
     | RefuseVisitors
 )
-ONCE: Final = get_args(Select)
+SELECT: Final = get_args(Select)
+ONCE: Final = (*SELECT, Forget)
 WIRE: Final = get_args(Wire)
 KINDS: Final[dict[str, type[Any]]] = {kind.__name__: kind for kind in get_args(Fault)}
 

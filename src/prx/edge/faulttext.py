@@ -12,7 +12,7 @@ import re
 from dataclasses import MISSING, asdict, fields
 from typing import Any, Final
 
-from prx.edge.faults import KINDS, ONCE, Fault
+from prx.edge.faults import KINDS, SELECT, Fault
 
 _UNITS: Final = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|)")
@@ -77,7 +77,7 @@ def from_words(words: list[str]) -> Fault:
     name, *values = words[1:] if chosen else words
     kind = kind_of(name)
     document: dict[str, Any] = {"fault": kind.__name__}
-    if issubclass(kind, ONCE):
+    if issubclass(kind, SELECT):
         document["random"] = chosen
         if values and "=" not in values[0]:
             document["count"] = _count(values.pop(0))

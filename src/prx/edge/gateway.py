@@ -26,6 +26,7 @@ from prx.edge.events import RequestServed
 from prx.edge.faults import Faults, Unroute, concerns
 from prx.edge.http1 import Http1Connection
 from prx.edge.hub import Hub
+from prx.edge.login import LoginService
 from prx.edge.management import Management
 from prx.edge.registry import Connection, Registry, Tunnel
 from prx.edge.relay import Relay, Visit
@@ -46,8 +47,17 @@ class Gateway:
     """Serves visitors."""
 
     def __init__(
-        self, registry: Registry, faults: Faults, fronts: Fronts, hub: Hub, *, config: LabConfig, managed: Management
+        self,
+        registry: Registry,
+        faults: Faults,
+        fronts: Fronts,
+        hub: Hub,
+        *,
+        config: LabConfig,
+        managed: Management,
+        login: LoginService,
     ) -> None:
+        self._login = login
         self._registry = registry
         self._faults = faults
         self._fronts = fronts
@@ -104,8 +114,11 @@ class Gateway:
 
     async def _serve(self, visit: Visit) -> None:
         hostname = visit.asked.hostname
-        tunnel = self._registry.find(hostname)
+        tunnel = self._registry.find_public(hostname)
         if await self._stopped_at_the_door(visit):
+            return
+        if (page := self._login.answer(visit.asked)) is not None:
+            await self._respond(visit, *page)
             return
         if hostname == management.HOST:
             await self._manage(visit)

@@ -12,7 +12,7 @@ from prx.edge.events import FaultCleared, FaultInjected
 from prx.edge.hub import Hub
 from prx.edge.passage import Spawn
 from prx.edge.quicslots import QuicSlots
-from prx.edge.registry import Connection, Registry
+from prx.edge.registry import Connection, Registry, Tunnel, full_name
 from prx.edge.slots import Slots
 from prx.edge.transport import TunnelConnection
 
@@ -28,7 +28,7 @@ class Breakable(Protocol):
 
 
 class Injector:
-    """Injects and clears faults; `wire_of` gives the wire below a carrier."""
+    """Injects and clears faults; `wire_of` gives the wire below a carrier, `forget` takes a tunnel away."""
 
     def __init__(
         self,
@@ -42,6 +42,7 @@ class Injector:
         chance: Random,
         spawn: Spawn,
         wire_of: Callable[[TunnelConnection], Breakable],
+        forget: Callable[[Tunnel], None],
     ) -> None:
         self._active = active
         self._registry = registry
@@ -52,12 +53,16 @@ class Injector:
         self._chance = chance
         self._spawn = spawn
         self._wire_of = wire_of
+        self._forget = forget
 
     def inject(self, fault: faults.Fault, lasts: float | None = None) -> None:
         """Let a fault act; `lasts`: after how many seconds it will be cleared, which only tells those who ask."""
         if isinstance(fault, faults.Drop | faults.GoAway | faults.Reset | faults.HalfClose):
             for connection in fault.select(self._connections(), self._chance):
                 self._act_once(fault, connection)
+        elif isinstance(fault, faults.Forget):
+            if (tunnel := self._registry.find(full_name(fault.hostname))) is not None:
+                self._forget(tunnel)
         else:
             self._active.add(fault, lasts)
             self._begin(fault)
@@ -87,16 +92,18 @@ class Injector:
     def _begin(self, fault: faults.Fault) -> None:
         match fault:
             case faults.Refuse():
-                self._slots.close()
+                self._slots.refuse(refusing=True)
             case faults.UdpBlocked():
                 self._quic.block("udp")
+            case faults.BothBlocked():
+                self._slots.swallow(swallowing=True)
+                self._stall()
             case faults.ExpireCert():
                 self._slots.show(self._authority.edge_context(expired=True))
                 self._quic.show(self._authority.edge_identity(expired=True))
             case faults.Stall():
                 self._slots.fall_silent()
-                for connection in self._connections():
-                    connection.carrier.stall()
+                self._stall()
             case _ if isinstance(fault, faults.WIRE):
                 self._slots.apply_to_wires()
                 self._quic.apply_to_wires()
@@ -105,7 +112,7 @@ class Injector:
 
     def _end(self, kind: type[faults.Fault]) -> None:
         if kind is faults.Refuse:
-            self._slots.open()
+            self._slots.refuse(refusing=False)
         elif kind is faults.UdpBlocked:
             self._quic.unblock("udp")
         elif kind is faults.ExpireCert:
@@ -113,11 +120,22 @@ class Injector:
             self._quic.show(self._authority.edge_identity())
         elif kind is faults.Stall:
             self._slots.speak()
-            for connection in self._connections():
-                connection.carrier.resume()
+            self._resume()
+        elif kind is faults.BothBlocked:
+            self._slots.swallow(swallowing=False)
+            self._resume()
         elif kind in faults.WIRE:
             self._slots.apply_to_wires()
             self._quic.apply_to_wires()
+
+    def _stall(self) -> None:
+        for connection in self._connections():
+            connection.carrier.stall()
+
+    def _resume(self) -> None:
+        if self._active.active(faults.Stall) is None and self._active.active(faults.BothBlocked) is None:
+            for connection in self._connections():
+                connection.carrier.resume()
 
     def _connections(self) -> Iterable[Connection]:
         live = (connection for tunnel in self._registry for connection in tunnel.connections)

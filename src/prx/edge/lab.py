@@ -21,12 +21,15 @@ from prx.edge.crew import Crew
 from prx.edge.datagrams import DatagramWire
 from prx.edge.endpoint import Endpoint, Handle
 from prx.edge.events import TunnelCreated
+from prx.edge.forgetting import Forgetting
 from prx.edge.gateway import Gateway
 from prx.edge.http1 import Http1Server
 from prx.edge.http2 import Http2Connection
 from prx.edge.http2visitor import Http2Visitors
 from prx.edge.hub import Hub
 from prx.edge.injector import Breakable, Injector
+from prx.edge.login import HOST as LOGIN_HOST
+from prx.edge.login import LoginService
 from prx.edge.management import Management
 from prx.edge.passage import Conditions
 from prx.edge.quic import QuicCarrier
@@ -66,7 +69,8 @@ class Lab:
         self._chance = Random(config.seed)  # noqa: S311 - for faults that can be repeated, not for secrets
         self._fronts = Fronts(Team(config.wall))
         self._authority = Authority(directory)
-        self._registrar = Registrar(self._registry, self._faults, self._hub, config, self._spawn)
+        self._forgetting = Forgetting(self._registry, self._hub, config, self._spawn)
+        self._registrar = Registrar(self._registry, self._faults, self._hub, config, self._spawn, forgetting=self._forgetting)
         conditions = Conditions(self._faults, config.clock, config.sleep, self._chance, self._spawn)
         identity = self._authority.edge_identity()
         self._quic = QuicSlots(group, identity, self._hub, self._serve_quic, conditions=conditions)
@@ -83,13 +87,24 @@ class Lab:
             chance=self._chance,
             spawn=self._spawn,
             wire_of=self._wires.__getitem__,
+            forget=self._forgetting.forget,
         )
         self._managed = Management(self._registry, config.wall)
-        self._gateway = Gateway(self._registry, self._faults, self._fronts, self._hub, config=config, managed=self._managed)
+        self._login = LoginService(self._registry, config.wall)
+        self._gateway = Gateway(
+            self._registry,
+            self._faults,
+            self._fronts,
+            self._hub,
+            config=config,
+            managed=self._managed,
+            login=self._login,
+        )
         self._visitors = Http1Server(
             group, "public", self._gateway.serve_http1, Http2Visitors(group, self._gateway.serve).accept
         )
         self._endpoints: list[Endpoint] = []
+        self._closing = False
 
     @staticmethod
     @asynccontextmanager
@@ -192,6 +207,13 @@ class Lab:
         """
         return self._fronts.login(hostname, email)
 
+    def quick_assertion(self, hostname: str, state: str, email: str) -> str:
+        """Give what a visitor brings back from the login of a protected quick tunnel, for the state that the connector made.
+
+        ValueError where there is no such tunnel, or the state or the address cannot be one.
+        """
+        return self._login.assertion(self.full_name(hostname), state, email)
+
     def access_keys(self) -> dict[str, Any]:
         """Give the public keys that Access signs with (JWKS)."""
         return self._fronts.keys()
@@ -250,9 +272,12 @@ class Lab:
             del self._wires[carrier]
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None], name: str) -> None:
+        if self._closing:  # nothing new begins, also where the end of something would begin it
+            coroutine.close()
+            return
         try:
             self._group.create_task(coroutine, name=name)
-        except RuntimeError:  # the lab is closing: nothing new begins
+        except RuntimeError:  # the same, when a task has failed
             coroutine.close()
 
     async def _listen(self) -> None:
@@ -261,12 +286,15 @@ class Lab:
         self.edge_addrs = self._slots.addresses
         port = await self._visitors.listen(_HOST, config.public_port)
         self.public = f"http://{_HOST}:{port}"
+        self._login.base = f"http://{LOGIN_HOST}:{port}"
         ipv6 = await self._listen_ipv6(port)
         context = self._authority.public_context()
         secure = await self._visitors.listen(_HOST, config.public_https_port, context)
         self.public_https = f"https://{_HOST}:{secure}"
         await self._listen_ipv6(secure, context)
-        quick = QuickTunnels(self._registry, self._faults, self._hub, config.sleep)
+        quick = QuickTunnels(
+            self._registry, self._faults, self._hub, config.sleep, forgetting=self._forgetting, login=self._login
+        )
         self.quick_service = await self._serve_endpoint(
             "quick", quick.handle, config.quick_service_port, {}, names=(QUICK_SERVICE_NAME,)
         )
@@ -292,6 +320,7 @@ class Lab:
         return await endpoint.listen(_HOST, port)
 
     def _close(self) -> None:
+        self._closing = True
         self._slots.end()
         self._visitors.close()
         for endpoint in self._endpoints:

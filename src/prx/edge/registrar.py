@@ -27,6 +27,7 @@ from prx.edge.events import (
     LocalConfigurationReceived,
 )
 from prx.edge.faults import DelayRegistration, Faults, RejectRegistration
+from prx.edge.forgetting import Forgetting
 from prx.edge.hub import Hub
 from prx.edge.registry import Connection, Registry, Tunnel
 from prx.edge.state import PushResult
@@ -64,8 +65,11 @@ class ControlStream(Protocol):
 class Registrar:
     """Serves control streams; `spawn(coroutine, name)` starts a task that must not raise."""
 
-    def __init__(self, registry: Registry, faults: Faults, hub: Hub, config: LabConfig, spawn: Spawn) -> None:
+    def __init__(
+        self, registry: Registry, faults: Faults, hub: Hub, config: LabConfig, spawn: Spawn, *, forgetting: Forgetting
+    ) -> None:
         self._registry = registry
+        self._forgetting = forgetting
         self._faults = faults
         self._hub = hub
         self._config = config
@@ -115,6 +119,8 @@ class Registrar:
         for other in tunnel.connections:
             if other.connector == connection.connector and other.index == connection.index:
                 other.carrier.abort("replaced by a newer connection")
+        if self._registry.find_id(tunnel.id) is None:  # forgotten while the answer was on its way
+            carrier.abort("the tunnel is no more")
         tunnel.connections.append(connection)
         self._hub.emit(
             ConnectionRegistered(
@@ -172,6 +178,7 @@ class Registrar:
     def _leave(self, connection: Connection | None, reason: str) -> None:
         if connection is not None:
             connection.tunnel.connections.remove(connection)
+            self._forgetting.watch(connection.tunnel)
             self._hub.emit(
                 ConnectionLost(self._hub.now(), connection.tunnel.hostname, connection.connector, connection.index, reason)
             )

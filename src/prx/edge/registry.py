@@ -67,7 +67,11 @@ class Connection:
 
 @dataclass(eq=False)
 class Tunnel:
-    """A tunnel: its name, its secret, its remote configuration (JSON, None until pushed) and its connections."""
+    """A tunnel: its name, its secret, its remote configuration (JSON, None until pushed) and its connections.
+
+    breaks: how many times it has been without any connection. auth_mode: how a protected quick tunnel wants its visitors to
+    prove who they are (otp: one-time PIN); empty for a public one.
+    """
 
     hostname: str
     quick: bool
@@ -77,6 +81,8 @@ class Tunnel:
     config_version: int = 0
     connections: list[Connection] = field(default_factory=list)
     turn: int = 0
+    breaks: int = 0
+    auth_mode: str = ""
 
     def token(self) -> str:
         """Give the token that a connector runs this tunnel with."""
@@ -97,6 +103,7 @@ class Tunnel:
             quick=self.quick,
             config_version=self.config_version,
             connections=tuple(connection.snapshot() for connection in self.connections),
+            auth_mode=self.auth_mode,
         )
 
 
@@ -106,6 +113,7 @@ class Registry:
     def __init__(self) -> None:
         self._by_hostname: dict[str, Tunnel] = {}
         self._by_id: dict[UUID, Tunnel] = {}
+        self._former: dict[str, Tunnel] = {}  # those that are no more, oldest first
 
     def __iter__(self) -> Iterator[Tunnel]:
         return iter(self._by_hostname.values())
@@ -113,6 +121,10 @@ class Registry:
     def find(self, hostname: str) -> Tunnel | None:
         """Find the tunnel of a host name; case does not matter."""
         return self._by_hostname.get(hostname.lower())
+
+    def find_public(self, hostname: str) -> Tunnel | None:
+        """Find the tunnel that the edge takes a host name for: one that is no more, too, which has no connection."""
+        return self.find(hostname) or self._former.get(hostname.lower())
 
     def find_id(self, tunnel_id: UUID) -> Tunnel | None:
         """Find a tunnel by its id."""
@@ -131,10 +143,21 @@ class Registry:
         while True:
             tail = "".join(secrets.choice("abcdefghijklmnopqrstuvwxyz0123456789") for _ in range(4))
             name = f"{secrets.choice(_ADJECTIVES)}-{secrets.choice(_NOUNS)}-{tail}{SUFFIX}"
-            if name not in self._by_hostname:
+            if name not in self._by_hostname and name not in self._former:
                 return self._add(Tunnel(name, quick=True))
 
+    def remove(self, tunnel: Tunnel) -> bool:
+        """Take a tunnel away: it can register no more, and its name leaves DNS. False: it was gone already."""
+        if self._by_id.pop(tunnel.id, None) is None:
+            return False
+        del self._by_hostname[tunnel.hostname]
+        self._former[tunnel.hostname] = tunnel
+        for name in list(self._former)[: max(0, len(self._former) - MAX_QUICK)]:
+            del self._former[name]
+        return True
+
     def _add(self, tunnel: Tunnel) -> Tunnel:
+        self._former.pop(tunnel.hostname, None)
         self._by_hostname[tunnel.hostname] = tunnel
         self._by_id[tunnel.id] = tunnel
         return tunnel
@@ -142,8 +165,7 @@ class Registry:
     def _forget_old_quick(self) -> None:
         idle = [tunnel for tunnel in self if tunnel.quick and not tunnel.connections]
         for tunnel in idle[: max(0, len(idle) - MAX_QUICK + 1)]:
-            del self._by_hostname[tunnel.hostname]
-            del self._by_id[tunnel.id]
+            self.remove(tunnel)
 
 
 def full_name(name: str) -> str:

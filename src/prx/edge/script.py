@@ -65,6 +65,11 @@ class Step:
     pause: tuple[float, float] | None = None
     until: float = float("inf")
 
+    @property
+    def at_once(self) -> bool:
+        """Whether it is done without any wait."""
+        return self.pause is None and self.first == 0.0
+
 
 @dataclass(frozen=True)
 class Script:

@@ -60,36 +60,56 @@ class Slots:
         self._speaking.set()
         self._conditions = conditions
         self._wires: dict[Wire, None] = {}  # in the order in which they came, for chance follows it
+        self._traps: list[socket.socket] = []
+        self._refusing = self._swallowing = False
 
     @property
     def addresses(self) -> tuple[str, ...]:
         """Every slot's "HOST:PORT"; the same after a `close` and `open`."""
         return tuple(show(place) for place in self._places)
 
-    def open(self, places: tuple[Place, ...] = ()) -> None:
-        """Listen at `places` (port 0: a free one), or at those of before."""
+    def open(self, places: tuple[Place, ...]) -> None:
+        """Listen at `places` (port 0: a free one)."""
         for slot, place in enumerate(places):
             listener, udp = _bind(place)
             self._quic.listen(udp, slot)
             self._listen(listener, slot)
-        if not places:
-            for slot, place in enumerate(self._places):
-                self._listen(_listener(place), slot)
         self._quic.accept(accepting=True)
         self._places = [listener.getsockname()[:2] for listener in self._sockets]
 
-    def close(self) -> None:
-        """Close the ports: whoever dials is refused, over QUIC not answered. Live connections go on."""
-        self._quic.accept(accepting=False)
-        for listener in self._sockets:
-            self._loop.remove_reader(listener)
-            listener.close()
-        self._sockets.clear()
+    def refuse(self, *, refusing: bool) -> None:
+        """Close the ports (a dial is refused, over QUIC not answered), or open them again. Live connections go on."""
+        self._refusing = refusing
+        self._quic.accept(accepting=not refusing)
+        self._settle()
+
+    def swallow(self, *, swallowing: bool) -> None:
+        """Answer no dial and pass no datagram, or do so again. Live connections over TCP are not touched."""
+        self._swallowing = swallowing
+        (self._quic.block if swallowing else self._quic.unblock)("swallow")
+        self._settle()
 
     def end(self) -> None:
         """Close the ports for good; over QUIC, where they are shared, the connections too."""
-        self.close()
+        self._quic.accept(accepting=False)
+        self._close()
         self._quic.end()
+
+    def _settle(self) -> None:
+        """Let the TCP ports be what the faults of now say."""
+        self._close()
+        if self._swallowing:
+            self._traps = [sock for place in self._places for sock in _trap(place)]
+        elif not self._refusing:
+            for slot, place in enumerate(self._places):
+                self._listen(_listener(place), slot)
+
+    def _close(self) -> None:
+        for listener in self._sockets:
+            self._loop.remove_reader(listener)
+        for sock in (*self._sockets, *self._traps):
+            sock.close()
+        self._sockets, self._traps = [], []
 
     def fall_silent(self) -> None:
         """Take connections, but do not begin their handshakes."""
@@ -165,6 +185,15 @@ def _family(place: Place) -> socket.AddressFamily:
 
 def _listener(place: Place) -> socket.socket:
     return socket.create_server(place, family=_family(place), backlog=_BACKLOG)
+
+
+def _trap(place: Place) -> tuple[socket.socket, socket.socket]:
+    """Listen so that the kernel answers nobody: the queue of those who wait to be accepted is full, and stays so (Linux)."""
+    listener = socket.create_server(place, family=_family(place), backlog=0)
+    filler = socket.socket(_family(place))
+    filler.setblocking(False)
+    filler.connect_ex(place)
+    return listener, filler
 
 
 def _bind(place: Place) -> tuple[socket.socket, socket.socket]:

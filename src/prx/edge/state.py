@@ -25,13 +25,14 @@ class ConnectionState:
 
 @dataclass(frozen=True)
 class TunnelState:
-    """One tunnel; `config_version` is 0 until a configuration is pushed."""
+    """One tunnel; `config_version` is 0 until a configuration is pushed, `auth_mode` is "otp" for a protected quick tunnel."""
 
     hostname: str
     tunnel_id: str
     quick: bool
     config_version: int
     connections: tuple[ConnectionState, ...]
+    auth_mode: str = ""
 
     @property
     def connectors(self) -> frozenset[str]:

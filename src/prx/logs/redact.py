@@ -2,11 +2,13 @@
 
 Theory of operation
 -------------------
-Two kinds of secret are known: *values* that prx holds itself (`Redactor.add`), found in every form in which a program
-might print them, and *places* where a visitor's or an operator's secret stands: request headers (at level debug
-cloudflared logs `headers={"Authorization":["Bearer …"],…}` for every request, observed with cloudflared 2026.8.2; Go
-programs also print `map[Authorization:[Bearer …]]`), environment assignments, options, query parameters, passwords in URLs,
-and tokens that can be told by their beginning, `eyJ`, the base64 of `{"`.
+Two kinds of secret are known: *values* that prx holds itself (`Redactor.add`), found in every form in which a program might
+print them, and *places* where a visitor's or an operator's secret stands: request headers (at level debug cloudflared logs
+`headers={"Authorization":["Bearer …"],…}` for every request, observed with cloudflared 2026.8.2; Go programs also print
+`map[Authorization:[Bearer …]]`), environment assignments, options, query parameters, passwords in URLs, and tokens that can
+be told by their beginning: `eyJ`, the base64 of `{"`, and what Cloudflare gives its own secrets since 2026 (`cfut_` a user's
+token, `cfat_` an account's, `cfk_` a global key, 40 characters behind it; `cfast_` the secret of a service token). Older
+ones have no mark, 40 characters or 64 hexadecimal digits, and are hidden where the words in front call them what they are.
 
 It works on **whole lines**: give it what `prx.logs.lines` hands out, never a piece of a line. Where a line was cut, its end is
 checked for the beginning of a secret.
@@ -36,7 +38,7 @@ _HEADERS = "|".join(
         r"(?:proxy-)?authorization",
         r"(?:set-)?cookie2?",
         r"cf-access-[\w-]+",
-        r"x-[\w-]*(?:api-?key|token|secret|password)[\w-]*",
+        r"x-[\w-]*(?:api-?key|auth-key|token|secret|password)[\w-]*",
         r"api-key",
     )
 )
@@ -47,8 +49,11 @@ _OPEN_QUOTE = re.compile(r"\\*[\"']")
 _UNESCAPED_QUOTE = re.compile(r'(?<!\\)(?:\\\\)*"')
 
 _VALUE = r"(?!\[redacted\])[^\s\"'\\&,;\]})]+"
-_VARIABLES = "TUNNEL_TOKEN|ACCESS_CLIENT_SECRET|MASTER_KEY|API_TOKEN|CF_AUTHORIZATION|CF_APPSESSION"
-_PARAMETERS = "token|api_?key|key|secret|password|passwd|code|sig|signature|auth"
+_VARIABLES = "TUNNEL_TOKEN|CLIENT_SECRET|MASTER_KEY|API_TOKEN|API_KEY|CF_AUTHORIZATION|CF_APPSESSION"
+_PARAMETERS = "token|api_?key|key|secret|password|passwd|code|sig|signature|auth|assertion"
+_MARKED = r"cf(?:ast|ut|at|k)_"
+# what stands in words between the name of a secret and the secret: "API token is", "client secret (new):", "service token `"
+_CALLED = r"(?:api|global|client|service|access|account|user|tunnel)[ _-]?(?:api[ _-])?(?:token|secret|key)s?"
 _PLACES = re.compile(
     "|".join(
         (
@@ -57,6 +62,9 @@ _PLACES = re.compile(
             # NAME: value, where it looks like one: messages name variables in front of a colon, too
             rf"(?:{_VARIABLES})\s*:\s+(?:\\*[\"'])?(?P<assigned>[\w+/=-]{{16,}})(?![\w.])",
             rf"--token[= ]\s*(?:\\*[\"'])?(?P<option>{_VALUE})",
+            r"--allowed-mail[= ]\s*(?:\\*[\"'])?(?P<guest>(?!\[redacted\])[^\s\"'\\]+)",
+            rf"(?<![A-Za-z0-9])(?P<marked>{_MARKED}[\w-]{{20,}})",
+            rf"\b{_CALLED}\b[^\w\n]{{0,4}}(?:\w{{1,8}}[^\w\n]{{1,3}})?(?P<unmarked>[0-9a-f]{{64}}|[\w-]{{40}})(?![\w-])",
             rf"[?&#](?:\w+[_-])?(?:{_PARAMETERS})=(?P<parameter>{_VALUE})",
             # a password may hold @ and /; what looks like a port is none (http://localhost:5173/@vite/client)
             r"://(?!\[)[^\s/:@\"']*:(?P<password>[^\s/\"']+|(?!\d{1,5}/)[^\s\"'@]+/[^\s\"'@]*)@",
@@ -68,7 +76,7 @@ _PLACES = re.compile(
     ),
     re.IGNORECASE,
 )
-_CUT_TOKEN = re.compile(r"eyJ[\w+/=.-]*$", re.IGNORECASE)
+_CUT_TOKEN = re.compile(rf"(?:eyJ[\w+/=.-]*|(?<![A-Za-z0-9]){_MARKED}[\w-]*)$", re.IGNORECASE)
 
 # every place above needs one of these words; lower case
 _TRIGGERS = (
@@ -84,6 +92,12 @@ _TRIGGERS = (
     "code=",
     "sig",
     "bearer",
+    "assertion",
+    "--allowed-mail",
+    "cfast_",
+    "cfut_",
+    "cfat_",
+    "cfk_",
     "@",
 )
 

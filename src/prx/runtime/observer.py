@@ -5,8 +5,6 @@ Pure: times come in as arguments. A run's observer is thrown away with the run.
 
 from __future__ import annotations
 
-import re
-
 from prx.backends.base import Counters, LineKind, LogLine, Readiness
 from prx.core.events import ConnectionLost, ConnectionRegistered, Fact
 from prx.core.evidence import Connector
@@ -26,9 +24,6 @@ _COMPLAINTS = frozenset(
     {LineKind.DIAL_FAILED, LineKind.REJECTED, LineKind.UNAUTHORIZED, LineKind.TUNNEL_GONE, LineKind.SERVE_ERROR}
 )
 _TRYING = frozenset({*_COMPLAINTS, LineKind.DUPLICATE, LineKind.REGISTERED, LineKind.RETRYING})
-
-# How QUIC says that nothing came back, as against "something came back that is wrong" (observed with 2025.4 to 2026.8.2).
-_SILENCE = re.compile(r"no recent network activity|deadline exceeded|i/o timeout|timeout|unreachable|operation not permitted")
 
 # A metrics server that is next to us and has not answered for so long does not run (see `prx.core.judge_connector`).
 DEAF_AFTER = 2.5  # seconds
@@ -150,7 +145,7 @@ class ConnectorObserver:
     def _complain(self, now: float, line: LogLine) -> None:
         if line.kind is LineKind.DIAL_FAILED and "quic" in (line.protocol or self.protocol):
             self._quic_dials += 1
-            self._quic_blocked = bool(_SILENCE.search(line.error))
+            self._quic_blocked = bool(line.fields.get("silent"))
         if line.kind is LineKind.UNAUTHORIZED and self._unauthorized_since is None:
             self._unauthorized_since = now
         if line.kind is LineKind.TUNNEL_GONE and self._gone_since is None:

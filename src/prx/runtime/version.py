@@ -19,6 +19,8 @@ from prx.runtime.process import TunnelProcess
 
 ANSWER_WITHIN = 10.0  # seconds; a Go program answers in 20 ms, a cold disk may take its time
 
+_LONGEST_VERSION = 40  # characters
+
 _known: dict[tuple[object, ...], str] = {}
 
 
@@ -48,9 +50,10 @@ def _require_trusted(program: str) -> None:
 
 
 def short_version(said: str) -> str:
-    """Return the version alone, such as 2026.8.2, from what a program says of itself; all of it where there is none."""
-    found = re.search(r"\d+(?:\.\d+)+", said)
-    return found[0] if found else said
+    """Return the version alone, such as 2026.8.2 or DEV, from what a program says of itself; never a whole sentence."""
+    named = re.search(r"\bversion:? v?(\S+)", said, re.IGNORECASE)
+    found = named or re.search(r"(\d+(?:\.\d+)+)", said) or re.search(r"(\S+)", said)
+    return found[1].strip("(),;\"'")[:_LONGEST_VERSION] if found else ""
 
 
 async def _ask(program: Sequence[str]) -> str:

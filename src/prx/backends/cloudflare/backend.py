@@ -71,10 +71,18 @@ class CloudflareBackend:
         return 10.0 * float(2 ** (min(rounds, most) if rounds else most))
 
     def classify_exit(self, end: Exit, tail: Sequence[LogLine], *, age: float) -> ChildExit:
-        """Say why it ended by itself; a port that the user chose is no port that prx lost in a race."""
+        """Say why it ended by itself.
+
+        A port that the user chose is no port that prx lost in a race; a quick tunnel that the edge refuses has no token that
+        could be wrong, and the next start gets another tunnel.
+        """
         found = exits.classify_exit(end, tail, age=age)
         if found.cause is ExitCause.PORT_TAKEN and self.settings.cloudflare.metrics_port:
             return replace(found, cause=ExitCause.CONFIG)
+        if found.cause is ExitCause.AUTH and self.mode == "quick":
+            return replace(
+                found, cause=ExitCause.CRASH, detail=f"the quick tunnel is no more: {exits.last_words(tail)}", hint=""
+            )
         return found
 
     def parse_ready(self, status: int, body: bytes) -> Readiness | None:

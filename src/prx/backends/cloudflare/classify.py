@@ -2,7 +2,9 @@
 
 Theory of operation. `kind_of` looks first at the stream (stdout carries usage text and nothing else), then for the message
 in a table of exact texts, a table of beginnings, and, where one message stands for several things ("Serve tunnel error",
-"failed to serve incoming request"), at its error. All texts were observed with cloudflared 2026.8.2.
+"failed to serve incoming request"), at its error. Before all tables stands one question: does the edge say that the tunnel is
+gone? That text may come in many messages. Texts were observed with cloudflared 2026.8.2; those of other versions are from its
+published source, with the version that changed them.
 
 Several lines may tell of one event, in an order that depends on the transport. LOST therefore means "this connection is not
 registered (any more)" and may come twice, or for a connection that never was; a failed dial is DIAL_FAILED once, its echoes
@@ -25,9 +27,7 @@ _EXACT: Final = {
     "Unregistered tunnel connection": LineKind.UNREGISTERED,
     "Unable to establish connection with Cloudflare edge": LineKind.DIAL_FAILED,
     "Failed to dial a quic connection": LineKind.DIAL_FAILED,
-    "failed to serve tunnel connection": LineKind.SERVE_ERROR,
-    "failed to accept incoming stream requests": LineKind.SERVE_ERROR,
-    "failed to run the datagram handler": LineKind.SERVE_ERROR,
+    "Failed to create new quic connection": LineKind.DIAL_FAILED,  # before 2024.11.0
     "Request failed": LineKind.ORIGIN_ERROR,
     "Updated to new configuration": LineKind.CONFIG_PUSHED,
     "Couldn't start tunnel": LineKind.FATAL,
@@ -46,10 +46,6 @@ _BEGINS: Final = (
     ("Starting metrics server on ", LineKind.METRICS_UP),
     ("Initial protocol ", LineKind.PROTOCOL),
     ("Switching to fallback protocol ", LineKind.PROTOCOL),
-    ("Error unmarshaling QuickTunnel response", LineKind.QUICK_FAILED),
-    ("failed to request quick Tunnel", LineKind.QUICK_FAILED),
-    ("failed to parse quick Tunnel", LineKind.QUICK_FAILED),
-    ("failed to unmarshal quick Tunnel", LineKind.QUICK_FAILED),
     ("See 'cloudflared", LineKind.USAGE),
     ("Incorrect Usage", LineKind.USAGE),
     ("Unable to reach the origin service", LineKind.ORIGIN_ERROR),
@@ -76,18 +72,44 @@ _BARE_FATAL: Final = (
     "SIGQUIT: ",
 )
 
-_PROTOCOLS: Final = {"Failed to dial a quic connection": "quic", "Unable to establish connection with Cloudflare edge": "http2"}
+# Of the quick-tunnel service. Versions differ in words and capital letters; "provisioning" is since 2026.9.3.
+_QUICK_FAILED: Final = re.compile(
+    r"error unmarshaling quick ?tunnel response|failed to (?:build|request|read|parse|unmarshal) quick[ -]tunnel"
+    r"|quick[ -]tunnel provisioning (?:failed|response)|(?:validate|initialize) quick tunnel",
+    re.IGNORECASE,
+)
+# The edge does not know the tunnel (any more). At the beginning of the text only: further on it may be a visitor's.
+_GONE: Final = re.compile(r"(?!failed to proxy)(?:[a-z ]{0,40}: )?unauthorized:? tunnel not found", re.IGNORECASE)
+_CONNECTION_ENDS: Final = (
+    "failed to serve tunnel connection",
+    "failed to accept incoming stream requests",
+    "failed to run the datagram handler",
+)
+_REGISTERED_BEFORE_2023_4_1: Final = re.compile(r"Connection [0-9a-fA-F-]{36} registered(?: with protocol: (\w+))?")
+_PROTOCOLS: Final = {
+    "Failed to dial a quic connection": "quic",
+    "Failed to create new quic connection": "quic",
+    "Unable to establish connection with Cloudflare edge": "http2",
+}
+# How a dial fails of which nothing came back; any other failure is one in which somebody, or this machine, said no.
+_SILENCE: Final = re.compile(
+    r"no recent network activity|deadline exceeded|time[d-]? ?out|unreachable|no route to host", re.IGNORECASE
+)
 _QUICK_URL: Final = re.compile(r"\|\s+https://([a-z0-9-]+(?:\.[a-z0-9-]+)+)(?::\d+)?/?\s+\|")
 _PRECHECK_BOX: Final = re.compile(
     r"\|\s+(CONNECTIVITY PRE-CHECKS|COMPONENT  |DNS Resolution  |UDP Connectivity  |TCP Connectivity  |Cloudflare API  "
     r"|WARNING: |ERROR: |SUMMARY: )"
 )
 _LOST_ERRORS: Final = ("connection with edge closed", "accept stream listener encountered", "datagram manager encountered")
-_ECHOES: Final = ("DialContext error", "TLS handshake with edge error", "failed to dial to edge")
+_ECHOES: Final = re.compile(r"DialContext error|TLS handshake with edge error|failed to dial to edge", re.IGNORECASE)
 
 
 def parse_line(stream: str, line: bytes) -> LogLine:
-    """Understand one line, without its newline, of "stdout" or "stderr". It keeps the level that the client gave it."""
+    """Understand one line, without its newline, of "stdout" or "stderr". It keeps the level that the client gave it.
+
+    A failed dial gets the field `silent`: whether nothing came back, as where packets are dropped. False: it was refused, or
+    could not even begin (such as a QUIC library that lacks a curve).
+    """
     parts = take_apart(line)
     if parts.message == "Connection terminated":
         parts = replace(parts, ends_round=True)
@@ -97,7 +119,10 @@ def parse_line(stream: str, line: bytes) -> LogLine:
     if kind is LineKind.QUICK_URL:
         host = _quick_host(parts)
         return replace(parts, kind=kind, fields={**parts.fields, "url": f"https://{host}", "hostname": host})
-    return replace(parts, kind=kind, protocol=parts.protocol or _protocol_of(parts))
+    fields = parts.fields
+    if kind is LineKind.DIAL_FAILED:
+        fields = {**fields, "silent": _SILENCE.search(parts.error) is not None}
+    return replace(parts, kind=kind, protocol=parts.protocol or _protocol_of(parts), fields=fields)
 
 
 def kind_of(stream: str, line: LogLine) -> LineKind:
@@ -106,12 +131,25 @@ def kind_of(stream: str, line: LogLine) -> LineKind:
         return LineKind.USAGE
     if is_noise(line):
         return LineKind.NOISE
+    if _says_gone(line):
+        return LineKind.TUNNEL_GONE
     if kind := _EXACT.get(line.message):
         return kind
     for begin, begin_kind in _BEGINS:
         if line.message.startswith(begin):
             return begin_kind
+    if _QUICK_FAILED.match(line.message):
+        return LineKind.QUICK_FAILED
+    if _REGISTERED_BEFORE_2023_4_1.fullmatch(line.message):
+        return LineKind.REGISTERED
     return _by_error(line) or _by_shape(line)
+
+
+def _says_gone(line: LogLine) -> bool:
+    """Whether the edge says that it does not know the tunnel: in the error of any message, or in a line of its own."""
+    if line.message in ("", "Request failed"):
+        return False
+    return _GONE.match(line.error or line.message) is not None
 
 
 def _by_error(line: LogLine) -> LineKind | None:
@@ -122,11 +160,13 @@ def _by_error(line: LogLine) -> LineKind | None:
         case "Serve tunnel error":
             return LineKind.LOST if line.error.startswith(_LOST_ERRORS) else _rejection(line.error)
         case "Connection terminated":
-            return LineKind.SERVE_ERROR if line.error.startswith(_ECHOES) else LineKind.LOST
+            return LineKind.SERVE_ERROR if _ECHOES.match(line.error) else LineKind.LOST
         case "Register tunnel error from server side" | "Unable to establish connection.":
             return _rejection(line.error, otherwise=LineKind.REJECTED)
         case "failed to serve incoming request":
             return _request_or_control_stream(line.error)
+        case message if message in _CONNECTION_ENDS:
+            return _rejection(line.error)
     return None
 
 
@@ -144,7 +184,7 @@ def _rejection(error: str, *, otherwise: LineKind = LineKind.SERVE_ERROR) -> Lin
         return LineKind.UNAUTHORIZED
     if "already connected to this server" in error:
         return LineKind.DUPLICATE
-    return LineKind.SERVE_ERROR if error.startswith(_ECHOES) else otherwise
+    return LineKind.SERVE_ERROR if _ECHOES.match(error) else otherwise
 
 
 def _by_shape(line: LogLine) -> LineKind:
@@ -165,6 +205,8 @@ def _quick_host(line: LogLine) -> str:
 def _protocol_of(line: LogLine) -> str:
     if protocol := _PROTOCOLS.get(line.message):
         return protocol
+    if registered := _REGISTERED_BEFORE_2023_4_1.fullmatch(line.message):
+        return registered[1] or ""
     for begin in ("Initial protocol ", "Switching to fallback protocol "):
         if line.message.startswith(begin):
             return line.message.removeprefix(begin)

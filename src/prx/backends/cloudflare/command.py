@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from prx.backends.base import LaunchContext
 from prx.backends.cloudflare.version import Feature, Version, require_supported, understands
 from prx.backends.launch import SECRET_PATH, Launch
+from prx.core.errors import PermanentError
 
 if TYPE_CHECKING:
     from prx.config.schema import TunnelSettings
@@ -26,14 +27,15 @@ quick-tunnel service, but would send its requests to a local service that is not
 def build_launch(settings: TunnelSettings, token: str, context: LaunchContext) -> Launch:
     """Return the command for one start. `token` is the canonical tunnel token, empty for a quick tunnel.
 
-    PermanentError when the version in `context` is too old.
+    PermanentError when the version in `context` is too old, for anything or for what the settings ask for.
     """
     version = require_supported(context.version)
     env = environment(context.inherited, str(context.home)) | dict(context.needs)
     argv = [*context.program, "tunnel", *_tunnel_flags(settings, context, version)]
     origin = _origin_flags(settings)
     if not token:
-        return Launch((*argv, *_quick_flags(context), *origin), env, cwd=context.home)
+        guests = _guest_flags(settings, version, context.version)
+        return Launch((*argv, *_quick_flags(context), *guests, *origin), env, cwd=context.home)
     if understands(version, Feature.TOKEN_FILE):
         argv += ["run", "--token-file", SECRET_PATH, *origin]
         return Launch(tuple(argv), env, secret=token.encode(), cwd=context.home)
@@ -74,6 +76,19 @@ def _edge_flags(context: LaunchContext) -> list[str]:
 
 def _quick_flags(context: LaunchContext) -> list[str]:
     return ["--quick-service", context.site.quick_service] if context.site.quick_service else []
+
+
+def _guest_flags(settings: TunnelSettings, version: Version | None, said: str) -> list[str]:
+    """Return the flags that let only guests pass a quick tunnel; PermanentError where it could not be protected."""
+    rules = settings.cloudflare.allowed_mail
+    builtin = settings.cloudflare.cloudflared_path == "builtin"  # it can, whatever release it stands in for
+    if rules and not builtin and not understands(version, Feature.ALLOWED_MAIL):
+        found = f"cloudflared {version}" if version else f"a cloudflared of unknown version ({said or 'it says none'})"
+        raise PermanentError(
+            f"{found} cannot protect a quick tunnel: allowed_mail needs {Feature.ALLOWED_MAIL.value} or later",
+            hint="install a current cloudflared, set cloudflared_path to one, or drop allowed_mail: then everybody may visit",
+        )
+    return [word for rule in rules for word in ("--allowed-mail", rule)]
 
 
 def _origin_flags(settings: TunnelSettings) -> list[str]:

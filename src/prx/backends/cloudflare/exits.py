@@ -3,9 +3,13 @@
 Theory of operation. A signal is a crash. Code 0 without our asking is either a command line that it could not read — usage
 text on stdout, code 0 — or a stop that somebody else asked for. Code 255 is a token or an argument whose content is wrong.
 Codes 126 and 127 are not cloudflared's: a shell, env(1) or setpriv(1) in front of it says with them that a program cannot
-be run, or is not there (POSIX, 2.8.2 of the shell language). Code 1 is everything that happens later, and its texts decide, in
-the order of the table `_CAUSES`. Its last words are a bare line of text in either log format. Codes and texts were observed
-with cloudflared 2026.8.2; code 11 (it has updated itself) is documented by it.
+be run, or is not there (POSIX, 2.8.2 of the shell language).
+Code 1 is everything that happens later, and its texts decide, in the order of the table `_CAUSES`. Its last words are a bare
+line of text in either log format. Codes and texts were observed with cloudflared 2026.8.2; code 11 (it has updated itself)
+is documented by it; the words of other versions are from its published source.
+
+A network that does not work is no crash: a name that does not resolve, an address that does not answer, start checks that
+find the edge out of reach (they may end the process since 2026.5.2). All of it is `NETWORK`.
 """
 
 from __future__ import annotations
@@ -32,11 +36,6 @@ _SIGNALS: Final = {
     31: "a system call that this system forbids",
 }
 
-# What shells and launchers end with (POSIX, Shell Command Language, 2.8.2); cloudflared itself never does.
-_RENEW_HINT: Final = "take the token again from the Cloudflare dashboard"
-_PORT_HINT: Final = "set metrics_port = 0, so that a free port is found, or end the program that holds it"
-_REPORT_HINT: Final = "this looks like a mistake in prx or a version of cloudflared that it does not know: run `prx doctor`"
-_LIMIT_HINT: Final = "the quick-tunnel service limits how often one address may ask: a named tunnel has no such limit"
 _WRAPPER_HINT: Final = "run it by hand to see why: what cloudflared_path names, or what it calls, cannot be started"
 _NOT_RUN: Final = {126: "the program cannot be run", 127: "a program is not there"}
 # strerror(3) of what passes by itself: ETXTBSY (it is just being written), EAGAIN, ENOMEM, EMFILE, ENFILE, EIO, ESTALE
@@ -50,15 +49,23 @@ _FOR_NOW: Final = (
     "input/output error",
     "stale file handle",
 )
-_NETWORK: Final = (
-    "lookup ",
-    "dial tcp",
-    "dial udp",
-    "i/o timeout",
-    "connection refused",
-    "no such host",
-    "network is unreachable",
+_RENEW_HINT: Final = "take the token again from the Cloudflare dashboard (Networking › Tunnels, your tunnel)"
+_PORT_HINT: Final = "set metrics_port = 0, so that a free port is found, or end the program that holds it"
+_REPORT_HINT: Final = "this looks like a mistake in prx or a version of cloudflared that it does not know: run `prx doctor`"
+_LIMIT_HINT: Final = "the quick-tunnel service limits how often one address may ask: a named tunnel has no such limit"
+_OTHER_NETWORK_HINT: Final = "try another network, or use a named tunnel: it does not ask this service"
+# Go's words for a network, or a resolver, that does not work. A refused connection is an answer, but not where a resolver
+# gives it.
+_NO_NETWORK: Final = (
+    r"(?:no such host|server misbehaving|no route to host|network is (?:unreachable|down)|host is (?:unreachable|down)"
+    r"|lookup [^\n]*(?:refused|time-?out|no answer|cannot unmarshal)|\bdial (?:tcp|udp)\b[^\n]*time-?out|TLS handshake timeout"
+    r"|connection (?:reset|timed out)|broken pipe|unexpected EOF|: EOF\b"
+    r"|can(?:'t|not) assign requested address)"
 )
+_UNREACHABLE: Final = re.compile(rf"(?i){_NO_NETWORK}")
+_CHECKS: Final = ("DNS Resolution", "UDP Connectivity", "TCP Connectivity")
+_QUICK: Final = r"quick[ -]?tunnel"
+_STATUS: Final = r"(?<![:.\w-]){0}(?![.\w-])"  # a number that is no port and no part of an address
 
 
 def classify_exit(end: Exit, tail: Sequence[LogLine], *, age: float) -> ChildExit:
@@ -94,7 +101,7 @@ def _panic(tail: Sequence[LogLine]) -> str:
 
 
 def _bare(tail: Iterable[LogLine]) -> str:
-    kinds = (LineKind.FATAL, LineKind.QUICK_FAILED, LineKind.OTHER)
+    kinds = (LineKind.FATAL, LineKind.QUICK_FAILED, LineKind.TUNNEL_GONE, LineKind.OTHER)
     bare = [line.message for line in tail if line.fields.get("bare") and line.kind in kinds and line.message.strip()]
     if not bare:
         return ""
@@ -134,17 +141,40 @@ def _of_words(end: Exit, tail: Sequence[LogLine]) -> ChildExit:
     for pattern, cause, detail, hint in _CAUSES:
         if match := pattern.search(said):
             return _exit(end, cause, detail.format(*match.groups(), words=words), hint)
+    if checks := _failed_checks(tail):
+        return _exit(end, ExitCause.NETWORK, f"its start checks found the edge out of reach: {checks}")
+    if end.code == 1 and not _panic(tail) and _UNREACHABLE.search(last_words([line for line in tail if _is_own(line)])):
+        return _exit(end, ExitCause.NETWORK, words)
     start_failed = any(line.message == "Couldn't start tunnel" for line in tail)
-    if end.code == 255 or (start_failed and not any(part in words for part in _NETWORK)):
+    if end.code == 255 or start_failed:
         return _exit(end, ExitCause.CONFIG, words or "it ended at once, without a word")
     return _exit(end, ExitCause.CRASH, _first_refusal(tail, words))
 
 
 def _is_own(line: LogLine) -> bool:
     """Tell whether a line is about the process itself, so that no visitor's text can stand in it."""
-    if line.fields.get("bare") or line.kind in (LineKind.FATAL, LineKind.QUICK_FAILED):
+    if line.fields.get("bare") or line.kind in (LineKind.FATAL, LineKind.QUICK_FAILED, LineKind.TUNNEL_GONE):
         return True
     return line.kind is LineKind.OTHER and line.level == "error"
+
+
+def _failed_checks(tail: Sequence[LogLine]) -> str:
+    """Say what its start checks found so bad that no tunnel can be; empty where they did not, or were not made."""
+    final = [line for line in tail if line.message == "precheck complete" or "SUMMARY: " in line.message]
+    if not any(
+        str(line.fields.get("hard_fail")).lower() in ("true", "1") or "critical failures" in line.message for line in final
+    ):
+        return ""
+    failed = {found for line in tail for found in _CHECKS if _check_failed(line, found)}
+    if "DNS Resolution" in failed:
+        return "the edge's names do not resolve"
+    return "UDP and TCP to the edge's port 7844 are both blocked"
+
+
+def _check_failed(line: LogLine, component: str) -> bool:
+    if line.message == "precheck":
+        return line.fields.get("component") == component and line.fields.get("status") == "fail"
+    return line.message.startswith(f"|  {component}  ") and "  FAIL  " in line.message
 
 
 def _first_refusal(tail: Sequence[LogLine], words: str) -> str:
@@ -183,18 +213,51 @@ _CAUSES: Final = (
     ),
     _cause(r"Error opening metrics server listener", ExitCause.CONFIG, "{words}", _PORT_HINT),
     _cause(
-        r"[Qq]uick ?Tunnel[^\n]*(?:\b429\b|error code: 1015|(?i:rate.?limit|too many requests))",
+        rf"(?i){_QUICK}[^\n]*(?:{_STATUS.format(429)}|error code: 1015|\[1015\]|rate.?limit|too many requests)",
         ExitCause.RATE_LIMITED,
         "the quick-tunnel service says that too many tunnels were asked for (429)",
         _LIMIT_HINT,
     ),
-    # The service answered JSON without a tunnel; cloudflared drops the status and the error text of such an answer. That too
-    # many were asked for is the known reason, and a long wait is also right for a service in trouble.
+    # A filter in this network may answer in the service's place, or the service bars the address, its network or its country
+    # (developers.cloudflare.com, "Cloudflare 1xxx errors": 1005 to 1012, 1020, 1106).
     _cause(
-        r"failed to parse quick Tunnel ID: invalid UUID length: 0",
+        rf"(?i){_QUICK}[^\n]*(?:{_STATUS.format('(?:403|451)')}|error code: (?:100[5-9]|1010|1012|1020|1106))",
+        ExitCause.REFUSED_QUICK,
+        "the quick-tunnel service makes no tunnel for this network or address (403)",
+        _OTHER_NETWORK_HINT,
+    ),
+    # The service answered JSON without a tunnel; cloudflared before 2026.9.3 drops the status and the error text of such an
+    # answer, a newer one has none to show. That too many were asked for is the known reason, and a long wait is also right
+    # for a service in trouble.
+    _cause(
+        rf"(?im)failed to parse {_QUICK} ID: invalid UUID length: 0\b|^{_QUICK} provisioning failed\s*$",
         ExitCause.RATE_LIMITED,
         "the quick-tunnel service gave no tunnel and cloudflared does not say why; most often too many were asked for",
         _LIMIT_HINT,
+    ),
+    _cause(
+        rf"(?i){_QUICK} provisioning failed with status (\d{{3}})",
+        ExitCause.CRASH,
+        "the quick-tunnel service answered {0} with something that is no tunnel",
+    ),
+    _cause(rf"(?i){_QUICK} provisioning failed: ([^\n]*\S)", ExitCause.CRASH, "the quick-tunnel service gave no tunnel: {0}"),
+    _cause(
+        rf"(?i)(?:{_QUICK} provisioning response|quick-tunnel response) exceeds maximum size",
+        ExitCause.CRASH,
+        "the quick-tunnel service answered with something that is no tunnel, and too long",
+    ),
+    _cause(
+        rf"(?i)failed to request {_QUICK}: [^\n]*no such host",
+        ExitCause.NETWORK,
+        "the quick-tunnel service's name does not resolve",
+    ),
+    _cause(
+        rf"(?i)failed to (?:request|read) {_QUICK}[^\n]*{_NO_NETWORK}",
+        ExitCause.NETWORK,
+        "the quick-tunnel service cannot be reached from here: {words}",
+    ),
+    _cause(
+        rf"(?i)failed to read {_QUICK} response", ExitCause.CRASH, "the answer of the quick-tunnel service broke off: {words}"
     ),
     _cause(
         r"Error unmarshaling QuickTunnel response: [^\n]* (\d{3})\b[^\n]*",
@@ -202,20 +265,25 @@ _CAUSES: Final = (
         "the quick-tunnel service answered {0} with something that is no tunnel",
     ),
     _cause(
-        r"failed to parse quick Tunnel ID",
+        rf"(?i)failed to (?:parse|unmarshal) {_QUICK}\b",
         ExitCause.CRASH,
         "the quick-tunnel service answered with something that is no tunnel",
     ),
     _cause(
-        r"failed to request quick Tunnel: .*connection refused", ExitCause.CRASH, "the quick-tunnel service refuses connections"
+        rf"(?i)failed to request {_QUICK}: .*connection refused",
+        ExitCause.CRASH,
+        "the quick-tunnel service refuses connections",
     ),
     _cause(
-        r"failed to request quick Tunnel: .*(?i:time.?out|deadline)",
+        rf"(?i)failed to request {_QUICK}: .*(?:time.?out|deadline)",
         ExitCause.CRASH,
         "the quick-tunnel service does not answer",
     ),
     _cause(
-        r"failed to request quick Tunnel: .*no such host", ExitCause.CRASH, "the quick-tunnel service's name does not resolve"
+        rf"(?i)(?:validate|initialize) {_QUICK} [^\n]*",
+        ExitCause.CONFIG,
+        "cloudflared cannot protect this quick tunnel: {words}",
+        'in the lab set cloudflared_path = "builtin": the real one protects names of trycloudflare.com only',
     ),
     _cause(
         r"initial tunnel connection failed [^\n]*Unauthorized[^\n]*",

@@ -1,7 +1,7 @@
 """Lines that frighten people and mean nothing, each with the reason why it means nothing.
 
-They are kept, at the level that the client gave them, and marked by their kind. All were observed with cloudflared 2026.8.2
-while the tunnel was well.
+They are kept, at the level that the client gave them, and marked by their kind. They were observed while the tunnel was
+well, with cloudflared 2026.8.2 and with older ones back to 2022.8.0.
 """
 
 from __future__ import annotations
@@ -14,13 +14,15 @@ from prx.backends.base import LogLine
 # Beginning of the message → why it is harmless.
 HARMLESS_MESSAGES: Final = {
     "Failed to fetch features, default to disable": "an optional DNS record; without it the defaults hold",
-    "Unable to lookup protocol percentage": "an optional DNS record that spreads `auto`; prx always names the protocol",
+    "Unable to lookup protocol": "an optional DNS record that spreads `auto`; prx always names the protocol",
     "Failed to initialize DNS local resolver": "the resolver of private networks, which prx does not use",
     "ICMP proxy": "pinging private networks, which prx does not use",
     "The user running cloudflared process has a GID": "pinging private networks, which prx does not use",
     "edge discovery: error looking up Cloudflare edge IPs": "when it matters the process ends with the same words",
     "Please try the following things to diagnose this issue": "part of the advice that follows a failed edge look-up",
     "Cannot determine default configuration path": "prx names the configuration file; there is none to be found",
+    "Cannot determine default origin certificate path": "prx never asks for what needs the certificate of an account",
+    "update check failed": "prx starts it without updates of its own; before 2024.4.1 it asked all the same",
     "Configuration file /dev/null was empty": "an empty configuration is what was asked for",
     "no more connections active and exiting": "logged as an error at each orderly stop",
     "Thank you for trying Cloudflare Tunnel": "terms of use, in one long line",

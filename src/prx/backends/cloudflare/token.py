@@ -21,9 +21,7 @@ from prx.secrets.pasted import extract_token
 from prx.secrets.value import Secret
 
 _PLACE: Final = "the tunnel token"
-_HINT: Final = (
-    "copy it again from the Cloudflare dashboard (Networks, Tunnels, your tunnel, Configure): one word that begins with eyJ"
-)
+_HINT: Final = "copy it again from the Cloudflare dashboard (Networking › Tunnels, your tunnel): one word that begins with eyJ"
 _URL_SAFE: Final = str.maketrans("-_", "+/")
 _BEGIN: Final = "eyJ"  # the base64 of `{"`, with which every token begins
 _HIDE_FROM: Final = 16  # characters; real secrets have 44, and hiding a short word would shred the log

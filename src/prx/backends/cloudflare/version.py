@@ -43,6 +43,7 @@ class Feature(enum.Enum):
     TOKEN_FILE = Version(2025, 4, 0)  # run --token-file
     JSON_OUTPUT = Version(2025, 6, 1)  # --output json
     NO_PRECHECKS = Version(2026, 5, 0)  # --no-prechecks
+    ALLOWED_MAIL = Version(2026, 9, 3)  # --allowed-mail, which protects a quick tunnel
 
 
 NAME: Final = "cloudflared"  # every cloudflared begins so, and every stand-in: "cloudflared version 2026.8.2 (built …)"

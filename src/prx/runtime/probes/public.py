@@ -15,7 +15,7 @@ from pathlib import Path
 from types import MappingProxyType
 from urllib.parse import SplitResult, urlsplit
 
-from prx.access.probe import is_access_challenge
+from prx.access.probe import AccessAnswer, access_answer
 from prx.core.evidence import Public
 from prx.logs.text import printable
 from prx.runtime.probes.answers import asks_for_tls, edge_error, host_blocked
@@ -25,6 +25,17 @@ from prx.runtime.probes.transport import Place, ProbeError, Trouble, connected_t
 TIMEOUT = 10.0  # seconds for everything
 _ADDRESSES = 4  # more are not tried: each would have too small a share of the time
 _QUOTED = 200  # characters of a header that are kept
+# What each of Access's own answers means for a request with a service token, and for one without.
+_ACCESS_WORDS = MappingProxyType(
+    {
+        AccessAnswer.LOGIN: "it asks for a login",
+        AccessAnswer.QUICK_LOGIN: "it asks for a one-time PIN, which no machine has",
+        AccessAnswer.OAUTH: "it asks for a token of Managed OAuth",
+        AccessAnswer.TOKEN_WRONG: "401: the pair of id and secret is wrong or has expired",
+        AccessAnswer.NO_POLICY: "403: the pair is right, and no policy lets it in",
+        AccessAnswer.UNMATCHED: "403: no application of Access matches this host name, and the team denies what is unmatched",
+    }
+)
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
@@ -89,9 +100,11 @@ async def _ask(
 
 def _seen(answer: Answer, *, latency_ms: float, sent: bool) -> Public:
     retry_after = answer.headers.get("retry-after", "")
+    access = access_answer(answer.status, answer.headers, answer.body, sent_token=sent)
     return Public(
         answer.status,
-        access=is_access_challenge(answer.status, answer.headers, answer.body),
+        access=access is not None,
+        access_detail=_ACCESS_WORDS.get(access, "") if access else "",
         edge_error=edge_error(answer),
         host_blocked=host_blocked(answer),
         latency_ms=latency_ms,

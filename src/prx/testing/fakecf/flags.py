@@ -8,7 +8,7 @@ _VALUES = (
     "metrics", "loglevel", "pidfile", "protocol", "url", "http-host-header",
 )  # fmt: skip
 _SWITCHES = {"no-autoupdate": _OLD, "management-diagnostics": (2023, 7, 0), "no-prechecks": (2026, 5, 0)}
-_BEFORE_RUN = {**dict.fromkeys(_VALUES, _OLD), **_SWITCHES, "output": (2025, 6, 1)}
+_BEFORE_RUN = {**dict.fromkeys(_VALUES, _OLD), **_SWITCHES, "output": (2025, 6, 1), "allowed-mail": (2026, 9, 3)}
 _AFTER_RUN = {**dict.fromkeys(("token", "url", "protocol", "http-host-header"), _OLD), "token-file": (2025, 4, 0)}
 
 _USAGE = "NAME:\n   cloudflared tunnel - Use Cloudflare Tunnel\n\nUSAGE:\n   cloudflared tunnel command [command options]"
