@@ -106,13 +106,8 @@ def test_a_wrong_guest_on_the_command_line(home: Home) -> None:
 
 def test_detaching_keeps_the_guests() -> None:
     """The one in the background is asked for the same."""
-    assert _arguments(StartOptions(local_addr="8080", overrides={"tunnel.cloudflare.allowed_mail": GUESTS})) == [
-        "--allow",
-        GUESTS[0],
-        "--allow",
-        GUESTS[1],
-        "8080",
-    ]
+    options = StartOptions(local_addr="8080", overrides={"tunnel.cloudflare.allowed_mail": GUESTS})
+    assert _arguments(options) == ["--allow", GUESTS[0], "--allow", GUESTS[1], "8080"]
 
 
 def test_a_protected_tunnel_in_the_lab(home: Home) -> None:

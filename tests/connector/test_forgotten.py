@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from tests.connector.child import Child, started
-from tests.edge.conftest import events, lab  # noqa: F401 - fixtures
+from tests.edge.conftest import events, lab, limits  # noqa: F401 - fixtures
 from tests.edge.visitor import get
 
 from prx.backends.base import LineKind

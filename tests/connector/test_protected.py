@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
 from tests.connector.child import Child, run, started
-from tests.edge.conftest import events, lab  # noqa: F401 - fixtures
+from tests.edge.conftest import events, lab, limits  # noqa: F401 - fixtures
 from tests.edge.origin import Origin, run_origin
 from tests.edge.visitor import Reply, visiting
 
