@@ -57,7 +57,14 @@ def judge_answer(evidence: Evidence, policy: Policy) -> Diagnosis:
         or _judge_service(public, evidence, policy)
         or _judge_way(public, evidence, policy)
     )
-    return diagnosis if public.retry_after is None else replace(diagnosis, retry_after=float(public.retry_after))
+    return _with_pause(diagnosis, public)
+
+
+def _with_pause(diagnosis: Diagnosis, public: Public) -> Diagnosis:
+    """Take over for how long prx is asked to stay away; an edge that only fails has no reason to be spared."""
+    if public.retry_after is None or (public.status != 429 and diagnosis.verdict is not Verdict.EDGE_REFUSED):
+        return diagnosis
+    return replace(diagnosis, retry_after=float(public.retry_after))
 
 
 # ---------------------------------------------------------------------- the record

@@ -29,6 +29,7 @@ class Pulse:
 
     def __init__(self, settings: TunnelSettings) -> None:
         self.suspect = False
+        self.failing = False
         self._settings = settings
         self._well: bool | None = None
         self._counters: Counters | None = None
@@ -37,15 +38,16 @@ class Pulse:
         """Return whether something has changed since the last beat, so that it is worth looking at once.
 
         `counters`: the connector's, None if they could not be read. `usual_ms`: how long the service usually takes to answer.
+        `failing` says afterwards whether visitors, or prx itself, got errors meanwhile.
         """
         before, self._counters = self._counters, counters
         busy = before is not None and counters is not None and counters.requests > before.requests
-        failing = before is not None and counters is not None and _failures(counters) > _failures(before)
+        self.failing = before is not None and counters is not None and _failures(counters) > _failures(before)
         well = await self._is_well(busy=busy, usual_ms=usual_ms)
         changed = self._well is not None and well is not self._well
         self._well = well
         self.suspect = not well
-        return changed or failing
+        return changed
 
     async def _is_well(self, *, busy: bool, usual_ms: float | None) -> bool:
         origin = self._settings.origin

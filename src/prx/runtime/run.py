@@ -18,7 +18,7 @@ from prx.core import inputs
 from prx.core.diagnosis import Policy, diagnose
 from prx.core.events import Fact, Log
 from prx.core.evidence import Evidence, ExitCause
-from prx.core.verdicts import PROVING
+from prx.core.verdicts import PROVING, Action
 from prx.logs.text import decode
 from prx.runtime.budget import LineBudget
 from prx.runtime.looking import Looker, View
@@ -65,6 +65,7 @@ class Run:
         self._pulse = Pulse(view.settings)
         self._noticed_at = self._started
         self._edge_learnt = False
+        self._well = False  # the last look found nothing wrong
         self._oom_kills: int | None = None
         self._log_watch = LogWatch(view.clock, lambda: self._process is not None and self._process.exit is None, view.warn)
 
@@ -137,6 +138,7 @@ class Run:
             if pulse and self._observer.ready and self._looker.url:
                 counters = await self._looker.counters()
                 changed |= await self._pulse.beat(counters, self._looker.usual_ms)
+                changed |= self._pulse.failing and self._well  # else the errors may be those that prx has got itself
         except (OSError, RuntimeError, MemoryError):  # this machine is short of something: the next question may be luckier
             return False
         return changed
@@ -145,6 +147,7 @@ class Run:
         """Gather evidence and judge it."""
         evidence = await self._looker.look(suspect=self._pulse.suspect)
         diagnosis = diagnose(evidence, self._around.policy)
+        self._well = diagnosis.action is Action.NONE
         if diagnosis.verdict in PROVING:
             self._looker.prove()
             if not self._edge_learnt:
@@ -168,7 +171,7 @@ class Run:
         self._around.on_line(stream, parsed)
         if parsed.kind is LineKind.QUICK_URL:
             self._looker.logged_hostname = str(parsed.fields.get("hostname", ""))
-        visitors_fail = parsed.kind is LineKind.ORIGIN_ERROR and now - self._noticed_at >= NOTICE_AGAIN_AFTER
+        visitors_fail = parsed.kind is LineKind.ORIGIN_ERROR and self._well and now - self._noticed_at >= NOTICE_AGAIN_AFTER
         if visitors_fail or self._observer.stirs(parsed):
             self._notice()
 
