@@ -1,5 +1,6 @@
 """Define a request of the edge and the answer to it, whatever protocol carries them; and say it in HTTP/2."""
 
+import re
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -20,6 +21,7 @@ from prx.protocol.headers import (
     is_control,
 )
 
+_TOKEN: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HOP_BY_HOP: Final = frozenset({b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"})
 
 
@@ -67,7 +69,9 @@ class Response(Protocol):
 class Request:
     """Hold what the edge asks for, names of headers in lower case.
 
-    `has_body` is None where only reading tells; `expects`: the edge waits for `100 Continue` before it sends the body.
+    `has_body` is None where only reading tells; `expects`: the edge waits for `100 Continue` before it sends the body;
+    `never_bodiless`: cloudflared takes a body for granted and sends it in chunks even if none came, unless the method is one that
+    usually has none (what it does over HTTP/2, observed with 2026.8.2).
     """
 
     method: bytes
@@ -77,6 +81,7 @@ class Request:
     websocket: bool = False
     has_body: bool | None = None
     expects: bool = False
+    never_bodiless: bool = False
     protocol: str = "HTTP/2.0"
 
     @property
@@ -103,12 +108,12 @@ def _joined_cookies(headers: Headers) -> Headers:
 
 
 def for_edge(answer: Answer) -> Headers:
-    """Return those headers of an answer that go on to the visitor."""
+    """Return those headers of an answer that go on to the visitor; one whose name holds a space does not, as with Go."""
     lowered = [(name.lower(), value) for name, value in answer.headers]
     return [
         (canonical(name), value)
         for name, value in lowered
-        if (answer.switched or name not in _HOP_BY_HOP) and not is_control(name)
+        if (answer.switched or name not in _HOP_BY_HOP) and not is_control(name) and _TOKEN.fullmatch(name)
     ]
 
 
@@ -143,6 +148,7 @@ def http2_request(stream: H2Stream) -> Request:
         websocket=(UPGRADE, WEBSOCKET) in plain,
         has_body=announced_body(headers),
         expects=len(rest) < len(headers),
+        never_bodiless=True,
     )
 
 

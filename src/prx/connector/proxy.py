@@ -11,6 +11,7 @@ from contextlib import suppress
 from http import HTTPStatus
 from typing import Final
 
+from prx.connector.answers import bodiless
 from prx.connector.configuration import Configuration
 from prx.connector.ingress import (
     NO_RULES,
@@ -24,7 +25,8 @@ from prx.connector.ingress import (
 from prx.connector.log import Log
 from prx.connector.messages import Body, Request, Response, canonical, interruption
 from prx.connector.metrics import Metrics
-from prx.connector.origin import Answer, Headers, OriginConnection, OriginError, OriginExchange
+from prx.connector.origin import Answer, Headers, OriginError, OriginExchange
+from prx.connector.origin_http1 import OriginConnection
 from prx.connector.origin_pool import Endpoint, OriginPool
 from prx.connector.streams import Joint, accepted, destination, dial
 from prx.protocol.errors import StreamError
@@ -33,6 +35,10 @@ _HTTP_EVENT: Final = 1  # the number that marks log lines about requests
 _UNREACHABLE: Final = (
     "Unable to reach the origin service. The service may be down or it may not be responding to traffic from cloudflared"
 )
+_SAFE: Final = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE"})
+_BODY_UNUSUAL: Final = frozenset({b"GET", b"HEAD", b"DELETE", b"OPTIONS", b"PROPFIND", b"SEARCH", b"CONNECT"})
+_LENGTH_EXPECTED: Final = frozenset({b"POST", b"PUT", b"PATCH"})
+_FRAMING: Final = frozenset({b"Content-Length", b"Transfer-Encoding", b"Trailer"})
 _LAST_WORDS: Final = 5.0  # seconds an origin has for its end of a WebSocket after the visitor ended
 _HELLO: Final = (
     b"<!doctype html><title>prx</title><h1>Congrats! You created a tunnel!</h1>"
@@ -60,7 +66,7 @@ class Proxy:
         self._tags: Headers = [(f"Cf-Warp-Tag-{name}".encode(), value.encode()) for name, value in tags.items()]
         self._metrics = metrics
         self._log = log
-        self._pool = OriginPool(now)
+        self._pool = OriginPool(now, self._warn_of_surplus)
 
     def close(self) -> None:
         """Close the idle connections to origins."""
@@ -107,22 +113,32 @@ class Proxy:
                 raise ProxyError(f"the builtin connector does not carry {service}; use cloudflared for it")
 
     async def _forward(self, exchange: "_Exchange", endpoint: Endpoint) -> None:
-        options, host = exchange.rule.options, exchange.request.host
+        options, host, upgrade = exchange.rule.options, exchange.request.host, exchange.request.websocket
         await exchange.look_for_body()
         for fresh in (False, True):
             try:
-                connection = await self._pool.acquire(endpoint, options, host, fresh=fresh, upgrade=exchange.request.websocket)
+                connection = await self._pool.acquire(
+                    endpoint, options, host, fresh=fresh, upgrade=upgrade, alone=not exchange.repeatable
+                )
             except OriginError as error:
                 raise ProxyError(f"{_UNREACHABLE}: {error}") from None
             try:
                 done = await self._exchange(exchange, connection)
             except BaseException:
-                connection.close()
+                self._pool.drop(connection)
                 raise
-            if done:
+            if done and not exchange.switched:
                 self._pool.release(connection, endpoint, options, host)
+            else:
+                self._pool.drop(connection)
+            if done:
                 return
-            connection.close()
+
+    def _warn_of_surplus(self, endpoint: Endpoint) -> None:
+        self._log.warn(
+            "The origin service sent bytes that belong to no answer; its connections are not kept from now on",
+            originService=str(endpoint),
+        )
 
     async def _stream(self, exchange: "_Exchange", service: StreamService) -> None:
         """Carry a visitor's WebSocket to a service that speaks TCP."""
@@ -143,7 +159,8 @@ class Proxy:
         """Carry one exchange; False: the kept connection turned out to be dead, nothing is lost, try another."""
         try:
             head = exchange.head(self._tags)
-            await connection.send_head(exchange.request.method, exchange.request.path, head, has_body=exchange.has_body)
+            has_body = exchange.has_body or exchange.chunked
+            await connection.send_head(exchange.request.method, exchange.request.path, head, has_body=has_body)
         except OriginError as error:
             if connection.reused:
                 return False
@@ -170,10 +187,13 @@ class Proxy:
                 return False
             raise ProxyError(f"{_UNREACHABLE}: {error}") from None
         self._count(answer)
-        if answer.switched and isinstance(connection, OriginConnection):
+        if not answer.switched:
+            await exchange.download(answer, connection)
+        elif exchange.request.websocket and isinstance(connection, OriginConnection):
+            exchange.switched = True
             await exchange.join(answer, connection)
         else:
-            await exchange.download(answer, connection)
+            raise ProxyError(f"{_UNREACHABLE}: the origin service switched protocols, which nobody asked for")
         return True
 
     def _count(self, answer: Answer) -> None:
@@ -197,7 +217,13 @@ class _Exchange:
         self.request = request
         self.rule = rule
         self.has_body = False
+        self.switched = False
         self._first = b""
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether the request may be sent again if a kept connection fails: RFC 9110 (9.2.1), and there is no body to lose."""
+        return self.request.method in _SAFE and not self.has_body
 
     async def look_for_body(self) -> None:
         """Find out whether a body comes, without waiting for it."""
@@ -219,7 +245,9 @@ class _Exchange:
         """Return the headers for the origin."""
         host = self.rule.options.host_header.encode("latin-1")
         headers: Headers = [(b"Host", host or self.request.authority)]
-        headers += [(canonical(name), value) for name, value in self.request.headers]
+        headers += [(canonical(name), value) for name, value in self.request.headers if name != b"user-agent"]
+        if agent := self.request.header(b"user-agent"):  # of several the first; an empty one is none
+            headers.append((b"User-Agent", agent))
         headers += tags
         if host:
             headers.append((b"X-Forwarded-Host", self.request.authority))
@@ -228,11 +256,21 @@ class _Exchange:
             headers = [(name, value) for name, value in headers if name not in dropped]
             upgrade = [(b"Connection", b"Upgrade"), (b"Upgrade", b"websocket"), (b"Sec-WebSocket-Version", b"13")]
             return headers + upgrade
-        if self._chunked:
-            headers.append((b"Transfer-Encoding", b"chunked"))
-        else:
-            headers = [(name, value) for name, value in headers if name != b"Trailer"]  # there is no place for any
-        return [*headers, (b"Connection", b"keep-alive")]
+        return [*self._framed(headers), (b"Connection", b"keep-alive")]
+
+    def _framed(self, headers: Headers) -> Headers:
+        """Say how long the body is, as Go's client does; raise ProxyError where its length is no number."""
+        headers = [(name, value) for name, value in headers if name not in _FRAMING]
+        lengths = {value.strip() for name, value in self.request.headers if name == b"content-length"}
+        if len(lengths) > 1 or not all(length.isdigit() for length in lengths):
+            raise ProxyError(f"bad Content-Length {b', '.join(sorted(lengths)).decode('latin-1')!r}")
+        if self.chunked:
+            trailer = self.request.header(b"trailer")
+            announced: Headers = [(b"Trailer", trailer)] if trailer else []
+            return [*headers, *announced, (b"Transfer-Encoding", b"chunked")]
+        if self.has_body:
+            return [*headers, (b"Content-Length", lengths.pop())]
+        return [*headers, (b"Content-Length", b"0")] if self.request.method in _LENGTH_EXPECTED else headers
 
     async def upload(self, connection: OriginExchange) -> None:
         """Send the request's body; an origin that stops reading shows in its answer, a lost visitor ends the request."""
@@ -244,12 +282,16 @@ class _Exchange:
                     await connection.send_body(self._first)
                 while data := await self.incoming.read():
                     await connection.send_body(data)
-            await connection.end_request(self._trailers() if self._chunked else [])
+            await connection.end_request(self._trailers() if self.chunked else [])
 
     @property
-    def _chunked(self) -> bool:
-        """Whether a body comes whose length nobody knows."""
-        return self.has_body and not self.request.header(b"content-length")
+    def chunked(self) -> bool:
+        """Whether a body is sent in chunks: its length is not known, or over HTTP/2 whether there is any."""
+        if self.request.websocket:
+            return False
+        if self.has_body:
+            return not self.request.header(b"content-length")
+        return self.request.never_bodiless and self.request.method not in _BODY_UNUSUAL
 
     def _trailers(self) -> Headers:
         """Return the visitor's trailers for the origin: only those that were announced."""
@@ -258,14 +300,14 @@ class _Exchange:
 
     async def download(self, answer: Answer, connection: OriginExchange) -> None:
         """Send the answer to the visitor."""
-        head_only = self.request.method == b"HEAD"
-        bodiless = head_only or answer.status in {HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED}
+        nothing = bodiless(self.request.method, answer.status)
         try:
-            await self.response.head(answer, end=bodiless, has_body=head_only or not bodiless)
+            await self.response.head(answer, end=nothing, has_body=self.request.method == b"HEAD" or not nothing)
+            if nothing:
+                return
             async for data in connection.body():
                 await self.response.data(data)
-            if not bodiless:
-                await self.response.end(connection.trailers)
+            await self.response.end(connection.trailers)
         except OriginError as error:
             raise ProxyError(str(error)) from None
         except StreamError:
