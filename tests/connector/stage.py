@@ -7,13 +7,14 @@ from uuid import UUID
 
 from prx.connector.command_line import parse
 from prx.connector.configuration import Configuration
+from prx.connector.credentials import Credentials
 from prx.connector.edges import EdgeAddress, EdgeAddresses
 from prx.connector.fallback import Protocols
 from prx.connector.ingress import OriginOptions
 from prx.connector.log import Log
 from prx.connector.metrics import Metrics
 from prx.connector.proxy import Proxy
-from prx.connector.settings import Credentials, read_settings
+from prx.connector.settings import read_settings
 from prx.connector.state import Connected, State
 from prx.connector.supervisor import Supervisor, Timing
 from prx.connector.transport import EdgeConnectionError, Link, Shared

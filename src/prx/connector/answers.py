@@ -63,7 +63,8 @@ class _Stage(Enum):
 class AnswerReader:
     """Read the answer to one request with this method: `feed` bytes, then ask for a head or for parts of the body.
 
-    `lasting` is known with the final head: whether the service lets another exchange follow, and the body has an end of its own.
+    `lasting` is known with the final head: whether the service lets another exchange follow, and the body has an end of its
+    own.
     """
 
     def __init__(self, method: bytes) -> None:

@@ -13,12 +13,17 @@ import platform
 import signal
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
+from prx.connector.access import CERTS_URL, AccessGate
 from prx.connector.command_line import Action, Invocation, UsageError, Values, parse
+from prx.connector.config_file import ConfigFileError, load_config_file, with_file
 from prx.connector.configuration import Configuration
+from prx.connector.credentials import Credentials, read_credentials
 from prx.connector.edges import EdgeAddresses, NoEdgeError, resolve
+from prx.connector.errors import StartError
 from prx.connector.fallback import Protocols, read_protocols
 from prx.connector.http2 import Http2Transport, tls_context
 from prx.connector.ingress import NO_RULES
@@ -28,18 +33,15 @@ from prx.connector.metrics_server import MetricsServer, open_listener
 from prx.connector.proxy import Proxy
 from prx.connector.quick import request_tunnel
 from prx.connector.settings import (
-    Credentials,
     Settings,
-    StartError,
     environment_line,
-    load_config_file,
     make_log,
-    read_credentials,
     read_rules,
     read_settings,
     settings_line,
 )
 from prx.connector.state import State
+from prx.connector.stdin_control import StdinControl
 from prx.connector.supervisor import Supervisor, Timing
 from prx.connector.transport import EdgeConnectionError, Shared, Transport
 from prx.connector.usage import usage, usage_error
@@ -83,12 +85,15 @@ def main(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) 
 
 async def run(invocation: Invocation, environment: Mapping[str, str] = os.environ, timing: Timing | None = None) -> None:
     """Carry the tunnel until a signal has stopped it; raise StartError for whatever ends it otherwise."""
-    values = invocation.values
     quick = invocation.action is Action.QUICK
+    try:
+        config = load_config_file(invocation.values)
+        values = with_file(invocation.values, config or {}, named=not quick)
+    except ConfigFileError as error:
+        raise StartError(str(error)) from None
     if quick and (invocation.arguments or not any(name in values for name in ("url", "hello-world", "unix-socket"))):
         raise StartError(_NOTHING_TO_DO)
-    config = load_config_file(values)
-    credentials = None if quick else read_credentials(invocation)
+    credentials = None if quick else read_credentials(replace(invocation, values=values), config or {})
     log = make_log(values)
     try:
         if config is None:
@@ -98,7 +103,8 @@ async def run(invocation: Invocation, environment: Mapping[str, str] = os.enviro
         else:
             log.info("Starting tunnel", tunnelID=str(credentials.tunnel_id))
         _log_settings(values, environment, log)
-        await _Tunnel(values, config or {}, credentials, log, timing or Timing()).run()
+        tunnel = _Tunnel(values, config or {}, credentials, log=log, timing=timing or Timing(), environment=environment)
+        await tunnel.run()
     finally:
         log.close()
 
@@ -116,7 +122,17 @@ def _log_settings(values: Values, environment: Mapping[str, str], log: Log) -> N
 class _Tunnel:
     """Build the parts of a running tunnel and put them together."""
 
-    def __init__(self, values: Values, config: dict[str, Any], credentials: Credentials, log: Log, timing: Timing) -> None:
+    def __init__(
+        self,
+        values: Values,
+        config: dict[str, Any],
+        credentials: Credentials,
+        *,
+        log: Log,
+        timing: Timing,
+        environment: Mapping[str, str],
+    ) -> None:
+        self._environment = environment
         self._values = values
         self._config = config
         self._credentials = credentials
@@ -165,7 +181,8 @@ class _Tunnel:
         context = tls_context(settings.cacert)
         configuration = Configuration(rules, defaults=defaults, flags=settings.reported, log=self._log)
         tags = {"Id": str(state.connector_id), **dict(settings.tags)}
-        proxy = Proxy(configuration, tags=tags, metrics=metrics, log=self._log, now=self._timing.now)
+        gate = AccessGate(self._environment.get(CERTS_URL, ""))
+        proxy = Proxy(configuration, tags=tags, metrics=metrics, log=self._log, now=self._timing.now, gate=gate)
         if credentials.quick_hostname:
             metrics.add("tunnel_user_hostnames_counts", userHostname=f"https://{credentials.quick_hostname}")
         shared = Shared(settings, credentials, configuration, proxy, state, self._log, self._stopping)
@@ -184,6 +201,8 @@ class _Tunnel:
         supervisor = Supervisor(
             shared, transports, addresses, self._timing, protocols=protocols, on_first=lambda: _write_pid(settings)
         )
+        if self._values.get("stdin-control"):
+            StdinControl(self._log, supervisor.reconnect).start()
         failure: EdgeConnectionError | None = None
 
         async def carry() -> None:

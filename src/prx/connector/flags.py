@@ -54,7 +54,7 @@ class Flag:
 
 
 _USED: Final = (
-    Flag("config", "Configuration file; JSON, or empty."),
+    Flag("config", "Configuration file; YAML, or empty."),
     Flag("edge", "Address host:port of an edge; may be repeated.",
          Kind.LIST, env=("TUNNEL_EDGE",)),
     Flag("cacert", "File of certificates that replaces the edge's root certificates.",
@@ -103,6 +103,14 @@ _USED: Final = (
     Flag("token", "Token of the tunnel; shown by ps, so prefer --token-file.",
          side=Side.RUN, env=("TUNNEL_TOKEN",), secret=True),
     Flag("token-file", "File that holds the token.", side=Side.RUN, env=("TUNNEL_TOKEN_FILE",)),
+    Flag("credentials-file", "File of the tunnel's credentials, as `cloudflared tunnel create` writes it.",
+         side=Side.RUN, env=("TUNNEL_CRED_FILE",), aliases=("cred-file",)),
+    Flag("credentials-contents", "What such a file holds.",
+         side=Side.RUN, env=("TUNNEL_CRED_CONTENTS",), secret=True),
+    Flag("origincert", "File beside which the tunnel's credentials are looked for.",
+         env=("TUNNEL_ORIGIN_CERT",), reported=True),
+    Flag("stdin-control", "Obey commands from stdin: reconnect [delay].",
+         Kind.BOOL, env=("STDIN_CONTROL",)),
 )  # fmt: skip
 
 _ACCEPTED: Final = (
@@ -115,7 +123,6 @@ _ACCEPTED: Final = (
     Flag("transport-loglevel",
          env=("TUNNEL_PROTO_LOGLEVEL", "TUNNEL_TRANSPORT_LOGLEVEL"), aliases=("proto-loglevel",), reported=True),
     Flag("trace-output", env=("TUNNEL_TRACE_OUTPUT",)),
-    Flag("origincert", env=("TUNNEL_ORIGIN_CERT",), reported=True),
     Flag("label"),
     Flag("management-diagnostics", kind=Kind.BOOL, env=("TUNNEL_MANAGEMENT_DIAGNOSTICS",)),
     Flag("management-hostname", env=("TUNNEL_MANAGEMENT_HOSTNAME",)),
@@ -132,8 +139,6 @@ _ACCEPTED: Final = (
     Flag("proxy-keepalive-timeout", kind=Kind.DURATION, side=Side.BOTH),
     Flag("proxy-keepalive-connections", kind=Kind.INTEGER, side=Side.BOTH),
     Flag("name", env=("TUNNEL_NAME",), aliases=("n",)),
-    Flag("credentials-file", side=Side.RUN, env=("TUNNEL_CRED_FILE",), aliases=("cred-file",)),
-    Flag("credentials-contents", side=Side.RUN, env=("TUNNEL_CRED_CONTENTS",), secret=True),
     Flag("icmpv4-src", side=Side.RUN, env=("TUNNEL_ICMPV4_SRC",)),
     Flag("icmpv6-src", side=Side.RUN, env=("TUNNEL_ICMPV6_SRC",)),
     Flag("max-active-flows", kind=Kind.INTEGER, side=Side.RUN, env=("TUNNEL_MAX_ACTIVE_FLOWS",), reported=True),

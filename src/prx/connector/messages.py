@@ -70,8 +70,8 @@ class Request:
     """Hold what the edge asks for, names of headers in lower case.
 
     `has_body` is None where only reading tells; `expects`: the edge waits for `100 Continue` before it sends the body;
-    `never_bodiless`: cloudflared takes a body for granted and sends it in chunks even if none came, unless the method is one that
-    usually has none (what it does over HTTP/2, observed with 2026.8.2).
+    `never_bodiless`: cloudflared takes a body for granted and sends it in chunks even if none came, unless the method is one
+    that usually has none (what it does over HTTP/2, observed with 2026.8.2).
     """
 
     method: bytes

@@ -20,6 +20,7 @@ from prx.connector.ingress import HttpService, OriginOptions, UnixService
 from prx.connector.origin import OriginError, OriginExchange
 from prx.connector.origin_http1 import OriginConnection, OriginReader
 from prx.connector.origin_http2 import Http2Exchange
+from prx.connector.roots import trust_system
 from prx.protocol.h2session import H2Session
 
 Endpoint = HttpService | UnixService
@@ -206,7 +207,8 @@ class OriginPool:
     def _context(self, options: OriginOptions, *, http2: bool) -> ssl.SSLContext:
         key = (options.ca_pool, options.no_tls_verify, http2)
         if key not in self._contexts:
-            context = ssl.create_default_context()  # the system's roots, or those of SSL_CERT_FILE and SSL_CERT_DIR
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            trust_system(context)
             if options.ca_pool:
                 _add_roots(context, options.ca_pool)
             if options.no_tls_verify:

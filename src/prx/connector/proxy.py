@@ -11,8 +11,10 @@ from contextlib import suppress
 from http import HTTPStatus
 from typing import Final
 
+from prx.connector.access import AccessGate
 from prx.connector.answers import bodiless
 from prx.connector.configuration import Configuration
+from prx.connector.hello import Hello
 from prx.connector.ingress import (
     NO_RULES,
     HelloService,
@@ -40,10 +42,6 @@ _BODY_UNUSUAL: Final = frozenset({b"GET", b"HEAD", b"DELETE", b"OPTIONS", b"PROP
 _LENGTH_EXPECTED: Final = frozenset({b"POST", b"PUT", b"PATCH"})
 _FRAMING: Final = frozenset({b"Content-Length", b"Transfer-Encoding", b"Trailer"})
 _LAST_WORDS: Final = 5.0  # seconds an origin has for its end of a WebSocket after the visitor ended
-_HELLO: Final = (
-    b"<!doctype html><title>prx</title><h1>Congrats! You created a tunnel!</h1>"
-    b"<p>This page is served by the prx builtin connector.</p>\n"
-)
 
 
 class ProxyError(Exception):
@@ -61,11 +59,14 @@ class Proxy:
         metrics: Metrics,
         log: Log,
         now: Callable[[], float],
+        gate: AccessGate | None = None,
     ) -> None:
+        self._gate = gate or AccessGate()
         self._configuration = configuration
         self._tags: Headers = [(f"Cf-Warp-Tag-{name}".encode(), value.encode()) for name, value in tags.items()]
         self._metrics = metrics
         self._log = log
+        self._hello = Hello()
         self._pool = OriginPool(now, self._warn_of_surplus)
 
     def close(self) -> None:
@@ -82,6 +83,11 @@ class Proxy:
             host=request.host, connIndex=index, event=_HTTP_EVENT, ingressRule=number, originService=str(rule.service),
         )  # fmt: skip
         try:
+            if rule.options.access.required and (why := await self._gate.refusal(rule.options.access, request.headers)):
+                await self._refuse(response)
+                words = f"request filtered by middleware handler (AccessJWTValidator) due to: {why}"
+                self._log_failure(words, index, number, rule)
+                return
             await self._serve(_Exchange(incoming, response, request, rule))
         except ProxyError as error:
             self._log_failure(str(error), index, number, rule)
@@ -92,6 +98,12 @@ class Proxy:
         finally:
             self._metrics.add("tunnel_concurrent_requests_per_tunnel", -1)
 
+    async def _refuse(self, response: Response) -> None:
+        """Answer a visitor whom Access has not let through."""
+        answer = Answer(403, _reason(403), [])
+        await response.head(answer, end=True, has_body=False)
+        self._count(answer)
+
     async def _serve(self, exchange: "_Exchange") -> None:
         match exchange.rule.service:
             case StatusService() as service:
@@ -101,16 +113,27 @@ class Proxy:
                 await exchange.response.head(answer, end=True, has_body=False)
                 self._count(answer)
             case HelloService():
-                answer = Answer(200, "OK", [(b"Content-Type", b"text/html; charset=utf-8")])
-                await exchange.response.head(answer, end=False, has_body=False)
-                await exchange.response.data(_HELLO, end=True)
-                self._count(answer)
+                await self._greet(exchange)
             case HttpService() | UnixService() as endpoint:
                 await self._forward(exchange, endpoint)
             case StreamService() as service:
                 await self._stream(exchange, service)
             case service:
                 raise ProxyError(f"the builtin connector does not carry {service}; use cloudflared for it")
+
+    async def _greet(self, exchange: "_Exchange") -> None:
+        """Answer for the built-in page."""
+        answer, parts = self._hello.answer(exchange.request.path)
+        nothing = bodiless(exchange.request.method, answer.status)
+        self._count(answer)
+        try:
+            await exchange.response.head(answer, end=nothing, has_body=False)
+            if not nothing:
+                async for part in parts:
+                    await exchange.response.data(part)
+                await exchange.response.end([])
+        except StreamError:
+            raise ProxyError("Incoming request ended abruptly: context canceled") from None
 
     async def _forward(self, exchange: "_Exchange", endpoint: Endpoint) -> None:
         options, host, upgrade = exchange.rule.options, exchange.request.host, exchange.request.websocket

@@ -15,9 +15,10 @@ import uuid
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from prx.connector.credentials import Credentials
+from prx.connector.errors import StartError
 from prx.connector.go_errors import dial_text, errno_text, json_text, tls_text
 from prx.connector.log import Log
-from prx.connector.settings import Credentials, StartError
 from prx.connector.version import BUILD, CLOUDFLARED_VERSION
 
 TIMEOUT: Final = 15.0  # seconds
