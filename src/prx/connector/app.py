@@ -17,6 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
+from prx.connector import ingress_commands
 from prx.connector.access import CERTS_URL, AccessGate
 from prx.connector.command_line import Action, Invocation, UsageError, Values, parse
 from prx.connector.config_file import ConfigFileError, load_config_file, with_file
@@ -74,12 +75,20 @@ def main(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) 
             sys.stdout.write(f"{CLOUDFLARED_VERSION}\n")
         case Action.HELP:
             sys.stdout.write(usage(after_run=invocation.after_run))
-        case Action.QUICK | Action.NAMED:
-            try:
-                asyncio.run(run(invocation, environment))
-            except StartError as error:
-                write_stderr(f"{error}\n")
-                return error.code
+        case Action.INGRESS | Action.QUICK | Action.NAMED:
+            return _act(invocation, environment)
+    return 0
+
+
+def _act(invocation: Invocation, environment: Mapping[str, str]) -> int:
+    try:
+        if invocation.action is Action.INGRESS:
+            sys.stdout.write(ingress_commands.run(invocation.values, invocation.arguments))
+        else:
+            asyncio.run(run(invocation, environment))
+    except StartError as error:
+        write_stderr(f"{error}\n")
+        return error.code
     return 0
 
 

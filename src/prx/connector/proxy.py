@@ -24,7 +24,7 @@ from prx.connector.ingress import (
     StreamService,
     UnixService,
 )
-from prx.connector.log import Log
+from prx.connector.log import Level, Log
 from prx.connector.messages import Body, Request, Response, canonical, interruption
 from prx.connector.metrics import Metrics
 from prx.connector.origin import Answer, Headers, OriginError, OriginExchange
@@ -78,10 +78,7 @@ class Proxy:
         number, rule = self._configuration.match(request.host, request.path.decode("latin-1").partition("?")[0])
         self._metrics.add("tunnel_total_requests")
         self._metrics.add("tunnel_concurrent_requests_per_tunnel")
-        self._log.debug(
-            f"{request.method.decode('latin-1')} {request.path.decode('latin-1')} {request.protocol}",
-            host=request.host, connIndex=index, event=_HTTP_EVENT, ingressRule=number, originService=str(rule.service),
-        )  # fmt: skip
+        self._log_request(request, index, number, rule)
         try:
             if rule.options.access.required and (why := await self._gate.refusal(rule.options.access, request.headers)):
                 await self._refuse(response)
@@ -221,6 +218,18 @@ class Proxy:
 
     def _count(self, answer: Answer) -> None:
         self._metrics.add("tunnel_response_by_code", status_code=str(answer.status))
+        if self._log.enabled(Level.DEBUG):
+            self._log.debug(f"{answer.status} {answer.reason}", event=_HTTP_EVENT)
+
+    def _log_request(self, request: Request, index: int, number: int, rule: Rule) -> None:
+        """Log what is asked, if anyone wants to know; cloudflared logs the headers too, cookies and tokens among them."""
+        if self._log.enabled(Level.DEBUG):
+            target = request.path.decode("latin-1")
+            self._log.debug(
+                f"{request.method.decode('latin-1')} {target} {request.protocol}",
+                host=request.host, path=target.partition("?")[0], connIndex=index, event=_HTTP_EVENT, ingressRule=number,
+                originService=str(rule.service),
+            )  # fmt: skip
 
     def _log_failure(self, words: str, index: int, number: int, rule: Rule) -> None:
         self._metrics.add("tunnel_request_errors")

@@ -10,6 +10,7 @@ from prx.connector.command_line import Value, Values
 from prx.connector.durations import format_duration
 from prx.connector.errors import StartError
 from prx.connector.flags import FLAGS, Kind
+from prx.connector.go_errors import errno_text
 from prx.connector.ingress import (
     HelloService,
     IngressError,
@@ -43,15 +44,19 @@ class Settings:
 
 
 def make_log(values: Values) -> Log:
-    """Return the log that the flags describe; its first line says what this program is."""
+    """Return the log that the flags describe; its first line says what this program is. Raises StartError."""
     wanted = values.text("loglevel")
     level = next((each for each in Level if each.word == wanted), None)
-    logfile = values.text("logfile")
-    log = Log(
-        level=Level.INFO if level is None else level,
-        as_json=values.text("output") == "json",
-        file=Path(logfile) if logfile else None,
-    )
+    logfile, folder = values.text("logfile"), values.text("log-directory")
+    try:
+        log = Log(
+            level=Level.INFO if level is None else level,
+            as_json=values.text("output") == "json",
+            file=Path(logfile) if logfile else None,
+            folder=Path(folder) if folder else None,
+        )
+    except OSError as error:
+        raise StartError(f"open {error.filename or logfile or folder}: {errno_text(error)}") from None
     log.info(NOTICE)
     if level is None:
         log.error(f'Failed to parse log level "{wanted}", using "info" instead')
