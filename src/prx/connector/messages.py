@@ -1,6 +1,5 @@
 """Define a request of the edge and the answer to it, whatever protocol carries them; and say it in HTTP/2."""
 
-import re
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -21,7 +20,6 @@ from prx.protocol.headers import (
     is_control,
 )
 
-_TOKEN: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HOP_BY_HOP: Final = frozenset({b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"})
 
 
@@ -108,12 +106,12 @@ def _joined_cookies(headers: Headers) -> Headers:
 
 
 def for_edge(answer: Answer) -> Headers:
-    """Return those headers of an answer that go on to the visitor; one whose name holds a space does not, as with Go."""
+    """Return those headers of an answer that go on to the visitor; the edge drops a name with a space, which comes this far."""
     lowered = [(name.lower(), value) for name, value in answer.headers]
     return [
         (canonical(name), value)
         for name, value in lowered
-        if (answer.switched or name not in _HOP_BY_HOP) and not is_control(name) and _TOKEN.fullmatch(name)
+        if (answer.switched or name not in _HOP_BY_HOP) and not is_control(name)
     ]
 
 
