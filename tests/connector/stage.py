@@ -53,6 +53,7 @@ class Stage:
         metrics = Metrics()
         values = parse(["tunnel", "--ha-connections", str(self.connections), "--retries", "3"], {}).values
         config = Configuration((), defaults=OriginOptions(), flags={}, log=log)
+        self.supervisor: Supervisor | None = None
         self.state = State(TUNNEL, metrics)
         self.stopping = asyncio.Event()
         self.changed = asyncio.Condition()
@@ -104,7 +105,8 @@ class Stage:
         addresses = EdgeAddresses([EdgeAddress("127.0.0.1", port) for port in range(self.slots)], pick=lambda _: 0)
         timing = Timing(now=lambda: 0.0, random=lambda: 0.5, sleep=sleep)
         transports = {protocol: Over(self, protocol) for protocol in self.protocols.all}
-        await Supervisor(self.shared, transports, addresses, timing, protocols=self.protocols).run()
+        self.supervisor = Supervisor(self.shared, transports, addresses, timing, protocols=self.protocols)
+        await self.supervisor.run()
 
     async def _note(self) -> None:
         async with self.changed:

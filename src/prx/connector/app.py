@@ -148,6 +148,7 @@ class _Tunnel:
         self._log = log
         self._timing = timing
         self._stopping = asyncio.Event()
+        self._state: State | None = None
 
     async def run(self) -> None:
         """Carry the tunnel until a signal has stopped it."""
@@ -180,6 +181,7 @@ class _Tunnel:
         metrics = Metrics()
         credentials = self._credentials
         state = State(credentials.tunnel_id, metrics, credentials.quick_hostname)
+        self._state = state
         self._log.info(f"Generated Connector ID: {state.connector_id}")
         if not rules and "token" not in self._values:
             self._log.warn(NO_RULES)
@@ -243,6 +245,8 @@ class _Tunnel:
         for number in _SIGNALS:
             loop.remove_signal_handler(number)
             signal.signal(number, signal.SIG_DFL)
+        if self._state is not None:
+            self._state.leave()
         self._log.info(f"Initiating graceful shutdown due to signal {word} ...")
         self._stopping.set()
 

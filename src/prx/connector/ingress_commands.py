@@ -16,7 +16,7 @@ _NO_FILE: Final = (
     "No configuration file was found. Please create one, or use the --config flag to specify its filepath. "
     "You can use the help command to learn more about configuration files"
 )
-_NO_RULES: Final = "Validation failed: No ingress rules were defined in provided config (if any) nor from the cli"
+_NO_RULES: Final = "Validation failed: The config file doesn't contain any ingress rules"
 
 
 def run(values: Values, words: Sequence[str]) -> str:
