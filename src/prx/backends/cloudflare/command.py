@@ -18,7 +18,7 @@ from prx.backends.launch import SECRET_PATH, Launch
 if TYPE_CHECKING:
     from prx.config.schema import TunnelSettings
 
-INHERITED: Final = ("PATH", "TZ", "LANG", "LC_ALL", "SSL_CERT_FILE", "SSL_CERT_DIR", "GODEBUG")
+INHERITED: Final = ("PATH", "TZ", "LANG", "LC_ALL", "SSL_CERT_FILE", "SSL_CERT_DIR", "GODEBUG", "PRX_ACCESS_CERTS_URL")
 """All that cloudflared gets of prx's own environment. No proxy variables: cloudflared never uses them towards the edge or the
 quick-tunnel service, but would send its requests to a local service that is not on this machine through the proxy."""
 
