@@ -17,9 +17,9 @@ from h2.errors import ErrorCodes
 
 from prx.connector.control import CONNECTION_EVENT, ControlError, ControlStream
 from prx.connector.errors import StartError
+from prx.connector.exchange import ProxyError
 from prx.connector.go_errors import dial_text, tls_text
 from prx.connector.messages import Http2Response, http2_request, interruption
-from prx.connector.proxy import ProxyError
 from prx.connector.roots import trust_system
 from prx.connector.transport import DialError, EdgeConnectionError, Link, Shared
 from prx.protocol.errors import SessionClosedError, StreamError

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Final
 
 from prx.connector.control import CONNECTION_EVENT, ControlError, ControlStream
+from prx.connector.exchange import ProxyError
 from prx.connector.log import Field
 from prx.connector.messages import interruption
-from prx.connector.proxy import ProxyError
 from prx.connector.quic_errors import SILENCE, ending_text
 from prx.connector.quic_messages import QuicBody, QuicResponse, quic_request
 from prx.connector.roots import system_roots
