@@ -4,6 +4,8 @@ Failures are worded as cloudflared 2026.8.2 words them, because its log lines ca
 and kept by `prx.connector.origin_pool`.
 """
 
+import asyncio
+import select
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Protocol
@@ -13,6 +15,16 @@ Headers = list[tuple[bytes, bytes]]
 
 class OriginError(Exception):
     """Say why the origin could not be reached or did not finish its answer."""
+
+
+def readable(transport: asyncio.BaseTransport) -> bool:
+    """Return whether something, be it the end, waits in the socket of a transport, or there is no socket any more."""
+    descriptor = transport.get_extra_info("socket").fileno()
+    if descriptor < 0:
+        return True
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 @dataclass(frozen=True, slots=True)

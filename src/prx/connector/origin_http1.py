@@ -13,13 +13,12 @@ A service that was once caught at sending too much is given a new connection for
 
 import asyncio
 import re
-import select
 from collections.abc import AsyncIterator, Callable
 from typing import Final
 
 from prx.connector.answers import AnswerError, AnswerReader
 from prx.connector.go_errors import errno_text
-from prx.connector.origin import Answer, Headers, OriginError
+from prx.connector.origin import Answer, Headers, OriginError, readable
 from prx.connector.targets import TargetError, go_target
 
 _CHUNK: Final = 64 * 1024  # bytes asked of the socket at once
@@ -77,12 +76,7 @@ class OriginConnection:
         """Whether the connection is open, and nothing has come that nobody asked for."""
         if self.reader.waiting or self.reader.at_eof() or self.reader.exception() or self.writer.is_closing():
             return False
-        descriptor = self.writer.get_extra_info("socket").fileno()
-        if descriptor < 0:
-            return False
-        poll = select.poll()
-        poll.register(descriptor, select.POLLIN)
-        return not poll.poll(0)
+        return not readable(self.writer.transport)
 
     async def send_head(self, method: bytes, target: bytes, headers: Headers, *, has_body: bool) -> None:
         """Send the request line and headers; raise OriginError if HTTP/1.1 forbids what they hold, or the service has left."""

@@ -4,6 +4,7 @@ The head and the answer have the shape that they have over HTTP/1.1; what HTTP/2
 words for failures are those of Go's client, as cloudflared 2026.8.2 logs them.
 """
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 from typing import Final
@@ -11,11 +12,12 @@ from typing import Final
 from h2.errors import ErrorCodes
 
 from prx.connector.answers import bodiless
-from prx.connector.origin import Answer, Headers, OriginError
+from prx.connector.origin import Answer, Headers, OriginError, readable
 from prx.protocol.errors import StreamError, StreamResetError
 from prx.protocol.h2session import H2Session
 from prx.protocol.h2stream import H2Stream
 
+_TURNS: Final = 64  # of the event loop, for reading what waits
 _NOT_SAID: Final = frozenset({b"host", b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"})
 _STATUS: Final = re.compile(rb"[1-9][0-9]{2}")
 
@@ -44,10 +46,24 @@ class Http2Exchange:
         head += [(name, value) for name, value in lowered if name not in _NOT_SAID]
         self._ended = not has_body
         self._method = method
+        if self.reused:
+            await self._heard()
         try:
             self._stream = await self._session.request(head, end=self._ended)
+            self._session.flush()  # an answer that comes before the question has left would be taken for one
         except StreamError as error:
             raise OriginError(_text(error, self._stream)) from None
+
+    async def _heard(self) -> None:
+        """Let everything be read that the service has sent before the question.
+
+        What it says of an exchange that does not exist yet breaks the connection; read afterwards it would be the answer.
+        """
+        for _ in range(_TURNS):
+            if self._session.closed or not readable(self._session.transport):
+                return
+            await asyncio.sleep(0)
+        raise OriginError("the connection is too busy for another exchange")
 
     async def send_body(self, data: bytes) -> None:
         """Send a part of the request body; wait while the origin is slow."""
