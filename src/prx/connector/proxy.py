@@ -217,14 +217,15 @@ class Proxy:
             length = next(
                 (value.decode("latin-1") for name, value in answer.headers if name.lower() == b"content-length"), "-1"
             )
-            self._log.debug(f"{answer.status} {answer.reason}", **fields, **{"content-length": length})
+            self._log.debug(f"{answer.status} {answer.reason}".rstrip(), **fields, **{"content-length": length})
 
     def _log_request(self, request: Request, fields: Mapping[str, Field]) -> None:
-        """Log what is asked, if anyone wants to know; cloudflared logs the headers too, cookies and tokens among them."""
+        """Log what is asked, if anyone wants to know; of headers the names only: their values hold cookies and tokens."""
         if self._log.enabled(Level.DEBUG):
             target = request.path.decode("latin-1")
             words = f"{request.method.decode('latin-1')} {target} {request.protocol}"
-            self._log.debug(words, host=request.host, path=target.partition("?")[0], **fields)
+            names = ", ".join(name.decode("latin-1") for name, _ in request.headers)
+            self._log.debug(words, host=request.host, path=target.partition("?")[0], headers=names, **fields)
 
     def _log_failure(self, words: str, index: int, number: int, rule: Rule) -> None:
         self._metrics.add("tunnel_request_errors")
