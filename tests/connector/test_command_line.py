@@ -64,19 +64,15 @@ TABLE = [
     Case(["tunnel", "run", "--token", "YWJj"], 255, "", BAD_TOKEN),
     Case(["tunnel", "run", "--token", token(t="not a uuid")], 255, "", BAD_TOKEN),
     Case(["tunnel", "run", "--token", token().rstrip("=") + "_"], 255, "", BAD_TOKEN),
-    Case(
-        ["tunnel", "run", "--token-file", "/nonexistent"], 255, "", "Failed to read token file: open /nonexistent: no such file"
-    ),
-    Case(["tunnel", "run", "--token-file", "/nonexistent", "--token", "abc"], 255, "", BAD_TOKEN),
+    Case(["tunnel", "run", "--token-file", "/dev/null/x"], 255, "", "Failed to read token file: open /dev/null/x: not a dir"),
+    Case(["tunnel", "run", "--token-file", "/dev/null/x", "--token", "abc"], 255, "", BAD_TOKEN),
     Case(["tunnel", "run", "--token", "abc", "one", "two"], 255, "", '"cloudflared tunnel run" accepts only one argument'),
+    Case(["tunnel", "--config", "/dev/null/x", "run", "--token", "abc"], 1, "", "open /dev/null/x: not a directory"),
     Case(
-        ["tunnel", "--config", "/nonexistent", "run", "--token", "abc"], 1, "", "open /nonexistent: no such file or directory"
-    ),
-    Case(
-        ["tunnel", *OFFLINE, "--cacert", "/nonexistent", "run", "--token", token()],
+        ["tunnel", *OFFLINE, "--cacert", "/dev/null/x", "run", "--token", token()],
         1,
         "",
-        "unable to create TLS config to connect with edge: Error loading root CAs: Error reading certificate /nonexistent",
+        "unable to create TLS config to connect with edge: Error loading root CAs: Error reading certificate /dev/null/x",
     ),
     Case(
         ["tunnel", *OFFLINE, "--grace-period", "4m", "run", "--token", token()],
