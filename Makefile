@@ -1,5 +1,5 @@
 # Everything here sets itself up: a bare Debian with Python 3.11, git and make is enough.
-.PHONY: start test cloudflared lint types imports conformance bench outages storm check lock audit clean setup
+.PHONY: start test cloudflared lint types imports conformance exchanges bench outages storm check lock audit clean setup
 
 start: setup  ## the main job on the embedded default: a hello page through the local edge
 	@.venv/bin/python scripts/in-foreground .venv/bin/prx start --hello --lab
@@ -22,6 +22,9 @@ imports: setup  ## imports point one way
 
 conformance: setup  ## what passes through the lab, with the builtin and the real cloudflared, over HTTP/2 and QUIC
 	@.venv/bin/python -m tests.conformance
+
+exchanges: setup  ## 100,000 exchanges with services that misbehave: no byte of one is seen in another (some four minutes)
+	@.venv/bin/python -m tests.connector.exchanges
 
 bench: setup  ## what things cost, as ratios in one run
 	@.venv/bin/python -m bench.idle

@@ -51,6 +51,15 @@ class Child:
             raise AssertionError(f"no line {count} with {words} among:\n" + "\n".join(self.lines)) from None
         return found[count - 1]
 
+    async def any_line(self, *words: str) -> str:
+        """Wait for the first line that holds one of the words."""
+
+        def there() -> list[str]:
+            return [line for line in self.lines if any(word in line for word in words)]
+
+        async with asyncio.timeout(PATIENCE), self._changed:
+            return (await self._changed.wait_for(there))[0]
+
     def send(self, number: signal.Signals) -> None:
         """Send a signal."""
         self.process.send_signal(number)

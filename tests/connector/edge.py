@@ -245,7 +245,9 @@ async def finish(stream: Exchange) -> Reply:
     """Read the answer to a request that has been sent."""
     outer = await stream.response()
     found = dict(outer)
-    inner = {name.decode().lower(): value.decode() for name, value in decode(found.get(RESPONSE_HEADERS, b""))}
+    inner = {
+        name.decode().lower(): value.decode("utf-8", "replace") for name, value in decode(found.get(RESPONSE_HEADERS, b""))
+    }
     body = bytearray()
     while data := await stream.read():
         body += data

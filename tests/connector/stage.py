@@ -7,13 +7,14 @@ from uuid import UUID
 
 from prx.connector.command_line import parse
 from prx.connector.configuration import Configuration
+from prx.connector.credentials import Credentials
 from prx.connector.edges import EdgeAddress, EdgeAddresses
 from prx.connector.fallback import Protocols
 from prx.connector.ingress import OriginOptions
 from prx.connector.log import Log
 from prx.connector.metrics import Metrics
 from prx.connector.proxy import Proxy
-from prx.connector.settings import Credentials, read_settings
+from prx.connector.settings import read_settings
 from prx.connector.state import Connected, State
 from prx.connector.supervisor import Supervisor, Timing
 from prx.connector.transport import EdgeConnectionError, Link, Shared
@@ -52,6 +53,7 @@ class Stage:
         metrics = Metrics()
         values = parse(["tunnel", "--ha-connections", str(self.connections), "--retries", "3"], {}).values
         config = Configuration((), defaults=OriginOptions(), flags={}, log=log)
+        self.supervisor: Supervisor | None = None
         self.state = State(TUNNEL, metrics)
         self.stopping = asyncio.Event()
         self.changed = asyncio.Condition()
@@ -103,7 +105,8 @@ class Stage:
         addresses = EdgeAddresses([EdgeAddress("127.0.0.1", port) for port in range(self.slots)], pick=lambda _: 0)
         timing = Timing(now=lambda: 0.0, random=lambda: 0.5, sleep=sleep)
         transports = {protocol: Over(self, protocol) for protocol in self.protocols.all}
-        await Supervisor(self.shared, transports, addresses, timing, protocols=self.protocols).run()
+        self.supervisor = Supervisor(self.shared, transports, addresses, timing, protocols=self.protocols)
+        await self.supervisor.run()
 
     async def _note(self) -> None:
         async with self.changed:

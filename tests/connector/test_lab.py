@@ -1,6 +1,7 @@
 """What this connector carries between the lab's visitors and an origin, over both protocols: the real one's own tests."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -78,6 +79,31 @@ async def connected(lab: Lab, count: int) -> None:  # noqa: F811 - an argument
     """Wait until the tunnel `web` has so many connections."""
     async with asyncio.timeout(30):
         await lab.wait_for(lambda lab: len(lab.tunnel("web").connections) == count)
+
+
+@pytest.mark.parametrize(("audience", "status"), [("", 200), ("f" * 64, 403)])
+@pytest.mark.parametrize("protocol", ["http2"])
+async def test_access(
+    lab: Lab,  # noqa: F811 - a fixture
+    origin: Origin,
+    tmp_path: Path,
+    protocol: str,
+    audience: str,
+    status: int,
+) -> None:
+    """A rule that requires Access accepts what the lab signs for its application, and nothing that is signed for another."""
+    front = lab.protect("web.localhost")
+    (tmp_path / "token").write_text(lab.token("web"))
+    access = {"required": True, "teamName": front.team, "audTag": [audience or front.aud]}
+    rules = {"originRequest": {"access": access}, "ingress": [{"service": f"http://127.0.0.1:{origin.port}"}]}
+    (tmp_path / "config.yml").write_text(json.dumps(rules))
+    edges = [word for address in lab.edge_addrs for word in ("--edge", address)]
+    words = ["tunnel", *edges, "--cacert", str(lab.ca_file), "--metrics", "127.0.0.1:0", "--protocol", protocol]
+    words += ["--ha-connections", "1", "--config", str(tmp_path / "config.yml"), "run", "--token-file", str(tmp_path / "token")]
+    async with started(words, tmp_path, PRX_ACCESS_CERTS_URL=front.certs_url):
+        await connected(lab, 1)
+        cookie = ("Cookie", f"CF_Authorization={lab.login('web.localhost', 'ada@example.com')}")
+        assert (await get(lab, "web.localhost", "/bytes?n=10", headers=[cookie])).status == status
 
 
 @pytest.mark.parametrize("protocol", ["quic"])

@@ -10,10 +10,10 @@ from tests.connector.bench import Bench
 from tests.connector.child import TUNNEL_ID, run, token
 from tests.connector.web import get
 
+from prx.connector.errors import StartError
 from prx.connector.log import Log
 from prx.connector.metrics import Metrics
 from prx.connector.metrics_server import USUAL_PORTS, address_of, open_listener
-from prx.connector.settings import StartError
 
 
 def series(text: str) -> dict[str, float]:

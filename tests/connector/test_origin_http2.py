@@ -13,7 +13,8 @@ from h2.errors import ErrorCodes
 from h2.settings import SettingCodes
 
 from prx.connector.ingress import HttpService, OriginOptions
-from prx.connector.origin import OriginConnection, OriginError, OriginExchange
+from prx.connector.origin import OriginError, OriginExchange
+from prx.connector.origin_http1 import OriginConnection
 from prx.connector.origin_http2 import Http2Exchange
 from prx.connector.origin_pool import OriginPool
 from prx.edge.crew import Crew

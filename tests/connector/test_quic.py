@@ -16,6 +16,7 @@ from tests.connector.web import get
 
 from prx.connector.command_line import parse
 from prx.connector.configuration import Configuration
+from prx.connector.credentials import Credentials
 from prx.connector.edges import EdgeAddress
 from prx.connector.ingress import OriginOptions
 from prx.connector.log import Log
@@ -24,7 +25,7 @@ from prx.connector.proxy import Proxy
 from prx.connector.quic import QuicTransport
 from prx.connector.quic_errors import ending_text
 from prx.connector.quic_messages import quic_request
-from prx.connector.settings import Credentials, read_settings
+from prx.connector.settings import read_settings
 from prx.connector.state import State
 from prx.connector.transport import Link, Shared, SilentError
 from prx.protocol.errors import StreamError

@@ -11,10 +11,10 @@ from tests.connector.child import BUILTIN, TUNNEL_ID, started
 from tests.connector.edge import PATIENCE
 from tests.connector.web import QuickService, get
 
+from prx.connector.errors import StartError
 from prx.connector.go_errors import json_text
 from prx.connector.log import Log
 from prx.connector.quick import request_tunnel
-from prx.connector.settings import StartError
 
 GOOD = {
     "success": True,

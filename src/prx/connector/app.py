@@ -13,12 +13,18 @@ import platform
 import signal
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
+from prx.connector import ingress_commands
+from prx.connector.access import CERTS_URL, AccessGate
 from prx.connector.command_line import Action, Invocation, UsageError, Values, parse
+from prx.connector.config_file import ConfigFileError, load_config_file, with_file
 from prx.connector.configuration import Configuration
+from prx.connector.credentials import Credentials, read_credentials
 from prx.connector.edges import EdgeAddresses, NoEdgeError, resolve
+from prx.connector.errors import StartError
 from prx.connector.fallback import Protocols, read_protocols
 from prx.connector.guests import GuestList
 from prx.connector.http2 import Http2Transport, tls_context
@@ -29,19 +35,16 @@ from prx.connector.metrics_server import MetricsServer, open_listener
 from prx.connector.proxy import Proxy
 from prx.connector.quick import request_tunnel
 from prx.connector.settings import (
-    Credentials,
     Settings,
-    StartError,
     environment_line,
-    load_config_file,
     make_log,
-    read_credentials,
     read_guests,
     read_rules,
     read_settings,
     settings_line,
 )
 from prx.connector.state import State
+from prx.connector.stdin_control import StdinControl
 from prx.connector.supervisor import Supervisor, Timing
 from prx.connector.transport import EdgeConnectionError, Shared, Transport
 from prx.connector.usage import usage, usage_error
@@ -74,23 +77,34 @@ def main(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) 
             sys.stdout.write(f"{CLOUDFLARED_VERSION}\n")
         case Action.HELP:
             sys.stdout.write(usage(after_run=invocation.after_run))
-        case Action.QUICK | Action.NAMED:
-            try:
-                asyncio.run(run(invocation, environment))
-            except StartError as error:
-                write_stderr(f"{error}\n")
-                return error.code
+        case Action.INGRESS | Action.QUICK | Action.NAMED:
+            return _act(invocation, environment)
+    return 0
+
+
+def _act(invocation: Invocation, environment: Mapping[str, str]) -> int:
+    try:
+        if invocation.action is Action.INGRESS:
+            sys.stdout.write(ingress_commands.run(invocation.values, invocation.arguments))
+        else:
+            asyncio.run(run(invocation, environment))
+    except StartError as error:
+        write_stderr(f"{error}\n")
+        return error.code
     return 0
 
 
 async def run(invocation: Invocation, environment: Mapping[str, str] = os.environ, timing: Timing | None = None) -> None:
     """Carry the tunnel until a signal has stopped it; raise StartError for whatever ends it otherwise."""
-    values = invocation.values
     quick = invocation.action is Action.QUICK
+    try:
+        config = load_config_file(invocation.values)
+        values = with_file(invocation.values, config or {}, named=not quick)
+    except ConfigFileError as error:
+        raise StartError(str(error)) from None
     if quick and (invocation.arguments or not any(name in values for name in ("url", "hello-world", "unix-socket"))):
         raise StartError(_NOTHING_TO_DO)
-    config = load_config_file(values)
-    credentials = None if quick else read_credentials(invocation)
+    credentials = None if quick else read_credentials(replace(invocation, values=values), config or {})
     guests = read_guests(values, quick=quick)
     log = make_log(values)
     try:
@@ -103,7 +117,9 @@ async def run(invocation: Invocation, environment: Mapping[str, str] = os.enviro
         else:
             log.info("Starting tunnel", tunnelID=str(credentials.tunnel_id))
         _log_settings(values, environment, log)
-        await _Tunnel(values, config or {}, credentials, log, timing or Timing(), guests=guests).run()
+        shared = timing or Timing()
+        tunnel = _Tunnel(values, config or {}, credentials, log=log, timing=shared, environment=environment, guests=guests)
+        await tunnel.run()
     finally:
         log.close()
 
@@ -126,11 +142,13 @@ class _Tunnel:
         values: Values,
         config: dict[str, Any],
         credentials: Credentials,
+        *,
         log: Log,
         timing: Timing,
-        *,
+        environment: Mapping[str, str],
         guests: GuestList | None = None,
     ) -> None:
+        self._environment = environment
         self._values = values
         self._guests = guests
         self._config = config
@@ -138,6 +156,7 @@ class _Tunnel:
         self._log = log
         self._timing = timing
         self._stopping = asyncio.Event()
+        self._state: State | None = None
 
     async def run(self) -> None:
         """Carry the tunnel until a signal has stopped it."""
@@ -170,6 +189,7 @@ class _Tunnel:
         metrics = Metrics()
         credentials = self._credentials
         state = State(credentials.tunnel_id, metrics, credentials.quick_hostname)
+        self._state = state
         self._log.info(f"Generated Connector ID: {state.connector_id}")
         if not rules and "token" not in self._values:
             self._log.warn(NO_RULES)
@@ -194,8 +214,9 @@ class _Tunnel:
     def _proxy(self, configuration: Configuration, *, tags: Mapping[str, str], metrics: Metrics) -> Proxy:
         """Return what carries requests: those of guests alone where the tunnel is protected."""
         now, log = self._timing.now, self._log
+        gate = AccessGate(self._environment.get(CERTS_URL, ""))
         if self._guests is None:
-            return Proxy(configuration, tags=tags, metrics=metrics, log=log, now=now)
+            return Proxy(configuration, tags=tags, metrics=metrics, log=log, now=now, gate=gate)
         from prx.connector.assertions import Assertions  # noqa: PLC0415 - few tunnels are protected
         from prx.connector.guard import Guard, GuardedProxy, GuardError  # noqa: PLC0415
 
@@ -207,7 +228,7 @@ class _Tunnel:
             )
         except GuardError as error:
             raise StartError(str(error)) from None
-        return GuardedProxy(guard, configuration, tags=tags, metrics=metrics, log=log, now=now)
+        return GuardedProxy(guard, configuration, tags=tags, metrics=metrics, log=log, now=now, gate=gate)
 
     async def _carry(self, shared: Shared, protocols: Protocols, transports: dict[str, Transport]) -> None:
         """Run the supervisor; after a stop was asked for, for the grace period at most."""
@@ -217,6 +238,8 @@ class _Tunnel:
         supervisor = Supervisor(
             shared, transports, addresses, self._timing, protocols=protocols, on_first=lambda: _write_pid(settings)
         )
+        if self._values.get("stdin-control"):
+            StdinControl(self._log, supervisor.reconnect).start()
         failure: EdgeConnectionError | None = None
 
         async def carry() -> None:
@@ -248,6 +271,8 @@ class _Tunnel:
         for number in _SIGNALS:
             loop.remove_signal_handler(number)
             signal.signal(number, signal.SIG_DFL)
+        if self._state is not None:
+            self._state.leave()
         self._log.info(f"Initiating graceful shutdown due to signal {word} ...")
         self._stopping.set()
 

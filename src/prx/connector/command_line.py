@@ -30,6 +30,7 @@ class Action(Enum):
     HELP = "help"
     QUICK = "tunnel"
     NAMED = "tunnel run"
+    INGRESS = "tunnel ingress"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +105,8 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Invocatio
         return _finish(Action.QUICK, values, environment, ())
     if subcommand in {"help", "h"}:
         return Invocation(Action.HELP)
+    if subcommand == "ingress":
+        return _finish(Action.INGRESS, values, environment, tuple(words.rest()))
     if subcommand != "run":
         return _finish(Action.QUICK, values, environment, (subcommand, *words.rest()))
     if _flags(words, values, Side.RUN):

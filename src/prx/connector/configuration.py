@@ -10,8 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from prx.connector.hello import STARTING
 from prx.connector.ingress import (
     UNCONFIGURED,
+    HelloService,
     IngressError,
     OriginOptions,
     Rule,
@@ -50,6 +52,7 @@ class Configuration:
         self._defaults = defaults
         self._flags = dict(flags)
         self._log = log
+        self._announce()
 
     def match(self, authority: str, path: str) -> tuple[int, Rule]:
         """Return the rule for a request, and its index."""
@@ -74,8 +77,15 @@ class Configuration:
             return Applied(self.version, str(error))
         self._rules = rules or UNCONFIGURED
         self.version = version
+        self._announce()
         self._log.info("Updated to new configuration", version=version, config=text)
         return Applied(version)
+
+    def _announce(self) -> None:
+        """Say for each rule with the built-in page that it is served."""
+        for rule in self._rules:
+            if isinstance(rule.service, HelloService):
+                self._log.info(STARTING)
 
     def apply_push(self, body: bytes) -> Applied:
         """Apply the body of a push over HTTP/2, `{"version": n, "config": {…}}`; raise ValueError if it is none."""

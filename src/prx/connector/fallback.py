@@ -17,8 +17,8 @@ from typing import Final
 
 from prx.connector.backoff import Backoff
 from prx.connector.command_line import Values
+from prx.connector.errors import StartError
 from prx.connector.log import Field, Log
-from prx.connector.settings import StartError
 from prx.connector.transport import DialError, DuplicateError, EdgeConnectionError, SilentError
 
 _PROTOCOLS: Final = (

@@ -54,7 +54,7 @@ class Flag:
 
 
 _USED: Final = (
-    Flag("config", "Configuration file; JSON, or empty."),
+    Flag("config", "Configuration file; YAML, or empty."),
     Flag("edge", "Address host:port of an edge; may be repeated.",
          Kind.LIST, env=("TUNNEL_EDGE",)),
     Flag("cacert", "File of certificates that replaces the edge's root certificates.",
@@ -80,6 +80,7 @@ _USED: Final = (
     Flag("loglevel", "debug, info, warn, error or fatal.",
          env=("TUNNEL_LOGLEVEL",), default="info", reported=True),
     Flag("logfile", "File that receives the log too, as JSON lines.", env=("TUNNEL_LOGFILE",)),
+    Flag("log-directory", "Folder that receives the log too, as JSON lines in files of 1 MiB.", env=("TUNNEL_LOGDIRECTORY",)),
     Flag("output", "default or json.",
          env=("TUNNEL_MANAGEMENT_OUTPUT", "TUNNEL_LOG_OUTPUT"), default="default"),
     Flag("tag", "KEY=VALUE, sent to the origin as Cf-Warp-Tag-KEY; may be repeated.",
@@ -105,6 +106,14 @@ _USED: Final = (
     Flag("token", "Token of the tunnel; shown by ps, so prefer --token-file.",
          side=Side.RUN, env=("TUNNEL_TOKEN",), secret=True),
     Flag("token-file", "File that holds the token.", side=Side.RUN, env=("TUNNEL_TOKEN_FILE",)),
+    Flag("credentials-file", "File of the tunnel's credentials, as `cloudflared tunnel create` writes it.",
+         side=Side.RUN, env=("TUNNEL_CRED_FILE",), aliases=("cred-file",)),
+    Flag("credentials-contents", "What such a file holds.",
+         side=Side.RUN, env=("TUNNEL_CRED_CONTENTS",), secret=True),
+    Flag("origincert", "File beside which the tunnel's credentials are looked for.",
+         env=("TUNNEL_ORIGIN_CERT",), reported=True),
+    Flag("stdin-control", "Obey commands from stdin: reconnect [delay].",
+         Kind.BOOL, env=("STDIN_CONTROL",)),
 )  # fmt: skip
 
 _ACCEPTED: Final = (
@@ -113,11 +122,9 @@ _ACCEPTED: Final = (
     Flag("is-autoupdated", kind=Kind.BOOL),
     Flag("no-prechecks", kind=Kind.BOOL, env=("TUNNEL_NO_PRECHECKS",)),
     Flag("edge-bind-address", env=("TUNNEL_EDGE_BIND_ADDRESS",), reported=True),
-    Flag("log-directory", env=("TUNNEL_LOGDIRECTORY",)),
     Flag("transport-loglevel",
          env=("TUNNEL_PROTO_LOGLEVEL", "TUNNEL_TRANSPORT_LOGLEVEL"), aliases=("proto-loglevel",), reported=True),
     Flag("trace-output", env=("TUNNEL_TRACE_OUTPUT",)),
-    Flag("origincert", env=("TUNNEL_ORIGIN_CERT",), reported=True),
     Flag("label"),
     Flag("management-diagnostics", kind=Kind.BOOL, env=("TUNNEL_MANAGEMENT_DIAGNOSTICS",)),
     Flag("management-hostname", env=("TUNNEL_MANAGEMENT_HOSTNAME",)),
@@ -134,8 +141,6 @@ _ACCEPTED: Final = (
     Flag("proxy-keepalive-timeout", kind=Kind.DURATION, side=Side.BOTH),
     Flag("proxy-keepalive-connections", kind=Kind.INTEGER, side=Side.BOTH),
     Flag("name", env=("TUNNEL_NAME",), aliases=("n",)),
-    Flag("credentials-file", side=Side.RUN, env=("TUNNEL_CRED_FILE",), aliases=("cred-file",)),
-    Flag("credentials-contents", side=Side.RUN, env=("TUNNEL_CRED_CONTENTS",), secret=True),
     Flag("icmpv4-src", side=Side.RUN, env=("TUNNEL_ICMPV4_SRC",)),
     Flag("icmpv6-src", side=Side.RUN, env=("TUNNEL_ICMPV6_SRC",)),
     Flag("max-active-flows", kind=Kind.INTEGER, side=Side.RUN, env=("TUNNEL_MAX_ACTIVE_FLOWS",), reported=True),

@@ -16,10 +16,11 @@ from typing import Final
 from h2.errors import ErrorCodes
 
 from prx.connector.control import CONNECTION_EVENT, ControlError, ControlStream
+from prx.connector.errors import StartError
+from prx.connector.exchange import ProxyError
 from prx.connector.go_errors import dial_text, tls_text
 from prx.connector.messages import Http2Response, http2_request, interruption
-from prx.connector.proxy import ProxyError
-from prx.connector.settings import StartError
+from prx.connector.roots import trust_system
 from prx.connector.transport import DialError, EdgeConnectionError, Link, Shared
 from prx.protocol.errors import SessionClosedError, StreamError
 from prx.protocol.h2session import H2Session
@@ -52,7 +53,7 @@ def tls_context(cacert: str) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if not cacert:
-        context.load_default_certs()
+        trust_system(context)
         return context
     prefix = "unable to create TLS config to connect with edge: Error loading root CAs: Error"
     try:

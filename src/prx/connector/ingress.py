@@ -9,8 +9,12 @@ observed with cloudflared 2026.8.2.
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from typing import Any, Final
 from urllib.parse import SplitResult, urlsplit
+
+from prx.connector.access import AccessRule
+from prx.connector.durations import parse_duration
 
 NO_RULES: Final = (
     "No ingress rules were defined in provided config (if any) nor from the cli, "
@@ -108,6 +112,9 @@ class OriginOptions:
     ca_pool: str = ""
     no_tls_verify: bool = False
     http2_origin: bool = False
+    bastion: bool = False
+    proxy_type: str = ""
+    access: AccessRule = field(default_factory=AccessRule)
 
 
 # Wire name → attribute, in the order in which `/config` lists them.
@@ -122,17 +129,18 @@ _OPTION_NAMES: Final = {
     "caPool": "ca_pool",
     "noTLSVerify": "no_tls_verify",
     "http2Origin": "http2_origin",
+    "bastionMode": "bastion",
+    "proxyType": "proxy_type",
 }
+# Known, checked by name, and without an effect here; what each would do stands in docs/reference/conformance.md. None of them
+# guards anything: `ipRules` belong to services that speak SOCKS, which are refused.
 _FIXED_OPTIONS: Final[dict[str, Any]] = {
     "tcpKeepAlive": 30,
     "noHappyEyeballs": False,
     "disableChunkedEncoding": False,
-    "bastionMode": False,
     "proxyAddress": "127.0.0.1",
     "proxyPort": 0,
-    "proxyType": "",
     "ipRules": None,
-    "access": {"teamName": "", "audTag": None},
 }
 
 
@@ -176,14 +184,61 @@ def parse_rules(config: Mapping[str, Any]) -> tuple[Rule, ...]:
 
 
 def parse_options(entry: Mapping[str, Any], defaults: OriginOptions) -> OriginOptions:
-    """Return the options of an `originRequest` object over the defaults; unknown keys are left alone."""
-    changes = {attribute: entry[name] for name, attribute in _OPTION_NAMES.items() if entry.get(name) is not None}
-    for attribute, value in changes.items():
-        default = getattr(OriginOptions(), attribute)
-        expected = (int, float) if isinstance(default, float) else type(default)
-        if not isinstance(value, expected):
-            raise IngressError(f"originRequest: {value!r} is not of the type of {default!r}")
+    """Return the options of an `originRequest` object over the defaults; raise IngressError for what cannot be obeyed.
+
+    cloudflared ignores a key that it does not know, so that a misspelt `access` leaves a service open. Here it is an error.
+    """
+    if not isinstance(entry, Mapping):
+        raise IngressError(f"originRequest is {entry!r}, expected an object")
+    if unknown := [name for name in entry if name not in _OPTION_ORDER]:
+        close = get_close_matches(str(unknown[0]), _OPTION_ORDER, 1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise IngressError(f"originRequest: {unknown[0]!r} is not a setting that this connector knows{hint}")
+    changes = {
+        attribute: _option(name, attribute, entry[name])
+        for name, attribute in _OPTION_NAMES.items()
+        if entry.get(name) is not None
+    }
+    if changes.get("proxy_type") not in {None, "", "socks"}:
+        raise IngressError(f"originRequest: proxyType is {changes['proxy_type']!r}, expected 'socks' or nothing")
+    if entry.get("access") is not None:
+        changes["access"] = parse_access(entry["access"])
     return replace(defaults, **changes)
+
+
+def _option(name: str, attribute: str, value: object) -> Any:
+    """Return a value of the type that the option has; durations are seconds, or as in a file `30s`."""
+    default = getattr(OriginOptions(), attribute)
+    if isinstance(default, float | int) and not isinstance(default, bool) and name in _DURATIONS:
+        if isinstance(value, str):
+            try:
+                return parse_duration(value)
+            except ValueError as error:
+                raise IngressError(f"originRequest: {name} is not of the type of {default!r}: {error}") from None
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return value
+    elif type(value) is type(default):
+        return value
+    raise IngressError(f"originRequest: {name} is {value!r}, which is not of the type of {default!r}")
+
+
+def parse_access(entry: object) -> AccessRule:
+    """Return an `access` object as a rule; raise IngressError for one that cannot be obeyed to the letter."""
+    if not isinstance(entry, Mapping):
+        raise IngressError(f"originRequest: access is {entry!r}, expected an object")
+    if unknown := [name for name in entry if name not in {"required", "teamName", "audTag", "environment"}]:
+        raise IngressError(f"originRequest: access: {unknown[0]!r} is not a setting that this connector knows")
+    required, team = entry.get("required") or False, entry.get("teamName") or ""
+    tags, environment = entry.get("audTag") or [], entry.get("environment") or ""
+    if not isinstance(required, bool):
+        raise IngressError(f"originRequest: access.required is {required!r}, expected true or false")
+    if not isinstance(team, str) or not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
+        raise IngressError("originRequest: access needs a text as teamName and a list of texts as audTag")
+    if environment not in {"", "fed", "fedramp"}:
+        raise IngressError(f"originRequest: access.environment is {environment!r}, expected 'fed' or nothing")
+    if required and tags and not team:
+        raise IngressError("access.TeamName cannot be blank when access.audTags are present")
+    return AccessRule(required, team, tuple(tags), environment)
 
 
 def parse_service(text: str) -> Service:
@@ -224,9 +279,17 @@ def parse_url_flag(text: str) -> Service:
 def options_to_json(options: OriginOptions) -> dict[str, Any]:
     """Return options the way `/config` shows them."""
     used = {name: getattr(options, attribute) for name, attribute in _OPTION_NAMES.items()}
+    used["access"] = _access_to_json(options.access)
     return {name: used.get(name, _FIXED_OPTIONS.get(name)) for name in _OPTION_ORDER}
 
 
+def _access_to_json(rule: AccessRule) -> dict[str, Any]:
+    required = {"required": True} if rule.required else {}
+    environment = {"environment": rule.environment} if rule.environment else {}
+    return {**required, "teamName": rule.team, "audTag": list(rule.audiences) or None, **environment}
+
+
+_DURATIONS: Final = frozenset({"connectTimeout", "tlsTimeout", "keepAliveTimeout"})
 _OPTION_ORDER: Final = (
     "connectTimeout", "tlsTimeout", "tcpKeepAlive", "noHappyEyeballs", "keepAliveTimeout", "keepAliveConnections",
     "httpHostHeader", "originServerName", "matchSNItoHost", "caPool", "noTLSVerify", "disableChunkedEncoding",
@@ -235,8 +298,9 @@ _OPTION_ORDER: Final = (
 
 
 def _parse_rule(entry: Mapping[str, Any], index: int, total: int, defaults: OriginOptions) -> Rule:
-    service = parse_service(str(entry.get("service") or ""))
-    if isinstance(service, StreamService) and (entry.get("originRequest") or {}).get("proxyType") == "socks":
+    options = parse_options(entry.get("originRequest") or {}, defaults)
+    service = parse_service("bastion" if options.bastion else str(entry.get("service") or ""))
+    if isinstance(service, StreamService) and options.proxy_type == "socks":
         service = UnsupportedService(f"{service} with proxyType socks")
     hostname, pattern = str(entry.get("hostname") or ""), str(entry.get("path") or "")
     _check_hostname(hostname, pattern, index, total)
@@ -244,7 +308,7 @@ def _parse_rule(entry: Mapping[str, Any], index: int, total: int, defaults: Orig
         path = re.compile(pattern) if pattern else None
     except re.error as error:
         raise IngressError(f"Rule #{index + 1} has an invalid regex: {error}") from None
-    return Rule(service, hostname, path, parse_options(entry.get("originRequest") or {}, defaults))
+    return Rule(service, hostname, path, options)
 
 
 def _check_hostname(hostname: str, pattern: str, index: int, total: int) -> None:

@@ -17,6 +17,8 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Final
 
+from prx.connector.log_file import LogFile, LogFolder
+
 Field = str | int | float | bool | None
 
 _ESCAPES: Final = {"\n": "\\n", "\t": "\\t", "\r": "\\r", "\a": "\\a", "\b": "\\b", "\f": "\\f", "\v": "\\v"}
@@ -59,7 +61,7 @@ def write_stderr(text: str) -> None:
 
 
 class Log:
-    """Write lines at or above a level, to `sink` in the chosen format and to `file` always as JSON."""
+    """Write lines at or above a level, to `sink` in the chosen format, to `file` and into `folder` always as JSON."""
 
     def __init__(
         self,
@@ -67,19 +69,22 @@ class Log:
         level: Level = Level.INFO,
         as_json: bool = False,
         file: Path | None = None,
+        folder: Path | None = None,
         sink: Callable[[str], None] = write_stderr,
         now: Callable[[], datetime] = utc_now,
     ) -> None:
         self._level = level
         self._format = format_json if as_json else format_console
-        self._file = file.open("a", encoding="utf-8", buffering=1) if file else None
+        self._files: list[LogFile] = [LogFile(file)] if file else []
+        if folder:
+            self._files.append(LogFolder(folder, now=now))
         self._sink = sink
         self._now = now
 
     def close(self) -> None:
-        """Close the log file, if there is one."""
-        if self._file:
-            self._file.close()
+        """Close the log files, if there are any."""
+        for file in self._files:
+            file.close()
 
     def enabled(self, level: Level) -> bool:
         """Tell whether lines of this level are written, so that costly ones need not be built."""
@@ -91,8 +96,8 @@ class Log:
             return
         now = self._now()
         self._sink(self._format(now, level, message, fields) + "\n")
-        if self._file:
-            self._file.write(format_json(now, level, message, fields) + "\n")
+        for file in self._files:
+            file.write(format_json(now, level, message, fields) + "\n")
 
     def debug(self, message: str, **fields: Field) -> None:
         """Write a line at level debug."""

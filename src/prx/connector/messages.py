@@ -67,7 +67,9 @@ class Response(Protocol):
 class Request:
     """Hold what the edge asks for, names of headers in lower case.
 
-    `has_body` is None where only reading tells; `expects`: the edge waits for `100 Continue` before it sends the body.
+    `has_body` is None where only reading tells; `expects`: the edge waits for `100 Continue` before it sends the body;
+    `never_bodiless`: cloudflared takes a body for granted and sends it in chunks even if none came, unless the method is one
+    that usually has none (what it does over HTTP/2, observed with 2026.8.2).
     """
 
     method: bytes
@@ -77,6 +79,7 @@ class Request:
     websocket: bool = False
     has_body: bool | None = None
     expects: bool = False
+    never_bodiless: bool = False
     protocol: str = "HTTP/2.0"
 
     @property
@@ -103,7 +106,7 @@ def _joined_cookies(headers: Headers) -> Headers:
 
 
 def for_edge(answer: Answer) -> Headers:
-    """Return those headers of an answer that go on to the visitor."""
+    """Return those headers of an answer that go on to the visitor; the edge drops a name with a space, which comes this far."""
     lowered = [(name.lower(), value) for name, value in answer.headers]
     return [
         (canonical(name), value)
@@ -143,6 +146,7 @@ def http2_request(stream: H2Stream) -> Request:
         websocket=(UPGRADE, WEBSOCKET) in plain,
         has_body=announced_body(headers),
         expects=len(rest) < len(headers),
+        never_bodiless=True,
     )
 
 

@@ -10,9 +10,9 @@ import socket
 from typing import Any, Final
 
 from prx.connector.configuration import Configuration
+from prx.connector.errors import StartError
 from prx.connector.go_errors import errno_text
 from prx.connector.log import Log
-from prx.connector.settings import StartError
 from prx.connector.state import State
 
 USUAL_PORTS: Final = range(20241, 20246)

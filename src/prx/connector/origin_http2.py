@@ -4,19 +4,22 @@ The head and the answer have the shape that they have over HTTP/1.1; what HTTP/2
 words for failures are those of Go's client, as cloudflared 2026.8.2 logs them.
 """
 
+import asyncio
+import re
 from collections.abc import AsyncIterator
-from http import HTTPStatus
 from typing import Final
 
 from h2.errors import ErrorCodes
 
-from prx.connector.origin import Answer, Headers, OriginError
+from prx.connector.answers import bodiless
+from prx.connector.origin import Answer, Headers, OriginError, readable
 from prx.protocol.errors import StreamError, StreamResetError
 from prx.protocol.h2session import H2Session
 from prx.protocol.h2stream import H2Stream
 
+_TURNS: Final = 64  # of the event loop, for reading what waits
 _NOT_SAID: Final = frozenset({b"host", b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"})
-_BODILESS: Final = frozenset({HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED})
+_STATUS: Final = re.compile(rb"[1-9][0-9]{2}")
 
 
 class Http2Exchange:
@@ -28,7 +31,8 @@ class Http2Exchange:
         self._session = session
         self._stream: H2Stream | None = None
         self._ended = False
-        self._length: int | None = 0  # of the answer's body; None where only its end tells
+        self._method = b""
+        self._length: int | None = None  # of the answer's body; None where only its end tells
 
     async def send_head(self, method: bytes, target: bytes, headers: Headers, *, has_body: bool) -> None:
         """Send the head of the request; the Host becomes its authority."""
@@ -41,11 +45,25 @@ class Http2Exchange:
         ]
         head += [(name, value) for name, value in lowered if name not in _NOT_SAID]
         self._ended = not has_body
-        self._length = 0 if method == b"HEAD" else None
+        self._method = method
+        if self.reused:
+            await self._heard()
         try:
             self._stream = await self._session.request(head, end=self._ended)
+            self._session.flush()  # an answer that comes before the question has left would be taken for one
         except StreamError as error:
             raise OriginError(_text(error, self._stream)) from None
+
+    async def _heard(self) -> None:
+        """Let everything be read that the service has sent before the question.
+
+        What it says of an exchange that does not exist yet breaks the connection; read afterwards it would be the answer.
+        """
+        for _ in range(_TURNS):
+            if self._session.closed or not readable(self._session.transport):
+                return
+            await asyncio.sleep(0)
+        raise OriginError("the connection is too busy for another exchange")
 
     async def send_body(self, data: bytes) -> None:
         """Send a part of the request body; wait while the origin is slow."""
@@ -71,13 +89,18 @@ class Http2Exchange:
         except StreamError as error:
             self.reused = error.code == ErrorCodes.REFUSED_STREAM  # then nothing has been done, and another may be asked
             raise OriginError(_text(error, self._stream)) from None
+        if not _STATUS.fullmatch(head[0][1]):
+            raise OriginError(f"malformed response from server: malformed non-numeric status pseudo header {head[0][1]!r}")
         status = int(head[0][1])
         headers = [(name, value) for name, value in head if not name.startswith(b":")]
-        if status in _BODILESS:
+        lengths = {value for name, value in headers if name == b"content-length"}
+        if len(lengths) > 1 or not all(length.isdigit() for length in lengths):
+            headers = [(name, value) for name, value in headers if name != b"content-length"]
+            lengths = set()
+        if bodiless(self._method, status):
             self._length = 0
-        elif self._length is None:
-            length = dict(headers).get(b"content-length", b"")
-            self._length = int(length) if length.isdigit() else None
+        elif lengths:
+            self._length = int(lengths.pop())
         return Answer(status, "", headers)
 
     async def body(self) -> AsyncIterator[bytes]:
@@ -86,6 +109,8 @@ class Http2Exchange:
         try:
             while data := await stream.read():
                 size += len(data)
+                if self._length is not None and size > self._length:
+                    raise OriginError("net/http: server replied with more than declared Content-Length; truncated")
                 yield data
         except StreamError as error:
             raise OriginError(_text(error, stream)) from None

@@ -11,7 +11,11 @@ from contextlib import suppress
 from http import HTTPStatus
 from typing import Final
 
+from prx.connector.access import AccessGate
+from prx.connector.answers import bodiless
 from prx.connector.configuration import Configuration
+from prx.connector.exchange import Exchange, ProxyError
+from prx.connector.hello import Hello
 from prx.connector.ingress import (
     NO_RULES,
     HelloService,
@@ -21,10 +25,11 @@ from prx.connector.ingress import (
     StreamService,
     UnixService,
 )
-from prx.connector.log import Log
-from prx.connector.messages import Body, Request, Response, canonical, interruption
+from prx.connector.log import Field, Level, Log
+from prx.connector.messages import Body, Request, Response, interruption
 from prx.connector.metrics import Metrics
-from prx.connector.origin import Answer, Headers, OriginConnection, OriginError, OriginExchange
+from prx.connector.origin import Answer, Headers, OriginError, OriginExchange
+from prx.connector.origin_http1 import OriginConnection
 from prx.connector.origin_pool import Endpoint, OriginPool
 from prx.connector.streams import Joint, accepted, destination, dial
 from prx.protocol.errors import StreamError
@@ -33,15 +38,6 @@ _HTTP_EVENT: Final = 1  # the number that marks log lines about requests
 _UNREACHABLE: Final = (
     "Unable to reach the origin service. The service may be down or it may not be responding to traffic from cloudflared"
 )
-_LAST_WORDS: Final = 5.0  # seconds an origin has for its end of a WebSocket after the visitor ended
-_HELLO: Final = (
-    b"<!doctype html><title>prx</title><h1>Congrats! You created a tunnel!</h1>"
-    b"<p>This page is served by the prx builtin connector.</p>\n"
-)
-
-
-class ProxyError(Exception):
-    """Say why a request was not answered by the origin, or not to the end."""
 
 
 class Proxy:
@@ -55,12 +51,15 @@ class Proxy:
         metrics: Metrics,
         log: Log,
         now: Callable[[], float],
+        gate: AccessGate | None = None,
     ) -> None:
+        self._gate = gate or AccessGate()
         self._configuration = configuration
         self._tags: Headers = [(f"Cf-Warp-Tag-{name}".encode(), value.encode()) for name, value in tags.items()]
         self._metrics = metrics
         self._log = log
-        self._pool = OriginPool(now)
+        self._hello = Hello()
+        self._pool = OriginPool(now, self._warn_of_surplus)
 
     def close(self) -> None:
         """Close the idle connections to origins."""
@@ -71,12 +70,17 @@ class Proxy:
         number, rule = self._configuration.match(request.host, request.path.decode("latin-1").partition("?")[0])
         self._metrics.add("tunnel_total_requests")
         self._metrics.add("tunnel_concurrent_requests_per_tunnel")
-        self._log.debug(
-            f"{request.method.decode('latin-1')} {request.path.decode('latin-1')} {request.protocol}",
-            host=request.host, connIndex=index, event=_HTTP_EVENT, ingressRule=number, originService=str(rule.service),
-        )  # fmt: skip
+        fields: dict[str, Field] = {
+            "connIndex": index, "event": _HTTP_EVENT, "ingressRule": number, "originService": str(rule.service),
+        }  # fmt: skip
+        self._log_request(request, fields)
         try:
-            await self._serve(_Exchange(incoming, response, request, rule))
+            if rule.options.access.required and (why := await self._gate.refusal(rule.options.access, request.headers)):
+                await self._refuse(response, fields)
+                words = f"request filtered by middleware handler (AccessJWTValidator) due to: {why}"
+                self._log_failure(words, index, number, rule)
+                return
+            await self._serve(Exchange(incoming, response, request, rule, fields))
         except ProxyError as error:
             self._log_failure(str(error), index, number, rule)
             raise
@@ -86,19 +90,22 @@ class Proxy:
         finally:
             self._metrics.add("tunnel_concurrent_requests_per_tunnel", -1)
 
-    async def _serve(self, exchange: "_Exchange") -> None:
+    async def _refuse(self, response: Response, fields: Mapping[str, Field]) -> None:
+        """Answer a visitor whom Access has not let through."""
+        answer = Answer(403, _reason(403), [])
+        await response.head(answer, end=True, has_body=False)
+        self._count(answer, fields)
+
+    async def _serve(self, exchange: Exchange) -> None:
         match exchange.rule.service:
             case StatusService() as service:
                 if service.unconfigured:
                     self._log.warn(NO_RULES)
                 answer = Answer(service.code, _reason(service.code), [])
                 await exchange.response.head(answer, end=True, has_body=False)
-                self._count(answer)
+                self._count(answer, exchange.fields)
             case HelloService():
-                answer = Answer(200, "OK", [(b"Content-Type", b"text/html; charset=utf-8")])
-                await exchange.response.head(answer, end=False, has_body=False)
-                await exchange.response.data(_HELLO, end=True)
-                self._count(answer)
+                await self._greet(exchange)
             case HttpService() | UnixService() as endpoint:
                 await self._forward(exchange, endpoint)
             case StreamService() as service:
@@ -106,25 +113,49 @@ class Proxy:
             case service:
                 raise ProxyError(f"the builtin connector does not carry {service}; use cloudflared for it")
 
-    async def _forward(self, exchange: "_Exchange", endpoint: Endpoint) -> None:
-        options, host = exchange.rule.options, exchange.request.host
+    async def _greet(self, exchange: Exchange) -> None:
+        """Answer for the built-in page."""
+        answer, parts = self._hello.answer(exchange.request.path)
+        nothing = bodiless(exchange.request.method, answer.status)
+        self._count(answer, exchange.fields)
+        try:
+            await exchange.response.head(answer, end=nothing, has_body=False)
+            if not nothing:
+                async for part in parts:
+                    await exchange.response.data(part)
+                await exchange.response.end([])
+        except StreamError:
+            raise ProxyError("Incoming request ended abruptly: context canceled") from None
+
+    async def _forward(self, exchange: Exchange, endpoint: Endpoint) -> None:
+        options, host, upgrade = exchange.rule.options, exchange.request.host, exchange.request.websocket
         await exchange.look_for_body()
         for fresh in (False, True):
             try:
-                connection = await self._pool.acquire(endpoint, options, host, fresh=fresh, upgrade=exchange.request.websocket)
+                connection = await self._pool.acquire(
+                    endpoint, options, host, fresh=fresh, upgrade=upgrade, alone=not exchange.repeatable
+                )
             except OriginError as error:
                 raise ProxyError(f"{_UNREACHABLE}: {error}") from None
             try:
                 done = await self._exchange(exchange, connection)
             except BaseException:
-                connection.close()
+                self._pool.drop(connection)
                 raise
-            if done:
+            if done and not exchange.switched:
                 self._pool.release(connection, endpoint, options, host)
+            else:
+                self._pool.drop(connection)
+            if done:
                 return
-            connection.close()
 
-    async def _stream(self, exchange: "_Exchange", service: StreamService) -> None:
+    def _warn_of_surplus(self, endpoint: Endpoint) -> None:
+        self._log.warn(
+            "The origin service sent bytes that belong to no answer; its connections are not kept from now on",
+            originService=str(endpoint),
+        )
+
+    async def _stream(self, exchange: Exchange, service: StreamService) -> None:
         """Carry a visitor's WebSocket to a service that speaks TCP."""
         request, response = exchange.request, exchange.response
         try:
@@ -139,11 +170,12 @@ class Proxy:
         finally:
             writer.close()
 
-    async def _exchange(self, exchange: "_Exchange", connection: OriginExchange) -> bool:
+    async def _exchange(self, exchange: Exchange, connection: OriginExchange) -> bool:
         """Carry one exchange; False: the kept connection turned out to be dead, nothing is lost, try another."""
         try:
             head = exchange.head(self._tags)
-            await connection.send_head(exchange.request.method, exchange.request.path, head, has_body=exchange.has_body)
+            has_body = exchange.has_body or exchange.chunked
+            await connection.send_head(exchange.request.method, exchange.request.path, head, has_body=has_body)
         except OriginError as error:
             if connection.reused:
                 return False
@@ -161,7 +193,7 @@ class Proxy:
             raise failure
         return done
 
-    async def _answer(self, exchange: "_Exchange", connection: OriginExchange) -> bool:
+    async def _answer(self, exchange: Exchange, connection: OriginExchange) -> bool:
         """Carry the origin's answer; False as in `_exchange`."""
         try:
             answer = await connection.answer()
@@ -169,15 +201,31 @@ class Proxy:
             if connection.reused and not exchange.has_body:
                 return False
             raise ProxyError(f"{_UNREACHABLE}: {error}") from None
-        self._count(answer)
-        if answer.switched and isinstance(connection, OriginConnection):
+        self._count(answer, exchange.fields)
+        if not answer.switched:
+            await exchange.download(answer, connection)
+        elif exchange.request.websocket and isinstance(connection, OriginConnection):
+            exchange.switched = True
             await exchange.join(answer, connection)
         else:
-            await exchange.download(answer, connection)
+            raise ProxyError(f"{_UNREACHABLE}: the origin service switched protocols, which nobody asked for")
         return True
 
-    def _count(self, answer: Answer) -> None:
+    def _count(self, answer: Answer, fields: Mapping[str, Field]) -> None:
         self._metrics.add("tunnel_response_by_code", status_code=str(answer.status))
+        if self._log.enabled(Level.DEBUG):
+            length = next(
+                (value.decode("latin-1") for name, value in answer.headers if name.lower() == b"content-length"), "-1"
+            )
+            self._log.debug(f"{answer.status} {answer.reason}".rstrip(), **fields, **{"content-length": length})
+
+    def _log_request(self, request: Request, fields: Mapping[str, Field]) -> None:
+        """Log what is asked, if anyone wants to know; of headers the names only: their values hold cookies and tokens."""
+        if self._log.enabled(Level.DEBUG):
+            target = request.path.decode("latin-1")
+            words = f"{request.method.decode('latin-1')} {target} {request.protocol}"
+            names = ", ".join(name.decode("latin-1") for name, _ in request.headers)
+            self._log.debug(words, host=request.host, path=target.partition("?")[0], headers=names, **fields)
 
     def _log_failure(self, words: str, index: int, number: int, rule: Rule) -> None:
         self._metrics.add("tunnel_request_errors")
@@ -186,118 +234,6 @@ class Proxy:
         self._log.error(
             "", error=words, connIndex=index, event=_HTTP_EVENT, ingressRule=number, originService=service, **dialled
         )
-
-
-class _Exchange:
-    """Hold what belongs to one request, and the steps of carrying it."""
-
-    def __init__(self, incoming: Body, response: Response, request: Request, rule: Rule) -> None:
-        self.incoming = incoming
-        self.response = response
-        self.request = request
-        self.rule = rule
-        self.has_body = False
-        self._first = b""
-
-    async def look_for_body(self) -> None:
-        """Find out whether a body comes, without waiting for it."""
-        if self.request.websocket:
-            return
-        if self.request.has_body is not None:
-            self.has_body = self.request.has_body
-            return
-        try:
-            async with asyncio.timeout(0):
-                self._first = await self.incoming.read()
-            self.has_body = bool(self._first)
-        except TimeoutError:
-            self.has_body = True
-        except StreamError:
-            self.has_body = False  # the visitor is gone, and the request with him
-
-    def head(self, tags: Headers) -> Headers:
-        """Return the headers for the origin."""
-        host = self.rule.options.host_header.encode("latin-1")
-        headers: Headers = [(b"Host", host or self.request.authority)]
-        headers += [(canonical(name), value) for name, value in self.request.headers]
-        headers += tags
-        if host:
-            headers.append((b"X-Forwarded-Host", self.request.authority))
-        if self.request.websocket:
-            dropped = {b"Content-Length", b"Sec-Websocket-Version"}
-            headers = [(name, value) for name, value in headers if name not in dropped]
-            upgrade = [(b"Connection", b"Upgrade"), (b"Upgrade", b"websocket"), (b"Sec-WebSocket-Version", b"13")]
-            return headers + upgrade
-        if self._chunked:
-            headers.append((b"Transfer-Encoding", b"chunked"))
-        else:
-            headers = [(name, value) for name, value in headers if name != b"Trailer"]  # there is no place for any
-        return [*headers, (b"Connection", b"keep-alive")]
-
-    async def upload(self, connection: OriginExchange) -> None:
-        """Send the request's body; an origin that stops reading shows in its answer, a lost visitor ends the request."""
-        with suppress(OriginError, StreamError):
-            if self.has_body:
-                if self.request.expects:
-                    await self.response.go_on()
-                if self._first:
-                    await connection.send_body(self._first)
-                while data := await self.incoming.read():
-                    await connection.send_body(data)
-            await connection.end_request(self._trailers() if self._chunked else [])
-
-    @property
-    def _chunked(self) -> bool:
-        """Whether a body comes whose length nobody knows."""
-        return self.has_body and not self.request.header(b"content-length")
-
-    def _trailers(self) -> Headers:
-        """Return the visitor's trailers for the origin: only those that were announced."""
-        announced = {name.strip().lower() for name in self.request.header(b"trailer").split(b",")}
-        return [(canonical(name), value) for name, value in self.incoming.trailers or [] if name.lower() in announced]
-
-    async def download(self, answer: Answer, connection: OriginExchange) -> None:
-        """Send the answer to the visitor."""
-        head_only = self.request.method == b"HEAD"
-        bodiless = head_only or answer.status in {HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED}
-        try:
-            await self.response.head(answer, end=bodiless, has_body=head_only or not bodiless)
-            async for data in connection.body():
-                await self.response.data(data)
-            if not bodiless:
-                await self.response.end(connection.trailers)
-        except OriginError as error:
-            raise ProxyError(str(error)) from None
-        except StreamError:
-            raise ProxyError("Incoming request ended abruptly: context canceled") from None
-
-    async def join(self, answer: Answer, connection: OriginConnection) -> None:
-        """Join visitor and origin after 101, until the origin ends, or a little longer than the visitor."""
-        with suppress(StreamError, OSError):
-            await self.response.head(answer, end=False, has_body=False)
-            async with asyncio.TaskGroup() as tasks:
-                up = tasks.create_task(self._to_origin(connection), name="visitor to origin")
-                down = tasks.create_task(self._to_visitor(connection), name="origin to visitor")
-                await asyncio.wait({up, down}, return_when=asyncio.FIRST_COMPLETED)
-                await asyncio.wait({down}, timeout=_LAST_WORDS)
-                up.cancel()
-                down.cancel()
-            await self.response.data(b"", end=True)
-
-    async def _to_origin(self, connection: OriginConnection) -> None:
-        with suppress(StreamError, OSError):
-            while data := await self.incoming.read():
-                connection.writer.write(data)
-                await connection.writer.drain()
-            if connection.writer.can_write_eof():
-                connection.writer.write_eof()
-
-    async def _to_visitor(self, connection: OriginConnection) -> None:
-        with suppress(StreamError, OSError):
-            data = connection.leftover() or await connection.reader.read(65536)
-            while data:
-                await self.response.data(data)
-                data = await connection.reader.read(65536)
 
 
 def _reason(code: int) -> str:

@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Final
 
 from prx.connector.control import CONNECTION_EVENT, ControlError, ControlStream
+from prx.connector.exchange import ProxyError
 from prx.connector.log import Field
 from prx.connector.messages import interruption
-from prx.connector.proxy import ProxyError
 from prx.connector.quic_errors import SILENCE, ending_text
 from prx.connector.quic_messages import QuicBody, QuicResponse, quic_request
+from prx.connector.roots import system_roots
 from prx.connector.transport import EdgeConnectionError, Link, NoAnswerError, QuicDialError, ServeError, Shared, SilentError
 from prx.protocol.errors import ProtocolError, StreamError
 from prx.protocol.quicclient import HandshakeError, dial
@@ -85,9 +86,12 @@ class _Connection:
             stream.on_broken = handler.cancel
 
         cacert = Path(shared.settings.cacert) if shared.settings.cacert else None
+        roots = None if cacert else system_roots()
         failure: QuicDialError
         try:
-            return await dial(address.ip, address.port, ca_file=cacert, on_stream=begin, timeout=self._dial_limit)
+            return await dial(
+                address.ip, address.port, ca_file=cacert, ca_data=roots, on_stream=begin, timeout=self._dial_limit
+            )
         except TimeoutError:
             failure = SilentError(f"failed to dial to edge with quic: {SILENCE}")
         except HandshakeError as error:

@@ -21,11 +21,12 @@ from dataclasses import replace
 from http import HTTPStatus
 from typing import Any, Final
 
+from prx.connector.credentials import Credentials
+from prx.connector.errors import StartError
 from prx.connector.fetch import FetchError, fetch, is_loopback
 from prx.connector.go_errors import json_text
 from prx.connector.guests import GuestList
 from prx.connector.log import Log
-from prx.connector.settings import Credentials, StartError
 
 TIMEOUT: Final = 15.0  # seconds
 _MAX_ANSWER: Final = 1 << 20  # bytes

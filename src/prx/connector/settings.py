@@ -1,15 +1,14 @@
 """Turn flags into checked settings, and say what is wrong with them in cloudflared's words."""
 
-import json
 import os
-import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from prx.connector.command_line import Invocation, Value, Values
+from prx.connector.command_line import Value, Values
 from prx.connector.durations import format_duration
+from prx.connector.errors import StartError
 from prx.connector.flags import FLAGS, Kind
 from prx.connector.go_errors import errno_text
 from prx.connector.guests import GuestList
@@ -25,43 +24,8 @@ from prx.connector.ingress import (
 )
 from prx.connector.log import Level, Log
 from prx.connector.version import NOTICE
-from prx.protocol.errors import TokenError
-from prx.protocol.tokens import TunnelToken
 
 MAX_GRACE: Final = 180.0  # seconds
-_NO_ID: Final = (
-    '"cloudflared tunnel run" requires the ID or name of the tunnel to run as the last command line argument or in '
-    "the configuration file."
-)
-
-
-class StartError(Exception):
-    """End the process before or at the start; `code` is its exit code, the text is its last line on stderr."""
-
-    def __init__(self, text: str, code: int = 1) -> None:
-        super().__init__(text)
-        self.code = code
-
-
-class CredentialsError(StartError):
-    """Report a token that is missing or cannot be used: exit code 255, and a pointer to the help."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(f"{text}\nSee 'cloudflared tunnel run --help'.", 255)
-
-
-@dataclass(frozen=True, slots=True)
-class Credentials:
-    """Say which tunnel this is and prove it.
-
-    quick_hostname: the public name of a quick tunnel. login: the login service of a protected one, without a trailing slash.
-    """
-
-    account_tag: str
-    tunnel_id: uuid.UUID
-    secret: bytes = field(repr=False)
-    quick_hostname: str = ""
-    login: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,70 +44,24 @@ class Settings:
     reported: Mapping[str, str]
 
 
-def load_config_file(values: Values) -> dict[str, Any] | None:
-    """Return the content of `--config`, None for a file that holds nothing; empty where the flag is not given.
-
-    Files are JSON, which is also YAML; other YAML is refused. The places where cloudflared looks for a stray
-    configuration on its own are not read. Raises StartError.
-    """
-    if "config" not in values:
-        return {}
-    path = values.text("config")
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except OSError as error:
-        raise StartError(f"open {path}: {errno_text(error)}") from None
-    except UnicodeDecodeError:
-        raise StartError(f"error parsing YAML in config file at {path}: yaml: not UTF-8") from None
-    if not text.strip():
-        return None
-    try:
-        config = json.loads(text)
-    except ValueError:
-        config = None
-    if not isinstance(config, dict):
-        raise StartError(
-            f"error parsing YAML in config file at {path}: the builtin connector reads a JSON object only, "
-            'such as {} or {"ingress": […]}'
-        )
-    return config
-
-
 def make_log(values: Values) -> Log:
-    """Return the log that the flags describe; its first line says what this program is."""
+    """Return the log that the flags describe; its first line says what this program is. Raises StartError."""
     wanted = values.text("loglevel")
     level = next((each for each in Level if each.word == wanted), None)
-    logfile = values.text("logfile")
-    log = Log(
-        level=Level.INFO if level is None else level,
-        as_json=values.text("output") == "json",
-        file=Path(logfile) if logfile else None,
-    )
+    logfile, folder = values.text("logfile"), values.text("log-directory")
+    try:
+        log = Log(
+            level=Level.INFO if level is None else level,
+            as_json=values.text("output") == "json",
+            file=Path(logfile) if logfile else None,
+            folder=Path(folder) if folder else None,
+        )
+    except OSError as error:
+        raise StartError(f"open {error.filename or logfile or folder}: {errno_text(error)}") from None
     log.info(NOTICE)
     if level is None:
         log.error(f'Failed to parse log level "{wanted}", using "info" instead')
     return log
-
-
-def read_credentials(invocation: Invocation) -> Credentials:
-    """Return what `--token` or `--token-file` holds; the token itself wins. Raises CredentialsError."""
-    values = invocation.values
-    if len(invocation.arguments) > 1:
-        raise CredentialsError('"cloudflared tunnel run" accepts only one argument, the ID or name of the tunnel to run.')
-    token = values.text("token")
-    if not token and "token-file" in values:
-        path = values.text("token-file")
-        try:
-            token = Path(path).read_text(encoding="utf-8", errors="replace").strip()
-        except OSError as error:
-            raise CredentialsError(f"Failed to read token file: open {path}: {errno_text(error)}") from None
-    if not token:
-        raise CredentialsError(_NO_ID)
-    try:
-        parts = TunnelToken.decode(token)
-    except TokenError:
-        raise CredentialsError("Provided Tunnel token is not valid.") from None
-    return Credentials(parts.account_tag, parts.tunnel_id, parts.secret)
 
 
 def read_guests(values: Values, *, quick: bool) -> GuestList | None:

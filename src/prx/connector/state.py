@@ -36,6 +36,10 @@ class State:
         """Note that a connection is lost, or is being unregistered."""
         self.connections.pop(index, None)
 
+    def leave(self) -> None:
+        """Note that all connections will be unregistered: whoever asks from now on learns that nothing is ready."""
+        self.connections.clear()
+
     def configured(self, version: int) -> None:
         """Note which version of the configuration is in force; -1: that of the start."""
         self.metrics.put("orchestration_config_version", max(0, version))

@@ -32,6 +32,7 @@ from prx.connector.transport import (
     EdgeConnectionError,
     Link,
     QuicDialError,
+    ReconnectError,
     RejectedError,
     ServeError,
     Shared,
@@ -63,6 +64,7 @@ class _Slot:
     task: asyncio.Task[None] | None = None
     registered: asyncio.Event = field(default_factory=asyncio.Event)
     up: bool = False
+    restart: asyncio.Queue[float] | None = None  # while it is served: takes the delay of a restart, in seconds
 
 
 class Supervisor:
@@ -136,6 +138,8 @@ class Supervisor:
     async def _keep_first(self, slot: _Slot) -> None:
         """Serve connection 0 again and again while the causes may pass; later it is one like the others."""
         while (failure := await self._serve(slot)) is not None:
+            if isinstance(failure, ReconnectError):
+                continue
             if isinstance(failure, DialError | DuplicateError | ServeError) or "Unauthorized" in str(failure):
                 continue
             if slot.registered.is_set():
@@ -148,7 +152,8 @@ class Supervisor:
 
     async def _keep(self, slot: _Slot) -> None:
         """Serve a connection once, and hand it over when it is lost."""
-        failure = await self._serve(slot)
+        while isinstance(failure := await self._serve(slot), ReconnectError):
+            pass
         if failure is None:
             self._note_end(slot)
         else:
@@ -162,6 +167,12 @@ class Supervisor:
         fields: dict[str, Field] = {"connIndex": slot.index, "event": CONNECTION_EVENT, "ip": address.ip}
         try:
             failure = await self._attempt(slot, Link(slot.index, address, slot.backoff.attempts, self._registered(slot)))
+            if isinstance(failure, ReconnectError):
+                slot.up = False
+                words = f"Restarting connection due to reconnect signal in {format_duration(failure.delay)}"
+                self._shared.log.info(words, **fields)
+                await self._timing.sleep(failure.delay)
+                return failure
             if failure is not None:
                 self._log_failure(failure, fields, was_up=slot.up)
             slot.up = False
@@ -180,13 +191,36 @@ class Supervisor:
         return failure
 
     async def _attempt(self, slot: _Slot, link: Link) -> EdgeConnectionError | None:
+        failure: EdgeConnectionError | None = None
+
+        async def serve() -> None:
+            nonlocal failure
+            try:
+                await self._transports[slot.choice.current].serve(link)
+            except EdgeConnectionError as error:
+                failure = error
+
+        restart: asyncio.Queue[float] = asyncio.Queue(1)
+        slot.restart = restart
         try:
-            await self._transports[slot.choice.current].serve(link)
-        except EdgeConnectionError as failure:
-            return failure
+            async with asyncio.TaskGroup() as tasks:  # an error that left it would come out wrapped in a group
+                serving = tasks.create_task(serve(), name=f"connection {slot.index}: serve")
+                asked = tasks.create_task(restart.get(), name=f"connection {slot.index}: restart asked for")
+                await asyncio.wait({serving, asked}, return_when=asyncio.FIRST_COMPLETED)
+                if not serving.done():
+                    failure = ReconnectError(asked.result())
+                serving.cancel()
+                asked.cancel()
         finally:
+            slot.restart = None
             self._shared.state.gone(slot.index)
-        return None
+        return failure
+
+    def reconnect(self, delay: float) -> None:
+        """Make one of the connections that are up, chosen by chance, anew after so many seconds."""
+        waiting = [slot.restart for slot in self._slots if slot.up and slot.restart is not None and slot.restart.empty()]
+        if waiting:
+            waiting[min(int(self._timing.random() * len(waiting)), len(waiting) - 1)].put_nowait(delay)
 
     def _registered(self, slot: _Slot) -> Callable[[], None]:
         def note() -> None:

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from prx.connector.configuration import Configuration
+from prx.connector.credentials import Credentials
 from prx.connector.edges import EdgeAddress
 from prx.connector.log import Log
 from prx.connector.proxy import Proxy
-from prx.connector.settings import Credentials, Settings
+from prx.connector.settings import Settings
 from prx.connector.state import State
 
 
@@ -48,6 +49,14 @@ class RejectedError(EdgeConnectionError):
 
 class NoAnswerError(RejectedError):
     """The edge did not answer; that counts as a refusal."""
+
+
+class ReconnectError(EdgeConnectionError):
+    """The operator wants the connection made anew, after `delay` seconds."""
+
+    def __init__(self, delay: float) -> None:
+        super().__init__("reconnect signal")
+        self.delay = delay
 
 
 @dataclass(frozen=True, slots=True)

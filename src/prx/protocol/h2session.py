@@ -118,6 +118,10 @@ class H2Session(asyncio.Protocol):
         self._streams[stream_id] = stream
         return stream
 
+    def flush(self) -> None:
+        """Send what waits now, and not at the end of the event loop's turn."""
+        self._flush()
+
     async def wait_idle(self, besides: H2Stream | None = None) -> None:
         """Wait until no exchange, but perhaps `besides`, is under way (or the connection is gone)."""
         while any(stream is not besides for stream in self._streams.values()) and not self.closed:

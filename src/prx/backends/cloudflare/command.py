@@ -19,7 +19,7 @@ from prx.core.errors import PermanentError
 if TYPE_CHECKING:
     from prx.config.schema import TunnelSettings
 
-INHERITED: Final = ("PATH", "TZ", "LANG", "LC_ALL", "SSL_CERT_FILE", "SSL_CERT_DIR", "GODEBUG")
+INHERITED: Final = ("PATH", "TZ", "LANG", "LC_ALL", "SSL_CERT_FILE", "SSL_CERT_DIR", "GODEBUG", "PRX_ACCESS_CERTS_URL")
 """All that cloudflared gets of prx's own environment. No proxy variables: cloudflared never uses them towards the edge or the
 quick-tunnel service, but would send its requests to a local service that is not on this machine through the proxy."""
 
