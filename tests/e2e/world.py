@@ -98,6 +98,7 @@ def site_of(lab: Lab, protocols: tuple[str, ...] = ("http2",)) -> EdgeSite:
         public_scheme="http",
         public_port=int(lab.public.rsplit(":", 1)[1]),
         doh=(lab.doh,),
+        quick_zone="localhost",
         protocols=protocols,
         local=True,
     )

@@ -330,6 +330,39 @@ def test_a_quick_tunnel_that_is_deleted_is_replaced_and_one_that_is_refused_is_n
     assert (diagnosis.verdict, diagnosis.action) == (Verdict.EDGE_LOST, action)
 
 
+@pytest.mark.parametrize(
+    ("dns", "action"),
+    [
+        (Dns(DnsState.MISSING), Action.REPLACE_NOW),
+        (Dns(DnsState.UNKNOWN), Action.WAIT),
+        (KNOWN, Action.WAIT),
+        (None, Action.WAIT),
+    ],
+    ids=["gone", "not known", "there", "not asked"],
+)
+def test_a_refused_quick_tunnel_whose_name_is_gone_is_deleted(dns: Dns | None, action: Action) -> None:
+    """Over QUIC no reason is logged; public DNS tells what the edge does not. A resolver that does not answer tells nothing."""
+    refused = replace(DOWN, rejected=2, protocol="quic")
+    assert diagnose(replace(FINE, connector=refused, dns=dns), QUICK).action is action
+    assert diagnose(replace(FINE, connector=replace(refused, rejected=0), dns=dns), QUICK).action is Action.WAIT
+
+
+@pytest.mark.parametrize(("quick", "patience"), [(False, 30), (True, 180)], ids=["named", "quick"])
+def test_quic_that_is_blocked_later_is_given_up_after_a_while(quick: bool, patience: int) -> None:
+    """UDP that worked may come back; a quick tunnel waits until its URL is dead anyway, a named one changes to HTTP/2 soon."""
+    policy = replace(POLICY, quick=quick)
+    for seconds, action in ((patience - 1, Action.WAIT), (patience, Action.REPLACE)):
+        lost = replace(DIALS, lost_for=float(seconds), quiet_for=1.0)
+        for quic in (Reach.CLOSED, Reach.UNKNOWN):
+            edge = replace(OPEN, tcp_open_for=float(seconds), quic=quic)
+            diagnosis = diagnose(replace(FINE, connector=lost, edge=edge), policy)
+            assert (diagnosis.verdict, diagnosis.action) == (Verdict.EDGE_LOST, action)
+        both = replace(OPEN, quic=Reach.OPEN, tcp_open_for=float(seconds), quic_open_for=1.0)
+        assert diagnose(replace(FINE, connector=lost, edge=both), policy).action is Action.WAIT
+        fixed = replace(policy, protocol_is_free=False)
+        assert diagnose(replace(FINE, connector=lost, edge=replace(OPEN, quic=Reach.CLOSED)), fixed).action is Action.WAIT
+
+
 def test_quic_that_fails_for_another_reason_is_told_with_it() -> None:
     """A build that cannot speak QUIC is not called a blocked port; HTTP/2 helps it all the same."""
     connector = replace(DIALS, ever_ready=False, quic_blocked=False, last_error="unsupported curve")

@@ -357,6 +357,21 @@ def test_udp_blocked_goes_on_with_http2() -> None:
     assert story.now - story.spawned_at[1] <= 1
 
 
+def test_quic_that_was_lost_for_long_is_replaced_by_http2(story: Story) -> None:
+    """The wait runs first; then the other protocol is taken, and remembered once it is up."""
+    story.verdict = Verdict.EDGE_LOST
+    story.more = {"remedy": Action.REPLACE, "because": Cause.UDP_BLOCKED, "connected": False}
+    story.feed(inputs.Noticed(story.machine.run))
+    story.advance(4.9)
+    assert story.protocols == ["quic"]
+    story.verdict, story.more = Verdict.EDGE_LOST, story.more
+    story.advance(0.2)
+    assert story.protocols == ["quic", "http2"]
+    story.verdict, story.more = Verdict.HEALTHY, {}
+    story.advance(10)
+    assert do.RememberProtocol("http2") in story.other
+
+
 def test_a_protocol_is_remembered_only_after_it_came_up() -> None:
     """HTTP/2 that does not get through either is nothing to remember for this network."""
     story = Story()

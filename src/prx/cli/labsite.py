@@ -42,6 +42,7 @@ def _site(state: dict[str, Any]) -> EdgeSite:
             public_scheme=public.scheme,
             public_port=public.port or 80,
             doh=(state["doh"],),
+            quick_zone="localhost",
             local=True,
         )
     except (KeyError, TypeError, ValueError):

@@ -3,7 +3,7 @@
 Theory of operation. cloudflared comes back by itself from nearly everything, and keeps its URL. A restart helps if it cannot:
 
 - it does not answer on its own metrics port any more (frozen, hung);
-- QUIC has never worked in this run and network, fails by silence, and prx's own dial over TCP to the same edge works;
+- QUIC has never worked in this run and network, or not for long, and prx's own dial over TCP to the same edge works;
 - prx's own dial to the edge has worked for longer than cloudflared's own longest wait between two tries, and there is still no
   connection. For a named tunnel, whose restart costs nothing, half a minute is enough;
 - the edge has deleted the quick tunnel: cloudflared then asks for ever.
@@ -14,7 +14,7 @@ Everything else is waited for, with the child alive.
 from __future__ import annotations
 
 from prx.core.causes import Cause
-from prx.core.evidence import Connector, Edge, Evidence, Reach
+from prx.core.evidence import Connector, Dns, DnsState, Edge, Evidence, Reach
 from prx.core.policy import Policy
 from prx.core.verdicts import Action, Diagnosis, Verdict
 
@@ -38,6 +38,10 @@ STUCK_NAMED = 30.0  # seconds; a fresh connector is connected within a second, s
 GONE_AFTER = 45.0  # seconds without a connection after which a refusal without a reason means that
 GONE_ANYWAY = 180.0  # seconds of refusals without a reason after which that is so, however they began
 
+# QUIC that worked and is silent now comes back after an outage of UDP; a quick tunnel without a connection for so long is
+# deleted anyway, and a named one loses nothing by a change to HTTP/2.
+QUIC_LOST_NAMED, QUIC_LOST_QUICK = 30.0, GONE_ANYWAY  # seconds
+
 # Over QUIC cloudflared does not log why it is rejected. A named tunnel that has been up asks over HTTP/2 after so long.
 ASK_AFTER = 150.0  # seconds
 
@@ -52,7 +56,7 @@ def judge_connector(evidence: Evidence, policy: Policy) -> Diagnosis | None:
     edge = evidence.edge or Edge()
     return (
         _judge_silence(connector, policy)
-        or _judge_rejection(connector, policy)
+        or _judge_rejection(connector, evidence, policy)
         or _judge_quic(connector, edge, policy)
         or _judge_loss(connector, edge, policy)
     )
@@ -70,10 +74,10 @@ def _judge_silence(connector: Connector, policy: Policy) -> Diagnosis | None:
     )
 
 
-def _judge_rejection(connector: Connector, policy: Policy) -> Diagnosis | None:
+def _judge_rejection(connector: Connector, evidence: Evidence, policy: Policy) -> Diagnosis | None:
     """Judge registrations that the edge has refused: an incident, a token that is void, or a quick tunnel that is deleted."""
     if policy.quick:
-        return _judge_gone(connector, policy)
+        return _judge_gone(connector, evidence.dns)
     void_for = max(connector.unauthorized_for or 0, connector.tunnel_gone_for or 0)
     if void_for >= UNAUTHORIZED_PATIENCE:
         return Diagnosis(
@@ -91,16 +95,24 @@ def _judge_rejection(connector: Connector, policy: Policy) -> Diagnosis | None:
     return Diagnosis(verdict, reason, because=Cause.REASON_UNKNOWN, remedy=Action.SWITCH_PROTOCOL)
 
 
-def _judge_gone(connector: Connector, policy: Policy) -> Diagnosis | None:
-    """Judge whether Cloudflare has deleted the quick tunnel. A fresh one may meet the same and work at its next try."""
+def _judge_gone(connector: Connector, dns: Dns | None) -> Diagnosis | None:
+    """Judge whether Cloudflare has deleted the quick tunnel. A fresh one may meet the same and work at its next try.
+
+    Over QUIC cloudflared does not log the reason of a refusal; that public DNS does not know the name any more tells it too.
+    """
     if connector.tunnel_gone_for is not None:
         gone = connector.ever_ready or connector.tunnel_gone_for >= UNAUTHORIZED_PATIENCE
         words = "Cloudflare does not know this quick tunnel any more"
     else:
         refused = connector.rejected >= REJECTIONS_THAT_CONVINCE
         long_enough = connector.rejected_after >= GONE_AFTER or connector.rejected_for >= GONE_ANYWAY
-        gone = refused and long_enough
-        words = "the edge refuses this quick tunnel after it was without a connection for long: it is deleted"
+        nameless = dns is not None and dns.state is DnsState.MISSING and connector.ever_ready
+        gone = refused and (long_enough or nameless)
+        words = "the edge refuses this quick tunnel, and " + (
+            "public DNS does not know its name any more: it is deleted"
+            if nameless
+            else "it was without a connection for long: it is deleted"
+        )
     if not gone:
         return None
     if not connector.ever_ready:
@@ -114,8 +126,10 @@ def _judge_gone(connector: Connector, policy: Policy) -> Diagnosis | None:
 def _judge_quic(connector: Connector, edge: Edge, policy: Policy) -> Diagnosis | None:
     """Judge whether it is QUIC alone that fails. A silence over UDP proves nothing until TCP to the same edge has worked."""
     fails = connector.protocol == "quic" and connector.quic_dial_failures >= QUIC_DIALS_THAT_CONVINCE
-    if not fails or connector.ever_ready or connector.rejected or edge.tcp is not Reach.OPEN or edge.quic is Reach.OPEN:
+    if not fails or connector.rejected or edge.tcp is not Reach.OPEN or edge.quic is Reach.OPEN:
         return None
+    if connector.ever_ready:
+        return _judge_quic_lost(connector, edge, policy)
     if connector.quic_blocked:
         reason = "QUIC gets no answer from the edge and TCP does: UDP port 7844 seems to be blocked"
         remedy = ", or open UDP port 7844"
@@ -126,6 +140,20 @@ def _judge_quic(connector: Connector, edge: Edge, policy: Policy) -> Diagnosis |
         hint = "prx goes on with HTTP/2"
         return Diagnosis(Verdict.UDP_BLOCKED, reason, hint, because=Cause.UDP_BLOCKED, remedy=Action.SWITCH_PROTOCOL)
     return Diagnosis(Verdict.UDP_BLOCKED, reason, f'set protocol = "auto" or "http2"{remedy}')
+
+
+def _judge_quic_lost(connector: Connector, edge: Edge, policy: Policy) -> Diagnosis | None:
+    """Judge QUIC that has worked in this run and does not any more, while TCP does: an outage at first, then a block."""
+    patience = QUIC_LOST_QUICK if policy.quick else QUIC_LOST_NAMED
+    if not policy.protocol_is_free or min(connector.lost_for, edge.tcp_open_for) < patience:
+        return None
+    return Diagnosis(
+        Verdict.EDGE_LOST,
+        "QUIC (UDP port 7844) does not get through any more, and TCP does",
+        "prx goes on with HTTP/2",
+        because=Cause.UDP_BLOCKED,
+        remedy=Action.REPLACE,
+    )
 
 
 def _judge_loss(connector: Connector, edge: Edge, policy: Policy) -> Diagnosis:

@@ -451,6 +451,8 @@ class Machine:
         attempt = self.attempt
         self._forget_replacement()
         self.attempt = attempt
+        if diagnosis.cause is Cause.UDP_BLOCKED and self._has_other_protocol():
+            self._take_other_protocol(diagnosis)
         self._in_vain = diagnosis.cause
         self._show(diagnosis)
         self._stop_child(AfterStop.SPAWN, diagnosis)
@@ -462,9 +464,12 @@ class Machine:
         return self.settings.protocol_is_free and self.protocol != self.settings.protocols[-1]
 
     def _switch_protocol(self, diagnosis: Diagnosis) -> None:
+        self._take_other_protocol(diagnosis)
+        self._stop_child(AfterStop.SPAWN, diagnosis)
+
+    def _take_other_protocol(self, diagnosis: Diagnosis) -> None:
         self.protocol = self.settings.protocols[-1]
         self._switched = diagnosis.cause is Cause.UDP_BLOCKED
-        self._stop_child(AfterStop.SPAWN, diagnosis)
 
     # ------------------------------------------------------------------ moves
 

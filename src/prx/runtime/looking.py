@@ -140,9 +140,11 @@ class Looker:
         if not self.url:
             await self._find_url()
         connected = self._observer is None or (self._observer.ready > 0)
-        edge = None if connected else await self._dial()
-        evidence = self._evidence(began, edge=edge)
-        if not connected or not self.url:
+        if not connected:
+            edge, dns = await asyncio.gather(self._dial(), self._name_of_refused())
+            return replace(self._evidence(began, edge=edge), dns=dns)
+        evidence = self._evidence(began, edge=None)
+        if not self.url:
             return evidence
         found = await self._unless_down(self._look_outside(evidence, self._limit(suspect=suspect)))
         return self._evidence(began, edge=await self._dial()) if found is None else found
@@ -197,6 +199,13 @@ class Looker:
         quic = observer is not None and observer.protocol == "quic"
         edge, _ = await asyncio.gather(self._view.edge.dial(quic=quic), self._counters_if_alive())
         return edge
+
+    async def _name_of_refused(self) -> Dns | None:
+        """Look up the name of a quick tunnel that the edge refuses: if it is gone, the tunnel is deleted."""
+        connector = self._connector()
+        if connector is None or not connector.rejected or self._view.backend.mode != "quick" or not self._proven:
+            return None
+        return await self._view.resolver.resolve(urlsplit(self.url).hostname or "")
 
     async def _counters_if_alive(self) -> None:
         if self._observer is not None and self._observer.evidence(self._view.clock.monotonic(), 0).answers:

@@ -1,0 +1,102 @@
+"""Causes told apart with a real child, a real edge and real sockets: what a restart cannot help keeps the child and the URL."""
+
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from tests.e2e.origin import OriginServer
+from tests.e2e.world import world
+
+from prx.core.events import RestartScheduled, UrlChanged
+from prx.edge import Lab
+from prx.edge.faults import Drop, Forget, RejectRegistration
+from prx.edge.visitorfaults import Dns, DohError, RefuseVisitors
+from prx.testing.clock import ManualClock
+
+
+@pytest.mark.parametrize("protocol", ["http2", "quic"])
+async def test_a_forgotten_quick_tunnel_gets_a_new_url(
+    lab: Lab, clock: ManualClock, tmp_path: Path, connector: str, origin: OriginServer, protocol: str
+) -> None:
+    """The edge does not know the tunnel any more: a new one at once, and the cost is told before."""
+    async with world(lab, clock, tmp_path, connector=connector, port=origin.port, protocols=(protocol,)) as here:
+        old = (await here.live(lambda status: status.state == "ready")).url
+        lab.inject(Forget(urlsplit(old).hostname or ""))
+        status = await here.live(lambda status: status.proven and status.url != old, within=80)
+        assert here.restarts == 1
+        assert [fact.costs_url for fact in here.told(RestartScheduled)] == [True]
+        assert here.told(UrlChanged)[-1] == UrlChanged(tunnel="web", url=status.url, old=old)
+
+
+@pytest.mark.parametrize("protocol", ["http2", "quic"])
+@pytest.mark.parametrize("reason", ["unauthorized", "retryable"])
+async def test_a_refusal_of_some_seconds_costs_nothing(
+    lab: Lab, clock: ManualClock, tmp_path: Path, connector: str, origin: OriginServer, protocol: str, reason: str
+) -> None:
+    """An incident at the edge: registrations refused for a while, and the quick tunnel keeps child and URL."""
+    async with world(lab, clock, tmp_path, connector=connector, port=origin.port, protocols=(protocol,)) as here:
+        url = (await here.live(lambda status: status.state == "ready")).url
+        lab.inject(RejectRegistration(reason))  # type: ignore[arg-type]
+        lab.inject(Drop())
+        status = await here.live(lambda status: status.verdict == "edge_lost" and "rejects" in status.reason, within=60)
+        assert (status.state, here.restarts) == ("degraded", 0)
+        lab.clear(RejectRegistration)
+        status = await here.live(lambda status: status.state == "ready", within=80)
+        assert (status.url, here.restarts, status.attempt) == (url, 0, 0)
+
+
+@pytest.mark.parametrize("kind", ["challenge", "1009", "1015", "1020", "1102"])
+async def test_cloudflares_own_refusals(
+    lab: Lab, clock: ManualClock, tmp_path: Path, connector: str, origin: OriginServer, kind: str
+) -> None:
+    """Cloudflare refuses the probe: up, told, no restart, for as long as one likes."""
+    named = {"mode": "named", "token": lab.token("app.localhost"), "hostname": "app.localhost"}
+    async with world(lab, clock, tmp_path, connector=connector, port=origin.port, cloudflare=named) as here:
+        await here.live(lambda status: status.state == "ready")
+        lab.inject(RefuseVisitors(kind))
+        status = await here.leap(40, until=lambda status: status.verdict == "edge_refused")
+        assert (status.state, status.verdict) == ("ready", "edge_refused")
+        assert "Cloudflare" in status.reason
+        await here.leap(120)
+        assert (here.restarts, here.status.verdict) == (0, "edge_refused")
+
+
+@pytest.mark.parametrize("address", ["fd10:aec2:5dae::1", "192.0.2.7"])
+async def test_a_record_that_leads_elsewhere(
+    lab: Lab, clock: ManualClock, tmp_path: Path, origin: OriginServer, address: str
+) -> None:
+    """A name that does not lead to Cloudflare: the record is named, and nothing is restarted."""
+    named = {"mode": "named", "token": lab.token("app.localhost"), "hostname": "app.localhost"}
+    lab.inject(Dns("app.localhost", (address,)))
+    async with world(lab, clock, tmp_path, connector="builtin", port=origin.port, cloudflare=named) as here:
+        status = await here.live(lambda status: status.verdict == "route_mismatch", within=60)
+        assert f"app.localhost resolves to {address}" in status.reason
+        assert "orange cloud" in status.hint
+        await here.leap(12)
+        assert here.restarts == 0
+
+
+async def test_a_url_is_proven_without_dns_over_https(
+    lab: Lab, clock: ManualClock, tmp_path: Path, connector: str, origin: OriginServer
+) -> None:
+    """If no resolver answers, the way is found by a name that exists, and a proven tunnel stays proven."""
+    lab.inject(DohError("status"))
+    async with world(lab, clock, tmp_path, connector=connector, port=origin.port) as here:
+        status = await here.live(lambda status: status.state == "ready", within=40)
+        assert (status.verdict, status.proven) == ("healthy", True)
+        await here.leap(400)
+        assert (here.status.verdict, here.restarts) == ("healthy", 0)
+        origin.status = 503
+        status = await here.leap(40, until=lambda status: status.verdict == "origin_error")
+        assert status.verdict == "origin_error"
+
+
+@pytest.mark.parametrize("status", [404, 302, 401])
+async def test_a_service_without_a_front_page_is_healthy(
+    lab: Lab, clock: ManualClock, tmp_path: Path, connector: str, origin: OriginServer, status: int
+) -> None:
+    """A webhook receiver, a login, a password: what the service answers here is right in public, too."""
+    origin.status = status
+    async with world(lab, clock, tmp_path, connector=connector, port=origin.port) as here:
+        seen = await here.live(lambda status: status.state == "ready")
+        assert (seen.verdict, seen.reason) == ("healthy", f"answers {status} to GET /, as the service itself does")
