@@ -68,7 +68,9 @@ async def test_a_record_that_leads_elsewhere(
     """A name that does not lead to Cloudflare: the record is named, and nothing is restarted."""
     named = {"mode": "named", "token": lab.token("app.localhost"), "hostname": "app.localhost"}
     lab.inject(Dns("app.localhost", (address,)))
-    async with world(lab, clock, tmp_path, connector="builtin", port=origin.port, cloudflare=named) as here:
+    async with world(
+        lab, clock, tmp_path, connector="builtin", port=origin.port, cloudflare=named, health_check_timeout_secs=1.0
+    ) as here:
         status = await here.live(lambda status: status.verdict == "route_mismatch", within=60)
         assert f"app.localhost resolves to {address}" in status.reason
         assert "orange cloud" in status.hint
