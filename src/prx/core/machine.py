@@ -29,19 +29,16 @@ from collections.abc import Callable
 from prx.core import effects as do
 from prx.core import events, inputs
 from prx.core.backoff import RATE_LIMITED, RESTART, steady_after
+from prx.core.cadence import LOOK_LIMIT, PACE, Cadence
 from prx.core.causes import Cause, restart_helps
 from prx.core.effects import Effect
 from prx.core.evidence import ChildExit, ExitCause
 from prx.core.patience import Failures, Suspicion
-from prx.core.states import AfterStop, ChildState, Settings, State
+from prx.core.states import TRANSITIONS, AfterStop, ChildState, Settings, State
 from prx.core.verdicts import BLUNT, PROVING, RESTARTING, Action, Diagnosis, Verdict
 
-# Looks after a change: quick at first, so that a start is seen within a quarter of a second, then every five seconds.
-PACE = (0.25, 0.25, 0.25, 0.25, 0.5, 0.5, 1.0, 1.0, 2.0, 2.0, 5.0)
-LOOK_LIMIT = 30.0  # seconds; a round that takes longer is given up (the runtime bounds it at a third of this)
 RECHECK_EVERY = 2.0  # seconds; a wait ends within 5 s of the change that makes it pointless
 IDLE_GRACE = 2.0  # seconds for a child without connections: nothing can be in flight
-ASK_AGAIN_AT_MOST = 3600.0  # seconds; a Retry-After beyond that is not believed
 REAP_LIMIT = 5.0  # seconds from SIGKILL to the next SIGKILL, should the first not have helped
 _NUMBERS = re.compile(r"\d+")
 INSTANT_RESTARTS = 3  # in a row, for ends that are nobody's fault; then they count like any other
@@ -69,9 +66,7 @@ class Machine:
         self._cause: Diagnosis | None = None  # why the child is being stopped
         self._kill_at_birth = False
         self._suspicion = Suspicion()
-        self._looking = False
-        self._look_again = False
-        self._looks = 0  # since the last change, for the pace
+        self._cadence = Cadence()
         self._instant = 0
         self._last_delay = 0.0
         self._token = 0
@@ -79,14 +74,13 @@ class Machine:
         self._due = False  # and its wait is over
         self._in_vain: Cause | None = None  # a replacement for this cause has changed nothing
         self._switched = False  # the protocol was changed because the other one did not get through
-        self._ask_not_before = 0.0
         self._effects: list[Effect] = []
         self._now = 0.0
 
     @property
     def busy(self) -> bool:
         """Tell whether an answer of the runtime is awaited: to a look, or to a spawn."""
-        return self._looking or self.child is ChildState.BEING_BORN
+        return self._cadence.under_way or self.child is ChildState.BEING_BORN
 
     def handle(self, now: float, event: inputs.Input) -> list[Effect]:
         """Return what is to be done about `event` at monotonic time `now` (seconds)."""
@@ -177,7 +171,7 @@ class Machine:
         del self.timers[event.name]
         match event.name:
             case "look":
-                self._looking = False  # a round that outlived its limit is given up
+                self._cadence.give_up()  # if one is still under way, it has outlived its limit
                 self._look_now()
             case "suspicion":
                 self._end_suspicion()
@@ -206,7 +200,7 @@ class Machine:
             case inputs.Looked():
                 self._on_looked(event)
             case inputs.Noticed() if self._is_running():
-                self._looks = 0
+                self._cadence.hurry()
                 self._look_now()
 
     def _on_spawned(self, event: inputs.Spawned) -> None:
@@ -286,34 +280,22 @@ class Machine:
     def _look_now(self) -> None:
         if self.child is not ChildState.ALIVE:
             self._set("look", PACE[-1])
-        elif self._looking:
-            self._look_again = True
-        else:
-            self._looking = True
+        elif self._cadence.begin():
             self._set("look", LOOK_LIMIT)
             self._effects.append(do.Look(self.run))
 
     def _on_looked(self, event: inputs.Looked) -> None:
-        self._looking = False
+        again = self._cadence.finish()
         if not self._is_running():
             return
         self._judge(event.diagnosis, event.url)
         if not self._is_running():  # the verdict has ended it
             return
-        if self._look_again:
-            self._look_again = False
+        if again:
             self._look_now()
         else:
-            self._set("look", self._pace())
-
-    def _pace(self) -> float:
-        """Return the seconds until the next look: the interval when all is well, sooner while it is not."""
-        asked = self._ask_not_before - self._now
-        if self.state is State.READY and not self._suspicion:
-            return max(self.settings.interval, asked)
-        pace = PACE[min(self._looks, len(PACE) - 1)]
-        self._looks += 1
-        return max(min(pace, self.settings.interval), asked)
+            well = self.state is State.READY and not self._suspicion
+            self._set("look", self._cadence.next_in(self._now, self.settings.interval, well=well))
 
     def _judge(self, diagnosis: Diagnosis, url: str) -> None:
         """Act on what a look has found."""
@@ -326,8 +308,7 @@ class Machine:
             self._switched = False
             self._effects.append(do.RememberProtocol(self.protocol))
         if diagnosis.retry_after is not None:
-            wait = max(self.settings.interval, min(diagnosis.retry_after, ASK_AGAIN_AT_MOST))
-            self._ask_not_before = self._now + wait
+            self._cadence.spare(self._now, diagnosis.retry_after, self.settings.interval)
         self._tell_url(diagnosis, url)
         if self._is_settled(diagnosis, action):
             self._show_looked(diagnosis, action)
@@ -370,7 +351,7 @@ class Machine:
             self._forget_suspicion()
             return True
         if not self._suspicion:
-            self._looks = 0
+            self._cadence.hurry()
         left = self._suspicion.ends_in(self._now, diagnosis)
         if left <= 0:
             self._forget_suspicion()
@@ -391,7 +372,7 @@ class Machine:
 
     def _show_looked(self, diagnosis: Diagnosis, action: Action) -> None:
         if self.shown is None or self.shown.verdict is not diagnosis.verdict:
-            self._looks = 0
+            self._cadence.hurry()
         self._show(diagnosis)
         if action is Action.NONE:
             self._become(State.READY, diagnosis.reason)
@@ -483,10 +464,8 @@ class Machine:
         self._forget_suspicion()
         self._cause = None
         self._unproven = ""
-        self._ask_not_before = 0.0
         self._kill_at_birth = False
-        self._looking = self._look_again = False
-        self._looks = 0
+        self._cadence.restart()
         self._enter(State.STARTING, reason)
         if self.settings.has_child:
             self._set("look", LOOK_LIMIT)
@@ -541,8 +520,7 @@ class Machine:
         """Change between starting, ready and degraded, which share the child and the look timer."""
         if state is self.state:
             return
-        old, self.state = self.state, state
-        self._publish(events.StateChanged(tunnel=self.name, old=old, new=state, reason=reason))
+        self._change(state, reason)
         if state is State.READY:
             self._set("steady", steady_after(self._last_delay))
         else:
@@ -558,8 +536,12 @@ class Machine:
         if state is State.FAILED:
             self._set("recheck", RECHECK_EVERY)
         if state is not self.state:
-            old, self.state = self.state, state
-            self._publish(events.StateChanged(tunnel=self.name, old=old, new=state, reason=reason))
+            self._change(state, reason)
+
+    def _change(self, state: State, reason: str) -> None:
+        old, self.state = self.state, state
+        assert state in TRANSITIONS[old], f"{old} -> {state} is no change of state that there is"
+        self._publish(events.StateChanged(tunnel=self.name, old=old, new=state, reason=reason))
 
     def _show(self, diagnosis: Diagnosis) -> None:
         old, self.shown = self.shown, diagnosis

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 
 class State(enum.StrEnum):
@@ -16,6 +18,48 @@ class State(enum.StrEnum):
     BACKOFF = "backoff"
     STOPPING = "stopping"
     FAILED = "failed"
+
+
+TRANSITIONS: Mapping[State, Mapping[State, str]] = MappingProxyType(
+    {
+        State.IDLE: {State.STARTING: "start", State.BACKOFF: "start during a rate limit"},
+        State.STARTING: {
+            State.READY: "proven",
+            State.DEGRADED: "proven, but not as it should be",
+            State.BACKOFF: "ended by itself",
+            State.FAILED: "ended, cannot work",
+            State.STOPPING: "told to end",
+        },
+        State.READY: {
+            State.DEGRADED: "a fault that lasts",
+            State.BACKOFF: "ended by itself",
+            State.FAILED: "ended, cannot work",
+            State.STARTING: "updated itself",
+            State.STOPPING: "told to end",
+        },
+        State.DEGRADED: {
+            State.READY: "well again",
+            State.BACKOFF: "ended by itself",
+            State.FAILED: "ended, cannot work",
+            State.STARTING: "updated itself",
+            State.STOPPING: "told to end",
+        },
+        State.STOPPING: {State.IDLE: "by the operator", State.STARTING: "restart", State.FAILED: "cannot work"},
+        State.BACKOFF: {State.STARTING: "the wait is over, or pointless", State.IDLE: "told to end"},
+        State.FAILED: {
+            State.STARTING: "what was wrong has changed",
+            State.BACKOFF: "start during a rate limit",
+            State.IDLE: "told to end",
+        },
+    }
+)
+"""Every change of state that there is, and the words of the diagram in the documentation; the machine makes no other."""
+
+
+def diagram() -> str:
+    """Return the changes of state as a Mermaid diagram, which stands in the documentation."""
+    arrows = [f"    {old} --> {new}: {words}" for old, news in TRANSITIONS.items() for new, words in news.items()]
+    return "\n".join(["stateDiagram-v2", "    [*] --> idle", *arrows])
 
 
 class AfterStop(enum.Enum):

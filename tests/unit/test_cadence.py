@@ -1,0 +1,35 @@
+"""When the next look is due."""
+
+from prx.core.cadence import PACE, Cadence
+
+
+def test_looks_follow_each_other_quickly_after_a_change() -> None:
+    """A fault is looked at within a quarter of a second, and every five seconds after a while; never beyond the interval."""
+    cadence = Cadence()
+    assert [cadence.next_in(0, 30, well=False) for _ in range(12)] == [*PACE, PACE[-1]]
+    assert cadence.next_in(0, 30, well=True) == 30
+    cadence.hurry()
+    assert cadence.next_in(0, 30, well=False) == PACE[0]
+    assert cadence.next_in(0, 0.1, well=False) == 0.1
+
+
+def test_a_look_that_is_wanted_during_another_follows_it() -> None:
+    """Two looks are never under way; a wish is not lost, and is granted once."""
+    cadence = Cadence()
+    assert cadence.begin()
+    assert not cadence.begin()
+    assert not cadence.begin()
+    assert cadence.finish()
+    assert cadence.begin()
+    assert not cadence.finish()
+
+
+def test_a_wish_to_be_spared_is_honoured_within_reason() -> None:
+    """Retry-After counts, at least the interval and at most an hour, and holds whatever the pace is."""
+    for asked, pause in ((120.0, 120.0), (1.0, 30.0), (1e9, 3600.0)):
+        cadence = Cadence()
+        cadence.spare(10.0, asked, 30.0)
+        assert cadence.next_in(10.0, 30.0, well=True) == pause
+        assert cadence.next_in(10.0, 30.0, well=False) == pause
+    cadence.restart()
+    assert cadence.next_in(10.0, 30.0, well=True) == 30.0
