@@ -218,7 +218,12 @@ class TunnelSettings(Table):
         "cause", "`cause`: restart only where that can help. `any`: every answer that is not expected counts."
     )
     startup_timeout_secs: Seconds = _key(
-        60, "How long a start may take before it counts as failed.", unit="seconds", minimum=0.1, maximum=3600
+        60,
+        "How long a start may take before it is called a fault: until then the verdict is `starting`. A connector that has no "
+        "connection by then although the edge answers prx is replaced.",
+        unit="seconds",
+        minimum=0.1,
+        maximum=3600,
     )
     public_url: PublicUrlText = _key(
         "",

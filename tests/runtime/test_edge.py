@@ -1,0 +1,111 @@
+"""prx's own dial to the edge: real sockets, and what is concluded from them."""
+
+import asyncio
+import socket
+import ssl
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import trustme
+from tests.probes.conftest import servers  # noqa: F401 - a fixture
+from tests.probes.servers import Servers
+
+from prx.backends.base import EdgeSite
+from prx.core.evidence import Reach
+from prx.edge import Lab
+from prx.edge.faults import UdpBlocked
+from prx.runtime import edge as dialling
+from prx.runtime.edge import EdgeWatch
+from prx.runtime.resolver import Resolver
+from prx.testing.clock import ManualClock
+
+
+def watch(clock: ManualClock, *ports: int) -> EdgeWatch:
+    """Return a watch of the edge on these ports of this machine."""
+    site = EdgeSite(edge_addrs=tuple(f"127.0.0.1:{port}" for port in ports), local=True)
+    return EdgeWatch(site, Resolver((), clock=clock), clock)
+
+
+@pytest.fixture(autouse=True)
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait for a silent edge for less long."""
+    monkeypatch.setattr(dialling, "TIMEOUT", 0.4)
+    monkeypatch.setattr(dialling, "QUIC_TIMEOUT", 0.4)
+
+
+@pytest.fixture
+def tls() -> ssl.SSLContext:
+    """Give what a server speaks TLS with."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert("h2.cftunnel.com").configure_cert(context)
+    return context
+
+
+@pytest.fixture
+async def lab(tmp_path: Path) -> AsyncIterator[Lab]:
+    """Give a lab."""
+    async with Lab.start() as running:
+        yield running
+
+
+def closed_port() -> int:
+    """Return a port that is closed."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+async def idle(_reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+    """Say nothing."""
+    await asyncio.Event().wait()
+
+
+async def test_an_edge_is_open_only_if_it_speaks_tls(servers: Servers, tls: ssl.SSLContext) -> None:  # noqa: F811
+    """A TLS handshake counts; a port that is closed, silent or speaks something else does not."""
+    clock = ManualClock()
+
+    async def garbage(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"SSH-2.0-nope\r\n")
+
+    open_port = (await servers.start(idle, tls=tls, read_head=False)).port
+    for port, expected in (
+        (open_port, Reach.OPEN),
+        (closed_port(), Reach.CLOSED),
+        ((await servers.start(idle, read_head=False)).port, Reach.CLOSED),
+        ((await servers.start(garbage, read_head=False)).port, Reach.CLOSED),
+    ):
+        seen = await watch(clock, port).dial(quic=False)
+        assert (seen.tcp, seen.quic, bool(seen.error)) == (expected, Reach.UNKNOWN, expected is Reach.CLOSED)
+    assert (await watch(clock, closed_port(), open_port).dial(quic=False)).tcp is Reach.OPEN, "one address is enough"
+
+
+async def test_since_when_it_is_open_is_known(servers: Servers, tls: ssl.SSLContext) -> None:  # noqa: F811
+    """The time counts from the first dial that worked, and begins anew after one that did not, or after a pause."""
+    clock = ManualClock()
+    edge = watch(clock, (await servers.start(idle, tls=tls, read_head=False)).port)
+    for seconds in (0.0, 5.0, 10.0):
+        assert (await edge.dial(quic=False)).tcp_open_for == seconds
+        clock.advance(5.0)
+    clock.advance(dialling.BREAK)
+    assert (await edge.dial(quic=False)).tcp_open_for == 0.0
+    clock.advance(5.0)
+    await servers.close()
+    assert (await edge.dial(quic=False)).tcp is Reach.CLOSED
+
+
+async def test_a_silence_over_udp_proves_nothing_before_an_answer_has_come(lab: Lab) -> None:
+    """QUIC is unknown until it has answered once in this network, then open, then closed; another network forgets that."""
+    clock = ManualClock()
+    edge = watch(clock, *(int(address.rpartition(":")[2]) for address in lab.edge_addrs))
+    lab.inject(UdpBlocked())
+    assert (await edge.dial(quic=True)).quic is Reach.UNKNOWN
+    lab.clear(UdpBlocked)
+    clock.advance(2)
+    assert (await edge.dial(quic=True)).quic is Reach.OPEN
+    lab.inject(UdpBlocked())
+    clock.advance(2)
+    seen = await edge.dial(quic=True)
+    assert (seen.quic, seen.tcp) == (Reach.CLOSED, Reach.OPEN)
+    edge.forget()
+    assert (await edge.dial(quic=True)).quic is Reach.UNKNOWN

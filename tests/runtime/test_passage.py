@@ -1,0 +1,56 @@
+"""Whether a request came through, from the connector's counters."""
+
+import pytest
+
+from prx.backends.base import Counters
+from prx.core.evidence import Passage
+from prx.runtime.passage import Ways, compare
+
+BEFORE = Counters(requests=10, request_errors=1, said={200: 8, 503: 1})
+
+
+@pytest.mark.parametrize(
+    ("after", "passage"),
+    [
+        (BEFORE, Passage(reached=False)),
+        (Counters(requests=11, request_errors=1, said={200: 9, 503: 1}), Passage(True, frozenset({200}))),
+        (Counters(requests=11, request_errors=2, said={200: 8, 503: 1}), Passage(True, failed=True)),
+        (Counters(requests=12, request_errors=1, said={200: 8, 503: 2, 404: 1}), Passage(True, frozenset({503, 404}))),
+        (Counters(requests=11, request_errors=1, said={200: 8, 503: 1}), Passage(reached=True)),
+    ],
+    ids=["still", "answered", "failed", "several", "under way"],
+)
+def test_two_readings_tell_what_happened_between_them(after: Counters, passage: Passage) -> None:
+    """Requests, statuses and failures that were added; nothing else."""
+    assert compare(BEFORE, after) == passage
+
+
+def test_a_missing_reading_tells_nothing() -> None:
+    """A connector that does not answer is neither "came through" nor "did not"."""
+    for pair in ((None, BEFORE), (BEFORE, None), (None, None)):
+        assert compare(*pair).reached is None
+
+
+async def test_tunnels_with_one_token_are_added_up() -> None:
+    """Two tunnels of one prx that run with the same token are ways of one tunnel; another token is another tunnel's."""
+    ways = Ways()
+
+    async def first() -> Counters | None:
+        return Counters(requests=3, said={200: 3})
+
+    async def second() -> Counters | None:
+        return Counters(requests=4, request_errors=1, said={200: 2, 500: 1})
+
+    async def silent() -> Counters | None:
+        return None
+
+    ways.add("token", first)
+    ways.add("token", second)
+    ways.add("other", first)
+    assert await ways.count("token") == Counters(requests=7, request_errors=1, said={200: 5, 500: 1})
+    ways.add("token", silent)
+    assert await ways.count("token") is None, "a sum without one of its parts is none"
+    ways.remove("token", silent)
+    ways.remove("token", second)
+    assert await ways.count("token") == Counters(requests=3, said={200: 3})
+    assert await ways.count("nobody") is None

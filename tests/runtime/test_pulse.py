@@ -1,0 +1,108 @@
+"""The service's pulse between two looks: what it notices, and what it leaves alone."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+from tests.probes.conftest import servers, unused_port  # noqa: F401 - fixtures
+from tests.probes.servers import Servers
+
+from prx.backends.base import Counters
+from prx.config.schema import TunnelSettings
+from prx.runtime.pulse import Pulse
+
+SERVER = "import http.server, sys; s = http.server.HTTPServer(('127.0.0.1', 0), http.server.SimpleHTTPRequestHandler)"
+SERVER += "; print(s.server_port, flush=True); s.serve_forever()"
+
+
+def pulse(port: int, host: str = "127.0.0.1") -> Pulse:
+    """Return the pulse of the service on `port`."""
+    return Pulse(TunnelSettings(local_addr=f"{host}:{port}"))
+
+
+@pytest.fixture
+def program() -> Iterator[tuple[int, int]]:
+    """Give the pid and port of a service in a process of its own."""
+    with subprocess.Popen(
+        [sys.executable, "-c", SERVER], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as child:
+        assert child.stdout is not None
+        yield child.pid, int(child.stdout.readline())
+        child.kill()
+
+
+async def test_a_service_that_goes_and_comes_is_noticed(servers: Servers, unused_port: int) -> None:  # noqa: F811
+    """Each change is told once; a service that stays as it is, well or not, is no news."""
+    beating = pulse(unused_port)
+    assert not await beating.beat(None, None)
+    assert beating.suspect
+    assert not await beating.beat(None, None)
+
+    async def answer(_reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+        return
+
+    await servers.start(answer, port=unused_port)
+    assert await beating.beat(None, None)
+    assert (beating.suspect, await beating.beat(None, None)) == (False, False)
+    await servers.close()
+    assert await beating.beat(None, None)
+
+
+async def test_a_service_that_is_stopped_is_noticed_without_any_visitor(program: tuple[int, int]) -> None:
+    """Connections that wait to be accepted tell of it; nothing is asked over HTTP."""
+    pid, port = program
+    beating = pulse(port)
+    assert not await beating.beat(None, 5.0)
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        assert await beating.beat(None, 5.0)
+        assert beating.suspect
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert await beating.beat(None, 5.0)
+
+
+async def test_a_service_that_hangs_is_noticed_while_visitors_come(servers: Servers) -> None:  # noqa: F811
+    """With visitors a GET is no noise; without them, or if the service is slow by nature, none is made."""
+
+    async def hang(_reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+        await asyncio.Event().wait()
+
+    served = await servers.start(hang)
+    beating = pulse(served.port)
+    quiet, busy = Counters(requests=5), Counters(requests=9)
+    assert not await beating.beat(quiet, 5.0)
+    assert not await beating.beat(quiet, 5.0)
+    assert served.heads == []
+    assert await beating.beat(busy, 5.0)
+    assert len(served.heads) == 1
+    slow = pulse(served.port)
+    for counters in (quiet, busy):
+        assert not await slow.beat(counters, 900.0)
+    assert len(served.heads) == 1
+
+
+@pytest.mark.parametrize(
+    ("after", "failing"),
+    [
+        (Counters(requests=9, said={200: 9}), False),
+        (Counters(requests=9, request_errors=1, said={200: 8}), True),
+        (Counters(requests=9, said={200: 8, 500: 1}), True),
+        (Counters(requests=9, said={200: 8, 404: 1}), False),
+        (None, False),
+    ],
+)
+async def test_errors_of_visitors_are_noticed(servers: Servers, after: Counters | None, failing: bool) -> None:  # noqa: F811
+    """Requests that the service did not answer well, and its own 5xx; what is not known is no error."""
+
+    async def answer(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+    beating = pulse((await servers.start(answer)).port)
+    await beating.beat(Counters(requests=8, said={200: 8}), 5.0)
+    await beating.beat(after, 5.0)
+    assert beating.failing is failing
