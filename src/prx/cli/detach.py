@@ -165,9 +165,9 @@ def _not_ready(pid: int, seconds: float) -> NotReadyError:
     """Print the URLs that are verified all the same; return the error that says why the others are not."""
     tunnels = _tunnels_of(pid)
     for tunnel in tunnels:
-        if tunnel["url"]:
+        if tunnel["proven"]:
             click.echo(tunnel["url"])
-    waiting = [tunnel for tunnel in tunnels if not tunnel["url"]]
+    waiting = [tunnel for tunnel in tunnels if not tunnel["proven"]]
     return NotReadyError(
         f"not verified after {seconds:.0f} s: {'; '.join(table(waiting)) or 'it does not answer'}",
         hint=f"prx goes on in the background (pid {pid}); prx url --wait 60 waits on, prx stop ends it",
