@@ -72,7 +72,7 @@ OTHERS = {
     "python": (sys.executable, "this is no cloudflared"),
     "home": ("~/no/such/cloudflared", "/no/such/cloudflared'"),
     "126": ("exit 126", "cannot be run"),
-    "127": ("exec /no/such/program", "does not find it"),
+    "127": ("exec /no/such/program", "is not there"),
 }
 
 

@@ -24,17 +24,30 @@ async def test_the_other_machine_is_named(
     """A forgotten connector with the same token answers now and then: one warning, and no restart."""
     named: dict[str, Any] = {"mode": "named", "token": lab.token("app"), "hostname": "app.localhost"}
     with serving() as forgotten:
-        child = CloudflareSettings(cloudflared_path=connector, grace_period_secs=2, **named)
-        # its own looks are rare: else those of both would take turns, and each might always meet its own connector
-        others = {
-            "twin": TunnelSettings(local_addr=f"127.0.0.1:{forgotten.port}", health_check_interval_secs=3600, cloudflare=child)
-        }
-        async with world(lab, clock, tmp_path, connector=connector, port=origin.port, cloudflare=named, others=others) as here:
-            await here.live(lambda status: status.state == "ready" and here.of("twin").state == "ready")
-            await here.leap(600, until=lambda _: bool(warnings(here)))
-            await here.leap(600)
-            assert len(warnings(here)) == 1
-            assert (here.status.verdict, here.status.restarts) == ("healthy", 0)
+        # its own looks are rare: its clock stands still once it is up
+        twin = world(lab, ManualClock(), tmp_path / "twin", connector=connector, port=forgotten.port, cloudflare=named)
+        async with twin as there:
+            await there.live(lambda status: status.state == "ready")
+            async with world(lab, clock, tmp_path, connector=connector, port=origin.port, cloudflare=named) as here:
+                await here.live(lambda status: status.state == "ready")
+                await here.leap(600, until=lambda _: bool(warnings(here)))
+                await here.leap(300)
+                assert len(warnings(here)) == 1
+                assert (here.status.verdict, here.status.restarts) == ("healthy", 0)
+
+
+async def test_two_tunnels_of_one_prx_with_one_token_are_one(
+    lab: Lab, clock: ManualClock, tmp_path: Path, connector: str, origin: OriginServer
+) -> None:
+    """Two tunnels that prx itself runs with one token are ways of the same tunnel: no word of another machine."""
+    named: dict[str, Any] = {"mode": "named", "token": lab.token("app"), "hostname": "app.localhost"}
+    child = CloudflareSettings(cloudflared_path=connector, grace_period_secs=2, **named)
+    others = {"twin": TunnelSettings(local_addr=f"127.0.0.1:{origin.port}", health_check_interval_secs=3600, cloudflare=child)}
+    async with world(lab, clock, tmp_path, connector=connector, port=origin.port, cloudflare=named, others=others) as here:
+        await here.live(lambda status: status.state == "ready" and here.of("twin").state == "ready")
+        await here.leap(400)
+        assert warnings(here) == []
+        assert (here.status.verdict, here.status.restarts) == ("healthy", 0)
 
 
 async def test_a_tunnel_that_is_alone_is_not_warned_about(

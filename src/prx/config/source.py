@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import stat
@@ -12,13 +13,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from prx.config import positions
-from prx.core.errors import ConfigError
+from prx.core.errors import ConfigError, PrxError
 from prx.files import Claim, FileRefusedError
 from prx.files.reading import Content, read_trusted
 from prx.files.rule import is_mounted_secret, trusted_uids
 
 MAX_BYTES: Final = 1 << 20  # a configuration is a few kilobytes: something larger is a mistake, such as /dev/zero
 
+_SHORT = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}  # the machine has too little of something
 _PLACE = re.compile(r" \(at (?:line (?P<line>\d+), column (?P<column>\d+)|end of document)\)$")
 _HINTS = {
     "Invalid value": 'expected text in quotes, a number, true or false, or a list such as ["a", "b"]',
@@ -78,6 +80,8 @@ def _read(path: Path, claim: Claim, environ: Mapping[str, str] | None) -> Conten
         raise ConfigError([f"{path}: there is no such file"], hint="prx config init writes one to begin with") from error
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        if isinstance(error, OSError) and error.errno in _SHORT:  # of the machine, not of the configuration
+            raise PrxError(f"{path} cannot be read: {reason.lower()}") from error
         raise ConfigError([f"{path}: cannot be read: {reason.lower()}"]) from error
 
 
