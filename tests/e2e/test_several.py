@@ -1,5 +1,6 @@
 """Several tunnels in one prx, reloads, hooks, and waits that end early."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -42,9 +43,9 @@ async def test_a_reload_touches_only_what_changed(lab: Lab, clock: ManualClock, 
     async with world(lab, clock, tmp_path, connector="builtin", port=origin.port, others={"api": api}) as here:
         await here.live(lambda _: here.of("api").state == here.status.state == "ready")
         old = here.supervisor.config
-        web = old.tunnels["web"].model_copy(update={"health_check_path": "/status/204"})
-        louder = api.cloudflare.model_copy(update={"log_level": "warn"})
-        here.supervisor.reload(Config(tunnels={"web": web, "api": api.model_copy(update={"cloudflare": louder})}))
+        web = replace(old.tunnels["web"], health_check_path="/status/204")
+        louder = replace(api.cloudflare, log_level="warn")
+        here.supervisor.reload(Config(tunnels={"web": web, "api": replace(api, cloudflare=louder)}))
         await here.live(lambda _: starts(here, "api") == 2 and here.of("api").state == "ready")
         assert starts(here, "web") == 1
         assert {(fact.tunnel, fact.restarted) for fact in here.told(ConfigReloaded)} == {("web", False), ("api", True)}
@@ -66,7 +67,7 @@ async def test_a_reload_leaves_a_stopped_tunnel_alone(
         config = here.supervisor.config
         here.supervisor.stop("api")
         await here.live(lambda _: here.of("api").state == "idle")
-        here.supervisor.reload(config.model_copy())
+        here.supervisor.reload(replace(config))
         await here.leap(35)
         assert (here.of("api").state, starts(here, "api")) == ("idle", 1)
         here.supervisor.restart("api")
@@ -83,8 +84,8 @@ async def test_a_reload_takes_a_new_service_token(lab: Lab, clock: ManualClock, 
     wrong = AccessSettings(client_id="id.access", client_secret=Secret("wrong"))
     async with world(lab, clock, tmp_path, connector="builtin", port=origin.port, cloudflare=named, access=wrong) as here:
         await here.live(lambda status: status.verdict == "access_rejected")
-        right = wrong.model_copy(update={"client_secret": Secret("right")})
-        here.supervisor.reload(here.supervisor.config.model_copy(update={"access": right}))
+        right = replace(wrong, client_secret=Secret("right"))
+        here.supervisor.reload(replace(here.supervisor.config, access=right))
         await here.live(lambda status: (status.state, status.verdict) == ("ready", "healthy"))
         assert starts(here, "web") == 1
 

@@ -138,6 +138,13 @@ def test_expansion(text: str, value: str) -> None:
     assert expand("$${V}${V}", {"V": value}) == "${V}" + value
 
 
+def _limits(key: Key) -> tuple[float, float]:
+    """Return the least and the greatest allowed number."""
+    assert key.facts.minimum is not None
+    assert key.facts.maximum is not None
+    return key.facts.minimum, key.facts.maximum
+
+
 def values_for(key: Key) -> st.SearchStrategy[Any]:
     """Return allowed values of a key."""
     name = key.path[-1]
@@ -158,13 +165,13 @@ def values_for(key: Key) -> st.SearchStrategy[Any]:
         return st.sampled_from([choice for choice in key.choices if choice not in {"none", "named"}])
     if name in special:
         return special[name]
-    if key.field.annotation is bool:
+    if key.type is bool:
         return st.booleans()
-    limits = {side: getattr(item, side) for item in key.field.metadata for side in ("ge", "le") if hasattr(item, side)}
-    if key.field.annotation is int:
-        return st.integers(limits["ge"], limits["le"])
-    if key.field.annotation is float:
-        return st.one_of(st.floats(limits["ge"], limits["le"]), st.integers(int(limits["ge"]) + 1, limits["le"]))
+    if key.type is int:
+        return st.integers(*map(int, _limits(key)))
+    if key.type is float:
+        low, high = _limits(key)
+        return st.one_of(st.floats(low, high), st.integers(int(low) + 1, int(high)))
     return st.from_regex(r"[a-z][a-z0-9]{0,9}", fullmatch=True)
 
 

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from prx.config.checker import fields_of
+from prx.config.declare import facts_of
 from prx.config.schema import CloudflareSettings
 from prx.core.errors import PermanentError, PrxError, UsageError
 from prx.systemd import place
@@ -80,7 +82,8 @@ def test_it_says_what_prx_promises(scope: Scope) -> None:
 
 def test_stop_takes_longer_than_any_grace_period() -> None:
     """The manager never kills a prx that still drains as long as its configuration allows."""
-    (bound,) = [item.le for item in CloudflareSettings.model_fields["grace_period_secs"].metadata if hasattr(item, "le")]
+    bound = facts_of(fields_of(CloudflareSettings)["grace_period_secs"]).maximum
+    assert bound is not None
     assert bound + 10 < STOP_SECONDS
 
 

@@ -6,6 +6,7 @@ import socket
 
 import pytest
 
+from prx.config.checker import read
 from prx.config.local_addr import LocalAddr
 from prx.config.schema import TunnelSettings
 
@@ -119,7 +120,7 @@ def test_an_own_address_is_this_machine() -> None:
 
 def test_a_number_is_a_port() -> None:
     """`local_addr = 8080`, without quotes, is what `prx start 8080` is; true is no number."""
-    assert TunnelSettings.model_validate({"local_addr": 8080}).origin_url == "http://127.0.0.1:8080"
+    assert read(TunnelSettings, {"local_addr": 8080}).origin_url == "http://127.0.0.1:8080"
     for wrong in (0, 65536, -1, True, 80.5):
         with pytest.raises(ValueError, match="local_addr"):
-            TunnelSettings.model_validate({"local_addr": wrong})
+            read(TunnelSettings, {"local_addr": wrong})

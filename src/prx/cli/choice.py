@@ -21,7 +21,7 @@ def choose_for_lab(config: Config, mint: Callable[[str], str]) -> Config:
     program that the configuration names in any other way stays: the user has chosen.
     """
     tunnels = {name: _for_lab(settings, mint) for name, settings in config.tunnels.items()}
-    return config.model_copy(update={"tunnels": tunnels})
+    return config.changed(tunnels=tunnels)
 
 
 def _for_lab(settings: TunnelSettings, mint: Callable[[str], str]) -> TunnelSettings:
@@ -34,7 +34,7 @@ def _for_lab(settings: TunnelSettings, mint: Callable[[str], str]) -> TunnelSett
         hostname = settings.cloudflare.hostname
         changes["hostname"] = hostname = hostname if hostname.endswith(LAB_DOMAIN) else hostname + LAB_DOMAIN
         changes["token"] = Secret(mint(hostname))
-    return settings.model_copy(update={"cloudflare": settings.cloudflare.model_copy(update=changes)})
+    return settings.changed(cloudflare=settings.cloudflare.changed(**changes))
 
 
 def explain(config: Config, *, lab: bool) -> str:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
-from types import UnionType
 from typing import Any, Literal, get_args, get_origin
 
-from pydantic.fields import FieldInfo
-
+from prx.config.checker import Table, fields_of, table_in
+from prx.config.declare import Facts, facts_of
 from prx.config.positions import KeyPath
-from prx.config.schema import ConfigFile, Table, TunnelSettings
+from prx.config.schema import ConfigFile, TunnelSettings
 from prx.config.toml_text import key_text
 from prx.secrets.value import Secret
 
@@ -21,7 +20,7 @@ class Key:
     """One key that holds a value: its path in the file, and the declaration in the schema."""
 
     path: tuple[str, ...]
-    field: FieldInfo
+    field: dataclasses.Field[Any]
 
     @property
     def name(self) -> str:
@@ -29,30 +28,40 @@ class Key:
         return dotted(self.path)
 
     @property
+    def type(self) -> Any:
+        """Return the type of the value: str, int, float, bool, Secret, a Literal, or a tuple of texts."""
+        return self.field.type
+
+    @property
+    def facts(self) -> Facts:
+        """Return what else is declared."""
+        return facts_of(self.field)
+
+    @property
     def default(self) -> Any:
         """Return the default value, a list for a list."""
-        value = self.field.get_default(call_default_factory=True, validated_data={})
+        value = self.field.default
         return list(value) if isinstance(value, tuple) else value
 
     @property
     def description(self) -> str:
         """Return what the key is for."""
-        return self.field.description or ""
+        return self.facts.description
 
     @property
     def env(self) -> str:
         """Return the environment variable that overrides the key, or an empty string."""
-        return self._extra("env")
+        return self.facts.env
 
     @property
     def choices(self) -> tuple[str, ...]:
         """Return the allowed texts, or nothing where any will do."""
-        return get_args(self.field.annotation) if get_origin(self.field.annotation) is Literal else ()
+        return get_args(self.type) if get_origin(self.type) is Literal else ()
 
     @property
     def is_secret(self) -> bool:
         """Say whether the value must never be shown."""
-        return self.field.annotation is Secret
+        return self.type is Secret
 
     @property
     def expected(self) -> str:
@@ -60,25 +69,26 @@ class Key:
         if self.choices:
             return f"one of {', '.join(self.choices)}"
         nouns = {int: "a whole number", float: "a number", bool: "true or false"}
-        noun = nouns.get(self.field.annotation, "") if isinstance(self.field.annotation, type) else "a list of strings"
+        noun = "a list of strings" if get_origin(self.type) is tuple else nouns.get(self.type, "")
         if not noun:
             return "a string"
-        unit = f" of {self._extra('unit')}" if self._extra("unit") else ""
+        unit = f" of {self.facts.unit}" if self.facts.unit else ""
         return noun + unit + self._range()
 
-    def _range(self) -> str:
-        limits = {side: getattr(item, side) for item in self.field.metadata for side in ("ge", "le") if hasattr(item, side)}
-        return f" from {limits['ge']:g} to {limits['le']:g}" if limits else ""
+    @property
+    def is_plain(self) -> bool:
+        """Say whether the value is a number, or true or false: it stands in a file without quotes."""
+        return self.type in {int, float, bool}
 
-    def _extra(self, fact: str) -> str:
-        extra = self.field.json_schema_extra
-        return str(extra.get(fact, "")) if isinstance(extra, dict) else ""
+    def _range(self) -> str:
+        low, high = self.facts.minimum, self.facts.maximum
+        return "" if low is None or high is None else f" from {low:g} to {high:g}"
 
 
 def keys_of(table: type[Table] = ConfigFile, prefix: tuple[str, ...] = ()) -> Iterator[Key]:
     """Yield the keys of a table and of the tables in it, in the order of their declaration; `tunnels` is left out."""
-    for name, field in table.model_fields.items():
-        inner = _table_in(field)
+    for name, field in fields_of(table).items():
+        inner = table_in(field.type)
         if inner is not None:
             yield from keys_of(inner, (*prefix, name))
         elif name != "tunnels":
@@ -89,14 +99,14 @@ def find_key(path: KeyPath) -> Key | None:
     """Return the key that a path in the file leads to, or to an element of; None where it is a table or unknown."""
     for end in range(1, len(path) + 1):
         table = table_at(path[: end - 1])
-        field = table.model_fields.get(str(path[end - 1])) if table else None
-        if field is not None and _table_in(field) is None and path[:end] != ("tunnels",):
+        field = fields_of(table).get(str(path[end - 1])) if table else None
+        if field is not None and table_in(field.type) is None and path[:end] != ("tunnels",):
             return Key(tuple(map(str, path[:end])), field)
     return None
 
 
 def table_at(path: KeyPath) -> type[Table] | None:
-    """Return the model of the table that a path in the file leads to."""
+    """Return the class of the table that a path in the file leads to."""
     table: type[Table] | None = ConfigFile
     rest = list(path)
     while rest and table is not None:
@@ -104,7 +114,7 @@ def table_at(path: KeyPath) -> type[Table] | None:
         if table is ConfigFile and name == "tunnels":
             table = TunnelSettings if rest and rest.pop(0) is not None else None
         else:
-            table = _table_in(table.model_fields[str(name)]) if name in table.model_fields else None
+            table = table_in(fields_of(table)[str(name)].type) if name in fields_of(table) else None
     return table
 
 
@@ -112,7 +122,7 @@ def suggestion(path: KeyPath) -> str:
     """Say what somebody who wrote this unknown key may have meant; empty where nothing is near."""
     *parent, name = map(str, path)
     table = table_at(tuple(parent))
-    siblings = list(table.model_fields) if table else []
+    siblings = list(fields_of(table)) if table else []
     if near := closest(name, siblings):
         return f"did you mean {near}?"
     elsewhere = [key.path for key in keys_of() if key.path[-1] == name]
@@ -126,6 +136,8 @@ def suggestion(path: KeyPath) -> str:
 
 def closest(word: str, known: Sequence[str]) -> str:
     """Return the known word that is nearest to a misspelt one, or an empty string."""
+    from difflib import get_close_matches  # noqa: PLC0415 - for mistakes alone
+
     lowered = {item.lower(): item for item in known}
     near = get_close_matches(word.lower(), lowered, n=1, cutoff=0.6)
     return lowered[near[0]] if near else ""
@@ -140,8 +152,3 @@ def dotted(path: KeyPath) -> str:
         else:
             text += ("." if text else "") + key_text(part)
     return text
-
-
-def _table_in(field: FieldInfo) -> type[Table] | None:
-    candidates = get_args(field.annotation) if isinstance(field.annotation, UnionType) else (field.annotation,)
-    return next((item for item in candidates if isinstance(item, type) and issubclass(item, Table)), None)

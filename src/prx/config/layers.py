@@ -12,12 +12,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from pydantic import ValidationError
-
+from prx.config.checker import Mistake, SchemaError, read
 from prx.config.checks import TUNNEL_NAME
 from prx.config.expand import expand, holds_reference, map_strings, strings
 from prx.config.keys import dotted, find_key, keys_of
-from prx.config.messages import explain, kind_of, path_of, shown
+from prx.config.messages import explain, kind_of, shown
 from prx.config.origins import COMMAND_LINE, Origin, Problem
 from prx.config.positions import KeyPath
 from prx.config.schema import ConfigFile
@@ -69,9 +68,8 @@ class Layer:
     def check(self, waiting: Mapping[KeyPath, Any]) -> None:
         """Reject every value that the schema does not allow; those in `waiting` are not known yet and are passed over."""
         settled = {path: value for path, value in self.values.items() if path not in waiting}
-        for error in schema_errors(nested(settled, self.tables)):
-            path = path_of(error)
-            self.reject(path, explain(error, self._written_at(path, error["input"])))
+        for mistake in schema_mistakes(nested(settled, self.tables)):
+            self.reject(mistake.path, explain(mistake, self._written_at(mistake.path, mistake.found)))
 
     def references(self) -> dict[KeyPath, Any]:
         """Return the values that hold `secret:NAME` in a key that is not a secret itself, as they stand in the source."""
@@ -146,13 +144,13 @@ def nested(values: Mapping[KeyPath, Any], tables: Iterable[KeyPath]) -> dict[str
     return tree
 
 
-def schema_errors(tree: Mapping[str, Any]) -> list[Any]:
-    """Return what pydantic finds wrong."""
+def schema_mistakes(tree: Mapping[str, Any]) -> tuple[Mistake, ...]:
+    """Return what the schema does not allow."""
     try:
-        ConfigFile.model_validate(tree)
-    except ValidationError as error:
-        return error.errors(include_url=False)
-    return []
+        read(ConfigFile, tree)
+    except SchemaError as error:
+        return error.mistakes
+    return ()
 
 
 def _table(tree: dict[str, Any], path: KeyPath) -> dict[str, Any]:
@@ -193,7 +191,7 @@ def _expand(layer: Layer, path: KeyPath, environ: Mapping[str, str]) -> None:
 def _as_number(path: KeyPath, text: str) -> Any:
     """Return the number, or true or false, that stands in a variable, for a key that wants one; else the text itself."""
     key = find_key(path)
-    if key is None or key.field.annotation not in {int, float, bool}:
+    if key is None or not key.is_plain:
         return text
     try:
         parsed = tomllib.loads(f"value = {text.strip()}")

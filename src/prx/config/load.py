@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from prx.config import cross
+from prx.config.checker import read
 from prx.config.expand import holds_reference, map_strings
 from prx.config.keys import dotted, find_key, keys_of
 from prx.config.layers import STORE_PREFIX, Layer, command_line_layer, environment_layer, file_layer, merge, nested
@@ -83,7 +84,7 @@ def load(
     not_run = {} if run_commands and resolve_secret else _commands(merged)
     secrets = _resolve(merged, resolve_secret, not_run)
     merged.check({})
-    file = ConfigFile.model_validate(nested(merged.values, merged.tables))
+    file = read(ConfigFile, nested(merged.values, merged.tables))
     merged.problems.extend(_findings(cross.mistakes(file, tokens_follow=tokens_follow), merged))
     if merged.problems:
         raise ConfigError([str(problem) for problem in sorted(merged.problems, key=lambda problem: problem.order)])
@@ -133,7 +134,7 @@ def _with_whole_paths(tunnel: TunnelSettings, folder: Path) -> TunnelSettings:
         whole = folder.absolute() / Path(tunnel.origin_ca).expanduser()
     except RuntimeError:  # no home folder is known for a ~: the path is told as it is when it cannot be read
         return tunnel
-    return tunnel.model_copy(update={"origin_ca": str(whole)})
+    return tunnel.changed(origin_ca=str(whole))
 
 
 def _origins(file: ConfigFile, merged: Layer) -> dict[str, Origin]:

@@ -6,11 +6,9 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from pydantic_core import ErrorDetails
-
+from prx.config.checker import Mistake
 from prx.config.expand import holds_reference
 from prx.config.keys import Key, closest, find_key, suggestion
-from prx.config.positions import KeyPath
 from prx.config.toml_text import string_text, value_text
 from prx.logs.redact import Redactor
 
@@ -18,7 +16,6 @@ _MAX_SHOWN: Final = 60
 # Tokens, keys and audience tags are long words without a break; nothing that a user can misspell in a message is.
 _SECRET_LOOKING: Final = re.compile(r"[A-Za-z0-9+/_=-]{32,}")
 _PLACES: Final = Redactor()  # passwords in URLs, header values …
-_MAP_KEY: Final = "[key]"  # pydantic's last path element for a mistake in a key of a dict
 
 
 def shown(value: Any) -> str:
@@ -52,42 +49,31 @@ def kind_of(value: Any) -> str:
             return "a date or time"
 
 
-def path_of(error: ErrorDetails) -> KeyPath:
-    """Return the path that a pydantic error is about."""
-    return tuple(part for part in error["loc"] if part != _MAP_KEY)
-
-
-def explain(error: ErrorDetails, written: Any) -> str:
+def explain(mistake: Mistake, written: Any) -> str:
     """Say what is wrong; `written` is the value as it stands in its source."""
-    path = path_of(error)
-    if error["type"] == "extra_forbidden":
+    path = mistake.path
+    if mistake.kind == "unknown":
         meant = suggestion(path)
         return f"unknown {'table' if isinstance(written, Mapping) else 'key'}" + (f"; {meant}" if meant else "")
-    if error["loc"][-1] == _MAP_KEY:
-        return f"found {shown(path[-1])}, expected {_reason(error)}"
+    if mistake.kind == "name":
+        return f"found {shown(path[-1])}, expected {mistake.expected}"
     key = find_key(path)
     if key is None:
         return f"found {shown(written)}, expected a table"
     found = kind_of(written) if key.is_secret else shown(written)
-    return f"found {found}, expected {_expected(error, key, len(path) > len(key.path), written)}"
+    return f"found {found}, expected {_expected(mistake, key, len(path) > len(key.path), written)}"
 
 
-def _expected(error: ErrorDetails, key: Key, in_list: bool, written: Any) -> str:
-    reason = _reason(error)
-    expected = reason or ("a string" if in_list else key.expected)
-    if reason:
-        return expected
+def _expected(mistake: Mistake, key: Key, in_list: bool, written: Any) -> str:
+    if mistake.expected:
+        return mistake.expected
+    expected = "a string" if in_list else key.expected
     wants_text = in_list or bool(key.choices) or key.expected == "a string"
     if wants_text and isinstance(written, int | float):
         return f"{expected}, in quotes"
-    if not wants_text and isinstance(written, str) and key.field.annotation in {int, float, bool}:
+    if not wants_text and isinstance(written, str) and key.is_plain:
         if holds_reference(written):
             return f"a variable with {expected}"
         return f"{expected}, without quotes"
     near = closest(written, key.choices) if isinstance(written, str) else ""
     return f'{expected}; did you mean "{near}"?' if near else expected
-
-
-def _reason(error: ErrorDetails) -> str:
-    """Return what a check of our own expects."""
-    return str(error["ctx"]["error"]) if error["type"] == "value_error" else ""

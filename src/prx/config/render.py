@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import textwrap
 from collections.abc import Iterator
+from dataclasses import Field
 from itertools import groupby
-from typing import Any, Final
+from typing import Any, Final, get_origin
 from urllib.parse import urlsplit
 
+from prx.config.checker import Table, fields_of, table_in, tables_by_name
 from prx.config.checks import TUNNEL_NAME
 from prx.config.hostname import shown
 from prx.config.keys import Key, keys_of
 from prx.config.load import Loaded
-from prx.config.schema import DEFAULT_TUNNEL, ConfigFile
+from prx.config.schema import DEFAULT_TUNNEL, AccessSettings, CloudflareSettings, ConfigFile, TunnelSettings
 from prx.config.toml_text import value_text
 from prx.logs.redact import Redactor
 from prx.secrets.sources import describe, split_reference
@@ -60,16 +63,56 @@ def default_text(key: Key) -> str:
 
 def json_schema() -> dict[str, Any]:
     """Return the JSON Schema (draft 2020-12) of a configuration file, for editors."""
-    schema = ConfigFile.model_json_schema()
-    for part in (schema, *schema["$defs"].values()):
-        for name, declared in part["properties"].items():
-            if "$ref" in declared:  # the defaults stand with the keys of that table
-                part["properties"][name] = {"$ref": declared["$ref"]}
-    properties = schema["properties"]
-    properties["tunnel"] = {"$ref": "#/$defs/TunnelSettings"}
-    properties["tunnels"]["propertyNames"] = {"pattern": f"^{TUNNEL_NAME}$"}
-    schema["title"] = "The configuration of prx"
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+    tables = (AccessSettings, CloudflareSettings, TunnelSettings)
+    definitions = {table.__name__: _table_schema(table, table.__name__) for table in tables}
+    whole = _table_schema(ConfigFile, "The configuration of prx")
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "$defs": definitions, **whole}
+
+
+def _table_schema(table: type[Table], title: str) -> dict[str, Any]:
+    return {
+        "additionalProperties": False,
+        "description": inspect.getdoc(table),
+        "properties": {name: _field_schema(name, field) for name, field in fields_of(table).items()},
+        "title": title,
+        "type": "object",
+    }
+
+
+def _field_schema(name: str, field: Field[Any]) -> dict[str, Any]:
+    if inner := table_in(field.type):  # the defaults stand with the keys of that table
+        return {"$ref": f"#/$defs/{inner.__name__}"}
+    title = name.replace("_", " ").title()
+    if inner := tables_by_name(field.type):
+        each = {"$ref": f"#/$defs/{inner.__name__}"}
+        names = {"pattern": f"^{TUNNEL_NAME}$"}
+        return {"additionalProperties": each, "default": {}, "title": title, "type": "object", "propertyNames": names}
+    key = Key((name,), field)
+    limits = {
+        "minimum": key.facts.minimum,
+        "maximum": key.facts.maximum,
+        "unit": key.facts.unit or None,
+        "env": key.env or None,
+    }
+    facts = {name: value for name, value in limits.items() if value is not None}
+    default = "" if key.is_secret else key.default
+    about = {"default": default, "description": key.description, "title": title, **facts, **_value_schema(key)}
+    return dict(sorted(about.items()))
+
+
+def _value_schema(key: Key) -> dict[str, Any]:
+    """Return what a value must be; a type that is taken beside the proper one only where each of its values fits."""
+    if get_origin(key.type) is tuple:
+        return {"items": {"type": "string"}, "type": "array"}
+    usual: dict[str, Any] = {"type": _JSON_TYPES.get(key.type, "string")}
+    if key.choices:
+        usual = {"enum": list(key.choices), **usual}
+    if key.facts.also is None or not key.facts.also_in_schema:
+        return usual
+    return {"anyOf": [usual, {"type": _JSON_TYPES[key.facts.also]}]}
+
+
+_JSON_TYPES: Final = {int: "integer", float: "number", bool: "boolean"}
 
 
 def _shown_line(loaded: Loaded, name: str, origins: bool) -> str:

@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from typing import Any, TypeAlias
 
 from prx.cli.choice import BUILTIN
+from prx.config.checker import fields_of
 from prx.config.schema import CloudflareSettings, TunnelSettings
 from prx.core.errors import UsageError
 from prx.install.programs import NAME, find_client
@@ -17,8 +18,8 @@ from prx.testing.tunnels import PATIENCE, Json, Tunnel, Tunnels
 
 Target: TypeAlias = int | str | Callable[..., Any]
 
-_TUNNEL_KEYS = frozenset(TunnelSettings.model_fields) - {"cloudflare", "local_addr"}
-_CLOUDFLARE_KEYS = frozenset(CloudflareSettings.model_fields) - {"mode", "token", "hostname"}
+_TUNNEL_KEYS = frozenset(fields_of(TunnelSettings)) - {"cloudflare", "local_addr"}
+_CLOUDFLARE_KEYS = frozenset(fields_of(CloudflareSettings)) - {"mode", "token", "hostname"}
 # A test's server is to see the test and as little else as can be: a receiver that has nothing for GET / is as good as any.
 _DEFAULTS: Json = {"health_check_interval_secs": 3600.0, "health_check_expect": "100-499"}
 _CLOUDFLARE_DEFAULTS: Json = {"protocol": "http2", "grace_period_secs": 2.0}

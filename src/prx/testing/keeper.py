@@ -16,14 +16,13 @@ import json
 import os
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-from pydantic_core import ErrorDetails
-
 from prx.backends.base import EdgeSite
-from prx.config.messages import explain, path_of
+from prx.config.checker import SchemaError, read
+from prx.config.messages import explain
 from prx.config.schema import Config, TunnelSettings
 from prx.core.errors import PrxError
 from prx.core.events import Event
@@ -51,7 +50,7 @@ class Keeper:
         if order["do"] == "start":
             try:
                 supervisor = self._supervisor(number, order)
-            except (ValidationError, PrxError) as error:
+            except (SchemaError, PrxError) as error:
                 _say(id=number, refused=_reason(error))
                 return
             self._running[number] = supervisor
@@ -88,11 +87,10 @@ class Keeper:
 
 
 def read_settings(written: Json) -> TunnelSettings:
-    """Read the keys of `[tunnel]`; ValidationError where they are not what the schema expects."""
+    """Read the keys of `[tunnel]`; SchemaError where they are not what the schema expects."""
     cloudflare = dict(written.get("cloudflare", {}))
     cloudflare["token"] = Secret(cloudflare.get("token", ""))
-    lists = {key: tuple(value) for key, value in written.items() if isinstance(value, list)}
-    return TunnelSettings.model_validate({**written, **lists, "cloudflare": cloudflare})
+    return read(TunnelSettings, {**written, "cloudflare": cloudflare})
 
 
 def read_site(written: Json) -> EdgeSite:
@@ -101,11 +99,11 @@ def read_site(written: Json) -> EdgeSite:
     return EdgeSite(**{**written, **lists, "ca_file": Path(written["ca_file"])})
 
 
-def _reason(error: ValidationError | PrxError) -> str:
+def _reason(error: SchemaError | PrxError) -> str:
     if isinstance(error, PrxError):
         return error.message
-    details = [ErrorDetails(**{**detail, "loc": ("tunnel", *detail["loc"])}) for detail in error.errors()]  # as in a file
-    return "; ".join(f"{'.'.join(map(str, path_of(detail)[1:]))}: {explain(detail, detail['input'])}" for detail in details)
+    mistakes = [replace(mistake, path=("tunnel", *mistake.path)) for mistake in error.mistakes]  # as in a file
+    return "; ".join(f"{'.'.join(map(str, mistake.path[1:]))}: {explain(mistake, mistake.found)}" for mistake in mistakes)
 
 
 def _say(**message: Any) -> None:
