@@ -20,6 +20,7 @@ from tests.probes.test_public import server_tls
 
 from prx.core.evidence import DnsState
 from prx.runtime.probes import doh as doh_module
+from prx.runtime.probes.dnswire import Question
 from prx.runtime.probes.doh import Server, ask
 from prx.runtime.probes.http import Answer
 from prx.runtime.probes.transport import ProbeError
@@ -246,7 +247,7 @@ def test_any_bytes_are_an_answer_or_a_probe_error(body: bytes, flip: bool, at: i
         right[at % len(right)] = value
         body = bytes(right)
     with contextlib.suppress(ProbeError):
-        doh_module._understood(Answer(200, {}, body), query, Server.at("https://192.0.2.1/dns-query"))
+        doh_module._understood(Answer(200, {}, body), Question.of(NAME, "A"), Server.at("https://192.0.2.1/dns-query"))
 
 
 async def test_headers_of_the_answer_are_kept(servers: Servers) -> None:

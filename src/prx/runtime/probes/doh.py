@@ -1,7 +1,6 @@
 """One question to one DNS-over-HTTPS server (RFC 8484), which is named by its IP address.
 
-The question goes by POST, which no HTTP cache answers. The classes of dnspython write and read the messages; its HTTP client is
-not used, because loading it takes longer than all the rest of prx.
+The question goes by POST, which no HTTP cache answers.
 """
 
 from __future__ import annotations
@@ -12,16 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
-import dns.exception
-import dns.message
-import dns.rcode
-import dns.rdatatype
-
+from prx.runtime.probes.dnswire import NOERROR, NXDOMAIN, NoDnsError, OtherQuestionError, Question, read_reply
 from prx.runtime.probes.http import Answer, Request, exchange
 from prx.runtime.probes.transport import Place, ProbeError, Trouble, connected, is_address, is_loopback, verifying_tls
 
 _MEDIA_TYPE = "application/dns-message"
-_ANSWERS = {dns.rcode.NOERROR, dns.rcode.NXDOMAIN}
+_ANSWERS = {NOERROR, NXDOMAIN}
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,32 +63,30 @@ async def ask(server: Server, name: str, kind: str, *, timeout: float) -> Heard:
     now = asyncio.get_running_loop().time
     deadline = now() + timeout
     try:
-        query = dns.message.make_query(name, kind, id=0)
-    except dns.exception.DNSException as error:
+        question = Question.of(name, kind)
+    except ValueError as error:
         raise ProbeError(Trouble.NO_NAME, f"{name!r} is no name that DNS can hold") from error
     request = Request(
         server.url.path or "/dns-query",
         server.url.netloc,
         method="POST",
         headers={"Content-Type": _MEDIA_TYPE, "Accept": _MEDIA_TYPE},
-        body=query.to_wire(),
+        body=question.to_wire(),
     )
     async with connected(server.place, timeout=timeout) as stream:
         answer = await exchange(stream, request, timeout=deadline - now(), patience=timeout)
-    return _understood(answer, query, server)
+    return _understood(answer, question, server)
 
 
-def _understood(answer: Answer, query: dns.message.QueryMessage, server: Server) -> Heard:
+def _understood(answer: Answer, question: Question, server: Server) -> Heard:
     if answer.status != 200 or not answer.complete:
         raise ProbeError(Trouble.GARBLED, f"{server} answers {answer.status} to a DNS question")
     try:
-        response = dns.message.from_wire(answer.body)
-        if not isinstance(response, dns.message.QueryMessage) or not query.is_response(response):
-            raise ProbeError(Trouble.GARBLED, f"{server} answers another DNS question")
-        if response.rcode() not in _ANSWERS:
-            raise ProbeError(Trouble.GARBLED, f"{server} says {dns.rcode.to_text(response.rcode())}")
-        records = response.resolve_chaining().answer
-    except (dns.exception.DNSException, ValueError) as error:
+        reply = read_reply(answer.body, question)
+    except OtherQuestionError as error:
+        raise ProbeError(Trouble.GARBLED, f"{server} answers another DNS question") from error
+    except NoDnsError as error:
         raise ProbeError(Trouble.GARBLED, f"{server} answers something that is not DNS") from error
-    addresses = tuple(record.to_text() for record in records or ())
-    return Heard(addresses, dns.rcode.to_text(response.rcode()), answer.headers)
+    if reply.rcode not in _ANSWERS:
+        raise ProbeError(Trouble.GARBLED, f"{server} says {reply.status}")
+    return Heard(reply.addresses, reply.status, answer.headers)
