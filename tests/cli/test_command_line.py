@@ -28,6 +28,15 @@ HEAVY = {
     "psutil",
     "tomlkit",
     "logging",
+    "email",
+    "zipfile",
+    "importlib.metadata",
+    "http.server",
+    "prx.config.schema",
+    "prx.config.checker",
+    "prx.edge",
+    "prx.connector",
+    "prx.runtime",
 }
 
 

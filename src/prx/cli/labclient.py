@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -26,6 +27,8 @@ from prx.files.reading import read_plain
 CONTROL_VARIABLE: Final = "PRX_LAB_CONTROL"
 _MAX_ANSWER: Final = 1 << 20
 _TIMEOUT_SECONDS: Final = 10.0
+_CHUNK: Final = 1 << 16
+_OK: Final = 200
 
 control_option = click.option(
     "--control",
@@ -65,23 +68,47 @@ def announced(control: str) -> Iterator[None]:
 
 def ask(control: str | None, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
     """Ask a lab and give its answer; PrxError where there is none, or where it refuses."""
-    import http.client
+    import h11
 
     found = control or _announced_control()
     where = _place(found)
-    connection = http.client.HTTPConnection(*where, timeout=_TIMEOUT_SECONDS)
     try:
-        connection.request(method, path, None if body is None else json.dumps(body), {"Content-Type": "application/json"})
-        answer = connection.getresponse()
-        text = answer.read(_MAX_ANSWER).decode(errors="replace")
-    except (OSError, http.client.HTTPException) as error:
+        status, text = _exchange(where, method, path, b"" if body is None else json.dumps(body).encode())
+    except (OSError, h11.ProtocolError) as error:
         raise PrxError(f"no lab answers at {found}: {error}", hint="`prx lab` prints its control URL") from error
-    finally:
-        connection.close()
     document = _document(text)
-    if answer.status != http.client.OK:
+    if status != _OK:
         raise PrxError(f"the lab refused: {document.get('error', text.strip()[:200])}")
     return document
+
+
+def _exchange(where: tuple[str, int], method: str, path: str, body: bytes) -> tuple[int, str]:
+    """Send a request and return status and body of the answer; `prx start` has h11 loaded, and `http.client` needs `email`."""
+    import h11
+
+    connection = h11.Connection(h11.CLIENT)
+    host = f"[{where[0]}]:{where[1]}" if ":" in where[0] else f"{where[0]}:{where[1]}"
+    headers = [
+        ("Host", host),
+        ("Connection", "close"),
+        ("Content-Type", "application/json"),
+        ("Content-Length", f"{len(body)}"),
+    ]
+    request = h11.Request(method=method, target=path, headers=headers)
+    status, answer = 0, b""
+    with socket.create_connection(where, timeout=_TIMEOUT_SECONDS) as stream:
+        stream.sendall(b"".join(connection.send(part) or b"" for part in (request, h11.Data(body), h11.EndOfMessage())))
+        while len(answer) < _MAX_ANSWER:
+            event = connection.next_event()
+            if event is h11.NEED_DATA:
+                connection.receive_data(stream.recv(_CHUNK))
+            elif isinstance(event, h11.Response):
+                status = event.status_code
+            elif isinstance(event, h11.Data):
+                answer += event.data
+            elif isinstance(event, h11.EndOfMessage | h11.ConnectionClosed):
+                break
+    return status, answer.decode(errors="replace")
 
 
 def _place(control: str) -> tuple[str, int]:

@@ -43,10 +43,10 @@ class LazyGroup(click.Group):
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the command; for an unknown word, say which ones come close."""
-        import difflib
-
         name = args[0]
         if name not in self.table and not name.startswith("-"):
+            import difflib
+
             near = difflib.get_close_matches(name, self.table, n=1)
             also = f"did you mean `prx {near[0]}`?" if near else f"commands: {', '.join(self.table)}"
             ctx.fail(f"there is no command {name!r}\n{also}")

@@ -26,7 +26,6 @@ from prx.cli.configuration import ConfigurationReader, environment_for_service, 
 from prx.cli.ending import tell as tell_error
 from prx.cli.ending import unusable
 from prx.cli.hardening import require_folder
-from prx.cli.hello import HelloPage
 from prx.cli.labclient import LIMITS_VARIABLE, announced
 from prx.cli.labsite import JoinedLab, site_of
 from prx.cli.logbook import Logbook, log_file
@@ -36,6 +35,7 @@ from prx.cli.outcome import Outcome
 from prx.cli.reloading import Reloader
 from prx.cli.signals import Signals
 from prx.cli.story import SERVICE
+from prx.cli.thrift import give_back
 from prx.cli.viewing import choose_views, showing
 from prx.cli.views import Detail
 from prx.config.load import Loaded
@@ -53,11 +53,11 @@ from prx.runtime.lock import InstanceLock
 from prx.runtime.notify import Notifier
 from prx.runtime.orphans import OrphanReaper
 from prx.runtime.process import our_children
-from prx.runtime.service import Service, ServiceError
 from prx.runtime.supervisor import Supervisor
 
 if TYPE_CHECKING:
     from prx.edge import Lab
+    from prx.runtime.service import Service, ServiceError
 
 KILL_SECONDS = 1.0  # from the second signal to the end, whatever still hangs
 
@@ -188,6 +188,8 @@ class Session:
     async def _run(self) -> int:
         async with AsyncExitStack() as stack:
             if self._options.hello:
+                from prx.cli.hello import HelloPage  # an HTTP server, with `email` and more
+
                 self._local_addr = stack.enter_context(HelloPage()).local_addr
             options = self._options
             self._reader = ConfigurationReader(
@@ -238,13 +240,17 @@ class Session:
         self._log_file = log_file(ensure_private_dir(data_dir(self._environ)), instance.key)
         logbook = stack.enter_context(Logbook(self._log_file, self._redactor, self._clock))
         self._bus.listen(logbook.see)
-        self._outcome = Outcome(config.tunnels, lambda: self._on_settled(self._outcome))
+        self._outcome = Outcome(config.tunnels, self._settled)
         self._bus.listen(self._outcome.see)
         self._bus.listen(self._notifier.see)
         if not self._options.quiet:
             views = choose_views(as_json=self._options.as_json, detail=self._detail, bus=self._bus, clock=self._clock)
             await stack.enter_async_context(showing(views, self._bus))
         await stack.enter_async_context(ControlServer(instance.socket, self, wall=self._clock.wall))
+
+    def _settled(self) -> None:
+        give_back()
+        self._on_settled(self._outcome)
 
     def _instance(self) -> Instance:
         folder = ensure_private_dir(runtime_dir(self._environ))
@@ -329,6 +335,8 @@ class Session:
         return next(iter(tunnels.values()))
 
     def _make_service(self, settings: TunnelSettings) -> Service:
+        from prx.runtime.service import Service
+
         def tell(line: str) -> str:
             event = self._bus.publish(Log(tunnel="", level="info", message=line, source=SERVICE))
             return event.fact.message if isinstance(event.fact, Log) else ""

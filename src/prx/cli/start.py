@@ -117,7 +117,9 @@ def _run(options: StartOptions, report_fd: int | None) -> int:
     from prx.cli.guard import guard_logging
     from prx.cli.hardening import forbid_dumps
     from prx.cli.session import Session
+    from prx.cli.thrift import use_one_arena
 
+    use_one_arena()
     forbid_dumps()
     guard_logging()
     if report_fd is None:

@@ -12,8 +12,6 @@ import socket
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-import psutil
-
 from prx.config.local_addr import LocalAddr
 from prx.runtime.probes.transport import Place, ProbeError, connected_to_one, is_address
 
@@ -72,6 +70,10 @@ def listeners(pids: Iterable[int]) -> set[Listener]:
 
 
 def _listeners_of(pid: int) -> set[Listener]:
+    try:
+        import psutil  # noqa: PLC0415 - 1 MB, for a service of prx's own that does not answer
+    except OSError:  # no descriptor is left to load it with
+        return set()
     try:
         sockets = psutil.Process(pid).net_connections(kind="tcp")
     except (psutil.Error, OSError, RuntimeError):

@@ -19,8 +19,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-import psutil
-
 _LINUX = sys.platform == "linux"
 
 # Flags of linux/route.h
@@ -83,6 +81,8 @@ def network_up() -> bool | None:
 
 def _any_interface_up() -> bool | None:
     try:
+        import psutil  # noqa: PLC0415 - 1 MB, which an edge on this machine does not need
+
         return any(stats.isup and _global_networks(name) for name, stats in psutil.net_if_stats().items())
     except OSError:
         return None
@@ -101,6 +101,8 @@ def _seen() -> list[str]:
         ways = sorted(set(routes()))
         interfaces = sorted({route.interface for route in ways})
     else:
+        import psutil  # noqa: PLC0415 - as above
+
         ways = []
         interfaces = sorted(name for name, stats in psutil.net_if_stats().items() if stats.isup)
     return [
@@ -168,6 +170,8 @@ def _has_carrier(interface: str) -> bool:
 
 def _global_networks(interface: str) -> list[str]:
     """Return the networks of an interface: whole IPv4 addresses, the first half of IPv6 ones: the rest may change."""
+    import psutil  # noqa: PLC0415 - as above
+
     found = set()
     for entry in psutil.net_if_addrs().get(interface, []):
         if entry.family not in {socket.AF_INET, socket.AF_INET6}:

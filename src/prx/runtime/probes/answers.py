@@ -5,7 +5,6 @@ All are read from at most 64 KiB, with patterns that cannot backtrack far. What 
 
 from __future__ import annotations
 
-import html
 import re
 
 from prx.logs.text import printable
@@ -69,4 +68,12 @@ def says_tls(answer: Answer) -> bool:
 
 
 def _printable(text: str) -> str:
-    return printable(html.unescape(_TAG.sub("", text))).strip()[:_QUOTED]
+    return printable(_unescaped(_TAG.sub("", text))).strip()[:_QUOTED]
+
+
+def _unescaped(text: str) -> str:
+    try:
+        import html  # noqa: PLC0415 - 0.4 MB, for pages of errors alone
+    except OSError:  # no descriptor is left to load it with
+        return text
+    return html.unescape(text)
