@@ -24,7 +24,7 @@ conformance: setup  ## what passes through the lab, with the builtin and the rea
 	@.venv/bin/python -m tests.conformance
 
 exchanges: setup  ## 100,000 exchanges with services that misbehave: no byte of one is seen in another (some four minutes)
-	@.venv/bin/python -m tests.connector.exchanges
+	@.venv/bin/python -m tests.lab.connector.exchanges
 
 bench: setup  ## what things cost, as ratios in one run
 	@.venv/bin/python -m bench.idle

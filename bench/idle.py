@@ -33,7 +33,7 @@ from bench.imports import resident
 
 TICKS = os.sysconf("SC_CLK_TCK")
 MIB = 1024 * 1024
-PRX = (sys.executable, "-m", "prx.cli")
+PRX = (sys.executable, "-m", "prx")
 COMMANDS = (("--help",), ("url",), ("status",))
 ROUNDS = 9
 

@@ -24,9 +24,9 @@ from h2.events import DataReceived, Event, ResponseReceived, StreamEnded, Stream
 from h2.settings import SettingCodes, Settings
 from hpack import NeverIndexedHeaderTuple
 
-from prx.edge.authority import Authority
-from prx.protocol import headers as codec
-from prx.protocol.registration import Register, Registered, RegistrationServer, Unregister
+from prx.lab.edge.tunnel.certificates import Authority
+from prx.lab.protocol import headers as codec
+from prx.lab.protocol.rpc.registration import Register, Registered, RegistrationServer, Unregister
 
 SLOTS = 4  # as the lab has
 WINDOW = 1024 * 1024

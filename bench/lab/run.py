@@ -26,7 +26,7 @@ from tempfile import TemporaryDirectory
 from typing import IO, Any, cast
 
 HERE = Path(__file__).parent
-PRX = (sys.executable, "-m", "prx.cli")
+PRX = (sys.executable, "-m", "prx")
 TICKS = os.sysconf("SC_CLK_TCK")
 MARK = "hand-tuned"
 UNTIL_SERVED = 30.0  # seconds
@@ -150,7 +150,7 @@ class World:
 
 def paths(world: World) -> list[Callable[[], Way]]:
     """Give what makes each path."""
-    builtin = [sys.executable, "-m", "prx.connector"]
+    builtin = [sys.executable, "-m", "prx.lab.connector"]
     real = os.environ.get("PRX_TEST_CLOUDFLARED", "")
     program = [real] if real else builtin
     named = [("lab", program, "http2"), ("lab, QUIC", program, "quic")]

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-SESSIONS = ("prx.app.session", "prx.cli.session")
+SESSIONS = ("prx.app.session",)
 SUPERVISORS = ("prx.runtime.supervisor",)
 
 

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
-PRX = (sys.executable, "-m", "prx.cli")
+PRX = (sys.executable, "-m", "prx")
 LINE_LIMIT = 16 * 1024 * 1024
 
 

@@ -20,7 +20,7 @@ from bench.room.program import running
 from bench.room.timeline import Sample
 
 START_SECONDS: Final = 90.0
-BUILTIN: Final = (sys.executable, "-m", "prx.connector")
+BUILTIN: Final = (sys.executable, "-m", "prx.lab.connector")
 
 Mode = Literal["quick", "named"]
 Transport = Literal["quic", "http2"]

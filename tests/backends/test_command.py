@@ -12,10 +12,10 @@ import pytest
 from prx.backends import create
 from prx.backends.base import EdgeSite, LaunchContext
 from prx.backends.cloudflare import CloudflareBackend
-from prx.backends.launch import SECRET_PATH, Launch
 from prx.backends.none import NoneBackend
 from prx.config.schema import CloudflareSettings, TunnelSettings
 from prx.core.errors import PermanentError
+from prx.core.launch import SECRET_PATH, Launch
 from prx.secrets.value import Secret
 
 TUNNEL_ID = "0a1b2c3d-0000-4000-8000-00000000beef"

@@ -25,12 +25,12 @@ import pytest
 from prx.backends.base import EdgeSite, LaunchContext, LineKind, LogLine
 from prx.backends.cloudflare import CloudflareBackend
 from prx.backends.cloudflare.version import OLDEST, Version
-from prx.backends.launch import Launch
 from prx.config.schema import CloudflareSettings, TunnelSettings
 from prx.core.evidence import ChildExit, ExitCause
-from prx.core.exits import Exit
+from prx.core.exit_status import Exit
+from prx.core.launch import Launch
 from prx.secrets.value import Secret
-from prx.testing.fakecf.scripted import write_fake
+from prx.testing.fake_cloudflared.scripted import write_fake
 
 REAL = os.environ.get("PRX_TEST_CLOUDFLARED", "")
 PATIENCE = 30.0  # seconds: a bound on waiting, far above what any client takes
@@ -55,7 +55,7 @@ def program(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, ...]:
         case "fake":
             return (str(write_fake(tmp_path / "cloudflared", {"connections": 0})),)
         case "builtin":
-            return (sys.executable, "-m", "prx.connector")
+            return (sys.executable, "-m", "prx.lab.connector")
     return (REAL,)
 
 

@@ -10,7 +10,7 @@ from prx.backends.base import LogLine
 from prx.backends.cloudflare.classify import parse_line
 from prx.backends.cloudflare.exits import DETAIL_LIMIT, classify_exit, last_words
 from prx.core.evidence import ChildExit, ExitCause
-from prx.core.exits import Exit
+from prx.core.exit_status import Exit
 
 
 def tail(*lines: str) -> list[LogLine]:

@@ -13,7 +13,7 @@ from prx.backends.cloudflare.exits import classify_exit
 from prx.backends.cloudflare.version import require_supported
 from prx.core.errors import PermanentError
 from prx.core.evidence import ExitCause
-from prx.core.exits import Exit
+from prx.core.exit_status import Exit
 
 OFF = ["--no-tls-verify"]
 

@@ -22,7 +22,7 @@ from prx.backends.base import LineKind, LogLine
 from prx.backends.cloudflare.classify import parse_line
 from prx.backends.cloudflare.exits import classify_exit
 from prx.core.evidence import ChildExit, ExitCause
-from prx.core.exits import Exit
+from prx.core.exit_status import Exit
 
 DATA = Path(__file__).parents[1] / "data"
 FOLDER = DATA / "cloudflared-2026.8.2"

@@ -14,8 +14,8 @@ from prx.backends.cloudflare.classify import parse_line
 from prx.backends.cloudflare.exits import classify_exit
 from prx.backends.cloudflare.version import Feature, Version, understands
 from prx.core.evidence import ChildExit, ExitCause
-from prx.core.exits import Exit
-from prx.runtime.version import short_version
+from prx.core.exit_status import Exit
+from prx.runtime.process.version import short_version
 
 UUID = "3e0acd8b-0d5b-4c8e-9c9a-2b1f6d7f4f11"
 POST = 'failed to request quick Tunnel: Post "https://api.trycloudflare.com/tunnel": '

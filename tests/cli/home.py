@@ -9,7 +9,7 @@ import sys
 import threading
 from pathlib import Path
 
-PRX = (sys.executable, "-m", "prx.cli")
+PRX = (sys.executable, "-m", "prx")
 
 
 class Started:

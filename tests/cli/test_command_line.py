@@ -10,9 +10,9 @@ import click
 import pytest
 
 from prx import __version__
-from prx.cli.ending import run
 from prx.cli.root import COMMANDS, cli
 from prx.core.errors import ConfigError, NotReadyError, PermanentError, PrxError, UsageError
+from prx.ui.errors import run
 
 HEAVY = {
     "pydantic",
@@ -34,8 +34,8 @@ HEAVY = {
     "http.server",
     "prx.config.schema",
     "prx.config.checker",
-    "prx.edge",
-    "prx.connector",
+    "prx.lab.edge",
+    "prx.lab.connector",
     "prx.runtime",
 }
 
@@ -134,7 +134,7 @@ def test_ctrl_c_is_no_traceback(capfd: pytest.CaptureFixture[str]) -> None:
 
 def test_a_closed_stdout_is_quiet(tmp_path: object) -> None:
     """`prx … | head -1` leaves no complaint on stderr."""
-    words = f"{sys.executable} -m prx.cli completions bash | true; echo ${{PIPESTATUS[0]}}"
+    words = f"{sys.executable} -m prx completions bash | true; echo ${{PIPESTATUS[0]}}"
     for _ in range(3):
         done = subprocess.run(["bash", "-c", words], capture_output=True, text=True, check=False)
         assert done.stderr == ""
@@ -154,7 +154,7 @@ def test_a_missing_command_shows_the_help(words: list[str], capfd: pytest.Captur
 def test_a_full_stdout_is_told() -> None:
     """What cannot be written is an error with its reason, and no traceback."""
     done = subprocess.run(
-        ["bash", "-c", f"{sys.executable} -m prx.cli config schema >/dev/full"], capture_output=True, text=True, check=False
+        ["bash", "-c", f"{sys.executable} -m prx config schema >/dev/full"], capture_output=True, text=True, check=False
     )
     assert done.returncode == 1
     assert done.stderr.startswith("error: cannot write: no space left on device\nhint: ")

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 from tests.cli.home import PRX, Home
 
-from prx.access.probe import is_access_challenge
 from prx.cli import main
+from prx.runtime.probes.access import is_access_challenge
 
 
 @contextmanager

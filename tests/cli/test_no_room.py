@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from tests.cli.home import PRX, Home
 
-from prx.cli.ending import unusable
+from prx.ui.errors import unusable
 
 
 def run(home: Home, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -149,7 +149,7 @@ def test_the_lab_stands_anywhere(tmp_path: Path, state: str) -> None:
     script = (
         "import os\n"
         + ("os.rmdir(os.getcwd())" if state == "gone" else "")
-        + "\nimport prx.protocol.schema\nprint(os.getcwd())"
+        + "\nimport prx.lab.protocol.rpc.schema\nprint(os.getcwd())"
     )
     folder.chmod(0o755 if state == "gone" else 0)
     ended = subprocess.run(

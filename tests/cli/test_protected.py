@@ -12,9 +12,9 @@ import pytest
 from tests.backends.test_command import context, launch, settings
 from tests.cli.home import Home
 
+from prx.app.options import StartOptions
 from prx.cli import main
 from prx.cli.detach import _arguments
-from prx.cli.options import StartOptions
 from prx.config.checks import mail_rule
 from prx.core.errors import PermanentError
 

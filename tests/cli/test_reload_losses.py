@@ -7,7 +7,7 @@ import json
 import pytest
 from tests.cli.home import Home
 
-from prx.cli.hello import HelloPage
+from prx.app.hello_page import HelloPage
 
 
 def running(home: Home) -> tuple[str, str, int]:

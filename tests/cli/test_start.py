@@ -18,10 +18,10 @@ from pathlib import Path
 import psutil
 import pytest
 from tests.cli.home import PRX, Home, Started
-from tests.terminal import on_terminal
+from tests.support.terminal import on_terminal
 
+from prx.app.options import StartOptions
 from prx.cli import detach
-from prx.cli.options import StartOptions
 from prx.core.errors import NotReadyError
 
 URL = re.compile(r"http://[a-z0-9-]+\.localhost:\d+")

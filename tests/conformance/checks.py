@@ -17,11 +17,11 @@ import pytest
 from tests.conformance.origin import LARGE, ORDER
 from tests.conformance.outcome import NotCarriedError
 from tests.conformance.scene import PATIENCE, Scene
-from tests.edge.origin import blob, blob_digest
-from tests.edge.visitor import get, visiting
+from tests.lab.edge.origin import blob, blob_digest
+from tests.lab.edge.visitor import get, visiting
 from websockets.asyncio.client import connect
 
-from prx.edge import Lab
+from prx.lab import Lab
 
 SIZES = (0, 1, 16_384, 16_385, 65_537, 1_048_577)
 BIG = 200 * 1000 * 1000

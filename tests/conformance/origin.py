@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from urllib.parse import parse_qs, urlsplit
 
-from tests.edge.origin import Asked, Origin
+from tests.lab.edge.origin import Asked, Origin
 
-from prx.edge.crew import Crew
+from prx.lab.edge.task_group import Crew
 
 LARGE = 32 * 1024  # bytes of one header
 ORDER = ("Zulu", "Alpha", "Mike", "Bravo", "Yankee", "Golf", "Oscar", "Delta")  # by chance in order once in 40,320 times

@@ -12,10 +12,10 @@ from pathlib import Path
 
 from tests.conformance.origin import Service, serving
 from tests.conformance.outcome import NotAvailableError
-from tests.connector.child import BUILTIN, Child, started
-from tests.edge.cloudflared import VARIABLE
+from tests.lab.connector.child import BUILTIN, Child, started
+from tests.lab.edge.cloudflared import VARIABLE
 
-from prx.edge import Lab, LabConfig
+from prx.lab import Lab, LabConfig
 
 PATIENCE = 30.0  # seconds: a bound on what must come
 GRACE = "20s"

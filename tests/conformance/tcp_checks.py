@@ -11,11 +11,11 @@ from urllib.parse import urlsplit
 from tests.conformance.checks import leading_to, require, websocket
 from tests.conformance.outcome import NotAvailableError, NotCarriedError
 from tests.conformance.scene import PATIENCE, Scene
-from tests.edge.cloudflared import VARIABLE
-from tests.edge.origin import BLOCK
+from tests.lab.edge.cloudflared import VARIABLE
+from tests.lab.edge.origin import BLOCK
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from prx.edge.crew import Crew
+from prx.lab.edge.task_group import Crew
 
 SIZE = 40 * len(BLOCK)  # 10 MiB
 PIECE = 16 * 1024  # bytes of a message; cloudflared loses what is beyond that

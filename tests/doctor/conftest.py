@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.probes.servers import Servers
+from tests.runtime.probes.servers import Servers
 
 from prx.backends.base import EdgeSite
 from prx.config.schema import Config, TunnelSettings
+from prx.doctor.context import Scene
 from prx.doctor.finding import Finding
-from prx.doctor.scene import Scene
 
 SceneOf = Callable[..., Scene]
 

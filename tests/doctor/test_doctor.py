@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from tests.doctor.conftest import SceneOf
 from tests.doctor.test_service import doh
-from tests.probes.servers import Servers, answer, forever
+from tests.runtime.probes.servers import Servers, answer, forever
 
-from prx.doctor import machine, reach, report
+from prx.doctor import host, reach, report
 from prx.doctor.examine import examine
 from prx.doctor.finding import Finding, Mark
 from prx.logs.redact import Redactor
@@ -43,7 +43,7 @@ async def test_checks_that_hang_or_break_are_bounded(scene_of: SceneOf, monkeypa
         raise RuntimeError("odd")
 
     monkeypatch.setattr(reach, "check_edge", hang)
-    monkeypatch.setattr(machine, "check_proxy", break_down)
+    monkeypatch.setattr(host, "check_proxy", break_down)
     begin = time.monotonic()
     found = {finding.check: finding for finding in await examine(scene_of(), limit=0.5)}
     assert time.monotonic() - begin < 5
@@ -98,7 +98,7 @@ async def run_doctor(tmp_path: Path, text: str, *arguments: str) -> tuple[int, s
     file.chmod(0o600)
     environ = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path)}
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "prx.cli", "doctor", "-c", str(file), *arguments),
+        *(sys.executable, "-m", "prx", "doctor", "-c", str(file), *arguments),
         env=environ,
         cwd=tmp_path,
         stdout=asyncio.subprocess.PIPE,

@@ -16,12 +16,12 @@ import trustme
 from aioquic.asyncio.server import serve
 from aioquic.quic.configuration import QuicConfiguration
 from tests.doctor.conftest import SceneOf, by_check
-from tests.probes.servers import Served, Servers, answer, forever
+from tests.runtime.probes.servers import Served, Servers, answer, forever
 
 from prx.backends.base import EdgeSite
 from prx.doctor import reach
 from prx.doctor.finding import Mark
-from prx.runtime.clock import SystemClock
+from prx.runtime.host.clock import SystemClock
 
 NOON = 1_800_000_000.0  # seconds since 1970
 

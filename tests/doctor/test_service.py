@@ -11,12 +11,12 @@ import dns.rcode
 import dns.rrset
 import pytest
 from tests.doctor.conftest import SceneOf, by_check
-from tests.probes.servers import Served, Servers, answer
+from tests.runtime.probes.servers import Served, Servers, answer
 
 from prx.backends.base import EdgeSite
 from prx.config.schema import AccessSettings, CloudflareSettings, Config, TunnelSettings
+from prx.doctor.context import Scene
 from prx.doctor.finding import Finding, Mark
-from prx.doctor.scene import Scene
 from prx.doctor.service import check_public_url, check_service
 from prx.secrets.value import Secret
 

@@ -11,7 +11,7 @@ from tests.e2e.bench import Bench
 from tests.e2e.origin import OriginServer, serving
 from tests.e2e.prx_process import clean_environment
 
-from prx.edge import Lab, LabConfig
+from prx.lab import Lab, LabConfig
 from prx.testing.clock import ManualClock
 
 

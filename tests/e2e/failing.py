@@ -29,7 +29,7 @@ from typing import Any
 import psutil
 
 import prx
-from prx.runtime import clock
+from prx.runtime.host import clock
 
 SPEED = 8.0
 _HOME = str(Path(prx.__file__).parent) + os.sep

@@ -12,7 +12,7 @@ import psutil
 import pytest
 from tests.e2e.prx_process import PRX, PrxProcess, clean_environment
 
-from prx.runtime.orphans import OrphanReaper
+from prx.runtime.process.reaper import OrphanReaper
 
 # Leaves orphans behind, in four ways: at once, later, with an exit code, killed; then serves.
 SERVICE = """

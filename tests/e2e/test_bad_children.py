@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from tests.e2e.prx_process import clean_environment, prx_start
 
-from prx.testing.fakecf.scripted import write_fake
+from prx.testing.fake_cloudflared.scripted import write_fake
 
 LINES = 1_000_000
 

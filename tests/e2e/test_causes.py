@@ -8,9 +8,9 @@ from tests.e2e.origin import OriginServer
 from tests.e2e.world import world
 
 from prx.core.events import RestartScheduled, UrlChanged
-from prx.edge import Lab
-from prx.edge.faults import Drop, Forget, RejectRegistration
-from prx.edge.visitorfaults import Dns, DohError, RefuseVisitors
+from prx.lab import Lab
+from prx.lab.edge.faults.visitor_faults import Dns, DohError, RefuseVisitors
+from prx.lab.faults import Drop, Forget, RejectRegistration
 from prx.testing.clock import ManualClock
 
 

@@ -8,7 +8,7 @@ from tests.e2e.world import World, world
 
 from prx.config.schema import CloudflareSettings, TunnelSettings
 from prx.core.events import Log
-from prx.edge import Lab
+from prx.lab import Lab
 from prx.testing.clock import ManualClock
 
 

@@ -9,10 +9,10 @@ from tests.e2e.world import World, world
 
 from prx.config.schema import AccessSettings, CloudflareSettings, Config, TunnelSettings
 from prx.core.events import ChildStarted, ConfigReloaded, HookRan
-from prx.edge import AccessFront, Lab
+from prx.lab import AccessFront, Lab
 from prx.secrets.value import Secret
 from prx.testing.clock import ManualClock
-from prx.testing.fakecf.scripted import write_fake
+from prx.testing.fake_cloudflared.scripted import write_fake
 
 
 def starts(here: World, name: str) -> int:

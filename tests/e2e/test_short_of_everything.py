@@ -16,7 +16,7 @@ from tests.e2e import failing
 from tests.e2e.origin import OriginServer
 from tests.e2e.prx_process import PRX, Json, PrxProcess, clean_environment, run_prx
 
-from prx.testing.fakecf.scripted import write_fake
+from prx.testing.fake_cloudflared.scripted import write_fake
 
 ROUNDS = 5
 

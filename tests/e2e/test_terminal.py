@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from tests.e2e.prx_process import PRX, clean_environment, live_pids
-from tests.terminal import on_terminal
+from tests.support.terminal import on_terminal
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "in-foreground"
 

@@ -17,8 +17,8 @@ from tests.e2e.world import World, world
 
 from prx.config.schema import AccessSettings
 from prx.core.events import ChildStarted
-from prx.edge import AccessFront, Lab
-from prx.edge.faults import Drop, NxDomain, QuickService, Refuse, RejectRegistration, UdpBlocked, Unroute
+from prx.lab import AccessFront, Lab
+from prx.lab.faults import Drop, NxDomain, QuickService, Refuse, RejectRegistration, UdpBlocked, Unroute
 from prx.secrets.value import Secret
 from prx.testing.clock import ManualClock
 

@@ -17,9 +17,9 @@ from prx.backends.base import EdgeSite
 from prx.config.schema import AccessSettings, CloudflareSettings, Config, TunnelSettings
 from prx.core.events import ChildStarted, Event, Fact
 from prx.core.status import TunnelStatus
-from prx.edge import Lab
+from prx.lab import Lab
 from prx.runtime.bus import Bus
-from prx.runtime.network import Network
+from prx.runtime.host.network import Network
 from prx.runtime.supervisor import Supervisor
 from prx.testing.clock import ManualClock
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-PRX = (sys.executable, "-P", "-m", "prx.cli")
+PRX = (sys.executable, "-P", "-m", "prx")
 STRANGER = 4242
 WITHIN = 60  # seconds for one command
 

@@ -161,7 +161,7 @@ def test_a_configuration_in_a_configmap(place: Place) -> None:
     (root / "..data").symlink_to("..v1")
     (root / "prx.toml").symlink_to("..data/prx.toml")
     root.chmod(0o777)
-    check = f"{sys.executable} -P -m prx.cli config check"
+    check = f"{sys.executable} -P -m prx config check"
     script = f"""set -e
     mount --bind {root} {root}; mount -o remount,bind,ro {root}; cd {root}
     {check}; {check} -c {root}/prx.toml"""

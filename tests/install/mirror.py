@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from prx.install.table import Asset, Release
+from prx.install.pinned import Asset, Release
 
 MACHINE = ("linux", "amd64")
 PROGRAM = b"#!/bin/sh\necho cloudflared version 2099.1.0\n" + b"#" * 300_000

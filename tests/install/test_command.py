@@ -15,22 +15,22 @@ from tests.install.mirror import PROGRAM, VERSION, Mirror, whole
 
 from prx.core.errors import PermanentError
 from prx.install import programs
-from prx.install.machine import choose_asset, this_machine
+from prx.install.pinned import KEPT, PINNED, RELEASES, Machine, pinned_for
+from prx.install.platform import choose_asset, this_machine
 from prx.install.programs import find_client
-from prx.install.table import KEPT, PINNED, RELEASES, Machine, pinned_for
 
 DIGEST = hashlib.sha256(PROGRAM).hexdigest()
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "install-cloudflared.md"
 # `prx`, with a table whose release is the mirror's; the table is an import-time constant, so it is replaced where it is used
 PRX = f"""
 import resource, sys
-from prx.install import bring, table
+from prx.install import cloudflared as bring, pinned as table
 small = table.Release({VERSION!r}, {{key: table.Asset("cloudflared-linux-amd64", {DIGEST!r}) for key in [("linux", "amd64"), bring.this_machine()]}})
 bring.install_cloudflared.__kwdefaults__["release"] = small
 if sys.argv[1] == "small-disk":
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 from prx.cli.install import install
-from prx.cli.ending import run
+from prx.ui.errors import run
 sys.exit(run(install, ["cloudflared", *sys.argv[2:]]))
 """  # noqa: E501 - a program
 

@@ -12,10 +12,10 @@ import pytest
 from tests.install.mirror import MACHINE, PROGRAM, Answer, Mirror, archive, redirect, release, status, whole
 
 from prx.core.errors import PermanentError, PrxError, UsageError
-from prx.install.bring import Installed, install_cloudflared
+from prx.install.cloudflared import Installed, install_cloudflared
 from prx.install.fetch import Bounds
+from prx.install.pinned import Release
 from prx.install.programs import installed_cloudflared, open_programs
-from prx.install.table import Release
 
 TGZ = "cloudflared-linux-amd64.tgz"
 

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 from tests.install.mirror import PROGRAM, VERSION, Mirror, whole
-from tests.terminal import Terminal, on_terminal
+from tests.support.terminal import Terminal, on_terminal
 
 QUESTION = "Download it now? [y/N] "
 # `prx`, with a table whose release is the mirror's
 PRX = f"""
 import sys
-from prx.install import bring, table
+from prx.install import cloudflared as bring, pinned as table
 url, digest = sys.argv[1:3]
 asset = table.Asset("cloudflared-linux-amd64", digest)
 table.RELEASES = url

@@ -11,7 +11,7 @@ import pytest
 
 import prx
 from prx.install.programs import builtin_connector, is_wrapper, needed_environment
-from prx.runtime.version import ask_version
+from prx.runtime.process.version import ask_version
 
 HOME = {"HOME": "/home/me"}
 OTHERS = {

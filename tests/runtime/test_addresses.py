@@ -2,7 +2,7 @@
 
 import pytest
 
-from prx.runtime.addresses import strays
+from prx.runtime.probes.addresses import strays
 
 CLOUDFLARE = [["104.16.132.229"], ["172.67.1.2", "104.21.3.4"], ["2606:4700::6810:84e5"], ["198.41.128.9"]]
 ELSEWHERE = [["203.0.113.9"], ["8.8.8.8", "1.2.3.4"], ["2001:db8::1"], ["93.184.216.34"]]

@@ -2,8 +2,8 @@
 
 from prx.core.events import ConnectionLost, Dropped, Event, StateChanged
 from prx.core.status import TunnelStatus
-from prx.runtime.budget import BURST, RATE, LineBudget
 from prx.runtime.bus import Bus
+from prx.runtime.run import BURST, RATE, LineBudget
 from prx.testing.clock import ManualClock
 
 

@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 import trustme
-from tests.probes.conftest import servers  # noqa: F401 - a fixture
-from tests.probes.servers import Servers
+from tests.runtime.probes.conftest import servers  # noqa: F401 - a fixture
+from tests.runtime.probes.servers import Servers
 
 from prx.backends.base import EdgeSite
 from prx.core.evidence import Reach
-from prx.edge import Lab
-from prx.edge.faults import UdpBlocked
-from prx.runtime import edge as dialling
-from prx.runtime.edge import EdgeWatch
-from prx.runtime.resolver import Resolver
+from prx.lab import Lab
+from prx.lab.faults import UdpBlocked
+from prx.runtime.probes import edge as dialling
+from prx.runtime.probes.edge import EdgeWatch
+from prx.runtime.probes.resolver import Resolver
 from prx.testing.clock import ManualClock
 
 

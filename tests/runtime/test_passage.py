@@ -4,7 +4,7 @@ import pytest
 
 from prx.backends.base import Counters
 from prx.core.evidence import Passage
-from prx.runtime.passage import Ways, compare
+from prx.runtime.bypass import Ways, compare
 
 BEFORE = Counters(requests=10, request_errors=1, said={200: 8, 503: 1})
 

@@ -8,12 +8,12 @@ import sys
 from collections.abc import Iterator
 
 import pytest
-from tests.probes.conftest import servers, unused_port  # noqa: F401 - fixtures
-from tests.probes.servers import Servers
+from tests.runtime.probes.conftest import servers, unused_port  # noqa: F401 - fixtures
+from tests.runtime.probes.servers import Servers
 
 from prx.backends.base import Counters
 from prx.config.schema import TunnelSettings
-from prx.runtime.pulse import Pulse
+from prx.runtime.probes.pulse import Pulse
 
 SERVER = "import http.server, sys; s = http.server.HTTPServer(('127.0.0.1', 0), http.server.SimpleHTTPRequestHandler)"
 SERVER += "; print(s.server_port, flush=True); s.serve_forever()"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from prx.runtime.quicreturn import QuicReturn
+from prx.runtime.quic_return import QuicReturn
 from prx.testing.clock import ManualClock
 
 

@@ -10,15 +10,15 @@ from pathlib import Path
 import pytest
 
 from prx.core.evidence import ChildExit, ExitCause
-from prx.runtime import statefile
-from prx.runtime.heartbeat import EVERY, Heartbeat
-from prx.runtime.identity import Identity
-from prx.runtime.memory import Memory
-from prx.runtime.network import RoutesUnreadableError, fingerprint, network_up, routes
+from prx.runtime.host import statefile
+from prx.runtime.host.change_monitor import EVERY, Heartbeat
+from prx.runtime.host.network import RoutesUnreadableError, fingerprint, network_up, routes
 from prx.runtime.omens import LogWatch, explain_kill, oom_kills
-from prx.runtime.pace import AT_LEAST, PERIOD, SpawnPace
-from prx.runtime.reaper import Ledger
-from prx.runtime.turns import IN_ONE_TURN, in_turn
+from prx.runtime.persistent_state import Memory
+from prx.runtime.process.identity import Identity
+from prx.runtime.process.orphans import Ledger
+from prx.runtime.process.pace import AT_LEAST, PERIOD, SpawnPace
+from prx.runtime.process.turns import IN_ONE_TURN, in_turn
 from prx.testing.clock import ManualClock
 
 HEAD = "Iface Destination Gateway Flags RefCnt Use Metric Mask MTU Window IRTT\n"

@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 
-PRX = (sys.executable, "-P", "-m", "prx.cli", "secret")
+PRX = (sys.executable, "-P", "-m", "prx", "secret")
 
 
 def main() -> None:

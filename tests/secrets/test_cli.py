@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from tests.terminal import on_terminal
+from tests.support.terminal import on_terminal
 
 from prx.cli import secret as cli
-from prx.cli.prompt import ask_password
 from prx.core.errors import PrxError
+from prx.ui.prompt import ask_password
 
 VALUE = "val-canary"
 PASSWORD = "pass-canary"

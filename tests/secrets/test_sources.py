@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from prx.secrets.errors import SecretError
-from prx.secrets.pasted import extract_token
+from prx.secrets.pasted_token import extract_token
 from prx.secrets.sources import SecretSources, describe, split_reference, store_lookup
 from prx.secrets.value import Secret
 
@@ -204,7 +204,7 @@ def test_a_helper_does_not_outlive_prx(tmp_path: Path) -> None:
     code = f"""
 import os, sys
 from prx.secrets.command import run_for_secret
-from prx.secrets.patience import begin
+from prx.secrets.blocking import begin
 begin(lambda: run_for_secret(["sh", "-c", "exec sleep 1000 <{fifo}"], os.environ, timeout=1000))
 os.open("{fifo}", os.O_WRONLY)
 print("begun", flush=True)

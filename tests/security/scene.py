@@ -17,7 +17,7 @@ from tests.security.canaries import Canary, canary, cloudflare_canaries, files_o
 from prx.control.messages import encode
 from prx.control.unixpath import address
 
-PRX = (sys.executable, "-P", "-m", "prx.cli")
+PRX = (sys.executable, "-P", "-m", "prx")
 
 # The same prx with its redaction switched off.
 NAKED_SOURCE = """

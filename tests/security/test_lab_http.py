@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from prx.edge import AccessFront, Lab, LabConfig
-from prx.edge.faults import NxDomain
+from prx.lab import AccessFront, Lab, LabConfig
+from prx.lab.faults import NxDomain
 
 NONE: Mapping[str, str] = MappingProxyType({})
 QUERY = b"\0\0\1\0\0\1\0\0\0\0\0\0\3app\tlocalhost\0\0\1\0\1"  # RFC 1035: A app.localhost

@@ -13,8 +13,8 @@ from tests.security.canaries import Canary, canary, leaks, token_canary
 
 import prx.doctor.examine
 from prx.cli import main
+from prx.doctor.context import Scene
 from prx.doctor.finding import Finding, Mark
-from prx.doctor.scene import Scene
 from prx.logs.redact import Redactor
 
 CONFIGURATION = """
@@ -34,7 +34,7 @@ client_secret = "{secret}"
 BROKEN = """
 import logging, sys
 from prx.cli import main
-from prx.cli.session import Session
+from prx.app.session import Session
 from prx.logs.redact import Redactor
 async def broken(self):
     cloudflare = self._loaded.config.tunnels["default"].cloudflare

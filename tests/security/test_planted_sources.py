@@ -62,7 +62,7 @@ class Given:
                 self.environ["CLOUDFLARE_TUNNEL_TOKEN"] = text
                 return '""'
             case "secret":
-                keep = [sys.executable, "-m", "prx.cli", "secret", "set", "agent"]
+                keep = [sys.executable, "-m", "prx", "secret", "set", "agent"]
                 subprocess.run(keep, input=text.encode(), env=self.environ, check=True, capture_output=True)
                 return '"secret:agent"'
         self.inputs.append(self._write("token", text))

@@ -18,7 +18,7 @@ from tests.security.scene import processes_below
 
 from prx.config.schema import AccessSettings
 from prx.core.events import HookRan
-from prx.edge import Lab, LabConfig
+from prx.lab import Lab, LabConfig
 from prx.logs.redact import Redactor
 from prx.secrets.value import Secret
 from prx.testing.clock import ManualClock

@@ -260,8 +260,8 @@ def test_lab_by_itself(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatc
         APPLICATION
         + """
     import urllib.request
-    from prx.edge.events import ConnectionLost, ConnectionRegistered, RequestServed
-    from prx.edge.faults import Drop, Unroute
+    from prx.lab.events import ConnectionLost, ConnectionRegistered, RequestServed
+    from prx.lab.faults import Drop, Unroute
 
     def test_it(tunnel, lab):
         web = tunnel(app, hostname="web")

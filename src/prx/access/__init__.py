@@ -1,4 +1,4 @@
-"""Cloudflare Access: closes an app to everybody who did not come through Access, and gets prx's own probes through it.
+"""Cloudflare Access: closes an app to everybody who did not come through Access.
 
 Theory of operation. Access stands in front of a public hostname. Whom it lets through, it names to the app in the header
 `Cf-Access-Jwt-Assertion`: a JWT, signed with a key of the team (RS256), issued by `https://TEAM.cloudflareaccess.com`, for the

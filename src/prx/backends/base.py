@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from prx.backends.launch import Launch
 from prx.core.evidence import ChildExit
-from prx.core.exits import Exit
+from prx.core.exit_status import Exit
+from prx.core.launch import Launch
 
 # Cloudflare's, Google's and Quad9's resolvers; the IPv6 addresses are for networks without IPv4.
 PUBLIC_DOH = (

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from prx.backends.base import Counters, EdgeSite, LaunchContext, LineKind, LogLine, Readiness
-from prx.backends.launch import Launch
 from prx.core.errors import PermanentError
 from prx.core.evidence import ChildExit, ExitCause
-from prx.core.exits import Exit
+from prx.core.exit_status import Exit
+from prx.core.launch import Launch
 
 if TYPE_CHECKING:
     from prx.config.schema import TunnelSettings

@@ -16,8 +16,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     open_closed_streams()
     leave_early_when_asked(sys.argv[1:] if arguments is None else arguments)
-    from prx.cli.ending import run
     from prx.cli.root import cli
+    from prx.ui.errors import run
 
     return run(cli, arguments)
 
@@ -38,7 +38,7 @@ def leave_early_when_asked(arguments: Sequence[str]) -> None:
     """Let a signal that comes before `prx start` has begun anything be a stop as asked: exit code 0, without a word.
 
     Importing what a start needs takes a few tenths of a second. Nothing has been started in that time, so there is nothing to
-    end; `prx.cli.signals` takes over as soon as there is.
+    end; `prx.app.signals` takes over as soon as there is.
     """
     if not arguments or arguments[0] != "start":
         return

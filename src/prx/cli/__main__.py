@@ -1,4 +1,4 @@
-"""`python -m prx.cli`: the same as `prx`."""
+"""`python -m prx`: the same as `prx`."""
 
 import sys
 

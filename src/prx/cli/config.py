@@ -57,7 +57,7 @@ def check(file: Path | None, run_commands: bool) -> None:
     Mistakes go to stderr and the exit code is 2. Secrets that the configuration refers to must be there; those that a program
     prints (`cmd:`) are looked at with --run-commands only.
     """
-    from prx.cli.configuration import load_configuration
+    from prx.app.load_config import load_configuration
 
     loaded = load_configuration(file, os.environ, run_commands=run_commands)
     for warning in loaded.warnings:

@@ -23,17 +23,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from prx.cli.ask import everyone
-from prx.cli.ending import say
-from prx.cli.logbook import log_folder
+from prx.app.log_file import log_folder
+from prx.cli.find_running import everyone
 from prx.cli.status import table
 from prx.config.paths import data_dir, ensure_private_dir
 from prx.control.messages import decode, encode, raised, refusal
 from prx.core.errors import NotReadyError, PrxError
+from prx.ui.errors import say
 
 if TYPE_CHECKING:
-    from prx.cli.options import StartOptions
-    from prx.cli.outcome import Outcome
+    from prx.app.options import StartOptions
+    from prx.app.outcome import Outcome
 
 WAIT_SECONDS = 90.0  # the default start-up time, and a half more for everything around it
 PATIENCE_SECONDS = 5.0  # for a service that comes up just now, before its absence is the answer
@@ -129,7 +129,7 @@ def _spawn(options: StartOptions, output: Path) -> tuple[subprocess.Popen[bytes]
     stderr = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         child = subprocess.Popen(
-            [sys.executable, "-P", "-m", "prx.cli", "start", "--report-to", str(writing), *_arguments(options)],
+            [sys.executable, "-P", "-m", "prx", "start", "--report-to", str(writing), *_arguments(options)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=stderr,
@@ -207,7 +207,7 @@ def _tunnels_of(pid: int) -> list[dict[str, Any]]:
 
 def _arguments(options: StartOptions) -> list[str]:
     """Return the command line that asks for `options` again."""
-    from prx.cli.options import WISHES
+    from prx.app.options import WISHES
 
     words = [f"--{name}" for name in ("hello", "lab") if getattr(options, name)]
     words += ["--lab-control", options.lab_control] if options.lab_control else []

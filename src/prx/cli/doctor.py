@@ -37,10 +37,10 @@ def doctor(file: Path | None, as_json: bool, report: Path | None, run_commands: 
                 1 a check failed
                 2 the configuration has mistakes
     """  # noqa: D301 - \b tells click to keep the lines of a paragraph
-    from prx.cli.configuration import load_configuration
+    from prx.app.load_config import load_configuration
     from prx.doctor import report as writing
+    from prx.doctor.context import Scene
     from prx.doctor.examine import examine
-    from prx.doctor.scene import Scene
 
     loaded = load_configuration(file, os.environ, run_commands=run_commands)
     redactor = _redactor(loaded)
@@ -62,7 +62,7 @@ def doctor(file: Path | None, as_json: bool, report: Path | None, run_commands: 
 
 def _redactor(loaded: Loaded) -> Redactor:
     """Return what knows every secret of the configuration, in every form."""
-    from prx.cli.configuration import secret_forms
+    from prx.app.load_config import secret_forms
     from prx.logs.redact import Redactor
 
     return Redactor(secret_forms(loaded, os.environ))

@@ -15,8 +15,8 @@ def forget() -> None:
     it is restarted. How long the quick-tunnel service asked to be left alone is not forgotten: asking sooner prolongs that.
     """
     from prx.config.paths import data_dir
-    from prx.runtime.clock import SystemClock
-    from prx.runtime.memory import STATE_FILE, Memory
+    from prx.runtime.host.clock import SystemClock
+    from prx.runtime.persistent_state import STATE_FILE, Memory
 
     count = Memory(data_dir(os.environ) / STATE_FILE, SystemClock()).forget_protocol()
     networks = "1 network" if count == 1 else f"{count} networks"

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from prx.cli.ending import say
 from prx.core.errors import PrxError, UsageError
+from prx.ui.errors import say
 
 if TYPE_CHECKING:
     from prx.install.fetch import Progress
@@ -47,8 +47,8 @@ def cloudflared(base: str | None, rollback: bool) -> None:
 
 async def bring(folder: Path, base: str | None = None) -> Path:
     """Install the pinned release from the mirror `base` (None: from where it is published), tell of it, return its path."""
-    from prx.install.bring import install_cloudflared
-    from prx.install.table import RELEASES
+    from prx.install.cloudflared import install_cloudflared
+    from prx.install.pinned import RELEASES
 
     with _shown_progress() as progress:
         done = await install_cloudflared(folder, base=base or RELEASES, progress=progress)
@@ -76,7 +76,7 @@ def _tell_if_hidden() -> None:
 @contextmanager
 def _shown_progress() -> Iterator[Progress]:
     """Give what is called with the bytes received and expected: a bar on a terminal, else nothing."""
-    from prx.install.bring import ignore_progress
+    from prx.install.cloudflared import ignore_progress
 
     if not sys.stderr.isatty():
         yield ignore_progress

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from prx.cli.ask import choose, config_option, everyone
+from prx.cli.find_running import choose, config_option, everyone
 from prx.control.client import NotRunningError
 from prx.core.errors import PrxError
 
@@ -83,7 +83,7 @@ def _find(name: str | None, config: Path | None) -> tuple[Path, str | None]:
 
 
 def _latest(config: Path | None) -> Path:
-    from prx.cli.logbook import log_file, log_folder
+    from prx.app.log_file import log_file, log_folder
     from prx.config.paths import data_dir
     from prx.control.instance import instance_key
 

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from prx.cli.prompt import ask_password, hidden
 from prx.core.errors import PrxError, UsageError
+from prx.ui.prompt import ask_password, hidden
 
 if TYPE_CHECKING:
     from prx.secrets.store import Entry, SecretStore
@@ -178,7 +178,7 @@ def _terminal() -> bool:
 
 
 def _read_value(name: str, file: str | None) -> str:
-    from prx.secrets.pasted import extract_token
+    from prx.secrets.pasted_token import extract_token
 
     if file is not None:
         content = _read_file(file)

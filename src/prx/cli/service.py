@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from prx.cli.ending import say
 from prx.core.errors import UsageError
+from prx.ui.errors import say
 
 if TYPE_CHECKING:
     from prx.config.schema import Config
@@ -146,7 +146,7 @@ def _config_file(scope: Scope, given: Path | None) -> Path:
 
 def _program() -> tuple[str, ...]:
     script = Path(sysconfig.get_path("scripts")) / "prx"
-    return (str(script),) if script.is_file() else (sys.executable, "-m", "prx.cli")
+    return (str(script),) if script.is_file() else (sys.executable, "-m", "prx")
 
 
 def _credentials(config: Config) -> list[str]:

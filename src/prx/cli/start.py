@@ -1,4 +1,4 @@
-"""`prx start`: the command line of it. What it does is in `prx.cli.session`."""
+"""`prx start`: the command line of it. What it does is in `prx.app.session`."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from prx.cli.labclient import CONTROL_VARIABLE
-from prx.cli.options import WISHES, StartOptions
+from prx.app.lab_client import CONTROL_VARIABLE
+from prx.app.options import WISHES, StartOptions
 from prx.core.errors import UsageError
 
 _COMMAND = "prx.command"  # where the words behind `--` wait for the callback
@@ -39,7 +39,7 @@ def _split_lab(word: str) -> tuple[str, ...]:
 
 
 def _parse_duration(_context: click.Context, _parameter: click.Parameter, text: str | None) -> float | None:
-    from prx.connector.durations import parse_duration
+    from prx.core.durations import parse_duration
 
     if text is None:
         return None
@@ -114,20 +114,20 @@ def _run(options: StartOptions, report_fd: int | None) -> int:
     import asyncio
     import os
 
-    from prx.cli.guard import guard_logging
-    from prx.cli.hardening import forbid_dumps
-    from prx.cli.session import Session
-    from prx.cli.thrift import use_one_arena
+    from prx.app.hardening import forbid_dumps, guard_logging
+    from prx.app.session import Session
+    from prx.app.thrift import use_one_arena
+    from prx.cli.install_prompt import offer_client
 
     use_one_arena()
     forbid_dumps()
     guard_logging()
     if report_fd is None:
-        return asyncio.run(Session(options, os.environ).run())
+        return asyncio.run(Session(options, os.environ, offer_client=offer_client).run())
     from prx.cli.detach import Report
 
     with Report(report_fd) as report:
-        return asyncio.run(Session(options, os.environ, on_settled=report.settled).run())
+        return asyncio.run(Session(options, os.environ, offer_client=offer_client, on_settled=report.settled).run())
 
 
 def _guests(values: tuple[str, ...]) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from prx.cli.ask import config_option, everyone
+from prx.cli.find_running import config_option, everyone
 from prx.logs.text import printable
 
 _UP = frozenset({"ready", "degraded"})

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from prx.cli.ask import choose, config_option, everyone
+from prx.cli.find_running import choose, config_option, everyone
 from prx.control.client import NotRunningError
 from prx.core.errors import NotReadyError, PermanentError, UsageError
 

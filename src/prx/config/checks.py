@@ -13,7 +13,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from prx.config.hostname import hostname, to_ascii
 from prx.config.local_addr import LocalAddr
-from prx.core.expect import StatusSet
+from prx.core.status_codes import StatusSet
 
 TUNNEL_NAME = r"[a-z0-9][a-z0-9-]{0,62}"
 _MAIL_NAME = re.compile(r"[a-z0-9.!#$%&'+/=?^_`{|}~-]{1,64}")  # RFC 5322, 3.2.3, without quoted ones
@@ -35,7 +35,7 @@ def local_addr(text: str) -> str:
 
 
 def status_codes(text: str) -> str:
-    """Check a set of HTTP status codes in the notation of `prx.core.expect`."""
+    """Check a set of HTTP status codes in the notation of `prx.core.status_codes`."""
     try:
         StatusSet.parse(text)
     except ValueError as error:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import ipaddress
 import re
-import socket
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from prx.config.hostname import to_ascii
+from prx.core.hosts import is_this_machine
 
 EXPECTED = "PORT, HOST:PORT, [IPV6]:PORT or http(s)://HOST:PORT, such as 8080 or 127.0.0.1:8080"
 
@@ -59,37 +59,6 @@ class LocalAddr:
 
     def __str__(self) -> str:
         return self.authority if self.scheme == "http" else self.url
-
-
-def is_this_machine(host: str) -> bool:
-    """Return whether a host, a name or an address without brackets, is this machine; a certificate would prove nothing then.
-
-    Its own are localhost, the name that it gives itself (also without the domain, or with `.local`), and the addresses that it
-    has; 0.0.0.0 and :: lead to it too. Nothing is asked of a name server.
-    """
-    name = host.lower().removesuffix(".")
-    if name == "localhost" or name.endswith(".localhost"):
-        return True
-    try:
-        address = ipaddress.ip_address(name.partition("%")[0])
-    except ValueError:  # another name
-        own = socket.gethostname().lower()
-        short = own.partition(".")[0]
-        return bool(short) and name in {own, short, f"{short}.local"}
-    return address.is_loopback or address.is_unspecified or _is_own(address, name)
-
-
-def _is_own(address: ipaddress.IPv4Address | ipaddress.IPv6Address, text: str) -> bool:
-    """Return whether an interface has `address`: the system binds a socket to no other. Nothing is sent."""
-    if address.is_multicast:
-        return False
-    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
-    try:
-        with socket.socket(family, socket.SOCK_DGRAM) as probe:
-            probe.bind(socket.getaddrinfo(text, 0, family, socket.SOCK_DGRAM, flags=socket.AI_NUMERICHOST)[0][4])
-    except OSError:
-        return False
-    return True
 
 
 def _stands_alone(text: str) -> bool:

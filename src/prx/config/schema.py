@@ -16,7 +16,7 @@ from prx.config import checks, hostname
 from prx.config.checker import Table
 from prx.config.declare import key, list_key, named_tables, secret_key
 from prx.config.local_addr import LocalAddr
-from prx.core.expect import StatusSet
+from prx.core.status_codes import StatusSet
 from prx.secrets.value import Secret
 
 DEFAULT_TUNNEL: Final = "default"

@@ -31,9 +31,9 @@ from prx.core import events, inputs
 from prx.core.backoff import RATE_LIMITED, RESTART, steady_after
 from prx.core.cadence import LOOK_LIMIT, PACE, Cadence
 from prx.core.causes import Cause, restart_helps
+from prx.core.damping import Failures, Suspicion
 from prx.core.effects import Effect
 from prx.core.evidence import ChildExit, ExitCause
-from prx.core.patience import Failures, Suspicion
 from prx.core.states import TRANSITIONS, AfterStop, ChildState, Settings, State
 from prx.core.verdicts import BLUNT, PROVING, RESTARTING, Action, Diagnosis, Verdict
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from prx.core.expect import StatusSet
+from prx.core.status_codes import StatusSet
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,8 @@ from prx.core.errors import PermanentError
 from prx.doctor.finding import Finding, Mark
 from prx.files import FileRefusedError
 from prx.install.programs import HINT, find_client
-from prx.runtime.spawn import SpawnError
-from prx.runtime.version import ask_version
+from prx.runtime.process.spawn import SpawnError
+from prx.runtime.process.version import ask_version
 from prx.secrets.sources import describe, is_reference
 
 _BUILTIN = "builtin"

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Iterator
 
-from prx.doctor import machine, reach
+from prx.doctor import host, reach
 from prx.doctor.client import check_program, check_token
+from prx.doctor.context import Scene
 from prx.doctor.finding import Finding, Mark
-from prx.doctor.scene import Scene
 from prx.doctor.service import check_public_url, check_service
 
 LIMIT = 14.0  # seconds for every check; start and printing take the rest of fifteen
@@ -28,12 +28,12 @@ async def examine(scene: Scene, *, limit: float = LIMIT) -> list[Finding]:
 
 def _checks(scene: Scene) -> Iterator[_Check]:
     """Give every check with its name and the tunnel that it concerns."""
-    yield "network", "", machine.check_network(scene)
+    yield "network", "", host.check_network(scene)
     yield "public-dns", "", reach.check_public_dns(scene)
     yield "edge", "", reach.check_edge(scene)
-    yield "proxy", "", machine.check_proxy(scene)
-    yield "environment", "", machine.check_environment(scene)
-    yield "stray-config", "", machine.check_stray_config(scene)
+    yield "proxy", "", host.check_proxy(scene)
+    yield "environment", "", host.check_environment(scene)
+    yield "stray-config", "", host.check_stray_config(scene)
     for tunnel, settings in scene.config.tunnels.items():
         yield "program", tunnel, check_program(tunnel, settings)
         yield "token", tunnel, check_token(tunnel, settings)

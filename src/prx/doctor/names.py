@@ -17,10 +17,10 @@ import dns.rcode
 import dns.rdatatype
 
 from prx.core.evidence import Dns, DnsState
+from prx.doctor.context import Scene
 from prx.doctor.finding import Finding, Mark
-from prx.doctor.scene import Scene
+from prx.runtime.probes.connect import is_address
 from prx.runtime.probes.quic import ask_by_datagram
-from prx.runtime.probes.transport import is_address
 
 _WAIT = 3.0  # seconds
 _PORT = 53

@@ -8,12 +8,12 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 from prx.core.evidence import DnsState
+from prx.doctor.context import Scene
 from prx.doctor.finding import Finding, Mark
-from prx.doctor.scene import Scene
-from prx.runtime.edge import PORT, REGIONS
 from prx.runtime.probes import doh
+from prx.runtime.probes.connect import Place, ProbeError, connected_to_one, is_address
+from prx.runtime.probes.edge import PORT, REGIONS
 from prx.runtime.probes.quic import speaks_quic
-from prx.runtime.probes.transport import Place, ProbeError, connected_to_one, is_address
 
 _WAIT = 4.0  # seconds for each try
 _ADDRESSES = 3

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
-from prx.access.probe import probe_headers, service_token
 from prx.backends import create
 from prx.config.schema import TunnelSettings
 from prx.core.evidence import Dns, DnsState, Origin, Public
+from prx.doctor.context import Scene
 from prx.doctor.finding import Finding, Mark
 from prx.doctor.names import check_local_dns
-from prx.doctor.scene import Scene
+from prx.runtime.probes.access import probe_headers, service_token
+from prx.runtime.probes.connect import is_address
 from prx.runtime.probes.origin import look_at_origin
 from prx.runtime.probes.public import probe_public
-from prx.runtime.probes.transport import is_address
 from prx.secrets.sources import is_reference
 
 _NO_CONNECTOR = 1033

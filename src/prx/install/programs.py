@@ -37,7 +37,7 @@ NAME: Final = "cloudflared"
 HINT: Final = "install it with `prx install cloudflared`"
 _PREVIOUS: Final = f"{NAME}.previous"
 _PARTIAL: Final = ".partial-"
-_CONNECTOR: Final = "prx.connector"
+_CONNECTOR: Final = "prx.lab.connector"
 # What version managers read beside HOME. No flag of cloudflared has such a name: those begin with TUNNEL_.
 _WRAPPER_NEEDS: Final = {"HOME", "USER", "LOGNAME", "SHELL", "TMPDIR"}
 _WRAPPER_PREFIXES: Final = ("XDG_", "ASDF_", "MISE_", "RTX_", "AQUA_", "PROTO_", "VOLTA_", "SNAP")

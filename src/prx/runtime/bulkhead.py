@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from prx.runtime.clock import Clock
+from prx.runtime.host.clock import Clock
 
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0  # seconds
 

@@ -15,7 +15,7 @@ from typing import Any, Self, TypeVar
 from prx.core.events import Dropped, Event, Fact, UrlChanged
 from prx.core.status import TunnelStatus, fold
 from prx.logs.redact import Redactor
-from prx.runtime.clock import Clock
+from prx.runtime.host.clock import Clock
 
 _Fact = TypeVar("_Fact", bound=Fact)
 

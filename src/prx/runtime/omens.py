@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from prx.core.evidence import ChildExit
-from prx.runtime.clock import Clock, TimerHandle
+from prx.runtime.host.clock import Clock, TimerHandle
 
 LOG_CLOSED_AFTER = 1.0  # seconds between the end of its stderr and the word about it: a child that ends closes it, too
 _ROOT = Path("/sys/fs/cgroup")

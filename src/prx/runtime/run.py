@@ -6,12 +6,9 @@ asked to, and tells the tunnel, through inputs and facts, what happens. It decid
 
 from __future__ import annotations
 
-import random
-import socket
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from prx.backends.base import Backend, LaunchContext, LineKind, LogLine
 from prx.core import inputs
@@ -20,19 +17,17 @@ from prx.core.events import Fact, Log
 from prx.core.evidence import Evidence, ExitCause
 from prx.core.verdicts import PROVING, Action
 from prx.logs.text import decode
-from prx.runtime.budget import LineBudget
-from prx.runtime.looking import Looker, View
+from prx.runtime.health_check import Looker, View
 from prx.runtime.observer import ConnectorObserver
 from prx.runtime.omens import LogWatch, explain_kill, oom_kills
-from prx.runtime.probes.endpoints import ConnectorEndpoints
-from prx.runtime.process import TunnelProcess
-from prx.runtime.pulse import Pulse
-from prx.runtime.reaper import Ledger
-from prx.runtime.spawn import SpawnError
+from prx.runtime.probes.connector import ConnectorEndpoints
+from prx.runtime.probes.pulse import Pulse
+from prx.runtime.process.child import TunnelProcess
+from prx.runtime.process.orphans import Ledger
 
 TAIL_LINES = 128  # cloudflared's usage text has up to 116 lines, and its first one names the wrong flag
 READY_EVERY = 1.0  # seconds between two questions to /ready while nothing else tells of a change
-PULSE_EVERY = 2  # of these; see `prx.runtime.pulse`
+PULSE_EVERY = 2  # of these; see `prx.runtime.probes.pulse`
 NOTICE_AGAIN_AFTER = 2.0  # seconds; visitors' errors may come by the hundred
 
 
@@ -185,41 +180,32 @@ class Run:
             self._around.publish(Log(tunnel=self._around.view.name, level="warn", message=message))
 
 
-def draw_port(attempts: int = 50) -> int:
-    """Return a loopback TCP port that is free now and lies outside the range that the system draws from by itself.
+RATE = 2000.0  # lines a second; cloudflared at level debug writes about 30 for each request
+BURST = 4000.0
 
-    Inside that range a program that connects to a dead port can meet itself (Linux: net/ipv4/ip_local_port_range). Raises
-    SpawnError where no socket can be had.
+
+class LineBudget:
+    """A token bucket: `take` says whether this line is within `RATE` lines a second, after a burst of up to `BURST`.
+
+    `skipped` counts those that were not, since `settle` was last called. Times are monotonic seconds.
     """
-    try:
-        return _draw_port(attempts)
-    except OSError as error:
-        raise SpawnError.of(error, "cannot look for a free port") from error
 
+    def __init__(self, now: float) -> None:
+        self.skipped = 0
+        self._left = BURST
+        self._at = now
 
-def _draw_port(attempts: int) -> int:
-    low, high = _ephemeral_range()
-    for _ in range(attempts):
-        port = random.randint(10000, 65000)  # noqa: S311 - nothing is protected by it
-        if not low <= port <= high and _is_free(port):
-            return port
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _ephemeral_range() -> tuple[int, int]:
-    try:
-        low, high = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text(encoding="ascii").split()
-        return int(low), int(high)
-    except (OSError, ValueError):
-        return 32768, 60999
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
+    def take(self, now: float) -> bool:
+        """Take in one line."""
+        self._left = min(BURST, self._left + (now - self._at) * RATE)
+        self._at = now
+        if self._left < 1:
+            self.skipped += 1
             return False
+        self._left -= 1
         return True
+
+    def settle(self) -> int:
+        """Return how many lines were skipped since the last call."""
+        skipped, self.skipped = self.skipped, 0
+        return skipped

@@ -9,7 +9,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from prx.access.probe import service_token
 from prx.backends import create
 from prx.backends.base import CLOUDFLARE, EdgeSite
 from prx.config.paths import ensure_private_dir, runtime_dir
@@ -21,16 +20,17 @@ from prx.core.states import State
 from prx.core.status import TunnelStatus
 from prx.runtime.bulkhead import keep_running, words_of
 from prx.runtime.bus import Bus
-from prx.runtime.clock import Clock
-from prx.runtime.edge import EdgeWatch
-from prx.runtime.heartbeat import Heartbeat
+from prx.runtime.bypass import Ways
 from prx.runtime.hooks import HookRunner
-from prx.runtime.memory import STATE_FILE, Memory
-from prx.runtime.network import LocalNetwork, Network, SystemNetwork
-from prx.runtime.pace import SpawnPace
-from prx.runtime.passage import Ways
-from prx.runtime.reaper import Ledger, reap_stale
-from prx.runtime.resolver import Resolver
+from prx.runtime.host.change_monitor import Heartbeat
+from prx.runtime.host.clock import Clock
+from prx.runtime.host.network import LocalNetwork, Network, SystemNetwork
+from prx.runtime.persistent_state import STATE_FILE, Memory
+from prx.runtime.probes.access import service_token
+from prx.runtime.probes.edge import EdgeWatch
+from prx.runtime.probes.resolver import Resolver
+from prx.runtime.process.orphans import Ledger, reap_stale
+from prx.runtime.process.pace import SpawnPace
 from prx.runtime.tunnel import EMPTY_CONFIG, House, Tunnel
 
 STOPPED_AS_ASKED = 0
@@ -42,7 +42,7 @@ class Supervisor:
     """Keep the tunnels of `config` up until `stop`.
 
     `site` says which edge they connect to. `instance` names this prx among those of the same user: two with the same name
-    must not run at once (see `prx.runtime.lock`). `folder` is where relative paths of hooks begin. Secrets that the
+    must not run at once (see `prx.runtime.host.lock`). `folder` is where relative paths of hooks begin. Secrets that the
     configuration holds are redacted from all events. `recheck` is called every few seconds while a tunnel waits or has failed:
     the caller reloads the configuration if it has changed, which ends the wait.
     """

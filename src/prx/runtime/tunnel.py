@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from prx.access.probe import ServiceToken
 from prx.backends import create
 from prx.backends.base import EdgeSite, LaunchContext, LogLine
 from prx.config.schema import TunnelSettings
@@ -29,23 +28,25 @@ from prx.core.machine import Machine
 from prx.core.states import Settings, State
 from prx.core.status import TunnelStatus
 from prx.core.verdicts import Diagnosis, Verdict
+from prx.files.fingerprint import file_fingerprint
 from prx.install.programs import HINT, builtin_connector, find_client, needed_environment
 from prx.runtime.bulkhead import words_of
 from prx.runtime.bus import Bus
-from prx.runtime.clock import Clock, TimerHandle
-from prx.runtime.edge import EdgeWatch
-from prx.runtime.fingerprint import file_fingerprint
-from prx.runtime.looking import Looker, View
-from prx.runtime.memory import Learnt, Memory
-from prx.runtime.network import Network
-from prx.runtime.pace import SpawnPace
-from prx.runtime.passage import Ways
-from prx.runtime.quicreturn import QuicReturn
-from prx.runtime.reaper import Ledger
-from prx.runtime.resolver import Resolver
-from prx.runtime.run import Run, Surroundings, draw_port
-from prx.runtime.spawn import SpawnError
-from prx.runtime.version import ask_version, short_version
+from prx.runtime.bypass import Ways
+from prx.runtime.health_check import Looker, View
+from prx.runtime.host.clock import Clock, TimerHandle
+from prx.runtime.host.network import Network
+from prx.runtime.persistent_state import Learnt, Memory
+from prx.runtime.probes.access import ServiceToken
+from prx.runtime.probes.edge import EdgeWatch
+from prx.runtime.probes.resolver import Resolver
+from prx.runtime.process.orphans import Ledger
+from prx.runtime.process.pace import SpawnPace
+from prx.runtime.process.ports import draw_port
+from prx.runtime.process.spawn import SpawnError
+from prx.runtime.process.version import ask_version, short_version
+from prx.runtime.quic_return import QuicReturn
+from prx.runtime.run import Run, Surroundings
 
 EMPTY_CONFIG = "config.yml"
 STOP_MARGIN = 2.0  # seconds beyond the child's own grace period before it is killed

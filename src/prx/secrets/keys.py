@@ -17,9 +17,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol, TypeVar
 
+from prx.secrets.blocking import within
 from prx.secrets.crypto import DEFAULT_COST, KEY_BYTES, Cost, KeySpec, stretch
 from prx.secrets.errors import SecretError, WrongKeyError
-from prx.secrets.patience import within
 from prx.secrets.value import Secret
 
 T = TypeVar("T")

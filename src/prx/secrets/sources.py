@@ -28,7 +28,7 @@ from prx.files.rule import Claim
 from prx.secrets.command import run_for_secret
 from prx.secrets.errors import SecretError
 from prx.secrets.files import clean_text, read_private
-from prx.secrets.pasted import extract_token
+from prx.secrets.pasted_token import extract_token
 from prx.secrets.value import Secret
 
 if TYPE_CHECKING:

@@ -1,7 +1,7 @@
 """The unit file of prx, as text.
 
-Theory of operation. prx tells systemd when it is ready and feeds the watchdog (`prx.runtime.notify`), so Type=notify. Exit
-codes 2 and 3 mean that starting again will not help; everything else is started again. On a stop prx alone gets SIGTERM
+Theory of operation. prx tells systemd when it is ready and feeds the watchdog (`prx.runtime.host.sd_notify`), so Type=notify.
+Exit codes 2 and 3 mean that starting again will not help; everything else is started again. On a stop prx alone gets SIGTERM
 (KillMode=mixed) and stops its child gracefully; TimeoutStopSec= lies above the longest grace period that a configuration can
 ask for.
 

@@ -21,7 +21,7 @@ class ManualTimer:
 
 
 class ManualClock:
-    """A `prx.runtime.clock.Clock` that a test moves with `advance`. All readings are seconds.
+    """A `prx.runtime.host.clock.Clock` that a test moves with `advance`. All readings are seconds.
 
     `wall` begins at 2026-01-01 and moves along; `suspend` lets it and `boottime` run ahead of `monotonic`, as a machine does
     that sleeps; `set_wall` lets the wall clock jump alone.

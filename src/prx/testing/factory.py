@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any, TypeAlias
 
-from prx.cli.choice import BUILTIN
+from prx.app.lab_mode import BUILTIN
 from prx.config.checker import fields_of
 from prx.config.schema import CloudflareSettings, TunnelSettings
 from prx.core.errors import UsageError

@@ -1,4 +1,4 @@
-"""The scripted fake client for synchronous tests: `prx.testing.fakecf.scripted`, every method a plain call."""
+"""The scripted fake client for synchronous tests: `prx.testing.fake_cloudflared.scripted`, every method a plain call."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from prx.testing.fakecf.scripted import FakeRun, ScriptedFake
+from prx.testing.fake_cloudflared.scripted import FakeRun, ScriptedFake
 from prx.testing.hosted import Hosted, hosted
 
 
@@ -29,7 +29,7 @@ class FakeClientRun:
         return self._run.record
 
     def send(self, command: str, *, wait: bool = True) -> None:
-        """Give a command (see `prx.testing.fakecf.commands`); return when it is done, or at once."""
+        """Give a command (see `prx.testing.fake_cloudflared.commands`); return when it is done, or at once."""
         self._host.run(self._run.send(command, wait=wait))
 
     def event(self, name: str) -> dict[str, Any]:

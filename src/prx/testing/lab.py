@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from prx.edge import AccessFront, Lab, LabConfig, Protected, PushResult, TunnelState
-from prx.edge.events import LabEvent
-from prx.edge.faults import Fault
+from prx.lab import AccessFront, Lab, LabConfig, Protected, PushResult, TunnelState
+from prx.lab.events import LabEvent
+from prx.lab.faults import Fault
 from prx.testing.hosted import Hosted, hosted, refuse_on_loop
 
 _Event = TypeVar("_Event", bound=LabEvent)
@@ -17,7 +17,7 @@ _Result = TypeVar("_Result")
 
 
 class LabInThread:
-    """A running lab; `prx.edge` says what each of these does. Safe to use from any thread and from asynchronous tests.
+    """A running lab; `prx.lab.edge` says what each of these does. Safe to use from any thread and from asynchronous tests.
 
     `events`: everything that has happened in it so far. `lab`: the `Lab` itself, to be touched only through `call`.
     """
@@ -65,7 +65,7 @@ class LabInThread:
         return self._host.call(lambda lab: lab.login(hostname, email))
 
     def inject(self, fault: Fault) -> None:
-        """Let a fault act; see `prx.edge.faults`."""
+        """Let a fault act; see `prx.lab.faults`."""
         self._host.call(lambda lab: lab.inject(fault))
 
     def clear(self, kind: type[Fault] | None = None) -> None:
@@ -90,7 +90,7 @@ class LabInThread:
             raise TimeoutError(f"not within {within:g} s; the lab's last events:\n{told}") from None
 
     def wait_for_event(self, kind: type[_Event], *, since: int = 0, within: float = 30) -> _Event:
-        """Wait for an event of a class (see `prx.edge.events`), not counting the first `since` of all events; return it."""
+        """Wait for an event of a class (see `prx.lab.events`), not counting the first `since` of all events; return it."""
         found: list[_Event] = []
 
         def there(_: Lab) -> bool:

@@ -11,8 +11,9 @@ While `lab` is in use, names under `.localhost` lead to this machine for every H
 tunnel that comes up, a visit) is a plain call; an asynchronous test hands it to a thread: `asyncio.to_thread(tunnel, app)`.
 
 Theory of operation. The lab runs in a thread with an event loop of its own, the connectors below one process that prx keeps for
-the whole test run (`prx.testing.keeper`), so neither needs the test's own loop. Everything that a test has started is stopped
-when it ends, the last first. This module imports nothing of prx until a fixture is used: a run that uses none pays nothing.
+the whole test run (`prx.testing.tunnel_worker`), so neither needs the test's own loop. Everything that a test has started is
+stopped when it ends, the last first. This module imports nothing of prx until a fixture is used: a run that uses none pays
+nothing.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ def lab_limits() -> str:
 @pytest.fixture
 def lab(lab_limits: str) -> Iterator[LabInThread]:
     """Give a running edge on this machine; it is gone when the test ends."""
-    from prx.edge import LabConfig  # noqa: PLC0415 - as above
+    from prx.lab import LabConfig  # noqa: PLC0415 - as above
     from prx.testing.lab import lab_in_thread  # noqa: PLC0415 - as above
     from prx.testing.names import localhost_names  # noqa: PLC0415 - as above
 

@@ -1,4 +1,4 @@
-"""Tunnels for tests: started through a lab, kept by `prx.testing.keeper`, steered and watched from any thread."""
+"""Tunnels for tests: started through a lab, kept by `prx.testing.tunnel_worker`, steered and watched from any thread."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from dataclasses import asdict
 from functools import partial
 from typing import IO, Any, NoReturn
 
+from prx.app.lab_mode import site_of
 from prx.backends.base import EdgeSite
-from prx.cli.labsite import site_of
 from prx.core.errors import NotReadyError, PrxError, UsageError
 from prx.testing.hosted import noted, refuse_on_loop
 from prx.testing.lab import LabInThread
@@ -165,7 +165,7 @@ class Tunnels:
 
     def _running(self) -> subprocess.Popen[str]:
         if self._process is None:
-            command = (sys.executable, "-m", "prx.testing.keeper")
+            command = (sys.executable, "-m", "prx.testing.tunnel_worker")
             self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
             self._reader = threading.Thread(target=self._read, args=(_pipe(self._process.stdout),), name="prx tunnels")
             self._reader.start()

@@ -11,10 +11,10 @@ from prx.backends.base import Counters, EdgeSite, LaunchContext, LogLine, Readin
 from prx.backends.cloudflare import classify, endpoints, exits, ingress
 from prx.backends.cloudflare.command import build_launch
 from prx.backends.cloudflare.token import GivenToken, read_token, secret_forms
-from prx.backends.launch import Launch
 from prx.core.errors import PermanentError
 from prx.core.evidence import ChildExit, ExitCause
-from prx.core.exits import Exit
+from prx.core.exit_status import Exit
+from prx.core.launch import Launch
 
 if TYPE_CHECKING:
     from prx.config.schema import TunnelSettings

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Final
 
 from prx.backends.base import LaunchContext
 from prx.backends.cloudflare.version import Feature, Version, require_supported, understands
-from prx.backends.launch import SECRET_PATH, Launch
 from prx.core.errors import PermanentError
+from prx.core.launch import SECRET_PATH, Launch
 
 if TYPE_CHECKING:
     from prx.config.schema import TunnelSettings

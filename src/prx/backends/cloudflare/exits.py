@@ -20,7 +20,7 @@ from typing import Final
 
 from prx.backends.base import LineKind, LogLine
 from prx.core.evidence import ChildExit, ExitCause
-from prx.core.exits import Exit
+from prx.core.exit_status import Exit
 
 DETAIL_LIMIT: Final = 200  # characters
 

@@ -14,10 +14,9 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from prx.core.errors import CredentialError
-from prx.protocol.errors import TokenError
-from prx.protocol.tokens import TunnelToken
+from prx.core.tunnel_token import TokenError, TunnelToken
 from prx.secrets.errors import SecretError
-from prx.secrets.pasted import extract_token
+from prx.secrets.pasted_token import extract_token
 from prx.secrets.value import Secret
 
 _PLACE: Final = "the tunnel token"

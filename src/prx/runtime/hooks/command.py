@@ -1,8 +1,8 @@
 """A hook that is a command: run without a shell, in an environment of its own.
 
 The command line is split into words as a shell would, and nothing else of a shell happens: no variables, no pipes. The change
-is in the environment and, as JSON, on stdin. The child is run like any child of prx (`prx.runtime.process`), in a group of its
-own that ends with it: what a hook leaves in the background is killed when the hook ends.
+is in the environment and, as JSON, on stdin. The child is run like any child of prx (`prx.runtime.process.child`), in a group
+of its own that ends with it: what a hook leaves in the background is killed when the hook ends.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from prx.backends.launch import SECRET_PATH, Launch
+from prx.core.launch import SECRET_PATH, Launch
 from prx.files import FileRefusedError
 from prx.files.programs import require_command, require_program
 from prx.runtime.hooks.kinds import Change, HookError
-from prx.runtime.process import TunnelProcess
-from prx.runtime.spawn import SpawnError, find_program
+from prx.runtime.process.child import TunnelProcess
+from prx.runtime.process.spawn import SpawnError, find_program
 
 TIMEOUT = 30.0  # seconds
 _INHERITED = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ", "TMPDIR")

@@ -20,11 +20,11 @@ from prx.core.errors import PrxError
 from prx.core.events import Fact, HookRan, UrlChanged
 from prx.files.people import expanded
 from prx.files.rule import Claim
-from prx.runtime.clock import Clock
 from prx.runtime.hooks.command import CommandHook
 from prx.runtime.hooks.envfile import EnvFileHook
 from prx.runtime.hooks.kinds import Change, Hook, HookError
 from prx.runtime.hooks.web import WebHook
+from prx.runtime.host.clock import Clock
 
 RETRIES = Schedule((1.0, 5.0, 15.0))
 _Key = tuple[str, Hook]

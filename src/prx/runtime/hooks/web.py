@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from prx.runtime.hooks.kinds import Change, HookError
+from prx.runtime.probes.connect import Place, ProbeError, connected_to_one, verifying_tls
 from prx.runtime.probes.http import Answer, Request, exchange
-from prx.runtime.probes.transport import Place, ProbeError, connected_to_one, verifying_tls
 
 TIMEOUT = 30.0  # seconds
 _ADDRESSES = 4

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
+from prx.runtime.probes.connect import Place, ProbeError, Trouble, connected, is_address, is_loopback, verifying_tls
 from prx.runtime.probes.dnswire import NOERROR, NXDOMAIN, NoDnsError, OtherQuestionError, Question, read_reply
 from prx.runtime.probes.http import Answer, Request, exchange
-from prx.runtime.probes.transport import Place, ProbeError, Trouble, connected, is_address, is_loopback, verifying_tls
 
 _MEDIA_TYPE = "application/dns-message"
 _ANSWERS = {NOERROR, NXDOMAIN}

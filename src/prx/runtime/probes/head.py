@@ -4,7 +4,8 @@ cloudflared reads the answers of a local service with Go's net/http. Where that 
 status line, a space in a field's name, bare LF), a visitor gets the answer; where it refuses (a control character in a value,
 `Content-Length: 2, 2`, `http/1.1`), the visitor gets 502. A probe that judged otherwise would blame the wrong side, so these
 are Go's rules, row by row as observed with cloudflared 2026.8.2 and 2026.6.0, alike over HTTP/2 and QUIC; the rows are in
-tests/probes/odd_answers.py. One is stricter: a status below 100, and a 101 that nobody asked for, which no visitor can use.
+tests/runtime/probes/odd_answers.py. One is stricter: a status below 100, and a 101 that nobody asked for, which no visitor can
+use.
 """
 
 from __future__ import annotations

@@ -16,9 +16,9 @@ from dataclasses import dataclass, field, replace
 import h11
 
 from prx import __version__
+from prx.runtime.probes.connect import LIMIT, ProbeError, Stream, Trouble, explained
 from prx.runtime.probes.head import LIMIT as HEAD_LIMIT
 from prx.runtime.probes.head import Head, MalformedError, NotHttpError, split
-from prx.runtime.probes.transport import LIMIT, ProbeError, Stream, Trouble, explained
 
 BODY_PATIENCE = 2.0  # seconds that a body may take after its head
 _CHUNK = 16 * 1024

@@ -17,12 +17,9 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from prx.config.hostname import shown
-from prx.config.local_addr import is_this_machine
 from prx.core.evidence import Origin
-from prx.runtime.listening import OTHER_FAMILY
-from prx.runtime.probes.answers import asks_for_tls, says_tls
-from prx.runtime.probes.http import Answer, Request, exchange
-from prx.runtime.probes.transport import (
+from prx.core.hosts import is_this_machine
+from prx.runtime.probes.connect import (
     Place,
     ProbeError,
     Trouble,
@@ -33,6 +30,9 @@ from prx.runtime.probes.transport import (
     speaks_tls,
     trusting_tls,
 )
+from prx.runtime.probes.error_pages import asks_for_tls, says_tls
+from prx.runtime.probes.http import Answer, Request, exchange
+from prx.runtime.probes.listening import OTHER_FAMILY
 
 if TYPE_CHECKING:
     from prx.config.schema import TunnelSettings

@@ -15,12 +15,12 @@ from pathlib import Path
 from types import MappingProxyType
 from urllib.parse import SplitResult, urlsplit
 
-from prx.access.probe import AccessAnswer, access_answer
 from prx.core.evidence import Public
 from prx.logs.text import printable
-from prx.runtime.probes.answers import asks_for_tls, edge_error, host_blocked
+from prx.runtime.probes.access import AccessAnswer, access_answer
+from prx.runtime.probes.connect import Place, ProbeError, Trouble, connected_to_one, is_loopback, verifying_tls
+from prx.runtime.probes.error_pages import asks_for_tls, edge_error, host_blocked
 from prx.runtime.probes.http import Answer, Request, exchange
-from prx.runtime.probes.transport import Place, ProbeError, Trouble, connected_to_one, is_loopback, verifying_tls
 
 TIMEOUT = 10.0  # seconds for everything
 _ADDRESSES = 4  # more are not tried: each would have too small a share of the time

@@ -11,7 +11,7 @@ import secrets
 from collections.abc import Callable
 from typing import Any
 
-from prx.runtime.probes.transport import Place
+from prx.runtime.probes.connect import Place
 
 _AGAIN_AFTER = 0.5  # seconds
 

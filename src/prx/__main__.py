@@ -1,0 +1,7 @@
+"""`python -m prx`: the same as `prx`."""
+
+import sys
+
+from prx.cli import main
+
+sys.exit(main())

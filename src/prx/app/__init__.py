@@ -1,0 +1,1 @@
+"""One run of prx: what lives from the command to the last line, around the supervisor."""

@@ -1,0 +1,120 @@
+"""How a run uses the lab: where its edge is, which connector carries the tunnels, and the words that say so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from prx.app.lab_client import ask
+from prx.backends.base import EdgeSite
+from prx.config.schema import CloudflareSettings, Config, TunnelSettings
+from prx.core.errors import PrxError
+from prx.install.programs import find_client
+from prx.secrets.value import Secret
+
+if TYPE_CHECKING:
+    from prx.lab import Lab
+
+BUILTIN = "builtin"
+LAB_DOMAIN = ".localhost"
+_USUAL = CloudflareSettings().cloudflared_path
+
+
+def choose_for_lab(config: Config, mint: Callable[[str], str]) -> Config:
+    """Return `config` as the lab needs it: its own tokens, and a connector that is there.
+
+    Names end in `.localhost` there, so that a browser opens them. `mint(hostname)` makes the lab's token for a named tunnel; a
+    real one is of no use there. The builtin connector takes the place of the usual `cloudflared` where that is not on PATH; a
+    program that the configuration names in any other way stays: the user has chosen.
+    """
+    tunnels = {name: _for_lab(settings, mint) for name, settings in config.tunnels.items()}
+    return config.changed(tunnels=tunnels)
+
+
+def _for_lab(settings: TunnelSettings, mint: Callable[[str], str]) -> TunnelSettings:
+    changes: dict[str, object] = {}
+    # the real one guards names of trycloudflare.com only, and those of the lab are others
+    protected = bool(settings.cloudflare.allowed_mail)
+    if settings.cloudflare.cloudflared_path == _USUAL and (protected or find_client(_USUAL) is None):
+        changes["cloudflared_path"] = BUILTIN
+    if settings.cloudflare.mode == "named":
+        hostname = settings.cloudflare.hostname
+        changes["hostname"] = hostname = hostname if hostname.endswith(LAB_DOMAIN) else hostname + LAB_DOMAIN
+        changes["token"] = Secret(mint(hostname))
+    return settings.changed(cloudflare=settings.cloudflare.changed(**changes))
+
+
+def explain(config: Config, *, lab: bool) -> str:
+    """Return one line on which connector runs and why; empty where there is nothing to choose."""
+    paths = {item.cloudflare.cloudflared_path for item in config.tunnels.values() if item.backend == "cloudflare"}
+    where = "the local edge" if lab else "Cloudflare"
+    said = [_explain_one(path, lab=lab) for path in sorted(paths)]
+    return f"connector to {where}: {'; '.join(said)}" if said else ""
+
+
+def _explain_one(path: str, *, lab: bool) -> str:
+    if path == BUILTIN and lab:
+        why = "" if find_client(_USUAL) else ", as there is no cloudflared on PATH"
+        return f"builtin{why}"
+    if path == BUILTIN:
+        return "builtin, which is meant for the lab until it is proven on the public edge"
+    found = find_client(path)
+    return f"cloudflared at {found}" if found else path
+
+
+class JoinedLab:
+    """A lab of another process, reached by its control URL."""
+
+    def __init__(self, control: str) -> None:
+        self.control = control
+        self._tokens: dict[str, str] = {}
+
+    def token(self, hostname: str) -> str:
+        """Return the token of a named tunnel, creating it where it does not exist; PrxError where the lab is gone."""
+        if hostname not in self._tokens:
+            self._tokens[hostname] = str(ask(self.control, "POST", "/token", {"hostname": hostname})["token"])
+        return self._tokens[hostname]
+
+    def site(self) -> EdgeSite:
+        """Return the site that the lab is; PrxError where none answers."""
+        return _site(ask(self.control, "GET", "/state"))
+
+
+def _site(state: dict[str, Any]) -> EdgeSite:
+    try:
+        public, ca_file = urlsplit(state["public"]), Path(state["ca"])
+        found = EdgeSite(
+            edge_addrs=tuple(state["edge"]),
+            ca_file=ca_file,
+            quick_service=state["quick_service"],
+            public_scheme=public.scheme,
+            public_port=public.port or 80,
+            doh=(state["doh"],),
+            quick_zone="localhost",
+            local=True,
+        )
+    except (KeyError, TypeError, ValueError):
+        raise PrxError("what answers is no lab: it does not say where its edge is") from None
+    if not ca_file.is_file():
+        raise PrxError(
+            f"the lab's CA cannot be read: no file {ca_file}", hint="join it as the user that runs it, on this machine"
+        )
+    return found
+
+
+def site_of(lab: Lab) -> EdgeSite:
+    """Return the site that `lab` is."""
+    public = urlsplit(lab.public)
+    return EdgeSite(
+        edge_addrs=tuple(lab.edge_addrs),
+        ca_file=lab.ca_file,
+        quick_service=lab.quick_service,
+        public_scheme=public.scheme,
+        public_port=public.port or 80,
+        doh=(lab.doh,),
+        quick_zone="localhost",
+        protocols=lab.protocols,
+        local=True,
+    )

@@ -1,0 +1,60 @@
+"""Reading the configuration again while tunnels run: asked for by `prx reload`, by SIGHUP, or because a file has changed.
+
+Secrets may come from programs and keyrings that take seconds, so the reading is done in a thread, and nobody waits for that
+thread when prx ends. Reloads come one after the other. A configuration with mistakes changes nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+from prx.config.load import Loaded
+from prx.core.errors import PrxError
+from prx.secrets.blocking import begin
+
+
+class Reloader:
+    """`read` gives the configuration or raises PrxError, in a thread; `take` puts it in force; `around` is entered for both."""
+
+    def __init__(
+        self,
+        *,
+        read: Callable[[], Loaded],
+        take: Callable[[Loaded], None],
+        around: Callable[[], AbstractContextManager[None]],
+        refused: Callable[[str], None],
+    ) -> None:
+        self._read = read
+        self._take = take
+        self._around = around
+        self._refused = refused
+        self._wanted = asyncio.Event()
+        self._one_at_a_time = asyncio.Lock()
+
+    async def reload(self) -> None:
+        """Reload now; raise PrxError, with every mistake, where that cannot be."""
+        async with self._one_at_a_time:
+            with self._around():
+                try:
+                    reading = begin(self._read)
+                except RuntimeError as error:  # no thread is to be had
+                    raise PrxError(f"it cannot be read now: {error}", hint="raise the limit of processes: ulimit -u") from error
+                self._take(await asyncio.wrap_future(reading))
+
+    def reload_soon(self) -> None:
+        """Reload as soon as it can be done; `refused` is told where that cannot be. Many of these at once are one."""
+        self._wanted.set()
+
+    async def run(self) -> None:
+        """Serve `reload_soon`, for ever."""
+        while True:
+            await self._wanted.wait()
+            self._wanted.clear()
+            try:
+                await self.reload()
+            except PrxError as error:
+                self._refused("; ".join([error.message, *getattr(error, "problems", ())]))
+            except OSError as error:  # no descriptor, no thread: what runs goes on
+                self._refused(f"it cannot be read: {error.strerror or error}")

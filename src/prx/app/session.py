@@ -1,0 +1,413 @@
+"""One run of `prx start`: everything that lives from the command to the last line.
+
+Theory of operation. Around the supervisor stand, from the outside in: the hello page, the instance lock, the log file, the
+views on stdout and stderr, the control socket, the user's own service, the local edge. They come up in this order and go down
+in the opposite one, so that the service still answers the last request, and the control socket can be asked to the end. Events
+join them: the supervisor publishes; views and log file render.
+
+A stop can come at any time. While things come up it ends the wait for them; from then on it is the supervisor's `stop`. A
+second one kills everything and gives the exit code 128 + n.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import click
+
+from prx import __version__
+from prx.app.hardening import require_folder
+from prx.app.lab_client import LIMITS_VARIABLE, announced
+from prx.app.lab_mode import JoinedLab, choose_for_lab, explain, site_of
+from prx.app.load_config import ConfigurationReader, environment_for_service, secret_forms, sources_seen
+from prx.app.log_file import Logbook, log_file
+from prx.app.options import StartOptions
+from prx.app.outcome import Outcome
+from prx.app.reload import Reloader
+from prx.app.signals import Signals
+from prx.app.thrift import give_back
+from prx.backends.base import CLOUDFLARE, EdgeSite
+from prx.config.load import Loaded
+from prx.config.paths import data_dir, ensure_private_dir, runtime_dir
+from prx.config.schema import Config, TunnelSettings
+from prx.control.instance import Instance, instance_key
+from prx.control.server import ControlServer, EventSource
+from prx.core.errors import PermanentError, PrxError, UsageError
+from prx.core.events import Log, timestamp
+from prx.core.status import TunnelStatus
+from prx.runtime.bulkhead import keep_running, words_of
+from prx.runtime.bus import Bus
+from prx.runtime.host.clock import SystemClock
+from prx.runtime.host.lock import InstanceLock
+from prx.runtime.host.sd_notify import Notifier
+from prx.runtime.process.child import our_children
+from prx.runtime.process.reaper import OrphanReaper
+from prx.runtime.supervisor import Supervisor
+from prx.ui.errors import tell as tell_error
+from prx.ui.errors import unusable
+from prx.ui.event_lines import SERVICE
+from prx.ui.screen import choose_views, showing
+from prx.ui.views import Detail
+
+if TYPE_CHECKING:
+    from prx.app.local_service import Service, ServiceError
+    from prx.lab import Lab
+
+KILL_SECONDS = 1.0  # from the second signal to the end, whatever still hangs
+
+OfferClient: TypeAlias = Callable[[Config, StartOptions, Mapping[str, str]], Awaitable[None]]
+
+
+class Session:
+    """Run once: `await Session(options, os.environ, …).run()` gives the exit code or raises PrxError.
+
+    `on_settled(outcome)` is called when every tunnel was verified for the first time, or has failed. `offer_client` is awaited
+    once the configuration is known, and may install a client that it asks for.
+    """
+
+    def __init__(
+        self,
+        options: StartOptions,
+        environ: Mapping[str, str],
+        *,
+        offer_client: OfferClient,
+        on_settled: Callable[[Outcome], None] = lambda _: None,
+    ) -> None:
+        self._options = options
+        self._offer_client = offer_client
+        self._environ = environ
+        self._on_settled = on_settled
+        self._clock = SystemClock()
+        self._bus = Bus(self._clock)
+        self._redactor = self._bus.redactor
+        self._local_addr = options.local_addr
+        self._coming_up: asyncio.Timeout | None = None
+        self._notifier = Notifier.from_environment(environ, self._clock, self._bus.statuses)
+        self._sources: tuple[object, ...] = ()
+        self._reloader = Reloader(
+            read=self._read,
+            take=self._take_again,
+            around=self._notifier.reloading,
+            refused=lambda why: self._log("error", f"not reloaded, everything stays as it is: {why}"),
+        )
+        self._detail = Detail("info", named=False)
+        self._supervisor: Supervisor | None = None
+        self._lab: Lab | JoinedLab | None = None
+        self._service: Service | None = None
+        self._service_error: ServiceError | None = None
+        self._stopping = False
+        self._killed_by = 0
+
+    async def run(self) -> int:
+        """Run until stopped, or until nothing is left that could run."""
+        require_folder()
+        asyncio.get_running_loop().set_exception_handler(self._on_stray)
+        with Signals(stop=self.stop, kill=self._kill, reload=self._reloader.reload_soon), OrphanReaper(our_children):
+            try:
+                return await self._run()
+            except BaseExceptionGroup as group:
+                raise _first_error(group) from group
+
+    # ------------------------------------------------------------------ what the control socket asks for
+
+    def about(self) -> dict[str, Any]:
+        """Return what tells this prx from others."""
+        tunnels = [{"name": name, "local_addr": item.local_addr} for name, item in self._loaded.config.tunnels.items()]
+        return {
+            "pid": os.getpid(),
+            "version": __version__,
+            "config": str(self._loaded.path.resolve()) if self._loaded.path else "",
+            "log": str(self._log_file),
+            "tunnels": tunnels,
+        }
+
+    def statuses(self) -> tuple[TunnelStatus, ...]:
+        """Return the status of every tunnel, in the order of the configuration; those that are being removed come last.
+
+        With them are those that wait for the edge or the service to come up.
+        """
+        known = {status.name: status for status in self._bus.statuses()}
+        reason = self._service.waiting if self._service is not None else "prx is starting"
+        configured = {
+            name: TunnelStatus(name, item.backend, item.cloudflare.mode, item.local_addr, "starting", "", reason)
+            for name, item in self._loaded.config.tunnels.items()
+        }
+        return tuple((configured | known).values())
+
+    def subscribe(self) -> EventSource:
+        """Return a new subscription to the events."""
+        return self._bus.subscribe()
+
+    def stop(self, name: str | None = None) -> None:
+        """Stop one tunnel, or (as the first signal does) everything."""
+        if name is None:
+            self._stopping = True
+            self._notifier.stopping()
+            if self._coming_up is not None:
+                self._coming_up.reschedule(asyncio.get_running_loop().time())
+        if self._supervisor is not None:
+            self._supervisor.stop(name)
+
+    def restart(self, name: str | None = None) -> None:
+        """Restart one tunnel, or all."""
+        self._running().restart(name)
+
+    async def reload(self) -> None:
+        """Read the configuration again; raise ConfigError and change nothing where it has mistakes."""
+        self._running()
+        await self._reloader.reload()
+
+    def _on_stray(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Take what the event loop has nobody to tell: a machine short of something is said in a line, a defect as ever."""
+        error = context.get("exception")
+        if isinstance(error, (OSError, MemoryError)):
+            self._log("warn", f"{context['message']}: {words_of(error)}")
+        else:
+            loop.default_exception_handler(context)
+
+    def _running(self) -> Supervisor:
+        if self._supervisor is None or self._stopping:
+            raise PrxError("prx is just starting or stopping", hint="try again in a moment")
+        return self._supervisor
+
+    # ------------------------------------------------------------------ signals
+
+    def _reload_if_changed(self) -> None:
+        """Reload when something that the configuration came from has changed, so that a wait for that ends."""
+        if (seen := sources_seen(self._loaded, self._environ)) != self._sources:
+            self._sources = seen
+            self._reloader.reload_soon()
+
+    def _kill(self, number: int) -> None:
+        self._killed_by = number
+        if self._supervisor is not None:
+            self._supervisor.kill()
+        if self._service is not None:
+            self._service.kill()
+        asyncio.get_running_loop().call_later(KILL_SECONDS, os._exit, 128 + number)
+
+    # ------------------------------------------------------------------ coming up and going down
+
+    async def _run(self) -> int:
+        async with AsyncExitStack() as stack:
+            if self._options.hello:
+                from prx.app.hello_page import HelloPage  # an HTTP server, with `email` and more
+
+                self._local_addr = stack.enter_context(HelloPage()).local_addr
+            options = self._options
+            self._reader = ConfigurationReader(
+                options.config, self._environ, self._local_addr, overrides=options.overrides, lab=options.lab
+            )
+            try:
+                self._take(self._read())
+            except click.Abort:  # Ctrl-C where the master password is asked for: a stop as asked
+                return 0
+            if not await self._in_time(self._offer_client(self._loaded.config, self._options, self._environ)):
+                return self._result(0)
+            try:
+                await self._prepare(stack)
+            except OSError as error:
+                raise unusable(error, data_dir(self._environ)) from error
+            came_up = await self._in_time(self._bring_up(stack))
+            code = await self._supervise() if came_up else 0
+        return self._result(code)
+
+    def _read(self) -> Loaded:
+        return self._reader.read()
+
+    def _take(self, loaded: Loaded) -> None:
+        """Put a configuration in force."""
+        self._loaded = loaded
+        self._sources = sources_seen(loaded, self._environ)
+        for form in secret_forms(loaded, self._environ):
+            self._redactor.add(form)
+        self._detail.threshold, self._detail.named = loaded.config.log_level, len(loaded.config.tunnels) > 1
+
+    def _take_again(self, loaded: Loaded) -> None:
+        """Put a configuration in force while tunnels run."""
+        supervisor = self._running()
+        self._take(loaded)
+        supervisor.reload(self._config())
+
+    def _config(self) -> Config:
+        """Return the configuration in force: as loaded, with the connector and the tokens that the lab works with."""
+        return self._loaded.config if self._lab is None else choose_for_lab(self._loaded.config, self._lab.token)
+
+    async def _prepare(self, stack: AsyncExitStack) -> None:
+        """Take the lock and open what the user sees and asks: log file, views, control socket."""
+        config = self._loaded.config
+        instance = self._instance()
+        since = timestamp(self._clock.wall())
+        what = str(self._loaded.path or next(iter(config.tunnels.values())).local_addr)
+        stack.enter_context(InstanceLock.acquire(instance.lock, what=f"with {what}", since=since))
+        self._log_file = log_file(ensure_private_dir(data_dir(self._environ)), instance.key)
+        logbook = stack.enter_context(Logbook(self._log_file, self._redactor, self._clock))
+        self._bus.listen(logbook.see)
+        self._outcome = Outcome(config.tunnels, self._settled)
+        self._bus.listen(self._outcome.see)
+        self._bus.listen(self._notifier.see)
+        if not self._options.quiet:
+            views = choose_views(as_json=self._options.as_json, detail=self._detail, bus=self._bus, clock=self._clock)
+            await stack.enter_async_context(showing(views, self._bus))
+        await stack.enter_async_context(ControlServer(instance.socket, self, wall=self._clock.wall))
+
+    def _settled(self) -> None:
+        give_back()
+        self._on_settled(self._outcome)
+
+    def _instance(self) -> Instance:
+        folder = ensure_private_dir(runtime_dir(self._environ))
+        path = self._loaded.path
+        given = "hello" if self._options.hello else self._options.local_addr  # the port of the page is another one each time
+        if path is None and not given:
+            given = next(iter(self._loaded.config.tunnels.values())).local_addr
+        return Instance(folder, instance_key(path, given))
+
+    async def _in_time(self, step: Awaitable[None]) -> bool:
+        """Await `step`; return False where a stop came first."""
+        try:
+            async with asyncio.timeout(None) as self._coming_up:
+                if self._stopping:
+                    self.stop()
+                await step
+        except TimeoutError:
+            if self._stopping:
+                return False
+            raise
+        finally:
+            self._coming_up = None
+        return True
+
+    async def _bring_up(self, stack: AsyncExitStack) -> None:
+        """Start the service and the local edge, each where it is asked for, and make the supervisor."""
+        for warning in self._loaded.warnings:
+            self._log("warn", warning)
+        if self._options.command:
+            settings = self._only_tunnel()
+            self._service = self._make_service(settings)
+            stack.push_async_callback(self._service.stop)
+            await self._service.start(settings.startup_timeout_secs)
+        site = await self._start_lab(stack) if self._options.lab else CLOUDFLARE
+        config = self._config()
+        if explained := explain(config, lab=self._options.lab):
+            self._log("info", explained)
+        if self._lab is not None:
+            self._log("info", f"the lab answers `prx lab …` at {self._lab.control}")
+        self._supervisor = Supervisor(
+            config,
+            clock=self._clock,
+            bus=self._bus,
+            data_dir=data_dir(self._environ),
+            site=site,
+            instance=self._instance().key,
+            folder=self._loaded.path.parent if self._loaded.path else None,
+            recheck=self._reload_if_changed,
+            environ=self._environ,
+        )
+
+    async def _start_lab(self, stack: AsyncExitStack) -> EdgeSite:
+        """Join the lab that was named, or run one that other commands find (`prx lab fault …`)."""
+        if self._options.lab_control:
+            joined = JoinedLab(self._options.lab_control)
+            site = await asyncio.to_thread(joined.site)
+            await asyncio.to_thread(choose_for_lab, self._loaded.config, joined.token)
+            self._lab = joined
+            return site
+        from prx.lab import Lab, LabConfig
+
+        folder = self._instance().folder / f"{self._instance().key}.lab"
+        try:
+            config = LabConfig(state_dir=folder, limits=self._environ.get(LIMITS_VARIABLE) or "free")
+        except ValueError as error:
+            raise UsageError(f"{LIMITS_VARIABLE}: {error}") from None
+        try:
+            lab = await stack.enter_async_context(Lab.start(config))
+        except OSError as error:
+            raise unusable(error, folder) from error
+        stack.enter_context(announced(lab.control))
+        self._lab = lab
+        return site_of(lab)
+
+    def _only_tunnel(self) -> TunnelSettings:
+        tunnels = self._loaded.config.tunnels
+        if len(tunnels) > 1:
+            raise UsageError(
+                f"a service can be started for one tunnel, and there are {len(tunnels)}: {', '.join(tunnels)}",
+                hint="start the service by itself, and prx without `-- COMMAND`",
+            )
+        return next(iter(tunnels.values()))
+
+    def _make_service(self, settings: TunnelSettings) -> Service:
+        from prx.app.local_service import Service
+
+        def tell(line: str) -> str:
+            event = self._bus.publish(Log(tunnel="", level="info", message=line, source=SERVICE))
+            return event.fact.message if isinstance(event.fact, Log) else ""
+
+        environ = environment_for_service(self._loaded, self._environ)
+        return Service(self._options.command, settings.origin, environ=environ, clock=self._clock, tell=tell, say=self._log)
+
+    async def _supervise(self) -> int:
+        assert self._supervisor is not None
+        timer = None if self._options.ttl is None else self._clock.call_later(self._options.ttl, self._time_is_over)
+        try:
+            async with asyncio.TaskGroup() as group:
+                watch = group.create_task(self._watch_service(), name="service")
+                beat = group.create_task(self._kept_running("service manager", self._notifier.run), name="service manager")
+                reloads = group.create_task(self._kept_running("reloads", self._reloader.run), name="reloads")
+                code = await self._supervisor.run()
+                for task in (watch, beat, reloads):
+                    task.cancel()
+        finally:
+            if timer is not None:
+                timer.cancel()
+        return code
+
+    async def _kept_running(self, what: str, work: Callable[[], Awaitable[None]]) -> None:
+        await keep_running(what, work, self._clock, lambda message: self._log("error", message))
+
+    def _time_is_over(self) -> None:
+        self._log("info", "the time given with --ttl is over")
+        self.stop()
+
+    async def _watch_service(self) -> None:
+        if self._service is None:
+            return
+        end = await self._service.wait()
+        if not self._stopping:
+            proven = bool(self._outcome.urls)
+            good = end.clean and proven  # before that it has not served a visitor yet
+            self._log("info" if good else "error", f"{self._service.name!r} ended ({end}), so the tunnel is stopped")
+            if not good:
+                self._service_error = self._service.ended(end, "" if proven else " before the public URL was proven")
+            self.stop()
+
+    def _result(self, code: int) -> int:
+        """Return the exit code, or raise what went wrong."""
+        if self._killed_by:
+            return 128 + self._killed_by
+        if self._service_error is not None:
+            raise self._service_error
+        if code != PermanentError.exit_code:
+            return code
+        *others, last = self._outcome.failures.values() or [PermanentError("no tunnel is left that could run")]
+        for failure in others:
+            tell_error(failure)
+        raise last
+
+    def _log(self, level: str, message: str) -> None:
+        self._bus.publish(Log(tunnel="", level=level, message=message))
+
+
+def _first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return the first PrxError in a group, else its first exception: one command ends with one reason."""
+    found = [group.exceptions[0]]
+    known = group.subgroup(PrxError)
+    if known is not None:
+        found = list(known.exceptions)
+    first = found[0]
+    return _first_error(first) if isinstance(first, BaseExceptionGroup) else first

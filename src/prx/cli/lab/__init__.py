@@ -1,0 +1,1 @@
+"""`prx lab`: the local edge by itself, and the commands that act on one that runs."""

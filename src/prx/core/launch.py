@@ -1,0 +1,41 @@
+"""What a backend wants to be run: built by backends as plain data, started by `prx.runtime.process.child`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+SECRET_PATH = "{secret-path}"  # noqa: S105 - the placeholder for a path, not a password
+"""This word inside an argument is replaced by the path under which the child reads `Launch.secret`, once."""
+
+
+@dataclass(frozen=True)
+class Launch:
+    """Name a program and everything that it gets from prx: nothing else reaches it.
+
+    `argv[0]` is a path, or a name that is looked up on the PATH of `env` (of prx where `env` has none). `env` is the
+    whole environment of the child. `secret` (at most 4096 bytes) is what the child finds at `SECRET_PATH`; it is in
+    no argument, no variable and no file. `cwd` is the working directory; None keeps that of prx. `open_stdin` gives the
+    child, in place of an empty stdin, one that never says a word and ends when prx does.
+
+    Raises ValueError where `secret` and the word in `argv` do not go together: a secret that nobody reads, or a path
+    that leads nowhere.
+    """
+
+    argv: tuple[str, ...]
+    env: Mapping[str, str]
+    secret: bytes | None = field(default=None, repr=False)
+    cwd: Path | None = None
+    open_stdin: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.argv or not self.argv[0]:
+            raise ValueError("argv needs a program")
+        wanted = any(SECRET_PATH in argument for argument in self.argv)
+        if wanted != (self.secret is not None):
+            raise ValueError(f"a secret and the word {SECRET_PATH} in argv need each other")
+
+    def arguments(self, secret_path: str = "") -> tuple[str, ...]:
+        """Return `argv` with the real path of the secret in place."""
+        return tuple(argument.replace(SECRET_PATH, secret_path) for argument in self.argv)

@@ -1,0 +1,45 @@
+"""What the checks look at, as arguments: nothing reads a global."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from prx.backends.base import CLOUDFLARE, EdgeSite
+from prx.config.schema import Config
+from prx.runtime.host.clock import Clock, SystemClock
+from prx.runtime.probes.resolver import Resolver
+
+# Where cloudflared looks for a configuration when it is given none (observed with cloudflared 2026.8.2).
+STRAY_FOLDERS = ("~/.cloudflared", "~/.cloudflare-warp", "~/cloudflare-warp", "/etc/cloudflared", "/usr/local/etc/cloudflared")
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """The configuration, the environment, the edge, and where the system keeps what the checks read.
+
+    root: `/` but in tests.
+    """
+
+    config: Config
+    environ: Mapping[str, str]
+    site: EdgeSite = CLOUDFLARE
+    clock: Clock = field(default_factory=SystemClock)
+    root: Path = Path("/")
+
+    @property
+    def doh(self) -> tuple[str, ...]:
+        """The DNS-over-HTTPS servers: those of the configuration, else those of the site."""
+        chosen = (url for settings in self.config.tunnels.values() for url in settings.doh)
+        return tuple(dict.fromkeys(chosen)) or self.site.doh
+
+    @property
+    def resolver(self) -> Resolver:
+        """A resolver of public names."""
+        return Resolver(self.doh, clock=self.clock)
+
+    def place(self, path: str) -> Path:
+        """Return a path of the system; `~` is the user's home."""
+        home = self.environ.get("HOME", "/root")
+        return self.root / path.replace("~", home, 1).lstrip("/")

@@ -1,0 +1,84 @@
+"""Install cloudflared: choose the asset, download it, verify it, put it in place."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from prx.core.errors import PermanentError, PrxError
+from prx.install.fetch import Bounds, Progress, fetch
+from prx.install.pinned import RELEASES, Asset, Machine, Release, pinned_for
+from prx.install.platform import choose_asset, this_machine
+from prx.install.programs import Partial, Programs, open_programs
+from prx.install.unpack import unpack
+
+
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """What is in use now: its path, its version, the asset that it came from, and whether that had to be downloaded."""
+
+    path: Path
+    version: str
+    asset: Asset
+    downloaded: bool
+
+
+def ignore_progress(_received: int, _expected: int | None) -> None:
+    """Show nothing."""
+
+
+async def install_cloudflared(
+    folder: Path,
+    *,
+    release: Release | None = None,
+    machine: Machine | None = None,
+    base: str = RELEASES,
+    bounds: Bounds | None = None,
+    progress: Progress = ignore_progress,
+) -> Installed:
+    """Put the cloudflared of `release` into `folder` and into use; nothing is downloaded where it is there already.
+
+    Without `release` it is the newest one that is pinned for `machine`. It comes from BASE/VERSION/NAME. A file gets its name
+    and its mode only once its SHA-256 has proved right, and what was in use before stays for `rollback`. Raise PermanentError
+    where `machine` is not in the release or the content is not the expected one, PrxError where it cannot be had or written.
+    """
+    machine = machine or this_machine()
+    release = release or pinned_for(machine)
+    asset = choose_asset(release, machine)
+    url = f"{base.rstrip('/')}/{release.version}/{asset.name}"
+    try:
+        with open_programs(folder) as programs:
+            there = not asset.is_archive and programs.holds(release.version, asset.sha256)
+            if not there:
+                async with _verified(programs, url, asset, bounds or Bounds(), progress) as partial:
+                    _keep(programs, partial, asset, release.version)
+            programs.switch(release.version)
+            return Installed(programs.link, release.version, asset, downloaded=not there)
+    except OSError as error:
+        raise PrxError(f"cannot write to {folder}: {(error.strerror or str(error)).lower()}") from error
+
+
+@asynccontextmanager
+async def _verified(programs: Programs, url: str, asset: Asset, bounds: Bounds, progress: Progress) -> AsyncIterator[Partial]:
+    """Give what `url` holds, downloaded and proved to be `asset`; it is gone after the block unless it was kept."""
+    with programs.partial() as partial:
+        fetched = await fetch(url, partial.file, bounds=bounds, progress=progress)
+        if fetched.sha256 != asset.sha256:
+            raise PermanentError(
+                f"{fetched.source} is not the file that prx expects: its SHA-256 is {fetched.sha256} ({fetched.size} bytes), "
+                f"expected {asset.sha256}; it was deleted",
+                hint="the mirror, or something on the way, gives another file: try another network or mirror",
+            )
+        yield partial
+
+
+def _keep(programs: Programs, partial: Partial, asset: Asset, version: str) -> None:
+    if not asset.is_archive:
+        programs.keep(partial, version)
+        return
+    partial.file.seek(0)
+    with programs.partial() as program:
+        unpack(partial.file, program.file)
+        programs.keep(program, version)

@@ -1,0 +1,8 @@
+"""Run the builtin connector: `python -m prx.lab.connector tunnel …`."""
+
+import sys
+
+from prx.lab.connector.app import main
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,1 @@
+"""Towards the edge: connections, their registration, and keeping them up."""

@@ -1,0 +1,1 @@
+"""Protected quick tunnels: who may pass, and how the connector finds out."""

@@ -1,0 +1,341 @@
+"""The lab as a whole: its parts, put together, started, and closed again."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import ssl
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from random import Random
+from typing import Any, cast
+from urllib.parse import urlsplit
+
+from prx.lab import faults
+from prx.lab.edge import address, names, registry
+from prx.lab.edge.carrier import TunnelConnection
+from prx.lab.edge.config import LabConfig
+from prx.lab.edge.event_hub import Hub
+from prx.lab.edge.faults import notation, script
+from prx.lab.edge.faults.lanes import Conditions
+from prx.lab.edge.faults.tcp_wire import Wire
+from prx.lab.edge.faults.udp_wire import DatagramWire
+from prx.lab.edge.forgetting import Forgetting
+from prx.lab.edge.injector import Breakable, Injector
+from prx.lab.edge.public.access import CERTS_PATH, AccessFront, Fronts
+from prx.lab.edge.public.access_keys import Team
+from prx.lab.edge.public.gateway import Gateway
+from prx.lab.edge.public.http1 import Http1Server
+from prx.lab.edge.public.http2 import Http2Visitors
+from prx.lab.edge.public.login import HOST as LOGIN_HOST
+from prx.lab.edge.public.login import LoginService
+from prx.lab.edge.public.management import Management
+from prx.lab.edge.services import control, doh
+from prx.lab.edge.services.endpoint import Endpoint, Handle
+from prx.lab.edge.services.quick_tunnels import QuickTunnels
+from prx.lab.edge.state import Protected, PushResult, TunnelState
+from prx.lab.edge.statedir import temporary_directory
+from prx.lab.edge.task_group import Crew
+from prx.lab.edge.tunnel.certificates import Authority
+from prx.lab.edge.tunnel.http2 import Http2Connection
+from prx.lab.edge.tunnel.quic import QuicCarrier
+from prx.lab.edge.tunnel.registrar import ControlStream, Registrar
+from prx.lab.edge.tunnel.tcp_listeners import Slots
+from prx.lab.edge.tunnel.udp_listeners import QuicSlots
+from prx.lab.events import TunnelCreated
+from prx.lab.protocol.errors import ProtocolError
+from prx.lab.protocol.h2.session import H2Session
+
+_HOST = "127.0.0.1"
+QUICK_SERVICE_NAME = "api.trycloudflare.com"  # as a cloudflared without --quick-service calls it, through a TLS front
+
+
+class Lab:
+    """A running lab; `Lab.start` makes one. `prx.lab.edge` says what everything here is for."""
+
+    protocols = ("quic", "http2")  # what connectors may speak at every edge address, the better one first
+    edge_addrs: tuple[str, ...]
+    quick_service: str
+    public: str
+    public_https: str
+    control: str
+    doh: str
+
+    def __init__(self, config: LabConfig, group: asyncio.TaskGroup, directory: Path) -> None:
+        self._config = config
+        self._group = group
+        self._hub = Hub(config.clock, config.on_event)
+        self._registry = registry.Registry()
+        self._faults = faults.Faults(config.clock)
+        self._chance = Random(config.seed)  # noqa: S311 - for faults that can be repeated, not for secrets
+        self._fronts = Fronts(Team(config.wall))
+        self._authority = Authority(directory)
+        self._forgetting = Forgetting(self._registry, self._hub, config, self._spawn)
+        self._registrar = Registrar(self._registry, self._faults, self._hub, config, self._spawn, forgetting=self._forgetting)
+        conditions = Conditions(self._faults, config.clock, config.sleep, self._chance, self._spawn)
+        identity = self._authority.edge_identity()
+        self._quic = QuicSlots(group, identity, self._hub, self._serve_quic, conditions=conditions)
+        context = self._authority.edge_context()
+        self._slots = Slots(group, context, self._hub, self._serve_edge, quic=self._quic, conditions=conditions)
+        self._wires: dict[TunnelConnection, Breakable] = {}
+        self._injector = Injector(
+            active=self._faults,
+            registry=self._registry,
+            slots=self._slots,
+            quic=self._quic,
+            authority=self._authority,
+            hub=self._hub,
+            chance=self._chance,
+            spawn=self._spawn,
+            wire_of=self._wires.__getitem__,
+            forget=self._forgetting.forget,
+        )
+        self._managed = Management(self._registry, config.wall)
+        self._login = LoginService(self._registry, config.wall)
+        self._gateway = Gateway(
+            self._registry,
+            self._faults,
+            self._fronts,
+            self._hub,
+            config=config,
+            managed=self._managed,
+            login=self._login,
+        )
+        self._visitors = Http1Server(
+            group, "public", self._gateway.serve_http1, Http2Visitors(group, self._gateway.serve).accept
+        )
+        self._endpoints: list[Endpoint] = []
+        self._closing = False
+
+    @staticmethod
+    @asynccontextmanager
+    async def start(config: LabConfig | None = None) -> AsyncIterator[Lab]:
+        """Start a lab for the length of an `async with`; OSError where a port that was asked for is taken."""
+        config = config or LabConfig()
+        with _directory(config) as directory:
+            async with Crew() as group:
+                lab = Lab(config, group, directory)
+                try:
+                    await lab._listen()
+                    yield lab
+                finally:
+                    lab._close()
+
+    # -- what the lab gives --------------------------------------------------------------------------------------
+
+    @property
+    def ca_file(self) -> Path:
+        """The certificate of the lab's CA (PEM)."""
+        return self._authority.ca_file
+
+    def url(self, hostname: str) -> str:
+        """Give the public URL of a name."""
+        return f"http://{self.full_name(hostname)}:{urlsplit(self.public).port}"
+
+    def tunnels(self) -> tuple[TunnelState, ...]:
+        """Give all tunnels, oldest first."""
+        return tuple(tunnel.snapshot() for tunnel in self._registry)
+
+    def tunnel(self, hostname: str) -> TunnelState:
+        """Give the tunnel of a name; LookupError where there is none."""
+        return self._find(hostname).snapshot()
+
+    def state(self) -> dict[str, Any]:
+        """Give everything as plain data, fit for JSON."""
+        return {
+            "edge": list(self.edge_addrs),
+            "quick_service": self.quick_service,
+            "public": self.public,
+            "public_https": self.public_https,
+            "control": self.control,
+            "doh": self.doh,
+            "ca": str(self.ca_file),
+            "tunnels": [asdict(tunnel) for tunnel in self.tunnels()],
+            "protected": [asdict(self.protected(name)) for name in self._fronts.names()],
+            "faults": [{**notation.describe(fault), **self._faults.times(fault)} for fault in self._faults],
+        }
+
+    async def wait_for(self, condition: Callable[[Lab], bool]) -> None:
+        """Wait until `condition(lab)` holds; it is looked at now and after every event."""
+        await self._hub.wait_until(lambda: condition(self))
+
+    # -- what one does with it -----------------------------------------------------------------------------------
+
+    @staticmethod
+    def full_name(name: str) -> str:
+        """Complete a bare name with `.localhost`; ValueError where it is no host name."""
+        return names.full_name(name)
+
+    def token(self, hostname: str) -> str:
+        """Give the token of the named tunnel of `hostname`, creating it where it does not exist."""
+        tunnel, new = self._registry.named(self.full_name(hostname))
+        if new:
+            self._hub.emit(TunnelCreated(self._hub.now(), tunnel.hostname, str(tunnel.id), quick=False))
+        return tunnel.token()
+
+    def management_token(self, hostname: str, resource: str = "logs") -> str:
+        """Give a token for the management host, which lets its holder ask a tunnel's connectors about themselves.
+
+        `resource`: logs, admin or host_details. LookupError where there is no such tunnel.
+        """
+        return self._managed.token(self._find(hostname), resource)
+
+    async def push(self, hostname: str, config: Mapping[str, Any]) -> tuple[PushResult, ...]:
+        """Give a tunnel a remote configuration: to all live connections now, to later ones as they register."""
+        tunnel = self._find(hostname)
+        tunnel.config = json.dumps(config).encode()
+        tunnel.config_version += 1
+        live = [connection for connection in tunnel.connections if not connection.draining]
+        return tuple(await asyncio.gather(*(self._registrar.push(connection) for connection in live)))
+
+    def protect(self, hostname: str, front: AccessFront | None = None) -> Protected:
+        """Put an Access front before a name, whether or not its tunnel exists yet; gives what its app needs to know."""
+        self._fronts.protect(self.full_name(hostname), front or AccessFront())
+        return self.protected(hostname)
+
+    def protected(self, hostname: str) -> Protected:
+        """Say what an app behind an Access front needs to know; LookupError where there is none."""
+        return self._fronts.describe(self.full_name(hostname), f"{self.control}{CERTS_PATH}")
+
+    def unprotect(self, hostname: str) -> None:
+        """Take the Access front away."""
+        self._fronts.unprotect(self.full_name(hostname))
+
+    def login(self, hostname: str, email: str) -> str:
+        """Give the token of a person who has logged in at a protected name: the value of the cookie `CF_Authorization`.
+
+        A visitor who sends that cookie passes; the app gets the same token. LookupError where the name is not protected.
+        """
+        return self._fronts.login(hostname, email)
+
+    def quick_assertion(self, hostname: str, state: str, email: str) -> str:
+        """Give what a visitor brings back from the login of a protected quick tunnel, for the state that the connector made.
+
+        ValueError where there is no such tunnel, or the state or the address cannot be one.
+        """
+        return self._login.assertion(self.full_name(hostname), state, email)
+
+    def access_keys(self) -> dict[str, Any]:
+        """Give the public keys that Access signs with (JWKS)."""
+        return self._fronts.keys()
+
+    def rotate_keys(self) -> None:
+        """Let Access sign with a new key; of the former ones only the last stays published."""
+        self._fronts.rotate_keys()
+
+    def inject(self, fault: faults.Fault, *, lasts: float | None = None) -> None:
+        """Let a fault act; see `prx.lab.faults`. `lasts`: what `state` tells of its end, which the caller brings about."""
+        self._injector.inject(fault, lasts)
+
+    def clear(self, kind: type[faults.Fault] | None = None) -> None:
+        """Let the fault of a class act no longer; None: all of them."""
+        self._injector.clear(kind)
+
+    async def play(self, text: str | script.Script) -> None:
+        """Do what a script of faults says, to its end; see `prx.lab.edge.faults.script`. ValueError where it cannot be read."""
+        told = script.Script.parse(text) if isinstance(text, str) else text
+        if told.seed is not None:
+            self._chance.seed(told.seed)
+        await script.play(told, self, clock=self._config.clock, sleep=self._config.sleep, chance=self._chance)
+
+    def begin(self, text: str | script.Script) -> None:
+        """Play a script in the background, until it or the lab ends; ValueError where it cannot be read."""
+        self._spawn(self.play(script.Script.parse(text) if isinstance(text, str) else text), "script")
+
+    # -- inside --------------------------------------------------------------------------------------------------
+
+    def _find(self, hostname: str) -> registry.Tunnel:
+        tunnel = self._registry.find(self.full_name(hostname))
+        if tunnel is None:
+            raise LookupError(f"no tunnel has the name {self.full_name(hostname)}")
+        return tunnel
+
+    async def _serve_edge(self, session: H2Session, slot: int) -> None:
+        carrier = Http2Connection(session)
+        try:
+            stream = await carrier.open_control_stream()
+        except ProtocolError:
+            return  # gone right after the handshake, as a port probe is
+        await self._register(stream, carrier, cast("Wire", session.transport), slot)
+
+    async def _serve_quic(self, carrier: QuicCarrier, wire: DatagramWire, slot: int) -> None:
+        try:
+            stream = await carrier.accept_control_stream()
+        except ProtocolError:
+            return
+        await self._register(stream, carrier, wire, slot)
+
+    async def _register(self, stream: ControlStream, carrier: TunnelConnection, wire: Breakable, slot: int) -> None:
+        self._wires[carrier] = wire
+        try:
+            await self._registrar.serve(stream, carrier, slot)
+        finally:
+            del self._wires[carrier]
+
+    def _spawn(self, coroutine: Coroutine[Any, Any, None], name: str) -> None:
+        if self._closing:  # nothing new begins, also where the end of something would begin it
+            coroutine.close()
+            return
+        try:
+            self._group.create_task(coroutine, name=name)
+        except RuntimeError:  # the same, when a task has failed
+            coroutine.close()
+
+    async def _listen(self) -> None:
+        config = self._config
+        self._slots.open(tuple(address.parse(text) for text in config.edge_addrs))
+        self.edge_addrs = self._slots.addresses
+        port = await self._visitors.listen(_HOST, config.public_port)
+        self.public = f"http://{_HOST}:{port}"
+        self._login.base = f"http://{LOGIN_HOST}:{port}"
+        ipv6 = await self._listen_ipv6(port)
+        context = self._authority.public_context()
+        secure = await self._visitors.listen(_HOST, config.public_https_port, context)
+        self.public_https = f"https://{_HOST}:{secure}"
+        await self._listen_ipv6(secure, context)
+        quick = QuickTunnels(
+            self._registry, self._faults, self._hub, config.sleep, forgetting=self._forgetting, login=self._login
+        )
+        self.quick_service = await self._serve_endpoint(
+            "quick", quick.handle, config.quick_service_port, {}, names=(QUICK_SERVICE_NAME,)
+        )
+        resolver = doh.Resolver(self._registry, self._faults, config.sleep, ipv6=ipv6)
+        handle = control.Control(self, resolver.handle).handle
+        body_types = {doh.PATH: doh.MEDIA_TYPE}
+        self.control = await self._serve_endpoint("control", handle, config.control_port, body_types)
+        self.doh = f"{self.control}{doh.PATH}"
+
+    async def _listen_ipv6(self, port: int, context: ssl.SSLContext | None = None) -> bool:
+        """Listen for visitors on ::1 too: some programs ask for that first when they see `….localhost`."""
+        try:
+            await self._visitors.listen("::1", port, context)
+        except OSError:
+            return False
+        return True
+
+    async def _serve_endpoint(
+        self, name: str, handle: Handle, port: int, body_types: Mapping[str, str], *, names: tuple[str, ...] = ()
+    ) -> str:
+        endpoint = Endpoint(self._group, name, handle, body_types, names)
+        self._endpoints.append(endpoint)
+        return await endpoint.listen(_HOST, port)
+
+    def _close(self) -> None:
+        self._closing = True
+        self._slots.end()
+        self._visitors.close()
+        for endpoint in self._endpoints:
+            endpoint.close()
+
+
+@contextmanager
+def _directory(config: LabConfig) -> Iterator[Path]:
+    """Give a directory that only this user can read."""
+    if config.state_dir is not None:
+        config.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        yield config.state_dir
+        return
+    with temporary_directory() as directory:
+        yield directory

@@ -1,0 +1,235 @@
+"""Access fronts: what stands before a protected name, for clients without a browser and for the app behind it.
+
+Who passes: a visitor with the right `CF-Access-Client-Id` and `CF-Access-Client-Secret`, and one who has logged in, that is,
+who brings a token of the lab's team as the cookie `CF_Authorization`. The lab has no login page: `Lab.login` gives the token
+that one would have ended with. Any other visitor is sent to the login (302 to
+`https://TEAM.cloudflareaccess.com/cdn-cgi/access/login/HOSTNAME?…`, as an Allow policy does) or gets 403 (as a Service Auth
+policy does). The redirect brings `meta` along, a token of the team's that tells the login who was where, and begins a session
+of the app (`CF_AppSession`).
+
+What the app sees: `Cf-Access-Jwt-Assertion` and the cookie `CF_Authorization` with the same token, for people also
+`Cf-Access-Authenticated-User-Email`. Whatever a visitor sent under these names, and the service token, stays here.
+A service token is answered with the cookie too, so that later requests may go without it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from email.utils import formatdate
+from typing import Any, Final, Literal
+from urllib.parse import quote
+
+from prx.lab.edge.names import full_name
+from prx.lab.edge.public.access_keys import Team
+from prx.lab.edge.registry import ACCOUNT_TAG
+from prx.lab.edge.state import Protected
+from prx.lab.protocol.headers import Headers
+
+CERTS_PATH: Final = "/cdn-cgi/access/certs"
+_CLIENT_ID: Final = b"cf-access-client-id"
+_CLIENT_SECRET: Final = b"cf-access-client-secret"
+_ASSERTION: Final = b"cf-access-jwt-assertion"
+_EMAIL: Final = b"cf-access-authenticated-user-email"
+_OURS: Final = frozenset((_CLIENT_ID, _CLIENT_SECRET, _ASSERTION, _EMAIL))
+_COOKIE: Final = b"CF_Authorization"
+_APP_SESSION: Final = "CF_AppSession"
+_APP_SESSION_SECONDS: Final = 86_400.0
+_NO_STORE: Final = (b"Cache-Control", b"private, max-age=0, no-store, no-cache, must-revalidate")
+
+
+@dataclass(frozen=True)
+class AccessFront:
+    """Who passes without a login (one service token; none where it is empty), and what strangers get.
+
+    `aud`: the application's audience tag; empty: one made of the name. `session_seconds`: how long a token is good.
+    """
+
+    client_id: str = ""
+    client_secret: str = field(default="", repr=False)
+    deny: Literal["login", "forbidden"] = "login"
+    team: str = "lab"
+    aud: str = ""
+    session_seconds: float = 86_400.0
+
+    def __post_init__(self) -> None:
+        if self.deny not in ("login", "forbidden"):
+            raise ValueError(f"unknown deny {self.deny!r}; expected 'login' or 'forbidden'")
+        if self.client_id and not self.client_secret:
+            raise ValueError("a service token needs a client_secret beside its client_id")
+
+    @property
+    def issuer(self) -> str:
+        """Who signs: the team's URL."""
+        return f"https://{self.team}.cloudflareaccess.com"
+
+    def has_service_token(self, headers: Mapping[bytes, bytes]) -> bool:
+        """Say whether a request with these headers (lower-case names) brings the right service token."""
+        if not self.client_id:
+            return False
+        right_id = hmac.compare_digest(headers.get(_CLIENT_ID, b""), self.client_id.encode())
+        right_secret = hmac.compare_digest(headers.get(_CLIENT_SECRET, b""), self.client_secret.encode())
+        return right_id and right_secret
+
+
+@dataclass(frozen=True)
+class Admission:
+    """A visitor who passes: the token that names him, and what his response brings along."""
+
+    token: str
+    email: str = ""
+    response: Headers = field(default_factory=list)
+
+    def rewrite(self, headers: Headers) -> Headers:
+        """Give the request's headers as the app shall see them."""
+        others = [part for part in _cookies(_cookie_header(headers)) if part[0] != _COOKIE]
+        token = self.token.encode()
+        cookie = b"; ".join(b"=".join(part) for part in [*others, (_COOKIE, token)])
+        kept = [(name, value) for name, value in headers if name not in _OURS and name != b"cookie"]
+        email = [(_EMAIL, self.email.encode())] if self.email else []
+        return [*kept, (b"cookie", cookie), *email, (_ASSERTION, token)]
+
+
+class Fronts:
+    """The protected names of a lab, and the team whose tokens open them."""
+
+    def __init__(self, team: Team) -> None:
+        self._team = team
+        self._fronts: dict[str, AccessFront] = {}
+
+    def protect(self, hostname: str, front: AccessFront) -> None:
+        """Put a front before a full name."""
+        self._fronts[hostname] = front
+
+    def unprotect(self, hostname: str) -> None:
+        """Take it away."""
+        self._fronts.pop(hostname, None)
+
+    def find(self, hostname: str) -> AccessFront | None:
+        """Find the front of a full name."""
+        return self._fronts.get(hostname)
+
+    def describe(self, hostname: str, certs_url: str) -> Protected:
+        """Say what an app behind the front is configured with; LookupError where there is none."""
+        hostname, front = self._find(hostname)
+        return Protected(hostname, front.team, _audience(hostname, front), front.issuer, certs_url)
+
+    def names(self) -> list[str]:
+        """Give the protected names, sorted."""
+        return sorted(self._fronts)
+
+    def keys(self) -> dict[str, Any]:
+        """Give the team's public keys (JWKS)."""
+        return self._team.document()
+
+    def rotate_keys(self) -> None:
+        """Sign with a new key; the former one stays published."""
+        self._team.rotate()
+
+    def login(self, hostname: str, email: str) -> str:
+        """Give the token of a person who has logged in; LookupError where the name is not protected."""
+        hostname, front = self._find(hostname)
+        return self._team.sign_person(email, aud=_audience(hostname, front), issuer=front.issuer, seconds=front.session_seconds)
+
+    def admit(self, hostname: str, front: AccessFront, headers: Headers) -> Admission | None:
+        """Decide whether a request passes; None: it does not."""
+        aud = _audience(hostname, front)
+        if front.has_service_token(dict(headers)):
+            token = self._team.sign_service(front.client_id, aud=aud, issuer=front.issuer, seconds=front.session_seconds)
+            cookie = f"{_COOKIE.decode()}={token}; Path=/; HttpOnly; SameSite=None; Secure"
+            return Admission(token, response=[(b"Set-Cookie", cookie.encode())])
+        session, claims = self._logged_in(aud, front, headers)
+        return None if claims is None else Admission(session, email=str(claims.get("email", "")))
+
+    def identity(self, hostname: str, front: AccessFront, headers: Headers, *, ip: str) -> dict[str, Any] | None:
+        """Say who has logged in, as `/cdn-cgi/access/get-identity` does; None where nobody has."""
+        _, claims = self._logged_in(_audience(hostname, front), front, headers)
+        if claims is None:
+            return None
+        person = {"email": claims["email"], "name": claims["email"], "user_uuid": claims["sub"]} if "email" in claims else {}
+        service = {"common_name": claims["common_name"]} if "common_name" in claims else {}
+        return {
+            **person,
+            **service,
+            "id": claims["sub"],
+            "amr": [],
+            "idp": {"id": "", "type": "service_token" if service else "onetimepin"},
+            "geo": {"country": "XX"},
+            "account_id": ACCOUNT_TAG,
+            "iat": claims["iat"],
+            "ip": ip,
+            "auth_status": "NONE",
+            "service_token_status": bool(service),
+            "is_warp": False,
+            "is_gateway": False,
+            "version": 2,
+        }
+
+    def _logged_in(self, aud: str, front: AccessFront, headers: Headers) -> tuple[str, Mapping[str, Any] | None]:
+        """Give the token that a request brings as a cookie, and its claims where it is good here."""
+        session = dict(_cookies(_cookie_header(headers))).get(_COOKIE, b"").decode("latin-1")
+        return session, self._team.read(session, aud=aud, issuer=front.issuer) if session else None
+
+    def refusal(self, hostname: str, front: AccessFront, target: str) -> tuple[int, Headers, bytes]:
+        """Give status, headers and body for a visitor who does not pass; `target` is the path that was asked for."""
+        aud = _audience(hostname, front)
+        named = [(b"Cf-Access-Aud", aud.encode()), (b"Cf-Access-Domain", hostname.encode())]
+        if front.deny == "forbidden":
+            return 403, [*named, _NO_STORE, (b"Content-Type", b"text/html; charset=utf-8")], _FORBIDDEN.encode()
+        session = f"n{secrets.token_hex(8)}"
+        claims = {
+            "aud": aud,
+            "hostname": hostname,
+            "redirect_url": target,
+            "service_token_status": False,
+            "is_warp": False,
+            "is_gateway": False,
+            "auth_status": "NONE",
+            "app_session_hash": hashlib.sha256(session.encode()).hexdigest(),
+        }
+        meta = self._team.sign_meta(claims, issuer=front.issuer)
+        query = f"kid={aud}&redirect_url={quote(target, safe='')}&meta={meta}"
+        location = f"{front.issuer}/cdn-cgi/access/login/{hostname}?{query}"
+        ends = formatdate(self._team.now() + _APP_SESSION_SECONDS, usegmt=True)
+        cookie = f"{_APP_SESSION}={session}; Expires={ends}; Path=/; Secure; HttpOnly"
+        told = [
+            (b"Location", location.encode()),
+            (b"Set-Cookie", cookie.encode()),
+            (b"WWW-Authenticate", b"Cloudflare-Access"),
+            (b"Access-Control-Allow-Credentials", b"true"),
+        ]
+        return 302, [*told, *named, _NO_STORE], b""
+
+    def _find(self, name: str) -> tuple[str, AccessFront]:
+        hostname = full_name(name)
+        front = self._fronts.get(hostname)
+        if front is None:
+            raise LookupError(f"{hostname} is not protected")
+        return hostname, front
+
+
+_FORBIDDEN: Final = """<!DOCTYPE html>
+<html lang="en">
+<head><title>Forbidden ・ Cloudflare Access</title><meta charset="utf-8"></head>
+<body><h1>Forbidden</h1><p>You don't have permission to view this. Please contact your system administrator.</p></body>
+</html>
+"""
+
+
+def _audience(hostname: str, front: AccessFront) -> str:
+    """Give the audience tag: 64 hexadecimal digits, as real ones have."""
+    return front.aud or hashlib.sha256(f"{front.team} {hostname}".encode()).hexdigest()
+
+
+def _cookie_header(headers: Headers) -> bytes:
+    """Join the Cookie headers, of which HTTP/2 allows several (RFC 9113, 8.2.3)."""
+    return b"; ".join(value for name, value in headers if name == b"cookie")
+
+
+def _cookies(header: bytes) -> list[tuple[bytes, bytes]]:
+    """Take a Cookie header apart (RFC 6265, 4.2.1)."""
+    pairs = [part.strip().partition(b"=") for part in header.split(b";")]
+    return [(name, value) for name, equals, value in pairs if equals]

@@ -1,0 +1,450 @@
+"""One HTTP/1.1 connection of a visitor, on h11 and asyncio's streams, and the server that accepts them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import ssl
+import struct
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
+from http import HTTPStatus
+from typing import Final, TypeAlias, cast
+from urllib.parse import quote
+
+import h11
+
+from prx.lab.edge.public.visitor import MalformedError, UnsendableError, VisitorLeftError
+from prx.lab.protocol.headers import Headers
+
+READ_SIZE: Final = 256 * 1024
+MAX_HEAD: Final = 128 * 1024  # bytes of a request's head, as on Cloudflare
+IDLE_SECONDS: Final = 75.0  # between requests, and for a whole head to arrive
+HALF_CLOSED_SECONDS: Final = 5.0  # that a visitor who says no more is taken for one who still listens
+_LINGER_SECONDS: Final = 1.0
+_STUCK_SECONDS: Final = 30.0  # without a byte taken, until a visitor who still has to read is given up
+_LINGER_RESETS: Final = struct.pack("ii", 1, 0)  # SO_LINGER on, 0 s: close with a reset
+_CORK: Final = 16 * 1024  # bytes; a part of this size is not worth waiting
+_LINGER_BYTES: Final = 1024 * 1024
+_ASCII: Final = "".join(map(chr, range(128)))
+_REASONS: Final = {status.value: status.phrase for status in HTTPStatus}
+
+
+_log = logging.getLogger(__name__)
+
+Handler: TypeAlias = "Callable[[Http1Connection], Awaitable[None]]"
+Accept: TypeAlias = Callable[[asyncio.Transport], None]
+
+
+class Http1Connection:
+    """A visitor's connection; `scheme` is http or https, `peer` the visitor's address.
+
+    Small parts of a response that follow each other at once, such as its head and a short body, leave in one write at the end
+    of the event loop's turn: a system call for each was the dearest thing in a small request.
+    """
+
+    def __init__(self, transport: asyncio.Transport, *, scheme: str) -> None:
+        self._reader = asyncio.StreamReader(limit=READ_SIZE)
+        self._watched = _Watched(self._reader)
+        transport.set_protocol(self._watched)
+        self._watched.connection_made(transport)
+        self._writer = asyncio.StreamWriter(transport, self._watched, self._reader, asyncio.get_running_loop())
+        self._h11 = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD)
+        self._corked: list[bytes] = []
+        self._answers_head = False
+        self._takes_trailers = False
+        self._in_request_line = True
+        self._ends_with_connection = False
+        self.trailers: Headers = []  # of the last body that was read to its end
+        self.scheme = scheme
+        self.peer = str(transport.get_extra_info("peername", ("",))[0])
+
+    @property
+    def version(self) -> str:
+        """The protocol's version."""
+        return f"http/{(self._h11.their_http_version or b'1.1').decode()}"
+
+    async def next_request(self) -> h11.Request | None:
+        """Wait for a request's head; None when the visitor leaves or stays idle for too long.
+
+        MalformedError where it is no HTTP/1.1, or where the head is too large.
+        """
+        if self._h11.our_state is h11.DONE:
+            self._skip_body()
+        if self._h11.our_state is h11.DONE and self._h11.their_state is h11.DONE:
+            self._h11.start_next_cycle()
+        if self._h11.our_state is not h11.IDLE:
+            return None
+        self._in_request_line = b"\n" not in self._h11.trailing_data[0]
+        try:
+            async with asyncio.timeout(IDLE_SECONDS):
+                event = await self._next_event()
+        except (VisitorLeftError, TimeoutError):
+            return None
+        if not isinstance(event, h11.Request):
+            return None
+        if _size(event) > MAX_HEAD:  # h11 looks at heads only that do not come in one piece
+            raise MalformedError("the head is too large", HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+        if _has_two_lengths(event):
+            raise MalformedError("a length and chunks, so nobody can say where the body ends")
+        self._answers_head = event.method == b"HEAD"
+        return event
+
+    async def next_data(self) -> bytes | None:
+        """Wait for body bytes; None at the end. Asks a visitor who waits for `100 Continue` to go on."""
+        if self._h11.they_are_waiting_for_100_continue:
+            await self._send(h11.InformationalResponse(status_code=100, headers=[]))
+        while True:
+            event = await self._next_event()
+            if isinstance(event, h11.Data):
+                return bytes(event.data)
+            if isinstance(event, h11.EndOfMessage):
+                self.trailers = list(event.headers)
+                return None
+
+    async def read_body(self, limit: int) -> bytes:
+        """Wait for the whole body; ValueError when it is longer than `limit` bytes."""
+        body = bytearray()
+        while (data := await self.next_data()) is not None:
+            body += data
+            if len(body) > limit:
+                raise ValueError(f"the body is longer than {limit} bytes")
+        return bytes(body)
+
+    def watch(self, left: Callable[[], object] | None) -> None:
+        """Have `left` called when the visitor leaves; not where the next request has begun to arrive.
+
+        An end of what he sends says the same of one who has left and of one who has asked and listens (`nc -N`; RFC 9112,
+        9.6). So he is answered for some seconds more, and has left when these are over or nothing can be written any more.
+        """
+        self._watched.watch(left)
+
+    async def send_interim(self, status: int, headers: Headers) -> None:
+        """Send a 1xx."""
+        await self._send(h11.InformationalResponse(status_code=status, headers=headers))
+
+    async def send_head(self, status: int, headers: Headers) -> None:
+        """Send the response's head, without those headers that HTTP/1.1 does not allow."""
+        response = _response(status, headers)
+        chunked = all(name != b"content-length" for name, _ in response.headers)
+        modern = self._h11.their_http_version == b"1.1"
+        self._takes_trailers = chunked and not self._answers_head and modern
+        self._ends_with_connection = chunked and not self._answers_head and not modern
+        await self._send(response)
+
+    async def send_data(self, data: bytes) -> None:
+        """Send response body bytes, as fast as the visitor takes them."""
+        await self._send(h11.Data(data=data))
+
+    async def finish(self, trailers: Headers) -> None:
+        """End the response; trailers are dropped where its body has a length and so no place for them."""
+        await self._send(h11.EndOfMessage(headers=trailers if self._takes_trailers else []))
+        self._ends_with_connection = False
+        self._uncork()
+
+    async def switch(self, headers: Headers) -> bytes:
+        """Answer 101; gives what the visitor sent right behind the request."""
+        await self.send_interim(HTTPStatus.SWITCHING_PROTOCOLS, headers)
+        return self._h11.trailing_data[0]
+
+    async def send_raw(self, data: bytes) -> None:
+        """Send bytes as they are, after an upgrade."""
+        self._uncork()
+        self._writer.write(data)
+        await self._drain()
+
+    async def receive_raw(self) -> bytes:
+        """Wait for bytes as they are, after an upgrade; b"" at the end."""
+        try:
+            return await self._reader.read(READ_SIZE)
+        except OSError as error:
+            raise VisitorLeftError(str(error)) from error
+
+    async def respond(self, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> None:
+        """Send a whole response; the body is left out where the request was a HEAD."""
+        length = (b"Content-Length", b"%d" % len(body))
+        await self._send(h11.Response(status_code=status, headers=[*headers, length]))
+        if not self._answers_head:
+            await self._send(h11.Data(data=body))
+        await self._send(h11.EndOfMessage())
+
+    async def abort(self) -> None:
+        """Give the connection up at once, with whatever has not left yet."""
+        self._corked.clear()
+        self._writer.transport.abort()
+        with suppress(OSError):
+            await self._writer.wait_closed()
+
+    async def break_off(self) -> None:
+        """Close although the response is not whole: what has come of it goes out first, its end never.
+
+        The missing bytes or the missing last chunk tell the visitor. Where only the end of the connection would mark the end
+        of the body (HTTP/1.0 without a length), it is reset instead, for an orderly end would make half a body look whole.
+        """
+        if self._ends_with_connection:
+            await self._reset()
+        else:
+            await self.close()
+
+    async def close(self) -> None:
+        """Close orderly: let the visitor read the response although it may still be sending."""
+        self._uncork()
+        with suppress(OSError, TimeoutError):
+            if self._writer.can_write_eof() and self._may_still_send:
+                self._writer.write_eof()
+                await self._linger()
+            self._writer.close()
+            await self._until_taken()
+
+    @property
+    def _may_still_send(self) -> bool:
+        return self._h11.their_state in (h11.SEND_BODY, h11.SWITCHED_PROTOCOL)
+
+    async def _reset(self) -> None:
+        """Let everything leave, then break the connection with a reset, over TLS without its farewell."""
+        self._uncork()
+        if self._watched.over.done():
+            return
+        with suppress(OSError, TimeoutError):
+            self._writer.transport.set_write_buffer_limits(high=0)
+            async with asyncio.timeout(_STUCK_SECONDS):
+                await self._writer.drain()
+            connection = self._writer.get_extra_info("socket")
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_RESETS)
+        self._writer.transport.abort()
+
+    async def _until_taken(self) -> None:
+        """Wait until the visitor has taken everything, for as long as he takes something."""
+        left = self._unsent()
+        while True:
+            patience = _STUCK_SECONDS if left else _LINGER_SECONDS
+            _, waiting = await asyncio.wait((self._watched.over,), timeout=patience)
+            now = self._unsent()
+            if not waiting or now >= left:
+                return
+            left = now
+
+    def _unsent(self) -> int:
+        """Count the bytes that have not left yet."""
+        try:
+            return self._writer.transport.get_write_buffer_size()
+        except AttributeError:  # a TLS transport of asyncio's that is closed twice forgets whose it is (Python 3.11)
+            return 0
+
+    def _skip_body(self) -> None:
+        """Drop the rest of a body that nobody wanted, as far as it has arrived."""
+        with suppress(h11.RemoteProtocolError):
+            while self._h11.their_state is h11.SEND_BODY and self._h11.next_event() is not h11.NEED_DATA:
+                pass
+
+    async def _linger(self) -> None:
+        left = _LINGER_BYTES
+        async with asyncio.timeout(_LINGER_SECONDS):
+            while left > 0 and (data := await self._reader.read(READ_SIZE)):
+                left -= len(data)
+
+    async def _send(self, event: h11.Event) -> None:
+        try:
+            data = self._h11.send(event)
+        except h11.LocalProtocolError as error:
+            raise UnsendableError(str(error)) from error
+        if not data:
+            return
+        self._corked.append(data)
+        if len(data) >= _CORK:
+            self._uncork()
+        elif len(self._corked) == 1:
+            asyncio.get_running_loop().call_soon(self._uncork)
+        await self._drain()
+
+    def _uncork(self) -> None:
+        if self._corked:
+            self._writer.write(b"".join(self._corked))
+            self._corked.clear()
+
+    async def _drain(self) -> None:
+        try:
+            await self._writer.drain()
+        except OSError as error:
+            raise VisitorLeftError(str(error)) from error
+
+    async def _next_event(self) -> h11.Event:
+        while True:
+            try:
+                event = self._h11.next_event()
+            except h11.RemoteProtocolError as error:
+                raise MalformedError(str(error), error.error_status_hint) from error
+            if event is h11.NEED_DATA:
+                self._h11.receive_data(self._plain(await self._receive()))
+            elif isinstance(event, h11.Event) and not isinstance(event, h11.ConnectionClosed):
+                return event
+            else:
+                raise VisitorLeftError("closed")
+
+    def _plain(self, data: bytes) -> bytes:
+        """Write the raw bytes of a request line in percent-encoding, as browsers do: many programs send UTF-8 as it is."""
+        if not self._in_request_line:
+            return data
+        line, end, rest = data.partition(b"\n")
+        self._in_request_line = not end
+        return (line if line.isascii() else quote(line, safe=_ASCII).encode()) + end + rest
+
+    async def _receive(self) -> bytes:
+        try:
+            data = await self._reader.read(READ_SIZE)
+        except OSError as error:
+            raise VisitorLeftError(str(error)) from error
+        if not data:
+            raise VisitorLeftError("closed")
+        return data
+
+
+class _Watched(asyncio.StreamReaderProtocol):
+    """Feeds a reader, and calls `left` when the visitor leaves."""
+
+    def __init__(self, reader: asyncio.StreamReader) -> None:
+        super().__init__(reader)
+        self._reader = reader
+        self._left: Callable[[], object] | None = None
+        self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()  # done when the connection is gone
+        self._patience: asyncio.TimerHandle | None = None
+        self._lost = False
+
+    def watch(self, left: Callable[[], object] | None) -> None:
+        """Call `left`, and nobody else, when the visitor leaves."""
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
+        self._left = left
+        if left is not None and self._reader.at_eof():
+            self._take_end()
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes of the next request."""
+        self._left = None
+        super().data_received(data)
+
+    def eof_received(self) -> bool | None:
+        """Take note of the end; over TLS the connection ends with it."""
+        half_open = super().eof_received()
+        self._take_end()
+        return half_open
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Take note of the end, or of a break."""
+        super().connection_lost(exc)
+        self._lost = True
+        if not self.over.done():
+            self.over.set_result(None)
+        self._tell()
+
+    def _take_end(self) -> None:
+        if self._lost:
+            self._tell()
+        elif self._left is not None:
+            self._patience = asyncio.get_running_loop().call_later(HALF_CLOSED_SECONDS, self._tell)
+
+    def _tell(self) -> None:
+        left = self._left
+        self.watch(None)
+        if left is not None:
+            left()
+
+
+class _Welcome(asyncio.Protocol):
+    """Meets a new transport and hands it on at once, before anything is read."""
+
+    def __init__(self, server: Http1Server, scheme: str) -> None:
+        self._server = server
+        self._scheme = scheme
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Hand the transport on, which then has another protocol."""
+        self._server.accept(cast("asyncio.Transport", transport), self._scheme)
+
+
+class Http1Server:
+    """A listener that hands every connection to `handle`, in a task of its own in `group`.
+
+    `accept_h2` takes the transports of those who have chosen HTTP/2 in the TLS handshake (ALPN `h2`).
+    """
+
+    def __init__(self, group: asyncio.TaskGroup, name: str, handle: Handler, accept_h2: Accept | None = None) -> None:
+        self._group = group
+        self._name = name
+        self._handle = handle
+        self._accept_h2 = accept_h2
+        self._servers: list[asyncio.Server] = []
+
+    async def listen(self, host: str, port: int, context: ssl.SSLContext | None = None) -> int:
+        """Listen on `port` (0: a free one) and give the port; over TLS where there is a `context`."""
+        loop = asyncio.get_running_loop()
+        scheme = "http" if context is None else "https"
+        server = await loop.create_server(lambda: _Welcome(self, scheme), host, port, ssl=context, backlog=1024)
+        self._servers.append(server)
+        return int(server.sockets[0].getsockname()[1])
+
+    def accept(self, transport: asyncio.Transport, scheme: str) -> None:
+        """Serve a transport that has passed its handshake, if it has one."""
+        connection = transport.get_extra_info("ssl_object")
+        if self._accept_h2 is not None and connection is not None and connection.selected_alpn_protocol() == "h2":
+            self._accept_h2(transport)
+            return
+        connection = Http1Connection(transport, scheme=scheme)
+        self._group.create_task(self._serve(connection), name=f"{self._name}-visitor")
+
+    def close(self) -> None:
+        """Stop listening; connections go on until their tasks end."""
+        for server in self._servers:
+            server.close()
+
+    async def _serve(self, connection: Http1Connection) -> None:
+        try:
+            if await self._is_whole(connection):
+                await connection.close()
+            else:
+                await connection.break_off()
+        except Exception:  # noqa: BLE001 - as below
+            _log.exception("closing a visitor's connection failed")
+        finally:
+            await connection.abort()
+
+    async def _is_whole(self, connection: Http1Connection) -> bool:
+        """Serve a connection to its end; whether every response on it is whole."""
+        try:
+            await self._handle(connection)
+        except (VisitorLeftError, UnsendableError):
+            return False
+        except Exception:  # noqa: BLE001 - a mistake in serving one visitor must not end the lab for all
+            _log.exception("serving a visitor failed")
+            return False
+        return True
+
+
+def _size(request: h11.Request) -> int:
+    """Count the bytes of a head, roughly."""
+    return len(request.target) + sum(len(name) + len(value) + 4 for name, value in request.headers)
+
+
+def _has_two_lengths(request: h11.Request) -> bool:
+    """Whether a request has both a Content-Length and a Transfer-Encoding, as smuggled ones have (RFC 9112, 6.3)."""
+    return {b"content-length", b"transfer-encoding"} <= {name for name, _ in request.headers}
+
+
+def _response(status: int, headers: Headers) -> h11.Response:
+    """Make a response's head, without those headers of the origin that HTTP/1.1 does not allow."""
+    reason = _REASONS.get(status, "")
+    try:
+        return h11.Response(status_code=status, headers=headers, reason=reason)
+    except h11.LocalProtocolError:
+        allowed = [header for header in headers if _is_allowed(header)]
+        return h11.Response(status_code=status, headers=allowed, reason=reason)
+
+
+def _is_allowed(header: tuple[bytes, bytes]) -> bool:
+    try:
+        h11.Response(status_code=HTTPStatus.OK, headers=[header])
+    except h11.LocalProtocolError:
+        return False
+    return True

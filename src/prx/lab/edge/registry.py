@@ -1,0 +1,168 @@
+"""The tunnels that exist, and the live connections of each: who may register, and who gets the next request."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from uuid import UUID, uuid4
+
+from prx.core.tunnel_token import TunnelToken
+from prx.lab.edge.carrier import TunnelConnection
+from prx.lab.edge.names import SUFFIX
+from prx.lab.edge.state import ConnectionState, TunnelState
+from prx.lab.protocol.rpc.registration import RegisterRequest
+
+ACCOUNT_TAG = "1ab0" * 8  # 32 hexadecimal digits, as account tags have
+MAX_QUICK = 1000  # quick tunnels without a connection beyond this number are forgotten, oldest first
+
+_ADJECTIVES = (  # noqa: SIM905 - one word per line would bury what follows
+    "amber brave calm clever crisp daily eager early fair fancy gentle golden happy honest jolly keen "
+    "kind lively lucky merry mighty modern neat noble polite proud quick quiet rapid shiny silent smart "
+    "solid steady sunny swift tidy warm"
+).split()
+_NOUNS = (  # noqa: SIM905 - one word per line would bury what follows
+    "acorn anchor apple bridge brook candle canyon cedar cloud comet coral falcon fern forest garden "
+    "glacier harbor hazel island lake lantern maple meadow mountain oak ocean otter panda pebble pine "
+    "planet prairie river rocket stone valley"
+).split()
+
+
+@dataclass(eq=False)
+class Connection:
+    """A registered connection: what the connector said of itself, and the carrier below."""
+
+    id: UUID
+    tunnel: Tunnel
+    request: RegisterRequest
+    location: str
+    carrier: TunnelConnection
+    registered_at: float
+    draining: bool = False
+
+    @property
+    def connector(self) -> str:
+        """The connector's own id."""
+        return str(self.request.client_id)
+
+    @property
+    def index(self) -> int:
+        """The connection's number in its connector."""
+        return self.request.conn_index
+
+    def snapshot(self) -> ConnectionState:
+        """Give the connection's state, safe to keep."""
+        return ConnectionState(
+            connector=self.connector,
+            version=self.request.version,
+            index=self.index,
+            location=self.location,
+            protocol=self.carrier.protocol,
+            registered_at=self.registered_at,
+            draining=self.draining,
+            origin_ip=self.carrier.peer,
+            features=self.request.features,
+        )
+
+
+@dataclass(eq=False)
+class Tunnel:
+    """A tunnel: its name, its secret, its remote configuration (JSON, None until pushed) and its connections.
+
+    breaks: how many times it has been without any connection. auth_mode: how a protected quick tunnel wants its visitors to
+    prove who they are (otp: one-time PIN); empty for a public one.
+    """
+
+    hostname: str
+    quick: bool
+    id: UUID = field(default_factory=uuid4)
+    secret: bytes = field(default_factory=lambda: secrets.token_bytes(32), repr=False)
+    config: bytes | None = None
+    config_version: int = 0
+    connections: list[Connection] = field(default_factory=list)
+    turn: int = 0
+    breaks: int = 0
+    auth_mode: str = ""
+
+    def token(self) -> str:
+        """Give the token that a connector runs this tunnel with."""
+        return TunnelToken(ACCOUNT_TAG, self.id, self.secret).encode()
+
+    def next_connections(self) -> Iterator[Connection]:
+        """Yield the live connections, beginning with another one each time, so that load spreads evenly."""
+        live = [connection for connection in self.connections if not connection.draining]
+        self.turn += 1
+        for offset in range(len(live)):
+            yield live[(self.turn + offset) % len(live)]
+
+    def snapshot(self) -> TunnelState:
+        """Give the tunnel's state, safe to keep."""
+        return TunnelState(
+            hostname=self.hostname,
+            tunnel_id=str(self.id),
+            quick=self.quick,
+            config_version=self.config_version,
+            connections=tuple(connection.snapshot() for connection in self.connections),
+            auth_mode=self.auth_mode,
+        )
+
+
+class Registry:
+    """All tunnels of a lab, by host name and by id."""
+
+    def __init__(self) -> None:
+        self._by_hostname: dict[str, Tunnel] = {}
+        self._by_id: dict[UUID, Tunnel] = {}
+        self._former: dict[str, Tunnel] = {}  # those that are no more, oldest first
+
+    def __iter__(self) -> Iterator[Tunnel]:
+        return iter(self._by_hostname.values())
+
+    def find(self, hostname: str) -> Tunnel | None:
+        """Find the tunnel of a host name; case does not matter."""
+        return self._by_hostname.get(hostname.lower())
+
+    def find_public(self, hostname: str) -> Tunnel | None:
+        """Find the tunnel that the edge takes a host name for: one that is no more, too, which has no connection."""
+        return self.find(hostname) or self._former.get(hostname.lower())
+
+    def find_id(self, tunnel_id: UUID) -> Tunnel | None:
+        """Find a tunnel by its id."""
+        return self._by_id.get(tunnel_id)
+
+    def named(self, hostname: str) -> tuple[Tunnel, bool]:
+        """Find or create the named tunnel of `hostname` (as `full_name` writes it); True where it is new."""
+        tunnel = self.find(hostname)
+        if tunnel is not None:
+            return tunnel, False
+        return self._add(Tunnel(hostname.lower(), quick=False)), True
+
+    def new_quick(self) -> Tunnel:
+        """Create a quick tunnel with a name of its own."""
+        self._forget_old_quick()
+        while True:
+            tail = "".join(secrets.choice("abcdefghijklmnopqrstuvwxyz0123456789") for _ in range(4))
+            name = f"{secrets.choice(_ADJECTIVES)}-{secrets.choice(_NOUNS)}-{tail}{SUFFIX}"
+            if name not in self._by_hostname and name not in self._former:
+                return self._add(Tunnel(name, quick=True))
+
+    def remove(self, tunnel: Tunnel) -> bool:
+        """Take a tunnel away: it can register no more, and its name leaves DNS. False: it was gone already."""
+        if self._by_id.pop(tunnel.id, None) is None:
+            return False
+        del self._by_hostname[tunnel.hostname]
+        self._former[tunnel.hostname] = tunnel
+        for name in list(self._former)[: max(0, len(self._former) - MAX_QUICK)]:
+            del self._former[name]
+        return True
+
+    def _add(self, tunnel: Tunnel) -> Tunnel:
+        self._former.pop(tunnel.hostname, None)
+        self._by_hostname[tunnel.hostname] = tunnel
+        self._by_id[tunnel.id] = tunnel
+        return tunnel
+
+    def _forget_old_quick(self) -> None:
+        idle = [tunnel for tunnel in self if tunnel.quick and not tunnel.connections]
+        for tunnel in idle[: max(0, len(idle) - MAX_QUICK + 1)]:
+            self.remove(tunnel)

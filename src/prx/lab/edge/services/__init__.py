@@ -1,0 +1,1 @@
+"""Loopback services of the lab: control, DNS over HTTPS, quick tunnels."""

@@ -1,0 +1,1 @@
+"""Cap'n Proto RPC on the control stream: framing, endpoint, registration, pushed configuration."""

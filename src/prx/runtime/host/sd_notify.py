@@ -1,0 +1,168 @@
+"""Tell the service manager how prx is: ready, alive, stopping, and one line for `systemctl status`.
+
+Theory of operation. systemd puts the address of a datagram socket into NOTIFY_SOCKET (a path, or @NAME in the abstract
+namespace) and, where the unit asks for a watchdog, its time-out into WATCHDOG_USEC; a message is a list of lines NAME=VALUE
+(sd_notify(3), sd_watchdog_enabled(3)). Without the variables all of this does nothing, and a message that cannot be sent harms
+nobody: the manager is told again at the next beat.
+
+READY=1 goes out once, as soon as prx has understood how a tunnel is: it is up, or prx knows why not and does what helps. A
+machine that boots without a network has a prx that is ready and waits. What can only end in `failed` is not ready. Until then
+each beat asks for more time to start, so that TimeoutStartSec= bounds a loop that hangs, not a slow network. The beats come
+from the event loop, at half the time-out: a loop that stands still is noticed.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Final, Self
+
+from prx.core.events import Event, StateChanged, VerdictChanged
+from prx.core.states import State
+from prx.core.status import TunnelStatus
+from prx.core.verdicts import Verdict
+from prx.logs.text import printable
+from prx.runtime.host.clock import Clock
+
+VARIABLES: Final = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
+"""What systemd sets for prx itself; no child may inherit it."""
+
+BEAT: Final = 15.0  # seconds between two beats while there is no watchdog but prx is not ready yet
+_UP: Final = {State.READY, State.DEGRADED, State.BACKOFF}
+_NOT_UNDERSTOOD: Final = {Verdict.STARTING, Verdict.AUTH_REJECTED, Verdict.MISCONFIGURED}
+_LONGEST_STATUS: Final = 400  # characters
+
+logger = logging.getLogger(__name__)
+
+
+class NotifySocket:
+    """Sends messages to the service manager at `address`; empty: there is none, and nothing is sent."""
+
+    def __init__(self, address: str) -> None:
+        self._address = f"\0{address[1:]}" if address.startswith("@") else address
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str]) -> Self:
+        """Take the address from NOTIFY_SOCKET; one of another family (vsock:…) is not used."""
+        address = environ.get("NOTIFY_SOCKET", "")
+        return cls(address if address.startswith(("/", "@")) else "")
+
+    @property
+    def is_there(self) -> bool:
+        """Whether a service manager listens at all."""
+        return bool(self._address)
+
+    def send(self, *lines: str) -> None:
+        """Send one message; never raises, never blocks."""
+        if not self._address:
+            return
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK) as sender:
+                sender.sendto("\n".join(lines).encode(), self._address)
+        except OSError as error:
+            logger.debug("the service manager was not told %s: %s", lines, error.strerror or error)
+
+
+class Notifier:
+    """Renders events as messages: `see` takes every event, `run` beats for ever, the rest tells what prx does itself.
+
+    `statuses` gives the present status of every tunnel (`Bus.statuses`). `watchdog` is its time-out in seconds, 0 where the
+    unit asks for none.
+    """
+
+    def __init__(
+        self, to: NotifySocket, clock: Clock, statuses: Callable[[], Sequence[TunnelStatus]], *, watchdog: float = 0.0
+    ) -> None:
+        self._to = to
+        self._clock = clock
+        self._statuses = statuses
+        self._watchdog = watchdog
+        self._ready = False
+        self._said = ""
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str], clock: Clock, statuses: Callable[[], Sequence[TunnelStatus]]) -> Self:
+        """Make the notifier that systemd's variables ask for."""
+        return cls(NotifySocket.from_environment(environ), clock, statuses, watchdog=watchdog_seconds(environ, os.getpid()))
+
+    def see(self, event: Event) -> None:
+        """Say what changed; to be called with every event, after the status has been folded (`Bus.listen`)."""
+        match event.fact:
+            case StateChanged(new=state):
+                understood = state in _UP
+            case VerdictChanged(new=verdict):
+                understood = verdict not in _NOT_UNDERSTOOD
+            case _:
+                return
+        if understood and not self._ready:
+            self._ready = True
+            self._to.send("READY=1")
+        self._tell_status()
+
+    @contextmanager
+    def reloading(self) -> Iterator[None]:
+        """Say that the configuration is read again inside the block, and then that this is over, whether it worked or not."""
+        if not self._ready:  # a reload is no readiness
+            yield
+            return
+        self._to.send("RELOADING=1", f"MONOTONIC_USEC={int(self._clock.monotonic() * 1_000_000)}")
+        try:
+            yield
+        finally:
+            self._to.send("READY=1")
+
+    def stopping(self) -> None:
+        """Say that prx is about to end."""
+        self._to.send("STOPPING=1")
+
+    async def run(self) -> None:
+        """Beat for ever; return at once where nobody listens."""
+        while self._to.is_there:
+            self.beat()
+            await self._clock.sleep(self._period)
+
+    def beat(self) -> None:
+        """Say that the event loop turns, and ask for time while prx is not ready."""
+        lines = ["WATCHDOG=1"] if self._watchdog else []
+        if not self._ready:
+            lines.append(f"EXTEND_TIMEOUT_USEC={int(self._period * 3 * 1_000_000)}")
+        if lines:
+            self._to.send(*lines)
+
+    @property
+    def _period(self) -> float:
+        return self._watchdog / 2 if self._watchdog else BEAT
+
+    def _tell_status(self) -> None:
+        said = summary(self._statuses())
+        if said != self._said:
+            self._said = said
+            self._to.send(f"STATUS={said}")
+
+
+def watchdog_seconds(environ: Mapping[str, str], pid: int) -> float:
+    """Return the watchdog's time-out for process `pid`, 0 where there is none or it is meant for another process."""
+    meant_for = environ.get("WATCHDOG_PID", str(pid))
+    microseconds = environ.get("WATCHDOG_USEC", "")
+    if meant_for != str(pid) or not (microseconds.isascii() and microseconds.isdigit()):
+        return 0.0
+    return int(microseconds) / 1_000_000
+
+
+def summary(statuses: Sequence[TunnelStatus]) -> str:
+    """Say in one line how the tunnels are: one in words, several as a count and the first that is not ready in words."""
+    if not statuses:
+        return "no tunnel"
+    first = next((status for status in statuses if status.state != State.READY), statuses[0])
+    words = " · ".join(word for word in (first.state, first.verdict, first.url, _why(first)) if word)
+    if len(statuses) > 1:
+        ready = sum(status.state == State.READY for status in statuses)
+        words = f"{ready} of {len(statuses)} tunnels ready" + ("" if ready == len(statuses) else f"; {first.name}: {words}")
+    return printable(words)[:_LONGEST_STATUS]
+
+
+def _why(status: TunnelStatus) -> str:
+    return "" if status.state == State.READY else status.reason

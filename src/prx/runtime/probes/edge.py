@@ -1,0 +1,129 @@
+"""Dial the edge as the connector does, to find out who is at fault while the connector has no connection.
+
+One dial is shared by all tunnels of a prx: it is a TLS handshake over TCP, and a QUIC packet over UDP, to a few addresses of
+the edge. What has worked since when is kept, for a restart can help only if a connection has been possible for long enough.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from prx.backends.base import EdgeSite
+from prx.core.evidence import DnsState, Edge, Reach
+from prx.runtime.host.clock import Clock
+from prx.runtime.probes.connect import Place, ProbeError, connected, is_address, trusting_tls
+from prx.runtime.probes.quic import speaks_quic
+from prx.runtime.probes.resolver import Resolver
+
+# The two regions that cloudflared finds by SRV records; it needs one address of each (observed with cloudflared 2026.8.2).
+REGIONS = ("region1.v2.argotunnel.com", "region2.v2.argotunnel.com")
+PORT = 7844
+# Addresses of these regions (Cloudflare's documentation, "Tunnel with firewall"), for when DNS does not answer.
+FALLBACK = ("198.41.192.167", "198.41.200.193", "2606:4700:a0::1", "2606:4700:a8::1")
+
+TLS_NAME = "h2.cftunnel.com"  # SNI of cloudflared's connection over HTTP/2
+TIMEOUT = 2.5  # seconds for one dial
+QUIC_TIMEOUT = 1.2  # seconds, the same over UDP, where three packets are sent in that time
+FRESH = 1.0  # seconds for which a result serves all tunnels
+BREAK = 20.0  # seconds without a dial after which "has worked since" begins anew
+_ADDRESSES = 4
+
+
+class EdgeWatch:
+    """Dials the edge of `site`; `resolver` finds it if the site names no addresses."""
+
+    def __init__(self, site: EdgeSite, resolver: Resolver, clock: Clock) -> None:
+        self._site = site
+        self._resolver = resolver
+        self._clock = clock
+        self._lock = asyncio.Lock()
+        self._known: tuple[Place, ...] = ()
+        self._dialled_at: float | None = None
+        self._tcp_since: float | None = None
+        self._quic_since: float | None = None
+        self._with_quic = False  # the last dial tried QUIC
+        self._quic_answers = False  # it has answered, once, in this network
+        self._last = Edge()
+
+    def forget(self) -> None:
+        """Begin anew: this is another network."""
+        self._known = ()
+        self._dialled_at = self._tcp_since = self._quic_since = None
+        self._quic_answers = False
+        self._last = Edge()
+
+    async def dial(self, *, quic: bool) -> Edge:
+        """Return what a dial gives now, over QUIC too if asked; takes `TIMEOUT` at most, beside the look-up of the edge."""
+        async with self._lock:
+            now = self._clock.monotonic()
+            if self._dialled_at is None or now - self._dialled_at >= FRESH or (quic and not self._with_quic):
+                places = await self._places()
+                error, answered = await asyncio.gather(self._tcp(places), self._quic(places if quic else ()))
+                self._with_quic = quic
+                self._take_in(error, answered)
+            return self._last
+
+    async def learn(self) -> None:
+        """Find out once whether this edge answers QUIC packets at all, while all is well."""
+        if not self._quic_answers:
+            async with self._lock:
+                self._quic_answers = await self._quic(await self._places())
+
+    def _take_in(self, error: str | None, quic: bool) -> None:
+        """Fold a dial into what is known: why TCP failed (None: it did not), and whether QUIC answered."""
+        now = self._clock.monotonic()
+        if self._dialled_at is None or now - self._dialled_at > BREAK:
+            self._tcp_since = self._quic_since = None
+        self._dialled_at = now
+        self._quic_answers = self._quic_answers or quic
+        self._tcp_since = None if error is not None else self._tcp_since if self._tcp_since is not None else now
+        self._quic_since = None if not quic else self._quic_since if self._quic_since is not None else now
+        self._last = Edge(
+            tcp=Reach.OPEN if error is None else Reach.CLOSED,
+            quic=Reach.OPEN if quic else Reach.CLOSED if self._quic_answers and self._with_quic else Reach.UNKNOWN,
+            tcp_open_for=0.0 if self._tcp_since is None else now - self._tcp_since,
+            quic_open_for=0.0 if self._quic_since is None else now - self._quic_since,
+            error=error or "",
+        )
+
+    async def _places(self) -> tuple[Place, ...]:
+        if self._site.edge_addrs:
+            split = [address.rpartition(":") for address in dict.fromkeys(self._site.edge_addrs)]
+            hosts = [(host.strip("[]"), int(port)) for host, _, port in split]
+            return tuple(Place(host, port) for host, port in hosts if is_address(host))[:_ADDRESSES]
+        if not self._known:
+            answers = await asyncio.gather(*(self._resolver.resolve(name) for name in REGIONS))
+            found = [answer.addresses[:2] for answer in answers if answer.state is DnsState.RESOLVED]
+            self._known = tuple(Place(address, PORT) for addresses in found for address in addresses)
+        return self._known or tuple(Place(address, PORT) for address in FALLBACK)
+
+    async def _tcp(self, places: Sequence[Place]) -> str | None:
+        """Return None once a TLS handshake with any of `places` is done, else why the first of them fails."""
+        if not places:
+            return "no address of the edge is known"
+        tls = trusting_tls()
+        failures: list[str] = []
+        async with asyncio.TaskGroup() as group:
+            tries = [
+                group.create_task(_handshake(Place(place.address, place.port, tls, TLS_NAME)), name=f"edge {place}")
+                for place in places
+            ]
+            for finished in asyncio.as_completed(tries):
+                if (failure := await finished) is None:
+                    for task in tries:
+                        task.cancel()
+                    return None
+                failures.append(failure)
+        return failures[0]
+
+    async def _quic(self, places: Sequence[Place]) -> bool:
+        return any(await asyncio.gather(*(speaks_quic(place, timeout=QUIC_TIMEOUT) for place in places)))
+
+
+async def _handshake(place: Place) -> str | None:
+    try:
+        async with connected(place, timeout=TIMEOUT):
+            return None
+    except ProbeError as error:
+        return error.words

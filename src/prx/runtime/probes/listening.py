@@ -1,0 +1,94 @@
+"""Where a service listens: whether it answers where it should, and where it is found instead.
+
+An address of loopback has two families, and a program that listens in one is not found in the other: `localhost` is tried
+in both, as cloudflared does, a number in its own alone. What a process listens on is read from its own sockets, so a
+service that took another port than the one it was meant to take is told at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from prx.config.local_addr import LocalAddr
+from prx.runtime.probes.connect import Place, ProbeError, connected_to_one, is_address
+
+OTHER_FAMILY = {"127.0.0.1": "::1", "::1": "127.0.0.1", "localhost": "::1"}
+"""Where a service may listen that does not listen where the connector looks; many systems know localhost as IPv4 only."""
+
+_BOTH = {"localhost": ("127.0.0.1", "::1")}
+_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - read, not bound
+_CONNECT_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Listener:
+    """A TCP address that a process listens on, as this machine can reach it."""
+
+    host: str
+    port: int
+
+    @property
+    def authority(self) -> str:
+        """Return HOST:PORT, with brackets around an IPv6 address."""
+        return LocalAddr("http", self.host, self.port).authority
+
+    @property
+    def argument(self) -> str:
+        """Return the shortest word that names it to `prx start`."""
+        return str(self.port) if self.host == "127.0.0.1" else self.authority
+
+
+async def accepts(address: LocalAddr, *, timeout: float = _CONNECT_SECONDS) -> bool:
+    """Return whether a connection to `address` is taken, in either family where it is a name."""
+    try:
+        hosts = _BOTH.get(address.host) or ([address.host] if is_address(address.host) else await _resolve(address))
+        async with connected_to_one([Place(host, address.port) for host in hosts], timeout=timeout):
+            return True
+    except (ProbeError, OSError, RuntimeError, TimeoutError):  # RuntimeError: no thread is left to resolve a name in
+        return False
+
+
+async def _resolve(address: LocalAddr) -> Sequence[str]:
+    async with asyncio.timeout(_CONNECT_SECONDS):
+        found = await asyncio.get_running_loop().getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(where[0]) for *_, where in found))
+
+
+def listeners(pids: Iterable[int]) -> set[Listener]:
+    """Return what these processes listen on, both families; nothing for those that cannot be looked into.
+
+    A program that listens everywhere is named by its IPv4 address where it has one, `::` included: nearly every system lets
+    such a socket take both.
+    """
+    found: set[Listener] = set()
+    for pid in pids:
+        found |= _listeners_of(pid)
+    return {item for item in found if not (item.host == "::1" and Listener("127.0.0.1", item.port) in found)}
+
+
+def _listeners_of(pid: int) -> set[Listener]:
+    try:
+        import psutil  # noqa: PLC0415 - 1 MB, for a service of prx's own that does not answer
+    except OSError:  # no descriptor is left to load it with
+        return set()
+    try:
+        sockets = psutil.Process(pid).net_connections(kind="tcp")
+    except (psutil.Error, OSError, RuntimeError):
+        return set()
+    return {
+        Listener(_EVERYWHERE.get(entry.laddr.ip, entry.laddr.ip).removeprefix("::ffff:"), entry.laddr.port)
+        for entry in sockets
+        if entry.status == psutil.CONN_LISTEN
+    }
+
+
+async def reachable(found: set[Listener]) -> list[Listener]:
+    """Return `found`, sorted; those that listen on `::` by the IPv4 address where that answers as well."""
+    named = set()
+    for item in found:
+        both = item.host == "::1" and await accepts(LocalAddr("http", "127.0.0.1", item.port), timeout=0.5)
+        named.add(Listener("127.0.0.1", item.port) if both else item)
+    return sorted(named)

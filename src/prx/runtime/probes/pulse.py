@@ -1,0 +1,103 @@
+"""Feel the pulse of the local service and of the connector's counters between two looks, at next to no cost.
+
+Every beat connects to the service and hangs up, and reads the connector's counters. Nothing is asked for over HTTP while no
+visitor comes, so that an idle service's log stays empty; while visitors do come, one more GET is no noise, and shows a service
+that takes connections and does not answer. A beat judges nothing: it says that a look is due.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from pathlib import Path
+
+from prx.backends.base import Counters
+from prx.config.schema import TunnelSettings
+from prx.core.hosts import is_this_machine
+from prx.runtime.probes.connect import Place, ProbeError, Stream, Trouble, connected_to_one, is_address
+from prx.runtime.probes.origin import look_at_origin
+
+CONNECT_WITHIN = 1.0  # seconds
+ANSWER_WITHIN = 1.2  # seconds; for a service that usually takes a quarter of that at most
+ACCEPT_WITHIN = 0.8  # seconds
+_LISTEN = "0A"  # the state in /proc/net/tcp
+_GONE = {Trouble.REFUSED, Trouble.NO_ROUTE, Trouble.TIMEOUT}
+
+
+class Pulse:
+    """The pulse of one tunnel's service. `suspect`: the last beat found something that a look should not wait long for."""
+
+    def __init__(self, settings: TunnelSettings) -> None:
+        self.suspect = False
+        self.failing = False
+        self._settings = settings
+        self._well: bool | None = None
+        self._counters: Counters | None = None
+
+    async def beat(self, counters: Counters | None, usual_ms: float | None) -> bool:
+        """Return whether something has changed since the last beat, so that it is worth looking at once.
+
+        `counters`: the connector's, None if they could not be read. `usual_ms`: how long the service usually takes to answer.
+        `failing` says afterwards whether visitors, or prx itself, got errors meanwhile.
+        """
+        before, self._counters = self._counters, counters
+        busy = before is not None and counters is not None and counters.requests > before.requests
+        self.failing = before is not None and counters is not None and _failures(counters) > _failures(before)
+        well = await self._is_well(busy=busy, usual_ms=usual_ms)
+        changed = self._well is not None and well is not self._well
+        self._well = well
+        self.suspect = not well
+        return changed
+
+    async def _is_well(self, *, busy: bool, usual_ms: float | None) -> bool:
+        origin = self._settings.origin
+        addresses = ["127.0.0.1", "::1"] if origin.host == "localhost" else [origin.host]
+        if not all(is_address(address) for address in addresses):
+            return True  # a name: nothing is asked for it between two looks
+        try:
+            async with connected_to_one(
+                [Place(address, origin.port) for address in addresses], timeout=CONNECT_WITHIN
+            ) as stream:
+                if is_this_machine(origin.host) and not await _accepted(stream):
+                    return False
+        except ProbeError as error:
+            return error.trouble not in _GONE
+        if busy and usual_ms is not None and usual_ms < ANSWER_WITHIN * 250:
+            answer = await look_at_origin(self._settings, timeout=ANSWER_WITHIN)
+            return not answer.silent
+        return True
+
+
+def _failures(counters: Counters) -> int:
+    return counters.request_errors + sum(count for code, count in counters.said.items() if code >= 500)
+
+
+async def _accepted(stream: Stream) -> bool:
+    """Return whether the service takes what waits in the queue of its listening socket (Linux; elsewhere True)."""
+    sock = stream.writer.get_extra_info("socket")
+    family = sock.family if sock is not None else socket.AF_INET
+    for wait in (0.0, 0.05, ACCEPT_WITHIN):
+        await asyncio.sleep(wait)
+        if not _waiting(stream.place.port, family):
+            return True
+    return False
+
+
+def _waiting(port: int, family: int) -> int:
+    """Return how many connections to `port` nobody has accepted yet: the receive queue of a listener (proc_pid_net(5))."""
+    tables = ("/proc/net/tcp6",) if family == socket.AF_INET6 else ("/proc/net/tcp", "/proc/net/tcp6")
+    suffix = f":{port:04X}"
+    waiting = 0
+    for table in tables:
+        try:
+            with Path(table).open(encoding="ascii") as rows:
+                next(rows, None)
+                for row in rows:
+                    parts = row.split()
+                    if parts[3] != _LISTEN:  # the kernel lists all listeners first
+                        break
+                    if parts[1].endswith(suffix):
+                        waiting = max(waiting, int(parts[4].partition(":")[2], 16))
+        except OSError:
+            continue
+    return waiting

@@ -1,0 +1,36 @@
+"""How fast children are started: when hundreds have to be, each start waits for its turn.
+
+A start costs the event loop a few milliseconds, and the machine the first moments of another program. All at once would hold up
+everything else that prx does, and each other. So at most `at_once` are begun in each `PERIOD`; a few tunnels never notice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections import deque
+
+from prx.runtime.host.clock import Clock
+
+PERIOD = 0.2  # seconds
+AT_LEAST = 4
+
+
+class SpawnPace:
+    """Shared by all tunnels of one prx; whoever waits first is served first."""
+
+    def __init__(self, clock: Clock, at_once: int = 0) -> None:
+        self._clock = clock
+        self._at_once = at_once or max(AT_LEAST, 2 * (os.cpu_count() or 1))
+        self._begun: deque[float] = deque()
+        self._line = asyncio.Lock()
+
+    async def turn(self) -> None:
+        """Return when a child may be started."""
+        async with self._line:
+            if len(self._begun) >= self._at_once:
+                wait = self._begun[-self._at_once] + PERIOD - self._clock.monotonic()
+                if wait > 0:
+                    await self._clock.sleep(wait)
+                self._begun.popleft()
+            self._begun.append(self._clock.monotonic())

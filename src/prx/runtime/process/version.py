@@ -1,0 +1,73 @@
+"""Ask a client program for its version, once for each state of its file."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import shutil
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from prx.core.launch import Launch
+from prx.files.fingerprint import file_fingerprint
+from prx.files.programs import require_program
+from prx.install.programs import needed_environment
+from prx.runtime.process.child import TunnelProcess
+
+ANSWER_WITHIN = 10.0  # seconds; a Go program answers in 20 ms, a cold disk may take its time
+
+_LONGEST_VERSION = 40  # characters
+
+_known: dict[tuple[object, ...], str] = {}
+
+
+async def ask_version(program: Sequence[str]) -> str:
+    """Return the line of `PROGRAM --version` that tells it, else the first; empty when none came in time.
+
+    An answer is kept until the file of the program changes. Each start of a client asks here first, so it is here that a
+    program is refused which others could have put there: raises FileRefusedError for it, SpawnError for what cannot be run.
+    """
+    _require_trusted(program[0])
+    key = (*program, file_fingerprint(shutil.which(program[0]) or program[0]))
+    if key not in _known:
+        _known[key] = await _ask(program)
+    return _known[key]
+
+
+def _require_trusted(program: str) -> None:
+    """Judge the file of a program.
+
+    What is missing, or a folder, is left for the start to say; prx's own interpreter needs no judgement.
+    """
+    found = program if os.sep in program else shutil.which(program)
+    if found is None or found == sys.executable or Path(found).is_dir():
+        return
+    with suppress(OSError):
+        require_program(found)
+
+
+def short_version(said: str) -> str:
+    """Return the version alone, such as 2026.8.2 or DEV, from what a program says of itself; never a whole sentence."""
+    named = re.search(r"\bversion:? v?(\S+)", said, re.IGNORECASE)
+    found = named or re.search(r"(\d+(?:\.\d+)+)", said) or re.search(r"(\S+)", said)
+    return found[1].strip("(),;\"'")[:_LONGEST_VERSION] if found else ""
+
+
+async def _ask(program: Sequence[str]) -> str:
+    lines: list[bytes] = []
+    environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    environment |= needed_environment(program, os.environ)
+    async with await TunnelProcess.spawn(
+        Launch((*program, "--version"), environment), on_line=lambda _, line: lines.append(line)
+    ) as process:
+        try:
+            async with asyncio.timeout(ANSWER_WITHIN):
+                await process.wait()
+        except TimeoutError:
+            return ""
+    said = [line.decode(errors="replace").strip() for line in lines]
+    # a wrapper may have something to say before the program itself does
+    return next((line for line in said if " version " in line), said[0] if said else "")

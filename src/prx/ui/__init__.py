@@ -1,0 +1,1 @@
+"""Events and errors as words: lines, the panel, prompts, and writers that never block the event loop."""

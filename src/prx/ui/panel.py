@@ -1,0 +1,109 @@
+"""What a terminal shows while prx runs: the way up with its timings, then the URL with a QR code. Renderables only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from prx.core.status import TunnelStatus
+from prx.logs.text import printable
+from prx.ui.text import seconds
+
+PHASES = ("spawned", "url", "connected", "dns", "verified")
+
+_COLOURS = {"ready": "green", "degraded": "yellow", "starting": "cyan", "backoff": "yellow", "failed": "red"}
+_UP = frozenset({"ready", "degraded"})
+_COMING = frozenset({"starting", "ready", "degraded"})
+_DOWN = frozenset({"idle", "stopping"})
+_QR_BORDER = 2  # light modules around the code; the standard asks for 4, cameras are content with 2
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far one start has come: seconds since the start of the child, for each phase that was reached."""
+
+    reached: dict[str, float] = field(default_factory=dict)
+
+    def reach(self, phase: str, elapsed: float) -> None:
+        """Note a phase; the first one begins a new start."""
+        if phase == PHASES[0]:
+            self.reached.clear()
+        self.reached[phase] = elapsed
+
+
+def panel(
+    statuses: Sequence[TunnelStatus], progress: Mapping[str, Progress], *, now: float, size: tuple[int, int]
+) -> RenderableType:
+    """Return the whole panel for a terminal of `size` (columns, lines); `now` is wall-clock seconds."""
+    parts = [_tunnel(status, progress.get(status.name, Progress()), now) for status in statuses]
+    if len(statuses) == 1 and statuses[0].state in _UP and statuses[0].proven:
+        code = qr_code(statuses[0].url, *size)
+        parts.extend([Padding(code, (1, 0, 0, 2))] if code else [])
+    if statuses:
+        parts.append(Padding(Text("Ctrl-C stops", style="dim"), (1, 0, 0, 2)))
+    return Padding(Group(*parts), (1, 0))
+
+
+def _tunnel(status: TunnelStatus, progress: Progress, now: float) -> RenderableType:
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="dim", min_width=9)
+    grid.add_column(overflow="fold")
+    colour = _COLOURS.get(status.state, "default")
+    title = Text(f"● {status.name}", style=f"bold {colour}") + Text(f"  {status.state}", style=colour)
+    if status.url and status.proven and status.state in _UP:
+        grid.add_row("public", Text(status.url, style=f"bold underline link {status.url}"))
+    elif status.url and not status.proven and status.state in _COMING:
+        grid.add_row("public", Text(f"{status.url}  (not proven)", style="dim"))
+    grid.add_row("local", Text(printable(status.local_addr)))
+    if status.state in _DOWN:
+        grid.add_row("", Text(printable(status.reason)))
+    elif why := _why(status, now):
+        grid.add_row("verdict", Text(why))
+    if progress.reached and status.state not in _DOWN:
+        grid.add_row("start", _way_up(progress))
+    return Padding(Group(title, Padding(grid, (0, 0, 0, 2))), (0, 0, 0, 2))
+
+
+def _why(status: TunnelStatus, now: float) -> str:
+    parts = [": ".join(part for part in (status.verdict, status.reason) if part)]
+    if status.retry_at is not None:
+        parts.append(f"next try in {seconds(max(0.0, round(status.retry_at - now)))}")
+    if status.hint:
+        parts.append(f"hint: {status.hint}")
+    return printable("  ".join(part for part in parts if part))
+
+
+def _way_up(progress: Progress) -> Text:
+    line = Text()
+    for phase in PHASES:
+        if line:
+            line.append(" → ", style="dim")
+        if phase in progress.reached:
+            line.append(f"{phase} ", style="green").append(seconds(progress.reached[phase]), style="dim")
+        else:
+            line.append(phase, style="dim")
+    return line
+
+
+def qr_code(url: str, columns: int, lines: int) -> Text | None:
+    """Return a QR code of `url` in half blocks, dark on light whatever the terminal's colours; None where it does not fit."""
+    import segno
+
+    rows = [list(row) for row in segno.make(url, error="L", micro=False).matrix_iter(border=_QR_BORDER)]
+    if len(rows[0]) + 4 > columns or len(rows) // 2 + 14 > lines:
+        return None
+    rows += [[0] * len(rows[0])] * (len(rows) % 2)
+    pairs = zip(rows[::2], rows[1::2], strict=True)
+    text = ["".join(_HALVES[bool(above), bool(below)] for above, below in zip(*pair, strict=True)) for pair in pairs]
+    code = Text(no_wrap=True)
+    for number, line in enumerate(text):
+        code.append("\n" if number else "").append(line, style="black on white")
+    return code
+
+
+_HALVES = {(False, False): " ", (True, False): "▀", (False, True): "▄", (True, True): "█"}

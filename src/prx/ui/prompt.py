@@ -1,0 +1,55 @@
+"""Ask a person at the terminal for what must not be shown."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from prx.core.errors import PrxError
+from prx.ui.errors import say
+
+if TYPE_CHECKING:
+    from prx.secrets.value import Secret
+
+_MIN_PASSWORD: Final = 8  # characters; NIST SP 800-63B, 3.1.1: the least for a password that a person chooses
+
+
+def ask_password(new: bool) -> Secret:
+    """Ask on the terminal for the master password, without showing it; a new one twice."""
+    from prx.secrets.value import Secret
+
+    if not new:
+        return Secret(hidden("Master password: "))
+    password = Secret(hidden("New master password: "))
+    if len(password.reveal()) < _MIN_PASSWORD:
+        raise PrxError(f"the master password is too short: expected at least {_MIN_PASSWORD} characters")
+    if Secret(hidden("The same again: ")) != password:
+        raise PrxError("the two passwords differ; nothing was changed")
+    return password
+
+
+def hidden(words: str) -> str:
+    """Ask for a line without showing it; click.Abort where none comes (Ctrl-C, Ctrl-D)."""
+    from getpass import getpass
+
+    try:
+        with _interrupting():
+            return getpass(words)
+    except (EOFError, KeyboardInterrupt):
+        say("")  # the question's line is left
+        raise click.Abort from None
+
+
+@contextmanager
+def _interrupting() -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM raise KeyboardInterrupt, whatever they mean elsewhere: getpass then mends the terminal."""
+    old = {number: signal.signal(number, signal.default_int_handler) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)

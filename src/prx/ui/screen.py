@@ -1,0 +1,59 @@
+"""Choose the views of a run, and feed them with events while it lasts."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+from prx.runtime.bus import Bus, Subscription
+from prx.runtime.host.clock import Clock
+from prx.ui.views import Detail, JsonView, LineView, UrlView, View
+from prx.ui.writer import Outlet
+
+_STDOUT, _STDERR = 1, 2
+_LAST_WORDS_SECONDS = 1.0  # for readers that have stalled; others take everything at once
+
+
+def choose_views(*, as_json: bool, detail: Detail, bus: Bus, clock: Clock) -> list[View]:
+    """Return the view for stdout (URLs, or events as JSON) and the one for stderr (a live panel on a terminal, else lines).
+
+    Where both are the same terminal one of them has to write everything: with JSON there is no panel, else the panel has the
+    URLs written above it.
+    """
+    data = JsonView if as_json else UrlView
+    same = os.path.sameopenfile(_STDOUT, _STDERR)
+    is_terminal = os.isatty(_STDERR) and os.environ.get("TERM", "") not in {"", "dumb"}
+    if not is_terminal or (as_json and same):
+        return [data(Outlet(_STDOUT)), LineView(Outlet(_STDERR), detail)]
+    from prx.ui.live import LiveView
+
+    panel = LiveView(Outlet(_STDERR), _STDERR, statuses=bus.statuses, clock=clock, detail=detail, prints_urls=same)
+    return [panel] if same else [data(Outlet(_STDOUT)), panel]
+
+
+@asynccontextmanager
+async def showing(views: Sequence[View], bus: Bus) -> AsyncIterator[None]:
+    """Feed `views`, each at its own pace, while the block lasts; after it each shows what is left, and is closed."""
+    async with asyncio.TaskGroup() as group:
+        feeds = [group.create_task(_feed(view, bus.subscribe()), name=type(view).__name__) for view in views]
+        try:
+            yield
+        finally:
+            bus.close()
+            await asyncio.wait(feeds, timeout=_LAST_WORDS_SECONDS)
+            for feed in feeds:
+                feed.cancel()
+
+
+async def _feed(view: View, events: Subscription) -> None:
+    with events:
+        try:
+            async with asyncio.TaskGroup() as group:
+                tick = group.create_task(view.tick(), name="tick")
+                async for event in events:
+                    await view.show(event)
+                tick.cancel()
+        finally:
+            view.close()

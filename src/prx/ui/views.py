@@ -1,0 +1,84 @@
+"""The plain renderings of the events: URLs or JSON for stdout, lines for stderr."""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+from prx.core.events import Event, StateChanged, UrlChanged, VerdictChanged
+from prx.core.verdicts import ACTIONS, Action
+from prx.ui.event_lines import Line, tell
+from prx.ui.writer import Outlet
+
+_LAST_WORDS = {"failed", *(verdict for verdict, action in ACTIONS.items() if action is Action.FAIL)}
+
+
+@dataclass(slots=True)
+class Detail:
+    """How much of the story is shown: lines from `threshold` (debug, info, warn, error) on, each with its tunnel where `named`.
+
+    A reload may change both while views use it.
+    """
+
+    threshold: str
+    named: bool
+
+
+class View(ABC):
+    """One rendering of the events, written to `outlet`."""
+
+    def __init__(self, outlet: Outlet) -> None:
+        self.outlet = outlet
+
+    @abstractmethod
+    async def show(self, event: Event) -> None:
+        """Render one event."""
+
+    async def tick(self) -> None:
+        """Render what changes with time alone, for ever; most views have nothing of the kind."""
+        return
+
+    def close(self) -> None:
+        """Leave the screen in order; nothing is shown after this."""
+        self.outlet.close()
+
+
+class UrlView(View):
+    """Each verified URL, alone on a line."""
+
+    async def show(self, event: Event) -> None:
+        """Write the URL where `event` brings a newly verified one."""
+        if isinstance(event.fact, UrlChanged):
+            await self.outlet.write(f"{event.fact.url}\n")
+
+
+class JsonView(View):
+    """One event per line, as JSON."""
+
+    async def show(self, event: Event) -> None:
+        """Write `event`."""
+        await self.outlet.write(json.dumps(event.to_json(), default=str) + "\n")
+
+
+class LineView(View):
+    """The story as plain lines, in the `detail` that is wanted."""
+
+    def __init__(self, outlet: Outlet, detail: Detail) -> None:
+        super().__init__(outlet)
+        self._detail = detail
+
+    async def show(self, event: Event) -> None:
+        """Write the line that tells `event`, if there is one."""
+        line = line_for_screen(event, self._detail)
+        if line is not None:
+            mark = f"{line.level}: " if line.level in {"warn", "error"} else ""
+            await self.outlet.write(f"{mark}{line.text}\n")
+
+
+def line_for_screen(event: Event, detail: Detail) -> Line | None:
+    """Return the line of the story to show; None where there is none, or where the command's own last words say the same."""
+    if not detail.named and isinstance(event.fact, StateChanged | VerdictChanged) and event.fact.new in _LAST_WORDS:
+        return None  # the only tunnel: the command ends with this as its error
+    line = tell(event, named=detail.named)
+    return line if line is not None and line.shown_at(detail.threshold) else None

@@ -1,0 +1,116 @@
+"""A run of weeks does not keep what its start needed: memory and libraries."""
+
+from __future__ import annotations
+
+import ctypes
+import subprocess
+import sys
+
+import pytest
+from tests.cli.home import Home, Started
+from tests.cli.test_lab import running
+from tests.e2e.origin import serving
+
+from prx.app import thrift
+
+NOT_FOR_A_QUIET_TUNNEL = {
+    "pydantic",
+    "pydantic_core",
+    "dns",
+    "idna",
+    "importlib.metadata",
+    "zipfile",
+    "csv",
+    "email",
+    "html",
+    "http",
+    "http.client",
+    "http.server",
+    "psutil",
+    "difflib",
+    "rich",
+    "segno",
+    "httpx2",
+    "cryptography",
+    "keyring",
+    "jwt",
+    "h2",
+    "aioquic",
+    "capnp",
+    "wsproto",
+    "brotli",
+    "sqlite3",
+    "multiprocessing",
+    "unittest",
+    "xml",
+    "prx.lab.edge",
+    "prx.lab.connector.app",
+    "prx.lab.protocol.h2.session",
+    "prx.doctor",
+    "prx.systemd",
+    "prx.app.hello_page",
+    "prx.ui.live",
+    "prx.app.local_service",
+    "prx.secrets.store",
+    "prx.config.render",
+    "prx.config.reference",
+}
+
+_SCRIPT = "import sys, prx.cli; prx.cli.main(sys.argv[1:]); print('modules', *sys.modules, file=sys.stderr)"
+_FILL = """
+import ctypes
+from prx.app.thrift import give_back
+
+def resident():
+    return int(open('/proc/self/statm').read().split()[1]) * 4096
+
+libc = ctypes.CDLL(None)
+libc.malloc.restype = ctypes.c_void_p
+libc.free.argtypes = [ctypes.c_void_p]
+libc.memset.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t]
+blocks = [libc.malloc(60_000) for _ in range(800)]
+for block in blocks:
+    libc.memset(block, 1, 60_000)
+for block in blocks[:-1]:  # the last one keeps the heap from shrinking by itself
+    libc.free(block)
+before = resident()
+give_back()
+print(before - resident())
+"""
+
+
+def test_a_verified_tunnel_idles_without_what_it_does_not_use(home: Home) -> None:
+    """After its URL is verified `prx start` has loaded no schema library, DNS library, mail parser, screen or server."""
+    with serving() as origin, running(home) as (facts, _):
+        command = [sys.executable, "-c", _SCRIPT, "start", str(origin.port), f"--lab={facts['control']}"]
+        process = subprocess.Popen(
+            command,
+            env=home.environ,
+            cwd=home.folder,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        started = Started(process)
+        home.started.append(started)
+        started.url()
+        assert home.run("stop").returncode == 0
+        assert started.end() == 0
+    modules = set(started.talk[-1].split())
+    assert "prx.runtime.tunnel" in modules
+    assert sorted(NOT_FOR_A_QUIET_TUNNEL & modules) == []
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="this C library has no malloc_trim")
+def test_free_memory_goes_back_to_the_system() -> None:
+    """48 MB that were allocated and freed again below a block that stays are not resident any more."""
+    done = subprocess.run([sys.executable, "-c", _FILL], capture_output=True, text=True, check=True)
+    assert int(done.stdout) > 40 * 1024 * 1024
+
+
+def test_another_c_library_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the C library knows neither call (musl, macOS), nothing is done and nothing fails."""
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: object())
+    thrift.use_one_arena()
+    thrift.give_back()

@@ -1,0 +1,78 @@
+"""Sleep and network changes are noticed."""
+
+import pytest
+
+from prx.runtime.host.change_monitor import EVERY, Heartbeat
+from prx.testing.clock import ManualClock
+
+
+class Wifi:
+    """A network that changes when told to."""
+
+    def __init__(self) -> None:
+        self.name = "home"
+
+    def up(self) -> bool:
+        """Tell whether it is there."""
+        return bool(self.name)
+
+    def fingerprint(self) -> str:
+        """Name it."""
+        return self.name
+
+
+class Listener:
+    """A heartbeat and what it has told."""
+
+    def __init__(self) -> None:
+        self.clock, self.wifi = ManualClock(), Wifi()
+        self.told: list[str] = []
+        self.heart = Heartbeat(self.clock, self.wifi, self.told.append)
+
+    def beat(self) -> list[str]:
+        """Let a beat pass, and return what was told in it."""
+        self.told.clear()
+        self.clock.advance(EVERY)
+        self.heart.beat()
+        return list(self.told)
+
+
+@pytest.fixture
+def listener() -> Listener:
+    """Give a heartbeat in a quiet world."""
+    return Listener()
+
+
+def test_nothing_happens_in_a_quiet_world(listener: Listener) -> None:
+    """Ten beats without a change tell nothing."""
+    assert [listener.beat() for _ in range(10)] == [[]] * 10
+
+
+def test_sleep_is_noticed_once(listener: Listener) -> None:
+    """The machine slept: the clock that counts sleep ran ahead of the one that does not."""
+    listener.clock.suspend(3600)
+    assert listener.beat() == ["sleep"]
+    assert listener.beat() == []
+
+
+def test_a_frozen_process_is_noticed(listener: Listener) -> None:
+    """A process that was stopped for a minute (SIGSTOP) looks around when it goes on."""
+    listener.clock.advance(60)
+    assert listener.beat() == ["sleep"]
+
+
+@pytest.mark.parametrize("jump", [3600.0, -3600.0, 315_360_000.0])
+def test_the_wall_clock_may_jump(listener: Listener, jump: float) -> None:
+    """A wall clock that is set means nothing."""
+    listener.clock.set_wall(jump)
+    assert listener.beat() == []
+
+
+def test_the_networks_return_and_change_are_news(listener: Listener) -> None:
+    """Its loss is not told (nothing can be done about it); its return is, and so is another one."""
+    listener.wifi.name = ""
+    assert listener.beat() == []
+    listener.wifi.name = "home"
+    assert listener.beat() == ["network"]
+    listener.wifi.name = "café"
+    assert listener.beat() == ["network"]

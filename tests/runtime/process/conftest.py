@@ -1,0 +1,28 @@
+"""A collector for a child, and a check after each test that nothing is left of any."""
+
+import threading
+from collections.abc import Iterator
+
+import psutil
+import pytest
+from tests.runtime.process.children import PATIENCE, Child, open_descriptors
+
+
+@pytest.fixture(autouse=True)
+def nothing_left() -> Iterator[None]:
+    """Fail a test that leaves a child (alive or zombie), a descriptor or a thread behind."""
+    descriptors, threads = open_descriptors(), set(threading.enumerate())
+    children = {child.pid for child in psutil.Process().children()}
+    yield
+    for thread in set(threading.enumerate()) - threads:
+        thread.join(PATIENCE)
+    left = {child for child in psutil.Process().children() if child.pid not in children}
+    assert not left
+    assert set(threading.enumerate()) <= threads
+    assert open_descriptors() == descriptors
+
+
+@pytest.fixture
+async def child() -> Child:
+    """Give a collector for one child."""
+    return Child()

@@ -1,0 +1,218 @@
+"""The life of a child: start, output, signals, exit, and everything that it could leave behind."""
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+
+import psutil
+import pytest
+from tests.runtime.process.children import PATIENCE, Child, gone, python
+
+from prx.core.exit_status import Exit
+from prx.core.launch import Launch
+from prx.logs.lines import CUT_MARKER, LINE_LIMIT
+from prx.runtime.process.child import TunnelProcess
+
+
+async def ended(process: TunnelProcess) -> Exit:
+    """Wait for the end of a child."""
+    async with asyncio.timeout(PATIENCE):
+        return await process.wait()
+
+
+@pytest.fixture(params=["pidfd", "thread"])
+def exit_watch(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Watch the child's end both ways: by pidfd, and as on a system without it."""
+    if request.param == "thread":
+
+        def refuse(pid: int) -> int:
+            raise OSError(38, "not implemented")
+
+        monkeypatch.setattr(os, "pidfd_open", refuse)
+
+
+@pytest.mark.usefixtures("exit_watch")
+async def test_output_and_code_arrive(child: Child) -> None:
+    """Every line of both streams, the unfinished last one too, is there when wait returns, and so is the exit code."""
+    code = "say('one'); sys.stderr.write('two\\n\\nlast words'); sys.exit(7)"
+    async with await child.start(python(code)) as process:
+        assert await ended(process) == Exit(code=7)
+        assert child.text("stdout") == [b"one"]
+        assert child.text("stderr") == [b"two", b"", b"last words"]
+        assert sorted(child.closed) == ["stderr", "stdout"]
+
+
+@pytest.mark.usefixtures("exit_watch")
+async def test_signal_is_told(child: Child) -> None:
+    """A child that dies by a signal is reported with that signal, not with a code."""
+    async with await child.start(python("os.kill(os.getpid(), signal.SIGKILL)")) as process:
+        assert await ended(process) == Exit(signal=signal.SIGKILL)
+
+
+async def test_many_wait(child: Child) -> None:
+    """Several waiters, early and late, all get the exit."""
+    async with await child.start(python("sys.stdin.read()")) as process:
+        async with asyncio.TaskGroup() as group:
+            waiters = [group.create_task(process.wait(), name=f"waiter {number}") for number in range(3)]
+        assert [waiter.result() for waiter in waiters] == [Exit(code=0)] * 3
+        assert await process.wait() == Exit(code=0)
+
+
+async def test_signals_after_the_end_do_nothing(child: Child) -> None:
+    """Late orders are harmless: the pid may belong to somebody else by then."""
+    async with await child.start(python("")) as process:
+        await ended(process)
+        process.terminate()
+        process.kill()
+
+
+async def test_own_session_and_group(child: Child) -> None:
+    """The child leads its own session and group, so the terminal's Ctrl-C does not reach it."""
+    async with await child.start(python("say(os.getsid(0), os.getpgid(0))")) as process:
+        assert await child.line() == f"{process.pid} {process.pid}".encode()
+
+
+async def test_terminate_asks_the_leader(child: Child) -> None:
+    """SIGTERM reaches the child, which ends in its own way."""
+    code = "signal.pthread_sigmask(0, [15]); say('ready'); signal.sigwait([15]); sys.exit(5)"
+    async with await child.start(python(code)) as process:
+        await child.line(b"ready")
+        process.terminate()
+        assert await ended(process) == Exit(code=5)
+
+
+async def test_terminate_wakes_a_stopped_child(child: Child) -> None:
+    """A child that was stopped (SIGSTOP) still ends in its own way."""
+    code = "signal.pthread_sigmask(0, [15]); say('ready'); signal.sigwait([15]); sys.exit(5)"
+    async with await child.start(python(code)) as process:
+        await child.line(b"ready")
+        os.kill(process.pid, signal.SIGSTOP)
+        process.terminate()
+        assert await ended(process) == Exit(code=5)
+
+
+async def test_kill_ends_one_that_ignores_sigterm(child: Child) -> None:
+    """A child that ignores SIGTERM lives on until SIGKILL ends it."""
+    code = "signal.pthread_sigmask(0, [15]); say('ready')\nwhile signal.sigwait([15]): say('no')"
+    async with await child.start(python(code)) as process:
+        await child.line(b"ready")
+        process.terminate()
+        await child.line(b"no")
+        assert process.exit is None
+        process.kill()
+        assert await ended(process) == Exit(signal=signal.SIGKILL)
+
+
+async def test_million_lines(child: Child) -> None:
+    """A flood of a million lines is counted to the last one, in bounded memory."""
+    code = "block = b'a line of ordinary length, as clients write them\\n' * 1000\nfor _ in range(1000): os.write(2, block)"
+    count = 0
+
+    def on_line(stream: str, line: bytes) -> None:
+        nonlocal count
+        count += 1
+
+    before = psutil.Process().memory_info().rss
+    async with await TunnelProcess.spawn(python(code), on_line=on_line) as process:
+        assert await ended(process) == Exit(code=0)
+        assert count == process.stats["stderr"].lines == 1_000_000
+    assert psutil.Process().memory_info().rss - before < 16 * 1024 * 1024
+
+
+async def test_ten_megabytes_without_newline(child: Child) -> None:
+    """An endless line is cut once, marked, and costs no memory; the next line is whole again."""
+    code = "for _ in range(160): os.write(1, b'x' * 65536)\nos.write(1, b'end\\nnext\\n')"
+    before = psutil.Process().memory_info().rss
+    async with await child.start(python(code)) as process:
+        assert await ended(process) == Exit(code=0)
+        assert child.text("stdout") == [b"x" * LINE_LIMIT + CUT_MARKER.encode(), b"next"]
+        assert process.stats["stdout"].cut == 1
+    assert psutil.Process().memory_info().rss - before < 8 * 1024 * 1024
+
+
+async def test_odd_bytes(child: Child) -> None:
+    """NUL, invalid UTF-8 and escape sequences pass as they are."""
+    async with await child.start(python(r"os.write(1, b'a\0b\xff\xfe\x1b[31m\r\n\n')")) as process:
+        await ended(process)
+        assert child.text("stdout") == [b"a\0b\xff\xfe\x1b[31m", b""]
+
+
+async def test_closed_stream_is_no_end(child: Child) -> None:
+    """A child that closes its stderr lives on and is told of once."""
+    async with await child.start(python("os.close(2); say('on'); time.sleep(600)")) as process:
+        await child.until(lambda: child.closed == ["stderr"])
+        await child.line(b"on")
+        assert process.exit is None
+        assert process.stats["stderr"].closed
+        process.kill()
+        await ended(process)
+        assert child.closed == ["stderr", "stdout"]
+
+
+async def test_bad_consumer_does_not_stop_the_drain(child: Child) -> None:
+    """A consumer that raises is counted and the pipe is read on."""
+
+    def on_line(stream: str, line: bytes) -> None:
+        raise ValueError("bug")
+
+    code = "block = b'line\\n' * 1000\nfor _ in range(100): os.write(1, block)"
+    async with await TunnelProcess.spawn(python(code), on_line=on_line) as process:
+        assert await ended(process) == Exit(code=0)
+        stats = process.stats["stdout"]
+        assert (stats.lines, stats.errors, stats.last_error) == (100_000, 100_000, "ValueError('bug')")
+
+
+GRANDCHILD = """
+if os.fork() == 0:
+    {leave}
+    say('grandchild', os.getpid())
+    os.close(1)
+    time.sleep(600)
+else:
+    time.sleep(600) if 'stay' in sys.argv else sys.stdin.read()
+    while not os.path.exists(sys.argv[1]): time.sleep(0.01)
+"""
+
+
+@pytest.mark.usefixtures("exit_watch")
+@pytest.mark.parametrize("leave", ["pass", "os.setsid()", "os.setsid(); os.fork() and os._exit(0)"])
+async def test_grandchild_with_the_pipe(child: Child, tmp_path: Path, leave: str, request: pytest.FixtureRequest) -> None:
+    """A descendant that holds stderr delays nothing and is ended, in the group or outside of it."""
+    if "thread" in request.node.name and leave != "pass":
+        pytest.skip("a system without pidfd cannot name a stranger safely: only the group is killed there")
+    go = tmp_path / "go"
+    async with await child.start(python(GRANDCHILD.format(leave=leave), str(go))) as process:
+        grandchild = int(await child.line(b"grandchild "))
+        async with asyncio.TaskGroup() as group:
+            group.create_task(gone(grandchild), name="end of the grandchild")
+            go.touch()
+            assert await ended(process) == Exit(code=0)
+
+
+async def test_kill_reaches_the_group(child: Child, tmp_path: Path) -> None:
+    """SIGKILL ends the child together with what it started."""
+    async with await child.start(python(GRANDCHILD.format(leave="pass"), str(tmp_path / "go"), "stay")) as process:
+        grandchild = int(await child.line(b"grandchild "))
+        process.kill()
+        assert await ended(process) == Exit(signal=signal.SIGKILL)
+        await gone(grandchild)
+
+
+async def test_loop_stays_free_during_a_flood(child: Child) -> None:
+    """While a child floods, the event loop keeps serving others: a wakeup reads a bounded piece."""
+    code = "block = b'line\\n' * 10000\nfor _ in range(200): os.write(1, block)"
+    turns = 0
+    async with await child.start(python(code)) as process:
+        while process.exit is None:
+            turns += 1
+            await asyncio.sleep(0)
+    assert turns > 100  # 10 MB in pieces of at most 64 KiB
+
+
+async def test_launch_needs_a_reader_for_its_secret() -> None:
+    """A secret that nobody reads, or a path that leads nowhere, is a mistake of the caller."""
+    with pytest.raises(ValueError, match="need each other"):
+        Launch(("cat",), {}, secret=b"s")
+    with pytest.raises(ValueError, match="need each other"):
+        Launch(("cat", "{secret-path}"), {})

@@ -1,0 +1,347 @@
+"""What a run shows: the story, the panel, the outlets that never wait, and the meaning of signals."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+import json
+import os
+import signal
+import threading
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from prx.app.outcome import Outcome
+from prx.app.signals import Signals
+from prx.core import events
+from prx.core.events import Event, Fact
+from prx.core.status import TunnelStatus
+from prx.runtime.bus import Bus
+from prx.runtime.host.clock import SystemClock
+from prx.ui.event_lines import Line, tell
+from prx.ui.live import LiveView
+from prx.ui.panel import Progress, panel, qr_code
+from prx.ui.screen import showing
+from prx.ui.text import seconds
+from prx.ui.views import Detail, JsonView, LineView, UrlView
+from prx.ui.writer import Outlet
+
+URL = "https://quiet-river.trycloudflare.com"
+READY = TunnelStatus(
+    "web", state="ready", verdict="healthy", reason="200 in 35 ms", url=URL, proven=True, local_addr="127.0.0.1:8080"
+)
+
+
+def log(message: str, **fields: str) -> events.Log:
+    """Return a line of log."""
+    return events.Log(**{"tunnel": "web", "level": "info", "message": message, **fields})  # type: ignore[arg-type]
+
+
+def state(old: str, new: str, reason: str = "") -> events.StateChanged:
+    """Return a change of state."""
+    return events.StateChanged(tunnel="web", old=old, new=new, reason=reason)
+
+
+def verdict(new: str, reason: str, hint: str = "") -> events.VerdictChanged:
+    """Return a change of verdict."""
+    return events.VerdictChanged(tunnel="web", old="", new=new, reason=reason, hint=hint)
+
+
+class Pipe:
+    """A pipe with an outlet at its writing end."""
+
+    def __init__(self) -> None:
+        self.reading, self.writing = os.pipe()
+        self.outlet = Outlet(self.writing)
+
+    def text(self) -> str:
+        """Close the writing end and return everything that was written."""
+        self.outlet.close()
+        os.close(self.writing)
+        with os.fdopen(self.reading, encoding="utf-8", newline="") as file:
+            return file.read()
+
+
+@pytest.mark.parametrize(
+    ("fact", "line"),
+    [
+        (events.Phase(tunnel="web", phase="url", elapsed_ms=350, detail=URL), Line("info", f"web: url after 0.35 s ({URL})")),
+        (
+            events.UrlChanged(tunnel="web", url="b", old="a"),
+            Line("warn", "web: the public URL has changed: a is dead, the new one is b"),
+        ),
+        (events.UrlChanged(tunnel="web", url="b", old=""), Line("info", "web: public at b")),
+        (verdict("healthy", "200"), Line("info", "web: healthy: 200")),
+        (verdict("origin_down", "refused", "start it"), Line("warn", "web: origin_down: refused (hint: start it)")),
+        (verdict("starting", "no connection yet"), Line("debug", "web: starting: no connection yet")),
+        (
+            events.RestartScheduled(tunnel="web", delay=10.0, attempt=2, reason="x"),
+            Line("warn", "web: next try in 10 s (attempt 2)"),
+        ),
+        (state("ready", "stopping", "asked to stop"), Line("info", "web: stopping: asked to stop")),
+        (state("stopping", "idle"), Line("info", "web: stopped")),
+        (state("starting", "failed", "no token"), Line("error", "web: failed: no token")),
+        (state("starting", "ready"), Line("debug", "web: starting → ready")),
+        (events.ConfigReloaded(tunnel="", restarted=False), Line("info", "configuration read again, nothing to restart")),
+        (events.Dropped(tunnel="", count=3), Line("warn", "3 events were not shown: too many at once")),
+        (
+            events.HookRan(tunnel="web", hook="./x", ok=False, tries=3, detail="exit 1"),
+            Line("warn", "web: hook ./x failed after 3 tries: exit 1"),
+        ),
+        (log("listening"), Line("info", "web: listening")),
+        (log("up", source="service"), Line("info", "web: service | up")),
+        (log("ERR", source="cloudflared", level="error"), Line("debug", "web: cloudflared | ERR")),
+        (log("\x1b[2Jgone\nError: faked"), Line("info", "web: gone Error: faked")),
+        (
+            events.ChildStarted(tunnel="web", pid=7, version="2026.8.2", connector=0),
+            Line("debug", "web: child 7 started, 2026.8.2"),
+        ),
+        (events.Probed(tunnel="web", status=200, latency_ms=3.0, verdict="healthy"), None),
+    ],
+)
+def test_the_story(fact: Fact, line: Line | None) -> None:
+    """Each fact is one line that a person understands, at a level that tells how much it matters, safe to print."""
+    assert tell(Event(1, 0.0, fact), named=True) == line
+
+
+def test_one_tunnel_needs_no_name() -> None:
+    """Where there is only one tunnel its name is not repeated on every line."""
+    assert tell(Event(1, 0.0, state("stopping", "idle")), named=False) == Line("info", "stopped")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.354, "0.35 s"),
+        (12.4, "12 s"),
+        (119, "119 s"),
+        (120, "2 min"),
+        (200, "3 min 20 s"),
+        (3600, "1 h"),
+        (7500, "2 h 5 min"),
+    ],
+)
+def test_time_spans(value: float, text: str) -> None:
+    """Time spans have a unit and no more digits than they need."""
+    assert seconds(value) == text
+
+
+def rendered(*statuses: TunnelStatus, progress: dict[str, Progress] | None = None, size: tuple[int, int] = (90, 40)) -> str:
+    """Return the text of a panel."""
+    console = Console(file=io.StringIO(), width=size[0], record=True, force_terminal=True)
+    console.print(panel(statuses, progress or {}, now=1_000.0, size=size))
+    return console.export_text()
+
+
+def test_the_panel_shows_url_verdict_way_up_and_code() -> None:
+    """A tunnel that is up: state, URL, verdict, phases with timings, and a QR code."""
+    progress = Progress()
+    for phase, elapsed in (("spawned", 0.02), ("url", 0.4), ("connected", 1.25)):
+        progress.reach(phase, elapsed)
+    text = rendered(READY, progress={"web": progress})
+    for wanted in (
+        "● web  ready",
+        URL,
+        "healthy: 200 in 35 ms",
+        "spawned 0.02 s → url 0.40 s → connected 1.25 s → dns → verified",
+    ):
+        assert wanted in text
+    assert text.count("█") > 50
+
+
+def test_the_panel_tells_what_is_wrong_and_what_to_do() -> None:
+    """A tunnel that waits for its next try: reason, hint, seconds to go; its URL of before is not shown as public."""
+    waiting = TunnelStatus(
+        "web", state="backoff", verdict="crashed", reason="exit code 1", hint="look", url=URL, retry_at=1_008.0
+    )
+    text = rendered(waiting)
+    assert "crashed: exit code 1  next try in 8.00 s  hint: look" in text
+    assert URL not in text
+
+
+def test_the_panel_is_safe_and_fits() -> None:
+    """Text from outside cannot steer the terminal, several tunnels have no code, and a small terminal gets none either."""
+    hostile = TunnelStatus("web", state="degraded", verdict="origin_error", reason="\x1b]0;owned\x07bad", url=URL, proven=True)
+    assert "\x1b" not in rendered(hostile)
+    assert "origin_error: bad" in rendered(hostile)
+    assert "█" not in rendered(READY, READY)
+    assert "█" not in rendered(READY, size=(90, 20))
+    assert qr_code(URL, 20, 60) is None
+
+
+def test_a_new_start_begins_a_new_way_up() -> None:
+    """After a restart the timings of the run before are gone."""
+    progress = Progress()
+    for phase in ("spawned", "url", "spawned"):
+        progress.reach(phase, 1.0)
+    assert list(progress.reached) == ["spawned"]
+
+
+async def test_each_view_writes_its_part() -> None:
+    """URLs alone on lines; events as JSON; the story from its threshold on, the last words of the only tunnel left out."""
+    bus = Bus(SystemClock())
+    urls, objects, lines = Pipe(), Pipe(), Pipe()
+    views = [UrlView(urls.outlet), JsonView(objects.outlet), LineView(lines.outlet, Detail("info", named=False))]
+    async with showing(views, bus):
+        for fact in (
+            events.UrlChanged(tunnel="web", url=URL, old=""),
+            state("a", "ready"),
+            verdict("misconfigured", "x"),
+            state("a", "failed", "x"),
+            log("warned", level="warn"),
+        ):
+            bus.publish(fact)
+    assert urls.text() == f"{URL}\n"
+    assert [json.loads(line)["seq"] for line in objects.text().splitlines()] == [1, 2, 3, 4, 5]
+    assert lines.text() == f"public at {URL}\nwarn: warned\n"
+
+
+async def test_a_reload_changes_what_is_shown() -> None:
+    """A new log level, and names once there are several tunnels, hold from the next line on."""
+    lines = Pipe()
+    detail = Detail("warn", named=False)
+    view = LineView(lines.outlet, detail)
+    await view.show(Event(1, 0.0, log("not shown")))
+    detail.threshold, detail.named = "info", True
+    await view.show(Event(2, 0.0, log("shown")))
+    assert lines.text() == "web: shown\n"
+
+
+async def test_a_reader_that_stalls_holds_up_nobody() -> None:
+    """A full pipe stops only its own view: others go on, the publisher never waits, and the end comes all the same."""
+    bus = Bus(SystemClock())
+    stalled, read = Pipe(), Pipe()
+    os.set_blocking(stalled.writing, True)
+    async with asyncio.timeout(20), showing([JsonView(stalled.outlet), UrlView(read.outlet)], bus):
+        for _ in range(200):
+            bus.publish(log("x" * 1_000))
+        bus.publish(events.UrlChanged(tunnel="web", url=URL, old=""))
+    assert read.text() == f"{URL}\n"
+    assert 0 < len(os.read(stalled.reading, 1 << 20)) < 200_000
+    os.close(stalled.reading)  # the thread that waits to write gets EPIPE, and ends
+    stalled.outlet.close(5)
+    assert stalled.outlet._thread is not None
+    assert not stalled.outlet._thread.is_alive()
+    os.close(stalled.writing)
+
+
+async def test_a_reader_that_went_away_is_forgotten() -> None:
+    """Writing to a closed pipe neither raises nor waits; the outlet says that its reader is gone."""
+    pipe = Pipe()
+    os.close(pipe.reading)
+    async with asyncio.timeout(10):
+        for _ in range(3):
+            await pipe.outlet.write("x\n")
+    assert pipe.outlet.gone
+    pipe.outlet.close()
+    os.close(pipe.writing)
+
+
+def test_offers_beyond_the_limit_are_dropped() -> None:
+    """Frames for a terminal that takes nothing are dropped, never piled up."""
+    pipe = Pipe()
+    assert pipe.outlet.offer("x" * 1_000_000)  # more than the pipe holds: the thread waits
+    taken = sum(pipe.outlet.offer(".") for _ in range(1_000))
+    assert taken < 100
+    os.close(pipe.reading)
+    pipe.outlet.close(5)
+    os.close(pipe.writing)
+
+
+async def test_the_live_view_draws_and_leaves_the_story() -> None:
+    """On a terminal: URL and story above, the panel below, gone at the end with the cursor shown again."""
+    master, terminal = os.openpty()
+    outlet = Outlet(terminal)
+    seen = bytearray()
+    reader = threading.Thread(target=_read_terminal, args=(master, seen))
+    reader.start()
+    bus = Bus(SystemClock())
+    view = LiveView(
+        outlet,
+        terminal,
+        statuses=lambda: (READY,),
+        clock=SystemClock(),
+        detail=Detail("info", named=False),
+        prints_urls=True,
+    )
+    async with showing([view], bus):
+        bus.publish(events.Phase(tunnel="web", phase="spawned", elapsed_ms=20))
+        bus.publish(events.UrlChanged(tunnel="web", url=URL, old=""))
+        bus.publish(log("a line of the story"))
+    os.close(terminal)
+    reader.join()
+    os.close(master)
+    text = seen.decode()
+    assert f"{URL}\r\n" in text
+    assert text.count(URL) >= 2
+    assert "\x1b[?25h" in text[-200:]
+    assert "a line of the story" in text
+    assert "spawned" in text
+
+
+def _read_terminal(master: int, into: bytearray) -> None:
+    """Collect what is written to a terminal until it is closed (which a read tells as EIO)."""
+    with contextlib.suppress(OSError):
+        while data := os.read(master, 65536):
+            into += data
+
+
+class Asked:
+    """What the signals asked for."""
+
+    def __init__(self) -> None:
+        self.calls: list[Any] = []
+        self.reloaded = asyncio.Event()
+        self.killed = asyncio.Event()
+
+    def reload(self) -> None:
+        self.calls.append("reload")
+        self.reloaded.set()
+
+    def kill(self, number: int) -> None:
+        self.calls.append(number)
+        self.killed.set()
+
+
+async def test_signals() -> None:
+    """Many SIGHUP at once reload once; the first SIGINT or SIGTERM stops, the second kills, more change nothing.
+
+    SIGTERM twice in one moment is one.
+    """
+    asked = Asked()
+    own = threading.main_thread().ident
+    assert own is not None
+    with Signals(stop=lambda: asked.calls.append("stop"), kill=asked.kill, reload=asked.reload):
+        async with asyncio.timeout(10):
+            for _ in range(50):
+                signal.raise_signal(signal.SIGHUP)
+            await asked.reloaded.wait()
+            for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGINT, signal.SIGINT, signal.SIGHUP):
+                signal.raise_signal(number)
+            await asked.killed.wait()
+            for _ in range(3):
+                await asyncio.sleep(0)
+    assert asked.calls == ["reload", "stop", signal.SIGINT]
+
+
+def test_the_outcome_is_settled_once() -> None:
+    """When each tunnel is verified or has failed it is told once; failures carry reason and hint, and a new start ends them."""
+    told: list[str] = []
+    outcome = Outcome(["web", "api"], lambda: told.append("settled"))
+    api = events.StateChanged(tunnel="api", old="starting", new="failed", reason="no token")
+    hint = events.VerdictChanged(tunnel="api", old="", new="misconfigured", reason="no token", hint="set one")
+    facts: list[Fact] = [
+        hint,
+        events.UrlChanged(tunnel="web", url=URL, old=""),
+        api,
+        events.UrlChanged(tunnel="web", url="b", old=URL),
+    ]
+    for number, fact in enumerate(facts):
+        outcome.see(Event(number, 0.0, fact))
+    assert told == ["settled"]
+    assert (outcome.failures["api"].message, outcome.failures["api"].hint) == ("api: no token", "set one")
+    outcome.see(Event(9, 0.0, events.StateChanged(tunnel="api", old="failed", new="starting", reason="")))
+    assert outcome.failures == {}
