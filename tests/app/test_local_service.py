@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 from tests.runtime.process.children import PATIENCE, gone
 
-from prx.app.local_service import Service, ServiceError
+from prx.app.local_service import LocalService, ServiceError
 from prx.config.local_addr import LocalAddr
 from prx.core.errors import NotReadyError
-from prx.core.exit_status import Exit
+from prx.core.exit_status import ExitStatus
 from prx.core.launch import Launch
 from prx.runtime.host.clock import SystemClock
-from prx.runtime.process.child import TunnelProcess
+from prx.runtime.process.child import ChildProcess
 
 PYTHON = shlex.quote(os.path.realpath(sys.executable))
 
@@ -47,7 +47,7 @@ class Watched:
         self.said: list[str] = []
         self.news = asyncio.Event()
         environ = {"PATH": os.environ["PATH"], "HOME": "/nonexistent"}
-        self.service = Service(
+        self.service = LocalService(
             command,
             LocalAddr("http", host, port),
             environ=environ,
@@ -140,7 +140,7 @@ async def test_a_script_may_start_it_in_the_background_and_end(make: Callable[[s
     await watched.until(lambda: any(line.startswith("pid ") for line in watched.lines))
     await watched.service.stop(PATIENCE)
     assert (tmp_path / "finished").exists()
-    assert await watched.service.wait() == Exit(code=0)
+    assert await watched.service.wait() == ExitStatus(code=0)
 
 
 async def test_what_a_failed_leader_leaves_behind_is_asked_to_end(make: Callable[[str], Watched], tmp_path: Path) -> None:
@@ -151,7 +151,7 @@ async def test_what_a_failed_leader_leaves_behind_is_asked_to_end(make: Callable
     await watched.until(lambda: any(line.startswith("pid ") for line in watched.lines))
     (tmp_path / "go").write_text("now\n")
     async with asyncio.timeout(PATIENCE):
-        assert await watched.service.wait() == Exit(code=3)
+        assert await watched.service.wait() == ExitStatus(code=3)
     assert (tmp_path / "finished").exists()
 
 
@@ -291,7 +291,7 @@ async def test_a_wrapped_connector_ends_as_a_bare_one(tmp_path: Path, kind: str)
         news.set()
 
     launch = Launch((str(wrapper), "tunnel", "--metrics", "127.0.0.1:1"), {"PATH": os.environ["PATH"]})
-    async with await TunnelProcess.spawn(launch, on_line=on_line) as process, asyncio.timeout(PATIENCE):
+    async with await ChildProcess.spawn(launch, on_line=on_line) as process, asyncio.timeout(PATIENCE):
         while not lines:
             news.clear()
             await news.wait()
@@ -312,8 +312,8 @@ async def test_a_wrapper_that_was_ended_by_another(tmp_path: Path) -> None:
     wrapper.chmod(0o700)
     up = asyncio.Event()
     launch = Launch((str(wrapper), "tunnel"), {"PATH": os.environ["PATH"]})
-    async with await TunnelProcess.spawn(launch, on_line=lambda *_: up.set()) as process, asyncio.timeout(PATIENCE):
+    async with await ChildProcess.spawn(launch, on_line=lambda *_: up.set()) as process, asyncio.timeout(PATIENCE):
         await up.wait()
         os.kill(process.pid, signal.SIGTERM)
-        assert await process.wait() == Exit(signal=signal.SIGTERM)
+        assert await process.wait() == ExitStatus(signal=signal.SIGTERM)
     assert (tmp_path / "finished").exists()

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from prx.app.log_file import FOLD_SECONDS, Logbook
+from prx.app.log_file import FOLD_SECONDS, EventLog
 from prx.core.events import Event, Log, StateChanged
 from prx.logs.redact import Redactor
 from prx.testing.clock import ManualClock
@@ -23,7 +23,7 @@ def line(number: int, message: str, source: str = "cloudflare") -> Event:
 def test_repeats_are_folded(tmp_path: Path) -> None:
     """A line that comes 38 times is written once, and once more with the number of its repeats."""
     clock = ManualClock()
-    with Logbook(tmp_path / "log", Redactor(), clock) as logbook:
+    with EventLog(tmp_path / "log", Redactor(), clock) as logbook:
         for number in range(38):
             logbook.see(line(number, "Retrying connection in up to 1s"))
         clock.advance(FOLD_SECONDS)
@@ -38,7 +38,7 @@ def test_repeats_are_folded(tmp_path: Path) -> None:
 
 def test_nothing_is_lost_at_the_end(tmp_path: Path) -> None:
     """What is still being counted is written when the log is closed."""
-    with Logbook(tmp_path / "log", Redactor(), ManualClock()) as logbook:
+    with EventLog(tmp_path / "log", Redactor(), ManualClock()) as logbook:
         logbook.see(line(1, "again"))
         logbook.see(line(2, "again"))
         logbook.see(line(3, "again"))
@@ -47,7 +47,7 @@ def test_nothing_is_lost_at_the_end(tmp_path: Path) -> None:
 
 def test_secrets_are_redacted(tmp_path: Path) -> None:
     """A known secret never reaches the file, in whatever field it stands."""
-    with Logbook(tmp_path / "log", Redactor(["hush-hush-hush"]), ManualClock()) as logbook:
+    with EventLog(tmp_path / "log", Redactor(["hush-hush-hush"]), ManualClock()) as logbook:
         logbook.see(line(1, "the word is hush-hush-hush", source="prx"))
         fact = StateChanged(tunnel="web", old="starting", new="failed", reason="because of hush-hush-hush")
         logbook.see(Event(2, 1_800_000_000.0, fact))

@@ -27,7 +27,7 @@ from prx.backends.cloudflare import CloudflareBackend
 from prx.backends.cloudflare.version import OLDEST, Version
 from prx.config.schema import CloudflareSettings, TunnelSettings
 from prx.core.evidence import ChildExit, ExitCause
-from prx.core.exit_status import Exit
+from prx.core.exit_status import ExitStatus
 from prx.core.launch import Launch
 from prx.secrets.value import Secret
 from prx.testing.fake_cloudflared.scripted import write_fake
@@ -177,7 +177,7 @@ async def run_to_end(given: CloudflareBackend, launch: Launch) -> tuple[ChildExi
             await child.process.wait()
         code = child.process.returncode
     assert code is not None
-    end = Exit(code=code) if code >= 0 else Exit(signal=-code)
+    end = ExitStatus(code=code) if code >= 0 else ExitStatus(signal=-code)
     return given.classify_exit(end, child.lines, age=1.0), child.lines
 
 

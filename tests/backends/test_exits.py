@@ -10,7 +10,7 @@ from prx.backends.base import LogLine
 from prx.backends.cloudflare.classify import parse_line
 from prx.backends.cloudflare.exits import DETAIL_LIMIT, classify_exit, last_words
 from prx.core.evidence import ChildExit, ExitCause
-from prx.core.exit_status import Exit
+from prx.core.exit_status import ExitStatus
 
 
 def tail(*lines: str) -> list[LogLine]:
@@ -20,7 +20,7 @@ def tail(*lines: str) -> list[LogLine]:
 
 def end(code: int, *lines: str, age: float = 3.0) -> ChildExit:
     """Return the end with this code (negative: a signal) after these lines."""
-    return classify_exit(Exit(code=code) if code >= 0 else Exit(signal=-code), tail(*lines), age=age)
+    return classify_exit(ExitStatus(code=code) if code >= 0 else ExitStatus(signal=-code), tail(*lines), age=age)
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def test_it_updated_itself() -> None:
 
 def test_a_lost_exit_status_is_a_crash() -> None:
     """Where somebody else collected the status nothing is claimed."""
-    found = classify_exit(Exit(), [], age=1.0)
+    found = classify_exit(ExitStatus(), [], age=1.0)
     assert (found.cause, found.code, found.signal) == (ExitCause.CRASH, None, None)
 
 
@@ -56,7 +56,7 @@ def test_an_orderly_end_that_nobody_asked_for() -> None:
 def test_usage_text_counts_even_when_its_first_line_is_lost() -> None:
     """A short memory of lines may hold the end of the usage text only."""
     lines = [parse_line("stdout", b"   --help, -h  show help")]
-    assert classify_exit(Exit(code=0), lines, age=1.0).cause is ExitCause.CONFIG
+    assert classify_exit(ExitStatus(code=0), lines, age=1.0).cause is ExitCause.CONFIG
 
 
 def test_a_panic_is_quoted_not_its_stack() -> None:
@@ -123,7 +123,7 @@ def test_last_words_prefer_what_the_process_says_of_itself() -> None:
 @given(st.integers(-64, 255), st.lists(st.binary(max_size=60), max_size=8), st.floats(0, 1e9))
 def test_any_end_is_explained(code: int, lines: list[bytes], age: float) -> None:
     """No exit and no last lines are without a cause and a short detail."""
-    status = Exit(code=code) if code >= 0 else Exit(signal=-code)
+    status = ExitStatus(code=code) if code >= 0 else ExitStatus(signal=-code)
     found = classify_exit(status, [parse_line("stderr", line) for line in lines], age=age)
     assert found.cause is not ExitCause.STOPPED
     assert len(found.detail) <= DETAIL_LIMIT

@@ -13,7 +13,7 @@ from prx.backends.cloudflare.exits import classify_exit
 from prx.backends.cloudflare.version import require_supported
 from prx.core.errors import PermanentError
 from prx.core.evidence import ExitCause
-from prx.core.exit_status import Exit
+from prx.core.exit_status import ExitStatus
 
 OFF = ["--no-tls-verify"]
 
@@ -58,11 +58,11 @@ def test_what_a_program_needs_beats_the_private_home() -> None:
 def test_a_wrapper_that_runs_nothing_is_a_mistake(code: int, words: str) -> None:
     """A shim without the program behind it is misconfigured, with its own reason, and is not tried for ever."""
     said = LogLine("info", "No version is set for command cloudflared", fields={"bare": True})
-    found = classify_exit(Exit(code=code), [said], age=0.1)
+    found = classify_exit(ExitStatus(code=code), [said], age=0.1)
     assert found.cause is ExitCause.CONFIG
     assert words in found.detail
     assert "No version is set" in found.detail
-    assert classify_exit(Exit(code=code), [], age=0.1).cause is ExitCause.CONFIG
+    assert classify_exit(ExitStatus(code=code), [], age=0.1).cause is ExitCause.CONFIG
 
 
 @pytest.mark.parametrize("reason", ["no such file or directory", "permission denied", "is a directory"])
@@ -72,7 +72,7 @@ def test_a_ca_file_that_cannot_be_read_is_a_mistake(reason: str) -> None:
         "failed to start origin: Error starting local service https://127.0.0.1:1: Error loading cert pool: "
         f"unable to read the file /x.pem for --origin-ca-pool: open /x.pem: {reason}"
     )
-    found = classify_exit(Exit(code=1), [LogLine("info", text, fields={"bare": True})], age=0.5)
+    found = classify_exit(ExitStatus(code=1), [LogLine("info", text, fields={"bare": True})], age=0.5)
     assert (found.cause, found.detail) == (ExitCause.CONFIG, f"cloudflared cannot read origin_ca: /x.pem: {reason}")
 
 

@@ -22,7 +22,7 @@ from prx.backends.base import LineKind, LogLine
 from prx.backends.cloudflare.classify import parse_line
 from prx.backends.cloudflare.exits import classify_exit
 from prx.core.evidence import ChildExit, ExitCause
-from prx.core.exit_status import Exit
+from prx.core.exit_status import ExitStatus
 
 DATA = Path(__file__).parents[1] / "data"
 FOLDER = DATA / "cloudflared-2026.8.2"
@@ -55,7 +55,7 @@ class Transcript:
     @property
     def end(self) -> ChildExit:
         assert self.code is not None
-        end = Exit(code=self.code) if self.code >= 0 else Exit(signal=-self.code)
+        end = ExitStatus(code=self.code) if self.code >= 0 else ExitStatus(signal=-self.code)
         return classify_exit(end, self.lines[-200:], age=self.age)
 
     def story(self) -> Iterator[str]:

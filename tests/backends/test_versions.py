@@ -14,7 +14,7 @@ from prx.backends.cloudflare.classify import parse_line
 from prx.backends.cloudflare.exits import classify_exit
 from prx.backends.cloudflare.version import Feature, Version, understands
 from prx.core.evidence import ChildExit, ExitCause
-from prx.core.exit_status import Exit
+from prx.core.exit_status import ExitStatus
 from prx.runtime.process.version import short_version
 
 UUID = "3e0acd8b-0d5b-4c8e-9c9a-2b1f6d7f4f11"
@@ -37,7 +37,7 @@ def bare(text: str) -> LogLine:
 
 def end(*lines: LogLine, code: int = 1) -> ChildExit:
     """Return why it ended."""
-    return classify_exit(Exit(code=code), lines, age=3.0)
+    return classify_exit(ExitStatus(code=code), lines, age=3.0)
 
 
 # --- the quick-tunnel service

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from tests.cli.home import PRX, Home
 
-from prx.ui.errors import unusable
+from prx.ui.errors import describe_os_error
 
 
 def run(home: Home, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -39,6 +39,6 @@ def test_no_room(home: Home, arguments: list[str], place: str) -> None:
 def test_what_helps(number: int, code: int) -> None:
     """Room may be there later; a file system that may not be written will not change by itself."""
     error = OSError(number, "words", "/place")
-    assert unusable(error, Path("/elsewhere")).exit_code == code
-    assert unusable(error).message == "/place: words"
-    assert unusable(OSError(number, "words"), Path("/elsewhere")).message == "/elsewhere: words"
+    assert describe_os_error(error, Path("/elsewhere")).exit_code == code
+    assert describe_os_error(error).message == "/place: words"
+    assert describe_os_error(OSError(number, "words"), Path("/elsewhere")).message == "/elsewhere: words"

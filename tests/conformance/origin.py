@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from tests.lab.edge.origin import Asked, Origin
 
-from prx.lab.edge.task_group import Crew
+from prx.lab.edge.task_group import ServerTaskGroup
 
 LARGE = 32 * 1024  # bytes of one header
 ORDER = ("Zulu", "Alpha", "Mike", "Bravo", "Yankee", "Golf", "Oscar", "Delta")  # by chance in order once in 40,320 times
@@ -18,7 +18,7 @@ ORDER = ("Zulu", "Alpha", "Mike", "Bravo", "Yankee", "Golf", "Oscar", "Delta")  
 class Service(Origin):
     """An `Origin` with more paths; `name` is what `/name` answers, `together` counts those who wait at `/together`."""
 
-    def __init__(self, group: Crew, name: str) -> None:
+    def __init__(self, group: ServerTaskGroup, name: str) -> None:
         super().__init__(group)
         self.name = name
         self.together = 0
@@ -84,7 +84,7 @@ class Service(Origin):
 @asynccontextmanager
 async def serving(name: str) -> AsyncIterator[Service]:
     """Run a service for the length of a block."""
-    async with Crew() as group:
+    async with ServerTaskGroup() as group:
         service = Service(group, name)
         await service.resume()
         yield service

@@ -15,7 +15,7 @@ from tests.lab.edge.cloudflared import VARIABLE
 from tests.lab.edge.origin import BLOCK
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from prx.lab.edge.task_group import Crew
+from prx.lab.edge.task_group import ServerTaskGroup
 
 SIZE = 40 * len(BLOCK)  # 10 MiB
 PIECE = 16 * 1024  # bytes of a message; cloudflared loses what is beyond that
@@ -142,7 +142,7 @@ async def _tcp_service(scene: Scene, serve: _Serve) -> AsyncIterator[asyncio.Ser
         finally:
             writer.close()
 
-    async with Crew() as crew:
+    async with ServerTaskGroup() as crew:
 
         def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             crew.create_task(hold(reader, writer), name="tcp-service")

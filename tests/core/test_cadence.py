@@ -1,4 +1,4 @@
-"""When the next look is due."""
+"""When the next check is due."""
 
 from prx.core.cadence import PACE, Cadence
 
@@ -14,7 +14,7 @@ def test_looks_follow_each_other_quickly_after_a_change() -> None:
 
 
 def test_a_look_that_is_wanted_during_another_follows_it() -> None:
-    """Two looks are never under way; a wish is not lost, and is granted once."""
+    """Two checks are never under way; a wish is not lost, and is granted once."""
     cadence = Cadence()
     assert cadence.begin()
     assert not cadence.begin()

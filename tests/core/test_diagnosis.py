@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from prx.core.causes import restart_helps
 from prx.core.diagnosis import Policy, diagnose
-from prx.core.evidence import ChildExit, Connector, Dns, DnsState, Edge, Evidence, ExitCause, Origin, Passage, Public, Reach
+from prx.core.evidence import ChildExit, Connector, Delivery, Dns, DnsState, Edge, Evidence, ExitCause, Origin, Public, Reach
 from prx.core.status_codes import StatusSet
 from prx.core.verdicts import ACTIONS, CAUSES, RESTARTING, Action, Verdict
 
@@ -16,7 +16,7 @@ POLICY = Policy(StatusSet.parse("2xx"))
 UP = Connector(age=100, answers=True, ready=4, ever_ready=True, protocol="quic")
 DOWN = replace(UP, ready=0)
 DIALS = replace(DOWN, quic_dial_failures=2)
-UNKNOWN = Passage()
+UNKNOWN = Delivery()
 KNOWN = Dns(DnsState.RESOLVED, ("192.0.2.1",))
 ORIGIN = Origin("127.0.0.1:8080", listening=True, status=200)
 GONE = Origin("127.0.0.1:8080", listening=False, error="connection refused by 127.0.0.1:8080")
@@ -28,15 +28,15 @@ def ended(cause: ExitCause) -> ChildExit:
     return ChildExit(code=1, signal=None, cause=cause, detail="its last words")
 
 
-REACHED = Passage(reached=True)
-PAST = Passage(reached=False)
+REACHED = Delivery(reached=True)
+PAST = Delivery(reached=False)
 OPEN = Edge(tcp=Reach.OPEN, tcp_open_for=1000.0)
 SHUT = Edge(tcp=Reach.CLOSED, error="connection refused by 192.0.2.1:7844")
 
 
-def at_public(public: Public, origin: Origin | None = ORIGIN, passage: Passage = UNKNOWN) -> Evidence:
+def at_public(public: Public, origin: Origin | None = ORIGIN, delivery: Delivery = UNKNOWN) -> Evidence:
     """Return the evidence of a connected tunnel whose public URL gives `public`."""
-    return replace(FINE, public=public, origin=origin, passage=passage)
+    return replace(FINE, public=public, origin=origin, delivery=delivery)
 
 
 ROWS: list[tuple[str, Evidence, Verdict]] = [
@@ -123,12 +123,12 @@ HUNG = replace(ORIGIN, status=None, silent=True, error="it hangs")
 SLOW = Public(None, "late", silent=True, waited=10.0)
 
 
-def said(status: int) -> Passage:
+def said(status: int) -> Delivery:
     """Return the passage of a request that the service has answered with `status`."""
-    return Passage(reached=True, said=frozenset({status}))
+    return Delivery(reached=True, said=frozenset({status}))
 
 
-FAILED = Passage(reached=True, failed=True)
+FAILED = Delivery(reached=True, failed=True)
 
 CAME_THROUGH = {
     "maintenance mode for visitors": (Public(503), ORIGIN, said(503), "origin_error", "answers 503 to visitors and 200 here"),
@@ -143,16 +143,16 @@ CAME_THROUGH = {
 }
 
 
-@pytest.mark.parametrize(("public", "origin", "passage", "verdict", "words"), CAME_THROUGH.values(), ids=CAME_THROUGH)
+@pytest.mark.parametrize(("public", "origin", "delivery", "verdict", "words"), CAME_THROUGH.values(), ids=CAME_THROUGH)
 @pytest.mark.parametrize("quick", [True, False], ids=["quick", "named"])
 def test_what_came_through_the_connector_is_the_services_own(
-    public: Public, origin: Origin, passage: Passage, verdict: str, words: str, quick: bool
+    public: Public, origin: Origin, delivery: Delivery, verdict: str, words: str, quick: bool
 ) -> None:
     """A probe that the connector passed on clears the tunnel, whatever the status: it is told, and never counts."""
-    diagnosis = diagnose(at_public(public, origin, passage), replace(POLICY, quick=quick))
+    diagnosis = diagnose(at_public(public, origin, delivery), replace(POLICY, quick=quick))
     assert diagnosis.verdict == verdict
     assert words in diagnosis.reason
-    assert diagnosis.action is Action.TELL
+    assert diagnosis.action is Action.REPORT
 
 
 BY_CLOUDFLARE = {
@@ -195,7 +195,7 @@ def test_a_record_that_leads_elsewhere_is_named(addresses: tuple[str, ...], publ
     where = f"app.example.com resolves to {addresses[0]}, which is not Cloudflare's: its DNS record leads elsewhere"
     evidence = replace(at_public(public, ORIGIN, PAST), dns=Dns(DnsState.RESOLVED, addresses), strays=where)
     diagnosis = diagnose(evidence, POLICY)
-    assert (diagnosis.verdict, diagnosis.action) == (Verdict.ROUTE_MISMATCH, Action.TELL)
+    assert (diagnosis.verdict, diagnosis.action) == (Verdict.ROUTE_MISMATCH, Action.REPORT)
     assert addresses[0] in diagnosis.reason
     assert "orange cloud" in diagnosis.hint
 
@@ -204,7 +204,7 @@ def test_a_record_that_leads_elsewhere_is_named(addresses: tuple[str, ...], publ
 def test_cloudflares_words_about_the_record_are_the_records_fault(number: int) -> None:
     """An error number that means "the DNS record cannot be used" is neither the service's nor the connector's fault."""
     diagnosis = diagnose(at_public(Public(530, edge_error=number), ORIGIN, PAST), POLICY)
-    assert (diagnosis.verdict, diagnosis.action) == (Verdict.ROUTE_MISMATCH, Action.TELL)
+    assert (diagnosis.verdict, diagnosis.action) == (Verdict.ROUTE_MISMATCH, Action.REPORT)
 
 
 @pytest.mark.parametrize(("quick", "patience"), [(False, 180.0), (True, 600.0)], ids=["named", "quick"])
@@ -213,9 +213,9 @@ def test_only_an_edge_that_does_not_know_the_connector_can_be_helped_by_a_fresh_
     diagnosis = diagnose(at_public(Public(530, edge_error=1033), ORIGIN, PAST), replace(POLICY, quick=quick))
     assert (diagnosis.verdict, diagnosis.action, diagnosis.patience) == (Verdict.UNREACHABLE, Action.COUNT, patience)
     for unknown in (UNKNOWN, REACHED):
-        assert diagnose(at_public(Public(530, edge_error=1033), ORIGIN, unknown), POLICY).action is Action.TELL
+        assert diagnose(at_public(Public(530, edge_error=1033), ORIGIN, unknown), POLICY).action is Action.REPORT
     closed = replace(at_public(Public(530, edge_error=1033), ORIGIN, PAST), edge=SHUT)
-    assert diagnose(closed, POLICY).action is Action.TELL
+    assert diagnose(closed, POLICY).action is Action.REPORT
 
 
 def test_a_dead_origin_is_not_blamed_for_what_it_cannot_cause() -> None:
@@ -370,7 +370,7 @@ def test_quic_that_fails_for_another_reason_is_told_with_it() -> None:
     assert (diagnosis.verdict, diagnosis.action) == (Verdict.UDP_BLOCKED, Action.SWITCH_PROTOCOL)
     assert diagnosis.reason == "QUIC cannot be used: unsupported curve"
     fixed = replace(POLICY, protocol_is_free=False)
-    assert diagnose(replace(FINE, connector=connector, edge=OPEN), fixed).action is Action.TELL
+    assert diagnose(replace(FINE, connector=connector, edge=OPEN), fixed).action is Action.REPORT
 
 
 def test_a_url_that_cannot_be_proven_from_here_is_told_as_such_after_a_minute() -> None:
@@ -410,7 +410,7 @@ EVIDENCE = st.builds(
     network_up=st.none() | st.booleans(),
     route_mismatch=st.sampled_from(["", "elsewhere"]),
     exposed=st.sampled_from(["", "strangers get in"]),
-    passage=st.builds(Passage, st.none() | st.booleans(), st.frozensets(st.integers(100, 599), max_size=2), st.booleans()),
+    delivery=st.builds(Delivery, st.none() | st.booleans(), st.frozensets(st.integers(100, 599), max_size=2), st.booleans()),
     strays=st.sampled_from(["", "leads elsewhere"]),
     edge=st.none() | st.builds(Edge, st.sampled_from(Reach), st.sampled_from(Reach), st.floats(0, 1e4), st.floats(0, 1e4)),
     origin=st.none() | st.builds(Origin, st.just("a:1"), st.booleans(), st.none() | st.integers(100, 599), st.text(max_size=3)),
@@ -437,4 +437,4 @@ def test_any_evidence_gets_one_verdict(evidence: Evidence, free: bool, quick: bo
     assert diagnosis.verdict in ACTIONS
     assert diagnosis.reason
     assert diagnosis.action not in RESTARTING or restart_helps(diagnosis.cause)
-    assert evidence.passage.reached is not True or diagnosis.action is not Action.COUNT
+    assert evidence.delivery.reached is not True or diagnosis.action is not Action.COUNT

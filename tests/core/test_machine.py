@@ -11,15 +11,15 @@ from prx.core.causes import RESTART_CHANGES, Cause
 from prx.core.events import Fact
 from prx.core.evidence import ChildExit, ExitCause
 from prx.core.machine import Machine
-from prx.core.states import Settings
+from prx.core.states import MachineSettings
 from prx.core.verdicts import Action, Diagnosis, Verdict
 
 
 class Story:
     """A machine with a shell of virtual time: children live at once, looks find `verdict`, timers fire in their order."""
 
-    def __init__(self, settings: Settings | None = None) -> None:
-        self.machine = Machine("web", settings or Settings())
+    def __init__(self, settings: MachineSettings | None = None) -> None:
+        self.machine = Machine("web", settings or MachineSettings())
         self.now = 0.0
         self.verdict = Verdict.HEALTHY
         self.more: dict[str, Any] = {}  # of the diagnosis
@@ -46,11 +46,11 @@ class Story:
                 self.protocols.append(protocol)
                 self.alive = run
                 self.feed(inputs.Spawned(run, 1000 + run, "1"))
-            case do.Look() if self.slow:
+            case do.Check() if self.slow:
                 self.looks.append(self.now)
-            case do.Look(run=run):
+            case do.Check(run=run):
                 self.looks.append(self.now)
-                self.feed(inputs.Looked(run, Diagnosis(self.verdict, str(self.verdict), **self.more), self.url))
+                self.feed(inputs.Checked(run, Diagnosis(self.verdict, str(self.verdict), **self.more), self.url))
             case do.SetTimer(name=name, token=token, delay=delay):
                 self._timers[name] = (self.now + delay, inputs.TimerFired(name, token))
             case do.CancelTimers():
@@ -173,11 +173,11 @@ LOST_FOR_GOOD = {"remedy": Action.REPLACE, "because": Cause.CONNECTOR_STUCK, "co
 @pytest.mark.parametrize("quick", [True, False], ids=["quick", "named"])
 def test_what_a_restart_cannot_help_is_waited_for(verdict: Verdict, quick: bool) -> None:
     """An hour of an edge that is away, or of a fault on the way to it: the child is kept, and so is the URL."""
-    story = Story(Settings(quick=quick))
+    story = Story(MachineSettings(quick=quick))
     story.feed(inputs.Start())
     story.advance(1)
     story.verdict = verdict
-    story.feed(inputs.Noticed(story.machine.run))
+    story.feed(inputs.CheckNow(story.machine.run))
     story.advance(3600)
     assert (story.machine.state, story.restarts) == ("degraded", 0)
     story.verdict = Verdict.HEALTHY
@@ -197,10 +197,10 @@ def test_no_restart_without_a_cause_that_it_changes(story: Story, cause: Cause, 
 
 def test_the_wait_runs_before_the_child_is_replaced(story: Story) -> None:
     """The schedule runs while the child lives: 5, 10, 20 s … each before its replacement, told with what it costs."""
-    story.machine.settings = Settings(quick=True)
+    story.machine.settings = MachineSettings(quick=True)
     story.verdict, story.more = Verdict.EDGE_LOST, LOST_FOR_GOOD
     began = story.now
-    story.feed(inputs.Noticed(story.machine.run))
+    story.feed(inputs.CheckNow(story.machine.run))
     story.advance(100)
     scheduled = story.told(events.RestartScheduled)
     assert [(fact.delay, fact.attempt) for fact in scheduled][:3] == [(5, 1), (10, 2), (20, 3)]  # type: ignore[attr-defined]
@@ -213,7 +213,7 @@ def test_the_wait_runs_before_the_child_is_replaced(story: Story) -> None:
 def test_a_child_that_comes_back_during_the_wait_is_kept(story: Story, healed: Verdict) -> None:
     """The edge is back before the wait is over, or what is wrong now is something else: nothing is lost, no attempt counted."""
     story.verdict, story.more = Verdict.EDGE_LOST, LOST_FOR_GOOD
-    story.feed(inputs.Noticed(story.machine.run))
+    story.feed(inputs.CheckNow(story.machine.run))
     story.advance(4)
     story.verdict, story.more = healed, {}
     story.advance(60)
@@ -226,7 +226,7 @@ def test_a_child_without_connections_is_stopped_at_once(story: Story, connected:
     """Nothing can be in flight without a connection: two seconds, then SIGKILL; the grace period is for requests."""
     story.obedient = False
     story.verdict, story.more = Verdict.EDGE_LOST, {**LOST_FOR_GOOD, "connected": connected}
-    story.feed(inputs.Noticed(story.machine.run))
+    story.feed(inputs.CheckNow(story.machine.run))
     story.advance(5)
     assert story.machine.state == "stopping"
     story.advance(seconds - 0.1)
@@ -249,12 +249,12 @@ def test_the_operators_stop_keeps_the_grace_period(story: Story) -> None:
 
 def test_a_deleted_quick_tunnel_is_replaced_at_once_and_the_cost_is_told() -> None:
     """There is nothing to wait for: the old URL is dead."""
-    story = Story(Settings(quick=True))
+    story = Story(MachineSettings(quick=True))
     story.feed(inputs.Start())
     story.advance(1)
     story.verdict = Verdict.EDGE_LOST
     story.more = {"remedy": Action.REPLACE_NOW, "because": Cause.QUICK_TUNNEL_GONE, "connected": False}
-    story.feed(inputs.Noticed(story.machine.run))
+    story.feed(inputs.CheckNow(story.machine.run))
     assert story.restarts >= 1
     scheduled = story.told(events.RestartScheduled)[0]
     assert (scheduled.delay, scheduled.costs_url) == (0, True)  # type: ignore[attr-defined]
@@ -265,7 +265,7 @@ def test_a_stale_connection_is_replaced_once_after_its_patience(story: Story, pa
     """A count needs max_failures and its patience; a replacement that has changed nothing is not repeated."""
     story.verdict = Verdict.UNREACHABLE
     story.more = {"remedy": Action.COUNT, "because": Cause.CONNECTION_STALE, "patience": patience}
-    story.feed(inputs.Noticed(story.machine.run))
+    story.feed(inputs.CheckNow(story.machine.run))
     story.advance(max(60, patience))
     assert story.restarts == 0
     story.advance(5 + 12)  # the wait, and looks are up to 5 s apart
@@ -285,7 +285,7 @@ def test_a_stale_connection_is_replaced_once_after_its_patience(story: Story, pa
 def test_a_suspicion_ends_by_its_own_timer(story: Story, verdict: Verdict) -> None:
     """A trouble that lasts is on the screen within its `visible_after`, though the next look takes long."""
     story.verdict = verdict
-    story.feed(inputs.Noticed(story.machine.run))
+    story.feed(inputs.CheckNow(story.machine.run))
     story.slow = True  # no look comes back any more
     story.advance(2.0)
     assert story.machine.shown is not None
@@ -296,7 +296,7 @@ def test_what_was_seen_for_long_is_shown_at_once(story: Story) -> None:
     """A look that took longer than `visible_after`, or evidence that is older, has lasted already."""
     story.advance(100)
     story.verdict, story.more = Verdict.ORIGIN_DOWN, {"since": story.now - 4}
-    story.feed(inputs.Noticed(story.machine.run))
+    story.feed(inputs.CheckNow(story.machine.run))
     assert story.machine.state == "degraded"
 
 
@@ -304,7 +304,7 @@ def test_a_number_that_runs_is_no_news(story: Story) -> None:
     """A port, an age or a count in a reason is not published again and again."""
     before = len(story.told(events.VerdictChanged))
     for number in range(20):
-        story.feed(inputs.Looked(1, Diagnosis(Verdict.ORIGIN_DOWN, f"read tcp 127.0.0.1:{number}: reset", since=-10)))
+        story.feed(inputs.Checked(1, Diagnosis(Verdict.ORIGIN_DOWN, f"read tcp 127.0.0.1:{number}: reset", since=-10)))
     assert len(story.told(events.VerdictChanged)) == before + 1
 
 
@@ -312,7 +312,7 @@ def test_a_wish_to_be_left_alone_is_honoured(story: Story) -> None:
     """Retry-After: the next look comes not sooner, and not before the interval; one beyond an hour is not believed."""
     for asked, pause in ((120.0, 120.0), (1.0, 30.0), (1e9, 3600.0)):
         story.verdict, story.more = Verdict.EDGE_REFUSED, {"retry_after": asked}
-        story.feed(inputs.Noticed(story.machine.run))
+        story.feed(inputs.CheckNow(story.machine.run))
         last = story.looks[-1]
         story.more = {}
         story.advance(pause + 1)
@@ -321,7 +321,7 @@ def test_a_wish_to_be_left_alone_is_honoured(story: Story) -> None:
 
 def test_an_unproven_url_is_told_once_and_as_such(story: Story) -> None:
     """A URL that cannot be proven from here is told with `proven` false, and again when it is proven."""
-    story = Story(Settings(quick=True))
+    story = Story(MachineSettings(quick=True))
     story.verdict, story.more = Verdict.DNS_PENDING, {"tell_unproven": True}
     story.feed(inputs.Start())
     story.advance(60)
@@ -335,10 +335,10 @@ def test_a_short_trouble_is_not_shown(story: Story) -> None:
     """A loss of a second and a half is looked into at once and never reaches the screen."""
     before = list(story.facts)
     story.verdict = Verdict.EDGE_LOST
-    story.feed(inputs.Noticed(story.machine.run))
+    story.feed(inputs.CheckNow(story.machine.run))
     story.advance(1.5)
     story.verdict = Verdict.HEALTHY
-    story.feed(inputs.Noticed(story.machine.run))
+    story.feed(inputs.CheckNow(story.machine.run))
     story.advance(3)
     assert story.facts == before
     assert story.machine.state == "ready"
@@ -361,7 +361,7 @@ def test_quic_that_was_lost_for_long_is_replaced_by_http2(story: Story) -> None:
     """The wait runs first; then the other protocol is taken, and remembered once it is up."""
     story.verdict = Verdict.EDGE_LOST
     story.more = {"remedy": Action.REPLACE, "because": Cause.UDP_BLOCKED, "connected": False}
-    story.feed(inputs.Noticed(story.machine.run))
+    story.feed(inputs.CheckNow(story.machine.run))
     story.advance(4.9)
     assert story.protocols == ["quic"]
     story.verdict, story.more = Verdict.EDGE_LOST, story.more
@@ -388,7 +388,7 @@ def test_a_protocol_is_remembered_only_after_it_came_up() -> None:
 
 def test_udp_blocked_is_only_told_where_the_user_chose_quic() -> None:
     """With protocol = "quic" nothing is restarted: it could not help."""
-    story = Story(Settings(protocols=("quic",)))
+    story = Story(MachineSettings(protocols=("quic",)))
     story.verdict, story.more = Verdict.UDP_BLOCKED, BLOCKED
     story.feed(inputs.Start())
     story.advance(600)
@@ -400,9 +400,9 @@ def test_rejections_without_a_reason_are_asked_about_over_http2() -> None:
     story = Story()
     story.feed(inputs.Start())
     asking = Diagnosis(Verdict.STARTING, "rejected", because=Cause.REASON_UNKNOWN, remedy=Action.SWITCH_PROTOCOL)
-    story.feed(inputs.Looked(1, asking))
+    story.feed(inputs.Checked(1, asking))
     assert story.protocols == ["quic", "http2"]
-    story.feed(inputs.Looked(2, asking))
+    story.feed(inputs.Checked(2, asking))
     assert story.restarts == 1
     story.advance(60)
     assert not any(isinstance(effect, do.RememberProtocol) for effect in story.other)
@@ -502,7 +502,7 @@ def test_being_offline_burns_no_attempts() -> None:
 
 def test_a_child_that_ignores_the_stop_is_killed() -> None:
     """After grace and margin comes SIGKILL, and it is repeated."""
-    story = Story(Settings(grace=32))
+    story = Story(MachineSettings(grace=32))
     story.feed(inputs.Start())
     story.obedient = False
     story.feed(inputs.Stop())
@@ -534,7 +534,7 @@ def test_ends_that_are_nobodys_fault_cost_nothing(story: Story, cause: ExitCause
 
 def test_with_any_every_wrong_answer_counts() -> None:
     """health_check_restart = "any" restarts for an origin's error too."""
-    story = Story(Settings(restart_on_any=True))
+    story = Story(MachineSettings(restart_on_any=True))
     story.feed(inputs.Start())
     story.advance(1)
     story.verdict = Verdict.ORIGIN_ERROR
@@ -555,7 +555,7 @@ def test_a_restarted_quick_tunnel_tells_its_new_url(story: Story) -> None:
 
 def test_without_a_child_nothing_is_restarted() -> None:
     """A URL that somebody else keeps up is watched; failures are told and nothing more."""
-    story = Story(Settings(has_child=False))
+    story = Story(MachineSettings(has_child=False))
     story.feed(inputs.Start())
     assert story.machine.state == "ready"
     story.verdict = Verdict.UNREACHABLE

@@ -9,7 +9,7 @@ from prx.core import inputs
 from prx.core.causes import Cause, restart_helps
 from prx.core.evidence import ChildExit, ExitCause
 from prx.core.machine import Machine
-from prx.core.states import ChildState, Settings, State
+from prx.core.states import ChildState, MachineSettings, State
 from prx.core.verdicts import Action, Diagnosis, Verdict
 
 LOOKED = st.sampled_from(
@@ -35,7 +35,9 @@ class World(RuleBasedStateMachine):
     def build(self, failures: int, blunt: bool, protocols: tuple[str, ...]) -> None:
         """Make a machine with some settings."""
         self.blunt = blunt
-        self.machine = Machine("t", Settings(interval=30, max_failures=failures, restart_on_any=blunt, protocols=protocols))
+        self.machine = Machine(
+            "t", MachineSettings(interval=30, max_failures=failures, restart_on_any=blunt, protocols=protocols)
+        )
 
     def feed(self, event: inputs.Input) -> None:
         """Hand an input to the machine and perform its effects."""
@@ -116,7 +118,7 @@ class World(RuleBasedStateMachine):
         before, runs = self.seen(), self.machine.run
         running = self.machine.state in {State.STARTING, State.READY, State.DEGRADED}
         diagnosis = Diagnosis(verdict, "seen", remedy=remedy, because=cause)
-        self.feed(inputs.Looked(self.machine.run - late, diagnosis, url))
+        self.feed(inputs.Checked(self.machine.run - late, diagnosis, url))
         assert late == 0 or self.seen() == before
         if late == 0 and running and not self.blunt and self.machine.state is State.STOPPING:
             assert restart_helps(diagnosis.cause) or diagnosis.action is Action.FAIL, (
@@ -136,7 +138,7 @@ class World(RuleBasedStateMachine):
     @rule(late=st.integers(0, 1))
     def noticed(self, late: int) -> None:
         """The child stirs."""
-        self.feed(inputs.Noticed(self.machine.run - late))
+        self.feed(inputs.CheckNow(self.machine.run - late))
 
     @precondition(lambda self: self.timers)
     @rule(data=st.data())
@@ -177,7 +179,7 @@ class World(RuleBasedStateMachine):
     def the_machine_knows_its_child(self) -> None:
         """What the machine believes of its child is true."""
         assert (self.machine.child is ChildState.ALIVE) == bool(self.alive)
-        assert (self.machine.child is ChildState.BEING_BORN) == bool(self.unborn)
+        assert (self.machine.child is ChildState.SPAWNING) == bool(self.unborn)
         if self.machine.state in {State.IDLE, State.BACKOFF, State.FAILED}:
             assert self.machine.child is ChildState.NONE
 

@@ -15,7 +15,7 @@ from prx.core.causes import RESTART_CHANGES, Cause
 from prx.core.conditions import CONDITIONS
 from prx.core.evidence import ChildExit, ExitCause
 from prx.core.machine import Machine
-from prx.core.states import TRANSITIONS, ChildState, Settings, diagram
+from prx.core.states import TRANSITIONS, ChildState, MachineSettings, diagram
 from prx.core.verdicts import ACTIONS, BLUNT, Action, Diagnosis, Verdict
 
 ROOT = Path(__file__).parents[2]
@@ -26,7 +26,7 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *s
 def wander(steps: int, seed: int) -> set[tuple[str, str]]:
     """Feed a machine at random and return every change of state that it made."""
     chance = random.Random(seed)
-    machine = Machine("t", Settings(max_failures=1))
+    machine = Machine("t", MachineSettings(max_failures=1))
     seen: set[tuple[str, str]] = set()
     remedies = [None, None, None, Action.REPLACE, Action.REPLACE_NOW, Action.COUNT, Action.SWITCH_PROTOCOL]
     for now in range(steps):
@@ -37,8 +37,8 @@ def wander(steps: int, seed: int) -> set[tuple[str, str]]:
         choices: list[inputs.Input] = [inputs.Start(), inputs.Stop(), inputs.Restart("asked"), inputs.Woken("network")]
         choices += [inputs.Start(retry_in=9, attempt=1)]
         if machine.child is ChildState.ALIVE:
-            choices += [inputs.Looked(run, verdict)] * 6 + [inputs.Exited(run, 1, end, verdict)]
-        elif machine.child is ChildState.BEING_BORN:
+            choices += [inputs.Checked(run, verdict)] * 6 + [inputs.Exited(run, 1, end, verdict)]
+        elif machine.child is ChildState.SPAWNING:
             choices += [inputs.Spawned(run, 1, "1")] * 8 + [inputs.SpawnFailed(run, verdict)]
         choices += [inputs.TimerFired(name, token) for name, token in machine.timers.items()]
         for effect in machine.handle(now * 100.0, chance.choice(choices)):
@@ -57,9 +57,9 @@ def test_the_state_diagram_is_that_of_the_code() -> None:
 ACTION_WORDS = {
     Action.WAIT: "waits",
     Action.NONE: "nothing",
-    Action.TELL: "tells you",
+    Action.REPORT: "tells you",
     Action.RESTART: "restarts it",
-    Action.RESTART_LATE: "restarts late",
+    Action.RESTART_RATE_LIMITED: "restarts late",
     Action.FAIL: "stops for good",
 }
 

@@ -12,10 +12,10 @@ from tests.runtime.probes.servers import Servers
 
 from prx.backends.base import EdgeSite
 from prx.config.schema import Config, TunnelSettings
-from prx.doctor.context import Scene
+from prx.doctor.context import Context
 from prx.doctor.finding import Finding
 
-SceneOf = Callable[..., Scene]
+SceneOf = Callable[..., Context]
 
 
 @pytest.fixture
@@ -30,10 +30,10 @@ async def servers() -> AsyncIterator[Servers]:
 def scene_of(tmp_path: Path) -> SceneOf:
     """Give a maker of scenes: an empty system, no way out, and what the test adds."""
 
-    def make(*, environ: dict[str, str] | None = None, site: EdgeSite | None = None, **settings: Any) -> Scene:
+    def make(*, environ: dict[str, str] | None = None, site: EdgeSite | None = None, **settings: Any) -> Context:
         config = Config(tunnels={"web": TunnelSettings(**settings)})
         nobody = EdgeSite(doh=("http://127.0.0.1:9/dns-query",), public_scheme="http", public_port=9)
-        return Scene(config, {"HOME": "/home/me"} | (environ or {}), site or nobody, root=tmp_path)
+        return Context(config, {"HOME": "/home/me"} | (environ or {}), site or nobody, root=tmp_path)
 
     return make
 

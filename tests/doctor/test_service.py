@@ -15,7 +15,7 @@ from tests.runtime.probes.servers import Served, Servers, answer
 
 from prx.backends.base import EdgeSite
 from prx.config.schema import AccessSettings, CloudflareSettings, Config, TunnelSettings
-from prx.doctor.context import Scene
+from prx.doctor.context import Context
 from prx.doctor.finding import Finding, Mark
 from prx.doctor.service import check_public_url, check_service
 from prx.secrets.value import Secret
@@ -117,7 +117,7 @@ def look(servers: Servers, scene_of: SceneOf) -> Look:
         tunnel = TunnelSettings(cloudflare=CloudflareSettings(mode="named", token=Secret("x"), hostname=HOST), **settings)
         base = scene_of(site=site)
         access = AccessSettings(client_id="id", client_secret=Secret("secret")) if token else AccessSettings()
-        scene = Scene(Config(tunnels={"web": tunnel}, access=access), base.environ, site, root=base.root)
+        scene = Context(Config(tunnels={"web": tunnel}, access=access), base.environ, site, root=base.root)
         return by_check(await check_public_url(scene, "web", tunnel))
 
     return look_at
@@ -192,7 +192,7 @@ async def test_rejected_service_token(servers: Servers, scene_of: SceneOf) -> No
     tunnel = TunnelSettings(backend="none", public_url=f"http://agent.localhost:{public.port}")
     base = scene_of(site=EdgeSite(doh=(server,)))
     config = Config(tunnels={"web": tunnel}, access=AccessSettings(client_id="id", client_secret=Secret("secret")))
-    found = by_check(await check_public_url(Scene(config, base.environ, base.site, root=base.root), "web", tunnel))
+    found = by_check(await check_public_url(Context(config, base.environ, base.site, root=base.root), "web", tunnel))
     assert b"CF-Access-Client-Secret: secret" in public.heads[0]
     assert found["access"].verdict is Mark.FAIL
     assert "secret" not in found["access"].words

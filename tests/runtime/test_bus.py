@@ -3,7 +3,7 @@
 from prx.core.events import ConnectionLost, Dropped, Event, StateChanged
 from prx.core.status import TunnelStatus
 from prx.runtime.bus import Bus
-from prx.runtime.run import BURST, RATE, LineBudget
+from prx.runtime.run import BURST, RATE, LineRateLimiter
 from prx.testing.clock import ManualClock
 
 
@@ -48,7 +48,7 @@ async def test_the_status_follows_the_events() -> None:
 
 def test_a_flood_of_lines_is_counted() -> None:
     """A burst passes, the rest is skipped and counted, and the budget comes back with time."""
-    budget = LineBudget(0.0)
+    budget = LineRateLimiter(0.0)
     assert sum(budget.take(0.0) for _ in range(10_000)) == BURST
     assert budget.settle() == 10_000 - BURST
     assert budget.settle() == 0

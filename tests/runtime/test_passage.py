@@ -3,26 +3,26 @@
 import pytest
 
 from prx.backends.base import Counters
-from prx.core.evidence import Passage
-from prx.runtime.bypass import Ways, compare
+from prx.core.evidence import Delivery
+from prx.runtime.delivery import Ways, compare
 
 BEFORE = Counters(requests=10, request_errors=1, said={200: 8, 503: 1})
 
 
 @pytest.mark.parametrize(
-    ("after", "passage"),
+    ("after", "delivery"),
     [
-        (BEFORE, Passage(reached=False)),
-        (Counters(requests=11, request_errors=1, said={200: 9, 503: 1}), Passage(True, frozenset({200}))),
-        (Counters(requests=11, request_errors=2, said={200: 8, 503: 1}), Passage(True, failed=True)),
-        (Counters(requests=12, request_errors=1, said={200: 8, 503: 2, 404: 1}), Passage(True, frozenset({503, 404}))),
-        (Counters(requests=11, request_errors=1, said={200: 8, 503: 1}), Passage(reached=True)),
+        (BEFORE, Delivery(reached=False)),
+        (Counters(requests=11, request_errors=1, said={200: 9, 503: 1}), Delivery(True, frozenset({200}))),
+        (Counters(requests=11, request_errors=2, said={200: 8, 503: 1}), Delivery(True, failed=True)),
+        (Counters(requests=12, request_errors=1, said={200: 8, 503: 2, 404: 1}), Delivery(True, frozenset({503, 404}))),
+        (Counters(requests=11, request_errors=1, said={200: 8, 503: 1}), Delivery(reached=True)),
     ],
     ids=["still", "answered", "failed", "several", "under way"],
 )
-def test_two_readings_tell_what_happened_between_them(after: Counters, passage: Passage) -> None:
+def test_two_readings_tell_what_happened_between_them(after: Counters, delivery: Delivery) -> None:
     """Requests, statuses and failures that were added; nothing else."""
-    assert compare(BEFORE, after) == passage
+    assert compare(BEFORE, after) == delivery
 
 
 def test_a_missing_reading_tells_nothing() -> None:

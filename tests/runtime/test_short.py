@@ -11,12 +11,12 @@ import pytest
 
 from prx.core.evidence import ChildExit, ExitCause
 from prx.runtime.host import statefile
-from prx.runtime.host.change_monitor import EVERY, Heartbeat
+from prx.runtime.host.change_monitor import EVERY, ChangeMonitor
 from prx.runtime.host.network import RoutesUnreadableError, fingerprint, network_up, routes
 from prx.runtime.omens import LogWatch, explain_kill, oom_kills
-from prx.runtime.persistent_state import Memory
+from prx.runtime.persistent_state import PersistentState
 from prx.runtime.process.identity import Identity
-from prx.runtime.process.orphans import Ledger
+from prx.runtime.process.orphans import ChildLedger
 from prx.runtime.process.pace import AT_LEAST, PERIOD, SpawnPace
 from prx.runtime.process.turns import IN_ONE_TURN, in_turn
 from prx.testing.clock import ManualClock
@@ -71,7 +71,7 @@ class Hidden:
 def test_a_network_out_of_sight_has_not_changed(up: bool | None, name: str) -> None:
     """What cannot be seen for a while is not another network when it is seen again; another one then is."""
     network, told = Hidden(), list[str]()
-    heart = Heartbeat(ManualClock(), network, told.append)
+    heart = ChangeMonitor(ManualClock(), network, told.append)
     network.is_up, network.name = up, name
     heart.beat()
     network.is_up, network.name = True, "home"
@@ -91,7 +91,7 @@ async def test_the_heart_goes_on(tmp_path: Path) -> None:
         raise OSError(errno.EMFILE, "none left")
 
     clock = ManualClock()
-    heart = Heartbeat(clock, Hidden(), done.append, (fails, lambda: done.append("next")))
+    heart = ChangeMonitor(clock, Hidden(), done.append, (fails, lambda: done.append("next")))
     async with asyncio.TaskGroup() as group:
         task = group.create_task(heart.run(), name="heart")
         for _ in range(2):
@@ -119,16 +119,16 @@ def full(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
 
 async def test_the_list_of_children_is_written_when_there_is_room(tmp_path: Path, full: list[bool]) -> None:
     """What a full disk refused is in the file after the next beat with room."""
-    ledger = Ledger(tmp_path / "children.json")
+    ledger = ChildLedger(tmp_path / "children.json")
     assert not ledger.add(Identity(4711, 1, "boot"), "web")
     full[0] = False
-    Heartbeat(ManualClock(), Hidden(), lambda _: None, (ledger.retry,)).beat()
+    ChangeMonitor(ManualClock(), Hidden(), lambda _: None, (ledger.retry,)).beat()
     assert json.loads((tmp_path / "children.json").read_text())["children"][0]["pid"] == 4711
 
 
 async def test_many_changes_of_the_list_are_one_write(tmp_path: Path) -> None:
     """Hundreds of children that come in one moment are in the file a moment later, and were not written one by one."""
-    ledger = Ledger(tmp_path / "children.json")
+    ledger = ChildLedger(tmp_path / "children.json")
     written = []
     real = ledger._file.save
     ledger._file.save = lambda data: written.append(1) or real(data)  # type: ignore[method-assign,func-returns-value]
@@ -140,7 +140,7 @@ async def test_many_changes_of_the_list_are_one_write(tmp_path: Path) -> None:
     assert len(written) == 2
 
 
-def known(memory: Memory, network: str) -> str:
+def known(memory: PersistentState, network: str) -> str:
     """Return the protocol that is remembered for a network, empty if none is."""
     learnt = memory.protocol(network)
     return learnt.protocol if learnt else ""
@@ -149,23 +149,23 @@ def known(memory: Memory, network: str) -> str:
 def test_memory_keeps_what_a_full_disk_refused(tmp_path: Path, full: list[bool]) -> None:
     """A rate limit that could not be written holds at once, and is written beside what another prx wrote meanwhile."""
     clock = ManualClock()
-    memory = Memory(tmp_path / "state.json", clock)
+    memory = PersistentState(tmp_path / "state.json", clock)
     memory.keep_rate_limit("service", 60.0, 2)
     memory.keep_protocol("home", "http2")
     assert memory.rate_limit("service") == (60.0, 2)
     assert known(memory, "home") == "http2"
     full[0] = False
-    Memory(tmp_path / "state.json", clock).keep_rate_limit("another", 30.0, 1)
+    PersistentState(tmp_path / "state.json", clock).keep_rate_limit("another", 30.0, 1)
     assert memory.retry()
-    again = Memory(tmp_path / "state.json", clock)
+    again = PersistentState(tmp_path / "state.json", clock)
     assert (again.rate_limit("service"), again.rate_limit("another"), known(again, "home")) == ((60.0, 2), (30.0, 1), "http2")
 
 
 def test_memory_forgets_nothing_that_it_could_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file that cannot be opened for now is not an empty one: what it holds is still there afterwards."""
     clock = ManualClock()
-    Memory(tmp_path / "state.json", clock).keep_rate_limit("service", 60.0, 2)
-    memory = Memory(tmp_path / "state.json", clock)
+    PersistentState(tmp_path / "state.json", clock).keep_rate_limit("service", 60.0, 2)
+    memory = PersistentState(tmp_path / "state.json", clock)
 
     def refuse(*_: object) -> int:
         raise OSError(errno.EMFILE, "Too many open files")
@@ -174,13 +174,13 @@ def test_memory_forgets_nothing_that_it_could_not_read(tmp_path: Path, monkeypat
         short.setattr(os, "open", refuse)
         memory.keep_protocol("home", "http2")
     assert memory.retry()
-    again = Memory(tmp_path / "state.json", clock)
+    again = PersistentState(tmp_path / "state.json", clock)
     assert (again.rate_limit("service"), known(again, "home")) == ((60.0, 2), "http2")
 
 
 def test_an_unknown_network_is_not_remembered(tmp_path: Path) -> None:
     """A protocol is remembered for a network that has a name."""
-    memory = Memory(tmp_path / "state.json", ManualClock())
+    memory = PersistentState(tmp_path / "state.json", ManualClock())
     memory.keep_protocol("", "http2")
     assert memory.protocol("") is None
 

@@ -204,8 +204,8 @@ def test_a_helper_does_not_outlive_prx(tmp_path: Path) -> None:
     code = f"""
 import os, sys
 from prx.secrets.command import run_for_secret
-from prx.secrets.blocking import begin
-begin(lambda: run_for_secret(["sh", "-c", "exec sleep 1000 <{fifo}"], os.environ, timeout=1000))
+from prx.secrets.blocking import start_in_thread
+start_in_thread(lambda: run_for_secret(["sh", "-c", "exec sleep 1000 <{fifo}"], os.environ, timeout=1000))
 os.open("{fifo}", os.O_WRONLY)
 print("begun", flush=True)
 sys.exit()

@@ -13,7 +13,7 @@ from tests.security.canaries import Canary, canary, leaks, token_canary
 
 import prx.doctor.examine
 from prx.cli import main
-from prx.doctor.context import Scene
+from prx.doctor.context import Context
 from prx.doctor.finding import Finding, Mark
 from prx.logs.redact import Redactor
 
@@ -99,7 +99,7 @@ def test_a_crash_without_redaction_would(home: Home) -> None:
 def plant_findings(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the checks of `prx doctor` meet a world that tells every secret."""
 
-    async def examine(scene: Scene, **_: Any) -> list[Finding]:
+    async def examine(scene: Context, **_: Any) -> list[Finding]:
         return [
             Finding("service", Mark.WARN, f"it answers: {item.text}", f"do not tell {item.values[-1]}", name)
             for name, item in home.canaries.items()

@@ -21,13 +21,13 @@ from prx.core.events import Event, Fact
 from prx.core.status import TunnelStatus
 from prx.runtime.bus import Bus
 from prx.runtime.host.clock import SystemClock
-from prx.ui.event_lines import Line, tell
+from prx.ui.event_lines import Line, describe
 from prx.ui.live import LiveView
 from prx.ui.panel import Progress, panel, qr_code
 from prx.ui.screen import showing
 from prx.ui.text import seconds
 from prx.ui.views import Detail, JsonView, LineView, UrlView
-from prx.ui.writer import Outlet
+from prx.ui.writer import NonBlockingWriter
 
 URL = "https://quiet-river.trycloudflare.com"
 READY = TunnelStatus(
@@ -55,11 +55,11 @@ class Pipe:
 
     def __init__(self) -> None:
         self.reading, self.writing = os.pipe()
-        self.outlet = Outlet(self.writing)
+        self.writer = NonBlockingWriter(self.writing)
 
     def text(self) -> str:
         """Close the writing end and return everything that was written."""
-        self.outlet.close()
+        self.writer.close()
         os.close(self.writing)
         with os.fdopen(self.reading, encoding="utf-8", newline="") as file:
             return file.read()
@@ -104,12 +104,12 @@ class Pipe:
 )
 def test_the_story(fact: Fact, line: Line | None) -> None:
     """Each fact is one line that a person understands, at a level that tells how much it matters, safe to print."""
-    assert tell(Event(1, 0.0, fact), named=True) == line
+    assert describe(Event(1, 0.0, fact), named=True) == line
 
 
 def test_one_tunnel_needs_no_name() -> None:
     """Where there is only one tunnel its name is not repeated on every line."""
-    assert tell(Event(1, 0.0, state("stopping", "idle")), named=False) == Line("info", "stopped")
+    assert describe(Event(1, 0.0, state("stopping", "idle")), named=False) == Line("info", "stopped")
 
 
 @pytest.mark.parametrize(
@@ -184,7 +184,7 @@ async def test_each_view_writes_its_part() -> None:
     """URLs alone on lines; events as JSON; the story from its threshold on, the last words of the only tunnel left out."""
     bus = Bus(SystemClock())
     urls, objects, lines = Pipe(), Pipe(), Pipe()
-    views = [UrlView(urls.outlet), JsonView(objects.outlet), LineView(lines.outlet, Detail("info", named=False))]
+    views = [UrlView(urls.writer), JsonView(objects.writer), LineView(lines.writer, Detail("info", named=False))]
     async with showing(views, bus):
         for fact in (
             events.UrlChanged(tunnel="web", url=URL, old=""),
@@ -203,7 +203,7 @@ async def test_a_reload_changes_what_is_shown() -> None:
     """A new log level, and names once there are several tunnels, hold from the next line on."""
     lines = Pipe()
     detail = Detail("warn", named=False)
-    view = LineView(lines.outlet, detail)
+    view = LineView(lines.writer, detail)
     await view.show(Event(1, 0.0, log("not shown")))
     detail.threshold, detail.named = "info", True
     await view.show(Event(2, 0.0, log("shown")))
@@ -215,16 +215,16 @@ async def test_a_reader_that_stalls_holds_up_nobody() -> None:
     bus = Bus(SystemClock())
     stalled, read = Pipe(), Pipe()
     os.set_blocking(stalled.writing, True)
-    async with asyncio.timeout(20), showing([JsonView(stalled.outlet), UrlView(read.outlet)], bus):
+    async with asyncio.timeout(20), showing([JsonView(stalled.writer), UrlView(read.writer)], bus):
         for _ in range(200):
             bus.publish(log("x" * 1_000))
         bus.publish(events.UrlChanged(tunnel="web", url=URL, old=""))
     assert read.text() == f"{URL}\n"
     assert 0 < len(os.read(stalled.reading, 1 << 20)) < 200_000
     os.close(stalled.reading)  # the thread that waits to write gets EPIPE, and ends
-    stalled.outlet.close(5)
-    assert stalled.outlet._thread is not None
-    assert not stalled.outlet._thread.is_alive()
+    stalled.writer.close(5)
+    assert stalled.writer._thread is not None
+    assert not stalled.writer._thread.is_alive()
     os.close(stalled.writing)
 
 
@@ -234,33 +234,33 @@ async def test_a_reader_that_went_away_is_forgotten() -> None:
     os.close(pipe.reading)
     async with asyncio.timeout(10):
         for _ in range(3):
-            await pipe.outlet.write("x\n")
-    assert pipe.outlet.gone
-    pipe.outlet.close()
+            await pipe.writer.write("x\n")
+    assert pipe.writer.gone
+    pipe.writer.close()
     os.close(pipe.writing)
 
 
 def test_offers_beyond_the_limit_are_dropped() -> None:
     """Frames for a terminal that takes nothing are dropped, never piled up."""
     pipe = Pipe()
-    assert pipe.outlet.offer("x" * 1_000_000)  # more than the pipe holds: the thread waits
-    taken = sum(pipe.outlet.offer(".") for _ in range(1_000))
+    assert pipe.writer.offer("x" * 1_000_000)  # more than the pipe holds: the thread waits
+    taken = sum(pipe.writer.offer(".") for _ in range(1_000))
     assert taken < 100
     os.close(pipe.reading)
-    pipe.outlet.close(5)
+    pipe.writer.close(5)
     os.close(pipe.writing)
 
 
 async def test_the_live_view_draws_and_leaves_the_story() -> None:
     """On a terminal: URL and story above, the panel below, gone at the end with the cursor shown again."""
     master, terminal = os.openpty()
-    outlet = Outlet(terminal)
+    writer = NonBlockingWriter(terminal)
     seen = bytearray()
     reader = threading.Thread(target=_read_terminal, args=(master, seen))
     reader.start()
     bus = Bus(SystemClock())
     view = LiveView(
-        outlet,
+        writer,
         terminal,
         statuses=lambda: (READY,),
         clock=SystemClock(),

@@ -22,7 +22,7 @@ from prx.config.paths import ensure_private_dir, runtime_dir
 from prx.core.errors import PrxError, UsageError
 from prx.files import FileRefusedError
 from prx.files.reading import read_plain
-from prx.ui.errors import unusable
+from prx.ui.errors import describe_os_error
 
 CONTROL_VARIABLE: Final = "PRX_LAB_CONTROL"
 _MAX_ANSWER: Final = 1 << 20
@@ -58,7 +58,7 @@ def announced(control: str) -> Iterator[None]:
         fresh.write_text(json.dumps({"control": control, "pid": os.getpid(), "since": time.time_ns()}))
         fresh.replace(file)
     except OSError as error:
-        raise unusable(error, fresh) from error
+        raise describe_os_error(error, fresh) from error
     try:
         yield
     finally:

@@ -62,7 +62,7 @@ class ConfigurationReader:
         if self._in_force is not None:
             require_no_loss(self._in_force, loaded)
         self._place, self._in_force, self._may_ask = place, loaded, False
-        errors.never_tell(secret_forms(loaded, self._environ))
+        errors.hide(secret_forms(loaded, self._environ))
         return loaded
 
     def _load(self, place: ConfigPlace | None) -> Loaded:

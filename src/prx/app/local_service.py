@@ -19,13 +19,13 @@ from contextlib import suppress
 
 from prx.config.local_addr import LocalAddr
 from prx.core.errors import NotReadyError, PermanentError, PrxError
-from prx.core.exit_status import Exit
+from prx.core.exit_status import ExitStatus
 from prx.core.launch import Launch
 from prx.logs.text import decode
 from prx.runtime.host.clock import Clock
 from prx.runtime.host.sd_notify import VARIABLES
 from prx.runtime.probes.listening import accepts, listeners, reachable
-from prx.runtime.process.child import TunnelProcess
+from prx.runtime.process.child import ChildProcess
 from prx.runtime.process.spawn import SpawnError
 
 STOP_SECONDS = 10.0  # from SIGTERM to SIGKILL
@@ -42,7 +42,7 @@ class ServiceError(PrxError):
         self.problems = tuple(f"| {line}" for line in last_lines)
 
 
-class Service:
+class LocalService:
     """The user's command, which serves `address`.
 
     `tell` gets each line that it writes, printable and without secrets in what it returns; `say(level, message)` gets what prx
@@ -68,7 +68,7 @@ class Service:
         self._tell = tell
         self._say = say
         self._last_lines: deque[str] = deque(maxlen=LAST_LINES)
-        self._process: TunnelProcess | None = None
+        self._process: ChildProcess | None = None
         self._instead = self._hint = ""
 
     @property
@@ -95,7 +95,7 @@ class Service:
         except TimeoutError as error:
             raise self._too_late(timeout) from error
 
-    async def wait(self) -> Exit:
+    async def wait(self) -> ExitStatus:
         """Wait until the service ends."""
         assert self._process is not None
         return await self._process.wait()
@@ -115,15 +115,15 @@ class Service:
         if self._process is not None:
             self._process.kill()
 
-    def ended(self, end: Exit, when: str = "") -> ServiceError:
+    def ended(self, end: ExitStatus, when: str = "") -> ServiceError:
         """Return the error that says how it ended, `when`, and what it said last."""
         clean = end.code == 0
         hint = "a service has to stay in the foreground; it ends with code 0 if it goes into the background" if clean else ""
         return ServiceError(f"{self.name!r} ended{when}: {end}", hint=hint, last_lines=tuple(self._last_lines))
 
-    async def _spawn(self) -> TunnelProcess:
+    async def _spawn(self) -> ChildProcess:
         try:
-            return await TunnelProcess.spawn(self._launch, on_line=self._on_line, service=True)
+            return await ChildProcess.spawn(self._launch, on_line=self._on_line, service=True)
         except SpawnError as error:
             if error.permanent:
                 raise PermanentError(error.message, hint=error.hint) from error
@@ -134,7 +134,7 @@ class Service:
         if said.strip():
             self._last_lines.append(said)
 
-    async def _until_it_listens(self, process: TunnelProcess) -> None:
+    async def _until_it_listens(self, process: ChildProcess) -> None:
         looks = 0
         while not await accepts(self.address):
             if process.exit is not None:
@@ -144,7 +144,7 @@ class Service:
                 await self._search(process)
             await self._clock.sleep(_LOOK_EVERY)
 
-    async def _search(self, process: TunnelProcess) -> None:
+    async def _search(self, process: ChildProcess) -> None:
         """Say it where the service listens, when that is somewhere else."""
         found = await reachable(listeners(process.family()))
         if not found or await accepts(self.address):

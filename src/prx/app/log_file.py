@@ -12,7 +12,7 @@ from prx.logs.records import LogRecord
 from prx.logs.redact import Redactor
 from prx.logs.sinks import file_sink
 from prx.runtime.host.clock import Clock, TimerHandle
-from prx.ui.event_lines import tell
+from prx.ui.event_lines import describe
 
 FOLD_SECONDS = 10.0
 
@@ -27,7 +27,7 @@ def log_file(data_dir: Path, key: str) -> Path:
     return log_folder(data_dir) / f"{key}.log"
 
 
-class Logbook:
+class EventLog:
     """Write every event that says something to `path`, in a `with` block; `see` is quick and is called on the event loop.
 
     Lines of the child that repeat are folded into one with their number, late by `FOLD_SECONDS` at most.
@@ -40,7 +40,7 @@ class Logbook:
         self._timer: TimerHandle | None = None
         self._sink = file_sink(path, gap=self._gap)
 
-    def __enter__(self) -> Logbook:
+    def __enter__(self) -> EventLog:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -88,7 +88,7 @@ def as_record(event: Event) -> LogRecord | None:
     at = timestamp(event.at)
     if isinstance(fact, Log):
         return LogRecord(at, fact.tunnel, fact.level, fact.message, fact.source, event.seq, dict(fact.fields))
-    line = tell(event, named=False)
+    line = describe(event, named=False)
     if line is None:
         return None
     return LogRecord(at, fact.tunnel, line.level, line.text, seq=event.seq, fields={"event": fact.name})

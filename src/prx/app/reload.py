@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager
 
 from prx.config.load import Loaded
 from prx.core.errors import PrxError
-from prx.secrets.blocking import begin
+from prx.secrets.blocking import start_in_thread
 
 
 class Reloader:
@@ -38,7 +38,7 @@ class Reloader:
         async with self._one_at_a_time:
             with self._around():
                 try:
-                    reading = begin(self._read)
+                    reading = start_in_thread(self._read)
                 except RuntimeError as error:  # no thread is to be had
                     raise PrxError(f"it cannot be read now: {error}", hint="raise the limit of processes: ulimit -u") from error
                 self._take(await asyncio.wrap_future(reading))

@@ -24,7 +24,7 @@ from prx.app.hardening import require_folder
 from prx.app.lab_client import LIMITS_VARIABLE, announced
 from prx.app.lab_mode import JoinedLab, choose_for_lab, explain, site_of
 from prx.app.load_config import ConfigurationReader, environment_for_service, secret_forms, sources_seen
-from prx.app.log_file import Logbook, log_file
+from prx.app.log_file import EventLog, log_file
 from prx.app.options import StartOptions
 from prx.app.outcome import Outcome
 from prx.app.reload import Reloader
@@ -47,14 +47,13 @@ from prx.runtime.host.sd_notify import Notifier
 from prx.runtime.process.child import our_children
 from prx.runtime.process.reaper import OrphanReaper
 from prx.runtime.supervisor import Supervisor
-from prx.ui.errors import tell as tell_error
-from prx.ui.errors import unusable
+from prx.ui.errors import describe_os_error, print_error
 from prx.ui.event_lines import SERVICE
 from prx.ui.screen import choose_views, showing
 from prx.ui.views import Detail
 
 if TYPE_CHECKING:
-    from prx.app.local_service import Service, ServiceError
+    from prx.app.local_service import LocalService, ServiceError
     from prx.lab import Lab
 
 KILL_SECONDS = 1.0  # from the second signal to the end, whatever still hangs
@@ -97,7 +96,7 @@ class Session:
         self._detail = Detail("info", named=False)
         self._supervisor: Supervisor | None = None
         self._lab: Lab | JoinedLab | None = None
-        self._service: Service | None = None
+        self._service: LocalService | None = None
         self._service_error: ServiceError | None = None
         self._stopping = False
         self._killed_by = 0
@@ -211,7 +210,7 @@ class Session:
             try:
                 await self._prepare(stack)
             except OSError as error:
-                raise unusable(error, data_dir(self._environ)) from error
+                raise describe_os_error(error, data_dir(self._environ)) from error
             came_up = await self._in_time(self._bring_up(stack))
             code = await self._supervise() if came_up else 0
         return self._result(code)
@@ -245,7 +244,7 @@ class Session:
         what = str(self._loaded.path or next(iter(config.tunnels.values())).local_addr)
         stack.enter_context(InstanceLock.acquire(instance.lock, what=f"with {what}", since=since))
         self._log_file = log_file(ensure_private_dir(data_dir(self._environ)), instance.key)
-        logbook = stack.enter_context(Logbook(self._log_file, self._redactor, self._clock))
+        logbook = stack.enter_context(EventLog(self._log_file, self._redactor, self._clock))
         self._bus.listen(logbook.see)
         self._outcome = Outcome(config.tunnels, self._settled)
         self._bus.listen(self._outcome.see)
@@ -327,7 +326,7 @@ class Session:
         try:
             lab = await stack.enter_async_context(Lab.start(config))
         except OSError as error:
-            raise unusable(error, folder) from error
+            raise describe_os_error(error, folder) from error
         stack.enter_context(announced(lab.control))
         self._lab = lab
         return site_of(lab)
@@ -341,15 +340,17 @@ class Session:
             )
         return next(iter(tunnels.values()))
 
-    def _make_service(self, settings: TunnelSettings) -> Service:
-        from prx.app.local_service import Service
+    def _make_service(self, settings: TunnelSettings) -> LocalService:
+        from prx.app.local_service import LocalService
 
         def tell(line: str) -> str:
             event = self._bus.publish(Log(tunnel="", level="info", message=line, source=SERVICE))
             return event.fact.message if isinstance(event.fact, Log) else ""
 
         environ = environment_for_service(self._loaded, self._environ)
-        return Service(self._options.command, settings.origin, environ=environ, clock=self._clock, tell=tell, say=self._log)
+        return LocalService(
+            self._options.command, settings.origin, environ=environ, clock=self._clock, tell=tell, say=self._log
+        )
 
     async def _supervise(self) -> int:
         assert self._supervisor is not None
@@ -396,7 +397,7 @@ class Session:
             return code
         *others, last = self._outcome.failures.values() or [PermanentError("no tunnel is left that could run")]
         for failure in others:
-            tell_error(failure)
+            print_error(failure)
         raise last
 
     def _log(self, level: str, message: str) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from prx.core.evidence import ChildExit
-from prx.core.exit_status import Exit
+from prx.core.exit_status import ExitStatus
 from prx.core.launch import Launch
 
 # Cloudflare's, Google's and Quad9's resolvers; the IPv6 addresses are for networks without IPv4.
@@ -176,7 +176,7 @@ class Backend(Protocol):
     def longest_wait(self, rounds: int) -> float:
         """Return the longest that the client waits between two tries to connect, in seconds, after `rounds` such waits."""
 
-    def classify_exit(self, end: Exit, tail: Sequence[LogLine], *, age: float) -> ChildExit:
+    def classify_exit(self, end: ExitStatus, tail: Sequence[LogLine], *, age: float) -> ChildExit:
         """Say why the child ended, from its exit, its last lines and its age in seconds."""
 
     def parse_ready(self, status: int, body: bytes) -> Readiness | None:

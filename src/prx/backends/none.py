@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from prx.backends.base import Counters, EdgeSite, LaunchContext, LineKind, LogLine, Readiness
 from prx.core.errors import PermanentError
 from prx.core.evidence import ChildExit, ExitCause
-from prx.core.exit_status import Exit
+from prx.core.exit_status import ExitStatus
 from prx.core.launch import Launch
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class NoneBackend:
         """Return no wait: nothing connects."""
         return 0.0
 
-    def classify_exit(self, end: Exit, tail: Sequence[LogLine], *, age: float) -> ChildExit:
+    def classify_exit(self, end: ExitStatus, tail: Sequence[LogLine], *, age: float) -> ChildExit:
         """Name a crash, as there is nothing to know of."""
         return ChildExit(end.code, end.signal, ExitCause.CRASH)
 

@@ -24,12 +24,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from prx.app.log_file import log_folder
-from prx.cli.find_running import everyone
+from prx.cli.find_running import all_running
 from prx.cli.status import table
 from prx.config.paths import data_dir, ensure_private_dir
 from prx.control.messages import decode, encode, raised, refusal
 from prx.core.errors import NotReadyError, PrxError
-from prx.ui.errors import say
+from prx.ui.errors import print_note
 
 if TYPE_CHECKING:
     from prx.app.options import StartOptions
@@ -104,11 +104,11 @@ def start_detached(options: StartOptions) -> int:
     began = time.monotonic()
     try:
         with _interruptible():
-            say(f"prx runs in the background (pid {child.pid}) …")
+            print_note(f"prx runs in the background (pid {child.pid}) …")
             line = _first_line(reading, child.pid)
     except _Interrupted as interrupted:
         _let_go(child)
-        say(_goes_on(child.pid))
+        print_note(_goes_on(child.pid))
         return 128 + interrupted.number
     if line is None:
         _let_go(child)
@@ -184,10 +184,10 @@ def _report(answer: dict[str, object], pid: int) -> int:
     assert isinstance(urls, dict)
     assert isinstance(failures, list)
     for failure in failures:
-        say(f"error: {failure}")
+        print_note(f"error: {failure}")
     for url in urls.values():
         click.echo(url)
-    say(_goes_on(pid))
+    print_note(_goes_on(pid))
     return 0
 
 
@@ -198,7 +198,7 @@ def _goes_on(pid: int) -> str:
 def _tunnels_of(pid: int) -> list[dict[str, Any]]:
     """Return what the prx in the background says of its tunnels; nothing where it cannot be asked (yet)."""
     try:
-        with everyone(None) as found:
+        with all_running(None) as found:
             mine = [running for running in found if running.about["pid"] == pid]
             return [tunnel for running in mine for tunnel in running.client.ask("status")["tunnels"]]
     except PrxError:

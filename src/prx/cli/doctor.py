@@ -39,12 +39,12 @@ def doctor(file: Path | None, as_json: bool, report: Path | None, run_commands: 
     """  # noqa: D301 - \b tells click to keep the lines of a paragraph
     from prx.app.load_config import load_configuration
     from prx.doctor import report as writing
-    from prx.doctor.context import Scene
+    from prx.doctor.context import Context
     from prx.doctor.examine import examine
 
     loaded = load_configuration(file, os.environ, run_commands=run_commands)
     redactor = _redactor(loaded)
-    findings = asyncio.run(examine(Scene(loaded.config, os.environ)))
+    findings = asyncio.run(examine(Context(loaded.config, os.environ)))
     if as_json:
         click.echo(writing.to_json(findings, redactor))
     else:

@@ -45,7 +45,7 @@ class Target:
 
 
 @contextmanager
-def everyone(config: Path | None, *, strict: bool = False) -> Iterator[list[Running]]:
+def all_running(config: Path | None, *, strict: bool = False) -> Iterator[list[Running]]:
     """Give every running prx of this user, or the one with the configuration file `config`; raise NotRunningError for none.
 
     One that does not answer is left out as long as others do; with `strict` it always raises UnresponsiveError.
@@ -65,9 +65,9 @@ def everyone(config: Path | None, *, strict: bool = False) -> Iterator[list[Runn
 
 
 @contextmanager
-def one(config: Path | None, name: str | None) -> Iterator[Target]:
+def select(config: Path | None, name: str | None) -> Iterator[Target]:
     """Give what the user means with `name` (a tunnel or its local address); raise UsageError where that is not clear."""
-    with everyone(config) as found:
+    with all_running(config) as found:
         yield choose(found, name)
 
 

@@ -16,8 +16,8 @@ def forget() -> None:
     """
     from prx.config.paths import data_dir
     from prx.runtime.host.clock import SystemClock
-    from prx.runtime.persistent_state import STATE_FILE, Memory
+    from prx.runtime.persistent_state import STATE_FILE, PersistentState
 
-    count = Memory(data_dir(os.environ) / STATE_FILE, SystemClock()).forget_protocol()
+    count = PersistentState(data_dir(os.environ) / STATE_FILE, SystemClock()).forget_protocol()
     networks = "1 network" if count == 1 else f"{count} networks"
     click.echo(f"forgot what was learnt about {networks}" if count else "nothing was remembered", err=True)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from prx.core.errors import PrxError, UsageError
-from prx.ui.errors import say
+from prx.ui.errors import print_note
 
 if TYPE_CHECKING:
     from prx.install.fetch import Progress
@@ -53,7 +53,7 @@ async def bring(folder: Path, base: str | None = None) -> Path:
     with _shown_progress() as progress:
         done = await install_cloudflared(folder, base=base or RELEASES, progress=progress)
     how = "installed" if done.downloaded else "was there already, verified:"
-    say(f"{how} cloudflared {done.version} ({done.asset.name}, SHA-256 {done.asset.sha256})")
+    print_note(f"{how} cloudflared {done.version} ({done.asset.name}, SHA-256 {done.asset.sha256})")
     return done.path
 
 
@@ -64,13 +64,15 @@ def _go_back(folder: Path) -> None:
         raise PrxError("prx has installed no cloudflared yet", hint="prx install cloudflared")
     with open_programs(folder) as programs:
         version = programs.rollback()
-        say(f"cloudflared {version} is in use again")
+        print_note(f"cloudflared {version} is in use again")
         click.echo(programs.link)
 
 
 def _tell_if_hidden() -> None:
     if found := shutil.which("cloudflared"):
-        say(f"note: {found} comes first, as it is in PATH; to use the installed one, set cloudflared_path to the path above")
+        print_note(
+            f"note: {found} comes first, as it is in PATH; to use the installed one, set cloudflared_path to the path above"
+        )
 
 
 @contextmanager

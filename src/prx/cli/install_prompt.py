@@ -17,7 +17,7 @@ import click
 from prx.app.options import StartOptions
 from prx.config.schema import CloudflareSettings, Config
 from prx.install.programs import find_client, programs_dir
-from prx.ui.errors import say
+from prx.ui.errors import print_note
 
 _USUAL = CloudflareSettings().cloudflared_path
 _LONGEST_ANSWER = 1024  # bytes
@@ -61,10 +61,10 @@ async def _offer(environ: Mapping[str, str]) -> None:
     if asset is None:
         return
     folder = programs_dir(environ)
-    say("There is no cloudflared on this machine. prx can bring it, as `prx install cloudflared` does:")
-    say(f"  version {release.version}, {SIZE}, from {RELEASES}")
-    say(f"  into {folder}")
-    say(f"  used only once its SHA-256 has been verified ({asset.sha256})")
+    print_note("There is no cloudflared on this machine. prx can bring it, as `prx install cloudflared` does:")
+    print_note(f"  version {release.version}, {SIZE}, from {RELEASES}")
+    print_note(f"  into {folder}")
+    print_note(f"  used only once its SHA-256 has been verified ({asset.sha256})")
     termios.tcflush(sys.stdin.fileno(), termios.TCIFLUSH)  # what was typed before the question is no answer to it
     click.echo("Download it now? [y/N] ", nl=False, err=True)
     if await _answer() in {"y", "yes"}:
@@ -80,11 +80,11 @@ async def _answer() -> str:
     try:
         await typed.wait()
     except asyncio.CancelledError:
-        say("")  # the question's line is left
+        print_note("")  # the question's line is left
         raise
     finally:
         loop.remove_reader(terminal)
     line = os.read(terminal, _LONGEST_ANSWER)
     if not line.endswith(b"\n"):
-        say("")
+        print_note("")
     return line.decode(errors="replace").strip().lower()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from prx.cli.find_running import choose, config_option, everyone
+from prx.cli.find_running import all_running, choose, config_option
 from prx.control.client import NotRunningError
 from prx.core.errors import PrxError
 
@@ -75,7 +75,7 @@ def _line(record: LogRecord) -> str:
 def _find(name: str | None, config: Path | None) -> tuple[Path, str | None]:
     """Return the log file of the running prx that is meant, and the tunnel in it; else the file written last."""
     try:
-        with everyone(config) as found:
+        with all_running(config) as found:
             target = choose(found, name)
             return Path(target.running.about["log"]), target.tunnel
     except NotRunningError:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from prx.core.errors import UsageError
-from prx.ui.errors import say
+from prx.ui.errors import print_note
 
 if TYPE_CHECKING:
     from prx.config.schema import Config
@@ -55,7 +55,7 @@ def install(scope: str | None, config: Path | None, only_print: bool) -> None:
     place.require_systemd()
     path = place.unit_path(unit.scope, os.environ)
     changed = place.put(path, render(unit))
-    say(f"wrote {path}" if changed else f"{path} is up to date")
+    print_note(f"wrote {path}" if changed else f"{path} is up to date")
     _tell_check(path)
     _tell_next(unit)
 
@@ -72,10 +72,10 @@ def uninstall(scope: str | None) -> None:
     if ask_systemctl(whose, "is-active", place.NAME) in {"active", "activating", "reloading"}:
         raise UsageError("the service is running", hint=f"systemctl --{whose} disable --now prx")
     if place.take_away(path):
-        say(f"removed {path}")
-        say(f"next: systemctl --{whose} daemon-reload")
+        print_note(f"removed {path}")
+        print_note(f"next: systemctl --{whose} daemon-reload")
     else:
-        say(f"{path} is not there, so nothing was removed")
+        print_note(f"{path} is not there, so nothing was removed")
 
 
 @service.command()
@@ -162,9 +162,9 @@ def _tell_check(path: Path) -> None:
     from prx.systemd.tools import complaints, exposure
 
     for line in complaints(path):
-        say(f"systemd-analyze: {line}")
+        print_note(f"systemd-analyze: {line}")
     if words := exposure(path):
-        say(f"exposure as systemd-analyze sees it: {words}")
+        print_note(f"exposure as systemd-analyze sees it: {words}")
 
 
 def _tell_next(unit: Unit) -> None:
@@ -172,9 +172,11 @@ def _tell_next(unit: Unit) -> None:
 
     for name, path in unit.credentials.items():
         if not path.exists():
-            say(f"next: put the secret {name} into {path} (mode 0600)")
+            print_note(f"next: put the secret {name} into {path} (mode 0600)")
     if unit.scope is Scope.SYSTEM and shutil.which("cloudflared", path=_SYSTEM_PATH) is None:
-        say('next: the service finds no cloudflared: install -m 755 "$(prx install cloudflared)" /usr/local/bin/cloudflared')
-    say(f"next: systemctl --{unit.scope} daemon-reload && systemctl --{unit.scope} enable --now prx")
+        print_note(
+            'next: the service finds no cloudflared: install -m 755 "$(prx install cloudflared)" /usr/local/bin/cloudflared'
+        )
+    print_note(f"next: systemctl --{unit.scope} daemon-reload && systemctl --{unit.scope} enable --now prx")
     if unit.scope is Scope.USER:
-        say("      loginctl enable-linger keeps it running while you are not logged in")
+        print_note("      loginctl enable-linger keeps it running while you are not logged in")

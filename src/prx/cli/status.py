@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from prx.cli.find_running import config_option, everyone
+from prx.cli.find_running import all_running, config_option
 from prx.logs.text import printable
 
 _UP = frozenset({"ready", "degraded"})
@@ -27,7 +27,7 @@ def status(as_json: bool, config: Path | None) -> int:
                 3 prx is not running
                 4 unknown: a prx is there and does not answer
     """  # noqa: D301 - \b tells click to keep the lines of a paragraph
-    with everyone(config, strict=True) as found:
+    with all_running(config, strict=True) as found:
         tunnels = [tunnel for running in found for tunnel in running.client.ask("status")["tunnels"]]
     if as_json:
         click.echo(json.dumps({"tunnels": tunnels}))

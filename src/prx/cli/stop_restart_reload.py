@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from prx.cli.find_running import Target, config_option, one
+from prx.cli.find_running import Target, config_option, select
 from prx.core.errors import NotReadyError
-from prx.ui.errors import say
+from prx.ui.errors import print_note
 
 STOP_SECONDS = 200.0  # the longest grace period that cloudflared takes is 180 s; the rest is margin
 _SLOW_SECRETS = 60.0  # seconds; a keyring has 30 and each program 10, and people rarely keep more than a few
@@ -25,14 +25,14 @@ def stop(name: str | None, config: Path | None) -> None:
     It returns when that is down. NAME is a tunnel, or the local address that it serves; needed only where several
     prx are running.
     """
-    with one(config, name) as target:
+    with select(config, name) as target:
         if _is_everything(target):
             target.running.client.ask("stop")
             if not target.running.client.wait_for_end(STOP_SECONDS):
                 raise NotReadyError(f"prx (pid {target.running.about['pid']}) has not ended after {STOP_SECONDS:.0f} s")
         else:
             target.running.client.ask("stop", wait=STOP_SECONDS, tunnel=target.tunnel)
-        say(f"stopped {_named(target)}")
+        print_note(f"stopped {_named(target)}")
 
 
 @click.command()
@@ -43,9 +43,9 @@ def restart(name: str | None, config: Path | None) -> None:
 
     A quick tunnel gets a new URL: `prx url --wait 60` prints it once it is verified.
     """
-    with one(config, name) as target:
+    with select(config, name) as target:
         target.running.client.ask("restart", tunnel=target.tunnel)
-        say(f"restarting {_named(target)}")
+        print_note(f"restarting {_named(target)}")
 
 
 @click.command()
@@ -56,9 +56,9 @@ def reload(name: str | None, config: Path | None) -> None:
 
     What it does not change runs on. A configuration with problems changes nothing: they are shown, and the exit code is 2.
     """
-    with one(config, name) as target:
+    with select(config, name) as target:
         target.running.client.ask("reload", wait=_SLOW_SECRETS)
-        say(f"reloaded {target.running.about['config'] or 'the environment'}")
+        print_note(f"reloaded {target.running.about['config'] or 'the environment'}")
 
 
 def _is_everything(target: Target) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from prx.cli.find_running import choose, config_option, everyone
+from prx.cli.find_running import all_running, choose, config_option
 from prx.control.client import NotRunningError
 from prx.core.errors import NotReadyError, PermanentError, UsageError
 
@@ -40,7 +40,7 @@ def url(name: str | None, wait: float, config: Path | None) -> None:
 
 
 def _ask(name: str | None, deadline: float, config: Path | None) -> str:
-    with everyone(config) as found:
+    with all_running(config) as found:
         target = choose(found, name)
         tunnels = [item["name"] for item in target.running.about["tunnels"]]
         if target.tunnel is None and len(tunnels) != 1:

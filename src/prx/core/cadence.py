@@ -1,17 +1,17 @@
-"""When the next look is due: at once after a change, then less and less often, once an interval while all is well."""
+"""When the next check is due: at once after a change, then less and less often, once an interval while all is well."""
 
 from __future__ import annotations
 
 # Looks after a change: quick at first, so that a start is seen within a quarter of a second, then every five seconds.
 PACE = (0.25, 0.25, 0.25, 0.25, 0.5, 0.5, 1.0, 1.0, 2.0, 2.0, 5.0)
-LOOK_LIMIT = 30.0  # seconds; a round that takes longer is given up (the runtime bounds it at a third of this)
+CHECK_LIMIT = 30.0  # seconds; a round that takes longer is given up (the runtime bounds it at a third of this)
 ASK_AGAIN_AT_MOST = 3600.0  # seconds; a Retry-After beyond that is not believed
 
 
 class Cadence:
-    """The looks of one run of the child. Times are monotonic seconds and come in as arguments.
+    """The checks of one run of the child. Times are monotonic seconds and come in as arguments.
 
-    under_way: a look has been asked for and has not come back.
+    under_way: a check has been asked for and has not come back.
     """
 
     def __init__(self) -> None:
@@ -20,15 +20,15 @@ class Cadence:
     def restart(self) -> None:
         """Begin anew: there is another child."""
         self.under_way = self._again = False
-        self._looks = 0
+        self._checks = 0
         self._not_before = 0.0
 
     def hurry(self) -> None:
-        """Take in that something has changed: the next looks follow each other quickly."""
-        self._looks = 0
+        """Take in that something has changed: the next checks follow each other quickly."""
+        self._checks = 0
 
     def begin(self) -> bool:
-        """Return whether a look may begin now; while one is under way, another one follows it."""
+        """Return whether a check may begin now; while one is under way, another one follows it."""
         if self.under_way:
             self._again = True
             return False
@@ -36,13 +36,13 @@ class Cadence:
         return True
 
     def finish(self) -> bool:
-        """Take in that a look has come back, or was given up; return whether another one is due at once."""
+        """Take in that a check has come back, or was given up; return whether another one is due at once."""
         self.under_way = False
         again, self._again = self._again, False
         return again
 
     def give_up(self) -> None:
-        """Take in that the look under way has outlived its limit."""
+        """Take in that the check under way has outlived its limit."""
         self.under_way = False
 
     def spare(self, now: float, asked: float, interval: float) -> None:
@@ -50,10 +50,10 @@ class Cadence:
         self._not_before = now + max(interval, min(asked, ASK_AGAIN_AT_MOST))
 
     def next_in(self, now: float, interval: float, *, well: bool) -> float:
-        """Return the seconds until the next look: the interval when all is well, sooner while it is not."""
+        """Return the seconds until the next check: the interval when all is well, sooner while it is not."""
         asked = self._not_before - now
         if well:
             return max(interval, asked)
-        pace = PACE[min(self._looks, len(PACE) - 1)]
-        self._looks += 1
+        pace = PACE[min(self._checks, len(PACE) - 1)]
+        self._checks += 1
         return max(min(pace, interval), asked)

@@ -9,7 +9,7 @@ from prx.core.conditions import CONDITIONS
 from prx.core.verdicts import Diagnosis
 
 
-class Failures:
+class FailureCounter:
     """Count failures at most once an interval, whatever the pace of looking, and know since when they last."""
 
     def __init__(self) -> None:
@@ -35,7 +35,7 @@ class Failures:
         self._began = self._counted_at = None
 
 
-class Suspicion:
+class FlapDamper:
     """Keep a bad verdict about a ready tunnel from the screen until it has lasted for its `visible_after`."""
 
     def __init__(self) -> None:

@@ -30,14 +30,14 @@ class Kill:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """Gather evidence about this run; answer with Looked, in bounded time."""
+class Check:
+    """Gather evidence about this run; answer with Checked, in bounded time."""
 
     run: int
 
 
 @dataclass(frozen=True, slots=True)
-class Recheck:
+class WatchForChange:
     """See whether anything changed that could end a wait early; answer with Woken if so, else with nothing."""
 
 
@@ -77,4 +77,6 @@ class RememberProtocol:
     protocol: str
 
 
-Effect = Spawn | Terminate | Kill | Look | Recheck | SetTimer | CancelTimers | Publish | RememberRateLimit | RememberProtocol
+Effect = (
+    Spawn | Terminate | Kill | Check | WatchForChange | SetTimer | CancelTimers | Publish | RememberRateLimit | RememberProtocol
+)

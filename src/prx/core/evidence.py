@@ -99,7 +99,7 @@ class Edge:
 
 
 @dataclass(frozen=True, slots=True)
-class Passage:
+class Delivery:
     """What the connector's counters say of the time in which the public URL was asked. None: they could not be compared.
 
     reached: it passed on a request meanwhile, so the way through edge and connector works. said: statuses that the service
@@ -190,7 +190,7 @@ class Evidence:
     exit: set when the child has ended; then the rest hardly matters.
     network_up: this machine has a network at all (None: not known).
     edge: prx's own dial to the edge, while no connection is ready.
-    passage: whether the public probe came through this connector.
+    delivery: whether the public probe came through this connector.
     strays: why the addresses of the name do not lead to Cloudflare; empty when they do, or when that is not known.
     proven: the URL was proven in this run.
     exposed: why strangers who reach the origin must not, where Access is required; empty when all is as it should be.
@@ -209,6 +209,6 @@ class Evidence:
     origin: Origin | None = None
     dns: Dns | None = None
     public: Public | None = None
-    passage: Passage = Passage()
+    delivery: Delivery = Delivery()
     strays: str = ""
     proven: bool = False

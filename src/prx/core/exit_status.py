@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Exit:
+class ExitStatus:
     """Say how a process ended: exactly one of `code` (0–255) and `signal` (1–64) is set, or neither when unknown.
 
     Neither is set only where somebody else collected the exit status (SIGCHLD ignored by whoever started prx).
@@ -18,7 +18,7 @@ class Exit:
     signal: int | None = None
 
     @classmethod
-    def from_status(cls, status: int) -> Exit:
+    def from_status(cls, status: int) -> ExitStatus:
         """Read the status word of `os.waitpid`."""
         code = os.waitstatus_to_exitcode(status)
         return cls(code=code) if code >= 0 else cls(signal=-code)

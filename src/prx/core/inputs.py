@@ -64,8 +64,8 @@ class Exited:
 
 
 @dataclass(frozen=True, slots=True)
-class Looked:
-    """A round of looking is over: what it means, and the public URL that it looked at (empty: none known)."""
+class Checked:
+    """A round of checks is over: what it means, and the public URL that it looked at (empty: none known)."""
 
     run: int
     diagnosis: Diagnosis
@@ -73,7 +73,7 @@ class Looked:
 
 
 @dataclass(frozen=True, slots=True)
-class Noticed:
+class CheckNow:
     """Something about the child changed just now (a connection came or went): look at once."""
 
     run: int
@@ -94,4 +94,4 @@ class TimerFired:
     token: int
 
 
-Input = Start | Stop | Kill | Restart | Spawned | SpawnFailed | Exited | Looked | Noticed | Woken | TimerFired
+Input = Start | Stop | Kill | Restart | Spawned | SpawnFailed | Exited | Checked | CheckNow | Woken | TimerFired

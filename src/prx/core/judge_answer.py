@@ -72,9 +72,9 @@ def _with_pause(diagnosis: Diagnosis, public: Public) -> Diagnosis:
 
 def _judge_stray(public: Public, evidence: Evidence) -> Diagnosis | None:
     """Judge a name whose addresses are not Cloudflare's, if nothing that came back says otherwise."""
-    if not evidence.strays or evidence.passage.reached or (public.status is not None and public.by_cloudflare):
+    if not evidence.strays or evidence.delivery.reached or (public.status is not None and public.by_cloudflare):
         return None
-    if public.status is not None and evidence.passage.reached is None:
+    if public.status is not None and evidence.delivery.reached is None:
         return None
     return Diagnosis(Verdict.ROUTE_MISMATCH, evidence.strays, _RECORD_HINT, because=Cause.RECORD)
 
@@ -84,7 +84,7 @@ def _judge_stray(public: Public, evidence: Evidence) -> Diagnosis | None:
 
 def _judge_refusal(public: Public, evidence: Evidence) -> Diagnosis | None:
     """Judge an answer that Cloudflare gives of its own accord: a challenge, a firewall rule, a limit, a Worker that fails."""
-    if evidence.passage.reached or not public.by_cloudflare:
+    if evidence.delivery.reached or not public.by_cloudflare:
         return None
     status, number = public.status, public.edge_error
     if public.mitigated:
@@ -102,7 +102,7 @@ def _judge_refusal(public: Public, evidence: Evidence) -> Diagnosis | None:
 def _refuses_by_status(evidence: Evidence, public: Public) -> bool:
     """Return whether a rule of Cloudflare's must have answered: 403 or 429, and no connector saw the request."""
     origin = evidence.origin
-    if evidence.passage.reached is not False or public.access or public.host_blocked:
+    if evidence.delivery.reached is not False or public.access or public.host_blocked:
         return False
     alike = origin is not None and origin.status == public.status
     return public.status in {403, 429} and not alike
@@ -146,7 +146,7 @@ def _judge_absence(public: Public, evidence: Evidence) -> Diagnosis | None:
         return None
     reason = origin.error or f"no answer from {origin.address}"
     hint = f"start the service on {origin.address}"
-    if evidence.passage.reached is False and public.status != 502:
+    if evidence.delivery.reached is False and public.status != 502:
         seen = _answer_words(public)
         return Diagnosis(Verdict.ORIGIN_DOWN, f"{reason}; besides, visitors do not reach the connector ({seen})", hint)
     return Diagnosis(Verdict.ORIGIN_DOWN, f"{reason} (the tunnel is fine)", hint)
@@ -154,8 +154,8 @@ def _judge_absence(public: Public, evidence: Evidence) -> Diagnosis | None:
 
 def _judge_service(public: Public, evidence: Evidence, policy: Policy) -> Diagnosis | None:
     """Judge an answer, or a silence, that is the service's own."""
-    origin, passage = evidence.origin, evidence.passage
-    if _leads_to_loopback(public) and passage.reached is not False:
+    origin, delivery = evidence.origin, evidence.delivery
+    if _leads_to_loopback(public) and delivery.reached is not False:
         return Diagnosis(
             Verdict.ORIGIN_ERROR,
             f"the service sends visitors to {public.location}, which is their own machine",
@@ -170,7 +170,7 @@ def _judge_service(public: Public, evidence: Evidence, policy: Policy) -> Diagno
     if public.status is None:
         return _judge_silence(public, evidence)
     alike = origin is not None and public.status == origin.status
-    if alike and not (passage.reached is False and public.status in EDGE_ERRORS and public.edge_error):
+    if alike and not (delivery.reached is False and public.status in EDGE_ERRORS and public.edge_error):
         assert origin is not None
         if origin.error:  # what it answers is not its real answer
             return Diagnosis(Verdict.ORIGIN_ERROR, f"{origin.error} (the tunnel is fine)", "set local_addr to that")
@@ -179,19 +179,19 @@ def _judge_service(public: Public, evidence: Evidence, policy: Policy) -> Diagno
             f"{origin.address} itself answers {origin.status}, {policy.expect.text} is expected (the tunnel is fine)",
             "if that answer is right, set health_check_path or health_check_expect",
         )
-    if passage.reached is False:
+    if delivery.reached is False:
         return None
     if _connector_failed(public, evidence):
         return _bad_answer(public, origin)
-    if passage.reached or public.status not in EDGE_ERRORS:
+    if delivery.reached or public.status not in EDGE_ERRORS:
         return _differs(public, origin, policy)
     return None
 
 
 def _connector_failed(public: Public, evidence: Evidence) -> bool:
     """Return whether cloudflared itself answered 502, because the service did not answer it well."""
-    passage, origin = evidence.passage, evidence.origin
-    if passage.reached and public.status in {502, 504} and public.status not in passage.said:
+    delivery, origin = evidence.delivery, evidence.origin
+    if delivery.reached and public.status in {502, 504} and public.status not in delivery.said:
         return True
     return public.status == 502 and origin is not None and origin.status is None and bool(origin.error)
 
@@ -222,19 +222,19 @@ def _differs(public: Public, origin: Origin | None, policy: Policy) -> Diagnosis
 
 def _judge_silence(public: Public, evidence: Evidence) -> Diagnosis | None:
     """Judge a request that got no answer at all, as far as the service may be the reason."""
-    origin, passage = evidence.origin, evidence.passage
-    if origin is not None and origin.event_stream and passage.reached is not False:
+    origin, delivery = evidence.origin, evidence.delivery
+    if origin is not None and origin.event_stream and delivery.reached is not False:
         return Diagnosis(
             Verdict.ORIGIN_ERROR,
             "the service answers with a stream of events, which a quick tunnel holds back to its end",
             "set health_check_path to a page that ends; for streams use a named tunnel, or POST",
         )
-    if passage.reached is False and not (origin is not None and origin.silent):
+    if delivery.reached is False and not (origin is not None and origin.silent):
         return None
     if origin is not None and origin.status is None and origin.error:
         hint = f"look at the service on {origin.address}; {_SLOW_HINT}"
         return Diagnosis(Verdict.ORIGIN_DOWN, f"{origin.error} (the tunnel is fine)", hint)
-    if not passage.reached:
+    if not delivery.reached:
         return None
     here = f", and answers {origin.status} here" if origin is not None and origin.status else ""
     waited = f" within {public.waited:.2g} s" if public.waited else ""
@@ -250,10 +250,10 @@ def _judge_silence(public: Public, evidence: Evidence) -> Diagnosis | None:
 
 def _judge_way(public: Public, evidence: Evidence, policy: Policy) -> Diagnosis:
     """Judge a request that did not come through, or of which nothing is known."""
-    passage = evidence.passage
-    if passage.reached is False and _record_is_wrong(public):
+    delivery = evidence.delivery
+    if delivery.reached is False and _record_is_wrong(public):
         return Diagnosis(Verdict.ROUTE_MISMATCH, _record_words(public), _RECORD_HINT, because=Cause.RECORD)
-    if passage.reached is False and public.status is not None and public.status not in EDGE_ERRORS:
+    if delivery.reached is False and public.status is not None and public.status not in EDGE_ERRORS:
         return Diagnosis(
             Verdict.ORIGIN_ERROR,
             f"the public URL answers {public.status}; the request did not come through this connector, so another one with the"
@@ -261,12 +261,12 @@ def _judge_way(public: Public, evidence: Evidence, policy: Policy) -> Diagnosis:
             _TWIN_HINT,
         )
     reason = _answer_words(public)
-    if passage.reached is False and public.status == 502:
+    if delivery.reached is False and public.status == 502:
         reason += "; the request did not come through this connector, so another one with the same token answers"
         return Diagnosis(Verdict.UNREACHABLE, reason, _TWIN_HINT)
     if evidence.edge is not None and evidence.edge.tcp is Reach.CLOSED:
         reason += "; prx cannot reach the edge either"
-    if passage.reached is False and _is_stale(public, evidence):
+    if delivery.reached is False and _is_stale(public, evidence):
         return Diagnosis(
             Verdict.UNREACHABLE,
             f"{reason}: the edge knows no connector of this tunnel, and the connector believes that it is connected",

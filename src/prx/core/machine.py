@@ -3,9 +3,9 @@
 Theory of operation. The user's wish (`wanted`) and the observed state are two things. The states:
 
     idle       not wanted, no child                         (the only state without a timer)
-    starting   child on its way; nothing public yet         timer look, perhaps replace
-    ready      the public URL answers as it should          timers look, steady, perhaps suspicion, replace
-    degraded   it was up, or the fault is not the tunnel's  timer look, perhaps replace
+    starting   child on its way; nothing public yet         timer check, perhaps replace
+    ready      the public URL answers as it should          timers check, steady, perhaps suspicion, replace
+    degraded   it was up, or the fault is not the tunnel's  timer check, perhaps replace
     stopping   the child was told to end                    timer grace; `after_stop` says what comes then
     backoff    no child; waiting for the next try           timers backoff, recheck
     failed     no child; the operator must change something timer recheck
@@ -18,7 +18,7 @@ no child lives or is being born, so one connector never has two; after the user'
 runs, late timers and doubled answers change nothing.
 
 Failures are counted at most once an interval although looks come faster while something is wrong: `max_failures` of them mean
-that the fault has lasted for `max_failures - 1` intervals, whatever the pace of looking.
+that the fault has lasted for `max_failures - 1` intervals, whatever the pace of checks.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from collections.abc import Callable
 from prx.core import effects as do
 from prx.core import events, inputs
 from prx.core.backoff import RATE_LIMITED, RESTART, steady_after
-from prx.core.cadence import LOOK_LIMIT, PACE, Cadence
+from prx.core.cadence import CHECK_LIMIT, PACE, Cadence
 from prx.core.causes import Cause, restart_helps
-from prx.core.damping import Failures, Suspicion
+from prx.core.damping import FailureCounter, FlapDamper
 from prx.core.effects import Effect
 from prx.core.evidence import ChildExit, ExitCause
-from prx.core.states import TRANSITIONS, AfterStop, ChildState, Settings, State
-from prx.core.verdicts import BLUNT, PROVING, RESTARTING, Action, Diagnosis, Verdict
+from prx.core.states import TRANSITIONS, AfterStop, ChildState, MachineSettings, State
+from prx.core.verdicts import BLUNT, PROVES_URL, RESTARTING, Action, Diagnosis, Verdict
 
 RECHECK_EVERY = 2.0  # seconds; a wait ends within 5 s of the change that makes it pointless
 IDLE_GRACE = 2.0  # seconds for a child without connections: nothing can be in flight
@@ -47,7 +47,7 @@ INSTANT_RESTARTS = 3  # in a row, for ends that are nobody's fault; then they co
 class Machine:
     """The machine of one connector of the tunnel `name`. `jitter` draws a number from 0 to 1 for each backoff."""
 
-    def __init__(self, name: str, settings: Settings, *, jitter: Callable[[], float] = lambda: 0.0) -> None:
+    def __init__(self, name: str, settings: MachineSettings, *, jitter: Callable[[], float] = lambda: 0.0) -> None:
         self.name = name
         self.settings = settings
         self.state = State.IDLE
@@ -55,7 +55,7 @@ class Machine:
         self.child = ChildState.NONE
         self.run = 0
         self.attempt = 0
-        self.failures = Failures()
+        self.failures = FailureCounter()
         self.url = ""
         self._unproven = ""
         self.protocol = settings.protocols[0]
@@ -64,10 +64,10 @@ class Machine:
         self._jitter = jitter
         self._after_stop = AfterStop.IDLE
         self._cause: Diagnosis | None = None  # why the child is being stopped
-        self._kill_at_birth = False
-        self._suspicion = Suspicion()
+        self._kill_when_spawned = False
+        self._suspicion = FlapDamper()
         self._cadence = Cadence()
-        self._instant = 0
+        self._free_restarts = 0
         self._last_delay = 0.0
         self._token = 0
         self._replacing: Diagnosis | None = None  # a replacement is scheduled, for this reason
@@ -79,8 +79,8 @@ class Machine:
 
     @property
     def busy(self) -> bool:
-        """Tell whether an answer of the runtime is awaited: to a look, or to a spawn."""
-        return self._cadence.under_way or self.child is ChildState.BEING_BORN
+        """Tell whether an answer of the runtime is awaited: to a check, or to a spawn."""
+        return self._cadence.under_way or self.child is ChildState.SPAWNING
 
     def handle(self, now: float, event: inputs.Input) -> list[Effect]:
         """Return what is to be done about `event` at monotonic time `now` (seconds)."""
@@ -129,8 +129,8 @@ class Machine:
         self._on_stop()
         if self.child is ChildState.ALIVE:
             self._kill()
-        elif self.child is ChildState.BEING_BORN:
-            self._kill_at_birth = True
+        elif self.child is ChildState.SPAWNING:
+            self._kill_when_spawned = True
 
     def _on_restart(self, reason: str) -> None:
         self.wanted = True
@@ -142,7 +142,7 @@ class Machine:
         else:
             self._stop_child(AfterStop.SPAWN, reason)
 
-    def reconfigure(self, settings: Settings) -> None:
+    def reconfigure(self, settings: MachineSettings) -> None:
         """Take new settings; a change that concerns the child is followed by a Restart input."""
         self.settings = settings
         self.protocol = settings.protocols[0]
@@ -160,7 +160,7 @@ class Machine:
             self._spawn(f"{what} changed" if what != "sleep" else "the machine woke up")
         elif self._is_running():
             self.failures.forget()
-            self._look_now()
+            self._check_now()
 
     def _is_rate_limited(self) -> bool:
         return self.shown is not None and self.shown.verdict is Verdict.RATE_LIMITED
@@ -170,15 +170,15 @@ class Machine:
             return
         del self.timers[event.name]
         match event.name:
-            case "look":
+            case "check":
                 self._cadence.give_up()  # if one is still under way, it has outlived its limit
-                self._look_now()
+                self._check_now()
             case "suspicion":
                 self._end_suspicion()
             case "replace":
                 self._on_due()
             case "steady":
-                self._instant = 0
+                self._free_restarts = 0
                 self._forget_attempts(steady_after(self._last_delay))
             case "grace" | "reap":
                 self._kill()
@@ -186,22 +186,22 @@ class Machine:
                 self._spawn("the wait is over")
             case "recheck":
                 self._set("recheck", RECHECK_EVERY)
-                self._effects.append(do.Recheck())
+                self._effects.append(do.WatchForChange())
 
-    def _on_child(self, event: inputs.Spawned | inputs.SpawnFailed | inputs.Exited | inputs.Looked | inputs.Noticed) -> None:
+    def _on_child(self, event: inputs.Spawned | inputs.SpawnFailed | inputs.Exited | inputs.Checked | inputs.CheckNow) -> None:
         match event:
-            case inputs.Spawned() if self.child is ChildState.BEING_BORN:
+            case inputs.Spawned() if self.child is ChildState.SPAWNING:
                 self._on_spawned(event)
-            case inputs.SpawnFailed() if self.child is ChildState.BEING_BORN:
+            case inputs.SpawnFailed() if self.child is ChildState.SPAWNING:
                 self.child = ChildState.NONE
                 self._ended(event.diagnosis, None)
             case inputs.Exited() if self.child is not ChildState.NONE:
                 self._on_exited(event)
-            case inputs.Looked():
-                self._on_looked(event)
-            case inputs.Noticed() if self._is_running():
+            case inputs.Checked():
+                self._on_checked(event)
+            case inputs.CheckNow() if self._is_running():
                 self._cadence.hurry()
-                self._look_now()
+                self._check_now()
 
     def _on_spawned(self, event: inputs.Spawned) -> None:
         self.child = ChildState.ALIVE
@@ -209,9 +209,9 @@ class Machine:
             events.ChildStarted(tunnel=self.name, pid=event.pid, version=event.version, connector=0, protocol=self.protocol)
         )
         if self.state is State.STOPPING:
-            self._kill() if self._kill_at_birth else self._terminate()
+            self._kill() if self._kill_when_spawned else self._terminate()
         else:
-            self._set("look", PACE[0])
+            self._set("check", PACE[0])
 
     def _on_exited(self, event: inputs.Exited) -> None:
         self.child = ChildState.NONE
@@ -244,8 +244,8 @@ class Machine:
         if self.state is State.STOPPING:
             self._after_stopping()
             return
-        if cause in {ExitCause.UPDATED, ExitCause.PORT_TAKEN} and self._instant < INSTANT_RESTARTS:
-            self._instant += 1
+        if cause in {ExitCause.UPDATED, ExitCause.PORT_TAKEN} and self._free_restarts < INSTANT_RESTARTS:
+            self._free_restarts += 1
             self._spawn(diagnosis.reason)
             return
         self._show(diagnosis)
@@ -255,7 +255,7 @@ class Machine:
         match diagnosis.action:
             case Action.FAIL:
                 self._enter(State.FAILED, diagnosis.reason)
-            case Action.RESTART_LATE:
+            case Action.RESTART_RATE_LIMITED:
                 self.attempt += 1
                 delay = RATE_LIMITED.delay(self.attempt)
                 self._effects.append(do.RememberRateLimit(delay, self.attempt))
@@ -277,14 +277,14 @@ class Machine:
 
     # ------------------------------------------------------------------ looking
 
-    def _look_now(self) -> None:
+    def _check_now(self) -> None:
         if self.child is not ChildState.ALIVE:
-            self._set("look", PACE[-1])
+            self._set("check", PACE[-1])
         elif self._cadence.begin():
-            self._set("look", LOOK_LIMIT)
-            self._effects.append(do.Look(self.run))
+            self._set("check", CHECK_LIMIT)
+            self._effects.append(do.Check(self.run))
 
-    def _on_looked(self, event: inputs.Looked) -> None:
+    def _on_checked(self, event: inputs.Checked) -> None:
         again = self._cadence.finish()
         if not self._is_running():
             return
@@ -292,18 +292,18 @@ class Machine:
         if not self._is_running():  # the verdict has ended it
             return
         if again:
-            self._look_now()
+            self._check_now()
         else:
             well = self.state is State.READY and not self._suspicion
-            self._set("look", self._cadence.next_in(self._now, self.settings.interval, well=well))
+            self._set("check", self._cadence.next_in(self._now, self.settings.interval, well=well))
 
     def _judge(self, diagnosis: Diagnosis, url: str) -> None:
-        """Act on what a look has found."""
+        """Act on what a check has found."""
         action = diagnosis.action
         if diagnosis.verdict in BLUNT and self.settings.restart_on_any and action not in RESTARTING:
             action = Action.COUNT
         elif action in RESTARTING and not restart_helps(diagnosis.cause):
-            action = Action.TELL
+            action = Action.REPORT
         if diagnosis.connected and self._switched:
             self._switched = False
             self._effects.append(do.RememberProtocol(self.protocol))
@@ -311,13 +311,13 @@ class Machine:
             self._cadence.spare(self._now, diagnosis.retry_after, self.settings.interval)
         self._tell_url(diagnosis, url)
         if self._is_settled(diagnosis, action):
-            self._show_looked(diagnosis, action)
+            self._show_checked(diagnosis, action)
         self._act(diagnosis, action)
 
     def _tell_url(self, diagnosis: Diagnosis, url: str) -> None:
         if not url or url == self.url:
             return
-        proven = diagnosis.verdict in PROVING
+        proven = diagnosis.verdict in PROVES_URL
         if proven or (diagnosis.tell_unproven and url != self._unproven):
             self._publish(events.UrlChanged(tunnel=self.name, url=url, old=self.url, proven=proven))
         if proven:
@@ -360,23 +360,23 @@ class Machine:
         return False
 
     def _end_suspicion(self) -> None:
-        """Show what has been suspected for long enough, without waiting for the look that is under way."""
+        """Show what has been suspected for long enough, without waiting for the check that is under way."""
         diagnosis = self._suspicion.pending
         self._suspicion.forget()
         if diagnosis is not None and self._is_running():
-            self._show_looked(diagnosis, diagnosis.action)
+            self._show_checked(diagnosis, diagnosis.action)
 
     def _forget_suspicion(self) -> None:
         self._suspicion.forget()
         self.timers.pop("suspicion", None)
 
-    def _show_looked(self, diagnosis: Diagnosis, action: Action) -> None:
+    def _show_checked(self, diagnosis: Diagnosis, action: Action) -> None:
         if self.shown is None or self.shown.verdict is not diagnosis.verdict:
             self._cadence.hurry()
         self._show(diagnosis)
         if action is Action.NONE:
             self._become(State.READY, diagnosis.reason)
-        elif action is Action.TELL or self.state is State.READY or diagnosis.verdict in BLUNT:
+        elif action is Action.REPORT or self.state is State.READY or diagnosis.verdict in BLUNT:
             self._become(State.DEGRADED, diagnosis.reason)
 
     def _count(self, diagnosis: Diagnosis) -> None:
@@ -407,7 +407,7 @@ class Machine:
     def _on_due(self) -> None:
         """Look once more, now that the wait is over; the child is replaced unless it has come back."""
         self._due = True
-        self._look_now()
+        self._check_now()
 
     def _scheduled(self, delay: float, reason: str) -> events.RestartScheduled:
         costs = self.settings.quick and bool(self.url)
@@ -459,20 +459,20 @@ class Machine:
 
     def _spawn(self, reason: str) -> None:
         self.run += 1
-        self.child = ChildState.BEING_BORN
+        self.child = ChildState.SPAWNING
         self.failures.forget()
         self._forget_suspicion()
         self._cause = None
         self._unproven = ""
-        self._kill_at_birth = False
+        self._kill_when_spawned = False
         self._cadence.restart()
         self._enter(State.STARTING, reason)
         if self.settings.has_child:
-            self._set("look", LOOK_LIMIT)
+            self._set("check", CHECK_LIMIT)
             self._effects.append(do.Spawn(self.run, self.protocol))
         else:
             self.child = ChildState.ALIVE
-            self._look_now()
+            self._check_now()
 
     def _stop_child(self, then: AfterStop, why: Diagnosis | str) -> None:
         """Tell the child to end. One that is stopped for a fault and has no connection has nothing in flight to finish."""
@@ -497,7 +497,7 @@ class Machine:
         if self.child is ChildState.ALIVE:
             self._effects.append(do.Kill(self.run))
         else:
-            self._kill_at_birth = True
+            self._kill_when_spawned = True
 
     def _back_off(self, reason: str) -> None:
         self.attempt += 1
@@ -517,7 +517,7 @@ class Machine:
         self._publish(self._scheduled(delay, reason))
 
     def _become(self, state: State, reason: str) -> None:
-        """Change between starting, ready and degraded, which share the child and the look timer."""
+        """Change between starting, ready and degraded, which share the child and the check timer."""
         if state is self.state:
             return
         self._change(state, reason)

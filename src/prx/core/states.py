@@ -74,12 +74,12 @@ class ChildState(enum.Enum):
     """Whether there is a child of the present run."""
 
     NONE = enum.auto()
-    BEING_BORN = enum.auto()
+    SPAWNING = enum.auto()
     ALIVE = enum.auto()
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class MachineSettings:
     """What the machine needs of the configuration. Times are seconds; `protocols` is best first."""
 
     interval: float = 30.0

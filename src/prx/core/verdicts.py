@@ -38,18 +38,18 @@ class Action(enum.Enum):
 
     WAIT = enum.auto()  # it will come by itself; nothing is counted
     NONE = enum.auto()  # the tunnel is up
-    TELL = enum.auto()  # the tunnel is fine and something else is not: degraded, say so
+    REPORT = enum.auto()  # the tunnel is fine and something else is not: degraded, say so
     COUNT = enum.auto()  # a failure; `max_failures` of them, and the connector is replaced if that can help
     REPLACE = enum.auto()  # schedule a replacement; a connector that comes back during the wait is kept
     REPLACE_NOW = enum.auto()  # replace the connector at once: there is nothing to wait for
     SWITCH_PROTOCOL = enum.auto()  # replace it at once with one that speaks HTTP/2, if the user left the choice to prx
     RESTART = enum.auto()  # the child has ended: start it again with backoff
-    RESTART_LATE = enum.auto()  # the same with the long backoff of the quick-tunnel service
+    RESTART_RATE_LIMITED = enum.auto()  # the same with the long backoff of the quick-tunnel service
     FAIL = enum.auto()  # stop for good: the operator must change something first
 
 
 RESTARTING = frozenset(
-    {Action.COUNT, Action.REPLACE, Action.REPLACE_NOW, Action.SWITCH_PROTOCOL, Action.RESTART, Action.RESTART_LATE}
+    {Action.COUNT, Action.REPLACE, Action.REPLACE_NOW, Action.SWITCH_PROTOCOL, Action.RESTART, Action.RESTART_RATE_LIMITED}
 )
 """The actions that may end in another child."""
 
@@ -59,16 +59,16 @@ ACTIONS: dict[Verdict, Action] = {
     Verdict.HEALTHY: Action.NONE,
     Verdict.PROTECTED: Action.NONE,
     Verdict.EDGE_REFUSED: Action.NONE,
-    Verdict.ACCESS_REJECTED: Action.TELL,
-    Verdict.ORIGIN_DOWN: Action.TELL,
-    Verdict.ORIGIN_ERROR: Action.TELL,
-    Verdict.ROUTE_MISMATCH: Action.TELL,
+    Verdict.ACCESS_REJECTED: Action.REPORT,
+    Verdict.ORIGIN_DOWN: Action.REPORT,
+    Verdict.ORIGIN_ERROR: Action.REPORT,
+    Verdict.ROUTE_MISMATCH: Action.REPORT,
     Verdict.EDGE_LOST: Action.WAIT,
-    Verdict.UNREACHABLE: Action.TELL,
-    Verdict.UDP_BLOCKED: Action.TELL,
+    Verdict.UNREACHABLE: Action.REPORT,
+    Verdict.UDP_BLOCKED: Action.REPORT,
     Verdict.OFFLINE: Action.WAIT,
     Verdict.CRASHED: Action.RESTART,
-    Verdict.RATE_LIMITED: Action.RESTART_LATE,
+    Verdict.RATE_LIMITED: Action.RESTART_RATE_LIMITED,
     Verdict.AUTH_REJECTED: Action.FAIL,
     Verdict.MISCONFIGURED: Action.FAIL,
 }
@@ -96,7 +96,7 @@ CAUSES: dict[Verdict, Cause] = {
 """The cause behind each verdict unless its diagnosis names another."""
 
 # The public URL answered, and what answered was what lies behind the tunnel: these prove the URL.
-PROVING = frozenset({Verdict.HEALTHY, Verdict.PROTECTED, Verdict.ORIGIN_ERROR})
+PROVES_URL = frozenset({Verdict.HEALTHY, Verdict.PROTECTED, Verdict.ORIGIN_ERROR})
 
 # With health_check_restart = "any" these count too: every answer that is not the expected one.
 BLUNT = frozenset(

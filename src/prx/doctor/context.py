@@ -16,7 +16,7 @@ STRAY_FOLDERS = ("~/.cloudflared", "~/.cloudflare-warp", "~/cloudflare-warp", "/
 
 
 @dataclass(frozen=True, slots=True)
-class Scene:
+class Context:
     """The configuration, the environment, the edge, and where the system keeps what the checks read.
 
     root: `/` but in tests.
@@ -39,7 +39,7 @@ class Scene:
         """A resolver of public names."""
         return Resolver(self.doh, clock=self.clock)
 
-    def place(self, path: str) -> Path:
+    def endpoint(self, path: str) -> Path:
         """Return a path of the system; `~` is the user's home."""
         home = self.environ.get("HOME", "/root")
         return self.root / path.replace("~", home, 1).lstrip("/")

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Iterator
 
 from prx.doctor import host, reach
 from prx.doctor.client import check_program, check_token
-from prx.doctor.context import Scene
+from prx.doctor.context import Context
 from prx.doctor.finding import Finding, Mark
 from prx.doctor.service import check_public_url, check_service
 
@@ -16,29 +16,29 @@ LIMIT = 14.0  # seconds for every check; start and printing take the rest of fif
 _Check = tuple[str, str, Awaitable[list[Finding]]]
 
 
-async def examine(scene: Scene, *, limit: float = LIMIT) -> list[Finding]:
+async def examine(context: Context, *, limit: float = LIMIT) -> list[Finding]:
     """Return the findings of all checks, the machine's first, then tunnel by tunnel; takes at most `limit` seconds."""
     async with asyncio.TaskGroup() as group:
         tasks = [
             group.create_task(_bounded(name, tunnel, check, limit), name=f"check {name} {tunnel}")
-            for name, tunnel, check in _checks(scene)
+            for name, tunnel, check in _checks(context)
         ]
     return [finding for task in tasks for finding in task.result()]
 
 
-def _checks(scene: Scene) -> Iterator[_Check]:
+def _checks(context: Context) -> Iterator[_Check]:
     """Give every check with its name and the tunnel that it concerns."""
-    yield "network", "", host.check_network(scene)
-    yield "public-dns", "", reach.check_public_dns(scene)
-    yield "edge", "", reach.check_edge(scene)
-    yield "proxy", "", host.check_proxy(scene)
-    yield "environment", "", host.check_environment(scene)
-    yield "stray-config", "", host.check_stray_config(scene)
-    for tunnel, settings in scene.config.tunnels.items():
+    yield "network", "", host.check_network(context)
+    yield "public-dns", "", reach.check_public_dns(context)
+    yield "edge", "", reach.check_edge(context)
+    yield "proxy", "", host.check_proxy(context)
+    yield "environment", "", host.check_environment(context)
+    yield "stray-config", "", host.check_stray_config(context)
+    for tunnel, settings in context.config.tunnels.items():
         yield "program", tunnel, check_program(tunnel, settings)
         yield "token", tunnel, check_token(tunnel, settings)
         yield "service", tunnel, check_service(tunnel, settings)
-        yield "public-url", tunnel, check_public_url(scene, tunnel, settings)
+        yield "public-url", tunnel, check_public_url(context, tunnel, settings)
 
 
 async def _bounded(name: str, tunnel: str, check: Awaitable[list[Finding]], limit: float) -> list[Finding]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from prx.doctor.context import STRAY_FOLDERS, Scene
+from prx.doctor.context import STRAY_FOLDERS, Context
 from prx.doctor.finding import Finding, Mark
 from prx.runtime.host.network import network_up
 
@@ -10,9 +10,9 @@ _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy
 _ALSO_READ = {"NO_AUTOUPDATE", "STDIN_CONTROL"}  # cloudflared's variables without the usual beginning
 
 
-async def check_stray_config(scene: Scene) -> list[Finding]:
+async def check_stray_config(context: Context) -> list[Finding]:
     """Look for configuration files that cloudflared would take by itself: their ingress beats its command line."""
-    files = (scene.place(f"{folder}/config.{end}") for folder in STRAY_FOLDERS for end in ("yml", "yaml"))
+    files = (context.endpoint(f"{folder}/config.{end}") for folder in STRAY_FOLDERS for end in ("yml", "yaml"))
     found = [str(file) for file in files if file.is_file()]
     if not found:
         return [Finding("stray-config", Mark.OK, "cloudflared has no configuration file of its own here")]
@@ -20,9 +20,9 @@ async def check_stray_config(scene: Scene) -> list[Finding]:
     return [Finding("stray-config", Mark.OK, words, "it matters only for a cloudflared that you start by hand")]
 
 
-async def check_environment(scene: Scene) -> list[Finding]:
+async def check_environment(context: Context) -> list[Finding]:
     """Look for variables that cloudflared would take as options."""
-    found = sorted(name for name in scene.environ if name.startswith("TUNNEL_") or name in _ALSO_READ)
+    found = sorted(name for name in context.environ if name.startswith("TUNNEL_") or name in _ALSO_READ)
     if not found:
         return [Finding("environment", Mark.OK, "no variable would change what cloudflared does")]
     words = f"{', '.join(found)}: set, and harmless, as prx hands on none of cloudflared's variables"
@@ -30,18 +30,18 @@ async def check_environment(scene: Scene) -> list[Finding]:
     return [Finding("environment", Mark.OK, words, remedy)]
 
 
-async def check_proxy(scene: Scene) -> list[Finding]:
+async def check_proxy(context: Context) -> list[Finding]:
     """Look for proxy variables: where only a proxy leads out, no tunnel can work."""
-    found = [name for name in _PROXIES if scene.environ.get(name)]
+    found = [name for name in _PROXIES if context.environ.get(name)]
     if not found:
         return [Finding("proxy", Mark.OK, "no proxy is set")]
     words = f"{', '.join(found)}: set, but cloudflared cannot use an HTTP proxy, it connects to the edge directly"
     return [Finding("proxy", Mark.WARN, words, "where only a proxy leads out, have TCP and UDP port 7844 opened")]
 
 
-async def check_network(scene: Scene) -> list[Finding]:
+async def check_network(context: Context) -> list[Finding]:
     """Look whether this machine has a way out at all."""
-    if scene.site.local:
+    if context.site.local:
         return [Finding("network", Mark.SKIP, "the local edge needs no network")]
     up = network_up()
     if up is None:

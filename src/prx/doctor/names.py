@@ -17,7 +17,7 @@ import dns.rcode
 import dns.rdatatype
 
 from prx.core.evidence import Dns, DnsState
-from prx.doctor.context import Scene
+from prx.doctor.context import Context
 from prx.doctor.finding import Finding, Mark
 from prx.runtime.probes.connect import is_address
 from prx.runtime.probes.quic import ask_by_datagram
@@ -37,11 +37,11 @@ def nameservers(file: Path) -> list[str]:
     return [line[1] for line in words if len(line) > 1 and line[0] == "nameserver" and is_address(line[1])][:_SERVERS]
 
 
-async def check_local_dns(scene: Scene, tunnel: str, name: str, public: Dns, *, port: int = _PORT) -> list[Finding]:
+async def check_local_dns(context: Context, tunnel: str, name: str, public: Dns, *, port: int = _PORT) -> list[Finding]:
     """Compare this machine's resolver with what `public` DNS says of `name`."""
     if public.state is not DnsState.RESOLVED:
         return [Finding("local-dns", Mark.SKIP, f"public DNS does not know {name}", tunnel=tunnel)]
-    servers = nameservers(scene.place("/etc/resolv.conf"))
+    servers = nameservers(context.endpoint("/etc/resolv.conf"))
     if not servers:
         return [Finding("local-dns", Mark.SKIP, "no nameserver is configured in /etc/resolv.conf", tunnel=tunnel)]
     answers = await asyncio.gather(*(_ask(server, name, port) for server in servers))

@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 from prx.core.evidence import DnsState
-from prx.doctor.context import Scene
+from prx.doctor.context import Context
 from prx.doctor.finding import Finding, Mark
 from prx.runtime.probes import doh
-from prx.runtime.probes.connect import Place, ProbeError, connected_to_one, is_address
+from prx.runtime.probes.connect import Endpoint, ProbeError, connected_to_one, is_address
 from prx.runtime.probes.edge import PORT, REGIONS
 from prx.runtime.probes.quic import speaks_quic
 
@@ -19,49 +19,49 @@ _WAIT = 4.0  # seconds for each try
 _ADDRESSES = 3
 _SKEW_WARN, _SKEW_FAIL = 60.0, 300.0  # seconds; JWTs of Access bear a minute, certificates a little more
 
-_Try = Callable[[Sequence[Place]], Awaitable[bool]]
+_Try = Callable[[Sequence[Endpoint]], Awaitable[bool]]
 
 
-async def check_edge(scene: Scene) -> list[Finding]:
+async def check_edge(context: Context) -> list[Finding]:
     """Try TCP and UDP to each region of the edge."""
-    targets = await _targets(scene)
+    targets = await _targets(context)
     if isinstance(targets, str):
         return [Finding(check, Mark.SKIP, targets) for check in ("edge-tcp", "edge-udp")]
     tcp, udp = await asyncio.gather(_unreachable(targets, _tcp_works), _unreachable(targets, _udp_works))
-    return [_tcp_finding(tcp, len(targets)), _udp_finding(udp, scene)]
+    return [_tcp_finding(tcp, len(targets)), _udp_finding(udp, context)]
 
 
-async def _targets(scene: Scene) -> dict[str, list[Place]] | str:
+async def _targets(context: Context) -> dict[str, list[Endpoint]] | str:
     """Return the addresses of each region, or why they are not known."""
-    if scene.site.edge_addrs:
-        split = [address.rpartition(":") for address in scene.site.edge_addrs]
+    if context.site.edge_addrs:
+        split = [address.rpartition(":") for address in context.site.edge_addrs]
         return {
-            f"{host}:{port}": [Place(host.strip("[]"), int(port))] for host, _, port in split if is_address(host.strip("[]"))
+            f"{host}:{port}": [Endpoint(host.strip("[]"), int(port))] for host, _, port in split if is_address(host.strip("[]"))
         }
-    resolver = scene.resolver
+    resolver = context.resolver
     answers = dict(zip(REGIONS, await asyncio.gather(*(resolver.resolve(name) for name in REGIONS)), strict=True))
     for name, dns in answers.items():
         if dns.state is not DnsState.RESOLVED:
             return f"public DNS does not give the addresses of {name}"
-    return {name: [Place(address, PORT) for address in dns.addresses[:_ADDRESSES]] for name, dns in answers.items()}
+    return {name: [Endpoint(address, PORT) for address in dns.addresses[:_ADDRESSES]] for name, dns in answers.items()}
 
 
-async def _unreachable(targets: dict[str, list[Place]], works: _Try) -> list[str]:
+async def _unreachable(targets: dict[str, list[Endpoint]], works: _Try) -> list[str]:
     """Return the names of the targets that a try does not reach."""
-    results = await asyncio.gather(*(works(places) for places in targets.values()))
+    results = await asyncio.gather(*(works(endpoints) for endpoints in targets.values()))
     return [name for name, reached in zip(targets, results, strict=True) if not reached]
 
 
-async def _tcp_works(places: Sequence[Place]) -> bool:
+async def _tcp_works(endpoints: Sequence[Endpoint]) -> bool:
     try:
-        async with connected_to_one(places, timeout=_WAIT):
+        async with connected_to_one(endpoints, timeout=_WAIT):
             return True
     except ProbeError:
         return False
 
 
-async def _udp_works(places: Sequence[Place]) -> bool:
-    return any(await asyncio.gather(*(speaks_quic(place, timeout=_WAIT) for place in places)))
+async def _udp_works(endpoints: Sequence[Endpoint]) -> bool:
+    return any(await asyncio.gather(*(speaks_quic(endpoint, timeout=_WAIT) for endpoint in endpoints)))
 
 
 def _tcp_finding(missed: Sequence[str], count: int) -> Finding:
@@ -72,18 +72,18 @@ def _tcp_finding(missed: Sequence[str], count: int) -> Finding:
     return Finding("edge-tcp", verdict, f"no connection over TCP to {', '.join(missed)}", remedy)
 
 
-def _udp_finding(missed: Sequence[str], scene: Scene) -> Finding:
+def _udp_finding(missed: Sequence[str], context: Context) -> Finding:
     if not missed:
         return Finding("edge-udp", Mark.OK, f"UDP port {PORT} of the edge is reachable, so QUIC works")
-    pinned = any(settings.cloudflare.protocol == "quic" for settings in scene.config.tunnels.values())
+    pinned = any(settings.cloudflare.protocol == "quic" for settings in context.config.tunnels.values())
     remedy = f'open outgoing UDP port {PORT}, or set protocol = "http2"' if pinned else "nothing: prx goes on with HTTP/2"
     verdict = Mark.FAIL if pinned else Mark.WARN
     return Finding("edge-udp", verdict, f"no answer over UDP from {', '.join(missed)}", remedy)
 
 
-async def check_public_dns(scene: Scene) -> list[Finding]:
+async def check_public_dns(context: Context) -> list[Finding]:
     """Ask the DNS-over-HTTPS servers, and compare the date on their answers with this machine's clock."""
-    servers = [doh.Server.at(url) for url in scene.doh]
+    servers = [doh.Server.at(url) for url in context.doh]
     answers = await asyncio.gather(*(_ask(server) for server in servers))
     heard = [answer for answer in answers if isinstance(answer, doh.Heard)]
     if not heard:
@@ -92,7 +92,7 @@ async def check_public_dns(scene: Scene) -> list[Finding]:
         return [Finding("public-dns", Mark.FAIL, words, remedy), Finding("clock", Mark.SKIP, "no server told the time")]
     failed = [str(answer) for answer in answers if isinstance(answer, str)]
     words = f"{len(heard)} of {len(answers)} DNS-over-HTTPS servers answer" + "".join(f"; {text}" for text in failed)
-    return [Finding("public-dns", Mark.OK, words), _clock_finding(heard, scene)]
+    return [Finding("public-dns", Mark.OK, words), _clock_finding(heard, context)]
 
 
 async def _ask(server: doh.Server) -> doh.Heard | str:
@@ -102,8 +102,8 @@ async def _ask(server: doh.Server) -> doh.Heard | str:
         return error.words
 
 
-def _clock_finding(heard: Sequence[doh.Heard], scene: Scene) -> Finding:
-    now = scene.clock.wall()
+def _clock_finding(heard: Sequence[doh.Heard], context: Context) -> Finding:
+    now = context.clock.wall()
     skews = [now - told for answer in heard if (told := _date(answer.headers.get("date", ""))) is not None]
     if not skews:
         return Finding("clock", Mark.SKIP, "no server told the time")

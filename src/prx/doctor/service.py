@@ -8,12 +8,12 @@ from urllib.parse import urlsplit
 from prx.backends import create
 from prx.config.schema import TunnelSettings
 from prx.core.evidence import Dns, DnsState, Origin, Public
-from prx.doctor.context import Scene
+from prx.doctor.context import Context
 from prx.doctor.finding import Finding, Mark
 from prx.doctor.names import check_local_dns
 from prx.runtime.probes.access import probe_headers, service_token
 from prx.runtime.probes.connect import is_address
-from prx.runtime.probes.origin import look_at_origin
+from prx.runtime.probes.origin import check_origin
 from prx.runtime.probes.public import probe_public
 from prx.secrets.sources import is_reference
 
@@ -23,7 +23,7 @@ _STRANGE_NAME = "prx-doctor.trycloudflare.com"  # stands for the name of a quick
 
 async def check_service(tunnel: str, settings: TunnelSettings) -> list[Finding]:
     """Ask the local service."""
-    seen = await look_at_origin(settings)
+    seen = await check_origin(settings)
     findings = [_origin_finding(tunnel, settings, seen)]
     if seen.status is None:
         return findings
@@ -77,20 +77,20 @@ def _blocked(tunnel: str, seen: Public) -> Finding | None:
     return Finding("host-name", Mark.FAIL, words, remedy, tunnel)
 
 
-async def check_public_url(scene: Scene, tunnel: str, settings: TunnelSettings) -> list[Finding]:
+async def check_public_url(context: Context, tunnel: str, settings: TunnelSettings) -> list[Finding]:
     """Ask the public URL where it is known without a running tunnel, and the resolvers for its name."""
-    url = create(settings).fixed_url(scene.site)
+    url = create(settings).fixed_url(context.site)
     if not url:
         words = "a quick tunnel has no URL before it is started"
         return [Finding(check, Mark.SKIP, words, tunnel=tunnel) for check in ("public-url", "local-dns", "access")]
     name = urlsplit(url).hostname or ""
-    dns = await scene.resolver.resolve(name)
-    local = [] if is_address(name) else await check_local_dns(scene, tunnel, name, dns)
+    dns = await context.resolver.resolve(name)
+    local = [] if is_address(name) else await check_local_dns(context, tunnel, name, dns)
     if dns.state is not DnsState.RESOLVED:
         return [_unresolved(tunnel, name, dns), *local]
-    headers = _service_token(scene, url, name)
+    headers = _service_token(context, url, name)
     seen = await probe_public(
-        url + settings.health_check_path, dns.addresses, headers=headers, headers_host=name, ca_file=scene.site.public_ca
+        url + settings.health_check_path, dns.addresses, headers=headers, headers_host=name, ca_file=context.site.public_ca
     )
     blocked = _blocked(tunnel, seen)
     return [
@@ -101,8 +101,8 @@ async def check_public_url(scene: Scene, tunnel: str, settings: TunnelSettings) 
     ]
 
 
-def _service_token(scene: Scene, url: str, name: str) -> Mapping[str, str]:
-    access = scene.config.access
+def _service_token(context: Context, url: str, name: str) -> Mapping[str, str]:
+    access = context.config.access
     if is_reference(access.client_secret):  # nothing was run for it, and its reference is no secret to send
         return {}
     return probe_headers(service_token(access.client_id, access.client_secret), url, name)

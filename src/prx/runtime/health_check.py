@@ -1,4 +1,4 @@
-"""One round of looking at a tunnel: gather the evidence, cheapest first, side by side, within one deadline.
+"""One round of checks at a tunnel: gather the evidence, cheapest first, side by side, within one deadline.
 
 The child's `/ready` is always asked. While no connection is ready, its counters are read and the edge is dialled; public DNS
 and the public URL are asked only once one is, so that a fresh name is never asked for before it can exist. The origin is asked
@@ -15,8 +15,8 @@ from urllib.parse import urlsplit
 
 from prx.backends.base import Backend, Counters, EdgeSite
 from prx.config.schema import TunnelSettings
-from prx.core.evidence import Connector, Dns, DnsState, Edge, Evidence, Origin, Passage, Public
-from prx.runtime.bypass import SETTLE, Ways, compare
+from prx.core.evidence import Connector, Delivery, Dns, DnsState, Edge, Evidence, Origin, Public
+from prx.runtime.delivery import SETTLE, Ways, compare
 from prx.runtime.host.clock import Clock
 from prx.runtime.host.network import Network
 from prx.runtime.observer import ConnectorObserver
@@ -24,8 +24,8 @@ from prx.runtime.probes.access import ServiceToken, probe_headers
 from prx.runtime.probes.addresses import strays
 from prx.runtime.probes.connector import ConnectorEndpoints
 from prx.runtime.probes.edge import EdgeWatch
-from prx.runtime.probes.exposure import Reach, look_at_exposure
-from prx.runtime.probes.origin import look_at_origin
+from prx.runtime.probes.exposure import Reach, check_exposure
+from prx.runtime.probes.origin import check_origin
 from prx.runtime.probes.public import probe_public
 from prx.runtime.probes.resolver import Resolver, by_system
 
@@ -33,13 +33,13 @@ ADDRESSES_LAST = 300.0  # seconds; Cloudflare's addresses of a name hardly ever 
 ASK_ORIGIN_AFTER = 1.0  # seconds that a public answer may take before the service is asked beside it
 FAST_LIMIT = 4.0  # seconds for an answer of a service that has just taken less than a quarter of it
 SUSPECT_LIMIT = 1.5  # seconds, the same, if something else tells already that it does not answer
-REFRESH_WITHIN = 3.0  # seconds that a look waits for the addresses to be looked up again
+REFRESH_WITHIN = 3.0  # seconds that a check waits for the addresses to be looked up again
 REFRESH_AGAIN_AFTER = 30.0  # seconds until the next try, if that gave none
 TWIN_TIMES = 2  # answers past this connector that convince
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class TunnelContext:
     """What does not change while a tunnel is looked at: who it is, and through whose eyes."""
 
     name: str
@@ -58,15 +58,17 @@ class View:
     warn: Callable[[str], None]
 
 
-class Looker:
+class HealthChecker:
     """Looks at one run of the child (or, without an observer, at a public URL that others keep up)."""
 
-    def __init__(self, view: View, observer: ConnectorObserver | None, endpoints: ConnectorEndpoints | None) -> None:
-        self.url = view.backend.fixed_url(view.site)
+    def __init__(
+        self, context: TunnelContext, observer: ConnectorObserver | None, endpoints: ConnectorEndpoints | None
+    ) -> None:
+        self.url = context.backend.fixed_url(context.site)
         self.asked = 0  # requests of the public URL that prx has made itself
         self.logged_hostname = ""  # of a quick tunnel, from its log
         self.usual_ms: float | None = None  # how long the last good answer took
-        self._view = view
+        self._context = context
         self._observer = observer
         self._endpoints = endpoints
         self._good: Dns | None = None
@@ -77,21 +79,21 @@ class Looker:
         self._warned_of_dns = False
         self._down = asyncio.Event()  # set while no connection is ready
         if endpoints is not None:
-            view.ways.add(view.way, self.counters)
+            context.ways.add(context.way, self.counters)
 
-    def adopt(self, view: View) -> None:
+    def adopt(self, context: TunnelContext) -> None:
         """Look with other eyes from now on: the settings have changed."""
-        self._view.ways.remove(self._view.way, self.counters)
-        self._view = view
+        self._context.ways.remove(self._context.way, self.counters)
+        self._context = context
         if self._endpoints is not None:
-            view.ways.add(view.way, self.counters)
+            context.ways.add(context.way, self.counters)
 
     def close(self) -> None:
-        """Let go of what outlives a look."""
-        self._view.ways.remove(self._view.way, self.counters)
+        """Let go of what outlives a check."""
+        self._context.ways.remove(self._context.way, self.counters)
 
     def prove(self) -> None:
-        """Take in that the URL was proven by the last look."""
+        """Take in that the URL was proven by the last check."""
         self._proven = True
 
     def forget_network(self) -> None:
@@ -107,8 +109,8 @@ class Looker:
         reply = await self._endpoints.metrics()
         if reply is None:
             return None
-        counters = self._view.backend.parse_counters(reply.body)
-        self._observer.see_counters(self._view.clock.monotonic(), counters)
+        counters = self._context.backend.parse_counters(reply.body)
+        self._observer.see_counters(self._context.clock.monotonic(), counters)
         return counters
 
     async def check_ready(self) -> bool:
@@ -121,21 +123,21 @@ class Looker:
         changed = False
         for _ in range(2):
             reply = await self._endpoints.ready()
-            readiness = self._view.backend.parse_ready(reply.status, reply.body) if reply else None
-            changed |= self._observer.see_readiness(self._view.clock.monotonic(), readiness)
+            readiness = self._context.backend.parse_ready(reply.status, reply.body) if reply else None
+            changed |= self._observer.see_readiness(self._context.clock.monotonic(), readiness)
             if readiness is not None or not self._observer.ever_ready:
                 break
         (self._down.clear if self._observer.ready else self._down.set)()
         return changed
 
-    async def look(self, *, suspect: bool = False) -> Evidence:
+    async def check(self, *, suspect: bool = False) -> Evidence:
         """Gather evidence, and never raise for what it meets.
 
         It takes the time-out of the health check and a second at most, and less for a service that is usually fast. `suspect`:
         something else tells already that the service does not answer, so that it is waited for shortly.
         """
-        view = self._view
-        began = view.clock.monotonic()
+        context = self._context
+        began = context.clock.monotonic()
         await self.check_ready()
         if not self.url:
             await self._find_url()
@@ -146,33 +148,33 @@ class Looker:
         evidence = self._evidence(began, edge=None)
         if not self.url:
             return evidence
-        found = await self._unless_down(self._look_outside(evidence, self._limit(suspect=suspect)))
+        found = await self._unless_down(self._check_outside(evidence, self._limit(suspect=suspect)))
         return self._evidence(began, edge=await self._dial()) if found is None else found
 
     async def _unless_down(self, outside: Coroutine[Any, Any, Evidence]) -> Evidence | None:
         """Await a look at the outside; give it up, and return None, as soon as the last connection is lost."""
         async with asyncio.TaskGroup() as group:
-            look = group.create_task(outside, name=f"{self._view.name}: outside")
-            lost = group.create_task(self._down.wait(), name=f"{self._view.name}: lost")
-            await asyncio.wait([look, lost], return_when=asyncio.FIRST_COMPLETED)
-            for task in (look, lost):
+            check = group.create_task(outside, name=f"{self._context.name}: outside")
+            lost = group.create_task(self._down.wait(), name=f"{self._context.name}: lost")
+            await asyncio.wait([check, lost], return_when=asyncio.FIRST_COMPLETED)
+            for task in (check, lost):
                 task.cancel()
-        return None if look.cancelled() else look.result()
+        return None if check.cancelled() else check.result()
 
     def _evidence(self, began: float, *, edge: Edge | None) -> Evidence:
-        view = self._view
+        context = self._context
         return Evidence(
-            view.clock.monotonic(),
+            context.clock.monotonic(),
             self.url,
             began=began,
             connector=self._connector(),
-            network_up=view.network.up(),
+            network_up=context.network.up(),
             edge=edge,
             proven=self._proven,
         )
 
     def _limit(self, *, suspect: bool) -> float:
-        limit = self._view.settings.health_check_timeout_secs
+        limit = self._context.settings.health_check_timeout_secs
         if self.usual_ms is None or self.usual_ms > FAST_LIMIT * 250:
             return limit
         return min(limit, SUSPECT_LIMIT if suspect and self.usual_ms < SUSPECT_LIMIT * 250 else FAST_LIMIT)
@@ -181,7 +183,7 @@ class Looker:
         if self._endpoints is None:
             return
         reply = await self._endpoints.quick_tunnel()
-        hostname = self._view.backend.parse_quick_hostname(reply.status, reply.body) if reply else ""
+        hostname = self._context.backend.parse_quick_hostname(reply.status, reply.body) if reply else ""
         if hostname or self.logged_hostname:
             self.take_hostname(hostname or self.logged_hostname)
 
@@ -189,26 +191,26 @@ class Looker:
         """Take in the public host name of a quick tunnel."""
         if self.url:
             return
-        self.url = self._view.site.url(hostname)
-        self._view.tell_phase("url", self.url)
-        self._view.tell_url(self.url)
+        self.url = self._context.site.url(hostname)
+        self._context.tell_phase("url", self.url)
+        self._context.tell_url(self.url)
 
     async def _dial(self) -> Edge:
         """Dial the edge while no connection is ready, and read the counters beside it: they tell of rejections."""
         observer = self._observer
         quic = observer is not None and observer.protocol == "quic"
-        edge, _ = await asyncio.gather(self._view.edge.dial(quic=quic), self._counters_if_alive())
+        edge, _ = await asyncio.gather(self._context.edge.dial(quic=quic), self._counters_if_alive())
         return edge
 
     async def _name_of_refused(self) -> Dns | None:
         """Look up the name of a quick tunnel that the edge refuses: if it is gone, the tunnel is deleted."""
         connector = self._connector()
-        if connector is None or not connector.rejected or self._view.backend.mode != "quick" or not self._proven:
+        if connector is None or not connector.rejected or self._context.backend.mode != "quick" or not self._proven:
             return None
-        return await self._view.resolver.resolve(urlsplit(self.url).hostname or "")
+        return await self._context.resolver.resolve(urlsplit(self.url).hostname or "")
 
     async def _counters_if_alive(self) -> None:
-        if self._observer is not None and self._observer.evidence(self._view.clock.monotonic(), 0).answers:
+        if self._observer is not None and self._observer.evidence(self._context.clock.monotonic(), 0).answers:
             await self.counters()
 
     def _connector(self) -> Connector | None:
@@ -216,69 +218,69 @@ class Looker:
         if observer is None:
             return None
         if observer.ready:
-            self._view.tell_phase("connected", "")
-        return observer.evidence(self._view.clock.monotonic(), self._view.backend.longest_wait(observer.rounds))
+            self._context.tell_phase("connected", "")
+        return observer.evidence(self._context.clock.monotonic(), self._context.backend.longest_wait(observer.rounds))
 
     # ------------------------------------------------------------------ outside
 
-    async def _look_outside(self, evidence: Evidence, limit: float) -> Evidence:
+    async def _check_outside(self, evidence: Evidence, limit: float) -> Evidence:
         dns, mismatch = await asyncio.gather(self._resolve(), self._route_mismatch())
         if not dns.addresses:
-            return replace(evidence, at=self._view.clock.monotonic(), dns=dns, route_mismatch=mismatch)
-        self._view.tell_phase("dns", ", ".join(dns.addresses))
+            return replace(evidence, at=self._context.clock.monotonic(), dns=dns, route_mismatch=mismatch)
+        self._context.tell_phase("dns", ", ".join(dns.addresses))
         async with asyncio.TaskGroup() as group:
-            exposed = group.create_task(self._exposed(dns.addresses, limit), name=f"{self._view.name}: exposure")
-            refreshed = group.create_task(self._refresh(), name=f"{self._view.name}: dns")
-            public, passage, origin = await self._ask_both(dns.addresses, limit)
+            exposed = group.create_task(self._exposed(dns.addresses, limit), name=f"{self._context.name}: exposure")
+            refreshed = group.create_task(self._refresh(), name=f"{self._context.name}: dns")
+            public, delivery, origin = await self._ask_both(dns.addresses, limit)
         if public.status is None:
             self._dns_until = 0.0  # perhaps the addresses are not right any more
-        elif public.status in self._view.settings.expected_status or (origin is not None and origin.status == public.status):
+        elif public.status in self._context.settings.expected_status or (origin is not None and origin.status == public.status):
             self.usual_ms = public.latency_ms
         far = public.status is None or public.status in _FAR_ERRORS
-        self._note_twin(public, passage)
+        self._note_twin(public, delivery)
         return replace(
             evidence,
-            at=self._view.clock.monotonic(),
+            at=self._context.clock.monotonic(),
             connector=self._connector(),
             dns=refreshed.result() or dns,
-            edge=await self._view.edge.dial(quic=False) if far else None,
+            edge=await self._context.edge.dial(quic=False) if far else None,
             public=public,
-            passage=passage,
+            delivery=delivery,
             origin=origin,
-            strays=strays(urlsplit(self.url).hostname or "", dns.addresses, local=self._view.site.local),
+            strays=strays(urlsplit(self.url).hostname or "", dns.addresses, local=self._context.site.local),
             route_mismatch=mismatch,
             exposed=exposed.result(),
         )
 
-    async def _ask_both(self, addresses: tuple[str, ...], limit: float) -> tuple[Public, Passage, Origin | None]:
+    async def _ask_both(self, addresses: tuple[str, ...], limit: float) -> tuple[Public, Delivery, Origin | None]:
         """Ask the public URL, and the origin beside it if the answer is late or not the expected one."""
-        ways, way = self._view.ways, self._view.way
+        ways, way = self._context.ways, self._context.way
         self.asked += 1
         before = await ways.count(way)
         async with asyncio.TaskGroup() as group:
-            asked = group.create_task(self._ask_public(addresses, limit), name=f"{self._view.name}: public")
+            asked = group.create_task(self._ask_public(addresses, limit), name=f"{self._context.name}: public")
             await asyncio.wait([asked], timeout=min(ASK_ORIGIN_AFTER, limit / 2))
-            late = None if asked.done() else group.create_task(self._ask_origin(limit), name=f"{self._view.name}: origin")
+            late = None if asked.done() else group.create_task(self._ask_origin(limit), name=f"{self._context.name}: origin")
             public = await asked
-            if public.status in self._view.settings.expected_status and not public.wants_tls:
+            if public.status in self._context.settings.expected_status and not public.wants_tls:
                 if late is not None:
                     late.cancel()
                 return public, compare(before, await ways.count(way)), None
             origin = await (late or self._ask_origin(limit))
         after = await ways.count(way)
-        passage = compare(before, after)
-        if passage.reached and public.status not in passage.said and not passage.failed:
+        delivery = compare(before, after)
+        if delivery.reached and public.status not in delivery.said and not delivery.failed:
             await asyncio.sleep(SETTLE)
-            passage = compare(before, await ways.count(way))
-        return public, passage, origin
+            delivery = compare(before, await ways.count(way))
+        return public, delivery, origin
 
-    def _note_twin(self, public: Public, passage: Passage) -> None:
+    def _note_twin(self, public: Public, delivery: Delivery) -> None:
         """Warn once of answers that come past this connector, though they are none that the edge gives by itself."""
         own = public.status is None or public.access or public.mitigated or public.edge_error or public.status >= 500
-        if passage.reached is False and self._view.backend.mode == "named" and not own and public.by_cloudflare:
+        if delivery.reached is False and self._context.backend.mode == "named" and not own and public.by_cloudflare:
             self._twins += 1
             if self._twins == TWIN_TIMES:
-                self._view.warn(
+                self._context.warn(
                     f"{self.url} is answered by another connector too, or by a cache or a Worker: {self._twins} requests of prx"
                     " did not come through this one. If the same token runs on another machine, visitors reach that machine"
                     " now and then"
@@ -286,29 +288,29 @@ class Looker:
 
     async def _exposed(self, addresses: tuple[str, ...], limit: float) -> str:
         """Ask once whether strangers reach the origin, and warn; where Access is required ask every time, and say why not."""
-        view = self._view
-        if self._exposure_known and not view.settings.require_access:
+        context = self._context
+        if self._exposure_known and not context.settings.require_access:
             return ""
         self.asked += 1
-        exposure = await look_at_exposure(self.url, addresses, ca_file=view.site.public_ca, timeout=limit)
+        exposure = await check_exposure(self.url, addresses, ca_file=context.site.public_ca, timeout=limit)
         if exposure.reach is Reach.UNKNOWN:
             return ""
-        if not self._exposure_known and not view.site.local and (warning := exposure.warning(str(view.settings.origin))):
-            view.warn(warning)
+        if not self._exposure_known and not context.site.local and (warning := exposure.warning(str(context.settings.origin))):
+            context.warn(warning)
         self._exposure_known = True
-        return exposure.refusal() if view.settings.require_access else ""
+        return exposure.refusal() if context.settings.require_access else ""
 
     # ------------------------------------------------------------------ the name
 
     async def _resolve(self) -> Dns:
         """Return what is known of the name; good addresses are kept for a while."""
-        if self._good is not None and self._view.clock.monotonic() < self._dns_until:
+        if self._good is not None and self._context.clock.monotonic() < self._dns_until:
             return self._good
         return self._good or self._keep(await self._look_up())
 
     async def _refresh(self) -> Dns | None:
-        """Look the name up again beside the look that uses its last good addresses; None if they are young enough."""
-        if self._good is None or self._view.clock.monotonic() < self._dns_until:
+        """Look the name up again beside the check that uses its last good addresses; None if they are young enough."""
+        if self._good is None or self._context.clock.monotonic() < self._dns_until:
             return None
         try:
             async with asyncio.timeout(REFRESH_WITHIN):
@@ -318,7 +320,7 @@ class Looker:
         return self._keep(found)
 
     def _keep(self, found: Dns) -> Dns:
-        now = self._view.clock.monotonic()
+        now = self._context.clock.monotonic()
         if found.state is DnsState.RESOLVED:
             self._good, self._dns_until = replace(found, known=self._proven), now + ADDRESSES_LAST
             self._warned_of_dns = False
@@ -327,38 +329,38 @@ class Looker:
             return found
         if found.state is DnsState.UNKNOWN and not self._warned_of_dns:
             self._warned_of_dns = True
-            self._view.warn(f"no public DNS service answers ({found.detail}); prx goes on with the last good addresses")
+            self._context.warn(f"no public DNS service answers ({found.detail}); prx goes on with the last good addresses")
         self._dns_until = now + REFRESH_AGAIN_AFTER
         return replace(found, addresses=self._good.addresses, known=True)
 
     async def _look_up(self) -> Dns:
         """Ask public DNS for the name; if none answers, find the way to the edge by a name that exists."""
-        view = self._view
+        context = self._context
         name = urlsplit(self.url).hostname or ""
-        found = await view.resolver.resolve(name)
+        found = await context.resolver.resolve(name)
         if found.state is not DnsState.UNKNOWN:
             return found
-        other = await by_system(view.site.quick_zone if view.backend.mode == "quick" else name)
+        other = await by_system(context.site.quick_zone if context.backend.mode == "quick" else name)
         if other.state is DnsState.RESOLVED:
             return other
         return replace(found, detail=f"{found.detail}; {other.detail}")
 
     async def _route_mismatch(self) -> str:
-        if self._endpoints is None or self._view.backend.mode != "named":
+        if self._endpoints is None or self._context.backend.mode != "named":
             return ""
         reply = await self._endpoints.config()
-        return self._view.backend.route_mismatch(reply.status, reply.body) if reply else ""
+        return self._context.backend.route_mismatch(reply.status, reply.body) if reply else ""
 
     def _ask_public(self, addresses: tuple[str, ...], limit: float) -> Coroutine[Any, Any, Public]:
-        view = self._view
-        url = self.url + view.settings.health_check_path
+        context = self._context
+        url = self.url + context.settings.health_check_path
         # the token goes only to the host that the configuration names: a quick tunnel's name belongs to nobody
-        host = urlsplit(view.backend.fixed_url(view.site)).hostname or ""
-        headers = probe_headers(view.service_token, url, host)
-        return probe_public(url, addresses, headers=headers, headers_host=host, ca_file=view.site.public_ca, timeout=limit)
+        host = urlsplit(context.backend.fixed_url(context.site)).hostname or ""
+        headers = probe_headers(context.service_token, url, host)
+        return probe_public(url, addresses, headers=headers, headers_host=host, ca_file=context.site.public_ca, timeout=limit)
 
     def _ask_origin(self, limit: float) -> Coroutine[Any, Any, Origin]:
-        return look_at_origin(self._view.settings, timeout=limit)
+        return check_origin(self._context.settings, timeout=limit)
 
 
 # With these the edge itself may be what does not work.

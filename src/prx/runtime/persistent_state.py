@@ -31,7 +31,7 @@ class Learnt:
     at: float
 
 
-class Memory:
+class PersistentState:
     """Facts kept in the file at `path`; a file that cannot be read or written is as good as an empty one."""
 
     def __init__(self, path: Path, clock: Clock) -> None:

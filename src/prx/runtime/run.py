@@ -15,15 +15,15 @@ from prx.core import inputs
 from prx.core.diagnosis import Policy, diagnose
 from prx.core.events import Fact, Log
 from prx.core.evidence import Evidence, ExitCause
-from prx.core.verdicts import PROVING, Action
+from prx.core.verdicts import PROVES_URL, Action
 from prx.logs.text import decode
-from prx.runtime.health_check import Looker, View
+from prx.runtime.health_check import HealthChecker, TunnelContext
 from prx.runtime.observer import ConnectorObserver
 from prx.runtime.omens import LogWatch, explain_kill, oom_kills
 from prx.runtime.probes.connector import ConnectorEndpoints
 from prx.runtime.probes.pulse import Pulse
-from prx.runtime.process.child import TunnelProcess
-from prx.runtime.process.orphans import Ledger
+from prx.runtime.process.child import ChildProcess
+from prx.runtime.process.orphans import ChildLedger
 
 TAIL_LINES = 128  # cloudflared's usage text has up to 116 lines, and its first one names the wrong flag
 READY_EVERY = 1.0  # seconds between two questions to /ready while nothing else tells of a change
@@ -32,12 +32,12 @@ NOTICE_AGAIN_AFTER = 2.0  # seconds; visitors' errors may come by the hundred
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class RunContext:
     """What every run of a tunnel has in common."""
 
-    view: View
+    view: TunnelContext
     policy: Policy
-    ledger: Ledger
+    ledger: ChildLedger
     send: Callable[[inputs.Input], None]
     publish: Callable[[Fact], None]
     on_line: Callable[[str, LogLine], None]
@@ -47,20 +47,20 @@ class Surroundings:
 class Run:
     """Run number `number` of a tunnel's child; made by `start`."""
 
-    def __init__(self, number: int, around: Surroundings, protocol: str, port: int) -> None:
-        view = around.view
+    def __init__(self, number: int, common: RunContext, protocol: str, port: int) -> None:
+        view = common.view
         self.number = number
-        self._process: TunnelProcess | None = None
+        self._process: ChildProcess | None = None
         self._tail: deque[tuple[str, bytes]] = deque(maxlen=TAIL_LINES)
-        self._around = around
+        self._common = common
         self._started = view.clock.monotonic()
         self._observer = ConnectorObserver(view.name, protocol, self._started)
-        self._budget = LineBudget(self._started)
-        self._looker = Looker(view, self._observer, ConnectorEndpoints(port))
+        self._budget = LineRateLimiter(self._started)
+        self._checker = HealthChecker(view, self._observer, ConnectorEndpoints(port))
         self._pulse = Pulse(view.settings)
         self._noticed_at = self._started
         self._edge_learnt = False
-        self._well = False  # the last look found nothing wrong
+        self._well = False  # the last check found nothing wrong
         self._oom_kills: int | None = None
         self._log_watch = LogWatch(view.clock, lambda: self._process is not None and self._process.exit is None, view.warn)
 
@@ -68,26 +68,26 @@ class Run:
         """Spawn the child. Raises SpawnError."""
         launch = self.backend.launch(context)
         self._oom_kills = oom_kills()
-        self._process = await TunnelProcess.spawn(launch, on_line=self._on_line, on_close=self._log_watch.closed)
-        self._around.ledger.add(self._process.identity, self._around.view.name)
+        self._process = await ChildProcess.spawn(launch, on_line=self._on_line, on_close=self._log_watch.closed)
+        self._common.ledger.add(self._process.identity, self._common.view.name)
 
-    def adopt(self, around: Surroundings) -> None:
+    def adopt(self, common: RunContext) -> None:
         """Go on in other surroundings: settings have changed that do not concern the child."""
-        self._around = around
-        self._looker.adopt(around.view)
-        self._pulse = Pulse(around.view.settings)
+        self._common = common
+        self._checker.adopt(common.view)
+        self._pulse = Pulse(common.view.settings)
 
     def forget_network(self) -> None:
         """Take in that the machine is in another network."""
-        self._looker.forget_network()
+        self._checker.forget_network()
 
     @property
     def backend(self) -> Backend:
         """The backend that the child belongs to."""
-        return self._around.view.backend
+        return self._common.view.backend
 
     @property
-    def process(self) -> TunnelProcess:
+    def process(self) -> ChildProcess:
         """The child, once started."""
         assert self._process is not None
         return self._process
@@ -95,24 +95,24 @@ class Run:
     async def wait(self) -> inputs.Exited:
         """Wait for the end of the child and say what it means."""
         end = await self.process.wait()
-        self._looker.close()
+        self._checker.close()
         self._log_watch.cancel()
-        self._around.ledger.remove(self.process.identity)
+        self._common.ledger.remove(self.process.identity)
         for fact in self._observer.lose_all():
-            self._around.publish(fact)
-        now = self._around.view.clock.monotonic()
+            self._common.publish(fact)
+        now = self._common.view.clock.monotonic()
         tail = [self._parse(stream, line) for stream, line in self._tail]
         child_exit = self.backend.classify_exit(end, tail, age=now - self._started)
         child_exit = explain_kill(child_exit, self._oom_kills, oom_kills())
         if child_exit.cause is ExitCause.UPDATED:
-            self._around.view.warn("the connector has replaced itself with a newer version; it is started anew at once")
-        network = self._around.view.network.up()
-        evidence = Evidence(now, self._looker.url, exit=child_exit, network_up=network)
-        return inputs.Exited(self.number, self.process.pid, child_exit, diagnose(evidence, self._around.policy))
+            self._common.view.warn("the connector has replaced itself with a newer version; it is started anew at once")
+        network = self._common.view.network.up()
+        evidence = Evidence(now, self._checker.url, exit=child_exit, network_up=network)
+        return inputs.Exited(self.number, self.process.pid, child_exit, diagnose(evidence, self._common.policy))
 
     async def watch(self) -> None:
         """Notice within a few seconds when the tunnel, or the service behind it, comes up or goes down; for ever."""
-        clock = self._around.view.clock
+        clock = self._common.view.clock
         beat = 0
         while True:
             await clock.sleep(READY_EVERY)
@@ -123,68 +123,68 @@ class Run:
                 self._notice()
 
     def _notice(self) -> None:
-        self._noticed_at = self._around.view.clock.monotonic()
-        self._around.send(inputs.Noticed(self.number))
+        self._noticed_at = self._common.view.clock.monotonic()
+        self._common.send(inputs.CheckNow(self.number))
 
     async def _ask_child(self, *, pulse: bool) -> bool:
         """Return whether something has changed: the child's readiness, or with `pulse` the service behind it."""
         try:
-            changed = await self._looker.check_ready()
-            if pulse and self._observer.ready and self._looker.url:
-                counters = await self._looker.counters()
-                changed |= await self._pulse.beat(counters, self._looker.usual_ms)
+            changed = await self._checker.check_ready()
+            if pulse and self._observer.ready and self._checker.url:
+                counters = await self._checker.counters()
+                changed |= await self._pulse.beat(counters, self._checker.usual_ms)
                 changed |= self._pulse.failing and self._well  # else the errors may be those that prx has got itself
         except (OSError, RuntimeError, MemoryError):  # this machine is short of something: the next question may be luckier
             return False
         return changed
 
-    async def look(self) -> tuple[Evidence, inputs.Looked]:
+    async def check(self) -> tuple[Evidence, inputs.Checked]:
         """Gather evidence and judge it."""
-        evidence = await self._looker.look(suspect=self._pulse.suspect)
-        diagnosis = diagnose(evidence, self._around.policy)
+        evidence = await self._checker.check(suspect=self._pulse.suspect)
+        diagnosis = diagnose(evidence, self._common.policy)
         self._well = diagnosis.action is Action.NONE
-        if diagnosis.verdict in PROVING:
-            self._looker.prove()
+        if diagnosis.verdict in PROVES_URL:
+            self._checker.prove()
             if not self._edge_learnt:
                 self._edge_learnt = True
-                await self._around.view.edge.learn()
-        return evidence, inputs.Looked(self.number, diagnosis, evidence.url)
+                await self._common.view.edge.learn()
+        return evidence, inputs.Checked(self.number, diagnosis, evidence.url)
 
     async def visitors(self) -> int | None:
         """Return how many requests have come that were not prx's own, None if the child does not tell."""
-        counters = await self._looker.counters()
-        return None if counters is None else counters.requests - self._looker.asked
+        counters = await self._checker.counters()
+        return None if counters is None else counters.requests - self._checker.asked
 
     def _on_line(self, stream: str, line: bytes) -> None:
         self._tail.append((stream, line))
-        now = self._around.view.clock.monotonic()
+        now = self._common.view.clock.monotonic()
         if not self._budget.take(now):
             return
         parsed = self._parse(stream, line)
         for fact in self._observer.see_line(now, parsed):
-            self._around.publish(fact)
-        self._around.on_line(stream, parsed)
+            self._common.publish(fact)
+        self._common.on_line(stream, parsed)
         if parsed.kind is LineKind.QUICK_URL:
-            self._looker.logged_hostname = str(parsed.fields.get("hostname", ""))
+            self._checker.logged_hostname = str(parsed.fields.get("hostname", ""))
         visitors_fail = parsed.kind is LineKind.ORIGIN_ERROR and self._well and now - self._noticed_at >= NOTICE_AGAIN_AFTER
         if visitors_fail or self._observer.stirs(parsed):
             self._notice()
 
     def _parse(self, stream: str, line: bytes) -> LogLine:
         """Understand a line, redacted before anything of it is kept."""
-        return self.backend.parse_line(stream, self._around.redact(decode(line)).encode())
+        return self.backend.parse_line(stream, self._common.redact(decode(line)).encode())
 
     def _tell_skipped(self) -> None:
         if skipped := self._budget.settle():
             message = f"{skipped} lines of the connector's log were skipped: too many at once"
-            self._around.publish(Log(tunnel=self._around.view.name, level="warn", message=message))
+            self._common.publish(Log(tunnel=self._common.view.name, level="warn", message=message))
 
 
 RATE = 2000.0  # lines a second; cloudflared at level debug writes about 30 for each request
 BURST = 4000.0
 
 
-class LineBudget:
+class LineRateLimiter:
     """A token bucket: `take` says whether this line is within `RATE` lines a second, after a burst of up to `BURST`.
 
     `skipped` counts those that were not, since `settle` was last called. Times are monotonic seconds.

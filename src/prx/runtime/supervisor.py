@@ -20,18 +20,18 @@ from prx.core.states import State
 from prx.core.status import TunnelStatus
 from prx.runtime.bulkhead import keep_running, words_of
 from prx.runtime.bus import Bus
-from prx.runtime.bypass import Ways
+from prx.runtime.delivery import Ways
 from prx.runtime.hooks import HookRunner
-from prx.runtime.host.change_monitor import Heartbeat
+from prx.runtime.host.change_monitor import ChangeMonitor
 from prx.runtime.host.clock import Clock
 from prx.runtime.host.network import LocalNetwork, Network, SystemNetwork
-from prx.runtime.persistent_state import STATE_FILE, Memory
+from prx.runtime.persistent_state import STATE_FILE, PersistentState
 from prx.runtime.probes.access import service_token
 from prx.runtime.probes.edge import EdgeWatch
 from prx.runtime.probes.resolver import Resolver
-from prx.runtime.process.orphans import Ledger, reap_stale
+from prx.runtime.process.orphans import ChildLedger, reap_stale
 from prx.runtime.process.pace import SpawnPace
-from prx.runtime.tunnel import EMPTY_CONFIG, House, Tunnel
+from prx.runtime.tunnel import EMPTY_CONFIG, Shared, Tunnel
 
 STOPPED_AS_ASKED = 0
 NOTHING_CAN_RUN = 3
@@ -96,7 +96,7 @@ class Supervisor:
 
     async def run(self) -> int:
         """Start every tunnel; return the exit code once each is stopped, or once none is left that could run."""
-        house = self._build_house()
+        shared = self._build_house()
         for stale in await reap_stale(self._ledger_path):
             message = f"ended a connector that an earlier prx had left behind (pid {stale.identity.pid})"
             self.bus.publish(Log(tunnel="", level="warn", message=message))
@@ -104,10 +104,10 @@ class Supervisor:
             return STOPPED_AS_ASKED
         self.bus.listen(self._on_event)
         async with asyncio.TaskGroup() as self._tasks:
-            self._house = house
+            self._shared = shared
             for name, settings in self._config.tunnels.items():
                 self._add(name, settings)
-            beat = Heartbeat(self._clock, self._network, self._wake, self._chores())
+            beat = ChangeMonitor(self._clock, self._network, self._wake, self._chores())
             heartbeat = self._keep_running("heartbeat", beat.run)
             hooks = self._keep_running("hooks", self._hooks.run)
             nothing_can_run = await self._until_over()
@@ -146,12 +146,12 @@ class Supervisor:
         if self._tasks is None:  # `run` is about to start them
             return
         access = config.access
-        self._house = replace(self._house, service_token=service_token(access.client_id, access.client_secret))
+        self._shared = replace(self._shared, service_token=service_token(access.client_id, access.client_secret))
         for name in old.tunnels.keys() - config.tunnels.keys():
             self._send(name, inputs.Stop())
         for name, settings in config.tunnels.items():
             if name in self._tunnels:
-                self._tunnels[name].reload(settings, self._house)
+                self._tunnels[name].reload(settings, self._shared)
             if name not in old.tunnels:
                 self._send(name, inputs.Start()) if name in self._tunnels else self._add(name, settings)
 
@@ -161,7 +161,7 @@ class Supervisor:
 
     # ------------------------------------------------------------------ inside
 
-    def _build_house(self) -> House:
+    def _build_house(self) -> Shared:
         ensure_private_dir(self._private.parent)
         ensure_private_dir(self._private)
         empty = self._private / EMPTY_CONFIG
@@ -177,13 +177,13 @@ class Supervisor:
             self.bus.publish, self._clock, folder=self._folder, environ=self._environ, redact=self.redactor.line
         )
         self._edge = EdgeWatch(self._site, Resolver(self._site.doh, clock=self._clock), self._clock)
-        return House(
+        return Shared(
             site=self._site,
             clock=self._clock,
             network=self._network,
             bus=self.bus,
-            memory=Memory(self._data_dir / STATE_FILE, self._clock),
-            ledger=Ledger(self._ledger_path),
+            memory=PersistentState(self._data_dir / STATE_FILE, self._clock),
+            ledger=ChildLedger(self._ledger_path),
             edge=self._edge,
             ways=Ways(),
             private=self._private,
@@ -210,7 +210,7 @@ class Supervisor:
         if settings.cloudflare.log_level == "debug":
             message = "at log_level = debug cloudflared logs the headers of every visitor's request; prx redacts what it knows"
             self.bus.publish(Log(tunnel=name, level="warn", message=message))
-        tunnel = Tunnel(name, settings, self._house)
+        tunnel = Tunnel(name, settings, self._shared)
         self._tunnels[name] = tunnel
         self._running.append(self._tasks.create_task(self._supervise(tunnel), name=f"tunnel {name}"))
 
@@ -223,7 +223,7 @@ class Supervisor:
 
     def _chores(self) -> tuple[Callable[[], object], ...]:
         """Return what the heartbeat does for all: write what could not be written, look at the programs of living children."""
-        return (self._house.ledger.retry, self._house.memory.retry, self._look_at_programs)
+        return (self._shared.ledger.retry, self._shared.memory.retry, self._look_at_programs)
 
     def _look_at_programs(self) -> None:
         for tunnel in list(self._tunnels.values()):

@@ -2,7 +2,7 @@
 
 inbox ──► Machine.handle(now, input) ──► effects ──► processes, timers, looks, facts
   ▲                                                            │
-  └──────────── Spawned, Exited, Looked, TimerFired … ◄────────┘
+  └──────────── Spawned, Exited, Checked, TimerFired … ◄───────┘
 """
 
 from __future__ import annotations
@@ -25,43 +25,43 @@ from prx.core.errors import CredentialError, PermanentError, PrxError
 from prx.core.events import ConfigReloaded, Fact, Log, Phase, Probed, UrlChanged, UrlKnown
 from prx.core.evidence import Evidence, Reach
 from prx.core.machine import Machine
-from prx.core.states import Settings, State
+from prx.core.states import MachineSettings, State
 from prx.core.status import TunnelStatus
 from prx.core.verdicts import Diagnosis, Verdict
 from prx.files.fingerprint import file_fingerprint
 from prx.install.programs import HINT, builtin_connector, find_client, needed_environment
 from prx.runtime.bulkhead import words_of
 from prx.runtime.bus import Bus
-from prx.runtime.bypass import Ways
-from prx.runtime.health_check import Looker, View
+from prx.runtime.delivery import Ways
+from prx.runtime.health_check import HealthChecker, TunnelContext
 from prx.runtime.host.clock import Clock, TimerHandle
 from prx.runtime.host.network import Network
-from prx.runtime.persistent_state import Learnt, Memory
+from prx.runtime.persistent_state import Learnt, PersistentState
 from prx.runtime.probes.access import ServiceToken
 from prx.runtime.probes.edge import EdgeWatch
 from prx.runtime.probes.resolver import Resolver
-from prx.runtime.process.orphans import Ledger
+from prx.runtime.process.orphans import ChildLedger
 from prx.runtime.process.pace import SpawnPace
 from prx.runtime.process.ports import draw_port
 from prx.runtime.process.spawn import SpawnError
 from prx.runtime.process.version import ask_version, short_version
 from prx.runtime.quic_return import QuicReturn
-from prx.runtime.run import Run, Surroundings
+from prx.runtime.run import Run, RunContext
 
 EMPTY_CONFIG = "config.yml"
 STOP_MARGIN = 2.0  # seconds beyond the child's own grace period before it is killed
 
 
 @dataclass(frozen=True, slots=True)
-class House:
+class Shared:
     """What all tunnels of one prx share."""
 
     site: EdgeSite
     clock: Clock
     network: Network
     bus: Bus
-    memory: Memory
-    ledger: Ledger
+    memory: PersistentState
+    ledger: ChildLedger
     edge: EdgeWatch
     ways: Ways
     private: Path  # a directory of ours: the child's HOME, and its empty configuration
@@ -76,26 +76,26 @@ class House:
 class Tunnel:
     """One tunnel, supervised; `run` returns when it is down for good, which `send(Stop())` brings about."""
 
-    def __init__(self, name: str, settings: TunnelSettings, house: House) -> None:
+    def __init__(self, name: str, settings: TunnelSettings, shared: Shared) -> None:
         self.name = name
         self.settings = settings
-        self._house = house
+        self._shared = shared
         self._inbox: asyncio.Queue[inputs.Input] = asyncio.Queue()
         self._timers: dict[str, TimerHandle] = {}
         self._run: Run | None = None
-        self._alone: Looker | None = None
+        self._alone: HealthChecker | None = None
         self._asking: asyncio.Timeout | None = None  # while the program is asked for its version
         self._program_seen: tuple[object, ...] | None = None  # None: not looked at yet
         self._program_running: tuple[object, ...] = ()
         self._told_of_memory: float | None = None
-        self._quic = QuicReturn(house.clock)
+        self._quic = QuicReturn(shared.clock)
         self._phases: set[str] = set()
-        self._phases_from = house.clock.monotonic()
+        self._phases_from = shared.clock.monotonic()
         self._tasks: asyncio.TaskGroup | None = None
         self._jobs: set[asyncio.Task[None]] = set()
         self._take_settings(settings)
-        self.machine = Machine(name, self._machine_settings(), jitter=house.jitter)
-        house.bus.track(self._blank_status())
+        self.machine = Machine(name, self._machine_settings(), jitter=shared.jitter)
+        shared.bus.track(self._blank_status())
 
     @property
     def state(self) -> State:
@@ -113,7 +113,7 @@ class Tunnel:
 
     async def run(self) -> None:
         """Supervise until the tunnel has been stopped."""
-        retry_in, attempt = self._house.memory.rate_limit(self._service)
+        retry_in, attempt = self._shared.memory.rate_limit(self._service)
         quick = self.backend.mode == "quick"
         self.send(inputs.Start(retry_in, attempt) if quick else inputs.Start())
         async with asyncio.TaskGroup() as self._tasks:
@@ -124,22 +124,22 @@ class Tunnel:
                     self.machine.reconfigure(self._machine_settings())
                     if self._run is not None:
                         self._run.forget_network()
-                for effect in self.machine.handle(self._house.clock.monotonic(), event):
+                for effect in self.machine.handle(self._shared.clock.monotonic(), event):
                     self._perform(effect)
                 if self.machine.state is State.STOPPING:
                     self._give_up_asking()
                 if self.machine.state is State.IDLE and not self.machine.wanted:
                     break
-            for job in self._jobs:  # a look that nobody waits for any more
+            for job in self._jobs:  # a check that nobody waits for any more
                 job.cancel()
 
-    def reload(self, settings: TunnelSettings, house: House) -> None:
+    def reload(self, settings: TunnelSettings, shared: Shared) -> None:
         """Take new settings, and what all tunnels share.
 
         A living child is started anew only where they concern it, because a quick URL would change.
         """
         restart = self._child_keys(settings) != self._child_keys(self.settings)
-        self._house = house
+        self._shared = shared
         self._take_settings(settings)
         self.machine.reconfigure(self._machine_settings())
         self._publish(ConfigReloaded(tunnel=self.name, restarted=restart))
@@ -147,7 +147,7 @@ class Tunnel:
             self.send(inputs.Restart("the configuration changed"))
         elif self._run is not None:
             self._run.adopt(self._surroundings())
-            self.send(inputs.Noticed(self._run.number))
+            self.send(inputs.CheckNow(self._run.number))
 
     # ------------------------------------------------------------------ settings
 
@@ -167,19 +167,19 @@ class Tunnel:
             quick=self.backend.mode == "quick",
             path=settings.health_check_path,
         )
-        doh = settings.doh or self._house.site.doh
-        self._view = View(
+        doh = settings.doh or self._shared.site.doh
+        self._view = TunnelContext(
             name=self.name,
             settings=settings,
             backend=self.backend,
-            site=self._house.site,
-            clock=self._house.clock,
-            resolver=Resolver(doh, clock=self._house.clock),
-            network=self._house.network,
-            edge=self._house.edge,
-            ways=self._house.ways,
+            site=self._shared.site,
+            clock=self._shared.clock,
+            resolver=Resolver(doh, clock=self._shared.clock),
+            network=self._shared.network,
+            edge=self._shared.edge,
+            ways=self._shared.ways,
             way=self._way(),
-            service_token=self._house.service_token,
+            service_token=self._shared.service_token,
             tell_phase=self._tell_phase,
             tell_url=lambda url: self._publish(UrlKnown(tunnel=self.name, url=url)),
             warn=lambda message: self._publish(Log(tunnel=self.name, level="warn", message=message)),
@@ -192,9 +192,9 @@ class Tunnel:
         except PermanentError:  # a malformed token: told when the child is to be started
             return self.name
 
-    def _machine_settings(self) -> Settings:
+    def _machine_settings(self) -> MachineSettings:
         settings = self.settings
-        return Settings(
+        return MachineSettings(
             interval=settings.health_check_interval_secs,
             max_failures=settings.max_failures,
             restart_on_any=settings.health_check_restart == "any",
@@ -208,8 +208,8 @@ class Tunnel:
         chosen = self.settings.cloudflare.protocol
         if chosen != "auto":
             return (chosen,)
-        known = self._house.site.protocols
-        learnt = self._house.memory.protocol(self._house.network.fingerprint())
+        known = self._shared.site.protocols
+        learnt = self._shared.memory.protocol(self._shared.network.fingerprint())
         if learnt is None or learnt.protocol not in known or learnt.protocol == known[0]:
             return known
         if self._told_of_memory != learnt.at:
@@ -218,7 +218,7 @@ class Tunnel:
         return (learnt.protocol,)
 
     def _tell_of_memory(self, learnt: Learnt) -> None:
-        hours = max(0.0, self._house.clock.wall() - learnt.at) / 3600
+        hours = max(0.0, self._shared.clock.wall() - learnt.at) / 3600
         when = f"{hours:.0f} h ago" if hours >= 1 else "less than an hour ago"
         name = {"http2": "HTTP/2", "quic": "QUIC"}.get(learnt.protocol, learnt.protocol)
         message = f"{name} is spoken with the edge: on this network QUIC did not get through, {when} (`prx forget` clears that)"
@@ -229,7 +229,7 @@ class Tunnel:
 
     @property
     def _service(self) -> str:
-        return self._house.site.quick_service or "cloudflare"
+        return self._shared.site.quick_service or "cloudflare"
 
     # ------------------------------------------------------------------ effects
 
@@ -241,24 +241,24 @@ class Tunnel:
                 self._set_timer(effect)
             case effects.CancelTimers():
                 self._cancel_timers()
-            case effects.Look():
-                self._start("look", self._look(effect.run))
+            case effects.Check():
+                self._start("check", self._check(effect.run))
             case effects.Spawn():
                 self._start("run", self._live(effect))
             case effects.Terminate() | effects.Kill():
                 self._signal(effect)
-            case effects.Recheck():
+            case effects.WatchForChange():
                 self._recheck()
             case effects.RememberRateLimit():
-                self._house.memory.keep_rate_limit(self._service, effect.delay, effect.attempt)
+                self._shared.memory.keep_rate_limit(self._service, effect.delay, effect.attempt)
             case effects.RememberProtocol():
-                self._house.memory.keep_protocol(self._house.network.fingerprint(), effect.protocol)
+                self._shared.memory.keep_protocol(self._shared.network.fingerprint(), effect.protocol)
 
     def _set_timer(self, effect: effects.SetTimer) -> None:
         if old := self._timers.get(effect.name):
             old.cancel()
         fired = inputs.TimerFired(effect.name, effect.token)
-        self._timers[effect.name] = self._house.clock.call_later(effect.delay, lambda: self.send(fired))
+        self._timers[effect.name] = self._shared.clock.call_later(effect.delay, lambda: self.send(fired))
 
     def _cancel_timers(self) -> None:
         for timer in self._timers.values():
@@ -285,7 +285,7 @@ class Tunnel:
         self._program_seen = seen
         if before is not None and seen != before:  # a program seen for the first time has not changed
             self.send(inputs.Woken("binary"))
-        self._house.recheck()
+        self._shared.recheck()
 
     def look_at_running_program(self) -> None:
         """Say it once when the program of the living child was replaced; that the file is away says nothing (yet)."""
@@ -304,20 +304,20 @@ class Tunnel:
         run, self._run = self._run, None
         if run is not None:
             await run.process.aclose()
-            self._house.ledger.remove(run.process.identity)
+            self._shared.ledger.remove(run.process.identity)
 
     # ------------------------------------------------------------------ back to QUIC
 
     async def _return_to_quic(self) -> None:
         """Let a named tunnel that speaks HTTP/2 because QUIC did not get through try QUIC again, in a quiet minute."""
         while True:
-            await self._house.clock.sleep(QuicReturn.EVERY)
-            run, protocols = self._run, self._house.site.protocols
+            await self._shared.clock.sleep(QuicReturn.EVERY)
+            run, protocols = self._run, self._shared.site.protocols
             fallen_back = self.settings.cloudflare.protocol == "auto" and self.machine.protocol != protocols[0]
             if run is None or self.backend.mode != "named" or self.state is not State.READY or not fallen_back:
                 self._quic.interrupt()
-            elif self._quic.is_due(await run.visitors()) and (await self._house.edge.dial(quic=True)).quic is Reach.OPEN:
-                self._house.memory.forget_protocol(self._house.network.fingerprint())
+            elif self._quic.is_due(await run.visitors()) and (await self._shared.edge.dial(quic=True)).quic is Reach.OPEN:
+                self._shared.memory.forget_protocol(self._shared.network.fingerprint())
                 self.machine.reconfigure(self._machine_settings())
                 self.send(inputs.Restart("QUIC gets through again"))
 
@@ -326,7 +326,7 @@ class Tunnel:
     async def _live(self, effect: effects.Spawn) -> None:
         """Take one run of the child from its start to its end."""
         self._phases = set()
-        self._phases_from = self._house.clock.monotonic()
+        self._phases_from = self._shared.clock.monotonic()
         try:
             run = await self._spawn(effect)
         except PrxError as error:
@@ -353,12 +353,12 @@ class Tunnel:
             program=program,
             version=version,
             metrics_port=port,
-            config_file=self._house.private / EMPTY_CONFIG,
-            home=self._house.private,
+            config_file=self._shared.private / EMPTY_CONFIG,
+            home=self._shared.private,
             protocol=effect.protocol,
-            site=self._house.site,
-            inherited=self._house.inherited,
-            needs=needed_environment(program, self._house.inherited),
+            site=self._shared.site,
+            inherited=self._shared.inherited,
+            needs=needed_environment(program, self._shared.inherited),
         )
         run = Run(effect.run, self._surroundings(), effect.protocol, port)
         await run.start(context)
@@ -375,7 +375,7 @@ class Tunnel:
         """
         try:
             async with asyncio.timeout(None) as self._asking:
-                await self._house.pace.turn()
+                await self._shared.pace.turn()
                 return await ask_version(program)
         except TimeoutError as error:
             raise PrxError("asked to stop before it was started") from error
@@ -387,25 +387,25 @@ class Tunnel:
         if asking is not None:
             asking.reschedule(asyncio.get_running_loop().time())
 
-    def _surroundings(self) -> Surroundings:
-        return Surroundings(
+    def _surroundings(self) -> RunContext:
+        return RunContext(
             view=self._view,
             policy=self._policy,
-            ledger=self._house.ledger,
+            ledger=self._shared.ledger,
             send=self.send,
             publish=self._publish,
             on_line=self._on_line,
-            redact=self._house.redact,
+            redact=self._shared.redact,
         )
 
     def _program(self) -> tuple[str, ...]:
         path = self.settings.cloudflare.cloudflared_path
-        return builtin_connector() if path == "builtin" else (find_client(path, self._house.inherited) or path,)
+        return builtin_connector() if path == "builtin" else (find_client(path, self._shared.inherited) or path,)
 
     def _look_at_program(self) -> tuple[object, ...]:
         """Return what changes when the program is installed, replaced or made executable."""
         name = self._program()[0]
-        found = find_client(name, self._house.inherited) or shutil.which(name, mode=os.F_OK)
+        found = find_client(name, self._shared.inherited) or shutil.which(name, mode=os.F_OK)
         return () if found is None else (found, *file_fingerprint(found))
 
     def _on_line(self, stream: str, line: LogLine) -> None:
@@ -425,28 +425,28 @@ class Tunnel:
 
     # ------------------------------------------------------------------ looking
 
-    async def _look(self, number: int) -> None:
+    async def _check(self, number: int) -> None:
         run = self._run
         try:
             if run is not None and run.number == number:
-                evidence, looked = await run.look()
+                evidence, checked = await run.check()
             elif not self.machine.settings.has_child:
-                evidence, looked = await self._look_alone(number)
+                evidence, checked = await self._check_alone(number)
             else:
                 return
         except Exception as error:  # noqa: BLE001 - a mistake in a probe must not take a running tunnel down; the machine looks again
             self._publish(Log(tunnel=self.name, level="error", message=f"a look at the tunnel failed: {error!r}"))
             return
-        self._tell_probe(evidence, looked)
-        self.send(looked)
+        self._tell_probe(evidence, checked)
+        self.send(checked)
 
-    async def _look_alone(self, number: int) -> tuple[Evidence, inputs.Looked]:
+    async def _check_alone(self, number: int) -> tuple[Evidence, inputs.Checked]:
         if self._alone is None:
-            self._alone = Looker(self._view, None, None)
-        evidence = await self._alone.look()
-        return evidence, inputs.Looked(number, diagnose(evidence, self._policy), evidence.url)
+            self._alone = HealthChecker(self._view, None, None)
+        evidence = await self._alone.check()
+        return evidence, inputs.Checked(number, diagnose(evidence, self._policy), evidence.url)
 
-    def _tell_probe(self, evidence: Evidence, looked: inputs.Looked) -> None:
+    def _tell_probe(self, evidence: Evidence, checked: inputs.Checked) -> None:
         public = evidence.public
         if public is not None:
             self._publish(
@@ -454,7 +454,7 @@ class Tunnel:
                     tunnel=self.name,
                     status=public.status,
                     latency_ms=public.latency_ms,
-                    verdict=looked.diagnosis.verdict,
+                    verdict=checked.diagnosis.verdict,
                     error=public.error,
                 )
             )
@@ -464,13 +464,13 @@ class Tunnel:
     def _tell_phase(self, phase: str, detail: str) -> None:
         if phase not in self._phases:
             self._phases.add(phase)
-            elapsed = self._house.clock.monotonic() - self._phases_from
+            elapsed = self._shared.clock.monotonic() - self._phases_from
             self._publish(Phase(tunnel=self.name, phase=phase, elapsed_ms=round(elapsed * 1000, 1), detail=detail))
 
     def _publish(self, fact: Fact) -> None:
         if isinstance(fact, UrlChanged) and fact.proven:
             self._tell_phase("verified", fact.url)
-        self._house.bus.publish(fact)
+        self._shared.bus.publish(fact)
 
 
 def _explain(error: PrxError) -> Diagnosis:

@@ -10,7 +10,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def begin(call: Callable[[], T]) -> Future[T]:
+def start_in_thread(call: Callable[[], T]) -> Future[T]:
     """Start a blocking `call` in a thread of its own and return what it will return or raise.
 
     Where nobody waits for it any more it is left to itself; it does not keep the program from ending.
@@ -28,9 +28,9 @@ def begin(call: Callable[[], T]) -> Future[T]:
     return outcome
 
 
-def within(seconds: float, call: Callable[[], T]) -> T:
+def call_with_timeout(seconds: float, call: Callable[[], T]) -> T:
     """Return what `call` returns, or raise what it raises; TimeoutError where it is not done after `seconds`."""
     try:
-        return begin(call).result(seconds)
+        return start_in_thread(call).result(seconds)
     except TimeoutError:
         raise TimeoutError(f"no answer within {seconds:g} seconds") from None

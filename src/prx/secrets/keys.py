@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol, TypeVar
 
-from prx.secrets.blocking import within
+from prx.secrets.blocking import call_with_timeout
 from prx.secrets.crypto import DEFAULT_COST, KEY_BYTES, Cost, KeySpec, stretch
 from prx.secrets.errors import SecretError, WrongKeyError
 from prx.secrets.value import Secret
@@ -161,7 +161,7 @@ class KeyFinder:
             return do(backend)
 
         try:
-            return within(self.patience, call)
+            return call_with_timeout(self.patience, call)
         except SecretError:
             raise
         except TimeoutError:

@@ -36,7 +36,7 @@ def run(command: click.Command, arguments: Sequence[str] | None) -> int:
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except PrxError as error:
-        tell(error)
+        print_error(error)
         return error.exit_code
     except click.ClickException as error:
         _tell_usage(error)
@@ -48,13 +48,13 @@ def run(command: click.Command, arguments: Sequence[str] | None) -> int:
         return PIPE_CLOSED
     except (OSError, RuntimeError, MemoryError) as error:
         if short := short_of(error):
-            tell(short)
+            print_error(short)
             return short.exit_code
         if not isinstance(error, OSError) or error.errno not in _FULL | _NOT_OURS:
             return _crashed()
         _forget_stdout()
-        told = unusable(error)
-        tell(told)
+        told = describe_os_error(error)
+        print_error(told)
         return told.exit_code
     except Exception:  # noqa: BLE001 - a defect: the interpreter would write the same, with every secret that is in it
         return _crashed()
@@ -72,7 +72,7 @@ def short_of(error: BaseException) -> PrxError | None:
     return PrxError(f"this machine gives prx {message}", hint=hint)
 
 
-def unusable(error: OSError, place: str | os.PathLike[str] | None = None) -> PrxError:
+def describe_os_error(error: OSError, place: str | os.PathLike[str] | None = None) -> PrxError:
     """Say in words what a file, or else `place` (None: what stdout leads to), cannot be used for."""
     if short := short_of(error):
         return short
@@ -87,11 +87,11 @@ def unusable(error: OSError, place: str | os.PathLike[str] | None = None) -> Prx
 def _crashed() -> int:
     import traceback
 
-    say(without_secrets(traceback.format_exc().rstrip()))
+    print_note(without_secrets(traceback.format_exc().rstrip()))
     return CRASHED
 
 
-def never_tell(secrets: Iterable[str]) -> None:
+def hide(secrets: Iterable[str]) -> None:
     """Keep these out of whatever is written from now on when something goes wrong."""
     _secrets.update(secrets)
 
@@ -104,7 +104,7 @@ def without_secrets(text: str) -> str:
     return Redactor([*_secrets, *own_secrets(os.environ)]).text(text)
 
 
-def tell(error: PrxError) -> None:
+def print_error(error: PrxError) -> None:
     """Write `error: …` and `hint: …` to stderr; between them what belongs to it, each on its own line.
 
     That is every problem of a configuration, or the last lines of a service.
@@ -113,10 +113,10 @@ def tell(error: PrxError) -> None:
     lines += [f"  {problem}" for problem in getattr(error, "problems", ())]
     if error.hint:
         lines.append(f"hint: {error.hint}")
-    say(without_secrets("\n".join(lines)))
+    print_note(without_secrets("\n".join(lines)))
 
 
-def say(text: str) -> None:
+def print_note(text: str) -> None:
     """Write one line of talk to stderr."""
     click.echo(text, err=True)
 
@@ -124,17 +124,17 @@ def say(text: str) -> None:
 def _tell_usage(error: click.ClickException) -> None:
     context = getattr(error, "ctx", None)
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
-        say(f"{context.get_help()}\n\nerror: a command is missing" if context else error.format_message())
+        print_note(f"{context.get_help()}\n\nerror: a command is missing" if context else error.format_message())
         return
     text = error.format_message()
     message, _, also = (
         text.partition("\n") if not isinstance(error, click.MissingParameter) else (" ".join(text.split()), "", "")
     )
-    say(without_secrets(f"error: {message[:1].lower()}{message[1:].rstrip('.')}"))
+    print_note(without_secrets(f"error: {message[:1].lower()}{message[1:].rstrip('.')}"))
     if also:
-        say(f"hint: {also}")
+        print_note(f"hint: {also}")
     elif context is not None:
-        say(f"hint: {context.command_path} --help")
+        print_note(f"hint: {context.command_path} --help")
 
 
 def _forget_stdout() -> None:

@@ -27,7 +27,7 @@ class Line:
         return LEVELS.get(self.level, 20) >= LEVELS[threshold]
 
 
-def tell(event: Event, *, named: bool) -> Line | None:
+def describe(event: Event, *, named: bool) -> Line | None:
     """Return the line for `event`; None where it says nothing that another one does not. `named` puts the tunnel first."""
     line = _tell(event.fact)
     if line is None:

@@ -18,7 +18,7 @@ from prx.core.status import TunnelStatus
 from prx.runtime.host.clock import Clock
 from prx.ui.panel import Progress, panel
 from prx.ui.views import Detail, View, line_for_screen
-from prx.ui.writer import Outlet
+from prx.ui.writer import NonBlockingWriter
 
 _EVERY = 1.0  # seconds between two drawings while nothing happens: the waits count down
 
@@ -26,9 +26,9 @@ _EVERY = 1.0  # seconds between two drawings while nothing happens: the waits co
 class _OutletFile(io.StringIO):
     """What rich writes to: each flush goes to the outlet as one piece, or is dropped while the terminal takes nothing."""
 
-    def __init__(self, outlet: Outlet, fd: int) -> None:
+    def __init__(self, writer: NonBlockingWriter, fd: int) -> None:
         super().__init__()
-        self._outlet = outlet
+        self._writer = writer
         self._fd = fd
 
     def flush(self) -> None:
@@ -36,7 +36,7 @@ class _OutletFile(io.StringIO):
         self.seek(0)
         self.truncate()
         if text:
-            self._outlet.offer(text)
+            self._writer.offer(text)
 
     def isatty(self) -> bool:
         return os.isatty(self._fd)
@@ -46,14 +46,14 @@ class _OutletFile(io.StringIO):
 
 
 class LiveView(View):
-    """Draw the panel of `statuses()` on the terminal `fd` behind `outlet`; lines of the story go above it, in `detail`.
+    """Draw the panel of `statuses()` on the terminal `fd` behind `writer`; lines of the story go above it, in `detail`.
 
     `prints_urls`: stdout is the same terminal, so the line with each verified URL has to go above the panel too.
     """
 
     def __init__(
         self,
-        outlet: Outlet,
+        writer: NonBlockingWriter,
         fd: int,
         *,
         statuses: Callable[[], tuple[TunnelStatus, ...]],
@@ -61,8 +61,8 @@ class LiveView(View):
         detail: Detail,
         prints_urls: bool,
     ) -> None:
-        super().__init__(outlet)
-        self._console = Console(file=_OutletFile(outlet, fd))
+        super().__init__(writer)
+        self._console = Console(file=_OutletFile(writer, fd))
         self._live = Live(
             console=self._console, auto_refresh=False, transient=True, redirect_stdout=False, redirect_stderr=False
         )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from prx.core.errors import PrxError
-from prx.ui.errors import say
+from prx.ui.errors import print_note
 
 if TYPE_CHECKING:
     from prx.secrets.value import Secret
@@ -40,7 +40,7 @@ def hidden(words: str) -> str:
         with _interrupting():
             return getpass(words)
     except (EOFError, KeyboardInterrupt):
-        say("")  # the question's line is left
+        print_note("")  # the question's line is left
         raise click.Abort from None
 
 

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from prx.runtime.bus import Bus, Subscription
 from prx.runtime.host.clock import Clock
 from prx.ui.views import Detail, JsonView, LineView, UrlView, View
-from prx.ui.writer import Outlet
+from prx.ui.writer import NonBlockingWriter
 
 _STDOUT, _STDERR = 1, 2
 _LAST_WORDS_SECONDS = 1.0  # for readers that have stalled; others take everything at once
@@ -26,11 +26,11 @@ def choose_views(*, as_json: bool, detail: Detail, bus: Bus, clock: Clock) -> li
     same = os.path.sameopenfile(_STDOUT, _STDERR)
     is_terminal = os.isatty(_STDERR) and os.environ.get("TERM", "") not in {"", "dumb"}
     if not is_terminal or (as_json and same):
-        return [data(Outlet(_STDOUT)), LineView(Outlet(_STDERR), detail)]
+        return [data(NonBlockingWriter(_STDOUT)), LineView(NonBlockingWriter(_STDERR), detail)]
     from prx.ui.live import LiveView
 
-    panel = LiveView(Outlet(_STDERR), _STDERR, statuses=bus.statuses, clock=clock, detail=detail, prints_urls=same)
-    return [panel] if same else [data(Outlet(_STDOUT)), panel]
+    panel = LiveView(NonBlockingWriter(_STDERR), _STDERR, statuses=bus.statuses, clock=clock, detail=detail, prints_urls=same)
+    return [panel] if same else [data(NonBlockingWriter(_STDOUT)), panel]
 
 
 @asynccontextmanager

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from prx.core.events import Event, StateChanged, UrlChanged, VerdictChanged
 from prx.core.verdicts import ACTIONS, Action
-from prx.ui.event_lines import Line, tell
-from prx.ui.writer import Outlet
+from prx.ui.event_lines import Line, describe
+from prx.ui.writer import NonBlockingWriter
 
 _LAST_WORDS = {"failed", *(verdict for verdict, action in ACTIONS.items() if action is Action.FAIL)}
 
@@ -26,10 +26,10 @@ class Detail:
 
 
 class View(ABC):
-    """One rendering of the events, written to `outlet`."""
+    """One rendering of the events, written to `writer`."""
 
-    def __init__(self, outlet: Outlet) -> None:
-        self.outlet = outlet
+    def __init__(self, writer: NonBlockingWriter) -> None:
+        self.writer = writer
 
     @abstractmethod
     async def show(self, event: Event) -> None:
@@ -41,7 +41,7 @@ class View(ABC):
 
     def close(self) -> None:
         """Leave the screen in order; nothing is shown after this."""
-        self.outlet.close()
+        self.writer.close()
 
 
 class UrlView(View):
@@ -50,7 +50,7 @@ class UrlView(View):
     async def show(self, event: Event) -> None:
         """Write the URL where `event` brings a newly verified one."""
         if isinstance(event.fact, UrlChanged):
-            await self.outlet.write(f"{event.fact.url}\n")
+            await self.writer.write(f"{event.fact.url}\n")
 
 
 class JsonView(View):
@@ -58,14 +58,14 @@ class JsonView(View):
 
     async def show(self, event: Event) -> None:
         """Write `event`."""
-        await self.outlet.write(json.dumps(event.to_json(), default=str) + "\n")
+        await self.writer.write(json.dumps(event.to_json(), default=str) + "\n")
 
 
 class LineView(View):
     """The story as plain lines, in the `detail` that is wanted."""
 
-    def __init__(self, outlet: Outlet, detail: Detail) -> None:
-        super().__init__(outlet)
+    def __init__(self, writer: NonBlockingWriter, detail: Detail) -> None:
+        super().__init__(writer)
         self._detail = detail
 
     async def show(self, event: Event) -> None:
@@ -73,12 +73,12 @@ class LineView(View):
         line = line_for_screen(event, self._detail)
         if line is not None:
             mark = f"{line.level}: " if line.level in {"warn", "error"} else ""
-            await self.outlet.write(f"{mark}{line.text}\n")
+            await self.writer.write(f"{mark}{line.text}\n")
 
 
 def line_for_screen(event: Event, detail: Detail) -> Line | None:
     """Return the line of the story to show; None where there is none, or where the command's own last words say the same."""
     if not detail.named and isinstance(event.fact, StateChanged | VerdictChanged) and event.fact.new in _LAST_WORDS:
         return None  # the only tunnel: the command ends with this as its error
-    line = tell(event, named=detail.named)
+    line = describe(event, named=detail.named)
     return line if line is not None and line.shown_at(detail.threshold) else None

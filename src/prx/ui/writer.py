@@ -22,7 +22,7 @@ _WAITING_LIMIT = 64  # texts that `offer` lets wait
 _LOOK_EVERY = 0.05  # seconds, at a reader that takes nothing, without a thread
 
 
-class Outlet:
+class NonBlockingWriter:
     """Own the writing side of the descriptor `fd`; closing it leaves the descriptor open."""
 
     def __init__(self, fd: int) -> None:

@@ -8,7 +8,7 @@ import pytest
 from tests.lab.connector.bench import BUILTIN_ONLY
 from tests.lab.connector.child import run, token
 
-from prx.lab.connector.command_line import Action, UsageError, parse
+from prx.lab.connector.command_line import Action, FlagError, parse
 
 BAD_TOKEN = "Provided Tunnel token is not valid.\nSee 'cloudflared tunnel run --help'.\n"
 NO_TUNNEL = '"cloudflared tunnel run" requires the ID or name of the tunnel to run'
@@ -217,6 +217,6 @@ def test_placement() -> None:
 
 def test_usage_errors_name_the_side() -> None:
     """An error says on which side of `run` it is."""
-    with pytest.raises(UsageError) as caught:
+    with pytest.raises(FlagError) as caught:
         parse(["tunnel", "run", "--edge", "a:1"], {})
     assert caught.value.after_run

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from tests.lab.edge.public.test_http2 import ask, session
 
 from prx.lab import Lab
-from prx.lab.edge.task_group import Crew
+from prx.lab.edge.task_group import ServerTaskGroup
 from prx.lab.protocol.errors import StreamError
 
 LENGTH = b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\n"
@@ -79,7 +79,7 @@ class Breaking:
 @asynccontextmanager
 async def breaking() -> AsyncIterator[Breaking]:
     """Run such a service for the length of a block."""
-    async with Crew() as group:
+    async with ServerTaskGroup() as group:
         service = Breaking()
 
         def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

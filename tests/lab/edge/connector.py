@@ -13,7 +13,7 @@ from tests.lab.edge.registering import Registering
 
 from prx.lab import Lab
 from prx.lab.edge import address
-from prx.lab.edge.task_group import Crew
+from prx.lab.edge.task_group import ServerTaskGroup
 from prx.lab.protocol import headers as codec
 from prx.lab.protocol.errors import ProtocolError
 from prx.lab.protocol.h2.session import H2Session
@@ -51,7 +51,7 @@ class ScriptedConnector(Registering[H2Stream]):
 
     features = ("serialized_headers",)
 
-    def __init__(self, group: Crew, token: str, index: int, connector: UUID, answer: Answer) -> None:
+    def __init__(self, group: ServerTaskGroup, token: str, index: int, connector: UUID, answer: Answer) -> None:
         super().__init__(token, index, connector)
         self._group = group
         self._opened: asyncio.Future[H2Stream] = asyncio.get_running_loop().create_future()
@@ -84,7 +84,7 @@ async def dialled(
     lab: Lab, token: str, *, index: int = 0, connector: UUID | None = None, answer: Answer = hello
 ) -> AsyncIterator[ScriptedConnector]:
     """Connect to an edge address for the length of a block, without registering."""
-    async with Crew() as group:
+    async with ServerTaskGroup() as group:
         scripted = ScriptedConnector(group, token, index, connector or uuid4(), answer)
         host, port = address.parse(lab.edge_addrs[index % len(lab.edge_addrs)])
         context = ssl.create_default_context(cafile=str(lab.ca_file))

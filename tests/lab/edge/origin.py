@@ -14,7 +14,7 @@ from websockets.frames import Frame, Opcode
 from websockets.http11 import Request as WebSocketRequest
 from websockets.server import ServerProtocol
 
-from prx.lab.edge.task_group import Crew
+from prx.lab.edge.task_group import ServerTaskGroup
 
 BLOCK = bytes(range(256)) * 1024  # 256 KiB, so that a shifted or lost byte shows
 
@@ -50,7 +50,7 @@ class Asked:
 class Origin:
     """Listens on `port`; `events` feeds `/events`, `release` lets `/slow` answer, `left` is set when its client leaves."""
 
-    def __init__(self, group: Crew) -> None:
+    def __init__(self, group: ServerTaskGroup) -> None:
         self._group = group
         self.port = 0
         self.events: asyncio.Queue[str | None] = asyncio.Queue()
@@ -128,7 +128,7 @@ class Origin:
 @asynccontextmanager
 async def run_origin() -> AsyncIterator[Origin]:
     """Run an origin for the length of a block."""
-    async with Crew() as group:
+    async with ServerTaskGroup() as group:
         origin = Origin(group)
 
         def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

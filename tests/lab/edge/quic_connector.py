@@ -11,7 +11,7 @@ from tests.lab.edge.registering import Registering
 
 from prx.lab import Lab
 from prx.lab.edge import address
-from prx.lab.edge.task_group import Crew
+from prx.lab.edge.task_group import ServerTaskGroup
 from prx.lab.protocol.errors import ProtocolError
 from prx.lab.protocol.headers import Headers
 from prx.lab.protocol.quic.client import dial
@@ -46,7 +46,7 @@ class ScriptedQuicConnector(Registering[QuicStream]):
 
     session: QuicSession
 
-    def __init__(self, group: Crew, token: str, index: int, connector: UUID, answer: Answer) -> None:
+    def __init__(self, group: ServerTaskGroup, token: str, index: int, connector: UUID, answer: Answer) -> None:
         super().__init__(token, index, connector)
         self._group = group
         self.answer = answer
@@ -88,7 +88,7 @@ async def dialled(
     lab: Lab, token: str, *, index: int = 0, connector: UUID | None = None, answer: Answer = hello
 ) -> AsyncIterator[ScriptedQuicConnector]:
     """Connect to an edge address for the length of a block, without registering."""
-    async with Crew() as group:
+    async with ServerTaskGroup() as group:
         scripted = ScriptedQuicConnector(group, token, index, connector or uuid4(), answer)
         host, port = address.parse(lab.edge_addrs[index % len(lab.edge_addrs)])
         scripted.session = await dial(host, port, ca_file=lab.ca_file, on_stream=scripted.take)

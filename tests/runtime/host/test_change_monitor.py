@@ -2,7 +2,7 @@
 
 import pytest
 
-from prx.runtime.host.change_monitor import EVERY, Heartbeat
+from prx.runtime.host.change_monitor import EVERY, ChangeMonitor
 from prx.testing.clock import ManualClock
 
 
@@ -27,7 +27,7 @@ class Listener:
     def __init__(self) -> None:
         self.clock, self.wifi = ManualClock(), Wifi()
         self.told: list[str] = []
-        self.heart = Heartbeat(self.clock, self.wifi, self.told.append)
+        self.heart = ChangeMonitor(self.clock, self.wifi, self.told.append)
 
     def beat(self) -> list[str]:
         """Let a beat pass, and return what was told in it."""

@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 
 from prx.core.evidence import Public
-from prx.runtime.probes.exposure import Exposure, Reach, classify, look_at_exposure
+from prx.runtime.probes.exposure import Exposure, Reach, check_exposure, classify
 
 URL = "https://web.example.com/"
 
@@ -106,12 +106,12 @@ async def test_a_real_answer(
 ) -> None:
     """One GET without credentials, through a real socket, is enough to tell."""
     url = serve(status, headers)
-    exposure = await look_at_exposure(url, ["127.0.0.1"])
+    exposure = await check_exposure(url, ["127.0.0.1"])
     assert (exposure.reach, exposure.status, exposure.url) == (reach, status, url)
 
 
 async def test_nobody_answers() -> None:
     """A URL that does not answer is no statement about strangers."""
-    exposure = await look_at_exposure("http://web.localhost:1/", ["127.0.0.1"], timeout=2)
+    exposure = await check_exposure("http://web.localhost:1/", ["127.0.0.1"], timeout=2)
     assert exposure.reach is Reach.UNKNOWN
     assert "refused" in exposure.error

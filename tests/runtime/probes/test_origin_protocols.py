@@ -16,7 +16,7 @@ import trustme
 from tests.runtime.probes.servers import Handler, Served, Servers, answer, forever
 
 from prx.config.schema import TunnelSettings
-from prx.runtime.probes.origin import Trust, look_at_origin, probe_origin
+from prx.runtime.probes.origin import Trust, check_origin, probe_origin
 
 CHECKED = Trust(verify=True)
 
@@ -247,11 +247,11 @@ async def test_the_message_names_the_host_as_written(
     monkeypatch.setattr(socket, "getaddrinfo", lambda host, *rest, **more: resolve("127.0.0.1", *rest, **more))
     served = await servers.canned(answer(200), tls=identity.context)
     settings = TunnelSettings(local_addr=f"https://bücher.test:{served.port}")
-    seen = await look_at_origin(settings)
+    seen = await check_origin(settings)
     assert seen.address == f"bücher.test:{served.port}"
     assert f"the certificate of bücher.test:{served.port} is not valid" in seen.error
     silent = await servers.canned(b"")
-    seen = await look_at_origin(TunnelSettings(local_addr=f"box.test:{silent.port}"))
+    seen = await check_origin(TunnelSettings(local_addr=f"box.test:{silent.port}"))
     assert seen.error == f"box.test:{silent.port} closed the connection without an answer"
 
 
@@ -259,11 +259,11 @@ async def test_settings_reach_the_probe(servers: Servers, identity: Identity) ->
     """What the keys say is what the probe does: trusted, named, and given its time."""
     served = await servers.canned(answer(204), tls=identity.context)
     keys: dict[str, Any] = {"local_addr": f"https://127.0.0.1:{served.port}"}
-    assert (await look_at_origin(TunnelSettings(**keys))).status == 204
+    assert (await check_origin(TunnelSettings(**keys))).status == 204
     keys["origin_ca"] = str(identity.ca)
-    assert "origin_server_name" in (await look_at_origin(TunnelSettings(**keys))).error
+    assert "origin_server_name" in (await check_origin(TunnelSettings(**keys))).error
     keys["origin_server_name"] = "app.test"
-    assert (await look_at_origin(TunnelSettings(**keys))).status == 204
+    assert (await check_origin(TunnelSettings(**keys))).status == 204
 
 
 @pytest.mark.parametrize("limit", [0.3, 0.5])
@@ -275,7 +275,7 @@ async def test_a_slow_path_is_told_with_the_limit(servers: Servers, limit: float
 
     served = await servers.start(silent)
     settings = TunnelSettings(local_addr=str(served.port), health_check_path="/report", health_check_timeout_secs=limit)
-    seen = await look_at_origin(settings)
+    seen = await check_origin(settings)
     assert (seen.listening, seen.status) == (True, None)
     assert f"does not answer within {limit:g} s" in seen.error
     assert "/report is slow" in seen.error

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from prx.core.launch import Launch
-from prx.runtime.process.child import TunnelProcess
+from prx.runtime.process.child import ChildProcess
 
 PATIENCE = 30.0
 """Upper bound of every wait, in seconds: far beyond anything that works, on a loaded machine too."""
@@ -58,9 +58,9 @@ class Child:
         """Return the lines of one stream."""
         return [line for name, line in self.lines if name == stream]
 
-    async def start(self, launch: Launch) -> TunnelProcess:
+    async def start(self, launch: Launch) -> ChildProcess:
         """Start it."""
-        return await TunnelProcess.spawn(launch, on_line=self.on_line, on_close=self.on_close)
+        return await ChildProcess.spawn(launch, on_line=self.on_line, on_close=self.on_close)
 
 
 PRELUDE = """

@@ -9,13 +9,13 @@ import psutil
 import pytest
 from tests.runtime.process.children import PATIENCE, Child, gone, python
 
-from prx.core.exit_status import Exit
+from prx.core.exit_status import ExitStatus
 from prx.core.launch import Launch
 from prx.logs.lines import CUT_MARKER, LINE_LIMIT
-from prx.runtime.process.child import TunnelProcess
+from prx.runtime.process.child import ChildProcess
 
 
-async def ended(process: TunnelProcess) -> Exit:
+async def ended(process: ChildProcess) -> ExitStatus:
     """Wait for the end of a child."""
     async with asyncio.timeout(PATIENCE):
         return await process.wait()
@@ -37,7 +37,7 @@ async def test_output_and_code_arrive(child: Child) -> None:
     """Every line of both streams, the unfinished last one too, is there when wait returns, and so is the exit code."""
     code = "say('one'); sys.stderr.write('two\\n\\nlast words'); sys.exit(7)"
     async with await child.start(python(code)) as process:
-        assert await ended(process) == Exit(code=7)
+        assert await ended(process) == ExitStatus(code=7)
         assert child.text("stdout") == [b"one"]
         assert child.text("stderr") == [b"two", b"", b"last words"]
         assert sorted(child.closed) == ["stderr", "stdout"]
@@ -47,7 +47,7 @@ async def test_output_and_code_arrive(child: Child) -> None:
 async def test_signal_is_told(child: Child) -> None:
     """A child that dies by a signal is reported with that signal, not with a code."""
     async with await child.start(python("os.kill(os.getpid(), signal.SIGKILL)")) as process:
-        assert await ended(process) == Exit(signal=signal.SIGKILL)
+        assert await ended(process) == ExitStatus(signal=signal.SIGKILL)
 
 
 async def test_many_wait(child: Child) -> None:
@@ -55,8 +55,8 @@ async def test_many_wait(child: Child) -> None:
     async with await child.start(python("sys.stdin.read()")) as process:
         async with asyncio.TaskGroup() as group:
             waiters = [group.create_task(process.wait(), name=f"waiter {number}") for number in range(3)]
-        assert [waiter.result() for waiter in waiters] == [Exit(code=0)] * 3
-        assert await process.wait() == Exit(code=0)
+        assert [waiter.result() for waiter in waiters] == [ExitStatus(code=0)] * 3
+        assert await process.wait() == ExitStatus(code=0)
 
 
 async def test_signals_after_the_end_do_nothing(child: Child) -> None:
@@ -79,7 +79,7 @@ async def test_terminate_asks_the_leader(child: Child) -> None:
     async with await child.start(python(code)) as process:
         await child.line(b"ready")
         process.terminate()
-        assert await ended(process) == Exit(code=5)
+        assert await ended(process) == ExitStatus(code=5)
 
 
 async def test_terminate_wakes_a_stopped_child(child: Child) -> None:
@@ -89,7 +89,7 @@ async def test_terminate_wakes_a_stopped_child(child: Child) -> None:
         await child.line(b"ready")
         os.kill(process.pid, signal.SIGSTOP)
         process.terminate()
-        assert await ended(process) == Exit(code=5)
+        assert await ended(process) == ExitStatus(code=5)
 
 
 async def test_kill_ends_one_that_ignores_sigterm(child: Child) -> None:
@@ -101,7 +101,7 @@ async def test_kill_ends_one_that_ignores_sigterm(child: Child) -> None:
         await child.line(b"no")
         assert process.exit is None
         process.kill()
-        assert await ended(process) == Exit(signal=signal.SIGKILL)
+        assert await ended(process) == ExitStatus(signal=signal.SIGKILL)
 
 
 async def test_million_lines(child: Child) -> None:
@@ -114,8 +114,8 @@ async def test_million_lines(child: Child) -> None:
         count += 1
 
     before = psutil.Process().memory_info().rss
-    async with await TunnelProcess.spawn(python(code), on_line=on_line) as process:
-        assert await ended(process) == Exit(code=0)
+    async with await ChildProcess.spawn(python(code), on_line=on_line) as process:
+        assert await ended(process) == ExitStatus(code=0)
         assert count == process.stats["stderr"].lines == 1_000_000
     assert psutil.Process().memory_info().rss - before < 16 * 1024 * 1024
 
@@ -125,7 +125,7 @@ async def test_ten_megabytes_without_newline(child: Child) -> None:
     code = "for _ in range(160): os.write(1, b'x' * 65536)\nos.write(1, b'end\\nnext\\n')"
     before = psutil.Process().memory_info().rss
     async with await child.start(python(code)) as process:
-        assert await ended(process) == Exit(code=0)
+        assert await ended(process) == ExitStatus(code=0)
         assert child.text("stdout") == [b"x" * LINE_LIMIT + CUT_MARKER.encode(), b"next"]
         assert process.stats["stdout"].cut == 1
     assert psutil.Process().memory_info().rss - before < 8 * 1024 * 1024
@@ -157,8 +157,8 @@ async def test_bad_consumer_does_not_stop_the_drain(child: Child) -> None:
         raise ValueError("bug")
 
     code = "block = b'line\\n' * 1000\nfor _ in range(100): os.write(1, block)"
-    async with await TunnelProcess.spawn(python(code), on_line=on_line) as process:
-        assert await ended(process) == Exit(code=0)
+    async with await ChildProcess.spawn(python(code), on_line=on_line) as process:
+        assert await ended(process) == ExitStatus(code=0)
         stats = process.stats["stdout"]
         assert (stats.lines, stats.errors, stats.last_error) == (100_000, 100_000, "ValueError('bug')")
 
@@ -187,7 +187,7 @@ async def test_grandchild_with_the_pipe(child: Child, tmp_path: Path, leave: str
         async with asyncio.TaskGroup() as group:
             group.create_task(gone(grandchild), name="end of the grandchild")
             go.touch()
-            assert await ended(process) == Exit(code=0)
+            assert await ended(process) == ExitStatus(code=0)
 
 
 async def test_kill_reaches_the_group(child: Child, tmp_path: Path) -> None:
@@ -195,7 +195,7 @@ async def test_kill_reaches_the_group(child: Child, tmp_path: Path) -> None:
     async with await child.start(python(GRANDCHILD.format(leave="pass"), str(tmp_path / "go"), "stay")) as process:
         grandchild = int(await child.line(b"grandchild "))
         process.kill()
-        assert await ended(process) == Exit(signal=signal.SIGKILL)
+        assert await ended(process) == ExitStatus(signal=signal.SIGKILL)
         await gone(grandchild)
 
 

@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 from tests.runtime.process.children import Child, python
 
-from prx.core.exit_status import Exit
-from prx.runtime.process.child import TunnelProcess
+from prx.core.exit_status import ExitStatus
+from prx.runtime.process.child import ChildProcess
 from prx.runtime.process.identity import Identity, identify
-from prx.runtime.process.orphans import Ledger, reap_stale
+from prx.runtime.process.orphans import ChildLedger, reap_stale
 
 
 @pytest.fixture
-async def process(child: Child) -> AsyncIterator[TunnelProcess]:
+async def process(child: Child) -> AsyncIterator[ChildProcess]:
     """Run a child that says what it does about SIGTERM."""
     code = "signal.signal(15, signal.SIG_IGN if os.getenv('DEAF') else signal.SIG_DFL); say('ready'); time.sleep(600)"
     async with await child.start(python(code)) as running:
@@ -26,13 +26,13 @@ async def process(child: Child) -> AsyncIterator[TunnelProcess]:
         yield running
 
 
-async def test_stale_child_is_ended(process: TunnelProcess, tmp_path: Path) -> None:
+async def test_stale_child_is_ended(process: ChildProcess, tmp_path: Path) -> None:
     """A child in the ledger is asked to end, reported, and the ledger is empty afterwards."""
     path = tmp_path / "children.json"
-    assert Ledger(path).add(process.identity, "web")
+    assert ChildLedger(path).add(process.identity, "web")
     (stale,) = await reap_stale(path)
     assert (stale.identity, stale.label, stale.killed) == (process.identity, "web", False)
-    assert await process.wait() == Exit(signal=signal.SIGTERM)
+    assert await process.wait() == ExitStatus(signal=signal.SIGTERM)
     assert json.loads(path.read_text()) == {"children": []}
     assert await reap_stale(path) == []
 
@@ -43,14 +43,14 @@ async def test_deaf_child_and_its_group_are_killed(child: Child, tmp_path: Path)
     path = tmp_path / "children.json"
     async with await child.start(python(code)) as running:
         await child.line(b"ready")
-        Ledger(path).add(running.identity, "web")
+        ChildLedger(path).add(running.identity, "web")
         (stale,) = await reap_stale(path, grace=0.1)
         assert stale.killed
-        assert await running.wait() == Exit(signal=signal.SIGKILL)
+        assert await running.wait() == ExitStatus(signal=signal.SIGKILL)
 
 
 @pytest.mark.parametrize("change", ["start_time", "boot_id", "exe", "no boot_id"])
-async def test_stranger_is_never_touched(process: TunnelProcess, tmp_path: Path, change: str) -> None:
+async def test_stranger_is_never_touched(process: ChildProcess, tmp_path: Path, change: str) -> None:
     """A pid that now belongs to somebody else, of this boot or another, gets no signal."""
     path = tmp_path / "children.json"
     real = process.identity
@@ -60,7 +60,7 @@ async def test_stranger_is_never_touched(process: TunnelProcess, tmp_path: Path,
         "exe": dataclasses.replace(real, exe="/bin/other"),
         "no boot_id": dataclasses.replace(real, boot_id=""),
     }
-    Ledger(path).add(stranger[change], "web")
+    ChildLedger(path).add(stranger[change], "web")
     assert await reap_stale(path) == []
     os.kill(process.pid, 0)
     assert process.exit is None
@@ -69,7 +69,7 @@ async def test_stranger_is_never_touched(process: TunnelProcess, tmp_path: Path,
 async def test_own_pid_is_never_touched(tmp_path: Path) -> None:
     """Prx does not end itself, whatever the ledger says."""
     path = tmp_path / "children.json"
-    Ledger(path).add(identify(os.getpid()), "web")
+    ChildLedger(path).add(identify(os.getpid()), "web")
     assert await reap_stale(path) == []
 
 
@@ -94,12 +94,12 @@ async def test_garbage_names_nobody(tmp_path: Path, content: bytes) -> None:
     assert await reap_stale(path) == []
 
 
-async def test_missing_and_symlink(process: TunnelProcess, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_missing_and_symlink(process: ChildProcess, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """No ledger is normal; one behind a symbolic link is refused with a warning, and its target stays as it was."""
     assert await reap_stale(tmp_path / "none.json") == []
     assert not caplog.records
     real, link = tmp_path / "real.json", tmp_path / "children.json"
-    Ledger(real).add(process.identity, "web")
+    ChildLedger(real).add(process.identity, "web")
     content = real.read_bytes()
     link.symlink_to(real)
     with caplog.at_level(logging.WARNING):
@@ -112,7 +112,7 @@ async def test_missing_and_symlink(process: TunnelProcess, tmp_path: Path, caplo
 def test_ledger_holds_the_living(tmp_path: Path) -> None:
     """The file always names exactly the children that were added and not removed."""
     path = tmp_path / "run" / "children.json"
-    ledger = Ledger(path)
+    ledger = ChildLedger(path)
     one, two = Identity(11, 1, "boot", "/a"), Identity(12, 2, "boot", "/b")
     ledger.add(one, "web")
     ledger.add(two, "api")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tests.runtime.process.children import Child
 
-from prx.core.exit_status import Exit
+from prx.core.exit_status import ExitStatus
 from prx.core.launch import SECRET_PATH, Launch
 
 CLIENT = os.environ.get("PRX_TEST_CLOUDFLARED", "")
@@ -31,5 +31,5 @@ async def test_token_by_pipe(child: Child, tmp_path: Path) -> None:
         assert TOKEN not in (proc / "cmdline").read_bytes() + (proc / "environ").read_bytes()
         await child.until(lambda: any(b"Starting metrics server" in line for _, line in child.lines))
         process.terminate()
-        assert await process.wait() == Exit(code=0)
+        assert await process.wait() == ExitStatus(code=0)
         assert not any(TOKEN in line for _, line in child.lines)

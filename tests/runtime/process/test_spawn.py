@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 from tests.runtime.process.children import PATIENCE, Child, executable, gone, open_descriptors, python
 
-from prx.core.exit_status import Exit
+from prx.core.exit_status import ExitStatus
 from prx.core.launch import SECRET_PATH, Launch
 from prx.runtime.process import spawn as spawning
-from prx.runtime.process.child import TunnelProcess
+from prx.runtime.process.child import ChildProcess
 from prx.runtime.process.spawn import SpawnError, spawn
 
 CANARY = b"canary-secret-0123456789"
@@ -40,7 +40,7 @@ async def test_environment_is_exact(child: Child, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("TUNNEL_TOKEN", "stray")
     env = shutil.which("env") or "/usr/bin/env"
     async with await child.start(Launch((env,), {"HOME": "/nowhere", "LANG": "C"})) as process:
-        assert await process.wait() == Exit(code=0)
+        assert await process.wait() == ExitStatus(code=0)
         assert sorted(child.text("stdout")) == [b"HOME=/nowhere", b"LANG=C"]
 
 
@@ -186,8 +186,8 @@ async def test_no_descriptors_left_is_temporary() -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
         assert open_descriptors() == before
     assert failed
-    async with TunnelProcess(spawned, lambda *_: None, lambda _: None) as process:
-        assert await process.wait() == Exit(code=0)
+    async with ChildProcess(spawned, lambda *_: None, lambda _: None) as process:
+        assert await process.wait() == ExitStatus(code=0)
 
 
 def test_other_thread_is_refused() -> None:
@@ -210,13 +210,13 @@ PARENT = """
 import asyncio, sys
 from prx.core.launch import Launch
 from prx.runtime.process import spawn as spawning
-from prx.runtime.process.child import TunnelProcess
-from prx.runtime.process.child import TunnelProcess
+from prx.runtime.process.child import ChildProcess
+from prx.runtime.process.child import ChildProcess
 if sys.argv[1] == "fork":
     spawning._setpriv = lambda: None
 async def main():
     launch = Launch((sys.executable, "-I", "-S", "-c", sys.argv[2]), {})
-    async with await TunnelProcess.spawn(launch, on_line=lambda stream, line: print(line.decode(), flush=True)) as process:
+    async with await ChildProcess.spawn(launch, on_line=lambda stream, line: print(line.decode(), flush=True)) as process:
         await process.wait()
 asyncio.run(main())
 """

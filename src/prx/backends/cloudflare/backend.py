@@ -13,7 +13,7 @@ from prx.backends.cloudflare.command import build_launch
 from prx.backends.cloudflare.token import GivenToken, read_token, secret_forms
 from prx.core.errors import PermanentError
 from prx.core.evidence import ChildExit, ExitCause
-from prx.core.exit_status import Exit
+from prx.core.exit_status import ExitStatus
 from prx.core.launch import Launch
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class CloudflareBackend:
         most = self.settings.cloudflare.retries
         return 10.0 * float(2 ** (min(rounds, most) if rounds else most))
 
-    def classify_exit(self, end: Exit, tail: Sequence[LogLine], *, age: float) -> ChildExit:
+    def classify_exit(self, end: ExitStatus, tail: Sequence[LogLine], *, age: float) -> ChildExit:
         """Say why it ended by itself.
 
         A port that the user chose is no port that prx lost in a race; a quick tunnel that the edge refuses has no token that

@@ -20,7 +20,7 @@ from typing import Final
 
 from prx.backends.base import LineKind, LogLine
 from prx.core.evidence import ChildExit, ExitCause
-from prx.core.exit_status import Exit
+from prx.core.exit_status import ExitStatus
 
 DETAIL_LIMIT: Final = 200  # characters
 
@@ -68,7 +68,7 @@ _QUICK: Final = r"quick[ -]?tunnel"
 _STATUS: Final = r"(?<![:.\w-]){0}(?![.\w-])"  # a number that is no port and no part of an address
 
 
-def classify_exit(end: Exit, tail: Sequence[LogLine], *, age: float) -> ChildExit:
+def classify_exit(end: ExitStatus, tail: Sequence[LogLine], *, age: float) -> ChildExit:
     """Return the cause of an end that nobody in prx asked for. `age` is in seconds; `tail` may hold any number of lines."""
     if end.signal is not None:
         return _of_signal(end.signal, tail)
@@ -125,7 +125,7 @@ def _orderly(tail: Sequence[LogLine], age: float) -> str:
     return f"it ended by itself after {age:.0f} s, without an error"
 
 
-def _of_wrapper(end: Exit, tail: Sequence[LogLine]) -> ChildExit:
+def _of_wrapper(end: ExitStatus, tail: Sequence[LogLine]) -> ChildExit:
     """Judge what stands in front of the client and could not run it."""
     words = last_words(tail)
     if any(text in words.lower() for text in _FOR_NOW):
@@ -134,7 +134,7 @@ def _of_wrapper(end: Exit, tail: Sequence[LogLine]) -> ChildExit:
     return _exit(end, ExitCause.CONFIG, f"{what}: {words}" if words else what, _WRAPPER_HINT)
 
 
-def _of_words(end: Exit, tail: Sequence[LogLine]) -> ChildExit:
+def _of_words(end: ExitStatus, tail: Sequence[LogLine]) -> ChildExit:
     """Judge an exit code other than 0 by what was said."""
     said = "\n".join(f"{line.message} {line.error} {line.fields.get('status_code', '')}" for line in tail if _is_own(line))
     words = last_words(tail)
@@ -183,7 +183,7 @@ def _first_refusal(tail: Sequence[LogLine], words: str) -> str:
     return words or "it said nothing"
 
 
-def _exit(end: Exit, cause: ExitCause, detail: str, hint: str = "") -> ChildExit:
+def _exit(end: ExitStatus, cause: ExitCause, detail: str, hint: str = "") -> ChildExit:
     return ChildExit(end.code, None, cause, _short(detail), hint)
 
 

@@ -14,7 +14,7 @@ import click
 from prx.app.lab_client import announced, limits_option
 from prx.cli.lab import subcommands
 from prx.core.errors import PrxError, UsageError
-from prx.ui.errors import say
+from prx.ui.errors import print_note
 
 if TYPE_CHECKING:
     from prx.lab import Lab, LabConfig
@@ -146,12 +146,12 @@ async def _started(config: LabConfig) -> AsyncIterator[Lab]:
 
 def _introduce(lab: Lab) -> None:
     edges = " ".join(f"--edge {address}" for address in lab.edge_addrs)
-    say("the lab listens; Ctrl-C ends it")
-    say(f"  visitors     {lab.public} or {lab.public_https} (Host: NAME.localhost)")
-    say(f"  control      {lab.control}")
-    say(f"  quick        cloudflared tunnel --protocol http2 {edges} \\")
-    say(f"                 --cacert {lab.ca_file} --quick-service {lab.quick_service} --url http://127.0.0.1:8080")
-    say("  named        prx lab token --hostname NAME.localhost")
+    print_note("the lab listens; Ctrl-C ends it")
+    print_note(f"  visitors     {lab.public} or {lab.public_https} (Host: NAME.localhost)")
+    print_note(f"  control      {lab.control}")
+    print_note(f"  quick        cloudflared tunnel --protocol http2 {edges} \\")
+    print_note(f"                 --cacert {lab.ca_file} --quick-service {lab.quick_service} --url http://127.0.0.1:8080")
+    print_note("  named        prx lab token --hostname NAME.localhost")
 
 
 def _seconds(text: str) -> float | None:
@@ -181,4 +181,4 @@ def _tell(event: LabEvent) -> None:
     """Show one event of the lab on stderr."""
     from prx.cli.lab.event_lines import line
 
-    say(line(event))
+    print_note(line(event))

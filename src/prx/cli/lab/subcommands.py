@@ -12,7 +12,7 @@ import click
 
 from prx.app.lab_client import ask, control_option
 from prx.core.errors import PrxError, UsageError
-from prx.ui.errors import say
+from prx.ui.errors import print_note
 
 
 @click.command()
@@ -40,9 +40,9 @@ def push(file: IO[bytes], hostname: str | None, control: str | None) -> None:
     name = hostname or _only_tunnel(control)
     results = ask(control, "POST", "/push", {"hostname": name, "config": config})["results"]
     for result in results:
-        say(f"#{result['index']} of {result['connector']}: {result['error'] or 'version ' + str(result['applied'])}")
+        print_note(f"#{result['index']} of {result['connector']}: {result['error'] or 'version ' + str(result['applied'])}")
     if not results:
-        say(f"{name} has no connection now; those to come get it")
+        print_note(f"{name} has no connection now; those to come get it")
     if any(result["error"] for result in results):
         raise PrxError("a connector did not take the configuration")
 
@@ -100,7 +100,7 @@ def status(as_json: bool, control: str | None) -> None:
     for found in state["faults"]:
         click.echo(f"fault: {json.dumps(found)}")
     if not state["tunnels"]:
-        say("the lab has no tunnel yet")
+        print_note("the lab has no tunnel yet")
 
 
 ALL = (token, push, protect, login, fault, status)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from prx.lab.connector import ingress_commands
-from prx.lab.connector.command_line import Action, Invocation, UsageError, Values, parse
+from prx.lab.connector.command_line import Action, FlagError, Invocation, Values, parse
 from prx.lab.connector.config_file import ConfigFileError, load_config_file, with_file
 from prx.lab.connector.credentials import Credentials, read_credentials
 from prx.lab.connector.edge.addresses import EdgeAddresses, NoEdgeError, resolve
@@ -67,7 +67,7 @@ def main(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) 
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     try:
         invocation = parse(arguments, environment)
-    except UsageError as error:
+    except FlagError as error:
         sys.stdout.write(usage_error(str(error), after_run=error.after_run))
         return 0
     match invocation.action:

@@ -77,7 +77,7 @@ class Invocation:
     after_run: bool = False
 
 
-class UsageError(ValueError):
+class FlagError(ValueError):
     """Report a command line that cannot be read: usage text on stdout, exit code 0."""
 
     def __init__(self, text: str, *, after_run: bool) -> None:
@@ -174,11 +174,11 @@ def _flags(words: _Words, values: dict[str, Value], side: Side, *, root: bool = 
             return Action.VERSION
         flag = _BY_WORD.get(name)
         if flag is None or not flag.side.allows(after_run=after_run):
-            raise UsageError(f"flag provided but not defined: -{name}", after_run=after_run)
+            raise FlagError(f"flag provided but not defined: -{name}", after_run=after_run)
         if not equals:
             following = "true" if flag.kind is Kind.BOOL else words.take()
             if following is None:
-                raise UsageError(f"flag needs an argument: -{name}", after_run=after_run)
+                raise FlagError(f"flag needs an argument: -{name}", after_run=after_run)
             text = following
         _store(values, flag, text, lists_begun, after_run=after_run)
     return None
@@ -195,7 +195,7 @@ def _store(values: dict[str, Value], flag: Flag, text: str, lists_begun: set[str
     try:
         values[flag.name] = convert(flag, text)
     except ValueError as error:
-        raise UsageError(str(error), after_run=after_run) from None
+        raise FlagError(str(error), after_run=after_run) from None
 
 
 def _finish(action: Action, values: dict[str, Value], environment: Mapping[str, str], arguments: tuple[str, ...]) -> Invocation:
@@ -211,7 +211,7 @@ def _finish(action: Action, values: dict[str, Value], environment: Mapping[str, 
         try:
             values[flag.name] = convert(flag, found)
         except ValueError as error:
-            raise UsageError(f"{error} (from the environment)", after_run=named) from None
+            raise FlagError(f"{error} (from the environment)", after_run=named) from None
     return Invocation(action, Values(values, from_command_line), arguments, after_run=named)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from prx.lab.events import LabEvent, Listener
 
 
-class Hub:
+class EventHub:
     """Passes events on; `clock` gives the seconds that they carry."""
 
     def __init__(self, clock: Callable[[], float], listener: Listener | None) -> None:

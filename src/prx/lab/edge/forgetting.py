@@ -12,7 +12,7 @@ until a fault deletes it.
 from __future__ import annotations
 
 from prx.lab.edge.config import LabConfig
-from prx.lab.edge.event_hub import Hub
+from prx.lab.edge.event_hub import EventHub
 from prx.lab.edge.faults.lanes import Spawn
 from prx.lab.edge.registry import Registry, Tunnel
 from prx.lab.events import TunnelForgotten
@@ -21,7 +21,7 @@ from prx.lab.events import TunnelForgotten
 class Forgetting:
     """Takes tunnels away; `spawn(coroutine, name)` starts a task that lives as long as the lab."""
 
-    def __init__(self, registry: Registry, hub: Hub, config: LabConfig, spawn: Spawn) -> None:
+    def __init__(self, registry: Registry, hub: EventHub, config: LabConfig, spawn: Spawn) -> None:
         self._registry = registry
         self._hub = hub
         self._config = config

@@ -8,7 +8,7 @@ from typing import Protocol, assert_never
 
 from prx.lab import faults
 from prx.lab.edge.carrier import TunnelConnection
-from prx.lab.edge.event_hub import Hub
+from prx.lab.edge.event_hub import EventHub
 from prx.lab.edge.faults.lanes import Spawn
 from prx.lab.edge.names import full_name
 from prx.lab.edge.registry import Connection, Registry, Tunnel
@@ -39,7 +39,7 @@ class Injector:
         slots: Slots,
         quic: QuicSlots,
         authority: Authority,
-        hub: Hub,
+        hub: EventHub,
         chance: Random,
         spawn: Spawn,
         wire_of: Callable[[TunnelConnection], Breakable],

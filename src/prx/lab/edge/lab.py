@@ -17,15 +17,15 @@ from prx.lab import faults
 from prx.lab.edge import address, names, registry
 from prx.lab.edge.carrier import TunnelConnection
 from prx.lab.edge.config import LabConfig
-from prx.lab.edge.event_hub import Hub
+from prx.lab.edge.event_hub import EventHub
 from prx.lab.edge.faults import notation, script
-from prx.lab.edge.faults.lanes import Conditions
+from prx.lab.edge.faults.lanes import LinkFaults
 from prx.lab.edge.faults.tcp_wire import Wire
 from prx.lab.edge.faults.udp_wire import DatagramWire
 from prx.lab.edge.forgetting import Forgetting
 from prx.lab.edge.injector import Breakable, Injector
 from prx.lab.edge.public.access import CERTS_PATH, AccessFront, Fronts
-from prx.lab.edge.public.access_keys import Team
+from prx.lab.edge.public.access_keys import AccessKeys
 from prx.lab.edge.public.gateway import Gateway
 from prx.lab.edge.public.http1 import Http1Server
 from prx.lab.edge.public.http2 import Http2Visitors
@@ -37,7 +37,7 @@ from prx.lab.edge.services.endpoint import Endpoint, Handle
 from prx.lab.edge.services.quick_tunnels import QuickTunnels
 from prx.lab.edge.state import Protected, PushResult, TunnelState
 from prx.lab.edge.statedir import temporary_directory
-from prx.lab.edge.task_group import Crew
+from prx.lab.edge.task_group import ServerTaskGroup
 from prx.lab.edge.tunnel.certificates import Authority
 from prx.lab.edge.tunnel.http2 import Http2Connection
 from prx.lab.edge.tunnel.quic import QuicCarrier
@@ -66,15 +66,15 @@ class Lab:
     def __init__(self, config: LabConfig, group: asyncio.TaskGroup, directory: Path) -> None:
         self._config = config
         self._group = group
-        self._hub = Hub(config.clock, config.on_event)
+        self._hub = EventHub(config.clock, config.on_event)
         self._registry = registry.Registry()
         self._faults = faults.Faults(config.clock)
         self._chance = Random(config.seed)  # noqa: S311 - for faults that can be repeated, not for secrets
-        self._fronts = Fronts(Team(config.wall))
+        self._fronts = Fronts(AccessKeys(config.wall))
         self._authority = Authority(directory)
         self._forgetting = Forgetting(self._registry, self._hub, config, self._spawn)
         self._registrar = Registrar(self._registry, self._faults, self._hub, config, self._spawn, forgetting=self._forgetting)
-        conditions = Conditions(self._faults, config.clock, config.sleep, self._chance, self._spawn)
+        conditions = LinkFaults(self._faults, config.clock, config.sleep, self._chance, self._spawn)
         identity = self._authority.edge_identity()
         self._quic = QuicSlots(group, identity, self._hub, self._serve_quic, conditions=conditions)
         context = self._authority.edge_context()
@@ -115,7 +115,7 @@ class Lab:
         """Start a lab for the length of an `async with`; OSError where a port that was asked for is taken."""
         config = config or LabConfig()
         with _directory(config) as directory:
-            async with Crew() as group:
+            async with ServerTaskGroup() as group:
                 lab = Lab(config, group, directory)
                 try:
                     await lab._listen()

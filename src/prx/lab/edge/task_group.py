@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 _T = TypeVar("_T")
 
 
-class Crew(asyncio.TaskGroup):
+class ServerTaskGroup(asyncio.TaskGroup):
     """A `TaskGroup` that cancels the tasks that still run when its block is left, and waits for their end.
 
     An exception of the block itself leaves it as it is, not wrapped into a group, as long as no task has failed.

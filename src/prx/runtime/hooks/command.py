@@ -19,7 +19,7 @@ from prx.core.launch import SECRET_PATH, Launch
 from prx.files import FileRefusedError
 from prx.files.programs import require_command, require_program
 from prx.runtime.hooks.kinds import Change, HookError
-from prx.runtime.process.child import TunnelProcess
+from prx.runtime.process.child import ChildProcess
 from prx.runtime.process.spawn import SpawnError, find_program
 
 TIMEOUT = 30.0  # seconds
@@ -49,7 +49,7 @@ class CommandHook:
         """Run the command; it must end with exit code 0 in time, else it is killed with its group."""
         tail: deque[bytes] = deque(maxlen=_KEPT_LINES)
         try:
-            process = await TunnelProcess.spawn(self._launch(change), on_line=lambda _, line: tail.append(line))
+            process = await ChildProcess.spawn(self._launch(change), on_line=lambda _, line: tail.append(line))
         except SpawnError as error:
             raise HookError(error.message) from error
         async with process:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from prx.runtime.hooks.kinds import Change, HookError
-from prx.runtime.probes.connect import Place, ProbeError, connected_to_one, verifying_tls
+from prx.runtime.probes.connect import Endpoint, ProbeError, connected_to_one, verifying_tls
 from prx.runtime.probes.http import Answer, Request, exchange
 
 TIMEOUT = 30.0  # seconds
@@ -54,7 +54,7 @@ class WebHook:
         except OSError as error:
             raise HookError(f"this machine does not know the name {name}") from error
         addresses = dict.fromkeys(str(address[0]) for *_, address in found)
-        places = [Place(address, port, tls, name) for address in list(addresses)[:_ADDRESSES]]
+        places = [Endpoint(address, port, tls, name) for address in list(addresses)[:_ADDRESSES]]
         async with connected_to_one(places, timeout=self.timeout) as stream:
             return await exchange(stream, _request(parts, change), timeout=self.timeout)
 

@@ -20,7 +20,7 @@ PAUSED_AT_LEAST = 10.0  # seconds
 logger = logging.getLogger(__name__)
 
 
-class Heartbeat:
+class ChangeMonitor:
     """Tells `woken` "sleep" or "network" when that has happened, and does the `chores` at each beat."""
 
     def __init__(

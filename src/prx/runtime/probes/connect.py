@@ -1,7 +1,7 @@
 """Open one connection to one address, and say in a few words why that failed.
 
 Only addresses are connected to, never names: a name would go to the system's resolver, which remembers failures. What can go
-wrong is a `Trouble`, because callers act differently on each; the words name the place.
+wrong is a `FailureKind`, because callers act differently on each; the words name the place.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _ALERTS = ("TLSV1", "SSLV3")
 _ANSWERS_IN_TLS = {"UNSUPPORTED_PROTOCOL", "WRONG_SSL_VERSION", "WRONG_CIPHER_RETURNED", "DH_KEY_TOO_SMALL"}
 
 
-class Trouble(enum.Enum):
+class FailureKind(enum.Enum):
     """What went wrong between here and an answer."""
 
     REFUSED = enum.auto()  # nothing listens there
@@ -51,14 +51,14 @@ class Trouble(enum.Enum):
 class ProbeError(Exception):
     """There was no answer: the kind of `trouble`, and `words` for people that name the place."""
 
-    def __init__(self, trouble: Trouble, words: str) -> None:
+    def __init__(self, trouble: FailureKind, words: str) -> None:
         super().__init__(words)
         self.trouble = trouble
         self.words = words
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Endpoint:
     """An IP address and a port; with `tls`, a handshake follows that asks for `server_name`.
 
     host: what the user calls it, where that is not the address.
@@ -81,9 +81,9 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """An open connection to `place`."""
+    """An open connection to `endpoint`."""
 
-    place: Place
+    endpoint: Endpoint
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
 
@@ -102,14 +102,14 @@ def is_loopback(address: str) -> bool:
     return ipaddress.ip_address(address).is_loopback
 
 
-def connected(place: Place, *, timeout: float) -> contextlib.AbstractAsyncContextManager[Stream]:
-    """Give an open connection to `place`, its TLS handshake done, within `timeout` seconds; raise ProbeError otherwise."""
-    return connected_to_one([place], timeout=timeout)
+def connected(endpoint: Endpoint, *, timeout: float) -> contextlib.AbstractAsyncContextManager[Stream]:
+    """Give an open connection to `endpoint`, its TLS handshake done, within `timeout` seconds; raise ProbeError otherwise."""
+    return connected_to_one([endpoint], timeout=timeout)
 
 
 @contextlib.asynccontextmanager
-async def connected_to_one(places: Sequence[Place], *, timeout: float) -> AsyncIterator[Stream]:
-    """Give a connection to the first of `places` that takes one; raise ProbeError when none does.
+async def connected_to_one(endpoints: Sequence[Endpoint], *, timeout: float) -> AsyncIterator[Stream]:
+    """Give a connection to the first of `endpoints` that takes one; raise ProbeError when none does.
 
     They are tried in turn, and each has an equal share of what is left of `timeout` seconds: one that swallows packets
     leaves time for the next.
@@ -117,9 +117,9 @@ async def connected_to_one(places: Sequence[Place], *, timeout: float) -> AsyncI
     now = asyncio.get_running_loop().time
     deadline = now() + timeout
     failures: list[ProbeError] = []
-    for position, place in enumerate(places):
+    for position, endpoint in enumerate(endpoints):
         try:
-            stream = await _open(place, max(deadline - now(), 0) / (len(places) - position))
+            stream = await _open(endpoint, max(deadline - now(), 0) / (len(endpoints) - position))
         except ProbeError as error:
             failures.append(error)
             continue
@@ -128,31 +128,35 @@ async def connected_to_one(places: Sequence[Place], *, timeout: float) -> AsyncI
         finally:
             await _close(stream)
         return
-    raise _most_telling(places, failures)
+    raise _most_telling(endpoints, failures)
 
 
-def _most_telling(places: Sequence[Place], failures: Sequence[ProbeError]) -> ProbeError:
-    tried = [(place, error) for place, error in zip(places, failures, strict=True) if error.trouble is not Trouble.NO_ROUTE]
-    if len(tried) > 1 and all(error.trouble is Trouble.REFUSED for _, error in tried):
-        return ProbeError(Trouble.REFUSED, f"connection refused by {' and '.join(str(place) for place, _ in tried)}")
+def _most_telling(endpoints: Sequence[Endpoint], failures: Sequence[ProbeError]) -> ProbeError:
+    tried = [
+        (endpoint, error)
+        for endpoint, error in zip(endpoints, failures, strict=True)
+        if error.trouble is not FailureKind.NO_ROUTE
+    ]
+    if len(tried) > 1 and all(error.trouble is FailureKind.REFUSED for _, error in tried):
+        return ProbeError(FailureKind.REFUSED, f"connection refused by {' and '.join(str(endpoint) for endpoint, _ in tried)}")
     return tried[0][1] if tried else failures[0]
 
 
-async def _open(place: Place, timeout: float) -> Stream:
-    if not is_address(place.address):
-        raise ValueError(f"expected an IP address, found {place.address!r}")
-    server_name = (place.server_name or place.address) if place.tls else None
+async def _open(endpoint: Endpoint, timeout: float) -> Stream:
+    if not is_address(endpoint.address):
+        raise ValueError(f"expected an IP address, found {endpoint.address!r}")
+    server_name = (endpoint.server_name or endpoint.address) if endpoint.tls else None
     try:
         async with asyncio.timeout(timeout):
             reader, writer = await asyncio.open_connection(
-                place.address, place.port, ssl=place.tls, server_hostname=server_name
+                endpoint.address, endpoint.port, ssl=endpoint.tls, server_hostname=server_name
             )
     except (OSError, TimeoutError) as error:
-        raise explained(error, place, timeout) from error
-    stream = Stream(place, reader, writer)
+        raise to_probe_error(error, endpoint, timeout) from error
+    stream = Stream(endpoint, reader, writer)
     if _met_itself(writer):
         await _close(stream)
-        raise ProbeError(Trouble.REFUSED, f"connection refused by {place}")
+        raise ProbeError(FailureKind.REFUSED, f"connection refused by {endpoint}")
     return stream
 
 
@@ -163,7 +167,7 @@ def _met_itself(writer: asyncio.StreamWriter) -> bool:
 
 
 async def _close(stream: Stream) -> None:
-    if stream.place.tls:
+    if stream.endpoint.tls:
         stream.writer.transport.abort()  # a closing handshake would wait for the peer
     else:
         stream.writer.close()
@@ -171,29 +175,29 @@ async def _close(stream: Stream) -> None:
         await stream.writer.wait_closed()
 
 
-def explained(error: OSError, place: Place, timeout: float) -> ProbeError:
+def to_probe_error(error: OSError, endpoint: Endpoint, timeout: float) -> ProbeError:
     """Turn an error of the socket, of TLS or of time (`timeout` seconds were given) into a ProbeError."""
     match error:
         case TimeoutError():
-            return ProbeError(Trouble.TIMEOUT, f"no answer from {place} within {round(timeout, 1):g} s")
+            return ProbeError(FailureKind.TIMEOUT, f"no answer from {endpoint} within {round(timeout, 1):g} s")
         case ConnectionRefusedError():
-            return ProbeError(Trouble.REFUSED, f"connection refused by {place}")
+            return ProbeError(FailureKind.REFUSED, f"connection refused by {endpoint}")
         case ssl.SSLCertVerificationError():
             why = error.verify_message.rstrip(".")
-            return ProbeError(Trouble.TLS, f"the certificate of {place.named} is not valid: {why}")
+            return ProbeError(FailureKind.TLS, f"the certificate of {endpoint.named} is not valid: {why}")
         case ssl.SSLError():
-            return ProbeError(Trouble.TLS, f"TLS with {place.named} failed: {_tls_words(error)}")
+            return ProbeError(FailureKind.TLS, f"TLS with {endpoint.named} failed: {_tls_words(error)}")
         case ConnectionError():
-            return ProbeError(Trouble.RESET, f"connection reset by {place.named}")
+            return ProbeError(FailureKind.RESET, f"connection reset by {endpoint.named}")
     if error.errno in {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}:
-        return ProbeError(Trouble.NO_ROUTE, f"no route to {place}")
-    return ProbeError(Trouble.LOCAL, f"cannot connect to {place}: {error.strerror or type(error).__name__}")
+        return ProbeError(FailureKind.NO_ROUTE, f"no route to {endpoint}")
+    return ProbeError(FailureKind.LOCAL, f"cannot connect to {endpoint}: {error.strerror or type(error).__name__}")
 
 
-async def speaks_tls(place: Place, *, timeout: float) -> bool:
-    """Return whether a TLS server is at `place`: a handshake that checks nothing succeeds, or is refused in TLS's own words."""
+async def speaks_tls(endpoint: Endpoint, *, timeout: float) -> bool:
+    """Return whether `endpoint` speaks TLS: a handshake that checks nothing succeeds, or is refused in TLS's own words."""
     try:
-        async with connected(dataclasses.replace(place, tls=trusting_tls()), timeout=timeout):
+        async with connected(dataclasses.replace(endpoint, tls=trusting_tls()), timeout=timeout):
             return True
     except ProbeError as error:
         reason = error.__cause__.reason if isinstance(error.__cause__, ssl.SSLError) else None
@@ -219,9 +223,9 @@ def origin_tls(ca_file: Path | None = None) -> ssl.SSLContext:
     try:
         context.load_verify_locations(ca_file)
     except ssl.SSLError as error:
-        raise ProbeError(Trouble.LOCAL, f"origin_ca: {ca_file} holds no certificate (expected PEM)") from error
+        raise ProbeError(FailureKind.LOCAL, f"origin_ca: {ca_file} holds no certificate (expected PEM)") from error
     except OSError as error:
-        raise ProbeError(Trouble.LOCAL, f"origin_ca: {ca_file} cannot be read: {error.strerror or error}") from error
+        raise ProbeError(FailureKind.LOCAL, f"origin_ca: {ca_file} cannot be read: {error.strerror or error}") from error
     return context
 
 
@@ -236,11 +240,11 @@ def verifying_tls(ca_file: Path | None = None) -> ssl.SSLContext:
             require_ca_file(named)
         return _context(str(ca_file or ""), 0 if ca_file is None else ca_file.stat().st_mtime_ns)
     except FileRefusedError as error:
-        raise ProbeError(Trouble.LOCAL, f"the CA file cannot be used: {error.message}") from error
+        raise ProbeError(FailureKind.LOCAL, f"the CA file cannot be used: {error.message}") from error
     except OSError as error:
         if ca_file is None:
             return _context("", 0)
-        raise ProbeError(Trouble.LOCAL, f"the CA file {ca_file} cannot be read: {error.strerror or error}") from error
+        raise ProbeError(FailureKind.LOCAL, f"the CA file {ca_file} cannot be read: {error.strerror or error}") from error
 
 
 @functools.lru_cache(maxsize=8)

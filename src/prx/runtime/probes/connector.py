@@ -11,7 +11,7 @@ import asyncio
 from dataclasses import dataclass
 from pathlib import Path
 
-from prx.runtime.probes.connect import Place, ProbeError, connected
+from prx.runtime.probes.connect import Endpoint, ProbeError, connected
 from prx.runtime.probes.http import Request, exchange
 
 TIMEOUT = 2.0  # seconds
@@ -31,7 +31,7 @@ class ConnectorEndpoints:
     """The endpoints of one child, on 127.0.0.1:`port`."""
 
     def __init__(self, port: int, *, timeout: float = TIMEOUT) -> None:
-        self._place = Place("127.0.0.1", port)
+        self._place = Endpoint("127.0.0.1", port)
         self._timeout = timeout
 
     async def get(self, path: str) -> Reply | None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
-from prx.runtime.probes.connect import Place, ProbeError, Trouble, connected, is_address, is_loopback, verifying_tls
+from prx.runtime.probes.connect import Endpoint, FailureKind, ProbeError, connected, is_address, is_loopback, verifying_tls
 from prx.runtime.probes.dnswire import NOERROR, NXDOMAIN, NoDnsError, OtherQuestionError, Question, read_reply
 from prx.runtime.probes.http import Answer, Request, exchange
 
@@ -43,10 +43,10 @@ class Server:
         return self.url.hostname or ""
 
     @property
-    def place(self) -> Place:
+    def endpoint(self) -> Endpoint:
         """Where it is reached."""
         tls = verifying_tls(self.ca_file) if self.url.scheme == "https" else None
-        return Place(str(self), self.url.port or (443 if tls else 80), tls)
+        return Endpoint(str(self), self.url.port or (443 if tls else 80), tls)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ async def ask(server: Server, name: str, kind: str, *, timeout: float) -> Heard:
     try:
         question = Question.of(name, kind)
     except ValueError as error:
-        raise ProbeError(Trouble.NO_NAME, f"{name!r} is no name that DNS can hold") from error
+        raise ProbeError(FailureKind.NO_NAME, f"{name!r} is no name that DNS can hold") from error
     request = Request(
         server.url.path or "/dns-query",
         server.url.netloc,
@@ -73,20 +73,20 @@ async def ask(server: Server, name: str, kind: str, *, timeout: float) -> Heard:
         headers={"Content-Type": _MEDIA_TYPE, "Accept": _MEDIA_TYPE},
         body=question.to_wire(),
     )
-    async with connected(server.place, timeout=timeout) as stream:
+    async with connected(server.endpoint, timeout=timeout) as stream:
         answer = await exchange(stream, request, timeout=deadline - now(), patience=timeout)
     return _understood(answer, question, server)
 
 
 def _understood(answer: Answer, question: Question, server: Server) -> Heard:
     if answer.status != 200 or not answer.complete:
-        raise ProbeError(Trouble.GARBLED, f"{server} answers {answer.status} to a DNS question")
+        raise ProbeError(FailureKind.GARBLED, f"{server} answers {answer.status} to a DNS question")
     try:
         reply = read_reply(answer.body, question)
     except OtherQuestionError as error:
-        raise ProbeError(Trouble.GARBLED, f"{server} answers another DNS question") from error
+        raise ProbeError(FailureKind.GARBLED, f"{server} answers another DNS question") from error
     except NoDnsError as error:
-        raise ProbeError(Trouble.GARBLED, f"{server} answers something that is not DNS") from error
+        raise ProbeError(FailureKind.GARBLED, f"{server} answers something that is not DNS") from error
     if reply.rcode not in _ANSWERS:
-        raise ProbeError(Trouble.GARBLED, f"{server} says {reply.status}")
+        raise ProbeError(FailureKind.GARBLED, f"{server} says {reply.status}")
     return Heard(reply.addresses, reply.status, answer.headers)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from prx.backends.base import EdgeSite
 from prx.core.evidence import DnsState, Edge, Reach
 from prx.runtime.host.clock import Clock
-from prx.runtime.probes.connect import Place, ProbeError, connected, is_address, trusting_tls
+from prx.runtime.probes.connect import Endpoint, ProbeError, connected, is_address, trusting_tls
 from prx.runtime.probes.quic import speaks_quic
 from prx.runtime.probes.resolver import Resolver
 
@@ -38,7 +38,7 @@ class EdgeWatch:
         self._resolver = resolver
         self._clock = clock
         self._lock = asyncio.Lock()
-        self._known: tuple[Place, ...] = ()
+        self._known: tuple[Endpoint, ...] = ()
         self._dialled_at: float | None = None
         self._tcp_since: float | None = None
         self._quic_since: float | None = None
@@ -58,8 +58,8 @@ class EdgeWatch:
         async with self._lock:
             now = self._clock.monotonic()
             if self._dialled_at is None or now - self._dialled_at >= FRESH or (quic and not self._with_quic):
-                places = await self._places()
-                error, answered = await asyncio.gather(self._tcp(places), self._quic(places if quic else ()))
+                endpoints = await self._places()
+                error, answered = await asyncio.gather(self._tcp(endpoints), self._quic(endpoints if quic else ()))
                 self._with_quic = quic
                 self._take_in(error, answered)
             return self._last
@@ -87,27 +87,27 @@ class EdgeWatch:
             error=error or "",
         )
 
-    async def _places(self) -> tuple[Place, ...]:
+    async def _places(self) -> tuple[Endpoint, ...]:
         if self._site.edge_addrs:
             split = [address.rpartition(":") for address in dict.fromkeys(self._site.edge_addrs)]
             hosts = [(host.strip("[]"), int(port)) for host, _, port in split]
-            return tuple(Place(host, port) for host, port in hosts if is_address(host))[:_ADDRESSES]
+            return tuple(Endpoint(host, port) for host, port in hosts if is_address(host))[:_ADDRESSES]
         if not self._known:
             answers = await asyncio.gather(*(self._resolver.resolve(name) for name in REGIONS))
             found = [answer.addresses[:2] for answer in answers if answer.state is DnsState.RESOLVED]
-            self._known = tuple(Place(address, PORT) for addresses in found for address in addresses)
-        return self._known or tuple(Place(address, PORT) for address in FALLBACK)
+            self._known = tuple(Endpoint(address, PORT) for addresses in found for address in addresses)
+        return self._known or tuple(Endpoint(address, PORT) for address in FALLBACK)
 
-    async def _tcp(self, places: Sequence[Place]) -> str | None:
-        """Return None once a TLS handshake with any of `places` is done, else why the first of them fails."""
-        if not places:
+    async def _tcp(self, endpoints: Sequence[Endpoint]) -> str | None:
+        """Return None once a TLS handshake with any of `endpoints` is done, else why the first of them fails."""
+        if not endpoints:
             return "no address of the edge is known"
         tls = trusting_tls()
         failures: list[str] = []
         async with asyncio.TaskGroup() as group:
             tries = [
-                group.create_task(_handshake(Place(place.address, place.port, tls, TLS_NAME)), name=f"edge {place}")
-                for place in places
+                group.create_task(_handshake(Endpoint(endpoint.address, endpoint.port, tls, TLS_NAME)), name=f"edge {endpoint}")
+                for endpoint in endpoints
             ]
             for finished in asyncio.as_completed(tries):
                 if (failure := await finished) is None:
@@ -117,13 +117,13 @@ class EdgeWatch:
                 failures.append(failure)
         return failures[0]
 
-    async def _quic(self, places: Sequence[Place]) -> bool:
-        return any(await asyncio.gather(*(speaks_quic(place, timeout=QUIC_TIMEOUT) for place in places)))
+    async def _quic(self, endpoints: Sequence[Endpoint]) -> bool:
+        return any(await asyncio.gather(*(speaks_quic(endpoint, timeout=QUIC_TIMEOUT) for endpoint in endpoints)))
 
 
-async def _handshake(place: Place) -> str | None:
+async def _handshake(endpoint: Endpoint) -> str | None:
     try:
-        async with connected(place, timeout=TIMEOUT):
+        async with connected(endpoint, timeout=TIMEOUT):
             return None
     except ProbeError as error:
         return error.words

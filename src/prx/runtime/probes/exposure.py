@@ -72,7 +72,7 @@ def _reach(public: Public) -> Reach:
     return Reach.ASKED if public.status in {401, 403} else Reach.EXPOSED
 
 
-async def look_at_exposure(
+async def check_exposure(
     url: str, addresses: Sequence[str], *, ca_file: Path | None = None, timeout: float = TIMEOUT
 ) -> Exposure:
     """Ask `url` at `addresses` (IP addresses, as resolved for the probe) without credentials, within `timeout` seconds.

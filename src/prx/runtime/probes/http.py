@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 import h11
 
 from prx import __version__
-from prx.runtime.probes.connect import LIMIT, ProbeError, Stream, Trouble, explained
+from prx.runtime.probes.connect import LIMIT, FailureKind, ProbeError, Stream, to_probe_error
 from prx.runtime.probes.head import LIMIT as HEAD_LIMIT
 from prx.runtime.probes.head import Head, MalformedError, NotHttpError, split
 
@@ -73,10 +73,10 @@ async def exchange(
             await talk.send(request)
             found = await talk.head()
     except TimeoutError as error:
-        words = f"{stream.place.named} accepts the connection but does not answer within {round(timeout, 1):g} s"
-        raise ProbeError(Trouble.SILENT, words) from error
+        words = f"{stream.endpoint.named} accepts the connection but does not answer within {round(timeout, 1):g} s"
+        raise ProbeError(FailureKind.SILENT, words) from error
     except OSError as error:
-        raise explained(error, stream.place, timeout) from error
+        raise to_probe_error(error, stream.endpoint, timeout) from error
     answer = Answer(found.status, found.fields, complete=False, came_at=now())
     if answer.is_event_stream:
         return answer
@@ -107,7 +107,9 @@ class _Talk:
             start = h11.Request(method=request.method, target=request.target, headers=list(headers.items()))
         except (h11.LocalProtocolError, ValueError):
             # its own words would quote the header, which may be a secret
-            raise ProbeError(Trouble.LOCAL, "the request cannot be written: a path or a header holds odd characters") from None
+            raise ProbeError(
+                FailureKind.LOCAL, "the request cannot be written: a path or a header holds odd characters"
+            ) from None
         parts: list[h11.Event] = [start, *([h11.Data(data=request.body)] if request.body else []), h11.EndOfMessage()]
         self._stream.writer.write(b"".join(self._machine.send(part) or b"" for part in parts))
         await self._stream.writer.drain()
@@ -159,18 +161,20 @@ class _Talk:
             while (event := self._machine.next_event()) is h11.NEED_DATA:
                 self._machine.receive_data(await self._stream.reader.read(_CHUNK))
         except h11.RemoteProtocolError as error:
-            raise ProbeError(Trouble.GARBLED, f"{self._stream.place.named} answers with a body that cannot be read") from error
+            raise ProbeError(
+                FailureKind.GARBLED, f"{self._stream.endpoint.named} answers with a body that cannot be read"
+            ) from error
         if not isinstance(event, h11.Event):  # PAUSED: the answer is over and more came
             return h11.ConnectionClosed()
         return event
 
     def _no_head(self, why: str = "") -> ProbeError:
         """Say why there is no answer; `why` is empty where it is no HTTP."""
-        place = self._stream.place.named
+        endpoint = self._stream.endpoint.named
         if not self._received:
-            return ProbeError(Trouble.EMPTY, f"{place} closed the connection without an answer")
+            return ProbeError(FailureKind.EMPTY, f"{endpoint} closed the connection without an answer")
         if self._buffer.startswith(_TLS_RECORDS):
-            return ProbeError(Trouble.GARBLED, f"{place} speaks TLS, and was asked in plain HTTP")
+            return ProbeError(FailureKind.GARBLED, f"{endpoint} speaks TLS, and was asked in plain HTTP")
         if not why or (self._buffer and not self._buffer.startswith(b"HTTP/")):
-            return ProbeError(Trouble.GARBLED, f"{place} answers something that is not HTTP")
-        return ProbeError(Trouble.GARBLED, f"{place} answers HTTP that cannot be read: {why}")
+            return ProbeError(FailureKind.GARBLED, f"{endpoint} answers something that is not HTTP")
+        return ProbeError(FailureKind.GARBLED, f"{endpoint} answers HTTP that cannot be read: {why}")

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from prx.config.local_addr import LocalAddr
-from prx.runtime.probes.connect import Place, ProbeError, connected_to_one, is_address
+from prx.runtime.probes.connect import Endpoint, ProbeError, connected_to_one, is_address
 
 OTHER_FAMILY = {"127.0.0.1": "::1", "::1": "127.0.0.1", "localhost": "::1"}
 """Where a service may listen that does not listen where the connector looks; many systems know localhost as IPv4 only."""
@@ -45,7 +45,7 @@ async def accepts(address: LocalAddr, *, timeout: float = _CONNECT_SECONDS) -> b
     """Return whether a connection to `address` is taken, in either family where it is a name."""
     try:
         hosts = _BOTH.get(address.host) or ([address.host] if is_address(address.host) else await _resolve(address))
-        async with connected_to_one([Place(host, address.port) for host in hosts], timeout=timeout):
+        async with connected_to_one([Endpoint(host, address.port) for host in hosts], timeout=timeout):
             return True
     except (ProbeError, OSError, RuntimeError, TimeoutError):  # RuntimeError: no thread is left to resolve a name in
         return False

@@ -20,9 +20,9 @@ from prx.config.hostname import shown
 from prx.core.evidence import Origin
 from prx.core.hosts import is_this_machine
 from prx.runtime.probes.connect import (
-    Place,
+    Endpoint,
+    FailureKind,
     ProbeError,
-    Trouble,
     connected,
     connected_to_one,
     is_address,
@@ -39,9 +39,9 @@ if TYPE_CHECKING:
 
 TIMEOUT = 5.0  # seconds for everything
 SECOND_LOOK = 1.0  # seconds that finding out a reason may take, beyond that
-_NOT_LISTENING = {Trouble.REFUSED, Trouble.NO_ROUTE, Trouble.TIMEOUT, Trouble.NO_NAME, Trouble.LOCAL}
-_PERHAPS_TLS = {Trouble.EMPTY, Trouble.RESET, Trouble.GARBLED}
-_PERHAPS_PLAIN = {Trouble.EMPTY, Trouble.RESET, Trouble.GARBLED, Trouble.TLS, Trouble.TIMEOUT}
+_NOT_LISTENING = {FailureKind.REFUSED, FailureKind.NO_ROUTE, FailureKind.TIMEOUT, FailureKind.NO_NAME, FailureKind.LOCAL}
+_PERHAPS_TLS = {FailureKind.EMPTY, FailureKind.RESET, FailureKind.GARBLED}
+_PERHAPS_PLAIN = {FailureKind.EMPTY, FailureKind.RESET, FailureKind.GARBLED, FailureKind.TLS, FailureKind.TIMEOUT}
 _WRONG_NAME = {62, 64}  # OpenSSL's X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
 _EXPIRED = 10  # X509_V_ERR_CERT_HAS_EXPIRED
 
@@ -79,13 +79,13 @@ class _Service:
         host = shown(self.host)
         return f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
 
-    async def places(self, tls: ssl.SSLContext | None) -> list[Place]:
+    async def endpoints(self, tls: ssl.SSLContext | None) -> list[Endpoint]:
         server_name = self.trust.server_name or self.host
         found = await _addresses(self.host, self.port, self.timeout)
-        return [Place(address, self.port, tls, server_name, shown(self.host)) for address in found]
+        return [Endpoint(address, self.port, tls, server_name, shown(self.host)) for address in found]
 
 
-async def look_at_origin(settings: TunnelSettings, *, timeout: float | None = None) -> Origin:
+async def check_origin(settings: TunnelSettings, *, timeout: float | None = None) -> Origin:
     """Return what the local service of a tunnel answers, asked and trusted as the connector asks and trusts it.
 
     It has `timeout` seconds, or the time-out of the health check.
@@ -134,9 +134,9 @@ async def _explained(service: _Service, error: ProbeError, *, is_https: bool) ->
     """Say why there was no answer, and what would be right where that can be found out."""
     words, listening = error.words, error.trouble not in _NOT_LISTENING
     cause = error.__cause__
-    if error.trouble is Trouble.REFUSED:
+    if error.trouble is FailureKind.REFUSED:
         words += await _other_family(service.host, service.port, service.timeout)
-    elif error.trouble is Trouble.SILENT:
+    elif error.trouble is FailureKind.SILENT:
         words += (
             f"; if {service.request.target} is slow, set health_check_path to a faster one, or health_check_timeout_secs higher"
         )
@@ -148,7 +148,7 @@ async def _explained(service: _Service, error: ProbeError, *, is_https: bool) ->
         words += f"; {more}" if more else ""
     elif not is_https and error.trouble in _PERHAPS_TLS and (more := await _tls_words(service)):
         words += f"; {more}"
-    return Origin(service.name, listening, error=words, silent=error.trouble is Trouble.SILENT)
+    return Origin(service.name, listening, error=words, silent=error.trouble is FailureKind.SILENT)
 
 
 def _trust_words(error: ssl.SSLCertVerificationError) -> str:
@@ -173,10 +173,10 @@ def _may_want_tls(answer: Answer, port: int) -> bool:
 async def _tls_words(service: _Service) -> str:
     """Say that the service speaks TLS, when it does."""
     try:
-        place = (await service.places(None))[0]
+        endpoint = (await service.endpoints(None))[0]
     except ProbeError:
         return ""
-    found = await speaks_tls(place, timeout=SECOND_LOOK)
+    found = await speaks_tls(endpoint, timeout=SECOND_LOOK)
     return f"it speaks TLS: use https://{service.name}" if found else ""
 
 
@@ -192,7 +192,7 @@ async def _plain_words(service: _Service) -> tuple[bool, str]:
 async def _ask(service: _Service, tls: ssl.SSLContext | None) -> Answer:
     now = asyncio.get_running_loop().time
     deadline = now() + service.timeout
-    async with connected_to_one(await service.places(tls), timeout=deadline - now()) as stream:
+    async with connected_to_one(await service.endpoints(tls), timeout=deadline - now()) as stream:
         return await exchange(stream, service.request, timeout=deadline - now())
 
 
@@ -204,7 +204,7 @@ async def _addresses(host: str, port: int, timeout: float) -> list[str]:
         async with asyncio.timeout(timeout):
             found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, TimeoutError) as error:
-        raise ProbeError(Trouble.NO_NAME, f"this machine does not know the name {host}") from error
+        raise ProbeError(FailureKind.NO_NAME, f"this machine does not know the name {host}") from error
     return list(dict.fromkeys(str(address[0]) for *_, address in found))
 
 
@@ -212,9 +212,9 @@ async def _other_family(host: str, port: int, timeout: float) -> str:
     """Say that the service listens on the other loopback address, when it does."""
     if (other := OTHER_FAMILY.get(host)) is None:
         return ""
-    place = Place(other, port)
+    endpoint = Endpoint(other, port)
     try:
-        async with connected(place, timeout=min(timeout, 1.0)):
-            return f"; the service listens on {place} only: use that as local_addr"
+        async with connected(endpoint, timeout=min(timeout, 1.0)):
+            return f"; the service listens on {endpoint} only: use that as local_addr"
     except ProbeError:
         return ""

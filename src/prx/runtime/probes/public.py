@@ -18,7 +18,7 @@ from urllib.parse import SplitResult, urlsplit
 from prx.core.evidence import Public
 from prx.logs.text import printable
 from prx.runtime.probes.access import AccessAnswer, access_answer
-from prx.runtime.probes.connect import Place, ProbeError, Trouble, connected_to_one, is_loopback, verifying_tls
+from prx.runtime.probes.connect import Endpoint, FailureKind, ProbeError, connected_to_one, is_loopback, verifying_tls
 from prx.runtime.probes.error_pages import asks_for_tls, edge_error, host_blocked
 from prx.runtime.probes.http import Answer, Request, exchange
 
@@ -64,7 +64,7 @@ async def probe_public(
     try:
         answer = await _ask(parts, targets, sent, ca_file, timeout)
     except ProbeError as error:
-        silent = error.trouble is Trouble.SILENT
+        silent = error.trouble is FailureKind.SILENT
         waited = asyncio.get_running_loop().time() - begin
         return Public(None, error=error.words, sent_token=bool(sent), by_cloudflare=False, silent=silent, waited=waited)
     return _seen(answer, latency_ms=(answer.came_at - begin) * 1000, sent=bool(sent))
@@ -93,8 +93,8 @@ async def _ask(
     port = parts.port or (443 if tls else 80)
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     request = Request(target, parts.netloc.rpartition("@")[2], headers=headers)
-    places = [Place(address, port, tls, host) for address in addresses]
-    async with connected_to_one(places, timeout=deadline - now()) as stream:
+    endpoints = [Endpoint(address, port, tls, host) for address in addresses]
+    async with connected_to_one(endpoints, timeout=deadline - now()) as stream:
         return await exchange(stream, request, timeout=deadline - now())
 
 

@@ -14,14 +14,14 @@ from pathlib import Path
 from prx.backends.base import Counters
 from prx.config.schema import TunnelSettings
 from prx.core.hosts import is_this_machine
-from prx.runtime.probes.connect import Place, ProbeError, Stream, Trouble, connected_to_one, is_address
-from prx.runtime.probes.origin import look_at_origin
+from prx.runtime.probes.connect import Endpoint, FailureKind, ProbeError, Stream, connected_to_one, is_address
+from prx.runtime.probes.origin import check_origin
 
 CONNECT_WITHIN = 1.0  # seconds
 ANSWER_WITHIN = 1.2  # seconds; for a service that usually takes a quarter of that at most
 ACCEPT_WITHIN = 0.8  # seconds
 _LISTEN = "0A"  # the state in /proc/net/tcp
-_GONE = {Trouble.REFUSED, Trouble.NO_ROUTE, Trouble.TIMEOUT}
+_GONE = {FailureKind.REFUSED, FailureKind.NO_ROUTE, FailureKind.TIMEOUT}
 
 
 class Pulse:
@@ -56,14 +56,14 @@ class Pulse:
             return True  # a name: nothing is asked for it between two looks
         try:
             async with connected_to_one(
-                [Place(address, origin.port) for address in addresses], timeout=CONNECT_WITHIN
+                [Endpoint(address, origin.port) for address in addresses], timeout=CONNECT_WITHIN
             ) as stream:
                 if is_this_machine(origin.host) and not await _accepted(stream):
                     return False
         except ProbeError as error:
             return error.trouble not in _GONE
         if busy and usual_ms is not None and usual_ms < ANSWER_WITHIN * 250:
-            answer = await look_at_origin(self._settings, timeout=ANSWER_WITHIN)
+            answer = await check_origin(self._settings, timeout=ANSWER_WITHIN)
             return not answer.silent
         return True
 
@@ -78,7 +78,7 @@ async def _accepted(stream: Stream) -> bool:
     family = sock.family if sock is not None else socket.AF_INET
     for wait in (0.0, 0.05, ACCEPT_WITHIN):
         await asyncio.sleep(wait)
-        if not _waiting(stream.place.port, family):
+        if not _waiting(stream.endpoint.port, family):
             return True
     return False
 

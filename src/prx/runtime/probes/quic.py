@@ -11,19 +11,19 @@ import secrets
 from collections.abc import Callable
 from typing import Any
 
-from prx.runtime.probes.connect import Place
+from prx.runtime.probes.connect import Endpoint
 
 _AGAIN_AFTER = 0.5  # seconds
 
 
-async def speaks_quic(place: Place, *, timeout: float) -> bool:
-    """Return whether a QUIC server answers at `place` within `timeout` seconds."""
+async def speaks_quic(endpoint: Endpoint, *, timeout: float) -> bool:
+    """Return whether a QUIC server answers at `endpoint` within `timeout` seconds."""
     question, own_id = _foreign_version()
 
     def negotiates(answer: bytes) -> bool:
         return len(answer) > 14 and answer[0] & 0x80 != 0 and answer[1:5] == bytes(4) and answer[6:14] == own_id
 
-    return await ask_by_datagram(place.address, place.port, question, negotiates, timeout=timeout) is not None
+    return await ask_by_datagram(endpoint.address, endpoint.port, question, negotiates, timeout=timeout) is not None
 
 
 def _foreign_version() -> tuple[bytes, bytes]:

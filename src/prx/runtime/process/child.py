@@ -2,7 +2,7 @@
 
 Theory of operation
 -------------------
-`TunnelProcess.spawn` starts the child (`prx.runtime.process.spawn`), and from then on three descriptors in the event loop do
+`ChildProcess.spawn` starts the child (`prx.runtime.process.spawn`), and from then on three descriptors in the event loop do
 everything: two pipes, drained for life (`prx.runtime.process.pipes`), and a pidfd, which becomes readable when the child ends.
 
 Exit is noticed by the pidfd alone (156 µs, no polling, immune to a pid used again). It is never tied to the end of a
@@ -45,11 +45,11 @@ import threading
 from collections.abc import Callable
 from types import TracebackType
 
-from prx.core.exit_status import Exit
+from prx.core.exit_status import ExitStatus
 from prx.core.launch import Launch
 from prx.runtime.process.group import Group
 from prx.runtime.process.identity import Identity, descendants, group_members, identify, writers_of_pipe, writes_pipe
-from prx.runtime.process.pipes import LineConsumer, PipeDrain, StreamStats
+from prx.runtime.process.pipes import LineConsumer, PipeReader, StreamStats
 from prx.runtime.process.spawn import Spawned, SpawnError, spawn
 from prx.runtime.process.turns import in_turn
 
@@ -69,7 +69,7 @@ def _ignore_close(stream: str) -> None:
     """Take no notice: the default of `on_close`."""
 
 
-class TunnelProcess:
+class ChildProcess:
     """Be one running child; made by `spawn`, ended when `wait` returns. Use it on the loop of the main thread.
 
     `on_line(stream, line)` gets every line of "stdout" and "stderr" without its newline, at most 64 KiB and a marker; it
@@ -83,8 +83,8 @@ class TunnelProcess:
     ) -> None:
         self.pid = spawned.pid
         self.identity: Identity = identify(spawned.pid, spawned.exe)
-        self.exit: Exit | None = None
-        self.leader_exit: Exit | None = None
+        self.exit: ExitStatus | None = None
+        self.leader_exit: ExitStatus | None = None
         self._service = service
         self._stdin = spawned.stdin
         self._loop = asyncio.get_running_loop()
@@ -96,8 +96,8 @@ class TunnelProcess:
         self._next_look: asyncio.TimerHandle | None = None
         self._ended = asyncio.Event()
         self._drains = (
-            PipeDrain("stdout", spawned.stdout, on_line, on_close),
-            PipeDrain("stderr", spawned.stderr, on_line, on_close),
+            PipeReader("stdout", spawned.stdout, on_line, on_close),
+            PipeReader("stderr", spawned.stderr, on_line, on_close),
         )
         self._watch_exit()
         our_children.add(self.pid)
@@ -110,7 +110,7 @@ class TunnelProcess:
         on_line: LineConsumer,
         on_close: Callable[[str], None] = _ignore_close,
         service: bool = False,
-    ) -> TunnelProcess:
+    ) -> ChildProcess:
         """Start `launch` and return its process. Raises SpawnError; RuntimeError off the main thread."""
         spawned = spawn(launch)
         try:
@@ -125,7 +125,7 @@ class TunnelProcess:
         """Return the counters of "stdout" and "stderr"."""
         return {drain.name: drain.stats for drain in self._drains}
 
-    async def wait(self) -> Exit:
+    async def wait(self) -> ExitStatus:
         """Wait until the child has ended and its output is read; may be called often, before and after."""
         await self._ended.wait()
         assert self.exit is not None
@@ -155,7 +155,7 @@ class TunnelProcess:
         self.kill()
         await self.wait()
 
-    async def __aenter__(self) -> TunnelProcess:
+    async def __aenter__(self) -> ChildProcess:
         return self
 
     async def __aexit__(
@@ -269,7 +269,7 @@ class TunnelProcess:
             return
         self._collect_leader()
         our_children.discard(self.pid)
-        self.exit = self.leader_exit or Exit()
+        self.exit = self.leader_exit or ExitStatus()
         for drain in self._drains:
             drain.read_rest(_REST_LIMIT)
             if not drain.stats.closed:
@@ -294,14 +294,14 @@ def _give_up(spawned: Spawned) -> None:
     spawned.close()
 
 
-def _look_at_exit(pid: int) -> Exit:
+def _look_at_exit(pid: int) -> ExitStatus:
     """Return how a child ended that is not collected yet."""
     try:
         seen = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
     except ChildProcessError:  # SIGCHLD is ignored here, so the kernel collected it
-        return Exit()
+        return ExitStatus()
     assert seen is not None
-    return Exit(code=seen.si_status) if seen.si_code == os.CLD_EXITED else Exit(signal=seen.si_status)
+    return ExitStatus(code=seen.si_status) if seen.si_code == os.CLD_EXITED else ExitStatus(signal=seen.si_status)
 
 
 def _kill_writers(inode: int) -> None:

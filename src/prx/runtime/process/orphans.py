@@ -32,7 +32,7 @@ SOON = 0.1  # seconds
 logger = logging.getLogger(__name__)
 
 
-class Ledger:
+class ChildLedger:
     """Remember the living children in a file, from start to end of each. `label` names the tunnel, for people.
 
     A single change is written at once; many at once are one write, `SOON` seconds later, because each writes the whole list.
@@ -78,7 +78,7 @@ class Ledger:
 
 
 @dataclass(frozen=True, slots=True)
-class Stale:
+class Orphan:
     """A child of an earlier prx that was found alive and ended; `killed` when it did not obey SIGTERM in time."""
 
     identity: Identity
@@ -86,7 +86,7 @@ class Stale:
     killed: bool
 
 
-async def reap_stale(path: Path, *, grace: float = GRACE_SECONDS) -> list[Stale]:
+async def reap_stale(path: Path, *, grace: float = GRACE_SECONDS) -> list[Orphan]:
     """End every living child in the ledger at `path` and empty it; takes at most `grace` seconds and a moment.
 
     Call it while holding the instance lock, before the first spawn. A ledger that is missing, garbage, of another boot or a
@@ -111,7 +111,7 @@ async def reap_stale(path: Path, *, grace: float = GRACE_SECONDS) -> list[Stale]
         await _wait_all(late, grace)
     if file.data:
         file.save({"children": []})
-    return [Stale(child, label, pidfd in late) for child, label, pidfd in found]
+    return [Orphan(child, label, pidfd in late) for child, label, pidfd in found]
 
 
 def _entries(data: dict[str, Any]) -> Iterator[tuple[Identity, str]]:

@@ -36,7 +36,7 @@ class StreamStats:
     closed: bool = False
 
 
-class PipeDrain:
+class PipeReader:
     """Empty the non-blocking read end `fd`, which it owns from now on, and hand whole lines to `on_line(name, line)`."""
 
     def __init__(self, name: str, fd: int, on_line: LineConsumer, on_close: Callable[[str], None]) -> None:

@@ -15,7 +15,7 @@ from prx.core.launch import Launch
 from prx.files.fingerprint import file_fingerprint
 from prx.files.programs import require_program
 from prx.install.programs import needed_environment
-from prx.runtime.process.child import TunnelProcess
+from prx.runtime.process.child import ChildProcess
 
 ANSWER_WITHIN = 10.0  # seconds; a Go program answers in 20 ms, a cold disk may take its time
 
@@ -60,7 +60,7 @@ async def _ask(program: Sequence[str]) -> str:
     lines: list[bytes] = []
     environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     environment |= needed_environment(program, os.environ)
-    async with await TunnelProcess.spawn(
+    async with await ChildProcess.spawn(
         Launch((*program, "--version"), environment), on_line=lambda _, line: lines.append(line)
     ) as process:
         try:

@@ -17,7 +17,7 @@ from prx.lab.connector.origin.http1 import OriginConnection
 from prx.lab.connector.origin.http2 import Http2Exchange
 from prx.lab.connector.origin.ingress import HttpService, OriginOptions
 from prx.lab.connector.origin.pool import OriginPool
-from prx.lab.edge.task_group import Crew
+from prx.lab.edge.task_group import ServerTaskGroup
 from prx.lab.protocol.errors import StreamError
 from prx.lab.protocol.h2.session import H2Session
 from prx.lab.protocol.h2.stream import H2Stream
@@ -70,7 +70,7 @@ async def running(folder: Path, serve: Serve, *, alpn: str = "h2", wanted: bool 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("localhost").configure_cert(context)
     context.set_alpn_protocols([alpn])
-    async with Crew() as crew:
+    async with ServerTaskGroup() as crew:
 
         async def guarded(stream: H2Stream) -> None:
             try:

@@ -8,7 +8,7 @@ import pytest
 from prx.lab.connector.origin.exchanges import Answer, Headers, OriginError
 from prx.lab.connector.origin.ingress import StreamService, UnsupportedService, parse_rules, parse_service
 from prx.lab.connector.origin.messages import Request
-from prx.lab.connector.origin.tcp_over_websocket import Joint, accepted, destination, dial
+from prx.lab.connector.origin.tcp_over_websocket import JoinedStreams, accepted, destination, dial
 from prx.lab.connector.origin.websocket import PING, message
 
 PATIENCE = 10.0
@@ -121,7 +121,7 @@ async def test_pings() -> None:
     visitor = Visitor()
     async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as tasks:
         reader, writer = await dial(host, port, PATIENCE)
-        joint = tasks.create_task(Joint(visitor, visitor, reader, writer, ping_seconds=0).run())
+        joint = tasks.create_task(JoinedStreams(visitor, visitor, reader, writer, ping_seconds=0).run())
         assert [await visitor.gets.get(), await visitor.gets.get()] == [PING, PING]
         visitor.sends.put_nowait(b"")
         await joint
@@ -145,7 +145,7 @@ async def test_visitor_who_breaks_the_protocol() -> None:
     visitor.sends.put_nowait(message(b"not masked"))
     async with asyncio.timeout(PATIENCE):
         reader, writer = await dial(host, port, PATIENCE)
-        await Joint(visitor, visitor, reader, writer).run()
+        await JoinedStreams(visitor, visitor, reader, writer).run()
         writer.close()
         assert await heard.get() == b"hi"
     server.close()

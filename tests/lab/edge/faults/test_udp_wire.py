@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
-from prx.lab.edge.faults.lanes import Conditions
+from prx.lab.edge.faults.lanes import LinkFaults
 from prx.lab.edge.faults.udp_wire import DatagramWire
-from prx.lab.edge.task_group import Crew
+from prx.lab.edge.task_group import ServerTaskGroup
 from prx.lab.faults import Delay, DropAfter, Fault, Faults, Lose
 from prx.lab.protocol.quic.session import Address, QuicSession
 from prx.testing.clock import ManualClock
@@ -60,12 +60,12 @@ async def wire(clock: ManualClock, *found: Fault, seed: int = 1) -> AsyncIterato
     for fault in found:
         faults.add(fault)
     end = End()
-    async with Crew() as group:
+    async with ServerTaskGroup() as group:
 
         def spawn(work: Coroutine[Any, Any, None], name: str) -> None:
             group.create_task(work, name=name)
 
-        conditions = Conditions(faults, clock.monotonic, clock.sleep, random.Random(seed), spawn)
+        conditions = LinkFaults(faults, clock.monotonic, clock.sleep, random.Random(seed), spawn)
         yield DatagramWire(cast("QuicSession", end), 0, conditions), end
 
 

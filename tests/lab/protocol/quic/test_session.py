@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.lab.edge.origin import blob
 
-from prx.lab.edge.task_group import Crew
+from prx.lab.edge.task_group import ServerTaskGroup
 from prx.lab.edge.tunnel.certificates import Authority
 from prx.lab.protocol.errors import SessionClosedError, StreamError, StreamResetError
 from prx.lab.protocol.quic import connection
@@ -146,7 +146,7 @@ async def test_reader_holds_the_sender_back(pair: Pair) -> None:
 async def test_unread_streams_fill_the_session_window(pair: Pair) -> None:
     """Many streams that nobody reads hold no more than the connection's window together; given up, they free it."""
     ends = [await pair.stream() for _ in range(SESSION_WINDOW // STREAM_WINDOW + 4)]
-    async with Crew() as group:
+    async with ServerTaskGroup() as group:
         for near, _ in ends:
             group.create_task(near.send_data(b"x" * 2 * MB), name="send")
         for near, _ in ends:

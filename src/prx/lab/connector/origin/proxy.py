@@ -31,7 +31,7 @@ from prx.lab.connector.origin.ingress import (
 from prx.lab.connector.origin.messages import Body, Request, Response, interruption
 from prx.lab.connector.origin.pool import Endpoint, OriginPool
 from prx.lab.connector.origin.rules_in_force import Configuration
-from prx.lab.connector.origin.tcp_over_websocket import Joint, accepted, destination, dial
+from prx.lab.connector.origin.tcp_over_websocket import JoinedStreams, accepted, destination, dial
 from prx.lab.protocol.errors import StreamError
 
 _HTTP_EVENT: Final = 1  # the number that marks log lines about requests
@@ -165,7 +165,7 @@ class Proxy:
         try:
             with suppress(StreamError):  # the visitor is gone: there is nobody to tell
                 await response.head(accepted(request), end=False, has_body=False)
-                await Joint(exchange.incoming, response, reader, writer).run()
+                await JoinedStreams(exchange.incoming, response, reader, writer).run()
                 await response.end([])
         finally:
             writer.close()

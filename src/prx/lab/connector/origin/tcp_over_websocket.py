@@ -65,7 +65,7 @@ def accepted(request: Request) -> Answer:
     return Answer(101, "Switching Protocols", headers if key else [])
 
 
-class Joint:
+class JoinedStreams:
     """Join a visitor's WebSocket and a service's connection until one of them ends."""
 
     def __init__(

@@ -18,7 +18,7 @@ _W = TypeVar("_W", bound=faults.Wire)
 
 
 @dataclass(frozen=True)
-class Conditions:
+class LinkFaults:
     """What wires need of their lab."""
 
     faults: faults.Faults
@@ -37,7 +37,7 @@ class Lane(Generic[_T]):
     """One direction: what comes in goes out in its order, at once or when `delay` says."""
 
     def __init__(
-        self, conditions: Conditions, deliver: Callable[[_T], None], drained: Callable[[], None] | None = None
+        self, conditions: LinkFaults, deliver: Callable[[_T], None], drained: Callable[[], None] | None = None
     ) -> None:
         self._conditions = conditions
         self._deliver = deliver
@@ -95,10 +95,10 @@ class Lane(Generic[_T]):
             self._drained()
 
 
-class Fuse:
+class DropTimer:
     """`DropAfter` on one connection: calls `blow` when its time is over or its bytes have passed, perhaps more than once."""
 
-    def __init__(self, conditions: Conditions, blow: Callable[[], None]) -> None:
+    def __init__(self, conditions: LinkFaults, blow: Callable[[], None]) -> None:
         self._conditions = conditions
         self._blow = blow
         self._fault: faults.DropAfter | None = None

@@ -15,7 +15,7 @@ import socket
 import struct
 from typing import Any, Final, cast
 
-from prx.lab.edge.faults.lanes import Conditions, Fuse, Lane, garbled
+from prx.lab.edge.faults.lanes import DropTimer, Lane, LinkFaults, garbled
 from prx.lab.faults import Delay, DropAfter, Garble, SlowRead
 from prx.lab.protocol.h2.session import H2Session
 
@@ -48,7 +48,7 @@ class _ByteLane(Lane[bytes]):
 class Wire(asyncio.Transport, asyncio.Protocol):
     """The wire under one session, at edge address number `slot`."""
 
-    def __init__(self, session: H2Session, slot: int, conditions: Conditions) -> None:
+    def __init__(self, session: H2Session, slot: int, conditions: LinkFaults) -> None:
         super().__init__()
         self._session = session
         self._slot = slot
@@ -57,7 +57,7 @@ class Wire(asyncio.Transport, asyncio.Protocol):
         self._inbound = _ByteLane(conditions, self._hand_up, self._read_as_needed)
         self._outbound = _ByteLane(conditions, self._hand_down, self._close_if_due)
         self._garble: Garble | None = None
-        self._fuse = Fuse(conditions, self._drop)
+        self._fuse = DropTimer(conditions, self._drop)
         self._paused_above = False
         self._paused_below = False
         self._closing = False

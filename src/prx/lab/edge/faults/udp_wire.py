@@ -21,7 +21,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Final, TypeAlias
 
-from prx.lab.edge.faults.lanes import Conditions, Fuse, Lane, garbled
+from prx.lab.edge.faults.lanes import DropTimer, Lane, LinkFaults, garbled
 from prx.lab.faults import Delay, DropAfter, Garble, Lose, SlowRead
 from prx.lab.protocol.quic.session import Address, QuicSession
 
@@ -35,7 +35,7 @@ _Outbound: TypeAlias = tuple[list[bytes], Address]
 class DatagramWire:
     """The wire under one session, at edge address number `slot`."""
 
-    def __init__(self, session: QuicSession, slot: int, conditions: Conditions) -> None:
+    def __init__(self, session: QuicSession, slot: int, conditions: LinkFaults) -> None:
         self._session = session
         self._port = session.port
         session.port = self
@@ -43,7 +43,7 @@ class DatagramWire:
         self._conditions = conditions
         self._inbound: Lane[_Inbound] = Lane(conditions, self._hand_up)
         self._outbound: Lane[_Outbound] = Lane(conditions, self._hand_down)
-        self._fuse = Fuse(conditions, self._drop)
+        self._fuse = DropTimer(conditions, self._drop)
         self._lose: Lose | None = None
         self._mute = False
         self._arrived: _Inbound = []

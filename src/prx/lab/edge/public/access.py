@@ -24,7 +24,7 @@ from typing import Any, Final, Literal
 from urllib.parse import quote
 
 from prx.lab.edge.names import full_name
-from prx.lab.edge.public.access_keys import Team
+from prx.lab.edge.public.access_keys import AccessKeys
 from prx.lab.edge.registry import ACCOUNT_TAG
 from prx.lab.edge.state import Protected
 from prx.lab.protocol.headers import Headers
@@ -96,7 +96,7 @@ class Admission:
 class Fronts:
     """The protected names of a lab, and the team whose tokens open them."""
 
-    def __init__(self, team: Team) -> None:
+    def __init__(self, team: AccessKeys) -> None:
         self._team = team
         self._fronts: dict[str, AccessFront] = {}
 

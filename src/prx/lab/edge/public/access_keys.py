@@ -44,7 +44,7 @@ class _Key:
         return {"kid": self.kid, "kty": "RSA", "alg": _ALGORITHM, "use": "sig", "e": key["e"], "n": key["n"]}
 
 
-class Team:
+class AccessKeys:
     """Signs and publishes; `wall` gives seconds since 1970. The first key is made when it is first needed: it takes a while."""
 
     def __init__(self, wall: Callable[[], float]) -> None:

@@ -21,7 +21,7 @@ from typing import Final
 
 from prx.lab.edge.carrier import Exchange, TunnelRequest
 from prx.lab.edge.config import LabConfig
-from prx.lab.edge.event_hub import Hub
+from prx.lab.edge.event_hub import EventHub
 from prx.lab.edge.faults.visitor_faults import RefuseVisitors
 from prx.lab.edge.public import error_pages, management, own_paths, translate
 from prx.lab.edge.public.access import Fronts
@@ -29,7 +29,7 @@ from prx.lab.edge.public.http1 import Http1Connection
 from prx.lab.edge.public.login import LoginService
 from prx.lab.edge.public.management import Management
 from prx.lab.edge.public.relay import Relay, Visit
-from prx.lab.edge.public.visitor import Asked, MalformedError, UnsendableError, Visitor, VisitorLeftError
+from prx.lab.edge.public.visitor import MalformedError, RequestHead, UnsendableError, Visitor, VisitorLeftError
 from prx.lab.edge.registry import Connection, Registry, Tunnel
 from prx.lab.events import RequestServed
 from prx.lab.faults import Faults, Unroute, concerns
@@ -51,7 +51,7 @@ class Gateway:
         registry: Registry,
         faults: Faults,
         fronts: Fronts,
-        hub: Hub,
+        hub: EventHub,
         *,
         config: LabConfig,
         managed: Management,
@@ -76,7 +76,7 @@ class Gateway:
         except MalformedError as error:
             await self._refuse(visitor, error)
 
-    async def serve(self, visitor: Visitor, asked: Asked) -> bool:
+    async def serve(self, visitor: Visitor, asked: RequestHead) -> bool:
         """Serve one request; whether its response is whole. VisitorLeftError: what was sent of it must be broken off."""
         visit = Visit(visitor, asked, ray=translate.new_ray(), began=self._hub.now())
         try:

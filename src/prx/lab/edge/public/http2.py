@@ -23,7 +23,7 @@ from h2.errors import ErrorCodes
 from prx.lab.edge.public import error_pages
 from prx.lab.edge.public.http1 import MAX_HEAD
 from prx.lab.edge.public.translate import new_ray
-from prx.lab.edge.public.visitor import Asked, UnsendableError, VisitorLeftError
+from prx.lab.edge.public.visitor import RequestHead, UnsendableError, VisitorLeftError
 from prx.lab.protocol.errors import StreamError
 from prx.lab.protocol.h2.session import H2Session
 from prx.lab.protocol.h2.stream import H2Stream
@@ -36,7 +36,7 @@ _OVERHEAD: Final = 32  # bytes that a header counts for beside its name and valu
 
 _log = logging.getLogger(__name__)
 
-Serve: TypeAlias = "Callable[[Http2Visit, Asked], Awaitable[bool]]"
+Serve: TypeAlias = "Callable[[Http2Visit, RequestHead], Awaitable[bool]]"
 
 
 class Http2Visit:
@@ -206,13 +206,13 @@ async def _hold(session: H2Session) -> None:
         session.abort("the lab is closed")
 
 
-def _asked(stream: H2Stream) -> Asked:
+def _asked(stream: H2Stream) -> RequestHead:
     """Read a request's head; h2 has checked it (RFC 9113, 8.3)."""
     values = dict(stream.headers)
     plain = [(name, value) for name, value in stream.headers if not name.startswith(b":") and name not in (b"host", b"cookie")]
     crumbs = [value for name, value in stream.headers if name == b"cookie"]
     cookie = [(b"cookie", b"; ".join(crumbs))] if crumbs else []
-    return Asked(
+    return RequestHead(
         method=values[b":method"],
         authority=values.get(b":authority") or values.get(b"host", b""),
         path=values.get(b":path", b"/"),

@@ -23,7 +23,7 @@ from urllib.parse import parse_qsl
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from prx.lab.edge.public.visitor import Asked
+from prx.lab.edge.public.visitor import RequestHead
 from prx.lab.edge.registry import Registry
 from prx.lab.protocol.headers import Headers
 
@@ -63,7 +63,7 @@ class LoginService:
         }  # fmt: skip
         return jwt.encode(claims, self._signing_key(), algorithm="ES256", headers={"kid": self._kid})
 
-    def answer(self, asked: Asked) -> tuple[int, Headers, bytes] | None:
+    def answer(self, asked: RequestHead) -> tuple[int, Headers, bytes] | None:
         """Give status, headers and body where a visitor asks this service; None where he asks for anything else."""
         if asked.hostname != HOST:
             return None

@@ -16,7 +16,7 @@ from prx.lab.edge.public import error_pages, translate
 from prx.lab.edge.public.access import Admission
 from prx.lab.edge.public.silence import Silence
 from prx.lab.edge.public.unpacking import Decoder, decoder_for, unpacked
-from prx.lab.edge.public.visitor import Asked, MalformedError, UnsendableError, Visitor, VisitorLeftError
+from prx.lab.edge.public.visitor import MalformedError, RequestHead, UnsendableError, Visitor, VisitorLeftError
 from prx.lab.protocol.errors import StreamError
 
 
@@ -25,7 +25,7 @@ class Visit:
     """One request of a visitor, and what became of it."""
 
     visitor: Visitor
-    asked: Asked
+    asked: RequestHead
     ray: str
     began: float
     admission: Admission | None = None

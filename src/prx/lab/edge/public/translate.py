@@ -24,7 +24,7 @@ import h11
 from prx.lab.edge.carrier import Kind, TunnelRequest, TunnelResponse
 from prx.lab.edge.public import error_pages
 from prx.lab.edge.public.unpacking import ASKED
-from prx.lab.edge.public.visitor import Asked
+from prx.lab.edge.public.visitor import RequestHead
 from prx.lab.protocol.headers import Headers, is_control
 
 _HOP: Final = frozenset(
@@ -65,7 +65,7 @@ _SWITCHING: Final = 101
 _BODILESS: Final = frozenset((204, 304))
 
 
-def tunnel_request(asked: Asked, headers: Headers, *, scheme: str, peer: str, ray: str) -> TunnelRequest:
+def tunnel_request(asked: RequestHead, headers: Headers, *, scheme: str, peer: str, ray: str) -> TunnelRequest:
     """Make the tunnel's head from a visitor's; `headers` are the visitor's, perhaps rewritten."""
     named = {token.strip().lower() for token in asked.values.get(b"connection", b"").split(b",")}
     kept = [(name, value) for name, value in headers if name not in _DROPPED and name not in named and not is_control(name)]
@@ -115,12 +115,12 @@ def tunnel_trailers(trailers: Headers) -> Headers:
     return [(name, value) for name, value in trailers if name not in _NO_TRAILER and not is_control(name)]
 
 
-def from_http1(request: h11.Request) -> Asked:
+def from_http1(request: h11.Request) -> RequestHead:
     """Read a visitor's HTTP/1.1 head."""
     headers = list(request.headers)
     values = dict(headers)
     authority, path = _target(request.target, values.get(b"host", b""))
-    return Asked(
+    return RequestHead(
         method=request.method,
         authority=authority,
         path=path,

@@ -27,7 +27,7 @@ class UnsendableError(Exception):
 
 
 @dataclass(frozen=True)
-class Asked:
+class RequestHead:
     """The head of a request; header names are lower case, in order and with repeats, without the host."""
 
     method: bytes

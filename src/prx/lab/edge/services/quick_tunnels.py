@@ -13,7 +13,7 @@ from __future__ import annotations
 import base64
 
 from prx.lab.edge.config import Sleep
-from prx.lab.edge.event_hub import Hub
+from prx.lab.edge.event_hub import EventHub
 from prx.lab.edge.forgetting import Forgetting
 from prx.lab.edge.public.login import LoginService
 from prx.lab.edge.registry import ACCOUNT_TAG, Registry
@@ -26,7 +26,7 @@ class QuickTunnels:
     """Answers requests for quick tunnels, or as a `QuickService` fault says."""
 
     def __init__(
-        self, registry: Registry, faults: Faults, hub: Hub, sleep: Sleep, *, forgetting: Forgetting, login: LoginService
+        self, registry: Registry, faults: Faults, hub: EventHub, sleep: Sleep, *, forgetting: Forgetting, login: LoginService
     ) -> None:
         self._registry = registry
         self._login = login

@@ -19,7 +19,7 @@ from uuid import uuid4
 
 from prx.lab.edge.carrier import TunnelConnection
 from prx.lab.edge.config import LabConfig
-from prx.lab.edge.event_hub import Hub
+from prx.lab.edge.event_hub import EventHub
 from prx.lab.edge.forgetting import Forgetting
 from prx.lab.edge.registry import Connection, Registry, Tunnel
 from prx.lab.edge.state import PushResult
@@ -66,7 +66,7 @@ class Registrar:
     """Serves control streams; `spawn(coroutine, name)` starts a task that must not raise."""
 
     def __init__(
-        self, registry: Registry, faults: Faults, hub: Hub, config: LabConfig, spawn: Spawn, *, forgetting: Forgetting
+        self, registry: Registry, faults: Faults, hub: EventHub, config: LabConfig, spawn: Spawn, *, forgetting: Forgetting
     ) -> None:
         self._registry = registry
         self._forgetting = forgetting

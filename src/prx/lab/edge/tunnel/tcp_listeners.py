@@ -15,8 +15,8 @@ from collections.abc import Awaitable, Callable
 from typing import Final, TypeAlias
 
 from prx.lab.edge.address import Place, show
-from prx.lab.edge.event_hub import Hub
-from prx.lab.edge.faults.lanes import Conditions
+from prx.lab.edge.event_hub import EventHub
+from prx.lab.edge.faults.lanes import LinkFaults
 from prx.lab.edge.faults.tcp_wire import Wire
 from prx.lab.edge.tunnel.udp_listeners import QuicSlots
 from prx.lab.events import HandshakeFailed
@@ -42,11 +42,11 @@ class Slots:
         self,
         group: asyncio.TaskGroup,
         context: ssl.SSLContext,
-        hub: Hub,
+        hub: EventHub,
         serve: Serve,
         *,
         quic: QuicSlots,
-        conditions: Conditions,
+        conditions: LinkFaults,
     ) -> None:
         self._group = group
         self._context = context

@@ -9,8 +9,8 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TypeAlias
 
-from prx.lab.edge.event_hub import Hub
-from prx.lab.edge.faults.lanes import Conditions
+from prx.lab.edge.event_hub import EventHub
+from prx.lab.edge.faults.lanes import LinkFaults
 from prx.lab.edge.faults.udp_wire import DatagramWire
 from prx.lab.edge.tunnel.quic import QuicCarrier
 from prx.lab.events import HandshakeFailed
@@ -30,7 +30,9 @@ class QuicSlots:
     with packets, and the sockets stay open until `end`.
     """
 
-    def __init__(self, group: asyncio.TaskGroup, identity: Identity, hub: Hub, serve: Serve, *, conditions: Conditions) -> None:
+    def __init__(
+        self, group: asyncio.TaskGroup, identity: Identity, hub: EventHub, serve: Serve, *, conditions: LinkFaults
+    ) -> None:
         self._group = group
         self._identity = identity
         self._hub = hub

@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from prx.backends.base import Counters
-from prx.core.evidence import Passage
+from prx.core.evidence import Delivery
 
 Read = Callable[[], Awaitable[Counters | None]]
 
@@ -51,9 +51,9 @@ class Ways:
         )
 
 
-def compare(before: Counters | None, after: Counters | None) -> Passage:
+def compare(before: Counters | None, after: Counters | None) -> Delivery:
     """Return what happened between two readings; nothing is known if either is missing."""
     if before is None or after is None:
-        return Passage()
+        return Delivery()
     said = frozenset(code for code, count in after.said.items() if count > before.said.get(code, 0))
-    return Passage(reached=after.requests > before.requests, said=said, failed=after.request_errors > before.request_errors)
+    return Delivery(reached=after.requests > before.requests, said=said, failed=after.request_errors > before.request_errors)
