@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
+from _pytest.runner import runtestprotocol
 from hypothesis import HealthCheck, settings
 
 BROUGHT = Path(__file__).parents[1] / ".venv" / "real" / "cloudflared"
@@ -22,3 +23,23 @@ settings.load_profile("prx")
 def anyio_backend() -> str:
     """Run every asynchronous test on asyncio, the loop that prx itself uses."""
     return "asyncio"
+
+
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
+    """Give a test against the real cloudflared a second try.
+
+    Its goroutines race: which of three says the word about a lost connection, and whether a refused first registration ends it
+    or leaves it hanging, differs from run to run. A test that fails twice has failed; those with the builtin connector have
+    one try.
+    """
+    if item.get_closest_marker("real") is None:
+        return None
+    item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+    reports = runtestprotocol(item, log=False, nextitem=nextitem)
+    if any(report.failed for report in reports):
+        item._initrequest()  # type: ignore[attr-defined]
+        reports = runtestprotocol(item, log=False, nextitem=nextitem)
+    for report in reports:
+        item.ihook.pytest_runtest_logreport(report=report)
+    item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+    return True
