@@ -192,7 +192,6 @@ class Evidence:
     edge: prx's own dial to the edge, while no connection is ready.
     delivery: whether the public probe came through this connector.
     strays: why the addresses of the name do not lead to Cloudflare; empty when they do, or when that is not known.
-    proven: the URL was proven in this run.
     exposed: why strangers who reach the origin must not, where Access is required; empty when all is as it should be.
     route_mismatch: how the remotely configured ingress fails to lead to local_addr or hostname; empty when it does.
     """
@@ -211,4 +210,3 @@ class Evidence:
     public: Public | None = None
     delivery: Delivery = Delivery()
     strays: str = ""
-    proven: bool = False

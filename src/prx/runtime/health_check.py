@@ -170,7 +170,6 @@ class HealthChecker:
             connector=self._connector(),
             network_up=context.network.up(),
             edge=edge,
-            proven=self._proven,
         )
 
     def _limit(self, *, suspect: bool) -> float:
