@@ -19,9 +19,26 @@ SERVER = "import http.server, sys; s = http.server.HTTPServer(('127.0.0.1', 0), 
 SERVER += "; print(s.server_port, flush=True); s.serve_forever()"
 
 
-def pulse(port: int, host: str = "127.0.0.1") -> Pulse:
-    """Return the pulse of the service on `port`."""
-    return Pulse(TunnelSettings(local_addr=f"{host}:{port}"))
+class Beating:
+    """The pulse of the service on `port`."""
+
+    def __init__(self, port: int) -> None:
+        self._settings = TunnelSettings(local_addr=f"127.0.0.1:{port}")
+        self._pulse = Pulse()
+
+    async def beat(self, counters: Counters | None, usual_ms: float | None) -> bool:
+        """Feel it once."""
+        return await self._pulse.beat(self._settings, counters, usual_ms)
+
+    @property
+    def suspect(self) -> bool:
+        """Whether the last beat found something."""
+        return self._pulse.suspect
+
+    @property
+    def failing(self) -> bool:
+        """Whether there were errors since the beat before."""
+        return self._pulse.failing
 
 
 @pytest.fixture
@@ -37,7 +54,7 @@ def program() -> Iterator[tuple[int, int]]:
 
 async def test_a_service_that_goes_and_comes_is_noticed(servers: Servers, unused_port: int) -> None:  # noqa: F811
     """Each change is told once; a service that stays as it is, well or not, is no news."""
-    beating = pulse(unused_port)
+    beating = Beating(unused_port)
     assert not await beating.beat(None, None)
     assert beating.suspect
     assert not await beating.beat(None, None)
@@ -55,7 +72,7 @@ async def test_a_service_that_goes_and_comes_is_noticed(servers: Servers, unused
 async def test_a_service_that_is_stopped_is_noticed_without_any_visitor(program: tuple[int, int]) -> None:
     """Connections that wait to be accepted tell of it; nothing is asked over HTTP."""
     pid, port = program
-    beating = pulse(port)
+    beating = Beating(port)
     assert not await beating.beat(None, 5.0)
     os.kill(pid, signal.SIGSTOP)
     try:
@@ -73,14 +90,14 @@ async def test_a_service_that_hangs_is_noticed_while_visitors_come(servers: Serv
         await asyncio.Event().wait()
 
     served = await servers.start(hang)
-    beating = pulse(served.port)
+    beating = Beating(served.port)
     quiet, busy = Counters(requests=5), Counters(requests=9)
     assert not await beating.beat(quiet, 5.0)
     assert not await beating.beat(quiet, 5.0)
     assert served.heads == []
     assert await beating.beat(busy, 5.0)
     assert len(served.heads) == 1
-    slow = pulse(served.port)
+    slow = Beating(served.port)
     for counters in (quiet, busy):
         assert not await slow.beat(counters, 900.0)
     assert len(served.heads) == 1
@@ -102,7 +119,7 @@ async def test_errors_of_visitors_are_noticed(servers: Servers, after: Counters 
     async def answer(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
 
-    beating = pulse((await servers.start(answer)).port)
+    beating = Beating((await servers.start(answer)).port)
     await beating.beat(Counters(requests=8, said={200: 8}), 5.0)
     await beating.beat(after, 5.0)
     assert beating.failing is failing

@@ -8,22 +8,20 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 
-from prx.backends.base import Backend, LaunchContext, LineKind, LogLine
+from prx.backends.base import LaunchContext, LineKind, LogLine
 from prx.core import inputs
-from prx.core.diagnosis import Policy, diagnose
-from prx.core.events import Fact, Log
+from prx.core.diagnosis import diagnose
+from prx.core.events import Log
 from prx.core.evidence import Evidence, ExitCause
 from prx.core.verdicts import PROVES_URL, Action
 from prx.logs.text import decode
-from prx.runtime.health_check import HealthChecker, TunnelContext
-from prx.runtime.observer import ConnectorObserver
+from prx.runtime.child_monitor import ChildMonitor
+from prx.runtime.context import TunnelContext
+from prx.runtime.health_check import HealthChecker
 from prx.runtime.omens import LogWatch, explain_kill, oom_kills
-from prx.runtime.probes.connector import ConnectorEndpoints
 from prx.runtime.probes.pulse import Pulse
 from prx.runtime.process.child import ChildProcess
-from prx.runtime.process.orphans import ChildLedger
 
 TAIL_LINES = 128  # cloudflared's usage text has up to 116 lines, and its first one names the wrong flag
 READY_EVERY = 1.0  # seconds between two questions to /ready while nothing else tells of a change
@@ -31,60 +29,57 @@ PULSE_EVERY = 2  # of these; see `prx.runtime.probes.pulse`
 NOTICE_AGAIN_AFTER = 2.0  # seconds; visitors' errors may come by the hundred
 
 
-@dataclass(frozen=True, slots=True)
-class RunContext:
-    """What every run of a tunnel has in common."""
-
-    view: TunnelContext
-    policy: Policy
-    ledger: ChildLedger
-    send: Callable[[inputs.Input], None]
-    publish: Callable[[Fact], None]
-    on_line: Callable[[str, LogLine], None]
-    redact: Callable[[str], str]
-
-
 class Run:
-    """Run number `number` of a tunnel's child; made by `start`."""
+    """Run number `number` of a tunnel's child; made by `start`. What it notices goes to the machine through `send`."""
 
-    def __init__(self, number: int, common: RunContext, protocol: str, port: int) -> None:
-        view = common.view
+    def __init__(
+        self, number: int, context: TunnelContext, send: Callable[[inputs.Input], None], protocol: str, port: int
+    ) -> None:
         self.number = number
+        self._context = context
+        self._send = send
         self._process: ChildProcess | None = None
         self._tail: deque[tuple[str, bytes]] = deque(maxlen=TAIL_LINES)
-        self._common = common
-        self._started = view.clock.monotonic()
-        self._observer = ConnectorObserver(view.name, protocol, self._started)
+        self._started = context.clock.monotonic()
+        self._child = ChildMonitor(context, protocol, port)
+        self._observer = self._child.observer
         self._budget = LineRateLimiter(self._started)
-        self._checker = HealthChecker(view, self._observer, ConnectorEndpoints(port))
-        self._pulse = Pulse(view.settings)
+        self._checker = HealthChecker(context, self._child)
+        self._pulse = Pulse()
         self._noticed_at = self._started
         self._edge_learnt = False
         self._well = False  # the last check found nothing wrong
         self._oom_kills: int | None = None
-        self._log_watch = LogWatch(view.clock, lambda: self._process is not None and self._process.exit is None, view.warn)
+        self._log_watch = LogWatch(context.clock, self._is_alive, lambda message: context.log("warn", message))
 
-    async def start(self, context: LaunchContext) -> None:
-        """Spawn the child. Raises SpawnError."""
-        launch = self.backend.launch(context)
+    async def start(self, launch_context: LaunchContext) -> None:
+        """Spawn the child. Raises SpawnError, and PermanentError if the settings ask for what this program cannot do."""
         self._oom_kills = oom_kills()
-        self._process = await ChildProcess.spawn(launch, on_line=self._on_line, on_close=self._log_watch.closed)
-        self._common.ledger.add(self._process.identity, self._common.view.name)
+        try:
+            launch = self._context.backend.launch(launch_context)
+            self._process = await ChildProcess.spawn(launch, on_line=self._on_line, on_close=self._log_watch.closed)
+        except BaseException:
+            self._child.close()
+            raise
+        self._context.shared.ledger.add(self._process.identity, self._context.name)
 
-    def adopt(self, common: RunContext) -> None:
-        """Go on in other surroundings: settings have changed that do not concern the child."""
-        self._common = common
-        self._checker.adopt(common.view)
-        self._pulse = Pulse(common.view.settings)
+    async def aclose(self) -> None:
+        """Kill the child, and forget it: nothing waits for its end."""
+        await self.process.aclose()
+        self._forget()
+
+    def _forget(self) -> None:
+        self._child.close()
+        self._log_watch.cancel()
+        self._context.shared.ledger.remove(self.process.identity)
+
+    def _is_alive(self) -> bool:
+        return self._process is not None and self._process.exit is None
 
     def forget_network(self) -> None:
         """Take in that the machine is in another network."""
         self._checker.forget_network()
-
-    @property
-    def backend(self) -> Backend:
-        """The backend that the child belongs to."""
-        return self._common.view.backend
+        self._observer.forget_network()
 
     @property
     def process(self) -> ChildProcess:
@@ -94,28 +89,25 @@ class Run:
 
     async def wait(self) -> inputs.Exited:
         """Wait for the end of the child and say what it means."""
+        context = self._context
         end = await self.process.wait()
-        self._checker.close()
-        self._log_watch.cancel()
-        self._common.ledger.remove(self.process.identity)
+        self._forget()
         for fact in self._observer.lose_all():
-            self._common.publish(fact)
-        now = self._common.view.clock.monotonic()
+            context.publish(fact)
+        now = context.clock.monotonic()
         tail = [self._parse(stream, line) for stream, line in self._tail]
-        child_exit = self.backend.classify_exit(end, tail, age=now - self._started)
+        child_exit = context.backend.classify_exit(end, tail, age=now - self._started)
         child_exit = explain_kill(child_exit, self._oom_kills, oom_kills())
         if child_exit.cause is ExitCause.UPDATED:
-            self._common.view.warn("the connector has replaced itself with a newer version; it is started anew at once")
-        network = self._common.view.network.up()
-        evidence = Evidence(now, self._checker.url, exit=child_exit, network_up=network)
-        return inputs.Exited(self.number, self.process.pid, child_exit, diagnose(evidence, self._common.policy))
+            context.log("warn", "the connector has replaced itself with a newer version; it is started anew at once")
+        evidence = Evidence(now, self._checker.url, exit=child_exit, network_up=context.shared.network.up())
+        return inputs.Exited(self.number, self.process.pid, child_exit, diagnose(evidence, context.policy))
 
     async def watch(self) -> None:
         """Notice within a few seconds when the tunnel, or the service behind it, comes up or goes down; for ever."""
-        clock = self._common.view.clock
         beat = 0
         while True:
-            await clock.sleep(READY_EVERY)
+            await self._context.clock.sleep(READY_EVERY)
             self._tell_skipped()
             changed = await self._ask_child(pulse=beat % PULSE_EVERY == 1)
             beat += 1
@@ -123,16 +115,16 @@ class Run:
                 self._notice()
 
     def _notice(self) -> None:
-        self._noticed_at = self._common.view.clock.monotonic()
-        self._common.send(inputs.CheckNow(self.number))
+        self._noticed_at = self._context.clock.monotonic()
+        self._send(inputs.CheckNow(self.number))
 
     async def _ask_child(self, *, pulse: bool) -> bool:
         """Return whether something has changed: the child's readiness, or with `pulse` the service behind it."""
         try:
-            changed = await self._checker.check_ready()
+            changed = await self._child.check_ready()
             if pulse and self._observer.ready and self._checker.url:
-                counters = await self._checker.counters()
-                changed |= await self._pulse.beat(counters, self._checker.usual_ms)
+                counters = await self._child.counters()
+                changed |= await self._pulse.beat(self._context.settings, counters, self._checker.usual_ms)
                 changed |= self._pulse.failing and self._well  # else the errors may be those that prx has got itself
         except (OSError, RuntimeError, MemoryError):  # this machine is short of something: the next question may be luckier
             return False
@@ -141,43 +133,57 @@ class Run:
     async def check(self) -> tuple[Evidence, inputs.Checked]:
         """Gather evidence and judge it."""
         evidence = await self._checker.check(suspect=self._pulse.suspect)
-        diagnosis = diagnose(evidence, self._common.policy)
+        diagnosis = diagnose(evidence, self._context.policy)
         self._well = diagnosis.action is Action.NONE
         if diagnosis.verdict in PROVES_URL:
             self._checker.prove()
             if not self._edge_learnt:
                 self._edge_learnt = True
-                await self._common.view.edge.learn()
+                await self._context.shared.edge.learn()
         return evidence, inputs.Checked(self.number, diagnosis, evidence.url)
 
     async def visitors(self) -> int | None:
         """Return how many requests have come that were not prx's own, None if the child does not tell."""
-        counters = await self._checker.counters()
+        counters = await self._child.counters()
         return None if counters is None else counters.requests - self._checker.asked
 
     def _on_line(self, stream: str, line: bytes) -> None:
         self._tail.append((stream, line))
-        now = self._common.view.clock.monotonic()
+        now = self._context.clock.monotonic()
         if not self._budget.take(now):
             return
         parsed = self._parse(stream, line)
         for fact in self._observer.see_line(now, parsed):
-            self._common.publish(fact)
-        self._common.on_line(stream, parsed)
+            self._context.publish(fact)
+        self._publish_line(stream, parsed)
         if parsed.kind is LineKind.QUICK_URL:
-            self._checker.logged_hostname = str(parsed.fields.get("hostname", ""))
+            self._child.logged_hostname = str(parsed.fields.get("hostname", ""))
         visitors_fail = parsed.kind is LineKind.ORIGIN_ERROR and self._well and now - self._noticed_at >= NOTICE_AGAIN_AFTER
         if visitors_fail or self._observer.stirs(parsed):
             self._notice()
 
     def _parse(self, stream: str, line: bytes) -> LogLine:
         """Understand a line, redacted before anything of it is kept."""
-        return self.backend.parse_line(stream, self._common.redact(decode(line)).encode())
+        return self._context.backend.parse_line(stream, self._context.redact(decode(line)).encode())
+
+    def _publish_line(self, stream: str, line: LogLine) -> None:
+        fields = {**line.fields, "stream": stream}
+        if line.error:
+            fields["error"] = line.error
+        self._context.publish(
+            Log(
+                tunnel=self._context.name,
+                level=line.level,
+                message=line.message,
+                source=self._context.backend.name,
+                kind=str(line.kind),
+                fields=fields,
+            )
+        )
 
     def _tell_skipped(self) -> None:
         if skipped := self._budget.settle():
-            message = f"{skipped} lines of the connector's log were skipped: too many at once"
-            self._common.publish(Log(tunnel=self._common.view.name, level="warn", message=message))
+            self._context.log("warn", f"{skipped} lines of the connector's log were skipped: too many at once")
 
 
 RATE = 2000.0  # lines a second; cloudflared at level debug writes about 30 for each request

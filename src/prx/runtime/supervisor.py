@@ -6,7 +6,6 @@ import asyncio
 import os
 import random
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 
 from prx.backends import create
@@ -20,6 +19,7 @@ from prx.core.states import State
 from prx.core.status import TunnelStatus
 from prx.runtime.bulkhead import keep_running, words_of
 from prx.runtime.bus import Bus
+from prx.runtime.context import Shared
 from prx.runtime.delivery import Ways
 from prx.runtime.hooks import HookRunner
 from prx.runtime.host.change_monitor import ChangeMonitor
@@ -31,7 +31,7 @@ from prx.runtime.probes.edge import EdgeWatch
 from prx.runtime.probes.resolver import Resolver
 from prx.runtime.process.orphans import ChildLedger, reap_stale
 from prx.runtime.process.pace import SpawnPace
-from prx.runtime.tunnel import EMPTY_CONFIG, Shared, Tunnel
+from prx.runtime.tunnel import EMPTY_CONFIG, Tunnel
 
 STOPPED_AS_ASKED = 0
 NOTHING_CAN_RUN = 3
@@ -96,7 +96,7 @@ class Supervisor:
 
     async def run(self) -> int:
         """Start every tunnel; return the exit code once each is stopped, or once none is left that could run."""
-        shared = self._build_house()
+        shared = self._build_shared()
         for stale in await reap_stale(self._ledger_path):
             message = f"ended a connector that an earlier prx had left behind (pid {stale.identity.pid})"
             self.bus.publish(Log(tunnel="", level="warn", message=message))
@@ -146,12 +146,12 @@ class Supervisor:
         if self._tasks is None:  # `run` is about to start them
             return
         access = config.access
-        self._shared = replace(self._shared, service_token=service_token(access.client_id, access.client_secret))
+        self._shared.service_token = service_token(access.client_id, access.client_secret)
         for name in old.tunnels.keys() - config.tunnels.keys():
             self._send(name, inputs.Stop())
         for name, settings in config.tunnels.items():
             if name in self._tunnels:
-                self._tunnels[name].reload(settings, self._shared)
+                self._tunnels[name].reload(settings)
             if name not in old.tunnels:
                 self._send(name, inputs.Start()) if name in self._tunnels else self._add(name, settings)
 
@@ -161,7 +161,7 @@ class Supervisor:
 
     # ------------------------------------------------------------------ inside
 
-    def _build_house(self) -> Shared:
+    def _build_shared(self) -> Shared:
         ensure_private_dir(self._private.parent)
         ensure_private_dir(self._private)
         empty = self._private / EMPTY_CONFIG
@@ -182,14 +182,13 @@ class Supervisor:
             clock=self._clock,
             network=self._network,
             bus=self.bus,
-            memory=PersistentState(self._data_dir / STATE_FILE, self._clock),
+            state=PersistentState(self._data_dir / STATE_FILE, self._clock),
             ledger=ChildLedger(self._ledger_path),
             edge=self._edge,
             ways=Ways(),
             private=self._private,
             service_token=service_token(access.client_id, access.client_secret),
             inherited=dict(self._environ),
-            redact=self.redactor.line,
             jitter=self._jitter,
             pace=SpawnPace(self._clock),
             recheck=self._recheck,
@@ -223,7 +222,7 @@ class Supervisor:
 
     def _chores(self) -> tuple[Callable[[], object], ...]:
         """Return what the heartbeat does for all: write what could not be written, look at the programs of living children."""
-        return (self._shared.ledger.retry, self._shared.memory.retry, self._look_at_programs)
+        return (self._shared.ledger.retry, self._shared.state.retry, self._look_at_programs)
 
     def _look_at_programs(self) -> None:
         for tunnel in list(self._tunnels.values()):

@@ -8,69 +8,34 @@ inbox ──► Machine.handle(now, input) ──► effects ──► processes
 from __future__ import annotations
 
 import asyncio
-import errno
-import os
-import shutil
-from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Coroutine
 from typing import Any
 
-from prx.backends import create
-from prx.backends.base import EdgeSite, LaunchContext, LogLine
+from prx.backends.base import LaunchContext
 from prx.config.schema import TunnelSettings
 from prx.core import effects, inputs
-from prx.core.diagnosis import Policy, diagnose
-from prx.core.errors import CredentialError, PermanentError, PrxError
-from prx.core.events import ConfigReloaded, Fact, Log, Phase, Probed, UrlChanged, UrlKnown
-from prx.core.evidence import Evidence, Reach
+from prx.core.diagnosis import diagnose
+from prx.core.errors import PrxError
+from prx.core.events import ConfigReloaded, Fact, Probed, UrlChanged
+from prx.core.evidence import Evidence
 from prx.core.machine import Machine
 from prx.core.states import MachineSettings, State
 from prx.core.status import TunnelStatus
 from prx.core.verdicts import Diagnosis, Verdict
-from prx.files.fingerprint import file_fingerprint
-from prx.install.programs import HINT, builtin_connector, find_client, needed_environment
+from prx.install.programs import needed_environment
 from prx.runtime.bulkhead import words_of
-from prx.runtime.bus import Bus
-from prx.runtime.delivery import Ways
-from prx.runtime.health_check import HealthChecker, TunnelContext
-from prx.runtime.host.clock import Clock, TimerHandle
-from prx.runtime.host.network import Network
-from prx.runtime.persistent_state import Learnt, PersistentState
-from prx.runtime.probes.access import ServiceToken
-from prx.runtime.probes.edge import EdgeWatch
-from prx.runtime.probes.resolver import Resolver
-from prx.runtime.process.orphans import ChildLedger
-from prx.runtime.process.pace import SpawnPace
+from prx.runtime.client_program import ClientProgram, explain_failed_start, find_program
+from prx.runtime.context import Shared, TunnelContext
+from prx.runtime.health_check import HealthChecker
+from prx.runtime.host.clock import TimerHandle
 from prx.runtime.process.ports import draw_port
-from prx.runtime.process.spawn import SpawnError
-from prx.runtime.process.version import ask_version, short_version
+from prx.runtime.process.version import short_version
+from prx.runtime.protocol_choice import ProtocolChoice
 from prx.runtime.quic_return import QuicReturn
-from prx.runtime.run import Run, RunContext
+from prx.runtime.run import Run
 
 EMPTY_CONFIG = "config.yml"
 STOP_MARGIN = 2.0  # seconds beyond the child's own grace period before it is killed
-
-
-@dataclass(frozen=True, slots=True)
-class Shared:
-    """What all tunnels of one prx share."""
-
-    site: EdgeSite
-    clock: Clock
-    network: Network
-    bus: Bus
-    memory: PersistentState
-    ledger: ChildLedger
-    edge: EdgeWatch
-    ways: Ways
-    private: Path  # a directory of ours: the child's HOME, and its empty configuration
-    service_token: ServiceToken | None
-    inherited: Mapping[str, str]
-    redact: Callable[[str], str]
-    jitter: Callable[[], float]
-    pace: SpawnPace
-    recheck: Callable[[], None]
 
 
 class Tunnel:
@@ -78,22 +43,15 @@ class Tunnel:
 
     def __init__(self, name: str, settings: TunnelSettings, shared: Shared) -> None:
         self.name = name
-        self.settings = settings
-        self._shared = shared
+        self.context = TunnelContext.create(name, settings, shared)
         self._inbox: asyncio.Queue[inputs.Input] = asyncio.Queue()
         self._timers: dict[str, TimerHandle] = {}
         self._run: Run | None = None
         self._alone: HealthChecker | None = None
-        self._asking: asyncio.Timeout | None = None  # while the program is asked for its version
-        self._program_seen: tuple[object, ...] | None = None  # None: not looked at yet
-        self._program_running: tuple[object, ...] = ()
-        self._told_of_memory: float | None = None
-        self._quic = QuicReturn(shared.clock)
-        self._phases: set[str] = set()
-        self._phases_from = shared.clock.monotonic()
+        self._program = ClientProgram()
+        self._protocol = ProtocolChoice(shared.clock)
         self._tasks: asyncio.TaskGroup | None = None
         self._jobs: set[asyncio.Task[None]] = set()
-        self._take_settings(settings)
         self.machine = Machine(name, self._machine_settings(), jitter=shared.jitter)
         shared.bus.track(self._blank_status())
 
@@ -113,8 +71,8 @@ class Tunnel:
 
     async def run(self) -> None:
         """Supervise until the tunnel has been stopped."""
-        retry_in, attempt = self._shared.memory.rate_limit(self._service)
-        quick = self.backend.mode == "quick"
+        retry_in, attempt = self.context.shared.state.rate_limit(self._service)
+        quick = self.context.backend.mode == "quick"
         self.send(inputs.Start(retry_in, attempt) if quick else inputs.Start())
         async with asyncio.TaskGroup() as self._tasks:
             self._start("quic", self._return_to_quic())
@@ -124,29 +82,28 @@ class Tunnel:
                     self.machine.reconfigure(self._machine_settings())
                     if self._run is not None:
                         self._run.forget_network()
-                for effect in self.machine.handle(self._shared.clock.monotonic(), event):
+                for effect in self.machine.handle(self.context.clock.monotonic(), event):
                     self._perform(effect)
                 if self.machine.state is State.STOPPING:
-                    self._give_up_asking()
+                    self._program.give_up()
                 if self.machine.state is State.IDLE and not self.machine.wanted:
                     break
             for job in self._jobs:  # a check that nobody waits for any more
                 job.cancel()
 
-    def reload(self, settings: TunnelSettings, shared: Shared) -> None:
-        """Take new settings, and what all tunnels share.
-
-        A living child is started anew only where they concern it, because a quick URL would change.
-        """
-        restart = self._child_keys(settings) != self._child_keys(self.settings)
-        self._shared = shared
-        self._take_settings(settings)
+    def reload(self, settings: TunnelSettings) -> None:
+        """Take new settings. A living child is started anew only if they concern it, because a quick URL would change."""
+        restart = self._child_keys(settings) != self._child_keys(self.context.settings)
+        if restart:
+            self.context = self.context.successor(settings)
+        else:
+            self.context.take(settings)
+        self._alone = None
         self.machine.reconfigure(self._machine_settings())
-        self._publish(ConfigReloaded(tunnel=self.name, restarted=restart))
+        self.context.publish(ConfigReloaded(tunnel=self.name, restarted=restart))
         if restart or self.state in {State.FAILED, State.BACKOFF}:
             self.send(inputs.Restart("the configuration changed"))
         elif self._run is not None:
-            self._run.adopt(self._surroundings())
             self.send(inputs.CheckNow(self._run.number))
 
     # ------------------------------------------------------------------ settings
@@ -156,84 +113,30 @@ class Tunnel:
         trust = (settings.origin_tls_verify, settings.origin_ca, settings.origin_server_name)
         return (settings.backend, settings.local_addr, settings.host_header, trust, settings.public_url, settings.cloudflare)
 
-    def _take_settings(self, settings: TunnelSettings) -> None:
-        self.settings = settings
-        self._alone = None
-        self.backend = create(settings)
-        self._policy = Policy(
-            expect=settings.expected_status,
-            startup_timeout=settings.startup_timeout_secs,
-            protocol_is_free=settings.cloudflare.protocol == "auto",
-            quick=self.backend.mode == "quick",
-            path=settings.health_check_path,
-        )
-        doh = settings.doh or self._shared.site.doh
-        self._view = TunnelContext(
-            name=self.name,
-            settings=settings,
-            backend=self.backend,
-            site=self._shared.site,
-            clock=self._shared.clock,
-            resolver=Resolver(doh, clock=self._shared.clock),
-            network=self._shared.network,
-            edge=self._shared.edge,
-            ways=self._shared.ways,
-            way=self._way(),
-            service_token=self._shared.service_token,
-            tell_phase=self._tell_phase,
-            tell_url=lambda url: self._publish(UrlKnown(tunnel=self.name, url=url)),
-            warn=lambda message: self._publish(Log(tunnel=self.name, level="warn", message=message)),
-        )
-
-    def _way(self) -> str:
-        """Return what the connectors of one tunnel have in common: the tunnel's id; a quick tunnel has one connector."""
-        try:
-            return self.backend.tunnel_id or self.name
-        except PermanentError:  # a malformed token: told when the child is to be started
-            return self.name
-
     def _machine_settings(self) -> MachineSettings:
-        settings = self.settings
+        context, settings = self.context, self.context.settings
         return MachineSettings(
             interval=settings.health_check_interval_secs,
             max_failures=settings.max_failures,
             restart_on_any=settings.health_check_restart == "any",
             grace=settings.cloudflare.grace_period_secs + STOP_MARGIN,
-            protocols=self._protocols(),
-            has_child=self.backend.name != "none",
-            quick=self.backend.mode == "quick",
+            protocols=self._protocol.protocols(context),
+            has_child=context.backend.name != "none",
+            quick=context.backend.mode == "quick",
         )
 
-    def _protocols(self) -> tuple[str, ...]:
-        chosen = self.settings.cloudflare.protocol
-        if chosen != "auto":
-            return (chosen,)
-        known = self._shared.site.protocols
-        learnt = self._shared.memory.protocol(self._shared.network.fingerprint())
-        if learnt is None or learnt.protocol not in known or learnt.protocol == known[0]:
-            return known
-        if self._told_of_memory != learnt.at:
-            self._told_of_memory = learnt.at
-            self._tell_of_memory(learnt)
-        return (learnt.protocol,)
-
-    def _tell_of_memory(self, learnt: Learnt) -> None:
-        hours = max(0.0, self._shared.clock.wall() - learnt.at) / 3600
-        when = f"{hours:.0f} h ago" if hours >= 1 else "less than an hour ago"
-        name = {"http2": "HTTP/2", "quic": "QUIC"}.get(learnt.protocol, learnt.protocol)
-        message = f"{name} is spoken with the edge: on this network QUIC did not get through, {when} (`prx forget` clears that)"
-        self._publish(Log(tunnel=self.name, level="info", message=message))
-
     def _blank_status(self) -> TunnelStatus:
-        return TunnelStatus(self.name, backend=self.backend.name, mode=self.backend.mode, local_addr=str(self.settings.origin))
+        backend, local_addr = self.context.backend, str(self.context.settings.origin)
+        return TunnelStatus(self.name, backend=backend.name, mode=backend.mode, local_addr=local_addr)
 
     @property
     def _service(self) -> str:
-        return self._shared.site.quick_service or "cloudflare"
+        return self.context.shared.site.quick_service or "cloudflare"
 
     # ------------------------------------------------------------------ effects
 
     def _perform(self, effect: effects.Effect) -> None:
+        shared = self.context.shared
         match effect:
             case effects.Publish():
                 self._publish(effect.fact)
@@ -248,17 +151,22 @@ class Tunnel:
             case effects.Terminate() | effects.Kill():
                 self._signal(effect)
             case effects.WatchForChange():
-                self._recheck()
+                self._watch_for_change()
             case effects.RememberRateLimit():
-                self._shared.memory.keep_rate_limit(self._service, effect.delay, effect.attempt)
+                shared.state.keep_rate_limit(self._service, effect.delay, effect.attempt)
             case effects.RememberProtocol():
-                self._shared.memory.keep_protocol(self._shared.network.fingerprint(), effect.protocol)
+                shared.state.keep_protocol(shared.network.fingerprint(), effect.protocol)
+
+    def _publish(self, fact: Fact) -> None:
+        if isinstance(fact, UrlChanged) and fact.proven:
+            self.context.phases.reached("verified", fact.url)
+        self.context.publish(fact)
 
     def _set_timer(self, effect: effects.SetTimer) -> None:
         if old := self._timers.get(effect.name):
             old.cancel()
         fired = inputs.TimerFired(effect.name, effect.token)
-        self._timers[effect.name] = self._shared.clock.call_later(effect.delay, lambda: self.send(fired))
+        self._timers[effect.name] = self.context.clock.call_later(effect.delay, lambda: self.send(fired))
 
     def _cancel_timers(self) -> None:
         for timer in self._timers.values():
@@ -280,44 +188,33 @@ class Tunnel:
         else:
             run.process.terminate()
 
-    def _recheck(self) -> None:
-        seen, before = self._look_at_program(), self._program_seen
-        self._program_seen = seen
-        if before is not None and seen != before:  # a program seen for the first time has not changed
+    def _watch_for_change(self) -> None:
+        if self._program.has_changed(self.context):
             self.send(inputs.Woken("binary"))
-        self._shared.recheck()
+        self.context.shared.recheck()
 
     def look_at_running_program(self) -> None:
-        """Say it once when the program of the living child was replaced; that the file is away says nothing (yet)."""
-        if self._run is None or not (seen := self._look_at_program()) or seen == self._program_running:
-            return
-        old, self._program_running = self._program_running, seen
-        if old:
-            message = (
-                f"{seen[0]} was replaced; the connector that runs is the old one: prx restart {self.name} takes the new one"
-            )
-            self._publish(Log(tunnel=self.name, level="info", message=message))
+        """Say it once when the program of the living child was replaced."""
+        if self._run is not None and (path := self._program.replaced_while_running(self.context)):
+            message = f"{path} was replaced; the connector that runs is the old one: prx restart {self.name} takes the new one"
+            self.context.log("info", message)
 
     async def abandon(self) -> None:
         """End the child at once: the supervision of this tunnel has failed."""
         self._cancel_timers()
         run, self._run = self._run, None
         if run is not None:
-            await run.process.aclose()
-            self._shared.ledger.remove(run.process.identity)
-
-    # ------------------------------------------------------------------ back to QUIC
+            await run.aclose()
 
     async def _return_to_quic(self) -> None:
         """Let a named tunnel that speaks HTTP/2 because QUIC did not get through try QUIC again, in a quiet minute."""
         while True:
-            await self._shared.clock.sleep(QuicReturn.EVERY)
-            run, protocols = self._run, self._shared.site.protocols
-            fallen_back = self.settings.cloudflare.protocol == "auto" and self.machine.protocol != protocols[0]
-            if run is None or self.backend.mode != "named" or self.state is not State.READY or not fallen_back:
-                self._quic.interrupt()
-            elif self._quic.is_due(await run.visitors()) and (await self._shared.edge.dial(quic=True)).quic is Reach.OPEN:
-                self._shared.memory.forget_protocol(self._shared.network.fingerprint())
+            await self.context.clock.sleep(QuicReturn.EVERY)
+            run = self._run
+            fallen_back = self._protocol.has_fallen_back(self.context, self.machine.protocol)
+            if run is None or self.state is not State.READY or not fallen_back:
+                self._protocol.interrupt()
+            elif await self._protocol.may_return(self.context, await run.visitors()):
                 self.machine.reconfigure(self._machine_settings())
                 self.send(inputs.Restart("QUIC gets through again"))
 
@@ -325,12 +222,11 @@ class Tunnel:
 
     async def _live(self, effect: effects.Spawn) -> None:
         """Take one run of the child from its start to its end."""
-        self._phases = set()
-        self._phases_from = self._shared.clock.monotonic()
+        self.context.phases.restart()
         try:
             run = await self._spawn(effect)
         except PrxError as error:
-            self.send(inputs.SpawnFailed(effect.run, _explain(error)))
+            self.send(inputs.SpawnFailed(effect.run, explain_failed_start(error)))
             return
         except (OSError, RuntimeError, MemoryError) as error:  # this machine is short of something: not for ever
             diagnosis = Diagnosis(Verdict.CRASHED, f"the connector cannot be started: {words_of(error)}")
@@ -344,86 +240,32 @@ class Tunnel:
         self.send(ended)
 
     async def _spawn(self, effect: effects.Spawn) -> Run:
-        self._program_seen = self._look_at_program()
-        self.backend.check()
-        program = self._program()
-        version = await self._ask_version(program)
-        port = self.settings.cloudflare.metrics_port or draw_port()
-        context = LaunchContext(
+        context, shared = self.context, self.context.shared
+        self._program.about_to_start(context)
+        context.backend.check()
+        program = find_program(context)
+        version = await self._program.ask_version(context, program)
+        port = context.settings.cloudflare.metrics_port or draw_port()
+        launch_context = LaunchContext(
             program=program,
             version=version,
             metrics_port=port,
-            config_file=self._shared.private / EMPTY_CONFIG,
-            home=self._shared.private,
+            config_file=shared.private / EMPTY_CONFIG,
+            home=shared.private,
             protocol=effect.protocol,
-            site=self._shared.site,
-            inherited=self._shared.inherited,
-            needs=needed_environment(program, self._shared.inherited),
+            site=shared.site,
+            inherited=shared.inherited,
+            needs=needed_environment(program, shared.inherited),
         )
-        run = Run(effect.run, self._surroundings(), effect.protocol, port)
-        await run.start(context)
+        run = Run(effect.run, context, self.send, effect.protocol, port)
+        await run.start(launch_context)
         self._run = run
-        self._program_running = self._program_seen
+        self._program.started()
         self.send(inputs.Spawned(effect.run, run.process.pid, short_version(version)))
-        self._tell_phase("spawned", f"pid {run.process.pid}")
+        context.phases.reached("spawned", f"pid {run.process.pid}")
         return run
 
-    async def _ask_version(self, program: tuple[str, ...]) -> str:
-        """Wait for our turn to start a child, and ask the program for its version.
-
-        Raises PrxError where the tunnel is told to stop meanwhile: a program may hang.
-        """
-        try:
-            async with asyncio.timeout(None) as self._asking:
-                await self._shared.pace.turn()
-                return await ask_version(program)
-        except TimeoutError as error:
-            raise PrxError("asked to stop before it was started") from error
-        finally:
-            self._asking = None
-
-    def _give_up_asking(self) -> None:
-        asking, self._asking = self._asking, None
-        if asking is not None:
-            asking.reschedule(asyncio.get_running_loop().time())
-
-    def _surroundings(self) -> RunContext:
-        return RunContext(
-            view=self._view,
-            policy=self._policy,
-            ledger=self._shared.ledger,
-            send=self.send,
-            publish=self._publish,
-            on_line=self._on_line,
-            redact=self._shared.redact,
-        )
-
-    def _program(self) -> tuple[str, ...]:
-        path = self.settings.cloudflare.cloudflared_path
-        return builtin_connector() if path == "builtin" else (find_client(path, self._shared.inherited) or path,)
-
-    def _look_at_program(self) -> tuple[object, ...]:
-        """Return what changes when the program is installed, replaced or made executable."""
-        name = self._program()[0]
-        found = find_client(name, self._shared.inherited) or shutil.which(name, mode=os.F_OK)
-        return () if found is None else (found, *file_fingerprint(found))
-
-    def _on_line(self, stream: str, line: LogLine) -> None:
-        fields = {**line.fields, "stream": stream}
-        if line.error:
-            fields["error"] = line.error
-        self._publish(
-            Log(
-                tunnel=self.name,
-                level=line.level,
-                message=line.message,
-                source=self.backend.name,
-                kind=str(line.kind),
-                fields=fields,
-            )
-        )
-
-    # ------------------------------------------------------------------ looking
+    # ------------------------------------------------------------------ checks
 
     async def _check(self, number: int) -> None:
         run = self._run
@@ -435,21 +277,21 @@ class Tunnel:
             else:
                 return
         except Exception as error:  # noqa: BLE001 - a mistake in a probe must not take a running tunnel down; the machine looks again
-            self._publish(Log(tunnel=self.name, level="error", message=f"a look at the tunnel failed: {error!r}"))
+            self.context.log("error", f"a look at the tunnel failed: {error!r}")
             return
-        self._tell_probe(evidence, checked)
+        self._publish_probe(evidence, checked)
         self.send(checked)
 
     async def _check_alone(self, number: int) -> tuple[Evidence, inputs.Checked]:
         if self._alone is None:
-            self._alone = HealthChecker(self._view, None, None)
+            self._alone = HealthChecker(self.context, None)
         evidence = await self._alone.check()
-        return evidence, inputs.Checked(number, diagnose(evidence, self._policy), evidence.url)
+        return evidence, inputs.Checked(number, diagnose(evidence, self.context.policy), evidence.url)
 
-    def _tell_probe(self, evidence: Evidence, checked: inputs.Checked) -> None:
+    def _publish_probe(self, evidence: Evidence, checked: inputs.Checked) -> None:
         public = evidence.public
         if public is not None:
-            self._publish(
+            self.context.publish(
                 Probed(
                     tunnel=self.name,
                     status=public.status,
@@ -458,30 +300,3 @@ class Tunnel:
                     error=public.error,
                 )
             )
-
-    # ------------------------------------------------------------------ telling
-
-    def _tell_phase(self, phase: str, detail: str) -> None:
-        if phase not in self._phases:
-            self._phases.add(phase)
-            elapsed = self._shared.clock.monotonic() - self._phases_from
-            self._publish(Phase(tunnel=self.name, phase=phase, elapsed_ms=round(elapsed * 1000, 1), detail=detail))
-
-    def _publish(self, fact: Fact) -> None:
-        if isinstance(fact, UrlChanged) and fact.proven:
-            self._tell_phase("verified", fact.url)
-        self._shared.bus.publish(fact)
-
-
-def _explain(error: PrxError) -> Diagnosis:
-    """Say what a failed start means: who is at fault, and whether another try can help."""
-    if isinstance(error, CredentialError):
-        verdict = Verdict.AUTH_REJECTED
-    elif isinstance(error, PermanentError) or (isinstance(error, SpawnError) and error.permanent):
-        verdict = Verdict.MISCONFIGURED
-    else:
-        verdict = Verdict.CRASHED
-    hint = error.hint
-    if isinstance(error, SpawnError) and error.errno == errno.ENOENT:
-        hint = f"{HINT}, or set cloudflared_path in the configuration"
-    return Diagnosis(verdict, error.message, hint)

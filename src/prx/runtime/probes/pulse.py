@@ -27,30 +27,29 @@ _GONE = {FailureKind.REFUSED, FailureKind.NO_ROUTE, FailureKind.TIMEOUT}
 class Pulse:
     """The pulse of one tunnel's service. `suspect`: the last beat found something that a look should not wait long for."""
 
-    def __init__(self, settings: TunnelSettings) -> None:
+    def __init__(self) -> None:
         self.suspect = False
         self.failing = False
-        self._settings = settings
         self._well: bool | None = None
         self._counters: Counters | None = None
 
-    async def beat(self, counters: Counters | None, usual_ms: float | None) -> bool:
+    async def beat(self, settings: TunnelSettings, counters: Counters | None, usual_ms: float | None) -> bool:
         """Return whether something has changed since the last beat, so that it is worth looking at once.
 
-        `counters`: the connector's, None if they could not be read. `usual_ms`: how long the service usually takes to answer.
-        `failing` says afterwards whether visitors, or prx itself, got errors meanwhile.
+        `settings`: the tunnel's, as they are now. `counters`: the connector's, None if they could not be read. `usual_ms`: how
+        long the service usually takes to answer. `failing` says afterwards whether visitors, or prx itself, got errors meanwhile.
         """
         before, self._counters = self._counters, counters
         busy = before is not None and counters is not None and counters.requests > before.requests
         self.failing = before is not None and counters is not None and _failures(counters) > _failures(before)
-        well = await self._is_well(busy=busy, usual_ms=usual_ms)
+        well = await self._is_well(settings, busy=busy, usual_ms=usual_ms)
         changed = self._well is not None and well is not self._well
         self._well = well
         self.suspect = not well
         return changed
 
-    async def _is_well(self, *, busy: bool, usual_ms: float | None) -> bool:
-        origin = self._settings.origin
+    async def _is_well(self, settings: TunnelSettings, *, busy: bool, usual_ms: float | None) -> bool:
+        origin = settings.origin
         addresses = ["127.0.0.1", "::1"] if origin.host == "localhost" else [origin.host]
         if not all(is_address(address) for address in addresses):
             return True  # a name: nothing is asked for it between two looks
@@ -63,7 +62,7 @@ class Pulse:
         except ProbeError as error:
             return error.trouble not in _GONE
         if busy and usual_ms is not None and usual_ms < ANSWER_WITHIN * 250:
-            answer = await check_origin(self._settings, timeout=ANSWER_WITHIN)
+            answer = await check_origin(settings, timeout=ANSWER_WITHIN)
             return not answer.silent
         return True
 

@@ -1,0 +1,89 @@
+"""One connector as it is seen from outside: its log, its own endpoints and its counters, folded into evidence.
+
+Its counters are read by several parts, so they are read here, and kept: a part that can do with a reading of a moment ago gets
+that one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from prx.backends.base import Counters
+from prx.core.evidence import Connector
+from prx.runtime.context import TunnelContext
+from prx.runtime.observer import ConnectorObserver
+from prx.runtime.probes.connector import ConnectorEndpoints
+
+
+class ChildMonitor:
+    """The child of one run, which began speaking `protocol` and answers on the loopback port `port`; `close` it at its end.
+
+    lost: set while no connection is ready. logged_hostname: the public name that its log has told, empty until then.
+    """
+
+    def __init__(self, context: TunnelContext, protocol: str, port: int) -> None:
+        self.observer = ConnectorObserver(context.name, protocol, context.clock.monotonic())
+        self.lost = asyncio.Event()
+        self.logged_hostname = ""
+        self._context = context
+        self._endpoints = ConnectorEndpoints(port)
+        self._reading: tuple[float, Counters] | None = None
+        self._group = context.group
+        context.shared.ways.add(self._group, self.counters)
+
+    def close(self) -> None:
+        """Forget what outlives a check: the child has ended."""
+        self._context.shared.ways.remove(self._group, self.counters)
+
+    async def counters(self, *, max_age: float = 0.0) -> Counters | None:
+        """Return the child's counters, read now or at most `max_age` seconds ago; None if they cannot be read."""
+        now = self._context.clock.monotonic
+        if self._reading is not None and max_age > 0 and now() - self._reading[0] <= max_age:
+            return self._reading[1]
+        reply = await self._endpoints.metrics()
+        if reply is None:
+            return None
+        counters = self._context.backend.parse_counters(reply.body)
+        self._reading = now(), counters
+        self.observer.see_counters(now(), counters)
+        return counters
+
+    async def see_rejections(self) -> None:
+        """Read the counters of a child that answers, while it has no connection: over QUIC they alone show rejections."""
+        if self.observer.evidence(self._context.clock.monotonic(), 0).answers:
+            await self.counters()
+
+    async def check_ready(self) -> bool:
+        """Ask `/ready`; return whether the tunnel came up or went down since the last time.
+
+        A metrics server that does not answer is asked once more at once: that it is stopped is to be known within seconds.
+        """
+        changed = False
+        for _ in range(2):
+            reply = await self._endpoints.ready()
+            readiness = self._context.backend.parse_ready(reply.status, reply.body) if reply else None
+            changed |= self.observer.see_readiness(self._context.clock.monotonic(), readiness)
+            if readiness is not None or not self.observer.ever_ready:
+                break
+        (self.lost.clear if self.observer.ready else self.lost.set)()
+        return changed
+
+    async def hostname(self) -> str:
+        """Return the public name that the child was given, empty while it has none."""
+        reply = await self._endpoints.quick_tunnel()
+        found = self._context.backend.parse_quick_hostname(reply.status, reply.body) if reply else ""
+        return found or self.logged_hostname
+
+    async def route_mismatch(self) -> str:
+        """Say how the rules that the child was given fail to lead to the service; empty if they do not, or if it has none."""
+        if self._context.backend.mode != "named":
+            return ""
+        reply = await self._endpoints.config()
+        return self._context.backend.route_mismatch(reply.status, reply.body) if reply else ""
+
+    def evidence(self) -> Connector:
+        """Return what is known of the child now."""
+        if self.observer.ready:
+            self._context.phases.reached("connected")
+        wait = self._context.backend.longest_wait(self.observer.rounds)
+        return self.observer.evidence(self._context.clock.monotonic(), wait)

@@ -1,0 +1,92 @@
+"""The program of a tunnel's client: where it is, which version it has, and whether it was changed."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import shutil
+
+from prx.core.errors import CredentialError, PermanentError, PrxError
+from prx.core.verdicts import Diagnosis, Verdict
+from prx.files.fingerprint import file_fingerprint
+from prx.install.programs import HINT, builtin_connector, find_client
+from prx.runtime.context import TunnelContext
+from prx.runtime.process.spawn import SpawnError
+from prx.runtime.process.version import ask_version
+
+
+def find_program(context: TunnelContext) -> tuple[str, ...]:
+    """Return the argv prefix that runs the client; one that is not there is named as the settings name it."""
+    path = context.settings.cloudflare.cloudflared_path
+    return builtin_connector() if path == "builtin" else (find_client(path, context.shared.inherited) or path,)
+
+
+class ClientProgram:
+    """What was seen of the program of one tunnel."""
+
+    def __init__(self) -> None:
+        self._seen: tuple[object, ...] | None = None  # None: not looked at yet
+        self._running: tuple[object, ...] = ()
+        self._asking: asyncio.Timeout | None = None  # while the program is asked for its version
+
+    def about_to_start(self, context: TunnelContext) -> None:
+        """Take note of the program as it is now: it is about to be started."""
+        self._seen = _look(context)
+
+    def started(self) -> None:
+        """Take in that the program is the one that was noted last."""
+        self._running = self._seen or ()
+
+    def has_changed(self, context: TunnelContext) -> bool:
+        """Return whether it was installed, replaced or made executable since the last look; the first look tells nothing."""
+        before, self._seen = self._seen, _look(context)
+        return before is not None and self._seen != before
+
+    def replaced_while_running(self, context: TunnelContext) -> str:
+        """Return the path of a program that was replaced under its living child, once; that it is away says nothing (yet)."""
+        if not (seen := _look(context)) or seen == self._running:
+            return ""
+        old, self._running = self._running, seen
+        return str(seen[0]) if old else ""
+
+    async def ask_version(self, context: TunnelContext, program: tuple[str, ...]) -> str:
+        """Wait for this tunnel's turn to start a child, and ask the program for its version.
+
+        Raises PrxError if the tunnel is told to stop meanwhile (`give_up`): a program may hang.
+        """
+        try:
+            async with asyncio.timeout(None) as self._asking:
+                await context.shared.pace.turn()
+                return await ask_version(program)
+        except TimeoutError as error:
+            raise PrxError("asked to stop before it was started") from error
+        finally:
+            self._asking = None
+
+    def give_up(self) -> None:
+        """End the wait for the version, if there is one."""
+        asking, self._asking = self._asking, None
+        if asking is not None:
+            asking.reschedule(asyncio.get_running_loop().time())
+
+
+def _look(context: TunnelContext) -> tuple[object, ...]:
+    """Return what changes when the program is installed, replaced or made executable; empty if there is none."""
+    name = find_program(context)[0]
+    found = find_client(name, context.shared.inherited) or shutil.which(name, mode=os.F_OK)
+    return () if found is None else (found, *file_fingerprint(found))
+
+
+def explain_failed_start(error: PrxError) -> Diagnosis:
+    """Say what a failed start means: who is at fault, and whether another try can help."""
+    if isinstance(error, CredentialError):
+        verdict = Verdict.AUTH_REJECTED
+    elif isinstance(error, PermanentError) or (isinstance(error, SpawnError) and error.permanent):
+        verdict = Verdict.MISCONFIGURED
+    else:
+        verdict = Verdict.CRASHED
+    hint = error.hint
+    if isinstance(error, SpawnError) and error.errno == errno.ENOENT:
+        hint = f"{HINT}, or set cloudflared_path in the configuration"
+    return Diagnosis(verdict, error.message, hint)

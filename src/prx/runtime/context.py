@@ -1,0 +1,142 @@
+"""What the parts of the runtime work with: `Shared` is one for a whole prx, `TunnelContext` one for each tunnel.
+
+A part that needs something new finds it here: it is a field of one of the two, set in `prx.runtime.supervisor` or below.
+
+A tunnel's context changes in place when the configuration does, so that everything that watches a living child goes by the new
+settings at once. If the child has to be replaced, the tunnel goes on with another context (`TunnelContext.successor`), and the
+old child keeps to its end the one that it was started with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from prx.backends import create
+from prx.backends.base import Backend, EdgeSite
+from prx.config.schema import TunnelSettings
+from prx.core.diagnosis import Policy
+from prx.core.errors import PermanentError
+from prx.core.events import Fact, Log, Phase
+from prx.runtime.bus import Bus
+from prx.runtime.delivery import Ways
+from prx.runtime.host.clock import Clock
+from prx.runtime.host.network import Network
+from prx.runtime.persistent_state import PersistentState
+from prx.runtime.probes.access import ServiceToken
+from prx.runtime.probes.edge import EdgeWatch
+from prx.runtime.probes.resolver import Resolver
+from prx.runtime.process.orphans import ChildLedger
+from prx.runtime.process.pace import SpawnPace
+
+
+@dataclass(slots=True)
+class Shared:
+    """What all tunnels of one prx share.
+
+    private: a directory of prx's own: the child's HOME, and its empty configuration. inherited: the environment of prx.
+    jitter: draws a number from 0 to 1. recheck: has the configuration looked at again. service_token: changes with a reload.
+    """
+
+    site: EdgeSite
+    clock: Clock
+    network: Network
+    bus: Bus
+    state: PersistentState
+    ledger: ChildLedger
+    edge: EdgeWatch
+    ways: Ways
+    private: Path
+    inherited: Mapping[str, str]
+    jitter: Callable[[], float]
+    pace: SpawnPace
+    recheck: Callable[[], None]
+    service_token: ServiceToken | None
+
+
+class Phases:
+    """The steps of a start: each is published once, with the time since the start began."""
+
+    def __init__(self, tunnel: str, bus: Bus, clock: Clock) -> None:
+        self._tunnel = tunnel
+        self._bus = bus
+        self._clock = clock
+        self.restart()
+
+    def restart(self) -> None:
+        """Begin again: another child is started."""
+        self._reached: set[str] = set()
+        self._began = self._clock.monotonic()
+
+    def reached(self, phase: str, detail: str = "") -> None:
+        """Publish that the start has come to `phase`, unless it was published before."""
+        if phase not in self._reached:
+            self._reached.add(phase)
+            elapsed = self._clock.monotonic() - self._began
+            self._bus.publish(Phase(tunnel=self._tunnel, phase=phase, elapsed_ms=round(elapsed * 1000, 1), detail=detail))
+
+
+@dataclass(slots=True)
+class TunnelContext:
+    """One tunnel: its name, what the user wants of it, and what follows from that. Made by `create`."""
+
+    name: str
+    settings: TunnelSettings
+    backend: Backend
+    policy: Policy
+    resolver: Resolver
+    phases: Phases
+    shared: Shared
+
+    @classmethod
+    def create(cls, name: str, settings: TunnelSettings, shared: Shared) -> TunnelContext:
+        """Return the context of the tunnel `name`."""
+        return cls._of(name, settings, Phases(name, shared.bus, shared.clock), shared)
+
+    @classmethod
+    def _of(cls, name: str, settings: TunnelSettings, phases: Phases, shared: Shared) -> TunnelContext:
+        backend = create(settings)
+        policy = Policy(
+            expect=settings.expected_status,
+            startup_timeout=settings.startup_timeout_secs,
+            protocol_is_free=settings.cloudflare.protocol == "auto",
+            quick=backend.mode == "quick",
+            path=settings.health_check_path,
+        )
+        resolver = Resolver(settings.doh or shared.site.doh, clock=shared.clock)
+        return cls(name, settings, backend, policy, resolver, phases, shared)
+
+    def successor(self, settings: TunnelSettings) -> TunnelContext:
+        """Return another context of this tunnel, for a child that is started with `settings`."""
+        return self._of(self.name, settings, self.phases, self.shared)
+
+    def take(self, settings: TunnelSettings) -> None:
+        """Go on with `settings`, which do not concern the child."""
+        new = self.successor(settings)
+        self.settings, self.backend, self.policy, self.resolver = settings, new.backend, new.policy, new.resolver
+
+    @property
+    def clock(self) -> Clock:
+        """The clock of this prx."""
+        return self.shared.clock
+
+    @property
+    def group(self) -> str:
+        """What the connectors of one tunnel have in common: the tunnel's id, or the name of a tunnel with one connector."""
+        try:
+            return self.backend.tunnel_id or self.name
+        except PermanentError:  # a malformed token: said when the child is to be started
+            return self.name
+
+    def publish(self, fact: Fact) -> None:
+        """Publish a fact about this tunnel."""
+        self.shared.bus.publish(fact)
+
+    def log(self, level: str, message: str) -> None:
+        """Publish a line of prx's own log about this tunnel."""
+        self.publish(Log(tunnel=self.name, level=level, message=message))
+
+    def redact(self, line: str) -> str:
+        """Return a whole line without the secrets in it."""
+        return self.shared.bus.redactor.line(line)
