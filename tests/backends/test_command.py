@@ -209,8 +209,6 @@ def test_none_watches_a_url_and_runs_nothing() -> None:
     watching = NoneBackend(settings(top={"backend": "none", "public_url": "https://app.example.com/"}))
     watching.check()
     assert watching.fixed_url(EdgeSite()) == "https://app.example.com"
-    assert watching.route_mismatch(200, b"{}") == ""
-    with pytest.raises(PermanentError, match="runs no client"):
-        watching.launch(context())
+    assert watching.client is None
     with pytest.raises(PermanentError, match="no URL"):
         NoneBackend(settings(top={"backend": "none"})).check()

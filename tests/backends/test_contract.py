@@ -317,7 +317,8 @@ async def test_a_quick_tunnel_names_itself_on_its_own_endpoint(prepared: Prepare
         shown = await child.line(LineKind.QUICK_URL)
         await child.line(LineKind.METRICS_UP)
         answer = await child.get("/quicktunnel")
-    assert given.parse_quick_hostname(*answer) == "calm-lake-hill.trycloudflare.com"
+    assert given.parse_url(*answer, EdgeSite()) == "https://calm-lake-hill.trycloudflare.com"
+    assert given.announced_url(shown, EdgeSite()) == "https://calm-lake-hill.trycloudflare.com"
     assert shown.fields["url"] == "https://calm-lake-hill.trycloudflare.com"
 
 
@@ -333,7 +334,7 @@ async def test_a_named_tunnel_without_an_edge_is_alive_and_not_ready(prepared: P
         assert ready is not None
         assert ready.ready == 0
         assert len(ready.connector_id) == 36
-        assert given.parse_quick_hostname(*await child.get("/quicktunnel")) == ""
+        assert given.parse_url(*await child.get("/quicktunnel"), EdgeSite()) == ""
         assert given.parse_counters((await child.get("/metrics"))[1]).registered == 0
         assert given.route_mismatch(*await child.get("/config")) == ""
         child.process.send_signal(signal.SIGTERM)

@@ -30,6 +30,7 @@ from prx.app.outcome import Outcome
 from prx.app.reload import Reloader
 from prx.app.signals import Signals
 from prx.app.thrift import give_back
+from prx.backends import create
 from prx.backends.base import CLOUDFLARE, EdgeSite
 from prx.config.load import Loaded
 from prx.config.paths import data_dir, ensure_private_dir, runtime_dir
@@ -132,7 +133,7 @@ class Session:
         known = {status.name: status for status in self._bus.statuses()}
         reason = self._service.waiting if self._service is not None else "prx is starting"
         configured = {
-            name: TunnelStatus(name, item.backend, item.cloudflare.mode, item.local_addr, "starting", "", reason)
+            name: TunnelStatus(name, item.backend, create(item).mode, item.local_addr, "starting", "", reason)
             for name, item in self._loaded.config.tunnels.items()
         }
         return tuple((configured | known).values())

@@ -1,22 +1,30 @@
 """What prx asks of a backend: pure functions about one kind of client program, and nothing that touches the world.
 
-The runtime owns every process, socket and clock. It calls, in this order: `check` before anything is spawned; `launch` for
-the command; `parse_line` for every line that the child writes; the endpoint paths and parsers while the child lives;
-`classify_exit` when it has ended. One contract test suite runs against the scripted fake, the builtin connector and the real
-program, so that all three stay honest.
+A `Backend` is one tunnel's settings, understood: what its URL is like, what may be shared, what a change of settings costs. Its
+`client` is the program that keeps the tunnel up; a tunnel that others keep up has none. The runtime owns every process, socket
+and clock, and knows no backend by its name. It calls, in this order: `check` and `program` before anything is spawned; `launch`
+for the command; `parse_line` for every line that the child writes; the endpoint paths and parsers while the child lives;
+`classify_exit` when it has ended.
+
+Another backend is a module here and a row in `prx.backends.FACTORIES`. It subclasses both protocols: what has a default may be
+left out by a client that has nothing of the kind. `tests/backends/test_wall.py` runs one that is all defaults.
 """
 
 from __future__ import annotations
 
 import enum
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from prx.core.evidence import ChildExit
 from prx.core.exit_status import ExitStatus
 from prx.core.launch import Launch
+
+if TYPE_CHECKING:
+    from prx.config.schema import TunnelSettings
 
 # Cloudflare's, Google's and Quad9's resolvers; the IPv6 addresses are for networks without IPv4.
 PUBLIC_DOH = (
@@ -94,7 +102,7 @@ class LineKind(enum.StrEnum):
     SERVE_ERROR = "serve_error"
     ORIGIN_ERROR = "origin_error"
     CONFIG_PUSHED = "config_pushed"
-    QUICK_URL = "quick_url"
+    QUICK_URL = "quick_url"  # the public URL that the client was given; see `Client.announced_url`
     QUICK_FAILED = "quick_failed"
     METRICS_UP = "metrics_up"
     PROTOCOL = "protocol"
@@ -134,6 +142,20 @@ class Readiness:
 
 
 @dataclass(frozen=True, slots=True)
+class Endpoints:
+    """Paths that a child answers on its own loopback port; empty: it has no such path.
+
+    ready: how many connections it has; a client without it is as ready as its log says (`LineKind.REGISTERED` and `LOST`).
+    url: the public URL that it was given. rules: the routes that it was given. counters: see `Counters`.
+    """
+
+    ready: str = ""
+    url: str = ""
+    rules: str = ""
+    counters: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Counters:
     """The counters of the child that tell the truth, as totals of this run.
 
@@ -150,43 +172,115 @@ class Counters:
     duplicates: int = 0
 
 
+class Client(Protocol):
+    """The program that keeps one tunnel up: how it is run, and what it says.
+
+    stop_grace: seconds that it may take to end what is in flight after it was asked to stop. metrics_port: the loopback port
+    that the user has fixed for its endpoints; 0: the runtime draws one. install_hint: what to do if there is no such program.
+    """
+
+    stop_grace: float
+    metrics_port: int = 0
+    install_hint: str = ""
+    endpoints: Endpoints = Endpoints()
+
+    @abstractmethod
+    def program(self) -> tuple[str, ...]:
+        """Return the argv prefix that runs it, as the settings name it: the runtime finds its first word."""
+
+    @abstractmethod
+    def launch(self, context: LaunchContext) -> Launch:
+        """Return the command, its whole environment, and the secret that it reads.
+
+        PermanentError if this version of the program cannot do what the settings ask for.
+        """
+
+    @abstractmethod
+    def parse_line(self, stream: str, line: bytes) -> LogLine:
+        """Understand one line, without its newline, of `stream` ("stdout" or "stderr"); never raise."""
+
+    @abstractmethod
+    def classify_exit(self, end: ExitStatus, tail: Sequence[LogLine], *, age: float) -> ChildExit:
+        """Say why the child ended, from its exit, its last lines and its age in seconds."""
+
+    def announced_url(self, line: LogLine, site: EdgeSite) -> str:
+        """Return the public URL that a line of kind `QUICK_URL` announces; empty if it is not to be trusted."""
+        return ""
+
+    def longest_wait(self, rounds: int) -> float:
+        """Return the longest that the client waits between two tries to connect, in seconds, after `rounds` such waits."""
+        return 0.0
+
+    def parse_ready(self, status: int, body: bytes) -> Readiness | None:
+        """Understand the answer of `endpoints.ready`; None if it is not one."""
+        return None
+
+    def parse_url(self, status: int, body: bytes, site: EdgeSite) -> str:
+        """Return the public URL in the answer of `endpoints.url`; empty while there is none, or if it is not to be trusted."""
+        return ""
+
+    def parse_counters(self, body: bytes) -> Counters:
+        """Understand the answer of `endpoints.counters`; unknown lines are ignored."""
+        return Counters()
+
+    def route_mismatch(self, status: int, body: bytes) -> str:
+        """Say how the answer of `endpoints.rules` fails to lead to this tunnel's service; empty if it leads there."""
+        return ""
+
+
 class Backend(Protocol):
-    """One kind of client, with the settings of one tunnel. Constructing it has no side effects."""
+    """One tunnel's settings, as one kind of client understands them. Constructing it has no side effects.
+
+    name, mode: as they stand in the configuration and in `prx status`. secrets: every form in which its secret may be seen.
+    warnings: what the user should know about these settings at each start. url_is_temporary: the public URL dies with the
+    child, so a restart costs it. has_replicas: connectors elsewhere may serve the same URL. has_known_edge: prx knows the edge
+    of the provider: it may dial it, and judge by its addresses where a name leads.
+    """
 
     name: str
     mode: str
-    secrets: tuple[str, ...]
+    secrets: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    url_is_temporary: bool = False
+    has_replicas: bool = False
+    has_known_edge: bool = False
+
+    @property
+    def client(self) -> Client | None:
+        """The program that keeps the tunnel up; None if others do, and prx only watches the URL."""
+        return None
 
     @property
     def tunnel_id(self) -> str:
         """What the connectors of one tunnel have in common; empty for a tunnel with one. PermanentError if it is malformed."""
+        return ""
 
+    @abstractmethod
     def check(self) -> None:
-        """Raise PermanentError when the settings cannot work, before anything is spawned."""
+        """Raise PermanentError if the settings cannot work, before anything is spawned."""
 
-    def launch(self, context: LaunchContext) -> Launch:
-        """Return the command, its whole environment, and the secret that it reads."""
+    @abstractmethod
+    def needs_new_child(self, old: Backend) -> bool:
+        """Return whether a child that `old` has started must be replaced for these settings; it outlives any other change."""
 
     def fixed_url(self, site: EdgeSite) -> str:
-        """Return the public URL where the configuration names it, else an empty string."""
+        """Return the public URL if the configuration names it, else an empty string."""
+        return ""
 
-    def parse_line(self, stream: str, line: bytes) -> LogLine:
-        """Understand one line, without its newline, of `stream` ("stdout" or "stderr"); never raise."""
+    def protocols(self, site: EdgeSite) -> tuple[str, ...]:
+        """Return what the client may be asked to speak with the edge, best first; an empty word if there is no choice."""
+        return ("",)
 
-    def longest_wait(self, rounds: int) -> float:
-        """Return the longest that the client waits between two tries to connect, in seconds, after `rounds` such waits."""
+    def lasting_name(self, hostname: str, site: EdgeSite) -> str:
+        """Return a name that leads to the same edge as `hostname` and is sure to exist, for the system's own resolver."""
+        return hostname
 
-    def classify_exit(self, end: ExitStatus, tail: Sequence[LogLine], *, age: float) -> ChildExit:
-        """Say why the child ended, from its exit, its last lines and its age in seconds."""
+    def rate_limiter(self, site: EdgeSite) -> str:
+        """Return what names the service that may refuse starts for a while; empty if there is none."""
+        return ""
 
-    def parse_ready(self, status: int, body: bytes) -> Readiness | None:
-        """Understand the answer of `/ready`; None when it is not one."""
 
-    def parse_quick_hostname(self, status: int, body: bytes) -> str:
-        """Understand the answer of `/quicktunnel`; empty while there is no name yet, or when it is a name not to be trusted."""
-
-    def parse_counters(self, body: bytes) -> Counters:
-        """Understand the answer of `/metrics`; unknown lines are ignored."""
-
-    def route_mismatch(self, status: int, body: bytes) -> str:
-        """Say how the ingress in the answer of `/config` fails to lead to this tunnel's origin; empty when it leads there."""
+def service_keys(settings: TunnelSettings) -> tuple[object, ...]:
+    """Return what a client is told about the local service: if it differs, a running child cannot go on."""
+    trust = (settings.origin_tls_verify, settings.origin_ca, settings.origin_server_name)
+    return (settings.local_addr, settings.host_header, trust)

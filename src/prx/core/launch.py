@@ -17,7 +17,8 @@ class Launch:
     `argv[0]` is a path, or a name that is looked up on the PATH of `env` (of prx where `env` has none). `env` is the
     whole environment of the child. `secret` (at most 4096 bytes) is what the child finds at `SECRET_PATH`; it is in
     no argument, no variable and no file. `cwd` is the working directory; None keeps that of prx. `open_stdin` gives the
-    child, in place of an empty stdin, one that never says a word and ends when prx does.
+    child, in place of an empty stdin, one that never says a word and ends when prx does. `client` is a part of the file name of
+    the program that serves, for when `argv[0]` is a script that starts it with other arguments; empty: any.
 
     Raises ValueError where `secret` and the word in `argv` do not go together: a secret that nobody reads, or a path
     that leads nowhere.
@@ -28,6 +29,7 @@ class Launch:
     secret: bytes | None = field(default=None, repr=False)
     cwd: Path | None = None
     open_stdin: bool = False
+    client: str = ""
 
     def __post_init__(self) -> None:
         if not self.argv or not self.argv[0]:

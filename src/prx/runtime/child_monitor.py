@@ -8,23 +8,23 @@ from __future__ import annotations
 
 import asyncio
 
-from prx.backends.base import Counters
+from prx.backends.base import Counters, Readiness
 from prx.core.evidence import Connector
 from prx.runtime.context import TunnelContext
 from prx.runtime.observer import ConnectorObserver
-from prx.runtime.probes.connector import ConnectorEndpoints
+from prx.runtime.probes.connector import ConnectorEndpoints, Reply
 
 
 class ChildMonitor:
     """The child of one run, which began speaking `protocol` and answers on the loopback port `port`; `close` it at its end.
 
-    lost: set while no connection is ready. logged_hostname: the public name that its log has told, empty until then.
+    lost: set while no connection is ready. logged_url: the public URL that its log has told, empty until then.
     """
 
     def __init__(self, context: TunnelContext, protocol: str, port: int) -> None:
         self.observer = ConnectorObserver(context.name, protocol, context.clock.monotonic())
         self.lost = asyncio.Event()
-        self.logged_hostname = ""
+        self.logged_url = ""
         self._context = context
         self._endpoints = ConnectorEndpoints(port)
         self._reading: tuple[float, Counters] | None = None
@@ -40,10 +40,10 @@ class ChildMonitor:
         now = self._context.clock.monotonic
         if self._reading is not None and max_age > 0 and now() - self._reading[0] <= max_age:
             return self._reading[1]
-        reply = await self._endpoints.metrics()
+        reply = await self._ask(self._context.client.endpoints.counters)
         if reply is None:
             return None
-        counters = self._context.backend.parse_counters(reply.body)
+        counters = self._context.client.parse_counters(reply.body)
         self._reading = now(), counters
         self.observer.see_counters(now(), counters)
         return counters
@@ -54,36 +54,45 @@ class ChildMonitor:
             await self.counters()
 
     async def check_ready(self) -> bool:
-        """Ask `/ready`; return whether the tunnel came up or went down since the last time.
+        """Ask how many connections are ready; return whether the tunnel came up or went down since the last time.
 
-        A metrics server that does not answer is asked once more at once: that it is stopped is to be known within seconds.
+        A child that does not answer is asked once more at once: that it is stopped is to be known within seconds.
         """
         changed = False
         for _ in range(2):
-            reply = await self._endpoints.ready()
-            readiness = self._context.backend.parse_ready(reply.status, reply.body) if reply else None
+            readiness = await self._readiness()
             changed |= self.observer.see_readiness(self._context.clock.monotonic(), readiness)
             if readiness is not None or not self.observer.ever_ready:
                 break
         (self.lost.clear if self.observer.ready else self.lost.set)()
         return changed
 
-    async def hostname(self) -> str:
-        """Return the public name that the child was given, empty while it has none."""
-        reply = await self._endpoints.quick_tunnel()
-        found = self._context.backend.parse_quick_hostname(reply.status, reply.body) if reply else ""
-        return found or self.logged_hostname
+    async def _readiness(self) -> Readiness | None:
+        client = self._context.client
+        if not client.endpoints.ready:
+            return Readiness(self.observer.connections, "")
+        reply = await self._ask(client.endpoints.ready)
+        return client.parse_ready(reply.status, reply.body) if reply else None
+
+    async def url(self) -> str:
+        """Return the public URL that the child was given, empty while it has none."""
+        client, site = self._context.client, self._context.shared.site
+        reply = await self._ask(client.endpoints.url)
+        found = client.parse_url(reply.status, reply.body, site) if reply else ""
+        return found or self.logged_url
 
     async def route_mismatch(self) -> str:
         """Say how the rules that the child was given fail to lead to the service; empty if they do not, or if it has none."""
-        if self._context.backend.mode != "named":
-            return ""
-        reply = await self._endpoints.config()
-        return self._context.backend.route_mismatch(reply.status, reply.body) if reply else ""
+        client = self._context.client
+        reply = await self._ask(client.endpoints.rules)
+        return client.route_mismatch(reply.status, reply.body) if reply else ""
+
+    async def _ask(self, path: str) -> Reply | None:
+        return await self._endpoints.get(path) if path else None
 
     def evidence(self) -> Connector:
         """Return what is known of the child now."""
         if self.observer.ready:
             self._context.phases.reached("connected")
-        wait = self._context.backend.longest_wait(self.observer.rounds)
+        wait = self._context.client.longest_wait(self.observer.rounds)
         return self.observer.evidence(self._context.clock.monotonic(), wait)

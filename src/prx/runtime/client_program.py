@@ -10,7 +10,7 @@ import shutil
 from prx.core.errors import CredentialError, PermanentError, PrxError
 from prx.core.verdicts import Diagnosis, Verdict
 from prx.files.fingerprint import file_fingerprint
-from prx.install.programs import HINT, builtin_connector, find_client
+from prx.install.programs import find_client
 from prx.runtime.context import TunnelContext
 from prx.runtime.process.spawn import SpawnError
 from prx.runtime.process.version import ask_version
@@ -18,8 +18,8 @@ from prx.runtime.process.version import ask_version
 
 def find_program(context: TunnelContext) -> tuple[str, ...]:
     """Return the argv prefix that runs the client; one that is not there is named as the settings name it."""
-    path = context.settings.cloudflare.cloudflared_path
-    return builtin_connector() if path == "builtin" else (find_client(path, context.shared.inherited) or path,)
+    name, *arguments = context.client.program()
+    return (find_client(name, context.shared.inherited) or name, *arguments)
 
 
 class ClientProgram:
@@ -73,13 +73,15 @@ class ClientProgram:
 
 def _look(context: TunnelContext) -> tuple[object, ...]:
     """Return what changes when the program is installed, replaced or made executable; empty if there is none."""
+    if context.backend.client is None:
+        return ()
     name = find_program(context)[0]
     found = find_client(name, context.shared.inherited) or shutil.which(name, mode=os.F_OK)
     return () if found is None else (found, *file_fingerprint(found))
 
 
-def explain_failed_start(error: PrxError) -> Diagnosis:
-    """Say what a failed start means: who is at fault, and whether another try can help."""
+def explain_failed_start(error: PrxError, install_hint: str) -> Diagnosis:
+    """Say what a failed start means: who is at fault, and whether another try can help. `install_hint`: if it is missing."""
     if isinstance(error, CredentialError):
         verdict = Verdict.AUTH_REJECTED
     elif isinstance(error, PermanentError) or (isinstance(error, SpawnError) and error.permanent):
@@ -88,5 +90,5 @@ def explain_failed_start(error: PrxError) -> Diagnosis:
         verdict = Verdict.CRASHED
     hint = error.hint
     if isinstance(error, SpawnError) and error.errno == errno.ENOENT:
-        hint = f"{HINT}, or set cloudflared_path in the configuration"
+        hint = install_hint or error.hint
     return Diagnosis(verdict, error.message, hint)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from prx.backends import create
-from prx.backends.base import Backend, EdgeSite
+from prx.backends.base import Backend, Client, EdgeSite
 from prx.config.schema import TunnelSettings
 from prx.core.diagnosis import Policy
 from prx.core.errors import PermanentError
@@ -100,8 +100,8 @@ class TunnelContext:
         policy = Policy(
             expect=settings.expected_status,
             startup_timeout=settings.startup_timeout_secs,
-            protocol_is_free=settings.cloudflare.protocol == "auto",
-            quick=backend.mode == "quick",
+            protocol_is_free=len(backend.protocols(shared.site)) > 1,
+            quick=backend.url_is_temporary,
             path=settings.health_check_path,
         )
         resolver = Resolver(settings.doh or shared.site.doh, clock=shared.clock)
@@ -120,6 +120,13 @@ class TunnelContext:
     def clock(self) -> Clock:
         """The clock of this prx."""
         return self.shared.clock
+
+    @property
+    def client(self) -> Client:
+        """The client of a tunnel that has one."""
+        client = self.backend.client
+        assert client is not None
+        return client
 
     @property
     def group(self) -> str:

@@ -66,7 +66,7 @@ class HealthChecker:
         if child is not None:
             await child.check_ready()
             if not self.url:
-                self.take_hostname(await child.hostname())
+                self._take_url(await child.url())
             if not child.observer.ready:
                 edge, dns = await asyncio.gather(self._dial(child), self._name_of_refused(child))
                 return replace(self._evidence(began, edge=edge), dns=dns)
@@ -109,23 +109,25 @@ class HealthChecker:
             return limit
         return min(limit, SUSPECT_LIMIT if suspect and self.usual_ms < SUSPECT_LIMIT * 250 else FAST_LIMIT)
 
-    def take_hostname(self, hostname: str) -> None:
-        """Take in the public host name of a quick tunnel; empty: there is none yet."""
-        if self.url or not hostname:
+    def _take_url(self, url: str) -> None:
+        """Take in the public URL that the child was given; empty: it has none yet."""
+        if self.url or not url:
             return
-        self.url = self._context.shared.site.url(hostname)
+        self.url = url
         self._context.phases.reached("url", self.url)
         self._context.publish(UrlKnown(tunnel=self._context.name, url=self.url))
 
-    async def _dial(self, child: ChildMonitor) -> Edge:
+    async def _dial(self, child: ChildMonitor) -> Edge | None:
         """Dial the edge while no connection is ready, and read the counters beside it: they tell of rejections."""
-        quic = child.observer.protocol == "quic"
-        edge, _ = await asyncio.gather(self._context.shared.edge.dial(quic=quic), child.see_rejections())
+        edge, _ = await asyncio.gather(self._dial_edge(quic=child.observer.protocol == "quic"), child.see_rejections())
         return edge
 
+    async def _dial_edge(self, *, quic: bool) -> Edge | None:
+        return await self._context.shared.edge.dial(quic=quic) if self._context.backend.has_known_edge else None
+
     async def _name_of_refused(self, child: ChildMonitor) -> Dns | None:
-        """Look up the name of a quick tunnel that the edge refuses: if it is gone, the tunnel is deleted."""
-        if not child.evidence().rejected or self._context.backend.mode != "quick" or not self._name.proven:
+        """Look up a temporary name that the edge refuses: if it is gone, the tunnel is deleted."""
+        if not self._context.backend.url_is_temporary or not self._name.proven or not child.evidence().rejected:
             return None
         return await self._context.resolver.resolve(self._hostname)
 
@@ -156,14 +158,18 @@ class HealthChecker:
             at=context.clock.monotonic(),
             connector=self._connector(),
             dns=refreshed.result() or dns,
-            edge=await context.shared.edge.dial(quic=False) if far else None,
+            edge=await self._dial_edge(quic=False) if far else None,
             public=public,
             delivery=delivery,
             origin=origin,
-            strays=strays(self._hostname, dns.addresses, local=context.shared.site.local),
+            strays=self._strays(dns.addresses),
             route_mismatch=mismatch,
             exposed=exposed.result(),
         )
+
+    def _strays(self, addresses: tuple[str, ...]) -> str:
+        known = self._context.backend.has_known_edge
+        return strays(self._hostname, addresses, local=self._context.shared.site.local) if known else ""
 
     async def _route_mismatch(self) -> str:
         return "" if self._child is None else await self._child.route_mismatch()
@@ -193,7 +199,7 @@ class HealthChecker:
     def _note_twin(self, public: Public, delivery: Delivery) -> None:
         """Warn once of answers that come past this connector, though they are none that the edge gives by itself."""
         own = public.status is None or public.access or public.mitigated or public.edge_error or public.status >= 500
-        if delivery.reached is False and self._context.backend.mode == "named" and not own and public.by_cloudflare:
+        if delivery.reached is False and self._context.backend.has_replicas and not own and public.by_cloudflare:
             self._twins += 1
             if self._twins == TWIN_TIMES:
                 self._context.log(
@@ -221,7 +227,7 @@ class HealthChecker:
     def _ask_public(self, addresses: tuple[str, ...], limit: float) -> Coroutine[Any, Any, Public]:
         context, site = self._context, self._context.shared.site
         url = self.url + context.settings.health_check_path
-        # the token goes only to the host that the configuration names: a quick tunnel's name belongs to nobody
+        # the token goes only to the host that the configuration names: a temporary name may be another's tomorrow
         host = urlsplit(context.backend.fixed_url(site)).hostname or ""
         headers = probe_headers(context.shared.service_token, url, host)
         return probe_public(url, addresses, headers=headers, headers_host=host, ca_file=site.public_ca, timeout=limit)

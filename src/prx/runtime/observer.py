@@ -53,6 +53,11 @@ class ConnectorObserver:
         self._rejected_before = 0  # rejections counted up to the last moment of readiness
         self._rejected_since: float | None = None
 
+    @property
+    def connections(self) -> int:
+        """How many connections are up, as far as the log tells."""
+        return len(self._connected)
+
     def see_line(self, now: float, line: LogLine) -> list[Fact]:
         """Take in a line of the log; return the facts about connections that it tells."""
         self.rounds += line.ends_round

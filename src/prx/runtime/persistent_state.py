@@ -51,7 +51,9 @@ class PersistentState:
         return (left, max(1, attempt)) if 0 < left < _LONGEST_WAIT else (0.0, 0)
 
     def keep_rate_limit(self, service: str, delay: float, attempt: int) -> None:
-        """Keep that `service` must be left alone for `delay` seconds."""
+        """Keep that `service` must be left alone for `delay` seconds; nothing of a service without a name."""
+        if not service:
+            return
         limit = {"until": self._clock.wall() + delay, "attempt": attempt}
         self._change("rate_limits", {service: limit})
 

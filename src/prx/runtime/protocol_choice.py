@@ -20,10 +20,9 @@ class ProtocolChoice:
 
     def protocols(self, context: TunnelContext) -> tuple[str, ...]:
         """Return the protocols to speak, best first; the one alone that was learnt for this network, if one was."""
-        chosen = context.settings.cloudflare.protocol
-        if chosen != "auto":
-            return (chosen,)
-        known = context.shared.site.protocols
+        known = context.backend.protocols(context.shared.site)
+        if len(known) == 1:
+            return known
         learnt = context.shared.state.protocol(context.shared.network.fingerprint())
         if learnt is None or learnt.protocol not in known or learnt.protocol == known[0]:
             return known
@@ -41,8 +40,7 @@ class ProtocolChoice:
 
     def has_fallen_back(self, context: TunnelContext, protocol: str) -> bool:
         """Return whether a tunnel that speaks `protocol` could speak a better one, and loses no URL by a new start."""
-        free = context.settings.cloudflare.protocol == "auto"
-        return free and context.backend.mode == "named" and protocol != context.shared.site.protocols[0]
+        return not context.backend.url_is_temporary and protocol != context.backend.protocols(context.shared.site)[0]
 
     def interrupt(self) -> None:
         """Take in that the tunnel is not up over the lesser protocol just now."""

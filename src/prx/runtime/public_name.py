@@ -9,7 +9,7 @@ from prx.core.evidence import Dns, DnsState
 from prx.runtime.context import TunnelContext
 from prx.runtime.probes.resolver import by_system
 
-ADDRESSES_LAST = 300.0  # seconds; Cloudflare's addresses of a name hardly ever change
+ADDRESSES_LAST = 300.0  # seconds; an edge's addresses of a name hardly ever change
 REFRESH_WITHIN = 3.0  # seconds that a check waits for the addresses to be looked up again
 REFRESH_AGAIN_AFTER = 30.0  # seconds until the next try, if that gave none
 
@@ -64,7 +64,7 @@ class PublicName:
         found = await context.resolver.resolve(name)
         if found.state is not DnsState.UNKNOWN:
             return found
-        other = await by_system(context.shared.site.quick_zone if context.backend.mode == "quick" else name)
+        other = await by_system(context.backend.lasting_name(name, context.shared.site))
         if other.state is DnsState.RESOLVED:
             return other
         return replace(found, detail=f"{found.detail}; {other.detail}")

@@ -23,7 +23,7 @@ from prx.runtime.omens import LogWatch, explain_kill, oom_kills
 from prx.runtime.probes.pulse import Pulse
 from prx.runtime.process.child import ChildProcess
 
-TAIL_LINES = 128  # cloudflared's usage text has up to 116 lines, and its first one names the wrong flag
+TAIL_LINES = 128  # a client's usage text may have 116 lines, and its first one names the wrong flag
 READY_EVERY = 1.0  # seconds between two questions to /ready while nothing else tells of a change
 PULSE_EVERY = 2  # of these; see `prx.runtime.probes.pulse`
 NOTICE_AGAIN_AFTER = 2.0  # seconds; visitors' errors may come by the hundred
@@ -36,7 +36,7 @@ class Run:
         self, number: int, context: TunnelContext, send: Callable[[inputs.Input], None], protocol: str, port: int
     ) -> None:
         self.number = number
-        self._context = context
+        self.context = context
         self._send = send
         self._process: ChildProcess | None = None
         self._tail: deque[tuple[str, bytes]] = deque(maxlen=TAIL_LINES)
@@ -56,12 +56,12 @@ class Run:
         """Spawn the child. Raises SpawnError, and PermanentError if the settings ask for what this program cannot do."""
         self._oom_kills = oom_kills()
         try:
-            launch = self._context.backend.launch(launch_context)
+            launch = self.context.client.launch(launch_context)
             self._process = await ChildProcess.spawn(launch, on_line=self._on_line, on_close=self._log_watch.closed)
         except BaseException:
             self._child.close()
             raise
-        self._context.shared.ledger.add(self._process.identity, self._context.name)
+        self.context.shared.ledger.add(self._process.identity, self.context.name)
 
     async def aclose(self) -> None:
         """Kill the child, and forget it: nothing waits for its end."""
@@ -71,7 +71,7 @@ class Run:
     def _forget(self) -> None:
         self._child.close()
         self._log_watch.cancel()
-        self._context.shared.ledger.remove(self.process.identity)
+        self.context.shared.ledger.remove(self.process.identity)
 
     def _is_alive(self) -> bool:
         return self._process is not None and self._process.exit is None
@@ -89,14 +89,14 @@ class Run:
 
     async def wait(self) -> inputs.Exited:
         """Wait for the end of the child and say what it means."""
-        context = self._context
+        context = self.context
         end = await self.process.wait()
         self._forget()
         for fact in self._observer.lose_all():
             context.publish(fact)
         now = context.clock.monotonic()
         tail = [self._parse(stream, line) for stream, line in self._tail]
-        child_exit = context.backend.classify_exit(end, tail, age=now - self._started)
+        child_exit = context.client.classify_exit(end, tail, age=now - self._started)
         child_exit = explain_kill(child_exit, self._oom_kills, oom_kills())
         if child_exit.cause is ExitCause.UPDATED:
             context.log("warn", "the connector has replaced itself with a newer version; it is started anew at once")
@@ -107,7 +107,7 @@ class Run:
         """Notice within a few seconds when the tunnel, or the service behind it, comes up or goes down; for ever."""
         beat = 0
         while True:
-            await self._context.clock.sleep(READY_EVERY)
+            await self.context.clock.sleep(READY_EVERY)
             self._tell_skipped()
             changed = await self._ask_child(pulse=beat % PULSE_EVERY == 1)
             beat += 1
@@ -115,7 +115,7 @@ class Run:
                 self._notice()
 
     def _notice(self) -> None:
-        self._noticed_at = self._context.clock.monotonic()
+        self._noticed_at = self.context.clock.monotonic()
         self._send(inputs.CheckNow(self.number))
 
     async def _ask_child(self, *, pulse: bool) -> bool:
@@ -124,7 +124,7 @@ class Run:
             changed = await self._child.check_ready()
             if pulse and self._observer.ready and self._checker.url:
                 counters = await self._child.counters()
-                changed |= await self._pulse.beat(self._context.settings, counters, self._checker.usual_ms)
+                changed |= await self._pulse.beat(self.context.settings, counters, self._checker.usual_ms)
                 changed |= self._pulse.failing and self._well  # else the errors may be those that prx has got itself
         except (OSError, RuntimeError, MemoryError):  # this machine is short of something: the next question may be luckier
             return False
@@ -133,14 +133,18 @@ class Run:
     async def check(self) -> tuple[Evidence, inputs.Checked]:
         """Gather evidence and judge it."""
         evidence = await self._checker.check(suspect=self._pulse.suspect)
-        diagnosis = diagnose(evidence, self._context.policy)
+        diagnosis = diagnose(evidence, self.context.policy)
         self._well = diagnosis.action is Action.NONE
         if diagnosis.verdict in PROVES_URL:
             self._checker.prove()
             if not self._edge_learnt:
                 self._edge_learnt = True
-                await self._context.shared.edge.learn()
+                await self._learn_edge()
         return evidence, inputs.Checked(self.number, diagnosis, evidence.url)
+
+    async def _learn_edge(self) -> None:
+        if self.context.backend.has_known_edge:
+            await self.context.shared.edge.learn()
 
     async def visitors(self) -> int | None:
         """Return how many requests have come that were not prx's own, None if the child does not tell."""
@@ -149,33 +153,33 @@ class Run:
 
     def _on_line(self, stream: str, line: bytes) -> None:
         self._tail.append((stream, line))
-        now = self._context.clock.monotonic()
+        now = self.context.clock.monotonic()
         if not self._budget.take(now):
             return
         parsed = self._parse(stream, line)
         for fact in self._observer.see_line(now, parsed):
-            self._context.publish(fact)
+            self.context.publish(fact)
         self._publish_line(stream, parsed)
         if parsed.kind is LineKind.QUICK_URL:
-            self._child.logged_hostname = str(parsed.fields.get("hostname", ""))
+            self._child.logged_url = self.context.client.announced_url(parsed, self.context.shared.site)
         visitors_fail = parsed.kind is LineKind.ORIGIN_ERROR and self._well and now - self._noticed_at >= NOTICE_AGAIN_AFTER
         if visitors_fail or self._observer.stirs(parsed):
             self._notice()
 
     def _parse(self, stream: str, line: bytes) -> LogLine:
         """Understand a line, redacted before anything of it is kept."""
-        return self._context.backend.parse_line(stream, self._context.redact(decode(line)).encode())
+        return self.context.client.parse_line(stream, self.context.redact(decode(line)).encode())
 
     def _publish_line(self, stream: str, line: LogLine) -> None:
         fields = {**line.fields, "stream": stream}
         if line.error:
             fields["error"] = line.error
-        self._context.publish(
+        self.context.publish(
             Log(
-                tunnel=self._context.name,
+                tunnel=self.context.name,
                 level=line.level,
                 message=line.message,
-                source=self._context.backend.name,
+                source=self.context.backend.name,
                 kind=str(line.kind),
                 fields=fields,
             )
@@ -183,10 +187,10 @@ class Run:
 
     def _tell_skipped(self) -> None:
         if skipped := self._budget.settle():
-            self._context.log("warn", f"{skipped} lines of the connector's log were skipped: too many at once")
+            self.context.log("warn", f"{skipped} lines of the connector's log were skipped: too many at once")
 
 
-RATE = 2000.0  # lines a second; cloudflared at level debug writes about 30 for each request
+RATE = 2000.0  # lines a second; a client that logs everything writes about 30 for each request
 BURST = 4000.0
 
 

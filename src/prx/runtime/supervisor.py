@@ -206,11 +206,10 @@ class Supervisor:
 
     def _add(self, name: str, settings: TunnelSettings) -> None:
         assert self._tasks is not None
-        if settings.cloudflare.log_level == "debug":
-            message = "at log_level = debug cloudflared logs the headers of every visitor's request; prx redacts what it knows"
-            self.bus.publish(Log(tunnel=name, level="warn", message=message))
         tunnel = Tunnel(name, settings, self._shared)
         self._tunnels[name] = tunnel
+        for warning in tunnel.context.backend.warnings:
+            tunnel.context.log("warn", warning)
         self._running.append(self._tasks.create_task(self._supervise(tunnel), name=f"tunnel {name}"))
 
     def _keep_running(self, what: str, work: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:

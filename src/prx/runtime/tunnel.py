@@ -71,9 +71,7 @@ class Tunnel:
 
     async def run(self) -> None:
         """Supervise until the tunnel has been stopped."""
-        retry_in, attempt = self.context.shared.state.rate_limit(self._service)
-        quick = self.context.backend.mode == "quick"
-        self.send(inputs.Start(retry_in, attempt) if quick else inputs.Start())
+        self.send(inputs.Start(*self.context.shared.state.rate_limit(self._rate_limiter)))
         async with asyncio.TaskGroup() as self._tasks:
             self._start("quic", self._return_to_quic())
             while True:
@@ -92,10 +90,11 @@ class Tunnel:
                 job.cancel()
 
     def reload(self, settings: TunnelSettings) -> None:
-        """Take new settings. A living child is started anew only if they concern it, because a quick URL would change."""
-        restart = self._child_keys(settings) != self._child_keys(self.context.settings)
+        """Take new settings. A living child is started anew only if they concern it: a restart may cost the URL."""
+        successor = self.context.successor(settings)
+        restart = successor.backend.needs_new_child(self.context.backend)
         if restart:
-            self.context = self.context.successor(settings)
+            self.context = successor
         else:
             self.context.take(settings)
         self._alone = None
@@ -108,21 +107,16 @@ class Tunnel:
 
     # ------------------------------------------------------------------ settings
 
-    @staticmethod
-    def _child_keys(settings: TunnelSettings) -> tuple[object, ...]:
-        trust = (settings.origin_tls_verify, settings.origin_ca, settings.origin_server_name)
-        return (settings.backend, settings.local_addr, settings.host_header, trust, settings.public_url, settings.cloudflare)
-
     def _machine_settings(self) -> MachineSettings:
-        context, settings = self.context, self.context.settings
+        context, settings, client = self.context, self.context.settings, self.context.backend.client
         return MachineSettings(
             interval=settings.health_check_interval_secs,
             max_failures=settings.max_failures,
             restart_on_any=settings.health_check_restart == "any",
-            grace=settings.cloudflare.grace_period_secs + STOP_MARGIN,
+            grace=(client.stop_grace if client is not None else 0.0) + STOP_MARGIN,
             protocols=self._protocol.protocols(context),
-            has_child=context.backend.name != "none",
-            quick=context.backend.mode == "quick",
+            has_child=client is not None,
+            quick=context.backend.url_is_temporary,
         )
 
     def _blank_status(self) -> TunnelStatus:
@@ -130,8 +124,8 @@ class Tunnel:
         return TunnelStatus(self.name, backend=backend.name, mode=backend.mode, local_addr=local_addr)
 
     @property
-    def _service(self) -> str:
-        return self.context.shared.site.quick_service or "cloudflare"
+    def _rate_limiter(self) -> str:
+        return self.context.backend.rate_limiter(self.context.shared.site)
 
     # ------------------------------------------------------------------ effects
 
@@ -153,7 +147,7 @@ class Tunnel:
             case effects.WatchForChange():
                 self._watch_for_change()
             case effects.RememberRateLimit():
-                shared.state.keep_rate_limit(self._service, effect.delay, effect.attempt)
+                shared.state.keep_rate_limit(self._rate_limiter, effect.delay, effect.attempt)
             case effects.RememberProtocol():
                 shared.state.keep_protocol(shared.network.fingerprint(), effect.protocol)
 
@@ -195,7 +189,7 @@ class Tunnel:
 
     def look_at_running_program(self) -> None:
         """Say it once when the program of the living child was replaced."""
-        if self._run is not None and (path := self._program.replaced_while_running(self.context)):
+        if self._run is not None and (path := self._program.replaced_while_running(self._run.context)):
             message = f"{path} was replaced; the connector that runs is the old one: prx restart {self.name} takes the new one"
             self.context.log("info", message)
 
@@ -222,11 +216,12 @@ class Tunnel:
 
     async def _live(self, effect: effects.Spawn) -> None:
         """Take one run of the child from its start to its end."""
-        self.context.phases.restart()
+        context = self.context
+        context.phases.restart()
         try:
-            run = await self._spawn(effect)
+            run = await self._spawn(effect, context)
         except PrxError as error:
-            self.send(inputs.SpawnFailed(effect.run, explain_failed_start(error)))
+            self.send(inputs.SpawnFailed(effect.run, explain_failed_start(error, context.client.install_hint)))
             return
         except (OSError, RuntimeError, MemoryError) as error:  # this machine is short of something: not for ever
             diagnosis = Diagnosis(Verdict.CRASHED, f"the connector cannot be started: {words_of(error)}")
@@ -239,13 +234,13 @@ class Tunnel:
         self._run = None
         self.send(ended)
 
-    async def _spawn(self, effect: effects.Spawn) -> Run:
-        context, shared = self.context, self.context.shared
+    async def _spawn(self, effect: effects.Spawn, context: TunnelContext) -> Run:
+        shared = context.shared
         self._program.about_to_start(context)
         context.backend.check()
         program = find_program(context)
         version = await self._program.ask_version(context, program)
-        port = context.settings.cloudflare.metrics_port or draw_port()
+        port = context.client.metrics_port or draw_port()
         launch_context = LaunchContext(
             program=program,
             version=version,

@@ -7,7 +7,17 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from prx.backends.base import Counters, EdgeSite, LaunchContext, LogLine, Readiness
+from prx.backends.base import (
+    Backend,
+    Client,
+    Counters,
+    EdgeSite,
+    Endpoints,
+    LaunchContext,
+    LogLine,
+    Readiness,
+    service_keys,
+)
 from prx.backends.cloudflare import classify, endpoints, exits, ingress
 from prx.backends.cloudflare.command import build_launch
 from prx.backends.cloudflare.token import GivenToken, read_token, secret_forms
@@ -15,19 +25,42 @@ from prx.core.errors import PermanentError
 from prx.core.evidence import ChildExit, ExitCause
 from prx.core.exit_status import ExitStatus
 from prx.core.launch import Launch
+from prx.install.programs import HINT, builtin_connector
 
 if TYPE_CHECKING:
     from prx.config.schema import TunnelSettings
 
 
-class CloudflareBackend:
-    """A `Backend` for cloudflared and for what takes its place (the builtin connector, the scripted fake)."""
+# Never `/healthcheck`: cloudflared answers 200 there even when it is frozen (observed with cloudflared 2026.8.2).
+_QUICK = Endpoints(ready="/ready", url="/quicktunnel", counters="/metrics")
+_NAMED = Endpoints(ready="/ready", rules="/config", counters="/metrics")
+_BUILTIN = "builtin"
+_DEBUG = "at log_level = debug cloudflared logs the headers of every visitor's request; prx redacts what it knows"
+
+
+class CloudflareBackend(Backend, Client):
+    """The `Backend` and `Client` for cloudflared and for what takes its place (the builtin connector, the scripted fake)."""
+
+    name = "cloudflare"
+    has_known_edge = True
+    install_hint = f"{HINT}, or set cloudflared_path in the configuration"
 
     def __init__(self, settings: TunnelSettings) -> None:
+        cloudflare = settings.cloudflare
         self.settings = settings
-        self.name = "cloudflare"
-        self.mode: str = settings.cloudflare.mode
-        self.secrets = secret_forms(settings.cloudflare.token)
+        self.mode: str = cloudflare.mode
+        self.secrets = secret_forms(cloudflare.token)
+        self.warnings = (_DEBUG,) if cloudflare.log_level == "debug" else ()
+        self.url_is_temporary = self.mode == "quick"
+        self.has_replicas = self.mode == "named"
+        self.endpoints = _QUICK if self.mode == "quick" else _NAMED
+        self.stop_grace = cloudflare.grace_period_secs
+        self.metrics_port = cloudflare.metrics_port
+
+    @property
+    def client(self) -> Client:
+        """The client is cloudflared."""
+        return self
 
     @cached_property
     def _token(self) -> GivenToken:
@@ -49,6 +82,28 @@ class CloudflareBackend:
             )
         _ = self._token
 
+    def needs_new_child(self, old: Backend) -> bool:
+        """Return whether anything differs that stands on the command line of cloudflared."""
+        return not isinstance(old, CloudflareBackend) or _keys(old.settings) != _keys(self.settings)
+
+    def protocols(self, site: EdgeSite) -> tuple[str, ...]:
+        """Return the protocol that the user has chosen, or with `auto` all that the edge speaks."""
+        chosen = self.settings.cloudflare.protocol
+        return site.protocols if chosen == "auto" else (chosen,)
+
+    def lasting_name(self, hostname: str, site: EdgeSite) -> str:
+        """Return the zone of the quick tunnels for a name in it, which is young; else the name itself."""
+        return site.quick_zone if self.mode == "quick" else hostname
+
+    def rate_limiter(self, site: EdgeSite) -> str:
+        """Return the quick-tunnel service, for a quick tunnel."""
+        return (site.quick_service or self.name) if self.mode == "quick" else ""
+
+    def program(self) -> tuple[str, ...]:
+        """Return `cloudflared_path`, or how the connector is run that comes with prx."""
+        path = self.settings.cloudflare.cloudflared_path
+        return builtin_connector() if path == _BUILTIN else (path,)
+
     def launch(self, context: LaunchContext) -> Launch:
         """Return the command, its whole environment, and the token; PermanentError for a too old cloudflared."""
         return build_launch(self.settings, self._token.text if self.mode == "named" else "", context)
@@ -60,6 +115,11 @@ class CloudflareBackend:
     def parse_line(self, stream: str, line: bytes) -> LogLine:
         """Understand one line of its log; never raise."""
         return classify.parse_line(stream, line)
+
+    def announced_url(self, line: LogLine, site: EdgeSite) -> str:
+        """Return the URL of the name in the box that announces a quick tunnel."""
+        hostname = str(line.fields.get("hostname", ""))
+        return site.url(hostname) if hostname else ""
 
     def longest_wait(self, rounds: int) -> float:
         """Return the longest wait of cloudflared's supervisor between two rounds of connecting: 20 s, doubling with each.
@@ -89,9 +149,10 @@ class CloudflareBackend:
         """Understand `/ready`."""
         return endpoints.parse_ready(status, body)
 
-    def parse_quick_hostname(self, status: int, body: bytes) -> str:
+    def parse_url(self, status: int, body: bytes, site: EdgeSite) -> str:
         """Understand `/quicktunnel`."""
-        return endpoints.parse_quick_hostname(status, body)
+        hostname = endpoints.parse_quick_hostname(status, body)
+        return site.url(hostname) if hostname else ""
 
     def parse_counters(self, body: bytes) -> Counters:
         """Understand `/metrics`."""
@@ -106,3 +167,7 @@ class CloudflareBackend:
             settings.cloudflare.hostname, settings.health_check_path, settings.origin_host, settings.origin_port
         )
         return ingress.route_mismatch(status, body, wanted)
+
+
+def _keys(settings: TunnelSettings) -> tuple[object, ...]:
+    return (settings.cloudflare, *service_keys(settings))

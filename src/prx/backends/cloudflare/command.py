@@ -15,6 +15,7 @@ from prx.backends.base import LaunchContext
 from prx.backends.cloudflare.version import Feature, Version, require_supported, understands
 from prx.core.errors import PermanentError
 from prx.core.launch import SECRET_PATH, Launch
+from prx.install.programs import NAME
 
 if TYPE_CHECKING:
     from prx.config.schema import TunnelSettings
@@ -35,11 +36,11 @@ def build_launch(settings: TunnelSettings, token: str, context: LaunchContext) -
     origin = _origin_flags(settings)
     if not token:
         guests = _guest_flags(settings, version, context.version)
-        return Launch((*argv, *_quick_flags(context), *guests, *origin), env, cwd=context.home)
+        return Launch((*argv, *_quick_flags(context), *guests, *origin), env, cwd=context.home, client=NAME)
     if understands(version, Feature.TOKEN_FILE):
         argv += ["run", "--token-file", SECRET_PATH, *origin]
-        return Launch(tuple(argv), env, secret=token.encode(), cwd=context.home)
-    return Launch((*argv, "run", *origin), {**env, "TUNNEL_TOKEN": token}, cwd=context.home)
+        return Launch(tuple(argv), env, secret=token.encode(), cwd=context.home, client=NAME)
+    return Launch((*argv, "run", *origin), {**env, "TUNNEL_TOKEN": token}, cwd=context.home, client=NAME)
 
 
 def environment(inherited: Mapping[str, str], home: str) -> dict[str, str]:

@@ -1,22 +1,19 @@
 """Ask the child itself, on the loopback port of its metrics server.
 
 The server is the child's own and next to us, so an answer takes a millisecond; no answer in time means that the child is
-stopped or stuck. Its `/healthcheck` is never asked: cloudflared answers 200 there even when it is frozen (observed with
-cloudflared 2026.8.2), and it answers to everybody, so `owned_by` tells whether the port is our child's at all.
+stopped or stuck. Which paths there are is the backend's to say (`prx.backends.base.Endpoints`).
 """
 
 from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from pathlib import Path
 
 from prx.runtime.probes.connect import Endpoint, ProbeError, connected
 from prx.runtime.probes.http import Request, exchange
 
 TIMEOUT = 2.0  # seconds
 LIMIT = 1024 * 1024  # the ingress of a tunnel with a thousand host names; a cut-off answer would be no JSON
-_LISTEN = "0A"  # the state in /proc/net/tcp
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,42 +42,3 @@ class ConnectorEndpoints:
         except ProbeError:
             return None
         return Reply(answer.status, answer.body) if answer.complete else None
-
-    async def ready(self) -> Reply | None:
-        """Ask how many connections to the edge are ready: 200 or 503, `{"readyConnections":4,"connectorId":"…"}`."""
-        return await self.get("/ready")
-
-    async def quick_tunnel(self) -> Reply | None:
-        """Ask for the host name of a quick tunnel: `{"hostname":"…"}`, empty while there is none."""
-        return await self.get("/quicktunnel")
-
-    async def config(self) -> Reply | None:
-        """Ask for the ingress rules in force: `{"version":1,"config":{"ingress":[…]}}`; version -1: the edge pushed none."""
-        return await self.get("/config")
-
-    async def metrics(self) -> Reply | None:
-        """Ask for the counters, in the text format of Prometheus."""
-        return await self.get("/metrics")
-
-    def owned_by(self, pid: int) -> bool | None:
-        """Tell whether process `pid` itself listens on the port; None where that cannot be found out (Linux only)."""
-        try:
-            listeners = _listening_inodes(self._place.port)
-            entries = list(Path(f"/proc/{pid}/fd").iterdir())
-        except OSError:
-            return None
-        return any(_target(entry) in listeners for entry in entries)
-
-
-def _target(entry: Path) -> str:
-    try:
-        return str(entry.readlink())
-    except OSError:  # closed meanwhile
-        return ""
-
-
-def _listening_inodes(port: int) -> set[str]:
-    """Return the sockets that listen on `port`, as `/proc/PID/fd` names them (columns: proc_pid_net(5))."""
-    lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
-    rows = [line.split() for line in lines]
-    return {f"socket:[{row[9]}]" for row in rows if row[3] == _LISTEN and row[1].endswith(f":{port:04X}")}

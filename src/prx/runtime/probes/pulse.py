@@ -36,8 +36,9 @@ class Pulse:
     async def beat(self, settings: TunnelSettings, counters: Counters | None, usual_ms: float | None) -> bool:
         """Return whether something has changed since the last beat, so that it is worth looking at once.
 
-        `settings`: the tunnel's, as they are now. `counters`: the connector's, None if they could not be read. `usual_ms`: how
-        long the service usually takes to answer. `failing` says afterwards whether visitors, or prx itself, got errors meanwhile.
+        `settings`: the tunnel's, as they are now. `counters`: the connector's, None if they could not be read. `usual_ms`:
+        how long the service usually takes to answer. `failing` says afterwards whether visitors, or prx itself, got errors
+        meanwhile.
         """
         before, self._counters = self._counters, counters
         busy = before is not None and counters is not None and counters.requests > before.requests

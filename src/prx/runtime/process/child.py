@@ -28,7 +28,7 @@ At the end, in this order:
 
 Not reached by this: a descendant that left the session *and* closed both pipes. PR_SET_CHILD_SUBREAPER would hand it to
 prx, but for the whole process: prx would inherit, and have to tell apart, the orphans of everything else it ever
-starts, in a host program too when used as a library. cloudflared starts no processes, and under systemd or in a
+starts, in a host program too when used as a library. Tunnel clients start no daemons, and under systemd or in a
 container the control group ends such daemons with prx.
 
 Invariants: `terminate` and `kill` never signal anything but this child (they do nothing after it ended), and whatever the
@@ -88,7 +88,8 @@ class ChildProcess:
         self._service = service
         self._stdin = spawned.stdin
         self._loop = asyncio.get_running_loop()
-        self._group = Group(spawned.pid, spawned.arguments, wrapped=service or not spawned.exe, now=self._loop.time)
+        wrapped = service or not spawned.exe
+        self._group = Group(spawned.pid, spawned.arguments, spawned.client, wrapped=wrapped, now=self._loop.time)
         self._stopping = False
         self._killed = False
         self._collected = False

@@ -3,11 +3,11 @@
 Theory of operation
 -------------------
 The child leads a process group of its own, and is often not the program that matters: a shell script or npm's shim in front
-of cloudflared, `npm run dev` in front of a server. Two rules, one for each use:
+of a tunnel client, `npm run dev` in front of a server. Two rules, one for each use:
 
 * `Group.everyone` (a service): all are asked at once, as the terminal's Ctrl-C would do it.
 * `Group.client_first` (a connector): the program at the end of the chain, which has been given our arguments, is asked alone
-  and once: cloudflared dies of a second SIGTERM, so a wrapper that passes the signal on must not get one, too. When the client
+  and once: a client may die of a second SIGTERM, so a wrapper that passes the signal on must not get one, too. When the client
   has ended its wrappers have `WRAPPER_SECONDS` to follow, then they are asked. A pipe behind it (`| tee log`) is not
   ended before it.
 
@@ -32,15 +32,20 @@ from prx.runtime.process.identity import (
 )
 
 WRAPPER_SECONDS = 1.0
-_CLIENT = "cloudflared"
 
 
 class Group:
-    """The process group that `leader` leads. `arguments` are what the client was given, behind its program's name."""
+    """The process group that `leader` leads. `arguments` are what the client was given, behind its program's name.
 
-    def __init__(self, leader: int, arguments: tuple[str, ...], *, wrapped: bool, now: Callable[[], float]) -> None:
+    `client`: a part of the name of the client's program, by which it is found if a wrapper has changed its arguments.
+    """
+
+    def __init__(
+        self, leader: int, arguments: tuple[str, ...], client: str, *, wrapped: bool, now: Callable[[], float]
+    ) -> None:
         self._leader = leader
         self._arguments = arguments
+        self._client = client
         self._wrapped = wrapped  # the leader is a script, or has started processes
         self._now = now
         self._asked: set[int] = set()
@@ -92,7 +97,8 @@ class Group:
             return set()
         self._wrapped = True
         likely = [pid for pid in below if _holds(command_line(pid), self._arguments)]
-        likely = likely or [pid for pid in below if _CLIENT in Path(running_file(pid)).name]
+        if not likely and self._client:
+            likely = [pid for pid in below if self._client in Path(running_file(pid)).name]
         parents = {seen.parent for pid in likely if (seen := process_stat(pid))}
         return {pid for pid in likely if pid not in parents}
 

@@ -83,7 +83,7 @@ class Spawned:
     """Hold a fresh child: its pid, the file that it runs, and the non-blocking read ends of its two log pipes.
 
     `stdin` is the write end of its stdin, -1 where that is /dev/null. `arguments` are what it was started with, without the
-    program.
+    program. `client`: see `Launch`.
     """
 
     pid: int
@@ -92,6 +92,7 @@ class Spawned:
     stderr: int
     stdin: int = -1
     arguments: tuple[str, ...] = ()
+    client: str = ""
 
     def close(self) -> None:
         """Close the three descriptors."""
@@ -200,7 +201,8 @@ def _spawn(program: str, launch: Launch) -> Spawned:
         # the status is collected through the pidfd; without this Popen would warn that nobody did
         child.returncode = 0
         on_failure.pop_all()
-        return Spawned(child.pid, _running_exe(program), out_read, err_read, stdin_write, launch.arguments(secret_path)[1:])
+        arguments = launch.arguments(secret_path)[1:]
+        return Spawned(child.pid, _running_exe(program), out_read, err_read, stdin_write, arguments, launch.client)
 
 
 def _log_pipe(on_failure: ExitStack, cleanup: ExitStack) -> tuple[int, int]:
