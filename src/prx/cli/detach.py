@@ -29,6 +29,7 @@ from prx.cli.status import table
 from prx.config.paths import data_dir, ensure_private_dir
 from prx.control.messages import decode, encode, raised, refusal
 from prx.core.errors import NotReadyError, PrxError
+from prx.core.states import UP, State
 from prx.ui.errors import print_note
 
 if TYPE_CHECKING:
@@ -156,7 +157,7 @@ def _first_line(reading: int, pid: int) -> bytes | None:
             if select.select([pipe], [], [], min(left, PATIENCE_SECONDS))[0]:
                 return pipe.read()
             tunnels = _tunnels_of(pid)
-            if tunnels and all(tunnel["state"] in {"ready", "degraded", "failed"} for tunnel in tunnels):
+            if tunnels and all(tunnel["state"] in {*UP, State.FAILED} for tunnel in tunnels):
                 return None
         return None
 

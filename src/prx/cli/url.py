@@ -11,6 +11,8 @@ import click
 from prx.cli.find_running import all_running, choose, config_option
 from prx.control.client import NotRunningError
 from prx.core.errors import NotReadyError, PermanentError, UsageError
+from prx.core.states import State
+from prx.core.verdicts import summary
 
 _LOOK_EVERY = 0.1  # seconds; only while no prx is there yet: from then on the answer comes by itself
 
@@ -54,8 +56,8 @@ def _ask(name: str | None, deadline: float, config: Path | None) -> str:
 
 
 def _not_ready(tunnel: str, pending: dict[str, Any]) -> PermanentError | NotReadyError:
-    why = ": ".join(part for part in (pending["verdict"], pending["reason"]) if part)
-    if pending["state"] == "failed":
+    why = summary(pending["verdict"], pending["reason"])
+    if pending["state"] == State.FAILED:
         return PermanentError(f"tunnel {tunnel!r} failed: {why}", hint=pending["hint"])
     now = f"{pending['state']}, {why}" if why else pending["state"]
     return NotReadyError(f"tunnel {tunnel!r} has no verified URL: it is {now}", hint=pending["hint"] or "prx url --wait 60")
