@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from prx.backends.base import Backend, Counters, EdgeSite
 from prx.config.schema import TunnelSettings
 from prx.core.evidence import Connector, Delivery, Dns, DnsState, Edge, Evidence, Origin, Public
+from prx.core.status_codes import CLOUDFLARE_ERRORS
 from prx.runtime.delivery import SETTLE, Ways, compare
 from prx.runtime.host.clock import Clock
 from prx.runtime.host.network import Network
@@ -235,7 +236,7 @@ class HealthChecker:
             self._dns_until = 0.0  # perhaps the addresses are not right any more
         elif public.status in self._context.settings.expected_status or (origin is not None and origin.status == public.status):
             self.usual_ms = public.latency_ms
-        far = public.status is None or public.status in _FAR_ERRORS
+        far = public.status is None or public.status in CLOUDFLARE_ERRORS
         self._note_twin(public, delivery)
         return replace(
             evidence,
@@ -360,7 +361,3 @@ class HealthChecker:
 
     def _ask_origin(self, limit: float) -> Coroutine[Any, Any, Origin]:
         return check_origin(self._context.settings, timeout=limit)
-
-
-# With these the edge itself may be what does not work.
-_FAR_ERRORS = frozenset({*range(520, 528), 530})

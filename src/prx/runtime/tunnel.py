@@ -18,6 +18,7 @@ from typing import Any
 
 from prx.backends import create
 from prx.backends.base import EdgeSite, LaunchContext, LogLine
+from prx.config.checks import BUILTIN
 from prx.config.schema import TunnelSettings
 from prx.core import effects, inputs
 from prx.core.diagnosis import Policy, diagnose
@@ -400,7 +401,7 @@ class Tunnel:
 
     def _program(self) -> tuple[str, ...]:
         path = self.settings.cloudflare.cloudflared_path
-        return builtin_connector() if path == "builtin" else (find_client(path, self._shared.inherited) or path,)
+        return builtin_connector() if path == BUILTIN else (find_client(path, self._shared.inherited) or path,)
 
     def _look_at_program(self) -> tuple[object, ...]:
         """Return what changes when the program is installed, replaced or made executable."""

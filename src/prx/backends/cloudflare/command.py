@@ -17,7 +17,8 @@ from prx.core.errors import PermanentError
 from prx.core.launch import SECRET_PATH, Launch
 
 if TYPE_CHECKING:
-    from prx.config.schema import TunnelSettings
+    from prx.config.checks import BUILTIN
+from prx.config.schema import TunnelSettings
 
 INHERITED: Final = ("PATH", "TZ", "LANG", "LC_ALL", "SSL_CERT_FILE", "SSL_CERT_DIR", "GODEBUG", "PRX_ACCESS_CERTS_URL")
 """All that cloudflared gets of prx's own environment. No proxy variables: cloudflared never uses them towards the edge or the
@@ -81,7 +82,7 @@ def _quick_flags(context: LaunchContext) -> list[str]:
 def _guest_flags(settings: TunnelSettings, version: Version | None, said: str) -> list[str]:
     """Return the flags that let only guests pass a quick tunnel; PermanentError where it could not be protected."""
     rules = settings.cloudflare.allowed_mail
-    builtin = settings.cloudflare.cloudflared_path == "builtin"  # it can, whatever release it stands in for
+    builtin = settings.cloudflare.cloudflared_path == BUILTIN  # it can, whatever release it stands in for
     if rules and not builtin and not understands(version, Feature.ALLOWED_MAIL):
         found = f"cloudflared {version}" if version else f"a cloudflared of unknown version ({said or 'it says none'})"
         raise PermanentError(
