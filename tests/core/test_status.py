@@ -1,12 +1,19 @@
 """Status as a fold over events, and the public JSON of both."""
 
+from functools import reduce
+
 from prx.core import events
 from prx.core.events import Event, Fact
 from prx.core.states import State
-from prx.core.status import TunnelStatus, rebuild
+from prx.core.status import TunnelStatus, fold
 from prx.core.verdicts import Verdict
 
 STATES = {"idle", "starting", "ready", "degraded", "backoff", "stopping", "failed"}
+
+
+def rebuild(start: TunnelStatus, facts: list[Event]) -> TunnelStatus:
+    """Return the status after a whole list of events."""
+    return reduce(fold, facts, start)
 
 
 def history(*facts: Fact) -> list[Event]:

@@ -7,7 +7,6 @@ second process that reads the event stream can rebuild it.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import reduce
 from typing import Any
 
 from prx.core import events
@@ -118,11 +117,6 @@ def fold(status: TunnelStatus, event: Event) -> TunnelStatus:
     if fact.tunnel != status.name:
         return status
     return _fold_fact(status, fact, event.at)
-
-
-def rebuild(start: TunnelStatus, history: list[Event]) -> TunnelStatus:
-    """Return the status after a whole list of events."""
-    return reduce(fold, history, start)
 
 
 def _fold_fact(status: TunnelStatus, fact: Fact, at: float) -> TunnelStatus:

@@ -1,7 +1,6 @@
 """The child's own endpoints: what they answer, how little asking costs, and whose they are."""
 
 import asyncio
-import os
 import time
 from typing import Any
 
@@ -60,18 +59,3 @@ async def test_sixty_polls_cost_little(servers: Servers) -> None:
     for _ in range(60):
         assert await endpoints.ready() is not None
     assert time.process_time() - begin < 0.6
-
-
-async def test_owner_of_the_port_is_found(servers: Servers, unused_port: int) -> None:
-    """The port belongs to the process that listens on it, and to no other."""
-    served = await servers.canned(answer(200))
-    endpoints = ConnectorEndpoints(served.port)
-    child = await asyncio.create_subprocess_exec("sleep", "60")
-    try:
-        assert endpoints.owned_by(os.getpid()) is True
-        assert endpoints.owned_by(child.pid) is False
-        assert ConnectorEndpoints(unused_port).owned_by(os.getpid()) is False
-        assert endpoints.owned_by(2**22 + 1) is None
-    finally:
-        child.kill()
-        await child.wait()

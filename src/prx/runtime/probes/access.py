@@ -78,14 +78,6 @@ def service_token(client_id: str, client_secret: Secret) -> ServiceToken | None:
     return ServiceToken(client_id, client_secret)
 
 
-def service_token_from(environ: Mapping[str, str]) -> ServiceToken | None:
-    """Make the service token that CF_ACCESS_CLIENT_ID and CF_ACCESS_CLIENT_SECRET hold, None where there is none."""
-    try:
-        return service_token(environ.get(ID_VARIABLE, ""), Secret(environ.get(SECRET_VARIABLE, "")))
-    except ValueError:
-        raise UsageError(f"{SECRET_VARIABLE} is not UTF-8 text") from None
-
-
 def probe_headers(token: ServiceToken | None, url: str, hostname: str) -> dict[str, str]:
     """Give the headers for a GET of `url`: the token, if that is exactly the configured `hostname`, else nothing.
 
@@ -98,11 +90,6 @@ def probe_headers(token: ServiceToken | None, url: str, hostname: str) -> dict[s
     if not is_private_channel(parts.scheme, host):
         return {}
     return {"CF-Access-Client-Id": token.client_id, "CF-Access-Client-Secret": token.client_secret.reveal()}
-
-
-def is_access_challenge(status: int, headers: Mapping[str, str] | Iterable[tuple[str, str]], body: bytes = b"") -> bool:
-    """Return whether this answer is Access's own: see `access_answer`."""
-    return access_answer(status, headers, body) is not None
 
 
 def access_answer(

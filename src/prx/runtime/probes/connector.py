@@ -2,14 +2,13 @@
 
 The server is the child's own and next to us, so an answer takes a millisecond; no answer in time means that the child is
 stopped or stuck. Its `/healthcheck` is never asked: cloudflared answers 200 there even when it is frozen (observed with
-cloudflared 2026.8.2), and it answers to everybody, so `owned_by` tells whether the port is our child's at all.
+cloudflared 2026.8.2), and it answers to everybody.
 """
 
 from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from pathlib import Path
 
 from prx.core.deadline import Deadline
 from prx.runtime.probes.connect import Endpoint, ProbeError, connected
@@ -17,7 +16,6 @@ from prx.runtime.probes.http import Request, exchange
 
 TIMEOUT = 2.0  # seconds
 LIMIT = 1024 * 1024  # the ingress of a tunnel with a thousand host names; a cut-off answer would be no JSON
-_LISTEN = "0A"  # the state in /proc/net/tcp
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,26 +59,3 @@ class ConnectorEndpoints:
     async def metrics(self) -> Reply | None:
         """Ask for the counters, in the text format of Prometheus."""
         return await self.get("/metrics")
-
-    def owned_by(self, pid: int) -> bool | None:
-        """Tell whether process `pid` itself listens on the port; None where that cannot be found out (Linux only)."""
-        try:
-            listeners = _listening_inodes(self._place.port)
-            entries = list(Path(f"/proc/{pid}/fd").iterdir())
-        except OSError:
-            return None
-        return any(_target(entry) in listeners for entry in entries)
-
-
-def _target(entry: Path) -> str:
-    try:
-        return str(entry.readlink())
-    except OSError:  # closed meanwhile
-        return ""
-
-
-def _listening_inodes(port: int) -> set[str]:
-    """Return the sockets that listen on `port`, as `/proc/PID/fd` names them (columns: proc_pid_net(5))."""
-    lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
-    rows = [line.split() for line in lines]
-    return {f"socket:[{row[9]}]" for row in rows if row[3] == _LISTEN and row[1].endswith(f":{port:04X}")}
