@@ -6,6 +6,7 @@ from typing import Any
 
 from prx.app.log_file import FOLD_SECONDS, EventLog
 from prx.core.events import Event, Log, StateChanged
+from prx.core.states import State
 from prx.logs.redact import Redactor
 from prx.testing.clock import ManualClock
 
@@ -49,7 +50,7 @@ def test_secrets_are_redacted(tmp_path: Path) -> None:
     """A known secret never reaches the file, in whatever field it stands."""
     with EventLog(tmp_path / "log", Redactor(["hush-hush-hush"]), ManualClock()) as logbook:
         logbook.see(line(1, "the word is hush-hush-hush", source="prx"))
-        fact = StateChanged(tunnel="web", old="starting", new="failed", reason="because of hush-hush-hush")
+        fact = StateChanged(tunnel="web", old=State.STARTING, new=State.FAILED, reason="because of hush-hush-hush")
         logbook.see(Event(2, 1_800_000_000.0, fact))
     text = (tmp_path / "log").read_text()
     assert "hush" not in text

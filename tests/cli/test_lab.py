@@ -16,7 +16,7 @@ import pytest
 from tests.cli.home import PRX, Home
 
 from prx.cli import main
-from prx.runtime.probes.access import is_access_challenge
+from prx.runtime.probes.access import access_answer
 
 
 @contextmanager
@@ -116,7 +116,7 @@ def test_protect_and_log_in(home: Home, lab: dict[str, Any]) -> None:
     """A name can be protected, opened for a person, and opened for all."""
     words(home, "token", "--hostname", "web")
     assert json.loads(words(home, "protect", "web"))["issuer"] == "https://lab.cloudflareaccess.com"
-    assert is_access_challenge(*visit(lab, "web.localhost"))
+    assert access_answer(*visit(lab, "web.localhost")) is not None
     token = words(home, "login", "web", "ada@example.com")
     assert visit(lab, "web.localhost", f"CF_Authorization={token}")[0] == 530
     assert words(home, "status") == "web.localhost (named, protected): no connection"

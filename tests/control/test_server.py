@@ -18,6 +18,7 @@ from prx.control.client import Client, NotRunningError, UnresponsiveError
 from prx.control.server import ControlServer
 from prx.core.errors import ConfigError, NotReadyError, PermanentError, PrxError, UsageError
 from prx.core.events import Fact, Log, StateChanged, UrlChanged
+from prx.core.states import State
 from prx.core.status import TunnelStatus
 from prx.runtime.bus import Bus, Subscription
 from prx.runtime.host.clock import SystemClock
@@ -33,7 +34,7 @@ class ScriptedPrx:
         self.subscribed, self.stopped = asyncio.Event(), asyncio.Event()
         self.on_stop: Callable[[str | None], None] = lambda _: None
         for name in names or ("web",):
-            self.bus.track(TunnelStatus(name, state="starting", local_addr="127.0.0.1:8080", mode="named"))
+            self.bus.track(TunnelStatus(name, state=State.STARTING, local_addr="127.0.0.1:8080", mode="named"))
 
     def about(self) -> dict[str, Any]:
         return {"pid": os.getpid(), "tunnels": []}
@@ -60,7 +61,7 @@ class ScriptedPrx:
 
     def become(self, name: str, state: str, url: str = "") -> None:
         facts: list[Fact] = [UrlChanged(tunnel=name, url=url, old="")] if url else []
-        for fact in [*facts, StateChanged(tunnel=name, old="", new=state, reason="so it goes")]:
+        for fact in [*facts, StateChanged(tunnel=name, old=State.IDLE, new=State(state), reason="so it goes")]:
             self.bus.publish(fact)
 
 

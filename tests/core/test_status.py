@@ -1,10 +1,19 @@
 """Status as a fold over events, and the public JSON of both."""
 
+from functools import reduce
+
 from prx.core import events
 from prx.core.events import Event, Fact
-from prx.core.status import TunnelStatus, rebuild
+from prx.core.states import State
+from prx.core.status import TunnelStatus, fold
+from prx.core.verdicts import Verdict
 
 STATES = {"idle", "starting", "ready", "degraded", "backoff", "stopping", "failed"}
+
+
+def rebuild(start: TunnelStatus, facts: list[Event]) -> TunnelStatus:
+    """Return the status after a whole list of events."""
+    return reduce(fold, facts, start)
 
 
 def history(*facts: Fact) -> list[Event]:
@@ -13,14 +22,14 @@ def history(*facts: Fact) -> list[Event]:
 
 
 UP: tuple[Fact, ...] = (
-    events.StateChanged(tunnel="web", old="idle", new="starting", reason="asked to start"),
+    events.StateChanged(tunnel="web", old=State.IDLE, new=State.STARTING, reason="asked to start"),
     events.ChildStarted(tunnel="web", pid=7, version="2026.8.2", connector=0, protocol="quic"),
     events.ConnectionRegistered(tunnel="web", index=1, location="fra01", protocol="http2"),
     events.ConnectionRegistered(tunnel="web", index=0, location="ams02", protocol="http2"),
-    events.Probed(tunnel="web", status=200, latency_ms=12.5, verdict="healthy"),
+    events.Probed(tunnel="web", status=200, latency_ms=12.5, verdict=Verdict.HEALTHY),
     events.UrlChanged(tunnel="web", url="https://a", old=""),
-    events.VerdictChanged(tunnel="web", old="", new="healthy", reason="the public URL answers 200"),
-    events.StateChanged(tunnel="web", old="starting", new="ready", reason="the public URL answers 200"),
+    events.VerdictChanged(tunnel="web", old="", new=Verdict.HEALTHY, reason="the public URL answers 200"),
+    events.StateChanged(tunnel="web", old=State.STARTING, new=State.READY, reason="the public URL answers 200"),
 )
 
 
@@ -63,14 +72,14 @@ def test_a_crash_shows_the_wait_and_then_the_restart() -> None:
     start = TunnelStatus("web", mode="quick")
     down = (
         events.ChildExited(tunnel="web", pid=7, code=1, signal=None, result="crash"),
-        events.StateChanged(tunnel="web", old="ready", new="backoff", reason="exit code 1"),
+        events.StateChanged(tunnel="web", old=State.READY, new=State.BACKOFF, reason="exit code 1"),
         events.RestartScheduled(tunnel="web", delay=10.0, attempt=2, reason="exit code 1"),
     )
     waiting = rebuild(start, history(*UP, *down))
     assert (waiting.connectors, waiting.url) == ((), "")
     assert waiting.to_json(now=1_800_000_015.0)["next_retry_in"] == 6.0
     again = (
-        events.StateChanged(tunnel="web", old="backoff", new="starting", reason="the wait is over"),
+        events.StateChanged(tunnel="web", old=State.BACKOFF, new=State.STARTING, reason="the wait is over"),
         events.ChildStarted(tunnel="web", pid=8, version="2026.8.2", connector=0),
     )
     status = rebuild(start, history(*UP, *down, *again))

@@ -1,11 +1,10 @@
-"""A stored record is one line of JSON that reads back as the same record; the ring keeps the last."""
+"""A stored record is one line of JSON that reads back as the same record."""
 
 import json
 
 import pytest
 
 from prx.logs.records import LogRecord
-from prx.logs.ring import Ring
 
 
 def test_round_trip() -> None:
@@ -30,12 +29,3 @@ def test_not_a_record(line: str) -> None:
     """Anything else is refused with one kind of error."""
     with pytest.raises(ValueError, match="xpect"):
         LogRecord.from_json(line)
-
-
-def test_ring() -> None:
-    """The last items stay, the others are counted."""
-    ring: Ring[int] = Ring(3)
-    for number in range(5):
-        ring.append(number)
-    assert (ring.last(2), ring.last(9), ring.last(0)) == ([3, 4], [2, 3, 4], [])
-    assert (len(ring), ring.total, ring.dropped) == (3, 5, 2)

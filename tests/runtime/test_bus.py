@@ -1,6 +1,7 @@
 """Facts become numbered events; nobody who listens can slow the tunnel down."""
 
 from prx.core.events import ConnectionLost, Dropped, Event, StateChanged
+from prx.core.states import State
 from prx.core.status import TunnelStatus
 from prx.runtime.bus import Bus
 from prx.runtime.run import BURST, RATE, LineRateLimiter
@@ -42,7 +43,7 @@ async def test_the_status_follows_the_events() -> None:
     bus.track(TunnelStatus("web"))
     heard: list[tuple[Event, str]] = []
     bus.listen(lambda event: heard.append((event, bus.statuses()[0].state)))
-    bus.publish(StateChanged(tunnel="web", old="idle", new="starting", reason=""))
+    bus.publish(StateChanged(tunnel="web", old=State.IDLE, new=State.STARTING, reason=""))
     assert [state for _, state in heard] == ["starting"]
 
 

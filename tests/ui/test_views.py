@@ -18,7 +18,9 @@ from prx.app.outcome import Outcome
 from prx.app.signals import Signals
 from prx.core import events
 from prx.core.events import Event, Fact
+from prx.core.states import State
 from prx.core.status import TunnelStatus
+from prx.core.verdicts import Verdict
 from prx.runtime.bus import Bus
 from prx.runtime.host.clock import SystemClock
 from prx.ui.event_lines import Line, describe
@@ -31,7 +33,7 @@ from prx.ui.writer import NonBlockingWriter
 
 URL = "https://quiet-river.trycloudflare.com"
 READY = TunnelStatus(
-    "web", state="ready", verdict="healthy", reason="200 in 35 ms", url=URL, proven=True, local_addr="127.0.0.1:8080"
+    "web", state=State.READY, verdict=Verdict.HEALTHY, reason="200 in 35 ms", url=URL, proven=True, local_addr="127.0.0.1:8080"
 )
 
 
@@ -42,12 +44,12 @@ def log(message: str, **fields: str) -> events.Log:
 
 def state(old: str, new: str, reason: str = "") -> events.StateChanged:
     """Return a change of state."""
-    return events.StateChanged(tunnel="web", old=old, new=new, reason=reason)
+    return events.StateChanged(tunnel="web", old=State(old), new=State(new), reason=reason)
 
 
 def verdict(new: str, reason: str, hint: str = "") -> events.VerdictChanged:
     """Return a change of verdict."""
-    return events.VerdictChanged(tunnel="web", old="", new=new, reason=reason, hint=hint)
+    return events.VerdictChanged(tunnel="web", old="", new=Verdict(new), reason=reason, hint=hint)
 
 
 class Pipe:
@@ -99,7 +101,7 @@ class Pipe:
             events.ChildStarted(tunnel="web", pid=7, version="2026.8.2", connector=0),
             Line("debug", "web: child 7 started, 2026.8.2"),
         ),
-        (events.Probed(tunnel="web", status=200, latency_ms=3.0, verdict="healthy"), None),
+        (events.Probed(tunnel="web", status=200, latency_ms=3.0, verdict=Verdict.HEALTHY), None),
     ],
 )
 def test_the_story(fact: Fact, line: Line | None) -> None:
@@ -155,7 +157,7 @@ def test_the_panel_shows_url_verdict_way_up_and_code() -> None:
 def test_the_panel_tells_what_is_wrong_and_what_to_do() -> None:
     """A tunnel that waits for its next try: reason, hint, seconds to go; its URL of before is not shown as public."""
     waiting = TunnelStatus(
-        "web", state="backoff", verdict="crashed", reason="exit code 1", hint="look", url=URL, retry_at=1_008.0
+        "web", state=State.BACKOFF, verdict=Verdict.CRASHED, reason="exit code 1", hint="look", url=URL, retry_at=1_008.0
     )
     text = rendered(waiting)
     assert "crashed: exit code 1  next try in 8.00 s  hint: look" in text
@@ -164,7 +166,9 @@ def test_the_panel_tells_what_is_wrong_and_what_to_do() -> None:
 
 def test_the_panel_is_safe_and_fits() -> None:
     """Text from outside cannot steer the terminal, several tunnels have no code, and a small terminal gets none either."""
-    hostile = TunnelStatus("web", state="degraded", verdict="origin_error", reason="\x1b]0;owned\x07bad", url=URL, proven=True)
+    hostile = TunnelStatus(
+        "web", state=State.DEGRADED, verdict=Verdict.ORIGIN_ERROR, reason="\x1b]0;owned\x07bad", url=URL, proven=True
+    )
     assert "\x1b" not in rendered(hostile)
     assert "origin_error: bad" in rendered(hostile)
     assert "█" not in rendered(READY, READY)
@@ -188,9 +192,9 @@ async def test_each_view_writes_its_part() -> None:
     async with showing(views, bus):
         for fact in (
             events.UrlChanged(tunnel="web", url=URL, old=""),
-            state("a", "ready"),
+            state("starting", "ready"),
             verdict("misconfigured", "x"),
-            state("a", "failed", "x"),
+            state("starting", "failed", "x"),
             log("warned", level="warn"),
         ):
             bus.publish(fact)
@@ -331,8 +335,8 @@ def test_the_outcome_is_settled_once() -> None:
     """When each tunnel is verified or has failed it is told once; failures carry reason and hint, and a new start ends them."""
     told: list[str] = []
     outcome = Outcome(["web", "api"], lambda: told.append("settled"))
-    api = events.StateChanged(tunnel="api", old="starting", new="failed", reason="no token")
-    hint = events.VerdictChanged(tunnel="api", old="", new="misconfigured", reason="no token", hint="set one")
+    api = events.StateChanged(tunnel="api", old=State.STARTING, new=State.FAILED, reason="no token")
+    hint = events.VerdictChanged(tunnel="api", old="", new=Verdict.MISCONFIGURED, reason="no token", hint="set one")
     facts: list[Fact] = [
         hint,
         events.UrlChanged(tunnel="web", url=URL, old=""),
@@ -343,5 +347,5 @@ def test_the_outcome_is_settled_once() -> None:
         outcome.see(Event(number, 0.0, fact))
     assert told == ["settled"]
     assert (outcome.failures["api"].message, outcome.failures["api"].hint) == ("api: no token", "set one")
-    outcome.see(Event(9, 0.0, events.StateChanged(tunnel="api", old="failed", new="starting", reason="")))
+    outcome.see(Event(9, 0.0, events.StateChanged(tunnel="api", old=State.FAILED, new=State.STARTING, reason="")))
     assert outcome.failures == {}

@@ -19,7 +19,9 @@ from urllib.parse import urlsplit
 import httpx2
 import jwt
 
+from prx.core.deadline import Deadline
 from prx.core.errors import UsageError
+from prx.core.hosts import is_private_channel
 
 MAX_DOCUMENT_BYTES: Final = 256 * 1024
 MAX_KEYS: Final = 32
@@ -28,14 +30,13 @@ FRESH_SECS: Final = 3600.0
 KEPT_SECS: Final = 7 * 86_400.0
 PAUSE_SECS: Final = 60.0
 _FETCH_SECS: Final = 10.0
-_LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 
 _logger = logging.getLogger(__name__)
 
 
 def fetch_document(url: str) -> bytes:
     """GET a small document: no redirect followed, 200 only, bounded in size and time; ValueError or httpx2.HTTPError else."""
-    deadline = time.monotonic() + _FETCH_SECS
+    deadline = Deadline(time.monotonic, _FETCH_SECS)
     content = b""
     with httpx2.stream("GET", url, headers={"Accept-Encoding": "identity"}, follow_redirects=False, timeout=5.0) as answer:
         if answer.status_code != 200:
@@ -44,7 +45,7 @@ def fetch_document(url: str) -> bytes:
             content += chunk
             if len(content) > MAX_DOCUMENT_BYTES:
                 raise ValueError(f"sends more than {MAX_DOCUMENT_BYTES} bytes")
-            if time.monotonic() > deadline:
+            if deadline.is_over:
                 raise ValueError(f"takes longer than {_FETCH_SECS:g} seconds")
     return content
 
@@ -53,8 +54,7 @@ def checked_url(url: str) -> str:
     """Give the URL back when keys from there can be trusted: https, or http to this machine (the lab). UsageError else."""
     parts = urlsplit(url)
     host = parts.hostname or ""
-    local = host in _LOOPBACK or host.endswith(".localhost")
-    if not host or (parts.scheme != "https" and not (parts.scheme == "http" and local)):
+    if not is_private_channel(parts.scheme, host):
         raise UsageError(f"cannot fetch Access keys from {url!r}: expected https://…")
     return url
 

@@ -22,6 +22,7 @@ from prx.config.paths import ensure_private_dir, runtime_dir
 from prx.core.errors import PrxError, UsageError
 from prx.files import FileRefusedError
 from prx.files.reading import read_plain
+from prx.files.replace import write_whole
 from prx.ui.errors import describe_os_error
 
 CONTROL_VARIABLE: Final = "PRX_LAB_CONTROL"
@@ -52,13 +53,10 @@ def announced(control: str) -> Iterator[None]:
     """Let other commands find the lab with this control URL for the length of a block."""
     folder = ensure_private_dir(runtime_dir())
     file = folder / f"lab.{os.getpid()}.json"
-    fresh = file.with_suffix(".new")
     try:
-        fresh.touch(mode=0o600)
-        fresh.write_text(json.dumps({"control": control, "pid": os.getpid(), "since": time.time_ns()}))
-        fresh.replace(file)
+        write_whole(file, json.dumps({"control": control, "pid": os.getpid(), "since": time.time_ns()}).encode(), durable=False)
     except OSError as error:
-        raise describe_os_error(error, fresh) from error
+        raise describe_os_error(error, file) from error
     try:
         yield
     finally:

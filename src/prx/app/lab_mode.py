@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from prx.app.lab_client import ask
 from prx.backends.base import EdgeSite
+from prx.config.checks import BUILTIN
 from prx.config.schema import CloudflareSettings, Config, TunnelSettings
 from prx.core.errors import PrxError
 from prx.install.programs import find_client
@@ -17,7 +18,6 @@ from prx.secrets.value import Secret
 if TYPE_CHECKING:
     from prx.lab import Lab
 
-BUILTIN = "builtin"
 LAB_DOMAIN = ".localhost"
 _USUAL = CloudflareSettings().cloudflared_path
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 
 from prx.core.errors import PermanentError
 from prx.core.events import Event, StateChanged, UrlChanged, VerdictChanged
+from prx.core.states import State
 
 
 class Outcome:
@@ -28,11 +29,11 @@ class Outcome:
                 self._settle(fact.tunnel)
             case VerdictChanged(hint=hint):
                 self._hints[fact.tunnel] = hint
-            case StateChanged(new="failed", reason=reason):
+            case StateChanged(new=State.FAILED, reason=reason):
                 named = f"{fact.tunnel}: {reason}" if self._named else reason
                 self.failures[fact.tunnel] = PermanentError(named, hint=self._hints.get(fact.tunnel, ""))
                 self._settle(fact.tunnel)
-            case StateChanged(new="starting"):
+            case StateChanged(new=State.STARTING):
                 self.failures.pop(fact.tunnel, None)
 
     def _settle(self, name: str) -> None:

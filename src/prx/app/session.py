@@ -39,6 +39,7 @@ from prx.control.instance import Instance, instance_key
 from prx.control.server import ControlServer, EventSource
 from prx.core.errors import PermanentError, PrxError, UsageError
 from prx.core.events import Log, timestamp
+from prx.core.states import State
 from prx.core.status import TunnelStatus
 from prx.runtime.bulkhead import keep_running, words_of
 from prx.runtime.bus import Bus
@@ -133,7 +134,7 @@ class Session:
         known = {status.name: status for status in self._bus.statuses()}
         reason = self._service.waiting if self._service is not None else "prx is starting"
         configured = {
-            name: TunnelStatus(name, item.backend, create(item).mode, item.local_addr, "starting", "", reason)
+            name: TunnelStatus(name, item.backend, create(item).mode, item.local_addr, State.STARTING, "", reason)
             for name, item in self._loaded.config.tunnels.items()
         }
         return tuple((configured | known).values())

@@ -28,7 +28,9 @@ from prx.cli.find_running import all_running
 from prx.cli.status import table
 from prx.config.paths import data_dir, ensure_private_dir
 from prx.control.messages import decode, encode, raised, refusal
+from prx.core.deadline import Deadline
 from prx.core.errors import NotReadyError, PrxError
+from prx.core.states import UP, State
 from prx.ui.errors import print_note
 
 if TYPE_CHECKING:
@@ -150,13 +152,13 @@ def _first_line(reading: int, pid: int) -> bytes | None:
 
     None where nothing came in time, or where nothing will come by waiting: each tunnel is up, or something else is at fault.
     """
-    deadline = time.monotonic() + WAIT_SECONDS
+    deadline = Deadline(time.monotonic, WAIT_SECONDS)
     with os.fdopen(reading, "rb", buffering=0) as pipe:
-        while (left := deadline - time.monotonic()) > 0:
-            if select.select([pipe], [], [], min(left, PATIENCE_SECONDS))[0]:
+        while not deadline.is_over:
+            if select.select([pipe], [], [], min(deadline.left, PATIENCE_SECONDS))[0]:
                 return pipe.read()
             tunnels = _tunnels_of(pid)
-            if tunnels and all(tunnel["state"] in {"ready", "degraded", "failed"} for tunnel in tunnels):
+            if tunnels and all(tunnel["state"] in {*UP, State.FAILED} for tunnel in tunnels):
                 return None
         return None
 

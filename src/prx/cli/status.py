@@ -9,9 +9,10 @@ from typing import Any
 import click
 
 from prx.cli.find_running import all_running, config_option
+from prx.core.states import UP
+from prx.core.verdicts import summary
 from prx.logs.text import printable
 
-_UP = frozenset({"ready", "degraded"})
 _PROTOCOLS = {"quic": "QUIC", "http2": "HTTP/2"}
 
 
@@ -34,7 +35,7 @@ def status(as_json: bool, config: Path | None) -> int:
     else:
         for line in table(tunnels):
             click.echo(line)
-    return 0 if all(tunnel["state"] in _UP for tunnel in tunnels) else 1
+    return 0 if all(tunnel["state"] in UP for tunnel in tunnels) else 1
 
 
 def table(tunnels: list[dict[str, Any]]) -> list[str]:
@@ -45,13 +46,13 @@ def table(tunnels: list[dict[str, Any]]) -> list[str]:
 
 
 def _why(tunnel: dict[str, Any]) -> str:
-    verdict = ": ".join(part for part in (tunnel["verdict"], tunnel["reason"]) if part)
-    parts = [verdict] if verdict else []
+    why = summary(tunnel["verdict"], tunnel["reason"])
+    parts = [why] if why else []
     if tunnel["next_retry_in"] is not None:
         parts.append(f"next try in {tunnel['next_retry_in']:.0f} s")
     protocol = next((item["protocol"] for item in tunnel["connectors"] if item["protocol"]), "")
     if protocol:
         parts.append(f"over {_PROTOCOLS.get(protocol, protocol)}")
-    if tunnel["url"] and (tunnel["state"] in _UP or not tunnel["proven"]):
+    if tunnel["url"] and (tunnel["state"] in UP or not tunnel["proven"]):
         parts.append(tunnel["url"] + ("" if tunnel["proven"] else " (not proven)"))
     return "  ".join(parts)

@@ -10,7 +10,10 @@ import click
 
 from prx.cli.find_running import all_running, choose, config_option
 from prx.control.client import NotRunningError
+from prx.core.deadline import Deadline
 from prx.core.errors import NotReadyError, PermanentError, UsageError
+from prx.core.states import State
+from prx.core.verdicts import summary
 
 _LOOK_EVERY = 0.1  # seconds; only while no prx is there yet: from then on the answer comes by itself
 
@@ -28,25 +31,25 @@ def url(name: str | None, wait: float, config: Path | None) -> None:
     Exit codes: 0 printed · 2 NAME is missing or unknown · 3 prx is not running, or the tunnel failed for good
                 4 no URL is verified (in time)
     """  # noqa: D301 - \b tells click to keep the lines of a paragraph
-    deadline = time.monotonic() + wait
+    deadline = Deadline(time.monotonic, wait)
     while True:
         try:
             click.echo(_ask(name, deadline, config))
             return
         except NotRunningError:
-            if time.monotonic() >= deadline:
+            if deadline.is_over:
                 raise
             time.sleep(_LOOK_EVERY)
 
 
-def _ask(name: str | None, deadline: float, config: Path | None) -> str:
+def _ask(name: str | None, deadline: Deadline, config: Path | None) -> str:
     with all_running(config) as found:
         target = choose(found, name)
         tunnels = [item["name"] for item in target.running.about["tunnels"]]
         if target.tunnel is None and len(tunnels) != 1:
             raise UsageError(f"{len(tunnels)} tunnels are running: {', '.join(tunnels)}", hint="prx url NAME")
         tunnel = target.tunnel or tunnels[0]
-        wait = max(0.0, deadline - time.monotonic())
+        wait = deadline.left
         answer = target.running.client.ask("url", tunnel=tunnel, wait=wait)
         if tunnel in answer["urls"]:
             return str(answer["urls"][tunnel])
@@ -54,8 +57,8 @@ def _ask(name: str | None, deadline: float, config: Path | None) -> str:
 
 
 def _not_ready(tunnel: str, pending: dict[str, Any]) -> PermanentError | NotReadyError:
-    why = ": ".join(part for part in (pending["verdict"], pending["reason"]) if part)
-    if pending["state"] == "failed":
+    why = summary(pending["verdict"], pending["reason"])
+    if pending["state"] == State.FAILED:
         return PermanentError(f"tunnel {tunnel!r} failed: {why}", hint=pending["hint"])
     now = f"{pending['state']}, {why}" if why else pending["state"]
     return NotReadyError(f"tunnel {tunnel!r} has no verified URL: it is {now}", hint=pending["hint"] or "prx url --wait 60")

@@ -13,6 +13,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from prx.config.hostname import hostname, to_ascii
 from prx.config.local_addr import LocalAddr
+from prx.core.hosts import is_private_channel
 from prx.core.status_codes import StatusSet
 
 TUNNEL_NAME = r"[a-z0-9][a-z0-9-]{0,62}"
@@ -68,10 +69,10 @@ def doh_url(text: str) -> str:
     if parts is None or "@" in parts.netloc:
         raise ValueError(expected)
     try:  # a name would have to be resolved first, and that is what this is for
-        address = ipaddress.ip_address(parts.hostname or "")
+        ipaddress.ip_address(parts.hostname or "")
     except ValueError:
         raise ValueError(expected) from None
-    if parts.scheme != "https" and not address.is_loopback:
+    if not is_private_channel(parts.scheme, parts.hostname or ""):
         raise ValueError(f"{expected}: https, except to this machine itself")
     return text
 
@@ -105,10 +106,14 @@ def file_path(text: str) -> str:
     return text
 
 
+BUILTIN = "builtin"  # the connector that comes with prx, as a value of cloudflared_path
+_PROGRAM = f'a program in PATH, the path of one, or "{BUILTIN}"'
+
+
 def program(text: str) -> str:
     """Check the name or path of a program."""
     if not text.strip() or "\0" in text or "\n" in text:
-        raise ValueError('a program in PATH, the path of one, or "builtin"')
+        raise ValueError(_PROGRAM)
     return text
 
 
@@ -128,7 +133,7 @@ def program_path(text: str) -> str:
     try:
         return str(Path(path).expanduser())
     except RuntimeError:
-        raise ValueError('a program in PATH, the path of one, or "builtin": no home folder is known for that ~') from None
+        raise ValueError(f"{_PROGRAM}: no home folder is known for that ~") from None
 
 
 def access_team(text: str) -> str:

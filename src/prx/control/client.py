@@ -15,6 +15,7 @@ from typing import Any
 from prx.control.messages import ANSWER_LIMIT, Message, decode, encode, raised
 from prx.control.peer import is_allowed, peer_of
 from prx.control.unixpath import address
+from prx.core.deadline import Deadline
 from prx.core.errors import PrxError
 
 ANSWER_TIMEOUT = 5.0  # seconds; a prx that lives answers within milliseconds
@@ -85,7 +86,7 @@ class Client:
         request = {"do": do, **arguments} if wait is None else {"do": do, "wait": wait, **arguments}
         try:
             self._socket.sendall(encode(request))
-            line = self._line(time.monotonic() + self.timeout + (wait or 0.0))
+            line = self._line(Deadline(time.monotonic, self.timeout + (wait or 0.0)))
         except OSError as error:
             raise self._no_answer(error.strerror or "no answer in time") from error
         if line is None:
@@ -100,7 +101,7 @@ class Client:
 
     def wait_for_end(self, seconds: float) -> bool:
         """Wait until the process at the other end has ended (where the system can tell), or closed the connection."""
-        deadline = time.monotonic() + seconds
+        deadline = Deadline(time.monotonic, seconds)
         try:
             watch = os.pidfd_open(self.pid)
         except (AttributeError, OSError, ValueError):  # no pidfd here, or the process is gone already
@@ -110,7 +111,7 @@ class Client:
         finally:
             os.close(watch)
 
-    def _wait_for_close(self, deadline: float) -> bool:
+    def _wait_for_close(self, deadline: Deadline) -> bool:
         with suppress(ConnectionError):
             try:
                 while self._line(deadline) is not None:
@@ -119,12 +120,12 @@ class Client:
                 return False
         return True
 
-    def _line(self, deadline: float | None) -> bytes | None:
-        """Return the next line; None where the other side closed. Raises TimeoutError after `deadline` (monotonic)."""
+    def _line(self, deadline: Deadline | None) -> bytes | None:
+        """Return the next line; None where the other side closed. Raises TimeoutError after `deadline`."""
         while b"\n" not in self._unread:
             if len(self._unread) > ANSWER_LIMIT:
                 raise self._no_answer(f"its answer is longer than {ANSWER_LIMIT} bytes")
-            self._socket.settimeout(None if deadline is None else max(0.001, deadline - time.monotonic()))
+            self._socket.settimeout(None if deadline is None else max(0.001, deadline.left))
             chunk = self._socket.recv(65536)
             if not chunk:
                 return None

@@ -25,6 +25,7 @@ from prx.control.seats import Seat, choose_to_leave
 from prx.control.unixpath import listen
 from prx.core.errors import PrxError, UsageError
 from prx.core.events import Event
+from prx.core.states import State
 from prx.core.status import TunnelStatus
 
 REQUEST_SECONDS = 10.0  # from the first byte of a request to its newline
@@ -35,9 +36,6 @@ WAIT_LIMIT = 3600.0  # the longest wait that a client can ask for, in seconds
 CONNECTION_LIMIT = 64
 BACKLOG = 128  # connections that the kernel holds for us
 ACCEPT_PAUSE = 0.2  # seconds
-
-_UP = frozenset({"ready", "degraded"})
-_DOWN = frozenset({"idle", "failed"})
 
 
 class EventSource(Protocol):
@@ -217,7 +215,7 @@ class ControlServer:
         events = self._controlled.subscribe()
         try:
             self._controlled.stop(name)
-            await self._until(events, lambda: self._status(name).state in _DOWN)
+            await self._until(events, lambda: _has_ended(self._status(name)))
         finally:
             events.close()
         return {}
@@ -251,7 +249,7 @@ class ControlServer:
 
     def _status(self, name: str) -> TunnelStatus:
         found = next((status for status in self._controlled.statuses() if status.name == name), None)
-        return found or TunnelStatus(name, state="idle", reason="it is no longer configured")
+        return found or TunnelStatus(name, state=State.IDLE, reason="it is no longer configured")
 
     async def _stream(self, writer: asyncio.StreamWriter) -> None:
         events = self._controlled.subscribe()
@@ -273,13 +271,17 @@ def _turn_away(connection: socket.socket) -> None:
     connection.close()
 
 
+def _has_ended(status: TunnelStatus) -> bool:
+    return status.state is State.IDLE or status.state.is_final
+
+
 def _is_settled(status: TunnelStatus) -> bool:
-    return status.state == "failed" or _has_url(status)
+    return status.state.is_final or _has_url(status)
 
 
 def _has_url(status: TunnelStatus) -> bool:
     """Return whether there is a URL to give out: one that was proven, or that cannot be proven from here and is connected."""
-    return status.told and bool(status.url) and (status.state in _UP or not status.proven)
+    return status.told and bool(status.url) and (status.state.is_up or not status.proven)
 
 
 def _wait_of(request: Message) -> float:

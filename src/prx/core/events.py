@@ -11,6 +11,9 @@ from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
+from prx.core.states import State
+from prx.core.verdicts import NoVerdict, Verdict
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Fact:
@@ -25,8 +28,8 @@ class StateChanged(Fact):
     """The tunnel went from state `old` to `new`."""
 
     name: ClassVar[str] = "state_changed"
-    old: str
-    new: str
+    old: State
+    new: State
     reason: str
 
 
@@ -35,8 +38,8 @@ class VerdictChanged(Fact):
     """The diagnosis changed; `old` is empty for the first one."""
 
     name: ClassVar[str] = "verdict_changed"
-    old: str
-    new: str
+    old: Verdict | NoVerdict
+    new: Verdict
     reason: str
     hint: str = ""
 
@@ -126,7 +129,7 @@ class Probed(Fact):
     name: ClassVar[str] = "probe"
     status: int | None
     latency_ms: float | None
-    verdict: str
+    verdict: Verdict
     error: str = ""
 
 

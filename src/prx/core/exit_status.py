@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal as signals
 from dataclasses import dataclass
 
@@ -16,12 +15,6 @@ class ExitStatus:
 
     code: int | None = None
     signal: int | None = None
-
-    @classmethod
-    def from_status(cls, status: int) -> ExitStatus:
-        """Read the status word of `os.waitpid`."""
-        code = os.waitstatus_to_exitcode(status)
-        return cls(code=code) if code >= 0 else cls(signal=-code)
 
     @property
     def clean(self) -> bool:

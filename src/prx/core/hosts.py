@@ -1,9 +1,31 @@
-"""Whether a host is this machine: the one answer that every room uses."""
+"""Whether a host is this machine, or never leaves it: the two answers that every room uses.
+
+`is_this_machine` asks the system for its names and addresses; `is_loopback` and `is_private_channel` read the text alone.
+"""
 
 from __future__ import annotations
 
 import ipaddress
 import socket
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether what is sent to `host`, a name or an address without brackets, stays on this machine (RFC 6761, 6890).
+
+    Loopback addresses, `localhost` and the names under it.
+    """
+    name = host.lower().removesuffix(".")
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
+def is_private_channel(scheme: str, host: str) -> bool:
+    """Return whether nobody in between can read or change what is exchanged: https, or http that stays on this machine."""
+    return bool(host) and (scheme == "https" or (scheme == "http" and is_loopback(host)))
 
 
 def is_this_machine(host: str) -> bool:
@@ -13,7 +35,7 @@ def is_this_machine(host: str) -> bool:
     has; 0.0.0.0 and :: lead to it too. Nothing is asked of a name server.
     """
     name = host.lower().removesuffix(".")
-    if name == "localhost" or name.endswith(".localhost"):
+    if is_loopback(name):
         return True
     try:
         address = ipaddress.ip_address(name.partition("%")[0])

@@ -15,12 +15,12 @@ from urllib.parse import urlsplit
 
 from prx.core.causes import Cause
 from prx.core.evidence import Evidence, Origin, Public, Reach
+from prx.core.hosts import is_loopback
 from prx.core.policy import Policy
+from prx.core.status_codes import EDGE_ERRORS
 from prx.core.verdicts import Action, Diagnosis, Verdict
 
 # Cloudflare's edge answers with these in its own name when it cannot get an answer through the tunnel:
-# 502 and 504 from cloudflared or the edge, 520-527 and 530 from the edge alone; 503 comes from an ingress without rules.
-EDGE_ERRORS = frozenset({502, 503, 504, *range(520, 528), 530})
 
 # "The edge has no connector for this tunnel" (Cloudflare's documentation of 1xxx errors).
 NO_CONNECTOR = 1033
@@ -41,7 +41,6 @@ _TWIN_HINT = "stop the connector that runs with the same token on another machin
 _RECORD_HINT = "make its DNS record a proxied CNAME (orange cloud) to TUNNEL-ID.cfargotunnel.com"
 _SLOW_HINT = "if it is only slow, set health_check_path to a faster path, or health_check_timeout_secs"
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1", "0.0.0.0"})  # noqa: S104 - compared with, not bound to
 
 
 def judge_answer(evidence: Evidence, policy: Policy) -> Diagnosis:
@@ -133,7 +132,8 @@ def _leads_to_loopback(public: Public) -> bool:
         host = urlsplit(public.location).hostname
     except ValueError:
         return False
-    return public.status in _REDIRECTS and host in _LOOPBACK
+    here = host is not None and (is_loopback(host) or host == "0.0.0.0")  # noqa: S104 - compared with, not bound to
+    return public.status in _REDIRECTS and here
 
 
 # ---------------------------------------------------------------------- the service

@@ -19,6 +19,20 @@ class State(enum.StrEnum):
     STOPPING = "stopping"
     FAILED = "failed"
 
+    @property
+    def is_up(self) -> bool:
+        """Return whether requests reach the local service through the tunnel, as far as that lies with the tunnel."""
+        return self in UP
+
+    @property
+    def is_final(self) -> bool:
+        """Return whether the operator must change something before it changes by itself."""
+        return self is State.FAILED
+
+
+UP = frozenset({State.READY, State.DEGRADED})
+"""The states in which a tunnel is up, also for what comes as text (JSON of another process): `text in UP`."""
+
 
 TRANSITIONS: Mapping[State, Mapping[State, str]] = MappingProxyType(
     {
@@ -92,5 +106,5 @@ class MachineSettings:
 
     @property
     def protocol_is_free(self) -> bool:
-        """Tell whether there is another protocol to go on with."""
+        """Return whether there is another protocol to go on with."""
         return len(self.protocols) > 1

@@ -7,11 +7,12 @@ second process that reads the event stream can rebuild it.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import reduce
 from typing import Any
 
 from prx.core import events
 from prx.core.events import Event, Fact
+from prx.core.states import State
+from prx.core.verdicts import NoVerdict, Verdict, summary
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +55,8 @@ class TunnelStatus:
     backend: str = ""
     mode: str = ""
     local_addr: str = ""
-    state: str = "idle"
-    verdict: str = ""
+    state: State = State.IDLE
+    verdict: Verdict | NoVerdict = ""
     reason: str = ""
     hint: str = ""
     url: str = ""
@@ -68,6 +69,10 @@ class TunnelStatus:
     connectors: tuple[ConnectorStatus, ...] = ()
     last_probe: ProbeStatus | None = None
     children: int = 0
+
+    def summary(self) -> str:
+        """Return "verdict: reason", without the part that is empty."""
+        return summary(self.verdict, self.reason)
 
     def to_json(self, now: float) -> dict[str, Any]:
         """Return the public form; `now` (wall clock, seconds) turns the time of the next try into a wait."""
@@ -114,18 +119,13 @@ def fold(status: TunnelStatus, event: Event) -> TunnelStatus:
     return _fold_fact(status, fact, event.at)
 
 
-def rebuild(start: TunnelStatus, history: list[Event]) -> TunnelStatus:
-    """Return the status after a whole list of events."""
-    return reduce(fold, history, start)
-
-
 def _fold_fact(status: TunnelStatus, fact: Fact, at: float) -> TunnelStatus:
     match fact:
         case events.StateChanged(new=new, reason=reason):
             status = replace(status, state=new, since=at, reason=reason or status.reason)
-            if new == "idle":
+            if new is State.IDLE:
                 return replace(status, verdict="", hint="", url="", proven=False, told=False, retry_at=None)
-            return status if new == "backoff" else replace(status, retry_at=None)
+            return status if new is State.BACKOFF else replace(status, retry_at=None)
         case events.VerdictChanged(new=new, reason=reason, hint=hint):
             return replace(status, verdict=new, reason=reason, hint=hint)
         case events.UrlChanged(url=url, proven=proven):

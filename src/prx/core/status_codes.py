@@ -1,9 +1,15 @@
-"""Which HTTP status codes count as a good answer (`health_check_expect`)."""
+"""HTTP status codes: which count as a good answer (`health_check_expect`), and which are the edge's own."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+
+CLOUDFLARE_ERRORS = frozenset({*range(520, 528), 530})
+"""What the edge alone answers, never a service; 528 and 529 are not among them."""
+
+EDGE_ERRORS = frozenset({502, 503, 504, *CLOUDFLARE_ERRORS})
+"""What may not come from the service: 502 and 504 from cloudflared or the edge too, 503 from an ingress without rules."""
 
 _ITEM = re.compile(r"(?P<family>[1-5])xx|(?P<low>\d{3})(?:-(?P<high>\d{3}))?", re.IGNORECASE)
 

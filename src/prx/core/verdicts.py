@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
+from typing import Literal
 
 from prx.core.causes import Cause
 
@@ -31,6 +32,20 @@ class Verdict(enum.StrEnum):
     RATE_LIMITED = "rate_limited"
     AUTH_REJECTED = "auth_rejected"
     MISCONFIGURED = "misconfigured"
+
+    @property
+    def is_final(self) -> bool:
+        """Return whether the operator must change something before another try can help."""
+        return ACTIONS[self] is Action.FAIL
+
+
+NoVerdict = Literal[""]
+"""What stands in the place of a verdict before the first one."""
+
+
+def summary(verdict: str, reason: str) -> str:
+    """Return "verdict: reason" for people, without the part that is empty."""
+    return ": ".join(part for part in (verdict, reason) if part)
 
 
 class Action(enum.Enum):

@@ -8,6 +8,7 @@ from pathlib import Path
 from prx.backends import create
 from prx.backends.cloudflare import CloudflareBackend
 from prx.backends.cloudflare.version import Version, require_supported
+from prx.config.checks import BUILTIN
 from prx.config.schema import TunnelSettings
 from prx.core.errors import PermanentError
 from prx.doctor.finding import Finding, Mark
@@ -17,7 +18,6 @@ from prx.runtime.process.spawn import SpawnError
 from prx.runtime.process.version import ask_version
 from prx.secrets.sources import describe, is_reference
 
-_BUILTIN = "builtin"
 _INSTALL = f"{HINT}, set cloudflared_path, or try it without: prx start --hello --lab"
 
 
@@ -26,7 +26,7 @@ async def check_program(tunnel: str, settings: TunnelSettings) -> list[Finding]:
     name = settings.cloudflare.cloudflared_path
     if settings.backend != "cloudflare":
         return [Finding("program", Mark.SKIP, f'backend = "{settings.backend}" runs no program', tunnel=tunnel)]
-    if name == _BUILTIN:
+    if name == BUILTIN:
         return [Finding("program", Mark.OK, "the builtin connector, which comes with prx", tunnel=tunnel)]
     found = find_client(name)
     if found is None:

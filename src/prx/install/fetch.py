@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import ipaddress
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -21,6 +20,7 @@ import httpx2
 
 from prx import __version__
 from prx.core.errors import PrxError, UsageError
+from prx.core.hosts import is_loopback, is_private_channel
 from prx.files.reading import require_ca_file
 
 Progress = Callable[[int, int | None], None]
@@ -67,7 +67,7 @@ async def fetch(url: str, sink: BinaryIO, *, bounds: Bounds, progress: Progress)
 
 async def _fetch(url: httpx2.URL, sink: BinaryIO, bounds: Bounds, progress: Progress) -> Fetched:
     timeout = httpx2.Timeout(bounds.idle, connect=bounds.connect)
-    is_local = _is_loopback(url.host)
+    is_local = is_loopback(url.host)
     async with (
         _client(timeout, through_proxy=not is_local) as client,  # no proxy stands between this machine and itself
         _answer(client, url, bounds, local=is_local and url.scheme == "http") as response,
@@ -135,14 +135,7 @@ def _understand(url: str) -> httpx2.URL:
 
 
 def _may_ask(url: httpx2.URL, *, local: bool) -> bool:
-    return bool(url.host) and (url.scheme == "https" or (local and url.scheme == "http" and _is_loopback(url.host)))
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+    return is_private_channel(url.scheme, url.host) and (local or url.scheme == "https")
 
 
 def _require_ok(response: httpx2.Response) -> None:

@@ -31,6 +31,7 @@ from prx.config.paths import data_dir, ensure_private_dir
 from prx.core.errors import PrxError
 from prx.files import FileRefusedError
 from prx.files.people import expanded
+from prx.files.replace import sync_folder
 from prx.files.walk import walked
 
 NAME: Final = "cloudflared"
@@ -169,7 +170,7 @@ class Programs:
         os.fchmod(partial.file.fileno(), 0o755)
         os.fsync(partial.file.fileno())
         partial.path.replace(self.file(version))
-        self._sync()
+        sync_folder(self.path)
 
     def switch(self, version: str) -> None:
         """Put `version` into use and remember the one before; versions older than that are removed."""
@@ -211,15 +212,7 @@ class Programs:
         fresh.unlink(missing_ok=True)
         fresh.symlink_to(target)
         fresh.replace(self.path / name)
-        self._sync()
-
-    def _sync(self) -> None:
-        with suppress(OSError):  # some file systems cannot sync a folder; the rename is done anyway
-            folder = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+        sync_folder(self.path)
 
 
 @contextmanager

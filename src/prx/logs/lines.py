@@ -20,14 +20,13 @@ _MARKER = CUT_MARKER.encode()
 class LineSplitter:
     r"""Turn chunks of bytes into whole lines without their newline ("\n" or "\r\n").
 
-    `lines` counts lines handed out, `cut` those among them that were too long, `discarded` the bytes thrown away.
+    `lines` counts lines handed out, and `cut` those among them that were too long.
     """
 
     def __init__(self, limit: int = LINE_LIMIT) -> None:
         self.limit = limit
         self.lines = 0
         self.cut = 0
-        self.discarded = 0
         self._tail = bytearray()
         self._skipping = False
 
@@ -51,7 +50,6 @@ class LineSplitter:
         """Complete the current line with `part`; None where its beginning went out already, cut."""
         if self._skipping:
             self._skipping = False
-            self.discarded += len(part)
             return None
         if self._tail:
             self._tail += part
@@ -62,7 +60,6 @@ class LineSplitter:
 
     def _extend(self, part: bytes, found: list[bytes]) -> None:
         if self._skipping:
-            self.discarded += len(part)
             return
         self._tail += part
         # one byte more is kept: it may be the "\r" of a line that just fits
@@ -73,5 +70,4 @@ class LineSplitter:
 
     def _cut(self, line: bytes) -> bytes:
         self.cut += 1
-        self.discarded += len(line) - self.limit
         return line[: self.limit] + _MARKER

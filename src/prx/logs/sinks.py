@@ -3,18 +3,15 @@
 Theory of operation
 -------------------
 `put` appends to a queue and returns; it takes no lock that is held during a write. One thread takes the whole queue at a
-time and hands it to its target: the rotating file, or a terminal or pipe. When the queue is full, because the disk is slow
-or full or nobody reads the terminal, lines are dropped and counted, and the gap is told in its place by one line when the
-target takes lines again. A target that refuses raises one alarm a minute, no more.
+time and hands it to its target, the rotating file. When the queue is full, because the disk is slow or full, lines are dropped
+and counted, and the gap is told in its place by one line when the target takes lines again. A target that refuses raises one
+alarm a minute, no more.
 
-The thread is not a daemon: `close` writes what is queued and joins it. It cannot hang on a stalled terminal, because it
-waits for a descriptor to be writable together with a wake-up pipe, and writes no more than a pipe takes at once.
+The thread is not a daemon: `close` writes what is queued and joins it.
 """
 
 from __future__ import annotations
 
-import os
-import select
 import threading
 import time
 from collections import deque
@@ -31,8 +28,6 @@ QUEUE_BYTES = 8 * 1024 * 1024
 ALARM_SECONDS = 60.0
 """At most one alarm in this time."""
 
-_PIECE = 512  # POSIX's least PIPE_BUF: a writable pipe takes so much without blocking, even in blocking mode
-
 Alarm = Callable[[str], None]
 
 
@@ -44,64 +39,6 @@ class Target(Protocol):
 
     def close(self) -> None:
         """Free what it holds."""
-
-    def interrupt(self) -> None:
-        """Make a waiting `write` return soon; called from another thread, once, before the end."""
-
-
-class FileTarget(RotatingFile):
-    """The rotating file as a target: it never waits, so there is nothing to interrupt."""
-
-    def interrupt(self) -> None:
-        """Do nothing."""
-
-
-class StreamTarget:
-    """A terminal or pipe as a target; `fd` stays the caller's."""
-
-    def __init__(self, fd: int) -> None:
-        self._fd = _nonblocking_terminal(fd) if os.isatty(fd) else os.dup(fd)
-        self._wake_read, self._wake_write = os.pipe()
-        self._poll = select.poll()
-        self._poll.register(self._fd, select.POLLOUT)
-        self._poll.register(self._wake_read, select.POLLIN)
-
-    def write(self, lines: Sequence[bytes]) -> int:
-        """Write lines as the reader takes them; stops in between when interrupted."""
-        for number, line in enumerate(lines):
-            if not self._write_all(line + b"\n"):
-                return number
-        return len(lines)
-
-    def _write_all(self, data: bytes) -> bool:
-        while data:
-            ready = dict(self._poll.poll())
-            if self._fd not in ready:
-                return False
-            with suppress(BlockingIOError):
-                data = data[os.write(self._fd, data[:_PIECE]) :]
-        return True
-
-    def interrupt(self) -> None:
-        """End a wait for a reader that does not read."""
-        with suppress(OSError):
-            os.write(self._wake_write, b"x")
-
-    def close(self) -> None:
-        """Close its own descriptors."""
-        os.close(self._fd)
-        os.close(self._wake_read)
-        os.close(self._wake_write)
-
-
-def _nonblocking_terminal(fd: int) -> int:
-    """Open the terminal anew: O_NONBLOCK on `fd` itself would reach the shell that shares it."""
-    return os.open(f"/dev/fd/{fd}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
-
-
-def tell_gap(dropped: int) -> bytes:
-    """Say in plain text how many lines are missing."""
-    return f"… {dropped} lines were dropped here".encode()
 
 
 class Sink:
@@ -121,7 +58,7 @@ class Sink:
         name: str = "log",
         queue_bytes: int = QUEUE_BYTES,
         on_alarm: Alarm | None = None,
-        gap: Callable[[int], bytes] = tell_gap,
+        gap: Callable[[int], bytes],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.dropped = 0
@@ -158,8 +95,8 @@ class Sink:
             self._changed.notify()
             return True
 
-    def close(self, timeout: float = 2.0) -> None:
-        """Write what is queued, for at most `timeout` seconds, and end the thread. Later lines are dropped."""
+    def close(self) -> None:
+        """Write what is queued and end the thread. Later lines are dropped."""
         with self._changed:
             self._closing = True
             self._changed.notify()
@@ -167,10 +104,7 @@ class Sink:
             self._run()
             self._target.close()
             return
-        self._thread.join(timeout)
-        if self._thread.is_alive():
-            self._target.interrupt()
-            self._thread.join()
+        self._thread.join()
         self._target.close()
 
     def _run(self) -> None:
@@ -223,9 +157,4 @@ def file_sink(
     on_alarm: Alarm | None = None,
 ) -> Sink:
     """Return a sink for a rotating file; `gap` must give a record, as every line of the file is one."""
-    return Sink(FileTarget(path, max_bytes=max_bytes, backups=backups), name=path.name, on_alarm=on_alarm, gap=gap)
-
-
-def stream_sink(fd: int, *, name: str = "terminal") -> Sink:
-    """Return a sink for a terminal or pipe whose reader may be slow, or gone."""
-    return Sink(StreamTarget(fd), name=name)
+    return Sink(RotatingFile(path, max_bytes=max_bytes, backups=backups), name=path.name, on_alarm=on_alarm, gap=gap)

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from prx.core.events import UrlKnown
 from prx.core.evidence import Connector, Delivery, Dns, Edge, Evidence, Origin, Public
+from prx.core.status_codes import CLOUDFLARE_ERRORS
 from prx.runtime.child_monitor import ChildMonitor
 from prx.runtime.context import TunnelContext
 from prx.runtime.delivery import SETTLE, compare
@@ -151,7 +152,7 @@ class HealthChecker:
             self._name.expire()
         elif public.status in context.settings.expected_status or (origin is not None and origin.status == public.status):
             self.usual_ms = public.latency_ms
-        far = public.status is None or public.status in _FAR_ERRORS
+        far = public.status is None or public.status in CLOUDFLARE_ERRORS
         self._note_twin(public, delivery)
         return replace(
             evidence,
@@ -234,7 +235,3 @@ class HealthChecker:
 
     def _ask_origin(self, limit: float) -> Coroutine[Any, Any, Origin]:
         return check_origin(self._context.settings, timeout=limit)
-
-
-# With these the edge itself may be what does not work.
-_FAR_ERRORS = frozenset({*range(520, 528), 530})

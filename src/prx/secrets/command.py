@@ -21,6 +21,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Final
 
+from prx.core.deadline import Deadline
 from prx.files import FileRefusedError
 from prx.files.programs import require_command, require_program
 from prx.secrets.errors import SecretError
@@ -90,13 +91,13 @@ def _start(argv: Sequence[str], environment: Mapping[str, str], folder: Path) ->
 def _collect(process: subprocess.Popen[bytes], place: str, timeout: float) -> tuple[bytes, bytes, int]:
     assert process.stdout is not None
     assert process.stderr is not None
-    deadline = time.monotonic() + timeout
+    deadline = Deadline(time.monotonic, timeout)
     pipes: dict[IO[bytes], bytearray] = {process.stdout: bytearray(), process.stderr: bytearray()}
     with selectors.DefaultSelector() as selector:
         for pipe, collected in pipes.items():
             selector.register(pipe, selectors.EVENT_READ, collected)
         while selector.get_map():
-            ready = selector.select(max(0.0, deadline - time.monotonic()))
+            ready = selector.select(deadline.left)
             if not ready:
                 raise SecretError(f"{place}: gave no answer within {timeout:g} seconds{_shown(pipes[process.stderr])}")
             for key, _ in ready:
@@ -104,7 +105,7 @@ def _collect(process: subprocess.Popen[bytes], place: str, timeout: float) -> tu
             if len(pipes[process.stdout]) > MAX_SECRET_BYTES:
                 raise SecretError(f"{place}: printed more than {MAX_SECRET_BYTES} bytes")
     try:
-        code = process.wait(max(0.05, deadline - time.monotonic()))
+        code = process.wait(max(0.05, deadline.left))
     except subprocess.TimeoutExpired:
         raise SecretError(f"{place}: closed its output, but did not end within {timeout:g} seconds") from None
     return bytes(pipes[process.stdout]), bytes(pipes[process.stderr]), code

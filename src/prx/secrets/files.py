@@ -10,7 +10,6 @@ holds the old content or the new content, whole.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import stat
 from collections.abc import Mapping
@@ -19,13 +18,13 @@ from typing import Final
 
 from prx.files import Claim, FileRefusedError
 from prx.files.reading import read_bounded, require_trusted
+from prx.files.replace import write_whole
 from prx.files.rule import folders_are_closed, is_mounted_secret, trusted_uids
 from prx.files.walk import Walked, file_system_of, kind_of, walked
 from prx.secrets.errors import SecretError
 
 MAX_SECRET_BYTES: Final = 64 * 1024
 _WITHOUT_MODES: Final = {"9p", "drvfs", "vfat", "msdos", "exfat", "ntfs", "ntfs3", "fuseblk", "cifs", "smb3", "vboxsf", "fuse"}
-_CREATE_FLAGS: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _UTF16_MARKS: Final = (b"\xff\xfe", b"\xfe\xff")
 
 
@@ -122,29 +121,4 @@ def write_private(path: Path, content: bytes) -> None:
 
     The caller holds a lock: the new file's name is always the same, so that one left behind by a kill goes with the next write.
     """
-    temporary = path.with_name(f".{path.name}.new")
-    temporary.unlink(missing_ok=True)
-    try:
-        _create(temporary, content)
-        temporary.replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise
-    _sync_folder(path.parent)
-
-
-def _create(path: Path, content: bytes) -> None:
-    descriptor = os.open(path, _CREATE_FLAGS, 0o600)
-    with os.fdopen(descriptor, "wb", buffering=0) as file:
-        while content:
-            content = content[file.write(content) or 0 :]
-        os.fsync(descriptor)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    write_whole(path, content, beside=f".{path.name}.new")

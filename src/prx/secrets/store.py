@@ -23,6 +23,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from prx.core.deadline import Deadline
 from prx.secrets import FILE_NAME
 from prx.secrets.crypto import Envelope, KeySpec, seal
 from prx.secrets.errors import DamagedFileError, SecretError, SecretNotFoundError, WrongKeyError
@@ -179,9 +180,9 @@ class SecretStore:
         except OSError as error:
             raise SecretError(f"{self._lock_path}: cannot be locked: {(error.strerror or 'error').lower()}") from None
         try:
-            deadline = time.monotonic() + self._lock_timeout
+            deadline = Deadline(time.monotonic, self._lock_timeout)
             while not _try_lock(descriptor):
-                if time.monotonic() >= deadline:
+                if deadline.is_over:
                     raise SecretError(f"{self.path}: another process has been changing it for {self._lock_timeout:g} seconds")
                 time.sleep(_LOCK_PAUSE)
             yield

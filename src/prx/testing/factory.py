@@ -6,8 +6,8 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any, TypeAlias
 
-from prx.app.lab_mode import BUILTIN
 from prx.config.checker import fields_of
+from prx.config.checks import BUILTIN
 from prx.config.schema import CloudflareSettings, TunnelSettings
 from prx.core.errors import UsageError
 from prx.install.programs import NAME, find_client

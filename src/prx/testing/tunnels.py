@@ -16,14 +16,15 @@ from typing import IO, Any, NoReturn
 from prx.app.lab_mode import site_of
 from prx.backends.base import EdgeSite
 from prx.core.errors import NotReadyError, PrxError, UsageError
+from prx.core.states import UP
+from prx.core.verdicts import Verdict
 from prx.testing.hosted import noted, refuse_on_loop
 from prx.testing.lab import LabInThread
 from prx.testing.visit import Answer, visit
 
 Json = dict[str, Any]
 PATIENCE = 60.0  # seconds: the bound on waiting for a verified URL unless the caller says otherwise
-_UP = ("ready", "degraded")
-_UNDECIDED = ("", "starting", "dns_pending")
+_UNDECIDED = ("", Verdict.STARTING, Verdict.DNS_PENDING)
 
 
 class Tunnel:
@@ -109,14 +110,14 @@ class Tunnel:
 def _is_up(tunnel: Tunnel) -> bool:
     """Say whether the URL is verified, and the status says so too: it takes several events to tell."""
     status = tunnel.status
-    return bool(tunnel.url) and status["state"] in _UP and status["verdict"] not in _UNDECIDED
+    return bool(tunnel.url) and status["state"] in UP and status["verdict"] not in _UNDECIDED
 
 
 def _is_up_again(tunnel: Tunnel, *, seen: int) -> bool:
     """Say whether a child has started since `seen` events, and the tunnel came up after that."""
     events = iter(tunnel.events[seen:])
     started = any(event["event"] == "child_started" for event in events)
-    came_up = any(event["event"] == "state_changed" and event["new"] in _UP for event in events)
+    came_up = any(event["event"] == "state_changed" and event["new"] in UP for event in events)
     return started and came_up and _is_up(tunnel)
 
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from prx.core import events
+from prx.core.conditions import CONDITIONS
 from prx.core.events import Event, Fact
+from prx.core.states import State
+from prx.core.verdicts import summary
 from prx.logs.text import printable
 from prx.ui.text import seconds
 
 LEVELS = {"debug": 10, "info": 20, "warn": 30, "error": 40}
 SERVICE = "service"  # source of the lines that the service started with `-- COMMAND` writes
-
-_GOOD = frozenset({"healthy", "protected", "edge_refused", "dns_pending"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +44,7 @@ def _tell(fact: Fact) -> Line | None:
         case events.UrlChanged():
             return _tell_url(fact)
         case events.VerdictChanged(new=new, reason=reason, hint=hint):
-            text = f"{new}: {reason}" if reason else new
-            level = "debug" if new == "starting" else "info" if new in _GOOD else "warn"
-            return Line(level, text + (f" (hint: {hint})" if hint else ""))
+            return Line(CONDITIONS[new].level, summary(new, reason) + (f" (hint: {hint})" if hint else ""))
         case events.RestartScheduled(delay=delay, attempt=attempt, costs_url=costs):
             when = f"next try in {seconds(delay)} (attempt {attempt})" if delay else "restarting at once"
             return Line("warn", when + ("; the public URL will change" if costs else ""))
@@ -76,11 +75,11 @@ def _tell_url(fact: events.UrlChanged) -> Line:
 
 def _tell_state(fact: events.StateChanged) -> Line | None:
     match fact.new:
-        case "stopping":
+        case State.STOPPING:
             return Line("info", "stopping" + (f": {fact.reason}" if fact.reason else ""))
-        case "failed":
+        case State.FAILED:
             return Line("error", f"failed: {fact.reason}")
-        case "idle":
+        case State.IDLE:
             return Line("info", "stopped")
         case _:  # ready, degraded, backoff, starting: the verdict and the next try say more
             return Line("debug", f"{fact.old} → {fact.new}" + (f": {fact.reason}" if fact.reason else ""))

@@ -10,16 +10,21 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from prx.core.states import State
 from prx.core.status import TunnelStatus
 from prx.logs.text import printable
 from prx.ui.text import seconds
 
 PHASES = ("spawned", "url", "connected", "dns", "verified")
 
-_COLOURS = {"ready": "green", "degraded": "yellow", "starting": "cyan", "backoff": "yellow", "failed": "red"}
-_UP = frozenset({"ready", "degraded"})
-_COMING = frozenset({"starting", "ready", "degraded"})
-_DOWN = frozenset({"idle", "stopping"})
+_COLOURS = {
+    State.READY: "green",
+    State.DEGRADED: "yellow",
+    State.STARTING: "cyan",
+    State.BACKOFF: "yellow",
+    State.FAILED: "red",
+}
+_DOWN = frozenset({State.IDLE, State.STOPPING})
 _QR_BORDER = 2  # light modules around the code; the standard asks for 4, cameras are content with 2
 
 
@@ -41,7 +46,7 @@ def panel(
 ) -> RenderableType:
     """Return the whole panel for a terminal of `size` (columns, lines); `now` is wall-clock seconds."""
     parts = [_tunnel(status, progress.get(status.name, Progress()), now) for status in statuses]
-    if len(statuses) == 1 and statuses[0].state in _UP and statuses[0].proven:
+    if len(statuses) == 1 and statuses[0].state.is_up and statuses[0].proven:
         code = qr_code(statuses[0].url, *size)
         parts.extend([Padding(code, (1, 0, 0, 2))] if code else [])
     if statuses:
@@ -55,9 +60,9 @@ def _tunnel(status: TunnelStatus, progress: Progress, now: float) -> RenderableT
     grid.add_column(overflow="fold")
     colour = _COLOURS.get(status.state, "default")
     title = Text(f"● {status.name}", style=f"bold {colour}") + Text(f"  {status.state}", style=colour)
-    if status.url and status.proven and status.state in _UP:
+    if status.url and status.proven and status.state.is_up:
         grid.add_row("public", Text(status.url, style=f"bold underline link {status.url}"))
-    elif status.url and not status.proven and status.state in _COMING:
+    elif status.url and not status.proven and (status.state.is_up or status.state is State.STARTING):
         grid.add_row("public", Text(f"{status.url}  (not proven)", style="dim"))
     grid.add_row("local", Text(printable(status.local_addr)))
     if status.state in _DOWN:
@@ -70,7 +75,7 @@ def _tunnel(status: TunnelStatus, progress: Progress, now: float) -> RenderableT
 
 
 def _why(status: TunnelStatus, now: float) -> str:
-    parts = [": ".join(part for part in (status.verdict, status.reason) if part)]
+    parts = [status.summary()]
     if status.retry_at is not None:
         parts.append(f"next try in {seconds(max(0.0, round(status.retry_at - now)))}")
     if status.hint:

@@ -7,11 +7,8 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 from prx.core.events import Event, StateChanged, UrlChanged, VerdictChanged
-from prx.core.verdicts import ACTIONS, Action
 from prx.ui.event_lines import Line, describe
 from prx.ui.writer import NonBlockingWriter
-
-_LAST_WORDS = {"failed", *(verdict for verdict, action in ACTIONS.items() if action is Action.FAIL)}
 
 
 @dataclass(slots=True)
@@ -78,7 +75,7 @@ class LineView(View):
 
 def line_for_screen(event: Event, detail: Detail) -> Line | None:
     """Return the line of the story to show; None where there is none, or where the command's own last words say the same."""
-    if not detail.named and isinstance(event.fact, StateChanged | VerdictChanged) and event.fact.new in _LAST_WORDS:
+    if not detail.named and isinstance(event.fact, StateChanged | VerdictChanged) and event.fact.new.is_final:
         return None  # the only tunnel: the command ends with this as its error
     line = describe(event, named=detail.named)
     return line if line is not None and line.shown_at(detail.threshold) else None

@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from prx.core.events import Fact, Log, Probed, StateChanged, UrlChanged, VerdictChanged
+from prx.core.states import State
 from prx.core.status import TunnelStatus
+from prx.core.verdicts import Verdict
 from prx.runtime.bus import Bus
 from prx.runtime.host.sd_notify import BEAT, Notifier, NotifySocket, summary, watchdog_seconds
 from prx.testing.clock import ManualClock
@@ -76,12 +78,12 @@ async def settle(house: House, seconds: float) -> None:
 
 def state(new: str, tunnel: str = "web", reason: str = "") -> StateChanged:
     """Make a change of state."""
-    return StateChanged(tunnel=tunnel, old="", new=new, reason=reason)
+    return StateChanged(tunnel=tunnel, old=State.IDLE, new=State(new), reason=reason)
 
 
 def verdict(new: str, tunnel: str = "web", reason: str = "") -> VerdictChanged:
     """Make a change of verdict."""
-    return VerdictChanged(tunnel=tunnel, old="", new=new, reason=reason)
+    return VerdictChanged(tunnel=tunnel, old="", new=Verdict(new), reason=reason)
 
 
 def test_ready_is_said_once(manager: Manager) -> None:
@@ -114,7 +116,7 @@ def test_ready_is_said_once(manager: Manager) -> None:
         (state("failed"), False),
         (state("stopping"), False),
         (Log(tunnel="web", level="info", message="x"), False),
-        (Probed(tunnel="web", status=200, latency_ms=1.0, verdict="healthy"), False),
+        (Probed(tunnel="web", status=200, latency_ms=1.0, verdict=Verdict.HEALTHY), False),
     ],
     ids=lambda value: f"{value.name}-{getattr(value, 'new', '')}" if isinstance(value, Fact) else "",
 )
@@ -213,8 +215,8 @@ def test_watchdog_variables(environ: dict[str, str], expected: float) -> None:
 
 def test_summary_of_many() -> None:
     """Several tunnels are counted, the first that is not ready is named, and nothing from outside breaks the line."""
-    ready = TunnelStatus("api", state="ready", verdict="healthy", url="https://api.example.com")
-    down = TunnelStatus("web", state="degraded", verdict="origin_down", reason="\x1b[31mrefused\nREADY=1" + "x" * 999)
+    ready = TunnelStatus("api", state=State.READY, verdict=Verdict.HEALTHY, url="https://api.example.com")
+    down = TunnelStatus("web", state=State.DEGRADED, verdict=Verdict.ORIGIN_DOWN, reason="\x1b[31mrefused\nREADY=1" + "x" * 999)
     assert summary([]) == "no tunnel"
     assert summary([ready, ready]) == "2 of 2 tunnels ready"
     words = summary([ready, down])

@@ -21,6 +21,7 @@ from prx.backends.base import (
 from prx.backends.cloudflare import classify, endpoints, exits, ingress
 from prx.backends.cloudflare.command import build_launch
 from prx.backends.cloudflare.token import GivenToken, read_token, secret_forms
+from prx.config.checks import BUILTIN
 from prx.core.errors import PermanentError
 from prx.core.evidence import ChildExit, ExitCause
 from prx.core.exit_status import ExitStatus
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
 # Never `/healthcheck`: cloudflared answers 200 there even when it is frozen (observed with cloudflared 2026.8.2).
 _QUICK = Endpoints(ready="/ready", url="/quicktunnel", counters="/metrics")
 _NAMED = Endpoints(ready="/ready", rules="/config", counters="/metrics")
-_BUILTIN = "builtin"
 _DEBUG = "at log_level = debug cloudflared logs the headers of every visitor's request; prx redacts what it knows"
 
 
@@ -102,7 +102,7 @@ class CloudflareBackend(Backend, Client):
     def program(self) -> tuple[str, ...]:
         """Return `cloudflared_path`, or how the connector is run that comes with prx."""
         path = self.settings.cloudflare.cloudflared_path
-        return builtin_connector() if path == _BUILTIN else (path,)
+        return builtin_connector() if path == BUILTIN else (path,)
 
     def launch(self, context: LaunchContext) -> Launch:
         """Return the command, its whole environment, and the token; PermanentError for a too old cloudflared."""

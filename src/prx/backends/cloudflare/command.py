@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from prx.backends.base import LaunchContext
 from prx.backends.cloudflare.version import Feature, Version, require_supported, understands
+from prx.config.checks import BUILTIN
 from prx.core.errors import PermanentError
 from prx.core.launch import SECRET_PATH, Launch
 from prx.install.programs import NAME
@@ -82,7 +83,7 @@ def _quick_flags(context: LaunchContext) -> list[str]:
 def _guest_flags(settings: TunnelSettings, version: Version | None, said: str) -> list[str]:
     """Return the flags that let only guests pass a quick tunnel; PermanentError where it could not be protected."""
     rules = settings.cloudflare.allowed_mail
-    builtin = settings.cloudflare.cloudflared_path == "builtin"  # it can, whatever release it stands in for
+    builtin = settings.cloudflare.cloudflared_path == BUILTIN  # it can, whatever release it stands in for
     if rules and not builtin and not understands(version, Feature.ALLOWED_MAIL):
         found = f"cloudflared {version}" if version else f"a cloudflared of unknown version ({said or 'it says none'})"
         raise PermanentError(

@@ -18,6 +18,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from prx.backends.cloudflare.endpoints import json_object
+from prx.core.hosts import is_loopback
 
 _PORTS: Final = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 _NOT_HTTP: Final = frozenset({"tcp", "ssh", "rdp", "smb"})
@@ -113,17 +114,15 @@ def _leads_to(service: str, wanted: Wanted) -> bool:
 
 def _same_host(service: str, local: str) -> bool:
     """Tell whether two hosts are, or may be, one machine: only two different addresses, neither loopback, surely are not."""
-    if _is_loopback(service) or _is_loopback(local):
+    if _is_here(service) or _is_here(local):
         return True
     ours, theirs = _address(local), _address(service)
     return ours is None or theirs is None or ours == theirs
 
 
-def _is_loopback(host: str) -> bool:
-    if host.lower() == "localhost" or host.lower().endswith(".localhost"):
-        return True
+def _is_here(host: str) -> bool:
     address = _address(host)
-    return address is not None and (address.is_loopback or address.is_unspecified)
+    return is_loopback(host.strip("[]")) or (address is not None and address.is_unspecified)
 
 
 def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

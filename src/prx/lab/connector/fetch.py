@@ -1,11 +1,11 @@
 """Ask a service on the Web for one whole answer: a quick tunnel, or the keys of its login. No redirects, no proxy."""
 
 import asyncio
-import ipaddress
 import ssl
 from typing import Any
 from urllib.parse import urlsplit
 
+from prx.core.hosts import is_loopback
 from prx.lab.connector.go_errors import dial_text, errno_text, tls_text
 from prx.lab.connector.version import BUILD, CLOUDFLARED_VERSION
 
@@ -18,18 +18,13 @@ class FetchError(Exception):
         self.too_long = too_long
 
 
-def is_loopback(url: str) -> bool:
+def is_loopback_url(url: str) -> bool:
     """Return whether a URL names this machine: an address of loopback, `localhost`, or a name under it (RFC 6761)."""
     try:
         host = urlsplit(url).hostname or ""
     except ValueError:
         return False
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+    return is_loopback(host)
 
 
 async def fetch(method: str, url: str, *, body: bytes = b"", limit: int) -> tuple[int, bytes]:

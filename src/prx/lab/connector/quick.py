@@ -23,7 +23,7 @@ from typing import Any, Final
 
 from prx.lab.connector.credentials import Credentials
 from prx.lab.connector.errors import StartError
-from prx.lab.connector.fetch import FetchError, fetch, is_loopback
+from prx.lab.connector.fetch import FetchError, fetch, is_loopback_url
 from prx.lab.connector.go_errors import json_text
 from prx.lab.connector.log import Log
 from prx.lab.connector.protected.guests import GuestList
@@ -122,7 +122,7 @@ def _credentials(result: Mapping[str, Any]) -> Credentials:
 
 def _login_service(service: str, result: Mapping[str, Any]) -> str:
     named = str(result.get("login_service") or "")
-    return named if named and is_loopback(service) and is_loopback(named) else LOGIN_SERVICE
+    return named if named and is_loopback_url(service) and is_loopback_url(named) else LOGIN_SERVICE
 
 
 def _tunnel_id(text: str) -> uuid.UUID:

@@ -15,7 +15,7 @@ def parse(text: str) -> Place:
     try:
         parts = urlsplit(f"//{text}")
         host, port = parts.hostname or "", parts.port
-        loopback = ipaddress.ip_address(host).is_loopback
+        loopback = ipaddress.ip_address(host).is_loopback  # no name: it is bound to
     except ValueError:
         raise ValueError(expected) from None
     if port is None or not loopback or text != show((host, port)):

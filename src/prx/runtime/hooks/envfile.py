@@ -16,13 +16,13 @@ import errno
 import os
 import re
 import stat
-import tempfile
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
 
 from prx.files import Claim, FileRefusedError
 from prx.files.reading import read_plain, require_trusted_path
+from prx.files.replace import write_whole
 from prx.files.walk import kind_of
 from prx.runtime.hooks.kinds import Change, HookError
 
@@ -135,18 +135,7 @@ def _write_whole(file: FileIO, content: bytes) -> None:
 
 
 def _replace(target: Path, content: bytes, status: os.stat_result | None) -> None:
-    descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            os.fchmod(file.fileno(), stat.S_IMODE(status.st_mode) if status else _NEW_FILE)
-            if status:
-                with contextlib.suppress(PermissionError):  # only root can give files away
-                    os.fchown(file.fileno(), status.st_uid, status.st_gid)
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(target)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            Path(temporary).unlink()
-        raise
+    if status is None:
+        write_whole(target, content, mode=_NEW_FILE)
+    else:
+        write_whole(target, content, mode=stat.S_IMODE(status.st_mode), owner=(status.st_uid, status.st_gid))

@@ -31,8 +31,6 @@ VARIABLES: Final = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
 """What systemd sets for prx itself; no child may inherit it."""
 
 BEAT: Final = 15.0  # seconds between two beats while there is no watchdog but prx is not ready yet
-_UP: Final = {State.READY, State.DEGRADED, State.BACKOFF}
-_NOT_UNDERSTOOD: Final = {Verdict.STARTING, Verdict.AUTH_REJECTED, Verdict.MISCONFIGURED}
 _LONGEST_STATUS: Final = 400  # characters
 
 logger = logging.getLogger(__name__)
@@ -92,9 +90,9 @@ class Notifier:
         """Say what changed; to be called with every event, after the status has been folded (`Bus.listen`)."""
         match event.fact:
             case StateChanged(new=state):
-                understood = state in _UP
+                understood = state.is_up or state is State.BACKOFF
             case VerdictChanged(new=verdict):
-                understood = verdict not in _NOT_UNDERSTOOD
+                understood = verdict is not Verdict.STARTING and not verdict.is_final
             case _:
                 return
         if understood and not self._ready:

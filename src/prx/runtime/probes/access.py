@@ -25,6 +25,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from prx.core.errors import UsageError
+from prx.core.hosts import is_loopback, is_private_channel
 from prx.secrets.value import Secret
 
 ID_VARIABLE: Final = "CF_ACCESS_CLIENT_ID"
@@ -77,14 +78,6 @@ def service_token(client_id: str, client_secret: Secret) -> ServiceToken | None:
     return ServiceToken(client_id, client_secret)
 
 
-def service_token_from(environ: Mapping[str, str]) -> ServiceToken | None:
-    """Make the service token that CF_ACCESS_CLIENT_ID and CF_ACCESS_CLIENT_SECRET hold, None where there is none."""
-    try:
-        return service_token(environ.get(ID_VARIABLE, ""), Secret(environ.get(SECRET_VARIABLE, "")))
-    except ValueError:
-        raise UsageError(f"{SECRET_VARIABLE} is not UTF-8 text") from None
-
-
 def probe_headers(token: ServiceToken | None, url: str, hostname: str) -> dict[str, str]:
     """Give the headers for a GET of `url`: the token, if that is exactly the configured `hostname`, else nothing.
 
@@ -94,14 +87,9 @@ def probe_headers(token: ServiceToken | None, url: str, hostname: str) -> dict[s
     host = (parts.hostname or "").lower()
     if token is None or not host or host != hostname.lower() or parts.username is not None:
         return {}
-    if parts.scheme != "https" and not (parts.scheme == "http" and _is_local(host)):
+    if not is_private_channel(parts.scheme, host):
         return {}
     return {"CF-Access-Client-Id": token.client_id, "CF-Access-Client-Secret": token.client_secret.reveal()}
-
-
-def is_access_challenge(status: int, headers: Mapping[str, str] | Iterable[tuple[str, str]], body: bytes = b"") -> bool:
-    """Return whether this answer is Access's own: see `access_answer`."""
-    return access_answer(status, headers, body) is not None
 
 
 def access_answer(
@@ -171,11 +159,7 @@ def _login_of(location: str) -> AccessAnswer | None:
         return None
     host = (parts.hostname or "").lower()
     if parts.path == _LOGIN_PATH or parts.path.startswith(f"{_LOGIN_PATH}/"):
-        return AccessAnswer.LOGIN if _is_team(location) or (host and _is_local(host)) else None
+        return AccessAnswer.LOGIN if _is_team(location) or (host and is_loopback(host)) else None
     wanted = {part.partition("=")[0] for part in parts.query.split("&")}
     quick = host in _QUICK_LOGIN_HOSTS and parts.path == "/authorize" and {"hostname", "state"} <= wanted
-    return AccessAnswer.QUICK_LOGIN if quick and (parts.scheme == "https" or _is_local(host)) else None
-
-
-def _is_local(host: str) -> bool:
-    return host in {"127.0.0.1", "::1", "localhost"} or host.endswith(".localhost")
+    return AccessAnswer.QUICK_LOGIN if quick and (parts.scheme == "https" or is_loopback(host)) else None

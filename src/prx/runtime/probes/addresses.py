@@ -6,7 +6,7 @@ import ipaddress
 from collections.abc import Sequence
 from functools import cache
 
-from prx.runtime.probes.connect import is_loopback
+from prx.core.hosts import is_loopback
 
 # https://www.cloudflare.com/ips, which has not changed since 2021.
 _RANGES = (

@@ -19,6 +19,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from prx.core.deadline import Deadline
 from prx.files import FileRefusedError
 from prx.files.reading import require_ca_file
 
@@ -97,11 +98,6 @@ def is_address(host: str) -> bool:
     return True
 
 
-def is_loopback(address: str) -> bool:
-    """Tell whether packets to this IP address stay on this machine."""
-    return ipaddress.ip_address(address).is_loopback
-
-
 def connected(endpoint: Endpoint, *, timeout: float) -> contextlib.AbstractAsyncContextManager[Stream]:
     """Give an open connection to `endpoint`, its TLS handshake done, within `timeout` seconds; raise ProbeError otherwise."""
     return connected_to_one([endpoint], timeout=timeout)
@@ -114,12 +110,11 @@ async def connected_to_one(endpoints: Sequence[Endpoint], *, timeout: float) -> 
     They are tried in turn, and each has an equal share of what is left of `timeout` seconds: one that swallows packets
     leaves time for the next.
     """
-    now = asyncio.get_running_loop().time
-    deadline = now() + timeout
+    deadline = Deadline(asyncio.get_running_loop().time, timeout)
     failures: list[ProbeError] = []
     for position, endpoint in enumerate(endpoints):
         try:
-            stream = await _open(endpoint, max(deadline - now(), 0) / (len(endpoints) - position))
+            stream = await _open(endpoint, deadline.left / (len(endpoints) - position))
         except ProbeError as error:
             failures.append(error)
             continue

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
+from prx.core.deadline import Deadline
 from prx.runtime.probes.connect import Endpoint, ProbeError, connected
 from prx.runtime.probes.http import Request, exchange
 
@@ -33,12 +34,11 @@ class ConnectorEndpoints:
 
     async def get(self, path: str) -> Reply | None:
         """Return the answer to GET `path`, None when there is none in time."""
-        now = asyncio.get_running_loop().time
-        deadline = now() + self._timeout
+        deadline = Deadline(asyncio.get_running_loop().time, self._timeout)
         try:
             async with connected(self._place, timeout=self._timeout) as stream:
                 request = Request(path, str(self._place))
-                answer = await exchange(stream, request, timeout=deadline - now(), limit=LIMIT, patience=self._timeout)
+                answer = await exchange(stream, request, timeout=deadline.left, limit=LIMIT, patience=self._timeout)
         except ProbeError:
             return None
         return Reply(answer.status, answer.body) if answer.complete else None

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
-from prx.runtime.probes.connect import Endpoint, FailureKind, ProbeError, connected, is_address, is_loopback, verifying_tls
+from prx.core.deadline import Deadline
+from prx.core.hosts import is_private_channel
+from prx.runtime.probes.connect import Endpoint, FailureKind, ProbeError, connected, is_address, verifying_tls
 from prx.runtime.probes.dnswire import NOERROR, NXDOMAIN, NoDnsError, OtherQuestionError, Question, read_reply
 from prx.runtime.probes.http import Answer, Request, exchange
 
@@ -35,7 +37,7 @@ class Server:
             raise ValueError(
                 f"expected a DNS-over-HTTPS URL with an IP address (a name would have to be resolved first), found {url!r}"
             )
-        if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(host)):
+        if not is_private_channel(parts.scheme, host):
             raise ValueError(f"expected a DNS-over-HTTPS URL that starts with https://, found {url!r}")
         return cls(parts, ca_file)
 
@@ -60,8 +62,7 @@ class Heard:
 
 async def ask(server: Server, name: str, kind: str, *, timeout: float) -> Heard:
     """Ask `server` for the records of `kind` (A or AAAA) of `name`; raise ProbeError when that gives no usable answer."""
-    now = asyncio.get_running_loop().time
-    deadline = now() + timeout
+    deadline = Deadline(asyncio.get_running_loop().time, timeout)
     try:
         question = Question.of(name, kind)
     except ValueError as error:
@@ -74,7 +75,7 @@ async def ask(server: Server, name: str, kind: str, *, timeout: float) -> Heard:
         body=question.to_wire(),
     )
     async with connected(server.endpoint, timeout=timeout) as stream:
-        answer = await exchange(stream, request, timeout=deadline - now(), patience=timeout)
+        answer = await exchange(stream, request, timeout=deadline.left, patience=timeout)
     return _understood(answer, question, server)
 
 

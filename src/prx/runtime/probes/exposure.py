@@ -13,10 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from prx.core.evidence import Public
+from prx.core.status_codes import EDGE_ERRORS
 from prx.runtime.probes.public import TIMEOUT, probe_public
 
-# An error that the edge or the connector makes when it cannot reach the service; 52x and 530 are Cloudflare's own.
-_NOT_FROM_THE_SERVICE = {502, 503, 504, *range(520, 531)}
 _REMEDY = "put Cloudflare Access in front and verify its JWT in the service (prx.access), or bound the time with --ttl"
 
 
@@ -67,7 +66,7 @@ def classify(url: str, public: Public) -> Exposure:
 def _reach(public: Public) -> Reach:
     if public.access:
         return Reach.GUARDED
-    if public.status is None or public.mitigated or public.edge_error is not None or public.status in _NOT_FROM_THE_SERVICE:
+    if public.status is None or public.mitigated or public.edge_error is not None or public.status in EDGE_ERRORS:
         return Reach.UNKNOWN
     return Reach.ASKED if public.status in {401, 403} else Reach.EXPOSED
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from prx.config.hostname import shown
+from prx.core.deadline import Deadline
 from prx.core.evidence import Origin
 from prx.core.hosts import is_this_machine
 from prx.runtime.probes.connect import (
@@ -190,10 +191,9 @@ async def _plain_words(service: _Service) -> tuple[bool, str]:
 
 
 async def _ask(service: _Service, tls: ssl.SSLContext | None) -> Answer:
-    now = asyncio.get_running_loop().time
-    deadline = now() + service.timeout
-    async with connected_to_one(await service.endpoints(tls), timeout=deadline - now()) as stream:
-        return await exchange(stream, service.request, timeout=deadline - now())
+    deadline = Deadline(asyncio.get_running_loop().time, service.timeout)
+    async with connected_to_one(await service.endpoints(tls), timeout=deadline.left) as stream:
+        return await exchange(stream, service.request, timeout=deadline.left)
 
 
 async def _addresses(host: str, port: int, timeout: float) -> list[str]:

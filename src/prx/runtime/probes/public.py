@@ -15,10 +15,12 @@ from pathlib import Path
 from types import MappingProxyType
 from urllib.parse import SplitResult, urlsplit
 
+from prx.core.deadline import Deadline
 from prx.core.evidence import Public
+from prx.core.hosts import is_loopback
 from prx.logs.text import printable
 from prx.runtime.probes.access import AccessAnswer, access_answer
-from prx.runtime.probes.connect import Endpoint, FailureKind, ProbeError, connected_to_one, is_loopback, verifying_tls
+from prx.runtime.probes.connect import Endpoint, FailureKind, ProbeError, connected_to_one, verifying_tls
 from prx.runtime.probes.error_pages import asks_for_tls, edge_error, host_blocked
 from prx.runtime.probes.http import Answer, Request, exchange
 
@@ -86,16 +88,15 @@ def _may_carry(parts: SplitResult, headers_host: str, addresses: Sequence[str]) 
 async def _ask(
     parts: SplitResult, addresses: Sequence[str], headers: Mapping[str, str], ca_file: Path | None, timeout: float
 ) -> Answer:
-    now = asyncio.get_running_loop().time
-    deadline = now() + timeout
+    deadline = Deadline(asyncio.get_running_loop().time, timeout)
     host = parts.hostname or ""
     tls: ssl.SSLContext | None = verifying_tls(ca_file) if parts.scheme == "https" else None
     port = parts.port or (443 if tls else 80)
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     request = Request(target, parts.netloc.rpartition("@")[2], headers=headers)
     endpoints = [Endpoint(address, port, tls, host) for address in addresses]
-    async with connected_to_one(endpoints, timeout=deadline - now()) as stream:
-        return await exchange(stream, request, timeout=deadline - now())
+    async with connected_to_one(endpoints, timeout=deadline.left) as stream:
+        return await exchange(stream, request, timeout=deadline.left)
 
 
 def _seen(answer: Answer, *, latency_ms: float, sent: bool) -> Public:

@@ -18,6 +18,7 @@ import socket
 from collections.abc import Sequence
 from pathlib import Path
 
+from prx.core.deadline import Deadline
 from prx.core.evidence import Dns, DnsState
 from prx.runtime.host.clock import Clock, SystemClock
 from prx.runtime.probes import doh
@@ -50,12 +51,11 @@ class Resolver:
         """
         if is_address(name):
             return Dns(DnsState.RESOLVED, (name,))
-        now = asyncio.get_running_loop().time
-        deadline = now() + self._timeout
+        deadline = Deadline(asyncio.get_running_loop().time, self._timeout)
         missing: Dns | None = None
         complaints: list[str] = []
         for position, server in enumerate(self._servers):
-            found = await _ask(server, name, max(deadline - now(), 0) / (len(self._servers) - position))
+            found = await _ask(server, name, deadline.left / (len(self._servers) - position))
             if found.state is DnsState.RESOLVED:
                 self._missing_since.pop(name, None)
                 return found

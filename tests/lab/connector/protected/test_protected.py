@@ -20,7 +20,7 @@ from prx.lab.connector.protected.guard import CALLBACK, SESSION_COOKIE, STATE_CO
 from prx.lab.connector.protected.guests import GuestList
 from prx.lab.edge.public.login import HOST
 from prx.lab.faults import QuickService
-from prx.runtime.probes.access import is_access_challenge
+from prx.runtime.probes.access import access_answer
 
 GUEST, STRANGER = "Ada@Example.com", "eve@elsewhere.example"
 FORM = ("Content-Type", "application/x-www-form-urlencoded")
@@ -108,7 +108,7 @@ async def test_a_guest_passes_after_the_login(lab: Lab, name: str, child: Child)
     cookie = first.header("set-cookie")
     assert cookie.startswith(STATE_COOKIE)
     assert all(word in cookie for word in ("Max-Age=600", "HttpOnly", "Secure", "SameSite=None", f"Path={CALLBACK}"))
-    assert is_access_challenge(first.status, first.headers)
+    assert access_answer(first.status, first.headers) is not None
 
     back = await browser.sign_in(GUEST)
     assert (back.status, back.header("location")) == (303, "/secret?x=1")

@@ -21,7 +21,7 @@ from prx.access.verify import AccessVerifier
 from prx.lab import AccessFront, Lab, LabConfig, Protected
 from prx.lab.events import LabEvent, RequestServed
 from prx.lab.protocol.h2.stream import H2Stream
-from prx.runtime.probes.access import is_access_challenge
+from prx.runtime.probes.access import access_answer
 
 RIGHT = [("CF-Access-Client-Id", "id.access"), ("CF-Access-Client-Secret", "s3cret")]
 WRONG = [("CF-Access-Client-Id", "id.access"), ("CF-Access-Client-Secret", "other")]
@@ -70,7 +70,7 @@ async def test_stranger_is_sent_to_the_login(lab: Lab, app: Protected, events: l
         assert re.fullmatch(session, reply.header("set-cookie"))
         assert (reply.header("www-authenticate"), reply.header("server")) == ("Cloudflare-Access", "cloudflare")
         assert reply.header("cf-ray")
-        assert is_access_challenge(reply.status, reply.headers)
+        assert access_answer(reply.status, reply.headers) is not None
     assert {event.source for event in events if isinstance(event, RequestServed)} == {"access"}
 
 
@@ -79,8 +79,8 @@ async def test_stranger_is_forbidden(lab: Lab, app: Protected) -> None:
     lab.protect("web", AccessFront("id.access", "s3cret", deny="forbidden"))
     reply = await get(lab, "web.localhost", headers=WRONG)
     assert (reply.status, reply.header("cf-access-aud"), reply.header("cf-access-domain")) == (403, app.aud, "web.localhost")
-    assert is_access_challenge(403, reply.headers)
-    assert is_access_challenge(403, [], reply.body)
+    assert access_answer(403, reply.headers) is not None
+    assert access_answer(403, [], reply.body) is not None
 
 
 async def test_service_token(lab: Lab, app: Protected) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 from prx.lab import faults
 from prx.lab.edge.faults import notation
@@ -13,19 +13,37 @@ from prx.lab.edge.faults.script import Inject, Script
 from prx.lab.edge.public.access import CERTS_PATH, AccessFront
 from prx.lab.edge.services.doh import PATH as DOH_PATH
 from prx.lab.edge.services.endpoint import Answer, Request
-
-if TYPE_CHECKING:
-    from prx.lab.edge.lab import Lab
+from prx.lab.edge.state import Protected, PushResult, TunnelState
 
 _FRONT: Final = frozenset(("aud", "client_id", "client_secret", "deny", "team"))
 
 _Action: TypeAlias = Callable[[Request], Awaitable[Answer]]
 
 
+class Controlled(Protocol):
+    """What the endpoint needs of the lab; see `prx.lab.edge.lab.Lab`, whose methods these are."""
+
+    def state(self) -> dict[str, Any]: ...  # noqa: D102
+    def tunnel(self, hostname: str) -> TunnelState: ...  # noqa: D102
+    @staticmethod
+    def full_name(name: str) -> str: ...  # noqa: D102
+    def token(self, hostname: str) -> str: ...  # noqa: D102
+    def management_token(self, hostname: str, resource: str = "logs") -> str: ...  # noqa: D102
+    async def push(self, hostname: str, config: Mapping[str, Any]) -> tuple[PushResult, ...]: ...  # noqa: D102
+    def protect(self, hostname: str, front: AccessFront | None = None) -> Protected: ...  # noqa: D102
+    def unprotect(self, hostname: str) -> None: ...  # noqa: D102
+    def login(self, hostname: str, email: str) -> str: ...  # noqa: D102
+    def access_keys(self) -> dict[str, Any]: ...  # noqa: D102
+    def rotate_keys(self) -> None: ...  # noqa: D102
+    def inject(self, fault: faults.Fault, *, lasts: float | None = None) -> None: ...  # noqa: D102
+    def clear(self, kind: type[faults.Fault] | None = None) -> None: ...  # noqa: D102
+    def begin(self, text: str | Script) -> None: ...  # noqa: D102
+
+
 class Control:
     """Answers `/state`, `/token`, `/push`, `/protect`, `/unprotect` and `/faults`; the rest goes to `doh`."""
 
-    def __init__(self, lab: Lab, doh: _Action) -> None:
+    def __init__(self, lab: Controlled, doh: _Action) -> None:
         self._lab = lab
         self._actions: Mapping[tuple[str, str], _Action] = {
             ("GET", "/state"): self._state,

@@ -31,6 +31,7 @@ from aioquic.quic.recovery import QuicPacketPacer, QuicPacketSpace
 from aioquic.quic.stream import QuicStream
 from aioquic.tls import Epoch
 
+from prx.core.hosts import is_loopback
 from prx.lab.protocol.quic.tls import HybridContext
 
 ALPN: Final = "argotunnel"  # asked for by cloudflared 2026.8.2
@@ -287,7 +288,7 @@ class _FramePair(CryptoPair):
 
 
 def _is_loopback(address: Any) -> bool:
-    return isinstance(address, tuple) and (address[0].startswith("127.") or address[0] == "::1")
+    return isinstance(address, tuple) and is_loopback(address[0])
 
 
 class _NoPacer(QuicPacketPacer):

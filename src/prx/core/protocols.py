@@ -1,0 +1,42 @@
+"""Which protocol the connector speaks to the edge: the best one, or the last one after that did not get through."""
+
+from __future__ import annotations
+
+from prx.core import effects as do
+from prx.core.causes import Cause
+from prx.core.outbox import Outbox
+from prx.core.states import MachineSettings
+from prx.core.verdicts import Diagnosis
+
+
+class ProtocolChoice:
+    """The protocol `current`, best first; the other one is taken only if the user left the choice to prx."""
+
+    def __init__(self, settings: MachineSettings, out: Outbox) -> None:
+        self.current = settings.protocols[0]
+        self._out = out
+        self._switched = False  # because the other one did not get through
+
+    def take_best(self, settings: MachineSettings) -> None:
+        """Go back to the best protocol of the settings."""
+        self.current = settings.protocols[0]
+
+    def forget(self, settings: MachineSettings) -> None:
+        """Take in another network: what was learnt about the old one does not hold."""
+        self.take_best(settings)
+        self._switched = False
+
+    def has_other(self, settings: MachineSettings) -> bool:
+        """Return whether another protocol is left to try."""
+        return settings.protocol_is_free and self.current != settings.protocols[-1]
+
+    def take_other(self, settings: MachineSettings, diagnosis: Diagnosis) -> None:
+        """Change to the other protocol because of `diagnosis`."""
+        self.current = settings.protocols[-1]
+        self._switched = diagnosis.cause is Cause.UDP_BLOCKED
+
+    def remember(self, diagnosis: Diagnosis) -> None:
+        """Ask once to remember the other protocol, after it has connected."""
+        if diagnosis.connected and self._switched:
+            self._switched = False
+            self._out.add(do.RememberProtocol(self.current))

@@ -1,0 +1,130 @@
+"""How often and how late the child is started again: attempts, waits, and the replacement of a child that lives.
+
+A replacement is scheduled before it is carried out: the wait of the schedule runs while the child is watched (timer replace).
+If the child comes back, or a restart cannot help any more, the replacement is cancelled, and with it its attempt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from prx.core import events
+from prx.core.backoff import RATE_LIMITED, RESTART, steady_after
+from prx.core.causes import Cause
+from prx.core.outbox import Outbox
+from prx.core.verdicts import Action, Diagnosis
+
+FREE_RESTARTS = 3  # in a row, for ends that are no fault; then they count like any other
+
+
+class Restarts:
+    """The restarts of the tunnel `name`. `attempt` counts failed tries in a row; `jitter` draws a number from 0 to 1."""
+
+    def __init__(self, name: str, out: Outbox, jitter: Callable[[], float]) -> None:
+        self.attempt = 0
+        self._name = name
+        self._out = out
+        self._jitter = jitter
+        self._free = 0
+        self._last_delay = 0.0
+        self._pending: Diagnosis | None = None  # a replacement is scheduled, for this reason
+        self._due = False  # and its wait is over
+        self._in_vain: Cause | None = None  # a replacement for this cause has changed nothing
+
+    # ------------------------------------------------------------------ attempts and waits
+
+    def take_free(self) -> bool:
+        """Return whether one more restart is free of a wait, and count it."""
+        if self._free >= FREE_RESTARTS:
+            return False
+        self._free += 1
+        return True
+
+    def next_delay(self) -> float:
+        """Count another attempt; return the seconds to wait before it."""
+        self.attempt += 1
+        return RESTART.delay(self.attempt, jitter=self._jitter())
+
+    def next_rate_limited_delay(self) -> float:
+        """Count another attempt; return the seconds to wait before the quick-tunnel service is asked again."""
+        self.attempt += 1
+        return RATE_LIMITED.delay(self.attempt)
+
+    def uncounted_delay(self) -> float:
+        """Return the seconds to wait after a try that does not count."""
+        return RESTART.delay(max(1, self.attempt))
+
+    def announce(self, delay: float, reason: str, *, costs_url: bool) -> None:
+        """Publish that the child is started again in `delay` seconds."""
+        self._last_delay = delay
+        self._publish_scheduled(delay, reason, costs_url=costs_url)
+
+    def announce_now(self, reason: str, *, costs_url: bool) -> None:
+        """Publish that the child is replaced at once; the wait before it stays the last one."""
+        self._publish_scheduled(0.0, reason, costs_url=costs_url)
+
+    @property
+    def steady_after(self) -> float:
+        """The seconds of readiness after which the attempts are forgotten."""
+        return steady_after(self._last_delay)
+
+    def settle(self) -> None:
+        """Forget the attempts, and the free restarts: the tunnel has stayed ready for long enough."""
+        self._free = 0
+        self.forget_attempts(self.steady_after)
+
+    def forget_attempts(self, after: float = 0.0) -> None:
+        """Let the next wait be the shortest again."""
+        if self.attempt:
+            self.attempt = 0
+            self._out.publish(events.AttemptsForgotten(tunnel=self._name, after=after))
+
+    # ------------------------------------------------------------------ replacing a child that lives
+
+    def schedule(self, diagnosis: Diagnosis, *, costs_url: bool) -> bool:
+        """Schedule a replacement, or renew the reason of the one that is; return whether its wait is over."""
+        if diagnosis.cause is self._in_vain and diagnosis.action is Action.COUNT:
+            return False  # it has been tried, and has changed nothing
+        if self._pending is not None:
+            self._pending = diagnosis
+            return self._due
+        self._pending = diagnosis
+        delay = self.next_delay()
+        self._out.set_timer("replace", delay)
+        self.announce(delay, diagnosis.reason, costs_url=costs_url)
+        return False
+
+    def make_due(self) -> None:
+        """Let the next failure carry the replacement out: its wait is over."""
+        self._due = True
+
+    def carry_out(self, diagnosis: Diagnosis) -> None:
+        """Take in that the child is being replaced for `diagnosis`: the attempt counts."""
+        attempt = self.attempt
+        self.drop()
+        self.attempt = attempt
+        self._in_vain = diagnosis.cause
+
+    def cancel(self, diagnosis: Diagnosis) -> None:
+        """Keep the child: it has come back, or what is wrong now cannot be helped by a restart."""
+        if self._pending is not None:
+            self.drop()
+            self._out.publish(events.RestartCancelled(tunnel=self._name, attempt=self.attempt, reason=diagnosis.reason))
+
+    def drop(self) -> None:
+        """Forget a scheduled replacement, and with it the attempt that it would have been."""
+        if self._pending is None:
+            return
+        self._out.drop_timer("replace")
+        self._pending = None
+        self._due = False
+        self.attempt = max(0, self.attempt - 1)
+
+    def may_help_again(self) -> None:
+        """Take in that the tunnel is well: a replacement for a former cause is worth another try."""
+        self._in_vain = None
+
+    def _publish_scheduled(self, delay: float, reason: str, *, costs_url: bool) -> None:
+        self._out.publish(
+            events.RestartScheduled(tunnel=self._name, delay=delay, attempt=self.attempt, reason=reason, costs_url=costs_url)
+        )
