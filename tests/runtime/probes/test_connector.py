@@ -5,7 +5,7 @@ import os
 import time
 from typing import Any
 
-from tests.runtime.probes.servers import Servers, answer, forever
+from tests.support.servers import Servers, answer, forever
 
 from prx.runtime.probes.connector import ConnectorEndpoints, Reply
 
