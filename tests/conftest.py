@@ -4,11 +4,14 @@ The real one is what `scripts/real-cloudflared` has brought; PRX_TEST_CLOUDFLARE
 """
 
 import os
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 from _pytest.runner import runtestprotocol
 from hypothesis import HealthCheck, settings
+from tests.support.servers import Servers
+from tests.support.waits import free_port
 
 BROUGHT = Path(__file__).parents[1] / ".venv" / "real" / "cloudflared"
 if BROUGHT.exists() and not os.environ.get("PRX_TEST_CLOUDFLARED"):
@@ -23,6 +26,20 @@ settings.load_profile("prx")
 def anyio_backend() -> str:
     """Run every asynchronous test on asyncio, the loop that prx itself uses."""
     return "asyncio"
+
+
+@pytest.fixture
+async def servers() -> AsyncIterator[Servers]:
+    """Yield a starter of servers that end with the test."""
+    starter = Servers()
+    yield starter
+    await starter.close()
+
+
+@pytest.fixture
+def unused_port() -> int:
+    """Return a port on which nothing listens."""
+    return free_port()
 
 
 def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:

@@ -5,13 +5,13 @@ import os
 import shlex
 import shutil
 import signal
-import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.runtime.process.children import PATIENCE, gone
+from tests.runtime.process.children import gone
+from tests.support.waits import PATIENCE, free_port
 
 from prx.app.local_service import LocalService, ServiceError
 from prx.config.local_addr import LocalAddr
@@ -88,7 +88,7 @@ WRAPPED = {
 
 
 @pytest.fixture
-def make(tmp_path: Path, free_port: int) -> Callable[[str], Watched]:
+def make(tmp_path: Path, unused_port: int) -> Callable[[str], Watched]:
     """Return what makes a service from the lines of a shell script in a folder that holds server.py."""
     (tmp_path / "server.py").write_text(SERVER)
     inner = f"{PYTHON} server.py {tmp_path}"
@@ -98,7 +98,7 @@ def make(tmp_path: Path, free_port: int) -> Callable[[str], Watched]:
         text = script.format(python=PYTHON, here=tmp_path)
         (tmp_path / "dev.sh").write_text(f"#!/bin/sh\ncd {tmp_path}\n{text}\n")
         (tmp_path / "dev.sh").chmod(0o700)
-        return Watched((str(tmp_path / "dev.sh"),), free_port)
+        return Watched((str(tmp_path / "dev.sh"),), unused_port)
 
     return made
 
@@ -185,12 +185,10 @@ ELSEWHERE = {
 
 @pytest.mark.parametrize("kind", sorted(ELSEWHERE))
 @pytest.mark.parametrize("wrap", ["exec {command}", "{command}; echo over"])
-async def test_another_port_is_named_at_once(
-    make: Callable[[str], Watched], tmp_path: Path, kind: str, wrap: str, unused_tcp: Callable[[], int]
-) -> None:
+async def test_another_port_is_named_at_once(make: Callable[[str], Watched], tmp_path: Path, kind: str, wrap: str) -> None:
     """Where the service listens elsewhere prx says so as soon as it does, with the command that uses it."""
     (host, _), more, named = ELSEWHERE[kind]
-    port = unused_tcp()
+    port = free_port()
     (tmp_path / "other.py").write_text(LISTEN.format(where=(host, port), more=more))
     watched = make(wrap.format(command=f"{PYTHON} other.py"))
     async with asyncio.TaskGroup() as group:
@@ -208,11 +206,9 @@ async def _expect_late(watched: Watched) -> None:
     await watched.service.start(PATIENCE)
 
 
-async def test_lateness_names_the_other_port(
-    make: Callable[[str], Watched], tmp_path: Path, unused_tcp: Callable[[], int]
-) -> None:
+async def test_lateness_names_the_other_port(make: Callable[[str], Watched], tmp_path: Path) -> None:
     """The error of a service that never listened where it should names where it did."""
-    port = unused_tcp()
+    port = free_port()
     (tmp_path / "other.py").write_text(LISTEN.format(where=("127.0.0.1", port), more=""))
     watched = make(f"exec {PYTHON} other.py")
     with pytest.raises(NotReadyError, match=f"it listens on 127.0.0.1:{port} instead") as caught:
@@ -230,23 +226,6 @@ async def test_an_end_before_it_listens_is_a_failure(make: Callable[[str], Watch
     assert caught.value.exit_code == 1
     assert sorted(caught.value.problems) == ["| one", "| two"]
     await watched.service.stop()
-
-
-@pytest.fixture
-def unused_tcp() -> Callable[[], int]:
-    """Return what draws a port that is free in both families."""
-
-    def draw() -> int:
-        with socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True) as probe:
-            return int(probe.getsockname()[1])
-
-    return draw
-
-
-@pytest.fixture
-def free_port(unused_tcp: Callable[[], int]) -> int:
-    """Draw a free port."""
-    return unused_tcp()
 
 
 WRAPPERS = {

@@ -21,6 +21,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tests.support import visitor
+from tests.support.child import Child, running
+from tests.support.waits import PATIENCE, free_port
 
 from prx.backends.base import EdgeSite, LaunchContext, LineKind, LogLine
 from prx.backends.cloudflare import CloudflareBackend
@@ -33,7 +36,6 @@ from prx.secrets.value import Secret
 from prx.testing.fake_cloudflared.scripted import write_fake
 
 REAL = os.environ.get("PRX_TEST_CLOUDFLARED", "")
-PATIENCE = 30.0  # seconds: a bound on waiting, far above what any client takes
 ORIGIN = "127.0.0.1:9"
 TUNNEL_ID = "0a1b2c3d-0000-4000-8000-00000000beef"
 _PARTS = {"a": "0123456789abcdef", "t": TUNNEL_ID, "s": base64.b64encode(bytes(32)).decode()}
@@ -57,13 +59,6 @@ def program(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, ...]:
         case "builtin":
             return (sys.executable, "-m", "prx.lab.connector")
     return (REAL,)
-
-
-def free_port() -> int:
-    """Return a loopback port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def backend(mode: str) -> CloudflareBackend:
@@ -99,42 +94,31 @@ def prepared(program: tuple[str, ...], tmp_path: Path) -> Prepared:
     return Prepared(program, tmp_path)
 
 
-class Child:
+class Client(Child):
     """A started client, read through the backend."""
 
     def __init__(self, process: asyncio.subprocess.Process, given: CloudflareBackend, port: int) -> None:
-        self.process = process
+        super().__init__(process)
         self.backend = given
         self.port = port
-        self.lines: list[LogLine] = []
-        self._news = asyncio.Condition()
+        self.understood: list[LogLine] = []
 
-    async def drain(self, stream: str, reader: asyncio.StreamReader) -> None:
-        async for line in reader:
-            async with self._news:
-                self.lines.append(self.backend.parse_line(stream, line.rstrip(b"\r\n")))
-                self._news.notify_all()
+    def take(self, stream: str, line: bytes) -> None:
+        super().take(stream, line)
+        self.understood.append(self.backend.parse_line(stream, line.rstrip(b"\r\n")))
 
-    async def line(self, kind: LineKind) -> LogLine:
+    async def kind(self, kind: LineKind) -> LogLine:
         """Return the first line of this kind, as soon as it is there."""
-        async with asyncio.timeout(PATIENCE), self._news:
-            await self._news.wait_for(lambda: any(line.kind is kind for line in self.lines))
-        return next(line for line in self.lines if line.kind is kind)
+        return await self.wait(lambda: next((line for line in self.understood if line.kind is kind), None), str(kind))
 
     async def get(self, path: str) -> tuple[int, bytes]:
         """Ask its metrics server."""
-        async with asyncio.timeout(PATIENCE):
-            reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
-            writer.write(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{self.port}\r\nConnection: close\r\n\r\n".encode())
-            answer = await reader.read()
-            writer.close()
-            await writer.wait_closed()
-        head, _, body = answer.partition(b"\r\n\r\n")
-        return int(head.split(b" ")[1]), body
+        answer = await visitor.get(f"http://127.0.0.1:{self.port}{path}")
+        return answer.status_code, answer.content
 
 
 @asynccontextmanager
-async def started(given: CloudflareBackend, launch: Launch, port: int = 0) -> AsyncIterator[Child]:
+async def started(given: CloudflareBackend, launch: Launch, port: int = 0) -> AsyncIterator[Client]:
     """Start a client as the runtime does: own session, null stdin, the secret in a pipe; end it in any case."""
     secret, fds = "", []
     if launch.secret is not None:
@@ -142,32 +126,18 @@ async def started(given: CloudflareBackend, launch: Launch, port: int = 0) -> As
         os.write(writer, launch.secret)
         os.close(writer)
         secret, fds = f"/proc/self/fd/{reader}", [reader]
-    try:
-        process = await asyncio.create_subprocess_exec(
-            *launch.arguments(secret),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env=dict(launch.env),
-            cwd=launch.cwd,
-            pass_fds=fds,
-            start_new_session=True,
-        )
-    finally:
+    client = running(
+        launch.arguments(secret),
+        lambda process: Client(process, given, port),
+        env=launch.env,
+        cwd=launch.cwd,
+        pass_fds=fds,
+        start_new_session=True,
+    )
+    async with client as child:
         for fd in fds:
             os.close(fd)
-    child = Child(process, given, port)
-    assert process.stdout is not None
-    assert process.stderr is not None
-    async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(child.drain("stdout", process.stdout), name="stdout")
-        tasks.create_task(child.drain("stderr", process.stderr), name="stderr")
-        try:
-            yield child
-        finally:
-            if process.returncode is None:
-                process.kill()
-            await process.wait()
+        yield child
 
 
 async def run_to_end(given: CloudflareBackend, launch: Launch) -> tuple[ChildExit, list[LogLine]]:
@@ -178,7 +148,7 @@ async def run_to_end(given: CloudflareBackend, launch: Launch) -> tuple[ChildExi
         code = child.process.returncode
     assert code is not None
     end = ExitStatus(code=code) if code >= 0 else ExitStatus(signal=-code)
-    return given.classify_exit(end, child.lines, age=1.0), child.lines
+    return given.classify_exit(end, child.understood, age=1.0), child.understood
 
 
 @asynccontextmanager
@@ -314,8 +284,8 @@ async def test_a_quick_tunnel_names_itself_on_its_own_endpoint(prepared: Prepare
         quick_service("200 OK", tunnel_json("calm-lake-hill.trycloudflare.com")) as url,
         started(given, given.launch(prepared.context(quick_service=url)), prepared.metrics_port) as child,
     ):
-        shown = await child.line(LineKind.QUICK_URL)
-        await child.line(LineKind.METRICS_UP)
+        shown = await child.kind(LineKind.QUICK_URL)
+        await child.kind(LineKind.METRICS_UP)
         answer = await child.get("/quicktunnel")
     assert given.parse_url(*answer, EdgeSite()) == "https://calm-lake-hill.trycloudflare.com"
     assert given.announced_url(shown, EdgeSite()) == "https://calm-lake-hill.trycloudflare.com"
@@ -326,8 +296,8 @@ async def test_a_named_tunnel_without_an_edge_is_alive_and_not_ready(prepared: P
     """`/ready` is 503 with no connection, there is no quick name, the counters are 0, and SIGTERM ends it with 0."""
     given = backend("named")
     async with started(given, given.launch(prepared.context()), prepared.metrics_port) as child:
-        await child.line(LineKind.METRICS_UP)
-        protocol = await child.line(LineKind.PROTOCOL)
+        await child.kind(LineKind.METRICS_UP)
+        protocol = await child.kind(LineKind.PROTOCOL)
         status, body = await child.get("/ready")
         ready = given.parse_ready(status, body)
         assert status == 503
@@ -358,7 +328,7 @@ async def test_nothing_in_the_surroundings_leads_it_elsewhere(prepared: Prepared
     }
     given = backend("named")
     async with started(given, given.launch(prepared.context(inherited=inherited)), prepared.metrics_port) as child:
-        await child.line(LineKind.METRICS_UP)
+        await child.kind(LineKind.METRICS_UP)
         _, body = await child.get("/config")
     rules = json.loads(body)["config"]["ingress"]
     assert [rule["service"] for rule in rules] == [f"http://{ORIGIN}"]
@@ -368,9 +338,9 @@ async def test_the_token_is_on_no_command_line_and_in_no_log(prepared: Prepared)
     """While it runs, neither its arguments nor its environment nor its output hold any part of the token."""
     given = backend("named")
     async with started(given, given.launch(prepared.context()), prepared.metrics_port) as child:
-        await child.line(LineKind.METRICS_UP)
+        await child.kind(LineKind.METRICS_UP)
         seen = b"".join(Path(f"/proc/{child.process.pid}/{name}").read_bytes() for name in ("cmdline", "environ"))
-        said = repr(child.lines)
+        said = repr(child.understood)
     for secret in given.secrets:
         assert secret[:16].encode() not in seen
         assert secret[:16] not in said

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import base64
-import http.client
 import json
 import subprocess
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +12,7 @@ from typing import Any
 
 import pytest
 from tests.cli.home import PRX, Home
+from tests.support.visitor import request
 
 from prx.cli import main
 from prx.runtime.probes.access import access_answer
@@ -46,19 +45,8 @@ def words(home: Home, *arguments: str) -> str:
 
 def visit(facts: dict[str, Any], host: str, cookie: str = "") -> tuple[int, list[tuple[str, str]]]:
     """GET / as a visitor, following nothing; gives status and headers."""
-
-    class Stay(urllib.request.HTTPRedirectHandler):
-        def redirect_request(self, *_: Any, **__: Any) -> None:
-            return None
-
-    opener = urllib.request.build_opener(Stay, urllib.request.ProxyHandler({}))
-    request = urllib.request.Request(facts["public"], headers={"Host": host, "Cookie": cookie})
-    try:
-        with opener.open(request, timeout=5) as answer:
-            return answer.status, list(answer.headers.items())
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, list(error.headers.items())
+    answer = request("GET", facts["public"], headers={"Host": host, "Cookie": cookie})
+    return answer.status_code, answer.headers.multi_items()
 
 
 def test_a_lab_is_found_without_its_url(home: Home, lab: dict[str, Any], tmp_path: Path) -> None:
@@ -158,12 +146,7 @@ def test_limits_can_be_chosen(home: Home) -> None:
     path = "/?" + "x" * 20_000
 
     def status(facts: dict[str, Any]) -> int:
-        port = int(facts["public"].rpartition(":")[2])
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
-        connection.request("GET", path, headers={"Host": "web.localhost"})
-        answer = connection.getresponse()
-        connection.close()
-        return answer.status
+        return request("GET", facts["public"] + path, headers={"Host": "web.localhost"}).status_code
 
     with running(home) as (facts, _):
         assert status(facts) == 414

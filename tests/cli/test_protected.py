@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 from tests.backends.test_command import context, launch, settings
 from tests.cli.home import Home
+from tests.support.visitor import request
 
 from prx.app.options import StartOptions
 from prx.cli import main
@@ -114,12 +114,9 @@ def test_a_protected_tunnel_in_the_lab(home: Home) -> None:
     """It comes up `protected`, a stranger is sent to the login, and no log says who may visit."""
     started = home.start("--hello", "--lab", "--allow", "you@example.com,*@example.org")
     url = urlsplit(started.url(within=60))
-    connection = http.client.HTTPConnection("127.0.0.1", url.port, timeout=10)
-    connection.request("GET", "/", headers={"Host": url.netloc})
-    answer = connection.getresponse()
-    assert answer.status == 302
+    answer = request("GET", url.geturl())
+    assert answer.status_code == 302
     assert answer.headers["Location"].startswith(f"http://login.trycloudflare.localhost:{url.port}/authorize?hostname=")
-    connection.close()
     status = json.loads(home.run("status", "--json").stdout)["tunnels"][0]
     assert (status["state"], status["verdict"]) == ("ready", "protected")
     logs = home.run("logs", "-n", "500").stdout

@@ -12,13 +12,13 @@ import subprocess
 import sys
 import termios
 import time
-import urllib.request
 from pathlib import Path
 
 import psutil
 import pytest
 from tests.cli.home import PRX, Home, Started
 from tests.support.terminal import on_terminal
+from tests.support.visitor import request
 
 from prx.app.options import StartOptions
 from prx.cli import detach
@@ -36,20 +36,9 @@ def running(home: Home) -> Started:
     return started
 
 
-@pytest.fixture
-def free_port() -> int:
-    """Give a port on which nobody listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def get(url: str) -> str:
     """Return the page behind a URL of the local edge (the name resolves to loopback, whatever the resolver says)."""
-    host = url.removeprefix("http://")
-    request = urllib.request.Request(f"http://127.0.0.1:{host.rpartition(':')[2]}/", headers={"Host": host})
-    with urllib.request.urlopen(request, timeout=10) as answer:
-        return str(answer.read().decode())
+    return request("GET", url).text
 
 
 def children_of(started: Started) -> list[psutil.Process]:
@@ -114,9 +103,9 @@ def test_a_second_one_says_who_holds_the_configuration(home: Home, running: Star
     assert home.run("status").returncode == 0
 
 
-def test_stop_waits_for_a_prx_that_is_coming_up(home: Home, free_port: int) -> None:
+def test_stop_waits_for_a_prx_that_is_coming_up(home: Home, unused_port: int) -> None:
     """A stop while prx still waits for the service ends that wait: exit code 0, and the service is gone."""
-    started = home.start(str(free_port), "--", sys.executable, "-c", "import time; print('up', flush=True); time.sleep(600)")
+    started = home.start(str(unused_port), "--", sys.executable, "-c", "import time; print('up', flush=True); time.sleep(600)")
     started.wait_for("service | up")
     assert home.run("status").returncode == 1
     assert home.run("url").returncode == 4
@@ -126,10 +115,10 @@ def test_stop_waits_for_a_prx_that_is_coming_up(home: Home, free_port: int) -> N
     assert psutil.wait_procs(children, timeout=5)[1] == []
 
 
-def test_a_second_signal_kills_at_once(home: Home, free_port: int) -> None:
+def test_a_second_signal_kills_at_once(home: Home, unused_port: int) -> None:
     """A service that ignores SIGTERM holds up the first Ctrl-C; the second one ends everything: 128 + 2."""
     script = "import signal, time; signal.signal(15, signal.SIG_IGN); print('up', flush=True); time.sleep(600)"
-    started = home.start(str(free_port), "--", sys.executable, "-c", script)
+    started = home.start(str(unused_port), "--", sys.executable, "-c", script)
     started.wait_for("service | up")
     children = children_of(started)
     started.send(signal.SIGINT)
@@ -140,11 +129,11 @@ def test_a_second_signal_kills_at_once(home: Home, free_port: int) -> None:
     assert psutil.wait_procs(children, timeout=5)[1] == []
 
 
-def test_the_service_is_started_and_stopped_too(home: Home, free_port: int) -> None:
+def test_the_service_is_started_and_stopped_too(home: Home, unused_port: int) -> None:
     """`-- COMMAND` gets PORT, is waited for, is reached through the tunnel, and is stopped with it."""
     script = "import http.server as h, os; h.test(h.SimpleHTTPRequestHandler, port=int(os.environ['PORT']), bind='127.0.0.1')"
     (home.folder / "index.html").write_text("from the service")
-    started = home.start(str(free_port), "--lab", "--", sys.executable, "-c", script)
+    started = home.start(str(unused_port), "--lab", "--", sys.executable, "-c", script)
     assert get(started.url()) == "from the service"
     started.send(signal.SIGTERM)
     assert started.end() == 0
@@ -165,11 +154,11 @@ h.test(h.SimpleHTTPRequestHandler, port=int(os.environ["PORT"]), bind="127.0.0.1
 @pytest.mark.parametrize(
     ("ends_with", "code", "said"), [("0", 0, "ended (exit code 0)"), ("7", 1, "'python' ended: exit code 7")]
 )
-def test_the_end_of_the_service_is_the_end(home: Home, free_port: int, ends_with: str, code: int, said: str) -> None:
+def test_the_end_of_the_service_is_the_end(home: Home, unused_port: int, ends_with: str, code: int, said: str) -> None:
     """A service that ends takes the tunnel with it, and prx says so: 0 where it ended well, else 1 and its last lines."""
     program = home.folder / "python"
     program.symlink_to(sys.executable)
-    started = home.start(str(free_port), "--lab", "--", str(program), "-c", ENDS)
+    started = home.start(str(unused_port), "--lab", "--", str(program), "-c", ENDS)
     started.url()
     (home.folder / "go").write_text(ends_with)
     assert started.end() == code
@@ -178,17 +167,17 @@ def test_the_end_of_the_service_is_the_end(home: Home, free_port: int, ends_with
 
 
 @pytest.mark.parametrize("command", ["exit 0", "exec sleep 0", "npm_like() { exit 0; }; npm_like", "kill -TERM $$"])
-def test_a_service_that_ends_before_the_proof_is_a_failure(home: Home, free_port: int, command: str) -> None:
+def test_a_service_that_ends_before_the_proof_is_a_failure(home: Home, unused_port: int, command: str) -> None:
     """However well a service ends, before the public URL was proven that is a failure: exit code 1, with its last lines."""
     listen = "import os, socket; s = socket.create_server(('127.0.0.1', int(os.environ['PORT']))); s.accept(); print('bye')"
-    done = home.run("start", str(free_port), "--lab", "--", "sh", "-c", f'{sys.executable} -c "{listen}"; {command}')
+    done = home.run("start", str(unused_port), "--lab", "--", "sh", "-c", f'{sys.executable} -c "{listen}"; {command}')
     assert done.returncode == 1
     assert "error: 'sh' ended before the public URL was proven: " in done.stderr
     assert "\n  | bye\n" in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_ctrl_c_reaches_the_service_once(home: Home, free_port: int) -> None:
+def test_ctrl_c_reaches_the_service_once(home: Home, unused_port: int) -> None:
     """Ctrl-C on the terminal is one SIGTERM for the service, and no SIGINT beside it; it may finish."""
     script = """
 import os, signal, socket, sys, time
@@ -201,7 +190,7 @@ while not seen: time.sleep(0.02)
 time.sleep(0.3)
 print("finished", flush=True)
 """
-    command = [*PRX, "start", str(free_port), "--lab", "--", sys.executable, "-c", script]
+    command = [*PRX, "start", str(unused_port), "--lab", "--", sys.executable, "-c", script]
     with on_terminal(command, home.environ, home.folder) as terminal:
         terminal.wait_for("service | up")
         terminal.type("\x03")
@@ -210,11 +199,11 @@ print("finished", flush=True)
     assert (screen.count("service | SIGTERM"), screen.count("service | SIGINT")) == (1, 0)
 
 
-def test_the_wait_for_the_service_is_shown(home: Home, free_port: int) -> None:
+def test_the_wait_for_the_service_is_shown(home: Home, unused_port: int) -> None:
     """While the service is waited for prx says so at once, and where it listens instead; `status` says it, too."""
     script = "import socket, time; s = socket.create_server(('127.0.0.1', 0)); print('up', flush=True); time.sleep(600)"
-    started = home.start(str(free_port), "--", sys.executable, "-c", script)
-    started.wait_for(f"waiting for the service on 127.0.0.1:{free_port} …")
+    started = home.start(str(unused_port), "--", sys.executable, "-c", script)
+    started.wait_for(f"waiting for the service on 127.0.0.1:{unused_port} …")
     line = started.wait_for("instead: prx start ")
     told = json.loads(home.run("status", "--json").stdout)["tunnels"][0]["reason"]
     assert told.partition("it listens on ")[2] == line.partition("it listens on ")[2].partition(": prx start")[0]
@@ -229,9 +218,9 @@ def test_the_wait_for_the_service_is_shown(home: Home, free_port: int) -> None:
         (["/nonexistent"], 3, "cannot start '/nonexistent'"),
     ],
 )
-def test_a_service_that_cannot_start(home: Home, free_port: int, command: list[str], code: int, said: str) -> None:
+def test_a_service_that_cannot_start(home: Home, unused_port: int, command: list[str], code: int, said: str) -> None:
     """A service that does not come up is told with its reason, and no tunnel is opened for it."""
-    done = home.run("start", str(free_port), "--", *command)
+    done = home.run("start", str(unused_port), "--", *command)
     assert done.returncode == code
     assert said in done.stderr
     assert "Traceback" not in done.stderr
@@ -304,7 +293,7 @@ def test_every_mistake_of_the_configuration_is_told(home: Home) -> None:
     assert "local_addr" in done.stderr
 
 
-def test_a_bad_reload_changes_nothing(home: Home, free_port: int) -> None:
+def test_a_bad_reload_changes_nothing(home: Home, unused_port: int) -> None:
     """`reload` with a mistake shows it and ends with 2; the same by SIGHUP is told on stderr; the tunnel runs on."""
     file = home.folder / "prx.toml"
     file.write_text("[tunnel]\nhealth_check_interval_secs = 5\n")
@@ -321,11 +310,11 @@ def test_a_bad_reload_changes_nothing(home: Home, free_port: int) -> None:
     assert home.run("status", "-c", "other.toml").returncode == 3
 
 
-def test_status_keeps_the_order_of_the_file(home: Home, free_port: int) -> None:
+def test_status_keeps_the_order_of_the_file(home: Home, unused_port: int) -> None:
     """Tunnels are listed as they stand in the configuration, also one that a reload has put between two others."""
 
     def write(*names: str) -> None:
-        url = f"http://127.0.0.1:{free_port}"
+        url = f"http://127.0.0.1:{unused_port}"
         text = "".join(f'[tunnels.{name}]\nbackend = "none"\npublic_url = "{url}"\n' for name in names)
         (home.folder / "prx.toml").write_text(text)
 
@@ -353,18 +342,18 @@ def test_a_reload_changes_how_much_is_told(home: Home) -> None:
     assert not any("public at" in line for line in started.talk[:1])
 
 
-def test_two_run_side_by_side(home: Home, running: Started, free_port: int) -> None:
+def test_two_run_side_by_side(home: Home, running: Started, unused_port: int) -> None:
     """Several instances: `status` shows all, a name or an address chooses, and without one the choice is listed: 2."""
     other = home.start(
-        str(free_port), "--lab", "--", sys.executable, "-m", "http.server", str(free_port), "--bind", "127.0.0.1"
+        str(unused_port), "--lab", "--", sys.executable, "-m", "http.server", str(unused_port), "--bind", "127.0.0.1"
     )
     other.url()
     assert len(home.run("status").stdout.splitlines()) == 2
     unclear = home.run("stop")
     assert unclear.returncode == 2
-    assert f"(127.0.0.1:{free_port}): pid {other.process.pid}" in unclear.stderr
-    assert home.run("url", str(free_port)).stdout == f"{other.lines[0]}\n"
-    assert home.run("stop", f"127.0.0.1:{free_port}").returncode == 0
+    assert f"(127.0.0.1:{unused_port}): pid {other.process.pid}" in unclear.stderr
+    assert home.run("url", str(unused_port)).stdout == f"{other.lines[0]}\n"
+    assert home.run("stop", f"127.0.0.1:{unused_port}").returncode == 0
     assert other.end() == 0
     assert home.run("status").returncode == 0
 
@@ -380,9 +369,9 @@ def test_detach_returns_when_the_url_is_verified(home: Home) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_detach_says_at_once_that_it_runs(home: Home, free_port: int, number: int) -> None:
+def test_detach_says_at_once_that_it_runs(home: Home, unused_port: int, number: int) -> None:
     """`--detach` says at once that prx runs in the background; a signal ends the wait alone: 128 + n, and what ends prx."""
-    started = home.start(str(free_port), "--lab", "--detach")
+    started = home.start(str(unused_port), "--lab", "--detach")
     line = started.wait_for("prx runs in the background (pid ")
     pid = int(line.partition("(pid ")[2].partition(")")[0])
     started.send(number)
@@ -396,10 +385,11 @@ def test_detach_says_at_once_that_it_runs(home: Home, free_port: int, number: in
 
 
 @pytest.mark.parametrize("what", ["service", "own port", "lab"])
-def test_ctrl_c_while_a_detached_prx_comes_up(home: Home, free_port: int, what: str) -> None:
+def test_ctrl_c_while_a_detached_prx_comes_up(home: Home, unused_port: int, what: str) -> None:
     """On a terminal, Ctrl-C during `--detach` reaches the one that waits alone, whatever it waits for."""
     service = ["--", sys.executable, "-c", "import time; time.sleep(600)"]
-    arguments = {"service": [str(free_port), *service], "own port": [str(free_port)], "lab": [str(free_port), "--lab"]}[what]
+    port = str(unused_port)
+    arguments = {"service": [port, *service], "own port": [port], "lab": [port, "--lab"]}[what]
     with on_terminal([*PRX, "start", "--detach", *arguments], home.environ, home.folder) as terminal:
         screen = terminal.wait_for("prx runs in the background (pid ")
         pid = int(screen.partition("(pid ")[2].partition(")")[0])
@@ -424,15 +414,15 @@ def test_detach_hands_on_what_went_wrong(home: Home) -> None:
     assert "prx.toml:2" in mistaken.stderr
 
 
-def test_detach_says_what_it_waited_for(home: Home, free_port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_detach_says_what_it_waited_for(home: Home, unused_port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """A culprit is known: soon NotReadyError (exit code 4) with the verdict of the tunnel, which goes on in the background."""
     for name, value in home.environ.items():
         monkeypatch.setenv(name, value)
     monkeypatch.chdir(home.folder)
     monkeypatch.setattr(detach, "PATIENCE_SECONDS", 1.0)
     began = time.monotonic()
-    with pytest.raises(NotReadyError, match=f"origin_down: .*127.0.0.1:{free_port}") as caught:
-        detach.start_detached(StartOptions(local_addr=str(free_port), lab=True))
+    with pytest.raises(NotReadyError, match=f"origin_down: .*127.0.0.1:{unused_port}") as caught:
+        detach.start_detached(StartOptions(local_addr=str(unused_port), lab=True))
     assert time.monotonic() - began < detach.WAIT_SECONDS / 3
     assert "goes on in the background" in caught.value.hint
     assert home.run("stop").returncode == 0

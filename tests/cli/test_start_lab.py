@@ -3,19 +3,11 @@
 from __future__ import annotations
 
 import json
-import urllib.request
 
 import pytest
 from tests.cli.home import Home
 from tests.cli.test_lab import running, words
-
-
-def body(url: str) -> bytes:
-    """GET a public URL of a lab."""
-    host, _, port = url.removeprefix("http://").partition(":")
-    request = urllib.request.Request(f"http://127.0.0.1:{port}/", headers={"Host": host})
-    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=10) as answer:
-        return bytes(answer.read())
+from tests.support.visitor import request
 
 
 def test_the_lab_inside_can_be_steered(home: Home) -> None:
@@ -42,7 +34,7 @@ def test_a_running_lab_can_be_joined(home: Home, how: str) -> None:
             started = home.start("--hello", "--lab", PRX_LAB_CONTROL=facts["control"])
         url = started.url()
         assert url.endswith(facts["public"].rpartition(":")[2])
-        assert b"prx" in body(url)
+        assert b"prx" in request("GET", url).content
         assert words(home, "status", "--control", facts["control"]).startswith(url.removeprefix("http://").partition(":")[0])
         assert home.run("stop").returncode == 0
         assert started.end() == 0
@@ -67,7 +59,7 @@ def test_detached_into_a_running_lab(home: Home) -> None:
     with running(home) as (facts, _):
         done = home.run("start", "--hello", f"--lab={facts['control']}", "--detach", within=60)
         assert done.returncode == 0, done.stderr
-        assert b"prx" in body(done.stdout.strip())
+        assert b"prx" in request("GET", done.stdout.strip()).content
         assert len(json.loads(words(home, "status", "--json", "--control", facts["control"]))["tunnels"]) == 1
         assert home.run("stop").returncode == 0
 

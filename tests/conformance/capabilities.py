@@ -86,7 +86,7 @@ CAPABILITIES = (
     Capability("A header of 32 KiB, both ways", checks.large_headers),
     Capability("A body that the service breaks off never looks whole", checks.origin_breaks),
     Capability("The service learns that a visitor has left", checks.visitor_leaves),
-    Capability("502 where the service refuses", checks.origin_refuses),
+    Capability("502 if the service refuses", checks.origin_refuses),
     Capability("A pushed configuration", checks.config_push, named_only=True),
     Capability("gRPC: a call with metadata, and its status", grpc_checks.unary_call, _NOT_OVER_QUIC, named_only=True),
     Capability("gRPC: streams of either side, and of both", grpc_checks.streams, _NOT_OVER_QUIC, named_only=True),
@@ -96,11 +96,11 @@ CAPABILITIES = (
     Capability("tcp:// through a WebSocket, 10 MiB both ways at once", tcp_checks.through_websocket, named_only=True),
     Capability("tcp:// through `cloudflared access tcp`, the same", tcp_checks.through_access, named_only=True),
     Capability("tcp:// and messages of 64 KiB", tcp_checks.long_messages, _CUT_BY_CLOUDFLARED, named_only=True),
-    Capability("tcp:// to the last byte, whoever ends", tcp_checks.both_ends, named_only=True),
+    Capability("tcp:// to the last byte, either side ends", tcp_checks.both_ends, named_only=True),
     Capability("tcp:// half closed by the visitor", tcp_checks.half_closed, _NOWHERE, named_only=True),
-    Capability("502 where a tcp:// service refuses", tcp_checks.service_refuses, named_only=True),
+    Capability("502 if a tcp:// service refuses", tcp_checks.service_refuses, named_only=True),
     Capability("A stop lets a request in flight finish", checks.graceful_stop),
-    Capability("530 where no connector is left", checks.nothing_connected),
+    Capability("530 if no connector is left", checks.nothing_connected),
 )
 """In this order: the last two end the connector."""
 

@@ -16,9 +16,10 @@ import h11
 import pytest
 from tests.conformance.origin import LARGE, ORDER
 from tests.conformance.outcome import NotCarriedError
-from tests.conformance.scene import PATIENCE, Scene
+from tests.conformance.scene import Scene
 from tests.lab.edge.origin import blob, blob_digest
-from tests.lab.edge.visitor import get, visiting
+from tests.support.waits import PATIENCE
+from tests.support.wire import get, visiting
 from websockets.asyncio.client import connect
 
 from prx.lab import Lab

@@ -15,7 +15,8 @@ from urllib.parse import urlsplit
 import trustme
 from tests.conformance.checks import leading_to, require
 from tests.conformance.outcome import NotCarriedError
-from tests.conformance.scene import PATIENCE, Scene
+from tests.conformance.scene import Scene
+from tests.support.waits import PATIENCE
 
 
 async def unary_call(scene: Scene) -> None:

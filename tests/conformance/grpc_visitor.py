@@ -14,8 +14,8 @@ from typing import Any
 
 import grpc
 from tests.conformance.grpc_service import NAME
+from tests.support.waits import PATIENCE
 
-PATIENCE = 20.0
 MESSAGES = 50
 
 

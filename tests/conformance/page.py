@@ -27,7 +27,7 @@ own](../explanation/where-the-lab-is-not-cloudflare.md).
 NOTES = """
 ## What stands behind it
 
-**Trailers.** Over HTTP/2 a connector forwards those of a visitor's trailers that his `Trailer` header names, and all of the
+**Trailers.** Over HTTP/2 a connector forwards those of a visitor's trailers that its `Trailer` header names, and all of the
 service's. Over QUIC a request and its answer are a head and a body, with no place for them.
 
 **1xx.** The edge itself answers a visitor's `Expect: 100-continue`, over HTTP/1.1 and HTTP/2, and does not pass it on. An

@@ -14,10 +14,10 @@ from tests.conformance.origin import Service, serving
 from tests.conformance.outcome import NotAvailableError
 from tests.lab.connector.child import BUILTIN, Child, started
 from tests.lab.edge.cloudflared import VARIABLE
+from tests.support.waits import PATIENCE
 
 from prx.lab import Lab, LabConfig
 
-PATIENCE = 30.0  # seconds: a bound on what must come
 GRACE = "20s"
 
 

@@ -10,9 +10,10 @@ from urllib.parse import urlsplit
 
 from tests.conformance.checks import leading_to, require, websocket
 from tests.conformance.outcome import NotAvailableError, NotCarriedError
-from tests.conformance.scene import PATIENCE, Scene
+from tests.conformance.scene import Scene
 from tests.lab.edge.cloudflared import VARIABLE
 from tests.lab.edge.origin import BLOCK
+from tests.support.waits import PATIENCE
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from prx.lab.edge.task_group import ServerTaskGroup

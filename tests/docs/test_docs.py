@@ -5,9 +5,10 @@ import re
 from dataclasses import fields
 from pathlib import Path
 
+import click
 import pytest
 
-from prx.cli.root import COMMANDS
+from prx.cli.root import COMMANDS, cli
 from prx.core import effects as do
 from prx.core import events, inputs
 from prx.core.backoff import RATE_LIMITED, RESTART
@@ -57,7 +58,7 @@ def test_the_state_diagram_is_that_of_the_code() -> None:
 ACTION_WORDS = {
     Action.WAIT: "waits",
     Action.NONE: "nothing",
-    Action.REPORT: "tells you",
+    Action.REPORT: "reports it",
     Action.RESTART: "restarts it",
     Action.RESTART_RATE_LIMITED: "restarts late",
     Action.FAIL: "stops for good",
@@ -136,6 +137,41 @@ def test_commands_that_are_written_down_exist(page: Path) -> None:
     assert named <= set(COMMANDS), f"{page.name} names {named - set(COMMANDS)}"
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert set(re.findall(r"^make ([a-z]+)", code, re.MULTILINE)) <= targets
+
+
+def command_of(words: list[str]) -> tuple[click.Command, list[str]]:
+    """Return the command that the words after `prx` lead to, and the words behind its name."""
+    command: click.Command = cli
+    while isinstance(command, click.Group) and words and (found := command.get_command(click.Context(command), words[0])):
+        command, words = found, words[1:]
+    return command, words
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_options_that_are_written_down_exist(page: Path) -> None:
+    """Every option of a `prx` command line in a code block is one that the command takes."""
+    for block in re.findall(r"^```(?:sh|console)\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE):
+        for line in re.findall(r"^[$#]? ?(?:[A-Z_]+=\S+ )*(?:\S*/)?prx ([^#\n]+)", block, re.MULTILINE):
+            for part in line.split(" · "):
+                command, words = command_of(part.removeprefix("prx ").split(" -- ")[0].split())
+                known = {option for param in command.params for option in [*param.opts, *param.secondary_opts]} | {"--help"}
+                named = {re.split(r"[=)]", word)[0] for word in words if re.match(r"--?[a-z]", word)}
+                assert named <= known, f"{page.name}: prx {part}: {named - known}"
+
+
+# Roles act (the operator, a visitor, another process), and conditions begin with "if".
+NOT_HERE = re.compile(r"\b(?:nobody|somebody|anybody|everybody|whoever|for ever|anew|he|his|him|perhaps)\b", re.IGNORECASE)
+FROM_THE_CODE = {"configuration.md", "CHANGELOG.md"}
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.name not in FROM_THE_CODE], ids=lambda page: page.name)
+def test_pages_speak_of_roles(page: Path) -> None:
+    """No page has an actor without a role, nor words that a technical reader stumbles over."""
+    text = page.read_text()
+    for quoted in RESTART_CHANGES.values():
+        text = text.replace(quoted, "") if quoted else text
+    text = re.sub(r"`[^`\n]*`", "", text)
+    assert NOT_HERE.findall(text) == []
 
 
 OLD_MENUS = re.compile(r"Networks(?:,| →| ›| >) ?Tunnels|Access → |Networks → ")

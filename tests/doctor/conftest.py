@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.runtime.probes.servers import Servers
 
 from prx.backends.base import EdgeSite
 from prx.config.schema import Config, TunnelSettings
@@ -16,14 +14,6 @@ from prx.doctor.context import Context
 from prx.doctor.finding import Finding
 
 SceneOf = Callable[..., Context]
-
-
-@pytest.fixture
-async def servers() -> AsyncIterator[Servers]:
-    """Give a starter of servers."""
-    starter = Servers()
-    yield starter
-    await starter.close()
 
 
 @pytest.fixture
@@ -43,11 +33,3 @@ def by_check(findings: list[Finding]) -> dict[str, Finding]:
     found = {finding.check: finding for finding in findings}
     assert len(found) == len(findings)
     return found
-
-
-@pytest.fixture
-def unused_port() -> int:
-    """Give a port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

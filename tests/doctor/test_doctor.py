@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from tests.doctor.conftest import SceneOf
 from tests.doctor.test_service import doh
-from tests.runtime.probes.servers import Servers, answer, forever
+from tests.support.servers import Servers, answer, forever
 
 from prx.doctor import host, reach, report
 from prx.doctor.examine import examine

@@ -16,7 +16,7 @@ import trustme
 from aioquic.asyncio.server import serve
 from aioquic.quic.configuration import QuicConfiguration
 from tests.doctor.conftest import SceneOf, by_check
-from tests.runtime.probes.servers import Served, Servers, answer, forever
+from tests.support.servers import Served, Servers, answer, forever
 
 from prx.backends.base import EdgeSite
 from prx.doctor import reach

@@ -11,7 +11,7 @@ import dns.rcode
 import dns.rrset
 import pytest
 from tests.doctor.conftest import SceneOf, by_check
-from tests.runtime.probes.servers import Served, Servers, answer
+from tests.support.servers import Served, Servers, answer
 
 from prx.backends.base import EdgeSite
 from prx.config.schema import AccessSettings, CloudflareSettings, Config, TunnelSettings

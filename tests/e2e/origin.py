@@ -11,6 +11,8 @@ from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from tests.support.waits import free_port
+
 WEBSOCKET_GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, 1.3
 CHUNK = bytes(range(256)) * 1024  # 256 KiB
 
@@ -162,13 +164,6 @@ def serving(port: int = 0) -> Iterator[OriginServer]:
         thread.join()
         server.server_close()
         server.disconnect_all()
-
-
-def free_port() -> int:
-    """Return a port that nobody listens on just now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def pattern_digest(count: int) -> str:

@@ -4,13 +4,12 @@ import asyncio
 import os
 import shutil
 import signal
-import socket
 import sys
 from pathlib import Path
 
 import psutil
 import pytest
-from tests.e2e.prx_process import PRX, PrxProcess, clean_environment
+from tests.e2e.prx_process import PRX, clean_environment, started
 
 from prx.runtime.process.reaper import OrphanReaper
 
@@ -26,30 +25,19 @@ exec "$0" -m http.server --bind 127.0.0.1 "$PORT"
 
 @pytest.mark.skipif(os.geteuid() != 0 or shutil.which("unshare") is None, reason="needs root and unshare")
 @pytest.mark.slow
-async def test_orphans_are_collected(tmp_path: Path, free_port: int) -> None:
+async def test_orphans_are_collected(tmp_path: Path, unused_port: int) -> None:
     """As PID 1 prx leaves no zombie of others, loses no child of its own, and ends as ever."""
-    process = await asyncio.create_subprocess_exec(
-        "unshare", "--pid", "--fork", "--mount-proc", "--kill-child", "--", PRX, "start", "--json", "--lab", str(free_port),
+    command = [
+        "unshare", "--pid", "--fork", "--mount-proc", "--kill-child", "--", PRX, "start", "--json", "--lab", str(unused_port),
         "--", "sh", "-c", SERVICE, sys.executable,
-        env=clean_environment(tmp_path), cwd=tmp_path, stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, limit=16 * 1024 * 1024,
-    )  # fmt: skip
-    prx = PrxProcess(process, {})
-    async with asyncio.TaskGroup() as readers:
-        readers.create_task(prx.read_events(), name="events")
-        readers.create_task(prx.read_talk(), name="talk")
-        try:
-            await prx.url()
-            (init,) = psutil.Process(process.pid).children()
-            assert not await zombies_last(init), prx.story()
-            init.send_signal(signal.SIGINT)
-            async with asyncio.timeout(30):
-                assert await process.wait() == 0, prx.story()
-        finally:
-            if process.returncode is None:
-                process.kill()
-            await process.wait()
-    assert "Traceback" not in "".join(prx.talk)
+    ]  # fmt: skip
+    async with started(command, environ=clean_environment(tmp_path), cwd=tmp_path) as prx:
+        await prx.url()
+        (init,) = psutil.Process(prx.process.pid).children()
+        assert not await zombies_last(init), prx.story()
+        init.send_signal(signal.SIGINT)
+        assert await prx.exit_code() == 0, prx.story()
+    assert "Traceback" not in "\n".join(prx.lines)
     exited = [event for event in prx.events if event["event"] == "child_exited"]
     assert [event["result"] for event in exited] == ["clean"]
 
@@ -92,11 +80,3 @@ async def test_a_child_of_another_part_is_left_to_it() -> None:
         with pytest.raises(ChildProcessError):
             collect(other)
     assert reaper.collected == 1
-
-
-@pytest.fixture
-def free_port() -> int:
-    """Draw a free port."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

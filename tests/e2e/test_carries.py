@@ -7,7 +7,7 @@ import json
 from tests.e2e.bench import Bench
 from tests.e2e.origin import CHUNK, OriginServer, pattern_digest
 from tests.e2e.prx_process import prx_start
-from tests.e2e.visitor import connection_to, get, post, websocket
+from tests.support.visitor import client, get, post, websocket
 
 SIZE = 100 * 1024 * 1024
 
@@ -17,7 +17,7 @@ async def test_a_local_service_is_public_and_proven(bench: Bench, origin: Origin
     async with prx_start(str(origin.port), "--lab", environ=bench.environ, cwd=bench.folder) as prx:
         url = await prx.url()
         answer = await get(url)
-        assert (answer.status, answer.body) == (200, b"hello from the origin")
+        assert (answer.status_code, answer.content) == (200, b"hello from the origin")
         assert [event["phase"] for event in prx.events if event["event"] == "phase"] == [
             "spawned",
             "url",
@@ -37,9 +37,9 @@ async def test_large_bodies_pass_unchanged(bench: Bench, origin: OriginServer) -
     async with prx_start(str(origin.port), "--lab", environ=bench.environ, cwd=bench.folder) as prx:
         url = await prx.url()
         down = await get(f"{url}/bytes/{SIZE}")
-        assert hashlib.sha256(down.body).hexdigest() == pattern_digest(SIZE)
+        assert hashlib.sha256(down.content).hexdigest() == pattern_digest(SIZE)
         up = await post(f"{url}/digest", CHUNK * (SIZE // len(CHUNK)))
-        assert up.body.decode() == f"{SIZE} {pattern_digest(SIZE)}"
+        assert up.content.decode() == f"{SIZE} {pattern_digest(SIZE)}"
         assert await prx.stop() == 0
 
 
@@ -57,15 +57,13 @@ async def test_streams_are_not_held_back(bench: Bench, origin: OriginServer) -> 
 
 
 def _read_events(url: str, origin: OriginServer) -> None:
-    connection = connection_to(url)
-    connection.request("GET", "/events", headers={"Host": url.removeprefix("http://")})
-    response = connection.getresponse()
-    for number in range(3):
-        assert response.readline() == f"data: {number}\n".encode()
-        assert response.readline() == b"\n"
-        origin.next_event.set()
-    assert response.read() == b""
-    connection.close()
+    with client(url) as visitor, visitor.stream("GET", "/events") as response:
+        lines = response.iter_lines()
+        for number in range(3):
+            assert next(lines) == f"data: {number}"
+            assert next(lines) == ""
+            origin.next_event.set()
+        assert list(lines) == []
 
 
 async def test_fifty_at_once(bench: Bench, origin: OriginServer) -> None:
@@ -73,5 +71,5 @@ async def test_fifty_at_once(bench: Bench, origin: OriginServer) -> None:
     async with prx_start(str(origin.port), "--lab", environ=bench.environ, cwd=bench.folder) as prx:
         url = await prx.url()
         answers = await asyncio.gather(*(get(f"{url}/bytes/{number * 1000}") for number in range(50)))
-        assert [len(answer.body) for answer in answers] == [number * 1000 for number in range(50)]
+        assert [len(answer.content) for answer in answers] == [number * 1000 for number in range(50)]
         assert await prx.stop() == 0

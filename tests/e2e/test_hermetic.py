@@ -10,7 +10,7 @@ import pytest
 from tests.e2e.bench import Bench
 from tests.e2e.origin import OriginServer
 from tests.e2e.prx_process import live_pids, prx_start
-from tests.e2e.visitor import get
+from tests.support.visitor import get
 
 
 async def test_a_stray_configuration_changes_nothing(bench: Bench, origin: OriginServer) -> None:
@@ -21,7 +21,7 @@ async def test_a_stray_configuration_changes_nothing(bench: Bench, origin: Origi
     environ = {**bench.environ, "TUNNEL_URL": "http://127.0.0.1:1", "TUNNEL_METRICS": "127.0.0.1:1", "LISTEN_FDS": "1"}
     async with prx_start(str(origin.port), "--lab", environ=environ, cwd=bench.folder) as prx:
         answer = await get(await prx.url())
-        assert (answer.status, answer.body) == (200, b"hello from the origin")
+        assert (answer.status_code, answer.content) == (200, b"hello from the origin")
         assert await prx.stop() == 0
 
 
@@ -35,7 +35,7 @@ async def test_the_token_is_seen_nowhere(bench: Bench, origin: OriginServer) -> 
         assert state["tunnels"][0]["mode"] == "named"
         secret = _token_of(prx.process.pid)
         needles = [secret, json.loads(base64.b64decode(secret))["s"]]
-        outputs = [json.dumps(prx.events), "".join(prx.talk), json.dumps(state), (await prx.ask("logs", "-n", "1000"))[1]]
+        outputs = [json.dumps(prx.events), "\n".join(prx.lines), json.dumps(state), (await prx.ask("logs", "-n", "1000"))[1]]
         outputs += [_read(f"/proc/{pid}/{part}") for pid in (child, prx.process.pid) for part in ("cmdline", "environ")]
         outputs += [_read(path) for path in Path(bench.environ["PRX_DATA_DIR"]).rglob("*") if path.is_file()]
         for needle in needles:

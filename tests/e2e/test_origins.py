@@ -12,7 +12,7 @@ from tests.e2e.bench import Bench
 from tests.e2e.conftest import real_cloudflared
 from tests.e2e.origin import OriginServer
 from tests.e2e.prx_process import clean_environment, prx_start, run_prx
-from tests.e2e.visitor import get
+from tests.support.visitor import get
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ async def test_a_certificate_of_its_own_is_trusted_as_configured(bench: Bench, o
         "origin_ca = 'certs/ca.pem'\norigin_server_name = 'app.test'"
     )
     async with prx_start("--lab", environ=bench.environ, cwd=bench.folder) as prx:
-        assert (await get(await prx.url())).status == 200
+        assert (await get(await prx.url())).status_code == 200
         assert await prx.stop() == 0
 
 
@@ -62,7 +62,7 @@ async def test_a_shim_that_reads_home_serves(origin: OriginServer, tmp_path: Pat
     shim.chmod(0o755)
     (tmp_path / "prx.toml").write_text(f'[tunnel.cloudflare]\ncloudflared_path = "{shim}"\n')
     async with prx_start(str(origin.port), "--lab", environ=environ, cwd=tmp_path) as prx:
-        assert (await get(await prx.url())).status == 200
+        assert (await get(await prx.url())).status_code == 200
         assert await prx.stop() == 0
 
 

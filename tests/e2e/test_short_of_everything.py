@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from tests.e2e import failing
 from tests.e2e.origin import OriginServer
-from tests.e2e.prx_process import PRX, Json, PrxProcess, clean_environment, run_prx
+from tests.e2e.prx_process import PRX, Json, PrxProcess, clean_environment, run_prx, started
 
 from prx.testing.fake_cloudflared.scripted import write_fake
 
@@ -36,15 +36,8 @@ async def test_every_call_fails_once_at_every_place(tmp_path: Path, origin: Orig
     environ = clean_environment(
         tmp_path, FAILING_FROM=str(tmp_path / "from"), FAILING_LOG=str(tmp_path / "hit"), PYTHONPATH=str(Path.cwd())
     )
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, failing.__file__, "start", "--lab", "--json",
-        env=environ, cwd=tmp_path, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE, limit=16 * 1024 * 1024,
-    )  # fmt: skip
-    prx = PrxProcess(process, environ)
-    async with asyncio.TaskGroup() as readers:
-        readers.create_task(prx.read_events(), name="events")
-        readers.create_task(prx.read_talk(), name="talk")
+    command = [sys.executable, failing.__file__, "start", "--lab", "--json"]
+    async with started(command, environ=environ, cwd=tmp_path) as prx:
         try:
             await prx.event("state_changed", new="ready", within=60)
             (tmp_path / "from").touch()
@@ -52,13 +45,10 @@ async def test_every_call_fails_once_at_every_place(tmp_path: Path, origin: Orig
                 await one_round(prx, tmp_path, text, number)
             assert await prx.stop(signal.SIGINT) == 0, prx.story()
         finally:
-            if process.returncode is None:
-                process.kill()
-            await process.wait()
-            (tmp_path / "talk").write_text("".join(prx.talk))
+            (tmp_path / "talk").write_text("\n".join(prx.lines))
     hit = sorted(set((tmp_path / "hit").read_text().splitlines()))
     assert len(hit) > 40, hit
-    assert "Traceback" not in "".join(prx.talk)
+    assert "Traceback" not in "\n".join(prx.lines)
 
 
 async def one_round(prx: PrxProcess, folder: Path, text: str, number: int) -> None:

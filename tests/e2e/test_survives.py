@@ -6,7 +6,7 @@ import signal
 from tests.e2e.bench import Bench
 from tests.e2e.origin import OriginServer
 from tests.e2e.prx_process import prx_start
-from tests.e2e.visitor import get
+from tests.support.visitor import get
 
 
 async def test_a_killed_child_is_replaced_with_growing_waits(quick_bench: Bench, origin: OriginServer) -> None:
@@ -23,7 +23,7 @@ async def test_a_killed_child_is_replaced_with_growing_waits(quick_bench: Bench,
         second = await prx.event("child_started", after=first["seq"])
         changed = await prx.event("url_changed", after=second["seq"])
         assert changed["old"] == old_url
-        assert (await get(changed["url"])).status == 200
+        assert (await get(changed["url"])).status_code == 200
         os.kill(second["pid"], signal.SIGKILL)
         again = await prx.event("restart_scheduled", after=scheduled["seq"])
         assert (again["delay"], again["attempt"]) == (10, 2)

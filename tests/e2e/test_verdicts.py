@@ -12,8 +12,9 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import pytest
-from tests.e2e.origin import OriginServer, free_port, serving
+from tests.e2e.origin import OriginServer, serving
 from tests.e2e.world import World, world
+from tests.support.waits import free_port
 
 from prx.config.schema import AccessSettings
 from prx.core.events import ChildStarted

@@ -5,10 +5,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from tests.support.waits import PATIENCE
 
 from prx.logs.sinks import Sink, file_sink
-
-PATIENCE = 30.0
 
 
 @pytest.fixture(autouse=True)

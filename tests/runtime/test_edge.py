@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 import trustme
-from tests.runtime.probes.conftest import servers  # noqa: F401 - a fixture
-from tests.runtime.probes.servers import Servers
+from tests.support.servers import Servers
 
 from prx.backends.base import EdgeSite
 from prx.core.evidence import Reach
@@ -61,7 +60,7 @@ async def idle(_reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> 
     await asyncio.Event().wait()
 
 
-async def test_an_edge_is_open_only_if_it_speaks_tls(servers: Servers, tls: ssl.SSLContext) -> None:  # noqa: F811
+async def test_an_edge_is_open_only_if_it_speaks_tls(servers: Servers, tls: ssl.SSLContext) -> None:
     """A TLS handshake counts; a port that is closed, silent or speaks something else does not."""
     clock = ManualClock()
 
@@ -80,7 +79,7 @@ async def test_an_edge_is_open_only_if_it_speaks_tls(servers: Servers, tls: ssl.
     assert (await watch(clock, closed_port(), open_port).dial(quic=False)).tcp is Reach.OPEN, "one address is enough"
 
 
-async def test_since_when_it_is_open_is_known(servers: Servers, tls: ssl.SSLContext) -> None:  # noqa: F811
+async def test_since_when_it_is_open_is_known(servers: Servers, tls: ssl.SSLContext) -> None:
     """The time counts from the first dial that worked, and begins anew after one that did not, or after a pause."""
     clock = ManualClock()
     edge = watch(clock, (await servers.start(idle, tls=tls, read_head=False)).port)

@@ -8,8 +8,7 @@ import sys
 from collections.abc import Iterator
 
 import pytest
-from tests.runtime.probes.conftest import servers, unused_port  # noqa: F401 - fixtures
-from tests.runtime.probes.servers import Servers
+from tests.support.servers import Servers
 
 from prx.backends.base import Counters
 from prx.config.schema import TunnelSettings
@@ -52,7 +51,7 @@ def program() -> Iterator[tuple[int, int]]:
         child.kill()
 
 
-async def test_a_service_that_goes_and_comes_is_noticed(servers: Servers, unused_port: int) -> None:  # noqa: F811
+async def test_a_service_that_goes_and_comes_is_noticed(servers: Servers, unused_port: int) -> None:
     """Each change is told once; a service that stays as it is, well or not, is no news."""
     beating = Beating(unused_port)
     assert not await beating.beat(None, None)
@@ -83,7 +82,7 @@ async def test_a_service_that_is_stopped_is_noticed_without_any_visitor(program:
     assert await beating.beat(None, 5.0)
 
 
-async def test_a_service_that_hangs_is_noticed_while_visitors_come(servers: Servers) -> None:  # noqa: F811
+async def test_a_service_that_hangs_is_noticed_while_visitors_come(servers: Servers) -> None:
     """With visitors a GET is no noise; without them, or if the service is slow by nature, none is made."""
 
     async def hang(_reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
@@ -113,7 +112,7 @@ async def test_a_service_that_hangs_is_noticed_while_visitors_come(servers: Serv
         (None, False),
     ],
 )
-async def test_errors_of_visitors_are_noticed(servers: Servers, after: Counters | None, failing: bool) -> None:  # noqa: F811
+async def test_errors_of_visitors_are_noticed(servers: Servers, after: Counters | None, failing: bool) -> None:
     """Requests that the service did not answer well, and its own 5xx; what is not known is no error."""
 
     async def answer(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

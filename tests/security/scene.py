@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager, suppress
 from pathlib import Path
 
 import psutil
-from tests.e2e.prx_process import PrxProcess, clean_environment
-from tests.e2e.visitor import get
+from tests.e2e.prx_process import PrxProcess, clean_environment, started
 from tests.security.canaries import Canary, canary, cloudflare_canaries, files_of, jwt_canary, token_canary
+from tests.support.child import run
+from tests.support.visitor import get
 
 from prx.control.messages import encode
 from prx.control.unixpath import address
@@ -126,41 +127,12 @@ class Planted:
 
     async def run(self, prx: tuple[str, ...], *arguments: str, given: str = "") -> str:
         """Run a command to its end; return stdout and stderr."""
-        pipe = asyncio.subprocess.PIPE
-        process = await asyncio.create_subprocess_exec(
-            *prx, *arguments, env=self.environ, cwd=self.folder, stdin=pipe, stdout=pipe, stderr=asyncio.subprocess.STDOUT
-        )
-        async with asyncio.timeout(40):
-            out, _ = await process.communicate(given.encode())
-        return out.decode()
+        done = await run([*prx, *arguments], env=self.environ, cwd=self.folder, given=given)
+        return done.out + done.err
 
-    @asynccontextmanager
-    async def started(self, prx: tuple[str, ...], *arguments: str) -> AsyncIterator[PrxProcess]:
-        """Run `prx start --json …` inside the block."""
-        pipe = asyncio.subprocess.PIPE
-        process = await asyncio.create_subprocess_exec(
-            *prx,
-            "start",
-            "--json",
-            *arguments,
-            env=self.environ,
-            cwd=self.folder,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=pipe,
-            stderr=pipe,
-            umask=0,  # whoever starts prx may have a careless one
-            limit=16 * 1024 * 1024,
-        )
-        running = PrxProcess(process, self.environ)
-        async with asyncio.TaskGroup() as readers:
-            readers.create_task(running.read_events(), name="events")
-            readers.create_task(running.read_talk(), name="talk")
-            try:
-                yield running
-            finally:
-                if process.returncode is None:
-                    process.kill()
-                await process.wait()
+    def started(self, prx: tuple[str, ...], *arguments: str) -> AbstractAsyncContextManager[PrxProcess]:
+        """Run `prx start --json …` inside the block, begun by a caller with a careless umask."""
+        return started([*prx, "start", "--json", *arguments], environ=self.environ, cwd=self.folder, umask=0)
 
     async def visit(self, url: str) -> None:
         """Send a request that carries a secret wherever one can be."""
@@ -173,7 +145,7 @@ class Planted:
             "Referer": f"https://app.test/?access_token={self['query']}",
         }
         answer = await get(url, **headers)
-        assert answer.body == b"ok"
+        assert answer.content == b"ok"
 
     async def outputs(self, prx: tuple[str, ...], running: PrxProcess) -> dict[str, str]:
         """Return all that can be seen of a running prx, by the name of the place."""
@@ -182,7 +154,7 @@ class Planted:
             found[f"prx {words}"] = await self.run(prx, *words.split())
         found["control socket"] = await self.control_answers()
         found["stdout"] = json.dumps(running.events)
-        found["stderr"] = "".join(running.talk)
+        found["stderr"] = "\n".join(running.lines)
         return found
 
     async def control_answers(self) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from tests.support.wire import exchange
 
 from prx.lab import AccessFront, Lab, LabConfig
 from prx.lab.faults import NxDomain
@@ -107,13 +108,10 @@ class Target:
         lines = [f"{name}: {value.replace('{port}', str(self.port))}" for name, value in all_headers.items()]
         head = "\r\n".join([f"{method} {path} HTTP/1.1", *lines, f"Content-Length: {len(body)}", "Connection: close", "", ""])
         reader, writer = await asyncio.open_connection("127.0.0.1", port or self.port)
-        writer.write(head.encode("latin-1") + body)
         async with asyncio.timeout(10):
-            answer = (await reader.read()).decode("latin-1")
-        writer.close()
-        await writer.wait_closed()
-        first, _, rest = answer.partition("\r\n\r\n")
-        return Reply(int(first.split()[1]) if first else 0, first, rest)
+            heard = await exchange(reader, writer, head.encode("latin-1") + body, method=method)
+        head = "\n".join(f"{name}: {value}" for name, value in heard.headers)
+        return Reply(heard.status, head, heard.body.decode("latin-1"))
 
     def refused(self, reply: Reply) -> bool:
         """Tell whether the answer is a refusal that gives nothing away."""

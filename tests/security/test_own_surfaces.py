@@ -13,8 +13,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from tests.e2e.origin import free_port
 from tests.security.scene import PRX, Planted
+from tests.support.waits import free_port
 
 from prx.control.client import Client, UnresponsiveError
 from prx.control.messages import encode

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
-from tests.e2e.origin import free_port
 from tests.security.canaries import leaks
 from tests.security.scene import HOOK_VARIABLES, PRX, Planted
+from tests.support.waits import free_port
 
 
 async def all_outputs(planted: Planted, prx: tuple[str, ...]) -> dict[str, str]:
@@ -24,7 +24,7 @@ async def all_outputs(planted: Planted, prx: tuple[str, ...]) -> dict[str, str]:
         found = await planted.outputs(prx, running)
         assert await running.stop() == 0
         found["stdout"] = json.dumps(running.events)
-    found["stderr"] = "".join(running.talk)
+    found["stderr"] = "\n".join(running.lines)
     return found | planted.files()
 
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 from tests.e2e.origin import serving
-from tests.e2e.visitor import get
 from tests.e2e.world import World, world
 from tests.security.canaries import Canary, canary, files_of, jwt_canary, leaks
 from tests.security.scene import processes_below
+from tests.support.visitor import get
 
 from prx.config.schema import AccessSettings
 from prx.core.events import HookRan
@@ -71,7 +71,7 @@ class Scene:
         cookie, assertion = self.canaries["cookie"].text, self.canaries["assertion"].text
         headers = {"Cookie": f"s={cookie}", "Cf-Access-Jwt-Assertion": assertion}
         answer = await get(url, Authorization=f"Bearer {self.canaries['bearer'].text}", **headers)
-        assert answer.status == 200
+        assert answer.status_code == 200
 
     def _seen(self, here: World) -> dict[str, str]:
         processes = processes_below(os.getpid())

@@ -7,29 +7,22 @@ import hashlib
 import json
 import os
 import signal
-import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import psutil
 import pytest
+from tests.support import visitor
+from tests.support.waits import PATIENCE, free_port
 
 from prx.backends.base import LineKind, LogLine
 from prx.backends.cloudflare.classify import parse_line
 from prx.backends.cloudflare.endpoints import parse_counters, parse_ready
 from prx.testing.fake_cloudflared.scripted import FakeRun, ScriptedFake, recorded_runs, write_fake
-
-PATIENCE = 30.0  # seconds: a bound on waiting
-
-
-def free_port() -> int:
-    """Return a loopback port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Started:
@@ -45,12 +38,8 @@ class Started:
         return [parse_line("stderr", line) for line in self.output.splitlines()]
 
     async def ask(self, path: str) -> tuple[int, bytes]:
-        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
-        writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
-        head, _, body = (await reader.read()).partition(b"\r\n\r\n")
-        writer.close()
-        await writer.wait_closed()
-        return int(head.split()[1]), body
+        answer = await visitor.get(f"http://127.0.0.1:{self.port}{path}")
+        return answer.status_code, answer.content
 
     async def ready(self) -> int:
         found = parse_ready(*await self.ask("/ready"))
@@ -200,7 +189,7 @@ async def test_it_can_hang(tmp_path: Path) -> None:
     """Before its metrics port is open, or with a port that accepts and never answers."""
     async with controlled(tmp_path, {"hang": "start"}) as (started, run):
         await run.event("running")
-        with pytest.raises(ConnectionRefusedError):
+        with pytest.raises(httpx2.ConnectError, match="refused"):
             await started.ask("/ready")
     async with controlled(tmp_path, {"hang": "metrics"}) as (started, run):
         await run.event("running")

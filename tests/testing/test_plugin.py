@@ -308,7 +308,7 @@ def test_killed_run_leaves_no_connector(pytester: pytest.Pytester, monkeypatch: 
 
 
 def test_unused_plugin_costs_nothing() -> None:
-    """A test run that uses no fixture imports nothing of prx but the plugin itself."""
+    """A test run that uses no fixture imports nothing of prx but the plugin and the public names."""
     code = "import sys, pytest, prx.testing.plugin; print(*sorted(name for name in sys.modules if name.startswith('prx')))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=dict(os.environ))
-    assert done.stdout.split() == ["prx", "prx.testing", "prx.testing.plugin"]
+    assert done.stdout.split() == ["prx", "prx.front_door", "prx.testing", "prx.testing.plugin"]

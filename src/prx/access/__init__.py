@@ -10,7 +10,30 @@ is plain text that anybody can send.
     claims      what must hold of the token's content, and the Identity made of it
     jwks        the team's public keys: fetched rarely, kept while the endpoint is down
     asgi, wsgi  middlewares around an app
-    probe       service tokens for prx's own probes, and how an answer of Access is told from the app's
 
-Only `verify` and `jwks` import PyJWT and an HTTP client (0.1 s and 21 MB, measured); `probe` is standard library only.
+For users: `AccessVerifier`, `AccessDeniedError` and `Identity` from here, `AccessMiddleware` from `asgi` or `wsgi`. They import
+PyJWT and an HTTP client (0.1 s and 21 MB, measured), which happens at their first use.
 """
+
+from typing import TYPE_CHECKING
+
+from prx.front_door import late
+
+if TYPE_CHECKING:
+    from prx.access import asgi, wsgi
+    from prx.access.claims import AccessDeniedError, Identity
+    from prx.access.verify import AccessVerifier
+
+__all__ = ["AccessDeniedError", "AccessVerifier", "Identity", "asgi", "wsgi"]
+
+if not TYPE_CHECKING:
+    __getattr__ = late(
+        __name__,
+        {
+            "AccessDeniedError": "prx.access.claims",
+            "AccessVerifier": "prx.access.verify",
+            "Identity": "prx.access.claims",
+            "asgi": "",
+            "wsgi": "",
+        },
+    )

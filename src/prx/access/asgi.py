@@ -22,6 +22,8 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+__all__ = ["AccessMiddleware"]
+
 _logger = logging.getLogger(__name__)
 
 

@@ -18,6 +18,8 @@ from prx.access.verify import EMAIL_HEADER, HEADER, IDENTITY, REFUSAL, AccessVer
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
+__all__ = ["AccessMiddleware"]
+
 _logger = logging.getLogger(__name__)
 
 

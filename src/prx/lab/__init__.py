@@ -38,34 +38,36 @@ Control endpoint: GET /state · POST /token {"hostname"} · POST /management-tok
 /dns-query.
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING
 
+from prx.front_door import late
+
 if TYPE_CHECKING:
+    from prx.lab import events, faults
     from prx.lab.edge.config import LabConfig
     from prx.lab.edge.lab import Lab
     from prx.lab.edge.limits import Limits
     from prx.lab.edge.public.access import AccessFront
     from prx.lab.edge.state import ConnectionState, Protected, PushResult, TunnelState
 
-__all__ = ["AccessFront", "ConnectionState", "Lab", "LabConfig", "Limits", "Protected", "PushResult", "TunnelState"]
-
-_HOMES = {
-    "AccessFront": "prx.lab.edge.public.access",
-    "ConnectionState": "prx.lab.edge.state",
-    "Lab": "prx.lab.edge.lab",
-    "LabConfig": "prx.lab.edge.config",
-    "Limits": "prx.lab.edge.limits",
-    "Protected": "prx.lab.edge.state",
-    "PushResult": "prx.lab.edge.state",
-    "TunnelState": "prx.lab.edge.state",
-}
-
+__all__ = [
+    "AccessFront", "ConnectionState", "Lab", "LabConfig", "Limits", "Protected", "PushResult", "TunnelState",
+    "events", "faults",
+]  # fmt: skip
 
 if not TYPE_CHECKING:  # the connector and the protocol are started without the edge
-
-    def __getattr__(name: str) -> object:
-        """Import what is asked for."""
-        if name not in _HOMES:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        return getattr(import_module(_HOMES[name]), name)
+    __getattr__ = late(
+        __name__,
+        {
+            "AccessFront": "prx.lab.edge.public.access",
+            "ConnectionState": "prx.lab.edge.state",
+            "Lab": "prx.lab.edge.lab",
+            "LabConfig": "prx.lab.edge.config",
+            "Limits": "prx.lab.edge.limits",
+            "Protected": "prx.lab.edge.state",
+            "PushResult": "prx.lab.edge.state",
+            "TunnelState": "prx.lab.edge.state",
+            "events": "",
+            "faults": "",
+        },
+    )

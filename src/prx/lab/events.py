@@ -6,6 +6,23 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
+__all__ = [
+    "ConfigurationPushed",
+    "ConnectionLost",
+    "ConnectionRegistered",
+    "ConnectionRejected",
+    "ConnectionUnregistered",
+    "FaultCleared",
+    "FaultInjected",
+    "HandshakeFailed",
+    "LabEvent",
+    "LocalConfigurationReceived",
+    "QuickServiceAnswered",
+    "RequestServed",
+    "TunnelCreated",
+    "TunnelForgotten",
+]
+
 
 @dataclass(frozen=True)
 class LabEvent:

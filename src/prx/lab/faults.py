@@ -21,6 +21,33 @@ from prx.lab.edge.names import full_name
 from prx.lab.edge.registry import Connection
 from prx.lab.protocol.rpc.registration import Rejected
 
+__all__ = [
+    "BothBlocked",
+    "Delay",
+    "DelayRegistration",
+    "Dns",
+    "DohError",
+    "Drop",
+    "DropAfter",
+    "ExpireCert",
+    "Fault",
+    "Forget",
+    "Garble",
+    "GoAway",
+    "HalfClose",
+    "Lose",
+    "NxDomain",
+    "QuickService",
+    "Refuse",
+    "RefuseVisitors",
+    "RejectRegistration",
+    "Reset",
+    "SlowRead",
+    "Stall",
+    "UdpBlocked",
+    "Unroute",
+]
+
 
 @dataclass(frozen=True)
 class _OnConnections:

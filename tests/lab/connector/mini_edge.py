@@ -10,6 +10,7 @@ from typing import Protocol
 from uuid import uuid4
 
 import trustme
+from tests.support.waits import PATIENCE
 
 from prx.lab.protocol.errors import ProtocolError
 from prx.lab.protocol.headers import RESPONSE_HEADERS, RESPONSE_META, Headers, decode
@@ -22,8 +23,6 @@ from prx.lab.protocol.rpc.registration import (
     Unregister,
     UpdateLocalConfiguration,
 )
-
-PATIENCE = 20.0  # seconds that a test waits at most for what must come
 
 Policy = Callable[[RegisterRequest], Registered | Rejected | None]
 

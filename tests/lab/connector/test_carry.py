@@ -9,8 +9,9 @@ from collections.abc import AsyncIterator
 import pytest
 from tests.lab.connector.bench import BUILTIN_ONLY, HTTP2_ONLY, Bench
 from tests.lab.connector.child import Child
-from tests.lab.connector.mini_edge import PATIENCE, MiniEdge, finish
+from tests.lab.connector.mini_edge import MiniEdge, finish
 from tests.lab.connector.origin_server import BLOCK, Origin
+from tests.support.waits import PATIENCE
 
 from prx.lab.protocol.errors import StreamError
 from prx.lab.protocol.h2.stream import H2Stream

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from tests.lab.connector.child import Child, started
 from tests.lab.edge.conftest import events, lab, limits  # noqa: F401 - fixtures
-from tests.lab.edge.visitor import get
+from tests.support.waits import PATIENCE
+from tests.support.wire import get
 
 from prx.backends.base import LineKind
 from prx.backends.cloudflare.classify import parse_line
@@ -15,7 +16,6 @@ from prx.lab import Lab
 from prx.lab.events import ConnectionRejected, LabEvent
 from prx.lab.faults import BothBlocked, Forget
 
-PATIENCE = 60.0
 GONE = "Unauthorized: Tunnel not found"
 
 
@@ -30,7 +30,7 @@ async def child(lab: Lab, protocol: str, command: Sequence[str], tmp_path: Path)
         "--url", "http://127.0.0.1:9",
     ]  # fmt: skip
     async with started(words, tmp_path, command=command) as running:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(2 * PATIENCE):
             await lab.wait_for(lambda lab: any(tunnel.connections for tunnel in lab.tunnels()))
         yield running
 
@@ -43,7 +43,7 @@ async def test_it_is_refused_for_ever(lab: Lab, child: Child, protocol: str, eve
     def refusals() -> list[str]:
         return [event.cause for event in events if isinstance(event, ConnectionRejected)]
 
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(2 * PATIENCE):
         await lab.wait_for(lambda _: len(refusals()) >= 2)
     assert set(refusals()) == {GONE}
     assert child.process.returncode is None
@@ -61,7 +61,7 @@ async def test_it_comes_back_when_both_ways_are_open_again(lab: Lab, child: Chil
     """A shorter break, however deep, costs nothing: the same name serves again."""
     (tunnel,) = lab.tunnels()
     lab.inject(BothBlocked())
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(2 * PATIENCE):
         if tunnel.connections[0].protocol == "quic":  # over HTTP/2 it has no keep-alive, and notices nothing
             await lab.wait_for(lambda lab: not lab.tunnels()[0].connections)
             await child.line("Retrying connection in up to")

@@ -24,7 +24,7 @@ from tests.lab.edge.test_real_traffic import (  # noqa: F401 - the same tests, w
     test_visitor_leaves,
     test_websocket,
 )
-from tests.lab.edge.visitor import get
+from tests.support.wire import get
 
 from prx.lab import Lab
 from prx.lab.faults import Drop, UdpBlocked

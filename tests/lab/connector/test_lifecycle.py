@@ -9,30 +9,28 @@ from uuid import uuid4
 
 import pytest
 from tests.lab.connector.bench import BUILTIN_ONLY, HTTP2_ONLY, Bench
-from tests.lab.connector.child import BUILTIN, TUNNEL_ID, environment, started
-from tests.lab.connector.mini_edge import PATIENCE
-from tests.lab.connector.web import get
+from tests.lab.connector.child import BUILTIN, TUNNEL_ID, Child, ask, environment, started
+from tests.support.waits import PATIENCE
 
 from prx.lab.protocol.errors import SessionClosedError
 from prx.lab.protocol.rpc.registration import Registered, RegisterRequest, Rejected
 
 
-async def ready(line: str) -> tuple[int, dict[str, object]]:
-    """Ask /ready of the metrics server that a log line names."""
-    reply = await get(line.partition("metrics server on ")[2].partition("/metrics")[0], "/ready")
-    return reply.status, json.loads(reply.body)
+async def ready(child: Child) -> tuple[int, dict[str, object]]:
+    """Ask /ready of a connector's metrics server."""
+    reply = await ask(child, "/ready")
+    return reply.status_code, reply.json()
 
 
 async def test_four_connections(bench: Bench) -> None:
     """Connections come up in order, say who they are, show as ready, and leave in order on SIGINT."""
     async with bench.started(connections=4) as child:
         await child.line(f"INF Starting tunnel tunnelID={TUNNEL_ID}")
-        server = await child.line("INF Starting metrics server on 127.0.0.1:")
         await bench.up(child, 4)
         for index in range(4):
             line = await child.line("INF Registered tunnel connection", f"connIndex={index} ")
             assert line.endswith(f" event=0 ip=127.0.0.1 location=test01 protocol={bench.edge.protocol}")
-        status, body = await ready(server)
+        status, body = await ready(child)
         assert (status, body["status"], body["readyConnections"]) == (200, 200, 4)
         assert [request.conn_index for request in bench.edge.registrations] == [0, 1, 2, 3]
         first = bench.edge.registrations[0]
@@ -95,7 +93,6 @@ async def test_words_of_a_loss(bench: Bench) -> None:
 async def test_all_lost(bench: Bench) -> None:
     """Without any connection the connector says so at once, in /ready and by the level of its lines."""
     async with bench.started() as child:
-        server = await child.line("INF Starting metrics server on 127.0.0.1:")
         await bench.up(child)
         bench.edge.policy = lambda _: None
         bench.edge.kill(0)
@@ -103,7 +100,7 @@ async def test_all_lost(bench: Bench) -> None:
             await child.line("ERR Connection terminated error=", "connIndex=0")
         else:  # connection 0 goes on by itself
             await child.line("INF Retrying connection in up to 1s connIndex=0")
-        status, body = await ready(server)
+        status, body = await ready(child)
         assert (status, body["readyConnections"]) == (503, 0)
 
 
@@ -225,11 +222,10 @@ async def test_edge_lingers(bench: Bench) -> None:
     """An edge that never closes is waited for until the grace period ends, with /ready at 503."""
     bench.edge.linger = True
     async with bench.started("--grace-period", "700ms") as child:
-        server = await child.line("INF Starting metrics server on 127.0.0.1:")
         await bench.up(child, 1)
         child.send(signal.SIGTERM)
         await child.line("INF Unregistered tunnel connection connIndex=0 event=0 ip=127.0.0.1")
-        assert (await ready(server))[0] == 503
+        assert (await ready(child))[0] == 503
         assert await child.exit_code() == 0
 
 

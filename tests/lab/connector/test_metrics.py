@@ -1,14 +1,12 @@
 """The metrics server: paths, bodies, numbers, and a port that is taken."""
 
-import json
 import socket
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from tests.lab.connector.bench import Bench
-from tests.lab.connector.child import TUNNEL_ID, run, token
-from tests.lab.connector.web import get
+from tests.lab.connector.child import TUNNEL_ID, ask, run, token
 
 from prx.lab.connector.errors import StartError
 from prx.lab.connector.log import Log
@@ -25,20 +23,18 @@ def series(text: str) -> dict[str, float]:
 async def test_endpoints(bench: Bench) -> None:
     """Every path answers as the real connector's does, under any Host."""
     async with bench.started(connections=2) as child:
-        line = await child.line("INF Starting metrics server on ")
         await bench.up(child, 2)
-        address = line.partition("metrics server on ")[2].partition("/metrics")[0]
-        ready = await get(address, "/ready")
-        body = json.loads(ready.body)
-        assert (ready.status, body["readyConnections"], len(body["connectorId"])) == (200, 2, 36)
-        assert "content-type: text/plain; charset=utf-8" in ready.head.lower()
-        assert (await get(address, "/healthcheck")).body == "OK\n"
-        assert (await get(address, "/quicktunnel")).body == '{"hostname":""}'
-        nothing = await get(address, "/nope")
-        assert (nothing.status, nothing.body) == (404, "404 page not found\n")
-        config = json.loads((await get(address, "/config")).body)
+        ready = await ask(child, "/ready")
+        body = ready.json()
+        assert (ready.status_code, body["readyConnections"], len(body["connectorId"])) == (200, 2, 36)
+        assert ready.headers["content-type"] == "text/plain; charset=utf-8"
+        assert (await ask(child, "/healthcheck")).text == "OK\n"
+        assert (await ask(child, "/quicktunnel")).text == '{"hostname":""}'
+        nothing = await ask(child, "/nope")
+        assert (nothing.status_code, nothing.text) == (404, "404 page not found\n")
+        config = (await ask(child, "/config")).json()
         assert (config["version"], config["config"]["ingress"][0]["service"]) == (-1, bench.origin.url)
-        diagnosis = json.loads((await get(address, "/diag/tunnel")).body)
+        diagnosis = (await ask(child, "/diag/tunnel")).json()
         assert diagnosis["tunnelID"] == str(TUNNEL_ID)
         assert diagnosis["connectorID"] == body["connectorId"]
         named = {} if bench.edge.protocol == "http2" else {"protocol": 1}
@@ -52,14 +48,12 @@ async def test_endpoints(bench: Bench) -> None:
 async def test_counters(bench: Bench) -> None:
     """Requests, answers, errors and registrations are counted under the same names."""
     async with bench.started() as child:
-        line = await child.line("INF Starting metrics server on ")
         await bench.up(child)
-        address = line.partition("metrics server on ")[2].partition("/metrics")[0]
         for path in ("/status/200", "/status/200", "/status/404"):
             await bench.edge.fetch(path)
         assert (await bench.edge.push(7, '{"ingress": [{"service": "http://127.0.0.1:1"}]}')) == (7, True)
         assert (await bench.edge.fetch("/")).status == 502
-        found = series((await get(address, "/metrics")).body)
+        found = series((await ask(child, "/metrics")).text)
     expected = {
         "cloudflared_tunnel_total_requests": 4,
         "cloudflared_tunnel_request_errors": 1,

@@ -6,7 +6,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 from tests.lab.connector.bench import BUILTIN_ONLY, Bench
-from tests.lab.connector.mini_edge import PATIENCE, finish
+from tests.lab.connector.mini_edge import finish
+from tests.support.waits import PATIENCE
 
 from prx.lab.protocol.errors import StreamError
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 from tests.lab.connector.bench import BUILTIN_ONLY, HTTP2_ONLY, Bench
-from tests.lab.connector.child import BUILTIN, TUNNEL_ID, started
-from tests.lab.connector.mini_edge import PATIENCE
-from tests.lab.connector.web import QuickService, get
+from tests.lab.connector.child import BUILTIN, TUNNEL_ID, ask, started
+from tests.lab.connector.quick_service import QuickService
+from tests.support.waits import PATIENCE
 
 from prx.lab.connector.errors import StartError
 from prx.lab.connector.go_errors import json_text
@@ -34,7 +34,6 @@ async def test_quick_tunnel(bench: Bench) -> None:
     async with QuickService(body=json.dumps(GOOD)).running() as service:
         words = [*bench.common("--quick-service", service.url, connections=4), "--url", bench.origin.url]
         async with started(words, bench.home, command=bench.command) as child:
-            server = await child.line("INF Starting metrics server on ")
             await bench.up(child)
             box = [line.split(" ", 2)[2] for line in child.lines if "INF +--" in line or "INF |" in line]
             assert box == [
@@ -43,8 +42,7 @@ async def test_quick_tunnel(bench: Bench) -> None:
                 "|  https://a-b-c.trycloudflare.com                                                           |",
                 "+--------------------------------------------------------------------------------------------+",
             ]
-            address = server.partition("metrics server on ")[2].partition("/metrics")[0]
-            assert (await get(address, "/quicktunnel")).body == '{"hostname":"a-b-c.trycloudflare.com"}'
+            assert (await ask(child, "/quicktunnel")).text == '{"hostname":"a-b-c.trycloudflare.com"}'
             assert (await bench.edge.fetch("/status/200", host="a-b-c.trycloudflare.com")).status == 200
             assert json.loads(await bench.edge.told())["ingress"] == [{"service": bench.origin.url, "originRequest": {}}]
             child.send(signal.SIGTERM)

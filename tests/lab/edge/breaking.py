@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from tests.lab.edge.public.test_http2 import ask, session
+from tests.support.wire import exchange
 
 from prx.lab import Lab
 from prx.lab.edge.task_group import ServerTaskGroup
@@ -100,37 +101,9 @@ async def look(lab: Lab, hostname: str, path: str, how: str) -> Seen:
     port = urlsplit(lab.public_https if tls else lab.public).port
     reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context, server_hostname=hostname if tls else None)
     version = "1.0" if how == "http1.0" else "1.1"
-    writer.write(f"GET {path} HTTP/{version}\r\nHost: {hostname}\r\nConnection: close\r\n\r\n".encode())
-    raw, reset = b"", False
-    try:
-        while data := await reader.read(65536):
-            raw += data
-    except OSError:
-        reset = True
-    writer.transport.abort()
-    return _read(raw, reset=reset)
-
-
-def _read(raw: bytes, *, reset: bool) -> Seen:
-    head, _, body = raw.partition(b"\r\n\r\n")
-    if not head:
-        return Seen(0, b"", whole=False)
-    status = int(head.split(b" ")[1])
-    if b"transfer-encoding: chunked" in head.lower():
-        return _unchunk(status, body)
-    length = next((int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")), None)
-    return Seen(status, body, whole=not reset if length is None else len(body) == length)
-
-
-def _unchunk(status: int, raw: bytes) -> Seen:
-    body = b""
-    while raw:
-        size, _, rest = raw.partition(b"\r\n")
-        if size == b"0":
-            return Seen(status, body, whole=True)
-        body += rest[: int(size, 16)]
-        raw = rest[int(size, 16) + 2 :]
-    return Seen(status, body, whole=False)
+    raw = f"GET {path} HTTP/{version}\r\nHost: {hostname}\r\nConnection: close\r\n\r\n".encode()
+    heard = await exchange(reader, writer, raw)
+    return Seen(heard.status, heard.body, whole=heard.whole)
 
 
 async def _over_http2(lab: Lab, hostname: str, path: str) -> Seen:

@@ -14,7 +14,7 @@ import httpx2
 import pytest
 from tests.lab.edge import connector, quic_connector
 from tests.lab.edge.connector import hello, registered
-from tests.lab.edge.visitor import get
+from tests.support.wire import exchange, get
 
 from prx.lab import Lab, LabConfig
 from prx.lab.edge import address
@@ -112,7 +112,6 @@ async def test_visitors_over_ipv6(lab: Lab) -> None:
         for url, tls in ((lab.public, None), (lab.public_https, context)):
             name = "web.localhost" if tls else None
             reader, writer = await asyncio.open_connection("::1", urlsplit(url).port, ssl=tls, server_hostname=name)
-            writer.write(b"GET / HTTP/1.1\r\nHost: web.localhost\r\nConnection: close\r\n\r\n")
-            assert (await reader.read()).startswith(b"HTTP/1.1 200 ")
-            writer.close()
+            raw = b"GET / HTTP/1.1\r\nHost: web.localhost\r\nConnection: close\r\n\r\n"
+            assert (await exchange(reader, writer, raw)).status == 200
     assert seen == [b"::1", b"::1"]

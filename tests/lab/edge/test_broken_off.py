@@ -12,7 +12,8 @@ from h2.errors import ErrorCodes
 from tests.lab.edge import connector, quic_connector
 from tests.lab.edge.breaking import BREAKS, NO_ANSWER, Breaking, Seen, breaking, look
 from tests.lab.edge.cloudflared import run_cloudflared
-from tests.lab.edge.visitor import visiting
+from tests.support.waits import PATIENCE
+from tests.support.wire import visiting
 
 from prx.lab import Lab
 from prx.lab.edge.public import http1
@@ -24,7 +25,6 @@ from prx.lab.protocol.quic.stream import QuicStream
 
 AGAIN = 8  # times, for what chance decides shows only by and by
 WAYS = ["http1", "https", "http2", "http1.0"]
-PATIENCE = 30.0
 FRAMINGS = {"length": [(b"Content-Length", b"50")], "chunked": []}
 
 

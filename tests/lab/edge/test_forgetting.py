@@ -14,7 +14,7 @@ import dns.rcode
 import httpx2
 import pytest
 from tests.lab.edge.connector import dialled, registered
-from tests.lab.edge.visitor import get
+from tests.support.wire import get
 
 from prx.core.tunnel_token import TunnelToken
 from prx.lab import Lab, LabConfig

@@ -7,12 +7,14 @@ import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from urllib.request import urlopen
 
 import pytest
-from tests.lab.edge.cloudflared import PATIENCE, Cloudflared, run_cloudflared
+from tests.lab.edge.cloudflared import run_cloudflared
 from tests.lab.edge.origin import Origin
-from tests.lab.edge.visitor import get, visiting
+from tests.support.child import Child
+from tests.support.visitor import get as fetch
+from tests.support.waits import PATIENCE
+from tests.support.wire import get, visiting
 
 from prx.lab import Lab
 from prx.lab.events import ConnectionLost, ConnectionRejected, ConnectionUnregistered, LabEvent, LocalConfigurationReceived
@@ -22,7 +24,7 @@ pytestmark = pytest.mark.real
 
 
 @asynccontextmanager
-async def named(lab: Lab, folder: Path, *flags: str) -> AsyncIterator[Cloudflared]:
+async def named(lab: Lab, folder: Path, *flags: str) -> AsyncIterator[Child]:
     """Run cloudflared over QUIC for the tunnel `web`."""
     token = folder / "token"
     token.write_text(lab.token("web"))
@@ -159,8 +161,8 @@ async def _until(lab: Lab, condition: Callable[[Lab], bool]) -> None:
         await lab.wait_for(condition)
 
 
-async def _metrics(child: Cloudflared) -> str:
+async def _metrics(child: Child) -> str:
     line = await child.said(lambda line: "Starting metrics server on" in line)
     address = re.search(r"on (\S+)/metrics", line)
     assert address is not None
-    return await asyncio.to_thread(lambda: urlopen(f"http://{address[1]}/metrics").read().decode())
+    return (await fetch(f"http://{address[1]}/metrics")).text

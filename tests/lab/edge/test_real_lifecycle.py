@@ -6,9 +6,11 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from tests.lab.edge.cloudflared import PATIENCE, Cloudflared, run_cloudflared
+from tests.lab.edge.cloudflared import run_cloudflared
 from tests.lab.edge.origin import Origin
-from tests.lab.edge.visitor import get, visiting
+from tests.support.child import Child
+from tests.support.waits import PATIENCE
+from tests.support.wire import get, visiting
 
 from prx.lab import Lab
 from prx.lab.events import ConnectionRejected, ConnectionUnregistered, LabEvent, LocalConfigurationReceived
@@ -140,6 +142,6 @@ async def test_quick_service_limits(lab: Lab, tmp_path: Path) -> None:
         await child.said(lambda line: "error code: 1015" in line)
 
 
-async def _ends_with_1(child: Cloudflared) -> None:
+async def _ends_with_1(child: Child) -> None:
     async with asyncio.timeout(PATIENCE):
         assert await child.process.wait() == 1

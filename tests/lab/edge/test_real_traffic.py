@@ -6,9 +6,9 @@ import asyncio
 from urllib.parse import urlsplit
 
 import pytest
-from tests.lab.edge.cloudflared import PATIENCE
 from tests.lab.edge.origin import Origin, blob, blob_digest
-from tests.lab.edge.visitor import get, visiting
+from tests.support.waits import PATIENCE
+from tests.support.wire import get, visiting
 from websockets.asyncio.client import connect
 
 from prx.access.verify import AccessVerifier

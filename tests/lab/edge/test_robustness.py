@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 from tests.lab.edge.connector import ScriptedConnector, dialled, hello, registered, respond
 from tests.lab.edge.quic_connector import ScriptedQuicConnector
 from tests.lab.edge.quic_connector import registered as registered_quic
-from tests.lab.edge.visitor import get, visiting
+from tests.support.waits import PATIENCE
+from tests.support.wire import get, visiting
 
 from prx.lab import Lab, LabConfig
 from prx.lab.events import ConnectionLost, LabEvent
 from prx.lab.protocol.h2.stream import H2Stream
 
-PATIENCE = 30.0
 SMALL = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 
 

@@ -9,13 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.runtime.probes.servers import Servers
+from tests.support.waits import PATIENCE
 
 from prx.config.schema import TunnelSettings
 from prx.core.events import Fact, HookRan, UrlChanged
 from prx.runtime.hooks import HookRunner
-
-PATIENCE = 20.0
 
 
 class InstantClock:
@@ -76,11 +74,3 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
         running.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await running
-
-
-@pytest.fixture
-async def servers() -> AsyncIterator[Servers]:
-    """Give a starter of servers."""
-    starter = Servers()
-    yield starter
-    await starter.close()

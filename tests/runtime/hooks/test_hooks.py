@@ -10,8 +10,9 @@ from pathlib import Path
 
 import psutil
 import pytest
-from tests.runtime.hooks.conftest import PATIENCE, Bench
-from tests.runtime.probes.servers import Servers, answer, forever
+from tests.runtime.hooks.conftest import Bench
+from tests.support.servers import Servers, answer, forever
+from tests.support.waits import PATIENCE
 
 from prx.runtime.hooks.command import CommandHook
 from prx.runtime.hooks.kinds import Change, HookError

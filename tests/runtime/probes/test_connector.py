@@ -4,7 +4,7 @@ import asyncio
 import time
 from typing import Any
 
-from tests.runtime.probes.servers import Servers, answer, forever
+from tests.support.servers import Servers, answer, forever
 
 from prx.runtime.probes.connector import ConnectorEndpoints, Reply
 

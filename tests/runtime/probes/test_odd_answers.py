@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.lab.edge.cloudflared import run_cloudflared
-from tests.lab.edge.visitor import get
 from tests.runtime.probes.odd_answers import ODD_ANSWERS, Odd
-from tests.runtime.probes.servers import Served, Servers
+from tests.support.servers import Served, Servers
+from tests.support.wire import get
 
 from prx.lab import Lab, LabConfig
 from prx.runtime.probes import head

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import trustme
-from tests.runtime.probes.servers import Servers, answer, drip, forever
+from tests.support.servers import Servers, answer, drip, forever
 
 from prx.runtime.probes.origin import probe_origin
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import trustme
-from tests.runtime.probes.servers import Handler, Served, Servers, answer, forever
+from tests.support.servers import Handler, Served, Servers, answer, forever
 
 from prx.config.schema import TunnelSettings
 from prx.runtime.probes.origin import Trust, check_origin, probe_origin

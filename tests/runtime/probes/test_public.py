@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import trustme
-from tests.runtime.probes.servers import Servers, answer, drip, forever, pour
+from tests.support.servers import Servers, answer, drip, forever, pour
 
 from prx.runtime.probes.public import probe_public
 

@@ -15,8 +15,8 @@ import pytest
 import trustme
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.runtime.probes.servers import Served, Servers, answer, forever
 from tests.runtime.probes.test_public import server_tls
+from tests.support.servers import Served, Servers, answer, forever
 
 from prx.core.evidence import DnsState
 from prx.runtime.probes import doh as doh_module

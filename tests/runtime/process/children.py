@@ -6,11 +6,10 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from tests.support.waits import PATIENCE
+
 from prx.core.launch import Launch
 from prx.runtime.process.child import ChildProcess
-
-PATIENCE = 30.0
-"""Upper bound of every wait, in seconds: far beyond anything that works, on a loaded machine too."""
 
 
 def open_descriptors() -> dict[str, str]:

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 
 import psutil
 import pytest
-from tests.runtime.process.children import PATIENCE, Child, open_descriptors
+from tests.runtime.process.children import Child, open_descriptors
+from tests.support.waits import PATIENCE
 
 
 @pytest.fixture(autouse=True)

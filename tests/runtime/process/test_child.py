@@ -7,7 +7,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from tests.runtime.process.children import PATIENCE, Child, gone, python
+from tests.runtime.process.children import Child, gone, python
+from tests.support.waits import PATIENCE
 
 from prx.core.exit_status import ExitStatus
 from prx.core.launch import Launch

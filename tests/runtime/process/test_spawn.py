@@ -12,7 +12,8 @@ import threading
 from pathlib import Path
 
 import pytest
-from tests.runtime.process.children import PATIENCE, Child, executable, gone, open_descriptors, python
+from tests.runtime.process.children import Child, executable, gone, open_descriptors, python
+from tests.support.waits import PATIENCE
 
 from prx.core.exit_status import ExitStatus
 from prx.core.launch import SECRET_PATH, Launch

@@ -8,11 +8,10 @@ from uuid import UUID, uuid4
 
 import pytest
 from tests.lab.connector.bench import BUILTIN_ONLY, Bench
-from tests.lab.connector.child import Child
-from tests.lab.connector.mini_edge import PATIENCE
+from tests.lab.connector.child import Child, ask
 from tests.lab.connector.origin_server import Origin
 from tests.lab.connector.quic_edge import QuicEdge
-from tests.lab.connector.web import get
+from tests.support.waits import PATIENCE
 
 from prx.lab.connector.command_line import parse
 from prx.lab.connector.credentials import Credentials
@@ -61,8 +60,7 @@ async def child(bench: Bench) -> AsyncIterator[Child]:
 
 async def metric(child: Child, name: str) -> str:
     """Ask the metrics server for a value."""
-    line = await child.line("INF Starting metrics server on ")
-    text = (await get(line.partition("metrics server on ")[2].partition("/metrics")[0], "/metrics")).body
+    text = (await ask(child, "/metrics")).text
     return next((line.rpartition(" ")[2] for line in text.splitlines() if line.startswith(name)), "")
 
 

@@ -16,8 +16,9 @@ from tests.lab.connector.exchanges.http1_origin import Http1Origin
 from tests.lab.connector.exchanges.http2_origin import Http2Origin
 from tests.lab.connector.exchanges.marks import foreign, mark_of
 from tests.lab.connector.http2_edge import Http2Edge
-from tests.lab.connector.mini_edge import PATIENCE, MiniEdge, finish
+from tests.lab.connector.mini_edge import MiniEdge, finish
 from tests.lab.connector.quic_edge import QuicEdge
+from tests.support.waits import PATIENCE
 
 from prx.lab.protocol.errors import StreamError
 from prx.lab.protocol.headers import Headers

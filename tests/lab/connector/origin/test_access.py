@@ -12,7 +12,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from tests.lab.connector.bench import BUILTIN_ONLY, Bench
 from tests.lab.connector.child import started
-from tests.lab.connector.mini_edge import PATIENCE, finish
+from tests.lab.connector.mini_edge import finish
+from tests.support.waits import PATIENCE
 
 from prx.lab.connector.origin.access import CERTS_URL, AccessGate, AccessRule
 from prx.lab.connector.origin.ingress import IngressError, OriginOptions, options_to_json, parse_options, parse_rules

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 from tests.lab.connector.bench import BUILTIN_ONLY, Bench
 from tests.lab.connector.child import Child, started
-from tests.lab.connector.mini_edge import PATIENCE
+from tests.support.waits import PATIENCE
 
 HELLO = [{"service": "hello_world"}]
 

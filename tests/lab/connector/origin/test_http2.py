@@ -11,6 +11,7 @@ import pytest
 import trustme
 from h2.errors import ErrorCodes
 from h2.settings import SettingCodes
+from tests.support.waits import PATIENCE
 
 from prx.lab.connector.origin.exchanges import OriginError, OriginExchange
 from prx.lab.connector.origin.http1 import OriginConnection
@@ -22,7 +23,6 @@ from prx.lab.protocol.errors import StreamError
 from prx.lab.protocol.h2.session import H2Session
 from prx.lab.protocol.h2.stream import H2Stream
 
-PATIENCE = 10.0
 Serve = Callable[[H2Stream], Awaitable[None]]
 
 

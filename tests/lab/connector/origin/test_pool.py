@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 import trustme
+from tests.support.waits import PATIENCE
 
 from prx.lab.connector.origin.exchanges import OriginError, OriginExchange
 from prx.lab.connector.origin.http1 import OriginConnection
 from prx.lab.connector.origin.ingress import HttpService, OriginOptions
 from prx.lab.connector.origin.pool import Endpoint, OriginPool
 
-PATIENCE = 10.0
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 

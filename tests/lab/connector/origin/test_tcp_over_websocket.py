@@ -4,14 +4,13 @@ import asyncio
 from dataclasses import dataclass, field
 
 import pytest
+from tests.support.waits import PATIENCE
 
 from prx.lab.connector.origin.exchanges import Answer, Headers, OriginError
 from prx.lab.connector.origin.ingress import StreamService, UnsupportedService, parse_rules, parse_service
 from prx.lab.connector.origin.messages import Request
 from prx.lab.connector.origin.tcp_over_websocket import JoinedStreams, accepted, destination, dial
 from prx.lab.connector.origin.websocket import PING, message
-
-PATIENCE = 10.0
 
 
 def request(*headers: tuple[bytes, bytes]) -> Request:

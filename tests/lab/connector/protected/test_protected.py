@@ -12,7 +12,7 @@ import pytest
 from tests.lab.connector.child import Child, run, started
 from tests.lab.edge.conftest import events, lab, limits  # noqa: F401 - fixtures
 from tests.lab.edge.origin import Origin, run_origin
-from tests.lab.edge.visitor import Reply, visiting
+from tests.support.wire import Reply, visiting
 
 from prx.lab import Lab
 from prx.lab.connector.origin.messages import Request

@@ -13,7 +13,8 @@ import httpx2
 import pytest
 from tests.lab.edge.connector import registered as registered_http2
 from tests.lab.edge.quic_connector import ScriptedQuicConnector, registered, respond
-from tests.lab.edge.visitor import get
+from tests.support.waits import PATIENCE
+from tests.support.wire import get
 
 from prx.lab import Lab, LabConfig
 from prx.lab.events import ConnectionLost, LabEvent
@@ -24,7 +25,6 @@ from prx.lab.protocol.quic.session import Address
 from prx.lab.protocol.quic.stream import QuicStream
 from prx.testing.clock import ManualClock
 
-PATIENCE = 20.0
 HERE = ("127.0.0.1", 1)
 KB = 1024
 

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.lab.edge.connector import dialled, hello, registered
-from tests.lab.edge.visitor import get, visiting
+from tests.support.waits import PATIENCE
+from tests.support.wire import get, visiting
 
 from prx.lab import Lab, LabConfig
 from prx.lab.edge.faults import notation
@@ -36,8 +37,6 @@ from prx.lab.protocol.h2.stream import H2Stream
 from prx.lab.protocol.rpc.registration import Registered
 
 JSON = {"Content-Type": "application/json"}
-
-PATIENCE = 20.0
 
 
 async def test_refuse(lab: Lab) -> None:

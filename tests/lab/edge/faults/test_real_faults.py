@@ -8,14 +8,13 @@ from pathlib import Path
 import pytest
 from tests.lab.edge.cloudflared import run_cloudflared
 from tests.lab.edge.origin import Origin
-from tests.lab.edge.visitor import get
+from tests.support.waits import PATIENCE
+from tests.support.wire import get
 
 from prx.lab import Lab
 from prx.lab.faults import Delay, DropAfter, ExpireCert, Fault, Garble, HalfClose, Lose, Reset
 
 pytestmark = pytest.mark.real
-
-PATIENCE = 60.0
 
 
 def token_file(lab: Lab, folder: Path) -> tuple[str, ...]:
@@ -36,7 +35,7 @@ async def test_it_notices_and_comes_back(lab: Lab, tmp_path: Path, origin: Origi
         pytest.skip("TCP does not lose")
     flags = ("--url", f"http://127.0.0.1:{origin.port}", "--ha-connections", "1", "--retries", "0", "--protocol", protocol)
     async with (
-        asyncio.timeout(PATIENCE),
+        asyncio.timeout(2 * PATIENCE),
         run_cloudflared(lab, tmp_path, *flags, after_run=token_file(lab, tmp_path)) as child,
     ):
         await lab.wait_for(lambda lab: len(lab.tunnel("web").connections) == 1)
@@ -57,7 +56,7 @@ async def test_delay_is_only_slow(lab: Lab, tmp_path: Path, origin: Origin, prot
     lab.inject(Delay(0.05, jitter=0.05))
     flags = ("--url", f"http://127.0.0.1:{origin.port}", "--ha-connections", "1", "--protocol", protocol)
     async with (
-        asyncio.timeout(PATIENCE),
+        asyncio.timeout(2 * PATIENCE),
         run_cloudflared(lab, tmp_path, *flags, after_run=token_file(lab, tmp_path)),
     ):
         await lab.wait_for(lambda lab: len(lab.tunnel("web").connections) == 1)
@@ -70,7 +69,7 @@ async def test_expired_certificate(lab: Lab, tmp_path: Path) -> None:
     """It says that the certificate has expired, and registers once that is over."""
     lab.inject(ExpireCert())
     async with (
-        asyncio.timeout(PATIENCE),
+        asyncio.timeout(2 * PATIENCE),
         run_cloudflared(lab, tmp_path, "--retries", "0", after_run=token_file(lab, tmp_path)) as child,
     ):
         await child.said(lambda line: "certificate has expired" in line)
@@ -82,7 +81,7 @@ async def test_stateless_reset(lab: Lab, tmp_path: Path) -> None:
     """Over QUIC it understands a reset as what it is: the edge has lost the connection."""
     flags = ("--hello-world", "--ha-connections", "1", "--retries", "0", "--protocol", "quic")
     async with (
-        asyncio.timeout(PATIENCE),
+        asyncio.timeout(2 * PATIENCE),
         run_cloudflared(lab, tmp_path, *flags, after_run=token_file(lab, tmp_path)) as child,
     ):
         await lab.wait_for(lambda lab: bool(lab.tunnel("web").connections))

@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import httpx2
 import pytest
 from tests.lab.edge.connector import dialled, registered
-from tests.lab.edge.visitor import get
+from tests.support.wire import get
 
 from prx.lab import Lab, LabConfig
 from prx.lab.edge.faults.notation import from_words

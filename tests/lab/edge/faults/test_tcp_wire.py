@@ -9,14 +9,13 @@ from typing import Any
 import pytest
 from tests.lab.edge.connector import dialled, hello, registered, respond
 from tests.lab.edge.quic_connector import registered as registered_quic
-from tests.lab.edge.visitor import get
+from tests.support.waits import PATIENCE
+from tests.support.wire import get
 
 from prx.lab import Lab, LabConfig
 from prx.lab.events import ConnectionLost, HandshakeFailed, LabEvent
 from prx.lab.faults import Delay, DropAfter, ExpireCert, Garble, HalfClose, Reset, SlowRead
 from prx.lab.protocol.h2.stream import H2Stream
-
-PATIENCE = 20.0
 
 
 def lost(events: list[LabEvent]) -> list[str]:

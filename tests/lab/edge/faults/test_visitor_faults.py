@@ -13,7 +13,7 @@ import dns.rdatatype
 import httpx2
 import pytest
 from tests.lab.edge.connector import registered
-from tests.lab.edge.visitor import get
+from tests.support.wire import get
 
 from prx.lab import AccessFront, Lab
 from prx.lab.edge.faults import notation

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.x509 import load_pem_x509_certificate
 from jwt.algorithms import RSAAlgorithm
 from tests.lab.edge.connector import registered, respond
-from tests.lab.edge.visitor import Reply, get
+from tests.support.wire import Reply, get
 
 from prx.access.claims import AccessDeniedError
 from prx.access.verify import AccessVerifier

@@ -13,15 +13,14 @@ import pytest
 from h2.errors import ErrorCodes
 from tests.lab.edge.connector import head, hello, registered, respond
 from tests.lab.edge.origin import BLOCK, blob, blob_digest
-from tests.lab.edge.visitor import get, visiting
+from tests.support.waits import PATIENCE
+from tests.support.wire import get, visiting
 
 from prx.lab import Lab
 from prx.lab.edge.public import http1
 from prx.lab.events import LabEvent, RequestServed
 from prx.lab.protocol import headers as codec
 from prx.lab.protocol.h2.stream import H2Stream
-
-PATIENCE = 20.0
 
 
 async def test_unknown_name(lab: Lab) -> None:

@@ -13,6 +13,7 @@ import httpx2
 import pytest
 from tests.lab.edge.connector import head, hello, registered, respond
 from tests.lab.edge.origin import blob, blob_digest
+from tests.support.waits import PATIENCE
 
 from prx.lab import Lab
 from prx.lab.events import LabEvent, RequestServed
@@ -20,8 +21,6 @@ from prx.lab.protocol.errors import StreamError
 from prx.lab.protocol.h2.session import H2Session
 from prx.lab.protocol.h2.stream import H2Stream
 from prx.lab.protocol.headers import Headers
-
-PATIENCE = 20.0
 
 
 @asynccontextmanager

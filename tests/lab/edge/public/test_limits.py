@@ -15,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.lab.edge.connector import head, hello, registered, respond
 from tests.lab.edge.public.test_http2 import ask, session, whole
-from tests.lab.edge.visitor import get, visiting
+from tests.support.waits import PATIENCE
+from tests.support.wire import get, visiting
 
 from prx.lab import AccessFront, Lab, LabConfig
 from prx.lab.edge.limits import NAMES, Limits
@@ -25,7 +26,6 @@ from prx.lab.edge.public.visitor import UnsendableError
 from prx.lab.events import LabEvent, RequestServed
 from prx.lab.protocol.h2.stream import H2Stream
 
-PATIENCE = 30.0
 UPGRADE = [("Connection", "Upgrade"), ("Upgrade", "websocket"), ("Sec-WebSocket-Key", "k"), ("Sec-WebSocket-Version", "13")]
 
 

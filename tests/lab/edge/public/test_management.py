@@ -13,7 +13,7 @@ import pytest
 from tests.lab.edge import connector, quic_connector
 from tests.lab.edge.cloudflared import run_cloudflared
 from tests.lab.edge.origin import Origin
-from tests.lab.edge.visitor import get
+from tests.support.wire import get
 from websockets.asyncio.client import connect
 
 from prx.lab import Lab, LabConfig

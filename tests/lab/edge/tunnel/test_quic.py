@@ -12,7 +12,8 @@ import pytest
 from aioquic.quic.connection import QuicConnection
 from tests.lab.edge.connector import registered as registered_http2
 from tests.lab.edge.quic_connector import ScriptedQuicConnector, dialled, registered, respond
-from tests.lab.edge.visitor import get, visiting
+from tests.support.waits import PATIENCE
+from tests.support.wire import get, visiting
 
 from prx.lab import Lab
 from prx.lab.events import ConnectionLost, ConnectionRegistered, HandshakeFailed, LabEvent
@@ -24,8 +25,6 @@ from prx.lab.protocol.quic.preamble import DATA, ConnectRequest, ConnectResponse
 from prx.lab.protocol.quic.stream import QuicStream
 from prx.lab.protocol.rpc.push import Updated
 from prx.lab.protocol.rpc.registration import Registered, Rejected, Unregistered
-
-PATIENCE = 20.0
 
 
 async def connections(lab: Lab, number: int) -> None:

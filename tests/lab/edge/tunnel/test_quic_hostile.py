@@ -15,7 +15,8 @@ from aioquic.tls import Epoch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.lab.edge.quic_connector import ScriptedQuicConnector, registered, respond
-from tests.lab.edge.visitor import get
+from tests.support.waits import PATIENCE
+from tests.support.wire import get
 
 from prx.lab import Lab
 from prx.lab.events import ConnectionLost, HandshakeFailed, LabEvent
@@ -26,7 +27,6 @@ from prx.lab.protocol.quic.preamble import DATA, RPC, ConnectRequest, ConnectRes
 from prx.lab.protocol.quic.stream import QuicStream
 from prx.lab.protocol.rpc.framing import MAX_MESSAGE
 
-PATIENCE = 20.0
 SMALL = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 GOOD = ConnectResponse(200, [(b"X-A", b"1")]).encode()
 

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import pytest
 from tests.lab.edge.connector import dialled, hello, registered
-from tests.lab.edge.visitor import get
+from tests.support.wire import get
 
 from prx.core.tunnel_token import TunnelToken
 from prx.lab import Lab, LabConfig

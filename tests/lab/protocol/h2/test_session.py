@@ -13,6 +13,7 @@ from hpack import Decoder
 from hyperframe.frame import DataFrame
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.support.waits import PATIENCE
 
 from prx.lab.protocol.errors import SessionClosedError, StreamError, StreamResetError
 from prx.lab.protocol.h2.connection import STREAM_WINDOW, ProxyConnection
@@ -20,7 +21,6 @@ from prx.lab.protocol.h2.session import H2Session
 from prx.lab.protocol.h2.stream import H2Stream
 from prx.lab.protocol.headers import Headers
 
-PATIENCE = 20.0
 OK: Headers = [(b":status", b"200")]
 
 

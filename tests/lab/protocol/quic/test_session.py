@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import mlkem, x25519
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.lab.edge.origin import blob
+from tests.support.waits import PATIENCE
 
 from prx.lab.edge.task_group import ServerTaskGroup
 from prx.lab.edge.tunnel.certificates import Authority
@@ -30,7 +31,6 @@ from prx.lab.protocol.quic.session import UNSENT, Address, QuicSession
 from prx.lab.protocol.quic.stream import QuicStream
 from prx.lab.protocol.quic.tls import answer_share
 
-PATIENCE = 30.0
 MB = 1024 * 1024
 
 

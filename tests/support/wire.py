@@ -1,4 +1,4 @@
-"""A visitor of the lab for tests: HTTP/1.1 on h11, so that a test sees what is on the wire and when."""
+"""HTTP/1.1 on h11, where a test must see what is on the wire and when, or must write what no client would."""
 
 from __future__ import annotations
 
@@ -131,3 +131,38 @@ async def get(
         await visitor.send_head(method, path, headers)
         await visitor.send_body(body)
         return await visitor.read_reply()
+
+
+@dataclass
+class Heard:
+    """What came back for bytes that a test wrote: status 0 for no answer; `whole` when the body came to its proper end."""
+
+    status: int = 0
+    headers: list[tuple[str, str]] = field(default_factory=list)
+    body: bytes = b""
+    whole: bool = False
+
+
+async def exchange(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, raw: bytes, *, method: str = "GET") -> Heard:
+    """Write `raw` as it stands, read one answer to it, and close the connection."""
+    heard, client = Heard(), h11.Connection(h11.CLIENT)
+    for event in (h11.Request(method=method, target="/", headers=[("Host", "x")]), h11.EndOfMessage()):
+        client.send(event)  # tells h11 how to read the answer
+    try:
+        with suppress(OSError, h11.RemoteProtocolError):
+            writer.write(raw)
+            await _hear(heard, client, reader)
+    finally:
+        writer.transport.abort()
+    return heard
+
+
+async def _hear(heard: Heard, client: h11.Connection, reader: asyncio.StreamReader) -> None:
+    while not isinstance(event := client.next_event(), h11.EndOfMessage | h11.ConnectionClosed):
+        if event is h11.NEED_DATA:
+            client.receive_data(await reader.read(65536))
+        elif isinstance(event, h11.Response):
+            heard.status, heard.headers = event.status_code, _text(event.headers.raw_items())
+        elif isinstance(event, h11.Data):
+            heard.body += event.data
+    heard.whole = isinstance(event, h11.EndOfMessage)

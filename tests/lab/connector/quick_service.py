@@ -1,41 +1,8 @@
-"""A plain HTTP/1.1 client for the metrics server, and a stand-in for the quick-tunnel service."""
+"""A stand-in for the quick-tunnel service."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-
-
-@dataclass
-class WebReply:
-    """What a server answered."""
-
-    status: int
-    head: str
-    body: str
-
-
-async def get(address: str, path: str) -> WebReply:
-    """Fetch a path from `host:port`."""
-    host, _, port = address.rpartition(":")
-    reader, writer = await asyncio.open_connection(host, int(port))
-    try:
-        writer.write(f"GET {path} HTTP/1.1\r\nHost: anything\r\nConnection: close\r\n\r\n".encode())
-        raw, _, body = (await reader.read()).partition(b"\r\n\r\n")
-    finally:
-        writer.close()
-    head = raw.decode()
-    if "transfer-encoding: chunked" in head.lower():
-        body = b"".join(_chunks(body))
-    return WebReply(int(head.split()[1]), head, body.decode())
-
-
-def _chunks(body: bytes) -> Iterator[bytes]:
-    """Yield the data of each chunk: a long body of the real connector is cut anywhere, also inside a line."""
-    while body:
-        size, _, body = body.partition(b"\r\n")
-        yield body[: int(size, 16)]
-        body = body[int(size, 16) + 2 :]
 
 
 class QuickService:
