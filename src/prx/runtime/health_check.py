@@ -139,7 +139,7 @@ class HealthChecker:
         context = self._context
         began = context.clock.monotonic()
         await self.check_ready()
-        if not self.url:
+        if context.backend.mode == "quick":
             await self._find_url()
         connected = self._observer is None or (self._observer.ready > 0)
         if not connected:
@@ -187,12 +187,22 @@ class HealthChecker:
             self.take_hostname(hostname or self.logged_hostname)
 
     def take_hostname(self, hostname: str) -> None:
-        """Take in the public host name of a quick tunnel."""
-        if self.url:
+        """Take in the public host name of a quick tunnel; another one than before has yet to be proven."""
+        url = self._context.site.url(hostname)
+        if url == self.url:
             return
-        self.url = self._context.site.url(hostname)
+        if self.url:
+            self._context.warn(f"the connector has another public URL now, {url}; {self.url} is not watched any more")
+            self._forget_url()
+        self.url = url
         self._context.tell_phase("url", self.url)
         self._context.tell_url(self.url)
+
+    def _forget_url(self) -> None:
+        """Begin anew with what is known of the public URL: it is another one."""
+        self._proven = self._exposure_known = False
+        self._good, self._dns_until = None, 0.0
+        self.usual_ms = None
 
     async def _dial(self) -> Edge:
         """Dial the edge while no connection is ready, and read the counters beside it: they tell of rejections."""
