@@ -293,6 +293,7 @@ def test_values_out_of_bounds(write: Write, line: str, words: str) -> None:
         ('a = "x\n', "prx.toml:1:", "ends on its own line"),
         ('\na = """x\n\n', "prx.toml:2: ", "at the end of the file"),
         ("a = " + "[" * 5000, "prx.toml: ", "nested too deeply"),
+        ("a = " + "9" * 5000, "prx.toml: ", "a number of more than 4300 digits"),
     ],
 )
 def test_syntax_errors(write: Write, text: str, place: str, words: str) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import socket
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from prx.config.checker import read
 from prx.config.local_addr import LocalAddr
@@ -33,6 +35,9 @@ OWN = socket.gethostname()
         ("app.localhost", "app.localhost:80", "app.localhost", 80, "http://app.localhost:80"),
         ("127.0.0.1", "127.0.0.1:80", "127.0.0.1", 80, "http://127.0.0.1:80"),
         ("[::1]", "[::1]:80", "::1", 80, "http://[::1]:80"),
+        ("http://[::1%lo]:80", "[::1%lo]:80", "::1%lo", 80, "http://[::1%25lo]:80"),
+        ("[fe80::1%eth0]", "[fe80::1%eth0]:80", "fe80::1%eth0", 80, "http://[fe80::1%25eth0]:80"),
+        ("https://[fe80::1%25eth0]", "https://[fe80::1%eth0]:443", "fe80::1%eth0", 443, "https://[fe80::1%25eth0]:443"),
         ("bücher.internal:80", "xn--bcher-kva.internal:80", "xn--bcher-kva.internal", 80, "http://xn--bcher-kva.internal:80"),
     ],
 )
@@ -56,6 +61,9 @@ def test_notations(text: str, shown: str, host: str, port: int, url: str) -> Non
         ("::1:8080", "PORT, HOST:PORT"),
         ("[]:80", "PORT, HOST:PORT"),
         ("[localhost]:80", "PORT, HOST:PORT"),
+        ("[1::2::3]:80", "PORT, HOST:PORT"),
+        ("http://[:::]:80", "PORT, HOST:PORT"),
+        ("[::1%lo:80", "PORT, HOST:PORT"),
         ("-x:80", "PORT, HOST:PORT"),
         ("a b:80", "PORT, HOST:PORT"),
         ("host:80\n", "PORT, HOST:PORT"),
@@ -116,6 +124,17 @@ def test_an_own_address_is_this_machine() -> None:
     assert LocalAddr.parse(f"https://{own}:8443").is_local
     assert not LocalAddr.parse("https://192.0.2.1:8443").is_local
     assert not LocalAddr.parse("https://224.0.0.1:8443").is_local
+
+
+@given(st.from_regex(r"(https?://)?\[?[0-9a-f:.%lo]{1,12}\]?(:[0-9]{1,5})?/?", fullmatch=True))
+def test_what_is_taken_is_taken_again(text: str) -> None:
+    """An address that is accepted is written in a form that is accepted, and means the same."""
+    try:
+        first = LocalAddr.parse(text)
+    except ValueError:
+        return
+    assert LocalAddr.parse(str(first)) == first
+    assert LocalAddr.parse(first.url) == first
 
 
 def test_a_number_is_a_port() -> None:

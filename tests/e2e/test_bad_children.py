@@ -2,14 +2,22 @@
 
 import asyncio
 import os
+import signal
 import time
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
+from tests.e2e.origin import OriginServer
 from tests.e2e.prx_process import clean_environment, prx_start
+from tests.e2e.world import world
 
-from prx.testing.fake_cloudflared.scripted import write_fake
+from prx.config.schema import CloudflareSettings, TunnelSettings
+from prx.core.events import ChildStarted, Log, Probed, RestartScheduled
+from prx.lab import Lab
+from prx.testing.clock import ManualClock
+from prx.testing.fake_cloudflared.scripted import ScriptedFake, write_fake
 
 LINES = 1_000_000
 
@@ -149,3 +157,79 @@ async def test_a_wrapped_client_ends_cleanly(tmp_path: Path, kind: str) -> None:
         assert (await prx.event("child_exited"))["result"] == "clean"
         assert any("Unregistered tunnel connection" in event.get("message", "") for event in prx.events)
         assert members(group) == []
+
+
+async def test_a_self_update_is_warned_of_and_costs_no_wait(
+    lab: Lab, clock: ManualClock, tmp_path: Path, origin: OriginServer
+) -> None:
+    """A client that ends with code 11 has replaced itself: a warning, and the next one runs at once, without a backoff."""
+    async with (
+        ScriptedFake(tmp_path, {"connections": 1}) as fake,
+        world(lab, clock, tmp_path, connector=str(fake.path), port=origin.port) as here,
+    ):
+        first = await fake.next_run()
+        await here.live(lambda _: here.restarts == 0 and len(here.told(ChildStarted)) == 1)
+        await first.send("exit 11", wait=False)
+        await here.live(lambda _: here.restarts == 1)
+        warnings = [fact.message for fact in here.told(Log) if fact.level == "warn" and fact.source == "prx"]
+        assert sum("has replaced itself" in message for message in warnings) == 1
+        assert here.told(RestartScheduled) == []
+
+
+@pytest.mark.parametrize("mode", ["quick", "named"])
+async def test_a_frozen_child_is_replaced(
+    lab: Lab, clock: ManualClock, tmp_path: Path, origin: OriginServer, mode: str
+) -> None:
+    """A child that is stopped (SIGSTOP) once it was ready is shown as lost, then replaced, and nothing of it is left."""
+    named = {"mode": "named", "token": lab.token("app.localhost"), "hostname": "app.localhost"}
+    cloudflare = named if mode == "named" else {}
+    async with world(lab, clock, tmp_path, connector="builtin", port=origin.port, cloudflare=cloudflare) as here:
+        await here.live(lambda status: status.state == "ready")
+        frozen = here.told(ChildStarted)[0].pid
+        os.kill(frozen, signal.SIGSTOP)
+        await here.live(lambda status: status.verdict == "edge_lost")
+        clock.advance(10)  # the longest patience with a child that is silent next to us
+        await here.live(lambda _: len(here.told(RestartScheduled)) == 1)
+        clock.advance(5)
+        await here.live(lambda status: here.restarts == 1 and status.state == "ready")
+        assert not Path(f"/proc/{frozen}").exists()
+
+
+@pytest.mark.parametrize("hang", ["start", "metrics"])
+async def test_a_child_that_stays_silent_is_replaced(
+    lab: Lab, clock: ManualClock, tmp_path: Path, origin: OriginServer, hang: str
+) -> None:
+    """A child that never connects and never tells its URL is `edge_lost` after the start-up time, and replaced."""
+    async with (
+        ScriptedFake(tmp_path, {"connections": 0, "hang": hang}) as fake,
+        world(lab, clock, tmp_path, connector=str(fake.path), port=origin.port) as here,
+    ):
+        await fake.next_run()
+        await here.live(lambda _: len(here.told(ChildStarted)) == 1)
+        clock.advance(50)
+        await here.live(lambda status: (status.state, status.verdict) == ("starting", "starting"))
+        clock.advance(10)
+        await here.live(lambda status: status.verdict == "edge_lost")
+        await here.live(lambda _: here.restarts == 0 and len(here.told(RestartScheduled)) == 1)
+        clock.advance(5)
+        await here.live(lambda _: here.restarts == 1)
+
+
+async def test_a_name_that_changes_within_a_run_is_followed(
+    lab: Lab, clock: ManualClock, tmp_path: Path, origin: OriginServer
+) -> None:
+    """A quick tunnel that tells another name later is told, and looked at under the new name without a new child."""
+    api = TunnelSettings(local_addr=f"127.0.0.1:{origin.port}", cloudflare=CloudflareSettings(cloudflared_path="builtin"))
+    async with (
+        ScriptedFake(tmp_path, {"connections": 1}) as fake,
+        world(lab, clock, tmp_path, connector=str(fake.path), port=origin.port, others={"api": api}) as here,
+    ):
+        run = await fake.next_run()
+        await here.live(lambda status: bool(status.url) and here.of("api").state == "ready")
+        old, new = here.status.url, here.of("api").url
+        await run.send(f"rename {urlsplit(new).hostname}")
+        await here.live(lambda status: status.url == new)
+        await here.live(lambda _: any(fact.status == 200 for fact in here.told(Probed) if fact.tunnel == "web"))
+        told = [fact.message for fact in here.told(Log) if fact.source == "prx" and fact.tunnel == "web"]
+        assert sum(new in message and old in message for message in told) == 1
+        assert sum(fact.tunnel == "web" for fact in here.told(ChildStarted)) == 1

@@ -29,7 +29,7 @@ from prx.app.options import StartOptions
 from prx.app.outcome import Outcome
 from prx.app.reload import Reloader
 from prx.app.signals import Signals
-from prx.app.thrift import give_back
+from prx.app.thrift import give_back, set_aside
 from prx.backends import create
 from prx.backends.base import CLOUDFLARE, EdgeSite
 from prx.config.load import Loaded
@@ -309,6 +309,7 @@ class Session:
             recheck=self._reload_if_changed,
             environ=self._environ,
         )
+        set_aside()
 
     async def _start_lab(self, stack: AsyncExitStack) -> EdgeSite:
         """Join the lab that was named, or run one that other commands find (`prx lab fault …`)."""

@@ -24,6 +24,8 @@ class _WithCommand(click.Command):
             args, command = args[:at], args[at + 1 :]
             if not command:
                 ctx.fail("`--` stands before a command, and none follows\nprx start 8080 -- npm run dev")
+            if not command[0].strip():  # an unset variable of a script
+                ctx.fail(f"`--` stands before a command, and its program is {command[0]!r}\nprx start 8080 -- npm run dev")
             ctx.meta[_COMMAND] = tuple(command)
         return super().parse_args(ctx, [word for given in args for word in _split_lab(given)])
 

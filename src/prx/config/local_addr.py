@@ -54,19 +54,30 @@ class LocalAddr:
 
     @property
     def url(self) -> str:
-        """Return SCHEME://HOST:PORT, without a trailing slash."""
-        return f"{self.scheme}://{self.authority}"
+        """Return SCHEME://HOST:PORT, without a trailing slash; the zone of an address follows %25 (RFC 6874)."""
+        return f"{self.scheme}://{self.authority.replace('%', '%25')}"
 
     def __str__(self) -> str:
-        return self.authority if self.scheme == "http" else self.url
+        return self.authority if self.scheme == "http" else f"{self.scheme}://{self.authority}"
 
 
 def _stands_alone(text: str) -> bool:
     """Return whether `text` is a host that needs no port to be taken for one: localhost, or an IP address."""
     if text.lower() == "localhost" or text.lower().endswith(".localhost"):
         return True
+    if text.startswith("["):
+        return text.endswith("]") and _is_ipv6(text[1:-1])
     try:
-        return ipaddress.ip_address(text.removeprefix("[").removesuffix("]")).version == (6 if text.startswith("[") else 4)
+        return ipaddress.ip_address(text).version == 4
+    except ValueError:
+        return False
+
+
+def _is_ipv6(text: str) -> bool:
+    if not _IPV6.fullmatch(text):  # a zone that Python takes may be anything
+        return False
+    try:
+        return ipaddress.ip_address(text).version == 6
     except ValueError:
         return False
 
@@ -93,8 +104,13 @@ def _parse_host_port(scheme: str, text: str) -> LocalAddr:
     match = _HOST_PORT.fullmatch(text)
     if match is None:
         raise ValueError(EXPECTED)
-    host = match["ipv6"] if match["host"] is None else to_ascii(match["host"])
-    if not (_HOST if match["ipv6"] is None else _IPV6).fullmatch(host):
+    if match["ipv6"] is not None:
+        host = match["ipv6"].replace("%25", "%")  # as a zone is written in a URL, RFC 6874
+        fits = _is_ipv6(host)
+    else:
+        host = to_ascii(match["host"])
+        fits = _HOST.fullmatch(host) is not None
+    if not fits:
         raise ValueError(EXPECTED)
     return LocalAddr(scheme, host, _port(match["port"]))
 

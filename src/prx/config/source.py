@@ -6,6 +6,7 @@ import errno
 import os
 import re
 import stat
+import sys
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -67,8 +68,10 @@ def read_source(path: Path, claim: Claim = Claim.FOUND, environ: Mapping[str, st
         return Source(path, data, positions.find_lines(text), *_rights(found, environ))
     except RecursionError as error:
         raise ConfigError([f"{path}: brackets are nested too deeply to be read"]) from error
-    except ValueError as error:
+    except tomllib.TOMLDecodeError as error:
         raise ConfigError([_syntax_problem(path, text, str(error))]) from error
+    except ValueError as error:  # Python's own limit of digits
+        raise ConfigError([f"{path}: not TOML: found a number of more than {sys.get_int_max_str_digits()} digits"]) from error
 
 
 def _read(path: Path, claim: Claim, environ: Mapping[str, str] | None) -> Content:

@@ -66,7 +66,7 @@ class HealthChecker:
         child = self._child
         if child is not None:
             await child.check_ready()
-            if not self.url:
+            if not self.url or self._context.backend.url_is_temporary:
                 self._take_url(await child.url())
             if not child.observer.ready:
                 edge, dns = await asyncio.gather(self._dial(child), self._name_of_refused(child))
@@ -111,9 +111,13 @@ class HealthChecker:
         return min(limit, SUSPECT_LIMIT if suspect and self.usual_ms < SUSPECT_LIMIT * 250 else FAST_LIMIT)
 
     def _take_url(self, url: str) -> None:
-        """Take in the public URL that the child was given; empty: it has none yet."""
-        if self.url or not url:
+        """Take in the public URL that the child was given (empty: none yet); another one than before has yet to be proven."""
+        if not url or url == self.url:
             return
+        if self.url:
+            message = f"the connector has another public URL now, {url}; {self.url} is not watched any more"
+            self._context.log("warn", message)
+            self._name, self._exposure_known, self.usual_ms = PublicName(self._context), False, None
         self.url = url
         self._context.phases.reached("url", self.url)
         self._context.publish(UrlKnown(tunnel=self._context.name, url=self.url))

@@ -123,7 +123,10 @@ async def connected_to_one(endpoints: Sequence[Endpoint], *, timeout: float) -> 
         finally:
             await _close(stream)
         return
-    raise _most_telling(endpoints, failures)
+    try:
+        raise _most_telling(endpoints, failures)
+    finally:
+        failures.clear()  # an error that is held by a frame of its own traceback is left to the collector of cycles
 
 
 def _most_telling(endpoints: Sequence[Endpoint], failures: Sequence[ProbeError]) -> ProbeError:

@@ -75,6 +75,11 @@ class Commands:
         """Answer on the metrics port (`on`), or accept and say nothing (`off`)."""
         self.state.answering = text == "on"
 
+    def do_rename(self, hostname: str) -> None:
+        """Have another public host name from now on, as a quick tunnel."""
+        self.state.hostname = hostname
+        self.log("info", f"|  https://{hostname}  |")
+
     def do_line(self, text: str) -> None:
         """Write this line to stderr as it is."""
         write(text)
