@@ -2,7 +2,8 @@
 
 How long an answer is follows RFC 9112 (6.3): some have no body whatever their head says; else `Transfer-Encoding: chunked`
 wins over a length, which is then dropped, and no other exchange follows; lengths that contradict each other are an error;
-without either the body ends with the connection. What lies behind the end belongs to no answer: `surplus` says whether there is any.
+without either the body ends with the connection. What lies behind the end belongs to no answer: `surplus` says whether there
+is any.
 
 cloudflared is written in Go, so that what a service may get wrong is what Go's net/http forgives (behaviour of Go 1.24, read
 and observed with cloudflared 2026.8.2): lines of a head that end in a bare LF, folded lines, names with a space, any version
@@ -278,7 +279,7 @@ def _chunked(version: tuple[int, int], headers: Headers) -> bool:
 
 
 def _doubtful(version: tuple[int, int], headers: Headers) -> bool:
-    """Return whether another reader may see another end: chunks together with a length, or in HTTP/1.0 (RFC 9112, 6.1 and 6.3)."""
+    """Return whether another reader may see another end: chunks with a length, or in HTTP/1.0 (RFC 9112, 6.1 and 6.3)."""
     in_chunks = bool(_values(headers, b"transfer-encoding"))
     return in_chunks and (version < (1, 1) or bool(_values(headers, b"content-length")))
 
