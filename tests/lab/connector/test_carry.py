@@ -70,6 +70,23 @@ async def test_trailers_of_a_request(child: Child, edge: MiniEdge) -> None:
     assert ("trailer" in dict(seen["headers"])) == over_http2
 
 
+@BUILTIN_ONLY
+@pytest.mark.parametrize("name", [b"content-length", b"Content-Length", b"trailer", b"HOST"])
+async def test_trailers_that_would_frame_a_request(child: Child, edge: MiniEdge, name: bytes) -> None:
+    """A trailer that would frame or route a request does not reach the origin, though it was announced."""
+    async with asyncio.timeout(PATIENCE):
+        stream = await edge.open("POST", "/mirror", [(b"trailer", b"x-sum, " + name)])
+        if isinstance(stream, H2Stream):
+            await stream.send_data(b"body")
+            await stream.send_headers([(b"x-sum", b"1"), (name.lower(), b"7")], end=True)
+        else:
+            await stream.send_data(b"body", end=True)
+        seen = json.loads((await finish(stream)).body)
+    over_http2 = edge.protocol == "http2"
+    assert seen["trailers"] == ([["x-sum", "1"]] if over_http2 else [])
+    assert dict(seen["headers"]).get("trailer") == ("x-sum" if over_http2 else None)
+
+
 async def test_trailers_without_a_place(child: Child, edge: MiniEdge) -> None:
     """Behind a body with a length there is no place for trailers: they are left out, and the body is whole."""
     async with asyncio.timeout(PATIENCE):

@@ -1,5 +1,6 @@
 """The metrics server: paths, bodies, numbers, and a port that is taken."""
 
+import asyncio
 import socket
 from collections.abc import Sequence
 from pathlib import Path
@@ -43,6 +44,26 @@ async def test_endpoints(bench: Bench) -> None:
             {"isConnected": True, **named, "edgeAddress": "127.0.0.1", "index": 1},
         ]
         await child.line("INF Collection finished collector=tunnelState")
+
+
+async def test_a_stop_while_clients_wait(bench: Bench) -> None:
+    """A stop ends quietly although clients hold connections: one that is idle, one that has asked, one within a request."""
+    async with asyncio.timeout(30), bench.started() as child:
+        line = await child.line("INF Starting metrics server on ")
+        await bench.up(child)
+        host, _, port = line.partition("metrics server on ")[2].partition("/metrics")[0].rpartition(":")
+        writers = []
+        for request in (b"", b"GET /ready HTTP/1.1\r\nHost: a\r\n\r\n", b"GET /ready HT"):
+            reader, writer = await asyncio.open_connection(host, int(port))
+            writers.append(writer)
+            writer.write(request)
+            if request.endswith(b"\n"):
+                assert (await reader.readuntil(b"\r\n")).startswith(b"HTTP/1.1 200")
+        child.process.terminate()
+        await child.process.wait()
+        for writer in writers:
+            writer.close()
+    assert child.lines[-1].endswith("INF Metrics server stopped"), child.lines[-5:]
 
 
 async def test_counters(bench: Bench) -> None:

@@ -28,6 +28,7 @@ from prx.lab.connector.edge.supervisor import Supervisor, Timing
 from prx.lab.connector.edge.transport import EdgeConnectionError, Shared, Transport
 from prx.lab.connector.errors import StartError
 from prx.lab.connector.log import Log, utc_now, write_stderr
+from prx.lab.connector.management.service import Management
 from prx.lab.connector.metrics import Metrics
 from prx.lab.connector.metrics_server import MetricsServer, open_listener
 from prx.lab.connector.origin.access import CERTS_URL, AccessGate
@@ -200,7 +201,14 @@ class _Tunnel:
         context = tls_context(settings.cacert)
         configuration = Configuration(rules, defaults=defaults, flags=settings.reported, log=self._log)
         tags = {"Id": str(state.connector_id), **dict(settings.tags)}
-        proxy = self._proxy(configuration, tags=tags, metrics=metrics)
+        management = Management(
+            self._values.text("management-hostname"),
+            state,
+            self._log,
+            label=self._values.text("label"),
+            diagnostics=bool(self._values.get("management-diagnostics")),
+        )
+        proxy = self._proxy(configuration, tags=tags, metrics=metrics, own=management)
         if credentials.quick_hostname:
             metrics.add("tunnel_user_hostnames_counts", userHostname=f"https://{credentials.quick_hostname}")
         shared = Shared(settings, credentials, configuration, proxy, state, self._log, self._stopping)
@@ -211,12 +219,12 @@ class _Tunnel:
             transports[QuicTransport.name] = QuicTransport(shared)
         return shared, protocols, transports
 
-    def _proxy(self, configuration: Configuration, *, tags: Mapping[str, str], metrics: Metrics) -> Proxy:
+    def _proxy(self, configuration: Configuration, *, tags: Mapping[str, str], metrics: Metrics, own: Management) -> Proxy:
         """Return what carries requests: those of guests alone where the tunnel is protected."""
         now, log = self._timing.now, self._log
         gate = AccessGate(self._environment.get(CERTS_URL, ""))
         if self._guests is None:
-            return Proxy(configuration, tags=tags, metrics=metrics, log=log, now=now, gate=gate)
+            return Proxy(configuration, tags=tags, metrics=metrics, log=log, now=now, gate=gate, own=own)
         from prx.lab.connector.protected.assertions import Assertions  # noqa: PLC0415 - few tunnels are protected
         from prx.lab.connector.protected.guard import Guard, GuardedProxy, GuardError  # noqa: PLC0415
 
@@ -228,7 +236,7 @@ class _Tunnel:
             )
         except GuardError as error:
             raise StartError(str(error)) from None
-        return GuardedProxy(guard, configuration, tags=tags, metrics=metrics, log=log, now=now, gate=gate)
+        return GuardedProxy(guard, configuration, tags=tags, metrics=metrics, log=log, now=now, gate=gate, own=own)
 
     async def _carry(self, shared: Shared, protocols: Protocols, transports: dict[str, Transport]) -> None:
         """Run the supervisor; after a stop was asked for, for the grace period at most."""

@@ -11,7 +11,9 @@ one whose reader is gone dies of SIGPIPE.
 import json
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import IntEnum
 from pathlib import Path
@@ -42,6 +44,16 @@ class Level(IntEnum):
     def word(self) -> str:
         """Return the word of the JSON format, which is also the value of `--loglevel`."""
         return self.name.lower()
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Hold one line before it is formatted."""
+
+    time: datetime
+    level: Level
+    message: str
+    fields: Mapping[str, Field]
 
 
 def utc_now() -> datetime:
@@ -80,6 +92,16 @@ class Log:
             self._files.append(LogFolder(folder, now=now))
         self._sink = sink
         self._now = now
+        self._listeners: list[Callable[[Entry], None]] = []
+
+    @contextmanager
+    def listened(self, take: Callable[[Entry], None]) -> Iterator[None]:
+        """Hand every line to `take` while the block runs, whatever the level of the log is."""
+        self._listeners.append(take)
+        try:
+            yield
+        finally:
+            self._listeners.remove(take)
 
     def close(self) -> None:
         """Close the log files, if there are any."""
@@ -88,13 +110,17 @@ class Log:
 
     def enabled(self, level: Level) -> bool:
         """Tell whether lines of this level are written, so that costly ones need not be built."""
-        return level >= self._level
+        return level >= self._level or bool(self._listeners)
 
     def write(self, level: Level, message: str, **fields: Field) -> None:
         """Write one line, if its level is enabled."""
-        if level < self._level:
+        if not self.enabled(level):
             return
         now = self._now()
+        for take in tuple(self._listeners):
+            take(Entry(now, level, message, fields))
+        if level < self._level:
+            return
         self._sink(self._format(now, level, message, fields) + "\n")
         for file in self._files:
             file.write(format_json(now, level, message, fields) + "\n")

@@ -58,7 +58,7 @@ class MetricsServer:
         self._state = state
         self._configuration = configuration
         self._log = log
-        self._clients: set[asyncio.StreamWriter] = set()
+        self._clients: dict[asyncio.Task[None] | None, asyncio.StreamWriter] = {}  # by the task that serves it
         self._server: asyncio.Server | None = None
 
     async def start(self, listener: socket.socket) -> None:
@@ -71,20 +71,23 @@ class MetricsServer:
         if self._server is None:
             return
         self._server.close()
-        for client in self._clients:
+        serving = [task for task in self._clients if task is not None]
+        for client in self._clients.values():
             client.transport.abort()
+        if serving:  # a task that outlived the event loop would be cancelled with it, which asyncio reports as a fault
+            await asyncio.wait(serving)
         await self._server.wait_closed()
         self._log.info("Metrics server stopped")
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._clients.add(writer)
+        self._clients[asyncio.current_task()] = writer
         try:
             while await self._answer(reader, writer):
                 pass
         except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             pass  # the client went away, was too slow or too long-winded: nothing to tell it
         finally:
-            self._clients.discard(writer)
+            self._clients.pop(asyncio.current_task(), None)
             writer.close()
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:

@@ -27,7 +27,7 @@ from prx.lab.edge.injector import Breakable, Injector
 from prx.lab.edge.public.access import CERTS_PATH, AccessFront, Fronts
 from prx.lab.edge.public.access_keys import AccessKeys
 from prx.lab.edge.public.gateway import Gateway
-from prx.lab.edge.public.http1 import Http1Server
+from prx.lab.edge.public.http1_server import Http1Server
 from prx.lab.edge.public.http2 import Http2Visitors
 from prx.lab.edge.public.login import HOST as LOGIN_HOST
 from prx.lab.edge.public.login import LoginService

@@ -1,6 +1,7 @@
 """Ramp, waits and ends of connections, on scripted transports and without waiting."""
 
 import asyncio
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 from tests.lab.connector.stage import Stage, stopped_when
 
-from prx.lab.connector.edge.addresses import NoEdgeError, resolve
+from prx.lab.connector.edge.addresses import NoEdgeError, discover, resolve
 from prx.lab.connector.edge.backoff import Backoff
 from prx.lab.connector.edge.transport import DialError, DuplicateError, EdgeConnectionError, RejectedError, ServeError
 
@@ -118,6 +119,40 @@ async def test_addresses() -> None:
     assert [str(address) for address in found] == ["127.0.0.1:1", "127.0.0.1:1", "[::1]:2", "127.0.0.1:3"]
     with pytest.raises(NoEdgeError, match="failed to resolve any edge address"):
         await resolve(["nonsense", "127.0.0.1:99999"])
+
+
+@pytest.mark.parametrize(
+    ("version", "first", "family"),
+    [("auto", "4", "4"), ("auto", "6", "6"), ("4", "6", "4"), ("6", "4", "6")],
+)
+async def test_families_of_discovered_addresses(version: str, first: str, family: str) -> None:
+    """Without --edge a connector dials the family that is asked for, or the one that the machine prefers."""
+    entries: dict[str, list[object]] = {
+        "4": [(socket.AF_INET, None, 0, "", (f"192.0.2.{number}", 7844)) for number in (1, 2)],
+        "6": [(socket.AF_INET6, None, 0, "", (f"2001:db8::{number}", 7844, 0, 0)) for number in (1, 2)],
+    }
+
+    async def regions() -> list[tuple[str, int]]:
+        return [("region1.test", 7844), ("region2.test", 7844)]
+
+    async def lookup(host: str, port: int, **_: object) -> list[object]:
+        assert host.startswith("region")
+        assert port == 7844
+        return [*entries[first], *entries["6" if first == "4" else "4"]]
+
+    found = await discover(version, regions=regions, lookup=lookup)
+    expected = ["192.0.2.1", "192.0.2.2"] if family == "4" else ["2001:db8::1", "2001:db8::2"]
+    assert [address.ip for address in found] == expected * 2
+
+
+async def test_no_address_discovered() -> None:
+    """A name that DNS does not know is an error with its cause."""
+
+    async def unknown() -> list[tuple[str, int]]:
+        raise OSError("no such name")
+
+    with pytest.raises(NoEdgeError, match="error looking up Cloudflare edge IPs: no such name"):
+        await discover("auto", regions=unknown)
 
 
 def test_starts_without_quic() -> None:

@@ -17,7 +17,7 @@ from tests.support.waits import PATIENCE
 from tests.support.wire import get, visiting
 
 from prx.lab import Lab
-from prx.lab.edge.public import http1
+from prx.lab.edge.public import leaving
 from prx.lab.events import LabEvent, RequestServed
 from prx.lab.protocol import headers as codec
 from prx.lab.protocol.h2.stream import H2Stream
@@ -309,7 +309,7 @@ async def test_visitor_who_has_asked_and_leaves(
     lab: Lab, events: list[LabEvent], monkeypatch: pytest.MonkeyPatch, *, abrupt: bool
 ) -> None:
     """When a visitor who has nothing more to send leaves before the answer, the connector is told: of a break at once."""
-    monkeypatch.setattr(http1, "HALF_CLOSED_SECONDS", 1000.0 if abrupt else 0.01)
+    monkeypatch.setattr(leaving, "HALF_CLOSED_SECONDS", 1000.0 if abrupt else 0.01)
     reached, told = asyncio.Event(), asyncio.Event()
 
     async def wait(stream: H2Stream) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx2
+import jwt
 import pytest
 from tests.lab.edge import connector, quic_connector
 from tests.lab.edge.cloudflared import run_cloudflared
@@ -59,6 +60,16 @@ async def test_management_tokens_end() -> None:
             assert (await get(other, HOST, f"/metrics?access_token={token}")).status == 401
         now += 3601
         assert (await get(lab, HOST, f"/metrics?access_token={token}")).status == 401
+
+
+@pytest.mark.parametrize(
+    ("resource", "granted"), [("logs", ["logs", "ping"]), ("admin", ["admin"]), ("host_details", ["host_details"])]
+)
+async def test_what_a_management_token_grants(lab: Lab, resource: str, granted: list[str]) -> None:
+    """A token says what it is good for, and one for logs is good for a ping too, as cloudflared expects of it."""
+    lab.token("web")
+    claims = jwt.decode(lab.management_token("web", resource), options={"verify_signature": False})
+    assert claims["res"] == granted
 
 
 async def test_management_tokens_over_the_control_endpoint(lab: Lab) -> None:

@@ -8,12 +8,16 @@ when it is refused; here a single slot is dialled again after the usual wait.
 
 import asyncio
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final, TypeAlias
 
 SERVICE: Final = "_v2-origintunneld._tcp.argotunnel.com"
 _LOOKUP_LIMIT: Final = 15.0  # seconds
+_FAMILIES: Final = {"4": socket.AF_INET, "6": socket.AF_INET6}
+
+Regions: TypeAlias = Callable[[], Awaitable[list[tuple[str, int]]]]
+Lookup: TypeAlias = Callable[..., Awaitable[list[Any]]]
 
 
 class NoEdgeError(Exception):
@@ -65,7 +69,7 @@ async def resolve(names: Sequence[str], *, ip_version: str = "auto") -> list[Edg
     """
     found = [address for name in names if (address := await _resolve_one(name))]
     if not names:
-        found = await _discover(ip_version)
+        found = await discover(ip_version)
     if not found:
         raise NoEdgeError("failed to resolve any edge address")
     return found
@@ -87,19 +91,31 @@ async def _resolve_one(name: str) -> EdgeAddress | None:
     return EdgeAddress(str(address[0]), int(address[1]))
 
 
-async def _discover(ip_version: str) -> list[EdgeAddress]:
-    """Return the addresses that DNS names for the public edge, IPv4 unless version 6 is wanted."""
+async def discover(ip_version: str, *, regions: Regions | None = None, lookup: Lookup | None = None) -> list[EdgeAddress]:
+    """Return the addresses that DNS names for the public edge, of one family in each region.
+
+    `ip_version` auto means the family that this machine's resolver puts first. Raises NoEdgeError.
+    """
+    lookup = lookup or asyncio.get_running_loop().getaddrinfo
+    found: list[EdgeAddress] = []
+    try:
+        async with asyncio.timeout(_LOOKUP_LIMIT):
+            for host, port in await (regions or _regions)():
+                entries = await lookup(host, port, type=socket.SOCK_STREAM)
+                family = _FAMILIES.get(ip_version, entries[0][0])
+                found += [EdgeAddress(str(entry[4][0]), port) for entry in entries if entry[0] == family]
+    except (OSError, TimeoutError) as error:
+        raise NoEdgeError(f"edge discovery: error looking up Cloudflare edge IPs: {error}") from None
+    return found
+
+
+async def _regions() -> list[tuple[str, int]]:
+    """Return name and port of each region of the public edge. Raises OSError."""
     import dns.asyncresolver  # noqa: PLC0415 - only needed without --edge
     import dns.exception  # noqa: PLC0415
 
-    record = "AAAA" if ip_version == "6" else "A"
-    resolver = dns.asyncresolver.Resolver()
-    found = []
     try:
-        async with asyncio.timeout(_LOOKUP_LIMIT):
-            for service in await resolver.resolve(SERVICE, "SRV"):
-                addresses = await resolver.resolve(service.target, record)
-                found += [EdgeAddress(str(entry.address), int(service.port)) for entry in addresses]
-    except (dns.exception.DNSException, TimeoutError) as error:
-        raise NoEdgeError(f"edge discovery: error looking up Cloudflare edge IPs: {error}") from None
-    return found
+        services = await dns.asyncresolver.Resolver().resolve(SERVICE, "SRV")
+    except dns.exception.DNSException as error:
+        raise OSError(str(error)) from None
+    return [(str(service.target).rstrip("."), int(service.port)) for service in services]

@@ -1,8 +1,9 @@
 """Read an answer of HTTP/1.x out of bytes, judged as Go's client judges it. Pure: bytes in, parts of the answer out.
 
 How long an answer is follows RFC 9112 (6.3): some have no body whatever their head says; else `Transfer-Encoding: chunked`
-wins over a length, which is then dropped; lengths that contradict each other are an error; without either the body ends with
-the connection. What lies behind the end belongs to no answer: `surplus` says whether there is any.
+wins over a length, which is then dropped, and no other exchange follows; lengths that contradict each other are an error;
+without either the body ends with the connection. What lies behind the end belongs to no answer: `surplus` says whether there
+is any.
 
 cloudflared is written in Go, so that what a service may get wrong is what Go's net/http forgives (behaviour of Go 1.24, read
 and observed with cloudflared 2026.8.2): lines of a head that end in a bare LF, folded lines, names with a space, any version
@@ -164,7 +165,9 @@ class AnswerReader:
             self._stage, self._left = (_Stage.SIZED, length) if length else (_Stage.DONE, 0)
         else:
             self._stage = _Stage.UNTIL_CLOSED
-        self.lasting = self._stage is not _Stage.UNTIL_CLOSED and _persistent(version, headers)
+        self.lasting = (
+            self._stage is not _Stage.UNTIL_CLOSED and _persistent(version, headers) and not _doubtful(version, headers)
+        )
         kept = [(name, value) for name, value in headers if name.lower() not in dropped]
         return _once(kept, b"content-length")
 
@@ -273,6 +276,12 @@ def _chunked(version: tuple[int, int], headers: Headers) -> bool:
     if codings[0].lower() != b"chunked":
         raise AnswerError(f"unsupported transfer encoding: {codings[0].decode('latin-1')!r}")
     return True
+
+
+def _doubtful(version: tuple[int, int], headers: Headers) -> bool:
+    """Return whether another reader may see another end: chunks with a length, or in HTTP/1.0 (RFC 9112, 6.1 and 6.3)."""
+    in_chunks = bool(_values(headers, b"transfer-encoding"))
+    return in_chunks and (version < (1, 1) or bool(_values(headers, b"content-length")))
 
 
 def _length(headers: Headers) -> int | None:

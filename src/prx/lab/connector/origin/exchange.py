@@ -20,6 +20,7 @@ _SAFE: Final = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE"})
 _BODY_UNUSUAL: Final = frozenset({b"GET", b"HEAD", b"DELETE", b"OPTIONS", b"PROPFIND", b"SEARCH", b"CONNECT"})
 _LENGTH_EXPECTED: Final = frozenset({b"POST", b"PUT", b"PATCH"})
 _FRAMING: Final = frozenset({b"Content-Length", b"Transfer-Encoding", b"Trailer"})
+_NO_TRAILERS: Final = frozenset({b"content-length", b"transfer-encoding", b"trailer", b"host"})  # RFC 9110, 6.5.1
 _LAST_WORDS: Final = 5.0  # seconds an origin has for its end of a WebSocket after the visitor ended
 
 
@@ -85,8 +86,8 @@ class Exchange:
         if len(lengths) > 1 or not all(length.isdigit() for length in lengths):
             raise ProxyError(f"bad Content-Length {b', '.join(sorted(lengths)).decode('latin-1')!r}")
         if self.chunked:
-            trailer = self.request.header(b"trailer")
-            announced: Headers = [(b"Trailer", trailer)] if trailer else []
+            names = self._announced()
+            announced: Headers = [(b"Trailer", b", ".join(names))] if names else []
             return [*headers, *announced, (b"Transfer-Encoding", b"chunked")]
         if self.has_body:
             return [*headers, (b"Content-Length", lengths.pop())]
@@ -115,8 +116,14 @@ class Exchange:
 
     def _trailers(self) -> Headers:
         """Return the visitor's trailers for the origin: only those that were announced."""
-        announced = {name.strip().lower() for name in self.request.header(b"trailer").split(b",")}
+        announced = {name.lower() for name in self._announced()}
         return [(canonical(name), value) for name, value in self.incoming.trailers or [] if name.lower() in announced]
+
+    def _announced(self) -> list[bytes]:
+        """Return the names of the trailers that the visitor announced, without those that would frame or route a request."""
+        values = [value for name, value in self.request.headers if name == b"trailer"]
+        names = [name.strip(b" \t") for value in values for name in value.split(b",")]
+        return [name for name in names if name and name.lower() not in _NO_TRAILERS]
 
     async def download(self, answer: Answer, connection: OriginExchange) -> None:
         """Send the answer to the visitor."""

@@ -1,5 +1,6 @@
 """Define a request of the edge and the answer to it, whatever protocol carries them; and say it in HTTP/2."""
 
+import re
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -86,6 +87,11 @@ class Request:
     def host(self) -> str:
         """Return the host name, perhaps with a port."""
         return self.authority.decode("latin-1")
+
+    @property
+    def hostname(self) -> str:
+        """Return the host name in lower case, without a port."""
+        return re.sub(r":\d*$", "", self.host).lower()
 
     def header(self, name: bytes) -> bytes:
         """Return a header's value; empty where there is none."""

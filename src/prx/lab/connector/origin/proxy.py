@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from http import HTTPStatus
-from typing import Final
+from typing import Final, Protocol
 
 from prx.lab.connector.log import Field, Level, Log
 from prx.lab.connector.metrics import Metrics
@@ -40,6 +40,15 @@ _UNREACHABLE: Final = (
 )
 
 
+class OwnService(Protocol):
+    """Answer for a host name that is the connector's own, whatever the rules are."""
+
+    hostname: str
+
+    async def serve(self, request: Request, incoming: Body, response: Response) -> None:
+        """Answer one request. Raises StreamError when the client is gone."""
+
+
 class Proxy:
     """Carry requests under the configuration in force; `tags` go to the origin as headers."""
 
@@ -52,7 +61,9 @@ class Proxy:
         log: Log,
         now: Callable[[], float],
         gate: AccessGate | None = None,
+        own: OwnService | None = None,
     ) -> None:
+        self._own = own
         self._gate = gate or AccessGate()
         self._configuration = configuration
         self._tags: Headers = [(f"Cf-Warp-Tag-{name}".encode(), value.encode()) for name, value in tags.items()]
@@ -67,6 +78,10 @@ class Proxy:
 
     async def serve(self, request: Request, incoming: Body, response: Response, index: int) -> None:
         """Answer one request that came over connection `index`; raise ProxyError where the origin did not."""
+        if self._own is not None and request.hostname == self._own.hostname:
+            with suppress(StreamError):
+                await self._own.serve(request, incoming, response)
+            return
         number, rule = self._configuration.match(request.host, request.path.decode("latin-1").partition("?")[0])
         self._metrics.add("tunnel_total_requests")
         self._metrics.add("tunnel_concurrent_requests_per_tunnel")

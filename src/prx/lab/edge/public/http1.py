@@ -1,40 +1,32 @@
-"""One HTTP/1.1 connection of a visitor, on h11 and asyncio's streams, and the server that accepts them."""
+"""One HTTP/1.1 connection of a visitor, on h11 and asyncio's streams."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import socket
-import ssl
 import struct
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from http import HTTPStatus
-from typing import Final, TypeAlias, cast
+from typing import Final
 from urllib.parse import quote
 
 import h11
 
+from prx.lab.edge.public.http1_heads import has_two_lengths, head_size, response_head
+from prx.lab.edge.public.leaving import WatchedProtocol
 from prx.lab.edge.public.visitor import MalformedError, UnsendableError, VisitorLeftError
 from prx.lab.protocol.headers import Headers
 
 READ_SIZE: Final = 256 * 1024
 MAX_HEAD: Final = 128 * 1024  # bytes of a request's head, as on Cloudflare
 IDLE_SECONDS: Final = 75.0  # between requests, and for a whole head to arrive
-HALF_CLOSED_SECONDS: Final = 5.0  # that a visitor who says no more is taken for one who still listens
 _LINGER_SECONDS: Final = 1.0
 _STUCK_SECONDS: Final = 30.0  # without a byte taken, until a visitor who still has to read is given up
 _LINGER_RESETS: Final = struct.pack("ii", 1, 0)  # SO_LINGER on, 0 s: close with a reset
 _CORK: Final = 16 * 1024  # bytes; a part of this size is not worth waiting
 _LINGER_BYTES: Final = 1024 * 1024
 _ASCII: Final = "".join(map(chr, range(128)))
-_REASONS: Final = {status.value: status.phrase for status in HTTPStatus}
-
-
-_log = logging.getLogger(__name__)
-
-Handler: TypeAlias = "Callable[[Http1Connection], Awaitable[None]]"
-Accept: TypeAlias = Callable[[asyncio.Transport], None]
 
 
 class Http1Connection:
@@ -46,7 +38,7 @@ class Http1Connection:
 
     def __init__(self, transport: asyncio.Transport, *, scheme: str) -> None:
         self._reader = asyncio.StreamReader(limit=READ_SIZE)
-        self._watched = _Watched(self._reader)
+        self._watched = WatchedProtocol(self._reader)
         transport.set_protocol(self._watched)
         self._watched.connection_made(transport)
         self._writer = asyncio.StreamWriter(transport, self._watched, self._reader, asyncio.get_running_loop())
@@ -84,9 +76,9 @@ class Http1Connection:
             return None
         if not isinstance(event, h11.Request):
             return None
-        if _size(event) > MAX_HEAD:  # h11 looks at heads only that do not come in one piece
+        if head_size(event) > MAX_HEAD:  # h11 looks at heads only that do not come in one piece
             raise MalformedError("the head is too large", HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
-        if _has_two_lengths(event):
+        if has_two_lengths(event):
             raise MalformedError("a length and chunks, so nobody can say where the body ends")
         self._answers_head = event.method == b"HEAD"
         return event
@@ -126,7 +118,7 @@ class Http1Connection:
 
     async def send_head(self, status: int, headers: Headers) -> None:
         """Send the response's head, without those headers that HTTP/1.1 does not allow."""
-        response = _response(status, headers)
+        response = response_head(status, headers)
         chunked = all(name != b"content-length" for name, _ in response.headers)
         modern = self._h11.their_http_version == b"1.1"
         self._takes_trailers = chunked and not self._answers_head and modern
@@ -298,153 +290,3 @@ class Http1Connection:
         if not data:
             raise VisitorLeftError("closed")
         return data
-
-
-class _Watched(asyncio.StreamReaderProtocol):
-    """Feeds a reader, and calls `left` when the visitor leaves."""
-
-    def __init__(self, reader: asyncio.StreamReader) -> None:
-        super().__init__(reader)
-        self._reader = reader
-        self._left: Callable[[], object] | None = None
-        self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()  # done when the connection is gone
-        self._patience: asyncio.TimerHandle | None = None
-        self._lost = False
-
-    def watch(self, left: Callable[[], object] | None) -> None:
-        """Call `left`, and nobody else, when the visitor leaves."""
-        if self._patience is not None:
-            self._patience.cancel()
-            self._patience = None
-        self._left = left
-        if left is not None and self._reader.at_eof():
-            self._take_end()
-
-    def data_received(self, data: bytes) -> None:
-        """Take bytes of the next request."""
-        self._left = None
-        super().data_received(data)
-
-    def eof_received(self) -> bool | None:
-        """Take note of the end; over TLS the connection ends with it."""
-        half_open = super().eof_received()
-        self._take_end()
-        return half_open
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Take note of the end, or of a break."""
-        super().connection_lost(exc)
-        self._lost = True
-        if not self.over.done():
-            self.over.set_result(None)
-        self._tell()
-
-    def _take_end(self) -> None:
-        if self._lost:
-            self._tell()
-        elif self._left is not None:
-            self._patience = asyncio.get_running_loop().call_later(HALF_CLOSED_SECONDS, self._tell)
-
-    def _tell(self) -> None:
-        left = self._left
-        self.watch(None)
-        if left is not None:
-            left()
-
-
-class _Welcome(asyncio.Protocol):
-    """Meets a new transport and hands it on at once, before anything is read."""
-
-    def __init__(self, server: Http1Server, scheme: str) -> None:
-        self._server = server
-        self._scheme = scheme
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Hand the transport on, which then has another protocol."""
-        self._server.accept(cast("asyncio.Transport", transport), self._scheme)
-
-
-class Http1Server:
-    """A listener that hands every connection to `handle`, in a task of its own in `group`.
-
-    `accept_h2` takes the transports of those who have chosen HTTP/2 in the TLS handshake (ALPN `h2`).
-    """
-
-    def __init__(self, group: asyncio.TaskGroup, name: str, handle: Handler, accept_h2: Accept | None = None) -> None:
-        self._group = group
-        self._name = name
-        self._handle = handle
-        self._accept_h2 = accept_h2
-        self._servers: list[asyncio.Server] = []
-
-    async def listen(self, host: str, port: int, context: ssl.SSLContext | None = None) -> int:
-        """Listen on `port` (0: a free one) and give the port; over TLS where there is a `context`."""
-        loop = asyncio.get_running_loop()
-        scheme = "http" if context is None else "https"
-        server = await loop.create_server(lambda: _Welcome(self, scheme), host, port, ssl=context, backlog=1024)
-        self._servers.append(server)
-        return int(server.sockets[0].getsockname()[1])
-
-    def accept(self, transport: asyncio.Transport, scheme: str) -> None:
-        """Serve a transport that has passed its handshake, if it has one."""
-        connection = transport.get_extra_info("ssl_object")
-        if self._accept_h2 is not None and connection is not None and connection.selected_alpn_protocol() == "h2":
-            self._accept_h2(transport)
-            return
-        connection = Http1Connection(transport, scheme=scheme)
-        self._group.create_task(self._serve(connection), name=f"{self._name}-visitor")
-
-    def close(self) -> None:
-        """Stop listening; connections go on until their tasks end."""
-        for server in self._servers:
-            server.close()
-
-    async def _serve(self, connection: Http1Connection) -> None:
-        try:
-            if await self._is_whole(connection):
-                await connection.close()
-            else:
-                await connection.break_off()
-        except Exception:  # noqa: BLE001 - as below
-            _log.exception("closing a visitor's connection failed")
-        finally:
-            await connection.abort()
-
-    async def _is_whole(self, connection: Http1Connection) -> bool:
-        """Serve a connection to its end; whether every response on it is whole."""
-        try:
-            await self._handle(connection)
-        except (VisitorLeftError, UnsendableError):
-            return False
-        except Exception:  # noqa: BLE001 - a mistake in serving one visitor must not end the lab for all
-            _log.exception("serving a visitor failed")
-            return False
-        return True
-
-
-def _size(request: h11.Request) -> int:
-    """Count the bytes of a head, roughly."""
-    return len(request.target) + sum(len(name) + len(value) + 4 for name, value in request.headers)
-
-
-def _has_two_lengths(request: h11.Request) -> bool:
-    """Whether a request has both a Content-Length and a Transfer-Encoding, as smuggled ones have (RFC 9112, 6.3)."""
-    return {b"content-length", b"transfer-encoding"} <= {name for name, _ in request.headers}
-
-
-def _response(status: int, headers: Headers) -> h11.Response:
-    """Make a response's head, without those headers of the origin that HTTP/1.1 does not allow."""
-    reason = _REASONS.get(status, "")
-    try:
-        return h11.Response(status_code=status, headers=headers, reason=reason)
-    except h11.LocalProtocolError:
-        allowed = [header for header in headers if _is_allowed(header)]
-        return h11.Response(status_code=status, headers=allowed, reason=reason)
-
-
-def _is_allowed(header: tuple[bytes, bytes]) -> bool:
-    try:
-        h11.Response(status_code=HTTPStatus.OK, headers=[header])
-    except h11.LocalProtocolError:
-        return False
-    return True

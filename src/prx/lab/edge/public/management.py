@@ -21,7 +21,7 @@ from prx.lab.edge.registry import ACCOUNT_TAG, Registry, Tunnel
 HOST: Final = "management.argotunnel.com"
 _ALGORITHM: Final = "ES256"
 _SECONDS: Final = 3600
-_RESOURCES: Final = ("logs", "admin", "host_details")
+_RESOURCES: Final = {"logs": ["logs", "ping"], "admin": ["admin"], "host_details": ["host_details"]}  # asked for → granted
 
 
 class Management:
@@ -40,7 +40,7 @@ class Management:
         claims = {
             "tun": {"id": str(tunnel.id), "account_tag": ACCOUNT_TAG},
             "actor": {"id": "prx-lab", "support": False},
-            "res": [resource],
+            "res": _RESOURCES[resource],
             "iss": "tunnelstore",
             "iat": now,
             "exp": now + _SECONDS,

@@ -20,7 +20,8 @@ from urllib.parse import parse_qsl
 
 import h11
 
-from prx.lab.edge.public.http1 import Http1Connection, Http1Server
+from prx.lab.edge.public.http1 import Http1Connection
+from prx.lab.edge.public.http1_server import Http1Server
 from prx.lab.edge.public.visitor import MalformedError, VisitorLeftError
 
 MAX_BODY: Final = 1024 * 1024
