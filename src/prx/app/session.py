@@ -15,6 +15,7 @@ import asyncio
 import os
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
@@ -41,6 +42,8 @@ from prx.core.errors import PermanentError, PrxError, UsageError
 from prx.core.events import Log, timestamp
 from prx.core.states import State
 from prx.core.status import TunnelStatus
+from prx.history.recorder import HistoryRecorder, history_folder
+from prx.history.segments import Bounds
 from prx.runtime.bulkhead import keep_running, words_of
 from prx.runtime.bus import Bus
 from prx.runtime.host.clock import SystemClock
@@ -248,6 +251,7 @@ class Session:
         self._log_file = log_file(ensure_private_dir(data_dir(self._environ)), instance.key)
         logbook = stack.enter_context(EventLog(self._log_file, self._redactor, self._clock))
         self._bus.listen(logbook.see)
+        self._keep_history(stack, instance.key)
         self._outcome = Outcome(config.tunnels, self._settled)
         self._bus.listen(self._outcome.see)
         self._bus.listen(self._notifier.see)
@@ -255,6 +259,26 @@ class Session:
             views = choose_views(as_json=self._options.as_json, detail=self._detail, bus=self._bus, clock=self._clock)
             await stack.enter_async_context(showing(views, self._bus))
         await stack.enter_async_context(ControlServer(instance.socket, self, wall=self._clock.wall))
+
+    def _keep_history(self, stack: AsyncExitStack, key: str) -> None:
+        """Have the events kept for `prx report`, unless the configuration says no."""
+        config = self._loaded.config
+        bounds = Bounds(config.history.keep_days, config.history.keep_mb * 1_000_000)
+        if not bounds.days:
+            return
+        recorder = HistoryRecorder(
+            history_folder(data_dir(self._environ)),
+            key,
+            bounds,
+            about={
+                "pid": os.getpid(),
+                "version": __version__,
+                "tunnels": {name: item.local_addr for name, item in config.tunnels.items()},
+            },
+            clock=self._clock,
+            warn=partial(self._log, "warn"),
+        )
+        self._bus.listen(stack.enter_context(recorder).see)
 
     def _settled(self) -> None:
         give_back()

@@ -8,7 +8,7 @@ that kind is kept back while one of the keys that it follows from is itself mist
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from prx.config.keys import dotted, find_key, keys_of
 from prx.config.layers import STORE_PREFIX, Layer, command_line_layer, environment_layer, file_layer, merge, nested
 from prx.config.origins import DEFAULT, Origin, Problem
 from prx.config.positions import KeyPath
-from prx.config.schema import DEFAULT_TUNNEL, Config, ConfigFile, TunnelSettings
+from prx.config.schema import DEFAULT_TUNNEL, Config, ConfigFile, Shared, TunnelSettings
 from prx.config.source import Source, read_source
 from prx.core.errors import ConfigError, PrxError
 from prx.files.rule import Claim
@@ -123,7 +123,7 @@ def _config(file: ConfigFile, folder: Path) -> Config:
         DEFAULT_TUNNEL if path == ("tunnel",) else str(path[-1]): _with_whole_paths(tunnel, folder)
         for path, tunnel in cross.tunnels(file).items()
     }
-    return Config(log_level=file.log_level, access=file.access, tunnels=tunnels)
+    return Config(tunnels=tunnels, **{item.name: getattr(file, item.name) for item in fields(Shared)})
 
 
 def _with_whole_paths(tunnel: TunnelSettings, folder: Path) -> TunnelSettings:

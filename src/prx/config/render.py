@@ -16,7 +16,7 @@ from prx.config.checks import TUNNEL_NAME
 from prx.config.hostname import shown
 from prx.config.keys import Key, keys_of
 from prx.config.load import Loaded
-from prx.config.schema import DEFAULT_TUNNEL, AccessSettings, CloudflareSettings, ConfigFile, TunnelSettings
+from prx.config.schema import DEFAULT_TUNNEL, ConfigFile
 from prx.config.toml_text import value_text
 from prx.logs.redact import Redactor
 from prx.secrets.sources import describe, split_reference
@@ -63,10 +63,17 @@ def default_text(key: Key) -> str:
 
 def json_schema() -> dict[str, Any]:
     """Return the JSON Schema (draft 2020-12) of a configuration file, for editors."""
-    tables = (AccessSettings, CloudflareSettings, TunnelSettings)
-    definitions = {table.__name__: _table_schema(table, table.__name__) for table in tables}
+    definitions = {
+        table.__name__: _table_schema(table, table.__name__) for table in sorted(_tables(), key=lambda it: it.__name__)
+    }
     whole = _table_schema(ConfigFile, "The configuration of prx")
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "$defs": definitions, **whole}
+
+
+def _tables(table: type[Table] = ConfigFile) -> set[type[Table]]:
+    """Return the tables within a table, and those within them."""
+    inner = {found for field in fields_of(table).values() if (found := table_in(field.type) or tables_by_name(field.type))}
+    return inner.union(*(_tables(item) for item in inner))
 
 
 def _table_schema(table: type[Table], title: str) -> dict[str, Any]:

@@ -211,13 +211,24 @@ class AccessSettings(Table):
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Shared(Table):
-    log_level: LogLevel = key("info", "What prx logs.", env="PRX_LOG")
-    access: AccessSettings = AccessSettings()
+class HistorySettings(Table):
+    """What `prx report` looks back on: changes, restarts and probes, on disk in the data folder; bounded by both keys."""
+
+    keep_days: int = key(90, "How long it is kept; 0: nothing is written.", unit="days", minimum=0, maximum=3660)
+    keep_mb: int = key(64, "How much is kept, of all prx of this user together.", unit="megabytes", minimum=1, maximum=100_000)
 
 
 @dataclass(frozen=True, kw_only=True)
-class ConfigFile(_Shared):
+class Shared(Table):
+    """What is declared for all tunnels of one prx."""
+
+    log_level: LogLevel = key("info", "What prx logs.", env="PRX_LOG")
+    access: AccessSettings = AccessSettings()
+    history: HistorySettings = HistorySettings()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConfigFile(Shared):
     """The tables as they stand in a file."""
 
     tunnel: TunnelSettings | None = None
@@ -225,7 +236,7 @@ class ConfigFile(_Shared):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(_Shared):
+class Config(Shared):
     """The configuration as the rest of prx sees it: `[tunnel]` is the tunnel named "default"."""
 
     tunnels: Mapping[str, TunnelSettings] = named_tables({DEFAULT_TUNNEL: TunnelSettings()})

@@ -1,0 +1,279 @@
+"""What the history says of a span of time, for each tunnel: pure, from records to `TunnelReport`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from prx.core.events import timestamp
+from prx.history.latency import merged, percentile
+from prx.history.reader import Life
+from prx.history.records import Record
+from prx.history.spans import Span, clipped, spans
+from prx.history.standing import Standing
+
+
+@dataclass(slots=True)
+class Loss:
+    """The time lost by one cause: all of it, how many times, and the longest."""
+
+    cause: str
+    secs: float = 0.0
+    count: int = 0
+    longest: Span | None = None
+
+    def add(self, span: Span) -> None:
+        """Count one span."""
+        self.secs += span.secs
+        self.count += 1
+        if self.longest is None or span.secs > self.longest.secs:
+            self.longest = span
+
+
+@dataclass(slots=True)
+class Restarts:
+    """The restarts by one cause; `helped` counts those after which the tunnel was reachable before the next one."""
+
+    cause: str
+    count: int = 0
+    helped: int = 0
+
+
+@dataclass(slots=True)
+class Link:
+    """The connections to one location of the edge over one protocol: how many were made, and their time together."""
+
+    location: str
+    protocol: str
+    count: int = 0
+    secs: float = 0.0
+
+
+@dataclass(slots=True)
+class TunnelReport:
+    """One tunnel between two times; seconds. `lost` and `restarts` are sorted, the greatest first.
+
+    watched = reachable + lost. stopped: the operator wanted no tunnel. unwatched: no prx was running, or it was frozen.
+    """
+
+    key: str
+    tunnel: str
+    local_addr: str = ""
+    watched: float = 0.0
+    reachable: float = 0.0
+    stopped: float = 0.0
+    unwatched: float = 0.0
+    lost: list[Loss] = field(default_factory=list)
+    restarts: list[Restarts] = field(default_factory=list)
+    urls: list[Record] = field(default_factory=list)
+    links: list[Link] = field(default_factory=list)
+    probes: int = 0
+    failed_probes: int = 0
+    buckets: Counter[int] = field(default_factory=Counter)
+    timeline: list[Span] = field(default_factory=list)
+
+    @property
+    def percent(self) -> float | None:
+        """How much of the watched time the tunnel was reachable; None if it was never watched."""
+        return 100 * self.reachable / self.watched if self.watched else None
+
+    def to_json(self, *, timeline: bool = False) -> dict[str, Any]:
+        """Return the public form; seconds to a millisecond, percent to a thousandth (rounded down: 100 means all)."""
+        result: dict[str, Any] = {
+            "tunnel": self.tunnel,
+            "local_addr": self.local_addr,
+            "reachable_percent": None if self.percent is None else int(self.percent * 1000) / 1000,
+            "watched_secs": round(self.watched, 3),
+            "reachable_secs": round(self.reachable, 3),
+            "stopped_secs": round(self.stopped, 3),
+            "unwatched_secs": round(self.unwatched, 3),
+            "lost": [_loss_json(item) for item in self.lost],
+            "restarts": [{"cause": item.cause, "count": item.count, "helped": item.helped} for item in self.restarts],
+            "url_changes": [{"at": timestamp(item["at"]), "old": item["old"], "url": item["url"]} for item in self.urls],
+            "probes": {
+                "count": self.probes,
+                "failed": self.failed_probes,
+                **{f"p{percent}_ms": percentile(self.buckets, percent) for percent in (50, 95, 99)},
+            },
+            "connections": [
+                {"location": item.location, "protocol": item.protocol, "count": item.count, "secs": round(item.secs, 3)}
+                for item in self.links
+            ],
+        }
+        if timeline:
+            result["timeline"] = [
+                {"from": timestamp(span.begin), "to": timestamp(span.end), "cause": span.cause, "reason": span.reason}
+                for span in self.timeline
+            ]
+        return result
+
+
+def _loss_json(loss: Loss) -> dict[str, Any]:
+    assert loss.longest is not None
+    longest = {"secs": round(loss.longest.secs, 3), "at": timestamp(loss.longest.begin), "reason": loss.longest.reason}
+    return {"cause": loss.cause, "secs": round(loss.secs, 3), "count": loss.count, "longest": longest}
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """All tunnels between two times (seconds since 1970). missing: records that could not be written, or are damaged."""
+
+    since: float
+    until: float
+    tunnels: tuple[TunnelReport, ...]
+    missing: int = 0
+
+    def to_json(self, *, timeline: bool = False) -> dict[str, Any]:
+        """Return the public form."""
+        tunnels = [item.to_json(timeline=timeline) for item in self.tunnels]
+        return {
+            "since": timestamp(self.since),
+            "until": timestamp(self.until),
+            "missing_records": self.missing,
+            "tunnels": tunnels,
+        }
+
+
+def report(lives: Sequence[Life], since: float, until: float, *, running: bool = True) -> Report:
+    """Return the report on the time from `since` to `until`.
+
+    `running`: the last standing holds until `until` if there was a sign of life shortly before it.
+    """
+    tunnels: list[TunnelReport] = []
+    missing = 0
+    for life in lives:
+        tunnels += _life(life, since, until, running=running)
+        lost = sum(_count(item) for item in life.records if item["event"] == "lost" and since <= item["at"] < until)
+        missing += life.damaged + lost
+    tunnels.sort(key=lambda item: (item.tunnel, item.local_addr, item.key))
+    return Report(since, until, tuple(tunnels), missing)
+
+
+def _life(life: Life, since: float, until: float, *, running: bool) -> list[TunnelReport]:
+    found: dict[str, TunnelReport] = {}
+    for span in clipped(spans(life.records, now=until if running else None), since, until):
+        _add_span(found.setdefault(span.tunnel, TunnelReport(life.key, span.tunnel)), span)
+    for record in life.records:
+        if record["event"] == "prx_started" and isinstance(record.get("tunnels"), dict):
+            for name, local_addr in record["tunnels"].items():
+                if name in found:
+                    found[name].local_addr = str(local_addr)
+    for name, tunnel in found.items():
+        _finish(tunnel, [item for item in life.records if item.get("tunnel") == name or "tunnel" not in item], since, until)
+    return list(found.values())
+
+
+def _add_span(tunnel: TunnelReport, span: Span) -> None:
+    tunnel.timeline.append(span)
+    if span.cause == "stopped":
+        tunnel.stopped += span.secs
+        return
+    tunnel.watched += span.secs
+    if span.cause == "":
+        tunnel.reachable += span.secs
+        return
+    loss = next((item for item in tunnel.lost if item.cause == span.cause), None)
+    if loss is None:
+        loss = Loss(span.cause)
+        tunnel.lost.append(loss)
+    loss.add(span)
+
+
+def _finish(tunnel: TunnelReport, records: Sequence[Record], since: float, until: float) -> None:
+    tunnel.unwatched = max(0.0, until - since - tunnel.watched - tunnel.stopped)
+    tunnel.lost.sort(key=lambda item: -item.secs)
+    tunnel.restarts = _restarts(records, since, until)
+    tunnel.links = _links(records, since, until)
+    for record in records:
+        if not since <= record["at"] < until:
+            continue
+        if record["event"] == "url_changed" and record.get("old"):
+            tunnel.urls.append({"at": record["at"], "old": str(record["old"]), "url": str(record.get("url", ""))})
+        elif record["event"] == "probes":
+            tunnel.probes += _count(record)
+            tunnel.failed_probes += _count(record, "failed")
+            merged(tunnel.buckets, record.get("buckets"))
+
+
+def _restarts(records: Iterable[Record], since: float, until: float) -> list[Restarts]:
+    """Count the restarts by cause: the verdict under which the child was replaced, or `asked`."""
+    found: dict[str, Restarts] = {}
+    standing, scheduled, started = Standing(), "", False
+    waiting: Restarts | None = None  # the last restart, until it is known whether it helped
+    for record in records:
+        match record["event"]:
+            case "prx_started":
+                standing, scheduled, started, waiting = Standing(), "", False, None
+            case "restart_scheduled":
+                scheduled = standing.verdict
+            case "restart_cancelled":
+                scheduled = ""
+            case "child_started":
+                if started and since <= record["at"] < until:
+                    cause = scheduled or "asked"
+                    waiting = found.setdefault(cause, Restarts(cause))
+                    waiting.count += 1
+                started, scheduled = True, ""
+        standing = standing.after(record)
+        if waiting is not None and standing.cause == "" and record["event"] in {"verdict_changed", "snapshot"}:
+            waiting.helped += 1
+            waiting = None
+    return sorted(found.values(), key=lambda item: -item.count)
+
+
+def _links(records: Iterable[Record], since: float, until: float) -> list[Link]:
+    """Add up the connections by location and protocol."""
+    fold = _Links(since, until)
+    for record in records:
+        fold.take(record)
+    fold.close_all(min(until, fold.last))
+    return sorted((link for link in fold.found.values() if link.count or link.secs), key=lambda item: -item.secs)
+
+
+class _Links:
+    """The connections between two times; what is open when a child or prx ends, ends with it."""
+
+    def __init__(self, since: float, until: float) -> None:
+        self._since, self._until = since, until
+        self.found: dict[tuple[str, str], Link] = {}
+        self._open: dict[object, tuple[Link, float]] = {}
+        self.last = 0.0
+
+    def take(self, record: Record) -> None:
+        """Take one record."""
+        at = record["at"]
+        match record["event"]:
+            case "prx_started":
+                self.close_all(self.last)
+            case "prx_stopped" | "child_exited":
+                self.close_all(at)
+            case "connection_lost":
+                self._close(record.get("index"), at)
+            case "connection_registered":
+                self._close(record.get("index"), at)
+                self._register(record, at)
+        if record["event"] != "probes":  # whose time is the beginning of its window
+            self.last = at
+
+    def close_all(self, at: float) -> None:
+        """End every connection at `at`."""
+        for index in list(self._open):
+            self._close(index, at)
+
+    def _register(self, record: Record, at: float) -> None:
+        place = (str(record.get("location", "")), str(record.get("protocol", "")))
+        link = self.found.setdefault(place, Link(*place))
+        link.count += self._since <= at < self._until
+        self._open[record.get("index")] = (link, at)
+
+    def _close(self, index: object, at: float) -> None:
+        if index in self._open:
+            link, begin = self._open.pop(index)
+            link.secs += max(0.0, min(at, self._until) - max(begin, self._since))
+
+
+def _count(record: Record, name: str = "count") -> int:
+    value = record.get(name)
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0

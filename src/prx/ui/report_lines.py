@@ -1,0 +1,87 @@
+"""The report on the past as lines for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Final
+
+from prx.core.conditions import CONDITIONS
+from prx.history.latency import percentile
+from prx.history.report import Loss, Report, TunnelReport
+from prx.ui.text import seconds
+
+_LABEL: Final = 10
+_PROTOCOLS: Final = {"quic": "QUIC", "http2": "HTTP/2"}
+_TITLES: Final = {verdict.value: condition.title for verdict, condition in CONDITIONS.items()}
+
+
+def report_lines(report: Report) -> list[str]:
+    """Return the lines of a report, one block for each tunnel; times are local."""
+    lines = [f"from {_moment(report.since)} to {_moment(report.until)} ({seconds(report.until - report.since)})"]
+    if report.missing:
+        lines.append(f"{report.missing} records are missing or damaged: the disk did not take them, or prx was killed")
+    if not report.tunnels:
+        lines.append("nothing is known of this time: no prx was running")
+    for tunnel in report.tunnels:
+        lines += ["", *_tunnel(tunnel)]
+    return lines
+
+
+def _tunnel(tunnel: TunnelReport) -> Iterator[str]:
+    yield f"{tunnel.tunnel}  {tunnel.local_addr}".rstrip()
+    yield _row("reachable", _reachable(tunnel))
+    for number, loss in enumerate(tunnel.lost):
+        yield _row("" if number else "lost", _loss(loss))
+    if tunnel.restarts:
+        yield _row("restarts", ", ".join(f"{item.cause} {item.count} ({_helped(item.helped)})" for item in tunnel.restarts))
+    for number, change in enumerate(tunnel.urls):
+        yield _row("" if number else "new URL", f"{_moment(change['at'])}  {change['url']}  (was {change['old']})")
+    if tunnel.probes:
+        yield _row("latency", _latency(tunnel))
+    for number, link in enumerate(tunnel.links):
+        protocol = _PROTOCOLS.get(link.protocol, link.protocol)
+        connections = "connection" if link.count == 1 else "connections"
+        yield _row(
+            "" if number else "edge", f"{link.location} {protocol}  {link.count} {connections}, {seconds(link.secs)} in all"
+        )
+
+
+def _row(label: str, text: str) -> str:
+    return f"  {label:<{_LABEL}}{text}"
+
+
+def _reachable(tunnel: TunnelReport) -> str:
+    parts = [
+        f"not watched for {seconds(tunnel.unwatched)}" if tunnel.unwatched >= 1 else "",
+        f"stopped for {seconds(tunnel.stopped)}" if tunnel.stopped >= 1 else "",
+    ]
+    rest = f" ({', '.join(part for part in parts if part)})" if any(parts) else ""
+    if tunnel.percent is None:
+        return f"unknown{rest}"
+    return f"{int(tunnel.percent * 100) / 100:.2f} % of the {seconds(tunnel.watched)} watched{rest}"
+
+
+def _loss(loss: Loss) -> str:
+    assert loss.longest is not None
+    title = _TITLES.get(loss.cause, "")
+    what = f"{loss.cause}: {title}" if title else loss.cause
+    when = _moment(loss.longest.begin)
+    if loss.count == 1:
+        return f"{seconds(loss.secs)}  {what}, at {when}"
+    return f"{seconds(loss.secs)}  {what}, {loss.count} times, the longest {seconds(loss.longest.secs)} at {when}"
+
+
+def _helped(count: int) -> str:
+    return "none helped" if count == 0 else f"{count} helped"
+
+
+def _latency(tunnel: TunnelReport) -> str:
+    known = [(percent, percentile(tunnel.buckets, percent)) for percent in (50, 95, 99)]
+    values = " · ".join(f"p{percent} {value:.0f} ms" for percent, value in known if value is not None)
+    counted = f"{tunnel.probes} probes, {tunnel.failed_probes} failed"
+    return f"{values} ({counted})" if values else counted
+
+
+def _moment(at: float) -> str:
+    return datetime.fromtimestamp(at).astimezone().strftime("%Y-%m-%d %H:%M:%S")

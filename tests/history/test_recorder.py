@@ -1,0 +1,251 @@
+"""The history on disk: what was written is read again, whatever happened in between."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import anyio
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from prx.core.events import Event, Fact, Log, Probed, StateChanged, VerdictChanged
+from prx.history.reader import read
+from prx.history.recorder import HistoryRecorder
+from prx.history.records import Record, encode
+from prx.history.segments import Bounds, SegmentWriter, day_of, prune, segments
+from prx.testing.clock import ManualClock
+
+NOW = 1_800_000_000.0
+
+
+def writer(folder: Path, key: str = "a", bounds: Bounds | None = None, now: float = NOW) -> SegmentWriter:
+    """Return a writer whose clock stands still."""
+    return SegmentWriter(
+        folder, key, bounds or Bounds(), header=lambda: [encode({"at": now, "event": "head"})], wall=lambda: now
+    )
+
+
+def record(number: int, at: float = NOW) -> Record:
+    """Return a record that can be told from others."""
+    return {"at": at, "event": "mark", "number": number}
+
+
+def numbers(folder: Path, key: str = "a", since: float = NOW) -> list[int]:
+    """Return the marks that are read again."""
+    return [
+        item["number"] for life in read(folder, since) if life.key == key for item in life.records if item["event"] == "mark"
+    ]
+
+
+@given(counts=st.lists(st.integers(1, 5), min_size=1, max_size=6), cuts=st.lists(st.integers(0, 200), max_size=6))
+def test_any_kill_costs_at_most_the_line_that_it_cut(
+    tmp_path_factory: pytest.TempPathFactory, counts: list[int], cuts: list[int]
+) -> None:
+    """Written, cut at any byte, written on: every line that was whole is there, in order, and nothing else."""
+    folder = tmp_path_factory.mktemp("history")
+    whole: list[int] = []
+    number = 0
+    for turn, count in enumerate(counts):
+        target = writer(folder)
+        block = [record(number + offset) for offset in range(count)]
+        number += count
+        assert target.write([encode(item) for item in block]) == count
+        target.close()
+        whole += [item["number"] for item in block]
+        if turn < len(cuts):
+            (file,) = segments(folder)
+            text = file.path.read_bytes()
+            text = text[: max(0, len(text) - cuts[turn])]
+            file.path.write_bytes(text)
+            legal = {encode(record(item)): item for item in range(number)}
+            whole = [legal[line] for line in text.split(b"\n") if line in legal]
+    assert numbers(folder) == whole
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_in_a_file_are_counted_and_skipped(tmp_path_factory: pytest.TempPathFactory, rubbish: bytes) -> None:
+    """What is no record never raises, and hides no record that follows on a line of its own."""
+    folder = tmp_path_factory.mktemp("history")
+    target = writer(folder)
+    target.write([encode(record(1))])
+    target.close()
+    (file,) = segments(folder)
+    with file.path.open("ab") as handle:
+        handle.write(rubbish)
+    target = writer(folder)
+    target.write([encode(record(2))])
+    target.close()
+    assert numbers(folder) == [1, 2]
+
+
+def test_a_writer_killed_while_it_writes_leaves_whole_lines(tmp_path: Path) -> None:
+    """`kill -9` in the middle of a flood: all lines but the last are records, numbered without a gap."""
+    program = (
+        "import sys; from pathlib import Path; from prx.history.segments import *; from prx.history.records import encode\n"
+        f"w = SegmentWriter(Path(sys.argv[1]), 'a', Bounds(), header=list, wall=lambda: {NOW})\n"
+        "n = 0\n"
+        "while True:\n"
+        f"    w.write([encode({{'at': {NOW}, 'event': 'mark', 'number': n + i}}) for i in range(50)]); n += 50\n"
+        "    if n == 5000: print('well under way', flush=True)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        child.stdout.readline()
+        child.send_signal(signal.SIGKILL)
+    found = numbers(tmp_path)
+    assert len(found) >= 5000
+    assert found == list(range(len(found)))
+
+
+def test_two_prx_write_two_files(tmp_path: Path) -> None:
+    """Neither touches what the other writes."""
+    one, two = writer(tmp_path, "a"), writer(tmp_path, "b")
+    for number in range(20):
+        (one if number % 2 else two).write([encode(record(number))])
+    assert numbers(tmp_path, "a") == list(range(1, 20, 2))
+    assert numbers(tmp_path, "b") == list(range(0, 20, 2))
+    one.close()
+    two.close()
+
+
+def test_each_day_begins_a_file_that_can_be_read_alone(tmp_path: Path) -> None:
+    """A file begins with its header, so that those before it may be deleted."""
+    now = [NOW]
+    target = SegmentWriter(
+        tmp_path, "a", Bounds(), header=lambda: [encode({"at": now[0], "event": "head"})], wall=lambda: now[0]
+    )
+    for day in range(3):
+        now[0] = NOW + day * 86_400
+        target.write([encode(record(day, now[0]))])
+    target.close()
+    files = segments(tmp_path)
+    assert [item.day for item in files] == [day_of(NOW + day * 86_400) for day in range(3)]
+    assert all(
+        item.path.read_bytes().startswith(b'{"at":') and b"head" in item.path.read_bytes().splitlines()[0] for item in files
+    )
+    assert all(item.path.stat().st_mode & 0o777 == 0o600 for item in files)
+
+
+def test_what_is_too_old_or_too_much_is_deleted(tmp_path: Path) -> None:
+    """Days first, then the oldest until the rest and one more file fit; what is being written is never deleted."""
+    for day in range(10):
+        target = writer(tmp_path, now=NOW - day * 86_400)
+        target.write([b'{"x":"' + b"y" * 2000 + b'"}'])
+        target.close()
+    newest = segments(tmp_path)[-1].path
+    prune(tmp_path, Bounds(days=5, total_bytes=1 << 30), NOW, keep=newest)
+    assert len(segments(tmp_path)) == 6
+    prune(tmp_path, Bounds(days=5, total_bytes=9000), NOW, keep=newest)
+    assert [item.path for item in segments(tmp_path)][-1] == newest
+    assert 1 <= len(segments(tmp_path)) <= 4
+
+
+def test_a_flood_stays_within_the_bounds(tmp_path: Path) -> None:
+    """However much happens in one day, the files together keep their bound, and the newest records are there."""
+    target = writer(tmp_path, bounds=Bounds(total_bytes=64 * 1024))
+    for number in range(3000):
+        target.write([encode({**record(number), "pad": "x" * 100})])
+    target.close()
+    assert sum(item.path.stat().st_size for item in segments(tmp_path)) <= 64 * 1024 + 4096
+    assert numbers(tmp_path)[-1] == 2999
+
+
+def clock_at_now() -> ManualClock:
+    """Return a clock that stands at NOW."""
+    clock = ManualClock()
+    clock.set_wall(NOW)
+    return clock
+
+
+class Refusing:
+    """Makes the files of the history refuse, as a full disk does."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.full = False
+        self._asked = threading.Semaphore(0)
+        real = os.write
+
+        def write(descriptor: int, data: bytes) -> int:
+            if b'"event"' not in bytes(data):
+                return real(descriptor, data)
+            try:
+                if self.full:
+                    raise OSError(28, os.strerror(28))
+                return real(descriptor, data)
+            finally:
+                self._asked.release()
+
+        monkeypatch.setattr(os, "write", write)
+
+    async def asked(self) -> None:
+        """Wait until the disk has been asked once more."""
+        await anyio.to_thread.run_sync(self._asked.acquire)
+
+
+def events(*facts: Fact, at: float) -> list[Event]:
+    """Number and stamp facts."""
+    return [Event(number, at, fact) for number, fact in enumerate(facts)]
+
+
+async def test_a_full_disk_is_counted_and_said_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Records that could not be written are counted in their place; the standing follows, so that the report is right again."""
+    disk, clock = Refusing(monkeypatch), clock_at_now()
+    said: list[str] = []
+    with HistoryRecorder(tmp_path, "a", Bounds(), about={}, clock=clock, warn=said.append) as recorder:
+        await disk.asked()
+        disk.full = True
+        for number in range(3):
+            recorder.see(Event(number, clock.wall(), VerdictChanged(tunnel="t", old="", new="healthy", reason="")))
+            await disk.asked()
+        disk.full = False
+        recorder.see(Event(9, clock.wall(), StateChanged(tunnel="t", old="", new="ready", reason="")))
+        await disk.asked()
+    (life,) = read(tmp_path, NOW)
+    assert [item["event"] for item in life.records] == ["prx_started", "snapshot", "lost", "state_changed", "prx_stopped"]
+    assert life.records[1]["verdict"] == "healthy"
+    assert life.records[2]["count"] == 3
+    assert len(said) == 1
+    assert "history cannot be written" in said[0]
+
+
+async def test_probes_are_added_up_and_lines_of_log_are_not_kept(tmp_path: Path) -> None:
+    """Five minutes of probes become one record with count, failures and percentiles; a log line becomes none."""
+    clock = clock_at_now()
+    with HistoryRecorder(tmp_path, "a", Bounds(), about={"pid": 1}, clock=clock, warn=print) as recorder:
+        for number in range(20):
+            verdict = "healthy" if number % 5 else "unreachable"
+            recorder.see(Event(number, clock.wall(), Probed(tunnel="t", status=200, latency_ms=10.0 + number, verdict=verdict)))
+            recorder.see(Event(number, clock.wall(), Log(tunnel="t", level="info", message="hello")))
+            clock.advance(30)
+    (life,) = read(tmp_path, NOW)
+    probes = [item for item in life.records if item["event"] == "probes"]
+    assert [(item["count"], item["failed"], item["tunnel"]) for item in probes] == [(10, 2, "t"), (10, 2, "t")]
+    assert probes[0]["p50_ms"] == pytest.approx(14, rel=0.03)
+    assert {item["event"] for item in life.records} == {"prx_started", "alive", "probes", "prx_stopped"}
+
+
+async def test_a_window_that_is_open_when_prx_ends_is_kept(tmp_path: Path) -> None:
+    """The last minutes are in the report too."""
+    clock = clock_at_now()
+    with HistoryRecorder(tmp_path, "a", Bounds(), about={}, clock=clock, warn=print) as recorder:
+        recorder.see(Event(1, clock.wall(), Probed(tunnel="t", status=None, latency_ms=None, verdict="unreachable", error="x")))
+    (life,) = read(tmp_path, NOW)
+    (probes,) = [item for item in life.records if item["event"] == "probes"]
+    assert (probes["count"], probes["failed"], probes["p50_ms"]) == (1, 1, None)
+
+
+@pytest.mark.parametrize("kind", ["fifo", "link", "folder"])
+def test_what_is_no_file_is_not_read(tmp_path: Path, kind: str) -> None:
+    """Something else in the place of a file neither blocks nor breaks the report."""
+    path = tmp_path / f"a.{day_of(NOW)}.jsonl"
+    if kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "link":
+        path.symlink_to("/dev/zero")
+    else:
+        path.mkdir()
+    assert read(tmp_path, NOW) == []

@@ -1,0 +1,220 @@
+"""The report on a scripted past: what it says equals what happened, to the second."""
+
+from typing import Any
+
+import pytest
+
+from prx.history.latency import bucket, middle, percentile
+from prx.history.reader import Life
+from prx.history.report import Report, TunnelReport, report
+
+DAY = 86_400.0
+BEGIN = 1_800_000_000.0
+
+
+class Script:
+    """Records of one prx, written as a story: `at(second)` sets the time, other calls add what happens then."""
+
+    def __init__(self, tunnel: str = "default", local_addr: str = "127.0.0.1:8080") -> None:
+        self.tunnel, self.now = tunnel, 0.0
+        self.records: list[dict[str, Any]] = []
+        self.add("prx_started", tunnel=None, pid=1, version="1", tunnels={tunnel: local_addr})
+        self.add("state_changed", old="idle", new="starting", reason="")
+
+    def add(self, event: str, **own: Any) -> None:
+        """Write one record."""
+        record = {"at": BEGIN + self.now, "event": event, "tunnel": self.tunnel, **own}
+        self.records.append({name: value for name, value in record.items() if value is not None})
+
+    def at(self, second: float) -> "Script":
+        """Go to a second of the story, with a sign of life each minute."""
+        while second - self.now > 60:
+            self.now += 60
+            self.add("alive", tunnel=None)
+        self.now = second
+        return self
+
+    def jump(self, second: float) -> "Script":
+        """Go to a second of the story without any sign of life."""
+        self.now = second
+        return self
+
+    def verdict(self, new: str, state: str = "", reason: str = "") -> "Script":
+        """Change the verdict, and the state with it."""
+        self.add("verdict_changed", old="", new=new, reason=reason, hint="")
+        if state:
+            self.add("state_changed", old="", new=state, reason=reason)
+        return self
+
+    def result(self, since: float, until: float, *, running: bool = True) -> TunnelReport:
+        """Report on seconds `since` to `until` of the story."""
+        whole = self.whole(since, until, running=running)
+        assert len(whole.tunnels) == 1
+        return whole.tunnels[0]
+
+    def whole(self, since: float, until: float, *, running: bool = True) -> Report:
+        """The same for all tunnels."""
+        return report([Life("key", self.records)], BEGIN + since, BEGIN + until, running=running)
+
+
+def lost(tunnel: TunnelReport) -> dict[str, tuple[float, int, float]]:
+    """Return cause → seconds, number, longest."""
+    return {item.cause: (item.secs, item.count, item.longest.secs if item.longest else 0.0) for item in tunnel.lost}
+
+
+def scripted_day() -> Script:
+    """A day: up after 4 s, three faults of the service, one of the edge, a crash with restart, a stop in the evening."""
+    day = Script()
+    day.add("child_started", pid=2, version="v", connector=0, protocol="quic")
+    day.at(4).verdict("healthy", "ready")
+    day.add("url_changed", url="https://a.example", old="", proven=True)
+    day.at(1000).verdict("origin_down", "degraded", "connection refused")
+    day.at(1300).verdict("healthy", "ready")
+    day.at(5000).verdict("origin_error", "degraded", "503")
+    day.at(5010).verdict("origin_down", "degraded", "connection refused")
+    day.at(5040).verdict("healthy", "ready")
+    day.at(20_000).verdict("edge_lost", "degraded")
+    day.at(20_061.5).verdict("healthy", "ready")
+    day.at(40_000)
+    day.add("child_exited", pid=2, code=1, signal=None, result="crash")
+    day.verdict("crashed", "backoff")
+    day.add("restart_scheduled", delay=5.0, attempt=1, reason="ended", costs_url=True)
+    day.at(40_005)
+    day.add("child_started", pid=3, version="v", connector=0, protocol="quic")
+    day.verdict("starting", "starting")
+    day.at(40_007).verdict("healthy", "ready")
+    day.add("url_changed", url="https://b.example", old="https://a.example", proven=True)
+    day.at(80_000)
+    day.add("state_changed", old="ready", new="idle", reason="asked")
+    day.at(DAY)
+    return day
+
+
+def test_a_scripted_day_is_reported_to_the_second() -> None:
+    """Each second of a day is put down to the cause that was true then."""
+    tunnel = scripted_day().result(0, DAY)
+    assert lost(tunnel) == {
+        "origin_down": (330.0, 2, 300.0),
+        "edge_lost": (61.5, 1, 61.5),
+        "origin_error": (10.0, 1, 10.0),
+        "starting": (6.0, 2, 4.0),
+        "crashed": (5.0, 1, 5.0),
+    }
+    assert tunnel.stopped == DAY - 80_000
+    assert tunnel.watched == 80_000
+    assert tunnel.reachable == 80_000 - 330 - 61.5 - 10 - 6 - 5
+    assert tunnel.unwatched == 0
+    assert [(item.cause, item.count, item.helped) for item in tunnel.restarts] == [("crashed", 1, 1)]
+    assert [(item["at"] - BEGIN, item["old"], item["url"]) for item in tunnel.urls] == [
+        (40_007, "https://a.example", "https://b.example")
+    ]
+
+
+def test_a_part_of_the_day_holds_what_was_in_force_before_it() -> None:
+    """A span that begins in the middle of a fault counts the fault from there."""
+    tunnel = scripted_day().result(1200, 2000)
+    assert lost(tunnel) == {"origin_down": (100.0, 1, 100.0)}
+    assert tunnel.watched == 800
+
+
+@pytest.mark.parametrize("silence", [151.0, 3600.0])
+def test_silence_is_neither_reachable_nor_lost(silence: float) -> None:
+    """While prx was frozen, or the machine asleep, nothing is known, whatever the verdict was."""
+    for verdict in ("healthy", "origin_down"):
+        story = Script().at(10).verdict(verdict, "ready")
+        story.at(600).jump(600 + silence).add("alive", tunnel=None)
+        tunnel = story.at(1000 + silence).result(10, 1000 + silence)
+        assert tunnel.unwatched == pytest.approx(silence, abs=60)
+        assert tunnel.watched == pytest.approx(990, abs=60)
+
+
+def test_a_killed_prx_is_believed_until_its_last_sign_of_life() -> None:
+    """What was in force when prx was killed does not last until now."""
+    story = Script().at(10).verdict("healthy", "ready")
+    tunnel = story.at(3000).result(0, DAY)
+    last = story.records[-1]["at"] - BEGIN
+    assert (tunnel.reachable, tunnel.unwatched) == (last - 10, DAY - last)
+
+
+def test_a_restart_of_prx_within_a_minute_loses_only_the_time_between() -> None:
+    """Killed and started again: what lay between is not watched, even if it was short."""
+    story = Script().at(10).verdict("healthy", "ready")
+    story.at(100)
+    end = story.records[-1]["at"] - BEGIN
+    story.jump(120).add("prx_started", tunnel=None, pid=5, version="1", tunnels={})
+    story.verdict("starting", "starting")
+    tunnel = story.at(130).verdict("healthy", "ready").at(180).result(0, 180)
+    assert tunnel.unwatched == 120 - end
+    assert lost(tunnel)["starting"] == (20.0, 2, 10.0)
+
+
+def test_a_clock_set_back_makes_no_time() -> None:
+    """Records that lie before the one before them add nothing, and take nothing away."""
+    story = Script().at(10).verdict("healthy", "ready")
+    story.at(500).jump(100).verdict("origin_down", "degraded")
+    story.at(600).verdict("healthy", "ready")
+    tunnel = story.at(700).result(0, 700)
+    assert tunnel.watched == 700
+    assert lost(tunnel)["origin_down"][0] <= 160
+
+
+def test_restarts_that_did_not_help_are_told() -> None:
+    """Three starts of which the last one brings the tunnel back: one of three helped."""
+    story = Script()
+    story.add("child_started", pid=1, version="v", connector=0, protocol="")
+    story.at(5).verdict("healthy", "ready")
+    story.at(50).verdict("crashed", "backoff")
+    for second in (60, 70, 80):
+        story.add("restart_scheduled", delay=10.0, attempt=1, reason="", costs_url=False)
+        story.at(second).add("child_started", pid=second, version="v", connector=0, protocol="")
+    story.at(82).verdict("healthy", "ready")
+    story.at(90).add("child_started", pid=99, version="v", connector=0, protocol="")
+    tunnel = story.at(100).result(0, 100)
+    assert [(item.cause, item.count, item.helped) for item in tunnel.restarts] == [("crashed", 3, 1), ("asked", 1, 0)]
+
+
+def test_connections_are_added_up_by_location() -> None:
+    """What ends with its child is counted to its end; what is still open, to the last sign of life."""
+    story = Script()
+    for index, place in enumerate(("ams01", "ams01", "fra03")):
+        story.add("connection_registered", index=index, location=place, protocol="quic")
+    story.at(100).add("connection_lost", index=0, reason="")
+    story.at(200).add("child_exited", pid=1, code=1, signal=None, result="crash")
+    story.at(250).add("connection_registered", index=0, location="fra03", protocol="http2")
+    tunnel = story.at(300).verdict("healthy", "ready").result(0, 300)
+    assert {(item.location, item.protocol): (item.count, item.secs) for item in tunnel.links} == {
+        ("ams01", "quic"): (2, 300.0),
+        ("fra03", "quic"): (1, 200.0),
+        ("fra03", "http2"): (1, 50.0),
+    }
+
+
+def test_two_prx_with_tunnels_of_one_name_are_two() -> None:
+    """Each instance has its own tunnel `default`, told apart by the address."""
+    one, two = Script(local_addr="127.0.0.1:1"), Script(local_addr="127.0.0.1:2")
+    for item in (one, two):
+        item.at(10).verdict("healthy", "ready").at(100)
+    whole = report([Life("a", one.records), Life("b", two.records)], BEGIN, BEGIN + 100)
+    assert [item.local_addr for item in whole.tunnels] == ["127.0.0.1:1", "127.0.0.1:2"]
+
+
+def test_a_hundred_percent_means_all() -> None:
+    """A second lost in ninety days does not round up to 100 %."""
+    story = Script().at(0).verdict("healthy", "ready")
+    story.at(90 * DAY).verdict("edge_lost", "degraded").at(90 * DAY + 1).verdict("healthy", "ready")
+    tunnel = story.at(90 * DAY + 2).result(0, 90 * DAY + 2)
+    assert tunnel.to_json()["reachable_percent"] == 99.999
+
+
+@pytest.mark.parametrize("values", [[1.0], [5.0, 10.0, 1000.0], [float(n) for n in range(1, 500)], [0.0001, 3.0]])
+def test_percentiles_of_merged_buckets_are_right_to_three_percent(values: list[float]) -> None:
+    """Nearest rank over the buckets equals nearest rank over the values, within a bucket's width."""
+    buckets: dict[int, int] = {}
+    for value in values:
+        buckets[bucket(value)] = buckets.get(bucket(value), 0) + 1
+    for percent in (1, 50, 95, 99, 100):
+        rank = max(1, -(-len(values) * percent // 100))
+        true = max(0.1, sorted(values)[int(rank) - 1])
+        assert percentile(buckets, percent) == pytest.approx(true, rel=0.03, abs=0.05)
+    assert percentile({}, 50) is None
+    assert middle(bucket(100.0)) == pytest.approx(100, rel=0.025)
