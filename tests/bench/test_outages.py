@@ -92,9 +92,10 @@ def test_a_full_run_plays_every_case_and_a_quick_one_each_case_briefly() -> None
 def test_the_end_of_an_outage_is_steady_service() -> None:
     """One visitor lost in the last seconds, or too few of them, and the bench looks on."""
     good = [Visit(95 + number / 20, 0.01, 200, "a") for number in range(100)]
-    assert is_steady(good, 100.0)
-    assert not is_steady([*good[:50], Visit(97.5, 0.1, 530, "a"), *good[50:]], 100.0)
-    assert not is_steady(good[80:], 100.0)
+    assert is_steady(good, 100.0, 20.0)
+    assert not is_steady([*good[:50], Visit(97.5, 0.1, 530, "a"), *good[50:]], 100.0, 20.0)
+    assert not is_steady(good[80:], 100.0, 20.0)
+    assert is_steady(good[::5], 100.0, 4.0)
 
 
 def test_only_failing_cells_are_played_again() -> None:
