@@ -142,7 +142,7 @@ def measure(options: argparse.Namespace) -> Run:
     about = f"Up to {options.jobs} scenes at a time."
     run = Run(client, program != BUILTIN, options.after, about, ())
     if options.add or options.again:
-        run = replace(run, scenes=tuple(scene for scene in earlier(options.json, client).scenes if not scene.failed))
+        run = replace(run, scenes=tuple(scene for scene in earlier(options.json, run).scenes if not scene.failed))
     wanted = list(again(run, options.repeats) if options.again else plans(options))
     Crowd.end_on_sigterm()
     random.Random(1).shuffle(wanted)
@@ -156,11 +156,13 @@ async def _measure(run: Run, wanted: Sequence[Plan], options: argparse.Namespace
     return run
 
 
-def earlier(path: Path, client: str) -> Run:
-    """Give the results of earlier runs; those of another connector are refused."""
+def earlier(path: Path, new: Run) -> Run:
+    """Give the results of earlier runs, `new` if there are none; those of another connector are refused."""
+    if not path.exists():
+        return new
     run = Run.load(path)
-    if run.client != client:
-        raise SystemExit(f"{path} holds results of {run.client}, and this is {client}: choose another file with --json")
+    if run.client != new.client:
+        raise SystemExit(f"{path} holds results of {run.client}, and this is {new.client}: choose another file with --json")
     return run
 
 

@@ -1,5 +1,6 @@
 """Outcomes are put together, judged and rendered as the page says."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -107,11 +108,14 @@ def test_only_failing_cells_are_played_again() -> None:
 
 
 def test_results_of_two_connectors_are_never_mixed(tmp_path: Path) -> None:
-    """To add to results of another connector is refused, with both names."""
-    run_of((outcome("bare", 1.0), outcome("prx", 1.0))).save(tmp_path / "run.json")
-    assert earlier(tmp_path / "run.json", "cloudflared version X").real
+    """To add to results of another connector is refused, with both names; to add to none begins."""
+    run = run_of((outcome("bare", 1.0), outcome("prx", 1.0)))
+    nothing = replace(run, scenes=())
+    assert earlier(tmp_path / "run.json", nothing) == nothing
+    run.save(tmp_path / "run.json")
+    assert earlier(tmp_path / "run.json", nothing) == run
     with pytest.raises(SystemExit, match=r"version X, and this is builtin"):
-        earlier(tmp_path / "run.json", "builtin")
+        earlier(tmp_path / "run.json", replace(nothing, client="builtin"))
 
 
 def test_a_client_that_cannot_be_run_is_named() -> None:
