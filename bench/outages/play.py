@@ -91,7 +91,7 @@ def outcome(watched: Watched, url: str, onset: float, end: float, until: float) 
     after = [visit for visit in visits if visit.sent >= end]
     last = [visit for visit in after if visit.sent >= until - STEADY]
     serves = any(visit.served and visit.url == url for visit in last)
-    back = first_served(visits, end)
+    back = first_served(visits, end, lost_first=end == onset)
     return Outcome(
         watched.subject.name,
         kept=watched.subject.url == url and serves,
