@@ -39,7 +39,7 @@ QUICK_SECONDS = (0.0, 11.0, 15.0)
 
 def plans(options: argparse.Namespace) -> Iterator[Plan]:
     """Give the scenes to be played, those of one cell far from each other."""
-    for repeat in range(options.repeats):
+    for repeat in range(options.first, options.first + options.repeats):
         for case in CASES:
             if options.cases and case.name not in options.cases:
                 continue
@@ -97,6 +97,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--modes", type=words, default=None)
     parser.add_argument("--over", type=words, default=["quic", "http2"])
     parser.add_argument("--repeats", type=int, default=None)
+    parser.add_argument("--first", type=int, default=0, help="number of the first repeat: of two runs, the next begins here")
     parser.add_argument("--jobs", type=int, default=8)
     parser.add_argument("--after", type=float, default=None)
     parser.add_argument("--add", action="store_true")
