@@ -11,6 +11,7 @@ from bench.outages.page import failing, render
 from bench.outages.play import is_steady
 from bench.outages.results import NEVER, Outcome, Plan, Played, Row, Run
 from bench.room.client import version_of
+from bench.room.crowd import why
 from bench.room.visitor import Visit
 
 
@@ -122,3 +123,13 @@ def test_a_client_that_cannot_be_run_is_named() -> None:
     """A path that is wrong ends with one line, and not with a traceback."""
     with pytest.raises(SystemExit, match=r"PRX_TEST_CLOUDFLARED: cannot run '/nowhere/cloudflared': No such file"):
         version_of("/nowhere/cloudflared")
+
+
+@pytest.mark.parametrize(
+    "stderr",
+    ["RuntimeError: why", "Traceback\n  x\nRuntimeError: why\n", "  +-+ 1 ----\n    | RuntimeError: why\n    +------------\n"],
+)
+def test_a_scene_that_fails_says_why(stderr: str) -> None:
+    """The last words of a traceback, also those of an exception in a group, and not its frame."""
+    assert why(stderr) == "RuntimeError: why"
+    assert why("") == ""
