@@ -39,7 +39,7 @@ QUICK_SECONDS = (0.0, 11.0, 15.0)
 
 def plans(options: argparse.Namespace) -> Iterator[Plan]:
     """Give the scenes to be played, those of one cell far from each other."""
-    for repeat in range(options.repeats):
+    for repeat in range(options.first, options.first + options.repeats):
         for case in CASES:
             if options.cases and case.name not in options.cases:
                 continue
@@ -97,6 +97,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--modes", type=words, default=None)
     parser.add_argument("--over", type=words, default=["quic", "http2"])
     parser.add_argument("--repeats", type=int, default=None)
+    parser.add_argument("--first", type=int, default=0, help="number of the first repeat: of two runs, the next begins here")
     parser.add_argument("--jobs", type=int, default=8)
     parser.add_argument("--after", type=float, default=None)
     parser.add_argument("--add", action="store_true")
@@ -142,7 +143,7 @@ def measure(options: argparse.Namespace) -> Run:
     about = f"Up to {options.jobs} scenes at a time."
     run = Run(client, program != BUILTIN, options.after, about, ())
     if options.add or options.again:
-        run = replace(run, scenes=tuple(scene for scene in earlier(options.json, client).scenes if not scene.failed))
+        run = replace(run, scenes=tuple(scene for scene in earlier(options.json, run).scenes if not scene.failed))
     wanted = list(again(run, options.repeats) if options.again else plans(options))
     Crowd.end_on_sigterm()
     random.Random(1).shuffle(wanted)
@@ -156,11 +157,13 @@ async def _measure(run: Run, wanted: Sequence[Plan], options: argparse.Namespace
     return run
 
 
-def earlier(path: Path, client: str) -> Run:
-    """Give the results of earlier runs; those of another connector are refused."""
+def earlier(path: Path, new: Run) -> Run:
+    """Give the results of earlier runs, `new` if there are none; those of another connector are refused."""
+    if not path.exists():
+        return new
     run = Run.load(path)
-    if run.client != client:
-        raise SystemExit(f"{path} holds results of {run.client}, and this is {client}: choose another file with --json")
+    if run.client != new.client:
+        raise SystemExit(f"{path} holds results of {run.client}, and this is {new.client}: choose another file with --json")
     return run
 
 

@@ -21,7 +21,10 @@ FOR_GOOD: Final = (0.0,)  # what has no end, or is over in a moment: times count
 
 @dataclass(frozen=True)
 class Case:
-    """One kind of outage. `durations` in seconds; `fault`: one that the lab must know."""
+    """One kind of outage. `durations` in seconds; `fault`: one that the lab must know.
+
+    watch: how long to look on at most, in seconds, if that is not what the command line says.
+    """
 
     name: str
     title: str
@@ -32,6 +35,7 @@ class Case:
     transports: tuple[Transport, ...] = ("quic", "http2")
     fault: str = ""
     needs_network: bool = False
+    watch: float = 0.0
 
 
 async def _nothing(_scene: Scene, _seconds: float) -> None:
@@ -140,8 +144,8 @@ CASES: Final = (
     Case("service-hung", "Service hung: it accepts and never answers", _answer("hang"), _answer("ok"), SERVICE),
     Case("service-500", "Service answers 500", _answer("status 500"), _answer("ok"), SERVICE),
     Case("service-slow", "Service slow: 5 s for each answer", _answer("slow 5"), _answer("ok"), SERVICE),
-    Case("killed", "Connector killed (SIGKILL)", _to_child(signal.SIGKILL), _nothing, FOR_GOOD),
-    Case("frozen", "Connector frozen (SIGSTOP)", _to_child(signal.SIGSTOP), _nothing, FOR_GOOD),
-    Case("udp-gone", "UDP blocked for good", _fault("udp-blocked"), _nothing, FOR_GOOD, transports=("quic",)),
+    Case("killed", "Connector killed (SIGKILL)", _to_child(signal.SIGKILL), _nothing, FOR_GOOD, watch=90),
+    Case("frozen", "Connector frozen (SIGSTOP)", _to_child(signal.SIGSTOP), _nothing, FOR_GOOD, watch=90),
+    Case("udp-gone", "UDP blocked for good", _fault("udp-blocked"), _nothing, FOR_GOOD, transports=("quic",), watch=270),
 )
 BY_NAME: Final = {case.name: case for case in CASES}

@@ -17,8 +17,8 @@ Measured by `make outages`, which writes this page: prx and bare cloudflared as 
 service, at the same time. {client}
 
 * **kept**: runs in which the URL from before serves at the end
-* **back**: seconds from the outage's end to the first visitor served; for what has no end, from its beginning;
-  ∞: not within {watched:g} s
+* **back**: seconds from the outage's end to the first visitor served; for what has no end, from its beginning to the
+  first visitor served after the first one lost; ∞: not within {watched:g} s
 * **lost**: requests lost after the outage's end, at 20 a second; a request is lost unless a 2xx comes within 10 s.
   Visitors ask the newest URL that they were told. **during**: part of the requests lost before that
 * **restarts**: connectors that prx has started since the outage began

@@ -19,7 +19,7 @@ from bench.room.visitor import Visit, first_served, lost
 BEFORE = 3.0  # seconds of calm, in which everyone is served
 STEADY = 5.0  # seconds of visitors served without a gap: it is over
 LONGER = 1.2  # an outage is watched for at least so many times its length: cloudflared's own waits double each time
-RATE, RATE_DURING = 20.0, 4.0  # requests a second, of each subject
+RATE, RATE_CALM = 20.0, 4.0  # requests a second, of each subject: from the outage's end until it is over, and otherwise
 
 
 async def play(plan: Plan, settings: dict[str, Any]) -> Played:
@@ -35,13 +35,13 @@ async def play(plan: Plan, settings: dict[str, Any]) -> Played:
         settings["namespace"],
     )
     order = ("prx", "bare") if plan.repeat % 2 else ("bare", "prx")  # whoever starts first has no advantage in the end
-    async with staged(setup, order, rate=RATE, every=1.0) as scene:
+    async with staged(setup, order, rate=RATE_CALM, every=1.0) as scene:
         if case.fault and not await scene.lab.knows(case.fault):
             return Played(plan, skipped=f"the lab has no fault '{case.fault}'")
         await asyncio.sleep(BEFORE)
         urls = [watched.subject.url for watched in scene.watched]
         onset, end = await _act(scene, case, plan.seconds)
-        await _watch(scene, end, max(settings["after"], LONGER * plan.seconds))
+        await _watch(scene, end, max(case.watch or settings["after"], LONGER * plan.seconds))
         watched_until = time.monotonic()
     outcomes = tuple(outcome(watched, url, onset, end, watched_until) for watched, url in zip(scene.watched, urls, strict=True))
     return Played(plan, outcomes, lag=round(max(watched.visitors.lag for watched in scene.watched), 2))
@@ -52,15 +52,18 @@ async def _act(scene: Scene, case: Case, seconds: float) -> tuple[float, float]:
     onset = time.monotonic()
     await case.begin(scene, seconds)
     if not seconds:
+        _set_rate(scene, RATE)
         return onset, onset
-    for watched in scene.watched:
-        watched.visitors.rate = RATE_DURING
     await asyncio.sleep(max(0.0, onset + seconds - time.monotonic()))
     await case.end(scene, seconds)
     end = time.monotonic()
-    for watched in scene.watched:
-        watched.visitors.rate = RATE
+    _set_rate(scene, RATE)
     return onset, end
+
+
+def _set_rate(scene: Scene, rate: float) -> None:
+    for watched in scene.watched:
+        watched.visitors.rate = rate
 
 
 async def _watch(scene: Scene, end: float, at_most: float) -> None:
@@ -68,15 +71,18 @@ async def _watch(scene: Scene, end: float, at_most: float) -> None:
     await asyncio.sleep(STEADY + 1)
     while time.monotonic() < end + at_most:
         now = time.monotonic()
-        if all(is_steady(watched.visitors.visits, now) for watched in scene.watched):
+        for watched in scene.watched:
+            steady = is_steady(watched.visitors.visits, now, watched.visitors.rate)
+            watched.visitors.rate = RATE_CALM if steady else RATE
+        if all(watched.visitors.rate == RATE_CALM for watched in scene.watched):
             return
         await asyncio.sleep(1)
 
 
-def is_steady(visits: list[Visit], now: float) -> bool:
-    """Say whether all who came in the last seconds have been served; the very last may be under way."""
+def is_steady(visits: list[Visit], now: float, rate: float) -> bool:
+    """Say whether all who came in the last seconds, `rate` a second, have been served; the very last may be under way."""
     recent = [visit for visit in visits if now - STEADY <= visit.sent]
-    return len(recent) >= RATE * (STEADY - 1) and all(visit.served for visit in recent)
+    return len(recent) >= rate * (STEADY - 1) and all(visit.served for visit in recent)
 
 
 def outcome(watched: Watched, url: str, onset: float, end: float, until: float) -> Outcome:
@@ -85,7 +91,7 @@ def outcome(watched: Watched, url: str, onset: float, end: float, until: float) 
     after = [visit for visit in visits if visit.sent >= end]
     last = [visit for visit in after if visit.sent >= until - STEADY]
     serves = any(visit.served and visit.url == url for visit in last)
-    back = first_served(visits, end)
+    back = first_served(visits, end, lost_first=end == onset)
     return Outcome(
         watched.subject.name,
         kept=watched.subject.url == url and serves,

@@ -68,6 +68,11 @@ class Crowd(Generic[_Key]):
         try:
             found: dict[str, Any] = json.loads(out.splitlines()[-1])
         except (IndexError, ValueError):
-            lines = err.decode(errors="replace").strip().splitlines()
-            return lines[-1] if lines else f"ended with {process.returncode} and no result"
+            return why(err.decode(errors="replace")) or f"ended with {process.returncode} and no result"
         return found
+
+
+def why(stderr: str) -> str:
+    """Give the line of a traceback that says why: of a group of exceptions, that of the innermost."""
+    lines = [line.strip(" |+-") for line in stderr.splitlines()]
+    return next((line for line in reversed(lines) if line), "")

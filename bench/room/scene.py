@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, mkdtemp
 
 from bench.room import subject as subjects
 from bench.room.lab import RunningLab, running_lab
@@ -65,8 +65,7 @@ async def staged(setup: Setup, names: Sequence[str], *, rate: float, every: floa
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(ignore_cleanup_errors=True)))
         if keep := os.environ.get("PRX_BENCH_KEEP"):  # for a look at the logs afterwards
-            folder = Path(keep) / str(os.getppid())
-            folder.mkdir(parents=True, exist_ok=True)
+            folder = Path(mkdtemp(dir=keep))
         origin = await stack.enter_async_context(running_origin(folder))
         lab = await stack.enter_async_context(running_lab(folder, outside=outside))
         scene = Scene(lab, origin, setup, network)

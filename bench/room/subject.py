@@ -86,13 +86,14 @@ class Prx:
 
     name = "prx"
 
-    def __init__(self, process: asyncio.subprocess.Process, runtime: Path) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, folder: Path) -> None:
         self.process = process
         self.url = ""
         self.events: list[dict[str, Any]] = []
         self.children: list[int] = []
         self.starts: list[float] = []
-        self._runtime = runtime
+        self._runtime = folder / "prx" / "data" / "run"
+        self._events_file = folder / "events.jsonl"  # for a look afterwards
         self._proven = asyncio.Event()
 
     @property
@@ -108,17 +109,22 @@ class Prx:
     async def read(self) -> None:
         """Take its events in until it ends."""
         assert self.process.stdout is not None
-        async for line in self.process.stdout:
-            event = json.loads(line)
-            if event["event"] != "log":
-                self.events.append({**event, "monotonic": time.monotonic()})
-            match event["event"]:
-                case "child_started":
-                    self.children.append(event["pid"])
-                    self.starts.append(time.monotonic())
-                case "url_changed":
-                    self.url = event["url"]
-                    self._proven.set()
+        with self._events_file.open("wb") as kept:
+            async for line in self.process.stdout:
+                kept.write(line)
+                kept.flush()
+                self._take_in(json.loads(line))
+
+    def _take_in(self, event: dict[str, Any]) -> None:
+        if event["event"] != "log":
+            self.events.append({**event, "monotonic": time.monotonic()})
+        match event["event"]:
+            case "child_started":
+                self.children.append(event["pid"])
+                self.starts.append(time.monotonic())
+            case "url_changed":
+                self.url = event["url"]
+                self._proven.set()
 
     async def proven(self) -> None:
         """Wait for the first proven URL."""
@@ -167,7 +173,7 @@ async def prx(lab: RunningLab, port: int, setup: Setup, folder: Path) -> AsyncIt
     words = [sys.executable, "-m", "bench.room.beside", json.dumps(lab.facts), network]
     words += ["start", str(port), "-c", str(config), "--json"]
     async with running(words, folder=folder, name="prx") as process:
-        subject = Prx(process, folder / "prx" / "data" / "run")
+        subject = Prx(process, folder)
         async with asyncio.TaskGroup() as group:
             reading = group.create_task(subject.read(), name="events")
             await subject.proven()

@@ -97,9 +97,16 @@ def lost(visits: Iterable[Visit], begin: float, end: float = float("inf")) -> in
     return sum(1 for visit in visits if begin <= visit.sent < end and not visit.served)
 
 
-def first_served(visits: Iterable[Visit], after: float) -> float | None:
-    """Give the seconds from `after` until the first visitor who came later was served; None if there was none."""
-    return min((visit.done - after for visit in visits if visit.sent >= after and visit.served), default=None)
+def first_served(visits: Iterable[Visit], after: float, *, lost_first: bool = False) -> float | None:
+    """Give the seconds from `after` until the first visitor who came later was served; None if there was none.
+
+    lost_first: visitors who were served before the first one was lost do not count, unless none was.
+    """
+    later = [visit for visit in visits if visit.sent >= after]
+    if lost_first:
+        first = min((visit.sent for visit in later if not visit.served), default=after)
+        later = [visit for visit in later if visit.sent >= first]
+    return min((visit.done - after for visit in later if visit.served), default=None)
 
 
 @asynccontextmanager

@@ -82,6 +82,16 @@ def test_every_key_of_the_section_reaches_the_right_side_of_run() -> None:
     assert after == ("--token-file", SECRET_PATH, "--url", "http://127.0.0.1:3000", "--http-host-header", "localhost:3000")
 
 
+@pytest.mark.parametrize("given", [0, 1, 5, 20])
+def test_a_quick_tunnels_wait_is_never_doubled(given: int) -> None:
+    """Cloudflare deletes it when it is away for minutes; a named tunnel waits as the operator says."""
+    quick, named = settings(retries=given), settings(token=TOKEN, retries=given)
+    assert value(launch(quick).argv, "--retries") == "0"
+    assert value(launch(named).argv, "--retries") == str(given)
+    assert {CloudflareBackend(quick).longest_wait(rounds) for rounds in range(9)} == {10.0}
+    assert CloudflareBackend(named).longest_wait(30) == 10.0 * 2**given
+
+
 def test_a_quick_tunnel_has_no_run_and_no_token() -> None:
     """Quick mode needs nothing but the address of the service."""
     found = launch(settings(top={"local_addr": "8080"}))

@@ -1,5 +1,6 @@
 """Outcomes are put together, judged and rendered as the page says."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from bench.outages.page import failing, render
 from bench.outages.play import is_steady
 from bench.outages.results import NEVER, Outcome, Plan, Played, Row, Run
 from bench.room.client import version_of
+from bench.room.crowd import why
 from bench.room.visitor import Visit
 
 
@@ -92,9 +94,10 @@ def test_a_full_run_plays_every_case_and_a_quick_one_each_case_briefly() -> None
 def test_the_end_of_an_outage_is_steady_service() -> None:
     """One visitor lost in the last seconds, or too few of them, and the bench looks on."""
     good = [Visit(95 + number / 20, 0.01, 200, "a") for number in range(100)]
-    assert is_steady(good, 100.0)
-    assert not is_steady([*good[:50], Visit(97.5, 0.1, 530, "a"), *good[50:]], 100.0)
-    assert not is_steady(good[80:], 100.0)
+    assert is_steady(good, 100.0, 20.0)
+    assert not is_steady([*good[:50], Visit(97.5, 0.1, 530, "a"), *good[50:]], 100.0, 20.0)
+    assert not is_steady(good[80:], 100.0, 20.0)
+    assert is_steady(good[::5], 100.0, 4.0)
 
 
 def test_only_failing_cells_are_played_again() -> None:
@@ -106,14 +109,27 @@ def test_only_failing_cells_are_played_again() -> None:
 
 
 def test_results_of_two_connectors_are_never_mixed(tmp_path: Path) -> None:
-    """To add to results of another connector is refused, with both names."""
-    run_of((outcome("bare", 1.0), outcome("prx", 1.0))).save(tmp_path / "run.json")
-    assert earlier(tmp_path / "run.json", "cloudflared version X").real
+    """To add to results of another connector is refused, with both names; to add to none begins."""
+    run = run_of((outcome("bare", 1.0), outcome("prx", 1.0)))
+    nothing = replace(run, scenes=())
+    assert earlier(tmp_path / "run.json", nothing) == nothing
+    run.save(tmp_path / "run.json")
+    assert earlier(tmp_path / "run.json", nothing) == run
     with pytest.raises(SystemExit, match=r"version X, and this is builtin"):
-        earlier(tmp_path / "run.json", "builtin")
+        earlier(tmp_path / "run.json", replace(nothing, client="builtin"))
 
 
 def test_a_client_that_cannot_be_run_is_named() -> None:
     """A path that is wrong ends with one line, and not with a traceback."""
     with pytest.raises(SystemExit, match=r"PRX_TEST_CLOUDFLARED: cannot run '/nowhere/cloudflared': No such file"):
         version_of("/nowhere/cloudflared")
+
+
+@pytest.mark.parametrize(
+    "stderr",
+    ["RuntimeError: why", "Traceback\n  x\nRuntimeError: why\n", "  +-+ 1 ----\n    | RuntimeError: why\n    +------------\n"],
+)
+def test_a_scene_that_fails_says_why(stderr: str) -> None:
+    """The last words of a traceback, also those of an exception in a group, and not its frame."""
+    assert why(stderr) == "RuntimeError: why"
+    assert why("") == ""

@@ -2,6 +2,7 @@
 
 import asyncio
 
+import pytest
 from bench.room.visitor import Visit, first_served, lost, visiting
 
 VISITS = [
@@ -22,6 +23,13 @@ def test_the_first_one_served_is_the_first_to_have_its_answer() -> None:
     """A visitor who came later and was answered sooner counts; one who came before the outage's end does not."""
     assert first_served(VISITS, 10.5) == 4.0
     assert first_served(VISITS, 15.0) is None
+
+
+def test_where_nothing_ends_the_first_one_lost_comes_before_the_first_one_served() -> None:
+    """Who was served while a fault began does not count as the return; where nobody was lost, everybody does."""
+    assert first_served(VISITS, 10.0) == pytest.approx(0.1)
+    assert first_served(VISITS, 10.0, lost_first=True) == 4.5
+    assert first_served(VISITS, 13.0, lost_first=True) == 1.5
 
 
 async def test_visitors_come_at_their_rate_although_nobody_is_answered() -> None:

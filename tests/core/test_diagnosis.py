@@ -270,11 +270,9 @@ STUCK = replace(DOWN, lost_for=400.0, quiet_for=400.0, next_try_within=320.0, pr
 WAITED_FOR = {
     "edge away": (STUCK, SHUT),
     "edge not tried": (STUCK, Edge()),
-    "edge back for a moment": (STUCK, replace(OPEN, tcp_open_for=20.0)),
     "still trying": (replace(STUCK, quiet_for=3.0), OPEN),
     "just lost": (replace(STUCK, lost_for=3.0), OPEN),
     "udp away, tcp fine, protocol fixed": (replace(STUCK, protocol="quic"), replace(OPEN, quic=Reach.CLOSED)),
-    "quic open for a moment": (replace(STUCK, protocol="quic"), replace(OPEN, quic=Reach.OPEN, quic_open_for=10.0)),
     "refused": (replace(STUCK, rejected=5, quiet_for=10.0), OPEN),
 }
 
@@ -289,13 +287,39 @@ def test_a_connector_that_can_come_back_is_waited_for(connector: Connector, edge
 
 
 def test_a_stuck_connector_is_replaced_after_its_own_longest_wait() -> None:
-    """Prx's own dial works for longer than cloudflared waits between two tries: a named tunnel acts sooner than a quick one."""
-    for policy, patience in ((QUICK, 335), (POLICY, 30)):
+    """A quick tunnel's child is replaced once prx's own dial works for longer than cloudflared waits between two tries."""
+    for wait, patience in ((320.0, 335), (20.0, 35), (10.0, 25)):
+        connector = replace(STUCK, next_try_within=wait)
         for seconds, action in ((patience - 1, Action.WAIT), (patience + 1, Action.REPLACE)):
             edge = replace(OPEN, tcp_open_for=float(seconds))
-            assert diagnose(replace(FINE, connector=STUCK, edge=edge), policy).action is action
-    short = replace(STUCK, next_try_within=20.0)
-    assert diagnose(replace(FINE, connector=short, edge=replace(OPEN, tcp_open_for=36.0)), QUICK).action is Action.REPLACE
+            assert diagnose(replace(FINE, connector=connector, edge=edge), QUICK).action is action
+
+
+OVER_QUIC = replace(STUCK, protocol="quic")
+REACHED_AGAIN = {
+    "http2": (STUCK, replace(OPEN, tcp_open_for=0.0)),
+    "http2, on its way up": (replace(STUCK, ever_ready=False), replace(OPEN, tcp_open_for=0.0)),
+    "quic": (OVER_QUIC, replace(OPEN, quic=Reach.OPEN, quic_open_for=0.0)),
+    "quic, tcp away": (OVER_QUIC, replace(SHUT, quic=Reach.OPEN, quic_open_for=0.0)),
+    "waits for 4 s": (replace(STUCK, quiet_for=4.0, lost_for=4.0), OPEN),
+}
+
+
+@pytest.mark.parametrize(("connector", "edge"), REACHED_AGAIN.values(), ids=REACHED_AGAIN)
+def test_a_named_tunnel_does_not_wait_for_a_connector_that_only_waits(connector: Connector, edge: Edge) -> None:
+    """The edge answers over its own protocol and cloudflared waits for its next try: a fresh one costs no URL and dials now."""
+    found = diagnose(replace(FINE, connector=connector, edge=edge), POLICY)
+    assert (found.verdict, found.action) == (Verdict.EDGE_LOST, Action.REPLACE)
+    if connector.ever_ready:
+        assert diagnose(replace(FINE, connector=connector, edge=edge), QUICK).action is Action.WAIT
+
+
+def test_over_quic_tcp_alone_is_no_reason_to_hurry() -> None:
+    """An edge that has not answered QUIC packets may be away over UDP: a named tunnel's connector gets half a minute."""
+    for quic in (Reach.UNKNOWN, Reach.CLOSED):
+        for seconds, action in ((29.0, Action.WAIT), (31.0, Action.REPLACE)):
+            edge = replace(OPEN, quic=quic, tcp_open_for=seconds)
+            assert diagnose(replace(FINE, connector=OVER_QUIC, edge=edge), POLICY).action is action
 
 
 @pytest.mark.parametrize(("quick", "patience"), [(False, 4), (True, 10)], ids=["named", "quick"])

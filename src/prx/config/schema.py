@@ -59,7 +59,8 @@ class CloudflareSettings(Table):
     edge_ip_version: Literal["auto", "4", "6"] = key("auto", "The IP version towards the edge.", also=int, also_in_schema=False)
     retries: int = key(
         5,
-        "How many times cloudflared may double its own wait between reconnects. It does not limit the attempts.",
+        "How many times the cloudflared of a named tunnel may double its own wait between reconnects; that of a quick tunnel, "
+        "which Cloudflare deletes when it is away for minutes, never does. It does not limit the attempts.",
         minimum=0,
         maximum=20,
     )

@@ -44,7 +44,7 @@ RESTART_CHANGES: Mapping[Cause, str] = MappingProxyType(
         Cause.CHILD_GONE: "there is a connector again",
         Cause.CHILD_SILENT: "a connector that runs takes the place of one that does not",
         Cause.UDP_BLOCKED: "the connector speaks HTTP/2, which gets through",
-        Cause.CONNECTOR_STUCK: "a fresh connector dials at once; this one has stopped dialling",
+        Cause.CONNECTOR_STUCK: "a fresh connector dials at once; this one only waits",
         Cause.CONNECTION_STALE: "a fresh connector registers anew; the edge does not know this one's connections",
         Cause.QUICK_TUNNEL_GONE: "there is a new quick tunnel, with a new URL; the old one cannot come back",
         Cause.NO_NAME_TOLD: "a fresh connector asks for a name again",

@@ -5,7 +5,7 @@ Theory of operation. cloudflared comes back by itself from nearly everything, an
 - it does not answer on its own metrics port any more (frozen, hung);
 - QUIC has never worked in this run and network, or not for long, and prx's own dial over TCP to the same edge works;
 - prx's own dial to the edge has worked for longer than cloudflared's own longest wait between two tries, and there is still no
-  connection. For a named tunnel, whose restart costs nothing, half a minute is enough;
+  connection. A named tunnel, whose restart costs nothing, does not wait for that: a fresh connector dials at once;
 - the edge has deleted the quick tunnel: cloudflared then asks for ever.
 
 Everything else is waited for, with the child alive.
@@ -33,6 +33,7 @@ SILENCE_NAMED, SILENCE_QUICK = 4.0, 10.0  # seconds
 # Added to cloudflared's longest wait: a dial over QUIC takes 5 s to fail, a registration 5 s to time out.
 STUCK_MARGIN = 15.0  # seconds
 STUCK_NAMED = 30.0  # seconds; a fresh connector is connected within a second, so there is no reason to wait for longer
+WAITING_NAMED = 4.0  # seconds, the same, if the connector's own protocol is seen to work: it does nothing but wait
 
 # Cloudflare deletes a quick tunnel that had no connection for "some minutes"; the shortest figure told in the field is 45 s.
 GONE_AFTER = 45.0  # seconds without a connection after which a refusal without a reason means that
@@ -161,19 +162,23 @@ def _judge_loss(connector: Connector, edge: Edge, policy: Policy) -> Diagnosis:
     young = not connector.ever_ready and connector.age < policy.startup_timeout
     if young:
         return Diagnosis(Verdict.STARTING, _with_error("no connection to the edge yet", connector))
-    if _open_for(connector, edge, policy) > _stuck_after(connector, policy):
+    if _is_stuck(connector, edge, policy):
         return Diagnosis(
             Verdict.EDGE_LOST,
-            _with_error("the edge answers prx, and the connector has stopped trying to connect to it", connector),
+            _with_error("the edge answers prx, and the connector does not try to connect to it", connector),
             because=Cause.CONNECTOR_STUCK,
             remedy=Action.REPLACE,
         )
     return Diagnosis(Verdict.EDGE_LOST, _with_error(_lost_words(connector, edge), connector), _lost_hint(connector, edge))
 
 
-def _open_for(connector: Connector, edge: Edge, policy: Policy) -> float:
-    """Return for how many seconds a connection has been possible and the connector was not seen trying to make one."""
-    return min(_possible_for(connector, edge, policy), connector.quiet_for, connector.lost_for)
+def _is_stuck(connector: Connector, edge: Edge, policy: Policy) -> bool:
+    """Return whether a connection has been possible for so long, without a try, that a fresh connector is the better one."""
+    idle = min(connector.quiet_for, connector.lost_for)
+    own = edge.quic if connector.protocol == "quic" else edge.tcp
+    if not policy.quick and not connector.rejected and own is Reach.OPEN:
+        return idle >= WAITING_NAMED
+    return min(idle, _possible_for(connector, edge, policy)) > _stuck_after(connector, policy)
 
 
 def _possible_for(connector: Connector, edge: Edge, policy: Policy) -> float:

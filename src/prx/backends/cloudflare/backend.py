@@ -19,7 +19,7 @@ from prx.backends.base import (
     service_keys,
 )
 from prx.backends.cloudflare import classify, endpoints, exits, ingress
-from prx.backends.cloudflare.command import build_launch
+from prx.backends.cloudflare.command import build_launch, doublings
 from prx.backends.cloudflare.token import GivenToken, read_token, secret_forms
 from prx.config.checks import BUILTIN
 from prx.core.errors import PermanentError
@@ -122,12 +122,12 @@ class CloudflareBackend(Backend, Client):
         return site.url(hostname) if hostname else ""
 
     def longest_wait(self, rounds: int) -> float:
-        """Return the longest wait of cloudflared's supervisor between two rounds of connecting: 20 s, doubling with each.
+        """Return the longest wait of cloudflared's supervisor between two rounds of connecting: 10 s, doubled with each.
 
         Read in its source (2026.8.2): a random part of 10 s x 2^round, the round limited by `--retries`. If no round has ended
         as far as is known, the longest of all.
         """
-        most = self.settings.cloudflare.retries
+        most = doublings(self.settings)
         return 10.0 * float(2 ** (min(rounds, most) if rounds else most))
 
     def classify_exit(self, end: ExitStatus, tail: Sequence[LogLine], *, age: float) -> ChildExit:

@@ -49,6 +49,15 @@ def environment(inherited: Mapping[str, str], home: str) -> dict[str, str]:
     return {name: inherited[name] for name in INHERITED if name in inherited} | {"HOME": home}
 
 
+def doublings(settings: TunnelSettings) -> int:
+    """Return how many times cloudflared may double its wait between two tries: for a quick tunnel never.
+
+    Cloudflare deletes a quick tunnel that has no connection for some minutes, and cloudflared's own wait grows to five: what
+    it is spared in tries, its URL pays for. It has one connection, so that a try every few seconds is no burden to the edge.
+    """
+    return settings.cloudflare.retries if settings.cloudflare.mode == "named" else 0
+
+
 def _tunnel_flags(settings: TunnelSettings, context: LaunchContext, version: Version | None) -> list[str]:
     """Return the flags that stand before `run`."""
     cloudflare = settings.cloudflare
@@ -61,7 +70,7 @@ def _tunnel_flags(settings: TunnelSettings, context: LaunchContext, version: Ver
     if understands(version, Feature.MANAGEMENT_DIAGNOSTICS):
         flags.append("--management-diagnostics=false")
     flags += ["--loglevel", cloudflare.log_level, "--protocol", context.protocol]
-    flags += ["--edge-ip-version", cloudflare.edge_ip_version, "--retries", str(cloudflare.retries)]
+    flags += ["--edge-ip-version", cloudflare.edge_ip_version, "--retries", str(doublings(settings))]
     flags += ["--grace-period", f"{cloudflare.grace_period_secs:g}s"]
     return flags + _edge_flags(context)
 

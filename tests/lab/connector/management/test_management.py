@@ -11,7 +11,7 @@ import pytest
 from tests.lab.connector.bench import BUILTIN_ONLY
 from tests.lab.connector.child import started
 from tests.lab.edge.conftest import events, lab, limits  # noqa: F401 - fixtures
-from tests.lab.edge.visitor import Reply, get
+from tests.support.wire import Reply, get
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, ConnectionClosedError
 
