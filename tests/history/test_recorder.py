@@ -13,6 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prx.core.events import Event, Fact, Log, Probed, StateChanged, VerdictChanged
+from prx.core.states import State
+from prx.core.verdicts import Verdict
 from prx.history.reader import read
 from prx.history.recorder import HistoryRecorder
 from prx.history.records import Record, encode
@@ -199,10 +201,10 @@ async def test_a_full_disk_is_counted_and_said_once(tmp_path: Path, monkeypatch:
         await disk.asked()
         disk.full = True
         for number in range(3):
-            recorder.see(Event(number, clock.wall(), VerdictChanged(tunnel="t", old="", new="healthy", reason="")))
+            recorder.see(Event(number, clock.wall(), VerdictChanged(tunnel="t", old="", new=Verdict.HEALTHY, reason="")))
             await disk.asked()
         disk.full = False
-        recorder.see(Event(9, clock.wall(), StateChanged(tunnel="t", old="", new="ready", reason="")))
+        recorder.see(Event(9, clock.wall(), StateChanged(tunnel="t", old=State.STARTING, new=State.READY, reason="")))
         await disk.asked()
     (life,) = read(tmp_path, NOW)
     assert [item["event"] for item in life.records] == ["prx_started", "snapshot", "lost", "state_changed", "prx_stopped"]
@@ -217,7 +219,7 @@ async def test_probes_are_added_up_and_lines_of_log_are_not_kept(tmp_path: Path)
     clock = clock_at_now()
     with HistoryRecorder(tmp_path, "a", Bounds(), about={"pid": 1}, clock=clock, warn=print) as recorder:
         for number in range(20):
-            verdict = "healthy" if number % 5 else "unreachable"
+            verdict = Verdict.HEALTHY if number % 5 else Verdict.UNREACHABLE
             recorder.see(Event(number, clock.wall(), Probed(tunnel="t", status=200, latency_ms=10.0 + number, verdict=verdict)))
             recorder.see(Event(number, clock.wall(), Log(tunnel="t", level="info", message="hello")))
             clock.advance(30)
@@ -232,7 +234,9 @@ async def test_a_window_that_is_open_when_prx_ends_is_kept(tmp_path: Path) -> No
     """The last minutes are in the report too."""
     clock = clock_at_now()
     with HistoryRecorder(tmp_path, "a", Bounds(), about={}, clock=clock, warn=print) as recorder:
-        recorder.see(Event(1, clock.wall(), Probed(tunnel="t", status=None, latency_ms=None, verdict="unreachable", error="x")))
+        recorder.see(
+            Event(1, clock.wall(), Probed(tunnel="t", status=None, latency_ms=None, verdict=Verdict.UNREACHABLE, error="x"))
+        )
     (life,) = read(tmp_path, NOW)
     (probes,) = [item for item in life.records if item["event"] == "probes"]
     assert (probes["count"], probes["failed"], probes["p50_ms"]) == (1, 1, None)
