@@ -1,0 +1,65 @@
+"""What a test steers and reads of the account from another process: paths below `/api/` of the control endpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeAlias
+
+from prx.lab.edge.api import permissions
+from prx.lab.edge.api.account import Account
+from prx.lab.edge.services.endpoint import Answer, Request
+
+Action: TypeAlias = Callable[[Request], Awaitable[Answer]]
+
+
+class Steering:
+    """Tells and changes an account; ValueError says what is wrong with a request."""
+
+    def __init__(self, account: Account) -> None:
+        self._account = account
+
+    def actions(self) -> Mapping[tuple[str, str], Action]:
+        """Give what can be asked, by method and path."""
+        return {
+            ("GET", "/api/state"): self._state,
+            ("GET", "/api/requests"): self._requests,
+            ("DELETE", "/api/requests"): self._forget_requests,
+            ("POST", "/api/tokens"): self._mint,
+            ("GET", "/api/habits"): self._habits,
+            ("POST", "/api/habits"): self._change_habits,
+        }
+
+    async def _state(self, _request: Request) -> Answer:
+        return Answer(200, self._account.exported().encode())
+
+    async def _requests(self, _request: Request) -> Answer:
+        return Answer.of(self._account.journal.describe())
+
+    async def _forget_requests(self, request: Request) -> Answer:
+        self._account.journal.clear()
+        return await self._requests(request)
+
+    async def _mint(self, request: Request) -> Answer:
+        document = request.json()
+        kind = document.get("kind", "user")
+        if kind not in ("user", "account"):
+            raise ValueError(f"'kind' is {kind!r}; expected user or account")
+        granted = permissions.ALL
+        if (names := document.get("permissions")) is not None:
+            granted = permissions.parse(_texts(names, "permissions"))
+        zones = None if document.get("zones") is None else frozenset(_texts(document["zones"], "zones"))
+        token = self._account.tokens.mint(granted, kind=kind, zones=zones)
+        return Answer.of({"token": token.value, "id": token.id, "permissions": sorted(granted)})
+
+    async def _habits(self, _request: Request) -> Answer:
+        return Answer.of(self._account.habits.describe())
+
+    async def _change_habits(self, request: Request) -> Answer:
+        self._account.habits = self._account.habits.changed(request.json())
+        return await self._habits(request)
+
+
+def _texts(value: Any, name: str) -> list[str]:
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise ValueError(f"{name!r} is no list of strings")
+    return value
