@@ -108,6 +108,7 @@ class Lab:
             wall=config.wall,
         )
         self.account = Account(self._registry, self._faults, edge)
+        self._fronts.applications = self.account.fronts
         self.api_token = self.account.tokens.mint().value
         self._login = LoginService(self._registry, config.wall)
         self._gateway = Gateway(

@@ -8,6 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from prx.lab.edge.api import configurations, tunnels
+from prx.lab.edge.api.access.apps import Apps
+from prx.lab.edge.api.access.front import ApplicationFronts
+from prx.lab.edge.api.access.objects import Objects
+from prx.lab.edge.api.access.store import TEAM, Store
 from prx.lab.edge.api.call import Route
 from prx.lab.edge.api.configurations import Configurations
 from prx.lab.edge.api.dns import Dns
@@ -57,12 +61,16 @@ class Account:
             hidden=self._hidden,
         )
         self.zones = Zones(edge.wall())
+        self.access = Store(edge.wall)
+        self.fronts = ApplicationFronts(self.access, self.records, TEAM)
         self._created = edge.created
         self._parts = (
             self.zones,
             self.tunnels,
             Configurations(self.tunnels, edge.push, edge.wall),
             Dns(self.records, self.tunnels),
+            Apps(self.access, self.records),
+            Objects(self.access),
         )
 
     def not_enabled(self) -> ApiError:
@@ -91,6 +99,7 @@ class Account:
         return {
             "tunnels": [_tunnel(tunnel) for tunnel in living],
             "dns_records": [record.describe() for record in sorted(self.records, key=lambda record: record.id)],
+            **self.access.state(),
         }
 
     def exported(self) -> str:

@@ -13,9 +13,10 @@ class Habits:
     forbidden: status and code for a token without the permission. bad_identifier: status of an id with a wrong form.
     not_enabled: status while Zero Trust is not switched on. second_cname, identical_record: code for a host that has a CNAME
     already. duplicate_app: an application for a domain that has one. delete_in_use: deleting a service token that a policy
-    names. app_deleted: status for a deleted application. configure_local: a configuration for a tunnel with one of its own.
-    cleaned: the result of a clean-up of connections. created_with_connections: whether the answer to a created tunnel has
-    `connections`. accounts_unseen: the list of accounts for a token that may not read them. code_as_text: error codes as
+    names, or a policy that an application has. put_without_policies: what becomes of an application's policies in a PUT
+    without any. app_deleted: status for a deleted application. configure_local: a configuration for a tunnel that has
+    its own. cleaned: the result of a clean-up of connections. created_with_connections: whether the answer to a created tunnel
+    has `connections`. accounts_unseen: the list of accounts for a token that may not read them. code_as_text: error codes as
     strings. total_pages: whether `result_info` has them. access_unknown: the code for an unknown object of Access.
     """
 
@@ -33,6 +34,7 @@ class Habits:
     accounts_unseen: Literal["forbidden", "empty"] = "forbidden"
     code_as_text: Literal["no", "yes"] = "no"
     total_pages: Literal["yes", "no"] = "yes"
+    put_without_policies: Literal["drop", "keep"] = "drop"
     access_unknown: Literal["11021", "12130"] = "11021"
 
     def changed(self, document: dict[str, Any]) -> Habits:

@@ -25,6 +25,7 @@ class Steering:
             ("GET", "/api/requests"): self._requests,
             ("DELETE", "/api/requests"): self._forget_requests,
             ("POST", "/api/tokens"): self._mint,
+            ("POST", "/api/zero-trust"): self._switch_zero_trust,
             ("GET", "/api/habits"): self._habits,
             ("POST", "/api/habits"): self._change_habits,
         }
@@ -50,6 +51,13 @@ class Steering:
         zones = None if document.get("zones") is None else frozenset(_texts(document["zones"], "zones"))
         token = self._account.tokens.mint(granted, kind=kind, zones=zones)
         return Answer.of({"token": token.value, "id": token.id, "permissions": sorted(granted)})
+
+    async def _switch_zero_trust(self, request: Request) -> Answer:
+        enabled = request.json().get("enabled")
+        if not isinstance(enabled, bool):
+            raise ValueError(f"'enabled' is {enabled!r}; expected true or false")  # noqa: TRY004 - the input is wrong
+        self._account.enabled = enabled
+        return Answer.of({"enabled": enabled})
 
     async def _habits(self, _request: Request) -> Answer:
         return Answer.of(self._account.habits.describe())
