@@ -17,6 +17,7 @@ from prx.lab import faults
 from prx.lab.edge import address, names, registry
 from prx.lab.edge.api.account import Account, Edge
 from prx.lab.edge.api.cert_pem import CERT_PERMISSIONS, write_cert_pem
+from prx.lab.edge.api.oauth.clients import LAB_CLIENT
 from prx.lab.edge.api.server import BASE as API_BASE
 from prx.lab.edge.api.server import ApiServer
 from prx.lab.edge.api.zones import ZONE_ID, ZONE_NAME
@@ -184,6 +185,8 @@ class Lab:
         """Give what a program needs to call the lab's API, fit for JSON."""
         return {
             "api": self.api,
+            "dash": self.account.oauth.base,
+            "oauth_client_id": LAB_CLIENT,
             "api_token": self.api_token,
             "account_id": registry.ACCOUNT_TAG,
             "zone_id": ZONE_ID,
@@ -344,6 +347,7 @@ class Lab:
         api = ApiServer(self.account, self._faults, self._hub, config)
         base = await self._serve_endpoint("api", api.handle, config.api_port, {}, typed=False)
         self.api = f"{base}{API_BASE}"
+        self.account.oauth.base = base
         write_cert_pem(self.cert_pem, self.account.tokens.mint(CERT_PERMISSIONS).value)
         resolver = doh.Resolver(self._registry, self._faults, config.sleep, self.account.records, ipv6=ipv6)
         handle = control.Control(self, resolver.handle).handle

@@ -18,6 +18,9 @@ from prx.lab.edge.api.dns import Dns
 from prx.lab.edge.api.errors import ApiError
 from prx.lab.edge.api.habits import Habits
 from prx.lab.edge.api.journal import Journal
+from prx.lab.edge.api.oauth.clients import OAuthClients
+from prx.lab.edge.api.oauth.grants import Grants
+from prx.lab.edge.api.oauth.service import OAuthService
 from prx.lab.edge.api.records import TUNNEL_SUFFIX, Records
 from prx.lab.edge.api.tokens import ApiTokens
 from prx.lab.edge.api.tunnels import Tunnels
@@ -63,6 +66,9 @@ class Account:
         self.zones = Zones(edge.wall())
         self.access = Store(edge.wall)
         self.fronts = ApplicationFronts(self.access, self.records, TEAM)
+        self.oauth_clients = OAuthClients()
+        self.grants = Grants(self.oauth_clients, self.tokens, edge.wall)
+        self.oauth = OAuthService(self.oauth_clients, self.grants, self.tokens)
         self._created = edge.created
         self._parts = (
             self.zones,
@@ -71,6 +77,7 @@ class Account:
             Dns(self.records, self.tunnels),
             Apps(self.access, self.records),
             Objects(self.access),
+            self.oauth_clients,
         )
 
     def not_enabled(self) -> ApiError:
@@ -100,6 +107,7 @@ class Account:
             "tunnels": [_tunnel(tunnel) for tunnel in living],
             "dns_records": [record.describe() for record in sorted(self.records, key=lambda record: record.id)],
             **self.access.state(),
+            "oauth_clients": [client.describe() for _, client in sorted(self.oauth_clients.by_id.items())],
         }
 
     def exported(self) -> str:

@@ -50,7 +50,7 @@ class ApiServer:
     async def _answer(self, request: Request, noting: _Noting) -> Answer:
         path, habits = noting.path, self._account.habits
         if not request.path.startswith(f"{BASE}/"):
-            raise errors.no_route(request.path)
+            return await self._sign_in(request)
         token = self._account.tokens.of_header(request.headers.get("authorization"))
         route, params = self._router.find(request.method, path, int(habits.bad_identifier))
         noting.permission = "" if route.needs is None else route.needs.name
@@ -67,6 +67,16 @@ class ApiServer:
         reply = found if isinstance(found, Reply) else Reply(found)
         await self._faulting.after(fault)
         return envelope.success(reply)
+
+    async def _sign_in(self, request: Request) -> Answer:
+        """Answer a request for a page of the sign-in, or for tokens."""
+        fault = self._faulting.use(request.method, request.path, frozenset())
+        spoilt = await self._faulting.before(fault, request.path, not_enabled=self._account.not_enabled())
+        answer = spoilt or self._account.oauth.answer(request)
+        if answer is None:
+            raise errors.no_route(request.path)
+        await self._faulting.after(fault)
+        return answer
 
     def _permit(self, route: Route, call: Call) -> None:
         """Raise ApiError where a token may not make a call."""

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 
 from prx.lab.edge.api import permissions
 from prx.lab.edge.api.account import Account
+from prx.lab.edge.api.errors import ApiError
 from prx.lab.edge.services.endpoint import Answer, Request
 
 Action: TypeAlias = Callable[[Request], Awaitable[Answer]]
@@ -26,6 +27,8 @@ class Steering:
             ("DELETE", "/api/requests"): self._forget_requests,
             ("POST", "/api/tokens"): self._mint,
             ("POST", "/api/zero-trust"): self._switch_zero_trust,
+            ("POST", "/api/oauth-clients"): self._register,
+            ("POST", "/api/oauth-lifetime"): self._shorten,
             ("GET", "/api/habits"): self._habits,
             ("POST", "/api/habits"): self._change_habits,
         }
@@ -58,6 +61,19 @@ class Steering:
             raise ValueError(f"'enabled' is {enabled!r}; expected true or false")  # noqa: TRY004 - the input is wrong
         self._account.enabled = enabled
         return Answer.of({"enabled": enabled})
+
+    async def _register(self, request: Request) -> Answer:
+        try:
+            return Answer.of(self._account.oauth_clients.register(request.json()).describe())
+        except ApiError as error:
+            raise ValueError(error.message) from None
+
+    async def _shorten(self, request: Request) -> Answer:
+        seconds = request.json().get("seconds")
+        if not isinstance(seconds, int | float) or seconds <= 0:
+            raise ValueError(f"'seconds' is {seconds!r}; expected a number above 0")
+        self._account.grants.lifetime = float(seconds)
+        return Answer.of({"seconds": seconds})
 
     async def _habits(self, _request: Request) -> Answer:
         return Answer.of(self._account.habits.describe())
