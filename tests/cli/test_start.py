@@ -446,7 +446,8 @@ def test_lab_by_itself(home: Home, tmp_path: Path) -> None:
     with subprocess.Popen([*PRX, "lab", "--json"], env=home.environ, stdout=subprocess.PIPE, text=True) as lab:
         assert lab.stdout is not None
         facts = json.loads(lab.stdout.readline())
-        assert facts.keys() == {"edge", "quick_service", "public", "control", "ca"}
+        access = {"api", "dash", "oauth_client_id", "api_token", "account_id", "zone_id", "zone", "cert_pem"}
+        assert facts.keys() == {"edge", "quick_service", "public", "control", "ca", *access}
         assert Path(facts["ca"]).exists()
         token = home.run("lab", "token", "--control", facts["control"], "--hostname", "web.localhost")
         assert token.returncode == 0

@@ -144,6 +144,20 @@ class RequestServed(LabEvent):
 
 
 @dataclass(frozen=True)
+class ApiAnswered(LabEvent):
+    """A call of the API is over; `path` is below /client/v4, `status` 0 where no answer was sent, `code` 0 where there is none.
+
+    `changed`: whether it took effect and was no mere question.
+    """
+
+    method: str
+    path: str
+    status: int
+    code: int
+    changed: bool
+
+
+@dataclass(frozen=True)
 class FaultInjected(LabEvent):
     """A fault begins to act, or has acted if it acts once."""
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any, Final, Literal, TypeAlias, TypeVar, get_args
 
+from prx.lab.edge.faults.api_faults import Api, ApiHides, SlowDns
 from prx.lab.edge.faults.visitor_faults import Dns, DohError, RefuseVisitors
 from prx.lab.edge.names import full_name
 from prx.lab.edge.registry import Connection
@@ -320,6 +321,9 @@ Fault: TypeAlias = (
     | DohError
     | Unroute
     | RefuseVisitors
+    | Api
+    | ApiHides
+    | SlowDns
 )
 SELECT: Final = get_args(Select)
 ONCE: Final = (*SELECT, Forget)

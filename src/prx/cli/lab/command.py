@@ -105,6 +105,7 @@ def description(lab: Lab) -> dict[str, Any]:
         "quick_service": lab.quick_service,
         "public": lab.public,
         "control": lab.control,
+        **lab.api_access(),
         "ca": str(lab.ca_file),
     }
 

@@ -13,10 +13,10 @@ def line(event: events.LabEvent) -> str:
 
 def _words(event: events.LabEvent) -> str:  # noqa: C901, PLR0912 - a table: one case for each event
     match event:
-        case events.TunnelCreated(hostname=name, quick=quick):
-            return f"tunnel        {name} ({'quick' if quick else 'named'})"
-        case events.TunnelForgotten(hostname=name, quick=quick):
-            return f"forgotten     {name} ({'quick' if quick else 'named'})"
+        case events.TunnelCreated(hostname=name, tunnel_id=tunnel_id, quick=quick):
+            return f"tunnel        {name or tunnel_id} ({'quick' if quick else 'named'})"
+        case events.TunnelForgotten(hostname=name, tunnel_id=tunnel_id, quick=quick):
+            return f"forgotten     {name or tunnel_id} ({'quick' if quick else 'named'})"
         case events.QuickServiceAnswered(status=status):
             return f"quick service answered {status}"
         case events.ConnectionRegistered(hostname=name, index=index, location=location, protocol=protocol, version=version):
@@ -35,6 +35,8 @@ def _words(event: events.LabEvent) -> str:  # noqa: C901, PLR0912 - a table: one
             return f"told          {name} #{index} has a configuration of its own"
         case events.RequestServed():
             return _request(event)
+        case events.ApiAnswered(method=method, path=path, status=status, code=code):
+            return f"api           {status or '---'} {method} {path}{f' (code {code})' if code else ''}"
         case events.FaultInjected(fault=fault):
             return f"fault         {fault}"
         case events.FaultCleared(fault=fault):

@@ -37,6 +37,7 @@ class LabConfig:
     public_https_port: int = 0
     control_port: int = 0
     quick_service_port: int = 0
+    api_port: int = 0
     locations: tuple[str, ...] = ("lab01", "lab02", "lab03", "lab04")
     state_dir: Path | None = None
     forget_after: float | None = 120.0

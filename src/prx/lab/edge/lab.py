@@ -15,6 +15,12 @@ from urllib.parse import urlsplit
 
 from prx.lab import faults
 from prx.lab.edge import address, names, registry
+from prx.lab.edge.api.account import Account, Edge
+from prx.lab.edge.api.cert_pem import CERT_PERMISSIONS, write_cert_pem
+from prx.lab.edge.api.oauth.clients import LAB_CLIENT
+from prx.lab.edge.api.server import BASE as API_BASE
+from prx.lab.edge.api.server import ApiServer
+from prx.lab.edge.api.zones import ZONE_ID, ZONE_NAME
 from prx.lab.edge.carrier import TunnelConnection
 from prx.lab.edge.config import LabConfig
 from prx.lab.edge.event_hub import EventHub
@@ -62,12 +68,14 @@ class Lab:
     public_https: str
     control: str
     doh: str
+    api: str
 
     def __init__(self, config: LabConfig, group: asyncio.TaskGroup, directory: Path) -> None:
         self._config = config
         self._group = group
         self._hub = EventHub(config.clock, config.on_event)
-        self._registry = registry.Registry()
+        self._directory = directory
+        self._registry = registry.Registry(config.wall)
         self._faults = faults.Faults(config.clock)
         self._chance = Random(config.seed)  # noqa: S311 - for faults that can be repeated, not for secrets
         self._fronts = Fronts(AccessKeys(config.wall))
@@ -93,6 +101,16 @@ class Lab:
             forget=self._forgetting.forget,
         )
         self._managed = Management(self._registry, config.wall)
+        edge = Edge(
+            created=self._tell_created,
+            forget=self._forgetting.forget,
+            push=self._registrar.push_soon,
+            management_token=self._managed.token,
+            wall=config.wall,
+        )
+        self.account = Account(self._registry, self._faults, edge)
+        self._fronts.applications = self.account.fronts
+        self.api_token = self.account.tokens.mint().value
         self._login = LoginService(self._registry, config.wall)
         self._gateway = Gateway(
             self._registry,
@@ -130,6 +148,11 @@ class Lab:
         """The certificate of the lab's CA (PEM)."""
         return self._authority.ca_file
 
+    @property
+    def cert_pem(self) -> Path:
+        """What `cloudflared tunnel login` would have written: an API token for the tunnels and the zone (PEM, mode 0600)."""
+        return self._directory / "cert.pem"
+
     def url(self, hostname: str) -> str:
         """Give the public URL of a name."""
         return f"http://{self.full_name(hostname)}:{urlsplit(self.public).port}"
@@ -151,10 +174,24 @@ class Lab:
             "public_https": self.public_https,
             "control": self.control,
             "doh": self.doh,
+            **self.api_access(),
             "ca": str(self.ca_file),
             "tunnels": [asdict(tunnel) for tunnel in self.tunnels()],
             "protected": [asdict(self.protected(name)) for name in self._fronts.names()],
             "faults": [{**notation.describe(fault), **self._faults.times(fault)} for fault in self._faults],
+        }
+
+    def api_access(self) -> dict[str, Any]:
+        """Give what a program needs to call the lab's API, fit for JSON."""
+        return {
+            "api": self.api,
+            "dash": self.account.oauth.base,
+            "oauth_client_id": LAB_CLIENT,
+            "api_token": self.api_token,
+            "account_id": registry.ACCOUNT_TAG,
+            "zone_id": ZONE_ID,
+            "zone": ZONE_NAME,
+            "cert_pem": str(self.cert_pem),
         }
 
     async def wait_for(self, condition: Callable[[Lab], bool]) -> None:
@@ -170,9 +207,12 @@ class Lab:
 
     def token(self, hostname: str) -> str:
         """Give the token of the named tunnel of `hostname`, creating it where it does not exist."""
-        tunnel, new = self._registry.named(self.full_name(hostname))
+        name = self.full_name(hostname)
+        if self.account.records.covers(name):
+            return self.account.tunnel_of(name).token()
+        tunnel, new = self._registry.named(name)
         if new:
-            self._hub.emit(TunnelCreated(self._hub.now(), tunnel.hostname, str(tunnel.id), quick=False))
+            self._tell_created(tunnel)
         return tunnel.token()
 
     def management_token(self, hostname: str, resource: str = "logs") -> str:
@@ -246,6 +286,9 @@ class Lab:
 
     # -- inside --------------------------------------------------------------------------------------------------
 
+    def _tell_created(self, tunnel: registry.Tunnel) -> None:
+        self._hub.emit(TunnelCreated(self._hub.now(), tunnel.hostname, str(tunnel.id), quick=False))
+
     def _find(self, hostname: str) -> registry.Tunnel:
         tunnel = self._registry.find(self.full_name(hostname))
         if tunnel is None:
@@ -301,7 +344,12 @@ class Lab:
         self.quick_service = await self._serve_endpoint(
             "quick", quick.handle, config.quick_service_port, {}, names=(QUICK_SERVICE_NAME,)
         )
-        resolver = doh.Resolver(self._registry, self._faults, config.sleep, ipv6=ipv6)
+        api = ApiServer(self.account, self._faults, self._hub, config)
+        base = await self._serve_endpoint("api", api.handle, config.api_port, {}, typed=False)
+        self.api = f"{base}{API_BASE}"
+        self.account.oauth.base = base
+        write_cert_pem(self.cert_pem, self.account.tokens.mint(CERT_PERMISSIONS).value)
+        resolver = doh.Resolver(self._registry, self._faults, config.sleep, self.account.records, ipv6=ipv6)
         handle = control.Control(self, resolver.handle).handle
         body_types = {doh.PATH: doh.MEDIA_TYPE}
         self.control = await self._serve_endpoint("control", handle, config.control_port, body_types)
@@ -316,9 +364,16 @@ class Lab:
         return True
 
     async def _serve_endpoint(
-        self, name: str, handle: Handle, port: int, body_types: Mapping[str, str], *, names: tuple[str, ...] = ()
+        self,
+        name: str,
+        handle: Handle,
+        port: int,
+        body_types: Mapping[str, str],
+        *,
+        names: tuple[str, ...] = (),
+        typed: bool = True,
     ) -> str:
-        endpoint = Endpoint(self._group, name, handle, body_types, names)
+        endpoint = Endpoint(self._group, name, handle, body_types, names, typed=typed)
         self._endpoints.append(endpoint)
         return await endpoint.listen(_HOST, port)
 

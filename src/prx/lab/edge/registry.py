@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
 from prx.core.tunnel_token import TunnelToken
@@ -38,6 +39,8 @@ class Connection:
     location: str
     carrier: TunnelConnection
     registered_at: float
+    opened_at: float = 0.0  # seconds since 1970
+    config_version: int = 0  # of the remote configuration that the connector says it runs
     draining: bool = False
 
     @property
@@ -62,6 +65,7 @@ class Connection:
             draining=self.draining,
             origin_ip=self.carrier.peer,
             features=self.request.features,
+            config_version=self.config_version,
         )
 
 
@@ -69,16 +73,25 @@ class Connection:
 class Tunnel:
     """A tunnel: its name, its secret, its remote configuration (JSON, None until pushed) and its connections.
 
-    breaks: how many times it has been without any connection. auth_mode: how a protected quick tunnel wants its visitors to
-    prove who they are (otp: one-time PIN); empty for a public one.
+    hostname: a name that leads to it, empty where none does. name: what the account calls it; empty for a quick one. remote:
+    whether its configuration lies in the account. breaks: how many times it has been without any connection. auth_mode: how a
+    protected quick tunnel wants its visitors to prove who they are (otp: one-time PIN); empty for a public one. Times are
+    seconds since 1970; active_at and inactive_at: when it last got its first connection, and lost its last one.
     """
 
     hostname: str
     quick: bool
     id: UUID = field(default_factory=uuid4)
     secret: bytes = field(default_factory=lambda: secrets.token_bytes(32), repr=False)
+    name: str = ""
+    remote: bool = False
     config: bytes | None = None
     config_version: int = 0
+    configured_at: float | None = None
+    created_at: float = 0.0
+    deleted_at: float | None = None
+    active_at: float | None = None
+    inactive_at: float | None = None
     connections: list[Connection] = field(default_factory=list)
     turn: int = 0
     breaks: int = 0
@@ -104,27 +117,63 @@ class Tunnel:
             config_version=self.config_version,
             connections=tuple(connection.snapshot() for connection in self.connections),
             auth_mode=self.auth_mode,
+            name=self.name,
         )
 
 
 class Registry:
-    """All tunnels of a lab, by host name and by id."""
+    """All tunnels of a lab, by host name and by id; `wall` gives seconds since 1970.
 
-    def __init__(self) -> None:
+    A quick tunnel and one that the lab was asked a token for have a host name of their own. A tunnel of the account has none:
+    DNS records lead names to it (`route`).
+    """
+
+    def __init__(self, wall: Callable[[], float] = lambda: datetime.now(UTC).timestamp()) -> None:
+        self._wall = wall
         self._by_hostname: dict[str, Tunnel] = {}
         self._by_id: dict[UUID, Tunnel] = {}
+        self._routes: dict[str, UUID] = {}
         self._former: dict[str, Tunnel] = {}  # those that are no more, oldest first
+        self._deleted: dict[UUID, Tunnel] = {}  # those of the account that are no more, oldest first
 
     def __iter__(self) -> Iterator[Tunnel]:
-        return iter(self._by_hostname.values())
+        return iter(self._by_id.values())
+
+    @property
+    def deleted(self) -> tuple[Tunnel, ...]:
+        """The named tunnels that are no more, oldest first."""
+        return tuple(self._deleted.values())
 
     def find(self, hostname: str) -> Tunnel | None:
         """Find the tunnel of a host name; case does not matter."""
-        return self._by_hostname.get(hostname.lower())
+        hostname = hostname.lower()
+        own = self._by_hostname.get(hostname)
+        target = self._target(hostname)
+        return own if own is not None or target is None else self._by_id.get(target)
 
     def find_public(self, hostname: str) -> Tunnel | None:
         """Find the tunnel that the edge takes a host name for: one that is no more, too, which has no connection."""
-        return self.find(hostname) or self._former.get(hostname.lower())
+        found = self.find(hostname) or self._former.get(hostname.lower())
+        if found is None and self._target(hostname.lower()) is not None:
+            return Tunnel(hostname.lower(), quick=False)  # a record leads to a tunnel that does not exist
+        return found
+
+    def route(self, routes: Mapping[str, UUID]) -> None:
+        """Lead these host names, and no others, to the tunnels with these ids; `*.` before a name means all names below it."""
+        self._routes = dict(routes)
+        names = {target: hostname for hostname, target in reversed(self._routes.items())}
+        for tunnel in self:
+            if self._by_hostname.get(tunnel.hostname) is not tunnel:
+                tunnel.hostname = names.get(tunnel.id, "")
+
+    def _target(self, hostname: str) -> UUID | None:
+        """Give the id that a host name is led to, by itself or by the closest wildcard above it."""
+        found = self._routes.get(hostname)
+        parent = hostname.partition(".")[2]
+        while found is None and parent:
+            found = self._routes.get(f"*.{parent}")
+            parent = parent.partition(".")[2]
+        return found
 
     def find_id(self, tunnel_id: UUID) -> Tunnel | None:
         """Find a tunnel by its id."""
@@ -135,7 +184,13 @@ class Registry:
         tunnel = self.find(hostname)
         if tunnel is not None:
             return tunnel, False
-        return self._add(Tunnel(hostname.lower(), quick=False)), True
+        return self._add(Tunnel(hostname.lower(), quick=False, name=hostname.lower())), True
+
+    def create(self, name: str, *, remote: bool, secret: bytes | None = None) -> Tunnel:
+        """Create a tunnel of the account, to which no host name leads yet."""
+        tunnel = Tunnel("", quick=False, name=name, remote=remote)
+        tunnel.secret = secret or tunnel.secret
+        return self._add(tunnel)
 
     def new_quick(self) -> Tunnel:
         """Create a quick tunnel with a name of its own."""
@@ -150,15 +205,21 @@ class Registry:
         """Take a tunnel away: it can register no more, and its name leaves DNS. False: it was gone already."""
         if self._by_id.pop(tunnel.id, None) is None:
             return False
-        del self._by_hostname[tunnel.hostname]
-        self._former[tunnel.hostname] = tunnel
+        tunnel.deleted_at = self._wall()
+        if self._by_hostname.get(tunnel.hostname) is tunnel:
+            del self._by_hostname[tunnel.hostname]
+            self._former[tunnel.hostname] = tunnel
         for name in list(self._former)[: max(0, len(self._former) - MAX_QUICK)]:
             del self._former[name]
+        if not tunnel.quick:
+            self._deleted[tunnel.id] = tunnel
         return True
 
     def _add(self, tunnel: Tunnel) -> Tunnel:
-        self._former.pop(tunnel.hostname, None)
-        self._by_hostname[tunnel.hostname] = tunnel
+        tunnel.created_at = self._wall()
+        if tunnel.hostname:
+            self._former.pop(tunnel.hostname, None)
+            self._by_hostname[tunnel.hostname] = tunnel
         self._by_id[tunnel.id] = tunnel
         return tunnel
 

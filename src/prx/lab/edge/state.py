@@ -9,7 +9,8 @@ from dataclasses import dataclass
 class ConnectionState:
     """One registered connection; `registered_at` is the lab's clock, `draining` follows an unregistration.
 
-    `origin_ip`: where the connector dials from, as the edge sees it.
+    `origin_ip`: where the connector dials from, as the edge sees it. `config_version`: of the remote configuration that the
+    connector says it runs, 0 for none.
     """
 
     connector: str
@@ -21,11 +22,15 @@ class ConnectionState:
     draining: bool
     origin_ip: str
     features: tuple[str, ...]
+    config_version: int = 0
 
 
 @dataclass(frozen=True)
 class TunnelState:
-    """One tunnel; `config_version` is 0 until a configuration is pushed, `auth_mode` is "otp" for a protected quick tunnel."""
+    """One tunnel; `config_version` is 0 until a configuration is pushed, `auth_mode` is "otp" for a protected quick tunnel.
+
+    `hostname` is empty where no name leads to it; `name` is what the account calls it, empty for a quick one.
+    """
 
     hostname: str
     tunnel_id: str
@@ -33,6 +38,7 @@ class TunnelState:
     config_version: int
     connections: tuple[ConnectionState, ...]
     auth_mode: str = ""
+    name: str = ""
 
     @property
     def connectors(self) -> frozenset[str]:

@@ -68,7 +68,10 @@ async def test_stranger_is_sent_to_the_login(lab: Lab, app: Protected, events: l
         assert told["redirect_url"] == "/a?b=c"
         session = r"CF_AppSession=n[0-9a-f]{16}; Expires=.* GMT; Path=/; Secure; HttpOnly"
         assert re.fullmatch(session, reply.header("set-cookie"))
-        assert (reply.header("www-authenticate"), reply.header("server")) == ("Cloudflare-Access", "cloudflare")
+        assert (reply.header("www-authenticate"), reply.header("server")) == (
+            'Cloudflare-Access resource_metadata="https://web.localhost/.well-known/cloudflare-access-protected-resource/a"',
+            "cloudflare",
+        )
         assert reply.header("cf-ray")
         assert access_answer(reply.status, reply.headers) is not None
     assert {event.source for event in events if isinstance(event, RequestServed)} == {"access"}

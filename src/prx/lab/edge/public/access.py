@@ -16,11 +16,12 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import json
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from email.utils import formatdate
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Protocol
 from urllib.parse import quote
 
 from prx.lab.edge.names import full_name
@@ -30,14 +31,16 @@ from prx.lab.edge.state import Protected
 from prx.lab.protocol.headers import Headers
 
 CERTS_PATH: Final = "/cdn-cgi/access/certs"
-_CLIENT_ID: Final = b"cf-access-client-id"
-_CLIENT_SECRET: Final = b"cf-access-client-secret"
+CLIENT_ID: Final = b"cf-access-client-id"
+CLIENT_SECRET: Final = b"cf-access-client-secret"
 _ASSERTION: Final = b"cf-access-jwt-assertion"
 _EMAIL: Final = b"cf-access-authenticated-user-email"
-_OURS: Final = frozenset((_CLIENT_ID, _CLIENT_SECRET, _ASSERTION, _EMAIL))
+_OURS: Final = frozenset((CLIENT_ID, CLIENT_SECRET, _ASSERTION, _EMAIL))
 _COOKIE: Final = b"CF_Authorization"
 _APP_SESSION: Final = "CF_AppSession"
 _APP_SESSION_SECONDS: Final = 86_400.0
+RESOURCE_PATH: Final = "/.well-known/cloudflare-access-protected-resource"
+_CREDENTIALS: Final = (b"Access-Control-Allow-Credentials", b"true")
 _NO_STORE: Final = (b"Cache-Control", b"private, max-age=0, no-store, no-cache, must-revalidate")
 
 
@@ -66,13 +69,44 @@ class AccessFront:
         """Who signs: the team's URL."""
         return f"https://{self.team}.cloudflareaccess.com"
 
-    def has_service_token(self, headers: Mapping[bytes, bytes]) -> bool:
-        """Say whether a request with these headers (lower-case names) brings the right service token."""
+    def opens(self, path: str, ip: str) -> bool:
+        """Return whether a path is open to a visitor from this address, whoever that is."""
+        del path, ip
+        return False
+
+    def service(self, headers: Headers, ip: str) -> str:
+        """Return the client id of the service token that lets a request pass (lower-case names); '' where none does."""
+        del ip
+        values = dict(headers)
         if not self.client_id:
-            return False
-        right_id = hmac.compare_digest(headers.get(_CLIENT_ID, b""), self.client_id.encode())
-        right_secret = hmac.compare_digest(headers.get(_CLIENT_SECRET, b""), self.client_secret.encode())
-        return right_id and right_secret
+            return ""
+        right_id = hmac.compare_digest(values.get(CLIENT_ID, b""), self.client_id.encode())
+        right_secret = hmac.compare_digest(values.get(CLIENT_SECRET, b""), self.client_secret.encode())
+        return self.client_id if right_id and right_secret else ""
+
+    def keeps(self, client_id: str, ip: str) -> bool:
+        """Return whether who has passed with this service token may go on."""
+        del client_id, ip
+        return True
+
+    def welcomes(self, email: str, ip: str) -> bool:
+        """Return whether a person who has logged in may pass."""
+        del email, ip
+        return True
+
+    @property
+    def strict(self) -> bool:
+        """Whether service tokens are answered strictly: no cookie for those who pass."""
+        return False
+
+    def refuses(self, headers: Headers, *, logged_in: bool) -> int:
+        """Return the status of a refusal: 302, 401 or 403."""
+        del headers, logged_in
+        return 302 if self.deny == "login" else 403
+
+    def since(self) -> float:
+        """Return since when a login is good, in seconds since 1970."""
+        return 0.0
 
 
 @dataclass(frozen=True)
@@ -93,12 +127,26 @@ class Admission:
         return [*kept, (b"cookie", cookie), *email, (_ASSERTION, token)]
 
 
+class Applications(Protocol):
+    """Fronts that stand before names because of applications in the account."""
+
+    def find(self, hostname: str, path: str | None) -> AccessFront | None:
+        """Find the front of a name and a path (None: any)."""
+
+    def names(self) -> list[str]:
+        """Give the names."""
+
+
 class Fronts:
-    """The protected names of a lab, and the team whose tokens open them."""
+    """The protected names of a lab, and the team whose tokens open them.
+
+    A front that the lab was asked for goes before those of `applications`.
+    """
 
     def __init__(self, team: AccessKeys) -> None:
         self._team = team
         self._fronts: dict[str, AccessFront] = {}
+        self.applications: Applications | None = None
 
     def protect(self, hostname: str, front: AccessFront) -> None:
         """Put a front before a full name."""
@@ -108,9 +156,12 @@ class Fronts:
         """Take it away."""
         self._fronts.pop(hostname, None)
 
-    def find(self, hostname: str) -> AccessFront | None:
-        """Find the front of a full name."""
-        return self._fronts.get(hostname)
+    def find(self, hostname: str, path: str | None = None) -> AccessFront | None:
+        """Find the front of a full name, and of a path (None: any)."""
+        own = self._fronts.get(hostname)
+        if own is not None or self.applications is None:
+            return own
+        return self.applications.find(hostname, path)
 
     def describe(self, hostname: str, certs_url: str) -> Protected:
         """Say what an app behind the front is configured with; LookupError where there is none."""
@@ -119,7 +170,8 @@ class Fronts:
 
     def names(self) -> list[str]:
         """Give the protected names, sorted."""
-        return sorted(self._fronts)
+        others = self.applications.names() if self.applications is not None else []
+        return sorted({*self._fronts, *(name for name in others if not name.startswith("*."))})
 
     def keys(self) -> dict[str, Any]:
         """Give the team's public keys (JWKS)."""
@@ -134,15 +186,29 @@ class Fronts:
         hostname, front = self._find(hostname)
         return self._team.sign_person(email, aud=_audience(hostname, front), issuer=front.issuer, seconds=front.session_seconds)
 
-    def admit(self, hostname: str, front: AccessFront, headers: Headers) -> Admission | None:
+    def admit(self, hostname: str, front: AccessFront, headers: Headers, ip: str) -> Admission | None:
         """Decide whether a request passes; None: it does not."""
         aud = _audience(hostname, front)
-        if front.has_service_token(dict(headers)):
-            token = self._team.sign_service(front.client_id, aud=aud, issuer=front.issuer, seconds=front.session_seconds)
+        if client_id := front.service(headers, ip):
+            token = self._team.sign_service(client_id, aud=aud, issuer=front.issuer, seconds=front.session_seconds)
             cookie = f"{_COOKIE.decode()}={token}; Path=/; HttpOnly; SameSite=None; Secure"
-            return Admission(token, response=[(b"Set-Cookie", cookie.encode())])
+            return Admission(token, response=[] if front.strict else [(b"Set-Cookie", cookie.encode())])
         session, claims = self._logged_in(aud, front, headers)
-        return None if claims is None else Admission(session, email=str(claims.get("email", "")))
+        if claims is None:
+            return None
+        email = str(claims.get("email", ""))
+        passes = front.keeps(str(claims["common_name"]), ip) if "common_name" in claims else front.welcomes(email, ip)
+        return Admission(session, email=email) if passes else None
+
+    def resource(self, hostname: str, front: AccessFront, path: str) -> dict[str, Any]:
+        """Give what a client without a login is told of a protected name: where to get one."""
+        return {
+            "resource": f"https://{hostname}{path}",
+            "protected": True,
+            "team_domain": front.issuer.removeprefix("https://"),
+            "authorization_servers": [front.issuer],
+            "authentication_methods": [{"name": "cloudflared"}],
+        }
 
     def identity(self, hostname: str, front: AccessFront, headers: Headers, *, ip: str) -> dict[str, Any] | None:
         """Say who has logged in, as `/cdn-cgi/access/get-identity` does; None where nobody has."""
@@ -171,14 +237,22 @@ class Fronts:
     def _logged_in(self, aud: str, front: AccessFront, headers: Headers) -> tuple[str, Mapping[str, Any] | None]:
         """Give the token that a request brings as a cookie, and its claims where it is good here."""
         session = dict(_cookies(_cookie_header(headers))).get(_COOKIE, b"").decode("latin-1")
-        return session, self._team.read(session, aud=aud, issuer=front.issuer) if session else None
+        claims = self._team.read(session, aud=aud, issuer=front.issuer) if session else None
+        return session, None if claims is None or claims["iat"] < front.since() else claims
 
-    def refusal(self, hostname: str, front: AccessFront, target: str) -> tuple[int, Headers, bytes]:
+    def refusal(self, hostname: str, front: AccessFront, headers: Headers, target: str) -> tuple[int, Headers, bytes]:
         """Give status, headers and body for a visitor who does not pass; `target` is the path that was asked for."""
         aud = _audience(hostname, front)
         named = [(b"Cf-Access-Aud", aud.encode()), (b"Cf-Access-Domain", hostname.encode())]
-        if front.deny == "forbidden":
-            return 403, [*named, _NO_STORE, (b"Content-Type", b"text/html; charset=utf-8")], _FORBIDDEN.encode()
+        where = f"https://{hostname}{RESOURCE_PATH}{target.partition('?')[0]}"
+        asks = (b"WWW-Authenticate", f'Cloudflare-Access resource_metadata="{where}"'.encode())
+        status = front.refuses(headers, logged_in=self._logged_in(aud, front, headers)[1] is not None)
+        if status == 403:
+            kind, body = _forbidden(dict(headers).get(b"accept", b""))
+            return 403, [*named, _NO_STORE, (b"Content-Type", kind)], body
+        if status == 401:
+            kind = b"text/html; charset=utf-8"
+            return 401, [asks, _CREDENTIALS, *named, _NO_STORE, (b"Content-Type", kind)], _UNAUTHORIZED.encode()
         session = f"n{secrets.token_hex(8)}"
         claims = {
             "aud": aud,
@@ -198,14 +272,14 @@ class Fronts:
         told = [
             (b"Location", location.encode()),
             (b"Set-Cookie", cookie.encode()),
-            (b"WWW-Authenticate", b"Cloudflare-Access"),
-            (b"Access-Control-Allow-Credentials", b"true"),
+            asks,
+            _CREDENTIALS,
         ]
         return 302, [*told, *named, _NO_STORE], b""
 
     def _find(self, name: str) -> tuple[str, AccessFront]:
         hostname = full_name(name)
-        front = self._fronts.get(hostname)
+        front = self.find(hostname)
         if front is None:
             raise LookupError(f"{hostname} is not protected")
         return hostname, front
@@ -217,6 +291,23 @@ _FORBIDDEN: Final = """<!DOCTYPE html>
 <body><h1>Forbidden</h1><p>You don't have permission to view this. Please contact your system administrator.</p></body>
 </html>
 """
+
+
+_UNAUTHORIZED: Final = """<!DOCTYPE html>
+<html lang="en">
+<head><title>401 Unauthorized</title><meta charset="utf-8"></head>
+<body><h1>401 Unauthorized</h1></body>
+</html>
+"""
+
+
+def _forbidden(accept: bytes) -> tuple[bytes, bytes]:
+    """Give type and body of a 403: JSON for who asks for that, else a page."""
+    if b"application/json" in accept:
+        return b"application/json", json.dumps(
+            {"status_code": 403, "message": "Forbidden. You don't have permission."}
+        ).encode()
+    return b"text/html; charset=utf-8", _FORBIDDEN.encode()
 
 
 def _audience(hostname: str, front: AccessFront) -> str:

@@ -126,7 +126,7 @@ class Gateway:
         if await self._stopped_by_a_rule(visit, before_access=True):
             return
         known = tunnel is not None or self._fronts.find(hostname) is not None
-        if known and visit.asked.path.startswith(own_paths.PREFIX):
+        if known and own_paths.concerns(visit.asked.path, protected=self._fronts.find(hostname) is not None):
             await self._say(visit, own_paths.answer(visit, self._fronts, self._wall()))
             return
         if await self._stopped_by_access(visit, hostname):
@@ -174,14 +174,15 @@ class Gateway:
 
     async def _stopped_by_access(self, visit: Visit, hostname: str) -> bool:
         """Let Access look at a request; whether it has answered it."""
-        front = self._fronts.find(hostname)
-        if front is None:
+        target, ip = visit.asked.path.decode("latin-1"), visit.visitor.peer
+        front = self._fronts.find(hostname, target)
+        if front is None or front.opens(target, ip):
             return False
-        visit.admission = self._fronts.admit(hostname, front, visit.asked.headers)
+        visit.admission = self._fronts.admit(hostname, front, visit.asked.headers, ip)
         if visit.admission is not None:
             return False
         visit.source = "access"
-        await self._respond(visit, *self._fronts.refusal(hostname, front, visit.asked.path.decode("latin-1")))
+        await self._respond(visit, *self._fronts.refusal(hostname, front, visit.asked.headers, target))
         return True
 
     async def _carry_in_turn(self, visit: Visit, tunnel: Tunnel) -> error_pages.Page | None:

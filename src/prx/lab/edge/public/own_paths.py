@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from prx.lab.edge.public import error_pages
-from prx.lab.edge.public.access import CERTS_PATH, Fronts
+from prx.lab.edge.public.access import CERTS_PATH, RESOURCE_PATH, Fronts
 from prx.lab.protocol.headers import Headers
 
 if TYPE_CHECKING:
@@ -36,6 +36,11 @@ class Said:
     body: bytes
 
 
+def concerns(path: bytes, *, protected: bool) -> bool:
+    """Return whether a path is the edge's own."""
+    return path.startswith(PREFIX) or (protected and path.startswith(RESOURCE_PATH.encode()))
+
+
 def answer(visit: Visit, fronts: Fronts, now: float) -> Said | error_pages.Page:
     """Answer a request for one of the edge's own paths; `now` in seconds since 1970."""
     path = visit.asked.path.decode("latin-1").partition("?")[0]
@@ -47,6 +52,9 @@ def answer(visit: Visit, fronts: Fronts, now: float) -> Said | error_pages.Page:
     front = fronts.find(visit.asked.hostname)
     if front is None:
         return error_pages.NOT_FOUND
+    if path.startswith(RESOURCE_PATH):
+        told = fronts.resource(visit.asked.hostname, front, path.removeprefix(RESOURCE_PATH))
+        return Said(200, [_JSON], json.dumps(told).encode())
     if path == CERTS_PATH:
         return Said(200, [_JSON], json.dumps(fronts.keys()).encode())
     if path == _IDENTITY:

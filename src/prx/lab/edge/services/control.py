@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import Any, Final, Protocol, TypeAlias
 
 from prx.lab import faults
+from prx.lab.edge.api.steering import Steering
 from prx.lab.edge.faults import notation
 from prx.lab.edge.faults.script import Inject, Script
 from prx.lab.edge.public.access import CERTS_PATH, AccessFront
@@ -41,10 +42,11 @@ class Controlled(Protocol):
 
 
 class Control:
-    """Answers `/state`, `/token`, `/push`, `/protect`, `/unprotect` and `/faults`; the rest goes to `doh`."""
+    """Answers for the edge and its faults, below `/api/` for the account; `/dns-query` goes to `doh`."""
 
     def __init__(self, lab: Controlled, doh: _Action) -> None:
         self._lab = lab
+        steering = Steering(lab.account)
         self._actions: Mapping[tuple[str, str], _Action] = {
             ("GET", "/state"): self._state,
             ("POST", "/token"): self._token,
@@ -55,6 +57,7 @@ class Control:
             ("POST", "/login"): self._login,
             ("POST", "/rotate-keys"): self._rotate,
             ("GET", CERTS_PATH): self._keys,
+            **steering.actions(),
             ("GET", "/faults"): self._list_faults,
             ("POST", "/faults"): self._inject,
             ("DELETE", "/faults"): self._clear,

@@ -12,6 +12,7 @@ import dns.rcode
 import dns.rdatatype
 import dns.rrset
 
+from prx.lab.edge.api.records import UNREACHABLE, Records
 from prx.lab.edge.config import Sleep
 from prx.lab.edge.faults.visitor_faults import RCODES, Dns, DohError
 from prx.lab.edge.public.login import HOST as LOGIN_HOST
@@ -29,9 +30,13 @@ _PORTAL = b"<!DOCTYPE html><html><head><title>Sign in to this network</title></h
 
 
 class Resolver:
-    """Answers A with 127.0.0.1, and AAAA with ::1 where the public side listens there (`ipv6`)."""
+    """Answers A with 127.0.0.1, and AAAA with ::1 where the public side listens there (`ipv6`).
 
-    def __init__(self, registry: Registry, faults: Faults, sleep: Sleep, *, ipv6: bool) -> None:
+    That is for names of tunnels and for proxied `records`; the others say where they lead.
+    """
+
+    def __init__(self, registry: Registry, faults: Faults, sleep: Sleep, records: Records, *, ipv6: bool) -> None:
+        self._records = records
         self._registry = registry
         self._faults = faults
         self._sleep = sleep
@@ -88,12 +93,23 @@ class Resolver:
             return [] if family is None else record.of(family)
         if not self._exists(hostname):
             return None
-        return [] if family is None else self._addresses[family]
+        return [] if family is None else self._of_family(hostname, family)
+
+    def _of_family(self, hostname: str, family: int) -> list[str]:
+        """Give the addresses of a name that exists: those of the edge, unless an unproxied record leads elsewhere."""
+        records = self._records.visible(hostname)
+        if not records or any(record.proxied for record in records):
+            return self._addresses[family]
+        kind = {4: "A", 6: "AAAA"}[family]
+        tunnels = [UNREACHABLE for record in records if record.leads_to_a_tunnel and family == 6]
+        return [record.content for record in records if record.type == kind] + tunnels
 
     def _exists(self, hostname: str) -> bool:
         fault = self._faults.active(NxDomain)
         if fault is not None and concerns(fault.hostname, hostname):
             return False
+        if self._records.covers(hostname):
+            return bool(self._records.visible(hostname))
         return self._registry.find(hostname) is not None or hostname == LOGIN_HOST
 
 

@@ -56,6 +56,7 @@ class Answer:
     status: int
     body: bytes
     content_type: str = _JSON
+    headers: tuple[tuple[str, str], ...] = ()
 
     @classmethod
     def of(cls, document: Any, status: int = 200) -> Answer:
@@ -76,7 +77,8 @@ class Endpoint:
 
     `body_types`: the Content-Type that POST requires, by path; JSON for all other paths. `names`: host names by which it may be
     called too, on any port: a front of the user's own passes what a program calls by them on. None of them may be one that a
-    stranger could lead here.
+    stranger could lead here. `typed`: whether a POST must have its Content-Type; not where whoever may do something proves it
+    with a header of its own, which no page can send.
     """
 
     def __init__(
@@ -86,7 +88,10 @@ class Endpoint:
         handle: Handle,
         body_types: Mapping[str, str],
         names: tuple[str, ...] = (),
+        *,
+        typed: bool = True,
     ) -> None:
+        self._typed = typed
         self._server = Http1Server(group, name, self._serve)
         self._handle = handle
         self._body_types = body_types
@@ -108,7 +113,8 @@ class Endpoint:
             while (head := await connection.next_request()) is not None:
                 answer = await self._answer(connection, head)
                 headers = [(b"Content-Type", answer.content_type.encode()), (b"Cache-Control", b"no-store")]
-                await connection.respond(answer.status, headers, answer.body)
+                more = [(name.encode(), value.encode()) for name, value in answer.headers]
+                await connection.respond(answer.status, [*headers, *more], answer.body)
         except MalformedError:
             raise VisitorLeftError("not HTTP") from None
 
@@ -129,7 +135,7 @@ class Endpoint:
             return Answer.error(403, f"the Host of the request is not this endpoint; expected {' or '.join(self._hosts)}")
         if "origin" in headers or headers.get("sec-fetch-site", "none") not in _OWN_SITES:
             return Answer.error(403, "this endpoint is for programs on this machine, not for web pages")
-        if request.method == "POST":
+        if request.method == "POST" and self._typed:
             return _wrong_type(headers.get("content-type", ""), self._body_types.get(request.path, _JSON))
         return None
 

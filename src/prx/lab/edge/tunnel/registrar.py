@@ -101,7 +101,7 @@ class Registrar:
             return _WRONG_SECRET
         if len(tunnel.connections) >= self._config.max_connections:
             return _TOO_MANY
-        return tunnel, Registered(uuid4(), location, remotely_managed=tunnel.config is not None)
+        return tunnel, Registered(uuid4(), location, remotely_managed=tunnel.remote or tunnel.config is not None)
 
     def location(self, slot: int) -> str:
         """Name the location behind an edge address."""
@@ -115,12 +115,15 @@ class Registrar:
 
     def join(self, tunnel: Tunnel, request: RegisterRequest, answer: Registered, carrier: TunnelConnection) -> Connection:
         """Let a connection take requests, in the place of an older one of the same connector and index."""
-        connection = Connection(answer.uuid, tunnel, request, answer.location, carrier, self._hub.now())
+        opened_at = self._config.wall()
+        connection = Connection(answer.uuid, tunnel, request, answer.location, carrier, self._hub.now(), opened_at)
         for other in tunnel.connections:
             if other.connector == connection.connector and other.index == connection.index:
                 other.carrier.abort("replaced by a newer connection")
         if self._registry.find_id(tunnel.id) is None:  # forgotten while the answer was on its way
             carrier.abort("the tunnel is no more")
+        if not tunnel.connections:
+            tunnel.active_at, tunnel.inactive_at = opened_at, None
         tunnel.connections.append(connection)
         self._hub.emit(
             ConnectionRegistered(
@@ -164,6 +167,7 @@ class Registrar:
         version = tunnel.config_version
         try:
             answer = await connection.carrier.push_configuration(version, tunnel.config or b"{}")
+            connection.config_version = answer.applied
             result = PushResult(connection.connector, connection.index, answer.applied, answer.error)
         except ProtocolError as error:
             result = PushResult(connection.connector, connection.index, 0, str(error))
@@ -172,12 +176,20 @@ class Registrar:
         )
         return result
 
+    def push_soon(self, tunnel: Tunnel) -> None:
+        """Push the tunnel's configuration to all of its live connections, without waiting for their answers."""
+        for connection in tunnel.connections:
+            if not connection.draining:
+                self._spawn(self._push_quietly(connection), f"push-{tunnel.name}-{connection.index}")
+
     async def _push_quietly(self, connection: Connection) -> None:
         await self.push(connection)
 
     def _leave(self, connection: Connection | None, reason: str) -> None:
         if connection is not None:
             connection.tunnel.connections.remove(connection)
+            if not connection.tunnel.connections:
+                connection.tunnel.inactive_at = self._config.wall()
             self._forgetting.watch(connection.tunnel)
             self._hub.emit(
                 ConnectionLost(self._hub.now(), connection.tunnel.hostname, connection.connector, connection.index, reason)
