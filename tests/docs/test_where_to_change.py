@@ -154,11 +154,9 @@ print(create(TunnelSettings(backend="other", public_url="https://a.example")).na
         {
             "config/schema.py": [('backend: Literal["cloudflare"', 'backend: Literal["other", "cloudflare"')],
             "backends/__init__.py": [
-                before(
-                    '        case "none":',
-                    '        case "other":',
-                    "            from prx.backends.other import OtherBackend",
-                    "            return OtherBackend(settings)",
+                after(
+                    'FACTORIES: dict[str, Callable[[TunnelSettings], Backend]] = {"cloudflare": _cloudflare, "none": _none}',
+                    'FACTORIES["other"] = lambda settings: __import__("prx.backends.other").backends.other.OtherBackend(settings)',
                 )
             ],
         },
@@ -204,7 +202,7 @@ from prx.cli.status import table
 row = dict(name="web", state="ready", verdict="", reason="", next_retry_in=None, connectors=[], url="", proven=False)
 print(table([row | {"local_addr": "127.0.0.1:80"}])[0])
 """,
-        {"cli/status.py": [after("    parts = [verdict] if verdict else []", '    parts.append(tunnel["local_addr"])')]},
+        {"cli/status.py": [after("    parts = [why] if why else []", '    parts.append(tunnel["local_addr"])')]},
     ),
     "a new event": Change(
         "flown 9 m high",

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-CLOUDFLARE_ERRORS = frozenset({*range(520, 528), 530})
+EDGE_STATUSES = frozenset({*range(520, 528), 530})
 """What the edge alone answers, never a service; 528 and 529 are not among them."""
 
-EDGE_ERRORS = frozenset({502, 503, 504, *CLOUDFLARE_ERRORS})
+EDGE_ERRORS = frozenset({502, 503, 504, *EDGE_STATUSES})
 """What may not come from the service: 502 and 504 from cloudflared or the edge too, 503 from an ingress without rules."""
 
 _ITEM = re.compile(r"(?P<family>[1-5])xx|(?P<low>\d{3})(?:-(?P<high>\d{3}))?", re.IGNORECASE)

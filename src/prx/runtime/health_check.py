@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from prx.core.events import UrlKnown
 from prx.core.evidence import Connector, Delivery, Dns, Edge, Evidence, Origin, Public
-from prx.core.status_codes import CLOUDFLARE_ERRORS
+from prx.core.status_codes import EDGE_STATUSES
 from prx.runtime.child_monitor import ChildMonitor
 from prx.runtime.context import TunnelContext
 from prx.runtime.delivery import SETTLE, compare
@@ -156,7 +156,7 @@ class HealthChecker:
             self._name.expire()
         elif public.status in context.settings.expected_status or (origin is not None and origin.status == public.status):
             self.usual_ms = public.latency_ms
-        far = public.status is None or public.status in CLOUDFLARE_ERRORS
+        far = public.status is None or public.status in EDGE_STATUSES
         self._note_twin(public, delivery)
         return replace(
             evidence,

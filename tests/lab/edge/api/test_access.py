@@ -9,7 +9,7 @@ import jwt
 import pytest
 from tests.lab.edge.api.client import ACCOUNT, ZONE, Client
 from tests.lab.edge.connector import registered
-from tests.lab.edge.visitor import Reply, get
+from tests.support.wire import Reply, get
 
 from prx.lab import Lab
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from tests.lab.edge.api.client import RECORDS, ZONE, Client, resolve
 from tests.lab.edge.connector import registered
-from tests.lab.edge.visitor import get
+from tests.support.wire import get
 
 from prx.lab import Lab
 from prx.lab.edge.faults.api_faults import SlowDns

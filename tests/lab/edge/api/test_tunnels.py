@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 from tests.lab.edge.api.client import RECORDS, TUNNELS, Client
 from tests.lab.edge.connector import Answer, Rejected, dialled, registered, respond
-from tests.lab.edge.visitor import get
+from tests.support.wire import get
 
 from prx.core.tunnel_token import TunnelToken
 from prx.lab import Lab

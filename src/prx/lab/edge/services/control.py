@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import Any, Final, Protocol, TypeAlias
 
 from prx.lab import faults
+from prx.lab.edge.api.account import Account
 from prx.lab.edge.api.steering import Steering
 from prx.lab.edge.faults import notation
 from prx.lab.edge.faults.script import Inject, Script
@@ -24,6 +25,8 @@ _Action: TypeAlias = Callable[[Request], Awaitable[Answer]]
 class Controlled(Protocol):
     """What the endpoint needs of the lab; see `prx.lab.edge.lab.Lab`, whose methods these are."""
 
+    @property
+    def account(self) -> Account: ...  # noqa: D102
     def state(self) -> dict[str, Any]: ...  # noqa: D102
     def tunnel(self, hostname: str) -> TunnelState: ...  # noqa: D102
     @staticmethod
