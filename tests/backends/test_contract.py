@@ -112,7 +112,7 @@ class Child:
     async def drain(self, stream: str, reader: asyncio.StreamReader) -> None:
         async for line in reader:
             async with self._news:
-                self.lines.append(self.backend.parse_line(stream, line.rstrip(b"\r\n")))
+                self.lines.append(self.backend.parse_line(stream, line.decode(errors="replace").rstrip("\r\n")))
                 self._news.notify_all()
 
     async def line(self, kind: LineKind) -> LogLine:

@@ -42,7 +42,7 @@ class Started:
 
     @property
     def lines(self) -> list[LogLine]:
-        return [parse_line("stderr", line) for line in self.output.splitlines()]
+        return [parse_line("stderr", line) for line in self.output.decode(errors="replace").split("\n")[:-1]]
 
     async def ask(self, path: str) -> tuple[int, bytes]:
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
