@@ -120,7 +120,7 @@ class Run:
         try:
             changed = await self._child.check_ready()
             if pulse and self._observer.ready and self._checker.url:
-                counters = await self._child.counters()
+                counters = await self._child.counters(max_age=READY_EVERY)
                 changed |= await self._pulse.beat(self.context.settings, counters, self._checker.usual_ms)
                 changed |= self._pulse.failing and self._well  # else the errors may be those that prx has got itself
         except (OSError, RuntimeError, MemoryError):  # this machine is short of something: the next question may be luckier
