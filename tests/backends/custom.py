@@ -81,13 +81,12 @@ class CustomBackend(Backend, Client):
         argv = (*context.program, "-I", "-S", "-c", CLIENT, self.settings.origin_url)
         return Launch(argv, {"PATH": context.inherited.get("PATH", "")}, cwd=context.home)
 
-    def parse_line(self, stream: str, line: bytes) -> LogLine:
+    def parse_line(self, stream: str, line: str) -> LogLine:
         """Understand "up" and "public at URL"."""
-        text = line.decode("utf-8", "replace")
-        if text == "up":
-            return LogLine("info", text, LineKind.REGISTERED, connection=0)
-        kind = LineKind.QUICK_URL if _URL.fullmatch(text) else LineKind.OTHER
-        return LogLine("error" if stream == "stderr" else "info", text, kind)
+        if line == "up":
+            return LogLine("info", line, LineKind.REGISTERED, connection=0)
+        kind = LineKind.QUICK_URL if _URL.fullmatch(line) else LineKind.OTHER
+        return LogLine("error" if stream == "stderr" else "info", line, kind)
 
     def announced_url(self, line: LogLine, site: EdgeSite) -> str:
         """Return the URL in "public at URL"."""

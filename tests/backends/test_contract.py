@@ -105,7 +105,7 @@ class Client(Child):
 
     def take(self, stream: str, line: bytes) -> None:
         super().take(stream, line)
-        self.understood.append(self.backend.parse_line(stream, line.rstrip(b"\r\n")))
+        self.understood.append(self.backend.parse_line(stream, line.decode(errors="replace").rstrip("\r\n")))
 
     async def kind(self, kind: LineKind) -> LogLine:
         """Return the first line of this kind, as soon as it is there."""

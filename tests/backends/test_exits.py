@@ -15,7 +15,7 @@ from prx.core.exit_status import ExitStatus
 
 def tail(*lines: str) -> list[LogLine]:
     """Return lines of stderr, understood."""
-    return [parse_line("stderr", line.encode()) for line in lines]
+    return [parse_line("stderr", line) for line in lines]
 
 
 def end(code: int, *lines: str, age: float = 3.0) -> ChildExit:
@@ -55,7 +55,7 @@ def test_an_orderly_end_that_nobody_asked_for() -> None:
 
 def test_usage_text_counts_even_when_its_first_line_is_lost() -> None:
     """A short memory of lines may hold the end of the usage text only."""
-    lines = [parse_line("stdout", b"   --help, -h  show help")]
+    lines = [parse_line("stdout", "   --help, -h  show help")]
     assert classify_exit(ExitStatus(code=0), lines, age=1.0).cause is ExitCause.CONFIG
 
 
@@ -120,8 +120,8 @@ def test_last_words_prefer_what_the_process_says_of_itself() -> None:
     assert last_words([]) == ""
 
 
-@given(st.integers(-64, 255), st.lists(st.binary(max_size=60), max_size=8), st.floats(0, 1e9))
-def test_any_end_is_explained(code: int, lines: list[bytes], age: float) -> None:
+@given(st.integers(-64, 255), st.lists(st.text(max_size=60), max_size=8), st.floats(0, 1e9))
+def test_any_end_is_explained(code: int, lines: list[str], age: float) -> None:
     """No exit and no last lines are without a cause and a short detail."""
     status = ExitStatus(code=code) if code >= 0 else ExitStatus(signal=-code)
     found = classify_exit(status, [parse_line("stderr", line) for line in lines], age=age)

@@ -47,7 +47,7 @@ class Transcript:
             if (match := _ROW.fullmatch(row)) is None:
                 continue
             if match["stream"] != "#":
-                lines.append(parse_line({"E": "stderr", "O": "stdout"}[match["stream"]], match["line"].encode()))
+                lines.append(parse_line({"E": "stderr", "O": "stdout"}[match["stream"]], match["line"]))
             elif end := re.fullmatch(r"exit code (-?\d+)", match["line"]):
                 code, age = int(end[1]), float(match["at"])
         return cls(lines, code, age)

@@ -25,14 +25,14 @@ GONE = "Unauthorized: Tunnel not found"
 def line(message: str, error: str = "", *, as_json: bool = True, **fields: Any) -> LogLine:
     """Return a logged line, understood, from either format."""
     if as_json:
-        return parse_line("stderr", json.dumps({"level": "error", "message": message, "error": error, **fields}).encode())
+        return parse_line("stderr", json.dumps({"level": "error", "message": message, "error": error, **fields}))
     told = "".join(f" {name}={json.dumps(value)}" for name, value in {"error": error, **fields}.items())
-    return parse_line("stderr", f"2026-11-22T17:08:56Z ERR {message}{told}".encode())
+    return parse_line("stderr", f"2026-11-22T17:08:56Z ERR {message}{told}")
 
 
 def bare(text: str) -> LogLine:
     """Return a bare line, understood."""
-    return parse_line("stderr", text.encode())
+    return parse_line("stderr", text)
 
 
 def end(*lines: LogLine, code: int = 1) -> ChildExit:

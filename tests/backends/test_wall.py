@@ -115,7 +115,9 @@ def test_a_watched_url_is_another_watch() -> None:
     )
 
 
-LINES = [b"", b"\xff\xfe\x00", b"{", b'{"level":7,"message":null}', b"x" * 70_000, "\u202eevil".encode(), b'a=b c="d']
+BODIES = [b"", b"\xff\xfe\x00", b"{", b'{"level":7,"message":null}', b"x" * 70_000, "\u202eevil".encode(), b'a=b c="d']
+
+LINES = [body.decode(errors="replace") for body in BODIES]
 
 
 def test_a_client_understands_everything_without_a_word(name: str) -> None:
@@ -129,7 +131,7 @@ def test_a_client_understands_everything_without_a_word(name: str) -> None:
         lines = [client.parse_line(stream, line) for line in LINES]
     for end in (ExitStatus(code=0), ExitStatus(code=255), ExitStatus(signal=9), ExitStatus()):
         assert isinstance(client.classify_exit(end, lines, age=0.1), ChildExit)
-    for body in LINES:
+    for body in BODIES:
         assert client.parse_ready(500, body) is None
         assert client.parse_url(500, body, EdgeSite()) == ""
         assert client.parse_counters(body).requests == 0
@@ -231,6 +233,23 @@ async def test_a_third_backend_is_reloaded(tmp_path: Path) -> None:
         prx_.supervisor.reload(Config(tunnels={"web": settings(NAME, local_addr="127.0.0.1:9")}))
         await prx_.ready(children=2)
     assert [fact.restarted for fact in prx_.told(ConfigReloaded)] == [False, True]
+
+
+@pytest.mark.parametrize("part", ["parse_line", "announced_url"])
+async def test_a_defect_in_reading_lines_is_said_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str) -> None:
+    """A mistake in a backend is an error in the log, one for each run, however many lines meet it."""
+
+    def broken(*_: object) -> None:
+        raise LookupError("a mistake")
+
+    monkeypatch.setattr(CustomBackend, part, broken)
+    async with running(tmp_path) as prx_:
+        await prx_.until(lambda: any(fact.level == "error" for fact in prx_.told(Log)))
+        prx_.supervisor.restart()
+        await prx_.until(lambda: sum(fact.level == "error" for fact in prx_.told(Log)) >= 2)
+    errors = [fact.message for fact in prx_.told(Log) if fact.level == "error"]
+    assert len(errors) == len(prx_.told(ChildStarted)) == 2
+    assert all("LookupError: a mistake" in error for error in errors)
 
 
 async def test_a_third_backend_without_its_program_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -156,7 +156,10 @@ print(create(TunnelSettings(backend="other", public_url="https://a.example")).na
             "backends/__init__.py": [
                 after(
                     'FACTORIES: dict[str, Callable[[TunnelSettings], Backend]] = {"cloudflare": _cloudflare, "none": _none}',
-                    'FACTORIES["other"] = lambda settings: __import__("prx.backends.other").backends.other.OtherBackend(settings)',
+                    "def _other(settings: TunnelSettings) -> Backend:",
+                    "    from prx.backends.other import OtherBackend",
+                    "    return OtherBackend(settings)",
+                    'FACTORIES["other"] = _other',
                 )
             ],
         },

@@ -4,7 +4,7 @@ from prx.core.events import ConnectionLost, Dropped, Event, StateChanged
 from prx.core.states import State
 from prx.core.status import TunnelStatus
 from prx.runtime.bus import Bus
-from prx.runtime.run import BURST, RATE, LineRateLimiter
+from prx.runtime.child_log import BURST, RATE, LineRateLimiter
 from prx.testing.clock import ManualClock
 
 

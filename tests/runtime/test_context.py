@@ -4,39 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from prx.backends.base import CLOUDFLARE
+from tests.runtime.contexts import shared
+
 from prx.config.schema import TunnelSettings
 from prx.core.events import Event, Phase
-from prx.runtime.bus import Bus
-from prx.runtime.context import Shared, TunnelContext
-from prx.runtime.delivery import Ways
-from prx.runtime.host.network import LocalNetwork
-from prx.runtime.persistent_state import PersistentState
-from prx.runtime.probes.edge import EdgeWatch
-from prx.runtime.probes.resolver import Resolver
-from prx.runtime.process.orphans import ChildLedger
-from prx.runtime.process.pace import SpawnPace
+from prx.runtime.context import TunnelContext
 from prx.testing.clock import ManualClock
-
-
-def shared(folder: Path, clock: ManualClock) -> Shared:
-    """Return what the tunnels of a prx in `folder` share."""
-    return Shared(
-        site=CLOUDFLARE,
-        clock=clock,
-        network=LocalNetwork(),
-        bus=Bus(clock),
-        state=PersistentState(folder / "state.json", clock),
-        ledger=ChildLedger(folder / "children.json"),
-        edge=EdgeWatch(CLOUDFLARE, Resolver((), clock=clock), clock),
-        ways=Ways(),
-        private=folder,
-        inherited={},
-        jitter=lambda: 0.0,
-        pace=SpawnPace(clock),
-        recheck=lambda: None,
-        service_token=None,
-    )
 
 
 async def test_a_reload_reaches_whoever_watches_the_child(tmp_path: Path) -> None:

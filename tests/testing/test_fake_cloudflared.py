@@ -35,7 +35,7 @@ class Started:
 
     @property
     def lines(self) -> list[LogLine]:
-        return [parse_line("stderr", line) for line in self.output.splitlines()]
+        return [parse_line("stderr", line) for line in self.output.decode(errors="replace").split("\n")[:-1]]
 
     async def ask(self, path: str) -> tuple[int, bytes]:
         answer = await visitor.get(f"http://127.0.0.1:{self.port}{path}")

@@ -196,8 +196,8 @@ class Client(Protocol):
         """
 
     @abstractmethod
-    def parse_line(self, stream: str, line: bytes) -> LogLine:
-        """Understand one line, without its newline, of `stream` ("stdout" or "stderr"); never raise."""
+    def parse_line(self, stream: str, line: str) -> LogLine:
+        """Understand one line of `stream` ("stdout" or "stderr"), without its newline and without secrets; never raise."""
 
     @abstractmethod
     def classify_exit(self, end: ExitStatus, tail: Sequence[LogLine], *, age: float) -> ChildExit:

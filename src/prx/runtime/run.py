@@ -6,16 +6,14 @@ asked to, and tells the tunnel, through inputs and facts, what happens. It decid
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 
 from prx.backends.base import LaunchContext, LineKind, LogLine
 from prx.core import inputs
 from prx.core.diagnosis import diagnose
-from prx.core.events import Log
 from prx.core.evidence import Evidence, ExitCause
 from prx.core.verdicts import PROVES_URL, Action
-from prx.logs.text import decode
+from prx.runtime.child_log import ChildLog
 from prx.runtime.child_monitor import ChildMonitor
 from prx.runtime.context import TunnelContext
 from prx.runtime.health_check import HealthChecker
@@ -23,7 +21,6 @@ from prx.runtime.omens import LogWatch, explain_kill, oom_kills
 from prx.runtime.probes.pulse import Pulse
 from prx.runtime.process.child import ChildProcess
 
-TAIL_LINES = 128  # a client's usage text may have 116 lines, and its first one names the wrong flag
 READY_EVERY = 1.0  # seconds between two questions to /ready while nothing else tells of a change
 PULSE_EVERY = 2  # of these; see `prx.runtime.probes.pulse`
 NOTICE_AGAIN_AFTER = 2.0  # seconds; visitors' errors may come by the hundred
@@ -39,11 +36,10 @@ class Run:
         self.context = context
         self._send = send
         self._process: ChildProcess | None = None
-        self._tail: deque[tuple[str, bytes]] = deque(maxlen=TAIL_LINES)
         self._started = context.clock.monotonic()
         self._child = ChildMonitor(context, protocol, port)
         self._observer = self._child.observer
-        self._budget = LineRateLimiter(self._started)
+        self._log = ChildLog(context, self._on_line)
         self._checker = HealthChecker(context, self._child)
         self._pulse = Pulse()
         self._noticed_at = self._started
@@ -57,7 +53,9 @@ class Run:
         self._oom_kills = oom_kills()
         try:
             launch = self.context.client.launch(launch_context)
-            self._process = await ChildProcess.spawn(launch, on_line=self._on_line, on_close=self._log_watch.closed)
+            self._process = await ChildProcess.spawn(
+                launch, on_line=self._log.take, on_error=self._log.say_failure, on_close=self._log_watch.closed
+            )
         except BaseException:
             self._child.close()
             raise
@@ -95,8 +93,7 @@ class Run:
         for fact in self._observer.lose_all():
             context.publish(fact)
         now = context.clock.monotonic()
-        tail = [self._parse(stream, line) for stream, line in self._tail]
-        child_exit = context.client.classify_exit(end, tail, age=now - self._started)
+        child_exit = context.client.classify_exit(end, self._log.tail(), age=now - self._started)
         child_exit = explain_kill(child_exit, self._oom_kills, oom_kills())
         if child_exit.cause is ExitCause.UPDATED:
             context.log("warn", "the connector has replaced itself with a newer version; it is started anew at once")
@@ -108,7 +105,7 @@ class Run:
         beat = 0
         while True:
             await self.context.clock.sleep(READY_EVERY)
-            self._tell_skipped()
+            self._log.say_skipped()
             changed = await self._ask_child(pulse=beat % PULSE_EVERY == 1)
             beat += 1
             if changed:
@@ -123,7 +120,7 @@ class Run:
         try:
             changed = await self._child.check_ready()
             if pulse and self._observer.ready and self._checker.url:
-                counters = await self._child.counters()
+                counters = await self._child.counters(max_age=READY_EVERY)
                 changed |= await self._pulse.beat(self.context.settings, counters, self._checker.usual_ms)
                 changed |= self._pulse.failing and self._well  # else the errors may be those that prx has got itself
         except (OSError, RuntimeError, MemoryError):  # this machine is short of something: the next question may be luckier
@@ -151,71 +148,12 @@ class Run:
         counters = await self._child.counters()
         return None if counters is None else counters.requests - self._checker.asked
 
-    def _on_line(self, stream: str, line: bytes) -> None:
-        self._tail.append((stream, line))
+    def _on_line(self, line: LogLine) -> None:
         now = self.context.clock.monotonic()
-        if not self._budget.take(now):
-            return
-        parsed = self._parse(stream, line)
-        for fact in self._observer.see_line(now, parsed):
+        for fact in self._observer.see_line(now, line):
             self.context.publish(fact)
-        self._publish_line(stream, parsed)
-        if parsed.kind is LineKind.QUICK_URL:
-            self._child.logged_url = self.context.client.announced_url(parsed, self.context.shared.site)
-        visitors_fail = parsed.kind is LineKind.ORIGIN_ERROR and self._well and now - self._noticed_at >= NOTICE_AGAIN_AFTER
-        if visitors_fail or self._observer.stirs(parsed):
+        if line.kind is LineKind.QUICK_URL:
+            self._child.logged_url = self.context.client.announced_url(line, self.context.shared.site)
+        visitors_fail = line.kind is LineKind.ORIGIN_ERROR and self._well and now - self._noticed_at >= NOTICE_AGAIN_AFTER
+        if visitors_fail or self._observer.stirs(line):
             self._notice()
-
-    def _parse(self, stream: str, line: bytes) -> LogLine:
-        """Understand a line, redacted before anything of it is kept."""
-        return self.context.client.parse_line(stream, self.context.redact(decode(line)).encode())
-
-    def _publish_line(self, stream: str, line: LogLine) -> None:
-        fields = {**line.fields, "stream": stream}
-        if line.error:
-            fields["error"] = line.error
-        self.context.publish(
-            Log(
-                tunnel=self.context.name,
-                level=line.level,
-                message=line.message,
-                source=self.context.backend.name,
-                kind=str(line.kind),
-                fields=fields,
-            )
-        )
-
-    def _tell_skipped(self) -> None:
-        if skipped := self._budget.settle():
-            self.context.log("warn", f"{skipped} lines of the connector's log were skipped: too many at once")
-
-
-RATE = 2000.0  # lines a second; a client that logs everything writes about 30 for each request
-BURST = 4000.0
-
-
-class LineRateLimiter:
-    """A token bucket: `take` says whether this line is within `RATE` lines a second, after a burst of up to `BURST`.
-
-    `skipped` counts those that were not, since `settle` was last called. Times are monotonic seconds.
-    """
-
-    def __init__(self, now: float) -> None:
-        self.skipped = 0
-        self._left = BURST
-        self._at = now
-
-    def take(self, now: float) -> bool:
-        """Take in one line."""
-        self._left = min(BURST, self._left + (now - self._at) * RATE)
-        self._at = now
-        if self._left < 1:
-            self.skipped += 1
-            return False
-        self._left -= 1
-        return True
-
-    def settle(self) -> int:
-        """Return how many lines were skipped since the last call."""
-        skipped, self.skipped = self.skipped, 0
-        return skipped

@@ -51,7 +51,7 @@ async def test_it_is_refused_for_ever(lab: Lab, child: Child, protocol: str, eve
     assert (page.status, page.body) == (530, b"error code: 1033")
     if protocol == "http2":
         await child.line(GONE)
-        kinds = {parse_line("stderr", line.encode()).kind for line in child.lines if GONE in line}
+        kinds = {parse_line("stderr", line).kind for line in child.lines if GONE in line}
         assert kinds == {LineKind.TUNNEL_GONE}
     elif "this is the prx builtin connector" not in child.lines[0].lower():
         assert not [line for line in child.lines if GONE in line]

@@ -152,16 +152,31 @@ async def test_closed_stream_is_no_end(child: Child) -> None:
 
 
 async def test_bad_consumer_does_not_stop_the_drain(child: Child) -> None:
-    """A consumer that raises is counted and the pipe is read on."""
+    """The first exception of a consumer is handed over, once for both streams, and the pipes are read on."""
 
     def on_line(stream: str, line: bytes) -> None:
         raise ValueError("bug")
 
-    code = "block = b'line\\n' * 1000\nfor _ in range(100): os.write(1, block)"
-    async with await ChildProcess.spawn(python(code), on_line=on_line) as process:
+    errors: list[Exception] = []
+    code = "block = b'line\\n' * 1000\nfor _ in range(100): os.write(1, block); os.write(2, b'x\\n')"
+    async with await ChildProcess.spawn(python(code), on_line=on_line, on_error=errors.append) as process:
         assert await ended(process) == ExitStatus(code=0)
-        stats = process.stats["stdout"]
-        assert (stats.lines, stats.errors, stats.last_error) == (100_000, 100_000, "ValueError('bug')")
+        assert (process.stats["stdout"].lines, process.stats["stderr"].lines) == (100_000, 100)
+    assert [str(error) for error in errors] == ["bug"]
+
+
+async def test_a_bad_consumer_is_never_silent(child: Child) -> None:
+    """A consumer for whose errors nothing was provided has them handed to the event loop, once."""
+    seen: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: seen.append(context["exception"]))
+    error = ValueError("bug")
+
+    def on_line(stream: str, line: bytes) -> None:
+        raise error
+
+    async with await ChildProcess.spawn(python("say('a'); say('b')"), on_line=on_line) as process:
+        await ended(process)
+    assert seen == [error]
 
 
 GRANDCHILD = """

@@ -112,7 +112,7 @@ class CloudflareBackend(Backend, Client):
         """Return the public URL of a named tunnel; empty for a quick one."""
         return site.url(self.settings.cloudflare.hostname) if self.mode == "named" else ""
 
-    def parse_line(self, stream: str, line: bytes) -> LogLine:
+    def parse_line(self, stream: str, line: str) -> LogLine:
         """Understand one line of its log; never raise."""
         return classify.parse_line(stream, line)
 

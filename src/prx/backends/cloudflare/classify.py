@@ -104,7 +104,7 @@ _LOST_ERRORS: Final = ("connection with edge closed", "accept stream listener en
 _ECHOES: Final = re.compile(r"DialContext error|TLS handshake with edge error|failed to dial to edge", re.IGNORECASE)
 
 
-def parse_line(stream: str, line: bytes) -> LogLine:
+def parse_line(stream: str, line: str) -> LogLine:
     """Understand one line, without its newline, of "stdout" or "stderr". It keeps the level that the client gave it.
 
     A failed dial gets the field `silent`: whether nothing came back, as where packets are dropped. False: it was refused, or

@@ -34,9 +34,9 @@ _GO_ESCAPE: Final = re.compile(r"\\(x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]
 _GO_ESCAPES: Final = {"n": "\n", "t": "\t", "r": "\r", "a": "\a", "b": "\b", "f": "\f", "v": "\v"}
 
 
-def take_apart(line: bytes) -> LogLine:
+def take_apart(line: str) -> LogLine:
     """Return the parts of one line; its kind is left open (`OTHER`)."""
-    text = _COLOUR.sub("", line.decode("utf-8", "replace")).rstrip("\r\n")
+    text = _COLOUR.sub("", line).rstrip("\r\n")
     return _json_line(text) or _console_line(text) or _go_line(text) or LogLine("info", visible(text), fields={"bare": True})
 
 

@@ -66,20 +66,32 @@ _ASKED_TO_END = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 
 
 def _ignore_close(stream: str) -> None:
-    """Take no notice: the default of `on_close`."""
+    """Do nothing (default `on_close`)."""
+
+
+def _report_to_loop(error: Exception) -> None:
+    """Hand a defect to the event loop's exception handler (default `on_error`)."""
+    message = "the output of a child could not be used"
+    asyncio.get_running_loop().call_exception_handler({"message": message, "exception": error})
 
 
 class ChildProcess:
     """Be one running child; made by `spawn`, ended when `wait` returns. Use it on the loop of the main thread.
 
     `on_line(stream, line)` gets every line of "stdout" and "stderr" without its newline, at most 64 KiB and a marker; it
-    should return quickly. `on_close(stream)` tells that a stream ended, which the child may do and live on. `service`: the
-    group is one thing, which is asked to end as one, and which goes on when its leader has ended well (a script that started
-    it in the background).
+    should return quickly. `on_error(error)` gets the first exception that it raises; the output is read on. `on_close(stream)`
+    says that a stream ended, which the child may do and live on. `service`: the group is one thing, which is asked to end as
+    one, and which goes on when its leader has ended well (a script that started it in the background).
     """
 
     def __init__(
-        self, spawned: Spawned, on_line: LineConsumer, on_close: Callable[[str], None], *, service: bool = False
+        self,
+        spawned: Spawned,
+        on_line: LineConsumer,
+        on_close: Callable[[str], None] = _ignore_close,
+        on_error: Callable[[Exception], None] = _report_to_loop,
+        *,
+        service: bool = False,
     ) -> None:
         self.pid = spawned.pid
         self.identity: Identity = identify(spawned.pid, spawned.exe)
@@ -96,9 +108,11 @@ class ChildProcess:
         self._kill_at: float | None = None
         self._next_look: asyncio.TimerHandle | None = None
         self._ended = asyncio.Event()
+        self._on_error = on_error
+        self._consumer_failed = False
         self._drains = (
-            PipeReader("stdout", spawned.stdout, on_line, on_close),
-            PipeReader("stderr", spawned.stderr, on_line, on_close),
+            PipeReader("stdout", spawned.stdout, on_line, on_close, self._on_consumer_error),
+            PipeReader("stderr", spawned.stderr, on_line, on_close, self._on_consumer_error),
         )
         self._watch_exit()
         our_children.add(self.pid)
@@ -110,16 +124,22 @@ class ChildProcess:
         *,
         on_line: LineConsumer,
         on_close: Callable[[str], None] = _ignore_close,
+        on_error: Callable[[Exception], None] = _report_to_loop,
         service: bool = False,
     ) -> ChildProcess:
         """Start `launch` and return its process. Raises SpawnError; RuntimeError off the main thread."""
         spawned = spawn(launch)
         try:
-            process = cls(spawned, on_line, on_close, service=service)
+            process = cls(spawned, on_line, on_close, on_error, service=service)
         except OSError as error:  # the event loop takes no more descriptors
             _give_up(spawned)
             raise SpawnError.of(error, f"cannot watch '{launch.argv[0]}'") from error
         return process
+
+    def _on_consumer_error(self, error: Exception) -> None:
+        if not self._consumer_failed:
+            self._consumer_failed = True
+            self._on_error(error)
 
     @property
     def stats(self) -> dict[str, StreamStats]:

@@ -17,34 +17,38 @@ from prx.logs.lines import LineSplitter
 CHUNK = 64 * 1024
 """Bytes read per wakeup."""
 
-SLOW_SECONDS = 0.1
-"""A wakeup whose consumer took longer is counted in `StreamStats.slow`: everything else waited for it."""
-
 LineConsumer = Callable[[str, bytes], None]
 
 
 @dataclass(slots=True)
 class StreamStats:
-    """Count what came through one pipe; `errors` and `slow` are the consumer's, `cut` lines were too long."""
+    """Counts what came through one pipe: whole lines, and those of them that were too long and cut."""
 
-    bytes: int = 0
     lines: int = 0
     cut: int = 0
-    errors: int = 0
-    slow: int = 0
-    last_error: str = ""
     closed: bool = False
 
 
 class PipeReader:
-    """Empty the non-blocking read end `fd`, which it owns from now on, and hand whole lines to `on_line(name, line)`."""
+    """Empty the non-blocking read end `fd`, which it owns from now on, and hand whole lines to `on_line(name, line)`.
 
-    def __init__(self, name: str, fd: int, on_line: LineConsumer, on_close: Callable[[str], None]) -> None:
+    What `on_line` raises goes to `on_error`, and the pipe is read on. `on_close(name)` is called once, at the end.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        fd: int,
+        on_line: LineConsumer,
+        on_close: Callable[[str], None],
+        on_error: Callable[[Exception], None],
+    ) -> None:
         self.name = name
         self.stats = StreamStats()
         self._fd = fd
         self._on_line = on_line
         self._on_close = on_close
+        self._on_error = on_error
         self._splitter = LineSplitter()
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(fd, self._readable)
@@ -55,11 +59,8 @@ class PipeReader:
         return 0 if self.stats.closed else os.fstat(self._fd).st_ino
 
     def _readable(self) -> None:
-        started = self._loop.time()
-        if not self._read():
+        if self._read() == 0:
             self.close()
-        if self._loop.time() - started > SLOW_SECONDS:
-            self.stats.slow += 1
 
     def _read(self) -> int | None:
         """Read once: bytes read, 0 at the end of the stream, None when there is nothing now."""
@@ -69,7 +70,6 @@ class PipeReader:
             return None
         except OSError:
             return 0
-        self.stats.bytes += len(chunk)
         self._hand_out(self._splitter.feed(chunk))
         return len(chunk)
 
@@ -98,7 +98,6 @@ class PipeReader:
             try:
                 self._on_line(self.name, line)
             except Exception as error:  # noqa: BLE001 - a consumer's bug must not block the child
-                self.stats.errors += 1
-                self.stats.last_error = repr(error)
+                self._on_error(error)
         self.stats.lines = self._splitter.lines
         self.stats.cut = self._splitter.cut

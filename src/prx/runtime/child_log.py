@@ -1,0 +1,119 @@
+"""What one child writes: each line is decoded and redacted once, before anything of it is kept, and then understood.
+
+A child that writes more than `RATE` lines a second is not followed line by line: what goes beyond is counted. Its last words
+are kept all the same, because they may say why it ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+
+from prx.backends.base import LogLine
+from prx.core.events import Log
+from prx.logs.text import decode
+from prx.runtime.bulkhead import words_of
+from prx.runtime.context import TunnelContext
+
+TAIL_LINES = 128  # a client's usage text may have 116 lines, and its first one names the wrong flag
+RATE = 2000.0  # lines a second; a client that logs everything writes about 30 for each request
+BURST = 4000.0
+
+
+class ChildLog:
+    """The log of one run's child; `on_line(line)` gets each line that is understood, after it was published."""
+
+    def __init__(self, context: TunnelContext, on_line: Callable[[LogLine], None]) -> None:
+        self._context = context
+        self._on_line = on_line
+        self._tail: deque[tuple[str, str]] = deque(maxlen=TAIL_LINES)
+        self._skipped: deque[tuple[str, bytes]] = deque(maxlen=TAIL_LINES)  # only until the loop's next turn
+        self._limiter = LineRateLimiter(context.clock.monotonic())
+
+    def take(self, stream: str, raw: bytes) -> None:
+        """Take in a line of "stdout" or "stderr"."""
+        if not self._limiter.take(self._context.clock.monotonic()):
+            self._skip(stream, raw)
+            return
+        self._keep_skipped()
+        line = self._clean(raw)
+        self._tail.append((stream, line))
+        parsed = self._context.client.parse_line(stream, line)
+        self._publish(stream, parsed)
+        self._on_line(parsed)
+
+    def tail(self) -> list[LogLine]:
+        """Return the last lines; one that cannot be understood is returned as it is."""
+        self._keep_skipped()
+        return [self._understood(stream, line) for stream, line in self._tail]
+
+    def _understood(self, stream: str, line: str) -> LogLine:
+        try:
+            return self._context.client.parse_line(stream, line)
+        except Exception:  # noqa: BLE001 - said when the line came (`say_failure`); the end of the child is dealt with all the same
+            return LogLine("info", line)
+
+    def say_skipped(self) -> None:
+        """Publish how many lines were skipped since the last time, if there were any."""
+        if skipped := self._limiter.settle():
+            self._context.log("warn", f"{skipped} lines of the connector's log were skipped: too many at once")
+
+    def say_failure(self, error: Exception) -> None:
+        """Publish that lines cannot be understood: a defect of prx, which must not be silent."""
+        self._context.log("error", f"prx cannot follow the connector's log, which is a defect of prx: {words_of(error)}")
+
+    def _clean(self, raw: bytes) -> str:
+        return self._context.redact(decode(raw))
+
+    def _skip(self, stream: str, raw: bytes) -> None:
+        """Keep the last of many lines; cleaning all of them would cost more than they are worth."""
+        if not self._skipped:
+            asyncio.get_running_loop().call_soon(self._keep_skipped)
+        self._skipped.append((stream, raw))
+
+    def _keep_skipped(self) -> None:
+        self._tail.extend((stream, self._clean(raw)) for stream, raw in self._skipped)
+        self._skipped.clear()
+
+    def _publish(self, stream: str, line: LogLine) -> None:
+        fields = {**line.fields, "stream": stream}
+        if line.error:
+            fields["error"] = line.error
+        self._context.publish(
+            Log(
+                tunnel=self._context.name,
+                level=line.level,
+                message=line.message,
+                source=self._context.backend.name,
+                kind=str(line.kind),
+                fields=fields,
+            )
+        )
+
+
+class LineRateLimiter:
+    """A token bucket: `take` says whether this line is within `RATE` lines a second, after a burst of up to `BURST`.
+
+    `skipped` counts those that were not, since `settle` was last called. Times are monotonic seconds.
+    """
+
+    def __init__(self, now: float) -> None:
+        self.skipped = 0
+        self._left = BURST
+        self._at = now
+
+    def take(self, now: float) -> bool:
+        """Take in one line."""
+        self._left = min(BURST, self._left + (now - self._at) * RATE)
+        self._at = now
+        if self._left < 1:
+            self.skipped += 1
+            return False
+        self._left -= 1
+        return True
+
+    def settle(self) -> int:
+        """Return how many lines were skipped since the last call."""
+        skipped, self.skipped = self.skipped, 0
+        return skipped

@@ -1,0 +1,102 @@
+"""A child's lines: decoded and redacted once, understood, limited, and never lost in silence."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.runtime.contexts import shared
+
+from prx.backends.base import LogLine
+from prx.backends.cloudflare import CloudflareBackend
+from prx.config.schema import TunnelSettings
+from prx.core.events import Log
+from prx.runtime.child_log import BURST, TAIL_LINES, ChildLog
+from prx.runtime.context import TunnelContext
+from prx.testing.clock import ManualClock
+
+SECRET = "correct-horse-battery-staple"
+
+
+class Following:
+    """The log of a child, its lines and what was published."""
+
+    def __init__(self, folder: Path) -> None:
+        self.context = TunnelContext.create("web", TunnelSettings(), shared(folder, ManualClock()))
+        self.context.shared.bus.redactor.add(SECRET)
+        self.lines: list[LogLine] = []
+        self.logs: list[Log] = []
+        self.context.shared.bus.listen(lambda event: self.logs.append(event.fact) if isinstance(event.fact, Log) else None)
+        self.log = ChildLog(self.context, self.lines.append)
+
+
+@pytest.fixture
+def following(tmp_path: Path) -> Following:
+    """Return one."""
+    return Following(tmp_path)
+
+
+def held_by(thing: object) -> str:
+    """Return everything that an object holds of lines, as text."""
+    parts: list[Any] = [part for part in vars(thing).values() if hasattr(part, "__iter__")]
+    return repr(parts)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        f"a bare line with {SECRET}".encode(),
+        f'{{"level":"info","message":"m","error":"{SECRET}"}}'.encode(),
+        f"2026-11-22T17:08:56Z ERR failed error={SECRET}".encode(),
+        b"\xff\xfe " + SECRET.encode() + b"\x1b[31m",
+    ],
+)
+async def test_no_line_is_kept_with_its_secret(following: Following, raw: bytes) -> None:
+    """Neither what is published nor what is kept for the end of the child holds a secret, in any format."""
+    following.log.take("stderr", raw)
+    assert SECRET not in repr(following.lines) + repr(following.logs) + held_by(following.log) + repr(following.log.tail())
+    assert "[redacted]" in repr(following.lines)
+
+
+async def test_a_flood_is_kept_without_secrets_too(following: Following) -> None:
+    """Lines beyond the limit are counted, their last words are kept, and none of them outlives the loop's turn as it came."""
+    for number in range(int(BURST) + 1000):
+        following.log.take("stderr", f"line {number} {SECRET}".encode())
+    await asyncio.sleep(0)
+    gc.collect()
+    assert SECRET not in held_by(following.log)
+    assert len(following.lines) == BURST
+    tail = following.log.tail()
+    assert len(tail) == TAIL_LINES
+    assert tail[-1].message == f"line {int(BURST) + 999} [redacted]"
+    following.log.say_skipped()
+    following.log.say_skipped()
+    assert [line.message for line in following.logs if line.level == "warn"] == [
+        "1000 lines of the connector's log were skipped: too many at once"
+    ]
+
+
+async def test_the_order_of_the_last_words_is_kept(following: Following) -> None:
+    """Lines that were skipped stand where they came."""
+    for number in range(int(BURST) + 2):
+        following.log.take("stderr", f"line {number}".encode())
+    following.context.shared.clock.advance(1)  # type: ignore[attr-defined]
+    following.log.take("stderr", b"after")
+    assert [line.message for line in following.log.tail()][-3:] == [f"line {int(BURST)}", f"line {int(BURST) + 1}", "after"]
+
+
+async def test_a_defect_in_reading_lines_is_said(following: Following, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line that a backend cannot read is an error of prx's own, said with its place, and without the line's secrets."""
+
+    def broken(self: object, stream: str, line: str) -> LogLine:
+        raise KeyError(SECRET)
+
+    monkeypatch.setattr(CloudflareBackend, "parse_line", broken)
+    with pytest.raises(KeyError) as caught:
+        following.log.take("stderr", b"x")
+    following.log.say_failure(caught.value)
+    assert [(line.level, SECRET in line.message) for line in following.logs] == [("error", False)]
+    assert "KeyError" in following.logs[0].message

@@ -1,0 +1,96 @@
+"""A connector as it is seen from outside: its endpoints, its counters, its log."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from tests.runtime.contexts import shared
+from tests.runtime.probes.conftest import servers, unused_port  # noqa: F401 - fixtures
+from tests.runtime.probes.servers import Servers, answer
+
+from prx.backends.base import Endpoints, LineKind, LogLine
+from prx.config.schema import TunnelSettings
+from prx.runtime.child_monitor import ChildMonitor
+from prx.runtime.context import TunnelContext
+from prx.testing.clock import ManualClock
+
+COUNTERS = b"cloudflared_tunnel_total_requests 7\n"
+
+
+def monitor(folder: Path, clock: ManualClock, port: int) -> ChildMonitor:
+    """Return the monitor of a child that answers on `port`."""
+    return ChildMonitor(TunnelContext.create("web", TunnelSettings(), shared(folder, clock)), "quic", port)
+
+
+async def test_one_reading_of_the_counters_serves_several(tmp_path: Path, servers: Servers) -> None:  # noqa: F811
+    """A part that can do with a reading of a moment ago costs the child no request; one that cannot gets a fresh one."""
+    clock = ManualClock()
+    served = await servers.canned(answer(200, COUNTERS))
+    child = monitor(tmp_path, clock, served.port)
+    for max_age, asked in ((0.0, 1), (1.0, 1), (0.0, 2), (1.0, 2)):
+        counters = await child.counters(max_age=max_age)
+        assert counters is not None
+        assert (counters.requests, len(served.heads)) == (7, asked)
+    clock.advance(1.5)
+    assert await child.counters(max_age=1.0)
+    assert len(served.heads) == 3
+
+
+async def test_what_could_not_be_read_is_not_kept(tmp_path: Path, unused_port: int, servers: Servers) -> None:  # noqa: F811
+    """No answer is unknown, and the next reader asks again."""
+    child = monitor(tmp_path, ManualClock(), unused_port)
+    assert await child.counters() is None
+    await servers.start(_counters, port=unused_port)
+    assert await child.counters(max_age=1.0)
+
+
+async def _counters(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(answer(200, COUNTERS))
+
+
+@pytest.mark.parametrize("path", ["counters", "ready", "url", "rules"])
+async def test_a_path_that_a_client_has_not_is_not_asked(
+    tmp_path: Path,
+    servers: Servers,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+    path: str,
+) -> None:
+    """Each endpoint may be missing: its answer is then unknown, empty, or what the log tells."""
+    served = await servers.canned(answer(503, b"no"))
+    child = monitor(tmp_path, ManualClock(), served.port)
+    every = {"counters": "/counters", "ready": "/ready", "url": "/url", "rules": "/rules"}
+    monkeypatch.setattr(child._context.client, "endpoints", Endpoints(**{**every, path: ""}))
+    await child.counters()
+    await child.check_ready()
+    assert (await child.url(), await child.route_mismatch()) == ("", "")
+    asked = {head.split(b" ")[1].decode() for head in served.heads}
+    assert asked == set(every.values()) - {every[path]}
+
+
+async def test_a_client_without_an_endpoint_is_as_ready_as_its_log_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Connections that were registered and not lost are ready; the last one that goes is noticed."""
+    child = monitor(tmp_path, ManualClock(), 1)
+    monkeypatch.setattr(child._context.client, "endpoints", Endpoints())
+    assert not await child.check_ready()
+    assert child.lost.is_set()
+    child.observer.see_line(1000.0, LogLine("info", "up", LineKind.REGISTERED, connection=0))
+    assert await child.check_ready()
+    assert not child.lost.is_set()
+    child.observer.see_line(1001.0, LogLine("info", "down", LineKind.LOST, connection=0))
+    assert await child.check_ready()
+    assert child.lost.is_set()
+
+
+async def test_a_child_that_has_ended_counts_for_nothing(tmp_path: Path, servers: Servers) -> None:  # noqa: F811
+    """It is a way of its tunnel as long as it lives."""
+    served = await servers.canned(answer(200, COUNTERS))
+    child = monitor(tmp_path, ManualClock(), served.port)
+    ways = child._context.shared.ways
+    assert (await ways.count("web")) is not None
+    child.close()
+    assert await ways.count("web") is None
+    assert len(served.heads) == 1
