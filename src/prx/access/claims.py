@@ -22,7 +22,7 @@ class AccessDeniedError(PrxError):
         self.reason = reason
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Identity:
     """Who came through Access: a person, by `email` and `subject`, or a service token, by `common_name` (its client id).
 

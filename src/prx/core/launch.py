@@ -10,7 +10,7 @@ SECRET_PATH = "{secret-path}"  # noqa: S105 - the placeholder for a path, not a 
 """This word inside an argument is replaced by the path under which the child reads `Launch.secret`, once."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Launch:
     """Name a program and everything that it gets from prx: nothing else reaches it.
 

@@ -20,7 +20,7 @@ class TokenError(Exception):
     """A tunnel token cannot be read; the text names the defect and never the content."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class TunnelToken:
     """The parts of a tunnel token; `secret` is raw bytes and never shown, `endpoint` is empty where there is none."""
 

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class LabEvent:
     """The base of every event."""
 
     at: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class TunnelCreated(LabEvent):
     """A tunnel exists now: by the quick service (`quick`) or by a token."""
 
@@ -23,7 +23,7 @@ class TunnelCreated(LabEvent):
     quick: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class TunnelForgotten(LabEvent):
     """A tunnel is no more: a quick one that nobody served for too long, or one that a fault has taken away."""
 
@@ -32,14 +32,14 @@ class TunnelForgotten(LabEvent):
     quick: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class QuickServiceAnswered(LabEvent):
     """The quick service answered a request for a tunnel."""
 
     status: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ConnectionRegistered(LabEvent):
     """A connector's connection is registered: traffic can flow."""
 
@@ -51,7 +51,7 @@ class ConnectionRegistered(LabEvent):
     protocol: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ConnectionRejected(LabEvent):
     """A registration was refused; `hostname` is empty where the tunnel is not known."""
 
@@ -60,7 +60,7 @@ class ConnectionRejected(LabEvent):
     cause: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ConnectionUnregistered(LabEvent):
     """A connector said that this connection leaves; requests under way go on."""
 
@@ -69,7 +69,7 @@ class ConnectionUnregistered(LabEvent):
     index: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ConnectionLost(LabEvent):
     """A registered connection is gone; `reason` is empty for an orderly end."""
 
@@ -79,7 +79,7 @@ class ConnectionLost(LabEvent):
     reason: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class HandshakeFailed(LabEvent):
     """Somebody connected to the edge and never became a connection."""
 
@@ -87,7 +87,7 @@ class HandshakeFailed(LabEvent):
     reason: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ConfigurationPushed(LabEvent):
     """A connector answered a pushed configuration; `applied` is the version it runs now."""
 
@@ -98,7 +98,7 @@ class ConfigurationPushed(LabEvent):
     error: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class LocalConfigurationReceived(LabEvent):
     """A connector told its own configuration (JSON text)."""
 
@@ -107,7 +107,7 @@ class LocalConfigurationReceived(LabEvent):
     config: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class RequestServed(LabEvent):
     """A visitor's request is over.
 
@@ -126,14 +126,14 @@ class RequestServed(LabEvent):
     complete: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class FaultInjected(LabEvent):
     """A fault begins to act, or has acted if it acts once."""
 
     fault: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class FaultCleared(LabEvent):
     """A fault no longer acts."""
 

@@ -19,7 +19,7 @@ LEVELS = ("debug", "info", "warn", "error")
 _OWN = frozenset({"seq", "at", "tunnel", "level", "message", "source"})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class LogRecord:
     """Hold one record: `at` is UTC in RFC 3339, `source` is "prx" or the client's name, `fields` are JSON values.
 

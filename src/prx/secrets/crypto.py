@@ -41,7 +41,7 @@ _CHECKSUM_BYTES: Final = 32
 _PREFIX: Final = struct.Struct(">8sHHI")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Cost:
     """What one guess at the master password costs.
 
@@ -60,7 +60,7 @@ class Cost:
 DEFAULT_COST: Final = Cost()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class KeySpec:
     """Say which key opens a file: the keyring entry `id`, or a master password stretched by Argon2id with `salt` and `cost`.
 
@@ -130,7 +130,7 @@ def seal(plain: bytes, spec: KeySpec, key: bytes) -> bytes:
     return sealed + hashlib.sha256(sealed).digest()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Envelope:
     """A sealed file taken apart: whole as far as its checksum tells, not yet opened."""
 

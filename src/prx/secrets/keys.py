@@ -63,7 +63,7 @@ def password_user(keyring_id: str) -> str:
     return f"secrets file {keyring_id}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class KeyFinder:
     """Find existing keys and make new ones.
 

@@ -88,7 +88,7 @@ def _encoded(text: str) -> bytes:
     return text.encode(errors="surrogatepass")  # undecodable bytes of the environment become a clear complaint later
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class SecretSources:
     """Resolve references against one environment.
 

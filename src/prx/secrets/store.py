@@ -36,7 +36,7 @@ _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _LOCK_PAUSE: Final = 0.02  # seconds between two tries for the lock, which is held for milliseconds
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Entry:
     """One secret and its dates, all in UTC."""
 
@@ -46,7 +46,7 @@ class Entry:
     expires: datetime | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Opened:
     entries: dict[str, Entry]
     spec: KeySpec

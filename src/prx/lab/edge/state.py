@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ConnectionState:
     """One registered connection; `registered_at` is the lab's clock, `draining` follows an unregistration.
 
@@ -23,7 +23,7 @@ class ConnectionState:
     features: tuple[str, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class TunnelState:
     """One tunnel; `config_version` is 0 until a configuration is pushed, `auth_mode` is "otp" for a protected quick tunnel."""
 
@@ -40,7 +40,7 @@ class TunnelState:
         return frozenset(connection.connector for connection in self.connections)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class PushResult:
     """One connection's answer to a pushed configuration: the version it runs now, and its error or ''."""
 
@@ -50,7 +50,7 @@ class PushResult:
     error: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Protected:
     """What an app behind an Access front is configured with: team, audience tag, issuer, and where the keys are."""
 

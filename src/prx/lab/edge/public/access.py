@@ -41,7 +41,7 @@ _APP_SESSION_SECONDS: Final = 86_400.0
 _NO_STORE: Final = (b"Cache-Control", b"private, max-age=0, no-store, no-cache, must-revalidate")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class AccessFront:
     """Who passes without a login (one service token; none where it is empty), and what strangers get.
 
@@ -75,7 +75,7 @@ class AccessFront:
         return right_id and right_secret
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Admission:
     """A visitor who passes: the token that names him, and what his response brings along."""
 
