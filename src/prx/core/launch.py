@@ -14,12 +14,12 @@ SECRET_PATH = "{secret-path}"  # noqa: S105 - the placeholder for a path, not a 
 class Launch:
     """Name a program and everything that it gets from prx: nothing else reaches it.
 
-    `argv[0]` is a path, or a name that is looked up on the PATH of `env` (of prx where `env` has none). `env` is the
+    `argv[0]` is a path, or a name that is looked up on the PATH of `env` (of prx if `env` has none). `env` is the
     whole environment of the child. `secret` (at most 4096 bytes) is what the child finds at `SECRET_PATH`; it is in
     no argument, no variable and no file. `cwd` is the working directory; None keeps that of prx. `open_stdin` gives the
     child, in place of an empty stdin, one that never says a word and ends when prx does.
 
-    Raises ValueError where `secret` and the word in `argv` do not go together: a secret that nobody reads, or a path
+    Raises ValueError if `secret` and the word in `argv` do not go together: a secret that is never read, or a path
     that leads nowhere.
     """
 

@@ -22,7 +22,7 @@ class TokenError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class TunnelToken:
-    """The parts of a tunnel token; `secret` is raw bytes and never shown, `endpoint` is empty where there is none."""
+    """The parts of a tunnel token; `secret` is raw bytes and never shown, `endpoint` is empty if there is none."""
 
     account_tag: str
     tunnel_id: UUID
