@@ -44,7 +44,7 @@ class LogRecord:
 
     @classmethod
     def from_json(cls, line: str | bytes) -> LogRecord:
-        """Read a stored line; ValueError where it is not a record (cut by a crash, or somebody else's)."""
+        """Read a stored line; ValueError if it is not a record (cut by a crash, or another program's)."""
         data = json.loads(line)
         if not isinstance(data, dict):
             raise ValueError(f"expected a JSON object, found {type(data).__name__}")  # noqa: TRY004 - bad content
