@@ -1,16 +1,15 @@
-"""Cloudflare Access: closes an app to everybody who did not come through Access.
+"""Cloudflare Access: closes an app to visitors who did not come through Access.
 
 Theory of operation. Access stands in front of a public hostname. Whom it lets through, it names to the app in the header
 `Cf-Access-Jwt-Assertion`: a JWT, signed with a key of the team (RS256), issued by `https://TEAM.cloudflareaccess.com`, for the
-audience tag of the one application. Whoever reaches the app around Access (the local network, another tunnel, a wrong policy)
+audience tag of the one application. A visitor who reaches the app around Access (the local network, another tunnel, a wrong policy)
 cannot make such a token, so an app that verifies it stays closed. Never trust `Cf-Access-Authenticated-User-Email` alone: that
-is plain text that anybody can send.
+is plain text that any visitor can send.
 
     verify      AccessVerifier: one token in, an Identity out, or AccessDeniedError
     claims      what must hold of the token's content, and the Identity made of it
     jwks        the team's public keys: fetched rarely, kept while the endpoint is down
     asgi, wsgi  middlewares around an app
-    probe       service tokens for prx's own probes, and how an answer of Access is told from the app's
 
-Only `verify` and `jwks` import PyJWT and an HTTP client (0.1 s and 21 MB, measured); `probe` is standard library only.
+Only `verify` and `jwks` import PyJWT and an HTTP client (0.1 s and 21 MB, measured).
 """

@@ -56,7 +56,7 @@ def identify(claims: Mapping[str, Any], *, now: float, issuer: str, audiences: C
 
 
 def _audience(claims: Mapping[str, Any]) -> str | None:
-    """Give the one audience; None when there is none or more than one: Access makes each token for one application."""
+    """Return the one audience; None when there is none or more than one: Access makes each token for one application."""
     found = claims.get("aud")
     listed = found if isinstance(found, list) else [found]
     only = listed[0] if len(listed) == 1 else None
