@@ -10,6 +10,8 @@ Where a name in `__all__` is a module (`prx.lab.faults`), that module has an `__
 and may change in any release. For programs, the contract is the command line: its JSON and its exit codes.
 """
 
+from __future__ import annotations
+
 from prx.front_door import late
 
 __version__ = "0.1.0"

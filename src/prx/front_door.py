@@ -1,5 +1,7 @@
 """Public names that are imported at their first use, so that importing a package costs nothing."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping
 from importlib import import_module
 

@@ -149,8 +149,8 @@ async def doh_server(servers: Servers, date: str) -> Served:
         (formatdate(NOON - 5, usegmt=True), Mark.OK, "right"),
         (formatdate(NOON - 120, usegmt=True), Mark.WARN, "120 s ahead"),
         (formatdate(NOON + 4000, usegmt=True), Mark.FAIL, "4000 s behind"),
-        ("", Mark.SKIP, "no server told the time"),
-        ("yesterday", Mark.SKIP, "no server told the time"),
+        ("", Mark.SKIP, "no server reported the time"),
+        ("yesterday", Mark.SKIP, "no server reported the time"),
     ],
 )
 async def test_clock_is_compared(servers: Servers, scene_of: SceneOf, date: str, verdict: Mark, words: str) -> None:

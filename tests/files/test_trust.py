@@ -150,7 +150,7 @@ def test_check_show_and_doctor_execute_nothing(place: Place) -> None:
         assert "tunnel.cloudflare.token: not resolved, cmd:" in ended.stderr
         assert "--run-commands" in ended.stderr
     said = place.run("doctor").stdout
-    assert "not looked at: cmd:" in said
+    assert "not checked: cmd:" in said
     assert "not run: " in said  # the client, which everybody can write
     assert place.traces() == []
     place.run("config", "check", "--run-commands")

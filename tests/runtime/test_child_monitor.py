@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 from tests.runtime.contexts import shared
-from tests.runtime.probes.conftest import servers, unused_port  # noqa: F401 - fixtures
-from tests.runtime.probes.servers import Servers, answer
+from tests.support.servers import Servers, answer
 
 from prx.backends.base import Endpoints, LineKind, LogLine
 from prx.config.schema import TunnelSettings
@@ -24,7 +23,7 @@ def monitor(folder: Path, clock: ManualClock, port: int) -> ChildMonitor:
     return ChildMonitor(TunnelContext.create("web", TunnelSettings(), shared(folder, clock)), "quic", port)
 
 
-async def test_one_reading_of_the_counters_serves_several(tmp_path: Path, servers: Servers) -> None:  # noqa: F811
+async def test_one_reading_of_the_counters_serves_several(tmp_path: Path, servers: Servers) -> None:
     """A part that can do with a reading of a moment ago costs the child no request; one that cannot gets a fresh one."""
     clock = ManualClock()
     served = await servers.canned(answer(200, COUNTERS))
@@ -38,7 +37,7 @@ async def test_one_reading_of_the_counters_serves_several(tmp_path: Path, server
     assert len(served.heads) == 3
 
 
-async def test_what_could_not_be_read_is_not_kept(tmp_path: Path, unused_port: int, servers: Servers) -> None:  # noqa: F811
+async def test_what_could_not_be_read_is_not_kept(tmp_path: Path, unused_port: int, servers: Servers) -> None:
     """No answer is unknown, and the next reader asks again."""
     child = monitor(tmp_path, ManualClock(), unused_port)
     assert await child.counters() is None
@@ -53,7 +52,7 @@ async def _counters(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter)
 @pytest.mark.parametrize("path", ["counters", "ready", "url", "rules"])
 async def test_a_path_that_a_client_has_not_is_not_asked(
     tmp_path: Path,
-    servers: Servers,  # noqa: F811
+    servers: Servers,
     monkeypatch: pytest.MonkeyPatch,
     path: str,
 ) -> None:
@@ -85,7 +84,7 @@ async def test_a_client_without_an_endpoint_is_as_ready_as_its_log_says(
     assert child.lost.is_set()
 
 
-async def test_a_child_that_has_ended_counts_for_nothing(tmp_path: Path, servers: Servers) -> None:  # noqa: F811
+async def test_a_child_that_has_ended_counts_for_nothing(tmp_path: Path, servers: Servers) -> None:
     """It is a way of its tunnel as long as it lives."""
     served = await servers.canned(answer(200, COUNTERS))
     child = monitor(tmp_path, ManualClock(), served.port)

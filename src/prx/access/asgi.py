@@ -1,4 +1,4 @@
-"""Close an ASGI app to everybody who did not come through Access.
+"""Close an ASGI app to visitors who did not come through Access.
 
     app = AccessMiddleware(app, AccessVerifier("my-team", "AUD-TAG"))
 
@@ -28,12 +28,12 @@ _logger = logging.getLogger(__name__)
 
 
 class AccessMiddleware:
-    """Let through what `verifier` accepts, refuse everything else, unknown kinds of scope included (RuntimeError)."""
+    """Pass on what `verifier` accepts, refuse everything else, unknown kinds of scope included (RuntimeError)."""
 
     def __init__(self, app: App, verifier: AccessVerifier) -> None:
         self.app = app
         self.verifier = verifier
-        self._one_fetch = asyncio.Lock()  # those who wait for keys wait here, and fill no thread pool
+        self._one_fetch = asyncio.Lock()  # requests that wait for keys wait here, and fill no thread pool
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
@@ -54,7 +54,7 @@ class AccessMiddleware:
         token = only_token([value for name, value in headers if name.lower() == HEADER.encode()]).decode("latin-1")
         if self.verifier.may_block(token):
             async with self._one_fetch:
-                if self.verifier.may_block(token):  # whoever waited finds the keys fetched
+                if self.verifier.may_block(token):  # a request that waited finds the keys fetched
                     return await asyncio.to_thread(self.verifier.verify, token)
         return self.verifier.verify(token)
 

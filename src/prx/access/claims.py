@@ -22,7 +22,7 @@ class AccessDeniedError(PrxError):
         self.reason = reason
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Identity:
     """Who came through Access: a person, by `email` and `subject`, or a service token, by `common_name` (its client id).
 
@@ -56,7 +56,7 @@ def identify(claims: Mapping[str, Any], *, now: float, issuer: str, audiences: C
 
 
 def _audience(claims: Mapping[str, Any]) -> str | None:
-    """Give the one audience; None when there is none or more than one: Access makes each token for one application."""
+    """Return the one audience; None when there is none or more than one: Access makes each token for one application."""
     found = claims.get("aud")
     listed = found if isinstance(found, list) else [found]
     only = listed[0] if len(listed) == 1 else None

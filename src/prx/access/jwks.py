@@ -51,7 +51,7 @@ def fetch_document(url: str) -> bytes:
 
 
 def checked_url(url: str) -> str:
-    """Give the URL back when keys from there can be trusted: https, or http to this machine (the lab). UsageError else."""
+    """Return the URL if keys from there can be trusted: https, or http to this machine (the lab). UsageError else."""
     parts = urlsplit(url)
     host = parts.hostname or ""
     if not is_private_channel(parts.scheme, host):
@@ -60,9 +60,9 @@ def checked_url(url: str) -> str:
 
 
 class KeySet:
-    """Give public keys by their id, from a JWKS endpoint. Safe to use from several threads.
+    """Public keys by their id, from a JWKS endpoint. Safe to use from several threads.
 
-    `clock` is monotonic seconds; `fetch` gives the document's bytes or raises.
+    `clock` is monotonic seconds; `fetch` returns the document's bytes or raises.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class KeySet:
         self._tried_at: float | None = None
 
     def fetch_due(self, kid: str) -> bool:
-        """Say whether asking for this key would go to the network, and so may block."""
+        """Return whether asking for this key would go to the network, and so may block."""
         now = self._clock()
         if self._tried_at is not None and now - self._tried_at < PAUSE_SECS:
             return False
@@ -86,7 +86,7 @@ class KeySet:
         return self._fetched_at is None or (now - self._fetched_at >= FRESH_SECS and not self._lock.locked())
 
     def get(self, kid: str) -> Any | None:
-        """Give the key, fetching where that is due; None when it is not known or when the keys are too old to be trusted.
+        """Return the key, fetching if that is due; None when it is not known or when the keys are too old to be trusted.
 
         Only those wait for a running fetch whose key is not known yet.
         """
@@ -113,7 +113,7 @@ class KeySet:
 
 
 def parse_keys(document: bytes) -> dict[str, Any]:
-    """Give the usable keys of a JWKS by their id; ValueError when there is none.
+    """Return the usable keys of a JWKS by their id; ValueError when there is none.
 
     Usable: RSA of 2048 bits or more, for RS256 signatures, under an id that names no second key.
     """

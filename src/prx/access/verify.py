@@ -1,7 +1,7 @@
 """Verify the token with which Cloudflare Access names a visitor to an app.
 
 The steps, each of which refuses on doubt: exactly one header, of a sane size and shape; a JOSE header that says RS256 and
-names a key, and brings none of its own; that key from the team's endpoint; the signature; issuer, audience and times. The
+names a key, and holds none of its own; that key from the team's endpoint; the signature; issuer, audience and times. The
 algorithm is fixed here and never taken from the token. cloudflared's own validator (ingress/middleware/jwtvalidator.go) has the
 same rules, but is off unless configured; here nothing can be left half on: an empty audience is an error.
 """
@@ -29,7 +29,7 @@ LEEWAY_SECS: Final = 60.0
 
 _SHAPE: Final = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 _TEAM: Final = re.compile(r"(?:https://)?([a-z0-9][a-z0-9-]{0,62})(?:\.cloudflareaccess\.com/?)?", re.IGNORECASE)
-# Parameters by which a token would bring its own key or change the rules (RFC 7515, 4.1 and RFC 7797).
+# Parameters by which a token would hold its own key or change the rules (RFC 7515, 4.1 and RFC 7797).
 _FORBIDDEN: Final = frozenset({"jku", "jwk", "x5u", "x5c", "x5t", "x5t#S256", "crit", "b64", "zip"})
 _jws: Final = jwt.PyJWS(algorithms=["RS256"])
 
@@ -41,7 +41,7 @@ class AccessVerifier:
     """Verify tokens of one Access application; make one and share it, between threads too.
 
     team: the team's name, `TEAM` of `TEAM.cloudflareaccess.com`. aud: the application's audience tag, or several.
-    issuer, certs_url: where they are not Cloudflare's (the lab). now: seconds since 1970. clock: monotonic seconds.
+    issuer, certs_url: if they are not Cloudflare's (the lab). now: seconds since 1970. clock: monotonic seconds.
     UsageError when team or audience are empty or malformed.
     """
 
@@ -63,7 +63,7 @@ class AccessVerifier:
         self._now = now
 
     def verify(self, token: str) -> Identity:
-        """Give the identity that the token proves, or raise AccessDeniedError. May fetch keys, and so block for seconds."""
+        """Return the identity that the token proves, or raise AccessDeniedError. May fetch keys, and so block for seconds."""
         kid = _key_id(token)
         key = self._keys.get(kid)
         if key is None:
@@ -73,7 +73,7 @@ class AccessVerifier:
         )
 
     def may_block(self, token: str) -> bool:
-        """Say whether `verify` would fetch keys for this token; a malformed one fetches nothing."""
+        """Return whether `verify` would fetch keys for this token; a malformed one fetches nothing."""
         try:
             return self._keys.fetch_due(_key_id(token))
         except AccessDeniedError:
@@ -86,7 +86,7 @@ class AccessVerifier:
 
 
 def only_token(values: list[Text]) -> Text:
-    """Give the one token of a request's header values; AccessDeniedError when there is none or more than one."""
+    """Return the one token of a request's header values; AccessDeniedError when there is none or more than one."""
     if len(values) != 1:
         reason, words = ("duplicate", "sent more than once") if values else ("missing", "missing")
         raise AccessDeniedError(reason, f"the header {HEADER} is {words}")

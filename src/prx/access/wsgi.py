@@ -1,4 +1,4 @@
-"""Close a WSGI app (Flask, Django …) to everybody who did not come through Access.
+"""Close a WSGI app (Flask, Django …) to visitors who did not come through Access.
 
     app.wsgi_app = AccessMiddleware(app.wsgi_app, AccessVerifier("my-team", "AUD-TAG"))
 
@@ -24,7 +24,7 @@ _logger = logging.getLogger(__name__)
 
 
 class AccessMiddleware:
-    """Let through what `verifier` accepts, refuse everything else."""
+    """Pass on what `verifier` accepts, refuse everything else."""
 
     def __init__(self, app: WSGIApplication, verifier: AccessVerifier) -> None:
         self.app = app
@@ -39,7 +39,7 @@ class AccessMiddleware:
             _logger.info("refused a request: %s (%s)", error.message, error.reason)
             return _refuse(environ, start_response)
         environ[IDENTITY] = identity
-        email = _variable(EMAIL_HEADER)  # plain text that anybody can send: only what the token says may stay
+        email = _variable(EMAIL_HEADER)  # plain text that any visitor can send: only what the token says may stay
         if environ.get(email) != identity.email:
             environ.pop(email, None)
         return self.app(environ, start_response)

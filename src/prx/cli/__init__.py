@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line (`sys.argv` where `arguments` is None) and return its exit code.
+    """Run the command line (`sys.argv` if `arguments` is None) and return its exit code.
 
     0 done, or stopped as asked · 1 failed · 2 usage or configuration · 3 permanent, or not running · 4 not ready in time, or
     unknown · 128 + n ended by a second signal n (a second Ctrl-C: 130).
@@ -35,7 +35,7 @@ def open_closed_streams() -> None:
 
 
 def leave_early_when_asked(arguments: Sequence[str]) -> None:
-    """Let a signal that comes before `prx start` has begun anything be a stop as asked: exit code 0, without a word.
+    """Treat a signal that comes before `prx start` has begun as a stop that was asked for: exit code 0, without a word.
 
     Importing what a start needs takes a few tenths of a second. Nothing has been started in that time, so there is nothing to
     end; `prx.app.signals` takes over as soon as there is.

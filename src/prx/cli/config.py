@@ -55,7 +55,7 @@ def check(file: Path | None, run_commands: bool) -> None:
     """Name every mistake, or say that there is none.
 
     Mistakes go to stderr and the exit code is 2. Secrets that the configuration refers to must be there; those that a program
-    prints (`cmd:`) are looked at with --run-commands only.
+    prints (`cmd:`) are checked with --run-commands only.
     """
     from prx.app.load_config import load_configuration
 
@@ -124,7 +124,7 @@ def init(file: Path | None) -> None:
 def path(file: Path | None) -> None:
     """Print the path of the configuration file.
 
-    It is the one that is read, or where there is none yet, the one that `init` writes.
+    It is the one that is read, or if there is none yet, the one that `init` writes.
     """
     found = paths.config_file(file)
     if found is None or not found.exists():

@@ -1,8 +1,8 @@
 """`prx start --detach`: the same in the background.
 
-The command starts itself anew, in a session of its own, and waits for one line on a pipe: the URLs once every tunnel is
-verified, or the error that ended it. A pipe that closes without a line tells that it died. Every few seconds the command asks
-the one in the background how it stands: once every tunnel that is not up has a culprit, more waiting helps nobody. Ctrl-C ends
+The command starts itself again, in a session of its own, and waits for one line on a pipe: the URLs once every tunnel is
+verified, or the error that ended it. A pipe that closes without a line means that it died. Every few seconds the command asks
+the one in the background how it stands: once every tunnel that is not up has a culprit, more waiting does not help. Ctrl-C ends
 the wait, and not what was started: that has a session of its own, and says how to end it. The child
 shows nothing (its story is in the log); should it crash, the traceback is in a file beside the logs.
 """
@@ -43,14 +43,14 @@ _OUTPUT = "detached.err"
 
 
 class Report:
-    """The child's side: tell the waiting command, through the pipe `fd`, how it went; once."""
+    """The child's side: report to the waiting command, through the pipe `fd`, how it went; once."""
 
     def __init__(self, fd: int) -> None:
         os.set_inheritable(fd, False)
         self._fd = fd
 
     def settled(self, outcome: Outcome) -> None:
-        """Tell that every tunnel is verified or has failed; where all failed the end will tell it."""
+        """Report that every tunnel is verified or has failed; if all failed the end will report it."""
         if outcome.urls:
             failures = [f"{error.message}" for error in outcome.failures.values()]
             self._tell({"ok": True, "urls": outcome.urls, "failures": failures})
@@ -82,7 +82,7 @@ class _Interrupted(BaseException):
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """Let SIGINT and SIGTERM raise _Interrupted in the block; until now they have ended prx without a word."""
+    """Make SIGINT and SIGTERM raise _Interrupted in the block; until now they have ended prx without a word."""
 
     def interrupt(number: int, _frame: object) -> None:
         raise _Interrupted(number)
@@ -99,7 +99,7 @@ def _interruptible() -> Iterator[None]:
 def start_detached(options: StartOptions) -> int:
     """Start prx in the background; print the URLs when they are verified. Raises what ended it, or NotReadyError.
 
-    Where Ctrl-C (or SIGTERM) ends the wait it says that prx goes on, and returns 128 + n.
+    If Ctrl-C (or SIGTERM) ends the wait it says that prx goes on, and returns 128 + n.
     """
     folder = ensure_private_dir(log_folder(ensure_private_dir(data_dir())))
     child, reading = _spawn(options, folder / _OUTPUT)
@@ -148,9 +148,9 @@ def _spawn(options: StartOptions, output: Path) -> tuple[subprocess.Popen[bytes]
 
 
 def _first_line(reading: int, pid: int) -> bytes | None:
-    """Return what the one in the background reports, empty where it died.
+    """Return what the one in the background reports, empty if it died.
 
-    None where nothing came in time, or where nothing will come by waiting: each tunnel is up, or something else is at fault.
+    None if nothing came in time, or if nothing will come by waiting: each tunnel is up, or something else is at fault.
     """
     deadline = Deadline(time.monotonic, WAIT_SECONDS)
     with os.fdopen(reading, "rb", buffering=0) as pipe:
@@ -177,7 +177,7 @@ def _not_ready(pid: int, seconds: float) -> NotReadyError:
 
 
 def _let_go(child: subprocess.Popen[bytes]) -> None:
-    """Tell the library that nobody will wait for `child`: it outlives this command."""
+    """Report to the library that `child` is never waited for: it outlives this command."""
     child.returncode = 0
 
 
@@ -198,7 +198,7 @@ def _goes_on(pid: int) -> str:
 
 
 def _tunnels_of(pid: int) -> list[dict[str, Any]]:
-    """Return what the prx in the background says of its tunnels; nothing where it cannot be asked (yet)."""
+    """Return what the prx in the background says of its tunnels; nothing if it cannot be asked (yet)."""
     try:
         with all_running(None) as found:
             mine = [running for running in found if running.about["pid"] == pid]

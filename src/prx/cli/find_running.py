@@ -31,7 +31,7 @@ class Running:
     about: dict[str, Any]
 
     def describe(self) -> str:
-        """Return one line that tells it from the others."""
+        """Return one line that distinguishes it from the others."""
         tunnels = ", ".join(f"{item['name']} ({item['local_addr']})" for item in self.about["tunnels"])
         return f"{tunnels}: pid {self.about['pid']}, {self.about['config'] or 'no configuration file'}"
 
@@ -46,7 +46,7 @@ class Target:
 
 @contextmanager
 def all_running(config: Path | None, *, strict: bool = False) -> Iterator[list[Running]]:
-    """Give every running prx of this user, or the one with the configuration file `config`; raise NotRunningError for none.
+    """Yield every running prx of this user, or the one with the configuration file `config`; raise NotRunningError for none.
 
     One that does not answer is left out as long as others do; with `strict` it always raises UnresponsiveError.
     """
@@ -66,7 +66,7 @@ def all_running(config: Path | None, *, strict: bool = False) -> Iterator[list[R
 
 @contextmanager
 def select(config: Path | None, name: str | None) -> Iterator[Target]:
-    """Give what the user means with `name` (a tunnel or its local address); raise UsageError where that is not clear."""
+    """Yield what the user means with `name` (a tunnel or its local address); raise UsageError if that is not clear."""
     with all_running(config) as found:
         yield choose(found, name)
 

@@ -11,7 +11,7 @@ import click
 def forget() -> None:
     """Forget on which networks QUIC did not get through.
 
-    HTTP/2 is spoken there instead, for a day after it came up where QUIC did not. A tunnel that runs keeps what it speaks until
+    HTTP/2 is spoken there instead, for a day after it came up when QUIC did not. A tunnel that runs keeps what it speaks until
     it is restarted. How long the quick-tunnel service asked to be left alone is not forgotten: asking sooner prolongs that.
     """
     from prx.config.paths import data_dir

@@ -1,4 +1,4 @@
-"""`prx install`: bring a program that prx works with to this machine."""
+"""`prx install`: install a program that prx works with."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def install() -> None:
 def cloudflared(base: str | None, rollback: bool) -> None:
     """Download a pinned release of cloudflared, check its SHA-256, and put it into the data directory.
 
-    Its path is printed to stdout. `prx start` uses it where there is no cloudflared in PATH. Nothing is replaced before the new
+    Its path is printed to stdout. `prx start` uses it if there is no cloudflared in PATH. Nothing is replaced before the new
     file is complete and verified; the version before stays, for --rollback.
     """
     from prx.install.programs import programs_dir
@@ -46,7 +46,7 @@ def cloudflared(base: str | None, rollback: bool) -> None:
 
 
 async def bring(folder: Path, base: str | None = None) -> Path:
-    """Install the pinned release from the mirror `base` (None: from where it is published), tell of it, return its path."""
+    """Install the pinned release from the mirror `base` (None: from where it is published), report it, return its path."""
     from prx.install.cloudflared import install_cloudflared
     from prx.install.pinned import RELEASES
 
@@ -77,7 +77,7 @@ def _tell_if_hidden() -> None:
 
 @contextmanager
 def _shown_progress() -> Iterator[Progress]:
-    """Give what is called with the bytes received and expected: a bar on a terminal, else nothing."""
+    """Yield what is called with the bytes received and expected: a bar on a terminal, else nothing."""
     from prx.install.cloudflared import ignore_progress
 
     if not sys.stderr.isatty():

@@ -1,6 +1,6 @@
-"""What `prx start` offers on a terminal where there is no cloudflared: to bring it, as `prx install cloudflared` does.
+"""What `prx start` offers on a terminal if there is no cloudflared: to install it, as `prx install cloudflared` does.
 
-Nothing is downloaded unasked: there must be somebody to ask, and the answer must be yes. The event loop waits for the answer,
+Nothing is downloaded unasked: there must be a person to ask, and the answer must be yes. The event loop waits for the answer,
 as it does for signals: Ctrl-C at the question is a stop like any other.
 """
 
@@ -24,7 +24,7 @@ _LONGEST_ANSWER = 1024  # bytes
 
 
 async def offer_client(config: Config, options: StartOptions, environ: Mapping[str, str]) -> None:
-    """Ask whether to bring cloudflared, where a tunnel needs it, it is not there, and somebody can answer; bring it on yes.
+    """Ask whether to install cloudflared, if a tunnel needs it, it is not there, and a person can answer; install it on yes.
 
     Raise what `install_cloudflared` raises. On no, nothing changes: the start goes on and says what is missing.
     """
@@ -33,13 +33,13 @@ async def offer_client(config: Config, options: StartOptions, environ: Mapping[s
 
 
 def _is_missing(config: Config, options: StartOptions, environ: Mapping[str, str]) -> bool:
-    """Tell whether a tunnel waits for the usual cloudflared (the lab has a connector of its own)."""
+    """Return whether a tunnel waits for the usual cloudflared (the lab has a connector of its own)."""
     paths = {item.cloudflare.cloudflared_path for item in config.tunnels.values() if item.backend == "cloudflare"}
     return not options.lab and _USUAL in paths and find_client(_USUAL, environ) is None
 
 
 def _somebody_can_answer(options: StartOptions) -> bool:
-    """Tell whether a person is there: a script's streams are no terminal, and a job in the background cannot read."""
+    """Return whether a person is there: a script's streams are no terminal, and a job in the background cannot read."""
     if options.as_json or options.quiet or sys.stdin is None or sys.stderr is None:
         return False
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
@@ -61,7 +61,7 @@ async def _offer(environ: Mapping[str, str]) -> None:
     if asset is None:
         return
     folder = programs_dir(environ)
-    print_note("There is no cloudflared on this machine. prx can bring it, as `prx install cloudflared` does:")
+    print_note("There is no cloudflared on this machine. prx can install it, as `prx install cloudflared` does:")
     print_note(f"  version {release.version}, {SIZE}, from {RELEASES}")
     print_note(f"  into {folder}")
     print_note(f"  used only once its SHA-256 has been verified ({asset.sha256})")

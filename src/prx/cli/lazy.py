@@ -28,7 +28,7 @@ class LazyGroup(click.Group):
         return list(self.table)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import the command; None where there is none of that name."""
+        """Import the command; None if there is none of that name."""
         if cmd_name not in self.table:
             return None
         module, _, attribute = self.table[cmd_name].where.partition(":")

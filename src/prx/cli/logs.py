@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 def logs(name: str | None, config: Path | None, *, follow: bool, lines: int, as_json: bool, level: str) -> None:
     """Show what prx and its children logged.
 
-    Of the prx that runs; where none does, of the one that ran last. NAME is a tunnel, or the local address that it serves.
+    Of the prx that runs; if none does, of the one that ran last. NAME is a tunnel, or the local address that it serves.
     """
     from prx.logs.reader import tail
 
@@ -54,7 +54,7 @@ class _Shown:
         self._as_json = as_json
 
     def text(self, line: bytes) -> str | None:
-        """Return what to print for a stored line; None where it is not wanted, or is no record."""
+        """Return what to print for a stored line; None if it is not wanted, or is no record."""
         try:
             record = self._read(line)
         except ValueError:

@@ -56,7 +56,7 @@ def set_(name: str, file: str | None, expires: timedelta | None, as_json: bool) 
     from prx.secrets.store import require_name
     from prx.secrets.value import Secret
 
-    require_name(name)  # before anybody types a value
+    require_name(name)  # before a value is typed
     value = Secret(_read_value(name, file))
     ensure_private_dir(data_dir())
     store = _open_store()
@@ -78,7 +78,7 @@ def set_(name: str, file: str | None, expires: timedelta | None, as_json: bool) 
 def get(name: str, show: bool, as_json: bool) -> None:
     """Print the secret NAME on stdout, for a program that reads it.
 
-    On a terminal it takes --show, so that nobody looking over your shoulder sees it by accident.
+    On a terminal it takes --show, so that a person behind you does not see it by accident.
     """
     if sys.stdout.isatty() and not show:
         raise UsageError(
@@ -126,7 +126,7 @@ def delete(name: str, as_json: bool) -> None:
 @click.option("--new-key-file", metavar="FILE", help="Read the new master password from FILE; - is stdin.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def rotate(to: str | None, new_key_file: str | None, as_json: bool) -> None:
-    """Encrypt everything anew under a new key.
+    """Encrypt everything again under a new key.
 
     The new key is of the same kind as the old one unless --to says otherwise. A new master password is asked for on a
     terminal or read from --new-key-file; with neither, PRX_MASTER_KEY stays the password and the key derived from it is new.
@@ -137,7 +137,7 @@ def rotate(to: str | None, new_key_file: str | None, as_json: bool) -> None:
     if to == "keyring" and new_key_file:
         raise UsageError("--new-key-file gives a master password, but --to keyring uses none")
     store = _open_store()
-    store.entries()  # asks for the old password, where there is one, before a new one
+    store.entries()  # asks for the old password, if there is one, before a new one
     to_password = to == "password" or bool(new_key_file) or (to is None and store.key_is_password())
     from_environment = KeyFinder.from_environment(os.environ).master_key
     password: Secret | None = None
@@ -148,7 +148,7 @@ def rotate(to: str | None, new_key_file: str | None, as_json: bool) -> None:
     elif to_password:
         password = from_environment
     store.rotate(want_keyring=not to_password, password=password)
-    click.echo(f"encrypted {store.path} anew: {_key_words(store)} opens it", err=True)
+    click.echo(f"encrypted {store.path} again: {_key_words(store)} opens it", err=True)
     if to_password and from_environment and password != from_environment:
         click.echo("PRX_MASTER_KEY holds the old password: set it to the new one", err=True)
     if as_json:
@@ -169,7 +169,7 @@ def _key_words(store: SecretStore) -> str:
 
 
 def _terminal() -> bool:
-    """Say whether somebody can be asked: stdin and stdout may be pipes while a terminal is still there."""
+    """Return whether a person can be asked: stdin and stdout may be pipes while a terminal is still there."""
     try:
         os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC))
     except OSError:

@@ -1,4 +1,4 @@
-"""`prx service`: let systemd start prx and keep it running."""
+"""`prx service`: have systemd start prx and keep it running."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def uninstall(scope: str | None) -> None:
 @service.command()
 @_scope_option
 def status(scope: str | None) -> int:
-    """Say whether the unit file is there, and what systemd makes of it. Exit codes: 0 active · 3 not running · 4 unknown."""
+    """Return whether the unit file is there, and what systemd makes of it. Exit codes: 0 active · 3 not running · 4 unknown."""
     from prx.systemd import place
     from prx.systemd.tools import ask_systemctl
 

@@ -81,14 +81,14 @@ def _parse_duration(_context: click.Context, _parameter: click.Parameter, text: 
 def start(ctx: click.Context, /, target: str | None, detach: bool, report_fd: int | None, **flags: Any) -> int:
     """Put a local service on the Internet and keep it there.
 
-    Without an address the one in the configuration is used (127.0.0.1:8080 where there is none). Each verified public URL
+    Without an address the one in the configuration is used (127.0.0.1:8080 if there is none). Each verified public URL
     is printed to stdout, alone on a line; everything else goes to stderr. Ctrl-C stops gracefully, a second one at once.
 
     \b
       prx start 8080                      a service that runs already
       prx start 8080 -- npm run dev       start the service too; it finds its port in PORT
       prx start --hello --lab             try everything on this machine alone
-      prx start 8080 --allow me@b.example let nobody else visit
+      prx start 8080 --allow me@b.example let no one else visit
 
     \b
     Exit codes: 0 stopped as asked · 1 failed · 2 usage or configuration

@@ -39,7 +39,7 @@ def status(as_json: bool, config: Path | None) -> int:
 
 
 def table(tunnels: list[dict[str, Any]]) -> list[str]:
-    """Return one line for each tunnel: name, state, why, and the URL where one is verified."""
+    """Return one line for each tunnel: name, state, why, and the URL if one is verified."""
     names = max((len(tunnel["name"]) for tunnel in tunnels), default=0)
     states = max((len(tunnel["state"]) for tunnel in tunnels), default=0)
     return [printable(f"{tunnel['name']:<{names}}  {tunnel['state']:<{states}}  {_why(tunnel)}").rstrip() for tunnel in tunnels]

@@ -22,7 +22,7 @@ name_argument = click.argument("name", required=False)
 def stop(name: str | None, config: Path | None) -> None:
     """Stop a tunnel, or a running prx with all its tunnels.
 
-    It returns when that is down. NAME is a tunnel, or the local address that it serves; needed only where several
+    It returns when that is down. NAME is a tunnel, or the local address that it serves; needed only if several
     prx are running.
     """
     with select(config, name) as target:

@@ -25,7 +25,7 @@ _LOOK_EVERY = 0.1  # seconds; only while no prx is there yet: from then on the a
 def url(name: str | None, wait: float, config: Path | None) -> None:
     """Print the verified public URL.
 
-    NAME is a tunnel, or the local address that it serves; needed only where several are running.
+    NAME is a tunnel, or the local address that it serves; needed only if several are running.
 
     \b
     Exit codes: 0 printed · 2 NAME is missing or unknown · 3 prx is not running, or the tunnel failed for good

@@ -22,7 +22,7 @@ ANSWER_TIMEOUT = 5.0  # seconds; a prx that lives answers within milliseconds
 
 
 class NotRunningError(PrxError):
-    """Nobody listens: there is no prx to ask."""
+    """No process listens: there is no prx to ask."""
 
     exit_code = 3
 
@@ -36,14 +36,14 @@ class UnresponsiveError(PrxError):
 class Client:
     """Be connected to the prx whose control socket is `path`; use it in a `with` block.
 
-    Raises NotRunningError where nobody listens, UnresponsiveError where somebody does and does not answer in time, and what
+    Raises NotRunningError if no process listens, UnresponsiveError if one does and does not answer in time, and what
     the other side refused as the exception that it names. `timeout` is in seconds and holds for connecting and each answer.
     """
 
     def __init__(self, path: Path, *, timeout: float = ANSWER_TIMEOUT) -> None:
         self.path = path
         self.timeout = timeout
-        self.pid = 0  # of the prx at the other end; 0 where the system does not tell
+        self.pid = 0  # of the prx at the other end; 0 if the system does not report it
         self._unread = b""
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
@@ -68,7 +68,7 @@ class Client:
                 raise UnresponsiveError(f"{self.path} belongs to a process of user {uid}, expected user {os.geteuid()}")
 
     def _is_owner(self, uid: int) -> bool:
-        """Tell whether we are root, who may ask a service that has a user of its own: the one to whom the folder belongs."""
+        """Return whether we are root, who may ask a service that has a user of its own: the one to whom the folder belongs."""
         return os.geteuid() == 0 and uid == self.path.parent.stat().st_uid
 
     def close(self) -> None:
@@ -100,7 +100,7 @@ class Client:
             yield decode(line)
 
     def wait_for_end(self, seconds: float) -> bool:
-        """Wait until the process at the other end has ended (where the system can tell), or closed the connection."""
+        """Wait until the process at the other end has ended (if the system reports it), or closed the connection."""
         deadline = Deadline(time.monotonic, seconds)
         try:
             watch = os.pidfd_open(self.pid)
@@ -121,7 +121,7 @@ class Client:
         return True
 
     def _line(self, deadline: Deadline | None) -> bytes | None:
-        """Return the next line; None where the other side closed. Raises TimeoutError after `deadline`."""
+        """Return the next line; None if the other side closed. Raises TimeoutError after `deadline`."""
         while b"\n" not in self._unread:
             if len(self._unread) > ANSWER_LIMIT:
                 raise self._no_answer(f"its answer is longer than {ANSWER_LIMIT} bytes")
@@ -144,4 +144,4 @@ class Client:
 
     def _no_answer(self, what: str) -> UnresponsiveError:
         who = f"prx (pid {self.pid})" if self.pid else "prx"
-        return UnresponsiveError(f"{who} at {self.path} cannot be asked: {what}", hint="prx logs may tell what it is doing")
+        return UnresponsiveError(f"{who} at {self.path} cannot be asked: {what}", hint="prx logs may say what it is doing")

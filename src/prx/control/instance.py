@@ -1,6 +1,6 @@
 """Which running prx is which: one configuration, one instance, one lock and one control socket.
 
-The key is made from the configuration file where there is one, else from `local_addr`. An address given on the command line in
+The key is made from the configuration file if there is one, else from `local_addr`. An address given on the command line in
 place of the one in the file makes another configuration of it, and so another instance.
 """
 
@@ -34,7 +34,7 @@ class Instance:
 def instance_key(config: Path | None, local_addr: str) -> str:
     """Return a file name without extension, readable and unique, for the configuration in `config` and `local_addr`.
 
-    `local_addr` is empty where the one in the file counts.
+    `local_addr` is empty if the one in the file counts.
     """
     where = "" if config is None else str(config.resolve())
     digest = hashlib.sha256(os.fsencode(f"{where}\0{local_addr}")).hexdigest()[:10]  # names of files need not be text

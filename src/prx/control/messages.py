@@ -2,9 +2,9 @@
 
 Theory of operation. A client connects to the unix socket of one running prx and writes requests; each is one JSON object on a
 line of its own, with `do` and its arguments. The server answers each with one line: `{"ok": true, …}`, or
-`{"ok": false, "error", "hint", "exit"}` where `exit` is the exit code that a command should end with. `events` is the one
+`{"ok": false, "error", "hint", "exit"}`; `exit` is the exit code that a command should end with. `events` is the one
 request with an endless answer: after its `{"ok": true}` each event follows as a line, until either side closes. A connection
-carries any number of requests, one after the other. The end of the connection tells that prx is ending.
+carries any number of requests, one after the other. The end of the connection means that prx is ending.
 
     do        arguments         answer
     ping      -                 pid, version, config, data_dir, tunnels: list of {name, local_addr}
@@ -39,7 +39,7 @@ def encode(message: Message) -> bytes:
 
 
 def decode(line: bytes) -> Message:
-    """Read one line; raise ValueError where it is not a JSON object."""
+    """Read one line; raise ValueError if it is not a JSON object."""
     try:
         message = json.loads(line)
     except RecursionError as error:

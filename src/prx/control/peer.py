@@ -10,7 +10,7 @@ _UCRED = struct.Struct("3i")  # pid, uid, gid: unix(7), SO_PEERCRED
 
 
 def peer_of(connection: socket.socket) -> tuple[int, int] | None:
-    """Return pid and uid of the process that opened the other end; None where the system does not tell (not Linux)."""
+    """Return pid and uid of the process that opened the other end; None if the system does not report them (not Linux)."""
     option = getattr(socket, "SO_PEERCRED", None)
     if option is None:
         return None
@@ -19,5 +19,5 @@ def peer_of(connection: socket.socket) -> tuple[int, int] | None:
 
 
 def is_allowed(uid: int) -> bool:
-    """Tell whether a peer with `uid` may speak to this process: root and the own user may."""
+    """Return whether a peer with `uid` may speak to this process: root and the own user may."""
     return uid in {0, os.geteuid()}

@@ -1,4 +1,4 @@
-"""Who has to go where too many are connected: pure, but for the tasks that it hands back."""
+"""Which client has to go if too many are connected: pure, but for the tasks that it hands back."""
 
 from __future__ import annotations
 
@@ -37,6 +37,6 @@ class Seat:
 
 
 def choose_to_leave(seats: Collection[Seat]) -> Seat:
-    """Return who makes room: one that rests, of the process that has most, the oldest. `seats` are in the order of arrival."""
+    """Return which one goes: one that rests, of the process that has most, the oldest. `seats` are in the order of arrival."""
     held = Counter(seat.pid for seat in seats)
     return min(seats, key=lambda seat: (seat.answering, -held[seat.pid]))

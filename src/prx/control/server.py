@@ -1,10 +1,10 @@
 """Answer the control socket of one running prx; the language is described in `prx.control.messages`.
 
-Whoever may connect may stop the tunnels: the socket is 0600 in a directory of mode 0700, and the kernel's word on who connected
-is checked as well. Nothing that a client does, or fails to do, holds up the supervision: requests are bounded in size and
-time, connections in number, and a client that reads too slowly misses events, counted, and is dropped in the end.
+A process that may connect may stop the tunnels: the socket is 0600 in a directory of mode 0700, and the kernel's word on who
+connected is checked as well. Nothing that a client does, or fails to do, holds up the supervision: requests are bounded in size
+and time, connections in number, and a client that reads too slowly misses events, counted, and is dropped in the end.
 
-Nor does a client shut others out: where `CONNECTION_LIMIT` are open, the newest one is served and another one goes. That is one
+Nor does a client shut others out: if `CONNECTION_LIMIT` are open, the newest one is served and another one goes. That is one
 that rests before one that is being answered, one of the process that has most before others, and the oldest of those.
 """
 
@@ -42,7 +42,7 @@ class EventSource(Protocol):
     """A subscription to the events."""
 
     def __aiter__(self) -> AsyncIterator[Event]:
-        """Give the events as they come."""
+        """Yield the events as they come."""
 
     def close(self) -> None:
         """End the subscription."""
@@ -67,14 +67,14 @@ class Controlled(Protocol):
         """Restart one tunnel, or all."""
 
     async def reload(self) -> None:
-        """Read the configuration again; raise PrxError where it cannot be used."""
+        """Read the configuration again; raise PrxError if it cannot be used."""
 
 
 class ControlServer:
-    """Listen on `path` for as long as the `async with` block lasts. `wall` gives seconds since 1970.
+    """Listen on `path` for as long as the `async with` block lasts. `wall` returns seconds since 1970.
 
     The caller holds the instance lock, so a socket that lies at `path` is a dead one and is replaced. Raises PermanentError
-    where something else lies there, or where the path cannot be used.
+    if something else lies there, or if the path cannot be used.
     """
 
     def __init__(self, path: Path, controlled: Controlled, *, wall: Callable[[], float]) -> None:
@@ -102,7 +102,7 @@ class ControlServer:
         self._listening.close()
 
     async def _accept(self, listening: socket.socket) -> None:
-        """Take connections, for ever: a machine that is short of descriptors or memory gets a moment, then is asked again."""
+        """Take connections, forever: a machine that is short of descriptors or memory gets a moment, then is asked again."""
         loop = asyncio.get_running_loop()
         while True:
             try:
@@ -116,7 +116,7 @@ class ControlServer:
     def _take_a_seat(self, conversation: asyncio.Task[None], connection: socket.socket) -> None:
         self._make_room()
         peer = peer_of(connection)
-        # where the system does not tell, the modes of socket and directory decide
+        # if the system does not report it, the modes of socket and directory decide
         seat = Seat(conversation, 0 if peer is None else peer[0], peer is None or is_allowed(peer[1]))
         self._seats[conversation] = seat
 
@@ -292,7 +292,7 @@ def _wait_of(request: Message) -> float:
 
 
 async def _read_request(reader: asyncio.StreamReader, patience: float) -> bytes | None:
-    """Return one line; None where the client closed between requests. Raises ValueError where it is too long or cut off.
+    """Return one line; None if the client closed between requests. Raises ValueError if it is too long or cut off.
 
     `patience` is the time in seconds that it may take to begin.
     """

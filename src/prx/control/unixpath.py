@@ -1,4 +1,4 @@
-"""Listen on unix sockets, and reach them where the path is longer than the 107 bytes that the kernel's address holds.
+"""Listen on unix sockets, and reach them if the path is longer than the 107 bytes that the kernel's address holds.
 
 Source: unix(7), `sun_path` is 108 bytes with its NUL. A longer path is reached through an open descriptor of its directory,
 as /proc/self/fd/N/NAME; without /proc it is refused with a clear message.
@@ -20,9 +20,9 @@ PATH_LIMIT = 107
 
 @contextmanager
 def address(path: Path) -> Iterator[str]:
-    """Give an address that `bind` and `connect` take for `path`, valid inside the block.
+    """Yield an address that `bind` and `connect` take for `path`, valid inside the block.
 
-    Raises PermanentError where the path is too long and there is no way around it; OSError where its directory is missing.
+    Raises PermanentError if the path is too long and there is no way around it; OSError if its directory is missing.
     """
     if len(os.fsencode(path)) <= PATH_LIMIT:
         yield str(path)
@@ -43,7 +43,7 @@ def address(path: Path) -> Iterator[str]:
 def listen(path: Path) -> socket.socket:
     """Return a non-blocking socket, mode 0600, that listens on `path`; a socket that lies there is taken for dead and replaced.
 
-    Raises PermanentError where something else lies there, or where nothing can.
+    Raises PermanentError if something else lies there, or if nothing can.
     """
     with suppress(FileNotFoundError):
         if not stat.S_ISSOCK(path.lstat().st_mode):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-# Looks after a change: quick at first, so that a start is seen within a quarter of a second, then every five seconds.
+# Checks after a change: quick at first, so that a start is seen within a quarter of a second, then every five seconds.
 PACE = (0.25, 0.25, 0.25, 0.25, 0.5, 0.5, 1.0, 1.0, 2.0, 2.0, 5.0)
 CHECK_LIMIT = 30.0  # seconds; a round that takes longer is given up (the runtime bounds it at a third of this)
 ASK_AGAIN_AT_MOST = 3600.0  # seconds; a Retry-After beyond that is not believed
@@ -18,7 +18,7 @@ class Cadence:
         self.restart()
 
     def restart(self) -> None:
-        """Begin anew: there is another child."""
+        """Begin again: there is another child."""
         self.under_way = self._again = False
         self._checks = 0
         self._not_before = 0.0

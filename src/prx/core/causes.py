@@ -1,7 +1,7 @@
 """The causes of a fault, and what a restart of the connector changes about each: the table from which restarts are derived.
 
 A restart loses what is in flight and, for a quick tunnel, the URL. It is therefore an answer only to a cause that it changes
-something about: where the text is empty, `diagnose` must not ask for one, and a property test holds it to that.
+something about: if the text is empty, `diagnose` must not ask for one, and a property test holds it to that.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ RESTART_CHANGES: Mapping[Cause, str] = MappingProxyType(
         Cause.CHILD_SILENT: "a connector that runs takes the place of one that does not",
         Cause.UDP_BLOCKED: "the connector speaks HTTP/2, which gets through",
         Cause.CONNECTOR_STUCK: "a fresh connector dials at once; this one only waits",
-        Cause.CONNECTION_STALE: "a fresh connector registers anew; the edge does not know this one's connections",
+        Cause.CONNECTION_STALE: "a fresh connector registers again; the edge does not know this one's connections",
         Cause.QUICK_TUNNEL_GONE: "there is a new quick tunnel, with a new URL; the old one cannot come back",
         Cause.NO_NAME_TOLD: "a fresh connector asks for a name again",
         Cause.REASON_UNKNOWN: "over HTTP/2 cloudflared says why it is refused",

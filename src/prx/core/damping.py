@@ -30,7 +30,7 @@ class FailureCounter:
         return 0.0 if self._began is None else now - self._began
 
     def forget(self) -> None:
-        """Begin anew."""
+        """Begin again."""
         self.count = 0
         self._began = self._counted_at = None
 

@@ -21,7 +21,7 @@ from prx.core.verdicts import Action, Diagnosis, Verdict
 
 __all__ = ["Policy", "diagnose"]
 
-# How long prx tries to prove a URL whose name no resolver can be asked for, before it tells it unproven.
+# How long prx tries to prove a URL whose name no resolver can be asked for, before it is published unproven.
 UNPROVEN_AFTER = 60.0  # seconds
 
 _OFFLINE_HINT = "prx goes on by itself when it is back"
@@ -76,7 +76,7 @@ def _judge_name(evidence: Evidence, policy: Policy) -> Diagnosis | None:
         return None
     if evidence.network_up is False:
         return Diagnosis(Verdict.OFFLINE, "this machine has no network", _OFFLINE_HINT)
-    if dns is None:  # then the URL was not looked at either, or needs no look-up
+    if dns is None:  # then the URL was not checked either, or needs no look-up
         return None if evidence.public else _judge_missing_url(evidence, policy)
     return _judge_missing_name(dns, policy) if dns.state is DnsState.MISSING else _judge_no_resolver(evidence, dns)
 
@@ -87,7 +87,7 @@ def _judge_missing_url(evidence: Evidence, policy: Policy) -> Diagnosis:
         return Diagnosis(Verdict.STARTING, "the public URL is not known yet")
     return Diagnosis(
         Verdict.UNREACHABLE,
-        "the connector is connected to the edge and tells no public name",
+        "the connector is connected to the edge and reports no public name",
         because=Cause.NO_NAME_TOLD,
         remedy=Action.REPLACE,
     )

@@ -1,5 +1,7 @@
 """Read and write durations the way Go does: `30s`, `1m30s`, `1.5h`, `250ms`."""
 
+from __future__ import annotations
+
 import re
 from typing import Final
 

@@ -43,7 +43,7 @@ class ConfigError(UsageError):
 
 
 class PermanentError(PrxError):
-    """Restarting will not help: a binary is missing, a token is malformed, a port is taken by somebody else."""
+    """Restarting will not help: a binary is missing, a token is malformed, a port is taken by another process."""
 
     exit_code = 3
 

@@ -59,7 +59,7 @@ class UrlChanged(Fact):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class UrlKnown(Fact):
-    """The connector has told its public URL, which nothing has proven yet."""
+    """The connector has reported its public URL, which nothing has proven yet."""
 
     name: ClassVar[str] = "url_known"
     url: str
@@ -80,7 +80,7 @@ class ChildStarted(Fact):
 class ChildExited(Fact):
     """A child ended with an exit code or by a signal.
 
-    `result` is why: "clean" (asked, or to be started anew), "timeout" (asked, and killed: its grace was over), "signal",
+    `result` is why: "clean" (asked, or to be started again), "timeout" (asked, and killed: its grace was over), "signal",
     "permanent" (it cannot work as it is set up) or "crash". `cause` says more (see `ExitCause`), `detail` its own last words.
     """
 
@@ -192,7 +192,7 @@ class HookRan(Fact):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ConfigReloaded(Fact):
-    """The configuration was read again; `restarted` says whether the child had to be started anew for it."""
+    """The configuration was read again; `restarted` says whether the child had to be started again for it."""
 
     name: ClassVar[str] = "config_reloaded"
     restarted: bool

@@ -1,6 +1,6 @@
 """What was seen in one round of looking: plain facts, gathered by the runtime, judged by `diagnosis`.
 
-A part that was not looked at in this round is None. Facts say what was seen, never what it means.
+A part that was not checked in this round is None. Facts say what was seen, never what it means.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 
 class ExitCause(enum.StrEnum):
-    """Why a child ended, as far as its exit code and its last lines tell."""
+    """Why a child ended, as far as its exit code and its last lines say."""
 
     CRASH = "crash"  # also: killed by a signal that we did not send, or an exit that nothing explains
     UPDATED = "updated"  # it replaced itself with a newer version and wants to be started again (exit code 11)
@@ -46,7 +46,7 @@ class Connector:
     answers: its metrics server answered in this round; silent_for: for how long it has not, 0 while it does.
     ready: connections that it calls ready. ever_ready: it had a ready connection at some time of this run and network.
     lost_for: for how long it has had none. quiet_for: for how long it has not been seen trying to connect; next_try_within:
-    the longest that it may wait between two tries, as far as its log tells.
+    the longest that it may wait between two tries, as far as its log says.
     quic_dial_failures: QUIC dials that failed since a connection was last ready; quic_blocked: the last of them waited for an
     answer in vain, so packets are lost on the way, rather than something else being wrong.
     unauthorized_for: for how long the edge has rejected every registration as unauthorized, None when it does not.
@@ -192,7 +192,7 @@ class Evidence:
     edge: prx's own dial to the edge, while no connection is ready.
     delivery: whether the public probe came through this connector.
     strays: why the addresses of the name do not lead to Cloudflare; empty when they do, or when that is not known.
-    exposed: why strangers who reach the origin must not, where Access is required; empty when all is as it should be.
+    exposed: why strangers who reach the origin must not, if Access is required; empty when all is as it should be.
     route_mismatch: how the remotely configured ingress fails to lead to local_addr or hostname; empty when it does.
     """
 

@@ -1,4 +1,4 @@
-"""How a child process ended: by a code, by a signal, or in a way that nobody can know any more."""
+"""How a child process ended: by a code, by a signal, or in a way that cannot be known any more."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 class ExitStatus:
     """Say how a process ended: exactly one of `code` (0–255) and `signal` (1–64) is set, or neither when unknown.
 
-    Neither is set only where somebody else collected the exit status (SIGCHLD ignored by whoever started prx).
+    Neither is set only if another process collected the exit status (SIGCHLD ignored by the parent of prx).
     """
 
     code: int | None = None
@@ -18,7 +18,7 @@ class ExitStatus:
 
     @property
     def clean(self) -> bool:
-        """Tell whether the process ended by itself with code 0."""
+        """Return whether the process ended by itself with code 0."""
         return self.code == 0
 
     def __str__(self) -> str:

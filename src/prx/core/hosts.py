@@ -24,7 +24,7 @@ def is_loopback(host: str) -> bool:
 
 
 def is_private_channel(scheme: str, host: str) -> bool:
-    """Return whether nobody in between can read or change what is exchanged: https, or http that stays on this machine."""
+    """Return whether what is exchanged cannot be read or changed on the way: https, or http that stays on this machine."""
     return bool(host) and (scheme == "https" or (scheme == "http" and is_loopback(host)))
 
 

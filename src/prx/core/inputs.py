@@ -1,4 +1,4 @@
-"""What can happen to a tunnel, as the machine is told of it.
+"""What can happen to a tunnel, as it is reported to the machine.
 
 `run` numbers the starts of the child: whatever is said of another run than the present one is late, and is ignored.
 """
@@ -65,7 +65,7 @@ class Exited:
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """A round of checks is over: what it means, and the public URL that it looked at (empty: none known)."""
+    """A round of checks is over: what it means, and the public URL that it checked (empty: none known)."""
 
     run: int
     diagnosis: Diagnosis
@@ -74,7 +74,7 @@ class Checked:
 
 @dataclass(frozen=True, slots=True)
 class CheckNow:
-    """Something about the child changed just now (a connection came or went): look at once."""
+    """Something about the child changed just now (a connection came or went): check at once."""
 
     run: int
 

@@ -82,7 +82,7 @@ def _judge_stray(public: Public, evidence: Evidence) -> Diagnosis | None:
 
 
 def _judge_refusal(public: Public, evidence: Evidence) -> Diagnosis | None:
-    """Judge an answer that Cloudflare gives of its own accord: a challenge, a firewall rule, a limit, a Worker that fails."""
+    """Judge an answer that Cloudflare sends of its own accord: a challenge, a firewall rule, a limit, a Worker that fails."""
     if evidence.delivery.reached or not public.by_cloudflare:
         return None
     status, number = public.status, public.edge_error
@@ -198,9 +198,7 @@ def _connector_failed(public: Public, evidence: Evidence) -> bool:
 
 def _bad_answer(public: Public, origin: Origin | None) -> Diagnosis:
     if origin is not None and origin.status is None and origin.error:
-        return Diagnosis(
-            Verdict.ORIGIN_DOWN, f"{origin.error} (the tunnel is fine)", f"look at the service on {origin.address}"
-        )
+        return Diagnosis(Verdict.ORIGIN_DOWN, f"{origin.error} (the tunnel is fine)", f"check the service on {origin.address}")
     address = origin.address if origin is not None else "the service"
     here = f", and answers {origin.status} here" if origin is not None and origin.status else ""
     return Diagnosis(
@@ -232,7 +230,7 @@ def _judge_silence(public: Public, evidence: Evidence) -> Diagnosis | None:
     if delivery.reached is False and not (origin is not None and origin.silent):
         return None
     if origin is not None and origin.status is None and origin.error:
-        hint = f"look at the service on {origin.address}; {_SLOW_HINT}"
+        hint = f"check the service on {origin.address}; {_SLOW_HINT}"
         return Diagnosis(Verdict.ORIGIN_DOWN, f"{origin.error} (the tunnel is fine)", hint)
     if not delivery.reached:
         return None

@@ -6,7 +6,7 @@ Theory of operation. cloudflared comes back by itself from nearly everything, an
 - QUIC has never worked in this run and network, or not for long, and prx's own dial over TCP to the same edge works;
 - prx's own dial to the edge has worked for longer than cloudflared's own longest wait between two tries, and there is still no
   connection. A named tunnel, whose restart costs nothing, does not wait for that: a fresh connector dials at once;
-- the edge has deleted the quick tunnel: cloudflared then asks for ever.
+- the edge has deleted the quick tunnel: cloudflared then asks forever.
 
 Everything else is waited for, with the child alive.
 """
@@ -18,7 +18,7 @@ from prx.core.evidence import Connector, Dns, DnsState, Edge, Evidence, Reach
 from prx.core.policy import Policy
 from prx.core.verdicts import Action, Diagnosis, Verdict
 
-# cloudflared retries "Unauthorized" for ever, because a new tunnel's secret takes a while to reach every edge.
+# cloudflared retries "Unauthorized" forever, because a new tunnel's secret takes a while to reach every edge.
 UNAUTHORIZED_PATIENCE = 60.0  # seconds
 
 # A QUIC dial into a void takes 5 s to fail, so the second failure comes after 10 s or more: chance is ruled out.
@@ -35,7 +35,7 @@ STUCK_MARGIN = 15.0  # seconds
 STUCK_NAMED = 30.0  # seconds; a fresh connector is connected within a second, so there is no reason to wait for longer
 WAITING_NAMED = 4.0  # seconds, the same, if the connector's own protocol is seen to work: it does nothing but wait
 
-# Cloudflare deletes a quick tunnel that had no connection for "some minutes"; the shortest figure told in the field is 45 s.
+# Cloudflare deletes a quick tunnel that had no connection for "some minutes"; the shortest figure reported is 45 s.
 GONE_AFTER = 45.0  # seconds without a connection after which a refusal without a reason means that
 GONE_ANYWAY = 180.0  # seconds of refusals without a reason after which that is so, however they began
 
@@ -99,7 +99,7 @@ def _judge_rejection(connector: Connector, evidence: Evidence, policy: Policy) -
 def _judge_gone(connector: Connector, dns: Dns | None) -> Diagnosis | None:
     """Judge whether Cloudflare has deleted the quick tunnel. A fresh one may meet the same and work at its next try.
 
-    Over QUIC cloudflared does not log the reason of a refusal; that public DNS does not know the name any more tells it too.
+    Over QUIC cloudflared does not log the reason of a refusal; that public DNS does not know the name any more means it too.
     """
     if connector.tunnel_gone_for is not None:
         gone = connector.ever_ready or connector.tunnel_gone_for >= UNAUTHORIZED_PATIENCE

@@ -10,17 +10,17 @@ SECRET_PATH = "{secret-path}"  # noqa: S105 - the placeholder for a path, not a 
 """This word inside an argument is replaced by the path under which the child reads `Launch.secret`, once."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Launch:
     """Name a program and everything that it gets from prx: nothing else reaches it.
 
-    `argv[0]` is a path, or a name that is looked up on the PATH of `env` (of prx where `env` has none). `env` is the
+    `argv[0]` is a path, or a name that is looked up on the PATH of `env` (of prx if `env` has none). `env` is the
     whole environment of the child. `secret` (at most 4096 bytes) is what the child finds at `SECRET_PATH`; it is in
     no argument, no variable and no file. `cwd` is the working directory; None keeps that of prx. `open_stdin` gives the
     child, in place of an empty stdin, one that never says a word and ends when prx does. `client` is a part of the file name of
     the program that serves, for when `argv[0]` is a script that starts it with other arguments; empty: any.
 
-    Raises ValueError where `secret` and the word in `argv` do not go together: a secret that nobody reads, or a path
+    Raises ValueError if `secret` and the word in `argv` do not go together: a secret that is never read, or a path
     that leads nowhere.
     """
 

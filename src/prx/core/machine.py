@@ -1,11 +1,11 @@
-"""The life of one tunnel's connector: `handle(now, input)` gives the list of effects.
+"""The life of one tunnel's connector: `handle(now, input)` returns the list of effects.
 
 Theory of operation. The user's wish (`wanted`) and the observed state are two things. The states:
 
     idle       not wanted, no child                         (the only state without a timer)
-    starting   child on its way; nothing public yet         timer check, perhaps replace
-    ready      the public URL answers as it should          timers check, steady, perhaps suspicion, replace
-    degraded   it was up, or the fault is not the tunnel's  timer check, perhaps replace
+    starting   child on its way; nothing public yet         timer check, possibly replace
+    ready      the public URL answers as it should          timers check, steady, possibly suspicion, replace
+    degraded   it was up, or the fault is not the tunnel's  timer check, possibly replace
     stopping   the child was told to end                    timer grace; `after_stop` says what comes then
     backoff    no child; waiting for the next try           timers backoff, recheck
     failed     no child; the operator must change something timer recheck
@@ -17,7 +17,7 @@ Invariants, each held by a property test: every state but idle owns a timer, so 
 no child lives or is being born, so one connector never has two; after the user's stop nothing is spawned; inputs of earlier
 runs, late timers and doubled answers change nothing.
 
-Failures are counted at most once an interval although looks come faster while something is wrong: `max_failures` of them mean
+Failures are counted at most once an interval although checks come faster while something is wrong: `max_failures` of them mean
 that the fault has lasted for `max_failures - 1` intervals, whatever the pace of checks.
 """
 

@@ -74,7 +74,7 @@ class Restarts:
         self.forget_attempts(self.steady_after)
 
     def forget_attempts(self, after: float = 0.0) -> None:
-        """Let the next wait be the shortest again."""
+        """Begin again with the shortest wait."""
         if self.attempt:
             self.attempt = 0
             self._out.publish(events.AttemptsForgotten(tunnel=self._name, after=after))
@@ -95,7 +95,7 @@ class Restarts:
         return False
 
     def make_due(self) -> None:
-        """Let the next failure carry the replacement out: its wait is over."""
+        """Take in that the wait is over: the next failure carries the replacement out."""
         self._due = True
 
     def carry_out(self, diagnosis: Diagnosis) -> None:

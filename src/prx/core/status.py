@@ -1,4 +1,4 @@
-"""What is known of each tunnel, as a fold over events: the same list of events always gives the same status.
+"""What is known of each tunnel, as a fold over events: the same list of events always leads to the same status.
 
 `status` is what `prx status --json` prints; `attempt`, waits and times come from events alone, so that a test, a dashboard or a
 second process that reads the event stream can rebuild it.
@@ -36,7 +36,7 @@ class ConnectorStatus:
 
 @dataclass(frozen=True, slots=True)
 class ProbeStatus:
-    """The last look at the public URL."""
+    """The last check of the public URL."""
 
     status: int | None
     latency_ms: float | None

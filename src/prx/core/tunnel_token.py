@@ -20,9 +20,9 @@ class TokenError(Exception):
     """A tunnel token cannot be read; the text names the defect and never the content."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class TunnelToken:
-    """The parts of a tunnel token; `secret` is raw bytes and never shown, `endpoint` is empty where there is none."""
+    """The parts of a tunnel token; `secret` is raw bytes and never shown, `endpoint` is empty if there is none."""
 
     account_tag: str
     tunnel_id: UUID

@@ -59,7 +59,7 @@ def _absence(name: str) -> str:
 async def check_token(tunnel: str, settings: TunnelSettings) -> list[Finding]:
     """Read the token, without showing it, and see that the other settings of the backend can work."""
     if settings.cloudflare.mode == "named" and is_reference(settings.cloudflare.token):
-        words = f"not looked at: {describe(settings.cloudflare.token.reveal())} was not run"
+        words = f"not checked: {describe(settings.cloudflare.token.reveal())} was not run"
         return [Finding("token", Mark.SKIP, words, "--run-commands runs it", tunnel)]
     backend = create(settings)
     try:

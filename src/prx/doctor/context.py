@@ -1,4 +1,4 @@
-"""What the checks look at, as arguments: nothing reads a global."""
+"""What the checks examine, as arguments: nothing reads a global."""
 
 from __future__ import annotations
 

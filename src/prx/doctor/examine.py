@@ -27,7 +27,7 @@ async def examine(context: Context, *, limit: float = LIMIT) -> list[Finding]:
 
 
 def _checks(context: Context) -> Iterator[_Check]:
-    """Give every check with its name and the tunnel that it concerns."""
+    """Yield every check with its name and the tunnel that it concerns."""
     yield "network", "", host.check_network(context)
     yield "public-dns", "", reach.check_public_dns(context)
     yield "edge", "", reach.check_edge(context)

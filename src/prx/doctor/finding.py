@@ -13,7 +13,7 @@ class Mark(enum.StrEnum):
     OK = "ok"
     WARN = "warn"  # works, but something will surprise
     FAIL = "fail"  # this keeps the tunnel from working
-    SKIP = "skip"  # could not be looked at, or does not concern this set-up
+    SKIP = "skip"  # could not be checked, or does not concern this set-up
 
 
 @dataclass(frozen=True, slots=True)

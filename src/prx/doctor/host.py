@@ -31,12 +31,12 @@ async def check_environment(context: Context) -> list[Finding]:
 
 
 async def check_proxy(context: Context) -> list[Finding]:
-    """Look for proxy variables: where only a proxy leads out, no tunnel can work."""
+    """Look for proxy variables: if only a proxy leads out, no tunnel can work."""
     found = [name for name in _PROXIES if context.environ.get(name)]
     if not found:
         return [Finding("proxy", Mark.OK, "no proxy is set")]
     words = f"{', '.join(found)}: set, but cloudflared cannot use an HTTP proxy, it connects to the edge directly"
-    return [Finding("proxy", Mark.WARN, words, "where only a proxy leads out, have TCP and UDP port 7844 opened")]
+    return [Finding("proxy", Mark.WARN, words, "if only a proxy leads out, have TCP and UDP port 7844 opened")]
 
 
 async def check_network(context: Context) -> list[Finding]:

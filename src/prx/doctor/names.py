@@ -1,7 +1,7 @@
 """Check of the name: what this machine's own resolver says of a public name, compared with public DNS.
 
 Only a name that public DNS knows is asked for: then the answer can plant nothing wrong. The nameservers of resolv.conf(5) are
-asked directly, because their answer tells for how long they will remember a "no such name".
+asked directly, because their answer says for how long they will remember a "no such name".
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _FLUSH = "flush its cache (systemd: resolvectl flush-caches; macOS: dscacheutil 
 
 
 def nameservers(file: Path) -> list[str]:
-    """Return the addresses of the nameservers in a resolv.conf, at most three; none where there is no such file."""
+    """Return the addresses of the nameservers in a resolv.conf, at most three; none if there is no such file."""
     try:
         words = [line.split() for line in file.read_text(errors="replace").splitlines()]
     except OSError:
@@ -57,7 +57,7 @@ def _finding(tunnel: str, name: str, servers: Sequence[str], answers: Sequence[d
             return Finding("local-dns", Mark.WARN, words, _FLUSH, tunnel)
     if not any(answers):
         words = f"this machine's resolver does not answer ({', '.join(servers)})"
-        return Finding("local-dns", Mark.WARN, words, "look at /etc/resolv.conf", tunnel)
+        return Finding("local-dns", Mark.WARN, words, "check /etc/resolv.conf", tunnel)
     return Finding("local-dns", Mark.OK, f"this machine's resolver knows {name}, too", tunnel=tunnel)
 
 

@@ -89,7 +89,7 @@ async def check_public_dns(context: Context) -> list[Finding]:
     if not heard:
         words = f"no public DNS service answers: {'; '.join(str(answer) for answer in answers)}"
         remedy = "allow HTTPS to 1.1.1.1 or 8.8.8.8, or set doh in the configuration"
-        return [Finding("public-dns", Mark.FAIL, words, remedy), Finding("clock", Mark.SKIP, "no server told the time")]
+        return [Finding("public-dns", Mark.FAIL, words, remedy), Finding("clock", Mark.SKIP, "no server reported the time")]
     failed = [str(answer) for answer in answers if isinstance(answer, str)]
     words = f"{len(heard)} of {len(answers)} DNS-over-HTTPS servers answer" + "".join(f"; {text}" for text in failed)
     return [Finding("public-dns", Mark.OK, words), _clock_finding(heard, context)]
@@ -106,7 +106,7 @@ def _clock_finding(heard: Sequence[doh.Heard], context: Context) -> Finding:
     now = context.clock.wall()
     skews = [now - told for answer in heard if (told := _date(answer.headers.get("date", ""))) is not None]
     if not skews:
-        return Finding("clock", Mark.SKIP, "no server told the time")
+        return Finding("clock", Mark.SKIP, "no server reported the time")
     skew = min(skews, key=abs)  # servers can be wrong, too
     words = f"the clock of this machine is {abs(skew):.0f} s {'ahead' if skew > 0 else 'behind'}"
     if abs(skew) < _SKEW_WARN:

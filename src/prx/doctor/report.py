@@ -1,4 +1,4 @@
-"""Write findings: as lines for people, as JSON, and as a file that can be sent to somebody else.
+"""Write findings: as lines for people, as JSON, and as a file that can be sent to another person.
 
 Whatever is written has gone through the redactor and is printable: words of a service, of a server or of a variable are in it.
 """
@@ -24,7 +24,7 @@ _PRIVATE = 0o600
 
 
 def lines(findings: Sequence[Finding], redactor: Redactor) -> Iterator[str]:
-    """Give one line for each finding, a line with the remedy below it, and a line that sums up."""
+    """Yield one line for each finding, a line with the remedy below it, and a line that sums up."""
     several = len({finding.tunnel for finding in findings if finding.tunnel}) > 1
     for finding in findings:
         tunnel = f"[{finding.tunnel}] " if several and finding.tunnel else ""
@@ -49,7 +49,7 @@ def to_json(findings: Sequence[Finding], redactor: Redactor) -> str:
 
 
 def has_failed(findings: Sequence[Finding]) -> bool:
-    """Tell whether a check failed; warnings are not failures."""
+    """Return whether a check failed; warnings are not failures."""
     return any(finding.verdict is Mark.FAIL for finding in findings)
 
 

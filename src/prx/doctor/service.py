@@ -1,4 +1,4 @@
-"""Checks of a tunnel's two ends: the local service, and the public URL where it is known beforehand."""
+"""Checks of a tunnel's two ends: the local service, and the public URL if it is known beforehand."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from prx.runtime.probes.public import probe_public
 from prx.secrets.sources import is_reference
 
 _NO_CONNECTOR = 1033
-_STRANGE_NAME = "prx-doctor.trycloudflare.com"  # stands for the name of a quick tunnel, which nobody knows beforehand
+_STRANGE_NAME = "prx-doctor.trycloudflare.com"  # stands for the name of a quick tunnel, which is not known beforehand
 
 
 async def check_service(tunnel: str, settings: TunnelSettings) -> list[Finding]:
@@ -78,7 +78,7 @@ def _blocked(tunnel: str, seen: Public) -> Finding | None:
 
 
 async def check_public_url(context: Context, tunnel: str, settings: TunnelSettings) -> list[Finding]:
-    """Ask the public URL where it is known without a running tunnel, and the resolvers for its name."""
+    """Ask the public URL if it is known without a running tunnel, and the resolvers for its name."""
     url = create(settings).fixed_url(context.site)
     if not url:
         words = "a quick tunnel has no URL before it is started"

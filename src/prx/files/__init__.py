@@ -4,6 +4,8 @@
 `reading` and `programs` put the two together; `replace` writes. Standard library only, so that every other room can use it.
 """
 
+from __future__ import annotations
+
 from prx.files.errors import FileRefusedError
 from prx.files.rule import Claim
 

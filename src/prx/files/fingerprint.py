@@ -1,4 +1,4 @@
-"""Tell whether a file is still the one that was there before."""
+"""Whether a file is still the one that was there before."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def file_fingerprint(file: str | Path) -> tuple[int, ...]:
-    """Return what changes when `file` is written, replaced, or it or its folder gets other rights; empty where none is seen."""
+    """Return what changes when `file` is written, replaced, or it or its folder gets other rights; empty if none is seen."""
     try:
         stat, folder = Path(file).stat(), Path(file).parent.stat()
     except OSError:

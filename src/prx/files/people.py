@@ -14,9 +14,9 @@ NO_HOME = "set PRX_DATA_DIR to a directory of your own, or HOME"
 
 
 def is_private_group(uid: int, gid: int) -> bool:
-    """Tell whether group `gid` is the private group of user `uid`: his own by name and by default, and nobody else is in it.
+    """Return whether group `gid` is the private group of user `uid`: theirs by name and by default, with no other member.
 
-    The group of root counts as one whatever the database says of system users: only root can let somebody into it.
+    The group of root counts as one whatever the database says of system users: only root can add a member.
     """
     try:
         user, group = pwd.getpwuid(uid), grp.getgrgid(gid)
@@ -30,7 +30,7 @@ def is_private_group(uid: int, gid: int) -> bool:
 def home_folder(environ: Mapping[str, str] | None = None) -> Path:
     """Return the user's home: HOME, else what the user database says.
 
-    Raises PermanentError where there is neither, as for a container's arbitrary uid.
+    Raises PermanentError if there is neither, as for a container's arbitrary uid.
     """
     home = (os.environ if environ is None else environ).get("HOME")
     if home:
@@ -43,7 +43,7 @@ def home_folder(environ: Mapping[str, str] | None = None) -> Path:
 
 
 def expanded(path: str, environ: Mapping[str, str] | None = None) -> Path:
-    """Return `path` with a leading `~` or `~USER` replaced; PermanentError where that home is not known."""
+    """Return `path` with a leading `~` or `~USER` replaced; PermanentError if that home is not known."""
     first, _, rest = path.partition("/")
     if not first.startswith("~"):
         return Path(path)

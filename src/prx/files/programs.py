@@ -20,9 +20,9 @@ _NAMING: Final = "write its whole path"
 
 
 def require_program(program: str, *, folder: Path | None = None, environ: Mapping[str, str] | None = None) -> None:
-    """Raise FileRefusedError where the rule speaks against running the file `program`, OSError where it cannot be looked at.
+    """Raise FileRefusedError if the rule speaks against running the file `program`, OSError if it cannot be examined.
 
-    An absolute path was named by the user, or by his PATH. A relative one was found: in `folder`, or in the current one.
+    An absolute path was named by the user, or by their PATH. A relative one was found: in `folder`, or in the current one.
     """
     absolute = program.startswith("/")
     place = program if absolute or folder is None else os.fspath(folder / program)
@@ -32,7 +32,7 @@ def require_program(program: str, *, folder: Path | None = None, environ: Mappin
 
 
 def require_command(argv: Sequence[str], folder: Path, *, environ: Mapping[str, str] | None = None) -> None:
-    """Raise FileRefusedError where the script that `argv` gives to an interpreter must not be run.
+    """Raise FileRefusedError if the script that `argv` hands to an interpreter must not be run.
 
     `sh ./hook.sh` runs what lies in `folder` as `./hook.sh` does. A missing script is left for the interpreter to say.
     """
@@ -42,7 +42,7 @@ def require_command(argv: Sequence[str], folder: Path, *, environ: Mapping[str, 
 
 
 def script_of(argv: Sequence[str]) -> str:
-    """Return the file that a command line gives to an interpreter to run; empty where it gives none."""
+    """Return the file that a command line hands to an interpreter to run; empty if it hands none."""
     name = os.path.basename(argv[0]) if argv else ""  # noqa: PTH119 - text
     text = _SHELL_TEXT if _SHELL.fullmatch(name) else _LANGUAGE_TEXT if _LANGUAGE.fullmatch(name) else None
     if text is None:

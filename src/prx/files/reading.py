@@ -28,9 +28,9 @@ def read_trusted(
 ) -> Content:
     """Return what the regular file `path` holds, at most `limit` bytes.
 
-    `naming` says how the user would name a file that prx has found, for the hint. Raises FileRefusedError where the rule speaks
-    against the file (see `prx.files.rule`), or where it is of another kind, too large, or keeps its reader waiting; OSError
-    where it is missing or not ours to read. Never waits for somebody to write.
+    `naming` says how the user would name a file that prx has found, for the hint. Raises FileRefusedError if the rule speaks
+    against the file (see `prx.files.rule`), or if it is of another kind, too large, or keeps its reader waiting; OSError
+    if it is missing or not ours to read. Never waits for a writer.
     """
     with walked(path) as found:
         found.require_file()
@@ -50,13 +50,13 @@ def require_trusted(
     environ: Mapping[str, str] | None = None,
     naming: str = "",
 ) -> None:
-    """Raise FileRefusedError where the rule speaks against using what lies at the end of `way`."""
+    """Raise FileRefusedError if the rule speaks against using what lies at the end of `way`."""
     uids = trusted_uids(os.environ if environ is None else environ)
     wrong = fault(way, claim, uids, is_private_group)
     if wrong is None:
         return
     may_be_named = bool(naming) and claim is Claim.FOUND and fault(way, Claim.NAMED, uids, is_private_group) is None
-    remedy = f"look at it first; then {naming}, or {wrong.remedy}" if may_be_named else wrong.remedy
+    remedy = f"check it first; then {naming}, or {wrong.remedy}" if may_be_named else wrong.remedy
     raise FileRefusedError(path, wrong.words, hint=remedy)
 
 
@@ -86,9 +86,9 @@ def read_plain(path: str | os.PathLike[str], *, limit: int, ours: bool = False) 
 
 
 def require_ca_file(path: str | os.PathLike[str]) -> None:
-    """Raise FileRefusedError where a file of CA certificates must not be used; a library reads it, without any bound.
+    """Raise FileRefusedError if a file of CA certificates must not be used; a library reads it, without any bound.
 
-    A missing one is left for the library, OSError where it cannot be looked at.
+    A missing one is left for the library, OSError if it cannot be examined.
     """
     require_trusted_path(path, Claim.NAMED)
     if (size := os.stat(path).st_size if os.path.exists(path) else 0) > LARGEST_CA_FILE:  # noqa: PTH110, PTH116
@@ -96,7 +96,7 @@ def require_ca_file(path: str | os.PathLike[str]) -> None:
 
 
 def read_bounded(descriptor: int, path: str | os.PathLike[str], limit: int) -> bytes:
-    """Return what is left to read from an open file; FileRefusedError beyond `limit` bytes, or where nothing comes at once."""
+    """Return what is left to read from an open file; FileRefusedError beyond `limit` bytes, or if nothing comes at once."""
     size = os.fstat(descriptor).st_size
     if size > limit:
         raise FileRefusedError(path, f"has {size} bytes, expected at most {limit}")

@@ -39,7 +39,7 @@ def write_whole(
 
 
 def write_new(path: Path, content: bytes, *, mode: int = 0o600) -> None:
-    """Do the same where there must be nothing at `path`: FileExistsError where there is."""
+    """Do the same where there must be nothing at `path`: FileExistsError if there is."""
     if os.path.lexists(path):
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
     fresh = _written(path, content, mode)
@@ -56,7 +56,7 @@ def _link(fresh: Path, path: Path) -> None:
     except OSError as error:
         if error.errno not in _NO_LINKS:
             raise
-        fresh.replace(path)  # a moment in which another could have written it is left only where links do not exist
+        fresh.replace(path)  # a moment in which another could have written it is left only if links do not exist
 
 
 def _written(

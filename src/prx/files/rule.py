@@ -7,8 +7,8 @@ as /tmp others can add names but not take ours away, so there the owner of what 
 repositories in the same way (git-config(1), safe.directory), with the same exception: root who came by sudo may use what
 belongs to the user in SUDO_UID.
 
-What the user has *named* (`-c FILE`, PRX_CONFIG, an absolute path) is his choice and may belong to another user, as files do
-that are mounted into a container. What everybody can write is refused in both.
+What the user has *named* (`-c FILE`, PRX_CONFIG, an absolute path) is their choice and may belong to another user, as files do
+that are mounted into a container. What every user can write is refused in both.
 
 Three things look like a fault and are none. A group that is its owner's alone (useradd(8), user private groups) goes with the
 umask 002. What lies on a read-only mount and belongs to root or to us cannot be written, whatever its mode says; ConfigMap
@@ -44,7 +44,7 @@ class Part:
     """One folder, link or file on the way: where it is, and what the system says of it.
 
     mode: with the kind. links: the number of its hard links. read_only: it lies on a file system that is mounted read-only.
-    acl: an access list may give rights to more users than the mode tells; looked for only where the group may write.
+    acl: an access list may give rights to more users than the mode says; looked for only if the group may write.
     """
 
     path: str
@@ -64,7 +64,7 @@ class Part:
 class Way:
     """The way to a file, without links in it: the folders from / on, and the links that were followed, each with its folder.
 
-    `file` is None where there is nothing (yet). No folders at all: the file was handed over open (/dev/fd/N).
+    `file` is None if there is nothing (yet). No folders at all: the file was handed over open (/dev/fd/N).
     """
 
     folders: tuple[Part, ...]
@@ -74,7 +74,7 @@ class Way:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What is wrong with a way, in words that follow the name of the file, and the command that mends it."""
+    """What is wrong with a way, in words that follow the name of the file, and the command that repairs it."""
 
     words: str
     remedy: str
@@ -93,7 +93,7 @@ PrivateGroup = Callable[[int, int], bool]
 
 
 def fault(way: Way, claim: Claim, uids: frozenset[int], is_private: PrivateGroup) -> Fault | None:
-    """Return what speaks against using what lies at the end of `way`; None where nothing does.
+    """Return what speaks against using what lies at the end of `way`; None if nothing does.
 
     `uids` are those of `trusted_uids`.
     """
@@ -165,10 +165,10 @@ class _Look:
 
 
 def is_mounted_secret(way: Way, uids: frozenset[int]) -> bool:
-    """Tell whether the file is a secret as containers mount them, which may be readable to all, since only root can change it.
+    """Return whether the file is a secret as containers mount them: it may be readable to all, since only root can change it.
 
-    That is: it belongs to root, nobody else can write it or a folder on the way, and it lies on a read-only mount, below
-    /run/secrets, or in a Kubernetes volume. Below /run/secrets, on a read-only mount, it may belong to anybody: Compose mounts
+    That is: it belongs to root, no one else can write it or a folder on the way, and it lies on a read-only mount, below
+    /run/secrets, or in a Kubernetes volume. Below /run/secrets, on a read-only mount, it may belong to any user: Compose mounts
     a file of the host as it is.
     """
     file = way.file
@@ -184,7 +184,7 @@ def is_mounted_secret(way: Way, uids: frozenset[int]) -> bool:
 
 
 def folders_are_closed(way: Way, uids: frozenset[int]) -> bool:
-    """Tell whether nobody but `uids` can turn a link on the way elsewhere, or put another file in the place of this one."""
+    """Return whether only `uids` can turn a link on the way elsewhere, or put another file in the place of this one."""
     look = _Look(Claim.FOUND, uids, lambda _uid, _gid: False)
     return not any(look.of_folder(folder) for folder in way.folders) and not any(
         look.of_link(link, folder) for link, folder in way.links

@@ -1,9 +1,9 @@
 """Walk to a file, folder by folder, and note the facts that `prx.files.rule` judges.
 
-Each folder is opened by its name in the folder before it, and what is noted is what the open descriptor says. So nothing can
-be exchanged between the look and the use: who could do that could write a folder on the way, and that is what the rule refuses.
-Links are followed here, not by the kernel. Nothing is opened before its kind is known: opening a FIFO may wait for ever, and
-opening a device may do anything.
+Each folder is opened by its name in the folder before it, and what is noted is what the open descriptor says. So nothing can be
+exchanged between the check and the use: to do that takes the right to write a folder on the way, and that is what the rule
+refuses. Links are followed here, not by the kernel. Nothing is opened before its kind is known: opening a FIFO may wait
+forever, and opening a device may do anything.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Walked:
         self._folder, self._name, self._asked = folder, name, asked
 
     def require_file(self) -> Part:
-        """Return the facts of the file; raise FileNotFoundError where there is none, FileRefusedError for another kind."""
+        """Return the facts of the file; raise FileNotFoundError if there is none, FileRefusedError for another kind."""
         if self.way.file is None:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self._asked)
         if kind := kind_of(self.way.file.mode):
@@ -60,7 +60,7 @@ class Walked:
     def open(self) -> int:
         """Open the regular file for reading, without waiting; the caller closes the descriptor.
 
-        Raises what `require_file` does, and OSError where it is not ours to read.
+        Raises what `require_file` does, and OSError if it is not ours to read.
         """
         file = self.require_file()
         flags = _READ if self.way.folders else _READ & ~os.O_NOFOLLOW
@@ -73,9 +73,9 @@ class Walked:
 
 @contextmanager
 def walked(path: str | os.PathLike[str]) -> Iterator[Walked]:
-    """Walk to `path`, and give where that has ended, for the length of a block.
+    """Walk to `path`, and yield where that has ended, for the length of a block.
 
-    Raises OSError where a folder on the way is missing or closed to us.
+    Raises OSError if a folder on the way is missing or closed to us.
     """
     asked = os.fspath(path)
     walker = _Walker(asked)
@@ -201,7 +201,7 @@ def _identity(facts: os.stat_result) -> tuple[int, int]:
 
 
 def _has_acl(descriptor: int) -> bool:
-    """Tell whether an access list (acl(5)) stands behind the mode; the group's bits are then the most that it gives."""
+    """Return whether an access list (acl(5)) stands behind the mode; the group's bits are then the most that it gives."""
     try:
         return bool(os.getxattr(f"/proc/self/fd/{descriptor}", _ACL))
     except (OSError, AttributeError):  # none, or not here
@@ -209,9 +209,9 @@ def _has_acl(descriptor: int) -> bool:
 
 
 def file_system_of(path: str | os.PathLike[str], mounts: str | None = None) -> str:
-    """Return the type of the file system that `path` lies on, such as "9p" (drvfs of WSL); empty where that cannot be told.
+    """Return the type of the file system that `path` lies on, such as "9p" (drvfs of WSL); empty if that is not known.
 
-    mounts: the text of /proc/self/mountinfo (proc(5)), where it is known already.
+    mounts: the text of /proc/self/mountinfo (proc(5)), if it is known already.
     """
     try:
         where = os.path.realpath(path)

@@ -38,11 +38,11 @@ async def install_cloudflared(
     bounds: Bounds | None = None,
     progress: Progress = ignore_progress,
 ) -> Installed:
-    """Put the cloudflared of `release` into `folder` and into use; nothing is downloaded where it is there already.
+    """Put the cloudflared of `release` into `folder` and into use; nothing is downloaded if it is there already.
 
     Without `release` it is the newest one that is pinned for `machine`. It comes from BASE/VERSION/NAME. A file gets its name
     and its mode only once its SHA-256 has proved right, and what was in use before stays for `rollback`. Raise PermanentError
-    where `machine` is not in the release or the content is not the expected one, PrxError where it cannot be had or written.
+    if `machine` is not in the release or the content is not the expected one, PrxError if it cannot be had or written.
     """
     machine = machine or this_machine()
     release = release or pinned_for(machine)
@@ -62,7 +62,7 @@ async def install_cloudflared(
 
 @asynccontextmanager
 async def _verified(programs: Programs, url: str, asset: Asset, bounds: Bounds, progress: Progress) -> AsyncIterator[Partial]:
-    """Give what `url` holds, downloaded and proved to be `asset`; it is gone after the block unless it was kept."""
+    """Yield what `url` holds, downloaded and proved to be `asset`; it is gone after the block unless it was kept."""
     with programs.partial() as partial:
         fetched = await fetch(url, partial.file, bounds=bounds, progress=progress)
         if fetched.sha256 != asset.sha256:

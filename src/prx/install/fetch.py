@@ -52,7 +52,7 @@ class Fetched:
 
 
 async def fetch(url: str, sink: BinaryIO, *, bounds: Bounds, progress: Progress) -> Fetched:
-    """Write what `url` gives into `sink`.
+    """Write what `url` answers into `sink`.
 
     Raise PrxError when it does not come whole and within `bounds`, UsageError when `url` is neither https nor plain http to
     this machine, OSError when it cannot be written.
@@ -76,13 +76,13 @@ async def _fetch(url: httpx2.URL, sink: BinaryIO, bounds: Bounds, progress: Prog
 
 
 def _client(timeout: httpx2.Timeout, *, through_proxy: bool) -> httpx2.AsyncClient:
-    """Return a client; raise UsageError where the environment names a proxy that cannot be one."""
+    """Return a client; raise UsageError if the environment names a proxy that cannot be one."""
     if ca_file := os.environ.get("SSL_CERT_FILE"):
         with suppress(OSError):
             require_ca_file(ca_file)
     try:
         return httpx2.AsyncClient(timeout=timeout, headers=_HEADERS, follow_redirects=False, trust_env=through_proxy)
-    except (httpx2.InvalidURL, ValueError, ImportError) as error:  # ImportError: SOCKS takes a library that prx does not bring
+    except (httpx2.InvalidURL, ValueError, ImportError) as error:  # ImportError: SOCKS takes a library that prx lacks
         raise UsageError(
             "the proxy that HTTPS_PROXY or ALL_PROXY names cannot be used: expected http://HOST:PORT or https://HOST:PORT",
             hint="set it right, or unset it for this command",
@@ -93,7 +93,7 @@ def _client(timeout: httpx2.Timeout, *, through_proxy: bool) -> httpx2.AsyncClie
 async def _answer(
     client: httpx2.AsyncClient, url: httpx2.URL, bounds: Bounds, *, local: bool
 ) -> AsyncIterator[httpx2.Response]:
-    """Give the answer that stands at the end of the redirects."""
+    """Yield the answer that stands at the end of the redirects."""
     for _ in range(bounds.redirects + 1):
         try:
             async with client.stream("GET", url) as response:
@@ -178,7 +178,7 @@ def _words(error: httpx2.HTTPError, bounds: Bounds) -> str:
 
 
 def _system_words(error: BaseException) -> str:
-    """Return what the system said, which stands below what the HTTP library and its connection say; empty where it did not."""
+    """Return what the system said, which stands below what the HTTP library and its connection say; empty if it did not."""
     cause = error.__cause__ or error.__context__
     if isinstance(error, BaseExceptionGroup):
         cause = error.exceptions[0]

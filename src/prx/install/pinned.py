@@ -1,4 +1,4 @@
-"""The releases of cloudflared that `prx install cloudflared` brings, and the SHA-256 of each of their assets.
+"""The releases of cloudflared that `prx install cloudflared` installs, and the SHA-256 of each of their assets.
 
 Sources, for the assets of github.com/cloudflare/cloudflared:
 
@@ -32,7 +32,7 @@ class Asset:
 
     @property
     def is_archive(self) -> bool:
-        """Whether the program must be taken out of it."""
+        """Return whether the program must be taken out of it."""
         return self.name.endswith(".tgz")
 
 
@@ -45,7 +45,7 @@ class Release:
 
 
 def _assets(digests: Mapping[str, str]) -> Mapping[Machine, Asset]:
-    """Give each asset the machine that its name tells: cloudflared-SYSTEM-ARCHITECTURE, with .tgz for an archive."""
+    """Return each asset by the machine that its name means: cloudflared-SYSTEM-ARCHITECTURE, with .tgz for an archive."""
     by_machine = {}
     for name, sha256 in digests.items():
         _, system, architecture = name.removesuffix(".tgz").split("-")
@@ -78,7 +78,7 @@ KEPT: Final = Release(
 
 
 def pinned_for(machine: Machine) -> Release:
-    """Return the newest release with a known digest for `machine`; `PINNED`, which has none, where no release has one."""
+    """Return the newest release with a known digest for `machine`; `PINNED`, which has none, if no release has one."""
     return next((release for release in (PINNED, KEPT) if machine in release.assets), PINNED)
 
 

@@ -35,7 +35,7 @@ def this_machine() -> Machine:
 
 
 def choose_asset(release: Release, machine: Machine) -> Asset:
-    """Return the asset for `machine`; raise PermanentError where no digest is known for one."""
+    """Return the asset for `machine`; raise PermanentError if no digest is known for one."""
     if machine not in release.assets:
         machines = (*release.assets, *KEPT.assets) if release is PINNED else release.assets
         known = ", ".join(" ".join(known) for known in machines)

@@ -52,9 +52,9 @@ def programs_dir(environ: Mapping[str, str] | None = None) -> Path:
 
 
 def installed_cloudflared(environ: Mapping[str, str] | None = None) -> Path | None:
-    """Return the cloudflared that `prx install cloudflared` brought, None where there is none that can be trusted.
+    """Return the cloudflared that `prx install cloudflared` installed, None if there is none that can be trusted.
 
-    Not trusted is one that somebody else could have put there or changed: it lies elsewhere, or it or its folder belongs to
+    Not trusted is one that another user could have put there or changed: it lies elsewhere, or it or its folder belongs to
     another user or can be written by others.
     """
     link = programs_dir(environ) / NAME
@@ -115,7 +115,7 @@ def is_wrapper(program: Path) -> bool:
 def _own_paths() -> list[str]:
     """Return where this prx and its libraries are found, in the order in which Python looks there."""
     own = str(Path(prx.__file__).resolve().parent.parent)
-    # the first entry is the folder of the script, or that where the user stands, unless Python was told to leave it out
+    # the first entry is the folder of the script, or that where the user stands, unless Python was asked to leave it out
     paths = sys.path if sys.flags.safe_path else sys.path[1:]
     found = [path for path in paths if path.startswith(os.sep) and os.pathsep not in path]
     return found if own in found else [*found, own]
@@ -145,7 +145,7 @@ class Programs:
         return self.path / f"{NAME}-{version}"
 
     def holds(self, version: str, sha256: str) -> bool:
-        """Tell whether the program of `version` is there with exactly this content, executable for its owner only to change."""
+        """Return whether the program of `version` is there with exactly this content, and only its owner can change it."""
         try:
             with walked(self.file(version)) as found, open(found.open(), "rb") as file:  # noqa: PTH123 - by descriptor
                 facts = os.fstat(file.fileno())
@@ -156,7 +156,7 @@ class Programs:
 
     @contextmanager
     def partial(self) -> Iterator[Partial]:
-        """Give a new file to write and read; it is gone after the block, unless `keep` has taken it."""
+        """Yield a new file to write and read; it is gone after the block, unless `keep` has taken it."""
         descriptor, name = tempfile.mkstemp(dir=self.path, prefix=_PARTIAL)
         with open(descriptor, "w+b") as file:  # noqa: PTH123 - by descriptor
             try:
@@ -185,7 +185,7 @@ class Programs:
                 path.unlink()
 
     def rollback(self) -> str:
-        """Change the version in use with the one before; return its version. Raise PrxError where there is none before."""
+        """Change the version in use with the one before; return its version. Raise PrxError if there is none before."""
         current, previous = self._target(NAME), self._target(_PREVIOUS)
         if previous in {current, None} or not (self.path / str(previous)).is_file():
             raise PrxError(
@@ -217,7 +217,7 @@ class Programs:
 
 @contextmanager
 def open_programs(path: Path) -> Iterator[Programs]:
-    """Create the folder where it is missing, lock it, sweep it, and give it; raise PrxError while another install runs."""
+    """Create the folder if it is missing, lock it, sweep it, and yield it; raise PrxError while another install runs."""
     ensure_private_dir(path.parent)
     ensure_private_dir(path)
     lock = os.open(path / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)

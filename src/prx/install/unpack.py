@@ -10,7 +10,7 @@ from prx.core.errors import PermanentError
 
 MEMBER: Final = "cloudflared"  # the macOS archives hold this one file
 _LARGEST: Final = 256 * 1024 * 1024  # bytes
-_MEMBERS: Final = 16  # more are not looked at
+_MEMBERS: Final = 16  # more are not examined
 
 
 def unpack(archive: BinaryIO, sink: BinaryIO) -> None:

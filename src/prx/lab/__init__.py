@@ -38,6 +38,8 @@ Control endpoint: GET /state · POST /token {"hostname"} · POST /management-tok
 /dns-query.
 """
 
+from __future__ import annotations
+
 from typing import TYPE_CHECKING
 
 from prx.front_door import late

@@ -24,14 +24,14 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class LabEvent:
     """The base of every event."""
 
     at: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class TunnelCreated(LabEvent):
     """A tunnel exists now: by the quick service (`quick`) or by a token."""
 
@@ -40,7 +40,7 @@ class TunnelCreated(LabEvent):
     quick: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class TunnelForgotten(LabEvent):
     """A tunnel is no more: a quick one that nobody served for too long, or one that a fault has taken away."""
 
@@ -49,14 +49,14 @@ class TunnelForgotten(LabEvent):
     quick: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class QuickServiceAnswered(LabEvent):
     """The quick service answered a request for a tunnel."""
 
     status: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ConnectionRegistered(LabEvent):
     """A connector's connection is registered: traffic can flow."""
 
@@ -68,7 +68,7 @@ class ConnectionRegistered(LabEvent):
     protocol: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ConnectionRejected(LabEvent):
     """A registration was refused; `hostname` is empty where the tunnel is not known."""
 
@@ -77,7 +77,7 @@ class ConnectionRejected(LabEvent):
     cause: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ConnectionUnregistered(LabEvent):
     """A connector said that this connection leaves; requests under way go on."""
 
@@ -86,7 +86,7 @@ class ConnectionUnregistered(LabEvent):
     index: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ConnectionLost(LabEvent):
     """A registered connection is gone; `reason` is empty for an orderly end."""
 
@@ -96,7 +96,7 @@ class ConnectionLost(LabEvent):
     reason: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class HandshakeFailed(LabEvent):
     """Somebody connected to the edge and never became a connection."""
 
@@ -104,7 +104,7 @@ class HandshakeFailed(LabEvent):
     reason: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ConfigurationPushed(LabEvent):
     """A connector answered a pushed configuration; `applied` is the version it runs now."""
 
@@ -115,7 +115,7 @@ class ConfigurationPushed(LabEvent):
     error: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class LocalConfigurationReceived(LabEvent):
     """A connector told its own configuration (JSON text)."""
 
@@ -124,7 +124,7 @@ class LocalConfigurationReceived(LabEvent):
     config: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class RequestServed(LabEvent):
     """A visitor's request is over.
 
@@ -143,9 +143,9 @@ class RequestServed(LabEvent):
     complete: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ApiAnswered(LabEvent):
-    """A call of the API is over; `path` is below /client/v4, `status` 0 where no answer was sent, `code` 0 where there is none.
+    """A call of the API is over; `path` is below /client/v4, `status` 0 if no answer was sent, `code` 0 if there is none.
 
     `changed`: whether it took effect and was no mere question.
     """
@@ -157,14 +157,14 @@ class ApiAnswered(LabEvent):
     changed: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class FaultInjected(LabEvent):
     """A fault begins to act, or has acted if it acts once."""
 
     fault: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class FaultCleared(LabEvent):
     """A fault no longer acts."""
 

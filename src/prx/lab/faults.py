@@ -50,7 +50,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _OnConnections:
     """Which live connections: those with this index, of this host name; `count` of them (the oldest, or at random), or all."""
 
@@ -74,27 +74,27 @@ class _OnConnections:
         return chance.sample(found, min(self.count, len(found))) if self.random else found[: self.count]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Drop(_OnConnections):
     """Drop live connections without a word."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class GoAway(_OnConnections):
     """Announce on live connections that no new request comes, and close them once idle."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Reset(_OnConnections):
     """Break live connections with a TCP reset, over QUIC with a stateless reset (RFC 9000, 10.3)."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class HalfClose(_OnConnections):
     """End the edge's direction of live connections and go on reading: a bare TCP FIN; over QUIC nothing arrives any more."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Forget:
     """Delete a tunnel at once: a quick one as Cloudflare forgets it, a named one as somebody deletes it in the dashboard.
 
@@ -107,12 +107,12 @@ class Forget:
         _check_hostname(self.hostname)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Stall:
     """Fall silent: live connections are kept but neither read nor written, new ones are not answered."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class DropAfter:
     """Drop each connection some seconds after it came (live ones: from now), or once so many bytes have passed on it.
 
@@ -128,7 +128,7 @@ class DropAfter:
             raise ValueError("DropAfter needs seconds or bytes")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Delay:
     """Let bytes or datagrams arrive later in both directions, in their order; `jitter` is the most that chance adds."""
 
@@ -137,7 +137,7 @@ class Delay:
     slot: int | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class SlowRead:
     """Read so many bytes per second from each connection and no more, so that what a connector sends is held back.
 
@@ -152,7 +152,7 @@ class SlowRead:
             raise ValueError(f"SlowRead: the rate is {self.rate}; expected bytes per second, 1 or more")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Garble:
     """Change one byte in about `every`, in both directions, inside TLS: what arrives is no HTTP/2 any more.
 
@@ -167,7 +167,7 @@ class Garble:
             raise ValueError(f"Garble: every is {self.every}; expected 1 or more bytes")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Lose:
     """Lose one UDP datagram in about `every`, in both directions; HTTP/2 is not touched, for TCP would only be slower."""
 
@@ -179,22 +179,22 @@ class Lose:
             raise ValueError(f"Lose: every is {self.every}; expected 1 or more datagrams")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ExpireCert:
     """Show connectors a certificate that expired an hour ago; live connections go on."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Refuse:
     """Refuse new connections at every edge address (over QUIC: do not answer them); live connections go on."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class UdpBlocked:
     """Drop every UDP datagram in both directions, also of live connections: QUIC is dead, HTTP/2 is not touched."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class BothBlocked:
     """Swallow what goes to the edge over UDP and TCP: a dial is neither answered nor refused, live connections fall silent."""
 
@@ -205,7 +205,7 @@ _TOO_LARGE: Final = (1 << 20) + 1  # bytes; cloudflared reads a MiB (2026.9.3)
 RejectKind: TypeAlias = Literal["permanent", "retryable", "unauthorized", "duplicate"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class RejectRegistration:
     """Refuse registrations: all of them or the next `times`, of any connection or of `index`."""
 
@@ -229,7 +229,7 @@ _REJECTIONS: Final[dict[RejectKind, Rejected]] = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class DelayRegistration:
     """Answer registrations only after `seconds`; cloudflared waits 5 s (`--rpc-timeout`)."""
 
@@ -239,7 +239,7 @@ class DelayRegistration:
 QuickKind: TypeAlias = Literal["error", "page", "no_id", "timeout", "json", "empty", "too_large", "unprotected"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class QuickService:
     """Answer requests for quick tunnels wrongly, all of them or the next `times`, each after `delay` seconds.
 
@@ -281,7 +281,7 @@ class QuickService:
         return self.status, "text/html; charset=UTF-8", page
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class NxDomain:
     """Deny in DNS that names exist: for so many seconds (None: until cleared), all names or this one."""
 
@@ -292,7 +292,7 @@ class NxDomain:
         _check_hostname(self.hostname)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Unroute:
     """Lead visitors nowhere: all names or this one answer 530/1033, although connectors stay connected."""
 

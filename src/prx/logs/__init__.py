@@ -1,1 +1,1 @@
-"""Capture, redaction and storage of log lines: whole lines in, nothing secret out, nobody ever blocked."""
+"""Capture, redaction and storage of log lines: whole lines in, nothing secret out, no caller ever blocked."""

@@ -1,7 +1,7 @@
 """The rotating log file: bounded, private, and whole again after whatever happened to it.
 
-`RotatingFile` is synchronous and belongs to one thread (`prx.logs.sinks`). Before each write it looks whether the path still
-is the file that it has open: removed, renamed by logrotate, folder deleted: it opens anew. Truncated from outside
+`RotatingFile` is synchronous and belongs to one thread (`prx.logs.sinks`). Before each write it checks whether the path still
+is the file that it has open: removed, renamed by logrotate, folder deleted: it opens again. Truncated from outside
 (copytruncate): appending simply goes on. A line is written whole or not at all: when the disk fills up in the middle,
 the piece is taken back.
 """
@@ -34,7 +34,7 @@ class RotatingFile:
     def write(self, lines: Sequence[bytes]) -> int:
         """Append lines (without newline) in order, return how many were written.
 
-        OSError where not even the first one could be; fewer than all where the disk became full on the way.
+        OSError if not even the first one could be; fewer than all if the disk became full on the way.
         """
         done = 0
         while done < len(lines):

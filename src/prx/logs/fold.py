@@ -58,7 +58,7 @@ class Folder:
 
     @property
     def due(self) -> float | None:
-        """Return when `flush` has something to give at the earliest; None while nothing is held."""
+        """Return when `flush` has something to return at the earliest; None while nothing is held."""
         return min((held.since + self._hold for held in self._held.values() if held.repeats), default=None)
 
     def flush(self, now: float, *, everything: bool = False) -> list[LogRecord]:

@@ -40,14 +40,14 @@ class LineSplitter:
         return found
 
     def finish(self) -> list[bytes]:
-        """Return the last line where the stream ended without a newline."""
+        """Return the last line if the stream ended without a newline."""
         last = self._end(b"") if self._tail or self._skipping else None
         found = [] if last is None else [last]
         self.lines += len(found)
         return found
 
     def _end(self, part: bytes) -> bytes | None:
-        """Complete the current line with `part`; None where its beginning went out already, cut."""
+        """Complete the current line with `part`; None if its beginning went out already, cut."""
         if self._skipping:
             self._skipping = False
             return None

@@ -20,7 +20,7 @@ from prx.logs.lines import LineSplitter
 _BLOCK = 64 * 1024
 _LONGEST = 1024 * 1024  # a stored record may be several times as long as the line in it: JSON escapes
 POLL_SECONDS = 0.25
-"""How often `follow` looks for new lines."""
+"""How often `follow` checks for new lines."""
 
 
 def tail(path: Path, lines: int) -> list[bytes]:
@@ -55,7 +55,7 @@ async def _poll() -> None:
 
 
 async def follow(path: Path, *, from_start: bool = False, pause: Callable[[], Awaitable[None]] = _poll) -> AsyncIterator[bytes]:
-    """Give every line written from now on (or from the start of the file), without end, through every rotation.
+    """Yield every line written from now on (or from the start of the file), without end, through every rotation.
 
     `pause` is awaited when there is nothing new. A file that is missing is waited for; one that was cut short is read from
     its start.
@@ -80,7 +80,7 @@ async def follow(path: Path, *, from_start: bool = False, pause: Callable[[], Aw
             successor = _successor(path, file)
             if successor is None:
                 await pause()
-            elif not (block := file.read(_BLOCK)):  # a last look: the rotation may have come after the read above
+            elif not (block := file.read(_BLOCK)):  # a last read: the rotation may have come after the read above
                 file.close()
                 file, splitter = successor, LineSplitter(_LONGEST)
             else:

@@ -19,7 +19,7 @@ LEVELS = ("debug", "info", "warn", "error")
 _OWN = frozenset({"seq", "at", "tunnel", "level", "message", "source"})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class LogRecord:
     """Hold one record: `at` is UTC in RFC 3339, `source` is "prx" or the client's name, `fields` are JSON values.
 
@@ -44,7 +44,7 @@ class LogRecord:
 
     @classmethod
     def from_json(cls, line: str | bytes) -> LogRecord:
-        """Read a stored line; ValueError where it is not a record (cut by a crash, or somebody else's)."""
+        """Read a stored line; ValueError if it is not a record (cut by a crash, or another program's)."""
         data = json.loads(line)
         if not isinstance(data, dict):
             raise ValueError(f"expected a JSON object, found {type(data).__name__}")  # noqa: TRY004 - bad content

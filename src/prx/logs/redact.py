@@ -1,4 +1,4 @@
-"""Take secrets out of a line of text before anybody stores or shows it.
+"""Take secrets out of a line of text before it is stored or shown.
 
 Theory of operation
 -------------------
@@ -8,12 +8,12 @@ print them, and *places* where a visitor's or an operator's secret stands: reque
 `map[Authorization:[Bearer …]]`), environment assignments, options, query parameters, passwords in URLs, and tokens that can
 be told by their beginning: `eyJ`, the base64 of `{"`, and what Cloudflare gives its own secrets since 2026 (`cfut_` a user's
 token, `cfat_` an account's, `cfk_` a global key, 40 characters behind it; `cfast_` the secret of a service token). Older
-ones have no mark, 40 characters or 64 hexadecimal digits, and are hidden where the words in front call them what they are.
+ones have no mark, 40 characters or 64 hexadecimal digits, and are hidden if the words in front call them what they are.
 
-It works on **whole lines**: give it what `prx.logs.lines` hands out, never a piece of a line. Where a line was cut, its end is
+It works on **whole lines**: give it what `prx.logs.lines` hands out, never a piece of a line. If a line was cut, its end is
 checked for the beginning of a secret.
 
-A line that holds none of a few words cannot hold a secret place, so a clean line costs one search. Where it is not
+A line that holds none of a few words cannot hold a secret place, so a clean line costs one search. If it is not
 clear how far a secret reaches, too much is taken out rather than too little. JSON stays JSON.
 """
 
@@ -59,7 +59,7 @@ _PLACES = re.compile(
         (
             # variables and cookies: NAME=value, NAME:value, "NAME": "value"
             rf"(?:{_VARIABLES})(?:\s*=\s*|\\*[\"']\s*[=:]\s*|:(?=\S))(?:\\*[\"'])?(?P<variable>{_VALUE})",
-            # NAME: value, where it looks like one: messages name variables in front of a colon, too
+            # NAME: value, if it looks like one: messages name variables in front of a colon, too
             rf"(?:{_VARIABLES})\s*:\s+(?:\\*[\"'])?(?P<assigned>[\w+/=-]{{16,}})(?![\w.])",
             rf"--token[= ]\s*(?:\\*[\"'])?(?P<option>{_VALUE})",
             r"--allowed-mail[= ]\s*(?:\\*[\"'])?(?P<guest>(?!\[redacted\])[^\s\"'\\]+)",
@@ -114,8 +114,8 @@ class Redactor:
     def add(self, secret: str) -> bool:
         """Learn a value that must never be seen, in its usual encodings too.
 
-        Each line of a value of several lines counts by itself. False where nothing was learnt: a value of fewer than 4
-        characters cannot be told from ordinary text.
+        Each line of a value of several lines counts by itself. False if nothing was learnt: a value of fewer than 4
+        characters cannot be distinguished from ordinary text.
         """
         parts = [part for line in secret.splitlines() if len(part := line.strip()) >= _SHORTEST]
         self._learn(self._forms.union(*map(_forms, parts)))
@@ -158,7 +158,7 @@ class Redactor:
 
 
 def _forms(secret: str) -> Iterator[str]:
-    """Give every way in which a program may print a value."""
+    """Yield every way in which a program may print a value."""
     raw = secret.encode("utf-8", "surrogateescape")
     yield secret
     yield quote(raw, safe="")
@@ -175,7 +175,7 @@ def _forms(secret: str) -> Iterator[str]:
 
 
 def _inside_base64(raw: bytes, encode: object) -> Iterator[str]:
-    """Give what base64 makes of a value in the middle of something longer: only whole groups of its own bits."""
+    """Yield what base64 makes of a value in the middle of something longer: only whole groups of its own bits."""
     assert callable(encode)
     for shift in range(3):
         text = encode(b"\0" * shift + raw).decode().rstrip("=")
@@ -226,7 +226,7 @@ def _value_after(text: str, start: int, limit: int) -> tuple[int, str]:
 
 
 def _quoted_end(text: str, opening: re.Match[str]) -> int:
-    """Return where a quoted value ends, with its closing quote; the end of the line where there is none.
+    """Return where a quoted value ends, with its closing quote; the end of the line if there is none.
 
     Inside a string inside JSON the quotes carry backslashes: the closing quote has as many as the opening one.
     """

@@ -1,10 +1,10 @@
-"""Where lines go without anybody waiting for it: a bounded queue and a thread that writes.
+"""Write lines without making the caller wait: a bounded queue and a thread that writes.
 
 Theory of operation
 -------------------
 `put` appends to a queue and returns; it takes no lock that is held during a write. One thread takes the whole queue at a
 time and hands it to its target, the rotating file. When the queue is full, because the disk is slow or full, lines are dropped
-and counted, and the gap is told in its place by one line when the target takes lines again. A target that refuses raises one
+and counted, and the gap is marked in its place by one line when the target takes lines again. A target that refuses raises one
 alarm a minute, no more.
 
 The thread is not a daemon: `close` writes what is queued and joins it.
@@ -35,7 +35,7 @@ class Target(Protocol):
     """Take lines, in the writing thread."""
 
     def write(self, lines: Sequence[bytes]) -> int:
-        """Write lines in order, return how many; OSError where none could be."""
+        """Write lines in order, return how many; OSError if none could be."""
 
     def close(self) -> None:
         """Free what it holds."""
@@ -44,11 +44,11 @@ class Target(Protocol):
 class Sink:
     """Write lines to a target in a thread of its own, from construction to `close`.
 
-    Where the machine gives no thread, lines wait for one, within the bounds of the queue; `close` writes them at last.
+    If the machine has no thread left, lines wait for one, within the bounds of the queue; `close` writes them at last.
 
     `dropped` counts lines that were never written, `written` those that were. `on_alarm(text)` is called in the writing
-    thread, at most once a minute while the target refuses. `gap(count)` gives the line that stands for dropped ones.
-    `clock` gives monotonic seconds.
+    thread, at most once a minute while the target refuses. `gap(count)` returns the line that stands for dropped ones.
+    `clock` returns monotonic seconds.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class Sink:
         self._start()
 
     def _start(self) -> None:
-        """Start the thread, if it does not run; the next line tries again where it cannot be started."""
+        """Start the thread, if it does not run; the next line tries again if it cannot be started."""
         if self._thread is None:
             thread = threading.Thread(target=self._run, name=self._name)
             with suppress(RuntimeError):
@@ -83,7 +83,7 @@ class Sink:
                 self._thread = thread
 
     def put(self, line: bytes) -> bool:
-        """Queue one line (without newline); False where it is dropped. Never waits for a write, from any thread."""
+        """Queue one line (without newline); False if it is dropped. Never waits for a write, from any thread."""
         with self._changed:
             if self._closing or self._room < len(line):
                 self.dropped += 1

@@ -1,5 +1,7 @@
 """Where secrets come from, where they are kept, and the type that keeps them from being shown."""
 
+from __future__ import annotations
+
 from prx.secrets.value import Secret
 
 __all__ = ["Secret"]

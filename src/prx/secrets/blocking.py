@@ -1,4 +1,4 @@
-"""Call what may never come back, such as a program, or a keyring whose daemon hangs or waits for somebody to unlock it."""
+"""Call what may never come back, such as a program, or a keyring whose daemon hangs or waits for a person to unlock it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ T = TypeVar("T")
 def start_in_thread(call: Callable[[], T]) -> Future[T]:
     """Start a blocking `call` in a thread of its own and return what it will return or raise.
 
-    Where nobody waits for it any more it is left to itself; it does not keep the program from ending.
+    If no caller waits for it any more it is left to itself; it does not keep the program from ending.
     """
     outcome: Future[T] = Future()
     outcome.set_running_or_notify_cancel()
@@ -29,7 +29,7 @@ def start_in_thread(call: Callable[[], T]) -> Future[T]:
 
 
 def call_with_timeout(seconds: float, call: Callable[[], T]) -> T:
-    """Return what `call` returns, or raise what it raises; TimeoutError where it is not done after `seconds`."""
+    """Return what `call` returns, or raise what it raises; TimeoutError if it is not done after `seconds`."""
     try:
         return start_in_thread(call).result(seconds)
     except TimeoutError:

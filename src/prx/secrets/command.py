@@ -2,7 +2,7 @@
 
 The helper runs without a shell, without a terminal, in a session of its own. Time and output are bounded, and when either bound
 is passed its whole process group is killed, so that a helper's own children cannot keep prx waiting. So it is when prx ends
-while one runs, in a thread that nobody waits for.
+while one runs, in a daemon thread.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _starting = threading.Lock()  # no helper is started, and not yet known as runni
 
 
 def run_for_secret(argv: Sequence[str], environment: Mapping[str, str], *, timeout: float, folder: Path = _HERE) -> bytes:
-    """Give the stdout of a program that must end with 0 within `timeout` seconds.
+    """Return the stdout of a program that must end with 0 within `timeout` seconds.
 
     It runs in `folder`, where a relative path of a program begins, too. What others could have put in its place is not run
     (`prx.files.rule`). SecretError names the program, says what happened and shows the end of its stderr, never its stdout or

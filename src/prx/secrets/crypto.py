@@ -10,9 +10,9 @@ Layout, numbers big-endian:
     B   body                 12 bytes of nonce, then ciphertext and tag; everything before it is the associated data
     32  SHA-256 of all of the above
 
-The tag is what protects; the checksum only tells an accident (a flipped bit, a half copy) from a wrong password, which the tag
-alone cannot. Whoever alters the file and mends the checksum is still caught by the tag.
-A key seals with a fresh random nonce each time; 96 random bits are good for 2^32 writes under one key (NIST SP 800-38D, 8.3).
+The tag is what protects; the checksum only separates an accident (a flipped bit, a half copy) from a wrong password, which the
+tag alone cannot. Altering the file and repairing the checksum is still caught by the tag. A key seals with a fresh random nonce
+each time; 96 random bits are good for 2^32 writes under one key (NIST SP 800-38D, 8.3).
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _CHECKSUM_BYTES: Final = 32
 _PREFIX: Final = struct.Struct(">8sHHI")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Cost:
     """What one guess at the master password costs.
 
@@ -53,14 +53,14 @@ class Cost:
     lanes: int = 4
 
     def acceptable(self) -> bool:
-        """Say whether a file may ask for this: a planted header must not make prx take all memory or run for hours."""
+        """Return whether a file may ask for this: a planted header must not make prx take all memory or run for hours."""
         return 8 * self.lanes <= self.memory_kib <= 1024 * 1024 and 1 <= self.iterations <= 64 and 1 <= self.lanes <= 64
 
 
 DEFAULT_COST: Final = Cost()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class KeySpec:
     """Say which key opens a file: the keyring entry `id`, or a master password stretched by Argon2id with `salt` and `cost`.
 
@@ -130,9 +130,9 @@ def seal(plain: bytes, spec: KeySpec, key: bytes) -> bytes:
     return sealed + hashlib.sha256(sealed).digest()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Envelope:
-    """A sealed file taken apart: whole as far as its checksum tells, not yet opened."""
+    """A sealed file taken apart: whole as far as its checksum says, not yet opened."""
 
     spec: KeySpec
     head: bytes
@@ -169,7 +169,7 @@ class Envelope:
         return cls(spec, content[:head_length], body[:_NONCE_BYTES], body[_NONCE_BYTES:])
 
     def open(self, key: bytes) -> bytes:
-        """Decrypt; WrongKeyError when this is not the key (or when somebody altered the file and mended its checksum)."""
+        """Decrypt; WrongKeyError when this is not the key (or when the file was altered and repaired its checksum)."""
         try:
             return AESGCM(key).decrypt(self.nonce, self.ciphertext, self.head)
         except (InvalidTag, ValueError):  # ValueError: a nonce or body too short to be one

@@ -36,12 +36,12 @@ def read_private(
     claim: Claim | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> bytes:
-    """Give the content of a file that nobody else can read: at most `limit` bytes.
+    """Return the content of a file that no one else can read: at most `limit` bytes.
 
     It must be a regular file that may be used at all. In a folder of ours (`claim` is None) it must belong to root or to us,
     and be no link; for others the way to it counts (`prx.files.rule`). It must be closed to group and others (`allow_group`:
     others only, for systemd, whose access list for the service's user shows as group bits). Secrets that a container mounts
-    may be open to all, where only root can change them. Links are followed where nobody else can turn them.
+    may be open to all, if only root can change them. Links are followed if no one else can turn them.
 
     SecretError otherwise, naming path and defect, and for a file that is missing or not ours to open.
     """

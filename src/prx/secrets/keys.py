@@ -1,6 +1,6 @@
 """Find the key of the secrets file: in the operating system's keyring, or by stretching a master password.
 
-A new file gets, in this order: the password in PRX_MASTER_KEY where that is set (setting it is a wish, and automation must not
+A new file gets, in this order: the password in PRX_MASTER_KEY if that is set (setting it is a wish, and automation must not
 depend on a desktop), else a random key kept in the keyring, else a password that is asked for. An existing file says itself
 what opens it. PRX_MASTER_KEY is always a password: any text does, also 32 random bytes as base64, and the same text typed at
 the prompt opens the same file.
@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 SERVICE: Final = "prx"  # under this name the keyring shows our entries
 MASTER_KEY_VARIABLE: Final = "PRX_MASTER_KEY"
-KEYRING_PATIENCE: Final = 30.0  # seconds: somebody may have to type the keyring's own password into a dialogue
+KEYRING_PATIENCE: Final = 30.0  # seconds: a person may have to type the keyring's own password into a dialogue
 
 AskPassword = Callable[[bool], Secret]
 
@@ -35,7 +35,7 @@ class Keyring(Protocol):
     """What we use of a backend of the `keyring` library."""
 
     def get_password(self, service: str, username: str) -> str | None:
-        """Give what is stored, None when nothing is."""
+        """Return what is stored, None when nothing is."""
 
     def set_password(self, service: str, username: str, password: str) -> None:
         """Store it."""
@@ -45,12 +45,12 @@ class Keyring(Protocol):
 
 
 def system_keyring() -> Keyring | None:
-    """Give the operating system's keyring, None where there is none that can be trusted to keep a key.
+    """Return the operating system's keyring, None if there is none that can be trusted to keep a key.
 
     The library ranks its backends: below 1 are those that store nothing, always fail, or write plain files.
     """
     try:
-        import keyring  # noqa: PLC0415 - it looks through all installed backends, which costs every other command 0.1 s
+        import keyring  # noqa: PLC0415 - it searches all installed backends, which costs every other command 0.1 s
 
         backend = keyring.get_keyring()
         return backend if backend.priority >= 1 else None
@@ -63,12 +63,12 @@ def password_user(keyring_id: str) -> str:
     return f"secrets file {keyring_id}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class KeyFinder:
     """Find existing keys and make new ones.
 
-    `master_key` is the password from the environment; `ask` prompts for one, told whether a new one is chosen (None: nobody is
-    there); `keyring` gives the keyring to use, which may take `patience` seconds for an answer.
+    `master_key` is the password from the environment; `ask` prompts for one, saying if a new one is chosen (None: no person is
+    there); `keyring` returns the keyring to use, which may take `patience` seconds for an answer.
 
     SecretError when no way leads to a key, WrongKeyError when the keyring has none.
     """
@@ -81,14 +81,14 @@ class KeyFinder:
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str], ask: AskPassword | None = None) -> KeyFinder:
-        """Take the master password from PRX_MASTER_KEY, where it is set and not empty; SecretError when it is no text."""
+        """Take the master password from PRX_MASTER_KEY, if it is set and not empty; SecretError when it is no text."""
         try:
             return cls(Secret(environ.get(MASTER_KEY_VARIABLE, "")) or None, ask)
         except ValueError:
             raise SecretError(f"{MASTER_KEY_VARIABLE} is not UTF-8 text", hint="base64 makes text of any bytes") from None
 
     def find(self, spec: KeySpec) -> bytes:
-        """Give the key of an existing file."""
+        """Return the key of an existing file."""
         if not spec.is_password:
             return self._from_keyring(spec)
         return stretch(self._password(new=False).reveal(), spec)
@@ -97,7 +97,7 @@ class KeyFinder:
         """Make a new key, and the spec that will find it again.
 
         want_keyring: True for the keyring and nothing else, False for a password, None for the order above.
-        password: the new master password, where it is known already.
+        password: the new master password, if it is known already.
         """
         use_password = password is not None or want_keyring is False or (want_keyring is None and self.master_key is not None)
         reason = ""
@@ -152,7 +152,7 @@ class KeyFinder:
         return spec, key
 
     def _ask_keyring(self, do: Callable[[Keyring], T]) -> T:
-        """Do something with the keyring, and give the result; SecretError says why that cannot be."""
+        """Do something with the keyring, and return the result; SecretError says why that cannot be."""
 
         def call() -> T:
             backend = self.keyring()

@@ -18,7 +18,7 @@ _TOKEN: Final = re.compile(r"(?:--token=)?(eyJ[A-Za-z0-9+/_=-]+)")
 
 
 def extract_token(text: str, place: str) -> str:
-    """Give the token of a pasted `cloudflared` command line; any other text comes back as it is.
+    """Return the token of a pasted `cloudflared` command line; any other text comes back as it is.
 
     SecretError, naming `place`, when the line is such a command but holds no token, or several different ones.
     """

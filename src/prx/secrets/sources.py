@@ -42,18 +42,18 @@ Lookup = Callable[[str], Secret]
 
 
 def split_reference(text: str) -> tuple[str, str]:
-    """Give prefix and rest of a reference, such as ("env", "NAME"); the prefix is empty for plain text."""
+    """Return prefix and rest of a reference, such as ("env", "NAME"); the prefix is empty for plain text."""
     prefix, colon, rest = text.partition(":")
     return (prefix, rest.strip()) if colon and prefix in PREFIXES else ("", text)
 
 
 def is_reference(secret: Secret) -> bool:
-    """Say whether what should be a secret is still the reference to one, as no program was to be run for it."""
+    """Return whether what should be a secret is still the reference to one, as no program was to be run for it."""
     return bool(split_reference(secret.reveal())[0])
 
 
 def own_secrets(environ: Mapping[str, str]) -> list[str]:
-    """Give the secrets that stand in prx's own variables, without those that are references."""
+    """Return the secrets that stand in prx's own variables, without those that are references."""
     given = (environ.get(name, "").strip() for name in OWN_VARIABLES)
     return [value for value in given if value and not split_reference(value)[0]]
 
@@ -88,7 +88,7 @@ def _encoded(text: str) -> bytes:
     return text.encode(errors="surrogatepass")  # undecodable bytes of the environment become a clear complaint later
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class SecretSources:
     """Resolve references against one environment.
 
@@ -102,7 +102,7 @@ class SecretSources:
     timeout: float = 10.0
 
     def resolve(self, text: str) -> Secret:
-        """Give the secret that `text` means; SecretError when it cannot be had."""
+        """Return the secret that `text` means; SecretError when it cannot be had."""
         prefix, rest = split_reference(text)
         place = describe(text)
         if prefix and not rest:

@@ -1,8 +1,8 @@
 """The secrets file: named secrets, encrypted together, in `secrets.enc` of the data directory.
 
 Every change reads, changes and replaces the whole file under a lock, and keeps the previous file as `secrets.enc.prev`. A file
-that does not open is never written over. The key is found before the lock is taken (somebody may sit at a password prompt), and
-looked at again under it. `rotate` writes both files anew under a new key, so that nothing on disk opens with the old one any
+that does not open is never written over. The key is found before the lock is taken (a person may sit at a password prompt), and
+read again under it. `rotate` writes both files again under a new key, so that nothing on disk opens with the old one any
 more. A key leaves the keyring only when neither file names it.
 
 An entry's expiry is a reminder that `prx secret list` shows; an expired secret is still given out, since only its issuer knows
@@ -36,7 +36,7 @@ _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _LOCK_PAUSE: Final = 0.02  # seconds between two tries for the lock, which is held for milliseconds
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Entry:
     """One secret and its dates, all in UTC."""
 
@@ -46,7 +46,7 @@ class Entry:
     expires: datetime | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Opened:
     entries: dict[str, Entry]
     spec: KeySpec
@@ -55,7 +55,7 @@ class _Opened:
 
 
 def require_name(name: str) -> None:
-    """Raise SecretError where `name` cannot name an entry."""
+    """Raise SecretError if `name` cannot name an entry."""
     if not _NAME.fullmatch(name):
         raise SecretError(
             f"{name!r} cannot name a secret: expected up to 64 letters, digits, dots, dashes or underscores, "
@@ -70,7 +70,7 @@ def _utc_now() -> datetime:
 class SecretStore:
     """Read and change the secrets file in `folder`; nothing is touched before the first call.
 
-    `now` gives the time for the entries' dates, `lock_timeout` is in seconds.
+    `now` returns the time for the entries' dates, `lock_timeout` is in seconds.
     Methods raise SecretError (see `prx.secrets.errors`), always naming the file.
     """
 
@@ -91,12 +91,12 @@ class SecretStore:
         self._found: dict[KeySpec, bytes] = {}
 
     def entries(self) -> Mapping[str, Entry]:
-        """Give all entries by name, sorted; none when there is no file yet."""
+        """Return all entries by name, sorted; none when there is no file yet."""
         opened = self._open()
         return dict(sorted(opened.entries.items())) if opened else {}
 
     def get(self, name: str) -> Entry:
-        """Give one entry; SecretNotFoundError when there is none of this name."""
+        """Return one entry; SecretNotFoundError when there is none of this name."""
         entries = self.entries()
         if name not in entries:
             raise self._missing(name)
@@ -121,7 +121,7 @@ class SecretStore:
             self._write(opened)
 
     def rotate(self, *, want_keyring: bool | None = None, password: Secret | None = None) -> None:
-        """Encrypt everything anew under a new key (see `KeyFinder.create`), the previous copy too."""
+        """Encrypt everything again under a new key (see `KeyFinder.create`), the previous copy too."""
         old = self._open_existing()
         with self._naming_file():
             spec, key = self._keys.create(want_keyring=want_keyring, password=password)
@@ -134,7 +134,7 @@ class SecretStore:
             self._forget_unless_used(old.spec)
 
     def key_is_password(self) -> bool | None:
-        """Say whether a master password opens the file; None when there is no file yet."""
+        """Return whether a master password opens the file; None when there is no file yet."""
         spec = self._spec_of(self.path)
         return spec.is_password if spec else None
 
@@ -228,7 +228,7 @@ class SecretStore:
             raise SecretError(f"{self.path}: {error.message}", hint=error.hint) from None
 
     def _write(self, opened: _Opened) -> bytes:
-        """Replace the file, keeping what it held as the previous copy; gives what was written."""
+        """Replace the file, keeping what it held as the previous copy; return what was written."""
         content = seal(_encode(opened.entries), opened.spec, opened.key)
         if len(content) > MAX_FILE_BYTES:
             raise SecretError(f"{self.path}: would grow to {len(content)} bytes, expected at most {MAX_FILE_BYTES}")

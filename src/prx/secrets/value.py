@@ -19,7 +19,7 @@ class Secret:
     """Hold one secret text; bytes are taken as UTF-8 (ValueError, without the content, when they are not).
 
     Equal to another `Secret` of the same value, compared in constant time; never equal to a plain str. True unless empty.
-    A copy is the same object (it cannot change, and a second copy in memory helps nobody); pickling raises TypeError.
+    A copy is the same object (it cannot change, and a second copy in memory is of no use); pickling raises TypeError.
     """
 
     __slots__ = ("_value",)
@@ -35,7 +35,7 @@ class Secret:
         object.__setattr__(self, "_value", content)
 
     def reveal(self) -> str:
-        """Give the value itself: the one way out."""
+        """Return the value itself: the one way out."""
         return self._value.decode()
 
     @property
@@ -56,7 +56,7 @@ class Secret:
         return hmac.compare_digest(self._value, other._value) if isinstance(other, Secret) else NotImplemented
 
     def __hash__(self) -> int:
-        return hash(self._value)  # keyed anew in each process by Python itself
+        return hash(self._value)  # keyed again in each process by Python itself
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
         raise AttributeError("a secret cannot be changed")

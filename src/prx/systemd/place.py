@@ -31,13 +31,13 @@ def unit_path(scope: Scope, environ: Mapping[str, str]) -> Path:
 
 
 def require_systemd() -> None:
-    """Raise PermanentError where no systemd runs this machine."""
+    """Raise PermanentError if no systemd runs this machine."""
     if sys.platform != "linux" or not BOOTED.is_dir():
         raise PermanentError("this machine is not run by systemd, so there is no service to install", hint=_PRINT)
 
 
 def require_reachable(path: Path, what: str) -> None:
-    """Raise UsageError where a system service, which has a user of its own and sees no homes, could not read `path`."""
+    """Raise UsageError if a system service, which has a user of its own and sees no homes, could not read `path`."""
     where = path.resolve()
     hidden = next((hidden for hidden in _HIDDEN if where.is_relative_to(hidden)), None)
     if hidden is not None:
@@ -55,7 +55,7 @@ def require_reachable(path: Path, what: str) -> None:
 
 
 def put(path: Path, text: str) -> bool:
-    """Write the unit file in one step; False where it stands there already. A file that is not ours is refused."""
+    """Write the unit file in one step; False if it stands there already. A file that is not ours is refused."""
     present = read_ours(path)
     if present == text:
         return False
@@ -68,7 +68,7 @@ def put(path: Path, text: str) -> bool:
 
 
 def take_away(path: Path) -> bool:
-    """Remove the unit file; False where there is none. A file that is not ours is refused."""
+    """Remove the unit file; False if there is none. A file that is not ours is refused."""
     if read_ours(path) is None:
         return False
     try:
@@ -79,7 +79,7 @@ def take_away(path: Path) -> bool:
 
 
 def read_ours(path: Path) -> str | None:
-    """Return the text of our unit file, None where there is none; raise PrxError where it is somebody else's."""
+    """Return the text of our unit file, None if there is none; raise PrxError if it is not ours."""
     try:
         text = read_plain(path, limit=_LARGEST).decode()
     except FileNotFoundError:

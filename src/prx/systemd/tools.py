@@ -1,4 +1,4 @@
-"""Ask systemd's own programs, where they are there."""
+"""Ask systemd's own programs, if they are there."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _PATIENCE: Final = 20.0  # seconds
 
 
 def complaints(unit_file: Path) -> list[str]:
-    """Return what `systemd-analyze verify` says against a unit file; nothing where that program is missing."""
+    """Return what `systemd-analyze verify` says against a unit file; nothing if that program is missing."""
     said = _run(["systemd-analyze", "verify", str(unit_file)])
     return [] if said is None else said.stderr.splitlines()
 
 
 def exposure(unit_file: Path) -> str:
-    """Return the sentence of `systemd-analyze security` about a unit file, such as "1.4 OK"; empty where it gives none."""
+    """Return the sentence of `systemd-analyze security` about a unit file, such as "1.4 OK"; empty if it gives none."""
     said = _run(["systemd-analyze", "security", "--offline=true", "--no-pager", str(unit_file)])
     last = said.stdout.splitlines()[-1:] if said is not None else []
     _, _, words = "".join(last).partition(".service: ")
@@ -28,7 +28,7 @@ def exposure(unit_file: Path) -> str:
 
 
 def ask_systemctl(scope: Scope, *arguments: str) -> str:
-    """Return the first line that `systemctl` prints, empty where it gives no answer."""
+    """Return the first line that `systemctl` prints, empty if it gives no answer."""
     said = _run(["systemctl", f"--{scope}", *arguments])
     return said.stdout.strip().partition("\n")[0] if said is not None else ""
 

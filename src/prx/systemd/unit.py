@@ -1,15 +1,15 @@
 """The unit file of prx, as text.
 
-Theory of operation. prx tells systemd when it is ready and feeds the watchdog (`prx.runtime.host.sd_notify`), so Type=notify.
-Exit codes 2 and 3 mean that starting again will not help; everything else is started again. On a stop prx alone gets SIGTERM
-(KillMode=mixed) and stops its child gracefully; TimeoutStopSec= lies above the longest grace period that a configuration can
-ask for.
+Theory of operation. prx reports to systemd when it is ready and feeds the watchdog (`prx.runtime.host.sd_notify`), so
+Type=notify. Exit codes 2 and 3 mean that starting again will not help; everything else is started again. On a stop prx alone
+gets SIGTERM (KillMode=mixed) and stops its child gracefully; TimeoutStopSec= lies above the longest grace period that a
+configuration can ask for.
 
-A system service runs as a user that exists only while it runs (DynamicUser=), sees no home directory, may write only to its
-own state directory, and gets its tokens as credentials. A user service cannot have what needs mount namespaces or
-capabilities; it gets all that a seccomp filter can do. The filters were tried with cloudflared 2026.8.2 and with the
-builtin connector: neither needs memory that is both writable and executable, and setpriv, which ties the child's life to
-that of prx, needs capset. PrivateUsers= is left out: under it prx could not tell root, who may ask for its status, from others.
+A system service runs as a user that exists only while it runs (DynamicUser=), sees no home directory, may write only to its own
+state directory, and gets its tokens as credentials. A user service cannot have what needs mount namespaces or capabilities; it
+gets all that a seccomp filter can do. The filters were tried with cloudflared 2026.8.2 and with the builtin connector: neither
+needs memory that is both writable and executable, and setpriv, which ties the child's life to that of prx, needs capset.
+PrivateUsers= is left out: under it prx could not separate root, who may ask for its status, from others.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ RestartSec=5
 RestartPreventExitStatus=2 3
 """
 
-# What works for everybody: seccomp filters, limits and masks.
+# What works for every machine: seccomp filters, limits and masks.
 _FILTERS: Final = """\
 UMask=0077
 LimitCORE=0
@@ -113,7 +113,7 @@ def _head() -> Lines:
     yield "[Unit]"
     yield "Description=prx puts a local service on the Internet through Cloudflare Tunnel"
     yield "After=network.target"
-    yield "StartLimitIntervalSec=0"  # RestartSec= is enough: whoever waits for the network must not be given up
+    yield "StartLimitIntervalSec=0"  # RestartSec= is enough: a unit that waits for the network must not be given up
     yield ""
 
 
@@ -153,7 +153,7 @@ def _command(unit: Unit, name: str) -> str:
 
 
 def quote(word: str, *, always: bool = False) -> str:
-    """Write one word so that systemd reads exactly this: specifiers doubled, quoted where it must be (systemd.syntax(7))."""
+    """Write one word so that systemd reads exactly this: specifiers doubled, quoted if it must be (systemd.syntax(7))."""
     text = word.replace("\\", "\\\\").replace("%", "%%").replace('"', '\\"').replace("\n", "\\n")
     plain = not always and text == word.replace("%", "%%") and not any(letter.isspace() or letter in "';" for letter in word)
     return text if plain and word else f'"{text}"'

@@ -3,6 +3,8 @@
 The fixtures themselves need no import: `prx.testing.plugin` is an entry point of pytest, and its docstring names them.
 """
 
+from __future__ import annotations
+
 from typing import TYPE_CHECKING
 
 from prx.front_door import late

@@ -14,7 +14,7 @@ from prx.testing.hosted import refuse_on_loop
 _LOOPBACK = "127.0.0.1"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Answer:
     """Status, headers in their order (names as sent, with repeats) and body of a response."""
 

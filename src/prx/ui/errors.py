@@ -30,7 +30,7 @@ _secrets: set[str] = set()  # of this process, in every form
 
 
 def run(command: click.Command, arguments: Sequence[str] | None) -> int:
-    """Run `command` and return the exit code; whatever the user can do something about is told, without a traceback."""
+    """Run `command` and return the exit code; what the user can fix is reported without a traceback."""
     try:
         code = command.main(args=None if arguments is None else list(arguments), prog_name="prx", standalone_mode=False)
         sys.stdout.flush()
@@ -61,7 +61,7 @@ def run(command: click.Command, arguments: Sequence[str] | None) -> int:
 
 
 def short_of(error: BaseException) -> PrxError | None:
-    """Say in words what this machine has no more of, and how it gets it; None where the error is of another kind."""
+    """Say in words what this machine has no more of, and how it gets it; None if the error is of another kind."""
     if isinstance(error, RuntimeError) and "start new thread" in str(error):
         number = errno.EAGAIN
     else:

@@ -1,4 +1,4 @@
-"""What happened, told in one line for people: events in, lines out. Pure."""
+"""What happened, in one line for people: events in, lines out. Pure."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ class Line:
     text: str
 
     def shown_at(self, threshold: str) -> bool:
-        """Tell whether it is shown to somebody who wants `threshold` and above."""
+        """Return whether it is shown to a reader who wants `threshold` and above."""
         return LEVELS.get(self.level, 20) >= LEVELS[threshold]
 
 
 def describe(event: Event, *, named: bool) -> Line | None:
-    """Return the line for `event`; None where it says nothing that another one does not. `named` puts the tunnel first."""
+    """Return the line for `event`; None if it says nothing that another one does not. `named` puts the tunnel first."""
     line = _tell(event.fact)
     if line is None:
         return None

@@ -24,7 +24,7 @@ _EVERY = 1.0  # seconds between two drawings while nothing happens: the waits co
 
 
 class _OutletFile(io.StringIO):
-    """What rich writes to: each flush goes to the outlet as one piece, or is dropped while the terminal takes nothing."""
+    """What rich writes to: each flush goes to the writer as one piece, or is dropped while the terminal takes nothing."""
 
     def __init__(self, writer: NonBlockingWriter, fd: int) -> None:
         super().__init__()

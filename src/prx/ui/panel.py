@@ -96,7 +96,7 @@ def _way_up(progress: Progress) -> Text:
 
 
 def qr_code(url: str, columns: int, lines: int) -> Text | None:
-    """Return a QR code of `url` in half blocks, dark on light whatever the terminal's colours; None where it does not fit."""
+    """Return a QR code of `url` in half blocks, dark on light whatever the terminal's colours; None if it does not fit."""
     import segno
 
     rows = [list(row) for row in segno.make(url, error="L", micro=False).matrix_iter(border=_QR_BORDER)]

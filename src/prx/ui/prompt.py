@@ -33,7 +33,7 @@ def ask_password(new: bool) -> Secret:
 
 
 def hidden(words: str) -> str:
-    """Ask for a line without showing it; click.Abort where none comes (Ctrl-C, Ctrl-D)."""
+    """Ask for a line without showing it; click.Abort if none comes (Ctrl-C, Ctrl-D)."""
     from getpass import getpass
 
     try:
@@ -46,7 +46,7 @@ def hidden(words: str) -> str:
 
 @contextmanager
 def _interrupting() -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM raise KeyboardInterrupt, whatever they mean elsewhere: getpass then mends the terminal."""
+    """Make Ctrl-C and SIGTERM raise KeyboardInterrupt, whatever they mean elsewhere: getpass then repairs the terminal."""
     old = {number: signal.signal(number, signal.default_int_handler) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield

@@ -19,7 +19,7 @@ _LAST_WORDS_SECONDS = 1.0  # for readers that have stalled; others take everythi
 def choose_views(*, as_json: bool, detail: Detail, bus: Bus, clock: Clock) -> list[View]:
     """Return the view for stdout (URLs, or events as JSON) and the one for stderr (a live panel on a terminal, else lines).
 
-    Where both are the same terminal one of them has to write everything: with JSON there is no panel, else the panel has the
+    If both are the same terminal one of them has to write everything: with JSON there is no panel, else the panel has the
     URLs written above it.
     """
     data = JsonView if as_json else UrlView

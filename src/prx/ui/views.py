@@ -13,7 +13,7 @@ from prx.ui.writer import NonBlockingWriter
 
 @dataclass(slots=True)
 class Detail:
-    """How much of the story is shown: lines from `threshold` (debug, info, warn, error) on, each with its tunnel where `named`.
+    """How much of the story is shown: lines from `threshold` (debug, info, warn, error) on, each with its tunnel if `named`.
 
     A reload may change both while views use it.
     """
@@ -33,7 +33,7 @@ class View(ABC):
         """Render one event."""
 
     async def tick(self) -> None:
-        """Render what changes with time alone, for ever; most views have nothing of the kind."""
+        """Render what changes with time alone, forever; most views have nothing of the kind."""
         return
 
     def close(self) -> None:
@@ -45,7 +45,7 @@ class UrlView(View):
     """Each verified URL, alone on a line."""
 
     async def show(self, event: Event) -> None:
-        """Write the URL where `event` brings a newly verified one."""
+        """Write the URL if `event` reports a newly verified one."""
         if isinstance(event.fact, UrlChanged):
             await self.writer.write(f"{event.fact.url}\n")
 
@@ -66,7 +66,7 @@ class LineView(View):
         self._detail = detail
 
     async def show(self, event: Event) -> None:
-        """Write the line that tells `event`, if there is one."""
+        """Write the line for `event`, if there is one."""
         line = line_for_screen(event, self._detail)
         if line is not None:
             mark = f"{line.level}: " if line.level in {"warn", "error"} else ""
@@ -74,7 +74,7 @@ class LineView(View):
 
 
 def line_for_screen(event: Event, detail: Detail) -> Line | None:
-    """Return the line of the story to show; None where there is none, or where the command's own last words say the same."""
+    """Return the line of the story to show; None if there is none, or if the command's own last words say the same."""
     if not detail.named and isinstance(event.fact, StateChanged | VerdictChanged) and event.fact.new.is_final:
         return None  # the only tunnel: the command ends with this as its error
     line = describe(event, named=detail.named)

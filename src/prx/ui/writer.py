@@ -1,10 +1,10 @@
 """Write to stdout or stderr without ever waiting on the event loop: a reader that stalls must not stall the tunnel.
 
-A thread of its own writes to the descriptor, one text at a time. Who must not lose anything awaits `write` and is held up
-itself; who can lose something uses `offer`. A reader that went away (a closed pipe) is remembered, and the rest is dropped in
-silence: the first program to read the URL and close the pipe must not end the tunnel.
+A thread of its own writes to the descriptor, one text at a time. A caller that must not lose anything awaits `write` and is
+held up itself; one that can lose something uses `offer`. A reader that went away (a closed pipe) is remembered, and the rest is
+dropped in silence: the first program to read the URL and close the pipe must not end the tunnel.
 
-Where the machine gives no thread (`ulimit -u`), texts are written on the loop, in pieces that the reader has room for, until it
+If the machine has no thread left (`ulimit -u`), texts are written on the loop, in pieces that the reader has room for, until it
 gives one: `write` waits for the reader without holding up others, `offer` drops what the reader does not take at once.
 """
 
@@ -33,7 +33,7 @@ class NonBlockingWriter:
         self._has_thread()
 
     def _has_thread(self) -> bool:
-        """Return whether a thread writes; start it where it could not be started before."""
+        """Return whether a thread writes; start it if it could not be started before."""
         if self._thread is None:
             thread = threading.Thread(target=self._run, name=f"outlet {self._fd}", daemon=True)
             with suppress(RuntimeError):
@@ -51,7 +51,7 @@ class NonBlockingWriter:
         await done
 
     def offer(self, text: str) -> bool:
-        """Have `text` written soon, or drop it where too much waits already; tell which."""
+        """Have `text` written soon, or drop it if too much waits already; return whether it is kept."""
         if not self._has_thread():
             return not self._write_some(_encode(text))
         if self._texts.qsize() >= _WAITING_LIMIT:
@@ -84,7 +84,7 @@ class NonBlockingWriter:
         return data
 
     def _lose(self, error: OSError) -> None:
-        """Give up this text, and where no room on the disk was what it lacked the reader, too."""
+        """Give up this text, and the reader too, unless room on the disk was what it lacked."""
         self.gone = error.errno not in _FOR_NOW
 
     def _run(self) -> None:
@@ -99,7 +99,7 @@ class NonBlockingWriter:
         while data and not self.gone:
             try:
                 data = data[os.write(self._fd, data) :]
-            except BlockingIOError:  # somebody else made the descriptor non-blocking
+            except BlockingIOError:  # another process made the descriptor non-blocking
                 _wait_writable(self._fd)
             except OSError as error:
                 self._lose(error)

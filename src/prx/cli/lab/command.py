@@ -131,7 +131,7 @@ async def _run(config: LabConfig, script: Script | None, *, as_json: bool) -> in
 
 @asynccontextmanager
 async def _started(config: LabConfig) -> AsyncIterator[Lab]:
-    """Run a lab for the length of an `async with`; PrxError where a port is taken."""
+    """Run a lab for the length of an `async with`; PrxError if a port is taken."""
     from prx.lab import Lab
 
     async with AsyncExitStack() as stack:

@@ -32,10 +32,10 @@ def token(hostname: str, credentials: Path | None, control: str | None) -> None:
 
 @click.command()
 @click.argument("file", type=click.File("rb"))
-@click.option("--hostname", metavar="NAME", help="Whose configuration it is; not needed where there is one tunnel only.")
+@click.option("--hostname", metavar="NAME", help="Whose configuration it is; not needed if there is one tunnel only.")
 @control_option
 def push(file: IO[bytes], hostname: str | None, control: str | None) -> None:
-    """Give a tunnel the remote configuration in FILE (JSON or TOML, `-`: stdin), as the dashboard of Cloudflare would."""
+    """Set a tunnel's remote configuration from FILE (JSON or TOML, `-`: stdin), as the dashboard of Cloudflare would."""
     config = _configuration(file.read(), file.name)
     name = hostname or _only_tunnel(control)
     results = ask(control, "POST", "/push", {"hostname": name, "config": config})["results"]
@@ -71,7 +71,7 @@ def protect(
 @click.argument("email")
 @control_option
 def login(name: str, email: str, control: str | None) -> None:
-    """Log somebody in at the protected NAME; print the value of the cookie CF_Authorization."""
+    """Log a visitor in at the protected NAME; print the value of the cookie CF_Authorization."""
     click.echo(ask(control, "POST", "/login", {"hostname": name, "email": email})["token"])
 
 

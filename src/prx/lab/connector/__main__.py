@@ -1,5 +1,7 @@
 """Run the builtin connector: `python -m prx.lab.connector tunnel …`."""
 
+from __future__ import annotations
+
 import sys
 
 from prx.lab.connector.app import main

@@ -7,6 +7,8 @@ it the connections have the grace period to finish; what is left then is cut off
 whatever state the connections were in. Observed with cloudflared 2026.8.2.
 """
 
+from __future__ import annotations
+
 import asyncio
 import os
 import platform

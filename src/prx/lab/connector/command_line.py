@@ -7,6 +7,8 @@ beats the environment, which beats the default; of a flag given twice the last c
 cloudflared 2026.8.2; so are the texts of the errors.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum

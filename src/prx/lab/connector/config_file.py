@@ -6,6 +6,8 @@ them would silently win, be it that of an `access` rule. Dates stay text. The pl
 configuration on its own are not read. Observed with cloudflared 2026.8.2.
 """
 
+from __future__ import annotations
+
 from collections.abc import Hashable
 from dataclasses import replace
 from pathlib import Path

@@ -6,6 +6,8 @@ certificate of `--origincert` or in one of the folders in which cloudflared keep
 looked up in the credentials only: this connector does not ask Cloudflare's API. Observed with cloudflared 2026.8.2.
 """
 
+from __future__ import annotations
+
 import binascii
 import json
 import uuid

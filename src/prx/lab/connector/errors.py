@@ -4,6 +4,8 @@ StartError             exit code 1
 CredentialsError     what proves the tunnel is missing or cannot be used; with a pointer to the help, 255
 """
 
+from __future__ import annotations
+
 
 class StartError(Exception):
     """End the process before or at the start; `code` is its exit code, the text is its last line on stderr."""

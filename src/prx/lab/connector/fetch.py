@@ -1,5 +1,7 @@
 """Ask a service on the Web for one whole answer: a quick tunnel, or the keys of its login. No redirects, no proxy."""
 
+from __future__ import annotations
+
 import asyncio
 import ssl
 from typing import Any

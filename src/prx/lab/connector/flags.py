@@ -6,6 +6,8 @@ part of the contract. Flags without a use here are still accepted, because scrip
 2026.8.2.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final

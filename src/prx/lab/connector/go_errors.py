@@ -1,5 +1,7 @@
 """Word failures as cloudflared's Go runtime words them, because its readers look for those words."""
 
+from __future__ import annotations
+
 import json
 import os
 import ssl

@@ -3,6 +3,8 @@
 Words and exit codes as observed with cloudflared 2026.8.2.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import Final
 from urllib.parse import urlsplit

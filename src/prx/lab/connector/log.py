@@ -8,6 +8,8 @@ A line is written with one blocking `write`: like the real client, a connector w
 one whose reader is gone dies of SIGPIPE.
 """
 
+from __future__ import annotations
+
 import json
 import os
 import signal

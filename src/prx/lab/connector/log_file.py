@@ -4,6 +4,8 @@ In a folder the file is `cloudflared.log`; what was set aside has the time in it
 with cloudflared 2026.8.2 (`--logfile`, `--log-directory`).
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime

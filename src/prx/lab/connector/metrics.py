@@ -4,6 +4,8 @@ Names, labels and help texts are those of cloudflared 2026.8.2; the counters of 
 A series with labels appears with its first use.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Mapping
 from typing import Final
 

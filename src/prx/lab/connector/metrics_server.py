@@ -4,6 +4,8 @@ Paths and bodies are those of cloudflared 2026.8.2: `/ready`, `/healthcheck`, `/
 `/diag/tunnel`. As with the real one there is no authentication and any Host is answered.
 """
 
+from __future__ import annotations
+
 import asyncio
 import json
 import socket

@@ -10,6 +10,8 @@ Where the service is on this machine (the lab), it may name its own login servic
 the login.
 """
 
+from __future__ import annotations
+
 import asyncio
 import base64
 import binascii

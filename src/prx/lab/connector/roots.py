@@ -5,6 +5,8 @@ They are looked for where Go looks, so that what makes cloudflared trust an edge
 with. cloudflared adds roots of Cloudflare's own, which it carries in its program; this connector has none of them.
 """
 
+from __future__ import annotations
+
 import os
 import re
 import ssl

@@ -1,5 +1,7 @@
 """Turn flags into checked settings, and say what is wrong with them in cloudflared's words."""
 
+from __future__ import annotations
+
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,5 +1,7 @@
 """Keep what is known of the connections; readiness, diagnostics and the level of log lines are read from it."""
 
+from __future__ import annotations
+
 import uuid
 from dataclasses import dataclass, field
 from typing import Any

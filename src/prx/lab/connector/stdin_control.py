@@ -3,6 +3,8 @@
 Read in a thread of its own, because stdin may be anything, files and terminals too. Observed with cloudflared 2026.8.2.
 """
 
+from __future__ import annotations
+
 import asyncio
 import os
 import threading

@@ -1,5 +1,7 @@
 """Write the usage text, from the list of flags."""
 
+from __future__ import annotations
+
 from prx.lab.connector.flags import FLAGS, Flag, Kind, Side
 
 _TUNNEL = """\

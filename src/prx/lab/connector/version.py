@@ -1,5 +1,7 @@
 """Name the version that this connector stands in for, and itself."""
 
+from __future__ import annotations
+
 from typing import Final
 
 CLOUDFLARED_VERSION: Final = "2026.8.2"

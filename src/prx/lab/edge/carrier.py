@@ -16,7 +16,7 @@ class Kind(Enum):
     WEBSOCKET = "websocket"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class TunnelRequest:
     """The head of a visitor's request as the connector shall see it; header names are lower case."""
 
@@ -29,7 +29,7 @@ class TunnelRequest:
     has_body: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class TunnelResponse:
     """The head of the answer; `from_origin` is false where the connector itself made it."""
 
@@ -66,7 +66,7 @@ class Exchange(Protocol):
         """Give up what is not finished; must be called last, always."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class PushAnswer:
     """What the connector says of a pushed configuration: the version it runs now, and its error or ''."""
 

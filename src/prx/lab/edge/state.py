@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ConnectionState:
     """One registered connection; `registered_at` is the lab's clock, `draining` follows an unregistration.
 
@@ -25,7 +25,7 @@ class ConnectionState:
     config_version: int = 0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class TunnelState:
     """One tunnel; `config_version` is 0 until a configuration is pushed, `auth_mode` is "otp" for a protected quick tunnel.
 
@@ -46,7 +46,7 @@ class TunnelState:
         return frozenset(connection.connector for connection in self.connections)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class PushResult:
     """One connection's answer to a pushed configuration: the version it runs now, and its error or ''."""
 
@@ -56,7 +56,7 @@ class PushResult:
     error: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Protected:
     """What an app behind an Access front is configured with: team, audience tag, issuer, and where the keys are."""
 

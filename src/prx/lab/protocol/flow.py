@@ -32,6 +32,32 @@ class Waiter:
             self._future.set_result(None)
 
 
+class Changes:
+    """A place where any number of tasks wait for the next change of a session, and then check what they wait for again."""
+
+    def __init__(self) -> None:
+        self._waiting: set[asyncio.Future[None]] = set()
+
+    def __bool__(self) -> bool:
+        return bool(self._waiting)
+
+    def note(self) -> None:
+        """Wake all that wait."""
+        waiting, self._waiting = self._waiting, set()
+        for future in waiting:
+            if not future.done():
+                future.set_result(None)
+
+    async def next(self) -> None:
+        """Wait for the next change."""
+        future = asyncio.get_running_loop().create_future()
+        self._waiting.add(future)
+        try:
+            await future
+        finally:
+            self._waiting.discard(future)
+
+
 class Inbox:
     """Bytes that have arrived; `give_back(size)` is called with the credit of what is read or dropped."""
 

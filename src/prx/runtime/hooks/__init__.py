@@ -3,6 +3,8 @@
 `runner` decides when and how often, and reports; `command`, `web` and `envfile` are the three kinds.
 """
 
+from __future__ import annotations
+
 from prx.runtime.hooks.runner import HookRunner
 
 __all__ = ["HookRunner"]

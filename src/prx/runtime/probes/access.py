@@ -57,7 +57,7 @@ class AccessAnswer(enum.StrEnum):
     UNMATCHED = "unmatched"  # 403 that names no application: none matches this host name (`deny_unmatched_requests`)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ServiceToken:
     """A service token of Access: its id, which may be shown, and its secret."""
 

@@ -167,7 +167,7 @@ async def test_connection_that_is_full(tmp_path: Path) -> None:
         first = await service.ask()
         assert isinstance(first, Http2Exchange)
         while first._session.has_room:
-            await first._session._change()
+            await first._session._changes.next()
         second = await service.ask()
         assert len(service.sessions) == 2
         go.set()

@@ -6,6 +6,8 @@ fewer connections. A connection keeps its slot until dialling it fails, then it 
 when it is refused; here a single slot is dialled again after the usual wait.
 """
 
+from __future__ import annotations
+
 import asyncio
 import socket
 from collections.abc import Awaitable, Callable, Sequence

@@ -5,6 +5,8 @@ Two of these work together: each connection has one with a base of 1 s, and all 
 cloudflared 2026.8.2, including its oddity that the bound announced after a success is 1 s while the wait may be 2 s.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 
 

@@ -7,6 +7,8 @@ closes the connection once it is idle), or for the stream's end, which means tha
 cloudflared 2026.8.2.
 """
 
+from __future__ import annotations
+
 import asyncio
 import ipaddress
 import platform

@@ -12,6 +12,8 @@ without an answer it means HTTP/2. This connector never asks, so there it always
 `--protocol` means QUIC alone.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from typing import Final
 

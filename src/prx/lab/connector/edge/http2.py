@@ -8,6 +8,8 @@ cloudflared 2026.8.2, with one departure: a connection that was refused and that
 after a while, where the real one waits for ever.
 """
 
+from __future__ import annotations
+
 import asyncio
 import ssl
 from contextlib import suppress
@@ -83,7 +85,7 @@ class Http2Transport:
 class _Session(H2Session):
     """Run a task for each stream, and cancel it when its stream is over before it is."""
 
-    def __init__(self, connection: "_Connection", tasks: asyncio.TaskGroup) -> None:
+    def __init__(self, connection: _Connection, tasks: asyncio.TaskGroup) -> None:
         super().__init__(client=False, on_request=self._begin)
         self._connection = connection
         self._tasks = tasks

@@ -11,6 +11,8 @@ Whatever ends a connection is logged in the words of that part of cloudflared wh
 was refused is never said. Observed with cloudflared 2026.8.2.
 """
 
+from __future__ import annotations
+
 import asyncio
 from pathlib import Path
 from typing import Final

@@ -1,5 +1,7 @@
 """Word the end of a QUIC connection as cloudflared's QUIC library, quic-go, words it; observed with cloudflared 2026.8.2."""
 
+from __future__ import annotations
+
 from contextlib import suppress
 from typing import Final
 

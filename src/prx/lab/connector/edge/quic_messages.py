@@ -1,5 +1,7 @@
 """Translate one request and its answer between a stream of the edge's over QUIC and the origin's HTTP/1.1."""
 
+from __future__ import annotations
+
 from contextlib import suppress
 
 from prx.lab.connector.origin.exchanges import Answer, Headers

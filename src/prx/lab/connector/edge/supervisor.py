@@ -13,6 +13,8 @@ not registered are given up at once; registered ones unregister themselves and e
 with cloudflared 2026.8.2, except that it goes on with its ramp after a stop was asked for.
 """
 
+from __future__ import annotations
+
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping

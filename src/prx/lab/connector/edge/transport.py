@@ -5,6 +5,8 @@ closed as asked, and raises an EdgeConnectionError otherwise. What follows from 
 its class alone.
 """
 
+from __future__ import annotations
+
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass

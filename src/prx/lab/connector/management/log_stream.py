@@ -7,6 +7,8 @@ log itself is set to. One actor streams at a time: its next session ends the one
 refused. Observed with cloudflared 2026.8.2, whose close codes these are.
 """
 
+from __future__ import annotations
+
 import asyncio
 import json
 from collections.abc import Callable, Iterator, Mapping
@@ -44,7 +46,7 @@ class Filters:
     sampling: float = 1.0
 
     @staticmethod
-    def read(value: object) -> "Filters":
+    def read(value: object) -> Filters:
         """Return the filters of a message. Raises FilterError."""
         if not isinstance(value, Mapping):
             raise FilterError("filters is not an object")
@@ -70,7 +72,7 @@ class LogStreams:
         self._chance = chance
         self._active: Session | None = None
 
-    def start(self, session: "Session", filters: Filters) -> bool:
+    def start(self, session: Session, filters: Filters) -> bool:
         """Begin to stream to a session; return whether it may."""
         active = self._active
         if active is not None and active is not session:
@@ -81,7 +83,7 @@ class LogStreams:
         session.filters = filters
         return True
 
-    def stop(self, session: "Session") -> None:
+    def stop(self, session: Session) -> None:
         """Stop streaming to a session."""
         if self._active is session:
             self._active = None
@@ -93,7 +95,7 @@ class LogStreams:
             await session.run()
 
     @contextmanager
-    def _listening(self, session: "Session") -> Iterator[None]:
+    def _listening(self, session: Session) -> Iterator[None]:
         def take(entry: Entry) -> None:
             if self._active is session and session.filters.admit(entry, self._chance):
                 session.offer(entry)

@@ -5,6 +5,8 @@ the token; here only the actor is read from it. `/metrics` is there unless `--ma
 `/debug/pprof` too, of Go's runtime. Observed with cloudflared 2026.8.2.
 """
 
+from __future__ import annotations
+
 import base64
 import json
 import socket

@@ -11,6 +11,8 @@ HTTP/x.y. Not forgiven: other bytes in names, control characters in values, a ba
 other than `chunked`.
 """
 
+from __future__ import annotations
+
 import re
 from dataclasses import dataclass
 from enum import Enum, auto

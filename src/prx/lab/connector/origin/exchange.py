@@ -3,6 +3,8 @@
 How the body of a request is framed follows Go's client, as observed with cloudflared 2026.8.2.
 """
 
+from __future__ import annotations
+
 import asyncio
 from collections.abc import Mapping
 from contextlib import suppress

@@ -4,6 +4,8 @@ Failures are worded as cloudflared 2026.8.2 words them, because its log lines ca
 and kept by `prx.lab.connector.origin.pool`.
 """
 
+from __future__ import annotations
+
 import asyncio
 import select
 from collections.abc import AsyncIterator
@@ -59,7 +61,7 @@ class OriginExchange(Protocol):
     async def end_request(self, trailers: Headers) -> None:
         """Say that the request is whole."""
 
-    async def answer(self) -> "Answer":
+    async def answer(self) -> Answer:
         """Wait for the head of the answer; interim answers other than 101 are dropped."""
 
     def body(self) -> AsyncIterator[bytes]:

@@ -4,6 +4,8 @@
 cloudflared 2026.8.2.
 """
 
+from __future__ import annotations
+
 import asyncio
 import json
 from collections.abc import AsyncIterator

@@ -11,6 +11,8 @@ A connection on which one byte too much has come would give it to the next visit
 A service that was once caught at sending too much is given a new connection for each request from then on.
 """
 
+from __future__ import annotations
+
 import asyncio
 import re
 from collections.abc import AsyncIterator, Callable

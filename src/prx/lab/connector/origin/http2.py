@@ -4,6 +4,8 @@ The head and the answer have the shape that they have over HTTP/1.1; what HTTP/2
 words for failures are those of Go's client, as cloudflared 2026.8.2 logs them.
 """
 
+from __future__ import annotations
+
 import asyncio
 import re
 from collections.abc import AsyncIterator

@@ -6,6 +6,8 @@ Rules come from the command line (one rule), from a configuration file, or from 
 observed with cloudflared 2026.8.2.
 """
 
+from __future__ import annotations
+
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace

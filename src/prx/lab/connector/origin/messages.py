@@ -1,5 +1,7 @@
 """Define a request of the edge and the answer to it, whatever protocol carries them; and say it in HTTP/2."""
 
+from __future__ import annotations
+
 import re
 from contextlib import suppress
 from dataclasses import dataclass

@@ -7,6 +7,8 @@ handshake chooses it; a WebSocket always has HTTP/1.1. Where a connection over H
 when it is not needed any more. Observed with cloudflared 2026.8.2.
 """
 
+from __future__ import annotations
+
 import asyncio
 import socket
 import ssl

@@ -5,6 +5,8 @@ protocol to the edge and the one to the service have a place for them. After 101
 is told is the matter of `prx.lab.connector.origin.messages` and its kin. Observed with cloudflared 2026.8.2.
 """
 
+from __future__ import annotations
+
 import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import suppress

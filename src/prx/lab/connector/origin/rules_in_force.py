@@ -5,6 +5,8 @@ is acknowledged and ignored; one that cannot be used leaves everything as it was
 Observed with cloudflared 2026.8.2.
 """
 
+from __future__ import annotations
+
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -5,6 +5,8 @@ and encoded anew as a whole, by which other escapes of it change too: `%2F` beco
 with a broken escape, and control characters anywhere, are refused. Observed with cloudflared 2026.8.2; rules of Go's net/url.
 """
 
+from __future__ import annotations
+
 import re
 from typing import Final
 from urllib.parse import quote_from_bytes, unquote_to_bytes

@@ -6,6 +6,8 @@ not where one ends. Nothing can be half closed: whichever side ends first ends b
 close frame. A ping every 54 s keeps the way open. Observed with cloudflared 2026.8.2.
 """
 
+from __future__ import annotations
+
 import asyncio
 import base64
 import hashlib

@@ -5,6 +5,8 @@ ends it without a word. Observed with cloudflared 2026.8.2, with one departure: 
 of a longer message, and this one all of it.
 """
 
+from __future__ import annotations
+
 from typing import Final
 
 from wsproto.connection import Connection, ConnectionState, ConnectionType

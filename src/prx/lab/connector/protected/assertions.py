@@ -5,6 +5,8 @@ a stranger names. The service signs with ES256 and speaks of itself as `iss`, of
 published source, 2026.9.3). Times are the guard's matter.
 """
 
+from __future__ import annotations
+
 import asyncio
 import json
 from collections.abc import Callable

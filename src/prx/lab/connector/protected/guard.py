@@ -17,6 +17,8 @@ All of this is cloudflared's (published source, 2026.9.3; not observed): paths, 
 a state is good once, and for names of this machine (the lab) any port will do.
 """
 
+from __future__ import annotations
+
 import base64
 import binascii
 import hashlib

@@ -5,6 +5,8 @@ several with commas between them. Rules are compared in lower case; domains of o
 (xn--…). At most 100 rules of 320 bytes (cloudflared's published source, 2026.9.3).
 """
 
+from __future__ import annotations
+
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -24,7 +26,7 @@ class GuestList:
     domains: frozenset[str]
 
     @classmethod
-    def read(cls, values: Iterable[str]) -> "GuestList":
+    def read(cls, values: Iterable[str]) -> GuestList:
         """Return the rules of the flag's values; ValueError says which rule is wrong by its number, never what it holds."""
         addresses, domains = set[str](), set[str]()
         for number, rule in enumerate(_rules(values), 1):

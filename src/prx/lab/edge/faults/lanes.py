@@ -17,7 +17,7 @@ _T = TypeVar("_T")
 _W = TypeVar("_W", bound=faults.Wire)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class LinkFaults:
     """What wires need of their lab."""
 

@@ -38,7 +38,7 @@ class Target(Protocol):
         """Let the fault of a class act no longer; None: all of them."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Inject:
     """Let a fault act, for so many seconds (None: until cleared)."""
 
@@ -46,7 +46,7 @@ class Inject:
     lasts: float | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Clear:
     """Clear the fault of a class; None: all."""
 
@@ -56,7 +56,7 @@ class Clear:
 Action: TypeAlias = Inject | Clear
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Step:
     """An action at `first` seconds; with `pause` (least, most) again after each pause, before `until`."""
 
@@ -71,7 +71,7 @@ class Step:
         return self.pause is None and self.first == 0.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Script:
     """Steps, and the seed for whatever they leave to chance (None: the lab's own)."""
 

@@ -23,7 +23,7 @@ _CODES: Final = tuple(str(code) for code in sorted(BY_CODE))
 _AFTER_ACCESS: Final = frozenset((1000, 1016, 1033, 1101, 1102, *range(500, 600)))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class RefuseVisitors:
     """Refuse visitors at the edge, as Cloudflare's own rules do: all of them or the next `times`.
 
@@ -68,7 +68,7 @@ class RefuseVisitors:
         return replace(problem, status=self.status or problem.status, retry_after=wait)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Dns:
     """Answer for a name with these addresses, whoever's they are, and for a family that has none among them with none.
 
@@ -101,7 +101,7 @@ RCODES: Final = {"servfail": dns.rcode.SERVFAIL, "refused": dns.rcode.REFUSED}
 _DOH_KINDS: Final[tuple[DohKind, ...]] = ("status", "page", "garbage", "servfail", "refused", "drop", "silence")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class DohError:
     """Let DNS over HTTPS fail: each question, or the next `times`.
 

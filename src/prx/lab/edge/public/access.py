@@ -44,7 +44,7 @@ _CREDENTIALS: Final = (b"Access-Control-Allow-Credentials", b"true")
 _NO_STORE: Final = (b"Cache-Control", b"private, max-age=0, no-store, no-cache, must-revalidate")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class AccessFront:
     """Who passes without a login (one service token; none where it is empty), and what strangers get.
 
@@ -109,7 +109,7 @@ class AccessFront:
         return 0.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Admission:
     """A visitor who passes: the token that names him, and what his response brings along."""
 

@@ -28,7 +28,7 @@ _META_SECONDS: Final = 300.0
 _VALIDITY: Final = dt.timedelta(days=60)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Key:
     kid: str
     private: rsa.RSAPrivateKey

@@ -27,7 +27,7 @@ _PROBLEM_TYPES: Final = ("application/problem+json", "application/json")
 _NO_STORE: Final = b"private, max-age=0, no-store, no-cache, must-revalidate, post-check=0, pre-check=0"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Problem:
     """One thing that an edge has to say itself; `retry_after` in seconds, where trying again may help."""
 
@@ -40,7 +40,7 @@ class Problem:
     retry_after: int | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Bare:
     """What the web server in front says of a request that it does not take; `ends`: the connection ends with it."""
 
@@ -49,7 +49,7 @@ class Bare:
     ends: bool = True
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Challenge:
     """A page that a browser solves and no program can (status 403, formerly 503)."""
 

@@ -27,7 +27,7 @@ _JSON: Final = (b"Content-Type", b"application/json")
 _FORGET: Final = b"=; Path=/; HttpOnly; Secure; Expires=Thu, 01 Jan 1970 00:00:01 GMT"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Said:
     """An answer: status, headers, body."""
 

@@ -31,7 +31,7 @@ _HTTP_PORT: Final = 80  # clients leave it out of Host
 _OWN_SITES: Final = {"none", "same-origin"}  # of Sec-Fetch-Site; none: a person typed the URL
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Request:
     """A whole request; header names are lower case, repeated query names keep their last value."""
 
@@ -49,7 +49,7 @@ class Request:
         return document
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Answer:
     """A whole answer."""
 

@@ -41,6 +41,7 @@ from h2.events import (
 from h2.exceptions import H2Error
 
 from prx.lab.protocol.errors import SessionClosedError, StreamResetError
+from prx.lab.protocol.flow import Changes
 from prx.lab.protocol.h2.connection import MAX_FRAME, ProxyConnection
 from prx.lab.protocol.h2.stream import H2Stream
 from prx.lab.protocol.headers import Headers
@@ -77,7 +78,7 @@ class H2Session(asyncio.Protocol):
         self._flush_planned = False
         self._leaving = False
         self._closed = self._loop.create_future()
-        self._change_waiters: set[asyncio.Future[None]] = set()
+        self._changes = Changes()
         self.goaway_received = False
         self.close_reason = ""
 
@@ -111,7 +112,7 @@ class H2Session(asyncio.Protocol):
     async def request(self, headers: Headers, *, end: bool = False) -> H2Stream:
         """Open an exchange (client role); waits while the peer allows no more at the same time."""
         while not self._may_open():
-            await self._change()
+            await self._changes.next()
         stream_id = self._h2.get_next_available_stream_id()
         stream = H2Stream(self, stream_id, headers)
         self.send_headers(stream, headers, end=end)
@@ -125,7 +126,7 @@ class H2Session(asyncio.Protocol):
     async def wait_idle(self, besides: H2Stream | None = None) -> None:
         """Wait until no exchange, but perhaps `besides`, is under way (or the connection is gone)."""
         while any(stream is not besides for stream in self._streams.values()) and not self.closed:
-            await self._change()
+            await self._changes.next()
 
     async def wait_closed(self) -> None:
         """Wait until the connection is gone; `close_reason` then says why, empty for an orderly end."""
@@ -215,7 +216,7 @@ class H2Session(asyncio.Protocol):
     def forget(self, stream: H2Stream) -> None:
         """Take an exchange that has ended off the list."""
         if self._streams.pop(stream.id, None) is not None:
-            self._note_change()
+            self._changes.note()
 
     # -- asyncio's side ------------------------------------------------------------------------------------------
 
@@ -250,7 +251,7 @@ class H2Session(asyncio.Protocol):
         error = SessionClosedError(self.close_reason or "the connection was closed")
         for stream in list(self._streams.values()):
             stream.fail(error)
-        self._note_change()
+        self._changes.note()
         if self._on_lost is not None:
             self._on_lost(self)
 
@@ -275,7 +276,7 @@ class H2Session(asyncio.Protocol):
                 self._on_request_received(event)
             case RemoteSettingsChanged():
                 self._wake_writers()
-                self._note_change()
+                self._changes.note()
             case ConnectionTerminated():
                 self._on_goaway(event)
             case _:
@@ -324,7 +325,7 @@ class H2Session(asyncio.Protocol):
                 stream.fail(StreamResetError("the peer leaves and did not take this exchange", ErrorCodes.REFUSED_STREAM))
         if event.error_code:
             self.close_reason = f"the peer said GOAWAY with code {int(event.error_code)}"
-        self._note_change()
+        self._changes.note()
 
     def _may_open(self) -> bool:
         if self.closed or self._transport is None or self._transport.is_closing():
@@ -356,14 +357,3 @@ class H2Session(asyncio.Protocol):
     def _wake_writers(self) -> None:
         for stream in self._streams.values():
             stream.wake_writer()
-
-    def _note_change(self) -> None:
-        waiters, self._change_waiters = self._change_waiters, set()
-        for waiter in waiters:
-            if not waiter.done():
-                waiter.set_result(None)
-
-    async def _change(self) -> None:
-        waiter = self._loop.create_future()
-        self._change_waiters.add(waiter)
-        await waiter

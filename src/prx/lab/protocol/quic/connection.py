@@ -66,7 +66,7 @@ def configuration(*, client: bool) -> QuicConfiguration:
     )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Ending:
     """How a connection ended; `application` says whose error codes `code` belongs to."""
 

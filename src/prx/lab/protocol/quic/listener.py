@@ -27,7 +27,7 @@ MAX_SESSIONS: Final = 4096  # at one port; further connections are not answered
 _SMALLEST_INITIAL: Final = 1200  # bytes of a datagram with an Initial packet (RFC 9000, 14.1)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Identity:
     """A server's certificate and its key."""
 

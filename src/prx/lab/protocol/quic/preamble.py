@@ -38,7 +38,7 @@ class RequestKind(Enum):
     TCP = "tcp"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ConnectRequest:
     """The head of a request: `dest` is the whole URL (for TCP `host:port`); header order and repeats are kept.
 
@@ -64,7 +64,7 @@ class ConnectRequest:
         return DATA + bytes(message.to_bytes())
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ConnectResponse:
     """The head of a response: an `error` of the connector's, or else a status and headers (none for TCP)."""
 
@@ -79,7 +79,7 @@ class ConnectResponse:
         return DATA + bytes(message.to_bytes())
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class RpcStream:
     """The peer opened a stream for RPC; `early` has already arrived on it."""
 

@@ -35,6 +35,7 @@ from typing import Any, Final, Protocol, TypeAlias
 from aioquic.quic import events
 
 from prx.lab.protocol.errors import SessionClosedError, StreamResetError
+from prx.lab.protocol.flow import Changes
 from prx.lab.protocol.quic.connection import Ending, ProxyQuicConnection
 from prx.lab.protocol.quic.stream import QuicStream
 
@@ -89,7 +90,7 @@ class QuicSession:
         self._silent = False
         self._ready = False
         self._closed = self._loop.create_future()
-        self._change_waiters: set[asyncio.Future[None]] = set()
+        self._changes = Changes()
         self.pace: Callable[[int], Awaitable[int]] | None = None
         self.close_reason = ""
 
@@ -119,13 +120,13 @@ class QuicSession:
         """Wait until the handshake is complete; SessionClosedError says why it never will be."""
         while not self._ready:
             self._check_open()
-            await self._change()
+            await self._changes.next()
 
     async def open_stream(self) -> QuicStream:
         """Open a bidirectional stream; waits while the peer allows no more at the same time."""
         self._check_open()
         while not self._quic.may_open_stream:
-            await self._change()
+            await self._changes.next()
             self._check_open()
         stream = QuicStream(self, self._quic.open_stream())
         self._streams[stream.id] = stream
@@ -134,7 +135,7 @@ class QuicSession:
     async def wait_idle(self, besides: QuicStream | None = None) -> None:
         """Wait until no stream, but perhaps `besides`, is under way (or the connection is gone)."""
         while any(stream is not besides for stream in self._streams.values()) and not self.closed:
-            await self._change()
+            await self._changes.next()
 
     async def wait_closed(self) -> None:
         """Wait until the connection is gone; `close_reason` then says why, empty for an orderly end."""
@@ -256,7 +257,7 @@ class QuicSession:
                     stream.on_stopped(StreamResetError(f"the peer wants no more of the stream (code {code})"))
             case events.HandshakeCompleted():
                 self._ready = True
-                self._note_change()
+                self._changes.note()
             case events.ConnectionIdIssued(connection_id=route):
                 self._route(route, opened=True)
             case events.ConnectionIdRetired(connection_id=route):
@@ -364,7 +365,7 @@ class QuicSession:
             stream.fail(error)
         self._streams.clear()
         self._ended.clear()
-        self._note_change()
+        self._changes.note()
         if self.on_lost is not None:
             self.on_lost(self)
 
@@ -376,23 +377,9 @@ class QuicSession:
         for stream_id in [stream_id for stream_id in self._ended if self._quic.delivered(stream_id)]:
             self._ended.discard(stream_id)
             del self._streams[stream_id]
-        if self._change_waiters:
-            self._note_change()
+        if self._changes:
+            self._changes.note()
 
     def _route(self, route: bytes, *, opened: bool) -> None:
         if self._on_route is not None:
             self._on_route(route, opened)
-
-    def _note_change(self) -> None:
-        waiters, self._change_waiters = self._change_waiters, set()
-        for waiter in waiters:
-            if not waiter.done():
-                waiter.set_result(None)
-
-    async def _change(self) -> None:
-        waiter = self._loop.create_future()
-        self._change_waiters.add(waiter)
-        try:
-            await waiter
-        finally:
-            self._change_waiters.discard(waiter)

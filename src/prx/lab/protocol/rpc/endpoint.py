@@ -31,7 +31,7 @@ MAX_OPEN = 256  # questions of the peer that are open at the same time
 _OUR_BOOTSTRAP = 0  # our own first question
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Method:
     """One method of an interface: its ids on the wire and the structs of its parameters and results."""
 
@@ -41,7 +41,7 @@ class Method:
     results: Any
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Called:
     """The peer calls a method that this endpoint serves; answer it with `reply` or `reject`."""
 
@@ -50,14 +50,14 @@ class Called:
     params: Fields
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Cancelled:
     """The peer no longer wants the answer of a question that is still open here; it is answered already."""
 
     question: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Returned:
     """A call of ours came back with results."""
 
@@ -65,7 +65,7 @@ class Returned:
     results: Fields
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Failed:
     """A call of ours came back without results; `reason` is the peer's text."""
 
@@ -73,7 +73,7 @@ class Failed:
     reason: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Aborted:
     """The peer ended the RPC connection; nothing more comes."""
 

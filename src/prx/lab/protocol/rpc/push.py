@@ -17,7 +17,7 @@ from prx.lab.protocol.rpc.schema import TUNNEL
 UPDATE: Final = endpoint.Method(0xB48EDFBDAA25DB04, 0, TUNNEL.UpdateConfigurationParams, TUNNEL.UpdateConfigurationResults)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Updated:
     """The connector's answer: the version it runs now, and its error or ''."""
 

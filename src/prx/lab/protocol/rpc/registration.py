@@ -25,7 +25,7 @@ UPDATE_LOCAL: Final = endpoint.Method(_INTERFACE, 2, TUNNEL.LocalConfigurationPa
 NANOSECONDS: Final = 1_000_000_000
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class RegisterRequest:
     """What a connector says of itself and of one connection when it registers.
 
@@ -47,7 +47,7 @@ class RegisterRequest:
     num_previous_attempts: int = 0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Registered:
     """The edge accepted the connection: its id, the edge's location, and who holds the configuration."""
 
@@ -56,7 +56,7 @@ class Registered:
     remotely_managed: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Rejected:
     """The edge refused the connection; `retry_after` is in seconds.
 
@@ -71,7 +71,7 @@ class Rejected:
 # -- the edge's side ---------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Register:
     """A connector asks to be registered; answer with `RegistrationServer.accept` or `refuse`."""
 
@@ -79,14 +79,14 @@ class Register:
     request: RegisterRequest
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Unregister:
     """A connector wants to leave; answer with `RegistrationServer.done`, then close once idle."""
 
     call: endpoint.Called = field(repr=False)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class UpdateLocalConfiguration:
     """A connector tells its own configuration (JSON); answer with `RegistrationServer.done`."""
 
@@ -156,17 +156,17 @@ class RegistrationServer:
 # -- the connector's side ----------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Unregistered:
     """The edge has taken note that the connection leaves."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class LocalConfigurationUpdated:
     """The edge has taken note of the connector's own configuration."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class CallFailed:
     """The edge answered a call with an exception of the RPC; `call` is register, unregister or update."""
 
