@@ -10,7 +10,7 @@ import sys
 import pytest
 from tests.cli.home import Home, Started
 from tests.cli.test_lab import running
-from tests.e2e.origin import serving
+from tests.support.origin import serving
 
 from prx.app import thrift
 

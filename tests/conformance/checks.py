@@ -17,7 +17,7 @@ import pytest
 from tests.conformance.origin import LARGE, ORDER
 from tests.conformance.outcome import NotCarriedError
 from tests.conformance.scene import Scene
-from tests.lab.edge.origin import blob, blob_digest
+from tests.support.origin import blob, blob_digest
 from tests.support.waits import PATIENCE
 from tests.support.wire import get, visiting
 from websockets.asyncio.client import connect
@@ -205,8 +205,8 @@ async def request_trailers(scene: Scene) -> None:
         visitor.writer.write(b"4\r\nbody\r\n0\r\nX-Sum: 1\r\n\r\n")
         visitor.h11.send(h11.EndOfMessage())
         require("answer", (await visitor.read_reply()).body, b"taken")
-    carried("trailers do not reach the service", scene.service.trailers)
-    require("trailers", [line.lower() for line in scene.service.trailers], ["x-sum: 1"])
+    carried("trailers do not reach the service", scene.service.received)
+    require("trailers", [(name.lower(), value) for name, value in scene.service.received], [("x-sum", "1")])
 
 
 # -- heads -------------------------------------------------------------------------------------------------------

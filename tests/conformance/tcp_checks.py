@@ -12,7 +12,7 @@ from tests.conformance.checks import leading_to, require, websocket
 from tests.conformance.outcome import NotAvailableError, NotCarriedError
 from tests.conformance.scene import Scene
 from tests.lab.edge.cloudflared import VARIABLE
-from tests.lab.edge.origin import BLOCK
+from tests.support.origin import BLOCK
 from tests.support.waits import PATIENCE
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 from tests.e2e.bench import Bench
-from tests.e2e.origin import OriginServer, serving
 from tests.e2e.prx_process import clean_environment
+from tests.support.origin import HostedOrigin, serving
 
 from prx.lab import Lab, LabConfig
 from prx.testing.clock import ManualClock
@@ -52,7 +52,7 @@ def quick_bench(tmp_path: Path, connector: str) -> Bench:
 
 
 @pytest.fixture
-def origin() -> Iterator[OriginServer]:
+def origin() -> Iterator[HostedOrigin]:
     """Give a running origin."""
     with serving() as server:
         yield server

@@ -4,8 +4,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from tests.e2e.origin import OriginServer
 from tests.e2e.world import world
+from tests.support.origin import HostedOrigin
 
 from prx.core.events import RestartScheduled, UrlChanged
 from prx.lab import Lab
@@ -16,7 +16,7 @@ from prx.testing.clock import ManualClock
 
 @pytest.mark.parametrize("protocol", ["http2", "quic"])
 async def test_a_forgotten_quick_tunnel_gets_a_new_url(
-    lab: Lab, clock: ManualClock, tmp_path: Path, connector: str, origin: OriginServer, protocol: str
+    lab: Lab, clock: ManualClock, tmp_path: Path, connector: str, origin: HostedOrigin, protocol: str
 ) -> None:
     """The edge does not know the tunnel any more: a new one at once, and the cost is told before."""
     async with world(lab, clock, tmp_path, connector=connector, port=origin.port, protocols=(protocol,)) as here:
@@ -31,7 +31,7 @@ async def test_a_forgotten_quick_tunnel_gets_a_new_url(
 @pytest.mark.parametrize("protocol", ["http2", "quic"])
 @pytest.mark.parametrize("reason", ["unauthorized", "retryable"])
 async def test_a_refusal_of_some_seconds_costs_nothing(
-    lab: Lab, clock: ManualClock, tmp_path: Path, connector: str, origin: OriginServer, protocol: str, reason: str
+    lab: Lab, clock: ManualClock, tmp_path: Path, connector: str, origin: HostedOrigin, protocol: str, reason: str
 ) -> None:
     """An incident at the edge: registrations refused for a while, and the quick tunnel keeps child and URL."""
     async with world(lab, clock, tmp_path, connector=connector, port=origin.port, protocols=(protocol,)) as here:
@@ -47,7 +47,7 @@ async def test_a_refusal_of_some_seconds_costs_nothing(
 
 @pytest.mark.parametrize("kind", ["challenge", "1009", "1015", "1020", "1102"])
 async def test_cloudflares_own_refusals(
-    lab: Lab, clock: ManualClock, tmp_path: Path, connector: str, origin: OriginServer, kind: str
+    lab: Lab, clock: ManualClock, tmp_path: Path, connector: str, origin: HostedOrigin, kind: str
 ) -> None:
     """Cloudflare refuses the probe: up, told, no restart, for as long as one likes."""
     named = {"mode": "named", "token": lab.token("app.localhost"), "hostname": "app.localhost"}
@@ -63,7 +63,7 @@ async def test_cloudflares_own_refusals(
 
 @pytest.mark.parametrize("address", ["fd10:aec2:5dae::1", "192.0.2.7"])
 async def test_a_record_that_leads_elsewhere(
-    lab: Lab, clock: ManualClock, tmp_path: Path, origin: OriginServer, address: str
+    lab: Lab, clock: ManualClock, tmp_path: Path, origin: HostedOrigin, address: str
 ) -> None:
     """A name that does not lead to Cloudflare: the record is named, and nothing is restarted."""
     named = {"mode": "named", "token": lab.token("app.localhost"), "hostname": "app.localhost"}
@@ -79,7 +79,7 @@ async def test_a_record_that_leads_elsewhere(
 
 
 async def test_a_url_is_proven_without_dns_over_https(
-    lab: Lab, clock: ManualClock, tmp_path: Path, connector: str, origin: OriginServer
+    lab: Lab, clock: ManualClock, tmp_path: Path, connector: str, origin: HostedOrigin
 ) -> None:
     """If no resolver answers, the way is found by a name that exists, and a proven tunnel stays proven."""
     lab.inject(DohError("status"))
@@ -88,17 +88,17 @@ async def test_a_url_is_proven_without_dns_over_https(
         assert (status.verdict, status.proven) == ("healthy", True)
         await here.leap(400)
         assert (here.status.verdict, here.restarts) == ("healthy", 0)
-        origin.status = 503
+        origin.answer_with(503)
         status = await here.leap(40, until=lambda status: status.verdict == "origin_error")
         assert status.verdict == "origin_error"
 
 
 @pytest.mark.parametrize("status", [404, 302, 401])
 async def test_a_service_without_a_front_page_is_healthy(
-    lab: Lab, clock: ManualClock, tmp_path: Path, connector: str, origin: OriginServer, status: int
+    lab: Lab, clock: ManualClock, tmp_path: Path, connector: str, origin: HostedOrigin, status: int
 ) -> None:
     """A webhook receiver, a login, a password: what the service answers here is right in public, too."""
-    origin.status = status
+    origin.answer_with(status)
     async with world(lab, clock, tmp_path, connector=connector, port=origin.port) as here:
         seen = await here.live(lambda status: status.state == "ready")
         assert (seen.verdict, seen.reason) == ("healthy", f"answers {status} to GET /, as the service itself does")

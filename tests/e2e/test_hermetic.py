@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 from tests.e2e.bench import Bench
-from tests.e2e.origin import OriginServer
 from tests.e2e.prx_process import live_pids, prx_start
+from tests.support.origin import HostedOrigin
 from tests.support.visitor import get
 
 
-async def test_a_stray_configuration_changes_nothing(bench: Bench, origin: OriginServer) -> None:
+async def test_a_stray_configuration_changes_nothing(bench: Bench, origin: HostedOrigin) -> None:
     """A config.yml in ~/.cloudflared that routes elsewhere and a TUNNEL_URL in the environment do nothing."""
     stray = Path(bench.environ["HOME"]) / ".cloudflared"
     stray.mkdir()
@@ -26,7 +26,7 @@ async def test_a_stray_configuration_changes_nothing(bench: Bench, origin: Origi
 
 
 @pytest.mark.parametrize("mode", ["named"])
-async def test_the_token_is_seen_nowhere(bench: Bench, origin: OriginServer) -> None:
+async def test_the_token_is_seen_nowhere(bench: Bench, origin: HostedOrigin) -> None:
     """The token of a named tunnel is in no command line, no environment, no event, no log and no file."""
     async with prx_start(str(origin.port), "--lab", environ=bench.environ, cwd=bench.folder) as prx:
         await prx.url()

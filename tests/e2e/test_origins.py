@@ -4,30 +4,31 @@ from __future__ import annotations
 
 import ssl
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import trustme
 from tests.e2e.bench import Bench
 from tests.e2e.conftest import real_cloudflared
-from tests.e2e.origin import OriginServer
 from tests.e2e.prx_process import clean_environment, prx_start, run_prx
+from tests.support.origin import HostedOrigin, serving
 from tests.support.visitor import get
 
 
 @pytest.fixture
-def over_tls(origin: OriginServer, tmp_path: Path) -> OriginServer:
+def over_tls(tmp_path: Path) -> Iterator[HostedOrigin]:
     """Give a service with a certificate for app.test alone, whose CA is in certs/ca.pem beside prx.toml."""
     authority = trustme.CA()
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     authority.issue_cert("app.test").configure_cert(context)
     (tmp_path / "certs").mkdir()
     authority.cert_pem.write_to_path(str(tmp_path / "certs" / "ca.pem"))
-    origin.socket = context.wrap_socket(origin.socket, server_side=True)
-    return origin
+    with serving(tls=context) as origin:
+        yield origin
 
 
-async def test_a_certificate_of_its_own_is_trusted_as_configured(bench: Bench, over_tls: OriginServer) -> None:
+async def test_a_certificate_of_its_own_is_trusted_as_configured(bench: Bench, over_tls: HostedOrigin) -> None:
     """With origin_ca (relative to prx.toml) and origin_server_name the service is reached, its certificate checked."""
     bench.configure(
         f"local_addr = 'https://127.0.0.1:{over_tls.port}'\norigin_tls_verify = true\n"
@@ -39,7 +40,7 @@ async def test_a_certificate_of_its_own_is_trusted_as_configured(bench: Bench, o
 
 
 @pytest.mark.parametrize("mode", ["quick"])
-async def test_a_certificate_for_another_name_is_told(bench: Bench, over_tls: OriginServer) -> None:
+async def test_a_certificate_for_another_name_is_told(bench: Bench, over_tls: HostedOrigin) -> None:
     """Where the certificate is for another name, no visitor comes through, and the key that helps is named."""
     bench.configure(f"local_addr = 'https://127.0.0.1:{over_tls.port}'\norigin_ca = 'certs/ca.pem'")
     async with prx_start("--lab", environ=bench.environ, cwd=bench.folder) as prx:
@@ -49,7 +50,7 @@ async def test_a_certificate_for_another_name_is_told(bench: Bench, over_tls: Or
 
 
 @pytest.mark.real
-async def test_a_shim_that_reads_home_serves(origin: OriginServer, tmp_path: Path) -> None:
+async def test_a_shim_that_reads_home_serves(origin: HostedOrigin, tmp_path: Path) -> None:
     """A version manager's shim gets its HOME in the real start too, and a configuration that lies there changes nothing."""
     environ = clean_environment(tmp_path)
     home = Path(environ["HOME"])

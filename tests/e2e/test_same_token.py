@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from tests.e2e.origin import OriginServer, serving
 from tests.e2e.world import World, world
+from tests.support.origin import HostedOrigin, serving
 
 from prx.config.schema import CloudflareSettings, TunnelSettings
 from prx.core.events import Log
@@ -19,7 +19,7 @@ def warnings(here: World) -> list[str]:
 
 
 async def test_the_other_machine_is_named(
-    lab: Lab, clock: ManualClock, tmp_path: Path, connector: str, origin: OriginServer
+    lab: Lab, clock: ManualClock, tmp_path: Path, connector: str, origin: HostedOrigin
 ) -> None:
     """A forgotten connector with the same token answers now and then: one warning, and no restart."""
     named: dict[str, Any] = {"mode": "named", "token": lab.token("app"), "hostname": "app.localhost"}
@@ -37,7 +37,7 @@ async def test_the_other_machine_is_named(
 
 
 async def test_two_tunnels_of_one_prx_with_one_token_are_one(
-    lab: Lab, clock: ManualClock, tmp_path: Path, connector: str, origin: OriginServer
+    lab: Lab, clock: ManualClock, tmp_path: Path, connector: str, origin: HostedOrigin
 ) -> None:
     """Two tunnels that prx itself runs with one token are ways of the same tunnel: no word of another machine."""
     named: dict[str, Any] = {"mode": "named", "token": lab.token("app"), "hostname": "app.localhost"}
@@ -51,14 +51,14 @@ async def test_two_tunnels_of_one_prx_with_one_token_are_one(
 
 
 async def test_a_tunnel_that_is_alone_is_not_warned_about(
-    lab: Lab, clock: ManualClock, tmp_path: Path, connector: str, origin: OriginServer
+    lab: Lab, clock: ManualClock, tmp_path: Path, connector: str, origin: HostedOrigin
 ) -> None:
     """One connector, whatever its origin answers: no word of another one."""
     named = {"mode": "named", "token": lab.token("app"), "hostname": "app.localhost"}
     async with world(lab, clock, tmp_path, connector=connector, port=origin.port, cloudflare=named) as here:
         await here.live(lambda status: status.state == "ready")
         await here.leap(600)
-        origin.status = 503
+        origin.answer_with(503)
         status = await here.leap(60, until=lambda status: status.verdict == "origin_error")
         assert "another" not in status.reason
         assert warnings(here) == []

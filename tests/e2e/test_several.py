@@ -4,8 +4,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tests.e2e.origin import OriginServer
 from tests.e2e.world import World, world
+from tests.support.origin import HostedOrigin
 
 from prx.config.schema import AccessSettings, CloudflareSettings, Config, TunnelSettings
 from prx.core.events import ChildStarted, ConfigReloaded, HookRan
@@ -21,7 +21,7 @@ def starts(here: World, name: str) -> int:
 
 
 async def test_a_failed_tunnel_concerns_itself_alone(
-    lab: Lab, clock: ManualClock, tmp_path: Path, origin: OriginServer
+    lab: Lab, clock: ManualClock, tmp_path: Path, origin: HostedOrigin
 ) -> None:
     """One tunnel's program is missing: the other is up; the program appears: it is started within five seconds."""
     program = tmp_path / "later"
@@ -37,7 +37,7 @@ async def test_a_failed_tunnel_concerns_itself_alone(
         assert starts(here, "web") == 1, "the other tunnel was not touched"
 
 
-async def test_a_reload_touches_only_what_changed(lab: Lab, clock: ManualClock, tmp_path: Path, origin: OriginServer) -> None:
+async def test_a_reload_touches_only_what_changed(lab: Lab, clock: ManualClock, tmp_path: Path, origin: HostedOrigin) -> None:
     """A changed check leaves the child alone; a changed log level needs a new child; a tunnel that is gone is stopped."""
     api = TunnelSettings(local_addr=f"127.0.0.1:{origin.port}", cloudflare=CloudflareSettings(cloudflared_path="builtin"))
     async with world(lab, clock, tmp_path, connector="builtin", port=origin.port, others={"api": api}) as here:
@@ -58,7 +58,7 @@ async def test_a_reload_touches_only_what_changed(lab: Lab, clock: ManualClock, 
 
 
 async def test_a_reload_leaves_a_stopped_tunnel_alone(
-    lab: Lab, clock: ManualClock, tmp_path: Path, origin: OriginServer
+    lab: Lab, clock: ManualClock, tmp_path: Path, origin: HostedOrigin
 ) -> None:
     """What the user has stopped is not started by a reload; one that is taken out and put back at once runs on."""
     api = TunnelSettings(local_addr=f"127.0.0.1:{origin.port}", cloudflare=CloudflareSettings(cloudflared_path="builtin"))
@@ -77,7 +77,7 @@ async def test_a_reload_leaves_a_stopped_tunnel_alone(
         await here.live(lambda _: starts(here, "api") == 3 and here.of("api").state == "ready")
 
 
-async def test_a_reload_takes_a_new_service_token(lab: Lab, clock: ManualClock, tmp_path: Path, origin: OriginServer) -> None:
+async def test_a_reload_takes_a_new_service_token(lab: Lab, clock: ManualClock, tmp_path: Path, origin: HostedOrigin) -> None:
     """A service token that a reload brings is sent with the next look, and ends the degraded state without a new child."""
     lab.protect("app.localhost", AccessFront(client_id="id.access", client_secret="right"))
     named = {"mode": "named", "token": lab.token("app.localhost"), "hostname": "app.localhost"}
@@ -90,7 +90,7 @@ async def test_a_reload_takes_a_new_service_token(lab: Lab, clock: ManualClock, 
         assert starts(here, "web") == 1
 
 
-async def test_one_tunnel_can_be_restarted(lab: Lab, clock: ManualClock, tmp_path: Path, origin: OriginServer) -> None:
+async def test_one_tunnel_can_be_restarted(lab: Lab, clock: ManualClock, tmp_path: Path, origin: HostedOrigin) -> None:
     """`restart NAME` gives that tunnel a fresh child at once, without a backoff, and leaves the others alone."""
     api = TunnelSettings(local_addr=f"127.0.0.1:{origin.port}", cloudflare=CloudflareSettings(cloudflared_path="builtin"))
     async with world(lab, clock, tmp_path, connector="builtin", port=origin.port, others={"api": api}) as here:
@@ -100,7 +100,7 @@ async def test_one_tunnel_can_be_restarted(lab: Lab, clock: ManualClock, tmp_pat
         assert (starts(here, "api"), here.status.attempt) == (1, 0)
 
 
-async def test_hooks_hear_of_a_verified_url(lab: Lab, clock: ManualClock, tmp_path: Path, origin: OriginServer) -> None:
+async def test_hooks_hear_of_a_verified_url(lab: Lab, clock: ManualClock, tmp_path: Path, origin: HostedOrigin) -> None:
     """A command and a dotenv file learn the URL when it is verified, and the next one with the old one beside it."""
     heard = tmp_path / "heard"
     script = tmp_path / "hook.sh"

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 from tests.e2e import failing
-from tests.e2e.origin import OriginServer
 from tests.e2e.prx_process import PRX, Json, PrxProcess, clean_environment, run_prx, started
+from tests.support.origin import HostedOrigin
 
 from prx.testing.fake_cloudflared.scripted import write_fake
 
@@ -23,7 +23,7 @@ ROUNDS = 5
 
 @pytest.mark.slow
 @pytest.mark.timeout(240)
-async def test_every_call_fails_once_at_every_place(tmp_path: Path, origin: OriginServer) -> None:
+async def test_every_call_fails_once_at_every_place(tmp_path: Path, origin: HostedOrigin) -> None:
     """Each call that can fail does, once at each place, while a tunnel runs, dies, is started again, reloaded and stopped.
 
     prx lives, the tunnel comes back each time, the end is that which was asked for, and there is no traceback.
@@ -113,7 +113,7 @@ AS_ANOTHER = [
 
 @pytest.mark.parametrize("kind", sorted(LIMITS))
 @pytest.mark.skipif(os.geteuid() != 0 or shutil.which("prlimit") is None, reason="needs root and prlimit")
-async def test_a_machine_with_too_little_is_told_in_words(open_folder: Path, kind: str, origin: OriginServer) -> None:
+async def test_a_machine_with_too_little_is_told_in_words(open_folder: Path, kind: str, origin: HostedOrigin) -> None:
     """Under a limit that is too low prx runs all the same, or ends with words and an exit code; never with a traceback."""
     limit, as_another, arguments = LIMITS[kind]
     home = open_folder

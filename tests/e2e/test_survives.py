@@ -4,12 +4,12 @@ import os
 import signal
 
 from tests.e2e.bench import Bench
-from tests.e2e.origin import OriginServer
 from tests.e2e.prx_process import prx_start
+from tests.support.origin import HostedOrigin
 from tests.support.visitor import get
 
 
-async def test_a_killed_child_is_replaced_with_growing_waits(quick_bench: Bench, origin: OriginServer) -> None:
+async def test_a_killed_child_is_replaced_with_growing_waits(quick_bench: Bench, origin: HostedOrigin) -> None:
     """`kill -9` of the child: restarted after 5 s; killed again: the next wait is 10 s."""
     bench = quick_bench
     async with prx_start(str(origin.port), "--lab", environ=bench.environ, cwd=bench.folder) as prx:
@@ -30,7 +30,7 @@ async def test_a_killed_child_is_replaced_with_growing_waits(quick_bench: Bench,
         assert await prx.stop() == 0
 
 
-async def test_the_child_dies_with_prx(bench: Bench, origin: OriginServer) -> None:
+async def test_the_child_dies_with_prx(bench: Bench, origin: HostedOrigin) -> None:
     """`kill -9` of prx takes the child along within a second."""
     async with prx_start(str(origin.port), "--lab", environ=bench.environ, cwd=bench.folder) as prx:
         await prx.url()

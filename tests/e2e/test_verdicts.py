@@ -12,8 +12,8 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import pytest
-from tests.e2e.origin import OriginServer, serving
 from tests.e2e.world import World, world
+from tests.support.origin import HostedOrigin, serving
 from tests.support.waits import free_port
 
 from prx.config.schema import AccessSettings
@@ -24,7 +24,7 @@ from prx.secrets.value import Secret
 from prx.testing.clock import ManualClock
 
 
-async def test_healthy(lab: Lab, clock: ManualClock, tmp_path: Path, connector: str, origin: OriginServer) -> None:
+async def test_healthy(lab: Lab, clock: ManualClock, tmp_path: Path, connector: str, origin: HostedOrigin) -> None:
     """The public GET is 2xx: ready, no action, for as long as one likes."""
     async with world(lab, clock, tmp_path, connector=connector, port=origin.port) as here:
         status = await here.live(lambda status: status.state == "ready")
@@ -51,9 +51,9 @@ async def test_origin_down(lab: Lab, clock: ManualClock, tmp_path: Path, connect
         await running.__aexit__(None, None, None)
 
 
-async def test_origin_error(lab: Lab, clock: ManualClock, tmp_path: Path, connector: str, origin: OriginServer) -> None:
+async def test_origin_error(lab: Lab, clock: ManualClock, tmp_path: Path, connector: str, origin: HostedOrigin) -> None:
     """The origin answers 500 by itself: degraded, the tunnel is cleared, no restart."""
-    origin.status = 500
+    origin.answer_with(500)
     async with world(lab, clock, tmp_path, connector=connector, port=origin.port) as here:
         status = await here.live(lambda status: status.state == "degraded")
         assert status.verdict == "origin_error"
@@ -80,7 +80,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> set[str]:
 
 
 async def test_dns_pending(
-    lab: Lab, clock: ManualClock, tmp_path: Path, connector: str, origin: OriginServer, asked: set[str]
+    lab: Lab, clock: ManualClock, tmp_path: Path, connector: str, origin: HostedOrigin, asked: set[str]
 ) -> None:
     """A fresh name that resolves only after four minutes: no restart, not one query to the system's resolver, then verified."""
     lab.inject(NxDomain(for_seconds=240))
@@ -99,7 +99,7 @@ async def test_dns_pending(
 
 @pytest.mark.parametrize("protocol", ["http2", "quic"])
 async def test_edge_lost(
-    lab: Lab, clock: ManualClock, tmp_path: Path, connector: str, origin: OriginServer, protocol: str
+    lab: Lab, clock: ManualClock, tmp_path: Path, connector: str, origin: HostedOrigin, protocol: str
 ) -> None:
     """The edge is away for a minute and a half: told within seconds, child and URL kept, and well again when the edge is."""
     async with world(lab, clock, tmp_path, connector=connector, port=origin.port, protocols=(protocol,)) as here:
@@ -117,7 +117,7 @@ async def test_edge_lost(
 
 
 async def test_a_short_loss_is_left_to_cloudflared(
-    lab: Lab, clock: ManualClock, tmp_path: Path, connector: str, origin: OriginServer
+    lab: Lab, clock: ManualClock, tmp_path: Path, connector: str, origin: HostedOrigin
 ) -> None:
     """Connections that are dropped once come back by themselves: no restart."""
     async with world(lab, clock, tmp_path, connector=connector, port=origin.port) as here:
@@ -130,7 +130,7 @@ async def test_a_short_loss_is_left_to_cloudflared(
         assert (status.verdict, here.restarts) == ("healthy", 0)
 
 
-async def test_rate_limited(lab: Lab, clock: ManualClock, tmp_path: Path, connector: str, origin: OriginServer) -> None:
+async def test_rate_limited(lab: Lab, clock: ManualClock, tmp_path: Path, connector: str, origin: HostedOrigin) -> None:
     """429 from the quick service: at least a minute's wait, which the next prx keeps to as well."""
     lab.inject(QuickService(429))
     async with world(lab, clock, tmp_path, connector=connector, port=origin.port) as here:
@@ -148,7 +148,7 @@ async def test_rate_limited(lab: Lab, clock: ManualClock, tmp_path: Path, connec
         await here.live(lambda status: status.state == "ready")
 
 
-async def test_auth_rejected(lab: Lab, clock: ManualClock, tmp_path: Path, connector: str, origin: OriginServer) -> None:
+async def test_auth_rejected(lab: Lab, clock: ManualClock, tmp_path: Path, connector: str, origin: HostedOrigin) -> None:
     """A minute of "Unauthorized": failed for good, with a hint and no restart."""
     lab.inject(RejectRegistration("unauthorized"))
     token = lab.token("app.localhost")
@@ -163,7 +163,7 @@ async def test_auth_rejected(lab: Lab, clock: ManualClock, tmp_path: Path, conne
 
 
 async def test_auth_rejected_over_quic(
-    lab: Lab, clock: ManualClock, tmp_path: Path, connector: str, origin: OriginServer
+    lab: Lab, clock: ManualClock, tmp_path: Path, connector: str, origin: HostedOrigin
 ) -> None:
     """Over QUIC the child says nothing of why it is rejected: its counters tell that it is, HTTP/2 tells why; then failed."""
     lab.inject(RejectRegistration("unauthorized"))
@@ -177,7 +177,7 @@ async def test_auth_rejected_over_quic(
         assert (status.verdict, status.attempt) == ("auth_rejected", 0)
 
 
-async def test_route_mismatch(lab: Lab, clock: ManualClock, tmp_path: Path, connector: str, origin: OriginServer) -> None:
+async def test_route_mismatch(lab: Lab, clock: ManualClock, tmp_path: Path, connector: str, origin: HostedOrigin) -> None:
     """A configuration pushed by the edge leads elsewhere: degraded, both sides named, no restart."""
     token = lab.token("app.localhost")
     named = {"mode": "named", "token": token, "hostname": "app.localhost"}
@@ -209,7 +209,7 @@ class Plug:
         return "home"
 
 
-async def test_offline(lab: Lab, clock: ManualClock, tmp_path: Path, connector: str, origin: OriginServer) -> None:
+async def test_offline(lab: Lab, clock: ManualClock, tmp_path: Path, connector: str, origin: HostedOrigin) -> None:
     """No network at all: waited for without burning attempts, and looked at as soon as it is back."""
     network = Plug()
     async with world(lab, clock, tmp_path, connector=connector, port=origin.port, network=network) as here:
@@ -227,7 +227,7 @@ async def test_offline(lab: Lab, clock: ManualClock, tmp_path: Path, connector: 
         assert here.restarts == 0
 
 
-async def test_crashed(lab: Lab, clock: ManualClock, tmp_path: Path, connector: str, origin: OriginServer) -> None:
+async def test_crashed(lab: Lab, clock: ManualClock, tmp_path: Path, connector: str, origin: HostedOrigin) -> None:
     """The child is killed: restarted after five seconds, with the cause in words."""
     async with world(lab, clock, tmp_path, connector=connector, port=origin.port) as here:
         status = await here.live(lambda status: status.state == "ready")
@@ -242,7 +242,7 @@ async def test_crashed(lab: Lab, clock: ManualClock, tmp_path: Path, connector: 
         assert here.restarts == 1
 
 
-async def test_misconfigured(lab: Lab, clock: ManualClock, tmp_path: Path, origin: OriginServer) -> None:
+async def test_misconfigured(lab: Lab, clock: ManualClock, tmp_path: Path, origin: HostedOrigin) -> None:
     """A program that is not there: failed for good, with the path, a hint and not one start."""
     missing = str(tmp_path / "cloudflared")
     async with world(lab, clock, tmp_path, connector=missing, port=origin.port) as here:
@@ -255,7 +255,7 @@ async def test_misconfigured(lab: Lab, clock: ManualClock, tmp_path: Path, origi
 
 @pytest.mark.parametrize("deny", ["login", "forbidden"])
 async def test_protected_and_access_rejected(
-    lab: Lab, clock: ManualClock, tmp_path: Path, connector: str, origin: OriginServer, deny: Literal["login", "forbidden"]
+    lab: Lab, clock: ManualClock, tmp_path: Path, connector: str, origin: HostedOrigin, deny: Literal["login", "forbidden"]
 ) -> None:
     """Access in front: up without a token, degraded with a wrong one, healthy with the right one; never a restart."""
     token = lab.token("app.localhost")
@@ -274,7 +274,7 @@ async def test_protected_and_access_rejected(
             assert (here.status.state, here.restarts) == (state, 0)
 
 
-async def test_udp_blocked(lab: Lab, clock: ManualClock, tmp_path: Path, connector: str, origin: OriginServer) -> None:
+async def test_udp_blocked(lab: Lab, clock: ManualClock, tmp_path: Path, connector: str, origin: HostedOrigin) -> None:
     """Nothing answers over UDP and TCP works: the child is replaced at once by one that speaks HTTP/2, which is remembered."""
     lab.inject(UdpBlocked())
     both = ("quic", "http2")
@@ -288,7 +288,7 @@ async def test_udp_blocked(lab: Lab, clock: ManualClock, tmp_path: Path, connect
         assert (status.connectors[0].protocol, here.restarts) == ("http2", 0)
 
 
-async def test_unreachable(lab: Lab, clock: ManualClock, tmp_path: Path, connector: str, origin: OriginServer) -> None:
+async def test_unreachable(lab: Lab, clock: ManualClock, tmp_path: Path, connector: str, origin: HostedOrigin) -> None:
     """Visitors get 530 although all is well here: told; a named tunnel tries a fresh connector once, after three minutes."""
     named = {"mode": "named", "token": lab.token("app.localhost"), "hostname": "app.localhost"}
     async with world(lab, clock, tmp_path, connector=connector, port=origin.port, cloudflare=named) as here:
@@ -309,7 +309,7 @@ async def test_unreachable(lab: Lab, clock: ManualClock, tmp_path: Path, connect
         assert here.restarts == 1
 
 
-async def test_unreachable_quick(lab: Lab, clock: ManualClock, tmp_path: Path, connector: str, origin: OriginServer) -> None:
+async def test_unreachable_quick(lab: Lab, clock: ManualClock, tmp_path: Path, connector: str, origin: HostedOrigin) -> None:
     """The same with a quick tunnel, whose restart costs the URL: kept for as long as Cloudflare may route it again."""
     async with world(lab, clock, tmp_path, connector=connector, port=origin.port) as here:
         url = (await here.live(lambda status: status.state == "ready")).url
@@ -323,7 +323,7 @@ async def test_unreachable_quick(lab: Lab, clock: ManualClock, tmp_path: Path, c
 
 
 async def test_a_url_that_somebody_else_keeps_up(
-    lab: Lab, clock: ManualClock, tmp_path: Path, connector: str, origin: OriginServer
+    lab: Lab, clock: ManualClock, tmp_path: Path, connector: str, origin: HostedOrigin
 ) -> None:
     """Backend = "none": no child of ours, the URL verified and watched."""
     async with world(lab, clock, tmp_path, connector=connector, port=origin.port) as theirs:
@@ -334,12 +334,12 @@ async def test_a_url_that_somebody_else_keeps_up(
         async with ours as here:
             status = await here.live(lambda status: status.state == "ready")
             assert (status.backend, status.url, status.connectors) == ("none", url, ())
-            origin.status = 503
+            origin.answer_with(503)
             status = await here.leap(60)
             assert (status.state, status.verdict) == ("degraded", "origin_error")
 
 
-async def test_require_access(lab: Lab, clock: ManualClock, tmp_path: Path, origin: OriginServer) -> None:
+async def test_require_access(lab: Lab, clock: ManualClock, tmp_path: Path, origin: HostedOrigin) -> None:
     """Where Access is required, a service that strangers reach is taken down with the reason; behind Access it stays up."""
     named = {"mode": "named", "token": lab.token("app.localhost"), "hostname": "app.localhost"}
 

@@ -10,10 +10,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.e2e.origin import serving
 from tests.e2e.world import World, world
 from tests.security.canaries import Canary, canary, files_of, jwt_canary, leaks
 from tests.security.scene import processes_below
+from tests.support.origin import serving
 from tests.support.visitor import get
 
 from prx.config.schema import AccessSettings

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tests.lab.connector.child import BUILTIN, Child, run, started
 from tests.lab.connector.mini_edge import MiniEdge
-from tests.lab.connector.origin_server import Origin
+from tests.support.origin import Origin
 
 HTTP2_ONLY = pytest.mark.parametrize("protocol", ["http2"])
 BUILTIN_ONLY = pytest.mark.parametrize("command", [BUILTIN], ids=["builtin"])

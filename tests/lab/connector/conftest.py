@@ -9,8 +9,8 @@ from tests.lab.connector.bench import Bench
 from tests.lab.connector.child import BUILTIN, token
 from tests.lab.connector.http2_edge import Http2Edge
 from tests.lab.connector.mini_edge import MiniEdge
-from tests.lab.connector.origin_server import Origin
 from tests.lab.connector.quic_edge import QuicEdge
+from tests.support.origin import Origin, run_origin
 
 REAL = os.environ.get("PRX_TEST_CLOUDFLARED", "")
 
@@ -42,7 +42,7 @@ async def edge(tmp_path: Path, protocol: str) -> AsyncIterator[MiniEdge]:
 @pytest.fixture
 async def origin() -> AsyncIterator[Origin]:
     """Give a running local service."""
-    async with Origin().running() as running:
+    async with run_origin() as running:
         yield running
 
 

@@ -10,7 +10,7 @@ import pytest
 from tests.lab.connector.bench import BUILTIN_ONLY, HTTP2_ONLY, Bench
 from tests.lab.connector.child import Child
 from tests.lab.connector.mini_edge import MiniEdge, finish
-from tests.lab.connector.origin_server import BLOCK, Origin
+from tests.support.origin import BLOCK, Origin
 from tests.support.waits import PATIENCE
 
 from prx.lab.protocol.errors import StreamError
@@ -120,7 +120,7 @@ async def test_status(child: Child, edge: MiniEdge) -> None:
 
 async def test_head(child: Child, edge: MiniEdge) -> None:
     """An answer to HEAD has its length and no body."""
-    reply = await edge.fetch("/head", method="HEAD")
+    reply = await edge.fetch("/long-head", method="HEAD")
     assert (reply.headers["content-length"], reply.body) == ("12345", b"")
 
 
@@ -156,8 +156,9 @@ async def test_100_megabytes_each_way(child: Child, edge: MiniEdge) -> None:
             expected.update(BLOCK)
             await up.send_data(BLOCK, end=number == count - 1)
         reply = await finish(up)
-        assert reply.body.decode() == f"{count * len(BLOCK)} {expected.hexdigest()}"
-        down = await edge.open("GET", f"/blocks/{count}", end=True)
+        told = json.loads(reply.body)
+        assert (told["size"], told["sha256"]) == (count * len(BLOCK), expected.hexdigest())
+        down = await edge.open("GET", f"/bytes/{count * len(BLOCK)}", end=True)
         received = hashlib.sha256()
         await down.response()
         while data := await down.read():
@@ -170,37 +171,38 @@ async def test_events_are_not_held_back(child: Child, edge: MiniEdge, origin: Or
     async with asyncio.timeout(PATIENCE):
         stream = await edge.open("GET", "/events", end=True)
         await stream.response()
-        assert await stream.read() == b"data: first\n\n"
-        origin.release.set()
-        assert await stream.read() == b"data: second\n\n"
+        for event in ("first", "second"):
+            origin.events.put_nowait(event)
+            assert await stream.read() == f"data: {event}\n\n".encode()
+        origin.events.put_nowait(None)
         assert await stream.read() == b""
 
 
 async def test_back_pressure(child: Child, edge: MiniEdge) -> None:
     """A visitor who does not read holds the origin back, and loses nothing."""
     async with asyncio.timeout(PATIENCE):
-        slow = await edge.open("GET", "/blocks/400", end=True)
+        slow = await edge.open("GET", "/bytes/26214400", end=True)
         await slow.response()
         assert (await edge.fetch("/status/200")).status == 200
         size = 0
         while data := await slow.read():
             size += len(data)
-    assert size == 400 * len(BLOCK)
+    assert size == 26_214_400
 
 
 async def test_visitor_leaves(child: Child, edge: MiniEdge, origin: Origin) -> None:
     """A visitor who gives up ends the request at the origin too."""
     async with asyncio.timeout(PATIENCE):
-        stream = await edge.open("GET", "/held", end=True)
-        await origin.held.wait()
+        stream = await edge.open("GET", "/slow", end=True)
+        await origin.reached.wait()
         stream.reset()
-        await origin.gone.wait()
+        await origin.left.wait()
 
 
 async def test_websocket(child: Child, edge: MiniEdge) -> None:
     """After an upgrade both sides stream freely, and the last words of the origin arrive."""
     async with asyncio.timeout(PATIENCE):
-        stream = await edge.websocket("/echo")
+        stream = await edge.websocket("/raw")
         outer = dict(await stream.response())
         assert outer[b":status"] == (b"200" if edge.protocol == "http2" else b"101")
         received = bytearray()
@@ -223,7 +225,7 @@ async def test_websocket_refused(child: Child, edge: MiniEdge) -> None:
 async def test_origin_breaks_off(child: Child, edge: MiniEdge) -> None:
     """An answer that breaks off is a reset, not an answer that looks whole."""
     async with asyncio.timeout(PATIENCE):
-        stream = await edge.open("GET", "/broken", end=True)
+        stream = await edge.open("GET", "/half", end=True)
         with pytest.raises(StreamError):
             await finish(stream)
     await child.line(" ERR  error=", "unexpected EOF", "connIndex=0", "event=1", "ingressRule=0")
@@ -268,13 +270,13 @@ async def test_push(child: Child, edge: MiniEdge, origin: Origin) -> None:
 async def test_stop_waits_for_requests(child: Child, edge: MiniEdge, origin: Origin) -> None:
     """After SIGTERM a request in flight is finished, then the process ends with 0."""
     async with asyncio.timeout(PATIENCE):
-        stream = await edge.open("GET", "/held", end=True)
-        await origin.held.wait()
+        stream = await edge.open("GET", "/slow", end=True)
+        await origin.reached.wait()
         child.send(signal.SIGTERM)
         await child.line("INF Initiating graceful shutdown due to signal terminated ...")
         await child.line("INF Unregistered tunnel connection connIndex=0 event=0 ip=127.0.0.1")
         origin.release.set()
-        assert (await finish(stream)).body == b"late"
+        assert (await finish(stream)).body == b"slow"
     assert await child.exit_code() == 0
     for words in (
         "INF Retrying connection in up to 1s connIndex=0 event=0 ip=127.0.0.1",

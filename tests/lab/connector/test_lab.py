@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from tests.lab.connector.child import Child, started
 from tests.lab.edge.conftest import events, lab, limits  # noqa: F401 - fixtures
-from tests.lab.edge.origin import Origin, run_origin
 from tests.lab.edge.test_real_traffic import (  # noqa: F401 - the same tests, with this module's `hostname`
     test_answers_without_body,
     test_big_download,
@@ -24,6 +23,7 @@ from tests.lab.edge.test_real_traffic import (  # noqa: F401 - the same tests, w
     test_visitor_leaves,
     test_websocket,
 )
+from tests.support.origin import Origin, run_origin
 from tests.support.wire import get
 
 from prx.lab import Lab

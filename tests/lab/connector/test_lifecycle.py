@@ -205,8 +205,8 @@ async def test_grace_period_ends(bench: Bench, command: Sequence[str]) -> None:
     async with bench.started("--grace-period", "300ms") as child:
         await bench.up(child, 1)
         async with asyncio.timeout(PATIENCE):
-            stream = await bench.edge.open("GET", "/held", end=True)
-            await bench.origin.held.wait()
+            stream = await bench.edge.open("GET", "/slow", end=True)
+            await bench.origin.reached.wait()
             child.send(signal.SIGTERM)
             try:
                 outer = dict(await stream.response())

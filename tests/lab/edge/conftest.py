@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from tests.lab.edge.cloudflared import run_cloudflared
-from tests.lab.edge.origin import Origin, run_origin
+from tests.support.origin import Origin, run_origin
 
 from prx.lab import Lab, LabConfig
 from prx.lab.events import LabEvent

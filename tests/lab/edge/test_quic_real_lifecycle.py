@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 from tests.lab.edge.cloudflared import run_cloudflared
-from tests.lab.edge.origin import Origin
 from tests.support.child import Child
+from tests.support.origin import Origin
 from tests.support.visitor import get as fetch
 from tests.support.waits import PATIENCE
 from tests.support.wire import get, visiting

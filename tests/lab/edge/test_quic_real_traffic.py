@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 from tests.lab.edge.cloudflared import run_cloudflared
-from tests.lab.edge.origin import Origin
 from tests.lab.edge.test_real_traffic import (  # noqa: F401 - the same tests, with this module's `hostname`
     test_answers_without_body,
     test_big_download,
@@ -24,6 +23,7 @@ from tests.lab.edge.test_real_traffic import (  # noqa: F401 - the same tests, w
     test_visitor_leaves,
     test_websocket,
 )
+from tests.support.origin import Origin
 
 from prx.lab import Lab
 

@@ -6,7 +6,7 @@ import asyncio
 from urllib.parse import urlsplit
 
 import pytest
-from tests.lab.edge.origin import Origin, blob, blob_digest
+from tests.support.origin import Origin, blob, blob_digest
 from tests.support.waits import PATIENCE
 from tests.support.wire import get, visiting
 from websockets.asyncio.client import connect

@@ -176,7 +176,7 @@ async def test_behind_a_connector(bench: Bench, team: Team) -> None:
             assert (await bench.edge.fetch("/status/200", host=host, headers=[(HEADER, b"a.b.c")])).status == 403
             assert (await bench.edge.fetch("/status/200", host=host, headers=good)).status == 200
         async with asyncio.timeout(PATIENCE):
-            assert (await finish(await bench.edge.websocket("/echo"))).status == 403
+            assert (await finish(await bench.edge.websocket("/raw"))).status == 403
         await child.line("ERR", "request filtered by middleware handler (AccessJWTValidator) due to:", "connIndex=0")
         misspelt = {"originRequest": {"acces": ENTRY}, "ingress": rules}
         assert await bench.edge.push(2, json.dumps(misspelt)) == (1, False)

@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 import pytest
 from tests.lab.connector.child import Child, run, started
 from tests.lab.edge.conftest import events, lab, limits  # noqa: F401 - fixtures
-from tests.lab.edge.origin import Origin, run_origin
+from tests.support.origin import Origin, run_origin
 from tests.support.wire import Reply, visiting
 
 from prx.lab import Lab

@@ -12,7 +12,7 @@ import h11
 import pytest
 from h2.errors import ErrorCodes
 from tests.lab.edge.connector import head, hello, registered, respond
-from tests.lab.edge.origin import BLOCK, blob, blob_digest
+from tests.support.origin import BLOCK, blob, blob_digest
 from tests.support.waits import PATIENCE
 from tests.support.wire import get, visiting
 

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import httpx2
 import pytest
 from tests.lab.edge.connector import head, hello, registered, respond
-from tests.lab.edge.origin import blob, blob_digest
+from tests.support.origin import blob, blob_digest
 from tests.support.waits import PATIENCE
 
 from prx.lab import Lab

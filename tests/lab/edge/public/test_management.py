@@ -13,7 +13,7 @@ import jwt
 import pytest
 from tests.lab.edge import connector, quic_connector
 from tests.lab.edge.cloudflared import run_cloudflared
-from tests.lab.edge.origin import Origin
+from tests.support.origin import Origin
 from tests.support.wire import get
 from websockets.asyncio.client import connect
 

@@ -16,7 +16,7 @@ from aioquic.tls import AlertIllegalParameter
 from cryptography.hazmat.primitives.asymmetric import mlkem, x25519
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.lab.edge.origin import blob
+from tests.support.origin import blob
 from tests.support.waits import PATIENCE
 
 from prx.lab.edge.task_group import ServerTaskGroup
