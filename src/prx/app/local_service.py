@@ -7,8 +7,8 @@ handed on line by line. It ends with prx, however prx ends, as every child does.
 
 The command is often `npm run …` or a script, so the service is its whole process group: all of it is asked to end, and has
 `STOP_SECONDS` for that. One that has gone into the background, out of its group, is known by a mark in its environment; what
-listens on the port and bears it is asked to end as well. Whatever else the command has left behind on purpose (the daemon of a build
-tool) is not the service, and stays.
+listens on the port and bears it is asked to end as well. Whatever else the command has left behind on purpose (the daemon of a
+build tool) is not the service, and stays.
 """
 
 from __future__ import annotations
