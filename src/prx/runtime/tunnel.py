@@ -46,6 +46,7 @@ from prx.runtime.process.ports import draw_port
 from prx.runtime.process.spawn import SpawnError
 from prx.runtime.process.version import ask_version, short_version
 from prx.runtime.quic_return import QuicReturn
+from prx.runtime.replaced import LastProgram
 from prx.runtime.run import Run, RunContext
 
 EMPTY_CONFIG = "config.yml"
@@ -87,6 +88,7 @@ class Tunnel:
         self._asking: asyncio.Timeout | None = None  # while the program is asked for its version
         self._program_seen: tuple[object, ...] | None = None  # None: not looked at yet
         self._program_running: tuple[object, ...] = ()
+        self._last_program = LastProgram()
         self._told_of_memory: float | None = None
         self._quic = QuicReturn(shared.clock)
         self._phases: set[str] = set()
@@ -348,6 +350,8 @@ class Tunnel:
         self.backend.check()
         program = self._program()
         version = await self._ask_version(program)
+        if change := await self._last_program.change(self._program_seen, short_version(version)):
+            self._publish(Log(tunnel=self.name, level="info", message=change))
         port = self.settings.cloudflare.metrics_port or draw_port()
         context = LaunchContext(
             program=program,
