@@ -143,6 +143,49 @@ async def test_a_script_may_start_it_in_the_background_and_end(make: Callable[[s
     assert await watched.service.wait() == ExitStatus(code=0)
 
 
+DAEMON = """
+import os, signal, socket, sys, time
+if os.fork():
+    sys.exit(0)
+os.setsid()
+if os.fork():
+    os._exit(0)
+silent = os.open("/dev/null", os.O_RDWR)
+for stream in range(3):
+    os.dup2(silent, stream)
+if "deaf" in sys.argv:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+port = int(os.environ["PORT"]) if "helper" not in sys.argv else 0
+listening = socket.create_server(("127.0.0.1", port))
+open(sys.argv[1], "w").write(str(os.getpid()))
+time.sleep(60)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the environment of others is in /proc")
+@pytest.mark.parametrize(("kind", "ends"), [("plain", True), ("deaf", True), ("helper", False)])
+async def test_a_daemon_that_serves_the_port_is_ended(
+    make: Callable[[str], Watched], tmp_path: Path, kind: str, ends: bool
+) -> None:
+    """What left session, group and pipes and serves the port ends with prx, deaf or not; a helper that serves another stays."""
+    told = tmp_path / "pid"
+    (tmp_path / "daemon.py").write_text(DAEMON)
+    watched = make(f"{PYTHON} {tmp_path}/daemon.py {told} {kind}; while [ ! -s {told} ]; do sleep 0.02; done; exit 0")
+    watched.service._process = await watched.service._spawn()
+    async with asyncio.timeout(PATIENCE):
+        assert (await watched.service.wait()).code == 0
+    pid = int(told.read_text())
+    try:
+        await watched.service.stop(0.5)
+        if ends:
+            await gone(pid)
+        else:
+            assert Path(f"/proc/{pid}").exists()
+    finally:
+        if not ends:
+            os.kill(pid, signal.SIGKILL)
+
+
 async def test_what_a_failed_leader_leaves_behind_is_asked_to_end(make: Callable[[str], Watched], tmp_path: Path) -> None:
     """A script that fails takes the server along, which may finish."""
     watched = make("{python} server.py {here} &\nread go < go\nexit 3")

@@ -3,7 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import cast
 
 import pytest
@@ -11,6 +11,10 @@ import pytest
 from prx.app.reload import Reloader
 from prx.config.load import Loaded
 from prx.core.errors import ConfigError, PrxError
+from prx.core.status import TunnelStatus
+from prx.runtime.bulkhead import keep_running
+from prx.runtime.host.sd_notify import Notifier, NotifySocket
+from prx.testing.clock import ManualClock
 
 
 class Scripted:
@@ -102,3 +106,40 @@ async def test_a_stop_waits_for_no_reading() -> None:
     thread.join(20)
     await asyncio.sleep(0)
     assert scripted.story == ["(", ")"]
+
+
+@pytest.mark.parametrize("part", ["reloads", "service manager"])
+async def test_an_optional_part_that_raises_is_begun_again(part: str) -> None:
+    """A defect in the reloads, or in what tells the service manager, is said, and costs neither the tunnels nor the part."""
+    clock, told = ManualClock(), list[str]()
+    served = asyncio.Event()
+    failures = [ZeroDivisionError("a defect"), ValueError("another")]
+
+    def statuses() -> tuple[TunnelStatus, ...]:
+        if failures:
+            raise failures.pop()
+        served.set()
+        return ()
+
+    def take(_: Loaded) -> None:
+        statuses()
+
+    reloader = Reloader(read=lambda: cast("Loaded", object()), take=take, around=nullcontext, refused=told.append)
+
+    class Broken(NotifySocket):
+        """A socket to the service manager with a defect."""
+
+        def send(self, *_: str) -> None:
+            """Raise, then work."""
+            statuses()
+
+    work = reloader.run if part == "reloads" else Notifier(Broken("@nowhere"), clock, tuple, watchdog=1.0).run
+    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+        task = group.create_task(keep_running(part, work, clock, told.append), name=part)
+        while not served.is_set():
+            reloader.reload_soon()
+            await asyncio.sleep(0.001)
+            clock.advance(60)
+        task.cancel()
+    assert [f"{part} failed" in message for message in told] == [True, True]
+    assert "ZeroDivisionError: a defect" in told[1]

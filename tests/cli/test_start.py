@@ -216,6 +216,8 @@ def test_the_wait_for_the_service_is_shown(home: Home, unused_port: int) -> None
     [
         (["sh", "-c", "exit 5"], 1, "'sh' ended before it listened on 127.0.0.1:"),
         (["/nonexistent"], 3, "cannot start '/nonexistent'"),
+        ([""], 2, "its program is ''"),
+        ([" ", "run", "dev"], 2, "its program is ' '"),
     ],
 )
 def test_a_service_that_cannot_start(home: Home, unused_port: int, command: list[str], code: int, said: str) -> None:

@@ -264,6 +264,32 @@ async def test_no_client_shuts_others_out(path: Path, monkeypatch: pytest.Monkey
             await writer.wait_closed()
 
 
+async def test_ten_thousand_connections_shut_nobody_out(path: Path) -> None:
+    """Ten thousand that connect and say nothing are taken in turn: a request among them is answered, no descriptor is lost."""
+    prx = ScriptedPrx()
+    async with ControlServer(path, prx, wall=lambda: 0.0):
+        assert (await raw(path, b'{"do":"ping"}\n'))["ok"]
+        before = _descriptors()
+        for hundred in range(100):
+            silent = []
+            for _ in range(100):
+                connection = socket.socket(socket.AF_UNIX)
+                connection.setblocking(False)
+                await asyncio.get_running_loop().sock_connect(connection, str(path))
+                silent.append(connection)
+            if hundred % 20 == 0:
+                assert (await asyncio.wait_for(raw(path, b'{"do":"ping"}\n'), 10))["ok"]
+            for connection in silent:
+                connection.close()
+        async with asyncio.timeout(10):
+            while _descriptors() > before:  # noqa: ASYNC110 - the server closes them within a few turns of the loop
+                await asyncio.sleep(0)
+
+
+def _descriptors() -> int:
+    return sum(1 for _ in Path("/dev/fd").iterdir())
+
+
 async def test_who_rests_goes_before_who_is_answered(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A connection that follows the events stays where another one only rests, old as it may be."""
     monkeypatch.setattr(server_module, "CONNECTION_LIMIT", 2)

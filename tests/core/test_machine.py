@@ -195,6 +195,19 @@ def test_no_restart_without_a_cause_that_it_changes(story: Story, cause: Cause, 
     assert story.restarts == 0
 
 
+def test_an_hour_of_good_and_bad_in_turn_restarts_nothing(story: Story) -> None:
+    """200 and 502 alternate at every look: no restart, and no flood of changes on the screen."""
+    before = len(story.states())
+    for turn in range(240):
+        bad = turn % 2 == 0
+        story.verdict = Verdict.UNREACHABLE if bad else Verdict.HEALTHY
+        story.more = {"because": Cause.NONE} if bad else {}
+        story.feed(inputs.CheckNow(story.machine.run))
+        story.advance(15)
+    assert story.restarts == 0
+    assert len(story.states()) - before <= 2 * 240
+
+
 def test_the_wait_runs_before_the_child_is_replaced(story: Story) -> None:
     """The schedule runs while the child lives: 5, 10, 20 s … each before its replacement, told with what it costs."""
     story.machine.settings = MachineSettings(quick=True)

@@ -51,6 +51,7 @@ def test_the_public_form_of_a_status() -> None:
         "since": "2027-01-15T08:00:08.000Z",
         "restarts": 0,
         "attempt": 0,
+        "flaps": 0,
         "next_retry_in": None,
         "connectors": [
             {

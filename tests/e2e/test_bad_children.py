@@ -9,9 +9,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from tests.e2e.origin import OriginServer
 from tests.e2e.prx_process import clean_environment, prx_start
 from tests.e2e.world import world
+from tests.support.origin import HostedOrigin
 
 from prx.config.schema import CloudflareSettings, TunnelSettings
 from prx.core.events import ChildStarted, Log, Probed, RestartScheduled
@@ -160,7 +160,7 @@ async def test_a_wrapped_client_ends_cleanly(tmp_path: Path, kind: str) -> None:
 
 
 async def test_a_self_update_is_warned_of_and_costs_no_wait(
-    lab: Lab, clock: ManualClock, tmp_path: Path, origin: OriginServer
+    lab: Lab, clock: ManualClock, tmp_path: Path, origin: HostedOrigin
 ) -> None:
     """A client that ends with code 11 has replaced itself: a warning, and the next one runs at once, without a backoff."""
     async with (
@@ -178,7 +178,7 @@ async def test_a_self_update_is_warned_of_and_costs_no_wait(
 
 @pytest.mark.parametrize("mode", ["quick", "named"])
 async def test_a_frozen_child_is_replaced(
-    lab: Lab, clock: ManualClock, tmp_path: Path, origin: OriginServer, mode: str
+    lab: Lab, clock: ManualClock, tmp_path: Path, origin: HostedOrigin, mode: str
 ) -> None:
     """A child that is stopped (SIGSTOP) once it was ready is shown as lost, then replaced, and nothing of it is left."""
     named = {"mode": "named", "token": lab.token("app.localhost"), "hostname": "app.localhost"}
@@ -197,7 +197,7 @@ async def test_a_frozen_child_is_replaced(
 
 @pytest.mark.parametrize("hang", ["start", "metrics"])
 async def test_a_child_that_stays_silent_is_replaced(
-    lab: Lab, clock: ManualClock, tmp_path: Path, origin: OriginServer, hang: str
+    lab: Lab, clock: ManualClock, tmp_path: Path, origin: HostedOrigin, hang: str
 ) -> None:
     """A child that never connects and never tells its URL is `edge_lost` after the start-up time, and replaced."""
     async with (
@@ -216,7 +216,7 @@ async def test_a_child_that_stays_silent_is_replaced(
 
 
 async def test_a_name_that_changes_within_a_run_is_followed(
-    lab: Lab, clock: ManualClock, tmp_path: Path, origin: OriginServer
+    lab: Lab, clock: ManualClock, tmp_path: Path, origin: HostedOrigin
 ) -> None:
     """A quick tunnel that tells another name later is told, and looked at under the new name without a new child."""
     api = TunnelSettings(local_addr=f"127.0.0.1:{origin.port}", cloudflare=CloudflareSettings(cloudflared_path="builtin"))

@@ -8,7 +8,7 @@ from tests.e2e.world import World, world
 from tests.support.origin import HostedOrigin
 
 from prx.config.schema import AccessSettings, CloudflareSettings, Config, TunnelSettings
-from prx.core.events import ChildStarted, ConfigReloaded, HookRan
+from prx.core.events import ChildStarted, ConfigReloaded, HookRan, UrlChanged
 from prx.lab import AccessFront, Lab
 from prx.secrets.value import Secret
 from prx.testing.clock import ManualClock
@@ -88,6 +88,30 @@ async def test_a_reload_takes_a_new_service_token(lab: Lab, clock: ManualClock, 
         here.supervisor.reload(replace(here.supervisor.config, access=right))
         await here.live(lambda status: (status.state, status.verdict) == ("ready", "healthy"))
         assert starts(here, "web") == 1
+
+
+async def test_a_reload_brings_another_token_or_name(
+    lab: Lab, clock: ManualClock, tmp_path: Path, origin: HostedOrigin
+) -> None:
+    """Another token with its host name replaces the child, and the new URL is proven; a renamed tunnel is a new one."""
+    named = {"mode": "named", "token": lab.token("app.localhost"), "hostname": "app.localhost"}
+    api = TunnelSettings(local_addr=f"127.0.0.1:{origin.port}", cloudflare=CloudflareSettings(cloudflared_path="builtin"))
+    async with world(
+        lab, clock, tmp_path, connector="builtin", port=origin.port, cloudflare=named, others={"api": api}
+    ) as here:
+        await here.live(lambda status: status.state == here.of("api").state == "ready")
+        web = here.supervisor.config.tunnels["web"]
+        other = replace(web.cloudflare, token=Secret(lab.token("new.localhost")), hostname="new.localhost")
+        changed = replace(web, cloudflare=other)
+        here.supervisor.reload(Config(tunnels={"web": changed, "api": api}))
+        await here.live(lambda status: starts(here, "web") == 2 and status.state == "ready")
+        moved = [fact for fact in here.told(UrlChanged) if fact.tunnel == "web"][-1]
+        assert ("app.localhost" in moved.old, "new.localhost" in moved.url) == (True, True)
+        here.supervisor.reload(Config(tunnels={"web": changed, "shop": api}))
+        await here.live(
+            lambda _: {item.name: item.state for item in here.supervisor.statuses()} == {"web": "ready", "shop": "ready"}
+        )
+        assert (starts(here, "web"), starts(here, "api"), starts(here, "shop")) == (2, 1, 1)
 
 
 async def test_one_tunnel_can_be_restarted(lab: Lab, clock: ManualClock, tmp_path: Path, origin: HostedOrigin) -> None:

@@ -1,6 +1,6 @@
 """Facts become numbered events; nobody who listens can slow the tunnel down."""
 
-from prx.core.events import ConnectionLost, Dropped, Event, StateChanged
+from prx.core.events import ConnectionLost, Dropped, Event, Log, StateChanged
 from prx.core.states import State
 from prx.core.status import TunnelStatus
 from prx.runtime.bus import Bus
@@ -45,6 +45,26 @@ async def test_the_status_follows_the_events() -> None:
     bus.listen(lambda event: heard.append((event, bus.statuses()[0].state)))
     bus.publish(StateChanged(tunnel="web", old=State.IDLE, new=State.STARTING, reason=""))
     assert [state for _, state in heard] == ["starting"]
+
+
+async def test_a_listener_that_raises_costs_nobody_anything() -> None:
+    """A defect in a listener is said once; others, subscribers and whoever publishes go on, and it hears the next event."""
+    bus, heard, tries = Bus(ManualClock()), list[int](), list[int]()
+
+    def broken(event: Event) -> None:
+        tries.append(event.seq)
+        raise ZeroDivisionError("a defect")
+
+    bus.listen(broken)
+    bus.listen(lambda event: heard.append(event.seq))
+    subscriber = bus.subscribe()
+    for index in range(3):
+        bus.publish(fact(index))
+    bus.close()
+    assert heard == tries == [1, 2, 3, 4]
+    said = [event.fact.message async for event in subscriber if isinstance(event.fact, Log)]
+    assert len(said) == 1
+    assert "ZeroDivisionError: a defect" in said[0]
 
 
 def test_a_flood_of_lines_is_counted() -> None:

@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import threading
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from prx.app.outcome import Outcome
 from prx.app.signals import Signals
 from prx.core import events
 from prx.core.events import Event, Fact
+from prx.core.flapping import Flaps
 from prx.core.states import State
 from prx.core.status import TunnelStatus
 from prx.core.verdicts import Verdict
@@ -152,6 +154,14 @@ def test_the_panel_shows_url_verdict_way_up_and_code() -> None:
     ):
         assert wanted in text
     assert text.count("█") > 50
+
+
+def test_the_panel_says_that_a_tunnel_flaps() -> None:
+    """A tunnel that is well just now and was not three times within the hour says so; one that fell twice does not."""
+    assert "it flaps: well, then not, 3 times within the last hour" in rendered(
+        replace(READY, flaps=Flaps(falls=(1.0, 2.0, 3.0)))
+    )
+    assert "flaps" not in rendered(replace(READY, flaps=Flaps(falls=(1.0, 2.0))))
 
 
 def test_the_panel_tells_what_is_wrong_and_what_to_do() -> None:

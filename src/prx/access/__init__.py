@@ -3,8 +3,8 @@
 Theory of operation. Access stands in front of a public hostname. Whom it lets through, it names to the app in the header
 `Cf-Access-Jwt-Assertion`: a JWT, signed with a key of the team (RS256), issued by `https://TEAM.cloudflareaccess.com`, for the
 audience tag of the one application. A visitor who reaches the app around Access (the local network, another tunnel, a wrong
-policy) cannot make such a token, so an app that verifies it stays closed. Never trust `Cf-Access-Authenticated-User-Email` alone: that
-is plain text that any visitor can send.
+policy) cannot make such a token, so an app that verifies it stays closed. Never trust `Cf-Access-Authenticated-User-Email`
+alone: that is plain text that any visitor can send.
 
     verify      AccessVerifier: one token in, an Identity out, or AccessDeniedError
     claims      what must hold of the token's content, and the Identity made of it

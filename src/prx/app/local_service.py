@@ -6,13 +6,16 @@ servers end when theirs ends. It is started first and stopped last, so that requ
 handed on line by line. It ends with prx, however prx ends, as every child does.
 
 The command is often `npm run …` or a script, so the service is its whole process group: all of it is asked to end, and has
-`STOP_SECONDS` for that.
+`STOP_SECONDS` for that. One that has gone into the background, out of its group, is known by a mark in its environment; what
+listens on the port and bears it is asked to end as well. Whatever else the command has left behind on purpose (the daemon of a
+build tool) is not the service, and stays.
 """
 
 from __future__ import annotations
 
 import asyncio
 import shlex
+import signal
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -26,6 +29,7 @@ from prx.runtime.host.clock import Clock
 from prx.runtime.host.sd_notify import VARIABLES
 from prx.runtime.probes.listening import accepts, listeners, reachable
 from prx.runtime.process.child import ChildProcess
+from prx.runtime.process.marked import marked, new_mark, signal_marked
 from prx.runtime.process.spawn import SpawnError
 
 STOP_SECONDS = 10.0  # from SIGTERM to SIGKILL
@@ -63,7 +67,8 @@ class LocalService:
         self.address = address
         self.waiting = f"waiting for the service on {address.authority}"
         own = {name: value for name, value in environ.items() if name not in VARIABLES}
-        self._launch = Launch(command, {**own, "PORT": str(address.port)}, open_stdin=True)
+        self._mark = new_mark()
+        self._launch = Launch(command, {**own, **self._mark, "PORT": str(address.port)}, open_stdin=True)
         self._clock = clock
         self._tell = tell
         self._say = say
@@ -109,11 +114,30 @@ class LocalService:
             async with asyncio.timeout(timeout):
                 await self._process.wait()
         await self._process.aclose()
+        await self._end_daemon(timeout)
 
     def kill(self) -> None:
         """Kill the service at once."""
         if self._process is not None:
             self._process.kill()
+            for pid in self._daemon():
+                signal_marked(pid, self._mark, signal.SIGKILL)
+
+    def _daemon(self) -> list[int]:
+        """List the processes that serve the port from outside of the group."""
+        return [pid for pid in marked(self._mark) if any(item.port == self.address.port for item in listeners([pid]))]
+
+    async def _end_daemon(self, timeout: float) -> None:
+        """Ask what serves the port from outside of the group to end; kill it after `timeout` seconds."""
+        asked = self._daemon()
+        for pid in asked:
+            signal_marked(pid, self._mark, signal.SIGTERM)
+        until = self._clock.monotonic() + timeout
+        while asked and self._clock.monotonic() < until:
+            await self._clock.sleep(_LOOK_EVERY)
+            asked = [pid for pid in asked if pid in marked(self._mark)]
+        for pid in asked:
+            signal_marked(pid, self._mark, signal.SIGKILL)
 
     def ended(self, end: ExitStatus, when: str = "") -> ServiceError:
         """Return the error that says how it ended, `when`, and what it said last."""

@@ -6,13 +6,16 @@ second process that reads the event stream can rebuild it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from prx.core import events
 from prx.core.events import Event, Fact
+from prx.core.flapping import Flaps
 from prx.core.states import State
-from prx.core.verdicts import NoVerdict, Verdict, summary
+from prx.core.verdicts import ACTIONS, Action, NoVerdict, Verdict, summary
+
+_WELL = frozenset(verdict for verdict, action in ACTIONS.items() if action is Action.NONE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +72,7 @@ class TunnelStatus:
     connectors: tuple[ConnectorStatus, ...] = ()
     last_probe: ProbeStatus | None = None
     children: int = 0
+    flaps: Flaps = field(default_factory=Flaps)
 
     def summary(self) -> str:
         """Return "verdict: reason", without the part that is empty."""
@@ -91,6 +95,7 @@ class TunnelStatus:
             "since": None if self.since is None else events.timestamp(self.since),
             "restarts": self.restarts,
             "attempt": self.attempt,
+            "flaps": self.flaps.count(now),
             "next_retry_in": None if self.retry_at is None else round(max(0.0, self.retry_at - now), 1),
             "connectors": [_connector_json(connector) for connector in self.connectors],
             "last_probe": None
@@ -122,7 +127,7 @@ def fold(status: TunnelStatus, event: Event) -> TunnelStatus:
 def _fold_fact(status: TunnelStatus, fact: Fact, at: float) -> TunnelStatus:
     match fact:
         case events.StateChanged(new=new, reason=reason):
-            status = replace(status, state=new, since=at, reason=reason or status.reason)
+            status = replace(status, state=new, since=at, reason=reason or status.reason, flaps=_flaps_of(status, new, at))
             if new is State.IDLE:
                 return replace(status, verdict="", hint="", url="", proven=False, told=False, retry_at=None)
             return status if new is State.BACKOFF else replace(status, retry_at=None)
@@ -138,10 +143,18 @@ def _fold_fact(status: TunnelStatus, fact: Fact, at: float) -> TunnelStatus:
             return replace(status, attempt=attempt, retry_at=at + delay)
         case events.AttemptsForgotten():
             return replace(status, attempt=0)
-        case events.Probed(status=code, latency_ms=latency):
-            return replace(status, last_probe=ProbeStatus(code, latency, at))
+        case events.Probed(status=code, latency_ms=latency, verdict=verdict):
+            flaps = status.flaps.see(at, well=verdict in _WELL)
+            return replace(status, last_probe=ProbeStatus(code, latency, at), flaps=flaps)
         case _:
             return _fold_child(status, fact)
+
+
+def _flaps_of(status: TunnelStatus, new: State, at: float) -> Flaps:
+    """Return the flaps after a change of state: a fall is what was not asked for."""
+    if new in {State.STOPPING, State.IDLE, State.STARTING}:
+        return status.flaps.forget_well()
+    return status.flaps.see(at, well=new is State.READY)
 
 
 def _fold_child(status: TunnelStatus, fact: Fact) -> TunnelStatus:

@@ -12,9 +12,10 @@ from dataclasses import fields, replace
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from prx.core.events import Dropped, Event, Fact, UrlChanged
+from prx.core.events import Dropped, Event, Fact, Log, UrlChanged
 from prx.core.status import TunnelStatus, fold
 from prx.logs.redact import Redactor
+from prx.runtime.bulkhead import words_of
 from prx.runtime.host.clock import Clock
 
 _Fact = TypeVar("_Fact", bound=Fact)
@@ -79,6 +80,7 @@ class Bus:
         self._seq = 0
         self._subscriptions: list[Subscription] = []
         self._listeners: list[Callable[[Event], None]] = []
+        self._failed: list[Callable[[Event], None]] = []  # those that it was said of
         self._statuses: dict[str, TunnelStatus] = {}
 
     def publish(self, fact: Fact) -> Event:
@@ -87,11 +89,22 @@ class Bus:
         event = Event(self._seq, self._clock.wall(), _without_secrets(fact, self.redactor))
         if fact.tunnel in self._statuses:
             self._statuses[fact.tunnel] = fold(self._statuses[fact.tunnel], event)
-        for listener in self._listeners:
-            listener(event)
+        failures = [words for listener in self._listeners if (words := self._hand(listener, event))]
         for subscription in self._subscriptions:
             subscription.put(event)
+        for words in failures:
+            self.publish(Log(tunnel="", level="error", message=f"a part of prx that follows the events failed: {words}"))
         return event
+
+    def _hand(self, listener: Callable[[Event], None], event: Event) -> str:
+        """Hand an event to a listener; return what went wrong, once for each listener: it must not cost the tunnel."""
+        try:
+            listener(event)
+        except Exception as error:  # noqa: BLE001 - see above
+            if listener not in self._failed:
+                self._failed.append(listener)
+                return words_of(error)
+        return ""
 
     def stamp(self, fact: Fact) -> Event:
         """Return `fact` as an event for one subscriber alone; it takes the number of the last event that all have seen."""

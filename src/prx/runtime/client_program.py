@@ -14,6 +14,7 @@ from prx.install.programs import find_client
 from prx.runtime.context import TunnelContext
 from prx.runtime.process.spawn import SpawnError
 from prx.runtime.process.version import ask_version
+from prx.runtime.replaced import LastProgram
 
 
 def find_program(context: TunnelContext) -> tuple[str, ...]:
@@ -28,6 +29,7 @@ class ClientProgram:
     def __init__(self) -> None:
         self._seen: tuple[object, ...] | None = None  # None: not looked at yet
         self._running: tuple[object, ...] = ()
+        self._last = LastProgram()
         self._asking: asyncio.Timeout | None = None  # while the program is asked for its version
 
     def about_to_start(self, context: TunnelContext) -> None:
@@ -63,6 +65,10 @@ class ClientProgram:
             raise PrxError("asked to stop before it was started") from error
         finally:
             self._asking = None
+
+    async def change(self, version: str) -> str:
+        """Return what to say of the program that is about to be started if the last child ran another one; empty if not."""
+        return await self._last.change(self._seen or (), version)
 
     def give_up(self) -> None:
         """End the wait for the version, if there is one."""

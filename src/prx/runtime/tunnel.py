@@ -240,6 +240,8 @@ class Tunnel:
         context.backend.check()
         program = find_program(context)
         version = await self._program.ask_version(context, program)
+        if change := await self._program.change(short_version(version)):
+            context.log("info", change)
         port = context.client.metrics_port or draw_port()
         launch_context = LaunchContext(
             program=program,

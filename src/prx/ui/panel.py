@@ -69,6 +69,8 @@ def _tunnel(status: TunnelStatus, progress: Progress, now: float) -> RenderableT
         grid.add_row("", Text(printable(status.reason)))
     elif why := _why(status, now):
         grid.add_row("verdict", Text(why))
+    if flapping := status.flaps.words(now):
+        grid.add_row("", Text(flapping, style="yellow"))
     if progress.reached and status.state not in _DOWN:
         grid.add_row("start", _way_up(progress))
     return Padding(Group(title, Padding(grid, (0, 0, 0, 2))), (0, 0, 0, 2))

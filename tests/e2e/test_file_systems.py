@@ -1,0 +1,78 @@
+"""A whole prx on a file system that fills up and empties, and on a machine whose root cannot be written to."""
+
+import asyncio
+import json
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from tests.e2e.prx_process import PRX, PrxProcess, clean_environment, started
+from tests.support.origin import HostedOrigin
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        os.geteuid() != 0
+        or shutil.which("nsenter") is None
+        or subprocess.run(
+            ["unshare", "--mount", "mount", "-t", "tmpfs", "none", "/mnt"], capture_output=True, check=False
+        ).returncode
+        != 0,
+        reason="needs root, and mounts in a namespace of its own",
+    ),
+]
+
+
+@asynccontextmanager
+async def prx_on_tmpfs(folder: Path, port: int, size: str, *more: str) -> AsyncIterator[PrxProcess]:
+    """Run prx with its data folder on a tmpfs of its own, of this size; `more` are commands of the shell before it starts."""
+    data = folder / "data"
+    data.mkdir(mode=0o700)
+    mount = f"mount --make-rprivate / && mount -t tmpfs -o size={size},mode=0700 none {data}"
+    script = " && ".join([mount, *more, f"exec {PRX} start --json --lab {port}"])
+    argv = ["unshare", "--mount", "sh", "-c", script]
+    async with started(argv, environ=clean_environment(folder), cwd=folder) as prx:
+        yield prx
+    assert "Traceback" not in "".join(prx.lines)
+
+
+async def inside(prx: PrxProcess, *command: str) -> str:
+    """Run a command where prx sees its files; return what it writes."""
+    process = await asyncio.create_subprocess_exec(
+        "nsenter", "--mount", f"--target={prx.process.pid}", "--", *command, stdout=asyncio.subprocess.PIPE
+    )
+    out, _ = await process.communicate()
+    return out.decode()
+
+
+async def test_a_disk_that_fills_and_empties(tmp_path: Path, origin: HostedOrigin) -> None:
+    """On a full disk the tunnel stays, a dead child is replaced, prx answers; with room again the list of children is true."""
+    data = tmp_path / "data"
+    async with prx_on_tmpfs(tmp_path, origin.port, "2m") as prx:
+        await prx.url()
+        await inside(prx, "sh", "-c", f"cat /dev/zero > {data}/fill 2> /dev/null; echo full")
+        first = await prx.event("child_started")
+        os.kill(first["pid"], signal.SIGKILL)
+        second = await prx.event("child_started", after=first["seq"])
+        await prx.event("url_changed", after=second["seq"])
+        asked = await inside(prx, "env", f"PRX_DATA_DIR={data}", PRX, "status", "--json")
+        assert json.loads(asked)["tunnels"][0]["connectors"][0]["pid"] == second["pid"]
+        await inside(prx, "rm", f"{data}/fill")
+        async with asyncio.timeout(20):
+            while True:
+                (ledger,) = (await inside(prx, "sh", "-c", f"cat {data}/run/*.children.json")).splitlines() or ["{}"]
+                if str(second["pid"]) in ledger and str(first["pid"]) not in ledger:
+                    break
+        assert await prx.stop() == 0
+
+
+async def test_a_root_that_cannot_be_written_to(tmp_path: Path, origin: HostedOrigin) -> None:
+    """In a container with a read-only root a writable data folder is enough."""
+    async with prx_on_tmpfs(tmp_path, origin.port, "8m", "mount -o remount,bind,ro /", "! touch /refused 2> /dev/null") as prx:
+        await prx.url()
+        assert await prx.stop() == 0

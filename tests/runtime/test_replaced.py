@@ -1,0 +1,45 @@
+"""A child that runs another program than the one before it says which."""
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from prx.files.fingerprint import file_fingerprint
+from prx.runtime.replaced import LastProgram
+
+
+def seen(program: Path) -> tuple[object, ...]:
+    """Return what a tunnel sees of a program."""
+    return (str(program), *file_fingerprint(program)) if program.exists() else ()
+
+
+async def test_a_replaced_program_is_named_with_version_and_checksum(tmp_path: Path) -> None:
+    """The first start and a start of the same file say nothing; another file is told with both versions and its checksum."""
+    program, last = tmp_path / "cloudflared", LastProgram()
+    program.write_bytes(b"old")
+    assert await last.change(seen(program), "2026.6.0") == ""
+    assert await last.change(seen(program), "2026.6.0") == ""
+    program.unlink()
+    assert await last.change(seen(program), "") == "", "a program that is away is no other one"
+    program.write_bytes(b"the new one")
+    said = await last.change(seen(program), "2026.8.2")
+    assert "2026.8.2, before 2026.6.0" in said
+    assert hashlib.sha256(b"the new one").hexdigest() in said
+    assert await last.change(seen(program), "2026.8.2") == ""
+
+
+@pytest.mark.parametrize("kind", ["gone", "folder"])
+async def test_a_program_that_cannot_be_read_is_told_without_a_checksum(tmp_path: Path, kind: str) -> None:
+    """What cannot be read (deleted meanwhile, a folder) does not keep the child from starting."""
+    program, last = tmp_path / "cloudflared", LastProgram()
+    program.write_bytes(b"old")
+    await last.change(seen(program), "1")
+    program.write_bytes(b"another")
+    found = seen(program)
+    program.unlink()
+    if kind == "folder":
+        program.mkdir()
+    said = await last.change(found, "")
+    assert "of unknown version, before 1" in said
+    assert "sha256" not in said
