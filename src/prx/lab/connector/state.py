@@ -10,7 +10,7 @@ from prx.lab.connector.metrics import Metrics
 
 @dataclass(frozen=True, slots=True)
 class Connected:
-    """Say where a registered connection leads."""
+    """Where a registered connection leads."""
 
     protocol: str
     edge_ip: str
@@ -19,7 +19,7 @@ class Connected:
 
 @dataclass(slots=True)
 class State:
-    """Hold the connector's ids and its registered connections by index."""
+    """The connector's ids and its registered connections by index."""
 
     tunnel_id: uuid.UUID
     metrics: Metrics
@@ -37,7 +37,7 @@ class State:
         self.connections.pop(index, None)
 
     def leave(self) -> None:
-        """Note that all connections will be unregistered: whoever asks from now on learns that nothing is ready."""
+        """Note that all connections will be unregistered: from now on `/ready` says that nothing is ready."""
         self.connections.clear()
 
     def configured(self, version: int) -> None:

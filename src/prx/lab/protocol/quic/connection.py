@@ -291,7 +291,7 @@ def _is_loopback(address: Any) -> bool:
 
 
 class _NoPacer(QuicPacketPacer):
-    """Lets every packet go at once."""
+    """A pacer that lets every packet go at once."""
 
     def update_rate(self, congestion_window: int, smoothed_rtt: float) -> None:
         """Keep the rate unlimited."""

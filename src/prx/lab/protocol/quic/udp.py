@@ -26,7 +26,7 @@ Receive: TypeAlias = Callable[[list[tuple[bytes, Address]]], None]
 
 
 class UdpPort:
-    """Owns a bound UDP socket; `receive(datagrams)` is called with what came in one turn of the event loop."""
+    """A bound UDP socket; `receive(datagrams)` is called with what came in one turn of the event loop."""
 
     def __init__(self, sock: socket.socket, receive: Receive) -> None:
         self._socket = sock
