@@ -111,7 +111,7 @@ class ProxyConnection(H2Connection):
         self.increment_flow_control_window(SESSION_WINDOW - _DEFAULT_WINDOW)
 
     def receive_data(self, data: bytes) -> list[Event]:  # type: ignore[override]  # bytes are all that is ever given
-        """Take bytes of the peer and give the events that they lead to; ProtocolError where they are no HTTP/2."""
+        """Take bytes of the peer and return the events that they lead to; ProtocolError if they are no HTTP/2."""
         events = super().receive_data(data)
         start = bytes(self.incoming_buffer._data[:_LENGTH_BYTES])  # noqa: SLF001 - h2 shows nowhere what it waits for
         if len(start) == _LENGTH_BYTES and int.from_bytes(start, "big") > MAX_FRAME:
@@ -120,7 +120,7 @@ class ProxyConnection(H2Connection):
         return events
 
     def check_headers(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
-        """Raise ProtocolError where HTTP/2 forbids a header (RFC 9113, 8.2): its name, its value, or its meaning."""
+        """Raise ProtocolError if HTTP/2 forbids a header (RFC 9113, 8.2): its name, its value, or its meaning."""
         for name, value in headers:
             if not _NAME.fullmatch(name) or name in _CONNECTION_SPECIFIC or (name == b"te" and value != b"trailers"):
                 raise ProtocolError(f"HTTP/2 does not carry the header {name!r}")

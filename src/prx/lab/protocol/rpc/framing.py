@@ -31,7 +31,7 @@ class MessageSplitter:
             yield message
 
     def rest(self) -> bytes:
-        """Give what has come after the last whole message, and forget it."""
+        """Return what has come after the last whole message, and forget it."""
         rest = bytes(self._buffer)
         self._buffer.clear()
         return rest
