@@ -292,6 +292,8 @@ class H2Session(asyncio.Protocol):
                 stream.on_trailers(event.headers)
             case StreamEnded():
                 stream.on_end()
+            case StreamWasReset(remote_reset=False):
+                stream.fail(StreamResetError("the peer's headers are malformed", ErrorCodes.PROTOCOL_ERROR))
             case StreamWasReset(error_code=code):
                 stream.fail(StreamResetError(f"the peer reset the exchange (code {int(code or 0)})", int(code or 0)))
             case _:
