@@ -128,7 +128,7 @@ async def run(invocation: Invocation, environment: Mapping[str, str] = os.enviro
 
 
 def _log_settings(values: Values, environment: Mapping[str, str], log: Log) -> None:
-    """Log what this program is and what it was told."""
+    """Log what this program is and what its settings are."""
     log.info(f"Version {CLOUDFLARED_VERSION} ({BUILD})")
     log.info(f"GOOS: {platform.system().lower()}, Python: {platform.python_version()}, GoArch: {platform.machine()}")
     if values.from_command_line:
@@ -138,7 +138,7 @@ def _log_settings(values: Values, environment: Mapping[str, str], log: Log) -> N
 
 
 class _Tunnel:
-    """Build the parts of a running tunnel and put them together."""
+    """The parts of a running tunnel, put together."""
 
     def __init__(
         self,
@@ -222,7 +222,7 @@ class _Tunnel:
         return shared, protocols, transports
 
     def _proxy(self, configuration: Configuration, *, tags: Mapping[str, str], metrics: Metrics, own: Management) -> Proxy:
-        """Return what carries requests: those of guests alone where the tunnel is protected."""
+        """Return what carries requests: those of guests alone if the tunnel is protected."""
         now, log = self._timing.now, self._log
         gate = AccessGate(self._environment.get(CERTS_URL, ""))
         if self._guests is None:

@@ -2,7 +2,7 @@
 
 Theory of operation: words are read from the left. A word with one or two dashes is a flag; it takes `=value` or the next
 word, except that a boolean flag never takes the next word. The first word without a dash names the command: `tunnel`,
-then perhaps `run`. Flags of the tunnel command may also stand before the word `tunnel`. A value on the command line
+then possibly `run`. Flags of the tunnel command may also stand before the word `tunnel`. A value on the command line
 beats the environment, which beats the default; of a flag given twice the last counts, unless it is a list. Observed with
 cloudflared 2026.8.2; so are the texts of the errors.
 """
@@ -25,7 +25,7 @@ _FALSE: Final = frozenset({"0", "f", "F", "false", "FALSE", "False"})
 
 
 class Action(Enum):
-    """Say what the command line asks for."""
+    """What the command line asks for."""
 
     VERSION = "version"
     SHORT_VERSION = "version --short"
@@ -37,7 +37,7 @@ class Action(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Values:
-    """Hold the flags that were given, by name; `get` falls back to the default."""
+    """The flags that were set, by name; `get` falls back to the default."""
 
     given: Mapping[str, Value] = field(default_factory=dict)
     from_command_line: frozenset[str] = frozenset()
@@ -71,7 +71,7 @@ class Values:
 
 @dataclass(frozen=True, slots=True)
 class Invocation:
-    """Say what is to be done, with which flags, and which words were left over."""
+    """What is to be done, with which flags, and the words that were left over."""
 
     action: Action
     values: Values = field(default_factory=Values)
@@ -80,7 +80,7 @@ class Invocation:
 
 
 class FlagError(ValueError):
-    """Report a command line that cannot be read: usage text on stdout, exit code 0."""
+    """The command line cannot be read: usage text on stdout, exit code 0."""
 
     def __init__(self, text: str, *, after_run: bool) -> None:
         super().__init__(text)
@@ -88,7 +88,7 @@ class FlagError(ValueError):
 
 
 def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Invocation:
-    """Return what the command line (without the program's name) asks for; raise UsageError where it cannot be read."""
+    """Return what the command line (without the program's name) asks for; raise UsageError if it cannot be read."""
     words = _Words(arguments)
     values: dict[str, Value] = {}
     if help_or_version := _flags(words, values, Side.TUNNEL, root=True):
@@ -137,7 +137,7 @@ def convert(flag: Flag, text: str) -> Value:
 
 
 class _Words:
-    """Walk over the words of the command line."""
+    """The words of the command line, read from the left."""
 
     def __init__(self, words: Sequence[str]) -> None:
         self._words = list(words)
@@ -201,7 +201,7 @@ def _store(values: dict[str, Value], flag: Flag, text: str, lists_begun: set[str
 
 
 def _finish(action: Action, values: dict[str, Value], environment: Mapping[str, str], arguments: tuple[str, ...]) -> Invocation:
-    """Add what the environment gives and the command line does not."""
+    """Add what the environment has and the command line does not."""
     from_command_line = frozenset(values)
     named = action is Action.NAMED
     for flag in FLAGS:

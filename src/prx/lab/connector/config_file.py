@@ -23,11 +23,11 @@ _MAX_BYTES: Final = 4 << 20
 
 
 class ConfigFileError(ValueError):
-    """Say why the file cannot be used: the whole line for the user."""
+    """The file cannot be used; the text is the whole line for the user."""
 
 
 class _Loader(yaml.SafeLoader):
-    """Load plain values only."""
+    """A loader of plain values only."""
 
     yaml_implicit_resolvers = {  # noqa: RUF012 - the shape that the base class has
         first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
@@ -79,7 +79,7 @@ def load_config_file(values: Values) -> dict[str, Any] | None:
 
 
 def with_file(values: Values, config: dict[str, Any], *, named: bool) -> Values:
-    """Return the flags with those of a file, where neither the command line nor the environment gives them."""
+    """Return the flags with those of a file, if neither the command line nor the environment has them."""
     found: dict[str, Value] = {}
     for flag in FLAGS:
         for name in (flag.name, *flag.aliases):

@@ -44,7 +44,7 @@ _FOLDERS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """Say which tunnel this is and prove it.
+    """The id of a tunnel, and what proves it.
 
     quick_hostname: the public name of a quick tunnel. login: the login service of a protected one, without a trailing slash.
     """

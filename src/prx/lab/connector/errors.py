@@ -8,7 +8,7 @@ from __future__ import annotations
 
 
 class StartError(Exception):
-    """End the process before or at the start; `code` is its exit code, the text is its last line on stderr."""
+    """The process ends before or at the start; `code` is its exit code, the text is its last line on stderr."""
 
     def __init__(self, text: str, code: int = 1) -> None:
         super().__init__(text)
@@ -16,7 +16,7 @@ class StartError(Exception):
 
 
 class CredentialsError(StartError):
-    """Report what proves the tunnel as missing or unusable; `usage` adds a pointer to the help, and the exit code is 255."""
+    """What proves the tunnel is missing or unusable; `usage` adds a pointer to the help, and the exit code is 255."""
 
     def __init__(self, text: str, *, usage: bool = False) -> None:
         super().__init__(f"{text}\nSee 'cloudflared tunnel run --help'." if usage else text, 255 if usage else 1)

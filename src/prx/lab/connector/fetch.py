@@ -13,7 +13,7 @@ from prx.lab.connector.version import BUILD, CLOUDFLARED_VERSION
 
 
 class FetchError(Exception):
-    """Say why there is no answer, in Go's words; `too_long`: there is one, and it is longer than was to be read."""
+    """There is no answer; the text is Go's. `too_long`: there is one, and it is longer than was to be read."""
 
     def __init__(self, text: str, *, too_long: bool = False) -> None:
         super().__init__(text)
@@ -30,7 +30,7 @@ def is_loopback_url(url: str) -> bool:
 
 
 async def fetch(method: str, url: str, *, body: bytes = b"", limit: int) -> tuple[int, bytes]:
-    """Return status and body, of at most `limit` bytes, of the answer; raise FetchError where there is none."""
+    """Return status and body, of at most `limit` bytes, of the answer; raise FetchError if there is none."""
     import h11  # noqa: PLC0415 - named tunnels start without it
 
     parts = urlsplit(url)

@@ -14,7 +14,7 @@ from typing import Final
 
 
 class Kind(Enum):
-    """Say how the text of a value is read."""
+    """How the text of a value is read."""
 
     TEXT = "text"
     BOOL = "bool"
@@ -24,20 +24,20 @@ class Kind(Enum):
 
 
 class Side(Enum):
-    """Say on which side of the word `run` a flag may stand."""
+    """The side of the word `run` on which a flag may stand."""
 
     TUNNEL = "tunnel"
     RUN = "run"
     BOTH = "both"
 
     def allows(self, *, after_run: bool) -> bool:
-        """Tell whether the flag may stand there."""
+        """Return whether the flag may stand there."""
         return self is Side.BOTH or (self is Side.RUN) == after_run
 
 
 @dataclass(frozen=True, slots=True)
 class Flag:
-    """Describe one flag; the edge is told the values of `reported` ones."""
+    """One flag; the values of `reported` ones are sent to the edge."""
 
     name: str
     help: str = ""
@@ -51,7 +51,7 @@ class Flag:
 
     @property
     def used(self) -> bool:
-        """Tell whether this connector acts on the flag; the others are accepted and have no effect."""
+        """Return whether this connector acts on the flag; the others are accepted and have no effect."""
         return bool(self.help)
 
 
@@ -103,7 +103,7 @@ _USED: Final = (
          side=Side.BOTH, env=("TUNNEL_ORIGIN_CA_POOL",)),
     Flag("no-tls-verify", "Do not check the local service's certificate.",
          Kind.BOOL, Side.BOTH, env=("NO_TLS_VERIFY",)),
-    Flag("http2-origin", "Speak HTTP/2 with the local service, where it has TLS.",
+    Flag("http2-origin", "Speak HTTP/2 with the local service if it has TLS.",
          Kind.BOOL, Side.BOTH, env=("TUNNEL_ORIGIN_ENABLE_HTTP2",)),
     Flag("token", "Token of the tunnel; shown by ps, so prefer --token-file.",
          side=Side.RUN, env=("TUNNEL_TOKEN",), secret=True),

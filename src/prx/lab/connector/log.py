@@ -1,10 +1,10 @@
-"""Write log lines in cloudflared's two formats, on stderr and perhaps into a file.
+"""Write log lines in cloudflared's two formats, on stderr and possibly into a file.
 
 Console: `2026-11-22T17:42:05Z INF message key=value`, the error first, then the keys in alphabetical order, a value in
 quotes when it holds anything but plain printable characters. JSON: one object a line, keys in alphabetical order. Times
 are UTC in whole seconds. Observed with cloudflared 2026.8.2.
 
-A line is written with one blocking `write`: like the real client, a connector whose stderr nobody reads stands still, and
+A line is written with one blocking `write`: like the real client, a connector whose stderr is not read stands still, and
 one whose reader is gone dies of SIGPIPE.
 """
 
@@ -29,7 +29,7 @@ _ESCAPES: Final = {"\n": "\\n", "\t": "\\t", "\r": "\\r", "\a": "\\a", "\b": "\\
 
 
 class Level(IntEnum):
-    """Rank the levels; `label` and `word` are their console and JSON spellings."""
+    """The levels, in their order; `label` and `word` are their console and JSON spellings."""
 
     DEBUG = 0
     INFO = 1
@@ -50,7 +50,7 @@ class Level(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """Hold one line before it is formatted."""
+    """One line before it is formatted."""
 
     time: datetime
     level: Level
@@ -64,7 +64,7 @@ def utc_now() -> datetime:
 
 
 def write_stderr(text: str) -> None:
-    """Write a whole text to stderr; die of SIGPIPE, as the real client does, when nobody can read it."""
+    """Write a whole text to stderr; die of SIGPIPE, as the real client does, when its reader is gone."""
     data = text.encode("utf-8", "surrogateescape")
     try:
         while data:
@@ -75,7 +75,7 @@ def write_stderr(text: str) -> None:
 
 
 class Log:
-    """Write lines at or above a level, to `sink` in the chosen format, to `file` and into `folder` always as JSON."""
+    """A log of lines at or above a level: to `sink` in the chosen format, to `file` and into `folder` always as JSON."""
 
     def __init__(
         self,
@@ -111,7 +111,7 @@ class Log:
             file.close()
 
     def enabled(self, level: Level) -> bool:
-        """Tell whether lines of this level are written, so that costly ones need not be built."""
+        """Return whether lines of this level are written, so that costly ones need not be built."""
         return level >= self._level or bool(self._listeners)
 
     def write(self, level: Level, message: str, **fields: Field) -> None:

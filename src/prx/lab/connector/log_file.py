@@ -18,7 +18,7 @@ _NAME: Final = "cloudflared"
 
 
 class LogFile:
-    """Append lines to a file. OSError if it cannot be opened; later failures lose lines only."""
+    """A file that lines are appended to. OSError if it cannot be opened; later failures lose lines only."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -38,7 +38,7 @@ class LogFile:
 
 
 class LogFolder(LogFile):
-    """Append lines to the file in a folder, and set it aside when it is full."""
+    """A file in a folder that lines are appended to; it is set aside when it is full."""
 
     def __init__(self, folder: Path, *, now: Callable[[], datetime]) -> None:
         folder.mkdir(parents=True, exist_ok=True)

@@ -52,7 +52,7 @@ Labels = tuple[tuple[str, str], ...]
 
 
 class Metrics:
-    """Hold the value of every series."""
+    """The value of every series."""
 
     def __init__(self) -> None:
         self._values: dict[tuple[str, Labels], float] = {(name, ()): 0 for name in _FROM_THE_START}

@@ -1,4 +1,4 @@
-"""Serve readiness, metrics and diagnostics over HTTP, for whoever watches the connector.
+"""Serve readiness, metrics and diagnostics over HTTP, for programs that watch the connector.
 
 Paths and bodies are those of cloudflared 2026.8.2: `/ready`, `/healthcheck`, `/metrics`, `/quicktunnel`, `/config` and
 `/diag/tunnel`. As with the real one there is no authentication and any Host is answered.
@@ -54,7 +54,7 @@ def address_of(listener: socket.socket) -> str:
 
 
 class MetricsServer:
-    """Answer requests on a listening socket until it is closed."""
+    """A server on a listening socket, until it is stopped."""
 
     def __init__(self, state: State, configuration: Configuration, log: Log) -> None:
         self._state = state
@@ -87,13 +87,13 @@ class MetricsServer:
             while await self._answer(reader, writer):
                 pass
         except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
-            pass  # the client went away, was too slow or too long-winded: nothing to tell it
+            pass  # the client went away, was too slow or too long-winded: nothing can be reported to it
         finally:
             self._clients.pop(asyncio.current_task(), None)
             writer.close()
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-        """Answer one request; tell whether another may follow on the connection."""
+        """Answer one request; return whether another may follow on the connection."""
         async with asyncio.timeout(_IDLE_LIMIT):
             head = await reader.readuntil(b"\r\n\r\n")
         lines = head.decode("latin-1").split("\r\n")

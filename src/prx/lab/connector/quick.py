@@ -6,7 +6,7 @@ since 2026.9.3 (from its published source): status, and code and message of each
 answer's body is never quoted, as it may hold a secret. What goes wrong before there is an answer was observed with
 cloudflared 2026.8.2.
 
-Where the service is on this machine (the lab), it may name its own login service; any other service is Cloudflare's, and so is
+If the service is on this machine (the lab), it may name its own login service; any other service is Cloudflare's, and so is
 the login.
 """
 

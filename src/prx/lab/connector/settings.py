@@ -32,7 +32,7 @@ MAX_GRACE: Final = 180.0  # seconds
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Hold what a running connector needs to know; times in seconds."""
+    """What a running connector needs to know; times in seconds."""
 
     edge: tuple[str, ...]
     cacert: str
@@ -156,7 +156,7 @@ def show(value: Value, kind: Kind) -> str:
 
 
 def _reported(values: Values) -> dict[str, str]:
-    """Return the flags that the edge is told, as text."""
+    """Return the flags that are sent to the edge, as text."""
     given = (flag for flag in FLAGS if flag.reported and flag.name in values)
     return {flag.name: show(values.get(flag.name), flag.kind) for flag in given}
 

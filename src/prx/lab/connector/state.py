@@ -12,7 +12,7 @@ from prx.lab.connector.metrics import Metrics
 
 @dataclass(frozen=True, slots=True)
 class Connected:
-    """Say where a registered connection leads."""
+    """Where a registered connection leads."""
 
     protocol: str
     edge_ip: str
@@ -21,7 +21,7 @@ class Connected:
 
 @dataclass(slots=True)
 class State:
-    """Hold the connector's ids and its registered connections by index."""
+    """The connector's ids and its registered connections by index."""
 
     tunnel_id: uuid.UUID
     metrics: Metrics
@@ -39,7 +39,7 @@ class State:
         self.connections.pop(index, None)
 
     def leave(self) -> None:
-        """Note that all connections will be unregistered: whoever asks from now on learns that nothing is ready."""
+        """Note that all connections will be unregistered: from now on `/ready` says that nothing is ready."""
         self.connections.clear()
 
     def configured(self, version: int) -> None:

@@ -21,7 +21,7 @@ _HELP: Final = (
 
 
 class StdinControl:
-    """Read commands, and call `reconnect(delay in seconds)` on the event loop."""
+    """A reader of commands, which calls `reconnect(delay in seconds)` on the event loop."""
 
     def __init__(self, log: Log, reconnect: Callable[[float], None], *, descriptor: int = 0) -> None:
         self._log = log

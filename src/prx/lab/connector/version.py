@@ -11,7 +11,7 @@ BUILD: Final = "prx builtin connector"
 """What stands where cloudflared prints its build time or checksum."""
 
 CLIENT_VERSION: Final = f"{CLOUDFLARED_VERSION}+prx.builtin"
-"""What the edge is told: the release spoken, and plainly that this is another program."""
+"""What is reported to the edge: the release spoken, and plainly that this is another program."""
 
 NOTICE: Final = (
     f"This is the prx builtin connector, standing in for cloudflared {CLOUDFLARED_VERSION}. "

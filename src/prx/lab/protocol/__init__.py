@@ -1,7 +1,7 @@
 """What an edge and a connector share: RPC, registration, tokens, header codecs, one connection over HTTP/2 or QUIC.
 
 * `prx.lab.protocol.rpc.registration`: `RegistrationServer` (edge), `RegistrationClient` (connector), `RegisterRequest`,
-  `Registered`, `Rejected`; both sides are sans-io: `feed(bytes)` gives events, calls and answers give bytes, and
+  `Registered`, `Rejected`; both sides are sans-io: `feed(bytes)` returns events, calls and answers return bytes, and
   `data_to_send()` must be sent after every `feed`.
 * `prx.lab.protocol.rpc.endpoint`: the Cap'n Proto endpoint below it. `prx.lab.protocol.rpc.schema` loads the schemas.
 * `prx.core.tunnel_token.TunnelToken`, `prx.lab.protocol.headers`.

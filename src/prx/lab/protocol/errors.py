@@ -14,7 +14,7 @@ from __future__ import annotations
 
 
 class ProtocolError(Exception):
-    """Say what the peer did that the protocol does not allow; the text is one line and fit for a log."""
+    """The peer did what the protocol does not allow; the text is one line and fit for a log."""
 
 
 class RpcError(ProtocolError):

@@ -8,14 +8,14 @@ from collections.abc import Callable
 
 
 class Waiter:
-    """A place where one task at a time waits until it is woken; who waits looks again for what it waits for."""
+    """A place where one task at a time waits until it is woken; it then looks again for what it waits for."""
 
     def __init__(self) -> None:
         self._future: asyncio.Future[None] | None = None
 
     @property
     def taken(self) -> bool:
-        """Whether somebody waits."""
+        """Return whether a task waits."""
         return self._future is not None
 
     async def wait(self) -> None:
@@ -81,7 +81,7 @@ class Inbox:
             self._chunks.append(data)
 
     def take_all(self) -> bytes:
-        """Give everything."""
+        """Return everything."""
         data = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
         self.clear()
         return data

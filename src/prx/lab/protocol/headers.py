@@ -2,7 +2,7 @@
 
 An origin's HTTP/1.1 headers may hold what HTTP/2 forbids, and HTTP/2 folds their case. So a connector puts all of them
 into one header, `cf-cloudflared-response-headers`: pairs `base64(name):base64(value)` joined by `;`, standard alphabet,
-no padding. `content-length` stands beside it once more, because HTTP/2 gives it a meaning. The order of pairs is the
+no padding. `content-length` stands beside it once more, because it has a meaning in HTTP/2. The order of pairs is the
 order of the list; Go connectors write names in an order of their own but keep the order of one name's values. Request
 headers travel as plain HTTP/2 headers. (Observed with cloudflared 2026.8.2.)
 """
@@ -52,12 +52,12 @@ def decode(value: bytes) -> Headers:
 
 
 def is_control(name: bytes) -> bool:
-    """Say whether a response header (lower case) belongs to the tunnel and never goes to a visitor."""
+    """Return whether a response header (lower case) belongs to the tunnel and never goes to a visitor."""
     return name.startswith(_CONTROL_PREFIXES)
 
 
 def from_origin(meta: bytes) -> bool:
-    """Say whether `cf-cloudflared-response-meta` means that the origin answered, not the connector."""
+    """Return whether `cf-cloudflared-response-meta` means that the origin answered, not the connector."""
     if meta == META_ORIGIN:  # as connectors write it
         return True
     try:

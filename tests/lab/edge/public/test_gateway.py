@@ -33,6 +33,16 @@ async def test_unknown_name(lab: Lab) -> None:
     assert page.header("cf-ray").encode() in page.body
 
 
+@pytest.mark.parametrize("target", ["web.localhost:443", "/", "other.test:22"])
+async def test_connect(lab: Lab, target: str) -> None:
+    """A CONNECT asks for a proxy, which the edge is not: 400, and the connectors are not asked."""
+    async with registered(lab, lab.token("web")):
+        reply = await get(lab, "web.localhost", target, method="CONNECT")
+        assert (reply.status, reply.header("server")) == (400, "cloudflare")
+        assert (await get(lab, "web.localhost", "/")).status == 200
+        assert len(lab.tunnel("web").connections) == 1
+
+
 async def test_no_connector(lab: Lab) -> None:
     """A tunnel without a connection gets 530 and error 1033."""
     lab.token("web")

@@ -327,3 +327,49 @@ async def test_told_of_a_break() -> None:
                 client.abort()
                 await client.wait_closed()
     assert told.count("client") == 1
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        head(method=b"CONNECT"),
+        head(path=b""),
+        [*head(), (b"host", b"another")],
+        [*head(), (b":protocol", b"websocket")],
+        [(b":method", b"GET"), (b":scheme", b"https"), (b":authority", b"x")],
+        [*head(), (b":path", b"/again")],
+        [*head(), (b"x-a", b"1"), (b":late", b"2")],
+    ],
+)
+async def test_a_malformed_request_resets_itself_alone(odd: Headers) -> None:
+    """A head that HTTP/2 does not allow resets its exchange; one that is under way goes on, and the next one begins."""
+    async with pair(echo) as (client, _):
+        other = await client.request(head())
+        await other.send_data(b"one ")
+        assert await other.read() == b"one "
+        stream = await client.request(odd, end=True)
+        with pytest.raises(StreamResetError) as failed:
+            await stream.response()
+        assert failed.value.code == ErrorCodes.PROTOCOL_ERROR
+        await other.send_data(b"two", end=True)
+        assert await other.read() == b"two"
+        again = await client.request(head(), end=True)
+        assert (await again.response())[0] == (b":status", b"200")
+
+
+@pytest.mark.parametrize("odd", [[(b"x-a", b"1")], [*OK, (b":path", b"/")], [*OK, (b":status", b"200")]])
+async def test_a_malformed_response_resets_itself_alone(odd: Headers) -> None:
+    """The same for the head of an answer: its request fails, and no other."""
+
+    async def serve(stream: H2Stream) -> None:
+        await (stream.send_headers(odd) if (b":path", b"/odd") in stream.headers else echo(stream))
+
+    async with pair(serve) as (client, _):
+        other = await client.request(head())
+        await other.send_data(b"one ")
+        assert await other.read() == b"one "
+        stream = await client.request(head(b"/odd"), end=True)
+        with pytest.raises(StreamResetError, match="the peer's headers are malformed"):
+            await stream.response()
+        await other.send_data(b"two", end=True)
+        assert await other.read() == b"two"

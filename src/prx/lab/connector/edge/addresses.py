@@ -23,12 +23,12 @@ Lookup: TypeAlias = Callable[..., Awaitable[list[Any]]]
 
 
 class NoEdgeError(Exception):
-    """Report that there is no edge address to dial."""
+    """There is no edge address to dial."""
 
 
 @dataclass(frozen=True, slots=True)
 class EdgeAddress:
-    """Name one slot: an IP address and a port."""
+    """One slot: an IP address and a port."""
 
     ip: str
     port: int
@@ -38,7 +38,7 @@ class EdgeAddress:
 
 
 class EdgeAddresses:
-    """Hand out slots to connections; `pick` chooses a number below its argument."""
+    """The slots, and which connection has which; `pick` chooses a number below its argument."""
 
     def __init__(self, addresses: Sequence[EdgeAddress], pick: Callable[[int], int]) -> None:
         self._free = list(addresses)
@@ -49,7 +49,7 @@ class EdgeAddresses:
         return len(self._free) + len(self._used)
 
     def slot(self, index: int) -> EdgeAddress:
-        """Return the slot of a connection, taking a free one where it has none."""
+        """Return the slot of a connection, taking a free one if it has none."""
         if index not in self._used:
             if not self._free:
                 raise NoEdgeError("there are no free edge addresses left to resolve to")
@@ -57,7 +57,7 @@ class EdgeAddresses:
         return self._used[index]
 
     def move(self, index: int) -> None:
-        """Give a connection another slot, where one is free."""
+        """Move a connection to another slot if one is free."""
         if self._free:
             old = self._used.pop(index)
             self.slot(index)
@@ -67,7 +67,7 @@ class EdgeAddresses:
 async def resolve(names: Sequence[str], *, ip_version: str = "auto") -> list[EdgeAddress]:
     """Return a slot for each `host:port` that resolves; without names, what DNS says of the public edge.
 
-    Raises NoEdgeError where there is none.
+    Raises NoEdgeError if there is none.
     """
     found = [address for name in names if (address := await _resolve_one(name))]
     if not names:

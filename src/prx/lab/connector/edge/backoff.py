@@ -11,9 +11,9 @@ from collections.abc import Callable
 
 
 class Backoff:
-    """Count attempts in a row and draw the waits between them; `now` and `random` make time and chance arguments.
+    """The attempts in a row and the waits between them; `now` and `random` make time and chance arguments.
 
-    `now` gives seconds of a clock that only goes forward; `random` gives numbers from 0 to 1. Every result is seconds.
+    `now` returns seconds of a clock that only goes forward; `random` returns numbers from 0 to 1. Every result is seconds.
     """
 
     def __init__(self, retries: int, base: float, *, now: Callable[[], float], random: Callable[[], float]) -> None:
@@ -26,7 +26,7 @@ class Backoff:
 
     @property
     def exhausted(self) -> bool:
-        """Tell whether the bound grows no further."""
+        """Return whether the bound grows no further."""
         return self.attempts == self._retries
 
     def announced(self) -> float:

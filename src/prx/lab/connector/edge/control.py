@@ -1,7 +1,7 @@
 """Register a connection over its control stream, and unregister it when a stop is asked for.
 
 Theory of operation: the control stream is opened as soon as the connection is up, over HTTP/2 by the edge, over QUIC by
-the connector; both of its directions carry Cap'n Proto RPC. The connector registers, tells its configuration if the edge
+the connector; both of its directions carry Cap'n Proto RPC. The connector registers, reports its configuration if the edge
 does not manage it (connection 0 only), then waits: for a stop, on which it unregisters and ends the stream (the edge then
 closes the connection once it is idle), or for the stream's end, which means that the connection is lost. Observed with
 cloudflared 2026.8.2.
@@ -29,11 +29,11 @@ CONNECTION_EVENT: Final = 0  # the number that marks log lines about the connect
 
 
 class ControlError(Exception):
-    """Say why the control stream could not be left in good order, in cloudflared's words."""
+    """The control stream could not be left in good order; the text is cloudflared's."""
 
 
 class ControlStream:
-    """Talk to the edge over one control stream; `unregistered` tells whether it was left as asked."""
+    """The connector's side of one control stream; `unregistered` says whether it was left as asked."""
 
     def __init__(self, stream: ByteStream, link: Link, shared: Shared, protocol: str, local_ip: str) -> None:
         self._stream = stream

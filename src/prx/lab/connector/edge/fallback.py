@@ -1,13 +1,13 @@
-"""Choose the protocol of each connection, and leave QUIC for HTTP/2 where QUIC does not get through.
+"""Choose the protocol of each connection, and leave QUIC for HTTP/2 if QUIC does not get through.
 
 Theory of operation. A tunnel begins with one protocol and may have another to fall back to. The first connection begins
 with the former, the others with what the first one came to. A connection falls back when nothing at all was heard in so
 many dials (`--max-edge-addr-retries`), or when other failures have brought its backoff to its longest wait. It
 never does once any connection of the tunnel was registered over the protocol that the tunnel begins with. A connection
-that fell back, was registered and is lost again begins anew with the first protocol. Observed with cloudflared 2026.8.2.
+that fell back, was registered and is lost once more begins again with the first protocol. Observed with cloudflared 2026.8.2.
 
 Which protocols those are follows from the command line: `http2` and `quic` mean themselves alone. `auto` means QUIC with
-HTTP/2 to fall back to where the token came as flag or environment; else it hangs on a DNS record of Cloudflare's, and
+HTTP/2 to fall back to if the token came as flag or environment; else it hangs on a DNS record of Cloudflare's, and
 without an answer it means HTTP/2. This connector never asks, so there it always does. A quick tunnel without
 `--protocol` means QUIC alone.
 """
@@ -44,7 +44,7 @@ _BLOCKED: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Protocols:
-    """Name the protocol to begin with and the one to fall back to (empty: none); `dials` fail before that."""
+    """The protocol to begin with and the one to fall back to (empty: none); `dials` fail before that."""
 
     first: str = "http2"
     fallback: str = ""
@@ -78,7 +78,7 @@ def read_protocols(values: Values, *, quick: bool, log: Log) -> Protocols:
 
 @dataclass(slots=True)
 class Choice:
-    """Hold the protocol of one connection; `proven` is shared by all and holds what any was registered with."""
+    """The protocol of one connection; `proven` is shared by all and holds what any was registered with."""
 
     protocols: Protocols
     proven: set[str]
@@ -92,7 +92,7 @@ class Choice:
         self.fell_back = False
 
     def failed(self, failure: EdgeConnectionError) -> bool:
-        """Take note of a failure; tell whether `reconsider` is due after the wait that follows."""
+        """Take note of a failure; return whether `reconsider` is due after the wait that follows."""
         match failure:
             case DialError():
                 due = self.failed_dials >= self.protocols.dials
@@ -104,7 +104,7 @@ class Choice:
                 return True
 
     def reconsider(self, failure: EdgeConnectionError, backoff: Backoff, log: Log, **fields: Field) -> None:
-        """Change the protocol where it is time to, and say so."""
+        """Change the protocol if it is time to, and say so."""
         first, fallback = self.protocols.first, self.protocols.fallback
         if first in self.proven:
             return

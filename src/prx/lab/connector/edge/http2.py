@@ -5,7 +5,7 @@ the *edge* sends the HTTP/2 client preface and opens streams, the connector serv
 it is: the control stream, a configuration push, a WebSocket, or (without it) a plain request. The connection lives until
 the edge closes it. A stream that the edge gives up cancels its handler, so that the origin learns of it. Observed with
 cloudflared 2026.8.2, with one departure: a connection that was refused and that the edge leaves open is closed here
-after a while, where the real one waits for ever.
+after a while; the real one waits forever.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def tls_context(cacert: str) -> ssl.SSLContext:
 
 
 class Http2Transport:
-    """Carry connections over HTTP/2."""
+    """Connections to the edge over HTTP/2."""
 
     name = "http2"
 
@@ -83,7 +83,7 @@ class Http2Transport:
 
 
 class _Session(H2Session):
-    """Run a task for each stream, and cancel it when its stream is over before it is."""
+    """A session with a task for each stream, cancelled if the stream ends first."""
 
     def __init__(self, connection: _Connection, tasks: asyncio.TaskGroup) -> None:
         super().__init__(client=False, on_request=self._begin)
@@ -103,7 +103,7 @@ class _Session(H2Session):
             stream.reset(ErrorCodes.INTERNAL_ERROR)
         finally:
             self._handlers.pop(stream.id, None)
-            # Unread bytes hold the connection's window; a body nobody wants any more is refused without blame.
+            # Unread bytes hold the connection's window; a body that is not wanted any more is refused without blame.
             stream.reset(ErrorCodes.NO_ERROR)
 
     def send_headers(self, stream: H2Stream, headers: Headers, *, end: bool) -> None:
@@ -127,7 +127,7 @@ class _Session(H2Session):
 
 
 class _Connection:
-    """Carry one connection."""
+    """One connection to the edge."""
 
     def __init__(self, link: Link, shared: Shared) -> None:
         self._link = link
@@ -139,7 +139,7 @@ class _Connection:
         self._refused = asyncio.Event()
 
     def is_control(self, stream: H2Stream) -> bool:
-        """Tell whether this is the control stream, which sees its end by itself."""
+        """Return whether this is the control stream, which sees its end by itself."""
         return stream is self._control_stream
 
     async def serve(self, context: ssl.SSLContext) -> None:

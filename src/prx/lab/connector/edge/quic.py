@@ -48,7 +48,7 @@ _KINDS: Final = {RequestKind.HTTP: "http", RequestKind.WEBSOCKET: "ws", RequestK
 
 
 class QuicTransport:
-    """Carry connections over QUIC."""
+    """Connections to the edge over QUIC."""
 
     name = "quic"
 
@@ -62,7 +62,7 @@ class QuicTransport:
 
 
 class _Connection:
-    """Carry one connection."""
+    """One connection to the edge."""
 
     def __init__(self, link: Link, shared: Shared, dial_limit: float) -> None:
         self._link = link
@@ -112,7 +112,7 @@ class _Connection:
         raise failure
 
     async def _until_over(self, session: QuicSession, tasks: asyncio.TaskGroup) -> ServeError:
-        """Wait for the end of the connection, or of the control stream; return what the supervisor is told."""
+        """Wait for the end of the connection, or of the control stream; return what is reported to the supervisor."""
         control = tasks.create_task(self._serve_control(session), name="control stream")
         closed = tasks.create_task(session.wait_closed(), name="connection closed")
         try:

@@ -16,7 +16,7 @@ _BAD_CERTIFICATE: Final = 0x12A  # aioquic's alert for every certificate that it
 
 
 def ending_text(ending: Ending | None) -> str:
-    """Return the words for the end of a connection; None: nobody has said anything."""
+    """Return the words for the end of a connection; None: nothing was said."""
     if ending is None or ending.timed_out:
         return SILENCE
     side = "remote" if ending.by_peer else "local"

@@ -30,7 +30,7 @@ def quic_request(head: ConnectRequest) -> Request:
 
 
 class QuicBody:
-    """Give a request's body, beginning with the bytes that came together with its head."""
+    """A request's body, beginning with the bytes that came together with its head."""
 
     trailers: Headers | None = None  # a stream over QUIC has none
 
@@ -47,7 +47,7 @@ class QuicBody:
 
 
 class QuicResponse:
-    """Write the answer into a QUIC stream."""
+    """The answer to one request, written into a QUIC stream."""
 
     def __init__(self, stream: QuicStream) -> None:
         self._stream = stream
@@ -70,9 +70,9 @@ class QuicResponse:
         await self._stream.send_data(b"", end=True)
 
     async def fail(self, text: str) -> None:
-        """Tell the edge why there is no answer of the origin; of one that has begun, the stream's reset says enough."""
+        """Report to the edge why there is no answer of the origin; of one that has begun, the stream's reset says enough."""
         if self.started:
             return
         self.started = True
-        with suppress(StreamError):  # the visitor is gone: there is nobody to tell
+        with suppress(StreamError):  # the visitor is gone: nothing can be reported
             await self._stream.send_data(ConnectResponse(error=text).encode(), end=True)

@@ -4,7 +4,7 @@ Theory of operation. Connection 0 goes first; when it is registered, connection 
 second apart. Each connection has a loop: serve, and after a failure wait for its own backoff. Then
 
 * connection 0, before any registration: causes that may pass (dialling, a duplicate, "Unauthorized", and over QUIC any)
-  are tried again for ever; any other ends the connector, for it will not get better by itself;
+  are tried again forever; any other ends the connector, for it will not get better by itself;
 * later: the connection joins the lost ones, who share a second, longer backoff and start again together.
 
 A duplicate or a failed dial moves the connection to another edge address; `prx.lab.connector.edge.fallback` says when it takes
@@ -46,7 +46,7 @@ _RANDOM: Final = SystemRandom()
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """Hold time and chance: bases and the ramp in seconds, a clock that only goes forward, numbers from 0 to 1."""
+    """Time and chance: bases and the ramp in seconds, a clock that only goes forward, numbers from 0 to 1."""
 
     connection_base: float = 1.0
     shared_base: float = 10.0
@@ -58,7 +58,7 @@ class Timing:
 
 @dataclass(slots=True)
 class _Slot:
-    """Hold one connection's part of the state: its backoff, protocol, task, whether it ever was registered, and is now."""
+    """One connection's part of the state: its backoff, protocol, task, whether it ever was registered, and is now."""
 
     index: int
     backoff: Backoff
@@ -70,7 +70,7 @@ class _Slot:
 
 
 class Supervisor:
-    """Run the connections of one tunnel until a stop is asked for and obeyed; `transports` go by their protocol."""
+    """The connections of one tunnel, run until a stop is asked for and obeyed; `transports` go by their protocol."""
 
     def __init__(
         self,
@@ -90,7 +90,7 @@ class Supervisor:
         self._on_first = on_first
         self._shared_backoff = self._backoff(timing.shared_base)
         self._lost: list[_Slot] = []
-        self._somebody_lost = asyncio.Event()
+        self._any_lost = asyncio.Event()
         self._slots: list[_Slot] = []
         self._fatal: EdgeConnectionError | None = None
 
@@ -219,7 +219,7 @@ class Supervisor:
         return failure
 
     def reconnect(self, delay: float) -> None:
-        """Make one of the connections that are up, chosen by chance, anew after so many seconds."""
+        """Restart one of the connections that are up, chosen by chance, after so many seconds."""
         waiting = [slot.restart for slot in self._slots if slot.up and slot.restart is not None and slot.restart.empty()]
         if waiting:
             waiting[min(int(self._timing.random() * len(waiting)), len(waiting) - 1)].put_nowait(delay)
@@ -256,14 +256,14 @@ class Supervisor:
     def _note_lost(self, slot: _Slot, failure: EdgeConnectionError) -> None:
         self._shared.state.log_trouble(self._shared.log, "Connection terminated", connIndex=slot.index, error=str(failure))
         self._lost.append(slot)
-        self._somebody_lost.set()
+        self._any_lost.set()
 
     async def _revive(self, tasks: asyncio.TaskGroup) -> None:
         """Start the lost connections again, together, after the shared backoff."""
         while True:
-            await self._somebody_lost.wait()
+            await self._any_lost.wait()
             await self._timing.sleep(self._shared_backoff.next_wait())
-            self._somebody_lost.clear()
+            self._any_lost.clear()
             lost, self._lost = self._lost, []
             for slot in lost:
                 slot.task = tasks.create_task(self._keep(slot), name=f"connection {slot.index}")

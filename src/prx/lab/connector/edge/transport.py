@@ -22,11 +22,11 @@ from prx.lab.connector.state import State
 
 
 class EdgeConnectionError(Exception):
-    """Say why a connection to the edge ended; the base stands for causes without a rule of their own."""
+    """A connection to the edge ended; the base stands for causes without a rule of their own."""
 
 
 class DialError(EdgeConnectionError):
-    """The edge could not be reached, or its certificate is not trusted: another address is tried, for ever."""
+    """The edge could not be reached, or its certificate is not trusted: another address is tried, forever."""
 
 
 class QuicDialError(DialError):
@@ -38,11 +38,11 @@ class SilentError(QuicDialError):
 
 
 class ServeError(EdgeConnectionError):
-    """A connection over QUIC ended, refused or lost; it is tried again for ever, for the cause is not looked at."""
+    """A connection over QUIC ended, refused or lost; it is tried again forever, for the cause is not looked at."""
 
 
 class DuplicateError(EdgeConnectionError):
-    """This connection exists at that edge already: another address is tried, for ever."""
+    """This connection exists at that edge already: another address is tried, forever."""
 
 
 class RejectedError(EdgeConnectionError):
@@ -54,7 +54,7 @@ class NoAnswerError(RejectedError):
 
 
 class ReconnectError(EdgeConnectionError):
-    """The operator wants the connection made anew, after `delay` seconds."""
+    """The operator wants the connection restarted after `delay` seconds."""
 
     def __init__(self, delay: float) -> None:
         super().__init__("reconnect signal")
@@ -63,7 +63,7 @@ class ReconnectError(EdgeConnectionError):
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """Hold what all connections of a connector share; `stopping` is set when a stop has been asked for."""
+    """What all connections of a connector share; `stopping` is set when a stop has been asked for."""
 
     settings: Settings
     credentials: Credentials
@@ -76,7 +76,7 @@ class Shared:
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """Describe one connection to be made; `registered` is called once, when the edge has accepted it."""
+    """One connection to be made; `registered` is called once, when the edge has accepted it."""
 
     index: int
     address: EdgeAddress
@@ -85,7 +85,7 @@ class Link:
 
 
 class Transport(Protocol):
-    """Carry connections to the edge with one protocol."""
+    """Connections to the edge over one protocol."""
 
     async def serve(self, link: Link) -> None:
         """Carry one connection until it ends."""

@@ -39,7 +39,7 @@ class FilterError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """Choose the lines that a client wants; no events means all."""
+    """The lines that a client wants; no events means all."""
 
     events: frozenset[str] = frozenset()
     level: Level = Level.DEBUG
@@ -65,7 +65,7 @@ class Filters:
 
 
 class LogStreams:
-    """Hold the one session that may stream."""
+    """The sessions, of which one may stream."""
 
     def __init__(self, log: Log, *, chance: Callable[[], float] = _RANDOM.random) -> None:
         self._log = log
@@ -196,7 +196,7 @@ class Session:
 
 
 def event_of(entry: Entry) -> str:
-    """Return the kind of event that a line tells of."""
+    """Return the kind of event that a line reports."""
     number = entry.fields.get("event", 0)
     return _EVENTS[number] if isinstance(number, int) and 0 <= number < len(_EVENTS) else _EVENTS[0]
 

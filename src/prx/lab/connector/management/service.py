@@ -29,7 +29,7 @@ _PORT: Final = 9  # discard; nothing is sent
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Hold a whole answer."""
+    """A whole answer."""
 
     status: int
     kind: bytes
@@ -37,7 +37,7 @@ class Page:
 
 
 class Management:
-    """Answer requests for the management host `hostname`; `label` names this connector among others."""
+    """The management host `hostname`, as this connector answers for it; `label` names this connector among others."""
 
     def __init__(
         self,

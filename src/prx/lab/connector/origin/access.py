@@ -27,7 +27,7 @@ Headers = list[tuple[bytes, bytes]]
 
 @dataclass(frozen=True, slots=True)
 class AccessRule:
-    """Say who may pass: visitors of this team's application; `environment` is empty or `fedramp`."""
+    """Who may pass: visitors of this team's application; `environment` is empty or `fedramp`."""
 
     required: bool = False
     team: str = ""
@@ -36,7 +36,7 @@ class AccessRule:
 
 
 class AccessGate:
-    """Verify requests; one verifier for each rule, so that keys are fetched rarely."""
+    """The check of requests; one verifier for each rule, so that keys are fetched rarely."""
 
     def __init__(self, certs_url: str = "") -> None:
         self._certs_url = certs_url
@@ -53,7 +53,7 @@ class AccessGate:
             token = only_token([value for name, value in headers if name == HEADER.encode()]).decode("latin-1")
             if verifier.may_block(token):
                 async with self._one_fetch:
-                    if verifier.may_block(token):  # whoever waited finds the keys fetched
+                    if verifier.may_block(token):  # a task that waited finds the keys fetched
                         await asyncio.to_thread(verifier.verify, token)
                         return ""
             verifier.verify(token)

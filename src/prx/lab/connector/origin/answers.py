@@ -34,7 +34,7 @@ _NO_TRAILERS: Final = frozenset({b"transfer-encoding", b"content-length", b"trai
 
 
 class AnswerError(ValueError):
-    """The bytes are no answer of HTTP/1.x, or break off; the text is Go's where Go has one."""
+    """The bytes are no answer of HTTP/1.x, or break off; the text is Go's if Go has one."""
 
 
 def bodiless(method: bytes, status: int) -> bool:
@@ -45,7 +45,7 @@ def bodiless(method: bytes, status: int) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """Hold the head of an answer; of those that frame a body only a length that is true is among the headers."""
+    """The head of an answer; of those that frame a body only a length that is true is among the headers."""
 
     status: int
     reason: str
@@ -64,7 +64,7 @@ class _Stage(Enum):
 
 
 class AnswerReader:
-    """Read the answer to one request with this method: `feed` bytes, then ask for a head or for parts of the body.
+    """A reader of the answer to one request with this method: `feed` bytes, then ask for a head or for parts of the body.
 
     `lasting` is known with the final head: whether the service lets another exchange follow, and the body has an end of its
     own.
@@ -83,12 +83,12 @@ class AnswerReader:
 
     @property
     def done(self) -> bool:
-        """Whether the answer is whole."""
+        """Return whether the answer is whole."""
         return self._stage is _Stage.DONE
 
     @property
     def surplus(self) -> bool:
-        """Whether bytes came behind the end of the answer."""
+        """Return whether bytes came behind the end of the answer."""
         return self.done and bool(self._buffer)
 
     def feed(self, data: bytes) -> None:
@@ -97,7 +97,7 @@ class AnswerReader:
         self._closed = self._closed or not data
 
     def head(self) -> Head | None:
-        """Give the next head, interim or final; None: more bytes are needed. Raises AnswerError."""
+        """Return the next head, interim or final; None: more bytes are needed. Raises AnswerError."""
         found = _HEAD_END.search(self._buffer, max(0, self._searched))
         if self._heads + (found.end() if found else len(self._buffer)) > MAX_HEAD:
             raise AnswerError("net/http: server response headers exceeded 262144 bytes; aborted")
@@ -125,7 +125,7 @@ class AnswerReader:
             raise AnswerError("unexpected EOF" if self._buffer else "EOF")
 
     def body(self) -> bytes | None:
-        """Give the next part of the body, empty at its end; None: more bytes are needed. Raises AnswerError."""
+        """Return the next part of the body, empty at its end; None: more bytes are needed. Raises AnswerError."""
         while True:
             match self._stage:
                 case _Stage.DONE:
@@ -153,7 +153,7 @@ class AnswerReader:
     # -- what frames the body --------------------------------------------------------------------------------------
 
     def _frame(self, version: tuple[int, int], status: int, headers: Headers) -> Headers:
-        """Choose how the end of the body is found; give the headers without those that are not true."""
+        """Choose how the end of the body is found; return the headers without those that are not true."""
         chunked = _chunked(version, headers)
         length = _length(headers)
         dropped = {b"transfer-encoding"}

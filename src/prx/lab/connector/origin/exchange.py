@@ -27,11 +27,11 @@ _LAST_WORDS: Final = 5.0  # seconds an origin has for its end of a WebSocket aft
 
 
 class ProxyError(Exception):
-    """Say why a request was not answered by the origin, or not to the end."""
+    """The origin did not answer a request, or not to the end."""
 
 
 class Exchange:
-    """Hold what belongs to one request, and the steps of carrying it."""
+    """What belongs to one request, and the steps of carrying it."""
 
     def __init__(self, incoming: Body, response: Response, request: Request, rule: Rule, fields: Mapping[str, Field]) -> None:
         self.fields = fields
@@ -45,7 +45,7 @@ class Exchange:
 
     @property
     def repeatable(self) -> bool:
-        """Whether the request may be sent again if a kept connection fails: RFC 9110 (9.2.1), and there is no body to lose."""
+        """Return whether the request may be sent again if a kept connection fails: RFC 9110 (9.2.1), and no body is lost."""
         return self.request.method in _SAFE and not self.has_body
 
     async def look_for_body(self) -> None:
@@ -62,7 +62,7 @@ class Exchange:
         except TimeoutError:
             self.has_body = True
         except StreamError:
-            self.has_body = False  # the visitor is gone, and the request with him
+            self.has_body = False  # the visitor is gone, and the request too
 
     def head(self, tags: Headers) -> Headers:
         """Return the headers for the origin."""
@@ -82,7 +82,7 @@ class Exchange:
         return [*self._framed(headers), (b"Connection", b"keep-alive")]
 
     def _framed(self, headers: Headers) -> Headers:
-        """Say how long the body is, as Go's client does; raise ProxyError where its length is no number."""
+        """Say how long the body is, as Go's client does; raise ProxyError if its length is no number."""
         headers = [(name, value) for name, value in headers if name not in _FRAMING]
         lengths = {value.strip() for name, value in self.request.headers if name == b"content-length"}
         if len(lengths) > 1 or not all(length.isdigit() for length in lengths):
@@ -109,7 +109,7 @@ class Exchange:
 
     @property
     def chunked(self) -> bool:
-        """Whether a body is sent in chunks: its length is not known, or over HTTP/2 whether there is any."""
+        """Return whether a body is sent in chunks: its length is not known, or over HTTP/2 whether there is any."""
         if self.request.websocket:
             return False
         if self.has_body:

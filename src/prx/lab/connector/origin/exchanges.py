@@ -16,7 +16,7 @@ Headers = list[tuple[bytes, bytes]]
 
 
 class OriginError(Exception):
-    """Say why the origin could not be reached or did not finish its answer."""
+    """The origin could not be reached or did not finish its answer."""
 
 
 def readable(transport: asyncio.BaseTransport) -> bool:
@@ -31,7 +31,7 @@ def readable(transport: asyncio.BaseTransport) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Hold the head of the origin's answer; `switched` after 101."""
+    """The head of the origin's answer; `switched` after 101."""
 
     status: int
     reason: str
@@ -39,12 +39,12 @@ class Answer:
 
     @property
     def switched(self) -> bool:
-        """Tell whether the connection now carries something else than HTTP."""
+        """Return whether the connection now carries something else than HTTP."""
         return self.status == 101
 
 
 class OriginExchange(Protocol):
-    """Carry one request to the origin and its answer back; every waiting method raises OriginError.
+    """One request to the origin and its answer; every waiting method raises OriginError.
 
     `reused`: the connection is not new, so that it may have died unnoticed. `trailers` are known at the end of `body`.
     """
@@ -65,7 +65,7 @@ class OriginExchange(Protocol):
         """Wait for the head of the answer; interim answers other than 101 are dropped."""
 
     def body(self) -> AsyncIterator[bytes]:
-        """Give the parts of the answer's body as they arrive."""
+        """Yield the parts of the answer's body as they arrive."""
 
     def close(self) -> None:
         """Give up what is not finished."""

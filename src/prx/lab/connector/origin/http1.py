@@ -1,6 +1,6 @@
 """Speak HTTP/1.1 to the local service, one exchange at a time on a connection, and keep no connection that is in doubt.
 
-A connection on which one byte too much has come would give it to the next visitor as the beginning of his answer. Therefore
+A connection on which one byte too much has come would give it to the next visitor as the beginning of their answer. Therefore
 
 * a connection is followed by another exchange only if nothing can be left of the last one: the whole request was sent and had
   no body (a service that does not read one takes it for the next request), the answer began after that and had a body with an
@@ -29,7 +29,7 @@ _FORBIDDEN: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 class OriginReader(asyncio.StreamReader):
-    """Count what has come and was not read, and report what comes while nothing is expected."""
+    """A reader that counts what was not read yet, and reports what comes while nothing is expected."""
 
     def __init__(self, limit: int) -> None:
         super().__init__(limit=limit)
@@ -37,7 +37,7 @@ class OriginReader(asyncio.StreamReader):
         self.expecting = True
         self.on_idle: Callable[[int], None] = lambda _: None
 
-    def feed_data(self, data: bytes) -> None:  # type: ignore[override]  # a transport gives nothing but bytes
+    def feed_data(self, data: bytes) -> None:  # type: ignore[override]  # a transport passes nothing but bytes
         """Take bytes from the transport."""
         self.waiting += len(data)
         super().feed_data(data)
@@ -58,7 +58,7 @@ class OriginReader(asyncio.StreamReader):
 
 
 class OriginConnection:
-    """Carry one exchange at a time over a connection to the origin; `on_surplus` is told when it sends too much."""
+    """A connection to the origin, for one exchange at a time; `on_surplus` is called when it sends too much."""
 
     def __init__(self, reader: OriginReader, writer: asyncio.StreamWriter) -> None:
         self.reader = reader
@@ -75,7 +75,7 @@ class OriginConnection:
 
     @property
     def silent(self) -> bool:
-        """Whether the connection is open, and nothing has come that nobody asked for."""
+        """Return whether the connection is open, and nothing has come that was not asked for."""
         if self.reader.waiting or self.reader.at_eof() or self.reader.exception() or self.writer.is_closing():
             return False
         return not readable(self.writer.transport)
@@ -128,7 +128,7 @@ class OriginConnection:
                 return Answer(head.status, head.reason, head.headers)
 
     async def body(self) -> AsyncIterator[bytes]:
-        """Give the parts of the answer's body as they arrive; `trailers` is filled at the end."""
+        """Yield the parts of the answer's body as they arrive; `trailers` is filled at the end."""
         while True:
             try:
                 data = self._answer.body()

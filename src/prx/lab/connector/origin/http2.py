@@ -25,7 +25,7 @@ _STATUS: Final = re.compile(rb"[1-9][0-9]{2}")
 
 
 class Http2Exchange:
-    """Carry one request over a session; it is an `OriginExchange`."""
+    """One request over a session; it is an `OriginExchange`."""
 
     def __init__(self, session: H2Session, *, reused: bool) -> None:
         self.reused = reused
@@ -34,7 +34,7 @@ class Http2Exchange:
         self._stream: H2Stream | None = None
         self._ended = False
         self._method = b""
-        self._length: int | None = None  # of the answer's body; None where only its end tells
+        self._length: int | None = None  # of the answer's body; None if only its end shows
 
     async def send_head(self, method: bytes, target: bytes, headers: Headers, *, has_body: bool) -> None:
         """Send the head of the request; the Host becomes its authority."""
@@ -106,7 +106,7 @@ class Http2Exchange:
         return Answer(status, "", headers)
 
     async def body(self) -> AsyncIterator[bytes]:
-        """Give the parts of the answer's body as they arrive; `trailers` is filled at the end."""
+        """Yield the parts of the answer's body as they arrive; `trailers` is filled at the end."""
         stream, size = self._opened(), 0
         try:
             while data := await stream.read():

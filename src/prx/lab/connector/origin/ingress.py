@@ -1,6 +1,6 @@
 """Decide which local service answers a request: the ingress rules, how they are read and how they match.
 
-A rule has a host name (exact, or `*.example.com` for everything below it; empty or `*` matches all), perhaps a regular
+A rule has a host name (exact, or `*.example.com` for everything below it; empty or `*` matches all), possibly a regular
 expression that the path must contain, and a service. The first rule that matches wins; the last must match everything.
 Rules come from the command line (one rule), from a configuration file, or from the edge. Semantics and error texts as
 observed with cloudflared 2026.8.2.
@@ -28,12 +28,12 @@ _STREAM_PORTS: Final = {"ssh": 22, "rdp": 3389, "smb": 445, "tcp": 7864}
 
 
 class IngressError(ValueError):
-    """Report rules that cannot be used; the text is cloudflared's."""
+    """The rules cannot be used; the text is cloudflared's."""
 
 
 @dataclass(frozen=True, slots=True)
 class HttpService:
-    """Name an origin that speaks HTTP over TCP."""
+    """An origin that speaks HTTP over TCP."""
 
     url: str
     host: str
@@ -46,7 +46,7 @@ class HttpService:
 
 @dataclass(frozen=True, slots=True)
 class UnixService:
-    """Name an origin that speaks HTTP over a Unix socket."""
+    """An origin that speaks HTTP over a Unix socket."""
 
     path: str
     tls: bool = False
@@ -57,7 +57,7 @@ class UnixService:
 
 @dataclass(frozen=True, slots=True)
 class StatusService:
-    """Answer every request with a status and no body; `unconfigured` marks the rule used when there is no other."""
+    """A status without a body for every request; `unconfigured` marks the rule used when there is no other."""
 
     code: int
     unconfigured: bool = False
@@ -68,7 +68,7 @@ class StatusService:
 
 @dataclass(frozen=True, slots=True)
 class HelloService:
-    """Answer every request with a small built-in page."""
+    """A small built-in page for every request."""
 
     def __str__(self) -> str:
         return "hello_world"
@@ -76,7 +76,7 @@ class HelloService:
 
 @dataclass(frozen=True, slots=True)
 class StreamService:
-    """Name an origin that speaks something else than HTTP over TCP; a `bastion` leads where the visitor says."""
+    """An origin that speaks something else than HTTP over TCP; a `bastion` leads where the visitor says."""
 
     text: str
     host: str = ""
@@ -89,7 +89,7 @@ class StreamService:
 
 @dataclass(frozen=True, slots=True)
 class UnsupportedService:
-    """Stand for a service that only cloudflared itself carries (those that speak SOCKS)."""
+    """A service that only cloudflared itself carries (those that speak SOCKS)."""
 
     name: str
 
@@ -102,7 +102,7 @@ Service = HttpService | UnixService | StatusService | HelloService | StreamServi
 
 @dataclass(frozen=True, slots=True)
 class OriginOptions:
-    """Say how the origin is spoken to; times in seconds."""
+    """How the origin is spoken to; times in seconds."""
 
     connect_timeout: float = 30
     tls_timeout: float = 10
@@ -148,7 +148,7 @@ _FIXED_OPTIONS: Final[dict[str, Any]] = {
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Map a host name pattern and a path pattern to a service."""
+    """A host name pattern and a path pattern, and the service that they lead to."""
 
     service: Service
     hostname: str = ""
@@ -156,7 +156,7 @@ class Rule:
     options: OriginOptions = field(default_factory=OriginOptions)
 
     def matches(self, host: str, path: str) -> bool:
-        """Tell whether a request for this host name (without a port) and path falls under the rule."""
+        """Return whether a request for this host name (without a port) and path falls under the rule."""
         names = (self.hostname, _punycode(self.hostname))
         return any(_host_matches(name, host) for name in names) and (self.path is None or self.path.search(path) is not None)
 
@@ -244,7 +244,7 @@ def parse_access(entry: object) -> AccessRule:
 
 
 def parse_service(text: str) -> Service:
-    """Return the service that a rule's text names; raise IngressError where there is none."""
+    """Return the service that a rule's text names; raise IngressError if there is none."""
     if text.startswith("unix:"):
         return UnixService(text.removeprefix("unix:"))
     if text.startswith("unix+tls:"):
@@ -338,7 +338,7 @@ def _host_matches(pattern: str, host: str) -> bool:
 
 
 def _punycode(hostname: str) -> str:
-    """Return the form in which the name travels; the name itself where it has none."""
+    """Return the form in which the name travels; the name itself if it has none."""
     if hostname.isascii():
         return hostname
     try:
@@ -357,10 +357,10 @@ def _status_code(text: str) -> int:
 
 
 def _split(text: str) -> SplitResult | None:
-    """Return the parts of a URL, or None where it is not one or its port is no port number."""
+    """Return the parts of a URL, or None if it is not one or its port is no port number."""
     try:
         parts = urlsplit(text)
-        _ = parts.port  # raises where it is not a number from 0 to 65535
+        _ = parts.port  # raises if it is not a number from 0 to 65535
     except ValueError:
         return None
     return parts

@@ -27,14 +27,14 @@ _HOP_BY_HOP: Final = frozenset({b"connection", b"keep-alive", b"proxy-connection
 
 
 class Incoming(Protocol):
-    """Give what the edge sends of a body."""
+    """What the edge sends of a body."""
 
     async def read(self) -> bytes:
         """Wait for bytes and return all that are there; empty at the end. Raises StreamError."""
 
 
 class Body(Incoming, Protocol):
-    """Give a request's body and what follows it."""
+    """A request's body and what follows it."""
 
     @property
     def trailers(self) -> Headers | None:
@@ -42,22 +42,22 @@ class Body(Incoming, Protocol):
 
 
 class ByteStream(Incoming, Protocol):
-    """Carry bytes both ways."""
+    """Bytes both ways."""
 
     async def send_data(self, data: bytes, *, end: bool = False) -> None:
-        """Send bytes, and perhaps the end; wait while the edge is slow. Raises StreamError."""
+        """Send bytes, and possibly the end; wait while the edge is slow. Raises StreamError."""
 
 
 class Response(Protocol):
-    """Write the answer to one request; `started` tells whether it has begun."""
+    """The answer to one request, as it is written; `started` says whether it has begun."""
 
     started: bool
 
     async def go_on(self) -> None:
-        """Tell a visitor who waits for `100 Continue` that his body is wanted, where the edge leaves that to the connector."""
+        """Ask a visitor who waits for `100 Continue` for the body, if the edge leaves that to the connector."""
 
     async def head(self, answer: Answer, *, end: bool, has_body: bool) -> None:
-        """Send the head; `end`: nothing follows, `has_body`: the length stands for a body, perhaps of HEAD."""
+        """Send the head; `end`: nothing follows, `has_body`: the length stands for a body, possibly of HEAD."""
 
     async def data(self, data: bytes, *, end: bool = False) -> None:
         """Send a part of the body; wait while the visitor is slow."""
@@ -68,9 +68,9 @@ class Response(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """Hold what the edge asks for, names of headers in lower case.
+    """What the edge asks for, names of headers in lower case.
 
-    `has_body` is None where only reading tells; `expects`: the edge waits for `100 Continue` before it sends the body;
+    `has_body` is None if only reading shows; `expects`: the edge waits for `100 Continue` before it sends the body;
     `never_bodiless`: cloudflared takes a body for granted and sends it in chunks even if none came, unless the method is one
     that usually has none (what it does over HTTP/2, observed with 2026.8.2).
     """
@@ -87,7 +87,7 @@ class Request:
 
     @property
     def host(self) -> str:
-        """Return the host name, perhaps with a port."""
+        """Return the host name, possibly with a port."""
         return self.authority.decode("latin-1")
 
     @property
@@ -96,7 +96,7 @@ class Request:
         return re.sub(r":\d*$", "", self.host).lower()
 
     def header(self, name: bytes) -> bytes:
-        """Return a header's value; empty where there is none."""
+        """Return a header's value; empty if there is none."""
         return next((value for key, value in self.headers if key == name), b"")
 
 
@@ -129,7 +129,7 @@ def canonical(name: bytes) -> bytes:
 
 
 def announced_body(headers: Headers) -> bool | None:
-    """Tell from its length whether a body comes; None without one."""
+    """Return whether a body comes, judged by its length; None without one."""
     length = next((value for name, value in headers if name == b"content-length"), b"")
     return length != b"0" if length else None
 
@@ -159,7 +159,7 @@ def http2_request(stream: H2Stream) -> Request:
 
 
 class Http2Response:
-    """Write the answer into an HTTP/2 stream."""
+    """The answer to one request, written into an HTTP/2 stream."""
 
     def __init__(self, stream: H2Stream) -> None:
         self._stream = stream
@@ -192,10 +192,10 @@ class Http2Response:
             await self._stream.send_data(b"", end=True)
 
     async def fail(self) -> None:
-        """Tell the edge that there is no answer of the origin: 502, or a reset where the answer has begun."""
+        """Report to the edge that there is no answer of the origin: 502, or a reset if the answer has begun."""
         if self.started:
             self._stream.reset(ErrorCodes.INTERNAL_ERROR)
             return
         self.started = True
-        with suppress(StreamError):  # the visitor is gone: there is nobody to tell
+        with suppress(StreamError):  # the visitor is gone: nothing can be reported
             await self._stream.send_headers([(b":status", b"502"), (RESPONSE_META, META_CONNECTOR)], end=True)

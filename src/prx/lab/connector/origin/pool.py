@@ -2,8 +2,8 @@
 
 A connection over HTTP/1.1 goes back to the pool only after a whole exchange behind which nothing can be left, and comes out of
 it only if nothing has come since (`prx.lab.connector.origin.http1`). Connections to one address that were opened under other
-rules for its certificate are others. HTTP/2 is spoken where a rule wants it (`http2Origin`), the service has TLS, and its
-handshake chooses it; a WebSocket always has HTTP/1.1. Where a connection over HTTP/2 is full, another is opened; it is closed
+rules for its certificate are others. HTTP/2 is spoken if a rule wants it (`http2Origin`), the service has TLS, and its
+handshake chooses it; a WebSocket always has HTTP/1.1. If a connection over HTTP/2 is full, another is opened; it is closed
 when it is not needed any more. Observed with cloudflared 2026.8.2.
 """
 
@@ -33,7 +33,7 @@ REST_SECONDS: Final = 0.002  # between two exchanges on a connection: what a ser
 
 
 class _Key(NamedTuple):
-    """Say which connections are alike: those with the same end, proven in the same way, for the same protocols."""
+    """What makes connections alike: those with the same end, proven in the same way, for the same protocols."""
 
     endpoint: Endpoint
     server_name: str
@@ -44,9 +44,9 @@ class _Key(NamedTuple):
 
 @dataclass(slots=True)
 class OriginPool:
-    """Open connections to origins and keep idle ones; `now` gives seconds of a clock that only goes forward.
+    """Connections to origins, opened and kept; `now` returns seconds of a clock that only goes forward.
 
-    `on_surplus` is told of a service that sent bytes which belong to no answer, once.
+    `on_surplus` is called with a service that sent bytes which belong to no answer, once.
     """
 
     now: Callable[[], float]
@@ -231,7 +231,7 @@ def _add_roots(context: ssl.SSLContext, ca_pool: str) -> None:
 
 
 class _Arrival(asyncio.Protocol):
-    """Meets a connection after its handshake, and hands it on at once to what was chosen there."""
+    """The first protocol of a connection after its handshake, which hands it on to what was chosen there."""
 
     connection: OriginConnection | H2Session
 

@@ -1,8 +1,8 @@
 """Carry one request from the edge to the local service, and the answer back.
 
-Both bodies are streamed, each part sent on as it arrives and not before the other side takes it; trailers follow where the
+Both bodies are streamed, each part sent on as it arrives and not before the other side takes it; trailers follow if the
 protocol to the edge and the one to the service have a place for them. After 101 the two byte streams are joined. How the edge
-is told is the matter of `prx.lab.connector.origin.messages` and its kin. Observed with cloudflared 2026.8.2.
+is answered is the matter of `prx.lab.connector.origin.messages` and its kin. Observed with cloudflared 2026.8.2.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _UNREACHABLE: Final = (
 
 
 class OwnService(Protocol):
-    """Answer for a host name that is the connector's own, whatever the rules are."""
+    """A host name that is the connector's own, whatever the rules are."""
 
     hostname: str
 
@@ -52,7 +52,7 @@ class OwnService(Protocol):
 
 
 class Proxy:
-    """Carry requests under the configuration in force; `tags` go to the origin as headers."""
+    """The way of requests under the configuration in force; `tags` go to the origin as headers."""
 
     def __init__(
         self,
@@ -79,7 +79,7 @@ class Proxy:
         self._pool.close()
 
     async def serve(self, request: Request, incoming: Body, response: Response, index: int) -> None:
-        """Answer one request that came over connection `index`; raise ProxyError where the origin did not."""
+        """Answer one request that came over connection `index`; raise ProxyError if the origin did not."""
         if self._own is not None and request.hostname == self._own.hostname:
             with suppress(StreamError):
                 await self._own.serve(request, incoming, response)
@@ -180,7 +180,7 @@ class Proxy:
         except OriginError as error:
             raise ProxyError(str(error)) from None
         try:
-            with suppress(StreamError):  # the visitor is gone: there is nobody to tell
+            with suppress(StreamError):  # the visitor is gone: nothing can be reported
                 await response.head(accepted(request), end=False, has_body=False)
                 await JoinedStreams(exchange.incoming, response, reader, writer).run()
                 await response.end([])
@@ -225,7 +225,7 @@ class Proxy:
             exchange.switched = True
             await exchange.join(answer, connection)
         else:
-            raise ProxyError(f"{_UNREACHABLE}: the origin service switched protocols, which nobody asked for")
+            raise ProxyError(f"{_UNREACHABLE}: the origin service switched protocols, which was not asked for")
         return True
 
     def _count(self, answer: Answer, fields: Mapping[str, Field]) -> None:
@@ -237,7 +237,7 @@ class Proxy:
             self._log.debug(f"{answer.status} {answer.reason}".rstrip(), **fields, **{"content-length": length})
 
     def _log_request(self, request: Request, fields: Mapping[str, Field]) -> None:
-        """Log what is asked, if anyone wants to know; of headers the names only: their values hold cookies and tokens."""
+        """Log what is asked, if the level is enabled; of headers the names only: their values hold cookies and tokens."""
         if self._log.enabled(Level.DEBUG):
             target = request.path.decode("latin-1")
             words = f"{request.method.decode('latin-1')} {target} {request.protocol}"

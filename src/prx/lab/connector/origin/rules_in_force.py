@@ -28,7 +28,7 @@ from prx.lab.connector.origin.ingress import (
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """Answer a push: the version now in force, and why the push failed, if it did."""
+    """The answer to a push: the version now in force, and why the push failed, if it did."""
 
     version: int
     error: str = ""
@@ -39,7 +39,7 @@ class Applied:
 
 
 class Configuration:
-    """Hold the rules in force; `flags` are those settings that the edge may see."""
+    """The rules in force; `flags` are those settings that the edge may see."""
 
     def __init__(
         self,

@@ -1,7 +1,7 @@
 """Write a request's target as cloudflared sends it to a service: percent-encoded where Go's URLs are. Pure.
 
 A path whose characters are all allowed goes on untouched. One that has others (`|`, `^`, `"`, bytes above 0x7f …) is decoded
-and encoded anew as a whole, by which other escapes of it change too: `%2F` becomes `/`. The query goes on as it came. A path
+and encoded again as a whole, by which other escapes of it change too: `%2F` becomes `/`. The query goes on as it came. A path
 with a broken escape, and control characters anywhere, are refused. Observed with cloudflared 2026.8.2; rules of Go's net/url.
 """
 
@@ -13,7 +13,7 @@ from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 _ESCAPE: Final = re.compile(rb"%(?:[0-9A-Fa-f]{2})?")
 _VALID: Final = re.compile(rb"[A-Za-z0-9\-_.~$&+,/:;=@!'()*\[\]%]*")
-_KEPT: Final = "-_.~$&+,/:;=@"  # what is not encoded in a path that is encoded anew
+_KEPT: Final = "-_.~$&+,/:;=@"  # what is not encoded in a path that is encoded again
 _CONTROL: Final = re.compile(rb"[\x00-\x1f\x7f]")
 
 

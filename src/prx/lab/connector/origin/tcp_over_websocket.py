@@ -1,8 +1,8 @@
 """Carry a service that speaks TCP and not HTTP: a visitor's WebSocket on one side, the service's bytes on the other.
 
-`cloudflared access tcp` is such a visitor. The connection to the service is opened first: where that fails, the visitor's
+`cloudflared access tcp` is such a visitor. The connection to the service is opened first: if that fails, the visitor's
 WebSocket is refused. Each piece that the service sends is one binary message; of the visitor's messages the bytes count and
-not where one ends. Nothing can be half closed: whichever side ends first ends both, and the service's end is not said in a
+not where one ends. Nothing can be half closed: the side that ends first ends both, and the service's end is not said in a
 close frame. A ping every 54 s keeps the way open. Observed with cloudflared 2026.8.2.
 """
 
@@ -34,7 +34,7 @@ _NO_DESTINATION: Final = (
 def destination(service: StreamService, request: Request) -> tuple[str, int]:
     """Return host and port to dial: those of the service, or for a bastion those that the visitor names.
 
-    Raises OriginError where there is none.
+    Raises OriginError if there is none.
     """
     if not service.bastion:
         if service.port is None:
@@ -60,7 +60,7 @@ async def dial(host: str, port: int, limit: float) -> tuple[asyncio.StreamReader
 
 
 def accepted(request: Request) -> Answer:
-    """Return the answer that accepts a WebSocket; without a key nobody has asked for one, and nothing proves it."""
+    """Return the answer that accepts a WebSocket; without a key none was asked for, and nothing proves it."""
     key = request.header(b"sec-websocket-key")
     proof = base64.b64encode(hashlib.sha1(key + _GUID, usedforsecurity=False).digest())
     headers: Headers = [(b"Connection", b"Upgrade"), (b"Sec-Websocket-Accept", proof), (b"Upgrade", b"websocket")]
@@ -68,7 +68,7 @@ def accepted(request: Request) -> Answer:
 
 
 class JoinedStreams:
-    """Join a visitor's WebSocket and a service's connection until one of them ends."""
+    """A visitor's WebSocket and a service's connection, joined until one of them ends."""
 
     def __init__(
         self,
@@ -87,7 +87,7 @@ class JoinedStreams:
         self._sending = asyncio.Lock()  # a stream has one sender at a time, and a frame is not cut in two
 
     async def run(self) -> None:
-        """Carry bytes both ways."""
+        """Bytes both ways."""
         async with asyncio.TaskGroup() as tasks:
             up = tasks.create_task(self._to_service(), name="visitor to service")
             down = tasks.create_task(self._to_visitor(), name="service to visitor")

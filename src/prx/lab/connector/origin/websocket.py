@@ -1,7 +1,7 @@
 """A visitor's WebSocket as a service that speaks TCP sees it: binary messages are its bytes. Pure: bytes in, bytes out.
 
 Text messages are passed over, pings are answered, a close is answered with its own code, and whatever breaks the protocol
-ends it without a word. Observed with cloudflared 2026.8.2, with one departure: that one gives a service only the first 16 KiB
+ends it without a word. Observed with cloudflared 2026.8.2, with one departure: that one passes a service only the first 16 KiB
 of a longer message, and this one all of it.
 """
 
@@ -28,7 +28,7 @@ def message(payload: bytes) -> bytes:
 
 
 class VisitorFrames:
-    """Take a visitor's frames apart; `closed` is true after a close frame."""
+    """A visitor's frames, taken apart; `closed` is true after a close frame."""
 
     def __init__(self) -> None:
         self.closed = False

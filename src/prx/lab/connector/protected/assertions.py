@@ -22,7 +22,7 @@ _MOST: Final = 1 << 20  # bytes
 
 
 class Assertions:
-    """Verify assertions of one login service; `now` gives monotonic seconds."""
+    """A check of one login service's assertions; `now` returns monotonic seconds."""
 
     def __init__(self, login: str, *, now: Callable[[], float]) -> None:
         self._login = login
@@ -33,7 +33,7 @@ class Assertions:
         self._lock = asyncio.Lock()
 
     async def verify(self, assertion: str) -> dict[str, Any]:
-        """Return the claims; ValueError where nothing proves them."""
+        """Return the claims; ValueError if nothing proves them."""
         import jwt  # noqa: PLC0415 - only protected tunnels need it
 
         try:

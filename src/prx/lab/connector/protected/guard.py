@@ -6,9 +6,9 @@ A visitor with a session passes; the cookies of the guard stay here. GET and HEA
 with a state of their own (302), which a signed cookie binds to that browser for ten minutes; every other method gets 401.
 The login service proves the visitor's address with a one-time PIN and lets the browser POST `state` and `assertion` to
 `CALLBACK`, a form of at most 4 KiB. The assertion is a JWT (ES256) that names host and state, and is good for two minutes.
-Is the address on the guest list, the visitor gets a session of at most four hours (303 to where he wanted to go), else 403,
-alike for whatever is wrong. Who is on the list, nobody is told. Keys are made anew at each start, so sessions end with the
-process.
+If the address is on the guest list, the visitor gets a session of at most four hours (303 to the page that was asked for),
+else 403, alike whatever is wrong, and who is on the list is never said. Keys are made at each start, so sessions end with
+the process.
 
 An answer of the service is marked as private too, for no cache may hand it to a stranger, and it cannot set the guard's
 cookies.
@@ -53,16 +53,16 @@ _QUICK_NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.trycloud
 _PRIVATE: Final[Headers] = [(b"Cache-Control", b"private, no-store"), (b"Referrer-Policy", b"no-referrer")]
 
 Verify = Callable[[str], Awaitable[dict[str, Any]]]
-"""Return the claims of an assertion that is signed by the login service; ValueError where it is not good."""
+"""Return the claims of an assertion that is signed by the login service; ValueError if it is not good."""
 
 
 class GuardError(Exception):
-    """Say why a quick tunnel cannot be protected."""
+    """A quick tunnel cannot be protected."""
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Hold what the connector answers itself."""
+    """What the connector answers itself."""
 
     status: int
     headers: Headers = field(default_factory=list)
@@ -77,7 +77,7 @@ class Refusal:
 
 
 class Guard:
-    """Guard one host name; `wall` gives seconds since 1970."""
+    """The guard of one host name; `wall` returns seconds since 1970."""
 
     def __init__(self, hostname: str, guests: GuestList, login: str, *, verify: Verify, wall: Callable[[], float]) -> None:
         self._hostname = hostname.lower()
@@ -140,7 +140,7 @@ class Guard:
         return Refusal(303, [(b"Location", location), cleared, (b"Set-Cookie", cookie.encode())])
 
     def _state_of(self, request: Request, state: str) -> dict[str, Any] | None:
-        """Return what the browser's cookie holds for this state; None where it does not belong to it."""
+        """Return what the browser's cookie holds for this state; None if it does not belong to it."""
         found = [value for name, value in _cookies(request.headers) if name == STATE_COOKIE + state]
         if len(found) != 1 or not _STATE.fullmatch(state) or state in self._used:
             return None
@@ -150,7 +150,7 @@ class Guard:
         return payload if self._wall() < payload["exp"] else None
 
     def _judge(self, claims: dict[str, Any], state: str) -> int:
-        """Return until when the visitor may have a session; ValueError where the assertion does not let him in."""
+        """Return until when the visitor may have a session; ValueError if the assertion does not admit them."""
         now = self._wall()
         issued, expires, identity = (claims.get(name) for name in ("iat", "exp", "identity_exp"))
         if not all(type(number) is int for number in (issued, expires, identity)):
@@ -183,7 +183,7 @@ class Guard:
 
 
 class GuardedProxy(Proxy):
-    """Carry the requests of guests; all others are answered here, without a rule or service being looked at."""
+    """The way of guests' requests; all others are answered here, without a rule or service being looked at."""
 
     def __init__(self, guard: Guard, *arguments: Any, log: Log, **options: Any) -> None:
         super().__init__(*arguments, log=log, **options)
@@ -191,7 +191,7 @@ class GuardedProxy(Proxy):
         self._guard_log = log
 
     async def serve(self, request: Request, incoming: Body, response: Response, index: int) -> None:
-        """Answer one request that came over connection `index`; raise ProxyError where the service did not."""
+        """Answer one request that came over connection `index`; raise ProxyError if the service did not."""
         admitted = await self._guard.admit(request, incoming)
         if isinstance(admitted, Request):
             await super().serve(admitted, incoming, _PrivateResponse(response), index)
@@ -206,7 +206,7 @@ class GuardedProxy(Proxy):
 
 
 class _PrivateResponse:
-    """Write the service's answer so that no cache keeps it and no cookie of the guard is touched."""
+    """The service's answer, written so that no cache keeps it and no cookie of the guard is touched."""
 
     def __init__(self, inner: Response) -> None:
         self._inner = inner
@@ -214,7 +214,7 @@ class _PrivateResponse:
 
     @property
     def started(self) -> bool:
-        """Whether the answer has begun."""
+        """Return whether the answer has begun."""
         return self._inner.started
 
     @started.setter
@@ -229,7 +229,7 @@ class _PrivateResponse:
 
 
 async def _form(request: Request, incoming: Body) -> dict[str, str] | None:
-    """Return `state` and `assertion` of the callback's body; None where it is anything else."""
+    """Return `state` and `assertion` of the callback's body; None if it is anything else."""
     length = request.header(b"content-length")
     if length and (not length.isdigit() or int(length) > _MOST_BODY):
         return None
@@ -247,7 +247,7 @@ async def _form(request: Request, incoming: Body) -> dict[str, str] | None:
 
 
 def _is_safe(target: str) -> bool:
-    """Tell whether a redirect to this path stays on this host, whatever a browser makes of it."""
+    """Return whether a redirect to this path stays on this host, whatever a browser makes of it."""
     path = unquote(target.partition("?")[0], "latin-1")
     plain = all(" " < character <= "~" for character in target) and "#" not in target
     return plain and path.startswith("/") and not path.startswith("//") and "\\" not in path and path != CALLBACK
@@ -282,7 +282,7 @@ def _signed(payload: dict[str, Any], key: bytes) -> str:
 
 
 def _checked(value: str, key: bytes) -> dict[str, Any] | None:
-    """Return what a signed cookie holds; None where it is not ours."""
+    """Return what a signed cookie holds; None if it is not ours."""
     text, _, signature = value.partition(".")
     if not hmac.compare_digest(
         signature.encode("latin-1"), _text(hmac.digest(key, text.encode("latin-1"), hashlib.sha256)).encode()

@@ -20,7 +20,7 @@ _LABEL: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 
 @dataclass(frozen=True, slots=True)
 class GuestList:
-    """Hold addresses and domains; `read` makes one."""
+    """Addresses and domains; `read` makes one."""
 
     addresses: frozenset[str]
     domains: frozenset[str]
@@ -44,7 +44,7 @@ class GuestList:
         return cls(frozenset(addresses), frozenset(domains))
 
     def allows(self, address: str) -> bool:
-        """Tell whether a person with this address may pass."""
+        """Return whether a person with this address may pass."""
         address = address.strip().lower()
         name, _, domain = address.rpartition("@")
         return bool(_LOCAL.fullmatch(name)) and (address in self.addresses or domain in self.domains)

@@ -150,9 +150,11 @@ class Gateway:
             await self._show(visit, problem)
 
     async def _stopped_at_the_door(self, visit: Visit) -> bool:
-        """Refuse what is too long or has come round too often, whoever asks for what; whether it has been answered."""
+        """Refuse what is too long, has come round too often, or asks for a proxy; return whether it has been answered."""
         url, upload = self._limits.url, self._limits.upload
-        if url is not None and len(visit.asked.path) > url:
+        if visit.asked.method == b"CONNECT":
+            await self._show(visit, error_pages.BAD_REQUEST)
+        elif url is not None and len(visit.asked.path) > url:
             await self._show(visit, error_pages.URL_TOO_LONG)
         elif upload is not None and visit.asked.length > upload:
             await self._show(visit, error_pages.TOO_LARGE)

@@ -1,10 +1,12 @@
-"""`h2.connection.H2Connection`, with the eight departures that a proxy needs.
+"""`h2.connection.H2Connection`, with the departures that a proxy needs.
 
 * GOAWAY in either direction does not end the connection: RFC 9113 (6.8) lets the exchanges that are under way finish,
   while h2 closes its state machine and drops what it was about to send.
 * A response whose body is not as long as its `content-length` says is that exchange's affair. h2 makes it an error of
   the connection, which would take every other visitor's exchange along (and a 304 with a `content-length`, which is
   right, would do the same). Who reads the body counts it.
+* A malformed head resets its exchange (RFC 9113, 8.1.1). h2 makes it an error of the connection, so that one visitor's odd
+  request would take every other visitor's along.
 * Headers to be sent are checked before they are encoded. h2 checks them on the way, and a header that it refuses half
   way leaves the compression state of both sides apart, which spoils every later exchange.
 * A 1xx for an exchange that was reset here is ignored as any other late head is. h2 makes it an error of the connection.
@@ -28,7 +30,7 @@ from typing import Final
 from h2.config import H2Configuration
 from h2.connection import AllowedStreamIDs, H2Connection
 from h2.errors import ErrorCodes
-from h2.events import ConnectionTerminated, Event
+from h2.events import ConnectionTerminated, Event, StreamReset
 from h2.exceptions import FrameTooLargeError, ProtocolError, StreamClosedError
 from h2.settings import SettingCodes, Settings
 from h2.stream import H2Stream, StreamState
@@ -60,7 +62,13 @@ class _Stream(H2Stream):
         """Take a head, unless the exchange is over already."""
         if self.state_machine.state is StreamState.CLOSED:
             raise StreamClosedError(self.stream_id)  # h2 then looks whether the exchange was reset here
-        return super().receive_headers(headers, end_stream, header_encoding)
+        try:
+            return super().receive_headers(headers, end_stream, header_encoding)
+        except StreamClosedError:
+            raise
+        except ProtocolError:
+            frames = self.reset_stream(ErrorCodes.PROTOCOL_ERROR)
+            return frames, [StreamReset(stream_id=self.stream_id, error_code=ErrorCodes.PROTOCOL_ERROR, remote_reset=False)]
 
 
 class _Data(DataFrame):
@@ -111,7 +119,7 @@ class ProxyConnection(H2Connection):
         self.increment_flow_control_window(SESSION_WINDOW - _DEFAULT_WINDOW)
 
     def receive_data(self, data: bytes) -> list[Event]:  # type: ignore[override]  # bytes are all that is ever given
-        """Take bytes of the peer and give the events that they lead to; ProtocolError where they are no HTTP/2."""
+        """Take bytes of the peer and return the events that they lead to; ProtocolError if they are no HTTP/2."""
         events = super().receive_data(data)
         start = bytes(self.incoming_buffer._data[:_LENGTH_BYTES])  # noqa: SLF001 - h2 shows nowhere what it waits for
         if len(start) == _LENGTH_BYTES and int.from_bytes(start, "big") > MAX_FRAME:
@@ -120,7 +128,7 @@ class ProxyConnection(H2Connection):
         return events
 
     def check_headers(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
-        """Raise ProtocolError where HTTP/2 forbids a header (RFC 9113, 8.2): its name, its value, or its meaning."""
+        """Raise ProtocolError if HTTP/2 forbids a header (RFC 9113, 8.2): its name, its value, or its meaning."""
         for name, value in headers:
             if not _NAME.fullmatch(name) or name in _CONNECTION_SPECIFIC or (name == b"te" and value != b"trailers"):
                 raise ProtocolError(f"HTTP/2 does not carry the header {name!r}")

@@ -6,7 +6,7 @@ Theory of operation
 buffers of their streams, with no task and no queue between. What h2 wants to send is collected and written once per
 turn of the event loop, or as soon as `BATCH` bytes wait.
 
-Reading: the peer may send `STREAM_WINDOW` bytes on a stream and `SESSION_WINDOW` on all of them before somebody reads;
+Reading: the peer may send `STREAM_WINDOW` bytes on a stream and `SESSION_WINDOW` on all of them before they are read;
 `H2Stream.read` gives the window back. So memory is bounded by the windows, whatever the peer does.
 
 Writing: `H2Stream.send_data` waits while the peer's window is closed, and while the transport holds more than its
@@ -98,7 +98,7 @@ class H2Session(asyncio.Protocol):
 
     @property
     def has_room(self) -> bool:
-        """Whether `request` would open an exchange at once."""
+        """Return whether `request` would open an exchange at once."""
         try:
             return self._may_open()
         except SessionClosedError:
@@ -106,7 +106,7 @@ class H2Session(asyncio.Protocol):
 
     @property
     def closed(self) -> bool:
-        """Whether the connection is gone."""
+        """Return whether the connection is gone."""
         return self._closed.done()
 
     async def request(self, headers: Headers, *, end: bool = False) -> H2Stream:
@@ -124,7 +124,7 @@ class H2Session(asyncio.Protocol):
         self._flush()
 
     async def wait_idle(self, besides: H2Stream | None = None) -> None:
-        """Wait until no exchange, but perhaps `besides`, is under way (or the connection is gone)."""
+        """Wait until no exchange, but possibly `besides`, is under way (or the connection is gone)."""
         while any(stream is not besides for stream in self._streams.values()) and not self.closed:
             await self._changes.next()
 
@@ -148,7 +148,7 @@ class H2Session(asyncio.Protocol):
             self._transport.close()
 
     def abort(self, reason: str = "aborted here") -> None:
-        """Drop the transport at once (TCP reset where unsent bytes wait)."""
+        """Drop the transport at once (TCP reset if unsent bytes wait)."""
         self.close_reason = self.close_reason or reason
         if self._transport is not None:
             self._transport.abort()
@@ -293,6 +293,8 @@ class H2Session(asyncio.Protocol):
                 stream.on_trailers(event.headers)
             case StreamEnded():
                 stream.on_end()
+            case StreamWasReset(remote_reset=False):
+                stream.fail(StreamResetError("the peer's headers are malformed", ErrorCodes.PROTOCOL_ERROR))
             case StreamWasReset(error_code=code):
                 stream.fail(StreamResetError(f"the peer reset the exchange (code {int(code or 0)})", int(code or 0)))
             case _:

@@ -45,12 +45,12 @@ class H2Stream:
 
     @property
     def open(self) -> bool:
-        """Whether either side may still send."""
+        """Return whether either side may still send."""
         return self._error is None and not (self._peer_ended and self._we_ended)
 
     @property
     def bodiless(self) -> bool:
-        """Whether the peer has ended its side without a body; asked before anything is read."""
+        """Return whether the peer has ended its side without a body; asked before anything is read."""
         return self._peer_ended and not self._inbox and self.trailers is None
 
     async def next_head(self) -> Headers:
@@ -66,7 +66,7 @@ class H2Stream:
         return head
 
     async def read(self) -> bytes:
-        """Wait for body bytes and give all that are there; empty at the end, when `trailers` are known."""
+        """Wait for body bytes and return all that are there; empty at the end, when `trailers` are known."""
         while not self._inbox:
             if self._peer_ended:
                 return b""
@@ -92,7 +92,7 @@ class H2Stream:
     def reset(self, code: ErrorCodes = ErrorCodes.CANCEL) -> None:
         """End the exchange at once in both directions and drop what has not been read.
 
-        Whoever holds an exchange calls this last, also after its end: unread bytes hold the connection's window.
+        The holder of an exchange calls this last, also after its end: unread bytes hold the connection's window.
         """
         self.on_broken = None
         if self.open:
@@ -103,7 +103,7 @@ class H2Stream:
     # -- for the session -----------------------------------------------------------------------------------------
 
     def on_head(self, headers: Headers) -> None:
-        """Take a head of the response; of 1xx that nobody reads only a few are kept."""
+        """Take a head of the response; of 1xx that are not read only a few are kept."""
         if len(self._heads) < _MAX_HEADS or not headers[0][1].startswith(b"1"):
             self._heads.append(headers)
         self._reader.wake()
@@ -130,7 +130,7 @@ class H2Stream:
         self._forget_if_over()
 
     def fail(self, error: StreamResetError | SessionClosedError) -> None:
-        """End the exchange with an error, for whoever waits or comes."""
+        """End the exchange with an error, for those that wait or come."""
         if self._error is None:
             self._error = error
         self.wake_writer()

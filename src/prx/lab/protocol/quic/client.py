@@ -19,7 +19,7 @@ KEEP_ALIVE_SECONDS = 1.0  # as cloudflared 2026.8.2 does
 
 
 class HandshakeError(SessionClosedError):
-    """The handshake failed; `ending` says how, where packets told."""
+    """The handshake failed; `ending` says how, if packets said so."""
 
     def __init__(self, message: str, ending: Ending | None) -> None:
         super().__init__(message)
@@ -39,8 +39,8 @@ async def dial(
 ) -> QuicSession:
     """Connect and pass the handshake; the socket closes with the session.
 
-    `ca_file` or `ca_data` (PEM) replace the system's roots. OSError where the name does not resolve, TimeoutError after
-    `timeout` seconds without an answer, HandshakeError where the edge refuses or its certificate is not accepted.
+    `ca_file` or `ca_data` (PEM) replace the system's roots. OSError if the name does not resolve, TimeoutError after
+    `timeout` seconds without an answer, HandshakeError if the edge refuses or its certificate is not accepted.
     """
     loop = asyncio.get_running_loop()
     family, kind, proto, _, address = (await loop.getaddrinfo(host, port, type=socket.SOCK_DGRAM))[0]

@@ -3,11 +3,11 @@
 aioquic offers no hook for any of them, so methods that it calls private are overridden here, and nowhere else:
 
 * Windows move as data are read. aioquic doubles them as data arrive, which bounds nothing.
-* Datagrams become as large as the peer takes them once the handshake is over, where both ends are on this machine.
+* Datagrams become as large as the peer takes them once the handshake is over, if both ends are on this machine.
 * Congestion control is made for the loopback: no pacing and no slow start, since there is no queue to spare between two
-  processes; packets are lost only where a socket's buffer overflows.
+  processes; packets are lost only if a socket's buffer overflows.
 * The server's side of the key exchange also knows X25519MLKEM768 (`prx.lab.protocol.quic.tls`).
-* How the connection ended can be asked for at once; aioquic tells it only after the closing period.
+* How the connection ended can be asked for at once; aioquic reports it only after the closing period.
 * Stateless resets (RFC 9000, 10.3) can be made and are recognised; aioquic only hands out their tokens.
 * Frames can be changed inside their protection, for faults.
 """
@@ -78,7 +78,7 @@ class Ending:
 
     @property
     def explanation(self) -> str:
-        """Say why the connection ended, where this side has not closed it; nothing where the peer's application sent code 0."""
+        """Say why the connection ended, if this side has not closed it; nothing if the peer's application sent code 0."""
         if self.application and self.by_peer and self.code == 0:
             return ""
         if self.timed_out:
@@ -110,12 +110,12 @@ class ProxyQuicConnection(QuicConnection):
 
     @property
     def peer(self) -> str:
-        """The other side's address on the path in use, '' where none is known."""
+        """The other side's address on the path in use, '' if none is known."""
         return str(self._network_paths[0].addr[0]) if self._network_paths else ""
 
     @property
     def may_open_stream(self) -> bool:
-        """Whether the peer allows one more bidirectional stream now."""
+        """Return whether the peer allows one more bidirectional stream now."""
         return self._local_next_stream_id_bidi // 4 < self._remote_max_streams_bidi
 
     def open_stream(self) -> int:
@@ -125,11 +125,11 @@ class ProxyQuicConnection(QuicConnection):
         return stream_id
 
     def opened_here(self, stream_id: int) -> bool:
-        """Whether a stream is one that this side opened (RFC 9000, 2.1)."""
+        """Return whether a stream is one that this side opened (RFC 9000, 2.1)."""
         return bool(stream_id & 1) is not self._is_client
 
     def is_unidirectional(self, stream_id: int) -> bool:
-        """Whether only its opener sends on a stream (RFC 9000, 2.1)."""
+        """Return whether only its opener sends on a stream (RFC 9000, 2.1)."""
         return bool(stream_id & 2)
 
     def unsent(self, stream_id: int) -> int:
@@ -140,7 +140,7 @@ class ProxyQuicConnection(QuicConnection):
         return stream.sender._buffer_stop - stream.sender.highest_offset  # noqa: SLF001 - no hook, see above
 
     def delivered(self, stream_id: int) -> bool:
-        """Whether the peer has acknowledged all that was sent on a stream, its end or its reset included."""
+        """Return whether the peer has acknowledged all that was sent on a stream, its end or its reset included."""
         stream = self._streams.get(stream_id)
         return stream is None or stream.sender.is_finished
 
@@ -175,7 +175,7 @@ class ProxyQuicConnection(QuicConnection):
         return limit.used - self._unread_total + SESSION_WINDOW - limit.value
 
     def _stream_gain(self, stream: QuicStream) -> int:
-        """By how much a stream's window could move; not at all where nothing more can come."""
+        """By how much a stream's window could move; not at all when nothing more can come."""
         if stream.receiver.is_finished or stream.stream_id is None:
             return 0
         delivered = stream.receiver.starting_offset()
@@ -214,12 +214,12 @@ class ProxyQuicConnection(QuicConnection):
 
     @property
     def can_send(self) -> bool:
-        """Whether there is a peer to send to; a server has none before the first packet that it understood."""
+        """Return whether there is a peer to send to; a server has none before the first packet that it understood."""
         return bool(self._network_paths) and bool(self._cryptos)
 
     @property
     def understood(self) -> bool:
-        """Whether there is a peer at all: a server has one once a first packet could be read."""
+        """Return whether there is a peer at all: a server has one once a first packet could be read."""
         return self._is_client or self._state is not QuicConnectionState.FIRSTFLIGHT
 
     @property
@@ -237,7 +237,7 @@ class ProxyQuicConnection(QuicConnection):
         )
 
     def stateless_resets(self) -> tuple[list[bytes], Any] | None:
-        """Give the packets that tell the peer that nothing is known of this connection, and its address (RFC 9000, 10.3).
+        """Return the packets that tell the peer that nothing is known of this connection, and its address (RFC 9000, 10.3).
 
         One for each connection id that was handed out: the peer heeds that of the id it uses, which it may just have changed.
         """
@@ -248,7 +248,7 @@ class ProxyQuicConnection(QuicConnection):
         return [first + os.urandom(_RESET_PADDING) + token for token in tokens], self._network_paths[0].addr
 
     def is_stateless_reset(self, datagram: bytes) -> bool:
-        """Whether a datagram is the one with which the peer says that it knows nothing of this connection."""
+        """Return whether a datagram is the one with which the peer says that it knows nothing of this connection."""
         token = self._peer_cid.stateless_reset_token
         return bool(token) and len(datagram) > _SMALLEST_RESET and datagram[0] & 0xC0 == 0x40 and datagram.endswith(token)
 
@@ -292,7 +292,7 @@ def _is_loopback(address: Any) -> bool:
 
 
 class _NoPacer(QuicPacketPacer):
-    """Lets every packet go at once."""
+    """A pacer that lets every packet go at once."""
 
     def update_rate(self, congestion_window: int, smoothed_rtt: float) -> None:
         """Keep the rate unlimited."""
@@ -335,4 +335,4 @@ class _LoopbackControl(QuicCongestionControl):
 
 
 register_congestion_control(_CONGESTION, _LoopbackControl)
-logging.getLogger("quic").setLevel(logging.CRITICAL)  # aioquic's: sessions tell why they end, and foreign packets are no news
+logging.getLogger("quic").setLevel(logging.CRITICAL)  # aioquic's: sessions say why they end, and foreign packets are no news

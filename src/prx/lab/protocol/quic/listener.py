@@ -48,7 +48,7 @@ class Inlet(Protocol):
 class QuicListener:
     """A bound UDP socket that sessions live on; `accept(session)` is called for each at its first packet.
 
-    It gives what takes the session's datagrams, None for the session itself. A session that is accepted has yet to pass
+    It returns what takes the session's datagrams, None for the session itself. A session that is accepted has yet to pass
     its handshake: `await session.wait_ready()`.
     """
 
@@ -94,7 +94,7 @@ class QuicListener:
             inlet.flush()
 
     def _find(self, datagram: bytes, address: Address) -> Inlet | None:
-        """Give the session that a datagram is for, a new one where it begins a connection."""
+        """Return the session that a datagram is for, a new one if it begins a connection."""
         if not datagram:
             return None
         if not datagram[0] & 0x80:  # a short header: the connection id follows at once (RFC 9000, 17.3)

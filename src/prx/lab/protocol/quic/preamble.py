@@ -43,7 +43,7 @@ class ConnectRequest:
     """The head of a request: `dest` is the whole URL (for TCP `host:port`); header order and repeats are kept.
 
     `chunked` says that a body of unknown length follows: without it, and without a Content-Length among the headers,
-    cloudflared 2026.8.2 gives the origin no body.
+    cloudflared 2026.8.2 sends the origin no body.
     """
 
     kind: RequestKind
@@ -54,7 +54,7 @@ class ConnectRequest:
     chunked: bool = False
 
     def encode(self) -> bytes:
-        """Give the preamble and the message."""
+        """Return the preamble and the message."""
         metadata = [(_METHOD, self.method), (_HOST, self.host), *_pack(self.headers)]
         if self.chunked:
             metadata += _pack([_CHUNKED])
@@ -73,7 +73,7 @@ class ConnectResponse:
     error: str = ""
 
     def encode(self) -> bytes:
-        """Give the preamble and the message."""
+        """Return the preamble and the message."""
         metadata = [] if self.error or not self.status else [(_STATUS, b"%d" % self.status), *_pack(self.headers)]
         message = TUNNEL.ConnectResponse.new_message(error=_terminated(self.error.encode()), metadata=_metadata(metadata))
         return DATA + bytes(message.to_bytes())
@@ -87,7 +87,7 @@ class RpcStream:
 
 
 async def read_request(stream: QuicStream) -> tuple[ConnectRequest | RpcStream, bytes]:
-    """Read what a stream of the edge begins with, and the bytes after it; StreamError where it is neither."""
+    """Read what a stream of the edge begins with, and the bytes after it; StreamError if it is neither."""
     data = await _at_least(stream, b"", len(RPC))
     if data.startswith(RPC):
         return RpcStream(data[len(RPC) :]), b""
@@ -114,7 +114,7 @@ async def read_request(stream: QuicStream) -> tuple[ConnectRequest | RpcStream, 
 
 
 async def read_response(stream: QuicStream) -> tuple[ConnectResponse, bytes]:
-    """Read the head of a response, and the bytes after it; StreamError where it is none."""
+    """Read the head of a response, and the bytes after it; StreamError if it is none."""
     message, rest = await _read_message(stream, b"")
     try:
         with reading(TUNNEL.ConnectResponse, message) as head:

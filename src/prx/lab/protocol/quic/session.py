@@ -15,7 +15,7 @@ Theory of operation
 aioquic is the protocol without input or output; this module moves its datagrams, its events and its timer. Datagrams
 come in batches (`receive`, then one `flush`); what aioquic wants to send leaves once per turn of the event loop.
 
-Reading: the peer may send `STREAM_WINDOW` bytes on a stream and `SESSION_WINDOW` on all of them before somebody reads.
+Reading: the peer may send `STREAM_WINDOW` bytes on a stream and `SESSION_WINDOW` on all of them before they are read.
 aioquic itself would double its windows as data arrive; `prx.lab.protocol.quic.connection` moves them as data are *read*.
 
 Writing: `QuicStream.send_data` waits while more than `UNSENT` bytes of its stream have not left; they leave as the
@@ -44,7 +44,7 @@ _INTERNAL_ERROR: Final = 1  # transport error code (RFC 9000, 20.1)
 
 _log = logging.getLogger(__name__)
 
-Address: TypeAlias = Any  # what a socket takes and gives; only compared
+Address: TypeAlias = Any  # a socket's address; only compared
 
 
 class Port(Protocol):
@@ -60,7 +60,7 @@ class QuicSession:
     `on_stream(stream)` is called for every bidirectional stream that the peer opens, as soon as data of it have come;
     `on_route(id, open)` when a connection id begins or ceases to mean this session; `on_lost(session)` once, at the end.
     All are called on the event loop, must not block, and usually start a task. With `keep_alive`, a PING goes out after
-    so many seconds of silence. `pace(wanted)`, where set, is awaited before bytes of a stream are read, and gives how many
+    so many seconds of silence. `pace(wanted)`, if set, is awaited before bytes of a stream are read, and returns how many
     of those that wait may be read then, at least one.
     """
 
@@ -103,17 +103,17 @@ class QuicSession:
 
     @property
     def peer(self) -> str:
-        """The address of the other side, '' where none is known."""
+        """The address of the other side, '' if none is known."""
         return self._quic.peer
 
     @property
     def closed(self) -> bool:
-        """Whether the connection is gone."""
+        """Return whether the connection is gone."""
         return self._closed.done()
 
     @property
     def ending(self) -> Ending | None:
-        """How the connection ended, as far as packets told; None while it lives."""
+        """How the connection ended, as far as packets said; None while it lives."""
         return self._quic.ending
 
     async def wait_ready(self) -> None:
@@ -133,7 +133,7 @@ class QuicSession:
         return stream
 
     async def wait_idle(self, besides: QuicStream | None = None) -> None:
-        """Wait until no stream, but perhaps `besides`, is under way (or the connection is gone)."""
+        """Wait until no stream, but possibly `besides`, is under way (or the connection is gone)."""
         while any(stream is not besides for stream in self._streams.values()) and not self.closed:
             await self._changes.next()
 
@@ -276,7 +276,7 @@ class QuicSession:
         stream.on_data(event.data, end=event.end_stream)
 
     def _accept(self, stream_id: int) -> QuicStream | None:
-        """Take a stream that the peer has opened; None where there is nobody for it."""
+        """Take a stream that the peer has opened; None if nothing takes it."""
         if stream_id in self._given_up or self._quic.opened_here(stream_id):
             return None
         stream = QuicStream(self, stream_id)
@@ -348,7 +348,7 @@ class QuicSession:
         self.flush()
 
     def _fail(self, error: Exception) -> None:
-        """End the connection, without a word to the peer, where aioquic itself has failed."""
+        """End the connection, without a word to the peer, if aioquic itself has failed."""
         _log.debug("aioquic failed", exc_info=error)
         self._finish(f"a packet could not be digested: {type(error).__name__}")
 

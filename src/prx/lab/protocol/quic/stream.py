@@ -22,7 +22,7 @@ class QuicStream:
     gone; what had arrived before is still read first. A stream has one reader and one sender at a time.
 
     `on_broken` is called once when the peer breaks off a direction, or the connection goes, while this side still has to send:
-    for a side that works on an answer nobody wants any more.
+    for a side that works on an answer that is not wanted any more.
     """
 
     def __init__(self, session: QuicSession, stream_id: int) -> None:
@@ -39,21 +39,21 @@ class QuicStream:
 
     @property
     def open(self) -> bool:
-        """Whether either direction may still carry data."""
+        """Return whether either direction may still carry data."""
         return not (self.receiving_over and self._sending_over)
 
     @property
     def receiving_over(self) -> bool:
-        """Whether nothing more is taken from the peer."""
+        """Return whether nothing more is taken from the peer."""
         return self._peer_ended or self._read_error is not None
 
     @property
     def sender_waits(self) -> bool:
-        """Whether somebody waits for room to send."""
+        """Return whether a task waits for room to send."""
         return self._writer.taken
 
     async def read(self) -> bytes:
-        """Wait for bytes and give all that are there, or as many as the session's pace allows; empty at the end."""
+        """Wait for bytes and return all that are there, or as many as the session's pace allows; empty at the end."""
         while True:
             while not self._inbox:
                 if self._peer_ended:
@@ -84,7 +84,7 @@ class QuicStream:
     def reset(self, code: int = CANCELLED) -> None:
         """End the stream at once in both directions and drop what has not been read.
 
-        Whoever holds a stream calls this last, also after its end: unread bytes hold the connection's window.
+        The holder of a stream calls this last, also after its end: unread bytes hold the connection's window.
         """
         error = StreamResetError("the stream was given up here")
         self.on_broken = None

@@ -25,7 +25,7 @@ _X25519_KEY: Final = 32
 
 
 def answer_share(share: bytes) -> tuple[bytes, bytes]:
-    """Give the server's share and the shared secret for a client's share; AlertIllegalParameter if it is not one."""
+    """Return the server's share and the shared secret for a client's share; AlertIllegalParameter if it is not one."""
     if len(share) != _ENCAPSULATION_KEY + _X25519_KEY:
         raise tls.AlertIllegalParameter("ClientHello has an X25519MLKEM768 share of a wrong length")
     ephemeral = x25519.X25519PrivateKey.generate()
@@ -39,7 +39,7 @@ def answer_share(share: bytes) -> tuple[bytes, bytes]:
 
 
 class HybridContext(tls.Context):
-    """A server that agrees on X25519MLKEM768 where the client offers a share of it, and else does as aioquic does."""
+    """A server that agrees on X25519MLKEM768 if the client offers a share of it, and else does as aioquic does."""
 
     def _server_handle_hello(self, input_buf: Buffer, initial_buf: Buffer, handshake_buf: Buffer) -> None:
         hello = tls.pull_client_hello(input_buf)

@@ -2,7 +2,7 @@
 
 asyncio's own datagram transport costs a turn of the loop for each datagram. Here one turn takes all that wait, up to
 `BATCH` bytes, and on Linux the kernel joins and splits runs of equal datagrams (UDP_GRO, UDP_SEGMENT), which quic-go
-makes use of too. Where it cannot, every datagram is a system call of its own.
+makes use of too. If it cannot, every datagram is a system call of its own.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
 BATCH: Final = 256 * 1024
-_BUFFER: Final = 4 * 1024 * 1024  # bytes that are asked for; the kernel gives what it allows
+_BUFFER: Final = 4 * 1024 * 1024  # bytes that are asked for; the kernel allows what it will
 _UDP_SEGMENT: Final = 103  # linux/udp.h
 _UDP_GRO: Final = 104
 _MAX_RUN: Final = 65_000  # bytes of one joined run: below the largest UDP payload
@@ -26,7 +26,7 @@ Receive: TypeAlias = Callable[[list[tuple[bytes, Address]]], None]
 
 
 class UdpPort:
-    """Owns a bound UDP socket; `receive(datagrams)` is called with what came in one turn of the event loop."""
+    """A bound UDP socket; `receive(datagrams)` is called with what came in one turn of the event loop."""
 
     def __init__(self, sock: socket.socket, receive: Receive) -> None:
         self._socket = sock
@@ -65,7 +65,7 @@ class UdpPort:
     # -- inside --------------------------------------------------------------------------------------------------
 
     def _end_of_run(self, datagrams: list[bytes], start: int) -> int:
-        """Give the end of the run of equal datagrams, the last of which may be shorter."""
+        """Return the end of the run of equal datagrams, the last of which may be shorter."""
         size = len(datagrams[start])
         stop = start + 1
         if not self._joins:
@@ -125,7 +125,7 @@ def _enable_joining(sock: socket.socket) -> bool:
 
 
 def _segment(ancillary: list[tuple[int, int, bytes]]) -> int:
-    """Give the size of the datagrams that the kernel has joined, or 0."""
+    """Return the size of the datagrams that the kernel has joined, or 0."""
     for level, kind, data in ancillary:
         if level == socket.IPPROTO_UDP and kind == _UDP_GRO:
             return int(struct.unpack("=i", data[:4])[0]) if len(data) >= 4 else int(struct.unpack("=H", data[:2])[0])

@@ -111,7 +111,7 @@ class Endpoint:
         }
 
     def feed(self, data: bytes) -> list[Event]:
-        """Take bytes of the peer, in any portions, and give what they complete.
+        """Take bytes of the peer, in any portions, and return what they complete.
 
         Feeding may leave bytes to send: fetch them with `data_to_send` afterwards, also after an error. Nothing is
         read after an Abort. RpcError ends the endpoint; events that came before it in the same portion are dropped.
@@ -132,7 +132,7 @@ class Endpoint:
         return events
 
     def data_to_send(self) -> bytes:
-        """Give the bytes that must go to the peer now, and forget them."""
+        """Return the bytes that must go to the peer now, and forget them."""
         data = bytes(self._output)
         self._output.clear()
         return data
@@ -156,7 +156,7 @@ class Endpoint:
         return question, self.data_to_send()
 
     def reply(self, called: Called, results: Fields) -> bytes:
-        """Answer a call with results; nothing where the peer has cancelled it meanwhile."""
+        """Answer a call with results; nothing if the peer has cancelled it meanwhile."""
         if self._answers.get(called.question) is _Answer.OPEN:
             self._answers[called.question] = _Answer.RETURNED
             message, returned = _return(called.question)
@@ -165,7 +165,7 @@ class Endpoint:
         return self.data_to_send()
 
     def reject(self, called: Called, reason: str) -> bytes:
-        """Answer a call with an exception; nothing where the peer has cancelled it meanwhile."""
+        """Answer a call with an exception; nothing if the peer has cancelled it meanwhile."""
         if self._answers.get(called.question) is _Answer.OPEN:
             self._send_exception(called.question, reason, "failed")
         return self.data_to_send()

@@ -17,7 +17,7 @@ _WORD = 8
 
 
 class MessageSplitter:
-    """Collect bytes in any portions and give whole messages; hold at most one message's worth."""
+    """A collector of bytes that returns whole messages; it holds at most one message's worth."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()
@@ -31,7 +31,7 @@ class MessageSplitter:
             yield message
 
     def rest(self) -> bytes:
-        """Give what has come after the last whole message, and forget it."""
+        """Return what has come after the last whole message, and forget it."""
         rest = bytes(self._buffer)
         self._buffer.clear()
         return rest

@@ -1,6 +1,6 @@
 """Pushing a configuration over QUIC: the RPC of a stream that begins with `prx.lab.protocol.quic.preamble.RPC`.
 
-The edge calls `updateConfiguration`; the connector answers with the version that it runs now, and an error where it could
+The edge calls `updateConfiguration`; the connector answers with the version that it runs now, and an error if it could
 not take the new one. cloudflared 2026.8.2 closes such a stream 5 s after it was opened. Sans-io: bytes in, bytes out.
 """
 
@@ -26,7 +26,7 @@ class Updated:
 
 
 class ConfigurationClient:
-    """The edge's end: send what `update` gives, then `feed` what comes until it gives an answer."""
+    """The edge's end: send what `update` returns, then `feed` what comes until it returns an answer."""
 
     def __init__(self) -> None:
         self._endpoint = endpoint.Endpoint()
@@ -37,7 +37,7 @@ class ConfigurationClient:
         return data
 
     def feed(self, data: bytes) -> Updated | None:
-        """Take the connector's bytes; RpcError where it does not answer the call."""
+        """Take the connector's bytes; RpcError if it does not answer the call."""
         for event in self._endpoint.feed(data):
             match event:
                 case endpoint.Returned(results=results):
@@ -50,7 +50,7 @@ class ConfigurationClient:
         return None
 
     def data_to_send(self) -> bytes:
-        """Give the bytes that must go to the connector now."""
+        """Return the bytes that must go to the connector now."""
         return self._endpoint.data_to_send()
 
 
@@ -62,7 +62,7 @@ class ConfigurationServer:
         self._update = update
 
     def feed(self, data: bytes) -> bytes:
-        """Take the edge's bytes and give the bytes to send; RpcError ends the stream."""
+        """Take the edge's bytes and return the bytes to send; RpcError ends the stream."""
         answer = b""
         for event in self._endpoint.feed(data):
             if isinstance(event, endpoint.Called):

@@ -88,7 +88,7 @@ class Unregister:
 
 @dataclass(frozen=True, slots=True)
 class UpdateLocalConfiguration:
-    """A connector tells its own configuration (JSON); answer with `RegistrationServer.done`."""
+    """A connector reports its own configuration (JSON); answer with `RegistrationServer.done`."""
 
     call: endpoint.Called = field(repr=False)
     config: bytes
@@ -119,7 +119,7 @@ class RegistrationServer:
         return events
 
     def data_to_send(self) -> bytes:
-        """Give the bytes that must go to the connector now."""
+        """Return the bytes that must go to the connector now."""
         return self._endpoint.data_to_send()
 
     def accept(self, event: Register, answer: Registered) -> bytes:
@@ -180,7 +180,7 @@ _CALLS: Mapping[endpoint.Method, str] = {REGISTER: "register", UNREGISTER: "unre
 
 
 class RegistrationClient:
-    """The connector's end of a control stream: every call is bytes to send, `feed` gives what comes back."""
+    """The connector's end of a control stream: every call is bytes to send, `feed` returns what comes back."""
 
     def __init__(self) -> None:
         self._endpoint = endpoint.Endpoint()
@@ -195,7 +195,7 @@ class RegistrationClient:
         return self._call(UNREGISTER, {})
 
     def update_local_configuration(self, config: bytes) -> bytes:
-        """Tell the connector's own configuration (JSON); comes back as LocalConfigurationUpdated or CallFailed."""
+        """Report the connector's own configuration (JSON); comes back as LocalConfigurationUpdated or CallFailed."""
         return self._call(UPDATE_LOCAL, {"config": config})
 
     def feed(self, data: bytes) -> list[ClientEvent]:
@@ -212,7 +212,7 @@ class RegistrationClient:
         return events
 
     def data_to_send(self) -> bytes:
-        """Give the bytes that must go to the edge now."""
+        """Return the bytes that must go to the edge now."""
         return self._endpoint.data_to_send()
 
     def _call(self, method: endpoint.Method, params: Fields) -> bytes:

@@ -30,10 +30,10 @@ TUNNEL: Any = capnp.load(str(Path(__file__).with_name("tunnelrpc.capnp")), impor
 
 @contextmanager
 def reading(struct: Any, message: bytes) -> Iterator[Any]:
-    """Give a reader of one whole, unpacked `message` whose root is `struct`.
+    """Return a reader of one whole, unpacked `message` whose root is `struct`.
 
     The reader may be followed for at most four times the size of the message, so that pointers that overlap cannot
-    be used to make much out of little. Anything malformed, also where the body of the `with` looks, is a RpcError.
+    be used to make much out of little. Anything malformed, in the body of the `with` too, is a RpcError.
     """
     limit = len(message) // 2 + 1024  # in words of eight bytes
     try:
