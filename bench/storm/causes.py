@@ -232,7 +232,7 @@ CAUSES: Final = (
     Cause("log flood", _flood, _nothing, frozenset(), "the tunnel works: healthy", moment=True),
     Cause(
         "refused by Cloudflare",
-        _lines("refuse-visitors 403 challenge"),
+        _lines("refuse-visitors challenge"),
         _lines("clear refuse-visitors"),
         frozenset(("edge_refused",)),
         "Cloudflare itself refuses the visitor; the tunnel is up",
