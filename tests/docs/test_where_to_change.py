@@ -135,7 +135,7 @@ print(found.verdict, ACTIONS[found.verdict].name, CONDITIONS[found.verdict].titl
         "LOST",
         """
 from prx.backends.cloudflare.classify import parse_line
-print(parse_line("stderr", b"2026-01-01T00:00:00Z INF Flew away connIndex=0").kind.name)
+print(parse_line("stderr", "2026-01-01T00:00:00Z INF Flew away connIndex=0").kind.name)
 """,
         {"backends/cloudflare/classify.py": [after("_EXACT: Final = {", '    "Flew away": LineKind.LOST,')]},
     ),
@@ -181,8 +181,8 @@ asyncio.run(main())
         {
             "lab/faults.py": [
                 before(
-                    "@dataclass(frozen=True)\nclass Stall:",
-                    "@dataclass(frozen=True)",
+                    "@dataclass(frozen=True, slots=True)\nclass Stall:",
+                    "@dataclass(frozen=True, slots=True)",
                     "class Fog:",
                     "    seconds: float = 1.0",
                     "",
@@ -294,7 +294,7 @@ from prx.core.diagnosis import Policy, diagnose
 from prx.core.evidence import Evidence
 from prx.core.exit_status import ExitStatus
 from prx.core.status_codes import StatusSet
-end = classify_exit(ExitStatus(code=1), [parse_line("stderr", b"wings are frozen")], age=1.0)
+end = classify_exit(ExitStatus(code=1), [parse_line("stderr", "wings are frozen")], age=1.0)
 print(end.cause, diagnose(Evidence(at=0.0, exit=end), Policy(StatusSet.parse("2xx"))).verdict)
 """,
         {

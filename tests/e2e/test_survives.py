@@ -2,11 +2,14 @@
 
 import os
 import signal
+from pathlib import Path
 
 from tests.e2e.bench import Bench
-from tests.e2e.prx_process import prx_start
+from tests.e2e.prx_process import clean_environment, prx_start
 from tests.support.origin import HostedOrigin
 from tests.support.visitor import get
+
+from prx.testing.fake_cloudflared.scripted import write_fake
 
 
 async def test_a_killed_child_is_replaced_with_growing_waits(quick_bench: Bench, origin: HostedOrigin) -> None:
@@ -41,6 +44,28 @@ async def test_the_child_dies_with_prx(bench: Bench, origin: HostedOrigin) -> No
             assert await _ends(handle, within=1.0)
         finally:
             os.close(handle)
+
+
+async def test_ten_children_die_with_prx(tmp_path: Path) -> None:
+    """`kill -9` of prx takes the children of ten tunnels along, and the next start runs ten, not twenty."""
+    fake = write_fake(tmp_path / "cloudflared", {"connections": 1, "ignore_sigterm": True})
+    child = f'cloudflared_path = "{fake}"\ngrace_period_secs = 1\n'
+    tables = [
+        f'[tunnels.t{number}]\nlocal_addr = "127.0.0.1:9"\n[tunnels.t{number}.cloudflare]\n{child}' for number in range(10)
+    ]
+    (tmp_path / "prx.toml").write_text("".join(tables))
+    for _ in range(2):
+        async with prx_start("--lab", environ=clean_environment(tmp_path), cwd=tmp_path) as prx:
+            for number in range(10):
+                await prx.event("child_started", tunnel=f"t{number}")
+            pids = {event["pid"] for event in prx.events if event["event"] == "child_started"}
+            handles = [os.pidfd_open(pid) for pid in pids]
+            try:
+                prx.process.kill()
+                assert (len(handles), [await _ends(handle, within=1.0) for handle in handles]) == (10, [True] * 10)
+            finally:
+                for handle in handles:
+                    os.close(handle)
 
 
 async def _ends(handle: int, *, within: float) -> bool:

@@ -28,7 +28,7 @@ class Flaps:
         return self if self.well == well else replace(self, well=well)
 
     def forget_well(self) -> Flaps:
-        """Take in that it was stopped or begun anew as asked: its next trouble is no fall until it was well again."""
+        """Take in that it was stopped or begun again as asked: its next trouble is no fall until it was well again."""
         return replace(self, well=False)
 
     def count(self, now: float) -> int:
