@@ -150,6 +150,10 @@ class Machine:
     # ------------------------------------------------------------------ the world
 
     def _on_woken(self, what: str) -> None:
+        if what == "no network":
+            if self._is_running():
+                self._check_now()
+            return
         if what == "network":  # what was learnt about the old network does not hold for the new one
             self.protocol = self.settings.protocols[0]
             self._switched = False

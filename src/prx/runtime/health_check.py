@@ -148,7 +148,7 @@ class HealthChecker:
         evidence = self._evidence(began, edge=None)
         if not self.url:
             return evidence
-        found = await self._unless_down(self._check_outside(evidence, self._limit(suspect=suspect)))
+        found = await self._unless_down(self._check_outside(evidence, suspect=suspect or evidence.network_up is False))
         return self._evidence(began, edge=await self._dial()) if found is None else found
 
     async def _unless_down(self, outside: Coroutine[Any, Any, Evidence]) -> Evidence | None:
@@ -196,6 +196,8 @@ class HealthChecker:
 
     async def _dial(self) -> Edge:
         """Dial the edge while no connection is ready, and read the counters beside it: they tell of rejections."""
+        if self._context.network.up() is False:
+            return Edge()
         observer = self._observer
         quic = observer is not None and observer.protocol == "quic"
         edge, _ = await asyncio.gather(self._context.edge.dial(quic=quic), self._counters_if_alive())
@@ -222,7 +224,8 @@ class HealthChecker:
 
     # ------------------------------------------------------------------ outside
 
-    async def _check_outside(self, evidence: Evidence, limit: float) -> Evidence:
+    async def _check_outside(self, evidence: Evidence, *, suspect: bool) -> Evidence:
+        limit = self._limit(suspect=suspect)
         dns, mismatch = await asyncio.gather(self._resolve(), self._route_mismatch())
         if not dns.addresses:
             return replace(evidence, at=self._context.clock.monotonic(), dns=dns, route_mismatch=mismatch)
@@ -230,7 +233,7 @@ class HealthChecker:
         async with asyncio.TaskGroup() as group:
             exposed = group.create_task(self._exposed(dns.addresses, limit), name=f"{self._context.name}: exposure")
             refreshed = group.create_task(self._refresh(), name=f"{self._context.name}: dns")
-            public, delivery, origin = await self._ask_both(dns.addresses, limit)
+            public, delivery, origin = await self._ask_both(dns.addresses, limit, suspect=suspect)
         if public.status is None:
             self._dns_until = 0.0  # perhaps the addresses are not right any more
         elif public.status in self._context.settings.expected_status or (origin is not None and origin.status == public.status):
@@ -242,7 +245,7 @@ class HealthChecker:
             at=self._context.clock.monotonic(),
             connector=self._connector(),
             dns=refreshed.result() or dns,
-            edge=await self._context.edge.dial(quic=False) if far else None,
+            edge=await self._context.edge.dial(quic=False) if far and evidence.network_up is not False else None,
             public=public,
             delivery=delivery,
             origin=origin,
@@ -251,14 +254,16 @@ class HealthChecker:
             exposed=exposed.result(),
         )
 
-    async def _ask_both(self, addresses: tuple[str, ...], limit: float) -> tuple[Public, Delivery, Origin | None]:
-        """Ask the public URL, and the origin beside it if the answer is late or not the expected one."""
+    async def _ask_both(
+        self, addresses: tuple[str, ...], limit: float, *, suspect: bool
+    ) -> tuple[Public, Delivery, Origin | None]:
+        """Ask the public URL, and the origin beside it if the answer is late or not the expected one, or expected to be so."""
         ways, way = self._context.ways, self._context.way
         self.asked += 1
         before = await ways.count(way)
         async with asyncio.TaskGroup() as group:
             asked = group.create_task(self._ask_public(addresses, limit), name=f"{self._context.name}: public")
-            await asyncio.wait([asked], timeout=min(ASK_ORIGIN_AFTER, limit / 2))
+            await asyncio.wait([asked], timeout=0 if suspect else min(ASK_ORIGIN_AFTER, limit / 2))
             late = None if asked.done() else group.create_task(self._ask_origin(limit), name=f"{self._context.name}: origin")
             public = await asked
             if public.status in self._context.settings.expected_status and not public.wants_tls:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from prx.backends.base import Backend, LaunchContext, LineKind, LogLine
 from prx.core import inputs
 from prx.core.diagnosis import Policy, diagnose
 from prx.core.events import Fact, Log
 from prx.core.evidence import Evidence, ExitCause
-from prx.core.verdicts import PROVES_URL, Action
+from prx.core.verdicts import PROVES_URL, Action, Verdict
 from prx.logs.text import decode
 from prx.runtime.health_check import HealthChecker, TunnelContext
 from prx.runtime.observer import ConnectorObserver
@@ -61,6 +61,7 @@ class Run:
         self._noticed_at = self._started
         self._edge_learnt = False
         self._well = False  # the last check found nothing wrong
+        self._suspect_since: float | None = None  # when the pulse began to find the service wanting
         self._oom_kills: int | None = None
         self._log_watch = LogWatch(view.clock, lambda: self._process is not None and self._process.exit is None, view.warn)
 
@@ -132,7 +133,9 @@ class Run:
             changed = await self._checker.check_ready()
             if pulse and self._observer.ready and self._checker.url:
                 counters = await self._checker.counters()
+                began = self._common.view.clock.monotonic()
                 changed |= await self._pulse.beat(counters, self._checker.usual_ms)
+                self._suspect_since = (self._suspect_since or began) if self._pulse.suspect else None
                 changed |= self._pulse.failing and self._well  # else the errors may be those that prx has got itself
         except (OSError, RuntimeError, MemoryError):  # this machine is short of something: the next question may be luckier
             return False
@@ -143,6 +146,8 @@ class Run:
         evidence = await self._checker.check(suspect=self._pulse.suspect)
         diagnosis = diagnose(evidence, self._common.policy)
         self._well = diagnosis.action is Action.NONE
+        if diagnosis.verdict is Verdict.ORIGIN_DOWN and self._suspect_since is not None and diagnosis.since is not None:
+            diagnosis = replace(diagnosis, since=min(diagnosis.since, self._suspect_since))
         if diagnosis.verdict in PROVES_URL:
             self._checker.prove()
             if not self._edge_learnt:
