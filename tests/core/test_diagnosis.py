@@ -238,6 +238,51 @@ def test_the_same_answer_as_the_origins_is_not_blamed_on_another() -> None:
     assert "another" not in diagnose(at_public(Public(404), replace(ORIGIN, status=404), PAST), POLICY).reason
 
 
+HUNG = replace(ORIGIN, status=None, error="127.0.0.1:8080 accepts the connection but does not answer", silent=True)
+CROWDED = {
+    "hung": (HUNG, PAST, Verdict.ORIGIN_DOWN),
+    "hung, counters not read": (HUNG, UNKNOWN, Verdict.ORIGIN_DOWN),
+    "gone": (replace(GONE, listening=False), PAST, Verdict.ORIGIN_DOWN),
+    "hangs up": (replace(HUNG, silent=False, error="127.0.0.1:8080 closed the connection"), PAST, Verdict.ORIGIN_DOWN),
+    "well": (ORIGIN, PAST, Verdict.EDGE_REFUSED),
+    "not asked": (None, PAST, Verdict.EDGE_REFUSED),
+}
+
+
+@pytest.mark.parametrize(("origin", "delivery", "verdict"), CROWDED.values(), ids=CROWDED)
+def test_too_many_requests_in_front_of_a_service_that_does_not_answer_are_its_doing(
+    origin: Origin | None, delivery: Delivery, verdict: Verdict
+) -> None:
+    """Cloudflare lets 200 requests of a quick tunnel wait and refuses the next: it is the service that is to be mended."""
+    assert diagnose(at_public(Public(429), origin, delivery), POLICY).verdict is verdict
+
+
+# ---------------------------------------------------------------------- no network, and connections that look alive
+
+SILENT = Public(None, "no answer within 1.5 s", silent=True)
+OFFLINE = {
+    "nothing answers": at_public(SILENT),
+    "no way out": at_public(Public(None, "network is unreachable")),
+    "the counters stood still": at_public(SILENT, delivery=PAST),
+    "the service is down too": at_public(Public(None, "network is unreachable"), GONE),
+    "the service is silent too": at_public(SILENT, replace(ORIGIN, status=None, error="no answer", silent=True), REACHED),
+}
+
+
+@pytest.mark.parametrize("evidence", OFFLINE.values(), ids=OFFLINE)
+def test_a_url_that_does_not_answer_without_a_network_is_offline(evidence: Evidence) -> None:
+    """Cloudflared calls its connections ready for minutes after the cable is out: the network is the cause to tell."""
+    assert diagnose(replace(evidence, network_up=False), POLICY).verdict is Verdict.OFFLINE
+    for network in (True, None):  # that it cannot be seen is no sign that it is gone
+        assert diagnose(replace(evidence, network_up=network), POLICY).verdict is not Verdict.OFFLINE
+
+
+def test_a_url_that_answers_proves_a_network() -> None:
+    """What an answer says counts more than what the table of routes does not show."""
+    for public in (Public(200), Public(530), Public(500)):
+        assert diagnose(replace(at_public(public), network_up=False), POLICY).verdict is not Verdict.OFFLINE
+
+
 # ---------------------------------------------------------------------- what the service itself answers
 
 AUTO = replace(POLICY, expect=StatusSet.parse("auto"))

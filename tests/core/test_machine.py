@@ -478,6 +478,17 @@ def test_a_changed_binary_ends_failed() -> None:
     assert story.restarts == 1
 
 
+def test_a_network_that_is_gone_is_a_reason_to_look_and_no_more(story: Story) -> None:
+    """A tunnel that runs is looked at once, before its next check is due; a wait goes on."""
+    story.advance(1)
+    story.feed(inputs.Woken("no network"))
+    assert story.looks[-1] == story.now
+    story.end(Verdict.CRASHED)
+    spawned = len(story.spawned_at)
+    story.feed(inputs.Woken("no network"))
+    assert (len(story.spawned_at), story.machine.state) == (spawned, "backoff")
+
+
 @pytest.mark.parametrize("what", ["network", "sleep", "binary"])
 def test_a_wait_ends_early(story: Story, what: str) -> None:
     """The network's return, a wake-up or a new binary ends a backoff at once and starts the schedule anew."""

@@ -52,9 +52,9 @@ def program() -> Iterator[tuple[int, int]]:
 
 
 async def test_a_service_that_goes_and_comes_is_noticed(servers: Servers, unused_port: int) -> None:
-    """Each change is told once; a service that stays as it is, well or not, is no news."""
+    """Each change is told once, also one between the check and the first beat; a service that stays as it is, is no news."""
     beating = Beating(unused_port)
-    assert not await beating.beat(None, None)
+    assert await beating.beat(None, None)
     assert beating.suspect
     assert not await beating.beat(None, None)
 
@@ -66,6 +66,13 @@ async def test_a_service_that_goes_and_comes_is_noticed(servers: Servers, unused
     assert (beating.suspect, await beating.beat(None, None)) == (False, False)
     await servers.close()
     assert await beating.beat(None, None)
+
+
+async def test_a_service_that_is_stopped_before_the_first_beat_is_noticed(program: tuple[int, int]) -> None:
+    """The first beat has no beat before it to differ from: it differs from a service that is well."""
+    pid, port = program
+    os.kill(pid, signal.SIGSTOP)
+    assert await Beating(port).beat(None, 5.0)
 
 
 async def test_a_service_that_is_stopped_is_noticed_without_any_visitor(program: tuple[int, int]) -> None:
@@ -122,3 +129,22 @@ async def test_errors_of_visitors_are_noticed(servers: Servers, after: Counters 
     await beating.beat(Counters(requests=8, said={200: 8}), 5.0)
     await beating.beat(after, 5.0)
     assert beating.failing is failing
+
+
+@pytest.mark.parametrize(
+    ("requests", "looks"),
+    [
+        ([0, 40, 80, 120, 120], [False, False, False, False, True]),
+        ([0, 40, 80, 120, 120, 120, 120], [False, False, False, False, True, False, False]),
+        ([0, 40, 80, 120, 121, 160], [False] * 6),
+        ([0, 3, 6, 9, 9, 9], [False] * 6),
+        ([0, 400, 0, 0], [False, False, True, False]),  # the counters began anew
+    ],
+    ids=["stopped", "told once", "fewer", "a few", "begun anew"],
+)
+async def test_a_stream_of_visitors_that_stops_is_worth_a_look(
+    program: tuple[int, int], requests: list[int], looks: list[bool]
+) -> None:
+    """Where forty came in each beat and now none does, they may be stopped on their way; where few came, that is chance."""
+    beating = Beating(program[1])
+    assert [await beating.beat(Counters(requests=count), 900.0) for count in requests] == looks

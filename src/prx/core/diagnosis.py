@@ -1,9 +1,9 @@
 """From evidence to exactly one verdict, which says who is at fault, and to the action that helps.
 
 Theory of operation. `diagnose` asks judges in a fixed order and takes the first verdict: the child's end, the connector, the
-name, exposure, Access, the route, the public answer. The order is the order of causes: a dead child explains an unready
-connector, an unready connector explains a public error, and so effects are never reported while their cause is known. The
-function is total: any combination of facts, however odd, gets a verdict. A restart is asked for only with a cause that it
+network, the name, exposure, Access, the route, the public answer. The order is the order of causes: a dead child explains an
+unready connector, an unready connector explains a public error, and so effects are never reported while their cause is known.
+The function is total: any combination of facts, however odd, gets a verdict. A restart is asked for only with a cause that it
 changes something about (`prx.core.causes`); a status, a silence or an unknown alone is no cause.
 """
 
@@ -41,6 +41,7 @@ def diagnose(evidence: Evidence, policy: Policy) -> Diagnosis:
     judges: tuple[_Judge, ...] = (
         _judge_exit,
         judge_connector,
+        _judge_offline,
         _judge_name,
         _judge_exposure,
         _judge_access,
@@ -68,6 +69,14 @@ def _judge_exit(evidence: Evidence, _: Policy) -> Diagnosis | None:
         hint = child_exit.hint or "`prx doctor` says what of the network works; prx tries again by itself"
         return Diagnosis(Verdict.OFFLINE, detail, hint, because=Cause.CHILD_GONE, remedy=Action.RESTART)
     return Diagnosis(Verdict.CRASHED, words, child_exit.hint)
+
+
+def _judge_offline(evidence: Evidence, _: Policy) -> Diagnosis | None:
+    """Judge a URL that does not answer while this machine has no network: cloudflared may not have noticed for minutes."""
+    public = evidence.public
+    if evidence.network_up is not False or public is None or public.status is not None:
+        return None
+    return Diagnosis(Verdict.OFFLINE, "this machine has no network", _OFFLINE_HINT)
 
 
 def _judge_name(evidence: Evidence, policy: Policy) -> Diagnosis | None:

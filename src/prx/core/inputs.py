@@ -81,7 +81,10 @@ class CheckNow:
 
 @dataclass(frozen=True, slots=True)
 class Woken:
-    """Something changed that made earlier failures worthless: `what` is network, sleep, binary, token or configuration."""
+    """Something changed that made earlier failures worthless: `what` is network, sleep, binary, token or configuration.
+
+    "no network" is a reason to look at once, and no more.
+    """
 
     what: str
 

@@ -50,6 +50,7 @@ def judge_answer(evidence: Evidence, policy: Policy) -> Diagnosis:
         return Diagnosis(Verdict.STARTING, "the public URL was not asked yet")
     diagnosis = (
         _judge_stray(public, evidence)
+        or _judge_crowd(public, evidence)
         or _judge_refusal(public, evidence)
         or _judge_expected(public, evidence.origin, policy)
         or _judge_absence(public, evidence)
@@ -79,6 +80,15 @@ def _judge_stray(public: Public, evidence: Evidence) -> Diagnosis | None:
 
 
 # ---------------------------------------------------------------------- Cloudflare itself
+
+
+def _judge_crowd(public: Public, evidence: Evidence) -> Diagnosis | None:
+    """Judge a 429 in front of a service that does not answer: too many requests wait for it (a quick tunnel: 200)."""
+    origin = evidence.origin
+    if public.status != 429 or evidence.delivery.reached or origin is None or origin.status is not None or not origin.error:
+        return None
+    reason = f"{origin.error}; so many requests wait for it that Cloudflare refuses more (429)"
+    return Diagnosis(Verdict.ORIGIN_DOWN, reason, f"look at the service on {origin.address}")
 
 
 def _judge_refusal(public: Public, evidence: Evidence) -> Diagnosis | None:

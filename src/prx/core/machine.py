@@ -163,6 +163,10 @@ class Machine:
     # ------------------------------------------------------------------ the world
 
     def _on_woken(self, what: str) -> None:
+        if what == "no network":
+            if self._is_running():
+                self._check_now()
+            return
         if what == "network":
             self._protocol.forget(self.settings)
         if self.state is State.BACKOFF and self._display.shows(Verdict.RATE_LIMITED) and what in {"sleep", "binary"}:

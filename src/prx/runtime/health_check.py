@@ -74,7 +74,7 @@ class HealthChecker:
         evidence = self._evidence(began, edge=None)
         if not self.url:
             return evidence
-        outside = self._check_outside(evidence, self._limit(suspect=suspect))
+        outside = self._check_outside(evidence, suspect=suspect or evidence.network_up is False)
         if child is None:
             return await outside
         found = await self._unless_lost(child, outside)
@@ -124,6 +124,8 @@ class HealthChecker:
 
     async def _dial(self, child: ChildMonitor) -> Edge | None:
         """Dial the edge while no connection is ready, and read the counters beside it: they tell of rejections."""
+        if self._context.shared.network.up() is False:
+            return Edge()
         edge, _ = await asyncio.gather(self._dial_edge(quic=child.observer.protocol == "quic"), child.see_rejections())
         return edge
 
@@ -142,7 +144,8 @@ class HealthChecker:
     def _hostname(self) -> str:
         return urlsplit(self.url).hostname or ""
 
-    async def _check_outside(self, evidence: Evidence, limit: float) -> Evidence:
+    async def _check_outside(self, evidence: Evidence, *, suspect: bool) -> Evidence:
+        limit = self._limit(suspect=suspect)
         context = self._context
         dns, mismatch = await asyncio.gather(self._name.resolve(self._hostname), self._route_mismatch())
         if not dns.addresses:
@@ -151,7 +154,7 @@ class HealthChecker:
         async with asyncio.TaskGroup() as group:
             exposed = group.create_task(self._exposed(dns.addresses, limit), name=f"{context.name}: exposure")
             refreshed = group.create_task(self._name.refresh(self._hostname), name=f"{context.name}: dns")
-            public, delivery, origin = await self._ask_both(dns.addresses, limit)
+            public, delivery, origin = await self._ask_both(dns.addresses, limit, suspect=suspect)
         if public.status is None:
             self._name.expire()
         elif public.status in context.settings.expected_status or (origin is not None and origin.status == public.status):
@@ -163,7 +166,7 @@ class HealthChecker:
             at=context.clock.monotonic(),
             connector=self._connector(),
             dns=refreshed.result() or dns,
-            edge=await self._dial_edge(quic=False) if far else None,
+            edge=await self._dial_edge(quic=False) if far and evidence.network_up is not False else None,
             public=public,
             delivery=delivery,
             origin=origin,
@@ -179,14 +182,16 @@ class HealthChecker:
     async def _route_mismatch(self) -> str:
         return "" if self._child is None else await self._child.route_mismatch()
 
-    async def _ask_both(self, addresses: tuple[str, ...], limit: float) -> tuple[Public, Delivery, Origin | None]:
-        """Ask the public URL, and the origin beside it if the answer is late or not the expected one."""
+    async def _ask_both(
+        self, addresses: tuple[str, ...], limit: float, *, suspect: bool
+    ) -> tuple[Public, Delivery, Origin | None]:
+        """Ask the public URL, and the origin beside it if the answer is late or not the expected one, or expected to be so."""
         ways, group_name = self._context.shared.ways, self._context.group
         self.asked += 1
         before = await ways.count(group_name)
         async with asyncio.TaskGroup() as group:
             asked = group.create_task(self._ask_public(addresses, limit), name=f"{self._context.name}: public")
-            await asyncio.wait([asked], timeout=min(ASK_ORIGIN_AFTER, limit / 2))
+            await asyncio.wait([asked], timeout=0 if suspect else min(ASK_ORIGIN_AFTER, limit / 2))
             late = None if asked.done() else group.create_task(self._ask_origin(limit), name=f"{self._context.name}: origin")
             public = await asked
             if public.status in self._context.settings.expected_status and not public.wants_tls:

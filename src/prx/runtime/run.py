@@ -7,12 +7,13 @@ asked to, and tells the tunnel, through inputs and facts, what happens. It decid
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from prx.backends.base import LaunchContext, LineKind, LogLine
 from prx.core import inputs
 from prx.core.diagnosis import diagnose
 from prx.core.evidence import Evidence, ExitCause
-from prx.core.verdicts import PROVES_URL, Action
+from prx.core.verdicts import PROVES_URL, Action, Verdict
 from prx.runtime.child_log import ChildLog
 from prx.runtime.child_monitor import ChildMonitor
 from prx.runtime.context import TunnelContext
@@ -45,6 +46,7 @@ class Run:
         self._noticed_at = self._started
         self._edge_learnt = False
         self._well = False  # the last check found nothing wrong
+        self._suspect_since: float | None = None  # when the pulse began to find the service wanting
         self._oom_kills: int | None = None
         self._log_watch = LogWatch(context.clock, self._is_alive, lambda message: context.log("warn", message))
 
@@ -121,7 +123,9 @@ class Run:
             changed = await self._child.check_ready()
             if pulse and self._observer.ready and self._checker.url:
                 counters = await self._child.counters(max_age=READY_EVERY)
+                began = self.context.clock.monotonic()
                 changed |= await self._pulse.beat(self.context.settings, counters, self._checker.usual_ms)
+                self._suspect_since = (self._suspect_since or began) if self._pulse.suspect else None
                 changed |= self._pulse.failing and self._well  # else the errors may be those that prx has got itself
         except (OSError, RuntimeError, MemoryError):  # this machine is short of something: the next question may be luckier
             return False
@@ -132,6 +136,8 @@ class Run:
         evidence = await self._checker.check(suspect=self._pulse.suspect)
         diagnosis = diagnose(evidence, self.context.policy)
         self._well = diagnosis.action is Action.NONE
+        if diagnosis.verdict is Verdict.ORIGIN_DOWN and self._suspect_since is not None and diagnosis.since is not None:
+            diagnosis = replace(diagnosis, since=min(diagnosis.since, self._suspect_since))
         if diagnosis.verdict in PROVES_URL:
             self._checker.prove()
             if not self._edge_learnt:

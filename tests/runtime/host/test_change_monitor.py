@@ -69,8 +69,9 @@ def test_the_wall_clock_may_jump(listener: Listener, jump: float) -> None:
 
 
 def test_the_networks_return_and_change_are_news(listener: Listener) -> None:
-    """Its loss is not told (nothing can be done about it); its return is, and so is another one."""
+    """Its loss is told once, as a reason to look; its return is, and so is another one."""
     listener.wifi.name = ""
+    assert listener.beat() == ["no network"]
     assert listener.beat() == []
     listener.wifi.name = "home"
     assert listener.beat() == ["network"]

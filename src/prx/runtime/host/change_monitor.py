@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 
 class ChangeMonitor:
-    """Tells `woken` "sleep" or "network" when that has happened, and does the `chores` at each beat."""
+    """Tells `woken` of "sleep", "network" (it is back, or another one) and "no network"; does the `chores` at each beat."""
 
     def __init__(
         self, clock: Clock, network: Network, woken: Callable[[str], None], chores: Sequence[Callable[[], object]] = ()
@@ -46,8 +46,8 @@ class ChangeMonitor:
             self._woken("sleep")
         network = self._see_network()
         if network is not None:
-            if network not in {self._network_seen, ""} and self._network_seen is not None:
-                self._woken("network")
+            if network != self._network_seen and self._network_seen is not None:
+                self._woken("network" if network else "no network")
             self._network_seen = network
         for chore in self._chores:
             try:

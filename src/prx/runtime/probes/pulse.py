@@ -2,7 +2,8 @@
 
 Every beat connects to the service and hangs up, and reads the connector's counters. Nothing is asked for over HTTP while no
 visitor comes, so that an idle service's log stays empty; while visitors do come, one more GET is no noise, and shows a service
-that takes connections and does not answer. A beat judges nothing: it says that a look is due.
+that takes connections and does not answer. Visitors who came in numbers and come no more may have been stopped on their way:
+that, too, is only seen in public. A beat judges nothing: it says that a look is due.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from prx.runtime.probes.origin import check_origin
 CONNECT_WITHIN = 1.0  # seconds
 ANSWER_WITHIN = 1.2  # seconds; for a service that usually takes a quarter of that at most
 ACCEPT_WITHIN = 0.8  # seconds
+STREAM = 10.0  # requests a beat: of so many, by chance none would come in one beat of twenty thousand
 _LISTEN = "0A"  # the state in /proc/net/tcp
 _GONE = {FailureKind.REFUSED, FailureKind.NO_ROUTE, FailureKind.TIMEOUT}
 
@@ -30,8 +32,9 @@ class Pulse:
     def __init__(self) -> None:
         self.suspect = False
         self.failing = False
-        self._well: bool | None = None
+        self._well = True  # as the check was that came before the first beat: a service that has ended since is news
         self._counters: Counters | None = None
+        self._stream = 0.0  # requests a beat, of late
 
     async def beat(self, settings: TunnelSettings, counters: Counters | None, usual_ms: float | None) -> bool:
         """Return whether something has changed since the last beat, so that it is worth looking at once.
@@ -43,11 +46,18 @@ class Pulse:
         before, self._counters = self._counters, counters
         busy = before is not None and counters is not None and counters.requests > before.requests
         self.failing = before is not None and counters is not None and _failures(counters) > _failures(before)
+        dry = before is not None and counters is not None and self._runs_dry(counters.requests - before.requests)
         well = await self._is_well(settings, busy=busy, usual_ms=usual_ms)
-        changed = self._well is not None and well is not self._well
+        changed = well is not self._well or dry
         self._well = well
-        self.suspect = not well
+        self.suspect = not well or dry
         return changed
+
+    def _runs_dry(self, came: int) -> bool:
+        """Take in how many requests have come since the last beat; return whether a stream of them has stopped."""
+        dry = came <= 0 and self._stream >= STREAM
+        self._stream = 0.0 if dry else (self._stream + max(0, came)) / 2
+        return dry
 
     async def _is_well(self, settings: TunnelSettings, *, busy: bool, usual_ms: float | None) -> bool:
         origin = settings.origin
