@@ -154,12 +154,12 @@ class Session:
         self._running().restart(name)
 
     async def reload(self) -> None:
-        """Read the configuration again; raise ConfigError and change nothing where it has mistakes."""
+        """Read the configuration again; raise ConfigError and change nothing if it has mistakes."""
         self._running()
         await self._reloader.reload()
 
     def _on_stray(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """Take what the event loop has nobody to tell: a machine short of something is said in a line, a defect as ever."""
+        """Take what the event loop can hand to no task: a machine short of something is said in a line, a defect as ever."""
         error = context.get("exception")
         if isinstance(error, (OSError, MemoryError)):
             self._log("warn", f"{context['message']}: {words_of(error)}")
@@ -265,7 +265,7 @@ class Session:
         return Instance(folder, instance_key(path, given))
 
     async def _in_time(self, step: Awaitable[None]) -> bool:
-        """Await `step`; return False where a stop came first."""
+        """Await `step`; return False if a stop came first."""
         try:
             async with asyncio.timeout(None) as self._coming_up:
                 if self._stopping:

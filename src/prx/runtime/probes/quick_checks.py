@@ -1,8 +1,8 @@
-"""Feel the pulse of the local service and of the connector's counters between two looks, at next to no cost.
+"""Check the local service and the connector's counters between two health checks, at next to no cost.
 
-Every beat connects to the service and hangs up, and reads the connector's counters. Nothing is asked for over HTTP while no
-visitor comes, so that an idle service's log stays empty; while visitors do come, one more GET is no noise, and shows a service
-that takes connections and does not answer. A beat judges nothing: it says that a look is due.
+Every quick check connects to the service and hangs up, and compares the connector's counters. Nothing is asked for over HTTP
+while no visitor comes, so that an idle service's log stays empty; while visitors do come, one more GET is no noise, and shows a
+service that takes connections and does not answer. A quick check judges nothing: it says that a health check is due.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ _LISTEN = "0A"  # the state in /proc/net/tcp
 _GONE = {FailureKind.REFUSED, FailureKind.NO_ROUTE, FailureKind.TIMEOUT}
 
 
-class Pulse:
-    """The pulse of one tunnel's service. `suspect`: the last beat found something that a look should not wait long for."""
+class QuickChecks:
+    """The quick checks of one tunnel. `suspect`: the last one found something that a health check should not wait long for."""
 
     def __init__(self) -> None:
         self.suspect = False
@@ -33,8 +33,8 @@ class Pulse:
         self._well: bool | None = None
         self._counters: Counters | None = None
 
-    async def beat(self, settings: TunnelSettings, counters: Counters | None, usual_ms: float | None) -> bool:
-        """Return whether something has changed since the last beat, so that it is worth looking at once.
+    async def check(self, settings: TunnelSettings, counters: Counters | None, usual_ms: float | None) -> bool:
+        """Return whether something has changed since the last quick check, so that a health check is due at once.
 
         `settings`: the tunnel's, as they are now. `counters`: the connector's, None if they could not be read. `usual_ms`:
         how long the service usually takes to answer. `failing` says afterwards whether visitors, or prx itself, got errors
@@ -53,7 +53,7 @@ class Pulse:
         origin = settings.origin
         addresses = ["127.0.0.1", "::1"] if origin.host == "localhost" else [origin.host]
         if not all(is_address(address) for address in addresses):
-            return True  # a name: nothing is asked for it between two looks
+            return True  # a name: nothing is asked for it between two health checks
         try:
             async with connected_to_one(
                 [Endpoint(address, origin.port) for address in addresses], timeout=CONNECT_WITHIN
@@ -84,7 +84,7 @@ async def _accepted(stream: Stream) -> bool:
 
 
 def _waiting(port: int, family: int) -> int:
-    """Return how many connections to `port` nobody has accepted yet: the receive queue of a listener (proc_pid_net(5))."""
+    """Return how many connections to `port` have not been accepted yet: the receive queue of a listener (proc_pid_net(5))."""
     tables = ("/proc/net/tcp6",) if family == socket.AF_INET6 else ("/proc/net/tcp", "/proc/net/tcp6")
     suffix = f":{port:04X}"
     waiting = 0
