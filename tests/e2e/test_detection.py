@@ -20,7 +20,8 @@ from urllib.parse import urlsplit
 import pytest
 from tests.e2e.prx_process import Json, PrxProcess, clean_environment, prx_start
 from tests.e2e.world import world
-from tests.support.origin import HostedOrigin, free_port, serving
+from tests.support.origin import HostedOrigin, serving
+from tests.support.waits import free_port
 
 from prx.lab import Lab
 from prx.lab.faults import Drop, Refuse, Reset, Stall

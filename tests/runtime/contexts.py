@@ -13,7 +13,7 @@ from prx.runtime.persistent_state import PersistentState
 from prx.runtime.probes.edge import EdgeWatch
 from prx.runtime.probes.resolver import Resolver
 from prx.runtime.process.orphans import ChildLedger
-from prx.runtime.process.pace import SpawnPace
+from prx.runtime.process.spawn_limit import SpawnRateLimiter
 from prx.testing.clock import ManualClock
 
 
@@ -31,7 +31,7 @@ def shared(folder: Path, clock: ManualClock) -> Shared:
         private=folder,
         inherited={},
         jitter=lambda: 0.0,
-        pace=SpawnPace(clock),
+        spawn_limiter=SpawnRateLimiter(clock),
         recheck=lambda: None,
         service_token=None,
     )

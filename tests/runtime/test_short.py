@@ -10,15 +10,15 @@ from pathlib import Path
 import pytest
 
 from prx.core.evidence import ChildExit, ExitCause
+from prx.runtime.child_signs import LogWatch, explain_kill, oom_kills
 from prx.runtime.host import statefile
 from prx.runtime.host.change_monitor import EVERY, ChangeMonitor
 from prx.runtime.host.network import RoutesUnreadableError, fingerprint, network_up, routes
-from prx.runtime.omens import LogWatch, explain_kill, oom_kills
 from prx.runtime.persistent_state import PersistentState
+from prx.runtime.process.call_batches import BATCH, call_batched
 from prx.runtime.process.identity import Identity
 from prx.runtime.process.orphans import ChildLedger
-from prx.runtime.process.pace import AT_LEAST, PERIOD, SpawnPace
-from prx.runtime.process.turns import IN_ONE_TURN, in_turn
+from prx.runtime.process.spawn_limit import AT_LEAST, PERIOD, SpawnRateLimiter
 from prx.testing.clock import ManualClock
 
 HEAD = "Iface Destination Gateway Flags RefCnt Use Metric Mask MTU Window IRTT\n"
@@ -231,11 +231,11 @@ def test_a_log_that_ends_is_told_once(stream: str, lives_on: bool, told: int) ->
 async def test_starts_are_paced() -> None:
     """No more than so many children are begun in a period, first come first served; a few never wait."""
     clock = ManualClock()
-    pace = SpawnPace(clock, AT_LEAST)
+    limiter = SpawnRateLimiter(clock, AT_LEAST)
     begun: list[int] = []
 
     async def start(number: int) -> None:
-        await pace.turn()
+        await limiter.wait()
         begun.append(number)
 
     async with asyncio.TaskGroup() as group:
@@ -255,10 +255,10 @@ async def test_many_at_once_leave_turns_to_others() -> None:
     """Hundreds of calls that are due in one moment are done over many turns of the loop, each once, in order."""
     done: list[int] = []
     for number in range(100):
-        in_turn(lambda number=number: done.append(number))  # type: ignore[misc]
+        call_batched(lambda number=number: done.append(number))  # type: ignore[misc]
     turns = 0
     while len(done) < 100:
         turns += 1
         await asyncio.sleep(0)
     assert done == list(range(100))
-    assert turns >= 100 // IN_ONE_TURN
+    assert turns >= 100 // BATCH

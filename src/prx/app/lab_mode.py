@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from prx.app.lab_client import ask
+from prx.app.lab_client import LIMITS_VARIABLE, announced, ask
+from prx.app.options import StartOptions
 from prx.backends.base import EdgeSite
 from prx.config.checks import BUILTIN
 from prx.config.schema import CloudflareSettings, Config, TunnelSettings
-from prx.core.errors import PrxError
+from prx.control.instance import Instance
+from prx.core.errors import PrxError, UsageError
 from prx.install.programs import find_client
 from prx.secrets.value import Secret
+from prx.ui.errors import describe_os_error
 
 if TYPE_CHECKING:
     from prx.lab import Lab
@@ -80,6 +85,33 @@ class JoinedLab:
     def site(self) -> EdgeSite:
         """Return the site that the lab is; PrxError where none answers."""
         return _site(ask(self.control, "GET", "/state"))
+
+
+async def join_or_start(
+    stack: AsyncExitStack, config: Config, options: StartOptions, instance: Instance, environ: Mapping[str, str]
+) -> tuple[Lab | JoinedLab, EdgeSite]:
+    """Join the lab that was named, or run one in `stack` that other commands find (`prx lab fault …`); return it and its site.
+
+    UsageError if the limits are not understood; PrxError if no lab answers, or if its folder cannot be used.
+    """
+    if options.lab_control:
+        joined = JoinedLab(options.lab_control)
+        site = await asyncio.to_thread(joined.site)
+        await asyncio.to_thread(choose_for_lab, config, joined.token)
+        return joined, site
+    from prx.lab import Lab, LabConfig
+
+    folder = instance.folder / f"{instance.key}.lab"
+    try:
+        lab_config = LabConfig(state_dir=folder, limits=environ.get(LIMITS_VARIABLE) or "free")
+    except ValueError as error:
+        raise UsageError(f"{LIMITS_VARIABLE}: {error}") from None
+    try:
+        lab = await stack.enter_async_context(Lab.start(lab_config))
+    except OSError as error:
+        raise describe_os_error(error, folder) from error
+    stack.enter_context(announced(lab.control))
+    return lab, site_of(lab)
 
 
 def _site(state: dict[str, Any]) -> EdgeSite:

@@ -1,10 +1,10 @@
-"""What became of the tunnels: which were verified, which failed for good and why. A fold over events."""
+"""What became of the tunnels: which were verified, which failed for good and why; and the one reason a command ends with."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from prx.core.errors import PermanentError
+from prx.core.errors import PermanentError, PrxError
 from prx.core.events import Event, StateChanged, UrlChanged, VerdictChanged
 from prx.core.states import State
 
@@ -41,3 +41,13 @@ class Outcome:
             self._waiting.discard(name)
             if not self._waiting:
                 self._on_settled()
+
+
+def first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return the first PrxError in a group, else its first exception: one command ends with one reason."""
+    found = [group.exceptions[0]]
+    known = group.subgroup(PrxError)
+    if known is not None:
+        found = list(known.exceptions)
+    first = found[0]
+    return first_error(first) if isinstance(first, BaseExceptionGroup) else first

@@ -22,23 +22,22 @@ import click
 
 from prx import __version__
 from prx.app.hardening import require_folder
-from prx.app.lab_client import LIMITS_VARIABLE, announced
-from prx.app.lab_mode import JoinedLab, choose_for_lab, explain, site_of
-from prx.app.load_config import ConfigurationReader, environment_for_service, secret_forms, sources_seen
+from prx.app.lab_mode import JoinedLab, choose_for_lab, explain, join_or_start
+from prx.app.load_config import ConfigurationReader, secret_forms, sources_seen
 from prx.app.log_file import EventLog, log_file
 from prx.app.options import StartOptions
-from prx.app.outcome import Outcome
+from prx.app.outcome import Outcome, first_error
 from prx.app.reload import Reloader
 from prx.app.signals import Signals
 from prx.app.thrift import give_back, set_aside
 from prx.backends import create
-from prx.backends.base import CLOUDFLARE, EdgeSite
+from prx.backends.base import CLOUDFLARE
 from prx.config.load import Loaded
 from prx.config.paths import data_dir, ensure_private_dir, runtime_dir
-from prx.config.schema import Config, TunnelSettings
+from prx.config.schema import Config
 from prx.control.instance import Instance, instance_key
 from prx.control.server import ControlServer, EventSource
-from prx.core.errors import PermanentError, PrxError, UsageError
+from prx.core.errors import PermanentError, PrxError
 from prx.core.events import Log, timestamp
 from prx.core.states import State
 from prx.core.status import TunnelStatus
@@ -53,12 +52,11 @@ from prx.runtime.process.child import our_children
 from prx.runtime.process.reaper import OrphanReaper
 from prx.runtime.supervisor import Supervisor
 from prx.ui.errors import describe_os_error, print_error
-from prx.ui.event_lines import SERVICE
 from prx.ui.screen import choose_views, showing
 from prx.ui.views import Detail
 
 if TYPE_CHECKING:
-    from prx.app.local_service import LocalService, ServiceError
+    from prx.app.served_command import ServedCommand
     from prx.lab import Lab
 
 KILL_SECONDS = 1.0  # from the second signal to the end, whatever still hangs
@@ -101,8 +99,7 @@ class Session:
         self._detail = Detail("info", named=False)
         self._supervisor: Supervisor | None = None
         self._lab: Lab | JoinedLab | None = None
-        self._service: LocalService | None = None
-        self._service_error: ServiceError | None = None
+        self._service: ServedCommand | None = None
         self._stopping = False
         self._killed_by = 0
 
@@ -114,7 +111,7 @@ class Session:
             try:
                 return await self._run()
             except BaseExceptionGroup as group:
-                raise _first_error(group) from group
+                raise first_error(group) from group
 
     # ------------------------------------------------------------------ what the control socket asks for
 
@@ -161,12 +158,12 @@ class Session:
         self._running().restart(name)
 
     async def reload(self) -> None:
-        """Read the configuration again; raise ConfigError and change nothing where it has mistakes."""
+        """Read the configuration again; raise ConfigError and change nothing if it has mistakes."""
         self._running()
         await self._reloader.reload()
 
     def _on_stray(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """Take what the event loop has nobody to tell: a machine short of something is said in a line, a defect as ever."""
+        """Take what the event loop can hand to no task: a machine short of something is said in a line, a defect as ever."""
         error = context.get("exception")
         if isinstance(error, (OSError, MemoryError)):
             self._log("warn", f"{context['message']}: {words_of(error)}")
@@ -293,7 +290,7 @@ class Session:
         return Instance(folder, instance_key(path, given))
 
     async def _in_time(self, step: Awaitable[None]) -> bool:
-        """Await `step`; return False where a stop came first."""
+        """Await `step`; return False if a stop came first."""
         try:
             async with asyncio.timeout(None) as self._coming_up:
                 if self._stopping:
@@ -312,11 +309,16 @@ class Session:
         for warning in self._loaded.warnings:
             self._log("warn", warning)
         if self._options.command:
-            settings = self._only_tunnel()
-            self._service = self._make_service(settings)
+            from prx.app.served_command import ServedCommand
+
+            self._service = ServedCommand(
+                self._options.command, self._loaded, environ=self._environ, clock=self._clock, bus=self._bus
+            )
             stack.push_async_callback(self._service.stop)
-            await self._service.start(settings.startup_timeout_secs)
-        site = await self._start_lab(stack) if self._options.lab else CLOUDFLARE
+            await self._service.start()
+        site = CLOUDFLARE
+        if self._options.lab:
+            self._lab, site = await join_or_start(stack, self._loaded.config, self._options, self._instance(), self._environ)
         config = self._config()
         if explained := explain(config, lab=self._options.lab):
             self._log("info", explained)
@@ -334,50 +336,6 @@ class Session:
             environ=self._environ,
         )
         set_aside()
-
-    async def _start_lab(self, stack: AsyncExitStack) -> EdgeSite:
-        """Join the lab that was named, or run one that other commands find (`prx lab fault …`)."""
-        if self._options.lab_control:
-            joined = JoinedLab(self._options.lab_control)
-            site = await asyncio.to_thread(joined.site)
-            await asyncio.to_thread(choose_for_lab, self._loaded.config, joined.token)
-            self._lab = joined
-            return site
-        from prx.lab import Lab, LabConfig
-
-        folder = self._instance().folder / f"{self._instance().key}.lab"
-        try:
-            config = LabConfig(state_dir=folder, limits=self._environ.get(LIMITS_VARIABLE) or "free")
-        except ValueError as error:
-            raise UsageError(f"{LIMITS_VARIABLE}: {error}") from None
-        try:
-            lab = await stack.enter_async_context(Lab.start(config))
-        except OSError as error:
-            raise describe_os_error(error, folder) from error
-        stack.enter_context(announced(lab.control))
-        self._lab = lab
-        return site_of(lab)
-
-    def _only_tunnel(self) -> TunnelSettings:
-        tunnels = self._loaded.config.tunnels
-        if len(tunnels) > 1:
-            raise UsageError(
-                f"a service can be started for one tunnel, and there are {len(tunnels)}: {', '.join(tunnels)}",
-                hint="start the service by itself, and prx without `-- COMMAND`",
-            )
-        return next(iter(tunnels.values()))
-
-    def _make_service(self, settings: TunnelSettings) -> LocalService:
-        from prx.app.local_service import LocalService
-
-        def tell(line: str) -> str:
-            event = self._bus.publish(Log(tunnel="", level="info", message=line, source=SERVICE))
-            return event.fact.message if isinstance(event.fact, Log) else ""
-
-        environ = environment_for_service(self._loaded, self._environ)
-        return LocalService(
-            self._options.command, settings.origin, environ=environ, clock=self._clock, tell=tell, say=self._log
-        )
 
     async def _supervise(self) -> int:
         assert self._supervisor is not None
@@ -403,23 +361,17 @@ class Session:
         self.stop()
 
     async def _watch_service(self) -> None:
-        if self._service is None:
-            return
-        end = await self._service.wait()
-        if not self._stopping:
-            proven = bool(self._outcome.urls)
-            good = end.clean and proven  # before that it has not served a visitor yet
-            self._log("info" if good else "error", f"{self._service.name!r} ended ({end}), so the tunnel is stopped")
-            if not good:
-                self._service_error = self._service.ended(end, "" if proven else " before the public URL was proven")
-            self.stop()
+        if self._service is not None:
+            await self._service.watch(self._outcome, is_stopping=lambda: self._stopping)
+            if not self._stopping:
+                self.stop()
 
     def _result(self, code: int) -> int:
         """Return the exit code, or raise what went wrong."""
         if self._killed_by:
             return 128 + self._killed_by
-        if self._service_error is not None:
-            raise self._service_error
+        if self._service is not None and self._service.error is not None:
+            raise self._service.error
         if code != PermanentError.exit_code:
             return code
         *others, last = self._outcome.failures.values() or [PermanentError("no tunnel is left that could run")]
@@ -429,13 +381,3 @@ class Session:
 
     def _log(self, level: str, message: str) -> None:
         self._bus.publish(Log(tunnel="", level=level, message=message))
-
-
-def _first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Return the first PrxError in a group, else its first exception: one command ends with one reason."""
-    found = [group.exceptions[0]]
-    known = group.subgroup(PrxError)
-    if known is not None:
-        found = list(known.exceptions)
-    first = found[0]
-    return _first_error(first) if isinstance(first, BaseExceptionGroup) else first

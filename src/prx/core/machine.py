@@ -95,25 +95,25 @@ class Machine:
         """Return whether an answer of the runtime is awaited: to a check, or to a spawn."""
         return self._cadence.under_way or self.child is ChildState.SPAWNING
 
-    def handle(self, now: float, event: inputs.Input) -> list[Effect]:
-        """Return what is to be done about `event` at monotonic time `now` (seconds)."""
+    def handle(self, now: float, input: inputs.Input) -> list[Effect]:  # noqa: A002 - an event is a fact here
+        """Return what is to be done about `input` at monotonic time `now` (seconds)."""
         self._now = now
         self._out.begin()
-        match event:
+        match input:
             case inputs.Start():
-                self._on_start(event)
+                self._on_start(input)
             case inputs.Stop():
                 self._on_stop()
             case inputs.Kill():
                 self._on_kill()
             case inputs.Restart():
-                self._on_restart(event.reason)
+                self._on_restart(input.reason)
             case inputs.Woken():
-                self._on_woken(event.what)
+                self._on_woken(input.what)
             case inputs.TimerFired():
-                self._on_timer(event)
-            case _ if event.run == self.run:
-                self._on_child(event)
+                self._on_timer(input)
+            case _ if input.run == self.run:
+                self._on_child(input)
         return self._out.effects
 
     # ------------------------------------------------------------------ the user

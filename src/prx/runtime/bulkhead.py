@@ -13,15 +13,15 @@ from prx.runtime.host.clock import Clock
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0  # seconds
 
 
-async def keep_running(what: str, work: Callable[[], Awaitable[None]], clock: Clock, tell: Callable[[str], None]) -> None:
-    """Run `work()` to its end; begin it again after a pause, which doubles each time, where it fails."""
+async def keep_running(what: str, work: Callable[[], Awaitable[None]], clock: Clock, say: Callable[[str], None]) -> None:
+    """Run `work()` to its end; begin it again after a pause, which doubles each time, if it fails."""
     pause = FIRST_PAUSE
     while True:
         try:
             await work()
             return
         except Exception as error:  # noqa: BLE001 - see above
-            tell(f"{what} failed and is begun again in {pause:.0f} s: {words_of(error)}")
+            say(f"{what} failed and is begun again in {pause:.0f} s: {words_of(error)}")
         await clock.sleep(pause)
         pause = min(2 * pause, LONGEST_PAUSE)
 

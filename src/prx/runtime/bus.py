@@ -1,6 +1,6 @@
-"""Where facts become events: numbered, stamped, folded into the status, and handed to whoever listens.
+"""Turn facts into events: numbered, stamped, folded into the status, and handed to every listener.
 
-A listener that is too slow loses events and is told how many: it never slows the tunnel down.
+A listener that is too slow loses events and gets their number: it never slows the tunnel down.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class Bus:
         self._statuses: dict[str, TunnelStatus] = {}
 
     def publish(self, fact: Fact) -> Event:
-        """Give `fact` a number and a time, update the status, and hand the event to every subscriber."""
+        """Publish `fact` with a number and a time, update the status, and hand the event to every subscriber."""
         self._seq += 1
         event = Event(self._seq, self._clock.wall(), _without_secrets(fact, self.redactor))
         if fact.tunnel in self._statuses:
@@ -153,7 +153,7 @@ def _without_secrets(fact: _Fact, redactor: Redactor) -> _Fact:
 
 
 def _redacted(value: Any, redactor: Redactor) -> Any:
-    """Return `value` without secrets, the same object where it holds none."""
+    """Return `value` without secrets, the same object if it holds none."""
     if type(value) is str:  # not those of an enum: they are prx's own words
         new = redactor.text(value)
         return value if new == value else new

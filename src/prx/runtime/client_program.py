@@ -41,7 +41,7 @@ class ClientProgram:
         self._running = self._seen or ()
 
     def has_changed(self, context: TunnelContext) -> bool:
-        """Return whether it was installed, replaced or made executable since the last look; the first look tells nothing."""
+        """Return whether it was installed, replaced or made executable since the last look; the first look says nothing."""
         before, self._seen = self._seen, _look(context)
         return before is not None and self._seen != before
 
@@ -59,7 +59,7 @@ class ClientProgram:
         """
         try:
             async with asyncio.timeout(None) as self._asking:
-                await context.shared.pace.turn()
+                await context.shared.spawn_limiter.wait()
                 return await ask_version(program)
         except TimeoutError as error:
             raise PrxError("asked to stop before it was started") from error

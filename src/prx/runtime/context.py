@@ -28,7 +28,7 @@ from prx.runtime.probes.access import ServiceToken
 from prx.runtime.probes.edge import EdgeWatch
 from prx.runtime.probes.resolver import Resolver
 from prx.runtime.process.orphans import ChildLedger
-from prx.runtime.process.pace import SpawnPace
+from prx.runtime.process.spawn_limit import SpawnRateLimiter
 
 
 @dataclass(slots=True)
@@ -50,7 +50,7 @@ class Shared:
     private: Path
     inherited: Mapping[str, str]
     jitter: Callable[[], float]
-    pace: SpawnPace
+    spawn_limiter: SpawnRateLimiter
     recheck: Callable[[], None]
     service_token: ServiceToken | None
 

@@ -52,7 +52,7 @@ class Ways:
 
 
 def compare(before: Counters | None, after: Counters | None) -> Delivery:
-    """Return what happened between two readings; nothing is known if either is missing."""
+    """Return what happened between two readings; unknown if either is missing."""
     if before is None or after is None:
         return Delivery()
     said = frozenset(code for code, count in after.said.items() if count > before.said.get(code, 0))

@@ -28,8 +28,8 @@ from prx.runtime.public_name import PublicName
 
 ASK_ORIGIN_AFTER = 1.0  # seconds that a public answer may take before the service is asked beside it
 FAST_LIMIT = 4.0  # seconds for an answer of a service that has just taken less than a quarter of it
-SUSPECT_LIMIT = 1.5  # seconds, the same, if something else tells already that it does not answer
-TWIN_TIMES = 2  # answers past this connector that convince
+SUSPECT_LIMIT = 1.5  # seconds, the same, if something else says already that it does not answer
+BYPASSES_THAT_CONVINCE = 2  # answers past this connector that convince
 
 
 class HealthChecker:
@@ -46,7 +46,7 @@ class HealthChecker:
         self._child = child
         self._name = PublicName(context)
         self._exposure_known = False
-        self._twins = 0
+        self._bypasses = 0
 
     def prove(self) -> None:
         """Take in that the URL was proven by the last check."""
@@ -60,7 +60,7 @@ class HealthChecker:
         """Gather evidence, and never raise for what it meets.
 
         It takes the time-out of the health check and a second at most, and less for a service that is usually fast. `suspect`:
-        something else tells already that the service does not answer, so that it is waited for shortly.
+        something else says already that the service does not answer, so that the wait is short.
         """
         began = self._context.clock.monotonic()
         child = self._child
@@ -81,7 +81,7 @@ class HealthChecker:
         return self._evidence(began, edge=await self._dial(child)) if found is None else found
 
     async def _unless_lost(self, child: ChildMonitor, outside: Coroutine[Any, Any, Evidence]) -> Evidence | None:
-        """Await a look at the outside; give it up, and return None, as soon as the last connection is lost."""
+        """Await a check from outside; abandon it, and return None, as soon as the last connection is lost."""
         async with asyncio.TaskGroup() as group:
             check = group.create_task(outside, name=f"{self._context.name}: outside")
             lost = group.create_task(child.lost.wait(), name=f"{self._context.name}: lost")
@@ -160,7 +160,7 @@ class HealthChecker:
         elif public.status in context.settings.expected_status or (origin is not None and origin.status == public.status):
             self.usual_ms = public.latency_ms
         far = public.status is None or public.status in EDGE_STATUSES
-        self._note_twin(public, delivery)
+        self._note_bypass(public, delivery)
         return replace(
             evidence,
             at=context.clock.monotonic(),
@@ -206,17 +206,17 @@ class HealthChecker:
             delivery = compare(before, await ways.count(group_name))
         return public, delivery, origin
 
-    def _note_twin(self, public: Public, delivery: Delivery) -> None:
+    def _note_bypass(self, public: Public, delivery: Delivery) -> None:
         """Warn once of answers that come past this connector, though they are none that the edge gives by itself."""
         own = public.status is None or public.access or public.mitigated or public.edge_error or public.status >= 500
         if delivery.reached is False and self._context.backend.has_replicas and not own and public.by_cloudflare:
-            self._twins += 1
-            if self._twins == TWIN_TIMES:
+            self._bypasses += 1
+            if self._bypasses == BYPASSES_THAT_CONVINCE:
                 self._context.log(
                     "warn",
-                    f"{self.url} is answered by another connector too, or by a cache or a Worker: {self._twins} requests of prx"
-                    " did not come through this one. If the same token runs on another machine, visitors reach that machine"
-                    " now and then",
+                    f"{self.url} is answered by another connector too, or by a cache or a Worker: {self._bypasses} requests"
+                    " of prx did not come through this one. If the same token runs on another machine, visitors reach that"
+                    " machine now and then",
                 )
 
     async def _exposed(self, addresses: tuple[str, ...], limit: float) -> str:

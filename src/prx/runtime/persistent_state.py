@@ -3,7 +3,7 @@
 Both are facts about this machine's place in the network, not about one configuration, so all instances share the file. Times
 in it are wall-clock, the only ones that mean anything to another process.
 
-What could not be written is kept apart from what was read, as changes: they hold at once for whoever asks, and `retry` applies
+What could not be written is kept apart from what was read, as changes: they hold at once for every caller, and `retry` applies
 them to the file as it is then, which another prx may have written meanwhile.
 """
 
@@ -25,7 +25,7 @@ _LONGEST_WAIT = 3600.0  # a clock that was set back must not keep a tunnel down 
 
 @dataclass(frozen=True, slots=True)
 class Learnt:
-    """A protocol that came up where another did not get through, and when that was (wall-clock seconds)."""
+    """A protocol that came up when another did not get through, and when that was (wall-clock seconds)."""
 
     protocol: str
     at: float
@@ -58,12 +58,12 @@ class PersistentState:
         self._change("rate_limits", {service: limit})
 
     def protocol(self, network: str) -> Learnt | None:
-        """Return the protocol that came up on `network` (a fingerprint) where another did not, None if none is remembered."""
+        """Return the protocol that came up on `network` (a fingerprint) when another did not, None if none is remembered."""
         entry = self._section("protocols").get(network)
         return _learnt(entry, self._clock.wall())
 
     def keep_protocol(self, network: str, protocol: str) -> None:
-        """Keep, for `PROTOCOL_LASTS`, that `protocol` came up on `network` where another did not; nothing of an unknown one."""
+        """Keep, for `PROTOCOL_LASTS`, that `protocol` came up on `network` when another did not; nothing of an unknown one."""
         if not network:
             return
         now = self._clock.wall()

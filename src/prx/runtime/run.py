@@ -1,7 +1,7 @@
 """One run of the child: from the decision to start it until it is reaped.
 
 A `Run` owns the process, watches its `/ready` so that a change is noticed within `READY_EVERY`, gathers evidence when it is
-asked to, and tells the tunnel, through inputs and facts, what happens. It decides nothing.
+asked to, and reports to the tunnel, through inputs and facts, what happens. It decides nothing.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from prx.core.evidence import Evidence, ExitCause
 from prx.core.verdicts import PROVES_URL, Action, Verdict
 from prx.runtime.child_log import ChildLog
 from prx.runtime.child_monitor import ChildMonitor
+from prx.runtime.child_signs import LogWatch, explain_kill, oom_kills
 from prx.runtime.context import TunnelContext
 from prx.runtime.health_check import HealthChecker
-from prx.runtime.omens import LogWatch, explain_kill, oom_kills
-from prx.runtime.probes.pulse import Pulse
+from prx.runtime.probes.quick_checks import QuickChecks
 from prx.runtime.process.child import ChildProcess
 
 READY_EVERY = 1.0  # seconds between two questions to /ready while nothing else tells of a change
-PULSE_EVERY = 2  # of these; see `prx.runtime.probes.pulse`
+QUICK_CHECK_EVERY = 2  # of these; see `prx.runtime.probes.quick_checks`
 NOTICE_AGAIN_AFTER = 2.0  # seconds; visitors' errors may come by the hundred
 
 
@@ -42,11 +42,11 @@ class Run:
         self._observer = self._child.observer
         self._log = ChildLog(context, self._on_line)
         self._checker = HealthChecker(context, self._child)
-        self._pulse = Pulse()
+        self._quick_checks = QuickChecks()
         self._noticed_at = self._started
         self._edge_learnt = False
         self._well = False  # the last check found nothing wrong
-        self._suspect_since: float | None = None  # when the pulse began to find the service wanting
+        self._suspect_since: float | None = None  # when the quick checks began to find the service wanting
         self._oom_kills: int | None = None
         self._log_watch = LogWatch(context.clock, self._is_alive, lambda message: context.log("warn", message))
 
@@ -103,12 +103,12 @@ class Run:
         return inputs.Exited(self.number, self.process.pid, child_exit, diagnose(evidence, context.policy))
 
     async def watch(self) -> None:
-        """Notice within a few seconds when the tunnel, or the service behind it, comes up or goes down; for ever."""
+        """Notice within a few seconds when the tunnel, or the service behind it, comes up or goes down; forever."""
         beat = 0
         while True:
             await self.context.clock.sleep(READY_EVERY)
             self._log.say_skipped()
-            changed = await self._ask_child(pulse=beat % PULSE_EVERY == 1)
+            changed = await self._ask_child(quick_checks=beat % QUICK_CHECK_EVERY == 1)
             beat += 1
             if changed:
                 self._notice()
@@ -117,23 +117,23 @@ class Run:
         self._noticed_at = self.context.clock.monotonic()
         self._send(inputs.CheckNow(self.number))
 
-    async def _ask_child(self, *, pulse: bool) -> bool:
-        """Return whether something has changed: the child's readiness, or with `pulse` the service behind it."""
+    async def _ask_child(self, *, quick_checks: bool) -> bool:
+        """Return whether something has changed: the child's readiness, or with `quick_checks` the service behind it."""
         try:
             changed = await self._child.check_ready()
-            if pulse and self._observer.ready and self._checker.url:
+            if quick_checks and self._observer.ready and self._checker.url:
                 counters = await self._child.counters(max_age=READY_EVERY)
                 began = self.context.clock.monotonic()
-                changed |= await self._pulse.beat(self.context.settings, counters, self._checker.usual_ms)
-                self._suspect_since = (self._suspect_since or began) if self._pulse.suspect else None
-                changed |= self._pulse.failing and self._well  # else the errors may be those that prx has got itself
+                changed |= await self._quick_checks.check(self.context.settings, counters, self._checker.usual_ms)
+                self._suspect_since = (self._suspect_since or began) if self._quick_checks.suspect else None
+                changed |= self._quick_checks.failing and self._well  # else the errors may be those that prx has got itself
         except (OSError, RuntimeError, MemoryError):  # this machine is short of something: the next question may be luckier
             return False
         return changed
 
     async def check(self) -> tuple[Evidence, inputs.Checked]:
         """Gather evidence and judge it."""
-        evidence = await self._checker.check(suspect=self._pulse.suspect)
+        evidence = await self._checker.check(suspect=self._quick_checks.suspect)
         diagnosis = diagnose(evidence, self.context.policy)
         self._well = diagnosis.action is Action.NONE
         if diagnosis.verdict is Verdict.ORIGIN_DOWN and self._suspect_since is not None and diagnosis.since is not None:
@@ -150,7 +150,7 @@ class Run:
             await self.context.shared.edge.learn()
 
     async def visitors(self) -> int | None:
-        """Return how many requests have come that were not prx's own, None if the child does not tell."""
+        """Return how many requests have come that were not prx's own, None if that is not known."""
         counters = await self._child.counters()
         return None if counters is None else counters.requests - self._checker.asked
 

@@ -30,7 +30,7 @@ from prx.runtime.probes.access import service_token
 from prx.runtime.probes.edge import EdgeWatch
 from prx.runtime.probes.resolver import Resolver
 from prx.runtime.process.orphans import ChildLedger, reap_stale
-from prx.runtime.process.pace import SpawnPace
+from prx.runtime.process.spawn_limit import SpawnRateLimiter
 from prx.runtime.tunnel import EMPTY_CONFIG, Tunnel
 
 STOPPED_AS_ASKED = 0
@@ -87,7 +87,7 @@ class Supervisor:
 
     @property
     def at_rest(self) -> bool:
-        """Tell whether no tunnel is doing anything just now: only time, or the world, can change something."""
+        """Return whether no tunnel is doing anything just now: only time, or the world, can change something."""
         return all(tunnel.at_rest for tunnel in self._tunnels.values())
 
     def statuses(self) -> tuple[TunnelStatus, ...]:
@@ -128,7 +128,7 @@ class Supervisor:
         self._send(None, inputs.Kill())
 
     def restart(self, name: str | None = None) -> None:
-        """Start one tunnel, or all of them, anew; also those that were stopped."""
+        """Restart one tunnel, or all of them; also those that were stopped."""
         if self._tasks is None:  # `run` is about to start them
             return
         for stopped, settings in self._config.tunnels.items():
@@ -190,7 +190,7 @@ class Supervisor:
             service_token=service_token(access.client_id, access.client_secret),
             inherited=dict(self._environ),
             jitter=self._jitter,
-            pace=SpawnPace(self._clock),
+            spawn_limiter=SpawnRateLimiter(self._clock),
             recheck=self._recheck,
         )
 
@@ -213,19 +213,19 @@ class Supervisor:
         self._running.append(self._tasks.create_task(self._supervise(tunnel), name=f"tunnel {name}"))
 
     def _keep_running(self, what: str, work: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
-        def tell(message: str) -> None:
+        def say(message: str) -> None:
             self.bus.publish(Log(tunnel="", level="error", message=message))
 
         assert self._tasks is not None
-        return self._tasks.create_task(keep_running(what, work, self._clock, tell), name=what)
+        return self._tasks.create_task(keep_running(what, work, self._clock, say), name=what)
 
     def _chores(self) -> tuple[Callable[[], object], ...]:
         """Return what the heartbeat does for all: write what could not be written, look at the programs of living children."""
-        return (self._shared.ledger.retry, self._shared.state.retry, self._look_at_programs)
+        return (self._shared.ledger.retry, self._shared.state.retry, self._check_programs)
 
-    def _look_at_programs(self) -> None:
+    def _check_programs(self) -> None:
         for tunnel in list(self._tunnels.values()):
-            tunnel.look_at_running_program()
+            tunnel.check_running_program()
 
     async def _supervise(self, tunnel: Tunnel) -> None:
         try:
@@ -249,7 +249,7 @@ class Supervisor:
         await self._clock.sleep(PAUSE)
 
     async def _until_over(self) -> bool:
-        """Wait until no tunnel is left, or only such as have failed for good; tell which."""
+        """Wait until no tunnel is left, or only such as have failed for good; return whether it is the latter."""
         while self._tunnels:
             await self._changed.wait()
             self._changed.clear()

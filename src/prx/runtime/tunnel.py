@@ -1,6 +1,6 @@
 """The shell of one tunnel: inputs go into the machine, its effects are performed, and nothing is decided here.
 
-inbox ──► Machine.handle(now, input) ──► effects ──► processes, timers, looks, facts
+inbox ──► Machine.handle(now, input) ──► effects ──► processes, timers, checks, facts
   ▲                                                            │
   └──────────── Spawned, Exited, Checked, TimerFired … ◄───────┘
 """
@@ -62,7 +62,7 @@ class Tunnel:
 
     @property
     def at_rest(self) -> bool:
-        """Tell whether nothing is being done just now: only time, or the world, can change something."""
+        """Return whether nothing is being done just now: only time, or the world, can change something."""
         return self._inbox.empty() and not self.machine.busy
 
     def send(self, event: inputs.Input) -> None:
@@ -86,11 +86,11 @@ class Tunnel:
                     self._program.give_up()
                 if self.machine.state is State.IDLE and not self.machine.wanted:
                     break
-            for job in self._jobs:  # a check that nobody waits for any more
+            for job in self._jobs:  # a check whose result is not needed any more
                 job.cancel()
 
     def reload(self, settings: TunnelSettings) -> None:
-        """Take new settings. A living child is started anew only if they concern it: a restart may cost the URL."""
+        """Take new settings. A living child is replaced only if they concern it: a restart may cost the URL."""
         successor = self.context.successor(settings)
         restart = successor.backend.needs_new_child(self.context.backend)
         if restart:
@@ -187,7 +187,7 @@ class Tunnel:
             self.send(inputs.Woken("binary"))
         self.context.shared.recheck()
 
-    def look_at_running_program(self) -> None:
+    def check_running_program(self) -> None:
         """Say it once when the program of the living child was replaced."""
         if self._run is not None and (path := self._program.replaced_while_running(self._run.context)):
             message = f"{path} was replaced; the connector that runs is the old one: prx restart {self.name} takes the new one"
@@ -223,7 +223,7 @@ class Tunnel:
         except PrxError as error:
             self.send(inputs.SpawnFailed(effect.run, explain_failed_start(error, context.client.install_hint)))
             return
-        except (OSError, RuntimeError, MemoryError) as error:  # this machine is short of something: not for ever
+        except (OSError, RuntimeError, MemoryError) as error:  # this machine is short of something: not forever
             diagnosis = Diagnosis(Verdict.CRASHED, f"the connector cannot be started: {words_of(error)}")
             self.send(inputs.SpawnFailed(effect.run, diagnosis))
             return
@@ -273,7 +273,7 @@ class Tunnel:
                 evidence, checked = await self._check_alone(number)
             else:
                 return
-        except Exception as error:  # noqa: BLE001 - a mistake in a probe must not take a running tunnel down; the machine looks again
+        except Exception as error:  # noqa: BLE001 - a mistake in a probe must not take a running tunnel down; the machine checks again
             self.context.log("error", f"a look at the tunnel failed: {error!r}")
             return
         self._publish_probe(evidence, checked)

@@ -91,7 +91,7 @@ _PROTOCOLS: Final = {
     "Failed to create new quic connection": "quic",
     "Unable to establish connection with Cloudflare edge": "http2",
 }
-# How a dial fails of which nothing came back; any other failure is one in which somebody, or this machine, said no.
+# How a dial fails of which nothing came back; any other failure is a refusal, by the other side or by this machine.
 _SILENCE: Final = re.compile(
     r"no recent network activity|deadline exceeded|time[d-]? ?out|unreachable|no route to host", re.IGNORECASE
 )

@@ -43,7 +43,7 @@ def parse_quick_hostname(status: int, body: bytes) -> str:
 
 
 def is_public_name(hostname: str) -> bool:
-    """Tell whether this can be the DNS name of a tunnel: two labels or more, no address, not the service's own name."""
+    """Return whether this can be the DNS name of a tunnel: two labels or more, no address, not the service's own name."""
     labels = hostname.split(".")
     return (
         len(hostname) <= 253

@@ -1,7 +1,7 @@
 """Say why cloudflared ended, from its exit status and its last lines.
 
 Theory of operation. A signal is a crash. Code 0 without our asking is either a command line that it could not read — usage
-text on stdout, code 0 — or a stop that somebody else asked for. Code 255 is a token or an argument whose content is wrong.
+text on stdout, code 0 — or a stop that another process asked for. Code 255 is a token or an argument whose content is wrong.
 Codes 126 and 127 are not cloudflared's: a shell, env(1) or setpriv(1) in front of it says with them that a program cannot
 be run, or is not there (POSIX, 2.8.2 of the shell language).
 Code 1 is everything that happens later, and its texts decide, in the order of the table `_CAUSES`. Its last words are a bare
@@ -69,7 +69,7 @@ _STATUS: Final = r"(?<![:.\w-]){0}(?![.\w-])"  # a number that is no port and no
 
 
 def classify_exit(end: ExitStatus, tail: Sequence[LogLine], *, age: float) -> ChildExit:
-    """Return the cause of an end that nobody in prx asked for. `age` is in seconds; `tail` may hold any number of lines."""
+    """Return the cause of an end that prx did not ask for. `age` is in seconds; `tail` may hold any number of lines."""
     if end.signal is not None:
         return _of_signal(end.signal, tail)
     if end.code is None:
@@ -152,7 +152,7 @@ def _of_words(end: ExitStatus, tail: Sequence[LogLine]) -> ChildExit:
 
 
 def _is_own(line: LogLine) -> bool:
-    """Tell whether a line is about the process itself, so that no visitor's text can stand in it."""
+    """Return whether a line is about the process itself, so that no visitor's text can stand in it."""
     if line.fields.get("bare") or line.kind in (LineKind.FATAL, LineKind.QUICK_FAILED, LineKind.TUNNEL_GONE):
         return True
     return line.kind is LineKind.OTHER and line.level == "error"

@@ -47,7 +47,7 @@ class _Rule:
 
 
 def route_mismatch(status: int, body: bytes, wanted: Wanted) -> str:
-    """Say how the pushed rules fail to lead to the origin, naming both sides; empty when they do or nobody can tell."""
+    """Say how the pushed rules fail to lead to the origin, naming both sides; empty if they do, or if that is not known."""
     answer = json_object(body)
     version, config = answer.get("version"), answer.get("config")
     if status != 200 or not isinstance(version, int) or version < 0 or not isinstance(config, dict) or not wanted.hostname:
@@ -84,7 +84,7 @@ def _matches(rule: _Rule, wanted: Wanted) -> bool:
 
 
 def _names(pattern: str, hostname: str) -> bool:
-    """Tell whether a rule's host name speaks of this one (the catch-all speaks of none)."""
+    """Return whether a rule's host name speaks of this one (the catch-all speaks of none)."""
     pattern, hostname = pattern.lower(), hostname.lower()
     return pattern == hostname or (pattern.startswith("*.") and hostname.endswith(pattern[1:]))
 
@@ -97,7 +97,7 @@ def _unrouted(rules: list[_Rule], code: str, wanted: Wanted) -> str:
 
 
 def _leads_to(service: str, wanted: Wanted) -> bool:
-    """Tell whether a service is the origin, or may be it."""
+    """Return whether a service is the origin, or may be it."""
     if service.startswith(("unix:", "unix+tls:")):  # the same program may listen on both
         return True
     if "://" not in service:  # hello_world, http_status:404, bastion, socks-proxy, …
@@ -113,7 +113,7 @@ def _leads_to(service: str, wanted: Wanted) -> bool:
 
 
 def _same_host(service: str, local: str) -> bool:
-    """Tell whether two hosts are, or may be, one machine: only two different addresses, neither loopback, surely are not."""
+    """Return whether two hosts are, or may be, one machine: only two different addresses, neither loopback, surely are not."""
     if _is_here(service) or _is_here(local):
         return True
     ours, theirs = _address(local), _address(service)

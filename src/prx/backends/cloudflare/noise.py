@@ -37,7 +37,7 @@ HARMLESS_ERRORS: Final = {
     "stream canceled by remote": "a visitor went away",
 }
 
-# How the error ends: somebody went away, or a stop or a loss (which has a line of its own) cut something off.
+# How the error ends: one side went away, or a stop or a loss (which has a line of its own) cut something off.
 _CANCELLED: Final = re.compile(r"(?:.*: )?context canceled", re.DOTALL)
 
 _ADVICE: Final = re.compile(
@@ -47,7 +47,7 @@ _BLANK: Final = re.compile(r"[|+\s-]*")
 
 
 def is_noise(line: LogLine) -> bool:
-    """Tell whether a line means nothing, however it looks."""
+    """Return whether a line means nothing, however it looks."""
     if line.message.startswith(tuple(HARMLESS_MESSAGES)) or _ADVICE.match(line.message):
         return True
     if line.error:

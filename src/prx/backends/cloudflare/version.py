@@ -53,7 +53,7 @@ OLDEST: Final = Version(2022, 6, 0)
 
 
 def understands(version: Version | None, feature: Feature) -> bool:
-    """Tell whether this version knows `feature`; a version that is not known knows nothing new."""
+    """Return whether this version knows `feature`; a version that is not known knows nothing new."""
     return version is not None and version >= feature.value
 
 

@@ -18,12 +18,12 @@ with `rest_seconds` of grace where it was asked by another (SIGTERM, SIGINT, SIG
 At the end, in this order:
 
 1. The zombie is collected. The number of its group is not given to another as long as a member lives, so a signal to the
-   group reaches exactly what the child left behind in it, and nobody where it left nothing.
+   group reaches exactly what the child left behind in it, and nothing if it left nothing.
 2. What is left in the group is killed.
 3. What the child wrote is in the pipes already, so reading at most one pipe's capacity from each, without waiting, gets
    the last line of a crash.
-4. A pipe that has not ended then is still held by somebody: a group member that is just dying, or a descendant that left
-   the session (`setsid`, double fork). Whoever has exactly this pipe open is found in /proc and killed.
+4. A pipe that has not ended then is still held by another process: a group member that is just dying, or a descendant that left
+   the session (`setsid`, double fork). A process that has exactly this pipe open is found in /proc and killed.
 5. The pipes are closed, `wait` returns.
 
 Not reached by this: a descendant that left the session *and* closed both pipes. PR_SET_CHILD_SUBREAPER would hand it to
@@ -47,14 +47,14 @@ from types import TracebackType
 
 from prx.core.exit_status import ExitStatus
 from prx.core.launch import Launch
+from prx.runtime.process.call_batches import call_batched
 from prx.runtime.process.group import Group
 from prx.runtime.process.identity import Identity, descendants, group_members, identify, writers_of_pipe, writes_pipe
 from prx.runtime.process.pipes import LineConsumer, PipeReader, StreamStats
 from prx.runtime.process.spawn import Spawned, SpawnError, spawn
-from prx.runtime.process.turns import in_turn
 
 our_children: set[int] = set()
-"""The pids of the children that live, or are zombies whose end is being dealt with: whoever reaps others leaves them alone."""
+"""The pids of the children that live, or are zombies whose end is being dealt with: a reaper leaves them alone."""
 
 
 LOOK_SECONDS = 0.05  # while a group is ending
@@ -200,7 +200,7 @@ class ChildProcess:
     def _readable(self, watch: int) -> None:
         self._loop.remove_reader(watch)
         os.close(watch)
-        in_turn(self._on_exit)
+        call_batched(self._on_exit)
 
     def _watch_by_timer(self) -> None:
         with contextlib.suppress(ChildProcessError):
@@ -260,8 +260,8 @@ class ChildProcess:
     def _is_left(self) -> bool:
         """Return whether others of the group live on after the leader.
 
-        Its number is kept by whoever is left in it, so the leader can be collected before the kernel is asked: as a zombie it
-        would count. Only where somebody is left it is worth a look at every process whether that is a zombie as well.
+        Its number is kept as long as a process is left in it, so the leader can be collected before the kernel is asked: as a
+        zombie it would count. Only if a process is left it is worth checking whether that is a zombie as well.
         """
         self._collect_leader()
         try:

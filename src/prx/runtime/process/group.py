@@ -54,7 +54,7 @@ class Group:
         self._clients_gone_at: float | None = None
 
     def ask_everyone(self) -> None:
-        """Ask the whole group to end; those that came since the last time where this is repeated."""
+        """Ask the whole group to end; those that came since the last time if this is repeated."""
         self._wrapped = True
         others = self.others()
         if self._asked_all and others is not None:
@@ -67,7 +67,7 @@ class Group:
                 os.killpg(self._leader, signal.SIGCONT)
 
     def ask_client_first(self, *, leader_lives: bool) -> None:
-        """Ask the client, or when it is gone its wrappers; to be repeated until nobody is left."""
+        """Ask the client, or when it is gone its wrappers; to be repeated until none is left."""
         if not self._asked:
             self._clients = self._find_clients()
             self._ask(self._clients or {self._leader})
@@ -85,11 +85,11 @@ class Group:
             self._ask(everyone - self._asked)
 
     def others(self) -> list[int] | None:
-        """List the live members of the group without the leader; None where this system does not show processes."""
+        """List the live members of the group without the leader; None if this system does not show processes."""
         return group_members(self._leader) if processes_are_seen() else None
 
     def _find_clients(self) -> set[int]:
-        """Return who has been given our arguments and has handed them to nobody; empty where the leader is the client."""
+        """Return the processes that got our arguments and passed them to no other; empty if the leader is the client."""
         below = descendants(self._leader)
         if below is None and self._wrapped:
             below = self.others()

@@ -18,7 +18,7 @@ _DEAD = frozenset({"Z", "X"})  # zombie, dead: states in proc(5)
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Name one process for ever: `start_time` in clock ticks since boot, `exe` the file it runs ("" when unknown)."""
+    """Name one process forever: `start_time` in clock ticks since boot, `exe` the file it runs ("" when unknown)."""
 
     pid: int
     start_time: int
@@ -70,7 +70,7 @@ def identify(pid: int, exe: str = "") -> Identity:
 
 
 def is_alive(identity: Identity) -> bool:
-    """Tell whether exactly this process runs now: same boot, pid, start time and, where known, same file.
+    """Return whether exactly this process runs now: same boot, pid, start time and, where known, same file.
 
     A zombie does not run. Hold a pidfd, opened before the question, to act on the answer without a race.
     """
@@ -152,7 +152,7 @@ def writers_of_pipe(inode: int) -> list[int]:
 
 
 def writes_pipe(pid: int, inode: int) -> bool:
-    """Tell whether a process has the write end of a pipe open (proc(5): the mode of /proc/PID/fd/N says which end)."""
+    """Return whether a process has the write end of a pipe open (proc(5): the mode of /proc/PID/fd/N says which end)."""
     wanted = f"pipe:[{inode}]"
     folder = f"/proc/{pid}/fd"
     with suppress(OSError):

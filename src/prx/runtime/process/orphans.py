@@ -1,4 +1,4 @@
-"""Find and end the children that an earlier prx left behind, and nobody else.
+"""Find and end the children that an earlier prx left behind, and no other process.
 
 The kernel ends a child with prx, but not always: a setuid or file-capability program clears that order, other systems than
 Linux have none, and a kill in the first millisecond comes before it. So every child is written into a ledger as soon as
@@ -45,7 +45,7 @@ class ChildLedger:
         self._writing: asyncio.TimerHandle | None = None
 
     def add(self, child: Identity, label: str) -> bool:
-        """Write a fresh child down; False where the disk refused (it is remembered, and written when it can be)."""
+        """Write a fresh child down; False if the disk refused (it is remembered, and written when it can be)."""
         self._children[child] = {**asdict(child), "tunnel": label}
         return self._save()
 
@@ -90,7 +90,7 @@ async def reap_stale(path: Path, *, grace: float = GRACE_SECONDS) -> list[Orphan
     """End every living child in the ledger at `path` and empty it; takes at most `grace` seconds and a moment.
 
     Call it while holding the instance lock, before the first spawn. A ledger that is missing, garbage, of another boot or a
-    symbolic link names nobody, with a warning where that is odd. Never raises for what is in the file.
+    symbolic link names none, with a warning if that is odd. Never raises for what is in the file.
     """
     file = StateFile(path)
     with ExitStack() as open_fds:

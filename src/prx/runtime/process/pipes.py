@@ -1,7 +1,7 @@
 """Read a child's pipe for as long as it is open, whatever becomes of the lines.
 
 A child that writes into a full pipe stops: it serves no request, answers no signal. So the read end is emptied by the
-event loop itself, up to `CHUNK` bytes per wakeup (so that one loud child starves nobody), and what a consumer does
+event loop itself, up to `CHUNK` bytes per wakeup (so that one loud child does not starve the others), and what a consumer does
 with a line, or fails to do, never stops the reading.
 """
 
@@ -63,7 +63,7 @@ class PipeReader:
             self.close()
 
     def _read(self) -> int | None:
-        """Read once: bytes read, 0 at the end of the stream, None when there is nothing now."""
+        """Read once: bytes read, 0 at the end of the stream, None if there is nothing now."""
         try:
             chunk = os.read(self._fd, CHUNK)
         except BlockingIOError:

@@ -1,7 +1,7 @@
-"""As PID 1, collect the orphans that the kernel hands to prx, and nobody else's children.
+"""As PID 1, collect the orphans that the kernel hands to prx, and no other children.
 
 In a container without an init of its own prx is PID 1, so the end of every process whose parent is gone is left for it to
-collect; what nobody collects stays a zombie and holds its pid. An orphan is not to be told from a child that another part of
+collect; what is not collected stays a zombie and holds its pid. An orphan is not to be told from a child that another part of
 prx started and is about to collect, but by time: such a part waits and collects at once. So a zombie is collected when it has
 been one for `AFTER` seconds, and never one that `prx.runtime.process.child` knows.
 """

@@ -10,12 +10,12 @@ Theory of operation
   `prx.runtime.process.orphans` finds the child at the next start.
 * setpriv would give a file that the kernel refuses to /bin/sh, as execvp(3) does, and it tells no errno. So it is used
   only for files that are plainly runnable; for all others the fork path lets the kernel say what is wrong.
-* The secret: a pipe, of which the child inherits the read end and opens it by path. Once read it is empty, so nobody, not
+* The secret: a pipe, of which the child inherits the read end and opens it by path. Once read it is empty, so no process, not
   even the same user through /proc/PID/fd, can read it again; a memfd would stay readable as long as the child lives. It
   is written after the start: should prx die in the moment before the kernel knows about the parent's death, the
   child finds an empty secret and ends by itself.
 * Core dumps are off in the child (soft limit 0, inherited over exec), because its memory holds the secret.
-* stdin is /dev/null, or where the launch asks for it a pipe that nobody writes to: dev servers end when their stdin does. prx
+* stdin is /dev/null, or if the launch asks for it a pipe that is never written to: dev servers end when their stdin does. prx
   alone holds the other end, so the pipe ends with prx. Not the terminal's own stdin: a server that sets it to raw mode, as
   those with keyboard shortcuts do, would take Ctrl-C from prx.
 * Every descriptor but stdin, the two log pipes and the secret is closed; the environment is what it is told.
@@ -124,7 +124,7 @@ def spawn(launch: Launch) -> Spawned:
 
 
 def find_program(launch: Launch) -> str:
-    """Return the absolute path of the program of `launch`, or raise SpawnError where there is none."""
+    """Return the absolute path of the program of `launch`, or raise SpawnError if there is none."""
     name = launch.argv[0]
     if os.sep in name:
         return _check_file(os.path.abspath(name), name)  # noqa: PTH100 - Path.resolve would follow links
@@ -198,7 +198,7 @@ def _spawn(program: str, launch: Launch) -> Spawned:
         on_failure.callback(_undo, child)
         if launch.secret is not None:
             os.write(secret_write, launch.secret)  # cannot block or fall short: less than a page, into an empty pipe
-        # the status is collected through the pidfd; without this Popen would warn that nobody did
+        # the status is collected through the pidfd; without this Popen would warn that it was not
         child.returncode = 0
         on_failure.pop_all()
         arguments = launch.arguments(secret_path)[1:]
@@ -245,7 +245,7 @@ def _no_core_dumps() -> Iterator[None]:
     soft, hard = resource.getrlimit(resource.RLIMIT_CORE)
     try:
         resource.setrlimit(resource.RLIMIT_CORE, (0, hard))
-    except (OSError, ValueError) as error:  # says nothing of the program, so it is not for ever
+    except (OSError, ValueError) as error:  # says nothing of the program, so it is not forever
         raise SpawnError(f"cannot turn core dumps off for a child: {error}") from error
     try:
         yield
@@ -305,7 +305,7 @@ def _interpreter(path: str) -> str:
 
 
 def _plainly_runnable(path: str) -> bool:
-    """Tell whether the kernel will surely run this file: made for this machine, or a script with an interpreter."""
+    """Return whether the kernel will surely run this file: made for this machine, or a script with an interpreter."""
     script = _interpreter(path)
     return os.access(script, os.X_OK) if script else _elf_kind(path) == _own_elf_kind() != b""
 

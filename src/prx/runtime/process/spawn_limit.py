@@ -1,4 +1,4 @@
-"""How fast children are started: when hundreds have to be, each start waits for its turn.
+"""Limit how fast children are started: if hundreds have to be, each start waits for its turn.
 
 A start costs the event loop a few milliseconds, and the machine the first moments of another program. All at once would hold up
 everything else that prx does, and each other. So at most `at_once` are begun in each `PERIOD`; a few tunnels never notice.
@@ -16,8 +16,8 @@ PERIOD = 0.2  # seconds
 AT_LEAST = 4
 
 
-class SpawnPace:
-    """Shared by all tunnels of one prx; whoever waits first is served first."""
+class SpawnRateLimiter:
+    """Shared by all tunnels of one prx; the first that waits is served first."""
 
     def __init__(self, clock: Clock, at_once: int = 0) -> None:
         self._clock = clock
@@ -25,7 +25,7 @@ class SpawnPace:
         self._begun: deque[float] = deque()
         self._line = asyncio.Lock()
 
-    async def turn(self) -> None:
+    async def wait(self) -> None:
         """Return when a child may be started."""
         async with self._line:
             if len(self._begun) >= self._at_once:

@@ -1,9 +1,9 @@
-"""What is worth a word about a living or dead child, beside what it says itself.
+"""Signs about a living or dead child, beside what it says itself.
 
 * Its log ends while it lives: from then on nothing is seen of it but its endpoints.
 * Its program was replaced, by a package manager for example: the running one is the old one.
 * It was killed by signal 9: the control group counts those that the kernel killed for want of memory (`memory.events`, in
-  cgroup v1 `memory.oom_control`), so "out of memory" and "somebody killed it" can be told apart.
+  cgroup v1 `memory.oom_control`), so "out of memory" and "killed by another process" can be told apart.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from pathlib import Path
 from prx.core.evidence import ChildExit
 from prx.runtime.host.clock import Clock, TimerHandle
 
-LOG_CLOSED_AFTER = 1.0  # seconds between the end of its stderr and the word about it: a child that ends closes it, too
+LOG_CLOSED_AFTER = 1.0  # seconds between the end of its stderr and the warning: a child that ends closes it, too
 _ROOT = Path("/sys/fs/cgroup")
 
 
 class LogWatch:
-    """Tells once, through `warn`, that a child that is `alive()` has closed its log."""
+    """Says once, through `warn`, that a child that is `alive()` has closed its log."""
 
     def __init__(self, clock: Clock, alive: Callable[[], bool], warn: Callable[[str], None]) -> None:
         self._clock = clock
@@ -32,14 +32,14 @@ class LogWatch:
     def closed(self, stream: str) -> None:
         """Take note that a stream of the child has ended; clients log to stderr."""
         if stream == "stderr" and self._timer is None and self._alive():
-            self._timer = self._clock.call_later(LOG_CLOSED_AFTER, self._tell)
+            self._timer = self._clock.call_later(LOG_CLOSED_AFTER, self._say)
 
     def cancel(self) -> None:
         """Forget it: the child has ended."""
         if self._timer is not None:
             self._timer.cancel()
 
-    def _tell(self) -> None:
+    def _say(self) -> None:
         if self._alive():
             self._warn(
                 "the connector has closed its log and runs on: from now on prx sees what its endpoints tell, and no more"
@@ -47,7 +47,7 @@ class LogWatch:
 
 
 def oom_kills(proc: Path = Path("/proc/self/cgroup"), root: Path = _ROOT) -> int | None:
-    """Return how many processes of this control group the kernel has killed for want of memory; None where none counts that."""
+    """Return how many processes of this control group the kernel has killed for want of memory; None if that is not known."""
     try:
         lines = [line.split(":", 2) for line in proc.read_text(encoding="ascii", errors="replace").splitlines()]
     except OSError:

@@ -1,9 +1,9 @@
-"""Feel the pulse of the local service and of the connector's counters between two looks, at next to no cost.
+"""Check the local service and the connector's counters between two health checks, at next to no cost.
 
-Every beat connects to the service and hangs up, and reads the connector's counters. Nothing is asked for over HTTP while no
-visitor comes, so that an idle service's log stays empty; while visitors do come, one more GET is no noise, and shows a service
-that takes connections and does not answer. Visitors who came in numbers and come no more may have been stopped on their way:
-that, too, is only seen in public. A beat judges nothing: it says that a look is due.
+Every quick check connects to the service and hangs up, and compares the connector's counters. Nothing is asked for over HTTP
+while no visitor comes, so that an idle service's log stays empty; while visitors do come, one more GET is no noise, and shows a
+service that takes connections and does not answer. Visitors who came in numbers and come no more may have been stopped on their
+way: that, too, is only seen in public. A quick check judges nothing: it says that a health check is due.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ from prx.runtime.probes.origin import check_origin
 CONNECT_WITHIN = 1.0  # seconds
 ANSWER_WITHIN = 1.2  # seconds; for a service that usually takes a quarter of that at most
 ACCEPT_WITHIN = 0.8  # seconds
-STREAM = 10.0  # requests a beat: of so many, by chance none would come in one beat of twenty thousand
+STREAM = 10.0  # requests between two quick checks: of so many, by chance none would come once in twenty thousand
 _LISTEN = "0A"  # the state in /proc/net/tcp
 _GONE = {FailureKind.REFUSED, FailureKind.NO_ROUTE, FailureKind.TIMEOUT}
 
 
-class Pulse:
-    """The pulse of one tunnel's service. `suspect`: the last beat found something that a look should not wait long for."""
+class QuickChecks:
+    """The quick checks of one tunnel. `suspect`: the last one found something that a health check should not wait long for."""
 
     def __init__(self) -> None:
         self.suspect = False
         self.failing = False
-        self._well = True  # as the check was that came before the first beat: a service that has ended since is news
+        self._well = True  # as the check was that came before the first quick check: a service that has ended since is news
         self._counters: Counters | None = None
-        self._stream = 0.0  # requests a beat, of late
+        self._stream = 0.0  # requests between two quick checks, of late
 
-    async def beat(self, settings: TunnelSettings, counters: Counters | None, usual_ms: float | None) -> bool:
-        """Return whether something has changed since the last beat, so that it is worth looking at once.
+    async def check(self, settings: TunnelSettings, counters: Counters | None, usual_ms: float | None) -> bool:
+        """Return whether something has changed since the last quick check, so that a health check is due at once.
 
         `settings`: the tunnel's, as they are now. `counters`: the connector's, None if they could not be read. `usual_ms`:
         how long the service usually takes to answer. `failing` says afterwards whether visitors, or prx itself, got errors
@@ -54,7 +54,7 @@ class Pulse:
         return changed
 
     def _runs_dry(self, came: int) -> bool:
-        """Take in how many requests have come since the last beat; return whether a stream of them has stopped."""
+        """Take in how many requests have come since the last quick check; return whether a stream of them has stopped."""
         dry = came <= 0 and self._stream >= STREAM
         self._stream = 0.0 if dry else (self._stream + max(0, came)) / 2
         return dry
@@ -63,7 +63,7 @@ class Pulse:
         origin = settings.origin
         addresses = ["127.0.0.1", "::1"] if origin.host == "localhost" else [origin.host]
         if not all(is_address(address) for address in addresses):
-            return True  # a name: nothing is asked for it between two looks
+            return True  # a name: nothing is asked for it between two health checks
         try:
             async with connected_to_one(
                 [Endpoint(address, origin.port) for address in addresses], timeout=CONNECT_WITHIN
@@ -94,7 +94,7 @@ async def _accepted(stream: Stream) -> bool:
 
 
 def _waiting(port: int, family: int) -> int:
-    """Return how many connections to `port` nobody has accepted yet: the receive queue of a listener (proc_pid_net(5))."""
+    """Return how many connections to `port` have not been accepted yet: the receive queue of a listener (proc_pid_net(5))."""
     tables = ("/proc/net/tcp6",) if family == socket.AF_INET6 else ("/proc/net/tcp", "/proc/net/tcp6")
     suffix = f":{port:04X}"
     waiting = 0

@@ -1,7 +1,7 @@
-"""Do much work of one kind in small pieces: a few calls in each turn of the event loop.
+"""Do much work of one kind in batches: a few calls in each turn of the event loop.
 
-When hundreds of children end in one moment, the loop learns it in one turn, and would serve nobody else until it has dealt
-with all of them.
+If hundreds of children end in one moment, the loop learns it in one turn, and would serve nothing else until it has dealt with
+all of them.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from collections import deque
 from collections.abc import Callable
 from weakref import WeakKeyDictionary
 
-IN_ONE_TURN = 4
+BATCH = 4
 
 
-class Turns:
+class CallBatches:
     """What waits for its turn on the running event loop."""
 
     def __init__(self) -> None:
@@ -28,19 +28,19 @@ class Turns:
 
     def _go_on(self) -> None:
         loop = asyncio.get_running_loop()
-        calls = [self._waiting.popleft() for _ in range(min(IN_ONE_TURN, len(self._waiting)))]
+        calls = [self._waiting.popleft() for _ in range(min(BATCH, len(self._waiting)))]
         if self._waiting:
             loop.call_soon(self._go_on)
         for call in calls:
             loop.call_soon(call)  # one that fails concerns itself alone
 
 
-_of_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, Turns] = WeakKeyDictionary()
+_of_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, CallBatches] = WeakKeyDictionary()
 
 
-def in_turn(call: Callable[[], None]) -> None:
+def call_batched(call: Callable[[], None]) -> None:
     """Call `call` on the running loop, soon, and not too many of these in one turn of it."""
     loop = asyncio.get_running_loop()
     if loop not in _of_loop:
-        _of_loop[loop] = Turns()
+        _of_loop[loop] = CallBatches()
     _of_loop[loop].add(call)

@@ -1,4 +1,4 @@
-"""The service's pulse between two looks: what it notices, and what it leaves alone."""
+"""Quick checks of the service between two health checks: what they notice, and what they leave alone."""
 
 import asyncio
 import os
@@ -12,32 +12,32 @@ from tests.support.servers import Servers
 
 from prx.backends.base import Counters
 from prx.config.schema import TunnelSettings
-from prx.runtime.probes.pulse import Pulse
+from prx.runtime.probes.quick_checks import QuickChecks
 
 SERVER = "import http.server, sys; s = http.server.HTTPServer(('127.0.0.1', 0), http.server.SimpleHTTPRequestHandler)"
 SERVER += "; print(s.server_port, flush=True); s.serve_forever()"
 
 
-class Beating:
-    """The pulse of the service on `port`."""
+class Checking:
+    """The quick checks of the service on `port`."""
 
     def __init__(self, port: int) -> None:
         self._settings = TunnelSettings(local_addr=f"127.0.0.1:{port}")
-        self._pulse = Pulse()
+        self._checks = QuickChecks()
 
-    async def beat(self, counters: Counters | None, usual_ms: float | None) -> bool:
-        """Feel it once."""
-        return await self._pulse.beat(self._settings, counters, usual_ms)
+    async def check(self, counters: Counters | None, usual_ms: float | None) -> bool:
+        """Check once."""
+        return await self._checks.check(self._settings, counters, usual_ms)
 
     @property
     def suspect(self) -> bool:
-        """Whether the last beat found something."""
-        return self._pulse.suspect
+        """Whether the last check found something."""
+        return self._checks.suspect
 
     @property
     def failing(self) -> bool:
-        """Whether there were errors since the beat before."""
-        return self._pulse.failing
+        """Whether there were errors since the check before."""
+        return self._checks.failing
 
 
 @pytest.fixture
@@ -52,41 +52,41 @@ def program() -> Iterator[tuple[int, int]]:
 
 
 async def test_a_service_that_goes_and_comes_is_noticed(servers: Servers, unused_port: int) -> None:
-    """Each change is told once, also one between the check and the first beat; a service that stays as it is, is no news."""
-    beating = Beating(unused_port)
-    assert await beating.beat(None, None)
-    assert beating.suspect
-    assert not await beating.beat(None, None)
+    """Each change is told once, also one between the check and the first quick check; what stays as it is, is no news."""
+    checking = Checking(unused_port)
+    assert await checking.check(None, None)
+    assert checking.suspect
+    assert not await checking.check(None, None)
 
     async def answer(_reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
         return
 
     await servers.start(answer, port=unused_port)
-    assert await beating.beat(None, None)
-    assert (beating.suspect, await beating.beat(None, None)) == (False, False)
+    assert await checking.check(None, None)
+    assert (checking.suspect, await checking.check(None, None)) == (False, False)
     await servers.close()
-    assert await beating.beat(None, None)
+    assert await checking.check(None, None)
 
 
 async def test_a_service_that_is_stopped_before_the_first_beat_is_noticed(program: tuple[int, int]) -> None:
     """The first beat has no beat before it to differ from: it differs from a service that is well."""
     pid, port = program
     os.kill(pid, signal.SIGSTOP)
-    assert await Beating(port).beat(None, 5.0)
+    assert await Checking(port).check(None, 5.0)
 
 
 async def test_a_service_that_is_stopped_is_noticed_without_any_visitor(program: tuple[int, int]) -> None:
     """Connections that wait to be accepted tell of it; nothing is asked over HTTP."""
     pid, port = program
-    beating = Beating(port)
-    assert not await beating.beat(None, 5.0)
+    checking = Checking(port)
+    assert not await checking.check(None, 5.0)
     os.kill(pid, signal.SIGSTOP)
     try:
-        assert await beating.beat(None, 5.0)
-        assert beating.suspect
+        assert await checking.check(None, 5.0)
+        assert checking.suspect
     finally:
         os.kill(pid, signal.SIGCONT)
-    assert await beating.beat(None, 5.0)
+    assert await checking.check(None, 5.0)
 
 
 async def test_a_service_that_hangs_is_noticed_while_visitors_come(servers: Servers) -> None:
@@ -96,16 +96,16 @@ async def test_a_service_that_hangs_is_noticed_while_visitors_come(servers: Serv
         await asyncio.Event().wait()
 
     served = await servers.start(hang)
-    beating = Beating(served.port)
+    checking = Checking(served.port)
     quiet, busy = Counters(requests=5), Counters(requests=9)
-    assert not await beating.beat(quiet, 5.0)
-    assert not await beating.beat(quiet, 5.0)
+    assert not await checking.check(quiet, 5.0)
+    assert not await checking.check(quiet, 5.0)
     assert served.heads == []
-    assert await beating.beat(busy, 5.0)
+    assert await checking.check(busy, 5.0)
     assert len(served.heads) == 1
-    slow = Beating(served.port)
+    slow = Checking(served.port)
     for counters in (quiet, busy):
-        assert not await slow.beat(counters, 900.0)
+        assert not await slow.check(counters, 900.0)
     assert len(served.heads) == 1
 
 
@@ -125,10 +125,10 @@ async def test_errors_of_visitors_are_noticed(servers: Servers, after: Counters 
     async def answer(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
 
-    beating = Beating((await servers.start(answer)).port)
-    await beating.beat(Counters(requests=8, said={200: 8}), 5.0)
-    await beating.beat(after, 5.0)
-    assert beating.failing is failing
+    checking = Checking((await servers.start(answer)).port)
+    await checking.check(Counters(requests=8, said={200: 8}), 5.0)
+    await checking.check(after, 5.0)
+    assert checking.failing is failing
 
 
 @pytest.mark.parametrize(
@@ -138,13 +138,13 @@ async def test_errors_of_visitors_are_noticed(servers: Servers, after: Counters 
         ([0, 40, 80, 120, 120, 120, 120], [False, False, False, False, True, False, False]),
         ([0, 40, 80, 120, 121, 160], [False] * 6),
         ([0, 3, 6, 9, 9, 9], [False] * 6),
-        ([0, 400, 0, 0], [False, False, True, False]),  # the counters began anew
+        ([0, 400, 0, 0], [False, False, True, False]),  # the counters began again
     ],
-    ids=["stopped", "told once", "fewer", "a few", "begun anew"],
+    ids=["stopped", "told once", "fewer", "a few", "begun again"],
 )
-async def test_a_stream_of_visitors_that_stops_is_worth_a_look(
+async def test_a_stream_of_visitors_that_stops_is_worth_a_check(
     program: tuple[int, int], requests: list[int], looks: list[bool]
 ) -> None:
-    """Where forty came in each beat and now none does, they may be stopped on their way; where few came, that is chance."""
-    beating = Beating(program[1])
-    assert [await beating.beat(Counters(requests=count), 900.0) for count in requests] == looks
+    """If forty came between two checks and now none does, they may be stopped on their way; if few came, that is chance."""
+    checking = Checking(program[1])
+    assert [await checking.check(Counters(requests=count), 900.0) for count in requests] == looks
