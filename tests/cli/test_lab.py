@@ -43,6 +43,31 @@ def words(home: Home, *arguments: str) -> str:
     return done.stdout.strip()
 
 
+def test_api_of_a_running_lab(home: Home, lab: dict[str, Any]) -> None:
+    """`prx lab token --permissions` makes an API token with these and no others; `prx lab env` says what other tools need."""
+    told = words(home, "env").splitlines()
+    names = {line.removeprefix("export ").partition("=")[0]: line.partition("=")[2] for line in told}
+    assert names["CLOUDFLARE_BASE_URL"] == names["TUNNEL_API_URL"] == lab["api"]
+    assert names["CLOUDFLARE_API_TOKEN"] == lab["api_token"]
+    assert Path(names["TUNNEL_ORIGIN_CERT"]).read_text().startswith("-----BEGIN ARGO TUNNEL TOKEN-----")
+    assert len(words(home, "token", "--permissions", "all")) == len(lab["api_token"])
+    limited = words(home, "token", "--permissions", "DNS Write, zone read")
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    for path, status in (("/zones", 200), ("/accounts", 403)):
+        request = urllib.request.Request(lab["api"] + path, headers={"Authorization": f"Bearer {limited}"})
+        try:
+            with opener.open(request, timeout=5) as answer:
+                found = answer.status
+        except urllib.error.HTTPError as error:
+            with error:
+                found = error.code
+        assert found == status
+    for flags in (("--permissions", "DNS Edit"), (), ("--permissions", "all", "--hostname", "web")):
+        refused = home.run("lab", "token", *flags)
+        assert refused.returncode != 0
+        assert "expected" in refused.stderr
+
+
 def visit(facts: dict[str, Any], host: str, cookie: str = "") -> tuple[int, list[tuple[str, str]]]:
     """GET / as a visitor, following nothing; gives status and headers."""
     answer = request("GET", facts["public"], headers={"Host": host, "Cookie": cookie})

@@ -24,6 +24,8 @@ What one does with it:
   `prx.lab.edge.public.login`
 * `lab.inject(fault)`, `lab.clear(FaultClass)` / `lab.clear()`: see `prx.lab.faults`
 * `await lab.play(text)`, `lab.begin(text)`: a script of faults, see `prx.lab.edge.faults.script`
+* `lab.api`: "http://127.0.0.1:PORT/client/v4", a stand-in of Cloudflare's API on the same state; `lab.api_token`,
+  `lab.cert_pem`, `lab.account` (tokens, habits, journal, `exported()`), see `prx.lab.edge.api`
 * `LabConfig(limits="free" | "none" | Limits(…))`: what visitors are refused, see `prx.lab.edge.limits`
 * `lab.management_token(hostname, resource)`: a token for the management host, see `prx.lab.edge.public.management`
 * `LabConfig(forget_after=…)`: after how many seconds without a connection a quick tunnel is deleted, see
@@ -35,7 +37,7 @@ Control endpoint: GET /state · POST /token {"hostname"} · POST /management-tok
 {"hostname","config"} · POST /protect {"hostname","client_id","client_secret","deny","team","aud"} · POST /unprotect
 {"hostname"} · POST /login {"hostname","email"} · POST /rotate-keys · GET /cdn-cgi/access/certs · GET /faults · POST /faults
 {"fault":"RejectRegistration","kind":"permanent"} or {"script":"refuse for 10s"} · DELETE /faults[?fault=NAME] · GET and POST
-/dns-query.
+/dns-query · below /api/ what `prx.lab.edge.api.steering` says.
 """
 
 from __future__ import annotations

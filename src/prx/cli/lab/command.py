@@ -38,6 +38,7 @@ _ABOUT_ADDRESSES = {errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES}
 @click.option("--public-https-port", type=_PORT, default=0, help="Where visitors come over HTTPS; 0: a free port.")
 @click.option("--quick-service-port", type=_PORT, default=0, help="Where quick tunnels are asked for; 0: a free port.")
 @click.option("--control-port", type=_PORT, default=0, help="Where `prx lab token` asks; 0: a free port.")
+@click.option("--api-port", type=_PORT, default=0, help="Where the stand-in of Cloudflare's API listens; 0: a free port.")
 @limits_option
 @click.option(
     "--forget-after",
@@ -60,6 +61,7 @@ def lab(
     public_https_port: int,
     quick_service_port: int,
     control_port: int,
+    api_port: int,
     limits: str,
     forget_after: str,
     script: IO[str] | None,
@@ -85,6 +87,7 @@ def lab(
             public_https_port=public_https_port,
             quick_service_port=quick_service_port,
             control_port=control_port,
+            api_port=api_port,
             limits=limits,
             forget_after=forgetting,
             on_event=None if as_json else _tell,
@@ -153,6 +156,7 @@ def _introduce(lab: Lab) -> None:
     print_note(f"  quick        cloudflared tunnel --protocol http2 {edges} \\")
     print_note(f"                 --cacert {lab.ca_file} --quick-service {lab.quick_service} --url http://127.0.0.1:8080")
     print_note("  named        prx lab token --hostname NAME.localhost")
+    print_note(f"  API          {lab.api}, zone {lab.account.records.zone}; for other tools: prx lab env")
 
 
 def _seconds(text: str) -> float | None:

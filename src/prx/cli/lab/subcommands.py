@@ -1,22 +1,28 @@
-"""What one does with a lab that runs in another process: `prx lab token`, `push`, `protect`, `login`, `fault`, `status`."""
+"""What one does with a lab that runs in another process: `prx lab token`, `push`, `env`, `fault` and so on."""
 
 from __future__ import annotations
 
 import base64
 import json
+import shlex
 import tomllib
 from pathlib import Path
 from typing import IO, Any
 
 import click
 
-from prx.app.lab_client import ask, control_option
+from prx.app.lab_client import CONTROL_VARIABLE, ask, control_option
 from prx.core.errors import PrxError, UsageError
 from prx.ui.errors import print_note
 
 
 @click.command()
-@click.option("--hostname", required=True, metavar="NAME.localhost", help="The public name of the tunnel.")
+@click.option("--hostname", metavar="NAME.localhost", help="The public name of the tunnel.")
+@click.option(
+    "--permissions",
+    metavar="NAMES",
+    help="Make an API token instead, with these permissions: `DNS Write, Zone Read`, or `all`.",
+)
 @click.option(
     "--credentials",
     metavar="FILE",
@@ -24,8 +30,15 @@ from prx.ui.errors import print_note
     help="Write the token as the `credentials-file` of a cloudflared configuration, and print its `tunnel` instead.",
 )
 @control_option
-def token(hostname: str, credentials: Path | None, control: str | None) -> None:
+def token(hostname: str | None, permissions: str | None, credentials: Path | None, control: str | None) -> None:
     """Make a named tunnel in a running lab, or find it again; print its token."""
+    if (hostname is None) == (permissions is None):
+        raise UsageError("expected either --hostname, for a tunnel's token, or --permissions, for one of the API")
+    if permissions is not None:
+        names = [name.strip() for name in permissions.split(",")]
+        wanted = {} if names == ["all"] else {"permissions": names}
+        click.echo(ask(control, "POST", "/api/tokens", wanted)["token"])
+        return
     found = ask(control, "POST", "/token", {"hostname": hostname})["token"]
     click.echo(found if credentials is None else _write_credentials(credentials, found))
 
@@ -76,6 +89,30 @@ def login(name: str, email: str, control: str | None) -> None:
 
 
 @click.command()
+@control_option
+def env(control: str | None) -> None:
+    """Print the environment in which other tools use the lab's API, as lines for a shell: `eval "$(prx lab env)"`."""
+    state = ask(control, "GET", "/state")
+    try:
+        told = {
+            "CLOUDFLARE_API_TOKEN": state["api_token"],
+            "CLOUDFLARE_BASE_URL": state["api"],
+            "CLOUDFLARE_API_BASE_URL": state["api"],
+            "CLOUDFLARE_ACCOUNT_ID": state["account_id"],
+            "CLOUDFLARE_ZONE_ID": state["zone_id"],
+            "TUNNEL_API_URL": state["api"],
+            "TUNNEL_ORIGIN_CERT": state["cert_pem"],
+            CONTROL_VARIABLE: state["control"],
+        }
+    except KeyError:
+        raise PrxError(
+            "the lab that answers serves no API", hint="it may be an older one: end it, and start `prx lab`"
+        ) from None
+    for name, value in told.items():
+        click.echo(f"export {name}={shlex.quote(str(value))}")
+
+
+@click.command()
 @click.argument("words", nargs=-1, required=True)
 @control_option
 def fault(words: tuple[str, ...], control: str | None) -> None:
@@ -96,14 +133,14 @@ def status(as_json: bool, control: str | None) -> None:
     for tunnel in state["tunnels"]:
         protected = any(front["hostname"] == tunnel["hostname"] for front in state["protected"])
         kind = ("quick" if tunnel["quick"] else "named") + (", protected" if protected else "")
-        click.echo(f"{tunnel['hostname']} ({kind}): {_connections(tunnel['connections'])}")
+        click.echo(f"{tunnel['hostname'] or tunnel['name']} ({kind}): {_connections(tunnel['connections'])}")
     for found in state["faults"]:
         click.echo(f"fault: {json.dumps(found)}")
     if not state["tunnels"]:
         print_note("the lab has no tunnel yet")
 
 
-ALL = (token, push, protect, login, fault, status)
+ALL = (token, push, protect, login, fault, env, status)
 
 
 def _write_credentials(file: Path, token: str) -> str:

@@ -25,12 +25,12 @@ class Faulting:
         self._counted: Api | None = None
         self._passed = 0
 
-    def use(self, method: str, path: str, permissions: frozenset[str]) -> Api | None:
+    def use(self, method: str, path: str, lacking: frozenset[str]) -> Api | None:
         """Give the fault that this call meets, and count it."""
         fault = self._faults.active(Api)
         if fault is not self._counted:
             self._counted, self._passed = fault, 0
-        if fault is None or not fault.concerns(method, path, permissions):
+        if fault is None or not fault.concerns(method, path, lacking):
             return None
         if self._passed < fault.skip:
             self._passed += 1

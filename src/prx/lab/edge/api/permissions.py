@@ -36,6 +36,11 @@ class Need:
         return frozenset(f"{group} {level}" for group in self.row.groups for level in levels)
 
     @property
+    def lacking(self) -> frozenset[str]:
+        """What a token may lack to be refused: this permission, or the row as a whole, by whatever name."""
+        return frozenset(name for group in self.row.groups for name in (group, f"{group} {self.level}"))
+
+    @property
     def name(self) -> str:
         """The usual name of the permission group."""
         return f"{self.row.groups[0]} {self.level}"
@@ -63,6 +68,16 @@ def read(row: Row) -> Need:
 def write(row: Row) -> Need:
     """Need a row to write."""
     return Need(row, "Write")
+
+
+def named(name: str) -> str:
+    """Read the name of a row or of a permission group, with spaces or `_`; ValueError where there is none."""
+    plain = name.replace("_", " ").lower()
+    for row in ROWS:
+        for known in (*row.groups, *row.names):
+            if known.lower() == plain:
+                return known
+    raise ValueError(f"unknown permission {name!r}; expected one of {', '.join(NAMES)}, or a row such as {DNS.groups[0]}")
 
 
 def parse(names: list[str] | tuple[str, ...]) -> frozenset[str]:

@@ -54,7 +54,7 @@ class ApiServer:
         token = self._account.tokens.of_header(request.headers.get("authorization"))
         route, params = self._router.find(request.method, path, int(habits.bad_identifier))
         noting.permission = "" if route.needs is None else route.needs.name
-        fault = self._faulting.use(request.method, path, frozenset() if route.needs is None else route.needs.names)
+        fault = self._faulting.use(request.method, path, frozenset() if route.needs is None else route.needs.lacking)
         spoilt = await self._faulting.before(fault, path, not_enabled=self._account.not_enabled())
         if spoilt is not None:
             return spoilt

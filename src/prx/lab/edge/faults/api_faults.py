@@ -1,6 +1,6 @@
 """Faults of Cloudflare's API, as the lab serves it.
 
-lab.inject(Api("forbidden", permission="DNS Write"))         # a token without that permission
+lab.inject(Api("forbidden", permission="DNS Write"))         # a token without that permission; "DNS": without the row
 lab.inject(Api("rate_limited", retry_after=3, times=2))      # 429, twice
 lab.inject(Api("lost", calls="writes", skip=2, times=1))     # the third write takes effect, and its answer is lost
 """
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Final, Literal, TypeAlias, get_args
 
-from prx.lab.edge.api.permissions import parse
+from prx.lab.edge.api.permissions import named
 
 ApiKind: TypeAlias = Literal[
     "forbidden", "rate_limited", "page", "error", "lost", "cut", "conflict", "delay", "unsuccessful", "not_enabled", "silence"
@@ -31,7 +31,8 @@ class Api:
     `silence` never answers, `delay` answers `seconds` later, when it is done.
 
     Meant are the calls with this `method`, whose path below /client/v4 matches `path` (`*` stands for anything), which need
-    this `permission` (`DNS Write` or `DNS_Write`), and which read or write as `calls` says; what is not given does not matter.
+    this `permission` (`DNS_Write`, or `DNS` for all calls of the row), and which read or write as `calls` says; what is not
+    given does not matter.
     """
 
     kind: ApiKind
@@ -51,23 +52,21 @@ class Api:
             if word not in known:
                 raise ValueError(f"Api: unknown {name} {word!r}; expected one of {', '.join(known)}")
         if self.permission is not None:
-            parse([_spaced(self.permission)])
+            named(self.permission)
+        if self.skip < 0 or self.seconds < 0:
+            raise ValueError("Api: skip and seconds are 0 or more")
         if self.status is not None and not 200 <= self.status <= 599:
             raise ValueError(f"Api: the status is {self.status}; expected 200 to 599")
 
-    def concerns(self, method: str, path: str, permissions: frozenset[str]) -> bool:
-        """Return whether a call is meant; `permissions`: the groups of which it needs one."""
+    def concerns(self, method: str, path: str, lacking: frozenset[str]) -> bool:
+        """Return whether a call is meant; `lacking`: what a token may lack for it, as `Need` says."""
         return (
             self.method in (None, method)
             and (self.path is None or fnmatchcase(path, self.path))
-            and (self.permission is None or _spaced(self.permission).lower() in {name.lower() for name in permissions})
+            and (self.permission is None or named(self.permission) in lacking)
+            and (self.kind != "not_enabled" or "/access/" in path)
             and (self.calls == "any" or (method in _READS) == (self.calls == "reads"))
         )
-
-
-def _spaced(permission: str) -> str:
-    """Write a permission's name with spaces; in a script of faults a value has none."""
-    return permission.replace("_", " ")
 
 
 @dataclass(frozen=True)

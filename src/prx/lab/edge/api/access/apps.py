@@ -61,7 +61,7 @@ class Apps:
             ("GET", policy, read(APPS), lambda call: self._shown(self._reusable(call))),
             ("PUT", policy, write(APPS), self._change_policy),
             ("DELETE", policy, write(APPS), self._delete_policy),
-            ("GET", own, read(APPS), lambda call: self._describe(self._app(call))["policies"]),
+            ("GET", own, read(APPS), lambda call: page(call, self._describe(self._app(call))["policies"])),
             ("POST", own, write(APPS), self._create_own),
             ("GET", one, read(APPS), lambda call: self._shown(self._own(call))),
             ("PUT", one, write(APPS), self._change_own),

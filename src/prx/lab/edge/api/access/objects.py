@@ -43,7 +43,7 @@ class Objects:
             ("DELETE", one, write(SERVICE_TOKENS), self._delete_token),
             ("POST", f"{one}/rotate", write(SERVICE_TOKENS), self._rotate),
             ("POST", f"{one}/refresh", write(SERVICE_TOKENS), self._refresh),
-            ("GET", providers, read(ORGANIZATION), lambda _call: list(self._store.identity_providers.values())),
+            ("GET", providers, read(ORGANIZATION), self._list_providers),
             ("POST", providers, write(ORGANIZATION), self._create_provider),
             ("GET", provider, read(ORGANIZATION), self._provider),
             ("PUT", provider, write(ORGANIZATION), self._change_provider),
@@ -112,6 +112,9 @@ class Objects:
             raise refused("service token is in use by a policy")
         del self._store.service_tokens[token.id]
         return token.describe()
+
+    def _list_providers(self, call: Call) -> Reply:
+        return page(call, list(self._store.identity_providers.values()))
 
     def _provider(self, call: Call) -> dict[str, Any]:
         found = self._store.identity_providers.get(call.params["provider"])
