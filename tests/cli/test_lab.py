@@ -52,16 +52,8 @@ def test_api_of_a_running_lab(home: Home, lab: dict[str, Any]) -> None:
     assert Path(names["TUNNEL_ORIGIN_CERT"]).read_text().startswith("-----BEGIN ARGO TUNNEL TOKEN-----")
     assert len(words(home, "token", "--permissions", "all")) == len(lab["api_token"])
     limited = words(home, "token", "--permissions", "DNS Write, zone read")
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     for path, status in (("/zones", 200), ("/accounts", 403)):
-        request = urllib.request.Request(lab["api"] + path, headers={"Authorization": f"Bearer {limited}"})
-        try:
-            with opener.open(request, timeout=5) as answer:
-                found = answer.status
-        except urllib.error.HTTPError as error:
-            with error:
-                found = error.code
-        assert found == status
+        assert request("GET", lab["api"] + path, headers={"Authorization": f"Bearer {limited}"}).status_code == status
     for flags in (("--permissions", "DNS Edit"), (), ("--permissions", "all", "--hostname", "web")):
         refused = home.run("lab", "token", *flags)
         assert refused.returncode != 0

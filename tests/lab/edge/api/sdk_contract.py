@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 import pytest
 from cloudflare import APIStatusError, AsyncCloudflare, BadRequestError, ConflictError, PermissionDeniedError
 from tests.lab.edge.connector import registered
-from tests.lab.edge.visitor import get
+from tests.support.wire import get
 
 from prx.lab import Lab
 from prx.lab.edge.api.zones import ZONE_ID

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 from tests.lab.edge.api.client import RECORDS, TUNNELS, Client
-from tests.lab.edge.cloudflared import PATIENCE, binary, run_cloudflared
+from tests.lab.edge.cloudflared import binary, run_cloudflared
 from tests.lab.edge.connector import registered
-from tests.lab.edge.origin import Origin
-from tests.lab.edge.visitor import get
+from tests.support.origin import Origin
+from tests.support.waits import PATIENCE
+from tests.support.wire import get
 
 from prx.lab import Lab
 from prx.lab.edge.faults.api_faults import Api
