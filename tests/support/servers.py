@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -49,7 +49,7 @@ class Servers:
             assert task is not None
             self._handlers.add(task)
             served.connections += 1
-            with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, asyncio.CancelledError):
                 if read_head:
                     served.heads.append(await reader.readuntil(b"\r\n\r\n"))
                 await handler(reader, writer)
@@ -78,6 +78,16 @@ class Servers:
         for handler in handlers:
             handler.cancel()
         await asyncio.gather(*handlers, return_exceptions=True)
+
+
+@contextlib.asynccontextmanager
+async def listening(handler: Handler, *, read_head: bool = False) -> AsyncIterator[Served]:
+    """Serve `handler` for the length of a block; see `Servers.start`."""
+    servers = Servers()
+    try:
+        yield await servers.start(handler, read_head=read_head)
+    finally:
+        await servers.close()
 
 
 def answer(status: int, body: bytes = b"", **headers: str) -> bytes:

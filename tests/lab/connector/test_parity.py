@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 from tests.lab.connector.bench import BUILTIN_ONLY, Bench
 from tests.lab.connector.mini_edge import finish
+from tests.support.servers import listening
 from tests.support.waits import PATIENCE
 
 from prx.lab.protocol.errors import StreamError
@@ -25,29 +26,21 @@ class RawService:
     @asynccontextmanager
     async def running(self) -> AsyncIterator["RawService"]:
         """Listen until the block ends."""
-        server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        try:
+        async with listening(self._serve) as served:
+            self.url = served.url
             yield self
-        finally:
-            server.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer one request, and close."""
-        try:
-            head = await reader.readuntil(b"\r\n\r\n")
-            lowered = head.lower()
-            if b"transfer-encoding: chunked" in lowered:
-                head += await reader.readuntil(b"0\r\n\r\n")
-            elif b"content-length: " in lowered:
-                head += await reader.readexactly(int(lowered.partition(b"content-length: ")[2].split(b"\r\n")[0]))
-            self.requests.append(head)
-            writer.write(self.answer)
-            await writer.drain()
-        except (OSError, asyncio.IncompleteReadError):
-            pass
-        finally:
-            writer.close()
+        head = await reader.readuntil(b"\r\n\r\n")
+        lowered = head.lower()
+        if b"transfer-encoding: chunked" in lowered:
+            head += await reader.readuntil(b"0\r\n\r\n")
+        elif b"content-length: " in lowered:
+            head += await reader.readexactly(int(lowered.partition(b"content-length: ")[2].split(b"\r\n")[0]))
+        self.requests.append(head)
+        writer.write(self.answer)
+        await writer.drain()
 
     def head(self) -> dict[str, str]:
         """Headers of the last request, names in lower case; the request line stands under an empty name."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from typing import TypeAlias
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, TypeAlias
 from uuid import UUID, uuid4
 
-from tests.lab.edge.registering import Registering
+from tests.lab.edge.registering import Registering, and_registered
 
 from prx.lab import Lab
 from prx.lab.edge import address
@@ -98,15 +98,9 @@ async def dialled(
             await scripted.session.wait_closed()
 
 
-@asynccontextmanager
-async def registered(
-    lab: Lab, token: str, *, index: int = 0, connector: UUID | None = None, answer: Answer = hello
-) -> AsyncIterator[ScriptedConnector]:
-    """Connect and register for the length of a block."""
-    async with dialled(lab, token, index=index, connector=connector, answer=answer) as scripted:
-        result = await scripted.register()
-        assert isinstance(result, Registered), result
-        yield scripted
+def registered(lab: Lab, token: str, **more: Any) -> AbstractAsyncContextManager[ScriptedConnector]:
+    """Connect and register for the length of a block; `more` goes to `dialled`."""
+    return and_registered(dialled(lab, token, **more))
 
 
 __all__ = ["Registered", "Rejected", "ScriptedConnector", "dialled", "head", "hello", "registered", "respond"]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from typing import TypeAlias
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, TypeAlias
 from uuid import UUID, uuid4
 
-from tests.lab.edge.registering import Registering
+from tests.lab.edge.registering import Registering, and_registered
 
 from prx.lab import Lab
 from prx.lab.edge import address
@@ -99,15 +99,9 @@ async def dialled(
             await scripted.session.wait_closed()
 
 
-@asynccontextmanager
-async def registered(
-    lab: Lab, token: str, *, index: int = 0, connector: UUID | None = None, answer: Answer = hello
-) -> AsyncIterator[ScriptedQuicConnector]:
-    """Connect and register for the length of a block."""
-    async with dialled(lab, token, index=index, connector=connector, answer=answer) as scripted:
-        result = await scripted.register()
-        assert isinstance(result, Registered), result
-        yield scripted
+def registered(lab: Lab, token: str, **more: Any) -> AbstractAsyncContextManager[ScriptedQuicConnector]:
+    """Connect and register for the length of a block; `more` goes to `dialled`."""
+    return and_registered(dialled(lab, token, **more))
 
 
 __all__ = ["Registered", "Rejected", "ScriptedQuicConnector", "dialled", "hello", "registered", "respond"]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Generic, Protocol, TypeVar
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, Generic, Protocol, TypeVar
 from uuid import UUID
 
 from prx.core.tunnel_token import TunnelToken
-from prx.lab.protocol.rpc.registration import ClientEvent, RegisterRequest, RegistrationClient
+from prx.lab.protocol.rpc.registration import ClientEvent, Registered, RegisterRequest, RegistrationClient
 
 
 class ControlStream(Protocol):
@@ -70,3 +72,15 @@ class Registering(Generic[_S]):
             if events:
                 return events[0]
         raise ConnectionError("the control stream has ended")
+
+
+_R = TypeVar("_R", bound=Registering[Any])
+
+
+@asynccontextmanager
+async def and_registered(dialled: AbstractAsyncContextManager[_R]) -> AsyncIterator[_R]:
+    """Register what is dialled, for the length of a block; a rejection fails the test."""
+    async with dialled as scripted:
+        result = await scripted.register()
+        assert isinstance(result, Registered), result
+        yield scripted

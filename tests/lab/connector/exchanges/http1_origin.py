@@ -10,6 +10,7 @@ from random import Random
 
 from tests.lab.connector.exchanges.http1_habits import HABITS, Asked, answer, honest
 from tests.lab.connector.exchanges.marks import marks_in
+from tests.support.servers import listening
 
 
 class Http1Origin:
@@ -23,33 +24,17 @@ class Http1Origin:
         self.unread = rng.choice([0, 0, 0.3])
         self.url = ""
         self.connections = 0
-        self._tasks: set[asyncio.Task[None]] = set()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator["Http1Origin"]:
         """Listen until the block ends."""
-        server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        try:
+        async with listening(self._serve) as served:
+            self.url = served.url
             yield self
-        finally:
-            server.close()
-            for task in list(self._tasks):
-                task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
-        try:
-            await _Connection(self, reader, writer).run()
-        except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, asyncio.CancelledError):
-            pass
-        finally:
-            self._tasks.discard(task)
-            writer.close()
+        await _Connection(self, reader, writer).run()
 
 
 class _Connection:
