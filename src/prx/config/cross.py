@@ -25,6 +25,8 @@ def mistakes(config: ConfigFile, *, tokens_follow: bool = False) -> Iterator[Fin
         for finding in _tunnel_mistakes(path, tunnel):
             if not (tokens_follow and finding.key[-1] == "token"):
                 yield finding
+        if not tokens_follow:  # `prx setup` reads what it is to bring about
+            yield from _wish_mistakes(path, tunnel)
     yield from _collisions(tunnels(config))
     if config.tunnel is not None and DEFAULT_TUNNEL in config.tunnels:
         path = ("tunnels", DEFAULT_TUNNEL)
@@ -88,6 +90,22 @@ def _guest_mistakes(path: KeyPath, tunnel: TunnelSettings) -> Iterator[Finding]:
     mode = (*path, "cloudflare", "mode") if tunnel.backend == "cloudflare" else (*path, "backend")
     text = 'protects quick tunnels only; expected mode = "quick", or no allowed_mail and Cloudflare Access in front of the name'
     yield Finding(key, (key, mode), text)
+
+
+def _wish_mistakes(path: KeyPath, tunnel: TunnelSettings) -> Iterator[Finding]:
+    """Yield a wish for protection that nobody carries out: the tunnel would be open to all, and its owner would not know."""
+    wishes = tunnel.access
+    named = tunnel.backend == "cloudflare" and tunnel.cloudflare.mode == "named"
+    for name, given in (("allow", wishes.allow), ("service_tokens", wishes.service_tokens)):
+        if given and not named:
+            key, mode = (*path, "access", name), (*path, "cloudflare", "mode")
+            text = (
+                "protects named tunnels only; expected a tunnel that `prx setup HOSTNAME` has made, or cloudflare.allowed_mail"
+            )
+            yield Finding(key, (key, mode), text)
+    if wishes.public_paths and not (wishes.allow or wishes.service_tokens):
+        key = (*path, "access", "public_paths")
+        yield Finding(key, (key,), "opens a part of what is protected, and nothing is; expected allow beside it")
 
 
 _MOST_GUESTS = 100  # of cloudflared's --allowed-mail

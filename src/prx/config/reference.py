@@ -57,6 +57,10 @@ _OTHER_VARIABLES = {
     "PRX_DATA_DIR": "Where prx keeps its own files, instead of `$XDG_DATA_HOME/prx`; sockets and locks in `run` there.",
     "PRX_LAB_CONTROL": "The control URL of the lab that `prx lab COMMAND` asks (else: the last one) and `start --lab` joins.",
     "PRX_LAB_LIMITS": "What a lab refuses its visitors: `free`, as Cloudflare's free plan does (the default), or `none`.",
+    "CLOUDFLARE_API_TOKEN": "The API token of `prx setup`, `teardown` and `tunnels`, or a reference to one. "
+    "With it `prx status` and `prx doctor` also say what Cloudflare knows of a named tunnel.",
+    "PRX_CLOUDFLARE_API": "Another address of Cloudflare's API: https, or this machine; for tests.",
+    "PRX_CLOUDFLARE_DASH": "Another address that `prx login` signs in at: https, or this machine; for tests.",
     "PRX_MASTER_KEY": "The master password of the secrets file, where nobody can be asked for it.",
 }
 

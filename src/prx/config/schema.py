@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Final, Literal
 
-from prx.config import checks, hostname
+from prx.config import access_wishes, checks, hostname
 from prx.config.checker import Table
 from prx.config.declare import key, list_key, named_tables, secret_key
 from prx.config.local_addr import LocalAddr
@@ -76,6 +76,25 @@ class CloudflareSettings(Table):
     )
     log_level: LogLevel = key(
         "info", "What cloudflared logs. With `debug` the headers of every visitor's request are in its log."
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TunnelAccess(Table):
+    """Who may visit the public name of a named tunnel: what `prx setup` makes Cloudflare Access do."""
+
+    allow: tuple[str, ...] = list_key(
+        "Who may log in: `you@example.com`, `@example.com` for everybody of that domain, or `everyone` who proves an address; "
+        "with neither this nor `service_tokens` strangers reach the service.",
+        access_wishes.allow_rule,
+    )
+    public_paths: tuple[str, ...] = list_key(
+        "Paths that stay open to all while the rest is protected, such as `/hooks/*`; `*` stands for a part of one segment.",
+        access_wishes.public_path,
+    )
+    service_tokens: tuple[str, ...] = list_key(
+        "Machines that may pass: the NAME of a service token, or `NAME=secret:ENTRY` to keep it in the secrets manager.",
+        access_wishes.service_token,
     )
 
 
@@ -165,6 +184,7 @@ class TunnelSettings(Table):
         "DNS-over-HTTPS resolvers to ask for the public name; empty: those of Cloudflare, Google and Quad9.", checks.doh_url
     )
     cloudflare: CloudflareSettings = CloudflareSettings()
+    access: TunnelAccess = TunnelAccess()
 
     @cached_property
     def origin(self) -> LocalAddr:
@@ -224,6 +244,13 @@ class Shared(Table):
     """What is declared for all tunnels of one prx."""
 
     log_level: LogLevel = key("info", "What prx logs.", env="PRX_LOG")
+    oauth_client_id: str = key(
+        "",
+        "The OAuth client that `prx login` signs in with: its client ID at Cloudflare (Manage Account › OAuth clients); empty: "
+        "`prx login` is off.",
+        env="PRX_OAUTH_CLIENT_ID",
+        check=access_wishes.client_id,
+    )
     access: AccessSettings = AccessSettings()
     history: HistorySettings = HistorySettings()
 

@@ -38,6 +38,9 @@ PREFIXES: Final = ("secret", "file", "env", "cmd", "credential")
 # What prx itself is given in the environment, and no helper program needs.
 OWN_VARIABLES: Final = ("PRX_MASTER_KEY", "CLOUDFLARE_TUNNEL_TOKEN", "TUNNEL_TOKEN", "CF_ACCESS_CLIENT_SECRET")
 
+# What prx is given there and others may use, too: shown nowhere, and left to the user's own service.
+SHARED_VARIABLES: Final = ("CLOUDFLARE_API_TOKEN",)
+
 Lookup = Callable[[str], Secret]
 
 
@@ -54,7 +57,7 @@ def is_reference(secret: Secret) -> bool:
 
 def own_secrets(environ: Mapping[str, str]) -> list[str]:
     """Return the secrets that stand in prx's own variables, without those that are references."""
-    given = (environ.get(name, "").strip() for name in OWN_VARIABLES)
+    given = (environ.get(name, "").strip() for name in (*OWN_VARIABLES, *SHARED_VARIABLES))
     return [value for value in given if value and not split_reference(value)[0]]
 
 
@@ -144,7 +147,7 @@ class SecretSources:
             argv = shlex.split(command)
         except ValueError as error:
             raise SecretError(f"cmd:{_program(command)}: {str(error).lower()}") from None
-        environment = {name: value for name, value in self.environ.items() if name not in OWN_VARIABLES}
+        environment = {name: value for name, value in self.environ.items() if name not in (*OWN_VARIABLES, *SHARED_VARIABLES)}
         return run_for_secret(argv, environment, timeout=self.timeout, folder=self.base)
 
     def _from_credential(self, name: str) -> bytes:

@@ -1,0 +1,149 @@
+"""Pure: the steps about Access, and what a person should know before saying yes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from prx.cloudflare_api.journal import Memory
+from prx.cloudflare_api.steps import Step
+from prx.cloudflare_api.things import Application
+from prx.cloudflare_api.wishes import TokenWish, Wish, app_name, app_of, token_name
+from prx.cloudflare_api.world import World
+from prx.config.access_wishes import EVERYONE
+
+
+def token_ids(world: World, hostname: str) -> dict[str, str]:
+    """Return the id at Cloudflare of each service token, by its short name."""
+    begins = token_name(hostname, "")
+    return {token.name.removeprefix(begins): token.id for token in world.tokens or () if token.name.startswith(begins)}
+
+
+def token_steps(world: World, wish: Wish, memory: Memory) -> Iterator[Step]:
+    """Yield the step of each service token that is wanted."""
+    known = token_ids(world, wish.hostname)
+    for token in wish.service_tokens:
+        place = f"its two values are kept as secret:{token.kept_as}" if token.kept_as else "its two values are printed once"
+        if token.name not in known:
+            yield Step("create", "service_token", token.name, "no such token", f"for a machine; {place}")
+        elif not has_reached_its_owner(token, world, memory):
+            yield Step("change", "service_token", token.name, "its secret never arrived", f"a new secret; {place}")
+        else:
+            yield Step("keep", "service_token", token.name, "is there", "stays")
+
+
+def has_reached_its_owner(token: TokenWish, world: World, memory: Memory) -> bool:
+    """Return whether the secret of a service token that exists is where it should be; one that prx knows nothing of is."""
+    told = memory.service_tokens.get(token.name)
+    if token.kept_as:
+        return token.kept_as in world.local.entries and (told is None or told.kept_as == token.kept_as)
+    return told is None or told.delivered
+
+
+def application_steps(world: World, wish: Wish, app: Application | None) -> Iterator[Step]:
+    """Yield the step of the application, if one is wanted."""
+    if not wish.is_protected:
+        return
+    name, then = app_name(wish.hostname), f"lets in {who(wish)}"
+    if app is None:
+        yield Step("create", "application", name, "nothing guards the name", then)
+    elif is_as_wanted(app, app_of(wish, token_ids(world, wish.hostname))):
+        yield Step("keep", "application", name, f"lets in {who(wish)}", "stays")
+    else:
+        yield Step("change", "application", name, f"lets in {_who_now(app)}", then)
+
+
+def who(wish: Wish) -> str:
+    """Say who may visit."""
+    people = [
+        "everyone who logs in" if rule == EVERYONE else f"all of {rule}" if rule[0] == "@" else rule for rule in wish.allow
+    ]
+    machines = [f"the machine {token.name}" for token in wish.service_tokens]
+    open_paths = f"; {', '.join(wish.public_paths)} open to all" if wish.public_paths else ""
+    return ", ".join([*people, *machines]) + open_paths
+
+
+def is_as_wanted(app: Application, wanted: Mapping[str, Any]) -> bool:
+    """Return whether an application does what is wanted; what else it says does not count."""
+    return bool(_essence(app.document) == _essence(wanted))
+
+
+def _essence(document: Mapping[str, Any]) -> Any:
+    destinations = [
+        (item.get("type", "public"), item.get("uri"), _overrides(item))
+        for item in document.get("destinations") or ()
+        if isinstance(item, Mapping)
+    ]
+    policies = sorted(
+        (item for item in document.get("policies") or () if isinstance(item, Mapping)),
+        key=lambda item: int(item.get("precedence") or 0),
+    )
+    return (
+        document.get("type"),
+        document.get("domain"),
+        destinations,
+        [
+            (item.get("decision"), _rules(item, "include"), _rules(item, "exclude"), _rules(item, "require"))
+            for item in policies
+        ],
+    )
+
+
+def _overrides(destination: Mapping[str, Any]) -> list[tuple[Any, Any]]:
+    found = destination.get("overrides") or ()
+    return [(item.get("behavior"), item.get("path_pattern")) for item in found if isinstance(item, Mapping)]
+
+
+def _rules(policy: Mapping[str, Any], key: str) -> list[str]:
+    return sorted(repr(sorted(rule.items())) for rule in policy.get(key) or () if isinstance(rule, Mapping))
+
+
+def _who_now(app: Application) -> str:
+    """Say who is let in now, as far as the rules are of the kinds that prx makes."""
+    found: list[str] = []
+    for policy in app.document.get("policies") or ():
+        for rule in policy.get("include") or () if isinstance(policy, Mapping) else ():
+            (kind, value), *_ = rule.items() or [("nothing", {})]
+            inner = next(iter(value.values()), "") if isinstance(value, Mapping) else ""
+            found.append({"email": f"{inner}", "email_domain": f"all of @{inner}"}.get(kind, kind.replace("_", " ")))
+    return ", ".join(found) or "no visitor"
+
+
+def notes(world: World, wish: Wish, foreign: Sequence[Application]) -> Iterator[str]:
+    """Yield what a person should know, one line each."""
+    yield from _zone_notes(world, wish)
+    if wish.is_protected:
+        yield from _access_notes(world, wish)
+    elif foreign:
+        yield f"the Access application {foreign[0].name!r} guards this name already; prx leaves it as it is"
+    else:
+        yield "strangers will reach the service: everybody who knows the name, and every scanner (--allow protects it)"
+        if world.unseen:
+            yield f"whether Access guards the name could not be seen: {world.unseen}"
+    if world.team is not None and world.team.denies_unmatched and not wish.is_protected:
+        yield "this team denies host names without an application: visitors will see a page of Access, though all works"
+
+
+def _zone_notes(world: World, wish: Wish) -> Iterator[str]:
+    zone = world.zone
+    if zone.status != "active":
+        servers = f"; set its name servers to {' and '.join(zone.name_servers)}" if zone.name_servers else ""
+        yield f"the zone {zone.name} is {zone.status}: the name will not resolve before it is active{servers}"
+    if zone.paused:
+        yield f"the zone {zone.name} is paused at Cloudflare: the name does not lead through it, nor through Access"
+    if zone.kind == "partial":
+        yield f"the zone {zone.name} is a partial one (CNAME setup): the name needs a record at your own DNS provider, too"
+    if zone.name and wish.hostname.removesuffix(zone.name).count(".") > 1:
+        words = f"{wish.hostname} lies two levels below {zone.name}"
+        yield f"{words}, and Cloudflare's free certificate covers one (SSL/TLS › Edge Certificates)"
+
+
+def _access_notes(world: World, wish: Wish) -> Iterator[str]:
+    if EVERYONE in wish.allow:
+        yield "everyone means strangers, too: each who proves a mail address is let in"
+    if not wish.allow:
+        yield "people cannot log in: only machines with a service token are let in"
+    providers = [provider for provider in world.providers or () if provider.type not in {"cloudflare", ""}]
+    if wish.wants_log_in and providers and not any(provider.type == "onetimepin" for provider in providers):
+        names = ", ".join(provider.name or provider.type for provider in providers)
+        yield f"people log in with {names}; there is no one-time PIN by mail for others (Zero Trust › Integrations)"

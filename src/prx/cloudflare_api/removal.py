@@ -1,0 +1,147 @@
+"""Take a set-up back: the plan (pure), and what carries it out. Everything tolerates "already gone".
+
+The record goes first, then what guarded the name, the tunnel last: nothing is public unprotected in between. Only what is
+marked as prx's goes; what the user let prx overwrite is given back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from prx.cloudflare_api.apply import MovedError, writable
+from prx.cloudflare_api.calls import Api
+from prx.cloudflare_api.errors import LostAnswerError, TakenError
+from prx.cloudflare_api.guards import token_ids
+from prx.cloudflare_api.ingress import serves_others, without
+from prx.cloudflare_api.journal import Journal, Memory
+from prx.cloudflare_api.plan import FileState, Plan, leading_record, our_app, our_record
+from prx.cloudflare_api.ports import Ports
+from prx.cloudflare_api.steps import Step
+from prx.cloudflare_api.things import Record
+from prx.cloudflare_api.world import World
+
+
+def plan_removal(world: World, hostname: str, memory: Memory, file: FileState) -> Plan:
+    """Return the plan that takes away what prx made for a host name."""
+    steps = [*_dns_steps(world, hostname, memory), *_access_steps(world, hostname, memory), *_tunnel_steps(world, hostname)]
+    if world.local.secret_tunnel:
+        steps.append(Step("delete", "secret", f"secret:{world.local.secret}", "holds the tunnel's token", "gone"))
+    if file.changes:
+        steps.append(Step("change", "file", file.path, "says all this", "; ".join(file.changes)))
+    return Plan(hostname, world.fingerprint, tuple(steps), tuple(_notes(world, hostname, memory)))
+
+
+def _dns_steps(world: World, hostname: str, memory: Memory) -> Iterator[Step]:
+    ours, former = our_record(world, memory), to_give_back(world, memory)
+    before = "; ".join(str(Record.read(item)) for item in former)
+    if former:
+        now = str(ours) if ours is not None else "no record"
+        yield Step("change" if ours else "create", "dns", hostname, now, f"as before: {before}")
+    elif ours is not None:
+        yield Step("delete", "dns", hostname, str(ours), "no record")
+
+
+def to_give_back(world: World, memory: Memory) -> list[dict[str, Any]]:
+    """Return the records that the user let us overwrite and that are not there; none if records of others are there by now."""
+    there = {(item.type, item.content) for item in world.records}
+    former = {(item["type"], str(item["content"]).lower()): item for item in memory.former_records}
+    ours = our_record(world, memory)
+    if ours is None and not there <= former.keys():
+        return []
+    return [item for key, item in former.items() if key not in there]
+
+
+def _access_steps(world: World, hostname: str, memory: Memory) -> Iterator[Step]:
+    if (app := our_app(world, hostname)) is not None:
+        yield Step("delete", "application", app.name, "guards the name", "gone")
+    for name in token_ids(world, hostname):
+        yield Step("delete", "service_token", name, "is there", "gone")
+    if memory.pin and not world.other_apps and any(item.type == "onetimepin" for item in world.providers or ()):
+        yield Step("delete", "pin", "One-time PIN", "was switched on by prx, and nothing else needs it", "off")
+
+
+def _tunnel_steps(world: World, hostname: str) -> Iterator[Step]:
+    others = serves_others(world.configuration.document, hostname) if world.configuration else []
+    for tunnel in world.tunnels:
+        if tunnel == world.tunnel and others:
+            yield Step("change", "ingress", hostname, f"it serves {', '.join(others)}, too", "without the rules of this name")
+        else:
+            yield Step("delete", "tunnel", tunnel.name, f"id {tunnel.id}", "gone")
+
+
+def _notes(world: World, hostname: str, memory: Memory) -> Iterator[str]:
+    if world.records and our_record(world, memory) is None:
+        record = leading_record(world, world.tunnel.id) if world.tunnel else None
+        shown = record or world.records[0]
+        yield f"the DNS record {shown} is not prx's: it stays" + (", and will lead nowhere" if record else "")
+    for app in world.apps or ():
+        if app != our_app(world, hostname) and app.guards(hostname):
+            yield f"the Access application {app.name!r} is not prx's: it stays"
+    if world.unseen:
+        yield f"Access could not be looked at: {world.unseen}"
+
+
+class Removal:
+    """Carry out the plan of a removal, made from `world`."""
+
+    def __init__(self, api: Api, world: World, hostname: str, *, memory: Memory, journal: Journal, ports: Ports) -> None:
+        self._api, self._world, self._hostname = api, world, hostname
+        self._memory, self._journal, self._ports = memory, journal, ports
+        self._account = world.zone.account_id
+
+    def run(self, plan: Plan) -> None:
+        """Do what the plan says, and forget the host name; MovedError if it was made of another world."""
+        if plan.fingerprint != self._world.fingerprint:
+            raise MovedError(plan.hostname)
+        for step in plan.changes:
+            self._ports.begun(step)
+            self._perform(step)
+        self._journal.forget(self._memory)
+
+    def _perform(self, step: Step) -> None:
+        match step.what:
+            case "dns":
+                self._dns()
+            case "application":
+                app = our_app(self._world, self._hostname)
+                assert app is not None, "the plan saw it"
+                self._api.delete_application(self._account, app.id)
+            case "service_token":
+                self._api.delete_service_token(self._account, token_ids(self._world, self._hostname)[step.name])
+            case "pin":
+                for provider in self._world.providers or ():
+                    if provider.type == "onetimepin":
+                        self._api.delete_provider(self._account, provider.id)
+            case "ingress":
+                assert self._world.tunnel is not None, "the plan saw it"
+                current = self._world.configuration.document if self._world.configuration else {}
+                self._api.put_configuration(self._account, self._world.tunnel.id, without(current, self._hostname))
+            case "tunnel":
+                tunnel = next(item for item in self._world.tunnels if item.name == step.name)
+                self._api.delete_tunnel(self._account, tunnel.id)
+            case "secret":
+                self._ports.drop_secret(self._world.local.secret)
+            case "file":
+                self._ports.clean_file()
+
+    def _dns(self) -> None:
+        zone, ours = self._world.zone.id, our_record(self._world, self._memory)
+        former = to_give_back(self._world, self._memory)
+        if ours is not None and former:
+            self._api.put_record(zone, ours.id, writable(former.pop(0)))
+        elif ours is not None:
+            self._api.delete_record(zone, ours.id)
+        for document in former:
+            self._give_back(zone, Record.read(document))
+        self._memory.former_records = []
+        self._memory.record_id = ""
+        self._journal.keep(self._memory)
+
+    def _give_back(self, zone: str, record: Record) -> None:
+        try:
+            self._api.create_record(zone, writable(record.document))
+        except (LostAnswerError, TakenError):
+            there = self._api.records(zone, self._hostname)
+            if not any((item.type, item.content) == (record.type, record.content) for item in there):
+                raise

@@ -1,0 +1,168 @@
+"""Look at Cloudflare once, with GETs alone: everything that a plan is made from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+
+from prx.cloudflare_api.calls import Api
+from prx.cloudflare_api.errors import ApiError, MissingRightError
+from prx.cloudflare_api.journal import Memory
+from prx.cloudflare_api.things import Application, Configuration, Provider, Record, ServiceToken, Team, Tunnel, Zone
+from prx.cloudflare_api.wishes import MARK, app_name, is_tunnel_name, target, token_name
+from prx.core.errors import PrxError
+
+
+@dataclass(frozen=True, slots=True)
+class Local:
+    """What this machine keeps: whether the secrets manager has the token of that tunnel, and what the file would become.
+
+    secret: the entry for the tunnel's token; secret_tunnel: the id of the tunnel whose token is there (empty: none). entries:
+    the entries of the secrets manager that service tokens may be kept in, as far as they are there.
+    """
+
+    secret: str
+    secret_tunnel: str = ""
+    entries: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What there is. tunnels: those that are prx's for this host name; records: those that stand on it.
+
+    team, apps, tokens, providers are None if they were not looked at, or could not be (`unseen` says why). other_apps: how
+    many applications stand before other names.
+    """
+
+    zone: Zone
+    tunnels: tuple[Tunnel, ...]
+    tunnel: Tunnel | None
+    configuration: Configuration | None
+    records: tuple[Record, ...]
+    team: Team | None
+    apps: tuple[Application, ...] | None
+    tokens: tuple[ServiceToken, ...] | None
+    providers: tuple[Provider, ...] | None
+    local: Local
+    unseen: str = ""
+    other_apps: int = 0
+
+    @property
+    def fingerprint(self) -> str:
+        """Return what changes when anything that the plan rests on changes: 16 hexadecimal digits."""
+        text = json.dumps(_stable(asdict(self)), sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+_MOVES_BY_ITSELF = frozenset({"status", "last_seen_at", "meta", "app_count"})
+
+
+def _stable(value: object) -> object:
+    if isinstance(value, dict):
+        return {key: _stable(inner) for key, inner in value.items() if key not in _MOVES_BY_ITSELF}
+    return [_stable(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+
+def find_zone(api: Api, hostname: str, *, cert_zone: Zone | None = None) -> Zone:
+    """Return the zone of a host name; PrxError if the token sees none. cert_zone: the one that a cert.pem is for."""
+    try:
+        zone = api.find_zone(hostname)
+    except MissingRightError:
+        if cert_zone is None:
+            raise
+        return cert_zone
+    if zone is None or (cert_zone is not None and zone.id != cert_zone.id):
+        raise _no_zone(hostname, zone, cert_zone)
+    return zone
+
+
+def _no_zone(hostname: str, zone: Zone | None, cert_zone: Zone | None) -> PrxError:
+    if cert_zone is not None:
+        there = f" ({zone.name})" if zone is not None and zone.name else ""
+        return PrxError(
+            f"cert.pem works in one zone alone, and {hostname} is in another{there}",
+            hint="`cloudflared tunnel login` makes one for that zone; an API token serves several",
+        )
+    return PrxError(
+        f"no zone of your account holds {hostname}: none of its endings is a domain that the token sees",
+        hint="add the domain at https://dash.cloudflare.com, or let the token cover its zone (Zone Resources)",
+    )
+
+
+def observe(api: Api, zone: Zone, hostname: str, memory: Memory, local: Local, *, access: bool) -> World:
+    """Look at everything around a host name. access: Access is wanted, so what cannot be seen of it is an error."""
+    account = zone.account_id
+    tunnels = _tunnels(api, account, hostname)
+    records = tuple(api.records(zone.id, hostname))
+    tunnel = chosen(tunnels, memory, records)
+    configuration = api.configuration(account, tunnel.id) if tunnel else None
+    seen = _access(api, account, hostname, memory, wanted=access)
+    return World(
+        zone,
+        tunnels,
+        tunnel,
+        configuration,
+        records,
+        seen.team,
+        None if seen.apps is None else tuple(app for app in seen.apps if _concerns(app, hostname)),
+        seen.tokens,
+        seen.providers,
+        local,
+        seen.unseen,
+        sum(not _concerns(app, hostname) for app in seen.apps or ()),
+    )
+
+
+def _tunnels(api: Api, account: str, hostname: str) -> tuple[Tunnel, ...]:
+    found = api.tunnels(account, include_prefix=f"{MARK}-{hostname}-")
+    return tuple(tunnel for tunnel in found if is_tunnel_name(tunnel.name, hostname))
+
+
+def chosen(tunnels: tuple[Tunnel, ...], memory: Memory, records: tuple[Record, ...]) -> Tunnel | None:
+    """Return the tunnel to go on with: that of the journal, else that which DNS leads to, else the only one.
+
+    PrxError if several could be meant: which of them has a reason to be, only the operator knows.
+    """
+    for tunnel in tunnels:
+        if tunnel.id == memory.tunnel_id or tunnel.name == memory.tunnel_name:
+            return tunnel
+    led_to = [tunnel for tunnel in tunnels if any(record.content == target(tunnel.id) for record in records)]
+    candidates = led_to or list(tunnels)
+    if len(candidates) > 1:
+        names = ", ".join(f"{tunnel.name} ({tunnel.id})" for tunnel in candidates)
+        raise PrxError(
+            f"{len(candidates)} tunnels could be meant: {names}",
+            hint="delete those that are not needed (Networking › Tunnels), then run the same command again",
+        )
+    return candidates[0] if candidates else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Access:
+    team: Team | None = None
+    apps: tuple[Application, ...] | None = None
+    tokens: tuple[ServiceToken, ...] | None = None
+    providers: tuple[Provider, ...] | None = None
+    unseen: str = ""
+
+
+def _concerns(app: Application, hostname: str) -> bool:
+    return app.guards(hostname) or app.name == app_name(hostname)
+
+
+def _access(api: Api, account: str, hostname: str, memory: Memory, *, wanted: bool) -> _Access:
+    """Look at Access; where it is not wanted and cannot be seen, say so and go on."""
+    needed = wanted or bool(memory.app_name or memory.service_tokens or memory.pin)
+    try:
+        team = api.team(account) if wanted else None
+        apps = tuple(api.applications(account))
+        tokens = (
+            tuple(t for t in api.service_tokens(account) if t.name.startswith(token_name(hostname, ""))) if needed else None
+        )
+        providers = tuple(api.providers(account)) if wanted or memory.pin else None
+    except ApiError as error:  # whatever it is: nothing of the plan rests on it
+        if needed:
+            raise
+        return _Access(unseen=error.message)
+    return _Access(team, apps, tokens, providers)
