@@ -238,7 +238,7 @@ def test_what_passes_is_shown(home: Home) -> None:
     """Without --json, everything that happens is one line for people on stderr."""
     with subprocess.Popen([*PRX, "lab"], env=home.environ, stderr=subprocess.PIPE, text=True) as lab:
         assert lab.stderr is not None
-        while not lab.stderr.readline().startswith("  named"):
+        while not lab.stderr.readline().startswith("  API"):
             pass
         words(home, "token", "--hostname", "web")
         assert lab.stderr.readline() == "tunnel        web.localhost (named)\n"

@@ -131,12 +131,18 @@ def _document(text: str) -> dict[str, Any]:
     return document
 
 
+def announced_controls() -> list[str]:
+    """Return the control URLs of the labs that run, the last one that was started first."""
+    found = [entry for file in runtime_dir().glob("lab.*.json") if (entry := _read(file)) is not None]
+    return [control for _, control in sorted(found, reverse=True)]
+
+
 def _announced_control() -> str:
     """Return the control URL of the lab that was started last and still runs."""
-    found = [entry for file in runtime_dir().glob("lab.*.json") if (entry := _read(file)) is not None]
+    found = announced_controls()
     if not found:
         raise PrxError("no lab runs, as far as this user's files tell", hint="start one with `prx lab`, or give --control")
-    return max(found)[1]
+    return found[0]
 
 
 def _read(file: Path) -> tuple[int, str] | None:

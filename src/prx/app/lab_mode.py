@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from prx.app.lab_client import LIMITS_VARIABLE, announced, ask
+from prx.app.lab_client import LIMITS_VARIABLE, announced, announced_controls, ask
 from prx.app.options import StartOptions
 from prx.backends.base import EdgeSite
 from prx.config.checks import BUILTIN
+from prx.config.paths import data_dir
 from prx.config.schema import CloudflareSettings, Config, TunnelSettings
 from prx.control.instance import Instance
 from prx.core.errors import PrxError, UsageError
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from prx.lab import Lab
 
 LAB_DOMAIN = ".localhost"
+_CERTS_PATH = "/cdn-cgi/access/certs"
 _USUAL = CloudflareSettings().cloudflared_path
 
 
@@ -87,6 +89,26 @@ class JoinedLab:
         return _site(ask(self.control, "GET", "/state"))
 
 
+def where_set_up(config: Config, folder: Path) -> str:
+    """Return the control URL of a running lab in which a tunnel of `config` was set up (`prx setup --lab`); empty if none.
+
+    Such a tunnel has its name, its rules and its guard there, and in no other lab.
+    """
+    names = {item.cloudflare.hostname for item in config.tunnels.values() if item.cloudflare.mode == "named"}
+    if not any(name.endswith(LAB_DOMAIN) for name in names) or not (folder / "setups.json").exists():
+        return ""
+    from prx.cloudflare_api.journal import Journal
+
+    apis = {memory.api for memory in Journal(folder).all() if memory.hostname in names}
+    for control in announced_controls():
+        try:
+            if ask(control, "GET", "/state").get("api") in apis:
+                return control
+        except PrxError:  # it has ended in this moment
+            continue
+    return ""
+
+
 async def join_or_start(
     stack: AsyncExitStack, config: Config, options: StartOptions, instance: Instance, environ: Mapping[str, str]
 ) -> tuple[Lab | JoinedLab, EdgeSite]:
@@ -94,8 +116,9 @@ async def join_or_start(
 
     UsageError if the limits are not understood; PrxError if no lab answers, or if its folder cannot be used.
     """
-    if options.lab_control:
-        joined = JoinedLab(options.lab_control)
+    control = options.lab_control or await asyncio.to_thread(where_set_up, config, data_dir(environ))
+    if control:
+        joined = JoinedLab(control)
         site = await asyncio.to_thread(joined.site)
         await asyncio.to_thread(choose_for_lab, config, joined.token)
         return joined, site
@@ -126,6 +149,8 @@ def _site(state: dict[str, Any]) -> EdgeSite:
             doh=(state["doh"],),
             quick_zone="localhost",
             local=True,
+            access_certs=f"{state['control']}{_CERTS_PATH}",
+            team_proxy=state.get("team_proxy", ""),
         )
     except (KeyError, TypeError, ValueError):
         raise PrxError("what answers is no lab: it does not say where its edge is") from None
@@ -149,4 +174,6 @@ def site_of(lab: Lab) -> EdgeSite:
         quick_zone="localhost",
         protocols=lab.protocols,
         local=True,
+        access_certs=f"{lab.control}{_CERTS_PATH}",
+        team_proxy=lab.team_proxy,
     )

@@ -44,7 +44,9 @@ class EdgeSite:
     quick_service: base URL of the quick-tunnel service. public_scheme, public_port: how names are opened from outside.
     public_ca: CA file for the public side. doh: DNS-over-HTTPS URLs to ask for public names.
     quick_zone: the domain below which quick tunnels get their names; it leads to the same edge as they do.
-    protocols: what this edge speaks, best first. local: everything is on this machine, so no network is needed.
+    protocols: what this edge speaks, best first. local: everything is on this machine, so no network is needed. access_certs:
+    where the keys of its Access are published; empty: where the team's issuer says. team_proxy: the proxy through which a
+    client that knows no such setting finds them.
     """
 
     edge_addrs: tuple[str, ...] = ()
@@ -57,6 +59,8 @@ class EdgeSite:
     quick_zone: str = "trycloudflare.com"
     protocols: tuple[str, ...] = ("quic", "http2")
     local: bool = False
+    access_certs: str = ""
+    team_proxy: str = ""
 
     def url(self, hostname: str) -> str:
         """Return the public URL of a host name, without a trailing slash."""

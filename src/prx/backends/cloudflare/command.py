@@ -32,7 +32,7 @@ def build_launch(settings: TunnelSettings, token: str, context: LaunchContext) -
     PermanentError when the version in `context` is too old, for anything or for what the settings ask for.
     """
     version = require_supported(context.version)
-    env = environment(context.inherited, str(context.home)) | dict(context.needs)
+    env = environment(context.inherited, str(context.home)) | _team(settings, context) | dict(context.needs)
     argv = [*context.program, "tunnel", *_tunnel_flags(settings, context, version)]
     origin = _origin_flags(settings)
     if not token:
@@ -42,6 +42,21 @@ def build_launch(settings: TunnelSettings, token: str, context: LaunchContext) -
         argv += ["run", "--token-file", SECRET_PATH, *origin]
         return Launch(tuple(argv), env, secret=token.encode(), cwd=context.home, client=NAME)
     return Launch((*argv, "run", *origin), {**env, "TUNNEL_TOKEN": token}, cwd=context.home, client=NAME)
+
+
+def _team(settings: TunnelSettings, context: LaunchContext) -> dict[str, str]:
+    """Return what leads a client to the keys of another Access than Cloudflare's own; nothing where Access is Cloudflare's.
+
+    cloudflared knows the team's domain alone, and is led there by a proxy. The certificates that it trusts otherwise are then
+    the site's, so this is for tunnels that Access guards.
+    """
+    site, found = context.site, dict[str, str]()
+    if site.access_certs and "PRX_ACCESS_CERTS_URL" not in context.inherited:
+        found["PRX_ACCESS_CERTS_URL"] = site.access_certs
+    guarded = settings.access.allow or settings.access.service_tokens
+    if site.team_proxy and site.ca_file is not None and guarded and settings.cloudflare.cloudflared_path != "builtin":
+        found |= {"HTTPS_PROXY": site.team_proxy, "SSL_CERT_FILE": str(site.ca_file)}
+    return found
 
 
 def environment(inherited: Mapping[str, str], home: str) -> dict[str, str]:

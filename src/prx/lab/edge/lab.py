@@ -41,6 +41,7 @@ from prx.lab.edge.public.management import Management
 from prx.lab.edge.services import control, doh
 from prx.lab.edge.services.endpoint import Endpoint, Handle
 from prx.lab.edge.services.quick_tunnels import QuickTunnels
+from prx.lab.edge.services.team_proxy import TeamProxy
 from prx.lab.edge.state import Protected, PushResult, TunnelState
 from prx.lab.edge.statedir import temporary_directory
 from prx.lab.edge.task_group import ServerTaskGroup
@@ -68,6 +69,7 @@ class Lab:
     public_https: str
     control: str
     doh: str
+    team_proxy: str
     api: str
 
     def __init__(self, config: LabConfig, group: asyncio.TaskGroup, directory: Path) -> None:
@@ -125,6 +127,7 @@ class Lab:
             group, "public", self._gateway.serve_http1, Http2Visitors(group, self._gateway.serve).accept
         )
         self._endpoints: list[Endpoint] = []
+        self._team_proxy: TeamProxy | None = None
         self._closing = False
 
     @staticmethod
@@ -174,6 +177,7 @@ class Lab:
             "public_https": self.public_https,
             "control": self.control,
             "doh": self.doh,
+            "team_proxy": self.team_proxy,
             **self.api_access(),
             "ca": str(self.ca_file),
             "tunnels": [asdict(tunnel) for tunnel in self.tunnels()],
@@ -338,6 +342,8 @@ class Lab:
         secure = await self._visitors.listen(_HOST, config.public_https_port, context)
         self.public_https = f"https://{_HOST}:{secure}"
         await self._listen_ipv6(secure, context)
+        self._team_proxy = TeamProxy(secure, self._spawn)
+        self.team_proxy = f"http://{_HOST}:{await self._team_proxy.listen()}"
         quick = QuickTunnels(
             self._registry, self._faults, self._hub, config.sleep, forgetting=self._forgetting, login=self._login
         )
@@ -381,6 +387,8 @@ class Lab:
         self._closing = True
         self._slots.end()
         self._visitors.close()
+        if self._team_proxy is not None:
+            self._team_proxy.close()
         for endpoint in self._endpoints:
             endpoint.close()
 

@@ -125,7 +125,7 @@ class Gateway:
             return
         if await self._stopped_by_a_rule(visit, before_access=True):
             return
-        known = tunnel is not None or self._fronts.find(hostname) is not None
+        known = tunnel is not None or self._fronts.find(hostname) is not None or hostname.endswith(own_paths.TEAM_DOMAIN)
         if known and own_paths.concerns(visit.asked.path, protected=self._fronts.find(hostname) is not None):
             await self._say(visit, own_paths.answer(visit, self._fronts, self._wall()))
             return

@@ -23,6 +23,7 @@ PREFIX: Final = b"/cdn-cgi/"
 _IDENTITY: Final = "/cdn-cgi/access/get-identity"
 _LOGOUT: Final = "/cdn-cgi/access/logout"
 _ERROR: Final = "/cdn-cgi/error/"
+TEAM_DOMAIN: Final = ".cloudflareaccess.com"
 _JSON: Final = (b"Content-Type", b"application/json")
 _FORGET: Final = b"=; Path=/; HttpOnly; Secure; Expires=Thu, 01 Jan 1970 00:00:01 GMT"
 
@@ -49,6 +50,8 @@ def answer(visit: Visit, fronts: Fronts, now: float) -> Said | error_pages.Page:
     if path.startswith(_ERROR):
         code = path.removeprefix(_ERROR)
         return error_pages.BY_CODE.get(int(code) if code.isascii() and code.isdecimal() else 0, error_pages.NOT_FOUND)
+    if path == CERTS_PATH and visit.asked.hostname.endswith(TEAM_DOMAIN):
+        return Said(200, [_JSON], json.dumps(fronts.keys()).encode())
     front = fronts.find(visit.asked.hostname)
     if front is None:
         return error_pages.NOT_FOUND

@@ -59,7 +59,7 @@ class Authority:
         for_name = lru_cache(maxsize=256)(lambda name: self._context((name,), alpn=_PUBLIC_ALPN))
 
         def choose(connection: ssl.SSLObject, name: str | None, _context: ssl.SSLContext) -> None:
-            if name is not None and (name.endswith(".localhost") or name == MANAGEMENT_HOST):
+            if name is not None and (name.endswith((".localhost", ".cloudflareaccess.com")) or name == MANAGEMENT_HOST):
                 connection.context = for_name(name)
 
         context.sni_callback = choose
