@@ -1,0 +1,274 @@
+"""One `prx setup` or `prx teardown` of one host name: look, plan, show, ask, look again, do."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import click
+
+from prx.app.cloudflare.file import SetupFile, tunnel_of
+from prx.app.cloudflare.keeping import Keeping, entry_of
+from prx.app.cloudflare.signing_in import interactive
+from prx.cloudflare_api.apply import MovedError, Setup
+from prx.cloudflare_api.calls import Api
+from prx.cloudflare_api.cert import CANNOT
+from prx.cloudflare_api.credentials import Credentials
+from prx.cloudflare_api.journal import Journal, Memory
+from prx.cloudflare_api.plan import FileState, Plan, our_app, plan_setup
+from prx.cloudflare_api.ports import Ports
+from prx.cloudflare_api.removal import Removal, plan_removal
+from prx.cloudflare_api.rights import how_to_get
+from prx.cloudflare_api.steps import TITLES, Step
+from prx.cloudflare_api.things import Zone
+from prx.cloudflare_api.wishes import Wish
+from prx.cloudflare_api.world import Local, World, find_zone, observe
+from prx.config.paths import data_dir, ensure_private_dir
+from prx.core.errors import PrxError, UsageError
+from prx.logs.text import printable
+from prx.runtime.host.lock import InstanceLock, LockHeld
+from prx.secrets.value import Secret
+from prx.ui.errors import hide, print_note, without_secrets
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How a plan is carried out. only_plan: it is not. expect: the only fingerprint that may be (empty: any)."""
+
+    only_plan: bool = False
+    yes: bool = False
+    as_json: bool = False
+    overwrite_dns: bool = False
+    expect: str = ""
+
+
+@dataclass
+class Outcome:
+    """What there is to say at the end, for `--json`."""
+
+    document: dict[str, Any]
+    code: int = 0
+    service_tokens: list[dict[str, str]] = field(default_factory=list)
+
+    shown: Callable[[], None] = lambda: None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the public form; call `shown` once it is printed, for it may hold what is shown only once."""
+        return {**self.document, "service_tokens": self.service_tokens}
+
+
+class Session:
+    """Set up, or take back, host names with one token."""
+
+    def __init__(
+        self,
+        api: Api,
+        credentials: Credentials,
+        *,
+        keeping: Keeping,
+        file: SetupFile,
+        environ: Mapping[str, str],
+        manner: Manner,
+    ) -> None:
+        self._api, self._credentials, self._keeping = api, credentials, keeping
+        self._file, self._manner = file, manner
+        self._journal = Journal(ensure_private_dir(data_dir(environ)))
+
+    def set_up(self, wish: Wish, local_addr: str) -> Outcome:
+        """Bring about what is wished. local_addr: what the file is to say, empty if it says it already."""
+        if wish.is_protected and self._credentials.limits:
+            raise UsageError(CANNOT, hint=f"use {how_to_get()}")
+        zone = find_zone(self._api, wish.hostname, cert_zone=self._cert_zone())
+        memory = self._memory(wish.hostname)
+        entry = self._file.entry(wish.hostname) or memory.secret or entry_of(wish.hostname)
+
+        def look() -> tuple[World, Plan]:
+            world = observe(self._api, zone, wish.hostname, memory, self._local(entry), access=wish.is_protected)
+            state = self._file.state(self._tunnel(wish, local_addr, entry, world, memory))
+            return world, plan_setup(world, wish, memory, state, overwrite_dns=self._manner.overwrite_dns)
+
+        def act(world: World, plan: Plan, ports: Ports) -> None:
+            memory.file = str(self._file.path.absolute())
+            self._keeping.require_ready()
+            Setup(self._api, world, wish, memory=memory, journal=self._journal, ports=ports).run(plan)
+
+        def write_file(team: str, aud: str) -> None:
+            tunnel = tunnel_of(wish, local_addr=local_addr, entry=entry, team=team, aud=aud, former_aud=memory.aud)
+            self._file.write(tunnel)
+
+        outcome = Outcome({}, shown=lambda: self._have_arrived(memory, outcome))
+        return self._run(
+            look, act, Written(write_file, lambda: None, f"done: `prx start` makes https://{wish.hostname} public"), outcome
+        )
+
+    def take_back(self, hostname: str) -> Outcome:
+        """Take away what prx made for a host name."""
+        zone = find_zone(self._api, hostname, cert_zone=self._cert_zone())
+        memory = self._memory(hostname)
+        entry = self._file.entry(hostname) or memory.secret or entry_of(hostname)
+
+        def look() -> tuple[World, Plan]:
+            world = observe(self._api, zone, hostname, memory, self._local(entry), access=False)
+            state = self._file.state_without(hostname, self._aud(world, memory)) if self._file.exists else self._nothing()
+            return world, plan_removal(world, hostname, memory, state)
+
+        def act(world: World, plan: Plan, ports: Ports) -> None:
+            memory.aud = self._aud(world, memory)
+            Removal(self._api, world, hostname, memory=memory, journal=self._journal, ports=ports).run(plan)
+
+        written = Written(lambda _team, _aud: None, lambda: self._file.clean(hostname, memory.aud), "done")
+        return self._run(look, act, written, Outcome({}))
+
+    # -- looking -------------------------------------------------------------------------------------------------
+
+    def _memory(self, hostname: str) -> Memory:
+        return self._journal.find(hostname, self._credentials.base)
+
+    def _local(self, entry: str) -> Local:
+        return Local(entry, self._keeping.tunnel_of(entry), self._keeping.names())
+
+    def _cert_zone(self) -> Zone | None:
+        held = self._credentials
+        return Zone(held.zone_id, "", held.account_id) if held.zone_id else None
+
+    def _tunnel(self, wish: Wish, local_addr: str, entry: str, world: World, memory: Memory) -> Any:
+        app = our_app(world, wish.hostname)
+        team = world.team.name if world.team else ""
+        aud = app.aud if app else ""
+        return tunnel_of(wish, local_addr=local_addr, entry=entry, team=team, aud=aud, former_aud=memory.aud)
+
+    def _aud(self, world: World, memory: Memory) -> str:
+        app = our_app(world, memory.hostname)
+        return app.aud if app else memory.aud
+
+    def _nothing(self) -> FileState:
+        return FileState(str(self._file.path), exists=False)
+
+    def _have_arrived(self, memory: Memory, outcome: Outcome) -> None:
+        for told in outcome.service_tokens:
+            memory.service_tokens[told["name"]].delivered = True
+        if outcome.service_tokens:
+            self._journal.keep(memory)
+
+    # -- the common way ------------------------------------------------------------------------------------------
+
+    def _run(
+        self,
+        look: Callable[[], tuple[World, Plan]],
+        act: Callable[[World, Plan, Ports], None],
+        written: Written,
+        outcome: Outcome,
+    ) -> Outcome:
+        world, plan = look()
+        # words of Cloudflare are in it, which may hold anything
+        outcome.document = {**json.loads(without_secrets(json.dumps(plan.to_json()))), "applied": False}
+        show(plan, self._manner)
+        if plan.refused:
+            outcome.code = 1
+            if not self._manner.only_plan:
+                print_note(f"error: nothing was done: {len(plan.refused)} things in the way")
+            return outcome
+        if self._manner.expect and self._manner.expect != plan.fingerprint:
+            raise MovedError(plan.hostname)
+        if self._manner.only_plan or not plan.changes:
+            return outcome
+        if not self._agreed(plan):
+            outcome.code = 1
+            return outcome
+        if not self._manner.yes:
+            world, again = look()
+            if again.fingerprint != plan.fingerprint:
+                raise MovedError(plan.hostname)
+        with self._told(outcome, plan):
+            act(world, plan, self._ports(written, outcome))
+            outcome.document["applied"] = True
+            print_note("done" if self._manner.as_json else written.done)
+        return outcome
+
+    def _agreed(self, plan: Plan) -> bool:
+        if self._manner.yes:
+            return True
+        if not interactive():
+            raise UsageError("there is nobody to ask whether this is to be done", hint="--yes does it, --plan only shows it")
+        words = "Strangers will reach the service. Do it all the same?" if plan.open else "Do it?"
+        if click.confirm(words, err=True, default=False):
+            return True
+        print_note("nothing was done")
+        return False
+
+    @contextmanager
+    def _told(self, outcome: Outcome, plan: Plan) -> Iterator[None]:
+        """Let what was handed out reach its owner, and say how to go on, whatever stops the way."""
+        try:
+            yield
+        except PrxError as error:
+            if self._manner.as_json and outcome.service_tokens:
+                click.echo(json.dumps({**outcome.to_json(), "error": error.message}))
+                outcome.shown()
+            again = f"what was done so far stays: the same command goes on, `prx teardown {plan.hostname}` takes it back"
+            error.hint = f"{error.hint}\n  {again}" if error.hint else again
+            raise
+
+    def _ports(self, written: Written, outcome: Outcome) -> Ports:
+        def deliver(name: str, client_id: str, secret: Secret, kept_as: str) -> bool:
+            hide([secret.reveal()])
+            if kept_as:
+                self._keeping.keep(f"{kept_as}-id", Secret(client_id))
+                self._keeping.keep(kept_as, secret)
+                outcome.service_tokens.append({"name": name, "client_id": client_id, "kept_as": f"secret:{kept_as}"})
+            elif self._manner.as_json:
+                told = {"name": name, "client_id": client_id, "client_secret": secret.reveal()}
+                outcome.service_tokens.append(told)
+                return False  # nothing is printed before the end
+            else:
+                print_note(f"the service token {name}, shown this once:")
+                click.echo(f"CF_ACCESS_CLIENT_ID={client_id}\nCF_ACCESS_CLIENT_SECRET={secret.reveal()}")
+            return True
+
+        def keep(name: str, value: Secret) -> None:
+            hide([value.reveal()])
+            self._keeping.keep(name, value)
+
+        return Ports(keep, self._keeping.drop, written.write, written.clean, deliver, _tell)
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What is done to the configuration file: by a set-up, and by a removal."""
+
+    write: Callable[[str, str], None]
+    clean: Callable[[], None]
+    done: str
+
+
+def show(plan: Plan, manner: Manner) -> None:
+    """Show a plan: on stdout where it is all that was asked for, else on stderr. As JSON it is shown at the end."""
+    if manner.as_json:
+        return
+    lines = [step.words for step in plan.steps]
+    lines += [f"note: {text}" for text in plan.notes]
+    lines += [f"refused: {text}" for text in plan.refused]
+    if not plan.changes and not plan.refused:
+        lines.append("nothing to change")
+    for line in lines:
+        click.echo(without_secrets(printable(line)), err=not manner.only_plan)
+
+
+def _tell(step: Step) -> None:
+    print_note(printable(f"… {step.action} {TITLES[step.what]} {step.name}"))
+
+
+@contextmanager
+def alone(environ: Mapping[str, str], since: str) -> Iterator[None]:
+    """Let one set-up at a time run on this machine."""
+    path = ensure_private_dir(data_dir(environ)) / "setups.lock"
+    try:
+        lock = InstanceLock.acquire(path, what="a set-up", since=since)
+    except LockHeld as held:
+        who = f" (pid {held.pid})" if held.pid else ""
+        raise PrxError(f"another prx{who} is setting something up", hint="wait until it has ended") from held
+    with lock:
+        yield

@@ -1,0 +1,209 @@
+"""`prx setup` as people and scripts run it: what it asks, what it prints, what it refuses."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.cli.home import PRX, Home
+from tests.cloudflare_api.standin import Stand, running
+
+from prx.lab.edge.faults.api_faults import Api
+
+NAME = "agent.prx.localhost"
+
+
+@pytest.fixture(scope="module")
+def stand() -> Iterator[Stand]:
+    """Give a lab with its API."""
+    with running() as found:
+        yield found
+
+
+@pytest.fixture
+def there(home: Home, stand: Stand) -> Iterator[Home]:
+    """Give a home from which the lab is reached, and take back what was made."""
+    home.environ |= {"PRX_LAB_CONTROL": stand.lab.control, "PRX_MASTER_KEY": "correct horse battery"}
+    yield home
+    home.run("teardown", NAME, "--lab", "--yes")
+
+
+def plan_of(home: Home, *words: str) -> Any:
+    """Return a plan as JSON."""
+    return json.loads(home.run("setup", *words, "--lab", "--plan", "--json").stdout)
+
+
+def test_it_asks_before_it_does_anything(there: Home, stand: Stand) -> None:
+    """Without a terminal there is nobody to ask: nothing is done, and the way out is said."""
+    before = stand.exported()
+    done = there.run("setup", NAME, "--lab")
+    assert done.returncode == 2
+    assert "--yes" in done.stderr
+    assert "strangers will reach the service" in done.stderr
+    assert stand.exported() == before
+
+
+def test_a_plan_is_data_and_changes_nothing(there: Home, stand: Stand) -> None:
+    """`--plan` prints to stdout, in words and as JSON with the same fingerprint, and needs no journal."""
+    before, writes = stand.exported(), stand.writes()
+    plan = plan_of(there, NAME, "--allow", "you@example.com")
+    assert [step["what"] for step in plan["steps"]][-1] == "dns"
+    assert {step["action"] for step in plan["steps"]} == {"create"}
+    assert plan["applied"] is False
+    words = there.run("setup", NAME, "--allow", "you@example.com", "--lab", "--plan")
+    assert words.stdout.splitlines()[0].startswith("create")
+    assert plan_of(there, NAME, "--allow", "you@example.com")["fingerprint"] == plan["fingerprint"]
+    assert (stand.exported(), stand.writes()) == (before, writes)
+
+
+def test_only_the_expected_plan_is_carried_out(there: Home, stand: Stand) -> None:
+    """`--expect` holds a script to the plan that was looked at."""
+    fingerprint = plan_of(there, NAME, "--allow", "you@example.com")["fingerprint"]
+    before = stand.exported()
+    wrong = there.run("setup", NAME, "--allow", "you@example.com", "--lab", "--yes", "--expect", "0" * 16)
+    assert wrong.returncode == 1
+    assert "has changed since" in wrong.stderr
+    assert stand.exported() == before
+    right = there.run("setup", NAME, "--allow", "you@example.com", "--lab", "--yes", "--expect", fingerprint, "--json")
+    assert right.returncode == 0
+    assert json.loads(right.stdout)["applied"] is True
+
+
+def test_the_file_alone_says_what_is_wanted(there: Home) -> None:
+    """Without a host name the difference between the file and Cloudflare is planned, for each named tunnel in it."""
+    there.run("setup", NAME, "--allow", "you@example.com", "--lab", "--yes")
+    file = there.folder / "prx.toml"
+    assert plan_of(there)["steps"] == [step for step in plan_of(there)["steps"] if step["action"] == "keep"]
+    file.write_text(file.read_text().replace('["you@example.com"]', '["you@example.com", "@example.org"]'))
+    (changed,) = [step for step in plan_of(there)["steps"] if step["action"] != "keep"]
+    assert (changed["what"], changed["action"]) == ("application", "change")
+    assert there.run("setup", "--lab", "--yes").returncode == 0
+    assert "nothing to change" in there.run("setup", "--lab", "--yes").stderr
+    assert there.run("config", "check").returncode == 0
+
+
+def test_another_file_can_be_written(there: Home) -> None:
+    """`--write FILE` leaves prx.toml alone, and what was written there can be started from there."""
+    done = there.run("setup", NAME, "--local", "9000", "--lab", "--yes", "--write", "other.toml")
+    assert done.returncode == 0, done.stderr
+    assert not (there.folder / "prx.toml").exists()
+    assert there.run("config", "check", "-c", "other.toml").returncode == 0
+    assert "nothing to change" in there.run("setup", NAME, "--lab", "--yes", "--write", "other.toml").stderr
+    assert there.run("teardown", NAME, "--lab", "--yes", "--write", "other.toml").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        (("setup", "agent"), "agent"),
+        (("setup", "https://a.prx.localhost/"), "https://"),
+        (("setup", NAME, "--allow", "you"), "--allow"),
+        (("setup", NAME, "--public-path", "hooks"), "--public-path"),
+        (("setup", NAME, "--public-path", "/hooks/*"), "--allow"),
+        (("setup", NAME, "--service-token", "a b"), "--service-token"),
+        (("setup", NAME, "--service-token", "a", "--service-token", "a=secret:b"), "twice"),
+        (("setup", NAME, "--local", "nonsense"), "--local"),
+        (("setup", "--allow", "you@example.com"), "host name"),
+        (("setup",), "prx setup"),
+        (("setup", "agent.example.org", "--yes"), "no zone"),
+    ],
+)
+def test_bad_input_is_said_with_its_place(there: Home, stand: Stand, words: tuple[str, ...], found: str) -> None:
+    """What was found, and what is expected; no traceback, nothing done."""
+    writes = stand.writes()
+    done = there.run(*words, "--lab")
+    assert done.returncode in {1, 2}
+    assert found in done.stderr
+    assert "Traceback" not in done.stderr
+    assert stand.writes() == writes
+
+
+def test_a_cert_serves_tunnel_and_dns_and_says_what_it_cannot(there: Home, stand: Stand) -> None:
+    """cert.pem makes an open tunnel; for Access it is refused before anything is made."""
+    cert = str(stand.lab.cert_pem)
+    before = stand.exported()
+    refused = there.run("setup", NAME, "--allow", "you@example.com", "--lab", f"--cert={cert}", "--yes")
+    assert refused.returncode == 2
+    assert "it can do nothing about Access" in refused.stderr
+    assert stand.exported() == before
+    done = there.run("setup", NAME, "--lab", "--cert", cert, "--yes")
+    assert done.returncode == 0, done.stderr
+
+
+def test_no_lab_no_token_no_traceback(home: Home) -> None:
+    """Where no lab runs, or there is nothing to sign in with, the hint says what to do."""
+    for words, code, hint in (
+        (("setup", NAME, "--lab"), 1, "prx lab"),
+        (("setup", "agent.example.com"), 3, "permissionGroupKeys"),
+        (("tunnels",), 3, "permissionGroupKeys"),
+        (("login",), 2, "oauth_client_id"),
+    ):
+        done = home.run(*words)
+        assert done.returncode == code, done.stderr
+        assert hint in done.stderr
+
+
+def test_status_imports_none_of_it(home: Home) -> None:
+    """Without an API token `prx status` and `prx url` load neither the client nor an HTTP library."""
+    loaded = "print([name for name in sys.modules if 'cloudflare_api' in name or name == 'httpx2'])"
+    program = f"import sys; from prx.cli import main; main([sys.argv[1]]); {loaded}"
+    for command in ("status", "url", "--help"):
+        done = subprocess.run(
+            [sys.executable, "-c", program, command],
+            env=home.environ,
+            cwd=home.folder,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.stdout.splitlines()[-1] == "[]", done.stdout
+
+
+def test_a_quick_tunnel_with_wishes_for_access_is_a_mistake(home: Home) -> None:
+    """A wish for protection that nobody carries out is said, and not passed over: strangers would reach the service."""
+    file = Path(home.folder) / "prx.toml"
+    for wish in ('allow = ["you@example.com"]', 'service_tokens = ["ci"]', 'public_paths = ["/x"]'):
+        file.write_text(f"[tunnel]\n[tunnel.access]\n{wish}\n")
+        done = home.run("config", "check")
+        assert done.returncode == 2
+        assert "tunnel.access." in done.stderr
+
+
+MADE = {
+    "*/cfd_tunnel": '"name": "prx-agent.prx.localhost-',
+    "*/access/apps": '"name": "prx: agent.prx.localhost"',
+    "*/configurations": '"hostname": "agent.prx.localhost"',
+    "*/dns_records": ".cfargotunnel.com",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", MADE)
+def test_a_killed_set_up_is_finished_by_the_next(there: Home, stand: Stand, path: str) -> None:
+    """`kill -9` while an answer is on its way: the next run finds what was made, makes no twin, and nothing is left at last."""
+    before = stand.exported()
+    method = "PUT" if path.endswith("configurations") else "POST"
+    stand.do(lambda: stand.lab.inject(Api("delay", method=method, path=path, seconds=60, times=1)))
+    words = ["setup", NAME, "--allow", "you@example.com", "--lab"]
+    killed = subprocess.Popen(
+        [*PRX, *words, "--yes"], env=there.environ, cwd=there.folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 30
+    while MADE[path] not in stand.exported():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    killed.kill()
+    killed.wait(10)
+    stand.do(stand.lab.clear)
+    again = there.run(*words, "--yes")
+    assert again.returncode == 0, again.stderr
+    assert "nothing to change" in there.run("setup", "--lab", "--plan").stdout
+    assert len(json.loads(stand.exported())["tunnels"]) == len(json.loads(before)["tunnels"]) + 1
+    assert there.run("teardown", NAME, "--lab", "--yes").returncode == 0
+    assert stand.exported() == before

@@ -1,0 +1,271 @@
+"""Set-ups against the lab's API: what is refused, what is left alone, what is given back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any, get_args, get_type_hints
+
+import httpx2
+import pytest
+from tests.cloudflare_api.bench import Machine
+from tests.cloudflare_api.standin import Breaking, Stand
+
+from prx.cloudflare_api.apply import MovedError, Setup
+from prx.cloudflare_api.errors import ApiError, MissingRightError, ZeroTrustOffError
+from prx.cloudflare_api.plan import FileState, plan_setup
+from prx.cloudflare_api.wishes import TokenWish, Wish
+from prx.cloudflare_api.world import find_zone, observe
+from prx.core.errors import PrxError
+from prx.lab.edge.api.habits import Habits
+
+
+def guarded(hostname: str, **changes: Any) -> Wish:
+    """Return a wish with everything in it."""
+    wish = Wish(hostname, "http://127.0.0.1:8080", allow=("you@example.com",), public_paths=("/hooks/*",))
+    return replace(wish, service_tokens=(TokenWish("ci"),), **changes)
+
+
+def ask(stand: Stand, method: str, path: str, body: Any = None) -> Any:
+    """Call the lab's API as somebody else does."""
+    headers = {"Authorization": f"Bearer {stand.lab.api_token}"}
+    answer = httpx2.request(method, f"{stand.lab.api}{path}", json=body, headers=headers, trust_env=False)
+    assert answer.is_success, answer.text
+    return answer.json()["result"]
+
+
+def add_record(stand: Stand, zone: str, **record: Any) -> Any:
+    """Make a DNS record that is not prx's."""
+    return ask(stand, "POST", f"/zones/{zone}/dns_records", {"ttl": 300, "proxied": False, **record})
+
+
+@pytest.fixture
+def zone(stand: Stand) -> str:
+    """Give the id of the lab's zone."""
+    return str(stand.lab.api_access()["zone_id"])
+
+
+FOREIGN = [
+    [{"type": "A", "content": "192.0.2.7", "comment": "the old server"}],
+    [{"type": "A", "content": "192.0.2.7"}, {"type": "AAAA", "content": "2001:db8::7", "comment": "v6"}],
+    [{"type": "CNAME", "content": "11111111-5aa8-4807-8600-7b38c06b45fa.cfargotunnel.com", "proxied": True, "ttl": 1}],
+    [{"type": "CNAME", "content": "shop.example.net"}],
+]
+
+
+def without_times(text: str) -> Any:
+    """Return the state without what changes by the very act of giving something back: the time, and the id of a new record."""
+    state = json.loads(text)
+    for record in state["dns_records"]:
+        for key in ("modified_on", "created_on", "comment_modified_on", "id", "meta", "tags_modified_on"):
+            record.pop(key, None)
+    state["dns_records"].sort(key=lambda record: (record["name"], record["type"]))
+    return state
+
+
+@pytest.mark.parametrize("records", FOREIGN, ids=["a", "a-and-aaaa", "another-tunnel", "elsewhere"])
+def test_a_foreign_record_is_refused_and_given_back(machine: Machine, hostname: str, zone: str, records: list[Any]) -> None:
+    """Refused, shown, unchanged; with the flag it is changed, and teardown puts it back as it was."""
+    for record in records:
+        add_record(machine.stand, zone, name=hostname, **record)
+    before = machine.stand.exported()
+    writes = machine.stand.writes()
+    plan = machine.set_up(guarded(hostname))
+    assert all(record["content"] in plan.refused[0] for record in records)
+    assert (machine.stand.exported(), machine.stand.writes()) == (before, writes)
+    assert machine.set_up(guarded(hostname), overwrite_dns=True).refused == ()
+    assert machine.plan(guarded(hostname)).changes == ()
+    machine.tear_down(hostname)
+    assert without_times(machine.stand.exported()) == without_times(before)
+    for record in machine.stand.do(lambda: [item.id for item in machine.stand.account.records.of(hostname)]):
+        ask(machine.stand, "DELETE", f"/zones/{zone}/dns_records/{record}")
+
+
+def test_a_foreign_application_is_refused(machine: Machine, hostname: str) -> None:
+    """An application of somebody else on the name is named, and stays as it is."""
+    account = machine.stand.lab.api_access()["account_id"]
+    body = {"type": "self_hosted", "name": "payroll", "domain": hostname, "policies": []}
+    made = ask(machine.stand, "POST", f"/accounts/{account}/access/apps", body)
+    before = machine.stand.exported()
+    plan = machine.set_up(guarded(hostname))
+    assert "'payroll'" in plan.refused[0]
+    assert machine.stand.exported() == before
+    ask(machine.stand, "DELETE", f"/accounts/{account}/access/apps/{made['id']}")
+
+
+ROWS = {
+    "Zone Read": "Zone › Zone › Read",
+    "Zone Write": "Zone › Zone › Read",
+    "DNS": "Zone › DNS › Edit",
+    "Cloudflare Tunnel": "Account › Cloudflare Tunnel › ",
+    "Access: Apps and Policies": "Account › Access: Apps and Policies › Edit",
+    "Access: Service Tokens": "Account › Access: Service Tokens › Edit",
+    "Access: Organizations": "Account › Access: Organizations, Identity Providers, and Groups › ",
+}
+
+
+@pytest.mark.parametrize(("row", "title"), [pair for pair in ROWS.items() if pair[0] != "Zone Read"])
+def test_each_missing_permission_is_named(machine: Machine, hostname: str, row: str, title: str) -> None:
+    """A token that lacks one row: the message names that row as the dashboard does, nothing is changed."""
+    before = machine.stand.exported()
+    machine.token = machine.stand.token(without="Zone " if row.startswith("Zone") else row)
+    with pytest.raises(MissingRightError) as caught:
+        machine.set_up(guarded(hostname))
+    assert title in caught.value.message
+    assert "dash.cloudflare.com/profile/api-tokens?permissionGroupKeys=" in caught.value.hint
+    assert machine.stand.exported() == before
+
+
+@pytest.mark.parametrize(
+    ("names", "title"),
+    [
+        (("Zone Read", "DNS Write", "Cloudflare Tunnel Read"), "Account › Cloudflare Tunnel › Edit"),
+        (("Zone Read", "DNS Read", "Cloudflare Tunnel Write"), "Zone › DNS › Edit"),
+    ],
+)
+def test_a_permission_to_read_is_not_one_to_write(machine: Machine, hostname: str, names: tuple[str, ...], title: str) -> None:
+    """The permission that a write takes is named where only the one to read is there; more rights then finish it."""
+    before = machine.stand.exported()
+    machine.token = machine.stand.token(*names)
+    with pytest.raises(MissingRightError) as caught:
+        machine.set_up(Wish(hostname, "http://127.0.0.1:8080"))
+    assert title in caught.value.message
+    machine.token = ""
+    machine.set_up(Wish(hostname, "http://127.0.0.1:8080"))
+    machine.tear_down(hostname)
+    assert machine.stand.exported() == before
+
+
+@contextmanager
+def habits(stand: Stand, **values: str) -> Iterator[None]:
+    """Let the lab answer so where it is not known which of two answers Cloudflare gives."""
+    old = stand.account.habits
+    stand.account.habits = old.changed(values)
+    try:
+        yield
+    finally:
+        stand.account.habits = old
+
+
+@pytest.mark.parametrize("status", ["403", "400"])
+def test_zero_trust_that_is_off_is_switched_on_at_one_place(machine: Machine, hostname: str, status: str) -> None:
+    """The message says where, and a set-up without Access works all the same."""
+    machine.stand.account.enabled = False
+    before = machine.stand.exported()
+    try:
+        with habits(machine.stand, not_enabled=status):
+            with pytest.raises(ZeroTrustOffError) as caught:
+                machine.set_up(guarded(hostname))
+            assert "https://one.dash.cloudflare.com" in caught.value.hint
+            assert machine.stand.exported() == before
+            machine.set_up(Wish(hostname, "http://127.0.0.1:8080"))
+            machine.tear_down(hostname)
+    finally:
+        machine.stand.account.enabled = True
+
+
+HABITS = [(name, value) for name, kind in get_type_hints(Habits).items() for value in get_args(kind)[1:]]
+
+
+@pytest.mark.parametrize(("name", "value"), HABITS, ids=[f"{name}-{value}" for name, value in HABITS])
+def test_either_answer_of_an_unsure_fact_is_taken(machine: Machine, hostname: str, name: str, value: str) -> None:
+    """Where it is not known which of two answers Cloudflare gives, a set-up, a second one and a removal work with both."""
+    before = machine.stand.exported()
+    with habits(machine.stand, **{name: value}):
+        machine.transport = Breaking()
+        machine.set_up(guarded(hostname))
+        assert machine.plan(guarded(hostname)).changes == ()
+        fewer = replace(guarded(hostname), service_tokens=())
+        machine.set_up(fewer)
+        assert machine.plan(fewer).changes == ()
+        machine.tear_down(hostname)
+    assert machine.stand.exported() == before
+
+
+@pytest.mark.parametrize("name", ["cfd_tunnel", "dns_records", "access/apps", "access/service_tokens"])
+def test_a_lost_answer_is_no_twin_with_either_habit(machine: Machine, hostname: str, name: str) -> None:
+    """A create whose answer is lost is found by its name in the same run, and the run goes on."""
+    machine.transport = seen = Breaking()
+    machine.set_up(guarded(hostname))
+    machine.tear_down(hostname)
+    creates = [number for number, line in enumerate(seen.seen) if line.startswith("POST") and line.endswith(name)]
+    for number in creates:
+        before = machine.stand.exported()
+        machine.transport = Breaking(number, "lost")
+        machine.set_up(guarded(hostname))
+        machine.transport = None
+        assert machine.plan(guarded(hostname)).changes == ()
+        machine.tear_down(hostname)
+        assert machine.stand.exported() == before
+
+
+def test_a_world_that_has_moved_is_refused(machine: Machine, hostname: str, zone: str) -> None:
+    """A plan made before somebody else did something is not carried out."""
+    wish, memory = guarded(hostname), machine.memory(hostname)
+    with machine.stand.api() as api:
+
+        def look() -> Any:
+            return observe(api, find_zone(api, hostname), hostname, memory, machine._local(hostname), access=True)
+
+        plan = plan_setup(look(), wish, memory, FileState("prx.toml", False))
+        record = add_record(machine.stand, zone, name=hostname, type="A", content="192.0.2.9")
+        writes = machine.stand.writes()
+        with pytest.raises(MovedError):
+            Setup(api, look(), wish, memory=memory, journal=machine.journal, ports=machine._ports(wish)).run(plan)
+        assert machine.stand.writes() == writes
+    ask(machine.stand, "DELETE", f"/zones/{zone}/dns_records/{record['id']}")
+
+
+def test_no_protection_goes_before_something_else_stands(machine: Machine, hostname: str) -> None:
+    """From protected to open and back: the application is made before the rules rest on it, and deleted after they do not."""
+    before = machine.stand.exported()
+    opened = Wish(hostname, "http://127.0.0.1:8080")
+    machine.set_up(opened)
+    machine.transport = seen = Breaking()
+    machine.set_up(guarded(hostname))
+    writes = [line.rpartition("/")[2] for line in seen.seen if not line.startswith("GET")]
+    assert writes.index("apps") < writes.index("configurations")
+    machine.transport = seen = Breaking()
+    machine.set_up(opened)
+    writes = [line for line in seen.seen if not line.startswith("GET")]
+    assert writes[0].endswith("/configurations")
+    assert "/access/apps/" in writes[1]
+    assert "/access/service_tokens/" in writes[2]
+    machine.transport = None
+    machine.tear_down(hostname)
+    assert machine.stand.exported() == before
+
+
+def test_another_machine_finds_what_the_first_has_made(machine: Machine, hostname: str, tmp_path: Any) -> None:
+    """Without a journal the marks alone tell what is prx's: nothing is made twice, and it can be taken back."""
+    before = machine.stand.exported()
+    machine.set_up(guarded(hostname))
+    (tmp_path / "other").mkdir()
+    other = Machine(machine.stand, tmp_path / "other")
+    assert {step.what for step in other.set_up(guarded(hostname)).changes} == {"secret", "file"}
+    other.tear_down(hostname)
+    assert json.loads(machine.stand.exported())["tunnels"] == json.loads(before)["tunnels"]
+    machine.tear_down(hostname)
+    assert machine.stand.exported() == before
+
+
+def test_a_name_of_no_zone_is_refused(machine: Machine) -> None:
+    """A domain that the token does not see is said to be so."""
+    with pytest.raises(PrxError) as caught:
+        machine.set_up(Wish("agent.example.net", "http://127.0.0.1:8080"))
+    assert "no zone of your account holds agent.example.net" in caught.value.message
+    assert not isinstance(caught.value, ApiError)
+
+
+def test_a_kept_service_token_is_printed_nowhere(machine: Machine, hostname: str) -> None:
+    """`NAME=secret:ENTRY` puts both values into the secrets manager; a lost entry brings a new secret."""
+    wish = replace(guarded(hostname), service_tokens=(TokenWish("ci", "ci-token"),))
+    machine.set_up(wish)
+    assert machine.printed == []
+    first = machine.secrets.pop("ci-token")
+    machine.set_up(wish)
+    assert machine.secrets["ci-token"] != first
+    assert machine.plan(wish).changes == ()
+    machine.tear_down(hostname)
