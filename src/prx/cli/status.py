@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from prx.core.states import UP
 from prx.core.verdicts import summary
 from prx.logs.text import printable
 
+_API_TOKEN = "CLOUDFLARE_API_TOKEN"  # noqa: S105 - the name of a variable
 _PROTOCOLS = {"quic": "QUIC", "http2": "HTTP/2"}
 
 
@@ -29,13 +31,30 @@ def status(as_json: bool, config: Path | None) -> int:
                 4 unknown: a prx is there and does not answer
     """  # noqa: D301 - \b tells click to keep the lines of a paragraph
     with all_running(config, strict=True) as found:
-        tunnels = [tunnel for running in found for tunnel in running.client.ask("status")["tunnels"]]
+        answers = [(tunnel, running.about["config"]) for running in found for tunnel in running.client.ask("status")["tunnels"]]
+    tunnels = [tunnel for tunnel, _ in answers]
+    more = _from_account(answers) if os.environ.get(_API_TOKEN) else {}
     if as_json:
         click.echo(json.dumps({"tunnels": tunnels}))
     else:
-        for line in table(tunnels):
+        for number, line in enumerate(table(tunnels)):
             click.echo(line)
+            for further in more.get(number, ()):
+                click.echo(printable(further))
     return 0 if all(tunnel["state"] in UP for tunnel in tunnels) else 1
+
+
+def _from_account(answers: list[tuple[dict[str, Any], str]]) -> dict[int, list[str]]:
+    """Ask Cloudflare's API about the named tunnels: put what it says into each as `cloudflare`, and return it in words."""
+    from prx.cli.status_account import lines, look_at
+
+    found = {}
+    for number, (tunnel, config) in enumerate(answers):
+        seen = look_at(tunnel, config)
+        if seen is not None:
+            tunnel["cloudflare"] = seen.to_json()
+            found[number] = list(lines(tunnel, seen))
+    return found
 
 
 def table(tunnels: list[dict[str, Any]]) -> list[str]:

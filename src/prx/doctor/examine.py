@@ -11,6 +11,7 @@ from prx.doctor.context import Context
 from prx.doctor.finding import Finding, Mark
 from prx.doctor.service import check_public_url, check_service
 
+API_TOKEN = "CLOUDFLARE_API_TOKEN"  # noqa: S105 - the name of a variable
 LIMIT = 14.0  # seconds for every check; start and printing take the rest of fifteen
 
 _Check = tuple[str, str, Awaitable[list[Finding]]]
@@ -39,6 +40,10 @@ def _checks(context: Context) -> Iterator[_Check]:
         yield "token", tunnel, check_token(tunnel, settings)
         yield "service", tunnel, check_service(tunnel, settings)
         yield "public-url", tunnel, check_public_url(context, tunnel, settings)
+        if context.environ.get(API_TOKEN):
+            from prx.doctor.account import check_account  # noqa: PLC0415 - an HTTP client, which few examinations need
+
+            yield "account", tunnel, check_account(context, tunnel, settings)
 
 
 async def _bounded(name: str, tunnel: str, check: Awaitable[list[Finding]], limit: float) -> list[Finding]:

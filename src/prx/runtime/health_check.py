@@ -19,6 +19,7 @@ from prx.core.status_codes import EDGE_STATUSES
 from prx.runtime.child_monitor import ChildMonitor
 from prx.runtime.context import TunnelContext
 from prx.runtime.delivery import SETTLE, compare
+from prx.runtime.newest_rules import NewestRules
 from prx.runtime.probes.access import probe_headers
 from prx.runtime.probes.addresses import strays
 from prx.runtime.probes.exposure import Reach, check_exposure
@@ -40,6 +41,7 @@ class HealthChecker:
 
     def __init__(self, context: TunnelContext, child: ChildMonitor | None) -> None:
         self.url = context.backend.fixed_url(context.shared.site)
+        self._newest_rules = NewestRules(context.settings)
         self.asked = 0
         self.usual_ms: float | None = None
         self._context = context
@@ -180,7 +182,8 @@ class HealthChecker:
         return strays(self._hostname, addresses, local=self._context.shared.site.local) if known else ""
 
     async def _route_mismatch(self) -> str:
-        return "" if self._child is None else await self._child.route_mismatch()
+        mismatch = "" if self._child is None else await self._child.route_mismatch()
+        return await self._newest_rules.explain(mismatch)
 
     async def _ask_both(
         self, addresses: tuple[str, ...], limit: float, *, suspect: bool
