@@ -1,5 +1,5 @@
 # Everything here sets itself up: a bare Debian with Python 3.11, git and make is enough.
-.PHONY: start test cloudflared lint types imports sdk conformance exchanges bench outages storm check lock audit clean setup
+.PHONY: start test cloudflared lint types imports sdk conformance exchanges bench outages storm live check lock audit clean setup
 
 start: setup  ## the main job on the embedded default: a hello page through the local edge
 	@.venv/bin/python scripts/in-foreground .venv/bin/prx start --hello --lab
@@ -39,6 +39,9 @@ outages: setup  ## prx beside bare cloudflared in the same outages; hours, or mi
 
 storm: setup  ## random faults by seed: which verdicts are shown, what is restarted, what is lost
 	@.venv/bin/python -m bench.storm $(STORM)
+
+live: setup  ## against Cloudflare itself, with CLOUDFLARE_API_TOKEN and ZONE=example.com; never in CI
+	@.venv/bin/python -m bench.live
 
 check: lint types imports test  ## what CI runs
 
