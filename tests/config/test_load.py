@@ -202,7 +202,7 @@ retries = 1
         'prx.toml:17: tunnels.b.cloudflare.hostname: found nothing, expected the public host name, as mode is "named"',
         (
             'prx.toml:17: tunnels.b.cloudflare.token: found nothing, expected the tunnel token, as mode is "named" '
-            "(CLOUDFLARE_TUNNEL_TOKEN gives it too)"
+            "(CLOUDFLARE_TUNNEL_TOKEN gives it too, `prx setup` makes one)"
         ),
         "prx.toml:19: tunnels.c.cloudflare: found the number 5, expected a table",
         "prx.toml:20: tunnels.c.max_failures: found a date or time, expected a whole number from 1 to 1000",

@@ -109,7 +109,7 @@ def _wish_mistakes(path: KeyPath, tunnel: TunnelSettings) -> Iterator[Finding]:
 
 
 _MOST_GUESTS = 100  # of cloudflared's --allowed-mail
-_REMEDIES: Mapping[str, str] = {"token": " (CLOUDFLARE_TUNNEL_TOKEN gives it too)", "hostname": ""}
+_REMEDIES: Mapping[str, str] = {"token": " (CLOUDFLARE_TUNNEL_TOKEN gives it too, `prx setup` makes one)", "hostname": ""}
 
 
 def _collisions(declared: Mapping[KeyPath, TunnelSettings]) -> Iterator[Finding]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
 import click
 
@@ -28,6 +29,7 @@ from prx.cloudflare_api.wishes import Wish
 from prx.cloudflare_api.world import Local, World, find_zone, observe
 from prx.config.paths import data_dir, ensure_private_dir
 from prx.core.errors import PrxError, UsageError
+from prx.core.hosts import is_this_machine
 from prx.logs.text import printable
 from prx.runtime.host.lock import InstanceLock, LockHeld
 from prx.secrets.value import Secret
@@ -100,9 +102,9 @@ class Session:
             self._file.write(tunnel)
 
         outcome = Outcome({}, shown=lambda: self._have_arrived(memory, outcome))
-        return self._run(
-            look, act, Written(write_file, lambda: None, f"done: `prx start` makes https://{wish.hostname} public"), outcome
-        )
+        start = "prx start --lab" if is_this_machine(urlsplit(self._credentials.base).hostname or "") else "prx start"
+        written = Written(write_file, lambda: None, f"done: `{start}` makes {wish.hostname} public")
+        return self._run(look, act, written, outcome)
 
     def take_back(self, hostname: str) -> Outcome:
         """Take away what prx made for a host name."""
