@@ -50,7 +50,7 @@ def judge_answer(evidence: Evidence, policy: Policy) -> Diagnosis:
         return Diagnosis(Verdict.STARTING, "the public URL was not asked yet")
     diagnosis = (
         _judge_stray(public, evidence)
-        or _judge_crowd(public, evidence)
+        or _judge_crowd(public, evidence, policy)
         or _judge_refusal(public, evidence)
         or _judge_expected(public, evidence.origin, policy)
         or _judge_absence(public, evidence)
@@ -82,18 +82,34 @@ def _judge_stray(public: Public, evidence: Evidence) -> Diagnosis | None:
 # ---------------------------------------------------------------------- Cloudflare itself
 
 
-def _judge_crowd(public: Public, evidence: Evidence) -> Diagnosis | None:
-    """Judge a 429 in front of a service that does not answer: too many requests wait for it (a quick tunnel: 200)."""
+def _judge_crowd(public: Public, evidence: Evidence, policy: Policy) -> Diagnosis | None:
+    """Judge a 429 that is an effect: so many requests are under way that Cloudflare refuses more (a quick tunnel: 200).
+
+    Either the service does not answer them, or they do not come through. A quick tunnel has no rules that could limit a rate.
+    """
     origin = evidence.origin
-    if public.status != 429 or evidence.delivery.reached or origin is None or origin.status is not None or not origin.error:
+    if public.status != 429 or public.edge_error not in {None, 429} or public.mitigated or not _is_anothers(public, evidence):
         return None
-    reason = f"{origin.error}; so many requests wait for it that Cloudflare refuses more (429)"
-    return Diagnosis(Verdict.ORIGIN_DOWN, reason, f"look at the service on {origin.address}")
+    if origin is not None and origin.status is None and origin.error:
+        reason = f"{origin.error}; so many requests wait for it that Cloudflare refuses more (429)"
+        return Diagnosis(Verdict.ORIGIN_DOWN, reason, f"look at the service on {origin.address}")
+    if policy.quick and public.by_cloudflare and evidence.delivery.reached is False and origin is not None:
+        reason = "the public URL answers 429: too many requests are under way through this quick tunnel, and none comes through"
+        return Diagnosis(Verdict.UNREACHABLE, reason, "Cloudflare allows 200 at a time; a named tunnel has no such limit")
+    return None
+
+
+def _is_anothers(public: Public, evidence: Evidence) -> bool:
+    """Return whether the service is known not to have given this answer, though visitors' requests may have come through."""
+    delivery = evidence.delivery
+    if not delivery.reached:
+        return True
+    return not delivery.failed and public.status not in delivery.said
 
 
 def _judge_refusal(public: Public, evidence: Evidence) -> Diagnosis | None:
     """Judge an answer that Cloudflare sends of its own accord: a challenge, a firewall rule, a limit, a Worker that fails."""
-    if evidence.delivery.reached or not public.by_cloudflare:
+    if (evidence.delivery.reached and not _refuses_by_status(evidence, public)) or not public.by_cloudflare:
         return None
     status, number = public.status, public.edge_error
     if public.mitigated:
@@ -111,7 +127,9 @@ def _judge_refusal(public: Public, evidence: Evidence) -> Diagnosis | None:
 def _refuses_by_status(evidence: Evidence, public: Public) -> bool:
     """Return whether a rule of Cloudflare's must have answered: 403 or 429, and no connector saw the request."""
     origin = evidence.origin
-    if evidence.delivery.reached is not False or public.access or public.host_blocked:
+    said = evidence.delivery.said
+    through = evidence.delivery.reached is not False and (not said or public.status in said)
+    if through or public.access or public.host_blocked:
         return False
     alike = origin is not None and origin.status == public.status
     return public.status in {403, 429} and not alike
