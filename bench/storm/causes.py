@@ -189,7 +189,7 @@ CAUSES: Final = (
         _lines("udp-blocked"),
         _lines("clear udp-blocked"),
         frozenset(("udp_blocked", "edge_lost", "unreachable")),
-        "until QUIC has noticed, a URL that never answers; then connections are lost, and UDP is the cause once a TCP dial works",
+        "a URL that never answers until QUIC notices; then lost connections, and UDP is the cause once a TCP dial works",
         WAITING,
         restarts=1,
         transport="quic",
