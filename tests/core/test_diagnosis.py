@@ -119,6 +119,24 @@ def test_the_culprit_is_named() -> None:
 
 # ---------------------------------------------------------------------- blame by proof, not by number
 
+
+@pytest.mark.parametrize("policy", [POLICY, replace(POLICY, quick=True)], ids=["named", "quick"])
+@pytest.mark.parametrize("said", [frozenset({200}), frozenset({200, 404})], ids=["all well", "some not found"])
+def test_a_probe_that_waits_in_vain_while_everybody_is_answered_has_not_come(policy: Policy, said: frozenset[int]) -> None:
+    """One of the edge's connections is dead and visitors come over the others: the service is not to blame."""
+    silent = Public(None, "no answer within 4 s", silent=True)
+    others = Delivery(reached=True, said=said, answered=True)
+    assert diagnose(at_public(silent, ORIGIN, others), policy).verdict is Verdict.UNREACHABLE
+    assert diagnose(at_public(silent, ORIGIN, replace(others, answered=False)), policy).verdict is Verdict.ORIGIN_DOWN
+
+
+@pytest.mark.parametrize("status", [502, 504, 522, 530])
+def test_an_error_of_the_edges_is_not_the_services_because_others_come_through(status: int) -> None:
+    """The counters moved, and the service gave everyone another answer: this one is the edge's."""
+    others = Delivery(reached=True, said=frozenset({200}), answered=True)
+    assert diagnose(at_public(Public(status), ORIGIN, others), POLICY).verdict is Verdict.UNREACHABLE
+
+
 HUNG = replace(ORIGIN, status=None, silent=True, error="it hangs")
 SLOW = Public(None, "late", silent=True, waited=10.0)
 

@@ -207,7 +207,7 @@ def _judge_service(public: Public, evidence: Evidence, policy: Policy) -> Diagno
             f"{origin.address} itself answers {origin.status}, {policy.expect.text} is expected (the tunnel is fine)",
             "if that answer is right, set health_check_path or health_check_expect",
         )
-    if delivery.reached is False:
+    if delivery.reached is False or (delivery.answered and public.status in EDGE_ERRORS - delivery.said):
         return None
     if _connector_failed(public, evidence):
         return _bad_answer(public, origin)
@@ -260,7 +260,7 @@ def _judge_silence(public: Public, evidence: Evidence) -> Diagnosis | None:
     if origin is not None and origin.status is None and origin.error:
         hint = f"check the service on {origin.address}; {_SLOW_HINT}"
         return Diagnosis(Verdict.ORIGIN_DOWN, f"{origin.error} (the tunnel is fine)", hint)
-    if not delivery.reached:
+    if not delivery.reached or delivery.answered:
         return None
     here = f", and answers {origin.status} here" if origin is not None and origin.status else ""
     waited = f" within {public.waited:.2g} s" if public.waited else ""
