@@ -31,7 +31,7 @@ both do by default (`protocol = "auto"` of prx). prx must keep the URL as often 
 """
 
 ENOUGH = 5  # runs, below which a median of waits that cloudflared draws by chance says little
-LATE = 1.0  # seconds
+LATE = 2.0  # seconds; less than the tolerance by far
 
 
 def groups(scenes: Iterable[Played]) -> dict[Group, list[Played]]:

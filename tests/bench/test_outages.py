@@ -72,7 +72,7 @@ def test_the_page_marks_what_fails_and_says_what_is_missing() -> None:
 def test_few_runs_are_no_proof_and_late_ones_none_at_all() -> None:
     """Of fewer than five runs a failing row is a question; a run that the bench was late with is left out, and counted."""
     four = run_of(*[(outcome("bare", 1.0), outcome("prx", 20.0))] * 4)
-    late = replace(four.scenes[0], lag=1.1)
+    late = replace(four.scenes[0], lag=2.1)
     page = render(replace(four, scenes=(*four.scenes, late)))
     assert "| 4/4, 4/4 | 20.0, 1.0 | 0, 0 | 91%, 91% | 0 | healthy 0–9 | ? serves 19.0 s later than bare |" in page
     assert "1 of 5 runs are left out" in page
