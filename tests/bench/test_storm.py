@@ -40,6 +40,15 @@ def test_a_verdict_is_graded_by_what_really_happens(cause: str, verdict: str, se
     assert judge(BY_NAME[cause], verdict, served=served) == grade
 
 
+def test_what_is_not_served_yet_after_the_end_may_be_called_so() -> None:
+    """The network is back and the connections are not: that is no accusation; while the fault acts, it is one."""
+    offline = BY_NAME["offline"]
+    assert judge(offline, "unreachable", served=False) == "false"
+    assert judge(offline, "unreachable", served=False, over=True) == "tolerated"
+    assert judge(offline, "unreachable", served=True, over=True) == "false"
+    assert judge(offline, "origin_down", served=False, over=True) == "false"
+
+
 def test_every_cause_names_verdicts_that_exist() -> None:
     """A verdict that nothing can say would make a cause impossible to get right."""
     known = {str(verdict) for verdict in Verdict} | PLANNED_VERDICTS

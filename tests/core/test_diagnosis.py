@@ -263,6 +263,7 @@ CROWDED = {
     "gone": (replace(GONE, listening=False), PAST, Verdict.ORIGIN_DOWN),
     "hangs up": (replace(HUNG, silent=False, error="127.0.0.1:8080 closed the connection"), PAST, Verdict.ORIGIN_DOWN),
     "hung, while others come through": (HUNG, Delivery(reached=True, said=frozenset({200})), Verdict.ORIGIN_DOWN),
+    "hung, and others gave up": (HUNG, Delivery(reached=True, failed=True), Verdict.ORIGIN_DOWN),
     "well": (ORIGIN, PAST, Verdict.EDGE_REFUSED),
     "well, and others come through": (ORIGIN, Delivery(reached=True, said=frozenset({200})), Verdict.EDGE_REFUSED),
     "says it itself": (ORIGIN, Delivery(reached=True, said=frozenset({429})), Verdict.ORIGIN_ERROR),

@@ -101,10 +101,7 @@ def _judge_crowd(public: Public, evidence: Evidence, policy: Policy) -> Diagnosi
 
 def _is_anothers(public: Public, evidence: Evidence) -> bool:
     """Return whether the service is known not to have given this answer, though visitors' requests may have come through."""
-    delivery = evidence.delivery
-    if not delivery.reached:
-        return True
-    return not delivery.failed and public.status not in delivery.said
+    return not evidence.delivery.reached or public.status not in evidence.delivery.said
 
 
 def _judge_refusal(public: Public, evidence: Evidence) -> Diagnosis | None:
