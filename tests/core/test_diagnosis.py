@@ -283,6 +283,9 @@ def test_too_many_requests_in_front_of_a_service_that_does_not_answer_are_its_do
 def test_too_many_requests_of_which_none_comes_through_are_no_rule_of_a_quick_tunnels() -> None:
     """It has no rules: the requests that wait are an effect of what holds them up, and nobody is served."""
     assert diagnose(at_public(Public(429), ORIGIN, PAST), replace(POLICY, quick=True)).verdict is Verdict.UNREACHABLE
+    others = Delivery(reached=True, said=frozenset({200}))
+    some = diagnose(at_public(Public(429), ORIGIN, others), replace(POLICY, quick=True))
+    assert (some.verdict, some.action) == (Verdict.EDGE_REFUSED, Action.REPORT), "degraded, and soon looked at again"
     named = Public(429, edge_error=1015)
     assert diagnose(at_public(named, ORIGIN, PAST), replace(POLICY, quick=True)).verdict is Verdict.EDGE_REFUSED
 

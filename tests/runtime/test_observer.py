@@ -125,5 +125,5 @@ def test_what_cloudflared_says_at_the_end_of_a_wait_is_no_try(
     observer.see_readiness(101, Readiness(4, "a"))
     observer.see_readiness(104, Readiness(0, "a"))
     line = {"level": "info", "connIndex": 1, "protocol": "http2", "message": message, "error": error}
-    observer.see_line(118, parse_line("stderr", json.dumps(line).encode()))
+    observer.see_line(118, parse_line("stderr", json.dumps(line)))
     assert observer.evidence(124, 20).quiet_for == quiet
