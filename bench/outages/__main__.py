@@ -18,10 +18,12 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import random
 import sys
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import asdict, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 from bench.outages.cases import BY_NAME, CASES
@@ -31,6 +33,8 @@ from bench.outages.results import Plan, Played, Run
 from bench.room.client import BUILTIN, chosen
 from bench.room.crowd import Crowd
 from bench.room.namespace import command_prefix
+
+from prx import __version__
 
 RESULTS = Path("outages.json")
 PAGE = Path("docs/reference/outages.md")
@@ -140,7 +144,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def measure(options: argparse.Namespace) -> Run:
     """Play all that was asked for and write the results down, each as it comes."""
     program, client = chosen()
-    about = f"Up to {options.jobs} scenes at a time."
+    load = f"load {os.getloadavg()[2]:.0f} on {os.cpu_count()} cores"
+    about = f"prx {__version__}, {datetime.now(UTC):%Y-%m-%d}, up to {options.jobs} scenes at a time, {load} when it began."
     run = Run(client, program != BUILTIN, options.after, about, ())
     if options.add or options.again:
         run = replace(run, scenes=tuple(scene for scene in earlier(options.json, run).scenes if not scene.failed))

@@ -26,15 +26,19 @@ service, at the same time. {client}
 
 Of several runs of a cell, *back*, *lost* and *restarts* are medians: cloudflared chooses its own waits by chance. QUIC is what
 both do by default (`protocol = "auto"` of prx). prx must keep the URL as often as bare cloudflared does, serve at most
-{tolerance:g} s later, and come back where bare cloudflared never does. ✗ marks what does not hold.
+{tolerance:g} s later, and come back where bare cloudflared never does. ✗ marks what does not hold, ? what fewer than
+{enough} runs show not to hold. Runs in which the bench itself was more than {late:g} s late with a request are left out.
 """
+
+ENOUGH = 5  # runs, below which a median of waits that cloudflared draws by chance says little
+LATE = 2.0  # seconds; less than the tolerance by far
 
 
 def groups(scenes: Iterable[Played]) -> dict[Group, list[Played]]:
     """Put the scenes of one cell together."""
     found: dict[Group, list[Played]] = defaultdict(list)
     for scene in scenes:
-        if scene.outcomes:
+        if scene.outcomes and scene.lag <= LATE:
             plan = scene.plan
             found[plan.case, plan.seconds, plan.mode, plan.transport].append(scene)
     return found
@@ -65,7 +69,8 @@ def render(run: Run) -> str:
     """Write the page."""
     found = groups(run.scenes)
     client = f"{run.client}." if run.real else f"**No real cloudflared was given: both use {run.client}.**"
-    parts = [HEAD.format(client=f"{client} {run.about}", watched=run.watched, tolerance=TOLERANCE)]
+    parts = [HEAD.format(client=f"{client} {run.about}", watched=run.watched, tolerance=TOLERANCE, enough=ENOUGH, late=LATE)]
+    parts.append("\n".join(["## All durations together", "", *_together(found)]) + "\n")
     for case in CASES:
         mine = {key: scenes for key, scenes in found.items() if key[0] == case.name}
         if mine:
@@ -92,19 +97,51 @@ def _table(mine: dict[Group, list[Played]]) -> Iterator[str]:
             f"{prx.during:.0%}, {bare.during:.0%}" if seconds else "",
             f"{prx.restarts:g}",
             prx.verdicts,
-            f"✗ {wrong}" if wrong else "",
+            f"{'✗' if min(prx.count, bare.count) >= ENOUGH else '?'} {wrong}" if wrong else "",
         )
         yield f"| {' | '.join(cells)} |"
 
 
+def _together(found: dict[Group, list[Played]]) -> Iterator[str]:
+    heads = ["outage", "tunnel", "over", "runs", "kept: prx, bare", "back: prx, bare", "lost: prx, bare", "restarts"]
+    yield f"| {' | '.join(heads)} |"
+    yield "|---" * len(heads) + "|"
+    for case in CASES:
+        for mode in case.modes:
+            for transport in case.transports:
+                mine = [
+                    one for key, scenes in found.items() if (key[0], *key[2:]) == (case.name, mode, transport) for one in scenes
+                ]
+                if mine:
+                    prx, bare = rows(mine)
+                    cells = (
+                        case.title,
+                        mode,
+                        _transport(transport),
+                        f"{len(mine)}",
+                        f"{prx.kept}, {bare.kept}",
+                        f"{_seconds(prx.back)}, {_seconds(bare.back)}",
+                        f"{prx.lost:g}, {bare.lost:g}",
+                        f"{prx.restarts:g}",
+                    )
+                    yield f"| {' | '.join(cells)} |"
+
+
 def _remarks(run: Run) -> Iterator[str]:
+    missing = list(_missing(run))
+    if missing:
+        yield "\n".join(["## Durations not measured", "", *(f"* {line}" for line in missing)]) + "\n"
     skipped = {(scene.plan.case, scene.skipped) for scene in run.scenes if scene.skipped}
     if skipped:
         yield "\n".join(["## Not measured", "", *(f"* {case}: {why}" for case, why in sorted(skipped))]) + "\n"
     lags = sorted(scene.lag for scene in run.scenes if scene.outcomes)
     if lags:
         middle = lags[len(lags) // 2]
-        yield f"The bench sent its requests at most {lags[-1]:.1f} s late, in the median scene {middle:.1f} s.\n"
+        late = sum(lag > LATE for lag in lags)
+        yield (
+            f"The bench sent its requests at most {lags[-1]:.1f} s late, in the median scene {middle:.1f} s."
+            f" {late} of {len(lags)} runs are left out, because it was more than {LATE:g} s late.\n"
+        )
     failed = [scene for scene in run.scenes if scene.failed]
     if failed:
         lines = (
@@ -112,6 +149,17 @@ def _remarks(run: Run) -> Iterator[str]:
             for one in failed
         )
         yield "\n".join(["## Runs without a result", "", *lines]) + "\n"
+
+
+def _missing(run: Run) -> Iterator[str]:
+    """Name what a case has and the run does not."""
+    found = groups(run.scenes)
+    for case in CASES:
+        for mode in case.modes:
+            for transport in case.transports:
+                spans = [_span(one) for one in case.durations if (case.name, one, mode, transport) not in found]
+                if spans:
+                    yield f"{case.title}, {mode}, {_transport(transport)}: {', '.join(spans)}"
 
 
 def _span(seconds: float) -> str:

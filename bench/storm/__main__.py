@@ -5,7 +5,7 @@
     --quick                                    two storms of six episodes
     --only "edge down,child killed"            these causes only
     --mode quick --jobs 4
-    --json FILE --page FILE                    results and report; `--render FILE` reports on earlier results again
+    --json FILE --page FILE                    results and report; `--render FILE …` reports on earlier results again
 
 PRX_TEST_CLOUDFLARED names the real program. Exit code 1: a threshold does not hold, or a storm gave no result.
 """
@@ -15,9 +15,11 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 
 from bench.room.client import chosen
@@ -26,6 +28,8 @@ from bench.room.namespace import command_prefix
 from bench.storm.causes import BY_NAME
 from bench.storm.records import Storm, StormPlan, load, save
 from bench.storm.report import failing, render
+
+from prx import __version__
 
 KINDS = "5:quic,30:quic,5:http2,30:http2"
 LONGEST_EPISODE = 330.0  # seconds
@@ -73,7 +77,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--jobs", type=int, default=6)
     parser.add_argument("--json", type=Path, default=Path("storm.json"))
     parser.add_argument("--page", type=Path, default=Path("storm.md"))
-    parser.add_argument("--render", type=Path, default=None, metavar="JSON")
+    parser.add_argument("--render", type=Path, nargs="+", default=[], metavar="JSON")
     options = parser.parse_args(arguments)
     options.count = options.count or (2 if options.quick else 6)
     options.episodes = options.episodes or (6 if options.quick else 20)
@@ -86,10 +90,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Play, write, judge."""
     options = parse(arguments)
     if options.render:
-        storms, client = load(options.render)
+        loaded = [load(path) for path in options.render]
+        storms, client = [storm for part, _ in loaded for storm in part], loaded[-1][1]
     else:
         program, client = chosen()
         Crowd.end_on_sigterm()
+        load_now = f"load {os.getloadavg()[2]:.0f} on {os.cpu_count()} cores when it began"
+        client += f"; prx {__version__}, {datetime.now(UTC):%Y-%m-%d}, up to {options.jobs} storms at a time, {load_now}"
         storms = asyncio.run(play_all(options, program))
         save(storms, client, options.json)
     options.page.write_text(render(storms, client))

@@ -6,8 +6,9 @@ Three classes of verdicts for each cause:
     tolerated  not what is wanted, but nobody innocent is blamed: a waiting word, or a second truth
     else       a false accusation
 
-`healthy` is never an accusation. It is right if visitors are served at that moment, whatever has happened: then the tunnel is
-well, or well again; else it is stale. A restart is right where the cause needs one (`restarts`), and only so often.
+After a fault's end, what is not served yet may be called lost or unreachable, whatever the fault was. `healthy` is never an
+accusation. It is right if visitors are served at that moment, whatever has happened: then the tunnel is well, or well again;
+else it is stale. A restart is right where the cause needs one (`restarts`), and only so often.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from bench.room.subject import signal_all
 Act = Callable[[Scene], Awaitable[None]]
 
 WAITING: Final = frozenset(("starting", "dns_pending"))
+AFTERWARDS: Final = frozenset(("edge_lost", "unreachable"))
 SILENT: Final = frozenset(("?", "-"))  # prx did not answer, or has no verdict yet
 FLOOD_LINES: Final = 1_000_000
 
@@ -188,8 +190,8 @@ CAUSES: Final = (
         "UDP blocked, on QUIC",
         _lines("udp-blocked"),
         _lines("clear udp-blocked"),
-        frozenset(("udp_blocked", "edge_lost")),
-        "connections are lost; that UDP is the cause is known once a TCP dial works, and it may be back over HTTP/2",
+        frozenset(("udp_blocked", "edge_lost", "unreachable")),
+        "a URL that never answers until QUIC notices; then lost connections, and UDP is the cause once a TCP dial works",
         WAITING,
         restarts=1,
         transport="quic",
@@ -242,12 +244,17 @@ CAUSES: Final = (
 BY_NAME: Final = {cause.name: cause for cause in CAUSES}
 
 
-def judge(cause: Cause, verdict: str, *, served: bool) -> str:
-    """Say whether a verdict is `right`, `stale`, `tolerated` or `false` while `cause` acts; `served`: visitors are."""
+def judge(cause: Cause, verdict: str, *, served: bool, over: bool = False) -> str:
+    """Say whether a verdict is `right`, `stale`, `tolerated` or `false` while `cause` acts; `served`: visitors are.
+
+    over: the fault has ended.
+    """
     if verdict == "healthy":
         return "right" if served else "stale"
     if verdict in cause.right:
         return "right"
     if verdict in SILENT:
         return "stale"
+    if over and not served and verdict in AFTERWARDS:
+        return "tolerated"
     return "tolerated" if verdict in cause.tolerated | WAITING else "false"

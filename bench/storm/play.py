@@ -89,7 +89,7 @@ async def play(plan: StormPlan, settings: dict[str, Any]) -> Storm:
         sent=len(visits),
         lost_calm=sum(1 for visit in visits if not visit.served and span_of(visit, spans) is None),
         calm_samples=len(calm),
-        calm_alarms=tuple(sample.verdict for sample in calm if sample.verdict != "healthy"),
+        calm_alarms=tuple(sample.verdict for sample in calm if sample.verdict not in {"healthy", "?"}),
         rss_mb=(size[0], grown[0]),
         fds=(size[1], grown[1]),
         seconds=round(time.monotonic() - began, 1),
@@ -193,7 +193,10 @@ def recorded(spans: list[Span], index: int, visits: list[Visit], samples: list[S
     shown = shown_at(samples, at)
     verdict = shown.verdict if shown else "?"
     mine = [sample for sample in samples if span.onset <= sample.at <= back]
-    grades = [(sample, judge(cause, sample.verdict, served=served_at(visits, sample.at))) for sample in mine]
+    grades = [
+        (sample, judge(cause, sample.verdict, served=served_at(visits, sample.at), over=sample.at > span.end))
+        for sample in mine
+    ]
     rights = (sample.at for sample, grade in grades if grade == "right" and (sample.verdict != "healthy" or not cause.right))
     first_right = next(rights, None)
     began = [start for start in starts if span.onset < start <= back]

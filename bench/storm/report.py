@@ -16,6 +16,16 @@ MEMORY_MB: Final = 15.0  # prx may grow by this much, and by so many open files
 FILES: Final = 5
 
 
+HEAD: Final = """# Storms
+
+Random faults by seed, one after the other, with a whole prx in the lab. Connector: {client}. Visitors come at 20 a second;
+the verdict is read from the control socket every 0.25 s. `make storm` plays them.
+
+A verdict is *right* if it names the cause; *tolerated* if it is a waiting word or a second truth; *stale* if it is `healthy`
+while visitors are not served; else it is a *false* accusation. [The table](../../bench/storm/causes.py) says which is which.
+"""
+
+
 def episodes(storms: Iterable[Storm]) -> list[Episode]:
     """List the episodes of all storms."""
     return [episode for storm in storms for episode in storm.episodes]
@@ -65,7 +75,7 @@ def failing(storms: list[Storm]) -> list[str]:
 
 def render(storms: list[Storm], client: str) -> str:
     """Write the report."""
-    parts = [f"# Storms\n\nConnector: {client}. 20 requests a second, verdict read from the control socket every 0.25 s.\n"]
+    parts = [HEAD.format(client=client), "\n".join(_totals(storms)) + "\n"]
     parts.append("\n".join(_figures(storms)) + "\n")
     parts.append("\n".join(["## True cause × verdict shown after 10 s", "", *_matrix(episodes(storms))]) + "\n")
     wrong = failing(storms)
@@ -75,6 +85,17 @@ def render(storms: list[Storm], client: str) -> str:
         parts.append("\n".join(["## Not played", "", *(f"* {name}: {why}" for name, why in sorted(skipped))]) + "\n")
     parts.append("\n".join(["## Episodes", "", *_episodes(storms)]) + "\n")
     return "\n".join(parts)
+
+
+def _totals(storms: list[Storm]) -> Iterator[str]:
+    found = episodes(storms)
+    for interval in sorted({storm.plan.interval for storm in storms}):
+        mine = episodes(storm for storm in storms if storm.plan.interval == interval)
+        yield f"* Interval {interval:g} s: {len(mine)} episodes, right after 10 s in {share_right(mine):.1%}"
+    during, after = lost(found)
+    accused = sum(bool(one.accusations) for one in found)
+    yield f"* {accused} episodes with a false accusation at any time, {len(needless(found))} with a needless restart"
+    yield f"* {after} of {during + after} lost requests ({after / max(1, during + after):.1%}) were sent after the fault's end"
 
 
 def _figures(storms: list[Storm]) -> Iterator[str]:

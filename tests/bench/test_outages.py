@@ -58,15 +58,35 @@ def test_prx_is_never_worse_than_bare(prx: Outcome, bare: Outcome, words: list[s
 
 def test_the_page_marks_what_fails_and_says_what_is_missing() -> None:
     """A failing row carries the mark and the reason, and is listed; a skipped case stands there with its reason."""
-    run = run_of((outcome("bare", 1.0), outcome("prx", 20.0, kept=False, verdicts="edge_lost 3–70")))
+    run = run_of(*[(outcome("bare", 1.0), outcome("prx", 20.0, kept=False, verdicts="edge_lost 3–70"))] * 5)
     skipped = Played(Plan("forgotten", 0.0, "quic", "quick", 0), skipped="the lab has no fault 'forget'")
     page = render(Run(run.client, run.real, run.watched, run.about, (*run.scenes, skipped)))
     row = next(line for line in page.splitlines() if line.startswith("| 11 s"))
-    assert "| 0/1, 1/1 | 20.0, 1.0 | 0, 0 | 91%, 91% | 0 | edge_lost 3–70 | ✗ keeps the URL in 0 of 1" in row
+    assert "| 0/5, 5/5 | 20.0, 1.0 | 0, 0 | 91%, 91% | 0 | edge_lost 3–70 | ✗ keeps the URL in 0 of 5" in row
     assert "* forgotten: the lab has no fault 'forget'" in page
     assert len(failing(run)) == 2
-    heads = [line for line in page.splitlines() if line.startswith("| outage")]
+    heads = [line for line in page.splitlines() if line.startswith("| outage | tunnel | over | kept")]
     assert [row.count("|")] == [head.count("|") for head in heads]
+
+
+def test_few_runs_are_no_proof_and_late_ones_none_at_all() -> None:
+    """Of fewer than five runs a failing row is a question; a run that the bench was late with is left out, and counted."""
+    four = run_of(*[(outcome("bare", 1.0), outcome("prx", 20.0))] * 4)
+    late = replace(four.scenes[0], lag=2.1)
+    page = render(replace(four, scenes=(*four.scenes, late)))
+    assert "| 4/4, 4/4 | 20.0, 1.0 | 0, 0 | 91%, 91% | 0 | healthy 0–9 | ? serves 19.0 s later than bare |" in page
+    assert "1 of 5 runs are left out" in page
+
+
+def test_the_page_puts_all_durations_together_and_says_which_are_missing() -> None:
+    """A line for each kind, tunnel and protocol, of all its runs; what was not measured stands there."""
+    short = run_of((outcome("bare", 1.0), outcome("prx", 2.0)), (outcome("bare", 3.0), outcome("prx", 4.0)))
+    page = render(
+        replace(short, scenes=(*short.scenes, *run_of((outcome("bare", None), outcome("prx", 9.0)), seconds=60).scenes))
+    )
+    assert "| Edge away: dropped, and refused | quick | QUIC | 3 | 3, 3 | 4.0, 3.0 | 0, 0 | 0 |" in page
+    assert "* Edge away: dropped, and refused, quick, QUIC: 5 s, 15 s, 30 s, 120 s, 300 s" in page
+    assert "* Edge away: dropped, and refused, named, HTTP/2: 5 s, 11 s, 15 s, 30 s, 60 s, 120 s, 300 s" in page
 
 
 def test_a_run_without_the_real_client_says_so_in_bold() -> None:

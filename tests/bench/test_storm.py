@@ -40,6 +40,15 @@ def test_a_verdict_is_graded_by_what_really_happens(cause: str, verdict: str, se
     assert judge(BY_NAME[cause], verdict, served=served) == grade
 
 
+def test_what_is_not_served_yet_after_the_end_may_be_called_so() -> None:
+    """The network is back and the connections are not: that is no accusation; while the fault acts, it is one."""
+    offline = BY_NAME["offline"]
+    assert judge(offline, "unreachable", served=False) == "false"
+    assert judge(offline, "unreachable", served=False, over=True) == "tolerated"
+    assert judge(offline, "unreachable", served=True, over=True) == "false"
+    assert judge(offline, "origin_down", served=False, over=True) == "false"
+
+
 def test_every_cause_names_verdicts_that_exist() -> None:
     """A verdict that nothing can say would make a cause impossible to get right."""
     known = {str(verdict) for verdict in Verdict} | PLANNED_VERDICTS
@@ -119,3 +128,13 @@ def test_storms_can_be_read_again(tmp_path: Path) -> None:
     storms = [storm_of(GOOD, rss_mb=(45.7, 47.6), fds=(12, 12), skipped={"offline": "no namespace"})]
     save(storms, "cloudflared X", tmp_path / "storm.json")
     assert render(*load(tmp_path / "storm.json")) == render(storms, "cloudflared X")
+
+
+def test_the_report_begins_with_the_figures_that_are_promised() -> None:
+    """Episodes and right verdicts by interval, false accusations, needless restarts, and what was lost after the end."""
+    bad = replace(GOOD, grade="false", accusations=("unreachable",), restarts=1, lost_during=380, lost_after={})
+    page = render([storm_of(GOOD, bad), storm_of(GOOD, interval=30.0)], "cloudflared X")
+    assert "* Interval 5 s: 2 episodes, right after 10 s in 50.0%" in page
+    assert "* Interval 30 s: 1 episodes, right after 10 s in 100.0%" in page
+    assert "* 1 episodes with a false accusation at any time, 1 with a needless restart" in page
+    assert "* 20 of 1200 lost requests (1.7%) were sent after the fault's end" in page

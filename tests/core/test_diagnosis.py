@@ -119,6 +119,24 @@ def test_the_culprit_is_named() -> None:
 
 # ---------------------------------------------------------------------- blame by proof, not by number
 
+
+@pytest.mark.parametrize("policy", [POLICY, replace(POLICY, quick=True)], ids=["named", "quick"])
+@pytest.mark.parametrize("said", [frozenset({200}), frozenset({200, 404})], ids=["all well", "some not found"])
+def test_a_probe_that_waits_in_vain_while_everybody_is_answered_has_not_come(policy: Policy, said: frozenset[int]) -> None:
+    """One of the edge's connections is dead and visitors come over the others: the service is not to blame."""
+    silent = Public(None, "no answer within 4 s", silent=True)
+    others = Delivery(reached=True, said=said, answered=True)
+    assert diagnose(at_public(silent, ORIGIN, others), policy).verdict is Verdict.UNREACHABLE
+    assert diagnose(at_public(silent, ORIGIN, replace(others, answered=False)), policy).verdict is Verdict.ORIGIN_DOWN
+
+
+@pytest.mark.parametrize("status", [502, 504, 522, 530])
+def test_an_error_of_the_edges_is_not_the_services_because_others_come_through(status: int) -> None:
+    """The counters moved, and the service gave everyone another answer: this one is the edge's."""
+    others = Delivery(reached=True, said=frozenset({200}), answered=True)
+    assert diagnose(at_public(Public(status), ORIGIN, others), POLICY).verdict is Verdict.UNREACHABLE
+
+
 HUNG = replace(ORIGIN, status=None, silent=True, error="it hangs")
 SLOW = Public(None, "late", silent=True, waited=10.0)
 
@@ -244,7 +262,11 @@ CROWDED = {
     "hung, counters not read": (HUNG, UNKNOWN, Verdict.ORIGIN_DOWN),
     "gone": (replace(GONE, listening=False), PAST, Verdict.ORIGIN_DOWN),
     "hangs up": (replace(HUNG, silent=False, error="127.0.0.1:8080 closed the connection"), PAST, Verdict.ORIGIN_DOWN),
+    "hung, while others come through": (HUNG, Delivery(reached=True, said=frozenset({200})), Verdict.ORIGIN_DOWN),
+    "hung, and others gave up": (HUNG, Delivery(reached=True, failed=True), Verdict.ORIGIN_DOWN),
     "well": (ORIGIN, PAST, Verdict.EDGE_REFUSED),
+    "well, and others come through": (ORIGIN, Delivery(reached=True, said=frozenset({200})), Verdict.EDGE_REFUSED),
+    "says it itself": (ORIGIN, Delivery(reached=True, said=frozenset({429})), Verdict.ORIGIN_ERROR),
     "not asked": (None, PAST, Verdict.EDGE_REFUSED),
 }
 
@@ -254,7 +276,27 @@ def test_too_many_requests_in_front_of_a_service_that_does_not_answer_are_its_do
     origin: Origin | None, delivery: Delivery, verdict: Verdict
 ) -> None:
     """Cloudflare lets 200 requests of a quick tunnel wait and refuses the next: it is the service that is to be mended."""
-    assert diagnose(at_public(Public(429), origin, delivery), POLICY).verdict is verdict
+    for number in (None, 429):
+        assert diagnose(at_public(Public(429, edge_error=number), origin, delivery), POLICY).verdict is verdict
+
+
+def test_too_many_requests_of_which_none_comes_through_are_no_rule_of_a_quick_tunnels() -> None:
+    """It has no rules: the requests that wait are an effect of what holds them up, and nobody is served."""
+    assert diagnose(at_public(Public(429), ORIGIN, PAST), replace(POLICY, quick=True)).verdict is Verdict.UNREACHABLE
+    others = Delivery(reached=True, said=frozenset({200}))
+    some = diagnose(at_public(Public(429), ORIGIN, others), replace(POLICY, quick=True))
+    assert (some.verdict, some.action) == (Verdict.EDGE_REFUSED, Action.REPORT), "degraded, and soon looked at again"
+    named = Public(429, edge_error=1015)
+    assert diagnose(at_public(named, ORIGIN, PAST), replace(POLICY, quick=True)).verdict is Verdict.EDGE_REFUSED
+
+
+@pytest.mark.parametrize("status", [403, 429])
+def test_a_refusal_is_cloudflares_although_other_visitors_come_through(status: int) -> None:
+    """The counters move for everyone: a status that the service gave nobody meanwhile is not the service's."""
+    others = Delivery(reached=True, said=frozenset({200, 404}))
+    assert diagnose(at_public(Public(status), ORIGIN, others), POLICY).verdict is Verdict.EDGE_REFUSED
+    itself = Delivery(reached=True, said=frozenset({200, status}))
+    assert diagnose(at_public(Public(status), ORIGIN, itself), POLICY).verdict is Verdict.ORIGIN_ERROR
 
 
 # ---------------------------------------------------------------------- no network, and connections that look alive

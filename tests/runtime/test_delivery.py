@@ -54,3 +54,20 @@ async def test_tunnels_with_one_token_are_added_up() -> None:
     ways.remove("token", second)
     assert await ways.count("token") == Counters(requests=3, said={200: 3})
     assert await ways.count("nobody") is None
+
+
+@pytest.mark.parametrize(
+    ("after", "answered"),
+    [
+        (Counters(requests=30, request_errors=1, said={200: 28, 503: 1}), True),
+        (Counters(requests=30, request_errors=1, in_flight=1, said={200: 28, 503: 1}), True),
+        (Counters(requests=31, request_errors=1, in_flight=1, said={200: 28, 503: 1}), False),
+        (Counters(requests=30, request_errors=1, in_flight=90, said={200: 28, 503: 1}), False),
+        (Counters(requests=30, request_errors=2, said={200: 28, 503: 1}), False),
+        (Counters(requests=30, request_errors=1, in_flight=20, said={200: 8, 503: 1}), False),
+    ],
+    ids=["all", "the next one", "all but one", "a slow service", "one failed", "a service that hangs"],
+)
+def test_it_is_known_whether_all_that_came_were_answered(after: Counters, answered: bool) -> None:
+    """Then a request that waits in vain is not one of them, although the counters have moved for others."""
+    assert compare(BEFORE, after).answered is answered

@@ -1,8 +1,11 @@
 """What one run of the child has shown so far, as evidence."""
 
+import json
+
 import pytest
 
 from prx.backends.base import Counters, LineKind, LogLine, Readiness
+from prx.backends.cloudflare.classify import parse_line
 from prx.core.events import ConnectionLost, ConnectionRegistered
 from prx.runtime.observer import ConnectorObserver
 
@@ -99,3 +102,28 @@ def test_unauthorized_is_timed_from_its_first_line(observer: ConnectorObserver) 
     assert "Invalid tunnel secret" in observer.evidence(165, 20).last_error
     observer.see_readiness(166, Readiness(1, "a"))
     assert observer.evidence(166, 20).unauthorized_for is None
+
+
+REFUSED = "dial tcp 192.0.2.1:7844: connect: connection refused"
+
+
+@pytest.mark.parametrize(
+    ("message", "error", "quiet"),
+    [
+        ("Unable to establish connection with Cloudflare edge", REFUSED, 6),
+        ("Retrying connection in up to 8s", "", 6),
+        ("Registered tunnel connection", "", 6),
+        ("Connection terminated", REFUSED, 20),
+        ("Connection terminated", "connection with edge closed", 20),
+        ("Updated to new configuration", "", 20),
+    ],
+)
+def test_what_cloudflared_says_at_the_end_of_a_wait_is_no_try(
+    observer: ConnectorObserver, message: str, error: str, quiet: int
+) -> None:
+    """It repeats why the last try has failed: with four connections it would look busy while it only waits."""
+    observer.see_readiness(101, Readiness(4, "a"))
+    observer.see_readiness(104, Readiness(0, "a"))
+    line = {"level": "info", "connIndex": 1, "protocol": "http2", "message": message, "error": error}
+    observer.see_line(118, parse_line("stderr", json.dumps(line)))
+    assert observer.evidence(124, 20).quiet_for == quiet

@@ -6,7 +6,7 @@ A part that was not checked in this round is None. Facts say what was seen, neve
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 class ExitCause(enum.StrEnum):
@@ -103,12 +103,14 @@ class Delivery:
     """What the connector's counters say of the time in which the public URL was asked. None: they could not be compared.
 
     reached: it passed on a request meanwhile, so the way through edge and connector works. said: statuses that the service
-    gave through it meanwhile. failed: requests meanwhile that the service did not answer well.
+    gave through it meanwhile. failed: requests meanwhile that the service did not answer well. answered: it has answered all
+    that came meanwhile, so that one which waits in vain has not come.
     """
 
     reached: bool | None = None
     said: frozenset[int] = frozenset()
     failed: bool = False
+    answered: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,7 +50,7 @@ def judge_answer(evidence: Evidence, policy: Policy) -> Diagnosis:
         return Diagnosis(Verdict.STARTING, "the public URL was not asked yet")
     diagnosis = (
         _judge_stray(public, evidence)
-        or _judge_crowd(public, evidence)
+        or _judge_crowd(public, evidence, policy)
         or _judge_refusal(public, evidence)
         or _judge_expected(public, evidence.origin, policy)
         or _judge_absence(public, evidence)
@@ -82,18 +82,34 @@ def _judge_stray(public: Public, evidence: Evidence) -> Diagnosis | None:
 # ---------------------------------------------------------------------- Cloudflare itself
 
 
-def _judge_crowd(public: Public, evidence: Evidence) -> Diagnosis | None:
-    """Judge a 429 in front of a service that does not answer: too many requests wait for it (a quick tunnel: 200)."""
+def _judge_crowd(public: Public, evidence: Evidence, policy: Policy) -> Diagnosis | None:
+    """Judge a 429 that is an effect: so many requests are under way that Cloudflare refuses more (a quick tunnel: 200).
+
+    Either the service does not answer them, or they do not come through. A quick tunnel has no rules that could limit a rate.
+    """
     origin = evidence.origin
-    if public.status != 429 or evidence.delivery.reached or origin is None or origin.status is not None or not origin.error:
+    if public.status != 429 or public.edge_error not in {None, 429} or public.mitigated or not _is_anothers(public, evidence):
         return None
-    reason = f"{origin.error}; so many requests wait for it that Cloudflare refuses more (429)"
-    return Diagnosis(Verdict.ORIGIN_DOWN, reason, f"look at the service on {origin.address}")
+    if origin is not None and origin.status is None and origin.error:
+        reason = f"{origin.error}; so many requests wait for it that Cloudflare refuses more (429)"
+        return Diagnosis(Verdict.ORIGIN_DOWN, reason, f"look at the service on {origin.address}")
+    if not policy.quick or not public.by_cloudflare or origin is None:
+        return None
+    reason = "the public URL answers 429: too many requests are under way through this quick tunnel"
+    hint = "Cloudflare allows 200 at a time; a named tunnel has no such limit"
+    if evidence.delivery.reached is False:
+        return Diagnosis(Verdict.UNREACHABLE, f"{reason}, and none comes through", hint)
+    return Diagnosis(Verdict.EDGE_REFUSED, reason, hint, remedy=Action.REPORT)  # looked at again soon: it may be over
+
+
+def _is_anothers(public: Public, evidence: Evidence) -> bool:
+    """Return whether the service is known not to have given this answer, though visitors' requests may have come through."""
+    return not evidence.delivery.reached or public.status not in evidence.delivery.said
 
 
 def _judge_refusal(public: Public, evidence: Evidence) -> Diagnosis | None:
     """Judge an answer that Cloudflare sends of its own accord: a challenge, a firewall rule, a limit, a Worker that fails."""
-    if evidence.delivery.reached or not public.by_cloudflare:
+    if (evidence.delivery.reached and not _refuses_by_status(evidence, public)) or not public.by_cloudflare:
         return None
     status, number = public.status, public.edge_error
     if public.mitigated:
@@ -111,7 +127,9 @@ def _judge_refusal(public: Public, evidence: Evidence) -> Diagnosis | None:
 def _refuses_by_status(evidence: Evidence, public: Public) -> bool:
     """Return whether a rule of Cloudflare's must have answered: 403 or 429, and no connector saw the request."""
     origin = evidence.origin
-    if evidence.delivery.reached is not False or public.access or public.host_blocked:
+    said = evidence.delivery.said
+    through = evidence.delivery.reached is not False and (not said or public.status in said)
+    if through or public.access or public.host_blocked:
         return False
     alike = origin is not None and origin.status == public.status
     return public.status in {403, 429} and not alike
@@ -189,7 +207,7 @@ def _judge_service(public: Public, evidence: Evidence, policy: Policy) -> Diagno
             f"{origin.address} itself answers {origin.status}, {policy.expect.text} is expected (the tunnel is fine)",
             "if that answer is right, set health_check_path or health_check_expect",
         )
-    if delivery.reached is False:
+    if delivery.reached is False or (delivery.answered and public.status in EDGE_ERRORS - delivery.said):
         return None
     if _connector_failed(public, evidence):
         return _bad_answer(public, origin)
@@ -242,7 +260,7 @@ def _judge_silence(public: Public, evidence: Evidence) -> Diagnosis | None:
     if origin is not None and origin.status is None and origin.error:
         hint = f"check the service on {origin.address}; {_SLOW_HINT}"
         return Diagnosis(Verdict.ORIGIN_DOWN, f"{origin.error} (the tunnel is fine)", hint)
-    if not delivery.reached:
+    if not delivery.reached or delivery.answered:
         return None
     here = f", and answers {origin.status} here" if origin is not None and origin.status else ""
     waited = f" within {public.waited:.2g} s" if public.waited else ""

@@ -56,4 +56,9 @@ def compare(before: Counters | None, after: Counters | None) -> Delivery:
     if before is None or after is None:
         return Delivery()
     said = frozenset(code for code, count in after.said.items() if count > before.said.get(code, 0))
-    return Delivery(reached=after.requests > before.requests, said=said, failed=after.request_errors > before.request_errors)
+    failed = after.request_errors > before.request_errors
+    begun = after.requests - before.requests
+    ended = sum(after.said.values()) - sum(before.said.values())
+    # one may be under way by chance; of a service that is slow, as many as before are
+    answered = begun <= ended and after.in_flight <= 1 and not failed
+    return Delivery(reached=begun > 0, said=said, failed=failed, answered=answered)

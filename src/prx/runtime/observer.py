@@ -61,7 +61,7 @@ class ConnectorObserver:
     def see_line(self, now: float, line: LogLine) -> list[Fact]:
         """Take in a line of the log; return the facts about connections that it tells."""
         self.rounds += line.ends_round
-        if line.kind in _TRYING:
+        if line.kind in _TRYING and not line.ends_round:  # which repeats why the last try failed, at the end of a wait
             self._tried_at = now
         if line.kind in _COMPLAINTS:
             self._complain(now, line)
