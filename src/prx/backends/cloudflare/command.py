@@ -90,7 +90,7 @@ def _quick_flags(context: LaunchContext) -> list[str]:
 
 
 def _guest_flags(settings: TunnelSettings, version: Version | None, said: str) -> list[str]:
-    """Return the flags that let only guests pass a quick tunnel; PermanentError where it could not be protected."""
+    """Return the flags that let only guests pass a quick tunnel; PermanentError if it could not be protected."""
     rules = settings.cloudflare.allowed_mail
     builtin = settings.cloudflare.cloudflared_path == BUILTIN  # it can, whatever release it stands in for
     if rules and not builtin and not understands(version, Feature.ALLOWED_MAIL):
