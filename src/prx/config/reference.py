@@ -48,7 +48,7 @@ prx runs it stays with its file, and a reload refuses one that has lost its tunn
 
 `[tunnel]` declares the tunnel named `default`. `[tunnels.NAME]` declares others, with the same keys and a
 `[tunnels.NAME.cloudflare]` of their own; NAME is made of lower-case letters, digits and dashes. Variables and
-command-line arguments that set a key of `[tunnel]` mean that table or, where the file has none, the only
+command-line arguments that set a key of `[tunnel]` mean that table or, if the file has none, the only
 `[tunnels.NAME]`.
 """
 
@@ -57,7 +57,7 @@ _OTHER_VARIABLES = {
     "PRX_DATA_DIR": "Where prx keeps its own files, instead of `$XDG_DATA_HOME/prx`; sockets and locks in `run` there.",
     "PRX_LAB_CONTROL": "The control URL of the lab that `prx lab COMMAND` asks (else: the last one) and `start --lab` joins.",
     "PRX_LAB_LIMITS": "What a lab refuses its visitors: `free`, as Cloudflare's free plan does (the default), or `none`.",
-    "PRX_MASTER_KEY": "The master password of the secrets file, where nobody can be asked for it.",
+    "PRX_MASTER_KEY": "The master password of the secrets file, if there is no terminal to ask for it.",
 }
 
 
