@@ -88,7 +88,7 @@ def _judge_crowd(public: Public, evidence: Evidence) -> Diagnosis | None:
     if public.status != 429 or evidence.delivery.reached or origin is None or origin.status is not None or not origin.error:
         return None
     reason = f"{origin.error}; so many requests wait for it that Cloudflare refuses more (429)"
-    return Diagnosis(Verdict.ORIGIN_DOWN, reason, f"look at the service on {origin.address}")
+    return Diagnosis(Verdict.ORIGIN_DOWN, reason, f"check the service on {origin.address}")
 
 
 def _judge_refusal(public: Public, evidence: Evidence) -> Diagnosis | None:
