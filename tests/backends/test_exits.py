@@ -25,7 +25,11 @@ def end(code: int, *lines: str, age: float = 3.0) -> ChildExit:
 
 @pytest.mark.parametrize(
     ("number", "words"),
-    [(9, "out of memory, or somebody killed it"), (11, "a fault inside the program"), (13, "nobody read its log any more")],
+    [
+        (9, "out of memory, or another process killed it"),
+        (11, "a fault inside the program"),
+        (13, "its log was not read any more"),
+    ],
 )
 def test_a_signal_is_a_crash_in_plain_words(number: int, words: str) -> None:
     """The number stays, and its likely meaning is said."""
@@ -40,15 +44,15 @@ def test_it_updated_itself() -> None:
 
 
 def test_a_lost_exit_status_is_a_crash() -> None:
-    """Where somebody else collected the status nothing is claimed."""
+    """If another part collected the status, nothing is claimed."""
     found = classify_exit(ExitStatus(), [], age=1.0)
     assert (found.cause, found.code, found.signal) == (ExitCause.CRASH, None, None)
 
 
 def test_an_orderly_end_that_nobody_asked_for() -> None:
-    """Code 0 says whether it was told to stop by somebody else or just went."""
+    """Code 0 shows whether another process asked it to stop or it just ended."""
     stop = "2026-11-22T17:08:56Z INF Initiating graceful shutdown due to signal terminated ..."
-    assert end(0, stop).detail == "somebody else asked it to stop"
+    assert end(0, stop).detail == "another process asked it to stop"
     assert end(0, age=61.4).detail == "it ended by itself after 61 s, without an error"
     assert end(0, stop).cause is end(0).cause is ExitCause.CRASH
 

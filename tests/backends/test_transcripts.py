@@ -234,7 +234,7 @@ def test_the_preliminary_checks_are_recognised_in_box_and_lines() -> None:
         ("reject_permanent_first", ExitCause.CRASH, "tunnel is gone"),
         ("reject_retryable_first", ExitCause.CRASH, "try again later"),
         ("accept_then_close", ExitCause.CRASH, "connection with edge closed"),
-        ("term_twice_http2", ExitCause.CRASH, "somebody else stopped it"),
+        ("term_twice_http2", ExitCause.CRASH, "another process stopped it"),
     ],
 )
 def test_why_it_ended(name: str, cause: ExitCause, words: str) -> None:

@@ -202,7 +202,7 @@ retries = 1
         'prx.toml:17: tunnels.b.cloudflare.hostname: found nothing, expected the public host name, as mode is "named"',
         (
             'prx.toml:17: tunnels.b.cloudflare.token: found nothing, expected the tunnel token, as mode is "named" '
-            "(CLOUDFLARE_TUNNEL_TOKEN gives it too, `prx setup` makes one)"
+            "(CLOUDFLARE_TUNNEL_TOKEN sets it too, `prx setup` makes one)"
         ),
         "prx.toml:19: tunnels.c.cloudflare: found the number 5, expected a table",
         "prx.toml:20: tunnels.c.max_failures: found a date or time, expected a whole number from 1 to 1000",
@@ -243,8 +243,8 @@ retries = 1
         ("cloudflare.hostname = 'https://app.example.com'", "a host name alone"),
         ("cloudflare.hostname = 'a..b'", "something before, behind and between its dots"),
         ("cloudflare.hostname = '.example.com'", "something before, behind and between its dots"),
-        ("cloudflare.hostname = '*.example.com'", "a wildcard cannot be looked at"),
-        ("cloudflare.hostname = 'a.*.example.com'", "a wildcard cannot be looked at"),
+        ("cloudflare.hostname = '*.example.com'", "a wildcard cannot be checked"),
+        ("cloudflare.hostname = 'a.*.example.com'", "a wildcard cannot be checked"),
         ("cloudflare.hostname = 'app.example.com/x'", "without a path"),
         ("cloudflare.hostname = 'app.example.com:443'", "without a port"),
         ("cloudflare.hostname = 'me@example.com'", "without a user name"),
@@ -262,7 +262,7 @@ retries = 1
         ("origin_tls_verify = 1", "one of auto, true, false"),
         ("origin_ca = 'certs/'", "the path of a file"),
         ("origin_server_name = 'https://app'", "a host name alone"),
-        ("origin_server_name = '*.example.com'", "a wildcard cannot be looked at"),
+        ("origin_server_name = '*.example.com'", "a wildcard cannot be checked"),
         ("health_check_timeout_secs = 0", "from 0.1 to 300"),
         ("health_check_timeout_secs = 301", "from 0.1 to 300"),
         ("local_addr = 0", "a port from 1 to 65535"),

@@ -206,7 +206,7 @@ def test_kills_for_want_of_memory_are_counted(tmp_path: Path, kind: str) -> None
 
 @pytest.mark.parametrize(
     ("before", "after", "said"),
-    [(1, 2, "the kernel killed it"), (1, 1, "somebody killed it"), (None, 2, "at first"), (1, None, "at first")],
+    [(1, 2, "the kernel killed it"), (1, 1, "another process killed it"), (None, 2, "at first"), (1, None, "at first")],
 )
 def test_a_kill_is_explained(before: int | None, after: int | None, said: str) -> None:
     """Signal 9 is told apart by the counter; unknown stays as it was; another signal is left alone."""

@@ -121,7 +121,7 @@ def _key_id(token: str) -> str:
     if header.get("alg") != "RS256":
         raise AccessDeniedError("algorithm", "the token is not signed with RS256")
     if _FORBIDDEN.intersection(header):
-        raise AccessDeniedError("header", "the token's header brings a key or rules of its own")
+        raise AccessDeniedError("header", "the token's header has a key or rules of its own")
     kid = header.get("kid")
     if not isinstance(kid, str) or not 0 < len(kid) <= 256:
         raise AccessDeniedError("unknown_key", "the token names no key")

@@ -20,7 +20,7 @@ def forbid_dumps() -> None:
 
 
 def require_folder() -> None:
-    """Raise UsageError where the current folder is gone: the Cap'n Proto library would abort the whole process."""
+    """Raise UsageError if the current folder is gone: the Cap'n Proto library would abort the whole process."""
     try:
         Path.cwd()
     except OSError:

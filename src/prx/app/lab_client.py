@@ -50,7 +50,7 @@ limits_option = click.option(
 
 @contextmanager
 def announced(control: str) -> Iterator[None]:
-    """Let other commands find the lab with this control URL for the length of a block."""
+    """Publish this control URL to other commands of the user for the length of a block."""
     folder = ensure_private_dir(runtime_dir())
     file = folder / f"lab.{os.getpid()}.json"
     try:
@@ -65,7 +65,7 @@ def announced(control: str) -> Iterator[None]:
 
 
 def ask(control: str | None, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Ask a lab and give its answer; PrxError where there is none, or where it refuses."""
+    """Ask a lab and return its answer; PrxError if there is none, or if it refuses."""
     import h11
 
     found = control or _announced_control()
@@ -110,7 +110,7 @@ def _exchange(where: tuple[str, int], method: str, path: str, body: bytes) -> tu
 
 
 def _place(control: str) -> tuple[str, int]:
-    """Return host and port of a control URL; UsageError where it is none."""
+    """Return host and port of a control URL; UsageError if it is none."""
     try:
         parts = urlsplit(control)
         host, port = parts.hostname, parts.port or 80
@@ -141,12 +141,12 @@ def _announced_control() -> str:
     """Return the control URL of the lab that was started last and still runs."""
     found = announced_controls()
     if not found:
-        raise PrxError("no lab runs, as far as this user's files tell", hint="start one with `prx lab`, or give --control")
+        raise PrxError("this user's files name no lab that runs", hint="start one with `prx lab`, or give --control")
     return found[0]
 
 
 def _read(file: Path) -> tuple[int, str] | None:
-    """Return when a lab was started and its control URL; None where that is not to be had, or it has ended."""
+    """Return when a lab was started and its control URL; None if that is not known, or if it has ended."""
     try:
         entry = json.loads(read_plain(file, limit=_MAX_ANSWER, ours=True))
         os.kill(int(entry["pid"]), 0)

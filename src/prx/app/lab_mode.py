@@ -1,4 +1,4 @@
-"""How a run uses the lab: where its edge is, which connector carries the tunnels, and the words that say so."""
+"""How a run uses the lab: where its edge is, which connector carries the tunnels, and the message that reports it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def choose_for_lab(config: Config, mint: Callable[[str], str]) -> Config:
     """Return `config` as the lab needs it: its own tokens, and a connector that is there.
 
     Names end in `.localhost` there, so that a browser opens them. `mint(hostname)` makes the lab's token for a named tunnel; a
-    real one is of no use there. The builtin connector takes the place of the usual `cloudflared` where that is not on PATH; a
+    real one is of no use there. The builtin connector takes the place of the usual `cloudflared` if that is not on PATH; a
     program that the configuration names in any other way stays: the user has chosen.
     """
     tunnels = {name: _for_lab(settings, mint) for name, settings in config.tunnels.items()}
@@ -54,7 +54,7 @@ def _for_lab(settings: TunnelSettings, mint: Callable[[str], str]) -> TunnelSett
 
 
 def explain(config: Config, *, lab: bool) -> str:
-    """Return one line on which connector runs and why; empty where there is nothing to choose."""
+    """Return one line on which connector runs and why; empty if there is nothing to choose."""
     paths = {item.cloudflare.cloudflared_path for item in config.tunnels.values() if item.backend == "cloudflare"}
     where = "the local edge" if lab else "Cloudflare"
     said = [_explain_one(path, lab=lab) for path in sorted(paths)]
@@ -79,13 +79,13 @@ class JoinedLab:
         self._tokens: dict[str, str] = {}
 
     def token(self, hostname: str) -> str:
-        """Return the token of a named tunnel, creating it where it does not exist; PrxError where the lab is gone."""
+        """Return the token of a named tunnel, creating it if it does not exist; PrxError if the lab is gone."""
         if hostname not in self._tokens:
             self._tokens[hostname] = str(ask(self.control, "POST", "/token", {"hostname": hostname})["token"])
         return self._tokens[hostname]
 
     def site(self) -> EdgeSite:
-        """Return the site that the lab is; PrxError where none answers."""
+        """Return the site that the lab is; PrxError if none answers."""
         return _site(ask(self.control, "GET", "/state"))
 
 

@@ -84,8 +84,8 @@ class ConfigurationReader:
         return self._store(name)
 
     def _ask(self, new: bool) -> Secret:
-        if not self._may_ask:  # somebody watches the panel of running tunnels, and nobody a prompt
-            raise SecretError("needs its master password", hint="start prx anew to be asked for it, or set PRX_MASTER_KEY")
+        if not self._may_ask:  # the panel of running tunnels is on the screen, where a prompt would not be seen
+            raise SecretError("needs its master password", hint="restart prx to be asked for it, or set PRX_MASTER_KEY")
         from prx.ui.prompt import ask_password
 
         return ask_password(new)
@@ -97,7 +97,7 @@ def load_configuration(path: Path | None, environ: Mapping[str, str], *, run_com
 
 
 def secret_forms(loaded: Loaded, environ: Mapping[str, str]) -> Iterator[str]:
-    """Give every secret of a configuration and of prx's own variables, in every form that must never be shown."""
+    """Yield every secret of a configuration and of prx's own variables, in every form that must never be shown."""
     from prx.backends import create
 
     yield from own_secrets(environ)
@@ -110,7 +110,7 @@ def secret_forms(loaded: Loaded, environ: Mapping[str, str]) -> Iterator[str]:
 
 
 def _long_words(text: str) -> Iterator[str]:
-    """Give the words of a command that is a secret as a whole which may be the reason why: what it runs may say one alone."""
+    """Yield the words of a secret command that may make all of it secret: what it runs may print one of them alone."""
     words = text.split()
     for word in words[1:]:
         value = word.partition("=")[2] if word.startswith("-") else word

@@ -1,7 +1,7 @@
 """Run the local service itself, for those who want one command for both (`prx start -- COMMAND`).
 
 The service is the user's own program: it gets the environment that it would have without prx (the caller leaves out what is
-meant for prx alone), PORT where it does not choose its port itself, and a stdin that stays open and silent, because many dev
+meant for prx alone), PORT if it does not choose its port itself, and a stdin that stays open and silent, because many dev
 servers end when theirs ends. It is started first and stopped last, so that requests in flight still find it. What it writes is
 handed on line by line. It ends with prx, however prx ends, as every child does.
 
@@ -34,8 +34,8 @@ from prx.runtime.process.spawn import SpawnError
 
 STOP_SECONDS = 10.0  # from SIGTERM to SIGKILL
 LAST_LINES = 5  # of a service that ended too early
-_LOOK_EVERY = 0.05  # seconds; a port cannot tell by itself that a program listens now
-_SEARCH_EVERY = 5  # looks: where else it listens takes longer to find out
+_LOOK_EVERY = 0.05  # seconds; a port reports no event when a program begins to listen
+_SEARCH_EVERY = 5  # polls: where else it listens takes longer to find out
 
 
 class ServiceError(PrxError):
@@ -84,13 +84,13 @@ class LocalService:
     async def start(self, timeout: float) -> None:
         """Start the service and wait until it listens.
 
-        Raises ServiceError where something else has the port, or where it ends too early; NotReadyError after `timeout`
-        seconds; PermanentError or SpawnError where the command cannot be run.
+        Raises ServiceError if something else has the port, or if it ends too early; NotReadyError after `timeout`
+        seconds; PermanentError or SpawnError if the command cannot be run.
         """
         if await accepts(self.address):
             raise ServiceError(
                 f"{self.address.authority} is in use already, so {self.name!r} cannot serve it",
-                hint=f"stop what listens there, or give another port: prx start PORT -- {self.name} …",
+                hint=f"stop what listens there, or name another port: prx start PORT -- {self.name} …",
             )
         self._process = await self._spawn()
         self._say("info", f"{self.waiting} …")
@@ -169,7 +169,7 @@ class LocalService:
             await self._clock.sleep(_LOOK_EVERY)
 
     async def _search(self, process: ChildProcess) -> None:
-        """Say it where the service listens, when that is somewhere else."""
+        """Report the port on which the service listens, if that is another one."""
         found = await reachable(listeners(process.family()))
         if not found or await accepts(self.address):
             return
@@ -185,5 +185,5 @@ class LocalService:
         message = f"{self.name!r} does not listen on {self.address.authority} after {timeout:.0f} s"
         if self._instead:
             return NotReadyError(f"{message}; {self._instead}", hint=self._hint)
-        hint = f"prx gives it the port in the variable PORT ({self.address.port}); or name its port: prx start PORT -- …"
+        hint = f"prx passes the port in the variable PORT ({self.address.port}); or name its port: prx start PORT -- …"
         return NotReadyError(message, hint=hint)

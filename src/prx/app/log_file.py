@@ -1,4 +1,4 @@
-"""The log file of one prx: what `prx logs` shows. Events in, redacted lines of JSON out; nobody waits for the disk."""
+"""The log file of one prx: what `prx logs` shows. Events in, redacted lines of JSON out; no caller waits for the disk."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class EventLog:
 
 
 def as_record(event: Event) -> LogRecord | None:
-    """Return the record that stands for `event`; None where it says nothing."""
+    """Return the record that stands for `event`; None if it says nothing."""
     fact = event.fact
     if isinstance(fact, Dropped):  # concerns one slow listener
         return None

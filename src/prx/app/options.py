@@ -18,11 +18,11 @@ WISHES = {
 
 @dataclass(frozen=True, slots=True)
 class StartOptions:
-    """One command line, understood. `local_addr` is empty where the configuration says it; `ttl` is in seconds.
+    """One command line, understood. `local_addr` is empty if the configuration says it; `ttl` is in seconds.
 
     `overrides`: values for other keys of the configuration, by dotted name such as `tunnel.health_check_path`.
     `lab_control`: the control URL of a running lab to join, instead of running one.
-    `quiet`: nothing is shown, as nobody looks: the log has everything.
+    `quiet`: nothing is shown, because no one is at the screen: the log has everything.
     """
 
     local_addr: str = ""

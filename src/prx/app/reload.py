@@ -1,6 +1,6 @@
 """Reading the configuration again while tunnels run: asked for by `prx reload`, by SIGHUP, or because a file has changed.
 
-Secrets may come from programs and keyrings that take seconds, so the reading is done in a thread, and nobody waits for that
+Secrets may come from programs and keyrings that take seconds, so the reading is done in a thread, and no caller waits for that
 thread when prx ends. Reloads come one after the other. A configuration with mistakes changes nothing.
 """
 
@@ -16,7 +16,7 @@ from prx.secrets.blocking import start_in_thread
 
 
 class Reloader:
-    """`read` gives the configuration or raises PrxError, in a thread; `take` puts it in force; `around` is entered for both."""
+    """`read`, in a thread, returns the configuration or raises PrxError; `take` puts it in force; `around` encloses both."""
 
     def __init__(
         self,
@@ -34,7 +34,7 @@ class Reloader:
         self._one_at_a_time = asyncio.Lock()
 
     async def reload(self) -> None:
-        """Reload now; raise PrxError, with every mistake, where that cannot be."""
+        """Reload now; raise PrxError, with every mistake, if that cannot be."""
         async with self._one_at_a_time:
             with self._around():
                 try:
@@ -44,11 +44,11 @@ class Reloader:
                 self._take(await asyncio.wrap_future(reading))
 
     def reload_soon(self) -> None:
-        """Reload as soon as it can be done; `refused` is told where that cannot be. Many of these at once are one."""
+        """Reload as soon as it can be done; `refused` is called if that cannot be. Many of these at once are one."""
         self._wanted.set()
 
     async def run(self) -> None:
-        """Serve `reload_soon`, for ever."""
+        """Serve `reload_soon` forever."""
         while True:
             await self._wanted.wait()
             self._wanted.clear()

@@ -6,7 +6,7 @@ in the opposite one, so that the service still answers the last request, and the
 join them: the supervisor publishes; views and log file render.
 
 A stop can come at any time. While things come up it ends the wait for them; from then on it is the supervisor's `stop`. A
-second one kills everything and gives the exit code 128 + n.
+second one kills everything, and the exit code is 128 + n.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ OfferClient: TypeAlias = Callable[[Config, StartOptions, Mapping[str, str]], Awa
 
 
 class Session:
-    """Run once: `await Session(options, os.environ, …).run()` gives the exit code or raises PrxError.
+    """Run once: `await Session(options, os.environ, …).run()` returns the exit code or raises PrxError.
 
     `on_settled(outcome)` is called when every tunnel was verified for the first time, or has failed. `offer_client` is awaited
     once the configuration is known, and may install a client that it asks for.
@@ -116,7 +116,7 @@ class Session:
     # ------------------------------------------------------------------ what the control socket asks for
 
     def about(self) -> dict[str, Any]:
-        """Return what tells this prx from others."""
+        """Return what identifies this prx among others."""
         tunnels = [{"name": name, "local_addr": item.local_addr} for name, item in self._loaded.config.tunnels.items()]
         return {
             "pid": os.getpid(),
@@ -205,7 +205,7 @@ class Session:
             )
             try:
                 self._take(self._read())
-            except click.Abort:  # Ctrl-C where the master password is asked for: a stop as asked
+            except click.Abort:  # Ctrl-C at the prompt for the master password: a stop as asked
                 return 0
             if not await self._in_time(self._offer_client(self._loaded.config, self._options, self._environ)):
                 return self._result(0)
@@ -305,7 +305,7 @@ class Session:
         return True
 
     async def _bring_up(self, stack: AsyncExitStack) -> None:
-        """Start the service and the local edge, each where it is asked for, and make the supervisor."""
+        """Start the service and the local edge, each if it is asked for, and make the supervisor."""
         for warning in self._loaded.warnings:
             self._log("warn", warning)
         if self._options.command:

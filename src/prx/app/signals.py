@@ -2,7 +2,7 @@
 
 SIGINT and SIGTERM: the first one asks for a graceful stop, the second one for an end at once, further ones change nothing.
 SIGTERM twice in one moment is one: timeout(1) sends it to its child and then to the whole group, 0.06 to 0.09 ms apart.
-SIGHUP: read the configuration again; many at once count as one. But where it comes because the terminal is gone, it asks for a
+SIGHUP: read the configuration again; many at once count as one. But if it comes because the terminal is gone, it asks for a
 stop: a closed window must not leave a machine public. Who wants that uses `nohup` (then SIGHUP is ignored, as it
 was at the start) or `--detach`.
 """
@@ -78,7 +78,7 @@ class Signals:
 
 
 def has_terminal() -> bool:
-    """Tell whether this process has a controlling terminal (tty(4): opening /dev/tty fails with ENXIO where it has none)."""
+    """Return whether this process has a controlling terminal (tty(4): opening /dev/tty fails with ENXIO if it has none)."""
     try:
         os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY | os.O_CLOEXEC))
     except OSError:

@@ -1,9 +1,10 @@
-"""Keep what the start of a long run needed from staying in memory until its end, and from being looked through again and again.
+"""Keep what the start of a long run needed from staying in memory until its end, and from being traversed again and again.
 
 The calls for memory are glibc's (mallopt(3), malloc_trim(3)); with another C library nothing is done.
 
-Python's collector of cycles looks through every object each time it goes over the oldest ones, and nothing else runs meanwhile:
-a third of a second with the modules of prx and a few hundred tunnels. What has come up stays until the end, so it is set aside.
+Python's collector of cycles traverses every object each time it collects the oldest generation, and nothing else runs
+meanwhile: a third of a second with the modules of prx and a few hundred tunnels. What has come up stays until the end, so it is
+set aside.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ _M_ARENA_MAX = -8  # malloc.h
 
 
 def use_one_arena() -> None:
-    """Let all threads share one arena. Python holds its own lock while it allocates, so one more each gains nothing."""
+    """Have all threads share one arena. Python holds its own lock while it allocates, so one more each gains nothing."""
     if (mallopt := getattr(ctypes.CDLL(None), "mallopt", None)) is not None:
         mallopt(_M_ARENA_MAX, 1)
 
@@ -28,6 +29,6 @@ def give_back() -> None:
 
 
 def set_aside() -> None:
-    """Keep the collector of cycles from looking again at what exists now; what is dropped of it is freed as ever."""
+    """Keep the collector of cycles from traversing what exists now again; what is dropped of it is freed as ever."""
     gc.collect()
     gc.freeze()

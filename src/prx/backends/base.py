@@ -161,7 +161,7 @@ class Endpoints:
 
 @dataclass(frozen=True, slots=True)
 class Counters:
-    """The counters of the child that tell the truth, as totals of this run.
+    """The counters of the child that are reliable, as totals of this run.
 
     requests: passed on to the service, counted as they begin; request_errors: those that it did not answer well; said: how
     often it gave each status. in_flight: requests under way.
@@ -205,7 +205,7 @@ class Client(Protocol):
 
     @abstractmethod
     def classify_exit(self, end: ExitStatus, tail: Sequence[LogLine], *, age: float) -> ChildExit:
-        """Say why the child ended, from its exit, its last lines and its age in seconds."""
+        """Return why the child ended, from its exit, its last lines and its age in seconds."""
 
     def announced_url(self, line: LogLine, site: EdgeSite) -> str:
         """Return the public URL that a line of kind `QUICK_URL` announces; empty if it is not to be trusted."""
@@ -228,7 +228,7 @@ class Client(Protocol):
         return Counters()
 
     def route_mismatch(self, status: int, body: bytes) -> str:
-        """Say how the answer of `endpoints.rules` fails to lead to this tunnel's service; empty if it leads there."""
+        """Return how the answer of `endpoints.rules` fails to lead to this tunnel's service; empty if it leads there."""
         return ""
 
 
@@ -238,7 +238,7 @@ class Backend(Protocol):
     name, mode: as they stand in the configuration and in `prx status`. secrets: every form in which its secret may be seen.
     warnings: what the user should know about these settings at each start. url_is_temporary: the public URL dies with the
     child, so a restart costs it. has_replicas: connectors elsewhere may serve the same URL. has_known_edge: prx knows the edge
-    of the provider: it may dial it, and judge by its addresses where a name leads.
+    of the provider: it may dial it, and infer from its addresses where a name leads.
     """
 
     name: str
@@ -285,6 +285,6 @@ class Backend(Protocol):
 
 
 def service_keys(settings: TunnelSettings) -> tuple[object, ...]:
-    """Return what a client is told about the local service: if it differs, a running child cannot go on."""
+    """Return what a client is given about the local service: if it differs, a running child cannot go on."""
     trust = (settings.origin_tls_verify, settings.origin_ca, settings.origin_server_name)
     return (settings.local_addr, settings.host_header, trust)

@@ -26,7 +26,7 @@ class NoneBackend(Backend):
         if not self.settings.public_url:
             raise PermanentError(
                 'backend = "none" has no URL to watch',
-                hint="set PRX_TUNNEL_URL or public_url to the URL that somebody else keeps up",
+                hint="set PRX_TUNNEL_URL or public_url to the URL that another program keeps up",
             )
 
     def needs_new_child(self, old: Backend) -> bool:

@@ -35,7 +35,7 @@ def open_closed_streams() -> None:
 
 
 def leave_early_when_asked(arguments: Sequence[str]) -> None:
-    """Treat a signal that comes before `prx start` has begun as a stop that was asked for: exit code 0, without a word.
+    """Treat a signal that comes before `prx start` has started as a stop that was asked for: exit code 0, without a word.
 
     Importing what a start needs takes a few tenths of a second. Nothing has been started in that time, so there is nothing to
     end; `prx.app.signals` takes over as soon as there is.

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def install() -> None:
-    """Bring a program that prx works with to this machine."""
+    """Install a program that prx works with on this machine."""
 
 
 @install.command()

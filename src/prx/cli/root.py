@@ -24,8 +24,8 @@ COMMANDS = {
     "login": Lazy("prx.cli.login:login", "Sign in to Cloudflare by browser."),
     "secret": Lazy("prx.cli.secret:secret", "Keep secrets in an encrypted file and give them out by name."),
     "doctor": Lazy("prx.cli.doctor:doctor", "Find out what is wrong with the machine, the network or the set-up."),
-    "install": Lazy("prx.cli.install:install", "Bring a program that prx works with to this machine."),
-    "service": Lazy("prx.cli.service:service", "Let systemd start prx and keep it running."),
+    "install": Lazy("prx.cli.install:install", "Install a program that prx works with on this machine."),
+    "service": Lazy("prx.cli.service:service", "Have systemd start prx and keep it running."),
     "lab": Lazy("prx.cli.lab.command:lab", "Run a local edge: everything works without account and Internet."),
     "completions": Lazy("prx.cli.completions:completions", "Print the completion script of a shell."),
 }

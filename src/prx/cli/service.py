@@ -32,7 +32,7 @@ def _scope_option(command: Callable[..., Any]) -> Callable[..., Any]:
 
 @click.group()
 def service() -> None:
-    """Let systemd start prx and keep it running."""
+    """Have systemd start prx and keep it running."""
 
 
 @service.command()

@@ -35,7 +35,7 @@ class MovedError(PrxError):
     def __init__(self, hostname: str) -> None:
         super().__init__(
             f"what there is at Cloudflare for {hostname} has changed since this plan was made; nothing was done",
-            hint="run the same command again, and look at the new plan",
+            hint="run the same command again, and read the new plan",
         )
 
 
@@ -193,7 +193,7 @@ class Setup:
         current = self._world.configuration.document if self._world.configuration else {}
         team, aud = "", ""
         if wish.is_protected:
-            assert self._world.team is not None, "Access was looked at"
+            assert self._world.team is not None, "Access was read"
             assert self._app is not None, "the application comes first"
             team, aud = self._world.team.name, self._app.aud
         document = wanted_document(current, wish, team, aud, former_paths=former)
@@ -267,7 +267,7 @@ class Setup:
 
 def _not_found_again(error: ApiError) -> ApiError:
     if isinstance(error, TakenError):
-        error.hint = error.hint or "it was made by another in this moment; run the same command again, and look at the new plan"
+        error.hint = error.hint or "it was made by another in this moment; run the same command again, and read the new plan"
     return error
 
 

@@ -133,7 +133,7 @@ class Api:
         return [Provider.read(item) for item in self.client.listed(path, "list the ways to log in", Right.TEAM_READ)]
 
     def create_pin(self, account: str) -> Provider:
-        """Let people log in with a one-time PIN by mail."""
+        """Allow a login with a one-time PIN by mail."""
         path, body = (
             f"/accounts/{account}/access/identity_providers",
             {"type": "onetimepin", "name": "One-time PIN", "config": {}},

@@ -62,7 +62,7 @@ class Call:
 class Client:
     """Speak to the API at `base` with `token`.
 
-    transport: for tests. sleep: waits. say: told one line when there is something to wait for. patient: whether to try again,
+    transport: for tests. sleep: waits. say: called with one line when there is something to wait for. patient: whether to try again,
     and to wait long for an answer.
     """
 
@@ -195,7 +195,7 @@ def _no_answer(call: Call, answer: httpx2.Response | httpx2.TransportError, *, s
             call.what, refusal, reason=reason, hint="check the network, or https://www.cloudflarestatus.com"
         )
     reason += "; it is not known whether that was done"
-    return LostAnswerError(call.what, refusal, reason=reason, hint="run the same command again: it looks first, and goes on")
+    return LostAnswerError(call.what, refusal, reason=reason, hint="run the same command again: it reads first, and goes on")
 
 
 def _read(call: Call, answer: httpx2.Response) -> Reply:

@@ -56,7 +56,7 @@ class ApiError(PrxError):
 
     @property
     def code(self) -> int:
-        """Cloudflare's code, 0 where there was none."""
+        """Cloudflare's code, 0 if there was none."""
         return self.refusal.code if self.refusal else 0
 
 

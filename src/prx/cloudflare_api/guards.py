@@ -54,7 +54,7 @@ def application_steps(world: World, wish: Wish, app: Application | None) -> Iter
 
 
 def who(wish: Wish) -> str:
-    """Say who may visit."""
+    """Return who may visit, in words."""
     people = [
         "everyone who logs in" if rule == EVERYONE else f"all of {rule}" if rule[0] == "@" else rule for rule in wish.allow
     ]
@@ -99,7 +99,7 @@ def _rules(policy: Mapping[str, Any], key: str) -> list[str]:
 
 
 def _who_now(app: Application) -> str:
-    """Say who is let in now, as far as the rules are of the kinds that prx makes."""
+    """Return who is let in now, as far as the rules are of the kinds that prx makes."""
     found: list[str] = []
     for policy in app.document.get("policies") or ():
         for rule in policy.get("include") or () if isinstance(policy, Mapping) else ():

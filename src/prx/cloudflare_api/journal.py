@@ -62,7 +62,7 @@ class Memory:
 
     @property
     def is_empty(self) -> bool:
-        """Return whether nothing was begun yet."""
+        """Return whether nothing was started yet."""
         return not (self.tunnel_name or self.app_name or self.pin or self.service_tokens or self.former_records)
 
 
@@ -73,7 +73,7 @@ class Journal:
         self.path = folder / FILE_NAME
 
     def find(self, hostname: str, api: str) -> Memory:
-        """Return what is known about a host name at an API; an empty memory where nothing is."""
+        """Return what is known about a host name at an API; an empty memory if nothing is."""
         return next((item for item in self.all() if (item.hostname, item.api) == (hostname, api)), Memory(hostname, api))
 
     def all(self) -> list[Memory]:

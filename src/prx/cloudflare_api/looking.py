@@ -1,4 +1,4 @@
-"""Look at one tunnel as Cloudflare sees it: which connectors run on its token, and whether the newest rules have arrived."""
+"""Read one tunnel as Cloudflare sees it: which connectors run on its token, and whether the newest rules have arrived."""
 
 from __future__ import annotations
 

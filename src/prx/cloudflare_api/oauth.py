@@ -106,7 +106,7 @@ class ScopeRefusedError(Exception):
 
 @dataclass
 class _Answer:
-    """What the browser brought back."""
+    """What the browser came back with."""
 
     code: str = field(default="", repr=False)
     error: str = ""
@@ -168,13 +168,13 @@ class Callback:
         return Handler
 
     def take(self, target: str, host: str) -> tuple[int, str]:
-        """Read what a request brought; status and words for the browser. Only the right state counts."""
+        """Read what a request carries; status and words for the browser. Only the right state counts."""
         parts = urlsplit(target)
         query = {key: values[0] for key, values in parse_qs(parts.query).items()}
         if parts.path != CALLBACK or not is_this_machine(host.rpartition(":")[0] or host):
             return 404, "There is nothing here."
         if not hmac.compare_digest(query.get("state", "").encode(), self._state.encode()):
-            return 400, "This does not belong to the sign-in that prx has begun."
+            return 400, "This does not belong to the sign-in that prx has started."
         if "error" in query or not query.get("code"):
             words = query.get("error_description") or query.get("error") or "no code came back"
             self._answer = _Answer(error=words[:200], refused_scope=query.get("error") == "invalid_scope")

@@ -21,7 +21,7 @@ class Deliver(Protocol):
 class Ports:
     """keep_secret(name, value), drop_secret(name), write_file(team, aud), clean_file(): this machine's own things.
 
-    deliver: see `Deliver`. begun: told each step before it is done.
+    deliver: see `Deliver`. begun: called with each step before it is done.
     """
 
     keep_secret: Callable[[str, Secret], None]

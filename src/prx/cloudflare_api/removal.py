@@ -79,7 +79,7 @@ def _notes(world: World, hostname: str, memory: Memory) -> Iterator[str]:
         if app != our_app(world, hostname) and app.guards(hostname):
             yield f"the Access application {app.name!r} is not prx's: it stays"
     if world.unseen:
-        yield f"Access could not be looked at: {world.unseen}"
+        yield f"Access could not be read: {world.unseen}"
 
 
 class Removal:

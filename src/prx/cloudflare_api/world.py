@@ -1,4 +1,4 @@
-"""Look at Cloudflare once, with GETs alone: everything that a plan is made from."""
+"""Read Cloudflare once, with GETs alone: everything that a plan is made from."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Local:
 class World:
     """What there is. tunnels: those that are prx's for this host name; records: those that stand on it.
 
-    team, apps, tokens, providers are None if they were not looked at, or could not be (`unseen` says why). other_apps: how
+    team, apps, tokens, providers are None if they were not read, or could not be (`unseen` says why). other_apps: how
     many applications stand before other names.
     """
 
@@ -91,7 +91,7 @@ def _no_zone(hostname: str, zone: Zone | None, cert_zone: Zone | None) -> PrxErr
 
 
 def observe(api: Api, zone: Zone, hostname: str, memory: Memory, local: Local, *, access: bool) -> World:
-    """Look at everything around a host name. access: Access is wanted, so what cannot be seen of it is an error."""
+    """Read everything around a host name. access: Access is wanted, so what cannot be seen of it is an error."""
     account = zone.account_id
     tunnels = _tunnels(api, account, hostname)
     records = tuple(api.records(zone.id, hostname))
@@ -152,7 +152,7 @@ def _concerns(app: Application, hostname: str) -> bool:
 
 
 def _access(api: Api, account: str, hostname: str, memory: Memory, *, wanted: bool) -> _Access:
-    """Look at Access; where it is not wanted and cannot be seen, say so and go on."""
+    """Read Access; if it is not wanted and cannot be seen, say so and go on."""
     needed = wanted or bool(memory.app_name or memory.service_tokens or memory.pin)
     try:
         team = api.team(account) if wanted else None

@@ -24,7 +24,7 @@ def allow_rule(text: str) -> str:
     try:
         checked = mail_rule(f"*{rule}" if rule.startswith("@") else rule)
     except ValueError:
-        raise ValueError("you@example.com, @example.com for everybody of that domain, or everyone") from None
+        raise ValueError("you@example.com, @example.com for every address of that domain, or everyone") from None
     return checked.removeprefix("*")
 
 

@@ -1,12 +1,13 @@
 """What is right at a start and wrong at a change: a setting that is not written any more falls back to its default.
 
 A full disk, a copy half way, an editor that was killed: each leaves a shorter file, and often one that is sound TOML. At a
-start its defaults are what the user asked for. Where tunnels run, the same defaults would put another service on the Internet,
-or a guarded one under a throw-away name. So a reload refuses a file that declares no tunnel where there were some, and the
-silent loss of the few settings that say what is made public and for whom. Who means it writes the new value out.
+start its defaults are what the user asked for. If tunnels run, the same defaults would put another service on the Internet,
+or a guarded one under a throw-away name. So a reload refuses a file that declares no tunnel if there were some, and the
+silent loss of the few settings that say what is made public and for whom. To confirm such a change, the user writes the new
+value out.
 
 Not everything can be seen: a file that was cut between two tables is a sound file with fewer tunnels, as it is when a tunnel is
-removed on purpose. Whoever writes the file should write it under another name and rename it.
+removed on purpose. A program that writes the file should write it under another name and rename it.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ GUARDED: Final = ("local_addr", "backend", "public_url", "require_access", "clou
 
 
 def require_no_loss(before: Loaded, after: Loaded) -> None:
-    """Raise ConfigError where `after` lacks what `before`, which is in force, said in its file."""
+    """Raise ConfigError if `after` lacks what `before`, which is in force, said in its file."""
     problems = list(_losses(before, after))
     if problems:
         raise ConfigError(problems, hint="if that is meant, write it out, or stop prx and start it again")

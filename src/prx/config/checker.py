@@ -72,7 +72,7 @@ def read(table: type[AnyTable], values: Mapping[str, Any]) -> AnyTable:
 
 
 def table_in(kind: Any) -> type[Table] | None:
-    """Return the table that a field of this type holds, also where it may be missing; None for any other type."""
+    """Return the table that a field of this type holds, also if it may be missing; None for any other type."""
     candidates = get_args(kind) if isinstance(kind, UnionType) else (kind,)
     return next((item for item in candidates if isinstance(item, type) and issubclass(item, Table)), None)
 
@@ -144,7 +144,7 @@ def _read_value(kind: Any, facts: Facts, value: Any, path: KeyPath, mistakes: li
 
 
 def _fitting(kind: Any, facts: Facts, value: Any) -> Any:
-    """Return a value as the table holds it; ValueError with what is expected, without a text where type and range say it."""
+    """Return a value as the table holds it; ValueError with what is expected, without a text if type and range say it."""
     if kind is Secret:
         return _secret(value)
     if kind is str:

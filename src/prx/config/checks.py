@@ -1,4 +1,4 @@
-"""What a text in the configuration must look like. Each check returns its argument, or raises ValueError with what is expected.
+"""The forms of texts in the configuration. Each check returns its argument, or raises ValueError with what is expected.
 
 The text of a ValueError completes "found …, expected …" and never repeats the value: the reporter adds that, and knows whether
 it may be shown.
@@ -52,7 +52,7 @@ def url_path(text: str) -> str:
 
 
 def public_url(text: str) -> str:
-    """Check the URL of a tunnel that somebody else keeps up, and return it without a trailing slash; empty is allowed."""
+    """Check the URL of a tunnel that another program keeps up, and return it without a trailing slash; empty is allowed."""
     if not text:
         return text
     text = _ascii_url(text)
@@ -160,7 +160,7 @@ def mail_rule(text: str) -> str:
     labels = domain.split(".")
     sound = len(domain) <= 253 and all(_MAIL_LABEL.fullmatch(label) for label in labels)
     if not sound or not (name == "*" or _MAIL_NAME.fullmatch(name)):
-        raise ValueError("one mail address such as you@example.com, or *@example.com for everybody of that domain")
+        raise ValueError("one mail address such as you@example.com, or *@example.com for every address of that domain")
     return f"{name}@{domain}"
 
 
@@ -169,7 +169,7 @@ def _printable_ascii(text: str) -> bool:
 
 
 def _ascii_url(text: str) -> str:
-    """Return a URL with its host as DNS knows it; as it is where it is in ASCII, or no URL."""
+    """Return a URL with its host as DNS knows it; unchanged if it is in ASCII, or no URL."""
     if text.isascii():
         return text
     try:

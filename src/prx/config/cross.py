@@ -19,13 +19,13 @@ class Finding:
 
 
 def mistakes(config: ConfigFile, *, tokens_follow: bool = False) -> Iterator[Finding]:
-    """Yield what cannot work. `tokens_follow`: somebody else will give the tokens, so none is missing."""
+    """Yield what cannot work. `tokens_follow`: another source will supply the tokens, so none is missing."""
     yield from _access_mistakes(config.access)
     for path, tunnel in tunnels(config).items():
         for finding in _tunnel_mistakes(path, tunnel):
             if not (tokens_follow and finding.key[-1] == "token"):
                 yield finding
-        if not tokens_follow:  # `prx setup` reads what it is to bring about
+        if not tokens_follow:  # `prx setup` reads what it is to carry out
             yield from _wish_mistakes(path, tunnel)
     yield from _collisions(tunnels(config))
     if config.tunnel is not None and DEFAULT_TUNNEL in config.tunnels:
@@ -45,7 +45,7 @@ def warnings(config: ConfigFile) -> Iterator[Finding]:
 
 
 def tunnels(config: ConfigFile) -> dict[KeyPath, TunnelSettings]:
-    """Return every tunnel by the path of its table; where the file declares none, there is `[tunnel]` with the defaults."""
+    """Return every tunnel by the path of its table; if the file declares none, there is `[tunnel]` with the defaults."""
     declared: dict[KeyPath, TunnelSettings] = {("tunnels", name): tunnel for name, tunnel in config.tunnels.items()}
     if config.tunnel is not None or not declared:
         return {("tunnel",): config.tunnel or TunnelSettings(), **declared}
@@ -65,7 +65,7 @@ def _tunnel_mistakes(path: KeyPath, tunnel: TunnelSettings) -> Iterator[Finding]
     yield from _guest_mistakes(path, tunnel)
     if tunnel.backend == "none":
         if not tunnel.public_url:
-            text = 'found nothing, expected the URL to watch, as backend is "none" (PRX_TUNNEL_URL gives it too)'
+            text = 'found nothing, expected the URL to watch, as backend is "none" (PRX_TUNNEL_URL sets it too)'
             yield Finding(url, (backend, url), text)
         return
     if tunnel.public_url:
@@ -80,7 +80,7 @@ def _tunnel_mistakes(path: KeyPath, tunnel: TunnelSettings) -> Iterator[Finding]
 
 
 def _guest_mistakes(path: KeyPath, tunnel: TunnelSettings) -> Iterator[Finding]:
-    """Yield a guest list that nobody would ask: the tunnel would be open to all, and its owner would not know."""
+    """Yield a guest list that would have no effect: the tunnel would be open to all, and its owner would not know."""
     rules = tunnel.cloudflare.allowed_mail
     key = (*path, "cloudflare", "allowed_mail")
     if len(rules) > _MOST_GUESTS:
@@ -93,7 +93,7 @@ def _guest_mistakes(path: KeyPath, tunnel: TunnelSettings) -> Iterator[Finding]:
 
 
 def _wish_mistakes(path: KeyPath, tunnel: TunnelSettings) -> Iterator[Finding]:
-    """Yield a wish for protection that nobody carries out: the tunnel would be open to all, and its owner would not know."""
+    """Yield a wish for protection that nothing carries out: the tunnel would be open to all, and its owner would not know."""
     wishes = tunnel.access
     named = tunnel.backend == "cloudflare" and tunnel.cloudflare.mode == "named"
     for name, given in (("allow", wishes.allow), ("service_tokens", wishes.service_tokens)):
@@ -109,7 +109,7 @@ def _wish_mistakes(path: KeyPath, tunnel: TunnelSettings) -> Iterator[Finding]:
 
 
 _MOST_GUESTS = 100  # of cloudflared's --allowed-mail
-_REMEDIES: Mapping[str, str] = {"token": " (CLOUDFLARE_TUNNEL_TOKEN gives it too, `prx setup` makes one)", "hostname": ""}
+_REMEDIES: Mapping[str, str] = {"token": " (CLOUDFLARE_TUNNEL_TOKEN sets it too, `prx setup` makes one)", "hostname": ""}
 
 
 def _collisions(declared: Mapping[KeyPath, TunnelSettings]) -> Iterator[Finding]:

@@ -90,7 +90,7 @@ def without_tunnel(text: str, hostname: str, aud: str) -> tuple[str, tuple[str, 
 
 
 def _values(path: tuple[str, ...], wanted: NamedTunnel, document: TOMLDocument) -> Iterator[tuple[tuple[str, ...], str, Any]]:
-    """Give table, key and value of everything that is to stand there; None: the key is to go, if it is there."""
+    """Yield table, key and value of everything that is to stand there; None: the key is to go, if it is there."""
     if wanted.local_addr:
         yield path, "local_addr", wanted.local_addr
     cloudflare = (*path, "cloudflare")

@@ -32,7 +32,7 @@ def expand(text: str, environ: Mapping[str, str]) -> str:
 
 
 def holds_reference(text: str) -> bool:
-    """Say whether `expand` would change `text`."""
+    """Return whether `expand` would change `text`."""
     return _REFERENCE.search(text) is not None
 
 

@@ -31,10 +31,10 @@ def hostname(text: str) -> str:
 
 
 def to_ascii(name: str) -> str:
-    """Return `name` with every label outside of ASCII as an A-label; raise ValueError where a label has none."""
+    """Return `name` with every label outside of ASCII as an A-label; raise ValueError if a label has none."""
     if name.isascii():
         return name
-    import idna  # noqa: PLC0415 - 20 ms, and hardly anybody needs it
+    import idna  # noqa: PLC0415 - 20 ms, and rarely needed
 
     try:
         return idna.encode(name, uts46=True).decode("ascii")
@@ -47,7 +47,7 @@ def to_ascii(name: str) -> str:
 
 
 def shown(name: str) -> str:
-    """Return `name` for people: `bücher.example` for `xn--bcher-kva.example`, and as it is where it holds no A-label."""
+    """Return `name` for people: `bücher.example` for `xn--bcher-kva.example`, unchanged if it holds no A-label."""
     if _A_LABEL not in name.lower():
         return name
     import idna  # noqa: PLC0415 - as above
@@ -59,7 +59,7 @@ def shown(name: str) -> str:
 
 
 def _not_a_name_alone(text: str) -> str:
-    """Say what is there beside the name, or instead of it; empty where nothing is."""
+    """Return what the text holds beside the name, or instead of it; empty if nothing."""
     alone = f"a host name alone, {_EXAMPLE}"
     if any(character.isspace() for character in text):
         return f"{alone}, without spaces"
@@ -74,12 +74,12 @@ def _not_a_name_alone(text: str) -> str:
     if ":" in text:
         return f"{alone}, without a port: the public side is always https on 443"
     if "*" in text:
-        return f"one name, {_EXAMPLE}: a wildcard cannot be looked at, so name one below it (the tunnel may serve them all)"
+        return f"one name, {_EXAMPLE}: a wildcard cannot be checked, so name one below it (the tunnel may serve them all)"
     return ""
 
 
 def _no_name(name: str) -> str:
-    """Say why DNS cannot hold `name`; empty where it can."""
+    """Return why DNS cannot hold `name`; empty if it can."""
     labels = name.split(".")
     if not all(labels):
         return f"a host name, {_EXAMPLE}, with something before, behind and between its dots"

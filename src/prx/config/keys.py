@@ -55,12 +55,12 @@ class Key:
 
     @property
     def choices(self) -> tuple[str, ...]:
-        """Return the allowed texts, or nothing where any will do."""
+        """Return the allowed texts, or nothing if any will do."""
         return get_args(self.type) if get_origin(self.type) is Literal else ()
 
     @property
     def is_secret(self) -> bool:
-        """Say whether the value must never be shown."""
+        """Return whether the value must never be shown."""
         return self.type is Secret
 
     @property
@@ -77,7 +77,7 @@ class Key:
 
     @property
     def is_plain(self) -> bool:
-        """Say whether the value is a number, or true or false: it stands in a file without quotes."""
+        """Return whether the value is a number, or true or false: it stands in a file without quotes."""
         return self.type in {int, float, bool}
 
     def _range(self) -> str:
@@ -96,7 +96,7 @@ def keys_of(table: type[Table] = ConfigFile, prefix: tuple[str, ...] = ()) -> It
 
 
 def find_key(path: KeyPath) -> Key | None:
-    """Return the key that a path in the file leads to, or to an element of; None where it is a table or unknown."""
+    """Return the key that a path in the file leads to, or to an element of; None if it is a table or unknown."""
     for end in range(1, len(path) + 1):
         table = table_at(path[: end - 1])
         field = fields_of(table).get(str(path[end - 1])) if table else None
@@ -119,7 +119,7 @@ def table_at(path: KeyPath) -> type[Table] | None:
 
 
 def suggestion(path: KeyPath) -> str:
-    """Say what somebody who wrote this unknown key may have meant; empty where nothing is near."""
+    """Return the keys that this unknown one may have been meant to be; empty if none is similar."""
     *parent, name = map(str, path)
     table = table_at(tuple(parent))
     siblings = list(fields_of(table)) if table else []

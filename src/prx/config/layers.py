@@ -1,7 +1,7 @@
 """The sources of values, in rising order: file, environment, command line. Each knows the place of each of its values.
 
 A value is known by its path in a file. The environment and the command line speak of one tunnel without naming it: they mean
-`[tunnel]`, or where the file has no such table, its only `[tunnels.NAME]`.
+`[tunnel]`, or if the file has no such table, its only `[tunnels.NAME]`.
 """
 
 from __future__ import annotations
@@ -206,16 +206,14 @@ def _is_waiting(path: KeyPath, value: Any) -> bool:
 
 
 def _target(layer: Layer, path: tuple[str, ...], source: Source, origin: Origin) -> KeyPath:
-    """Return the path in the file's own terms; empty, with a problem noted, where it is not clear which tunnel is meant."""
+    """Return the path in the file's own terms; empty, with a problem noted, if it is not clear which tunnel is meant."""
     named = source.data.get("tunnels")
     if path[0] != "tunnel" or "tunnel" in source.data or not isinstance(named, Mapping) or not named:
         return path
     if len(named) == 1:
         (name,) = named
         return ("tunnels", name, *path[1:]) if re.fullmatch(TUNNEL_NAME, name) else ()
-    if (
-        path[-1] != "token"
-    ):  # one token in the environment is no mistake where each tunnel has its own; a missing one is reported
+    if path[-1] != "token":  # one token in the environment is no mistake if each tunnel has its own; a missing one is reported
         names = ", ".join(map(key_text, named))
         layer.problems.append(
             Problem(origin, dotted(path), f"the file names {len(named)} tunnels ({names}), expected one, or a table [tunnel]")
@@ -224,7 +222,7 @@ def _target(layer: Layer, path: tuple[str, ...], source: Source, origin: Origin)
 
 
 def _watch_only(layer: Layer) -> None:
-    """Let PRX_TUNNEL_URL choose `backend = "none"`: there is already a public URL, so no child is run."""
+    """Apply PRX_TUNNEL_URL, which chooses `backend = "none"`: there is already a public URL, so no child is run."""
     for path in [path for path in layer.values if path[-1] == "public_url"]:
         backend = (*path[:-1], "backend")
         if backend not in layer.values:

@@ -1,8 +1,8 @@
 """Load the configuration: defaults < file < environment < command line, every value with its origin, all mistakes at once.
 
-Each layer is checked by itself, so that a mistake is found where it stands even when a higher layer hides it. What passes is
-merged, secrets are resolved (only those that count in the end), and what must hold between keys is checked last; a mistake of
-that kind is kept back while one of the keys that it follows from is itself mistaken.
+Each layer is checked by itself, so that a mistake is reported with its own place even when a higher layer hides it. What passes
+is merged, secrets are resolved (only those that count in the end), and what must hold between keys is checked last; a mistake
+of that kind is kept back while one of the keys that it follows from is itself mistaken.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Loaded:
 
     origins: by dotted name, every key of every tunnel. path: the file, if any. warnings: settings without effect, as lines.
     written: by dotted name, what stands in the source for each value that a secret was or has to be put into. secrets: all that
-    was resolved, for the redaction of every output. files: what stands behind `file:` where a secret was read from a file.
+    was resolved, for the redaction of every output. files: what stands behind `file:` if a secret was read from a file.
     declares: the file has a tunnel of its own. not_run: by dotted name, the `cmd:` references that were left as they are.
     """
 
@@ -132,7 +132,7 @@ def _with_whole_paths(tunnel: TunnelSettings, folder: Path) -> TunnelSettings:
         return tunnel
     try:
         whole = folder.absolute() / Path(tunnel.origin_ca).expanduser()
-    except RuntimeError:  # no home folder is known for a ~: the path is told as it is when it cannot be read
+    except RuntimeError:  # no home folder is known for a ~: the path is reported unchanged when it cannot be read
         return tunnel
     return tunnel.changed(origin_ca=str(whole))
 
@@ -146,7 +146,7 @@ def _origins(file: ConfigFile, merged: Layer) -> dict[str, Origin]:
 
 
 def _findings(findings: Iterator[cross.Finding], merged: Layer) -> Iterator[Problem]:
-    """Give each finding its place, and keep back those that follow from a value that is itself mistaken."""
+    """Yield each finding with its place; leave out those that follow from a value that is itself mistaken."""
     for finding in findings:
         if merged.bad.isdisjoint(path[:end] for path in finding.about for end in range(1, len(path) + 1)):
             origin = merged.origin_of(finding.about[0])

@@ -12,7 +12,7 @@ from prx.core.hosts import is_this_machine
 
 EXPECTED = "PORT, HOST:PORT, [IPV6]:PORT or http(s)://HOST:PORT, such as 8080 or 127.0.0.1:8080"
 
-_DEFAULT_HOST = "127.0.0.1"  # not "localhost": that may resolve to ::1, where most services do not listen
+_DEFAULT_HOST = "127.0.0.1"  # not "localhost": that may resolve to ::1, on which most services do not listen
 _STANDARD_PORTS = {"http": 80, "https": 443}
 _HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?")
 _IPV6 = re.compile(r"[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*(?:%[A-Za-z0-9_.-]+)?")
@@ -49,7 +49,7 @@ class LocalAddr:
 
     @property
     def is_local(self) -> bool:
-        """Tell whether it is on this machine, by its name or address."""
+        """Return whether it is on this machine, by its name or address."""
         return is_this_machine(self.host)
 
     @property

@@ -19,7 +19,7 @@ _PLACES: Final = Redactor()  # passwords in URLs, header values …
 
 
 def shown(value: Any) -> str:
-    """Return a value as messages show it: short, on one line, and without anything that looks like a secret."""
+    """Return a value as messages show it: short, on one line, and without anything that resembles a secret."""
     match value:
         case str():
             text = _SECRET_LOOKING.sub("***", _PLACES.text(value))
@@ -50,7 +50,7 @@ def kind_of(value: Any) -> str:
 
 
 def explain(mistake: Mistake, written: Any) -> str:
-    """Say what is wrong; `written` is the value as it stands in its source."""
+    """Return what is wrong; `written` is the value as it stands in its source."""
     path = mistake.path
     if mistake.kind == "unknown":
         meant = suggestion(path)

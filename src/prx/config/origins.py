@@ -1,4 +1,4 @@
-"""Where a value came from, and a mistake together with its place."""
+"""The place that a value came from, and a mistake together with its place."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final, Literal
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a value came from. `place`: the file or the variable; `line`: counted from 1, 0 where there is none."""
+    """The place that a value came from. `place`: the file or the variable; `line`: counted from 1, 0 if there is none."""
 
     kind: Literal["default", "file", "environment", "command line"]
     place: str = ""

@@ -1,9 +1,9 @@
-"""Where prx looks for its configuration, and where it keeps its own files.
+"""The places in which prx searches for its configuration and keeps its own files.
 
     config file   -c FILE, else PRX_CONFIG, else ./prx.toml, else $XDG_CONFIG_HOME/prx/config.toml
                   (for a user without a home PRX_DATA_DIR/config.toml)
     data          PRX_DATA_DIR, else $XDG_DATA_HOME/prx
-    runtime       PRX_DATA_DIR/run where PRX_DATA_DIR is set, else $XDG_RUNTIME_DIR/prx, else run in the data directory
+    runtime       PRX_DATA_DIR/run if PRX_DATA_DIR is set, else $XDG_RUNTIME_DIR/prx, else run in the data directory
 
 The defaults of the XDG variables, and the rule that a relative path in one of them is ignored, are those of the XDG Base
 Directory Specification 0.8. Standard library only: `prx url` and `prx status` import this module and must stay fast.
@@ -37,10 +37,10 @@ class ConfigPlace:
 def find_config(
     explicit: Path | None = None, environ: Mapping[str, str] | None = None, cwd: Path | None = None
 ) -> ConfigPlace | None:
-    """Return the configuration file to read, or None where there is none.
+    """Return the configuration file to read, or None if there is none.
 
     A file that the user named (`explicit`, else PRX_CONFIG) is returned whether it exists or not, so that the loader can say
-    that it is missing. The two usual places count only where something is there; a user without a home has one of them.
+    that it is missing. The two usual places count only if something is there; a user without a home has one of them.
     """
     env = os.environ if environ is None else environ
     if explicit is not None:
@@ -58,7 +58,7 @@ def find_config(
 
 
 def _is_there(path: Path) -> bool:
-    """Return whether something lies at `path`; also where that cannot be seen for now: a bad disk is not an empty one."""
+    """Return whether something lies at `path`; also if that is not known for now: a bad disk is not an empty one."""
     try:
         path.lstat()
     except OSError as error:
@@ -75,7 +75,7 @@ def config_file(explicit: Path | None = None, environ: Mapping[str, str] | None 
 def user_config_file(environ: Mapping[str, str] | None = None) -> Path:
     """Return the path of the user's own configuration file, which need not exist.
 
-    For a user without a home it lies in PRX_DATA_DIR; PermanentError where that is not set either.
+    For a user without a home it lies in PRX_DATA_DIR; PermanentError if that is not set either.
     """
     env = os.environ if environ is None else environ
     try:
@@ -89,7 +89,7 @@ def user_config_file(environ: Mapping[str, str] | None = None) -> Path:
 def data_dir(environ: Mapping[str, str] | None = None) -> Path:
     """Return the directory of lasting files (state, secrets, downloaded programs), absolute; it is not created here.
 
-    Raises PermanentError for a user without a home, where PRX_DATA_DIR does not name it.
+    Raises PermanentError for a user without a home, if PRX_DATA_DIR does not name it.
     """
     env = os.environ if environ is None else environ
     if named := env.get("PRX_DATA_DIR"):
@@ -109,8 +109,8 @@ def runtime_dir(environ: Mapping[str, str] | None = None) -> Path:
 def ensure_private_dir(path: Path) -> Path:
     """Create `path` with mode 0700, parents included, or make an existing one of ours private; return it.
 
-    Raises PermanentError where it cannot be created, is a symbolic link, is no directory, or belongs to another user: each of
-    these would let somebody else read or replace what is kept there.
+    Raises PermanentError if it cannot be created, is a symbolic link, is no directory, or belongs to another user: each of
+    these would let another user read or replace what is kept there.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=PRIVATE_MODE)

@@ -1,8 +1,8 @@
 """On which line of a TOML text each key stands.
 
-`tomllib` gives values without positions. This scanner walks over a text that `tomllib` has already accepted, so it only has to
-find its way (TOML 1.0: keys, strings, arrays, inline tables, comments), never to judge. A path holds keys, and indexes for the
-elements of arrays and of arrays of tables: `tunnel.on_url[1]` is ("tunnel", "on_url", 1).
+`tomllib` returns values without positions. This scanner walks over a text that `tomllib` has already accepted, so it only has
+to find its way (TOML 1.0: keys, strings, arrays, inline tables, comments), never to judge. A path holds keys, and indexes for
+the elements of arrays and of arrays of tables: `tunnel.on_url[1]` is ("tunnel", "on_url", 1).
 """
 
 from __future__ import annotations

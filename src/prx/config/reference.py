@@ -48,7 +48,7 @@ prx runs it stays with its file, and a reload refuses one that has lost its tunn
 
 `[tunnel]` declares the tunnel named `default`. `[tunnels.NAME]` declares others, with the same keys and a
 `[tunnels.NAME.cloudflare]` of their own; NAME is made of lower-case letters, digits and dashes. Variables and
-command-line arguments that set a key of `[tunnel]` mean that table or, where the file has none, the only
+command-line arguments that set a key of `[tunnel]` mean that table or, if the file has none, the only
 `[tunnels.NAME]`.
 """
 
@@ -61,7 +61,7 @@ _OTHER_VARIABLES = {
     "With it `prx status` and `prx doctor` also say what Cloudflare knows of a named tunnel.",
     "PRX_CLOUDFLARE_API": "Another address of Cloudflare's API: https, or this machine; for tests.",
     "PRX_CLOUDFLARE_DASH": "Another address that `prx login` signs in at: https, or this machine; for tests.",
-    "PRX_MASTER_KEY": "The master password of the secrets file, where nobody can be asked for it.",
+    "PRX_MASTER_KEY": "The master password of the secrets file, if there is no terminal to ask for it.",
 }
 
 

@@ -108,7 +108,7 @@ def _field_schema(name: str, field: Field[Any]) -> dict[str, Any]:
 
 
 def _value_schema(key: Key) -> dict[str, Any]:
-    """Return what a value must be; a type that is taken beside the proper one only where each of its values fits."""
+    """Return what a value must be; a type that is taken beside the proper one only if each of its values fits."""
     if get_origin(key.type) is tuple:
         return {"items": {"type": "string"}, "type": "array"}
     usual: dict[str, Any] = {"type": _JSON_TYPES.get(key.type, "string")}

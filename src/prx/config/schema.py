@@ -44,8 +44,8 @@ class CloudflareSettings(Table):
         check=hostname.hostname,
     )
     allowed_mail: tuple[str, ...] = list_key(
-        "Who may visit a quick tunnel, after a one-time PIN by mail: `you@example.com`, or `*@example.com` for everybody of "
-        "that domain; empty: everybody. Machines cannot pass, webhooks neither. Needs cloudflared 2026.9.3 or later.",
+        "Who may visit a quick tunnel, after a one-time PIN by mail: `you@example.com`, or `*@example.com` for every address "
+        "of that domain; empty: all visitors. Machines cannot pass, webhooks neither. Needs cloudflared 2026.9.3 or later.",
         checks.mail_rule,
     )
     cloudflared_path: str = key(
@@ -54,13 +54,13 @@ class CloudflareSettings(Table):
         check=checks.program_path,
     )
     protocol: Literal["auto", "quic", "http2"] = key(
-        "auto", "How to reach the edge. `auto` begins with QUIC and changes to HTTP/2 where UDP is blocked."
+        "auto", "How to reach the edge. `auto` begins with QUIC and changes to HTTP/2 if UDP is blocked."
     )
     edge_ip_version: Literal["auto", "4", "6"] = key("auto", "The IP version towards the edge.", also=int, also_in_schema=False)
     retries: int = key(
         5,
-        "How many times the cloudflared of a named tunnel may double its own wait between reconnects; that of a quick tunnel, "
-        "which Cloudflare deletes when it is away for minutes, never does. It does not limit the attempts.",
+        "How many times cloudflared may double its own wait between reconnects. It does not limit the attempts. Left at 5, the "
+        "wait of a quick tunnel, which Cloudflare deletes when it is away for minutes, is never doubled.",
         minimum=0,
         maximum=20,
     )
@@ -84,7 +84,7 @@ class TunnelAccess(Table):
     """Who may visit the public name of a named tunnel: what `prx setup` makes Cloudflare Access do."""
 
     allow: tuple[str, ...] = list_key(
-        "Who may log in: `you@example.com`, `@example.com` for everybody of that domain, or `everyone` who proves an address; "
+        "Who may log in: `you@example.com`, `@example.com` for every address of that domain, or `everyone` who proves an address; "
         "with neither this nor `service_tokens` strangers reach the service.",
         access_wishes.allow_rule,
     )
@@ -104,7 +104,7 @@ class TunnelSettings(Table):
 
     backend: Literal["cloudflare", "none"] = key(
         "cloudflare",
-        "Who makes the service public. `none`: somebody else does; prx only watches `public_url`.",
+        "Who makes the service public. `none`: another program does; prx only watches `public_url`.",
         env="PRX_TUNNEL_BACKEND",
     )
     local_addr: str = key(
@@ -135,7 +135,7 @@ class TunnelSettings(Table):
         30, "How often the public URL is asked while all is well.", unit="seconds", minimum=0.1, maximum=86400
     )
     max_failures: int = key(
-        3, "How many failed checks in a row lead to a restart, where a restart can help.", minimum=1, maximum=1000
+        3, "How many failed checks in a row lead to a restart, if a restart can help.", minimum=1, maximum=1000
     )
     health_check_path: str = key("/", "The path that is asked.", check=checks.url_path)
     health_check_timeout_secs: float = key(
@@ -148,11 +148,11 @@ class TunnelSettings(Table):
     health_check_expect: str = key(
         "auto",
         "The HTTP status codes that count as healthy: `2xx`, `204`, `200-399`, or several separated by commas. `auto`: 2xx, or "
-        "the very answer below 500 that the service gives on this machine.",
+        "the very answer below 500 that the service returns on this machine.",
         check=checks.status_codes,
     )
     health_check_restart: Literal["cause", "any"] = key(
-        "cause", "`cause`: restart only where that can help. `any`: every answer that is not expected counts."
+        "cause", "`cause`: restart only if that can help. `any`: every answer that is not expected counts."
     )
     startup_timeout_secs: float = key(
         60,
@@ -164,7 +164,7 @@ class TunnelSettings(Table):
     )
     public_url: str = key(
         "",
-        'The URL that somebody else keeps up, for `backend = "none"`. PRX_TUNNEL_URL also chooses that backend.',
+        'The URL that another program keeps up, for `backend = "none"`. PRX_TUNNEL_URL also chooses that backend.',
         env="PRX_TUNNEL_URL",
         check=checks.public_url,
     )
@@ -208,7 +208,7 @@ class TunnelSettings(Table):
 
     @property
     def origin_is_verified(self) -> bool:
-        """Whether the certificate of an https service is checked: `origin_tls_verify`, understood."""
+        """Return whether the certificate of an https service is checked: `origin_tls_verify`, understood."""
         if self.origin_tls_verify == "auto":
             return bool(self.origin_ca) or not self.origin.is_local
         return self.origin_tls_verify == "true"
@@ -233,7 +233,7 @@ class AccessSettings(Table):
 
 @dataclass(frozen=True, kw_only=True)
 class HistorySettings(Table):
-    """What `prx report` looks back on: changes, restarts and probes, on disk in the data folder; bounded by both keys."""
+    """What `prx report` summarizes: changes, restarts and probes, on disk in the data folder; bounded by both keys."""
 
     keep_days: int = key(90, "How long it is kept; 0: nothing is written.", unit="days", minimum=0, maximum=3660)
     keep_mb: int = key(64, "How much is kept, of all prx of this user together.", unit="megabytes", minimum=1, maximum=100_000)

@@ -33,9 +33,9 @@ _HINTS = {
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One file. `data`: its values as TOML gives them. `lines`: where each stands. `mode`: its permission bits.
+    """One file. `data`: its values as TOML defines them. `lines`: where each stands. `mode`: its permission bits.
 
-    others_can_read: group or others have the right to, and that can be changed (it cannot where a container mounts the file).
+    others_can_read: group or others have the right to, and that can be changed (it cannot if a container mounts the file).
     """
 
     path: Path
@@ -46,14 +46,14 @@ class Source:
 
     @property
     def declares_tunnels(self) -> bool:
-        """Say whether the file has a `[tunnel]` or a `[tunnels.NAME]` of its own."""
+        """Return whether the file has a `[tunnel]` or a `[tunnels.NAME]` of its own."""
         return "tunnel" in self.data or bool(self.data.get("tunnels"))
 
 
 def read_source(path: Path, claim: Claim = Claim.FOUND, environ: Mapping[str, str] | None = None) -> Source:
     """Read a TOML file.
 
-    Raises ConfigError when it cannot be read, is not TOML (with line and column where there is one), or is a file that others
+    Raises ConfigError when it cannot be read, is not TOML (with line and column if there is one), or is a file that others
     may have put there: `claim` says how prx came to it (`prx.files.rule`).
     """
     found = _read(path, claim, environ)

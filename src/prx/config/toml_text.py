@@ -15,7 +15,7 @@ def string_text(text: str) -> str:
 
 
 def key_text(key: str) -> str:
-    """Write a key, with quotes where it needs them."""
+    """Write a key, with quotes if it needs them."""
     return key if _BARE_KEY.fullmatch(key) else string_text(key)
 
 

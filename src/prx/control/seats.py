@@ -12,9 +12,9 @@ from typing import Any
 
 @dataclass(eq=False, slots=True)
 class Seat:
-    """One connection: its task, the process at its other end (0: not known), and whether that may ask at all.
+    """One connection: its task, the process at its other end (0: not known), and whether that may ask.
 
-    `begun`: its conversation has begun; `asked`: it has sent a request; `answering`: one is being answered; `evicted`: it
+    `begun`: its conversation has started; `asked`: it has sent a request; `answering`: one is being answered; `evicted`: it
     has to make room.
     """
 

@@ -34,7 +34,7 @@ class ChildExit:
     hint: str = ""
 
     def words(self) -> str:
-        """Say how it ended, in a few words."""
+        """Return how it ended, in a few words."""
         how = f"killed by signal {self.signal}" if self.signal is not None else f"exit code {self.code}"
         return f"{how}: {self.detail}" if self.detail else how
 

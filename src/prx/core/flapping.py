@@ -21,14 +21,14 @@ class Flaps:
     falls: tuple[float, ...] = ()
 
     def see(self, at: float, *, well: bool) -> Flaps:
-        """Take in what a look at `at` has found."""
+        """Take in what a check at `at` has found."""
         if self.well and not well:
             falls = tuple(fall for fall in self.falls if at - fall < WINDOW)
             return Flaps(well=False, falls=(*falls, at)[-_KEPT:])
         return self if self.well == well else replace(self, well=well)
 
     def forget_well(self) -> Flaps:
-        """Take in that it was stopped or begun again as asked: its next trouble is no fall until it was well again."""
+        """Take in that it was stopped or started again as asked: its next trouble is no fall until it was well again."""
         return replace(self, well=False)
 
     def count(self, now: float) -> int:

@@ -83,7 +83,7 @@ class CheckNow:
 class Woken:
     """Something changed that made earlier failures worthless: `what` is network, sleep, binary, token or configuration.
 
-    "no network" is a reason to look at once, and no more.
+    "no network" is a reason to check at once, and no more.
     """
 
     what: str

@@ -92,14 +92,14 @@ def _judge_crowd(public: Public, evidence: Evidence, policy: Policy) -> Diagnosi
         return None
     if origin is not None and origin.status is None and origin.error:
         reason = f"{origin.error}; so many requests wait for it that Cloudflare refuses more (429)"
-        return Diagnosis(Verdict.ORIGIN_DOWN, reason, f"look at the service on {origin.address}")
+        return Diagnosis(Verdict.ORIGIN_DOWN, reason, f"check the service on {origin.address}")
     if not policy.quick or not public.by_cloudflare or origin is None:
         return None
     reason = "the public URL answers 429: too many requests are under way through this quick tunnel"
     hint = "Cloudflare allows 200 at a time; a named tunnel has no such limit"
     if evidence.delivery.reached is False:
         return Diagnosis(Verdict.UNREACHABLE, f"{reason}, and none comes through", hint)
-    return Diagnosis(Verdict.EDGE_REFUSED, reason, hint, remedy=Action.REPORT)  # looked at again soon: it may be over
+    return Diagnosis(Verdict.EDGE_REFUSED, reason, hint, remedy=Action.REPORT)  # checked again soon: it may be over
 
 
 def _is_anothers(public: Public, evidence: Evidence) -> bool:

@@ -6,7 +6,7 @@ Theory of operation. The user's wish (`wanted`) and the observed state are two t
     starting   child on its way; nothing public yet         timer check, possibly replace
     ready      the public URL answers as it should          timers check, steady, possibly suspicion, replace
     degraded   it was up, or the fault is not the tunnel's  timer check, possibly replace
-    stopping   the child was told to end                    timer grace; `after_stop` says what comes then
+    stopping   the child was asked to end                   timer grace; `after_stop` says what comes then
     backoff    no child; waiting for the next try           timers backoff, recheck
     failed     no child; the operator must change something timer recheck
 

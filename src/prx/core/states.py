@@ -42,28 +42,28 @@ TRANSITIONS: Mapping[State, Mapping[State, str]] = MappingProxyType(
             State.DEGRADED: "proven, but not as it should be",
             State.BACKOFF: "ended by itself",
             State.FAILED: "ended, cannot work",
-            State.STOPPING: "told to end",
+            State.STOPPING: "asked to end",
         },
         State.READY: {
             State.DEGRADED: "a fault that lasts",
             State.BACKOFF: "ended by itself",
             State.FAILED: "ended, cannot work",
             State.STARTING: "updated itself",
-            State.STOPPING: "told to end",
+            State.STOPPING: "asked to end",
         },
         State.DEGRADED: {
             State.READY: "well again",
             State.BACKOFF: "ended by itself",
             State.FAILED: "ended, cannot work",
             State.STARTING: "updated itself",
-            State.STOPPING: "told to end",
+            State.STOPPING: "asked to end",
         },
         State.STOPPING: {State.IDLE: "by the operator", State.STARTING: "restart", State.FAILED: "cannot work"},
-        State.BACKOFF: {State.STARTING: "the wait is over, or pointless", State.IDLE: "told to end"},
+        State.BACKOFF: {State.STARTING: "the wait is over, or pointless", State.IDLE: "asked to end"},
         State.FAILED: {
             State.STARTING: "what was wrong has changed",
             State.BACKOFF: "start during a rate limit",
-            State.IDLE: "told to end",
+            State.IDLE: "asked to end",
         },
     }
 )
@@ -77,7 +77,7 @@ def diagram() -> str:
 
 
 class AfterStop(enum.Enum):
-    """What comes when the child that was told to end has ended."""
+    """What comes when the child that was asked to end has ended."""
 
     IDLE = enum.auto()
     SPAWN = enum.auto()

@@ -14,7 +14,7 @@ from prx.doctor.finding import Finding, Mark
 
 
 async def check_account(context: Context, tunnel: str, settings: TunnelSettings) -> list[Finding]:
-    """Look at the tunnel's connectors and rules at Cloudflare; nothing is said of a quick tunnel, which has neither."""
+    """Read the tunnel's connectors and rules at Cloudflare; nothing is said of a quick tunnel, which has neither."""
     if settings.backend != "cloudflare" or settings.cloudflare.mode != "named":
         return []
     try:

@@ -3,13 +3,13 @@
     async with Lab.start(LabConfig()) as lab:
         ...                                       # everything listens; leaving the block closes all of it
 
-What a lab gives, all on loopback:
+What a lab has, all on loopback:
 
 * `lab.edge_addrs`: tuple of "HOST:PORT", one slot per connection (`cloudflared tunnel --edge ADDR --edge ADDR …`),
   each for HTTP/2 over TCP and for QUIC over UDP; `lab.protocols` is ("quic", "http2")
 * `lab.quick_service`: "http://127.0.0.1:PORT" for `--quick-service`; `lab.ca_file`: Path for `--cacert`
-* `lab.public`: "http://127.0.0.1:PORT", where visitors come (the Host header names the tunnel, names end in
-  `.localhost`); `lab.public_https` the same over TLS; `lab.url(hostname)` gives "http://HOSTNAME:PORT"
+* `lab.public`: "http://127.0.0.1:PORT", the address for visitors (the Host header names the tunnel, names end in
+  `.localhost`); `lab.public_https` the same over TLS; `lab.url(hostname)` returns "http://HOSTNAME:PORT"
 * `lab.control`: "http://127.0.0.1:PORT" (JSON), `lab.doh`: "http://127.0.0.1:PORT/dns-query" (RFC 8484)
 
 What one does with it:
@@ -18,9 +18,9 @@ What one does with it:
 * `lab.tunnels() -> tuple[TunnelState, …]`, each with its `connections: tuple[ConnectionState, …]`; `lab.state() -> dict`
 * `await lab.push(hostname, config) -> tuple[PushResult, …]`: remote configuration, one result per live connection
 * `lab.protect(hostname, AccessFront(...)) -> Protected`, `lab.unprotect(hostname)`: an Access front, see
-  `prx.lab.edge.public.access`; `lab.login(hostname, email) -> str`: the token of somebody who has logged in;
+  `prx.lab.edge.public.access`; `lab.login(hostname, email) -> str`: the token of a person who has logged in;
   `lab.rotate_keys()`
-* `lab.quick_assertion(hostname, state, email) -> str`: what the login of a protected quick tunnel gives, see
+* `lab.quick_assertion(hostname, state, email) -> str`: what the login of a protected quick tunnel returns, see
   `prx.lab.edge.public.login`
 * `lab.inject(fault)`, `lab.clear(FaultClass)` / `lab.clear()`: see `prx.lab.faults`
 * `await lab.play(text)`, `lab.begin(text)`: a script of faults, see `prx.lab.edge.faults.script`

@@ -42,7 +42,7 @@ class TunnelCreated(LabEvent):
 
 @dataclass(frozen=True, slots=True)
 class TunnelForgotten(LabEvent):
-    """A tunnel is no more: a quick one that nobody served for too long, or one that a fault has taken away."""
+    """A tunnel is no more: a quick one that was without connections for too long, or one that a fault has deleted."""
 
     hostname: str
     tunnel_id: str
@@ -70,7 +70,7 @@ class ConnectionRegistered(LabEvent):
 
 @dataclass(frozen=True, slots=True)
 class ConnectionRejected(LabEvent):
-    """A registration was refused; `hostname` is empty where the tunnel is not known."""
+    """A registration was refused; `hostname` is empty if the tunnel is not known."""
 
     hostname: str
     index: int
@@ -98,7 +98,7 @@ class ConnectionLost(LabEvent):
 
 @dataclass(frozen=True, slots=True)
 class HandshakeFailed(LabEvent):
-    """Somebody connected to the edge and never became a connection."""
+    """A client connected to the edge and never became a connection."""
 
     slot: int
     reason: str
@@ -117,7 +117,7 @@ class ConfigurationPushed(LabEvent):
 
 @dataclass(frozen=True, slots=True)
 class LocalConfigurationReceived(LabEvent):
-    """A connector told its own configuration (JSON text)."""
+    """A connector reported its own configuration (JSON text)."""
 
     hostname: str
     index: int
@@ -128,8 +128,8 @@ class LocalConfigurationReceived(LabEvent):
 class RequestServed(LabEvent):
     """A visitor's request is over.
 
-    `source` says who answered: origin, connector, edge, access; `index` is the connection's, -1 where none was used;
-    `seconds` counts from the request's head to the last byte; `complete` is false where either side broke off.
+    `source` says who answered: origin, connector, edge, access; `index` is the connection's, -1 if none was used;
+    `seconds` counts from the request's head to the last byte; `complete` is false if either side broke off.
     """
 
     hostname: str

@@ -96,9 +96,9 @@ class HalfClose(_OnConnections):
 
 @dataclass(frozen=True, slots=True)
 class Forget:
-    """Delete a tunnel at once: a quick one as Cloudflare forgets it, a named one as somebody deletes it in the dashboard.
+    """Delete a tunnel at once: a quick one as Cloudflare forgets it, a named one as if deleted in the dashboard.
 
-    Its connections are dropped, registrations refused as `Unauthorized: Tunnel not found`, its name gives 530/1033.
+    Its connections are dropped, registrations refused as `Unauthorized: Tunnel not found`, its name answers 530/1033.
     """
 
     hostname: str
@@ -116,7 +116,8 @@ class Stall:
 class DropAfter:
     """Drop each connection some seconds after it came (live ones: from now), or once so many bytes have passed on it.
 
-    Bytes are those inside TLS, over QUIC those of datagrams. Over QUIC the connector is not told: no datagram passes any more.
+    Bytes are those inside TLS, over QUIC those of datagrams. Over QUIC the connector gets no notice: no datagram passes any
+    more.
     """
 
     seconds: float | None = None
@@ -130,7 +131,7 @@ class DropAfter:
 
 @dataclass(frozen=True, slots=True)
 class Delay:
-    """Let bytes or datagrams arrive later in both directions, in their order; `jitter` is the most that chance adds."""
+    """Delay bytes or datagrams in both directions, in their order; `jitter` is the most that chance adds."""
 
     seconds: float
     jitter: float = 0.0
@@ -217,7 +218,7 @@ class RejectRegistration:
         _check_word(self.kind, _REJECTIONS)
 
     def answer(self) -> Rejected:
-        """Give what the connector is told; its reaction hangs on the text alone (see `Rejected`)."""
+        """Return the reason sent to the connector; its reaction depends on the text alone (see `Rejected`)."""
         return _REJECTIONS[self.kind]
 
 
@@ -246,7 +247,7 @@ class QuickService:
     `kind`: `error` is what the real service sends with `status` (429: plain text, else a page); `page` is HTML with any
     status; `json` is an error of its API with any status; `no_id` is JSON without a tunnel in it, as with an error that
     comes as 200; `empty` is no body, `too_large` more than the MiB that cloudflared reads; `unprotected` is a tunnel, but
-    without the protection that was asked for; `timeout` is no answer within the 15 s that cloudflared waits. `body`, where
+    without the protection that was asked for; `timeout` is no answer within the 15 s that cloudflared waits. `body`, if
     given, is sent as it is.
     """
 
@@ -266,7 +267,7 @@ class QuickService:
         return self.delay or (_TIMEOUT_SECONDS if self.kind == "timeout" else 0.0)
 
     def answer(self) -> tuple[int, str, str]:
-        """Give status, content type and body."""
+        """Return status, content type and body."""
         if self.body is not None:
             return self.status, self.content_type, self.body
         if self.kind in ("json", "no_id"):
@@ -334,7 +335,7 @@ _F = TypeVar("_F")
 
 
 def concerns(name: str | None, hostname: str) -> bool:
-    """Say whether a fault's `hostname`, full or bare, means this host name; None means all."""
+    """Return whether a fault's `hostname`, full or bare, means this host name; None means all."""
     return name is None or full_name(name) == hostname
 
 
@@ -364,7 +365,7 @@ class Faults:
                 yield fault
 
     def times(self, fault: Fault) -> dict[str, float]:
-        """Say for how many seconds a fault that acts is meant, and how many are left; nothing where no end is known.
+        """Return for how many seconds a fault that acts is meant, and how many are left; nothing if no end is known.
 
         With a count of occasions also how many are left.
         """
@@ -379,7 +380,7 @@ class Faults:
         return told
 
     def add(self, fault: Fault, lasts: float | None = None) -> None:
-        """Let a fault act from now on; `lasts`: after how many seconds it will be removed, for those who ask."""
+        """Set a fault; `lasts`: after how many seconds it will be removed, for those who ask."""
         self._active[type(fault)] = (fault, self._clock())
         self._lasts.pop(type(fault), None)
         if lasts is not None:
@@ -387,11 +388,11 @@ class Faults:
         self._uses[type(fault)] = 0
 
     def remove(self, kind: type[Any]) -> bool:
-        """Let a fault act no longer; whether it did."""
+        """Clear a fault; return whether it acted."""
         return self._active.pop(kind, None) is not None
 
     def active(self, kind: type[_F]) -> _F | None:
-        """Give the fault of this class if it acts now."""
+        """Return the fault of this class if it acts now."""
         entry = self._active.get(kind)
         if entry is None:
             return None
@@ -403,7 +404,7 @@ class Faults:
         return fault  # type: ignore[no-any-return]  # keyed by its own class
 
     def use(self, kind: type[_F], *, index: int | None = None) -> _F | None:
-        """Give the fault of this class if it acts on this occasion, and count that against its `times`."""
+        """Return the fault of this class if it acts on this occasion, and count that against its `times`."""
         fault = self.active(kind)
         if fault is None or getattr(fault, "index", None) not in (None, index):
             return None

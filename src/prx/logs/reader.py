@@ -1,6 +1,6 @@
 """Read a rotating log: the last lines of it, and every new line as it comes.
 
-Only whole lines are given: what a writer has begun waits for its newline. The reader has no part in writing; it notices
+Only whole lines are given: an unfinished line waits for its newline. The reader has no part in writing; it notices
 rotation by comparing the file that it has open with the names in the folder, and reads every file that was between.
 """
 

@@ -6,7 +6,7 @@ Two kinds of secret are known: *values* that prx holds itself (`Redactor.add`), 
 print them, and *places* where a visitor's or an operator's secret stands: request headers (at level debug cloudflared logs
 `headers={"Authorization":["Bearer …"],…}` for every request, observed with cloudflared 2026.8.2; Go programs also print
 `map[Authorization:[Bearer …]]`), environment assignments, options, query parameters, passwords in URLs, and tokens that can
-be told by their beginning: `eyJ`, the base64 of `{"`, and what Cloudflare gives its own secrets since 2026 (`cfut_` a user's
+be recognized by their start: `eyJ`, the base64 of `{"`, and what Cloudflare gives its own secrets since 2026 (`cfut_` a user's
 token, `cfat_` an account's, `cfk_` a global key, 40 characters behind it; `cfast_` the secret of a service token). Older
 ones have no mark, 40 characters or 64 hexadecimal digits, and are hidden if the words in front call them what they are.
 
@@ -59,7 +59,7 @@ _PLACES = re.compile(
         (
             # variables and cookies: NAME=value, NAME:value, "NAME": "value"
             rf"(?:{_VARIABLES})(?:\s*=\s*|\\*[\"']\s*[=:]\s*|:(?=\S))(?:\\*[\"'])?(?P<variable>{_VALUE})",
-            # NAME: value, if it looks like one: messages name variables in front of a colon, too
+            # NAME: value, if the value may be one: messages name variables in front of a colon, too
             rf"(?:{_VARIABLES})\s*:\s+(?:\\*[\"'])?(?P<assigned>[\w+/=-]{{16,}})(?![\w.])",
             rf"--token[= ]\s*(?:\\*[\"'])?(?P<option>{_VALUE})",
             r"--allowed-mail[= ]\s*(?:\\*[\"'])?(?P<guest>(?!\[redacted\])[^\s\"'\\]+)",

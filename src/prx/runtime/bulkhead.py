@@ -1,7 +1,7 @@
-"""Keep what goes wrong in one part away from the others: it is said, and the part is begun again.
+"""Contain a failure in the part in which it occurs: it is reported, and the part is restarted.
 
-What runs keeps running: a defect, or a machine that for a moment gives no descriptor, thread or memory, costs the part that met
-it, not every tunnel of this prx.
+What runs keeps running: a defect, or a machine that for a moment has no descriptor, thread or memory left, costs the part that
+met it, not every tunnel of this prx.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ async def keep_running(what: str, work: Callable[[], Awaitable[None]], clock: Cl
             await work()
             return
         except Exception as error:  # noqa: BLE001 - see above
-            say(f"{what} failed and is begun again in {pause:.0f} s: {words_of(error)}")
+            say(f"{what} failed and is restarted in {pause:.0f} s: {words_of(error)}")
         await clock.sleep(pause)
         pause = min(2 * pause, LONGEST_PAUSE)
 
 
 def words_of(error: BaseException) -> str:
-    """Say what an unexpected exception is, in one line: the first one of a group, with the place in prx that it comes from."""
+    """Return an unexpected exception in one line: the first one of a group, with the place in prx that it comes from."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     words = (error.strerror or "") if isinstance(error, OSError) else str(error)

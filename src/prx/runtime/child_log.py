@@ -1,7 +1,7 @@
 """What one child writes: each line is decoded and redacted once, before anything of it is kept, and then understood.
 
 A child that writes more than `RATE` lines a second is not followed line by line: what goes beyond is counted. Its last words
-are kept all the same, because they may say why it ended.
+are kept all the same, because they may explain why it ended.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from prx.runtime.probes.connector import ConnectorEndpoints, Reply
 class ChildMonitor:
     """The child of one run, which began speaking `protocol` and answers on the loopback port `port`; `close` it at its end.
 
-    lost: set while no connection is ready. logged_url: the public URL that its log has told, empty until then.
+    lost: set while no connection is ready. logged_url: the public URL that its log has named, empty until then.
     """
 
     def __init__(self, context: TunnelContext, protocol: str, port: int) -> None:
@@ -82,7 +82,7 @@ class ChildMonitor:
         return found or self.logged_url
 
     async def route_mismatch(self) -> str:
-        """Say how the rules that the child was given fail to lead to the service; empty if they do not, or if it has none."""
+        """Return how the rules pushed to the child fail to lead to the service; empty if they lead there, or there are none."""
         client = self._context.client
         reply = await self._ask(client.endpoints.rules)
         return client.route_mismatch(reply.status, reply.body) if reply else ""

@@ -2,8 +2,8 @@
 
 * Its log ends while it lives: from then on nothing is seen of it but its endpoints.
 * Its program was replaced, by a package manager for example: the running one is the old one.
-* It was killed by signal 9: the control group counts those that the kernel killed for want of memory (`memory.events`, in
-  cgroup v1 `memory.oom_control`), so "out of memory" and "killed by another process" can be told apart.
+* It was killed by signal 9: the control group counts those that the kernel killed for lack of memory (`memory.events`, in
+  cgroup v1 `memory.oom_control`), so "out of memory" and "killed by another process" can be distinguished.
 """
 
 from __future__ import annotations
@@ -41,13 +41,11 @@ class LogWatch:
 
     def _say(self) -> None:
         if self._alive():
-            self._warn(
-                "the connector has closed its log and runs on: from now on prx sees what its endpoints tell, and no more"
-            )
+            self._warn("the connector has closed its log and runs on: from now on prx sees only what its endpoints report")
 
 
 def oom_kills(proc: Path = Path("/proc/self/cgroup"), root: Path = _ROOT) -> int | None:
-    """Return how many processes of this control group the kernel has killed for want of memory; None if that is not known."""
+    """Return how many processes of this control group the kernel has killed for lack of memory; None if that is not known."""
     try:
         lines = [line.split(":", 2) for line in proc.read_text(encoding="ascii", errors="replace").splitlines()]
     except OSError:
@@ -77,9 +75,9 @@ def _count(file: Path) -> int | None:
 
 
 def explain_kill(end: ChildExit, before: int | None, after: int | None) -> ChildExit:
-    """Return `end` with what the counter of the control group tells about a death by signal 9."""
+    """Return `end` with what the counter of the control group reports about a death by signal 9."""
     if end.signal != signal.SIGKILL or before is None or after is None:
         return end
     if after > before:
-        return replace(end, detail="out of memory: the kernel killed it", hint="give prx and its connector more memory")
-    return replace(end, detail="somebody killed it: its control group counts no kill for want of memory")
+        return replace(end, detail="out of memory: the kernel killed it", hint="allow prx and its connector more memory")
+    return replace(end, detail="another process killed it: its control group counts no kill for lack of memory")

@@ -1,4 +1,4 @@
-"""The program of a tunnel's client: where it is, which version it has, and whether it was changed."""
+"""The program of a tunnel's client: its path, its version, and whether it was changed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class ClientProgram:
     """What was seen of the program of one tunnel."""
 
     def __init__(self) -> None:
-        self._seen: tuple[object, ...] | None = None  # None: not looked at yet
+        self._seen: tuple[object, ...] | None = None  # None: not checked yet
         self._running: tuple[object, ...] = ()
         self._last = LastProgram()
         self._asking: asyncio.Timeout | None = None  # while the program is asked for its version
@@ -41,7 +41,7 @@ class ClientProgram:
         self._running = self._seen or ()
 
     def has_changed(self, context: TunnelContext) -> bool:
-        """Return whether it was installed, replaced or made executable since the last look; the first look says nothing."""
+        """Return whether it was installed, replaced or made executable since the last check; the first finds no change."""
         before, self._seen = self._seen, _look(context)
         return before is not None and self._seen != before
 
@@ -55,7 +55,7 @@ class ClientProgram:
     async def ask_version(self, context: TunnelContext, program: tuple[str, ...]) -> str:
         """Wait for this tunnel's turn to start a child, and ask the program for its version.
 
-        Raises PrxError if the tunnel is told to stop meanwhile (`give_up`): a program may hang.
+        Raises PrxError if the tunnel is stopped meanwhile (`give_up`): a program may hang.
         """
         try:
             async with asyncio.timeout(None) as self._asking:
@@ -87,7 +87,7 @@ def _look(context: TunnelContext) -> tuple[object, ...]:
 
 
 def explain_failed_start(error: PrxError, install_hint: str) -> Diagnosis:
-    """Say what a failed start means: who is at fault, and whether another try can help. `install_hint`: if it is missing."""
+    """Return what a failed start means: who is at fault, and whether another try can help. `install_hint`: if it is missing."""
     if isinstance(error, CredentialError):
         verdict = Verdict.AUTH_REJECTED
     elif isinstance(error, PermanentError) or (isinstance(error, SpawnError) and error.permanent):

@@ -36,7 +36,7 @@ class Shared:
     """What all tunnels of one prx share.
 
     private: a directory of prx's own: the child's HOME, and its empty configuration. inherited: the environment of prx.
-    jitter: draws a number from 0 to 1. recheck: has the configuration looked at again. service_token: changes with a reload.
+    jitter: draws a number from 0 to 1. recheck: has the configuration checked again. service_token: changes with a reload.
     """
 
     site: EdgeSite

@@ -1,7 +1,7 @@
 """Find out from the connector's counters whether prx's own request of the public URL came through it, and who answered.
 
 Every connector that runs with a tunnel's token is one of its ways in, and the edge spreads requests over all of them. The
-connector counts each request as it passes it on, each status that the service gives, and each failure to get one. A request
+connector counts each request as it passes it on, each status that the service returns, and each failure to get one. A request
 of prx's that was answered while the counters stood still has ended at the edge, or has taken another way. Other tunnels of the
 same prx that run with the same token are added up: they are ways of the same tunnel.
 """

@@ -125,7 +125,7 @@ class HealthChecker:
         self._context.publish(UrlKnown(tunnel=self._context.name, url=self.url))
 
     async def _dial(self, child: ChildMonitor) -> Edge | None:
-        """Dial the edge while no connection is ready, and read the counters beside it: they tell of rejections."""
+        """Dial the edge while no connection is ready, and read the counters beside it: they include rejections."""
         if self._context.shared.network.up() is False:
             return Edge()
         edge, _ = await asyncio.gather(self._dial_edge(quic=child.observer.protocol == "quic"), child.see_rejections())
@@ -210,7 +210,7 @@ class HealthChecker:
         return public, delivery, origin
 
     def _note_bypass(self, public: Public, delivery: Delivery) -> None:
-        """Warn once of answers that come past this connector, though they are none that the edge gives by itself."""
+        """Warn once of answers that come past this connector, though they are none that the edge makes by itself."""
         own = public.status is None or public.access or public.mitigated or public.edge_error or public.status >= 500
         if delivery.reached is False and self._context.backend.has_replicas and not own and public.by_cloudflare:
             self._bypasses += 1
@@ -223,7 +223,7 @@ class HealthChecker:
                 )
 
     async def _exposed(self, addresses: tuple[str, ...], limit: float) -> str:
-        """Ask once whether strangers reach the origin, and warn; where Access is required ask every time, and say why not."""
+        """Ask once whether strangers reach the origin, and warn; if Access is required ask every time, and say why not."""
         context = self._context
         if self._exposure_known and not context.settings.require_access:
             return ""

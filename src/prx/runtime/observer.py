@@ -55,11 +55,11 @@ class ConnectorObserver:
 
     @property
     def connections(self) -> int:
-        """How many connections are up, as far as the log tells."""
+        """How many connections are up, as far as the log shows."""
         return len(self._connected)
 
     def see_line(self, now: float, line: LogLine) -> list[Fact]:
-        """Take in a line of the log; return the facts about connections that it tells."""
+        """Take in a line of the log; return the facts about connections in it."""
         self.rounds += line.ends_round
         if line.kind in _TRYING and not line.ends_round:  # which repeats why the last try failed, at the end of a wait
             self._tried_at = now
@@ -88,7 +88,7 @@ class ConnectorObserver:
         self._quic_dials = 0
 
     def stirs(self, line: LogLine) -> bool:
-        """Return whether it is worth looking at once after this line."""
+        """Return whether this line warrants a check at once."""
         return line.kind in _STIRRING
 
     def see_readiness(self, now: float, readiness: Readiness | None) -> bool:

@@ -16,7 +16,7 @@ class ProtocolChoice:
 
     def __init__(self, clock: Clock) -> None:
         self._quic = QuicReturn(clock)
-        self._told_of: float | None = None  # when that was learnt which the user was told
+        self._told_of: float | None = None  # when the fact last reported to the user was learnt
 
     def protocols(self, context: TunnelContext) -> tuple[str, ...]:
         """Return the protocols to speak, best first; the one alone that was learnt for this network, if one was."""

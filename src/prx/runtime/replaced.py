@@ -1,4 +1,4 @@
-"""Say which program a child runs when it is another one than the last child of the tunnel ran."""
+"""Report which program a child runs if it is another one than the last child of the tunnel ran."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class LastProgram:
     async def change(self, seen: tuple[object, ...], version: str) -> str:
         """Take in what the next child runs; return what to say of it if that is another program, empty if not.
 
-        `seen` is its path and what changes with the file; empty if it cannot be looked at. `version`: as it says it.
+        `seen` is its path and what changes with the file; empty if it cannot be read. `version`: as it says it.
         """
         before, old = self._seen, self._version
         if seen:

@@ -22,7 +22,7 @@ from prx.runtime.health_check import HealthChecker
 from prx.runtime.probes.quick_checks import QuickChecks
 from prx.runtime.process.child import ChildProcess
 
-READY_EVERY = 1.0  # seconds between two questions to /ready while nothing else tells of a change
+READY_EVERY = 1.0  # seconds between two questions to /ready while nothing else reports a change
 QUICK_CHECK_EVERY = 2  # of these; see `prx.runtime.probes.quick_checks`
 NOTICE_AGAIN_AFTER = 2.0  # seconds; visitors' errors may come by the hundred
 
@@ -88,7 +88,7 @@ class Run:
         return self._process
 
     async def wait(self) -> inputs.Exited:
-        """Wait for the end of the child and say what it means."""
+        """Wait for the end of the child and return what it means."""
         context = self.context
         end = await self.process.wait()
         self._forget()
@@ -98,7 +98,7 @@ class Run:
         child_exit = context.client.classify_exit(end, self._log.tail(), age=now - self._started)
         child_exit = explain_kill(child_exit, self._oom_kills, oom_kills())
         if child_exit.cause is ExitCause.UPDATED:
-            context.log("warn", "the connector has replaced itself with a newer version; it is started anew at once")
+            context.log("warn", "the connector has replaced itself with a newer version; it is restarted at once")
         evidence = Evidence(now, self._checker.url, exit=child_exit, network_up=context.shared.network.up())
         return inputs.Exited(self.number, self.process.pid, child_exit, diagnose(evidence, context.policy))
 

@@ -35,14 +35,14 @@ from prx.runtime.tunnel import EMPTY_CONFIG, Tunnel
 
 STOPPED_AS_ASKED = 0
 NOTHING_CAN_RUN = 3
-PAUSE = 5.0  # seconds before the supervision of a tunnel that has failed is begun again
+PAUSE = 5.0  # seconds before the supervision of a tunnel that has failed is restarted
 
 
 class Supervisor:
     """Keep the tunnels of `config` up until `stop`.
 
     `site` says which edge they connect to. `instance` names this prx among those of the same user: two with the same name
-    must not run at once (see `prx.runtime.host.lock`). `folder` is where relative paths of hooks begin. Secrets that the
+    must not run at once (see `prx.runtime.host.lock`). `folder` is the base of relative paths of hooks. Secrets that the
     configuration holds are redacted from all events. `recheck` is called every few seconds while a tunnel waits or has failed:
     the caller reloads the configuration if it has changed, which ends the wait.
     """
@@ -137,7 +137,7 @@ class Supervisor:
         self._send(name, inputs.Restart("asked to restart"))
 
     def reload(self, config: Config) -> None:
-        """Bring everything in line with `config`: what is new is started, what is gone is stopped, what changed is taken.
+        """Apply `config`: what is new is started, what is gone is stopped, what changed is taken.
 
         A tunnel that the user has stopped stays so.
         """
@@ -220,7 +220,7 @@ class Supervisor:
         return self._tasks.create_task(keep_running(what, work, self._clock, say), name=what)
 
     def _chores(self) -> tuple[Callable[[], object], ...]:
-        """Return what the heartbeat does for all: write what could not be written, look at the programs of living children."""
+        """Return what the heartbeat does for all: write what could not be written, check the programs of living children."""
         return (self._shared.ledger.retry, self._shared.state.retry, self._check_programs)
 
     def _check_programs(self) -> None:
@@ -241,8 +241,8 @@ class Supervisor:
         self._changed.set()
 
     async def _begin_again(self, tunnel: Tunnel, error: Exception) -> None:
-        """Say that the supervision of `tunnel` has failed, end its child, and let a new one begin after a pause."""
-        message = f"its supervision failed and is begun again in {PAUSE:.0f} s: {words_of(error)}"
+        """Report that the supervision of `tunnel` has failed, end its child, and restart it after a pause."""
+        message = f"its supervision failed and is restarted in {PAUSE:.0f} s: {words_of(error)}"
         self.bus.publish(Log(tunnel=tunnel.name, level="error", message=message))
         self._failed.add(tunnel.name)
         await tunnel.abandon()

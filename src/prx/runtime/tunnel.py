@@ -39,7 +39,7 @@ STOP_MARGIN = 2.0  # seconds beyond the child's own grace period before it is ki
 
 
 class Tunnel:
-    """One tunnel, supervised; `run` returns when it is down for good, which `send(Stop())` brings about."""
+    """One tunnel, supervised; `run` returns when it is down for good, which `send(Stop())` causes."""
 
     def __init__(self, name: str, settings: TunnelSettings, shared: Shared) -> None:
         self.name = name
@@ -201,7 +201,7 @@ class Tunnel:
             await run.aclose()
 
     async def _return_to_quic(self) -> None:
-        """Let a named tunnel that speaks HTTP/2 because QUIC did not get through try QUIC again, in a quiet minute."""
+        """Try QUIC again, in a quiet minute, for a named tunnel that uses HTTP/2 because QUIC did not get through."""
         while True:
             await self.context.clock.sleep(QuicReturn.EVERY)
             run = self._run
@@ -274,7 +274,7 @@ class Tunnel:
             else:
                 return
         except Exception as error:  # noqa: BLE001 - a mistake in a probe must not take a running tunnel down; the machine checks again
-            self.context.log("error", f"a look at the tunnel failed: {error!r}")
+            self.context.log("error", f"a check of the tunnel failed: {error!r}")
             return
         self._publish_probe(evidence, checked)
         self.send(checked)

@@ -85,7 +85,7 @@ def _check(
 
 
 def _closing(path: Path, *, read_only: bool) -> str:
-    """Say how to close a file to others, or what works instead on a file system that does not keep modes."""
+    """Return how to close a file to others, or what works instead on a file system that does not keep modes."""
     kind = file_system_of(path)
     if read_only:
         return f"it lies on a read-only mount: {_other_ways(path)}"

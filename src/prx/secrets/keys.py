@@ -171,7 +171,7 @@ class KeyFinder:
 
 
 def _trouble(error: Exception) -> str:
-    """Say what is wrong with the keyring, without what the backend says, which may quote anything."""
+    """Return what is wrong with the keyring, without what the backend says, which may quote anything."""
     name = type(error).__name__
     return "the keyring is locked" if name == "KeyringLocked" else f"the keyring does not answer ({name})"
 

@@ -62,7 +62,7 @@ def own_secrets(environ: Mapping[str, str]) -> list[str]:
 
 
 def describe(text: str) -> str:
-    """Say where a secret comes from, fit for showing: the reference, of a command its program only, never plain text."""
+    """Return where a secret comes from, fit for showing: the reference, of a command its program only, never plain text."""
     prefix, rest = split_reference(text)
     if not prefix:
         return "plain text"

@@ -1,4 +1,4 @@
-"""Helpers for users' own tests: the types of what the pytest plugin's fixtures give.
+"""Helpers for users' own tests: the types of what the pytest plugin's fixtures return.
 
 The fixtures themselves need no import: `prx.testing.plugin` is an entry point of pytest, and its docstring names them.
 """

@@ -2,7 +2,7 @@
 
 WSGI is served by the standard library. ASGI (3.0, HTTP alone) is carried by an adapter to WSGI: the application runs on an
 event loop in a thread of its own; the body of a request is read whole, that of a response passes as it comes. For WebSockets,
-or whatever else an application needs of its server, start that server and give its port.
+or anything else that an application needs of its server, start that server and pass its port.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Message = dict[str, Any]
 
 @contextmanager
 def serving(application: Application) -> Iterator[int]:
-    """Serve an application for the length of a block; gives its port."""
+    """Serve an application for the length of a block; yields its port."""
     if not _is_asgi(application):
         with _serving_wsgi(application) as port:
             yield port
@@ -101,7 +101,7 @@ class _Adapter:
 
         async def receive() -> Message:
             if not requests:
-                await asyncio.Event().wait()  # whether the visitor has left is not told
+                await asyncio.Event().wait()  # whether the visitor has left is not reported
             return requests.pop()
 
         async def send(message: Message) -> None:
@@ -136,7 +136,7 @@ def _text(header: tuple[bytes, bytes]) -> tuple[str, str]:
 
 @asynccontextmanager
 async def _lifespan(application: Application) -> AsyncIterator[Message]:
-    """Start an application up and shut it down again, where it takes part in that; gives its state."""
+    """Start an application up and shut it down again, if it takes part in that; yields its state."""
     state: Message = {}
     orders: asyncio.Queue[Message] = asyncio.Queue()
     answers: asyncio.Queue[Message] = asyncio.Queue()

@@ -62,11 +62,11 @@ class ManualClock:
             timer.cancel()
 
     def suspend(self, seconds: float) -> None:
-        """Let the machine sleep."""
+        """Put the machine to sleep."""
         self._asleep += seconds
 
     def set_wall(self, seconds_ahead: float) -> None:
-        """Let the wall clock jump."""
+        """Set the wall clock forward or back."""
         self._wall_ahead += seconds_ahead
 
     def next_at(self) -> float | None:

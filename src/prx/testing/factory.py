@@ -30,10 +30,10 @@ class TunnelFactory:
 
     `target`: a port of this machine, `"HOST:PORT"`, a URL, or a WSGI or ASGI application, which is served for the length of the
     test. `hostname`: a named tunnel with that name instead of a quick one. `cloudflared_path`: which connector; by default
-    `cloudflared` where that is on PATH, else the one that comes with prx. Further keywords are keys of `[tunnel]` and
+    `cloudflared` if that is on PATH, else the one that comes with prx. Further keywords are keys of `[tunnel]` and
     `[tunnel.cloudflare]` in docs/reference/configuration.md, such as `protocol="quic"` or `health_check_path="/health"`.
 
-    Raises UsageError where the arguments cannot work, NotReadyError where no URL is verified within `within` seconds.
+    Raises UsageError if the arguments cannot work, NotReadyError if no URL is verified within `within` seconds.
     """
 
     def __init__(self, lab: LabInThread, tunnels: Tunnels, stack: ExitStack) -> None:

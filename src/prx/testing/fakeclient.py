@@ -29,11 +29,11 @@ class FakeClientRun:
         return self._run.record
 
     def send(self, command: str, *, wait: bool = True) -> None:
-        """Give a command (see `prx.testing.fake_cloudflared.commands`); return when it is done, or at once."""
+        """Send a command (see `prx.testing.fake_cloudflared.commands`); return when it is done, or at once."""
         self._host.run(self._run.send(command, wait=wait))
 
     def event(self, name: str) -> dict[str, Any]:
-        """Wait for its next event of this name; EOFError where the run ends before."""
+        """Wait for its next event of this name; EOFError if the run ends before."""
         return self._host.run(self._run.event(name))
 
     def ended(self) -> None:
@@ -42,7 +42,7 @@ class FakeClientRun:
 
 
 class FakeClient:
-    """A program at `path` that behaves as cloudflared does; give that path to what is tested."""
+    """A program at `path` that behaves as cloudflared does; pass that path to what is tested."""
 
     def __init__(self, host: Hosted[ScriptedFake]) -> None:
         self._host = host

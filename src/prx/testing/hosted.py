@@ -31,7 +31,7 @@ class Hosted(Generic[_T]):
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
 
     def call(self, function: Callable[[_T], _R]) -> _R:
-        """Call `function(value)` on the thread's loop, where nothing else runs meanwhile."""
+        """Call `function(value)` on the thread's loop, between two of its steps."""
 
         async def call() -> _R:
             return function(self.value)
@@ -78,7 +78,7 @@ def hosted(make: Callable[[], AbstractAsyncContextManager[_T]], name: str) -> It
 
 
 def refuse_on_loop(what: str) -> None:
-    """Raise UsageError where the caller runs on an event loop, which `what` would hold up, perhaps for ever."""
+    """Raise UsageError if the caller runs on an event loop, which `what` would hold up, possibly forever."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
@@ -88,7 +88,7 @@ def refuse_on_loop(what: str) -> None:
 
 
 def noted(error: PrxError) -> PrxError:
-    """Let pytest show the hint of an error too."""
+    """Have pytest show the hint of an error too."""
     if error.hint:
         error.add_note(f"hint: {error.hint}")
     return error

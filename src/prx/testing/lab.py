@@ -29,11 +29,11 @@ class LabInThread:
 
     @property
     def public(self) -> str:
-        """Where visitors come: `http://127.0.0.1:PORT`; the Host header names the tunnel."""
+        """The address for visitors: `http://127.0.0.1:PORT`; the Host header names the tunnel."""
         return self.lab.public
 
     def url(self, hostname: str) -> str:
-        """Give the public URL of a name."""
+        """Return the public URL of a name."""
         return self.lab.url(hostname)
 
     def call(self, function: Callable[[Lab], _Result]) -> _Result:
@@ -41,15 +41,15 @@ class LabInThread:
         return self._host.call(function)
 
     def token(self, hostname: str) -> str:
-        """Give the token of the named tunnel of `hostname`, creating it where it does not exist."""
+        """Return the token of the named tunnel of `hostname`, creating it if it does not exist."""
         return self._host.call(lambda lab: lab.token(hostname))
 
     def tunnels(self) -> tuple[TunnelState, ...]:
-        """Give all tunnels, oldest first."""
+        """Return all tunnels, oldest first."""
         return self._host.call(lambda lab: lab.tunnels())
 
     def push(self, hostname: str, config: Mapping[str, Any]) -> tuple[PushResult, ...]:
-        """Give a tunnel a remote configuration; gives one result for each live connection."""
+        """Push a remote configuration to a tunnel; return one result for each live connection."""
         return self._host.run(self.lab.push(hostname, config))
 
     def protect(self, hostname: str, front: AccessFront | None = None) -> Protected:
@@ -61,15 +61,15 @@ class LabInThread:
         self._host.call(lambda lab: lab.unprotect(hostname))
 
     def login(self, hostname: str, email: str) -> str:
-        """Give the value of the cookie `CF_Authorization` of somebody who has logged in at a protected name."""
+        """Return the value of the cookie `CF_Authorization` of a person who has logged in at a protected name."""
         return self._host.call(lambda lab: lab.login(hostname, email))
 
     def inject(self, fault: Fault) -> None:
-        """Let a fault act; see `prx.lab.faults`."""
+        """Set a fault; see `prx.lab.faults`."""
         self._host.call(lambda lab: lab.inject(fault))
 
     def clear(self, kind: type[Fault] | None = None) -> None:
-        """Let the fault of a class act no longer; None: all of them."""
+        """Clear the fault of a class; None: all of them."""
         self._host.call(lambda lab: lab.clear(kind))
 
     def play(self, script: str) -> None:
@@ -78,7 +78,7 @@ class LabInThread:
         self._host.run(self.lab.play(script))
 
     def wait_for(self, condition: Callable[[Lab], bool], *, within: float = 30) -> None:
-        """Wait until `condition(lab)` holds; it is looked at, in the lab's thread, now and after every event.
+        """Wait until `condition(lab)` holds; it is checked, in the lab's thread, now and after every event.
 
         TimeoutError after `within` seconds.
         """

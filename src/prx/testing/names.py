@@ -18,7 +18,7 @@ _NO_PROXY = ("no_proxy", "NO_PROXY")
 
 @contextmanager
 def localhost_names() -> Iterator[None]:
-    """Let `….localhost` resolve in this process, and let no HTTP proxy of the environment be asked for it."""
+    """Resolve `….localhost` in this process, and bypass the HTTP proxies of the environment for it."""
     asked = socket.getaddrinfo
 
     def getaddrinfo(host: Any, port: Any, family: int = 0, *args: Any, **options: Any) -> Any:

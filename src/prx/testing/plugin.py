@@ -2,9 +2,9 @@
 
     lab           a running edge on this machine, one for each test; see `prx.testing.lab.LabInThread`
     tunnel        `tunnel(target)`: a verified tunnel to a port, a URL, a WSGI or ASGI application; see `TunnelFactory`
-    lab_limits    what that edge refuses visitors: "free", as on Cloudflare's free plan; override it to give "none"
+    lab_limits    what that edge refuses visitors: "free", as on Cloudflare's free plan; override it to return "none"
     public_url    `public_url(target)`: the same, when the URL is all that is wanted
-    fake_client   `fake_client(scenario)`: a stand-in for cloudflared that does what it is told, and carries nothing
+    fake_client   `fake_client(scenario)`: a stand-in for cloudflared that does what the test commands, and carries nothing
     manual_clock  virtual time: a `ManualClock`
 
 While `lab` is in use, names under `.localhost` lead to this machine for every HTTP library in this process. What waits (a
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def _prx_tunnels() -> Iterator[Tunnels]:
-    """Give the one process that keeps all tunnels of this test run."""
+    """Yield the one process that keeps all tunnels of this test run."""
     from prx.testing.tunnels import tunnels  # noqa: PLC0415 - a run that uses no fixture pays nothing
 
     with tunnels() as keeper:
@@ -44,13 +44,13 @@ def _prx_tunnels() -> Iterator[Tunnels]:
 
 @pytest.fixture
 def lab_limits() -> str:
-    """Give what the lab refuses visitors, `free` or `none`; override it where a test needs the other."""
+    """Return what the lab refuses visitors, `free` or `none`; override it if a test needs the other."""
     return "free"
 
 
 @pytest.fixture
 def lab(lab_limits: str) -> Iterator[LabInThread]:
-    """Give a running edge on this machine; it is gone when the test ends."""
+    """Yield a running edge on this machine; it is gone when the test ends."""
     from prx.lab import LabConfig  # noqa: PLC0415 - as above
     from prx.testing.lab import lab_in_thread  # noqa: PLC0415 - as above
     from prx.testing.names import localhost_names  # noqa: PLC0415 - as above
@@ -61,7 +61,7 @@ def lab(lab_limits: str) -> Iterator[LabInThread]:
 
 @pytest.fixture
 def tunnel(lab: LabInThread, _prx_tunnels: Tunnels) -> Iterator[TunnelFactory]:
-    """Give `tunnel(target)`, which returns a tunnel when its public URL is verified."""
+    """Yield `tunnel(target)`, which returns a tunnel when its public URL is verified."""
     from prx.testing.factory import TunnelFactory  # noqa: PLC0415 - as above
 
     with ExitStack() as stack:
@@ -70,7 +70,7 @@ def tunnel(lab: LabInThread, _prx_tunnels: Tunnels) -> Iterator[TunnelFactory]:
 
 @pytest.fixture
 def public_url(tunnel: TunnelFactory) -> Callable[[Target], str]:
-    """Give `public_url(target)`, which returns the verified public URL of a port, a URL, a WSGI or ASGI application."""
+    """Return `public_url(target)`, which returns the verified public URL of a port, a URL, a WSGI or ASGI application."""
 
     def public_url(target: Target, **settings: Any) -> str:
         return tunnel(target, **settings).url
@@ -80,7 +80,7 @@ def public_url(tunnel: TunnelFactory) -> Callable[[Target], str]:
 
 @pytest.fixture
 def fake_client(tmp_path: Path) -> Iterator[Callable[[Mapping[str, Any]], FakeClient]]:
-    """Give `fake_client(scenario)`: a program that behaves as cloudflared does, told by the test what happens to it."""
+    """Yield `fake_client(scenario)`: a program that behaves as cloudflared does, at the test's command."""
     from prx.testing.fakeclient import fake_client  # noqa: PLC0415 - as above
 
     with ExitStack() as stack:
@@ -93,7 +93,7 @@ def fake_client(tmp_path: Path) -> Iterator[Callable[[Mapping[str, Any]], FakeCl
 
 @pytest.fixture
 def manual_clock() -> ManualClock:
-    """Give a clock that stands still until the test moves it."""
+    """Return a clock that stands still until the test moves it."""
     from prx.testing.clock import ManualClock  # noqa: PLC0415 - as above
 
     return ManualClock()

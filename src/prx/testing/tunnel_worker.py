@@ -36,7 +36,7 @@ _LIMIT = 1024 * 1024  # bytes of one order
 
 
 class Keeper:
-    """The tunnels of one test run; `folder` is where their files go."""
+    """The tunnels of one test run; `folder` holds their files."""
 
     def __init__(self, group: asyncio.TaskGroup, folder: Path) -> None:
         self._group = group
@@ -87,7 +87,7 @@ class Keeper:
 
 
 def read_settings(written: Json) -> TunnelSettings:
-    """Read the keys of `[tunnel]`; SchemaError where they are not what the schema expects."""
+    """Read the keys of `[tunnel]`; SchemaError if they are not what the schema expects."""
     cloudflare = dict(written.get("cloudflare", {}))
     cloudflare["token"] = Secret(cloudflare.get("token", ""))
     return read(TunnelSettings, {**written, "cloudflare": cloudflare})

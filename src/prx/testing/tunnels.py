@@ -31,7 +31,7 @@ class Tunnel:
     """A tunnel of a test.
 
     `url` is its verified public URL; `events` and `status` are what `prx start --json` and `prx status --json` print. What
-    waits is bounded by `within` seconds and then raises NotReadyError, which tells what prx knows.
+    waits is bounded by `within` seconds and then raises NotReadyError, which reports what prx knows.
     """
 
     def __init__(self, name: str, order: Callable[[str], None]) -> None:
@@ -57,7 +57,7 @@ class Tunnel:
             self._news.notify_all()
 
     def wait_for(self, condition: Callable[[Tunnel], bool], *, within: float = PATIENCE, what: str = "") -> None:
-        """Wait until `condition(tunnel)` holds; it is looked at now and after every event."""
+        """Wait until `condition(tunnel)` holds; it is checked now and after every event."""
         refuse_on_loop("tunnel.wait_for")
         with self._news:
             done = self._news.wait_for(lambda: condition(self) or self._over, timeout=within)
@@ -108,13 +108,13 @@ class Tunnel:
 
 
 def _is_up(tunnel: Tunnel) -> bool:
-    """Say whether the URL is verified, and the status says so too: it takes several events to tell."""
+    """Return whether the URL is verified, and the status says so too: that takes several events."""
     status = tunnel.status
     return bool(tunnel.url) and status["state"] in UP and status["verdict"] not in _UNDECIDED
 
 
 def _is_up_again(tunnel: Tunnel, *, seen: int) -> bool:
-    """Say whether a child has started since `seen` events, and the tunnel came up after that."""
+    """Return whether a child has started since `seen` events, and the tunnel came up after that."""
     events = iter(tunnel.events[seen:])
     started = any(event["event"] == "child_started" for event in events)
     came_up = any(event["event"] == "state_changed" and event["new"] in UP for event in events)
@@ -176,7 +176,7 @@ class Tunnels:
         for line in stdout:
             message = json.loads(line)
             self._tunnels[message["id"]].take(message)
-        for tunnel in self._tunnels.values():  # nobody is to wait for what can never come
+        for tunnel in self._tunnels.values():  # no caller may wait for what can never come
             tunnel.take({"over": None})
 
 
@@ -192,7 +192,7 @@ def _pipe(pipe: IO[str] | None) -> IO[str]:
 
 @contextmanager
 def tunnels() -> Iterator[Tunnels]:
-    """Give a keeper for the length of a `with`."""
+    """Yield a keeper for the length of a `with`."""
     keeper = Tunnels()
     try:
         yield keeper

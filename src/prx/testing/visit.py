@@ -1,4 +1,4 @@
-"""A visitor of a tunnel's public URL: the standard library's HTTP client, led to where the lab listens."""
+"""A visitor of a tunnel's public URL: the standard library's HTTP client, directed to the lab."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ class Answer:
         return self.body.decode("utf-8", "replace")
 
     def json(self) -> Any:
-        """Read the body as JSON; ValueError where it is none."""
+        """Read the body as JSON; ValueError if it is none."""
         return json_text.loads(self.body)
 
     def header(self, name: str) -> str:
-        """Give the last value of a header, '' where there is none."""
+        """Return the last value of a header, '' if there is none."""
         return {key.lower(): value for key, value in self.headers}.get(name.lower(), "")
 
 
@@ -47,7 +47,7 @@ def visit(
 ) -> Answer:
     """Send one request to the public URL of a lab (`http://NAME.localhost:PORT/…`) and read the whole answer.
 
-    Redirects are not followed. `json`: sent as the body, with its content type. OSError where nobody answers in time.
+    Redirects are not followed. `json`: sent as the body, with its content type. OSError if there is no answer in time.
     """
     refuse_on_loop("visit")
     parts = urlsplit(url)

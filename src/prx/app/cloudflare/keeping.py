@@ -72,7 +72,7 @@ class Keeping:
     # -- the sign-in of `prx login` ------------------------------------------------------------------------------
 
     def signed_in(self, renew: Callable[[Tokens], Tokens]) -> Secret | None:
-        """Return the access token of `prx login`, renewed where it has ended; None if nobody has signed in."""
+        """Return the access token of `prx login`, renewed where it has ended; None if there was no sign-in."""
         from prx.cloudflare_api.oauth import Tokens
 
         if not self.store.path.exists() or LOGIN_ENTRY not in self.names():
@@ -103,7 +103,7 @@ def wall() -> float:
 
 
 def has_terminal() -> bool:
-    """Return whether somebody can be asked for a password: stdin and stdout may be pipes while a terminal is still there."""
+    """Return whether an operator can be asked for a password: stdin and stdout may be pipes while a terminal is still there."""
     try:
         os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC))
     except OSError:

@@ -80,7 +80,7 @@ class Session:
         self._journal = Journal(ensure_private_dir(data_dir(environ)))
 
     def set_up(self, wish: Wish, local_addr: str) -> Outcome:
-        """Bring about what is wished. local_addr: what the file is to say, empty if it says it already."""
+        """Carry out what is wished. local_addr: what the file is to say, empty if it says it already."""
         if wish.is_protected and self._credentials.limits:
             raise UsageError(CANNOT, hint=f"use {how_to_get()}")
         zone = find_zone(self._api, wish.hostname, cert_zone=self._cert_zone())
@@ -194,7 +194,9 @@ class Session:
         if self._manner.yes:
             return True
         if not interactive():
-            raise UsageError("there is nobody to ask whether this is to be done", hint="--yes does it, --plan only shows it")
+            raise UsageError(
+                "there is no terminal to ask whether this is to be done", hint="--yes does it, --plan only shows it"
+            )
         words = "Strangers will reach the service. Do it all the same?" if plan.open else "Do it?"
         if click.confirm(words, err=True, default=False):
             return True
@@ -203,7 +205,7 @@ class Session:
 
     @contextmanager
     def _told(self, outcome: Outcome, plan: Plan) -> Iterator[None]:
-        """Let what was handed out reach its owner, and say how to go on, whatever stops the way."""
+        """Deliver what was handed out, and say how to go on, whatever stops the way."""
         try:
             yield
         except PrxError as error:
@@ -265,7 +267,7 @@ def _tell(step: Step) -> None:
 
 @contextmanager
 def alone(environ: Mapping[str, str], since: str) -> Iterator[None]:
-    """Let one set-up at a time run on this machine."""
+    """Hold the lock that keeps set-ups on this machine one after the other."""
     path = ensure_private_dir(data_dir(environ)) / "setups.lock"
     try:
         lock = InstanceLock.acquire(path, what="a set-up", since=since)

@@ -34,7 +34,7 @@ class SignIn:
 
 
 def keeping_of(environ: Mapping[str, str]) -> Keeping:
-    """Return the secrets manager, which asks for its password where there is a terminal."""
+    """Return the secrets manager, which asks for its password if there is a terminal."""
     return Keeping(environ, ask_password if has_terminal() else None)
 
 
@@ -73,7 +73,7 @@ def _of_lab(control: str) -> Credentials:
     try:
         return Credentials(Secret(state["api_token"]), "the lab", str(state["api"]))
     except (KeyError, TypeError):
-        raise PrxError("the lab that answers serves no API", hint="end it, and start it anew with this prx: prx lab") from None
+        raise PrxError("the lab that answers serves no API", hint="end it, and start it again with this prx: prx lab") from None
 
 
 def _renewed(tokens: Tokens, environ: Mapping[str, str]) -> Tokens:

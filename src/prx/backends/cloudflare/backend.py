@@ -1,4 +1,4 @@
-"""The Cloudflare backend: one tunnel's settings, and what cloudflared needs to be told and says about them."""
+"""The Cloudflare backend: one tunnel's settings, and what cloudflared is given and reports about them."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ class CloudflareBackend(Backend, Client):
         return 10.0 * float(2 ** (min(rounds, most) if rounds else most))
 
     def classify_exit(self, end: ExitStatus, tail: Sequence[LogLine], *, age: float) -> ChildExit:
-        """Say why it ended by itself.
+        """Return why it ended by itself.
 
         A port that the user chose is no port that prx lost in a race; a quick tunnel that the edge refuses has no token that
         could be wrong, and the next start gets another tunnel.

@@ -1,12 +1,12 @@
-"""Say what a log line is about, by its message: tables only, so that a new version's words are added in one place.
+"""Classify a log line by its message: tables only, so that a new version's words are added in one place.
 
-Theory of operation. `kind_of` looks first at the stream (stdout carries usage text and nothing else), then for the message
-in a table of exact texts, a table of beginnings, and, where one message stands for several things ("Serve tunnel error",
+Theory of operation. `kind_of` considers first the stream (stdout carries usage text and nothing else), then for the message
+in a table of exact texts, a table of beginnings, and, if one message stands for several things ("Serve tunnel error",
 "failed to serve incoming request"), at its error. Before all tables stands one question: does the edge say that the tunnel is
 gone? That text may come in many messages. Texts were observed with cloudflared 2026.8.2; those of other versions are from its
 published source, with the version that changed them.
 
-Several lines may tell of one event, in an order that depends on the transport. LOST therefore means "this connection is not
+Several lines may report one event, in an order that depends on the transport. LOST therefore means "this connection is not
 registered (any more)" and may come twice, or for a connection that never was; a failed dial is DIAL_FAILED once, its echoes
 are SERVE_ERROR.
 """
@@ -107,7 +107,7 @@ _ECHOES: Final = re.compile(r"DialContext error|TLS handshake with edge error|fa
 def parse_line(stream: str, line: str) -> LogLine:
     """Understand one line, without its newline, of "stdout" or "stderr". It keeps the level that the client gave it.
 
-    A failed dial gets the field `silent`: whether nothing came back, as where packets are dropped. False: it was refused, or
+    A failed dial gets the field `silent`: whether nothing came back, as when packets are dropped. False: it was refused, or
     could not even begin (such as a QUIC library that lacks a curve).
     """
     parts = take_apart(line)
@@ -126,7 +126,7 @@ def parse_line(stream: str, line: str) -> LogLine:
 
 
 def kind_of(stream: str, line: LogLine) -> LineKind:
-    """Say what a line is about."""
+    """Return what a line is about."""
     if stream == STDOUT:
         return LineKind.USAGE
     if is_noise(line):
@@ -146,7 +146,7 @@ def kind_of(stream: str, line: LogLine) -> LineKind:
 
 
 def _says_gone(line: LogLine) -> bool:
-    """Whether the edge says that it does not know the tunnel: in the error of any message, or in a line of its own."""
+    """Return whether the edge says that it does not know the tunnel: in the error of any message, or in a line of its own."""
     if line.message in ("", "Request failed"):
         return False
     return _GONE.match(line.error or line.message) is not None

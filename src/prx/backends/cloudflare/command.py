@@ -45,7 +45,7 @@ def build_launch(settings: TunnelSettings, token: str, context: LaunchContext) -
 
 
 def _team(settings: TunnelSettings, context: LaunchContext) -> dict[str, str]:
-    """Return what leads a client to the keys of another Access than Cloudflare's own; nothing where Access is Cloudflare's.
+    """Return what leads a client to the keys of another Access than Cloudflare's own; nothing if Access is Cloudflare's.
 
     cloudflared knows the team's domain alone, and is led there by a proxy. The certificates that it trusts otherwise are then
     the site's, so this is for tunnels that Access guards.
@@ -64,13 +64,17 @@ def environment(inherited: Mapping[str, str], home: str) -> dict[str, str]:
     return {name: inherited[name] for name in INHERITED if name in inherited} | {"HOME": home}
 
 
+_RETRIES: Final = 5  # the default
+
+
 def doublings(settings: TunnelSettings) -> int:
-    """Return how many times cloudflared may double its wait between two tries: for a quick tunnel never.
+    """Return how many times cloudflared may double its wait between two tries: for a quick tunnel never, unless that is asked for.
 
     Cloudflare deletes a quick tunnel that has no connection for some minutes, and cloudflared's own wait grows to five: what
     it is spared in tries, its URL pays for. It has one connection, so that a try every few seconds is no burden to the edge.
     """
-    return settings.cloudflare.retries if settings.cloudflare.mode == "named" else 0
+    wanted = settings.cloudflare.retries
+    return wanted if settings.cloudflare.mode == "named" or wanted != _RETRIES else 0
 
 
 def _tunnel_flags(settings: TunnelSettings, context: LaunchContext, version: Version | None) -> list[str]:
@@ -105,7 +109,7 @@ def _quick_flags(context: LaunchContext) -> list[str]:
 
 
 def _guest_flags(settings: TunnelSettings, version: Version | None, said: str) -> list[str]:
-    """Return the flags that let only guests pass a quick tunnel; PermanentError where it could not be protected."""
+    """Return the flags that let only guests pass a quick tunnel; PermanentError if it could not be protected."""
     rules = settings.cloudflare.allowed_mail
     builtin = settings.cloudflare.cloudflared_path == BUILTIN  # it can, whatever release it stands in for
     if rules and not builtin and not understands(version, Feature.ALLOWED_MAIL):

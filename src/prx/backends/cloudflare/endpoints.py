@@ -1,7 +1,7 @@
 """Understand what cloudflared's own metrics server says. Nothing here raises: a foreign answer is no answer.
 
 Observed with cloudflared 2026.8.2: `/ready` answers 200 or 503 with JSON; `/quicktunnel` holds an empty name for a named
-tunnel; of the connection metrics only the registration counters tell the truth (`cloudflared_tunnel_ha_connections` and
+tunnel; of the connection metrics only the registration counters are reliable (`cloudflared_tunnel_ha_connections` and
 `cloudflared_tunnel_server_locations` stay up while everything is lost), and a labelled series appears only after its first
 use.
 """
@@ -55,7 +55,7 @@ def is_public_name(hostname: str) -> bool:
 
 
 def parse_counters(body: bytes) -> Counters:
-    """Return the counters that tell the truth; whatever else stands there is ignored."""
+    """Return the counters that are reliable; everything else on the page is ignored."""
     totals = dict.fromkeys(("requests", "request_errors", "in_flight", "registered", "rejected", "duplicates"), 0)
     said: dict[int, int] = {}
     for match in _SAMPLE.finditer(body):

@@ -1,4 +1,4 @@
-"""Say why cloudflared ended, from its exit status and its last lines.
+"""Determine why cloudflared ended, from its exit status and its last lines.
 
 Theory of operation. A signal is a crash. Code 0 without our asking is either a command line that it could not read — usage
 text on stdout, code 0 — or a stop that another process asked for. Code 255 is a token or an argument whose content is wrong.
@@ -26,13 +26,13 @@ DETAIL_LIMIT: Final = 200  # characters
 
 _SIGNALS: Final = {
     1: "its terminal or session was closed",
-    2: "somebody else stopped it",
-    3: "somebody asked it for a dump of its state",
+    2: "another process stopped it",
+    3: "another process asked it for a dump of its state",
     6: "it aborted itself",
-    9: "out of memory, or somebody killed it",
+    9: "out of memory, or another process killed it",
     11: "a fault inside the program",
-    13: "nobody read its log any more",
-    15: "somebody else stopped it",
+    13: "its log was not read any more",
+    15: "another process stopped it",
     31: "a system call that this system forbids",
 }
 
@@ -54,8 +54,8 @@ _PORT_HINT: Final = "set metrics_port = 0, so that a free port is found, or end 
 _REPORT_HINT: Final = "this looks like a mistake in prx or a version of cloudflared that it does not know: run `prx doctor`"
 _LIMIT_HINT: Final = "the quick-tunnel service limits how often one address may ask: a named tunnel has no such limit"
 _OTHER_NETWORK_HINT: Final = "try another network, or use a named tunnel: it does not ask this service"
-# Go's words for a network, or a resolver, that does not work. A refused connection is an answer, but not where a resolver
-# gives it.
+# Go's words for a network, or a resolver, that does not work. A refused connection is an answer, but not
+# if it comes from a resolver.
 _NO_NETWORK: Final = (
     r"(?:no such host|server misbehaving|no route to host|network is (?:unreachable|down)|host is (?:unreachable|down)"
     r"|lookup [^\n]*(?:refused|time-?out|no answer|cannot unmarshal)|\bdial (?:tcp|udp)\b[^\n]*time-?out|TLS handshake timeout"
@@ -121,7 +121,7 @@ def _of_signal(number: int, tail: Sequence[LogLine]) -> ChildExit:
 
 def _orderly(tail: Sequence[LogLine], age: float) -> str:
     if any(line.message.startswith("Initiating graceful shutdown") for line in tail):
-        return "somebody else asked it to stop"
+        return "another process asked it to stop"
     return f"it ended by itself after {age:.0f} s, without an error"
 
 
@@ -159,7 +159,7 @@ def _is_own(line: LogLine) -> bool:
 
 
 def _failed_checks(tail: Sequence[LogLine]) -> str:
-    """Say what its start checks found so bad that no tunnel can be; empty where they did not, or were not made."""
+    """Return what its start checks found that rules out any tunnel; empty if there is nothing, or no check was made."""
     final = [line for line in tail if line.message == "precheck complete" or "SUMMARY: " in line.message]
     if not any(
         str(line.fields.get("hard_fail")).lower() in ("true", "1") or "critical failures" in line.message for line in final
@@ -232,7 +232,7 @@ _CAUSES: Final = (
     _cause(
         rf"(?im)failed to parse {_QUICK} ID: invalid UUID length: 0\b|^{_QUICK} provisioning failed\s*$",
         ExitCause.RATE_LIMITED,
-        "the quick-tunnel service gave no tunnel and cloudflared does not say why; most often too many were asked for",
+        "the quick-tunnel service created no tunnel and cloudflared does not say why; most often too many were asked for",
         _LIMIT_HINT,
     ),
     _cause(

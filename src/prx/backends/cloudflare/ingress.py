@@ -1,9 +1,9 @@
-"""Compare the rules that the Cloudflare dashboard pushed to a named tunnel with what prx is told to make public.
+"""Compare the rules that the Cloudflare dashboard pushed to a named tunnel with what prx is to make public.
 
 Theory of operation. `/config` shows the rules in force; version -1 is the command line, so there is nothing to compare. As
 in cloudflared itself the first rule whose host name and path fit answers a request; a host name matches itself, `*` and the
 empty one match all, `*.example.com` matches everything below it. That rule's service must lead to `local_addr`. Loopback
-names are one host; where two names may or may not be the same machine, nothing is claimed. Shapes observed with cloudflared
+names are one host; if two names may or may not be the same machine, nothing is claimed. Shapes observed with cloudflared
 2026.8.2.
 """
 
@@ -47,7 +47,7 @@ class _Rule:
 
 
 def route_mismatch(status: int, body: bytes, wanted: Wanted) -> str:
-    """Say how the pushed rules fail to lead to the origin, naming both sides; empty if they do, or if that is not known."""
+    """Return how the pushed rules fail to lead to the origin, naming both sides; empty if they do, or if that is not known."""
     answer = json_object(body)
     version, config = answer.get("version"), answer.get("config")
     if status != 200 or not isinstance(version, int) or version < 0 or not isinstance(config, dict) or not wanted.hostname:

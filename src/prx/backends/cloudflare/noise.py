@@ -47,7 +47,7 @@ _BLANK: Final = re.compile(r"[|+\s-]*")
 
 
 def is_noise(line: LogLine) -> bool:
-    """Return whether a line means nothing, however it looks."""
+    """Return whether a line means nothing, whatever its wording."""
     if line.message.startswith(tuple(HARMLESS_MESSAGES)) or _ADVICE.match(line.message):
         return True
     if line.error:

@@ -1,7 +1,7 @@
 """Understand the tunnel token before anything is started with it.
 
 cloudflared takes standard base64 with padding only and says no more than "Provided Tunnel token is not valid." (observed
-with cloudflared 2026.8.2). Here the defect is named, the harmless ones are mended — white space around or inside, a pasted
+with cloudflared 2026.8.2). Here the defect is named, the harmless ones are repaired — white space around or inside, a pasted
 command line, quotes, the URL-safe alphabet, lost padding — and the child always gets the canonical text. No message holds
 any part of what was found.
 """
@@ -52,7 +52,7 @@ def read_token(given: Secret) -> GivenToken:
 
 
 def secret_forms(given: Secret) -> tuple[str, ...]:
-    """Return every form of a token that must never be shown; just the text itself where it cannot be understood."""
+    """Return every form of a token that must never be shown; just the text itself if it cannot be understood."""
     if not given:
         return ()
     try:
@@ -62,13 +62,13 @@ def secret_forms(given: Secret) -> tuple[str, ...]:
 
 
 def _one_word(text: str) -> str:
-    """Mend what can be mended without guessing; TokenError where the text is plainly something else."""
+    """Repair what can be repaired without guessing; TokenError if the text is plainly something else."""
     words = [word.strip("'\"`,;") for word in text.split()]
     tokens = {word for word in words if word.startswith(_BEGIN)}
     if len(tokens) > 1:
         raise TokenError(f"there are {len(tokens)} different tokens; expected one")
     if text.lstrip().startswith("{"):
-        raise TokenError("it is JSON, perhaps the credentials file of a locally managed tunnel; expected the token in base64")
+        raise TokenError("it is JSON, possibly the credentials file of a locally managed tunnel; expected the token in base64")
     if tokens and len(set(words)) == 1:  # the same token twice is one token
         words = words[:1]
     if any(word.startswith(_BEGIN) and word.count(".") == 2 for word in words):

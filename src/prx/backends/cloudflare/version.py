@@ -37,7 +37,7 @@ class Version:
 
 
 class Feature(enum.Enum):
-    """What only newer versions understand; the value is the version that brought it."""
+    """What only newer versions understand; the value is the version that introduced it."""
 
     MANAGEMENT_DIAGNOSTICS = Version(2023, 7, 0)  # --management-diagnostics; on by default since 2024.2.1
     TOKEN_FILE = Version(2025, 4, 0)  # run --token-file
@@ -49,7 +49,7 @@ class Feature(enum.Enum):
 NAME: Final = "cloudflared"  # every cloudflared begins so, and every stand-in: "cloudflared version 2026.8.2 (built …)"
 _QUOTED: Final = 60  # characters
 OLDEST: Final = Version(2022, 6, 0)
-"""The oldest version that can be run: it brought `--edge-ip-version`, which every start passes."""
+"""The oldest version that can be run: it introduced `--edge-ip-version`, which every start passes."""
 
 
 def understands(version: Version | None, feature: Feature) -> bool:

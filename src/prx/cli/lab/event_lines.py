@@ -32,7 +32,7 @@ def _words(event: events.LabEvent) -> str:  # noqa: C901, PLR0912 - a table: one
         case events.ConfigurationPushed(hostname=name, index=index, applied=applied, error=error):
             return f"configured    {name} #{index}: {error or f'version {applied}'}"
         case events.LocalConfigurationReceived(hostname=name, index=index):
-            return f"told          {name} #{index} has a configuration of its own"
+            return f"reported      {name} #{index} has a configuration of its own"
         case events.RequestServed():
             return _request(event)
         case events.ApiAnswered(method=method, path=path, status=status, code=code):

@@ -276,7 +276,7 @@ class _Tunnel:
             loop.add_signal_handler(number, self._stop, word)
 
     def _stop(self, word: str) -> None:
-        """Ask for a stop, and let the next signal kill."""
+        """Ask for a stop; the next signal kills."""
         loop = asyncio.get_running_loop()
         for number in _SIGNALS:
             loop.remove_signal_handler(number)

@@ -2,7 +2,7 @@
 
 Read is what cloudflared reads: a mapping whose keys are `tunnel`, `ingress`, `originRequest`, `warp-routing`, and the names
 of flags. A flag on the command line or in the environment beats the file. A key that stands twice is an error, for one of
-them would silently win, be it that of an `access` rule. Dates stay text. The places where cloudflared looks for a stray
+them would silently win, be it that of an `access` rule. Dates stay text. The places in which cloudflared searches for a stray
 configuration on its own are not read. Observed with cloudflared 2026.8.2.
 """
 

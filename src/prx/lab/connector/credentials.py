@@ -106,7 +106,7 @@ def _path(values: Values, tunnel_id: uuid.UUID | None) -> Path:
             raise CredentialsError(f"Tunnel credentials file '{path}' doesn't exist or is not a file")
         return path
     if tunnel_id is None:
-        raise CredentialsError("a tunnel's name is looked up in its credentials only: give its id, or --credentials-file")
+        raise CredentialsError("a tunnel's name is looked up in its credentials only: use its id, or --credentials-file")
     for folder in _folders(values):
         if (path := folder / f"{tunnel_id}.json").is_file():
             return path

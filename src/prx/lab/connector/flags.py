@@ -112,7 +112,7 @@ _USED: Final = (
          side=Side.RUN, env=("TUNNEL_CRED_FILE",), aliases=("cred-file",)),
     Flag("credentials-contents", "What such a file holds.",
          side=Side.RUN, env=("TUNNEL_CRED_CONTENTS",), secret=True),
-    Flag("origincert", "File beside which the tunnel's credentials are looked for.",
+    Flag("origincert", "File beside which the tunnel's credentials are searched.",
          env=("TUNNEL_ORIGIN_CERT",), reported=True),
     Flag("label", "Name of this connector among those of the tunnel, for the management host."),
     Flag("management-diagnostics", "Answer for /metrics at the management host.",

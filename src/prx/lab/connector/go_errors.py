@@ -1,4 +1,4 @@
-"""Word failures as cloudflared's Go runtime words them, because its readers look for those words."""
+"""Word failures as cloudflared's Go runtime words them, because its readers match those words."""
 
 from __future__ import annotations
 

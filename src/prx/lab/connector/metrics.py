@@ -77,7 +77,7 @@ class Metrics:
             self.add("rpc_client_failures", handler="registration", method=method)
 
     def located(self, index: int, location: str) -> None:
-        """Note where a connection leads now; cloudflared leaves the value at 1 when the connection is lost."""
+        """Record the location that a connection leads to now; cloudflared leaves the value at 1 when the connection is lost."""
         if index in self._locations:
             self.put("tunnel_server_locations", 0, connection_id=str(index), edge_location=self._locations[index])
         self._locations[index] = location

@@ -1,8 +1,9 @@
 """Find the root certificates that this connector trusts, the same for HTTP/2, for QUIC and for services with TLS.
 
-They are looked for where Go looks, so that what makes cloudflared trust an edge makes this connector trust it too: the file of
-`SSL_CERT_FILE` and the folders of `SSL_CERT_DIR` (with `:` between them), and for each that is not set what OpenSSL was built
-with. cloudflared adds roots of Cloudflare's own, which it carries in its program; this connector has none of them.
+They are searched in the places in which Go searches, so that what makes cloudflared trust an edge makes this connector trust it
+too: the file of `SSL_CERT_FILE` and the folders of `SSL_CERT_DIR` (with `:` between them), and for each that is not set what
+OpenSSL was built with. cloudflared adds roots of Cloudflare's own, which it carries in its program; this connector has none of
+them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Turn flags into checked settings, and say what is wrong with them in cloudflared's words."""
+"""Turn flags into checked settings, and report what is wrong with them in cloudflared's words."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from prx.lab.connector.metrics import Metrics
 
 @dataclass(frozen=True, slots=True)
 class Connected:
-    """Where a registered connection leads."""
+    """The location that a registered connection leads to."""
 
     protocol: str
     edge_ip: str

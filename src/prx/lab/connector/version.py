@@ -8,7 +8,7 @@ CLOUDFLARED_VERSION: Final = "2026.8.2"
 """The release whose command line, log lines and endpoints are imitated; all facts were observed with it."""
 
 BUILD: Final = "prx builtin connector"
-"""What stands where cloudflared prints its build time or checksum."""
+"""What stands in the place of cloudflared's build time or checksum."""
 
 CLIENT_VERSION: Final = f"{CLOUDFLARED_VERSION}+prx.builtin"
 """What is reported to the edge: the release spoken, and plainly that this is another program."""

@@ -10,7 +10,7 @@ Place: TypeAlias = tuple[str, int]
 
 
 def parse(text: str) -> Place:
-    """Take "HOST:PORT" apart, port 0 meaning a free one; ValueError where the host is not a loopback address."""
+    """Take "HOST:PORT" apart, port 0 meaning a free one; ValueError if the host is not a loopback address."""
     expected = f"{text!r}: expected a loopback address and a port, such as 127.0.0.1:7844 or [::1]:7844"
     try:
         parts = urlsplit(f"//{text}")
@@ -24,6 +24,6 @@ def parse(text: str) -> Place:
 
 
 def show(place: Any) -> str:
-    """Give the text of a socket's name; what follows host and port in one of IPv6 is left out."""
+    """Return the text of a socket's name; what follows host and port in one of IPv6 is left out."""
     host, port = place[:2]
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -31,7 +31,7 @@ class TunnelRequest:
 
 @dataclass(frozen=True, slots=True)
 class TunnelResponse:
-    """The head of the answer; `from_origin` is false where the connector itself made it."""
+    """The head of the answer; `from_origin` is false if the connector itself made it."""
 
     status: int
     headers: Headers
@@ -39,7 +39,7 @@ class TunnelResponse:
 
     @property
     def interim(self) -> bool:
-        """Whether another head follows (1xx); 101 is final (RFC 9110, 15.2)."""
+        """Return whether another head follows (1xx); 101 is final (RFC 9110, 15.2)."""
         return 100 <= self.status < 200 and self.status != 101
 
 
@@ -86,16 +86,16 @@ class TunnelConnection(Protocol):
         """The connector's address, as the edge sees it."""
 
     async def open_request(self, request: TunnelRequest) -> Exchange:
-        """Send a request's head; StreamError where the connection takes no more."""
+        """Send a request's head; StreamError if the connection takes no more."""
 
     async def push_configuration(self, version: int, config: bytes) -> PushAnswer:
-        """Send a remote configuration (JSON) and wait for the answer; StreamError where none comes."""
+        """Send a remote configuration (JSON) and wait for the answer; StreamError if none comes."""
 
     async def wait_idle(self) -> None:
         """Wait until no request is under way."""
 
     async def wait_closed(self) -> str:
-        """Wait until the connection is gone; gives the reason, empty for an orderly end."""
+        """Wait until the connection is gone; return the reason, empty for an orderly end."""
 
     def close(self) -> None:
         """Send what waits, then close."""
@@ -110,4 +110,4 @@ class TunnelConnection(Protocol):
         """End the silence."""
 
     def goaway(self) -> None:
-        """Announce that no new request comes, where the carrier can say so."""
+        """Announce that no new request comes, if the carrier can express that."""

@@ -21,8 +21,8 @@ Sleep: TypeAlias = Callable[[float], Awaitable[None]]
 class LabConfig:
     """Ports (0: a free one), names and limits of a lab; everything listens on loopback only.
 
-    `edge_addrs`: one slot per entry, "HOST:PORT", TCP and UDP at the same number; ValueError where a host is not a loopback
-    address. Give at least two, for cloudflared retries without any pause when it has a single slot that refuses (observed
+    `edge_addrs`: one slot per entry, "HOST:PORT", TCP and UDP at the same number; ValueError if a host is not a loopback
+    address. Use at least two, for cloudflared retries without any pause when it has a single slot that refuses (observed
     with cloudflared 2026.8.2). `locations`: names that connections report, by slot, repeated as needed. `state_dir`: where
     the CA goes, created 0700; None: a temporary directory, removed at the end. `forget_after`: seconds without any
     connection after which a quick tunnel is deleted, as Cloudflare does after some minutes; None: never. `max_connections`:

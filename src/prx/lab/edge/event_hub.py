@@ -1,4 +1,4 @@
-"""Where a lab's events pass: to the listener of its configuration, and to whoever waits for something to be true."""
+"""The way of a lab's events: to the listener of its configuration, and to all that wait for a condition."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from prx.lab.events import LabEvent, Listener
 
 
 class EventHub:
-    """Passes events on; `clock` gives the seconds that they carry."""
+    """Passes events on; `clock` returns the seconds that they carry."""
 
     def __init__(self, clock: Callable[[], float], listener: Listener | None) -> None:
         self.now = clock
@@ -26,7 +26,7 @@ class EventHub:
                 waiter.set_result(None)
 
     async def wait_until(self, condition: Callable[[], bool]) -> None:
-        """Wait until `condition` holds; it is looked at now and after every event."""
+        """Wait until `condition` holds; it is checked now and after every event."""
         while not condition():
             waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiters.add(waiter)

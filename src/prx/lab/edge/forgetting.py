@@ -1,9 +1,9 @@
-"""Tunnels that are no more: quick ones that nobody has served for a while, and whatever a fault takes away.
+"""Tunnels that are no more: quick ones that were without connections for a while, and those that a fault deletes.
 
 Theory of operation
 -------------------
-Cloudflare deletes a quick tunnel whose connections are gone for some minutes (how many, nobody states). From then on its
-connector is refused with `Unauthorized: Tunnel not found`, for ever: over HTTP/2 cloudflared logs it, over QUIC it is
+Cloudflare deletes a quick tunnel whose connections are gone for some minutes (how many is not documented). From then on its
+connector is refused with `Unauthorized: Tunnel not found`, forever: over HTTP/2 cloudflared logs it, over QUIC it is
 silent. The lab does the same after `LabConfig.forget_after` seconds: by its own clock, from the moment in which the last
 connection went, or in which the tunnel came to be. A shorter break changes nothing, and the name stays. A named tunnel lives
 until a fault deletes it.
@@ -35,7 +35,7 @@ class Forgetting:
             self._spawn(self._forget_later(tunnel, tunnel.breaks, after), f"forget-{tunnel.hostname}")
 
     def forget(self, tunnel: Tunnel) -> None:
-        """Take a tunnel away at once, and drop its connections; harmless where it is gone already."""
+        """Delete a tunnel at once, and drop its connections; harmless if it is gone already."""
         if not self._registry.remove(tunnel):
             return
         for connection in tuple(tunnel.connections):

@@ -29,7 +29,7 @@ class Breakable(Protocol):
 
 
 class Injector:
-    """Injects and clears faults; `wire_of` gives the wire below a carrier, `forget` takes a tunnel away."""
+    """Injects and clears faults; `wire_of` returns the wire below a carrier, `forget` deletes a tunnel."""
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class Injector:
         self._forget = forget
 
     def inject(self, fault: faults.Fault, lasts: float | None = None) -> None:
-        """Let a fault act; `lasts`: after how many seconds it will be cleared, which only tells those who ask."""
+        """Set a fault; `lasts`: after how many seconds it will be cleared, which is only reported."""
         if isinstance(fault, faults.Drop | faults.GoAway | faults.Reset | faults.HalfClose):
             for connection in fault.select(self._connections(), self._chance):
                 self._act_once(fault, connection)
@@ -70,7 +70,7 @@ class Injector:
         self._hub.emit(FaultInjected(self._hub.now(), type(fault).__name__))
 
     def clear(self, kind: type[faults.Fault] | None = None) -> None:
-        """Let the fault of a class act no longer; None: all of them."""
+        """Clear the fault of a class; None: all of them."""
         for cleared in faults.KINDS.values() if kind is None else (kind,):
             if self._active.remove(cleared):
                 self._end(cleared)
@@ -109,7 +109,7 @@ class Injector:
                 self._slots.apply_to_wires()
                 self._quic.apply_to_wires()
             case _:
-                pass  # looked up by those whom it concerns
+                pass  # read by the parts that it concerns
 
     def _end(self, kind: type[faults.Fault]) -> None:
         if kind is faults.Refuse:

@@ -133,7 +133,7 @@ class Lab:
     @staticmethod
     @asynccontextmanager
     async def start(config: LabConfig | None = None) -> AsyncIterator[Lab]:
-        """Start a lab for the length of an `async with`; OSError where a port that was asked for is taken."""
+        """Start a lab for the length of an `async with`; OSError if a port that was asked for is taken."""
         config = config or LabConfig()
         with _directory(config) as directory:
             async with ServerTaskGroup() as group:
@@ -144,7 +144,7 @@ class Lab:
                 finally:
                     lab._close()
 
-    # -- what the lab gives --------------------------------------------------------------------------------------
+    # -- what the lab has ---------------------------------------------------------------------------------------
 
     @property
     def ca_file(self) -> Path:
@@ -157,19 +157,19 @@ class Lab:
         return self._directory / "cert.pem"
 
     def url(self, hostname: str) -> str:
-        """Give the public URL of a name."""
+        """Return the public URL of a name."""
         return f"http://{self.full_name(hostname)}:{urlsplit(self.public).port}"
 
     def tunnels(self) -> tuple[TunnelState, ...]:
-        """Give all tunnels, oldest first."""
+        """Return all tunnels, oldest first."""
         return tuple(tunnel.snapshot() for tunnel in self._registry)
 
     def tunnel(self, hostname: str) -> TunnelState:
-        """Give the tunnel of a name; LookupError where there is none."""
+        """Return the tunnel of a name; LookupError if there is none."""
         return self._find(hostname).snapshot()
 
     def state(self) -> dict[str, Any]:
-        """Give everything as plain data, fit for JSON."""
+        """Return everything as plain data, fit for JSON."""
         return {
             "edge": list(self.edge_addrs),
             "quick_service": self.quick_service,
@@ -186,7 +186,7 @@ class Lab:
         }
 
     def api_access(self) -> dict[str, Any]:
-        """Give what a program needs to call the lab's API, fit for JSON."""
+        """Return what a program needs to call the lab's API, fit for JSON."""
         return {
             "api": self.api,
             "dash": self.account.oauth.base,
@@ -199,18 +199,18 @@ class Lab:
         }
 
     async def wait_for(self, condition: Callable[[Lab], bool]) -> None:
-        """Wait until `condition(lab)` holds; it is looked at now and after every event."""
+        """Wait until `condition(lab)` holds; it is checked now and after every event."""
         await self._hub.wait_until(lambda: condition(self))
 
     # -- what one does with it -----------------------------------------------------------------------------------
 
     @staticmethod
     def full_name(name: str) -> str:
-        """Complete a bare name with `.localhost`; ValueError where it is no host name."""
+        """Complete a bare name with `.localhost`; ValueError if it is no host name."""
         return names.full_name(name)
 
     def token(self, hostname: str) -> str:
-        """Give the token of the named tunnel of `hostname`, creating it where it does not exist."""
+        """Return the token of the named tunnel of `hostname`, creating it if it does not exist."""
         name = self.full_name(hostname)
         if self.account.records.covers(name):
             return self.account.tunnel_of(name).token()
@@ -220,14 +220,14 @@ class Lab:
         return tunnel.token()
 
     def management_token(self, hostname: str, resource: str = "logs") -> str:
-        """Give a token for the management host, which lets its holder ask a tunnel's connectors about themselves.
+        """Return a token for the management host, which lets its holder ask a tunnel's connectors about themselves.
 
-        `resource`: logs, admin or host_details. LookupError where there is no such tunnel.
+        `resource`: logs, admin or host_details. LookupError if there is no such tunnel.
         """
         return self._managed.token(self._find(hostname), resource)
 
     async def push(self, hostname: str, config: Mapping[str, Any]) -> tuple[PushResult, ...]:
-        """Give a tunnel a remote configuration: to all live connections now, to later ones as they register."""
+        """Push a remote configuration to a tunnel: to all live connections now, to later ones as they register."""
         tunnel = self._find(hostname)
         tunnel.config = json.dumps(config).encode()
         tunnel.config_version += 1
@@ -235,12 +235,12 @@ class Lab:
         return tuple(await asyncio.gather(*(self._registrar.push(connection) for connection in live)))
 
     def protect(self, hostname: str, front: AccessFront | None = None) -> Protected:
-        """Put an Access front before a name, whether or not its tunnel exists yet; gives what its app needs to know."""
+        """Put an Access front before a name, whether or not its tunnel exists yet; return what its app needs to know."""
         self._fronts.protect(self.full_name(hostname), front or AccessFront())
         return self.protected(hostname)
 
     def protected(self, hostname: str) -> Protected:
-        """Say what an app behind an Access front needs to know; LookupError where there is none."""
+        """Return what an app behind an Access front needs to know; LookupError if there is none."""
         return self._fronts.describe(self.full_name(hostname), f"{self.control}{CERTS_PATH}")
 
     def unprotect(self, hostname: str) -> None:
@@ -248,44 +248,44 @@ class Lab:
         self._fronts.unprotect(self.full_name(hostname))
 
     def login(self, hostname: str, email: str) -> str:
-        """Give the token of a person who has logged in at a protected name: the value of the cookie `CF_Authorization`.
+        """Return the token of a person who has logged in at a protected name: the value of the cookie `CF_Authorization`.
 
-        A visitor who sends that cookie passes; the app gets the same token. LookupError where the name is not protected.
+        A visitor who sends that cookie passes; the app gets the same token. LookupError if the name is not protected.
         """
         return self._fronts.login(hostname, email)
 
     def quick_assertion(self, hostname: str, state: str, email: str) -> str:
-        """Give what a visitor brings back from the login of a protected quick tunnel, for the state that the connector made.
+        """Return what the login of a protected quick tunnel sends a visitor back with, for the state that the connector made.
 
-        ValueError where there is no such tunnel, or the state or the address cannot be one.
+        ValueError if there is no such tunnel, or the state or the address cannot be one.
         """
         return self._login.assertion(self.full_name(hostname), state, email)
 
     def access_keys(self) -> dict[str, Any]:
-        """Give the public keys that Access signs with (JWKS)."""
+        """Return the public keys that Access signs with (JWKS)."""
         return self._fronts.keys()
 
     def rotate_keys(self) -> None:
-        """Let Access sign with a new key; of the former ones only the last stays published."""
+        """Have Access sign with a new key; of the former ones only the last stays published."""
         self._fronts.rotate_keys()
 
     def inject(self, fault: faults.Fault, *, lasts: float | None = None) -> None:
-        """Let a fault act; see `prx.lab.faults`. `lasts`: what `state` tells of its end, which the caller brings about."""
+        """Set a fault; see `prx.lab.faults`. `lasts`: what `state` reports of its end, which is up to the caller."""
         self._injector.inject(fault, lasts)
 
     def clear(self, kind: type[faults.Fault] | None = None) -> None:
-        """Let the fault of a class act no longer; None: all of them."""
+        """Clear the fault of a class; None: all of them."""
         self._injector.clear(kind)
 
     async def play(self, text: str | script.Script) -> None:
-        """Do what a script of faults says, to its end; see `prx.lab.edge.faults.script`. ValueError where it cannot be read."""
+        """Do what a script of faults says, to its end; see `prx.lab.edge.faults.script`. ValueError if it cannot be read."""
         told = script.Script.parse(text) if isinstance(text, str) else text
         if told.seed is not None:
             self._chance.seed(told.seed)
         await script.play(told, self, clock=self._config.clock, sleep=self._config.sleep, chance=self._chance)
 
     def begin(self, text: str | script.Script) -> None:
-        """Play a script in the background, until it or the lab ends; ValueError where it cannot be read."""
+        """Play a script in the background, until it or the lab ends; ValueError if it cannot be read."""
         self._spawn(self.play(script.Script.parse(text) if isinstance(text, str) else text), "script")
 
     # -- inside --------------------------------------------------------------------------------------------------
@@ -322,7 +322,7 @@ class Lab:
             del self._wires[carrier]
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None], name: str) -> None:
-        if self._closing:  # nothing new begins, also where the end of something would begin it
+        if self._closing:  # nothing new starts, not even at the end of something else
             coroutine.close()
             return
         try:
@@ -395,7 +395,7 @@ class Lab:
 
 @contextmanager
 def _directory(config: LabConfig) -> Iterator[Path]:
-    """Give a directory that only this user can read."""
+    """Yield a directory that only this user can read."""
     if config.state_dir is not None:
         config.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         yield config.state_dir

@@ -19,7 +19,7 @@ class Limits:
     """None means no limit.
 
     `in_flight`: requests at a time on a quick tunnel, each more is a 429. `silence`: seconds without a byte of the origin,
-    then 524, or the end of a response that has begun; a WebSocket is exempt. `upload`: bytes of a request's body, then 413.
+    then 524, or the end of a response that has started; a WebSocket is exempt. `upload`: bytes of a request's body, then 413.
     `url`: bytes of path and query, then 414. `response_head`: bytes of an answer's names and values, then 520.
     `holds_events`: server-sent events on a quick tunnel wait until so many bytes are there, or their end.
     """
@@ -33,7 +33,7 @@ class Limits:
 
     @classmethod
     def named(cls, name: str) -> Limits:
-        """Give the limits of that name; ValueError where there are none."""
+        """Return the limits of that name; ValueError if there are none."""
         if name not in NAMES:
             raise ValueError(f"unknown limits {name!r}; expected one of {', '.join(NAMES)}")
         return NAMES[name]

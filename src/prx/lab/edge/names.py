@@ -6,7 +6,7 @@ SUFFIX = ".localhost"  # resolves to this machine everywhere (RFC 6761, 6.3)
 
 
 def full_name(name: str) -> str:
-    """Complete a bare name with `.localhost`; ValueError where it cannot be a host name under it."""
+    """Complete a bare name with `.localhost`; ValueError if it cannot be a host name under it."""
     hostname = name.lower().removesuffix(".")
     if not hostname.endswith(SUFFIX):
         hostname += SUFFIX

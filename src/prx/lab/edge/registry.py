@@ -54,7 +54,7 @@ class Connection:
         return self.request.conn_index
 
     def snapshot(self) -> ConnectionState:
-        """Give the connection's state, safe to keep."""
+        """Return the connection's state, safe to keep."""
         return ConnectionState(
             connector=self.connector,
             version=self.request.version,
@@ -73,7 +73,7 @@ class Connection:
 class Tunnel:
     """A tunnel: its name, its secret, its remote configuration (JSON, None until pushed) and its connections.
 
-    hostname: a name that leads to it, empty where none does. name: what the account calls it; empty for a quick one. remote:
+    hostname: a name that leads to it, empty if none does. name: what the account calls it; empty for a quick one. remote:
     whether its configuration lies in the account. breaks: how many times it has been without any connection. auth_mode: how a
     protected quick tunnel wants its visitors to prove who they are (otp: one-time PIN); empty for a public one. Times are
     seconds since 1970; active_at and inactive_at: when it last got its first connection, and lost its last one.
@@ -98,7 +98,7 @@ class Tunnel:
     auth_mode: str = ""
 
     def token(self) -> str:
-        """Give the token that a connector runs this tunnel with."""
+        """Return the token that a connector runs this tunnel with."""
         return TunnelToken(ACCOUNT_TAG, self.id, self.secret).encode()
 
     def next_connections(self) -> Iterator[Connection]:
@@ -109,7 +109,7 @@ class Tunnel:
             yield live[(self.turn + offset) % len(live)]
 
     def snapshot(self) -> TunnelState:
-        """Give the tunnel's state, safe to keep."""
+        """Return the tunnel's state, safe to keep."""
         return TunnelState(
             hostname=self.hostname,
             tunnel_id=str(self.id),
@@ -122,7 +122,7 @@ class Tunnel:
 
 
 class Registry:
-    """All tunnels of a lab, by host name and by id; `wall` gives seconds since 1970.
+    """All tunnels of a lab, by host name and by id; `wall` returns seconds since 1970.
 
     A quick tunnel and one that the lab was asked a token for have a host name of their own. A tunnel of the account has none:
     DNS records lead names to it (`route`).
@@ -167,7 +167,7 @@ class Registry:
                 tunnel.hostname = names.get(tunnel.id, "")
 
     def _target(self, hostname: str) -> UUID | None:
-        """Give the id that a host name is led to, by itself or by the closest wildcard above it."""
+        """Return the id that a host name is led to, by itself or by the closest wildcard above it."""
         found = self._routes.get(hostname)
         parent = hostname.partition(".")[2]
         while found is None and parent:
@@ -180,7 +180,7 @@ class Registry:
         return self._by_id.get(tunnel_id)
 
     def named(self, hostname: str) -> tuple[Tunnel, bool]:
-        """Find or create the named tunnel of `hostname` (as `full_name` writes it); True where it is new."""
+        """Find or create the named tunnel of `hostname` (as `full_name` writes it); True if it is new."""
         tunnel = self.find(hostname)
         if tunnel is not None:
             return tunnel, False

@@ -1,4 +1,4 @@
-"""What a lab tells about its tunnels: snapshots, safe to keep."""
+"""What a lab reports about its tunnels: snapshots, safe to keep."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from dataclasses import dataclass
 class ConnectionState:
     """One registered connection; `registered_at` is the lab's clock, `draining` follows an unregistration.
 
-    `origin_ip`: where the connector dials from, as the edge sees it. `config_version`: of the remote configuration that the
-    connector says it runs, 0 for none.
+    `origin_ip`: the address that the connector dials from, as the edge sees it. `config_version`: of the remote configuration
+    that the connector says it runs, 0 for none.
     """
 
     connector: str
@@ -29,7 +29,7 @@ class ConnectionState:
 class TunnelState:
     """One tunnel; `config_version` is 0 until a configuration is pushed, `auth_mode` is "otp" for a protected quick tunnel.
 
-    `hostname` is empty where no name leads to it; `name` is what the account calls it, empty for a quick one.
+    `hostname` is empty if no name leads to it; `name` is what the account calls it, empty for a quick one.
     """
 
     hostname: str
@@ -58,7 +58,7 @@ class PushResult:
 
 @dataclass(frozen=True, slots=True)
 class Protected:
-    """What an app behind an Access front is configured with: team, audience tag, issuer, and where the keys are."""
+    """What an app behind an Access front is configured with: team, audience tag, issuer, and the URL of the keys."""
 
     hostname: str
     team: str

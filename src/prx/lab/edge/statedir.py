@@ -1,7 +1,7 @@
 """The directory of a lab that was given none: in the system's temporary folder, gone when the lab ends, however it ends.
 
 A lab holds a lock (flock(2)) on a file in its directory for as long as it lives, and the system drops it even after SIGKILL. So
-each new lab takes away the directories whose lock nobody holds any more.
+each new lab deletes the directories whose lock is not held any more.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _LOCK = "lock"
 
 @contextmanager
 def temporary_directory() -> Iterator[Path]:
-    """Give a directory that only this user can read, and take away those that killed labs of this user have left behind."""
+    """Yield a directory that only this user can read, and delete those that killed labs of this user have left behind."""
     _sweep(Path(tempfile.gettempdir()))
     while True:
         directory = Path(tempfile.mkdtemp(prefix=_PREFIX))  # created 0700

@@ -1,4 +1,4 @@
-"""A task group whose tasks end with it: what servers need, whose tasks would otherwise wait for ever."""
+"""A task group whose tasks end with it: what servers need, whose tasks would otherwise wait forever."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 
 class Waiter:
-    """A place where one task at a time waits until it is woken; it then looks again for what it waits for."""
+    """A place where one task at a time waits until it is woken; it then checks again for what it waits for."""
 
     def __init__(self) -> None:
         self._future: asyncio.Future[None] | None = None
@@ -27,7 +27,7 @@ class Waiter:
             self._future = None
 
     def wake(self) -> None:
-        """Wake who waits, if anybody does."""
+        """Wake the waiting task, if there is one."""
         if self._future is not None and not self._future.done():
             self._future.set_result(None)
 
@@ -64,7 +64,7 @@ class Inbox:
     def __init__(self, give_back: Callable[[int], None]) -> None:
         self._give_back = give_back
         self._chunks: deque[bytes] = deque()
-        self.credit = 0  # flow-controlled bytes that have arrived and have not been given back
+        self.credit = 0  # flow-controlled bytes that have arrived and have not been returned
 
     def __bool__(self) -> bool:
         return bool(self._chunks)
@@ -87,7 +87,7 @@ class Inbox:
         return data
 
     def take(self, size: int) -> bytes:
-        """Give up to so many bytes of the first piece."""
+        """Return up to so many bytes of the first piece."""
         chunk = self._chunks.popleft()
         if len(chunk) > size:
             self._chunks.appendleft(chunk[size:])

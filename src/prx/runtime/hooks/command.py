@@ -27,7 +27,7 @@ _INHERITED = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ", "TMPDIR")
 _KEPT_LINES = 10  # of the output, shown when it fails
 _KEPT_CHARACTERS = 300  # of each
 
-# Children of prx have no stdin; this fixed line gives one to the command, whose words it only hands on.
+# Children of prx have no stdin; this fixed line opens one for the command, whose words it passes on unchanged.
 _WITH_STDIN = ("/bin/sh", "-c", 'exec "$@" <"$0"', SECRET_PATH)
 
 
@@ -79,7 +79,7 @@ class CommandHook:
         return Launch((*_WITH_STDIN, program, *arguments), env, change.to_json(), self.folder)
 
     def _require_trusted(self, argv: list[str]) -> None:
-        """Raise HookError where the program, or the script that it is given, may have been put there by others."""
+        """Raise HookError if the program, or the script that it is given, may have been put there by others."""
         try:
             require_program(argv[0], folder=self.folder, environ=self.environ)
             require_command(argv, self.folder, environ=self.environ)
@@ -88,7 +88,7 @@ class CommandHook:
                 f"not run: {error.message} (hint: {error.hint})" if error.hint else f"not run: {error.message}"
             ) from error
         except OSError:
-            return  # it is not there, or not ours to run: that is said where it is started
+            return  # it is not there, or not ours to run: that is reported when it is started
 
 
 def _output(tail: deque[bytes]) -> str:

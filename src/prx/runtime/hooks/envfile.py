@@ -1,7 +1,7 @@
 """A hook that keeps a variable in a dotenv file up to date.
 
 Everything else in the file stays as it is, byte for byte. The new file takes the old one's place in one step, with its mode
-and, where possible, its owner; a symbolic link stays one, and the file that it leads to is replaced. A new file is for its
+and, if possible, its owner; a symbolic link stays one, and the file that it leads to is replaced. A new file is for its
 owner only, because other programs will put secrets there.
 
 Some files cannot be replaced, only written: one that is itself a mount (as containers have them), one in a folder that may
@@ -30,7 +30,7 @@ VARIABLE = "PRX_URL"
 _PLAIN = re.compile(r"[A-Za-z0-9:/._~%?&=@\[\]-]+")  # needs no quotes in a dotenv file or a shell
 _NEW_FILE = 0o600
 _LARGEST = 1024 * 1024
-# What the folder says where the file in it may well be written: a mount point (EBUSY), another file system (EXDEV), no right
+# Errors of the folder that leave the file in it writable: a mount point (EBUSY), another file system (EXDEV), no right
 # to change the folder (EACCES, EPERM: also its sticky bit), a read-only mount, a name too long for a second file beside it.
 _NOT_REPLACEABLE = {errno.EBUSY, errno.EXDEV, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG}
 
@@ -64,7 +64,7 @@ class EnvFileHook:
 def set_variable(path: Path, name: str, value: str) -> None:
     """Set `name` to `value` in the dotenv file `path`, which need not exist.
 
-    Every line that sets it is changed, with or without `export`; where none does, one is added at the end. Raise ValueError for
+    Every line that sets it is changed, with or without `export`; if none does, one is added at the end. Raise ValueError for
     a value that needs quoting and for what is no such file, OSError when it cannot be written.
     """
     if not _PLAIN.fullmatch(value):
@@ -101,7 +101,7 @@ def _changed(old: bytes, name: str, value: str) -> bytes:
 
 
 def _renew(target: Path, old: bytes, new: bytes, status: os.stat_result) -> None:
-    """Give a file that is there its new content: by another file in its place, or where that cannot be, in place."""
+    """Replace the content of an existing file: by another file in its place, or if that cannot be, in place."""
     if status.st_nlink == 1:
         try:
             _replace(target, new, status)

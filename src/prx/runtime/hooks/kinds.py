@@ -9,7 +9,7 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """The tunnel's new public URL, and the one that this hook was last told (empty: none)."""
+    """The tunnel's new public URL, and the one that this hook last got (empty: none)."""
 
     tunnel: str
     url: str
@@ -32,4 +32,4 @@ class Hook(Protocol):
         """Name it."""
 
     async def deliver(self, change: Change) -> None:
-        """Tell it of a change; raise HookError when that fails. A cancelled delivery leaves nothing running."""
+        """Deliver a change; raise HookError when that fails. A cancelled delivery leaves nothing running."""

@@ -22,7 +22,7 @@ _ADDRESSES = 4
 
 @dataclass(frozen=True, slots=True)
 class WebHook:
-    """An http or https URL, with a user name and password where it needs them."""
+    """An http or https URL, with a user name and password if it needs them."""
 
     text: str
     timeout: float = TIMEOUT

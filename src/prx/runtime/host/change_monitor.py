@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 
 class ChangeMonitor:
-    """Tells `woken` of "sleep", "network" (it is back, or another one) and "no network"; does the `chores` at each beat."""
+    """Calls `woken` with "sleep", "network" (it is back, or another one) or "no network"; does the `chores` at each beat."""
 
     def __init__(
         self, clock: Clock, network: Network, woken: Callable[[str], None], chores: Sequence[Callable[[], object]] = ()
@@ -35,13 +35,13 @@ class ChangeMonitor:
         self._beat_at = clock.monotonic()
 
     async def run(self) -> None:
-        """Beat for ever."""
+        """Beat forever."""
         while True:
             await self._clock.sleep(EVERY)
             self.beat()
 
     def beat(self) -> None:
-        """Compare with the last beat, tell what has changed, and do the chores."""
+        """Compare with the last beat, report what has changed, and do the chores."""
         if self._slept():
             self._woken("sleep")
         network = self._see_network()
@@ -62,7 +62,7 @@ class ChangeMonitor:
         return slept
 
     def _see_network(self) -> str | None:
-        """Return the fingerprint of the network, empty while there is none, None where it cannot be seen."""
+        """Return the fingerprint of the network, empty while there is none, None if it is unknown."""
         up = self._network.up()
         if not up:
             return None if up is None else ""

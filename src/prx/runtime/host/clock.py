@@ -23,7 +23,7 @@ class Clock(Protocol):
         """Return the time that all delays are measured in; it stands still while the machine sleeps."""
 
     def boottime(self) -> float:
-        """Return the same, but going on while the machine sleeps: the difference tells that it slept."""
+        """Return the same, but going on while the machine sleeps: the difference shows that it slept."""
 
     def wall(self) -> float:
         """Return seconds since 1970, for people and for what outlives this process; it may jump."""
@@ -47,12 +47,12 @@ class SystemClock:
         return time.monotonic()
 
     def boottime(self) -> float:
-        """Return CLOCK_BOOTTIME on Linux; elsewhere sleep cannot be told, and this equals `monotonic`."""
+        """Return CLOCK_BOOTTIME on Linux; elsewhere sleep cannot be detected, and this equals `monotonic`."""
         return time.clock_gettime(_BOOTTIME)
 
     def wall(self) -> float:
         """Return the wall clock."""
-        return time.time()  # noqa: TID251 - the one place where it is read
+        return time.time()  # noqa: TID251 - the only place that reads it
 
     def call_later(self, delay: float, callback: Callable[[], None]) -> TimerHandle:
         """Call `callback` on the running loop after `delay` seconds."""

@@ -1,4 +1,4 @@
-"""Let one prx at a time own a configuration, and tell the second one who does.
+"""Let one prx at a time own a configuration, and show the second one which does.
 
 The lock is flock(2) on an open file: the kernel frees it when its holder dies, however it dies, so there are no stale
 locks to guess about. The text in the file only says who holds it. The descriptor is close-on-exec: no child holds the lock.
@@ -40,7 +40,7 @@ class InstanceLock:
     def acquire(cls, path: Path, *, what: str, since: str) -> InstanceLock:
         """Take the lock file at `path` (mode 0600, its folder 0700 if it must be made) or raise LockHeld, at once.
 
-        `what` (for example the configuration file) and `since` are shown to whoever comes second. OSError where the
+        `what` (for example the configuration file) and `since` are shown to the second one. OSError if the
         file cannot be made, or is a symbolic link.
         """
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -58,7 +58,7 @@ class InstanceLock:
             except BaseException:
                 os.close(fd)
                 raise
-            os.close(fd)  # somebody removed the file between open and lock: a lock on it would protect nothing
+            os.close(fd)  # the file was removed between open and lock: a lock on it would protect nothing
 
     def release(self) -> None:
         """Free the lock; harmless when free. The file stays: removing it would let two others lock two files."""

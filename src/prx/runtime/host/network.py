@@ -1,7 +1,7 @@
 """Whether this machine has a network, and which one, without sending a packet.
 
 A network counts as up when an interface that is not loopback has a route that leads somewhere: a default route, or one through
-a gateway. That is a look at two small files, cheap enough for every second. The fingerprint names those routes and the
+a gateway. That is a read of two small files, cheap enough for every second. The fingerprint names those routes and the
 networks of their interfaces: it changes with the Wi-Fi, and stays when a container or a temporary IPv6 address comes or goes.
 
 A table that cannot be read (no descriptor is left, /proc is not there) says nothing: not that there is no network, and not that
@@ -27,13 +27,13 @@ _NO_CARRIER = {"down", "lowerlayerdown", "notpresent"}  # Documentation/networki
 
 
 class Network(Protocol):
-    """What prx wants to know of the machine's network; a test gives its own."""
+    """What prx wants to know of the machine's network; a test passes its own."""
 
     def up(self) -> bool | None:
-        """Return whether there is any network at all; None where that cannot be seen."""
+        """Return whether there is any network; None if that is unknown."""
 
     def fingerprint(self) -> str:
-        """Return a short text that changes when the machine comes into another network; empty where it cannot be seen."""
+        """Return a short text that changes when the machine comes into another network; empty if it is unknown."""
 
 
 class SystemNetwork:
@@ -69,7 +69,7 @@ class Route:
 
 
 def network_up() -> bool | None:
-    """Return whether this machine has any network at all; None where that cannot be seen. Well under a millisecond on Linux."""
+    """Return whether this machine has any network; None if that is unknown. Well under a millisecond on Linux."""
     if not _LINUX:
         return _any_interface_up()
     try:
@@ -89,7 +89,7 @@ def _any_interface_up() -> bool | None:
 
 
 def fingerprint() -> str:
-    """Return a short text that changes when this machine comes into another network; empty where that cannot be seen."""
+    """Return a short text that changes when this machine comes into another network; empty if that is unknown."""
     try:
         return hashlib.sha256("\n".join(_seen()).encode()).hexdigest()[:16]
     except OSError:
@@ -122,7 +122,7 @@ class RoutesUnreadableError(OSError):
 def routes(proc: Path = Path("/proc/net")) -> list[Route]:
     """Return the routes that lead out, IPv4 and IPv6, from the kernel's tables below `proc` (Linux).
 
-    Raises RoutesUnreadableError where one cannot be read or understood; that of IPv6 is not there without IPv6.
+    Raises RoutesUnreadableError if one cannot be read or understood; that of IPv6 is not there without IPv6.
     """
     v4, v6 = _lines(proc / "route"), _lines(proc / "ipv6_route")
     if v6 is None and not (proc / "if_inet6").exists():

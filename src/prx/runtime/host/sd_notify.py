@@ -1,9 +1,9 @@
-"""Tell the service manager how prx is: ready, alive, stopping, and one line for `systemctl status`.
+"""Report the state of prx to the service manager: ready, alive, stopping, and one line for `systemctl status`.
 
 Theory of operation. systemd puts the address of a datagram socket into NOTIFY_SOCKET (a path, or @NAME in the abstract
-namespace) and, where the unit asks for a watchdog, its time-out into WATCHDOG_USEC; a message is a list of lines NAME=VALUE
+namespace) and, if the unit asks for a watchdog, its time-out into WATCHDOG_USEC; a message is a list of lines NAME=VALUE
 (sd_notify(3), sd_watchdog_enabled(3)). Without the variables all of this does nothing, and a message that cannot be sent harms
-nobody: the manager is told again at the next beat.
+nothing: the message is sent again at the next beat.
 
 READY=1 goes out once, as soon as prx has understood how a tunnel is: it is up, or prx knows why not and does what helps. A
 machine that boots without a network has a prx that is ready and waits. What can only end in `failed` is not ready. Until then
@@ -50,7 +50,7 @@ class NotifySocket:
 
     @property
     def is_there(self) -> bool:
-        """Whether a service manager listens at all."""
+        """Return whether a service manager listens."""
         return bool(self._address)
 
     def send(self, *lines: str) -> None:
@@ -61,13 +61,13 @@ class NotifySocket:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK) as sender:
                 sender.sendto("\n".join(lines).encode(), self._address)
         except OSError as error:
-            logger.debug("the service manager was not told %s: %s", lines, error.strerror or error)
+            logger.debug("the service manager did not get %s: %s", lines, error.strerror or error)
 
 
 class Notifier:
-    """Renders events as messages: `see` takes every event, `run` beats for ever, the rest tells what prx does itself.
+    """Renders events as messages: `see` takes every event, `run` beats forever, the rest reports what prx does itself.
 
-    `statuses` gives the present status of every tunnel (`Bus.statuses`). `watchdog` is its time-out in seconds, 0 where the
+    `statuses` returns the present status of every tunnel (`Bus.statuses`). `watchdog` is its time-out in seconds, 0 if the
     unit asks for none.
     """
 
@@ -87,7 +87,7 @@ class Notifier:
         return cls(NotifySocket.from_environment(environ), clock, statuses, watchdog=watchdog_seconds(environ, os.getpid()))
 
     def see(self, event: Event) -> None:
-        """Say what changed; to be called with every event, after the status has been folded (`Bus.listen`)."""
+        """Send what changed; to be called with every event, after the status has been folded (`Bus.listen`)."""
         match event.fact:
             case StateChanged(new=state):
                 understood = state.is_up or state is State.BACKOFF
@@ -117,7 +117,7 @@ class Notifier:
         self._to.send("STOPPING=1")
 
     async def run(self) -> None:
-        """Beat for ever; return at once where nobody listens."""
+        """Beat forever; return at once if there is no service manager."""
         while self._to.is_there:
             self.beat()
             await self._clock.sleep(self._period)
@@ -142,7 +142,7 @@ class Notifier:
 
 
 def watchdog_seconds(environ: Mapping[str, str], pid: int) -> float:
-    """Return the watchdog's time-out for process `pid`, 0 where there is none or it is meant for another process."""
+    """Return the watchdog's time-out for process `pid`, 0 if there is none or it is meant for another process."""
     meant_for = environ.get("WATCHDOG_PID", str(pid))
     microseconds = environ.get("WATCHDOG_USEC", "")
     if meant_for != str(pid) or not (microseconds.isascii() and microseconds.isdigit()):

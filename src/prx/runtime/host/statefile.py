@@ -1,10 +1,10 @@
 """Keep a small JSON object in a file that is always whole, and never trouble the caller about it.
 
-Reading tolerates everything: a file that is missing, cut short, garbage, too large, a symbolic link, a FIFO or somebody
+Reading tolerates everything: a file that is missing, cut short, garbage, too large, a symbolic link, a FIFO or another
 else's counts as empty, with one warning. Writing replaces the file in one step (a fresh file in the same folder, fsync,
 rename, fsync of the folder), so a crash leaves the old or the new content. When the disk is full the content stays in
 memory, and the next `save` or `retry` writes it; until then it is the truth, and `load` does not put the old file in its place.
-A file that could not be looked at for now (no descriptor is left) is not an empty one: see `unread`.
+A file that could not be read for now (no descriptor is left) is not an empty one: see `unread`.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ logger = logging.getLogger(__name__)
 class StateFile:
     """Hold one JSON object and its file (mode 0600, in a folder of mode 0700 if it must be made).
 
-    `data` is the truth in memory, `pending` tells that the file does not have it yet, and `problem` says why. `unread`: the
-    last `load` could not look. `durable` is for what has to outlive a power failure; it costs an fsync for each save.
+    `data` is the truth in memory, `pending`: the file does not have it yet; `problem`: why. `unread`: the
+    last `load` could not read. `durable` is for what has to outlive a power failure; it costs an fsync for each save.
     """
 
     def __init__(self, path: Path, *, durable: bool = True) -> None:
@@ -41,9 +41,9 @@ class StateFile:
         self._durable = durable
 
     def load(self) -> dict[str, Any]:
-        """Read the file into `data` and return it; {} and a warning where it cannot be used. Never raises.
+        """Read the file into `data` and return it; {} and a warning if it cannot be used. Never raises.
 
-        What is pending is returned as it is; so is what was known, where the file cannot be looked at for now.
+        What is pending is returned as it is; so is what was known, if the file cannot be read for now.
         """
         if self.pending:
             return self.data
@@ -62,7 +62,7 @@ class StateFile:
         return self.data
 
     def save(self, data: dict[str, Any]) -> bool:
-        """Make `data` the content; False where it could not be written yet. Never raises for the file system's sake."""
+        """Make `data` the content; False if it could not be written yet. Never raises for the file system's sake."""
         self.data = data
         self.pending = True
         return self.retry()

@@ -1,16 +1,16 @@
-"""Get prx's own probes through Access, and tell an answer of Access from one of the app. Pure; standard library only.
+"""Get prx's own probes through Access, and distinguish an answer of Access from one of the app. Pure; standard library only.
 
-A service token is two values that Access takes in two headers (developers.cloudflare.com, "Service tokens"). They let anybody
-in who has them, so they go to the one configured host, over TLS, and never along a redirect.
+A service token is two values that Access takes in two headers (developers.cloudflare.com, "Service tokens"). They let any
+holder in who has them, so they go to the one configured host, over TLS, and never along a redirect.
 
 How Access answers a stranger: it redirects to the team's login, `https://TEAM.cloudflareaccess.com/cdn-cgi/access/login/…`;
-where the policy knows service tokens only it answers 403 itself, and 401 to scripts, with headers `cf-access-aud` and
+if the policy knows service tokens only it answers 403 itself, and 401 to scripts, with headers `cf-access-aud` and
 `cf-access-domain` and a page titled "… Cloudflare Access" (as people who met these answers report; no document has them). A
 protected quick tunnel sends to `https://login.trycloudflare.com/authorize`; there the connector answers, not the edge, and
 its counters do not count it (cloudflared's published source, 2026.9.3).
 
-Which answer it is tells what to do: see `AccessAnswer`. With Managed OAuth scripts get a 401 whose `WWW-Authenticate` leads
-to a document that anybody may read. An app with OAuth of its own answers alike, so the document decides: `discovery_url`,
+The kind of answer decides what to do: see `AccessAnswer`. With Managed OAuth scripts get a 401 whose `WWW-Authenticate` leads
+to a public document. An app with OAuth of its own answers alike, so the document decides: `discovery_url`,
 `is_access_discovery`.
 """
 
@@ -47,7 +47,7 @@ class AccessAnswer(enum.StrEnum):
     things is wrong; without, a wrong pair gets 403 too, or the redirect to the login.
     """
 
-    LOGIN = "login"  # redirect to the team's login: people may log in; a token that was sent let nobody in
+    LOGIN = "login"  # redirect to the team's login: people may log in; a token that was sent was not accepted
     QUICK_LOGIN = "quick_login"  # redirect to the one-time PIN of a protected quick tunnel: no machine can pass
     UNAUTHENTICATED = "unauthenticated"  # 401, and no service token was sent
     OAUTH = "oauth"  # 401 of Managed OAuth: scripts are to get a token from the team
@@ -79,7 +79,7 @@ def service_token(client_id: str, client_secret: Secret) -> ServiceToken | None:
 
 
 def probe_headers(token: ServiceToken | None, url: str, hostname: str) -> dict[str, str]:
-    """Give the headers for a GET of `url`: the token, if that is exactly the configured `hostname`, else nothing.
+    """Return the headers for a GET of `url`: the token, if that is exactly the configured `hostname`, else nothing.
 
     Over https only; over http only to this machine itself (loopback addresses, `localhost`, `*.localhost`: the lab).
     """
@@ -99,7 +99,7 @@ def access_answer(
     *,
     sent_token: bool = False,
 ) -> AccessAnswer | None:
-    """Say which of Access's own answers this is; None: it is somebody else's. The first 16 KiB of body suffice.
+    """Return which of Access's own answers this is; None: it comes from another server. The first 16 KiB of body suffice.
 
     sent_token: the request carried a service token.
     """
@@ -122,7 +122,7 @@ def access_answer(
 
 
 def discovery_url(status: int, headers: Mapping[str, str], url: str) -> str:
-    """Return the document that a 401 says tells how to get in (RFC 9728), empty where it names none on the host of `url`."""
+    """Return the document that a 401 names as the way to get in (RFC 9728), empty if it names none on the host of `url`."""
     found = {name.lower(): value for name, value in headers.items()}
     challenge = _CHALLENGE.match(found.get("www-authenticate", "")) if status == 401 else None
     named = challenge["url"] if challenge is not None and challenge["url"] else ""

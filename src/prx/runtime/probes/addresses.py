@@ -1,4 +1,4 @@
-"""Whether an address that public DNS gives for a name leads to Cloudflare at all."""
+"""Decide whether an address that public DNS has for a name leads to Cloudflare."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ class ProbeError(Exception):
 class Endpoint:
     """An IP address and a port; with `tls`, a handshake follows that asks for `server_name`.
 
-    host: what the user calls it, where that is not the address.
+    host: what the user calls it, if that is not the address.
     """
 
     address: str
@@ -90,7 +90,7 @@ class Stream:
 
 
 def is_address(host: str) -> bool:
-    """Tell whether `host` is an IP address, without brackets."""
+    """Return whether `host` is an IP address, without brackets."""
     try:
         ipaddress.ip_address(host)
     except ValueError:
@@ -99,13 +99,13 @@ def is_address(host: str) -> bool:
 
 
 def connected(endpoint: Endpoint, *, timeout: float) -> contextlib.AbstractAsyncContextManager[Stream]:
-    """Give an open connection to `endpoint`, its TLS handshake done, within `timeout` seconds; raise ProbeError otherwise."""
+    """Return an open connection to `endpoint`, its TLS handshake done, within `timeout` seconds; raise ProbeError otherwise."""
     return connected_to_one([endpoint], timeout=timeout)
 
 
 @contextlib.asynccontextmanager
 async def connected_to_one(endpoints: Sequence[Endpoint], *, timeout: float) -> AsyncIterator[Stream]:
-    """Give a connection to the first of `endpoints` that takes one; raise ProbeError when none does.
+    """Yield a connection to the first of `endpoints` that takes one; raise ProbeError when none does.
 
     They are tried in turn, and each has an equal share of what is left of `timeout` seconds: one that swallows packets
     leaves time for the next.
@@ -159,7 +159,7 @@ async def _open(endpoint: Endpoint, timeout: float) -> Stream:
 
 
 def _met_itself(writer: asyncio.StreamWriter) -> bool:
-    """Tell a self-connection: TCP connects to itself when a port that nobody listens on is drawn as our own source port."""
+    """Detect a self-connection: TCP connects to itself when an unused port is drawn as our own source port."""
     own, peer = writer.get_extra_info("sockname"), writer.get_extra_info("peername")
     return own is not None and peer is not None and own[:2] == peer[:2]
 

@@ -54,14 +54,14 @@ class Question:
 
     @classmethod
     def of(cls, name: str, kind: str) -> Question:
-        """Ask for the A or AAAA records of a name; ValueError where DNS can hold no such name."""
+        """Ask for the A or AAAA records of a name; ValueError if DNS can hold no such name."""
         labels = tuple(label.encode("ascii").lower() for label in to_ascii(name).removesuffix(".").split("."))
         if not all(0 < len(label) <= _LONGEST_LABEL for label in labels) or _length(labels) > _LONGEST_NAME:
             raise ValueError(f"{name!r} is no name that DNS can hold")
         return cls(labels, KINDS[kind])
 
     def to_wire(self) -> bytes:
-        """Return the message that asks. Its number is 0, as HTTP tells answers apart and may cache them (RFC 8484, 4.1)."""
+        """Return the query. Its number is 0, as HTTP pairs answers with questions and may cache them (RFC 8484, 4.1)."""
         labels = b"".join(bytes([len(label)]) + label for label in self.name)
         return _HEADER.pack(0, _RECURSION_DESIRED, 1, 0, 0, 0) + labels + b"\0" + _QUESTION.pack(self.kind, _IN)
 
@@ -75,7 +75,7 @@ class Reply:
 
     @property
     def status(self) -> str:
-        """Return the name of the response code; its number where it has none."""
+        """Return the name of the response code; its number if it has none."""
         return _RCODES[self.rcode] if self.rcode < len(_RCODES) else str(self.rcode)
 
 
@@ -90,7 +90,7 @@ class _Record:
 
 
 def read_reply(message: bytes, question: Question) -> Reply:
-    """Understand the answer to `question`; NoDnsError or OtherQuestionError where it is none."""
+    """Understand the answer to `question`; NoDnsError or OtherQuestionError if it is none."""
     try:
         return _read_reply(message, question)
     except (struct.error, IndexError) as error:
@@ -114,7 +114,7 @@ def _read_reply(message: bytes, question: Question) -> Reply:
 
 
 def _questions(message: bytes, count: int) -> tuple[list[tuple[Question, int]], int]:
-    """Return the questions with their classes, and where the records begin."""
+    """Return the questions with their classes, and the offset of the first record."""
     found, at = [], _HEADER.size
     for _ in range(count):
         name, at = _name(message, at)
@@ -161,7 +161,7 @@ def _address(message: bytes, record: _Record) -> str:
 
 
 def _name(message: bytes, at: int) -> tuple[Name, int]:
-    """Return the name that begins at `at`, and where the next thing begins (RFC 1035, 4.1.4)."""
+    """Return the name that begins at `at`, and the offset behind it (RFC 1035, 4.1.4)."""
     labels: list[bytes] = []
     end, earliest, length = -1, at, 1
     while size := message[at]:

@@ -46,7 +46,7 @@ class Server:
 
     @property
     def endpoint(self) -> Endpoint:
-        """Where it is reached."""
+        """The address at which it is reached."""
         tls = verifying_tls(self.ca_file) if self.url.scheme == "https" else None
         return Endpoint(str(self), self.url.port or (443 if tls else 80), tls)
 
@@ -61,7 +61,7 @@ class Heard:
 
 
 async def ask(server: Server, name: str, kind: str, *, timeout: float) -> Heard:
-    """Ask `server` for the records of `kind` (A or AAAA) of `name`; raise ProbeError when that gives no usable answer."""
+    """Ask `server` for the records of `kind` (A or AAAA) of `name`; raise ProbeError when there is no usable answer."""
     deadline = Deadline(asyncio.get_running_loop().time, timeout)
     try:
         question = Question.of(name, kind)

@@ -24,9 +24,9 @@ FALLBACK = ("198.41.192.167", "198.41.200.193", "2606:4700:a0::1", "2606:4700:a8
 
 TLS_NAME = "h2.cftunnel.com"  # SNI of cloudflared's connection over HTTP/2
 TIMEOUT = 2.5  # seconds for one dial
-QUIC_TIMEOUT = 1.2  # seconds, the same over UDP, where three packets are sent in that time
+QUIC_TIMEOUT = 1.2  # seconds, the same over UDP: three packets are sent in that time
 FRESH = 1.0  # seconds for which a result serves all tunnels
-BREAK = 20.0  # seconds without a dial after which "has worked since" begins anew
+BREAK = 20.0  # seconds without a dial after which "has worked since" starts again
 _ADDRESSES = 4
 
 
@@ -47,14 +47,14 @@ class EdgeWatch:
         self._last = Edge()
 
     def forget(self) -> None:
-        """Begin anew: this is another network."""
+        """Forget the past: this is another network."""
         self._known = ()
         self._dialled_at = self._tcp_since = self._quic_since = None
         self._quic_answers = False
         self._last = Edge()
 
     async def dial(self, *, quic: bool) -> Edge:
-        """Return what a dial gives now, over QUIC too if asked; takes `TIMEOUT` at most, beside the look-up of the edge."""
+        """Return the result of a dial now, over QUIC too if asked; takes `TIMEOUT` at most, beside the look-up of the edge."""
         async with self._lock:
             now = self._clock.monotonic()
             if self._dialled_at is None or now - self._dialled_at >= FRESH or (quic and not self._with_quic):
@@ -65,7 +65,7 @@ class EdgeWatch:
             return self._last
 
     async def learn(self) -> None:
-        """Find out once whether this edge answers QUIC packets at all, while all is well."""
+        """Find out once, while all is well, whether this edge ever answers QUIC packets."""
         if not self._quic_answers:
             async with self._lock:
                 self._quic_answers = await self._quic(await self._places())

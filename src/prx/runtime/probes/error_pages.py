@@ -10,7 +10,7 @@ import re
 from prx.logs.text import printable
 from prx.runtime.probes.http import Answer
 
-# Plain text "error code: 1033", JSON "error_code": 1033, and HTML where tags stand between the words and the number
+# Plain text "error code: 1033", JSON "error_code": 1033, and HTML with tags between the words and the number
 # (Cloudflare's documentation of 1xxx errors; the three forms depend on what the client accepts).
 _EDGE_ERROR = re.compile(rb'\berror(?:[ _]code)?"?:?\s{0,20}(?:<[^<>]{0,200}>\s{0,20}){0,4}(1[01]\d\d)\b', re.IGNORECASE)
 

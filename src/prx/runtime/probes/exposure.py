@@ -30,7 +30,7 @@ class Reach(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Exposure:
-    """What a stranger gets at `url`: how far he reaches, the HTTP status (None: no answer), and why nothing was learned."""
+    """What a stranger gets at `url`: how far they reach, the HTTP status (None: no answer), and why nothing was learned."""
 
     url: str
     reach: Reach
@@ -38,7 +38,7 @@ class Exposure:
     error: str = ""
 
     def warning(self, local_addr: str) -> str:
-        """Return what to tell the user once, in one line; empty where there is nothing to warn of."""
+        """Return what to report to the user once, in one line; empty if there is nothing to warn of."""
         if self.reach is not Reach.EXPOSED:
             return ""
         return (
@@ -47,7 +47,7 @@ class Exposure:
         )
 
     def refusal(self) -> str:
-        """Return why `require_access = true` is not met, empty where it is met or nothing was learned.
+        """Return why `require_access = true` is not met, empty if it is met or nothing was learned.
 
         A service that asks for a password itself does not meet it: its login is open to everybody.
         """

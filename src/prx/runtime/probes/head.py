@@ -1,10 +1,10 @@
 """The head of an HTTP/1 answer, read as leniently and as strictly as cloudflared reads it. Pure: bytes in, facts out.
 
-cloudflared reads the answers of a local service with Go's net/http. Where that accepts what RFC 9112 forbids (two spaces in the
-status line, a space in a field's name, bare LF), a visitor gets the answer; where it refuses (a control character in a value,
+cloudflared reads the answers of a local service with Go's net/http. If that accepts what RFC 9112 forbids (two spaces in the
+status line, a space in a field's name, bare LF), a visitor gets the answer; if it refuses (a control character in a value,
 `Content-Length: 2, 2`, `http/1.1`), the visitor gets 502. A probe that judged otherwise would blame the wrong side, so these
 are Go's rules, row by row as observed with cloudflared 2026.8.2 and 2026.6.0, alike over HTTP/2 and QUIC; the rows are in
-tests/runtime/probes/odd_answers.py. One is stricter: a status below 100, and a 101 that nobody asked for, which no visitor can
+tests/runtime/probes/odd_answers.py. One is stricter: a status below 100, and a 101 that was not asked for, which no visitor can
 use.
 """
 
@@ -29,7 +29,7 @@ _NOT_IN_TRAILERS: Final = {"transfer-encoding", "trailer", "content-length"}
 
 
 class NotHttpError(ValueError):
-    """What came is no HTTP at all."""
+    """What came is not HTTP."""
 
 
 class MalformedError(ValueError):

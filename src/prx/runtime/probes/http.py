@@ -3,7 +3,7 @@
 Theory of operation. The request says `Connection: close` and `Accept-Encoding: identity`; nothing is ever decompressed: a small
 answer cannot become a large one. The head must have come by the deadline. Then the body is read until it ends, until
 `limit` bytes are there, or until patience ends, whichever comes first: a body that drips or never ends costs a moment and is no
-error, because the status is known by then. A stream of events (`text/event-stream`) is not read at all. Redirects are answers
+error, because the status is known by then. A stream of events (`text/event-stream`) is not read. Redirects are answers
 like any other. h11 writes the request and reads the body; the head of the answer is read by `head`, by cloudflared's rules.
 """
 
@@ -38,7 +38,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer, as far as the bounds let it in.
+    """An answer, as far as the bounds allow.
 
     headers: names in lower case, repeated ones joined by commas. came_at: when its head had come, on the loop's clock.
     complete: `body` is all of the body.
@@ -52,12 +52,12 @@ class Answer:
 
     @property
     def is_event_stream(self) -> bool:
-        """Whether the body is a stream of server-sent events."""
+        """Return whether the body is a stream of server-sent events."""
         return self.headers.get("content-type", "").lower().startswith("text/event-stream")
 
     @property
     def location(self) -> str:
-        """Where a redirect leads, as the answer says it; empty for any other answer."""
+        """The target of a redirect, as the answer has it; empty for any other answer."""
         return self.headers.get("location", "") if 300 <= self.status < 400 else ""
 
 
@@ -135,7 +135,7 @@ class _Talk:
                 if found.status >= 200:
                     return found
                 if found.status == 101:
-                    raise self._no_head("it switches to another protocol, which nobody asked for")
+                    raise self._no_head("it switches to another protocol without being asked")
         except NotHttpError:
             raise self._no_head() from None
         except MalformedError as error:
@@ -169,7 +169,7 @@ class _Talk:
         return event
 
     def _no_head(self, why: str = "") -> ProbeError:
-        """Say why there is no answer; `why` is empty where it is no HTTP."""
+        """Return why there is no answer; `why` is empty if it is not HTTP."""
         endpoint = self._stream.endpoint.named
         if not self._received:
             return ProbeError(FailureKind.EMPTY, f"{endpoint} closed the connection without an answer")

@@ -1,8 +1,8 @@
-"""Where a service listens: whether it answers where it should, and where it is found instead.
+"""The addresses of a service: whether it answers at the expected one, and at which it is found instead.
 
 An address of loopback has two families, and a program that listens in one is not found in the other: `localhost` is tried
 in both, as cloudflared does, a number in its own alone. What a process listens on is read from its own sockets, so a
-service that took another port than the one it was meant to take is told at once.
+service that took another port than the one it was meant to take is reported at once.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from prx.config.local_addr import LocalAddr
 from prx.runtime.probes.connect import Endpoint, ProbeError, connected_to_one, is_address
 
 OTHER_FAMILY = {"127.0.0.1": "::1", "::1": "127.0.0.1", "localhost": "::1"}
-"""Where a service may listen that does not listen where the connector looks; many systems know localhost as IPv4 only."""
+"""Where else a service may listen than at the address that the connector dials; many systems know localhost as IPv4 only."""
 
 _BOTH = {"localhost": ("127.0.0.1", "::1")}
 _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - read, not bound
@@ -42,7 +42,7 @@ class Listener:
 
 
 async def accepts(address: LocalAddr, *, timeout: float = _CONNECT_SECONDS) -> bool:
-    """Return whether a connection to `address` is taken, in either family where it is a name."""
+    """Return whether a connection to `address` is taken, in either family if it is a name."""
     try:
         hosts = _BOTH.get(address.host) or ([address.host] if is_address(address.host) else await _resolve(address))
         async with connected_to_one([Endpoint(host, address.port) for host in hosts], timeout=timeout):
@@ -58,9 +58,9 @@ async def _resolve(address: LocalAddr) -> Sequence[str]:
 
 
 def listeners(pids: Iterable[int]) -> set[Listener]:
-    """Return what these processes listen on, both families; nothing for those that cannot be looked into.
+    """Return what these processes listen on, both families; nothing for those that cannot be inspected.
 
-    A program that listens everywhere is named by its IPv4 address where it has one, `::` included: nearly every system lets
+    A program that listens everywhere is named by its IPv4 address if it has one, `::` included: nearly every system lets
     such a socket take both.
     """
     found: set[Listener] = set()
@@ -86,7 +86,7 @@ def _listeners_of(pid: int) -> set[Listener]:
 
 
 async def reachable(found: set[Listener]) -> list[Listener]:
-    """Return `found`, sorted; those that listen on `::` by the IPv4 address where that answers as well."""
+    """Return `found`, sorted; those that listen on `::` by the IPv4 address if that answers as well."""
     named = set()
     for item in found:
         both = item.host == "::1" and await accepts(LocalAddr("http", "127.0.0.1", item.port), timeout=0.5)

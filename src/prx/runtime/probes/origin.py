@@ -1,7 +1,7 @@
-"""Look at the local service: a TCP connection and a GET on `local_addr`.
+"""Probe the local service: a TCP connection and a GET on `local_addr`.
 
 cloudflared connects to `local_addr` as it is configured: a numeric address is tried alone, `localhost` in both families. So
-does this probe. Where that gives no good answer, a second, short look finds out the usual reasons, only to say them: when a
+does this probe. If there is no good answer, a second, short probe finds out the usual reasons, only to report them: when a
 numeric loopback address refuses, the other family is asked (a service that listens on `[::1]` alone, which no tunnel will
 find on 127.0.0.1); when plain HTTP is not understood, TLS is tried, and the other way round.
 """
@@ -67,7 +67,7 @@ class Trust:
 
 @dataclass(frozen=True, slots=True)
 class _Service:
-    """Where the service is, what it is asked, and within how many seconds."""
+    """The service's address, what it is asked, and within how many seconds."""
 
     host: str
     port: int
@@ -132,7 +132,7 @@ async def probe_origin(
 
 
 async def _explained(service: _Service, error: ProbeError, *, is_https: bool) -> Origin:
-    """Say why there was no answer, and what would be right where that can be found out."""
+    """Return why there was no answer, and what would be right if that can be found out."""
     words, listening = error.words, error.trouble not in _NOT_LISTENING
     cause = error.__cause__
     if error.trouble is FailureKind.REFUSED:
@@ -182,7 +182,7 @@ async def _tls_words(service: _Service) -> str:
 
 
 async def _plain_words(service: _Service) -> tuple[bool, str]:
-    """Return whether the service takes connections at all, and say that it speaks plain HTTP, when it does."""
+    """Return whether the service takes connections, and report it if it speaks plain HTTP."""
     try:
         answer = await _ask(replace(service, timeout=SECOND_LOOK), None)
     except ProbeError as error:

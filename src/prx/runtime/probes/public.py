@@ -1,4 +1,4 @@
-"""Look at the public URL as a visitor would, but at addresses that are already known: this probe resolves nothing.
+"""Probe the public URL as a visitor would, but at addresses that are already known: this probe resolves nothing.
 
 It connects to an address, names the URL's host in SNI and Host, and reads one answer. Redirects are not followed, so headers
 that prove an identity can go nowhere else; they are sent only to the host that they are meant for, over TLS or on loopback.

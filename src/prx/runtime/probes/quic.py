@@ -1,7 +1,7 @@
 """Ask a server over UDP whether it speaks QUIC, without a handshake.
 
 A packet with a QUIC version that no server speaks is sent: a server answers it with the versions that it does (RFC 9000, 6.1).
-That proves the way there and back. A server need not do so, so a silence proves nothing where no answer has ever come.
+That proves the way there and back. A server need not do so, so a silence proves nothing if no answer has ever come.
 """
 
 from __future__ import annotations

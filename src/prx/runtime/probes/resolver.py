@@ -1,10 +1,10 @@
 """Ask public DNS for a name over HTTPS, and never the system's resolver.
 
-Theory of operation. A new public name exists some seconds after cloudflared has printed it. Whoever asks too early plants
-"no such name" in every cache on the way, for 30 minutes at trycloudflare.com (its SOA says 1800 s), and the user's own browser
-reads that cache. So the question goes to servers given by their addresses. For the same reason only the first server that
-answers is asked: the others are spared, so that their users find the name at once. When one server has said "missing" for a
-minute, its own cache may say so, and then the next one is asked too.
+Theory of operation. A new public name exists some seconds after cloudflared has printed it. A question that comes too early
+plants "no such name" in every cache on the way, for 30 minutes at trycloudflare.com (its SOA says 1800 s), and the user's own
+browser reads that cache. So the question goes to servers given by their addresses. For the same reason only the first server
+that answers is asked: the others are spared, so that their users find the name at once. When one server has said "missing" for
+a minute, its own cache may say so, and then the next one is asked too.
 
 Networks block these servers (schools, companies, filters in the home). Then `by_system` finds a way that plants nothing: the
 system's resolver for a name that exists for long, that of a named tunnel, or that of the zone of the quick tunnels, which leads

@@ -6,14 +6,14 @@ Theory of operation
 everything: two pipes, drained for life (`prx.runtime.process.pipes`), and a pidfd, which becomes readable when the child ends.
 
 Exit is noticed by the pidfd alone (156 µs, no polling, immune to a pid used again). It is never tied to the end of a
-pipe: a grandchild that inherited stderr can hold that open for days. Where no pidfd can be had a thread waits, and where no
-thread can be started a timer looks.
+pipe: a grandchild that inherited stderr can hold that open for days. If no pidfd can be had a thread waits, and if no
+thread can be started a timer polls.
 
 The child is the leader of a group, and the leader is not the whole: behind a script stands the program that serves. A stop
 (`terminate`) asks as `prx.runtime.process.group` says and lasts until the whole group is gone, or until `kill` says that its
-time is over. The kernel does not tell of the end of processes that are not our children, so the group is looked at every
+time is over. The kernel does not report the end of processes that are not our children, so the group is checked every
 `LOOK_SECONDS` then. A child that ends by itself takes its group along: at once a connector, whose successor must not meet it;
-with `rest_seconds` of grace where it was asked by another (SIGTERM, SIGINT, SIGHUP), and always a service.
+with `rest_seconds` of grace if it was asked by another (SIGTERM, SIGINT, SIGHUP), and always a service.
 
 At the end, in this order:
 
@@ -27,7 +27,7 @@ At the end, in this order:
 5. The pipes are closed, `wait` returns.
 
 Not reached by this: a descendant that left the session *and* closed both pipes. PR_SET_CHILD_SUBREAPER would hand it to
-prx, but for the whole process: prx would inherit, and have to tell apart, the orphans of everything else it ever
+prx, but for the whole process: prx would inherit, and have to distinguish, the orphans of everything else it ever
 starts, in a host program too when used as a library. Tunnel clients start no daemons, and under systemd or in a
 container the control group ends such daemons with prx.
 
@@ -230,7 +230,7 @@ class ChildProcess:
         return self._service and self.leader_exit is not None and self.leader_exit.clean
 
     def _press(self) -> None:
-        """Ask who has not been asked yet; look again until the group is gone."""
+        """Ask those that have not been asked yet; check again until the group is gone."""
         lives = self.leader_exit is None
         if self._kill_at is not None and self._loop.time() >= self._kill_at:
             self.kill()
@@ -326,7 +326,7 @@ def _look_at_exit(pid: int) -> ExitStatus:
 
 
 def _kill_writers(inode: int) -> None:
-    """Kill who can write into this log pipe; by pidfd and a second look, so that no pid is mistaken."""
+    """Kill what can write into this log pipe; by pidfd and a second check, so that no pid is mistaken."""
     for pid in writers_of_pipe(inode):
         with contextlib.suppress(OSError, AttributeError):
             writer = os.pidfd_open(pid)

@@ -11,7 +11,7 @@ of a tunnel client, `npm run dev` in front of a server. Two rules, one for each 
   has ended its wrappers have `WRAPPER_SECONDS` to follow, then they are asked. A pipe behind it (`| tee log`) is not
   ended before it.
 
-The leader is signalled by its number only while it is not collected, the others through a pidfd where there can be one.
+The leader is signalled by its number only while it is not collected, the others through a pidfd if there can be one.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ class Group:
 
 
 def _open(pid: int) -> int | None:
-    """Return a pidfd; None where there can be none. Raises ProcessLookupError."""
+    """Return a pidfd; None if there can be none. Raises ProcessLookupError."""
     try:
         return os.pidfd_open(pid)
     except ProcessLookupError:
@@ -132,7 +132,7 @@ def _open(pid: int) -> int | None:
 
 
 def _holds(words: tuple[str, ...], wanted: tuple[str, ...]) -> bool:
-    """Return whether `wanted` stands in `words` as it is; also where the wrapper has put something before or behind it."""
+    """Return whether `wanted` stands in `words` as it is; also if the wrapper has put something before or behind it."""
     size = len(wanted)
     return size > 0 and any(words[at : at + size] == wanted for at in range(len(words) - size + 1))
 

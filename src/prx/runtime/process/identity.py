@@ -38,7 +38,7 @@ class ProcessStat:
 
 
 def boot_id() -> str:
-    """Return the kernel's name for this boot; "" where the system has none."""
+    """Return the kernel's name for this boot; "" if the system has none."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except OSError:
@@ -70,7 +70,7 @@ def identify(pid: int, exe: str = "") -> Identity:
 
 
 def is_alive(identity: Identity) -> bool:
-    """Return whether exactly this process runs now: same boot, pid, start time and, where known, same file.
+    """Return whether exactly this process runs now: same boot, pid, start time and, if known, same file.
 
     A zombie does not run. Hold a pidfd, opened before the question, to act on the answer without a race.
     """
@@ -90,7 +90,7 @@ def _all_pids() -> list[int]:
 
 
 def processes_are_seen() -> bool:
-    """Return whether /proc shows this process at all: where it does not, "no such process" means nothing."""
+    """Return whether /proc shows this process: if it does not, "no such process" means nothing."""
     return process_stat(os.getpid()) is not None
 
 
@@ -101,9 +101,9 @@ def group_members(group: int) -> list[int]:
 
 
 def descendants(pid: int) -> list[int] | None:
-    """List the live processes that descend from `pid`, parents first; None where the kernel does not list children.
+    """List the live processes that descend from `pid`, parents first; None if the kernel does not list children.
 
-    A few small reads (/proc/PID/task/TID/children), where `group_members` looks at every process of the machine.
+    A few small reads (/proc/PID/task/TID/children); `group_members` reads about every process of the machine.
     """
     children = _children(pid)
     if children is None:
@@ -134,7 +134,7 @@ def child_pids() -> list[int]:
 
 
 def command_line(pid: int) -> tuple[str, ...]:
-    """Return the arguments of a process; empty where they cannot be seen."""
+    """Return the arguments of a process; empty if they cannot be seen."""
     try:
         return tuple(map(os.fsdecode, Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[:-1]))
     except OSError:
@@ -144,7 +144,7 @@ def command_line(pid: int) -> tuple[str, ...]:
 def writers_of_pipe(inode: int) -> list[int]:
     """List the processes, other than this one, that can write into the pipe with this inode number.
 
-    Only processes of the same user can be looked into; those of others cannot have inherited the pipe unless they
+    Only processes of the same user can be inspected; those of others cannot have inherited the pipe unless they
     changed user on purpose.
     """
     own = os.getpid()

@@ -2,7 +2,7 @@
 
 A server that goes into the background the old way (two forks, a session of its own, its log closed) is found by nothing else
 (see `prx.runtime.process.child`). The environment that a process began with is in /proc/PID/environ, for its own user to read;
-where there is no /proc, nothing is found.
+if there is no /proc, nothing is found.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def marked(mark: dict[str, str]) -> list[int]:
 
 
 def signal_marked(pid: int, mark: dict[str, str], number: int) -> None:
-    """Send a signal to a process that bears `mark`, by pidfd and a second look, so that no pid is mistaken."""
+    """Send a signal to a process that bears `mark`, by pidfd and a second check, so that no pid is mistaken."""
     with suppress(OSError, AttributeError):
         process = os.pidfd_open(pid)
         try:

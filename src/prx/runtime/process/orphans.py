@@ -5,7 +5,7 @@ Linux have none, and a kill in the first millisecond comes before it. So every c
 it is there. The next start opens a pidfd for each entry, *then* compares boot, start time and file with the entry, and
 signals through the pidfd: a pid that was given to a stranger is never touched, not even in a race.
 
-The ledger tells the leader's identity only. Members of its group that outlived it cannot be proven to be ours any more
+The ledger has the leader's identity only. Members of its group that outlived it cannot be proven to be ours any more
 and are left alone.
 """
 

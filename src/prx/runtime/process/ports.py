@@ -13,12 +13,12 @@ def draw_port(attempts: int = 50) -> int:
     """Return a loopback TCP port that is free now and lies outside the range that the system draws from by itself.
 
     Inside that range a program that connects to a dead port can meet itself (Linux: net/ipv4/ip_local_port_range). Raises
-    SpawnError where no socket can be had.
+    SpawnError if no socket can be had.
     """
     try:
         return _draw_port(attempts)
     except OSError as error:
-        raise SpawnError.of(error, "cannot look for a free port") from error
+        raise SpawnError.of(error, "cannot find a free port") from error
 
 
 def _draw_port(attempts: int) -> int:

@@ -1,9 +1,9 @@
 """As PID 1, collect the orphans that the kernel hands to prx, and no other children.
 
 In a container without an init of its own prx is PID 1, so the end of every process whose parent is gone is left for it to
-collect; what is not collected stays a zombie and holds its pid. An orphan is not to be told from a child that another part of
-prx started and is about to collect, but by time: such a part waits and collects at once. So a zombie is collected when it has
-been one for `AFTER` seconds, and never one that `prx.runtime.process.child` knows.
+collect; what is not collected stays a zombie and holds its pid. An orphan cannot be distinguished from a child that another
+part of prx started and is about to collect, but by time: such a part waits and collects at once. So a zombie is collected when
+it has been one for `AFTER` seconds, and never one that `prx.runtime.process.child` knows.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from types import TracebackType
 
 from prx.runtime.process.identity import child_pids, process_stat
 
-SOON = 0.1  # seconds from SIGCHLD to the first look
+SOON = 0.1  # seconds from SIGCHLD to the first check
 AFTER = 1.0  # seconds
 
 
 class OrphanReaper:
-    """Collect orphans while the `with` block lasts, on the running loop of the main thread; idle where prx is not PID 1."""
+    """Collect orphans while the `with` block lasts, on the running loop of the main thread; idle if prx is not PID 1."""
 
     def __init__(self, ours: Collection[int], *, is_init: bool | None = None) -> None:
         self._ours = ours

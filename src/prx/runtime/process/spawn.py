@@ -4,12 +4,12 @@ Theory of operation
 -------------------
 * Session and group: `setsid`, so that the terminal's Ctrl-C never reaches the child and the whole group can be killed.
 * Death of prx: the kernel sends the child SIGKILL when the *thread* that started it ends (PR_SET_PDEATHSIG, prctl(2)), so
-  only the main thread may spawn. Where setpriv(1) of util-linux is on PATH it sets this (about 1.3 ms more per start);
+  only the main thread may spawn. If setpriv(1) of util-linux is on PATH it sets this (about 1.3 ms more per start);
   elsewhere the forked child does it itself before exec (a fork copies page tables: 2 ms, more in a large process). The
   setting does not survive a setuid or file-capability program: for those, and for other systems than Linux, the ledger of
   `prx.runtime.process.orphans` finds the child at the next start.
-* setpriv would give a file that the kernel refuses to /bin/sh, as execvp(3) does, and it tells no errno. So it is used
-  only for files that are plainly runnable; for all others the fork path lets the kernel say what is wrong.
+* setpriv would pass a file that the kernel refuses to /bin/sh, as execvp(3) does, and it reports no errno. So it is used
+  only for files that are plainly runnable; for all others the fork path lets the kernel report what is wrong.
 * The secret: a pipe, of which the child inherits the read end and opens it by path. Once read it is empty, so no process, not
   even the same user through /proc/PID/fd, can read it again; a memfd would stay readable as long as the child lives. It
   is written after the start: should prx die in the moment before the kernel knows about the parent's death, the
@@ -18,7 +18,7 @@ Theory of operation
 * stdin is /dev/null, or if the launch asks for it a pipe that is never written to: dev servers end when their stdin does. prx
   alone holds the other end, so the pipe ends with prx. Not the terminal's own stdin: a server that sets it to raw mode, as
   those with keyboard shortcuts do, would take Ctrl-C from prx.
-* Every descriptor but stdin, the two log pipes and the secret is closed; the environment is what it is told.
+* Every descriptor but stdin, the two log pipes and the secret is closed; the environment is the given one.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from prx.core.launch import Launch
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 _LOG_PIPE_BYTES = 256 * 1024  # four times the default: room for a pause of the event loop
-_SECRET_LIMIT = 4096  # one page: fits into any pipe, even where the user's pipe quota is used up
+_SECRET_LIMIT = 4096  # one page: fits into any pipe, even if the user's pipe quota is used up
 _LOWEST_SECRET_FD = 3  # 0, 1 and 2 are replaced in the child
 
 _PERMANENT = frozenset(
@@ -52,7 +52,7 @@ _PERMANENT = frozenset(
     | {errno.ELOOP, errno.ENAMETOOLONG, errno.E2BIG, errno.EINVAL}
 )
 _HINTS = {
-    errno.ENOENT: "install it, or give the path where it is",
+    errno.ENOENT: "install it, or set the path to it",
     errno.EACCES: "make it executable: chmod +x",
     errno.EISDIR: "name the program itself, not its folder",
     errno.ENOEXEC: "it is damaged or made for another kind of machine: install it again",
@@ -64,7 +64,7 @@ _HINTS = {
 
 
 class SpawnError(PrxError):
-    """A child could not be started; `permanent` tells whether trying again can help without a change from outside."""
+    """A child could not be started; `permanent`: another try cannot help without a change from outside."""
 
     def __init__(self, message: str, *, hint: str = "", number: int = 0) -> None:
         super().__init__(message, hint=hint)
@@ -82,7 +82,7 @@ class SpawnError(PrxError):
 class Spawned:
     """Hold a fresh child: its pid, the file that it runs, and the non-blocking read ends of its two log pipes.
 
-    `stdin` is the write end of its stdin, -1 where that is /dev/null. `arguments` are what it was started with, without the
+    `stdin` is the write end of its stdin, -1 if that is /dev/null. `arguments` are what it was started with, without the
     program. `client`: see `Launch`.
     """
 
@@ -192,7 +192,7 @@ def _spawn(program: str, launch: Launch) -> Spawned:
                 cwd=launch.cwd,
                 pass_fds=[secret_read] if secret_read >= 0 else [],
                 start_new_session=True,
-                # only where setpriv cannot be used; it calls nothing but two system calls (see _die_with)
+                # only if setpriv cannot be used; it calls nothing but two system calls (see _die_with)
                 preexec_fn=None if setpriv else _die_with(os.getpid()),  # noqa: PLW1509
             )
         on_failure.callback(_undo, child)
@@ -322,7 +322,7 @@ def _own_elf_kind() -> bytes:
 
 
 def _running_exe(program: str) -> str:
-    """Return what /proc/PID/exe will show for `program`; "" where a script makes that hard to foretell."""
+    """Return what /proc/PID/exe will show for `program`; "" if a script makes that hard to predict."""
     try:
         return "" if _interpreter(program) else os.path.realpath(program)
     except OSError:

@@ -1,7 +1,7 @@
 """Limit how fast children are started: if hundreds have to be, each start waits for its turn.
 
 A start costs the event loop a few milliseconds, and the machine the first moments of another program. All at once would hold up
-everything else that prx does, and each other. So at most `at_once` are begun in each `PERIOD`; a few tunnels never notice.
+everything else that prx does, and each other. So at most `at_once` are started in each `PERIOD`; a few tunnels never notice.
 """
 
 from __future__ import annotations

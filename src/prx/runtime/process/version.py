@@ -25,7 +25,7 @@ _known: dict[tuple[object, ...], str] = {}
 
 
 async def ask_version(program: Sequence[str]) -> str:
-    """Return the line of `PROGRAM --version` that tells it, else the first; empty when none came in time.
+    """Return the line of `PROGRAM --version` that names it, else the first; empty when none came in time.
 
     An answer is kept until the file of the program changes. Each start of a client asks here first, so it is here that a
     program is refused which others could have put there: raises FileRefusedError for it, SpawnError for what cannot be run.

@@ -29,7 +29,7 @@ VERSION = "2026.8.2"
 
 
 def main(scenario_file: str, runs_file: str, control_port: int) -> NoReturn:
-    """Run as the client with `sys.argv[1:]`; never returns. `control_port` 0: nobody gives commands."""
+    """Run as the client with `sys.argv[1:]`; never returns. `control_port` 0: there are no commands."""
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # as in a Go program, the loss of its reader ends it
     arguments = sys.argv[1:]
     asks_version = arguments[:1] in (["version"], ["--version"])
@@ -156,7 +156,7 @@ class Client:
                 head = f"HTTP/1.1 {status} X\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
                 connection.sendall(head.encode() + body)
         except OSError:
-            pass  # whoever asked has gone
+            pass  # the client has gone
         connection.close()
 
     def _on_control(self, connection: socket.socket) -> None:

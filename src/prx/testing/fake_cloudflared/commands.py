@@ -13,14 +13,14 @@ from prx.testing.fake_cloudflared.state import CONNECTOR_ID, State
 
 
 class Commands:
-    """Act on the state and tell the log what cloudflared would tell it."""
+    """Change the state, and log what cloudflared would log."""
 
     def __init__(self, state: State, log: Log) -> None:
         self.state = state
         self.log = log
 
     def find(self, name: str) -> Callable[[str], None]:
-        """Return the method for a command; AttributeError where there is none."""
+        """Return the method for a command; AttributeError if there is none."""
         method: Callable[[str], None] = getattr(self, f"do_{name}")
         return method
 
@@ -85,7 +85,7 @@ class Commands:
         write(text)
 
     def do_flood(self, lines: str) -> None:
-        """Write that many log lines, as fast as somebody reads."""
+        """Write that many log lines, as fast as they are read."""
         for number in range(int(lines)):
             self.log("info", f"flood {number}")
 

@@ -8,7 +8,7 @@ from typing import Any
 
 
 class Control:
-    """The connection, or nothing where `port` is 0 or the test has ended."""
+    """The connection, or nothing if `port` is 0 or the test has ended."""
 
     def __init__(self, port: int) -> None:
         self.socket: socket.socket | None = None

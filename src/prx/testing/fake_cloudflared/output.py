@@ -28,7 +28,7 @@ class Log:
 
 
 def write(text: str, stream: int = 2) -> None:
-    """Write one line; block, as cloudflared does, while nobody reads."""
+    """Write one line; block, as cloudflared does, while the pipe is not read."""
     write_bytes(text.encode() + b"\n", stream)
 
 

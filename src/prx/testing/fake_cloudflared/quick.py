@@ -9,7 +9,7 @@ from prx.testing.fake_cloudflared.output import Log, end
 
 
 def ask(service: str, version: str, log: Log) -> str:
-    """Return the host name that the service gives; end with code 1 and cloudflared's words where it gives none."""
+    """Return the host name that the service gives; end with code 1 and cloudflared's words if it gives none."""
     status, body = _post(service, version)
     try:
         result = json.loads(body).get("result") or {}
@@ -18,7 +18,7 @@ def ask(service: str, version: str, log: Log) -> str:
         text = f"Error unmarshaling QuickTunnel response: {body.decode('utf-8', 'replace')}"
         log("error", text, error=error, status_code=status)
         end(1, f"failed to unmarshal quick Tunnel: {error}")
-    # cloudflared looks neither at the status nor at the list of errors
+    # cloudflared checks neither the status nor the list of errors
     tunnel_id = str(result.get("id", ""))
     if len(tunnel_id) != 36:
         end(1, f"failed to parse quick Tunnel ID: invalid UUID length: {len(tunnel_id)}")

@@ -1,4 +1,4 @@
-"""The test's side of the fake: write it, follow its runs, tell a run what to do next. Nothing here waits for a time.
+"""The test's side of the fake: write it, follow its runs, send a run commands. Nothing here waits for a time.
 
 async with ScriptedFake(tmp_path, {"connections": 4}) as fake:
     …start prx with cloudflared_path = fake.path…
@@ -67,7 +67,7 @@ class FakeRun:
         return int(self.record["pid"])
 
     async def send(self, command: str, *, wait: bool = True) -> None:
-        """Give a command (see `commands`); return when it is done, or at once where it ends the run or blocks."""
+        """Send a command (see `commands`); return when it is done, or at once if it ends the run or blocks."""
         self._writer.write(command.encode() + b"\n")
         await self._writer.drain()
         if wait:
@@ -115,7 +115,7 @@ class ScriptedFake:
         await self._server.wait_closed()
 
     async def next_run(self) -> FakeRun:
-        """Return the next run that has not been returned yet, as soon as it has begun."""
+        """Return the next run that has not been returned yet, as soon as it has started."""
         async with asyncio.timeout(PATIENCE):
             return await self._runs.get()
 

@@ -16,7 +16,7 @@ _NOBODY = (
 
 
 def read_token(flags: Flags) -> str | None:
-    """Return the token, an empty text where none was given, None where its file cannot be read."""
+    """Return the token, an empty text if none was given, None if its file cannot be read."""
     if text := flags.get("token") or os.environ.get("TUNNEL_TOKEN", ""):  # the variable beats the file
         return text.strip()
     if not (path := flags.get("token-file")):
@@ -29,7 +29,7 @@ def read_token(flags: Flags) -> str | None:
 
 
 def require_tunnel_id(token: str | None, flags: Flags) -> str:
-    """Return the tunnel's id; end with code 255 and cloudflared's words where there is none."""
+    """Return the tunnel's id; end with code 255 and cloudflared's words if there is none."""
     if token is None:
         end(255, f"Failed to read token file: open {flags.get('token-file')}: no such file or directory", _HELP)
     if not token:
@@ -41,7 +41,7 @@ def require_tunnel_id(token: str | None, flags: Flags) -> str:
 
 
 def digest(token: str | None) -> str:
-    """Return the SHA-256 of the token, in hex; empty where there is none."""
+    """Return the SHA-256 of the token, in hex; empty if there is none."""
     if not token:
         return ""
     from hashlib import sha256  # noqa: PLC0415 - only named tunnels pay for it

@@ -1,8 +1,8 @@
 """Choose the protocol of each connection, and leave QUIC for HTTP/2 if QUIC does not get through.
 
 Theory of operation. A tunnel begins with one protocol and may have another to fall back to. The first connection begins
-with the former, the others with what the first one came to. A connection falls back when nothing at all was heard in so
-many dials (`--max-edge-addr-retries`), or when other failures have brought its backoff to its longest wait. It
+with the former, the others with what the first one came to. A connection falls back when nothing was heard in so
+many dials (`--max-edge-addr-retries`), or when other failures have raised its backoff to its longest wait. It
 never does once any connection of the tunnel was registered over the protocol that the tunnel begins with. A connection
 that fell back, was registered and is lost once more begins again with the first protocol. Observed with cloudflared 2026.8.2.
 

@@ -70,7 +70,7 @@ class QuicResponse:
         await self._stream.send_data(b"", end=True)
 
     async def fail(self, text: str) -> None:
-        """Report to the edge why there is no answer of the origin; of one that has begun, the stream's reset says enough."""
+        """Report to the edge why there is no answer of the origin; of one that has started, the stream's reset says enough."""
         if self.started:
             return
         self.started = True

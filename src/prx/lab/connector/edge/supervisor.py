@@ -121,7 +121,7 @@ class Supervisor:
             self._shared.state.log_trouble(self._shared.log, "no more connections active and exiting")
 
     async def _ramp(self, tasks: asyncio.TaskGroup) -> None:
-        """Bring up connection 0, then the others."""
+        """Start connection 0, then the others."""
         first = self._slots[0]
         first.task = tasks.create_task(self._keep_first(first), name="connection 0")
         registered = tasks.create_task(first.registered.wait(), name="connection 0: registered")

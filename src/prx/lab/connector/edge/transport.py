@@ -34,11 +34,11 @@ class QuicDialError(DialError):
 
 
 class SilentError(QuicDialError):
-    """Nothing at all was heard of the edge over QUIC: UDP may be blocked."""
+    """Nothing was heard of the edge over QUIC: UDP may be blocked."""
 
 
 class ServeError(EdgeConnectionError):
-    """A connection over QUIC ended, refused or lost; it is tried again forever, for the cause is not looked at."""
+    """A connection over QUIC ended, refused or lost; it is tried again forever, whatever the cause."""
 
 
 class DuplicateError(EdgeConnectionError):

@@ -1,7 +1,7 @@
-"""Let only those requests through to a rule with `access.required` that Cloudflare Access has let through.
+"""Admit only those requests to a rule with `access.required` that Cloudflare Access has admitted.
 
 Their header `Cf-Access-Jwt-Assertion` is verified as `prx.access` verifies it: signed by a key of the team, issued by it, for
-one of the audience tags. Whatever is wrong, or cannot be looked up, is a refusal: 403. cloudflared 2026.8.2 refuses the same
+one of the audience tags. Anything wrong, or that cannot be looked up, is a refusal: 403. cloudflared 2026.8.2 refuses the same
 requests, those with a bad token with 502. Without a team or a tag nothing can be verified, and every request is refused, as
 there.
 

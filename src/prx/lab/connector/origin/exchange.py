@@ -82,7 +82,7 @@ class Exchange:
         return [*self._framed(headers), (b"Connection", b"keep-alive")]
 
     def _framed(self, headers: Headers) -> Headers:
-        """Say how long the body is, as Go's client does; raise ProxyError if its length is no number."""
+        """Return how long the body is, as Go's client does; raise ProxyError if its length is no number."""
         headers = [(name, value) for name, value in headers if name not in _FRAMING]
         lengths = {value.strip() for name, value in self.request.headers if name == b"content-length"}
         if len(lengths) > 1 or not all(length.isdigit() for length in lengths):

@@ -1,11 +1,11 @@
 """Speak HTTP/1.1 to the local service, one exchange at a time on a connection, and keep no connection that is in doubt.
 
-A connection on which one byte too much has come would give it to the next visitor as the beginning of their answer. Therefore
+A connection on which one byte too much has come would pass it to the next visitor as the start of their answer. Therefore
 
 * a connection is followed by another exchange only if nothing can be left of the last one: the whole request was sent and had
   no body (a service that does not read one takes it for the next request), the answer began after that and had a body with an
   end of its own (behind a head that allows none a service may send one all the same), and nothing came behind it;
-* it is looked at again, down to the socket, in the moment before the next request is written;
+* it is checked again, down to the socket, in the moment before the next request is written;
 * while no exchange is under way, every byte that comes closes it.
 
 A service that was once caught at sending too much is given a new connection for each request from then on.

@@ -57,7 +57,7 @@ class Http2Exchange:
             raise OriginError(_text(error, self._stream)) from None
 
     async def _heard(self) -> None:
-        """Let everything be read that the service has sent before the question.
+        """Have everything read that the service has sent before the question.
 
         What it says of an exchange that does not exist yet breaks the connection; read afterwards it would be the answer.
         """

@@ -76,7 +76,7 @@ class HelloService:
 
 @dataclass(frozen=True, slots=True)
 class StreamService:
-    """An origin that speaks something else than HTTP over TCP; a `bastion` leads where the visitor says."""
+    """An origin that speaks something else than HTTP over TCP; a `bastion` leads to the address that the visitor names."""
 
     text: str
     host: str = ""

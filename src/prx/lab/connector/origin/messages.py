@@ -49,7 +49,7 @@ class ByteStream(Incoming, Protocol):
 
 
 class Response(Protocol):
-    """The answer to one request, as it is written; `started` says whether it has begun."""
+    """The answer to one request, as it is written; `started` says whether it has started."""
 
     started: bool
 
@@ -166,7 +166,7 @@ class Http2Response:
         self.started = False
 
     async def go_on(self) -> None:
-        """Say 100, unless the answer has begun."""
+        """Say 100, unless the answer has started."""
         if not self.started:
             await self._stream.send_headers([(b":status", b"100")])
 
@@ -192,7 +192,7 @@ class Http2Response:
             await self._stream.send_data(b"", end=True)
 
     async def fail(self) -> None:
-        """Report to the edge that there is no answer of the origin: 502, or a reset if the answer has begun."""
+        """Report to the edge that there is no answer of the origin: 502, or a reset if the answer has started."""
         if self.started:
             self._stream.reset(ErrorCodes.INTERNAL_ERROR)
             return

@@ -111,7 +111,7 @@ class OriginPool:
     async def _take(self, key: _Key, options: OriginOptions) -> OriginConnection | None:
         """Return an idle connection, or None.
 
-        One that was given back a moment ago rests until it is sure that the service had no more to say; meanwhile another
+        One that was returned a moment ago rests until it is sure that the service had no more to say; meanwhile another
         is opened if the service is known to be serving several anyway, for one that serves a single connection at a time
         would leave the new one waiting.
         """

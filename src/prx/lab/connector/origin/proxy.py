@@ -108,7 +108,7 @@ class Proxy:
             self._metrics.add("tunnel_concurrent_requests_per_tunnel", -1)
 
     async def _refuse(self, response: Response, fields: Mapping[str, Field]) -> None:
-        """Answer a visitor whom Access has not let through."""
+        """Answer a visitor whom Access has not admitted."""
         answer = Answer(403, _reason(403), [])
         await response.head(answer, end=True, has_body=False)
         self._count(answer, fields)

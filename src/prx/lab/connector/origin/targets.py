@@ -1,4 +1,4 @@
-"""Write a request's target as cloudflared sends it to a service: percent-encoded where Go's URLs are. Pure.
+"""Write a request's target as cloudflared sends it to a service: percent-encoded as Go's URLs are. Pure.
 
 A path whose characters are all allowed goes on untouched. One that has others (`|`, `^`, `"`, bytes above 0x7f …) is decoded
 and encoded again as a whole, by which other escapes of it change too: `%2F` becomes `/`. The query goes on as it came. A path

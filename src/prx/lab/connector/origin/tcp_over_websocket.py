@@ -1,8 +1,8 @@
 """Carry a service that speaks TCP and not HTTP: a visitor's WebSocket on one side, the service's bytes on the other.
 
 `cloudflared access tcp` is such a visitor. The connection to the service is opened first: if that fails, the visitor's
-WebSocket is refused. Each piece that the service sends is one binary message; of the visitor's messages the bytes count and
-not where one ends. Nothing can be half closed: the side that ends first ends both, and the service's end is not said in a
+WebSocket is refused. Each piece that the service sends is one binary message; of the visitor's messages the bytes count,
+not their bounds. Nothing can be half closed: the side that ends first ends both, and the service's end is not said in a
 close frame. A ping every 54 s keeps the way open. Observed with cloudflared 2026.8.2.
 """
 

@@ -1,4 +1,4 @@
-"""Let only guests pass a protected quick tunnel: the connector itself answers, in front of every rule and service.
+"""Admit only guests to a protected quick tunnel: the connector itself answers, in front of every rule and service.
 
 Theory of operation
 -------------------
@@ -183,7 +183,7 @@ class Guard:
 
 
 class GuardedProxy(Proxy):
-    """The way of guests' requests; all others are answered here, without a rule or service being looked at."""
+    """The way of guests' requests; all others are answered here, without consulting a rule or service."""
 
     def __init__(self, guard: Guard, *arguments: Any, log: Log, **options: Any) -> None:
         super().__init__(*arguments, log=log, **options)
@@ -214,7 +214,7 @@ class _PrivateResponse:
 
     @property
     def started(self) -> bool:
-        """Return whether the answer has begun."""
+        """Return whether the answer has started."""
         return self._inner.started
 
     @started.setter

@@ -1,4 +1,4 @@
-"""What the account has, and all of its calls: the one place where the parts of the stand-in meet."""
+"""What the account has, and all of its calls: the one place in which the parts of the stand-in meet."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ from prx.lab.faults import Faults
 class Edge:
     """What the account asks of the edge.
 
-    `created` and `forget` tell of a tunnel that is there, and delete one; `push` gives a tunnel's configuration to its
-    connectors; `management_token` makes a token for live logs. `wall` gives seconds since 1970.
+    `created` and `forget` report a tunnel that is there, and delete one; `push` sends a tunnel's configuration to its
+    connectors; `management_token` makes a token for live logs. `wall` returns seconds since 1970.
     """
 
     created: Callable[[Tunnel], None]
@@ -85,7 +85,7 @@ class Account:
         return ApiError(int(self.habits.not_enabled), 9999, "access.api.error.not_enabled")
 
     def routes(self) -> list[Route]:
-        """Give all calls."""
+        """Return all calls."""
         return [route for part in self._parts for route in part.routes()]
 
     def tunnel_of(self, hostname: str) -> Tunnel:
@@ -101,7 +101,7 @@ class Account:
         return tunnel
 
     def state(self) -> dict[str, Any]:
-        """Give all that the account has now, without what is deleted and without secrets, fit to be compared."""
+        """Return all that the account has now, without what is deleted and without secrets, fit to be compared."""
         living = sorted(self.tunnels.living(), key=lambda tunnel: tunnel.id)
         return {
             "tunnels": [_tunnel(tunnel) for tunnel in living],
@@ -111,7 +111,7 @@ class Account:
         }
 
     def exported(self) -> str:
-        """Give the state as text: the same bytes if and only if the account has the same."""
+        """Return the state as text: the same bytes if and only if the account has the same."""
         return json.dumps(self.state(), indent=2, sort_keys=True) + "\n"
 
     def _hidden(self, tunnel: Tunnel) -> bool:

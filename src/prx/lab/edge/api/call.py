@@ -1,4 +1,4 @@
-"""One call of the API: what a handler is given, and what it may give back."""
+"""One call of the API: what a handler gets, and what it may return."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Call:
         return self.request.query
 
     def body(self) -> dict[str, Any]:
-        """Read the body as a JSON object; ApiError where it is none."""
+        """Read the body as a JSON object; ApiError if it is none."""
         try:
             found = json.loads(self.request.body or b"{}")
         except (ValueError, RecursionError) as error:
@@ -41,7 +41,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Reply:
-    """A result with a status, and with `result_info` where it is a list."""
+    """A result with a status, and with `result_info` if it is a list."""
 
     result: Any
     status: int = 200
@@ -53,7 +53,7 @@ Handler: TypeAlias = Callable[[Call], Any]
 
 @dataclass(frozen=True)
 class Route:
-    """A call that exists; `needs` is None where any token may make it, `access`: only while Zero Trust is switched on."""
+    """A call that exists; `needs` is None if any token may make it, `access`: only while Zero Trust is switched on."""
 
     method: str
     path: str
@@ -63,7 +63,7 @@ class Route:
 
 
 def text(document: dict[str, Any], key: str, default: str | None = None) -> str:
-    """Give a text of a body; ApiError where it is missing, and there is no default, or is no text."""
+    """Return a text of a body; ApiError if it is missing, and there is no default, or is no text."""
     value = document.get(key, default)
     if not isinstance(value, str):
         raise errors.invalid(f"{key}: expected a string")

@@ -22,7 +22,7 @@ _TIMES: Final = ("connectTimeout", "tlsTimeout", "tcpKeepAlive", "keepAliveTimeo
 
 
 class Configurations:
-    """The calls about configurations; `push(tunnel)` gives it to the connectors, `wall` is seconds since 1970."""
+    """The calls about configurations; `push(tunnel)` sends it to the connectors, `wall` is seconds since 1970."""
 
     def __init__(self, tunnels: Tunnels, push: Callable[[Tunnel], None], wall: Callable[[], float]) -> None:
         self._tunnels = tunnels
@@ -30,7 +30,7 @@ class Configurations:
         self._wall = wall
 
     def routes(self) -> list[Route]:
-        """Give the calls."""
+        """Return the calls."""
         return [Route("GET", _PATH, read(TUNNEL), self._get), Route("PUT", _PATH, write(TUNNEL), self._put)]
 
     def _get(self, call: Call) -> Any:
@@ -63,7 +63,7 @@ def describe(tunnel: Tunnel) -> dict[str, Any]:
 
 
 def check(config: Any) -> None:
-    """Raise ApiError where a configuration is not good."""
+    """Raise ApiError if a configuration is not good."""
     if not isinstance(config, dict):
         raise _bad("config: expected an object")
     rules = config.get("ingress")

@@ -1,4 +1,4 @@
-"""The connectors of a tunnel as the API tells them: one entry for each, with its connections."""
+"""The connectors of a tunnel as the API lists them: one entry for each, with its connections."""
 
 from __future__ import annotations
 

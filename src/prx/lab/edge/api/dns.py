@@ -35,7 +35,7 @@ class Dns:
         self._tunnels = tunnels
 
     def routes(self) -> list[Route]:
-        """Give the calls."""
+        """Return the calls."""
         return [
             Route("GET", _BASE, read(DNS), self._list),
             Route("POST", _BASE, write(DNS), lambda call: self._records.add(call.body(), call.habits).describe()),

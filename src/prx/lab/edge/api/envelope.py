@@ -34,7 +34,7 @@ def answer(status: int, document: Any, headers: tuple[tuple[str, str], ...] = ()
 
 
 def page(call: Call, items: Sequence[Any], *, default: int = 20, most: int = 1000) -> Reply:
-    """Give the page of a list that a call asks for."""
+    """Return the page of a list that a call asks for."""
     number, size = _number(call.query.get("page"), 1), min(most, _number(call.query.get("per_page"), default))
     shown = list(items[(number - 1) * size : number * size])
     info = {"page": number, "per_page": size, "count": len(shown), "total_count": len(items)}

@@ -35,7 +35,7 @@ def malformed_token() -> ApiError:
 
 
 def invalid_token() -> ApiError:
-    """Refuse a token that is not known, where it is asked about itself."""
+    """Refuse a token that is not known, if it is asked about itself."""
     return ApiError(401, 1000, "Invalid API Token")
 
 

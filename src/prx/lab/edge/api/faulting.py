@@ -26,7 +26,7 @@ class Faulting:
         self._passed = 0
 
     def use(self, method: str, path: str, lacking: frozenset[str]) -> Api | None:
-        """Give the fault that this call meets, and count it."""
+        """Return the fault that this call meets, and count it."""
         fault = self._faults.active(Api)
         if fault is not self._counted:
             self._counted, self._passed = fault, 0
@@ -38,7 +38,7 @@ class Faulting:
         return self._faults.use(Api)
 
     async def before(self, fault: Api | None, path: str, *, not_enabled: ApiError) -> Answer | None:
-        """Refuse a call before it is done; None: do it. ApiError, or VisitorLeftError where it gets no answer."""
+        """Refuse a call before it is done; None: do it. ApiError, or VisitorLeftError if it gets no answer."""
         match fault:
             case Api(kind="forbidden"):
                 raise errors.forbidden(f"{fault.status or 403}/10000")
@@ -63,7 +63,7 @@ class Faulting:
         return None
 
     async def after(self, fault: Api | None) -> None:
-        """Spoil the answer of a call that is done; VisitorLeftError where it gets none."""
+        """Spoil the answer of a call that is done; VisitorLeftError if it gets none."""
         if fault is not None and fault.kind == "lost":
             raise VisitorLeftError("lost by a fault")
         if fault is not None and fault.kind == "delay":

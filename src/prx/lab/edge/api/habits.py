@@ -1,4 +1,4 @@
-"""Which answer is given where it is not known which one Cloudflare gives: switches, so that a client can be tried with both."""
+"""Answers of which it is not known which one Cloudflare sends: switches, so that a client can be tried with both."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Habits:
     access_unknown: Literal["11021", "12130"] = "11021"
 
     def changed(self, document: dict[str, Any]) -> Habits:
-        """Give habits with these values; ValueError names one that does not exist."""
+        """Return habits with these values; ValueError names one that does not exist."""
         hints = get_type_hints(type(self))
         for name, value in document.items():
             if name not in hints:

@@ -13,7 +13,7 @@ _KEPT: Final = 10_000
 
 @dataclass(frozen=True)
 class Entry:
-    """One call; `at` is seconds since 1970, `code` that of the error or 0, `status` 0 where no answer was sent.
+    """One call; `at` is seconds since 1970, `code` that of the error or 0, `status` 0 if no answer was sent.
 
     `permission`: the permission group that the call needs, or ''. `changed`: whether it took effect.
     """
@@ -28,7 +28,7 @@ class Entry:
 
     @property
     def writes(self) -> bool:
-        """Whether it is a call that means to change something."""
+        """Return whether it is a call that means to change something."""
         return self.method not in READS
 
 

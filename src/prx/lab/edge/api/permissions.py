@@ -71,7 +71,7 @@ def write(row: Row) -> Need:
 
 
 def named(name: str) -> str:
-    """Read the name of a row or of a permission group, with spaces or `_`; ValueError where there is none."""
+    """Read the name of a row or of a permission group, with spaces or `_`; ValueError if there is none."""
     plain = name.replace("_", " ").lower()
     for row in ROWS:
         for known in (*row.groups, *row.names):

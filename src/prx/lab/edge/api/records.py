@@ -1,7 +1,7 @@
-"""The DNS records of the zone: what they may say, and where they lead. No calls here; see `dns`.
+"""The DNS records of the zone: what they may contain, and where they lead. No calls here; see `dns`.
 
 A record leads a name to a tunnel if it is a proxied CNAME to `TUNNEL_ID.cfargotunnel.com`. Proxied names resolve to the edge.
-Unproxied, such a CNAME ends at addresses of Cloudflare's own that nobody can reach (fd10:aec2:5dae::/48).
+Unproxied, such a CNAME ends at addresses of Cloudflare's own that cannot be reached (fd10:aec2:5dae::/48).
 """
 
 from __future__ import annotations
@@ -48,12 +48,12 @@ class Record:
 
     @property
     def leads_to_a_tunnel(self) -> bool:
-        """Whether its content is the name of a tunnel."""
+        """Return whether its content is the name of a tunnel."""
         return self.type == "CNAME" and self.content.endswith(TUNNEL_SUFFIX)
 
     @property
     def tunnel(self) -> UUID | None:
-        """The tunnel that it leads to; None where it leads elsewhere."""
+        """The tunnel that it leads to; None if it leads elsewhere."""
         try:
             return UUID(self.content.removesuffix(TUNNEL_SUFFIX)) if self.leads_to_a_tunnel and self.proxied else None
         except ValueError:
@@ -86,9 +86,9 @@ class Record:
 
 
 class Records:
-    """All records of a zone; `routed` is told after each change which names lead to which tunnels.
+    """All records of a zone; `routed` gets after each change which names lead to which tunnels.
 
-    `wall` gives seconds since 1970. `delay()` gives after how many of them a fresh record is seen in DNS.
+    `wall` returns seconds since 1970. `delay()` returns after how many of them a fresh record is seen in DNS.
     """
 
     def __init__(
@@ -110,14 +110,14 @@ class Records:
         return iter(self._by_id.values())
 
     def get(self, record_id: str) -> Record:
-        """Find a record by its id; ApiError where there is none."""
+        """Find a record by its id; ApiError if there is none."""
         record = self._by_id.get(record_id)
         if record is None:
             raise errors.ApiError(404, 81044, "Record does not exist.")
         return record
 
     def of(self, name: str) -> list[Record]:
-        """Give the records of a full name."""
+        """Return the records of a full name."""
         return [record for record in self._by_id.values() if record.name == name]
 
     def covers(self, hostname: str) -> bool:
@@ -125,7 +125,7 @@ class Records:
         return hostname == self.zone or hostname.endswith(f".{self.zone}")
 
     def visible(self, hostname: str) -> list[Record]:
-        """Give what DNS has of a name now, by itself or by the closest wildcard."""
+        """Return what DNS has of a name now, by itself or by the closest wildcard."""
         names = [hostname]
         parent = hostname.partition(".")[2]
         while self.covers(parent):
@@ -138,13 +138,13 @@ class Records:
         return []
 
     def add(self, document: Mapping[str, Any], habits: Habits) -> Record:
-        """Create a record; ApiError where it may not be."""
+        """Create a record; ApiError if it may not be."""
         now = self._wall()
         record = replace(self.read(document), id=secrets.token_hex(16), created_on=now, modified_on=now)
         return self._put(replace(record, commented_on=None if record.comment is None else now), habits)
 
     def change(self, record_id: str, document: Mapping[str, Any], habits: Habits, *, whole: bool) -> Record:
-        """Change a record, `whole` or in what the document has; ApiError where it may not be."""
+        """Change a record, `whole` or in what the document has; ApiError if it may not be."""
         old = self.get(record_id)
         base = {} if whole else {**old.describe(), **old.extra}
         now = self._wall()
@@ -152,7 +152,7 @@ class Records:
         return self._put(replace(new, commented_on=old.commented_on if new.comment == old.comment else now), habits)
 
     def remove(self, record_id: str) -> None:
-        """Delete a record; ApiError where there is none."""
+        """Delete a record; ApiError if there is none."""
         self.get(record_id)
         del self._by_id[record_id]
         self._visible_at.pop(record_id, None)
@@ -214,7 +214,7 @@ class Records:
         )
 
     def full_name(self, name: str) -> str:
-        """Complete a name with the zone, in lower case and Punycode; ApiError where it cannot be one."""
+        """Complete a name with the zone, in lower case and Punycode; ApiError if it cannot be one."""
         try:
             full = ".".join(_ascii(label) for label in name.rstrip(".").lower().split("."))
         except idna.IDNAError:

@@ -22,7 +22,7 @@ class Router:
         self._routes = [(re.compile(_PARAMETER.sub(r"(?P<\1>[^/]+)", re.escape(route.path))), route) for route in routes]
 
     def find(self, method: str, path: str, bad_status: int) -> tuple[Route, dict[str, str]]:
-        """Find the route of a request and the identifiers in its path; ApiError where there is none."""
+        """Find the route of a request and the identifiers in its path; ApiError if there is none."""
         matches = [(route, match.groupdict()) for pattern, route in self._routes if (match := pattern.fullmatch(path))]
         good = [(route, params) for route, params in matches if _well_formed(params)]
         for route, params in good:

@@ -35,7 +35,7 @@ class ApiServer:
         self._router = Router(account.routes())
 
     async def handle(self, request: Request) -> Answer:
-        """Answer one request; VisitorLeftError where a fault takes the answer away."""
+        """Answer one request; VisitorLeftError if a fault takes the answer away."""
         noting = _Noting(request.method, request.path.removeprefix(BASE))
         try:
             answer = await self._answer(request, noting)
@@ -79,7 +79,7 @@ class ApiServer:
         return answer
 
     def _permit(self, route: Route, call: Call) -> None:
-        """Raise ApiError where a token may not make a call."""
+        """Raise ApiError if a token may not make a call."""
         if call.params.get("account", ACCOUNT_TAG).lower() != ACCOUNT_TAG:
             raise errors.unauthorized_resource()
         zone = call.params.get("zone", "").lower()

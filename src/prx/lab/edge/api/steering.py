@@ -14,13 +14,13 @@ Action: TypeAlias = Callable[[Request], Awaitable[Answer]]
 
 
 class Steering:
-    """Tells and changes an account; ValueError says what is wrong with a request."""
+    """Reports and changes an account; ValueError says what is wrong with a request."""
 
     def __init__(self, account: Account) -> None:
         self._account = account
 
     def actions(self) -> Mapping[tuple[str, str], Action]:
-        """Give what can be asked, by method and path."""
+        """Return what can be asked, by method and path."""
         return {
             ("GET", "/api/state"): self._state,
             ("GET", "/api/requests"): self._requests,

@@ -11,5 +11,5 @@ def rfc3339(seconds: float) -> str:
 
 
 def maybe(seconds: float | None) -> str | None:
-    """Write seconds since 1970; None where there is no such time."""
+    """Write seconds since 1970; None if there is no such time."""
     return None if seconds is None else rfc3339(seconds)

@@ -1,4 +1,4 @@
-"""API tokens: minted, looked up, told about.
+"""API tokens: minted, looked up, described.
 
 Since 2026 a token is a prefix (`cfut_` of a user, `cfat_` of an account), 32 characters and a checksum of 8
 (developers.cloudflare.com, "Token formats"). What OAuth hands out is looked up here as well.
@@ -42,7 +42,7 @@ class ApiToken:
 
 
 class ApiTokens:
-    """The tokens of an account; `wall` gives seconds since 1970."""
+    """The tokens of an account; `wall` returns seconds since 1970."""
 
     def __init__(self, wall: Callable[[], float]) -> None:
         self._wall = wall
@@ -56,14 +56,14 @@ class ApiTokens:
         zones: frozenset[str] | None = None,
         seconds: float | None = None,
     ) -> ApiToken:
-        """Make a token, good for so many seconds (None: for ever)."""
+        """Make a token, good for so many seconds (None: forever)."""
         expires_at = None if seconds is None else self._wall() + seconds
         token = ApiToken(new_value(_PREFIXES[kind]), kind, granted, zones, expires_at=expires_at)
         self._by_value[token.value] = token
         return token
 
     def revoke(self, value: str) -> None:
-        """Let a token be good no longer; harmless where there is none."""
+        """Revoke a token; harmless if there is none."""
         self._by_value.pop(value, None)
 
     def find(self, value: str) -> ApiToken | None:
@@ -74,7 +74,7 @@ class ApiTokens:
         return token
 
     def of_header(self, header: str | None) -> ApiToken | None:
-        """Find the token of an Authorization header; ApiError where that is missing or malformed."""
+        """Find the token of an Authorization header; ApiError if that is missing or malformed."""
         if header is None:
             raise errors.not_signed_in()
         scheme, _, value = header.partition(" ")
@@ -84,7 +84,7 @@ class ApiTokens:
 
 
 def verification(token: ApiToken) -> dict[str, Any]:
-    """Write what a token is told of itself."""
+    """Write what a token may read of itself."""
     told: dict[str, Any] = {"id": token.id, "status": token.status}
     if token.expires_at is not None:
         told["expires_on"] = rfc3339(token.expires_at)

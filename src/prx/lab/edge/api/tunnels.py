@@ -27,7 +27,7 @@ class Tunnels:
     """The calls about tunnels and their connectors.
 
     `forget` deletes a tunnel and cuts its connections; `management_token(tunnel, resource)` makes a token for live logs;
-    `hidden` tells which tunnels this caller may not see, as a granular role does.
+    `hidden` returns which tunnels this caller may not see, as a granular role does.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Tunnels:
         self._hidden = hidden
 
     def routes(self) -> list[Route]:
-        """Give the calls."""
+        """Return the calls."""
         return [
             Route("POST", BASE, write(TUNNEL), self._create),
             Route("GET", BASE, read(TUNNEL), self._list),
@@ -68,7 +68,7 @@ class Tunnels:
         return (tunnel for tunnel in self._registry if not tunnel.quick)
 
     def find(self, tunnel_id: str) -> Tunnel:
-        """Find a living tunnel; ApiError where there is none."""
+        """Find a living tunnel; ApiError if there is none."""
         tunnel = self._registry.find_id(UUID(tunnel_id))
         if tunnel is None or tunnel.quick:
             raise errors.ApiError(404, 1003, "Tunnel not found")
@@ -188,7 +188,7 @@ def status(tunnel: Tunnel) -> str:
 
 
 def _secret(body: dict[str, Any]) -> bytes | None:
-    """Read a secret in base64; None where none is given."""
+    """Read a secret in base64; None if none is given."""
     if body.get("tunnel_secret") in (None, ""):
         return None
     try:

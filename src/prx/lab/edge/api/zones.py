@@ -31,7 +31,7 @@ class Zones:
         self._began = rfc3339(began)
 
     def routes(self) -> list[Route]:
-        """Give the calls."""
+        """Return the calls."""
         return [
             Route("GET", "/user/tokens/verify", None, self._verify_user),
             Route("GET", "/accounts/{account}/tokens/verify", None, self._verify_account),

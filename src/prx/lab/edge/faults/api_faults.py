@@ -81,6 +81,6 @@ class ApiHides:
 
 @dataclass(frozen=True)
 class SlowDns:
-    """Let DNS see a new record only after so many seconds."""
+    """Publish a new record in DNS only after so many seconds."""
 
     seconds: float

@@ -1,4 +1,4 @@
-"""What faults do to whatever passes on one connection: let it wait, count it, change it. The same for every carrier."""
+"""What faults do to the bytes of one connection: delay, count and change them. The same for every carrier."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class LinkFaults:
     spawn: Spawn
 
     def acting(self, kind: type[_W], slot: int) -> _W | None:
-        """Give the fault of this class if it acts now on connections at edge address number `slot`."""
+        """Return the fault of this class if it acts now on connections at edge address number `slot`."""
         fault = self.faults.active(kind)
         return fault if fault is not None and fault.slot in (None, slot) else None
 
@@ -50,7 +50,7 @@ class Lane(Generic[_T]):
 
     @property
     def straight(self) -> bool:
-        """Whether nothing has to wait."""
+        """Return whether nothing has to wait."""
         return self.delay is None
 
     def push(self, item: _T, size: int) -> None:
@@ -96,7 +96,7 @@ class Lane(Generic[_T]):
 
 
 class DropTimer:
-    """`DropAfter` on one connection: calls `blow` when its time is over or its bytes have passed, perhaps more than once."""
+    """`DropAfter` on one connection: calls `blow` when its time is over or its bytes have passed, possibly more than once."""
 
     def __init__(self, conditions: LinkFaults, blow: Callable[[], None]) -> None:
         self._conditions = conditions

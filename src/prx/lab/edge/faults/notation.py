@@ -50,12 +50,12 @@ def from_json(document: dict[str, Any]) -> Fault:
 
 
 def _json_types(annotation: str) -> tuple[type, ...]:
-    """Give the classes that a field's value may have when it comes from JSON."""
+    """Return the classes that a field's value may have when it comes from JSON."""
     return tuple(kind for part in annotation.split(" | ") for kind in _CLASSES.get(part, (str,)))
 
 
 def seconds(text: str) -> float:
-    """Read a length of time such as `5s`, `500ms`, `2m`, `1h` or `5`; ValueError where it is none."""
+    """Read a length of time such as `5s`, `500ms`, `2m`, `1h` or `5`; ValueError if it is none."""
     match = _DURATION.fullmatch(text)
     if match is None:
         raise ValueError(f"{text!r} is no length of time; expected such as 5s, 500ms or 2m")
@@ -63,7 +63,7 @@ def seconds(text: str) -> float:
 
 
 def kind_of(name: str) -> type[Fault]:
-    """Find a fault's class by its name, with hyphens or as in Python; ValueError where there is none."""
+    """Find a fault's class by its name, with hyphens or as in Python; ValueError if there is none."""
     plain = name.replace("-", "").lower()
     for known, kind in KINDS.items():
         if known.lower() == plain:

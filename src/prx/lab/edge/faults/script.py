@@ -32,15 +32,15 @@ class Target(Protocol):
     """What a script acts on: a lab."""
 
     def inject(self, fault: Fault, *, lasts: float | None = None) -> None:
-        """Let a fault act, which will be cleared after so many seconds."""
+        """Set a fault, which will be cleared after so many seconds."""
 
     def clear(self, kind: type[Fault] | None = None) -> None:
-        """Let the fault of a class act no longer; None: all of them."""
+        """Clear the fault of a class; None: all of them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Inject:
-    """Let a fault act, for so many seconds (None: until cleared)."""
+    """Set a fault, for so many seconds (None: until cleared)."""
 
     fault: Fault
     lasts: float | None = None
@@ -67,7 +67,7 @@ class Step:
 
     @property
     def at_once(self) -> bool:
-        """Whether it is done without any wait."""
+        """Return whether it is done without any wait."""
         return self.pause is None and self.first == 0.0
 
 

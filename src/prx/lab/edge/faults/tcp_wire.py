@@ -1,8 +1,8 @@
-"""What lies between TLS and HTTP/2 on each connection to a connector: the place where faults touch bytes.
+"""What lies between TLS and HTTP/2 on each connection to a connector: the place in which faults touch bytes.
 
 Theory of operation
 -------------------
-A `Wire` is the protocol of the transport below and the transport of the session above. Where no fault acts and nothing
+A `Wire` is the protocol of the transport below and the transport of the session above. If no fault acts and nothing
 waits, bytes pass straight through. Otherwise they wait in a lane, one for each direction, whose pump lets them go at
 their time and rate, in their order. What waits inbound is bounded: above `_HELD` the transport is no longer read, so the
 connector's own windows close. What waits outbound is bounded by the windows of HTTP/2.
@@ -31,11 +31,11 @@ class _ByteLane(Lane[bytes]):
 
     @property
     def straight(self) -> bool:
-        """Whether nothing has to wait."""
+        """Return whether nothing has to wait."""
         return super().straight and self.rate is None
 
     async def let_go(self, item: bytes, size: int) -> None:
-        """Deliver bytes, in slices where there is a rate."""
+        """Deliver bytes, in slices if there is a rate."""
         while item:
             size = len(item) if self.rate is None else max(1, self.rate // _SLICES)
             part, item = item[:size], item[size:]
@@ -126,7 +126,7 @@ class Wire(asyncio.Transport, asyncio.Protocol):
         self._session.pause_writing()
 
     def resume_writing(self) -> None:
-        """Let the session go on."""
+        """Resume the session."""
         self._session.resume_writing()
 
     def _hand_up(self, data: bytes) -> None:
@@ -171,7 +171,7 @@ class Wire(asyncio.Transport, asyncio.Protocol):
         self._transport.abort()
 
     def is_closing(self) -> bool:
-        """Say whether it is closed or about to be."""
+        """Return whether it is closed or about to be."""
         return self._closing or self._transport.is_closing()
 
     def pause_reading(self) -> None:
@@ -185,9 +185,9 @@ class Wire(asyncio.Transport, asyncio.Protocol):
         self._read_as_needed()
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        """Say when the session is held back."""
+        """Set when the session is held back."""
         self._transport.set_write_buffer_limits(high, low)
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """Give what the transport below knows."""
+        """Return what the transport below knows."""
         return self._transport.get_extra_info(name, default)

@@ -1,17 +1,17 @@
-"""What lies between a UDP port and one QUIC connection to a connector: the place where faults touch datagrams.
+"""What lies between a UDP port and one QUIC connection to a connector: the place in which faults touch datagrams.
 
 Theory of operation
 -------------------
-A `DatagramWire` is the inlet that a listener feeds and the port that a session sends through. Where no fault acts,
-datagrams pass straight through, as many at once as came at once. What faults mean where there are no bytes in order:
+A `DatagramWire` is the inlet that a listener feeds and the port that a session sends through. If no fault acts,
+datagrams pass straight through, as many at once as came at once. What faults mean if there are no bytes in order:
 
 * `Delay`: datagrams wait in a lane, one for each direction, and keep their order. A lane that is full takes no more, as
   the queue of a router does, and QUIC sends again what was lost.
 * `SlowRead` is a reader that is slow, not a network: datagrams are taken and acknowledged at once, but what streams
   carry is read at the rate, and flow-control credit is given only for what has been read.
 * `Garble` changes frames inside the protection of 1-RTT packets. Outside of it every changed datagram would fail to
-  decrypt and be dropped (RFC 9001, 5.5), so that nobody could tell it from a lost one: that is `Lose`.
-* `DropAfter`: from then on no datagram passes; nobody is told, for who is told sees a `Drop`.
+  decrypt and be dropped (RFC 9001, 5.5), so that it could not be distinguished from a lost one: that is `Lose`.
+* `DropAfter`: from then on no datagram passes; neither side gets a notice, which would be a `Drop`.
 * `Reset` is a stateless reset (RFC 9000, 10.3): what a server sends that has lost its memory.
 * `HalfClose`: the edge goes on reading, and nothing that it sends arrives.
 """
@@ -68,7 +68,7 @@ class DatagramWire:
         self._session.forsake("reset by a fault", tell=True)
 
     def half_close(self) -> None:
-        """Let nothing arrive any more that the edge sends."""
+        """Drop from now on everything that the edge sends."""
         self._mute = True
 
     def _drop(self) -> None:
@@ -84,7 +84,7 @@ class DatagramWire:
         return self._lose is not None and self._conditions.chance.random() * self._lose.every < 1
 
     async def _wait_to_read(self, rate: int, wanted: int) -> int:
-        """Wait until some of `wanted` bytes may be read, and give how many; streams that wait take turns."""
+        """Wait until some of `wanted` bytes may be read, and return how many; streams that wait take turns."""
         size = min(wanted, max(1, rate // _SLICES))
         now = self._conditions.clock()
         self._read_until = max(now, self._read_until) + size / rate

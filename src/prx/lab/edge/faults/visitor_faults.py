@@ -2,7 +2,7 @@
 
 lab.inject(RefuseVisitors("challenge"))                          # bot rules: no program comes through
 lab.inject(RefuseVisitors("1015", retry_after=5, times=3))       # a rate limit
-lab.inject(RefuseVisitors("1020", agent="prx/"))                 # a firewall rule that stops prx's own look alone
+lab.inject(RefuseVisitors("1020", agent="prx/"))                 # a firewall rule that stops prx's own probe alone
 lab.inject(Dns("web", ("fd10:aec2:5dae::1",)))                   # the name leads elsewhere
 lab.inject(DohError("page"))                                     # a portal answers in the place of the resolver
 """
@@ -29,7 +29,7 @@ class RefuseVisitors:
 
     `kind` is `challenge`, or the number on Cloudflare's page: `1015`, `1020`, `522`. `status` replaces the one that goes with
     it (a challenge is 403; 503 before 2022, 429 for some bots). `retry_after`: whole seconds. `hostname`: one name only.
-    `agent`: only those whose User-Agent has this in it. What the firewall says comes before Access looks; what routing and
+    `agent`: only those whose User-Agent has this in it. The firewall answers before Access does; what routing and
     Workers say, behind.
     """
 
@@ -50,11 +50,11 @@ class RefuseVisitors:
 
     @property
     def before_access(self) -> bool:
-        """Whether the firewall says it, which looks at a request before Access does."""
+        """Return whether it comes from the firewall, which checks a request before Access does."""
         return self.kind == _CHALLENGE or int(self.kind) not in _AFTER_ACCESS
 
     def concerns(self, hostname: str, agent: bytes) -> bool:
-        """Say whether a visitor with this User-Agent who asks for this name is meant."""
+        """Return whether a visitor with this User-Agent who asks for this name is meant."""
         named = self.hostname is None or full_name(self.hostname) == hostname
         return named and (self.agent is None or self.agent.encode() in agent)
 
@@ -70,7 +70,7 @@ class RefuseVisitors:
 
 @dataclass(frozen=True, slots=True)
 class Dns:
-    """Answer for a name with these addresses, whoever's they are, and for a family that has none among them with none.
+    """Answer for a name with these addresses, of any owner, and for a family that has none among them with none.
 
     Without an address the name exists and has none. `*` means every name.
     """
@@ -88,11 +88,11 @@ class Dns:
                 raise ValueError(f"{address!r} is no address; expected such as 192.0.2.1 or fd10:aec2:5dae::1") from None
 
     def concerns(self, hostname: str) -> bool:
-        """Say whether this name is meant."""
+        """Return whether this name is meant."""
         return self.hostname == "*" or full_name(self.hostname) == hostname
 
     def of(self, version: int) -> list[str]:
-        """Give the addresses of one family, 4 or 6."""
+        """Return the addresses of one family, 4 or 6."""
         return [address for address in self.addresses if ipaddress.ip_address(address).version == version]
 
 
@@ -103,7 +103,7 @@ _DOH_KINDS: Final[tuple[DohKind, ...]] = ("status", "page", "garbage", "servfail
 
 @dataclass(frozen=True, slots=True)
 class DohError:
-    """Let DNS over HTTPS fail: each question, or the next `times`.
+    """Break DNS over HTTPS: each question, or the next `times`.
 
     `kind`: `status` is an HTTP error (`status`), `page` HTML with status 200 as a portal sends, `garbage` no DNS message,
     `servfail` and `refused` what a resolver says, `drop` a connection closed without an answer, `silence` none at all.

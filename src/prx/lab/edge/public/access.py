@@ -1,10 +1,10 @@
 """Access fronts: what stands before a protected name, for clients without a browser and for the app behind it.
 
 Who passes: a visitor with the right `CF-Access-Client-Id` and `CF-Access-Client-Secret`, and one who has logged in, that is,
-who brings a token of the lab's team as the cookie `CF_Authorization`. The lab has no login page: `Lab.login` gives the token
+who sends a token of the lab's team as the cookie `CF_Authorization`. The lab has no login page: `Lab.login` returns the token
 that one would have ended with. Any other visitor is sent to the login (302 to
 `https://TEAM.cloudflareaccess.com/cdn-cgi/access/login/HOSTNAME?…`, as an Allow policy does) or gets 403 (as a Service Auth
-policy does). The redirect brings `meta` along, a token of the team's that tells the login who was where, and begins a session
+policy does). The redirect carries `meta`, a token of the team's that names visitor and page to the login, and starts a session
 of the app (`CF_AppSession`).
 
 What the app sees: `Cf-Access-Jwt-Assertion` and the cookie `CF_Authorization` with the same token, for people also
@@ -46,7 +46,7 @@ _NO_STORE: Final = (b"Cache-Control", b"private, max-age=0, no-store, no-cache, 
 
 @dataclass(frozen=True, slots=True)
 class AccessFront:
-    """Who passes without a login (one service token; none where it is empty), and what strangers get.
+    """Who passes without a login (one service token; none if it is empty), and what strangers get.
 
     `aud`: the application's audience tag; empty: one made of the name. `session_seconds`: how long a token is good.
     """
@@ -70,12 +70,12 @@ class AccessFront:
         return f"https://{self.team}.cloudflareaccess.com"
 
     def opens(self, path: str, ip: str) -> bool:
-        """Return whether a path is open to a visitor from this address, whoever that is."""
+        """Return whether a path is open to every visitor from this address."""
         del path, ip
         return False
 
     def service(self, headers: Headers, ip: str) -> str:
-        """Return the client id of the service token that lets a request pass (lower-case names); '' where none does."""
+        """Return the client id of the service token that lets a request pass (lower-case names); '' if none does."""
         del ip
         values = dict(headers)
         if not self.client_id:
@@ -96,7 +96,7 @@ class AccessFront:
 
     @property
     def strict(self) -> bool:
-        """Whether service tokens are answered strictly: no cookie for those who pass."""
+        """Return whether service tokens are answered strictly: no cookie for those who pass."""
         return False
 
     def refuses(self, headers: Headers, *, logged_in: bool) -> int:
@@ -111,14 +111,14 @@ class AccessFront:
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """A visitor who passes: the token that names him, and what his response brings along."""
+    """A visitor who passes: the token that names them, and what their response carries."""
 
     token: str
     email: str = ""
     response: Headers = field(default_factory=list)
 
     def rewrite(self, headers: Headers) -> Headers:
-        """Give the request's headers as the app shall see them."""
+        """Return the request's headers as the app shall see them."""
         others = [part for part in _cookies(_cookie_header(headers)) if part[0] != _COOKIE]
         token = self.token.encode()
         cookie = b"; ".join(b"=".join(part) for part in [*others, (_COOKIE, token)])
@@ -134,7 +134,7 @@ class Applications(Protocol):
         """Find the front of a name and a path (None: any)."""
 
     def names(self) -> list[str]:
-        """Give the names."""
+        """Return the names."""
 
 
 class Fronts:
@@ -164,17 +164,17 @@ class Fronts:
         return self.applications.find(hostname, path)
 
     def describe(self, hostname: str, certs_url: str) -> Protected:
-        """Say what an app behind the front is configured with; LookupError where there is none."""
+        """Return what an app behind the front is configured with; LookupError if there is none."""
         hostname, front = self._find(hostname)
         return Protected(hostname, front.team, _audience(hostname, front), front.issuer, certs_url)
 
     def names(self) -> list[str]:
-        """Give the protected names, sorted."""
+        """Return the protected names, sorted."""
         others = self.applications.names() if self.applications is not None else []
         return sorted({*self._fronts, *(name for name in others if not name.startswith("*."))})
 
     def keys(self) -> dict[str, Any]:
-        """Give the team's public keys (JWKS)."""
+        """Return the team's public keys (JWKS)."""
         return self._team.document()
 
     def rotate_keys(self) -> None:
@@ -182,7 +182,7 @@ class Fronts:
         self._team.rotate()
 
     def login(self, hostname: str, email: str) -> str:
-        """Give the token of a person who has logged in; LookupError where the name is not protected."""
+        """Return the token of a person who has logged in; LookupError if the name is not protected."""
         hostname, front = self._find(hostname)
         return self._team.sign_person(email, aud=_audience(hostname, front), issuer=front.issuer, seconds=front.session_seconds)
 
@@ -201,7 +201,7 @@ class Fronts:
         return Admission(session, email=email) if passes else None
 
     def resource(self, hostname: str, front: AccessFront, path: str) -> dict[str, Any]:
-        """Give what a client without a login is told of a protected name: where to get one."""
+        """Return what a client without a login learns of a protected name: where to get one."""
         return {
             "resource": f"https://{hostname}{path}",
             "protected": True,
@@ -211,7 +211,7 @@ class Fronts:
         }
 
     def identity(self, hostname: str, front: AccessFront, headers: Headers, *, ip: str) -> dict[str, Any] | None:
-        """Say who has logged in, as `/cdn-cgi/access/get-identity` does; None where nobody has."""
+        """Return who has logged in, as `/cdn-cgi/access/get-identity` does; None without a login."""
         _, claims = self._logged_in(_audience(hostname, front), front, headers)
         if claims is None:
             return None
@@ -235,13 +235,13 @@ class Fronts:
         }
 
     def _logged_in(self, aud: str, front: AccessFront, headers: Headers) -> tuple[str, Mapping[str, Any] | None]:
-        """Give the token that a request brings as a cookie, and its claims where it is good here."""
+        """Return the token that a request carries as a cookie, and its claims if it is good here."""
         session = dict(_cookies(_cookie_header(headers))).get(_COOKIE, b"").decode("latin-1")
         claims = self._team.read(session, aud=aud, issuer=front.issuer) if session else None
         return session, None if claims is None or claims["iat"] < front.since() else claims
 
     def refusal(self, hostname: str, front: AccessFront, headers: Headers, target: str) -> tuple[int, Headers, bytes]:
-        """Give status, headers and body for a visitor who does not pass; `target` is the path that was asked for."""
+        """Return status, headers and body for a visitor who does not pass; `target` is the path that was asked for."""
         aud = _audience(hostname, front)
         named = [(b"Cf-Access-Aud", aud.encode()), (b"Cf-Access-Domain", hostname.encode())]
         where = f"https://{hostname}{RESOURCE_PATH}{target.partition('?')[0]}"
@@ -302,7 +302,7 @@ _UNAUTHORIZED: Final = """<!DOCTYPE html>
 
 
 def _forbidden(accept: bytes) -> tuple[bytes, bytes]:
-    """Give type and body of a 403: JSON for who asks for that, else a page."""
+    """Return type and body of a 403: JSON for who asks for that, else a page."""
     if b"application/json" in accept:
         return b"application/json", json.dumps(
             {"status_code": 403, "message": "Forbidden. You don't have permission."}
@@ -311,7 +311,7 @@ def _forbidden(accept: bytes) -> tuple[bytes, bytes]:
 
 
 def _audience(hostname: str, front: AccessFront) -> str:
-    """Give the audience tag: 64 hexadecimal digits, as real ones have."""
+    """Return the audience tag: 64 hexadecimal digits, as real ones have."""
     return front.aud or hashlib.sha256(f"{front.team} {hostname}".encode()).hexdigest()
 
 

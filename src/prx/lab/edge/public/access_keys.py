@@ -45,14 +45,14 @@ class _Key:
 
 
 class AccessKeys:
-    """Signs and publishes; `wall` gives seconds since 1970. The first key is made when it is first needed: it takes a while."""
+    """Signs and publishes; `wall` returns seconds since 1970. The first key is made when first needed: that takes time."""
 
     def __init__(self, wall: Callable[[], float]) -> None:
         self._wall = wall
         self._keys: list[_Key] = []
 
     def now(self) -> float:
-        """Give the time that tokens are dated by."""
+        """Return the time that tokens are dated by."""
         return self._wall()
 
     def rotate(self) -> None:
@@ -62,28 +62,28 @@ class AccessKeys:
         self._keys = [_Key.new(self._wall()), *self._keys][:_PUBLISHED]
 
     def document(self) -> dict[str, Any]:
-        """Give the document of public keys, the signing key first: as JWKS, and each as a certificate."""
+        """Return the document of public keys, the signing key first: as JWKS, and each as a certificate."""
         self._signing_key()
         certificates = [{"kid": key.kid, "cert": key.certificate} for key in self._keys]
         return {"keys": [key.public() for key in self._keys], "public_cert": certificates[0], "public_certs": certificates}
 
     def sign_person(self, email: str, *, aud: str, issuer: str, seconds: float) -> str:
-        """Give a token that names a person, good for so many seconds."""
+        """Return a token that names a person, good for so many seconds."""
         subject = str(uuid5(NAMESPACE_URL, f"mailto:{email}"))
         nonce = secrets.token_urlsafe(12)
         claims = {"aud": [aud], "email": email, "sub": subject, "identity_nonce": nonce, "country": "XX"}
         return self._sign({**claims, "nbf": int(self._wall())}, issuer, seconds)
 
     def sign_service(self, client_id: str, *, aud: str, issuer: str, seconds: float) -> str:
-        """Give a token that names a service token, good for so many seconds."""
+        """Return a token that names a service token, good for so many seconds."""
         return self._sign({"aud": aud, "common_name": client_id, "sub": ""}, issuer, seconds)
 
     def sign_meta(self, claims: Mapping[str, Any], *, issuer: str) -> str:
-        """Give the token that a redirect to the login brings along: what the login has to know of the visitor."""
+        """Return the token that a redirect to the login carries: what the login has to know of the visitor."""
         return self._sign({**claims, "nbf": int(self._wall())}, issuer, _META_SECONDS, kind="meta")
 
     def read(self, token: str, *, aud: str, issuer: str) -> Mapping[str, Any] | None:
-        """Give the claims of a token of this team's, None where it is not good."""
+        """Return the claims of a token of this team's, None if it is not good."""
         try:
             kid = jwt.get_unverified_header(token).get("kid")
             key = next(key for key in self._keys if key.kid == kid)

@@ -29,7 +29,7 @@ _NO_STORE: Final = b"private, max-age=0, no-store, no-cache, must-revalidate, po
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that an edge has to say itself; `retry_after` in seconds, where trying again may help."""
+    """One thing that an edge has to say itself; `retry_after` in seconds, if trying again may help."""
 
     status: int
     code: int
@@ -136,12 +136,12 @@ BY_CODE: Final = {problem.code: problem for problem in (NO_CONNECTOR, UNKNOWN_HO
 
 
 def signature(ray: str) -> Headers:
-    """Give the headers that every answer of the edge ends with, whoever made it."""
+    """Return the headers that every answer of the edge ends with, its own or not."""
     return [(b"Server", b"cloudflare"), (b"CF-RAY", ray.encode())]
 
 
 def render(page: Page, *, ray: str, hostname: str, accept: bytes) -> tuple[int, Headers, bytes]:
-    """Give status, headers (without `signature`) and body; `accept` is the visitor's Accept header."""
+    """Return status, headers (without `signature`) and body; `accept` is the visitor's Accept header."""
     match page:
         case Bare():
             ends = [(b"Connection", b"close")] if page.ends else []  # what else the visitor sends is not read
@@ -182,7 +182,7 @@ def _page_headers(content_type: bytes) -> Headers:
 
 
 def _wanted(accept: bytes) -> str:
-    """Give the media type that the visitor likes best of those that there are; '' where none is named."""
+    """Return the media type that the visitor likes best of those that there are; '' if none is named."""
     best, weight = "", 0.0
     for part in accept.decode("latin-1").lower().split(","):
         name, *parameters = (text.strip() for text in part.split(";"))
@@ -216,7 +216,7 @@ def _page(problem: Problem, ray: str, hostname: str) -> bytes:
 
 
 def _document(problem: Problem, ray: str, hostname: str) -> bytes:
-    """Write the problem document (RFC 9457) with Cloudflare's members; `retry_after` is left out where it would not help."""
+    """Write the problem document (RFC 9457) with Cloudflare's members; `retry_after` is left out if it would not help."""
     number = ray.partition("-")[0]
     kind = "1xxx" if problem.code >= 1000 else "5xx"
     document = {

@@ -2,15 +2,15 @@
 
 Theory of operation
 -------------------
-For each request: find the tunnel, let Access look, open an exchange on one of its connections, then move bytes both
+For each request: find the tunnel, ask Access, open an exchange on one of its connections, then move bytes both
 ways at once until the response is whole. Nothing is buffered beyond the windows: a slow visitor holds the connector
-back, a slow origin holds the visitor back. The task that serves the visitor carries the response; where the request has a
+back, a slow origin holds the visitor back. The task that serves the visitor carries the response; if the request has a
 body, an *upload* task carries that. A visitor who leaves before the response is whole ends the exchange.
 
 A connection that takes no more requests is skipped for the next. Once a request has been sent it is not sent again, for
-it may have had its effect, but for one case: where a connection says REFUSED_STREAM, which means that it has done nothing
+it may have had its effect, but for one case: if a connection says REFUSED_STREAM, which means that it has done nothing
 with the request (RFC 9113, 8.7), and no byte of its body has been sent. What breaks before the response's head is a
-502; what breaks after it breaks the visitor's request, so that nobody takes half a body for a whole one.
+502; what breaks after it breaks the visitor's request, so that half a body is never taken for a whole one.
 """
 
 from __future__ import annotations
@@ -165,7 +165,7 @@ class Gateway:
         return True
 
     async def _stopped_by_a_rule(self, visit: Visit, *, before_access: bool) -> bool:
-        """Refuse a request where a fault says so; whether it has been answered."""
+        """Refuse a request if a fault says so; return whether it has been answered."""
         fault = self._faults.active(RefuseVisitors)
         agent = visit.asked.values.get(b"user-agent", b"")
         if fault is None or fault.before_access is not before_access or not fault.concerns(visit.asked.hostname, agent):
@@ -175,7 +175,7 @@ class Gateway:
         return True
 
     async def _stopped_by_access(self, visit: Visit, hostname: str) -> bool:
-        """Let Access look at a request; whether it has answered it."""
+        """Have Access check a request; return whether it has answered it."""
         target, ip = visit.asked.path.decode("latin-1"), visit.visitor.peer
         front = self._fronts.find(hostname, target)
         if front is None or front.opens(target, ip):
@@ -188,7 +188,7 @@ class Gateway:
         return True
 
     async def _carry_in_turn(self, visit: Visit, tunnel: Tunnel) -> error_pages.Page | None:
-        """Carry a request, unless its quick tunnel carries as many as it may; gives what to show instead."""
+        """Carry a request, unless its quick tunnel carries as many as it may; return what to show instead."""
         limit = self._limits.in_flight if tunnel.quick else None
         if limit is not None and self._in_flight[tunnel.hostname] >= limit:
             return error_pages.TOO_MANY
@@ -200,7 +200,7 @@ class Gateway:
             self._in_flight += Counter()  # drops what is zero
 
     async def _carry(self, visit: Visit, tunnel: Tunnel, connector: str = "") -> error_pages.Page | None:
-        """Carry a request through the first connection that takes it; gives what to show where nothing was answered."""
+        """Carry a request through the first connection that takes it; return what to show if nothing was answered."""
         problem: error_pages.Page | None = error_pages.NO_CONNECTOR
         for connection in self._candidates(tunnel):
             if connector not in ("", connection.connector):
@@ -219,7 +219,7 @@ class Gateway:
     async def _relay(
         self, visit: Visit, exchange: Exchange, request: TunnelRequest, *, quick: bool
     ) -> tuple[error_pages.Page | None, bool]:
-        """Carry a request; gives what to show, and whether another connection may be tried."""
+        """Carry a request; return what to show, and whether another connection may be tried."""
         relay = Relay(visit, exchange, request, self._limits, quick=quick)
         try:
             return await relay.run(), relay.refused

@@ -60,7 +60,7 @@ class Http1Connection:
     async def next_request(self) -> h11.Request | None:
         """Wait for a request's head; None when the visitor leaves or stays idle for too long.
 
-        MalformedError where it is no HTTP/1.1, or where the head is too large.
+        MalformedError if it is no HTTP/1.1, or if the head is too large.
         """
         if self._h11.our_state is h11.DONE:
             self._skip_body()
@@ -76,10 +76,10 @@ class Http1Connection:
             return None
         if not isinstance(event, h11.Request):
             return None
-        if head_size(event) > MAX_HEAD:  # h11 looks at heads only that do not come in one piece
+        if head_size(event) > MAX_HEAD:  # h11 checks only heads that do not come in one piece
             raise MalformedError("the head is too large", HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
         if has_two_lengths(event):
-            raise MalformedError("a length and chunks, so nobody can say where the body ends")
+            raise MalformedError("a length and chunks, so the end of the body is ambiguous")
         self._answers_head = event.method == b"HEAD"
         return event
 
@@ -105,10 +105,10 @@ class Http1Connection:
         return bytes(body)
 
     def watch(self, left: Callable[[], object] | None) -> None:
-        """Have `left` called when the visitor leaves; not where the next request has begun to arrive.
+        """Have `left` called when the visitor leaves; not if the next request has started to arrive.
 
-        An end of what he sends says the same of one who has left and of one who has asked and listens (`nc -N`; RFC 9112,
-        9.6). So he is answered for some seconds more, and has left when these are over or nothing can be written any more.
+        An end of what they send means the same of one who has left and of one who has asked and listens (`nc -N`; RFC 9112,
+        9.6). So they are answered for some seconds more, and have left when these are over or nothing can be written any more.
         """
         self._watched.watch(left)
 
@@ -130,13 +130,13 @@ class Http1Connection:
         await self._send(h11.Data(data=data))
 
     async def finish(self, trailers: Headers) -> None:
-        """End the response; trailers are dropped where its body has a length and so no place for them."""
+        """End the response; trailers are dropped if its body has a length and so no place for them."""
         await self._send(h11.EndOfMessage(headers=trailers if self._takes_trailers else []))
         self._ends_with_connection = False
         self._uncork()
 
     async def switch(self, headers: Headers) -> bytes:
-        """Answer 101; gives what the visitor sent right behind the request."""
+        """Answer 101; return what the visitor sent right behind the request."""
         await self.send_interim(HTTPStatus.SWITCHING_PROTOCOLS, headers)
         return self._h11.trailing_data[0]
 
@@ -154,7 +154,7 @@ class Http1Connection:
             raise VisitorLeftError(str(error)) from error
 
     async def respond(self, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> None:
-        """Send a whole response; the body is left out where the request was a HEAD."""
+        """Send a whole response; the body is left out if the request was a HEAD."""
         length = (b"Content-Length", b"%d" % len(body))
         await self._send(h11.Response(status_code=status, headers=[*headers, length]))
         if not self._answers_head:
@@ -162,7 +162,7 @@ class Http1Connection:
         await self._send(h11.EndOfMessage())
 
     async def abort(self) -> None:
-        """Give the connection up at once, with whatever has not left yet."""
+        """Abort the connection at once, with everything that has not left yet."""
         self._corked.clear()
         self._writer.transport.abort()
         with suppress(OSError):
@@ -171,8 +171,8 @@ class Http1Connection:
     async def break_off(self) -> None:
         """Close although the response is not whole: what has come of it goes out first, its end never.
 
-        The missing bytes or the missing last chunk tell the visitor. Where only the end of the connection would mark the end
-        of the body (HTTP/1.0 without a length), it is reset instead, for an orderly end would make half a body look whole.
+        The missing bytes or the missing last chunk show it to the visitor. If only the end of the connection would mark the end
+        of the body (HTTP/1.0 without a length), it is reset instead, for an orderly end would make half a body seem whole.
         """
         if self._ends_with_connection:
             await self._reset()
@@ -180,7 +180,7 @@ class Http1Connection:
             await self.close()
 
     async def close(self) -> None:
-        """Close orderly: let the visitor read the response although it may still be sending."""
+        """Close in order: the visitor can read the response although it may still be sending."""
         self._uncork()
         with suppress(OSError, TimeoutError):
             if self._writer.can_write_eof() and self._may_still_send:
@@ -194,7 +194,7 @@ class Http1Connection:
         return self._h11.their_state in (h11.SEND_BODY, h11.SWITCHED_PROTOCOL)
 
     async def _reset(self) -> None:
-        """Let everything leave, then break the connection with a reset, over TLS without its farewell."""
+        """Send everything, then break the connection with a reset, over TLS without its farewell."""
         self._uncork()
         if self._watched.over.done():
             return
@@ -207,7 +207,7 @@ class Http1Connection:
         self._writer.transport.abort()
 
     async def _until_taken(self) -> None:
-        """Wait until the visitor has taken everything, for as long as he takes something."""
+        """Wait until the visitor has taken everything, for as long as they take something."""
         left = self._unsent()
         while True:
             patience = _STUCK_SECONDS if left else _LINGER_SECONDS
@@ -225,7 +225,7 @@ class Http1Connection:
             return 0
 
     def _skip_body(self) -> None:
-        """Drop the rest of a body that nobody wanted, as far as it has arrived."""
+        """Drop the rest of a body that was not wanted, as far as it has arrived."""
         with suppress(h11.RemoteProtocolError):
             while self._h11.their_state is h11.SEND_BODY and self._h11.next_event() is not h11.NEED_DATA:
                 pass

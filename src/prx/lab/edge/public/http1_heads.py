@@ -18,7 +18,7 @@ def head_size(request: h11.Request) -> int:
 
 
 def has_two_lengths(request: h11.Request) -> bool:
-    """Whether a request has both a Content-Length and a Transfer-Encoding, as smuggled ones have (RFC 9112, 6.3)."""
+    """Return whether a request has both a Content-Length and a Transfer-Encoding, as smuggled ones have (RFC 9112, 6.3)."""
     return {b"content-length", b"transfer-encoding"} <= {name for name, _ in request.headers}
 
 

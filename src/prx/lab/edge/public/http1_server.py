@@ -43,7 +43,7 @@ class Http1Server:
         self._servers: list[asyncio.Server] = []
 
     async def listen(self, host: str, port: int, context: ssl.SSLContext | None = None) -> int:
-        """Listen on `port` (0: a free one) and give the port; over TLS where there is a `context`."""
+        """Listen on `port` (0: a free one) and return the port; over TLS if there is a `context`."""
         loop = asyncio.get_running_loop()
         scheme = "http" if context is None else "https"
         server = await loop.create_server(lambda: _Welcome(self, scheme), host, port, ssl=context, backlog=1024)

@@ -49,7 +49,7 @@ class Http2Visit:
         self._announced: int | None = None  # length of the response's body
         self._sent = 0
         self._finished = False
-        self._held: Headers = []  # a head that perhaps is the whole answer
+        self._held: Headers = []  # a head that is possibly the whole answer
         self.scheme = "https"
         self.peer = peer
 
@@ -120,14 +120,14 @@ class Http2Visit:
         self._finished = True
 
     async def respond(self, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> None:
-        """Send a whole response; the body is left out where the request was a HEAD."""
+        """Send a whole response; the body is left out if the request was a HEAD."""
         await self.send_head(status, [*headers, (b"Content-Length", b"%d" % len(body))])
         if not self._head_only:
             await self.send_data(body)
         await self.finish([])
 
     async def switch(self, headers: Headers) -> bytes:
-        """Refuse: nobody who came over HTTP/2 has asked for a WebSocket."""
+        """Refuse: a visitor over HTTP/2 cannot have asked for a WebSocket."""
         raise UnsendableError("HTTP/2 knows no 101")
 
     async def receive_raw(self) -> bytes:
@@ -226,7 +226,7 @@ def _size(headers: Headers) -> int:
 
 
 def _allowed(headers: Headers) -> Headers:
-    """Give the headers that HTTP/2 carries, their names in lower case."""
+    """Return the headers that HTTP/2 carries, their names in lower case."""
     lowered = ((name.lower(), value) for name, value in headers)
     return [
         (name, value)

@@ -1,4 +1,4 @@
-"""When a visitor leaves: told from one who has asked and still listens."""
+"""When a visitor leaves, as opposed to one who has asked and still listens."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class WatchedProtocol(asyncio.StreamReaderProtocol):
         self._lost = False
 
     def watch(self, left: Callable[[], object] | None) -> None:
-        """Call `left`, and nobody else, when the visitor leaves."""
+        """Call `left`, and only that, when the visitor leaves."""
         if self._patience is not None:
             self._patience.cancel()
             self._patience = None

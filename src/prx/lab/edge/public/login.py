@@ -1,10 +1,10 @@
 """The login service of protected quick tunnels: what `login.trycloudflare.com` is to cloudflared, on the lab's public port.
 
-`GET /authorize?hostname=…&state=…` is where a connector sends a visitor without a session. Cloudflare would mail a one-time
-PIN; the lab believes every address: with `&email=you@example.com` it answers at once with a page whose form the browser
-posts to the tunnel, or as JSON (`{"callback","state","assertion"}`) to whoever accepts nothing but that. The assertion is a
-JWT that is good for two minutes; `GET /.well-known/jwks.json` has the key. Whether the address is on the guest list, only
-the connector knows.
+`GET /authorize?hostname=…&state=…` is the address to which a connector sends a visitor without a session. Cloudflare would mail
+a one-time PIN; the lab believes every address: with `&email=you@example.com` it answers at once with a page whose form the
+browser posts to the tunnel, or as JSON (`{"callback","state","assertion"}`) to a client that accepts nothing but that. The
+assertion is a JWT that is good for two minutes; `GET /.well-known/jwks.json` has the key. Whether the address is on the guest
+list, only the connector knows.
 
 The form of request and assertion is that of cloudflared's published source (2026.9.3).
 """
@@ -38,7 +38,7 @@ _NO_STORE: Final = (b"Cache-Control", b"no-store")
 
 
 class LoginService:
-    """Asserts who a visitor is; `wall` gives seconds since 1970, `base` is its URL once the lab listens."""
+    """Asserts who a visitor is; `wall` returns seconds since 1970, `base` is its URL once the lab listens."""
 
     def __init__(self, registry: Registry, wall: Callable[[], float]) -> None:
         self._registry = registry
@@ -48,7 +48,7 @@ class LoginService:
         self.base = ""
 
     def assertion(self, hostname: str, state: str, email: str) -> str:
-        """Assert that the visitor with this state is who receives mail at `email`; ValueError where that makes no sense."""
+        """Assert that the visitor with this state is who receives mail at `email`; ValueError if that makes no sense."""
         tunnel = self._registry.find(hostname)
         if tunnel is None or tunnel.auth_mode != "otp":
             raise ValueError(f"{hostname or 'no name'} is no protected quick tunnel of this lab")
@@ -64,7 +64,7 @@ class LoginService:
         return jwt.encode(claims, self._signing_key(), algorithm="ES256", headers={"kid": self._kid})
 
     def answer(self, asked: RequestHead) -> tuple[int, Headers, bytes] | None:
-        """Give status, headers and body where a visitor asks this service; None where he asks for anything else."""
+        """Return status, headers and body if a visitor asks this service; None if they ask for anything else."""
         if asked.hostname != HOST:
             return None
         path, _, query = asked.path.decode("latin-1").partition("?")

@@ -1,7 +1,7 @@
 """The management host: a name of the edge's own, behind which connectors answer for themselves (`cloudflared tail`).
 
-Who asks for `management.argotunnel.com` brings a token in the query (`access_token`), which names a tunnel, and perhaps a
-connector of it (`connector_id`). The edge looks at the token and carries the request through that connector, which answers it
+A request to `management.argotunnel.com` has a token in the query (`access_token`), which names a tunnel, and possibly a
+connector of it (`connector_id`). The edge checks the token and carries the request through that connector, which answers it
 from a service of its own: it has no eye for the signature and trusts the edge in that (cloudflared 2026.8.2). Tokens are
 signed with ES256.
 """
@@ -25,7 +25,7 @@ _RESOURCES: Final = {"logs": ["logs", "ping"], "admin": ["admin"], "host_details
 
 
 class Management:
-    """Makes tokens for the management host and finds whom one who brings such a token may ask."""
+    """Makes tokens for the management host and finds which connector the holder of such a token may ask."""
 
     def __init__(self, registry: Registry, wall: Callable[[], float]) -> None:
         self._registry = registry
@@ -33,7 +33,7 @@ class Management:
         self._key = ec.generate_private_key(ec.SECP256R1())
 
     def token(self, tunnel: Tunnel, resource: str) -> str:
-        """Give a token for a tunnel, good for an hour; ValueError where there is no such resource."""
+        """Return a token for a tunnel, good for an hour; ValueError if there is no such resource."""
         if resource not in _RESOURCES:
             raise ValueError(f"unknown resource {resource!r}; expected one of {', '.join(_RESOURCES)}")
         now = int(self._wall())
@@ -48,7 +48,7 @@ class Management:
         return jwt.encode(claims, self._key, algorithm=_ALGORITHM)
 
     def find(self, path: str) -> tuple[Tunnel, str] | None:
-        """Give the tunnel that a request is for, and the connector or ''; None where it may ask nobody."""
+        """Return the tunnel that a request is for, and the connector or ''; None if it may ask none."""
         query = parse_qs(path.partition("?")[2])
         claims = self._read(query.get("access_token", [""])[-1])
         try:

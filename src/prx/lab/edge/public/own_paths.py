@@ -1,7 +1,7 @@
 """Paths below `/cdn-cgi/`, which are the edge's own on every name and never reach a service.
 
 `trace` says what the edge sees of a visitor, `error/N` shows the page of an error. On a name behind Access: `access/certs`
-gives the team's keys, `access/get-identity` who is logged in, `access/logout` ends that. Anything else is a 404. ("/cdn-cgi/
+serves the team's keys, `access/get-identity` who is logged in, `access/logout` ends that. Anything else is a 404. ("/cdn-cgi/
 endpoint", "Application token", "Validate JWTs" of developers.cloudflare.com; that get-identity answers 400 without a login is
 seen in public.)
 """

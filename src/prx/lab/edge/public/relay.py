@@ -58,9 +58,9 @@ class Relay:
         self.refused = False  # the connector has done nothing with the request, so another may be asked
 
     async def run(self) -> error_pages.Page | None:
-        """Carry it; gives what to show the visitor instead where nothing has been answered yet.
+        """Carry it; return what to show the visitor instead if nothing has been answered yet.
 
-        VisitorLeftError: the visitor's connection must be broken, because he left or his response is not whole.
+        VisitorLeftError: the visitor's connection must be broken, because they left or their response is not whole.
         """
         try:
             if self._request.has_body:
@@ -104,7 +104,7 @@ class Relay:
             self._malformed = True
             self._exchange.close()
         except StreamError:
-            pass  # the response's side meets the same and tells the visitor
+            pass  # the response's side meets the same and shows it to the visitor
 
     def _leave(self) -> None:
         self._visitor_left = True
@@ -152,7 +152,7 @@ class Relay:
         elif response.status == HTTPStatus.SWITCHING_PROTOCOLS:
             return (
                 error_pages.BAD_GATEWAY
-            )  # nobody has asked for that; over QUIC a connector of a TCP service says it all the same
+            )  # this was not asked for; over QUIC a connector of a TCP service says it all the same
         return await self._respond(response)
 
     async def _final_head(self) -> TunnelResponse:
@@ -186,7 +186,7 @@ class Relay:
         return None
 
     async def _parts(self, response: TunnelResponse, decoder: Decoder | None) -> AsyncIterator[bytes]:
-        """Give the body as it comes, unpacked; server-sent events on a quick tunnel wait for more of them, or their end."""
+        """Yield the body as it comes, unpacked; server-sent events on a quick tunnel wait for more of them, or their end."""
         hold = self._limits.holds_events if self._quick and translate.is_event_stream(response) else None
         held = bytearray()
         try:
@@ -213,7 +213,7 @@ class Relay:
         if self._uploading is not None:
             self._uploading.cancel()
             await asyncio.wait((self._uploading,))  # a stream has one reader at a time
-        self._visitor.watch(None)  # his end is one of the bytes' now
+        self._visitor.watch(None)  # the visitor's end is one of the bytes' now
         self._silence.stop()
         visit.status = HTTPStatus.SWITCHING_PROTOCOLS
         early = await self._visitor.switch([*translate.upgrade_headers(response, visit.ray), *self._added])

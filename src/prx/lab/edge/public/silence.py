@@ -12,8 +12,8 @@ _T = TypeVar("_T")
 class Silence:
     """Calls `on_broken` once the origin has been waited for so many seconds (None: never) without a sign of life.
 
-    A sign is whatever `over` waits for, or the visitor's body going on its way (`moved`). While nobody waits for the origin,
-    because the visitor is slow, nothing is counted.
+    A sign is anything that `over` waits for, or the visitor's body going on its way (`moved`). While no visitor waits for the
+    origin, because the visitor is slow, nothing is counted.
     """
 
     def __init__(self, seconds: float | None, on_broken: Callable[[], object]) -> None:

@@ -66,7 +66,7 @@ _BODILESS: Final = frozenset((204, 304))
 
 
 def tunnel_request(asked: RequestHead, headers: Headers, *, scheme: str, peer: str, ray: str) -> TunnelRequest:
-    """Make the tunnel's head from a visitor's; `headers` are the visitor's, perhaps rewritten."""
+    """Make the tunnel's head from a visitor's; `headers` are the visitor's, possibly rewritten."""
     named = {token.strip().lower() for token in asked.values.get(b"connection", b"").split(b",")}
     kept = [(name, value) for name, value in headers if name not in _DROPPED and name not in named and not is_control(name)]
     if asked.values.get(b"te", b"").lower() == b"trailers":  # gRPC needs it, and it is all of TE that HTTP/2 allows
@@ -111,7 +111,7 @@ def _loop_entries(headers: Headers) -> list[bytes]:
 
 
 def tunnel_trailers(trailers: Headers) -> Headers:
-    """Give those of a visitor's trailers that go on: what would steer, frame or forge stays out there too."""
+    """Return those of a visitor's trailers that go on: what would steer, frame or forge stays out there too."""
     return [(name, value) for name, value in trailers if name not in _NO_TRAILER and not is_control(name)]
 
 
@@ -131,7 +131,7 @@ def from_http1(request: h11.Request) -> RequestHead:
 
 
 def _is_websocket(method: bytes, headers: dict[bytes, bytes]) -> bool:
-    """Say whether a visitor asks for a WebSocket (RFC 6455, 4.1)."""
+    """Return whether a visitor asks for a WebSocket (RFC 6455, 4.1)."""
     tokens = {token.strip().lower() for token in headers.get(b"connection", b"").split(b",")}
     return (
         method == b"GET"
@@ -142,12 +142,12 @@ def _is_websocket(method: bytes, headers: dict[bytes, bytes]) -> bool:
 
 
 def _has_body(headers: dict[bytes, bytes]) -> bool:
-    """Say whether a body follows the head (RFC 9112, 6.3)."""
+    """Return whether a body follows the head (RFC 9112, 6.3)."""
     return b"transfer-encoding" in headers or headers.get(b"content-length", b"0") != b"0"
 
 
 def _target(raw: bytes, host: bytes) -> tuple[bytes, bytes]:
-    """Give authority and path of a request; an absolute target (RFC 9112, 3.2.2) beats the Host header."""
+    """Return authority and path of a request; an absolute target (RFC 9112, 3.2.2) beats the Host header."""
     scheme, separator, rest = raw.partition(b"://")
     if separator and scheme.lower() in (b"http", b"https"):
         authority, slash, path = rest.partition(b"/")
@@ -156,7 +156,7 @@ def _target(raw: bytes, host: bytes) -> tuple[bytes, bytes]:
 
 
 def accepted_websocket(response: TunnelResponse) -> bool:
-    """Say whether the origin agreed to a WebSocket; its 101 came as a 200."""
+    """Return whether the origin agreed to a WebSocket; its 101 came as a 200."""
     return response.status in (101, 200) and any(name.lower() == b"sec-websocket-accept" for name, _ in response.headers)
 
 
@@ -177,13 +177,13 @@ def upgrade_headers(response: TunnelResponse, ray: str) -> Headers:
 
 
 def is_event_stream(response: TunnelResponse) -> bool:
-    """Say whether the answer is server-sent events."""
+    """Return whether the answer is server-sent events."""
     types = [value for name, value in response.headers if name.lower() == b"content-type"]
     return any(value.partition(b";")[0].strip().lower() == b"text/event-stream" for value in types)
 
 
 def is_bodiless(method: bytes, status: int) -> bool:
-    """Say whether a response to `method` with `status` has no body whatever its headers say."""
+    """Return whether a response to `method` with `status` has no body whatever its headers say."""
     return method == b"HEAD" or status in _BODILESS
 
 

@@ -18,7 +18,7 @@ from prx.lab.edge.public.visitor import UnsendableError
 from prx.lab.protocol.headers import Headers
 
 ASKED: Final = b"br, gzip"
-_PIECE: Final = 256 * 1024  # bytes that one step gives at most: what is packed may grow a thousandfold
+_PIECE: Final = 256 * 1024  # bytes that one step yields at most: what is packed may grow a thousandfold
 _ALIASES: Final = {b"x-gzip": b"gzip"}
 
 
@@ -26,10 +26,10 @@ class Decoder(Protocol):
     """Unpacks one body."""
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """Give what the data hold, piece by piece; UnsendableError where they are not what they are said to be."""
+        """Return what the data hold, piece by piece; UnsendableError if they are not what they are said to be."""
 
     def finish(self) -> None:
-        """Take the end of the data; UnsendableError where it comes too early."""
+        """Take the end of the data; UnsendableError if it comes too early."""
 
 
 class _Gzip:
@@ -52,7 +52,7 @@ class _Gzip:
                 yield piece
 
     def finish(self) -> None:
-        """Take the end; nothing at all is good, as behind a HEAD."""
+        """Take the end; no data is fine, as behind a HEAD."""
         if self._begun and not self._stream.eof:
             raise UnsendableError("the body is gzip that breaks off")
 
@@ -80,7 +80,7 @@ class _Brotli:
 
 
 def decoder_for(accept: bytes | None, status: int, headers: Headers) -> Decoder | None:
-    """Give what unpacks an answer for a visitor with this Accept-Encoding; None where it passes as it is."""
+    """Return what unpacks an answer for a visitor with this Accept-Encoding; None if it passes as it is."""
     values = {name.lower(): value for name, value in headers}
     coding = values.get(b"content-encoding", b"").strip().lower()
     coding = _ALIASES.get(coding, coding)
@@ -92,7 +92,7 @@ def decoder_for(accept: bytes | None, status: int, headers: Headers) -> Decoder 
 
 
 def accepts(accept: bytes | None, coding: bytes) -> bool:
-    """Say whether a visitor takes this coding (RFC 9110, 12.5.3); one who says nothing is taken for one who cannot."""
+    """Return whether a visitor takes this coding (RFC 9110, 12.5.3); one who says nothing is taken for one who cannot."""
     weights: dict[bytes, float] = {}
     for part in (accept or b"").lower().split(b","):
         name, _, parameter = part.partition(b";")
@@ -102,7 +102,7 @@ def accepts(accept: bytes | None, coding: bytes) -> bool:
 
 
 def unpacked(headers: Headers) -> Headers:
-    """Give the headers of an answer whose body is unpacked on the way: its length is not known, its ETag is weak."""
+    """Return the headers of an answer whose body is unpacked on the way: its length is not known, its ETag is weak."""
     kept = [(name, value) for name, value in headers if name.lower() not in (b"content-encoding", b"content-length")]
     weak = [(name, b"W/" + value if name.lower() == b"etag" and not value.startswith(b"W/") else value) for name, value in kept]
     return [*weak, (b"Vary", b"Accept-Encoding")]

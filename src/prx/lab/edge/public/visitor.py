@@ -44,7 +44,7 @@ class RequestHead:
 
     @property
     def length(self) -> int:
-        """The body's length as announced; 0 where there is none or it is not known."""
+        """The body's length as announced; 0 if there is none or it is not known."""
         length = self.values.get(b"content-length", b"")
         return int(length) if length.isdigit() else 0
 
@@ -77,12 +77,12 @@ class Visitor(Protocol):
         """What came after the request's body; known once `next_data` has given None."""
 
     async def next_data(self) -> bytes | None:
-        """Wait for request body bytes; None at the end. MalformedError where it is no HTTP."""
+        """Wait for request body bytes; None at the end. MalformedError if it is no HTTP."""
 
     def watch(self, left: Callable[[], object] | None) -> None:
-        """Have `left` called, once, when the visitor leaves from now on, or at once if he has; None: watch no longer.
+        """Have `left` called, once, when the visitor leaves from now on, or at once if they have; None: watch no longer.
 
-        For a side that has read the whole request. Nothing is told once the visitor's next request arrives.
+        For a side that has read the whole request. Nothing is reported once the visitor's next request arrives.
         """
 
     async def send_interim(self, status: int, headers: Headers) -> None:
@@ -98,10 +98,10 @@ class Visitor(Protocol):
         """End the response."""
 
     async def respond(self, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> None:
-        """Send a whole response; the body is left out where the request was a HEAD."""
+        """Send a whole response; the body is left out if the request was a HEAD."""
 
     async def switch(self, headers: Headers) -> bytes:
-        """Answer 101; gives what the visitor sent right behind the request. Only where the request is a WebSocket's."""
+        """Answer 101; return what the visitor sent right behind the request. Only if the request is a WebSocket's."""
 
     async def receive_raw(self) -> bytes:
         """Wait for bytes as they are, after `switch`; b"" at the end."""

@@ -141,7 +141,7 @@ class Control:
         return await self._list_faults(request)
 
     def _require_tunnels(self, wanted: Iterable[faults.Fault]) -> None:
-        """Raise LookupError where a tunnel is to be forgotten that does not exist: it would be a fault without an effect."""
+        """Raise LookupError if a tunnel is to be forgotten that does not exist: it would be a fault without an effect."""
         for fault in wanted:
             if isinstance(fault, faults.Forget):
                 self._lab.tunnel(fault.hostname)

@@ -30,9 +30,9 @@ _PORTAL = b"<!DOCTYPE html><html><head><title>Sign in to this network</title></h
 
 
 class Resolver:
-    """Answers A with 127.0.0.1, and AAAA with ::1 where the public side listens there (`ipv6`).
+    """Answers A with 127.0.0.1, and AAAA with ::1 if the public side listens there (`ipv6`).
 
-    That is for names of tunnels and for proxied `records`; the others say where they lead.
+    That is for names of tunnels and for proxied `records`; the others have their own addresses.
     """
 
     def __init__(self, registry: Registry, faults: Faults, sleep: Sleep, records: Records, *, ipv6: bool) -> None:
@@ -87,7 +87,7 @@ class Resolver:
         return response
 
     def _find(self, hostname: str, family: int | None) -> list[str] | None:
-        """Give the addresses of a name of one family (None: no address was asked for); None where there is no such name."""
+        """Return the addresses of a name of one family (None: no address was asked for); None if there is no such name."""
         record = self._faults.active(Dns)
         if record is not None and record.concerns(hostname):
             return [] if family is None else record.of(family)
@@ -96,7 +96,7 @@ class Resolver:
         return [] if family is None else self._of_family(hostname, family)
 
     def _of_family(self, hostname: str, family: int) -> list[str]:
-        """Give the addresses of a name that exists: those of the edge, unless an unproxied record leads elsewhere."""
+        """Return the addresses of a name that exists: those of the edge, unless an unproxied record leads elsewhere."""
         records = self._records.visible(hostname)
         if not records or any(record.proxied for record in records):
             return self._addresses[family]

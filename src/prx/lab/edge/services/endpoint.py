@@ -3,7 +3,7 @@
 It is for programs of this machine alone. But a web page that is open in a browser here reaches loopback, too, and needs no
 leave to send what an HTML form can send; what keeps it out is that it cannot choose these:
 
-* Host: what the browser was told to open, so a foreign name where such a name was made to lead here (DNS rebinding)
+* Host: what the browser was asked to open, so a foreign name if such a name was made to lead here (DNS rebinding)
 * Origin and Sec-Fetch-Site: the browser says who asks (Fetch, Fetch Metadata); programs say nothing of that kind
 * Content-Type: other than a form's only after a preflight (Fetch: CORS-safelisted request-header), which fails here: it has
   an Origin, and no answer ever carries Access-Control-Allow-Origin
@@ -42,7 +42,7 @@ class Request:
     body: bytes
 
     def json(self) -> dict[str, Any]:
-        """Read the body as a JSON object; ValueError where it is none."""
+        """Read the body as a JSON object; ValueError if it is none."""
         document = json.loads(self.body or b"{}")
         if not isinstance(document, dict):
             raise ValueError("the body is not a JSON object")  # noqa: TRY004 - the input is wrong, not the call
@@ -77,7 +77,7 @@ class Endpoint:
 
     `body_types`: the Content-Type that POST requires, by path; JSON for all other paths. `names`: host names by which it may be
     called too, on any port: a front of the user's own passes what a program calls by them on. None of them may be one that a
-    stranger could lead here. `typed`: whether a POST must have its Content-Type; not where whoever may do something proves it
+    stranger could lead here. `typed`: whether a POST must have its Content-Type; not if a caller who may do something proves it
     with a header of its own, which no page can send.
     """
 
@@ -99,7 +99,7 @@ class Endpoint:
         self._hosts: tuple[str, ...] = ()
 
     async def listen(self, host: str, port: int) -> str:
-        """Listen and give the base URL."""
+        """Listen and return the base URL."""
         found = await self._server.listen(host, port)
         self._hosts = _own_hosts(found)
         return f"http://{host}:{found}"
@@ -128,7 +128,7 @@ class Endpoint:
             return Answer.error(400, str(error))
 
     def _refusal(self, request: Request) -> Answer | None:
-        """Refuse what a web page may have caused; None where no page can have caused it."""
+        """Refuse what a web page may have caused; None if no page can have caused it."""
         headers = request.headers
         host = headers.get("host", "").lower()
         if host not in self._hosts and host.partition(":")[0] not in self._names:
@@ -154,7 +154,7 @@ async def _whole(connection: Http1Connection, head: h11.Request) -> Request | An
 
 
 def _own_hosts(port: int) -> tuple[str, ...]:
-    """Give every Host by which a program may call an endpoint on this port."""
+    """Return every Host by which a program may call an endpoint on this port."""
     bare = _LOOPBACK if port == _HTTP_PORT else ()
     return (*(f"{name}:{port}" for name in _LOOPBACK), *bare)
 

@@ -1,10 +1,10 @@
-"""The quick-tunnel service: `POST /tunnel` gives a tunnel with a name of its own.
+"""The quick-tunnel service: `POST /tunnel` creates a tunnel with a name of its own.
 
 It is asked as cloudflared does: without a body, but with `Content-Type: application/json`; since 2026.9.3 with the body
 `{"auth_mode":"otp"}` for a protected tunnel.
 
 Answer: `{"success":true,"result":{"id","name","hostname","account_tag","secret"},"errors":[]}`, the secret in base64.
-cloudflared 2026.8.2 looks only at whether this is JSON with a UUID in `id`, never at the status. For a protected tunnel the
+cloudflared 2026.8.2 checks only whether this is JSON with a UUID in `id`, never at the status. For a protected tunnel the
 result has `auth_mode` again, which confirms it, and `login_service`, the lab's own (Cloudflare's is known to its client).
 """
 

@@ -38,7 +38,7 @@ class TeamProxy:
         return int(self._server.sockets[0].getsockname()[1])
 
     def close(self) -> None:
-        """Take nobody any more."""
+        """Take no connection any more."""
         if self._server is not None:
             self._server.close()
 

@@ -1,1 +1,1 @@
-"""The side of the connectors: where they connect, over HTTP/2 and QUIC, and how they register."""
+"""The side of the connectors: their listeners, over HTTP/2 and QUIC, and the registration."""

@@ -40,18 +40,18 @@ class Authority:
         self.ca_file.write_bytes(self._certificate.public_bytes(serialization.Encoding.PEM))
 
     def edge_context(self, *, expired: bool = False) -> ssl.SSLContext:
-        """Give the server context for connectors; no ALPN is offered over TCP, as on Cloudflare's edge."""
+        """Return the server context for connectors; no ALPN is offered over TCP, as on Cloudflare's edge."""
         return self._context(EDGE_NAMES, expired=expired)
 
     def edge_identity(self, *, expired: bool = False) -> Identity:
-        """Give the certificate and the key for connectors over QUIC."""
+        """Return the certificate and the key for connectors over QUIC."""
         pem = self._issue(EDGE_NAMES, expired=expired)
         key = serialization.load_pem_private_key(pem, password=None)
         assert isinstance(key, ec.EllipticCurvePrivateKey)
         return Identity(x509.load_pem_x509_certificate(pem), key)
 
     def public_context(self) -> ssl.SSLContext:
-        """Give the server context for visitors: it makes a certificate for each `….localhost` that is asked for.
+        """Return the server context for visitors: it makes a certificate for each `….localhost` that is asked for.
 
         One wildcard would not do: OpenSSL accepts none directly below a top-level name.
         """
@@ -101,7 +101,7 @@ class Authority:
         """Make a key and a server certificate for `names`; both as PEM."""
         key = ec.generate_private_key(ec.SECP256R1())
         alternatives = x509.SubjectAlternativeName([x509.DNSName(name) for name in names])
-        # A common name holds at most 64 characters; clients look at the alternative names alone.
+        # A common name holds at most 64 characters; clients check the alternative names alone.
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0][:64])])
         authority = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
         certificate = (

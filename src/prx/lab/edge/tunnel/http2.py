@@ -111,7 +111,7 @@ class Http2Connection:
         await self._session.wait_idle(besides=self._control)
 
     async def wait_closed(self) -> str:
-        """Wait until the connection is gone; gives the reason, empty for an orderly end."""
+        """Wait until the connection is gone; return the reason, empty for an orderly end."""
         await self._session.wait_closed()
         return self._session.close_reason
 
@@ -147,7 +147,7 @@ def _head(upgrade: bytes) -> Headers:
 
 
 def _response(raw: Headers) -> TunnelResponse:
-    """Read a response's head: the serialised headers where there are any, else those of HTTP/2 itself."""
+    """Read a response's head: the serialised headers if there are any, else those of HTTP/2 itself."""
     status = 0
     serialised: bytes | None = None
     from_origin = False

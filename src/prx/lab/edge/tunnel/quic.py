@@ -79,7 +79,7 @@ class QuicCarrier:
         return self._session.peer
 
     async def accept_control_stream(self) -> QuicStream:
-        """Wait for the connector's first stream, which carries the registration; StreamError where none comes."""
+        """Wait for the connector's first stream, which carries the registration; StreamError if none comes."""
         async with asyncio.TaskGroup() as group:
             ended = group.create_task(self._session.wait_closed(), name="edge-quic-closed")
             await asyncio.wait((ended, self._control), return_when=asyncio.FIRST_COMPLETED)
@@ -121,7 +121,7 @@ class QuicCarrier:
         await self._session.wait_idle(besides=self._control.result() if self._control.done() else None)
 
     async def wait_closed(self) -> str:
-        """Wait until the connection is gone; gives the reason, empty for an orderly end."""
+        """Wait until the connection is gone; return the reason, empty for an orderly end."""
         await self._session.wait_closed()
         return self._session.close_reason
 

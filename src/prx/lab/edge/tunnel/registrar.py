@@ -2,8 +2,8 @@
 
 Theory of operation
 -------------------
-A connector registers on its control stream. Refused, it is told why and the connection is closed at once: cloudflared
-2026.8.2 waits for ever where an edge leaves it open. Accepted, the connection gets visitors' requests from that moment
+A connector registers on its control stream. Refused, it gets the reason and the connection is closed at once: cloudflared
+2026.8.2 waits forever if an edge leaves it open. Accepted, the connection gets visitors' requests from that moment
 on; a tunnel that has a remote configuration pushes it. When the connector unregisters, the connection gets no more
 requests; those under way may finish, then the edge closes it, and cloudflared waits for just that.
 """
@@ -114,7 +114,7 @@ class Registrar:
         self._hub.emit(ConnectionRejected(self._hub.now(), hostname, request.conn_index, answer.cause))
 
     def join(self, tunnel: Tunnel, request: RegisterRequest, answer: Registered, carrier: TunnelConnection) -> Connection:
-        """Let a connection take requests, in the place of an older one of the same connector and index."""
+        """Have a connection take requests, in the place of an older one of the same connector and index."""
         opened_at = self._config.wall()
         connection = Connection(answer.uuid, tunnel, request, answer.location, carrier, self._hub.now(), opened_at)
         for other in tunnel.connections:

@@ -90,13 +90,13 @@ class Slots:
         self._settle()
 
     def end(self) -> None:
-        """Close the ports for good; over QUIC, where they are shared, the connections too."""
+        """Close the ports for good; over QUIC, if they are shared, the connections too."""
         self._quic.accept(accepting=False)
         self._close()
         self._quic.end()
 
     def _settle(self) -> None:
-        """Let the TCP ports be what the faults of now say."""
+        """Adapt the TCP ports to the present faults."""
         self._close()
         if self._swallowing:
             self._traps = [sock for place in self._places for sock in _trap(place)]
@@ -126,7 +126,7 @@ class Slots:
         self._context = context
 
     def apply_to_wires(self) -> None:
-        """Let the faults of now act on every connection over TCP; on later ones they act from the beginning."""
+        """Apply the present faults to every connection over TCP; on later ones they act from the start."""
         for wire in self._wires:
             wire.apply()
 
@@ -188,7 +188,7 @@ def _listener(place: Place) -> socket.socket:
 
 
 def _trap(place: Place) -> tuple[socket.socket, socket.socket]:
-    """Listen so that the kernel answers nobody: the queue of those who wait to be accepted is full, and stays so (Linux)."""
+    """Listen so that the kernel answers no one: the queue of those who wait to be accepted is full, and stays so (Linux)."""
     listener = socket.create_server(place, family=_family(place), backlog=0)
     filler = socket.socket(_family(place))
     filler.setblocking(False)
@@ -197,7 +197,7 @@ def _trap(place: Place) -> tuple[socket.socket, socket.socket]:
 
 
 def _bind(place: Place) -> tuple[socket.socket, socket.socket]:
-    """Bind TCP and UDP at the same number; OSError where one that was asked for is taken."""
+    """Bind TCP and UDP at the same number; OSError if one that was asked for is taken."""
     for attempt in range(_BIND_ATTEMPTS):
         listener = _listener(place)
         udp = socket.socket(_family(place), socket.SOCK_DGRAM)

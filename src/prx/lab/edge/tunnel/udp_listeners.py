@@ -67,7 +67,7 @@ class QuicSlots:
         self._apply()
 
     def apply_to_wires(self) -> None:
-        """Let the faults of now act on every connection; on later ones they act from the beginning."""
+        """Apply the present faults to every connection; on later ones they act from the start."""
         for wire in self._wires:
             wire.apply()
 

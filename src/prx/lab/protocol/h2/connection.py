@@ -61,7 +61,7 @@ class _Stream(H2Stream):
     ) -> tuple[list[Frame], list[Event]]:
         """Take a head, unless the exchange is over already."""
         if self.state_machine.state is StreamState.CLOSED:
-            raise StreamClosedError(self.stream_id)  # h2 then looks whether the exchange was reset here
+            raise StreamClosedError(self.stream_id)  # h2 then checks whether the exchange was reset here
         try:
             return super().receive_headers(headers, end_stream, header_encoding)
         except StreamClosedError:
@@ -137,7 +137,7 @@ class ProxyConnection(H2Connection):
 
     @property
     def pending(self) -> int:
-        """Bytes that `data_to_send` would give."""
+        """Bytes that `data_to_send` would return."""
         return len(self._data_to_send)
 
     def announce_goaway(self, code: ErrorCodes = ErrorCodes.NO_ERROR) -> None:

@@ -7,7 +7,7 @@ buffers of their streams, with no task and no queue between. What h2 wants to se
 turn of the event loop, or as soon as `BATCH` bytes wait.
 
 Reading: the peer may send `STREAM_WINDOW` bytes on a stream and `SESSION_WINDOW` on all of them before they are read;
-`H2Stream.read` gives the window back. So memory is bounded by the windows, whatever the peer does.
+`H2Stream.read` returns the window. So memory is bounded by the windows, whatever the peer does.
 
 Writing: `H2Stream.send_data` waits while the peer's window is closed, and while the transport holds more than its
 high-water mark. A sender is woken by a WINDOW_UPDATE, new SETTINGS, the transport, or the end of its stream.
@@ -133,7 +133,7 @@ class H2Session(asyncio.Protocol):
         await asyncio.shield(self._closed)
 
     def goaway(self, code: ErrorCodes = ErrorCodes.NO_ERROR) -> None:
-        """Tell the peer to open no more exchanges here; those under way go on."""
+        """Ask the peer to open no more exchanges here; those under way go on."""
         self._leaving = True
         if self._transport is not None and not self.closed:
             self._h2.announce_goaway(code)
@@ -260,7 +260,7 @@ class H2Session(asyncio.Protocol):
         self._paused = True
 
     def resume_writing(self) -> None:
-        """Let the senders go on."""
+        """Wake the senders."""
         self._paused = False
         self._wake_writers()
 

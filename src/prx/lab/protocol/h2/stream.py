@@ -141,7 +141,7 @@ class H2Stream:
             on_broken()
 
     def wake_writer(self) -> None:
-        """Let a sender look again."""
+        """Wake a sender to check again."""
         self._writer.wake()
 
     # -- waiting -------------------------------------------------------------------------------------------------

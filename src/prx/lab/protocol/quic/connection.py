@@ -46,7 +46,7 @@ _MAX_DATAGRAM_FRAME: Final = 65_536
 _CONGESTION: Final = "prx-loopback"
 _WINDOW_MIN: Final = 64 * 1024
 _WINDOW_MAX: Final = 512 * 1024
-_RESET_PADDING: Final = 24  # random bytes before the token of a stateless reset, so that it looks like any packet
+_RESET_PADDING: Final = 24  # random bytes before the token of a stateless reset, so that it resembles any packet
 _SMALLEST_RESET: Final = 20  # a stateless reset is longer (RFC 9000, 10.3)
 
 
@@ -78,7 +78,7 @@ class Ending:
 
     @property
     def explanation(self) -> str:
-        """Say why the connection ended, if this side has not closed it; nothing if the peer's application sent code 0."""
+        """Return why the connection ended, if this side has not closed it; nothing if the peer's application sent code 0."""
         if self.application and self.by_peer and self.code == 0:
             return ""
         if self.timed_out:
@@ -175,7 +175,7 @@ class ProxyQuicConnection(QuicConnection):
         return limit.used - self._unread_total + SESSION_WINDOW - limit.value
 
     def _stream_gain(self, stream: QuicStream) -> int:
-        """By how much a stream's window could move; not at all when nothing more can come."""
+        """By how much a stream's window could move; by nothing when no more can come."""
         if stream.receiver.is_finished or stream.stream_id is None:
             return 0
         delivered = stream.receiver.starting_offset()
@@ -219,7 +219,7 @@ class ProxyQuicConnection(QuicConnection):
 
     @property
     def understood(self) -> bool:
-        """Return whether there is a peer at all: a server has one once a first packet could be read."""
+        """Return whether there is a peer: a server has one once a first packet could be read."""
         return self._is_client or self._state is not QuicConnectionState.FIRSTFLIGHT
 
     @property
@@ -237,7 +237,7 @@ class ProxyQuicConnection(QuicConnection):
         )
 
     def stateless_resets(self) -> tuple[list[bytes], Any] | None:
-        """Return the packets that tell the peer that nothing is known of this connection, and its address (RFC 9000, 10.3).
+        """Return the packets that report to the peer that this connection is unknown, and its address (RFC 9000, 10.3).
 
         One for each connection id that was handed out: the peer heeds that of the id it uses, which it may just have changed.
         """

@@ -48,7 +48,7 @@ Address: TypeAlias = Any  # a socket's address; only compared
 
 
 class Port(Protocol):
-    """Where datagrams go."""
+    """The way out for datagrams."""
 
     def send(self, datagrams: list[bytes], address: Address) -> None:
         """Send datagrams, or lose them."""
@@ -185,7 +185,7 @@ class QuicSession:
             self._quic.receive_datagram(datagram, address, self._heard_at)
         except Exception as error:  # noqa: BLE001 - whatever a foreign packet does to aioquic is that connection's end alone
             self._fail(error)
-        if not self._quic.understood:  # noise that looked like a beginning must not take a place until its time is over
+        if not self._quic.understood:  # noise that resembled a first packet must not take a place until its time is over
             self._finish("the first packet cannot be read")
 
     def flush(self) -> None:
@@ -370,7 +370,7 @@ class QuicSession:
             self.on_lost(self)
 
     def _wake_waiters(self) -> None:
-        """Let those look again who wait for room, for leave to open a stream, or for the end of one."""
+        """Wake those that wait for room, for leave to open a stream, or for the end of one."""
         for stream in self._streams.values():
             if stream.sender_waits and self.room(stream) >= UNSENT // 2:
                 stream.wake_writer()

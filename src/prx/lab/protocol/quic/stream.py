@@ -126,7 +126,7 @@ class QuicStream:
         self.on_stopped(error)
 
     def wake_writer(self) -> None:
-        """Let a sender look again."""
+        """Wake a sender to check again."""
         self._writer.wake()
 
     # -- inside --------------------------------------------------------------------------------------------------

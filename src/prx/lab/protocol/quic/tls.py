@@ -64,7 +64,7 @@ class HybridContext(tls.Context):
         self._server_expect_finished()
 
     def _choose(self, hello: tls.ClientHello) -> tuple[tls.CipherSuite, int]:
-        """Choose what both sides know, and tell QUIC of the client's extensions."""
+        """Choose what both sides know, and pass the client's extensions to QUIC."""
         cipher_suite = tls.negotiate(
             self._cipher_suites, hello.cipher_suites, tls.AlertHandshakeFailure("no common cipher suite")
         )

@@ -43,7 +43,7 @@ class UdpPort:
 
     @property
     def address(self) -> Address:
-        """Where the socket is bound."""
+        """The address that the socket is bound to."""
         return self._socket.getsockname()
 
     def send(self, datagrams: list[bytes], address: Address) -> None:

@@ -171,7 +171,7 @@ class Endpoint:
         return self.data_to_send()
 
     def abort(self, reason: str) -> bytes:
-        """End the connection and say why."""
+        """End the connection and report why."""
         self._send_abort(reason)
         return self.data_to_send()
 

@@ -149,7 +149,7 @@ class RegistrationServer:
         return self._endpoint.reject(event.call, reason)
 
     def abort(self, reason: str) -> bytes:
-        """End the RPC connection and say why."""
+        """End the RPC connection and report why."""
         return self._endpoint.abort(reason)
 
 

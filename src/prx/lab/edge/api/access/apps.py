@@ -42,7 +42,7 @@ class Apps:
         self._records = records
 
     def routes(self) -> list[Route]:
-        """Give the calls."""
+        """Return the calls."""
         return [route for base in BASES for route in self._routes(base)]
 
     def _routes(self, base: str) -> list[Route]:
@@ -119,7 +119,7 @@ class Apps:
         return {}
 
     def _read(self, call: Call) -> dict[str, Any]:
-        """Read an application's own values; ApiError where it cannot be."""
+        """Read an application's own values; ApiError if it cannot be."""
         body = call.body()
         if body.get("type") != "self_hosted":
             raise refused(f"type {body.get('type')!r}: this account has self_hosted applications only")
@@ -253,7 +253,7 @@ class Apps:
 
 
 def _values(document: dict[str, Any]) -> dict[str, Any]:
-    """Give what a policy says, complete."""
+    """Return what a policy says, complete."""
     lists = {name: document.get(name) or [] for name in ("include", "exclude", "require")}
     return {**{key: document[key] for key in _POLICY if key in document}, **lists}
 

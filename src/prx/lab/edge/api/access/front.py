@@ -29,7 +29,7 @@ class ApplicationFront(AccessFront):
     store: Store | None = field(default=None, repr=False)
 
     def opens(self, path: str, ip: str) -> bool:
-        """Return whether a path is open to a visitor from this address, whoever that is."""
+        """Return whether a path is open to every visitor from this address."""
         open_paths = (
             str(override.get("path_pattern", ""))
             for place in self.app.get("destinations", ())
@@ -41,7 +41,7 @@ class ApplicationFront(AccessFront):
         return rules.first(self.policies, ("bypass", "non_identity"), Caller(ip)) != ""
 
     def service(self, headers: Headers, ip: str) -> str:
-        """Return the client id of the service token that lets a request pass; '' where none does."""
+        """Return the client id of the service token that lets a request pass; '' if none does."""
         token = self._token(headers)
         if token is None:
             return ""
@@ -62,7 +62,7 @@ class ApplicationFront(AccessFront):
 
     @property
     def strict(self) -> bool:
-        """Whether service tokens are answered strictly."""
+        """Return whether service tokens are answered strictly."""
         return self.store is not None and self.store.organization["strict_service_token_auth"] is True
 
     def refuses(self, headers: Headers, *, logged_in: bool) -> int:
@@ -121,7 +121,7 @@ class ApplicationFronts:
         return None
 
     def names(self) -> list[str]:
-        """Give the names that have an application."""
+        """Return the names that have an application."""
         return sorted({domain.partition("/")[0] for app in self._store.apps.values() for domain in _domains(app)})
 
     def _front(self, app: Mapping[str, Any], policies: Sequence[Mapping[str, Any]]) -> ApplicationFront:
@@ -137,13 +137,13 @@ class ApplicationFronts:
 
 
 def _domains(app: Mapping[str, Any]) -> set[str]:
-    """Give what an application stands before: names, perhaps with a path."""
+    """Return what an application stands before: names, possibly with a path."""
     places = [str(place.get("uri", "")) for place in app["destinations"] if place.get("type", "public") == "public"]
     return {domain.lower() for domain in (app["domain"], *places) if domain}
 
 
 def _rank(domain: str, hostname: str, path: str | None) -> tuple[int, int] | None:
-    """Return how closely a domain means a name and a path; None where it does not mean them."""
+    """Return how closely a domain means a name and a path; None if it does not mean them."""
     host, slash, own_path = domain.partition("/")
     if host != hostname and not (host.startswith("*.") and hostname.endswith(host[1:])):
         return None
@@ -163,7 +163,7 @@ def matches(pattern: str, path: str) -> bool:
 
 
 def _from_one_header(headers: Headers, name: bytes) -> tuple[list[str], list[str]]:
-    """Read both halves of a service token from one header, where they stand as JSON."""
+    """Read both halves of a service token from one header, in which they stand as JSON."""
     for found, value in headers:
         if found == name:
             try:

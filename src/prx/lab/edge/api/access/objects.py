@@ -29,7 +29,7 @@ class Objects:
         self._store = store
 
     def routes(self) -> list[Route]:
-        """Give the calls."""
+        """Return the calls."""
         return [route for base in BASES for route in self._routes(base)]
 
     def _routes(self, base: str) -> list[Route]:
@@ -151,7 +151,7 @@ class Objects:
 
 
 def _until(body: dict[str, Any]) -> float | None:
-    """Read until when the former secret is good; None where it is good no longer."""
+    """Read until when the former secret is good; None if it is good no longer."""
     if body.get("previous_client_secret_expires_at") is None:
         return None
     try:

@@ -38,7 +38,7 @@ def means(policy: Mapping[str, Any], caller: Caller) -> bool:
 
 
 def first(policies: Sequence[Mapping[str, Any]], decisions: Sequence[str], caller: Caller) -> str:
-    """Return what the first policy with one of these decisions that is about a visitor decides; '' where there is none."""
+    """Return what the first policy with one of these decisions that is about a visitor decides; '' if there is none."""
     for policy in policies:
         if policy["decision"] in decisions and means(policy, caller):
             return str(policy["decision"])
@@ -46,7 +46,7 @@ def first(policies: Sequence[Mapping[str, Any]], decisions: Sequence[str], calle
 
 
 def _fits(rule: Mapping[str, Any], caller: Caller) -> bool:
-    """Return whether one rule is about a visitor. What the lab knows nothing of (countries, groups, devices) fits nobody."""
+    """Return whether one rule means a visitor. What the lab knows nothing of (countries, groups, devices) fits no visitor."""
     ((kind, values),) = rule.items()
     match kind:
         case "everyone":
@@ -65,7 +65,7 @@ def _fits(rule: Mapping[str, Any], caller: Caller) -> bool:
 
 
 def check(policy: Mapping[str, Any], service_tokens: Mapping[str, Any]) -> None:
-    """Raise ApiError where a policy cannot be."""
+    """Raise ApiError if a policy cannot be."""
     if not policy.get("name") or not isinstance(policy["name"], str):
         raise refused("policy name is required")
     if policy.get("decision") not in DECISIONS:

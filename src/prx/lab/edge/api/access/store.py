@@ -51,7 +51,7 @@ class ServiceToken:
         self.version += 1
 
     def describe(self, *, secret: bool = False) -> dict[str, Any]:
-        """Write it as the API does, the secret only where it is asked for."""
+        """Write it as the API does, the secret only if it is asked for."""
         shown = {"client_secret": self.secret} if secret else {}
         return {
             "id": self.id,
@@ -69,7 +69,7 @@ class ServiceToken:
 
 
 class Store:
-    """The objects of Access in one account; `wall` gives seconds since 1970."""
+    """The objects of Access in one account; `wall` returns seconds since 1970."""
 
     def __init__(self, wall: Callable[[], float]) -> None:
         self.wall = wall
@@ -99,11 +99,11 @@ class Store:
         }
 
     def now(self) -> str:
-        """Give the time as it is written."""
+        """Return the time as it is written."""
         return rfc3339(self.wall())
 
     def policies_of(self, app: dict[str, Any]) -> list[dict[str, Any]]:
-        """Give the policies of an application in the order in which they are asked."""
+        """Return the policies of an application in the order in which they are asked."""
         links = sorted(app["links"], key=lambda link: int(link["precedence"]))
         return [
             {**self.policies[link["id"]], "precedence": link["precedence"]} for link in links if link["id"] in self.policies
@@ -118,7 +118,7 @@ class Store:
         return None
 
     def state(self) -> dict[str, Any]:
-        """Give everything, without secrets and without what visitors leave behind."""
+        """Return everything, without secrets and without what visitors leave behind."""
         tokens = [token.describe() for token in self.service_tokens.values()]
         return {
             "access_apps": _sorted(self.apps.values()),

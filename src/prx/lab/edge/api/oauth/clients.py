@@ -38,7 +38,7 @@ _PORTS: Final = (47831, 47832, 47833)  # those that `prx login` listens on
 
 @dataclass(frozen=True)
 class OAuthClient:
-    """A public client: where its answers may be sent, and what it may ask for."""
+    """A public client: the addresses for its answers, and what it may ask for."""
 
     id: str
     name: str
@@ -74,7 +74,7 @@ class OAuthClients:
     by_id: dict[str, OAuthClient] = field(default_factory=_lab_client)
 
     def routes(self) -> list[Route]:
-        """Give the calls."""
+        """Return the calls."""
         base = "/accounts/{account}/oauth_clients"
         return [
             Route("GET", "/oauth/scopes", None, lambda _call: [{"name": name} for name in (*SCOPES, OFFLINE)]),
@@ -85,7 +85,7 @@ class OAuthClients:
         ]
 
     def register(self, document: dict[str, Any]) -> OAuthClient:
-        """Register a client, with an id of the caller's choice if one is given; ApiError where it cannot be."""
+        """Register a client, with an id of the caller's choice if one is given; ApiError if it cannot be."""
         uris = _texts(document, "redirect_uris")
         scopes = _texts(document, "scopes") if "scopes" in document else tuple(SCOPES)
         grants = _texts(document, "grant_types") if "grant_types" in document else ("authorization_code", "refresh_token")

@@ -49,7 +49,7 @@ class Grants:
         self.lifetime = LIFETIME_SECONDS
 
     def code(self, query: Mapping[str, str], declined: frozenset[str]) -> str:
-        """Grant what an authorization request asks for, but for what the user declines, and give the code; OAuthError."""
+        """Grant what an authorization request asks for, but for what the user declines, and return the code; OAuthError."""
         client = self._clients.by_id[query["client_id"]]
         if query.get("response_type") != "code":
             raise OAuthError("unsupported_response_type", "only code is supported")
@@ -80,7 +80,7 @@ class Grants:
         raise OAuthError("unsupported_grant_type", "expected authorization_code or refresh_token")
 
     def revoke(self, token: str) -> None:
-        """Let a token be good no longer; what is not known does not matter (RFC 7009, 2.2)."""
+        """Revoke a token; what is not known does not matter (RFC 7009, 2.2)."""
         self._tokens.revoke(token)
         self._refresh.pop(token, None)
 

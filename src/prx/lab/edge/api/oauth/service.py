@@ -30,7 +30,7 @@ class OAuthService:
         self.base = ""
 
     def answer(self, request: Request) -> Answer | None:
-        """Answer a request; None where it is for no path of these."""
+        """Answer a request; None if it is for no path of these."""
         match request.method, request.path:
             case "GET", "/oauth2/auth":
                 return self._authorize(request)
@@ -64,7 +64,7 @@ class OAuthService:
         return Answer(302, b"", _HTML, (("Location", f"{query['redirect_uri']}?{urlencode({**told, **state})}"),))
 
     def _decide(self, query: Mapping[str, str]) -> str:
-        """Do what the person says, and give a code; OAuthError."""
+        """Do what the person decides, and return a code; OAuthError."""
         if query.get("decision") == "deny":
             raise OAuthError("access_denied", "the user has declined")
         return self._grants.code(query, frozenset(query.get("decline", "").split()))
