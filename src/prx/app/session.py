@@ -41,6 +41,7 @@ from prx.core.errors import PermanentError, PrxError
 from prx.core.events import Log, timestamp
 from prx.core.states import State
 from prx.core.status import TunnelStatus
+from prx.core.story import story
 from prx.history.recorder import HistoryRecorder, history_folder
 from prx.history.segments import Bounds
 from prx.runtime.bulkhead import keep_running, words_of
@@ -138,6 +139,12 @@ class Session:
             for name, item in self._loaded.config.tunnels.items()
         }
         return tuple((configured | known).values())
+
+    def stories(self, name: str | None = None) -> list[dict[str, Any]]:
+        """Return the story of one tunnel's verdict, or of every tunnel's."""
+        told = self._supervisor.told() if self._supervisor is not None else {}
+        wall = self._clock.wall()
+        return [story(status, wall, told.get(status.name)) for status in self.statuses() if name in {None, status.name}]
 
     def subscribe(self) -> EventSource:
         """Return a new subscription to the events."""

@@ -7,6 +7,7 @@ import os
 import random
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from prx.backends import create
 from prx.backends.base import CLOUDFLARE, EdgeSite
@@ -93,6 +94,10 @@ class Supervisor:
     def statuses(self) -> tuple[TunnelStatus, ...]:
         """Return what is known of every tunnel."""
         return self.bus.statuses()
+
+    def told(self) -> dict[str, dict[str, Any]]:
+        """Return what the supervision of each tunnel knows of its verdict (`prx.core.story.inside`)."""
+        return {name: tunnel.told() for name, tunnel in self._tunnels.items()}
 
     async def run(self) -> int:
         """Start every tunnel; return the exit code once each is stopped, or once none is left that could run."""
