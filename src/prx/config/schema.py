@@ -220,12 +220,25 @@ class HistorySettings(Table):
 
 
 @dataclass(frozen=True, kw_only=True)
+class WebSettings(Table):
+    """What prx answers over HTTP about itself."""
+
+    probes: str = key(
+        "",
+        "Where prx answers `/healthz`, `/readyz` and `/metrics`: HOST:PORT or PORT, such as 127.0.0.1:9464, also beyond this "
+        "machine (0.0.0.0:9464): it tells no secret and does nothing. Empty: nowhere.",
+        check=checks.probes_address,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Shared(Table):
     """What is declared for all tunnels of one prx."""
 
     log_level: LogLevel = key("info", "What prx logs.", env="PRX_LOG")
     access: AccessSettings = AccessSettings()
     history: HistorySettings = HistorySettings()
+    web: WebSettings = WebSettings()
 
 
 @dataclass(frozen=True, kw_only=True)

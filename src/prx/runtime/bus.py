@@ -36,6 +36,7 @@ class Subscription:
         """Hand over an event; never blocks."""
         if len(self._waiting) >= self._limit:
             self._dropped += 1
+            self._bus.dropped += 1
         else:
             self._waiting.append(event)
         self._wakeup.set()
@@ -76,6 +77,7 @@ class Bus:
 
     def __init__(self, clock: Clock, redactor: Redactor | None = None) -> None:
         self.redactor = redactor or Redactor()
+        self.dropped = 0  # events that subscribers have missed
         self._clock = clock
         self._seq = 0
         self._subscriptions: list[Subscription] = []

@@ -12,7 +12,7 @@ from collections.abc import Coroutine
 from dataclasses import replace
 from typing import Any
 
-from prx.backends.base import LaunchContext
+from prx.backends.base import Counters, LaunchContext
 from prx.config.schema import TunnelSettings
 from prx.core import effects, inputs
 from prx.core.diagnosis import diagnose
@@ -71,6 +71,10 @@ class Tunnel:
         found = inside(self.machine, self._sightings, self._due, self.context.clock.monotonic())
         clean: dict[str, Any] = redacted(found, self.context.shared.bus.redactor)
         return clean
+
+    async def counters(self, *, max_age: float) -> Counters | None:
+        """Return what the running child counts, at most `max_age` seconds old; None if it cannot be asked."""
+        return None if self._run is None else await self._run.counters(max_age=max_age)
 
     @property
     def at_rest(self) -> bool:
