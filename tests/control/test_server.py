@@ -20,6 +20,7 @@ from prx.core.errors import ConfigError, NotReadyError, PermanentError, PrxError
 from prx.core.events import Fact, Log, StateChanged, UrlChanged
 from prx.core.states import State
 from prx.core.status import TunnelStatus
+from prx.core.story import story
 from prx.runtime.bus import Bus, Subscription
 from prx.runtime.host.clock import SystemClock
 
@@ -41,6 +42,9 @@ class ScriptedPrx:
 
     def statuses(self) -> tuple[TunnelStatus, ...]:
         return self.bus.statuses()
+
+    def stories(self, name: str | None = None) -> list[dict[str, Any]]:
+        return [story(status, 1_000.0) for status in self.statuses() if name in {None, status.name}]
 
     def subscribe(self) -> Subscription:
         self.subscribed.set()
@@ -103,6 +107,14 @@ async def test_status_is_the_public_form_of_every_tunnel(prx: ScriptedPrx, path:
     """`status` answers what `prx status --json` prints."""
     answer = await ask(path, "status")
     assert answer["tunnels"] == [status.to_json(1_000.0) for status in prx.statuses()]
+
+
+async def test_why_is_the_story_of_every_tunnel_or_of_the_one_that_is_named(prx: ScriptedPrx, path: Path) -> None:
+    """`why` answers what `prx why --json` prints, and refuses a tunnel that there is not."""
+    assert [item["name"] for item in (await ask(path, "why"))["tunnels"]] == ["web", "api"]
+    assert [item["name"] for item in (await ask(path, "why", tunnel="api"))["tunnels"]] == ["api"]
+    with pytest.raises(UsageError, match="no tunnel 'wbe'"):
+        await ask(path, "why", tunnel="wbe")
 
 
 async def test_one_connection_carries_many_requests(prx: ScriptedPrx, path: Path) -> None:

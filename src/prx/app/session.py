@@ -31,7 +31,7 @@ from prx.app.reload import Reloader
 from prx.app.signals import Signals
 from prx.app.thrift import give_back, set_aside
 from prx.backends import create
-from prx.backends.base import CLOUDFLARE
+from prx.backends.base import CLOUDFLARE, Counters
 from prx.config.load import Loaded
 from prx.config.paths import data_dir, ensure_private_dir, runtime_dir
 from prx.config.schema import Config
@@ -41,6 +41,7 @@ from prx.core.errors import PermanentError, PrxError
 from prx.core.events import Log, timestamp
 from prx.core.states import State
 from prx.core.status import TunnelStatus
+from prx.core.story import story
 from prx.history.recorder import HistoryRecorder, history_folder
 from prx.history.segments import Bounds
 from prx.runtime.bulkhead import keep_running, words_of
@@ -139,6 +140,12 @@ class Session:
         }
         return tuple((configured | known).values())
 
+    def stories(self, name: str | None = None) -> list[dict[str, Any]]:
+        """Return the story of one tunnel's verdict, or of every tunnel's."""
+        told = self._supervisor.told() if self._supervisor is not None else {}
+        wall = self._clock.wall()
+        return [story(status, wall, told.get(status.name)) for status in self.statuses() if name in {None, status.name}]
+
     def subscribe(self) -> EventSource:
         """Return a new subscription to the events."""
         return self._bus.subscribe()
@@ -156,6 +163,9 @@ class Session:
     def restart(self, name: str | None = None) -> None:
         """Restart one tunnel, or all."""
         self._running().restart(name)
+
+    async def _counters(self) -> Mapping[str, Counters]:
+        return {} if self._supervisor is None else await self._supervisor.counters(max_age=1.0)
 
     async def reload(self) -> None:
         """Read the configuration again; raise ConfigError and change nothing if it has mistakes."""
@@ -256,6 +266,10 @@ class Session:
             views = choose_views(as_json=self._options.as_json, detail=self._detail, bus=self._bus, clock=self._clock)
             await stack.enter_async_context(showing(views, self._bus))
         await stack.enter_async_context(ControlServer(instance.socket, self, wall=self._clock.wall))
+        if config.web.probes:
+            from prx.app.probes_pages import serve_probes  # only where it is asked for
+
+            await serve_probes(stack, config.web.probes, self._bus, self.statuses, self._counters)
 
     def _keep_history(self, stack: AsyncExitStack, key: str) -> None:
         """Have the events kept for `prx report`, unless the configuration says no."""

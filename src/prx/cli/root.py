@@ -10,6 +10,7 @@ from prx.cli.lazy import Lazy, LazyGroup
 COMMANDS = {
     "start": Lazy("prx.cli.start:start", "Put a local service on the Internet and keep it there."),
     "status": Lazy("prx.cli.status:status", "Show the tunnels that are running."),
+    "why": Lazy("prx.cli.why:why", "Explain the present verdict: what was seen, who decided, what is done next."),
     "url": Lazy("prx.cli.url:url", "Print the verified public URL."),
     "logs": Lazy("prx.cli.logs:logs", "Show what prx and its children logged."),
     "report": Lazy("prx.cli.report:report", "Show how well the tunnels were reachable, and what was lost by which cause."),

@@ -62,8 +62,8 @@ class Call:
 class Client:
     """Speak to the API at `base` with `token`.
 
-    transport: for tests. sleep: waits. say: called with one line when there is something to wait for. patient: whether to try again,
-    and to wait long for an answer.
+    transport: for tests. sleep: waits. say: called with one line when there is something to wait for. patient: whether to try
+    again, and to wait long for an answer.
     """
 
     def __init__(

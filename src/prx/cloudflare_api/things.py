@@ -1,4 +1,4 @@
-"""What there is at Cloudflare, as far as prx reads it: frozen data, read from the API's answers and tolerant of what is missing.
+"""What there is at Cloudflare, as far as prx reads it: frozen data from the API's answers, tolerant of what is missing.
 
 Shapes: developers.cloudflare.com/api (tunnels, dns records, access), as of 2026-11. A tunnel's answers hold no `connections`
 since 2026-10-05: they have a call of their own.

@@ -190,3 +190,20 @@ def _http_url(text: str) -> SplitResult | None:
     except ValueError:
         return None
     return parts if sound and _printable_ascii(text) else None
+
+
+def probes_address(text: str) -> str:
+    """Check where the probes are answered, and return it as HOST:PORT (an address, or localhost); empty is allowed."""
+    if not text:
+        return text
+    expected = "HOST:PORT or PORT with an IP address or localhost, such as 127.0.0.1:9464 or [::]:9464"
+    host, colon, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]") if colon else "127.0.0.1"
+    if not re.fullmatch(r"[0-9]{1,5}", port) or not 1 <= int(port) <= 65535:
+        raise ValueError(expected)
+    if host != "localhost":
+        try:
+            host = str(ipaddress.ip_address(host))
+        except ValueError:
+            raise ValueError(expected) from None
+    return f"[{host}]:{int(port)}" if ":" in host else f"{host}:{int(port)}"

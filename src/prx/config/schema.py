@@ -84,8 +84,8 @@ class TunnelAccess(Table):
     """Who may visit the public name of a named tunnel: what `prx setup` makes Cloudflare Access do."""
 
     allow: tuple[str, ...] = list_key(
-        "Who may log in: `you@example.com`, `@example.com` for every address of that domain, or `everyone` who proves an address; "
-        "with neither this nor `service_tokens` strangers reach the service.",
+        "Who may log in: `you@example.com`, `@example.com` for every address of that domain, or `everyone` who proves an "
+        "address; with neither this nor `service_tokens` strangers reach the service.",
         access_wishes.allow_rule,
     )
     public_paths: tuple[str, ...] = list_key(
@@ -240,6 +240,18 @@ class HistorySettings(Table):
 
 
 @dataclass(frozen=True, kw_only=True)
+class WebSettings(Table):
+    """What prx answers over HTTP about itself."""
+
+    probes: str = key(
+        "",
+        "Where prx answers `/healthz`, `/readyz` and `/metrics`: HOST:PORT or PORT, such as 127.0.0.1:9464, also beyond this "
+        "machine (0.0.0.0:9464): it tells no secret and does nothing. Empty: nowhere.",
+        check=checks.probes_address,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Shared(Table):
     """What is declared for all tunnels of one prx."""
 
@@ -253,6 +265,7 @@ class Shared(Table):
     )
     access: AccessSettings = AccessSettings()
     history: HistorySettings = HistorySettings()
+    web: WebSettings = WebSettings()
 
 
 @dataclass(frozen=True, kw_only=True)

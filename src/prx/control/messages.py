@@ -9,6 +9,7 @@ carries any number of requests, one after the other. The end of the connection m
     do        arguments         answer
     ping      -                 pid, version, config, data_dir, tunnels: list of {name, local_addr}
     status    -                 tunnels: list of what `prx status --json` prints
+    why       tunnel            tunnels: list of what `prx why --json` prints
     url       tunnel, wait      urls: {name: url}; waits at most `wait` seconds for what is not verified yet
     stop      tunnel            all: pid, at once; one: when it is down
     restart   tunnel            at once

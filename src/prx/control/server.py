@@ -57,6 +57,9 @@ class Controlled(Protocol):
     def statuses(self) -> tuple[TunnelStatus, ...]:
         """Return the status of every tunnel."""
 
+    def stories(self, name: str | None = None) -> list[Message]:
+        """Return the story of one tunnel's verdict, or of every tunnel's."""
+
     def subscribe(self) -> EventSource:
         """Return a new subscription to the events."""
 
@@ -187,6 +190,8 @@ class ControlServer:
             case "status":
                 now = self._wall()
                 return {"tunnels": [status.to_json(now) for status in self._controlled.statuses()]}
+            case "why":
+                return {"tunnels": self._controlled.stories(self._named(request))}
             case "url":
                 return await self._urls(self._named(request), _wait_of(request))
             case "stop":

@@ -9,7 +9,7 @@ changes something about (`prx.core.causes`); a status, a silence or an unknown a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
 
 from prx.core.causes import Cause
@@ -38,17 +38,18 @@ _Judge = Callable[[Evidence, Policy], Diagnosis | None]
 
 def diagnose(evidence: Evidence, policy: Policy) -> Diagnosis:
     """Return the one verdict that the evidence supports, with its grounds."""
-    judges: tuple[_Judge, ...] = (
-        _judge_exit,
-        judge_connector,
-        _judge_offline,
-        _judge_name,
-        _judge_exposure,
-        _judge_access,
-        _judge_route,
+    judges: tuple[tuple[str, _Judge], ...] = (
+        ("the end of the connector", _judge_exit),
+        ("the connector and its way to the edge", judge_connector),
+        ("the network of this machine", _judge_offline),
+        ("the public name", _judge_name),
+        ("what strangers reach", _judge_exposure),
+        ("Cloudflare Access", _judge_access),
+        ("the route to the service", _judge_route),
+        ("the public answer", judge_answer),
     )
-    verdicts: Iterable[Diagnosis | None] = (judge(evidence, policy) for judge in judges)
-    diagnosis = next(filter(None, verdicts), None) or judge_answer(evidence, policy)
+    verdicts = ((name, judge(evidence, policy)) for name, judge in judges)
+    diagnosis = next(replace(found, judge=name) for name, found in verdicts if found is not None)
     connector = evidence.connector
     if connector is None or connector.ready > 0:
         return replace(diagnosis, since=evidence.began)

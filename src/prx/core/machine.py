@@ -324,7 +324,7 @@ class Machine:
             case Action.REPLACE:
                 self._schedule(diagnosis)
             case Action.REPLACE_NOW:
-                self._restarts.announce_now(diagnosis.reason, costs_url=self._costs_url())
+                self._restarts.announce_now(diagnosis.reason, costs_url=self.restart_costs_url)
                 self._stop_child(AfterStop.SPAWN, diagnosis)
             case Action.FAIL:
                 self._stop_child(AfterStop.FAIL, diagnosis)
@@ -360,7 +360,7 @@ class Machine:
 
     def _schedule(self, diagnosis: Diagnosis) -> None:
         """Schedule a replacement of the child; replace it if the wait of an earlier schedule is over."""
-        if self.settings.has_child and self._restarts.schedule(diagnosis, costs_url=self._costs_url()):
+        if self.settings.has_child and self._restarts.schedule(diagnosis, costs_url=self.restart_costs_url):
             self._replace(diagnosis)
 
     def _replace(self, diagnosis: Diagnosis) -> None:
@@ -371,7 +371,9 @@ class Machine:
         self._display.show(diagnosis)
         self._stop_child(AfterStop.SPAWN, diagnosis)
 
-    def _costs_url(self) -> bool:
+    @property
+    def restart_costs_url(self) -> bool:
+        """Return whether a restart changes the public URL."""
         return self.settings.quick and bool(self.url)
 
     # ------------------------------------------------------------------ moves
@@ -424,7 +426,7 @@ class Machine:
         self._enter(State.BACKOFF, reason)
         self._out.set_timer("backoff", delay)
         self._out.set_timer("recheck", RECHECK_EVERY)
-        self._restarts.announce(delay, reason, costs_url=self._costs_url())
+        self._restarts.announce(delay, reason, costs_url=self.restart_costs_url)
 
     def _become(self, state: State, reason: str) -> None:
         """Change between starting, ready and degraded, which share the child and the check timer."""

@@ -6,7 +6,7 @@ The codes are public: they stand in events, in `prx status --json` and in the do
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from prx.core.causes import Cause
@@ -134,7 +134,7 @@ class Diagnosis:
     on the fault was seen, None if it was just now. retry_after: seconds for which the public URL asks not to be asked again.
     patience: seconds that the fault must have lasted before a COUNT is acted on. connected: the connector had a connection to
     the edge, so that requests may be in flight through it. tell_unproven: the URL is known and cannot be proven from here, so
-    it is published as such.
+    it is published as such. judge: who gave the verdict, in words; two diagnoses that differ in it alone are equal.
     """
 
     verdict: Verdict
@@ -147,6 +147,7 @@ class Diagnosis:
     patience: float = 0.0
     connected: bool = True
     tell_unproven: bool = False
+    judge: str = field(default="", compare=False)
 
     @property
     def cause(self) -> Cause:

@@ -36,6 +36,7 @@ class Subscription:
         """Hand over an event; never blocks."""
         if len(self._waiting) >= self._limit:
             self._dropped += 1
+            self._bus.dropped += 1
         else:
             self._waiting.append(event)
         self._wakeup.set()
@@ -76,6 +77,7 @@ class Bus:
 
     def __init__(self, clock: Clock, redactor: Redactor | None = None) -> None:
         self.redactor = redactor or Redactor()
+        self.dropped = 0  # events that subscribers have missed
         self._clock = clock
         self._seq = 0
         self._subscriptions: list[Subscription] = []
@@ -148,19 +150,19 @@ def _without_secrets(fact: _Fact, redactor: Redactor) -> _Fact:
     if isinstance(fact, UrlChanged):
         return fact
     old = {item.name: getattr(fact, item.name) for item in fields(fact) if item.name != "tunnel"}
-    changed = {name: new for name, value in old.items() if (new := _redacted(value, redactor)) is not value}
+    changed = {name: new for name, value in old.items() if (new := redacted(value, redactor)) is not value}
     return replace(fact, **changed) if changed else fact
 
 
-def _redacted(value: Any, redactor: Redactor) -> Any:
+def redacted(value: Any, redactor: Redactor) -> Any:
     """Return `value` without secrets, the same object if it holds none."""
     if type(value) is str:  # not those of an enum: they are prx's own words
         new = redactor.text(value)
         return value if new == value else new
     if isinstance(value, Mapping):
-        clean = {key: _redacted(item, redactor) for key, item in value.items()}
+        clean = {key: redacted(item, redactor) for key, item in value.items()}
         return clean if any(clean[key] is not item for key, item in value.items()) else value
     if isinstance(value, list):
-        items = [_redacted(item, redactor) for item in value]
+        items = [redacted(item, redactor) for item in value]
         return items if any(new is not item for new, item in zip(items, value, strict=True)) else value
     return value

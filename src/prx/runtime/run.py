@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from prx.backends.base import LaunchContext, LineKind, LogLine
+from prx.backends.base import Counters, LaunchContext, LineKind, LogLine
 from prx.core import inputs
 from prx.core.diagnosis import diagnose
 from prx.core.evidence import Evidence, ExitCause
@@ -148,6 +148,10 @@ class Run:
     async def _learn_edge(self) -> None:
         if self.context.backend.has_known_edge:
             await self.context.shared.edge.learn()
+
+    async def counters(self, *, max_age: float) -> Counters | None:
+        """Return what the child counts, at most `max_age` seconds old; None if it cannot be asked."""
+        return await self._child.counters(max_age=max_age)
 
     async def visitors(self) -> int | None:
         """Return how many requests have come that were not prx's own, None if that is not known."""

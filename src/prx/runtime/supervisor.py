@@ -7,9 +7,10 @@ import os
 import random
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from prx.backends import create
-from prx.backends.base import CLOUDFLARE, EdgeSite
+from prx.backends.base import CLOUDFLARE, Counters, EdgeSite
 from prx.config.paths import ensure_private_dir, runtime_dir
 from prx.config.schema import Config, TunnelSettings
 from prx.core import inputs
@@ -93,6 +94,16 @@ class Supervisor:
     def statuses(self) -> tuple[TunnelStatus, ...]:
         """Return what is known of every tunnel."""
         return self.bus.statuses()
+
+    def told(self) -> dict[str, dict[str, Any]]:
+        """Return what the supervision of each tunnel knows of its verdict (`prx.core.story.inside`)."""
+        return {name: tunnel.told() for name, tunnel in self._tunnels.items()}
+
+    async def counters(self, *, max_age: float) -> dict[str, Counters]:
+        """Return what each running child counts, at most `max_age` seconds old; those that cannot be asked are left out."""
+        tunnels = dict(self._tunnels)
+        found = await asyncio.gather(*(tunnel.counters(max_age=max_age) for tunnel in tunnels.values()))
+        return {name: counters for name, counters in zip(tunnels, found, strict=True) if counters is not None}
 
     async def run(self) -> int:
         """Start every tunnel; return the exit code once each is stopped, or once none is left that could run."""

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
+from dataclasses import replace
 from typing import Any
 
-from prx.backends.base import LaunchContext
+from prx.backends.base import Counters, LaunchContext
 from prx.config.schema import TunnelSettings
 from prx.core import effects, inputs
 from prx.core.diagnosis import diagnose
@@ -19,11 +20,14 @@ from prx.core.errors import PrxError
 from prx.core.events import ConfigReloaded, Fact, Probed, UrlChanged
 from prx.core.evidence import Evidence
 from prx.core.machine import Machine
+from prx.core.sightings import Sightings
 from prx.core.states import MachineSettings, State
 from prx.core.status import TunnelStatus
+from prx.core.story import inside
 from prx.core.verdicts import Diagnosis, Verdict
 from prx.install.programs import needed_environment
 from prx.runtime.bulkhead import words_of
+from prx.runtime.bus import redacted
 from prx.runtime.client_program import ClientProgram, explain_failed_start, find_program
 from prx.runtime.context import Shared, TunnelContext
 from prx.runtime.health_check import HealthChecker
@@ -46,6 +50,8 @@ class Tunnel:
         self.context = TunnelContext.create(name, settings, shared)
         self._inbox: asyncio.Queue[inputs.Input] = asyncio.Queue()
         self._timers: dict[str, TimerHandle] = {}
+        self._due: dict[str, float] = {}  # the monotonic second of each timer that was set
+        self._sightings = Sightings()
         self._run: Run | None = None
         self._alone: HealthChecker | None = None
         self._program = ClientProgram()
@@ -59,6 +65,16 @@ class Tunnel:
     def state(self) -> State:
         """The observed state."""
         return self.machine.state
+
+    def told(self) -> dict[str, Any]:
+        """Return what the supervision knows of the present verdict (`prx.core.story.inside`)."""
+        found = inside(self.machine, self._sightings, self._due, self.context.clock.monotonic())
+        clean: dict[str, Any] = redacted(found, self.context.shared.bus.redactor)
+        return clean
+
+    async def counters(self, *, max_age: float) -> Counters | None:
+        """Return what the running child counts, at most `max_age` seconds old; None if it cannot be asked."""
+        return None if self._run is None else await self._run.counters(max_age=max_age)
 
     @property
     def at_rest(self) -> bool:
@@ -160,6 +176,7 @@ class Tunnel:
         if old := self._timers.get(effect.name):
             old.cancel()
         fired = inputs.TimerFired(effect.name, effect.token)
+        self._due[effect.name] = self.context.clock.monotonic() + effect.delay
         self._timers[effect.name] = self.context.clock.call_later(effect.delay, lambda: self.send(fired))
 
     def _cancel_timers(self) -> None:
@@ -221,18 +238,24 @@ class Tunnel:
         try:
             run = await self._spawn(effect, context)
         except PrxError as error:
-            self.send(inputs.SpawnFailed(effect.run, explain_failed_start(error, context.client.install_hint)))
+            self._spawn_failed(effect.run, explain_failed_start(error, context.client.install_hint))
             return
         except (OSError, RuntimeError, MemoryError) as error:  # this machine is short of something: not forever
             diagnosis = Diagnosis(Verdict.CRASHED, f"the connector cannot be started: {words_of(error)}")
-            self.send(inputs.SpawnFailed(effect.run, diagnosis))
+            self._spawn_failed(effect.run, diagnosis)
             return
         async with asyncio.TaskGroup() as helpers:
             watch = helpers.create_task(run.watch(), name=f"{self.name}: watch")
             ended = await run.wait()
             watch.cancel()
         self._run = None
+        self._sightings.take(Evidence(context.clock.monotonic(), exit=ended.exit), ended.diagnosis)
         self.send(ended)
+
+    def _spawn_failed(self, number: int, diagnosis: Diagnosis) -> None:
+        diagnosis = replace(diagnosis, judge="the start of the connector")
+        self._sightings.take_unseen(self.context.clock.monotonic(), diagnosis)
+        self.send(inputs.SpawnFailed(number, diagnosis))
 
     async def _spawn(self, effect: effects.Spawn, context: TunnelContext) -> Run:
         shared = context.shared
@@ -276,6 +299,8 @@ class Tunnel:
         except Exception as error:  # noqa: BLE001 - a mistake in a probe must not take a running tunnel down; the machine checks again
             self.context.log("error", f"a check of the tunnel failed: {error!r}")
             return
+        if run is self._run:  # else its child has ended meanwhile, which says more
+            self._sightings.take(evidence, checked.diagnosis)
         self._publish_probe(evidence, checked)
         self.send(checked)
 

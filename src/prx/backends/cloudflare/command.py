@@ -68,7 +68,7 @@ _RETRIES: Final = 5  # the default
 
 
 def doublings(settings: TunnelSettings) -> int:
-    """Return how many times cloudflared may double its wait between two tries: for a quick tunnel never, unless that is asked for.
+    """Return how many times cloudflared may double its wait between two tries: for a quick tunnel never, unless asked for.
 
     Cloudflare deletes a quick tunnel that has no connection for some minutes, and cloudflared's own wait grows to five: what
     it is spared in tries, its URL pays for. It has one connection, so that a try every few seconds is no burden to the edge.

@@ -1,0 +1,80 @@
+"""The whole story of a tunnel's present verdict, in the public form that `prx why --json` prints."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from prx.core.conditions import CONDITIONS
+from prx.core.machine import Machine
+from prx.core.outlook import Step, outlook, restart_words
+from prx.core.sightings import Sighting, Sightings
+from prx.core.status import TunnelStatus
+from prx.core.verdicts import ACTIONS, Action, Diagnosis
+
+NO_JUDGE = "prx itself, without a check"
+_NOTHING_TOLD: Mapping[str, Any] = {
+    "judge": "",
+    "cause": "",
+    "judged_ago": None,
+    "suspected": None,
+    "restart": "",
+    "evidence": [],
+    "next": [],
+}
+_FIELDS = ("name", "state", "verdict", "reason", "hint", "url", "proven", "local_addr", "since", "restarts", "attempt")
+
+
+def story(status: TunnelStatus, wall: float, told: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return the story of a tunnel at `wall` (seconds since 1970); `told` is what its supervision adds (`inside`)."""
+    known = status.to_json(wall)
+    verdict = status.verdict
+    return {
+        **{name: known[name] for name in _FIELDS},
+        "title": CONDITIONS[verdict].title if verdict else "",
+        "since_secs": None if status.since is None else round(max(0.0, wall - status.since), 1),
+        "advice": _advice(status),
+        **(told or _NOTHING_TOLD),
+    }
+
+
+def inside(machine: Machine, sightings: Sightings, due: Mapping[str, float], now: float) -> dict[str, Any]:
+    """Return what only the supervision of a tunnel knows; times are relative to `now` (monotonic seconds)."""
+    shown, last = machine.shown, sightings.diagnosis
+    decided = shown if shown is not None else last
+    suspected = last if last is not None and shown is not None and last.verdict is not shown.verdict else None
+    return {
+        "judge": (decided.judge or NO_JUDGE) if decided is not None else "",
+        "cause": str(decided.cause) if decided is not None else "",
+        "judged_ago": None if last is None else round(max(0.0, now - sightings.judged_at), 1),
+        "suspected": _suspicion(suspected),
+        "restart": restart_words(decided) if decided is not None else "",
+        "evidence": [_seen(item, now) for item in sightings],
+        "next": [_step(step) for step in outlook(machine, due, now)],
+    }
+
+
+def _advice(status: TunnelStatus) -> list[str]:
+    """Return what the operator can do, the best first; nothing if all is well."""
+    advice = [status.hint] if status.hint else []
+    if not status.verdict:
+        return advice
+    if status.verdict.is_final or status.state.is_final:
+        advice.append(f"correct it: prx notices a changed configuration by itself; prx restart {status.name} begins at once")
+    elif ACTIONS[status.verdict] is not Action.NONE:
+        advice.append(f"prx logs {status.name} has the connector's own words, prx doctor examines machine and network")
+    return advice
+
+
+def _suspicion(diagnosis: Diagnosis | None) -> dict[str, str] | None:
+    if diagnosis is None:
+        return None
+    return {"verdict": diagnosis.verdict, "reason": diagnosis.reason, "judge": diagnosis.judge or NO_JUDGE}
+
+
+def _seen(item: Sighting, now: float) -> dict[str, Any]:
+    return {"part": item.part, "words": item.words, "ago": round(max(0.0, now - item.at), 1), "judged": item.judged}
+
+
+def _step(step: Step) -> dict[str, Any]:
+    return {"what": step.what, "in": None if step.wait is None else round(step.wait, 1), "words": step.words}

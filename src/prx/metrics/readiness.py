@@ -1,0 +1,29 @@
+"""Whether prx is ready, for `/readyz`: every tunnel that is wanted is up, or degraded by its service alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from prx.core.states import State
+from prx.core.status import TunnelStatus
+from prx.core.verdicts import Verdict
+
+THE_SERVICES_OWN: Final = frozenset({Verdict.ORIGIN_DOWN, Verdict.ORIGIN_ERROR})
+"""The verdicts that say that the tunnel is fine and the service behind it is not."""
+
+
+def not_ready(statuses: Iterable[TunnelStatus]) -> list[str]:
+    """Return what is not ready, one text for each tunnel: its name, state and verdict; nothing that could be a secret.
+
+    A tunnel that was stopped is not wanted.
+    """
+    return [
+        f"{status.name}: {status.state}{f', {status.verdict}' if status.verdict else ''}"
+        for status in statuses
+        if status.state is not State.IDLE and not _is_ready(status)
+    ]
+
+
+def _is_ready(status: TunnelStatus) -> bool:
+    return status.state is State.READY or (status.state is State.DEGRADED and status.verdict in THE_SERVICES_OWN)

@@ -1,0 +1,59 @@
+"""The story of a verdict as lines for people."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from prx.ui.text import seconds
+
+_LABEL: Final = 11
+
+
+def why_lines(story: Mapping[str, Any], width: int = 100) -> list[str]:
+    """Return the lines of one tunnel's story (`prx.core.story.story`), wrapped by words at `width` columns."""
+    since = f" for {seconds(story['since_secs'])}" if story["since_secs"] is not None else ""
+    head = f"{story['name']}  {story['url']}" if story["url"] else f"{story['name']}  {story['local_addr']}"
+    lines = [head, *_row("state", f"{story['state']}{since}", width)]
+    if story["verdict"]:
+        title = f" – {story['title']}" if story["title"] else ""
+        lines += _row("verdict", f"{story['verdict']}{title}", width)
+    if story["reason"]:
+        lines += _row("why", story["reason"], width)
+    if story["judge"]:
+        lines += _row("decided by", story["judge"], width)
+    if suspected := story["suspected"]:
+        lines += _row("just now", f"{suspected['verdict']}: {suspected['reason']} (by {suspected['judge']})", width)
+    lines += _rows("seen", _evidence(story["evidence"]), width)
+    lines += _rows("next", _steps(story["next"], story["restart"]), width)
+    return lines + _rows("you can", story["advice"] or ["nothing is to be done"], width)
+
+
+def _evidence(evidence: list[Mapping[str, Any]]) -> Iterator[str]:
+    for item in evidence:
+        earlier = "" if item["judged"] else ", before the last check"
+        yield f"{item['part']}: {item['words']}  ({seconds(item['ago'])} ago{earlier})"
+
+
+def _steps(steps: list[Mapping[str, Any]], restart: str) -> Iterator[str]:
+    for step in steps:
+        yield step["words"] if step["in"] is None else f"in {seconds(step['in'])}: {step['words']}"
+    if restart:
+        yield restart
+
+
+def _rows(label: str, texts: Iterator[str] | list[str], width: int) -> list[str]:
+    lines = []
+    for number, text in enumerate(texts):
+        lines += _row("" if number else label, text, width)
+    return lines
+
+
+def _row(label: str, text: str, width: int) -> list[str]:
+    """Return a labelled text, wrapped between words: a word longer than a line, such as a URL, stays whole."""
+    first = f"  {label:<{_LABEL}}"
+    room = max(width, _LABEL + 22)
+    return textwrap.wrap(
+        text, room, initial_indent=first, subsequent_indent=" " * len(first), break_long_words=False, break_on_hyphens=False
+    ) or [first.rstrip()]

@@ -1,0 +1,184 @@
+"""The metrics: a fold over events, written in Prometheus' text format."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from prx.core import events
+from prx.core.events import Event, Fact
+from prx.core.states import State
+from prx.core.status import TunnelStatus
+from prx.core.verdicts import Verdict
+from prx.metrics import reference
+from prx.metrics.collection import Collector
+from prx.metrics.exposition import ConnectorCounts, Snapshot, render
+from prx.metrics.readiness import not_ready
+from prx.metrics.table import METRICS
+
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "metrics.md"
+
+
+def counted(*facts: Fact) -> Collector:
+    """Return what is counted of these facts."""
+    collector = Collector()
+    for number, fact in enumerate(facts):
+        collector.see(Event(number, 1000.0 + number, fact))
+    return collector
+
+
+def rendered(*facts: Fact, statuses: tuple[TunnelStatus, ...] = (TunnelStatus("web"),), **connectors: ConnectorCounts) -> str:
+    """Return the text of these facts and statuses."""
+    return render(Snapshot("1.0", statuses, counted(*facts).tunnels, connectors))
+
+
+def started(pid: int = 7) -> Fact:
+    """Return the start of a child."""
+    return events.ChildStarted(tunnel="web", pid=pid, version="1", connector=0)
+
+
+def verdict(new: Verdict) -> Fact:
+    """Return a change to `new`."""
+    return events.VerdictChanged(tunnel="web", old="", new=new, reason="")
+
+
+SCHEDULED = events.RestartScheduled(tunnel="web", delay=5, attempt=1, reason="")
+EVERYTHING: tuple[Fact, ...] = (
+    started(),
+    events.Probed(tunnel="web", status=200, latency_ms=31.0, verdict=Verdict.HEALTHY),
+    events.Probed(tunnel="web", status=None, latency_ms=None, verdict=Verdict.UNREACHABLE),
+    events.Log(tunnel="web", level="warn", message="x", source="cloudflare"),
+    events.UrlChanged(tunnel="web", url="https://b", old="https://a"),
+    verdict(Verdict.CRASHED),
+    SCHEDULED,
+    started(8),
+)
+
+
+def sample(text: str, name: str) -> float:
+    """Return the value of one sample."""
+    (found,) = re.findall(rf"^{re.escape(name)} (\S+)$", text, re.MULTILINE)
+    return float(found)
+
+
+@pytest.mark.parametrize(
+    ("facts", "cause"),
+    [
+        ((started(), verdict(Verdict.CRASHED), SCHEDULED, started()), "crashed"),
+        ((started(), verdict(Verdict.EDGE_LOST), SCHEDULED, started()), "edge_lost"),
+        ((started(), verdict(Verdict.EDGE_LOST), started()), "asked"),
+        (
+            (
+                started(),
+                verdict(Verdict.EDGE_LOST),
+                SCHEDULED,
+                events.RestartCancelled(tunnel="web", attempt=1, reason=""),
+                started(),
+            ),
+            "asked",
+        ),
+    ],
+)
+def test_a_restart_is_counted_under_its_cause(facts: tuple[Fact, ...], cause: str) -> None:
+    """The cause is the verdict under which it was scheduled; what was asked for, or came after a cancelled one, is `asked`."""
+    assert counted(*facts).tunnels["web"].restarts == {cause: 1}
+
+
+def test_the_first_start_is_no_restart_and_the_first_url_no_change() -> None:
+    """What begins changes nothing."""
+    counts = counted(started(), events.UrlChanged(tunnel="web", url="https://a", old="")).tunnels["web"]
+    assert (sum(counts.restarts.values()), counts.url_changes) == (0, 0)
+
+
+def test_each_state_and_verdict_has_a_series_and_one_is_1() -> None:
+    """A state set: an alert can ask for any of them, seen or not."""
+    text = rendered(statuses=(TunnelStatus("web", state=State.DEGRADED, verdict=Verdict.ORIGIN_DOWN),))
+    assert sample(text, 'prx_up{tunnel="web"}') == 1
+    for metric, label, values, one in (
+        ("prx_state", "state", State, "degraded"),
+        ("prx_verdict", "verdict", Verdict, "origin_down"),
+    ):
+        found = {str(item): sample(text, f'{metric}{{tunnel="web",{label}="{item}"}}') for item in values}
+        assert [name for name, value in found.items() if value] == [one]
+
+
+def test_the_histogram_is_cumulative_and_in_seconds() -> None:
+    """31 ms are above 0.025 s; a probe that got no answer is counted apart."""
+    text = rendered(*EVERYTHING)
+    assert sample(text, 'prx_probe_seconds_bucket{tunnel="web",le="0.025"}') == 0
+    assert sample(text, 'prx_probe_seconds_bucket{tunnel="web",le="0.05"}') == 1
+    assert sample(text, 'prx_probe_seconds_bucket{tunnel="web",le="+Inf"}') == 1
+    assert sample(text, 'prx_probe_seconds_count{tunnel="web"}') == 1
+    assert sample(text, 'prx_probe_seconds_sum{tunnel="web"}') == pytest.approx(0.031)
+    assert sample(text, 'prx_probe_failures_total{tunnel="web"}') == 1
+
+
+def test_only_the_connectors_lines_are_counted() -> None:
+    """Lines of prx and of the user's own service are none of the connector's."""
+    lines = [events.Log(tunnel="web", level="info", message="", source=source) for source in ("prx", "service", "cloudflare")]
+    assert counted(*lines).tunnels["web"].log_lines == {"info": 1}
+
+
+def test_a_connector_that_cannot_be_asked_has_no_series() -> None:
+    """Unknown is no 0: a counter that fell to 0 would look like a restart."""
+    assert "prx_connector_" not in rendered()
+    counts = ConnectorCounts(requests=5, said={200: 4, 502: 1}, registered=4, rejected=1)
+    text = rendered(web=counts)
+    assert sample(text, 'prx_connector_responses_total{tunnel="web",code="502"}') == 1
+    assert sample(text, 'prx_connector_registrations_total{tunnel="web",result="rejected"}') == 1
+
+
+def test_every_metric_is_written_with_help_and_type_once() -> None:
+    """Everything that the table declares has a sample, its head stands once, and nothing else is written."""
+    text = rendered(*EVERYTHING, statuses=(TunnelStatus("web"), TunnelStatus("api")), web=ConnectorCounts(said={200: 1}))
+    assert re.findall(r"^# TYPE (\S+)", text, re.MULTILINE) == [metric.name for metric in METRICS]
+    assert re.findall(r"^# HELP (\S+)", text, re.MULTILINE) == [metric.name for metric in METRICS]
+
+
+@pytest.mark.parametrize("name", ['a"b', "a\\b", "a\nb", 'x"} 1\nprx_up{tunnel="y'])
+def test_a_label_cannot_leave_its_quotes(name: str) -> None:
+    """Quote, backslash and line end are escaped, whatever a name holds."""
+    text = rendered(statuses=(TunnelStatus(name),))
+    assert len([line for line in text.splitlines() if line.startswith("prx_up")]) == 1
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed (Debian: prometheus)")
+def test_promtool_finds_nothing() -> None:
+    """Prometheus' own checker reads the text and has no objection to a name, a unit or a type."""
+    text = rendered(*EVERYTHING, statuses=(TunnelStatus("web"), TunnelStatus("api")), web=ConnectorCounts(said={200: 1}))
+    done = subprocess.run(["promtool", "check", "metrics"], input=text, text=True, capture_output=True, check=False)
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+
+
+def test_the_reference_page_is_fresh() -> None:
+    """The page in the documentation is what `python -m prx.metrics.reference` prints."""
+    assert PAGE.read_text(encoding="utf-8") == reference.page()
+
+
+@pytest.mark.parametrize(
+    ("state", "verdict", "ready"),
+    [
+        (State.READY, Verdict.HEALTHY, True),
+        (State.READY, Verdict.PROTECTED, True),
+        (State.DEGRADED, Verdict.ORIGIN_DOWN, True),
+        (State.DEGRADED, Verdict.ORIGIN_ERROR, True),
+        (State.IDLE, "", True),
+        (State.DEGRADED, Verdict.EDGE_LOST, False),
+        (State.DEGRADED, Verdict.ACCESS_REJECTED, False),
+        (State.DEGRADED, Verdict.UNREACHABLE, False),
+        (State.STARTING, "", False),
+        (State.BACKOFF, Verdict.CRASHED, False),
+        (State.STOPPING, Verdict.HEALTHY, False),
+        (State.FAILED, Verdict.AUTH_REJECTED, False),
+    ],
+)
+def test_readiness(state: State, verdict: Verdict, ready: bool) -> None:
+    """Ready means: up, or degraded by the service alone; a stopped tunnel is not wanted. The text has no reason in it."""
+    status = TunnelStatus("web", state=state, verdict=verdict, reason="secret", url="https://x")
+    found = not_ready([status, TunnelStatus("api", state=State.READY)])
+    assert (found == []) is ready
+    assert "secret" not in str(found)
