@@ -267,7 +267,7 @@ class Session:
             await stack.enter_async_context(showing(views, self._bus))
         await stack.enter_async_context(ControlServer(instance.socket, self, wall=self._clock.wall))
         if config.web.probes:
-            from prx.app.probes_pages import serve_probes  # only where it is asked for
+            from prx.app.probes_pages import serve_probes  # only if it is asked for
 
             await serve_probes(stack, config.web.probes, self._bus, self.statuses, self._counters)
 

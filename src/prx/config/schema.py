@@ -246,7 +246,7 @@ class WebSettings(Table):
     probes: str = key(
         "",
         "Where prx answers `/healthz`, `/readyz` and `/metrics`: HOST:PORT or PORT, such as 127.0.0.1:9464, also beyond this "
-        "machine (0.0.0.0:9464): it tells no secret and does nothing. Empty: nowhere.",
+        "machine (0.0.0.0:9464): it shows no secret and does nothing. Empty: nowhere.",
         check=checks.probes_address,
     )
 

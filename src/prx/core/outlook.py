@@ -78,6 +78,6 @@ _WORDS: dict[str, Callable[[Machine], str]] = {
     "reap": _grace,
     "backoff": lambda machine: f"the connector is started again (try {max(1, machine.attempt)})",
     "recheck": lambda machine: (
-        "configuration, token and program are looked at for a change" if machine.state is State.FAILED else ""
+        "configuration, token and program are checked for a change" if machine.state is State.FAILED else ""
     ),
 }

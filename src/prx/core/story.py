@@ -26,7 +26,7 @@ _FIELDS = ("name", "state", "verdict", "reason", "hint", "url", "proven", "local
 
 
 def story(status: TunnelStatus, wall: float, told: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Return the story of a tunnel at `wall` (seconds since 1970); `told` is what its supervision adds (`inside`)."""
+    """Return the story of a tunnel at `wall` (seconds since 1970); told: what its supervision adds (`inside`)."""
     known = status.to_json(wall)
     verdict = status.verdict
     return {
