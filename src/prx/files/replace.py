@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import tempfile
 from contextlib import suppress
 from pathlib import Path
 
@@ -81,10 +80,9 @@ def _written(
 
 
 def _created(path: Path, beside: str) -> tuple[int, str]:
-    if not beside:
-        return tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:100]}.")
-    fresh = path.with_name(beside)
-    fresh.unlink(missing_ok=True)
+    fresh = path.with_name(beside or f".{path.name[:100]}.{os.urandom(8).hex()}")
+    if beside:
+        fresh.unlink(missing_ok=True)
     return os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600), str(fresh)
 
 

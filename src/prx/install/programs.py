@@ -15,11 +15,9 @@ import fcntl
 import hashlib
 import os
 import re
-import shutil
 import site
 import stat
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -32,6 +30,7 @@ from prx.core.errors import PrxError
 from prx.files import FileRefusedError
 from prx.files.people import expanded
 from prx.files.replace import sync_folder
+from prx.files.search import which
 from prx.files.walk import walked
 
 NAME: Final = "cloudflared"
@@ -73,7 +72,7 @@ def find_client(name: str, environ: Mapping[str, str] | None = None) -> str | No
     if name.startswith("~"):
         with suppress(PrxError):  # a home that is not known: the start says what is not there
             name = str(expanded(name, env))
-    found = shutil.which(name, path=env.get("PATH", os.defpath))
+    found = which(name, path=env.get("PATH", os.defpath))
     if found is None and name == NAME and (installed := installed_cloudflared(environ)):
         return str(installed)
     return found
@@ -94,7 +93,7 @@ def needed_environment(program: Sequence[str], environ: Mapping[str, str]) -> di
     """
     if _CONNECTOR in program:
         return {"PYTHONPATH": os.pathsep.join(_own_paths()), "PYTHONUSERBASE": site.getuserbase()}
-    found = shutil.which(program[0], path=environ.get("PATH", os.defpath))
+    found = which(program[0], path=environ.get("PATH", os.defpath))
     if found is None or not is_wrapper(Path(found)):
         return {}
     wanted = {name for name in environ if name in _WRAPPER_NEEDS or name.startswith(_WRAPPER_PREFIXES)}
@@ -157,6 +156,8 @@ class Programs:
     @contextmanager
     def partial(self) -> Iterator[Partial]:
         """Yield a new file to write and read; it is gone after the block, unless `keep` has taken it."""
+        import tempfile  # noqa: PLC0415 - 0.5 MiB, for an installation alone
+
         descriptor, name = tempfile.mkstemp(dir=self.path, prefix=_PARTIAL)
         with open(descriptor, "w+b") as file:  # noqa: PTH123 - by descriptor
             try:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-import shutil
 
 from prx.core.errors import CredentialError, PermanentError, PrxError
 from prx.core.verdicts import Diagnosis, Verdict
 from prx.files.fingerprint import file_fingerprint
+from prx.files.search import which
 from prx.install.programs import find_client
 from prx.runtime.context import TunnelContext
 from prx.runtime.process.spawn import SpawnError
@@ -82,7 +82,7 @@ def _look(context: TunnelContext) -> tuple[object, ...]:
     if context.backend.client is None:
         return ()
     name = find_program(context)[0]
-    found = find_client(name, context.shared.inherited) or shutil.which(name, mode=os.F_OK)
+    found = find_client(name, context.shared.inherited) or which(name, mode=os.F_OK)
     return () if found is None else (found, *file_fingerprint(found))
 
 

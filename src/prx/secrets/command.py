@@ -12,7 +12,6 @@ import contextlib
 import errno
 import os
 import selectors
-import shutil
 import signal
 import subprocess
 import threading
@@ -24,6 +23,7 @@ from typing import IO, Final
 from prx.core.deadline import Deadline
 from prx.files import FileRefusedError
 from prx.files.programs import require_command, require_program
+from prx.files.search import which
 from prx.secrets.errors import SecretError
 from prx.secrets.files import MAX_SECRET_BYTES
 
@@ -64,7 +64,7 @@ def run_for_secret(argv: Sequence[str], environment: Mapping[str, str], *, timeo
 def _found(argv: Sequence[str], environment: Mapping[str, str], folder: Path) -> list[str]:
     """Return the command line with the path of its program, which has passed the rule, as has a script that it is given."""
     name = argv[0]
-    path = name if "/" in name else shutil.which(name, path=environment.get("PATH", os.defpath))
+    path = name if "/" in name else which(name, path=environment.get("PATH", os.defpath))
     if path is None:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
     require_program(path, folder=folder if "/" in name else None, environ=environment)

@@ -25,7 +25,7 @@ def test_a_port_in_use_is_not_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
         number = taken.getsockname()[1]
         monkeypatch.setattr(ports, "_ephemeral_range", lambda: (1, 2))
         draws = iter([number, number, 20001])
-        monkeypatch.setattr("random.randint", lambda *_: next(draws, number))
+        monkeypatch.setattr(ports, "_any_port", lambda: next(draws, number))
         monkeypatch.setattr(ports, "_is_free", lambda port, real=ports._is_free: port == 20001 or real(port))
         assert draw_port() == 20001
         assert draw_port(3) != number

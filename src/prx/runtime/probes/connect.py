@@ -143,7 +143,9 @@ def _most_telling(endpoints: Sequence[Endpoint], failures: Sequence[ProbeError])
 async def _open(endpoint: Endpoint, timeout: float) -> Stream:
     if not is_address(endpoint.address):
         raise ValueError(f"expected an IP address, found {endpoint.address!r}")
-    server_name = (endpoint.server_name or endpoint.address) if endpoint.tls else None
+    name = endpoint.server_name or endpoint.address
+    # Bytes if possible: of a str, even of ASCII, `ssl` makes A-labels, with a codec and tables of 0.4 MiB
+    server_name = (name.encode() if name.isascii() else name) if endpoint.tls else None
     try:
         async with asyncio.timeout(timeout):
             reader, writer = await asyncio.open_connection(

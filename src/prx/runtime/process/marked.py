@@ -8,7 +8,6 @@ if there is no /proc, nothing is found.
 from __future__ import annotations
 
 import os
-import secrets
 import signal
 from contextlib import suppress
 from pathlib import Path
@@ -18,7 +17,7 @@ VARIABLE = "PRX_SERVICE_ID"
 
 def new_mark() -> dict[str, str]:
     """Return a variable that marks everything that is started with it."""
-    return {VARIABLE: secrets.token_hex(8)}
+    return {VARIABLE: os.urandom(8).hex()}
 
 
 def marked(mark: dict[str, str]) -> list[int]:

@@ -29,7 +29,6 @@ import fcntl
 import functools
 import os
 import resource
-import shutil
 import signal
 import stat
 import subprocess
@@ -41,6 +40,7 @@ from dataclasses import dataclass
 
 from prx.core.errors import PrxError
 from prx.core.launch import Launch
+from prx.files.search import which
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 _LOG_PIPE_BYTES = 256 * 1024  # four times the default: room for a pause of the event loop
@@ -129,7 +129,7 @@ def find_program(launch: Launch) -> str:
     if os.sep in name:
         return _check_file(os.path.abspath(name), name)  # noqa: PTH100 - Path.resolve would follow links
     search = launch.env.get("PATH") or os.environ.get("PATH") or os.defpath
-    found = shutil.which(name, path=search)
+    found = which(name, path=search)
     if found is None:
         folders = [folder for folder in search.split(os.pathsep) if folder]
         raise SpawnError(
@@ -257,7 +257,7 @@ def _no_core_dumps() -> Iterator[None]:
 @functools.cache
 def _setpriv() -> str | None:
     """Return the path of a setpriv that knows --pdeathsig (that of BusyBox does not), tried once."""
-    path = shutil.which("setpriv") if sys.platform == "linux" else None
+    path = which("setpriv") if sys.platform == "linux" else None
     if path is None:
         return None
     try:

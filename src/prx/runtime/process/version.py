@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-import shutil
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -14,6 +13,7 @@ from pathlib import Path
 from prx.core.launch import Launch
 from prx.files.fingerprint import file_fingerprint
 from prx.files.programs import require_program
+from prx.files.search import which
 from prx.install.programs import needed_environment
 from prx.runtime.process.child import ChildProcess
 
@@ -31,7 +31,7 @@ async def ask_version(program: Sequence[str]) -> str:
     program is refused which others could have put there: raises FileRefusedError for it, SpawnError for what cannot be run.
     """
     _require_trusted(program[0])
-    key = (*program, file_fingerprint(shutil.which(program[0]) or program[0]))
+    key = (*program, file_fingerprint(which(program[0]) or program[0]))
     if key not in _known:
         _known[key] = await _ask(program)
     return _known[key]
@@ -42,7 +42,7 @@ def _require_trusted(program: str) -> None:
 
     What is missing, or a folder, is left for the start to say; prx's own interpreter needs no judgement.
     """
-    found = program if os.sep in program else shutil.which(program)
+    found = program if os.sep in program else which(program)
     if found is None or found == sys.executable or Path(found).is_dir():
         return
     with suppress(OSError):
