@@ -1,5 +1,5 @@
 # Everything here sets itself up: a bare Debian with Python 3.11, git and make is enough.
-.PHONY: start test cloudflared lint types imports sdk conformance exchanges bench outages storm live check lock audit clean setup
+.PHONY: start test cloudflared lint types imports sdk conformance exchanges bench outages storm replicas live check lock audit clean setup
 
 start: setup  ## the main job on the embedded default: a hello page through the local edge
 	@.venv/bin/python scripts/in-foreground .venv/bin/prx start --hello --lab
@@ -42,6 +42,9 @@ storm: setup  ## random faults by seed: which verdicts are shown, what is restar
 
 live: setup  ## against Cloudflare itself, with CLOUDFLARE_API_TOKEN and ZONE=example.com; never in CI
 	@.venv/bin/python -m bench.live
+
+replicas: setup  ## what visitors lose while connectors are killed, restarted and reconfigured (six minutes)
+	@.venv/bin/python -m bench.replicas $(REPLICAS)
 
 check: lint types imports test  ## what CI runs
 

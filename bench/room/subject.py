@@ -30,6 +30,7 @@ Transport = Literal["quic", "http2"]
 class Setup:
     """What is run: the program (`builtin` or a path), quick or named, QUIC or HTTP/2, and prx's health check interval.
 
+    more: further lines of `[tunnel.cloudflare]`.
     `quic` is what each of the two does by default: cloudflared's own QUIC for a quick tunnel, and `protocol = "auto"` of prx.
     """
 
@@ -38,6 +39,7 @@ class Setup:
     transport: Transport = "quic"
     interval: float = 30.0
     namespace: bool = False
+    more: tuple[str, ...] = ()
 
 
 class Subject(Protocol):
@@ -193,6 +195,7 @@ async def _configuration(lab: RunningLab, setup: Setup) -> str:
         f'cloudflared_path = "{setup.program}"',
         f'protocol = "{"auto" if setup.transport == "quic" else setup.transport}"',
         *([f'token = "{token}"', 'hostname = "app.localhost"'] if named else []),
+        *setup.more,
     ]
     return "\n".join(lines) + "\n"
 

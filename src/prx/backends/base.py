@@ -239,6 +239,8 @@ class Backend(Protocol):
     warnings: what the user should know about these settings at each start. url_is_temporary: the public URL dies with the
     child, so a restart costs it. has_replicas: connectors elsewhere may serve the same URL. has_known_edge: prx knows the edge
     of the provider: it may dial it, and infer from its addresses where a name leads.
+    replicas: how many connectors are run; replicas_min: with fewer the tunnel is degraded. can_overlap: two connectors may
+    serve at once, so that a new one is ready before the old one ends.
     """
 
     name: str
@@ -248,6 +250,9 @@ class Backend(Protocol):
     url_is_temporary: bool = False
     has_replicas: bool = False
     has_known_edge: bool = False
+    replicas: int = 1
+    replicas_min: int = 1
+    can_overlap: bool = False
 
     @property
     def client(self) -> Client | None:
@@ -271,8 +276,8 @@ class Backend(Protocol):
         """Return the public URL if the configuration names it, else an empty string."""
         return ""
 
-    def protocols(self, site: EdgeSite) -> tuple[str, ...]:
-        """Return what the client may be asked to speak with the edge, best first; an empty word if there is no choice."""
+    def protocols(self, site: EdgeSite, connector: int = 0) -> tuple[str, ...]:
+        """Return what connector number `connector` may speak with the edge, best first; an empty word if there is no choice."""
         return ("",)
 
     def lasting_name(self, hostname: str, site: EdgeSite) -> str:

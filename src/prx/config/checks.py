@@ -164,6 +164,13 @@ def mail_rule(text: str) -> str:
     return f"{name}@{domain}"
 
 
+def replica_protocol(text: str) -> str:
+    """Check what one connector speaks with the edge."""
+    if text not in {"quic", "http2"}:
+        raise ValueError("quic or http2")
+    return text
+
+
 def _printable_ascii(text: str) -> bool:
     return all("!" <= character <= "~" for character in text)
 

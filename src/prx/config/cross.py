@@ -63,6 +63,7 @@ def _access_mistakes(access: AccessSettings) -> Iterator[Finding]:
 def _tunnel_mistakes(path: KeyPath, tunnel: TunnelSettings) -> Iterator[Finding]:
     backend, url = (*path, "backend"), (*path, "public_url")
     yield from _guest_mistakes(path, tunnel)
+    yield from _replica_mistakes(path, tunnel)
     if tunnel.backend == "none":
         if not tunnel.public_url:
             text = 'found nothing, expected the URL to watch, as backend is "none" (PRX_TUNNEL_URL sets it too)'
@@ -77,6 +78,29 @@ def _tunnel_mistakes(path: KeyPath, tunnel: TunnelSettings) -> Iterator[Finding]
             if not getattr(tunnel.cloudflare, name):
                 key = (*path, "cloudflare", name)
                 yield Finding(key, (mode, key, backend), f'found nothing, expected {what}, as mode is "named"{_REMEDIES[name]}')
+
+
+def _replica_mistakes(path: KeyPath, tunnel: TunnelSettings) -> Iterator[Finding]:
+    """Yield several connectors that cannot be: each quick tunnel has one, and two have no port in common."""
+    settings = tunnel.cloudflare
+
+    def finding(name: str, other: str, text: str) -> Finding:
+        keys = tuple((*path, "cloudflare", item) for item in (name, other))
+        return Finding(keys[0], keys, text)
+
+    if settings.replicas > 1 and settings.mode == "quick":
+        yield finding(
+            "replicas", "mode", f'found {settings.replicas}, expected 1, as mode is "quick": its URL has one connector'
+        )
+    if settings.replicas > 1 and settings.metrics_port:
+        text = f"found {settings.metrics_port}, expected 0, as there are {settings.replicas} replicas: each needs a port"
+        yield finding("metrics_port", "replicas", text)
+    if settings.replicas_min > settings.replicas:
+        text = f"found {settings.replicas_min}, expected at most {settings.replicas}, the number of replicas"
+        yield finding("replicas_min", "replicas", text)
+    if settings.replica_protocols and settings.protocol != "auto":
+        text = f'found "{settings.protocol}", expected "auto", or no replica_protocols: they say what each connector speaks'
+        yield finding("protocol", "replica_protocols", text)
 
 
 def _guest_mistakes(path: KeyPath, tunnel: TunnelSettings) -> Iterator[Finding]:

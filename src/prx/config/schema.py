@@ -56,6 +56,19 @@ class CloudflareSettings(Table):
     protocol: Literal["auto", "quic", "http2"] = key(
         "auto", "How to reach the edge. `auto` begins with QUIC and changes to HTTP/2 if UDP is blocked."
     )
+    replicas: int = key(
+        1,
+        "How many connectors a `named` tunnel has here. With two, the URL stays up while one ends, freezes or is replaced; "
+        "Cloudflare takes 25 of one tunnel, those on other machines included.",
+        minimum=1,
+        maximum=25,
+    )
+    replicas_min: int = key(1, "With fewer connectors the tunnel is `degraded`; not above `replicas`.", minimum=1, maximum=25)
+    replica_protocols: tuple[str, ...] = list_key(
+        'The protocol of each connector, in turn: with `["quic", "http2"]` the first speaks QUIC and the second HTTP/2, so '
+        "that a network that blocks one of them does not take the URL down; empty: `protocol` is for all.",
+        checks.replica_protocol,
+    )
     edge_ip_version: Literal["auto", "4", "6"] = key("auto", "The IP version towards the edge.", also=int, also_in_schema=False)
     retries: int = key(
         5,

@@ -29,6 +29,9 @@ class Schedule:
 
 RESTART = Schedule((5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 300.0))
 
+# One of several connectors that was up and ended: the others serve meanwhile, so it is to be back before the next one may end.
+REPLICA = Schedule((0.5, 1.0, 2.0))
+
 # The quick-tunnel service counts requests by address: asking sooner than after a minute only prolongs the ban.
 RATE_LIMITED = Schedule((60.0, 120.0, 240.0, 480.0, 900.0))
 

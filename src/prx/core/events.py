@@ -91,25 +91,30 @@ class ChildExited(Fact):
     result: str
     cause: str = ""
     detail: str = ""
+    connector: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ConnectionRegistered(Fact):
-    """Connection `index` of the connector reached the edge at `location`."""
+    """Connection `index` of the connector (its number in the tunnel, and its pid) reached the edge at `location`."""
 
     name: ClassVar[str] = "connection_registered"
     index: int
     location: str
     protocol: str
+    connector: int = 0
+    pid: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ConnectionLost(Fact):
-    """Connection `index` is gone."""
+    """Connection `index` of the connector is gone."""
 
     name: ClassVar[str] = "connection_lost"
     index: int
     reason: str = ""
+    connector: int = 0
+    pid: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -145,6 +150,7 @@ class RestartScheduled(Fact):
     attempt: int
     reason: str
     costs_url: bool = False
+    connector: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -154,6 +160,7 @@ class RestartCancelled(Fact):
     name: ClassVar[str] = "restart_cancelled"
     attempt: int
     reason: str
+    connector: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

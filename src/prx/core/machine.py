@@ -41,6 +41,7 @@ from prx.core.verdicts import BLUNT, RESTARTING, Action, Diagnosis, Verdict
 
 RECHECK_EVERY = 2.0  # seconds; a wait ends within 5 s of the change that makes it pointless
 IDLE_GRACE = 2.0  # seconds for a child without connections: nothing can be in flight
+UP_FOR = 2.0  # seconds for which a replica was up, so that its end is no failed start
 REAP_LIMIT = 5.0  # seconds from SIGKILL to the next SIGKILL, should the first not have helped
 
 
@@ -64,6 +65,7 @@ class Machine:
         self._cause: Diagnosis | None = None  # why the child is being stopped
         self._kill_when_spawned = False
         self._now = 0.0
+        self._up_since = 0.0
 
     @property
     def attempt(self) -> int:
@@ -262,6 +264,8 @@ class Machine:
                 self._wait(delay, diagnosis.reason)
             case Action.WAIT:  # no network: the try did not count
                 self._wait(self._restarts.uncounted_delay(), diagnosis.reason)
+            case _ if self.settings.replicated and self.state.is_up and self._now - self._up_since >= UP_FOR:
+                self._wait(self._restarts.quick_delay(), diagnosis.reason)
             case _:
                 self._wait(self._restarts.next_delay(), diagnosis.reason)
 
@@ -432,6 +436,8 @@ class Machine:
         """Change between starting, ready and degraded, which share the child and the check timer."""
         if state is self.state:
             return
+        if not self.state.is_up:
+            self._up_since = self._now
         self._change(state, reason)
         if state is State.READY:
             self._out.set_timer("steady", self._restarts.steady_after)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from prx.core import events
-from prx.core.backoff import RATE_LIMITED, RESTART, steady_after
+from prx.core.backoff import RATE_LIMITED, REPLICA, RESTART, steady_after
 from prx.core.causes import Cause
 from prx.core.outbox import Outbox
 from prx.core.verdicts import Action, Diagnosis
@@ -26,6 +26,7 @@ class Restarts:
         self._out = out
         self._jitter = jitter
         self._free = 0
+        self._quick = 1
         self._last_delay = 0.0
         self._pending: Diagnosis | None = None  # a replacement is scheduled, for this reason
         self._due = False  # and its wait is over
@@ -50,6 +51,12 @@ class Restarts:
         self.attempt += 1
         return RATE_LIMITED.delay(self.attempt)
 
+    def quick_delay(self) -> float:
+        """Return the seconds to wait before a replica that was up is started again: its end is no failed try."""
+        delay = REPLICA.delay(self._quick)
+        self._quick += 1
+        return delay
+
     def uncounted_delay(self) -> float:
         """Return the seconds to wait after a try that does not count."""
         return RESTART.delay(max(1, self.attempt))
@@ -71,6 +78,7 @@ class Restarts:
     def settle(self) -> None:
         """Forget the attempts, and the free restarts: the tunnel has stayed ready for long enough."""
         self._free = 0
+        self._quick = 1
         self.forget_attempts(self.steady_after)
 
     def forget_attempts(self, after: float = 0.0) -> None:

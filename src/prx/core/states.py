@@ -103,6 +103,7 @@ class MachineSettings:
     protocols: tuple[str, ...] = ("quic", "http2")
     has_child: bool = True  # False: the URL is kept up by others; it is only watched
     quick: bool = False  # the URL dies with the child
+    replicated: bool = False  # the tunnel has other connectors, so this one is worth a quick return
 
     @property
     def protocol_is_free(self) -> bool:

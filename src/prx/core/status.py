@@ -29,12 +29,13 @@ class Connection:
 
 @dataclass(frozen=True, slots=True)
 class ConnectorStatus:
-    """One running child."""
+    """One running child. `connector` is its number in the tunnel; two have the same while one takes the place of the other."""
 
     pid: int
     version: str
     protocol: str = ""
     connections: tuple[Connection, ...] = ()
+    connector: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,8 @@ class TunnelStatus:
     """Everything that is known of one tunnel. Times are wall-clock seconds since 1970.
 
     url: the public URL as far as it is known; `proven` once it was verified. told: it was given out as the tunnel's URL,
-    because it is proven, or because it is connected and cannot be proven from here.
+    because it is proven, or because it is connected and cannot be proven from here. started: the numbers of the connectors
+    that were started before, so that a start of one of them is a restart.
     """
 
     name: str
@@ -71,7 +73,7 @@ class TunnelStatus:
     retry_at: float | None = None
     connectors: tuple[ConnectorStatus, ...] = ()
     last_probe: ProbeStatus | None = None
-    children: int = 0
+    started: frozenset[int] = frozenset()
     flaps: Flaps = field(default_factory=Flaps)
 
     def summary(self) -> str:
@@ -159,27 +161,37 @@ def _flaps_of(status: TunnelStatus, new: State, at: float) -> Flaps:
 
 def _fold_child(status: TunnelStatus, fact: Fact) -> TunnelStatus:
     match fact:
-        case events.ChildStarted(pid=pid, version=version, protocol=protocol):
-            connector = ConnectorStatus(pid, version, protocol)
-            restarts = status.restarts + (1 if status.children else 0)
-            return replace(status, connectors=(connector,), restarts=restarts, children=status.children + 1)
-        case events.ChildExited():
+        case events.ChildStarted(pid=pid, version=version, protocol=protocol, connector=number):
+            connectors = (*status.connectors, ConnectorStatus(pid, version, protocol, connector=number))
+            restarts = status.restarts + (number in status.started)
+            started = status.started | {number}
+            return replace(status, connectors=_in_order(connectors), restarts=restarts, started=started, retry_at=None)
+        case events.ChildExited(pid=pid):
             if status.mode == "quick":  # a quick URL dies with its child
                 status = replace(status, url="", proven=False, told=False)
-            return replace(status, connectors=())
+            return replace(status, connectors=tuple(item for item in status.connectors if item.pid != pid))
         case events.ConnectionRegistered(index=index, location=location, protocol=protocol):
-            return _with_connection(status, index, Connection(index, location, protocol))
-        case events.ConnectionLost(index=index):
-            return _with_connection(status, index, None)
+            return _with_connection(status, fact, Connection(index, location, protocol))
+        case events.ConnectionLost():
+            return _with_connection(status, fact, None)
         case _:
             return status
 
 
-def _with_connection(status: TunnelStatus, index: int, connection: Connection | None) -> TunnelStatus:
-    if not status.connectors:
+def _in_order(connectors: tuple[ConnectorStatus, ...]) -> tuple[ConnectorStatus, ...]:
+    return tuple(sorted(connectors, key=lambda item: item.connector))
+
+
+def _with_connection(
+    status: TunnelStatus, fact: events.ConnectionRegistered | events.ConnectionLost, connection: Connection | None
+) -> TunnelStatus:
+    """Return the status after a connection came (`connection`) or went (None); one of a child that is gone changes nothing."""
+    of_number = [item for item in status.connectors if item.connector == fact.connector]
+    connector = next((item for item in of_number if item.pid == fact.pid), of_number[-1] if of_number else None)
+    if connector is None:
         return status
-    connector = status.connectors[-1]
-    others = tuple(item for item in connector.connections if item.index != index)
+    others = tuple(item for item in connector.connections if item.index != fact.index)
     connections = (*others, connection) if connection else others
     protocol = connection.protocol if connection else connector.protocol
-    return replace(status, connectors=(replace(connector, connections=connections, protocol=protocol),))
+    new = replace(connector, connections=connections, protocol=protocol)
+    return replace(status, connectors=tuple(new if item is connector else item for item in status.connectors))

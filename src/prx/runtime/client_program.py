@@ -24,12 +24,12 @@ def find_program(context: TunnelContext) -> tuple[str, ...]:
 
 
 class ClientProgram:
-    """What was seen of the program of one tunnel."""
+    """What was seen of the program of one connector; `before`: of the one whose place it takes."""
 
-    def __init__(self) -> None:
+    def __init__(self, before: ClientProgram | None = None) -> None:
         self._seen: tuple[object, ...] | None = None  # None: not checked yet
         self._running: tuple[object, ...] = ()
-        self._last = LastProgram()
+        self.last: LastProgram = LastProgram() if before is None else before.last
         self._asking: asyncio.Timeout | None = None  # while the program is asked for its version
 
     def about_to_start(self, context: TunnelContext) -> None:
@@ -68,7 +68,7 @@ class ClientProgram:
 
     async def change(self, version: str) -> str:
         """Return what to say of the program that is about to be started if the last child ran another one; empty if not."""
-        return await self._last.change(self._seen or (), version)
+        return await self.last.change(self._seen or (), version)
 
     def give_up(self) -> None:
         """End the wait for the version, if there is one."""

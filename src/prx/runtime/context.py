@@ -10,7 +10,7 @@ old child keeps to its end the one that it was started with.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from prx.backends import create
@@ -79,7 +79,10 @@ class Phases:
 
 @dataclass(slots=True)
 class TunnelContext:
-    """One tunnel: its name, what the user wants of it, and what follows from that. Made by `create`."""
+    """One tunnel: its name, what the user wants of it, and what follows from that. Made by `create`.
+
+    connector: which of the tunnel's connectors this is for, counted from 0; each has a context of its own (`of_connector`).
+    """
 
     name: str
     settings: TunnelSettings
@@ -88,6 +91,7 @@ class TunnelContext:
     resolver: Resolver
     phases: Phases
     shared: Shared
+    connector: int = 0
 
     @classmethod
     def create(cls, name: str, settings: TunnelSettings, shared: Shared) -> TunnelContext:
@@ -95,21 +99,25 @@ class TunnelContext:
         return cls._of(name, settings, Phases(name, shared.bus, shared.clock), shared)
 
     @classmethod
-    def _of(cls, name: str, settings: TunnelSettings, phases: Phases, shared: Shared) -> TunnelContext:
+    def _of(cls, name: str, settings: TunnelSettings, phases: Phases, shared: Shared, connector: int = 0) -> TunnelContext:
         backend = create(settings)
         policy = Policy(
             expect=settings.expected_status,
             startup_timeout=settings.startup_timeout_secs,
-            protocol_is_free=len(backend.protocols(shared.site)) > 1,
+            protocol_is_free=len(backend.protocols(shared.site, connector)) > 1,
             quick=backend.url_is_temporary,
             path=settings.health_check_path,
         )
         resolver = Resolver(settings.doh or shared.site.doh, clock=shared.clock)
-        return cls(name, settings, backend, policy, resolver, phases, shared)
+        return cls(name, settings, backend, policy, resolver, phases, shared, connector)
 
     def successor(self, settings: TunnelSettings) -> TunnelContext:
         """Return another context of this tunnel, for a child that is started with `settings`."""
-        return self._of(self.name, settings, self.phases, self.shared)
+        return self._of(self.name, settings, self.phases, self.shared, self.connector)
+
+    def of_connector(self, connector: int) -> TunnelContext:
+        """Return the same for connector number `connector`."""
+        return self._of(self.name, self.settings, self.phases, self.shared, connector)
 
     def take(self, settings: TunnelSettings) -> None:
         """Go on with `settings`, which do not concern the child."""
@@ -129,6 +137,11 @@ class TunnelContext:
         return client
 
     @property
+    def protocols(self) -> tuple[str, ...]:
+        """What this connector may speak with the edge, best first."""
+        return self.backend.protocols(self.shared.site, self.connector)
+
+    @property
     def group(self) -> str:
         """What the connectors of one tunnel have in common: the tunnel's id, or the name of a tunnel with one connector."""
         try:
@@ -137,7 +150,9 @@ class TunnelContext:
             return self.name
 
     def publish(self, fact: Fact) -> None:
-        """Publish a fact about this tunnel."""
+        """Publish a fact about this tunnel; one that is about a connector is about this one."""
+        if self.connector and hasattr(fact, "connector"):
+            fact = replace(fact, connector=self.connector)  # type: ignore[call-arg]  # it has the field
         self.shared.bus.publish(fact)
 
     def log(self, level: str, message: str) -> None:

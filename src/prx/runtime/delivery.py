@@ -3,13 +3,14 @@
 Every connector that runs with a tunnel's token is one of its ways in, and the edge spreads requests over all of them. The
 connector counts each request as it passes it on, each status that the service returns, and each failure to get one. A request
 of prx's that was answered while the counters stood still has ended at the edge, or has taken another way. Other tunnels of the
-same prx that run with the same token are added up: they are ways of the same tunnel.
+same prx that run with the same token are added up: they are ways of the same tunnel. If one of them came or went between two
+readings, the two cannot be compared.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 
 from prx.backends.base import Counters
 from prx.core.evidence import Delivery
@@ -36,19 +37,52 @@ class Ways:
         if not reads:
             self._reads.pop(tunnel, None)
 
+    def members(self, tunnel: str) -> tuple[Read, ...]:
+        """Return which connectors of `tunnel` there are, as something to compare."""
+        return tuple(self._reads.get(tunnel, ()))
+
     async def count(self, tunnel: str) -> Counters | None:
         """Return the sum of the counters of all connectors of `tunnel`; None if one of them could not be read."""
-        found = await asyncio.gather(*(read() for read in self._reads.get(tunnel, [])))
-        counters = [item for item in found if item is not None]
-        if not counters or len(counters) < len(found):
-            return None
-        codes = {code for item in counters for code in item.said}
-        return Counters(
-            requests=sum(item.requests for item in counters),
-            request_errors=sum(item.request_errors for item in counters),
-            in_flight=sum(item.in_flight for item in counters),
-            said={code: sum(item.said.get(code, 0) for item in counters) for code in codes},
-        )
+        found = await asyncio.gather(*(read() for read in self.members(tunnel)))
+        return None if None in found else add_up(found)
+
+
+def add_up(found: Iterable[Counters | None]) -> Counters | None:
+    """Return the sum of several connectors' counters, those that could not be read left out; None if none was."""
+    counters = [item for item in found if item is not None]
+    if not counters:
+        return None
+    codes = {code for item in counters for code in item.said}
+    return Counters(
+        requests=sum(item.requests for item in counters),
+        request_errors=sum(item.request_errors for item in counters),
+        in_flight=sum(item.in_flight for item in counters),
+        said={code: sum(item.said.get(code, 0) for item in counters) for code in codes},
+        registered=sum(item.registered for item in counters),
+        rejected=sum(item.rejected for item in counters),
+        duplicates=sum(item.duplicates for item in counters),
+    )
+
+
+class Watch:
+    """Tells what came through the connectors of `tunnel` since `begin`."""
+
+    def __init__(self, ways: Ways, tunnel: str) -> None:
+        self._ways = ways
+        self._tunnel = tunnel
+        self._members: tuple[Read, ...] = ()
+        self._before: Counters | None = None
+
+    async def begin(self) -> None:
+        """Read the counters."""
+        self._members = self._ways.members(self._tunnel)
+        self._before = await self._ways.count(self._tunnel)
+
+    async def end(self) -> Delivery:
+        """Read them again and compare; unknown if a connector came or went meanwhile."""
+        after = await self._ways.count(self._tunnel)
+        same = self._members == self._ways.members(self._tunnel)
+        return compare(self._before, after) if same else Delivery()
 
 
 def compare(before: Counters | None, after: Counters | None) -> Delivery:

@@ -8,7 +8,7 @@ only if the public answer is late or not the expected one, so that a healthy tun
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,7 +18,7 @@ from prx.core.evidence import Connector, Delivery, Dns, Edge, Evidence, Origin, 
 from prx.core.status_codes import EDGE_STATUSES
 from prx.runtime.child_monitor import ChildMonitor
 from prx.runtime.context import TunnelContext
-from prx.runtime.delivery import SETTLE, compare
+from prx.runtime.delivery import SETTLE, Watch
 from prx.runtime.newest_rules import NewestRules
 from prx.runtime.probes.access import probe_headers
 from prx.runtime.probes.addresses import strays
@@ -58,8 +58,14 @@ class HealthChecker:
         """Take in that the machine is in another network."""
         self._name.expire()
 
-    async def check(self, *, suspect: bool = False) -> Evidence:
-        """Gather evidence, and never raise for what it meets.
+    def inherit(self, other: HealthChecker) -> None:
+        """Take over what another connector's checks have found out about the same URL."""
+        if self.url == other.url:
+            self._name, self.usual_ms = other._name, other.usual_ms
+            self._exposure_known, self._bypasses = other._exposure_known, other._bypasses
+
+    async def check(self, *, suspect: bool = False, leads: Callable[[], bool] = lambda: True) -> Evidence:
+        """Gather evidence, and never raise for what it meets; ask the public URL only if this connector `leads`.
 
         It takes the time-out of the health check and a second at most, and less for a service that is usually fast. `suspect`:
         something else says already that the service does not answer, so that the wait is short.
@@ -74,7 +80,7 @@ class HealthChecker:
                 edge, dns = await asyncio.gather(self._dial(child), self._name_of_refused(child))
                 return replace(self._evidence(began, edge=edge), dns=dns)
         evidence = self._evidence(began, edge=None)
-        if not self.url:
+        if not self.url or not leads():
             return evidence
         outside = self._check_outside(evidence, suspect=suspect or evidence.network_up is False)
         if child is None:
@@ -189,9 +195,9 @@ class HealthChecker:
         self, addresses: tuple[str, ...], limit: float, *, suspect: bool
     ) -> tuple[Public, Delivery, Origin | None]:
         """Ask the public URL, and the origin beside it if the answer is late or not the expected one, or expected to be so."""
-        ways, group_name = self._context.shared.ways, self._context.group
+        watch = Watch(self._context.shared.ways, self._context.group)
         self.asked += 1
-        before = await ways.count(group_name)
+        await watch.begin()
         async with asyncio.TaskGroup() as group:
             asked = group.create_task(self._ask_public(addresses, limit), name=f"{self._context.name}: public")
             await asyncio.wait([asked], timeout=0 if suspect else min(ASK_ORIGIN_AFTER, limit / 2))
@@ -200,13 +206,12 @@ class HealthChecker:
             if public.status in self._context.settings.expected_status and not public.wants_tls:
                 if late is not None:
                     late.cancel()
-                return public, compare(before, await ways.count(group_name)), None
+                return public, await watch.end(), None
             origin = await (late or self._ask_origin(limit))
-        after = await ways.count(group_name)
-        delivery = compare(before, after)
+        delivery = await watch.end()
         if delivery.reached and public.status not in delivery.said and not delivery.failed:
             await asyncio.sleep(SETTLE)
-            delivery = compare(before, await ways.count(group_name))
+            delivery = await watch.end()
         return public, delivery, origin
 
     def _note_bypass(self, public: Public, delivery: Delivery) -> None:

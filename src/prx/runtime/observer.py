@@ -6,7 +6,7 @@ Pure: times come in as arguments. A run's observer is thrown away with the run.
 from __future__ import annotations
 
 from prx.backends.base import Counters, LineKind, LogLine, Readiness
-from prx.core.events import ConnectionLost, ConnectionRegistered, Fact
+from prx.core.events import ConnectionLost, ConnectionRegistered
 from prx.core.evidence import Connector
 
 # Lines after which readiness, or the service, has probably just changed.
@@ -58,7 +58,7 @@ class ConnectorObserver:
         """How many connections are up, as far as the log shows."""
         return len(self._connected)
 
-    def see_line(self, now: float, line: LogLine) -> list[Fact]:
+    def see_line(self, now: float, line: LogLine) -> list[ConnectionRegistered | ConnectionLost]:
         """Take in a line of the log; return the facts about connections in it."""
         self.rounds += line.ends_round
         if line.kind in _TRYING and not line.ends_round:  # which repeats why the last try failed, at the end of a wait
@@ -78,7 +78,7 @@ class ConnectorObserver:
             return self._lose(line.connection, line.error or line.message)
         return []
 
-    def lose_all(self) -> list[Fact]:
+    def lose_all(self) -> list[ConnectionRegistered | ConnectionLost]:
         """Take in the end of the child; return the facts about connections that it means."""
         return [fact for index in list(self._connected) for fact in self._lose(index, "the connector ended")]
 
@@ -160,7 +160,7 @@ class ConnectorObserver:
         if line.kind is not LineKind.SERVE_ERROR or not self._last_error:
             self._last_error = line.error or line.message
 
-    def _lose(self, index: int, reason: str) -> list[Fact]:
+    def _lose(self, index: int, reason: str) -> list[ConnectionRegistered | ConnectionLost]:
         if self._connected.pop(index, None) is None:
             return []
         return [ConnectionLost(tunnel=self._name, index=index, reason=reason)]

@@ -20,7 +20,7 @@ class ProtocolChoice:
 
     def protocols(self, context: TunnelContext) -> tuple[str, ...]:
         """Return the protocols to speak, best first; the one alone that was learnt for this network, if one was."""
-        known = context.backend.protocols(context.shared.site)
+        known = context.protocols
         if len(known) == 1:
             return known
         learnt = context.shared.state.protocol(context.shared.network.fingerprint())
@@ -40,7 +40,7 @@ class ProtocolChoice:
 
     def has_fallen_back(self, context: TunnelContext, protocol: str) -> bool:
         """Return whether a tunnel that speaks `protocol` could speak a better one, and loses no URL by a new start."""
-        return not context.backend.url_is_temporary and protocol != context.backend.protocols(context.shared.site)[0]
+        return not context.backend.url_is_temporary and protocol != context.protocols[0]
 
     def interrupt(self) -> None:
         """Take in that the tunnel is not up over the lesser protocol just now."""

@@ -6,13 +6,15 @@ asked to, and reports to the tunnel, through inputs and facts, what happens. It 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 
 from prx.backends.base import Counters, LaunchContext, LineKind, LogLine
 from prx.core import inputs
 from prx.core.diagnosis import diagnose
+from prx.core.events import ConnectionLost, ConnectionRegistered
 from prx.core.evidence import Evidence, ExitCause
+from prx.core.replicas import follow
 from prx.core.verdicts import PROVES_URL, Action, Verdict
 from prx.runtime.child_log import ChildLog
 from prx.runtime.child_monitor import ChildMonitor
@@ -27,21 +29,45 @@ QUICK_CHECK_EVERY = 2  # of these; see `prx.runtime.probes.quick_checks`
 NOTICE_AGAIN_AFTER = 2.0  # seconds; visitors' errors may come by the hundred
 
 
+ConnectionFact = ConnectionRegistered | ConnectionLost
+
+
+@dataclass(slots=True)
+class Role:
+    """What a tunnel with several connectors wants of one of them.
+
+    leads: it asks the public URL, and the service beside it. proven: a connector of the tunnel has been seen to serve the same
+    URL. on_failures: called when visitors who come through it meet failures of the service.
+    """
+
+    leads: bool = True
+    proven: bool = False
+    on_failures: Callable[[], None] = lambda: None
+
+
 class Run:
     """Run number `number` of a tunnel's child; made by `start`. What it notices goes to the machine through `send`."""
 
     def __init__(
-        self, number: int, context: TunnelContext, send: Callable[[inputs.Input], None], protocol: str, port: int
+        self,
+        number: int,
+        context: TunnelContext,
+        send: Callable[[inputs.Input], None],
+        protocol: str,
+        port: int,
+        *,
+        role: Role | None = None,
     ) -> None:
         self.number = number
         self.context = context
+        self.role = role or Role()
         self._send = send
         self._process: ChildProcess | None = None
         self._started = context.clock.monotonic()
         self._child = ChildMonitor(context, protocol, port)
         self._observer = self._child.observer
         self._log = ChildLog(context, self._on_line)
-        self._checker = HealthChecker(context, self._child)
+        self.checker = HealthChecker(context, self._child)
         self._quick_checks = QuickChecks()
         self._noticed_at = self._started
         self._edge_learnt = False
@@ -78,7 +104,7 @@ class Run:
 
     def forget_network(self) -> None:
         """Take in that the machine is in another network."""
-        self._checker.forget_network()
+        self.checker.forget_network()
         self._observer.forget_network()
 
     @property
@@ -87,19 +113,23 @@ class Run:
         assert self._process is not None
         return self._process
 
+    @property
+    def ready(self) -> int:
+        """How many connections are ready, as far as was seen."""
+        return self._observer.ready
+
     async def wait(self) -> inputs.Exited:
         """Wait for the end of the child and return what it means."""
         context = self.context
         end = await self.process.wait()
         self._forget()
-        for fact in self._observer.lose_all():
-            context.publish(fact)
+        self._publish(self._observer.lose_all())
         now = context.clock.monotonic()
         child_exit = context.client.classify_exit(end, self._log.tail(), age=now - self._started)
         child_exit = explain_kill(child_exit, self._oom_kills, oom_kills())
         if child_exit.cause is ExitCause.UPDATED:
             context.log("warn", "the connector has replaced itself with a newer version; it is restarted at once")
-        evidence = Evidence(now, self._checker.url, exit=child_exit, network_up=context.shared.network.up())
+        evidence = Evidence(now, self.checker.url, exit=child_exit, network_up=context.shared.network.up())
         return inputs.Exited(self.number, self.process.pid, child_exit, diagnose(evidence, context.policy))
 
     async def watch(self) -> None:
@@ -121,10 +151,10 @@ class Run:
         """Return whether something has changed: the child's readiness, or with `quick_checks` the service behind it."""
         try:
             changed = await self._child.check_ready()
-            if quick_checks and self._observer.ready and self._checker.url:
+            if quick_checks and self.role.leads and self._observer.ready and self.checker.url:
                 counters = await self._child.counters(max_age=READY_EVERY)
                 began = self.context.clock.monotonic()
-                changed |= await self._quick_checks.check(self.context.settings, counters, self._checker.usual_ms)
+                changed |= await self._quick_checks.check(self.context.settings, counters, self.checker.usual_ms)
                 self._suspect_since = (self._suspect_since or began) if self._quick_checks.suspect else None
                 changed |= self._quick_checks.failing and self._well  # else the errors may be those that prx has got itself
         except (OSError, RuntimeError, MemoryError):  # this machine is short of something: the next question may be luckier
@@ -132,14 +162,23 @@ class Run:
         return changed
 
     async def check(self) -> tuple[Evidence, inputs.Checked]:
-        """Gather evidence and judge it."""
-        evidence = await self._checker.check(suspect=self._quick_checks.suspect)
+        """Gather evidence and judge it; without the public URL, if another connector of the tunnel leads."""
+        leads = False
+
+        def led() -> bool:
+            nonlocal leads
+            leads = self.role.leads
+            return leads
+
+        evidence = await self.checker.check(suspect=self._quick_checks.suspect, leads=led)
+        if not leads and self._observer.ready and self.checker.url:
+            return evidence, inputs.Checked(self.number, follow(evidence, self.context.policy, proven=self.role.proven))
         diagnosis = diagnose(evidence, self.context.policy)
         self._well = diagnosis.action is Action.NONE
         if diagnosis.verdict is Verdict.ORIGIN_DOWN and self._suspect_since is not None and diagnosis.since is not None:
             diagnosis = replace(diagnosis, since=min(diagnosis.since, self._suspect_since))
         if diagnosis.verdict in PROVES_URL:
-            self._checker.prove()
+            self.checker.prove()
             if not self._edge_learnt:
                 self._edge_learnt = True
                 await self._learn_edge()
@@ -156,14 +195,20 @@ class Run:
     async def visitors(self) -> int | None:
         """Return how many requests have come that were not prx's own, None if that is not known."""
         counters = await self._child.counters()
-        return None if counters is None else counters.requests - self._checker.asked
+        return None if counters is None else counters.requests - self.checker.asked
+
+    def _publish(self, facts: Iterable[ConnectionFact]) -> None:
+        pid = self._process.identity.pid if self._process is not None else 0
+        for fact in facts:
+            self.context.publish(replace(fact, pid=pid))
 
     def _on_line(self, line: LogLine) -> None:
         now = self.context.clock.monotonic()
-        for fact in self._observer.see_line(now, line):
-            self.context.publish(fact)
+        self._publish(self._observer.see_line(now, line))
         if line.kind is LineKind.QUICK_URL:
             self._child.logged_url = self.context.client.announced_url(line, self.context.shared.site)
         visitors_fail = line.kind is LineKind.ORIGIN_ERROR and self._well and now - self._noticed_at >= NOTICE_AGAIN_AFTER
+        if visitors_fail:
+            self.role.on_failures()
         if visitors_fail or self._observer.stirs(line):
             self._notice()

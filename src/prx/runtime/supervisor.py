@@ -19,6 +19,7 @@ from prx.core.states import State
 from prx.core.status import TunnelStatus
 from prx.runtime.bulkhead import keep_running, words_of
 from prx.runtime.bus import Bus
+from prx.runtime.connector import EMPTY_CONFIG
 from prx.runtime.context import Shared
 from prx.runtime.delivery import Ways
 from prx.runtime.hooks import HookRunner
@@ -31,7 +32,7 @@ from prx.runtime.probes.edge import EdgeWatch
 from prx.runtime.probes.resolver import Resolver
 from prx.runtime.process.orphans import ChildLedger, reap_stale
 from prx.runtime.process.spawn_limit import SpawnRateLimiter
-from prx.runtime.tunnel import EMPTY_CONFIG, Tunnel
+from prx.runtime.tunnel import Tunnel
 
 STOPPED_AS_ASKED = 0
 NOTHING_CAN_RUN = 3

@@ -1,45 +1,38 @@
-"""The shell of one tunnel: inputs go into the machine, its effects are performed, and nothing is decided here.
+"""One tunnel: its connectors, the one verdict about them, and their replacement one after another.
 
-inbox ──► Machine.handle(now, input) ──► effects ──► processes, timers, checks, facts
-  ▲                                                            │
-  └──────────── Spawned, Exited, Checked, TimerFired … ◄───────┘
+Each connector is supervised by itself (`prx.runtime.connector`) and keeps its number when its child is started again.
+One of them leads: it asks the public URL for all. Of what the connectors say, states, verdicts and URLs are folded into the
+tunnel's own (`prx.core.replicas`); everything else is published as it is, with the number of the connector.
+
+If two connectors of the tunnel may serve at once, one that is to be replaced is succeeded: another connector is started in the
+same place, and the old one is told to end only when the new one is as connected as it was. If the new one does not come up, the
+old one goes on. Everywhere else the old child ends first.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from prx.backends.base import Counters, LaunchContext
+from prx.backends.base import Counters
 from prx.config.schema import TunnelSettings
-from prx.core import effects, inputs
-from prx.core.diagnosis import diagnose
-from prx.core.errors import PrxError
-from prx.core.events import ConfigReloaded, Fact, Probed, UrlChanged
-from prx.core.evidence import Evidence
-from prx.core.machine import Machine
-from prx.core.sightings import Sightings
-from prx.core.states import MachineSettings, State
+from prx.core import inputs
+from prx.core.events import ChildExited, ConfigReloaded, Fact, StateChanged, UrlChanged, VerdictChanged
+from prx.core.replicas import MOST, Standing, TunnelStanding, choose_leader, fold
+from prx.core.states import ChildState, State
 from prx.core.status import TunnelStatus
-from prx.core.story import inside
-from prx.core.verdicts import Diagnosis, Verdict
-from prx.install.programs import needed_environment
-from prx.runtime.bulkhead import words_of
-from prx.runtime.bus import redacted
-from prx.runtime.client_program import ClientProgram, explain_failed_start, find_program
+from prx.core.verdicts import Diagnosis, NoVerdict, Verdict
+from prx.runtime.connector import Connector
 from prx.runtime.context import Shared, TunnelContext
-from prx.runtime.health_check import HealthChecker
-from prx.runtime.host.clock import TimerHandle
-from prx.runtime.process.ports import draw_port
-from prx.runtime.process.version import short_version
+from prx.runtime.delivery import add_up
 from prx.runtime.protocol_choice import ProtocolChoice
 from prx.runtime.quic_return import QuicReturn
-from prx.runtime.run import Run
 
-EMPTY_CONFIG = "config.yml"
-STOP_MARGIN = 2.0  # seconds beyond the child's own grace period before it is killed
+SUCCESSION_EVERY = 0.1  # seconds between two questions whether a successor is up
+SETTLED_AFTER = 5.0  # seconds with a connection after which a successor that has fewer than the old one takes over all the same
+EDGE_NOTICES_AFTER = 6.0  # seconds; a QUIC connection ends after 5 s of silence (cloudflared's idle time-out), at both ends
 
 
 class Tunnel:
@@ -48,277 +41,331 @@ class Tunnel:
     def __init__(self, name: str, settings: TunnelSettings, shared: Shared) -> None:
         self.name = name
         self.context = TunnelContext.create(name, settings, shared)
-        self._inbox: asyncio.Queue[inputs.Input] = asyncio.Queue()
-        self._timers: dict[str, TimerHandle] = {}
-        self._due: dict[str, float] = {}  # the monotonic second of each timer that was set
-        self._sightings = Sightings()
-        self._run: Run | None = None
-        self._alone: HealthChecker | None = None
-        self._program = ClientProgram()
         self._protocol = ProtocolChoice(shared.clock)
+        self._shown = TunnelStanding()
+        self._ended_at = -EDGE_NOTICES_AFTER  # when a connector has last ended by itself
+        self._url = ""  # the one that was proven last
+        self._standings: dict[Connector, Standing] = {}  # of all connectors, those that come and go included
+        self._places: dict[int, Connector] = {}  # by number; a successor is not there before it has taken over
+        self._leader: Connector | None = None
         self._tasks: asyncio.TaskGroup | None = None
-        self._jobs: set[asyncio.Task[None]] = set()
-        self.machine = Machine(name, self._machine_settings(), jitter=shared.jitter)
+        self._outdated = asyncio.Event()
+        self._ended = asyncio.Event()
+        self._wanted = True
         shared.bus.track(self._blank_status())
+        for number in range(self._replicas):
+            self._places[number] = self._new(number)
+        self._elect()
 
     @property
     def state(self) -> State:
         """The observed state."""
-        return self.machine.state
+        return self._shown.state
 
     def told(self) -> dict[str, Any]:
-        """Return what the supervision knows of the present verdict (`prx.core.story.inside`)."""
-        found = inside(self.machine, self._sightings, self._due, self.context.clock.monotonic())
-        clean: dict[str, Any] = redacted(found, self.context.shared.bus.redactor)
-        return clean
+        """Return what the supervision knows of the present verdict (`prx.core.story.inside`): what the leader does."""
+        assert self._leader is not None
+        return self._leader.told()
 
     async def counters(self, *, max_age: float) -> Counters | None:
-        """Return what the running child counts, at most `max_age` seconds old; None if it cannot be asked."""
-        return None if self._run is None else await self._run.counters(max_age=max_age)
+        """Return what the connectors count together, at most `max_age` seconds old; None if none can be asked."""
+        found = await asyncio.gather(*(connector.counters(max_age=max_age) for connector in self.connectors))
+        return add_up(found)
 
     @property
     def at_rest(self) -> bool:
         """Return whether nothing is being done just now: only time, or the world, can change something."""
-        return self._inbox.empty() and not self.machine.busy
+        return all(connector.at_rest for connector in self._standings)
+
+    @property
+    def connectors(self) -> tuple[Connector, ...]:
+        """All connectors that live, a successor beside the one whose place it is about to take."""
+        return tuple(self._standings)
 
     def send(self, event: inputs.Input) -> None:
-        """Put an input into the inbox; callable from anywhere on the loop."""
-        self._inbox.put_nowait(event)
+        """Hand an input to all connectors; a restart replaces them, one after another if they may overlap."""
+        match event:
+            case inputs.Restart(reason=reason):
+                self._wanted = True
+                self._replace(self._places.values(), reason)
+                self._resize()
+            case inputs.Start():
+                self._wanted = True
+                self._send(self._places.values(), event)
+                self._resize()
+            case inputs.Stop() | inputs.Kill():
+                self._wanted = False
+                self._send(self.connectors, event)
+            case _:
+                self._send(self.connectors, event)
 
     async def run(self) -> None:
         """Supervise until the tunnel has been stopped."""
-        self.send(inputs.Start(*self.context.shared.state.rate_limit(self._rate_limiter)))
         async with asyncio.TaskGroup() as self._tasks:
-            self._start("quic", self._return_to_quic())
-            while True:
-                event = await self._inbox.get()
-                if event == inputs.Woken("network"):  # what was remembered holds for the old network
-                    self.machine.reconfigure(self._machine_settings())
-                    if self._run is not None:
-                        self._run.forget_network()
-                for effect in self.machine.handle(self.context.clock.monotonic(), event):
-                    self._perform(effect)
-                if self.machine.state is State.STOPPING:
-                    self._program.give_up()
-                if self.machine.state is State.IDLE and not self.machine.wanted:
-                    break
-            for job in self._jobs:  # a check whose result is not needed any more
-                job.cancel()
+            for connector in self.connectors:
+                self._launch(connector)
+            helpers = [
+                self._tasks.create_task(self._return_to_quic(), name=f"{self.name}: return to QUIC"),
+                self._tasks.create_task(self._succeed_outdated(), name=f"{self.name}: succession"),
+            ]
+            while self._standings:
+                await self._ended.wait()
+                self._ended.clear()
+            for helper in helpers:
+                helper.cancel()
 
     def reload(self, settings: TunnelSettings) -> None:
         """Take new settings. A living child is replaced only if they concern it: a restart may cost the URL."""
         successor = self.context.successor(settings)
-        restart = successor.backend.needs_new_child(self.context.backend)
-        if restart:
+        renewed = successor.backend.needs_new_child(self.context.backend)
+        if renewed:
             self.context = successor
         else:
             self.context.take(settings)
-        self._alone = None
-        self.machine.reconfigure(self._machine_settings())
-        self.context.publish(ConfigReloaded(tunnel=self.name, restarted=restart))
-        if restart or self.state in {State.FAILED, State.BACKOFF}:
-            self.send(inputs.Restart("the configuration changed"))
-        elif self._run is not None:
-            self.send(inputs.CheckNow(self._run.number))
-
-    # ------------------------------------------------------------------ settings
-
-    def _machine_settings(self) -> MachineSettings:
-        context, settings, client = self.context, self.context.settings, self.context.backend.client
-        return MachineSettings(
-            interval=settings.health_check_interval_secs,
-            max_failures=settings.max_failures,
-            restart_on_any=settings.health_check_restart == "any",
-            grace=(client.stop_grace if client is not None else 0.0) + STOP_MARGIN,
-            protocols=self._protocol.protocols(context),
-            has_child=client is not None,
-            quick=context.backend.url_is_temporary,
-        )
-
-    def _blank_status(self) -> TunnelStatus:
-        backend, local_addr = self.context.backend, str(self.context.settings.origin)
-        return TunnelStatus(self.name, backend=backend.name, mode=backend.mode, local_addr=local_addr)
-
-    @property
-    def _rate_limiter(self) -> str:
-        return self.context.backend.rate_limiter(self.context.shared.site)
-
-    # ------------------------------------------------------------------ effects
-
-    def _perform(self, effect: effects.Effect) -> None:
-        shared = self.context.shared
-        match effect:
-            case effects.Publish():
-                self._publish(effect.fact)
-            case effects.SetTimer():
-                self._set_timer(effect)
-            case effects.CancelTimers():
-                self._cancel_timers()
-            case effects.Check():
-                self._start("check", self._check(effect.run))
-            case effects.Spawn():
-                self._start("run", self._live(effect))
-            case effects.Terminate() | effects.Kill():
-                self._signal(effect)
-            case effects.WatchForChange():
-                self._watch_for_change()
-            case effects.RememberRateLimit():
-                shared.state.keep_rate_limit(self._rate_limiter, effect.delay, effect.attempt)
-            case effects.RememberProtocol():
-                shared.state.keep_protocol(shared.network.fingerprint(), effect.protocol)
-
-    def _publish(self, fact: Fact) -> None:
-        if isinstance(fact, UrlChanged) and fact.proven:
-            self.context.phases.reached("verified", fact.url)
-        self.context.publish(fact)
-
-    def _set_timer(self, effect: effects.SetTimer) -> None:
-        if old := self._timers.get(effect.name):
-            old.cancel()
-        fired = inputs.TimerFired(effect.name, effect.token)
-        self._due[effect.name] = self.context.clock.monotonic() + effect.delay
-        self._timers[effect.name] = self.context.clock.call_later(effect.delay, lambda: self.send(fired))
-
-    def _cancel_timers(self) -> None:
-        for timer in self._timers.values():
-            timer.cancel()
-        self._timers.clear()
-
-    def _start(self, what: str, work: Coroutine[Any, Any, None]) -> None:
-        assert self._tasks is not None
-        job = self._tasks.create_task(work, name=f"{self.name}: {what}")
-        self._jobs.add(job)
-        job.add_done_callback(self._jobs.discard)
-
-    def _signal(self, effect: effects.Terminate | effects.Kill) -> None:
-        run = self._run
-        if run is None or run.number != effect.run:
-            return
-        if isinstance(effect, effects.Kill):
-            run.process.kill()
-        else:
-            run.process.terminate()
-
-    def _watch_for_change(self) -> None:
-        if self._program.has_changed(self.context):
-            self.send(inputs.Woken("binary"))
-        self.context.shared.recheck()
+            for connector in self.connectors:
+                connector.take(settings)
+        self.context.publish(ConfigReloaded(tunnel=self.name, restarted=renewed))
+        if renewed:
+            self._replace(self._places.values(), "the configuration changed")
+        self._resize()
 
     def check_running_program(self) -> None:
-        """Say it once when the program of the living child was replaced."""
-        if self._run is not None and (path := self._program.replaced_while_running(self._run.context)):
-            message = f"{path} was replaced; the connector that runs is the old one: prx restart {self.name} takes the new one"
-            self.context.log("info", message)
+        """Take in that the program of a living child was replaced: take the new one if that costs nothing, else say it once."""
+        paths = [path for connector in self._places.values() if (path := connector.replaced_program())]
+        if not paths:
+            return
+        if self.context.backend.can_overlap:
+            self.context.log("info", f"{paths[0]} was replaced: a new connector takes the place of each that runs")
+            self._replace(self._places.values(), "the program was replaced")
+            return
+        message = f"{paths[0]} was replaced; the connector that runs is the old one: prx restart {self.name} takes the new one"
+        costs = ", and changes the URL" if self.context.backend.url_is_temporary else ""
+        self.context.log("info", message + costs)
 
     async def abandon(self) -> None:
-        """End the child at once: the supervision of this tunnel has failed."""
-        self._cancel_timers()
-        run, self._run = self._run, None
-        if run is not None:
-            await run.aclose()
+        """End all children at once: the supervision of this tunnel has failed."""
+        for connector in self.connectors:
+            await connector.abandon()
+
+    # ------------------------------------------------------------------ connectors
+
+    @staticmethod
+    def _send(connectors: Iterable[Connector], event: inputs.Input) -> None:
+        for connector in list(connectors):
+            connector.send(event)
+
+    @property
+    def _replicas(self) -> int:
+        return self.context.backend.replicas
+
+    def _new(self, number: int, *, takes_over: Connector | None = None) -> Connector:
+        connector = Connector(self.context.of_connector(number), self, self._protocol, takes_over=takes_over)
+        connector.role.leads = False
+        connector.role.on_failures = lambda: self._check_elsewhere(connector)
+        self._standings[connector] = Standing(number)
+        return connector
+
+    def _check_elsewhere(self, connector: Connector) -> None:
+        """Have the leader check, as visitors of another connector have met failures."""
+        if self._leader is not None and self._leader is not connector:
+            self._leader.check_now()
+
+    def _launch(self, connector: Connector) -> None:
+        assert self._tasks is not None
+        self._tasks.create_task(self._supervise(connector), name=f"{self.name}: connector {connector.index}")
+
+    async def _supervise(self, connector: Connector) -> None:
+        await connector.run()
+        del self._standings[connector]
+        if self._places.get(connector.index) is connector:
+            del self._places[connector.index]
+        if self._standings:
+            self._elect()
+            self._show("")
+        self._ended.set()
+
+    def _resize(self) -> None:
+        """Start or stop connectors until there are as many as the settings say; those with the highest numbers go."""
+        if not self._wanted or self._tasks is None:
+            return
+        for number in range(self._replicas):
+            if number not in self._places:
+                self._places[number] = self._new(number)
+                self._launch(self._places[number])
+        for connector in self.connectors:
+            if connector.index >= self._replicas:
+                connector.send(inputs.Stop())
+        self._show("the configuration changed")
+
+    # ------------------------------------------------------------------ replacement
+
+    def _replace(self, connectors: Iterable[Connector], reason: str) -> None:
+        """Replace connectors: those that serve one after another, if two may serve at once; all others at once."""
+        overlap = self.context.backend.can_overlap
+        for connector in list(connectors):
+            succeeded = overlap and connector.ready > 0 and connector.context.backend.can_overlap
+            connector.renew(self.context.of_connector(connector.index))
+            if not succeeded:
+                connector.send(inputs.Restart(reason))
+        self._outdated.set()
+
+    async def _succeed_outdated(self) -> None:
+        """Replace the connectors whose children are outdated, one after another; forever."""
+        while True:
+            await self._outdated.wait()
+            self._outdated.clear()
+            for number in sorted(self._places):
+                if (old := self._places.get(number)) is not None and self._is_to_be_succeeded(old):
+                    await self._succeed(old)
+
+    def _is_to_be_succeeded(self, old: Connector) -> bool:
+        return self._wanted and old.is_outdated and old.ready > 0
+
+    async def _succeed(self, old: Connector) -> None:
+        """Bring up a successor of `old`, and end `old` then; give up if it ends before, or if something else is wanted now."""
+        if len(self._standings) >= MOST:  # Cloudflare takes no more: the others serve meanwhile
+            await self._restart_in_place(old)
+            return
+        generation = old.generation
+        new = self._new(old.index, takes_over=old)
+        self._elect()
+        self._launch(new)
+        connected_at: float | None = None
+        while self._is_to_be_succeeded(old) and old.generation == generation:
+            await self.context.clock.sleep(SUCCESSION_EVERY)
+            now = self.context.clock.monotonic()
+            connected_at = (now if connected_at is None else connected_at) if self._serves(new) else None
+            if connected_at is not None and (new.ready >= old.ready or now - connected_at >= SETTLED_AFTER):
+                break
+        if old.generation != generation or not self._wanted:
+            new.send(inputs.Stop())
+            self._outdated.set()
+            return
+        self._places[old.index] = new
+        old.send(inputs.Stop())
+        while old in self._standings:
+            await self.context.clock.sleep(SUCCESSION_EVERY)
+
+    async def _restart_in_place(self, connector: Connector) -> None:
+        """Restart a connector, and wait until it serves again, or has had the time for that."""
+        connector.send(inputs.Restart("it is its turn"))
+        end = self.context.clock.monotonic() + self.context.settings.startup_timeout_secs
+        while (connector.is_outdated or connector.ready == 0) and self.context.clock.monotonic() < end and self._wanted:
+            await self.context.clock.sleep(SUCCESSION_EVERY)
+
+    def _serves(self, connector: Connector) -> bool:
+        """Return whether a successor can take visitors: it is connected, and its machine has seen so if the URL is known."""
+        return connector.ready > 0 and (connector.state.is_up or not connector.role.proven)
 
     async def _return_to_quic(self) -> None:
         """Try QUIC again, in a quiet minute, for a named tunnel that uses HTTP/2 because QUIC did not get through."""
         while True:
             await self.context.clock.sleep(QuicReturn.EVERY)
-            run = self._run
-            fallen_back = self._protocol.has_fallen_back(self.context, self.machine.protocol)
-            if run is None or self.state is not State.READY or not fallen_back:
+            places = self._places.values()
+            fallen = [item for item in places if self._protocol.has_fallen_back(item.context, item.machine.protocol)]
+            if not fallen or self.state is not State.READY:
                 self._protocol.interrupt()
-            elif await self._protocol.may_return(self.context, await run.visitors()):
-                self.machine.reconfigure(self._machine_settings())
-                self.send(inputs.Restart("QUIC gets through again"))
+            elif await self._protocol.may_return(self.context, await self._visitors()):
+                for connector in fallen:
+                    connector.reconfigure()
+                self._replace(fallen, "QUIC gets through again")
 
-    # ------------------------------------------------------------------ the child
+    async def _visitors(self) -> int | None:
+        """Return how many requests of visitors have come through all connectors, None if that is not known."""
+        counts = [await connector.visitors() for connector in self._places.values()]
+        known = [count for count in counts if count is not None]
+        return sum(known) if len(known) == len(counts) else None
 
-    async def _live(self, effect: effects.Spawn) -> None:
-        """Take one run of the child from its start to its end."""
-        context = self.context
-        context.phases.restart()
-        try:
-            run = await self._spawn(effect, context)
-        except PrxError as error:
-            self._spawn_failed(effect.run, explain_failed_start(error, context.client.install_hint))
+    # ------------------------------------------------------------------ one story of all
+
+    def take_fact(self, connector: Connector, fact: Fact) -> None:
+        """Fold states, verdicts and URLs of a connector into the tunnel's; publish everything else."""
+        old = self._standings.get(connector)
+        if old is None:
             return
-        except (OSError, RuntimeError, MemoryError) as error:  # this machine is short of something: not forever
-            diagnosis = Diagnosis(Verdict.CRASHED, f"the connector cannot be started: {words_of(error)}")
-            self._spawn_failed(effect.run, diagnosis)
+        match fact:
+            case StateChanged(new=new, reason=reason):
+                self._standings[connector] = Standing(old.connector, new, old.diagnosis)
+                self._show(reason)
+            case VerdictChanged():
+                self._standings[connector] = Standing(old.connector, old.state, _shown_of(connector))
+                self._show(fact.reason)
+            case UrlChanged():
+                self._take_url(connector, fact)
+            case _:
+                if isinstance(fact, ChildExited) and fact.result in {"signal", "crash", "timeout"}:
+                    self._ended_at = self.context.clock.monotonic()
+                connector.context.publish(fact)
+
+    def take_input(self, connector: Connector) -> None:
+        """See whether another connector has to lead now."""
+        if len(self._standings) > 1:
+            self._elect()
+
+    def is_covered(self, connector: Connector) -> bool:
+        """Return whether another connector serves."""
+        return any(item.ready > 0 for item in self._standings if item is not connector)
+
+    def is_edge_unaware(self) -> bool:
+        """Return whether a connector has ended by itself so lately that the edge may still give it visitors."""
+        return self.context.clock.monotonic() - self._ended_at < EDGE_NOTICES_AFTER
+
+    def _take_url(self, connector: Connector, fact: UrlChanged) -> None:
+        if connector is not self._leader or (fact.proven and fact.url == self._url):
             return
-        async with asyncio.TaskGroup() as helpers:
-            watch = helpers.create_task(run.watch(), name=f"{self.name}: watch")
-            ended = await run.wait()
-            watch.cancel()
-        self._run = None
-        self._sightings.take(Evidence(context.clock.monotonic(), exit=ended.exit), ended.diagnosis)
-        self.send(ended)
+        fact = UrlChanged(tunnel=self.name, url=fact.url, old=self._url, proven=fact.proven)
+        if fact.proven:
+            self._url = fact.url
+            self.context.phases.reached("verified", fact.url)
+        self.context.publish(fact)
 
-    def _spawn_failed(self, number: int, diagnosis: Diagnosis) -> None:
-        diagnosis = replace(diagnosis, judge="the start of the connector")
-        self._sightings.take_unseen(self.context.clock.monotonic(), diagnosis)
-        self.send(inputs.SpawnFailed(number, diagnosis))
+    def _elect(self) -> None:
+        """Have one connector ask the public URL; a new leader goes on with what the old one knew, and checks at once."""
+        lasting = [item for item in self._standings if item.state is not State.STOPPING] or list(self._standings)
+        leader = choose_leader([item for item in lasting if item.ready > 0], lasting, self._leader)
+        before, self._leader = self._leader, leader
+        for connector in self._standings:
+            connector.role.leads = connector is leader
+            connector.role.proven = self._shown.seen is not None and self._same_url(connector, before)
+        if leader is not None and before is not None and leader is not before:
+            leader.inherit(before.checker)
+            self._show("")
+            leader.check_now()
 
-    async def _spawn(self, effect: effects.Spawn, context: TunnelContext) -> Run:
-        shared = context.shared
-        self._program.about_to_start(context)
-        context.backend.check()
-        program = find_program(context)
-        version = await self._program.ask_version(context, program)
-        if change := await self._program.change(short_version(version)):
-            context.log("info", change)
-        port = context.client.metrics_port or draw_port()
-        launch_context = LaunchContext(
-            program=program,
-            version=version,
-            metrics_port=port,
-            config_file=shared.private / EMPTY_CONFIG,
-            home=shared.private,
-            protocol=effect.protocol,
-            site=shared.site,
-            inherited=shared.inherited,
-            needs=needed_environment(program, shared.inherited),
-        )
-        run = Run(effect.run, context, self.send, effect.protocol, port)
-        await run.start(launch_context)
-        self._run = run
-        self._program.started()
-        self.send(inputs.Spawned(effect.run, run.process.pid, short_version(version)))
-        context.phases.reached("spawned", f"pid {run.process.pid}")
-        return run
+    def _same_url(self, connector: Connector, other: Connector | None) -> bool:
+        """Return whether the next child of `connector` serves the URL that the checks of `other` have asked."""
+        if other is None or other.checker is None:
+            return False
+        return connector.context.backend.fixed_url(self.context.shared.site) == other.checker.url
 
-    # ------------------------------------------------------------------ checks
+    def _show(self, reason: str) -> None:
+        """Publish how the tunnel stands if that is news. `reason`: why, if the diagnosis does not say it."""
+        standings = [
+            Standing(item.connector, item.state, item.diagnosis, leads=connector is self._leader)
+            for connector, item in self._standings.items()
+        ]
+        old = self._shown
+        self._shown = new = fold(standings, old, replicas=self._replicas, least=self.context.backend.replicas_min)
+        if new.diagnosis is not None and _gist(new.diagnosis) != _gist(old.diagnosis):
+            self._publish_verdict(old.diagnosis, new.diagnosis)
+        if new.state is not old.state:
+            words = reason if len(standings) == 1 or new.diagnosis is None else new.diagnosis.reason
+            self.context.publish(StateChanged(tunnel=self.name, old=old.state, new=new.state, reason=words))
 
-    async def _check(self, number: int) -> None:
-        run = self._run
-        try:
-            if run is not None and run.number == number:
-                evidence, checked = await run.check()
-            elif not self.machine.settings.has_child:
-                evidence, checked = await self._check_alone(number)
-            else:
-                return
-        except Exception as error:  # noqa: BLE001 - a mistake in a probe must not take a running tunnel down; the machine checks again
-            self.context.log("error", f"a check of the tunnel failed: {error!r}")
-            return
-        if run is self._run:  # else its child has ended meanwhile, which says more
-            self._sightings.take(evidence, checked.diagnosis)
-        self._publish_probe(evidence, checked)
-        self.send(checked)
+    def _publish_verdict(self, old: Diagnosis | None, new: Diagnosis) -> None:
+        before: Verdict | NoVerdict = old.verdict if old is not None else ""
+        self.context.publish(VerdictChanged(tunnel=self.name, old=before, new=new.verdict, reason=new.reason, hint=new.hint))
 
-    async def _check_alone(self, number: int) -> tuple[Evidence, inputs.Checked]:
-        if self._alone is None:
-            self._alone = HealthChecker(self.context, None)
-        evidence = await self._alone.check()
-        return evidence, inputs.Checked(number, diagnose(evidence, self.context.policy), evidence.url)
+    def _blank_status(self) -> TunnelStatus:
+        backend, local_addr = self.context.backend, str(self.context.settings.origin)
+        return TunnelStatus(self.name, backend=backend.name, mode=backend.mode, local_addr=local_addr)
 
-    def _publish_probe(self, evidence: Evidence, checked: inputs.Checked) -> None:
-        public = evidence.public
-        if public is not None:
-            self.context.publish(
-                Probed(
-                    tunnel=self.name,
-                    status=public.status,
-                    latency_ms=public.latency_ms,
-                    verdict=checked.diagnosis.verdict,
-                    error=public.error,
-                )
-            )
+
+def _shown_of(connector: Connector) -> Diagnosis | None:
+    """Return what is shown of a connector; one without a child has no connection, whatever it was."""
+    shown = connector.machine.shown
+    return replace(shown, connected=False) if shown is not None and connector.machine.child is ChildState.NONE else shown
+
+
+def _gist(diagnosis: Diagnosis | None) -> tuple[str, ...]:
+    return () if diagnosis is None else (diagnosis.verdict, diagnosis.reason)

@@ -56,6 +56,8 @@ class CloudflareBackend(Backend, Client):
         self.endpoints = _QUICK if self.mode == "quick" else _NAMED
         self.stop_grace = cloudflare.grace_period_secs
         self.metrics_port = cloudflare.metrics_port
+        self.replicas, self.replicas_min = cloudflare.replicas, cloudflare.replicas_min
+        self.can_overlap = self.mode == "named" and not cloudflare.metrics_port  # two cannot have one port
 
     @property
     def client(self) -> Client:
@@ -86,8 +88,13 @@ class CloudflareBackend(Backend, Client):
         """Return whether anything differs that stands on the command line of cloudflared."""
         return not isinstance(old, CloudflareBackend) or _keys(old.settings) != _keys(self.settings)
 
-    def protocols(self, site: EdgeSite) -> tuple[str, ...]:
-        """Return the protocol that the user has chosen, or with `auto` all that the edge speaks."""
+    def protocols(self, site: EdgeSite, connector: int = 0) -> tuple[str, ...]:
+        """Return the protocol that the user has chosen, or with `auto` all that the edge speaks.
+
+        Of `replica_protocols` each connector has its own, in turn.
+        """
+        if several := self.settings.cloudflare.replica_protocols:
+            return (several[connector % len(several)],)
         chosen = self.settings.cloudflare.protocol
         return site.protocols if chosen == "auto" else (chosen,)
 
@@ -170,4 +177,5 @@ class CloudflareBackend(Backend, Client):
 
 
 def _keys(settings: TunnelSettings) -> tuple[object, ...]:
-    return (settings.cloudflare, *service_keys(settings))
+    """Return what a running child cannot take: how many connectors there are is no business of any of them."""
+    return (replace(settings.cloudflare, replicas=1, replicas_min=1), *service_keys(settings))

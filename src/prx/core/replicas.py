@@ -1,0 +1,161 @@
+"""One verdict for a tunnel with several connectors: a fold over how each of them stands.
+
+Each connector has a machine of its own, which knows nothing of the others. One connector *leads*: its checks ask the public
+URL, and what they find is the tunnel's verdict while any connector serves. The others are checked as far as they can be by
+themselves, which gives a diagnosis at second hand (`follow`). That a connector is missing is said beside the verdict, as
+"1 of 2 connectors", and makes the tunnel degraded only if fewer serve than `least`, or if the missing one cannot work at all.
+
+Of a tunnel with one connector, the fold is the connector itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from prx.core.causes import Cause
+from prx.core.evidence import Evidence
+from prx.core.judge_connector import judge_connector
+from prx.core.policy import Policy
+from prx.core.states import State
+from prx.core.status_codes import EDGE_STATUSES
+from prx.core.verdicts import Action, Diagnosis, Verdict, summary
+
+# Connectors of one tunnel (Cloudflare's documentation, "Tunnel availability and failover": 25 replicas, 4 connections each).
+MOST = 25
+
+T = TypeVar("T")
+
+_CONNECTED = "connected to the edge"
+_JUDGE = "the connector alone: another one asks the public URL"
+
+# If none serves, the tunnel stands as the connector does that is nearest to serving.
+_NEAREST = (State.READY, State.DEGRADED, State.STARTING, State.BACKOFF, State.STOPPING, State.FAILED, State.IDLE)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How one connector stands: its number in the tunnel, its state, and what is shown of it (None: nothing yet).
+
+    leads: its checks of the public URL are the tunnel's.
+    """
+
+    connector: int
+    state: State = State.IDLE
+    diagnosis: Diagnosis | None = None
+    leads: bool = False
+
+    @property
+    def serves(self) -> bool:
+        """Return whether visitors can come through it."""
+        return self.state.is_up and self.diagnosis is not None and self.diagnosis.connected
+
+
+@dataclass(frozen=True, slots=True)
+class TunnelStanding:
+    """How the tunnel stands: `state` and `diagnosis` as they are shown.
+
+    serving: how many connectors serve. seen: state and diagnosis of the last check of the public URL, while one serves.
+    """
+
+    state: State = State.IDLE
+    diagnosis: Diagnosis | None = None
+    serving: int = 0
+    seen: tuple[State, Diagnosis] | None = None
+
+
+def fold(standings: Sequence[Standing], before: TunnelStanding, *, replicas: int = 1, least: int = 1) -> TunnelStanding:
+    """Return how a tunnel of `replicas` connectors stands; `before` is how it stood. `standings` is not empty.
+
+    There may be more standings than replicas, while a connector takes the place of another.
+    """
+    serving = [item for item in standings if item.serves]
+    if not serving:
+        nearest = min(standings, key=lambda item: (_NEAREST.index(item.state), not item.leads))
+        return TunnelStanding(nearest.state, nearest.diagnosis)
+    state, diagnosis = seen = _seen(serving, before)
+    count = min(len(serving), replicas)
+    missing = _missing(standings, count < replicas)
+    if missing is None and count == replicas:
+        return TunnelStanding(state, diagnosis, count, seen)
+    if count < least or (missing is not None and missing.state is State.FAILED):
+        state = State.DEGRADED
+    return TunnelStanding(state, _with_missing(diagnosis, missing, count, replicas), count, seen)
+
+
+def _seen(serving: Sequence[Standing], before: TunnelStanding) -> tuple[State, Diagnosis]:
+    """Return what the last check of the public URL has found: that of the leader, or of the one that led before it."""
+    leader = next((item for item in serving if item.leads), serving[0])
+    assert leader.diagnosis is not None
+    if leader.diagnosis.second_hand and before.seen is not None:
+        return before.seen
+    return leader.state, leader.diagnosis
+
+
+def _missing(standings: Sequence[Standing], lacking: bool) -> Standing | None:
+    """Return a connector that does not serve and should: one that cannot work at all, or any if one is `lacking`."""
+    absent = [item for item in standings if not item.serves and item.state not in {State.IDLE, State.STOPPING}]
+    broken = [item for item in absent if item.state is State.FAILED]
+    return next(iter(broken or (absent if lacking else [])), None)
+
+
+def _with_missing(diagnosis: Diagnosis, missing: Standing | None, count: int, replicas: int) -> Diagnosis:
+    kept = "the connector that serves is kept; the new one cannot run"
+    words = f"{count} of {replicas} connectors" if count < replicas else kept
+    fault = missing.diagnosis if missing is not None and missing.state is not State.STARTING else None
+    if missing is not None and fault is not None:
+        number = f"connector {missing.connector}: " if replicas > 1 else ""
+        words += f"; {number}{summary(fault.verdict, fault.reason)}"
+        if missing.state is State.FAILED:
+            return replace(diagnosis, verdict=fault.verdict, reason=words, hint=fault.hint)
+    if diagnosis.action is Action.NONE:
+        return replace(diagnosis, reason=words)
+    return replace(diagnosis, reason=f"{diagnosis.reason}; {words}")
+
+
+def follow(evidence: Evidence, policy: Policy, *, proven: bool) -> Diagnosis:
+    """Judge a connector without a look at the public URL, which another connector asks; total.
+
+    proven: that other one has been seen to serve the same URL, so that this one does, too, once it is connected.
+    """
+    found = judge_connector(evidence, policy)
+    if found is not None:
+        return replace(found, judge=_JUDGE)
+    verdict = Verdict.HEALTHY if proven else Verdict.STARTING
+    return Diagnosis(verdict, _CONNECTED, since=evidence.began, second_hand=True, judge=_JUDGE)
+
+
+def as_replica(diagnosis: Diagnosis, evidence: Evidence, *, edge_unaware: bool) -> Diagnosis:
+    """Return what to make of a diagnosis, and its evidence, while another connector serves as well.
+
+    One that is frozen is replaced without a wait: the edge may go on to give it visitors, who wait in vain, and its replacement
+    costs none. While the edge is unaware that a connector has ended, a request that gets no answer has met that one, and says
+    nothing of those that live, nor of the service, if that answers here.
+    """
+    if diagnosis.cause is Cause.CHILD_SILENT and diagnosis.action is Action.REPLACE:
+        return replace(diagnosis, remedy=Action.REPLACE_NOW)
+    if edge_unaware and diagnosis.connected and _may_have_met_the_dead(diagnosis, evidence):
+        return Diagnosis(Verdict.HEALTHY, _CONNECTED, since=diagnosis.since, second_hand=True, judge=_JUDGE)
+    return diagnosis
+
+
+def _may_have_met_the_dead(diagnosis: Diagnosis, evidence: Evidence) -> bool:
+    if diagnosis.verdict is Verdict.UNREACHABLE:
+        return True
+    origin = evidence.origin
+    answers = origin is not None and origin.status is not None and not origin.error
+    far = evidence.public is not None and (evidence.public.status is None or evidence.public.status in EDGE_STATUSES)
+    return answers and far and diagnosis.verdict in {Verdict.ORIGIN_DOWN, Verdict.ORIGIN_ERROR}
+
+
+def choose_leader(connected: Sequence[T], present: Sequence[T], leader: T | None) -> T | None:
+    """Return which of the connectors `present` is to ask the public URL: the leader while it is connected, or another that is.
+
+    If none is connected, the leader stays; None if there is none to choose.
+    """
+    if leader in connected:
+        return leader
+    if connected:
+        return connected[0]
+    return leader if leader in present else next(iter(present), None)

@@ -1,0 +1,365 @@
+"""The shell of one connector: inputs go into its machine, its effects are performed, and nothing is decided here.
+
+inbox ──► Machine.handle(now, input) ──► effects ──► processes, timers, checks, facts
+  ▲                                                            │
+  └──────────── Spawned, Exited, Checked, TimerFired … ◄───────┘
+
+Its facts go to the tunnel that it is one of (`prx.runtime.tunnel`), which makes one story of those of all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from dataclasses import replace
+from typing import Any, Protocol
+
+from prx.backends.base import Counters, LaunchContext
+from prx.config.schema import TunnelSettings
+from prx.core import effects, inputs
+from prx.core.diagnosis import diagnose
+from prx.core.errors import PrxError
+from prx.core.events import Fact, Probed
+from prx.core.evidence import Evidence
+from prx.core.machine import Machine
+from prx.core.replicas import as_replica
+from prx.core.sightings import Sightings
+from prx.core.states import MachineSettings, State
+from prx.core.story import inside
+from prx.core.verdicts import Diagnosis, Verdict
+from prx.install.programs import needed_environment
+from prx.runtime.bulkhead import words_of
+from prx.runtime.bus import redacted
+from prx.runtime.client_program import ClientProgram, explain_failed_start, find_program
+from prx.runtime.context import TunnelContext
+from prx.runtime.health_check import HealthChecker
+from prx.runtime.host.clock import TimerHandle
+from prx.runtime.process.ports import draw_port
+from prx.runtime.process.version import short_version
+from prx.runtime.protocol_choice import ProtocolChoice
+from prx.runtime.run import Role, Run
+
+EMPTY_CONFIG = "config.yml"
+STOP_MARGIN = 2.0  # seconds beyond the child's own grace period before it is killed
+
+
+class Owner(Protocol):
+    """The tunnel, as one of its connectors knows it."""
+
+    def take_fact(self, connector: Connector, fact: Fact) -> None:
+        """Take in what a connector has to say."""
+
+    def take_input(self, connector: Connector) -> None:
+        """Take in that something may have changed about a connector."""
+
+    def is_covered(self, connector: Connector) -> bool:
+        """Return whether visitors are served by another connector as well."""
+
+    def is_edge_unaware(self) -> bool:
+        """Return whether the edge may still give visitors to a connector that has ended."""
+
+
+class Connector:
+    """One connector, supervised; `run` returns when it is down for good, which `send(Stop())` causes.
+
+    context: what the next child is started with. generation: counts what makes a new child necessary; see `is_outdated`.
+    """
+
+    def __init__(
+        self, context: TunnelContext, owner: Owner, protocol: ProtocolChoice, *, takes_over: Connector | None = None
+    ) -> None:
+        self.context = context
+        self.role = Role()
+        self.generation = 0
+        self.checker: HealthChecker | None = None
+        self._owner = owner
+        self._inbox: asyncio.Queue[inputs.Input] = asyncio.Queue()
+        self._timers: dict[str, TimerHandle] = {}
+        self._due: dict[str, float] = {}  # the monotonic second of each timer that was set
+        self._sightings = Sightings()
+        self._run: Run | None = None
+        self._run_generation = 0
+        self._alone: HealthChecker | None = None
+        self.program: ClientProgram = ClientProgram(takes_over.program if takes_over is not None else None)
+        self._protocol = protocol
+        self._tasks: asyncio.TaskGroup | None = None
+        self._jobs: set[asyncio.Task[None]] = set()
+        self.machine = Machine(context.name, self._machine_settings(), jitter=context.shared.jitter)
+
+    @property
+    def index(self) -> int:
+        """Which of the tunnel's connectors it is, counted from 0."""
+        return self.context.connector
+
+    @property
+    def state(self) -> State:
+        """The observed state."""
+        return self.machine.state
+
+    @property
+    def at_rest(self) -> bool:
+        """Return whether nothing is being done just now: only time, or the world, can change something."""
+        return self._inbox.empty() and not self.machine.busy
+
+    @property
+    def ready(self) -> int:
+        """How many connections with the edge its child has, as far as was seen; 0 while it is told to end."""
+        return 0 if self._run is None or self.state is State.STOPPING else self._run.ready
+
+    @property
+    def is_outdated(self) -> bool:
+        """Return whether its child was started before something changed that makes a new one necessary."""
+        return self._run is not None and self._run_generation < self.generation
+
+    def send(self, event: inputs.Input) -> None:
+        """Put an input into the inbox; callable from anywhere on the loop."""
+        self._inbox.put_nowait(event)
+
+    async def run(self) -> None:
+        """Supervise until the connector has been stopped."""
+        self.send(inputs.Start(*self.context.shared.state.rate_limit(self._rate_limiter)))
+        async with asyncio.TaskGroup() as self._tasks:
+            while True:
+                event = await self._inbox.get()
+                if event == inputs.Woken("network"):  # what was remembered holds for the old network
+                    self.reconfigure()
+                    if self._run is not None:
+                        self._run.forget_network()
+                for effect in self.machine.handle(self.context.clock.monotonic(), event):
+                    self._perform(effect)
+                if self.machine.state is State.STOPPING:
+                    self.program.give_up()
+                self._owner.take_input(self)
+                if self.machine.state is State.IDLE and not self.machine.wanted:
+                    break
+            for job in self._jobs:  # a check whose result is not needed any more
+                job.cancel()
+
+    def take(self, settings: TunnelSettings) -> None:
+        """Go on with settings that do not concern the child."""
+        self.context.take(settings)
+        self._alone = None
+        self.reconfigure()
+        if self.state in {State.FAILED, State.BACKOFF}:
+            self.send(inputs.Restart("the configuration changed"))
+        else:
+            self.check_now()
+
+    def renew(self, context: TunnelContext) -> None:
+        """Start the next child with `context`; the living one is outdated."""
+        self.context = context
+        self._alone = None
+        self.generation += 1
+        self.reconfigure()
+
+    def reconfigure(self) -> None:
+        """Have the machine go by the settings of the context, and by what was learnt of the network."""
+        self.machine.reconfigure(self._machine_settings())
+
+    def check_now(self) -> None:
+        """Check at once, if there is a child."""
+        if self._run is not None:
+            self.send(inputs.CheckNow(self._run.number))
+
+    def inherit(self, checker: HealthChecker | None) -> None:
+        """Go on with what the checks of another connector have found out."""
+        if checker is not None and self.checker is not None:
+            self.checker.inherit(checker)
+
+    # ------------------------------------------------------------------ settings
+
+    def _machine_settings(self) -> MachineSettings:
+        context, settings, client = self.context, self.context.settings, self.context.backend.client
+        return MachineSettings(
+            interval=settings.health_check_interval_secs,
+            max_failures=settings.max_failures,
+            restart_on_any=settings.health_check_restart == "any",
+            grace=(client.stop_grace if client is not None else 0.0) + STOP_MARGIN,
+            protocols=self._protocol.protocols(context),
+            has_child=client is not None,
+            quick=context.backend.url_is_temporary,
+            replicated=context.backend.replicas > 1,
+        )
+
+    @property
+    def _rate_limiter(self) -> str:
+        return self.context.backend.rate_limiter(self.context.shared.site)
+
+    # ------------------------------------------------------------------ effects
+
+    def _perform(self, effect: effects.Effect) -> None:
+        shared = self.context.shared
+        match effect:
+            case effects.Publish():
+                self._owner.take_fact(self, effect.fact)
+            case effects.SetTimer():
+                self._set_timer(effect)
+            case effects.CancelTimers():
+                self._cancel_timers()
+            case effects.Check():
+                self._start("check", self._check(effect.run))
+            case effects.Spawn():
+                self._start("run", self._live(effect))
+            case effects.Terminate() | effects.Kill():
+                self._signal(effect)
+            case effects.WatchForChange():
+                self._watch_for_change()
+            case effects.RememberRateLimit():
+                shared.state.keep_rate_limit(self._rate_limiter, effect.delay, effect.attempt)
+            case effects.RememberProtocol():
+                shared.state.keep_protocol(shared.network.fingerprint(), effect.protocol)
+
+    def _set_timer(self, effect: effects.SetTimer) -> None:
+        if old := self._timers.get(effect.name):
+            old.cancel()
+        fired = inputs.TimerFired(effect.name, effect.token)
+        self._due[effect.name] = self.context.clock.monotonic() + effect.delay
+        self._timers[effect.name] = self.context.clock.call_later(effect.delay, lambda: self.send(fired))
+
+    def _cancel_timers(self) -> None:
+        for timer in self._timers.values():
+            timer.cancel()
+        self._timers.clear()
+
+    def _start(self, what: str, work: Coroutine[Any, Any, None]) -> None:
+        assert self._tasks is not None
+        job = self._tasks.create_task(work, name=f"{self.context.name}: {what}")
+        self._jobs.add(job)
+        job.add_done_callback(self._jobs.discard)
+
+    def _signal(self, effect: effects.Terminate | effects.Kill) -> None:
+        run = self._run
+        if run is None or run.number != effect.run:
+            return
+        if isinstance(effect, effects.Kill):
+            run.process.kill()
+        else:
+            run.process.terminate()
+
+    def _watch_for_change(self) -> None:
+        if self.program.has_changed(self.context):
+            self.send(inputs.Woken("binary"))
+        self.context.shared.recheck()
+
+    def replaced_program(self) -> str:
+        """Return the path of the program of the living child, once, if it was replaced; else an empty string."""
+        return self.program.replaced_while_running(self._run.context) if self._run is not None else ""
+
+    async def abandon(self) -> None:
+        """End the child at once: the supervision has failed."""
+        self._cancel_timers()
+        run, self._run = self._run, None
+        if run is not None:
+            await run.aclose()
+
+    def told(self) -> dict[str, Any]:
+        """Return what the supervision knows of the present verdict (`prx.core.story.inside`)."""
+        found = inside(self.machine, self._sightings, self._due, self.context.clock.monotonic())
+        clean: dict[str, Any] = redacted(found, self.context.shared.bus.redactor)
+        return clean
+
+    async def counters(self, *, max_age: float) -> Counters | None:
+        """Return what the running child counts, at most `max_age` seconds old; None if it cannot be asked."""
+        return None if self._run is None else await self._run.counters(max_age=max_age)
+
+    async def visitors(self) -> int | None:
+        """Return how many requests have come that were not prx's own, None if that is not known."""
+        return None if self._run is None else await self._run.visitors()
+
+    # ------------------------------------------------------------------ the child
+
+    async def _live(self, effect: effects.Spawn) -> None:
+        """Take one run of the child from its start to its end."""
+        context, self._run_generation = self.context, self.generation
+        if not self._owner.is_covered(self):
+            context.phases.restart()
+        try:
+            run = await self._spawn(effect, context)
+        except PrxError as error:
+            self._spawn_failed(effect.run, explain_failed_start(error, context.client.install_hint))
+            return
+        except (OSError, RuntimeError, MemoryError) as error:  # this machine is short of something: not forever
+            diagnosis = Diagnosis(Verdict.CRASHED, f"the connector cannot be started: {words_of(error)}")
+            self._spawn_failed(effect.run, diagnosis)
+            return
+        async with asyncio.TaskGroup() as helpers:
+            watch = helpers.create_task(run.watch(), name=f"{self.context.name}: watch")
+            ended = await run.wait()
+            watch.cancel()
+        self._run = None
+        self._sightings.take(Evidence(context.clock.monotonic(), exit=ended.exit), ended.diagnosis)
+        self.send(ended)
+
+    def _spawn_failed(self, number: int, diagnosis: Diagnosis) -> None:
+        diagnosis = replace(diagnosis, judge="the start of the connector")
+        self._sightings.take_unseen(self.context.clock.monotonic(), diagnosis)
+        self.send(inputs.SpawnFailed(number, diagnosis))
+
+    async def _spawn(self, effect: effects.Spawn, context: TunnelContext) -> Run:
+        shared = context.shared
+        self.program.about_to_start(context)
+        context.backend.check()
+        program = find_program(context)
+        version = await self.program.ask_version(context, program)
+        if change := await self.program.change(short_version(version)):
+            context.log("info", change)
+        port = context.client.metrics_port or draw_port()
+        launch_context = LaunchContext(
+            program=program,
+            version=version,
+            metrics_port=port,
+            config_file=shared.private / EMPTY_CONFIG,
+            home=shared.private,
+            protocol=effect.protocol,
+            site=shared.site,
+            inherited=shared.inherited,
+            needs=needed_environment(program, shared.inherited),
+        )
+        run = Run(effect.run, context, self.send, effect.protocol, port, role=self.role)
+        await run.start(launch_context)
+        self._run, self.checker = run, run.checker
+        self.program.started()
+        self.send(inputs.Spawned(effect.run, run.process.pid, short_version(version)))
+        context.phases.reached("spawned", f"pid {run.process.pid}")
+        return run
+
+    # ------------------------------------------------------------------ checks
+
+    async def _check(self, number: int) -> None:
+        run = self._run
+        try:
+            if run is not None and run.number == number:
+                evidence, checked = await run.check()
+            elif not self.machine.settings.has_child:
+                evidence, checked = await self._check_alone(number)
+            else:
+                return
+        except Exception as error:  # noqa: BLE001 - a mistake in a probe must not take a running tunnel down; the machine checks again
+            self.context.log("error", f"a check of the tunnel failed: {error!r}")
+            return
+        if self._owner.is_covered(self):
+            diagnosis = as_replica(checked.diagnosis, evidence, edge_unaware=self._owner.is_edge_unaware())
+            checked = replace(checked, diagnosis=diagnosis)
+        if run is self._run:  # else its child has ended meanwhile, which says more
+            self._sightings.take(evidence, checked.diagnosis)
+        self._publish_probe(evidence, checked)
+        self.send(checked)
+
+    async def _check_alone(self, number: int) -> tuple[Evidence, inputs.Checked]:
+        if self._alone is None:
+            self._alone = HealthChecker(self.context, None)
+        evidence = await self._alone.check()
+        return evidence, inputs.Checked(number, diagnose(evidence, self.context.policy), evidence.url)
+
+    def _publish_probe(self, evidence: Evidence, checked: inputs.Checked) -> None:
+        public = evidence.public
+        if public is not None:
+            self.context.publish(
+                Probed(
+                    tunnel=self.context.name,
+                    status=public.status,
+                    latency_ms=public.latency_ms,
+                    verdict=checked.diagnosis.verdict,
+                    error=public.error,
+                )
+            )
