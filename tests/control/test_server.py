@@ -58,6 +58,10 @@ class ScriptedPrx:
     def restart(self, name: str | None = None) -> None:
         self.asked.append(("restart", name))
 
+    def hold(self, *, keep: float, also: Sequence[int]) -> FreeHold:
+        self.asked.append((f"hold {keep:g} {list(also)}", None))
+        return FreeHold()
+
     async def reload(self) -> None:
         self.asked.append(("reload", None))
         if self.problem is not None:
