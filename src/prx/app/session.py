@@ -127,7 +127,9 @@ class Session:
             "config": str(self._loaded.path.resolve()) if self._loaded.path else "",
             "log": str(self._log_file),
             "lab": self._options.lab,
-            "asked": {name: list(value) if isinstance(value, tuple) else value for name, value in self._options.overrides.items()},
+            "asked": {
+                name: list(value) if isinstance(value, tuple) else value for name, value in self._options.overrides.items()
+            },
             "tunnels": tunnels,
         }
 

@@ -1,8 +1,8 @@
 """`prx start --held`: prx for another program, which reads its events and needs no process of its own for it.
 
-prx leaves the caller's process tree and session at once, so that the caller has no child to wait for and Ctrl-C on its terminal is the
-caller's affair. It ends when no program uses it any more (`prx.app.holders`). An error is the last line of stdout, as the control
-socket would report it.
+prx leaves the caller's process tree and session at once, so that the caller has no child to wait for and Ctrl-C on its terminal
+is the caller's affair. It ends when no program uses it any more (`prx.app.holders`). An error is the last line of stdout, as
+the control socket would report it.
 """
 
 from __future__ import annotations

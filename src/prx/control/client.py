@@ -107,8 +107,11 @@ class Client:
         return self._understand(line)
 
     def stream(self) -> Iterator[Message]:
-        """Yield the events of the other side until it ends."""
+        """Subscribe to the events of the other side; return them as they come, until it ends."""
         self.ask("events")
+        return self._events()
+
+    def _events(self) -> Iterator[Message]:
         while (line := self._line(None)) is not None:
             yield decode(line)
 

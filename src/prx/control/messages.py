@@ -6,16 +6,16 @@ line of its own, with `do` and its arguments. The server answers each with one l
 request with an endless answer: after its `{"ok": true}` each event follows as a line, until either side closes. A connection
 carries any number of requests, one after the other. The end of the connection means that prx is ending.
 
-`hold` keeps a prx that was started with `--held` running until the connection ends, however that comes, and for `keep` seconds more;
-the processes in `also` keep it as well, until they end. Another prx runs as long as it would. A line on a connection that holds ends the
-hold: the answer says whether prx ends with it. A prx that is stopping refuses with the code `stopping`.
+`hold` keeps a prx that was started with `--held` running until the connection ends, however that comes, and for `keep` seconds
+more; the processes in `also` keep it as well, until they end. Another prx runs as long as it would. A line on a connection that
+holds ends the hold: the answer says whether prx ends with it. A prx that is stopping refuses with the code `stopping`.
 
     do        arguments         answer
     ping      -                 pid, version, config, log, lab, asked, tunnels: list of {name, local_addr}
     status    -                 tunnels: list of what `prx status --json` prints
     why       tunnel            tunnels: list of what `prx why --json` prints
-    url       tunnel, wait,     urls: {name: url}; waits at most `wait` seconds for what is not verified yet; with `known` a URL that
-              known             is known and not verified counts
+    url       tunnel, wait,     urls: {name: url}; waits at most `wait` seconds for what is not verified yet; with `known`
+              known             a URL that is known and not verified counts
     hold      keep, also        what ping answers; then {"ok": true, "ends"} to a line on the same connection
     stop      tunnel            all: pid, at once; one: when it is down
     restart   tunnel            at once

@@ -207,7 +207,9 @@ class ControlServer:
             case "why":
                 return {"tunnels": self._controlled.stories(self._named(request))}
             case "url":
-                return await self._urls(self._named(request), _wait_of(request), _has_known if request.get("known") else _has_url)
+                return await self._urls(
+                    self._named(request), _wait_of(request), _has_known if request.get("known") else _has_url
+                )
             case "stop":
                 return await self._stop(self._named(request))
             case "restart":
@@ -216,6 +218,8 @@ class ControlServer:
             case "reload":
                 await self._controlled.reload()
                 return {}
+            case "requests":
+                raise UsageError("the requests that come through the tunnel are not kept", code="inspection_off")
             case unknown:
                 raise UsageError(f"unknown request {str(unknown)[:40]!r}", hint="client and prx may differ in version")
 

@@ -7,8 +7,8 @@
     │   └── CredentialError  3   the same, and what must be changed is a token
     └── NotReadyError        4   it was not ready in time; trying again may help
 
-A class exists because a caller acts differently on it. Facts are attributes, and no message ever holds a secret. `code` is one word
-for programs: that of the class, or the one that was given, such as the verdict that ended a tunnel.
+A class exists because a caller acts differently on it. Facts are attributes, and no message ever holds a secret. `code` is one
+word for programs: that of the class, or the one that was given, such as the verdict that ended a tunnel.
 """
 
 from __future__ import annotations
