@@ -25,7 +25,7 @@ class Opening:
     """
 
     def __init__(self, wish: Wish, timeout: float, *, needs_url: bool = True) -> None:
-        if not timeout > 0:
+        if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not timeout > 0:
             raise UsageError(f"timeout: found {timeout!r}, expected seconds above 0")
         self._wish = wish
         self._needs_url = needs_url

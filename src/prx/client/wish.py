@@ -91,7 +91,7 @@ def understand(
     """Return the wish; raise UsageError, which names the argument, what was found and what is expected."""
     if hello and target is not None:
         raise UsageError("hello is the local service itself", hint="leave out the address, or hello")
-    if not 0 <= keep <= _KEEP_LIMIT:
+    if isinstance(keep, bool) or not isinstance(keep, int | float) or not 0 <= keep <= _KEEP_LIMIT:
         raise UsageError(f"keep: found {keep!r}, expected seconds from 0 to {_KEEP_LIMIT:g}")
     given: dict[str, str | tuple[str, ...]] = {"health_path": health_path, "expect": expect, "host_header": host_header}
     given["allow"] = _guests(allow)
