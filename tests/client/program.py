@@ -10,7 +10,7 @@ import sys
 import textwrap
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tests.support.waits import PATIENCE
@@ -75,8 +75,8 @@ class Program:
 
     def close(self) -> None:
         """Kill it with what it has started in its session."""
-        if self.process.poll() is None:
-            os.killpg(self.process.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)  # children of it that live on are in it as well
         self.process.wait()
         self._reader.join(BOUND)
         for pipe in (self.process.stdin, self.process.stdout):
