@@ -1,4 +1,4 @@
-"""Every block of Python of the README and of the pages on the Python API runs in a fresh process and does what the page says."""
+"""Every block of Python of the README and of the pages on the API runs in a fresh process and does what the page says."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def test_flask(setting: Setting) -> None:
 
 
 def test_gunicorn(setting: Setting) -> None:
-    """gunicorn's master opens the tunnel of its workers, from "gunicorn.conf.py"."""
+    """The master of gunicorn opens the tunnel of its workers, from "gunicorn.conf.py"."""
     with setting.home.command("gunicorn", "app_flask:app") as program:
         url = "http" + program.line("http")
         assert setting.verified() == url
