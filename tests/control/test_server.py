@@ -7,12 +7,13 @@ import json
 import os
 import socket
 import stat
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from prx.app.holders import FreeHold
 from prx.control import server as server_module
 from prx.control.client import Client, NotRunningError, UnresponsiveError
 from prx.control.server import ControlServer
@@ -57,6 +58,10 @@ class ScriptedPrx:
 
     def restart(self, name: str | None = None) -> None:
         self.asked.append(("restart", name))
+
+    def hold(self, *, keep: float, also: Sequence[int]) -> FreeHold:
+        self.asked.append((f"hold {keep:g} {list(also)}", None))
+        return FreeHold()
 
     async def reload(self) -> None:
         self.asked.append(("reload", None))

@@ -41,13 +41,17 @@ def imports_in(block: str) -> Iterator[tuple[str, str]]:
             yield from ((alias.name, "") for alias in node.names if alias.name.split(".")[0] == "prx")
 
 
-def test_three_packages_are_public() -> None:
-    """`prx.__all__` names access, lab and testing, and nothing else is public but modules that they name."""
-    assert prx.__all__ == ["access", "lab", "testing"]
+def test_what_is_public() -> None:
+    """`prx.__all__` names tunnels, their errors and four modules; nothing else is public but modules that those name."""
+    assert {name for name in prx.__all__ if name[0].islower()} == {"access", "asgi", "lab", "open_tunnel", "testing", "tunnel"}
+    assert {name for name in prx.__all__ if name.endswith("Error")} == {
+        "NotReadyError", "NotRunningError", "PermanentError", "PrxError", "UnresponsiveError", "UsageError",
+    }  # fmt: skip
     assert set(PUBLIC) == {
         "prx",
         "prx.access",
         "prx.access.asgi",
+        "prx.asgi",
         "prx.access.wsgi",
         "prx.lab",
         "prx.lab.events",
@@ -68,7 +72,8 @@ def test_every_public_name_is_there(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "statement", ["import prx", "import prx.access", "import prx.lab", "import prx.testing", "import prx.testing.plugin"]
+    "statement",
+    ["import prx", "import prx.asgi", "import prx.access", "import prx.lab", "import prx.testing", "import prx.testing.plugin"],
 )
 def test_the_front_door_costs_nothing(statement: str) -> None:
     """Importing a public package loads nothing of the library but the package itself and no library of others."""

@@ -22,6 +22,7 @@ class StartOptions:
 
     `overrides`: values for other keys of the configuration, by dotted name such as `tunnel.health_check_path`.
     `lab_control`: the control URL of a running lab to join, instead of running one.
+    `held`: end when no program uses this prx any more.
     `quiet`: nothing is shown, because no one is at the screen: the log has everything.
     """
 
@@ -35,3 +36,4 @@ class StartOptions:
     ttl: float | None = None
     command: tuple[str, ...] = ()
     quiet: bool = False
+    held: bool = False

@@ -18,7 +18,7 @@ class Outcome:
         self._waiting = set(names)
         self._named = len(self._waiting) > 1
         self._on_settled = on_settled
-        self._hints: dict[str, str] = {}
+        self._verdicts: dict[str, tuple[str, str]] = {}  # code and hint
 
     def see(self, event: Event) -> None:
         """Take in an event."""
@@ -27,11 +27,12 @@ class Outcome:
             case UrlChanged(url=url):
                 self.urls[fact.tunnel] = url
                 self._settle(fact.tunnel)
-            case VerdictChanged(hint=hint):
-                self._hints[fact.tunnel] = hint
+            case VerdictChanged(new=verdict, hint=hint):
+                self._verdicts[fact.tunnel] = (verdict, hint)
             case StateChanged(new=State.FAILED, reason=reason):
                 named = f"{fact.tunnel}: {reason}" if self._named else reason
-                self.failures[fact.tunnel] = PermanentError(named, hint=self._hints.get(fact.tunnel, ""))
+                code, hint = self._verdicts.get(fact.tunnel, ("", ""))
+                self.failures[fact.tunnel] = PermanentError(named, hint=hint, code=code)
                 self._settle(fact.tunnel)
             case StateChanged(new=State.STARTING):
                 self.failures.pop(fact.tunnel, None)

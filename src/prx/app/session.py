@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -22,6 +22,7 @@ import click
 
 from prx import __version__
 from prx.app.hardening import require_folder
+from prx.app.holders import FreeHold, Hold, Holders, stopping
 from prx.app.lab_mode import JoinedLab, choose_for_lab, explain, join_or_start
 from prx.app.load_config import ConfigurationReader, secret_forms, sources_seen
 from prx.app.log_file import EventLog, log_file
@@ -102,6 +103,7 @@ class Session:
         self._lab: Lab | JoinedLab | None = None
         self._service: ServedCommand | None = None
         self._stopping = False
+        self._holders = Holders(self._stop_unused) if options.held else None
         self._killed_by = 0
 
     async def run(self) -> int:
@@ -124,6 +126,10 @@ class Session:
             "version": __version__,
             "config": str(self._loaded.path.resolve()) if self._loaded.path else "",
             "log": str(self._log_file),
+            "lab": self._options.lab,
+            "asked": {
+                name: list(value) if isinstance(value, tuple) else value for name, value in self._options.overrides.items()
+            },
             "tunnels": tunnels,
         }
 
@@ -167,6 +173,16 @@ class Session:
     async def _counters(self) -> Mapping[str, Counters]:
         return {} if self._supervisor is None else await self._supervisor.counters(max_age=1.0)
 
+    def hold(self, *, keep: float, also: Sequence[int]) -> Hold | FreeHold:
+        """Keep running for a program, if that is what this prx runs for. Raises PrxError (`stopping`) if it is too late."""
+        if self._stopping:
+            raise stopping()
+        return FreeHold() if self._holders is None else self._holders.hold(keep=keep, also=also)
+
+    def _stop_unused(self) -> None:
+        self._log("info", "no program uses this prx any more")
+        self.stop()
+
     async def reload(self) -> None:
         """Read the configuration again; raise ConfigError and change nothing if it has mistakes."""
         self._running()
@@ -205,6 +221,9 @@ class Session:
 
     async def _run(self) -> int:
         async with AsyncExitStack() as stack:
+            if self._holders is not None:
+                stack.callback(self._holders.close)
+                self._holders.watch_stdin()
             if self._options.hello:
                 from prx.app.hello_page import HelloPage  # an HTTP server, with `email` and more
 

@@ -7,6 +7,8 @@ import signal
 import sys
 from collections.abc import Sequence
 
+from prx.cli.held import is_wanted, leave_the_caller
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line (`sys.argv` if `arguments` is None) and return its exit code.
@@ -15,7 +17,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     unknown · 128 + n ended by a second signal n (a second Ctrl-C: 130).
     """
     open_closed_streams()
-    leave_early_when_asked(sys.argv[1:] if arguments is None else arguments)
+    words = sys.argv[1:] if arguments is None else arguments
+    leave_early_when_asked(words)
+    if is_wanted(words):
+        leave_the_caller()
     from prx.cli.root import cli
     from prx.ui.errors import run
 

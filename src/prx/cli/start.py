@@ -9,6 +9,7 @@ import click
 
 from prx.app.lab_client import CONTROL_VARIABLE
 from prx.app.options import WISHES, StartOptions
+from prx.cli.held import reporting
 from prx.core.errors import UsageError
 
 _COMMAND = "prx.command"  # where the words behind `--` wait for the callback
@@ -77,6 +78,7 @@ def _parse_duration(_context: click.Context, _parameter: click.Parameter, text: 
 )
 @click.option("--ttl", callback=_parse_duration, metavar="DURATION", help="Stop after this time: 90s, 30m, 1h30m.")
 @click.option("--report-to", "report_fd", type=int, hidden=True)
+@click.option("--held", is_flag=True, hidden=True)  # see prx.cli.held
 @click.pass_context
 def start(ctx: click.Context, /, target: str | None, detach: bool, report_fd: int | None, **flags: Any) -> int:
     """Put a local service on the Internet and keep it there.
@@ -94,6 +96,11 @@ def start(ctx: click.Context, /, target: str | None, detach: bool, report_fd: in
     Exit codes: 0 stopped as asked · 1 failed · 2 usage or configuration
                 3 permanent: restarting will not help · 4 not ready in time · 128+n second signal n
     """  # noqa: D301 - \b tells click to keep the lines of a paragraph
+    with reporting(held=flags["held"]):
+        return _start(ctx, target, report_fd, detach=detach, **flags)
+
+
+def _start(ctx: click.Context, target: str | None, report_fd: int | None, *, detach: bool, **flags: Any) -> int:
     command = ctx.meta.get(_COMMAND, ())
     if flags["hello"] and (target or command):
         raise UsageError("--hello is the local service itself", hint="leave out the address and the command, or --hello")

@@ -25,12 +25,14 @@ class NotRunningError(PrxError):
     """No process listens: there is no prx to ask."""
 
     exit_code = 3
+    usual_code = "not_running"
 
 
 class UnresponsiveError(PrxError):
     """A prx is there and does not answer as it should: nothing is known of its tunnels."""
 
     exit_code = 4
+    usual_code = "unresponsive"
 
 
 class Client:
@@ -75,6 +77,17 @@ class Client:
         """Close the connection."""
         self._socket.close()
 
+    def shut(self) -> None:
+        """End the connection from another thread: whatever waits for an answer or an event stops waiting."""
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+
+    def detach(self) -> socket.socket:
+        """Hand the connected socket over to the caller, who closes it."""
+        handed = socket.socket(fileno=self._socket.detach())
+        handed.setblocking(False)
+        return handed
+
     def __enter__(self) -> Client:
         return self
 
@@ -94,8 +107,11 @@ class Client:
         return self._understand(line)
 
     def stream(self) -> Iterator[Message]:
-        """Yield the events of the other side until it ends."""
+        """Subscribe to the events of the other side; return them as they come, until it ends."""
         self.ask("events")
+        return self._events()
+
+    def _events(self) -> Iterator[Message]:
         while (line := self._line(None)) is not None:
             yield decode(line)
 

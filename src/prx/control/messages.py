@@ -2,15 +2,21 @@
 
 Theory of operation. A client connects to the unix socket of one running prx and writes requests; each is one JSON object on a
 line of its own, with `do` and its arguments. The server answers each with one line: `{"ok": true, …}`, or
-`{"ok": false, "error", "hint", "exit"}`; `exit` is the exit code that a command should end with. `events` is the one
+`{"ok": false, "error", "hint", "exit", "code"}`; `exit` is the exit code that a command should end with. `events` is the one
 request with an endless answer: after its `{"ok": true}` each event follows as a line, until either side closes. A connection
 carries any number of requests, one after the other. The end of the connection means that prx is ending.
 
+`hold` keeps a prx that was started with `--held` running until the connection ends, however that comes, and for `keep` seconds
+more; the processes in `also` keep it as well, until they end. Another prx runs as long as it would. A line on a connection that
+holds ends the hold: the answer says whether prx ends with it. A prx that is stopping refuses with the code `stopping`.
+
     do        arguments         answer
-    ping      -                 pid, version, config, data_dir, tunnels: list of {name, local_addr}
+    ping      -                 pid, version, config, log, lab, asked, tunnels: list of {name, local_addr}
     status    -                 tunnels: list of what `prx status --json` prints
     why       tunnel            tunnels: list of what `prx why --json` prints
-    url       tunnel, wait      urls: {name: url}; waits at most `wait` seconds for what is not verified yet
+    url       tunnel, wait,     urls: {name: url}; waits at most `wait` seconds for what is not verified yet; with `known`
+              known             a URL that is known and not verified counts
+    hold      keep, also        what ping answers; then {"ok": true, "ends"} to a line on the same connection
     stop      tunnel            all: pid, at once; one: when it is down
     restart   tunnel            at once
     reload    -                 when the configuration is read; its problems as an error
@@ -54,10 +60,12 @@ def refusal(error: PrxError) -> Message:
     """Return the answer that carries `error` to the other side."""
     problems = getattr(error, "problems", ())
     text = "\n".join([error.message, *problems])
-    return {"ok": False, "error": text, "hint": error.hint, "exit": error.exit_code}
+    return {"ok": False, "error": text, "hint": error.hint, "exit": error.exit_code, "code": error.code}
 
 
 def raised(answer: Message) -> PrxError:
     """Return the exception that a refusing answer stands for."""
     kind = _BY_EXIT_CODE.get(answer.get("exit", 1), PrxError)
-    return kind(str(answer.get("error", "refused without a reason")), hint=str(answer.get("hint", "")))
+    found = kind(str(answer.get("error", "refused without a reason")), hint=str(answer.get("hint", "")))
+    found.code = str(answer.get("code") or found.code)
+    return found

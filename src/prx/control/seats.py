@@ -15,7 +15,7 @@ class Seat:
     """One connection: its task, the process at its other end (0: not known), and whether that may ask.
 
     `begun`: its conversation has started; `asked`: it has sent a request; `answering`: one is being answered; `evicted`: it
-    has to make room.
+    has to make room; `holding`: it keeps prx running, and takes no place of those that ask.
     """
 
     task: asyncio.Task[Any]
@@ -25,6 +25,7 @@ class Seat:
     asked: bool = False
     answering: bool = False
     evicted: bool = False
+    holding: bool = False
 
     @contextmanager
     def busy(self) -> Iterator[None]:

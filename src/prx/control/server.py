@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -34,6 +34,7 @@ REST_SECONDS = 600.0  # between two requests
 WRITE_SECONDS = 30.0  # a client that takes nothing for so long is dropped
 WAIT_LIMIT = 3600.0  # the longest wait that a client can ask for, in seconds
 CONNECTION_LIMIT = 64
+ALSO_LIMIT = 16
 BACKLOG = 128  # connections that the kernel holds for us
 ACCEPT_PAUSE = 0.2  # seconds
 
@@ -46,6 +47,13 @@ class EventSource(Protocol):
 
     def close(self) -> None:
         """End the subscription."""
+
+
+class Hold(Protocol):
+    """One reason to keep running."""
+
+    def release(self) -> bool:
+        """Take the reason away; return whether prx ends because it was the last. Harmless when repeated."""
 
 
 class Controlled(Protocol):
@@ -68,6 +76,9 @@ class Controlled(Protocol):
 
     def restart(self, name: str | None = None) -> None:
         """Restart one tunnel, or all."""
+
+    def hold(self, *, keep: float, also: Sequence[int]) -> Hold:
+        """Keep running until the hold is released, `keep` seconds more, and as long as the processes `also` live."""
 
     async def reload(self) -> None:
         """Read the configuration again; raise PrxError if it cannot be used."""
@@ -150,8 +161,8 @@ class ControlServer:
             writer.transport.abort() if writer.transport.get_write_buffer_size() else writer.close()
 
     def _make_room(self) -> None:
-        while len(self._seats) >= CONNECTION_LIMIT:
-            leaving = choose_to_leave(self._seats.values())
+        while len(asking := [seat for seat in self._seats.values() if not seat.holding]) >= CONNECTION_LIMIT:
+            leaving = choose_to_leave(asking)
             leaving.evicted = True
             self._seats.pop(leaving.task, None)
             leaving.task.cancel()
@@ -166,11 +177,14 @@ class ControlServer:
             if line is None:
                 return
             with seat.busy():
-                await self._reply(line, writer)
+                await self._reply(line, reader, writer, seat)
 
-    async def _reply(self, line: bytes, writer: asyncio.StreamWriter) -> None:
+    async def _reply(self, line: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, seat: Seat) -> None:
         try:
             request = decode(line)
+            if request.get("do") == "hold":
+                await self._hold(request, reader, writer, seat)
+                return
             if request.get("do") == "events":
                 await self._stream(writer)
                 return
@@ -193,7 +207,9 @@ class ControlServer:
             case "why":
                 return {"tunnels": self._controlled.stories(self._named(request))}
             case "url":
-                return await self._urls(self._named(request), _wait_of(request))
+                return await self._urls(
+                    self._named(request), _wait_of(request), _has_known if request.get("known") else _has_url
+                )
             case "stop":
                 return await self._stop(self._named(request))
             case "restart":
@@ -202,6 +218,8 @@ class ControlServer:
             case "reload":
                 await self._controlled.reload()
                 return {}
+            case "requests":
+                raise UsageError("the requests that come through the tunnel are not kept", code="inspection_off")
             case unknown:
                 raise UsageError(f"unknown request {str(unknown)[:40]!r}", hint="client and prx may differ in version")
 
@@ -225,22 +243,25 @@ class ControlServer:
             events.close()
         return {}
 
-    async def _urls(self, name: str | None, wait: float) -> Message:
+    async def _urls(self, name: str | None, wait: float, has_url: Callable[[TunnelStatus], bool]) -> Message:
+        def is_settled(status: TunnelStatus) -> bool:
+            return status.state.is_final or has_url(status)
+
         names = [name] if name else [status.name for status in self._controlled.statuses()]
         events = self._controlled.subscribe()
         try:
             with suppress(TimeoutError):
                 async with asyncio.timeout(wait):
-                    await self._until(events, lambda: all(_is_settled(self._status(item)) for item in names))
+                    await self._until(events, lambda: all(is_settled(self._status(item)) for item in names))
         finally:
             events.close()
         statuses = [self._status(item) for item in names]
         return {
-            "urls": {status.name: status.url for status in statuses if _has_url(status)},
+            "urls": {status.name: status.url for status in statuses if has_url(status)},
             "pending": {
                 status.name: {"state": status.state, "verdict": status.verdict, "reason": status.reason, "hint": status.hint}
                 for status in statuses
-                if not _has_url(status)
+                if not has_url(status)
             },
         }
 
@@ -255,6 +276,20 @@ class ControlServer:
     def _status(self, name: str) -> TunnelStatus:
         found = next((status for status in self._controlled.statuses() if status.name == name), None)
         return found or TunnelStatus(name, state=State.IDLE, reason="it is no longer configured")
+
+    async def _hold(self, request: Message, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, seat: Seat) -> None:
+        """Keep prx running until a line comes, or the end of the connection."""
+        hold = self._controlled.hold(keep=_wait_of(request, "keep"), also=_also_of(request))
+        seat.holding = True
+        try:
+            await _send(writer, {"ok": True, **self._controlled.about()})
+            if await reader.readline():
+                await _send(writer, {"ok": True, "ends": hold.release()})
+        except ValueError:  # a line without an end
+            return
+        finally:
+            seat.holding = False
+            hold.release()
 
     async def _stream(self, writer: asyncio.StreamWriter) -> None:
         events = self._controlled.subscribe()
@@ -280,19 +315,26 @@ def _has_ended(status: TunnelStatus) -> bool:
     return status.state is State.IDLE or status.state.is_final
 
 
-def _is_settled(status: TunnelStatus) -> bool:
-    return status.state.is_final or _has_url(status)
-
-
 def _has_url(status: TunnelStatus) -> bool:
     """Return whether there is a URL to give out: one that was proven, or that cannot be proven from here and is connected."""
     return status.told and bool(status.url) and (status.state.is_up or not status.proven)
 
 
-def _wait_of(request: Message) -> float:
-    wait = request.get("wait", 0.0)
+def _has_known(status: TunnelStatus) -> bool:
+    return bool(status.url)
+
+
+def _also_of(request: Message) -> list[int]:
+    also = request.get("also", [])
+    if not isinstance(also, list) or not all(type(pid) is int and pid > 0 for pid in also) or len(also) > ALSO_LIMIT:
+        raise UsageError(f"also must be a list of at most {ALSO_LIMIT} process ids")
+    return also
+
+
+def _wait_of(request: Message, what: str = "wait") -> float:
+    wait = request.get(what, 0.0)
     if isinstance(wait, bool) or not isinstance(wait, int | float) or not 0 <= wait <= WAIT_LIMIT:
-        raise UsageError(f"wait must be a number of seconds from 0 to {WAIT_LIMIT:.0f}")
+        raise UsageError(f"{what} must be a number of seconds from 0 to {WAIT_LIMIT:.0f}")
     return float(wait)
 
 

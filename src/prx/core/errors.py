@@ -7,7 +7,8 @@
     │   └── CredentialError  3   the same, and what must be changed is a token
     └── NotReadyError        4   it was not ready in time; trying again may help
 
-A class exists because a caller acts differently on it. Facts are attributes, and no message ever holds a secret.
+A class exists because a caller acts differently on it. Facts are attributes, and no message ever holds a secret. `code` is one
+word for programs: that of the class, or the one that was given, such as the verdict that ended a tunnel.
 """
 
 from __future__ import annotations
@@ -20,21 +21,26 @@ class PrxError(Exception):
     """Say what failed (`message`, one line) and what the user can do about it (`hint`, may be empty)."""
 
     exit_code: ClassVar[int] = 1
+    usual_code: ClassVar[str] = "failed"
 
-    def __init__(self, message: str, *, hint: str = "") -> None:
+    def __init__(self, message: str, *, hint: str = "", code: str = "") -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
+        self.code = code or self.usual_code
 
 
 class UsageError(PrxError):
     """The command line or the configuration asks for something that cannot be."""
 
     exit_code = 2
+    usual_code = "usage"
 
 
 class ConfigError(UsageError):
     """The configuration has problems; `problems` holds every one of them, each a printable line with its place."""
+
+    usual_code = "config"
 
     def __init__(self, problems: Sequence[str], *, hint: str = "") -> None:
         count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
@@ -46,13 +52,17 @@ class PermanentError(PrxError):
     """Restarting will not help: a binary is missing, a token is malformed, a port is taken by another process."""
 
     exit_code = 3
+    usual_code = "permanent"
 
 
 class CredentialError(PermanentError):
     """The token is missing or malformed; the message names the defect, never the content."""
+
+    usual_code = "credential"
 
 
 class NotReadyError(PrxError):
     """The wait for readiness ended before readiness came."""
 
     exit_code = 4
+    usual_code = "not_ready"

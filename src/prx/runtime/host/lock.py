@@ -19,6 +19,8 @@ from prx.core.errors import PrxError
 class LockHeld(PrxError):  # noqa: N818 - it is a state that the caller handles, not a mistake
     """Another prx holds the lock; `pid` is None and `since` "" in the moment before it has written who it is."""
 
+    usual_code = "already_running"
+
     def __init__(self, path: Path, pid: int | None, since: str, what: str) -> None:
         who = "another prx" if pid is None else f"prx with pid {pid}"
         started = f", since {since}" if since else ""

@@ -1,0 +1,31 @@
+"""What a forked child must not keep: a tunnel belongs to the process that opened it, and ends with that."""
+
+from __future__ import annotations
+
+import os
+import weakref
+from typing import Protocol
+
+
+class Closable(Protocol):
+    """Something with a descriptor."""
+
+    def close(self) -> None:
+        """Close this process's copy of it."""
+
+
+_ours: weakref.WeakSet[Closable] = weakref.WeakSet()
+
+
+def close_in_children(closable: Closable) -> None:
+    """Have `closable` closed in every child that this process forks; an exec closes it by itself."""
+    _ours.add(closable)
+
+
+def _close_all() -> None:
+    for closable in list(_ours):
+        closable.close()
+    _ours.clear()
+
+
+os.register_at_fork(after_in_child=_close_all)

@@ -1,0 +1,125 @@
+"""What a program asks for when it opens a tunnel: the command line of prx, and which running prx would do."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from prx.app.options import WISHES
+from prx.config.checks import mail_rule
+from prx.config.local_addr import LocalAddr
+from prx.config.paths import config_file, runtime_dir
+from prx.control.instance import Instance, instance_key
+from prx.core.errors import UsageError
+
+_KEEP_LIMIT = 3600.0  # seconds, as the control socket takes
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """A tunnel that is wanted; made by `understand`. `settings`: flags of `prx start` with their values."""
+
+    local_addr: str = ""
+    config: Path | None = None
+    name: str | None = None
+    hello: bool = False
+    lab: bool | str = False
+    settings: Mapping[str, str | tuple[str, ...]] = field(default_factory=dict)
+    keep: float = 0.0
+    also: tuple[int, ...] = ()
+
+    @property
+    def words(self) -> list[str]:
+        """Return the arguments of `prx start`."""
+        words = ["--hello"] if self.hello else []
+        words += ["--lab"] if self.lab else []
+        words += [f"--lab-control={self.lab}"] if isinstance(self.lab, str) and self.lab else []
+        words += [f"--config={self.config}"] if self.config else []
+        for flag, given in self.settings.items():
+            values = (given,) if isinstance(given, str) else given
+            words += [f"--{flag.replace('_', '-')}={value}" for value in values]
+        return [*words, self.local_addr] if self.local_addr else words
+
+    @property
+    def instance(self) -> Instance:
+        """Return the files of the prx that serves this, as `prx.app.session` names them."""
+        path = config_file(self.config)
+        given = "hello" if self.hello else self.local_addr
+        if path is None and not given:
+            given = _default_addr()
+        return Instance(runtime_dir(), instance_key(path, given))
+
+    def check(self, about: Mapping[str, Any]) -> str:
+        """Return the tunnel of the running prx `about` that is meant; raise UsageError if that prx runs with other settings."""
+        names = [str(item["name"]) for item in about["tunnels"]]
+        pid = about["pid"]
+        if bool(self.lab) != about.get("lab", False):
+            here, there = ("a lab", "the public edge") if self.lab else ("the public edge", "a lab")
+            raise UsageError(f"prx (pid {pid}) serves this with {there}, expected {here}", hint="`prx stop` ends it")
+        asked = about.get("asked", {})
+        for flag, value in self.settings.items():
+            found = asked.get(WISHES[flag])
+            if found != (value if isinstance(value, str) else list(value)):
+                raise UsageError(
+                    f"prx (pid {pid}) serves this with {flag} {found!r}, expected {value!r}", hint="`prx stop` ends it"
+                )
+        if self.name is None and len(names) == 1:
+            return names[0]
+        if self.name not in names:
+            what = "several tunnels are configured" if self.name is None else f"there is no tunnel {self.name!r}"
+            raise UsageError(what, hint=f"name=…, one of: {', '.join(names)}")
+        return str(self.name)
+
+
+def understand(
+    target: int | str | None = None,
+    *,
+    config: str | os.PathLike[str] | None = None,
+    name: str | None = None,
+    hello: bool = False,
+    lab: bool | str = False,
+    allow: str | Sequence[str] = (),
+    health_path: str = "",
+    expect: str = "",
+    host_header: str = "",
+    keep: float = 0.0,
+    also: tuple[int, ...] = (),
+) -> Wish:
+    """Return the wish; raise UsageError, which names the argument, what was found and what is expected."""
+    if hello and target is not None:
+        raise UsageError("hello is the local service itself", hint="leave out the address, or hello")
+    if isinstance(keep, bool) or not isinstance(keep, int | float) or not 0 <= keep <= _KEEP_LIMIT:
+        raise UsageError(f"keep: found {keep!r}, expected seconds from 0 to {_KEEP_LIMIT:g}")
+    given: dict[str, str | tuple[str, ...]] = {"health_path": health_path, "expect": expect, "host_header": host_header}
+    given["allow"] = _guests(allow)
+    settings = {flag: value for flag, value in given.items() if value}
+    path = None if config is None else Path(config)
+    return Wish(_local_addr(target), path, name, hello, lab, settings, float(keep), also)
+
+
+def _local_addr(target: int | str | None) -> str:
+    if target is None:
+        return ""
+    try:
+        return str(LocalAddr.parse(str(target)))
+    except ValueError as error:
+        raise UsageError(f"{target!r} is not a local address: expected {error}", hint="prx.tunnel(8080)") from error
+
+
+def _guests(allow: str | Sequence[str]) -> tuple[str, ...]:
+    found = []
+    for rule in [allow] if isinstance(allow, str) and allow else allow:
+        try:
+            found.append(mail_rule(rule))
+        except ValueError as error:
+            raise UsageError(f"allow: found {rule!r}, expected {error}", hint='allow="you@example.com"') from error
+    return tuple(found)
+
+
+def _default_addr() -> str:
+    from prx.config.schema import TunnelSettings  # noqa: PLC0415 - most callers name a port
+
+    return _local_addr(os.environ.get("PRX_TUNNEL_LOCAL_ADDR") or TunnelSettings().local_addr)

@@ -1,0 +1,80 @@
+"""`prx.asgi.lifespan` under real servers: one tunnel however many workers and reloads, and none when the server has ended."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+from tests.client.program import Home, wait_for_end_of
+from tests.support.visitor import request
+from tests.support.waits import free_port
+
+APP = """
+import os, prx
+from starlette.applications import Starlette
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+VERSION = 1
+
+async def home(request):
+    t = request.app.state.tunnel
+    return JSONResponse({"url": t.url, "prx": t.pid, "version": VERSION, "worker": os.getpid()})
+
+def make():
+    return Starlette(routes=[Route("/", home)], lifespan=prx.asgi.lifespan(int(os.environ["PORT"]), lab=os.environ["LAB"]))
+
+app = make()
+"""
+
+
+@pytest.fixture
+def port(home: Home) -> str:
+    """Return a free port; the application is in `app.py`."""
+    port = str(free_port())
+    home.env["PORT"] = port
+    (home.path / "app.py").write_text(APP)
+    return port
+
+
+def test_a_reload_keeps_the_url(home: Home, port: str) -> None:
+    """With uvicorn --reload another worker process has the same prx and URL; prx ends with a killed reloader."""
+    with home.command("uvicorn", "app:app", "--port", port, "--reload") as server:
+        server.line("INFO:     Application startup complete")
+        before = request("GET", f"http://127.0.0.1:{port}/").json()
+        (home.path / "app.py").write_text(APP.replace("VERSION = 1", "VERSION = 2"))
+        server.line("INFO:     Application startup complete")
+        after = request("GET", f"http://127.0.0.1:{port}/").json()
+        assert (after["version"], after["url"], after["prx"]) == (2, before["url"], before["prx"])
+        assert after["worker"] != before["worker"]
+        os.kill(server.process.pid, signal.SIGKILL)
+        os.kill(after["worker"], signal.SIGKILL)
+        wait_for_end_of(before["prx"])
+
+
+@pytest.mark.parametrize(
+    "argv", [("uvicorn", "app:app", "--workers", "2", "--port"), ("gunicorn", "app:app", "-k", "asgi", "-w", "2", "-b")]
+)
+def test_workers_share_one(home: Home, port: str, argv: tuple[str, ...]) -> None:
+    """Workers that are spawned (uvicorn) and forked (gunicorn) have one URL, and a stop of the server ends prx."""
+    place = port if argv[0] == "uvicorn" else f"127.0.0.1:{port}"
+    with home.command(*argv, place) as server:
+        found: dict[int, tuple[str, int]] = {}
+        while not any("startup complete" in line or "Booting worker" in line for line in server.lines):
+            server.line()
+        server.line()
+        while len(found) < 2:
+            try:
+                answer = request("GET", f"http://127.0.0.1:{port}/").json()
+            except OSError:
+                continue
+            except Exception as error:
+                if "connect" not in type(error).__name__.lower():
+                    raise
+                continue
+            found[answer["worker"]] = (answer["url"], answer["prx"])
+        assert len(set(found.values())) == 1
+        server.process.send_signal(signal.SIGTERM)
+        server.end()
+        wait_for_end_of(answer["prx"])
