@@ -190,3 +190,27 @@ def _http_url(text: str) -> SplitResult | None:
     except ValueError:
         return None
     return parts if sound and _printable_ascii(text) else None
+
+
+def web_listen(text: str) -> str:
+    """Check where the dashboard listens, and return it as HOST:PORT, with an address or `localhost`; empty is allowed."""
+    if not text:
+        return text
+    expected = "HOST:PORT or PORT with an IP address or localhost, such as 127.0.0.1:4141"
+    host, colon, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]") if colon else "127.0.0.1"
+    if not port.isascii() or not port.isdigit() or not 1 <= int(port) <= 65535:
+        raise ValueError(expected)
+    if host != "localhost":
+        try:
+            host = str(ipaddress.ip_address(host))
+        except ValueError:
+            raise ValueError(expected) from None
+    return f"[{host}]:{int(port)}" if ":" in host else f"{host}:{int(port)}"
+
+
+def web_host(text: str) -> str:
+    """Check a name under which the dashboard may be asked for: a host name without a port."""
+    if not re.fullmatch(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?", text.lower()):
+        raise ValueError("a host name without a port, such as prx.home.arpa")
+    return text.lower()

@@ -220,12 +220,34 @@ class HistorySettings(Table):
 
 
 @dataclass(frozen=True, kw_only=True)
+class WebSettings(Table):
+    """The dashboard, a process of its own that `prx start` keeps running; it needs the extra `web`. `prx web` reads it, too."""
+
+    listen: str = key(
+        "",
+        "Where the dashboard listens: HOST:PORT or PORT, such as 127.0.0.1:4141; empty: `prx start` starts none. Beyond this "
+        "machine it needs `password`.",
+        check=checks.web_listen,
+    )
+    password: Secret = secret_key(
+        "The password of the dashboard, at least 12 characters; without it only a link from `prx web --url` opens it. Written "
+        "like `token`.",
+        env="PRX_WEB_PASSWORD",
+    )
+    hosts: tuple[str, ...] = list_key(
+        "Names under which the dashboard is reached, beside localhost and IP addresses; other names are refused.",
+        checks.web_host,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Shared(Table):
     """What is declared for all tunnels of one prx."""
 
     log_level: LogLevel = key("info", "What prx logs.", env="PRX_LOG")
     access: AccessSettings = AccessSettings()
     history: HistorySettings = HistorySettings()
+    web: WebSettings = WebSettings()
 
 
 @dataclass(frozen=True, kw_only=True)
