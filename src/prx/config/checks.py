@@ -201,9 +201,18 @@ def _http_url(text: str) -> SplitResult | None:
 
 def probes_address(text: str) -> str:
     """Check where the probes are answered, and return it as HOST:PORT (an address, or localhost); empty is allowed."""
+    return _listen_address(text, "127.0.0.1:9464 or [::]:9464")
+
+
+def web_listen(text: str) -> str:
+    """Check where the dashboard listens, and return it as HOST:PORT (an address, or localhost); empty is allowed."""
+    return _listen_address(text, "127.0.0.1:4141 or [::1]:4141")
+
+
+def _listen_address(text: str, such_as: str) -> str:
     if not text:
         return text
-    expected = "HOST:PORT or PORT with an IP address or localhost, such as 127.0.0.1:9464 or [::]:9464"
+    expected = f"HOST:PORT or PORT with an IP address or localhost, such as {such_as}"
     host, colon, port = text.rpartition(":")
     host = host.removeprefix("[").removesuffix("]") if colon else "127.0.0.1"
     if not re.fullmatch(r"[0-9]{1,5}", port) or not 1 <= int(port) <= 65535:
@@ -214,3 +223,10 @@ def probes_address(text: str) -> str:
         except ValueError:
             raise ValueError(expected) from None
     return f"[{host}]:{int(port)}" if ":" in host else f"{host}:{int(port)}"
+
+
+def web_host(text: str) -> str:
+    """Check a name under which the dashboard may be asked for: a host name without a port."""
+    if not re.fullmatch(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?", text.lower()):
+        raise ValueError("a host name without a port, such as prx.home.arpa")
+    return text.lower()
