@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -60,6 +60,12 @@ class ScriptedPrx:
 
     def statuses(self) -> tuple[TunnelStatus, ...]:
         return self.bus.statuses()
+
+    def stories(self, name: str | None = None) -> list[dict[str, Any]]:
+        return []
+
+    def hold(self, *, keep: float, also: Sequence[int]) -> Any:
+        raise NotImplementedError
 
     def subscribe(self) -> Subscription:
         return self.bus.subscribe()
