@@ -43,7 +43,7 @@ def unused_port() -> int:
 
 
 def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
-    """Give a test against the real cloudflared a second try.
+    """Grant a test against the real cloudflared a second try.
 
     Its goroutines race: which of three says the word about a lost connection, and whether a refused first registration ends it
     or leaves it hanging, differs from run to run. A test that fails twice has failed; those with the builtin connector have

@@ -54,7 +54,7 @@ class Team:
         return self.sign(email=None, nbf=None, sub="", common_name="abc.access", **changes)
 
     def jwks(self) -> bytes:
-        """Give the document of the endpoint."""
+        """Return the document of the endpoint."""
         keys = [
             json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(self.all_keys[kid].public_key()))
             | {"kid": kid, "use": "sig", "alg": "RS256"}
@@ -93,7 +93,7 @@ def rsa_keys() -> dict[str, rsa.RSAPrivateKey]:
 
 @pytest.fixture
 def team(rsa_keys: dict[str, rsa.RSAPrivateKey]) -> Team:
-    """Give a team that publishes its first key."""
+    """Return a team that publishes its first key."""
     return Team(rsa_keys)
 
 

@@ -1,4 +1,4 @@
-"""The team's keys are fetched rarely, kept while their endpoint is down, and never trusted for ever."""
+"""The team's keys are fetched rarely, kept while their endpoint is down, and never trusted forever."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_a_slow_fetch_keeps_only_those_waiting_whose_key_is_unknown(team: Team) 
 
 
 def keys_of(team: Team, **changes: Any) -> bytes:
-    """Give the document with the first key changed."""
+    """Return the document with the first key changed."""
     document = json.loads(team.jwks())
     document["keys"][0] |= changes
     return json.dumps(document).encode()

@@ -216,7 +216,7 @@ async def test_a_malformed_token_is_code_255(prepared: Prepared, token: bytes) -
 
 
 async def test_an_empty_token_is_code_255(prepared: Prepared) -> None:
-    """Nothing where the token should be is told apart from a malformed one."""
+    """Nothing where the token should be is distinguished from a malformed one."""
     given = backend("named")
     end, _ = await run_to_end(given, replace(given.launch(prepared.context()), secret=b"\n"))
     assert (end.code, end.cause) == (255, ExitCause.AUTH)

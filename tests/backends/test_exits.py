@@ -172,6 +172,6 @@ def test_a_wrapper_that_cannot_for_now(code: int, line: str) -> None:
 
 
 def test_a_client_that_has_logged_is_no_wrapper() -> None:
-    """Where cloudflared has begun, an odd code of what stands in front of it is a crash like any other."""
+    """Where cloudflared has started, an odd code of what stands in front of it is a crash like any other."""
     line = '{"level":"info","time":"2026-11-22T17:08:56Z","message":"Initial protocol quic"}'
     assert end(127, line).cause is ExitCause.CRASH

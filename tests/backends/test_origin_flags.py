@@ -56,7 +56,7 @@ def test_what_a_program_needs_beats_the_private_home() -> None:
 
 @pytest.mark.parametrize(("code", "words"), [(126, "cannot be run"), (127, "is not there")])
 def test_a_wrapper_that_runs_nothing_is_a_mistake(code: int, words: str) -> None:
-    """A shim without the program behind it is misconfigured, with its own reason, and is not tried for ever."""
+    """A shim without the program behind it is misconfigured, with its own reason, and is not tried forever."""
     said = LogLine("info", "No version is set for command cloudflared", fields={"bare": True})
     found = classify_exit(ExitStatus(code=code), [said], age=0.1)
     assert found.cause is ExitCause.CONFIG

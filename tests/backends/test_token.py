@@ -1,4 +1,4 @@
-"""Tokens: every defect is named, the harmless ones are mended, and nothing of the content is ever shown."""
+"""Tokens: every defect is named, the harmless ones are repaired, and nothing of the content is ever shown."""
 
 from __future__ import annotations
 

@@ -253,7 +253,7 @@ async def test_a_defect_in_reading_lines_is_said_once(tmp_path: Path, monkeypatc
 
 
 async def test_a_third_backend_without_its_program_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A program that is not there is the user's to mend, with the hint that the client gives."""
+    """A program that is not there is the user's to repair, with the hint that the client gives."""
     monkeypatch.setitem(backends.FACTORIES, NAME, lambda given: CustomBackend(given, "no-such-client"))
     async with running(tmp_path) as prx_:
         await prx_.until(lambda: prx_.status.state == "failed")

@@ -11,7 +11,7 @@ from tests.cli.home import Home
 
 @pytest.fixture
 def home(tmp_path: Path) -> Iterator[Home]:
-    """Give an empty home; nothing that was started there outlives the test."""
+    """Yield an empty home; nothing that was started there outlives the test."""
     made = Home(tmp_path)
     yield made
     made.close()

@@ -130,7 +130,7 @@ def test_protect_and_log_in(home: Home, lab: dict[str, Any]) -> None:
 
 
 def test_faults(home: Home, lab: dict[str, Any]) -> None:
-    """A line of a fault script acts at once; a mistake is told with what is expected."""
+    """A line of a fault script acts at once; a mistake is reported with what is expected."""
     assert json.loads(words(home, "fault", "unroute", "web")) == {"fault": "Unroute", "hostname": "web"}
     assert words(home, "fault", "clear") == ""
     wrong = home.run("lab", "fault", "explode")
@@ -191,7 +191,7 @@ def test_the_last_of_several_labs_is_meant(home: Home) -> None:
 
 @pytest.mark.parametrize("url", ["nonsense", "ftp://127.0.0.1:1", "http://", "http://127.0.0.1:99999"])
 def test_a_control_url_that_is_none(home: Home, url: str) -> None:
-    """A control URL that is none is told with what is expected."""
+    """A control URL that is none is reported with what is expected."""
     done = home.run("lab", "status", "--control", url)
     assert (done.returncode, "expected a lab's control URL" in done.stderr) == (2, True), done.stderr
 

@@ -21,14 +21,14 @@ NAME = "agent.prx.localhost"
 
 @pytest.fixture(scope="module")
 def stand() -> Iterator[Stand]:
-    """Give a lab with its API."""
+    """Yield a lab with its API."""
     with running() as found:
         yield found
 
 
 @pytest.fixture
 def there(home: Home, stand: Stand) -> Iterator[Home]:
-    """Give a home from which the lab is reached, and take back what was made."""
+    """Yield a home from which the lab is reached, and take back what was made."""
     home.environ |= {"PRX_LAB_CONTROL": stand.lab.control, "PRX_MASTER_KEY": "correct horse battery"}
     yield home
     home.run("teardown", NAME, "--lab", "--yes")

@@ -87,7 +87,7 @@ def test_a_running_one_can_be_asked(home: Home, running: Started) -> None:
 
 
 def test_restart_brings_a_new_url(home: Home, running: Started) -> None:
-    """`restart` starts the quick tunnel anew; `url --wait` waits for the new URL, which comes on stdout as well."""
+    """`restart` starts the quick tunnel again; `url --wait` waits for the new URL, which comes on stdout as well."""
     assert home.run("restart").returncode == 0
     new = running.url(2)
     assert home.run("url", "--wait", "20").stdout == f"{new}\n"
@@ -221,7 +221,7 @@ def test_the_wait_for_the_service_is_shown(home: Home, unused_port: int) -> None
     ],
 )
 def test_a_service_that_cannot_start(home: Home, unused_port: int, command: list[str], code: int, said: str) -> None:
-    """A service that does not come up is told with its reason, and no tunnel is opened for it."""
+    """A service that does not come up is reported with its reason, and no tunnel is opened for it."""
     done = home.run("start", str(unused_port), "--", *command)
     assert done.returncode == code
     assert said in done.stderr

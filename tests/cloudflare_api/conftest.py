@@ -13,18 +13,18 @@ _NUMBERS = count(1)
 
 @pytest.fixture(scope="module")
 def stand() -> Iterator[Stand]:
-    """Give a lab with its API."""
+    """Yield a lab with its API."""
     with running() as found:
         yield found
 
 
 @pytest.fixture
 def machine(stand: Stand, tmp_path: Path) -> Machine:
-    """Give a machine on which nothing was set up yet."""
+    """Return a machine on which nothing was set up yet."""
     return Machine(stand, tmp_path)
 
 
 @pytest.fixture
 def hostname() -> str:
-    """Give a name that no other test uses."""
+    """Return a name that no other test uses."""
     return f"web{next(_NUMBERS)}.prx.localhost"

@@ -60,7 +60,7 @@ class Stand:
 
     @contextmanager
     def api(self, *, token: str = "", transport: httpx2.BaseTransport | None = None) -> Iterator[Api]:
-        """Give the API as prx speaks it; nothing waits."""
+        """Yield the API as prx speaks it; nothing waits."""
         secret = Secret(token or self.lab.api_token)
         transport = transport or httpx2.HTTPTransport(verify=False)  # a TLS context takes longer than all the rest
         with Client(secret, base=self.lab.api, transport=transport, sleep=lambda _: None) as client:

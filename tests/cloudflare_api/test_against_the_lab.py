@@ -43,7 +43,7 @@ def add_record(stand: Stand, zone: str, **record: Any) -> Any:
 
 @pytest.fixture
 def zone(stand: Stand) -> str:
-    """Give the id of the lab's zone."""
+    """Return the id of the lab's zone."""
     return str(stand.lab.api_access()["zone_id"])
 
 

@@ -16,14 +16,14 @@ Answer = httpx2.Response | Exception
 
 
 class Scripted(httpx2.BaseTransport):
-    """Gives these answers in turn, and the last one for ever."""
+    """Gives these answers in turn, and the last one forever."""
 
     def __init__(self, *answers: Answer) -> None:
         self.answers = list(answers)
         self.requests: list[httpx2.Request] = []
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
-        """Give the next answer."""
+        """Return the next answer."""
         self.requests.append(request)
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         if isinstance(answer, Exception):

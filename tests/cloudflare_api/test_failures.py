@@ -44,7 +44,7 @@ def essence(stand: Stand, machine: Machine, hostname: str) -> Any:
 
 
 def attempt(machine: Machine, act: Any, kind: str, at: int) -> Breaking:
-    """Run once with one request broken; whatever comes of it is the next run's to mend."""
+    """Run once with one request broken; whatever comes of it is the next run's to repair."""
     machine.transport = breaking = Breaking(at, kind)
     with contextlib.suppress(PrxError, Killed):
         act()

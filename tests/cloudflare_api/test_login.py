@@ -25,7 +25,7 @@ CLIENT = "prx-lab"
 
 @pytest.fixture
 def keeping(tmp_path: Path) -> Keeping:
-    """Give a secrets manager that a password opens."""
+    """Return a secrets manager that a password opens."""
     return Keeping({"PRX_DATA_DIR": str(tmp_path / "data"), "PRX_MASTER_KEY": "correct horse battery"}, None)
 
 

@@ -102,7 +102,7 @@ def test_the_file_keeps_everything_else(text: str) -> None:
 
 @pytest.mark.parametrize("text", ['tunnel.local_addr = "1"\ntunnel.cloudflare.mode = "quick"\n', "tunnel = {}\n", "x = ["])
 def test_a_file_that_cannot_be_edited_without_harm_is_left(text: str) -> None:
-    """Rather no change than a wrong one: the user is told what to do."""
+    """Rather no change than a wrong one: the user is shown what to do."""
     with pytest.raises(UsageError) as caught:
         with_tunnel(text, WANTED)
     assert "TOML" in caught.value.message or "--write FILE" in caught.value.hint

@@ -23,7 +23,7 @@ ENVIRON = {"TOKEN": "secret-token", "HOME": "/nowhere"}
 
 
 def reader(path: Path, text: str, **environ: str) -> ConfigurationReader:
-    """Give a reader that has read `text`, which is in force now."""
+    """Return a reader that has read `text`, which is in force now."""
     path.write_text(text)
     made = ConfigurationReader(path, ENVIRON | environ)
     made.read()
@@ -39,7 +39,7 @@ def refusal(made: ConfigurationReader) -> str:
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    """Give the path of a configuration."""
+    """Return the path of a configuration."""
     return tmp_path / "prx.toml"
 
 

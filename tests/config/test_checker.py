@@ -125,7 +125,7 @@ def test_tables_cannot_change() -> None:
 
 
 def test_a_changed_copy_is_whole_and_unchecked() -> None:
-    """`changed` gives what no file may hold, as the lab needs it, leaves the first one alone, and understands it anew."""
+    """`changed` gives what no file may hold, as the lab needs it, leaves the first one alone, and understands it again."""
     first = TunnelSettings(local_addr="127.0.0.1:1", max_failures=7)
     assert first.origin_port == 1
     long = "x" * 300

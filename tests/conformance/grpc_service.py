@@ -31,7 +31,7 @@ def count(request: bytes, context: grpc.ServicerContext) -> Iterator[bytes]:
 
 
 def measure(requests: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
-    """Give the number of bytes in all messages."""
+    """Return the number of bytes in all messages."""
     return b"%d" % sum(map(len, requests))
 
 

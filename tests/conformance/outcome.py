@@ -21,7 +21,7 @@ _WORST_FIRST = (Verdict.NOT_AVAILABLE, Verdict.DIFFERS, Verdict.NOT_CARRIED, Ver
 
 
 def worst(verdicts: Iterable[Verdict]) -> Verdict:
-    """Give the worst of some verdicts; what does not apply says nothing."""
+    """Return the worst of some verdicts; what does not apply says nothing."""
     return min(verdicts, key=_WORST_FIRST.index)
 
 

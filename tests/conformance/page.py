@@ -54,7 +54,7 @@ are left to cloudflared.
 
 
 def table(results: Results) -> str:
-    """Give the table, a row for each capability; it is Markdown and can be read as it is."""
+    """Return the table, a row for each capability; it is Markdown and can be read as it is."""
     width = max(len(row.title) for row in CAPABILITIES)
     heads = [str(column) for column in results]
     lines = [_line("capability".ljust(width), heads), _line("-" * width, ["-" * len(head) for head in heads])]
@@ -67,7 +67,7 @@ def table(results: Results) -> str:
 
 
 def render(results: Results) -> str:
-    """Give the whole page."""
+    """Return the whole page."""
     return f"{HEAD}\n{table(results)}\n{NOTES}\n{DIFFERENCES.read_text(encoding='utf-8')}"
 
 

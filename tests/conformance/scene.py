@@ -32,7 +32,7 @@ class Column:
         return f"{self.connector} {self.protocol}"
 
     def program(self) -> tuple[str, ...]:
-        """Give the command that runs it; NotAvailableError where there is none."""
+        """Return the command that runs it; NotAvailableError where there is none."""
         if self.connector == "builtin":
             return BUILTIN
         path = os.environ.get(VARIABLE, "")

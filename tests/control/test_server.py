@@ -150,7 +150,7 @@ async def test_url_without_a_wait_says_what_it_is_waiting_for(prx: ScriptedPrx, 
 
 
 async def test_url_does_not_wait_for_a_tunnel_that_failed(prx: ScriptedPrx, path: Path) -> None:
-    """What has failed for good is told at once, however long the wait may be."""
+    """What has failed for good is reported at once, however long the wait may be."""
     prx.become("web", "failed")
     async with asyncio.timeout(10):
         answer = await ask(path, "url", tunnel="web", wait=600.0)
@@ -379,7 +379,7 @@ async def test_a_path_beyond_107_bytes_works(tmp_path: Path) -> None:
 
 
 def test_nobody_there_is_not_running(path: Path) -> None:
-    """No socket, and a socket that nobody listens on, both mean that prx is not running: exit code 3."""
+    """No socket, and a socket that is not listened on, both mean that prx is not running: exit code 3."""
     with pytest.raises(NotRunningError):
         Client(path)
     dead = socket.socket(socket.AF_UNIX)

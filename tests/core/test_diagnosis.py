@@ -244,7 +244,7 @@ def test_a_dead_origin_is_not_blamed_for_what_it_cannot_cause() -> None:
 
 
 def test_another_connector_with_the_same_token_is_blamed() -> None:
-    """A bad answer that did not come through this connector is told as what it is: another one's."""
+    """A bad answer that did not come through this connector is reported as what it is: another one's."""
     diagnosis = diagnose(at_public(Public(410), ORIGIN, PAST), POLICY)
     assert diagnosis.verdict is Verdict.ORIGIN_ERROR
     assert diagnosis.reason.endswith("did not come through this connector, so another one with the same token answers")
@@ -275,7 +275,7 @@ CROWDED = {
 def test_too_many_requests_in_front_of_a_service_that_does_not_answer_are_its_doing(
     origin: Origin | None, delivery: Delivery, verdict: Verdict
 ) -> None:
-    """Cloudflare lets 200 requests of a quick tunnel wait and refuses the next: it is the service that is to be mended."""
+    """Cloudflare lets 200 requests of a quick tunnel wait and refuses the next: it is the service that is to be repaired."""
     for number in (None, 429):
         assert diagnose(at_public(Public(429, edge_error=number), origin, delivery), POLICY).verdict is verdict
 

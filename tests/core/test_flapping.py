@@ -1,4 +1,4 @@
-"""A tunnel that comes and goes is told as such, although each of its troubles is short."""
+"""A tunnel that comes and goes is reported as such, although each of its troubles is short."""
 
 from functools import reduce
 
@@ -51,7 +51,7 @@ def test_an_hour_of_200_and_502_in_turn_is_counted() -> None:
     ],
 )
 def test_what_is_a_fall(facts: list[Fact], count: int) -> None:
-    """Only a tunnel that was well can fall, once until it is well again, and not when it ends or begins anew as asked."""
+    """Only a tunnel that was well can fall, once until it is well again, and not when it ends or starts again as asked."""
     assert flaps(*facts) == count
 
 

@@ -95,7 +95,7 @@ class Story:
 
 @pytest.fixture
 def story() -> Story:
-    """Return a story that has begun, and is ready."""
+    """Return a story that has started, and is ready."""
     story = Story()
     story.feed(inputs.Start())
     story.advance(1)
@@ -333,7 +333,7 @@ def test_a_wish_to_be_left_alone_is_honoured(story: Story) -> None:
 
 
 def test_an_unproven_url_is_told_once_and_as_such(story: Story) -> None:
-    """A URL that cannot be proven from here is told with `proven` false, and again when it is proven."""
+    """A URL that cannot be proven from here is reported with `proven` false, and again when it is proven."""
     story = Story(MachineSettings(quick=True))
     story.verdict, story.more = Verdict.DNS_PENDING, {"tell_unproven": True}
     story.feed(inputs.Start())
@@ -491,7 +491,7 @@ def test_a_network_that_is_gone_is_a_reason_to_look_and_no_more(story: Story) ->
 
 @pytest.mark.parametrize("what", ["network", "sleep", "binary"])
 def test_a_wait_ends_early(story: Story, what: str) -> None:
-    """The network's return, a wake-up or a new binary ends a backoff at once and starts the schedule anew."""
+    """The network's return, a wake-up or a new binary ends a backoff at once and starts the schedule again."""
     for wait in (5, 10, 20, 40):
         story.end(Verdict.CRASHED)
         story.advance(wait)
@@ -504,7 +504,7 @@ def test_a_wait_ends_early(story: Story, what: str) -> None:
 
 @pytest.mark.parametrize("event", [inputs.Restart("asked to restart"), inputs.Woken("network")], ids=["user", "network"])
 def test_a_new_beginning_is_told(story: Story, event: inputs.Input) -> None:
-    """Whoever reads the events knows that the count of attempts starts anew, and is told so once."""
+    """Whoever reads the events knows that the count of attempts starts again, and is told so once."""
     story.end(Verdict.CRASHED)
     assert story.machine.attempt == 1
     for _ in range(2):
@@ -546,7 +546,7 @@ def test_a_second_stop_kills_at_once(story: Story) -> None:
 
 @pytest.mark.parametrize("cause", [ExitCause.UPDATED, ExitCause.PORT_TAKEN])
 def test_ends_that_are_nobodys_fault_cost_nothing(story: Story, cause: ExitCause) -> None:
-    """A self-update and a port lost in a race start the child again at once, but not for ever."""
+    """A self-update and a port lost in a race start the child again at once, but not forever."""
     story.verdict = Verdict.STARTING
     for _ in range(3):
         story.end(Verdict.CRASHED, cause)
@@ -567,7 +567,7 @@ def test_with_any_every_wrong_answer_counts() -> None:
 
 
 def test_a_restarted_quick_tunnel_tells_its_new_url(story: Story) -> None:
-    """The new URL is told with the old one, and only when it has been verified."""
+    """The new URL is reported with the old one, and only when it has been verified."""
     story.verdict, story.url = Verdict.DNS_PENDING, "https://b"
     story.feed(inputs.Restart("asked"))
     story.advance(30)

@@ -129,7 +129,7 @@ class World(RuleBasedStateMachine):
     @precondition(lambda self: not self.alive and not self.unborn and self.machine.run)
     @rule(born=st.booleans())
     def doubled(self, born: bool) -> None:
-        """The birth or the end of the last child is told once more: nothing happens."""
+        """The birth or the end of the last child is reported once more: nothing happens."""
         run, before = self.machine.run, self.seen()
         end = inputs.Exited(run, 100 + run, ChildExit(1, None, ExitCause.CRASH), Diagnosis(Verdict.CRASHED, "again"))
         self.feed(inputs.Spawned(run, 100 + run, "1") if born else end)

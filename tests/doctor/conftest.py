@@ -18,7 +18,7 @@ SceneOf = Callable[..., Context]
 
 @pytest.fixture
 def scene_of(tmp_path: Path) -> SceneOf:
-    """Give a maker of scenes: an empty system, no way out, and what the test adds."""
+    """Return a maker of scenes: an empty system, no way out, and what the test adds."""
 
     def make(*, environ: dict[str, str] | None = None, site: EdgeSite | None = None, **settings: Any) -> Context:
         config = Config(tunnels={"web": TunnelSettings(**settings)})

@@ -87,7 +87,7 @@ def named(token: str) -> TunnelSettings:
 
 
 async def test_token_is_read_and_never_shown() -> None:
-    """A sound token is told by its tunnel; a broken one by its defect; neither by its text."""
+    """A sound token is identified by its tunnel; a broken one by its defect; neither by its text."""
     secret = base64.b64encode(b"s" * 32).decode()
     token = base64.b64encode(json.dumps({"a": "account", "t": str(TUNNEL), "s": secret}).encode()).decode()
     [sound] = await check_token("web", named(token))

@@ -41,7 +41,7 @@ async def test_good_service(servers: Servers) -> None:
 
 
 async def test_service_that_is_not_there(unused_port: int) -> None:
-    """A port where nobody listens is a failure."""
+    """A port without a listener is a failure."""
     [finding] = await check_service("web", TunnelSettings(local_addr=f"127.0.0.1:{unused_port}"))
     assert (finding.verdict, finding.words) == (Mark.FAIL, f"connection refused by 127.0.0.1:{unused_port}")
 
@@ -108,7 +108,7 @@ Look = Callable[..., Any]
 
 @pytest.fixture
 def look(servers: Servers, scene_of: SceneOf) -> Look:
-    """Give a way to look at a public URL that answers `raw`."""
+    """Return a way to look at a public URL that answers `raw`."""
 
     async def look_at(raw: bytes, *, token: bool = False, known: bool = True, **settings: Any) -> dict[str, Finding]:
         public = await servers.canned(raw)

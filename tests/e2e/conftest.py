@@ -25,7 +25,7 @@ def real_cloudflared() -> str:
 
 @pytest.fixture(params=["builtin", pytest.param("real", marks=pytest.mark.real)])
 def connector(request: pytest.FixtureRequest) -> str:
-    """Give the builtin connector, and the real one where there is one."""
+    """Return the builtin connector, and the real one where there is one."""
     return "builtin" if request.param == "builtin" else real_cloudflared()
 
 
@@ -37,7 +37,7 @@ def mode(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def bench(tmp_path: Path, connector: str, mode: str) -> Bench:
-    """Give a bench for each connector and mode, configured."""
+    """Return a bench for each connector and mode, configured."""
     bench = Bench(tmp_path, clean_environment(tmp_path), connector, mode)
     bench.configure()
     return bench
@@ -45,7 +45,7 @@ def bench(tmp_path: Path, connector: str, mode: str) -> Bench:
 
 @pytest.fixture
 def quick_bench(tmp_path: Path, connector: str) -> Bench:
-    """Give a bench for each connector, quick tunnels only."""
+    """Return a bench for each connector, quick tunnels only."""
     bench = Bench(tmp_path, clean_environment(tmp_path), connector, "quick")
     bench.configure()
     return bench
@@ -53,7 +53,7 @@ def quick_bench(tmp_path: Path, connector: str) -> Bench:
 
 @pytest.fixture
 def origin() -> Iterator[HostedOrigin]:
-    """Give a running origin."""
+    """Yield a running origin."""
     with serving() as server:
         yield server
 
@@ -66,6 +66,6 @@ def clock() -> ManualClock:
 
 @pytest.fixture
 async def lab(clock: ManualClock) -> AsyncIterator[Lab]:
-    """Give a lab whose faults last by virtual time."""
+    """Yield a lab whose faults last by virtual time."""
     async with Lab.start(LabConfig(clock=clock.monotonic)) as lab:
         yield lab

@@ -52,7 +52,7 @@ def place() -> str:
 
 
 def armed() -> bool:
-    """Return whether the failures have begun."""
+    """Return whether the failures have started."""
     try:
         _real_stat(os.environ["FAILING_FROM"])
     except OSError:

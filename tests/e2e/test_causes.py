@@ -18,7 +18,7 @@ from prx.testing.clock import ManualClock
 async def test_a_forgotten_quick_tunnel_gets_a_new_url(
     lab: Lab, clock: ManualClock, tmp_path: Path, connector: str, origin: HostedOrigin, protocol: str
 ) -> None:
-    """The edge does not know the tunnel any more: a new one at once, and the cost is told before."""
+    """The edge does not know the tunnel any more: a new one at once, and the cost is reported before."""
     async with world(lab, clock, tmp_path, connector=connector, port=origin.port, protocols=(protocol,)) as here:
         old = (await here.live(lambda status: status.state == "ready")).url
         lab.inject(Forget(urlsplit(old).hostname or ""))

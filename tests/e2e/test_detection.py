@@ -88,7 +88,7 @@ async def test_a_killed_child(lab: Lab, tmp_path: Path, connector: str, origin: 
 async def test_lost_connections(
     lab: Lab, tmp_path: Path, connector: str, origin: HostedOrigin, protocol: str, end: Drop | Reset
 ) -> None:
-    """Connections that the edge ends are told as lost, over both protocols."""
+    """Connections that the edge ends are reported as lost, over both protocols."""
 
     def lose() -> None:
         lab.inject(Refuse())
@@ -99,7 +99,7 @@ async def test_lost_connections(
 
 
 async def test_a_service_that_is_gone(lab: Lab, tmp_path: Path, connector: str) -> None:
-    """A service whose port refuses is told although no visitor comes."""
+    """A service whose port refuses is reported although no visitor comes."""
     with ExitStack() as service:
         origin = service.enter_context(serving())
         async with ready(lab, tmp_path, origin.port, connector) as prx:
@@ -107,7 +107,7 @@ async def test_a_service_that_is_gone(lab: Lab, tmp_path: Path, connector: str) 
 
 
 async def test_a_service_that_is_stopped(lab: Lab, tmp_path: Path, connector: str) -> None:
-    """A service that does not take its connections any more is told although no visitor comes."""
+    """A service that does not take its connections any more is reported although no visitor comes."""
     port = free_port()
     argv = (sys.executable, "-m", "http.server", str(port), "--bind", "127.0.0.1")
     service = await asyncio.create_subprocess_exec(*argv, cwd=tmp_path, stderr=asyncio.subprocess.DEVNULL)
@@ -138,7 +138,7 @@ class Hanging:
 
 
 async def test_a_service_that_hangs_while_visitors_come(lab: Lab, tmp_path: Path, connector: str) -> None:
-    """A service that takes requests and does not answer them is told while somebody waits for an answer."""
+    """A service that takes requests and does not answer them is reported while somebody waits for an answer."""
     service = Hanging()
     server = await asyncio.start_server(service.handle, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]

@@ -28,19 +28,19 @@ BAD_TOKENS = {
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Give a folder for prx.toml."""
+    """Return a folder for prx.toml."""
     return tmp_path
 
 
 @pytest.fixture
 def environ(folder: Path) -> dict[str, str]:
-    """Give an environment in which nothing is installed."""
+    """Return an environment in which nothing is installed."""
     return clean_environment(folder)
 
 
 @pytest.fixture
 def taken() -> Iterator[int]:
-    """Give a port that somebody else listens on."""
+    """Yield a port that somebody else listens on."""
     with socket.socket() as holder:
         holder.bind(("127.0.0.1", 0))
         holder.listen()

@@ -18,7 +18,7 @@ from tests.support.visitor import get
 
 @pytest.fixture
 def over_tls(tmp_path: Path) -> Iterator[HostedOrigin]:
-    """Give a service with a certificate for app.test alone, whose CA is in certs/ca.pem beside prx.toml."""
+    """Yield a service with a certificate for app.test alone, whose CA is in certs/ca.pem beside prx.toml."""
     authority = trustme.CA()
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     authority.issue_cert("app.test").configure_cert(context)

@@ -21,7 +21,7 @@ exec "{python}" -S -E -c "bytearray(2000000000)"
 
 @pytest.fixture
 def limited() -> Iterator[Path]:
-    """Give the file that takes a process into a control group with a limit of memory, of either version."""
+    """Yield the file that takes a process into a control group with a limit of memory, of either version."""
     one, two = Path("/sys/fs/cgroup/memory"), Path("/sys/fs/cgroup")
     root, limit = (one, "memory.limit_in_bytes") if one.is_dir() else (two, "memory.max")
     group = root / f"prx-test-{os.getpid()}"

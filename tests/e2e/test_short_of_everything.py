@@ -89,7 +89,7 @@ async def pid_of_child(prx: PrxProcess) -> int:
 
 @pytest.fixture
 def open_folder() -> Iterator[Path]:
-    """Give a folder that another user can reach, too."""
+    """Yield a folder that another user can reach, too."""
     with tempfile.TemporaryDirectory(prefix="prx-") as name:
         Path(name).chmod(0o755)
         yield Path(name)

@@ -75,7 +75,7 @@ class World:
         return self.status
 
     async def _settle(self) -> None:
-        """Let everything that has begun come to its end."""
+        """Let everything that has started come to its end."""
         end = time.monotonic() + 30
         for _ in range(3):  # what one round has begun, the next one sees
             await asyncio.sleep(0)

@@ -73,7 +73,7 @@ class Place:
 
 @pytest.fixture
 def place(tmp_path: Path) -> Iterator[Place]:
-    """Give a folder that every user can pass through; for root, who alone can give files away."""
+    """Yield a folder that every user can pass through; for root, who alone can give files away."""
     if os.geteuid() != 0:
         pytest.skip("only root can make files of other users")
     yield Place(tmp_path)

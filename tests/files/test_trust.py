@@ -122,7 +122,7 @@ def test_a_named_configuration_may_be_anybodys(place: Place, where: str) -> None
 
 @pytest.mark.parametrize("where", ["writable folder", "writable file"])
 def test_what_everybody_can_write_is_refused_though_named(place: Place, where: str) -> None:
-    """Whoever names it cannot know who wrote it; the hint has the command that mends it."""
+    """Whoever names it cannot know who wrote it; the hint has the command that repairs it."""
     folder = plant(place, where)
     ended = place.run("config", "check", "--run-commands", "-c", str(folder / "prx.toml"))
     assert ended.returncode == 2

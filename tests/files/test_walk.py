@@ -17,7 +17,7 @@ from prx.files.walk import file_system_of, walked
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    """Give a file in a folder of ours."""
+    """Return a file in a folder of ours."""
     path = tmp_path / "file"
     path.write_bytes(b"content")
     return path

@@ -190,7 +190,7 @@ def test_connections_are_added_up_by_location() -> None:
 
 
 def test_two_prx_with_tunnels_of_one_name_are_two() -> None:
-    """Each instance has its own tunnel `default`, told apart by the address."""
+    """Each instance has its own tunnel `default`, distinguished by the address."""
     one, two = Script(local_addr="127.0.0.1:1"), Script(local_addr="127.0.0.1:2")
     for item in (one, two):
         item.at(10).verdict("healthy", "ready").at(100)

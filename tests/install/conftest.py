@@ -11,7 +11,7 @@ from tests.install.mirror import Mirror
 
 @pytest.fixture
 def mirror() -> Iterator[Mirror]:
-    """Give a mirror that ends with the test."""
+    """Yield a mirror that ends with the test."""
     mirror = Mirror()
     yield mirror
     mirror.close()
@@ -19,5 +19,5 @@ def mirror() -> Iterator[Mirror]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Give the folder to install into, which does not exist yet."""
+    """Return the folder to install into, which does not exist yet."""
     return tmp_path / "data" / "bin"

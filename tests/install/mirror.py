@@ -119,7 +119,7 @@ class Mirror:
         return answer
 
     def drip(self) -> Answer:
-        """Send a byte now and then, for ever: never silent for long, never done."""
+        """Send a byte now and then, forever: never silent for long, never done."""
 
         def answer(handler: BaseHTTPRequestHandler) -> None:
             handler.send_response(200)
@@ -130,7 +130,7 @@ class Mirror:
         return answer
 
     def endless(self) -> Answer:
-        """Send as fast as it goes, for ever, without a length."""
+        """Send as fast as it goes, forever, without a length."""
 
         def answer(handler: BaseHTTPRequestHandler) -> None:
             handler.send_response(200)

@@ -55,7 +55,7 @@ class Home:
 
 @pytest.fixture
 def home(tmp_path: Path, mirror: Mirror) -> Home:
-    """Give a home whose mirror gives the right program."""
+    """Return a home whose mirror gives the right program."""
     return Home(tmp_path, mirror)
 
 

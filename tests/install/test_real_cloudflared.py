@@ -53,7 +53,7 @@ class Checkout:
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Checkout:
-    """Give a checkout."""
+    """Return a checkout."""
     return Checkout(tmp_path)
 
 

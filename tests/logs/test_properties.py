@@ -91,7 +91,7 @@ CALLED = [
 
 @given(st.sampled_from(MARKED), st.text(tokens_of, min_size=40, max_size=48), around, around)
 def test_a_marked_secret_never_passes(mark: str, rest: str, before: str, after: str) -> None:
-    """Cloudflare's secrets of 2026 are told by their mark, wherever they stand; a cut one too, and nothing of it stays."""
+    """Cloudflare's secrets of 2026 are recognized by their mark, wherever they stand; a cut one too, nothing of it stays."""
     line = f"{before} {mark}{rest} {after}"
     assert mark + rest not in Redactor().line(line)
     assert rest[:20] not in Redactor().line(f"{mark}{rest[:25]}{CUT_MARKER}")

@@ -59,7 +59,7 @@ def test_everything_is_written_at_close(tmp_path: Path) -> None:
 
 
 def test_stalled_target_drops_and_tells() -> None:
-    """While the target stalls, the queue fills to its bound, the rest is dropped, and the gap is told in its place."""
+    """While the target stalls, the queue fills to its bound, the rest is dropped, and the gap is reported in its place."""
     target = Gate()
     target.open.clear()
     sink = Sink(target, queue_bytes=10, gap=lambda count: b"lost %d" % count)

@@ -43,7 +43,7 @@ def tls() -> ssl.SSLContext:
 
 @pytest.fixture
 async def lab(tmp_path: Path) -> AsyncIterator[Lab]:
-    """Give a lab."""
+    """Yield a lab."""
     async with Lab.start() as running:
         yield running
 
@@ -80,7 +80,7 @@ async def test_an_edge_is_open_only_if_it_speaks_tls(servers: Servers, tls: ssl.
 
 
 async def test_since_when_it_is_open_is_known(servers: Servers, tls: ssl.SSLContext) -> None:
-    """The time counts from the first dial that worked, and begins anew after one that did not, or after a pause."""
+    """The time counts from the first dial that worked, and starts again after one that did not, or after a pause."""
     clock = ManualClock()
     edge = watch(clock, (await servers.start(idle, tls=tls, read_head=False)).port)
     for seconds in (0.0, 5.0, 10.0):

@@ -19,7 +19,7 @@ CONNECTOR = Connector("c", "2026.8.2", "linux_amd64", 3, 4, ("192.0.2.1",), ("fr
 
 @pytest.fixture(scope="module")
 def stand() -> Iterator[Stand]:
-    """Give a lab with its API."""
+    """Yield a lab with its API."""
     with running() as found:
         yield found
 

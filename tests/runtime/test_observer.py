@@ -12,7 +12,7 @@ from prx.runtime.observer import ConnectorObserver
 
 @pytest.fixture
 def observer() -> ConnectorObserver:
-    """Give the observer of a run that began at second 100, speaking QUIC."""
+    """Return the observer of a run that began at second 100, speaking QUIC."""
     return ConnectorObserver("web", "quic", 100.0)
 
 

@@ -42,7 +42,7 @@ class Checking:
 
 @pytest.fixture
 def program() -> Iterator[tuple[int, int]]:
-    """Give the pid and port of a service in a process of its own."""
+    """Yield the pid and port of a service in a process of its own."""
     with subprocess.Popen(
         [sys.executable, "-c", SERVER], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     ) as child:
@@ -52,7 +52,7 @@ def program() -> Iterator[tuple[int, int]]:
 
 
 async def test_a_service_that_goes_and_comes_is_noticed(servers: Servers, unused_port: int) -> None:
-    """Each change is told once, also one between the check and the first quick check; what stays as it is, is no news."""
+    """Each change is reported once, also one between the check and the first quick check; what stays as it is, is no news."""
     checking = Checking(unused_port)
     assert await checking.check(None, None)
     assert checking.suspect

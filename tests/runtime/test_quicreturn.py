@@ -8,7 +8,7 @@ from prx.testing.clock import ManualClock
 
 @pytest.fixture
 def clock() -> ManualClock:
-    """Give a clock."""
+    """Return a clock."""
     return ManualClock()
 
 
@@ -32,7 +32,7 @@ def test_not_at_once_and_not_often(clock: ManualClock) -> None:
 
 
 def test_only_in_a_quiet_minute(clock: ManualClock) -> None:
-    """While visitors come, nothing is disturbed; what is not known is not quiet; an interruption begins anew."""
+    """While visitors come, nothing is disturbed; what is not known is not quiet; an interruption starts again."""
     due = QuicReturn(clock)
     assert not any(asked(due, clock, list(range(30))))
     assert not any(asked(due, clock, [None] * 5))

@@ -104,7 +104,7 @@ async def test_the_heart_goes_on(tmp_path: Path) -> None:
 
 @pytest.fixture
 def full(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
-    """Give a switch that makes the disk full."""
+    """Return a switch that makes the disk full."""
     switch = [True]
     real = statefile._replace
 
@@ -209,7 +209,7 @@ def test_kills_for_want_of_memory_are_counted(tmp_path: Path, kind: str) -> None
     [(1, 2, "the kernel killed it"), (1, 1, "another process killed it"), (None, 2, "at first"), (1, None, "at first")],
 )
 def test_a_kill_is_explained(before: int | None, after: int | None, said: str) -> None:
-    """Signal 9 is told apart by the counter; unknown stays as it was; another signal is left alone."""
+    """Signal 9 is distinguished by the counter; unknown stays as it was; another signal is left alone."""
     end = ChildExit(None, 9, ExitCause.CRASH, "at first")
     assert said in explain_kill(end, before, after).detail
     other = ChildExit(None, 15, ExitCause.CRASH, "at first")

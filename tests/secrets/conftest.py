@@ -63,5 +63,5 @@ class Lab:
 
 @pytest.fixture
 def lab(tmp_path: Path) -> Lab:
-    """Give a data directory of its own to each test."""
+    """Return a data directory of its own to each test."""
     return Lab(tmp_path / "data")

@@ -52,7 +52,7 @@ class Cli:
 
 @pytest.fixture
 def prx(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cli:
-    """Give the command on a data directory of its own, on a machine without keyring and terminal."""
+    """Return the command on a data directory of its own, on a machine without keyring and terminal."""
     monkeypatch.setattr(cli, "_terminal", lambda: False)
     monkeypatch.setenv("PYTHON_KEYRING_BACKEND", "keyring.backends.fail.Keyring")
     return Cli(tmp_path / "data")
@@ -137,7 +137,7 @@ def test_changes_as_json(prx: Cli) -> None:
 
 
 def test_set_says_what_it_made(prx: Cli) -> None:
-    """The first secret makes the file, which is told with what opens it; a known name is replaced, and that is said too."""
+    """The first secret makes the file, which is reported with what opens it; a known name is replaced, and that is said too."""
     first = prx.run("set", "tok", value=VALUE).stderr
     assert first.splitlines()[0] == f"made {prx.folder / 'secrets.enc'}, which a master password opens"
     assert "stored 'tok': use it as secret:tok" in first

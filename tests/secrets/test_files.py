@@ -19,7 +19,7 @@ CANARY = "canary-content"
 
 @pytest.fixture
 def secret_file(tmp_path: Path) -> Path:
-    """Give a file as it should be."""
+    """Return a file as it should be."""
     path = tmp_path / "token"
     path.write_text(CANARY)
     path.chmod(0o600)
@@ -27,7 +27,7 @@ def secret_file(tmp_path: Path) -> Path:
 
 
 def refusal(path: Path) -> str:
-    """Give the words with which reading is refused."""
+    """Return the words with which reading is refused."""
     with pytest.raises(SecretError) as caught:
         read_private(path)
     message = f"{caught.value.message} {caught.value.hint}"
@@ -45,7 +45,7 @@ def test_a_private_file_is_read(secret_file: Path, mode: int) -> None:
 
 @pytest.mark.parametrize("mode", [0o644, 0o640, 0o604, 0o660, 0o622, 0o601, 0o777])
 def test_a_file_that_others_can_reach_is_refused_with_the_remedy(secret_file: Path, mode: int) -> None:
-    """Any bit for group or others is named, with the command that mends it."""
+    """Any bit for group or others is named, with the command that repairs it."""
     secret_file.chmod(mode)
     message = refusal(secret_file)
     assert f"{mode:04o}" in message

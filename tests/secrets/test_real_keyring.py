@@ -75,7 +75,7 @@ class Desktop:
 
 @pytest.fixture
 def desktop(tmp_path: Path) -> Iterator[Desktop]:
-    """Give a session whose keyring is unlocked, and that knows one secret."""
+    """Yield a session whose keyring is unlocked, and that knows one secret."""
     made = Desktop(tmp_path, "val-canary")
     yield made
     made.close()

@@ -27,7 +27,7 @@ def python(code: str) -> str:
 
 
 def refusal(sources: SecretSources, reference: str) -> str:
-    """Give the words with which a reference is refused."""
+    """Return the words with which a reference is refused."""
     with pytest.raises(SecretError) as caught:
         sources.resolve(reference)
     message = f"{caught.value.message} {caught.value.hint}"
@@ -54,7 +54,7 @@ def test_file_reference(tmp_path: Path) -> None:
 
 
 def test_environment_reference() -> None:
-    """env: reads a variable; unset and empty ones are told apart."""
+    """env: reads a variable; unset and empty ones are distinguished."""
     sources = SecretSources(environ={"A": "value", "EMPTY": ""})
     assert sources.resolve("env:A").reveal() == "value"
     assert "not set" in refusal(sources, "env:B")

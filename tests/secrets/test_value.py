@@ -121,7 +121,7 @@ def test_it_is_true_unless_empty() -> None:
 
 
 def test_fingerprint_is_the_beginning_of_the_sha256() -> None:
-    """Two tokens can be told apart in a log by 8 hex digits (FIPS 180-4's example for "abc")."""
+    """Two tokens can be distinguished in a log by 8 hex digits (FIPS 180-4's example for "abc")."""
     assert Secret("abc").fingerprint == "ba7816bf"
 
 

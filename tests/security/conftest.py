@@ -14,7 +14,7 @@ from tests.security.scene import Planted
 
 @pytest.fixture(params=["builtin", pytest.param("real", marks=pytest.mark.real)])
 def connector(request: pytest.FixtureRequest) -> str:
-    """Give the builtin connector, and the real one where there is one."""
+    """Return the builtin connector, and the real one where there is one."""
     path = os.environ.get("PRX_TEST_CLOUDFLARED", "") if request.param == "real" else "builtin"
     if not path:
         pytest.skip("PRX_TEST_CLOUDFLARED names no real cloudflared")
@@ -23,7 +23,7 @@ def connector(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def hook_server() -> Iterator[HTTPServer]:
-    """Give a server that takes every POST."""
+    """Yield a server that takes every POST."""
 
     class Taker(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -46,5 +46,5 @@ def hook_server() -> Iterator[HTTPServer]:
 
 @pytest.fixture
 def planted(tmp_path: Path, connector: str, hook_server: HTTPServer) -> Planted:
-    """Give a home with a secret in every input."""
+    """Return a home with a secret in every input."""
     return Planted(tmp_path, connector, hook_server.server_port)

@@ -123,7 +123,7 @@ class Target:
 
 @pytest.fixture
 async def target() -> AsyncIterator[Target]:
-    """Give a running lab."""
+    """Yield a running lab."""
     async with Lab.start(LabConfig()) as lab:
         yield Target(lab)
 

@@ -64,7 +64,7 @@ class Home:
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
-    """Give a home, and stand in it."""
+    """Return a home, and stand in it."""
     home = Home(tmp_path)
     monkeypatch.chdir(tmp_path)
     for name, value in home.environ.items():

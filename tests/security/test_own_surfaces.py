@@ -25,13 +25,13 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become ano
 
 @pytest.fixture
 def connector() -> str:
-    """Give the builtin connector alone: these surfaces are prx's own."""
+    """Return the builtin connector alone: these surfaces are prx's own."""
     return "builtin"
 
 
 @pytest.fixture
 def tmp_path() -> Iterator[Path]:
-    """Give a folder that every user can pass through."""
+    """Yield a folder that every user can pass through."""
     with tempfile.TemporaryDirectory(dir="/tmp") as name:
         Path(name).chmod(0o755)
         yield Path(name)

@@ -23,7 +23,7 @@ ALLOW = ("--allow", "you@example.com", "--service-token", "ci", "--service-token
 
 @pytest.fixture(scope="module")
 def stand() -> Iterator[Stand]:
-    """Give a lab with its API."""
+    """Yield a lab with its API."""
     with running() as found:
         yield found
 

@@ -25,7 +25,7 @@ def _to_loopback(request: httpx2.Request) -> None:
 
 @contextmanager
 def client(base_url: str = "") -> Iterator[httpx2.Client]:
-    """Give a client that keeps its connection, follows nothing and knows no proxy."""
+    """Yield a client that keeps its connection, follows nothing and knows no proxy."""
     hooks: dict[str, list[Any]] = {"request": [_to_loopback]}
     with httpx2.Client(
         base_url=base_url, headers=_HEADERS, trust_env=False, verify=False, timeout=PATIENCE, event_hooks=hooks

@@ -49,7 +49,7 @@ class World:
 
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> World:
-    """Give a world in which nothing outside of the test's folder is written."""
+    """Return a world in which nothing outside of the test's folder is written."""
     return World(tmp_path, monkeypatch, capsys)
 
 

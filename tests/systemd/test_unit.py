@@ -138,7 +138,7 @@ def test_where_it_lies(tmp_path: Path) -> None:
 
 @pytest.fixture
 def open_folder() -> Iterator[Path]:
-    """Give a folder that everybody may enter, which those of pytest are not."""
+    """Yield a folder that everybody may enter, which those of pytest are not."""
     with tempfile.TemporaryDirectory(dir="/tmp") as name:
         Path(name).chmod(0o755)
         yield Path(name)

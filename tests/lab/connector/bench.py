@@ -26,7 +26,7 @@ class Bench:
     token: Path
 
     def common(self, *more: str, connections: int = 1) -> list[str]:
-        """Give the part of the command line that named and quick tunnels share."""
+        """Return the part of the command line that named and quick tunnels share."""
         edges = [word for address in self.edge.addresses for word in ("--edge", address)]
         return [
             "tunnel", *edges, "--cacert", str(self.edge.ca), "--config", str(self.config), "--protocol", self.edge.protocol,
@@ -34,7 +34,7 @@ class Bench:
         ]  # fmt: skip
 
     def arguments(self, *more: str, connections: int = 1, url: str = "") -> list[str]:
-        """Give the command line of a named tunnel."""
+        """Return the command line of a named tunnel."""
         run_flags = ["run", "--token-file", str(self.token), "--url", url or self.origin.url]
         return [*self.common(*more, connections=connections), *run_flags]
 

@@ -17,7 +17,7 @@ REAL = os.environ.get("PRX_TEST_CLOUDFLARED", "")
 
 @pytest.fixture(params=["builtin", pytest.param("cloudflared", marks=pytest.mark.real)])
 def command(request: pytest.FixtureRequest) -> Sequence[str]:
-    """Give the command of each connector in turn: this one, and the real one where there is one."""
+    """Return the command of each connector in turn: this one, and the real one where there is one."""
     if request.param == "builtin":
         return BUILTIN
     if not REAL:
@@ -33,7 +33,7 @@ def protocol(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 async def edge(tmp_path: Path, protocol: str) -> AsyncIterator[MiniEdge]:
-    """Give a running edge."""
+    """Yield a running edge."""
     kind = QuicEdge if protocol == "quic" else Http2Edge
     async with kind(tmp_path).running() as running:
         yield running
@@ -41,14 +41,14 @@ async def edge(tmp_path: Path, protocol: str) -> AsyncIterator[MiniEdge]:
 
 @pytest.fixture
 async def origin() -> AsyncIterator[Origin]:
-    """Give a running local service."""
+    """Yield a running local service."""
     async with run_origin() as running:
         yield running
 
 
 @pytest.fixture
 def bench(edge: MiniEdge, origin: Origin, command: Sequence[str], tmp_path: Path) -> Bench:
-    """Give an edge and a local service, and each connector in turn to join them."""
+    """Return an edge and a local service, and each connector in turn to join them."""
     config, token_file = tmp_path / "config.yml", tmp_path / "token"
     config.write_text("{}")
     token_file.write_text(token())

@@ -19,7 +19,7 @@ from prx.lab.protocol.h2.stream import H2Stream
 
 @pytest.fixture
 async def child(bench: Bench) -> AsyncIterator[Child]:
-    """Give a connector with one registered connection."""
+    """Yield a connector with one registered connection."""
     async with bench.started() as running:
         await bench.up(running)
         yield running

@@ -23,7 +23,7 @@ def find(*words: str, config: dict[str, Any] | None = None, **environment: str) 
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    """Give a credentials file."""
+    """Return a credentials file."""
     path = tmp_path / f"{TUNNEL_ID}.json"
     path.write_text(json.dumps(CONTENT))
     return path

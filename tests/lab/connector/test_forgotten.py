@@ -21,7 +21,7 @@ GONE = "Unauthorized: Tunnel not found"
 
 @pytest.fixture
 async def child(lab: Lab, protocol: str, command: Sequence[str], tmp_path: Path) -> AsyncIterator[Child]:  # noqa: F811 - a fixture
-    """Give a connector with a quick tunnel, connected."""
+    """Yield a connector with a quick tunnel, connected."""
     edges = [word for address in lab.edge_addrs for word in ("--edge", address)]
     (tmp_path / "config.yml").write_text("{}")
     words = [

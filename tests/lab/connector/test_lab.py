@@ -32,14 +32,14 @@ from prx.lab.faults import Drop, UdpBlocked
 
 @pytest.fixture
 async def origin() -> AsyncIterator[Origin]:
-    """Give a running origin."""
+    """Yield a running origin."""
     async with run_origin() as running:
         yield running
 
 
 @pytest.fixture
 async def child(lab: Lab, origin: Origin, protocol: str, tmp_path: Path) -> AsyncIterator[Child]:  # noqa: F811 - a fixture
-    """Give a connector with two connections for the tunnel `web`."""
+    """Yield a connector with two connections for the tunnel `web`."""
     (tmp_path / "token").write_text(lab.token("web"))
     edges = [word for address in lab.edge_addrs for word in ("--edge", address)]
     words = [
@@ -71,7 +71,7 @@ async def child(lab: Lab, origin: Origin, protocol: str, tmp_path: Path) -> Asyn
 
 @pytest.fixture
 def hostname(child: Child) -> str:
-    """Give the name of a tunnel that this connector serves."""
+    """Return the name of a tunnel that this connector serves."""
     return "web.localhost"
 
 

@@ -185,7 +185,7 @@ async def test_duplicate_goes_elsewhere(bench: Bench) -> None:
 @BUILTIN_ONLY
 @HTTP2_ONLY
 async def test_refusal_with_the_socket_left_open(bench: Bench) -> None:
-    """An edge that refuses and stays does not hold this connector for ever (it does hold the real one)."""
+    """An edge that refuses and stays does not hold this connector forever (it does hold the real one)."""
     bench.edge.policy = lambda _: Rejected("tunnel is gone")
     bench.edge.close_after_refusal = False
     code, _, _ = await bench.run()

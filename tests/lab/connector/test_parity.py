@@ -50,7 +50,7 @@ class RawService:
 
 @pytest.fixture
 async def service(bench: Bench) -> AsyncIterator[RawService]:
-    """Give a service, with a connector before it."""
+    """Yield a service, with a connector before it."""
     async with RawService().running() as running, bench.started(url=running.url) as child:
         await bench.up(child)
         yield running

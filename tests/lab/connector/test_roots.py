@@ -13,7 +13,7 @@ from prx.lab.connector.roots import system_roots
 
 @pytest.fixture
 def authority() -> bytes:
-    """Give a certificate of an authority, as PEM."""
+    """Return a certificate of an authority, as PEM."""
     return trustme.CA().cert_pem.bytes()
 
 

@@ -37,7 +37,7 @@ class Registering(Generic[_S]):
         self.control: _S | None = None
 
     async def open_control(self) -> _S:
-        """Give the control stream, once."""
+        """Return the control stream, once."""
         raise NotImplementedError
 
     async def register(self) -> ClientEvent:

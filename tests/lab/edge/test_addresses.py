@@ -43,7 +43,7 @@ def test_addresses_are_read(text: str) -> None:
     ["", "7844", "127.0.0.1", "127.0.0.1:", "127.0.0.1:http", "127.0.0.1:70000", "::1:7844", "a@127.0.0.1:1", "127.0.0.1:1/"],
 )
 def test_what_is_no_address_is_refused(text: str) -> None:
-    """A mistake is told with what is expected."""
+    """A mistake is reported with what is expected."""
     with pytest.raises(ValueError, match="expected a loopback address and a port"):
         LabConfig(edge_addrs=(text,))
 

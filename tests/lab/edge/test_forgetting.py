@@ -95,7 +95,7 @@ async def test_a_quick_tunnel_that_nobody_serves_is_forgotten(scene: Scene) -> N
 
 
 async def test_a_shorter_break_changes_nothing(scene: Scene) -> None:
-    """The time counts from the last connection's end, anew each time, and not at all while one is there."""
+    """The time counts from the last connection's end, from zero each time, and not at all while one is there."""
     name, token = await scene.quick()
     for _ in range(3):
         async with registered(scene.lab, token):
@@ -123,7 +123,7 @@ async def test_one_of_two_connections_is_enough(scene: Scene) -> None:
 
 
 async def test_a_named_tunnel_is_not_forgotten(scene: Scene) -> None:
-    """It belongs to an account, and waits for its connector for ever."""
+    """It belongs to an account, and waits for its connector forever."""
     token = scene.lab.token("web")
     async with registered(scene.lab, token):
         pass

@@ -66,7 +66,7 @@ class Bench:
 
 @pytest.fixture
 async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
-    """Give a runner that runs in an empty folder."""
+    """Yield a runner that runs in an empty folder."""
     bench = Bench(tmp_path)
     async with asyncio.TaskGroup() as group:
         running = group.create_task(bench.runner.run(), name="hooks")

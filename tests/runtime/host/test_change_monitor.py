@@ -30,7 +30,7 @@ class Listener:
         self.heart = ChangeMonitor(self.clock, self.wifi, self.told.append)
 
     def beat(self) -> list[str]:
-        """Let a beat pass, and return what was told in it."""
+        """Let a beat pass, and return what was reported in it."""
         self.told.clear()
         self.clock.advance(EVERY)
         self.heart.beat()
@@ -39,7 +39,7 @@ class Listener:
 
 @pytest.fixture
 def listener() -> Listener:
-    """Give a heartbeat in a quiet world."""
+    """Return a heartbeat in a quiet world."""
     return Listener()
 
 
@@ -69,7 +69,7 @@ def test_the_wall_clock_may_jump(listener: Listener, jump: float) -> None:
 
 
 def test_the_networks_return_and_change_are_news(listener: Listener) -> None:
-    """Its loss is told once, as a reason to look; its return is, and so is another one."""
+    """Its loss is reported once, as a reason to look; its return is, and so is another one."""
     listener.wifi.name = ""
     assert listener.beat() == ["no network"]
     assert listener.beat() == []

@@ -41,7 +41,7 @@ class Manager:
 
 @pytest.fixture(params=["path", "abstract"])
 def manager(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Manager]:
-    """Give a manager that listens at a path, and one in the abstract namespace."""
+    """Yield a manager that listens at a path, and one in the abstract namespace."""
     abstract = f"@{NAME}-{os.getpid()}-{tmp_path.name}"
     manager = Manager(abstract if request.param == "abstract" else str(tmp_path / "notify"))
     yield manager
@@ -161,7 +161,7 @@ async def test_without_watchdog_only_time_is_asked_for(manager: Manager) -> None
 
 
 def test_reload_and_stop(manager: Manager) -> None:
-    """A reload is told with its time and ended even when it fails; before READY it is not told at all."""
+    """A reload is reported with its time and ended even when it fails; before READY it is not told at all."""
     house = House(manager, "web")
     with house.notifier.reloading():
         pass
@@ -180,7 +180,7 @@ def test_reload_and_stop(manager: Manager) -> None:
 
 
 async def test_silent_without_a_manager() -> None:
-    """Without NOTIFY_SOCKET nothing is sent and no task stays; a path where nobody listens harms nobody either."""
+    """Without NOTIFY_SOCKET nothing is sent and no task stays; a path without a listener harms nobody either."""
     for address in ("", "vsock:2:1234", "relative"):
         notifier = Notifier.from_environment({"NOTIFY_SOCKET": address}, ManualClock(), tuple)
         await notifier.run()

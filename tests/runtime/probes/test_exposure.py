@@ -63,7 +63,7 @@ def test_words(reach: Reach, warned: bool, refused: bool) -> None:
 
 @pytest.fixture
 def serve() -> Iterator[Callable[[int, dict[str, str]], str]]:
-    """Give a function that serves one answer on loopback; the last request's headers must hold no credentials."""
+    """Yield a function that serves one answer on loopback; the last request's headers must hold no credentials."""
     servers: list[tuple[HTTPServer, threading.Thread]] = []
 
     def start(status: int, headers: dict[str, str]) -> str:

@@ -43,6 +43,6 @@ def test_no_library_is_no_knowledge(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("no_descriptor")
 def test_a_page_is_quoted_as_it_is() -> None:
-    """The words of an error page are told with their references to characters, rather than not at all."""
+    """The words of an error page are reported with their references to characters, rather than not at all."""
     page = Answer(403, {}, b"Blocked request. This host (&quot;app.test&quot;) is not allowed.")
     assert error_pages.host_blocked(page) == "Blocked request. This host (&quot;app.test&quot;) is not allowed."

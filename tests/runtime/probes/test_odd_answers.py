@@ -48,7 +48,7 @@ class OddService:
 
 
 async def test_the_probe_judges_as_the_table_says(servers: Servers) -> None:
-    """What cloudflared passes on is an answer for the probe too; what it refuses is told in words, and is none."""
+    """What cloudflared passes on is an answer for the probe too; what it refuses is reported in words, and is none."""
     service = OddService()
     await service.start(servers)
     for number, odd in enumerate(ODD_ANSWERS):

@@ -15,7 +15,7 @@ from prx.runtime.probes.origin import probe_origin
 
 @pytest.fixture
 def own_tls() -> ssl.SSLContext:
-    """Give a server context with a certificate that nobody trusts."""
+    """Return a server context with a certificate that nobody trusts."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     trustme.CA().issue_cert("localhost").configure_cert(context)
     return context
@@ -49,7 +49,7 @@ async def test_refusal_names_the_address(unused_port: int) -> None:
 
 @pytest.fixture
 def hosts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Give the addresses that this machine knows for "localhost": a list that a test may change."""
+    """Return the addresses that this machine knows for "localhost": a list that a test may change."""
     known = ["127.0.0.1", "::1"]
     resolve = socket.getaddrinfo
 

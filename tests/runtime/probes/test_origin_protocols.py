@@ -32,7 +32,7 @@ class Identity:
 
 @pytest.fixture
 def identity(tmp_path: Path) -> Identity:
-    """Give a certificate for app.test alone, by a CA that nobody trusts."""
+    """Return a certificate for app.test alone, by a CA that nobody trusts."""
     authority = trustme.CA()
     certificate = authority.issue_cert("app.test")
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -178,7 +178,7 @@ async def waits(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 @pytest.mark.parametrize("handler", [says(answer(200)), says(answer(400, b"bad")), says(answer(302, Location="/x")), waits])
 async def test_plain_http_behind_https_is_told(servers: Servers, handler: Handler) -> None:
-    """https:// to a service that speaks plain HTTP is told with what to write, also when it just waits for a line."""
+    """https:// to a service that speaks plain HTTP is reported with what to write, also when it just waits for a line."""
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await handler(reader, writer)
@@ -191,7 +191,7 @@ async def test_plain_http_behind_https_is_told(servers: Servers, handler: Handle
 
 
 async def test_plain_http_that_hangs_up_is_told(servers: Servers) -> None:
-    """A plain service that closes on a handshake, without a word, is told too."""
+    """A plain service that closes on a handshake, without a word, is reported too."""
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if await reader.read(3) == b"GET":
@@ -268,7 +268,7 @@ async def test_settings_reach_the_probe(servers: Servers, identity: Identity) ->
 
 @pytest.mark.parametrize("limit", [0.3, 0.5])
 async def test_a_slow_path_is_told_with_the_limit(servers: Servers, limit: float) -> None:
-    """A path that takes longer than the limit is told with the limit, the path and both keys."""
+    """A path that takes longer than the limit is reported with the limit, the path and both keys."""
 
     async def silent(*_: Any) -> None:
         await forever()

@@ -32,7 +32,7 @@ def no_system_resolver(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def authority() -> trustme.CA:
-    """Give a certificate authority."""
+    """Return a certificate authority."""
     return trustme.CA()
 
 
@@ -76,7 +76,7 @@ async def test_certificate_is_checked_for_the_name(servers: Servers, authority: 
 async def test_wrong_certificate_is_an_error(
     servers: Servers, authority: trustme.CA, ca_file: Path, name: str, trusted: bool
 ) -> None:
-    """A certificate for another name, or of an unknown authority, is told in words."""
+    """A certificate for another name, or of an unknown authority, is reported in words."""
     served = await servers.canned(answer(200), tls=server_tls(authority if trusted else trustme.CA(), name))
     seen = await probe_public(f"https://{HOST}:{served.port}", ["127.0.0.1"], ca_file=ca_file)
     assert seen.status is None
@@ -84,7 +84,7 @@ async def test_wrong_certificate_is_an_error(
 
 
 async def test_redirect_is_an_answer(servers: Servers) -> None:
-    """No redirect is followed, so a token goes to nobody else."""
+    """No redirect is followed, so a token goes to no other."""
     elsewhere = await servers.canned(answer(200))
     served = await servers.canned(answer(302, Location=elsewhere.url))
     seen = await probe_public(f"http://{HOST}:{served.port}", ["127.0.0.1"], headers=TOKEN, headers_host=HOST)
@@ -175,7 +175,7 @@ async def test_retry_after_is_read(servers: Servers) -> None:
 
 
 async def test_next_address_is_tried(servers: Servers) -> None:
-    """An address where nobody listens does not hide one that works."""
+    """An address without a listener does not hide one that works."""
     served = await servers.canned(answer(200), host="::1")
     seen = await probe_public(f"http://{HOST}:{served.port}", ["127.0.0.1", "127.0.0.2", "::1"])
     assert seen.status == 200
@@ -232,7 +232,7 @@ async def test_missing_ca_file_is_told(tmp_path: Path) -> None:
 
 
 async def test_reset_is_told(servers: Servers) -> None:
-    """A reset connection is told in words."""
+    """A reset connection is reported in words."""
 
     async def reset(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         linger = b"\x01\x00\x00\x00\x00\x00\x00\x00"
@@ -245,7 +245,7 @@ async def test_reset_is_told(servers: Servers) -> None:
 
 
 async def test_empty_reply_is_told(servers: Servers) -> None:
-    """A connection closed without an answer is told in words."""
+    """A connection closed without an answer is reported in words."""
     served = await servers.canned(b"")
     seen = await probe_public(f"http://{HOST}:{served.port}", ["127.0.0.1"])
     assert (seen.status, seen.error) == (None, f"127.0.0.1:{served.port} closed the connection without an answer")

@@ -120,7 +120,7 @@ async def test_local_names_go_the_same_way(servers: Servers, asked_of_the_system
     [(records(rcode=dns.rcode.NXDOMAIN), "127.0.0.1 says NXDOMAIN"), (records(), "127.0.0.1 says that it has no address")],
 )
 async def test_missing_name(servers: Servers, asked_of_the_system: list[object], reply: Reply, words: str) -> None:
-    """A name that does not exist, or has no address, is missing; nobody else is asked at first."""
+    """A name that does not exist, or has no address, is missing; no other is asked at first."""
     first, second = await doh(servers, reply), await doh(servers, records("192.0.2.1"))
     found = await Resolver([url(first), url(second)]).resolve(NAME)
     assert (found.state, found.detail) == (DnsState.MISSING, words)

@@ -25,5 +25,5 @@ def nothing_left() -> Iterator[None]:
 
 @pytest.fixture
 async def child() -> Child:
-    """Give a collector for one child."""
+    """Return a collector for one child."""
     return Child()

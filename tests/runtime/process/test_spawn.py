@@ -140,7 +140,7 @@ def test_bad_programs(tmp_path: Path, kind: str) -> None:
 
 
 def test_not_executable_and_folder(tmp_path: Path) -> None:
-    """A file without the execute bit and a folder are told apart."""
+    """A file without the execute bit and a folder are distinguished."""
     (tmp_path / "client").write_bytes(b"#!/bin/sh\n")
     with pytest.raises(SpawnError, match="Permission denied") as caught:
         spawn(Launch((str(tmp_path / "client"),), {}))

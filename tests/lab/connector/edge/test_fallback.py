@@ -55,7 +55,7 @@ async def test_refused_over_quic() -> None:
 
 
 async def test_back_to_quic_after_a_loss() -> None:
-    """A connection that fell back, was registered and is lost begins anew with QUIC."""
+    """A connection that fell back, was registered and is lost starts again with QUIC."""
     stage = Stage([SilentError("silence")] * 3, protocols=AUTO)
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(stage.run())

@@ -39,20 +39,20 @@ _CONTROL = 'error="control stream encountered a failure while serving"'
 
 @pytest.fixture
 def protocol() -> str:
-    """Give the one protocol of this module."""
+    """Return the one protocol of this module."""
     return "quic"
 
 
 @pytest.fixture
 def quic(bench: Bench) -> QuicEdge:
-    """Give the edge, as the one over QUIC."""
+    """Return the edge, as the one over QUIC."""
     assert isinstance(bench.edge, QuicEdge)
     return bench.edge
 
 
 @pytest.fixture
 async def child(bench: Bench) -> AsyncIterator[Child]:
-    """Give a connector with one registered connection."""
+    """Yield a connector with one registered connection."""
     async with bench.started() as running:
         await bench.up(running)
         yield running

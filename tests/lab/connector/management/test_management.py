@@ -24,7 +24,7 @@ from prx.lab.edge.public.management import HOST
 
 @pytest.fixture
 def words(lab: Lab, protocol: str, tmp_path: Path) -> list[str]:  # noqa: F811 - a fixture
-    """Give the command line of a connector that serves the built-in page, up to what a test adds."""
+    """Return the command line of a connector that serves the built-in page, up to what a test adds."""
     (tmp_path / "token").write_text(lab.token("web"))
     (tmp_path / "config.yml").write_text("{}")
     edges = [word for address in lab.edge_addrs for word in ("--edge", address)]

@@ -50,7 +50,7 @@ class Team:
 
 @pytest.fixture
 async def team() -> AsyncIterator[Team]:
-    """Give a team whose keys are served on loopback."""
+    """Yield a team whose keys are served on loopback."""
     made = Team()
     server = await asyncio.start_server(made.serve, "127.0.0.1", 0)
     made.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/cdn-cgi/access/certs"

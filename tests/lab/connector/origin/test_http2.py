@@ -47,7 +47,7 @@ class Service:
         return exchange
 
     def release(self, exchange: OriginExchange) -> None:
-        """Give an exchange back."""
+        """Hand an exchange back."""
         self.pool.release(exchange, self.endpoint, self.options, "a.test")
 
 
@@ -214,7 +214,7 @@ async def test_body_that_is_too_short(tmp_path: Path) -> None:
     [(ErrorCodes.INTERNAL_ERROR, "INTERNAL_ERROR", False), (ErrorCodes.REFUSED_STREAM, "REFUSED_STREAM", True)],
 )
 async def test_reset(tmp_path: Path, code: ErrorCodes, words: str, *, again: bool) -> None:
-    """A reset is told in Go's words; only where the service has done nothing may another connection be asked."""
+    """A reset is reported in Go's words; only where the service has done nothing may another connection be asked."""
 
     async def refuse(stream: H2Stream) -> None:
         stream.reset(code)

@@ -201,7 +201,7 @@ async def test_at_the_same_time() -> None:
 
 
 async def test_an_answer_before_the_question() -> None:
-    """A service that answers before it was asked is heard once, on a connection that nobody else gets."""
+    """A service that answers before it was asked is heard once, on a connection that no other gets."""
     service = Service([])
 
     async def greet(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

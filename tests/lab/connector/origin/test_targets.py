@@ -25,7 +25,7 @@ from prx.lab.connector.origin.targets import TargetError, go_target
     ],
 )
 def test_targets(target: bytes, written: bytes) -> None:
-    """A path with what URLs do not allow is encoded anew; everything else goes on untouched."""
+    """A path with what URLs do not allow is encoded again; everything else goes on untouched."""
     assert go_target(target) == written
 
 

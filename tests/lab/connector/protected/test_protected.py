@@ -28,13 +28,13 @@ FORM = ("Content-Type", "application/x-www-form-urlencoded")
 
 @pytest.fixture
 async def origin() -> AsyncIterator[Origin]:
-    """Give a running origin."""
+    """Yield a running origin."""
     async with run_origin() as running:
         yield running
 
 
 def words(lab: Lab, origin: Origin, protocol: str, *allowed: str) -> list[str]:  # noqa: F811 - an argument
-    """Give the command line of a protected quick tunnel."""
+    """Return the command line of a protected quick tunnel."""
     edges = [word for address in lab.edge_addrs for word in ("--edge", address)]
     mails = [word for rule in allowed for word in ("--allowed-mail", rule)]
     common = ["--cacert", str(lab.ca_file), "--quick-service", lab.quick_service, "--metrics", "127.0.0.1:0"]
@@ -43,7 +43,7 @@ def words(lab: Lab, origin: Origin, protocol: str, *allowed: str) -> list[str]: 
 
 @pytest.fixture
 async def child(lab: Lab, origin: Origin, protocol: str, tmp_path: Path) -> AsyncIterator[Child]:  # noqa: F811 - a fixture
-    """Give a connector that lets two addresses and a domain in."""
+    """Yield a connector that lets two addresses and a domain in."""
     flags = words(lab, origin, protocol, "ada@example.com,bob@example.com", "*@guests.example")
     async with started(flags, tmp_path) as running, asyncio.timeout(60):
         await lab.wait_for(lambda lab: any(tunnel.connections for tunnel in lab.tunnels()))
@@ -52,7 +52,7 @@ async def child(lab: Lab, origin: Origin, protocol: str, tmp_path: Path) -> Asyn
 
 @pytest.fixture
 def name(lab: Lab, child: Child) -> str:  # noqa: F811 - a fixture
-    """Give the tunnel's name."""
+    """Return the tunnel's name."""
     return lab.tunnels()[0].hostname
 
 
@@ -321,7 +321,7 @@ class Alone:
 
 
 def session(refusal: Refusal) -> str:
-    """Give the session cookie of an answer."""
+    """Return the session cookie of an answer."""
     cookies = [value.decode() for name, value in refusal.headers if name == b"Set-Cookie"]
     return next(cookie.partition(";")[0] for cookie in cookies if cookie.startswith(SESSION_COOKIE))
 

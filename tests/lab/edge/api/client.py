@@ -76,7 +76,7 @@ class Client:
 
 @asynccontextmanager
 async def calling(lab: Lab, token: str | None = None) -> AsyncIterator[Client]:
-    """Give a client with this token, or the lab's own."""
+    """Yield a client with this token, or the lab's own."""
     headers = {"Authorization": f"Bearer {token or lab.api_token}"}
     async with httpx2.AsyncClient(headers=headers, trust_env=False) as http:
         yield Client(http, lab.api)

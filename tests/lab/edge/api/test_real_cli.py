@@ -100,7 +100,7 @@ async def test_conflict_of_a_name(cli: Cli, api: Client) -> None:
 
 
 async def test_refusal(cli: Cli) -> None:
-    """A missing permission is told in cloudflared's words: it can read the error."""
+    """A missing permission is reported in cloudflared's words: it can read the error."""
     cli.lab.inject(Api("forbidden", permission="Cloudflare Tunnel Write"))
     code, _, talk = await cli("create", "web")
     assert (code, "code: 10000, reason: Authentication error" in talk) == (1, True)

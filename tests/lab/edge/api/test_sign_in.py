@@ -42,7 +42,7 @@ async def test_token_verifies_itself(lab: Lab, api: Client) -> None:
     ],
 )
 async def test_bad_token(lab: Lab, headers: dict[str, str], refused: tuple[int, int]) -> None:
-    """A missing, malformed and unknown token are told apart."""
+    """A missing, malformed and unknown token are distinguished."""
     told = await ask(lab, TUNNELS, headers)
     assert told.refused == refused
     if refused[1] == 6003:

@@ -190,7 +190,7 @@ def test_action_without_a_time() -> None:
 
 
 async def test_over_the_control_endpoint(lab: Lab) -> None:
-    """Another process can play a script; a mistake in it is told at once, and what has no time is done at once."""
+    """Another process can play a script; a mistake in it is reported at once, and what has no time is done at once."""
     async with httpx2.AsyncClient(base_url=lab.control, trust_env=False) as client:
         told = (await client.post("/faults", json={"script": "unroute web for 1h"})).json()
         (fault,) = told["faults"]

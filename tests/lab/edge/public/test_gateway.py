@@ -264,7 +264,7 @@ async def test_bodies_byte_exact(lab: Lab) -> None:
 
 
 async def test_slow_visitor_holds_the_connector_back(lab: Lab) -> None:
-    """A visitor who does not read stops the connector within the windows, and harms nobody else."""
+    """A visitor who does not read stops the connector within the windows, and harms no other."""
     sent = 0
     stalled = asyncio.Event()
 
@@ -293,7 +293,7 @@ async def test_slow_visitor_holds_the_connector_back(lab: Lab) -> None:
 
 
 async def test_visitor_who_leaves_resets_the_request(lab: Lab, events: list[LabEvent]) -> None:
-    """When a visitor leaves, the connector is told at once."""
+    """When a visitor leaves, the connector learns it at once."""
     reached, told = asyncio.Event(), asyncio.Event()
 
     async def wait(stream: H2Stream) -> None:

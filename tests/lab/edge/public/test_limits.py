@@ -43,7 +43,7 @@ def quick_name(lab: Lab) -> tuple[str, str]:
 
 
 def test_limits_by_name() -> None:
-    """There are two sets of limits, and a mistake is told with both names."""
+    """There are two sets of limits, and a mistake is reported with both names."""
     assert NAMES["none"] == Limits(None, None, None, None, None, None)
     assert LabConfig().limited == NAMES["free"]
     with pytest.raises(ValueError, match="unknown limits 'pro'; expected one of free, none"):

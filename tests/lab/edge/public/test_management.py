@@ -73,7 +73,7 @@ async def test_what_a_management_token_grants(lab: Lab, resource: str, granted: 
 
 
 async def test_management_tokens_over_the_control_endpoint(lab: Lab) -> None:
-    """Another process can have such a token; a mistake is told with what is expected."""
+    """Another process can have such a token; a mistake is reported with what is expected."""
     lab.token("web")
     async with httpx2.AsyncClient(base_url=lab.control, trust_env=False) as client:
         assert (await client.post("/management-token", json={"hostname": "web"})).json()["token"].count(".") == 2

@@ -1,4 +1,4 @@
-"""Nonsense over QUIC, inside its protection and before it: it costs the one who sends it, with a reason, and nobody else."""
+"""Nonsense over QUIC, inside its protection and before it: it costs the one who sends it, with a reason, and no other."""
 
 from __future__ import annotations
 

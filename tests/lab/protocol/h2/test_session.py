@@ -310,7 +310,7 @@ async def test_bodies_are_not_written_out(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 async def test_told_of_a_break() -> None:
-    """Whoever has read all is told once when the exchange breaks, but not when he gives it up himself."""
+    """A reader of everything gets one notice when the exchange breaks, and none when it gives the exchange up itself."""
     told: list[str] = []
 
     async def wait(stream: H2Stream) -> None:
