@@ -134,8 +134,8 @@ class Diagnosis:
     on the fault was seen, None if it was just now. retry_after: seconds for which the public URL asks not to be asked again.
     patience: seconds that the fault must have lasted before a COUNT is acted on. connected: the connector had a connection to
     the edge, so that requests may be in flight through it. tell_unproven: the URL is known and cannot be proven from here, so
-    it is published as such. judge: who gave the verdict, in words; two diagnoses that differ in it alone are equal. second_hand:
-    it is about the connector alone; another connector of the tunnel asks the public URL.
+    it is published as such. judge: who gave the verdict, in words; two diagnoses that differ in it alone are equal.
+    second_hand: it is about the connector alone; another connector of the tunnel asks the public URL.
     """
 
     verdict: Verdict
