@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -17,7 +18,7 @@ from tests.e2e.world import World, world
 from tests.support.origin import HostedOrigin
 
 from prx.config.schema import Config
-from prx.core.events import ChildExited, ChildStarted, Probed, StateChanged, UrlChanged, VerdictChanged
+from prx.core.events import ChildExited, ChildStarted, Log, Probed, StateChanged, UrlChanged, VerdictChanged
 from prx.core.status import TunnelStatus
 from prx.lab import Lab
 from prx.secrets.value import Secret
@@ -169,6 +170,27 @@ async def test_settings_that_cannot_work_leave_the_old_connectors_up(
             reload(here, cloudflared_path=connector)
             await here.live(lambda status: up(status, 1) and not pids(here) & old)
         assert visitors.lost == [], visitors.words()
+
+
+async def test_a_replaced_program_loses_nothing(lab: Lab, clock: ManualClock, tmp_path: Path, origin: HostedOrigin) -> None:
+    """A cloudflared that is replaced under its connectors is taken at once, one connector after another."""
+    program = tmp_path / "cloudflared"
+    _write_program(program, "old")
+    async with replicas(lab, clock, tmp_path, str(program), origin, protocol="http2") as here:
+        events, old = len(here.events), pids(here)
+        async with load(here.status.url, RATE) as visitors:
+            _write_program(tmp_path / "new", "new")
+            (tmp_path / "new").replace(program)
+            await here.live(lambda status: up(status, 2) and not pids(here) & old)
+        assert visitors.lost == [], visitors.words()
+        assert_never_down(here, events)
+        assert [fact.message for fact in here.told(Log) if "was replaced" in fact.message][1:] == []
+
+
+def _write_program(path: Path, words: str) -> None:
+    """Write a program that is the builtin connector, and differs in a comment."""
+    path.write_text(f'#!/bin/sh\n# {words}\nexec {sys.executable} -m prx.lab.connector "$@"\n')
+    path.chmod(0o755)
 
 
 async def test_a_frozen_connector_is_replaced_while_the_other_serves(

@@ -41,7 +41,8 @@ def stop(name: str | None, config: Path | None) -> None:
 def restart(name: str | None, config: Path | None) -> None:
     """Restart a tunnel, or all of them.
 
-    A quick tunnel gets a new URL: `prx url --wait 60` prints it once it is verified.
+    A quick tunnel gets a new URL: `prx url --wait 60` prints it once it is verified. A named tunnel loses no request: each new
+    connector is connected before the old one ends.
     """
     with select(config, name) as target:
         target.running.client.ask("restart", tunnel=target.tunnel)

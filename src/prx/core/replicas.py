@@ -115,7 +115,7 @@ def _with_missing(diagnosis: Diagnosis, missing: Standing | None, count: int, re
 
 
 def follow(evidence: Evidence, policy: Policy, *, proven: bool) -> Diagnosis:
-    """Judge a connector without a look at the public URL, which another connector asks; total.
+    """Judge a connector without the public URL, which another connector asks; total.
 
     proven: that other one has been seen to serve the same URL, so that this one does, too, once it is connected.
     """

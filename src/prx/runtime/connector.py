@@ -103,7 +103,7 @@ class Connector:
 
     @property
     def ready(self) -> int:
-        """How many connections with the edge its child has, as far as was seen; 0 while it is told to end."""
+        """How many connections with the edge its child has, as far as was seen; 0 while it is asked to end."""
         return 0 if self._run is None or self.state is State.STOPPING else self._run.ready
 
     @property

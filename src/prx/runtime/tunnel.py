@@ -5,7 +5,7 @@ One of them leads: it asks the public URL for all. Of what the connectors say, s
 tunnel's own (`prx.core.replicas`); everything else is published as it is, with the number of the connector.
 
 If two connectors of the tunnel may serve at once, one that is to be replaced is succeeded: another connector is started in the
-same place, and the old one is told to end only when the new one is as connected as it was. If the new one does not come up, the
+same place, and the old one is asked to end only when the new one is as connected as it was. If the new one fails, the
 old one goes on. Everywhere else the old child ends first.
 """
 
@@ -222,7 +222,7 @@ class Tunnel:
         return self._wanted and old.is_outdated and old.ready > 0
 
     async def _succeed(self, old: Connector) -> None:
-        """Bring up a successor of `old`, and end `old` then; give up if it ends before, or if something else is wanted now."""
+        """Start a successor of `old`, and end `old` once it is up; give up if `old` ends, or something else is wanted."""
         if len(self._standings) >= MOST:  # Cloudflare takes no more: the others serve meanwhile
             await self._restart_in_place(old)
             return
