@@ -1,5 +1,5 @@
 # Everything here sets itself up: a bare Debian with Python 3.11, git and make is enough.
-.PHONY: start test cloudflared lint types imports sdk conformance exchanges bench outages storm replicas live check lock audit clean setup
+.PHONY: start test cloudflared lint types imports sdk manifests conformance exchanges bench outages storm replicas live check lock audit clean setup
 
 start: setup  ## the main job on the embedded default: a hello page through the local edge
 	@.venv/bin/python scripts/in-foreground .venv/bin/prx start --hello --lab
@@ -23,6 +23,10 @@ imports: setup  ## imports point one way
 sdk: setup  ## Cloudflare's own Python SDK (105 MB, into .venv/sdk) against the lab's API
 	@.venv/bin/uv pip install --quiet --target .venv/sdk --group sdk
 	@PYTHONPATH=.venv/sdk .venv/bin/pytest -n 0 tests/lab/edge/api/sdk_contract.py
+
+manifests: setup  ## deploy/ and the workflows, by the tools for each kind of file (175 MB, into .venv/manifests)
+	@.venv/bin/uv pip install --quiet --target .venv/manifests --group manifests
+	@PRX_TEST_MANIFESTS=1 .venv/bin/pytest -n 0 tests/deploy
 
 conformance: setup  ## what passes through the lab, with the builtin and the real cloudflared, over HTTP/2 and QUIC
 	@.venv/bin/python -m tests.conformance
