@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import click
 
 from prx import __version__
+from prx.app.dashboard import DashboardChild
 from prx.app.hardening import require_folder
 from prx.app.lab_mode import JoinedLab, choose_for_lab, explain, join_or_start
 from prx.app.load_config import ConfigurationReader, secret_forms, sources_seen
@@ -101,6 +102,7 @@ class Session:
         self._supervisor: Supervisor | None = None
         self._lab: Lab | JoinedLab | None = None
         self._service: ServedCommand | None = None
+        self._dashboard: DashboardChild | None = None
         self._stopping = False
         self._killed_by = 0
 
@@ -243,6 +245,8 @@ class Session:
         supervisor = self._running()
         self._take(loaded)
         supervisor.reload(self._config())
+        if self._dashboard is not None:
+            self._dashboard.check_settings()
 
     def _config(self) -> Config:
         """Return the configuration in force: as loaded, with the connector and the tokens that the lab works with."""
@@ -359,8 +363,10 @@ class Session:
                 watch = group.create_task(self._watch_service(), name="service")
                 beat = group.create_task(self._kept_running("service manager", self._notifier.run), name="service manager")
                 reloads = group.create_task(self._kept_running("reloads", self._reloader.run), name="reloads")
+                self._dashboard = DashboardChild(lambda: self._loaded.config.web, self._environ, self._clock, self._log)
+                page = group.create_task(self._kept_running("dashboard", self._dashboard.run), name="dashboard")
                 code = await self._supervisor.run()
-                for task in (watch, beat, reloads):
+                for task in (watch, beat, reloads, page):
                     task.cancel()
         finally:
             if timer is not None:

@@ -14,6 +14,7 @@ COMMANDS = {
     "url": Lazy("prx.cli.url:url", "Print the verified public URL."),
     "logs": Lazy("prx.cli.logs:logs", "Show what prx and its children logged."),
     "report": Lazy("prx.cli.report:report", "Show how well the tunnels were reachable, and what was lost by which cause."),
+    "web": Lazy("prx.cli.web:web", "Show every tunnel of this user in the browser."),
     "stop": Lazy("prx.cli.stop_restart_reload:stop", "Stop a tunnel, or a running prx with all its tunnels."),
     "restart": Lazy("prx.cli.stop_restart_reload:restart", "Restart a tunnel, or all of them."),
     "reload": Lazy("prx.cli.stop_restart_reload:reload", "Read the configuration again."),

@@ -192,8 +192,8 @@ def _http_url(text: str) -> SplitResult | None:
     return parts if sound and _printable_ascii(text) else None
 
 
-def probes_address(text: str) -> str:
-    """Check where the probes are answered, and return it as HOST:PORT (an address, or localhost); empty is allowed."""
+def listen_address(text: str) -> str:
+    """Check where prx listens, and return it as HOST:PORT (an address, or localhost); empty is allowed."""
     if not text:
         return text
     expected = "HOST:PORT or PORT with an IP address or localhost, such as 127.0.0.1:9464 or [::]:9464"
@@ -207,3 +207,10 @@ def probes_address(text: str) -> str:
         except ValueError:
             raise ValueError(expected) from None
     return f"[{host}]:{int(port)}" if ":" in host else f"{host}:{int(port)}"
+
+
+def web_host(text: str) -> str:
+    """Check a name under which the dashboard may be asked for: a host name without a port."""
+    if not re.fullmatch(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?", text.lower()):
+        raise ValueError("a host name without a port, such as prx.home.arpa")
+    return text.lower()

@@ -6,7 +6,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from prx.config.positions import KeyPath
-from prx.config.schema import DEFAULT_TUNNEL, AccessSettings, ConfigFile, TunnelSettings
+from prx.config.schema import DEFAULT_TUNNEL, AccessSettings, ConfigFile, TunnelSettings, WebSettings
+from prx.core.hosts import is_loopback
+from prx.secrets.sources import is_reference
+
+SHORTEST_PASSWORD = 12  # characters, of the dashboard's
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +25,7 @@ class Finding:
 def mistakes(config: ConfigFile, *, tokens_follow: bool = False) -> Iterator[Finding]:
     """Yield what cannot work. `tokens_follow`: another source will supply the tokens, so none is missing."""
     yield from _access_mistakes(config.access)
+    yield from _web_mistakes(config.web)
     for path, tunnel in tunnels(config).items():
         for finding in _tunnel_mistakes(path, tunnel):
             if not (tokens_follow and finding.key[-1] == "token"):
@@ -58,6 +63,16 @@ def _access_mistakes(access: AccessSettings) -> Iterator[Finding]:
             if getattr(access, given) and not getattr(access, missing):
                 keys = (("access", given), ("access", missing))
                 yield Finding(keys[1], keys, f"found nothing, expected it beside {given}: the two belong together")
+
+
+def _web_mistakes(web: WebSettings) -> Iterator[Finding]:
+    listen, password = ("web", "listen"), ("web", "password")
+    host = web.listen.rpartition(":")[0].removeprefix("[").removesuffix("]")
+    if web.listen and not is_loopback(host) and not web.password:
+        yield Finding(password, (listen,), "found nothing, expected a password, as others reach the dashboard where it listens")
+    secret = web.password.reveal()
+    if secret and not is_reference(web.password) and len(secret) < SHORTEST_PASSWORD:
+        yield Finding(password, (password,), f"found {len(secret)} characters, expected at least {SHORTEST_PASSWORD}")
 
 
 def _tunnel_mistakes(path: KeyPath, tunnel: TunnelSettings) -> Iterator[Finding]:

@@ -241,13 +241,28 @@ class HistorySettings(Table):
 
 @dataclass(frozen=True, kw_only=True)
 class WebSettings(Table):
-    """What prx answers over HTTP about itself."""
+    """The dashboard, a process of its own that `prx start` keeps running (extra `web`), and what prx answers about itself."""
 
+    listen: str = key(
+        "",
+        "Where the dashboard listens: HOST:PORT or PORT, such as 127.0.0.1:4141; empty: `prx start` starts none. Beyond this "
+        "machine it needs `password`.",
+        check=checks.listen_address,
+    )
+    password: Secret = secret_key(
+        "The password of the dashboard, at least 12 characters; without it only a link from `prx web --url` opens it. Written "
+        "like `token`.",
+        env="PRX_WEB_PASSWORD",
+    )
+    hosts: tuple[str, ...] = list_key(
+        "Names under which the dashboard is reached, beside localhost and IP addresses; other names are refused.",
+        checks.web_host,
+    )
     probes: str = key(
         "",
         "Where prx answers `/healthz`, `/readyz` and `/metrics`: HOST:PORT or PORT, such as 127.0.0.1:9464, also beyond this "
         "machine (0.0.0.0:9464): it shows no secret and does nothing. Empty: nowhere.",
-        check=checks.probes_address,
+        check=checks.listen_address,
     )
 
 

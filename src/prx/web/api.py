@@ -1,0 +1,218 @@
+"""The API below /api/v1: JSON for scripts and for the page's own script. `prx.web.openapi` describes it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import wraps
+from pathlib import Path
+from typing import Any, Final
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from prx.core.errors import NotReadyError, PrxError, UsageError
+from prx.core.events import timestamp
+from prx.history.report import Report
+from prx.web.examine import Doctor
+from prx.web.guard import refusal
+from prx.web.hub import Hub, Seen
+from prx.web.journal import MOST_LINES, Wanted, lines, row
+from prx.web.openapi import document
+from prx.web.past import History, only
+from prx.web.stream import Streams
+
+MOST_SECONDS: Final = 366 * 86400
+_STATUS: Final = {2: 400, 4: 503}  # by the exit code that a command would end with
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """What the endpoints answer from."""
+
+    hub: Hub
+    history: History
+    streams: Streams
+    doctor: Doctor
+
+
+def status_json(hub: Hub) -> dict[str, Any]:
+    """Return every prx with its tunnels."""
+    return {"at": timestamp(hub.wall()), "prx": [_prx_json(item) for item in hub.seen]}
+
+
+def _prx_json(seen: Seen) -> dict[str, Any]:
+    return {
+        "key": seen.key,
+        "pid": seen.pid,
+        "version": str(seen.about.get("version", "")),
+        "config": seen.config,
+        "state": "running" if seen.gone_at is None else "silent" if seen.silent else "gone",
+        "gone_since": None if seen.gone_at is None else timestamp(seen.gone_at),
+        "restarted_at": None if seen.restarted_at is None else timestamp(seen.restarted_at),
+        "tunnels": list(seen.tunnels),
+    }
+
+
+def routes(sources: Sources) -> list[Route]:
+    """Return the routes of the API."""
+    api = _Api(sources)
+
+    def route(path: str, endpoint: Endpoint, *methods: str) -> Route:
+        return Route(f"/api/v1{path}", _answered(endpoint), methods=list(methods or ("GET",)))
+
+    return [
+        route("/status", api.status),
+        Route("/api/v1/events", _Events(sources.streams), methods=["GET"]),
+        route("/logs", api.logs),
+        route("/report", api.report),
+        route("/openapi.json", api.openapi),
+        route("/tunnels/{name}/restart", api.restart, "POST"),
+        route("/tunnels/{name}/stop", api.stop, "POST"),
+        route("/reload", api.reload, "POST"),
+        route("/doctor", api.doctor, "POST"),
+    ]
+
+
+def _answered(endpoint: Endpoint) -> Endpoint:
+    """Return `endpoint` with its errors as JSON."""
+
+    @wraps(endpoint)
+    async def answer(request: Request) -> Response:
+        try:
+            return await endpoint(request)
+        except PrxError as error:
+            text = "\n".join([error.message, *getattr(error, "problems", ())])
+            return refusal(_STATUS.get(error.exit_code, 409), text, error.hint)
+        except OSError as error:
+            return refusal(503, f"it cannot be read: {error.strerror or error}")
+
+    return answer
+
+
+class _Api:
+    def __init__(self, sources: Sources) -> None:
+        self._hub = sources.hub
+        self._history = sources.history
+        self._doctor = sources.doctor
+
+    async def status(self, _request: Request) -> Response:
+        return JSONResponse(status_json(self._hub))
+
+    async def logs(self, request: Request) -> Response:
+        wanted = wanted_of(request, lines=100)
+        seen = self._seen(request, wanted.tunnel or None)
+        if not seen.log:
+            raise NotReadyError("where this prx logs is not known yet")
+        found = await asyncio.to_thread(lines, Path(seen.log), wanted)
+        return JSONResponse({"prx": seen.key, "lines": [row(item) for item in found]})
+
+    async def report(self, request: Request) -> Response:
+        known(request, {"since", "prx", "tunnel", "timeline"})
+        past = await self._history.last(number(request, "since", 7 * 86400, least=1, most=MOST_SECONDS))
+        whole = past.report
+        found = only(whole.tunnels, request.query_params.get("tunnel"), request.query_params.get("prx"))
+        timeline = choice(request, "timeline", "false", ("true", "false")) == "true"
+        answer = Report(whole.since, whole.until, found, whole.missing).to_json(timeline=timeline)
+        for item, shown in zip(found, answer["tunnels"], strict=True):
+            shown["prx"] = item.key
+        return JSONResponse(answer)
+
+    async def openapi(self, _request: Request) -> Response:
+        return JSONResponse(document())
+
+    async def restart(self, request: Request) -> Response:
+        return await self._act(request, "restart")
+
+    async def stop(self, request: Request) -> Response:
+        return await self._act(request, "stop")
+
+    async def reload(self, request: Request) -> Response:
+        known(request, {"prx"})
+        seen = self._hub.find(request.query_params.get("prx"), None)
+        await self._hub.act(seen, "reload")
+        return JSONResponse({"prx": seen.key, "done": "reload"})
+
+    async def doctor(self, request: Request) -> Response:
+        known(request, {"prx"})
+        key = request.query_params.get("prx")
+        seen = self._hub.find(key, None)
+        return JSONResponse({"prx": seen.key, **await self._doctor.examine(seen.config)})
+
+    async def _act(self, request: Request, do: str) -> Response:
+        known(request, {"prx"})
+        name = request.path_params["name"]
+        seen = self._hub.find(request.query_params.get("prx"), name)
+        await self._hub.act(seen, do, name)
+        return JSONResponse({"prx": seen.key, "tunnel": name, "done": do})
+
+    def _seen(self, request: Request, tunnel: str | None) -> Seen:
+        """Return the prx that is meant; one that is gone can still be read about."""
+        key = request.query_params.get("prx")
+        gone = next((item for item in self._hub.seen if item.key == key and item.gone_at is not None), None)
+        return gone or self._hub.find(key, tunnel)
+
+
+class _Events:
+    """The stream of events, as an ASGI application: it takes no `Request`, whose `receive` it needs for itself."""
+
+    def __init__(self, streams: Streams) -> None:
+        self._streams = streams
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope)
+        answer: ASGIApp | None
+        try:
+            known(request, {"after"})
+            after = request.headers.get("last-event-id") or request.query_params.get("after")
+            answer = self._streams.response(after)
+        except UsageError as error:
+            answer = refusal(400, error.message, error.hint)
+        if answer is None:
+            answer = refusal(503, f"{self._streams.most} streams of events are open already", "try again later")
+        await answer(scope, receive, send)
+
+
+def wanted_of(request: Request, *, lines: int) -> Wanted:
+    """Return which lines of a log a request asks for; UsageError if that is not clear."""
+    known(request, {"prx", "tunnel", "level", "text", "lines"})
+    query = request.query_params
+    return Wanted(
+        choice(request, "level", "info", ("debug", "info", "warn", "error")),
+        query.get("text", "")[:200],
+        query.get("tunnel", ""),
+        int(number(request, "lines", lines, least=1, most=MOST_LINES)),
+    )
+
+
+def known(request: Request, names: set[str]) -> None:
+    """Raise UsageError for a parameter that there is not: a misspelt one must not do something else than was meant."""
+    given = [name for name, _ in request.query_params.multi_items()]
+    for name in given:
+        if name not in names:
+            raise UsageError(f"there is no parameter {name[:80]!r}", hint=f"known: {', '.join(sorted(names))}")
+        if given.count(name) > 1:
+            raise UsageError(f"the parameter {name} is given {given.count(name)} times")
+
+
+def number(request: Request, name: str, default: int, *, least: int, most: int) -> int:
+    """Return a whole number from the query; UsageError for anything else."""
+    text = request.query_params.get(name)
+    if text is None:
+        return default
+    if not text.isascii() or not text.isdigit() or len(text) > 12 or not least <= int(text) <= most:
+        raise UsageError(f"{name}: found {text[:80]!r}, expected a whole number from {least} to {most}")
+    return int(text)
+
+
+def choice(request: Request, name: str, default: str, choices: tuple[str, ...]) -> str:
+    """Return one of `choices` from the query; UsageError for anything else."""
+    text = request.query_params.get(name, default)
+    if text not in choices:
+        raise UsageError(f"{name}: found {text[:80]!r}, expected one of {', '.join(choices)}")
+    return text

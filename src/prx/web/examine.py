@@ -1,0 +1,45 @@
+"""`prx doctor` on demand: as a process of its own, one at a time, bounded in time and output."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from typing import Any, Final
+
+from prx.core.errors import PrxError
+
+SECONDS: Final = 60.0
+_LIMIT: Final = 1024 * 1024
+
+
+class Doctor:
+    """Examine the machine for one configuration. `command` is the argv of prx."""
+
+    def __init__(self, command: tuple[str, ...] = (sys.executable, "-m", "prx")) -> None:
+        self._command = command
+        self._busy = asyncio.Lock()
+
+    async def examine(self, config: str) -> dict[str, Any]:
+        """Return what `prx doctor --json` prints for the configuration file `config` (empty: none); PrxError if it fails."""
+        if self._busy.locked():
+            raise PrxError("an examination is under way", hint="wait for it: it takes up to 15 seconds")
+        async with self._busy:
+            argv = (*self._command, "doctor", "--json", *(("-c", config) if config else ()))
+            process = await asyncio.create_subprocess_exec(
+                *argv, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+            )
+            try:
+                async with asyncio.timeout(SECONDS):
+                    out, err = await process.communicate()
+            except TimeoutError:
+                raise PrxError(f"prx doctor did not end within {SECONDS:.0f} s") from None
+            finally:
+                if process.returncode is None:
+                    process.kill()
+                    await process.wait()
+        try:
+            found = json.loads(out[:_LIMIT])
+        except ValueError:
+            raise PrxError("prx doctor failed: " + err.decode(errors="replace").strip()[-500:]) from None
+        return found if isinstance(found, dict) else {"findings": found}

@@ -1,0 +1,53 @@
+"""The story and the child's log: the last lines of a prx's log file that fit what the reader wants."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from prx.logs.reader import tail
+from prx.logs.records import LEVELS, LogRecord
+from prx.logs.text import printable
+
+LOOK_BACK: Final = 5_000  # lines of the file
+MOST_LINES: Final = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What of a log is shown: from which level on, with which text, of which tunnel (empty: all), at most how many lines."""
+
+    level: str = "info"
+    text: str = ""
+    tunnel: str = ""
+    lines: int = 200
+
+    def fits(self, record: LogRecord) -> bool:
+        """Return whether a record is shown; what concerns prx itself belongs to every tunnel."""
+        level = LEVELS.index(record.level) if record.level in LEVELS else LEVELS.index("info")
+        if level < LEVELS.index(self.level) or (self.tunnel and record.tunnel not in {"", self.tunnel}):
+            return False
+        return self.text.lower() in f"{record.source} {record.message}".lower()
+
+
+def lines(path: Path, wanted: Wanted) -> list[LogRecord]:
+    """Return the records that fit, oldest first; empty if the file is missing. Blocks; OSError if it cannot be read."""
+    found: list[LogRecord] = []
+    for line in reversed(tail(path, LOOK_BACK)):
+        try:
+            record = LogRecord.from_json(line)
+        except ValueError:  # cut off by a crash
+            continue
+        if wanted.fits(record):
+            found.append(record)
+            if len(found) >= wanted.lines:
+                break
+    return found[::-1]
+
+
+def row(record: LogRecord) -> dict[str, Any]:
+    """Return a record as JSON and page show it; every text is one line without control characters."""
+    kept: dict[str, Any] = json.loads(record.to_json())
+    return {name: printable(value) if isinstance(value, str) else value for name, value in kept.items()}

@@ -1,0 +1,211 @@
+"""The pages: HTML that can be read without a script. The script fetches the same pages again and replaces what has changed."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import io
+from collections import deque
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import parse_qs, urlencode
+
+import segno
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.routing import Route
+
+from prx import __version__
+from prx.core.conditions import CONDITIONS
+from prx.core.verdicts import ACTIONS
+from prx.history.report import Report
+from prx.logs.records import LEVELS
+from prx.secrets.value import Secret
+from prx.web.address import Listen
+from prx.web.api import Sources
+from prx.web.guard import cookie_name
+from prx.web.hub import Seen
+from prx.web.journal import Wanted, lines, row
+from prx.web.keys import COOKIE_SECONDS, Keys
+from prx.web.past import HOURS, Past
+from prx.web.pictures import KIND_WORDS, WIDTH
+from prx.web.views import ACTION_WORDS, clock, span, view
+
+STATIC: Final = {"prx.css": "text/css", "prx.js": "text/javascript"}
+TRIES_A_MINUTE: Final = 10
+_LOG_LINES: Final = 200
+
+
+class Pages:
+    """Everything that a person opens in a browser."""
+
+    def __init__(self, sources: Sources, keys: Keys, listen: Listen, password: Secret) -> None:
+        self._sources = sources
+        self._keys = keys
+        self._listen = listen
+        self._password = password
+        self._tries: deque[float] = deque(maxlen=TRIES_A_MINUTE)
+        self._templates = _templates()
+
+    def routes(self) -> list[Route]:
+        """Return the routes of the pages."""
+        return [
+            Route("/", self.overview),
+            Route("/tunnels/{prx}/{name}", self.tunnel),
+            Route("/tunnels/{prx}/{name}/qr.svg", self.qr),
+            Route("/verdicts", self.verdicts),
+            Route("/login", self.login, methods=["GET", "POST"]),
+            Route("/static/{name}", self.static),
+        ]
+
+    # ------------------------------------------------------------------ what is shown
+
+    async def overview(self, request: Request) -> Response:
+        """Show every tunnel; a single one with everything that its own page has."""
+        if "token" in request.query_params:  # a link of someone who has a session already
+            return RedirectResponse("/", 303)
+        hours, past, trouble = await self._past(request)
+        seen = self._sources.hub.seen
+        alone = sum(len(item.tunnels) for item in seen) == 1
+        groups = [(item, [view(item, tunnel, past, with_chart=alone) for tunnel in item.tunnels]) for item in seen]
+        only = next(((item, tunnels[0]) for item, tunnels in groups if tunnels), None) if alone else None
+        more = await self._log(request, only[0], only[1].name) if only else {}
+        return self._page("overview.html", request, hours=hours, groups=groups, alone=alone, trouble=trouble, **more)
+
+    async def tunnel(self, request: Request) -> Response:
+        """Show one tunnel."""
+        hours, past, trouble = await self._past(request)
+        found = self._find(request)
+        if found is None:
+            return self._page("missing.html", request, status=404, name=request.path_params["name"][:80])
+        seen, tunnel = found
+        shown = view(seen, tunnel, past, with_chart=True)
+        log = await self._log(request, seen, shown.name)
+        return self._page("tunnel.html", request, hours=hours, seen=seen, t=shown, trouble=trouble, **log)
+
+    async def qr(self, request: Request) -> Response:
+        """Draw the public URL of a tunnel as a QR code."""
+        found = self._find(request)
+        url = str(found[1].get("url", "")) if found else ""
+        if not url or len(url) > 500:
+            return Response("no URL", 404, media_type="text/plain")
+        out = io.BytesIO()
+        segno.make(url, micro=False).save(out, kind="svg", scale=6, border=3, light="#fff", dark="#000", xmldecl=False)
+        return Response(out.getvalue(), media_type="image/svg+xml")
+
+    async def verdicts(self, request: Request) -> Response:
+        """Explain every verdict."""
+        rows = [(code, item, ACTION_WORDS.get(ACTIONS[code], "")) for code, item in CONDITIONS.items()]
+        return self._page("verdicts.html", request, rows=rows)
+
+    async def static(self, request: Request) -> Response:
+        """Return the style sheet or the script."""
+        name = request.path_params["name"]
+        if name not in STATIC:
+            return Response("not found", 404, media_type="text/plain")
+        return Response(_static(name), media_type=STATIC[name])
+
+    def _find(self, request: Request) -> tuple[Seen, dict[str, Any]] | None:
+        key, name = request.path_params["prx"], request.path_params["name"]
+        for seen in self._sources.hub.seen:
+            for tunnel in seen.tunnels:
+                if (seen.key, tunnel.get("name")) == (key, name):
+                    return seen, tunnel
+        return None
+
+    async def _past(self, request: Request) -> tuple[int, Past, str]:
+        """Return how many hours are looked back on, the history, and why it cannot be read (empty: it can)."""
+        text = request.query_params.get("hours", "24")
+        hours = int(text) if text in {str(item) for item in HOURS} else 24
+        try:
+            return hours, await self._sources.history.last(hours * 3600), ""
+        except OSError as error:
+            now = self._sources.hub.wall()
+            return hours, Past(Report(now - hours * 3600, now, ()), ()), f"the history cannot be read: {error.strerror}"
+
+    async def _log(self, request: Request, seen: Seen, tunnel: str) -> dict[str, Any]:
+        """Return what the pane of the log needs."""
+        level, text = request.query_params.get("level", "info"), request.query_params.get("text", "")[:200]
+        level = level if level in LEVELS else "info"
+        wanted = Wanted(level, text, tunnel, _LOG_LINES)
+        try:
+            found = await asyncio.to_thread(lines, Path(seen.log), wanted) if seen.log else []
+            trouble = ""
+        except OSError as error:
+            found, trouble = [], f"the log cannot be read: {error.strerror}"
+        return {"log": [row(item) for item in found], "log_trouble": trouble, "level": level, "text": text, "levels": LEVELS}
+
+    def _page(self, template: str, request: Request, *, status: int = 200, **values: Any) -> HTMLResponse:
+        hub = self._sources.hub
+        text = self._templates.get_template(template).render(
+            now=hub.wall(), event=hub.ring.id_of(hub.ring.number), version=__version__, request=request, **values
+        )
+        return HTMLResponse(text, status)
+
+    # ------------------------------------------------------------------ who comes in
+
+    async def login(self, request: Request) -> Response:
+        """Open the page for a link that works once, or for the password."""
+        if request.method == "POST":
+            return await self._with_password(request)
+        token = request.query_params.get("token")
+        if token is not None and self._keys.use_link(token):
+            return self._welcome()
+        return self._login_page(
+            request, 401 if token is not None else 200, "That link was used, or is too old." if token else ""
+        )
+
+    async def _with_password(self, request: Request) -> Response:
+        now = self._sources.hub.wall()
+        if len(self._tries) == TRIES_A_MINUTE and now - self._tries[0] < 60:
+            return self._login_page(request, 429, "Too many tries: wait a minute.")
+        form = parse_qs((await request.body()).decode("utf-8", "replace"), max_num_fields=4)
+        given = form.get("password", [""])[0]
+        if self._password and _same(given, self._password.reveal()):
+            return self._welcome()
+        self._tries.append(now)
+        return self._login_page(request, 401, "That is not the password.")
+
+    def _welcome(self) -> Response:
+        answer = RedirectResponse("/", 303)
+        answer.set_cookie(
+            cookie_name(self._listen), self._keys.cookie(), max_age=COOKIE_SECONDS, path="/", httponly=True, samesite="strict"
+        )
+        return answer
+
+    def _login_page(self, request: Request, status: int, problem: str) -> Response:
+        return self._page("login.html", request, status=status, problem=problem, with_password=bool(self._password))
+
+
+def _same(one: str, other: str) -> bool:
+    """Compare in a time that does not depend on either."""
+    return hmac.compare_digest(hashlib.sha256(one.encode("utf-8", "replace")).digest(), hashlib.sha256(other.encode()).digest())
+
+
+@cache
+def _static(name: str) -> bytes:
+    return files("prx.web").joinpath("static", name).read_bytes()
+
+
+def _templates() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("prx.web"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {"clock": clock, "span": span, "query": _with_query}
+    environment.globals |= {"hours_choices": HOURS, "kinds": KIND_WORDS, "bar_width": WIDTH, "hours_words": hours_words}
+    return environment
+
+
+def hours_words(hours: int) -> str:
+    """Return how far back a picture goes."""
+    return f"{hours} h" if hours < 48 else f"{hours // 24} days"
+
+
+def _with_query(request: Request, **changes: Any) -> str:
+    """Return the query of a request with some values changed."""
+    kept = {name: value for name, value in request.query_params.items() if name in {"hours", "level", "text"}}
+    return "?" + urlencode({**kept, **changes})
