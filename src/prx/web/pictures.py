@@ -10,6 +10,7 @@ from typing import Final
 
 from prx.core.conditions import CONDITIONS
 from prx.core.verdicts import Verdict
+from prx.history.rollup import WINDOW_SECONDS
 from prx.history.spans import UNWATCHED, Span
 from prx.ui.text import seconds
 from prx.web.past import Latency
@@ -114,7 +115,7 @@ def _thinned(found: list[Segment]) -> list[Segment]:
 class Chart:
     """The latencies over time: lines (SVG points) of median and 95th percentile, failed windows, and marks of the axis.
 
-    height: of the picture, whose width is `WIDTH`. top: milliseconds at its upper edge. marks: (y, label).
+    height: of the picture, whose width is `WIDTH`. step: the width of a window. top: milliseconds at its upper edge. marks: (y, label).
     """
 
     height: float
@@ -122,6 +123,7 @@ class Chart:
     medians: tuple[str, ...]
     slow: tuple[str, ...]
     failed: tuple[float, ...]
+    step: float
     marks: tuple[tuple[float, str], ...]
     words: str
 
@@ -141,7 +143,8 @@ def chart(windows: Sequence[Latency], since: float, until: float, *, height: flo
     slow = tuple(" ".join(place(item, item.p95) for item in part if item.p95 is not None) for part in parts)
     failed = tuple(round(max(0.0, (item.at - since) * scale), 1) for item in windows if item.failed)
     marks = tuple((round(height - height * part, 1), f"{_short(top * part)} ms") for part in (0.5, 1.0))
-    return Chart(height, top, medians, slow, failed, marks, _chart_words(windows))
+    step = round(WINDOW_SECONDS * scale, 2)
+    return Chart(height, top, medians, slow, failed, step, marks, _chart_words(windows))
 
 
 def _unbroken(windows: Sequence[Latency]) -> list[list[Latency]]:
@@ -149,7 +152,7 @@ def _unbroken(windows: Sequence[Latency]) -> list[list[Latency]]:
     measured = [item for item in windows if item.p50 is not None]
     parts: list[list[Latency]] = [measured[:1]] if measured else []
     for before, after in pairwise(measured):
-        if after.at - before.at > 1000:  # three windows
+        if after.at - before.at > 3 * WINDOW_SECONDS:
             parts.append([])
         parts[-1].append(after)
     return parts

@@ -22,7 +22,7 @@ _STATES: Final = {
     "idle": "stopped",
     "starting": "starting",
     "ready": "up",
-    "degraded": "up, with a fault",
+    "degraded": "with a fault",
     "backoff": "waiting to start again",
     "stopping": "stopping",
     "failed": "failed",
