@@ -1,4 +1,4 @@
-"""A dashboard with real parts: a control server on a unix socket for each scripted prx, a real HTTP server, raw sockets to ask it."""
+"""A dashboard with real parts: a control server on a unix socket for each scripted prx, and a real HTTP server."""
 
 from __future__ import annotations
 

@@ -39,9 +39,21 @@ UP: dict[str, Any] = {
 }
 
 STATES: dict[str, dict[str, Any]] = {
-    "starting": {"state": State.STARTING, "verdict": Verdict.STARTING, "reason": "no connection to the edge yet", "since": NOW - 3, "connectors": (ConnectorStatus(24576, "2026.8.2"),)},
+    "starting": {
+        "state": State.STARTING,
+        "verdict": Verdict.STARTING,
+        "reason": "no connection to the edge yet",
+        "since": NOW - 3,
+        "connectors": (ConnectorStatus(24576, "2026.8.2"),),
+    },
     "healthy": UP,
-    "protected": UP | {"verdict": Verdict.PROTECTED, "reason": "Cloudflare Access answers in place of the service", "mode": "named", "url": "https://agent.example.com"},
+    "protected": UP
+    | {
+        "verdict": Verdict.PROTECTED,
+        "reason": "Cloudflare Access answers in place of the service",
+        "mode": "named",
+        "url": "https://agent.example.com",
+    },
     "origin-down": UP
     | {
         "state": State.DEGRADED,
@@ -72,7 +84,7 @@ STATES: dict[str, dict[str, Any]] = {
         "hint": "the token may have been rotated: copy it again, and run prx reload",
         "since": NOW - 600,
     },
-}  # fmt: skip
+}
 
 
 def one(state: str, **about: Any) -> ScriptedPrx:

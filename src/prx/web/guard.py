@@ -13,6 +13,7 @@ No answer ever carries Access-Control-Allow-*, so a browser shows none of it to 
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -25,6 +26,7 @@ from prx.web.address import Listen
 from prx.web.keys import Keys
 
 ACTION_HEADER: Final = "x-prx-action"
+_LOG: Final = logging.getLogger("prx.web")
 BODY_BYTES: Final = 64 * 1024
 BODY_SECONDS: Final = 10.0
 _URL_CHARACTERS: Final = 2_000
@@ -66,20 +68,33 @@ class Guard:
         if scope["type"] != "http":
             return
 
+        started = False
+
         async def send_guarded(message: Message) -> None:
+            nonlocal started
             if message["type"] == "http.response.start":
+                started = True
                 headers = MutableHeaders(scope=message)
                 for name, value in HEADERS.items():
                     headers[name] = value
             await send(message)
 
+        try:
+            await self._answer(scope, receive, send_guarded)
+        except Exception:
+            _LOG.exception("a request could not be answered: %s %r", scope["method"], scope["path"])
+            if started:
+                raise
+            await refusal(500, "this is a defect of prx", "its log says more")(scope, receive, send_guarded)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         answer = self._refused(scope)
         if answer is None:
             body, answer = await _body(Headers(scope=scope), receive)
             if answer is None:
-                await self._app(scope, _again(body, receive), send_guarded)
+                await self._app(scope, _again(body, receive), send)
                 return
-        await answer(scope, receive, send_guarded)
+        await answer(scope, receive, send)
 
     def _refused(self, scope: Scope) -> Response | None:
         """Return the answer to a request that goes no further; None if it may."""

@@ -113,9 +113,10 @@ def _thinned(found: list[Segment]) -> list[Segment]:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """The latencies over time: lines (SVG points) of median and 95th percentile, failed windows, and marks of the axis.
+    """The latencies over time: lines (SVG points) of median and 95th percentile, failed windows, marks of the axis.
 
-    height: of the picture, whose width is `WIDTH`. step: the width of a window. top: milliseconds at its upper edge. marks: (y, label).
+    height: of the picture, whose width is `WIDTH`. step: the width of a window. top: milliseconds at its upper
+    edge. marks: (y, label).
     """
 
     height: float

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import logging
 import secrets
 import socket
 from collections.abc import Callable, Iterator
@@ -32,6 +33,7 @@ from prx.web.past import History
 from prx.web.stream import Streams
 
 BACKLOG: Final = 256
+SEND_BUFFER: Final = 64 * 1024
 _END_SECONDS: Final = 1  # streams never end by themselves
 
 
@@ -108,6 +110,7 @@ class Dashboard:
                 backlog=BACKLOG,
             )
         )
+        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # defects are reported by the guard
         async with asyncio.TaskGroup() as group:
             following = group.create_task(self.hub.run(), name="hub")
             on_ready()
@@ -124,6 +127,7 @@ def listen_on(listen: Listen) -> socket.socket:
     found = socket.socket(family, socket.SOCK_STREAM)
     try:
         found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        found.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)  # what a client that does not read costs the kernel
         if family == socket.AF_INET6:
             found.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         found.bind((host, listen.port))

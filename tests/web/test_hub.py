@@ -1,0 +1,194 @@
+"""What the dashboard knows of each prx, and what it tells those who follow the events."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx2
+from tests.support.waits import PATIENCE
+from tests.web.conftest import Scene, ScriptedPrx, scene, serving
+
+from prx.core.errors import PrxError
+from prx.core.events import Log
+from prx.core.states import State
+from prx.core.verdicts import Verdict
+from prx.web.ring import RING_BYTES, RING_EVENTS, WAITING_EVENTS, Ring
+
+
+@asynccontextmanager
+async def stream(web: Scene, query: str = "", **headers: str) -> AsyncIterator[AsyncIterator[tuple[str, dict[str, Any]]]]:
+    """Follow the events; yield (id, data) of each."""
+    async with (
+        httpx2.AsyncClient(timeout=PATIENCE) as client,
+        client.stream("GET", f"{web.url}/api/v1/events{query}", headers={**web.bearer, **headers}) as answer,
+    ):
+        assert answer.status_code == 200
+        assert answer.headers["content-type"].startswith("text/event-stream")
+
+        async def items() -> AsyncIterator[tuple[str, dict[str, Any]]]:
+            name = ""
+            async for line in answer.aiter_lines():
+                if line.startswith("id: "):
+                    name = line[4:]
+                elif line.startswith("data: "):
+                    yield name, json.loads(line[6:])
+
+        yield items()
+
+
+async def until(items: AsyncIterator[tuple[str, dict[str, Any]]], event: str) -> tuple[str, dict[str, Any]]:
+    """Return the first of that name."""
+    async with asyncio.timeout(PATIENCE):
+        async for name, data in items:
+            if data["event"] == event:
+                return name, data
+    raise AssertionError(f"the stream ended before {event}")
+
+
+def tunnel_of(web: Scene, key: str = "prx-1") -> dict[str, Any]:
+    """Return the first tunnel of a prx as the dashboard knows it."""
+    seen = next((item for item in web.dashboard.hub.seen if item.key == key), None)
+    return dict(seen.tunnels[0]) if seen and seen.tunnels else {}
+
+
+async def test_it_follows_what_a_prx_says(web: Scene) -> None:
+    """A change of a tunnel is in the status, the page and the stream, as prx itself says it."""
+    prx = ScriptedPrx()
+    prx.track("web", state=State.STARTING)
+    await web.start("prx-1", prx)
+    async with stream(web) as items:
+        await until(items, "hello")
+        prx.become("web", State.DEGRADED, Verdict.ORIGIN_DOWN, "connection refused by 127.0.0.1:8080")
+        _, told = await until(items, "verdict_changed")
+    assert (told["prx"], told["tunnel"], told["new"]) == ("prx-1", "web", "origin_down")
+    await web.until(lambda: tunnel_of(web).get("verdict") == "origin_down")
+    answer = (await web.ask("/api/v1/status")).json()
+    assert answer["prx"][0]["tunnels"][0]["reason"] == "connection refused by 127.0.0.1:8080"
+    assert "the local service does not answer" in (await web.ask("/")).text
+
+
+async def test_a_prx_that_ends_and_comes_back_is_said(web: Scene) -> None:
+    """A prx that ends keeps its last standing, marked as gone; the one that takes its place is said to be a new one."""
+    prx = ScriptedPrx(pid=1)
+    prx.track("web", state=State.READY, verdict=Verdict.HEALTHY)
+    async with serving(web.folder, "prx-1", prx):
+        await web.until(lambda: bool(tunnel_of(web)))
+    await web.until(lambda: web.dashboard.hub.seen[0].gone_at is not None)
+    assert "prx is not running" in (await web.ask("/")).text
+    assert (await web.ask("/api/v1/tunnels/web/restart", method="POST", headers=web.action)).status_code == 400
+    again = ScriptedPrx(pid=2)
+    again.track("web", state=State.READY, verdict=Verdict.HEALTHY)
+    await web.start("prx-1", again)
+    assert "prx was started again" in (await web.ask("/")).text
+
+
+async def test_a_silent_prx_is_neither_gone_nor_well(web: Scene) -> None:
+    """One that listens and does not answer is unknown: said so, with its last standing as older."""
+    web.folder.mkdir(exist_ok=True)
+    silent = await asyncio.start_unix_server(lambda reader, _writer: reader.read(), path=web.folder / "frozen.sock")
+    async with silent:
+        await web.until(lambda: any(seen.silent for seen in web.dashboard.hub.seen))
+        assert (await web.ask("/api/v1/status")).json()["prx"][0]["state"] == "silent"
+
+
+async def test_a_dead_socket_is_nothing(web: Scene) -> None:
+    """The socket that a killed prx left behind is not a prx."""
+    silent = await asyncio.start_unix_server(lambda _reader, writer: writer.close(), path=web.folder / "dead.sock")
+    silent.close()
+    (web.folder / "text.sock").write_text("no socket")
+    prx = ScriptedPrx()
+    prx.track()
+    await web.start("prx-1", prx)
+    assert [seen.key for seen in web.dashboard.hub.seen] == ["prx-1"]
+
+
+async def test_a_stream_goes_on_where_it_broke(web: Scene) -> None:
+    """A client that comes back with the id of its last event gets every event since, once; after a new life it is told so."""
+    prx = ScriptedPrx()
+    prx.track()
+    await web.start("prx-1", prx)
+    async with stream(web) as items:
+        await until(items, "hello")
+        prx.publish(Log(tunnel="web", level="info", message="one"))
+        last, _ = await until(items, "log")
+    for word in ("two", "three"):
+        prx.publish(Log(tunnel="web", level="info", message=word))
+    for how in ({"query": f"?after={last}"}, {"last-event-id": last}):
+        async with stream(web, **how) as items:  # type: ignore[arg-type]
+            assert [(await until(items, "log"))[1]["message"] for _ in range(2)] == ["two", "three"]
+    for unknown in ("deadbeef-3", "nonsense", "-", f"{last}9"):
+        async with stream(web, f"?after={unknown}") as items:
+            await until(items, "reset")
+
+
+def test_the_ring_is_bounded_and_counts() -> None:
+    """However much happens, a bounded number of events is kept, and who comes too late is told how many are missing."""
+    ring = Ring("life")
+    for number in range(RING_EVENTS + 100):
+        ring.publish({"event": "log", "message": str(number)})
+    missed, items = ring.since(ring.id_of(10))
+    assert (missed, len(items)) == (90, RING_EVENTS)
+    for _ in range(100):
+        ring.publish({"message": "x" * 100_000})
+    assert sum(len(item.text) for item in ring.since("-")[1]) <= RING_BYTES
+    assert ring.since(ring.id_of(ring.number)) == (0, [])
+
+
+async def test_a_slow_follower_loses_events_and_is_told() -> None:
+    """Who does not take keeps a bounded queue; the number of what is lost comes with the next that it takes."""
+    ring = Ring("life")
+    slow, quick = ring.follow(), ring.follow()
+    for number in range(WAITING_EVENTS + 50):
+        ring.publish({"event": "log", "message": str(number)})
+        await quick.take()
+    assert await slow.take() == (50, ring.since(ring.id_of(0))[1][:WAITING_EVENTS])
+    assert ring.dropped == 50
+    slow.close()
+    quick.close()
+
+
+async def test_actions_reach_the_prx_that_is_meant(web: Scene) -> None:
+    """Restart, stop and reload do what they say to the one prx that has the tunnel; what is not clear does nothing."""
+    one, two = ScriptedPrx(), ScriptedPrx()
+    one.track("web", state=State.READY)
+    one.track("api", state=State.READY)
+    two.track("web", state=State.READY)
+    await web.start("prx-1", one)
+    await web.start("prx-2", two)
+
+    async def do(path: str) -> httpx2.Response:
+        return await web.ask(f"/api/v1/{path}", method="POST", headers=web.action)
+
+    assert (await do("tunnels/api/restart")).json() == {"prx": "prx-1", "tunnel": "api", "done": "restart"}
+    ambiguous = await do("tunnels/web/stop")
+    assert ambiguous.status_code == 400
+    assert "?prx=" in ambiguous.json()["hint"]
+    assert (await do("tunnels/web/stop?prx=prx-2")).status_code == 200
+    assert (await do("reload")).status_code == 400
+    assert (await do("reload?prx=prx-2")).status_code == 200
+    two.problem = PrxError("prx.toml:3: unknown key", hint="did you mean …")
+    refused = await do("reload?prx=prx-2")
+    assert (refused.status_code, refused.json()["error"]) == (409, "prx.toml:3: unknown key")
+    assert one.asked == [("restart", "api")]
+    assert two.asked == [("stop", "web"), ("reload", None), ("reload", None)]
+
+
+async def test_the_doctor_runs_apart(tmp_path: Path) -> None:
+    """An examination is a process of its own; what it prints is handed on, and a failure is an error with its words."""
+    from prx.web.examine import Doctor
+
+    good = Doctor(("sh", "-c", 'echo \'{"ok": true, "checks": []}\'', "sh"))
+    async with scene(tmp_path / "run", doctor=(good,)) as web:
+        await web.start("prx-1", ScriptedPrx())
+        answer = await web.ask("/api/v1/doctor", method="POST", headers=web.action)
+        assert answer.json() == {"prx": "prx-1", "ok": True, "checks": []}
+    bad = Doctor(("sh", "-c", "echo 'error: no room' >&2; exit 1", "sh"))
+    async with scene(tmp_path / "run2", doctor=(bad,)) as web:
+        await web.start("prx-1", ScriptedPrx())
+        answer = await web.ask("/api/v1/doctor", method="POST", headers=web.action)
+        assert (answer.status_code, "no room" in answer.json()["error"]) == (409, True)
