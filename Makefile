@@ -46,7 +46,7 @@ live: setup  ## against Cloudflare itself, with CLOUDFLARE_API_TOKEN and ZONE=ex
 check: lint types imports test  ## what CI runs
 
 lock: setup  ## choose the newest versions that pyproject.toml allows, with their hashes
-	@.venv/bin/uv pip compile pyproject.toml --group dev --generate-hashes --universal --python-version 3.11 \
+	@.venv/bin/uv pip compile pyproject.toml --extra web --group dev --generate-hashes --universal --python-version 3.11 \
 	  --no-annotate --no-header --no-emit-index-url --no-emit-find-links --upgrade --quiet -o requirements.lock
 
 audit: setup  ## known vulnerabilities in what requirements.lock names; asks a vulnerability service, so CI does not run it

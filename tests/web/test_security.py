@@ -276,7 +276,7 @@ async def test_nothing_that_is_sent_becomes_a_header_or_markup(web: Scene) -> No
 async def test_hostile_log_lines_are_text(web: Scene, tmp_path: Path) -> None:
     """What visitors write into a log is shown as text: no element, no escape sequence, no turned direction, no second line."""
     log = tmp_path / "prx.log"
-    evil = '<script>alert(1)</script><img src=x onerror="alert(2)">\x1b[2J\x1b]0;owned\x07\u202e{{ 9**9 }}\r\nSet-Cookie: a=b\u2028'
+    evil = '<script>alert(1)</script><img src=x onerror="alert(2)">\x1b[2J\x1b]0;owned\x07\u202e{{ 9**9 }}\r\nX: y\u2028'
     lines = [LogRecord("2026-11-28T22:00:00.000Z", "web", level, evil, "cloudflared").to_json() for level in ("info", '"><b>')]
     log.write_text("".join(f"{line}\n" for line in [*lines, '{"at": cut']))
     prx = ScriptedPrx(log=str(log))

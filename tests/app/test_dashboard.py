@@ -1,0 +1,122 @@
+"""The dashboard as a child of `prx start`: real processes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx2
+import pytest
+from tests.support.waits import PATIENCE
+
+from prx.app.dashboard import DashboardChild
+from prx.config.schema import WebSettings
+from prx.core.backoff import RESTART
+from prx.runtime.host.clock import SystemClock
+from prx.secrets.value import Secret
+
+
+class QuickClock(SystemClock):
+    """A clock whose timers come at once; they are counted."""
+
+    def __init__(self) -> None:
+        self.waits: list[float] = []
+
+    def call_later(self, delay: float, callback: Callable[[], None]) -> asyncio.TimerHandle:
+        """Call at once."""
+        self.waits.append(delay)
+        return asyncio.get_running_loop().call_later(0, callback)
+
+
+class Scene:
+    """One dashboard child, what it logs, and its settings."""
+
+    def __init__(self, home: Path, settings: WebSettings) -> None:
+        self.settings = settings
+        self.clock = QuickClock()
+        self.said: list[tuple[str, str]] = []
+        self.news = asyncio.Event()
+        environ = {"PATH": os.environ["PATH"], "HOME": str(home), "PRX_DATA_DIR": str(home / "data"), "SECRET_OF_OTHERS": "x"}
+        self.child = DashboardChild(lambda: self.settings, environ, self.clock, self._log)
+
+    def _log(self, level: str, message: str) -> None:
+        self.said.append((level, message))
+        self.news.set()
+
+    async def until(self, words: str, count: int = 1) -> str:
+        """Wait for the `count`-th message that holds `words`."""
+        async with asyncio.timeout(PATIENCE):
+            while len(found := [text for _, text in self.said if words in text]) < count:
+                self.news.clear()
+                await self.news.wait()
+        return found[-1]
+
+
+@asynccontextmanager
+async def running(home: Path, settings: WebSettings) -> AsyncIterator[Scene]:
+    """Keep a dashboard running for the length of the block."""
+    scene = Scene(home, settings)
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(scene.child.run())
+        try:
+            yield scene
+        finally:
+            task.cancel()
+
+
+def served_by(port: int) -> int:
+    """Return the pid of the child that listens on `port`."""
+    import psutil
+
+    return next(item.pid or 0 for item in psutil.net_connections("tcp4") if item.laddr.port == port and item.status == "LISTEN")
+
+
+async def test_a_dashboard_that_dies_is_started_again(tmp_path: Path, unused_port: int) -> None:
+    """A dashboard that is killed comes back after a wait, and ends with prx; its password is in no argument."""
+    password = Secret("correct horse battery")
+    async with running(tmp_path, WebSettings(listen=f"127.0.0.1:{unused_port}", password=password)) as scene:
+        await scene.until("dashboard: http")
+        pid = served_by(unused_port)
+        own = Path(f"/proc/{pid}")
+        assert b"horse" not in (own / "cmdline").read_bytes() + (own / "environ").read_bytes()
+        assert b"SECRET_OF_OTHERS" not in (own / "environ").read_bytes()
+        async with httpx2.AsyncClient(timeout=PATIENCE) as client:
+            assert "Password" in (await client.get(f"http://127.0.0.1:{unused_port}/login")).text
+        os.kill(pid, signal.SIGKILL)
+        await scene.until("started again")
+        await scene.until("dashboard: http", 2)
+        assert RESTART.delays[0] in scene.clock.waits
+        again = served_by(unused_port)
+        assert again != pid
+    with pytest.raises(ProcessLookupError):
+        os.kill(again, 0)
+
+
+async def test_a_dashboard_that_cannot_listen_says_why(tmp_path: Path, unused_port: int) -> None:
+    """Where the port is taken the reason is said, with the wait, and nothing else suffers."""
+    server = await asyncio.start_server(lambda *_: None, "127.0.0.1", unused_port)
+    async with server, running(tmp_path, WebSettings(listen=f"127.0.0.1:{unused_port}")) as scene:
+        said = await scene.until("started again", 2)
+        assert "cannot listen on" in said
+        assert "in use" in said
+        assert scene.clock.waits[:1] == [RESTART.delays[0]]
+        assert RESTART.delays[1] in scene.clock.waits
+
+
+async def test_new_settings_are_obeyed(tmp_path: Path, unused_port: int) -> None:
+    """None is started without an address; a reload that gives one starts it, one that takes it away stops it."""
+    async with running(tmp_path, WebSettings()) as scene:
+        scene.settings = WebSettings(listen=f"127.0.0.1:{unused_port}")
+        scene.child.check_settings()
+        await scene.until("dashboard: http")
+        pid = served_by(unused_port)
+        scene.settings = WebSettings()
+        scene.child.check_settings()
+        async with asyncio.timeout(PATIENCE):
+            while Path(f"/proc/{pid}").exists():  # noqa: ASYNC110 - the kernel wakes nobody
+                await asyncio.sleep(0.02)
+        assert not [text for level, text in scene.said if level == "warn"]
