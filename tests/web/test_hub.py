@@ -89,8 +89,11 @@ async def test_a_prx_that_ends_and_comes_back_is_said(web: Scene) -> None:
 
 async def test_a_silent_prx_is_neither_gone_nor_well(web: Scene) -> None:
     """One that listens and does not answer is unknown: said so, with its last standing as older."""
-    web.folder.mkdir(exist_ok=True)
-    silent = await asyncio.start_unix_server(lambda reader, _writer: reader.read(), path=web.folder / "frozen.sock")
+
+    async def hold(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+
+    silent = await asyncio.start_unix_server(hold, path=web.folder / "frozen.sock")
     async with silent:
         await web.until(lambda: any(seen.silent for seen in web.dashboard.hub.seen))
         assert (await web.ask("/api/v1/status")).json()["prx"][0]["state"] == "silent"
@@ -119,7 +122,7 @@ async def test_a_stream_goes_on_where_it_broke(web: Scene) -> None:
     for word in ("two", "three"):
         prx.publish(Log(tunnel="web", level="info", message=word))
     for how in ({"query": f"?after={last}"}, {"last-event-id": last}):
-        async with stream(web, **how) as items:  # type: ignore[arg-type]
+        async with stream(web, **how) as items:
             assert [(await until(items, "log"))[1]["message"] for _ in range(2)] == ["two", "three"]
     for unknown in ("deadbeef-3", "nonsense", "-", f"{last}9"):
         async with stream(web, f"?after={unknown}") as items:
