@@ -73,9 +73,7 @@ def served_by(port: int) -> int:
     import psutil
 
     return next(
-        item.pid or 0
-        for item in psutil.net_connections("tcp4")
-        if item.laddr and item.laddr.port == port and item.status == "LISTEN"
+        item.pid or 0 for item in psutil.net_connections("tcp4") if item.laddr[1:] == (port,) and item.status == "LISTEN"
     )
 
 

@@ -14,7 +14,6 @@ import pytest
 from tests.deploy.files import COMPOSE, CONTAINERFILE, DEPLOY, KUBERNETES, ROOT, WORKFLOWS, kubernetes, read
 from tests.e2e.prx_process import clean_environment, run_prx
 
-
 UID = 65532
 MARGIN = 15  # seconds that prx and the runtime have after the grace period
 PAGES = [ROOT / "docs" / "how-to" / f"{name}.md" for name in ("docker", "kubernetes", "compose", "several-machines")]
@@ -114,7 +113,7 @@ def test_the_token_is_a_file_that_the_configuration_names() -> None:
 
 
 def test_the_image_holds_no_secret_and_no_root() -> None:
-    """The last stage runs as 65532, prx is PID 1 without a shell; no argument and no file of the project's folder can be a secret."""
+    """The last stage runs as 65532, prx is PID 1 without a shell; no argument and no copied file can be a secret."""
     text = CONTAINERFILE.read_text()
     last = text.rpartition("\nFROM ")[2]
     assert re.findall(r"^USER (.*)", last, re.MULTILINE) == [f"{UID}:{UID}"]
@@ -128,7 +127,7 @@ def test_the_image_holds_no_secret_and_no_root() -> None:
 
 
 def test_the_data_folder_lies_inside_of_the_volume() -> None:
-    """prx refuses a data folder of another user, and a volume's own folder belongs to root: the image names one inside."""
+    """Prx refuses a data folder of another user, and a volume's own folder belongs to root: the image names one inside."""
     (container,) = pod()["containers"]
     data = re.findall(r"PRX_DATA_DIR=(/var\S+)", CONTAINERFILE.read_text())
     assert data == [f"{mount['mountPath']}/data" for mount in container["volumeMounts"] if mount["name"] == "data"]

@@ -89,12 +89,11 @@ async def test_a_prx_that_ends_and_comes_back_is_said(web: Scene) -> None:
 
 async def test_a_silent_prx_is_neither_gone_nor_well(web: Scene) -> None:
     """One that listens and does not answer is unknown: said so, with its last standing as older."""
-    web.folder.mkdir(exist_ok=True)
 
-    async def read(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+    async def hold(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
         await reader.read()
 
-    silent = await asyncio.start_unix_server(read, path=web.folder / "frozen.sock")
+    silent = await asyncio.start_unix_server(hold, path=web.folder / "frozen.sock")
     async with silent:
         await web.until(lambda: any(seen.silent for seen in web.dashboard.hub.seen))
         assert (await web.ask("/api/v1/status")).json()["prx"][0]["state"] == "silent"

@@ -62,12 +62,12 @@ def web(
 def _settings(listen: str | None, config: Path | None) -> tuple[tuple[str, tuple[str, ...]], str]:
     """Return where to listen, with the names that it is reached under, and the password, from options and configuration."""
     from prx.app.load_config import load_configuration
-    from prx.config.checks import web_listen
+    from prx.config.checks import listen_address
     from prx.web.address import DEFAULT
 
     loaded = load_configuration(config, os.environ, run_commands=True).config.web
     try:
-        where = web_listen(listen or loaded.listen or DEFAULT)
+        where = listen_address(listen or loaded.listen or DEFAULT)
     except ValueError as error:
         raise UsageError(f"--listen: found {listen!r}, expected {error}") from error
     return (where, loaded.hosts), loaded.password.reveal()

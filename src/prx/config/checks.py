@@ -199,20 +199,11 @@ def _http_url(text: str) -> SplitResult | None:
     return parts if sound and _printable_ascii(text) else None
 
 
-def probes_address(text: str) -> str:
-    """Check where the probes are answered, and return it as HOST:PORT (an address, or localhost); empty is allowed."""
-    return _listen_address(text, "127.0.0.1:9464 or [::]:9464")
-
-
-def web_listen(text: str) -> str:
-    """Check where the dashboard listens, and return it as HOST:PORT (an address, or localhost); empty is allowed."""
-    return _listen_address(text, "127.0.0.1:4141 or [::1]:4141")
-
-
-def _listen_address(text: str, such_as: str) -> str:
+def listen_address(text: str) -> str:
+    """Check where prx listens, and return it as HOST:PORT (an address, or localhost); empty is allowed."""
     if not text:
         return text
-    expected = f"HOST:PORT or PORT with an IP address or localhost, such as {such_as}"
+    expected = "HOST:PORT or PORT with an IP address or localhost, such as 127.0.0.1:9464 or [::]:9464"
     host, colon, port = text.rpartition(":")
     host = host.removeprefix("[").removesuffix("]") if colon else "127.0.0.1"
     if not re.fullmatch(r"[0-9]{1,5}", port) or not 1 <= int(port) <= 65535:

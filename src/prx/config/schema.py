@@ -263,7 +263,7 @@ class WebSettings(Table):
         "",
         "Where the dashboard listens: HOST:PORT or PORT, such as 127.0.0.1:4141; empty: `prx start` starts none. Beyond this "
         "machine it needs `password`.",
-        check=checks.web_listen,
+        check=checks.listen_address,
     )
     password: Secret = secret_key(
         "The password of the dashboard, at least 12 characters; without it only a link from `prx web --url` opens it. Written "
@@ -278,7 +278,7 @@ class WebSettings(Table):
         "",
         "Where prx answers `/healthz`, `/readyz` and `/metrics`: HOST:PORT or PORT, such as 127.0.0.1:9464, also beyond this "
         "machine (0.0.0.0:9464): it shows no secret and does nothing. Empty: nowhere.",
-        check=checks.probes_address,
+        check=checks.listen_address,
     )
 
 

@@ -24,7 +24,7 @@ class Listen:
 
     @classmethod
     def parse(cls, text: str, names: tuple[str, ...] = ()) -> Self:
-        """Read HOST:PORT as `prx.config.checks.web_listen` returns it."""
+        """Read HOST:PORT as `prx.config.checks.listen_address` returns it."""
         host, _, port = text.rpartition(":")
         return cls(host.removeprefix("[").removesuffix("]"), int(port), frozenset(names))
 
