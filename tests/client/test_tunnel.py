@@ -316,3 +316,49 @@ def test_other_settings_are_not_shared(home: Home, origin: HostedOrigin) -> None
         assert "with a lab, expected the public edge" in program.line("said ")
         assert "with expect None" in program.line("said ")
         program.succeed()
+
+
+def test_a_hundred_rounds_leave_nothing(home: Home, origin: HostedOrigin) -> None:
+    """A hundred times opened and closed, with callbacks, events and loops: no thread, child or descriptor is left.
+
+    They share the prx of the program; PRX_TEST_ROUNDS more have a prx of their own each.
+    """
+    rounds = int(os.environ.get("PRX_TEST_ROUNDS", "3"))
+    source = (
+        LEFT
+        + f"""
+    import asyncio, prx
+
+    def once(t):
+        seen = threading.Event()
+        t.on_change(lambda status: seen.set())
+        assert seen.wait(60)
+        t.events()
+        assert t.url.startswith("http")
+
+    async def turn():
+        async with prx.open_tunnel({origin.port}, lab=os.environ["LAB"]) as t:
+            await t.status()
+            t.on_change(print)
+
+    before = left()
+    with prx.tunnel({origin.port}, lab=os.environ["LAB"]):
+        inside = left()
+        for number in range(50):
+            with prx.tunnel({origin.port}, lab=os.environ["LAB"]) as t:
+                once(t)
+            asyncio.run(turn())
+            print("round", number)
+        assert left() == inside, (inside, left())
+    pids = set()
+    for number in range({rounds}):
+        with prx.tunnel({origin.port}, lab=os.environ["LAB"]) as t:
+            pids.add(t.pid)
+        print("own round", number)
+    assert len(pids) == {rounds}
+    print("left", left() == before, before, left())
+    """
+    )
+    with home.python(source) as program:
+        assert program.line("left ").startswith("True"), program.story()
+        program.succeed()

@@ -73,7 +73,8 @@ class AsyncTunnel(Bond):
         try:
             raise_refusal(await _exchange(reader, writer, {"do": "events"}, ANSWER_TIMEOUT))
             while self._link is not None and (line := await reader.readline()):
-                if self._link is not None and self._is_mine(event := decode(line)):
+                event = decode(line)
+                if self._link is not None and event["tunnel"] in {"", self._link.tunnel}:
                     yield event
         except OSError:
             return

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+import weakref
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import Any
 
+from prx.client.event_stream import EventStream
 from prx.client.follower import Follower
 from prx.client.link import Link, url_of
 from prx.client.opening import Opening
@@ -75,9 +77,6 @@ class Bond:
         for follower in followers:
             follower.stop()
 
-    def _is_mine(self, event: Message) -> bool:
-        return event["tunnel"] in {"", self._opened().tunnel}
-
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._last_url or 'not open'}>"
 
@@ -87,6 +86,10 @@ class Tunnel(Bond):
 
     It may be used from several threads, also in a forked child; it ends with the process that opened it.
     """
+
+    def __init__(self, wish: Wish, timeout: float) -> None:
+        super().__init__(wish, timeout)
+        self._streams: weakref.WeakSet[EventStream] = weakref.WeakSet()
 
     def open(self) -> Tunnel:
         """Open it and return it; harmless if it is open. `close`, or the end of this process, ends it.
@@ -108,6 +111,8 @@ class Tunnel(Bond):
         link, self._link = self._link, None
         if link is not None:
             self._stop_following()
+            for stream in list(self._streams):
+                stream.close()
             link.release()
 
     def status(self) -> Status:
@@ -134,22 +139,11 @@ class Tunnel(Bond):
         """
         return self._follow(lambda status: void(callback(status)))
 
-    def events(self) -> Iterator[dict[str, Any]]:
+    def events(self) -> EventStream:
         """Return the events from now on as they come, as `prx start --json` prints them; they end with the tunnel."""
-        client = self._opened().connect()
-        return self._events(client.stream(), client.close)
-
-    def _events(self, stream: Iterator[Message], close: Callable[[], None]) -> Iterator[dict[str, Any]]:
-        try:
-            for event in stream:
-                if self._link is None:
-                    return
-                if self._is_mine(event):
-                    yield event
-        except OSError:
-            return
-        finally:
-            close()
+        stream = EventStream(self._opened())
+        self._streams.add(stream)
+        return stream
 
     def requests(self) -> list[dict[str, Any]]:
         """Return the requests that have come through the tunnel, as `prx` keeps them with inspection.

@@ -55,7 +55,7 @@ class ApiError(PrxError):
         self.refusal = refusal
 
     @property
-    def code(self) -> int:
+    def api_code(self) -> int:
         """Cloudflare's code, 0 if there was none."""
         return self.refusal.code if self.refusal else 0
 
