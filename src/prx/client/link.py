@@ -66,7 +66,7 @@ class Link:
             client.shut()
 
     def release(self) -> None:
-        """Let go of prx, and wait until it has ended if this was its last user; harmless when repeated, and in a fork."""
+        """Release prx, and wait until it has ended if this was its last user; harmless when repeated, and in a fork."""
         with self._lock:
             if self.released:
                 return

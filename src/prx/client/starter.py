@@ -60,7 +60,7 @@ class Starter:
         return self._ended()
 
     def close(self) -> None:
-        """Let go of prx, which ends if no one else holds it."""
+        """Release prx, which ends if no one else holds it."""
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
                 pipe.close()

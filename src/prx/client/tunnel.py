@@ -107,7 +107,7 @@ class Tunnel(Bond):
         return self
 
     def close(self) -> None:
-        """Let go of the tunnel, and wait for its end if this program was its last user; harmless if it is not open."""
+        """Release the tunnel, and wait for its end if this program was its last user; harmless if it is not open."""
         link, self._link = self._link, None
         if link is not None:
             self._stop_following()
