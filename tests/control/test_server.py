@@ -405,3 +405,32 @@ def test_a_prx_that_does_not_answer_is_unresponsive(path: Path, answer: bytes | 
                 with pytest.raises(UnresponsiveError) as caught:
                     client.ask("ping")
     assert caught.value.exit_code == 4
+
+
+async def test_a_stream_whose_client_is_gone_gives_its_seat_back_at_once(prx: ScriptedPrx, path: Path) -> None:
+    """A hundred clients that subscribe and leave, while nothing happens, leave no subscription and refuse no other."""
+    for _ in range(100):
+        reader, writer = await asyncio.open_unix_connection(path)
+        writer.write(b'{"do":"events"}\n')
+        assert json.loads(await asyncio.wait_for(reader.readline(), 10)) == {"ok": True}
+        writer.close()
+    async with asyncio.timeout(10):
+        while prx.bus._subscriptions:  # noqa: ASYNC110 - each turn is one of the loop, in which the server may act
+            await asyncio.sleep(0)
+
+
+async def test_a_hold_lasts_until_a_line_or_the_end(prx: ScriptedPrx, path: Path) -> None:
+    """`hold` answers as `ping` does and says at its end whether prx ends; bad numbers are refused with their place."""
+    reader, writer = await asyncio.open_unix_connection(path)
+    writer.write(b'{"do":"hold","keep":2,"also":[1]}\n')
+    assert json.loads(await asyncio.wait_for(reader.readline(), 10))["ok"]
+    assert prx.asked == [("hold 2 [1]", None)]
+    writer.write(b"{}\n")
+    assert json.loads(await asyncio.wait_for(reader.readline(), 10)) == {"ok": True, "ends": False}
+    for wrong in ('"keep":-1', '"also":["1"]', '"also":[0]', '"also":1'):
+        writer.write(b'{"do":"hold",%b}\n' % wrong.encode())
+        answer = json.loads(await asyncio.wait_for(reader.readline(), 10))
+        assert (answer["ok"], answer["code"]) == (False, "usage")
+        assert wrong.split('"')[1] in answer["error"]
+    writer.close()
+    await writer.wait_closed()

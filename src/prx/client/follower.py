@@ -9,8 +9,8 @@ from contextlib import suppress
 
 from prx.client.link import Link, status_of
 from prx.client.status import Status
-from prx.control.client import Client, NotRunningError, UnresponsiveError
-from prx.core.errors import PrxError
+from prx.control.client import Client, NotRunningError
+from prx.core.errors import PermanentError, PrxError
 
 _CHANGES = frozenset({"state_changed", "verdict_changed", "url_changed", "url_known", "child_exited", "dropped"})
 _AGAIN = 1.0  # seconds; only if prx lives and has ended the conversation, as to a program that was stopped in a debugger
@@ -43,10 +43,10 @@ class Follower:
         while not self._stopped.is_set():
             try:
                 self._follow()
-            except UnresponsiveError:
-                pass
-            except PrxError:  # NotRunningError, or no longer configured
+            except (NotRunningError, PermanentError):  # prx has ended, or the tunnel is no longer configured
                 break
+            except PrxError:  # it cannot answer just now
+                pass
             self._stopped.wait(_AGAIN if self._is_running() else 0)
         if self._last is not None:
             self._see(self._last.ended())

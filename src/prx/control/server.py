@@ -186,7 +186,7 @@ class ControlServer:
                 await self._hold(request, reader, writer, seat)
                 return
             if request.get("do") == "events":
-                await self._stream(writer)
+                await self._stream(reader, writer)
                 return
             answer = {"ok": True, **await self._answer(request)}
         except PrxError as error:
@@ -291,14 +291,24 @@ class ControlServer:
             seat.holding = False
             hold.release()
 
-    async def _stream(self, writer: asyncio.StreamWriter) -> None:
+    async def _stream(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Send events until the client is gone, which is noticed at once: a quiet stream would hold its seat for hours."""
         events = self._controlled.subscribe()
+        watch = asyncio.create_task(_close_at_end(reader, events), name="end of a control stream")  # noqa: TID251
         try:
             await _send(writer, {"ok": True})
             async for event in events:
                 await _send(writer, event.to_json())
         finally:
+            watch.cancel()
             events.close()
+
+
+async def _close_at_end(reader: asyncio.StreamReader, events: EventSource) -> None:
+    with suppress(OSError):
+        while await reader.read(REQUEST_LIMIT):
+            pass
+    events.close()
 
 
 def _too_many() -> bytes:
