@@ -1,5 +1,7 @@
 # Everything here sets itself up: a bare Debian with Python 3.11, git and make is enough.
-.PHONY: start test cloudflared lint types imports sdk conformance exchanges bench outages storm replicas live check lock audit clean setup
+AS_ROOT = $(if $(filter 0,$(shell id -u)),,sudo)
+
+.PHONY: browser photos chromium start test cloudflared lint types imports sdk conformance exchanges bench outages storm replicas live check lock audit clean setup
 
 start: setup  ## the main job on the embedded default: a hello page through the local edge
 	@.venv/bin/python scripts/in-foreground .venv/bin/prx start --hello --lab
@@ -33,6 +35,17 @@ exchanges: setup  ## 100,000 exchanges with services that misbehave: no byte of 
 bench: setup  ## what things cost, as ratios in one run
 	@.venv/bin/python -m bench.idle
 	@.venv/bin/python bench/lab/run.py
+
+browser: setup chromium  ## the dashboard in Debian's Chromium: axe, the keyboard alone, hostile logs
+	@PYTHONPATH=.venv/browser .venv/bin/pytest -n 0 tests/web/browser/page_contract.py
+
+photos: setup chromium  ## every state of the dashboard, into .venv/photos
+	@mkdir -p .venv/photos
+	@PYTHONPATH=.venv/browser .venv/bin/python -m tests.web.browser.photos .venv/photos
+
+chromium: setup
+	@command -v chromium >/dev/null || { $(AS_ROOT) apt-get update -qq && $(AS_ROOT) apt-get install -y -qq chromium >/dev/null; }
+	@[ -d .venv/browser/playwright ] || .venv/bin/uv pip install --quiet --target .venv/browser --group browser
 
 outages: setup  ## prx beside bare cloudflared in the same outages; hours, or minutes with OUTAGES=--quick
 	@.venv/bin/python -m bench.outages $(OUTAGES)

@@ -72,7 +72,9 @@ def served_by(port: int) -> int:
     """Return the pid of the child that listens on `port`."""
     import psutil
 
-    return next(item.pid or 0 for item in psutil.net_connections("tcp4") if item.laddr.port == port and item.status == "LISTEN")
+    return next(
+        item.pid or 0 for item in psutil.net_connections("tcp4") if item.laddr[1:] == (port,) and item.status == "LISTEN"
+    )
 
 
 async def test_a_dashboard_that_dies_is_started_again(tmp_path: Path, unused_port: int) -> None:

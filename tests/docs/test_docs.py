@@ -185,3 +185,12 @@ def test_hints_name_the_menus_of_today() -> None:
         f"{file}: {match[0]}" for file in files if file.name not in exempt for match in OLD_MENUS.finditer(file.read_text())
     ]
     assert found == []
+
+
+def test_the_table_of_the_api_is_that_of_the_code() -> None:
+    """The reference of the API names every path and method that there is, and no other."""
+    from prx.web.openapi import document
+
+    page = (DOCS / "reference" / "api.md").read_text()
+    made = {f"{method.upper()} {path}" for path, item in document()["paths"].items() for method in item}
+    assert set(re.findall(r"^\| `((?:GET|POST) [^`]+)`", page, re.MULTILINE)) == made

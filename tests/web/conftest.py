@@ -58,6 +58,9 @@ class ScriptedPrx:
         tunnels = [{"name": item.name, "local_addr": item.local_addr} for item in self.bus.statuses()]
         return {"pid": self.pid, "version": "0.1.0", "config": self.config, "log": self.log, "tunnels": tunnels}
 
+    def stories(self, name: str | None = None) -> list[dict[str, Any]]:
+        return []
+
     def statuses(self) -> tuple[TunnelStatus, ...]:
         return self.bus.statuses()
 

@@ -1,7 +1,7 @@
 """An HTTP connection that cannot be held open for nothing: bounded in number, in the time until a request, and in size.
 
 uvicorn waits for a first request without end, and closes a connection whose client does not read only once it has read. So the
-protocol counts connections, ends those that bring no whole head in time, and can be ended at once by the address of its client.
+protocol counts connections, ends those that send no whole head in time, and can be ended at once by the address of its client.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Who may ask, and what every answer carries: the outermost part of the application.
 
 A request passes, in this order: the Host header names this server (so that no foreign name can be rebound to it), the path is
-short and plain, the body is small and comes in time, whoever asks has a session or the token of scripts, and what changes
+short and plain, the body is small and comes in time, the client has a session or the token of scripts, and what changes
 something comes from this very page, or from a script that says so:
 
     POST only · header `X-PRX-Action: 1`, which no form of another site can send · `Sec-Fetch-Site` is same-origin or none, and

@@ -1,7 +1,7 @@
 """The last events of all prx, numbered by this process, and the subscriptions of those who follow them.
 
 A number means something only together with the life of this process that gave it, so an event's public id is `LIFE-NUMBER`.
-A subscriber that is too slow loses events, is told their number, and never slows anything down.
+A subscriber that is too slow loses events, gets their number, and never slows anything down.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class Ring:
         self._followers: list[Follower] = []
 
     def publish(self, event: dict[str, Any]) -> None:
-        """Give an event its number, keep it, and hand it to every follower."""
+        """Assign an event its number, keep it, and hand it to every follower."""
         self.number += 1
         item = Item(self.number, json.dumps(event, separators=(",", ":")))
         self._items.append(item)

@@ -1,4 +1,4 @@
-"""Bring the dashboard up, and down again."""
+"""Start and stop the dashboard: its parts, and the server around them."""
 
 from __future__ import annotations
 

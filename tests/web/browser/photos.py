@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
+from typing import Literal
 
 from playwright.async_api import Browser, async_playwright
 from tests.web.conftest import Scene, scene
@@ -13,7 +15,7 @@ from tests.web.states import STATES, many, one, write_history, write_log
 
 CHROMIUM = "/usr/bin/chromium"
 WIDTHS = {"desktop": (1200, 900), "phone": (390, 844)}
-SCHEMES = ("light", "dark")
+SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 
 
 async def photograph(browser: Browser, web: Scene, folder: Path, name: str) -> None:
@@ -29,8 +31,8 @@ async def photograph(browser: Browser, web: Scene, folder: Path, name: str) -> N
 
 async def main(folder: Path, wanted: list[str]) -> None:
     """Photograph the states."""
-    scenes = {state: (lambda log, state=state: one(state, log=log)) for state in STATES}
-    scenes |= {f"{count}-tunnels": (lambda log, count=count: many(count, log=log)) for count in (5, 50)}
+    scenes = {state: partial(one, state) for state in STATES}
+    scenes |= {f"{count}-tunnels": partial(many, count) for count in (5, 50)}
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         for name, make in scenes.items():
@@ -38,7 +40,7 @@ async def main(folder: Path, wanted: list[str]) -> None:
                 continue
             home = Path(tempfile.mkdtemp())
             async with scene(home / "run") as web:
-                prx = make(str(write_log(home / "prx.log")))
+                prx = make(log=str(write_log(home / "prx.log")))
                 write_history(home / "run" / "history", "prx-1", [item.name for item in prx.statuses()])
                 await web.start("prx-1", prx)
                 await photograph(browser, web, folder, name)
