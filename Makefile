@@ -36,8 +36,8 @@ bench: setup  ## what things cost, as ratios in one run
 	@.venv/bin/python -m bench.idle
 	@.venv/bin/python bench/lab/run.py
 
-browser: setup chromium  ## the dashboard in Debian's Chromium: axe, the keyboard alone, hostile logs
-	@PYTHONPATH=.venv/browser .venv/bin/pytest -n 0 tests/web/browser/page_contract.py
+browser: setup chromium  ## the dashboard in Debian's Chromium: axe, the keyboard alone, hostile logs; its API with schemathesis
+	@PYTHONPATH=.venv/browser .venv/bin/pytest -n 0 tests/web/browser/page_contract.py tests/web/browser/api_contract.py
 
 photos: setup chromium  ## every state of the dashboard, into .venv/photos
 	@mkdir -p .venv/photos

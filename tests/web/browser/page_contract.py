@@ -77,8 +77,11 @@ async def test_the_keyboard_reaches_every_action(browser: Browser, web: Scene, t
     for wanted in ("restart?", "stop?", "reload?", "doctor?", "QR code", "Outages", "Copy", "level", "healthy", "7 days"):
         assert any(wanted in item for item in reached), (wanted, reached)
     await page.locator(".bar rect").last.focus()
-    await page.keyboard.press("ArrowLeft")
-    assert "crashed" in await page.locator(".says").inner_text()
+    said = []
+    for _ in range(6):
+        await page.keyboard.press("ArrowLeft")
+        said.append(await page.locator(".says").inner_text())
+    assert any("crashed" in text for text in said), said
     for key, asked in (("Escape", []), ("Enter", [("restart", "default")])):
         await page.get_by_role("button", name="Restart default").focus()
         await page.keyboard.press("Enter")
