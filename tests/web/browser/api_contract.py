@@ -1,4 +1,4 @@
-"""The API keeps its own document, whatever it is asked; `make browser` runs this, with schemathesis."""
+"""The API keeps its own document, whatever it is asked: `make browser` runs this, with schemathesis."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def ask_everything(url: str, headers: dict[str, str]) -> int:
     checks = [check for check in CHECKS.get_all() if check.__name__ not in LEFT_OUT]
     asked = 0
     for result in schema.exclude(path="/api/v1/events").get_all_operations():
-        operation = result.ok()
+        operation = result.ok()  # an invalid document is an error of this test
 
         @hypothesis.settings(
             max_examples=EXAMPLES, deadline=None, database=None, suppress_health_check=list(hypothesis.HealthCheck)
