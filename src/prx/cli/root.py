@@ -39,7 +39,7 @@ COMMANDS = {
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Exit codes: 0 done · 1 failed · 2 usage or configuration · 3 permanent, or not running · 4 not ready in time.",
 )
-@click.version_option(__version__, message="prx %(version)s")
+@click.version_option(__version__, "-V", "--version", message="prx %(version)s")
 def cli() -> None:
     """Put a local service on the Internet through Cloudflare Tunnel, prove that it answers, keep it there.
 
