@@ -52,6 +52,16 @@ def logs(
         asyncio.run(_follow(path, shown))
 
 
+def last_lines(name: str | None, lines: int, level: str) -> list[str]:
+    """Return the last lines of one tunnel, or of all, sorted by time."""
+    from prx.logs.reader import tail
+
+    path, tunnel = _find(name, None)
+    shown = _Shown(tunnel, level, as_json=False, everything=False)
+    kept = sorted((item for line in tail(path, 1_000_000) if (item := shown.take(line)) is not None), key=lambda item: item[0])
+    return [text for _, text in kept[-lines:]]
+
+
 class _Shown:
     """Which records are shown, and how."""
 

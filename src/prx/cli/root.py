@@ -29,6 +29,7 @@ COMMANDS = {
     "install": Lazy("prx.cli.install:install", "Install a program that prx works with on this machine."),
     "service": Lazy("prx.cli.service:service", "Have systemd start prx and keep it running."),
     "lab": Lazy("prx.cli.lab.command:lab", "Run a local edge: everything works without account and Internet."),
+    "mcp": Lazy("prx.cli.mcp:mcp", "Answer an agent over the Model Context Protocol."),
     "completions": Lazy("prx.cli.completions:completions", "Print the completion script of a shell."),
 }
 
