@@ -65,7 +65,7 @@ def test_a_running_one_can_be_asked(home: Home, running: Started) -> None:
     """`status`, `url` and `logs` tell of it, with their exit codes; after `stop` nothing is left to tell."""
     status = home.run("status")
     assert status.returncode == 0
-    assert re.fullmatch(r"default  ready  healthy: .*  http://\S+\n", status.stdout)
+    assert re.fullmatch(r"default  ready  http://\S+  → 127\.0\.0\.1:\d+  for .*\n", status.stdout)
     (tunnel,) = json.loads(home.run("status", "--json").stdout)["tunnels"]
     assert tunnel["state"] == "ready"
     assert tunnel["connectors"][0]["pid"]

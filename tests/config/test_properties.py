@@ -155,6 +155,8 @@ def values_for(key: Key) -> st.SearchStrategy[Any]:
         "health_check_expect": st.sampled_from(["2xx", "200-399", "204,301"]),
         "public_url": st.just(""),
         "on_url": st.lists(st.sampled_from(["./hook.sh x", "https://h/x", 'say "x"']), max_size=3),
+        "on_change": st.lists(st.sampled_from(["./page.sh x", "https://h/x"]), max_size=3),
+        "probes": st.sampled_from(["", "127.0.0.1:9464", "[::]:9464"]),
         "doh": st.lists(st.just("https://1.1.1.1/dns-query"), max_size=2),
         "allowed_mail": st.lists(st.sampled_from(["you@example.com", "*@example.org"]), max_size=2),
         "metrics_port": st.just(0),

@@ -201,11 +201,19 @@ asyncio.run(main())
     "a column in `prx status`": Change(
         "127.0.0.1:80",
         """
-from prx.cli.status import table
-row = dict(name="web", state="ready", verdict="", reason="", next_retry_in=None, connectors=[], url="", proven=False)
-print(table([row | {"local_addr": "127.0.0.1:80"}])[0])
+from prx.ui.status_lines import status_lines
+row = dict(name="web", state="ready", verdict="", reason="", hint="", next_retry_in=None, connectors=[], url="", since=None)
+(line, *_) = status_lines([row | {"local_addr": "", "backend": "127.0.0.1:80"}], width=200, now=0.0)
+print(line.split()[-1])
 """,
-        {"cli/status.py": [after("    parts = [why] if why else []", '    parts.append(tunnel["local_addr"])')]},
+        {
+            "ui/status_lines.py": [
+                after(
+                    '    return [\n        *([f"→ {tunnel[\'local_addr\']}"] if tunnel["local_addr"] else []),',
+                    '        tunnel["backend"],',
+                )
+            ]
+        },
     ),
     "a new event": Change(
         "flown 9 m high",

@@ -88,6 +88,14 @@ def test_a_restart_is_counted_under_its_cause(facts: tuple[Fact, ...], cause: st
     assert counted(*facts).tunnels["web"].restarts == {cause: 1}
 
 
+def test_a_second_connector_is_no_restart() -> None:
+    """Each connector of a tunnel is counted on its own: four that start once are no restart, and one cause is not another's."""
+    starts = [events.ChildStarted(tunnel="web", pid=7, version="1", connector=number) for number in range(4)]
+    assert counted(*starts).tunnels["web"].restarts == {}
+    again = counted(*starts, verdict(Verdict.CRASHED), SCHEDULED, starts[1], starts[0])
+    assert again.tunnels["web"].restarts == {"asked": 1, "crashed": 1}
+
+
 def test_the_first_start_is_no_restart_and_the_first_url_no_change() -> None:
     """What begins changes nothing."""
     counts = counted(started(), events.UrlChanged(tunnel="web", url="https://a", old="")).tunnels["web"]

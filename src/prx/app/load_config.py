@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from prx.config.changes import require_no_loss
+from prx.config.choice import chosen
 from prx.config.load import Loaded, load
 from prx.config.paths import ConfigPlace, data_dir, find_config
 from prx.files.fingerprint import file_fingerprint
@@ -26,7 +27,7 @@ _LONG_WORD = 16  # characters; shorter ones are the vocabulary of a command
 class ConfigurationReader:
     """Read the configuration in `path` (None: the usual places), with `local_addr` in place of its own if it is given.
 
-    `overrides`: values from the command line for other keys, by dotted name.
+    `overrides`: values from the command line for other keys, by dotted name. `only`, `name`: see `prx.config.choice`.
     For the lab a named tunnel needs no token, as the lab makes its own. Without `run_commands` no program is run for a secret.
     A master password is asked for on a terminal when the configuration is read first, and never again: what it opens stays
     open. Once a file has been read prx stays with it: another one that turns up, or its absence, changes nothing.
@@ -41,7 +42,10 @@ class ConfigurationReader:
         overrides: Mapping[str, Any] = MappingProxyType({}),
         lab: bool = False,
         run_commands: bool = True,
+        only: str = "",
+        name: str = "",
     ) -> None:
+        self._only, self._name = only, name
         self._path = path
         self._environ = environ
         self._overrides = {**overrides, **({"tunnel.local_addr": local_addr} if local_addr else {})}
@@ -58,7 +62,7 @@ class ConfigurationReader:
         What was read before counts as in force: a file that has lost what was said there is a mistake (`prx.config.changes`).
         """
         place = self._place or find_config(self._path, self._environ)
-        loaded = self._load(place)
+        loaded = chosen(self._load(place), only=self._only, name=self._name)
         if self._in_force is not None:
             require_no_loss(self._in_force, loaded)
         self._place, self._in_force, self._may_ask = place, loaded, False

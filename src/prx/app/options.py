@@ -24,6 +24,8 @@ class StartOptions:
     `lab_control`: the control URL of a running lab to join, instead of running one.
     `held`: end when no program uses this prx any more.
     `quiet`: nothing is shown, because no one is at the screen: the log has everything.
+    `plain`: lines in place of the panel.
+    `only`: the one tunnel of the file that is wanted; empty: all. `name`: what the tunnel without a file is called.
     """
 
     local_addr: str = ""
@@ -37,3 +39,6 @@ class StartOptions:
     command: tuple[str, ...] = ()
     quiet: bool = False
     held: bool = False
+    plain: bool = False
+    only: str = ""
+    name: str = ""

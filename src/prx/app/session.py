@@ -232,7 +232,13 @@ class Session:
                 self._local_addr = stack.enter_context(HelloPage()).local_addr
             options = self._options
             self._reader = ConfigurationReader(
-                options.config, self._environ, self._local_addr, overrides=options.overrides, lab=options.lab
+                options.config,
+                self._environ,
+                self._local_addr,
+                overrides=options.overrides,
+                lab=options.lab,
+                only=options.only,
+                name=options.name,
             )
             try:
                 self._take(self._read())
@@ -286,7 +292,13 @@ class Session:
         self._bus.listen(self._outcome.see)
         self._bus.listen(self._notifier.see)
         if not self._options.quiet:
-            views = choose_views(as_json=self._options.as_json, detail=self._detail, bus=self._bus, clock=self._clock)
+            views = choose_views(
+                as_json=self._options.as_json,
+                detail=self._detail,
+                bus=self._bus,
+                clock=self._clock,
+                plain=self._options.plain,
+            )
             await stack.enter_async_context(showing(views, self._bus))
         await stack.enter_async_context(ControlServer(instance.socket, self, wall=self._clock.wall))
         if config.web.probes:

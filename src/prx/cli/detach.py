@@ -25,12 +25,12 @@ import click
 
 from prx.app.log_file import log_folder
 from prx.cli.find_running import all_running
-from prx.cli.status import table
 from prx.config.paths import data_dir, ensure_private_dir
 from prx.control.messages import decode, encode, raised, refusal
 from prx.core.deadline import Deadline
 from prx.core.errors import NotReadyError, PrxError
 from prx.core.states import UP, State
+from prx.core.verdicts import summary
 from prx.ui.errors import print_note
 
 if TYPE_CHECKING:
@@ -125,6 +125,10 @@ def start_detached(options: StartOptions) -> int:
     return _report(answer, child.pid)
 
 
+def _short(tunnel: dict[str, Any]) -> str:
+    return f"{tunnel['name']}: {tunnel['state']}, {summary(tunnel['verdict'], tunnel['reason'])}".removesuffix(", ")
+
+
 def _spawn(options: StartOptions, output: Path) -> tuple[subprocess.Popen[bytes], int]:
     """Start the one in the background, its stderr in the file `output`; return it and the pipe that it reports to."""
     reading, writing = os.pipe()
@@ -171,7 +175,7 @@ def _not_ready(pid: int, seconds: float) -> NotReadyError:
             click.echo(tunnel["url"])
     waiting = [tunnel for tunnel in tunnels if not tunnel["proven"]]
     return NotReadyError(
-        f"not verified after {seconds:.0f} s: {'; '.join(table(waiting)) or 'it does not answer'}",
+        f"not verified after {seconds:.0f} s: {'; '.join(_short(item) for item in waiting) or 'it does not answer'}",
         hint=f"prx goes on in the background (pid {pid}); prx url --wait 60 waits on, prx stop ends it",
     )
 
@@ -219,5 +223,7 @@ def _arguments(options: StartOptions) -> list[str]:
         given = options.overrides.get(key, ())
         for value in (given,) if isinstance(given, str) else given:
             words += [f"--{flag.replace('_', '-')}", value]
-    words += [options.local_addr] if options.local_addr else []
+    words += ["--name", options.name] if options.name else []
+    words += {"warn": ["-q"], "debug": ["-v"]}.get(options.overrides.get("log_level", ""), [])
+    words += [target] if (target := options.local_addr or options.only) else []
     return [*words, "--", *options.command] if options.command else words

@@ -60,6 +60,17 @@ def doctor(file: Path | None, as_json: bool, report: Path | None, run_commands: 
     return 1 if writing.has_failed(findings) else 0
 
 
+async def examined() -> str:
+    """Return the findings as JSON, without secrets."""
+    from prx.app.load_config import load_configuration
+    from prx.doctor import report as writing
+    from prx.doctor.context import Context
+    from prx.doctor.examine import examine
+
+    loaded = load_configuration(None, os.environ)
+    return writing.to_json(await examine(Context(loaded.config, os.environ)), _redactor(loaded))
+
+
 def _redactor(loaded: Loaded) -> Redactor:
     """Return what knows every secret of the configuration, in every form."""
     from prx.app.load_config import secret_forms

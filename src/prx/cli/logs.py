@@ -11,7 +11,7 @@ import click
 
 from prx.cli.find_running import all_running, choose, config_option
 from prx.control.client import NotRunningError
-from prx.core.errors import PrxError
+from prx.core.errors import PrxError, UsageError
 
 if TYPE_CHECKING:
     from prx.logs.records import LogRecord
@@ -23,10 +23,17 @@ if TYPE_CHECKING:
 @click.option("-n", "--lines", type=click.IntRange(0, 1_000_000), default=50, show_default=True, help="How many lines.")
 @click.option("--json", "as_json", is_flag=True, help="Print the records as JSON, one per line.")
 @click.option(
-    "--level", type=click.Choice(["debug", "info", "warn", "error"]), default="debug", help="Only from this level on."
+    "--level",
+    type=click.Choice(["debug", "info", "warn", "error"]),
+    default="info",
+    show_default=True,
+    help="Only from this level on.",
 )
+@click.option("--all", "everything", is_flag=True, help="Also debug lines, and those of the connector that mean nothing.")
 @config_option
-def logs(name: str | None, config: Path | None, *, follow: bool, lines: int, as_json: bool, level: str) -> None:
+def logs(
+    name: str | None, config: Path | None, *, follow: bool, lines: int, as_json: bool, level: str, everything: bool
+) -> None:
     """Show what prx and its children logged.
 
     Of the prx that runs; if none does, of the one that ran last. NAME is a tunnel, or the local address that it serves.
@@ -34,34 +41,52 @@ def logs(name: str | None, config: Path | None, *, follow: bool, lines: int, as_
     from prx.logs.reader import tail
 
     path, tunnel = _find(name, config)
-    shown = _Shown(tunnel, level, as_json=as_json)
-    wanted = lines if tunnel is None and level == "debug" else 1_000_000  # a filter needs more to choose from
-    kept = [text for line in tail(path, wanted) if (text := shown.text(line)) is not None]
-    _print(kept[len(kept) - min(lines, len(kept)) :])
+    shown = _Shown(tunnel, level, as_json=as_json, everything=everything)
+    wanted = lines if everything and tunnel is None else 1_000_000  # a filter needs more to choose from
+    kept = sorted((item for line in tail(path, wanted) if (item := shown.take(line)) is not None), key=lambda item: item[0])
+    if tunnel is not None and tunnel not in shown.tunnels and not follow:
+        known = ", ".join(sorted(shown.tunnels)) or "none"
+        raise UsageError(f"the log {path} has no tunnel {tunnel!r}", hint=f"it has: {known}")
+    _print(text for _, text in kept[len(kept) - min(lines, len(kept)) :])
     if follow:
         asyncio.run(_follow(path, shown))
+
+
+def last_lines(name: str | None, lines: int, level: str) -> list[str]:
+    """Return the last lines of one tunnel, or of all, sorted by time."""
+    from prx.logs.reader import tail
+
+    path, tunnel = _find(name, None)
+    shown = _Shown(tunnel, level, as_json=False, everything=False)
+    kept = sorted((item for line in tail(path, 1_000_000) if (item := shown.take(line)) is not None), key=lambda item: item[0])
+    return [text for _, text in kept[-lines:]]
 
 
 class _Shown:
     """Which records are shown, and how."""
 
-    def __init__(self, tunnel: str | None, level: str, *, as_json: bool) -> None:
+    def __init__(self, tunnel: str | None, level: str, *, as_json: bool, everything: bool) -> None:
         from prx.logs.records import LEVELS, LogRecord
 
         self._read = LogRecord.from_json
-        self._levels = LEVELS[LEVELS.index(level) :]
+        self._levels = LEVELS if everything else LEVELS[LEVELS.index(level) :]
+        self._everything = everything
+        self.tunnels: set[str] = set()  # those that have been seen
         self._tunnel = tunnel
         self._as_json = as_json
 
-    def text(self, line: bytes) -> str | None:
-        """Return what to print for a stored line; None if it is not wanted, or is no record."""
+    def take(self, line: bytes) -> tuple[str, str] | None:
+        """Return time and text of a stored line to print; None if it is not wanted, or is no record."""
         try:
             record = self._read(line)
         except ValueError:
             return None  # cut off by a crash
-        if record.level not in self._levels or self._tunnel not in {None, record.tunnel}:
+        if record.tunnel:
+            self.tunnels.add(record.tunnel)
+        noise = record.fields.get("kind") == "noise" and not self._everything
+        if noise or record.level not in self._levels or self._tunnel not in {None, record.tunnel}:
             return None
-        return line.decode(errors="replace") if self._as_json else _line(record)
+        return record.at, line.decode(errors="replace") if self._as_json else _line(record)
 
 
 def _line(record: LogRecord) -> str:
@@ -69,7 +94,9 @@ def _line(record: LogRecord) -> str:
 
     tunnel = f" {record.tunnel}:" if record.tunnel else ""
     source = "" if record.source == "prx" else f" {record.source} |"
-    return printable(f"{record.at} {record.level:<5}{tunnel}{source} {record.message}")
+    error = record.fields.get("error", "")
+    reason = f": {error}" if isinstance(error, str) and error and error not in record.message else ""
+    return printable(f"{record.at} {record.level:<5}{tunnel}{source} {record.message}{reason}")
 
 
 def _find(name: str | None, config: Path | None) -> tuple[Path, str | None]:
@@ -103,9 +130,9 @@ async def _follow(path: Path, shown: _Shown) -> None:
     from prx.logs.reader import follow
 
     async for line in follow(path):
-        text = shown.text(line)
-        if text is not None:
-            _print([text])
+        item = shown.take(line)
+        if item is not None:
+            _print([item[1]])
 
 
 def _print(texts: Iterable[str]) -> None:

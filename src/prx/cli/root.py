@@ -29,6 +29,7 @@ COMMANDS = {
     "install": Lazy("prx.cli.install:install", "Install a program that prx works with on this machine."),
     "service": Lazy("prx.cli.service:service", "Have systemd start prx and keep it running."),
     "lab": Lazy("prx.cli.lab.command:lab", "Run a local edge: everything works without account and Internet."),
+    "mcp": Lazy("prx.cli.mcp:mcp", "Answer an agent over the Model Context Protocol."),
     "completions": Lazy("prx.cli.completions:completions", "Print the completion script of a shell."),
 }
 
@@ -39,7 +40,7 @@ COMMANDS = {
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Exit codes: 0 done · 1 failed · 2 usage or configuration · 3 permanent, or not running · 4 not ready in time.",
 )
-@click.version_option(__version__, message="prx %(version)s")
+@click.version_option(__version__, "-V", "--version", message="prx %(version)s")
 def cli() -> None:
     """Put a local service on the Internet through Cloudflare Tunnel, prove that it answers, keep it there.
 

@@ -56,7 +56,7 @@ def _parse_duration(_context: click.Context, _parameter: click.Parameter, text: 
 
 
 @click.command(cls=_WithCommand)
-@click.argument("target", required=False, metavar="[PORT|HOST:PORT|URL]")
+@click.argument("target", required=False, metavar="[PORT|HOST:PORT|URL|NAME]")
 @click.option("-c", "--config", type=click.Path(path_type=Path, dir_okay=False), help="The configuration file.")
 @click.option("--hello", is_flag=True, help="Serve a small built-in page as the local service.")
 @click.option("--health-path", metavar="PATH", help="The path that the health check asks for.")
@@ -77,14 +77,18 @@ def _parse_duration(_context: click.Context, _parameter: click.Parameter, text: 
     help="Let only you@example.com (or *@example.com) visit the quick tunnel, after a one-time PIN; may be repeated.",
 )
 @click.option("--ttl", callback=_parse_duration, metavar="DURATION", help="Stop after this time: 90s, 30m, 1h30m.")
+@click.option("--name", default="", metavar="NAME", help="What the tunnel is called; without it, its port.")
+@click.option("-q", "--quiet", "silent", is_flag=True, help="Show warnings and errors only, beside the URL.")
+@click.option("-v", "--verbose", is_flag=True, help="Show everything, the connector's own log too.")
 @click.option("--report-to", "report_fd", type=int, hidden=True)
 @click.option("--held", is_flag=True, hidden=True)  # see prx.cli.held
 @click.pass_context
 def start(ctx: click.Context, /, target: str | None, detach: bool, report_fd: int | None, **flags: Any) -> int:
     """Put a local service on the Internet and keep it there.
 
-    Without an address the one in the configuration is used (127.0.0.1:8080 if there is none). Each verified public URL
-    is printed to stdout, alone on a line; everything else goes to stderr. Ctrl-C stops gracefully, a second one at once.
+    Without an address the one in the configuration is used (127.0.0.1:8080 if there is none); NAME starts one tunnel of it.
+    Each verified public URL is printed to stdout, alone on a line; everything else goes to stderr. Ctrl-C stops gracefully, a
+    second one at once.
 
     \b
       prx start 8080                      a service that runs already
@@ -109,8 +113,21 @@ def _start(ctx: click.Context, target: str | None, report_fd: int | None, *, det
     wishes = {key: flags.pop(name) for name, key in WISHES.items()}
     wishes[WISHES["allow"]] = _guests(wishes[WISHES["allow"]])
     overrides = {key: value for key, value in wishes.items() if value}
+    silent, verbose = flags.pop("silent"), flags.pop("verbose")
+    if silent or verbose:
+        overrides["log_level"] = _level(silent=silent, verbose=verbose)
+    local_addr, only = _address_or_name(target, flags["config"])
+    if flags["name"] and only:
+        raise UsageError("--name names a tunnel of no file, and NAME is one of a file", hint="leave out one of the two")
+    flags["name"] = _name(flags["name"])
     options = StartOptions(
-        overrides=overrides, local_addr=_local_addr(target), command=command, quiet=report_fd is not None, **flags
+        overrides=overrides,
+        local_addr=local_addr,
+        only=only,
+        command=command,
+        quiet=report_fd is not None,
+        plain=silent,
+        **flags,
     )
     if detach:
         from prx.cli.detach import start_detached
@@ -153,12 +170,44 @@ def _guests(values: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _local_addr(target: str | None) -> str:
+def _level(*, silent: bool, verbose: bool) -> str:
+    if silent and verbose:
+        raise UsageError("-q shows less and -v shows more", hint="leave out one of the two")
+    return "warn" if silent else "debug"
+
+
+def _name(text: str) -> str:
+    from prx.config.checks import tunnel_name
+
+    try:
+        return tunnel_name(text) if text else ""
+    except ValueError as error:
+        raise UsageError(f"--name: found {text!r}, expected {error}", hint="prx start 8080 --name shop") from error
+
+
+def _address_or_name(target: str | None, config: Path | None) -> tuple[str, str]:
+    """Return the local address that is meant, or the name of a tunnel of the configuration; the other one is empty."""
+    from prx.config.checks import tunnel_name
     from prx.config.local_addr import LocalAddr
 
     if target is None:
-        return ""
+        return "", ""
     try:
-        return str(LocalAddr.parse(target))
+        return str(LocalAddr.parse(target)), ""
     except ValueError as error:
-        raise UsageError(f"{target!r} is not a local address: expected {error}", hint="prx start 8080") from error
+        problem = UsageError(f"{target!r} is not a local address: expected {error}", hint="prx start 8080")
+    try:
+        tunnel_name(target)
+    except ValueError:
+        raise problem from None
+    if not _has_configuration(config):
+        raise problem
+    return "", target
+
+
+def _has_configuration(config: Path | None) -> bool:
+    import os
+
+    from prx.config.paths import find_config
+
+    return find_config(config, os.environ) is not None

@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import click
 
 from prx.cli.find_running import all_running, config_option
+from prx.control.client import NotRunningError, UnresponsiveError
+from prx.core.errors import UsageError
 from prx.core.states import UP
-from prx.core.verdicts import summary
-from prx.logs.text import printable
 
 _API_TOKEN = "CLOUDFLARE_API_TOKEN"  # noqa: S105 - the name of a variable
-_PROTOCOLS = {"quic": "QUIC", "http2": "HTTP/2"}
+_ANY_WIDTH = 10_000  # columns of a pipe or a file: one line stays one line
+_WATCH_EVERY = 1.0  # seconds
 
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option("--watch", is_flag=True, help="Show it again every second, until Ctrl-C.")
 @config_option
-def status(as_json: bool, config: Path | None) -> int:
+def status(config: Path | None, *, as_json: bool, watch: bool) -> int:
     """Show the tunnels that are running.
 
     \b
@@ -30,18 +35,25 @@ def status(as_json: bool, config: Path | None) -> int:
                 3 prx is not running
                 4 unknown: a prx is there and does not answer
     """  # noqa: D301 - \b tells click to keep the lines of a paragraph
-    with all_running(config, strict=True) as found:
-        answers = [(tunnel, running.about["config"]) for running in found for tunnel in running.client.ask("status")["tunnels"]]
+    if watch and as_json:
+        raise UsageError("--watch is for people, --json for programs", hint="prx start --json prints events as they come")
+    if watch:
+        return _watch(config)
+    answers = _ask(config)
     tunnels = [tunnel for tunnel, _ in answers]
     more = _from_account(answers) if os.environ.get(_API_TOKEN) else {}
     if as_json:
         click.echo(json.dumps({"tunnels": tunnels}))
     else:
-        for number, line in enumerate(table(tunnels)):
+        for line in _lines(tunnels, more):
             click.echo(line)
-            for further in more.get(number, ()):
-                click.echo(printable(further))
-    return 0 if all(tunnel["state"] in UP for tunnel in tunnels) else 1
+    return _code(tunnels)
+
+
+def _ask(config: Path | None) -> list[tuple[dict[str, Any], str]]:
+    """Return every tunnel that runs, with the configuration file of its prx."""
+    with all_running(config, strict=True) as found:
+        return [(tunnel, running.about["config"]) for running in found for tunnel in running.client.ask("status")["tunnels"]]
 
 
 def _from_account(answers: list[tuple[dict[str, Any], str]]) -> dict[int, list[str]]:
@@ -57,21 +69,35 @@ def _from_account(answers: list[tuple[dict[str, Any], str]]) -> dict[int, list[s
     return found
 
 
-def table(tunnels: list[dict[str, Any]]) -> list[str]:
-    """Return one line for each tunnel: name, state, why, and the URL if one is verified."""
-    names = max((len(tunnel["name"]) for tunnel in tunnels), default=0)
-    states = max((len(tunnel["state"]) for tunnel in tunnels), default=0)
-    return [printable(f"{tunnel['name']:<{names}}  {tunnel['state']:<{states}}  {_why(tunnel)}").rstrip() for tunnel in tunnels]
+def _lines(tunnels: list[dict[str, Any]], more: dict[int, list[str]]) -> list[str]:
+    from prx.runtime.host.clock import SystemClock
+    from prx.ui.status_lines import status_lines
+
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else _ANY_WIDTH
+    return status_lines(tunnels, width=width, now=SystemClock().wall(), more=more)
 
 
-def _why(tunnel: dict[str, Any]) -> str:
-    why = summary(tunnel["verdict"], tunnel["reason"])
-    parts = [why] if why else []
-    if tunnel["next_retry_in"] is not None:
-        parts.append(f"next try in {tunnel['next_retry_in']:.0f} s")
-    protocol = next((item["protocol"] for item in tunnel["connectors"] if item["protocol"]), "")
-    if protocol:
-        parts.append(f"over {_PROTOCOLS.get(protocol, protocol)}")
-    if tunnel["url"] and (tunnel["state"] in UP or not tunnel["proven"]):
-        parts.append(tunnel["url"] + ("" if tunnel["proven"] else " (not proven)"))
-    return "  ".join(parts)
+def _code(tunnels: list[dict[str, Any]]) -> int:
+    return 0 if all(tunnel["state"] in UP for tunnel in tunnels) else 1
+
+
+def _watch(config: Path | None) -> int:
+    """Show the status again and again: in place on a terminal, else whenever it has changed."""
+    from prx.ui.screen import is_smart_terminal
+
+    in_place, last = is_smart_terminal(sys.stdout.fileno()), [""]
+    try:
+        while True:
+            try:
+                lines = _lines([tunnel for tunnel, _ in _ask(config)], {})
+            except (NotRunningError, UnresponsiveError) as error:
+                lines = [error.message]
+            if in_place:
+                room = shutil.get_terminal_size().lines - 1
+                click.echo("\x1b[H" + "".join(f"{line}\x1b[K\n" for line in lines[:room]) + "\x1b[J", nl=False)
+            elif lines != last:
+                click.echo("\n".join(lines))
+            last = lines
+            time.sleep(_WATCH_EVERY)
+    except KeyboardInterrupt:
+        return 0

@@ -21,8 +21,9 @@ _LOOK_EVERY = 0.1  # seconds; only while no prx is there yet: from then on the a
 @click.command()
 @click.argument("name", required=False)
 @click.option("--wait", type=click.FloatRange(0, 3600), default=0.0, metavar="SECS", help="Wait for it, at most this long.")
+@click.option("--qr", is_flag=True, help="Print a QR code of it, too.")
 @config_option
-def url(name: str | None, wait: float, config: Path | None) -> None:
+def url(name: str | None, wait: float, config: Path | None, *, qr: bool) -> None:
     """Print the verified public URL.
 
     NAME is a tunnel, or the local address that it serves; needed only if several are running.
@@ -34,12 +35,26 @@ def url(name: str | None, wait: float, config: Path | None) -> None:
     deadline = Deadline(time.monotonic, wait)
     while True:
         try:
-            click.echo(_ask(name, deadline, config))
-            return
+            found = _ask(name, deadline, config)
         except NotRunningError:
             if deadline.is_over:
                 raise
             time.sleep(_LOOK_EVERY)
+        else:
+            click.echo(found)
+            if qr:
+                _print_code(found)
+            return
+
+
+def _print_code(url: str) -> None:
+    import segno
+
+    from prx.ui.errors import print_note
+
+    segno.make(url, error="L", micro=False).terminal(compact=True)
+    if ".localhost" in url:
+        print_note("this URL is the lab's: it opens on this machine only")
 
 
 def _ask(name: str | None, deadline: Deadline, config: Path | None) -> str:

@@ -17,7 +17,7 @@ from prx.cli.find_running import all_running, choose, config_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @config_option
 def why(name: str | None, config: Path | None, *, as_json: bool) -> None:
-    """Explain the present verdict: what was seen and when, who decided, what is done next, what you can do.
+    """Explain the present verdict: what was seen, who decided, what is done next.
 
     NAME is a tunnel, or the local address that it serves; without it, every tunnel that runs.
     """

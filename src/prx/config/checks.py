@@ -89,6 +89,15 @@ def hook(text: str) -> str:
     return text
 
 
+def notice_hook(text: str) -> str:
+    """Check a hook of `on_change`: an http(s) URL, another address that apprise understands, or a command line."""
+    if re.match(r"https?://", text, re.IGNORECASE):
+        return hook(text)
+    if not text.strip() or "\n" in text or "\0" in text:
+        raise ValueError("a command on one line, an http or https URL to POST to, or an address of apprise")
+    return text
+
+
 def header_value(text: str) -> str:
     """Check a Host header, and return it as HTTP carries it; empty is allowed."""
     if not text.isascii():

@@ -134,7 +134,7 @@ def _shown_line(loaded: Loaded, name: str, origins: bool) -> str:
             value = "***"
         else:
             value = ""
-    if name.endswith(".on_url"):
+    if name.endswith((".on_url", ".on_change")):
         value = [_shown_hook(hook) for hook in value]
     if isinstance(value, str) and (people := shown(value)) != value:
         remarks.insert(0, people)
@@ -144,6 +144,9 @@ def _shown_line(loaded: Loaded, name: str, origins: bool) -> str:
 
 def _shown_hook(hook: str) -> str:
     """Return a hook without what opens it: the query of a URL and the long words in its path, secrets in a command."""
+    scheme, separator, _ = hook.partition("://")
+    if separator and scheme not in {"http", "https"} and scheme.isalnum():
+        return f"{scheme}://***"  # an address of apprise is a secret as a whole
     if not hook.startswith(("http://", "https://")):
         return _PLACES.line(hook)
     parts = urlsplit(hook)

@@ -184,6 +184,16 @@ class TunnelSettings(Table):
     on_url: tuple[str, ...] = list_key(
         "Commands to run and URLs to POST to, each time a new public URL has been verified.", checks.hook
     )
+    on_change: tuple[str, ...] = list_key(
+        "Who is notified when a verdict has lasted, when all is well again, and before a restart changes the URL: commands, "
+        "URLs to POST to, and with the extra `notify` any address that apprise understands.",
+        checks.notice_hook,
+    )
+    hook_secret: Secret = secret_key(
+        "The key that POSTs of `on_change` are signed with (X-PRX-Signature, HMAC-SHA256); empty: not signed. Written like "
+        "`token`.",
+        env="PRX_HOOK_SECRET",
+    )
     url_env_file: str = key(
         "", "A dotenv file that is kept up to date with the verified URL; empty: none.", check=checks.file_path
     )

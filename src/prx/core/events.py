@@ -188,7 +188,7 @@ class Log(Fact):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HookRan(Fact):
-    """A hook was run for a new URL: what, whether it worked, after how many tries."""
+    """A hook was run, for a new URL or a piece of news: what, whether it worked, after how many tries."""
 
     name: ClassVar[str] = "hook"
     hook: str

@@ -43,9 +43,9 @@ class TunnelCounts:
     probe_failures: int = 0
     url_changes: int = 0
     log_lines: Counter[str] = field(default_factory=Counter)
-    _has_run: bool = False
+    _running: set[int] = field(default_factory=set)  # the connectors that have run
     _verdict: str = ASKED
-    _cause: str = ASKED  # why the next child takes the place of this one
+    _causes: dict[int, str] = field(default_factory=dict)  # why the next child takes the place of a connector's
 
     def take(self, fact: events.Fact) -> None:
         """Take in a fact about this tunnel."""
@@ -65,14 +65,15 @@ class TunnelCounts:
         match fact:
             case events.VerdictChanged(new=new):
                 self._verdict = str(new)
-            case events.RestartScheduled():
-                self._cause = self._verdict
-            case events.RestartCancelled():
-                self._cause = ASKED
-            case events.ChildStarted():
-                if self._has_run:
-                    self.restarts[self._cause] += 1
-                self._has_run, self._cause = True, ASKED
+            case events.RestartScheduled(connector=connector):
+                self._causes[connector] = self._verdict
+            case events.RestartCancelled(connector=connector):
+                self._causes.pop(connector, None)
+            case events.ChildStarted(connector=connector):
+                if connector in self._running:
+                    self.restarts[self._causes.get(connector, ASKED)] += 1
+                self._running.add(connector)
+                self._causes.pop(connector, None)
 
 
 class Collector:

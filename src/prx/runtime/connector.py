@@ -235,6 +235,14 @@ class Connector:
             run.process.kill()
         else:
             run.process.terminate()
+            self._start("draining", self._report_draining(run))
+
+    async def _report_draining(self, run: Run) -> None:
+        """Publish what a child that was asked to end waits for."""
+        counters = await run.counters(max_age=0.0)
+        if counters is not None and counters.in_flight > 0 and run is self._run:
+            what = "1 request" if counters.in_flight == 1 else f"{counters.in_flight} requests"
+            run.context.log("info", f"finishing {what}, at most {run.context.client.stop_grace:.0f} s")
 
     def _watch_for_change(self) -> None:
         if self.program.has_changed(self.context):

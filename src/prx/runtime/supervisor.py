@@ -22,7 +22,8 @@ from prx.runtime.bus import Bus
 from prx.runtime.connector import EMPTY_CONFIG
 from prx.runtime.context import Shared
 from prx.runtime.delivery import Ways
-from prx.runtime.hooks import HookRunner
+from prx.runtime.hooks import HookRunner, NoticeRunner
+from prx.runtime.hooks.apprise import MISSING, AppriseHook, is_installed
 from prx.runtime.host.change_monitor import ChangeMonitor
 from prx.runtime.host.clock import Clock
 from prx.runtime.host.network import LocalNetwork, Network, SystemNetwork
@@ -121,8 +122,11 @@ class Supervisor:
             beat = ChangeMonitor(self._clock, self._network, self._wake, self._chores())
             heartbeat = self._keep_running("heartbeat", beat.run)
             hooks = self._keep_running("hooks", self._hooks.run)
+            notices = self._keep_running("notices", self._notices.run)
             nothing_can_run = await self._until_over()
-            for task in (heartbeat, hooks, *self._running):
+            if nothing_can_run:
+                await self._notices.farewell()
+            for task in (heartbeat, hooks, notices, *self._running):
                 task.cancel()
         return NOTHING_CAN_RUN if nothing_can_run and not self._stop_asked else STOPPED_AS_ASKED
 
@@ -187,6 +191,14 @@ class Supervisor:
         self._hooks = HookRunner(
             self.bus.publish, self._clock, folder=self._folder, environ=self._environ, redact=self.redactor.line
         )
+        self._notices = NoticeRunner(
+            self.bus.publish,
+            self._clock,
+            self._settings_of,
+            folder=self._folder or Path.cwd(),
+            environ=self._environ,
+            redact=self.redactor.line,
+        )
         self._edge = EdgeWatch(self._site, Resolver(self._site.doh, clock=self._clock), self._clock)
         return Shared(
             site=self._site,
@@ -217,6 +229,7 @@ class Supervisor:
         for settings in config.tunnels.values():
             for form in create(settings).secrets:
                 self.redactor.add(form)
+            self.redactor.add(settings.hook_secret.reveal())
         self.redactor.add(config.access.client_secret.reveal())
 
     def _add(self, name: str, settings: TunnelSettings) -> None:
@@ -225,6 +238,8 @@ class Supervisor:
         self._tunnels[name] = tunnel
         for warning in tunnel.context.backend.warnings:
             tunnel.context.log("warn", warning)
+        if any(isinstance(hook, AppriseHook) for hook in self._notices.hooks(settings)) and not is_installed():
+            tunnel.context.log("warn", f"on_change: {MISSING}")
         self._running.append(self._tasks.create_task(self._supervise(tunnel), name=f"tunnel {name}"))
 
     def _keep_running(self, what: str, work: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
@@ -274,10 +289,14 @@ class Supervisor:
 
     def _on_event(self, event: Event) -> None:
         fact = event.fact
+        self._notices.see(event)
         if isinstance(fact, StateChanged):
             self._changed.set()
         elif isinstance(fact, UrlChanged) and fact.tunnel in self._config.tunnels:
             self._hooks.fire(fact, self._config.tunnels[fact.tunnel])
+
+    def _settings_of(self, name: str) -> TunnelSettings | None:
+        return self._config.tunnels.get(name)
 
     def _send(self, name: str | None, event: inputs.Input) -> None:
         for tunnel in list(self._tunnels.values()):

@@ -46,11 +46,13 @@ def panel(
 ) -> RenderableType:
     """Return the whole panel for a terminal of `size` (columns, lines); `now` is wall-clock seconds."""
     parts = [_tunnel(status, progress.get(status.name, Progress()), now) for status in statuses]
-    if len(statuses) == 1 and statuses[0].state.is_up and statuses[0].proven:
+    if len(statuses) == 1 and statuses[0].state.is_up and statuses[0].proven and ".localhost" not in statuses[0].url:
         code = qr_code(statuses[0].url, *size)
         parts.extend([Padding(code, (1, 0, 0, 2))] if code else [])
     if statuses:
-        parts.append(Padding(Text("Ctrl-C stops", style="dim"), (1, 0, 0, 2)))
+        draining = any(status.state is State.STOPPING for status in statuses)
+        words = "requests under way may finish · Ctrl-C again ends at once" if draining else "Ctrl-C stops"
+        parts.append(Padding(Text(words, style="dim"), (1, 0, 0, 2)))
     return Padding(Group(*parts), (1, 0))
 
 

@@ -16,16 +16,20 @@ _STDOUT, _STDERR = 1, 2
 _LAST_WORDS_SECONDS = 1.0  # for readers that have stalled; others take everything at once
 
 
-def choose_views(*, as_json: bool, detail: Detail, bus: Bus, clock: Clock) -> list[View]:
+def is_smart_terminal(fd: int) -> bool:
+    """Return whether `fd` is a terminal whose cursor can be moved."""
+    return os.isatty(fd) and os.environ.get("TERM", "") not in {"", "dumb"}
+
+
+def choose_views(*, as_json: bool, detail: Detail, bus: Bus, clock: Clock, plain: bool = False) -> list[View]:
     """Return the view for stdout (URLs, or events as JSON) and the one for stderr (a live panel on a terminal, else lines).
 
     If both are the same terminal one of them has to write everything: with JSON there is no panel, else the panel has the
-    URLs written above it.
+    URLs written above it. `plain`: lines, also on a terminal.
     """
     data = JsonView if as_json else UrlView
     same = os.path.sameopenfile(_STDOUT, _STDERR)
-    is_terminal = os.isatty(_STDERR) and os.environ.get("TERM", "") not in {"", "dumb"}
-    if not is_terminal or (as_json and same):
+    if plain or not is_smart_terminal(_STDERR) or (as_json and same):
         return [data(NonBlockingWriter(_STDOUT)), LineView(NonBlockingWriter(_STDERR), detail)]
     from prx.ui.live import LiveView
 

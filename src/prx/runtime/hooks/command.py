@@ -18,7 +18,7 @@ from pathlib import Path
 from prx.core.launch import SECRET_PATH, Launch
 from prx.files import FileRefusedError
 from prx.files.programs import require_command, require_program
-from prx.runtime.hooks.kinds import Change, HookError
+from prx.runtime.hooks.kinds import HookError, Message
 from prx.runtime.process.child import ChildProcess
 from prx.runtime.process.spawn import SpawnError, find_program
 
@@ -45,7 +45,7 @@ class CommandHook:
         """Name the program, without its arguments."""
         return self.text.split(maxsplit=1)[0]
 
-    async def deliver(self, change: Change) -> None:
+    async def deliver(self, change: Message) -> None:
         """Run the command; it must end with exit code 0 in time, else it is killed with its group."""
         tail: deque[bytes] = deque(maxlen=_KEPT_LINES)
         try:
@@ -62,9 +62,9 @@ class CommandHook:
             how = f"exit code {end.code}" if end.code is not None else f"killed by signal {end.signal}"
             raise HookError(f"{how}{_output(tail)}")
 
-    def _launch(self, change: Change) -> Launch:
+    def _launch(self, change: Message) -> Launch:
         env = {name: self.environ[name] for name in _INHERITED if name in self.environ}
-        env |= {"PRX_TUNNEL": change.tunnel, "PRX_URL": change.url, "PRX_OLD_URL": change.old}
+        env |= change.variables()
         try:
             program, *arguments = shlex.split(self.text)
         except ValueError as error:

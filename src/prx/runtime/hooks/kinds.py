@@ -15,9 +15,36 @@ class Change:
     url: str
     old: str
 
+    @property
+    def text(self) -> str:
+        """Say it to people."""
+        return f"{self.tunnel}: the public URL is {self.url}"
+
+    def variables(self) -> dict[str, str]:
+        """Return what a command finds in its environment."""
+        return {"PRX_TUNNEL": self.tunnel, "PRX_URL": self.url, "PRX_OLD_URL": self.old}
+
     def to_json(self) -> bytes:
         """Return the form that commands find on stdin and servers in the request."""
         return json.dumps({"tunnel": self.tunnel, "url": self.url, "old": self.old}).encode() + b"\n"
+
+
+class Message(Protocol):
+    """What a hook is told. `text` says it to people; `variables` are what a command finds in its environment."""
+
+    @property
+    def tunnel(self) -> str:
+        """Name the tunnel."""
+
+    @property
+    def text(self) -> str:
+        """Say it in a line or a few."""
+
+    def variables(self) -> dict[str, str]:
+        """Return the environment variables."""
+
+    def to_json(self) -> bytes:
+        """Return the form for stdin and for servers, with its newline."""
 
 
 class HookError(Exception):
@@ -33,3 +60,18 @@ class Hook(Protocol):
 
     async def deliver(self, change: Change) -> None:
         """Deliver a change; raise HookError when that fails. A cancelled delivery leaves nothing running."""
+
+
+class MessageHook(Protocol):
+    """A hook that takes any message; `text` is what the configuration says."""
+
+    @property
+    def text(self) -> str:
+        """The hook as it was written."""
+
+    @property
+    def label(self) -> str:
+        """Name it, without what could be a secret."""
+
+    async def deliver(self, change: Message) -> None:
+        """Deliver a message; raise HookError when that fails. A cancelled delivery leaves nothing running."""

@@ -13,6 +13,7 @@ import os
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 from prx.config.schema import TunnelSettings
 from prx.core.backoff import Schedule
@@ -100,25 +101,33 @@ class HookRunner:
     async def _deliver(self, key: _Key, change: Change) -> None:
         hook = key[1]
         async with self._turns[key]:  # an older delivery may still be on its way out
-            tries, trouble = await self._repeatedly(hook, change)
+            tries, trouble = await deliver_repeatedly(hook, change, self._clock)
         if not trouble:
             self._told[key] = change.url
         detail = self._redact_lines(trouble)
         self._publish(HookRan(tunnel=change.tunnel, hook=hook.label, ok=not trouble, tries=tries, detail=detail))
 
-    async def _repeatedly(self, hook: Hook, change: Change) -> tuple[int, str]:
-        """Deliver until it works or the tries are used up; return their number and what went wrong in the last one."""
-        tries = 1
-        while (trouble := await _try(hook, change)) and tries <= len(RETRIES.delays):
-            await self._clock.sleep(RETRIES.delay(tries))
-            tries += 1
-        return tries, trouble
-
     def _redact_lines(self, text: str) -> str:
         return "\n".join(self._redact(line) for line in text.split("\n"))
 
 
-async def _try(hook: Hook, change: Change) -> str:
+_News_contra = TypeVar("_News_contra", contravariant=True)
+
+
+class _Deliverer(Protocol[_News_contra]):
+    async def deliver(self, change: _News_contra) -> None: ...
+
+
+async def deliver_repeatedly(hook: _Deliverer[_News_contra], change: _News_contra, clock: Clock) -> tuple[int, str]:
+    """Deliver until it works or the tries are used up; return their number and what went wrong in the last one."""
+    tries = 1
+    while (trouble := await _try(hook, change)) and tries <= len(RETRIES.delays):
+        await clock.sleep(RETRIES.delay(tries))
+        tries += 1
+    return tries, trouble
+
+
+async def _try(hook: _Deliverer[_News_contra], change: _News_contra) -> str:
     """Deliver once; return what went wrong, empty when nothing did."""
     try:
         await hook.deliver(change)

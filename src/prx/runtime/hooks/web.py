@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import hmac
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from prx.runtime.hooks.kinds import Change, HookError
+from prx.runtime.hooks.kinds import HookError, Message
 from prx.runtime.probes.connect import Endpoint, ProbeError, connected_to_one, verifying_tls
 from prx.runtime.probes.http import Answer, Request, exchange
 
@@ -22,10 +23,11 @@ _ADDRESSES = 4
 
 @dataclass(frozen=True, slots=True)
 class WebHook:
-    """An http or https URL, with a user name and password if it needs them."""
+    """An http or https URL, with a user name and password if it needs them; `secret` signs the requests."""
 
     text: str
     timeout: float = TIMEOUT
+    secret: str = field(default="", repr=False)
 
     @property
     def label(self) -> str:
@@ -33,7 +35,7 @@ class WebHook:
         parts = urlsplit(self.text)
         return f"{parts.scheme}://{_host(parts)}"
 
-    async def deliver(self, change: Change) -> None:
+    async def deliver(self, change: Message) -> None:
         """Send the change; the server must answer 2xx in time."""
         try:
             async with asyncio.timeout(self.timeout):
@@ -45,7 +47,7 @@ class WebHook:
         if not 200 <= answer.status <= 299:
             raise HookError(f"it answers {answer.status}")
 
-    async def _post(self, change: Change) -> Answer:
+    async def _post(self, change: Message) -> Answer:
         parts = urlsplit(self.text)
         tls = verifying_tls() if parts.scheme == "https" else None
         name, port = parts.hostname or "", parts.port or (443 if tls else 80)
@@ -56,16 +58,18 @@ class WebHook:
         addresses = dict.fromkeys(str(address[0]) for *_, address in found)
         places = [Endpoint(address, port, tls, name) for address in list(addresses)[:_ADDRESSES]]
         async with connected_to_one(places, timeout=self.timeout) as stream:
-            return await exchange(stream, _request(parts, change), timeout=self.timeout)
+            return await exchange(stream, _request(parts, change.to_json(), self.secret), timeout=self.timeout)
 
 
-def _request(parts: SplitResult, change: Change) -> Request:
+def _request(parts: SplitResult, body: bytes, secret: str) -> Request:
     headers = {"Content-Type": "application/json"}
+    if secret:
+        headers["X-PRX-Signature"] = f"sha256={hmac.new(secret.encode(), body, 'sha256').hexdigest()}"
     if parts.username is not None:
         pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
         headers["Authorization"] = f"Basic {base64.b64encode(pair.encode()).decode()}"
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    return Request(target, _host(parts), "POST", headers, change.to_json())
+    return Request(target, _host(parts), "POST", headers, body)
 
 
 def _host(parts: SplitResult) -> str:

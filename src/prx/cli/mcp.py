@@ -1,0 +1,111 @@
+"""`prx mcp`: what an agent may ask of prx, over the Model Context Protocol on stdin and stdout; with the extra `mcp`."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+from prx.core.errors import PermanentError, PrxError
+
+_INSTRUCTIONS = (
+    "prx keeps tunnels to local services up. Ask `status` first, `why` for the story of a verdict, `report` for the past."
+)
+
+
+@click.command()
+@click.option("--allow-actions", is_flag=True, help="Offer restart, stop and reload, too; without it an agent can only ask.")
+def mcp(*, allow_actions: bool) -> None:
+    """Answer an agent over the Model Context Protocol.
+
+    It speaks on stdin and stdout. Everything it says is redacted as everywhere in prx.
+    """
+    try:
+        from mcp.server import MCPServer
+    except ImportError as error:
+        hint = "pip install 'prx-tunnel[mcp]'"
+        raise PermanentError("the MCP library is not installed (version 2 is needed)", hint=hint) from error
+    server = MCPServer("prx", instructions=_INSTRUCTIONS, log_level="WARNING")
+    for tool in (status, why, report, logs, doctor, *((restart, stop, reload) if allow_actions else ())):
+        server.tool()(_explained(tool))
+    server.run("stdio")
+
+
+def _explained(tool: Any) -> Any:
+    """Return `tool` with prx's own errors as its answer: what to do next stands in them."""
+    import asyncio
+    import functools
+
+    @functools.wraps(tool)
+    async def answer(*arguments: Any, **named: Any) -> str:
+        try:
+            return str(await asyncio.to_thread(tool, *arguments, **named))
+        except PrxError as error:
+            return json.dumps({"error": error.message, "hint": error.hint})
+
+    return answer
+
+
+def status() -> str:
+    """Return every tunnel that runs: state, verdict, reason, hint, URL, connections, restarts."""
+    from prx.cli.find_running import all_running
+
+    with all_running(None) as found:
+        return json.dumps({"tunnels": [item for running in found for item in running.client.ask("status")["tunnels"]]})
+
+
+def why(tunnel: str | None = None) -> str:
+    """Return the story of a verdict: what was seen and when, who decided, what is done next, what can be done."""
+    from prx.cli.why import ask
+
+    return json.dumps({"tunnels": ask(tunnel, None)})
+
+
+def report(tunnel: str | None = None, hours: float = 24.0) -> str:
+    """Return how well the tunnels were reachable in the last `hours`: time lost by cause, restarts, URL changes, latency."""
+    from prx.cli.report import made
+
+    return json.dumps(made(tunnel, min(max(hours, 0.1), 24.0 * 3660) * 3600).to_json())
+
+
+def logs(tunnel: str | None = None, lines: int = 50, level: str = "info") -> str:
+    """Return the last log lines of prx and its connectors; `level`: debug, info, warn or error."""
+    from prx.cli.logs import last_lines
+
+    if level not in {"debug", "info", "warn", "error"}:
+        return json.dumps({"error": f"there is no level {level!r}", "hint": "debug, info, warn or error"})
+    return "\n".join(last_lines(tunnel, min(max(lines, 1), 1000), level))
+
+
+def doctor() -> str:
+    """Examine machine, network and set-up; takes up to 15 seconds and changes nothing."""
+    import asyncio
+
+    from prx.cli.doctor import examined
+
+    return asyncio.run(examined())
+
+
+def restart(tunnel: str) -> str:
+    """Restart one tunnel. A quick tunnel gets a new URL by that."""
+    return _act("restart", tunnel)
+
+
+def stop(tunnel: str) -> str:
+    """Stop one tunnel."""
+    return _act("stop", tunnel)
+
+
+def reload(tunnel: str) -> str:
+    """Let the prx that runs this tunnel read its configuration again."""
+    return _act("reload", tunnel)
+
+
+def _act(what: str, tunnel: str) -> str:
+    from prx.cli.find_running import select
+
+    with select(None, tunnel) as target:
+        named = {} if what == "reload" else {"tunnel": target.tunnel}
+        target.running.client.ask(what, wait=200.0, **named)
+    return json.dumps({"done": what, "tunnel": tunnel})

@@ -1,0 +1,88 @@
+"""What `prx status` prints: one line for each tunnel, and one more only for what is wrong. Pure."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from types import MappingProxyType
+from typing import Any, Final
+
+from prx.core.states import UP
+from prx.core.verdicts import ACTIONS, Action, summary
+from prx.logs.text import printable
+from prx.ui.text import seconds
+
+_PROTOCOLS: Final = {"quic": "QUIC", "http2": "HTTP/2"}
+_WELL: Final = frozenset(verdict.value for verdict, action in ACTIONS.items() if action is Action.NONE)
+
+
+def status_lines(
+    tunnels: Sequence[Mapping[str, Any]],
+    *,
+    width: int,
+    now: float,
+    more: Mapping[int, Sequence[str]] = MappingProxyType({}),
+) -> list[str]:
+    """Return the lines for tunnels as `prx status --json` has them, `width` columns wide; `now` is seconds since 1970.
+
+    `more`: further lines, by a tunnel's place in the list. A URL is never broken: what does not fit beside it is left out or
+    goes to a line of its own.
+    """
+    names = max((len(tunnel["name"]) for tunnel in tunnels), default=0)
+    states = max((len(tunnel["state"]) for tunnel in tunnels), default=0)
+    lines = []
+    for number, tunnel in enumerate(tunnels):
+        lines += _tunnel(tunnel, f"{tunnel['name']:<{names}}  {tunnel['state']:<{states}}", width, now)
+        lines += more.get(number, ())
+    return [printable(line).rstrip() for line in lines]
+
+
+def _tunnel(tunnel: Mapping[str, Any], head: str, width: int, now: float) -> list[str]:
+    url = _url(tunnel)
+    if len(f"{head}  {url}") > width:
+        lines = [head, *([f"  {url}"] if url else [])]
+    else:
+        line = f"{head}  {url}" if url else head
+        for extra in _extras(tunnel, now):
+            if len(line) + 2 + len(extra) <= width:
+                line += f"  {extra}"
+        lines = [line]
+    return lines + _wrapped(_trouble(tunnel), width)
+
+
+def _url(tunnel: Mapping[str, Any]) -> str:
+    if not tunnel["url"]:
+        return ""
+    return str(tunnel["url"]) + ("" if tunnel["proven"] and tunnel["state"] in UP else " (not verified)")
+
+
+def _extras(tunnel: Mapping[str, Any], now: float) -> list[str]:
+    protocol = next((item["protocol"] for item in tunnel["connectors"] if item["protocol"]), "")
+    since = (
+        "" if tunnel["since"] is None else f"for {seconds(max(0.0, now - datetime.fromisoformat(tunnel['since']).timestamp()))}"
+    )
+    return [
+        *([f"→ {tunnel['local_addr']}"] if tunnel["local_addr"] else []),
+        *([since] if since else []),
+        *([_PROTOCOLS.get(protocol, protocol)] if protocol else []),
+    ]
+
+
+def _trouble(tunnel: Mapping[str, Any]) -> list[str]:
+    """Return what is wrong, when it is tried again and what helps; nothing if all is well."""
+    if tunnel["verdict"] in _WELL and tunnel["state"] in UP:
+        return []
+    texts = [why] if (why := summary(tunnel["verdict"], tunnel["reason"])) else []
+    if tunnel["next_retry_in"] is not None:
+        texts.append(f"next try in {tunnel['next_retry_in']:.0f} s")
+    return texts + ([f"hint: {tunnel['hint']}"] if tunnel["hint"] else [])
+
+
+def _wrapped(texts: list[str], width: int) -> list[str]:
+    lines = []
+    for text in texts:
+        lines += textwrap.wrap(
+            text, max(width, 24), initial_indent="  ", subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+        )
+    return lines

@@ -1,0 +1,126 @@
+"""Words and screens: names, one tunnel of a file, quiet and loud, status on a terminal, logs that are of use."""
+
+from __future__ import annotations
+
+import json
+import signal
+
+import pytest
+from tests.cli.home import PRX, Home
+from tests.support.terminal import on_terminal
+from tests.support.waits import free_port
+
+
+def names(home: Home) -> list[str]:
+    """Return the names of the tunnels that run."""
+    return [item["name"] for item in json.loads(home.run("status", "--json").stdout)["tunnels"]]
+
+
+def test_a_tunnel_without_a_file_can_be_named(home: Home) -> None:
+    """`--name shop` is its name in status, url and logs, and a second one beside it has another."""
+    port = free_port()
+    shop = home.start("--name", "shop", "--lab", str(port))
+    shop.wait_for("origin_down")
+    other = home.start("--name", "other", "--lab", str(free_port()))
+    other.wait_for("origin_down")
+    assert sorted(names(home)) == ["other", "shop"]
+    assert home.run("why", "shop").stdout.startswith("shop  ")
+    assert home.run("stop", "shop").returncode == 0
+    assert shop.end() == 0
+    assert names(home) == ["other"]
+
+
+@pytest.mark.parametrize("name", ["Shop", "a b", "-x", "ü", "a" * 64])
+def test_a_name_that_cannot_be_is_refused(home: Home, name: str) -> None:
+    """The error says what a name may be."""
+    done = home.run("start", "8080", f"--name={name}")
+    assert done.returncode == 2
+    assert "lower-case letters" in done.stderr
+
+
+def test_one_tunnel_of_the_file(home: Home) -> None:
+    """`prx start NAME` starts that one alone; an unknown name lists those that there are."""
+    (home.folder / "prx.toml").write_text(
+        "".join(f'[tunnels.{name}]\nlocal_addr = "127.0.0.1:{free_port()}"\n' for name in ("web", "api"))
+    )
+    done = home.run("start", "wbe")
+    assert (done.returncode, "declares no tunnel 'wbe'" in done.stderr, "web, api" in done.stderr) == (2, True, True)
+    assert home.run("start", "--name", "x").returncode == 2
+    home.start("api", "--lab").wait_for("origin_down")
+    assert names(home) == ["api"]
+    assert home.run("reload").returncode == 0
+    assert names(home) == ["api"]
+
+
+def test_a_word_without_a_file_is_no_name(home: Home) -> None:
+    """Without a configuration a word can only be a mistyped address."""
+    assert "is not a local address" in home.run("start", "web").stderr
+
+
+@pytest.mark.parametrize("flag", ["-V", "--version"])
+def test_version(home: Home, flag: str) -> None:
+    """Both spellings print it."""
+    assert home.run(flag).stdout.startswith("prx ")
+
+
+def test_quiet_and_loud(home: Home) -> None:
+    """-q leaves the URL and what is wrong; -v shows the child's own lines; both at once are refused."""
+    quiet = home.start("--hello", "--lab", "-q")
+    quiet.url()
+    quiet.send(signal.SIGTERM)
+    assert quiet.end() == 0
+    assert [line for line in quiet.talk if "verified" in line or "public at" in line] == []
+    loud = home.start("--hello", "--lab", "-v")
+    loud.wait_for("cloudflare | ")
+    assert home.run("start", "8080", "-q", "-v").returncode == 2
+
+
+def test_logs_are_sorted_quiet_and_complete(home: Home) -> None:
+    """Times never go back, noise is shown with --all only, and a wrong name is an error with the right ones."""
+    prx = home.start("--hello", "--lab")
+    prx.url()
+    prx.send(signal.SIGTERM)
+    prx.end()
+    shown = home.run("logs", "-n", "1000").stdout.splitlines()
+    times = [line.split()[0] for line in shown]
+    assert times == sorted(times)
+    assert not [line for line in shown if " debug " in line]
+    everything = home.run("logs", "-n", "1000", "--all").stdout.splitlines()
+    assert len(everything) > len(shown)
+    wrong = home.run("logs", "wbe")
+    assert (wrong.returncode, wrong.stdout) == (2, "")
+    assert "it has: default" in wrong.stderr
+
+
+def test_a_code_is_printed_on_demand(home: Home) -> None:
+    """`url --qr` prints the URL first and alone, then the code, and says of a lab's URL that no phone opens it."""
+    prx = home.start("--hello", "--lab")
+    done = home.run("url", "--qr")
+    url = prx.url()
+    done = home.run("url", "--qr")
+    assert done.stdout.splitlines()[0] == url
+    assert len(done.stdout.splitlines()) > 10
+    assert "this machine only" in done.stderr
+
+
+@pytest.mark.parametrize("columns", [60, 80, 140])
+def test_status_on_a_terminal(home: Home, columns: int) -> None:
+    """At each width the URL is on the screen in one piece."""
+    url = home.start("--hello", "--lab").url()
+    with on_terminal([*PRX, "status"], home.environ | {"COLUMNS": str(columns), "TERM": "xterm"}, home.folder) as terminal:
+        assert terminal.end() == 0
+        assert url in terminal.screen
+
+
+@pytest.mark.parametrize(("term", "in_place"), [("xterm", True), ("dumb", False)])
+def test_status_can_be_watched(home: Home, term: str, in_place: bool) -> None:
+    """--watch draws in place on a terminal that can, and prints only changes elsewhere, until Ctrl-C."""
+    prx = home.start("--hello", "--lab")
+    url = prx.url()
+    with on_terminal([*PRX, "status", "--watch"], home.environ | {"TERM": term}, home.folder) as terminal:
+        terminal.wait_for(url)
+        prx.send(signal.SIGTERM)
+        terminal.wait_for("prx is not running")
+        assert ("\x1b[H" in terminal.screen) is in_place
+        terminal.type("\x03")
+        assert terminal.end() == 0
