@@ -77,7 +77,7 @@ def _parse_duration(_context: click.Context, _parameter: click.Parameter, text: 
     help="Let only you@example.com (or *@example.com) visit the quick tunnel, after a one-time PIN; may be repeated.",
 )
 @click.option("--ttl", callback=_parse_duration, metavar="DURATION", help="Stop after this time: 90s, 30m, 1h30m.")
-@click.option("--name", default="", metavar="NAME", help="What the tunnel is called; without it, its port.")
+@click.option("--name", default="", metavar="NAME", help="The name of the tunnel; without it, `default`.")
 @click.option("-q", "--quiet", "silent", is_flag=True, help="Show warnings and errors only, beside the URL.")
 @click.option("-v", "--verbose", is_flag=True, help="Show everything, the connector's own log too.")
 @click.option("--report-to", "report_fd", type=int, hidden=True)
