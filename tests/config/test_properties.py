@@ -160,6 +160,9 @@ def values_for(key: Key) -> st.SearchStrategy[Any]:
         "doh": st.lists(st.just("https://1.1.1.1/dns-query"), max_size=2),
         "allowed_mail": st.lists(st.sampled_from(["you@example.com", "*@example.org"]), max_size=2),
         "metrics_port": st.just(0),
+        "replicas": st.just(1),  # a quick tunnel has one connector
+        "replicas_min": st.just(1),
+        "replica_protocols": st.just([]),
         **dict.fromkeys(("allow", "public_paths", "service_tokens"), st.just([])),  # for named tunnels alone
         "url_env_file": st.just(""),
         "origin_ca": st.just("/etc/ssl/own.pem"),
