@@ -48,7 +48,7 @@ def test_the_openrc_script_can_be_changed_from_outside() -> None:
 
 
 def test_openrc_waits_for_any_grace_period() -> None:
-    """Prx is killed later than the longest grace period; a mistake in the script's syntax is found."""
+    """The end by force comes later than the longest grace period; a mistake in the script's syntax is found."""
     bound = facts_of(fields_of(CloudflareSettings)["grace_period_secs"]).maximum
     assert bound is not None
     assert int(openrc("prx", 'echo "${retry}"').split("/")[1]) >= bound + MARGIN
