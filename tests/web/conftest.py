@@ -43,7 +43,7 @@ class ScriptedPrx:
         self.bus.track(TunnelStatus(name, **given))
 
     def publish(self, *facts: Fact) -> None:
-        """Let something happen."""
+        """Publish facts."""
         for fact in facts:
             self.bus.publish(fact)
 
@@ -57,9 +57,6 @@ class ScriptedPrx:
     def about(self) -> dict[str, Any]:
         tunnels = [{"name": item.name, "local_addr": item.local_addr} for item in self.bus.statuses()]
         return {"pid": self.pid, "version": "0.1.0", "config": self.config, "log": self.log, "tunnels": tunnels}
-
-    def stories(self, name: str | None = None) -> list[dict[str, Any]]:
-        return []
 
     def statuses(self) -> tuple[TunnelStatus, ...]:
         return self.bus.statuses()

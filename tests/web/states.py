@@ -34,7 +34,6 @@ UP: dict[str, Any] = {
     "told": True,
     "since": NOW - 7300,
     "connectors": (CHILD,),
-    "children": 1,
     "last_probe": ProbeStatus(200, 41.0, NOW - 12),
 }
 

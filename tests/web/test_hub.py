@@ -111,7 +111,7 @@ async def test_a_dead_socket_is_nothing(web: Scene) -> None:
 
 
 async def test_a_stream_goes_on_where_it_broke(web: Scene) -> None:
-    """A client that comes back with the id of its last event gets every event since, once; after a new life it is told so."""
+    """A client that comes back with the id of its last event gets every event since, once; a new life begins with `reset`."""
     prx = ScriptedPrx()
     prx.track()
     await web.start("prx-1", prx)
@@ -130,7 +130,7 @@ async def test_a_stream_goes_on_where_it_broke(web: Scene) -> None:
 
 
 def test_the_ring_is_bounded_and_counts() -> None:
-    """However much happens, a bounded number of events is kept, and who comes too late is told how many are missing."""
+    """However much happens, a bounded number of events is kept, and a late client gets the number of the missing."""
     ring = Ring("life")
     for number in range(RING_EVENTS + 100):
         ring.publish({"event": "log", "message": str(number)})

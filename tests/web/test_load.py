@@ -77,7 +77,7 @@ async def test_two_hundred_streams_of_which_fifty_stop_reading(tmp_path: Path) -
 
 
 async def test_more_streams_than_there_may_be_are_refused(web: Scene) -> None:
-    """One stream too many is told so, and takes no place."""
+    """One stream too many is refused, and takes no place."""
     web.dashboard.streams.most = 2
     streams = [await open_stream(web) for _ in range(2)]
     answer = await web.ask("/api/v1/events")
