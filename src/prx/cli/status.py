@@ -11,11 +11,12 @@ import click
 
 from prx.cli.find_running import all_running, config_option
 from prx.core.states import UP
+from prx.core.traffic import TrafficStatus
 from prx.core.verdicts import summary
 from prx.logs.text import printable
+from prx.ui.text import PROTOCOLS
 
 _API_TOKEN = "CLOUDFLARE_API_TOKEN"  # noqa: S105 - the name of a variable
-_PROTOCOLS = {"quic": "QUIC", "http2": "HTTP/2"}
 
 
 @click.command()
@@ -71,7 +72,9 @@ def _why(tunnel: dict[str, Any]) -> str:
         parts.append(f"next try in {tunnel['next_retry_in']:.0f} s")
     protocol = next((item["protocol"] for item in tunnel["connectors"] if item["protocol"]), "")
     if protocol:
-        parts.append(f"over {_PROTOCOLS.get(protocol, protocol)}")
+        parts.append(f"over {PROTOCOLS.get(protocol, protocol)}")
+    if traffic := tunnel.get("traffic"):
+        parts.append(TrafficStatus(traffic["requests"], traffic["errors"]).words() + " in 5 min")
     if tunnel["url"] and (tunnel["state"] in UP or not tunnel["proven"]):
         parts.append(tunnel["url"] + ("" if tunnel["proven"] else " (not proven)"))
     return "  ".join(parts)

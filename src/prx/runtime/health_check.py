@@ -36,13 +36,13 @@ BYPASSES_THAT_CONVINCE = 2  # answers past this connector that convince
 class HealthChecker:
     """Checks one run of the child (or, without a `child`, a public URL that others keep up).
 
-    asked: requests of the public URL that prx has made itself. usual_ms: how long the last good answer took.
+    asked: requests of the public URL that prx has made itself; failed: those that the connector counts as failures. usual_ms: how long the last good answer took.
     """
 
     def __init__(self, context: TunnelContext, child: ChildMonitor | None) -> None:
         self.url = context.backend.fixed_url(context.shared.site)
         self._newest_rules = NewestRules(context.settings)
-        self.asked = 0
+        self.asked = self.failed = 0
         self.usual_ms: float | None = None
         self._context = context
         self._child = child
@@ -163,6 +163,7 @@ class HealthChecker:
             exposed = group.create_task(self._exposed(dns.addresses, limit), name=f"{context.name}: exposure")
             refreshed = group.create_task(self._name.refresh(self._hostname), name=f"{context.name}: dns")
             public, delivery, origin = await self._ask_both(dns.addresses, limit, suspect=suspect)
+        self.failed += public.status is not None and public.status >= 500 and delivery.reached is not False
         if public.status is None:
             self._name.expire()
         elif public.status in context.settings.expected_status or (origin is not None and origin.status == public.status):
