@@ -12,6 +12,7 @@ WISHES = {
     "health_path": "tunnel.health_check_path",
     "expect": "tunnel.health_check_expect",
     "host_header": "tunnel.host_header",
+    "inspect": "tunnel.inspect.enabled",
     "allow": "tunnel.cloudflare.allowed_mail",
 }
 

@@ -62,6 +62,7 @@ def _parse_duration(_context: click.Context, _parameter: click.Parameter, text: 
 @click.option("--health-path", metavar="PATH", help="The path that the health check asks for.")
 @click.option("--expect", metavar="STATUS", help="What counts as healthy: auto, 2xx, 204, 200-399 …")
 @click.option("--host-header", metavar="NAME", help="The Host header that the local service gets.")
+@click.option("--inspect", is_flag=True, help="Keep the last requests in memory, and see them with `prx requests`.")
 @click.option(
     "--lab",
     is_flag=True,

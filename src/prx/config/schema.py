@@ -112,6 +112,24 @@ class TunnelAccess(Table):
 
 
 @dataclass(frozen=True, kw_only=True)
+class InspectSettings(Table):
+    """Seeing what passes: prx carries the bytes between connector and service, and keeps a copy in memory."""
+
+    enabled: bool = key(
+        False, "Whether `prx requests` shows what passes and `prx retarget` works; off, prx is not in the path."
+    )
+    keep: int = key(500, "How many requests are kept; the oldest go first.", minimum=1, maximum=100_000)
+    keep_mb: int = key(64, "How much is kept of all of them together.", unit="megabytes", minimum=4, maximum=10_000)
+    port: int = key(
+        0,
+        "The loopback port that the connector is sent to; 0: a free one. A named tunnel whose routes are set in the dashboard "
+        "needs a fixed one: its route must lead to `http://127.0.0.1:PORT`.",
+        minimum=0,
+        maximum=65535,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class TunnelSettings(Table):
     """One local service, and how it is made public and watched."""
 
@@ -198,6 +216,7 @@ class TunnelSettings(Table):
     )
     cloudflare: CloudflareSettings = CloudflareSettings()
     access: TunnelAccess = TunnelAccess()
+    inspect: InspectSettings = InspectSettings()
 
     @cached_property
     def origin(self) -> LocalAddr:

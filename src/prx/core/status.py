@@ -55,6 +55,7 @@ class TunnelStatus:
     url: the public URL as far as it is known; `proven` once it was verified. told: it was given out as the tunnel's URL,
     because it is proven, or because it is connected and cannot be proven from here. started: the numbers of the connectors
     that were started before, so that a start of one of them is a restart. traffic: None as long as it is not known.
+    inspected: what passes can be seen with `prx requests`.
     """
 
     name: str
@@ -76,6 +77,7 @@ class TunnelStatus:
     last_probe: ProbeStatus | None = None
     started: frozenset[int] = frozenset()
     traffic: TrafficStatus | None = None
+    inspected: bool = False
     flaps: Flaps = field(default_factory=Flaps)
 
     def summary(self) -> str:
@@ -96,6 +98,7 @@ class TunnelStatus:
             "url": self.url,
             "proven": self.proven,
             "local_addr": self.local_addr,
+            "inspected": self.inspected,
             "since": None if self.since is None else events.timestamp(self.since),
             "restarts": self.restarts,
             "attempt": self.attempt,

@@ -1,4 +1,4 @@
-"""What visitors ask for, from the connector's own counters: the requests and errors of the last minutes, and their rate. Pure."""
+"""What visitors ask for, by the connector's own counters: requests, errors and rate of the last minutes. Pure."""
 
 from __future__ import annotations
 

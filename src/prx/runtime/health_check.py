@@ -36,7 +36,8 @@ BYPASSES_THAT_CONVINCE = 2  # answers past this connector that convince
 class HealthChecker:
     """Checks one run of the child (or, without a `child`, a public URL that others keep up).
 
-    asked: requests of the public URL that prx has made itself; failed: those that the connector counts as failures. usual_ms: how long the last good answer took.
+    asked: requests of the public URL that prx has made itself; failed: those that the connector counts as failures. usual_ms:
+    how long the last good answer took.
     """
 
     def __init__(self, context: TunnelContext, child: ChildMonitor | None) -> None:

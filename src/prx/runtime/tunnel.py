@@ -124,6 +124,7 @@ class Tunnel:
             self.context.take(settings)
             for connector in self.connectors:
                 connector.take(settings)
+        self.context.shared.bus.track_changes(self.name, local_addr=str(settings.origin), inspected=settings.inspect.enabled)
         self.context.publish(ConfigReloaded(tunnel=self.name, restarted=renewed))
         if renewed:
             self._replace(self._places.values(), "the configuration changed")

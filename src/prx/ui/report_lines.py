@@ -9,7 +9,7 @@ from typing import Final
 from prx.core.conditions import CONDITIONS
 from prx.history.latency import percentile
 from prx.history.report import Loss, Report, TunnelReport
-from prx.ui.text import seconds
+from prx.ui.text import PROTOCOLS, seconds
 
 _LABEL: Final = 10
 _TITLES: Final = {verdict.value: condition.title for verdict, condition in CONDITIONS.items()}

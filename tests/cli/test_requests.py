@@ -1,0 +1,85 @@
+"""`prx start --inspect`, `prx requests` and `prx retarget`, as a user runs them, over the lab."""
+
+from __future__ import annotations
+
+import json
+import threading
+
+from tests.cli.home import Home
+from tests.support.origin import serving
+from tests.support.visitor import request
+
+
+def test_what_visitors_ask_for_is_shown(home: Home) -> None:
+    """The list, one request with both bodies, a filter and JSON; prx's own health checks are not in the way."""
+    with serving() as origin:
+        url = home.start(str(origin.port), "--lab", "--inspect").url()
+        assert request("GET", f"{url}/status/503", headers={"Authorization": "Bearer visitor-secret"}).status_code == 503
+        answer = request("POST", f"{url}/mirror?token=visitor-token", body=b'{"order": 12}')
+        assert answer.status_code == 200
+        listed = [json.loads(line) for line in home.run("requests", "--json").stdout.splitlines()]
+        assert [(item["method"], item["status"]) for item in listed] == [("GET", 503), ("POST", 200)]
+        assert home.run("requests", "--filter", "status:5xx").stdout.count("\n") == 1
+        shown = home.run("requests", "show", str(listed[1]["id"])).stdout
+        assert '"order": 12' in shown
+        assert "X-Origin: yes" in shown
+        everything = shown + home.run("requests", "show", str(listed[0]["id"]), "--json").stdout + home.run("requests").stdout
+        assert "visitor-secret" not in everything
+        assert "visitor-token" not in everything
+        assert len(home.run("requests", "--all").stdout.splitlines()) > 2
+        status = json.loads(home.run("status", "--json").stdout)["tunnels"][0]
+        assert (status["inspected"], status["local_addr"]) == (True, f"127.0.0.1:{origin.port}")
+        refused = home.run("requests", "show", "99999")
+        assert (refused.returncode, "there is no request 99999" in refused.stderr) == (1, True)
+        wrong = home.run("requests", "--filter", "colour:red")
+        assert (wrong.returncode, "colour:red" in wrong.stderr) == (2, True)
+
+
+def test_a_script_waits_for_a_request(home: Home) -> None:
+    """`--wait` returns with the request that comes after it was asked for, or with exit code 4."""
+    with serving() as origin:
+        url = home.start(str(origin.port), "--lab", "--inspect").url()
+        assert home.run("requests", "--wait", "POST /mirror", "--timeout", "0.2").returncode == 4
+        done = threading.Event()
+
+        def visit() -> None:
+            while not done.is_set():
+                request("POST", f"{url}/mirror", body=b"x")
+
+        visitor = threading.Thread(target=visit)
+        visitor.start()
+        try:
+            waited = home.run("requests", "--wait", "POST /mirror", "--json")
+        finally:
+            done.set()
+            visitor.join()
+        assert (waited.returncode, json.loads(waited.stdout)["path"]) == (0, "/mirror")
+
+
+def test_another_port_serves_the_same_url(home: Home) -> None:
+    """After `prx retarget` the same quick URL leads to the new service, and the connector is the same."""
+    with serving() as first, serving() as second:
+        first.answer_with(201)
+        second.answer_with(202)
+        url = home.start(str(first.port), "--lab", "--inspect", "--expect", "2xx").url()
+        pid = json.loads(home.run("status", "--json").stdout)["tunnels"][0]["connectors"][0]["pid"]
+        assert request("GET", f"{url}/x").status_code == 201
+        moved = home.run("retarget", str(second.port))
+        assert moved.returncode == 0, moved.stderr
+        assert request("GET", f"{url}/x").status_code == 202
+        status = json.loads(home.run("status", "--json").stdout)["tunnels"][0]
+        assert (status["url"], status["local_addr"]) == (url, f"127.0.0.1:{second.port}")
+        assert status["connectors"][0]["pid"] == pid
+        home.run("reload")
+        assert request("GET", f"{url}/x").status_code == 202
+
+
+def test_without_inspection_prx_says_what_is_needed(home: Home) -> None:
+    """Nothing is shown and nothing can be moved if prx is not in the path, and that is said."""
+    with serving() as origin:
+        home.start(str(origin.port), "--lab").url()
+        for command in (("requests",), ("retarget", "1234"), ("requests", "show", "1")):
+            refused = home.run(*command)
+            assert (refused.returncode, "--inspect" in refused.stderr) == (2, True), command
+        wrong = home.run("retarget", "nonsense port")
+        assert (wrong.returncode, "is not a local address" in wrong.stderr) == (2, True)
