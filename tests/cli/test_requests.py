@@ -83,3 +83,29 @@ def test_without_inspection_prx_says_what_is_needed(home: Home) -> None:
             assert (refused.returncode, "--inspect" in refused.stderr) == (2, True), command
         wrong = home.run("retarget", "nonsense port")
         assert (wrong.returncode, "is not a local address" in wrong.stderr) == (2, True)
+
+
+def test_a_gate_lets_in_who_knows_the_password(home: Home) -> None:
+    """Visitors are asked for it, prx's own health checks pass, the password is nowhere to be seen, and nothing is inspected."""
+    with serving() as origin:
+        started = home.start(str(origin.port), "--lab", "--basic-auth", "env:GATE", GATE="me:gate-password")
+        url = started.url()
+        assert request("GET", url).status_code == 401
+        assert request("GET", url, headers={"Authorization": "Basic bWU6Z2F0ZS1wYXNzd29yZA=="}).status_code == 200
+        status = json.loads(home.run("status", "--json").stdout)["tunnels"][0]
+        assert (status["verdict"], status["inspected"]) == ("healthy", False)
+        assert home.run("requests").returncode == 2
+        everything = "\n".join([*started.talk, home.run("logs").stdout, home.run("config", "show").stdout])
+        assert "gate-password" not in everything
+        assert "bWU6Z2F0ZS1wYXNzd29yZA" not in everything
+
+
+def test_a_gate_by_address(home: Home) -> None:
+    """An address outside the networks is refused; prx's own health checks are not."""
+    with serving() as origin:
+        url = home.start(str(origin.port), "--lab", "--allow-ip", "192.0.2.0/24", "--inspect").url()
+        assert request("GET", url).status_code == 403
+        wrong = home.run("start", "--lab", "--allow-ip", "nonsense")
+        assert (wrong.returncode, "203.0.113.0/24" in wrong.stderr) == (2, True), wrong.stderr
+        plain = home.run("start", "--lab", "--basic-auth", "me:plain-password")
+        assert (plain.returncode, "plain-password" in plain.stderr) == (2, False), plain.stderr

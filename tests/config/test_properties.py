@@ -156,6 +156,7 @@ def values_for(key: Key) -> st.SearchStrategy[Any]:
         "public_url": st.just(""),
         "on_url": st.lists(st.sampled_from(["./hook.sh x", "https://h/x", 'say "x"']), max_size=3),
         "doh": st.lists(st.just("https://1.1.1.1/dns-query"), max_size=2),
+        "allow_ip": st.lists(st.sampled_from(["192.0.2.0/24", "2001:db8::/32"]), max_size=2),
         "allowed_mail": st.lists(st.sampled_from(["you@example.com", "*@example.org"]), max_size=2),
         "metrics_port": st.just(0),
         **dict.fromkeys(("allow", "public_paths", "service_tokens"), st.just([])),  # for named tunnels alone

@@ -26,11 +26,20 @@ async def service(handler: Handler, **more: Any) -> AsyncIterator[int]:
             await handler(reader, writer)
         writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0, **more)
+    writers: list[asyncio.StreamWriter] = []
+
+    def begin(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Awaitable[None]:
+        writers.append(writer)
+        return serve(reader, writer)
+
+    server = await asyncio.start_server(begin, "127.0.0.1", 0, **more)
     try:
         yield int(server.sockets[0].getsockname()[1])
     finally:
         server.close()
+        for writer in writers:
+            writer.transport.abort()
+        await asyncio.gather(*(writer.wait_closed() for writer in writers), return_exceptions=True)
 
 
 @asynccontextmanager

@@ -161,8 +161,10 @@ async def test_secrets_are_hidden_where_they_are_shown() -> None:
             VISITOR,
             b"".join(
                 [
-                    b"POST /hook?token=abcdef HTTP/1.1\r\nAuthorization: Bearer abc\r\nCookie: a=b\r\nCF-Access-Client-Secret: c\r\n",
-                    b"X-Hub-Signature-256: sha256=1234\r\nX-Safe: planted-secret\r\nContent-Length: 18\r\n\r\nit=planted-secret&",
+                    b"POST /hook?token=abcdef HTTP/1.1\r\nAuthorization: Bearer abc\r\nCookie: a=b\r\n",
+                    b"CF-Access-Client-Secret: c\r\n",
+                    b"X-Hub-Signature-256: sha256=1234\r\nX-Safe: planted-secret\r\n",
+                    b"Content-Length: 18\r\n\r\nit=planted-secret&",
                 ]
             ),
         ),

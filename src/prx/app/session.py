@@ -17,6 +17,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from functools import partial
+from secrets import token_urlsafe
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
@@ -106,6 +107,7 @@ class Session:
         self._detail = Detail("info", named=False)
         self._supervisor: Supervisor | None = None
         self._inspector: Inspector | None = None
+        self._pass = token_urlsafe(24)  # what prx's own health checks carry to pass a gate
         self._retargeted: dict[str, str] = {}
         self._lab: Lab | JoinedLab | None = None
         self._service: ServedCommand | None = None
@@ -213,7 +215,7 @@ class Session:
         if name is None and len(tunnels) > 1:
             raise UsageError(f"{len(tunnels)} tunnels run here", hint="name the one that is meant")
         name = name or next(iter(tunnels))
-        if self._inspector is None or not tunnels[name].inspect.enabled:
+        if self._inspector is None or not tunnels[name].is_relayed:
             raise UsageError(
                 f"the connector of {name!r} has the address of the service on its command line",
                 hint="with --inspect it can be changed; without, `prx start` with the other address gets another URL",
@@ -229,11 +231,11 @@ class Session:
         """Bring the relays in line with the configuration; nothing of them is imported as long as no tunnel wants one."""
         config = self._config()
         if self._inspector is None:
-            if not any(tunnel.inspect.enabled for tunnel in config.tunnels.values()):
+            if not any(tunnel.is_relayed for tunnel in config.tunnels.values()):
                 return
             from prx.traffic.inspector import Inspector
 
-            self._inspector = Inspector(self._clock, self._redactor, self._log)
+            self._inspector = Inspector(self._clock, self._redactor, self._log, own=self._pass)
         self._inspector.take(config)
 
     def _child_settings(self, name: str, settings: TunnelSettings) -> TunnelSettings:
@@ -434,6 +436,7 @@ class Session:
             recheck=self._reload_if_changed,
             environ=self._environ,
             child_settings=self._child_settings,
+            probe_pass=self._pass,
         )
         set_aside()
 

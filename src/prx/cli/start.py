@@ -55,6 +55,17 @@ def _parse_duration(_context: click.Context, _parameter: click.Parameter, text: 
     return seconds
 
 
+def _parse_reference(_context: click.Context, _parameter: click.Parameter, text: str | None) -> str | None:
+    from prx.secrets.sources import is_reference
+    from prx.secrets.value import Secret
+
+    if text and not is_reference(Secret(text)):
+        raise click.BadParameter(
+            "other users see the command line: expected where the secret stands, as env:NAME, file:PATH or secret:NAME"
+        )
+    return text
+
+
 @click.command(cls=_WithCommand)
 @click.argument("target", required=False, metavar="[PORT|HOST:PORT|URL]")
 @click.option("-c", "--config", type=click.Path(path_type=Path, dir_okay=False), help="The configuration file.")
@@ -77,6 +88,14 @@ def _parse_duration(_context: click.Context, _parameter: click.Parameter, text: 
     metavar="MAIL",
     help="Let only you@example.com (or *@example.com) visit the quick tunnel, after a one-time PIN; may be repeated.",
 )
+@click.option(
+    "--basic-auth",
+    callback=_parse_reference,
+    metavar="REFERENCE",
+    help="Ask visitors for USER:PASSWORD, as it stands in env:NAME, file:PATH or secret:NAME. For people, --allow is better.",
+)
+@click.option("--bearer", callback=_parse_reference, metavar="REFERENCE", help="Ask for this bearer token.")
+@click.option("--allow-ip", multiple=True, metavar="CIDR", help="Let only visitors from this network in; may be repeated.")
 @click.option("--ttl", callback=_parse_duration, metavar="DURATION", help="Stop after this time: 90s, 30m, 1h30m.")
 @click.option("--report-to", "report_fd", type=int, hidden=True)
 @click.option("--held", is_flag=True, hidden=True)  # see prx.cli.held

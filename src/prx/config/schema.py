@@ -130,6 +130,23 @@ class InspectSettings(Table):
 
 
 @dataclass(frozen=True, kw_only=True)
+class GateSettings(Table):
+    """Who may visit; prx answers all others, before the service sees a byte. For people, `allowed_mail` is better."""
+
+    basic_auth: Secret = key(Secret(""), "USER:PASSWORD that a visitor must know; written like `token`.")
+    bearer: Secret = key(Secret(""), "A token that a visitor must carry (`Authorization: Bearer …`); written like `token`.")
+    allow_ip: tuple[str, ...] = list_key(
+        "Addresses or networks (`203.0.113.0/24`) that visitors may come from, as Cloudflare sees them; empty: all.",
+        checks.network,
+    )
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether there is anything to check."""
+        return bool(self.basic_auth or self.bearer or self.allow_ip)
+
+
+@dataclass(frozen=True, kw_only=True)
 class TunnelSettings(Table):
     """One local service, and how it is made public and watched."""
 
@@ -217,6 +234,12 @@ class TunnelSettings(Table):
     cloudflare: CloudflareSettings = CloudflareSettings()
     access: TunnelAccess = TunnelAccess()
     inspect: InspectSettings = InspectSettings()
+    gate: GateSettings = GateSettings()
+
+    @property
+    def is_relayed(self) -> bool:
+        """Whether prx carries the bytes between connector and service."""
+        return self.backend != "none" and (self.inspect.enabled or self.gate.is_wanted)
 
     @cached_property
     def origin(self) -> LocalAddr:

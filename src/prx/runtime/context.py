@@ -54,6 +54,7 @@ class Shared:
     spawn_limiter: SpawnRateLimiter
     recheck: Callable[[], None]
     service_token: ServiceToken | None
+    probe_pass: str = ""
     child_settings: Callable[[str, TunnelSettings], TunnelSettings] = lambda _name, settings: settings
 
 

@@ -250,6 +250,10 @@ class HealthChecker:
         # the token goes only to the host that the configuration names: a temporary name may be another's tomorrow
         host = urlsplit(context.backend.fixed_url(site)).hostname or ""
         headers = probe_headers(context.shared.service_token, url, host)
+        if context.settings.gate.is_wanted and not headers:  # worth nothing elsewhere, so any name may see it
+            headers, host = {"X-PRX-Probe": context.shared.probe_pass}, self._hostname
+        elif context.settings.gate.is_wanted:
+            headers = {**headers, "X-PRX-Probe": context.shared.probe_pass}
         return probe_public(url, addresses, headers=headers, headers_host=host, ca_file=site.public_ca, timeout=limit)
 
     def _ask_origin(self, limit: float) -> Coroutine[Any, Any, Origin]:

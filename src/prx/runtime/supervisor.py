@@ -47,6 +47,7 @@ class Supervisor:
     configuration holds are redacted from all events. `recheck` is called every few seconds while a tunnel waits or has failed:
     the caller reloads the configuration if it has changed, which ends the wait. `child_settings(name, settings)` returns what a
     tunnel's connector is given; checks of the service go by the user's own settings.
+    `probe_pass` is what health checks carry to pass a gate of prx's own.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class Supervisor:
         network: Network | None = None,
         recheck: Callable[[], None] = lambda: None,
         environ: Mapping[str, str] = os.environ,
+        probe_pass: str = "",
         child_settings: Callable[[str, TunnelSettings], TunnelSettings] = lambda _name, settings: settings,
     ) -> None:
         self.bus = bus
@@ -74,6 +76,7 @@ class Supervisor:
         self._site = site
         self._folder = folder
         self._recheck = recheck
+        self._probe_pass = probe_pass
         self._child_settings = child_settings
         self._network = network or (LocalNetwork() if site.local else SystemNetwork())
         self._config = config
@@ -207,6 +210,7 @@ class Supervisor:
             spawn_limiter=SpawnRateLimiter(self._clock),
             recheck=self._recheck,
             child_settings=self._child_settings,
+            probe_pass=self._probe_pass,
         )
 
     def _jitter(self) -> float:

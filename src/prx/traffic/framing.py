@@ -97,6 +97,11 @@ class Framing:
         """Return whether it stands between two messages."""
         return self._state == "head" and not self._held
 
+    @property
+    def held_head(self) -> bytes:
+        """Return the beginning of a head that is not whole yet."""
+        return bytes(self._held) if self._state == "head" else b""
+
     def expect(self, method: bytes) -> None:
         """Say which method the next answer that has not been told answers: the one to HEAD has no body."""
         self._methods.append(method)

@@ -17,6 +17,7 @@ from prx.runtime.probes.connect import ProbeError
 from prx.runtime.probes.origin import Trust
 from prx.traffic.exchange import Exchange, Masks, exchange_json, summary_json
 from prx.traffic.filters import parse_filter
+from prx.traffic.gate import Gate
 from prx.traffic.relay import Relay, Target
 from prx.traffic.ring import Ring
 from prx.traffic.tee import Copier
@@ -37,9 +38,13 @@ class _Inspected:
 
 
 class Inspector:
-    """Holds a relay for every tunnel that is to be inspected; made on a running loop. `log(level, text)` says something."""
+    """Holds a relay for every tunnel that is to be inspected; made on a running loop. `log(level, text)` says something.
 
-    def __init__(self, clock: Clock, redactor: Redactor, log: Callable[[str, str], None]) -> None:
+    `own` is what prx's health checks carry to pass a gate.
+    """
+
+    def __init__(self, clock: Clock, redactor: Redactor, log: Callable[[str, str], None], own: str) -> None:
+        self._pass = own
         self._clock, self._log = clock, log
         self._masks = Masks(redactor)
         self._inspected: dict[str, _Inspected] = {}
@@ -50,16 +55,17 @@ class Inspector:
             known = self._inspected.get(name)
             if known is not None:
                 known.settings = settings
+                known.relay.gate, known.relay.copier.off = self._gate(settings), not settings.inspect.enabled
                 known.relay.retarget(_target(settings))
                 known.ring.keep, known.ring.most_bytes = settings.inspect.keep, settings.inspect.keep_mb * _MB
-            elif settings.inspect.enabled and settings.backend != "none":
+            elif settings.is_relayed:
                 self._inspected[name] = self._open(name, settings)
 
     def _open(self, name: str, settings: TunnelSettings) -> _Inspected:
         ring = Ring(settings.inspect.keep, settings.inspect.keep_mb * _MB)
         copier = Copier(ring, name, self._clock.wall)
         try:
-            relay = Relay(_target(settings), copier, port=settings.inspect.port)
+            relay = Relay(_target(settings), copier, port=settings.inspect.port, gate=self._gate(settings))
         except OSError as error:
             raise PermanentError(
                 f"{name}: the relay cannot listen on 127.0.0.1:{settings.inspect.port}: {error.strerror}",
@@ -67,13 +73,28 @@ class Inspector:
             ) from error
         # it listens already, so no connection is refused meanwhile; `close` awaits it
         starting = asyncio.get_running_loop().create_task(relay.start(), name=f"{name}: relay")
-        self._log("info", f"{name}: inspected; `prx requests -f` shows what passes")
+        copier.off = not settings.inspect.enabled
+        if settings.inspect.enabled:
+            self._log("info", f"{name}: inspected; `prx requests -f` shows what passes")
         return _Inspected(settings, ring, relay, starting)
+
+    def _gate(self, settings: TunnelSettings) -> Gate | None:
+        wanted = settings.gate
+        if not wanted.is_wanted:
+            return None
+        basic, bearer = wanted.basic_auth.reveal(), wanted.bearer.reveal()
+        return Gate(
+            basic=[basic] if basic else [],
+            bearer=[bearer] if bearer else [],
+            networks=wanted.allow_ip,
+            own=self._pass,
+            now=self._clock.monotonic,
+        )
 
     def child_settings(self, name: str, settings: TunnelSettings) -> TunnelSettings:
         """Return what the connector of a tunnel is given: the relay in place of the service, if it is inspected."""
         known = self._inspected.get(name)
-        if known is None or not settings.inspect.enabled:
+        if known is None or not settings.is_relayed:
             return settings
         return replace(settings, local_addr=known.relay.url, origin_ca="", origin_tls_verify="auto", origin_server_name="")
 
@@ -97,7 +118,9 @@ class Inspector:
 
     def _rings(self, request: Message) -> dict[str, Ring]:
         name = request.get("tunnel")
-        rings = {key: known.ring for key, known in self._inspected.items() if name in {None, key}}
+        rings = {
+            key: known.ring for key, known in self._inspected.items() if name in {None, key} and known.settings.inspect.enabled
+        }
         if not rings:
             raise UsageError(f"{name!r} is not inspected", hint="start it with --inspect, or set enabled in [tunnel.inspect]")
         return rings

@@ -20,6 +20,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
+from prx.traffic.gate import Gate
 from prx.traffic.tee import SERVICE, VISITOR, Copier, Tee
 
 HIGH_WATER: Final = 256 * 1024  # bytes that wait for a side before its peer is read no more
@@ -78,6 +79,12 @@ class Side(asyncio.Protocol):
             self.pair.close()
         return self.transport is not None and self.transport.can_write_eof()
 
+    def detach(self) -> None:
+        """Let this side go without a word to the other one."""
+        transport, self.transport = self.transport, None
+        if transport is not None:
+            transport.abort()
+
     def pause_writing(self) -> None:
         """Read no more for a side that takes no more."""
         if self.peer.transport is not None:
@@ -90,6 +97,8 @@ class Side(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         """Close the other side as this one was closed."""
+        if self.transport is None:  # it was detached
+            return
         self.transport = None
         if not self.ended:
             self.ended = True
@@ -103,13 +112,16 @@ class Pair:
     def __init__(self, relay: Relay) -> None:
         self.relay, self.copier = relay, relay.copier
         self.tee = Tee(relay.copier, on_idle=self.on_idle)
-        self.visitor, self.service = self._visitor(), Side(self, SERVICE)
+        self.visitor, self.service = self._visitor(), self._service()
         self.visitor.peer, self.service.peer = self.service, self.visitor
         self.stale = False
         self._connecting: asyncio.Task[None] | None = None
 
     def _visitor(self) -> Side:
         return Side(self, VISITOR)
+
+    def _service(self) -> Side:
+        return Side(self, SERVICE)
 
     def made(self, side: Side) -> None:
         """Take in that a side stands."""
@@ -162,6 +174,12 @@ class Pair:
             if side.transport is not None:
                 side.transport.close()
 
+    def abort(self) -> None:
+        """Close both sides at once."""
+        for side in (self.visitor, self.service):
+            if side.transport is not None:
+                side.transport.abort()
+
     def reset(self, side: Side) -> None:
         """Break a side as a reset does."""
         if side.transport is not None:
@@ -185,12 +203,20 @@ class Pair:
 class Relay:
     """Listens on loopback from its making until `close`; `port` is where. It serves once `start` was awaited.
 
-    target: where new connections go; it may be changed. on_refused(error) is called for each one that the service refuses.
+    target: where new connections go; gate: who may pass; both may be changed. on_refused(error) is called for
+    each connection that the service refuses.
     """
 
     def __init__(
-        self, target: Target, copier: Copier, *, port: int = 0, on_refused: Callable[[Exception], None] = lambda _: None
+        self,
+        target: Target,
+        copier: Copier,
+        *,
+        port: int = 0,
+        on_refused: Callable[[Exception], None] = lambda _: None,
+        gate: Gate | None = None,
     ) -> None:
+        self.gate = gate
         self.target, self.copier, self.on_refused = target, copier, on_refused
         self.pairs: set[Pair] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -211,7 +237,11 @@ class Relay:
 
     def pair(self) -> Pair:
         """Return what carries the next connection."""
-        return Pair(self)
+        if self.gate is None:
+            return Pair(self)
+        from prx.traffic.guard import GuardedPair  # noqa: PLC0415 - it builds on this module
+
+        return GuardedPair(self)
 
     def retarget(self, target: Target) -> None:
         """Send what comes from now on to another service; what is under way ends where it began."""
@@ -238,6 +268,7 @@ class Relay:
         for task in self._tasks:
             task.cancel()
         for pair in list(self.pairs):
-            pair.close()
+            pair.abort()
         self.copier.close()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.sleep(0)  # aborted transports close their sockets in the loop's next round

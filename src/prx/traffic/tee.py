@@ -35,10 +35,13 @@ class Copier:
         self._loop = asyncio.get_running_loop()
         self._queue: deque[tuple[Tee, int, float, bytes | None]] = deque()
         self._bytes = 0
+        self.off = False  # a gate alone keeps nothing
         self._timer: asyncio.TimerHandle | None = None
 
     def put(self, tee: Tee, side: int, data: bytes | None) -> None:
         """Take a piece of one side (None: its end); drop it, counted, if too much waits."""
+        if self.off:
+            return
         size = 0 if data is None else len(data)
         if tee.lost and not (side == VISITOR and data and self._bytes < QUEUE_BYTES // 2 and _REQUEST.match(data)):
             if data is not None:
