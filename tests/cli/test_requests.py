@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hmac
 import json
 import threading
 
@@ -109,3 +111,27 @@ def test_a_gate_by_address(home: Home) -> None:
         assert (wrong.returncode, "203.0.113.0/24" in wrong.stderr) == (2, True), wrong.stderr
         plain = home.run("start", "--lab", "--basic-auth", "me:plain-password")
         assert (plain.returncode, "plain-password" in plain.stderr) == (2, False), plain.stderr
+
+
+def test_a_request_is_sent_again(home: Home) -> None:
+    """`prx replay` goes to the service directly, is marked, and shows up; a script is not asked; a signature is judged."""
+    signature = "sha256=" + hmac.new(b"hook-secret", b"hello", "sha256").hexdigest()
+    (home.folder / "prx.toml").write_text('[tunnel.inspect.webhooks]\ngithub = "env:HOOK"\n')
+    with serving() as origin:
+        url = home.start(str(origin.port), "--lab", "--inspect", HOOK="hook-secret").url()
+        headers = {"X-Hub-Signature-256": signature, "Authorization": "Bearer visitor-secret"}
+        assert request("POST", f"{url}/mirror", body=b"hello", headers=headers).status_code == 200
+        (seen,) = [json.loads(line) for line in home.run("requests", "--json").stdout.splitlines()]
+        assert seen["signature"] == "github: valid"
+        sent = home.run("replay", str(seen["id"]), "--times", "2", "--json")
+        assert sent.returncode == 0, sent.stderr
+        again = [json.loads(line) for line in sent.stdout.splitlines()]
+        assert [(item["status"], item["replay_of"]) for item in again] == [(200, seen["id"])] * 2
+        body = json.loads(home.run("requests", "show", str(again[0]["id"]), "--json").stdout)["answer"]["body"]
+        assert ["x-prx-replay", str(seen["id"])] in json.loads(base64.b64decode(body))["headers"]
+        har = home.run("requests", "show", str(seen["id"]), "--har").stdout
+        (home.folder / "one.har").write_text(har)
+        assert "visitor-secret" not in har
+        archived = home.run("replay", "--from-har", "one.har")
+        assert (archived.returncode, "sent from an archive" in archived.stdout) == (0, True), archived.stderr
+        assert home.run("requests", "show", str(seen["id"]), "--curl").stdout.startswith("curl -i -X POST http://127.0.0.1:")

@@ -71,12 +71,19 @@ def _wait(target: Target, options: dict[str, Any]) -> None:
 @requests.command("show")
 @click.argument("number", type=int, metavar="ID")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object; bodies are base64.")
+@click.option("--curl", "form", flag_value="curl", help="Print a curl command that sends it to the service again.")
+@click.option("--script", "form", flag_value="script", help="Print a Python script that does.")
+@click.option("--har", "form", flag_value="har", help="Print an HTTP archive (HAR 1.2).")
 @click.pass_context
-def show(ctx: click.Context, number: int, as_json: bool) -> None:
-    """Show all that is kept of a request."""
+def show(ctx: click.Context, number: int, as_json: bool, form: str | None) -> None:
+    """Show all that is kept of a request; secrets are hidden in every form."""
     options = ctx.obj
     with select(options["config"], options["tunnel"]) as target:
         found = target.running.client.ask("request", id=number, tunnel=target.tunnel)["request"]
+        tunnels = {item["name"]: item["local_addr"] for item in target.running.about["tunnels"]}
+    if form is not None:
+        click.echo(_exported(found, form, tunnels[found["tunnel"]]))
+        return
     if as_json or options["as_json"]:
         click.echo(json.dumps(found))
         return
@@ -84,6 +91,16 @@ def show(ctx: click.Context, number: int, as_json: bool) -> None:
 
     for text in lines(found):
         click.echo(text)
+
+
+def _exported(found: dict[str, Any], form: str, local_addr: str) -> str:
+    from prx.config.local_addr import LocalAddr
+    from prx.traffic import export
+
+    base_url = LocalAddr.parse(local_addr).url
+    if form == "har":
+        return export.as_har([found], base_url)
+    return (export.as_curl if form == "curl" else export.as_script)(found, base_url)
 
 
 def line(found: dict[str, Any]) -> str:

@@ -14,6 +14,7 @@ COMMANDS = {
     "url": Lazy("prx.cli.url:url", "Print the verified public URL."),
     "logs": Lazy("prx.cli.logs:logs", "Show what prx and its children logged."),
     "requests": Lazy("prx.cli.requests:requests", "Show what visitors asked for, and what the service answered."),
+    "replay": Lazy("prx.cli.replay:replay", "Send a request to the service again."),
     "retarget": Lazy("prx.cli.retarget:retarget", "Let another port serve what comes to the same URL."),
     "report": Lazy("prx.cli.report:report", "Show how well the tunnels were reachable, and what was lost by which cause."),
     "web": Lazy("prx.cli.web:web", "Show every tunnel of this user in the browser."),

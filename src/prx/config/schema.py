@@ -112,6 +112,20 @@ class TunnelAccess(Table):
 
 
 @dataclass(frozen=True, kw_only=True)
+class WebhookSecrets(Table):
+    """What webhook senders sign with; `prx requests` then shows whether a signature is valid. Written like `token`."""
+
+    github: Secret = key(Secret(""), "GitHub's webhook secret.")
+    stripe: Secret = key(Secret(""), "Stripe's signing secret of the endpoint (`whsec_…`).")
+    slack: Secret = key(Secret(""), "Slack's signing secret of the app.")
+    telegram: Secret = key(Secret(""), "The `secret_token` that `setWebhook` was given.")
+    twilio: Secret = key(Secret(""), "Twilio's auth token.")
+    shopify: Secret = key(Secret(""), "Shopify's client secret of the app.")
+    svix: Secret = key(Secret(""), "Svix's secret of the endpoint (`whsec_…`).")
+    webhooks: Secret = key(Secret(""), "The secret of a sender that keeps to Standard Webhooks (`whsec_…`).")
+
+
+@dataclass(frozen=True, kw_only=True)
 class InspectSettings(Table):
     """Seeing what passes: prx carries the bytes between connector and service, and keeps a copy in memory."""
 
@@ -127,6 +141,7 @@ class InspectSettings(Table):
         minimum=0,
         maximum=65535,
     )
+    webhooks: WebhookSecrets = WebhookSecrets()
 
 
 @dataclass(frozen=True, kw_only=True)

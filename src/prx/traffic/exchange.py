@@ -101,6 +101,11 @@ class Exchange:
         """Return the status of the answer; 0 while there is none."""
         return self.answer.status if self.answer else 0
 
+    @property
+    def answer_is_switch(self) -> bool:
+        """Return whether it has become another protocol."""
+        return self.status == 101 or (self.request is not None and self.request.method == b"CONNECT")
+
     def note(self, text: str) -> None:
         """Add a remark, once."""
         if text and text not in self.notes:

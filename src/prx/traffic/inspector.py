@@ -19,7 +19,9 @@ from prx.traffic.exchange import Exchange, Masks, exchange_json, summary_json
 from prx.traffic.filters import parse_filter
 from prx.traffic.gate import Gate
 from prx.traffic.relay import Relay, Target
+from prx.traffic.replay import request_bytes, send
 from prx.traffic.ring import Ring
+from prx.traffic.signatures import SENDERS, verdict
 from prx.traffic.tee import Copier
 
 Message: TypeAlias = dict[str, Any]
@@ -112,9 +114,29 @@ class Inspector:
             case "requests":
                 return await self._list(request)
             case "request":
-                return {"request": exchange_json(self._one(request), self._masks)}
+                return {"request": exchange_json(self._signed(self._one(request)), self._masks)}
+            case "replay":
+                return await self._replay(request)
             case unknown:
                 raise UsageError(f"unknown request {str(unknown)[:40]!r}", hint="client and prx may differ in version")
+
+    async def _replay(self, request: Message) -> Message:
+        edit = request.get("edit")
+        if edit is not None and not isinstance(edit, dict):
+            raise UsageError("edit must be an object")
+        exchange = self._one(request) if request.get("id") else None
+        known = self._inspected[exchange.tunnel if exchange else next(iter(self._rings(request)))]
+        raw = request_bytes(exchange, edit, self._masks)
+        found = await send(raw, known.relay.target, known.relay.copier)
+        found.replay_of = exchange.id if exchange else 0
+        found.note("" if exchange else "sent from an archive")
+        return {"request": summary_json(found, self._masks)}
+
+    def _signed(self, item: Exchange) -> Exchange:
+        """Return it with what is known of its signature."""
+        secrets = self._inspected[item.tunnel].settings.inspect.webhooks
+        item.signature = verdict(item, {name: getattr(secrets, name).reveal() for name in SENDERS})
+        return item
 
     def _rings(self, request: Message) -> dict[str, Ring]:
         name = request.get("tunnel")
@@ -140,7 +162,7 @@ class Inspector:
                     await self._any_end(rings)
         fitting = [item for item in found if wanted(item)][-limit:]
         return {
-            "requests": [summary_json(item, self._masks) for item in fitting],
+            "requests": [summary_json(self._signed(item), self._masks) for item in fitting],
             "positions": positions
             | {name: max([positions.get(name, 0), *(i.id for i in found if i.tunnel == name)]) for name in rings},
             "dropped": sum(ring.dropped for ring in rings.values()),
