@@ -15,6 +15,7 @@ WISHES = {
     "basic_auth": "tunnel.gate.basic_auth",
     "bearer": "tunnel.gate.bearer",
     "allow_ip": "tunnel.gate.allow_ip",
+    "catch": "tunnel.inspect.catch",
     "inspect": "tunnel.inspect.enabled",
     "allow": "tunnel.cloudflare.allowed_mail",
 }

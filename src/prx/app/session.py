@@ -17,6 +17,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from secrets import token_urlsafe
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -235,8 +236,11 @@ class Session:
                 return
             from prx.traffic.inspector import Inspector
 
-            self._inspector = Inspector(self._clock, self._redactor, self._log, own=self._pass)
+            self._inspector = Inspector(self._clock, self._redactor, self._log, own=self._pass, folder=self._caught())
         self._inspector.take(config)
+
+    def _caught(self) -> Path:
+        return data_dir(self._environ) / "caught" / self._instance().key
 
     def _child_settings(self, name: str, settings: TunnelSettings) -> TunnelSettings:
         return settings if self._inspector is None else self._inspector.child_settings(name, settings)

@@ -74,6 +74,7 @@ def _parse_reference(_context: click.Context, _parameter: click.Parameter, text:
 @click.option("--expect", metavar="STATUS", help="What counts as healthy: auto, 2xx, 204, 200-399 …")
 @click.option("--host-header", metavar="NAME", help="The Host header that the local service gets.")
 @click.option("--inspect", is_flag=True, help="Keep the last requests in memory, and see them with `prx requests`.")
+@click.option("--catch", is_flag=True, help="Keep webhooks on disk while the service is down, and hand them over later.")
 @click.option(
     "--lab",
     is_flag=True,

@@ -141,6 +141,11 @@ class InspectSettings(Table):
         minimum=0,
         maximum=65535,
     )
+    catch: bool = key(
+        False,
+        "Whether webhooks (all but GET, HEAD and OPTIONS) are kept on disk while the service is down, answered 202, and handed "
+        "over in order when it is back.",
+    )
     webhooks: WebhookSecrets = WebhookSecrets()
 
 
@@ -254,7 +259,7 @@ class TunnelSettings(Table):
     @property
     def is_relayed(self) -> bool:
         """Whether prx carries the bytes between connector and service."""
-        return self.backend != "none" and (self.inspect.enabled or self.gate.is_wanted)
+        return self.backend != "none" and (self.inspect.enabled or self.inspect.catch or self.gate.is_wanted)
 
     @cached_property
     def origin(self) -> LocalAddr:

@@ -15,6 +15,7 @@ from prx.logs.redact import Redactor
 from prx.runtime.host.clock import Clock
 from prx.runtime.probes.connect import ProbeError
 from prx.runtime.probes.origin import Trust
+from prx.traffic.catch import Catcher, Spool
 from prx.traffic.exchange import Exchange, Masks, exchange_json, summary_json
 from prx.traffic.filters import parse_filter
 from prx.traffic.gate import Gate
@@ -37,15 +38,18 @@ class _Inspected:
     ring: Ring
     relay: Relay
     starting: asyncio.Task[None]
+    catching: asyncio.Task[None] | None = None
+    catcher: Catcher | None = None
 
 
 class Inspector:
     """Holds a relay for every tunnel that is to be inspected; made on a running loop. `log(level, text)` says something.
 
-    `own` is what prx's health checks carry to pass a gate.
+    `own` is what prx's health checks carry to pass a gate; `folder` is for requests that wait for a service that is down.
     """
 
-    def __init__(self, clock: Clock, redactor: Redactor, log: Callable[[str, str], None], own: str) -> None:
+    def __init__(self, clock: Clock, redactor: Redactor, log: Callable[[str, str], None], own: str, folder: Path) -> None:
+        self._folder = folder
         self._pass = own
         self._clock, self._log = clock, log
         self._masks = Masks(redactor)
@@ -59,6 +63,7 @@ class Inspector:
                 known.settings = settings
                 known.relay.gate, known.relay.copier.off = self._gate(settings), not settings.inspect.enabled
                 known.relay.retarget(_target(settings))
+                self._catch(name, known)
                 known.ring.keep, known.ring.most_bytes = settings.inspect.keep, settings.inspect.keep_mb * _MB
             elif settings.is_relayed:
                 self._inspected[name] = self._open(name, settings)
@@ -78,7 +83,30 @@ class Inspector:
         copier.off = not settings.inspect.enabled
         if settings.inspect.enabled:
             self._log("info", f"{name}: inspected; `prx requests -f` shows what passes")
-        return _Inspected(settings, ring, relay, starting)
+        inspected = _Inspected(settings, ring, relay, starting)
+        self._catch(name, inspected)
+        return inspected
+
+    def _catch(self, name: str, known: _Inspected) -> None:
+        """Begin to keep requests for a service that is down, if that is wanted; what waits is handed over in any case."""
+        if known.settings.inspect.catch and known.relay.catch is None:
+            if known.catching is None:
+                try:
+                    spool = Spool(self._folder / name)
+                except OSError as error:
+                    raise PermanentError(f"requests cannot be kept in {self._folder / name}: {error.strerror}") from error
+                # what is handed over is read to know the end of the answer, also if nothing is inspected
+                copier = (
+                    known.relay.copier if known.settings.inspect.enabled else Copier(Ring(10, 8 * _MB), name, self._clock.wall)
+                )
+                known.catcher = Catcher(
+                    spool, copier, lambda: known.relay.target, lambda level, text: self._log(level, f"{name}: {text}")
+                )
+                loop = asyncio.get_running_loop()
+                known.catching = loop.create_task(known.catcher.run(), name=f"{name}: kept requests")  # ended in `close`
+            known.relay.catch = known.catcher
+        elif not known.settings.inspect.catch:
+            known.relay.catch = None
 
     def _gate(self, settings: TunnelSettings) -> Gate | None:
         wanted = settings.gate
@@ -104,6 +132,9 @@ class Inspector:
         """End all relays."""
         for known in self._inspected.values():
             await known.starting
+            if known.catching is not None:
+                known.catching.cancel()
+                await asyncio.gather(known.catching, return_exceptions=True)
             await known.relay.close()
 
     # ------------------------------------------------------------------ what others ask

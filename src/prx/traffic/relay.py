@@ -18,7 +18,7 @@ import struct
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from prx.traffic.gate import Gate
 from prx.traffic.tee import SERVICE, VISITOR, Copier, Tee
@@ -200,6 +200,17 @@ class Pair:
             self.close()
 
 
+class Catching(Protocol):
+    """What keeps requests for a service that is down (`prx.traffic.catch`)."""
+
+    @property
+    def waiting(self) -> int:
+        """Return how many requests wait."""
+
+    async def take(self, raw: bytes) -> None:
+        """Keep a request; raise an exception if that cannot be."""
+
+
 class Relay:
     """Listens on loopback from its making until `close`; `port` is where. It serves once `start` was awaited.
 
@@ -217,6 +228,7 @@ class Relay:
         gate: Gate | None = None,
     ) -> None:
         self.gate = gate
+        self.catch: Catching | None = None
         self.target, self.copier, self.on_refused = target, copier, on_refused
         self.pairs: set[Pair] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -237,7 +249,7 @@ class Relay:
 
     def pair(self) -> Pair:
         """Return what carries the next connection."""
-        if self.gate is None:
+        if self.gate is None and self.catch is None:
             return Pair(self)
         from prx.traffic.guard import GuardedPair  # noqa: PLC0415 - it builds on this module
 

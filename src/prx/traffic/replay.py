@@ -6,6 +6,7 @@ import asyncio
 import base64
 import binascii
 import re
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, Final
 
@@ -52,15 +53,20 @@ def request_bytes(exchange: Exchange | None, edit: dict[str, Any] | None, masks:
     return b"\r\n".join([b"%b %b HTTP/1.1" % (method, target), *(n + b": " + v for n, v in kept), b"", b""]) + body
 
 
-async def send(raw: bytes, target: Target, copier: Copier) -> Exchange:
-    """Send `raw` to the service and return the exchange, kept as those of visitors are; raise PrxError for no answer."""
-    tee, before = Tee(copier), copier.ring.seen
+async def send(raw: bytes, target: Target, copier: Copier, *, before: Callable[[], Awaitable[None]] | None = None) -> Exchange:
+    """Send `raw` to the service and return the exchange, kept as those of visitors are; raise PrxError for no answer.
+
+    `before` is awaited when the service has taken the connection, before the first byte is written.
+    """
+    tee, newest = Tee(copier), copier.ring.seen
     try:
         async with asyncio.timeout(SECONDS):
             reader, writer = await asyncio.open_connection(
                 target.host, target.port, ssl=target.tls, server_hostname=target.server_name or None
             )
             try:
+                if before is not None:
+                    await before()
                 copier.put(tee, VISITOR, raw)
                 writer.write(raw)
                 await writer.drain()
@@ -77,11 +83,13 @@ async def send(raw: bytes, target: Target, copier: Copier) -> Exchange:
             f"the service at {target.host}:{target.port} cannot be asked: {str(error) or 'no answer in time'}"
         ) from error
     copier.read_all()
-    found = copier.ring.get(before + 1)
+    found = copier.ring.get(newest + 1)
     with suppress(StopIteration):
-        found = next(item for item in copier.ring if item.id > before and item.request and item.request.raw == _head_of(raw))
+        found = next(item for item in copier.ring if item.id > newest and item.request and item.request.raw == _head_of(raw))
     if found is None:
         raise PrxError("the answer came, and was not kept", hint="keep more: [tunnel.inspect] keep, keep_mb")
+    if not found.status:
+        raise PrxError(f"the service at {target.host}:{target.port} ended the connection without an answer")
     return found
 
 
