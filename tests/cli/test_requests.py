@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hmac
 import json
+import signal
 import threading
 
 from tests.cli.home import Home
@@ -135,3 +136,21 @@ def test_a_request_is_sent_again(home: Home) -> None:
         archived = home.run("replay", "--from-har", "one.har")
         assert (archived.returncode, "sent from an archive" in archived.stdout) == (0, True), archived.stderr
         assert home.run("requests", "show", str(seen["id"]), "--curl").stdout.startswith("curl -i -X POST http://127.0.0.1:")
+
+
+def test_a_webhook_outlives_service_and_prx(home: Home) -> None:
+    """What comes while the service is down is answered 202, survives `kill -9` of prx, and reaches the service that is back."""
+    with serving() as origin:
+        port = origin.port
+        started = home.start(str(port), "--lab", "--catch")
+        url = started.url()
+        assert request("GET", f"{url}/x").status_code == 200
+    assert request("POST", f"{url}/hook", body=b"kept").status_code == 202
+    started.send(signal.SIGKILL)
+    started.end()
+    (kept,) = (home.folder / "data" / "caught").rglob("*.req")
+    assert kept.read_bytes().endswith(b"\r\n\r\nkept")
+    with serving(port):
+        again = home.start(str(port), "--lab", "--catch")
+        again.wait_for("1 kept requests were handed over")
+        assert not kept.exists()

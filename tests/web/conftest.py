@@ -78,6 +78,10 @@ class ScriptedPrx:
     def restart(self, name: str | None = None) -> None:
         self.asked.append(("restart", name))
 
+    async def traffic(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Answer what is asked of inspected traffic."""
+        return {"requests": [], "positions": {}, "dropped": 0}
+
     async def reload(self) -> None:
         self.asked.append(("reload", None))
         if self.problem is not None:

@@ -205,9 +205,7 @@ class Session:
             self._retarget(request.get("tunnel"), str(request.get("addr", "")))
             return {}
         if self._inspector is None:
-            raise UsageError(
-                "what passes is not inspected", hint="start it with: prx start --inspect", code="inspection_off"
-            )
+            raise UsageError("what passes is not inspected", hint="start it with: prx start --inspect", code="inspection_off")
         return await self._inspector.answer(request)
 
     def _retarget(self, name: str | None, addr: str) -> None:

@@ -169,6 +169,8 @@ def replica_protocol(text: str) -> str:
     if text not in {"quic", "http2"}:
         raise ValueError("quic or http2")
     return text
+
+
 def network(text: str) -> str:
     """Check an address or a network, and return it as a network."""
     try:

@@ -360,9 +360,7 @@ class Tunnel:
     def _blank_status(self) -> TunnelStatus:
         backend, local_addr = self.context.backend, str(self.context.settings.origin)
         inspected = self.context.settings.inspect.enabled
-        return TunnelStatus(
-            self.name, backend=backend.name, mode=backend.mode, local_addr=local_addr, inspected=inspected
-        )
+        return TunnelStatus(self.name, backend=backend.name, mode=backend.mode, local_addr=local_addr, inspected=inspected)
 
 
 def _shown_of(connector: Connector) -> Diagnosis | None:
