@@ -55,6 +55,7 @@ NOT_FOR_A_QUIET_TUNNEL = {
     "prx.lab.connector.app",
     "prx.lab.protocol.h2.session",
     "prx.doctor",
+    "prx.traffic",
     "prx.systemd",
     "prx.app.hello_page",
     "prx.ui.live",

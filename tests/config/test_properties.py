@@ -158,6 +158,7 @@ def values_for(key: Key) -> st.SearchStrategy[Any]:
         "on_change": st.lists(st.sampled_from(["./page.sh x", "https://h/x"]), max_size=3),
         "probes": st.sampled_from(["", "127.0.0.1:9464", "[::]:9464"]),
         "doh": st.lists(st.just("https://1.1.1.1/dns-query"), max_size=2),
+        "allow_ip": st.lists(st.sampled_from(["192.0.2.0/24", "2001:db8::/32"]), max_size=2),
         "allowed_mail": st.lists(st.sampled_from(["you@example.com", "*@example.org"]), max_size=2),
         "metrics_port": st.just(0),
         "replicas": st.just(1),  # a quick tunnel has one connector

@@ -16,6 +16,7 @@ import pytest
 from prx.app.holders import FreeHold
 from prx.control import server as server_module
 from prx.control.client import Client, NotRunningError, UnresponsiveError
+from prx.control.messages import Message
 from prx.control.server import ControlServer
 from prx.core.errors import ConfigError, NotReadyError, PermanentError, PrxError, UsageError
 from prx.core.events import Fact, Log, StateChanged, UrlChanged
@@ -62,6 +63,10 @@ class ScriptedPrx:
     def hold(self, *, keep: float, also: Sequence[int]) -> FreeHold:
         self.asked.append((f"hold {keep:g} {list(also)}", None))
         return FreeHold()
+
+    async def traffic(self, request: Message) -> Message:
+        """Answer what is asked of inspected traffic."""
+        return {"asked": request["do"]}
 
     async def reload(self) -> None:
         self.asked.append(("reload", None))

@@ -75,3 +75,20 @@ async def test_fifty_at_once(bench: Bench, origin: HostedOrigin) -> None:
         answers = await asyncio.gather(*(get(f"{url}/bytes/{number * 1000}") for number in range(50)))
         assert [len(answer.content) for answer in answers] == [number * 1000 for number in range(50)]
         assert await prx.stop() == 0
+
+
+async def test_what_visitors_ask_for_is_counted(bench: Bench, origin: HostedOrigin) -> None:
+    """Requests and errors of visitors are counted at no cost, by the connector; prx's own health checks are none of them."""
+    async with prx_start(str(origin.port), "--lab", environ=bench.environ, cwd=bench.folder) as prx:
+        url = await prx.url()
+        await prx.event("traffic", requests=0)
+        for path in ("/", "/status/200", "/status/404", "/status/503", "/status/500"):
+            await get(url + path)
+        seen = await prx.event("traffic", requests=5)
+        assert (seen["errors"], seen["per_minute"]) == (2, 5)
+        _, out, _ = await prx.ask("status", "--json")
+        counted = {"requests": 5, "errors": 2, "per_minute": 5, "window_secs": 300.0}
+        assert json.loads(out)["tunnels"][0]["traffic"] == counted
+        _, out, _ = await prx.ask("status")
+        assert "5 requests · 2 errors in 5 min" in out
+        assert await prx.stop() == 0

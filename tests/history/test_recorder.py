@@ -12,12 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prx.core.events import Event, Fact, Log, Probed, StateChanged, VerdictChanged
+from prx.core.events import Event, Fact, Log, Probed, StateChanged, Traffic, VerdictChanged
 from prx.core.states import State
 from prx.core.verdicts import Verdict
 from prx.history.reader import read
 from prx.history.recorder import HistoryRecorder
 from prx.history.records import Record, encode
+from prx.history.rollup import Rollup
 from prx.history.segments import Bounds, SegmentWriter, day_of, prune, segments
 from prx.testing.clock import ManualClock
 
@@ -253,3 +254,20 @@ def test_what_is_no_file_is_not_read(tmp_path: Path, kind: str) -> None:
     else:
         path.mkdir()
     assert read(tmp_path, NOW) == []
+
+
+def test_what_visitors_asked_for_is_added_up() -> None:
+    """Requests and errors of five minutes are one record; a quiet time leaves none."""
+    rollup = Rollup()
+    came = [(0.0, 3, 0), (20.0, 2, 1), (40.0, 0, 0), (400.0, 1, 0)]
+    records = [
+        record
+        for at, requests, errors in came
+        for record in rollup.add_traffic(
+            1e9 + at,
+            Traffic(tunnel="web", requests=0, errors=0, per_minute=0, new_requests=requests, new_errors=errors),
+        )
+    ]
+    assert records == [{"at": 1e9, "event": "traffic", "tunnel": "web", "secs": 300.0, "requests": 5, "errors": 1}]
+    assert [record["requests"] for record in rollup.due(1e9 + 500, everything=True)] == [1]
+    assert rollup.due(1e9 + 9000, everything=True) == []

@@ -21,7 +21,8 @@ from prx.core import events
 from prx.core.events import Event, Fact
 from prx.core.flapping import Flaps
 from prx.core.states import State
-from prx.core.status import TunnelStatus
+from prx.core.status import Connection, ConnectorStatus, TunnelStatus
+from prx.core.traffic import TrafficStatus
 from prx.core.verdicts import Verdict
 from prx.runtime.bus import Bus
 from prx.runtime.host.clock import SystemClock
@@ -154,6 +155,15 @@ def test_the_panel_shows_url_verdict_way_up_and_code() -> None:
     ):
         assert wanted in text
     assert text.count("█") > 50
+
+
+def test_the_panel_shows_what_visitors_ask_for() -> None:
+    """Requests, errors and the connections that they come through stand in one line; what is not known is not there."""
+    assert "traffic" not in rendered(READY)
+    connections = tuple(Connection(number, place, "quic") for number, place in enumerate(("ams01", "ams04", "fra02")))
+    busy = replace(READY, traffic=TrafficStatus(12, 1, 3), connectors=(ConnectorStatus(7, "1", "quic", connections),))
+    assert "12 requests · 1 error · 3 connections, QUIC, ams, fra" in rendered(busy)
+    assert "0 requests" in rendered(replace(READY, traffic=TrafficStatus(), connectors=()))
 
 
 def test_the_panel_says_that_a_tunnel_flaps() -> None:

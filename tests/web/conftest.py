@@ -58,6 +58,9 @@ class ScriptedPrx:
         tunnels = [{"name": item.name, "local_addr": item.local_addr} for item in self.bus.statuses()]
         return {"pid": self.pid, "version": "0.1.0", "config": self.config, "log": self.log, "tunnels": tunnels}
 
+    def stories(self, name: str | None = None) -> list[dict[str, Any]]:
+        return []
+
     def statuses(self) -> tuple[TunnelStatus, ...]:
         return self.bus.statuses()
 
@@ -74,6 +77,10 @@ class ScriptedPrx:
 
     def restart(self, name: str | None = None) -> None:
         self.asked.append(("restart", name))
+
+    async def traffic(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Answer what is asked of inspected traffic."""
+        return {"requests": [], "positions": {}, "dropped": 0}
 
     async def reload(self) -> None:
         self.asked.append(("reload", None))

@@ -12,6 +12,11 @@ WISHES = {
     "health_path": "tunnel.health_check_path",
     "expect": "tunnel.health_check_expect",
     "host_header": "tunnel.host_header",
+    "basic_auth": "tunnel.gate.basic_auth",
+    "bearer": "tunnel.gate.bearer",
+    "allow_ip": "tunnel.gate.allow_ip",
+    "catch": "tunnel.inspect.catch",
+    "inspect": "tunnel.inspect.enabled",
     "allow": "tunnel.cloudflare.allowed_mail",
 }
 

@@ -15,7 +15,10 @@ import asyncio
 import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from functools import partial
+from pathlib import Path
+from secrets import token_urlsafe
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
@@ -35,11 +38,13 @@ from prx.app.thrift import give_back, set_aside
 from prx.backends import create
 from prx.backends.base import CLOUDFLARE, Counters
 from prx.config.load import Loaded
+from prx.config.local_addr import LocalAddr
 from prx.config.paths import data_dir, ensure_private_dir, runtime_dir
-from prx.config.schema import Config
+from prx.config.schema import Config, TunnelSettings
 from prx.control.instance import Instance, instance_key
+from prx.control.messages import Message
 from prx.control.server import ControlServer, EventSource
-from prx.core.errors import PermanentError, PrxError
+from prx.core.errors import PermanentError, PrxError, UsageError
 from prx.core.events import Log, timestamp
 from prx.core.states import State
 from prx.core.status import TunnelStatus
@@ -61,6 +66,7 @@ from prx.ui.views import Detail
 if TYPE_CHECKING:
     from prx.app.served_command import ServedCommand
     from prx.lab import Lab
+    from prx.traffic.inspector import Inspector
 
 KILL_SECONDS = 1.0  # from the second signal to the end, whatever still hangs
 
@@ -101,6 +107,9 @@ class Session:
         )
         self._detail = Detail("info", named=False)
         self._supervisor: Supervisor | None = None
+        self._inspector: Inspector | None = None
+        self._pass = token_urlsafe(24)  # what prx's own health checks carry to pass a gate
+        self._retargeted: dict[str, str] = {}
         self._lab: Lab | JoinedLab | None = None
         self._service: ServedCommand | None = None
         self._dashboard: DashboardChild | None = None
@@ -190,6 +199,54 @@ class Session:
         self._running()
         await self._reloader.reload()
 
+    async def traffic(self, request: Message) -> Message:
+        """Answer what is asked of inspected traffic."""
+        if request.get("do") == "retarget":
+            self._retarget(request.get("tunnel"), str(request.get("addr", "")))
+            return {}
+        if self._inspector is None:
+            raise UsageError("what passes is not inspected", hint="start it with: prx start --inspect", code="inspection_off")
+        return await self._inspector.answer(request)
+
+    def _retarget(self, name: str | None, addr: str) -> None:
+        """Let another address serve a tunnel, under the same URL."""
+        supervisor, tunnels = self._running(), self._loaded.config.tunnels
+        if name is None and len(tunnels) > 1:
+            raise UsageError(f"{len(tunnels)} tunnels run here", hint="name the one that is meant")
+        name = name or next(iter(tunnels))
+        if self._inspector is None or not tunnels[name].is_relayed:
+            raise UsageError(
+                f"the connector of {name!r} has the address of the service on its command line",
+                hint="with --inspect it can be changed; without, `prx start` with the other address gets another URL",
+            )
+        try:
+            self._retargeted[name] = str(LocalAddr.parse(addr))
+        except ValueError as error:
+            raise UsageError(f"{addr!r} is not a local address: expected {error}") from error
+        self._inspect()
+        supervisor.reload(self._config())
+
+    def _inspect(self) -> None:
+        """Bring the relays in line with the configuration; nothing of them is imported as long as no tunnel wants one."""
+        config = self._config()
+        if self._inspector is None:
+            if not any(tunnel.is_relayed for tunnel in config.tunnels.values()):
+                return
+            from prx.traffic.inspector import Inspector
+
+            self._inspector = Inspector(self._clock, self._redactor, self._log, own=self._pass, folder=self._caught())
+        self._inspector.take(config)
+
+    def _caught(self) -> Path:
+        return data_dir(self._environ) / "caught" / self._instance().key
+
+    def _child_settings(self, name: str, settings: TunnelSettings) -> TunnelSettings:
+        return settings if self._inspector is None else self._inspector.child_settings(name, settings)
+
+    async def _close_inspector(self) -> None:
+        if self._inspector is not None:
+            await self._inspector.close()
+
     def _on_stray(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """Take what the event loop can hand to no task: a machine short of something is said in a line, a defect as ever."""
         error = context.get("exception")
@@ -269,13 +326,20 @@ class Session:
         """Put a configuration in force while tunnels run."""
         supervisor = self._running()
         self._take(loaded)
+        self._inspect()
         supervisor.reload(self._config())
         if self._dashboard is not None:
             self._dashboard.check_settings()
 
     def _config(self) -> Config:
         """Return the configuration in force: as loaded, with the connector and the tokens that the lab works with."""
-        return self._loaded.config if self._lab is None else choose_for_lab(self._loaded.config, self._lab.token)
+        config = self._loaded.config if self._lab is None else choose_for_lab(self._loaded.config, self._lab.token)
+        moved = {
+            name: replace(config.tunnels[name], local_addr=addr)
+            for name, addr in self._retargeted.items()
+            if name in config.tunnels
+        }
+        return replace(config, tunnels={**config.tunnels, **moved}) if moved else config
 
     async def _prepare(self, stack: AsyncExitStack) -> None:
         """Take the lock and open what the user sees and asks: log file, views, control socket."""
@@ -373,6 +437,8 @@ class Session:
             self._log("info", explained)
         if self._lab is not None:
             self._log("info", f"the lab answers `prx lab …` at {self._lab.control}")
+        stack.push_async_callback(self._close_inspector)
+        self._inspect()
         self._supervisor = Supervisor(
             config,
             clock=self._clock,
@@ -383,6 +449,8 @@ class Session:
             folder=self._loaded.path.parent if self._loaded.path else None,
             recheck=self._reload_if_changed,
             environ=self._environ,
+            child_settings=self._child_settings,
+            probe_pass=self._pass,
         )
         set_aside()
 

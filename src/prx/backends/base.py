@@ -175,6 +175,11 @@ class Counters:
     rejected: int = 0
     duplicates: int = 0
 
+    @property
+    def failures(self) -> int:
+        """How many requests the service has not answered, or answered with 500 and above."""
+        return self.request_errors + sum(count for code, count in self.said.items() if code >= 500)
+
 
 class Client(Protocol):
     """The program that keeps one tunnel up: how it is run, and what it says.

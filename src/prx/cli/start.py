@@ -55,6 +55,17 @@ def _parse_duration(_context: click.Context, _parameter: click.Parameter, text: 
     return seconds
 
 
+def _parse_reference(_context: click.Context, _parameter: click.Parameter, text: str | None) -> str | None:
+    from prx.secrets.sources import is_reference
+    from prx.secrets.value import Secret
+
+    if text and not is_reference(Secret(text)):
+        raise click.BadParameter(
+            "other users see the command line: expected where the secret stands, as env:NAME, file:PATH or secret:NAME"
+        )
+    return text
+
+
 @click.command(cls=_WithCommand)
 @click.argument("target", required=False, metavar="[PORT|HOST:PORT|URL|NAME]")
 @click.option("-c", "--config", type=click.Path(path_type=Path, dir_okay=False), help="The configuration file.")
@@ -62,6 +73,8 @@ def _parse_duration(_context: click.Context, _parameter: click.Parameter, text: 
 @click.option("--health-path", metavar="PATH", help="The path that the health check asks for.")
 @click.option("--expect", metavar="STATUS", help="What counts as healthy: auto, 2xx, 204, 200-399 …")
 @click.option("--host-header", metavar="NAME", help="The Host header that the local service gets.")
+@click.option("--inspect", is_flag=True, help="Keep the last requests in memory, and see them with `prx requests`.")
+@click.option("--catch", is_flag=True, help="Keep webhooks on disk while the service is down, and hand them over later.")
 @click.option(
     "--lab",
     is_flag=True,
@@ -76,6 +89,14 @@ def _parse_duration(_context: click.Context, _parameter: click.Parameter, text: 
     metavar="MAIL",
     help="Let only you@example.com (or *@example.com) visit the quick tunnel, after a one-time PIN; may be repeated.",
 )
+@click.option(
+    "--basic-auth",
+    callback=_parse_reference,
+    metavar="REFERENCE",
+    help="Ask visitors for USER:PASSWORD, as it stands in env:NAME, file:PATH or secret:NAME. For people, --allow is better.",
+)
+@click.option("--bearer", callback=_parse_reference, metavar="REFERENCE", help="Ask for this bearer token.")
+@click.option("--allow-ip", multiple=True, metavar="CIDR", help="Let only visitors from this network in; may be repeated.")
 @click.option("--ttl", callback=_parse_duration, metavar="DURATION", help="Stop after this time: 90s, 30m, 1h30m.")
 @click.option("--name", default="", metavar="NAME", help="The name of the tunnel; without it, `default`.")
 @click.option("-q", "--quiet", "silent", is_flag=True, help="Show warnings and errors only, beside the URL.")

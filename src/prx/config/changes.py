@@ -20,7 +20,16 @@ from prx.config.origins import DEFAULT
 from prx.config.schema import DEFAULT_TUNNEL
 from prx.core.errors import ConfigError
 
-GUARDED: Final = ("local_addr", "backend", "public_url", "require_access", "cloudflare.mode")
+GUARDED: Final = (
+    "local_addr",
+    "backend",
+    "public_url",
+    "require_access",
+    "cloudflare.mode",
+    "gate.basic_auth",
+    "gate.bearer",
+    "gate.allow_ip",
+)
 """The keys whose default makes something else public, or for other people."""
 
 

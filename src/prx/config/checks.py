@@ -180,6 +180,14 @@ def replica_protocol(text: str) -> str:
     return text
 
 
+def network(text: str) -> str:
+    """Check an address or a network, and return it as a network."""
+    try:
+        return str(ipaddress.ip_network(text.strip(), strict=False))
+    except ValueError:
+        raise ValueError("an address or a network such as 203.0.113.7 or 203.0.113.0/24") from None
+
+
 def _printable_ascii(text: str) -> bool:
     return all("!" <= character <= "~" for character in text)
 

@@ -112,6 +112,61 @@ class TunnelAccess(Table):
 
 
 @dataclass(frozen=True, kw_only=True)
+class WebhookSecrets(Table):
+    """What webhook senders sign with; `prx requests` then shows whether a signature is valid. Written like `token`."""
+
+    github: Secret = key(Secret(""), "GitHub's webhook secret.")
+    stripe: Secret = key(Secret(""), "Stripe's signing secret of the endpoint (`whsec_…`).")
+    slack: Secret = key(Secret(""), "Slack's signing secret of the app.")
+    telegram: Secret = key(Secret(""), "The `secret_token` that `setWebhook` was given.")
+    twilio: Secret = key(Secret(""), "Twilio's auth token.")
+    shopify: Secret = key(Secret(""), "Shopify's client secret of the app.")
+    svix: Secret = key(Secret(""), "Svix's secret of the endpoint (`whsec_…`).")
+    webhooks: Secret = key(Secret(""), "The secret of a sender that keeps to Standard Webhooks (`whsec_…`).")
+
+
+@dataclass(frozen=True, kw_only=True)
+class InspectSettings(Table):
+    """Seeing what passes: prx carries the bytes between connector and service, and keeps a copy in memory."""
+
+    enabled: bool = key(
+        False, "Whether `prx requests` shows what passes and `prx retarget` works; off, prx is not in the path."
+    )
+    keep: int = key(500, "How many requests are kept; the oldest go first.", minimum=1, maximum=100_000)
+    keep_mb: int = key(64, "How much is kept of all of them together.", unit="megabytes", minimum=4, maximum=10_000)
+    port: int = key(
+        0,
+        "The loopback port that the connector is sent to; 0: a free one. A named tunnel whose routes are set in the dashboard "
+        "needs a fixed one: its route must lead to `http://127.0.0.1:PORT`.",
+        minimum=0,
+        maximum=65535,
+    )
+    catch: bool = key(
+        False,
+        "Whether webhooks (all but GET, HEAD and OPTIONS) are kept on disk while the service is down, answered 202, and handed "
+        "over in order when it is back.",
+    )
+    webhooks: WebhookSecrets = WebhookSecrets()
+
+
+@dataclass(frozen=True, kw_only=True)
+class GateSettings(Table):
+    """Who may visit; prx answers all others, before the service sees a byte. For people, `allowed_mail` is better."""
+
+    basic_auth: Secret = key(Secret(""), "USER:PASSWORD that a visitor must know; written like `token`.")
+    bearer: Secret = key(Secret(""), "A token that a visitor must carry (`Authorization: Bearer …`); written like `token`.")
+    allow_ip: tuple[str, ...] = list_key(
+        "Addresses or networks (`203.0.113.0/24`) that visitors may come from, as Cloudflare sees them; empty: all.",
+        checks.network,
+    )
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether there is anything to check."""
+        return bool(self.basic_auth or self.bearer or self.allow_ip)
+
+
+@dataclass(frozen=True, kw_only=True)
 class TunnelSettings(Table):
     """One local service, and how it is made public and watched."""
 
@@ -208,6 +263,13 @@ class TunnelSettings(Table):
     )
     cloudflare: CloudflareSettings = CloudflareSettings()
     access: TunnelAccess = TunnelAccess()
+    inspect: InspectSettings = InspectSettings()
+    gate: GateSettings = GateSettings()
+
+    @property
+    def is_relayed(self) -> bool:
+        """Whether prx carries the bytes between connector and service."""
+        return self.backend != "none" and (self.inspect.enabled or self.inspect.catch or self.gate.is_wanted)
 
     @cached_property
     def origin(self) -> LocalAddr:

@@ -21,6 +21,11 @@ holds ends the hold: the answer says whether prx ends with it. A prx that is sto
     restart   tunnel            at once
     reload    -                 when the configuration is read; its problems as an error
     events    -                 the stream
+    requests  tunnel, filter, positions, limit, wait, own
+                                requests: those that fit and are newer than `positions`; positions: {tunnel: newest id}
+    request   tunnel, id        request: all that is kept of it
+    replay    tunnel, id, edit  request: what was sent to the service again, and its answer
+    retarget  tunnel, addr      at once
 
 Limits: a request is at most 64 KiB and arrives within 10 seconds of its first byte.
 """

@@ -83,6 +83,9 @@ class Controlled(Protocol):
     async def reload(self) -> None:
         """Read the configuration again; raise PrxError if it cannot be used."""
 
+    async def traffic(self, request: Message) -> Message:
+        """Answer what is asked of inspected traffic; raise PrxError if it cannot be."""
+
 
 class ControlServer:
     """Listen on `path` for as long as the `async with` block lasts. `wall` returns seconds since 1970.
@@ -218,8 +221,9 @@ class ControlServer:
             case "reload":
                 await self._controlled.reload()
                 return {}
-            case "requests":
-                raise UsageError("the requests that come through the tunnel are not kept", code="inspection_off")
+            case "requests" | "request" | "replay" | "retarget":
+                self._named(request)
+                return await self._controlled.traffic(request)
             case unknown:
                 raise UsageError(f"unknown request {str(unknown)[:40]!r}", hint="client and prx may differ in version")
 

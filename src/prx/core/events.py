@@ -187,6 +187,18 @@ class Log(Fact):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Traffic(Fact):
+    """What visitors asked for: the last minutes (`prx.core.traffic`), and what is new since the last fact of this kind."""
+
+    name: ClassVar[str] = "traffic"
+    requests: int
+    errors: int
+    per_minute: int
+    new_requests: int
+    new_errors: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class HookRan(Fact):
     """A hook was run, for a new URL or a piece of news: what, whether it worked, after how many tries."""
 

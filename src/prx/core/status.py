@@ -6,13 +6,14 @@ second process that reads the event stream can rebuild it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from prx.core import events
 from prx.core.events import Event, Fact
 from prx.core.flapping import Flaps
 from prx.core.states import State
+from prx.core.traffic import WINDOW_SECONDS, TrafficStatus
 from prx.core.verdicts import ACTIONS, Action, NoVerdict, Verdict, summary
 
 _WELL = frozenset(verdict for verdict, action in ACTIONS.items() if action is Action.NONE)
@@ -53,7 +54,8 @@ class TunnelStatus:
 
     url: the public URL as far as it is known; `proven` once it was verified. told: it was given out as the tunnel's URL,
     because it is proven, or because it is connected and cannot be proven from here. started: the numbers of the connectors
-    that were started before, so that a start of one of them is a restart.
+    that were started before, so that a start of one of them is a restart. traffic: None as long as it is not known.
+    inspected: what passes can be seen with `prx requests`.
     """
 
     name: str
@@ -74,6 +76,8 @@ class TunnelStatus:
     connectors: tuple[ConnectorStatus, ...] = ()
     last_probe: ProbeStatus | None = None
     started: frozenset[int] = frozenset()
+    traffic: TrafficStatus | None = None
+    inspected: bool = False
     flaps: Flaps = field(default_factory=Flaps)
 
     def summary(self) -> str:
@@ -94,6 +98,7 @@ class TunnelStatus:
             "url": self.url,
             "proven": self.proven,
             "local_addr": self.local_addr,
+            "inspected": self.inspected,
             "since": None if self.since is None else events.timestamp(self.since),
             "restarts": self.restarts,
             "attempt": self.attempt,
@@ -103,6 +108,7 @@ class TunnelStatus:
             "last_probe": None
             if probe is None
             else {"status": probe.status, "latency_ms": probe.latency_ms, "at": events.timestamp(probe.at)},
+            "traffic": None if self.traffic is None else {**asdict(self.traffic), "window_secs": WINDOW_SECONDS},
         }
 
 
@@ -166,7 +172,10 @@ def _fold_child(status: TunnelStatus, fact: Fact) -> TunnelStatus:
             restarts = status.restarts + (number in status.started)
             started = status.started | {number}
             return replace(status, connectors=_in_order(connectors), restarts=restarts, started=started, retry_at=None)
+        case events.Traffic(requests=requests, errors=errors, per_minute=rate):
+            return replace(status, traffic=TrafficStatus(requests, errors, rate))
         case events.ChildExited(pid=pid):
+            status = replace(status, traffic=None)
             if status.mode == "quick":  # a quick URL dies with its child
                 status = replace(status, url="", proven=False, told=False)
             return replace(status, connectors=tuple(item for item in status.connectors if item.pid != pid))

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
-from prx.core.events import Event, Probed
+from prx.core.events import Event, Probed, Traffic
 from prx.history.records import Record, encode, from_event
 from prx.history.rollup import Rollup
 from prx.history.segments import Bounds, SegmentWriter
@@ -68,6 +68,10 @@ class HistoryRecorder:
         """Keep `event`, if it is of a kind that is kept; never waits."""
         if isinstance(event.fact, Probed):
             for record in self._rollup.add(event.at, event.fact):
+                self._put(record)
+            return
+        if isinstance(event.fact, Traffic):
+            for record in self._rollup.add_traffic(event.at, event.fact):
                 self._put(record)
             return
         kept = from_event(event)

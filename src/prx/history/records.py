@@ -9,6 +9,7 @@ Beside the events that are kept as they are (`KEPT`) there are those of the hist
     snapshot       tunnel, state, verdict, reason, url: where a tunnel stands at the beginning of a file, or after lost records
     alive          once a minute: what came before was in force until now
     probes         tunnel, secs, count, failed, buckets: what the probes of some minutes saw (`prx.history.latency`)
+    traffic        tunnel, secs, requests, errors: what visitors asked for in some minutes; none is written if nothing came
     lost           count: so many records could not be written
 """
 

@@ -136,6 +136,11 @@ class Bus:
         """Begin to keep the status of a tunnel, from `status` on."""
         self._statuses[status.name] = status
 
+    def track_changes(self, name: str, **changes: Any) -> None:
+        """Change what a tracked status says of the configuration."""
+        if name in self._statuses:
+            self._statuses[name] = replace(self._statuses[name], **changes)
+
     def untrack(self, name: str) -> None:
         """Forget a tunnel that the configuration no longer has."""
         self._statuses.pop(name, None)

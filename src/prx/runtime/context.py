@@ -36,7 +36,8 @@ class Shared:
     """What all tunnels of one prx share.
 
     private: a directory of prx's own: the child's HOME, and its empty configuration. inherited: the environment of prx.
-    jitter: draws a number from 0 to 1. recheck: has the configuration checked again. service_token: changes with a reload.
+    jitter: draws a number from 0 to 1. child_settings: what a tunnel's connector is given in place of the user's settings.
+    recheck: has the configuration checked again. service_token: changes with a reload.
     """
 
     site: EdgeSite
@@ -53,6 +54,8 @@ class Shared:
     spawn_limiter: SpawnRateLimiter
     recheck: Callable[[], None]
     service_token: ServiceToken | None
+    probe_pass: str = ""
+    child_settings: Callable[[str, TunnelSettings], TunnelSettings] = lambda _name, settings: settings
 
 
 class Phases:
@@ -100,7 +103,7 @@ class TunnelContext:
 
     @classmethod
     def _of(cls, name: str, settings: TunnelSettings, phases: Phases, shared: Shared, connector: int = 0) -> TunnelContext:
-        backend = create(settings)
+        backend = create(shared.child_settings(name, settings))
         policy = Policy(
             expect=settings.expected_status,
             startup_timeout=settings.startup_timeout_secs,

@@ -36,13 +36,14 @@ BYPASSES_THAT_CONVINCE = 2  # answers past this connector that convince
 class HealthChecker:
     """Checks one run of the child (or, without a `child`, a public URL that others keep up).
 
-    asked: requests of the public URL that prx has made itself. usual_ms: how long the last good answer took.
+    asked: requests of the public URL that prx has made itself; failed: those that the connector counts as failures. usual_ms:
+    how long the last good answer took.
     """
 
     def __init__(self, context: TunnelContext, child: ChildMonitor | None) -> None:
         self.url = context.backend.fixed_url(context.shared.site)
         self._newest_rules = NewestRules(context.settings)
-        self.asked = 0
+        self.asked = self.failed = 0
         self.usual_ms: float | None = None
         self._context = context
         self._child = child
@@ -163,6 +164,7 @@ class HealthChecker:
             exposed = group.create_task(self._exposed(dns.addresses, limit), name=f"{context.name}: exposure")
             refreshed = group.create_task(self._name.refresh(self._hostname), name=f"{context.name}: dns")
             public, delivery, origin = await self._ask_both(dns.addresses, limit, suspect=suspect)
+        self.failed += public.status is not None and public.status >= 500 and delivery.reached is not False
         if public.status is None:
             self._name.expire()
         elif public.status in context.settings.expected_status or (origin is not None and origin.status == public.status):
@@ -248,6 +250,10 @@ class HealthChecker:
         # the token goes only to the host that the configuration names: a temporary name may be another's tomorrow
         host = urlsplit(context.backend.fixed_url(site)).hostname or ""
         headers = probe_headers(context.shared.service_token, url, host)
+        if context.settings.gate.is_wanted and not headers:  # worth nothing elsewhere, so any name may see it
+            headers, host = {"X-PRX-Probe": context.shared.probe_pass}, self._hostname
+        elif context.settings.gate.is_wanted:
+            headers = {**headers, "X-PRX-Probe": context.shared.probe_pass}
         return probe_public(url, addresses, headers=headers, headers_host=host, ca_file=site.public_ca, timeout=limit)
 
     def _ask_origin(self, limit: float) -> Coroutine[Any, Any, Origin]:

@@ -7,14 +7,15 @@ asked to, and reports to the tunnel, through inputs and facts, what happens. It 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 from prx.backends.base import Counters, LaunchContext, LineKind, LogLine
 from prx.core import inputs
 from prx.core.diagnosis import diagnose
-from prx.core.events import ConnectionLost, ConnectionRegistered
+from prx.core.events import ConnectionLost, ConnectionRegistered, Traffic
 from prx.core.evidence import Evidence, ExitCause
 from prx.core.replicas import follow
+from prx.core.traffic import TrafficMeter
 from prx.core.verdicts import PROVES_URL, Action, Verdict
 from prx.runtime.child_log import ChildLog
 from prx.runtime.child_monitor import ChildMonitor
@@ -69,6 +70,7 @@ class Run:
         self._log = ChildLog(context, self._on_line)
         self.checker = HealthChecker(context, self._child)
         self._quick_checks = QuickChecks()
+        self._traffic = TrafficMeter()
         self._noticed_at = self._started
         self._edge_learnt = False
         self._well = False  # the last check found nothing wrong
@@ -154,12 +156,23 @@ class Run:
             if quick_checks and self.role.leads and self._observer.ready and self.checker.url:
                 counters = await self._child.counters(max_age=READY_EVERY)
                 began = self.context.clock.monotonic()
+                self._count(began, counters)
                 changed |= await self._quick_checks.check(self.context.settings, counters, self.checker.usual_ms)
                 self._suspect_since = (self._suspect_since or began) if self._quick_checks.suspect else None
                 changed |= self._quick_checks.failing and self._well  # else the errors may be those that prx has got itself
         except (OSError, RuntimeError, MemoryError):  # this machine is short of something: the next question may be luckier
             return False
         return changed
+
+    def _count(self, now: float, counters: Counters | None) -> None:
+        """Publish what visitors have asked for, as the connector has counted it anyway; prx's own requests are left out."""
+        if counters is None:
+            return
+        visitors, errors = counters.requests - self.checker.asked, counters.failures - self.checker.failed
+        if reading := self._traffic.see(now, visitors, errors):
+            recent = asdict(reading.status)
+            new = {"new_requests": reading.new_requests, "new_errors": reading.new_errors}
+            self.context.publish(Traffic(tunnel=self.context.name, **recent, **new))
 
     async def check(self) -> tuple[Evidence, inputs.Checked]:
         """Gather evidence and judge it; without the public URL, if another connector of the tunnel leads."""

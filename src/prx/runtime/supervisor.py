@@ -46,7 +46,9 @@ class Supervisor:
     `site` says which edge they connect to. `instance` names this prx among those of the same user: two with the same name
     must not run at once (see `prx.runtime.host.lock`). `folder` is the base of relative paths of hooks. Secrets that the
     configuration holds are redacted from all events. `recheck` is called every few seconds while a tunnel waits or has failed:
-    the caller reloads the configuration if it has changed, which ends the wait.
+    the caller reloads the configuration if it has changed, which ends the wait. `child_settings(name, settings)` returns what a
+    tunnel's connector is given; checks of the service go by the user's own settings.
+    `probe_pass` is what health checks carry to pass a gate of prx's own.
     """
 
     def __init__(
@@ -62,6 +64,8 @@ class Supervisor:
         network: Network | None = None,
         recheck: Callable[[], None] = lambda: None,
         environ: Mapping[str, str] = os.environ,
+        probe_pass: str = "",
+        child_settings: Callable[[str, TunnelSettings], TunnelSettings] = lambda _name, settings: settings,
     ) -> None:
         self.bus = bus
         self.redactor = bus.redactor
@@ -73,6 +77,8 @@ class Supervisor:
         self._site = site
         self._folder = folder
         self._recheck = recheck
+        self._probe_pass = probe_pass
+        self._child_settings = child_settings
         self._network = network or (LocalNetwork() if site.local else SystemNetwork())
         self._config = config
         self._tunnels: dict[str, Tunnel] = {}
@@ -215,6 +221,8 @@ class Supervisor:
             jitter=self._jitter,
             spawn_limiter=SpawnRateLimiter(self._clock),
             recheck=self._recheck,
+            child_settings=self._child_settings,
+            probe_pass=self._probe_pass,
         )
 
     def _jitter(self) -> float:

@@ -124,6 +124,7 @@ class Tunnel:
             self.context.take(settings)
             for connector in self.connectors:
                 connector.take(settings)
+        self.context.shared.bus.track_changes(self.name, local_addr=str(settings.origin), inspected=settings.inspect.enabled)
         self.context.publish(ConfigReloaded(tunnel=self.name, restarted=renewed))
         if renewed:
             self._replace(self._places.values(), "the configuration changed")
@@ -358,7 +359,8 @@ class Tunnel:
 
     def _blank_status(self) -> TunnelStatus:
         backend, local_addr = self.context.backend, str(self.context.settings.origin)
-        return TunnelStatus(self.name, backend=backend.name, mode=backend.mode, local_addr=local_addr)
+        inspected = self.context.settings.inspect.enabled
+        return TunnelStatus(self.name, backend=backend.name, mode=backend.mode, local_addr=local_addr, inspected=inspected)
 
 
 def _shown_of(connector: Connector) -> Diagnosis | None:

@@ -13,7 +13,7 @@ from rich.text import Text
 from prx.core.states import State
 from prx.core.status import TunnelStatus
 from prx.logs.text import printable
-from prx.ui.text import seconds
+from prx.ui.text import PROTOCOLS, seconds
 
 PHASES = ("spawned", "url", "connected", "dns", "verified")
 
@@ -71,11 +71,26 @@ def _tunnel(status: TunnelStatus, progress: Progress, now: float) -> RenderableT
         grid.add_row("", Text(printable(status.reason)))
     elif why := _why(status, now):
         grid.add_row("verdict", Text(why))
+    if traffic := _traffic(status):
+        grid.add_row("traffic", Text(traffic))
     if flapping := status.flaps.words(now):
         grid.add_row("", Text(flapping, style="yellow"))
     if progress.reached and status.state not in _DOWN:
         grid.add_row("start", _way_up(progress))
     return Padding(Group(title, Padding(grid, (0, 0, 0, 2))), (0, 0, 0, 2))
+
+
+def _traffic(status: TunnelStatus) -> str:
+    """Return "12 requests · 1 error · 4 connections, QUIC, ams"; empty if nothing is known, or nothing can come."""
+    if status.traffic is None or not status.state.is_up:
+        return ""
+    connections = [item for connector in status.connectors for item in connector.connections]
+    if not connections:
+        return status.traffic.words()
+    protocols = sorted({PROTOCOLS.get(item.protocol, item.protocol) for item in connections} - {""})
+    places = sorted({item.location.rstrip("0123456789") for item in connections} - {""})
+    count = f"{len(connections)} connection" + ("s" if len(connections) > 1 else "")
+    return printable(f"{status.traffic.words()} · {', '.join([count, *protocols, *places])}")
 
 
 def _why(status: TunnelStatus, now: float) -> str:

@@ -9,10 +9,9 @@ from typing import Final
 from prx.core.conditions import CONDITIONS
 from prx.history.latency import percentile
 from prx.history.report import Loss, Report, TunnelReport
-from prx.ui.text import seconds
+from prx.ui.text import PROTOCOLS, seconds
 
 _LABEL: Final = 10
-_PROTOCOLS: Final = {"quic": "QUIC", "http2": "HTTP/2"}
 _TITLES: Final = {verdict.value: condition.title for verdict, condition in CONDITIONS.items()}
 
 
@@ -40,7 +39,7 @@ def _tunnel(tunnel: TunnelReport) -> Iterator[str]:
     if tunnel.probes:
         yield _row("latency", _latency(tunnel))
     for number, link in enumerate(tunnel.links):
-        protocol = _PROTOCOLS.get(link.protocol, link.protocol)
+        protocol = PROTOCOLS.get(link.protocol, link.protocol)
         connections = "connection" if link.count == 1 else "connections"
         yield _row(
             "" if number else "edge", f"{link.location} {protocol}  {link.count} {connections}, {seconds(link.secs)} in all"

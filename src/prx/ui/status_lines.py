@@ -9,11 +9,11 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from prx.core.states import UP
+from prx.core.traffic import TrafficStatus
 from prx.core.verdicts import ACTIONS, Action, summary
 from prx.logs.text import printable
-from prx.ui.text import seconds
+from prx.ui.text import PROTOCOLS, seconds
 
-_PROTOCOLS: Final = {"quic": "QUIC", "http2": "HTTP/2"}
 _WELL: Final = frozenset(verdict.value for verdict, action in ACTIONS.items() if action is Action.NONE)
 
 
@@ -59,13 +59,15 @@ def _url(tunnel: Mapping[str, Any]) -> str:
 
 def _extras(tunnel: Mapping[str, Any], now: float) -> list[str]:
     protocol = next((item["protocol"] for item in tunnel["connectors"] if item["protocol"]), "")
+    traffic = tunnel.get("traffic")
     since = (
         "" if tunnel["since"] is None else f"for {seconds(max(0.0, now - datetime.fromisoformat(tunnel['since']).timestamp()))}"
     )
     return [
         *([f"→ {tunnel['local_addr']}"] if tunnel["local_addr"] else []),
         *([since] if since else []),
-        *([_PROTOCOLS.get(protocol, protocol)] if protocol else []),
+        *([PROTOCOLS.get(protocol, protocol)] if protocol else []),
+        *([TrafficStatus(traffic["requests"], traffic["errors"]).words() + " in 5 min"] if traffic else []),
     ]
 
 

@@ -45,7 +45,7 @@ class QuickChecks:
         """
         before, self._counters = self._counters, counters
         busy = before is not None and counters is not None and counters.requests > before.requests
-        self.failing = before is not None and counters is not None and _failures(counters) > _failures(before)
+        self.failing = before is not None and counters is not None and counters.failures > before.failures
         dry = before is not None and counters is not None and self._runs_dry(counters.requests - before.requests)
         well = await self._is_well(settings, busy=busy, usual_ms=usual_ms)
         changed = well is not self._well or dry
@@ -76,10 +76,6 @@ class QuickChecks:
             answer = await check_origin(settings, timeout=ANSWER_WITHIN)
             return not answer.silent
         return True
-
-
-def _failures(counters: Counters) -> int:
-    return counters.request_errors + sum(count for code, count in counters.said.items() if code >= 500)
 
 
 async def _accepted(stream: Stream) -> bool:

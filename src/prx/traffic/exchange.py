@@ -1,0 +1,202 @@
+"""One request and its answer, as they were seen; and how they are shown, without secrets.
+
+What is kept is what came. What leaves this room for a screen, a file or another process goes through `Masks` first.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from prx.core.events import timestamp
+from prx.logs.redact import MARK, Redactor
+from prx.traffic.framing import Head
+
+BODY_LIMIT: Final = 1024 * 1024
+"""Bytes that are kept of one body; the rest is counted."""
+
+MESSAGE_LIMIT: Final = 64 * 1024
+MESSAGES: Final = 200
+"""WebSocket messages and server-sent events that are kept of one exchange; later ones are counted."""
+
+# what webhook senders prove themselves with: a signature cannot be turned into its key, but it can be sent again
+_SIGNATURES: Final = re.compile(
+    r"(?:x-hub-signature(?:-256)?|stripe-signature|x-slack-signature|x-twilio-signature|x-shopify-hmac-sha256"
+    r"|(?:svix|webhook)-signature|x-[\w-]*signature[\w-]*|x-telegram-bot-api-secret-token)",
+    re.IGNORECASE,
+)
+
+
+@dataclass(slots=True)
+class Body:
+    """What is kept of a body, and how long it was. `whole`: it came to its proper end."""
+
+    kept: bytearray = field(default_factory=bytearray)
+    size: int = 0
+    whole: bool = False
+
+    @property
+    def cut(self) -> bool:
+        """Return whether some of it was not kept, or never came."""
+        return not self.whole or self.size > len(self.kept)
+
+    def add(self, data: bytes) -> int:
+        """Take a piece; return how many bytes of it are kept."""
+        self.size += len(data)
+        room = data[: max(0, BODY_LIMIT - len(self.kept))]
+        self.kept += room
+        return len(room)
+
+
+@dataclass(slots=True)
+class Message:
+    """A WebSocket message (`sender` "visitor" or "service"), or a server-sent event; `size` is that of all of it."""
+
+    at: float
+    sender: str
+    kind: str
+    data: bytes
+    size: int
+
+
+@dataclass(slots=True)
+class Exchange:
+    """One request and what came of it. Times are wall-clock seconds; 0: not yet. `own`: prx's health check made it."""
+
+    id: int
+    tunnel: str
+    began: float
+    request: Head | None = None
+    request_body: Body = field(default_factory=Body)
+    answer: Head | None = None
+    answer_body: Body = field(default_factory=Body)
+    interim: list[int] = field(default_factory=list)
+    first_byte: float = 0.0
+    ended: float = 0.0
+    notes: list[str] = field(default_factory=list)
+    messages: list[Message] = field(default_factory=list)
+    more_messages: int = 0
+    trailers: list[tuple[bytes, bytes]] = field(default_factory=list)
+    own: bool = False
+    replay_of: int = 0
+    signature: str = ""
+
+    @property
+    def weight(self) -> int:
+        """Return about how many bytes it keeps."""
+        heads = sum(len(head.raw) * 3 for head in (self.request, self.answer) if head is not None)
+        return (
+            1000
+            + heads
+            + len(self.request_body.kept)
+            + len(self.answer_body.kept)
+            + sum(len(m.data) + 200 for m in self.messages)
+        )
+
+    @property
+    def status(self) -> int:
+        """Return the status of the answer; 0 while there is none."""
+        return self.answer.status if self.answer else 0
+
+    @property
+    def answer_is_switch(self) -> bool:
+        """Return whether it has become another protocol."""
+        return self.status == 101 or (self.request is not None and self.request.method == b"CONNECT")
+
+    def note(self, text: str) -> None:
+        """Add a remark, once."""
+        if text and text not in self.notes:
+            self.notes.append(text)
+
+
+class Masks:
+    """Takes secrets out of what is shown: those of the log, and signatures."""
+
+    def __init__(self, redactor: Redactor) -> None:
+        self._redactor = redactor
+
+    def header(self, name: str, value: str) -> str:
+        """Return the value of a header as it may be shown."""
+        if _SIGNATURES.fullmatch(name) and value:
+            return MARK
+        shown = self._redactor.line(f"{name}: {value}")
+        return shown.partition(":")[2].strip() if shown.startswith(f"{name}:") else MARK
+
+    def text(self, text: str) -> str:
+        """Return text of any kind as it may be shown."""
+        return self._redactor.text(text)
+
+    def data(self, data: bytes) -> bytes:
+        """Return bytes as they may be shown."""
+        return self._redactor.text(data.decode("latin-1")).encode("latin-1", "replace")
+
+
+def summary_json(exchange: Exchange, masks: Masks) -> dict[str, Any]:
+    """Return a line of the list."""
+    request = exchange.request
+    done, first = exchange.ended, exchange.first_byte
+    return {
+        "id": exchange.id,
+        "tunnel": exchange.tunnel,
+        "at": timestamp(exchange.began),
+        "method": "" if request is None else _text(request.method),
+        "path": "" if request is None else masks.text(_text(request.target)),
+        "status": exchange.status or None,
+        "first_byte_ms": round((first - exchange.began) * 1000, 2) if first else None,
+        "duration_ms": round((done - exchange.began) * 1000, 2) if done else None,
+        "request_bytes": exchange.request_body.size,
+        "answer_bytes": exchange.answer_body.size,
+        "messages": len(exchange.messages) + exchange.more_messages,
+        "own": exchange.own,
+        "replay_of": exchange.replay_of or None,
+        "signature": exchange.signature or None,
+        "notes": list(exchange.notes),
+    }
+
+
+def exchange_json(exchange: Exchange, masks: Masks) -> dict[str, Any]:
+    """Return everything that is kept of it; bodies are base64."""
+    return summary_json(exchange, masks) | {
+        "request": _side(exchange.request, exchange.request_body, masks),
+        "answer": _side(exchange.answer, exchange.answer_body, masks),
+        "interim": list(exchange.interim),
+        "trailers": _pairs(exchange.trailers, masks),
+        "events": [
+            {
+                "at": timestamp(item.at),
+                "sender": item.sender,
+                "kind": item.kind,
+                "size": item.size,
+                "data": masks.text(item.data.decode("utf-8", "replace")) if item.kind != "binary" else _b64(item.data, masks),
+            }
+            for item in exchange.messages
+        ],
+    }
+
+
+def _side(head: Head | None, body: Body, masks: Masks) -> dict[str, Any] | None:
+    if head is None and not body.size:
+        return None
+    return {
+        "headers": [] if head is None else _pairs(head.headers, masks),
+        "version": "" if head is None else _text(head.version),
+        "reason": "" if head is None else masks.text(_text(head.reason)),
+        "body": _b64(bytes(body.kept), masks),
+        "body_bytes": body.size,
+        "body_cut": body.cut,
+    }
+
+
+def _pairs(headers: Iterable[tuple[bytes, bytes]], masks: Masks) -> list[list[str]]:
+    return [[_text(name), masks.header(_text(name), _text(value))] for name, value in headers]
+
+
+def _b64(data: bytes, masks: Masks) -> str:
+    return base64.b64encode(masks.data(data)).decode()
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "replace")

@@ -1,0 +1,140 @@
+"""One request in the words of other programs: curl, a Python script, HAR 1.2. From what is shown, so without secrets. Pure."""
+
+from __future__ import annotations
+
+import base64
+import json
+import shlex
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+from prx import __version__
+from prx.core.errors import UsageError
+
+_NOT_SENT = {"content-length", "transfer-encoding", "connection", "host"}
+
+
+def as_curl(found: dict[str, Any], base_url: str) -> str:
+    """Return a curl command for a POSIX shell that sends it to `base_url`."""
+    words = ["curl", "-i", "-X", found["method"], base_url.rstrip("/") + found["path"]]
+    for name, value in _headers(found):
+        words += ["-H", f"{name}: {value}"]
+    body, pipe = _body(found), ""
+    if body:
+        text = body.decode("utf-8", "surrogateescape")
+        if text.isprintable() and not text.startswith("@"):
+            words += ["--data-binary", text]
+        else:  # no argument can hold every byte, and @ would be read as the name of a file
+            words += ["--data-binary", "@-"]
+            pipe = f"printf %s {base64.b64encode(body).decode()} | base64 -d | "
+    return pipe + shlex.join(words)
+
+
+def as_script(found: dict[str, Any], base_url: str) -> str:
+    """Return a Python script, standard library only, that sends it to `base_url` and prints the answer."""
+    parts = urlsplit(base_url)
+    kind = "HTTPSConnection" if parts.scheme == "https" else "HTTPConnection"
+    return "\n".join(
+        [
+            f"# request {found['id']} of {found['at']}",
+            "import http.client",
+            "",
+            f"connection = http.client.{kind}({parts.hostname!r}, {parts.port!r})",
+            f"connection.putrequest({found['method']!r}, {found['path']!r}, skip_accept_encoding=True)",
+            *(f"connection.putheader({name!r}, {value!r})" for name, value in _headers(found)),
+            f"body = {_body(found)!r}",
+            'connection.putheader("Content-Length", str(len(body)))',
+            "connection.endheaders(body)",
+            "answer = connection.getresponse()",
+            "print(answer.status, answer.read())",
+        ]
+    )
+
+
+def as_har(requests: list[dict[str, Any]], base_url: str) -> str:
+    """Return an HTTP archive (HAR 1.2) of whole requests."""
+    log = {
+        "version": "1.2",
+        "creator": {"name": "prx", "version": __version__},
+        "entries": [_entry(r, base_url) for r in requests],
+    }
+    return json.dumps({"log": log}, indent=1)
+
+
+def from_har(text: str) -> list[dict[str, Any]]:
+    """Return the requests of an HTTP archive as `replay` takes them; raise UsageError if it is none."""
+    try:
+        entries = json.loads(text)["log"]["entries"]
+        return [_from_entry(entry["request"]) for entry in entries]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise UsageError(f"this is no HTTP archive (HAR 1.2): {type(error).__name__} {error}") from error
+
+
+def _from_entry(request: dict[str, Any]) -> dict[str, Any]:
+    parts = urlsplit(str(request["url"]))
+    post = request.get("postData") or {}
+    text = str(post.get("text", ""))
+    body = base64.b64decode(text) if post.get("encoding") == "base64" else text.encode()
+    return {
+        "method": str(request["method"]),
+        "path": (parts.path or "/") + (f"?{parts.query}" if parts.query else ""),
+        "headers": [[str(h["name"]), str(h["value"])] for h in request["headers"] if not str(h["name"]).startswith(":")],
+        "body": base64.b64encode(body).decode(),
+    }
+
+
+def _entry(found: dict[str, Any], base_url: str) -> dict[str, Any]:
+    asked, answer = found["request"] or {}, found["answer"] or {}
+    headers = {name.lower(): value for name, value in answer.get("headers", [])}
+    wait, total = found["first_byte_ms"] or 0, found["duration_ms"] or 0
+    entry: dict[str, Any] = {
+        "startedDateTime": found["at"],
+        "time": total,
+        "request": {
+            "method": found["method"],
+            "url": base_url.rstrip("/") + found["path"],
+            "httpVersion": asked.get("version", ""),
+            "cookies": [],
+            "headers": [{"name": n, "value": v} for n, v in asked.get("headers", [])],
+            "queryString": [
+                {"name": n, "value": v} for n, v in parse_qsl(urlsplit(found["path"]).query, keep_blank_values=True)
+            ],
+            "headersSize": -1,
+            "bodySize": found["request_bytes"],
+        },
+        "response": {
+            "status": found["status"] or 0,
+            "statusText": answer.get("reason", ""),
+            "httpVersion": answer.get("version", ""),
+            "cookies": [],
+            "headers": [{"name": n, "value": v} for n, v in answer.get("headers", [])],
+            "content": {
+                "size": found["answer_bytes"],
+                "mimeType": headers.get("content-type", ""),
+                "text": answer.get("body", ""),
+                "encoding": "base64",
+            },
+            "redirectURL": headers.get("location", ""),
+            "headersSize": -1,
+            "bodySize": found["answer_bytes"],
+        },
+        "cache": {},
+        "timings": {"send": 0, "wait": wait, "receive": max(0, total - wait)},
+    }
+    if found["request_bytes"]:
+        kind = next((v for n, v in asked.get("headers", []) if n.lower() == "content-type"), "")
+        entry["request"]["postData"] = {"mimeType": kind, "text": asked.get("body", ""), "encoding": "base64"}
+    return entry
+
+
+def _headers(found: dict[str, Any]) -> list[tuple[str, str]]:
+    asked = found["request"] or {"headers": []}
+    return [(name, value) for name, value in asked["headers"] if name.lower() not in _NOT_SENT]
+
+
+def _body(found: dict[str, Any]) -> bytes:
+    if found["request"] is None:
+        return b""
+    if found["request"]["body_cut"]:
+        raise UsageError(f"the body of request {found['id']} was cut, so it cannot be sent again")
+    return base64.b64decode(found["request"]["body"])

@@ -1,0 +1,292 @@
+"""Read one direction of an HTTP/1 connection as it comes, in pieces of any size. Pure.
+
+h11 would refuse what odd services answer and cloudflared passes on (`tests/runtime/probes/odd_answers.py`), and costs more
+time than the relay itself. This reader judges nothing: bare LF ends a line, any name is a name, and what is no HTTP at all
+becomes `Raw`. What is *ambiguous* (two lengths, a length beside chunks, folded lines) is noted in `Head.doubts`: a gate
+refuses it, a copy shows it. RFC 9112, sections 2 to 7.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Final, TypeAlias
+
+HEAD_LIMIT: Final = 256 * 1024
+"""Bytes that a head may have; one that is longer is raw. The edge lets 128 KiB of headers pass."""
+
+_LINE_LIMIT: Final = 16 * 1024
+_REQUEST: Final = re.compile(rb"([!-~]+) ([^ \r\n][^\r\n]*?) (HTTP/\d\.\d)")
+_STATUS: Final = re.compile(rb"(HTTP/\d+\.\d+) +(\d{3})(?: ([^\r\n]*))?")
+_END: Final = re.compile(rb"\r?\n\r?\n")
+_CHUNK: Final = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\r\n]*)?")
+_DIGITS: Final = re.compile(rb"[0-9]{1,18}")
+_TOKEN: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_CODINGS: Final = b"transfer-encoding"
+
+Headers: TypeAlias = list[tuple[bytes, bytes]]
+
+
+@dataclass(slots=True)
+class Head:
+    """The head of a message. A request has `method` and `target`, an answer `status` and `reason`; `raw` is all of it."""
+
+    raw: bytes
+    version: bytes
+    headers: Headers
+    method: bytes = b""
+    target: bytes = b""
+    status: int = 0
+    reason: bytes = b""
+    doubts: list[str] = field(default_factory=list)
+
+    def values(self, name: bytes) -> list[bytes]:
+        """Return every value of a header; `name` is in lower case."""
+        return [value for key, value in self.headers if key.lower() == name]
+
+    def words(self, name: bytes) -> set[bytes]:
+        """Return the words of a header that is a list, in lower case."""
+        return {word.strip().lower() for value in self.values(name) for word in value.split(b",")} - {b""}
+
+    @property
+    def upgrades(self) -> bool:
+        """Return whether it asks for another protocol, or changes to it."""
+        return self.status == 101 or self.method == b"CONNECT" or (not self.status and bool(self.values(b"upgrade")))
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """A piece of a body, without the marks between chunks."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """The end of a message. `whole`: it came to its proper end."""
+
+    trailers: tuple[tuple[bytes, bytes], ...] = ()
+    whole: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Raw:
+    """Bytes that are no HTTP/1, and why; everything after them is raw, too."""
+
+    data: bytes
+    why: str
+
+
+Piece: TypeAlias = Head | Data | End | Raw
+
+
+class Framing:
+    """Reads requests (`of_requests`), or answers: of those, tell it beforehand what each answers with `expect`."""
+
+    def __init__(self, *, of_requests: bool) -> None:
+        self._requests = of_requests
+        self._held = bytearray()
+        self._state = "head"  # head, length, chunk, data, gap, trailers, close, raw
+        self._left = 0
+        self._trailers: Headers = []
+        self._methods: list[bytes] = []
+
+    @property
+    def between(self) -> bool:
+        """Return whether it stands between two messages."""
+        return self._state == "head" and not self._held
+
+    @property
+    def held_head(self) -> bytes:
+        """Return the beginning of a head that is not whole yet."""
+        return bytes(self._held) if self._state == "head" else b""
+
+    def expect(self, method: bytes) -> None:
+        """Say which method the next answer that has not been told answers: the one to HEAD has no body."""
+        self._methods.append(method)
+
+    def go_raw(self) -> bytes:
+        """Take everything from here on as raw; return what was held."""
+        held, self._held, self._state = bytes(self._held), bytearray(), "raw"
+        return held
+
+    def feed(self, data: bytes) -> Iterator[Piece]:
+        """Yield what `data` completes. What is held is bounded by `HEAD_LIMIT`."""
+        if self._state == "raw":
+            yield Raw(data, "")
+            return
+        self._held += data
+        while self._held and (pieces := self._next()) is not None:
+            yield from pieces
+
+    def close(self) -> Iterator[Piece]:
+        """Yield what the end of the connection completes."""
+        held = bytes(self._held)
+        self._held.clear()
+        if self._state == "head" and held:
+            yield Raw(held, "it ends within the head")
+        elif self._state == "close":
+            yield End()
+        elif self._state not in {"head", "raw"}:
+            yield End(whole=False)
+        self._state = "raw"
+
+    def _next(self) -> list[Piece] | None:
+        """Return the next pieces of what is held, None if more is needed."""
+        match self._state:
+            case "head":
+                return self._head()
+            case "length" | "data":
+                return self._body()
+            case "close":
+                data = bytes(self._held)
+                self._held.clear()
+                return [Data(data)]
+            case "raw":
+                return [Raw(self.go_raw(), "")]
+            case _:
+                return self._chunk_line()
+
+    def _body(self) -> list[Piece]:
+        taken = bytes(self._held[: self._left])
+        del self._held[: self._left]
+        self._left -= len(taken)
+        if self._left:
+            return [Data(taken)]
+        if self._state == "data":
+            self._state = "gap"
+            return [Data(taken)]
+        return [Data(taken), self._over()]
+
+    def _over(self) -> End:
+        self._state = "head"
+        trailers, self._trailers = tuple(self._trailers), []
+        return End(trailers)
+
+    def _unreadable(self, why: str) -> list[Piece]:
+        return [Raw(self.go_raw(), why)]
+
+    def _head(self) -> list[Piece] | None:
+        if self._requests:  # RFC 9112, 2.2: an empty line before a request is passed over
+            while self._held.startswith((b"\r", b"\n")) and len(self._held) > 1:
+                del self._held[:1]
+            if not self._held.strip():
+                return None
+        end = _END.search(self._held)
+        if end is None:
+            if len(self._held) > HEAD_LIMIT:
+                return self._unreadable(f"the head has more than {HEAD_LIMIT // 1024} KiB")
+            return self._unreadable("it is not HTTP/1") if self._is_hopeless() else None
+        head = parse_head(bytes(self._held[: end.end()]), request=self._requests)
+        if head is None:
+            return self._unreadable("it is not HTTP/1")
+        del self._held[: end.end()]
+        return [head, *self._begin_body(head)]
+
+    def _is_hopeless(self) -> bool:
+        """Return whether what has come so far cannot become a head, so that it is shown before more comes."""
+        line, found, _ = bytes(self._held[:_LINE_LIMIT]).partition(b"\n")
+        if not found:
+            return not self._requests and not b"HTTP/".startswith(line[:5]) and line[:5] != b"HTTP/"
+        return _first_line(line.removesuffix(b"\r"), request=self._requests) is None
+
+    def _begin_body(self, head: Head) -> list[Piece]:
+        method = b""
+        if not self._requests:
+            interim = 100 <= head.status < 200 and head.status != 101
+            method = b"" if interim or not self._methods else self._methods.pop(0)
+            if interim:
+                return []
+        lengths, coded = {value.strip() for value in head.values(b"content-length")}, head.values(_CODINGS)
+        if head.status in {204, 304} or method == b"HEAD":
+            return [self._over()]
+        if head.status == 101 or (method == b"CONNECT" and 200 <= head.status < 300):
+            self._state = "raw"
+            return []
+        if coded and coded[-1].split(b",")[-1].strip().lower() == b"chunked":
+            self._state = "chunk"
+        elif coded and not self._requests:
+            self._state = "close"
+        elif lengths:
+            length = next(iter(lengths))
+            if not self._requests and (len(lengths) > 1 or not _DIGITS.fullmatch(length)):
+                self._state = "close"
+                return []
+            self._left = int(length) if _DIGITS.fullmatch(length) else 0
+            self._state = "length" if self._left else "head"
+            return [] if self._left else [self._over()]
+        elif self._requests:
+            return [self._over()]
+        else:
+            self._state = "close"
+        return []
+
+    def _chunk_line(self) -> list[Piece] | None:
+        at = self._held.find(b"\n", 0, _LINE_LIMIT)
+        if at < 0:
+            return self._unreadable("a chunk begins with no length") if len(self._held) >= _LINE_LIMIT else None
+        line = bytes(self._held[:at]).removesuffix(b"\r")
+        if self._state == "trailers":
+            del self._held[: at + 1]
+            if not line:
+                return [self._over()]
+            name, _, value = line.partition(b":")
+            self._trailers.append((name, value.strip()))
+            return []
+        if self._state == "gap":
+            if line:
+                return self._unreadable("a chunk is longer than its length")
+            del self._held[: at + 1]
+            self._state = "chunk"
+            return []
+        size = _CHUNK.fullmatch(line)
+        if size is None:
+            return self._unreadable("a chunk begins with no length")
+        del self._held[: at + 1]
+        self._left = int(size[1], 16)
+        self._state = "data" if self._left else "trailers"
+        return []
+
+
+def parse_head(raw: bytes, *, request: bool) -> Head | None:
+    """Return the head in `raw`, which ends with its empty line; None if it is none."""
+    lines = raw.replace(b"\r\n", b"\n").split(b"\n")
+    first = _first_line(lines[0], request=request)
+    if first is None:
+        return None
+    head = Head(raw, b"", [])
+    if request:
+        head.method, head.target, head.version = first[1], first[2], first[3]
+    else:
+        head.version, head.status, head.reason = first[1], int(first[2]), first[3] or b""
+    for line in lines[1:]:
+        if not line:
+            continue
+        if line[:1] in b" \t" and head.headers:
+            name, value = head.headers[-1]
+            head.headers[-1] = name, value + b" " + line.strip()
+            head.doubts.append("a folded line")
+            continue
+        name, colon, value = line.partition(b":")
+        if not colon or not _TOKEN.fullmatch(name):
+            head.doubts.append("a line that is no header")
+        head.headers.append((name, value.strip(b" \t")))
+    head.doubts += _framing_doubts(head)
+    return head
+
+
+def _first_line(line: bytes, *, request: bool) -> re.Match[bytes] | None:
+    return (_REQUEST if request else _STATUS).fullmatch(line)
+
+
+def _framing_doubts(head: Head) -> Iterator[str]:
+    lengths, coded = head.values(b"content-length"), head.values(_CODINGS)
+    if len(set(lengths)) > 1 or any(not _DIGITS.fullmatch(length) for length in lengths):
+        yield "its length is not clear"
+    if coded and lengths:
+        yield "it has a length and chunks"
+    if coded and [value.strip().lower() for value in coded] != [b"chunked"]:
+        yield "its transfer coding is not chunked alone"
+    if b"\r" in head.raw.replace(b"\r\n", b"") or b"\n" in head.raw.replace(b"\r\n", b"") or b"\0" in head.raw:
+        yield "its lines do not end as they should"

@@ -1,0 +1,196 @@
+"""A relay with a gate: each request's head is held until it is judged, and only then forwarded, byte for byte.
+
+The connector speaks HTTP/1 that Go has written, one request after the other on a connection that it uses for many visitors.
+So every head is judged, not the first one alone. A request whose end is not clear is refused, and a connection that changes
+to another protocol is let go only once the service has agreed (101); until then nothing more of the visitor's is read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from prx.traffic.framing import Data, End, Framing, Head, Raw
+from prx.traffic.gate import UNCLEAR, Refusal
+from prx.traffic.relay import Pair, Relay, Side
+from prx.traffic.tee import SERVICE, VISITOR
+
+LINGER_SECONDS: Final = 2.0  # for what a refused visitor still sends: closing at once would be a reset, and lose the answer
+
+
+CATCH_LIMIT: Final = 16 * 1024 * 1024  # bytes of a body that is kept for a service that is down
+_SAFE: Final = {b"GET", b"HEAD", b"OPTIONS", b"TRACE"}
+_DOWN: Final = Refusal(503, "Service Unavailable", "the service is down", (("Retry-After", "10"),))
+_TOO_LARGE: Final = Refusal(413, "Content Too Large", "the service is down, and this is too large to be kept")
+
+
+def request_of(head: Head, body: bytes) -> bytes:
+    """Return a request with a length, whatever its framing was."""
+    framing = {b"content-length", b"transfer-encoding", b"connection", b"expect", b"trailer"}
+    kept = [name + b": " + value for name, value in head.headers if name.lower() not in framing]
+    lines = [b"%b %b HTTP/1.1" % (head.method, head.target), *kept, b"Content-Length: %d" % len(body), b"Connection: close"]
+    return b"\r\n".join([*lines, b"", b""]) + body
+
+
+class GuardedSide(Side):
+    """The connector's side of a guarded pair."""
+
+    __slots__ = ("_catching", "_caught", "_framing", "_held", "_through", "refused")
+
+    def __init__(self, pair: GuardedPair) -> None:
+        super().__init__(pair, VISITOR)
+        self._framing = Framing(of_requests=True)
+        self._held = b""
+        self._through = self.refused = self._catching = False
+        self._caught: tuple[Head, bytearray] | None = None
+
+    def data_received(self, data: bytes) -> None:
+        """Judge every head that is whole; forward what is let through."""
+        if self.refused:
+            return
+        if self._through:
+            super().data_received(data)
+            return
+        if self._catching:
+            self._catch(data)
+            return
+        data = self._held + data
+        pieces = list(self._framing.feed(data[len(self._held) :]))
+        heads = [piece for piece in pieces if isinstance(piece, Head)]
+        if any(isinstance(piece, Raw) for piece in pieces):
+            self._refuse(UNCLEAR, behind=bool(heads))
+            return
+        gate = self.pair.relay.gate
+        for number, head in enumerate(heads):
+            if gate is not None and (refusal := gate.judge(head)):
+                self._refuse(refusal, behind=number > 0)
+                return
+        self._held = self._framing.held_head
+        super().data_received(data[: len(data) - len(self._held)])
+        if heads and heads[-1].upgrades and pieces and isinstance(pieces[-1], End) and self.transport is not None:
+            assert isinstance(self.pair, GuardedPair)
+            self.pair.awaits_upgrade = True
+            self.transport.pause_reading()
+
+    def begin_catching(self) -> None:
+        """Keep what comes for later, in place of a service that is down."""
+        self._catching = True
+        if self.transport is not None:
+            self.transport.resume_reading()
+
+    def _catch(self, data: bytes) -> None:
+        gate = self.pair.relay.gate
+        for piece in self._framing.feed(data):
+            match piece:
+                case Raw():
+                    self._refuse(UNCLEAR, behind=False)
+                case Head():
+                    refusal = gate.judge(piece) if gate is not None else UNCLEAR if piece.doubts else None
+                    if refusal is None and (piece.method in _SAFE or piece.upgrades):
+                        refusal = _DOWN
+                    if refusal is not None:
+                        self._refuse(refusal, behind=self._caught is not None)
+                    elif b"100-continue" in piece.words(b"expect") and self.transport is not None:
+                        self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+                    self._caught = (piece, bytearray())
+                case Data() if self._caught is not None:
+                    self._caught[1].extend(piece.data)
+                    if len(self._caught[1]) > CATCH_LIMIT:
+                        self._refuse(_TOO_LARGE, behind=False)
+                case End() if self._caught is not None:
+                    self._keep(*self._caught)
+                    self._caught = None
+            if self.refused:
+                return
+
+    def _keep(self, head: Head, body: bytearray) -> None:
+        if self.transport is not None:
+            self.transport.pause_reading()
+        self.pair.relay.spawn(self._store(request_of(head, bytes(body))))
+
+    async def _store(self, raw: bytes) -> None:
+        catch = self.pair.relay.catch
+        try:
+            if catch is None:
+                raise OSError("requests are not kept any more")  # noqa: TRY301 - as any other reason why not
+            await catch.take(raw)
+        except Exception:  # noqa: BLE001 - whatever the reason, it was not kept, and the sender must know
+            self._refuse(_DOWN, behind=False)
+            return
+        if self.transport is not None:
+            self.transport.write(b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+            self.pair.close()  # one request each: the next connection finds out whether the service is back
+
+    def let_through(self) -> None:
+        """Judge nothing more: the service speaks another protocol now."""
+        self._through = True
+        held, self._held = self._held, b""
+        if held:
+            super().data_received(held)
+
+    def eof_received(self) -> bool:
+        """Pass the end on, but not that of a refused visitor."""
+        if self.refused:
+            self.pair.close()
+            return False
+        return super().eof_received()
+
+    def _refuse(self, refusal: Refusal, *, behind: bool) -> None:
+        """Answer in place of the service. `behind`: another request is under way, whose answer comes first: break off."""
+        self.refused = True
+        self.pair.copier.put(self.pair.tee, VISITOR, None)
+        if behind or self.transport is None:
+            self.pair.reset(self)
+            return
+        self.peer.detach()
+        self.transport.write(refusal.answer())
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        asyncio.get_running_loop().call_later(LINGER_SECONDS, self.pair.close)
+
+
+class GuardedService(Side):
+    """The service's side of a guarded pair."""
+
+    __slots__ = ()
+
+    def data_received(self, data: bytes) -> None:
+        """Let the visitor go on if the service has answered an upgrade."""
+        pair = self.pair
+        assert isinstance(pair, GuardedPair)
+        super().data_received(data)
+        if pair.awaits_upgrade:
+            pair.awaits_upgrade = False
+            if data.startswith(b"HTTP/1.1 101") and isinstance(pair.visitor, GuardedSide):
+                pair.visitor.let_through()
+            if pair.visitor.transport is not None:
+                pair.visitor.transport.resume_reading()
+
+
+class GuardedPair(Pair):
+    """A connection whose requests are judged. awaits_upgrade: the service has yet to say whether it changes the protocol."""
+
+    def __init__(self, relay: Relay) -> None:
+        self.awaits_upgrade = False
+        super().__init__(relay)
+
+    def connect(self) -> None:
+        """Open the connection to the service, unless others wait for it already."""
+        catch = self.relay.catch
+        if catch is not None and catch.waiting and isinstance(self.visitor, GuardedSide):
+            self.visitor.begin_catching()
+        else:
+            super().connect()
+
+    def failed(self, error: Exception) -> None:
+        """Keep what comes if that is wanted."""
+        if self.relay.catch is not None and isinstance(self.visitor, GuardedSide):
+            self.visitor.begin_catching()
+        else:
+            super().failed(error)
+
+    def _visitor(self) -> Side:
+        return GuardedSide(self)
+
+    def _service(self) -> Side:
+        return GuardedService(self, SERVICE)

@@ -1,0 +1,246 @@
+"""The relays of one prx, what they have seen, and the answers to those who ask for it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+from prx.config.schema import Config, TunnelSettings
+from prx.core.errors import PermanentError, PrxError, UsageError
+from prx.logs.redact import Redactor
+from prx.runtime.host.clock import Clock
+from prx.runtime.probes.connect import ProbeError
+from prx.runtime.probes.origin import Trust
+from prx.traffic.catch import Catcher, Spool
+from prx.traffic.exchange import Exchange, Masks, exchange_json, summary_json
+from prx.traffic.filters import parse_filter
+from prx.traffic.gate import Gate
+from prx.traffic.relay import Relay, Target
+from prx.traffic.replay import request_bytes, send
+from prx.traffic.ring import Ring
+from prx.traffic.signatures import SENDERS, verdict
+from prx.traffic.tee import Copier
+
+Message: TypeAlias = dict[str, Any]
+
+WAIT_LIMIT: Final = 3600.0  # seconds
+LIST_LIMIT: Final = 2000  # lines of one answer
+_MB: Final = 1_000_000
+
+
+@dataclass(slots=True)
+class _Inspected:
+    settings: TunnelSettings
+    ring: Ring
+    relay: Relay
+    starting: asyncio.Task[None]
+    catching: asyncio.Task[None] | None = None
+    catcher: Catcher | None = None
+
+
+class Inspector:
+    """Holds a relay for every tunnel that is to be inspected; made on a running loop. `log(level, text)` says something.
+
+    `own` is what prx's health checks carry to pass a gate; `folder` is for requests that wait for a service that is down.
+    """
+
+    def __init__(self, clock: Clock, redactor: Redactor, log: Callable[[str, str], None], own: str, folder: Path) -> None:
+        self._folder = folder
+        self._pass = own
+        self._clock, self._log = clock, log
+        self._masks = Masks(redactor)
+        self._inspected: dict[str, _Inspected] = {}
+
+    def take(self, config: Config) -> None:
+        """Bring the relays in line with `config`. One that is no longer wanted serves its connector until that is replaced."""
+        for name, settings in config.tunnels.items():
+            known = self._inspected.get(name)
+            if known is not None:
+                known.settings = settings
+                known.relay.gate, known.relay.copier.off = self._gate(settings), not settings.inspect.enabled
+                known.relay.retarget(_target(settings))
+                self._catch(name, known)
+                known.ring.keep, known.ring.most_bytes = settings.inspect.keep, settings.inspect.keep_mb * _MB
+            elif settings.is_relayed:
+                self._inspected[name] = self._open(name, settings)
+
+    def _open(self, name: str, settings: TunnelSettings) -> _Inspected:
+        ring = Ring(settings.inspect.keep, settings.inspect.keep_mb * _MB)
+        copier = Copier(ring, name, self._clock.wall)
+        try:
+            relay = Relay(_target(settings), copier, port=settings.inspect.port, gate=self._gate(settings))
+        except OSError as error:
+            raise PermanentError(
+                f"{name}: the relay cannot listen on 127.0.0.1:{settings.inspect.port}: {error.strerror}",
+                hint="choose another port in [tunnel.inspect], or 0 for a free one",
+            ) from error
+        # it listens already, so no connection is refused meanwhile; `close` awaits it
+        starting = asyncio.get_running_loop().create_task(relay.start(), name=f"{name}: relay")
+        copier.off = not settings.inspect.enabled
+        if settings.inspect.enabled:
+            self._log("info", f"{name}: inspected; `prx requests -f` shows what passes")
+        inspected = _Inspected(settings, ring, relay, starting)
+        self._catch(name, inspected)
+        return inspected
+
+    def _catch(self, name: str, known: _Inspected) -> None:
+        """Begin to keep requests for a service that is down, if that is wanted; what waits is handed over in any case."""
+        if known.settings.inspect.catch and known.relay.catch is None:
+            if known.catching is None:
+                try:
+                    spool = Spool(self._folder / name)
+                except OSError as error:
+                    raise PermanentError(f"requests cannot be kept in {self._folder / name}: {error.strerror}") from error
+                # what is handed over is read to know the end of the answer, also if nothing is inspected
+                copier = (
+                    known.relay.copier if known.settings.inspect.enabled else Copier(Ring(10, 8 * _MB), name, self._clock.wall)
+                )
+                known.catcher = Catcher(
+                    spool, copier, lambda: known.relay.target, lambda level, text: self._log(level, f"{name}: {text}")
+                )
+                loop = asyncio.get_running_loop()
+                known.catching = loop.create_task(known.catcher.run(), name=f"{name}: kept requests")  # ended in `close`
+            known.relay.catch = known.catcher
+        elif not known.settings.inspect.catch:
+            known.relay.catch = None
+
+    def _gate(self, settings: TunnelSettings) -> Gate | None:
+        wanted = settings.gate
+        if not wanted.is_wanted:
+            return None
+        basic, bearer = wanted.basic_auth.reveal(), wanted.bearer.reveal()
+        return Gate(
+            basic=[basic] if basic else [],
+            bearer=[bearer] if bearer else [],
+            networks=wanted.allow_ip,
+            own=self._pass,
+            now=self._clock.monotonic,
+        )
+
+    def child_settings(self, name: str, settings: TunnelSettings) -> TunnelSettings:
+        """Return what the connector of a tunnel is given: the relay in place of the service, if it is inspected."""
+        known = self._inspected.get(name)
+        if known is None or not settings.is_relayed:
+            return settings
+        return replace(settings, local_addr=known.relay.url, origin_ca="", origin_tls_verify="auto", origin_server_name="")
+
+    async def close(self) -> None:
+        """End all relays."""
+        for known in self._inspected.values():
+            await known.starting
+            if known.catching is not None:
+                known.catching.cancel()
+                await asyncio.gather(known.catching, return_exceptions=True)
+            await known.relay.close()
+
+    # ------------------------------------------------------------------ what others ask
+
+    async def answer(self, request: Message) -> Message:
+        """Answer a request of the control socket; raise PrxError if it cannot be."""
+        match request.get("do"):
+            case "requests":
+                return await self._list(request)
+            case "request":
+                return {"request": exchange_json(self._signed(self._one(request)), self._masks)}
+            case "replay":
+                return await self._replay(request)
+            case unknown:
+                raise UsageError(f"unknown request {str(unknown)[:40]!r}", hint="client and prx may differ in version")
+
+    async def _replay(self, request: Message) -> Message:
+        edit = request.get("edit")
+        if edit is not None and not isinstance(edit, dict):
+            raise UsageError("edit must be an object")
+        exchange = self._one(request) if request.get("id") else None
+        known = self._inspected[exchange.tunnel if exchange else next(iter(self._rings(request)))]
+        raw = request_bytes(exchange, edit, self._masks)
+        found = await send(raw, known.relay.target, known.relay.copier)
+        found.replay_of = exchange.id if exchange else 0
+        found.note("" if exchange else "sent from an archive")
+        return {"request": summary_json(found, self._masks)}
+
+    def _signed(self, item: Exchange) -> Exchange:
+        """Return it with what is known of its signature."""
+        secrets = self._inspected[item.tunnel].settings.inspect.webhooks
+        item.signature = verdict(item, {name: getattr(secrets, name).reveal() for name in SENDERS})
+        return item
+
+    def _rings(self, request: Message) -> dict[str, Ring]:
+        name = request.get("tunnel")
+        rings = {
+            key: known.ring for key, known in self._inspected.items() if name in {None, key} and known.settings.inspect.enabled
+        }
+        if not rings:
+            raise UsageError(f"{name!r} is not inspected", hint="start it with --inspect, or set enabled in [tunnel.inspect]")
+        return rings
+
+    async def _list(self, request: Message) -> Message:
+        """Return what has ended after `after`, in the order in which it began; wait for it if there is none yet."""
+        rings, wanted = self._rings(request), parse_filter(str(request.get("filter", "")))
+        after, own, limit = _int(request, "after", 0), bool(request.get("own")), min(LIST_LIMIT, _int(request, "limit", 100))
+        positions = {str(name): int(at) for name, at in dict(request.get("positions") or {}).items()}
+        wait = request.get("wait", 0)
+        found: list[Exchange] = []
+        with suppress(TimeoutError):
+            async with asyncio.timeout(min(WAIT_LIMIT, max(0.0, float(wait))) if isinstance(wait, int | float) else 0.0):
+                while not (found := self._ended(rings, positions, after, own)) or not any(map(wanted, found)):
+                    if not wait:
+                        break
+                    await self._any_end(rings)
+        fitting = [item for item in found if wanted(item)][-limit:]
+        return {
+            "requests": [summary_json(self._signed(item), self._masks) for item in fitting],
+            "positions": positions
+            | {name: max([positions.get(name, 0), *(i.id for i in found if i.tunnel == name)]) for name in rings},
+            "dropped": sum(ring.dropped for ring in rings.values()),
+        }
+
+    def _ended(self, rings: dict[str, Ring], positions: dict[str, int], after: int, own: bool) -> list[Exchange]:
+        for known in self._inspected.values():
+            known.relay.copier.read_all()
+        found = [
+            item
+            for name, ring in rings.items()
+            for item in ring
+            if item.id > positions.get(name, after) and (item.ended or item.answer is not None) and (own or not item.own)
+        ]
+        return sorted(found, key=lambda item: item.began)
+
+    async def _any_end(self, rings: dict[str, Ring]) -> None:
+        async with asyncio.TaskGroup() as group:
+            waits = [group.create_task(ring.wait(), name=f"requests: {name}") for name, ring in rings.items()]
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            for wait in waits:
+                wait.cancel()
+
+    def _one(self, request: Message) -> Exchange:
+        number = _int(request, "id", 0)
+        found = [item for ring in self._rings(request).values() if (item := ring.get(number)) is not None]
+        if len(found) == 1:
+            return found[0]
+        if not found:
+            raise PrxError(f"there is no request {number}, or it is no longer kept", hint="prx requests lists those that are")
+        raise UsageError(f"{len(found)} tunnels have a request {number}", hint="name the tunnel")
+
+
+def _int(request: Message, key: str, default: int) -> int:
+    value = request.get(key, default)
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise UsageError(f"{key} must be a whole number")
+    return value
+
+
+def _target(settings: TunnelSettings) -> Target:
+    origin = settings.origin
+    if origin.scheme != "https":
+        return Target(origin.host, origin.port)
+    ca_file = Path(settings.origin_ca) if settings.origin_ca else None
+    try:
+        tls = Trust(settings.origin_is_verified, ca_file, settings.origin_server_name).context(origin.host)
+    except ProbeError as error:
+        raise PermanentError(error.words, hint="check origin_ca") from error
+    return Target(origin.host, origin.port, tls, settings.origin_server_name or origin.host)

@@ -1,0 +1,286 @@
+"""Carry bytes between the connector and the service: forward first, then hand over a copy.
+
+Theory of operation. Each connection of the connector is paired with one to the service, which is opened at once. Until it
+stands nothing is read. Then whatever comes is written to the other side, unchanged, before anything else is done with it.
+Back-pressure: a side whose peer takes nothing more is not read. The end of one direction (half-close) and a reset are passed
+on as what they are. An https service is spoken TLS with by the relay, with the same trust as the connector would have: the
+connector speaks plainly to the relay, on loopback.
+
+A refused service is a reset for the connector, which answers its visitor 502, as it does without a relay.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+import struct
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+from prx.traffic.gate import Gate
+from prx.traffic.tee import SERVICE, VISITOR, Copier, Tee
+
+HIGH_WATER: Final = 256 * 1024  # bytes that wait for a side before its peer is read no more
+CONNECT_SECONDS: Final = 30.0  # as cloudflared waits for a service
+BACKLOG: Final = 1024
+_RESET: Final = struct.pack("ii", 1, 0)  # SO_LINGER: closing sends a reset
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where the service is. `tls`: it speaks https, with this context and for this name."""
+
+    host: str
+    port: int
+    tls: ssl.SSLContext | None = None
+    server_name: str = ""
+
+
+class Side(asyncio.Protocol):
+    """One end of a pair; `number` is VISITOR (towards the connector) or SERVICE."""
+
+    __slots__ = ("ended", "number", "pair", "peer", "reading", "transport")
+
+    def __init__(self, pair: Pair, number: int) -> None:
+        self.pair, self.number = pair, number
+        self.peer: Side
+        self.transport: asyncio.Transport | None = None
+        self.ended = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin; the connector's side waits for the service."""
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+        transport.set_write_buffer_limits(high=HIGH_WATER)
+        self.pair.made(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Forward, then copy."""
+        peer = self.peer.transport
+        if peer is not None:
+            peer.write(data)
+        pair = self.pair
+        pair.copier.put(pair.tee, self.number, data)
+
+    def eof_received(self) -> bool:
+        """Pass the end of this direction on; the other one goes on."""
+        self.ended = True
+        self.pair.copier.put(self.pair.tee, self.number, None)
+        peer = self.peer.transport
+        if peer is None or self.peer.ended:
+            self.pair.close()
+        elif peer.can_write_eof():
+            with suppress(OSError, RuntimeError):
+                peer.write_eof()
+        else:  # TLS has no half of a connection to close
+            self.pair.close()
+        return self.transport is not None and self.transport.can_write_eof()
+
+    def detach(self) -> None:
+        """Let this side go without a word to the other one."""
+        transport, self.transport = self.transport, None
+        if transport is not None:
+            transport.abort()
+
+    def pause_writing(self) -> None:
+        """Read no more for a side that takes no more."""
+        if self.peer.transport is not None:
+            self.peer.transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        """Go on reading."""
+        if self.peer.transport is not None and not self.peer.transport.is_closing():
+            self.peer.transport.resume_reading()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """Close the other side as this one was closed."""
+        if self.transport is None:  # it was detached
+            return
+        self.transport = None
+        if not self.ended:
+            self.ended = True
+            self.pair.copier.put(self.pair.tee, self.number, None)
+        self.pair.lost(self, broken=error is not None)
+
+
+class Pair:
+    """A connection of the connector, and its one to the service."""
+
+    def __init__(self, relay: Relay) -> None:
+        self.relay, self.copier = relay, relay.copier
+        self.tee = Tee(relay.copier, on_idle=self.on_idle)
+        self.visitor, self.service = self._visitor(), self._service()
+        self.visitor.peer, self.service.peer = self.service, self.visitor
+        self.stale = False
+        self._connecting: asyncio.Task[None] | None = None
+
+    def _visitor(self) -> Side:
+        return Side(self, VISITOR)
+
+    def _service(self) -> Side:
+        return Side(self, SERVICE)
+
+    def made(self, side: Side) -> None:
+        """Take in that a side stands."""
+        if side is self.visitor and side.transport is not None:
+            self.relay.pairs.add(self)
+            side.transport.pause_reading()
+            self.connect()
+        elif self.visitor.transport is not None:
+            self.visitor.transport.resume_reading()
+
+    def connect(self) -> None:
+        """Open the connection to the service."""
+        self._connecting = self.relay.spawn(self._connect())
+
+    async def _connect(self) -> None:
+        target = self.relay.target
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                transport, _ = await asyncio.get_running_loop().create_connection(
+                    lambda: self.service,
+                    target.host,
+                    target.port,
+                    ssl=target.tls,
+                    server_hostname=(target.server_name or target.host) if target.tls else None,
+                )
+        except (OSError, TimeoutError, ssl.SSLError) as error:
+            self.failed(error)
+            return
+        if self.visitor.transport is None:
+            transport.abort()
+
+    def failed(self, error: Exception) -> None:
+        """Take in that the service cannot be reached."""
+        self.relay.on_refused(error)
+        self.reset(self.visitor)
+
+    def lost(self, side: Side, *, broken: bool) -> None:
+        """Take in that a side is gone."""
+        if side is self.visitor:
+            self.relay.pairs.discard(self)
+            if self._connecting is not None:
+                self._connecting.cancel()
+        other = side.peer
+        if other.transport is not None:
+            self.reset(other) if broken else other.transport.close()
+
+    def close(self) -> None:
+        """Close both sides, once everything is written."""
+        for side in (self.visitor, self.service):
+            if side.transport is not None:
+                side.transport.close()
+
+    def abort(self) -> None:
+        """Close both sides at once."""
+        for side in (self.visitor, self.service):
+            if side.transport is not None:
+                side.transport.abort()
+
+    def reset(self, side: Side) -> None:
+        """Break a side as a reset does."""
+        if side.transport is not None:
+            sock = side.transport.get_extra_info("socket")
+            with suppress(OSError, AttributeError):
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            side.transport.abort()
+
+    def on_idle(self) -> None:
+        """Take in that nothing is under way: the time to leave a service that was left."""
+        if self.stale:
+            self.close()
+
+    def retire(self) -> None:
+        """Close it as soon as nothing is under way: the service is another one now."""
+        self.stale = True
+        if self.tee.idle:
+            self.close()
+
+
+class Catching(Protocol):
+    """What keeps requests for a service that is down (`prx.traffic.catch`)."""
+
+    @property
+    def waiting(self) -> int:
+        """Return how many requests wait."""
+
+    async def take(self, raw: bytes) -> None:
+        """Keep a request; raise an exception if that cannot be."""
+
+
+class Relay:
+    """Listens on loopback from its making until `close`; `port` is where. It serves once `start` was awaited.
+
+    target: where new connections go; gate: who may pass; both may be changed. on_refused(error) is called for
+    each connection that the service refuses.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        copier: Copier,
+        *,
+        port: int = 0,
+        on_refused: Callable[[Exception], None] = lambda _: None,
+        gate: Gate | None = None,
+    ) -> None:
+        self.gate = gate
+        self.catch: Catching | None = None
+        self.target, self.copier, self.on_refused = target, copier, on_refused
+        self.pairs: set[Pair] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._socket = socket.create_server(("127.0.0.1", port), backlog=BACKLOG)
+        self.port = int(self._socket.getsockname()[1])
+        self._server: asyncio.Server | None = None
+
+    @property
+    def url(self) -> str:
+        """The address that the connector is given."""
+        return f"http://127.0.0.1:{self.port}"
+
+    async def start(self) -> None:
+        """Serve."""
+        self._server = await asyncio.get_running_loop().create_server(
+            lambda: self.pair().visitor, sock=self._socket, backlog=BACKLOG
+        )
+
+    def pair(self) -> Pair:
+        """Return what carries the next connection."""
+        if self.gate is None and self.catch is None:
+            return Pair(self)
+        from prx.traffic.guard import GuardedPair  # noqa: PLC0415 - it builds on this module
+
+        return GuardedPair(self)
+
+    def retarget(self, target: Target) -> None:
+        """Send what comes from now on to another service; what is under way ends where it began."""
+        if target == self.target:
+            return
+        self.target = target
+        self.copier.read_all()
+        for pair in list(self.pairs):
+            pair.retire()
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run a piece of work of one connection."""
+        # each belongs to one connection and fails alone, so they are in no task group; `close` ends them
+        task = asyncio.get_running_loop().create_task(work, name=f"{self.copier.tunnel}: to the service")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def close(self) -> None:
+        """End with all connections."""
+        if self._server is not None:
+            self._server.close()
+        self._socket.close()
+        for task in self._tasks:
+            task.cancel()
+        for pair in list(self.pairs):
+            pair.abort()
+        self.copier.close()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.sleep(0)  # aborted transports close their sockets in the loop's next round

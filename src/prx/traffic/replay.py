@@ -1,0 +1,134 @@
+"""Send a request to the service again, directly and marked: `X-PRX-Replay: ID`."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import re
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Any, Final
+
+from prx.core.errors import PrxError, UsageError
+from prx.traffic.exchange import Exchange, Masks
+from prx.traffic.relay import Target
+from prx.traffic.tee import SERVICE, VISITOR, Copier, Tee
+
+SECONDS: Final = 30.0
+_FRAMING: Final = {b"content-length", b"transfer-encoding", b"connection", b"expect", b"x-prx-replay", b"trailer"}
+_TOKEN: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_LINE: Final = re.compile(rb"[^\r\n\0]*")
+
+
+def request_bytes(exchange: Exchange | None, edit: dict[str, Any] | None, masks: Masks) -> bytes:
+    """Return the request to send; raise UsageError if it is not whole, or cannot be written.
+
+    `edit`: method, path, headers, body (base64) in place of those of `exchange`; a value that is hidden in what was shown
+    stands for the one that came.
+    """
+    headers: list[tuple[bytes, bytes]] = []
+    method = target = body = b""
+    if exchange is not None:
+        if exchange.request is None or exchange.answer_is_switch:
+            raise UsageError(f"request {exchange.id} cannot be sent again: it is no plain HTTP request")
+        if exchange.request_body.cut and (edit is None or "body" not in edit):
+            kept_bytes, size = len(exchange.request_body.kept), exchange.request_body.size
+            raise UsageError(f"the body of request {exchange.id} was cut: {kept_bytes} of {size} bytes are kept")
+        head = exchange.request
+        method, target, headers, body = head.method, head.target, head.headers, bytes(exchange.request_body.kept)
+    if edit is not None:
+        method, target = _bytes(edit, "method", method), _edited(edit, target, masks)
+        headers = _edited_headers(edit, headers, masks)
+        body = _edited_body(edit, body, masks)
+    if not _TOKEN.fullmatch(method) or not target or b" " in target or not _LINE.fullmatch(target):
+        raise UsageError("a request begins with a method and a path without spaces")
+    kept = [(name, value) for name, value in headers if name.lower() not in _FRAMING]
+    if not all(_TOKEN.fullmatch(name) and _LINE.fullmatch(value) for name, value in kept):
+        raise UsageError("a header is a name and a value on one line")
+    kept.append((b"X-PRX-Replay", str(exchange.id if exchange else 0).encode()))
+    if body or method not in {b"GET", b"HEAD", b"OPTIONS", b"DELETE"}:
+        kept.append((b"Content-Length", str(len(body)).encode()))
+    kept.append((b"Connection", b"close"))
+    return b"\r\n".join([b"%b %b HTTP/1.1" % (method, target), *(n + b": " + v for n, v in kept), b"", b""]) + body
+
+
+async def send(raw: bytes, target: Target, copier: Copier, *, before: Callable[[], Awaitable[None]] | None = None) -> Exchange:
+    """Send `raw` to the service and return the exchange, kept as those of visitors are; raise PrxError for no answer.
+
+    `before` is awaited when the service has taken the connection, before the first byte is written.
+    """
+    tee, newest = Tee(copier), copier.ring.seen
+    try:
+        async with asyncio.timeout(SECONDS):
+            reader, writer = await asyncio.open_connection(
+                target.host, target.port, ssl=target.tls, server_hostname=target.server_name or None
+            )
+            try:
+                if before is not None:
+                    await before()
+                copier.put(tee, VISITOR, raw)
+                writer.write(raw)
+                await writer.drain()
+                copier.read_all()
+                while not tee.idle and (data := await reader.read(65536)):
+                    copier.put(tee, SERVICE, data)
+                    copier.read_all()
+                copier.put(tee, SERVICE, None)
+            finally:
+                writer.transport.abort()
+    except (OSError, TimeoutError) as error:
+        copier.put(tee, SERVICE, None)
+        raise PrxError(
+            f"the service at {target.host}:{target.port} cannot be asked: {str(error) or 'no answer in time'}"
+        ) from error
+    copier.read_all()
+    found = copier.ring.get(newest + 1)
+    with suppress(StopIteration):
+        found = next(item for item in copier.ring if item.id > newest and item.request and item.request.raw == _head_of(raw))
+    if found is None:
+        raise PrxError("the answer came, and was not kept", hint="keep more: [tunnel.inspect] keep, keep_mb")
+    if not found.status:
+        raise PrxError(f"the service at {target.host}:{target.port} ended the connection without an answer")
+    return found
+
+
+def _head_of(raw: bytes) -> bytes:
+    return raw.partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
+
+
+def _bytes(edit: dict[str, Any], key: str, default: bytes) -> bytes:
+    value = edit.get(key)
+    return default if value is None else str(value).encode("utf-8", "surrogateescape")
+
+
+def _edited(edit: dict[str, Any], target: bytes, masks: Masks) -> bytes:
+    given = _bytes(edit, "path", target)
+    return target if given == masks.text(target.decode("utf-8", "replace")).encode() else given
+
+
+def _edited_headers(edit: dict[str, Any], headers: list[tuple[bytes, bytes]], masks: Masks) -> list[tuple[bytes, bytes]]:
+    if "headers" not in edit:
+        return headers
+    came = {
+        (
+            name.decode("utf-8", "replace"),
+            masks.header(name.decode("utf-8", "replace"), value.decode("utf-8", "replace")),
+        ): value
+        for name, value in headers
+    }
+    try:
+        given = [(str(name), str(value)) for name, value in edit["headers"]]
+    except (TypeError, ValueError):
+        raise UsageError("headers must be pairs of name and value") from None
+    return [(name.encode(), came.get((name, value), value.encode())) for name, value in given]
+
+
+def _edited_body(edit: dict[str, Any], body: bytes, masks: Masks) -> bytes:
+    if "body" not in edit:
+        return body
+    try:
+        given = base64.b64decode(str(edit["body"]), validate=True)
+    except binascii.Error:
+        raise UsageError("body must be base64") from None
+    return body if given == masks.data(body) else given

@@ -1,0 +1,74 @@
+"""The last exchanges, bounded by count and by bytes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Iterator
+
+from prx.traffic.exchange import Exchange
+
+
+class Ring:
+    """Keeps at most `keep` exchanges of `most_bytes` together; the oldest go first. `changed` counts what came or went on.
+
+    dropped: pieces of the copy that were not read, because they came too fast.
+    """
+
+    def __init__(self, keep: int, most_bytes: int) -> None:
+        self.keep, self.most_bytes = keep, most_bytes
+        self.dropped = self.seen = 0
+        self._exchanges: OrderedDict[int, Exchange] = OrderedDict()
+        self._weights: dict[int, int] = {}
+        self._bytes = 0
+        self._waiting: set[asyncio.Future[None]] = set()
+
+    def __iter__(self) -> Iterator[Exchange]:
+        return iter(self._exchanges.values())
+
+    def __len__(self) -> int:
+        return len(self._exchanges)
+
+    @property
+    def bytes(self) -> int:
+        """Return about how many bytes are kept."""
+        return self._bytes
+
+    def new(self, tunnel: str, began: float) -> Exchange:
+        """Return a new exchange that is kept."""
+        self.seen += 1
+        exchange = Exchange(self.seen, tunnel, began)
+        self._exchanges[exchange.id] = exchange
+        self.weigh(exchange)
+        return exchange
+
+    def get(self, number: int) -> Exchange | None:
+        """Return an exchange that is still kept."""
+        return self._exchanges.get(number)
+
+    def weigh(self, exchange: Exchange) -> None:
+        """Take in that it has grown, and make room."""
+        if exchange.id not in self._exchanges:
+            return
+        weight = exchange.weight
+        self._bytes += weight - self._weights.get(exchange.id, 0)
+        self._weights[exchange.id] = weight
+        while len(self._exchanges) > self.keep or (self._bytes > self.most_bytes and len(self._exchanges) > 1):
+            number, _ = self._exchanges.popitem(last=False)
+            self._bytes -= self._weights.pop(number)
+
+    def finish(self, exchange: Exchange) -> None:
+        """Take in that it has ended, and wake those that wait."""
+        self.weigh(exchange)
+        for waiting in self._waiting:
+            if not waiting.done():
+                waiting.set_result(None)
+
+    async def wait(self) -> None:
+        """Wait until another exchange has ended."""
+        waiting = asyncio.get_running_loop().create_future()
+        self._waiting.add(waiting)
+        try:
+            await waiting
+        finally:
+            self._waiting.discard(waiting)

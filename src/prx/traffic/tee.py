@@ -1,0 +1,265 @@
+"""Fold the copy of one connection's bytes into exchanges. Nothing here can hold up, or harm, what passes."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+from prx import __version__
+from prx.traffic.exchange import MESSAGE_LIMIT, MESSAGES, Exchange, Message
+from prx.traffic.framing import Data, End, Framing, Head, Piece, Raw
+from prx.traffic.ring import Ring
+from prx.traffic.websocket import UnreadableError, WebSocketReader
+
+VISITOR: Final = 0
+SERVICE: Final = 1
+QUEUE_BYTES: Final = 8 * 1024 * 1024
+"""Bytes of the copy that wait to be read, of all connections together."""
+
+SLICE: Final = 0.0005  # seconds of reading at a time
+PAUSE: Final = 0.002  # seconds between two slices, for what passes
+_REQUEST: Final = re.compile(rb"[A-Z]{3,10} [!-~]+ HTTP/1\.[01]\r\n")
+_OWN: Final = f"prx/{__version__}".encode()
+_SENDERS: Final = ("visitor", "service")
+
+
+class Copier:
+    """Takes the copies of all connections of a relay, and has them read a little at a time; `wall` is in seconds since 1970."""
+
+    def __init__(self, ring: Ring, tunnel: str, wall: Callable[[], float]) -> None:
+        self.ring, self.tunnel = ring, tunnel
+        self._wall = wall
+        self._loop = asyncio.get_running_loop()
+        self._queue: deque[tuple[Tee, int, float, bytes | None]] = deque()
+        self._bytes = 0
+        self.off = False  # a gate alone keeps nothing
+        self._timer: asyncio.TimerHandle | None = None
+
+    def put(self, tee: Tee, side: int, data: bytes | None) -> None:
+        """Take a piece of one side (None: its end); drop it, counted, if too much waits."""
+        if self.off:
+            return
+        size = 0 if data is None else len(data)
+        if tee.lost and not (side == VISITOR and data and self._bytes < QUEUE_BYTES // 2 and _REQUEST.match(data)):
+            if data is not None:
+                self.ring.dropped += 1
+                return
+        elif tee.lost:
+            tee.lost = False
+        elif self._bytes + size > QUEUE_BYTES:
+            self.ring.dropped += 1
+            tee.lost = True
+            self._queue.append((tee, -1, self._wall(), b""))
+            return
+        self._queue.append((tee, side, self._wall(), data))
+        self._bytes += size
+        if self._timer is None:
+            self._timer = self._loop.call_later(PAUSE, self._read_slice)
+
+    def read_all(self) -> None:
+        """Read what waits."""
+        while self._queue:
+            self._read_one()
+
+    def close(self) -> None:
+        """Read nothing more."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._queue.clear()
+
+    def _read_slice(self) -> None:
+        end = self._loop.time() + SLICE
+        while self._queue:
+            self._read_one()
+            if self._loop.time() >= end:
+                break
+        self._timer = self._loop.call_later(PAUSE, self._read_slice) if self._queue else None
+
+    def _read_one(self) -> None:
+        tee, side, at, data = self._queue.popleft()
+        self._bytes -= len(data or b"")
+        try:
+            tee.take(side, at, data)
+        except Exception as error:  # noqa: BLE001 - a mistake in reading a copy must not cost what passes
+            tee.give_up(at, f"it could not be read: {type(error).__name__}")
+
+
+class Tee:
+    """The copy of one connection. `lost`: a piece was dropped; it is read again from the next request on."""
+
+    def __init__(self, copier: Copier, *, on_idle: Callable[[], None] = lambda: None) -> None:
+        self.lost = False
+        self._copier, self._ring = copier, copier.ring
+        self._on_idle = on_idle
+        self._closed = 0
+        self._begin()
+
+    def _begin(self) -> None:
+        self._framings = (Framing(of_requests=True), Framing(of_requests=False))
+        self._open: deque[Exchange] = deque()
+        self._sockets: list[WebSocketReader | None] = [None, None]
+        self._upgraded = self._is_stream = False
+        self._event = bytearray()
+        self._asked: Exchange | None = None
+        self._last: Exchange | None = None
+
+    @property
+    def idle(self) -> bool:
+        """Return whether nothing is under way, as far as it is known."""
+        return not self._open and not self.lost and self._framings[0].between
+
+    def take(self, side: int, at: float, data: bytes | None) -> None:
+        """Take a piece of one side; None: it has ended; -1: pieces are missing here."""
+        if side < 0:
+            self.give_up(at, "the copy was dropped: it came too fast")
+            return
+        for piece in self._framings[side].close() if data is None else self._framings[side].feed(data):
+            (self._on_request if side == VISITOR else self._on_answer)(at, piece)
+        if data is None:
+            self._closed |= 1 << side
+            if side == SERVICE or self._closed == 3:
+                self._end_all(
+                    at, "" if self._upgraded else f"the {_SENDERS[side]} ended the connection before the answer was whole"
+                )
+
+    def give_up(self, at: float, why: str) -> None:
+        """End what is under way with a note, and begin again."""
+        self._end_all(at, why)
+        self._begin()
+
+    def _end_all(self, at: float, why: str) -> None:
+        for exchange in self._open:
+            exchange.note(why)
+            exchange.ended = at
+            self._ring.finish(exchange)
+        self._open.clear()
+
+    def _new(self, at: float) -> Exchange:
+        exchange = self._ring.new(self._copier.tunnel, at)
+        self._open.append(exchange)
+        return exchange
+
+    # ------------------------------------------------------------------ the two sides
+
+    def _on_request(self, at: float, piece: Piece) -> None:
+        if isinstance(piece, Head):
+            self._asked = exchange = self._new(at)
+            exchange.request = piece
+            exchange.own = _OWN in piece.values(b"user-agent")
+            exchange.replay_of = next((int(v) for v in piece.values(b"x-prx-replay") if v.isdigit() and len(v) < 10), 0)
+            for doubt in piece.doubts:
+                exchange.note(f"request: {doubt}")
+            self._framings[SERVICE].expect(piece.method)
+            return
+        if isinstance(piece, Raw) and self._upgraded:
+            self._on_message(VISITOR, at, piece.data)
+            return
+        exchange = self._asked or self._new(at)
+        self._asked = exchange
+        if isinstance(piece, End):
+            exchange.request_body.whole = piece.whole
+            exchange.trailers += piece.trailers
+            self._asked = None
+        else:
+            exchange.request_body.add(piece.data)
+            exchange.note(f"request: {piece.why}" if isinstance(piece, Raw) and piece.why else "")
+        self._ring.weigh(exchange)
+
+    def _on_answer(self, at: float, piece: Piece) -> None:
+        exchange = self._open[0] if self._open else None
+        if exchange is None:
+            if isinstance(piece, Raw) and self._last is not None:
+                self._last.note("bytes came after the end of the answer")
+            if not isinstance(piece, Head) and (self._last is not None or isinstance(piece, End) or self._upgraded):
+                return
+            exchange = self._new(at)
+            exchange.note("an answer that no request was seen for")
+        exchange.first_byte = exchange.first_byte or at
+        match piece:
+            case Head(status=status) if 100 <= status < 200 and status != 101:
+                exchange.interim.append(status)
+            case Head():
+                self._on_head(exchange, piece)
+            case Data():
+                exchange.answer_body.add(piece.data)
+                if self._is_stream:
+                    self._on_events(exchange, at, piece.data)
+            case Raw() if self._upgraded:
+                self._on_message(SERVICE, at, piece.data)
+            case Raw():
+                exchange.answer_body.add(piece.data)
+                exchange.note(f"answer: {piece.why}" if piece.why else "")
+            case End():
+                self._on_end(exchange, at, piece)
+        self._ring.weigh(exchange)
+
+    def _on_head(self, exchange: Exchange, head: Head) -> None:
+        exchange.answer = head
+        for doubt in head.doubts:
+            exchange.note(f"answer: {doubt}")
+        kind = b"".join(head.values(b"content-type")[:1]).lower()
+        self._is_stream = kind.startswith(b"text/event-stream") and not head.values(b"content-encoding")
+        self._event.clear()
+        asked = exchange.request
+        if head.status == 101 or (asked is not None and asked.method == b"CONNECT" and 200 <= head.status < 300):
+            self._upgraded = True
+            exchange.request_body.whole = exchange.answer_body.whole = True
+            early = self._framings[VISITOR].go_raw()
+            if head.status == 101 and b"websocket" in head.words(b"upgrade"):
+                self._read_websocket(head)
+            if early:
+                self._on_message(VISITOR, exchange.first_byte, early)
+
+    def _read_websocket(self, head: Head) -> None:
+        agreed = b",".join(head.values(b"sec-websocket-extensions")).lower()
+        packed = b"permessage-deflate" in agreed
+        for side, name in enumerate((b"client_no_context_takeover", b"server_no_context_takeover")):
+            self._sockets[side] = WebSocketReader(packed=packed, keeps_window=name not in agreed)
+
+    def _on_end(self, exchange: Exchange, at: float, end: End) -> None:
+        exchange.answer_body.whole = end.whole
+        if not end.whole:
+            exchange.note("the service ended the connection before the answer was whole")
+        exchange.trailers += end.trailers
+        exchange.ended = at
+        self._last = self._open.popleft()
+        self._ring.finish(exchange)
+        if self.idle:
+            self._on_idle()
+
+    # ------------------------------------------------------------------ messages
+
+    def _on_message(self, side: int, at: float, data: bytes) -> None:
+        exchange = self._open[0] if self._open else None
+        if exchange is None:
+            return
+        (exchange.answer_body if side == SERVICE else exchange.request_body).size += len(data)
+        reader = self._sockets[side]
+        if reader is None:
+            return
+        try:
+            for message in reader.feed(data):
+                self._keep(exchange, Message(at, _SENDERS[side], message.kind, message.data, message.size))
+        except UnreadableError as error:
+            exchange.note(f"{_SENDERS[side]}: {error}")
+            self._sockets[side] = None
+
+    def _on_events(self, exchange: Exchange, at: float, data: bytes) -> None:
+        self._event += data
+        while (blank := re.search(rb"\r?\n\r?\n", self._event)) is not None:
+            event = bytes(self._event[: blank.start()])
+            del self._event[: blank.end()]
+            self._keep(exchange, Message(at, "service", "event", event[:MESSAGE_LIMIT], len(event)))
+        if len(self._event) > MESSAGE_LIMIT:
+            self._keep(exchange, Message(at, "service", "event", bytes(self._event[:MESSAGE_LIMIT]), len(self._event)))
+            self._event.clear()
+
+    def _keep(self, exchange: Exchange, message: Message) -> None:
+        if len(exchange.messages) < MESSAGES:
+            exchange.messages.append(message)
+        else:
+            exchange.more_messages += 1
+        self._ring.weigh(exchange)

@@ -1,0 +1,190 @@
+"""A gate answers those who may not pass before the service sees a byte, and changes nothing for the others."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+
+import pytest
+from tests.support.waits import PATIENCE
+from tests.traffic.pieces import ask, kept, read_head, relaying, service
+
+from prx.testing.clock import ManualClock
+from prx.traffic.framing import parse_head
+from prx.traffic.gate import PERIOD, TRIES, Gate, Refusal
+
+RIGHT = b"Authorization: Basic " + base64.b64encode(b"me:right") + b"\r\n"
+WRONG = b"Authorization: Basic " + base64.b64encode(b"me:wrong") + b"\r\n"
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+
+def judged(gate: Gate, headers: bytes = b"", line: bytes = b"GET / HTTP/1.1") -> int:
+    """Return the status that a request is refused with; 0: it may pass."""
+    head = parse_head(line + b"\r\n" + headers + b"\r\n", request=True)
+    assert head is not None
+    refusal = gate.judge(head)
+    return 0 if refusal is None else refusal.status
+
+
+def gate(clock: ManualClock | None = None, **rules: object) -> Gate:
+    """Return a gate for me:right, unless it is to have other rules."""
+    return Gate(now=(clock or ManualClock()).monotonic, **(rules or {"basic": ["me:right"]}))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("rules", "headers", "status"),
+    [
+        ({"basic": ["me:right"]}, b"", 401),
+        ({"basic": ["me:right"]}, RIGHT, 0),
+        ({"basic": ["me:right"]}, WRONG, 401),
+        ({"basic": ["me:right"]}, RIGHT + RIGHT, 401),
+        ({"basic": ["me:right"]}, b"Authorization: Basic not*base64\r\n", 401),
+        ({"basic": ["me:right"]}, b"Authorization: Bearer me:right\r\n", 401),
+        ({"bearer": ["t0ken"]}, b"authorization: bearer t0ken\r\n", 0),
+        ({"bearer": ["t0ken"]}, b"Authorization: Bearer t0ke\r\n", 401),
+        ({"bearer": ["t0ken"], "basic": ["me:right"]}, RIGHT, 0),
+        ({"networks": ["192.0.2.0/24"]}, b"CF-Connecting-IP: 192.0.2.7\r\n", 0),
+        ({"networks": ["192.0.2.0/24"]}, b"CF-Connecting-IP: ::ffff:192.0.2.7\r\n", 0),
+        ({"networks": ["192.0.2.0/24"]}, b"CF-Connecting-IP: 198.51.100.1\r\n", 403),
+        ({"networks": ["192.0.2.0/24"]}, b"X-Forwarded-For: 192.0.2.7\r\n", 403),
+        ({"networks": ["192.0.2.0/24"]}, b"CF-Connecting-IP: 192.0.2.7\r\nCF-Connecting-IP: 198.51.100.1\r\n", 403),
+        ({"networks": ["2001:db8::/32"]}, b"CF-Connecting-IP: 2001:db8::1\r\n", 0),
+        ({"basic": ["me:right"], "networks": ["192.0.2.0/24"]}, RIGHT + b"CF-Connecting-IP: 198.51.100.1\r\n", 403),
+        ({"basic": ["me:right"], "own": "probe"}, b"X-PRX-Probe: probe\r\n", 0),
+        ({"basic": ["me:right"], "own": "probe"}, b"X-PRX-Probe: \r\n", 401),
+        ({"basic": ["me:right"]}, RIGHT + b"Content-Length: 1\r\nTransfer-Encoding: chunked\r\n", 400),
+        ({"basic": ["me:right"]}, RIGHT + b"Content-Length: 1\r\nContent-Length: 2\r\n", 400),
+        ({"basic": ["me:right"]}, RIGHT + b"Transfer-Encoding: gzip, chunked\r\n", 400),
+        ({"basic": ["me:right"]}, RIGHT + b"Transfer-Encoding : chunked\r\n", 400),
+    ],
+)
+def test_who_may_pass(rules: dict[str, object], headers: bytes, status: int) -> None:
+    """Right credentials and addresses pass; whatever is wrong, doubled or not clear does not."""
+    assert judged(Gate(now=ManualClock().monotonic, **rules), headers) == status  # type: ignore[arg-type]
+
+
+def test_guessing_is_slowed_down_for_that_address_alone() -> None:
+    """After ten wrong passwords an address is not asked any more for a minute, the right one included; others are."""
+    clock = ManualClock()
+    door = gate(clock)
+    here, there = b"CF-Connecting-IP: 192.0.2.1\r\n", b"CF-Connecting-IP: 192.0.2.2\r\n"
+    assert [judged(door, WRONG + here) for _ in range(TRIES)] == [401] * TRIES
+    assert judged(door, RIGHT + here) == 429
+    assert judged(door, RIGHT + there) == 0
+    clock.advance(PERIOD)
+    assert judged(door, RIGHT + here) == 0
+
+
+def test_a_browser_that_is_asked_for_a_password_has_not_guessed() -> None:
+    """Requests without credentials count for nothing."""
+    door = gate()
+    assert {judged(door) for _ in range(100)} == {401}
+    assert judged(door, RIGHT) == 0
+
+
+def test_a_refusal_is_a_whole_answer() -> None:
+    """It has a length, is not stored, and ends the connection."""
+    answer = Refusal(401, "Unauthorized", "no", (("WWW-Authenticate", "Basic"),)).answer()
+    assert answer.startswith(b"HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Basic\r\n")
+    assert answer.endswith(b"Content-Length: 3\r\nCache-Control: no-store\r\nConnection: close\r\n\r\nno\n")
+
+
+async def _count(reader: asyncio.StreamReader, seen: bytearray) -> None:
+    while data := await reader.read(65536):
+        seen += data
+
+
+async def test_the_service_sees_nothing_of_a_request_that_is_refused() -> None:
+    """Not a byte of it, however it comes: at once, in pieces, behind one that passed, smuggled in its body, or as no HTTP."""
+    seen = bytearray()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65536):
+            seen.extend(data)
+            if data.endswith((b"\r\n\r\n", b"body")):
+                writer.write(OK)
+
+    async with service(answer) as port, relaying(port) as relay:
+        relay.gate = gate()
+        refused = await ask(relay.port, b"GET /secret HTTP/1.1\r\n\r\n")
+        assert isinstance(refused, bytes)
+        assert refused.startswith(b"HTTP/1.1 401 Unauthorized\r\n")
+        reader, writer = await asyncio.open_connection("127.0.0.1", relay.port)
+        for byte in b"GET /secret HTTP/1.1\r\nHost: x\r\n\r\n":
+            writer.write(bytes([byte]))
+            await writer.drain()
+        assert (await reader.readline()) == b"HTTP/1.1 401 Unauthorized\r\n"
+        writer.close()
+        reader, writer = await asyncio.open_connection("127.0.0.1", relay.port)
+        writer.write(b"GET /open HTTP/1.1\r\n" + RIGHT + b"\r\n")
+        assert await reader.readexactly(len(OK)) == OK
+        writer.write(b"GET /secret HTTP/1.1\r\n\r\n")
+        assert (await reader.readline()) == b"HTTP/1.1 401 Unauthorized\r\n"
+        writer.close()
+        for raw in (
+            b"GET /open HTTP/1.1\r\n" + RIGHT + b"\r\nGET /secret HTTP/1.1\r\n\r\n",
+            b"POST / HTTP/1.1\r\n"
+            + RIGHT
+            + b"Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+            + b"GET /secret HTTP/1.1\r\n\r\n",
+            b"\x16\x03\x01 /secret",
+            b"GET /secret HTTP/1.1\r\n" + b"X: " + b"a" * 400_000,
+        ):
+            await ask(relay.port, raw)
+        assert b"/secret" not in seen
+        assert [line for line in bytes(seen).split(b"\r\n") if b"HTTP/1.1" in line] == [b"GET /open HTTP/1.1"]
+
+
+async def test_what_may_pass_passes_byte_for_byte() -> None:
+    """Bodies with a length, chunks and trailers reach the service as they came, in whatever pieces."""
+    raw = b"POST /a HTTP/1.1\r\n" + RIGHT + b"Transfer-Encoding: chunked\r\n\r\n3;x=y\r\nabc\r\n0\r\nX-Sum: 1\r\n\r\n"
+    raw += b"POST /b HTTP/1.1\r\n" + RIGHT + b"Content-Length: 5\r\n\r\n\r\n\r\n!" + b"GET /c HTTP/1.1\r\n" + RIGHT + b"\r\n"
+
+    async def mirror(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(await reader.read())
+
+    async with service(mirror) as port, relaying(port) as relay:
+        relay.gate = gate()
+        for size in (1, 7, 64, len(raw)):
+            reader, writer = await asyncio.open_connection("127.0.0.1", relay.port)
+            for at in range(0, len(raw), size):
+                writer.write(raw[at : at + size])
+                await writer.drain()
+            writer.write_eof()
+            assert await reader.read() == raw
+            writer.close()
+
+
+@pytest.mark.parametrize("agrees", [True, False])
+async def test_another_protocol_begins_only_if_the_service_agrees(agrees: bool) -> None:
+    """After a 101 everything passes; after any other answer each request is judged again."""
+    asked, answers, got = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    seen = bytearray()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_head(reader)
+        asked.set()
+        await answers.wait()
+        writer.write(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n" if agrees else OK)
+        while data := await reader.read(100):
+            seen.extend(data)
+            got.set()
+
+    async with service(answer) as port, relaying(port) as relay:
+        relay.gate = gate()
+        reader, writer = await asyncio.open_connection("127.0.0.1", relay.port)
+        writer.write(b"GET / HTTP/1.1\r\n" + RIGHT + b"Upgrade: x\r\nConnection: upgrade\r\n\r\n")
+        async with asyncio.timeout(PATIENCE):
+            await asked.wait()
+            writer.write(b"GET /secret HTTP/1.1\r\n\r\n")
+            await writer.drain()
+            assert seen == b""
+            answers.set()
+            if agrees:
+                await got.wait()
+                assert seen.startswith(b"GET /secret")
+            else:
+                await reader.read()
+                assert seen == b""
+        writer.transport.abort()
+        assert kept(relay)

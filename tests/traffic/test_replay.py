@@ -1,0 +1,150 @@
+"""Sending again: what is sent, what is refused, and what other programs make of an export."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import subprocess
+import sys
+
+import pytest
+from tests.support.waits import free_port
+from tests.traffic.pieces import ask, kept, read_head, relaying, service
+
+from prx.core.errors import PrxError, UsageError
+from prx.logs.redact import Redactor
+from prx.traffic.exchange import BODY_LIMIT, Exchange, Masks, exchange_json
+from prx.traffic.export import as_curl, as_har, as_script, from_har
+from prx.traffic.framing import parse_head
+from prx.traffic.relay import Target
+from prx.traffic.replay import request_bytes, send
+
+MASKS = Masks(Redactor())
+RAW = (
+    b"POST /hook?token=abc HTTP/1.1\r\nHost: app.example.com\r\nAuthorization: Bearer visitor-secret\r\n"
+    b"X-A: one\r\nX-A: two\r\nTransfer-Encoding: chunked\r\n\r\n"
+)
+
+
+def came(raw: bytes = RAW, body: bytes = b"it's\nbody") -> Exchange:
+    """Return a request that came whole."""
+    exchange = Exchange(7, "web", 1_800_000_000.0, request=parse_head(raw, request=True))
+    exchange.request_body.add(body)
+    exchange.request_body.whole = True
+    return exchange
+
+
+def test_what_is_sent_is_what_came_and_is_marked() -> None:
+    """Headers in order, secrets as they came, a length in place of chunks, and the mark."""
+    assert request_bytes(came(), None, MASKS) == (
+        b"POST /hook?token=abc HTTP/1.1\r\nHost: app.example.com\r\nAuthorization: Bearer visitor-secret\r\n"
+        b"X-A: one\r\nX-A: two\r\nX-PRX-Replay: 7\r\nContent-Length: 9\r\nConnection: close\r\n\r\nit's\nbody"
+    )
+
+
+def test_an_edit_keeps_what_is_hidden() -> None:
+    """A value that was hidden in the editor stands for the one that came; what is written is taken."""
+    shown = exchange_json(came(), MASKS)
+    edit = {
+        "method": "PUT",
+        "path": shown["path"],
+        "headers": [[n, v.replace("two", "three")] for n, v in shown["request"]["headers"]],
+        "body": base64.b64encode(b"new").decode(),
+    }
+    sent = request_bytes(came(), edit, MASKS)
+    assert sent.startswith(b"PUT /hook?token=abc HTTP/1.1\r\n")
+    assert b"Authorization: Bearer visitor-secret\r\n" in sent
+    assert b"X-A: three\r\n" in sent
+    assert sent.endswith(b"\r\n\r\nnew")
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        {"method": "GET /x HTTP/1.1\r\nA: b"},
+        {"path": "/a b"},
+        {"path": "/\r\nA: b"},
+        {"headers": [["A", "b\r\nC: d"]]},
+        {"headers": [["A B", "c"]]},
+        {"headers": [1]},
+        {"body": "no base64"},
+    ],
+)
+def test_an_edit_cannot_write_a_second_request(edit: dict[str, object]) -> None:
+    """What would break the request apart is refused, with words."""
+    with pytest.raises(UsageError):
+        request_bytes(came(), edit, MASKS)
+
+
+def test_a_cut_body_is_refused() -> None:
+    """Half of a body is not sent as if it were all, unless another one is given."""
+    exchange = came(body=b"x" * (BODY_LIMIT + 1))
+    with pytest.raises(UsageError, match="was cut"):
+        request_bytes(exchange, None, MASKS)
+    assert request_bytes(exchange, {"body": ""}, MASKS)
+
+
+async def test_the_answer_is_kept_like_any_other() -> None:
+    """A replay shows up with its status, also if the service keeps its connection."""
+    alive = asyncio.Event()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_head(reader)
+        writer.write(b"HTTP/1.1 201 Created\r\nContent-Length: 2\r\n\r\nok")
+        await alive.wait()
+
+    async with service(answer) as port, relaying(port) as relay:
+        found = await send(request_bytes(came(), None, MASKS), Target("127.0.0.1", port), relay.copier)
+        assert (found.status, found.replay_of, bytes(found.answer_body.kept)) == (201, 7, b"ok")
+        assert kept(relay) == [found]
+        alive.set()
+    async with relaying(free_port()) as relay:
+        with pytest.raises(PrxError, match="cannot be asked"):
+            await send(request_bytes(came(), None, MASKS), relay.target, relay.copier)
+
+
+async def test_exports_send_the_same_request() -> None:
+    """Curl's command and the script, run by sh and Python, send method, path, headers and body; secrets are not in them."""
+    seen: list[bytes] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await read_head(reader)
+        seen.append(head + await reader.readexactly(9))
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+
+    async with service(answer) as port:
+        found, url = exchange_json(came(), MASKS), f"http://127.0.0.1:{port}"
+        script = as_script(found, url)
+        assert "visitor-secret" not in script + as_curl(found, url) + as_har([found], url)
+        command = as_curl(found, url)
+        await asyncio.to_thread(subprocess.run, [sys.executable, "-c", script], check=True, capture_output=True)
+        assert seen[0].startswith(b"POST /hook?token=")
+        assert b"X-A: one\r\nX-A: two\r\n" in seen[0]
+        assert seen[0].endswith(b"\r\n\r\nit's\nbody")
+        assert "--data-binary" in command
+        assert subprocess.run(["sh", "-n", "-c", command], check=False).returncode == 0  # noqa: ASYNC221 - a moment
+
+
+def test_an_archive_can_be_sent_again() -> None:
+    """What a HAR file of prx holds is read again; what is no archive is said to be none."""
+    found = exchange_json(came(), MASKS)
+    (edit,) = from_har(as_har([found], "http://127.0.0.1:1"))
+    assert (edit["method"], base64.b64decode(edit["body"])) == ("POST", b"it's\nbody")
+    assert request_bytes(None, edit, MASKS).endswith(b"it's\nbody")
+    for text in ("", "[]", "{}", '{"log": {"entries": [1]}}', json.dumps({"log": {"entries": [{"request": {"url": "x"}}]}})):
+        with pytest.raises(UsageError, match="no HTTP archive"):
+            from_har(text)
+
+
+async def test_a_switch_of_protocol_cannot_be_sent_again() -> None:
+    """A WebSocket is no request that has an answer."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_head(reader)
+        writer.write(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n")
+
+    async with service(answer) as port, relaying(port) as relay:
+        await ask(relay.port, b"GET / HTTP/1.1\r\nUpgrade: websocket\r\n\r\n")
+        with pytest.raises(UsageError, match="no plain HTTP"):
+            request_bytes(kept(relay)[0], None, MASKS)

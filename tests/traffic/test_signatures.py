@@ -1,0 +1,108 @@
+"""Signatures of webhook senders are checked as their documentation says."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+
+import pytest
+
+from prx.traffic.exchange import Exchange
+from prx.traffic.framing import parse_head
+from prx.traffic.signatures import SENDERS, verdict
+
+BODY = b'{"payment": 12}'
+FORM = b"CallSid=CA1234567890ABCDE&Caller=%2B14158675309&Digits=1234&From=%2B14158675309&To=%2B18005551212"
+
+
+def signed(body: bytes, *headers: str) -> Exchange:
+    """Return a request that came whole."""
+    raw = "\r\n".join(["POST /myapp.php?foo=1&bar=2 HTTP/1.1", "Host: mycompany.com", *headers, "", ""]).encode()
+    exchange = Exchange(1, "web", 0.0, request=parse_head(raw, request=True))
+    exchange.request_body.add(body)
+    exchange.request_body.whole = True
+    return exchange
+
+
+def digest(secret: bytes, data: bytes) -> bytes:
+    """Return an HMAC-SHA256."""
+    return hmac.new(secret, data, hashlib.sha256).digest()
+
+
+SVIX_KEY = base64.b64encode(b"0123456789abcdef01234567").decode()
+SVIX = base64.b64encode(digest(b"0123456789abcdef01234567", b"msg_1.1614265330." + BODY)).decode()
+REQUESTS = {
+    # the example of GitHub's documentation
+    "github": (
+        signed(
+            b"Hello, World!", "X-Hub-Signature-256: sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17"
+        ),
+        "It's a Secret to Everybody",
+    ),
+    "stripe": (signed(BODY, f"Stripe-Signature: t=1,v1={digest(b'whsec_a', b'1.' + BODY).hex()},v0=00"), "whsec_a"),
+    "slack": (
+        signed(
+            BODY, "X-Slack-Request-Timestamp: 15", f"X-Slack-Signature: v0={digest(b'slack-secret', b'v0:15:' + BODY).hex()}"
+        ),
+        "slack-secret",
+    ),
+    "telegram": (signed(BODY, "X-Telegram-Bot-Api-Secret-Token: the-token"), "the-token"),
+    # the example of Twilio's documentation
+    "twilio": (
+        signed(FORM, "Content-Type: application/x-www-form-urlencoded", "X-Twilio-Signature: RSOYDt4T1cUTdK1PDd93/VVr8B8="),
+        "12345",
+    ),
+    "shopify": (
+        signed(BODY, f"X-Shopify-Hmac-Sha256: {base64.b64encode(digest(b'hush', BODY)).decode()}"),
+        "hush",
+    ),
+    "svix": (
+        signed(BODY, "Svix-Id: msg_1", "Svix-Timestamp: 1614265330", f"Svix-Signature: v1,AAAA v1,{SVIX}"),
+        f"whsec_{SVIX_KEY}",
+    ),
+    "webhooks": (
+        signed(BODY, "Webhook-Id: msg_1", "Webhook-Timestamp: 1614265330", f"Webhook-Signature: v1,{SVIX}"),
+        f"whsec_{SVIX_KEY}",
+    ),
+}
+
+
+def test_every_sender_is_tried() -> None:
+    """The table of this test is that of the code."""
+    assert set(REQUESTS) == set(SENDERS)
+
+
+@pytest.mark.parametrize("sender", SENDERS)
+def test_a_signature(sender: str) -> None:
+    """It is valid with the right secret, and invalid for another one, another body, or if it is not there as it should be."""
+    exchange, secret = REQUESTS[sender]
+    assert verdict(exchange, {sender: secret}) == f"{sender}: valid"
+    assert verdict(exchange, {}) == f"{sender}: no secret known"
+    wrong = {"svix": f"whsec_{base64.b64encode(b'other').decode()}"}.get(sender, "other")
+    assert verdict(exchange, {sender: wrong}) == f"{sender}: invalid"
+    exchange.request_body.whole = False
+    assert "not known" in verdict(exchange, {sender: secret})
+    exchange.request_body.whole = True
+    if sender != "telegram":
+        exchange.request_body.kept[0:0] = b"a=b&"
+        assert verdict(exchange, {sender: secret}) in {f"{sender}: invalid", f"{sender}: not known, as its body was cut"}
+        del exchange.request_body.kept[:4]
+
+
+@pytest.mark.parametrize("sender", SENDERS)
+def test_nonsense_is_invalid_and_no_error(sender: str) -> None:
+    """Whatever stands in the headers, and in the secret, is judged."""
+    exchange, _ = REQUESTS[sender]
+    assert exchange.request is not None
+    names = [name.decode() for name, _ in exchange.request.headers if name != b"Host"]
+    for value in ("", "x", "v1,", "t=", "\xff"):
+        assert (
+            verdict(signed(BODY, *(f"{name}: {value}" for name in names)), {sender: "nonsense"}).endswith("invalid")
+            or not value
+        )
+
+
+def test_an_unsigned_request_has_no_verdict() -> None:
+    """Nothing is said of what no sender has signed."""
+    assert verdict(signed(BODY), {"github": "x"}) == ""
