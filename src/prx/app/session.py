@@ -209,7 +209,7 @@ class Session:
         return await self._inspector.answer(request)
 
     def _retarget(self, name: str | None, addr: str) -> None:
-        """Let another address serve a tunnel, under the same URL."""
+        """Serve a tunnel from another address, under the same URL."""
         supervisor, tunnels = self._running(), self._loaded.config.tunnels
         if name is None and len(tunnels) > 1:
             raise UsageError(f"{len(tunnels)} tunnels run here", hint="name the one that is meant")
@@ -227,7 +227,7 @@ class Session:
         supervisor.reload(self._config())
 
     def _inspect(self) -> None:
-        """Bring the relays in line with the configuration; nothing of them is imported as long as no tunnel wants one."""
+        """Fit the relays to the configuration; nothing of them is imported as long as no tunnel wants one."""
         config = self._config()
         if self._inspector is None:
             if not any(tunnel.is_relayed for tunnel in config.tunnels.values()):

@@ -98,7 +98,7 @@ def stop(tunnel: str) -> str:
 
 
 def reload(tunnel: str) -> str:
-    """Let the prx that runs this tunnel read its configuration again."""
+    """Have the prx that runs this tunnel read its configuration again."""
     return _act("reload", tunnel)
 
 

@@ -16,7 +16,7 @@ from prx.ui.errors import print_note
 @click.argument("name", required=False)
 @config_option
 def retarget(address: str, name: str | None, config: Path | None) -> None:
-    """Let another port serve what comes to the same URL.
+    """Serve the same URL from another port.
 
     The tunnel must be inspected (`prx start --inspect`): then the connector does not notice, and a quick tunnel keeps its URL.
     What is under way ends at the old address. Until prx ends, reloads keep the new one.

@@ -15,7 +15,7 @@ COMMANDS = {
     "logs": Lazy("prx.cli.logs:logs", "Show what prx and its children logged."),
     "requests": Lazy("prx.cli.requests:requests", "Show what visitors asked for, and what the service answered."),
     "replay": Lazy("prx.cli.replay:replay", "Send a request to the service again."),
-    "retarget": Lazy("prx.cli.retarget:retarget", "Let another port serve what comes to the same URL."),
+    "retarget": Lazy("prx.cli.retarget:retarget", "Serve the same URL from another port."),
     "report": Lazy("prx.cli.report:report", "Show how well the tunnels were reachable, and what was lost by which cause."),
     "web": Lazy("prx.cli.web:web", "Show every tunnel of this user in the browser."),
     "stop": Lazy("prx.cli.stop_restart_reload:stop", "Stop a tunnel, or a running prx with all its tunnels."),

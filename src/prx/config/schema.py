@@ -162,7 +162,7 @@ class GateSettings(Table):
 
     @property
     def is_wanted(self) -> bool:
-        """Whether there is anything to check."""
+        """Return whether there is anything to check."""
         return bool(self.basic_auth or self.bearer or self.allow_ip)
 
 
@@ -268,7 +268,7 @@ class TunnelSettings(Table):
 
     @property
     def is_relayed(self) -> bool:
-        """Whether prx carries the bytes between connector and service."""
+        """Return whether prx carries the bytes between connector and service."""
         return self.backend != "none" and (self.inspect.enabled or self.inspect.catch or self.gate.is_wanted)
 
     @cached_property

@@ -2,9 +2,9 @@
 
 Theory of operation. A verdict becomes news when it has lasted: one that came about a ready tunnel has been kept back for its
 `visible_after` already (`prx.core.display`); any other one is waited for here. All verdicts from the first bad one until the
-tunnel has been well for `WELL_FOR` are one incident: each verdict that lasts is told once, and the end once, with how long it
-took. So a tunnel that comes and goes is told once. The way up (`starting`, and public DNS of a fresh name) is no trouble. A
-tunnel that is stopped on purpose ends its incident without a word.
+tunnel has been well for `WELL_FOR` are one incident: each verdict that lasts is reported once, and the end once, with how long
+it took. So a tunnel that comes and goes is reported once. The way up (`starting`, and public DNS of a fresh name) is no trouble.
+A tunnel that is stopped on purpose ends its incident without a word.
 
 Times are wall-clock seconds since 1970 and come in as arguments.
 """
@@ -70,13 +70,13 @@ class Incidents:
         self._url = ""
         self._was_well = False
         self._fault: _Fault | None = None  # the present one
-        self._began: float | None = None  # of the incident that was told
+        self._began: float | None = None  # of the incident that was reported
         self._told: list[str] = []  # its verdicts
         self._well_at: float | None = None
         self._will_change = False
 
     def take(self, at: float, fact: Fact) -> list[Notice]:
-        """Take in a fact about this tunnel; return what is to be told at once."""
+        """Take in a fact about this tunnel; return what is to be reported at once."""
         match fact:
             case events.VerdictChanged():
                 return self._on_verdict(at, fact)

@@ -1,7 +1,7 @@
 """Keep requests on disk while the service is down, and hand them over in order when it is back.
 
 Theory of operation. A request is answered 202 only after it is on disk, file and folder synced. Its name is its place in the
-order and how often it was begun to be handed over: `000000000012-000.req`. Before it is written to the service it is renamed
+order and how often its delivery was started: `000000000012-000.req`. Before it is written to the service it is renamed
 (`-001`), after the whole answer it is removed. So whatever ends prx, each request is handed over at least once, in order, and
 one that may have arrived before carries `X-PRX-Retry`. One that breaks the service `TRIES` times is set aside as `.failed`,
 and said, so that it does not hold up the others.
@@ -69,7 +69,7 @@ class Spool:
         self._bytes += len(raw)
 
     def oldest(self) -> tuple[bytes, int]:
-        """Return the oldest request, and how often it was begun to be handed over."""
+        """Return the oldest request, and how often its delivery was started."""
         name = self._names[0]
         return (self._folder / name).read_bytes(), int(name[13:16])
 
@@ -140,7 +140,7 @@ class Catcher:
         async with self._lock:
             raw, tries = await asyncio.to_thread(self._spool.oldest)
         if tries >= TRIES:
-            self._log("error", f"a kept request was begun {tries} times without an answer, and is set aside")
+            self._log("error", f"a kept request was sent {tries} times without an answer, and is set aside")
             async with self._lock:
                 await asyncio.to_thread(self._spool.done, failed=True)
             return

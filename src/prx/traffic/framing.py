@@ -103,7 +103,7 @@ class Framing:
         return bytes(self._held) if self._state == "head" else b""
 
     def expect(self, method: bytes) -> None:
-        """Say which method the next answer that has not been told answers: the one to HEAD has no body."""
+        """Note which method the next answer without one belongs to: an answer to HEAD has no body."""
         self._methods.append(method)
 
     def go_raw(self) -> bytes:

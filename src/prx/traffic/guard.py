@@ -155,7 +155,7 @@ class GuardedService(Side):
     __slots__ = ()
 
     def data_received(self, data: bytes) -> None:
-        """Let the visitor go on if the service has answered an upgrade."""
+        """Allow the visitor to go on if the service has answered an upgrade."""
         pair = self.pair
         assert isinstance(pair, GuardedPair)
         super().data_received(data)
@@ -168,7 +168,7 @@ class GuardedService(Side):
 
 
 class GuardedPair(Pair):
-    """A connection whose requests are judged. awaits_upgrade: the service has yet to say whether it changes the protocol."""
+    """A connection whose requests are judged. awaits_upgrade: the service has not answered yet if it changes the protocol."""
 
     def __init__(self, relay: Relay) -> None:
         self.awaits_upgrade = False

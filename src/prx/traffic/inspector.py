@@ -56,7 +56,7 @@ class Inspector:
         self._inspected: dict[str, _Inspected] = {}
 
     def take(self, config: Config) -> None:
-        """Bring the relays in line with `config`. One that is no longer wanted serves its connector until that is replaced."""
+        """Fit the relays to `config`. One that is no longer wanted serves its connector until that is replaced."""
         for name, settings in config.tunnels.items():
             known = self._inspected.get(name)
             if known is not None:

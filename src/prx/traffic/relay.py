@@ -80,7 +80,7 @@ class Side(asyncio.Protocol):
         return self.transport is not None and self.transport.can_write_eof()
 
     def detach(self) -> None:
-        """Let this side go without a word to the other one."""
+        """Release this side without a word to the other one."""
         transport, self.transport = self.transport, None
         if transport is not None:
             transport.abort()

@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 from prx.control.messages import Message
 from prx.core.conditions import CONDITIONS
+from prx.core.states import State
 from prx.core.verdicts import ACTIONS, Action, Verdict
 from prx.history.spans import Span
 from prx.logs.text import printable
@@ -119,9 +120,9 @@ def view(seen: Seen, tunnel: Message, past: Past, *, with_chart: bool) -> Tunnel
 
 def _tone(seen: Seen, tunnel: Message) -> str:
     state, verdict = tunnel.get("state"), tunnel.get("verdict")
-    if seen.gone_at is not None or state in {"idle", "stopping"}:
+    if seen.gone_at is not None or state in {State.IDLE, State.STOPPING}:
         return "off"
-    if state in {"failed", "backoff"}:
+    if state in {State.FAILED, State.BACKOFF}:
         return "bad"
     action = ACTIONS[Verdict(verdict)] if verdict in tuple(Verdict) else Action.WAIT
     if verdict in {Verdict.EDGE_LOST, Verdict.UNREACHABLE, Verdict.OFFLINE}:
@@ -133,7 +134,7 @@ def _title(seen: Seen, tunnel: Message) -> str:
     if seen.gone_at is not None:
         return "prx does not answer" if seen.silent else "prx is not running"
     state, verdict = tunnel.get("state"), tunnel.get("verdict")
-    if state in {"idle", "stopping"} or verdict not in tuple(Verdict):
+    if state in {State.IDLE, State.STOPPING} or verdict not in tuple(Verdict):
         return _STATES.get(str(state), str(state))
     return CONDITIONS[Verdict(verdict)].title
 

@@ -30,7 +30,7 @@ class Change:
 
 
 class Message(Protocol):
-    """What a hook is told. `text` says it to people; `variables` are what a command finds in its environment."""
+    """What a hook gets. `text` says it to people; `variables` are what a command finds in its environment."""
 
     @property
     def tunnel(self) -> str:

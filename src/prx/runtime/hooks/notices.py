@@ -1,6 +1,6 @@
 """When hooks of `on_change` are run: for each piece of news, in order, each hook on its own.
 
-Theory of operation. `see` takes every event and only thinks; what is to be told goes into the line of each hook of the
+Theory of operation. `see` takes every event and only thinks; what is to be reported goes into the line of each hook of the
 tunnel, so that nothing that a hook does can hold up a tunnel or another hook. A line holds `LINE` notices: a receiver that is
 away for long misses the oldest, never the newest. A delivery that fails is repeated as one of `on_url` is; its end is
 published as a `HookRan`.
