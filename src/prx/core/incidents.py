@@ -3,7 +3,7 @@
 Theory of operation. A verdict becomes news when it has lasted: one that came about a ready tunnel has been kept back for its
 `visible_after` already (`prx.core.display`); any other one is waited for here. All verdicts from the first bad one until the
 tunnel has been well for `WELL_FOR` are one incident: each verdict that lasts is reported once, and the end once, with how long
-it took. So a tunnel that comes and goes is reported once. The way up (`starting`, and public DNS of a fresh name) is no trouble.
+it took. So a tunnel that comes and goes is reported once. The way up (`starting`, public DNS of a fresh name) is no trouble.
 A tunnel that is stopped on purpose ends its incident without a word.
 
 Times are wall-clock seconds since 1970 and come in as arguments.
