@@ -7,7 +7,7 @@ start: setup  ## the main job on the embedded default: a hello page through the 
 	@.venv/bin/python scripts/in-foreground .venv/bin/prx start --hello --lab
 
 test: cloudflared  ## all tests, also against a real cloudflared; PRX_TEST_CLOUDFLARED=/path/to/cloudflared chooses another
-	@.venv/bin/pytest -n 2
+	@.venv/bin/pytest -n 3
 
 cloudflared: setup  ## the real program for the tests, its SHA-256 checked; nothing is installed outside of .venv
 	@.venv/bin/python scripts/real-cloudflared

@@ -28,7 +28,7 @@ def test_no_room(home: Home, arguments: list[str], place: str) -> None:
     """The place is named, there is no traceback, and no half file is left that would be taken for a whole one."""
     done = run(home, *arguments)
     assert done.returncode == 1
-    first, *_ = done.stderr.splitlines()
+    first = next(line for line in done.stderr.splitlines() if not line.startswith("warn: the history"))  # it has no room either
     assert first.startswith("error: ")
     assert place in first
     assert "Traceback" not in done.stderr

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
+import os
 import ssl
 from collections.abc import Awaitable, Callable
 from typing import TypeAlias, cast
@@ -48,6 +50,8 @@ class Http1Server:
         scheme = "http" if context is None else "https"
         server = await loop.create_server(lambda: _Welcome(self, scheme), host, port, ssl=context, backlog=1024)
         self._servers.append(server)
+        if not server.sockets:  # it was closed at once: this machine is short of descriptors
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         return int(server.sockets[0].getsockname()[1])
 
     def accept(self, transport: asyncio.Transport, scheme: str) -> None:
