@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -89,14 +89,20 @@ async def test_a_prx_that_ends_and_comes_back_is_said(web: Scene) -> None:
 
 async def test_a_silent_prx_is_neither_gone_nor_well(web: Scene) -> None:
     """One that listens and does not answer is unknown: said so, with its last standing as older."""
+    open_writers: list[asyncio.StreamWriter] = []
 
-    async def hold(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+    async def hold(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        open_writers.append(writer)
         await reader.read()
 
     silent = await asyncio.start_unix_server(hold, path=web.folder / "frozen.sock")
     async with silent:
         await web.until(lambda: any(seen.silent for seen in web.dashboard.hub.seen))
         assert (await web.ask("/api/v1/status")).json()["prx"][0]["state"] == "silent"
+    for writer in open_writers:
+        writer.close()
+        with suppress(OSError):
+            await writer.wait_closed()
 
 
 async def test_a_dead_socket_is_nothing(web: Scene) -> None:
