@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,6 +11,9 @@ from prx.app.lab_client import CONTROL_VARIABLE
 from prx.app.options import WISHES, StartOptions
 from prx.cli.held import reporting
 from prx.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from prx.app.session import Session
 
 _COMMAND = "prx.command"  # where the words behind `--` wait for the callback
 
@@ -158,7 +161,6 @@ def _start(ctx: click.Context, target: str | None, report_fd: int | None, *, det
 
 
 def _run(options: StartOptions, report_fd: int | None) -> int:
-    import asyncio
     import os
 
     from prx.app.hardening import forbid_dumps, guard_logging
@@ -170,11 +172,28 @@ def _run(options: StartOptions, report_fd: int | None) -> int:
     forbid_dumps()
     guard_logging()
     if report_fd is None:
-        return asyncio.run(Session(options, os.environ, offer_client=offer_client).run())
+        return _to_the_end(Session(options, os.environ, offer_client=offer_client))
     from prx.cli.detach import Report
 
     with Report(report_fd) as report:
-        return asyncio.run(Session(options, os.environ, offer_client=offer_client, on_settled=report.settled).run())
+        return _to_the_end(Session(options, os.environ, offer_client=offer_client, on_settled=report.settled))
+
+
+def _to_the_end(session: Session) -> int:
+    """Run a session and return its exit code, even if this machine has no thread left for the end of the event loop."""
+    import asyncio
+
+    codes: list[int] = []
+
+    async def run() -> None:
+        codes.append(await session.run())
+
+    try:
+        asyncio.run(run())
+    except RuntimeError:  # asyncio ends its threads in a thread
+        if not codes:
+            raise
+    return codes[0]
 
 
 def _guests(values: tuple[str, ...]) -> tuple[str, ...]:
