@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import time
+from typing import Any
 
+import httpx2
 import pytest
 from tests.client.program import Home, wait_for_end_of
 from tests.support.visitor import request
-from tests.support.waits import free_port
+from tests.support.waits import PATIENCE, free_port
 
 APP = """
 import os, prx
@@ -38,14 +41,25 @@ def port(home: Home) -> str:
     return port
 
 
+def answer_of(port: str) -> dict[str, Any]:
+    """Return what the app answers, as soon as its worker listens: it says "startup complete" before."""
+    end = time.monotonic() + PATIENCE
+    while True:
+        try:
+            found: dict[str, Any] = request("GET", f"http://127.0.0.1:{port}/").json()
+            return found
+        except httpx2.ConnectError:
+            assert time.monotonic() < end
+
+
 def test_a_reload_keeps_the_url(home: Home, port: str) -> None:
     """With uvicorn --reload another worker process has the same prx and URL; prx ends with a killed reloader."""
     with home.command("uvicorn", "app:app", "--port", port, "--reload") as server:
         server.line("INFO:     Application startup complete")
-        before = request("GET", f"http://127.0.0.1:{port}/").json()
+        before = answer_of(port)
         (home.path / "app.py").write_text(APP.replace("VERSION = 1", "VERSION = 2"))
         server.line("INFO:     Application startup complete")
-        after = request("GET", f"http://127.0.0.1:{port}/").json()
+        after = answer_of(port)
         assert (after["version"], after["url"], after["prx"]) == (2, before["url"], before["prx"])
         assert after["worker"] != before["worker"]
         os.kill(server.process.pid, signal.SIGKILL)

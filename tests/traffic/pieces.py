@@ -38,7 +38,8 @@ async def service(handler: Handler, **more: Any) -> AsyncIterator[int]:
     finally:
         server.close()
         for writer in writers:
-            writer.transport.abort()
+            with suppress(AttributeError):  # a transport that is closed already has no loop any more
+                writer.transport.abort()
         await asyncio.gather(*(writer.wait_closed() for writer in writers), return_exceptions=True)
 
 

@@ -73,7 +73,8 @@ class Opening:
             about = client.ask("hold", keep=self._wish.keep, also=list(self._wish.also))
             return Link(client, about, tunnel)
         except PrxError as error:
-            if error.code == "stopping" or isinstance(error, UnresponsiveError):
+            # one with other settings may have just lost its last user
+            if error.code == "stopping" or isinstance(error, UnresponsiveError | UsageError):
                 self._wait_for_end(client, error)
             client.close()
             raise
