@@ -40,7 +40,7 @@ def ask_often(socket: Path, times: int, pids: Iterable[int] = ()) -> float:
 @pytest.mark.slow
 @pytest.mark.timeout(240)
 async def test_the_control_socket_answers_while_hundreds_restart(tmp_path: Path) -> None:
-    """300 children killed together: 99 of 100 answers within 100 ms more than in calm time, and all come back, at a pace."""
+    """300 children killed together: 99 of 100 answers within 100 ms and twice the calm time, and all come back, at a pace."""
     client = tmp_path / "cloudflared"
     client.write_text(CLIENT)
     client.chmod(0o700)
@@ -58,7 +58,7 @@ async def test_the_control_socket_answers_while_hundreds_restart(tmp_path: Path)
         storm = await asyncio.to_thread(ask_often, socket, ASKED, pids)
         await prx.first(lambda _: started(prx.events) == 2 * TUNNELS, "all started again", within=90)
         assert await prx.stop(within=60) == 0
-    assert storm < calm + 0.1, f"p99: calm {calm * 1000:.0f} ms, storm {storm * 1000:.0f} ms"
+    assert storm < 2 * calm + 0.1, f"p99: calm {calm * 1000:.0f} ms, storm {storm * 1000:.0f} ms"
 
 
 def started(events: list[dict[str, object]]) -> int:
