@@ -173,6 +173,32 @@ def test_restarts_that_did_not_help_are_told() -> None:
     assert [(item.cause, item.count, item.helped) for item in tunnel.restarts] == [("crashed", 3, 1), ("asked", 1, 0)]
 
 
+def test_the_first_start_of_each_connector_is_no_restart() -> None:
+    """Two connectors that start are no restart; the one that is replaced counts once, under its own cause."""
+    story = Script()
+    for connector in (0, 1):
+        story.add("child_started", pid=10 + connector, version="v", connector=connector, protocol="")
+    story.at(5).verdict("healthy", "ready")
+    story.at(50).verdict("crashed", "degraded")
+    story.add("restart_scheduled", delay=1.0, attempt=1, reason="", costs_url=False, connector=1)
+    story.at(51).add("child_started", pid=12, version="v", connector=1, protocol="")
+    story.at(52).verdict("healthy", "ready")
+    story.at(60).add("child_started", pid=13, version="v", connector=0, protocol="")
+    tunnel = story.at(100).result(0, 100)
+    assert [(item.cause, item.count, item.helped) for item in tunnel.restarts] == [("crashed", 1, 1), ("asked", 1, 0)]
+
+
+def test_the_end_of_one_child_ends_only_its_connections() -> None:
+    """Connection 0 of two children are two; the one that drains ends its own, and its successor's go on."""
+    story = Script()
+    for pid, place in ((10, "ams01"), (11, "fra03")):
+        story.add("connection_registered", index=0, location=place, protocol="quic", connector=pid - 10, pid=pid)
+    story.at(100).add("child_exited", pid=10, code=0, signal=None, result="clean", connector=0)
+    story.at(150).add("connection_lost", index=0, reason="", connector=0, pid=99)
+    tunnel = story.at(200).verdict("healthy", "ready").result(0, 200)
+    assert {item.location: (item.count, item.secs) for item in tunnel.links} == {"ams01": (1, 100.0), "fra03": (1, 200.0)}
+
+
 def test_connections_are_added_up_by_location() -> None:
     """What ends with its child is counted to its end; what is still open, to the last sign of life."""
     story = Script()

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 from prx.core.events import timestamp
+from prx.core.restart_causes import RestartCauses
 from prx.history.latency import merged, percentile
 from prx.history.reader import Life
 from prx.history.records import Record
@@ -200,23 +201,22 @@ def _finish(tunnel: TunnelReport, records: Sequence[Record], since: float, until
 def _restarts(records: Iterable[Record], since: float, until: float) -> list[Restarts]:
     """Count the restarts by cause: the verdict under which the child was replaced, or `asked`."""
     found: dict[str, Restarts] = {}
-    standing, scheduled, started = Standing(), "", False
+    standing, causes = Standing(), RestartCauses()
     waiting: Restarts | None = None  # the last restart, until it is known whether it helped
     for record in records:
         match record["event"]:
             case "prx_started":
-                standing, scheduled, started, waiting = Standing(), "", False, None
+                standing, causes, waiting = Standing(), RestartCauses(), None
             case "restart_scheduled":
-                scheduled = standing.verdict
+                causes.scheduled(_count(record, "connector"))
             case "restart_cancelled":
-                scheduled = ""
+                causes.cancelled(_count(record, "connector"))
             case "child_started":
-                if started and since <= record["at"] < until:
-                    cause = scheduled or "asked"
+                if (cause := causes.started(_count(record, "connector"))) and since <= record["at"] < until:
                     waiting = found.setdefault(cause, Restarts(cause))
                     waiting.count += 1
-                started, scheduled = True, ""
         standing = standing.after(record)
+        causes.verdict(standing.verdict)
         if waiting is not None and standing.cause == "" and record["event"] in {"verdict_changed", "snapshot"}:
             waiting.helped += 1
             waiting = None
@@ -232,13 +232,20 @@ def _links(records: Iterable[Record], since: float, until: float) -> list[Link]:
     return sorted((link for link in fold.found.values() if link.count or link.secs), key=lambda item: -item.secs)
 
 
+_Connection: TypeAlias = tuple[int, int]  # the child's pid, 0 if it is unknown, and the connection's number in the child
+
+
+def _connection(record: Record) -> _Connection:
+    return _count(record, "pid"), _count(record, "index")
+
+
 class _Links:
     """The connections between two times; what is open when a child or prx ends, ends with it."""
 
     def __init__(self, since: float, until: float) -> None:
         self._since, self._until = since, until
         self.found: dict[tuple[str, str], Link] = {}
-        self._open: dict[object, tuple[Link, float]] = {}
+        self._open: dict[_Connection, tuple[Link, float]] = {}
         self.last = 0.0
 
     def take(self, record: Record) -> None:
@@ -247,30 +254,38 @@ class _Links:
         match record["event"]:
             case "prx_started":
                 self.close_all(self.last)
-            case "prx_stopped" | "child_exited":
+            case "prx_stopped":
                 self.close_all(at)
+            case "child_exited":
+                self._close_child(record, at)
             case "connection_lost":
-                self._close(record.get("index"), at)
+                self._close(_connection(record), at)
             case "connection_registered":
-                self._close(record.get("index"), at)
+                self._close(_connection(record), at)
                 self._register(record, at)
         if record["event"] != "probes":  # whose time is the beginning of its window
             self.last = at
 
     def close_all(self, at: float) -> None:
         """End every connection at `at`."""
-        for index in list(self._open):
-            self._close(index, at)
+        for connection in list(self._open):
+            self._close(connection, at)
+
+    def _close_child(self, record: Record, at: float) -> None:
+        """End the connections of one child; those of another connector, or of its successor, go on."""
+        for connection in list(self._open):
+            if connection[0] in {0, record.get("pid")}:
+                self._close(connection, at)
 
     def _register(self, record: Record, at: float) -> None:
         place = (str(record.get("location", "")), str(record.get("protocol", "")))
         link = self.found.setdefault(place, Link(*place))
         link.count += self._since <= at < self._until
-        self._open[record.get("index")] = (link, at)
+        self._open[_connection(record)] = (link, at)
 
-    def _close(self, index: object, at: float) -> None:
-        if index in self._open:
-            link, begin = self._open.pop(index)
+    def _close(self, connection: _Connection, at: float) -> None:
+        if connection in self._open:
+            link, begin = self._open.pop(connection)
             link.secs += max(0.0, min(at, self._until) - max(begin, self._since))
 
 

@@ -12,13 +12,11 @@ from typing import Final
 
 from prx.core import events
 from prx.core.events import Event
+from prx.core.restart_causes import RestartCauses
 from prx.metrics.table import BUCKETS
 
 OWN_SOURCES: Final = frozenset({"prx", "service"})
 """The sources of log lines that are not a connector's."""
-
-ASKED: Final = "asked"
-"""The cause of a restart that the operator, or a changed configuration, asked for."""
 
 
 @dataclass(slots=True)
@@ -43,9 +41,7 @@ class TunnelCounts:
     probe_failures: int = 0
     url_changes: int = 0
     log_lines: Counter[str] = field(default_factory=Counter)
-    _running: set[int] = field(default_factory=set)  # the connectors that have run
-    _verdict: str = ASKED
-    _causes: dict[int, str] = field(default_factory=dict)  # why the next child takes the place of a connector's
+    _causes: RestartCauses = field(default_factory=RestartCauses)
 
     def take(self, fact: events.Fact) -> None:
         """Take in a fact about this tunnel."""
@@ -64,16 +60,14 @@ class TunnelCounts:
     def _take_life(self, fact: events.Fact) -> None:
         match fact:
             case events.VerdictChanged(new=new):
-                self._verdict = str(new)
+                self._causes.verdict(str(new))
             case events.RestartScheduled(connector=connector):
-                self._causes[connector] = self._verdict
+                self._causes.scheduled(connector)
             case events.RestartCancelled(connector=connector):
-                self._causes.pop(connector, None)
+                self._causes.cancelled(connector)
             case events.ChildStarted(connector=connector):
-                if connector in self._running:
-                    self.restarts[self._causes.get(connector, ASKED)] += 1
-                self._running.add(connector)
-                self._causes.pop(connector, None)
+                if cause := self._causes.started(connector):
+                    self.restarts[cause] += 1
 
 
 class Collector:

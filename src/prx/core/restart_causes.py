@@ -1,0 +1,39 @@
+"""Which start of a connector is a restart, and what it is put down to: the verdict under which it was scheduled, or `asked`.
+
+A tunnel may have several connectors: the first start of each is no restart, and each has a cause of its own.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+ASKED: Final = "asked"
+"""The cause of a restart that the operator, or a changed configuration, asked for."""
+
+
+class RestartCauses:
+    """The starts of one tunnel's connectors, each known by its number in the tunnel."""
+
+    def __init__(self) -> None:
+        self._verdict = ""
+        self._seen: set[int] = set()
+        self._scheduled: dict[int, str] = {}
+
+    def verdict(self, new: str) -> None:
+        """Take in that the tunnel's verdict is `new`."""
+        self._verdict = new
+
+    def scheduled(self, connector: int) -> None:
+        """Take in that a connector is to be started again, or replaced, under the present verdict."""
+        self._scheduled[connector] = self._verdict or ASKED
+
+    def cancelled(self, connector: int) -> None:
+        """Take in that it is kept."""
+        self._scheduled.pop(connector, None)
+
+    def started(self, connector: int) -> str:
+        """Take in a start; return its cause, empty if it is the connector's first one."""
+        cause = self._scheduled.pop(connector, ASKED) if connector in self._seen else ""
+        self._scheduled.pop(connector, None)
+        self._seen.add(connector)
+        return cause
