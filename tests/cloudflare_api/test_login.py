@@ -11,13 +11,14 @@ import httpx2
 import pytest
 from tests.cloudflare_api.standin import Stand
 
-from prx.app.cloudflare.keeping import Keeping, wall
+from prx.app.cloudflare.keeping import Keeping
 from prx.app.cloudflare.login import require_client, sign_in
 from prx.cloudflare_api.calls import Api
 from prx.cloudflare_api.client import Client
 from prx.cloudflare_api.credentials import LOGIN_ENTRY
 from prx.cloudflare_api.oauth import PORTS, Callback, Pkce, Tokens, exchange
 from prx.core.errors import CredentialError, NotReadyError, PrxError, UsageError
+from prx.runtime.host.clock import SystemClock
 from prx.secrets.value import Secret
 
 CLIENT = "prx-lab"
@@ -69,14 +70,14 @@ def test_a_sign_in_serves_the_api(stand: Stand, keeping: Keeping, browse: Callab
 
     def renew(tokens: Tokens) -> Tokens:
         form = {"grant_type": "refresh_token", "refresh_token": tokens.refresh.reveal(), "client_id": tokens.client_id}
-        return exchange(dash, form, now=wall)
+        return exchange(dash, form, now=SystemClock().wall)
 
     first = keeping.signed_in(renew)
     assert first is not None
     with Client(first, base=stand.lab.api) as client:
         assert [zone.name for zone in Api(client).zones()] == ["prx.localhost"]
     held = Tokens.read(keeping.lookup(LOGIN_ENTRY))
-    keeping.keep(LOGIN_ENTRY, Tokens(held.access, held.refresh, wall() - 1, held.scope, held.client_id).to_text())
+    keeping.keep(LOGIN_ENTRY, Tokens(held.access, held.refresh, SystemClock().wall() - 1, held.scope, held.client_id).to_text())
     again = keeping.signed_in(renew)
     assert again is not None
     assert again != first
@@ -113,7 +114,9 @@ def test_a_client_without_refresh_tokens_is_asked_once_more(
     sign_in(client.id, stand.account.oauth.base, keeping, open_page=browser.open, patience=20)
     assert ["offline_access" in page for page in browser.pages] == [True, False]
     ended = Tokens.read(keeping.lookup(LOGIN_ENTRY))
-    keeping.keep(LOGIN_ENTRY, Tokens(ended.access, Secret(""), wall() - 1, ended.scope, ended.client_id).to_text())
+    keeping.keep(
+        LOGIN_ENTRY, Tokens(ended.access, Secret(""), SystemClock().wall() - 1, ended.scope, ended.client_id).to_text()
+    )
     with pytest.raises(CredentialError, match="has ended"):
         keeping.signed_in(lambda tokens: tokens)
 

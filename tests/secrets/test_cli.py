@@ -53,7 +53,7 @@ class Cli:
 @pytest.fixture
 def prx(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cli:
     """Return the command on a data directory of its own, on a machine without keyring and terminal."""
-    monkeypatch.setattr(cli, "_terminal", lambda: False)
+    monkeypatch.setattr(cli, "has_terminal", lambda: False)
     monkeypatch.setenv("PYTHON_KEYRING_BACKEND", "keyring.backends.fail.Keyring")
     return Cli(tmp_path / "data")
 

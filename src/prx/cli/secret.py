@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from prx.core.errors import PrxError, UsageError
-from prx.ui.prompt import ask_password, hidden
+from prx.ui.prompt import ask_password, has_terminal, hidden
 
 if TYPE_CHECKING:
     from prx.secrets.store import Entry, SecretStore
@@ -143,7 +143,7 @@ def rotate(to: str | None, new_key_file: str | None, as_json: bool) -> None:
     password: Secret | None = None
     if new_key_file:
         password = Secret(_clean(_read_file(new_key_file), "the new master password"))
-    elif to_password and _terminal():
+    elif to_password and has_terminal():
         password = ask_password(new=True)
     elif to_password:
         password = from_environment
@@ -160,21 +160,12 @@ def _open_store(environ: Mapping[str, str] = os.environ) -> SecretStore:
     from prx.secrets.keys import KeyFinder
     from prx.secrets.store import SecretStore
 
-    ask = ask_password if _terminal() else None
+    ask = ask_password if has_terminal() else None
     return SecretStore(data_dir(environ), KeyFinder.from_environment(environ, ask))
 
 
 def _key_words(store: SecretStore) -> str:
     return "a master password" if store.key_is_password() else "a key in the keyring"
-
-
-def _terminal() -> bool:
-    """Return whether a person can be asked: stdin and stdout may be pipes while a terminal is still there."""
-    try:
-        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC))
-    except OSError:
-        return False
-    return True
 
 
 def _read_value(name: str, file: str | None) -> str:

@@ -145,10 +145,10 @@ def _set_up(session: Session, file: SetupFile, hostname: str, wishes: dict[str, 
 
 def _with_session(hostname: str | None, flags: dict[str, Any], work: Callable[[Session, SetupFile, str], Outcome]) -> int:
     from prx.app.cloudflare.file import open_file
-    from prx.app.cloudflare.keeping import wall
     from prx.app.cloudflare.session import Manner, Session, alone
     from prx.app.cloudflare.signing_in import api_for, credentials_for, keeping_of
     from prx.core.events import timestamp
+    from prx.runtime.host.clock import SystemClock
 
     how = sign_in(flags)
     file = open_file(flags.pop("write"), os.environ)
@@ -157,7 +157,7 @@ def _with_session(hostname: str | None, flags: dict[str, Any], work: Callable[[S
         raise UsageError(f"{file.path} names no tunnel with a host name", hint="prx setup agent.example.com --local 8080")
     manner = Manner(**flags)
     keeping = keeping_of(os.environ)
-    with alone(os.environ, timestamp(wall())):
+    with alone(os.environ, timestamp(SystemClock().wall())):
         credentials = credentials_for(how, os.environ, keeping, file.path.parent)
         with api_for(credentials) as api:
             outcomes = []

@@ -55,16 +55,7 @@ def _described(api: Api, account: str, tunnel: Any) -> dict[str, Any]:
         "hostname": hostname_of_tunnel(tunnel.name),
         "created_at": tunnel.created_at,
         "account_id": account,
-        "connectors": [
-            {
-                "id": item.id,
-                "version": item.version,
-                "addresses": list(item.addresses),
-                "connections": item.connections,
-                "config_version": item.config_version,
-            }
-            for item in connectors
-        ],
+        "connectors": [item.to_json() for item in connectors],
     }
 
 

@@ -36,16 +36,7 @@ class Seen:
         return {
             "version": self.configuration.version,
             "arrived": not self.behind,
-            "connectors": [
-                {
-                    "id": item.id,
-                    "version": item.version,
-                    "addresses": list(item.addresses),
-                    "connections": item.connections,
-                    "config_version": item.config_version,
-                }
-                for item in self.connectors
-            ],
+            "connectors": [item.to_json() for item in self.connectors],
         }
 
 

@@ -205,6 +205,16 @@ class Connector:
     locations: tuple[str, ...]
     run_at: str
 
+    def to_json(self) -> dict[str, Any]:
+        """Return the public form."""
+        return {
+            "id": self.id,
+            "version": self.version,
+            "addresses": list(self.addresses),
+            "connections": self.connections,
+            "config_version": self.config_version,
+        }
+
     @classmethod
     def read(cls, document: Document) -> Connector:
         """Read an element of `…/connections`; what is only remembered (`is_pending_reconnect`) does not count."""

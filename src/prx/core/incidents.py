@@ -21,7 +21,7 @@ from prx.core.conditions import CONDITIONS
 from prx.core.durations import in_words
 from prx.core.events import Fact, timestamp
 from prx.core.states import State
-from prx.core.verdicts import ACTIONS, Action, Verdict
+from prx.core.verdicts import WELL, Verdict
 
 LASTED: Final = 2.0
 """Seconds that a verdict must have lasted before it is news, if its `visible_after` is shorter."""
@@ -110,7 +110,7 @@ class Incidents:
     # ------------------------------------------------------------------ verdicts
 
     def _on_verdict(self, at: float, fact: events.VerdictChanged) -> list[Notice]:
-        if ACTIONS[fact.new] is Action.NONE:
+        if fact.new in WELL:
             self._was_well = True
             self._fault, self._well_at = None, at
             self.due = at + WELL_FOR if self._told else None

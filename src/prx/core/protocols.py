@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from prx.core import effects as do
 from prx.core.causes import Cause
 from prx.core.outbox import Outbox
 from prx.core.states import MachineSettings
 from prx.core.verdicts import Diagnosis
+
+PROTOCOL_NAMES: Final = {"quic": "QUIC", "http2": "HTTP/2"}
+"""What people call the protocols towards the edge."""
 
 
 class ProtocolChoice:

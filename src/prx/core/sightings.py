@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 
 from prx.core.durations import in_words
 from prx.core.evidence import ChildExit, Connector, Delivery, Dns, DnsState, Edge, Evidence, Origin, Public, Reach
+from prx.core.protocols import PROTOCOL_NAMES
 from prx.core.verdicts import Action, Diagnosis
 
-_PROTOCOLS = {"quic": "QUIC", "http2": "HTTP/2"}
 _REACH = {Reach.OPEN: "answers", Reach.CLOSED: "does not answer", Reach.UNKNOWN: "not known"}
 
 
@@ -81,7 +81,7 @@ def _exit(end: ChildExit) -> str:
 def _connector(seen: Connector) -> str:
     if not seen.answers:
         return f"has not answered on its own metrics port for {in_words(seen.silent_for)}"
-    protocol = f" over {_PROTOCOLS.get(seen.protocol, seen.protocol)}" if seen.protocol else ""
+    protocol = f" over {PROTOCOL_NAMES.get(seen.protocol, seen.protocol)}" if seen.protocol else ""
     parts = [f"runs for {in_words(seen.age)}"]
     if seen.ready:
         parts.append(f"{seen.ready} {'connection' if seen.ready == 1 else 'connections'} to the edge{protocol}")

@@ -14,9 +14,7 @@ from prx.core.events import Event, Fact
 from prx.core.flapping import Flaps
 from prx.core.states import State
 from prx.core.traffic import WINDOW_SECONDS, TrafficStatus
-from prx.core.verdicts import ACTIONS, Action, NoVerdict, Verdict, summary
-
-_WELL = frozenset(verdict for verdict, action in ACTIONS.items() if action is Action.NONE)
+from prx.core.verdicts import WELL, NoVerdict, Verdict, summary
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +150,7 @@ def _fold_fact(status: TunnelStatus, fact: Fact, at: float) -> TunnelStatus:
         case events.AttemptsForgotten():
             return replace(status, attempt=0)
         case events.Probed(status=code, latency_ms=latency, verdict=verdict):
-            flaps = status.flaps.see(at, well=verdict in _WELL)
+            flaps = status.flaps.see(at, well=verdict in WELL)
             return replace(status, last_probe=ProbeStatus(code, latency, at), flaps=flaps)
         case _:
             return _fold_child(status, fact)

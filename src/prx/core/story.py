@@ -10,7 +10,7 @@ from prx.core.machine import Machine
 from prx.core.outlook import Step, outlook, restart_words
 from prx.core.sightings import Sighting, Sightings
 from prx.core.status import TunnelStatus
-from prx.core.verdicts import ACTIONS, Action, Diagnosis
+from prx.core.verdicts import WELL, Diagnosis
 
 NO_JUDGE = "prx itself, without a check"
 _NOTHING_TOLD: Mapping[str, Any] = {
@@ -61,7 +61,7 @@ def _advice(status: TunnelStatus) -> list[str]:
         return advice
     if status.verdict.is_final or status.state.is_final:
         advice.append(f"correct it: prx notices a changed configuration by itself; prx restart {status.name} begins at once")
-    elif ACTIONS[status.verdict] is not Action.NONE:
+    elif status.verdict not in WELL:
         advice.append(f"prx logs {status.name} has the connector's own words, prx doctor examines machine and network")
     return advice
 

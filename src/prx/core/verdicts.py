@@ -89,6 +89,9 @@ ACTIONS: dict[Verdict, Action] = {
 }
 """What each verdict leads to unless its diagnosis knows a cause that a restart changes something about."""
 
+WELL = frozenset(verdict for verdict, action in ACTIONS.items() if action is Action.NONE)
+"""The verdicts with which all is well, also for what comes as text (JSON of another process): `text in WELL`."""
+
 CAUSES: dict[Verdict, Cause] = {
     Verdict.STARTING: Cause.NOT_YET,
     Verdict.DNS_PENDING: Cause.NAME,

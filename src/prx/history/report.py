@@ -161,9 +161,22 @@ def _life(life: Life, since: float, until: float, *, running: bool) -> list[Tunn
             for name, local_addr in record["tunnels"].items():
                 if name in found:
                     found[name].local_addr = str(local_addr)
-    for name, tunnel in found.items():
-        _finish(tunnel, [item for item in life.records if item.get("tunnel") == name or "tunnel" not in item], since, until)
+    for name, records in _by_tunnel(life.records, found).items():
+        _finish(found[name], records, since, until)
     return list(found.values())
+
+
+def _by_tunnel(records: Iterable[Record], names: Iterable[str]) -> dict[str, list[Record]]:
+    """Return the records of each tunnel, with those of prx itself among them, in their order."""
+    sorted_out: dict[str, list[Record]] = {name: [] for name in names}
+    for record in records:
+        name = record.get("tunnel")
+        if name in sorted_out:
+            sorted_out[name].append(record)
+        elif "tunnel" not in record:
+            for own in sorted_out.values():
+                own.append(record)
+    return sorted_out
 
 
 def _add_span(tunnel: TunnelReport, span: Span) -> None:

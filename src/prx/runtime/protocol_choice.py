@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from prx.core.evidence import Reach
+from prx.core.protocols import PROTOCOL_NAMES
 from prx.runtime.context import TunnelContext
 from prx.runtime.host.clock import Clock
 from prx.runtime.persistent_state import Learnt
 from prx.runtime.quic_return import QuicReturn
-
-_NAMES = {"http2": "HTTP/2", "quic": "QUIC"}
 
 
 class ProtocolChoice:
@@ -34,7 +33,7 @@ class ProtocolChoice:
     def _say_learnt(self, context: TunnelContext, learnt: Learnt) -> None:
         hours = max(0.0, context.clock.wall() - learnt.at) / 3600
         when = f"{hours:.0f} h ago" if hours >= 1 else "less than an hour ago"
-        name = _NAMES.get(learnt.protocol, learnt.protocol)
+        name = PROTOCOL_NAMES.get(learnt.protocol, learnt.protocol)
         message = f"{name} is spoken with the edge: on this network QUIC did not get through, {when} (`prx forget` clears that)"
         context.log("info", message)
 

@@ -10,10 +10,11 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from prx.core.protocols import PROTOCOL_NAMES
 from prx.core.states import State
 from prx.core.status import TunnelStatus
 from prx.logs.text import printable
-from prx.ui.text import PROTOCOLS, seconds
+from prx.ui.text import seconds
 
 PHASES = ("spawned", "url", "connected", "dns", "verified")
 
@@ -87,7 +88,7 @@ def _traffic(status: TunnelStatus) -> str:
     connections = [item for connector in status.connectors for item in connector.connections]
     if not connections:
         return status.traffic.words()
-    protocols = sorted({PROTOCOLS.get(item.protocol, item.protocol) for item in connections} - {""})
+    protocols = sorted({PROTOCOL_NAMES.get(item.protocol, item.protocol) for item in connections} - {""})
     places = sorted({item.location.rstrip("0123456789") for item in connections} - {""})
     count = f"{len(connections)} connection" + ("s" if len(connections) > 1 else "")
     return printable(f"{status.traffic.words()} · {', '.join([count, *protocols, *places])}")

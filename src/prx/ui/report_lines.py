@@ -7,9 +7,10 @@ from datetime import datetime
 from typing import Final
 
 from prx.core.conditions import CONDITIONS
+from prx.core.protocols import PROTOCOL_NAMES
 from prx.history.latency import percentile
 from prx.history.report import Loss, Report, TunnelReport
-from prx.ui.text import PROTOCOLS, seconds
+from prx.ui.text import seconds
 
 _LABEL: Final = 10
 _TITLES: Final = {verdict.value: condition.title for verdict, condition in CONDITIONS.items()}
@@ -39,7 +40,7 @@ def _tunnel(tunnel: TunnelReport) -> Iterator[str]:
     if tunnel.probes:
         yield _row("latency", _latency(tunnel))
     for number, link in enumerate(tunnel.links):
-        protocol = PROTOCOLS.get(link.protocol, link.protocol)
+        protocol = PROTOCOL_NAMES.get(link.protocol, link.protocol)
         connections = "connection" if link.count == 1 else "connections"
         yield _row(
             "" if number else "edge", f"{link.location} {protocol}  {link.count} {connections}, {seconds(link.secs)} in all"

@@ -6,15 +6,14 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any
 
+from prx.core.protocols import PROTOCOL_NAMES
 from prx.core.states import UP
 from prx.core.traffic import TrafficStatus
-from prx.core.verdicts import ACTIONS, Action, summary
+from prx.core.verdicts import WELL, summary
 from prx.logs.text import printable
-from prx.ui.text import PROTOCOLS, seconds
-
-_WELL: Final = frozenset(verdict.value for verdict, action in ACTIONS.items() if action is Action.NONE)
+from prx.ui.text import seconds
 
 
 def status_lines(
@@ -66,14 +65,14 @@ def _extras(tunnel: Mapping[str, Any], now: float) -> list[str]:
     return [
         *([f"→ {tunnel['local_addr']}"] if tunnel["local_addr"] else []),
         *([since] if since else []),
-        *([PROTOCOLS.get(protocol, protocol)] if protocol else []),
+        *([PROTOCOL_NAMES.get(protocol, protocol)] if protocol else []),
         *([TrafficStatus(traffic["requests"], traffic["errors"]).words() + " in 5 min"] if traffic else []),
     ]
 
 
 def _trouble(tunnel: Mapping[str, Any]) -> list[str]:
     """Return what is wrong, when it is tried again and what helps; nothing if all is well."""
-    if tunnel["verdict"] in _WELL and tunnel["state"] in UP:
+    if tunnel["verdict"] in WELL and tunnel["state"] in UP:
         return []
     texts = [why] if (why := summary(tunnel["verdict"], tunnel["reason"])) else []
     if tunnel["next_retry_in"] is not None:

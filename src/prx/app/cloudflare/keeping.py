@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import cached_property
@@ -13,6 +11,7 @@ from prx.cloudflare_api.credentials import LOGIN_ENTRY
 from prx.config.paths import data_dir, ensure_private_dir
 from prx.core.errors import CredentialError
 from prx.core.tunnel_token import TokenError, TunnelToken
+from prx.runtime.host.clock import SystemClock
 from prx.secrets.errors import SecretError, SecretNotFoundError
 from prx.secrets.keys import MASTER_KEY_VARIABLE, KeyFinder, system_keyring
 from prx.secrets.store import SecretStore
@@ -78,7 +77,7 @@ class Keeping:
         if not self.store.path.exists() or LOGIN_ENTRY not in self.names():
             return None
         tokens = Tokens.read(self.lookup(LOGIN_ENTRY))
-        if tokens.is_fresh(wall()):
+        if tokens.is_fresh(SystemClock().wall()):
             return tokens.access
         if not tokens.refresh:
             raise CredentialError("the sign-in at Cloudflare has ended", hint="prx login")
@@ -95,17 +94,3 @@ def entry_of(hostname: str) -> str:
     if len(name) <= _LONGEST_NAME:
         return name
     return f"{name[:50]}-{hashlib.sha256(hostname.encode()).hexdigest()[:8]}"
-
-
-def wall() -> float:
-    """Return seconds since 1970."""
-    return time.time_ns() / 1e9
-
-
-def has_terminal() -> bool:
-    """Return whether an operator can be asked for a password: stdin and stdout may be pipes while a terminal is still there."""
-    try:
-        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC))
-    except OSError:
-        return False
-    return True

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from prx.app.cloudflare.keeping import Keeping, wall
+from prx.app.cloudflare.keeping import Keeping
 from prx.cloudflare_api.credentials import LOGIN_ENTRY
 from prx.cloudflare_api.oauth import DASH, PORTS, SCOPES, Callback, Pkce, ScopeRefusedError, Tokens, exchange, missing_scopes
 from prx.cloudflare_api.rights import how_to_get
 from prx.core.errors import CredentialError, UsageError
+from prx.runtime.host.clock import SystemClock
 from prx.ui.errors import hide, print_note
 
 DASH_VARIABLE: Final = "PRX_CLOUDFLARE_DASH"
@@ -41,9 +42,8 @@ def sign_in(
     hide([tokens.access.reveal(), *([tokens.refresh.reveal()] if tokens.refresh else [])])
     keeping.keep(LOGIN_ENTRY, tokens.to_text())
     if not tokens.refresh:
-        print_note(
-            f"this sign-in ends in {max(0.0, tokens.expires_at - wall()) / 60:.0f} min: Cloudflare gave no refresh token"
-        )
+        minutes = max(0.0, tokens.expires_at - SystemClock().wall()) / 60
+        print_note(f"this sign-in ends in {minutes:.0f} min: Cloudflare gave no refresh token")
     return missing_scopes(tokens)
 
 
@@ -70,7 +70,7 @@ def _signed_in(
             "client_id": client_id,
             "code_verifier": pkce.verifier,
         }
-        return exchange(dash, form, now=wall)
+        return exchange(dash, form, now=SystemClock().wall)
 
 
 def require_client(client_id: str) -> None:

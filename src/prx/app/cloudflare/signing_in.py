@@ -9,15 +9,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from prx.app.cloudflare.keeping import Keeping, has_terminal, wall
+from prx.app.cloudflare.keeping import Keeping
 from prx.cloudflare_api.calls import Api
 from prx.cloudflare_api.client import Client
 from prx.cloudflare_api.credentials import Credentials, find_credentials
 from prx.core.errors import PrxError
+from prx.runtime.host.clock import SystemClock
 from prx.secrets.sources import SecretSources
 from prx.secrets.value import Secret
 from prx.ui.errors import hide, print_note
-from prx.ui.prompt import ask_password
+from prx.ui.prompt import ask_password, has_terminal
 
 if TYPE_CHECKING:
     from prx.cloudflare_api.oauth import Tokens
@@ -81,7 +82,7 @@ def _renewed(tokens: Tokens, environ: Mapping[str, str]) -> Tokens:
     from prx.cloudflare_api.oauth import exchange
 
     form = {"grant_type": "refresh_token", "refresh_token": tokens.refresh.reveal(), "client_id": tokens.client_id}
-    return exchange(dash_of(environ), form, now=wall)
+    return exchange(dash_of(environ), form, now=SystemClock().wall)
 
 
 def interactive() -> bool:

@@ -7,18 +7,15 @@ pipe, and only its scheme is ever named.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sys
-from collections import deque
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import Final
 
 from prx.core.launch import SECRET_PATH, Launch
+from prx.runtime.hooks.in_child import run_to_end
 from prx.runtime.hooks.kinds import HookError, Message
-from prx.runtime.process.child import ChildProcess
-from prx.runtime.process.spawn import SpawnError
 
 TIMEOUT: Final = 30.0  # seconds; apprise itself gives each service four
 MISSING: Final = "apprise is not installed; it comes with the extra notify: pip install 'prx-tunnel[notify]'"
@@ -45,18 +42,10 @@ class AppriseHook:
         """Send the news in a child process; HookError if it could not be handed over in time."""
         if not is_installed():
             raise HookError(MISSING)
-        tail: deque[bytes] = deque(maxlen=1)
         job = json.dumps({"address": self.text, "text": change.text}).encode()
         argv = (sys.executable, "-P", "-m", "prx.runtime.hooks.send_apprise", SECRET_PATH)
-        try:
-            process = await ChildProcess.spawn(Launch(argv, {}, job), on_line=lambda _, line: tail.append(line))
-        except SpawnError as error:
-            raise HookError(error.message) from error
-        async with process:
-            try:
-                async with asyncio.timeout(self.timeout):
-                    end = await process.wait()
-            except TimeoutError as error:
-                raise HookError(f"not handed over after {self.timeout:g} s") from error
+        end, tail = await run_to_end(Launch(argv, {}, job), self.timeout, lines=1)
+        if end is None:
+            raise HookError(f"not handed over after {self.timeout:g} s")
         if end.code != 0:
             raise HookError(tail[-1].decode("utf-8", "replace")[:300] if tail else "it was not handed over")

@@ -7,20 +7,18 @@ of its own that ends with it: what a hook leaves in the background is killed whe
 
 from __future__ import annotations
 
-import asyncio
 import os
 import shlex
-from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from prx.core.launch import SECRET_PATH, Launch
 from prx.files import FileRefusedError
 from prx.files.programs import require_command, require_program
+from prx.runtime.hooks.in_child import run_to_end
 from prx.runtime.hooks.kinds import HookError, Message
-from prx.runtime.process.child import ChildProcess
-from prx.runtime.process.spawn import SpawnError, find_program
+from prx.runtime.process.spawn import find_program
 
 TIMEOUT = 30.0  # seconds
 _INHERITED = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ", "TMPDIR")
@@ -47,17 +45,9 @@ class CommandHook:
 
     async def deliver(self, change: Message) -> None:
         """Run the command; it must end with exit code 0 in time, else it is killed with its group."""
-        tail: deque[bytes] = deque(maxlen=_KEPT_LINES)
-        try:
-            process = await ChildProcess.spawn(self._launch(change), on_line=lambda _, line: tail.append(line))
-        except SpawnError as error:
-            raise HookError(error.message) from error
-        async with process:
-            try:
-                async with asyncio.timeout(self.timeout):
-                    end = await process.wait()
-            except TimeoutError as error:
-                raise HookError(f"still running after {self.timeout:g} s, so it was killed{_output(tail)}") from error
+        end, tail = await run_to_end(self._launch(change), self.timeout, lines=_KEPT_LINES)
+        if end is None:
+            raise HookError(f"still running after {self.timeout:g} s, so it was killed{_output(tail)}")
         if end.code != 0:
             how = f"exit code {end.code}" if end.code is not None else f"killed by signal {end.signal}"
             raise HookError(f"{how}{_output(tail)}")
@@ -91,6 +81,6 @@ class CommandHook:
             return  # it is not there, or not ours to run: that is reported when it is started
 
 
-def _output(tail: deque[bytes]) -> str:
+def _output(tail: Sequence[bytes]) -> str:
     lines = [line.decode("utf-8", "replace")[:_KEPT_CHARACTERS] for line in tail]
     return "".join(f"\n{line}" for line in lines if line.strip())
