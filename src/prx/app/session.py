@@ -15,7 +15,6 @@ import asyncio
 import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -26,6 +25,7 @@ from prx import __version__
 from prx.app.dashboard import DashboardChild
 from prx.app.hardening import require_folder
 from prx.app.holders import FreeHold, Hold, Holders, stopping
+from prx.app.inspection import Inspection
 from prx.app.lab_mode import JoinedLab, choose_for_lab, explain, join_or_start
 from prx.app.load_config import ConfigurationReader, secret_forms, sources_seen
 from prx.app.log_file import EventLog, log_file
@@ -37,13 +37,12 @@ from prx.app.thrift import give_back, set_aside
 from prx.backends import create
 from prx.backends.base import CLOUDFLARE, Counters
 from prx.config.load import Loaded
-from prx.config.local_addr import LocalAddr
 from prx.config.paths import data_dir, ensure_private_dir, runtime_dir
-from prx.config.schema import Config, TunnelSettings
+from prx.config.schema import Config
 from prx.control.instance import Instance, instance_key
 from prx.control.messages import Message
 from prx.control.server import ControlServer, EventSource
-from prx.core.errors import PermanentError, PrxError, UsageError
+from prx.core.errors import PermanentError, PrxError
 from prx.core.events import Log, timestamp
 from prx.core.states import State
 from prx.core.status import TunnelStatus
@@ -65,7 +64,6 @@ from prx.ui.views import Detail
 if TYPE_CHECKING:
     from prx.app.served_command import ServedCommand
     from prx.lab import Lab
-    from prx.traffic.inspector import Inspector
 
 KILL_SECONDS = 1.0  # from the second signal to the end, whatever still hangs
 
@@ -106,9 +104,7 @@ class Session:
         )
         self._detail = Detail("info", named=False)
         self._supervisor: Supervisor | None = None
-        self._inspector: Inspector | None = None
-        self._pass = os.urandom(24).hex()  # what prx's own health checks carry to pass a gate
-        self._retargeted: dict[str, str] = {}
+        self._inspection = Inspection(self._clock, self._redactor, self._log, folder=self._caught)
         self._lab: Lab | JoinedLab | None = None
         self._service: ServedCommand | None = None
         self._dashboard: DashboardChild | None = None
@@ -203,48 +199,20 @@ class Session:
         if request.get("do") == "retarget":
             self._retarget(request.get("tunnel"), str(request.get("addr", "")))
             return {}
-        if self._inspector is None:
-            raise UsageError("what passes is not inspected", hint="start it with: prx start --inspect", code="inspection_off")
-        return await self._inspector.answer(request)
+        return await self._inspection.answer(request)
 
     def _retarget(self, name: str | None, addr: str) -> None:
         """Serve a tunnel from another address, under the same URL."""
-        supervisor, tunnels = self._running(), self._loaded.config.tunnels
-        if name is None and len(tunnels) > 1:
-            raise UsageError(f"{len(tunnels)} tunnels run here", hint="name the one that is meant")
-        name = name or next(iter(tunnels))
-        if self._inspector is None or not tunnels[name].is_relayed:
-            raise UsageError(
-                f"the connector of {name!r} has the address of the service on its command line",
-                hint="with --inspect it can be changed; without, `prx start` with the other address gets another URL",
-            )
-        try:
-            self._retargeted[name] = str(LocalAddr.parse(addr))
-        except ValueError as error:
-            raise UsageError(f"{addr!r} is not a local address: expected {error}") from error
+        supervisor = self._running()
+        self._inspection.retarget(self._loaded.config, name, addr)
         self._inspect()
         supervisor.reload(self._config())
 
     def _inspect(self) -> None:
-        """Fit the relays to the configuration; nothing of them is imported as long as no tunnel wants one."""
-        config = self._config()
-        if self._inspector is None:
-            if not any(tunnel.is_relayed for tunnel in config.tunnels.values()):
-                return
-            from prx.traffic.inspector import Inspector
-
-            self._inspector = Inspector(self._clock, self._redactor, self._log, own=self._pass, folder=self._caught())
-        self._inspector.take(config)
+        self._inspection.fit(self._config())
 
     def _caught(self) -> Path:
         return data_dir(self._environ) / "caught" / self._instance().key
-
-    def _child_settings(self, name: str, settings: TunnelSettings) -> TunnelSettings:
-        return settings if self._inspector is None else self._inspector.child_settings(name, settings)
-
-    async def _close_inspector(self) -> None:
-        if self._inspector is not None:
-            await self._inspector.close()
 
     def _on_stray(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """Take what the event loop can hand to no task: a machine short of something is said in a line, a defect as ever."""
@@ -333,12 +301,7 @@ class Session:
     def _config(self) -> Config:
         """Return the configuration in force: as loaded, with the connector and the tokens that the lab works with."""
         config = self._loaded.config if self._lab is None else choose_for_lab(self._loaded.config, self._lab.token)
-        moved = {
-            name: replace(config.tunnels[name], local_addr=addr)
-            for name, addr in self._retargeted.items()
-            if name in config.tunnels
-        }
-        return replace(config, tunnels={**config.tunnels, **moved}) if moved else config
+        return self._inspection.moved(config)
 
     async def _prepare(self, stack: AsyncExitStack) -> None:
         """Take the lock and open what the user sees and asks: log file, views, control socket."""
@@ -436,7 +399,7 @@ class Session:
             self._log("info", explained)
         if self._lab is not None:
             self._log("info", f"the lab answers `prx lab …` at {self._lab.control}")
-        stack.push_async_callback(self._close_inspector)
+        stack.push_async_callback(self._inspection.close)
         self._inspect()
         self._supervisor = Supervisor(
             config,
@@ -448,8 +411,8 @@ class Session:
             folder=self._loaded.path.parent if self._loaded.path else None,
             recheck=self._reload_if_changed,
             environ=self._environ,
-            child_settings=self._child_settings,
-            probe_pass=self._pass,
+            child_settings=self._inspection.child_settings,
+            probe_pass=self._inspection.own_pass,
         )
         set_aside()
 
