@@ -125,5 +125,5 @@ def _unescape(match: re.Match[str]) -> str:
     code = match[1]
     if len(code) > 1:
         number = int(code[1:], 16)
-        return chr(number) if number <= 0x10FFFF else "\N{REPLACEMENT CHARACTER}"
+        return chr(number) if number <= 0x10FFFF else "\ufffd"
     return _GO_ESCAPES.get(code, code)

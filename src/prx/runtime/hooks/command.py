@@ -18,7 +18,7 @@ from prx.files import FileRefusedError
 from prx.files.programs import require_command, require_program
 from prx.runtime.hooks.in_child import run_to_end
 from prx.runtime.hooks.kinds import HookError, Message
-from prx.runtime.process.spawn import find_program
+from prx.runtime.process.spawn import SpawnError, find_program
 
 TIMEOUT = 30.0  # seconds
 _INHERITED = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ", "TMPDIR")
@@ -62,9 +62,9 @@ class CommandHook:
         if os.sep in program:
             self._require_trusted([program, *arguments])
             program = str(self.folder.absolute() / program)  # the shell below starts in the folder, which may be "."
-            program = find_program(Launch((program,), env))
+            program = _find(program, env)
         else:
-            program = find_program(Launch((program,), env))
+            program = _find(program, env)
             self._require_trusted([program, *arguments])
         return Launch((*_WITH_STDIN, program, *arguments), env, change.to_json(), self.folder)
 
@@ -79,6 +79,13 @@ class CommandHook:
             ) from error
         except OSError:
             return  # it is not there, or not ours to run: that is reported when it is started
+
+
+def _find(program: str, env: Mapping[str, str]) -> str:
+    try:
+        return find_program(Launch((program,), env))
+    except SpawnError as error:
+        raise HookError(error.message) from error
 
 
 def _output(tail: Sequence[bytes]) -> str:
