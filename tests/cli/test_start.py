@@ -239,8 +239,10 @@ def test_a_port_in_use_is_not_taken_for_the_service(home: Home) -> None:
 
 
 def test_json_is_one_event_per_line(home: Home) -> None:
-    """With --json stdout is events, numbered without gaps; `url_changed` carries the verified URL; --ttl ends it with 0."""
-    started = home.start("--hello", "--lab", "--json", "--ttl", "3s")
+    """With --json stdout is events, numbered without gaps; `url_changed` carries the verified URL; a stop ends it with 0."""
+    started = home.start("--hello", "--lab", "--json")
+    started.wait_for('"event": "url_changed"')
+    assert home.run("stop").returncode == 0
     assert started.end() == 0
     events = [json.loads(line) for line in started.lines]
     assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
