@@ -10,6 +10,7 @@ import asyncio
 
 from prx.backends.base import Counters, Readiness
 from prx.core.evidence import Connector
+from prx.runtime.attention import Attention
 from prx.runtime.context import TunnelContext
 from prx.runtime.observer import ConnectorObserver
 from prx.runtime.probes.connector import ConnectorEndpoints, Reply
@@ -56,12 +57,17 @@ class ChildMonitor:
     async def check_ready(self) -> bool:
         """Ask how many connections are ready; return whether the tunnel came up or went down since the last time.
 
-        A child that does not answer is asked once more at once: that it is stopped is to be known within seconds.
+        A child that does not answer is asked once more at once: that it is stopped is to be known within seconds. If prx
+        itself was held up meanwhile, no answer is no sign of the child's.
         """
         changed = False
         for _ in range(2):
-            readiness = await self._readiness()
-            changed |= self.observer.see_readiness(self._context.clock.monotonic(), readiness)
+            with Attention() as attention:
+                readiness = await self._readiness()
+            now = self._context.clock.monotonic()
+            if readiness is None and attention.lapsed and self.observer.excuse(now):
+                continue
+            changed |= self.observer.see_readiness(now, readiness)
             if readiness is not None or not self.observer.ever_ready:
                 break
         (self.lost.clear if self.observer.ready else self.lost.set)()

@@ -27,6 +27,8 @@ _TRYING = frozenset({*_COMPLAINTS, LineKind.DUPLICATE, LineKind.REGISTERED, Line
 
 # A metrics server that is next to us and has not answered for so long does not run (see `prx.core.judge_connector`).
 DEAF_AFTER = 2.5  # seconds
+# A machine that holds up prx at every question must not hide forever that the child is stopped.
+EXCUSED_FOR = 60.0  # seconds since the last answer
 
 
 class ConnectorObserver:
@@ -40,7 +42,8 @@ class ConnectorObserver:
         self._name = name
         self.protocol = protocol
         self._answers = False
-        self._answered_at = started
+        self._answered_at = started  # or excused: silence counts from here
+        self._heard_at = started
         self._lost_at = started
         self._tried_at = started
         self._connected: dict[int, str] = {}
@@ -96,7 +99,7 @@ class ConnectorObserver:
         before = self.ready
         self._answers = readiness is not None
         if readiness is not None:
-            self._answered_at = now
+            self._answered_at = self._heard_at = now
             self.ready = readiness.ready
         elif now - self._answered_at >= DEAF_AFTER:
             self.ready = 0
@@ -106,6 +109,13 @@ class ConnectorObserver:
         if self.ready and self._answers:
             self._came_up()
         return (before > 0) != (self.ready > 0)
+
+    def excuse(self, now: float) -> bool:
+        """Take in a question that proves nothing, as prx itself was held up; return False if that has gone on for too long."""
+        if now - self._heard_at >= EXCUSED_FOR:
+            return False
+        self._answered_at = now
+        return True
 
     def _came_up(self) -> None:
         self.ever_ready = True

@@ -6,6 +6,7 @@ asked to, and reports to the tunnel, through inputs and facts, what happens. It 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
 
@@ -17,6 +18,7 @@ from prx.core.evidence import Evidence, ExitCause
 from prx.core.replicas import follow
 from prx.core.traffic import TrafficMeter
 from prx.core.verdicts import PROVES_URL, Action, Verdict
+from prx.runtime.attention import Attention
 from prx.runtime.child_log import ChildLog
 from prx.runtime.child_monitor import ChildMonitor
 from prx.runtime.child_signs import LogWatch, explain_kill, oom_kills
@@ -28,6 +30,10 @@ from prx.runtime.process.child import ChildProcess
 READY_EVERY = 1.0  # seconds between two questions to /ready while nothing else reports a change
 QUICK_CHECK_EVERY = 2  # of these; see `prx.runtime.probes.quick_checks`
 NOTICE_AGAIN_AFTER = 2.0  # seconds; visitors' errors may come by the hundred
+CHECKS_AT_MOST = 3  # in a row, if prx itself was held up and so cannot tell what is wrong
+_NOT_BAD = frozenset({Action.NONE, Action.WAIT})
+
+logger = logging.getLogger(__name__)
 
 
 ConnectionFact = ConnectionRegistered | ConnectionLost
@@ -183,7 +189,12 @@ class Run:
             leads = self.role.leads
             return leads
 
-        evidence = await self.checker.check(suspect=self._quick_checks.suspect, leads=led)
+        for _ in range(CHECKS_AT_MOST):
+            with Attention() as attention:
+                evidence = await self.checker.check(suspect=self._quick_checks.suspect, leads=led)
+            if not attention.lapsed or diagnose(evidence, self.context.policy).action in _NOT_BAD:
+                break
+            logger.debug("prx was held up for %.1f s during a check: it is made again", attention.longest)
         if not leads and self._observer.ready and self.checker.url:
             return evidence, inputs.Checked(self.number, follow(evidence, self.context.policy, proven=self.role.proven))
         diagnosis = diagnose(evidence, self.context.policy)
