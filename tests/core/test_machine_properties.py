@@ -178,10 +178,10 @@ class World(RuleBasedStateMachine):
     @invariant()
     def the_machine_knows_its_child(self) -> None:
         """What the machine believes of its child is true."""
-        assert (self.machine.child is ChildState.ALIVE) == bool(self.alive)
-        assert (self.machine.child is ChildState.SPAWNING) == bool(self.unborn)
+        assert (self.machine.child.state is ChildState.ALIVE) == bool(self.alive)
+        assert (self.machine.child.state is ChildState.SPAWNING) == bool(self.unborn)
         if self.machine.state in {State.IDLE, State.BACKOFF, State.FAILED}:
-            assert self.machine.child is ChildState.NONE
+            assert self.machine.child.state is ChildState.NONE
 
 
 TestWorld = World.TestCase

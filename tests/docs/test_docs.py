@@ -37,9 +37,9 @@ def wander(steps: int, seed: int) -> set[tuple[str, str]]:
         run, end = machine.run, ChildExit(1, None, chance.choice(list(ExitCause)))
         choices: list[inputs.Input] = [inputs.Start(), inputs.Stop(), inputs.Restart("asked"), inputs.Woken("network")]
         choices += [inputs.Start(retry_in=9, attempt=1)]
-        if machine.child is ChildState.ALIVE:
+        if machine.child.state is ChildState.ALIVE:
             choices += [inputs.Checked(run, verdict)] * 6 + [inputs.Exited(run, 1, end, verdict)]
-        elif machine.child is ChildState.SPAWNING:
+        elif machine.child.state is ChildState.SPAWNING:
             choices += [inputs.Spawned(run, 1, "1")] * 8 + [inputs.SpawnFailed(run, verdict)]
         choices += [inputs.TimerFired(name, token) for name, token in machine.timers.items()]
         for effect in machine.handle(now * 100.0, chance.choice(choices)):

@@ -17,6 +17,10 @@ Invariants, each held by a property test: every state but idle owns a timer, so 
 no child lives or is being born, so one connector never has two; after the user's stop nothing is spawned; inputs of earlier
 runs, late timers and doubled answers change nothing.
 
+Each part owns what it decides, and its timers: `Child` the child's life and end (grace, reap), `Cadence` when a check is due,
+`RemedyChoice` what is done about its result, `Restarts` attempts and waits (replace, steady), `Display` what is shown
+(suspicion), `ProtocolChoice` what the child speaks. What is left here is the state, and which part is asked when.
+
 Failures are counted at most once an interval although checks come faster while something is wrong: `max_failures` of them mean
 that the fault has lasted for `max_failures - 1` intervals, whatever the pace of checks.
 """
@@ -28,21 +32,22 @@ from collections.abc import Callable
 from prx.core import effects as do
 from prx.core import events, inputs
 from prx.core.cadence import CHECK_LIMIT, PACE, Cadence
-from prx.core.causes import Cause, restart_helps
+from prx.core.causes import Cause
+from prx.core.child import Child
 from prx.core.damping import FailureCounter
 from prx.core.display import Display
 from prx.core.effects import Effect
-from prx.core.evidence import ChildExit, ExitCause
+from prx.core.evidence import ExitCause
 from prx.core.outbox import Outbox
 from prx.core.protocols import ProtocolChoice
+from prx.core.remedies import RemedyChoice
 from prx.core.restarts import Restarts
 from prx.core.states import TRANSITIONS, AfterStop, ChildState, MachineSettings, State
-from prx.core.verdicts import BLUNT, RESTARTING, Action, Diagnosis, Verdict
+from prx.core.verdicts import BLUNT, Action, Diagnosis, Verdict
 
 RECHECK_EVERY = 2.0  # seconds; a wait ends within 5 s of the change that makes it pointless
 IDLE_GRACE = 2.0  # seconds for a child without connections: nothing can be in flight
 UP_FOR = 2.0  # seconds for which a replica was up, so that its end is no failed start
-REAP_LIMIT = 5.0  # seconds from SIGKILL to the next SIGKILL, should the first not have helped
 
 
 class Machine:
@@ -53,19 +58,23 @@ class Machine:
         self.settings = settings
         self.state = State.IDLE
         self.wanted = False
-        self.child = ChildState.NONE
-        self.run = 0
-        self.failures = FailureCounter()
         self._out = Outbox()
+        self.child = Child(name, self._out)
+        self.failures = FailureCounter()
+        self._remedies = RemedyChoice(self.failures)
         self._cadence = Cadence()
         self._display = Display(name, self._out, self._cadence)
-        self._restarts = Restarts(name, self._out, jitter)
+        self._restarts = Restarts(name, self._out, jitter=jitter, costs_url=lambda: self.restart_costs_url)
         self._protocol = ProtocolChoice(settings, self._out)
         self._after_stop = AfterStop.IDLE
         self._cause: Diagnosis | None = None  # why the child is being stopped
-        self._kill_when_spawned = False
         self._now = 0.0
         self._up_since = 0.0
+
+    @property
+    def run(self) -> int:
+        """The number of the present start of the child; 0 before the first."""
+        return self.child.run
 
     @property
     def attempt(self) -> int:
@@ -95,7 +104,7 @@ class Machine:
     @property
     def busy(self) -> bool:
         """Return whether an answer of the runtime is awaited: to a check, or to a spawn."""
-        return self._cadence.under_way or self.child is ChildState.SPAWNING
+        return self._cadence.under_way or self.child.state is ChildState.SPAWNING
 
     def handle(self, now: float, input: inputs.Input) -> list[Effect]:  # noqa: A002 - an event is a fact here
         """Return what is to be done about `input` at monotonic time `now` (seconds)."""
@@ -135,24 +144,21 @@ class Machine:
         self.wanted = False
         if self.state is State.STOPPING:
             self._after_stop = AfterStop.IDLE
-        elif self.child is ChildState.NONE:
+        elif not self.child.exists:
             self._enter(State.IDLE, "asked to stop")
         else:
             self._stop_child(AfterStop.IDLE, "asked to stop")
 
     def _on_kill(self) -> None:
         self._on_stop()
-        if self.child is ChildState.ALIVE:
-            self._kill()
-        elif self.child is ChildState.SPAWNING:
-            self._kill_when_spawned = True
+        self.child.kill()
 
     def _on_restart(self, reason: str) -> None:
         self.wanted = True
         self._restarts.forget_attempts()
         if self.state is State.STOPPING:
             self._after_stop = AfterStop.SPAWN
-        elif self.child is ChildState.NONE:
+        elif not self.child.exists:
             self._spawn(reason)
         else:
             self._stop_child(AfterStop.SPAWN, reason)
@@ -170,7 +176,7 @@ class Machine:
                 self._check_now()
             return
         if what == "network":
-            self._protocol.forget(self.settings)
+            self._protocol.forget()
         if self.state is State.BACKOFF and self._display.shows(Verdict.RATE_LIMITED) and what in {"sleep", "binary"}:
             return  # neither changes anything about what the service has asked for
         if self.state in {State.BACKOFF, State.FAILED} and self.wanted:
@@ -195,7 +201,7 @@ class Machine:
             case "steady":
                 self._restarts.settle()
             case "grace" | "reap":
-                self._kill()
+                self.child.on_overdue()
             case "backoff":
                 self._spawn("the wait is over")
             case "recheck":
@@ -204,13 +210,14 @@ class Machine:
 
     def _on_child(self, event: inputs.Spawned | inputs.SpawnFailed | inputs.Exited | inputs.Checked | inputs.CheckNow) -> None:
         match event:
-            case inputs.Spawned() if self.child is ChildState.SPAWNING:
+            case inputs.Spawned() if self.child.state is ChildState.SPAWNING:
                 self._on_spawned(event)
-            case inputs.SpawnFailed() if self.child is ChildState.SPAWNING:
-                self.child = ChildState.NONE
+            case inputs.SpawnFailed() if self.child.state is ChildState.SPAWNING:
+                self.child.forget()
                 self._ended(event.diagnosis, None)
-            case inputs.Exited() if self.child is not ChildState.NONE:
-                self._on_exited(event)
+            case inputs.Exited() if self.child.exists:
+                self.child.on_exited(event, stopping=self.state is State.STOPPING)
+                self._ended(event.diagnosis, event.exit.cause)
             case inputs.Checked():
                 self._on_checked(event)
             case inputs.CheckNow() if self._is_running():
@@ -218,30 +225,11 @@ class Machine:
                 self._check_now()
 
     def _on_spawned(self, event: inputs.Spawned) -> None:
-        self.child = ChildState.ALIVE
-        self._out.publish(
-            events.ChildStarted(tunnel=self.name, pid=event.pid, version=event.version, connector=0, protocol=self.protocol)
-        )
+        self.child.on_spawned(event, self.protocol)
         if self.state is State.STOPPING:
-            self._kill() if self._kill_when_spawned else self._terminate()
+            self.child.end_as_asked()
         else:
             self._out.set_timer("check", PACE[0])
-
-    def _on_exited(self, event: inputs.Exited) -> None:
-        self.child = ChildState.NONE
-        end = event.exit
-        self._out.publish(
-            events.ChildExited(
-                tunnel=self.name,
-                pid=event.pid,
-                code=end.code,
-                signal=end.signal,
-                result=_result(end, stopped=self.state is State.STOPPING, killed="reap" in self.timers),
-                cause=str(ExitCause.STOPPED if self.state is State.STOPPING else end.cause),
-                detail="" if self.state is State.STOPPING else end.detail,
-            )
-        )
-        self._ended(event.diagnosis, end.cause)
 
     def _ended(self, diagnosis: Diagnosis, cause: ExitCause | None) -> None:
         """Go on after the end of the child, or after its failed birth."""
@@ -252,22 +240,12 @@ class Machine:
             self._spawn(diagnosis.reason)
             return
         self._display.show(diagnosis)
-        self._act_on_end(diagnosis)
-
-    def _act_on_end(self, diagnosis: Diagnosis) -> None:
-        match diagnosis.action:
-            case Action.FAIL:
-                self._enter(State.FAILED, diagnosis.reason)
-            case Action.RESTART_RATE_LIMITED:
-                delay = self._restarts.next_rate_limited_delay()
-                self._out.add(do.RememberRateLimit(delay, self.attempt))
-                self._wait(delay, diagnosis.reason)
-            case Action.WAIT:  # no network: the try did not count
-                self._wait(self._restarts.uncounted_delay(), diagnosis.reason)
-            case _ if self.settings.replicated and self.state.is_up and self._now - self._up_since >= UP_FOR:
-                self._wait(self._restarts.quick_delay(), diagnosis.reason)
-            case _:
-                self._wait(self._restarts.next_delay(), diagnosis.reason)
+        if diagnosis.action is Action.FAIL:
+            self._enter(State.FAILED, diagnosis.reason)
+        else:
+            was_up = self.state.is_up and self._now - self._up_since >= UP_FOR
+            delay = self._restarts.delay_after(diagnosis, quick=was_up and self.settings.replicated)
+            self._wait(delay, diagnosis.reason)
 
     def _after_stopping(self) -> None:
         reason = self._cause.reason if self._cause else "asked to stop"
@@ -279,10 +257,10 @@ class Machine:
             case AfterStop.FAIL:
                 self._enter(State.FAILED, reason)
 
-    # ------------------------------------------------------------------ looking
+    # ------------------------------------------------------------------ checks
 
     def _check_now(self) -> None:
-        if self.child is not ChildState.ALIVE:
+        if self.child.state is not ChildState.ALIVE:
             self._out.set_timer("check", PACE[-1])
         elif self._cadence.begin():
             self._out.set_timer("check", CHECK_LIMIT)
@@ -303,7 +281,7 @@ class Machine:
 
     def _judge(self, diagnosis: Diagnosis, url: str) -> None:
         """Act on what a check has found."""
-        action = self._action(diagnosis)
+        action = self._remedies.choose(self._now, diagnosis, self.settings, other_protocol=self._protocol.has_other)
         self._protocol.remember(diagnosis)
         if diagnosis.retry_after is not None:
             self._cadence.spare(self._now, diagnosis.retry_after, self.settings.interval)
@@ -313,30 +291,22 @@ class Machine:
             self._show_checked(diagnosis, action)
         self._act(diagnosis, action)
 
-    def _action(self, diagnosis: Diagnosis) -> Action:
-        """Return what is done about a diagnosis: no restart that changes nothing, unless the user wants one for any failure."""
-        if diagnosis.verdict in BLUNT and self.settings.restart_on_any and diagnosis.action not in RESTARTING:
-            return Action.COUNT
-        if diagnosis.action in RESTARTING and not restart_helps(diagnosis.cause):
-            return Action.REPORT
-        return diagnosis.action
-
     def _act(self, diagnosis: Diagnosis, action: Action) -> None:
         match action:
             case Action.COUNT:
-                self._count(diagnosis)
+                pass  # there are not yet enough failures
             case Action.REPLACE:
-                self._schedule(diagnosis)
+                if self.settings.has_child and self._restarts.schedule(diagnosis):
+                    self._replace(diagnosis)
             case Action.REPLACE_NOW:
-                self._restarts.announce_now(diagnosis.reason, costs_url=self.restart_costs_url)
+                self._restarts.announce_now(diagnosis.reason)
                 self._stop_child(AfterStop.SPAWN, diagnosis)
             case Action.FAIL:
                 self._stop_child(AfterStop.FAIL, diagnosis)
-            case Action.SWITCH_PROTOCOL if self._protocol.has_other(self.settings):
-                self._protocol.take_other(self.settings, diagnosis)
+            case Action.SWITCH_PROTOCOL:
+                self._protocol.take_other(diagnosis)
                 self._stop_child(AfterStop.SPAWN, diagnosis)
             case _:
-                self.failures.forget()
                 self._restarts.cancel(diagnosis)
                 if action is Action.NONE:
                     self._restarts.may_help_again()
@@ -354,24 +324,11 @@ class Machine:
         elif action is Action.REPORT or self.state is State.READY or diagnosis.verdict in BLUNT:
             self._become(State.DEGRADED, diagnosis.reason)
 
-    def _count(self, diagnosis: Diagnosis) -> None:
-        """Count a failure; schedule a replacement once there are enough of them, and they have lasted for long enough."""
-        settings = self.settings
-        self.failures.add(self._now, settings.interval)
-        enough = self.failures.count >= settings.max_failures and self.failures.lasted(self._now) >= diagnosis.patience
-        if enough or (settings.restart_on_any and self.failures.count >= settings.max_failures):
-            self._schedule(diagnosis)
-
-    def _schedule(self, diagnosis: Diagnosis) -> None:
-        """Schedule a replacement of the child; replace it if the wait of an earlier schedule is over."""
-        if self.settings.has_child and self._restarts.schedule(diagnosis, costs_url=self.restart_costs_url):
-            self._replace(diagnosis)
-
     def _replace(self, diagnosis: Diagnosis) -> None:
         """Replace the child: the wait is over, and it has not come back."""
         self._restarts.carry_out(diagnosis)
-        if diagnosis.cause is Cause.UDP_BLOCKED and self._protocol.has_other(self.settings):
-            self._protocol.take_other(self.settings, diagnosis)
+        if diagnosis.cause is Cause.UDP_BLOCKED and self._protocol.has_other:
+            self._protocol.take_other(diagnosis)
         self._display.show(diagnosis)
         self._stop_child(AfterStop.SPAWN, diagnosis)
 
@@ -386,19 +343,17 @@ class Machine:
         return self.state in {State.STARTING, State.READY, State.DEGRADED}
 
     def _spawn(self, reason: str) -> None:
-        self.run += 1
-        self.child = ChildState.SPAWNING
+        self.child.renew()
         self.failures.forget()
         self._display.renew()
         self._cause = None
-        self._kill_when_spawned = False
         self._cadence.restart()
         self._enter(State.STARTING, reason)
         if self.settings.has_child:
             self._out.set_timer("check", CHECK_LIMIT)
-            self._out.add(do.Spawn(self.run, self.protocol))
+            self.child.spawn(self.protocol)
         else:
-            self.child = ChildState.ALIVE
+            self.child.take_for_alive()
             self._check_now()
 
     def _stop_child(self, then: AfterStop, why: Diagnosis | str) -> None:
@@ -409,28 +364,17 @@ class Machine:
         idle = isinstance(why, Diagnosis) and not why.connected
         self._enter(State.STOPPING, reason)
         self._out.set_timer("grace", min(IDLE_GRACE, self.settings.grace) if idle else self.settings.grace)
-        if not self.settings.has_child:
-            self.child = ChildState.NONE
-            self._after_stopping()
-        elif self.child is ChildState.ALIVE:
-            self._terminate()
-
-    def _terminate(self) -> None:
-        self._out.add(do.Terminate(self.run))
-
-    def _kill(self) -> None:
-        self._out.drop_timer("grace")
-        self._out.set_timer("reap", REAP_LIMIT)
-        if self.child is ChildState.ALIVE:
-            self._out.add(do.Kill(self.run))
+        if self.settings.has_child:
+            self.child.terminate()
         else:
-            self._kill_when_spawned = True
+            self.child.forget()
+            self._after_stopping()
 
     def _wait(self, delay: float, reason: str) -> None:
         self._enter(State.BACKOFF, reason)
         self._out.set_timer("backoff", delay)
         self._out.set_timer("recheck", RECHECK_EVERY)
-        self._restarts.announce(delay, reason, costs_url=self.restart_costs_url)
+        self._restarts.announce(delay, reason)
 
     def _become(self, state: State, reason: str) -> None:
         """Change between starting, ready and degraded, which share the child and the check timer."""
@@ -439,10 +383,7 @@ class Machine:
         if not self.state.is_up:
             self._up_since = self._now
         self._change(state, reason)
-        if state is State.READY:
-            self._out.set_timer("steady", self._restarts.steady_after)
-        else:
-            self._out.drop_timer("steady")
+        self._restarts.watch(ready=state is State.READY)
 
     def _enter(self, state: State, reason: str) -> None:
         """Change the state; all timers of the old one are taken back."""
@@ -457,14 +398,3 @@ class Machine:
         old, self.state = self.state, state
         assert state in TRANSITIONS[old], f"{old} -> {state} is no change of state that there is"
         self._out.publish(events.StateChanged(tunnel=self.name, old=old, new=state, reason=reason))
-
-
-def _result(end: ChildExit, *, stopped: bool, killed: bool) -> str:
-    """Return why a child ended in one word: clean, timeout, signal, permanent or crash."""
-    if stopped:
-        return "timeout" if killed else "clean"
-    if end.cause in {ExitCause.AUTH, ExitCause.CONFIG}:
-        return "permanent"
-    if end.cause is ExitCause.UPDATED:
-        return "clean"
-    return "crash" if end.signal is None else "signal"

@@ -18,26 +18,29 @@ class ProtocolChoice:
     """The protocol `current`, best first; the other one is taken only if the user left the choice to prx."""
 
     def __init__(self, settings: MachineSettings, out: Outbox) -> None:
-        self.current = settings.protocols[0]
+        self._settings = settings
         self._out = out
+        self.current = settings.protocols[0]
         self._switched = False  # because the other one did not get through
 
     def take_best(self, settings: MachineSettings) -> None:
-        """Go back to the best protocol of the settings."""
+        """Take new settings, and go back to their best protocol."""
+        self._settings = settings
         self.current = settings.protocols[0]
 
-    def forget(self, settings: MachineSettings) -> None:
+    def forget(self) -> None:
         """Take in another network: what was learnt about the old one does not hold."""
-        self.take_best(settings)
+        self.take_best(self._settings)
         self._switched = False
 
-    def has_other(self, settings: MachineSettings) -> bool:
+    @property
+    def has_other(self) -> bool:
         """Return whether another protocol is left to try."""
-        return settings.protocol_is_free and self.current != settings.protocols[-1]
+        return self._settings.protocol_is_free and self.current != self._settings.protocols[-1]
 
-    def take_other(self, settings: MachineSettings, diagnosis: Diagnosis) -> None:
+    def take_other(self, diagnosis: Diagnosis) -> None:
         """Change to the other protocol because of `diagnosis`."""
-        self.current = settings.protocols[-1]
+        self.current = self._settings.protocols[-1]
         self._switched = diagnosis.cause is Cause.UDP_BLOCKED
 
     def remember(self, diagnosis: Diagnosis) -> None:

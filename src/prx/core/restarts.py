@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from prx.core import effects as do
 from prx.core import events
 from prx.core.backoff import RATE_LIMITED, REPLICA, RESTART, steady_after
 from prx.core.causes import Cause
@@ -18,13 +19,17 @@ FREE_RESTARTS = 3  # in a row, for ends that are no fault; then they count like 
 
 
 class Restarts:
-    """The restarts of the tunnel `name`. `attempt` counts failed tries in a row; `jitter` draws a number from 0 to 1."""
+    """The restarts of the tunnel `name`. `attempt` counts failed tries in a row.
 
-    def __init__(self, name: str, out: Outbox, jitter: Callable[[], float]) -> None:
+    `jitter` draws a number from 0 to 1; `costs_url` returns whether a restart changes the public URL.
+    """
+
+    def __init__(self, name: str, out: Outbox, *, jitter: Callable[[], float], costs_url: Callable[[], bool]) -> None:
         self.attempt = 0
         self._name = name
         self._out = out
         self._jitter = jitter
+        self._costs_url = costs_url
         self._free = 0
         self._quick = 1
         self._last_delay = 0.0
@@ -41,45 +46,50 @@ class Restarts:
         self._free += 1
         return True
 
-    def next_delay(self) -> float:
-        """Count another attempt; return the seconds to wait before it."""
+    def delay_after(self, diagnosis: Diagnosis, *, quick: bool) -> float:
+        """Return the seconds to wait after an end of the child that was diagnosed, and count the attempt if it counts.
+
+        `quick`: it was up, and others of its tunnel serve meanwhile: its end is no failed try.
+        """
+        match diagnosis.action:
+            case Action.RESTART_RATE_LIMITED:
+                self.attempt += 1
+                delay = RATE_LIMITED.delay(self.attempt)
+                self._out.add(do.RememberRateLimit(delay, self.attempt))
+            case Action.WAIT:  # no network: the try did not count
+                delay = RESTART.delay(max(1, self.attempt))
+            case _ if quick:
+                delay = REPLICA.delay(self._quick)
+                self._quick += 1
+            case _:
+                delay = self._next_delay()
+        return delay
+
+    def _next_delay(self) -> float:
         self.attempt += 1
         return RESTART.delay(self.attempt, jitter=self._jitter())
 
-    def next_rate_limited_delay(self) -> float:
-        """Count another attempt; return the seconds to wait before the quick-tunnel service is asked again."""
-        self.attempt += 1
-        return RATE_LIMITED.delay(self.attempt)
-
-    def quick_delay(self) -> float:
-        """Return the seconds to wait before a replica that was up is started again: its end is no failed try."""
-        delay = REPLICA.delay(self._quick)
-        self._quick += 1
-        return delay
-
-    def uncounted_delay(self) -> float:
-        """Return the seconds to wait after a try that does not count."""
-        return RESTART.delay(max(1, self.attempt))
-
-    def announce(self, delay: float, reason: str, *, costs_url: bool) -> None:
+    def announce(self, delay: float, reason: str) -> None:
         """Publish that the child is started again in `delay` seconds."""
         self._last_delay = delay
-        self._publish_scheduled(delay, reason, costs_url=costs_url)
+        self._publish_scheduled(delay, reason)
 
-    def announce_now(self, reason: str, *, costs_url: bool) -> None:
+    def announce_now(self, reason: str) -> None:
         """Publish that the child is replaced at once; the wait before it stays the last one."""
-        self._publish_scheduled(0.0, reason, costs_url=costs_url)
+        self._publish_scheduled(0.0, reason)
 
-    @property
-    def steady_after(self) -> float:
-        """The seconds of readiness after which the attempts are forgotten."""
-        return steady_after(self._last_delay)
+    def watch(self, *, ready: bool) -> None:
+        """Take in whether the tunnel is ready: once it has stayed so for long enough (timer steady), it is settled."""
+        if ready:
+            self._out.set_timer("steady", steady_after(self._last_delay))
+        else:
+            self._out.drop_timer("steady")
 
     def settle(self) -> None:
         """Forget the attempts, and the free restarts: the tunnel has stayed ready for long enough."""
         self._free = 0
         self._quick = 1
-        self.forget_attempts(self.steady_after)
+        self.forget_attempts(steady_after(self._last_delay))
 
     def forget_attempts(self, after: float = 0.0) -> None:
         """Begin again with the shortest wait."""
@@ -89,7 +99,7 @@ class Restarts:
 
     # ------------------------------------------------------------------ replacing a child that lives
 
-    def schedule(self, diagnosis: Diagnosis, *, costs_url: bool) -> bool:
+    def schedule(self, diagnosis: Diagnosis) -> bool:
         """Schedule a replacement, or renew the reason of the one that is; return whether its wait is over."""
         if diagnosis.cause is self._in_vain and diagnosis.action is Action.COUNT:
             return False  # it has been tried, and has changed nothing
@@ -97,9 +107,9 @@ class Restarts:
             self._pending = diagnosis
             return self._due
         self._pending = diagnosis
-        delay = self.next_delay()
+        delay = self._next_delay()
         self._out.set_timer("replace", delay)
-        self.announce(delay, diagnosis.reason, costs_url=costs_url)
+        self.announce(delay, diagnosis.reason)
         return False
 
     def make_due(self) -> None:
@@ -132,7 +142,9 @@ class Restarts:
         """Take in that the tunnel is well: a replacement for a former cause is worth another try."""
         self._in_vain = None
 
-    def _publish_scheduled(self, delay: float, reason: str, *, costs_url: bool) -> None:
+    def _publish_scheduled(self, delay: float, reason: str) -> None:
         self._out.publish(
-            events.RestartScheduled(tunnel=self._name, delay=delay, attempt=self.attempt, reason=reason, costs_url=costs_url)
+            events.RestartScheduled(
+                tunnel=self._name, delay=delay, attempt=self.attempt, reason=reason, costs_url=self._costs_url()
+            )
         )

@@ -366,7 +366,7 @@ class Tunnel:
 def _shown_of(connector: Connector) -> Diagnosis | None:
     """Return what is shown of a connector; one without a child has no connection, whatever it was."""
     shown = connector.machine.shown
-    return replace(shown, connected=False) if shown is not None and connector.machine.child is ChildState.NONE else shown
+    return replace(shown, connected=False) if shown is not None and connector.machine.child.state is ChildState.NONE else shown
 
 
 def _gist(diagnosis: Diagnosis | None) -> tuple[str, ...]:
