@@ -544,6 +544,26 @@ def test_a_second_stop_kills_at_once(story: Story) -> None:
     assert story.machine.state == "idle"
 
 
+@pytest.mark.parametrize(
+    ("asked", "why"),
+    [
+        ([inputs.Restart("the configuration changed")], "the configuration changed"),
+        ([inputs.Restart("asked to restart"), inputs.Restart("the token changed")], "the token changed"),
+        ([inputs.Stop(), inputs.Start()], "asked to start"),
+        ([inputs.Stop(), inputs.Restart("asked to restart")], "asked to restart"),
+    ],
+    ids=["restart", "two restarts", "start after stop", "restart after stop"],
+)
+def test_another_start_says_what_asked_for_it(story: Story, asked: list[inputs.Input], why: str) -> None:
+    """A child that is started after another one has ended says why: not that a stop was asked for."""
+    story.obedient = False
+    for event in asked:
+        story.feed(event)
+    story.end(Verdict.CRASHED, ExitCause.STOPPED)
+    changes = [fact for fact in story.told(events.StateChanged) if isinstance(fact, events.StateChanged)]
+    assert [change.reason for change in changes if change.old == "stopping"] == [why]
+
+
 @pytest.mark.parametrize("cause", [ExitCause.UPDATED, ExitCause.PORT_TAKEN])
 def test_ends_that_are_nobodys_fault_cost_nothing(story: Story, cause: ExitCause) -> None:
     """A self-update and a port lost in a race start the child again at once, but not forever."""

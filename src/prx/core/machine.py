@@ -67,7 +67,7 @@ class Machine:
         self._restarts = Restarts(name, self._out, jitter=jitter, costs_url=lambda: self.restart_costs_url)
         self._protocol = ProtocolChoice(settings, self._out)
         self._after_stop = AfterStop.IDLE
-        self._cause: Diagnosis | None = None  # why the child is being stopped
+        self._why = ""  # that comes
         self._now = 0.0
         self._up_since = 0.0
 
@@ -132,7 +132,7 @@ class Machine:
     def _on_start(self, event: inputs.Start) -> None:
         self.wanted = True
         if self.state is State.STOPPING and self._after_stop is AfterStop.IDLE:
-            self._after_stop = AfterStop.SPAWN
+            self._after_stop, self._why = AfterStop.SPAWN, "asked to start"
         elif self.state in {State.IDLE, State.FAILED} and event.retry_in > 0:
             self._restarts.attempt = event.attempt
             self._display.show(Diagnosis(Verdict.RATE_LIMITED, "the quick-tunnel service asked to wait"))
@@ -157,7 +157,7 @@ class Machine:
         self.wanted = True
         self._restarts.forget_attempts()
         if self.state is State.STOPPING:
-            self._after_stop = AfterStop.SPAWN
+            self._after_stop, self._why = AfterStop.SPAWN, reason
         elif not self.child.exists:
             self._spawn(reason)
         else:
@@ -248,14 +248,13 @@ class Machine:
             self._wait(delay, diagnosis.reason)
 
     def _after_stopping(self) -> None:
-        reason = self._cause.reason if self._cause else "asked to stop"
         match self._after_stop:
             case AfterStop.IDLE:
                 self._enter(State.IDLE, "stopped as asked")
             case AfterStop.SPAWN:
-                self._spawn(reason)
+                self._spawn(self._why)
             case AfterStop.FAIL:
-                self._enter(State.FAILED, reason)
+                self._enter(State.FAILED, self._why)
 
     # ------------------------------------------------------------------ checks
 
@@ -346,7 +345,6 @@ class Machine:
         self.child.renew()
         self.failures.forget()
         self._display.renew()
-        self._cause = None
         self._cadence.restart()
         self._enter(State.STARTING, reason)
         if self.settings.has_child:
@@ -358,11 +356,9 @@ class Machine:
 
     def _stop_child(self, then: AfterStop, why: Diagnosis | str) -> None:
         """Tell the child to end. One that is stopped for a fault and has no connection has nothing in flight to finish."""
-        self._after_stop = then
-        self._cause = why if isinstance(why, Diagnosis) else None
-        reason = why.reason if isinstance(why, Diagnosis) else why
+        self._after_stop, self._why = then, why.reason if isinstance(why, Diagnosis) else why
         idle = isinstance(why, Diagnosis) and not why.connected
-        self._enter(State.STOPPING, reason)
+        self._enter(State.STOPPING, self._why)
         self._out.set_timer("grace", min(IDLE_GRACE, self.settings.grace) if idle else self.settings.grace)
         if self.settings.has_child:
             self.child.terminate()
