@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import NoReturn
 
 from prx.core.errors import PermanentError, PrxError
 from prx.core.events import Event, StateChanged, UrlChanged, VerdictChanged
 from prx.core.states import State
+from prx.ui.errors import print_error
 
 
 class Outcome:
@@ -36,6 +38,13 @@ class Outcome:
                 self._settle(fact.tunnel)
             case StateChanged(new=State.STARTING):
                 self.failures.pop(fact.tunnel, None)
+
+    def raise_failures(self) -> NoReturn:
+        """Print every failure but the last, and raise that one."""
+        *others, last = self.failures.values() or [PermanentError("no tunnel is left that could run")]
+        for failure in others:
+            print_error(failure)
+        raise last
 
     def _settle(self, name: str) -> None:
         if name in self._waiting:

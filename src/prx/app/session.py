@@ -22,24 +22,24 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import click
 
 from prx import __version__
+from prx.app.config_in_force import ConfigInForce
 from prx.app.dashboard import DashboardChild
 from prx.app.hardening import require_folder
 from prx.app.holders import FreeHold, Hold, Holders, stopping
 from prx.app.inspection import Inspection
 from prx.app.lab_mode import JoinedLab, choose_for_lab, explain, join_or_start
-from prx.app.load_config import ConfigurationReader, secret_forms, sources_seen
 from prx.app.log_file import EventLog, log_file
 from prx.app.options import StartOptions
 from prx.app.outcome import Outcome, first_error
 from prx.app.reload import Reloader
 from prx.app.signals import Signals
+from prx.app.stop_request import StopRequest
 from prx.app.thrift import give_back, set_aside
 from prx.backends import create
 from prx.backends.base import CLOUDFLARE, Counters
 from prx.config.load import Loaded
-from prx.config.paths import data_dir, ensure_private_dir, runtime_dir
+from prx.config.paths import ensure_private_dir
 from prx.config.schema import Config
-from prx.control.instance import Instance, instance_key
 from prx.control.messages import Message
 from prx.control.server import ControlServer, EventSource
 from prx.core.errors import PermanentError, PrxError
@@ -47,8 +47,7 @@ from prx.core.events import Log, timestamp
 from prx.core.states import State
 from prx.core.status import TunnelStatus
 from prx.core.story import story
-from prx.history.recorder import HistoryRecorder, history_folder
-from prx.history.segments import Bounds
+from prx.history.recorder import recorder_for
 from prx.runtime.bulkhead import keep_running, words_of
 from prx.runtime.bus import Bus
 from prx.runtime.host.clock import SystemClock
@@ -57,9 +56,8 @@ from prx.runtime.host.sd_notify import Notifier
 from prx.runtime.process.child import our_children
 from prx.runtime.process.reaper import OrphanReaper
 from prx.runtime.supervisor import Supervisor
-from prx.ui.errors import describe_os_error, print_error
+from prx.ui.errors import describe_os_error
 from prx.ui.screen import choose_views, showing
-from prx.ui.views import Detail
 
 if TYPE_CHECKING:
     from prx.app.served_command import ServedCommand
@@ -92,23 +90,20 @@ class Session:
         self._clock = SystemClock()
         self._bus = Bus(self._clock)
         self._redactor = self._bus.redactor
-        self._local_addr = options.local_addr
-        self._coming_up: asyncio.Timeout | None = None
+        self._in_force = ConfigInForce(options, environ, self._redactor)
+        self._stop_request = StopRequest()
         self._notifier = Notifier.from_environment(environ, self._clock, self._bus.statuses)
-        self._sources: tuple[object, ...] = ()
         self._reloader = Reloader(
-            read=self._read,
+            read=self._in_force.read,
             take=self._take_again,
             around=self._notifier.reloading,
             refused=lambda why: self._log("error", f"not reloaded, everything stays as it is: {why}"),
         )
-        self._detail = Detail("info", named=False)
         self._supervisor: Supervisor | None = None
         self._inspection = Inspection(self._clock, self._redactor, self._log, folder=self._caught)
         self._lab: Lab | JoinedLab | None = None
         self._service: ServedCommand | None = None
         self._dashboard: DashboardChild | None = None
-        self._stopping = False
         self._holders = Holders(self._stop_unused) if options.held else None
         self._killed_by = 0
 
@@ -126,11 +121,11 @@ class Session:
 
     def about(self) -> dict[str, Any]:
         """Return what identifies this prx among others."""
-        tunnels = [{"name": name, "local_addr": item.local_addr} for name, item in self._loaded.config.tunnels.items()]
+        tunnels = [{"name": name, "local_addr": item.local_addr} for name, item in self._in_force.config.tunnels.items()]
         return {
             "pid": os.getpid(),
             "version": __version__,
-            "config": str(self._loaded.path.resolve()) if self._loaded.path else "",
+            "config": str(self._in_force.path.resolve()) if self._in_force.path else "",
             "log": str(self._log_file),
             "lab": self._options.lab,
             "asked": {
@@ -148,7 +143,7 @@ class Session:
         reason = self._service.waiting if self._service is not None else "prx is starting"
         configured = {
             name: TunnelStatus(name, item.backend, create(item).mode, item.local_addr, State.STARTING, "", reason)
-            for name, item in self._loaded.config.tunnels.items()
+            for name, item in self._in_force.config.tunnels.items()
         }
         return tuple((configured | known).values())
 
@@ -165,10 +160,8 @@ class Session:
     def stop(self, name: str | None = None) -> None:
         """Stop one tunnel, or (as the first signal does) everything."""
         if name is None:
-            self._stopping = True
             self._notifier.stopping()
-            if self._coming_up is not None:
-                self._coming_up.reschedule(asyncio.get_running_loop().time())
+            self._stop_request.make()
         if self._supervisor is not None:
             self._supervisor.stop(name)
 
@@ -181,7 +174,7 @@ class Session:
 
     def hold(self, *, keep: float, also: Sequence[int]) -> Hold | FreeHold:
         """Keep running for a program, if that is what this prx runs for. Raises PrxError (`stopping`) if it is too late."""
-        if self._stopping:
+        if self._stop_request.made:
             raise stopping()
         return FreeHold() if self._holders is None else self._holders.hold(keep=keep, also=also)
 
@@ -204,7 +197,7 @@ class Session:
     def _retarget(self, name: str | None, addr: str) -> None:
         """Serve a tunnel from another address, under the same URL."""
         supervisor = self._running()
-        self._inspection.retarget(self._loaded.config, name, addr)
+        self._inspection.retarget(self._in_force.config, name, addr)
         self._inspect()
         supervisor.reload(self._config())
 
@@ -212,7 +205,7 @@ class Session:
         self._inspection.fit(self._config())
 
     def _caught(self) -> Path:
-        return data_dir(self._environ) / "caught" / self._instance().key
+        return self._in_force.data_dir / "caught" / self._in_force.instance().key
 
     def _on_stray(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """Take what the event loop can hand to no task: a machine short of something is said in a line, a defect as ever."""
@@ -223,7 +216,7 @@ class Session:
             loop.default_exception_handler(context)
 
     def _running(self) -> Supervisor:
-        if self._supervisor is None or self._stopping:
+        if self._supervisor is None or self._stop_request.made:
             raise PrxError("prx is just starting or stopping", hint="try again in a moment")
         return self._supervisor
 
@@ -231,8 +224,7 @@ class Session:
 
     def _reload_if_changed(self) -> None:
         """Reload when something that the configuration came from has changed, so that a wait for that ends."""
-        if (seen := sources_seen(self._loaded, self._environ)) != self._sources:
-            self._sources = seen
+        if self._in_force.has_changed():
             self._reloader.reload_soon()
 
     def _kill(self, number: int) -> None:
@@ -253,46 +245,25 @@ class Session:
             if self._options.hello:
                 from prx.app.hello_page import HelloPage  # an HTTP server, with `email` and more
 
-                self._local_addr = stack.enter_context(HelloPage()).local_addr
-            options = self._options
-            self._reader = ConfigurationReader(
-                options.config,
-                self._environ,
-                self._local_addr,
-                overrides=options.overrides,
-                lab=options.lab,
-                only=options.only,
-                name=options.name,
-            )
+                self._in_force.serve(stack.enter_context(HelloPage()).local_addr)
             try:
-                self._take(self._read())
+                self._in_force.take(self._in_force.read())
             except click.Abort:  # Ctrl-C at the prompt for the master password: a stop as asked
                 return 0
-            if not await self._in_time(self._offer_client(self._loaded.config, self._options, self._environ)):
+            if not await self._stop_request.in_time(self._offer_client(self._in_force.config, self._options, self._environ)):
                 return self._result(0)
             try:
                 await self._prepare(stack)
             except OSError as error:
-                raise describe_os_error(error, data_dir(self._environ)) from error
-            came_up = await self._in_time(self._bring_up(stack))
+                raise describe_os_error(error, self._in_force.data_dir) from error
+            came_up = await self._stop_request.in_time(self._bring_up(stack))
             code = await self._supervise() if came_up else 0
         return self._result(code)
-
-    def _read(self) -> Loaded:
-        return self._reader.read()
-
-    def _take(self, loaded: Loaded) -> None:
-        """Put a configuration in force."""
-        self._loaded = loaded
-        self._sources = sources_seen(loaded, self._environ)
-        for form in secret_forms(loaded, self._environ):
-            self._redactor.add(form)
-        self._detail.threshold, self._detail.named = loaded.config.log_level, len(loaded.config.tunnels) > 1
 
     def _take_again(self, loaded: Loaded) -> None:
         """Put a configuration in force while tunnels run."""
         supervisor = self._running()
-        self._take(loaded)
+        self._in_force.take(loaded)
         self._inspect()
         supervisor.reload(self._config())
         if self._dashboard is not None:
@@ -300,27 +271,31 @@ class Session:
 
     def _config(self) -> Config:
         """Return the configuration in force: as loaded, with the connector and the tokens that the lab works with."""
-        config = self._loaded.config if self._lab is None else choose_for_lab(self._loaded.config, self._lab.token)
+        config = self._in_force.config if self._lab is None else choose_for_lab(self._in_force.config, self._lab.token)
         return self._inspection.moved(config)
 
     async def _prepare(self, stack: AsyncExitStack) -> None:
         """Take the lock and open what the user sees and asks: log file, views, control socket."""
-        config = self._loaded.config
-        instance = self._instance()
+        config = self._in_force.config
+        instance = self._in_force.instance()
         since = timestamp(self._clock.wall())
-        what = str(self._loaded.path or next(iter(config.tunnels.values())).local_addr)
+        what = str(self._in_force.path or next(iter(config.tunnels.values())).local_addr)
         stack.enter_context(InstanceLock.acquire(instance.lock, what=f"with {what}", since=since))
-        self._log_file = log_file(ensure_private_dir(data_dir(self._environ)), instance.key)
+        self._log_file = log_file(ensure_private_dir(self._in_force.data_dir), instance.key)
         logbook = stack.enter_context(EventLog(self._log_file, self._redactor, self._clock))
         self._bus.listen(logbook.see)
-        self._keep_history(stack, instance.key)
+        recorder = recorder_for(
+            config, self._in_force.data_dir, instance.key, clock=self._clock, warn=partial(self._log, "warn")
+        )
+        if recorder is not None:
+            self._bus.listen(stack.enter_context(recorder).see)
         self._outcome = Outcome(config.tunnels, self._settled)
         self._bus.listen(self._outcome.see)
         self._bus.listen(self._notifier.see)
         if not self._options.quiet:
             views = choose_views(
                 as_json=self._options.as_json,
-                detail=self._detail,
+                detail=self._in_force.detail,
                 bus=self._bus,
                 clock=self._clock,
                 plain=self._options.plain,
@@ -332,68 +307,27 @@ class Session:
 
             await serve_probes(stack, config.web.probes, self._bus, self.statuses, self._counters)
 
-    def _keep_history(self, stack: AsyncExitStack, key: str) -> None:
-        """Have the events kept for `prx report`, unless the configuration says no."""
-        config = self._loaded.config
-        bounds = Bounds(config.history.keep_days, config.history.keep_mb * 1_000_000)
-        if not bounds.days:
-            return
-        recorder = HistoryRecorder(
-            history_folder(data_dir(self._environ)),
-            key,
-            bounds,
-            about={
-                "pid": os.getpid(),
-                "version": __version__,
-                "tunnels": {name: item.local_addr for name, item in config.tunnels.items()},
-            },
-            clock=self._clock,
-            warn=partial(self._log, "warn"),
-        )
-        self._bus.listen(stack.enter_context(recorder).see)
-
     def _settled(self) -> None:
         give_back()
         self._on_settled(self._outcome)
 
-    def _instance(self) -> Instance:
-        folder = ensure_private_dir(runtime_dir(self._environ))
-        path = self._loaded.path
-        given = "hello" if self._options.hello else self._options.local_addr  # the port of the page is another one each time
-        if path is None and not given:
-            given = next(iter(self._loaded.config.tunnels.values())).local_addr
-        return Instance(folder, instance_key(path, given))
-
-    async def _in_time(self, step: Awaitable[None]) -> bool:
-        """Await `step`; return False if a stop came first."""
-        try:
-            async with asyncio.timeout(None) as self._coming_up:
-                if self._stopping:
-                    self.stop()
-                await step
-        except TimeoutError:
-            if self._stopping:
-                return False
-            raise
-        finally:
-            self._coming_up = None
-        return True
-
     async def _bring_up(self, stack: AsyncExitStack) -> None:
         """Start the service and the local edge, each if it is asked for, and make the supervisor."""
-        for warning in self._loaded.warnings:
+        for warning in self._in_force.loaded.warnings:
             self._log("warn", warning)
         if self._options.command:
             from prx.app.served_command import ServedCommand
 
             self._service = ServedCommand(
-                self._options.command, self._loaded, environ=self._environ, clock=self._clock, bus=self._bus
+                self._options.command, self._in_force.loaded, environ=self._environ, clock=self._clock, bus=self._bus
             )
             stack.push_async_callback(self._service.stop)
             await self._service.start()
         site = CLOUDFLARE
         if self._options.lab:
-            self._lab, site = await join_or_start(stack, self._loaded.config, self._options, self._instance(), self._environ)
+            self._lab, site = await join_or_start(
+                stack, self._in_force.config, self._options, self._in_force.instance(), self._environ
+            )
         config = self._config()
         if explained := explain(config, lab=self._options.lab):
             self._log("info", explained)
@@ -405,10 +339,10 @@ class Session:
             config,
             clock=self._clock,
             bus=self._bus,
-            data_dir=data_dir(self._environ),
+            data_dir=self._in_force.data_dir,
             site=site,
-            instance=self._instance().key,
-            folder=self._loaded.path.parent if self._loaded.path else None,
+            instance=self._in_force.instance().key,
+            folder=self._in_force.path.parent if self._in_force.path else None,
             recheck=self._reload_if_changed,
             environ=self._environ,
             child_settings=self._inspection.child_settings,
@@ -424,7 +358,7 @@ class Session:
                 watch = group.create_task(self._watch_service(), name="service")
                 beat = group.create_task(self._kept_running("service manager", self._notifier.run), name="service manager")
                 reloads = group.create_task(self._kept_running("reloads", self._reloader.run), name="reloads")
-                self._dashboard = DashboardChild(lambda: self._loaded.config.web, self._environ, self._clock, self._log)
+                self._dashboard = DashboardChild(lambda: self._in_force.config.web, self._environ, self._clock, self._log)
                 page = group.create_task(self._kept_running("dashboard", self._dashboard.run), name="dashboard")
                 code = await self._supervisor.run()
                 for task in (watch, beat, reloads, page):
@@ -443,8 +377,8 @@ class Session:
 
     async def _watch_service(self) -> None:
         if self._service is not None:
-            await self._service.watch(self._outcome, is_stopping=lambda: self._stopping)
-            if not self._stopping:
+            await self._service.watch(self._outcome, is_stopping=lambda: self._stop_request.made)
+            if not self._stop_request.made:
                 self.stop()
 
     def _result(self, code: int) -> int:
@@ -453,12 +387,9 @@ class Session:
             return 128 + self._killed_by
         if self._service is not None and self._service.error is not None:
             raise self._service.error
-        if code != PermanentError.exit_code:
-            return code
-        *others, last = self._outcome.failures.values() or [PermanentError("no tunnel is left that could run")]
-        for failure in others:
-            print_error(failure)
-        raise last
+        if code == PermanentError.exit_code:
+            self._outcome.raise_failures()
+        return code
 
     def _log(self, level: str, message: str) -> None:
         self._bus.publish(Log(tunnel="", level=level, message=message))

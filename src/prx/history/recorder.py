@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
+from prx import __version__
+from prx.config.schema import Config
 from prx.core.events import Event, Probed, Traffic
 from prx.history.records import Record, encode, from_event
 from prx.history.rollup import Rollup
@@ -25,6 +28,18 @@ QUEUE_BYTES: Final = 1024 * 1024
 def history_folder(data_dir: Path) -> Path:
     """Return the folder of the history."""
     return data_dir / "history"
+
+
+def recorder_for(
+    config: Config, data_dir: Path, key: str, *, clock: Clock, warn: Callable[[str], None]
+) -> HistoryRecorder | None:
+    """Return the recorder of the prx called `key`; None if the configuration keeps no history."""
+    bounds = Bounds(config.history.keep_days, config.history.keep_mb * 1_000_000)
+    if not bounds.days:
+        return None
+    tunnels = {name: item.local_addr for name, item in config.tunnels.items()}
+    about = {"pid": os.getpid(), "version": __version__, "tunnels": tunnels}
+    return HistoryRecorder(history_folder(data_dir), key, bounds, about=about, clock=clock, warn=warn)
 
 
 class HistoryRecorder:
