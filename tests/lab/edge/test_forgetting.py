@@ -18,8 +18,9 @@ from tests.support.wire import get
 
 from prx.core.tunnel_token import TunnelToken
 from prx.lab import Lab, LabConfig
+from prx.lab.edge.faults.answer_faults import QuickKind
 from prx.lab.events import ConnectionRejected, LabEvent, TunnelForgotten
-from prx.lab.faults import BothBlocked, Forget, QuickKind, QuickService, Refuse, Stall
+from prx.lab.faults import BothBlocked, Forget, QuickService, Refuse, Stall
 from prx.lab.protocol.rpc.registration import Rejected
 from prx.testing.clock import ManualClock
 

@@ -17,8 +17,9 @@ from tests.support.waits import PATIENCE
 from tests.support.wire import get, visiting
 
 from prx.lab import Lab
+from prx.lab.edge.faults.answer_faults import RejectKind
 from prx.lab.events import ConnectionLost, ConnectionRejected, ConnectionUnregistered, LabEvent, LocalConfigurationReceived
-from prx.lab.faults import Drop, GoAway, Refuse, RejectKind, RejectRegistration, Stall, UdpBlocked
+from prx.lab.faults import Drop, GoAway, Refuse, RejectRegistration, Stall, UdpBlocked
 
 pytestmark = pytest.mark.real
 

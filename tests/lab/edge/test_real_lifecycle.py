@@ -13,8 +13,9 @@ from tests.support.waits import PATIENCE
 from tests.support.wire import get, visiting
 
 from prx.lab import Lab
+from prx.lab.edge.faults.answer_faults import RejectKind
 from prx.lab.events import ConnectionRejected, ConnectionUnregistered, LabEvent, LocalConfigurationReceived
-from prx.lab.faults import Drop, QuickService, RejectKind, RejectRegistration
+from prx.lab.faults import Drop, QuickService, RejectRegistration
 
 pytestmark = pytest.mark.real
 

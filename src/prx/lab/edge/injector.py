@@ -9,6 +9,7 @@ from typing import Protocol, assert_never
 from prx.lab import faults
 from prx.lab.edge.carrier import TunnelConnection
 from prx.lab.edge.event_hub import EventHub
+from prx.lab.edge.faults.active import ActiveFaults
 from prx.lab.edge.faults.lanes import Spawn
 from prx.lab.edge.names import full_name
 from prx.lab.edge.registry import Connection, Registry, Tunnel
@@ -34,7 +35,7 @@ class Injector:
     def __init__(
         self,
         *,
-        active: faults.Faults,
+        active: ActiveFaults,
         registry: Registry,
         slots: Slots,
         quic: QuicSlots,

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import ssl
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import asdict
 from pathlib import Path
 from random import Random
-from typing import Any, cast
+from typing import Any
 from urllib.parse import urlsplit
 
 from prx.lab import faults
@@ -21,15 +21,13 @@ from prx.lab.edge.api.oauth.clients import LAB_CLIENT
 from prx.lab.edge.api.server import BASE as API_BASE
 from prx.lab.edge.api.server import ApiServer
 from prx.lab.edge.api.zones import ZONE_ID, ZONE_NAME
-from prx.lab.edge.carrier import TunnelConnection
 from prx.lab.edge.config import LabConfig
 from prx.lab.edge.event_hub import EventHub
 from prx.lab.edge.faults import notation, script
+from prx.lab.edge.faults.active import ActiveFaults
 from prx.lab.edge.faults.lanes import LinkFaults
-from prx.lab.edge.faults.tcp_wire import Wire
-from prx.lab.edge.faults.udp_wire import DatagramWire
 from prx.lab.edge.forgetting import Forgetting
-from prx.lab.edge.injector import Breakable, Injector
+from prx.lab.edge.injector import Injector
 from prx.lab.edge.public.access import CERTS_PATH, AccessFront, Fronts
 from prx.lab.edge.public.access_keys import AccessKeys
 from prx.lab.edge.public.gateway import Gateway
@@ -43,17 +41,14 @@ from prx.lab.edge.services.endpoint import Endpoint, Handle
 from prx.lab.edge.services.quick_tunnels import QuickTunnels
 from prx.lab.edge.services.team_proxy import TeamProxy
 from prx.lab.edge.state import Protected, PushResult, TunnelState
-from prx.lab.edge.statedir import temporary_directory
+from prx.lab.edge.statedir import lab_directory
 from prx.lab.edge.task_group import ServerTaskGroup
+from prx.lab.edge.tunnel.arrivals import Arrivals
 from prx.lab.edge.tunnel.certificates import Authority
-from prx.lab.edge.tunnel.http2 import Http2Connection
-from prx.lab.edge.tunnel.quic import QuicCarrier
-from prx.lab.edge.tunnel.registrar import ControlStream, Registrar
+from prx.lab.edge.tunnel.registrar import Registrar
 from prx.lab.edge.tunnel.tcp_listeners import Slots
 from prx.lab.edge.tunnel.udp_listeners import QuicSlots
 from prx.lab.events import TunnelCreated
-from prx.lab.protocol.errors import ProtocolError
-from prx.lab.protocol.h2.session import H2Session
 
 _HOST = "127.0.0.1"
 QUICK_SERVICE_NAME = "api.trycloudflare.com"  # as a cloudflared without --quick-service calls it, through a TLS front
@@ -78,18 +73,18 @@ class Lab:
         self._hub = EventHub(config.clock, config.on_event)
         self._directory = directory
         self._registry = registry.Registry(config.wall)
-        self._faults = faults.Faults(config.clock)
+        self._faults = ActiveFaults(config.clock)
         self._chance = Random(config.seed)  # noqa: S311 - for faults that can be repeated, not for secrets
         self._fronts = Fronts(AccessKeys(config.wall))
         self._authority = Authority(directory)
         self._forgetting = Forgetting(self._registry, self._hub, config, self._spawn)
         self._registrar = Registrar(self._registry, self._faults, self._hub, config, self._spawn, forgetting=self._forgetting)
+        arrivals = Arrivals(self._registrar)
         conditions = LinkFaults(self._faults, config.clock, config.sleep, self._chance, self._spawn)
         identity = self._authority.edge_identity()
-        self._quic = QuicSlots(group, identity, self._hub, self._serve_quic, conditions=conditions)
+        self._quic = QuicSlots(group, identity, self._hub, arrivals.serve_quic, conditions=conditions)
         context = self._authority.edge_context()
-        self._slots = Slots(group, context, self._hub, self._serve_edge, quic=self._quic, conditions=conditions)
-        self._wires: dict[TunnelConnection, Breakable] = {}
+        self._slots = Slots(group, context, self._hub, arrivals.serve_http2, quic=self._quic, conditions=conditions)
         self._injector = Injector(
             active=self._faults,
             registry=self._registry,
@@ -99,7 +94,7 @@ class Lab:
             hub=self._hub,
             chance=self._chance,
             spawn=self._spawn,
-            wire_of=self._wires.__getitem__,
+            wire_of=arrivals.wire_of,
             forget=self._forgetting.forget,
         )
         self._managed = Management(self._registry, config.wall)
@@ -135,7 +130,7 @@ class Lab:
     async def start(config: LabConfig | None = None) -> AsyncIterator[Lab]:
         """Start a lab for the length of an `async with`; OSError if a port that was asked for is taken."""
         config = config or LabConfig()
-        with _directory(config) as directory:
+        with lab_directory(config.state_dir) as directory:
             async with ServerTaskGroup() as group:
                 lab = Lab(config, group, directory)
                 try:
@@ -299,28 +294,6 @@ class Lab:
             raise LookupError(f"no tunnel has the name {self.full_name(hostname)}")
         return tunnel
 
-    async def _serve_edge(self, session: H2Session, slot: int) -> None:
-        carrier = Http2Connection(session)
-        try:
-            stream = await carrier.open_control_stream()
-        except ProtocolError:
-            return  # gone right after the handshake, as a port probe is
-        await self._register(stream, carrier, cast("Wire", session.transport), slot)
-
-    async def _serve_quic(self, carrier: QuicCarrier, wire: DatagramWire, slot: int) -> None:
-        try:
-            stream = await carrier.accept_control_stream()
-        except ProtocolError:
-            return
-        await self._register(stream, carrier, wire, slot)
-
-    async def _register(self, stream: ControlStream, carrier: TunnelConnection, wire: Breakable, slot: int) -> None:
-        self._wires[carrier] = wire
-        try:
-            await self._registrar.serve(stream, carrier, slot)
-        finally:
-            del self._wires[carrier]
-
     def _spawn(self, coroutine: Coroutine[Any, Any, None], name: str) -> None:
         if self._closing:  # nothing new starts, not even at the end of something else
             coroutine.close()
@@ -391,14 +364,3 @@ class Lab:
             self._team_proxy.close()
         for endpoint in self._endpoints:
             endpoint.close()
-
-
-@contextmanager
-def _directory(config: LabConfig) -> Iterator[Path]:
-    """Yield a directory that only this user can read."""
-    if config.state_dir is not None:
-        config.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        yield config.state_dir
-        return
-    with temporary_directory() as directory:
-        yield directory

@@ -1,7 +1,7 @@
-"""The directory of a lab that was given none: in the system's temporary folder, gone when the lab ends, however it ends.
+"""The directory of a lab. One that was given none has its own in the system's temporary folder, gone when the lab ends.
 
-A lab holds a lock (flock(2)) on a file in its directory for as long as it lives, and the system drops it even after SIGKILL. So
-each new lab deletes the directories whose lock is not held any more.
+Such a lab holds a lock (flock(2)) on a file in its directory for as long as it lives; the system drops it even after SIGKILL.
+So each new one deletes the directories whose lock is not held any more.
 """
 
 from __future__ import annotations
@@ -19,8 +19,19 @@ _LOCK = "lock"
 
 
 @contextmanager
-def temporary_directory() -> Iterator[Path]:
-    """Yield a directory that only this user can read, and delete those that killed labs of this user have left behind."""
+def lab_directory(given: Path | None) -> Iterator[Path]:
+    """Yield the directory that was `given`, made if it is not there, or a temporary one; only this user can read it."""
+    if given is None:
+        with _temporary_directory() as directory:
+            yield directory
+        return
+    given.mkdir(mode=0o700, parents=True, exist_ok=True)
+    yield given
+
+
+@contextmanager
+def _temporary_directory() -> Iterator[Path]:
+    """Yield a new directory, and delete those that killed labs of this user have left behind."""
     _sweep(Path(tempfile.gettempdir()))
     while True:
         directory = Path(tempfile.mkdtemp(prefix=_PREFIX))  # created 0700

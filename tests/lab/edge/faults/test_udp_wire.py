@@ -8,10 +8,11 @@ from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
+from prx.lab.edge.faults.active import ActiveFaults
 from prx.lab.edge.faults.lanes import LinkFaults
 from prx.lab.edge.faults.udp_wire import DatagramWire
 from prx.lab.edge.task_group import ServerTaskGroup
-from prx.lab.faults import Delay, DropAfter, Fault, Faults, Lose
+from prx.lab.faults import Delay, DropAfter, Fault, Lose
 from prx.lab.protocol.quic.session import Address, QuicSession
 from prx.testing.clock import ManualClock
 
@@ -56,7 +57,7 @@ class End:
 @asynccontextmanager
 async def wire(clock: ManualClock, *found: Fault, seed: int = 1) -> AsyncIterator[tuple[DatagramWire, End]]:
     """A wire on which these faults act, in virtual time."""
-    faults = Faults(clock.monotonic)
+    faults = ActiveFaults(clock.monotonic)
     for fault in found:
         faults.add(fault)
     end = End()

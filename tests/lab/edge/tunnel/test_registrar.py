@@ -12,8 +12,9 @@ from tests.support.wire import get
 
 from prx.core.tunnel_token import TunnelToken
 from prx.lab import Lab, LabConfig
+from prx.lab.edge.faults.answer_faults import RejectKind
 from prx.lab.events import ConnectionLost, ConnectionRegistered, ConnectionRejected, LabEvent, LocalConfigurationReceived
-from prx.lab.faults import RejectKind, RejectRegistration
+from prx.lab.faults import RejectRegistration
 from prx.lab.protocol.errors import StreamError
 from prx.lab.protocol.h2.stream import H2Stream
 from prx.lab.protocol.rpc.registration import LocalConfigurationUpdated, Registered, Rejected, Unregistered

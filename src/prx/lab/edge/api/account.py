@@ -25,9 +25,9 @@ from prx.lab.edge.api.records import TUNNEL_SUFFIX, Records
 from prx.lab.edge.api.tokens import ApiTokens
 from prx.lab.edge.api.tunnels import Tunnels
 from prx.lab.edge.api.zones import ZONE_NAME, Zones
+from prx.lab.edge.faults.active import ActiveFaults
 from prx.lab.edge.faults.api_faults import ApiHides, SlowDns
 from prx.lab.edge.registry import Registry, Tunnel
-from prx.lab.faults import Faults
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Edge:
 class Account:
     """One account with one zone; its tunnels are those of `registry`."""
 
-    def __init__(self, registry: Registry, faults: Faults, edge: Edge) -> None:
+    def __init__(self, registry: Registry, faults: ActiveFaults, edge: Edge) -> None:
         self._registry = registry
         self._faults = faults
         self.habits = Habits()

@@ -7,10 +7,10 @@ from typing import Final
 from prx.lab.edge.api import errors
 from prx.lab.edge.api.errors import ApiError
 from prx.lab.edge.config import Sleep
+from prx.lab.edge.faults.active import ActiveFaults
 from prx.lab.edge.faults.api_faults import Api
 from prx.lab.edge.public.visitor import VisitorLeftError
 from prx.lab.edge.services.endpoint import Answer
-from prx.lab.faults import Faults
 
 _FOREVER_SECONDS: Final = 300.0  # longer than any client waits
 _PAGE: Final = "<!DOCTYPE html><html><head><title>{status}</title></head><body><h1>Error {status}</h1>cloudflare</body></html>"
@@ -19,7 +19,7 @@ _PAGE: Final = "<!DOCTYPE html><html><head><title>{status}</title></head><body><
 class Faulting:
     """Finds the fault that a call meets."""
 
-    def __init__(self, faults: Faults, sleep: Sleep) -> None:
+    def __init__(self, faults: ActiveFaults, sleep: Sleep) -> None:
         self._faults = faults
         self._sleep = sleep
         self._counted: Api | None = None

@@ -14,9 +14,9 @@ from prx.lab.edge.api.router import Router
 from prx.lab.edge.api.zones import ZONE_ID
 from prx.lab.edge.config import LabConfig
 from prx.lab.edge.event_hub import EventHub
+from prx.lab.edge.faults.active import ActiveFaults
 from prx.lab.edge.registry import ACCOUNT_TAG
 from prx.lab.events import ApiAnswered
-from prx.lab.faults import Faults
 
 if TYPE_CHECKING:
     from prx.lab.edge.services.endpoint import Answer, Request
@@ -27,7 +27,7 @@ BASE: Final = "/client/v4"
 class ApiServer:
     """Serves an account's calls below `/client/v4`."""
 
-    def __init__(self, account: Account, faults: Faults, hub: EventHub, config: LabConfig) -> None:
+    def __init__(self, account: Account, faults: ActiveFaults, hub: EventHub, config: LabConfig) -> None:
         self._account = account
         self._hub = hub
         self._wall = config.wall

@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeAlias, TypeVar
 
 from prx.lab import faults
 from prx.lab.edge.config import Sleep
+from prx.lab.edge.faults.active import ActiveFaults
 
 Spawn: TypeAlias = Callable[[Coroutine[Any, Any, None], str], None]
 
@@ -21,7 +22,7 @@ _W = TypeVar("_W", bound=faults.Wire)
 class LinkFaults:
     """What wires need of their lab."""
 
-    faults: faults.Faults
+    faults: ActiveFaults
     clock: Callable[[], float]
     sleep: Sleep
     chance: Random

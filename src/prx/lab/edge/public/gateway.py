@@ -22,6 +22,7 @@ from typing import Final
 from prx.lab.edge.carrier import Exchange, TunnelRequest
 from prx.lab.edge.config import LabConfig
 from prx.lab.edge.event_hub import EventHub
+from prx.lab.edge.faults.active import ActiveFaults
 from prx.lab.edge.faults.visitor_faults import RefuseVisitors
 from prx.lab.edge.public import error_pages, management, own_paths, translate
 from prx.lab.edge.public.access import Fronts
@@ -32,7 +33,7 @@ from prx.lab.edge.public.relay import Relay, Visit
 from prx.lab.edge.public.visitor import MalformedError, RequestHead, UnsendableError, Visitor, VisitorLeftError
 from prx.lab.edge.registry import Connection, Registry, Tunnel
 from prx.lab.events import RequestServed
-from prx.lab.faults import Faults, Unroute, concerns
+from prx.lab.faults import Unroute, concerns
 from prx.lab.protocol.errors import StreamError
 from prx.lab.protocol.headers import Headers
 
@@ -49,7 +50,7 @@ class Gateway:
     def __init__(
         self,
         registry: Registry,
-        faults: Faults,
+        faults: ActiveFaults,
         fronts: Fronts,
         hub: EventHub,
         *,

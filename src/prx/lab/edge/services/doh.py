@@ -14,12 +14,13 @@ import dns.rrset
 
 from prx.lab.edge.api.records import UNREACHABLE, Records
 from prx.lab.edge.config import Sleep
+from prx.lab.edge.faults.active import ActiveFaults
 from prx.lab.edge.faults.visitor_faults import RCODES, Dns, DohError
 from prx.lab.edge.public.login import HOST as LOGIN_HOST
 from prx.lab.edge.public.visitor import VisitorLeftError
 from prx.lab.edge.registry import Registry
 from prx.lab.edge.services.endpoint import Answer, Request
-from prx.lab.faults import Faults, NxDomain, concerns
+from prx.lab.faults import NxDomain, concerns
 
 PATH = "/dns-query"
 MEDIA_TYPE = "application/dns-message"  # RFC 8484, section 6
@@ -35,7 +36,7 @@ class Resolver:
     That is for names of tunnels and for proxied `records`; the others have their own addresses.
     """
 
-    def __init__(self, registry: Registry, faults: Faults, sleep: Sleep, records: Records, *, ipv6: bool) -> None:
+    def __init__(self, registry: Registry, faults: ActiveFaults, sleep: Sleep, records: Records, *, ipv6: bool) -> None:
         self._records = records
         self._registry = registry
         self._faults = faults

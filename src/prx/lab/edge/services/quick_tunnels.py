@@ -14,19 +14,27 @@ import base64
 
 from prx.lab.edge.config import Sleep
 from prx.lab.edge.event_hub import EventHub
+from prx.lab.edge.faults.active import ActiveFaults
 from prx.lab.edge.forgetting import Forgetting
 from prx.lab.edge.public.login import LoginService
 from prx.lab.edge.registry import ACCOUNT_TAG, Registry
 from prx.lab.edge.services.endpoint import Answer, Request
 from prx.lab.events import QuickServiceAnswered, TunnelCreated
-from prx.lab.faults import Faults, QuickService
+from prx.lab.faults import QuickService
 
 
 class QuickTunnels:
     """Answers requests for quick tunnels, or as a `QuickService` fault says."""
 
     def __init__(
-        self, registry: Registry, faults: Faults, hub: EventHub, sleep: Sleep, *, forgetting: Forgetting, login: LoginService
+        self,
+        registry: Registry,
+        faults: ActiveFaults,
+        hub: EventHub,
+        sleep: Sleep,
+        *,
+        forgetting: Forgetting,
+        login: LoginService,
     ) -> None:
         self._registry = registry
         self._login = login

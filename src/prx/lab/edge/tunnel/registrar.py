@@ -20,6 +20,7 @@ from uuid import uuid4
 from prx.lab.edge.carrier import TunnelConnection
 from prx.lab.edge.config import LabConfig
 from prx.lab.edge.event_hub import EventHub
+from prx.lab.edge.faults.active import ActiveFaults
 from prx.lab.edge.forgetting import Forgetting
 from prx.lab.edge.registry import Connection, Registry, Tunnel
 from prx.lab.edge.state import PushResult
@@ -31,7 +32,7 @@ from prx.lab.events import (
     ConnectionUnregistered,
     LocalConfigurationReceived,
 )
-from prx.lab.faults import DelayRegistration, Faults, RejectRegistration
+from prx.lab.faults import DelayRegistration, RejectRegistration
 from prx.lab.protocol.errors import ProtocolError
 from prx.lab.protocol.rpc.registration import (
     Register,
@@ -66,7 +67,14 @@ class Registrar:
     """Serves control streams; `spawn(coroutine, name)` starts a task that must not raise."""
 
     def __init__(
-        self, registry: Registry, faults: Faults, hub: EventHub, config: LabConfig, spawn: Spawn, *, forgetting: Forgetting
+        self,
+        registry: Registry,
+        faults: ActiveFaults,
+        hub: EventHub,
+        config: LabConfig,
+        spawn: Spawn,
+        *,
+        forgetting: Forgetting,
     ) -> None:
         self._registry = registry
         self._forgetting = forgetting
