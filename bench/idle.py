@@ -127,7 +127,7 @@ def measure(start: Sequence[str], environ: Mapping[str, str], seconds: float) ->
         print(f"prx / connector: {used['prx'] / max(used['connector'], 1 / TICKS):.2f} in CPU, over {seconds:g} s")
         bare = resident_when_bare()
         print(f"prx / a Python that sleeps ({bare / MIB:.1f} MiB): {resident(prx.pid) / bare:.2f} in memory\n")
-        with suppress(PermissionError):  # prx forbids other users, and itself, to look into its memory; root may
+        with suppress(PermissionError):  # prx forbids other users, and itself, to read its memory; root may
             for name, size in parts_of(prx.pid).items():
                 print(f"{size / MIB:8.1f} MiB  {name}")
 
@@ -179,7 +179,7 @@ def measure_commands(environ: Mapping[str, str]) -> None:
 
 
 def main() -> None:
-    """Bring lab and service up, then measure."""
+    """Start lab and service, then measure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=20)
     parser.add_argument("--connector", default="builtin")

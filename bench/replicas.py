@@ -55,7 +55,7 @@ class Scene:
         await self.subject.restart()
 
     async def reload(self) -> None:
-        """Give all another grace period, which stands on their command line."""
+        """Set another grace period for all, which stands on their command line."""
         config = self._folder / "prx.toml"
         lines = [line for line in config.read_text().splitlines() if not line.startswith("grace_period_secs")]
         config.write_text("\n".join([*lines, f"grace_period_secs = {10 + self.done % 2}"]) + "\n")

@@ -1,6 +1,6 @@
 """What every test shares: asyncio as the one event loop, no clock that judges how fast this machine is, a real cloudflared.
 
-The real one is what `scripts/real-cloudflared` has brought; PRX_TEST_CLOUDFLARED names another. `-m "not real"` leaves it out.
+The real one is what `scripts/real-cloudflared` installs; PRX_TEST_CLOUDFLARED names another. `-m "not real"` leaves it out.
 """
 
 import os

@@ -4,14 +4,22 @@ import ast
 import io
 import re
 import tokenize
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 import prx
 
+
+def is_python(path: Path) -> bool:
+    """Return whether a file is a module, or a script of Python."""
+    return path.suffix == ".py" or (path.parent.name == "scripts" and path.read_text().startswith("#!/usr/bin/env python"))
+
+
 SOURCE = Path(prx.__file__).parent
+REPOSITORY = Path(__file__).parents[1]
+AROUND = sorted(path for room in ("tests", "bench", "scripts") for path in (REPOSITORY / room).rglob("*") if is_python(path))
 
 # Cloudflare's own words, as its API sends them; a cause's code; a field's name in front of what it means
 QUOTED = re.compile(r"perhaps your object identifier is invalid\?|no name told|\btold(?=:)|\bbegun`?:")
@@ -34,7 +42,9 @@ WORDS = {
     r"\b(None|empty|False|True|\w+Error|nothing|also|but|only|not|even),? where\b": "if",
     r"\bwhere (there (is|are|was|were) |nothing |nobody |no one |none |(it|that|this) (does|cannot|can) )": "if",
 }
+ANY = re.compile("|".join(WORDS), re.IGNORECASE)  # most texts have none: asked first, as it is one pass
 PATTERNS = {re.compile(pattern, re.IGNORECASE): advice for pattern, advice in WORDS.items()}
+_NAME = re.compile(r"`[^`\n]*`")
 _EXPRESSION = re.compile(r"\{[^{} ]+\}")  # a value in an f-string is a name
 OPENINGS = {
     re.compile(r"Give (?!up\b)"): "Return, or Yield",
@@ -51,11 +61,24 @@ def texts(source: str) -> Iterator[tuple[int, str]]:
             yield token.start[0], QUOTED.sub("", _EXPRESSION.sub("{}", token.string))
 
 
-def complaints(source: str) -> list[str]:
-    """Return what is wrong with the words of a module, line by line."""
+def prose(source: str) -> Iterator[tuple[int, str]]:
+    """Yield each comment and docstring with its line, without names in backticks: other strings of a test are its data."""
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            yield token.start[0], _NAME.sub("``", token.string)
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and (
+            doc := ast.get_docstring(node, clean=False)
+        ):
+            yield node.body[0].lineno, QUOTED.sub("", _NAME.sub("``", doc))
+
+
+def complaints(source: str, read: Callable[[str], Iterator[tuple[int, str]]] = texts) -> list[str]:
+    """Return what is wrong with the words of a module that `read` finds, line by line."""
     found = [
         f"{line + text[: match.start()].count(chr(10))}: {match[0]!r}, expected {advice}"
-        for line, text in texts(source)
+        for line, text in read(source)
+        if ANY.search(text)
         for pattern, advice in PATTERNS.items()
         for match in pattern.finditer(text)
     ]
@@ -71,6 +94,12 @@ def complaints(source: str) -> list[str]:
 def test_words(path: Path) -> None:
     """Docstrings, comments and messages of a room that has been passed keep to the words of CONTRIBUTING.md."""
     assert complaints(path.read_text()) == []
+
+
+@pytest.mark.parametrize("path", AROUND, ids=lambda path: path.relative_to(REPOSITORY).as_posix())
+def test_words_around_the_source(path: Path) -> None:
+    """Docstrings and comments of tests, benches and scripts keep to the same words; what a test feeds to prx is its own."""
+    assert complaints(path.read_text(), prose) == []
 
 
 @pytest.mark.parametrize(
@@ -97,6 +126,12 @@ def test_words(path: Path) -> None:
 def test_every_rule_finds_its_word(source: str, word: str) -> None:
     """A rule that finds nothing guards nothing: each is seen to complain, with the word that it found."""
     assert any(repr(word) in complaint for complaint in complaints(source)), complaints(source)
+
+
+def test_data_of_a_test_is_no_prose() -> None:
+    """Around the source only docstrings and comments count, with their lines: no string, and no name in backticks."""
+    source = '"""What `told` is.\n\nAs told.\n"""\nx = "nobody is told"  # by somebody\n'
+    assert [complaint.split(",")[0] for complaint in complaints(source, prose)] == ["5: 'somebody'", "3: 'told'"]
 
 
 def test_names_and_codes_are_no_words() -> None:

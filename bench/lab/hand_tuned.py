@@ -3,7 +3,7 @@
     python bench/lab/hand_tuned.py DIRECTORY     prints {"edge": […], "public": "http://…", "ca": "…"}
 
 One asyncio protocol for the connector, one for the visitor, h2 called from within them, and nothing between: no tasks, no
-streams, no faults, no events, no checks of what anybody sends; every tunnel is accepted and gets every request. A visitor
+streams, no faults, no events, no checks of what is sent; every tunnel is accepted and gets every request. A visitor
 sends one request at a time, with a Content-Length if it has a body, and so does the answer. What the app and the visitor
 see is the same as with the lab: the same headers are added and removed, and slow readers hold senders back. h2 is used as
 it comes, with its public options.
@@ -105,7 +105,7 @@ class Tunnel(asyncio.Protocol):
         self.flush()
 
     def control(self, event: Event) -> None:
-        """Take an event that is no visitor's: accept whoever registers, and let go whoever leaves."""
+        """Take an event that is no visitor's: accept what registers, and let go what leaves."""
         if isinstance(event, WindowUpdated) and event.stream_id == 0:
             self.wake()
         if not isinstance(event, DataReceived) or event.stream_id != 1:
@@ -124,7 +124,7 @@ class Tunnel(asyncio.Protocol):
         self.h2.send_data(1, answer)
 
     def wake(self) -> None:
-        """Let everybody send on."""
+        """Wake every sender."""
         for visitor in list(self.visitors.values()):
             visitor.upload()
 
@@ -133,7 +133,7 @@ class Tunnel(asyncio.Protocol):
         self.paused = True
 
     def resume_writing(self) -> None:
-        """Let uploads go on."""
+        """Wake the uploads."""
         self.paused = False
         self.wake()
 
@@ -177,7 +177,7 @@ class Visitor(asyncio.Protocol):
             self.ask(head)
 
     def ask(self, raw: bytes) -> None:
-        """Open a stream for a request; break the connection where nobody has registered yet."""
+        """Open a stream for a request; break the connection if no connector has registered yet."""
         if not ready:
             self.transport.abort()
             return
@@ -242,7 +242,7 @@ class Visitor(asyncio.Protocol):
             self.give_back()
 
     def give_back(self) -> None:
-        """Give the connector its window back."""
+        """Return the connector its window."""
         if self.kept:
             self.tunnel.h2.acknowledge_received_data(self.kept, self.stream)
             self.kept = 0
@@ -252,7 +252,7 @@ class Visitor(asyncio.Protocol):
         self.paused = True
 
     def resume_writing(self) -> None:
-        """Let the connector go on."""
+        """Continue the connector."""
         self.paused = False
         self.give_back()
         self.tunnel.flush()

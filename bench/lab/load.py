@@ -54,7 +54,7 @@ class Client(asyncio.Protocol):
 
 
 async def small(port: int, host: str, clients: int, seconds: float) -> float:
-    """Give small requests per second."""
+    """Return small requests per second."""
     loop = asyncio.get_running_loop()
     end = time.perf_counter() + seconds
     pairs = [await loop.create_connection(lambda: Client(host, end), "127.0.0.1", port) for _ in range(clients)]
@@ -62,7 +62,7 @@ async def small(port: int, host: str, clients: int, seconds: float) -> float:
 
 
 def body(port: int, host: str, kind: str, megabytes: float) -> float:
-    """Give the MB per second of one body."""
+    """Return the MB per second of one body."""
     size = int(megabytes * 1_000_000)
     down = kind == "down"
     path, length = (f"/{size}", 0) if down else ("/", size)

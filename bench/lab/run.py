@@ -55,7 +55,7 @@ class Load:
 
     @property
     def small(self) -> bool:
-        """Whether it is many small requests, and not one large body."""
+        """Return whether it is many small requests, and not one large body."""
         return self.kind == "small"
 
 
@@ -75,7 +75,7 @@ def said(process: subprocess.Popen[str]) -> str:
 
 
 def spent(pid: int) -> float:
-    """Give the processor seconds that a process has used (proc(5): utime and stime)."""
+    """Return the processor seconds that a process has used (proc(5): utime and stime)."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / TICKS
 
@@ -123,16 +123,16 @@ class World:
         return self.stack.enter_context(child(*words, stdout=subprocess.PIPE, **options))
 
     def alone(self) -> Way:
-        """Give the way straight to the origin."""
+        """Return the way straight to the origin."""
         return Way("origin alone", self.origin_port, "origin.localhost", self.origin.pid)
 
     def by_hand(self, program: list[str]) -> Way:
-        """Give the way through the hand-tuned edge."""
+        """Return the way through the hand-tuned edge."""
         edge = self.start(sys.executable, str(HERE / "hand_tuned.py"), str(self.folder))
         return self._connect(MARK, edge.pid, json.loads(said(edge)), program, "http2")
 
     def by_lab(self, name: str, program: list[str], protocol: str) -> Way:
-        """Give a way through the lab."""
+        """Return a way through the lab."""
         return self._connect(name, self.lab.pid, self.facts, program, protocol)
 
     def _connect(self, name: str, pid: int, facts: dict[str, Any], program: list[str], protocol: str) -> Way:
@@ -149,7 +149,7 @@ class World:
 
 
 def paths(world: World) -> list[Callable[[], Way]]:
-    """Give what makes each path."""
+    """Return what makes each path."""
     builtin = [sys.executable, "-m", "prx.lab.connector"]
     real = os.environ.get("PRX_TEST_CLOUDFLARED", "")
     program = [real] if real else builtin
@@ -160,7 +160,7 @@ def paths(world: World) -> list[Callable[[], Way]]:
 
 
 def loads(options: argparse.Namespace) -> list[Load]:
-    """Give the loads of a round."""
+    """Return the loads of a round."""
     return [
         Load("small, 1 at once", "small", 1, options.seconds),
         Load(f"small, {options.clients} at once", "small", options.clients, options.seconds),

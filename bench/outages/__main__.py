@@ -42,7 +42,7 @@ QUICK_SECONDS = (0.0, 11.0, 15.0)
 
 
 def plans(options: argparse.Namespace) -> Iterator[Plan]:
-    """Give the scenes to be played, those of one cell far from each other."""
+    """Yield the scenes to be played, those of one cell far from each other."""
     for repeat in range(options.first, options.first + options.repeats):
         for case in CASES:
             if options.cases and case.name not in options.cases:
@@ -163,7 +163,7 @@ async def _measure(run: Run, wanted: Sequence[Plan], options: argparse.Namespace
 
 
 def earlier(path: Path, new: Run) -> Run:
-    """Give the results of earlier runs, `new` if there are none; those of another connector are refused."""
+    """Return the results of earlier runs, `new` if there are none; those of another connector are refused."""
     if not path.exists():
         return new
     run = Run.load(path)
@@ -173,7 +173,7 @@ def earlier(path: Path, new: Run) -> Run:
 
 
 def again(run: Run, repeats: int) -> Iterator[Plan]:
-    """Give the scenes of the cells that fail, some times more."""
+    """Yield the scenes of the cells that fail, some times more."""
     for case, seconds, mode, transport in failing_cells(run):
         for repeat in range(repeats):
             yield Plan(case, seconds, transport, mode, repeat)

@@ -45,7 +45,7 @@ def groups(scenes: Iterable[Played]) -> dict[Group, list[Played]]:
 
 
 def rows(scenes: Iterable[Played]) -> tuple[Row, Row]:
-    """Give the rows of prx and of bare cloudflared."""
+    """Return the rows of prx and of bare cloudflared."""
     outcomes = [one for scene in scenes for one in scene.outcomes]
     return Row.of(one for one in outcomes if one.subject == "prx"), Row.of(one for one in outcomes if one.subject == "bare")
 

@@ -34,7 +34,7 @@ async def play(plan: Plan, settings: dict[str, Any]) -> Played:
         settings["interval"],
         settings["namespace"],
     )
-    order = ("prx", "bare") if plan.repeat % 2 else ("bare", "prx")  # whoever starts first has no advantage in the end
+    order = ("prx", "bare") if plan.repeat % 2 else ("bare", "prx")  # the one that starts first has no advantage in the end
     async with staged(setup, order, rate=RATE_CALM, every=1.0) as scene:
         if case.fault and not await scene.lab.knows(case.fault):
             return Played(plan, skipped=f"the lab has no fault '{case.fault}'")
@@ -48,7 +48,7 @@ async def play(plan: Plan, settings: dict[str, Any]) -> Played:
 
 
 async def _act(scene: Scene, case: Case, seconds: float) -> tuple[float, float]:
-    """Let the outage happen; gives when it began and when it was over (the same for what has no end)."""
+    """Cause the outage; return when it began and when it was over (the same for what has no end)."""
     onset = time.monotonic()
     await case.begin(scene, seconds)
     if not seconds:
@@ -80,7 +80,7 @@ async def _watch(scene: Scene, end: float, at_most: float) -> None:
 
 
 def is_steady(visits: list[Visit], now: float, rate: float) -> bool:
-    """Say whether all who came in the last seconds, `rate` a second, have been served; the very last may be under way."""
+    """Return whether all who came in the last seconds, `rate` a second, have been served; the very last may be under way."""
     recent = [visit for visit in visits if now - STEADY <= visit.sent]
     return len(recent) >= rate * (STEADY - 1) and all(visit.served for visit in recent)
 

@@ -113,5 +113,5 @@ class Row:
 
 
 def waited(outcome: Outcome) -> float:
-    """Give the seconds until the first visitor served; NEVER if there was none."""
+    """Return the seconds until the first visitor served; NEVER if there was none."""
     return NEVER if outcome.back is None else outcome.back

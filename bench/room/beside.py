@@ -37,14 +37,14 @@ def main() -> int:
 
 
 def joins_by_itself() -> bool:
-    """Say whether `prx start` knows how to join a running lab."""
+    """Return whether `prx start` knows how to join a running lab."""
     from prx.cli.start import start
 
     return any("PRX_LAB_CONTROL" in str(getattr(option, "help", "")) for option in start.params)
 
 
 def stand_in(facts: dict[str, Any]) -> None:
-    """Let the lab be the edge that prx connects to."""
+    """Make the lab the edge that prx connects to."""
     from prx.backends.base import EdgeSite
 
     public = urlsplit(facts["public"])
@@ -62,7 +62,7 @@ def stand_in(facts: dict[str, Any]) -> None:
 
 
 def look_at_the_network() -> None:
-    """Let a local edge be no reason to take the network for granted."""
+    """Have prx check the network although the edge is local."""
     supervisor = importlib.import_module(SUPERVISORS[0])
     replace(SUPERVISORS, "LocalNetwork", supervisor.SystemNetwork)
 

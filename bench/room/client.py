@@ -11,7 +11,7 @@ BUILTIN: Final = "builtin"
 
 
 def chosen() -> tuple[str, str]:
-    """Give the program (`builtin` or a path) and what it is, and print that; SystemExit if the named one cannot be run."""
+    """Return the program (`builtin` or a path) and what it is, and print that; SystemExit if the named one cannot be run."""
     program = os.environ.get(VARIABLE, "") or BUILTIN
     name = version_of(program)
     missing = f"; set {VARIABLE} for the real cloudflared" if program == BUILTIN else ""
@@ -20,7 +20,7 @@ def chosen() -> tuple[str, str]:
 
 
 def version_of(program: str) -> str:
-    """Say what the connector is; SystemExit if it cannot be run."""
+    """Return what the connector is; SystemExit if it cannot be run."""
     if program == BUILTIN:
         return "the connector that comes with prx"
     try:

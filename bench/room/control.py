@@ -32,7 +32,7 @@ async def ask(folder: Path, do: str) -> dict[str, Any] | None:
 
 
 async def status(folder: Path) -> dict[str, Any] | None:
-    """Give what prx says of its only tunnel; None if it says nothing."""
+    """Return what prx says of its only tunnel; None if it says nothing."""
     answer = await ask(folder, "status")
     tunnels = (answer or {}).get("tunnels") or []
     return tunnels[0] if tunnels else None

@@ -44,7 +44,7 @@ class Crowd(Generic[_Key]):
 
     @staticmethod
     def end_on_sigterm() -> None:
-        """Let SIGTERM end a run as Ctrl-C does: with all its scenes."""
+        """Have SIGTERM end a run as Ctrl-C does: with all its scenes."""
         signal.signal(signal.SIGTERM, signal.default_int_handler)
 
     async def _run(self, argv: Sequence[str]) -> dict[str, Any] | str:
@@ -73,6 +73,6 @@ class Crowd(Generic[_Key]):
 
 
 def why(stderr: str) -> str:
-    """Give the line of a traceback that says why: of a group of exceptions, that of the innermost."""
+    """Return the line of a traceback that says why: of a group of exceptions, that of the innermost."""
     lines = [line.strip(" |+-") for line in stderr.splitlines()]
     return next((line for line in reversed(lines) if line), "")

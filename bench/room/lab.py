@@ -75,7 +75,7 @@ class RunningLab:
         await self.ask("POST", "/faults", {"script": words})
 
     async def knows(self, fault: str) -> bool:
-        """Say whether this lab has a fault of that name (as in a script, with hyphens)."""
+        """Return whether this lab has a fault of that name (as in a script, with hyphens)."""
         try:
             await self.ask("POST", "/faults", {"fault": "?"})
         except LabRefusedError as error:
@@ -84,7 +84,7 @@ class RunningLab:
         return False
 
     async def state(self) -> Json:
-        """Give everything that the lab tells of itself."""
+        """Return everything that the lab reports of itself."""
         return await self.ask("GET", "/state")
 
     async def token(self, hostname: str) -> str:
@@ -101,7 +101,7 @@ class RunningLab:
         os.kill(self._process.pid, signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """Let it go on."""
+        """Continue it."""
         os.kill(self._process.pid, signal.SIGCONT)
 
 

@@ -1,7 +1,7 @@
 """A network and a process table of a scene's own, and what can be cut in them.
 
 Theory of operation. `wrapped(argv)` gives the command that runs `argv` in new namespaces (unshare(1)): when it dies, the kernel
-ends everything in it. Inside, `Network.prepare` brings up loopback, a pair of interfaces that stands for the way out (a default
+ends everything in it. Inside, `Network.prepare` sets up loopback, a pair of interfaces that stands for the way out (a default
 route, so that prx sees a network), and puts the table of local routes behind a gap for rules. A cut is an `ip rule` for a port:
 
     refuse   the port cannot be reached: an error at once for who dials, silence for who is connected
@@ -29,7 +29,7 @@ Protocols = Literal["tcp", "udp", "both"]
 
 
 def command_prefix() -> list[str]:
-    """Give the words that run a command in namespaces of its own; none where this machine does not allow it."""
+    """Return the words that run a command in namespaces of its own; none if this machine does not allow it."""
     if sys.platform != "linux":
         return []
     for words in (_ROOT, _USER):
@@ -63,7 +63,7 @@ class Network:
             _ip("rule", "add", "pref", str(pref), "dport", str(port), "unreachable")
 
     def link(self, *, up: bool) -> None:
-        """Take the way out away, or bring it back with its default route."""
+        """Remove the way out, or restore it with its default route."""
         for name in ("world0", INTERFACE):
             _ip("link", "set", name, "up" if up else "down")
         if up:
@@ -96,5 +96,5 @@ def _ip(*words: str) -> None:
 
 
 def ports_of(addresses: Sequence[str]) -> list[int]:
-    """Give the ports of HOST:PORT addresses."""
+    """Return the ports of HOST:PORT addresses."""
     return [int(address.rpartition(":")[2]) for address in addresses]

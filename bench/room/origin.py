@@ -1,4 +1,4 @@
-"""The handle of the local service: change how it answers, take it away, bring it back on the same port."""
+"""The handle of the local service: change how it answers, take it away, restore it on the same port."""
 
 from __future__ import annotations
 

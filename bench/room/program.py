@@ -15,7 +15,7 @@ LINE_LIMIT = 16 * 1024 * 1024
 
 
 def environment(folder: Path) -> dict[str, str]:
-    """Give an environment in which nothing of this machine's user shows; `folder` holds all files."""
+    """Return an environment in which nothing of this machine's user shows; `folder` holds all files."""
     given = {name: os.environ[name] for name in ("PATH", "TMPDIR") if name in os.environ}
     return {**given, "HOME": str(folder), "PRX_DATA_DIR": str(folder / "data"), "LANG": "C.UTF-8"}
 

@@ -40,7 +40,7 @@ class Watched:
 
 @dataclass
 class Scene:
-    """Everything that a fault can act on. `network` is None where the scene has no namespace of its own."""
+    """Everything that a fault can act on. `network` is None if the scene has no namespace of its own."""
 
     lab: RunningLab
     origin: Origin
@@ -64,7 +64,7 @@ async def staged(setup: Setup, names: Sequence[str], *, rate: float, every: floa
     outside = OUTSIDE if setup.namespace else ""
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(ignore_cleanup_errors=True)))
-        if keep := os.environ.get("PRX_BENCH_KEEP"):  # for a look at the logs afterwards
+        if keep := os.environ.get("PRX_BENCH_KEEP"):  # to read the logs afterwards
             folder = Path(mkdtemp(dir=keep))
         origin = await stack.enter_async_context(running_origin(folder))
         lab = await stack.enter_async_context(running_lab(folder, outside=outside))

@@ -36,7 +36,7 @@ class Load:
         return [visit for visit in self.visits if visit.status != 200]
 
     def words(self) -> str:
-        """Say how many were sent, and what was lost."""
+        """Return how many were sent, and what was lost."""
         return f"{len(self.visits)} sent, {len(self.lost)} lost: {[(v.status, v.error, v.ended - v.began) for v in self.lost]}"
 
 

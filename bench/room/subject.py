@@ -45,7 +45,7 @@ class Setup:
 class Subject(Protocol):
     """A tunnel and who keeps it."""
 
-    url: str  # the newest that was told
+    url: str  # the newest that was published
 
     @property
     def name(self) -> str:
@@ -64,7 +64,7 @@ class Subject(Protocol):
         """When a connector was started (monotonic)."""
 
     async def sample(self) -> Sample:
-        """Give what it says of itself now."""
+        """Return what it says of itself now."""
 
 
 class Bare:
@@ -134,7 +134,7 @@ class Prx:
             await self._proven.wait()
 
     async def sample(self) -> Sample:
-        """Give the verdict that `prx status` shows."""
+        """Return the verdict that `prx status` shows."""
         found = await control.status(self._runtime)
         now = time.monotonic()
         return Sample(now, "?", "?") if found is None else Sample(now, found["verdict"] or "-", found["state"])

@@ -34,5 +34,5 @@ def compress(samples: Iterable[Sample], onset: float) -> str:
 
 
 def shown_at(samples: Sequence[Sample], at: float) -> Sample | None:
-    """Give the last sample up to a time; None if there was none yet."""
+    """Return the last sample up to a time; None if there was none yet."""
     return next((sample for sample in reversed(samples) if sample.at <= at), None)

@@ -32,7 +32,7 @@ class Visit:
 
     @property
     def served(self) -> bool:
-        """Whether a 2xx came in time."""
+        """Return whether a 2xx came in time."""
         return 200 <= self.status < 300
 
     @property
@@ -98,7 +98,7 @@ def lost(visits: Iterable[Visit], begin: float, end: float = float("inf")) -> in
 
 
 def first_served(visits: Iterable[Visit], after: float, *, lost_first: bool = False) -> float | None:
-    """Give the seconds from `after` until the first visitor who came later was served; None if there was none.
+    """Return the seconds from `after` until the first visitor who came later was served; None if there was none.
 
     lost_first: visitors who were served before the first one was lost do not count, unless none was.
     """

@@ -36,7 +36,7 @@ LONGEST_EPISODE = 330.0  # seconds
 
 
 def plans(options: argparse.Namespace) -> list[StormPlan]:
-    """Give the storms to be played."""
+    """Return the storms to be played."""
     kinds = [kind.split(":") for kind in options.storms.split(",")]
     chosen = [kinds[number % len(kinds)] for number in range(options.count)]
     return [

@@ -3,7 +3,7 @@
 Three classes of verdicts for each cause:
 
     right      true, and helpful, 10 s after the onset
-    tolerated  not what is wanted, but nobody innocent is blamed: a waiting word, or a second truth
+    tolerated  not what is wanted, but no innocent part is blamed: a waiting word, or a second truth
     else       a false accusation
 
 After a fault's end, what is not served yet may be called lost or unreachable, whatever the fault was. `healthy` is never an
@@ -245,7 +245,7 @@ BY_NAME: Final = {cause.name: cause for cause in CAUSES}
 
 
 def judge(cause: Cause, verdict: str, *, served: bool, over: bool = False) -> str:
-    """Say whether a verdict is `right`, `stale`, `tolerated` or `false` while `cause` acts; `served`: visitors are.
+    """Return whether a verdict is `right`, `stale`, `tolerated` or `false` while `cause` acts; `served`: visitors are.
 
     over: the fault has ended.
     """

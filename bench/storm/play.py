@@ -97,7 +97,7 @@ async def play(plan: StormPlan, settings: dict[str, Any]) -> Storm:
 
 
 async def playable(scene: Scene, only: list[str]) -> tuple[list[Cause], dict[str, str]]:
-    """Give the causes that can be played here, and why others cannot."""
+    """Return the causes that can be played here, and why others cannot."""
     found, skipped = [], {}
     for cause in CAUSES:
         if only and cause.name not in only:
@@ -119,13 +119,13 @@ async def drawn(scene: Scene, prx: Prx, cards: Iterator[Cause]) -> Span:
 
 
 async def transport_of(scene: Scene, prx: Prx) -> str:
-    """Say what the connector speaks."""
+    """Return what the connector speaks."""
     connections = await scene.lab.connections(prx.hostname)
     return str(connections[0]["protocol"]) if connections else ""
 
 
 async def episode(scene: Scene, prx: Prx, span: Span, lasts: float) -> Span:
-    """Let a fault act, and wait until all is well again."""
+    """Cause a fault, and wait until all is well again."""
     span.onset = time.monotonic()
     await span.cause.begin(scene)
     if span.cause.moment:
@@ -157,25 +157,25 @@ async def recovered(scene: Scene, since: float) -> bool:
 
 
 def steady(visits: list[Visit], now: float) -> bool:
-    """Say whether all visitors of the last seconds have been served."""
+    """Return whether all visitors of the last seconds have been served."""
     recent = [visit for visit in visits[-200:] if visit.sent >= now - STEADY]
     return len(recent) >= RATE * (STEADY - 1) and all(visit.served for visit in recent)
 
 
 def served_at(visits: list[Visit], at: float) -> bool:
-    """Say whether visitors are served around a moment: most of those of the last two seconds."""
+    """Return whether visitors are served around a moment: most of those of the last two seconds."""
     first, last = (bisect.bisect_left(visits, when, key=lambda visit: visit.sent) for when in (at - 2, at))
     recent = visits[first:last]
     return bool(recent) and sum(visit.served for visit in recent) * 2 > len(recent)
 
 
 def span_of(visit: Visit, spans: list[Span]) -> Span | None:
-    """Give the episode that a request belongs to: one that was under way at the onset does, too."""
+    """Return the episode that a request belongs to: one that was under way at the onset does, too."""
     return next((span for span in spans if visit.done >= span.onset and visit.sent < (span.back or float("inf"))), None)
 
 
 def calm_samples(samples: list[Sample], spans: list[Span]) -> list[Sample]:
-    """Give the samples outside of all episodes, from the first one's calm on."""
+    """Return the samples outside of all episodes, from the first one's calm on."""
     edges = [(span.onset, span.back or float("inf")) for span in spans]
     first = next((sample.at for sample in samples if sample.verdict == "healthy"), 0.0)
     return [
@@ -220,7 +220,7 @@ def recorded(spans: list[Span], index: int, visits: list[Visit], samples: list[S
 
 
 def fault_end(span: Span, began: list[float]) -> float:
-    """Say when a fault was over: a dead or frozen connector is a fault until the next one is started."""
+    """Return when a fault was over: a dead or frozen connector is a fault until the next one is started."""
     if span.cause.moment and span.cause.restarts:
         return began[0] if began else float("inf")
     return span.end
@@ -243,7 +243,7 @@ def losses(
 
 
 def measure(pid: int) -> tuple[float, int]:
-    """Give the resident memory in MB and the number of open files of a process."""
+    """Return the resident memory in MB and the number of open files of a process."""
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return round(pages * os.sysconf("SC_PAGE_SIZE") / 1e6, 1), len(list(Path(f"/proc/{pid}/fd").iterdir()))
 

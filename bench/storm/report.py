@@ -32,7 +32,7 @@ def episodes(storms: Iterable[Storm]) -> list[Episode]:
 
 
 def share_right(found: list[Episode]) -> float:
-    """Give the part of the episodes with a right verdict after 10 s."""
+    """Return the part of the episodes with a right verdict after 10 s."""
     return sum(one.grade == "right" for one in found) / len(found) if found else 1.0
 
 

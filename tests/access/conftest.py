@@ -1,4 +1,4 @@
-"""A team with signing keys, its JWKS endpoint on loopback, and a clock that stands still until told."""
+"""A team with signing keys, its JWKS endpoint on loopback, and a clock that stands still until it is moved."""
 
 from __future__ import annotations
 

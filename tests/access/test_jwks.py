@@ -20,7 +20,7 @@ MINUTE, HOUR, DAY = 60, 3600, 86_400
 
 
 def accepted(verifier: AccessVerifier, token: str) -> bool:
-    """Say whether a token is let through."""
+    """Return whether a token is let through."""
     try:
         verifier.verify(token)
     except AccessDeniedError:
@@ -125,7 +125,7 @@ def test_an_odd_key_is_not_used(team: Team, changes: dict[str, Any]) -> None:
 
 
 def test_an_id_that_names_two_keys_names_none(team: Team) -> None:
-    """Which of them is meant is anybody's guess."""
+    """Which of them is meant cannot be known."""
     team.published = ["first", "second"]
     with pytest.raises(ValueError, match="no usable key"):
         parse_keys(keys_of(team, kid="second"))

@@ -131,7 +131,7 @@ def call(middleware: wsgi.AccessMiddleware, method: str = "GET", **variables: st
 
 
 def wsgi_app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-    """Say who came."""
+    """Return who came."""
     start_response("200 OK", [("Content-Type", "text/plain")])
     return [environ[IDENTITY].kind.encode()]
 

@@ -1,4 +1,4 @@
-"""The verifier lets nobody in who did not come through Access."""
+"""The verifier admits only what came through Access."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def other_algorithm(team: Team, algorithm: str) -> str:
 
 
 def own_key(team: Team, parameter: str) -> str:
-    """Sign with a stranger's key and bring that key, or where it is, in the header."""
+    """Sign with a stranger's key and send that key, or its URL, in the header."""
     own: Any = json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(team.all_keys["stranger"].public_key()))
     value = own if parameter == "jwk" else ["MIIB"] if parameter == "x5c" else "https://evil.example/keys"
     return team.sign("stranger", header={"kid": "first", parameter: value})

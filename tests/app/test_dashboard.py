@@ -119,6 +119,6 @@ async def test_new_settings_are_obeyed(tmp_path: Path, unused_port: int) -> None
         scene.settings = WebSettings()
         scene.child.check_settings()
         async with asyncio.timeout(PATIENCE):
-            while Path(f"/proc/{pid}").exists():  # noqa: ASYNC110 - the kernel wakes nobody
+            while Path(f"/proc/{pid}").exists():  # noqa: ASYNC110 - the kernel sends no event
                 await asyncio.sleep(0.02)
         assert not [text for level, text in scene.said if level == "warn"]

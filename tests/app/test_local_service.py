@@ -23,7 +23,7 @@ from prx.runtime.process.child import ChildProcess
 
 PYTHON = shlex.quote(os.path.realpath(sys.executable))
 
-# It tells its pid, listens, and takes its time when it is asked to end: a file shows that it could finish.
+# It reports its pid, listens, and takes its time when it is asked to end: a file shows that it could finish.
 SERVER = """
 import os, pathlib, signal, socket, sys, time
 here = pathlib.Path(sys.argv[1])
@@ -73,7 +73,7 @@ class Watched:
 
     @property
     def pid(self) -> int:
-        """The pid that the server told."""
+        """The pid that the server reported."""
         return next(int(line.split()[1]) for line in self.lines if line.startswith("pid "))
 
 
@@ -262,7 +262,7 @@ async def test_lateness_names_the_other_port(make: Callable[[str], Watched], tmp
 
 @pytest.mark.parametrize(("last", "how"), [("exit 0", "exit code 0"), ("exit 4", "exit code 4"), ("kill -9 $$", "SIGKILL")])
 async def test_an_end_before_it_listens_is_a_failure(make: Callable[[str], Watched], last: str, how: str) -> None:
-    """A service that ends too early is a failure, with 0 as well, and its last lines are told."""
+    """A service that ends too early is a failure, with 0 as well, and its last lines are shown."""
     watched = make(f"echo one; echo two >&2\n{last}")
     with pytest.raises(ServiceError, match=how) as caught:
         await watched.service.start(PATIENCE)

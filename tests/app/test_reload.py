@@ -72,7 +72,7 @@ async def test_a_slow_secret_holds_up_nothing() -> None:
 
 
 async def test_mistakes_change_nothing_and_are_told() -> None:
-    """A reload that was asked for is refused to whoever asked; one that nobody waits for is reported with every mistake."""
+    """A reload that was asked for raises for the caller; one that no caller awaits is reported with every mistake."""
     scripted = Scripted()
     scripted.problem = ConfigError(["a: bad", "b: worse"])
     scripted.may_read.release(2)

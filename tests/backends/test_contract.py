@@ -62,7 +62,7 @@ def program(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, ...]:
 
 
 def backend(mode: str) -> CloudflareBackend:
-    """Return the backend of a quick or named tunnel to a service that nobody provides."""
+    """Return the backend of a quick or named tunnel to a service that does not exist."""
     named = CloudflareSettings(mode="named", token=Secret(TOKEN), hostname="app.example.com", grace_period_secs=1)
     quick = CloudflareSettings(mode="quick", grace_period_secs=1)
     return CloudflareBackend(TunnelSettings(local_addr=ORIGIN, cloudflare=named if mode == "named" else quick))
@@ -216,7 +216,7 @@ async def test_a_malformed_token_is_code_255(prepared: Prepared, token: bytes) -
 
 
 async def test_an_empty_token_is_code_255(prepared: Prepared) -> None:
-    """Nothing where the token should be is distinguished from a malformed one."""
+    """A missing token is distinguished from a malformed one."""
     given = backend("named")
     end, _ = await run_to_end(given, replace(given.launch(prepared.context()), secret=b"\n"))
     assert (end.code, end.cause) == (255, ExitCause.AUTH)
@@ -271,7 +271,7 @@ async def test_a_quick_service_that_gives_no_tunnel(
 
 
 async def test_a_quick_service_that_refuses(prepared: Prepared) -> None:
-    """Nobody there is a failed start, in plain words."""
+    """A program that is not there is a failed start, in plain words."""
     given = backend("quick")
     end, _ = await run_to_end(given, given.launch(prepared.context(quick_service=f"http://127.0.0.1:{free_port()}")))
     assert (end.code, end.cause, end.detail) == (1, ExitCause.CRASH, "the quick-tunnel service refuses connections")

@@ -120,7 +120,7 @@ cloudflared_tunnel_request_errors NaN
 
 @given(st.integers(0, 999), st.binary(max_size=300))
 def test_no_answer_ever_raises(status: int, body: bytes) -> None:
-    """Whoever answers on that port cannot break prx."""
+    """No answer on that port can break prx."""
     parse_ready(status, body)
     parse_quick_hostname(status, body)
     parse_counters(body)
@@ -229,7 +229,7 @@ def test_a_wildcard_does_not_cover_the_name_above_it() -> None:
 
 
 def test_paths_choose_between_rules() -> None:
-    """A rule with a path answers only where its expression is found in the watched path."""
+    """A rule with a path answers only if its expression is found in the watched path."""
     rules = [
         {"hostname": "agent.example.com", "path": "^/api", "service": "http://localhost:3000"},
         {"hostname": "agent.example.com", "path": "/heal", "service": "http://localhost:8080"},

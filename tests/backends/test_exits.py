@@ -147,7 +147,7 @@ def test_any_end_is_explained(code: int, lines: list[str], age: float) -> None:
     ],
 )
 def test_a_wrapper_that_cannot_run_the_client(code: int, lines: list[str]) -> None:
-    """126 and 127 of whatever stands in front of cloudflared is no crash: trying again cannot help, and its words are told."""
+    """126 and 127 of whatever stands in front of cloudflared is no crash: trying again cannot help, and its words are shown."""
     found = end(code, *lines)
     assert (found.cause, found.code) == (ExitCause.CONFIG, code)
     assert "by hand" in found.hint

@@ -1,4 +1,4 @@
-"""How cloudflared is told to trust an https service, and what it means when a wrapper cannot run it."""
+"""How cloudflared is asked to trust an https service, and what it means when a wrapper cannot run it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ OFF = ["--no-tls-verify"]
 )
 @pytest.mark.parametrize("named", [False, True])
 def test_trust_becomes_flags(keys: dict[str, Any], flags: list[str], named: bool) -> None:
-    """The three keys reach cloudflared for an https service, quick and named, and a plain one is told nothing."""
+    """The three keys reach cloudflared for an https service, quick and named, and do not for a plain one."""
     from tests.backends.test_command import TOKEN
 
     argv = list(launch(settings(top=keys, **({"token": TOKEN} if named else {}))).argv)

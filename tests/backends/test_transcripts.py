@@ -1,7 +1,7 @@
 """Real output of cloudflared 2026.8.2, line by line: every transcript parses, and what is made of it is pinned.
 
 `tests/data/cloudflared-2026.8.2.golden.json` holds, for each transcript, how many lines of each kind it has, its story (what
-happened, in order) and its end. After a deliberate change, `python tests/backends/test_transcripts.py` writes it anew; read the
+happened, in order) and its end. After a deliberate change, `python tests/backends/test_transcripts.py` renews it; read the
 difference before you commit it. The tests below the golden one say what must hold whatever stands there.
 """
 
@@ -238,7 +238,7 @@ def test_the_preliminary_checks_are_recognised_in_box_and_lines() -> None:
     ],
 )
 def test_why_it_ended(name: str, cause: ExitCause, words: str) -> None:
-    """Each end that cloudflared itself brings about has the right cause and says it in few words."""
+    """Each end that cloudflared itself causes has the right cause and says it in few words."""
     for transcript in both(name):
         assert transcript.end.cause is cause
         assert words in transcript.end.detail

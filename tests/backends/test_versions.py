@@ -288,7 +288,7 @@ def test_a_version_is_one_short_word(said: str, short: str) -> None:
 
 
 def test_protected_quick_tunnels_need_a_version_that_has_them() -> None:
-    """2026.9.3 brought the flag; a version that cannot be read has nothing new."""
+    """2026.9.3 has the flag first; a version that cannot be read has nothing new."""
     assert understands(Version(2026, 9, 3), Feature.ALLOWED_MAIL)
     assert understands(Version(2026, 10, 0), Feature.ALLOWED_MAIL)
     assert not understands(Version(2026, 9, 1), Feature.ALLOWED_MAIL)

@@ -66,7 +66,7 @@ def test_a_backend_says_who_it_is(name: str) -> None:
 
 
 def test_a_url_is_fixed_or_told_by_the_client(name: str) -> None:
-    """A backend without a client knows its URL; one whose URL is temporary does not, and has a client that tells it."""
+    """A backend without a client knows its URL; one whose URL is temporary does not, and has a client that reports it."""
     made = backends.create(settings(name))
     assert made.client is not None or made.fixed_url(EdgeSite())
     assert not (made.url_is_temporary and made.fixed_url(EdgeSite()))
@@ -89,7 +89,7 @@ def test_a_url_is_fixed_or_told_by_the_client(name: str) -> None:
 def test_a_reload_replaces_the_child_only_for_its_own_settings(
     name: str, change: dict[str, Any], concerns_the_child: bool
 ) -> None:
-    """What the client is told about the service concerns it; how the tunnel is watched does not, and costs no URL."""
+    """What the client is given about the service concerns it; how the tunnel is watched does not, and costs no URL."""
     old, new = backends.create(settings(name)), backends.create(settings(name, **change))
     assert new.needs_new_child(old) is concerns_the_child
 
@@ -272,7 +272,7 @@ async def test_a_third_backend_that_cannot_work_is_not_started(tmp_path: Path) -
 # ------------------------------------------------------------------ nothing behind the wall names a backend
 
 ROOMS = ("runtime", "app/session.py")
-# These look at Cloudflare's public side, whoever runs the tunnel: its resolvers, its Access, its error pages, its edge.
+# These probe Cloudflare's public side, whatever keeps the tunnel up: its resolvers, its Access, its error pages, its edge.
 ABOUT_CLOUDFLARE = {"access.py", "addresses.py", "edge.py", "error_pages.py", "exposure.py", "public.py", "head.py", "http.py"}
 ABOUT_CLOUDFLARE |= {"newest_rules.py"}  # asks Cloudflare's account about a mismatch that a backend has found
 MODES = {"named", "quick", "none", "builtin"}

@@ -90,7 +90,7 @@ def test_the_page_puts_all_durations_together_and_says_which_are_missing() -> No
 
 
 def test_a_run_without_the_real_client_says_so_in_bold() -> None:
-    """Nobody takes the builtin connector's numbers for cloudflared's."""
+    """The builtin connector's numbers are not taken for cloudflared's."""
     run = run_of((outcome("bare", 1.0), outcome("prx", 1.0)))
     assert "**No real cloudflared was given" in render(Run("the builtin", real=False, watched=60, about="", scenes=run.scenes))
 

@@ -26,7 +26,7 @@ def test_the_first_one_served_is_the_first_to_have_its_answer() -> None:
 
 
 def test_where_nothing_ends_the_first_one_lost_comes_before_the_first_one_served() -> None:
-    """Who was served while a fault began does not count as the return; where nobody was lost, everybody does."""
+    """Who was served while a fault began does not count as the return; if no visit was lost, all count."""
     assert first_served(VISITS, 10.0) == pytest.approx(0.1)
     assert first_served(VISITS, 10.0, lost_first=True) == 4.5
     assert first_served(VISITS, 13.0, lost_first=True) == 1.5

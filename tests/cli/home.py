@@ -61,7 +61,7 @@ class Started:
 
 
 class Home:
-    """A user's home and current folder, and the commands that he runs there."""
+    """A user's home and current folder, and the commands that are run there."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

@@ -159,7 +159,7 @@ def test_faults_with_their_ends(home: Home, lab: dict[str, Any], line: str, seco
 
 
 def test_limits_can_be_chosen(home: Home) -> None:
-    """A lab refuses what Cloudflare's free plan does unless it is told otherwise, by a flag or by the environment."""
+    """A lab refuses what Cloudflare's free plan does unless a flag or the environment says otherwise."""
     path = "/?" + "x" * 20_000
 
     def status(facts: dict[str, Any]) -> int:
@@ -227,7 +227,7 @@ def test_addresses_of_ones_own_choice(home: Home) -> None:
 
 
 def test_no_lab(home: Home) -> None:
-    """Where no lab runs, also after one has ended, the user is told how to start one."""
+    """Where no lab runs, also after one has ended, the error says how to start one."""
     with running(home):
         pass
     done = home.run("lab", "status")

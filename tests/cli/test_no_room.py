@@ -1,4 +1,4 @@
-"""A full disk, played by a limit on the size of files (setrlimit(2): writing ends with EFBIG): told in words."""
+"""A full disk, played by a limit on the size of files (setrlimit(2): writing ends with EFBIG): reported in words."""
 
 import errno
 import subprocess

@@ -48,7 +48,7 @@ def test_a_reload_that_declares_less_than_nothing_is_refused(home: Home) -> None
 
 @pytest.mark.slow
 def test_a_tunnel_that_waits_does_not_turn_into_another_one(home: Home) -> None:
-    """While a tunnel waits for its program, its file is looked at by prx itself: an emptied one is told once, and not taken."""
+    """While a tunnel waits for its program, its file is checked by prx: an emptied one is reported once, and not taken."""
     file = home.folder / "prx.toml"
     text = f'[tunnel]\nlocal_addr = "127.0.0.1:9"\n[tunnel.cloudflare]\ncloudflared_path = "{home.folder}/not-there"\n'
     other = '[tunnels.b]\nlocal_addr = "127.0.0.1:7"\n[tunnels.b.cloudflare]\ncloudflared_path = "/nor/there"\n'

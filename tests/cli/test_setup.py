@@ -40,7 +40,7 @@ def plan_of(home: Home, *words: str) -> Any:
 
 
 def test_it_asks_before_it_does_anything(there: Home, stand: Stand) -> None:
-    """Without a terminal there is nobody to ask: nothing is done, and the way out is said."""
+    """Without a terminal there is no user to ask: nothing is done, and the way out is said."""
     before = stand.exported()
     done = there.run("setup", NAME, "--lab")
     assert done.returncode == 2
@@ -63,7 +63,7 @@ def test_a_plan_is_data_and_changes_nothing(there: Home, stand: Stand) -> None:
 
 
 def test_only_the_expected_plan_is_carried_out(there: Home, stand: Stand) -> None:
-    """`--expect` holds a script to the plan that was looked at."""
+    """`--expect` holds a script to the plan that was shown."""
     fingerprint = plan_of(there, NAME, "--allow", "you@example.com")["fingerprint"]
     before = stand.exported()
     wrong = there.run("setup", NAME, "--allow", "you@example.com", "--lab", "--yes", "--expect", "0" * 16)
@@ -166,7 +166,7 @@ def test_status_imports_none_of_it(home: Home) -> None:
 
 
 def test_a_quick_tunnel_with_wishes_for_access_is_a_mistake(home: Home) -> None:
-    """A wish for protection that nobody carries out is said, and not passed over: strangers would reach the service."""
+    """A wish for protection that is not carried out is reported, and not passed over: strangers would reach the service."""
     file = Path(home.folder) / "prx.toml"
     for wish in ('allow = ["you@example.com"]', 'service_tokens = ["ci"]', 'public_paths = ["/x"]'):
         file.write_text(f"[tunnel]\n[tunnel.access]\n{wish}\n")

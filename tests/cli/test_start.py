@@ -298,7 +298,7 @@ def test_every_mistake_of_the_configuration_is_told(home: Home) -> None:
 
 
 def test_a_bad_reload_changes_nothing(home: Home, unused_port: int) -> None:
-    """`reload` with a mistake shows it and ends with 2; the same by SIGHUP is told on stderr; the tunnel runs on."""
+    """`reload` with a mistake shows it and ends with 2; the same by SIGHUP is reported on stderr; the tunnel runs on."""
     file = home.folder / "prx.toml"
     file.write_text("[tunnel]\nhealth_check_interval_secs = 5\n")
     started = home.start("--hello", "--lab")
@@ -334,7 +334,7 @@ def test_status_keeps_the_order_of_the_file(home: Home, unused_port: int) -> Non
 
 
 def test_a_reload_changes_how_much_is_told(home: Home) -> None:
-    """A `log_level` that a reload brings holds at once for what `prx start` shows."""
+    """A `log_level` that a reload changes holds at once for what `prx start` shows."""
     file = home.folder / "prx.toml"
     file.write_text('log_level = "warn"\n')
     started = home.start("--hello", "--lab")

@@ -58,7 +58,7 @@ class Program:
         return "\n".join(self.lines[-60:])
 
     def go_on(self) -> None:
-        """Let the program's next `input()` return."""
+        """Have the program's next `input()` return."""
         assert self.process.stdin is not None
         self.process.stdin.write("\n")
         self.process.stdin.flush()

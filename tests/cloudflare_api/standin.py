@@ -26,7 +26,7 @@ class Killed(BaseException):
 
 @dataclass
 class Stand:
-    """A running lab: its API's address and token, and its account, which may be looked at from the test's thread."""
+    """A running lab: its API's address and token, and its account, which may be read from the test's thread."""
 
     lab: Lab
     loop: asyncio.AbstractEventLoop

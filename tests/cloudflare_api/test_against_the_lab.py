@@ -29,7 +29,7 @@ def guarded(hostname: str, **changes: Any) -> Wish:
 
 
 def ask(stand: Stand, method: str, path: str, body: Any = None) -> Any:
-    """Call the lab's API as somebody else does."""
+    """Call the lab's API as another client does."""
     headers = {"Authorization": f"Bearer {stand.lab.api_token}"}
     answer = httpx2.request(method, f"{stand.lab.api}{path}", json=body, headers=headers, trust_env=False)
     assert answer.is_success, answer.text
@@ -84,7 +84,7 @@ def test_a_foreign_record_is_refused_and_given_back(machine: Machine, hostname: 
 
 
 def test_a_foreign_application_is_refused(machine: Machine, hostname: str) -> None:
-    """An application of somebody else on the name is named, and stays as it is."""
+    """Another person's application on the name is named, and stays as it is."""
     account = machine.stand.lab.api_access()["account_id"]
     body = {"type": "self_hosted", "name": "payroll", "domain": hostname, "policies": []}
     made = ask(machine.stand, "POST", f"/accounts/{account}/access/apps", body)
@@ -140,7 +140,7 @@ def test_a_permission_to_read_is_not_one_to_write(machine: Machine, hostname: st
 
 @contextmanager
 def habits(stand: Stand, **values: str) -> Iterator[None]:
-    """Let the lab answer so where it is not known which of two answers Cloudflare gives."""
+    """Have the lab answer so if it is not known which of two answers Cloudflare gives."""
     old = stand.account.habits
     stand.account.habits = old.changed(values)
     try:
@@ -202,7 +202,7 @@ def test_a_lost_answer_is_no_twin_with_either_habit(machine: Machine, hostname: 
 
 
 def test_a_world_that_has_moved_is_refused(machine: Machine, hostname: str, zone: str) -> None:
-    """A plan made before somebody else did something is not carried out."""
+    """A plan is not carried out if another person changed something since."""
     wish, memory = guarded(hostname), machine.memory(hostname)
     with machine.stand.api() as api:
 
@@ -260,7 +260,7 @@ def test_a_name_of_no_zone_is_refused(machine: Machine) -> None:
 
 
 def test_a_kept_service_token_is_printed_nowhere(machine: Machine, hostname: str) -> None:
-    """`NAME=secret:ENTRY` puts both values into the secrets manager; a lost entry brings a new secret."""
+    """`NAME=secret:ENTRY` puts both values into the secrets manager; a lost entry leads to a new secret."""
     wish = replace(guarded(hostname), service_tokens=(TokenWish("ci", "ci-token"),))
     machine.set_up(wish)
     assert machine.printed == []

@@ -98,7 +98,7 @@ def test_a_rate_limit_is_waited_out_once(headers: dict[str, str], wait: float) -
 
 
 def test_a_wait_beyond_the_window_is_not_waited() -> None:
-    """Nobody sits there for an hour: the limit's window is five minutes."""
+    """No caller waits for an hour: the limit's window is five minutes."""
     error, seen = ask("GET", bad(429, retry_after="3600"))
     assert isinstance(error, errors.RateLimitedError)
     assert seen == [1.0]
@@ -159,14 +159,14 @@ def page(numbers: range, number: int, total: int | None, size: int = 50) -> http
     [
         ([page(range(50), 1, 70), page(range(50, 70), 2, 70)], 70),
         ([page(range(50), 1, None), page(range(50, 100), 2, None), page(range(0), 3, None)], 100),
-        ([page(range(50), 1, None)], 50),  # a server that ignores `page` gives the same one for ever
+        ([page(range(50), 1, None)], 50),  # a server that ignores `page` gives the same one forever
         ([page(range(20), 1, 45, 20), page(range(20, 40), 2, 45, 20), page(range(40, 45), 3, 45, 20)], 45),
         ([good([{"id": "a"}, {"id": "b"}])], 2),  # no pages at all
         ([good(None)], 0),
     ],
 )
 def test_all_pages_are_read_and_no_more(answers: list[httpx2.Response], count: int) -> None:
-    """A list ends where the server says so, where nothing new comes, and where there are no pages."""
+    """A list ends if the server says so, if nothing new comes, and if there are no pages."""
     client, transport, _ = client_of(*answers)
     assert len(client.listed("/x", "list", Right.DNS_EDIT)) == count
     assert len(transport.requests) <= len(answers) + 1
@@ -190,7 +190,7 @@ def test_no_error_shows_the_token() -> None:
 
 
 def test_what_is_gone_already_is_deleted() -> None:
-    """A delete tolerates that somebody else was faster."""
+    """A delete tolerates that another client was faster."""
     client, *_ = client_of(bad(404, 81044, "Record does not exist."))
     Api(client).delete_record("z", "r")
 

@@ -50,7 +50,7 @@ class Browser:
 
 @pytest.fixture
 def browse() -> Iterator[Callable[[str], Browser]]:
-    """Give browsers, and wait for them at the end."""
+    """Yield browsers, and wait for them at the end."""
     made: list[Browser] = []
 
     def browser(choice: str = "") -> Browser:
@@ -95,7 +95,7 @@ def test_the_question_is_one_of_pkce(stand: Stand, keeping: Keeping, browse: Cal
 
 
 def test_who_declines_is_not_let_in(stand: Stand, keeping: Keeping, browse: Callable[..., Browser]) -> None:
-    """A refusal ends it with Cloudflare's words; what was declined in part is told."""
+    """A refusal ends it with Cloudflare's words; what was declined in part is reported."""
     dash = stand.account.oauth.base
     with pytest.raises(CredentialError, match="the user has declined"):
         sign_in(CLIENT, dash, keeping, open_page=browse("&decision=deny").open, patience=20)

@@ -21,7 +21,7 @@ def test_from_nothing_and_back(machine: Machine, hostname: str) -> None:
 
 
 def test_a_second_run_only_asks(machine: Machine, hostname: str) -> None:
-    """Where there is nothing to change, only GETs are made."""
+    """If there is nothing to change, only GETs are made."""
     wish = Wish(hostname, "http://127.0.0.1:8080")
     machine.set_up(wish)
     machine.transport = seen = Breaking()

@@ -237,7 +237,7 @@ def test_what_cannot_be_an_api_token_is_refused(token: str, word: str) -> None:
 
 
 def test_without_any_the_page_is_named(tmp_path: Path) -> None:
-    """A newcomer is told which permissions a token needs, with the page that fills them in."""
+    """A newcomer is shown which permissions a token needs, with the page that fills them in."""
     with pytest.raises(CredentialError) as caught:
         find_credentials({"HOME": str(tmp_path)}, resolve)
     assert "https://dash.cloudflare.com/profile/api-tokens?permissionGroupKeys=" in caught.value.hint

@@ -59,7 +59,7 @@ def test_what_guards_goes_last() -> None:
     """Where the protection is wished away, the application is deleted after everything else, and strangers are named."""
     world = replace(EMPTY, tunnels=(TUNNEL,), tunnel=TUNNEL, configuration=Configuration(1, {}), apps=(app(),))
     plan = plan_setup(world, OPEN, MEMORY, FILE)
-    assert kinds(plan)[-1] == ("delete", "application")  # and then the tokens that it names, where there are any
+    assert kinds(plan)[-1] == ("delete", "application")  # and then the tokens that it names, if there are any
     assert plan.open
     assert any("strangers" in note for note in plan.notes)
 
@@ -118,7 +118,7 @@ def test_what_is_missing_is_made_again(changes: dict[str, Any], expected: set[st
     ],
 )
 def test_a_foreign_record_is_shown_and_refused(world: World) -> None:
-    """A record of somebody else stops the plan, which says what it is; with the flag it is changed, and can be given back."""
+    """Another person's record stops the plan, which says what it is; with the flag it is changed, and can be given back."""
     plan = plan_setup(world, WISH, MEMORY, FILE)
     assert len(plan.refused) == 1
     assert all(item.content in plan.refused[0] for item in world.records)
@@ -137,7 +137,7 @@ def test_our_record_of_a_tunnel_that_is_gone_is_no_obstacle() -> None:
 
 @pytest.mark.parametrize("host", [NAME, f"{NAME}/admin"])
 def test_a_foreign_application_is_refused(host: str) -> None:
-    """An application of somebody else on the name is shown and left; without a wish for protection it is only told of."""
+    """Another person's application on the name is shown and left; without a wish for protection it is only mentioned."""
     foreign = Application.read({"id": "f", "name": "theirs", "aud": "f", "domain": host, "type": "self_hosted"})
     world = replace(EMPTY, apps=(foreign,))
     plan = plan_setup(world, WISH, MEMORY, FILE)
@@ -242,7 +242,7 @@ def test_a_removal_leaves_what_is_not_ours() -> None:
 
 @pytest.mark.parametrize("there", [(), ("192.0.2.1",), ("ours",), ("theirs",)])
 def test_what_was_overwritten_is_given_back(there: tuple[str, ...]) -> None:
-    """Our record becomes the old ones again, also where a removal was cut short; what others put there since stays."""
+    """Our record becomes the old ones again, also if a removal was cut short; what others put there since stays."""
     former = [dict(record(address).document) for address in ("192.0.2.1", "192.0.2.2")]
     memory = Memory(NAME, "api", tunnel_id=ID, former_records=former)
     ours = Record.read({**record_of(NAME, ID), "id": "r"})

@@ -114,7 +114,7 @@ def test_an_error_shows_no_value() -> None:
 
 
 def test_tables_cannot_change() -> None:
-    """A configuration that is in force changes for nobody who holds it, nor with what it was made of."""
+    """A configuration that is in force changes for no holder, nor with what it was made of."""
     given = {"web": TunnelSettings()}
     config = Config(tunnels=given)
     given.clear()

@@ -329,7 +329,7 @@ def test_variables_in_strings(write: Write) -> None:
 
 
 def test_a_variable_can_hold_a_number(write: Write) -> None:
-    """TOML wants quotes around ${VAR}, also where the key wants a number or true or false; the quotes do not count."""
+    """TOML wants quotes around ${VAR}, also if the key wants a number or true or false; the quotes do not count."""
     path = write('[tunnel]\nmax_failures = "${N}"\nrequire_access = "${YES}"\n[tunnel.cloudflare]\nmetrics_port = "4${P}"\n')
     tunnel = load(path, {"N": " 7\n", "YES": "true", "P": "0123"}).config.tunnels["default"]
     assert (tunnel.max_failures, tunnel.require_access, tunnel.cloudflare.metrics_port) == (7, True, 40123)
@@ -403,7 +403,7 @@ def test_no_mistake_follows_from_a_mistake(write: Write, text: str) -> None:
 
 
 def test_hidden_mistakes_are_found(write: Write) -> None:
-    """A mistake in the file is reported even where the environment overrides it."""
+    """A mistake in the file is reported even if the environment overrides it."""
     assert len(problems(write('[tunnel]\nlocal_addr = "x"'), {"PRX_TUNNEL_LOCAL_ADDR": "80"})) == 1
 
 

@@ -114,7 +114,7 @@ def test_this_machine_is_told_from_others(text: str, local: bool) -> None:
 
 
 def test_an_own_address_is_this_machine() -> None:
-    """Whatever address an interface has leads to this machine, and one that nobody has does not."""
+    """Whatever address an interface has leads to this machine, and one that none has does not."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
             probe.connect(("192.0.2.1", 9))  # sends nothing: it only chooses the interface

@@ -1,4 +1,4 @@
-"""Where prx looks for its configuration and keeps its files."""
+"""The places of prx's configuration and files."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_private_directory_is_made_and_kept_private(tmp_path: Path) -> None:
 
 
 def test_private_directory_refuses_what_others_control(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A link, a file, a directory below a file and somebody else's directory are refused by name."""
+    """A link, a file, a directory below a file and another user's directory are refused by name."""
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to("real")
     (tmp_path / "file").touch()

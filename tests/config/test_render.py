@@ -133,7 +133,7 @@ def test_urls_and_addresses_outside_of_ascii() -> None:
 
 
 def test_a_relative_origin_ca_starts_at_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The child runs in another folder: what it is told is the whole path, from the folder of the file or from HOME."""
+    """The child runs in another folder: what it is given is the whole path, from the folder of the file or from HOME."""
     monkeypatch.setenv("HOME", "/home/me")
     path = tmp_path / "prx.toml"
     for written, whole in (

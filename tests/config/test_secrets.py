@@ -119,7 +119,7 @@ def test_no_secret_in_the_file_may_be_read(tmp_path: Path, token: str) -> None:
 
 
 def values_of(canary: str) -> list[Any]:
-    """Return what somebody may write who puts a secret in the wrong place."""
+    """Return what a user may write who puts a secret in the wrong place."""
     return [f'"{canary}"', f'["{canary}"]', f'{{ x = "{canary}" }}', f'"{canary} {canary}"', canary, '"${CANARY}"']
 
 

@@ -12,7 +12,7 @@ from tests.conformance.run import measure, surprises
 
 
 def main() -> int:
-    """Give 0 where everything that was measured is as it is known to be; the page is written when no column is missing."""
+    """Return 0 if everything that was measured is as it is known to be; the page is written when no column is missing."""
     results = asyncio.run(measure(tell=_tell))
     sys.stdout.write(f"{table(results)}\n")
     missing = [column for column, cells in results.items() if cells[0].verdict is Verdict.NOT_AVAILABLE]

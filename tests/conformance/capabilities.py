@@ -21,7 +21,7 @@ class Capability:
     named_only: bool = False
 
     def expected(self, column: Column, *modes: str) -> Verdict:
-        """Return the verdict that is known for these modes together, for all of them where none is named."""
+        """Return the verdict that is known for these modes together, for all of them if none is named."""
         return worst(self._expected(column, mode) for mode in modes or MODES)
 
     def _expected(self, column: Column, mode: str) -> Verdict:

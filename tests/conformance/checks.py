@@ -1,6 +1,6 @@
 """What is asked of every connector: one coroutine for each row of the table.
 
-A check ends without a word where the capability is there, raises NotCarriedError where the thing does not arrive and nothing
+A check ends without a word where the capability is there, raises NotCarriedError if the thing does not arrive and nothing
 else is disturbed, and AssertionError (or any other exception) where what arrives is wrong.
 """
 
@@ -31,12 +31,12 @@ AT_ONCE = 200
 
 
 def require(what: str, found: object, wanted: object) -> None:
-    """Say what was wrong, in one line."""
+    """Fail with what was wrong, in one line."""
     assert found == wanted, f"{what}: {str(found)[:120]}, expected {str(wanted)[:120]}"
 
 
 def carried(what: str, found: object) -> None:
-    """Raise NotCarriedError where nothing has arrived."""
+    """Raise NotCarriedError if nothing has arrived."""
     if not found:
         raise NotCarriedError(what)
 
@@ -169,7 +169,7 @@ async def _bodiless(scene: Scene, method: str, path: str, status: int, *, length
 
 
 async def unusual_status(scene: Scene) -> None:
-    """A status that nobody has registered passes."""
+    """An unregistered status passes."""
     require("status", (await get(scene.lab, scene.hostname, "/odd")).status, 299)
 
 

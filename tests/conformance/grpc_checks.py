@@ -60,7 +60,7 @@ async def ended_by_visitor(scene: Scene) -> None:
 
 
 def _has_status(found: dict[str, Any]) -> None:
-    """Raise NotCarriedError where a call ended without the status that the service gave; the client then says UNKNOWN."""
+    """Raise NotCarriedError if a call ended without the status that the service gave; the client then says UNKNOWN."""
     if found["status"] == "UNKNOWN":
         raise NotCarriedError("messages pass, but not the status behind them: UNKNOWN")
 

@@ -18,7 +18,7 @@ NAME = "prx.Test"
 
 
 def unary(request: bytes, context: grpc.ServicerContext) -> bytes:
-    """Give back the message and a header of the visitor's, with metadata before and behind."""
+    """Echo the message and a header of the visitor's, with metadata before and behind."""
     context.send_initial_metadata((("x-before", "1"),))
     context.set_trailing_metadata((("x-behind", "2"),))
     return request + str(dict(context.invocation_metadata())["x-asked"]).encode()
@@ -36,7 +36,7 @@ def measure(requests: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
 
 
 def echo(requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
-    """Give back each message at once."""
+    """Echo each message at once."""
     yield from requests
 
 

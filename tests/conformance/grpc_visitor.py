@@ -55,7 +55,7 @@ def fail(channel: grpc.Channel) -> dict[str, Any]:
 
 
 def fail_late(channel: grpc.Channel) -> dict[str, Any]:
-    """Ask for what fails on the way; the message before is told on stderr."""
+    """Ask for what fails on the way; the message before is reported on stderr."""
     messages: Iterator[bytes] = channel.unary_stream(f"/{NAME}/FailLate")(b"", timeout=PATIENCE)
     assert next(messages) == b"one"
     list(messages)

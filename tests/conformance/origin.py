@@ -45,7 +45,7 @@ class Service(Origin):
                 await super().answer(asked, reader, writer)
 
     async def _wait_for_all(self, asked: Asked, writer: asyncio.StreamWriter) -> None:
-        """Answer nobody until as many as are expected are here."""
+        """Answer none until as many as are expected are here."""
         query = parse_qs(urlsplit(asked.target).query)
         self.together += 1
         if self.together == int(query["n"][0]):

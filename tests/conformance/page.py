@@ -76,7 +76,7 @@ def _line(first: str, cells: list[str]) -> str:
 
 
 def _seen(results: Results) -> list[str]:
-    """Say what was seen where it was not what is described, each thing once."""
+    """Return what was seen and differs from what is described, each thing once."""
     told: dict[str, dict[str, None]] = {}  # a dict keeps order, and each column once
     for column, outcomes in results.items():
         for row, outcome in zip(CAPABILITIES, outcomes, strict=True):

@@ -24,7 +24,7 @@ async def ask_all(column: Column, mode: str, rows: Sequence[Capability], tell: C
 
 
 def surprises(column: Column, rows: Sequence[Capability], outcomes: Sequence[Outcome], *modes: str) -> list[str]:
-    """Say, a line each, what is not as it is known to be in these modes; all of them where none is named."""
+    """Say, a line each, what is not as it is known to be in these modes; all of them if none is named."""
     return [
         f"{column}: {row.title}: {outcome.verdict} ({outcome.seen}), expected {expected}"
         for row, outcome in zip(rows, outcomes, strict=True)

@@ -32,7 +32,7 @@ class Column:
         return f"{self.connector} {self.protocol}"
 
     def program(self) -> tuple[str, ...]:
-        """Return the command that runs it; NotAvailableError where there is none."""
+        """Return the command that runs it; NotAvailableError if there is none."""
         if self.connector == "builtin":
             return BUILTIN
         path = os.environ.get(VARIABLE, "")
@@ -60,7 +60,7 @@ class Scene:
 
 @asynccontextmanager
 async def scene(column: Column, mode: str) -> AsyncIterator[Scene]:
-    """Put up a scene and wait until its connector is registered; AssertionError where that never happens."""
+    """Put up a scene and wait until its connector is registered; AssertionError if that never happens."""
     program = column.program()
     with tempfile.TemporaryDirectory(prefix="prx-conformance-") as folder:
         async with Lab.start(LabConfig(limits="none")) as lab, serving("one") as service, serving("two") as other:

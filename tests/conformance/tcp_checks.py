@@ -1,4 +1,4 @@
-"""Services that speak TCP and not HTTP: through a WebSocket, and through the visitor that cloudflared brings for them."""
+"""Services that speak TCP and not HTTP: through a WebSocket, and through the visitor that cloudflared has for them."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ async def _service_ends(scene: Scene) -> None:
 
 
 async def _visitor_ends(scene: Scene) -> None:
-    """What a visitor says before he closes arrives, and then the service's connection ends."""
+    """What a visitor sends before closing arrives, and then the service's connection ends."""
     heard: asyncio.Queue[bytes] = asyncio.Queue()
 
     async def hear(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:

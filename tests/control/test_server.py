@@ -174,7 +174,7 @@ async def test_stop_of_one_tunnel_answers_when_it_is_down(prx: ScriptedPrx, path
 
 
 async def test_stop_restart_and_reload_reach_the_prx(prx: ScriptedPrx, path: Path) -> None:
-    """What the user asks for is handed on, with the tunnel that he named."""
+    """What the user asks for is handed on, with the tunnel that was named."""
     for do, arguments in (("stop", {}), ("restart", {"tunnel": "api"}), ("reload", {})):
         assert (await ask(path, do, **arguments))["ok"]
     assert prx.asked == [("stop", None), ("restart", "api"), ("reload", None)]
@@ -332,7 +332,7 @@ async def test_who_rests_goes_before_who_is_answered(path: Path, monkeypatch: py
 
 
 async def test_the_end_of_the_server_ends_every_conversation(path: Path) -> None:
-    """Whoever waits on the connection learns of the end of prx by the end of the connection; the socket is gone."""
+    """A client that waits on the connection learns of the end of prx by the end of the connection; the socket is gone."""
     async with ControlServer(path, ScriptedPrx(), wall=lambda: 0.0):
         reader, writer = await asyncio.open_unix_connection(path)
         writer.write(b'{"do":"events"}\n')
@@ -349,7 +349,7 @@ async def test_only_the_owner_can_connect(prx: ScriptedPrx, path: Path) -> None:
 
 
 async def test_a_stranger_is_not_answered(prx: ScriptedPrx, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A peer that is neither root nor the own user gets nothing, even where the modes let it through."""
+    """A peer that is neither root nor the own user gets nothing, even if the modes let it through."""
     monkeypatch.setattr(server_module, "is_allowed", lambda uid: uid == -1)
     reader, writer = await asyncio.open_unix_connection(path)
     assert await asyncio.wait_for(reader.read(), 10) == b""

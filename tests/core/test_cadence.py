@@ -4,7 +4,7 @@ from prx.core.cadence import PACE, Cadence
 
 
 def test_looks_follow_each_other_quickly_after_a_change() -> None:
-    """A fault is looked at within a quarter of a second, and every five seconds after a while; never beyond the interval."""
+    """A fault is checked within a quarter of a second, and every five seconds after a while; never beyond the interval."""
     cadence = Cadence()
     assert [cadence.next_in(0, 30, well=False) for _ in range(12)] == [*PACE, PACE[-1]]
     assert cadence.next_in(0, 30, well=True) == 30

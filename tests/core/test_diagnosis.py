@@ -166,7 +166,7 @@ CAME_THROUGH = {
 def test_what_came_through_the_connector_is_the_services_own(
     public: Public, origin: Origin, delivery: Delivery, verdict: str, words: str, quick: bool
 ) -> None:
-    """A probe that the connector passed on clears the tunnel, whatever the status: it is told, and never counts."""
+    """A probe that the connector passed on clears the tunnel, whatever the status: it is reported, and never counts."""
     diagnosis = diagnose(at_public(public, origin, delivery), replace(POLICY, quick=quick))
     assert diagnosis.verdict == verdict
     assert words in diagnosis.reason
@@ -237,7 +237,7 @@ def test_only_an_edge_that_does_not_know_the_connector_can_be_helped_by_a_fresh_
 
 
 def test_a_dead_origin_is_not_blamed_for_what_it_cannot_cause() -> None:
-    """Beside a 530 "the tunnel is fine" would be wrong: both faults are told."""
+    """Beside a 530 "the tunnel is fine" would be wrong: both faults are reported."""
     reason = diagnose(at_public(Public(530, edge_error=1033), GONE, PAST), POLICY).reason
     assert "the tunnel is fine" not in reason
     assert "530" in reason
@@ -281,7 +281,7 @@ def test_too_many_requests_in_front_of_a_service_that_does_not_answer_are_its_do
 
 
 def test_too_many_requests_of_which_none_comes_through_are_no_rule_of_a_quick_tunnels() -> None:
-    """It has no rules: the requests that wait are an effect of what holds them up, and nobody is served."""
+    """It has no rules: the requests that wait are an effect of what holds them up, and none is served."""
     assert diagnose(at_public(Public(429), ORIGIN, PAST), replace(POLICY, quick=True)).verdict is Verdict.UNREACHABLE
     others = Delivery(reached=True, said=frozenset({200}))
     some = diagnose(at_public(Public(429), ORIGIN, others), replace(POLICY, quick=True))
@@ -292,14 +292,14 @@ def test_too_many_requests_of_which_none_comes_through_are_no_rule_of_a_quick_tu
 
 @pytest.mark.parametrize("status", [403, 429])
 def test_a_refusal_is_cloudflares_although_other_visitors_come_through(status: int) -> None:
-    """The counters move for everyone: a status that the service gave nobody meanwhile is not the service's."""
+    """The counters move for everyone: a status that the service did not give meanwhile is not the service's."""
     others = Delivery(reached=True, said=frozenset({200, 404}))
     assert diagnose(at_public(Public(status), ORIGIN, others), POLICY).verdict is Verdict.EDGE_REFUSED
     itself = Delivery(reached=True, said=frozenset({200, status}))
     assert diagnose(at_public(Public(status), ORIGIN, itself), POLICY).verdict is Verdict.ORIGIN_ERROR
 
 
-# ---------------------------------------------------------------------- no network, and connections that look alive
+# ---------------------------------------------------------------------- no network, and connections that seem alive
 
 SILENT = Public(None, "no answer within 1.5 s", silent=True)
 OFFLINE = {
@@ -339,7 +339,7 @@ def test_an_answer_below_500_that_is_the_services_own_is_healthy(status: int) ->
 
 
 def test_auto_takes_no_error_no_difference_and_no_way_back_to_loopback_for_health() -> None:
-    """500, a status that differs, and a redirect to the visitor's own machine are told."""
+    """500, a status that differs, and a redirect to the visitor's own machine are reported."""
     assert diagnose(at_public(Public(500), replace(ORIGIN, status=500), REACHED), AUTO).verdict is Verdict.ORIGIN_ERROR
     assert diagnose(at_public(Public(404), ORIGIN, REACHED), AUTO).verdict is Verdict.ORIGIN_ERROR
     back = Public(302, location="http://localhost:8080/login")
@@ -485,7 +485,7 @@ def test_quic_that_fails_for_another_reason_is_told_with_it() -> None:
 
 
 def test_a_url_that_cannot_be_proven_from_here_is_told_as_such_after_a_minute() -> None:
-    """Where no resolver answers, a working tunnel is told, and that it is not proven."""
+    """If no resolver answers, a working tunnel is reported, and that it is not proven."""
     for age, told in ((59, False), (61, True)):
         evidence = replace(FINE, connector=replace(UP, age=age), dns=Dns(DnsState.UNKNOWN), public=None)
         diagnosis = diagnose(evidence, POLICY)

@@ -85,7 +85,7 @@ def test_what_comes_and_goes_before_it_has_lasted_is_not_told(verdict: Verdict) 
 
 
 def test_a_flapping_tunnel_is_one_incident() -> None:
-    """Trouble that returns before the tunnel was well for long is not told again, and the end is told once, of the whole."""
+    """Trouble that returns before the tunnel was well for long is no new notice, and its end is reported once, of the whole."""
     scene = Scene()
     for _ in range(20):
         scene.become(Verdict.EDGE_LOST, State.DEGRADED)
@@ -113,7 +113,7 @@ def test_another_verdict_of_the_same_incident_is_told() -> None:
 
 
 def test_the_way_up_is_no_trouble() -> None:
-    """Starting, and a fresh name that public DNS does not know, are told of nothing however long they take."""
+    """Starting, and a fresh name that public DNS does not know, cause no notice however long they take."""
     scene = Scene(up=False)
     for verdict in (Verdict.STARTING, Verdict.DNS_PENDING):
         scene.become(verdict, State.STARTING)
@@ -155,7 +155,7 @@ def test_a_restart_that_costs_the_url_is_told_before(delay: float, words: str) -
 
 
 def test_a_restart_that_keeps_the_url_is_no_news() -> None:
-    """A named tunnel's restart is told by its verdict alone."""
+    """A named tunnel's restart is reported by its verdict alone."""
     scene = Scene()
     scene.give(events.RestartScheduled(tunnel="web", delay=5, attempt=1, reason=""))
     scene.give(events.RestartCancelled(tunnel="web", attempt=1, reason=""))

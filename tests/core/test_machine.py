@@ -1,4 +1,4 @@
-"""Stories of one tunnel in virtual time: what happens, when, and what is told."""
+"""Stories of one tunnel in virtual time: what happens, when, and what is published."""
 
 import random
 from typing import Any
@@ -30,7 +30,7 @@ class Story:
         self.facts: list[Fact] = []
         self.other: list[do.Effect] = []
         self.slow = False  # looks do not come back
-        self.obedient = True  # the child ends when it is told to
+        self.obedient = True  # the child ends when it is asked to
         self.alive = 0
         self._timers: dict[str, tuple[float, inputs.TimerFired]] = {}
 
@@ -63,12 +63,12 @@ class Story:
                 self.other.append(effect)
 
     def end(self, verdict: Verdict, cause: ExitCause = ExitCause.CRASH) -> None:
-        """Let the child end."""
+        """End the child."""
         run, self.alive = self.alive, 0
         self.feed(inputs.Exited(run, 1000 + run, ChildExit(1, None, cause), Diagnosis(verdict, "ended")))
 
     def advance(self, seconds: float) -> None:
-        """Let time pass, timer by timer."""
+        """Advance the time, timer by timer."""
         until = self.now + seconds
         while self._timers:
             name, (at, fired) = min(self._timers.items(), key=lambda item: item[1][0])
@@ -209,7 +209,7 @@ def test_an_hour_of_good_and_bad_in_turn_restarts_nothing(story: Story) -> None:
 
 
 def test_the_wait_runs_before_the_child_is_replaced(story: Story) -> None:
-    """The schedule runs while the child lives: 5, 10, 20 s … each before its replacement, told with what it costs."""
+    """The schedule runs while the child lives: 5, 10, 20 s … each before its replacement, announced with what it costs."""
     story.machine.settings = MachineSettings(quick=True)
     story.verdict, story.more = Verdict.EDGE_LOST, LOST_FOR_GOOD
     began = story.now
@@ -345,7 +345,7 @@ def test_an_unproven_url_is_told_once_and_as_such(story: Story) -> None:
 
 
 def test_a_short_trouble_is_not_shown(story: Story) -> None:
-    """A loss of a second and a half is looked into at once and never reaches the screen."""
+    """A loss of a second and a half is examined at once and never reaches the screen."""
     before = list(story.facts)
     story.verdict = Verdict.EDGE_LOST
     story.feed(inputs.CheckNow(story.machine.run))
@@ -479,7 +479,7 @@ def test_a_changed_binary_ends_failed() -> None:
 
 
 def test_a_network_that_is_gone_is_a_reason_to_look_and_no_more(story: Story) -> None:
-    """A tunnel that runs is looked at once, before its next check is due; a wait goes on."""
+    """A tunnel that runs is checked once, before its next check is due; a wait goes on."""
     story.advance(1)
     story.feed(inputs.Woken("no network"))
     assert story.looks[-1] == story.now
@@ -504,7 +504,7 @@ def test_a_wait_ends_early(story: Story, what: str) -> None:
 
 @pytest.mark.parametrize("event", [inputs.Restart("asked to restart"), inputs.Woken("network")], ids=["user", "network"])
 def test_a_new_beginning_is_told(story: Story, event: inputs.Input) -> None:
-    """Whoever reads the events knows that the count of attempts starts again, and is told so once."""
+    """The events say that the count of attempts starts again, once."""
     story.end(Verdict.CRASHED)
     assert story.machine.attempt == 1
     for _ in range(2):
@@ -598,7 +598,7 @@ def test_a_restarted_quick_tunnel_tells_its_new_url(story: Story) -> None:
 
 
 def test_without_a_child_nothing_is_restarted() -> None:
-    """A URL that somebody else keeps up is watched; failures are told and nothing more."""
+    """A URL that other means keep up is watched; failures are reported and nothing more."""
     story = Story(MachineSettings(has_child=False))
     story.feed(inputs.Start())
     assert story.machine.state == "ready"

@@ -61,7 +61,7 @@ class World(RuleBasedStateMachine):
 
     @rule(seconds=st.floats(0, 400))
     def time_passes(self, seconds: float) -> None:
-        """Let time pass without anything else."""
+        """Advance the time and do nothing else."""
         self.now += seconds
 
     @rule(retry_in=st.sampled_from([0.0, 0.0, 30.0]))
@@ -157,7 +157,7 @@ class World(RuleBasedStateMachine):
         assert self.seen() == before
 
     def seen(self) -> tuple[object, ...]:
-        """Return what must not change where nothing happens."""
+        """Return what must not change if nothing happens."""
         machine = self.machine
         return (machine.state, machine.run, machine.attempt, machine.url, machine.shown, dict(machine.timers))
 

@@ -135,7 +135,7 @@ def test_edge_lost_keeps_what_was_seen_before() -> None:
 
 
 def test_well_again_forgets_the_fault() -> None:
-    """Once all is well, what was seen while it was not is told no more."""
+    """Once all is well, what was seen while it was not is no longer shown."""
     told = Scene().see(FINE).see(LOST).see(FINE).tell()
     assert parts(told, judged=False) == set()
 
@@ -152,7 +152,7 @@ def test_backoff_says_when_the_next_try_is() -> None:
 
 
 def test_dns_pending() -> None:
-    """A name that is not known yet is waited for; the resolver's own answer is told."""
+    """A name that is not known yet is waited for; the resolver's own answer is shown."""
     told = Scene().see(PENDING).tell()
     assert (told["verdict"], told["judge"]) == ("dns_pending", "the public name")
     assert "does not know the name (1.1.1.1: NXDOMAIN)" in [item["words"] for item in told["evidence"]]
@@ -178,7 +178,7 @@ def test_a_replacement_that_is_scheduled_says_what_it_costs() -> None:
 
 
 def test_a_tunnel_that_has_no_supervision_is_told_from_its_status() -> None:
-    """One that was stopped, or has not begun, has no evidence and no judge, and says so by its state."""
+    """One that was stopped, or has not started, has no evidence and no judge, and says so by its state."""
     told = story(TunnelStatus("web", reason="stopped as asked"), 1000.0)
     assert (told["state"], told["judge"], told["evidence"], told["next"]) == ("idle", "", [], [])
     assert why_lines(told)[1] == "  state      idle"

@@ -191,6 +191,6 @@ async def test_each_configuration_loads(tmp_path: Path, text: str) -> None:
 
 @pytest.mark.skipif(shutil.which("actionlint") is None, reason="actionlint is not installed")
 def test_actionlint_has_nothing_against_the_workflows() -> None:
-    """Where there is an actionlint, it finds nothing: expressions, job names, shell."""
+    """If there is an actionlint, it finds nothing: expressions, job names, shell."""
     done = subprocess.run(["actionlint", *map(str, WORKFLOWS)], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stdout

@@ -71,7 +71,7 @@ def test_mistakes_in_workflows_are_found(tmp_path: Path, file: Path, old: str, n
 
 
 def test_the_image_recipe_is_clean() -> None:
-    """Hadolint, which looks into each RUN with ShellCheck too, has no objection."""
+    """Hadolint, which checks each RUN with ShellCheck too, has no objection."""
     assert objections("hadolint", "--no-color", str(CONTAINERFILE)) == ""
 
 

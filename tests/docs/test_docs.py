@@ -178,7 +178,7 @@ OLD_MENUS = re.compile(r"Networks(?:,| →| ›| >) ?Tunnels|Access → |Network
 
 
 def test_hints_name_the_menus_of_today() -> None:
-    """Tunnels moved to Networking › Tunnels on 2026-02-20: no hint and no page sends anybody to where they were."""
+    """Tunnels moved to Networking › Tunnels on 2026-02-20: no hint and no page refers to where they were."""
     files = [*PAGES, *sorted((ROOT / "src").rglob("*.py"))]
     exempt = {"diagnosis.py"}
     found = [

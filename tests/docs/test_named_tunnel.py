@@ -73,7 +73,7 @@ def origin(seen: list[str], look: Callable[[str], None] = lambda _: None) -> Ite
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            if "cf-ray" in self.headers:  # came through the tunnel; prx's own look at the service has none
+            if "cf-ray" in self.headers:  # came through the tunnel; prx's own probe of the service has none
                 seen.append(self.path)
                 look(self.path)
             self.send_response(200)

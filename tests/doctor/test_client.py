@@ -30,7 +30,7 @@ def using(path: str) -> TunnelSettings:
 
 
 async def test_program_and_version_are_named(tmp_path: Path) -> None:
-    """A current cloudflared is fine, and its version and place are told."""
+    """A current cloudflared is fine, and its version and place are shown."""
     path = program(tmp_path, "echo 'cloudflared version 2026.8.2 (built 2026-08-20-1000 UTC)'")
     [finding] = await check_program("web", using(path))
     assert (finding.verdict, finding.words) == (Mark.OK, f"cloudflared 2026.8.2 at {path}")

@@ -33,7 +33,7 @@ async def test_every_check_is_there_and_in_order(scene_of: SceneOf) -> None:
 
 
 async def test_checks_that_hang_or_break_are_bounded(scene_of: SceneOf, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A check that hangs is left at the limit, one that breaks is told, and all others are there."""
+    """A check that hangs is left at the limit, one that breaks is reported, and all others are there."""
 
     async def hang(*_: object) -> list[Finding]:
         await forever()
@@ -65,7 +65,7 @@ def test_nothing_secret_and_nothing_unprintable_is_written(tmp_path: Path) -> No
 
 
 def test_report_is_private(tmp_path: Path) -> None:
-    """The report is for its owner only, also where the file was there before; a symbolic link is not followed."""
+    """The report is for its owner only, also if the file was there before; a symbolic link is not followed."""
     file = tmp_path / "report.txt"
     file.write_text("x" * 10_000)
     file.chmod(0o644)

@@ -31,7 +31,7 @@ async def test_stray_configuration_is_named_and_harmless(scene_of: SceneOf, tmp_
 
 
 async def test_clean_machine(scene_of: SceneOf) -> None:
-    """Where there is nothing, nothing is found."""
+    """If there is nothing, nothing is found."""
     scene = scene_of()
     for check in (host.check_stray_config, host.check_environment, host.check_proxy):
         [finding] = await check(scene)

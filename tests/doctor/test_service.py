@@ -108,7 +108,7 @@ Look = Callable[..., Any]
 
 @pytest.fixture
 def look(servers: Servers, scene_of: SceneOf) -> Look:
-    """Return a way to look at a public URL that answers `raw`."""
+    """Return a way to probe a public URL that answers `raw`."""
 
     async def look_at(raw: bytes, *, token: bool = False, known: bool = True, **settings: Any) -> dict[str, Finding]:
         public = await servers.canned(raw)

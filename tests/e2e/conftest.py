@@ -25,13 +25,13 @@ def real_cloudflared() -> str:
 
 @pytest.fixture(params=["builtin", pytest.param("real", marks=pytest.mark.real)])
 def connector(request: pytest.FixtureRequest) -> str:
-    """Return the builtin connector, and the real one where there is one."""
+    """Return the builtin connector, and the real one if there is one."""
     return "builtin" if request.param == "builtin" else real_cloudflared()
 
 
 @pytest.fixture(params=["quick", "named"])
 def mode(request: pytest.FixtureRequest) -> str:
-    """Give both modes."""
+    """Return both modes."""
     return str(request.param)
 
 
@@ -60,7 +60,7 @@ def origin() -> Iterator[HostedOrigin]:
 
 @pytest.fixture
 def clock() -> ManualClock:
-    """Give virtual time."""
+    """Return virtual time."""
     return ManualClock()
 
 

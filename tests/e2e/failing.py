@@ -41,7 +41,7 @@ busy = threading.local()
 
 
 def place() -> str:
-    """Return the place in prx that makes the call, "" where none does, or the local edge."""
+    """Return the place in prx that makes the call, "" if none does, or the local edge."""
     frame: FrameType | None = sys._getframe(2)
     while frame is not None:
         file = frame.f_code.co_filename

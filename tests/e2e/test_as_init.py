@@ -55,7 +55,7 @@ async def zombies_last(init: psutil.Process) -> list[psutil.Process]:
 
 
 def spawn(script: str) -> int:
-    """Start a child of this process that nobody waits for."""
+    """Start a child of this process that is not waited for."""
     return os.posix_spawn("/bin/sh", ["sh", "-c", script], {})
 
 
@@ -74,7 +74,7 @@ async def test_a_child_of_another_part_is_left_to_it() -> None:
         ours.add(pid)
         other = spawn("exit 7")
         async with asyncio.timeout(20):
-            while not reaper.collected:  # noqa: ASYNC110 - it tells nobody
+            while not reaper.collected:  # noqa: ASYNC110 - it sends no event
                 await asyncio.sleep(0.05)
         assert collect(pid) == 6
         with pytest.raises(ChildProcessError):

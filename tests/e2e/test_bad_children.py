@@ -112,7 +112,7 @@ async def test_a_program_that_hangs_at_its_version_does_not_hold_up_a_stop(tmp_p
 
 
 async def test_a_closed_log_and_a_replaced_program_are_told(tmp_path: Path) -> None:
-    """A child that closes its log and lives on, and a program that is replaced under it, are each told once; it stays."""
+    """A child that closes its log and lives on, and a program that is replaced under it, are each reported once; it stays."""
     program = tmp_path / "fake-cloudflared"
     text = (
         '#!/bin/sh\ncase "$*" in *--version*) echo "cloudflared version 2026.8.2 (built 2026)"; exit;; esac\n'
@@ -218,7 +218,7 @@ async def test_a_child_that_stays_silent_is_replaced(
 async def test_a_name_that_changes_within_a_run_is_followed(
     lab: Lab, clock: ManualClock, tmp_path: Path, origin: HostedOrigin
 ) -> None:
-    """A quick tunnel that tells another name later is told, and looked at under the new name without a new child."""
+    """A quick tunnel that gets another name later is reported, and probed under the new name without a new child."""
     api = TunnelSettings(local_addr=f"127.0.0.1:{origin.port}", cloudflare=CloudflareSettings(cloudflared_path="builtin"))
     async with (
         ScriptedFake(tmp_path, {"connections": 1}) as fake,

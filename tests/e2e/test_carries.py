@@ -13,7 +13,7 @@ SIZE = 100 * 1024 * 1024
 
 
 async def test_a_local_service_is_public_and_proven(bench: Bench, origin: HostedOrigin) -> None:
-    """The URL is told when it has been verified, and then serves the origin; Ctrl-C ends everything with exit code 0."""
+    """The URL is published when it has been verified, and then serves the origin; Ctrl-C ends everything with exit code 0."""
     async with prx_start(str(origin.port), "--lab", environ=bench.environ, cwd=bench.folder) as prx:
         url = await prx.url()
         answer = await get(url)

@@ -1,4 +1,4 @@
-"""Causes told apart with a real child, a real edge and real sockets: what a restart cannot help keeps the child and the URL."""
+"""Causes with a real child, a real edge and real sockets: what a restart cannot help keeps the child and the URL."""
 
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -49,7 +49,7 @@ async def test_a_refusal_of_some_seconds_costs_nothing(
 async def test_cloudflares_own_refusals(
     lab: Lab, clock: ManualClock, tmp_path: Path, connector: str, origin: HostedOrigin, kind: str
 ) -> None:
-    """Cloudflare refuses the probe: up, told, no restart, for as long as one likes."""
+    """Cloudflare refuses the probe: up, reported, no restart, however long it lasts."""
     named = {"mode": "named", "token": lab.token("app.localhost"), "hostname": "app.localhost"}
     async with world(lab, clock, tmp_path, connector=connector, port=origin.port, cloudflare=named) as here:
         await here.live(lambda status: status.state == "ready")

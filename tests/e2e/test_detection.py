@@ -1,4 +1,4 @@
-"""How soon a whole prx tells what has happened: within five seconds, at the default interval of 30 s, by its own timestamps.
+"""How soon a whole prx reports what has happened: within five seconds, at the default interval of 30 s, by its own timestamps.
 
 What this machine is late with by itself, as a clock beside the test sees it, does not count. That a child is frozen or never
 answers is held by `test_bad_children`.
@@ -38,7 +38,7 @@ class Lateness:
         self.seconds = 0.0
 
     async def measure(self) -> None:
-        """Look at the clock again and again, until cancelled."""
+        """Read the clock again and again, until cancelled."""
         while True:
             due = time.monotonic() + TICK
             await asyncio.sleep(TICK)
@@ -59,7 +59,7 @@ async def ready(lab: Lab, folder: Path, port: int, connector: str, protocol: str
 
 
 async def seen_within(prx: PrxProcess, act: Callable[[], Awaitable[None] | None], *verdicts: str) -> float:
-    """Act, and return how many seconds later, without this machine's own lateness, one of the verdicts was told."""
+    """Act, and return how many seconds later, without this machine's own lateness, one of the verdicts was published."""
     late = Lateness()
     last = prx.events[-1]["seq"]
 
@@ -138,7 +138,7 @@ class Hanging:
 
 
 async def test_a_service_that_hangs_while_visitors_come(lab: Lab, tmp_path: Path, connector: str) -> None:
-    """A service that takes requests and does not answer them is reported while somebody waits for an answer."""
+    """A service that takes requests and does not answer them is reported while a visitor waits for an answer."""
     service = Hanging()
     server = await asyncio.start_server(service.handle, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]

@@ -40,7 +40,7 @@ def environ(folder: Path) -> dict[str, str]:
 
 @pytest.fixture
 def taken() -> Iterator[int]:
-    """Yield a port that somebody else listens on."""
+    """Yield a port that another process listens on."""
     with socket.socket() as holder:
         holder.bind(("127.0.0.1", 0))
         holder.listen()

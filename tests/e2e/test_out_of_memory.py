@@ -10,7 +10,7 @@ from tests.e2e.prx_process import clean_environment, prx_start
 
 LIMIT = 500_000_000  # bytes: enough for prx, its lab and a shell, and far less than the child takes
 
-# It waits until it is told, then takes all memory that it can get.
+# It waits for a signal, then takes all memory that it can get.
 GREEDY = """#!/bin/sh
 case "$*" in *--version*) echo "cloudflared version 2026.8.2 (built 2026)"; exit;; esac
 while [ ! -e "{go}" ]; do sleep 0.1; done

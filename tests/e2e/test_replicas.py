@@ -29,7 +29,7 @@ RATE = 50.0  # requests a second
 
 @pytest.fixture(params=["http2", "quic"])
 def protocol(request: pytest.FixtureRequest) -> str:
-    """Give both ways to the edge."""
+    """Return both ways to the edge."""
     return str(request.param)
 
 
@@ -71,7 +71,7 @@ def pids(here: World) -> set[int]:
 
 
 async def whole(here: World, seconds: float) -> None:
-    """Let so much time pass, real and virtual."""
+    """Advance the time by so much, real and virtual."""
     end = time.monotonic() + seconds
     await here.live(lambda _: time.monotonic() >= end, within=seconds + 30)
 
@@ -118,7 +118,7 @@ async def test_a_rolling_restart_loses_nothing(
 
 
 def _is_excused(visit: Visit, kill: float, unaware: float) -> bool:
-    """Return whether a visit had begun when the connector was killed, or before the edge can have noticed."""
+    """Return whether a visit had started when the connector was killed, or before the edge can have noticed."""
     return visit.began <= kill + unaware and visit.ended >= kill
 
 
@@ -151,7 +151,7 @@ async def test_a_rotated_token_loses_nothing(
 
 
 def reload(here: World, **keys: Any) -> None:
-    """Give the tunnel other settings of `[tunnel.cloudflare]`."""
+    """Write other settings of the tunnel into `[tunnel.cloudflare]`."""
     web = here.supervisor.config.tunnels["web"]
     here.supervisor.reload(Config(tunnels={"web": replace(web, cloudflare=replace(web.cloudflare, **keys))}))
 

@@ -62,7 +62,7 @@ def serving() -> Iterator[Service]:
 
 @contextmanager
 def knocking(url: str) -> Iterator[list[int]]:
-    """Let a stranger ask for a page all the time; gives the answers' status."""
+    """Have a stranger ask for a page all the time; yield the answers' status."""
     over, answers = threading.Event(), list[int]()
 
     def knock() -> None:

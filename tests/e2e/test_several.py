@@ -78,7 +78,7 @@ async def test_a_reload_leaves_a_stopped_tunnel_alone(
 
 
 async def test_a_reload_takes_a_new_service_token(lab: Lab, clock: ManualClock, tmp_path: Path, origin: HostedOrigin) -> None:
-    """A service token that a reload brings is sent with the next look, and ends the degraded state without a new child."""
+    """A new service token that a reload reads is sent with the next check, and ends the degraded state without a new child."""
     lab.protect("app.localhost", AccessFront(client_id="id.access", client_secret="right"))
     named = {"mode": "named", "token": lab.token("app.localhost"), "hostname": "app.localhost"}
     wrong = AccessSettings(client_id="id.access", client_secret=Secret("wrong"))

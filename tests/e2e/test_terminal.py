@@ -35,7 +35,7 @@ def with_a_password(folder: Path) -> tuple[list[str], dict[str, str]]:
 
 
 def test_ctrl_c_at_the_master_password_is_a_stop_as_asked(tmp_path: Path) -> None:
-    """Somebody who does not know the password gets away with Ctrl-C, and the terminal shows what is typed again."""
+    """A user who does not know the password can leave with Ctrl-C, and the terminal shows what is typed again."""
     command, environ = with_a_password(tmp_path)
     with on_terminal(["sh", "-c", 'trap : INT; "$@"; echo ended with $?; stty -a', "sh", *command], environ) as terminal:
         terminal.wait_for("Master password: ")
@@ -46,7 +46,7 @@ def test_ctrl_c_at_the_master_password_is_a_stop_as_asked(tmp_path: Path) -> Non
 
 
 def test_the_master_password_is_asked_for_once(tmp_path: Path) -> None:
-    """What the password opened stays open: a reload asks nobody, and finds a secret that was changed meanwhile."""
+    """What the password opened stays open: a reload asks for nothing, and finds a secret that was changed meanwhile."""
     command, environ = with_a_password(tmp_path)
     with on_terminal(command, environ) as terminal:
         terminal.wait_for("Master password: ")

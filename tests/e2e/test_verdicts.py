@@ -101,7 +101,7 @@ async def test_dns_pending(
 async def test_edge_lost(
     lab: Lab, clock: ManualClock, tmp_path: Path, connector: str, origin: HostedOrigin, protocol: str
 ) -> None:
-    """The edge is away for a minute and a half: told within seconds, child and URL kept, and well again when the edge is."""
+    """The edge is away for a minute and a half: reported within seconds, child and URL kept, well again with the edge."""
     async with world(lab, clock, tmp_path, connector=connector, port=origin.port, protocols=(protocol,)) as here:
         url = (await here.live(lambda status: status.state == "ready")).url
         lab.inject(Refuse())
@@ -201,7 +201,7 @@ class Plug:
         self.plugged = True
 
     def up(self) -> bool:
-        """Tell whether it is plugged in."""
+        """Return whether it is plugged in."""
         return self.plugged
 
     def fingerprint(self) -> str:
@@ -210,7 +210,7 @@ class Plug:
 
 
 async def test_offline(lab: Lab, clock: ManualClock, tmp_path: Path, connector: str, origin: HostedOrigin) -> None:
-    """No network at all: waited for without burning attempts, and looked at as soon as it is back."""
+    """No network at all: waited for without burning attempts, and checked as soon as it is back."""
     network = Plug()
     async with world(lab, clock, tmp_path, connector=connector, port=origin.port, network=network) as here:
         await here.live(lambda status: status.state == "ready")
@@ -289,7 +289,7 @@ async def test_udp_blocked(lab: Lab, clock: ManualClock, tmp_path: Path, connect
 
 
 async def test_unreachable(lab: Lab, clock: ManualClock, tmp_path: Path, connector: str, origin: HostedOrigin) -> None:
-    """Visitors get 530 although all is well here: told; a named tunnel tries a fresh connector once, after three minutes."""
+    """Visitors get 530 although all is well here: reported; a named tunnel tries one fresh connector, after three minutes."""
     named = {"mode": "named", "token": lab.token("app.localhost"), "hostname": "app.localhost"}
     async with world(lab, clock, tmp_path, connector=connector, port=origin.port, cloudflare=named) as here:
         await here.live(lambda status: status.state == "ready")

@@ -55,7 +55,7 @@ class World:
         return max(0, len(self.told(ChildStarted)) - 1)
 
     async def live(self, until: Callable[[TunnelStatus], bool], *, within: float = 30) -> TunnelStatus:
-        """Let virtual time pass as real time does until the status is as wanted."""
+        """Advance virtual time as real time passes until the status is as wanted."""
         end = time.monotonic() + within
         last = time.monotonic()
         while not until(self.status):
@@ -67,7 +67,7 @@ class World:
         return self.status
 
     async def leap(self, seconds: float, *, until: Callable[[TunnelStatus], bool] = lambda _: False) -> TunnelStatus:
-        """Let so many virtual seconds pass as fast as everything can follow, or fewer, when the status is as wanted."""
+        """Advance so many virtual seconds as fast as everything can follow, or fewer, when the status is as wanted."""
         end = self.clock.monotonic() + seconds
         await self._settle()
         while not until(self.status) and self.clock.advance_to_next(end):
@@ -75,9 +75,9 @@ class World:
         return self.status
 
     async def _settle(self) -> None:
-        """Let everything that has started come to its end."""
+        """Run everything that has started to its end."""
         end = time.monotonic() + 30
-        for _ in range(3):  # what one round has begun, the next one sees
+        for _ in range(3):  # what one round has started, the next one sees
             await asyncio.sleep(0)
             while not self.supervisor.at_rest:
                 await asyncio.sleep(0.001)

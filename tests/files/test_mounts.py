@@ -66,7 +66,7 @@ def test_compose_secrets(place: Place) -> None:
 
 
 def test_a_read_only_mount_elsewhere(place: Place) -> None:
-    """Root's 0444 is accepted where nobody can write; the same file without the mount is not, nor is another user's."""
+    """Root's 0444 is accepted where no user can write; the same file without the mount is not, nor is another user's."""
     place.make("vol/token", "good", mode=0o444)
     place.make("vol/theirs", "bad", mode=0o444, uid=STRANGER)
     lines = mounted(

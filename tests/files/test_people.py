@@ -39,7 +39,7 @@ def test_a_group_of_ones_own_is_private(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_a_group_with_others_in_it_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A member, another user with the same first group, another name, another group, an unknown user: each is somebody else."""
+    """A member, another user with the same first group, another name, another group, an unknown user: each is another user."""
     database(monkeypatch, members=("bob",))
     assert not is_private_group(1000, 1000)
     database(monkeypatch, others=(1001,))

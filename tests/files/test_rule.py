@@ -67,7 +67,7 @@ WRITABLE = {
 @pytest.mark.parametrize("claim", Claim)
 @pytest.mark.parametrize("what", WRITABLE)
 def test_what_everybody_can_write_is_refused_in_both(what: str, claim: Claim) -> None:
-    """A file, or any folder on the way, that everybody can write is nobody's choice."""
+    """A file, or any folder on the way, that everybody can write is not trusted."""
     assert "can be written by everybody" in said(WRITABLE[what], claim)
 
 
@@ -81,7 +81,7 @@ def test_in_a_sticky_folder_the_owner_decides() -> None:
 
 
 def test_a_private_group_is_no_fault_and_another_is() -> None:
-    """Under umask 002 files are writable by the owner's private group; a shared group, or an access list, is somebody else."""
+    """Under umask 002 files are writable by the owner's private group; a shared group, or an access list, is other users."""
     for way in (
         replace(GOOD, file=changed(FILE, 0o664)),
         replace(GOOD, folders=(SLASH, SRV, changed(APP, 0o775))),

@@ -122,7 +122,7 @@ def test_a_named_configuration_may_be_anybodys(place: Place, where: str) -> None
 
 @pytest.mark.parametrize("where", ["writable folder", "writable file"])
 def test_what_everybody_can_write_is_refused_though_named(place: Place, where: str) -> None:
-    """Whoever names it cannot know who wrote it; the hint has the command that repairs it."""
+    """A user who names it cannot know who wrote it; the hint has the command that repairs it."""
     folder = plant(place, where)
     ended = place.run("config", "check", "--run-commands", "-c", str(folder / "prx.toml"))
     assert ended.returncode == 2
@@ -203,7 +203,7 @@ async def test_a_script_that_is_given_to_an_interpreter_is_judged(place: Place, 
 async def test_a_program_in_a_relative_folder_of_the_path_is_found_not_named(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """PATH is the user's, but `.` in it is wherever he stands."""
+    """PATH is the user's, but `.` in it is any current folder."""
     place.program("it", uid=STRANGER)
     monkeypatch.chdir(place.folder)
     monkeypatch.setenv("PATH", ".:/usr/bin:/bin")

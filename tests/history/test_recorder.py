@@ -33,7 +33,7 @@ def writer(folder: Path, key: str = "a", bounds: Bounds | None = None, now: floa
 
 
 def record(number: int, at: float = NOW) -> Record:
-    """Return a record that can be told from others."""
+    """Return a record that differs from others."""
     return {"at": at, "event": "mark", "number": number}
 
 

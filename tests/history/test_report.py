@@ -159,7 +159,7 @@ def test_a_clock_set_back_makes_no_time() -> None:
 
 
 def test_restarts_that_did_not_help_are_told() -> None:
-    """Three starts of which the last one brings the tunnel back: one of three helped."""
+    """Three starts of which the last one repairs the tunnel: one of three helped."""
     story = Script()
     story.add("child_started", pid=1, version="v", connector=0, protocol="")
     story.at(5).verdict("healthy", "ready")

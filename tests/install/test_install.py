@@ -26,7 +26,7 @@ async def bring(folder: Path, base: str, wanted: Release | None = None, bounds: 
 
 
 def nothing_there(folder: Path) -> bool:
-    """Tell whether the folder holds neither program, link nor partial file."""
+    """Return whether the folder holds neither program, link nor partial file."""
     return {path.name for path in folder.iterdir()} <= {".lock"}
 
 
@@ -45,7 +45,7 @@ async def test_good_file_is_installed(mirror: Mirror, folder: Path) -> None:
 
 
 async def test_progress_is_told(mirror: Mirror, folder: Path) -> None:
-    """Whoever watches is told how much has come, and how much is expected, up to the end."""
+    """Progress reports how much has come, and how much is expected, up to the end."""
     told: list[tuple[int, int | None]] = []
     base = mirror.serve(whole())
     await install_cloudflared(
@@ -57,7 +57,7 @@ async def test_progress_is_told(mirror: Mirror, folder: Path) -> None:
 
 
 async def test_second_install_downloads_nothing(mirror: Mirror, folder: Path) -> None:
-    """A program that is there, whole, is kept without asking anybody; one that was changed is replaced."""
+    """A program that is there, whole, is kept without a question; one that was changed is replaced."""
     base = mirror.serve(whole())
     await bring(folder, base)
     assert not (await bring(folder, base)).downloaded
@@ -83,7 +83,7 @@ async def test_altered_file_is_refused(mirror: Mirror, folder: Path) -> None:
 
 
 async def test_nothing_is_executable_before_it_is_verified(mirror: Mirror, folder: Path) -> None:
-    """While a download goes on, its file has mode 0600 and no name that anybody would run."""
+    """While a download goes on, its file has mode 0600 and no name that would be run."""
     base = mirror.serve(mirror.half())
     async with asyncio.TaskGroup() as group:
         install = group.create_task(bring(folder, base), name="install")
@@ -120,7 +120,7 @@ async def test_bounds_hold(mirror: Mirror, folder: Path, how: str, bounds: Bound
 
 
 async def test_announced_size_is_believed_when_too_large(mirror: Mirror, folder: Path) -> None:
-    """A file that says that it is too large is not even begun."""
+    """A file that says that it is too large is not even started."""
     with pytest.raises(PrxError, match=f"{len(PROGRAM)} bytes or more, expected at most 1000"):
         await bring(folder, mirror.serve(mirror.half()), bounds=Bounds(size=1000, idle=20))
     assert nothing_there(folder)

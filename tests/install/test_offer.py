@@ -1,4 +1,4 @@
-"""`prx start` where there is no cloudflared: on a terminal it asks whether to bring it, elsewhere it says what is missing."""
+"""`prx start` if there is no cloudflared: on a terminal it asks whether to install it, elsewhere it says what is missing."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Home:
         return on_terminal(self.command(*arguments), self.environ, self.folder)
 
     def was_run(self) -> bool:
-        """Tell whether what the mirror gave was run as a connector."""
+        """Return whether what the mirror gave was run as a connector."""
         return (self.client.parent / "was-run").exists()
 
 
@@ -158,7 +158,7 @@ def test_half_a_terminal_is_not_asked(home: Home, elsewhere: str) -> None:
 
 @pytest.mark.parametrize("option", ["--json", "--detach"])
 def test_a_terminal_alone_is_no_reason_to_ask(home: Home, option: str) -> None:
-    """Events as JSON are for a program, and one in the background has nobody in front of it."""
+    """Events as JSON are for a program, and one in the background has no user in front of it."""
     with home.start(option) as terminal:
         assert terminal.end() == 3
         assert QUESTION not in terminal.screen

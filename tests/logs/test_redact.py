@@ -88,7 +88,7 @@ def test_cut_line_hides_the_beginning_of_a_secret() -> None:
 
 
 def test_short_and_multiline_values() -> None:
-    """A value too short to be told from text is not learnt, and each line of a longer one counts."""
+    """A value too short to be distinguished from text is not learnt, and each line of a longer one counts."""
     redactor = Redactor()
     assert not redactor.add("abc")
     assert redactor.add("-----BEGIN-----\nMIIEvQIBADANBg\n")

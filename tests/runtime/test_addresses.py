@@ -19,7 +19,7 @@ def test_cloudflares_ranges_are_known(addresses: list[str]) -> None:
 
 @pytest.mark.parametrize("addresses", [*ELSEWHERE, *PRIVATE])
 def test_what_leads_elsewhere_is_named(addresses: list[str]) -> None:
-    """The name and its addresses are told, with what is wrong with them."""
+    """The name and its addresses are reported, with what is wrong with them."""
     words = strays("app.example.com", addresses, local=False)
     assert words.startswith(f"app.example.com resolves to {addresses[0]}")
 

@@ -1,4 +1,4 @@
-"""Facts become numbered events; nobody who listens can slow the tunnel down."""
+"""Facts become numbered events; no listener can slow the tunnel down."""
 
 from prx.core.events import ConnectionLost, Dropped, Event, Log, StateChanged
 from prx.core.states import State
@@ -24,7 +24,7 @@ async def test_numbers_have_no_gaps() -> None:
 
 
 async def test_a_slow_subscriber_is_told_what_it_missed() -> None:
-    """Beyond its limit events are dropped for it alone, counted, and told once, in their place."""
+    """Beyond its limit events are dropped for it alone, counted, and reported once, in their place."""
     bus = Bus(ManualClock())
     slow, quick = bus.subscribe(limit=2), bus.subscribe()
     for index in range(5):
@@ -48,7 +48,7 @@ async def test_the_status_follows_the_events() -> None:
 
 
 async def test_a_listener_that_raises_costs_nobody_anything() -> None:
-    """A defect in a listener is said once; others, subscribers and whoever publishes go on, and it hears the next event."""
+    """A defect in a listener is said once; others, subscribers and the publisher go on, and it hears the next event."""
     bus, heard, tries = Bus(ManualClock()), list[int](), list[int]()
 
     def broken(event: Event) -> None:

@@ -56,7 +56,7 @@ async def test_a_path_that_a_client_has_not_is_not_asked(
     monkeypatch: pytest.MonkeyPatch,
     path: str,
 ) -> None:
-    """Each endpoint may be missing: its answer is then unknown, empty, or what the log tells."""
+    """Each endpoint may be missing: its answer is then unknown, empty, or what the log says."""
     served = await servers.canned(answer(503, b"no"))
     child = monitor(tmp_path, ManualClock(), served.port)
     every = {"counters": "/counters", "ready": "/ready", "url": "/url", "rules": "/rules"}

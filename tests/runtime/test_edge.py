@@ -35,7 +35,7 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def tls() -> ssl.SSLContext:
-    """Give what a server speaks TLS with."""
+    """Return what a server speaks TLS with."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     trustme.CA().issue_cert("h2.cftunnel.com").configure_cert(context)
     return context

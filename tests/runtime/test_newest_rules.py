@@ -1,4 +1,4 @@
-"""Rules that do not fit are explained by what Cloudflare holds, where it can be asked, and never at the cost of the check."""
+"""Rules that do not fit are explained by what Cloudflare holds, if it can be asked, and never at the cost of the check."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ async def test_without_a_token_nothing_is_asked() -> None:
 
 @pytest.mark.parametrize("api", ["http://127.0.0.1:1/client/v4", "ftp://nowhere"])
 async def test_an_api_that_cannot_be_asked_costs_nothing(stand: Stand, api: str) -> None:
-    """What only explains may be missing: the mismatch is told without it."""
+    """What only explains may be missing: the mismatch is reported without it."""
     token = stand.do(lambda: stand.lab.token("elsewhere"))
     environ = {"CLOUDFLARE_API_TOKEN": "t" * 40, "PRX_CLOUDFLARE_API": api}
     assert await NewestRules(settings(token), environ).explain("it leads elsewhere") == "it leads elsewhere"

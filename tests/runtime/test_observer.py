@@ -32,7 +32,7 @@ def test_connections_are_told_once(observer: ConnectorObserver) -> None:
 
 
 def test_only_a_change_between_up_and_down_is_news(observer: ConnectorObserver) -> None:
-    """One of four connections lost is no reason to look at once; the last one is."""
+    """One of four connections lost is no reason to check at once; the last one is."""
     answers = [Readiness(0, ""), Readiness(1, "a"), Readiness(4, "a"), Readiness(3, "a"), Readiness(0, "a"), None]
     assert [observer.see_readiness(101, answer) for answer in answers] == [False, True, False, False, True, False]
 

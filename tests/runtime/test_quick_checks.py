@@ -31,12 +31,12 @@ class Checking:
 
     @property
     def suspect(self) -> bool:
-        """Whether the last check found something."""
+        """Return whether the last check found something."""
         return self._checks.suspect
 
     @property
     def failing(self) -> bool:
-        """Whether there were errors since the check before."""
+        """Return whether there were errors since the check before."""
         return self._checks.failing
 
 

@@ -15,7 +15,7 @@ def seen(program: Path) -> tuple[object, ...]:
 
 
 async def test_a_replaced_program_is_named_with_version_and_checksum(tmp_path: Path) -> None:
-    """The first start and a start of the same file say nothing; another file is told with both versions and its checksum."""
+    """The first start and a start of the same file say nothing; another file is reported with versions and checksum."""
     program, last = tmp_path / "cloudflared", LastProgram()
     program.write_bytes(b"old")
     assert await last.change(seen(program), "2026.6.0") == ""

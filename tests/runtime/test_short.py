@@ -1,4 +1,4 @@
-"""What could not be looked at, written or told is unknown or pending: never "nothing there", never forgotten."""
+"""What could not be read, written or reported is unknown or pending: never "nothing there", never forgotten."""
 
 import asyncio
 import errno
@@ -196,7 +196,7 @@ CGROUPS = {
 
 @pytest.mark.parametrize("kind", sorted(CGROUPS))
 def test_kills_for_want_of_memory_are_counted(tmp_path: Path, kind: str) -> None:
-    """The counter is found in both versions of control groups; where there is none that is unknown."""
+    """The counter is found in both versions of control groups; if there is none that is unknown."""
     rows, file, content, expected = CGROUPS[kind]
     (tmp_path / "cgroup").write_text(rows)
     (tmp_path / "root" / file).parent.mkdir(parents=True, exist_ok=True)
@@ -229,7 +229,7 @@ def test_a_log_that_ends_is_told_once(stream: str, lives_on: bool, told: int) ->
 
 
 async def test_starts_are_paced() -> None:
-    """No more than so many children are begun in a period, first come first served; a few never wait."""
+    """No more than so many children are started in a period, first come first served; a few never wait."""
     clock = ManualClock()
     limiter = SpawnRateLimiter(clock, AT_LEAST)
     begun: list[int] = []

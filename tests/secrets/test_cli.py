@@ -148,7 +148,7 @@ def test_set_says_what_it_made(prx: Cli) -> None:
 def test_an_impossible_name_is_refused_before_the_value_is_asked_for(
     prx: Cli, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    """Nobody types a secret for nothing."""
+    """No secret is asked for in vain."""
     monkeypatch.setattr(cli, "_read_value", lambda *_: pytest.fail("the value was asked for"))
     assert "cannot name a secret" in prx.fails("set", "--", name).message
 

@@ -21,7 +21,7 @@ PLAIN = b"the plain text of the secrets"
 
 
 def checksummed(content: bytes) -> bytes:
-    """Mend the checksum after altering a file, as an attacker would."""
+    """Repair the checksum after altering a file, as an attacker would."""
     return content[:-32] + hashlib.sha256(content[:-32]).digest()
 
 
@@ -58,7 +58,7 @@ def test_any_flipped_bit_is_noticed(data: st.DataObject) -> None:
 
 @given(st.data())
 def test_any_flipped_bit_under_a_mended_checksum_is_noticed(data: st.DataObject) -> None:
-    """Whoever alters the file on purpose is caught by the tag, header and version included."""
+    """A file that is altered on purpose is caught by the tag, header and version included."""
     sealed = bytearray(seal(PLAIN, SPEC, KEY))
     bit = data.draw(st.integers(0, (len(sealed) - 32) * 8 - 1))
     sealed[bit // 8] ^= 1 << bit % 8
@@ -131,5 +131,5 @@ def test_a_password_and_its_salt_make_the_key() -> None:
 
 
 def test_the_default_cost_is_that_of_rfc_9106() -> None:
-    """Nobody makes guessing cheaper without noticing."""
+    """Guessing cannot be made cheaper unnoticed."""
     assert (DEFAULT_COST.memory_kib, DEFAULT_COST.iterations, DEFAULT_COST.lanes) == (65536, 3, 4)

@@ -76,7 +76,7 @@ def test_a_link_is_refused(secret_file: Path, tmp_path: Path) -> None:
 
 
 def test_a_fifo_does_not_block(tmp_path: Path) -> None:
-    """A pipe that nobody writes to is refused at once."""
+    """A pipe without a writer is refused at once."""
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo, 0o600)
     assert "not a regular file" in refusal(fifo)

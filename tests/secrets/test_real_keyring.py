@@ -82,7 +82,7 @@ def desktop(tmp_path: Path) -> Iterator[Desktop]:
 
 
 def test_a_key_in_the_keyring_opens_the_file(desktop: Desktop, tmp_path: Path) -> None:
-    """Nobody is asked for a password; a rotation leaves one entry in the keyring, moving to a password none."""
+    """No password is asked for; a rotation leaves one entry in the keyring, moving to a password none."""
     desktop.prx("set", "tok")
     assert desktop.prx("get", "tok") == "val-canary\n"
     assert desktop.do("entries") == 1
@@ -99,7 +99,7 @@ def test_a_key_in_the_keyring_opens_the_file(desktop: Desktop, tmp_path: Path) -
 
 
 def test_a_locked_keyring_is_told_and_loses_nothing(desktop: Desktop, tmp_path: Path) -> None:
-    """Where nobody can be asked to unlock it, that is what the error says; a new file is not made either."""
+    """If no user can be asked to unlock it, that is what the error says; a new file is not made either."""
     desktop.prx("set", "tok")
     before = (tmp_path / "data" / "secrets.enc").read_bytes()
     assert desktop.do("lock") is True

@@ -122,7 +122,7 @@ def test_bad_command_output_is_named(code: str, words: str) -> None:
 
 
 def test_a_command_that_cannot_start_is_named() -> None:
-    """A missing program and an unclosed quote are told without a traceback."""
+    """A missing program and an unclosed quote are reported without a traceback."""
     assert "no such file" in refusal(SecretSources(), "cmd:/no/such/program x")
     assert "no closing quotation" in refusal(SecretSources(), f"cmd:op 'read {CANARY}")
 
@@ -198,8 +198,8 @@ def test_a_reference_is_described_without_its_content() -> None:
 
 
 def test_a_helper_does_not_outlive_prx(tmp_path: Path) -> None:
-    """Where prx ends while a helper still thinks, in a thread that nobody waits for, the helper is killed."""
-    fifo = tmp_path / "alive"  # somebody reads it as long as the helper lives
+    """If prx ends while a helper still thinks, in a daemon thread, the helper is killed."""
+    fifo = tmp_path / "alive"  # it has a reader as long as the helper lives
     os.mkfifo(fifo)
     code = f"""
 import os, sys
@@ -212,7 +212,7 @@ sys.exit()
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
     assert done.stdout == "begun\n"
-    with contextlib.suppress(OSError):  # ENXIO: nobody reads it any more
+    with contextlib.suppress(OSError):  # ENXIO: it has no reader any more
         writing = os.open(fifo, os.O_WRONLY | os.O_NONBLOCK)
         watch = select.poll()
         watch.register(writing, 0)

@@ -24,7 +24,7 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def values(store: SecretStore) -> dict[str, str]:
-    """Give names and plain values."""
+    """Return names and plain values."""
     return {name: entry.value.reveal() for name, entry in store.entries().items()}
 
 
@@ -161,7 +161,7 @@ def test_rotating_a_password_leaves_nothing_under_the_old_one(lab: Lab) -> None:
 
 
 def test_the_keyring_keeps_the_key(lab: Lab) -> None:
-    """Where there is a keyring nobody is asked for a password, and without it the file does not open."""
+    """If there is a keyring no password is asked for, and without it the file does not open."""
     lab.keyring_store().set("a", Secret("1"))
     assert values(lab.keyring_store()) == {"a": "1"}
     assert len(lab.keyring.kept) == 1
@@ -202,7 +202,7 @@ def test_a_rotation_that_fails_keeps_the_old_key(lab: Lab, monkeypatch: pytest.M
 
 
 def test_a_rotation_that_stops_half_way_keeps_both_keys(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    """When the folder's sync fails after the rename, nobody knows which file survives a power cut: both must open."""
+    """When the folder's sync fails after the rename, it is unknown which file survives a power cut: both must open."""
     from prx.secrets.files import write_private
 
     lab.keyring_store().set("a", Secret("1"))
@@ -259,7 +259,7 @@ def test_the_password_is_asked_for_once(lab: Lab) -> None:
 
 
 def test_without_any_way_to_a_key_the_hint_names_one(lab: Lab) -> None:
-    """No keyring, nobody to ask, no variable: the hint says what to do."""
+    """No keyring, no user to ask, no variable: the hint says what to do."""
     with pytest.raises(SecretError, match="needs a master password, as no keyring can be reached") as caught:
         lab.open().set("a", Secret("1"))
     assert "PRX_MASTER_KEY" in caught.value.hint
@@ -298,7 +298,7 @@ class BrokenKeyring:
 
 
 def test_a_keyring_that_never_answers_is_given_up(lab: Lab) -> None:
-    """A daemon that hangs, or waits for a password that nobody types, ends in words, for a key to find and for one to make."""
+    """A daemon that hangs, or waits for a password that is not typed, ends in words, for a key to find and for one to make."""
     released = threading.Event()
 
     class Silent(BrokenKeyring):

@@ -134,7 +134,7 @@ def test_a_value_that_is_no_text_is_refused_without_showing_it(value: str | byte
 
 
 def test_importing_it_is_cheap() -> None:
-    """The type brings no third-party module into a process."""
+    """The type loads no third-party module into a process."""
     code = "import sys, prx.secrets; print([m for m in ('cryptography', 'keyring', 'pydantic', 'click') if m in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30)
     assert found.stdout.strip() == "[]"

@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 @dataclass(frozen=True)
 class Canary:
-    """A secret called `name`; whoever sees one of `values` has seen it."""
+    """A secret called `name`; one that sees one of `values` has seen it."""
 
     name: str
     values: tuple[str, ...]
@@ -49,7 +49,7 @@ CLOUDFLARE_MARKS = ("cfast_", "cfut_", "cfat_", "cfk_")
 
 
 def cloudflare_canaries() -> dict[str, Canary]:
-    """Make secrets in Cloudflare's own shapes: those of 2026, told by their mark, and the older ones, which have none."""
+    """Make secrets in Cloudflare's own shapes: those of 2026, known by their mark, and the older ones, which have none."""
     marked = {f"{mark}secret": mark + uuid.uuid4().hex + uuid.uuid4().hex[:8] for mark in CLOUDFLARE_MARKS}
     unmarked = {"old-api-token": uuid.uuid4().hex + uuid.uuid4().hex[:8], "old-client-secret": uuid.uuid4().hex * 2}
     return {name: Canary(name, (value,)) for name, value in (marked | unmarked).items()}

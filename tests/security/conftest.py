@@ -14,7 +14,7 @@ from tests.security.scene import Planted
 
 @pytest.fixture(params=["builtin", pytest.param("real", marks=pytest.mark.real)])
 def connector(request: pytest.FixtureRequest) -> str:
-    """Return the builtin connector, and the real one where there is one."""
+    """Return the builtin connector, and the real one if there is one."""
     path = os.environ.get("PRX_TEST_CLOUDFLARED", "") if request.param == "real" else "builtin"
     if not path:
         pytest.skip("PRX_TEST_CLOUDFLARED names no real cloudflared")

@@ -29,7 +29,7 @@ from prx.cli import main
 sys.exit(main())
 """
 
-# A service that tells too much: at its start, and of every visitor.
+# A service that says too much: at its start, and of every visitor.
 SERVICE_SOURCE = """
 import http.server, json, os, sys
 from pathlib import Path
@@ -131,7 +131,7 @@ class Planted:
         return done.out + done.err
 
     def started(self, prx: tuple[str, ...], *arguments: str) -> AbstractAsyncContextManager[PrxProcess]:
-        """Run `prx start --json …` inside the block, begun by a caller with a careless umask."""
+        """Run `prx start --json …` inside the block, started by a caller with a careless umask."""
         return started([*prx, "start", "--json", *arguments], environ=self.environ, cwd=self.folder, umask=0)
 
     async def visit(self, url: str) -> None:

@@ -103,7 +103,7 @@ class Target:
     async def ask(
         self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] = NONE, port: int | None = None
     ) -> Reply:
-        """Send one request as it stands; `{port}` in a header is the lab's, and Host is right where none is given."""
+        """Send one request as it stands; `{port}` in a header is the lab's, and Host is right if none is given."""
         all_headers = {"Host": f"127.0.0.1:{port or self.port}", "Content-Type": "application/json", **headers}
         lines = [f"{name}: {value.replace('{port}', str(self.port))}" for name, value in all_headers.items()]
         head = "\r\n".join([f"{method} {path} HTTP/1.1", *lines, f"Content-Length: {len(body)}", "Connection: close", "", ""])
@@ -114,7 +114,7 @@ class Target:
         return Reply(heard.status, head, heard.body.decode("latin-1"))
 
     def refused(self, reply: Reply) -> bool:
-        """Tell whether the answer is a refusal that gives nothing away."""
+        """Return whether the answer is a refusal that gives nothing away."""
         return reply.status in {0, *range(400, 500)} and "front-secret" not in reply.body and not self._tells(reply.body)
 
     def _tells(self, body: str) -> bool:

@@ -97,7 +97,7 @@ def test_a_crash_without_redaction_would(home: Home) -> None:
 
 
 def plant_findings(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the checks of `prx doctor` meet a world that tells every secret."""
+    """Have the checks of `prx doctor` meet a world that betrays every secret."""
 
     async def examine(scene: Context, **_: Any) -> list[Finding]:
         return [
@@ -166,7 +166,7 @@ MISTAKES = [
 def test_a_mistake_is_told_without_the_secret(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], text: str
 ) -> None:
-    """A secret that stands where it does not belong is in no message."""
+    """A misplaced secret is in no message."""
     planted = Canary("short", ("hunter2-pw",))
     file = tmp_path / "prx.toml"
     file.write_text(("" if text.startswith("[") else "[tunnel]\n") + text.format(c=planted.text))
@@ -180,7 +180,7 @@ def test_a_mistake_is_told_without_the_secret(
 
 @pytest.mark.parametrize("words", ["start {t}", "start http://user:{t}@127.0.0.1:80", "status {t}"])
 def test_a_token_on_the_command_line_is_not_repeated(home: Home, capsys: pytest.CaptureFixture[str], words: str) -> None:
-    """Whoever pastes a token as an argument does not find it again in the error."""
+    """A token that was pasted as an argument is not in the error."""
     planted = token_canary("pasted")
     assert main(words.format(t=planted.text).split()) != 0
     assert leaks({"message": "".join(capsys.readouterr())}, {"pasted": planted}) == set()

@@ -39,7 +39,7 @@ def tmp_path() -> Iterator[Path]:
 
 @contextmanager
 def another_user() -> Iterator[None]:
-    """Be somebody else inside the block: the kernel takes the effective uid of who connects (unix(7), SO_PEERCRED)."""
+    """Be another user inside the block: the kernel takes the effective uid of who connects (unix(7), SO_PEERCRED)."""
     os.seteuid(NOBODY)
     try:
         yield
@@ -48,7 +48,7 @@ def another_user() -> Iterator[None]:
 
 
 def ask(path: Path) -> bytes:
-    """Send `ping`; return the whole answer, nothing where the connection is closed without one."""
+    """Send `ping`; return the whole answer, nothing if the connection is closed without one."""
     with socket.socket(socket.AF_UNIX) as client:
         client.settimeout(10)
         client.connect(str(path))
@@ -79,7 +79,7 @@ async def test_files_and_folders_are_private(planted: Planted) -> None:
 
 @as_root
 async def test_another_user_cannot_connect(planted: Planted) -> None:
-    """The modes keep another user away; where somebody opens them, the kernel's word on who connects does."""
+    """The modes keep another user away; if they are opened, the kernel's word on who connects does."""
     await planted.keep_secret()
     async with planted.started(PRX, "--lab", "--hello") as running:
         await running.url()
@@ -99,7 +99,7 @@ async def test_another_user_cannot_connect(planted: Planted) -> None:
 
 @as_root
 def test_root_asks_the_service_of_another_user_and_no_impostor(tmp_path: Path) -> None:
-    """Root may ask a service's prx in the service's folder; a socket that somebody put into root's folder is refused."""
+    """Root may ask a service's prx in the service's folder; a socket that another user put into root's folder is refused."""
     folder = tmp_path / "run"
     folder.mkdir()
     os.chown(folder, NOBODY, NOBODY)
@@ -141,7 +141,7 @@ async def test_without_the_lab_prx_opens_no_port(planted: Planted) -> None:
 
 
 def _listening(process: psutil.Process) -> set[tuple[str, int]]:
-    """Return the places where a process takes connections or datagrams from anybody."""
+    """Return the places where a process takes connections or datagrams from any host."""
     return {
         (found.laddr.ip, found.laddr.port)
         for found in process.net_connections("inet")

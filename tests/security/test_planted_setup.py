@@ -43,7 +43,7 @@ class Scene:
         self.argv: list[str] = []
 
     def run(self, *words: str, **environ: str) -> subprocess.CompletedProcess[str]:
-        """Run a command, look at every command line of its process tree, and keep what it says."""
+        """Run a command, read every command line of its process tree, and keep what it says."""
         process = subprocess.Popen(
             [PRX, *words],
             cwd=self.folder,

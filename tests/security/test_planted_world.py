@@ -45,7 +45,7 @@ class Scene:
         self.hook.write_text(HOOK)
 
     async def outputs(self) -> dict[str, str]:
-        """Let a tunnel come up, a visitor come and a hook fail; return everything that was to be seen."""
+        """Have a tunnel come up, a visitor come and a hook fail; return everything that was to be seen."""
         clock = ManualClock()
         access_secret, bearer = self.canaries["access-secret"].text, self.canaries["bearer"].text
         async with Lab.start(LabConfig(clock=clock.monotonic)) as lab:
@@ -85,7 +85,7 @@ class Scene:
 
 
 async def hook_has_failed(here: World) -> None:
-    """Let time pass quickly, through all tries of the hook."""
+    """Advance the time quickly, through all tries of the hook."""
     async with asyncio.timeout(40):
         while not here.told(HookRan):
             here.clock.advance(0.5)
@@ -101,7 +101,7 @@ async def test_no_output_shows_a_secret(tmp_path: Path, connector: str) -> None:
 
 
 async def test_the_search_finds_what_redaction_hides(tmp_path: Path, connector: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With redaction switched off the same search finds what the hook told, and the headers that cloudflared logs."""
+    """With redaction switched off the same search finds what the hook reported, and the headers that cloudflared logs."""
     monkeypatch.setattr(Redactor, "line", lambda self, text: text)
     scene = Scene(tmp_path, connector)
     found = leaks(await scene.outputs(), scene.canaries)

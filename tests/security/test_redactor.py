@@ -60,7 +60,7 @@ def test_what_only_looks_like_a_secret_stays(line: str) -> None:
 
 @pytest.mark.parametrize("line", ["--allowed-mail you@example.com --url x", "--allowed-mail=*@example.com"])
 def test_guests_are_hidden(line: str) -> None:
-    """Who may visit a protected quick tunnel is nobody's business in a log."""
+    """Who may visit a protected quick tunnel is private in a log."""
     found = Redactor().line(line)
     assert "example" not in found
     assert found.endswith("--url x") or "--url" not in line

@@ -235,7 +235,7 @@ class HostedOrigin:
         self.port = thread.value.port
 
     def answer_with(self, status: int) -> None:
-        """Give every unknown path this status from now on."""
+        """Answer every unknown path with this status from now on."""
         self._thread.value.status = status
 
     def send_event(self, event: str | None) -> None:

@@ -43,7 +43,7 @@ class Terminal:
         return self.process.wait(max(0.1, deadline - time.monotonic()))
 
     def _read(self, deadline: float) -> bool:
-        """Read once; False where the terminal was closed by the other side, or time is over."""
+        """Read once; False if the terminal was closed by the other side, or time is over."""
         if not select.select([self._side], [], [], max(0.0, deadline - time.monotonic()))[0]:
             return False
         try:

@@ -41,7 +41,7 @@ ldconfig
 
 @functools.cache
 def missing() -> str:
-    """Say why no such machine can be had here; empty where it can."""
+    """Return why no such machine can be had here; empty if it can."""
     if os.environ.get(VARIABLE) != "1":
         return f"{VARIABLE} is not 1: nobody has a systemd booted on his machine unasked"
     if sys.platform != "linux" or os.geteuid() != 0:
@@ -118,7 +118,7 @@ def booted(folder: Path) -> Iterator[Machine]:
 
 
 class _Readiness:
-    """Where the manager says that it has booted; closed then, as it says more later and hangs where nobody reads that."""
+    """Where the manager says that it has booted; closed then, as it says more later and hangs if that is not read."""
 
     def __init__(self, path: Path) -> None:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)

@@ -72,7 +72,7 @@ def test_user_service_from_install_to_uninstall(world: World) -> None:
 
 
 def test_print_changes_nothing(world: World) -> None:
-    """--print gives the unit file on stdout, also where there is no systemd, and writes nothing."""
+    """--print gives the unit file on stdout, also if there is no systemd, and writes nothing."""
     world.booted.rmdir()
     code, out, err = world.prx("install", "--user", "--print", "-c", str(world.config))
     assert (code, err) == (0, "")

@@ -88,7 +88,7 @@ async def controlled(folder: Path, scenario: dict[str, Any], *arguments: str) ->
 
 
 async def test_connections_come_and_go_on_command(tmp_path: Path) -> None:
-    """What a command changes is true on the metrics port and told in the log, as the real client tells it."""
+    """What a command changes is true on the metrics port and stands in the log, as with the real client."""
     async with controlled(tmp_path, {"connections": 4}) as (started, run):
         await run.event("running")
         assert await started.ready() == 4
@@ -129,7 +129,7 @@ async def test_each_run_may_have_a_scenario_of_its_own(tmp_path: Path) -> None:
 
 
 async def test_how_it_was_started_is_recorded_without_the_token(tmp_path: Path) -> None:
-    """Arguments and environment are there to be looked at; of the token there is a digest."""
+    """Arguments and environment are there to be read; of the token there is a digest."""
     token = tmp_path / "token"
     token.write_text("abc\n", encoding="utf-8")
     named = ("--loglevel", "info", "run", "--token-file", str(token))

@@ -119,7 +119,7 @@ def test_asynchronous_test(pytester: pytest.Pytester, monkeypatch: pytest.Monkey
 
 
 def test_receiver_without_get(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A receiver that only takes POST counts as healthy, and prx's own few requests to it can be told by their sender."""
+    """A receiver that only takes POST counts as healthy, and prx's own few requests to it can be known by their sender."""
     pytester.makepyfile(
         """
     seen = []

@@ -73,7 +73,7 @@ async def receiver(port: int, wanted: int) -> AsyncIterator[list[bytes]]:
 
 
 async def test_what_came_while_the_service_was_down_arrives_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each is answered 202, and handed over once, marked, when the service is back; a GET is told to come again."""
+    """Each is answered 202, and handed over once, marked, when the service is back; a GET is asked to come again."""
     monkeypatch.setattr(catch_module, "PAUSE", 0.02)
     port = free_port()
     async with catching(tmp_path / "caught", port) as relay:

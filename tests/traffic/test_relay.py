@@ -64,7 +64,7 @@ async def test_an_odd_request_reaches_the_service_as_it_is(raw: bytes) -> None:
 
 
 async def test_each_request_of_a_connection_is_kept_with_its_answer() -> None:
-    """Keep-alive, pipelining, chunks, HEAD and 204 are told apart."""
+    """Keep-alive, pipelining, chunks, HEAD and 204 are distinguished."""
     answers = [
         OK,
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2;x=y\r\nde\r\n0\r\nX-Sum: 1\r\n\r\n",

@@ -108,12 +108,12 @@ class Pipe:
     ],
 )
 def test_the_story(fact: Fact, line: Line | None) -> None:
-    """Each fact is one line that a person understands, at a level that tells how much it matters, safe to print."""
+    """Each fact is one line that a person understands, at a level that shows how much it matters, safe to print."""
     assert describe(Event(1, 0.0, fact), named=True) == line
 
 
 def test_one_tunnel_needs_no_name() -> None:
-    """Where there is only one tunnel its name is not repeated on every line."""
+    """If there is only one tunnel its name is not repeated on every line."""
     assert describe(Event(1, 0.0, state("stopping", "idle")), named=False) == Line("info", "stopped")
 
 
@@ -352,7 +352,7 @@ async def test_signals() -> None:
 
 
 def test_the_outcome_is_settled_once() -> None:
-    """When each tunnel is verified or has failed it is told once; failures carry reason and hint, and a new start ends them."""
+    """Once each tunnel is verified or has failed, that is reported; failures carry reason and hint; a new start ends them."""
     told: list[str] = []
     outcome = Outcome(["web", "api"], lambda: told.append("settled"))
     api = events.StateChanged(tunnel="api", old=State.STARTING, new=State.FAILED, reason="no token")

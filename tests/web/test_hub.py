@@ -1,4 +1,4 @@
-"""What the dashboard knows of each prx, and what it tells those who follow the events."""
+"""What the dashboard knows of each prx, and what it sends to those who follow the events."""
 
 from __future__ import annotations
 

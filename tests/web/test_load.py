@@ -19,7 +19,7 @@ CLIENTS, DEAD = 200, 50
 async def eventually(fits: Callable[[], bool]) -> None:
     """Wait until something is so that only the server's own counters say."""
     async with asyncio.timeout(PATIENCE):
-        while not fits():  # noqa: ASYNC110 - a counter wakes nobody
+        while not fits():  # noqa: ASYNC110 - a counter sends no event
             await asyncio.sleep(0.01)
 
 

@@ -123,7 +123,7 @@ GUARDED = (
 
 
 async def test_another_user_of_the_machine_reads_nothing(web: Scene) -> None:
-    """Loopback is open to every user of a machine; without a session or the token nobody sees anything."""
+    """Loopback is open to every user of a machine; without a session or the token nothing is shown."""
     for path in GUARDED:
         for word in ("", "Bearer wrong", "Bearer x y", "Basic eDp5", "Bearer"):
             answer = await web.ask(path, headers={"authorization": word} if word else {})
@@ -182,7 +182,7 @@ def test_no_password_no_open_port(host: str) -> None:
 
 
 async def test_the_password_opens_and_tries_are_counted(tmp_path: Path) -> None:
-    """The right password makes a session; wrong ones do not, and after ten in a minute none is even looked at."""
+    """The right password makes a session; wrong ones do not, and after ten in a minute none is even checked."""
     assert len(PASSWORD) >= SHORTEST_PASSWORD
     now = [1_000_000.0]
     async with scene(tmp_path / "run", password=PASSWORD, wall=lambda: now[0]) as web:

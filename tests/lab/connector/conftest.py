@@ -17,7 +17,7 @@ REAL = os.environ.get("PRX_TEST_CLOUDFLARED", "")
 
 @pytest.fixture(params=["builtin", pytest.param("cloudflared", marks=pytest.mark.real)])
 def command(request: pytest.FixtureRequest) -> Sequence[str]:
-    """Return the command of each connector in turn: this one, and the real one where there is one."""
+    """Return the command of each connector in turn: this one, and the real one if there is one."""
     if request.param == "builtin":
         return BUILTIN
     if not REAL:
@@ -27,7 +27,7 @@ def command(request: pytest.FixtureRequest) -> Sequence[str]:
 
 @pytest.fixture(params=["http2", "quic"])
 def protocol(request: pytest.FixtureRequest) -> str:
-    """Give each protocol in turn."""
+    """Return each protocol in turn."""
     return str(request.param)
 
 

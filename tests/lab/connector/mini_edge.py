@@ -60,7 +60,7 @@ class Exchange(Bytes, Protocol):
         """Wait for the head of the answer, in the way HTTP/2 has it."""
 
     def reset(self) -> None:
-        """Give it up."""
+        """Abandon it."""
 
 
 @dataclass
@@ -86,7 +86,7 @@ class Connection:
 
 
 def accept(_: RegisterRequest) -> Registered:
-    """Accept whoever comes."""
+    """Accept every connection."""
     return Registered(uuid4(), "test01")
 
 
@@ -150,7 +150,7 @@ class MiniEdge(ABC):
             await self._changed.wait_for(lambda: len(self.connections) == count)
 
     async def told(self) -> bytes:
-        """Wait until connection 0 has told its local configuration."""
+        """Wait until connection 0 has sent its local configuration."""
         async with asyncio.timeout(PATIENCE), self._changed:
             await self._changed.wait_for(lambda: 0 in self.connections and self.connections[0].local_config != b"")
         return self.connections[0].local_config

@@ -88,7 +88,7 @@ class QuicExchange:
         await self.stream.send_data(data, end=end)
 
     def reset(self) -> None:
-        """Give it up."""
+        """Abandon it."""
         self.stream.reset()
 
 
@@ -152,7 +152,7 @@ class QuicEdge(MiniEdge):
         return await session.control_stream()
 
     def stall(self, index: int) -> None:
-        """Let a connection fall silent."""
+        """Make a connection fall silent."""
         self.session(index).quic.stall()
 
     def session(self, index: int) -> QuicEdgeSession:

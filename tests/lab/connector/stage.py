@@ -37,7 +37,7 @@ class Over:
 
 @dataclass
 class Stage:
-    """A supervisor whose transport plays a script: per attempt an error, or a stay until it is told to break."""
+    """A supervisor whose transport plays a script: per attempt an error, or a stay until it is asked to break."""
 
     script: list[Exception | None]
     connections: int = 1

@@ -100,7 +100,7 @@ async def test_trailers_without_a_place(child: Child, edge: MiniEdge) -> None:
 
 @HTTP2_ONLY
 async def test_edge_that_waits_for_continue(child: Child, edge: MiniEdge) -> None:
-    """An edge that leaves `Expect: 100-continue` to the connector is told to go on; the origin is not asked."""
+    """An edge that leaves `Expect: 100-continue` to the connector is asked to go on; the origin is not asked."""
     async with asyncio.timeout(PATIENCE):
         stream = await edge.open("POST", "/mirror", [(b"content-length", b"4"), (b"expect", b"100-continue")])
         assert isinstance(stream, H2Stream)
@@ -111,7 +111,7 @@ async def test_edge_that_waits_for_continue(child: Child, edge: MiniEdge) -> Non
 
 
 async def test_status(child: Child, edge: MiniEdge) -> None:
-    """The origin's status comes through, also where no body may follow."""
+    """The origin's status comes through, also if no body may follow."""
     for status in (201, 204, 301, 304, 404, 500):
         reply = await edge.fetch(f"/status/{status}")
         assert (reply.status, reply.meta) == (status, '{"src":"origin"}')
@@ -223,7 +223,7 @@ async def test_websocket_refused(child: Child, edge: MiniEdge) -> None:
 
 
 async def test_origin_breaks_off(child: Child, edge: MiniEdge) -> None:
-    """An answer that breaks off is a reset, not an answer that looks whole."""
+    """An answer that breaks off is a reset, not an answer that seems whole."""
     async with asyncio.timeout(PATIENCE):
         stream = await edge.open("GET", "/half", end=True)
         with pytest.raises(StreamError):
@@ -289,7 +289,7 @@ async def test_stop_waits_for_requests(child: Child, edge: MiniEdge, origin: Ori
 
 
 async def test_flag_for_http2(bench: Bench) -> None:
-    """`--http2-origin` holds for the rule that the command line makes, and the edge is told so."""
+    """`--http2-origin` holds for the rule that the command line makes, and is reported to the edge."""
     async with bench.started("--http2-origin", url="https://127.0.0.1:1") as child:
         await bench.up(child)
         (rule,) = json.loads(await bench.edge.told())["ingress"]

@@ -106,7 +106,7 @@ def test_dates_stay_text(tmp_path: Path) -> None:
     ],
 )
 def test_what_cannot_be_read(tmp_path: Path, text: str, words: str) -> None:
-    """A file that is no mapping in YAML is refused, with its line where there is one."""
+    """A file that is no mapping in YAML is refused, with its line if there is one."""
     with pytest.raises(ConfigFileError) as caught:
         load(tmp_path, text)
     assert "error parsing YAML in config file at " in str(caught.value)

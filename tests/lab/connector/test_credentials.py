@@ -102,7 +102,7 @@ def test_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_certificate_in_their_place(tmp_path: Path) -> None:
-    """Whoever gives the certificate of the log-in is told so."""
+    """The certificate of the log-in, given in its place, is named in the error."""
     path = tmp_path / "cert.pem"
     path.write_text("-----BEGIN ARGO TUNNEL TOKEN-----")
     with pytest.raises(CredentialsError, match=r"should be \.json but you gave a \.pem"):

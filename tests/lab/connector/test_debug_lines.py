@@ -1,4 +1,4 @@
-"""What a debug line tells of a request, and what it does not."""
+"""What a debug line says of a request, and what it does not."""
 
 from tests.lab.connector.bench import BUILTIN_ONLY, Bench
 

@@ -48,7 +48,7 @@ async def test_four_connections(bench: Bench) -> None:
 
 
 async def test_local_flags(bench: Bench) -> None:
-    """The flags that the edge is told are the same for both connectors."""
+    """The flags that are sent to the edge are the same for both connectors."""
     async with bench.started() as child:
         await bench.up(child, 1)
         flags = json.loads(await bench.edge.told())["__configuration_flags"]
@@ -252,7 +252,7 @@ async def test_hangup_kills(bench: Bench) -> None:
 
 @HTTP2_ONLY
 async def test_reader_of_stderr_gone(bench: Bench) -> None:
-    """A connector whose stderr nobody can read dies of SIGPIPE with its next line."""
+    """A connector whose stderr is closed at the other end dies of SIGPIPE with its next line."""
     reading, writing = os.pipe()
     os.close(reading)
     process = await asyncio.create_subprocess_exec(
@@ -277,7 +277,7 @@ async def test_pidfile(bench: Bench) -> None:
 @BUILTIN_ONLY
 @HTTP2_ONLY
 async def test_says_what_it_is(bench: Bench) -> None:
-    """The first line tells whoever reads the log that this is not cloudflared."""
+    """The first line of the log says that this is not cloudflared."""
     async with bench.started() as child:
         await child.line("INF")
         assert "INF This is the prx builtin connector, standing in for cloudflared 2026.8.2." in child.lines[0]

@@ -70,7 +70,7 @@ def test_a_folder_that_is_taken_away(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("flag", ["--logfile", "--log-directory"])
 async def test_no_place_for_it(tmp_path: Path, flag: str) -> None:
-    """A place where nothing can be written is an error of one line."""
+    """A place in which nothing can be written is an error of one line."""
     (tmp_path / "file").write_text("")
     code, out, err = await run(["tunnel", flag, str(tmp_path / "file" / "x"), "run", "--token", token()], tmp_path)
     assert (code, out) == (1, "")

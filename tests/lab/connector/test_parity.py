@@ -194,7 +194,7 @@ async def test_bodies_that_break_off(bench: Bench, service: RawService, kind: st
 
 @BUILTIN_ONLY
 async def test_switching_without_being_asked(bench: Bench, service: RawService) -> None:
-    """A 101 that nobody asked for is no answer."""
+    """A 101 that was not asked for is no answer."""
     service.answer = b"HTTP/1.1 101 Switching\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\nfree bytes"
     assert (await bench.edge.fetch("/")).status == 502
 

@@ -37,7 +37,7 @@ def test_where_they_come_from(tmp_path: Path, authority: bytes) -> None:
 
 @pytest.mark.parametrize("file", ["/nonexistent/file", "/dev/null", "/"])
 def test_nothing_there(tmp_path: Path, file: str) -> None:
-    """Without a certificate nothing is trusted, and above all not what some package brings along."""
+    """Without a certificate nothing is trusted, and above all not what some package contains."""
     assert system_roots({"SSL_CERT_FILE": file, "SSL_CERT_DIR": str(tmp_path)}) == b""
 
 

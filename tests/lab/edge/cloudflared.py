@@ -15,7 +15,7 @@ VARIABLE = "PRX_TEST_CLOUDFLARED"
 
 
 def binary() -> str:
-    """The path of the real cloudflared; skips the test, and says so, where there is none."""
+    """The path of the real cloudflared; skips the test, and says so, if there is none."""
     path = os.environ.get(VARIABLE, "")
     if not path:
         pytest.skip(f"{VARIABLE} does not name a cloudflared")

@@ -50,7 +50,7 @@ def test_what_is_no_address_is_refused(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["0.0.0.0:7844", "[::]:7844", "192.0.2.1:7844", "localhost:7844"])
 def test_the_lab_stays_on_this_machine(text: str) -> None:
-    """An address that others could reach, or a name that might lead there, is refused: the lab trusts whoever connects."""
+    """An address that others could reach, or a name that might lead there, is refused: the lab trusts every client."""
     with pytest.raises(ValueError, match="expected a loopback address"):
         LabConfig(edge_addrs=("127.0.0.1:0", text))
 

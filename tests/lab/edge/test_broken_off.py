@@ -94,7 +94,7 @@ async def test_dropped_by_a_fault(lab: Lab) -> None:
 
 
 async def test_slow_visitor_gets_all_of_it(lab: Lab, events: list[LabEvent], monkeypatch: pytest.MonkeyPatch) -> None:
-    """A visitor who has not begun to read when the edge is done gets everything that came before the break."""
+    """A visitor who has not started to read when the edge is done gets everything that came before the break."""
     monkeypatch.setattr(http1, "_LINGER_SECONDS", 0.01)
     body = b"x" * 300_000
 
@@ -118,7 +118,7 @@ async def test_slow_visitor_gets_all_of_it(lab: Lab, events: list[LabEvent], mon
 
 
 async def test_visitor_who_is_still_sending(lab: Lab) -> None:
-    """A visitor who has not sent all of his body when the response breaks off gets what there is of it."""
+    """A visitor who has not sent all of a body when the response breaks off gets what there is of it."""
 
     async def half(stream: H2Stream) -> None:
         await stream.send_headers(connector.head(200, [(b"Content-Length", b"50")]))

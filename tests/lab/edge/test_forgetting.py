@@ -1,4 +1,4 @@
-"""Tunnels that the edge takes away, and an edge that nobody can reach any more; with a scripted connector."""
+"""Tunnels that the edge takes away, and an edge that can no longer be reached; with a scripted connector."""
 
 from __future__ import annotations
 
@@ -45,24 +45,24 @@ class Scene:
         return answer["hostname"], TunnelToken(answer["account_tag"], UUID(answer["id"]), secret).encode()
 
     async def turn(self) -> None:
-        """Let everybody act who can."""
+        """Run every task that can run."""
         for _ in range(20):
             await asyncio.sleep(0)
 
     async def later(self, seconds: float) -> None:
-        """Let time pass."""
+        """Advance the time."""
         self.clock.advance(seconds)
         await self.turn()
 
     async def exists(self, name: str) -> bool:
-        """Whether DNS knows a name."""
+        """Return whether DNS knows a name."""
         query = dns.message.make_query(name, "A")
         media = {"Content-Type": "application/dns-message"}
         answer = await self.client.post(self.lab.doh, content=query.to_wire(), headers=media)
         return dns.message.from_wire(answer.content).rcode() == dns.rcode.NOERROR
 
     async def refused(self, token: str) -> str:
-        """Try to register; give the cause of the refusal, empty where there is none."""
+        """Try to register; give the cause of the refusal, empty if there is none."""
         async with dialled(self.lab, token) as connector:
             answer = await connector.register()
             return answer.cause if isinstance(answer, Rejected) else ""
@@ -226,7 +226,7 @@ async def test_the_quick_service_refuses(scene: Scene, kind: QuickKind, status: 
 
 
 async def dials(lab: Lab) -> str:
-    """Say what a dial over TCP meets: accepted, refused or silence."""
+    """Return what a dial over TCP meets: accepted, refused or silence."""
     host, _, port = lab.edge_addrs[0].rpartition(":")
     with socket.socket() as probe:
         probe.setblocking(False)

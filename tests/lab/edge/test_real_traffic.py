@@ -155,7 +155,7 @@ async def test_expect_continue(lab: Lab, hostname: str) -> None:
 
 
 async def test_visitor_leaves(lab: Lab, hostname: str, origin: Origin) -> None:
-    """When a visitor leaves, the origin is told so through the tunnel."""
+    """When a visitor leaves, the origin learns of it through the tunnel."""
     async with asyncio.timeout(PATIENCE):
         async with visiting(lab, hostname) as visitor:
             await visitor.send_head("GET", "/slow")

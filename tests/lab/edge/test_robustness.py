@@ -31,7 +31,7 @@ def descriptors() -> int:
 
 
 async def settled(count: int) -> bool:
-    """Whether no more than `count` descriptors stay open."""
+    """Return whether no more than `count` descriptors stay open."""
     for _ in range(200):
         if descriptors() <= count:
             return True
@@ -40,12 +40,12 @@ async def settled(count: int) -> bool:
 
 
 def over_quic(number: int, carriers: str) -> bool:
-    """Whether a connector of that number speaks QUIC; where they are mixed, every name has one of each."""
+    """Return whether a connector of that number speaks QUIC; where they are mixed, every name has one of each."""
     return carriers == "quic" or (carriers == "mixed" and number % 2 == 1)
 
 
 def kill(connector: ScriptedConnector | ScriptedQuicConnector) -> None:
-    """Let a connector end as a killed process does: over TCP the edge sees a reset, over QUIC nothing at all."""
+    """End a connector as a killed process does: over TCP the edge sees a reset, over QUIC nothing at all."""
     if isinstance(connector, ScriptedQuicConnector):
         connector.session.forsake("killed")
     else:
@@ -241,7 +241,7 @@ async def test_frame_that_never_ends(lab: Lab, events: list[LabEvent]) -> None:
 
 
 async def test_silent_dialler(lab: Lab) -> None:
-    """Who connects and says nothing takes nobody's place."""
+    """A silent connection takes no other's place."""
     async with AsyncExitStack() as stack:
         for _ in range(20):
             await stack.enter_async_context(dialled(lab, lab.token("web")))

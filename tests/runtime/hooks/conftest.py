@@ -33,7 +33,7 @@ class InstantClock:
         raise NotImplementedError
 
     async def sleep(self, delay: float) -> None:
-        """Let the others run, once."""
+        """Have the others run, once."""
         self.waits.append(delay)
         await asyncio.sleep(0)
 

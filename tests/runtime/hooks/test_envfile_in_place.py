@@ -57,7 +57,7 @@ print(source.read_text(), end="")
 
 
 def mounted(folder: Path, kind: str) -> str:
-    """Write a dotenv file that is a mount; return what its source holds then, or skip where nothing can be mounted."""
+    """Write a dotenv file that is a mount; return what its source holds then, or skip if nothing can be mounted."""
     if subprocess.run(["unshare", "-m", "true"], capture_output=True, check=False).returncode:
         pytest.skip("this system lets nobody mount")
     for name in ("app", "other"):
@@ -79,7 +79,7 @@ def test_a_mounted_file_is_written(tmp_path: Path, kind: str) -> None:
 
 @as_root
 def test_a_read_only_mount_is_refused(tmp_path: Path) -> None:
-    """What nobody can write stays as it is, and is an error."""
+    """What cannot be written stays as it is, and is an error."""
     assert mounted(tmp_path, "read-only file") == f"refused {errno.EROFS}\nA=1\n"
 
 

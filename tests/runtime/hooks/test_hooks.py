@@ -1,4 +1,4 @@
-"""Hooks: told of verified URLs, in a clean environment, the newest one last, and never in the way."""
+"""Hooks: run for verified URLs, in a clean environment, the newest one last, and never in the way."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ async def number_in(path: Path) -> int:
 
 
 def is_over(pid: int) -> bool:
-    """Tell whether a process has ended, be it collected or not."""
+    """Return whether a process has ended, be it collected or not."""
     return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
 
 
@@ -69,7 +69,7 @@ async def test_command_gets_the_url_and_little_else(bench: Bench, tmp_path: Path
 async def test_a_script_beside_a_configuration_that_was_named_relatively(
     folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`./hook.sh` is the script in the configuration's folder, also where prx knows that folder as `.` or `conf`."""
+    """`./hook.sh` is the script in the configuration's folder, also if prx knows that folder as `.` or `conf`."""
     monkeypatch.chdir(tmp_path)
     Path(folder).mkdir(exist_ok=True)
     hook = CommandHook(script(Path(folder), "pwd >seen"), Path(folder), {"PATH": os.environ["PATH"]}, timeout=PATIENCE)

@@ -7,13 +7,13 @@ from prx.testing.clock import ManualClock
 
 
 class Wifi:
-    """A network that changes when told to."""
+    """A network that changes on demand."""
 
     def __init__(self) -> None:
         self.name = "home"
 
     def up(self) -> bool:
-        """Tell whether it is there."""
+        """Return whether it is there."""
         return bool(self.name)
 
     def fingerprint(self) -> str:
@@ -22,7 +22,7 @@ class Wifi:
 
 
 class Listener:
-    """A heartbeat and what it has told."""
+    """A heartbeat and what it has reported."""
 
     def __init__(self) -> None:
         self.clock, self.wifi = ManualClock(), Wifi()
@@ -30,7 +30,7 @@ class Listener:
         self.heart = ChangeMonitor(self.clock, self.wifi, self.told.append)
 
     def beat(self) -> list[str]:
-        """Let a beat pass, and return what was reported in it."""
+        """Advance by a beat, and return what was reported in it."""
         self.told.clear()
         self.clock.advance(EVERY)
         self.heart.beat()

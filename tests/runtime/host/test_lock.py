@@ -12,7 +12,7 @@ from prx.runtime.host.lock import InstanceLock, LockHeld
 
 
 def test_second_taker_learns_who_holds_it(tmp_path: Path) -> None:
-    """The second one is told pid, time and what, at once."""
+    """The second one gets pid, time and what, at once."""
     path = tmp_path / "run" / "prx.lock"
     with InstanceLock.acquire(path, what="/etc/prx.toml", since="2026-11-22T17:00:00Z"):
         assert path.stat().st_mode & 0o777 == 0o600
@@ -38,7 +38,7 @@ def test_holder_that_has_not_said_who_it_is(tmp_path: Path) -> None:
 
 
 def test_release_twice_and_removed_file(tmp_path: Path) -> None:
-    """Releasing twice is harmless, and a lock file that somebody removed does not confuse the next one."""
+    """Releasing twice is harmless, and a lock file that was removed does not confuse the next one."""
     path = tmp_path / "prx.lock"
     lock = InstanceLock.acquire(path, what="x", since="now")
     path.unlink()

@@ -69,7 +69,7 @@ class House:
 
 
 async def settle(house: House, seconds: float) -> None:
-    """Move the clock, beat by beat: whoever sleeps gets to sleep again before the next step."""
+    """Move the clock, beat by beat: each task gets to sleep again before the next step."""
     end = house.clock.monotonic() + seconds
     while house.clock.advance_to_next(end):
         for _ in range(5):
@@ -161,7 +161,7 @@ async def test_without_watchdog_only_time_is_asked_for(manager: Manager) -> None
 
 
 def test_reload_and_stop(manager: Manager) -> None:
-    """A reload is reported with its time and ended even when it fails; before READY it is not told at all."""
+    """A reload is reported with its time and ended even when it fails; before READY it is not reported at all."""
     house = House(manager, "web")
     with house.notifier.reloading():
         pass
@@ -180,7 +180,7 @@ def test_reload_and_stop(manager: Manager) -> None:
 
 
 async def test_silent_without_a_manager() -> None:
-    """Without NOTIFY_SOCKET nothing is sent and no task stays; a path without a listener harms nobody either."""
+    """Without NOTIFY_SOCKET nothing is sent and no task stays; a path without a listener does no harm either."""
     for address in ("", "vsock:2:1234", "relative"):
         notifier = Notifier.from_environment({"NOTIFY_SOCKET": address}, ManualClock(), tuple)
         await notifier.run()
@@ -209,7 +209,7 @@ def test_full_socket_does_not_block(manager: Manager) -> None:
     ],
 )
 def test_watchdog_variables(environ: dict[str, str], expected: float) -> None:
-    """The watchdog counts only where it is meant for this process."""
+    """The watchdog counts only if it is meant for this process."""
     assert watchdog_seconds(environ, 7) == expected
 
 

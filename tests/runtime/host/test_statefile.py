@@ -1,4 +1,4 @@
-"""A state file is whole or absent, and never anybody's problem."""
+"""A state file is whole or absent, and never an error."""
 
 import errno
 import logging

@@ -34,7 +34,7 @@ RECORDS = st.one_of(
 
 @st.composite
 def replies(draw: st.DrawFn) -> tuple[str, str, dns.message.Message]:
-    """Give a name, a kind of records, and what a server may say to it: aliases, foreign records, any code, with EDNS or not."""
+    """Return a name, a kind of records, and what a server may say to it: aliases, foreign records, any code, EDNS or not."""
     name, kind = draw(NAMES), draw(KINDS)
     response = dns.message.make_response(dns.message.make_query(name, kind, id=0, use_edns=draw(st.sampled_from([None, 0]))))
     response.set_rcode(dns.rcode.Rcode(draw(st.sampled_from([0, 0, 0, 0, 2, 3, 5]))))
@@ -51,7 +51,7 @@ def replies(draw: st.DrawFn) -> tuple[str, str, dns.message.Message]:
 
 
 def expected(wire: bytes, name: str, kind: str) -> tuple[str, tuple[str, ...]] | type[Exception]:
-    """Say what the library makes of a message."""
+    """Return what the library makes of a message."""
     query = dns.message.make_query(name, kind, id=0)
     try:
         response = dns.message.from_wire(wire)
@@ -66,7 +66,7 @@ def expected(wire: bytes, name: str, kind: str) -> tuple[str, tuple[str, ...]] |
 
 
 def understood(wire: bytes, name: str, kind: str) -> tuple[str, tuple[str, ...]] | type[Exception]:
-    """Say what the probe makes of it."""
+    """Return what the probe makes of it."""
     try:
         reply = read_reply(wire, Question.of(name, kind))
     except (NoDnsError, OtherQuestionError) as error:

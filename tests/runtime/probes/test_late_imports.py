@@ -24,7 +24,7 @@ class _NoDescriptor:
 
 @pytest.fixture
 def no_descriptor(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Let neither library be loaded, and nothing else that is not loaded yet."""
+    """Have neither library loaded, and nothing else that is not loaded yet."""
     for name in [name for name in sys.modules if name.partition(".")[0] in {"psutil", "html"}]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setattr(sys, "meta_path", [_NoDescriptor()])

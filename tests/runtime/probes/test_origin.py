@@ -15,7 +15,7 @@ from prx.runtime.probes.origin import probe_origin
 
 @pytest.fixture
 def own_tls() -> ssl.SSLContext:
-    """Return a server context with a certificate that nobody trusts."""
+    """Return a server context with a certificate that is not trusted."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     trustme.CA().issue_cert("localhost").configure_cert(context)
     return context
@@ -175,7 +175,7 @@ async def test_what_is_not_http_is_explained(servers: Servers) -> None:
 
 
 async def test_unknown_private_name_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A private name that nobody knows counts as not listening."""
+    """An unknown private name counts as not listening."""
 
     async def unknown(*_: Any, **__: Any) -> None:
         raise OSError("Name or service not known")

@@ -32,7 +32,7 @@ class Identity:
 
 @pytest.fixture
 def identity(tmp_path: Path) -> Identity:
-    """Return a certificate for app.test alone, by a CA that nobody trusts."""
+    """Return a certificate for app.test alone, by a CA that is not trusted."""
     authority = trustme.CA()
     certificate = authority.issue_cert("app.test")
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -45,7 +45,7 @@ def identity(tmp_path: Path) -> Identity:
 
 @contextlib.asynccontextmanager
 async def both(servers: Servers, tls: ssl.SSLContext, plain: Handler) -> AsyncIterator[Served]:
-    """Serve TLS, and `plain` to whoever does not begin with a handshake, on one port, as nginx and Go do."""
+    """Serve TLS, and `plain` to a client that does not start with a handshake, on one port, as nginx and Go do."""
     inner = await servers.canned(answer(200, b"over TLS"), tls=tls)
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -167,7 +167,7 @@ async def test_a_good_answer_is_asked_once(servers: Servers, status: int) -> Non
 
 
 async def waits(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Read a line that a handshake may never bring, then answer."""
+    """Read a line that a handshake may never contain, then answer."""
     line = await reader.readuntil(b"\n")
     if line.startswith(b"GET"):
         writer.write(answer(200, b"plain"))

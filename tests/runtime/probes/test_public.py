@@ -309,7 +309,7 @@ async def test_dripping_body_costs_a_moment(servers: Servers) -> None:
 
 
 async def test_compressed_bomb_stays_compressed(servers: Servers) -> None:
-    """A small body that would unpack to a large one is not unpacked, although nobody asked for compression."""
+    """A small body that would unpack to a large one is not unpacked, although compression was not asked for."""
     bomb = gzip.compress(bytes(256 * 1024 * 1024), compresslevel=1)[: 60 * 1024]
     served = await servers.canned(answer(502, bomb, Content_Encoding="gzip"))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -224,7 +224,7 @@ async def test_server_proves_its_address(servers: Servers, tmp_path: Path) -> No
 
 
 async def test_address_is_its_own_answer(servers: Servers) -> None:
-    """Where a URL holds an address, nobody is asked for it."""
+    """If a URL holds an address, no resolver is asked."""
     served = await doh(servers, records(rcode=dns.rcode.NXDOMAIN))
     found = await Resolver([url(served)]).resolve("192.0.2.7")
     assert (found.state, found.addresses, served.connections) == (DnsState.RESOLVED, ("192.0.2.7",), 0)

@@ -61,7 +61,7 @@ async def test_many_wait(child: Child) -> None:
 
 
 async def test_signals_after_the_end_do_nothing(child: Child) -> None:
-    """Late orders are harmless: the pid may belong to somebody else by then."""
+    """Late orders are harmless: the pid may belong to another process by then."""
     async with await child.start(python("")) as process:
         await ended(process)
         process.terminate()
@@ -140,7 +140,7 @@ async def test_odd_bytes(child: Child) -> None:
 
 
 async def test_closed_stream_is_no_end(child: Child) -> None:
-    """A child that closes its stderr lives on and is told of once."""
+    """A child that closes its stderr lives on and is reported once."""
     async with await child.start(python("os.close(2); say('on'); time.sleep(600)")) as process:
         await child.until(lambda: child.closed == ["stderr"])
         await child.line(b"on")
@@ -227,7 +227,7 @@ async def test_loop_stays_free_during_a_flood(child: Child) -> None:
 
 
 async def test_launch_needs_a_reader_for_its_secret() -> None:
-    """A secret that nobody reads, or a path that leads nowhere, is a mistake of the caller."""
+    """A secret that is not read, or a path that leads nowhere, is a mistake of the caller."""
     with pytest.raises(ValueError, match="need each other"):
         Launch(("cat",), {}, secret=b"s")
     with pytest.raises(ValueError, match="need each other"):

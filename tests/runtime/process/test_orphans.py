@@ -51,7 +51,7 @@ async def test_deaf_child_and_its_group_are_killed(child: Child, tmp_path: Path)
 
 @pytest.mark.parametrize("change", ["start_time", "boot_id", "exe", "no boot_id"])
 async def test_stranger_is_never_touched(process: ChildProcess, tmp_path: Path, change: str) -> None:
-    """A pid that now belongs to somebody else, of this boot or another, gets no signal."""
+    """A pid that now belongs to another process, of this boot or another, gets no signal."""
     path = tmp_path / "children.json"
     real = process.identity
     stranger = {

@@ -26,7 +26,7 @@ CANARY = b"canary-secret-0123456789"
 
 @pytest.fixture(params=["setpriv", "fork"])
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Start the child both ways: through setpriv, and as where there is none."""
+    """Start the child both ways: through setpriv, and as on a machine without it."""
     if request.param == "fork":
         monkeypatch.setattr(spawning, "_setpriv", lambda: None)
     elif spawning._setpriv() is None:
@@ -108,7 +108,7 @@ async def test_working_directory(child: Child, tmp_path: Path) -> None:
 
 
 def wrong_machine() -> bytes:
-    """Return the start of a program for a machine that nobody has."""
+    """Return the start of a program for a machine that does not exist."""
     own = bytearray(Path("/proc/self/exe").read_bytes()[:4096])
     own[18:20] = b"\xf7\x00"  # EM_BPF: no kernel runs that as a program
     return bytes(own)

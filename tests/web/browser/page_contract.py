@@ -1,4 +1,4 @@
-"""The page in a real Chromium: `make browser` runs this, with the browser and axe that it brings; `pytest` alone does not."""
+"""The page in a real Chromium: `make browser` runs this, with the browser and axe that it installs; `pytest` alone does not."""
 
 from __future__ import annotations
 

@@ -171,7 +171,7 @@ async def test_two_hundred_at_once(child: Child, quic: QuicEdge, origin: Origin)
 
 
 async def test_nobody_there(bench: Bench) -> None:
-    """Where nothing listens the dial lasts its whole time, and is logged once, in the transport's words."""
+    """If nothing listens the dial lasts its whole time, and is logged once, in the transport's words."""
     lines: list[str] = []
     log, metrics = Log(sink=lines.append), Metrics()
     configuration = Configuration((), defaults=OriginOptions(), flags={}, log=log)

@@ -23,7 +23,7 @@ class Wire(Protocol):
         """Send bytes now."""
 
     async def pause(self, seconds: float) -> None:
-        """Let time pass in the middle of an answer."""
+        """Pause in the middle of an answer."""
 
     def later(self, seconds: float, data: bytes) -> None:
         """Send bytes later, unless another request has come by then."""

@@ -83,7 +83,7 @@ class _Connection:
         await self._writer.drain()
 
     async def pause(self, seconds: float) -> None:
-        """Let time pass in the middle of an answer."""
+        """Pause in the middle of an answer."""
         await asyncio.sleep(seconds)
 
     def later(self, seconds: float, data: bytes) -> None:

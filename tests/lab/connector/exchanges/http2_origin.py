@@ -1,4 +1,4 @@
-"""A service that speaks HTTP/2 and misbehaves: frames where none may be, bodies where none belongs."""
+"""A service that speaks HTTP/2 and misbehaves: frames that may not be there, bodies that do not belong."""
 
 import asyncio
 import select
@@ -131,7 +131,7 @@ class _Connection(asyncio.Protocol):
                 self._h2.close_connection(last_stream_id=number)
 
     def _asked(self, number: int) -> bool:
-        """Whether a later request has come, or may wait in the socket: to that any answer would simply be the answer."""
+        """Return whether a later request has come, or may wait in the socket: to that any answer would simply be the answer."""
         poll = select.poll()
         poll.register(self._transport.get_extra_info("socket").fileno(), select.POLLIN)
         return self._h2.highest_inbound_stream_id >= number or bool(poll.poll(0))

@@ -1,4 +1,4 @@
-"""Marks that tell exchanges apart: every exchange has its own, and every byte that belongs to it is one of its mark's."""
+"""Marks that distinguish exchanges: every exchange has its own, and every byte that belongs to it is one of its mark's."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Play many exchanges: visitors at random, services that misbehave at random, and a look at every byte that arrives."""
+"""Play many exchanges: visitors at random, services that misbehave at random, and every byte that arrives is checked."""
 
 import asyncio
 import json

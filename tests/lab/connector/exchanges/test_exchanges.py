@@ -18,7 +18,7 @@ async def test_nothing_is_mixed(tmp_path: Path, protocol: str, only: str) -> Non
 
 
 def test_marks_are_told_apart() -> None:
-    """The look at the bytes finds foreign marks, whole ones and pieces, and nothing else."""
+    """The check of the bytes finds foreign marks, whole ones and pieces, and nothing else."""
     mine, other = mark_of(0xAB), mark_of(0xAC)
     assert not foreign(mine * 3 + b"\r\n5\r\n" + mine[:4], mine)
     assert not foreign(mine[-3:] + mine, mine)

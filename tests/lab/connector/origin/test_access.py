@@ -31,14 +31,14 @@ class Team:
     fetched: int = 0
 
     def token(self, *, key: rsa.RSAPrivateKey | None = None, **changes: Any) -> bytes:
-        """A token that a visitor brings."""
+        """A token that a visitor sends."""
         now = int(datetime.now(UTC).timestamp())
         claims = {"aud": [AUD], "iss": "https://team.cloudflareaccess.com", "iat": now, "exp": now + 600, "sub": "1",
                   "email": "a@b.test", "type": "app", **changes}  # fmt: skip
         return jwt.encode(claims, key or self.key, algorithm="RS256", headers={"kid": "k1"}).encode()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Give out the public keys."""
+        """Serve the public keys."""
         await reader.readuntil(b"\r\n\r\n")
         self.fetched += 1
         key = json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(self.key.public_key()))
@@ -103,13 +103,13 @@ async def test_what_is_no_token(team: Team) -> None:
     ],
 )
 async def test_rules_that_cannot_be_met(team: Team, rule: AccessRule) -> None:
-    """A rule that names no team or no application lets nobody pass, with a good token of another neither."""
+    """A rule that names no team or no application admits no visitor, with a good token of another neither."""
     assert await AccessGate(team.url).refusal(rule, [(HEADER, team.token())])
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1/", "http://keys.example.com/", "ftp://x", "nonsense"])
 async def test_no_keys(team: Team, url: str) -> None:
-    """Where the keys cannot be fetched, or may not be trusted, nobody passes."""
+    """If the keys cannot be fetched, or may not be trusted, no visitor passes."""
     assert await AccessGate(url).refusal(RULE, [(HEADER, team.token())])
 
 

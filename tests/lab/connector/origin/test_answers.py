@@ -157,7 +157,7 @@ def test_headers_that_are_not_true() -> None:
 )  # fmt: skip
 @pytest.mark.parametrize("step", [0, 1])
 def test_what_is_no_answer(data: bytes, words: str, step: int) -> None:
-    """What Go does not take for an answer is none here, as soon as it can be told."""
+    """What Go does not take for an answer is none here, as soon as it can be known."""
     if len(data) > 10_000 and step:
         pytest.skip("too slow byte by byte, and no different")
     with pytest.raises(AnswerError, match=words):

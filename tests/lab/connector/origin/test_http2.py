@@ -52,7 +52,7 @@ class Service:
 
 
 async def mirror(stream: H2Stream) -> None:
-    """Say what came: head, size of the body, trailers."""
+    """Answer with what came: head, size of the body, trailers."""
     size = 0
     while data := await stream.read():
         size += len(data)
@@ -214,7 +214,7 @@ async def test_body_that_is_too_short(tmp_path: Path) -> None:
     [(ErrorCodes.INTERNAL_ERROR, "INTERNAL_ERROR", False), (ErrorCodes.REFUSED_STREAM, "REFUSED_STREAM", True)],
 )
 async def test_reset(tmp_path: Path, code: ErrorCodes, words: str, *, again: bool) -> None:
-    """A reset is reported in Go's words; only where the service has done nothing may another connection be asked."""
+    """A reset is reported in Go's words; only if the service has done nothing may another connection be asked."""
 
     async def refuse(stream: H2Stream) -> None:
         stream.reset(code)

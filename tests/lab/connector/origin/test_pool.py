@@ -21,7 +21,7 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 @dataclass
 class Service:
-    """Plays a script: each request that comes is answered with the next piece; `later` sends when told to."""
+    """Plays a script: each request that comes is answered with the next piece; `later` sends when asked to."""
 
     script: list[bytes]
     one_at_a_time: bool = False
@@ -226,7 +226,7 @@ async def test_an_answer_before_the_question() -> None:
 
 
 async def test_other_rules_for_the_certificate(tmp_path: Path) -> None:
-    """A connection that was opened without a look at the certificate does not serve a rule that wants one."""
+    """A connection that was opened without a check of the certificate does not serve a rule that wants one."""
     authority = trustme.CA()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("localhost").configure_cert(context)

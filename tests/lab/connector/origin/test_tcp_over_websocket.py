@@ -30,7 +30,7 @@ def request(*headers: tuple[bytes, bytes]) -> Request:
     ],
 )
 def test_where_a_service_is(text: str, shown: str, where: tuple[str, int]) -> None:
-    """Each scheme has its port where none is named, and the configuration shows it."""
+    """Each scheme has its port if none is named, and the configuration shows it."""
     service = parse_service(text)
     assert isinstance(service, StreamService)
     assert (str(service), destination(service, request())) == (shown, where)
@@ -65,7 +65,7 @@ def test_bastion(named: bytes, where: tuple[str, int]) -> None:
     ],
 )
 def test_bastion_without_a_destination(named: bytes, words: str) -> None:
-    """A visitor who names no address that can be dialled is told so in the log."""
+    """A visitor's address that cannot be dialled is reported in the log."""
     service = parse_service("bastion")
     assert isinstance(service, StreamService)
     with pytest.raises(OriginError, match=words):
@@ -87,7 +87,7 @@ def test_accepting() -> None:
 
 @dataclass
 class Visitor:
-    """A visitor's side: what he sends is put into `sends`, what he gets comes out of `gets`."""
+    """A visitor's side: what it sends is put into `sends`, what it gets comes out of `gets`."""
 
     sends: asyncio.Queue[bytes] = field(default_factory=asyncio.Queue)
     gets: asyncio.Queue[bytes] = field(default_factory=asyncio.Queue)
@@ -107,7 +107,7 @@ class Visitor:
 
 
 async def test_pings() -> None:
-    """A stream on which nobody speaks is kept open by pings, and the visitor's end is the service's."""
+    """A silent stream is kept open by pings, and the visitor's end is the service's."""
     ended = asyncio.Event()
 
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -139,7 +139,7 @@ async def test_the_box_says_how_many_and_not_who(lab: Lab, origin: Origin, name:
 
 @pytest.mark.parametrize("protocol", ["http2"])
 async def test_strangers_stay_outside(lab: Lab, name: str, child: Child) -> None:  # noqa: F811 - a fixture
-    """Whoever has no session gets nothing of the service, whatever he sends; all refusals look alike."""
+    """A visitor without a session gets nothing of the service, whatever is sent; all refusals are alike."""
     assert (await Browser(lab, name).sign_in(STRANGER)).status == 403
     assert (await Browser(lab, name).sign_in("x@sub.guests.example")).status == 403
     assert (await Browser(lab, name).sign_in("anybody@guests.example")).status == 303
@@ -270,7 +270,7 @@ class Body:
         self._data = data
 
     async def read(self) -> bytes:
-        """Give everything, once."""
+        """Return everything, once."""
         data, self._data = self._data, b""
         return data
 

@@ -22,7 +22,7 @@ NAME = "app.prx.localhost"
 
 @pytest.fixture
 async def sdk(lab: Lab) -> AsyncIterator[AsyncCloudflare]:
-    """The SDK, told where the lab's API is."""
+    """The SDK, pointed at the lab's API."""
     async with AsyncCloudflare(api_token=lab.api_token, base_url=lab.api, max_retries=0) as client:
         yield client
 

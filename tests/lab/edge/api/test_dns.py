@@ -35,7 +35,7 @@ async def test_names_resolve_and_lead(lab: Lab, api: Client) -> None:
 
 
 async def test_names_that_lead_elsewhere(lab: Lab, api: Client) -> None:
-    """Unproxied records say where they lead; one to a tunnel ends where nobody is reached; a missing tunnel is a 1033."""
+    """Unproxied records say where they lead; one to a tunnel leads to no service; a missing tunnel is a 1033."""
     await api("POST", RECORDS, {"type": "A", "name": "a.prx.localhost", "content": "192.0.2.7", "proxied": False})
     await api("POST", RECORDS, {**cname("bare.prx.localhost"), "proxied": False})
     await api("POST", RECORDS, cname("lost.prx.localhost"))

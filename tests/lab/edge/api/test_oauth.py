@@ -42,7 +42,7 @@ class Browser:
         return await self.http.get("/oauth2/auth", params=wanted, headers={"Accept": accept})
 
     async def brought(self, **changes: str) -> dict[str, str]:
-        """Give what the redirect brings."""
+        """Return what the redirect carries."""
         answer = await self.ask(**changes)
         assert answer.status_code == 302, answer.text
         place = urlsplit(answer.headers["location"])

@@ -1,4 +1,4 @@
-"""Who may call the API, and what others are told."""
+"""Who may call the API, and what others get."""
 
 from __future__ import annotations
 

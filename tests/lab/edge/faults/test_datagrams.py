@@ -49,7 +49,7 @@ def heard(scripted: ScriptedQuicConnector) -> list[bytes]:
 
 @asynccontextmanager
 async def timeless(events: list[LabEvent] | None = None) -> AsyncIterator[tuple[Lab, ManualClock]]:
-    """A lab in virtual time, which passes as soon as somebody waits for it."""
+    """A lab in virtual time, which passes as soon as a task waits for it."""
     clock = ManualClock(1000.0)
 
     async def run() -> None:
@@ -143,7 +143,7 @@ async def test_loss_is_only_slow(lab: Lab) -> None:
 
 
 async def test_drop_after_bytes(lab: Lab, events: list[LabEvent]) -> None:
-    """After its bytes no datagram reaches the connector, which is not told; the visitor is not told that it was all."""
+    """After its bytes no datagram reaches the connector, which gets no notice; the visitor does not take it for all."""
 
     async def endless(stream: QuicStream, request: ConnectRequest, early: bytes) -> None:
         await stream.send_data(ConnectResponse(200, []).encode())

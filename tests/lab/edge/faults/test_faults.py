@@ -1,4 +1,4 @@
-"""Faults that a lab can be told to have; with a scripted connector."""
+"""Faults that a lab can be asked to have; with a scripted connector."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ async def test_drop_by_name(lab: Lab) -> None:
 
 
 async def test_goaway(lab: Lab) -> None:
-    """A connection told to go gets no new requests, finishes those under way, and is closed."""
+    """A connection asked to go gets no new requests, finishes those under way, and is closed."""
     reached, release = asyncio.Event(), asyncio.Event()
 
     async def slow(stream: H2Stream) -> None:
@@ -148,7 +148,7 @@ async def test_rejection_of_one_index(lab: Lab) -> None:
 
 
 async def test_handshake_that_fails(lab: Lab, events: list[LabEvent]) -> None:
-    """Somebody who speaks no TLS, or leaves, is noted and harms nobody."""
+    """A client that speaks no TLS, or leaves, is noted and does no harm."""
     host, _, port = lab.edge_addrs[2].partition(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     writer.write(b"GET / HTTP/1.1\r\n\r\n")
@@ -159,7 +159,7 @@ async def test_handshake_that_fails(lab: Lab, events: list[LabEvent]) -> None:
 
 
 async def test_quick_service(lab: Lab, events: list[LabEvent]) -> None:
-    """The quick service gives tunnels that work, or an error as often as told."""
+    """The quick service gives tunnels that work, or an error as often as asked for."""
     async with httpx2.AsyncClient(base_url=lab.quick_service, trust_env=False) as client:
         lab.inject(QuickService(429, times=1))
         limited = await client.post("/tunnel", headers=JSON)

@@ -40,7 +40,7 @@ class Scene:
         self.events = events
 
     async def until(self, seconds: float) -> None:
-        """Let time pass, letting everybody act on the way."""
+        """Advance the time, with every task acting on the way."""
         await asyncio.sleep(0)
         while self.clock.advance_to_next(1000.0 + seconds):  # noqa: ASYNC110 - it is this loop that moves time
             await asyncio.sleep(0.005)

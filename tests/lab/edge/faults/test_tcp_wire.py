@@ -95,7 +95,7 @@ async def test_garble(lab: Lab, events: list[LabEvent], carrier: Any) -> None:
 
 
 async def test_drop_after_bytes(lab: Lab, events: list[LabEvent]) -> None:
-    """A connection goes once so many bytes have passed on it, and the visitor is not told that the rest was all."""
+    """A connection goes once so many bytes have passed on it, and the visitor does not take the rest for all."""
 
     async def endless(stream: H2Stream) -> None:
         await stream.send_headers([(b":status", b"200")])

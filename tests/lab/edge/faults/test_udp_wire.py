@@ -50,7 +50,7 @@ class End:
 
     @property
     def closed(self) -> bool:
-        """Whether it has ended."""
+        """Return whether it has ended."""
         return bool(self.reasons)
 
 
@@ -71,7 +71,7 @@ async def wire(clock: ManualClock, *found: Fault, seed: int = 1) -> AsyncIterato
 
 
 async def pass_time(clock: ManualClock, until: float) -> None:
-    """Let everybody act on the way to a time."""
+    """Have every task act on the way to a time."""
     await asyncio.sleep(0)
     while clock.advance_to_next(until):
         for _ in range(3):

@@ -107,7 +107,7 @@ async def test_refusal_is_over_after_its_times(lab: Lab, events: list[LabEvent])
 
 @pytest.mark.parametrize(("kind", "first"), [("challenge", 403), ("1015", 429), ("1020", 403), ("1016", 302), ("1102", 302)])
 async def test_firewall_comes_before_access(lab: Lab, kind: str, first: int) -> None:
-    """Bot and firewall rules look at a request before Access does; routing and Workers do so behind it."""
+    """Bot and firewall rules check a request before Access does; routing and Workers do so behind it."""
     lab.protect("web", AccessFront("id.access", "s3cret"))
     lab.inject(RefuseVisitors(kind))
     assert (await get(lab, "web.localhost")).status == first
@@ -212,7 +212,7 @@ async def test_a_denied_name_stays_denied_for_others(lab: Lab) -> None:
     ],
 )
 async def test_resolver_that_fails(lab: Lab, fault: DohError, seen: Callable[[httpx2.Response], bool]) -> None:
-    """The resolver fails as real ones do, for as often as told, and answers again."""
+    """The resolver fails as real ones do, as often as asked for, and answers again."""
     lab.token("web")
     lab.inject(DohError(fault.kind, fault.status, times=1))
     query = dns.message.make_query("web.localhost", "A").to_wire()

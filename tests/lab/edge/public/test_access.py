@@ -78,7 +78,7 @@ async def test_stranger_is_sent_to_the_login(lab: Lab, app: Protected, events: l
 
 
 async def test_stranger_is_forbidden(lab: Lab, app: Protected) -> None:
-    """Where only service tokens pass, a stranger gets Access's own 403, to be told from an app's by header and by title."""
+    """Where only service tokens pass, a stranger gets Access's own 403, which differs from an app's by header and by title."""
     lab.protect("web", AccessFront("id.access", "s3cret", deny="forbidden"))
     reply = await get(lab, "web.localhost", headers=WRONG)
     assert (reply.status, reply.header("cf-access-aud"), reply.header("cf-access-domain")) == (403, app.aud, "web.localhost")
@@ -167,7 +167,7 @@ async def test_who_is_logged_in(lab: Lab, app: Protected) -> None:
 
 
 async def test_token_for_the_login_opens_nothing(lab: Lab, app: Protected) -> None:
-    """The token that a redirect brings along is no login, though the same key has signed it."""
+    """The token that a redirect carries is no login, though the same key has signed it."""
     meta = (await get(lab, "web.localhost")).header("location").partition("&meta=")[2]
     assert (await get(lab, "web.localhost", headers=[("Cookie", f"CF_Authorization={meta}")])).status == 302
 
@@ -193,7 +193,7 @@ async def test_session_ends() -> None:
 
 
 async def test_without_a_front(lab: Lab, app: Protected) -> None:
-    """An unprotected name is open, and lends nobody a login."""
+    """An unprotected name is open, and gives no login."""
     lab.unprotect("web")
     assert "cf-access-jwt-assertion" not in seen(await get(lab, "web.localhost"))
     with pytest.raises(LookupError, match=r"web\.localhost is not protected"):
@@ -201,7 +201,7 @@ async def test_without_a_front(lab: Lab, app: Protected) -> None:
 
 
 async def test_over_the_control_endpoint(lab: Lab, app: Protected) -> None:
-    """Another process can protect a name, log somebody in and rotate the keys."""
+    """Another process can protect a name, log a person in and rotate the keys."""
     async with httpx2.AsyncClient(base_url=lab.control, trust_env=False) as client:
         told = (await client.post("/protect", json={"hostname": "web", "aud": "a" * 64})).json()
         assert (told["aud"], told["certs_url"]) == ("a" * 64, app.certs_url)

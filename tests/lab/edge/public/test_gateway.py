@@ -89,7 +89,7 @@ async def test_large_headers_pass(lab: Lab) -> None:
 
 
 async def test_steering_headers_of_a_visitor_are_dropped(lab: Lab) -> None:
-    """A visitor cannot steer the tunnel, forge his address, or name headers of the connection's own."""
+    """A visitor cannot steer the tunnel, forge an address, or name headers of the connection's own."""
     seen: dict[bytes, bytes] = {}
 
     async def look(stream: H2Stream) -> None:
@@ -146,7 +146,7 @@ async def test_interim_responses_and_trailers(lab: Lab) -> None:
 
 
 async def test_trailers_cannot_steer(lab: Lab) -> None:
-    """A visitor's trailers neither steer the tunnel nor forge or frame anything; where none is left the body just ends."""
+    """A visitor's trailers neither steer the tunnel nor forge or frame anything; if none is left the body just ends."""
     seen: list[Any] = []
 
     async def look(stream: H2Stream) -> None:
@@ -340,7 +340,7 @@ async def test_visitor_who_has_asked_and_leaves(
 
 
 async def test_visitor_who_has_asked_and_only_listens(lab: Lab) -> None:
-    """Whoever ends his side right behind his requests, as `nc -N` does, gets every answer, and then the connection's end."""
+    """A visitor that closes its side right behind its requests, as `nc -N` does, gets every answer, and then the end."""
     reached, may_answer = asyncio.Event(), asyncio.Event()
 
     async def slow(stream: H2Stream) -> None:
@@ -364,7 +364,7 @@ async def test_visitor_who_has_asked_and_only_listens(lab: Lab) -> None:
 
 
 async def test_two_lengths(lab: Lab) -> None:
-    """A request with a length and chunks is refused and nothing behind it is read, so that none is smuggled past anybody."""
+    """A request with a length and chunks is refused and nothing behind it is read, so that none is smuggled past a check."""
     request = b"POST / HTTP/1.1\r\nHost: web.localhost\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
     async with asyncio.timeout(PATIENCE), registered(lab, lab.token("web")), visiting(lab, "web.localhost") as visitor:
         visitor.writer.write(request + b"GET /smuggled HTTP/1.1\r\nHost: web.localhost\r\n\r\n")

@@ -121,7 +121,7 @@ async def test_grpc_error_without_a_message(lab: Lab) -> None:
 
 
 async def test_expect_continue(lab: Lab) -> None:
-    """A visitor who waits for leave to send gets it; one who has no body is not told to go on."""
+    """A visitor who waits for leave to send gets it; one without a body is not asked to go on."""
 
     async def sized(stream: H2Stream) -> None:
         assert b"expect" not in dict(stream.headers)

@@ -132,7 +132,7 @@ async def test_every_way_out_frees_its_place() -> None:
 
 @pytest.mark.parametrize("path", ["/silent", "/interim", "/uploaded"])
 async def test_silent_origin(path: str) -> None:
-    """An origin that says nothing for so long is a 524, and learns that nobody waits any more."""
+    """An origin that says nothing for so long is a 524, and learns that the visitor waits no longer."""
     told = asyncio.Event()
 
     async def silent(stream: H2Stream) -> None:
@@ -247,7 +247,7 @@ async def test_upload_over_http2() -> None:
 
 
 async def test_the_free_limit_is_a_hundred_megabytes(lab: Lab) -> None:
-    """Where nothing else is said 100 MB go up and one byte more does not."""
+    """If nothing else is said 100 MB go up and one byte more does not."""
 
     async def at_once(stream: H2Stream) -> None:
         await hello(stream)
@@ -359,7 +359,7 @@ async def test_many_events_come_in_blocks() -> None:
 
 
 async def test_other_streams_are_not_held(lab: Lab) -> None:
-    """What streams on a quick tunnel under another type, and what the visitor only looks at (HEAD), is not held back."""
+    """What streams on a quick tunnel under another type, and what is only asked with HEAD, is not held back."""
     go = asyncio.Event()
 
     async def lines(stream: H2Stream) -> None:

@@ -36,7 +36,7 @@ async def test_where_connections_come_from(way: object, edge: str) -> None:
 
 
 async def test_management_leads_to_the_connector_that_is_named(lab: Lab) -> None:
-    """A token for a tunnel leads to its connectors, or to the one that is named; without one nobody is reached."""
+    """A token for a tunnel leads to its connectors, or to the one that is named; without one none is reached."""
     async with connector.registered(lab, lab.token("web")), connector.registered(lab, lab.token("web"), index=1):
         first = lab.tunnel("web").connections[0].connector
         token = lab.management_token("web")
@@ -85,7 +85,7 @@ async def test_management_tokens_over_the_control_endpoint(lab: Lab) -> None:
 @pytest.mark.real
 @pytest.mark.parametrize("protocol", ["http2", "quic"])
 async def test_the_real_client_answers_for_itself(lab: Lab, origin: Origin, tmp_path: Path, protocol: str) -> None:
-    """Through the management host the real connector tells about its machine and shows its log, over both protocols."""
+    """Through the management host the real connector reports on its machine and shows its log, over both protocols."""
     (tmp_path / "token").write_text(lab.token("web"))
     flags = ("--url", f"http://127.0.0.1:{origin.port}", "--protocol", protocol, "--ha-connections", "1")
     async with (

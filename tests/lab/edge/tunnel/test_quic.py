@@ -245,7 +245,7 @@ async def test_replaced_connection(lab: Lab) -> None:
 
 
 async def test_refuse(lab: Lab) -> None:
-    """While the edge refuses, whoever dials gets no answer, live connections go on, and afterwards all is as before."""
+    """While the edge refuses, a dial gets no answer, live connections go on, and afterwards all is as before."""
     token = lab.token("web")
     async with registered(lab, token):
         lab.inject(Refuse())
@@ -330,7 +330,7 @@ async def test_foreign_packets(lab: Lab) -> None:
 
 
 async def test_port_probe(lab: Lab, events: list[LabEvent]) -> None:
-    """Somebody who begins a handshake and leaves is noted, once his time is over."""
+    """A client that starts a handshake and leaves is noted, once its time is over."""
     host, _, port = lab.edge_addrs[0].partition(":")
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
         sender.sendto(_initial_packets(lab)[0], (host, int(port)))

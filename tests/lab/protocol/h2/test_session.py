@@ -96,7 +96,7 @@ async def test_echo_with_trailers() -> None:
 
 
 async def test_back_pressure() -> None:
-    """A sender stops within the window while nobody reads, other exchanges go on, and reading lets it continue."""
+    """A sender stops within the window while no reader reads, other exchanges go on, and reading lets it continue."""
     release = asyncio.Event()
 
     async def lazy(stream: H2Stream) -> None:
@@ -173,7 +173,7 @@ async def test_what_came_before_a_reset_is_read_first() -> None:
 
 
 async def test_lost_connection() -> None:
-    """When the connection is lost, everybody who waits is told, and no new exchange opens."""
+    """When the connection is lost, everyone who waits learns of it, and no new exchange opens."""
 
     async def never(_stream: H2Stream) -> None:
         await asyncio.Event().wait()
@@ -293,7 +293,7 @@ def test_headers_are_sent_as_they_are(headers: Headers, table: int) -> None:
 
 
 async def test_bodies_are_not_written_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody makes the text of a DATA frame that arrives: that would cost more than the frame itself."""
+    """The text of a DATA frame that arrives is not made: that would cost more than the frame itself."""
     written: list[DataFrame] = []
 
     def write_out(frame: DataFrame) -> str:

@@ -124,7 +124,7 @@ async def test_sizes_around_limits(pair: Pair, size: int) -> None:
 
 
 async def test_reader_holds_the_sender_back(pair: Pair) -> None:
-    """Where nobody reads, no more than the window and the sender's own buffer leave the sender; then all of it comes."""
+    """Without a reader no more than the window and the sender's own buffer leave the sender; then all of it comes."""
     near, far = await pair.stream()
     sent = 0
 
@@ -144,7 +144,7 @@ async def test_reader_holds_the_sender_back(pair: Pair) -> None:
 
 
 async def test_unread_streams_fill_the_session_window(pair: Pair) -> None:
-    """Many streams that nobody reads hold no more than the connection's window together; given up, they free it."""
+    """Many unread streams hold no more than the connection's window together; given up, they free it."""
     ends = [await pair.stream() for _ in range(SESSION_WINDOW // STREAM_WINDOW + 4)]
     async with ServerTaskGroup() as group:
         for near, _ in ends:
@@ -216,7 +216,7 @@ async def test_send_after_the_end(pair: Pair) -> None:
 
 @pytest.fixture
 def few_streams(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let both ends allow 128 streams at once, aioquic's own default, in place of our many."""
+    """Have both ends allow 128 streams at once, aioquic's own default, in place of our many."""
     monkeypatch.setattr(connection, "STREAMS_AT_ONCE", 128)
 
 
@@ -234,7 +234,7 @@ async def test_peer_limits_streams(few_streams: None, pair: Pair) -> None:
 
 
 async def test_close_with_code_0_is_orderly(pair: Pair) -> None:
-    """A close with code 0 has no reason; whoever waits learns that the connection is gone."""
+    """A close with code 0 has no reason; a waiter learns that the connection is gone."""
     near, far = await pair.stream()
     async with asyncio.TaskGroup() as group:
         reading = group.create_task(_expect_closed(far), name="read")
@@ -332,7 +332,7 @@ async def test_untrusted_certificate(authority: Authority, tmp_path: Path) -> No
 
 
 async def test_nobody_there() -> None:
-    """Where nobody answers, dialling ends with its time."""
+    """Without an answer dialling ends with its time."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
         silent.bind(("127.0.0.1", 0))
         with pytest.raises(TimeoutError):
@@ -340,7 +340,7 @@ async def test_nobody_there() -> None:
 
 
 async def test_nobody_there_is_no_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    """While nobody answers a client sleeps between its attempts, however often it would send PINGs later."""
+    """Without an answer a client sleeps between its attempts, however often it would send PINGs later."""
     wakings = 0
     on_timer = QuicSession._on_timer
 
