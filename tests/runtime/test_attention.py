@@ -28,7 +28,7 @@ HoldUp = Callable[[float], None]
 
 @pytest.fixture
 async def hold_up(monkeypatch: pytest.MonkeyPatch) -> HoldUp:
-    """Give a function that holds up the event loop for some seconds, as a machine does that gives prx no processor."""
+    """Return a function that holds up the event loop for some seconds, as a machine does that gives prx no processor."""
     ahead = 0.0
 
     def jump(seconds: float) -> None:
