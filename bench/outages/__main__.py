@@ -4,6 +4,8 @@
     --cases edge,killed         names of cases (`--list` prints them)
     --seconds 5,11              durations, of those that a case has
     --modes quick,named  --over quic,http2  --repeats 5  --jobs 8
+    --copies 5                  so many of prx and of bare cloudflared on one lab, which meet the same outage: five runs in one
+                                scene. Each is visited less often, so that the bench does not become what is measured
     --after 150                 how long to look on after an outage's end, at most (or 1.2 times its length, if that is longer)
     --add                       keep the results that stand in --json, and add to them: a full run can be made in parts
     --again                     play the cells that fail there, --repeats times more, and add to them: where cloudflared's own
@@ -18,6 +20,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import math
 import os
 import random
 import sys
@@ -53,7 +56,7 @@ def plans(options: argparse.Namespace) -> Iterator[Plan]:
             for seconds in lengths:
                 for mode in (one for one in case.modes if one in options.modes):
                     for transport in (one for one in case.transports if one in options.over):
-                        yield Plan(case.name, seconds, transport, mode, repeat)
+                        yield Plan(case.name, seconds, transport, mode, repeat, options.copies)
 
 
 async def play_all(wanted: Sequence[Plan], options: argparse.Namespace, program: str) -> AsyncIterator[Played]:
@@ -76,7 +79,7 @@ async def play_all(wanted: Sequence[Plan], options: argparse.Namespace, program:
 def told(scene: Played) -> str:
     """Write the result of a scene in a line."""
     plan = scene.plan
-    words = f"{plan.case} {plan.seconds:g} s {plan.mode} {plan.transport} #{plan.repeat + 1}: {scene.skipped}{scene.failed}"
+    words = f"{plan.case} {plan.seconds:g} s {plan.mode} {plan.transport} #{plan.repeat + 1}: late {scene.lag:g} s {scene.skipped}{scene.failed}"
     for one in scene.outcomes:
         back = "never" if one.back is None else f"{one.back:.1f} s"
         url = "kept" if one.kept else "URL lost"
@@ -102,6 +105,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--over", type=words, default=["quic", "http2"])
     parser.add_argument("--repeats", type=int, default=None)
     parser.add_argument("--first", type=int, default=0, help="number of the first repeat: of two runs, the next begins here")
+    parser.add_argument("--copies", type=int, default=1, help="pairs in one scene")
     parser.add_argument("--jobs", type=int, default=8)
     parser.add_argument("--after", type=float, default=None)
     parser.add_argument("--add", action="store_true")
@@ -112,7 +116,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--render", type=Path, default=None, metavar="JSON")
     options = parser.parse_args(arguments)
     options.modes = options.modes or (["quick"] if options.quick else ["quick", "named"])
-    options.repeats = options.repeats or (1 if options.quick else 5)
+    if options.copies < 1:
+        parser.error(f"--copies {options.copies}: expected 1 or more")
+    options.repeats = options.repeats or (1 if options.quick else math.ceil(5 / options.copies))
     options.after = options.after or (60.0 if options.quick else 150.0)
     options.seconds = options.seconds or (list(QUICK_SECONDS) if options.quick else [])
     whole = not (options.quick or options.cases or options.seconds)
@@ -149,7 +155,7 @@ def measure(options: argparse.Namespace) -> Run:
     run = Run(client, program != BUILTIN, options.after, about, ())
     if options.add or options.again:
         run = replace(run, scenes=tuple(scene for scene in earlier(options.json, run).scenes if not scene.failed))
-    wanted = list(again(run, options.repeats) if options.again else plans(options))
+    wanted = list(again(run, options.repeats, options.copies) if options.again else plans(options))
     Crowd.end_on_sigterm()
     random.Random(1).shuffle(wanted)
     return asyncio.run(_measure(run, wanted, options, program)) if wanted else run
@@ -172,11 +178,11 @@ def earlier(path: Path, new: Run) -> Run:
     return run
 
 
-def again(run: Run, repeats: int) -> Iterator[Plan]:
+def again(run: Run, repeats: int, copies: int = 1) -> Iterator[Plan]:
     """Yield the scenes of the cells that fail, some times more."""
     for case, seconds, mode, transport in failing_cells(run):
         for repeat in range(repeats):
-            yield Plan(case, seconds, transport, mode, repeat)
+            yield Plan(case, seconds, transport, mode, repeat, copies)
 
 
 if __name__ == "__main__":

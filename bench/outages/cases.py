@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
@@ -62,14 +63,18 @@ async def _cut_tcp(scene: Scene, _seconds: float) -> None:
 
 
 async def _cut_one(scene: Scene, _seconds: float) -> None:
-    """Cut off the edge address of each subject's first connection; the lab calls its addresses lab01, lab02 …."""
-    ports = set()
-    for watched in scene.watched:
-        connections = await scene.lab.connections(watched.subject.hostname)
-        first = min(connections, key=lambda connection: int(connection["index"]))
-        ports.add(scene.lab.edge_ports[int(str(first["location"])[3:]) - 1])
-        await scene.lab.fault(f"drop index={first['index']} hostname={watched.subject.hostname}")
-    scene.need_network.cut("away", ports)
+    """Cut off the edge address that most subjects have their first connection to; the lab calls its addresses lab01, lab02 ….
+
+    A subject that has none there suffers nothing.
+    """
+    held = {watched.subject.hostname: await scene.lab.connections(watched.subject.hostname) for watched in scene.watched}
+    first = Counter(min(held[name], key=lambda one: int(one["index"]))["location"] for name in held)
+    location = str(first.most_common(1)[0][0])
+    for name, connections in held.items():
+        for one in connections:
+            if one["location"] == location:
+                await scene.lab.fault(f"drop index={one['index']} hostname={name}")
+    scene.need_network.cut("away", {scene.lab.edge_ports[int(location[3:]) - 1]})
 
 
 async def _network_away(scene: Scene, _seconds: float) -> None:

@@ -20,7 +20,8 @@ service, at the same time. {client}
 * **back**: seconds from the outage's end to the first visitor served; for what has no end, from its beginning to the
   first visitor served after the first one lost; ∞: not within {watched:g} s
 * **lost**: requests lost after the outage's end, at 20 a second; a request is lost unless a 2xx comes within 10 s.
-  Visitors ask the newest URL that they were told. **during**: part of the requests lost before that
+  Visitors ask the newest URL that they were told. **during**: part of the requests lost before that. If several
+  prx and as many bare cloudflared share a lab, each is asked 5 times a second, and what is lost counts four times
 * **restarts**: connectors that prx has started since the outage began
 * **verdict**: what `prx status` shows, in seconds since the outage began, of the run in the middle
 
@@ -118,7 +119,7 @@ def _together(found: dict[Group, list[Played]]) -> Iterator[str]:
                         case.title,
                         mode,
                         _transport(transport),
-                        f"{len(mine)}",
+                        f"{prx.count}",
                         f"{prx.kept}, {bare.kept}",
                         f"{_seconds(prx.back)}, {_seconds(bare.back)}",
                         f"{prx.lost:g}, {bare.lost:g}",
@@ -140,7 +141,7 @@ def _remarks(run: Run) -> Iterator[str]:
         late = sum(lag > LATE for lag in lags)
         yield (
             f"The bench sent its requests at most {lags[-1]:.1f} s late, in the median scene {middle:.1f} s."
-            f" {late} of {len(lags)} runs are left out, because it was more than {LATE:g} s late.\n"
+            f" {late} of {len(lags)} scenes are left out, because it was more than {LATE:g} s late.\n"
         )
     failed = [scene for scene in run.scenes if scene.failed]
     if failed:

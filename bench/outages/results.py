@@ -14,13 +14,14 @@ NEVER: Final = float("inf")
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """One scene to be played; `repeat` tells the runs of one cell apart."""
+    """One scene to be played; `repeat` tells the runs of one cell apart; so many `copies` of each subject meet the outage."""
 
     case: str
     seconds: float
     transport: str
     mode: str
     repeat: int
+    copies: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +29,8 @@ class Outcome:
     """What one subject made of one outage.
 
     kept: the URL serves at the end and is the one from before. back: seconds from the outage's end to the first visitor
-    served; None: none was, as long as was watched. lost, sent: requests after the outage's end; lost_during, sent_during:
-    before it. verdicts: by seconds since it began.
+    served; None: none was, as long as was watched. lost, sent: requests after the outage's end, as if 20 a second had been
+    sent while it lasted; lost_during, sent_during: before it. verdicts: by seconds since it began.
     """
 
     subject: str

@@ -88,14 +88,14 @@ class Prx:
 
     name = "prx"
 
-    def __init__(self, process: asyncio.subprocess.Process, folder: Path) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, folder: Path, seat: str = "prx") -> None:
         self.process = process
         self.url = ""
         self.events: list[dict[str, Any]] = []
         self.children: list[int] = []
         self.starts: list[float] = []
-        self._runtime = folder / "prx" / "data" / "run"
-        self._events_file = folder / "events.jsonl"  # for a look afterwards
+        self._runtime = folder / seat / "data" / "run"
+        self._events_file = folder / f"{seat}.events.jsonl"  # for a look afterwards
         self._proven = asyncio.Event()
 
     @property
@@ -145,9 +145,13 @@ class Prx:
 
 
 @asynccontextmanager
-async def bare(lab: RunningLab, port: int, setup: Setup, folder: Path) -> AsyncIterator[Bare]:
-    """Run cloudflared alone, until it has a connection and after."""
+async def bare(lab: RunningLab, port: int, setup: Setup, folder: Path, seat: str = "") -> AsyncIterator[Bare]:
+    """Run cloudflared alone, until it has a connection and after. `seat` tells several of one scene apart.
+
+    A quick tunnel's name is the one that the lab did not know before, so only one may start at a time.
+    """
     (folder / "config.yml").write_text("{}")
+    host = f"bare{seat}.localhost"
     program = list(BUILTIN) if setup.program == "builtin" else [setup.program]
     edges = [word for address in lab.edge for word in ("--edge", address)]
     flags = ["--no-autoupdate", "--no-prechecks", "--config", str(folder / "config.yml"), "--cacert", lab.facts["ca"]]
@@ -156,26 +160,27 @@ async def bare(lab: RunningLab, port: int, setup: Setup, folder: Path) -> AsyncI
     before = await _names(lab)
     tail = ["--quick-service", lab.facts["quick_service"], *url]
     if setup.mode == "named":
-        token = folder / "bare.token"
-        token.write_text(await lab.token("bare.localhost"))
+        token = folder / f"bare{seat}.token"
+        token.write_text(await lab.token(host))
         tail = ["run", "--token-file", str(token), *url]
-    async with running([*program, "tunnel", *edges, *flags, *tail], folder=folder, name="bare") as process:
-        hostname = "bare.localhost" if setup.mode == "named" else await _fresh(lab, before)
+    async with running([*program, "tunnel", *edges, *flags, *tail], folder=folder, name=f"bare{seat}") as process:
+        hostname = host if setup.mode == "named" else await _fresh(lab, before)
         await _connected(lab, hostname)
         yield Bare(process, hostname, f"http://{hostname}:{lab.public_port}")
 
 
 @asynccontextmanager
-async def prx(lab: RunningLab, port: int, setup: Setup, folder: Path) -> AsyncIterator[Prx]:
-    """Run prx, from its first proven URL on."""
-    config = folder / "prx.toml"
+async def prx(lab: RunningLab, port: int, setup: Setup, folder: Path, seat: str = "") -> AsyncIterator[Prx]:
+    """Run prx, from its first proven URL on. `seat` tells several of one scene apart."""
+    name = f"prx{seat}"
+    config = folder / f"{name}.toml"
     config.touch(mode=0o600)
-    config.write_text(await _configuration(lab, setup))
+    config.write_text(await _configuration(lab, setup, f"app{seat}.localhost"))
     network = "real" if setup.namespace else "local"
     words = [sys.executable, "-m", "bench.room.beside", json.dumps(lab.facts), network]
     words += ["start", str(port), "-c", str(config), "--json"]
-    async with running(words, folder=folder, name="prx") as process:
-        subject = Prx(process, folder)
+    async with running(words, folder=folder, name=name) as process:
+        subject = Prx(process, folder, name)
         async with asyncio.TaskGroup() as group:
             reading = group.create_task(subject.read(), name="events")
             await subject.proven()
@@ -184,9 +189,9 @@ async def prx(lab: RunningLab, port: int, setup: Setup, folder: Path) -> AsyncIt
             reading.cancel()
 
 
-async def _configuration(lab: RunningLab, setup: Setup) -> str:
+async def _configuration(lab: RunningLab, setup: Setup, hostname: str) -> str:
     named = setup.mode == "named"
-    token = await lab.token("app.localhost") if named else ""
+    token = await lab.token(hostname) if named else ""
     lines = [
         "[tunnel]",
         f"health_check_interval_secs = {setup.interval:g}",
@@ -194,7 +199,7 @@ async def _configuration(lab: RunningLab, setup: Setup) -> str:
         f'mode = "{setup.mode}"',
         f'cloudflared_path = "{setup.program}"',
         f'protocol = "{"auto" if setup.transport == "quic" else setup.transport}"',
-        *([f'token = "{token}"', 'hostname = "app.localhost"'] if named else []),
+        *([f'token = "{token}"', f'hostname = "{hostname}"'] if named else []),
         *setup.more,
     ]
     return "\n".join(lines) + "\n"

@@ -75,7 +75,7 @@ def test_few_runs_are_no_proof_and_late_ones_none_at_all() -> None:
     late = replace(four.scenes[0], lag=2.1)
     page = render(replace(four, scenes=(*four.scenes, late)))
     assert "| 4/4, 4/4 | 20.0, 1.0 | 0, 0 | 91%, 91% | 0 | healthy 0–9 | ? serves 19.0 s later than bare |" in page
-    assert "1 of 5 runs are left out" in page
+    assert "1 of 5 scenes are left out" in page
 
 
 def test_the_page_puts_all_durations_together_and_says_which_are_missing() -> None:
