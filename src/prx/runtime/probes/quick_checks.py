@@ -4,25 +4,26 @@ Every quick check connects to the service and hangs up, and compares the connect
 while no visitor comes, so that an idle service's log stays empty; while visitors do come, one more GET is no noise, and shows a
 service that takes connections and does not answer. Visitors who came in numbers and come no more may have been stopped on their
 way: that, too, is only seen in public. A quick check judges nothing: it says that a health check is due.
+
+A connection that the service does not accept stays in its queue, and is all that is left there: until it is accepted no other
+is made, so that visitors find room in the queue when the service goes on.
 """
 
 from __future__ import annotations
 
 import asyncio
-import socket
-from pathlib import Path
 
 from prx.backends.base import Counters
 from prx.config.schema import TunnelSettings
 from prx.core.hosts import is_this_machine
+from prx.runtime.probes.accept_queue import Arrival
 from prx.runtime.probes.connect import Endpoint, FailureKind, ProbeError, Stream, connected_to_one, is_address
 from prx.runtime.probes.origin import check_origin
 
 CONNECT_WITHIN = 1.0  # seconds
 ANSWER_WITHIN = 1.2  # seconds; for a service that usually takes a quarter of that at most
-ACCEPT_WITHIN = 0.8  # seconds
+ACCEPT_WITHIN = (0.0, 0.05, 0.8)  # seconds: the waits before each look
 STREAM = 10.0  # requests between two quick checks: of so many, by chance none would come once in twenty thousand
-_LISTEN = "0A"  # the state in /proc/net/tcp
 _GONE = {FailureKind.REFUSED, FailureKind.NO_ROUTE, FailureKind.TIMEOUT}
 
 
@@ -32,6 +33,7 @@ class QuickChecks:
     def __init__(self) -> None:
         self.suspect = False
         self.failing = False
+        self._left: Arrival | None = None  # a connection that the service has not accepted
         self._well = True  # as the check was that came before the first quick check: a service that has ended since is news
         self._counters: Counters | None = None
         self._stream = 0.0  # requests between two quick checks, of late
@@ -64,46 +66,36 @@ class QuickChecks:
         addresses = ["127.0.0.1", "::1"] if origin.host == "localhost" else [origin.host]
         if not all(is_address(address) for address in addresses):
             return True  # a name: nothing is asked for it between two health checks
+        if self._left is not None and self._left.to_port == origin.port and self._left.is_waiting():
+            return False
+        self._left = None
         try:
             async with connected_to_one(
                 [Endpoint(address, origin.port) for address in addresses], timeout=CONNECT_WITHIN
             ) as stream:
-                if is_this_machine(origin.host) and not await _accepted(stream):
-                    return False
+                if is_this_machine(origin.host):
+                    self._left = await _left_waiting(stream)
         except ProbeError as error:
             return error.trouble not in _GONE
+        if self._left is not None:
+            return False
         if busy and usual_ms is not None and usual_ms < ANSWER_WITHIN * 250:
             answer = await check_origin(settings, timeout=ANSWER_WITHIN)
             return not answer.silent
         return True
 
 
-async def _accepted(stream: Stream) -> bool:
-    """Return whether the service takes what waits in the queue of its listening socket (Linux; elsewhere True)."""
+async def _left_waiting(stream: Stream) -> Arrival | None:
+    """Return the connection if the service does not accept it for a while; None if it does, or if the system does not say."""
     sock = stream.writer.get_extra_info("socket")
-    family = sock.family if sock is not None else socket.AF_INET
-    for wait in (0.0, 0.05, ACCEPT_WITHIN):
+    if sock is None:
+        return None
+    try:
+        arrival = Arrival.of(sock)
+    except OSError:
+        return None
+    for wait in ACCEPT_WITHIN:
         await asyncio.sleep(wait)
-        if not _waiting(stream.endpoint.port, family):
-            return True
-    return False
-
-
-def _waiting(port: int, family: int) -> int:
-    """Return how many connections to `port` have not been accepted yet: the receive queue of a listener (proc_pid_net(5))."""
-    tables = ("/proc/net/tcp6",) if family == socket.AF_INET6 else ("/proc/net/tcp", "/proc/net/tcp6")
-    suffix = f":{port:04X}"
-    waiting = 0
-    for table in tables:
-        try:
-            with Path(table).open(encoding="ascii") as rows:
-                next(rows, None)
-                for row in rows:
-                    parts = row.split()
-                    if parts[3] != _LISTEN:  # the kernel lists all listeners first
-                        break
-                    if parts[1].endswith(suffix):
-                        waiting = max(waiting, int(parts[4].partition(":")[2], 16))
-        except OSError:
-            continue
-    return waiting
+        if not arrival.is_waiting():
+            return None
+    return arrival
