@@ -79,7 +79,9 @@ async def play_all(wanted: Sequence[Plan], options: argparse.Namespace, program:
 def told(scene: Played) -> str:
     """Write the result of a scene in a line."""
     plan = scene.plan
-    words = f"{plan.case} {plan.seconds:g} s {plan.mode} {plan.transport} #{plan.repeat + 1}: late {scene.lag:g} s {scene.skipped}{scene.failed}"
+    words = f"{plan.case} {plan.seconds:g} s {plan.mode} {plan.transport} #{plan.repeat + 1}: {scene.skipped}{scene.failed}"
+    if scene.outcomes:
+        words += f" late {scene.lag:g} s;"
     for one in scene.outcomes:
         back = "never" if one.back is None else f"{one.back:.1f} s"
         url = "kept" if one.kept else "URL lost"

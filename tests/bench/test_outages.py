@@ -1,17 +1,23 @@
 """Outcomes are put together, judged and rendered as the page says."""
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import pytest
 from bench.outages.__main__ import again, earlier, parse, plans
 from bench.outages.cases import CASES
 from bench.outages.judge import faults
 from bench.outages.page import failing, render
-from bench.outages.play import is_steady
+from bench.outages.play import Rates, is_steady
 from bench.outages.results import NEVER, Outcome, Plan, Played, Row, Run
 from bench.room.client import version_of
 from bench.room.crowd import why
+from bench.room.scene import _started
+from bench.room.subject import Prx, Subject
 from bench.room.visitor import Visit
 
 
@@ -153,3 +159,37 @@ def test_a_scene_that_fails_says_why(stderr: str) -> None:
     """The last words of a traceback, also those of an exception in a group, and not its frame."""
     assert why(stderr) == "RuntimeError: why"
     assert why("") == ""
+
+
+def test_copies_are_runs_of_one_scene() -> None:
+    """Five copies make five runs in one scene; what each of them loses counts as at the usual rate; none is refused."""
+    plan = next(plans(parse(["--copies", "5"])))
+    assert (plan.copies, len({one.repeat for one in plans(parse(["--copies", "5"]))})) == (5, 1)
+    assert len({one.repeat for one in plans(parse(["--copies", "2"]))}) == 3
+    seen = replace(outcome("prx", 1.0, lost=3), sent=10)
+    assert (Rates(5.0).scaled(seen).lost, Rates(5.0).scaled(seen).sent) == (12, 40)
+    assert Rates().scaled(seen) == seen
+    with pytest.raises(SystemExit):
+        parse(["--copies", "0"])
+
+
+async def test_subjects_start_side_by_side_and_end_together(tmp_path: Path) -> None:
+    """As many as may start at once do; all are there at the same time, in order; none ends before it is over."""
+    log: list[str] = []
+
+    @asynccontextmanager
+    async def make(number: int) -> AsyncIterator[Subject]:
+        log.append(f"{number} begins")
+        await asyncio.sleep(0)
+        log.append(f"{number} runs")
+        yield Prx(cast("asyncio.subprocess.Process", None), tmp_path, f"prx{number}")
+        log.append(f"{number} ends")
+
+    over = asyncio.Event()
+    async with asyncio.TaskGroup() as group:
+        found = await _started([make(number) for number in range(3)], group, 2, over)
+        assert len(found) == 3
+        assert log[:3] == ["0 begins", "1 begins", "0 runs"]
+        assert not any("ends" in line for line in log)
+        over.set()
+    assert sum("ends" in line for line in log) == 3
