@@ -140,3 +140,30 @@ def test_what_has_come_up_is_not_looked_through_again() -> None:
         assert gc.get_freeze_count() <= frozen - 1000
     finally:
         gc.unfreeze()
+
+
+def test_a_long_collection_is_the_last_that_traverses_what_it_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What outlives it is set aside, a bounded number of times; a short one, and a younger generation, change nothing."""
+    monkeypatch.setattr(thrift, "LONG_PAUSE", 0.0)
+    before = gc.get_freeze_count()
+    kept = [[number] for number in range(1000)]
+    try:
+        with thrift.short_pauses():
+            gc.collect(1)
+            assert gc.get_freeze_count() == before
+            gc.collect()
+            assert gc.get_freeze_count() >= before + len(kept)
+            for _ in range(thrift.AT_MOST):
+                gc.collect()
+            bound = gc.get_freeze_count()
+            more = [[number] for number in range(1000)]
+            gc.collect()
+            assert gc.get_freeze_count() <= bound
+            assert more
+        monkeypatch.setattr(thrift, "LONG_PAUSE", 60.0)
+        gc.unfreeze()
+        with thrift.short_pauses():
+            gc.collect()
+        assert gc.get_freeze_count() == 0
+    finally:
+        gc.unfreeze()

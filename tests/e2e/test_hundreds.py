@@ -4,9 +4,11 @@ import asyncio
 import os
 import select
 import signal
+import sys
 import time
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from tests.e2e.prx_process import clean_environment, prx_start
@@ -23,24 +25,40 @@ exec sleep 3600
 """
 
 
-def ask_often(socket: Path, times: int, pids: Iterable[int] = ()) -> float:
-    """Kill `pids`, ask for the status again and again, each time on a new connection; return the 99th percentile in seconds."""
+class Took(NamedTuple):
+    """The 99th percentiles of many questions, in seconds: of the clock, and of what prx itself worked meanwhile."""
+
+    wall: float
+    own: float
+
+    def __str__(self) -> str:
+        return f"{self.wall * 1000:.0f} ms, {self.own * 1000:.0f} ms of prx's own"
+
+
+def ask_often(socket: Path, times: int, prx: int, pids: Iterable[int] = ()) -> Took:
+    """Kill `pids`, then ask the process `prx` for its status again and again, each time on a new connection."""
+    work = (~prx << 3) | 2  # Linux: the clock of a process's processor time (pthread_getcpuclockid in the C library)
     for pid in pids:
         os.kill(pid, signal.SIGKILL)
     took = []
     for _ in range(times):
-        began = time.monotonic()
+        began, before = time.monotonic(), time.clock_gettime(work)
         with Client(socket, timeout=20) as client:
             client.ask("status")
-        took.append(time.monotonic() - began)
+        took.append((time.monotonic() - began, time.clock_gettime(work) - before))
         select.select([], [], [], 0.02)  # the pace of a script that asks
-    return sorted(took)[times * 99 // 100]
+    wall, own = (sorted(column)[times * 99 // 100] for column in zip(*took, strict=True))
+    return Took(wall, own)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(240)
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has a clock for another process's work")
 async def test_the_control_socket_answers_while_hundreds_restart(tmp_path: Path) -> None:
-    """300 children killed together: 99 of 100 answers within 100 ms and twice the calm time, and all come back, at a pace."""
+    """300 children killed together: 99 of 100 answers wait for 100 ms of prx's own work at most, and all return.
+
+    What this machine does for others meanwhile is no delay of prx's: by the clock, the calm of the same run is the measure.
+    """
     client = tmp_path / "cloudflared"
     client.write_text(CLIENT)
     client.chmod(0o700)
@@ -54,11 +72,13 @@ async def test_the_control_socket_answers_while_hundreds_restart(tmp_path: Path)
         await prx.first(lambda _: started(prx.events) == TUNNELS, "all started", within=90)
         pids = [event["pid"] for event in prx.events if event["event"] == "child_started"]
         (socket,) = (tmp_path / "data/run").glob("*.sock")
-        calm = await asyncio.to_thread(ask_often, socket, 200)
-        storm = await asyncio.to_thread(ask_often, socket, ASKED, pids)
+        calm = await asyncio.to_thread(ask_often, socket, 200, prx.process.pid)
+        storm = await asyncio.to_thread(ask_often, socket, ASKED, prx.process.pid, pids)
         await prx.first(lambda _: started(prx.events) == 2 * TUNNELS, "all started again", within=90)
         assert await prx.stop(within=60) == 0
-    assert storm < 2 * calm + 0.1, f"p99: calm {calm * 1000:.0f} ms, storm {storm * 1000:.0f} ms"
+    limit = max(0.1, 1.5 * calm.own)  # on a machine that is short of time, work piles up between question and answer
+    assert storm.own < limit, f"p99: calm {calm}, storm {storm}"
+    assert storm.wall < 2 * calm.wall + 0.1, f"p99: calm {calm}, storm {storm}"
 
 
 def started(events: list[dict[str, object]]) -> int:

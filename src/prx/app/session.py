@@ -34,7 +34,7 @@ from prx.app.outcome import Outcome, first_error
 from prx.app.reload import Reloader
 from prx.app.signals import Signals
 from prx.app.stop_request import StopRequest
-from prx.app.thrift import give_back, set_aside
+from prx.app.thrift import give_back, set_aside, short_pauses
 from prx.backends import create
 from prx.backends.base import CLOUDFLARE, Counters
 from prx.config.load import Loaded
@@ -349,6 +349,7 @@ class Session:
             probe_pass=self._inspection.own_pass,
         )
         set_aside()
+        stack.enter_context(short_pauses())
 
     async def _supervise(self) -> int:
         assert self._supervisor is not None

@@ -4,15 +4,21 @@ The calls for memory are glibc's (mallopt(3), malloc_trim(3)); with another C li
 
 Python's collector of cycles traverses every object each time it collects the oldest generation, and nothing else runs
 meanwhile: a third of a second with the modules of prx and a few hundred tunnels. What has come up stays until the end, so it is
-set aside.
+set aside; so is what is left after a collection that took long, because hundreds of tunnels may never all be up.
 """
 
 from __future__ import annotations
 
 import ctypes
 import gc
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
+LONG_PAUSE = 0.02  # seconds of processor time
+AT_MOST = 16  # cycles of what was set aside are never found when it is dropped later: this bounds them
 _M_ARENA_MAX = -8  # malloc.h
+_OLDEST = 2
 
 
 def use_one_arena() -> None:
@@ -32,3 +38,25 @@ def set_aside() -> None:
     """Keep the collector of cycles from traversing what exists now again; what is dropped of it is freed as ever."""
     gc.collect()
     gc.freeze()
+
+
+@contextmanager
+def short_pauses() -> Iterator[None]:
+    """Set aside, within the block, what outlives a collection of the oldest generation that took long, `AT_MOST` times."""
+    began, times = 0.0, 0
+
+    def see(phase: str, info: dict[str, int]) -> None:
+        nonlocal began, times
+        if info["generation"] != _OLDEST or times >= AT_MOST:
+            return
+        if phase == "start":
+            began = time.thread_time()
+        elif time.thread_time() - began >= LONG_PAUSE:
+            times += 1
+            gc.freeze()
+
+    gc.callbacks.append(see)
+    try:
+        yield
+    finally:
+        gc.callbacks.remove(see)
