@@ -10,7 +10,8 @@
     --add                       keep the results that stand in --json, and add to them: a full run can be made in parts
     --again                     play the cells that fail there, --repeats times more, and add to them: where cloudflared's own
                                 waits by chance spread over 20 s, the median of five runs is a wide guess
-    --json FILE  --page FILE    where results and page are written; `--render FILE` writes the page of earlier results again
+    --json FILE  --page FILE    where results and page are written; `--render FILE` writes the page of earlier results again.
+                                Rows of the page that is there stay, marked, for cells that were not measured again
 
 PRX_TEST_CLOUDFLARED names the real program. Exit code 1: prx did worse than it may, or a scene gave no result.
 """
@@ -140,7 +141,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     run = Run.load(options.render) if options.render else measure(options)
     if options.page:
-        options.page.write_text(render(run))
+        options.page.write_text(render(run, options.page.read_text() if options.page.exists() else ""))
     wrong = failing(run)
     broken = [scene for scene in run.scenes if scene.failed]
     for line in wrong:

@@ -6,10 +6,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
 from bench.outages.cases import CASES
+from bench.outages.earlier import EarlierPage, Group, runs_of
 from bench.outages.judge import TOLERANCE, faults
 from bench.outages.results import NEVER, Played, Row, Run
-
-Group = tuple[str, float, str, str]  # case, seconds, mode, transport
 
 HEAD = """# Outages, side by side
 
@@ -28,7 +27,10 @@ service, at the same time. {client}
 Of several runs of a cell, *back*, *lost* and *restarts* are medians: cloudflared chooses its own waits by chance. QUIC is what
 both do by default (`protocol = "auto"` of prx). prx must keep the URL as often as bare cloudflared does, serve at most
 {tolerance:g} s later, and come back where bare cloudflared never does. ✗ marks what does not hold, ? what fewer than
-{enough} runs show not to hold. Runs in which the bench itself was more than {late:g} s late with a request are left out.
+{enough} runs show not to hold. Scenes in which the bench itself was more than {late:g} s late with a request are left out.
+"""
+EARLIER_ROWS = """Rows marked *earlier* were measured at an earlier date, with the prx of that date, and not since.
+The table that follows shows the earlier runs of a kind if they are more than those since.
 """
 
 ENOUGH = 5  # runs, below which a median of waits that cloudflared draws by chance says little
@@ -66,44 +68,52 @@ def failing(run: Run) -> list[str]:
     return lines
 
 
-def render(run: Run) -> str:
-    """Write the page."""
+def render(run: Run, before: str = "") -> str:
+    """Write the page; rows of a page from `before` stay if their cell was not measured again."""
+    earlier = EarlierPage(before)
     found = groups(run.scenes)
     client = f"{run.client}." if run.real else f"**No real cloudflared was given: both use {run.client}.**"
     parts = [HEAD.format(client=f"{client} {run.about}", watched=run.watched, tolerance=TOLERANCE, enough=ENOUGH, late=LATE)]
-    parts.append("\n".join(["## All durations together", "", *_together(found)]) + "\n")
+    if earlier.rows.keys() - found.keys():
+        parts.append(EARLIER_ROWS)
+    parts.append("\n".join(["## All durations together", "", *_together(found, earlier)]) + "\n")
     for case in CASES:
         mine = {key: scenes for key, scenes in found.items() if key[0] == case.name}
-        if mine:
-            parts.append("\n".join([f"## {case.title}", "", *_table(mine)]) + "\n")
-    parts += list(_remarks(run))
+        old = {key: cells for key, cells in earlier.rows.items() if key[0] == case.name and key not in mine}
+        if mine or old:
+            parts.append("\n".join([f"## {case.title}", "", *_table(mine, old)]) + "\n")
+    parts += list(_remarks(run, earlier))
     return "\n".join(parts)
 
 
-def _table(mine: dict[Group, list[Played]]) -> Iterator[str]:
+def _table(mine: dict[Group, list[Played]], old: dict[Group, list[str]]) -> Iterator[str]:
     pairs = [f"{name}: prx, bare" for name in ("kept", "back", "lost", "during")]
     heads = ["outage", "tunnel", "over", *pairs, "restarts", "verdict", ""]
     yield f"| {' | '.join(heads)} |"
     yield "|---" * len(heads) + "|"
-    for (_, seconds, mode, transport), scenes in sorted(mine.items()):
-        prx, bare = rows(scenes)
-        wrong = "; ".join(faults(prx, bare))
-        cells = (
-            _span(seconds),
-            mode,
-            _transport(transport),
-            f"{prx.kept}/{prx.count}, {bare.kept}/{bare.count}",
-            f"{_seconds(prx.back)}, {_seconds(bare.back)}",
-            f"{prx.lost:g}, {bare.lost:g}",
-            f"{prx.during:.0%}, {bare.during:.0%}" if seconds else "",
-            f"{prx.restarts:g}",
-            prx.verdicts,
-            f"{'✗' if min(prx.count, bare.count) >= ENOUGH else '?'} {wrong}" if wrong else "",
-        )
-        yield f"| {' | '.join(cells)} |"
+    for key in sorted([*mine, *old]):
+        yield f"| {' | '.join(old[key] if key in old else _row(key, mine[key]))} |"
 
 
-def _together(found: dict[Group, list[Played]]) -> Iterator[str]:
+def _row(key: Group, scenes: list[Played]) -> list[str]:
+    _, seconds, mode, transport = key
+    prx, bare = rows(scenes)
+    wrong = "; ".join(faults(prx, bare))
+    return [
+        _span(seconds),
+        mode,
+        _transport(transport),
+        f"{prx.kept}/{prx.count}, {bare.kept}/{bare.count}",
+        f"{_seconds(prx.back)}, {_seconds(bare.back)}",
+        f"{prx.lost:g}, {bare.lost:g}",
+        f"{prx.during:.0%}, {bare.during:.0%}" if seconds else "",
+        f"{prx.restarts:g}",
+        prx.verdicts,
+        f"{'✗' if min(prx.count, bare.count) >= ENOUGH else '?'} {wrong}" if wrong else "",
+    ]
+
+
+def _together(found: dict[Group, list[Played]], earlier: EarlierPage) -> Iterator[str]:
     heads = ["outage", "tunnel", "over", "runs", "kept: prx, bare", "back: prx, bare", "lost: prx, bare", "restarts"]
     yield f"| {' | '.join(heads)} |"
     yield "|---" * len(heads) + "|"
@@ -113,7 +123,10 @@ def _together(found: dict[Group, list[Played]]) -> Iterator[str]:
                 mine = [
                     one for key, scenes in found.items() if (key[0], *key[2:]) == (case.name, mode, transport) for one in scenes
                 ]
-                if mine:
+                before = earlier.together.get((case.name, mode, transport))
+                if before and runs_of(before) > len([one for scene in mine for one in scene.outcomes]) / 2:
+                    yield f"| {' | '.join(before)} |"
+                elif mine:
                     prx, bare = rows(mine)
                     cells = (
                         case.title,
@@ -128,8 +141,8 @@ def _together(found: dict[Group, list[Played]]) -> Iterator[str]:
                     yield f"| {' | '.join(cells)} |"
 
 
-def _remarks(run: Run) -> Iterator[str]:
-    missing = list(_missing(run))
+def _remarks(run: Run, earlier: EarlierPage) -> Iterator[str]:
+    missing = list(_missing(run, earlier))
     if missing:
         yield "\n".join(["## Durations not measured", "", *(f"* {line}" for line in missing)]) + "\n"
     skipped = {(scene.plan.case, scene.skipped) for scene in run.scenes if scene.skipped}
@@ -152,9 +165,9 @@ def _remarks(run: Run) -> Iterator[str]:
         yield "\n".join(["## Runs without a result", "", *lines]) + "\n"
 
 
-def _missing(run: Run) -> Iterator[str]:
-    """Name what a case has and the run does not."""
-    found = groups(run.scenes)
+def _missing(run: Run, earlier: EarlierPage) -> Iterator[str]:
+    """Name what a case has and neither the run nor the page before."""
+    found = groups(run.scenes).keys() | earlier.rows.keys()
     for case in CASES:
         for mode in case.modes:
             for transport in case.transports:

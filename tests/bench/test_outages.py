@@ -193,3 +193,25 @@ async def test_subjects_start_side_by_side_and_end_together(tmp_path: Path) -> N
         assert not any("ends" in line for line in log)
         over.set()
     assert sum("ends" in line for line in log) == 3
+
+
+def test_what_was_measured_earlier_stays_until_it_is_measured_again() -> None:
+    """A row of the page before is kept and marked, once, while its cell is not measured; it is not among what is missing."""
+    old = render(run_of((outcome("bare", 3.0), outcome("prx", 2.0)), seconds=60.0))
+    new = run_of((outcome("bare", 5.0), outcome("prx", 4.0)))
+    page = render(new, old)
+    for _ in range(2):
+        assert "| 60 s | quick | QUIC | 1/1, 1/1 | 2.0, 3.0 | 0, 0 | 91%, 91% | 0 | healthy 0–9 | earlier |" in page
+        assert "| 11 s | quick | QUIC | 1/1, 1/1 | 4.0, 5.0 | 0, 0 | 91%, 91% | 0 | healthy 0–9 |  |" in page
+        assert "Edge away: dropped, and refused, quick, QUIC: 5 s, 15 s, 30 s, 120 s, 300 s" in page
+        page = render(new, page)
+    again = run_of((outcome("bare", 9.0), outcome("prx", 8.0)), seconds=60.0)
+    assert "earlier" not in render(again, old)
+
+
+def test_of_all_durations_the_earlier_runs_stand_if_they_are_more() -> None:
+    """Three runs are not replaced by one: they stand there, marked, until as many were played since."""
+    pair = (outcome("bare", 3.0), outcome("prx", 2.0))
+    old = render(run_of(pair, pair, pair, seconds=60.0))
+    assert "| quick | QUIC | 3 earlier | 3, 3 |" in render(run_of(pair), old)
+    assert "| quick | QUIC | 3 | 3, 3 |" in render(run_of(pair, pair, pair), old)
