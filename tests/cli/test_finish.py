@@ -30,6 +30,22 @@ def test_a_tunnel_without_a_file_can_be_named(home: Home) -> None:
     assert names(home) == ["other"]
 
 
+def test_a_tunnel_without_a_name_has_that_of_its_port(home: Home) -> None:
+    """Two of them are told apart everywhere: status, url, logs, stop, and the report of what has been."""
+    ports = [str(free_port()), str(free_port())]
+    runs = [home.start("--lab", port) for port in ports]
+    for run in runs:
+        run.wait_for("origin_down")
+    assert sorted(names(home)) == sorted(ports)
+    assert [line.split()[0] for line in home.run("status").stdout.splitlines() if line[0] != " "] == sorted(ports)
+    assert home.run("why", ports[1]).stdout.startswith(f"{ports[1]}  ")
+    assert home.run("restart", ports[0]).stderr == f"restarting {ports[0]}\n"
+    assert f" {ports[0]}:" in home.run("logs", ports[0]).stdout
+    assert home.run("stop", ports[0]).stderr == f"stopped {ports[0]}\n"
+    assert names(home) == [ports[1]]
+    assert {item["tunnel"] for item in json.loads(home.run("report", "--json").stdout)["tunnels"]} == set(ports)
+
+
 @pytest.mark.parametrize("name", ["Shop", "a b", "-x", "ü", "a" * 64])
 def test_a_name_that_cannot_be_is_refused(home: Home, name: str) -> None:
     """The error says what a name may be."""
@@ -89,7 +105,7 @@ def test_logs_are_sorted_quiet_and_complete(home: Home) -> None:
     assert len(everything) > len(shown)
     wrong = home.run("logs", "wbe")
     assert (wrong.returncode, wrong.stdout) == (2, "")
-    assert "it has: default" in wrong.stderr
+    assert "it has: hello" in wrong.stderr
 
 
 def test_a_code_is_printed_on_demand(home: Home) -> None:

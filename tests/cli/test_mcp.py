@@ -28,7 +28,7 @@ async def test_an_agent_asks(home: Home, flags: list[str], offered: list[str]) -
         assert sorted(tool.name for tool in (await session.list_tools()).tools) == offered
         status = json.loads((await session.call_tool("status", {})).content[0].text)
         assert status["tunnels"][0]["url"] == url
-        why = json.loads((await session.call_tool("why", {"tunnel": "default"})).content[0].text)
+        why = json.loads((await session.call_tool("why", {"tunnel": "hello"})).content[0].text)
         assert why["tunnels"][0]["verdict"] == "healthy"
         wrong = json.loads((await session.call_tool("why", {"tunnel": "wbe"})).content[0].text)
         assert "no tunnel is called 'wbe'" in wrong["error"]

@@ -25,7 +25,7 @@ def test_a_real_run_is_reported_after_it_has_ended(home: Home) -> None:
     ended = json.loads(home.run("report", "--json", "--since", "1h", "--timeline").stdout)
     for answer in (running, ended):
         (tunnel,) = answer["tunnels"]
-        assert tunnel["tunnel"] == "default"
+        assert tunnel["tunnel"] == "hello"
         assert tunnel["reachable_secs"] > 0
         assert "crashed" in [item["cause"] for item in tunnel["lost"]]
         assert tunnel["probes"]["count"] >= (1 if answer is ended else 0)
@@ -33,7 +33,7 @@ def test_a_real_run_is_reported_after_it_has_ended(home: Home) -> None:
     assert [item["cause"] for item in timeline][:2] == ["starting", ""]
     assert all(one["to"] == two["from"] for one, two in itertools.pairwise(timeline))
     text = home.run("report").stdout
-    assert re.search(r"^default  127\.0\.0\.1:\d+$", text, re.MULTILINE)
+    assert re.search(r"^hello  127\.0\.0\.1:\d+$", text, re.MULTILINE)
     assert re.search(r"^  (lost)? .*crashed: the connector ended by itself, at ", text, re.MULTILINE)
 
 

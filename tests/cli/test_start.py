@@ -65,18 +65,18 @@ def test_a_running_one_can_be_asked(home: Home, running: Started) -> None:
     """`status`, `url` and `logs` tell of it, with their exit codes; after `stop` nothing is left to tell."""
     status = home.run("status")
     assert status.returncode == 0
-    assert re.fullmatch(r"default  ready  http://\S+  → 127\.0\.0\.1:\d+  for .*\n", status.stdout)
+    assert re.fullmatch(r"hello  ready  http://\S+  → 127\.0\.0\.1:\d+  for .*\n", status.stdout)
     (tunnel,) = json.loads(home.run("status", "--json").stdout)["tunnels"]
     assert tunnel["state"] == "ready"
     assert tunnel["connectors"][0]["pid"]
     assert home.run("url").stdout == f"{running.lines[0]}\n"
-    assert home.run("url", "default").stdout == f"{running.lines[0]}\n"
+    assert home.run("url", "hello").stdout == f"{running.lines[0]}\n"
     assert "verified after" in home.run("logs").stdout
     records = [json.loads(line) for line in home.run("logs", "--json", "-n", "5").stdout.splitlines()]
     assert [sorted({"at", "level", "message", "source", "tunnel"} - record.keys()) for record in records] == [[]] * 5
 
     stop = home.run("stop")
-    assert (stop.returncode, stop.stdout, stop.stderr) == (0, "", "stopped default\n")
+    assert (stop.returncode, stop.stdout, stop.stderr) == (0, "", "stopped hello\n")
     assert not psutil.pid_exists(running.process.pid) or psutil.Process(running.process.pid).status() == psutil.STATUS_ZOMBIE
     assert running.end() == 0
     for command in ("status", "url", "stop", "restart", "reload"):

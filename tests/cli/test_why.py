@@ -17,8 +17,8 @@ def test_why_of_a_tunnel_that_is_up(home: Home) -> None:
     assert seen["public URL"]["words"].startswith("answers 200 in ")
     assert seen["public URL"]["ago"] < 30
     assert "check" in [item["what"] for item in told["next"]]
-    lines = home.run("why", "default").stdout.splitlines()
-    assert lines[0] == f"default  {url}"
+    lines = home.run("why", "hello").stdout.splitlines()
+    assert lines[0] == f"hello  {url}"
     assert "  decided by the public answer" in lines
 
 

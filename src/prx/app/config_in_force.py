@@ -54,6 +54,7 @@ class ConfigInForce:
             lab=options.lab,
             only=options.only,
             name=options.name,
+            otherwise="hello" if options.hello else "",
         )
 
     def read(self) -> Loaded:

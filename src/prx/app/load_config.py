@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from prx.config.changes import require_no_loss
-from prx.config.choice import chosen
+from prx.config.choice import chosen, name_kept, named
 from prx.config.load import Loaded, load
 from prx.config.paths import ConfigPlace, data_dir, find_config
 from prx.files.fingerprint import file_fingerprint
@@ -28,6 +28,7 @@ class ConfigurationReader:
     """Read the configuration in `path` (None: the usual places), with `local_addr` in place of its own if it is given.
 
     `overrides`: values from the command line for other keys, by dotted name. `only`, `name`: see `prx.config.choice`.
+    `otherwise`: what a tunnel is called that neither a file nor `name` names; empty: its port; None: as the schema says.
     For the lab a named tunnel needs no token, as the lab makes its own. Without `run_commands` no program is run for a secret.
     A master password is asked for on a terminal when the configuration is read first, and never again: what it opens stays
     open. Once a file has been read prx stays with it: another one that turns up, or its absence, changes nothing.
@@ -44,8 +45,9 @@ class ConfigurationReader:
         run_commands: bool = True,
         only: str = "",
         name: str = "",
+        otherwise: str | None = None,
     ) -> None:
-        self._only, self._name = only, name
+        self._only, self._name, self._otherwise = only, name, otherwise
         self._path = path
         self._environ = environ
         self._overrides = {**overrides, **({"tunnel.local_addr": local_addr} if local_addr else {})}
@@ -55,6 +57,7 @@ class ConfigurationReader:
         self._place: ConfigPlace | None = None
         self._in_force: Loaded | None = None
         self._store: Lookup | None = None
+        self._undeclared = ""  # what the tunnel that no file declared is called
 
     def read(self) -> Loaded:
         """Return the configuration as it stands now; raise ConfigError with every mistake. Blocks: files, programs, people.
@@ -62,12 +65,20 @@ class ConfigurationReader:
         What was read before counts as in force: a file that has lost what was said there is a mistake (`prx.config.changes`).
         """
         place = self._place or find_config(self._path, self._environ)
-        loaded = chosen(self._load(place), only=self._only, name=self._name)
+        loaded = self._with_names(chosen(self._load(place), only=self._only, name=self._name))
         if self._in_force is not None:
             require_no_loss(self._in_force, loaded)
         self._place, self._in_force, self._may_ask = place, loaded, False
         errors.hide(secret_forms(loaded, self._environ))
         return loaded
+
+    def _with_names(self, loaded: Loaded) -> Loaded:
+        if self._otherwise is None or self._name:
+            return loaded
+        loaded = named(loaded, self._otherwise)
+        if self._in_force is None and not loaded.declares:
+            self._undeclared = next(iter(loaded.config.tunnels))
+        return name_kept(loaded, self._undeclared) if self._undeclared else loaded
 
     def _load(self, place: ConfigPlace | None) -> Loaded:
         base = Path() if place is None else place.path.parent

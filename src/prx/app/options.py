@@ -30,7 +30,8 @@ class StartOptions:
     `held`: end when no program uses this prx any more.
     `quiet`: nothing is shown, because no one is at the screen: the log has everything.
     `plain`: lines in place of the panel.
-    `only`: the one tunnel of the file that is wanted; empty: all. `name`: what the tunnel without a file is called.
+    `only`: the one tunnel of the file that is wanted; empty: all. `name`: what the tunnel is called that no file
+    declares; empty: its port.
     """
 
     local_addr: str = ""

@@ -101,7 +101,7 @@ def _parse_reference(_context: click.Context, _parameter: click.Parameter, text:
 @click.option("--bearer", callback=_parse_reference, metavar="REFERENCE", help="Ask for this bearer token.")
 @click.option("--allow-ip", multiple=True, metavar="CIDR", help="Let only visitors from this network in; may be repeated.")
 @click.option("--ttl", callback=_parse_duration, metavar="DURATION", help="Stop after this time: 90s, 30m, 1h30m.")
-@click.option("--name", default="", metavar="NAME", help="The name of the tunnel; without it, `default`.")
+@click.option("--name", default="", metavar="NAME", help="The name of the tunnel; without it, its port.")
 @click.option("-q", "--quiet", "silent", is_flag=True, help="Show warnings and errors only, beside the URL.")
 @click.option("-v", "--verbose", is_flag=True, help="Show everything, the connector's own log too.")
 @click.option("--report-to", "report_fd", type=int, hidden=True)

@@ -48,7 +48,7 @@ class Bond:
 
     @property
     def name(self) -> str:
-        """The name of the tunnel in the configuration; `default` if it has none."""
+        """The name of the tunnel in the configuration; its port, such as `8080`, if no file declares it."""
         return self._opened().tunnel
 
     @property

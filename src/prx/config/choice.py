@@ -1,4 +1,4 @@
-"""Which tunnels of a configuration are wanted, and what the one without a file is called."""
+"""Which tunnels of a configuration are wanted, and what one that no file declares is called."""
 
 from __future__ import annotations
 
@@ -16,6 +16,21 @@ def chosen(loaded: Loaded, *, only: str = "", name: str = "") -> Loaded:
     return _called(loaded, name) if name else loaded
 
 
+def named(loaded: Loaded, name: str = "") -> Loaded:
+    """Return the configuration with the tunnel that no file declares called `name`, or else by the port that it serves."""
+    if loaded.declares or DEFAULT_TUNNEL not in loaded.config.tunnels:
+        return loaded
+    return _renamed(loaded, name or str(loaded.config.tunnels[DEFAULT_TUNNEL].origin.port))
+
+
+def name_kept(loaded: Loaded, name: str) -> Loaded:
+    """Return the configuration with its only tunnel called `name`, as before `[tunnel]` declared it.
+
+    It is the same tunnel: under another name it would be another one, and a quick tunnel would lose its URL.
+    """
+    return _renamed(loaded, name) if list(loaded.config.tunnels) == [DEFAULT_TUNNEL] else loaded
+
+
 def _alone(loaded: Loaded, only: str) -> Loaded:
     tunnels = loaded.config.tunnels
     if only not in tunnels:
@@ -24,10 +39,17 @@ def _alone(loaded: Loaded, only: str) -> Loaded:
 
 
 def _called(loaded: Loaded, name: str) -> Loaded:
-    if loaded.path is not None:
+    if loaded.declares:
         raise UsageError(
-            f"--name is for a tunnel without a file, and {loaded.path} is used", hint=f"name it there: [tunnels.{name}]"
+            f"--name is for a tunnel that no file declares, and {loaded.path} declares some",
+            hint=f"name it there: [tunnels.{name}]",
         )
+    return _renamed(loaded, name)
+
+
+def _renamed(loaded: Loaded, name: str) -> Loaded:
+    if name == DEFAULT_TUNNEL:
+        return loaded
     prefix = "tunnel."
     origins = {
         f"tunnels.{name}.{key.removeprefix(prefix)}" if key.startswith(prefix) else key: origin

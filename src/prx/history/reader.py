@@ -11,6 +11,7 @@ from itertools import groupby
 from pathlib import Path
 
 from prx.history.records import Record, decode
+from prx.history.renames import under_one_name
 from prx.history.segments import day_of, segments
 
 _LONGEST_LINE = 64 * 1024
@@ -45,6 +46,7 @@ def read(folder: Path, since: float) -> list[Life]:
                     life.records.append(decode(line))
                 except ValueError:
                     life.damaged += 1
+        under_one_name(life.records)
         if life.records or life.damaged:
             lives.append(life)
     return lives
