@@ -30,7 +30,7 @@ from prx.control.messages import decode, encode, raised, refusal
 from prx.core.deadline import Deadline
 from prx.core.errors import NotReadyError, PrxError
 from prx.core.states import UP, State
-from prx.core.verdicts import summary
+from prx.core.verdicts import standing
 from prx.ui.errors import print_note
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ def start_detached(options: StartOptions) -> int:
 
 
 def _short(tunnel: dict[str, Any]) -> str:
-    return f"{tunnel['name']}: {tunnel['state']}, {summary(tunnel['verdict'], tunnel['reason'])}".removesuffix(", ")
+    return f"{tunnel['name']}: {standing(tunnel['state'], tunnel['verdict'], tunnel['reason'])}"
 
 
 def _spawn(options: StartOptions, output: Path) -> tuple[subprocess.Popen[bytes], int]:

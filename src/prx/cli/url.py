@@ -13,7 +13,7 @@ from prx.control.client import NotRunningError
 from prx.core.deadline import Deadline
 from prx.core.errors import NotReadyError, PermanentError, UsageError
 from prx.core.states import State
-from prx.core.verdicts import summary
+from prx.core.verdicts import standing, summary
 
 _LOOK_EVERY = 0.1  # seconds; only while no prx is there yet: from then on the answer comes by itself
 
@@ -75,5 +75,5 @@ def _not_ready(tunnel: str, pending: dict[str, Any]) -> PermanentError | NotRead
     why = summary(pending["verdict"], pending["reason"])
     if pending["state"] == State.FAILED:
         return PermanentError(f"tunnel {tunnel!r} failed: {why}", hint=pending["hint"])
-    now = f"{pending['state']}, {why}" if why else pending["state"]
+    now = standing(pending["state"], pending["verdict"], pending["reason"])
     return NotReadyError(f"tunnel {tunnel!r} has no verified URL: it is {now}", hint=pending["hint"] or "prx url --wait 60")

@@ -50,9 +50,9 @@ def format_duration(seconds: float) -> str:
 
 
 def in_words(value: float) -> str:
-    """Write a time span for people: "0.35 s", "12 s", "3 min 20 s", "2 h 5 min", "6 d 4 h"."""
+    """Write a time span for people: "0.35 s", "5 s", "12 s", "3 min 20 s", "2 h 5 min", "6 d 4 h"."""
     if value < 10:
-        return f"{value:.2f} s"
+        return f"{value:.2f}".removesuffix(".00") + " s"
     if value < 120:
         return f"{value:.0f} s"
     minutes, rest = divmod(round(value), 60)

@@ -48,6 +48,13 @@ def summary(verdict: str, reason: str) -> str:
     return ": ".join(part for part in (verdict, reason) if part)
 
 
+def standing(state: str, verdict: str, reason: str) -> str:
+    """Return "state, verdict: reason" for people, without what is empty or would be said twice ("starting, starting: …")."""
+    if verdict == state:
+        return summary(state, reason)
+    return ", ".join(part for part in (state, summary(verdict, reason)) if part)
+
+
 class Action(enum.Enum):
     """What is done about a verdict."""
 

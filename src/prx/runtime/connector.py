@@ -242,7 +242,8 @@ class Connector:
         counters = await run.counters(max_age=0.0)
         if counters is not None and counters.in_flight > 0 and run is self._run:
             what = "1 request" if counters.in_flight == 1 else f"{counters.in_flight} requests"
-            run.context.log("info", f"finishing {what}, at most {run.context.client.stop_grace:.0f} s")
+            words = f"finishing {what}, at most {run.context.client.stop_grace:.0f} s"
+            run.context.log("info", words, in_flight=counters.in_flight)
 
     def _watch_for_change(self) -> None:
         if self.program.has_changed(self.context):

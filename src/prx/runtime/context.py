@@ -158,9 +158,9 @@ class TunnelContext:
             fact = replace(fact, connector=self.connector)  # type: ignore[call-arg]  # it has the field
         self.shared.bus.publish(fact)
 
-    def log(self, level: str, message: str) -> None:
+    def log(self, level: str, message: str, **fields: object) -> None:
         """Publish a line of prx's own log about this tunnel."""
-        self.publish(Log(tunnel=self.name, level=level, message=message))
+        self.publish(Log(tunnel=self.name, level=level, message=message, fields=fields))
 
     def redact(self, line: str) -> str:
         """Return a whole line without the secrets in it."""

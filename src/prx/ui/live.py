@@ -1,48 +1,46 @@
 """The live panel on a terminal: redrawn at each event and once a second; the story scrolls above it.
 
-Nothing here waits for the terminal: a stopped one (Ctrl-S) misses frames and nothing else.
+The panel says how it is now, the story what has been: a verdict is written into the story when it is over, with the time of
+day and how long it lasted, so that nothing stands on the screen twice. Nothing here waits for the terminal: a stopped one
+(Ctrl-S) misses frames and nothing else.
 """
 
 from __future__ import annotations
 
-import io
+import asyncio
 import os
-from collections.abc import Callable
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 
 from rich.console import Console
-from rich.live import Live
 from rich.text import Text
 
-from prx.core.events import Event, Phase, UrlChanged
+from prx.core.conditions import CONDITIONS
+from prx.core.events import Event, Log, Phase, StateChanged, UrlChanged, VerdictChanged
+from prx.core.states import State
 from prx.core.status import TunnelStatus
+from prx.core.verdicts import summary
+from prx.logs.text import printable
 from prx.runtime.host.clock import Clock
-from prx.ui.panel import Progress, panel
+from prx.ui.painter import Painter
+from prx.ui.panel import PHASES, Progress, panel_lines
+from prx.ui.text import seconds, wrapped
 from prx.ui.views import Detail, View, line_for_screen
 from prx.ui.writer import NonBlockingWriter
 
 _EVERY = 1.0  # seconds between two drawings while nothing happens: the waits count down
+_STYLES = {"debug": "dim", "warn": "dark_orange3", "error": "red"}
 
 
-class _OutletFile(io.StringIO):
-    """What rich writes to: each flush goes to the writer as one piece, or is dropped while the terminal takes nothing."""
+@dataclass(frozen=True, slots=True)
+class _Trouble:
+    """A verdict that is in force, and is none to be pleased with."""
 
-    def __init__(self, writer: NonBlockingWriter, fd: int) -> None:
-        super().__init__()
-        self._writer = writer
-        self._fd = fd
-
-    def flush(self) -> None:
-        text = self.getvalue()
-        self.seek(0)
-        self.truncate()
-        if text:
-            self._writer.offer(text)
-
-    def isatty(self) -> bool:
-        return os.isatty(self._fd)
-
-    def fileno(self) -> int:
-        return self._fd
+    at: float
+    words: str
 
 
 class LiveView(View):
@@ -62,45 +60,108 @@ class LiveView(View):
         prints_urls: bool,
     ) -> None:
         super().__init__(writer)
-        self._console = Console(file=_OutletFile(writer, fd))
-        self._live = Live(
-            console=self._console, auto_refresh=False, transient=True, redirect_stdout=False, redirect_stderr=False
-        )
+        self._fd = fd
+        self._painter = Painter(Console(force_terminal=True, width=1_000), writer.offer)
         self._statuses = statuses
         self._clock = clock
         self._detail = detail
         self._prints_urls = prints_urls
         self._progress: dict[str, Progress] = {}
+        self._troubles: dict[str, _Trouble] = {}
+        self._draining = ""
 
     async def show(self, event: Event) -> None:
         """Take in `event` and draw."""
-        fact = event.fact
-        if isinstance(fact, Phase):
-            self._progress.setdefault(fact.tunnel, Progress()).reach(fact.phase, fact.elapsed_ms / 1000)
-        line = line_for_screen(event, self._detail)
-        if isinstance(fact, UrlChanged) and self._prints_urls:
-            self._console.print(Text(fact.url))
-        elif line is not None and not isinstance(fact, Phase | UrlChanged):  # these two are in the panel
-            self._console.print(Text(line.text, style=_STYLES.get(line.level, "")))
+        match event.fact:
+            case Phase(tunnel=tunnel, phase=phase, elapsed_ms=elapsed):
+                self._reach(tunnel, phase, elapsed / 1000)
+            case UrlChanged(url=url, old=old):
+                if self._prints_urls:
+                    self._painter.tell(Text(printable(url)))
+                if old and old != url:
+                    self._tell(event)
+            case VerdictChanged():
+                self._end_trouble(event)
+                self._begin_trouble(event, event.fact)
+            case Log(fields=fields, message=message) if "in_flight" in fields:
+                self._draining = message
+            case StateChanged(new=new) if new is not State.STOPPING:
+                self._draining = ""
+                self._tell(event)
+            case _:
+                self._tell(event)
         self._draw()
 
     async def tick(self) -> None:
-        """Draw once a second: waits count down."""
-        while True:
-            self._draw()
-            await self._clock.sleep(_EVERY)
+        """Draw once a second, because waits count down, and when the window has another size."""
+        with self._drawing_on_resize():
+            while True:
+                self._draw()
+                await self._clock.sleep(_EVERY)
 
     def close(self) -> None:
         """Take the panel away; the story above it stays."""
-        self._live.stop()
+        now = self._clock.wall()
+        for tunnel in list(self._troubles):
+            self._write_trouble(tunnel, now)
+        self._painter.close(self._size()[0])
         super().close()
 
+    def _reach(self, tunnel: str, phase: str, elapsed: float) -> None:
+        progress = self._progress.setdefault(tunnel, Progress())
+        progress.reach(phase, elapsed)
+        if phase == PHASES[-1] and self._detail.threshold in {"debug", "info"}:
+            self._write(f"{self._named(tunnel)}{progress.words()}", "dim")
+
+    def _tell(self, event: Event) -> None:
+        if line := line_for_screen(event, self._detail):
+            self._write(line.text, _STYLES.get(line.level, ""))
+
+    def _begin_trouble(self, event: Event, fact: VerdictChanged) -> None:
+        if CONDITIONS[fact.new].level == "warn" and line_for_screen(event, self._detail):
+            self._troubles[fact.tunnel] = _Trouble(event.at, summary(fact.new, fact.reason))
+
+    def _end_trouble(self, event: Event) -> None:
+        self._write_trouble(event.fact.tunnel, event.at)
+
+    def _write_trouble(self, tunnel: str, until: float) -> None:
+        if trouble := self._troubles.pop(tunnel, None):
+            lasted = seconds(max(0, round(until - trouble.at)))
+            at = time.strftime("%H:%M:%S", time.localtime(trouble.at))
+            self._write(f"{at} {self._named(tunnel)}{printable(trouble.words)} · {lasted}", "")
+
+    def _named(self, tunnel: str) -> str:
+        return f"{tunnel}: " if self._detail.named else ""
+
+    def _write(self, text: str, style: str) -> None:
+        for line in wrapped(text, self._size()[0]):
+            self._painter.tell(Text(line, style=style))
+
     def _draw(self) -> None:
-        if not self._live.is_started:
-            self._live.start()
-        size = self._console.size
-        shown = panel(self._statuses(), self._progress, now=self._clock.wall(), size=(size.width, size.height))
-        self._live.update(shown, refresh=True)
+        size = self._size()
+        lines = panel_lines(
+            self._statuses(), self._progress, now=self._clock.wall(), size=size, draining=printable(self._draining)
+        )
+        self._painter.draw(lines, size[0])
 
+    def _size(self) -> tuple[int, int]:
+        """Return columns and lines: of the terminal, else as the environment says, else 80 × 24."""
+        size = None
+        with suppress(OSError):
+            size = os.get_terminal_size(self._fd)
+        given = [os.environ.get(name, "") for name in ("COLUMNS", "LINES")]
+        columns, lines = (int(word) if word.isdecimal() else 0 for word in given)
+        return (size.columns if size else 0) or columns or 80, (size.lines if size else 0) or lines or 24
 
-_STYLES = {"debug": "dim", "warn": "yellow", "error": "red"}
+    @contextmanager
+    def _drawing_on_resize(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        try:
+            loop.add_signal_handler(signal.SIGWINCH, self._draw)
+        except (ValueError, RuntimeError):  # not the main thread: the next second draws
+            yield
+            return
+        try:
+            yield
+        finally:
+            loop.remove_signal_handler(signal.SIGWINCH)

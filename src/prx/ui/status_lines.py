@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from types import MappingProxyType
@@ -13,7 +12,7 @@ from prx.core.states import UP
 from prx.core.traffic import TrafficStatus
 from prx.core.verdicts import WELL, summary
 from prx.logs.text import printable
-from prx.ui.text import seconds
+from prx.ui.text import seconds, wrapped
 
 
 def status_lines(
@@ -81,9 +80,4 @@ def _trouble(tunnel: Mapping[str, Any]) -> list[str]:
 
 
 def _wrapped(texts: list[str], width: int) -> list[str]:
-    lines = []
-    for text in texts:
-        lines += textwrap.wrap(
-            text, max(width, 24), initial_indent="  ", subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
-        )
-    return lines
+    return [line for text in texts for line in wrapped(text, width, "  ")]
