@@ -4,11 +4,30 @@ from __future__ import annotations
 
 import json
 import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from tests.cli.home import PRX, Home
 from tests.support.terminal import on_terminal
+from tests.support.visitor import request
 from tests.support.waits import free_port
+
+
+@contextmanager
+def served(handler: type[BaseHTTPRequestHandler]) -> Iterator[int]:
+    """Run a local service, and yield its port."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield server.server_address[1]
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
 
 
 def names(home: Home) -> list[str]:
@@ -106,6 +125,40 @@ def test_logs_are_sorted_quiet_and_complete(home: Home) -> None:
     wrong = home.run("logs", "wbe")
     assert (wrong.returncode, wrong.stdout) == (2, "")
     assert "it has: hello" in wrong.stderr
+
+
+def test_a_stop_says_what_it_waits_for(home: Home) -> None:
+    """While a request is finished `prx stop`, `prx status` and the story say so, and for how long at most."""
+    asked, answer = threading.Event(), threading.Event()
+
+    class Slow(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if self.path == "/slow":
+                asked.set()
+                answer.wait(30)
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with served(Slow) as port:
+        prx = home.start("--lab", str(port))
+        url = prx.url()
+        visitor = threading.Thread(target=lambda: request("GET", f"{url}/slow"))
+        visitor.start()
+        try:
+            assert asked.wait(20)
+            stop = home.popen("stop")
+            waits = prx.wait_for("finishing 1 request, at most 30 s")
+            assert json.loads(home.run("status", "--json").stdout)["tunnels"][0]["reason"] == waits
+            assert stop.stderr is not None
+            assert stop.stderr.readline() == f"{port}: {waits} …\n"
+        finally:
+            answer.set()
+            visitor.join()
+        assert (stop.communicate(timeout=30)[1], prx.end()) == (f"stopped {port}\n", 0)
 
 
 def test_a_code_is_printed_on_demand(home: Home) -> None:

@@ -63,10 +63,10 @@ def _utc(monkeypatch: pytest.MonkeyPatch) -> None:
     time.tzset()
 
 
-def shown(*statuses: TunnelStatus, columns: int = 80, lines: int = 24, **more: object) -> list[str]:
+def shown(*statuses: TunnelStatus, columns: int = 80, lines: int = 24) -> list[str]:
     """Return the lines of the panel."""
     progress = {"new": Progress({"spawned": 0.17, "connected": 0.3, "url": 0.42})}
-    made = panel_lines(statuses, progress, now=NOW, size=(columns, lines), **more)  # type: ignore[arg-type]
+    made = panel_lines(statuses, progress, now=NOW, size=(columns, lines))
     return [line.plain.rstrip() for line in made]
 
 
@@ -165,9 +165,9 @@ def test_a_url_that_is_not_proven_says_so() -> None:
 
 def test_a_stop_says_what_it_waits_for() -> None:
     """What is still under way, for how long at most, and how to end at once."""
-    stopping = replace(READY, state=State.STOPPING, reason="asked to stop")
-    assert shown(stopping)[-1] == "  requests under way may finish · Ctrl-C again ends at once"
-    assert shown(stopping, draining="finishing 1 request, at most 30 s")[-1].startswith("  finishing 1 request, at most 30 s · ")
+    lines = shown(replace(READY, state=State.STOPPING, reason="finishing 1 request, at most 30 s"))
+    assert lines[2] == "    finishing 1 request, at most 30 s"
+    assert lines[-1] == "  requests under way may finish · Ctrl-C again ends at once"
 
 
 def test_the_panel_says_that_a_tunnel_flaps() -> None:

@@ -67,6 +67,7 @@ class Pipe:
     ("fact", "line"),
     [
         (events.Phase(tunnel="web", phase="url", elapsed_ms=350, detail=URL), Line("info", f"web: url after 0.35 s ({URL})")),
+        (events.Phase(tunnel="web", phase="verified", elapsed_ms=600, detail=URL), Line("info", "web: verified after 0.60 s")),
         (
             events.UrlChanged(tunnel="web", url="b", old="a"),
             Line("warn", "web: the public URL has changed: a is dead, the new one is b"),
@@ -146,6 +147,22 @@ async def test_each_view_writes_its_part() -> None:
     assert urls.text() == f"{URL}\n"
     assert [json.loads(line)["seq"] for line in objects.text().splitlines()] == [1, 2, 3, 4, 5]
     assert lines.text() == f"public at {URL}\nwarn: warned\n"
+
+
+@pytest.mark.parametrize(
+    ("fact", "said"),
+    [
+        (events.UrlChanged(tunnel="web", url=URL, old=""), False),
+        (events.UrlChanged(tunnel="web", url=URL, old="https://old.trycloudflare.com"), True),
+        (events.UrlChanged(tunnel="web", url=URL, old="", proven=False), True),
+        (log("a line"), True),
+    ],
+)
+async def test_a_url_that_stdout_has_is_not_said_again(fact: Fact, said: bool) -> None:
+    """If URLs and story go to one place, only what the URL alone does not say is a line of the story."""
+    lines = Pipe()
+    await LineView(lines.writer, Detail("info", named=False), has_urls=True).show(Event(1, 0.0, fact))
+    assert bool(lines.text()) is said
 
 
 async def test_a_reload_changes_what_is_shown() -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import click
 
-from prx.cli.find_running import Target, config_option, select
-from prx.core.errors import NotReadyError
+from prx.cli.find_running import Running, Target, config_option, select
+from prx.core.errors import NotReadyError, PrxError
+from prx.core.states import State
 from prx.ui.errors import print_note
 
 STOP_SECONDS = 200.0  # the longest grace period that cloudflared takes is 180 s; the rest is margin
+PATIENCE_SECONDS = 1.5  # for a stop without a word
 _SLOW_SECRETS = 60.0  # seconds; a keyring has 30 and each program 10, and people rarely keep more than a few
 
 name_argument = click.argument("name", required=False)
@@ -28,7 +31,7 @@ def stop(name: str | None, config: Path | None) -> None:
     with select(config, name) as target:
         if _is_everything(target):
             target.running.client.ask("stop")
-            if not target.running.client.wait_for_end(STOP_SECONDS):
+            if not _ends(target.running):
                 raise NotReadyError(f"prx (pid {target.running.about['pid']}) has not ended after {STOP_SECONDS:.0f} s")
         else:
             target.running.client.ask("stop", wait=STOP_SECONDS, tunnel=target.tunnel)
@@ -60,6 +63,17 @@ def reload(name: str | None, config: Path | None) -> None:
     with select(config, name) as target:
         target.running.client.ask("reload", wait=_SLOW_SECRETS)
         print_note(f"reloaded {target.running.about['config'] or 'the environment'}")
+
+
+def _ends(running: Running) -> bool:
+    """Return whether it ends in time; one that takes longer is asked what it waits for."""
+    if running.client.wait_for_end(PATIENCE_SECONDS):
+        return True
+    with suppress(PrxError):
+        for tunnel in running.client.ask("status")["tunnels"]:
+            if tunnel["state"] == State.STOPPING:
+                print_note(f"{tunnel['name']}: {tunnel['reason']} …")
+    return running.client.wait_for_end(STOP_SECONDS - PATIENCE_SECONDS)
 
 
 def _is_everything(target: Target) -> bool:

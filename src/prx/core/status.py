@@ -147,6 +147,8 @@ def _fold_fact(status: TunnelStatus, fact: Fact, at: float) -> TunnelStatus:
             return replace(status, attempt=attempt, retry_at=None)
         case events.RestartScheduled(delay=delay, attempt=attempt):
             return replace(status, attempt=attempt, retry_at=at + delay)
+        case events.Log(fields={"in_flight": _}, message=message) if status.state is State.STOPPING:
+            return replace(status, reason=message)  # what the end waits for
         case events.AttemptsForgotten():
             return replace(status, attempt=0)
         case events.Probed(status=code, latency_ms=latency, verdict=verdict):

@@ -19,8 +19,7 @@ from rich.console import Console
 from rich.text import Text
 
 from prx.core.conditions import CONDITIONS
-from prx.core.events import Event, Log, Phase, StateChanged, UrlChanged, VerdictChanged
-from prx.core.states import State
+from prx.core.events import Event, Log, Phase, UrlChanged, VerdictChanged
 from prx.core.status import TunnelStatus
 from prx.core.verdicts import summary
 from prx.logs.text import printable
@@ -68,7 +67,6 @@ class LiveView(View):
         self._prints_urls = prints_urls
         self._progress: dict[str, Progress] = {}
         self._troubles: dict[str, _Trouble] = {}
-        self._draining = ""
 
     async def show(self, event: Event) -> None:
         """Take in `event` and draw."""
@@ -83,11 +81,8 @@ class LiveView(View):
             case VerdictChanged():
                 self._end_trouble(event)
                 self._begin_trouble(event, event.fact)
-            case Log(fields=fields, message=message) if "in_flight" in fields:
-                self._draining = message
-            case StateChanged(new=new) if new is not State.STOPPING:
-                self._draining = ""
-                self._tell(event)
+            case Log(fields={"in_flight": _}) if self._says(event.fact.tunnel, event.fact.message):
+                pass  # the panel has it
             case _:
                 self._tell(event)
         self._draw()
@@ -130,6 +125,9 @@ class LiveView(View):
             at = time.strftime("%H:%M:%S", time.localtime(trouble.at))
             self._write(f"{at} {self._named(tunnel)}{printable(trouble.words)} · {lasted}", "")
 
+    def _says(self, tunnel: str, message: str) -> bool:
+        return any(status.name == tunnel and status.reason == message for status in self._statuses())
+
     def _named(self, tunnel: str) -> str:
         return f"{tunnel}: " if self._detail.named else ""
 
@@ -139,9 +137,7 @@ class LiveView(View):
 
     def _draw(self) -> None:
         size = self._size()
-        lines = panel_lines(
-            self._statuses(), self._progress, now=self._clock.wall(), size=size, draining=printable(self._draining)
-        )
+        lines = panel_lines(self._statuses(), self._progress, now=self._clock.wall(), size=size)
         self._painter.draw(lines, size[0])
 
     def _size(self) -> tuple[int, int]:

@@ -62,10 +62,9 @@ def panel(
     *,
     now: float,
     size: tuple[int, int],
-    draining: str = "",
 ) -> Group:
     """Return the whole panel, as `panel_lines` has it, for rich."""
-    return Group(*panel_lines(statuses, progress, now=now, size=size, draining=draining))
+    return Group(*panel_lines(statuses, progress, now=now, size=size))
 
 
 def panel_lines(
@@ -74,11 +73,10 @@ def panel_lines(
     *,
     now: float,
     size: tuple[int, int],
-    draining: str = "",
 ) -> list[Text]:
     """Return the lines for a terminal of `size` (columns, lines): fewer than it has.
 
-    `now` is wall-clock seconds; `draining` says what a stop waits for.
+    `now` is wall-clock seconds.
     """
     if not statuses:
         return []
@@ -90,7 +88,7 @@ def panel_lines(
     ]
     frame = [Text(), *([_head(statuses)] if several else [])]
     foot = [Text()] if lines > 10 else []
-    foot += _dim(wrapped(_last_words(statuses, draining), columns, "  "))
+    foot += _dim(wrapped(_last_words(statuses), columns, "  "))
     room = lines - 1 - len(frame) - len(foot)
     shown = fitted(blocks, room, columns)
     if not several and _wants_code(statuses[0], now):
@@ -104,10 +102,10 @@ def _head(statuses: Sequence[TunnelStatus]) -> Text:
     return Text("  " + " · ".join([f"{states.count(State.READY)} of {len(states)} ready", *others]), style="bold")
 
 
-def _last_words(statuses: Sequence[TunnelStatus], draining: str) -> str:
-    if not any(status.state is State.STOPPING for status in statuses):
-        return "Ctrl-C stops"
-    return f"{draining or 'requests under way may finish'} · Ctrl-C again ends at once"
+def _last_words(statuses: Sequence[TunnelStatus]) -> str:
+    if any(status.state is State.STOPPING for status in statuses):
+        return "requests under way may finish · Ctrl-C again ends at once"
+    return "Ctrl-C stops"
 
 
 def _pad(statuses: Sequence[TunnelStatus], columns: int) -> int:

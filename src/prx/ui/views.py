@@ -59,14 +59,17 @@ class JsonView(View):
 
 
 class LineView(View):
-    """The story as plain lines, in the `detail` that is wanted."""
+    """The story as plain lines, in the `detail` that is wanted; a first URL is left out if `has_urls`: it is there already."""
 
-    def __init__(self, writer: NonBlockingWriter, detail: Detail) -> None:
+    def __init__(self, writer: NonBlockingWriter, detail: Detail, *, has_urls: bool = False) -> None:
         super().__init__(writer)
         self._detail = detail
+        self._has_urls = has_urls
 
     async def show(self, event: Event) -> None:
         """Write the line for `event`, if there is one."""
+        if self._has_urls and isinstance(event.fact, UrlChanged) and event.fact.proven and not event.fact.old:
+            return
         line = line_for_screen(event, self._detail)
         if line is not None:
             mark = f"{line.level}: " if line.level in {"warn", "error"} else ""
