@@ -1,7 +1,7 @@
 # Everything here sets itself up: a bare Debian with Python 3.11, git and make is enough.
 AS_ROOT = $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: browser photos chromium start test cloudflared lint types imports sdk manifests conformance exchanges bench outages storm replicas live check lock audit clean setup
+.PHONY: browser photos chromium start test cloudflared lint types imports sdk manifests conformance exchanges bench outages storm replicas live man check lock audit clean setup
 
 start: setup  ## the main job on the embedded default: a hello page through the local edge
 	@.venv/bin/python scripts/in-foreground .venv/bin/prx start --hello --lab
@@ -62,6 +62,10 @@ live: setup  ## against Cloudflare itself, with CLOUDFLARE_API_TOKEN and ZONE=ex
 
 replicas: setup  ## what visitors lose while connectors are killed, restarted and reconfigured (six minutes)
 	@.venv/bin/python -m bench.replicas $(REPLICAS)
+
+man: setup  ## write the manual pages and the reference of the command line again, from the help of the commands
+	@.venv/bin/python -m prx.cli.manual man man
+	@.venv/bin/python -m prx.cli.manual page >docs/reference/command-line.md
 
 check: lint types imports test  ## what CI runs
 

@@ -204,7 +204,7 @@ retries = 1
             'prx.toml:17: tunnels.b.cloudflare.token: found nothing, expected the tunnel token, as mode is "named" '
             "(CLOUDFLARE_TUNNEL_TOKEN sets it too, `prx setup` makes one)"
         ),
-        "prx.toml:19: tunnels.c.cloudflare: found the number 5, expected a table",
+        "prx.toml:19: tunnels.c.cloudflare: found the number 5, expected a table: [tunnels.c.cloudflare]",
         "prx.toml:20: tunnels.c.max_failures: found a date or time, expected a whole number from 1 to 1000",
         "prx.toml:21: tunnels.c.retries: unknown key; it belongs in [tunnels.c.cloudflare]",
         'environment variable PRX_LOG: log_level: found "loud", expected one of debug, info, warn, error',

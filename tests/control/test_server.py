@@ -68,10 +68,11 @@ class ScriptedPrx:
         """Answer what is asked of inspected traffic."""
         return {"asked": request["do"]}
 
-    async def reload(self) -> None:
+    async def reload(self) -> list[str]:
         self.asked.append(("reload", None))
         if self.problem is not None:
             raise self.problem
+        return []
 
     def become(self, name: str, state: str, url: str = "") -> None:
         facts: list[Fact] = [UrlChanged(tunnel=name, url=url, old="")] if url else []

@@ -87,7 +87,7 @@ def test_what_does_not_change_is_not_drawn() -> None:
 
 
 def test_what_the_terminal_refuses_comes_later() -> None:
-    """While a terminal is stopped (Ctrl-S) frames are dropped; the story waits, and the place is counted from what was drawn."""
+    """While a terminal is stopped (Ctrl-S) frames are dropped; the story waits."""
     screen, takes = Screen(*SIZE), [True]
     made = painter(lambda text: takes[0] and screen.offer(text))
     made.draw(texts("a", "b"), 80)
@@ -101,7 +101,7 @@ def test_what_the_terminal_refuses_comes_later() -> None:
 
 @pytest.mark.parametrize(("columns", "lines"), [(140, 12), (80, 30), (200, 50), (64, 12)])
 def test_a_resize_leaves_no_pieces(columns: int, lines: int) -> None:
-    """In a window of another size there is one panel, and the story; a narrower one that cuts its lines may lose some of that."""
+    """In a window of another size there is one panel; a narrower one that cuts its lines may lose some of the story."""
     screen = Screen(80, 12)
     made = painter(screen.offer)
     made.tell(Text("it happened"))
@@ -153,7 +153,7 @@ def verdict(new: Verdict, reason: str) -> events.VerdictChanged:
 
 
 async def test_the_panel_is_the_present_and_the_story_the_past(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A trouble is on the screen once: in the panel as long as it lasts, then in the story with its time and how long it took."""
+    """A trouble is on the screen once: in the panel while it lasts, then in the story with its time and duration."""
     with live(monkeypatch) as terminal:
         terminal.statuses = (DOWN,)
         text = await terminal.happen(verdict(Verdict.ORIGIN_DOWN, "connection refused by 127.0.0.1:3000"), 40.0)
@@ -220,7 +220,7 @@ for line in sys.stdin:
 
 
 def test_a_terminal_that_wraps_again_keeps_one_panel(tmp_path: Path) -> None:
-    """tmux wraps its lines again at each new width, as most terminals of today do: no piece is left, no story is eaten."""
+    """Tmux wraps its lines again at each new width, as most terminals of today do: no piece is left, no story is eaten."""
     if shutil.which("tmux") is None:
         pytest.skip("tmux is not installed")
     socket, done, feed = tmp_path / "tmux", tmp_path / "done", tmp_path / "feed"

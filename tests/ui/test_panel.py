@@ -139,8 +139,7 @@ def test_the_panel_is_lower_than_the_window(count: int, lines: int) -> None:
 def test_details_give_way_before_tunnels() -> None:
     """If not everything fits, what is below a tunnel goes before the tunnel does, the worst trouble keeps its words longest."""
     blocks = [
-        Block([Text(name)], [Text(f"{name} why"), Text(f"{name} hint")], rank)
-        for name, rank in (("a", 2), ("b", 0), ("c", 9))
+        Block([Text(name)], [Text(f"{name} why"), Text(f"{name} hint")], rank) for name, rank in (("a", 2), ("b", 0), ("c", 9))
     ]
     made = {room: [line.plain for line in fitted(blocks, room, 80)] for room in (9, 5, 3, 2)}
     assert made[9] == ["a", "a why", "a hint", "b", "b why", "b hint", "c", "c why", "c hint"]
@@ -172,7 +171,9 @@ def test_a_stop_says_what_it_waits_for() -> None:
 
 def test_the_panel_says_that_a_tunnel_flaps() -> None:
     """A tunnel that is well just now and was not three times within the hour says so; one that fell twice does not."""
-    assert "    it flaps: well, then not, 3 times within the last hour" in shown(replace(READY, flaps=Flaps(falls=(1.0, 2.0, 3.0))))
+    assert "    it flaps: well, then not, 3 times within the last hour" in shown(
+        replace(READY, flaps=Flaps(falls=(1.0, 2.0, 3.0)))
+    )
     assert "flaps" not in "\n".join(shown(replace(READY, flaps=Flaps(falls=(1.0, 2.0)))))
 
 

@@ -11,6 +11,7 @@ import threading
 from typing import Any
 
 import pytest
+
 from prx.app.outcome import Outcome
 from prx.app.signals import Signals
 from prx.core import events

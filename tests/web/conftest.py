@@ -82,10 +82,11 @@ class ScriptedPrx:
         """Answer what is asked of inspected traffic."""
         return {"requests": [], "positions": {}, "dropped": 0}
 
-    async def reload(self) -> None:
+    async def reload(self) -> list[str]:
         self.asked.append(("reload", None))
         if self.problem is not None:
             raise self.problem
+        return []
 
 
 @dataclass

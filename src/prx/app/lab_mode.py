@@ -58,7 +58,9 @@ def explain(config: Config, *, lab: bool) -> str:
     paths = {item.cloudflare.cloudflared_path for item in config.tunnels.values() if item.backend == "cloudflare"}
     where = "the local edge" if lab else "Cloudflare"
     said = [_explain_one(path, lab=lab) for path in sorted(paths)]
-    return f"connector to {where}: {'; '.join(said)}" if said else ""
+    named = [item for item in config.tunnels.values() if item.backend == "cloudflare" and item.cloudflare.mode == "named"]
+    ignored = "; your token is not used: the lab has its own" if lab and any(item.cloudflare.token for item in named) else ""
+    return f"connector to {where}: {'; '.join(said)}{ignored}" if said else ""
 
 
 def _explain_one(path: str, *, lab: bool) -> str:

@@ -106,9 +106,11 @@ class ConfigurationReader:
         return ask_password(new)
 
 
-def load_configuration(path: Path | None, environ: Mapping[str, str], *, run_commands: bool = False) -> Loaded:
+def load_configuration(
+    path: Path | None, environ: Mapping[str, str], *, run_commands: bool = False, local_addr: str = ""
+) -> Loaded:
     """Return the configuration for a command that reads it once and, unless it is asked to, executes nothing."""
-    return ConfigurationReader(path, environ, run_commands=run_commands).read()
+    return ConfigurationReader(path, environ, local_addr, run_commands=run_commands).read()
 
 
 def secret_forms(loaded: Loaded, environ: Mapping[str, str]) -> Iterator[str]:

@@ -22,7 +22,7 @@ class Reloader:
         self,
         *,
         read: Callable[[], Loaded],
-        take: Callable[[Loaded], None],
+        take: Callable[[Loaded], list[str]],
         around: Callable[[], AbstractContextManager[None]],
         refused: Callable[[str], None],
     ) -> None:
@@ -33,15 +33,15 @@ class Reloader:
         self._wanted = asyncio.Event()
         self._one_at_a_time = asyncio.Lock()
 
-    async def reload(self) -> None:
-        """Reload now; raise PrxError, with every mistake, if that cannot be."""
+    async def reload(self) -> list[str]:
+        """Reload now and return what has changed, in words; raise PrxError, with every mistake, if that cannot be."""
         async with self._one_at_a_time:
             with self._around():
                 try:
                     reading = start_in_thread(self._read)
                 except RuntimeError as error:  # no thread is to be had
                     raise PrxError(f"it cannot be read now: {error}", hint="raise the limit of processes: ulimit -u") from error
-                self._take(await asyncio.wrap_future(reading))
+                return self._take(await asyncio.wrap_future(reading))
 
     def reload_soon(self) -> None:
         """Reload as soon as it can be done; `refused` is called if that cannot be. Many of these at once are one."""

@@ -37,6 +37,7 @@ from prx.app.stop_request import StopRequest
 from prx.app.thrift import give_back, set_aside, short_pauses
 from prx.backends import create
 from prx.backends.base import CLOUDFLARE, Counters
+from prx.config.differences import differences
 from prx.config.load import Loaded
 from prx.config.paths import ensure_private_dir
 from prx.config.schema import Config
@@ -182,10 +183,10 @@ class Session:
         self._log("info", "no program uses this prx any more")
         self.stop()
 
-    async def reload(self) -> None:
-        """Read the configuration again; raise ConfigError and change nothing if it has mistakes."""
+    async def reload(self) -> list[str]:
+        """Read the configuration again, return what has changed; raise ConfigError and change nothing if it has mistakes."""
         self._running()
-        await self._reloader.reload()
+        return await self._reloader.reload()
 
     async def traffic(self, request: Message) -> Message:
         """Answer what is asked of inspected traffic."""
@@ -260,14 +261,16 @@ class Session:
             code = await self._supervise() if came_up else 0
         return self._result(code)
 
-    def _take_again(self, loaded: Loaded) -> None:
-        """Put a configuration in force while tunnels run."""
+    def _take_again(self, loaded: Loaded) -> list[str]:
+        """Put a configuration in force while tunnels run; return what that changes."""
         supervisor = self._running()
+        changes = differences(self._in_force.config, loaded.config)
         self._in_force.take(loaded)
         self._inspect()
         supervisor.reload(self._config())
         if self._dashboard is not None:
             self._dashboard.check_settings()
+        return changes
 
     def _config(self) -> Config:
         """Return the configuration in force: as loaded, with the connector and the tokens that the lab works with."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from prx.cli.config import run_commands_option
-from prx.core.errors import PrxError
+from prx.core.errors import PrxError, UsageError
 
 if TYPE_CHECKING:
     from prx.config.load import Loaded
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
+@click.argument("target", required=False, metavar="[PORT|HOST:PORT|URL]")
 @click.option("-c", "--config", "file", type=click.Path(path_type=Path, dir_okay=False), help="The configuration file.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option(
@@ -27,10 +28,11 @@ if TYPE_CHECKING:
     help="Write the findings, the versions and the configuration into a file, without secrets.",
 )
 @run_commands_option
-def doctor(file: Path | None, as_json: bool, report: Path | None, run_commands: bool) -> int:
+def doctor(target: str | None, file: Path | None, as_json: bool, report: Path | None, run_commands: bool) -> int:
     """Find out what is wrong with the machine, the network or the set-up.
 
-    Takes up to 15 seconds. Changes nothing, and runs nothing but `cloudflared --version`.
+    Of the tunnels in the configuration, or of one to the local address that is given. Takes up to 15 seconds. Changes nothing,
+    and runs nothing but `cloudflared --version`.
 
     \b
     Exit codes: 0 nothing failed (there may be warnings)
@@ -41,23 +43,33 @@ def doctor(file: Path | None, as_json: bool, report: Path | None, run_commands: 
     from prx.doctor import report as writing
     from prx.doctor.context import Context
     from prx.doctor.examine import examine
+    from prx.ui.say import show
 
-    loaded = load_configuration(file, os.environ, run_commands=run_commands)
+    loaded = load_configuration(file, os.environ, run_commands=run_commands, local_addr=_local_addr(target))
     redactor = _redactor(loaded)
     findings = asyncio.run(examine(Context(loaded.config, os.environ)))
     if as_json:
         click.echo(writing.to_json(findings, redactor))
     else:
         for line in writing.lines(findings, redactor):
-            click.echo(line)
+            show(line)
     if report is not None:
-        from prx.config.render import show
+        from prx.config.render import show as render
 
         try:
-            writing.write_report(report, findings, show(loaded, origins=True), redactor)
+            writing.write_report(report, findings, render(loaded, origins=True), redactor)
         except OSError as error:
             raise PrxError(f"the report cannot be written to {report}: {error.strerror}") from error
     return 1 if writing.has_failed(findings) else 0
+
+
+def _local_addr(target: str | None) -> str:
+    from prx.config.local_addr import LocalAddr
+
+    try:
+        return "" if target is None else str(LocalAddr.parse(target))
+    except ValueError as error:
+        raise UsageError(f"{target!r} is not a local address: expected {error}", hint="prx doctor 8080") from error
 
 
 async def examined() -> str:

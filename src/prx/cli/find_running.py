@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import click
 from prx.config.paths import runtime_dir
 from prx.control.client import Client, NotRunningError, UnresponsiveError
 from prx.control.instance import sockets
-from prx.core.errors import UsageError
+from prx.core.errors import PrxError, UsageError
 
 config_option = click.option(
     "-c",
@@ -21,6 +21,14 @@ config_option = click.option(
     type=click.Path(path_type=Path, dir_okay=False),
     help="Ask only the prx that runs this configuration file.",
 )
+
+
+def complete_names(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
+    """Return the names of the running tunnels that begin with what was typed; a prx that cannot be asked has none."""
+    with suppress(PrxError, OSError), all_running(None) as found:
+        names = {str(item["name"]) for running in found for item in running.about["tunnels"]}
+        return sorted(name for name in names if name.startswith(incomplete))
+    return []
 
 
 @dataclass(frozen=True, slots=True)

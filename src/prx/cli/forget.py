@@ -6,6 +6,8 @@ import os
 
 import click
 
+from prx.ui.errors import print_note
+
 
 @click.command()
 def forget() -> None:
@@ -20,4 +22,4 @@ def forget() -> None:
 
     count = PersistentState(data_dir(os.environ) / STATE_FILE, SystemClock()).forget_protocol()
     networks = "1 network" if count == 1 else f"{count} networks"
-    click.echo(f"forgot what was learnt about {networks}" if count else "nothing was remembered", err=True)
+    print_note(f"forgot what was learnt about {networks}" if count else "nothing was remembered")

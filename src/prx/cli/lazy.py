@@ -7,13 +7,28 @@ from dataclasses import dataclass
 
 import click
 
+from prx import __version__
+
+
+def _be_quiet(_context: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        from prx.ui.say import be_quiet
+
+        be_quiet()
+
+
+quiet_option = click.option(
+    "-q", "--quiet", is_flag=True, expose_value=False, callback=_be_quiet, help="Say nothing but errors and warnings."
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Lazy:
-    """Where a command lies (`module:attribute`) and the line that `--help` shows for it."""
+    """Where a command lies (`module:attribute`), and the line that `--help` shows for it. `quiet`: it takes -q."""
 
     where: str
     help: str
+    quiet: bool = False
 
 
 class LazyGroup(click.Group):
@@ -34,6 +49,8 @@ class LazyGroup(click.Group):
         module, _, attribute = self.table[cmd_name].where.partition(":")
         command = getattr(importlib.import_module(module), attribute)
         assert isinstance(command, click.Command)
+        if self.table[cmd_name].quiet and not any("-q" in param.opts for param in command.params):
+            quiet_option(command)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -42,12 +59,26 @@ class LazyGroup(click.Group):
             formatter.write_dl([(name, entry.help) for name, entry in self.table.items()])
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command; for an unknown word, say which ones come close."""
-        name = args[0]
+        """Find the command; `help COMMAND` is `COMMAND --help`, `version` `--version`. An unknown word: say what is meant."""
+        name, *others = args
+        if name == "help" and name not in self.table:
+            if not others:
+                click.echo(ctx.get_help())
+                ctx.exit()
+            return self.resolve_command(ctx, [*others, "--help"])
+        if name == "version" and name not in self.table:
+            click.echo(f"prx {__version__}")
+            ctx.exit()
         if name not in self.table and not name.startswith("-"):
-            import difflib
-
-            near = difflib.get_close_matches(name, self.table, n=1)
-            also = f"did you mean `prx {near[0]}`?" if near else f"commands: {', '.join(self.table)}"
-            ctx.fail(f"there is no command {name!r}\n{also}")
+            ctx.fail(f"there is no command {name!r}\n{self._meant(name)}")
         return super().resolve_command(ctx, args)
+
+    def _meant(self, name: str) -> str:
+        import difflib
+
+        from prx.ui.meant import meant_by_word
+
+        if meant := meant_by_word(name):
+            return f"did you mean `{meant}`?"
+        near = difflib.get_close_matches(name, self.table, n=1)
+        return f"did you mean `prx {near[0]}`?" if near else f"commands: {', '.join(self.table)}"

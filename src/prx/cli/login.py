@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from prx.app.lab_client import CONTROL_VARIABLE
+from prx.ui.errors import print_note
 
 
 @click.command()
@@ -28,12 +29,12 @@ def login(file: Path | None, no_browser: bool, forget: bool) -> None:
     keeping = keeping_of(os.environ)
     if forget:
         keeping.drop(LOGIN_ENTRY)
-        click.echo("forgot the sign-in", err=True)
+        print_note("forgot the sign-in")
         return
     client_id = open_file(file, os.environ).loaded.config.oauth_client_id
 
     def open_page(url: str) -> None:
-        click.echo(f"open this page, and agree:\n{url}", err=True)
+        print_note(f"open this page, and agree:\n{url}")
         if not no_browser and not os.environ.get(CONTROL_VARIABLE):
             import webbrowser
 
@@ -41,5 +42,5 @@ def login(file: Path | None, no_browser: bool, forget: bool) -> None:
 
     declined = sign_in(client_id, dash_of(os.environ), keeping, open_page=open_page)
     for scope in declined:
-        click.echo(f"note: {scope} was not granted; what needs it will be refused", err=True)
-    click.echo("signed in: prx setup and prx tunnels use it", err=True)
+        print_note(f"note: {scope} was not granted; what needs it will be refused")
+    print_note("signed in: prx setup and prx tunnels use it")

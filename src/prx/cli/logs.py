@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from prx.cli.find_running import all_running, choose, config_option
+from prx.cli.find_running import all_running, choose, complete_names, config_option
+from prx.cli.report import Span
 from prx.control.client import NotRunningError
 from prx.core.errors import PrxError, UsageError
+
+_STYLES: dict[str, dict[str, Any]] = {"debug": {"dim": True}, "warn": {"fg": 166}, "error": {"fg": "red"}}
 
 if TYPE_CHECKING:
     from prx.logs.records import LogRecord
 
 
 @click.command()
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=complete_names)
 @click.option("-f", "--follow", is_flag=True, help="Go on with what comes, until Ctrl-C.")
 @click.option("-n", "--lines", type=click.IntRange(0, 1_000_000), default=50, show_default=True, help="How many lines.")
 @click.option("--json", "as_json", is_flag=True, help="Print the records as JSON, one per line.")
@@ -29,25 +34,41 @@ if TYPE_CHECKING:
     show_default=True,
     help="Only from this level on.",
 )
-@click.option("--all", "everything", is_flag=True, help="Also debug lines, and those of the connector that mean nothing.")
+@click.option("--all", "-v", "everything", is_flag=True, help="Also debug lines, and those of the connector that mean nothing.")
+@click.option("--since", type=Span(), metavar="SPAN", help="Only the last 10m, 12h, 7d … of it, whatever -n says.")
 @config_option
 def logs(
-    name: str | None, config: Path | None, *, follow: bool, lines: int, as_json: bool, level: str, everything: bool
+    name: str | None,
+    config: Path | None,
+    *,
+    follow: bool,
+    lines: int,
+    as_json: bool,
+    level: str,
+    everything: bool,
+    since: float | None,
 ) -> None:
     """Show what prx and its children logged.
 
     Of the prx that runs; if none does, of the one that ran last. NAME is a tunnel, or the local address that it serves.
+    The files are in the folder `logs` of the data directory ($PRX_DATA_DIR, or ~/.local/share/prx), one for each prx, with at
+    most 10 MB and three older ones beside it (`FILE.log.1` …).
     """
     from prx.logs.reader import tail
 
     path, tunnel = _find(name, config)
     shown = _Shown(tunnel, level, as_json=as_json, everything=everything)
-    wanted = lines if everything and tunnel is None else 1_000_000  # a filter needs more to choose from
+    wanted = lines if everything and tunnel is None and since is None else 1_000_000  # a filter needs more to choose from
     kept = sorted((item for line in tail(path, wanted) if (item := shown.take(line)) is not None), key=lambda item: item[0])
     if tunnel is not None and tunnel not in shown.tunnels and not follow:
         known = ", ".join(sorted(shown.tunnels)) or "none"
         raise UsageError(f"the log {path} has no tunnel {tunnel!r}", hint=f"it has: {known}")
-    _print(text for _, text in kept[len(kept) - min(lines, len(kept)) :])
+    if since is None:
+        kept = kept[len(kept) - min(lines, len(kept)) :]
+    else:
+        first = _time_before(since)
+        kept = [item for item in kept if item[0] >= first]
+    _print(text for _, text in kept)
     if follow:
         asyncio.run(_follow(path, shown))
 
@@ -74,6 +95,8 @@ class _Shown:
         self.tunnels: set[str] = set()  # those that have been seen
         self._tunnel = tunnel
         self._as_json = as_json
+        self._on_terminal = not as_json and sys.stdout.isatty()
+        self._colours = self._on_terminal and not os.environ.get("NO_COLOR")
 
     def take(self, line: bytes) -> tuple[str, str] | None:
         """Return time and text of a stored line to print; None if it is not wanted, or is no record."""
@@ -86,7 +109,21 @@ class _Shown:
         noise = record.fields.get("kind") == "noise" and not self._everything
         if noise or record.level not in self._levels or self._tunnel not in {None, record.tunnel}:
             return None
-        return record.at, line.decode(errors="replace") if self._as_json else _line(record)
+        return record.at, line.decode(errors="replace") if self._as_json else self._for_people(record)
+
+    def _for_people(self, record: LogRecord) -> str:
+        from prx.ui.say import on_screen
+
+        text = on_screen(_line(record), terminal=self._on_terminal)
+        return click.style(text, **_STYLES.get(record.level, {})) if self._colours else text
+
+
+def _time_before(seconds: float) -> str:
+    """Return the time so many seconds ago, as records have it."""
+    from prx.core.events import timestamp
+    from prx.runtime.host.clock import SystemClock
+
+    return timestamp(SystemClock().wall() - seconds)
 
 
 def _line(record: LogRecord) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from prx.cli.find_running import complete_names
 from prx.core.errors import PrxError
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class Span(click.ParamType):  # type: ignore[type-arg]  # generic in the stubs o
 
 
 @click.command()
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=complete_names)
 @click.option("--since", type=Span(), default="7d", show_default=True, help="How far back, such as 12h, 7d or 1d12h.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("--timeline", is_flag=True, help="With --json: each span of time and what it is put down to.")
@@ -52,13 +53,14 @@ def report(name: str | None, since: float, *, as_json: bool, timeline: bool) -> 
     """
     from prx.logs.text import printable
     from prx.ui.report_lines import report_lines
+    from prx.ui.say import show
 
     found = made(name, since)
     if as_json:
         click.echo(json.dumps(found.to_json(timeline=timeline)))
         return
     for line in report_lines(found):
-        click.echo(printable(line))
+        show(printable(line))
 
 
 def made(name: str | None, since: float, *, folder: Path | None = None) -> Report:

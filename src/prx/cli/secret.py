@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from prx.core.errors import PrxError, UsageError
+from prx.ui.errors import print_note
 from prx.ui.prompt import ask_password, has_terminal, hidden
 
 if TYPE_CHECKING:
@@ -64,9 +65,9 @@ def set_(name: str, file: str | None, expires: timedelta | None, as_json: bool) 
     now = datetime.now(UTC)
     entry = store.set(name, value, expires=now + expires if expires else None)
     if is_first:
-        click.echo(f"made {store.path}, which {_key_words(store)} opens", err=True)
+        print_note(f"made {store.path}, which {_key_words(store)} opens")
     how = "stored" if entry.created == entry.updated else "replaced"
-    click.echo(f"{how} {name!r}: use it as secret:{name}", err=True)
+    print_note(f"{how} {name!r}: use it as secret:{name}")
     if as_json:
         _print_json(_dates(name, entry, now))
 
@@ -103,7 +104,7 @@ def list_(as_json: bool) -> None:
         _print_json({"secrets": [_dates(name, entry, now) for name, entry in entries.items()]})
         return
     if not entries:
-        click.echo("no secrets yet; prx secret set NAME stores one", err=True)
+        print_note("no secrets yet; prx secret set NAME stores one")
         return
     rows = [(name, _span(now - entry.updated), _expiry(entry, now)) for name, entry in entries.items()]
     for row in [("NAME", "AGE", "EXPIRY"), *rows]:
@@ -116,7 +117,7 @@ def list_(as_json: bool) -> None:
 def delete(name: str, as_json: bool) -> None:
     """Remove the secret NAME."""
     _open_store().delete(name)
-    click.echo(f"deleted {name!r}", err=True)
+    print_note(f"deleted {name!r}")
     if as_json:
         _print_json({"name": name, "deleted": True})
 
@@ -148,9 +149,9 @@ def rotate(to: str | None, new_key_file: str | None, as_json: bool) -> None:
     elif to_password:
         password = from_environment
     store.rotate(want_keyring=not to_password, password=password)
-    click.echo(f"encrypted {store.path} again: {_key_words(store)} opens it", err=True)
+    print_note(f"encrypted {store.path} again: {_key_words(store)} opens it")
     if to_password and from_environment and password != from_environment:
-        click.echo("PRX_MASTER_KEY holds the old password: set it to the new one", err=True)
+        print_note("PRX_MASTER_KEY holds the old password: set it to the new one")
     if as_json:
         _print_json({"path": str(store.path), "key": "password" if to_password else "keyring"})
 
@@ -180,7 +181,7 @@ def _read_value(name: str, file: str | None) -> str:
     text = _clean(content, "the value")
     token = extract_token(text, "the value")
     if token != text:
-        click.echo("took the token out of the pasted cloudflared command", err=True)
+        print_note("took the token out of the pasted cloudflared command")
     return token
 
 

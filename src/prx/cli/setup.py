@@ -104,8 +104,8 @@ def setup(*, hostname: str | None, **flags: Any) -> int:
 
     \b
       prx setup agent.example.com --local 8080 --allow you@example.com
-      prx setup hooks.example.com --allow @example.com --public-path "/hooks/*" --service-token github
-      prx setup agent.prx.localhost --allow you@example.com --lab        no account: in a lab that runs
+      prx setup hooks.example.com --allow @example.com --public-path "/hooks/*"
+      prx setup agent.prx.localhost --allow you@example.com --lab
 
     \b
     Exit codes: 0 done, or nothing to change · 1 failed, or refused · 2 usage

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,10 +11,11 @@ import click
 from prx.app.lab_client import CONTROL_VARIABLE
 from prx.app.options import WISHES, StartOptions
 from prx.cli.held import reporting
-from prx.core.errors import UsageError
+from prx.core.errors import PrxError, UsageError
 
 if TYPE_CHECKING:
     from prx.app.session import Session
+    from prx.runtime.host.lock import LockHeld
 
 _COMMAND = "prx.command"  # where the words behind `--` wait for the callback
 
@@ -116,13 +118,14 @@ def start(ctx: click.Context, /, target: str | None, detach: bool, report_fd: in
 
     \b
       prx start 8080                      a service that runs already
-      prx start 8080 -- npm run dev       start the service too; it finds its port in PORT
+      prx start 8080 -- npm run dev       start the service too, with PORT set
       prx start --hello --lab             try everything on this machine alone
       prx start 8080 --allow me@b.example let no one else visit
 
     \b
     Exit codes: 0 stopped as asked · 1 failed · 2 usage or configuration
-                3 permanent: restarting will not help · 4 not ready in time · 128+n second signal n
+                3 permanent: restarting will not help · 4 not ready in time
+                128+n second signal n
     """  # noqa: D301 - \b tells click to keep the lines of a paragraph
     with reporting(held=flags["held"]):
         return _start(ctx, target, report_fd, detach=detach, **flags)
@@ -167,16 +170,34 @@ def _run(options: StartOptions, report_fd: int | None) -> int:
     from prx.app.session import Session
     from prx.app.thrift import use_one_arena
     from prx.cli.install_prompt import offer_client
+    from prx.runtime.host.lock import LockHeld
 
     use_one_arena()
     forbid_dumps()
     guard_logging()
     if report_fd is None:
-        return _to_the_end(Session(options, os.environ, offer_client=offer_client))
+        try:
+            return _to_the_end(Session(options, os.environ, offer_client=offer_client))
+        except LockHeld as held:
+            held.hint = _how_to_go_on(held)
+            raise
     from prx.cli.detach import Report
 
     with Report(report_fd) as report:
         return _to_the_end(Session(options, os.environ, offer_client=offer_client, on_settled=report.settled))
+
+
+def _how_to_go_on(held: LockHeld) -> str:
+    """Return what the user of a prx that runs already may want: its URL, its log, its end."""
+    from prx.cli.find_running import all_running
+
+    urls: list[str] = []
+    with suppress(PrxError), all_running(None) as found:
+        for running in found:
+            if running.about["pid"] == held.pid:
+                urls = [item["url"] for item in running.client.ask("status")["tunnels"] if item["url"]]
+    known = f"it serves {', '.join(urls)}; " if urls else ""
+    return f"{known}`prx logs -f` follows it, {held.hint}"
 
 
 def _to_the_end(session: Session) -> int:

@@ -39,7 +39,12 @@ def status(config: Path | None, *, as_json: bool, watch: bool) -> int:
         raise UsageError("--watch is for people, --json for programs", hint="prx start --json prints events as they come")
     if watch:
         return _watch(config)
-    answers = _ask(config)
+    try:
+        answers = _ask(config)
+    except NotRunningError:
+        if as_json:
+            click.echo(json.dumps({"tunnels": []}))
+        raise
     tunnels = [tunnel for tunnel, _ in answers]
     more = _from_account(answers) if os.environ.get(_API_TOKEN) else {}
     if as_json:
@@ -53,7 +58,11 @@ def status(config: Path | None, *, as_json: bool, watch: bool) -> int:
 def _ask(config: Path | None) -> list[tuple[dict[str, Any], str]]:
     """Return every tunnel that runs, with the configuration file of its prx."""
     with all_running(config, strict=True) as found:
-        return [(tunnel, running.about["config"]) for running in found for tunnel in running.client.ask("status")["tunnels"]]
+        return [
+            (tunnel | {"prx": {name: running.about[name] for name in ("pid", "version", "config")}}, running.about["config"])
+            for running in found
+            for tunnel in running.client.ask("status")["tunnels"]
+        ]
 
 
 def _from_account(answers: list[tuple[dict[str, Any], str]]) -> dict[int, list[str]]:

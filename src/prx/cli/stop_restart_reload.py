@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from prx.cli.find_running import Running, Target, config_option, select
+from prx.cli.find_running import Running, Target, complete_names, config_option, select
 from prx.core.errors import NotReadyError, PrxError
 from prx.core.states import State
 from prx.ui.errors import print_note
@@ -16,7 +16,7 @@ STOP_SECONDS = 200.0  # the longest grace period that cloudflared takes is 180 s
 PATIENCE_SECONDS = 1.5  # for a stop without a word
 _SLOW_SECRETS = 60.0  # seconds; a keyring has 30 and each program 10, and people rarely keep more than a few
 
-name_argument = click.argument("name", required=False)
+name_argument = click.argument("name", required=False, shell_complete=complete_names)
 
 
 @click.command()
@@ -61,8 +61,10 @@ def reload(name: str | None, config: Path | None) -> None:
     What it does not change runs on. A configuration with problems changes nothing: they are shown, and the exit code is 2.
     """
     with select(config, name) as target:
-        target.running.client.ask("reload", wait=_SLOW_SECRETS)
+        answer = target.running.client.ask("reload", wait=_SLOW_SECRETS)
         print_note(f"reloaded {target.running.about['config'] or 'the environment'}")
+        for line in answer.get("changes") or ["nothing has changed"]:
+            print_note(f"  {line}")
 
 
 def _ends(running: Running) -> bool:

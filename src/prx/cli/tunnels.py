@@ -11,6 +11,8 @@ import click
 
 from prx.cli.setup import SigningIn, sign_in, sign_in_options
 from prx.logs.text import printable
+from prx.ui.errors import print_note
+from prx.ui.say import show
 
 if TYPE_CHECKING:
     from prx.cloudflare_api.calls import Api
@@ -32,9 +34,9 @@ def tunnels(as_json: bool, **flags: Any) -> None:
         click.echo(json.dumps({"tunnels": found}))
         return
     if not found:
-        click.echo("there are no tunnels; prx setup makes one", err=True)
+        print_note("there are no tunnels; prx setup makes one")
     for line in table(found):
-        click.echo(line)
+        show(line)
 
 
 def _accounts(api: Api, credentials: Credentials) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from prx.cli.find_running import all_running, choose, config_option
+from prx.cli.find_running import all_running, choose, complete_names, config_option
 from prx.control.client import NotRunningError
 from prx.core.deadline import Deadline
 from prx.core.errors import NotReadyError, PermanentError, UsageError
@@ -19,7 +19,7 @@ _LOOK_EVERY = 0.1  # seconds; only while no prx is there yet: from then on the a
 
 
 @click.command()
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=complete_names)
 @click.option("--wait", type=click.FloatRange(0, 3600), default=0.0, metavar="SECS", help="Wait for it, at most this long.")
 @click.option("--qr", is_flag=True, help="Print a QR code of it, too.")
 @config_option
@@ -29,7 +29,8 @@ def url(name: str | None, wait: float, config: Path | None, *, qr: bool) -> None
     NAME is a tunnel, or the local address that it serves; needed only if several are running.
 
     \b
-    Exit codes: 0 printed · 2 NAME is missing or unknown · 3 prx is not running, or the tunnel failed for good
+    Exit codes: 0 printed · 2 NAME is missing or unknown
+                3 prx is not running, or the tunnel failed for good
                 4 no URL is verified (in time)
     """  # noqa: D301 - \b tells click to keep the lines of a paragraph
     deadline = Deadline(time.monotonic, wait)

@@ -9,11 +9,11 @@ from typing import Any
 
 import click
 
-from prx.cli.find_running import all_running, choose, config_option
+from prx.cli.find_running import all_running, choose, complete_names, config_option
 
 
 @click.command()
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=complete_names)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @config_option
 def why(name: str | None, config: Path | None, *, as_json: bool) -> None:

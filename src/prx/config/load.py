@@ -19,6 +19,7 @@ from prx.config.keys import dotted, find_key, keys_of
 from prx.config.layers import STORE_PREFIX, Layer, command_line_layer, environment_layer, file_layer, merge, nested
 from prx.config.origins import DEFAULT, Origin, Problem
 from prx.config.positions import KeyPath
+from prx.config.programs import absent_programs
 from prx.config.schema import DEFAULT_TUNNEL, Config, ConfigFile, Shared, TunnelSettings
 from prx.config.source import Source, read_source
 from prx.core.errors import ConfigError, PrxError
@@ -88,11 +89,17 @@ def load(
     merged.problems.extend(_findings(cross.mistakes(file, tokens_follow=tokens_follow), merged))
     if merged.problems:
         raise ConfigError([str(problem) for problem in sorted(merged.problems, key=lambda problem: problem.order)])
+    folder = Path() if path is None else path.parent
+    config = _config(file, folder)
     return Loaded(
-        config=_config(file, Path() if path is None else path.parent),
+        config=config,
         origins=_origins(file, merged),
         path=path,
-        warnings=(*_empty(path, source), *(str(problem) for problem in _findings(cross.warnings(file), merged))),
+        warnings=(
+            *_empty(path, source),
+            *(str(problem) for problem in _findings(cross.warnings(file), merged)),
+            *absent_programs(config, folder),
+        ),
         written={dotted(key): value for key, value in written.items()},
         secrets=secrets,
         files=files,

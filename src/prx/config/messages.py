@@ -59,7 +59,8 @@ def explain(mistake: Mistake, written: Any) -> str:
         return f"found {shown(path[-1])}, expected {mistake.expected}"
     key = find_key(path)
     if key is None:
-        return f"found {shown(written)}, expected a table"
+        name = ".NAME" if path == ("tunnels",) else ""
+        return f"found {shown(written)}, expected a table: [{'.'.join(map(str, path))}{name}]"
     found = kind_of(written) if key.is_secret else shown(written)
     return f"found {found}, expected {_expected(mistake, key, len(path) > len(key.path), written)}"
 

@@ -80,7 +80,7 @@ class Controlled(Protocol):
     def hold(self, *, keep: float, also: Sequence[int]) -> Hold:
         """Keep running until the hold is released, `keep` seconds more, and as long as the processes `also` live."""
 
-    async def reload(self) -> None:
+    async def reload(self) -> list[str]:
         """Read the configuration again; raise PrxError if it cannot be used."""
 
     async def traffic(self, request: Message) -> Message:
@@ -219,8 +219,7 @@ class ControlServer:
                 self._controlled.restart(self._named(request))
                 return {}
             case "reload":
-                await self._controlled.reload()
-                return {}
+                return {"changes": await self._controlled.reload()}
             case "requests" | "request" | "replay" | "retarget":
                 self._named(request)
                 return await self._controlled.traffic(request)

@@ -173,7 +173,8 @@ def _judge_absence(public: Public, evidence: Evidence) -> Diagnosis | None:
     if origin is None or origin.listening:
         return None
     reason = origin.error or f"no answer from {origin.address}"
-    hint = f"start the service on {origin.address}"
+    nameless = "does not know the name" in origin.error
+    hint = f"is {origin.address} the right address?" if nameless else f"start the service on {origin.address}"
     if evidence.delivery.reached is False and public.status != 502:
         seen = _answer_words(public)
         return Diagnosis(Verdict.ORIGIN_DOWN, f"{reason}; besides, visitors do not reach the connector ({seen})", hint)

@@ -11,7 +11,7 @@ _OLD: Final = "default"
 
 
 def under_one_name(records: Sequence[Record]) -> None:
-    """Give the records of the tunnel `default` its present name, if all prx that wrote them served one address alone.
+    """Rename the tunnel `default` in records to what it is called now, if all prx that wrote them served one address alone.
 
     `records` are those of one key, and are changed in place.
     """

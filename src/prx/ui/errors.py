@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from typing import Any
 
 import click
 
 from prx.core.errors import PermanentError, PrxError
+from prx.ui.say import complain, say
 
 INTERRUPTED = 130  # 128 + SIGINT
 PIPE_CLOSED = 1  # as click itself does where it is the first to notice
@@ -25,6 +28,8 @@ _SHORT = {
     errno.ENOBUFS: ("no more memory for connections", "end something"),
 }
 _NOT_OURS = {errno.EACCES, errno.EPERM, errno.EROFS}
+
+_NO_NUMBER = re.compile(r"^('.*'|.*?) is not (?:a valid (?:integer|float)|in the range)")
 
 _secrets: set[str] = set()  # of this process, in every form
 
@@ -87,7 +92,7 @@ def describe_os_error(error: OSError, place: str | os.PathLike[str] | None = Non
 def _crashed() -> int:
     import traceback
 
-    print_note(without_secrets(traceback.format_exc().rstrip()))
+    complain(without_secrets(traceback.format_exc().rstrip()))
     return CRASHED
 
 
@@ -113,28 +118,59 @@ def print_error(error: PrxError) -> None:
     lines += [f"  {problem}" for problem in getattr(error, "problems", ())]
     if error.hint:
         lines.append(f"hint: {error.hint}")
-    print_note(without_secrets("\n".join(lines)))
+    complain(without_secrets("\n".join(lines)))
 
 
 def print_note(text: str) -> None:
-    """Write one line of talk to stderr."""
-    click.echo(text, err=True)
+    """Write talk to stderr, unless `-q` was given."""
+    say(text)
 
 
 def _tell_usage(error: click.ClickException) -> None:
     context = getattr(error, "ctx", None)
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
-        print_note(f"{context.get_help()}\n\nerror: a command is missing" if context else error.format_message())
+        complain(f"{context.get_help()}\n\nerror: a command is missing" if context else error.format_message())
         return
-    text = error.format_message()
-    message, _, also = (
-        text.partition("\n") if not isinstance(error, click.MissingParameter) else (" ".join(text.split()), "", "")
-    )
-    print_note(without_secrets(f"error: {message[:1].lower()}{message[1:].rstrip('.')}"))
+    message, also = _words_of(error)
+    complain(without_secrets(f"error: {message[:1].lower()}{message[1:].rstrip('.')}"))
     if also:
-        print_note(f"hint: {also}")
+        complain(f"hint: {also}")
     elif context is not None:
-        print_note(f"hint: {context.command_path} --help")
+        complain(f"hint: {context.command_path} --help")
+
+
+def _words_of(error: click.ClickException) -> tuple[str, str]:
+    """Return the message, and the hint if there is one of its own."""
+    text = error.format_message()
+    if isinstance(error, click.MissingParameter):
+        return " ".join(text.split()), ""
+    if isinstance(error, click.NoSuchOption):
+        return error.message, _instead_of(error)
+    if isinstance(error, click.BadParameter) and error.param is not None and (number := _NO_NUMBER.search(error.message)):
+        return f"{'/'.join(error.param.opts) or error.param.name}: found {number[1]}, expected {_number(error.param.type)}", ""
+    message, _, also = text.partition("\n")
+    return message, also
+
+
+def _instead_of(error: click.NoSuchOption) -> str:
+    """Return what may be meant by an option that does not exist: never one that is hidden."""
+    import difflib
+
+    from prx.ui.meant import meant_by_option
+
+    if meant := meant_by_option(error.option_name):
+        return meant
+    params = error.ctx.command.get_params(error.ctx) if error.ctx else []
+    known = [name for param in params if not getattr(param, "hidden", False) for name in param.opts if name.startswith("--")]
+    near = difflib.get_close_matches(error.option_name, known, n=1, cutoff=0.7)
+    return f"did you mean {near[0]}?" if near else ""
+
+
+def _number(kind: click.ParamType[Any]) -> str:
+    """Return what is expected of a number."""
+    what = "a whole number" if isinstance(kind, click.types.IntParamType) else "a number"
+    low, high = getattr(kind, "min", None), getattr(kind, "max", None)
+    return what + (f" from {low:.15g}" if low is not None else "") + (f" to {high:.15g}" if high is not None else "")
 
 
 def _forget_stdout() -> None:

@@ -40,7 +40,7 @@ def describe(event: Event, *, named: bool) -> Line | None:
 def _tell(fact: Fact) -> Line | None:
     match fact:
         case events.Phase(phase=phase, elapsed_ms=elapsed, detail=detail):
-            more = f" ({detail})" if detail and phase != "verified" else ""  # what is verified is told as public at once
+            more = f" ({detail})" if detail and phase != "verified" else ""  # `public at` follows with what is verified
             return Line("info", f"{phase} after {seconds(elapsed / 1000)}{more}")
         case events.UrlChanged():
             return _tell_url(fact)

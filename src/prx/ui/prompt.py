@@ -16,6 +16,7 @@ from prx.ui.errors import print_note
 if TYPE_CHECKING:
     from prx.secrets.value import Secret
 
+_TRIES: Final = 3
 _MIN_PASSWORD: Final = 8  # characters; NIST SP 800-63B, 3.1.1: the least for a password that a person chooses
 
 
@@ -25,11 +26,22 @@ def ask_password(new: bool) -> Secret:
 
     if not new:
         return Secret(hidden("Master password: "))
+    for _ in range(_TRIES - 1):  # what was typed before, such as the secret itself, is not lost by a slip here
+        try:
+            return _new_password()
+        except PrxError as error:
+            print_note(f"{error.message}: once more")
+    return _new_password()
+
+
+def _new_password() -> Secret:
+    from prx.secrets.value import Secret
+
     password = Secret(hidden("New master password: "))
     if len(password.reveal()) < _MIN_PASSWORD:
         raise PrxError(f"the master password is too short: expected at least {_MIN_PASSWORD} characters")
     if Secret(hidden("The same again: ")) != password:
-        raise PrxError("the two passwords differ; nothing was changed")
+        raise PrxError("the two passwords differ")
     return password
 
 

@@ -1,0 +1,158 @@
+"""What prx answers to words and options that it does not have, to numbers that are none, and how it says things."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from tests.cli.home import PRX, Home
+from tests.support.terminal import on_terminal
+
+from prx.cli import main
+from prx.config.differences import differences
+from prx.config.load import load
+from prx.ui import say
+from prx.ui.meant import meant_by_option, meant_by_word
+
+
+@pytest.fixture(autouse=True)
+def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PRX_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setattr(say, "_quiet", False)
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "said"),
+    [
+        ("ps", 2, "did you mean `prx status`?"),
+        ("ls", 2, "did you mean `prx status`?"),
+        ("http 8080", 2, "did you mean `prx start 8080`?"),
+        ("8080", 2, "did you mean `prx start 8080`?"),
+        ("localhost:3000", 2, "did you mean `prx start localhost:3000`?"),
+        ("up", 2, "did you mean `prx start 8080`?"),
+        ("down", 2, "did you mean `prx stop`?"),
+        ("stat", 2, "did you mean `prx start`?"),
+        ("frobnicate", 2, "hint: commands: start, status"),
+        ("help frobnicate", 2, "there is no command 'frobnicate'"),
+        ("start --port 8080", 2, "hint: the address stands by itself: prx start 8080"),
+        ("start 8080 --domain x", 2, "hint: a name of your own: prx setup"),
+        ("start 8080 --no-color", 2, "hint: set NO_COLOR=1"),
+        ("start 8080 --report", 2, "error: no such option '--report'\nhint: prx start --help"),
+        ("start 8080 --inspec", 2, "hint: did you mean --inspect?"),
+        ("stop --all", 2, "hint: without a name it concerns all of them"),
+        ("url --wait x", 2, "error: --wait: found 'x', expected a number from 0 to 3600"),
+        ("url --wait 9999", 2, "error: --wait: found 9999.0, expected a number from 0 to 3600"),
+        ("logs -n x", 2, "error: -n/--lines: found 'x', expected a whole number from 0 to 1000000"),
+        ("doctor nope", 2, "error: 'nope' is not a local address"),
+    ],
+)
+def test_what_is_meant(line: str, code: int, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A word that people know from elsewhere leads to prx's own; a hidden option is never suggested; ranges are in words."""
+    assert main(line.split()) == code
+    out, err = capsys.readouterr()
+    assert said in err
+    assert out == ""
+
+
+@pytest.mark.parametrize(("line", "said"), [("version", "prx 0."), ("help", "Commands:"), ("help start", "Usage: prx start")])
+def test_words_that_everybody_tries(line: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """`prx version` and `prx help [COMMAND]` do what they say."""
+    assert main(line.split()) == 0
+    assert said in capsys.readouterr().out
+
+
+def test_what_is_meant_exists() -> None:
+    """What is suggested is a command, and no word that prx has is taken for another."""
+    from prx.cli.root import COMMANDS
+
+    for word in ("ps", "http", "down", "auth", "ui", "update", "init", "tail", "create", "remove"):
+        assert meant_by_word(word).split()[1] in COMMANDS
+        assert word not in COMMANDS
+    assert (meant_by_word("frobnicate"), meant_by_option("--json")) == ("", "")
+
+
+def test_no_prx_is_no_tunnel(capsys: pytest.CaptureFixture[str]) -> None:
+    """A script gets an empty list from `status --json`, and the exit code that says why."""
+    assert main(["status", "--json"]) == 3
+    out, err = capsys.readouterr()
+    assert json.loads(out) == {"tunnels": []}
+    assert "prx is not running" in err
+
+
+@pytest.mark.parametrize("line", ["-q forget", "forget -q"])
+def test_quiet(line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """With -q, before or behind the command, nothing is said but errors and warnings."""
+    assert main(line.split()) == 0
+    assert capsys.readouterr() == ("", "")
+    assert main(["-q", "stop"]) == 3
+    assert "prx is not running" in capsys.readouterr().err
+
+
+def test_words_are_not_broken_on_a_terminal(home: Home) -> None:
+    """At 60 columns an error, its problems and its hint are broken between words, and go on further in."""
+    (home.folder / "prx.toml").write_text('[tunnel]\nlocal_addr = "nope"\n')
+    with on_terminal([*PRX, "config", "check"], home.environ | {"COLUMNS": "60"}, home.folder) as terminal:
+        assert terminal.end() == 2
+    lines = terminal.screen.replace("\r", "").split("\n")
+    assert max(len(line) for line in lines) <= 60
+    assert "".join(lines).count("127.0.0.1:8080") == 1
+    piped = home.run("config", "check").stderr.splitlines()
+    assert len(piped) == 2
+    assert max(len(line) for line in piped) > 60
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('[tunnel]\non_url = ["./missing.sh"]\n', "default: on_url: there is no file missing.sh"),
+        ('[tunnel]\non_change = ["no-such-program x"]\n', "default: on_change: there is no program 'no-such-program' in PATH"),
+        ('[tunnel]\non_url = ["./here.sh"]\n', "here.sh is not executable: chmod +x here.sh"),
+        ('[tunnel]\non_url = ["https://hooks.example.com/x", "true"]\n', ""),
+    ],
+)
+def test_a_hook_that_is_not_there(text: str, said: str) -> None:
+    """A hook whose program cannot be found is warned of at the check and at the start, not with the first new URL."""
+    Path("here.sh").write_text("#!/bin/sh\n")
+    Path("prx.toml").write_text(text)
+    warnings = load(Path("prx.toml"), {}).warnings
+    assert [said in item for item in warnings] == ([True] if said else [])
+
+
+@pytest.mark.parametrize(
+    "token", ["eyJhIjoiNjY...", "sudo cloudflared service install eyJhIjoiNjY5", "not-a-token", "eyJhIjoiYiJ9"]
+)
+def test_a_token_that_cannot_be_one_is_found_by_the_check(token: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """`config check` refuses what a start would refuse, and shows none of it."""
+    file = Path("prx.toml")
+    file.write_text(f'[tunnel.cloudflare]\nmode = "named"\nhostname = "a.example.com"\ntoken = "{token}"\n')
+    file.chmod(0o600)
+    assert main(["config", "check"]) == 2
+    out, err = capsys.readouterr()
+    assert (out, "default: cloudflare.token: " in err) == ("", True)
+    assert token.rsplit(maxsplit=1)[-1] not in err
+
+
+def test_a_list_of_tunnels_is_a_table(capsys: pytest.CaptureFixture[str]) -> None:
+    """Who writes [[tunnels]] is told how a tunnel's table is written."""
+    Path("prx.toml").write_text("[[tunnels]]\nlocal_addr = '80'\n")
+    assert main(["config", "check"]) == 2
+    assert "tunnels: found a list, expected a table: [tunnels.NAME]" in capsys.readouterr().err
+
+
+def test_a_reload_says_what_changed() -> None:
+    """Tunnels that are new or gone, and the keys that changed, but never a value."""
+
+    def config(text: str) -> object:
+        Path("x.toml").write_text(text)
+        Path("x.toml").chmod(0o600)
+        return load(Path("x.toml"), {}).config
+
+    before = config('[tunnels.a]\nlocal_addr = "1"\n[tunnels.b]\n[tunnels.c.cloudflare]\nprotocol = "quic"\n')
+    after = config('log_level = "warn"\n[tunnels.a]\nlocal_addr = "2"\n[tunnels.c.cloudflare]\nretries = 9\n[tunnels.d]\n')
+    assert differences(before, before) == []  # type: ignore[arg-type]
+    assert differences(before, after) == [  # type: ignore[arg-type]
+        "d: new", "b: gone", "a: local_addr", "c: cloudflare.protocol, cloudflare.retries", "log_level",
+    ]  # fmt: skip
