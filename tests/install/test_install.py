@@ -70,7 +70,7 @@ async def test_second_install_downloads_nothing(mirror: Mirror, folder: Path) ->
 
 async def test_altered_file_is_refused(mirror: Mirror, folder: Path) -> None:
     """A single changed byte: both digests are named, nothing is kept, and what was in use stays."""
-    old = b"#!/bin/sh\n"
+    old = b"#!/bin/sh\necho version 2099.0.0\n"
     mirror.serve(whole(old), version="2099.0.0")
     altered = PROGRAM[:-1] + b"!"
     base = mirror.serve(whole(altered))

@@ -4,9 +4,14 @@ import hashlib
 from pathlib import Path
 
 import pytest
+from tests.runtime.contexts import shared
 
+from prx.config.schema import CloudflareSettings, TunnelSettings
 from prx.files.fingerprint import file_fingerprint
+from prx.runtime.client_program import ClientProgram
+from prx.runtime.context import TunnelContext
 from prx.runtime.replaced import LastProgram
+from prx.testing.clock import ManualClock
 
 
 def seen(program: Path) -> tuple[object, ...]:
@@ -43,3 +48,34 @@ async def test_a_program_that_cannot_be_read_is_told_without_a_checksum(tmp_path
     said = await last.change(found, "")
     assert "of unknown version, before 1" in said
     assert "sha256" not in said
+
+
+def test_only_a_program_that_is_whole_is_taken(tmp_path: Path) -> None:
+    """One that is still being written, may not be run yet, or is away for a moment is not taken; then it is, once."""
+    path = tmp_path / "cloudflared"
+    settings = TunnelSettings(cloudflare=CloudflareSettings(cloudflared_path=str(path)))
+    context = TunnelContext.create("web", settings, shared(tmp_path, ManualClock()))
+    program = ClientProgram()
+
+    def beat() -> str:
+        return program.replaced_while_running(context)
+
+    path.write_bytes(b"old")
+    path.chmod(0o755)
+    program.about_to_start(context)
+    program.started()
+    assert [beat(), beat()] == ["", ""]
+    path.unlink()
+    assert [beat(), beat()] == ["", ""], "away"
+    for size in range(1, 4):
+        path.write_bytes(b"n" * size)
+        path.chmod(0o644)
+        assert beat() == "", "being written"
+    assert beat() == "", "not to be run yet"
+    path.chmod(0o755)
+    assert [beat(), beat(), beat()] == ["", str(path), ""]
+    replacement = tmp_path / "new"
+    replacement.write_bytes(b"newer")
+    replacement.chmod(0o755)
+    replacement.replace(path)
+    assert [beat(), beat(), beat()] == ["", str(path), ""], "renamed into place"

@@ -1,4 +1,4 @@
-"""Install cloudflared: choose the asset, download it, verify it, put it in place."""
+"""Install cloudflared: choose the asset, get it, verify it, run it once, put it in place."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from pathlib import Path
 
 from prx.core.errors import PermanentError, PrxError
 from prx.install.fetch import Bounds, Progress, fetch
+from prx.install.local import copy_from_file
 from prx.install.pinned import RELEASES, Asset, Machine, Release, pinned_for
 from prx.install.platform import choose_asset, this_machine
 from prx.install.programs import Partial, Programs, open_programs
+from prx.install.trial import require_version
 from prx.install.unpack import unpack
 
 
@@ -35,25 +37,29 @@ async def install_cloudflared(
     release: Release | None = None,
     machine: Machine | None = None,
     base: str = RELEASES,
+    file: Path | None = None,
     bounds: Bounds | None = None,
     progress: Progress = ignore_progress,
 ) -> Installed:
     """Put the cloudflared of `release` into `folder` and into use; nothing is downloaded if it is there already.
 
-    Without `release` it is the newest one that is pinned for `machine`. It comes from BASE/VERSION/NAME. A file gets its name
-    and its mode only once its SHA-256 has proved right, and what was in use before stays for `rollback`. Raise PermanentError
-    if `machine` is not in the release or the content is not the expected one, PrxError if it cannot be had or written.
+    Without `release` it is the newest one that is pinned for `machine`. It comes from BASE/VERSION/NAME, or from `file`, which
+    holds the same bytes. A file gets its name and its mode only once its SHA-256 has proved right, is put into use only once it
+    has said its version, and what was in use before stays for `rollback`. Raise PermanentError if `machine` is not in the
+    release, the content is not the expected one or cannot be run here, PrxError if it cannot be had or written.
     """
     machine = machine or this_machine()
     release = release or pinned_for(machine)
     asset = choose_asset(release, machine)
-    url = f"{base.rstrip('/')}/{release.version}/{asset.name}"
+    source = file or f"{base.rstrip('/')}/{release.version}/{asset.name}"
     try:
         with open_programs(folder) as programs:
             there = not asset.is_archive and programs.holds(release.version, asset.sha256)
             if not there:
-                async with _verified(programs, url, asset, bounds or Bounds(), progress) as partial:
+                async with _verified(programs, source, asset, bounds or Bounds(), progress) as partial:
                     _keep(programs, partial, asset, release.version)
+            if machine == this_machine():
+                await _try_out(programs, release.version)
             programs.switch(release.version)
             return Installed(programs.link, release.version, asset, downloaded=not there)
     except OSError as error:
@@ -61,15 +67,23 @@ async def install_cloudflared(
 
 
 @asynccontextmanager
-async def _verified(programs: Programs, url: str, asset: Asset, bounds: Bounds, progress: Progress) -> AsyncIterator[Partial]:
-    """Yield what `url` holds, downloaded and proved to be `asset`; it is gone after the block unless it was kept."""
+async def _verified(
+    programs: Programs, source: Path | str, asset: Asset, bounds: Bounds, progress: Progress
+) -> AsyncIterator[Partial]:
+    """Yield what `source` holds, a file or a URL, proved to be `asset`; the copy is gone after the block unless it was kept."""
     with programs.partial() as partial:
-        fetched = await fetch(url, partial.file, bounds=bounds, progress=progress)
+        if isinstance(source, Path):
+            fetched = copy_from_file(source, partial.file, bounds=bounds, progress=progress)
+            deleted, hint = "", f"it must be {asset.name} as it was published, byte for byte"
+        else:
+            fetched = await fetch(source, partial.file, bounds=bounds, progress=progress)
+            deleted = "; it was deleted"
+            hint = "the mirror, or something on the way, gives another file: try another network or mirror"
         if fetched.sha256 != asset.sha256:
             raise PermanentError(
                 f"{fetched.source} is not the file that prx expects: its SHA-256 is {fetched.sha256} ({fetched.size} bytes), "
-                f"expected {asset.sha256}; it was deleted",
-                hint="the mirror, or something on the way, gives another file: try another network or mirror",
+                f"expected {asset.sha256}{deleted}",
+                hint=hint,
             )
         yield partial
 
@@ -82,3 +96,12 @@ def _keep(programs: Programs, partial: Partial, asset: Asset, version: str) -> N
     with programs.partial() as program:
         unpack(partial.file, program.file)
         programs.keep(program, version)
+
+
+async def _try_out(programs: Programs, version: str) -> None:
+    """Run the program of `version` for its version; one that is not in use and does not pass is removed."""
+    try:
+        await require_version(programs.file(version), version)
+    except PrxError:
+        programs.remove_unused(version)
+        raise

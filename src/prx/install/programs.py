@@ -185,6 +185,11 @@ class Programs:
             if path.name not in kept:
                 path.unlink()
 
+    def remove_unused(self, version: str) -> None:
+        """Remove the program of `version`, unless it is the one in use, or the one before."""
+        if self.file(version).name not in {self._target(NAME), self._target(_PREVIOUS)}:
+            self.file(version).unlink(missing_ok=True)
+
     def rollback(self) -> str:
         """Change the version in use with the one before; return its version. Raise PrxError if there is none before."""
         current, previous = self._target(NAME), self._target(_PREVIOUS)

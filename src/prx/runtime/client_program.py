@@ -29,6 +29,7 @@ class ClientProgram:
     def __init__(self, before: ClientProgram | None = None) -> None:
         self._seen: tuple[object, ...] | None = None  # None: not checked yet
         self._running: tuple[object, ...] = ()
+        self._settling: tuple[object, ...] = ()  # at the last check of a running child
         self.last: LastProgram = LastProgram() if before is None else before.last
         self._asking: asyncio.Timeout | None = None  # while the program is asked for its version
 
@@ -46,8 +47,14 @@ class ClientProgram:
         return before is not None and self._seen != before
 
     def replaced_while_running(self, context: TunnelContext) -> str:
-        """Return the path of a program that was replaced under its living child, once; that it is away says nothing (yet)."""
-        if not (seen := _look(context)) or seen == self._running:
+        """Return the path of a program that was replaced under its living child, once.
+
+        Nothing is known yet of one that is away, that has changed since the last check (it may still be written), or that
+        cannot be run (an installer sets the mode last).
+        """
+        seen, before = _look(context), self._settling
+        self._settling = seen
+        if not seen or seen == self._running or seen != before or not os.access(str(seen[0]), os.X_OK):
             return ""
         old, self._running = self._running, seen
         return str(seen[0]) if old else ""
