@@ -1,8 +1,9 @@
 """Run `prx` beside a lab that is a process of its own: `python -m bench.room.beside FACTS NETWORK ARGUMENT…`.
 
 FACTS is the line of `prx lab --json`. If this prx can join a running lab by itself (its help names PRX_LAB_CONTROL) that is
-used; else the edge that it takes for Cloudflare's is replaced by the lab, and nothing else. NETWORK is `real` in a namespace
-of the scene's own, where "is there a network?" is answered by looking, as for Cloudflare's edge, and not by "a lab is local".
+used; else, and for `apart`, the edge that it takes for Cloudflare's is replaced by the lab, and nothing else: it keeps the
+token of its configuration. NETWORK is `real` in a namespace of the scene's own, where "is there a network?" is answered by
+looking, as for Cloudflare's edge, and not by "a lab is local"; else `local`. Both words may stand there: `real,apart`.
 """
 
 from __future__ import annotations
@@ -22,10 +23,11 @@ SUPERVISORS = ("prx.runtime.supervisor",)
 def main() -> int:
     """Run prx with the remaining arguments."""
     facts, network, *arguments = sys.argv[1:]
-    if network == "real":
+    ways = network.split(",")
+    if "real" in ways:
         look_at_the_network()
     found = json.loads(facts)
-    if joins_by_itself():
+    if joins_by_itself() and "apart" not in ways:
         os.environ["PRX_LAB_CONTROL"] = found["control"]
         arguments = [arguments[0], "--lab", *arguments[1:]]
     else:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import http.client
 import json
 import os
+import secrets
 import signal
+import urllib.request
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -90,6 +93,23 @@ class RunningLab:
     async def token(self, hostname: str) -> str:
         """Make a named tunnel and give its token."""
         return str((await self.ask("POST", "/token", {"hostname": hostname}))["token"])
+
+    async def rotate_token(self, hostname: str) -> str:
+        """Give a named tunnel another secret through Cloudflare's API, and return the token with it."""
+        tunnel = json.loads(base64.b64decode(await self.token(hostname)))["t"]
+        await asyncio.to_thread(self._change_secret, tunnel)
+        return await self.token(hostname)
+
+    def _change_secret(self, tunnel: str) -> None:
+        facts = self.facts
+        request = urllib.request.Request(
+            f"{facts['api']}/accounts/{facts['account_id']}/cfd_tunnel/{tunnel}",
+            json.dumps({"tunnel_secret": base64.b64encode(secrets.token_bytes(32)).decode()}).encode(),
+            {"Authorization": f"Bearer {facts['api_token']}", "Content-Type": "application/json"},
+            method="PATCH",
+        )
+        with urllib.request.urlopen(request, timeout=10):
+            pass
 
     async def connections(self, hostname: str) -> list[Json]:
         """List the live connections of a tunnel."""

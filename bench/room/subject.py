@@ -30,7 +30,8 @@ Transport = Literal["quic", "http2"]
 class Setup:
     """What is run: the program (`builtin` or a path), quick or named, QUIC or HTTP/2, and prx's health check interval.
 
-    more: further lines of `[tunnel.cloudflare]`.
+    more: further lines of `[tunnel.cloudflare]`. apart: prx takes the lab for Cloudflare, and keeps the token of its
+    configuration. inside: words in front of the command, such as those that enter a namespace.
     `quic` is what each of the two does by default: cloudflared's own QUIC for a quick tunnel, and `protocol = "auto"` of prx.
     """
 
@@ -40,6 +41,8 @@ class Setup:
     interval: float = 30.0
     namespace: bool = False
     more: tuple[str, ...] = ()
+    apart: bool = False
+    inside: tuple[str, ...] = ()
 
 
 class Subject(Protocol):
@@ -176,8 +179,8 @@ async def prx(lab: RunningLab, port: int, setup: Setup, folder: Path, seat: str 
     config = folder / f"{name}.toml"
     config.touch(mode=0o600)
     config.write_text(await _configuration(lab, setup, f"app{seat}.localhost"))
-    network = "real" if setup.namespace else "local"
-    words = [sys.executable, "-m", "bench.room.beside", json.dumps(lab.facts), network]
+    network = ("real" if setup.namespace else "local") + (",apart" if setup.apart else "")
+    words = [*setup.inside, sys.executable, "-m", "bench.room.beside", json.dumps(lab.facts), network]
     words += ["start", str(port), "-c", str(config), "--json"]
     async with running(words, folder=folder, name=name) as process:
         subject = Prx(process, folder, name)
