@@ -1,7 +1,7 @@
 # Everything here sets itself up: a bare Debian with Python 3.11, git and make is enough.
 AS_ROOT = $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: browser photos chromium start test cloudflared lint types imports sdk manifests conformance exchanges bench outages storm replicas live man check lock audit clean setup
+.PHONY: browser photos chromium start test cloudflared lint types imports sdk manifests conformance exchanges bench outages storm replicas fleet live man check lock audit clean setup
 
 start: setup  ## the main job on the embedded default: a hello page through the local edge
 	@.venv/bin/python scripts/in-foreground .venv/bin/prx start --hello --lab
@@ -66,6 +66,9 @@ replicas: setup  ## what visitors lose while connectors are killed, restarted an
 man: setup  ## write the manual pages and the reference of the command line again, from the help of the commands
 	@.venv/bin/python -m prx.cli.manual man man
 	@.venv/bin/python -m prx.cli.manual page >docs/reference/command-line.md
+
+fleet: setup  ## several hosts in network namespaces, one token, under load: rolling update, one cut off, one frozen (six minutes)
+	@.venv/bin/python -m bench.fleet $(FLEET)
 
 check: lint types imports test  ## what CI runs
 

@@ -23,6 +23,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -51,11 +52,11 @@ class Scene:
 
     async def kill(self) -> None:
         """Kill the connector that has run for the longest time."""
-        status = await control.status(self._folder / "prx" / "data" / "run")
-        alive = [item["pid"] for item in (status or {}).get("connectors", [])]
-        oldest = min(alive, key=self.subject.children.index)
-        self.kills.append(time.monotonic())
-        os.kill(oldest, signal.SIGKILL)
+        for pid in self.subject.children:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+                self.kills.append(time.monotonic())
+                return
 
     async def restart(self) -> None:
         """Restart all, as `prx restart` does."""

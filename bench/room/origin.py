@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
@@ -14,15 +14,16 @@ from bench.room.program import first_line, running
 class Origin:
     """The service of a scene."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, inside: Sequence[str] = ()) -> None:
         self.port = 0
         self._folder = folder
+        self._inside = inside
         self._stack = AsyncExitStack()
         self._process: asyncio.subprocess.Process | None = None
 
     async def up(self) -> None:
         """Start it, at its former port if it has had one."""
-        argv = [sys.executable, "-m", "bench.room.service", str(self.port)]
+        argv = [*self._inside, sys.executable, "-m", "bench.room.service", str(self.port)]
         self._process = await self._stack.enter_async_context(running(argv, folder=self._folder, name="service"))
         self.port = int(await first_line(self._process))
 
@@ -40,9 +41,9 @@ class Origin:
 
 
 @asynccontextmanager
-async def running_origin(folder: Path) -> AsyncIterator[Origin]:
-    """Run the service."""
-    origin = Origin(folder)
+async def running_origin(folder: Path, inside: Sequence[str] = ()) -> AsyncIterator[Origin]:
+    """Run the service; `inside`: words in front of its command, such as those that enter a namespace."""
+    origin = Origin(folder, inside)
     await origin.up()
     try:
         yield origin

@@ -37,6 +37,7 @@ from prx.lab.protocol.headers import (
     WEBSOCKET,
     Headers,
 )
+from prx.lab.protocol.keepalive import probe_when_silent
 
 SERVER_NAME: Final = "h2.cftunnel.com"
 DIAL_LIMIT: Final = 15.0  # seconds for TCP and TLS together
@@ -166,7 +167,7 @@ class _Connection:
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(DIAL_LIMIT):
-                _, session = await loop.create_connection(
+                transport, session = await loop.create_connection(
                     lambda: _Session(self, tasks),
                     address.ip,
                     address.port,
@@ -178,6 +179,9 @@ class _Connection:
         except OSError as error:
             text = f"DialContext error: {dial_text('tcp', str(address), error)}"
         else:
+            # Go's dialer does this for cloudflared (net.Dialer.KeepAlive): else a connection that the edge has given up while
+            # the network was away would be kept for good.
+            probe_when_silent(transport.get_extra_info("socket"), idle=15, every=15)
             return session
         self._shared.state.log_trouble(log, "Unable to establish connection with Cloudflare edge", error=text, **fields)
         raise DialError(text)

@@ -21,10 +21,14 @@ from prx.lab.edge.faults.tcp_wire import Wire
 from prx.lab.edge.tunnel.udp_listeners import QuicSlots
 from prx.lab.events import HandshakeFailed
 from prx.lab.protocol.h2.session import H2Session
+from prx.lab.protocol.keepalive import probe_when_silent
 
 _HANDSHAKE_SECONDS: Final = 10.0
 _PAUSE_SECONDS: Final = 0.5  # between attempts to accept while the process has no file descriptor left
 _BACKLOG: Final = 256
+# After this long without an acknowledgement, of data or of a probe, a connector's machine is taken for gone. How long
+# Cloudflare waits is not published; over QUIC the connector itself asks for 5 s.
+GONE_AFTER: Final = 10  # seconds
 _BIND_ATTEMPTS: Final = 50  # until a number is found that is free for both TCP and UDP
 
 _log = logging.getLogger(__name__)
@@ -147,6 +151,7 @@ class Slots:
             return
         connection.setblocking(False)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        probe_when_silent(connection, idle=5, every=1, gone_after=GONE_AFTER)
         self._group.create_task(self._handshake(connection, slot), name=f"edge-connection-{slot}")
 
     def _resume(self, listener: socket.socket, slot: int) -> None:
