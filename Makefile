@@ -60,7 +60,7 @@ storm: setup  ## random faults by seed: which verdicts are shown, what is restar
 live: setup  ## against Cloudflare itself, with CLOUDFLARE_API_TOKEN and ZONE=example.com; never in CI
 	@.venv/bin/python -m bench.live
 
-replicas: setup  ## what visitors lose while connectors are killed, restarted and reconfigured (six minutes)
+replicas: setup  ## what visitors lose while connectors are killed, restarted, reconfigured and upgraded (eleven minutes)
 	@.venv/bin/python -m bench.replicas $(REPLICAS)
 
 man: setup  ## write the manual pages and the reference of the command line again, from the help of the commands

@@ -112,6 +112,7 @@ def _unit(scope: Scope, config: Path | None) -> Unit:
     from prx.config.load import load
     from prx.files.rule import Claim
     from prx.systemd.place import require_reachable
+    from prx.systemd.tools import systemd_version
     from prx.systemd.unit import Scope, Unit
 
     file = _config_file(scope, config)
@@ -130,6 +131,7 @@ def _unit(scope: Scope, config: Path | None) -> Unit:
         file,
         credentials={name: credentials / name for name in _credentials(loaded.config)},
         environment={"PRX_DATA_DIR": str(Path(data).absolute())} if data and not system else {},
+        systemd=systemd_version(),
     )
 
 

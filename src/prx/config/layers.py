@@ -24,6 +24,7 @@ from prx.config.source import Source
 from prx.config.toml_text import key_text
 
 STORE_PREFIX: Final = "secret:"
+_DEBUG: Final = "DEBUG_INVOCATION"  # systemd sets it for a start after a failure, if the unit asks for that (systemd.exec(5))
 
 
 @dataclass(slots=True)
@@ -107,6 +108,8 @@ def environment_layer(environ: Mapping[str, str], source: Source) -> Layer:
         path = _target(layer, key.path, source, origin)
         if path:
             layer.add(path, value.strip().lower() if key.choices else value, origin)
+    if environ.get(_DEBUG) == "1" and ("log_level",) not in layer.values:
+        layer.add(("log_level",), "debug", Origin("environment", _DEBUG))
     _watch_only(layer)
     return layer
 

@@ -61,6 +61,7 @@ _OTHER_VARIABLES = {
     "With it `prx status` and `prx doctor` also say what Cloudflare knows of a named tunnel.",
     "PRX_CLOUDFLARE_API": "Another address of Cloudflare's API: https, or this machine; for tests.",
     "PRX_CLOUDFLARE_DASH": "Another address that `prx login` signs in at: https, or this machine; for tests.",
+    "DEBUG_INVOCATION": "With `1`, which systemd sets for `RestartMode=debug`, and without `PRX_LOG`: `log_level` is `debug`.",
     "PRX_MASTER_KEY": "The master password of the secrets file, if there is no terminal to ask for it.",
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from pathlib import Path
 from typing import Final
@@ -25,6 +26,13 @@ def exposure(unit_file: Path) -> str:
     last = said.stdout.splitlines()[-1:] if said is not None else []
     _, _, words = "".join(last).partition(".service: ")
     return " ".join(word for word in words.split() if word.isascii())
+
+
+def systemd_version() -> int:
+    """Return the version of systemd on this machine, such as 252; 0 if that is unknown."""
+    said = _run(["systemctl", "--version"])
+    found = re.match(r"systemd (\d+)", said.stdout) if said is not None else None
+    return int(found[1]) if found else 0
 
 
 def ask_systemctl(scope: Scope, *arguments: str) -> str:

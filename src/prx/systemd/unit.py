@@ -9,6 +9,8 @@ A system service runs as a user that exists only while it runs (DynamicUser=), s
 state directory, and gets its tokens as credentials. A user service cannot have what needs mount namespaces or capabilities; it
 gets all that a seccomp filter can do. The filters were tried with cloudflared 2026.8.2 and with the builtin connector: neither
 needs memory that is both writable and executable, and setpriv, which ties the child's life to that of prx, needs capset.
+Type=notify-reload (since 253) is not used, though prx speaks it: systemd then reloads with a signal, which cannot say that a
+configuration was refused; `prx reload` can, and `systemctl reload` fails with it.
 PrivateUsers= is left out: under it prx could not separate root, who may ask for its status, from others.
 """
 
@@ -26,6 +28,8 @@ MARK: Final = "# Written by `prx service install`"
 STATE: Final = Path("/var/lib/private/prx")  # where StateDirectory=prx lies with DynamicUser=; /var/lib/prx links to it
 # Longer than the longest grace period (180 s, prx.config.schema) and the margin that the machine adds to it.
 STOP_SECONDS: Final = 200
+OLDEST: Final = 252  # the version of systemd that every unit is written for
+DEBUG_SINCE: Final = 257  # RestartMode=debug: a start after a failure has DEBUG_INVOCATION=1, and prx logs at `debug`
 
 
 class Scope(StrEnum):
@@ -40,7 +44,7 @@ class Unit:
     """What a unit file is made from.
 
     program: absolute command that runs prx, without arguments. config: absolute. credentials: file by name. environment:
-    variables that the service gets.
+    variables that the service gets. systemd: the version that will read it; an older one objects to what it does not know.
     """
 
     scope: Scope
@@ -48,6 +52,7 @@ class Unit:
     config: Path
     credentials: Mapping[str, Path] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
+    systemd: int = OLDEST
 
 
 Lines = Iterable[str]
@@ -124,6 +129,8 @@ def _service(unit: Unit) -> Lines:
     yield f"ExecStart={_command(unit, 'start')}"
     yield f"ExecReload={_command(unit, 'reload')}"
     yield from _SERVICE.splitlines()
+    if unit.systemd >= DEBUG_SINCE:
+        yield "RestartMode=debug"
     environment = dict(unit.environment)
     if unit.scope is Scope.SYSTEM:
         environment["PRX_DATA_DIR"] = str(STATE)

@@ -27,7 +27,7 @@ from prx.core.verdicts import Verdict
 from prx.logs.text import printable
 from prx.runtime.host.clock import Clock
 
-VARIABLES: Final = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
+VARIABLES: Final = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "DEBUG_INVOCATION")
 """What systemd sets for prx itself; no child may inherit it."""
 
 BEAT: Final = 15.0  # seconds between two beats while there is no watchdog but prx is not ready yet
