@@ -14,9 +14,10 @@ from tests.traffic.pieces import ask, kept, read_head, relaying, service
 
 from prx.core.errors import PrxError, UsageError
 from prx.logs.redact import Redactor
-from prx.traffic.exchange import BODY_LIMIT, Exchange, Masks, exchange_json
+from prx.traffic.exchange import BODY_LIMIT, Exchange, exchange_json
 from prx.traffic.export import as_curl, as_har, as_script, from_har
 from prx.traffic.framing import parse_head
+from prx.traffic.masks import Masks
 from prx.traffic.relay import Target
 from prx.traffic.replay import request_bytes, send
 

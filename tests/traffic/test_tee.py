@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from prx.logs.redact import Redactor
 from prx.traffic import tee as tee_module
-from prx.traffic.exchange import Exchange, Masks, exchange_json
+from prx.traffic.exchange import Exchange, exchange_json
 from prx.traffic.framing import Data, Framing, Piece
+from prx.traffic.masks import Masks
 from prx.traffic.ring import Ring
 from prx.traffic.shown import lines
 from prx.traffic.tee import SERVICE, VISITOR, Copier, Tee

@@ -50,7 +50,9 @@ _UNESCAPED_QUOTE = re.compile(r'(?<!\\)(?:\\\\)*"')
 
 _VALUE = r"(?!\[redacted\])[^\s\"'\\&,;\]})]+"
 _VARIABLES = "TUNNEL_TOKEN|CLIENT_SECRET|MASTER_KEY|API_TOKEN|API_KEY|CF_AUTHORIZATION|CF_APPSESSION"
-_PARAMETERS = "token|api_?key|key|secret|password|passwd|code|sig|signature|auth|assertion"
+# names of parameters that hold a secret: short ones alone or behind _ or -, long ones at the end of any name (accessToken)
+_SHORT_PARAMETERS = "key|code|sig|auth|sid|otp|jwt|pwd"
+_PARAMETERS = "token|api_?key|secret|password|passwd|signature|assertion|hmac|session|session_?id|ticket|credential"
 _MARKED = r"cf(?:ast|ut|at|k)_"
 # what stands in words between the name of a secret and the secret: "API token is", "client secret (new):", "service token `"
 _CALLED = r"(?:api|global|client|service|access|account|user|tunnel)[ _-]?(?:api[ _-])?(?:token|secret|key)s?"
@@ -65,7 +67,7 @@ _PLACES = re.compile(
             r"--allowed-mail[= ]\s*(?:\\*[\"'])?(?P<guest>(?!\[redacted\])[^\s\"'\\]+)",
             rf"(?<![A-Za-z0-9])(?P<marked>{_MARKED}[\w-]{{20,}})",
             rf"\b{_CALLED}\b[^\w\n]{{0,4}}(?:\w{{1,8}}[^\w\n]{{1,3}})?(?P<unmarked>[0-9a-f]{{64}}|[\w-]{{40}})(?![\w-])",
-            rf"[?&#](?:\w+[_-])?(?:{_PARAMETERS})=(?P<parameter>{_VALUE})",
+            rf"[?&#;](?:(?:[\w-]+[_-])?(?:{_SHORT_PARAMETERS})|[\w.%\[-]*(?:{_PARAMETERS}))(?:\]|%5D)*=(?P<parameter>{_VALUE})",
             # a password may hold @ and /; what looks like a port is none (http://localhost:5173/@vite/client)
             r"://(?!\[)[^\s/:@\"']*:(?P<password>[^\s/\"']+|(?!\d{1,5}/)[^\s\"'@]+/[^\s\"'@]*)@",
             r"://(?P<user>[\w.~%+=-]{16,})@",  # a token in the place of the name
@@ -91,6 +93,14 @@ _TRIGGERS = (
     "passw",
     "code=",
     "sig",
+    "sid=",
+    "otp=",
+    "jwt=",
+    "pwd=",
+    "hmac=",
+    "session",
+    "ticket=",
+    "credential=",
     "bearer",
     "assertion",
     "--allowed-mail",

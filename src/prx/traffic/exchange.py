@@ -6,14 +6,13 @@ What is kept is what came. What leaves this room for a screen, a file or another
 from __future__ import annotations
 
 import base64
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from prx.core.events import timestamp
-from prx.logs.redact import MARK, Redactor
 from prx.traffic.framing import Head
+from prx.traffic.masks import Masks
 
 BODY_LIMIT: Final = 1024 * 1024
 """Bytes that are kept of one body; the rest is counted."""
@@ -21,13 +20,6 @@ BODY_LIMIT: Final = 1024 * 1024
 MESSAGE_LIMIT: Final = 64 * 1024
 MESSAGES: Final = 200
 """WebSocket messages and server-sent events that are kept of one exchange; later ones are counted."""
-
-# what webhook senders prove themselves with: a signature cannot be turned into its key, but it can be sent again
-_SIGNATURES: Final = re.compile(
-    r"(?:x-hub-signature(?:-256)?|stripe-signature|x-slack-signature|x-twilio-signature|x-shopify-hmac-sha256"
-    r"|(?:svix|webhook)-signature|x-[\w-]*signature[\w-]*|x-telegram-bot-api-secret-token)",
-    re.IGNORECASE,
-)
 
 
 @dataclass(slots=True)
@@ -112,28 +104,6 @@ class Exchange:
             self.notes.append(text)
 
 
-class Masks:
-    """Takes secrets out of what is shown: those of the log, and signatures."""
-
-    def __init__(self, redactor: Redactor) -> None:
-        self._redactor = redactor
-
-    def header(self, name: str, value: str) -> str:
-        """Return the value of a header as it may be shown."""
-        if _SIGNATURES.fullmatch(name) and value:
-            return MARK
-        shown = self._redactor.line(f"{name}: {value}")
-        return shown.partition(":")[2].strip() if shown.startswith(f"{name}:") else MARK
-
-    def text(self, text: str) -> str:
-        """Return text of any kind as it may be shown."""
-        return self._redactor.text(text)
-
-    def data(self, data: bytes) -> bytes:
-        """Return bytes as they may be shown."""
-        return self._redactor.text(data.decode("latin-1")).encode("latin-1", "replace")
-
-
 def summary_json(exchange: Exchange, masks: Masks) -> dict[str, Any]:
     """Return a line of the list."""
     request = exchange.request
@@ -170,7 +140,7 @@ def exchange_json(exchange: Exchange, masks: Masks) -> dict[str, Any]:
                 "sender": item.sender,
                 "kind": item.kind,
                 "size": item.size,
-                "data": masks.text(item.data.decode("utf-8", "replace")) if item.kind != "binary" else _b64(item.data, masks),
+                "data": _message(item, masks),
             }
             for item in exchange.messages
         ],
@@ -184,7 +154,7 @@ def _side(head: Head | None, body: Body, masks: Masks) -> dict[str, Any] | None:
         "headers": [] if head is None else _pairs(head.headers, masks),
         "version": "" if head is None else _text(head.version),
         "reason": "" if head is None else masks.text(_text(head.reason)),
-        "body": _b64(bytes(body.kept), masks),
+        "body": base64.b64encode(masks.body(bytes(body.kept), coding_of(head), cut=body.cut)).decode(),
         "body_bytes": body.size,
         "body_cut": body.cut,
     }
@@ -194,8 +164,14 @@ def _pairs(headers: Iterable[tuple[bytes, bytes]], masks: Masks) -> list[list[st
     return [[_text(name), masks.header(_text(name), _text(value))] for name, value in headers]
 
 
-def _b64(data: bytes, masks: Masks) -> str:
-    return base64.b64encode(masks.data(data)).decode()
+def _message(item: Message, masks: Masks) -> str:
+    shown = masks.data(item.data, cut=item.size > len(item.data))
+    return base64.b64encode(shown).decode() if item.kind == "binary" else _text(shown)
+
+
+def coding_of(head: Head | None) -> str:
+    """Return the content coding of the body that follows a head; empty if it has none."""
+    return "" if head is None else _text(b",".join(head.values(b"content-encoding"))).lower().strip()
 
 
 def _text(data: bytes) -> str:

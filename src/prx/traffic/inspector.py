@@ -16,9 +16,10 @@ from prx.runtime.host.clock import Clock
 from prx.runtime.probes.connect import ProbeError
 from prx.runtime.probes.origin import Trust
 from prx.traffic.catch import Catcher, Spool
-from prx.traffic.exchange import Exchange, Masks, exchange_json, summary_json
+from prx.traffic.exchange import Exchange, exchange_json, summary_json
 from prx.traffic.filters import parse_filter
 from prx.traffic.gate import Gate
+from prx.traffic.masks import Masks
 from prx.traffic.relay import Relay, Target
 from prx.traffic.replay import request_bytes, send
 from prx.traffic.ring import Ring
@@ -175,7 +176,12 @@ class Inspector:
             key: known.ring for key, known in self._inspected.items() if name in {None, key} and known.settings.inspect.enabled
         }
         if not rings:
-            raise UsageError(f"{name!r} is not inspected", hint="start it with --inspect, or set enabled in [tunnel.inspect]")
+            what = "what passes" if name is None else f"what passes {name!r}"
+            raise UsageError(
+                f"{what} is not inspected",
+                hint="start it with --inspect, or set enabled in [tunnel.inspect]",
+                code="inspection_off",
+            )
         return rings
 
     async def _list(self, request: Message) -> Message:

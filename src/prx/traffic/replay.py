@@ -11,7 +11,8 @@ from contextlib import suppress
 from typing import Any, Final
 
 from prx.core.errors import PrxError, UsageError
-from prx.traffic.exchange import Exchange, Masks
+from prx.traffic.exchange import Exchange, coding_of
+from prx.traffic.masks import Masks
 from prx.traffic.relay import Target
 from prx.traffic.tee import SERVICE, VISITOR, Copier, Tee
 
@@ -40,7 +41,8 @@ def request_bytes(exchange: Exchange | None, edit: dict[str, Any] | None, masks:
     if edit is not None:
         method, target = _bytes(edit, "method", method), _edited(edit, target, masks)
         headers = _edited_headers(edit, headers, masks)
-        body = _edited_body(edit, body, masks)
+        shown = b"" if exchange is None else masks.body(body, coding_of(exchange.request), cut=exchange.request_body.cut)
+        body = _edited_body(edit, body, shown)
     if not _TOKEN.fullmatch(method) or not target or b" " in target or not _LINE.fullmatch(target):
         raise UsageError("a request begins with a method and a path without spaces")
     kept = [(name, value) for name, value in headers if name.lower() not in _FRAMING]
@@ -110,25 +112,22 @@ def _edited(edit: dict[str, Any], target: bytes, masks: Masks) -> bytes:
 def _edited_headers(edit: dict[str, Any], headers: list[tuple[bytes, bytes]], masks: Masks) -> list[tuple[bytes, bytes]]:
     if "headers" not in edit:
         return headers
-    came = {
-        (
-            name.decode("utf-8", "replace"),
-            masks.header(name.decode("utf-8", "replace"), value.decode("utf-8", "replace")),
-        ): value
-        for name, value in headers
-    }
+    came: dict[tuple[str, str], list[bytes]] = {}  # two cookies may look alike once they are hidden
+    for name, value in headers:
+        text = name.decode("utf-8", "replace")
+        came.setdefault((text, masks.header(text, value.decode("utf-8", "replace"))), []).append(value)
     try:
         given = [(str(name), str(value)) for name, value in edit["headers"]]
     except (TypeError, ValueError):
         raise UsageError("headers must be pairs of name and value") from None
-    return [(name.encode(), came.get((name, value), value.encode())) for name, value in given]
+    return [(name.encode(), came[key].pop(0) if came.get(key := (name, value)) else value.encode()) for name, value in given]
 
 
-def _edited_body(edit: dict[str, Any], body: bytes, masks: Masks) -> bytes:
+def _edited_body(edit: dict[str, Any], body: bytes, shown: bytes) -> bytes:
     if "body" not in edit:
         return body
     try:
         given = base64.b64decode(str(edit["body"]), validate=True)
     except binascii.Error:
         raise UsageError("body must be base64") from None
-    return body if given == masks.data(body) else given
+    return body if given == shown else given

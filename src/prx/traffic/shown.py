@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import importlib
 import json
-import zlib
 from collections.abc import Iterator
 from typing import Any, Final
 
 from prx.logs.text import printable
-
-UNPACK_LIMIT: Final = 1024 * 1024
-"""Bytes that a body is unpacked to at most."""
+from prx.traffic.coding import CODINGS, unpacked
 
 _LINES: Final = 400
 
@@ -58,7 +54,7 @@ def _side(side: dict[str, Any]) -> Iterator[str]:
 
 
 def _body(body: bytes, kind: str, coding: str) -> Iterator[str]:
-    data, how = unpacked(body, coding)
+    data, how = plain(body, coding)
     if how:
         yield f"({how})"
     try:
@@ -77,23 +73,15 @@ def _body(body: bytes, kind: str, coding: str) -> Iterator[str]:
         yield f"({len(every) - _LINES} more lines)"
 
 
-def unpacked(body: bytes, coding: str) -> tuple[bytes, str]:
-    """Return a body without its content coding, at most `UNPACK_LIMIT` of it, and what was done or why it was not."""
+def plain(body: bytes, coding: str) -> tuple[bytes, str]:
+    """Return a body without its content coding, and what was done or why it was not."""
+    if not coding.strip():
+        return body, ""
+    if coding.strip() not in CODINGS:
+        return body, f"{coding}: not unpacked"
     try:
-        match coding.strip():
-            case "":
-                return body, ""
-            case "gzip" | "x-gzip" | "deflate":
-                # 32: either header; deflate without one is not worth a second try
-                data = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32).decompress(body, UNPACK_LIMIT)
-            case "br":
-                data = importlib.import_module("brotli").Decompressor().process(body, output_buffer_limit=UNPACK_LIMIT)
-            case "zstd":
-                data = importlib.import_module("compression.zstd").ZstdDecompressor().decompress(body, UNPACK_LIMIT)
-            case _:
-                return body, f"{coding}: not unpacked"
+        return unpacked(body, coding), f"unpacked from {coding}"
     except ImportError:
         return body, f"{coding}: this Python cannot unpack it"
-    except Exception as error:  # noqa: BLE001 - each library has its own; what a service calls gzip may be anything
+    except ValueError as error:
         return body, f"{coding}, which cannot be unpacked: {error}"
-    return bytes(data[:UNPACK_LIMIT]), f"unpacked from {coding}"
