@@ -4,8 +4,9 @@
     async with prx.open_tunnel(8080) as t: ...                  # on a running asyncio loop
     app = FastAPI(lifespan=prx.asgi.lifespan(8080))             # one tunnel however many workers and reloads
 
-`tunnel` returns a `Tunnel`, `open_tunnel` an `AsyncTunnel`; `Status` is how one stands. What goes wrong is a `PrxError` with
-`code`, `hint` and `exit_code`: `UsageError`, `PermanentError`, `NotReadyError`, `NotRunningError` or `UnresponsiveError`.
+`tunnel` returns a `Tunnel`, `open_tunnel` an `AsyncTunnel`; `Status` is how one stands, `Request` what has come through it.
+What goes wrong is a `PrxError` with `code`, `hint` and `exit_code`: `UsageError`, `PermanentError`, `NotReadyError`,
+`NotRunningError` or `UnresponsiveError`.
 
 What an application or a test may import besides is in four modules, each with its `__all__`:
 
@@ -30,12 +31,13 @@ if TYPE_CHECKING:
     from prx.client.status import Status
     from prx.client.tunnel import Tunnel, tunnel
     from prx.control.client import NotRunningError, UnresponsiveError
+    from prx.core.captured import Request
     from prx.core.errors import NotReadyError, PermanentError, PrxError, UsageError
 
 __version__ = "0.1.0"
 __all__ = [
-    "AsyncTunnel", "NotReadyError", "NotRunningError", "PermanentError", "PrxError", "Status", "Tunnel", "UnresponsiveError",
-    "UsageError", "access", "asgi", "lab", "open_tunnel", "testing", "tunnel",
+    "AsyncTunnel", "NotReadyError", "NotRunningError", "PermanentError", "PrxError", "Request", "Status", "Tunnel",
+    "UnresponsiveError", "UsageError", "access", "asgi", "lab", "open_tunnel", "testing", "tunnel",
 ]  # fmt: skip
 
 if not TYPE_CHECKING:
@@ -47,6 +49,7 @@ if not TYPE_CHECKING:
             "NotRunningError": "prx.control.client",
             "PermanentError": "prx.core.errors",
             "PrxError": "prx.core.errors",
+            "Request": "prx.core.captured",
             "Status": "prx.client.status",
             "Tunnel": "prx.client.tunnel",
             "UnresponsiveError": "prx.control.client",

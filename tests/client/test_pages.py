@@ -23,7 +23,7 @@ BLOCK = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
 PAGE = BLOCK.findall((HOW_TO / "use-from-python.md").read_text())
 BLOCKS = {re.match(r"# (\S+)\n", block)[1]: block for block in PAGE}  # type: ignore[index]
 OTHERS = [ROOT / "README.md", HOW_TO / "come-from-pyngrok.md", HOW_TO / "come-from-pycloudflared.md"]
-OPENS = re.compile(r"prx\.(tunnel|open_tunnel|asgi\.lifespan)\(8080\)")
+OPENS = re.compile(r"prx\.(tunnel|open_tunnel|asgi\.lifespan)\(8080(?=[,)])")
 
 
 class Setting:
@@ -38,7 +38,7 @@ class Setting:
 
     def fit(self, block: str) -> str:
         """Return a block for this lab and port; nothing else is changed."""
-        fitted = OPENS.sub(lambda call: f"prx.{call[1]}(8080, lab={self.home.lab!r})", block)
+        fitted = OPENS.sub(lambda call: f"prx.{call[1]}(8080, lab={self.home.lab!r}", block)
         assert fitted != block or "prx.tunnel" not in block
         return fitted.replace("8080", str(self.port))
 
@@ -126,6 +126,17 @@ def test_gunicorn(setting: Setting) -> None:
         assert request("GET", url).text.startswith("hello ")
         program.process.send_signal(signal.SIGTERM)
         program.end()
+
+
+def test_waiting(setting: Setting) -> None:
+    """The program returns with the webhook that it waits for, and lists it."""
+    with running(setting, "waits.py") as program:
+        hook = program.line("send a webhook to ")
+        setting.verified()
+        assert request("POST", hook, body=b"hi").status_code == 204
+        program.line("POST /hook 204 b'hi'")
+        program.line("[('POST', '/hook')]")
+        program.succeed()
 
 
 def test_django(setting: Setting) -> None:

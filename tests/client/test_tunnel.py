@@ -278,12 +278,25 @@ def test_a_thread_may_open_it_and_another_close_it(home: Home, origin: HostedOri
         ("prx.tunnel(8080, lab='http://127.0.0.1:1').open()", "PrxError failed 1 no lab answers"),
         ("prx.tunnel(8080).status()", "NotRunningError not_running 3 the tunnel is not open"),
         ("prx.tunnel(8080, lab=LAB).open().requests()", "UsageError inspection_off 2 "),
+        ("prx.tunnel(8080, lab=LAB).open().wait_for_request()", "UsageError inspection_off 2 "),
+        ("prx.tunnel(config='one_inspected.toml', lab=LAB, name='b').open().requests()", "UsageError inspection_off 2 what"),
+        ("prx.tunnel(config='gate.toml', lab=LAB).open().wait_for_request()", "UsageError inspection_off 2 what"),
+        ("prx.tunnel(8080, inspect=True, lab=LAB).open().requests('a:b')", "UsageError usage 2 found 'a:b' in the filter"),
+        (
+            "prx.tunnel(8080, inspect=True, lab=LAB).open().wait_for_request(timeout=0.1)",
+            "NotReadyError not_ready 4 no request",
+        ),
+        ("prx.tunnel(8080, inspect=1)", "UsageError usage 2 inspect: found 1"),
         ("prx.asgi.lifespan(8080, keep='x')", "UsageError usage 2 keep: found 'x'"),
     ],
 )
 def test_errors_are_exceptions(home: Home, call: str, said: str) -> None:
     """What goes wrong is an exception with a code, a hint and the exit code that `prx start` would end with."""
     (home.path / "two.toml").write_text("[tunnels.a]\nlocal_addr = '1'\n[tunnels.b]\nlocal_addr = '2'\n")
+    (home.path / "one_inspected.toml").write_text(
+        "[tunnels.a]\nlocal_addr = '1'\n[tunnels.a.inspect]\nenabled = true\n[tunnels.b]\nlocal_addr = '2'\n"
+    )
+    (home.path / "gate.toml").write_text('[tunnel.gate]\nallow_ip = ["192.0.2.0/24"]\n')
     (home.path / "bad.toml").write_text('[tunnel.cloudflare]\ncloudflared_path = "/no/such/cloudflared"\n')
     source = f"""
     import os, prx
@@ -293,9 +306,43 @@ def test_errors_are_exceptions(home: Home, call: str, said: str) -> None:
     except prx.PrxError as error:
         print("said", type(error).__name__, error.code, error.exit_code, error)
         assert error.hint or type(error).__name__ in ("UsageError", "PermanentError")
+        assert error.code != "inspection_off" or "inspect" in error.hint
     """
     with home.python(source) as program:
         assert program.line("said ").startswith(said), program.story()
+        program.succeed()
+
+
+def test_requests_are_waited_for(home: Home, origin: HostedOrigin) -> None:
+    """Both kinds of tunnel return what comes once, in order, waiting if need be; what came before they were opened is not theirs."""
+    source = f"""
+    import asyncio, os, prx
+    with prx.tunnel({origin.port}, lab=os.environ["LAB"], inspect=True) as t:
+        print("verified", t.wait_until_verified())
+        first = t.wait_for_request("POST")
+        print("first", first.path, first.body, first.status)
+        async def main():
+            async with prx.open_tunnel({origin.port}, lab=os.environ["LAB"], inspect=True) as shared:
+                assert shared.pid == t.pid
+                print("waiting")
+                second = await shared.wait_for_request("POST /mirror")
+                print("second", second.path)
+                assert len(await shared.requests("POST")) == 2
+        asyncio.run(main())
+        assert t.wait_for_request("POST").path == "/mirror?2"
+        try:
+            prx.tunnel({origin.port}, lab=os.environ["LAB"], inspect=True).open().wait_for_request("POST", timeout=0.1)
+        except prx.NotReadyError:
+            print("none")
+    """
+    with home.python(source) as program:
+        url = program.line("verified ")
+        request("POST", f"{url}/mirror?1", body=b"one")
+        assert program.line("first ") == "/mirror?1 b'one' 200"
+        program.line("waiting")
+        request("POST", f"{url}/mirror?2", body=b"two")
+        assert program.line("second ") == "/mirror?2"
+        program.line("none")
         program.succeed()
 
 

@@ -141,6 +141,46 @@ def test_receiver_without_get(pytester: pytest.Pytester, monkeypatch: pytest.Mon
     run(pytester, monkeypatch).assert_outcomes(passed=1)
 
 
+def test_waiting_for_a_request(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What came is returned once, the oldest first; what has not come is waited for, and its absence names what came."""
+    pytester.makeconftest(NOTHING_LEFT)
+    pytester.makepyfile(
+        APPLICATION
+        + """
+    import threading
+    import pytest
+
+    def test_it(tunnel):
+        web = tunnel(app)
+        assert web.requests() == []  # prx's own are no visitors
+        for number in range(3):
+            web.post(f"/hook/{number}", b"event")
+        web.get("/other")
+        assert [web.wait_for_request("POST /hook").path for _ in range(2)] == ["/hook/0", "/hook/1"]
+        found = web.wait_for_request("POST /hook")
+        assert (found.method, found.path, found.body, found.status) == ("POST", "/hook/2", b"event", 200)
+        assert dict(found.answer_headers)["X-Path"] == "/hook/2" and found.answer_body == b"got event"
+        later = threading.Timer(0.2, lambda: web.post("/late", b"1"))
+        later.start()
+        assert web.wait_for_request("POST /late", within=30).body == b"1"
+        later.join()
+        assert len(web.requests("POST /hook")) == 3
+        with pytest.raises(Exception, match="no request such as 'DELETE'") as caught:
+            web.wait_for_request("DELETE", within=0.1)
+        assert "POST /late" in str(caught.value.__notes__)
+        with pytest.raises(Exception, match="colour:red"):
+            web.requests("colour:red")
+
+    def test_none_is_kept(tunnel):
+        web = tunnel(app, hostname="web", inspect={"enabled": False})
+        assert web.get().status == 200
+        with pytest.raises(Exception, match="not inspected"):
+            web.wait_for_request()
+"""
+    )
+    run(pytester, monkeypatch).assert_outcomes(passed=2)
+
+
 def test_asgi(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
     """An ASGI application is started up, serves requests at once, streams its answer, and is shut down."""
     pytester.makeconftest(NOTHING_LEFT)

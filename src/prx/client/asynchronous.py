@@ -13,10 +13,11 @@ from prx.client.link import status_of, url_of
 from prx.client.opening import Opening
 from prx.client.status import Status
 from prx.client.threads import in_thread
-from prx.client.tunnel import OPEN_SECONDS, VERIFY_SECONDS, Bond, requests_of, void
+from prx.client.tunnel import OPEN_SECONDS, VERIFY_SECONDS, WAIT_SECONDS, Bond, requests_of, void
 from prx.client.wish import Wish, understand
 from prx.control.client import ANSWER_TIMEOUT, UnresponsiveError
 from prx.control.messages import ANSWER_LIMIT, Message, decode, encode, raised
+from prx.core.captured import Request
 
 
 class AsyncTunnel(Bond):
@@ -32,6 +33,7 @@ class AsyncTunnel(Bond):
             opening = Opening(self._wish, self._timeout, needs_url=self._needs_url)
             self._link = await in_thread(opening.run, opening.give_up)
             _ = self.url
+            self._note_known_requests()
         return self
 
     async def close(self) -> None:
@@ -81,9 +83,15 @@ class AsyncTunnel(Bond):
         finally:
             writer.close()
 
-    async def requests(self) -> list[dict[str, Any]]:
-        """Return the requests that have come through the tunnel; as `Tunnel.requests`."""
-        return requests_of(await self._ask("requests", tunnel=self._opened().tunnel))
+    async def requests(self, words: str = "") -> list[dict[str, Any]]:
+        """Return the last requests that have come through the tunnel; as `Tunnel.requests`."""
+        return requests_of(await self._ask("requests", tunnel=self._opened().tunnel, filter=words))
+
+    async def wait_for_request(self, words: str = "", timeout: float = WAIT_SECONDS) -> Request:
+        """Return the next request that fits `words`; as `Tunnel.wait_for_request`."""
+        link = self._opened()
+        answer = await self._ask("requests", wait=float(timeout), **self._next(link, words))
+        return Request.from_json((await self._ask("request", **self._found(link, answer, words, timeout)))["request"])
 
     async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         client = self._opened().connect()  # to a local socket, which needs no wait
@@ -136,6 +144,7 @@ def open_tunnel(
     health_path: str = "",
     expect: str = "",
     host_header: str = "",
+    inspect: bool = False,
     keep: float = 0.0,
     timeout: float = OPEN_SECONDS,
 ) -> AsyncTunnel:
@@ -145,6 +154,6 @@ def open_tunnel(
     """
     wish = understand(
         target, config=config, name=name, hello=hello, lab=lab, allow=allow,
-        health_path=health_path, expect=expect, host_header=host_header, keep=keep,
+        health_path=health_path, expect=expect, host_header=host_header, inspect=inspect, keep=keep,
     )  # fmt: skip
     return AsyncTunnel(wish, timeout)

@@ -17,10 +17,12 @@ from prx.client.status import Status
 from prx.client.wish import Wish, understand
 from prx.control.client import NotRunningError
 from prx.control.messages import Message
-from prx.core.errors import PrxError
+from prx.core.captured import Request
+from prx.core.errors import NotReadyError, PrxError
 
 OPEN_SECONDS = 60.0  # until the URL is known, with the start of prx and of the connector
 VERIFY_SECONDS = 60.0
+WAIT_SECONDS = 60.0  # for a request
 _GLANCE_SECONDS = 1.0  # for `url`: a prx that lives answers within milliseconds
 
 
@@ -33,6 +35,7 @@ class Bond:
         self._link: Link | None = None
         self._followers: list[Follower] = []
         self._last_url = ""
+        self._positions: Message = {}  # behind the requests that were there before, or were waited for
 
     @property
     def url(self) -> str:
@@ -77,6 +80,25 @@ class Bond:
         for follower in followers:
             follower.stop()
 
+    def _next(self, link: Link, words: str) -> Message:
+        """Return the question for the next request."""
+        return {"tunnel": link.tunnel, "filter": words, "oldest": True, "limit": 1, "positions": self._positions}
+
+    def _found(self, link: Link, answer: Message, words: str, timeout: float) -> Message:
+        """Return the question for all of the request that has come; raise NotReadyError if none has."""
+        if not answer["requests"]:
+            raise NotReadyError(f"no request such as {words!r} has come within {timeout:g} s", hint="`prx requests` lists all")
+        self._positions = dict(answer["positions"])
+        return {"tunnel": link.tunnel, "id": answer["requests"][0]["id"]}
+
+    def _note_known_requests(self) -> None:
+        """Pass over what came before: a tunnel may be shared, and may have run for long."""
+        with suppress(PrxError):  # they are not kept, or prx does not answer: a caller that asks for one gets the error
+            link = self._opened()
+            self._positions = dict(
+                link.ask("requests", tunnel=link.tunnel, limit=1, own=True, timeout=_GLANCE_SECONDS)["positions"]
+            )
+
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._last_url or 'not open'}>"
 
@@ -104,6 +126,7 @@ class Tunnel(Bond):
                 opening.give_up()
                 raise
             _ = self.url
+            self._note_known_requests()
         return self
 
     def close(self) -> None:
@@ -145,12 +168,24 @@ class Tunnel(Bond):
         self._streams.add(stream)
         return stream
 
-    def requests(self) -> list[dict[str, Any]]:
-        """Return the requests that have come through the tunnel, as `prx` keeps them with inspection.
+    def requests(self, words: str = "") -> list[dict[str, Any]]:
+        """Return the last requests that have come through the tunnel, each as `prx requests --json` prints it, oldest first.
 
-        Raises UsageError with the code `inspection_off` if they are not kept.
+        words: those that fit, as `prx requests --filter` takes them. Raises UsageError with the code `inspection_off` if they
+        are not kept.
         """
-        return requests_of(self._opened().ask("requests", tunnel=self._opened().tunnel))
+        return requests_of(self._opened().ask("requests", tunnel=self._opened().tunnel, filter=words))
+
+    def wait_for_request(self, words: str = "", timeout: float = WAIT_SECONDS) -> Request:
+        """Return the next request that fits `words`, such as "POST /hook"; wait for it if it has not come yet.
+
+        It has come since the tunnel was opened here, and no earlier call has returned it, or one that was answered after it.
+        Raises NotReadyError after `timeout` seconds (at most 3600), UsageError with the code `inspection_off` if requests are
+        not kept: `prx.tunnel(8080, inspect=True)` keeps them.
+        """
+        link = self._opened()
+        answer = link.ask("requests", wait=float(timeout), **self._next(link, words))
+        return Request.from_json(link.ask("request", **self._found(link, answer, words, timeout))["request"])
 
     def __enter__(self) -> Tunnel:
         return self.open()
@@ -179,6 +214,7 @@ def tunnel(
     health_path: str = "",
     expect: str = "",
     host_header: str = "",
+    inspect: bool = False,
     keep: float = 0.0,
     timeout: float = OPEN_SECONDS,
 ) -> Tunnel:
@@ -190,14 +226,14 @@ def tunnel(
     target: a port, HOST:PORT or URL, as for `prx start`; None for the one in the configuration.
     config: the configuration file; None for the usual places. name: which of its tunnels, if it has several.
     hello: serve a small built-in page. lab: use the local edge instead of Cloudflare; a string is the control URL of one that
-    runs. allow, health_path, expect, host_header: as the options of `prx start`. keep: seconds that the tunnel stays after its
-    last user. timeout: seconds until the URL must be known.
+    runs. allow, health_path, expect, host_header, inspect: as the options of `prx start`. keep: seconds that the tunnel stays
+    after its last user. timeout: seconds until the URL must be known.
 
     Raises UsageError (arguments or configuration; a prx that serves this with other settings), PermanentError (its `code` is
     the verdict, such as `misconfigured`), NotReadyError (not in time), each a PrxError with `code`, `hint` and `exit_code`.
     """
     wish = understand(
         target, config=config, name=name, hello=hello, lab=lab, allow=allow,
-        health_path=health_path, expect=expect, host_header=host_header, keep=keep,
+        health_path=health_path, expect=expect, host_header=host_header, inspect=inspect, keep=keep,
     )  # fmt: skip
     return Tunnel(wish, timeout)

@@ -27,7 +27,7 @@ class Wish:
     name: str | None = None
     hello: bool = False
     lab: bool | str = False
-    settings: Mapping[str, str | tuple[str, ...]] = field(default_factory=dict)
+    settings: Mapping[str, str | bool | tuple[str, ...]] = field(default_factory=dict)
     keep: float = 0.0
     also: tuple[int, ...] = ()
 
@@ -39,8 +39,8 @@ class Wish:
         words += [f"--lab-control={self.lab}"] if isinstance(self.lab, str) and self.lab else []
         words += [f"--config={self.config}"] if self.config else []
         for flag, given in self.settings.items():
-            values = (given,) if isinstance(given, str) else given
-            words += [f"--{flag.replace('_', '-')}={value}" for value in values]
+            option = f"--{flag.replace('_', '-')}"
+            words += [option] if given is True else [f"{option}={value}" for value in _values(given)]
         return [*words, self.local_addr] if self.local_addr else words
 
     @property
@@ -62,7 +62,7 @@ class Wish:
         asked = about.get("asked", {})
         for flag, value in self.settings.items():
             found = asked.get(WISHES[flag])
-            if found != (value if isinstance(value, str) else list(value)):
+            if found != (value if isinstance(value, str | bool) else list(value)):
                 raise UsageError(
                     f"prx (pid {pid}) serves this with {flag} {found!r}, expected {value!r}", hint="`prx stop` ends it"
                 )
@@ -85,6 +85,7 @@ def understand(
     health_path: str = "",
     expect: str = "",
     host_header: str = "",
+    inspect: bool = False,
     keep: float = 0.0,
     also: tuple[int, ...] = (),
 ) -> Wish:
@@ -93,11 +94,17 @@ def understand(
         raise UsageError("hello is the local service itself", hint="leave out the address, or hello")
     if isinstance(keep, bool) or not isinstance(keep, int | float) or not 0 <= keep <= _KEEP_LIMIT:
         raise UsageError(f"keep: found {keep!r}, expected seconds from 0 to {_KEEP_LIMIT:g}")
-    given: dict[str, str | tuple[str, ...]] = {"health_path": health_path, "expect": expect, "host_header": host_header}
-    given["allow"] = _guests(allow)
+    if not isinstance(inspect, bool):
+        raise UsageError(f"inspect: found {inspect!r}, expected True or False")
+    given: dict[str, str | bool | tuple[str, ...]] = {"health_path": health_path, "expect": expect, "host_header": host_header}
+    given |= {"inspect": inspect, "allow": _guests(allow)}
     settings = {flag: value for flag, value in given.items() if value}
     path = None if config is None else Path(config)
     return Wish(_local_addr(target), path, name, hello, lab, settings, float(keep), also)
+
+
+def _values(given: str | bool | tuple[str, ...]) -> tuple[str, ...]:
+    return given if isinstance(given, tuple) else (str(given),)
 
 
 def _local_addr(target: int | str | None) -> str:

@@ -21,8 +21,9 @@ holds ends the hold: the answer says whether prx ends with it. A prx that is sto
     restart   tunnel            at once
     reload    -                 when the configuration is read; its problems as an error
     events    -                 the stream
-    requests  tunnel, filter, positions, limit, wait, own
-                                requests: those that fit and are newer than `positions`; positions: {tunnel: newest id}
+    requests  tunnel, filter, positions, limit, wait, own, oldest
+                                requests: those that fit and were answered after `positions`, the newest of them, or with
+                                `oldest` the first; positions: {tunnel: number}, to ask for what comes later
     request   tunnel, id        request: all that is kept of it
     replay    tunnel, id, edit  request: what was sent to the service again, and its answer
     retarget  tunnel, addr      at once

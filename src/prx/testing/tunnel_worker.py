@@ -6,7 +6,9 @@ is prx's own supervisor, one for each tunnel, so a tunnel in a test is watched, 
 ends (the test run is over, or was killed) all tunnels are stopped and the process ends.
 
     in    {"do": "start", "id": 1, "name": "web", "site": {…}, "tunnel": {…}}   {"do": "restart" | "stop", "id": 1}
+          {"do": "ask", "id": 1, "question": 7, "ask": {"do": "requests" | "request", …}}, as the control socket takes it
     out   {"id": 1, "event": {…}, "status": {…}}   {"id": 1, "refused": "why"}   {"id": 1, "over": CODE}
+          {"id": 1, "question": 7, "answer": {"ok": true, …} | {"ok": false, "error": …}}
 """
 
 from __future__ import annotations
@@ -16,16 +18,19 @@ import json
 import os
 import sys
 import tempfile
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from prx.app.inspection import Inspection
 from prx.backends.base import EdgeSite
 from prx.config.checker import SchemaError, read
 from prx.config.messages import explain
 from prx.config.schema import Config, TunnelSettings
+from prx.control.messages import refusal
 from prx.core.errors import PrxError
 from prx.core.events import Event
+from prx.logs.redact import Redactor
 from prx.runtime.bus import Bus
 from prx.runtime.host.clock import SystemClock
 from prx.runtime.supervisor import Supervisor
@@ -35,6 +40,15 @@ Json = dict[str, Any]
 _LIMIT = 1024 * 1024  # bytes of one order
 
 
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A tunnel that runs, what passes through it, and the questions about that which wait for an answer."""
+
+    supervisor: Supervisor
+    inspection: Inspection
+    waiting: set[asyncio.Task[None]] = field(default_factory=set)
+
+
 class Keeper:
     """The tunnels of one test run; `folder` holds their files."""
 
@@ -42,28 +56,41 @@ class Keeper:
         self._group = group
         self._folder = folder
         self._clock = SystemClock()
-        self._running: dict[int, Supervisor] = {}
+        self._running: dict[int, Kept] = {}
 
     def obey(self, order: Json) -> None:
         """Carry out one order; one about a tunnel that is over is too late and means nothing."""
         number = order["id"]
         if order["do"] == "start":
             try:
-                supervisor = self._supervisor(number, order)
+                kept = self._kept(number, order)
             except (SchemaError, PrxError) as error:
                 _say(id=number, refused=_reason(error))
                 return
-            self._running[number] = supervisor
-            self._group.create_task(self._run(number, supervisor), name=f"tunnel {number}")
-        elif (running := self._running.get(number)) is not None:
-            running.restart() if order["do"] == "restart" else running.stop()
+            self._running[number] = kept
+            self._group.create_task(self._run(number, kept), name=f"tunnel {number}")
+        elif (running := self._running.get(number)) is None:
+            return
+        elif order["do"] == "ask":
+            asking = self._group.create_task(self._answer(number, running, order), name=f"question {order['question']}")
+            running.waiting.add(asking)
+            asking.add_done_callback(running.waiting.discard)
+        else:
+            running.supervisor.restart() if order["do"] == "restart" else running.supervisor.stop()
 
     def stop(self) -> None:
         """Stop all tunnels."""
-        for supervisor in self._running.values():
-            supervisor.stop()
+        for kept in self._running.values():
+            kept.supervisor.stop()
 
-    def _supervisor(self, number: int, order: Json) -> Supervisor:
+    async def _answer(self, number: int, kept: Kept, order: Json) -> None:
+        try:
+            answer = {"ok": True, **await kept.inspection.answer(order["ask"])}
+        except PrxError as error:
+            answer = refusal(error)
+        _say(id=number, question=order["question"], answer=answer)
+
+    def _kept(self, number: int, order: Json) -> Kept:
         bus = Bus(self._clock)
 
         def tell(event: Event) -> None:
@@ -76,13 +103,26 @@ class Keeper:
         home.mkdir()
         environ = {"PATH": os.environ.get("PATH", os.defpath), "HOME": str(home), "PRX_DATA_DIR": str(home / "data")}
         config = Config(tunnels={order["name"]: settings})
-        return Supervisor(
-            config, clock=self._clock, bus=bus, data_dir=home / "data", site=read_site(order["site"]), environ=environ
+        inspection = Inspection(self._clock, Redactor(), lambda _level, _text: None, folder=lambda: home / "caught")
+        inspection.fit(config)
+        supervisor = Supervisor(
+            config,
+            clock=self._clock,
+            bus=bus,
+            data_dir=home / "data",
+            site=read_site(order["site"]),
+            environ=environ,
+            child_settings=inspection.child_settings,
+            probe_pass=inspection.own_pass,
         )
+        return Kept(supervisor, inspection)
 
-    async def _run(self, number: int, supervisor: Supervisor) -> None:
-        code = await supervisor.run()
+    async def _run(self, number: int, kept: Kept) -> None:
+        code = await kept.supervisor.run()
         del self._running[number]
+        for asking in kept.waiting:
+            asking.cancel()
+        await kept.inspection.close()
         _say(id=number, over=code)
 
 

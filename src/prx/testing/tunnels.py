@@ -15,6 +15,8 @@ from typing import IO, Any, NoReturn
 
 from prx.app.lab_mode import site_of
 from prx.backends.base import EdgeSite
+from prx.control.messages import raised
+from prx.core.captured import Request
 from prx.core.errors import NotReadyError, PrxError, UsageError
 from prx.core.states import UP
 from prx.core.verdicts import Verdict
@@ -34,7 +36,7 @@ class Tunnel:
     waits is bounded by `within` seconds and then raises NotReadyError, which reports what prx knows.
     """
 
-    def __init__(self, name: str, order: Callable[[str], None]) -> None:
+    def __init__(self, name: str, order: Callable[..., None]) -> None:
         self.name = name
         self.url = ""
         self.events: list[Json] = []
@@ -43,6 +45,9 @@ class Tunnel:
         self._news = threading.Condition()
         self._refused = ""
         self._over = False
+        self._questions = itertools.count(1)
+        self._answers: dict[int, Json] = {}
+        self._positions: Json = {}  # behind the requests that were waited for
 
     def take(self, message: Json) -> None:
         """Take note of what the keeper says."""
@@ -52,8 +57,10 @@ class Tunnel:
                 self.status = message["status"] or self.status
                 if message["event"]["event"] == "url_changed":
                     self.url = message["event"]["url"]
+            if "answer" in message:
+                self._answers[message["question"]] = message["answer"]
             self._refused = message.get("refused", self._refused)
-            self._over = self._over or "event" not in message
+            self._over = self._over or not message.keys() & {"event", "answer"}
             self._news.notify_all()
 
     def wait_for(self, condition: Callable[[Tunnel], bool], *, within: float = PATIENCE, what: str = "") -> None:
@@ -98,6 +105,38 @@ class Tunnel:
         """Send any request to a path of the public URL."""
         return visit(self.url + path, method=method, **options)
 
+    def requests(self, words: str = "") -> list[Json]:
+        """Return the last requests that came through, as `prx requests --json` prints them; `words` as in its `--filter`."""
+        return [dict(item) for item in self._ask({"do": "requests", "filter": words}, 0.0)["requests"]]
+
+    def wait_for_request(self, words: str = "", *, within: float = PATIENCE) -> Request:
+        """Return the next request that fits `words`, such as "POST /hook"; wait for it if it has not come yet.
+
+        It has come since the tunnel was started, and no earlier call has returned it, or one that was answered after it.
+        Raises NotReadyError after `within` seconds.
+        """
+        question = {"do": "requests", "filter": words, "oldest": True, "limit": 1, "positions": self._positions}
+        answer = self._ask({**question, "wait": within}, within)
+        if not answer["requests"]:
+            came = ", ".join(f"{item['method']} {item['path']}" for item in self.requests()[-5:]) or "none"
+            raise noted(NotReadyError(f"no request such as {words!r} within {within:g} s", hint=f"the last that came: {came}"))
+        self._positions = answer["positions"]
+        return Request.from_json(self._ask({"do": "request", "id": answer["requests"][0]["id"]}, 0.0)["request"])
+
+    def _ask(self, ask: Json, seconds: float) -> Json:
+        """Ask the keeper about what has passed."""
+        refuse_on_loop("tunnel.wait_for_request")
+        number = next(self._questions)
+        self._order("ask", question=number, ask=ask)
+        with self._news:
+            self._news.wait_for(lambda: number in self._answers or self._over, timeout=seconds + PATIENCE)
+            answer = self._answers.pop(number, None)
+        if answer is None:
+            self._fail("answer", None if self._over else seconds)
+        if not answer["ok"]:
+            raise noted(raised(answer))
+        return answer
+
     def _fail(self, what: str, seconds: float | None) -> NoReturn:
         if self._refused:
             raise noted(UsageError(f"the tunnel {self.name!r} cannot be set up: {self._refused}"))
@@ -140,7 +179,7 @@ class Tunnels:
         """Start a tunnel with these keys of `[tunnel]` through a lab; does not wait for it to come up."""
         number = next(self._numbers)
         name = settings["cloudflare"].get("hostname", "").partition(".")[0] or "quick"
-        tunnel = self._tunnels[number] = Tunnel(name, lambda order: self._send(do=order, id=number))
+        tunnel = self._tunnels[number] = Tunnel(name, lambda order, **more: self._send(do=order, id=number, **more))
         self._send(do="start", id=number, name=name, site=site_json(site_of(lab.lab)), tunnel=settings)
         return tunnel
 

@@ -56,7 +56,10 @@ class Message:
 
 @dataclass(slots=True)
 class Exchange:
-    """One request and what came of it. Times are wall-clock seconds; 0: not yet. `own`: prx's health check made it."""
+    """One request and what came of it. Times are wall-clock seconds; 0: not yet. `own`: prx's health check made it.
+
+    answered: its place in the order in which answers began, from 1; 0: there is none yet.
+    """
 
     id: int
     tunnel: str
@@ -75,6 +78,7 @@ class Exchange:
     own: bool = False
     replay_of: int = 0
     signature: str = ""
+    answered: int = 0
 
     @property
     def weight(self) -> int:

@@ -23,6 +23,7 @@ from prx.traffic.masks import Masks
 from prx.traffic.relay import Relay, Target
 from prx.traffic.replay import request_bytes, send
 from prx.traffic.ring import Ring
+from prx.traffic.room import lines_within, whole_within
 from prx.traffic.signatures import SENDERS, verdict
 from prx.traffic.tee import Copier
 
@@ -146,7 +147,7 @@ class Inspector:
             case "requests":
                 return await self._list(request)
             case "request":
-                return {"request": exchange_json(self._signed(self._one(request)), self._masks)}
+                return {"request": whole_within(exchange_json(self._signed(self._one(request)), self._masks))}
             case "replay":
                 return await self._replay(request)
             case unknown:
@@ -185,38 +186,44 @@ class Inspector:
         return rings
 
     async def _list(self, request: Message) -> Message:
-        """Return what has ended after `after`, in the order in which it began; wait for it if there is none yet."""
+        """Return what was answered after `positions`, in the order in which it began; wait for it if there is none yet.
+
+        `oldest`: in the order in which it was answered, the first ones that fit, and the positions behind them.
+        """
         rings, wanted = self._rings(request), parse_filter(str(request.get("filter", "")))
-        after, own, limit = _int(request, "after", 0), bool(request.get("own")), min(LIST_LIMIT, _int(request, "limit", 100))
-        positions = {str(name): int(at) for name, at in dict(request.get("positions") or {}).items()}
+        own, limit = bool(request.get("own")), min(LIST_LIMIT, _int(request, "limit", 100))
+        positions = _positions(request)
         wait = request.get("wait", 0)
         found: list[Exchange] = []
         with suppress(TimeoutError):
             async with asyncio.timeout(min(WAIT_LIMIT, max(0.0, float(wait))) if isinstance(wait, int | float) else 0.0):
-                while not (found := self._ended(rings, positions, after, own)) or not any(map(wanted, found)):
+                while not any(map(wanted, found := self._answered(rings, positions, own=own))):
                     if not wait:
                         break
-                    await self._any_end(rings)
-        fitting = [item for item in found if wanted(item)][-limit:]
+                    await self._any_answer(rings)
+        fitting = [item for item in found if wanted(item)]
+        if request.get("oldest"):
+            fitting = sorted(fitting, key=lambda item: item.answered)[:limit]
+            found = fitting or found
         return {
-            "requests": [summary_json(self._signed(item), self._masks) for item in fitting],
+            "requests": lines_within([summary_json(self._signed(item), self._masks) for item in fitting[-limit:]]),
             "positions": positions
-            | {name: max([positions.get(name, 0), *(i.id for i in found if i.tunnel == name)]) for name in rings},
+            | {name: max([positions.get(name, 0), *(i.answered for i in found if i.tunnel == name)]) for name in rings},
             "dropped": sum(ring.dropped for ring in rings.values()),
         }
 
-    def _ended(self, rings: dict[str, Ring], positions: dict[str, int], after: int, own: bool) -> list[Exchange]:
+    def _answered(self, rings: dict[str, Ring], positions: dict[str, int], *, own: bool) -> list[Exchange]:
         for known in self._inspected.values():
             known.relay.copier.read_all()
         found = [
             item
             for name, ring in rings.items()
             for item in ring
-            if item.id > positions.get(name, after) and (item.ended or item.answer is not None) and (own or not item.own)
+            if item.answered > positions.get(name, 0) and (own or not item.own)
         ]
         return sorted(found, key=lambda item: item.began)
 
-    async def _any_end(self, rings: dict[str, Ring]) -> None:
+    async def _any_answer(self, rings: dict[str, Ring]) -> None:
         async with asyncio.TaskGroup() as group:
             waits = [group.create_task(ring.wait(), name=f"requests: {name}") for name, ring in rings.items()]
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
@@ -231,6 +238,13 @@ class Inspector:
         if not found:
             raise PrxError(f"there is no request {number}, or it is no longer kept", hint="prx requests lists those that are")
         raise UsageError(f"{len(found)} tunnels have a request {number}", hint="name the tunnel")
+
+
+def _positions(request: Message) -> dict[str, int]:
+    given = request.get("positions") or {}
+    if not isinstance(given, dict) or not all(type(at) is int and at >= 0 for at in given.values()):
+        raise UsageError("positions must be an object of whole numbers")
+    return {str(name): at for name, at in given.items()}
 
 
 def _int(request: Message, key: str, default: int) -> int:

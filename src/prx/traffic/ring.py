@@ -17,7 +17,7 @@ class Ring:
 
     def __init__(self, keep: int, most_bytes: int) -> None:
         self.keep, self.most_bytes = keep, most_bytes
-        self.dropped = self.seen = 0
+        self.dropped = self.seen = self._answered = 0
         self._exchanges: OrderedDict[int, Exchange] = OrderedDict()
         self._weights: dict[int, int] = {}
         self._bytes = 0
@@ -58,14 +58,22 @@ class Ring:
             self._bytes -= self._weights.pop(number)
 
     def finish(self, exchange: Exchange) -> None:
-        """Take in that it has ended, and wake those that wait."""
+        """Take in that it has ended."""
         self.weigh(exchange)
+        self.answer(exchange)
+
+    def answer(self, exchange: Exchange) -> None:
+        """Take in that its answer comes, or that none will, and wake those that wait."""
+        if exchange.answered:
+            return
+        self._answered += 1
+        exchange.answered = self._answered
         for waiting in self._waiting:
             if not waiting.done():
                 waiting.set_result(None)
 
     async def wait(self) -> None:
-        """Wait until another exchange has ended."""
+        """Wait until another exchange has been answered."""
         waiting = asyncio.get_running_loop().create_future()
         self._waiting.add(waiting)
         try:

@@ -183,6 +183,7 @@ class Tee:
                 exchange.interim.append(status)
             case Head():
                 self._on_head(exchange, piece)
+                self._ring.answer(exchange)
             case Data():
                 exchange.answer_body.add(piece.data)
                 if self._is_stream:
