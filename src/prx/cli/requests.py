@@ -62,7 +62,8 @@ def _listed(target: Target, options: dict[str, Any]) -> Iterator[dict[str, Any]]
 def _wait(target: Target, options: dict[str, Any]) -> None:
     common = {"tunnel": target.tunnel, "filter": options["waits_for"]}
     now = target.running.client.ask("requests", limit=1, **common, own=True)["positions"]
-    found = target.running.client.ask("requests", wait=options["timeout"], positions=now, limit=1, **common)["requests"]
+    ask = {"wait": options["timeout"], "positions": now, "limit": 1, "oldest": True}
+    found = target.running.client.ask("requests", **ask, **common)["requests"]
     if not found:
         raise NotReadyError(f"no request such as {options['waits_for']!r} has come within {options['timeout']:g} s")
     click.echo(json.dumps(found[0]) if options["as_json"] else line(found[0]))

@@ -1,0 +1,117 @@
+"""What is answered to those who ask for what has passed: in order, nothing twice, and within one line of the control socket."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from tests.support.waits import PATIENCE
+from tests.traffic.pieces import Handler, ask, read_head, service
+
+from prx.config.schema import Config, InspectSettings, TunnelSettings
+from prx.control.messages import ANSWER_LIMIT
+from prx.core.errors import UsageError
+from prx.logs.redact import Redactor
+from prx.runtime.host.clock import SystemClock
+from prx.traffic.inspector import Inspector
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok"
+
+
+@asynccontextmanager
+async def inspecting(handler: Handler, folder: Path) -> AsyncIterator[tuple[Inspector, int]]:
+    """Run a service behind an inspector; yield that, and the port for visitors."""
+    async with service(handler) as port:
+        inspector = Inspector(SystemClock(), Redactor(), lambda _level, _text: None, own="pass", folder=folder)
+        settings = TunnelSettings(local_addr=f"127.0.0.1:{port}", inspect=InspectSettings(enabled=True))
+        inspector.take(Config(tunnels={"web": settings}))
+        try:
+            yield inspector, int(inspector.child_settings("web", settings).local_addr.rpartition(":")[2])
+        finally:
+            await inspector.close()
+
+
+async def test_a_slow_request_is_not_passed_over(tmp_path: Path) -> None:
+    """One that began first and is answered last comes last to those who follow, and once."""
+    go_on = asyncio.Event()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if b"/slow" in await read_head(reader):
+            await go_on.wait()
+        writer.write(OK)
+
+    async with inspecting(answer, tmp_path) as (inspector, port), asyncio.TaskGroup() as group:
+        slow = group.create_task(ask(port, b"GET /slow HTTP/1.1\r\n\r\n"))
+        while not [item for item in inspector._inspected["web"].ring if item.request]:
+            inspector._inspected["web"].relay.copier.read_all()
+            await asyncio.sleep(0)
+        for number in range(2):
+            await ask(port, b"GET /quick/%d HTTP/1.1\r\n\r\n" % number)
+        first = await inspector.answer({"do": "requests"})
+        assert [item["path"] for item in first["requests"]] == ["/quick/0", "/quick/1"]
+        oldest = await inspector.answer({"do": "requests", "oldest": True, "limit": 1})
+        assert [item["path"] for item in oldest["requests"]] == ["/quick/0"]
+        next_one = await inspector.answer({"do": "requests", "oldest": True, "limit": 1, "positions": oldest["positions"]})
+        assert [item["path"] for item in next_one["requests"]] == ["/quick/1"]
+        waiting = group.create_task(inspector.answer({"do": "requests", "positions": first["positions"], "wait": PATIENCE}))
+        go_on.set()
+        assert [item["path"] for item in (await waiting)["requests"]] == ["/slow"]
+        await slow
+
+
+async def test_a_stream_is_shown_as_soon_as_its_answer_has_begun(tmp_path: Path) -> None:
+    """Those who follow need not wait for the end of server-sent events."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_head(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: 1\n\n")
+        await reader.read()
+
+    async with inspecting(answer, tmp_path) as (inspector, port):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET /events HTTP/1.1\r\n\r\n")
+        await reader.readuntil(b"data: 1")
+        found = await inspector.answer({"do": "requests", "wait": PATIENCE})
+        assert [(item["path"], item["duration_ms"]) for item in found["requests"]] == [("/events", None)]
+        writer.close()
+
+
+async def test_an_answer_fits_a_line_whatever_came(tmp_path: Path) -> None:
+    """Long paths, bodies of a megabyte and messages that JSON makes six times as long are answered in part, and it is said."""
+    body = "\x01\u2028".encode() * 500_000
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await read_head(reader)
+        if b"POST" not in head:
+            writer.write(OK)
+            return
+        await reader.readexactly(len(body))
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n")
+        writer.write((b"data: " + b"\x01" * 60_000 + b"\n\n") * 30)
+
+    async with inspecting(answer, tmp_path) as (inspector, port):
+        for number in range(50):
+            await ask(port, b"GET /%d" % number + b"\xff" * 60_000 + b" HTTP/1.1\r\n\r\n")
+        await ask(port, b"POST / HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+        listed = await inspector.answer({"do": "requests", "limit": 2000})
+        assert len(json.dumps(listed)) < ANSWER_LIMIT
+        assert listed["requests"][-1]["method"] == "POST"
+        whole = (await inspector.answer({"do": "request", "id": listed["requests"][-1]["id"]}))["request"]
+        assert len(json.dumps({"ok": True, "request": whole})) < ANSWER_LIMIT
+        assert any("more messages are not shown" in note for note in whole["notes"])
+
+
+@pytest.mark.parametrize("request_", [{"positions": [1]}, {"positions": {"web": "x"}}, {"limit": -1}, {"filter": "a:b"}])
+async def test_nonsense_is_refused(tmp_path: Path, request_: dict[str, object]) -> None:
+    """A question that cannot be meant is said to be one."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_head(reader)
+
+    async with inspecting(answer, tmp_path) as (inspector, _):
+        with pytest.raises(UsageError):
+            await inspector.answer({"do": "requests", **request_})
