@@ -19,6 +19,7 @@ LINGER_SECONDS: Final = 2.0  # for what a refused visitor still sends: closing a
 
 
 CATCH_LIMIT: Final = 16 * 1024 * 1024  # bytes of a body that is kept for a service that is down
+HELD_LIMIT: Final = 64 * 1024 * 1024  # of all that are on their way to the disk
 _SAFE: Final = {b"GET", b"HEAD", b"OPTIONS", b"TRACE"}
 _DOWN: Final = Refusal(503, "Service Unavailable", "the service is down", (("Retry-After", "10"),))
 _TOO_LARGE: Final = Refusal(413, "Content Too Large", "the service is down, and this is too large to be kept")
@@ -35,7 +36,7 @@ def request_of(head: Head, body: bytes) -> bytes:
 class GuardedSide(Side):
     """The connector's side of a guarded pair."""
 
-    __slots__ = ("_catching", "_caught", "_framing", "_held", "_through", "refused")
+    __slots__ = ("_catching", "_caught", "_framing", "_held", "_holds", "_storing", "_through", "refused")
 
     def __init__(self, pair: GuardedPair) -> None:
         super().__init__(pair, VISITOR)
@@ -43,6 +44,7 @@ class GuardedSide(Side):
         self._held = b""
         self._through = self.refused = self._catching = False
         self._caught: tuple[Head, bytearray] | None = None
+        self._holds, self._storing = 0, False  # bytes of it; whether it is on its way to the disk
 
     def data_received(self, data: bytes) -> None:
         """Judge every head that is whole; forward what is let through."""
@@ -80,6 +82,8 @@ class GuardedSide(Side):
 
     def _catch(self, data: bytes) -> None:
         gate = self.pair.relay.gate
+        if self._storing:  # a connection carries one request: a sender that did not wait has to send the next one again
+            return
         for piece in self._framing.feed(data):
             match piece:
                 case Raw():
@@ -94,16 +98,38 @@ class GuardedSide(Side):
                         self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
                     self._caught = (piece, bytearray())
                 case Data() if self._caught is not None:
-                    self._caught[1].extend(piece.data)
-                    if len(self._caught[1]) > CATCH_LIMIT:
-                        self._refuse(_TOO_LARGE, behind=False)
+                    self._catch_body(self._caught[1], piece.data)
                 case End() if self._caught is not None:
                     self._keep(*self._caught)
                     self._caught = None
+                    return
             if self.refused:
                 return
 
+    def _catch_body(self, body: bytearray, data: bytes) -> None:
+        body.extend(data)
+        self._hold(len(data))
+        if len(body) > CATCH_LIMIT:
+            self._refuse(_TOO_LARGE, behind=False)
+        elif self.pair.relay.held > HELD_LIMIT:
+            self._refuse(_DOWN, behind=False)
+
+    def _hold(self, size: int) -> None:
+        self._holds += size
+        self.pair.relay.held += size
+
+    def _release(self) -> None:
+        self._caught = None
+        self._hold(-self._holds)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """Release what was caught, unless it is on its way to the disk."""
+        if not self._storing:
+            self._release()
+        super().connection_lost(error)
+
     def _keep(self, head: Head, body: bytearray) -> None:
+        self._storing = True
         if self.transport is not None:
             self.transport.pause_reading()
         self.pair.relay.spawn(self._store(request_of(head, bytes(body))))
@@ -117,6 +143,9 @@ class GuardedSide(Side):
         except Exception:  # noqa: BLE001 - whatever the reason, it was not kept, and the sender must know
             self._refuse(_DOWN, behind=False)
             return
+        finally:
+            self._storing = False
+            self._release()
         if self.transport is not None:
             self.transport.write(b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
             self.pair.close()  # one request each: the next connection finds out whether the service is back
@@ -138,6 +167,7 @@ class GuardedSide(Side):
     def _refuse(self, refusal: Refusal, *, behind: bool) -> None:
         """Answer in place of the service. `behind`: another request is under way, whose answer comes first: break off."""
         self.refused = True
+        self._release()
         self.pair.copier.put(self.pair.tee, VISITOR, None)
         if behind or self.transport is None:
             self.pair.reset(self)

@@ -15,7 +15,7 @@ from prx.logs.redact import Redactor
 from prx.runtime.host.clock import Clock
 from prx.runtime.probes.connect import ProbeError
 from prx.runtime.probes.origin import Trust
-from prx.traffic.catch import Catcher, Spool
+from prx.traffic.catch import Catcher
 from prx.traffic.exchange import Exchange, exchange_json, summary_json
 from prx.traffic.filters import parse_filter
 from prx.traffic.gate import Gate
@@ -25,6 +25,7 @@ from prx.traffic.replay import request_bytes, send
 from prx.traffic.ring import Ring
 from prx.traffic.room import lines_within, whole_within
 from prx.traffic.signatures import SENDERS, verdict
+from prx.traffic.spool import Spool
 from prx.traffic.tee import Copier
 
 Message: TypeAlias = dict[str, Any]

@@ -229,6 +229,7 @@ class Relay:
     ) -> None:
         self.gate = gate
         self.catch: Catching | None = None
+        self.held = 0  # bytes of requests that are being caught, of all connections
         self.target, self.copier, self.on_refused = target, copier, on_refused
         self.pairs: set[Pair] = set()
         self._tasks: set[asyncio.Task[None]] = set()

@@ -7,7 +7,6 @@ import base64
 import binascii
 import re
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from typing import Any, Final
 
 from prx.core.errors import PrxError, UsageError
@@ -60,7 +59,7 @@ async def send(raw: bytes, target: Target, copier: Copier, *, before: Callable[[
 
     `before` is awaited when the service has taken the connection, before the first byte is written.
     """
-    tee, newest = Tee(copier), copier.ring.seen
+    tee = Tee(copier)
     try:
         async with asyncio.timeout(SECONDS):
             reader, writer = await asyncio.open_connection(
@@ -69,34 +68,23 @@ async def send(raw: bytes, target: Target, copier: Copier, *, before: Callable[[
             try:
                 if before is not None:
                     await before()
-                copier.put(tee, VISITOR, raw)
+                copier.read_now(tee, VISITOR, raw)
                 writer.write(raw)
                 await writer.drain()
-                copier.read_all()
                 while not tee.idle and (data := await reader.read(65536)):
-                    copier.put(tee, SERVICE, data)
-                    copier.read_all()
-                copier.put(tee, SERVICE, None)
+                    copier.read_now(tee, SERVICE, data)
             finally:
                 writer.transport.abort()
     except (OSError, TimeoutError) as error:
-        copier.put(tee, SERVICE, None)
-        raise PrxError(
-            f"the service at {target.host}:{target.port} cannot be asked: {str(error) or 'no answer in time'}"
-        ) from error
-    copier.read_all()
-    found = copier.ring.get(newest + 1)
-    with suppress(StopIteration):
-        found = next(item for item in copier.ring if item.id > newest and item.request and item.request.raw == _head_of(raw))
-    if found is None:
-        raise PrxError("the answer came, and was not kept", hint="keep more: [tunnel.inspect] keep, keep_mb")
-    if not found.status:
+        if tee.first is None or not tee.first.status:  # an answer that does not end is one, too
+            copier.read_now(tee, SERVICE, None)
+            raise PrxError(
+                f"the service at {target.host}:{target.port} cannot be asked: {str(error) or 'no answer in time'}"
+            ) from error
+    copier.read_now(tee, SERVICE, None)
+    if tee.first is None or not tee.first.status:
         raise PrxError(f"the service at {target.host}:{target.port} ended the connection without an answer")
-    return found
-
-
-def _head_of(raw: bytes) -> bytes:
-    return raw.partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
+    return tee.first
 
 
 def _bytes(edit: dict[str, Any], key: str, default: bytes) -> bytes:

@@ -59,6 +59,10 @@ class Copier:
         if self._timer is None:
             self._timer = self._loop.call_later(PAUSE, self._read_slice)
 
+    def read_now(self, tee: Tee, side: int, data: bytes | None) -> None:
+        """Read a piece at once, whatever waits: of a connection of prx's own, which nothing may be missing of."""
+        tee.take(side, self._wall(), data)
+
     def read_all(self) -> None:
         """Read what waits."""
         while self._queue:
@@ -94,6 +98,7 @@ class Tee:
         self.lost = False
         self._copier, self._ring = copier, copier.ring
         self._on_idle = on_idle
+        self.first: Exchange | None = None  # of this connection
         self._closed = 0
         self._begin()
 
@@ -140,6 +145,7 @@ class Tee:
     def _new(self, at: float) -> Exchange:
         exchange = self._ring.new(self._copier.tunnel, at)
         self._open.append(exchange)
+        self.first = self.first or exchange
         return exchange
 
     # ------------------------------------------------------------------ the two sides
