@@ -1,7 +1,7 @@
 # Everything here sets itself up: a bare Debian with Python 3.11, git and make is enough.
 AS_ROOT = $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: browser photos chromium start test cloudflared lint types imports sdk manifests conformance exchanges bench outages storm replicas fleet live man check lock audit clean setup
+.PHONY: browser photos chromium start test cloudflared lint types imports sdk manifests conformance exchanges catch bench outages storm replicas fleet live man check lock audit clean setup
 
 start: setup  ## the main job on the embedded default: a hello page through the local edge
 	@.venv/bin/python scripts/in-foreground .venv/bin/prx start --hello --lab
@@ -35,6 +35,9 @@ conformance: setup  ## what passes through the lab, with the builtin and the rea
 
 exchanges: setup  ## 100,000 exchanges with services that misbehave: no byte of one is seen in another (some four minutes)
 	@.venv/bin/python -m tests.lab.connector.exchanges
+
+catch: setup  ## 10,000 webhooks for a service that is down, with kill -9 of prx and of the service (some minutes)
+	@.venv/bin/python -m tests.traffic.storm $(CATCH)
 
 bench: setup  ## what things cost, as ratios in one run
 	@.venv/bin/python -m bench.idle

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from prx.backends.base import Counters
 from prx.core import events
 from prx.core.status import TunnelStatus, fold
 from prx.core.traffic import PUBLISH_EVERY, WINDOW_SECONDS, TrafficMeter, TrafficStatus
+from prx.runtime.visitor_count import VisitorCount
 
 
 def test_the_first_reading_is_published_also_if_nothing_came() -> None:
@@ -69,6 +71,52 @@ def test_totals_that_shrink_count_once() -> None:
 def test_words(status: TrafficStatus, words: str) -> None:
     """One is one, and no error is not worth a word."""
     assert status.words() == words
+
+
+class Checks:
+    """The health checks of a run."""
+
+    def __init__(self) -> None:
+        self.asked = self.failed = 0
+
+
+def test_connectors_add_up_and_leave_what_they_have_counted() -> None:
+    """A request of prx's own makes no visitor, whichever connector it came through; one that ends takes nothing away."""
+    count, leader, other = VisitorCount(), Checks(), Checks()
+    for run in (leader, other):
+        count.begin(run)
+    assert count.see(0.0, leader, Counters(requests=0)) is not None
+    leader.asked = 3
+    assert count.see(20.0, other, Counters(requests=2)) is None  # two of prx's own came here
+    assert count.see(40.0, leader, Counters(requests=1)) is None
+    found = count.see(60.0, other, Counters(requests=7, request_errors=1))
+    assert found is not None
+    assert (found.status.requests, found.status.errors) == (5, 1)
+    count.end(leader)
+    count.end(leader)
+    found = count.see(80.0, other, Counters(requests=9, request_errors=1))
+    assert found is not None
+    assert found.new_requests == 2
+    count.end(other)
+    successor = Checks()
+    count.begin(successor)
+    found = count.see(81.0, successor, Counters())
+    assert found is not None, "the status knew nothing in between"
+    assert (found.status.requests, found.new_requests) == (7, 0)
+
+
+def test_the_end_of_one_of_several_connectors_takes_nothing_away() -> None:
+    """The status keeps what is known as long as a connector runs."""
+    status = TunnelStatus("web")
+    facts: list[events.Fact] = [
+        events.ChildStarted(tunnel="web", pid=1, version="", protocol="", connector=0),
+        events.ChildStarted(tunnel="web", pid=2, version="", protocol="", connector=1),
+        events.Traffic(tunnel="web", requests=2, errors=0, per_minute=2, new_requests=2, new_errors=0),
+        events.ChildExited(tunnel="web", pid=1, code=0, signal=None, result="clean"),
+    ]
+    for number, fact in enumerate(facts):
+        status = fold(status, events.Event(number, 0.0, fact))
+    assert status.traffic == TrafficStatus(2, 0, 2)
 
 
 def test_the_status_has_it_until_the_connector_ends() -> None:

@@ -16,10 +16,12 @@ import pytest
 from bench.room.steady import Visit, load
 from tests.e2e.world import World, world
 from tests.support.origin import HostedOrigin
+from tests.support.visitor import get
 
 from prx.config.schema import Config
 from prx.core.events import ChildExited, ChildStarted, Log, Probed, StateChanged, UrlChanged, VerdictChanged
 from prx.core.status import TunnelStatus
+from prx.core.traffic import TrafficStatus
 from prx.lab import Lab
 from prx.secrets.value import Secret
 from prx.testing.clock import ManualClock
@@ -101,6 +103,28 @@ async def test_killed_connectors_cost_only_what_was_in_flight_on_them(
         lost = [visit for visit in visitors.lost if not any(_is_excused(visit, kill, unaware) for kill in kills)]
         assert lost == [], visitors.words()
         assert len(here.told(ChildExited)) == 4
+
+
+async def test_visitors_of_all_connectors_are_counted(
+    lab: Lab, clock: ManualClock, tmp_path: Path, origin: HostedOrigin
+) -> None:
+    """Requests are those of all connectors together, prx's own left out; the end of one of them takes nothing away."""
+    async with replicas(lab, clock, tmp_path, "builtin", origin, protocol="http2") as here:
+        for number in range(20):
+            await get(f"{here.status.url}/status/{500 if number < 4 else 200}")
+        await here.live(lambda status: status.traffic == TrafficStatus(20, 4, 20))
+        counted = [await connector.counters(max_age=0.0) for connector in here.supervisor._tunnels["web"].connectors]
+        assert all(counters is not None and counters.requests > 0 for counters in counted), counted
+        os.kill(here.status.connectors[0].pid, signal.SIGKILL)
+        await here.live(lambda status: "1 of 2 connectors" in status.reason)
+        assert here.status.traffic == TrafficStatus(20, 4, 20)
+        await here.live(lambda status: up(status, 2) and "connectors" not in status.reason)
+        for _ in range(5):
+            await get(here.status.url)
+        await here.live(lambda status: status.traffic is not None and status.traffic.requests == 25)
+        await whole(here, 3)
+        assert here.status.traffic is not None
+        assert (here.status.traffic.requests, here.status.traffic.errors) == (25, 4)
 
 
 async def test_a_rolling_restart_loses_nothing(

@@ -175,10 +175,10 @@ def _fold_child(status: TunnelStatus, fact: Fact) -> TunnelStatus:
         case events.Traffic(requests=requests, errors=errors, per_minute=rate):
             return replace(status, traffic=TrafficStatus(requests, errors, rate))
         case events.ChildExited(pid=pid):
-            status = replace(status, traffic=None)
             if status.mode == "quick":  # a quick URL dies with its child
                 status = replace(status, url="", proven=False, told=False)
-            return replace(status, connectors=tuple(item for item in status.connectors if item.pid != pid))
+            left = tuple(item for item in status.connectors if item.pid != pid)
+            return replace(status, connectors=left, traffic=status.traffic if left else None)
         case events.ConnectionRegistered(index=index, location=location, protocol=protocol):
             return _with_connection(status, fact, Connection(index, location, protocol))
         case events.ConnectionLost():

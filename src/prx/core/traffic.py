@@ -68,6 +68,10 @@ class TrafficMeter:
         self._published, self._due, self._new_requests, self._new_errors = status, now + PUBLISH_EVERY, 0, 0
         return reading
 
+    def forget(self) -> None:
+        """Publish the next reading whatever it is: readers were told meanwhile that nothing is known."""
+        self._published = None
+
     def _status(self, now: float) -> TrafficStatus:
         if not self._steps:
             return TrafficStatus()

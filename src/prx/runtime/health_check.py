@@ -164,6 +164,7 @@ class HealthChecker:
             exposed = group.create_task(self._exposed(dns.addresses, limit), name=f"{context.name}: exposure")
             refreshed = group.create_task(self._name.refresh(self._hostname), name=f"{context.name}: dns")
             public, delivery, origin = await self._ask_both(dns.addresses, limit, suspect=suspect)
+        self.asked -= delivery.reached is False  # no connector has counted it
         self.failed += public.status is not None and public.status >= 500 and delivery.reached is not False
         if public.status is None:
             self._name.expire()

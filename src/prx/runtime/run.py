@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 
 from prx.backends.base import Counters, LaunchContext, LineKind, LogLine
 from prx.core import inputs
@@ -16,7 +16,6 @@ from prx.core.diagnosis import diagnose
 from prx.core.events import ConnectionLost, ConnectionRegistered, Traffic
 from prx.core.evidence import Evidence, ExitCause
 from prx.core.replicas import follow
-from prx.core.traffic import TrafficMeter
 from prx.core.verdicts import PROVES_URL, Action, Verdict
 from prx.runtime.attention import Attention
 from prx.runtime.child_log import ChildLog
@@ -26,6 +25,7 @@ from prx.runtime.context import TunnelContext
 from prx.runtime.health_check import HealthChecker
 from prx.runtime.probes.quick_checks import QuickChecks
 from prx.runtime.process.child import ChildProcess
+from prx.runtime.visitor_count import VisitorCount
 
 READY_EVERY = 1.0  # seconds between two questions to /ready while nothing else reports a change
 QUICK_CHECK_EVERY = 2  # of these; see `prx.runtime.probes.quick_checks`
@@ -44,12 +44,13 @@ class Role:
     """What a tunnel with several connectors wants of one of them.
 
     leads: it asks the public URL, and the service beside it. proven: a connector of the tunnel has been seen to serve the same
-    URL. on_failures: called when visitors who come through it meet failures of the service.
+    URL. on_failures: called when visitors who come through it meet failures of the service. visitors: counts those of all.
     """
 
     leads: bool = True
     proven: bool = False
     on_failures: Callable[[], None] = lambda: None
+    visitors: VisitorCount = field(default_factory=VisitorCount)
 
 
 class Run:
@@ -76,7 +77,6 @@ class Run:
         self._log = ChildLog(context, self._on_line)
         self.checker = HealthChecker(context, self._child)
         self._quick_checks = QuickChecks()
-        self._traffic = TrafficMeter()
         self._noticed_at = self._started
         self._edge_learnt = False
         self._well = False  # the last check found nothing wrong
@@ -96,6 +96,7 @@ class Run:
             self._child.close()
             raise
         self.context.shared.ledger.add(self._process.identity, self.context.name)
+        self.role.visitors.begin(self.checker)
 
     async def aclose(self) -> None:
         """Kill the child, and forget it: nothing waits for its end."""
@@ -104,6 +105,7 @@ class Run:
 
     def _forget(self) -> None:
         self._child.close()
+        self.role.visitors.end(self.checker)
         self._log_watch.cancel()
         self.context.shared.ledger.remove(self.process.identity)
 
@@ -159,10 +161,12 @@ class Run:
         """Return whether something has changed: the child's readiness, or with `quick_checks` the service behind it."""
         try:
             changed = await self._child.check_ready()
-            if quick_checks and self.role.leads and self._observer.ready and self.checker.url:
-                counters = await self._child.counters(max_age=READY_EVERY)
-                began = self.context.clock.monotonic()
-                self._count(began, counters)
+            if not quick_checks or not self._observer.ready or not self.checker.url:
+                return changed
+            counters = await self._child.counters(max_age=READY_EVERY)
+            began = self.context.clock.monotonic()
+            self._count(began, counters)
+            if self.role.leads:
                 changed |= await self._quick_checks.check(self.context.settings, counters, self.checker.usual_ms)
                 self._suspect_since = (self._suspect_since or began) if self._quick_checks.suspect else None
                 changed |= self._quick_checks.failing and self._well  # else the errors may be those that prx has got itself
@@ -171,11 +175,10 @@ class Run:
         return changed
 
     def _count(self, now: float, counters: Counters | None) -> None:
-        """Publish what visitors have asked for, as the connector has counted it anyway; prx's own requests are left out."""
+        """Publish what visitors have asked all connectors for, as those have counted it anyway."""
         if counters is None:
             return
-        visitors, errors = counters.requests - self.checker.asked, counters.failures - self.checker.failed
-        if reading := self._traffic.see(now, visitors, errors):
+        if reading := self.role.visitors.see(now, self.checker, counters):
             recent = asdict(reading.status)
             new = {"new_requests": reading.new_requests, "new_errors": reading.new_errors}
             self.context.publish(Traffic(tunnel=self.context.name, **recent, **new))

@@ -29,6 +29,7 @@ from prx.runtime.context import Shared, TunnelContext
 from prx.runtime.delivery import add_up
 from prx.runtime.protocol_choice import ProtocolChoice
 from prx.runtime.quic_return import QuicReturn
+from prx.runtime.visitor_count import VisitorCount
 
 SUCCESSION_EVERY = 0.1  # seconds between two questions whether a successor is up
 SETTLED_AFTER = 5.0  # seconds with a connection after which a successor that has fewer than the old one takes over all the same
@@ -43,6 +44,7 @@ class Tunnel:
         self.context = TunnelContext.create(name, settings, shared)
         self._protocol = ProtocolChoice(shared.clock)
         self._shown = TunnelStanding()
+        self._visitor_count = VisitorCount()
         self._ended_at = -EDGE_NOTICES_AFTER  # when a connector has last ended by itself
         self._url = ""  # the one that was proven last
         self._standings: dict[Connector, Standing] = {}  # of all connectors, those that come and go included
@@ -162,6 +164,7 @@ class Tunnel:
     def _new(self, number: int, *, takes_over: Connector | None = None) -> Connector:
         connector = Connector(self.context.of_connector(number), self, self._protocol, takes_over=takes_over)
         connector.role.leads = False
+        connector.role.visitors = self._visitor_count
         connector.role.on_failures = lambda: self._check_elsewhere(connector)
         self._standings[connector] = Standing(number)
         return connector
