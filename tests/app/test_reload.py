@@ -38,10 +38,11 @@ class Scripted:
             raise self.problem
         return cast("Loaded", object())
 
-    def take(self, _: Loaded) -> None:
+    def take(self, _: Loaded) -> list[str]:
         """Note it."""
         self.story.append("taken")
         self.taken.set()
+        return []
 
     def refused(self, why: str) -> None:
         """Note it."""
@@ -121,8 +122,9 @@ async def test_an_optional_part_that_raises_is_begun_again(part: str) -> None:
         served.set()
         return ()
 
-    def take(_: Loaded) -> None:
+    def take(_: Loaded) -> list[str]:
         statuses()
+        return []
 
     reloader = Reloader(read=lambda: cast("Loaded", object()), take=take, around=nullcontext, refused=told.append)
 

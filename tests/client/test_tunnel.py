@@ -314,7 +314,7 @@ def test_errors_are_exceptions(home: Home, call: str, said: str) -> None:
 
 
 def test_requests_are_waited_for(home: Home, origin: HostedOrigin) -> None:
-    """Both kinds of tunnel return what comes once, in order, and wait for it; what came before they were opened is not theirs."""
+    """Both kinds of tunnel return what comes once, in order, and wait for it; what came before they were opened is not."""
     source = f"""
     import asyncio, os, prx
     with prx.tunnel({origin.port}, lab=os.environ["LAB"], inspect=True) as t:

@@ -50,7 +50,7 @@ def test_groff_reads_each_page(name: str) -> None:
 
 
 def test_mandoc_finds_no_fault() -> None:
-    """mandoc's own check finds neither error nor bad style, if it is there."""
+    """The check of mandoc finds neither error nor bad style, if it is there."""
     if shutil.which("mandoc") is None:
         pytest.skip("mandoc is not installed")
     done = subprocess.run(
@@ -73,8 +73,8 @@ def test_the_pages_are_installed(tmp_path: Path) -> None:
 def test_help_fits_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     """At 80 columns no line of any help is wider, so that none is cut in the middle of a word."""
     monkeypatch.setenv("COLUMNS", "80")
-    wide = {}
+    wide = []
     for entry in everything(root()):
         context = click.Context(entry.command, info_name=entry.words, max_content_width=100)
-        wide |= {entry.words: line for line in entry.command.get_help(context).split("\n") if len(line) > 80}
-    assert wide == {}
+        wide += [(entry.words, line) for line in entry.command.get_help(context).split("\n") if len(line) > 80]
+    assert wide == []

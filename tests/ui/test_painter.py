@@ -64,7 +64,12 @@ def test_a_url_that_is_wider_than_the_window_is_one_word() -> None:
     screen = Screen(60, 12)
     made = painter(screen.offer)
     written: list[str] = []
-    made._offer = lambda text: bool(written.append(text)) or screen.offer(text)
+
+    def offer(text: str) -> bool:
+        written.append(text)
+        return screen.offer(text)
+
+    made._offer = offer
     for number in range(3):
         made.tell(Text(LONG))
         made.draw([Text(), Text(LONG), Text(f"{number}")], 60)
@@ -77,7 +82,12 @@ def test_a_url_that_is_wider_than_the_window_is_one_word() -> None:
 def test_what_does_not_change_is_not_drawn() -> None:
     """A calm panel writes nothing at all."""
     written: list[str] = []
-    made = painter(lambda text: not written.append(text))
+
+    def offer(text: str) -> bool:
+        written.append(text)
+        return True
+
+    made = painter(offer)
     for _ in range(3):
         made.draw(texts("one"), 80)
     assert len(written) == 1

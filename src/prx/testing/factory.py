@@ -46,8 +46,8 @@ class TunnelFactory:
         refuse_on_loop("tunnel")
         address = self._address(target)
         # what passes is kept, unless the service may speak HTTP/2 over TLS, which no relay reads
-        written = {"inspect": {"enabled": not address.startswith("https:")}} | self._settings(hostname, settings)
-        written["local_addr"] = address
+        kept = {"enabled": not address.startswith("https:")}
+        written = {"inspect": kept, **self._settings(hostname, settings), "local_addr": address}
         tunnel = self._tunnels.start(self._lab, written)
         self._stack.callback(tunnel.stop)
         tunnel.wait_for_url(within=within)
