@@ -143,7 +143,7 @@ async def play(name: str, transport: Transport, program: str, options: argparse.
     setup = Setup(program, "named", transport, interval=5.0, namespace=True, more=("grace_period_secs = 10",), apart=True)
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="prx-fleet-", ignore_cleanup_errors=True)))
-        if keep := os.environ.get("PRX_BENCH_KEEP"):  # for a look at the logs afterwards
+        if keep := os.environ.get("PRX_BENCH_KEEP"):  # to read the logs afterwards
             folder = Path(tempfile.mkdtemp(dir=keep))
         lab = await stack.enter_async_context(running_lab(folder))
         ports = [*lab.edge_ports, lab.public_port, lab.control_port, lab.quick_port]

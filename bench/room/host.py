@@ -96,7 +96,7 @@ def _network_of(process: int | str) -> str:
 
 
 async def prepare_here() -> None:
-    """Bring loopback up in this namespace, that of the lab, and let it take packets for it from outside."""
+    """Set loopback up in this namespace, that of the lab, and have it take packets for it from outside."""
     await _run("ip", "link", "set", "lo", "up")
     _take_loopback("all")
 

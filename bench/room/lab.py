@@ -95,7 +95,7 @@ class RunningLab:
         return str((await self.ask("POST", "/token", {"hostname": hostname}))["token"])
 
     async def rotate_token(self, hostname: str) -> str:
-        """Give a named tunnel another secret through Cloudflare's API, and return the token with it."""
+        """Return a named tunnel another secret through Cloudflare's API, and return the token with it."""
         tunnel = json.loads(base64.b64decode(await self.token(hostname)))["t"]
         await asyncio.to_thread(self._change_secret, tunnel)
         return await self.token(hostname)

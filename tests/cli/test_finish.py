@@ -50,7 +50,7 @@ def test_a_tunnel_without_a_file_can_be_named(home: Home) -> None:
 
 
 def test_a_tunnel_without_a_name_has_that_of_its_port(home: Home) -> None:
-    """Two of them are told apart everywhere: status, url, logs, stop, and the report of what has been."""
+    """Two of them can be distinguished everywhere: status, url, logs, stop, and the report of what has been."""
     ports = [str(free_port()), str(free_port())]
     runs = [home.start("--lab", port) for port in ports]
     for run in runs:

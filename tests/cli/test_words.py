@@ -136,7 +136,7 @@ def test_a_token_that_cannot_be_one_is_found_by_the_check(token: str, capsys: py
 
 
 def test_a_list_of_tunnels_is_a_table(capsys: pytest.CaptureFixture[str]) -> None:
-    """Who writes [[tunnels]] is told how a tunnel's table is written."""
+    """The error for [[tunnels]] says how a tunnel's table is written."""
     Path("prx.toml").write_text("[[tunnels]]\nlocal_addr = '80'\n")
     assert main(["config", "check"]) == 2
     assert "tunnels: found a list, expected a table: [tunnels.NAME]" in capsys.readouterr().err

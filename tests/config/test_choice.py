@@ -16,7 +16,7 @@ def names(reader: ConfigurationReader) -> list[str]:
 
 
 def starting(folder: Path, local_addr: str = "", *, name: str = "", otherwise: str | None = "") -> ConfigurationReader:
-    """Return the reader of a `prx start` whose user has his own configuration in `folder`."""
+    """Return the reader of a `prx start` whose user has a configuration of their own in `folder`."""
     environ = {"XDG_CONFIG_HOME": str(folder)}
     return ConfigurationReader(None, environ, local_addr, name=name, otherwise=otherwise)
 

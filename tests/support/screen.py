@@ -40,5 +40,5 @@ class Screen:
 
     @property
     def cursor_is_hidden(self) -> bool:
-        """Whether the cursor cannot be seen."""
+        """Return whether the cursor cannot be seen."""
         return bool(self._screen.cursor.hidden)

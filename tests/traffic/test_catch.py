@@ -240,7 +240,7 @@ async def test_a_disk_that_fails_while_a_delivery_begins_counts_as_no_try(
 
 
 async def test_what_is_on_its_way_to_the_disk_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Many large requests at once are told to come again, before they fill the memory; afterwards there is room."""
+    """Many large requests at once are asked to come again, before they fill the memory; afterwards there is room."""
     monkeypatch.setattr(guard_module, "HELD_LIMIT", 100_000)
     async with catching(tmp_path / "caught", free_port()) as relay:
         opened = []

@@ -218,7 +218,7 @@ def test_a_code_that_does_not_fit_is_none() -> None:
 
 
 def test_a_new_start_begins_a_new_way_up() -> None:
-    """After a restart the timings of the run before are gone; phases are told in the order in which they came."""
+    """After a restart the timings of the run before are gone; phases are shown in the order in which they came."""
     progress = Progress()
     for phase in ("spawned", "url", "spawned"):
         progress.reach(phase, 1.0)

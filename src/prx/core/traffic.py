@@ -69,7 +69,7 @@ class TrafficMeter:
         return reading
 
     def forget(self) -> None:
-        """Publish the next reading whatever it is: readers were told meanwhile that nothing is known."""
+        """Publish the next reading whatever it is: readers know meanwhile that nothing is known."""
         self._published = None
 
     def _status(self, now: float) -> TrafficStatus:

@@ -28,7 +28,7 @@ class VisitorCount:
         self._requests = self._errors = 0  # of the runs that have ended
 
     def begin(self, checks: Asker) -> None:
-        """Take in that a run has begun."""
+        """Take in that a run has started."""
         self._runs[checks] = Counters()
 
     def see(self, now: float, checks: Asker, counters: Counters) -> Reading | None:

@@ -44,7 +44,7 @@ class Catcher:
         self._news.set()
         self._said = ""  # the last trouble, which is said once
         self._unanswered = ""  # the request that the service did not answer though it answers others
-        self._tries = 0  # of the oldest one, when it was last looked at
+        self._tries = 0  # of the oldest one, when it was last read
 
     @property
     def waiting(self) -> int:

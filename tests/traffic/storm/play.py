@@ -27,7 +27,7 @@ from tests.support.waits import free_port
 PRX = (sys.executable, "-P", "-m", "prx", "start", "--catch", "--lab")
 SERVICE = (sys.executable, str(Path(__file__).with_name("service.py")))
 BODY = 32  # bytes of a webhook: its attempt
-STEP = 0.02  # seconds between two looks at what another process does
+STEP = 0.02  # seconds between two checks of what another process does
 
 
 @dataclass
