@@ -54,11 +54,6 @@ class ApiError(PrxError):
         self.what = what
         self.refusal = refusal
 
-    @property
-    def api_code(self) -> int:
-        """Cloudflare's code, 0 if there was none."""
-        return self.refusal.code if self.refusal else 0
-
 
 class UnreachableError(ApiError):
     """No answer came, and the call changes nothing."""

@@ -60,11 +60,6 @@ class Memory:
     secret: str = ""
     file: str = ""
 
-    @property
-    def is_empty(self) -> bool:
-        """Return whether nothing was started yet."""
-        return not (self.tunnel_name or self.app_name or self.pin or self.service_tokens or self.former_records)
-
 
 class Journal:
     """The file in the data directory `folder`; PermanentError if it cannot be read, as what is ours would be unknown."""

@@ -21,7 +21,6 @@ from prx.cloudflare_api.things import Application, Record
 from prx.cloudflare_api.wishes import MARK, Wish, app_name, target
 from prx.cloudflare_api.world import World
 
-WHAT: Final = ("pin", "tunnel", "service_token", "application", "ingress", "secret", "file", "dns")
 _PIN: Final = "onetimepin"
 
 

@@ -27,7 +27,6 @@ class Right(enum.Enum):
     SERVICE_TOKENS_EDIT = ("Account › Access: Service Tokens › Edit", "", "")
     TEAM_READ = ("Account › Access: Organizations, Identity Providers, and Groups › Read", "access_acct", "read")
     TEAM_EDIT = ("Account › Access: Organizations, Identity Providers, and Groups › Edit", "access_acct", "edit")
-    ACCOUNT_READ = ("Account › Account Settings › Read", "account_settings", "read")
 
     @property
     def title(self) -> str:

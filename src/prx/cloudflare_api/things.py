@@ -25,7 +25,6 @@ class Zone:
     id: str
     name: str
     account_id: str
-    account_name: str = ""
     status: str = "active"
     paused: bool = False
     kind: str = "full"
@@ -39,7 +38,6 @@ class Zone:
             _text(document, "id"),
             _text(document, "name"),
             _text(account, "id"),
-            _text(account, "name"),
             _text(document, "status") or "active",
             document.get("paused") is True,
             _text(document, "type") or "full",
@@ -203,7 +201,6 @@ class Connector:
     connections: int
     addresses: tuple[str, ...]
     locations: tuple[str, ...]
-    run_at: str
 
     def to_json(self) -> dict[str, Any]:
         """Return the public form."""
@@ -232,5 +229,4 @@ class Connector:
             len(live),
             tuple(dict.fromkeys(_text(item, "origin_ip") for item in live if item.get("origin_ip"))),
             tuple(dict.fromkeys(_text(item, "colo_name") for item in live if item.get("colo_name"))),
-            _text(document, "run_at"),
         )

@@ -14,8 +14,6 @@ from prx.runtime.probes.access import (
     AccessAnswer,
     ServiceToken,
     access_answer,
-    discovery_url,
-    is_access_discovery,
     probe_headers,
     service_token,
 )
@@ -189,40 +187,3 @@ def test_which_answer_it_is(
     """What was sent and what came back tell what would get through: a right pair, a policy, an application, a person."""
     assert access_answer(status, headers, body, sent_token=sent) is expected
     assert (access_answer(status, headers, body) is not None) is (expected is not None)
-
-
-@pytest.mark.parametrize(
-    ("header", "expected"),
-    [
-        (BEARER["WWW-Authenticate"], "https://app.example.com/.well-known/oauth-protected-resource"),
-        ('Bearer resource_metadata="https://evil.example/.well-known/oauth-protected-resource"', ""),
-        ('Bearer resource_metadata="http://app.example.com/.well-known/x"', ""),
-        ('Bearer resource_metadata="https://app.example.com/else"', ""),
-        ('Bearer resource_metadata="https://[broken/.well-known/x"', ""),
-        ("Basic realm=x", ""),
-        ("", ""),
-    ],
-)
-def test_where_a_401_leads(header: str, expected: str) -> None:
-    """Only a well-known document of the very host that was asked is worth a look."""
-    assert discovery_url(401, {"www-authenticate": header}, "https://app.example.com/path") == expected
-    assert discovery_url(403, {"www-authenticate": header}, "https://app.example.com/path") == ""
-
-
-@pytest.mark.parametrize(
-    ("body", "expected"),
-    [
-        (b'{"resource":"https://a.example","authorization_servers":["https://my-team.cloudflareaccess.com"]}', True),
-        (b'{"issuer":"https://my-team.cloudflareaccess.com"}', True),
-        (b'{"authorization_servers":["https://auth.example.com"]}', False),
-        (b'{"authorization_servers":["https://cloudflareaccess.com.evil.example"]}', False),
-        (b'{"authorization_servers":"https://my-team.cloudflareaccess.com"}', False),
-        (b'{"authorization_servers":[7]}', False),
-        (b"[]", False),
-        (b"<html>", False),
-        (b"[" * 100_000, False),
-    ],
-)
-def test_whose_document_it_is(body: bytes, expected: bool) -> None:
-    """An app with OAuth of its own, such as an MCP server, is not taken for Access."""
-    assert is_access_discovery(body) is expected

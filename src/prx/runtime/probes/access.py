@@ -10,14 +10,12 @@ protected quick tunnel sends to `https://login.trycloudflare.com/authorize`; the
 its counters do not count it (cloudflared's published source, 2026.9.3).
 
 The kind of answer decides what to do: see `AccessAnswer`. With Managed OAuth scripts get a 401 whose `WWW-Authenticate` leads
-to a public document. An app with OAuth of its own answers alike, so the document decides: `discovery_url`,
-`is_access_discovery`.
+to a public document. An app with OAuth of its own answers alike, but without Access's headers and title.
 """
 
 from __future__ import annotations
 
 import enum
-import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -119,29 +117,6 @@ def access_answer(
     if sent_token:
         return AccessAnswer.TOKEN_WRONG
     return AccessAnswer.OAUTH if challenge is not None and not ours and challenge["url"] else AccessAnswer.UNAUTHENTICATED
-
-
-def discovery_url(status: int, headers: Mapping[str, str], url: str) -> str:
-    """Return the document that a 401 names as the way to get in (RFC 9728), empty if it names none on the host of `url`."""
-    found = {name.lower(): value for name, value in headers.items()}
-    challenge = _CHALLENGE.match(found.get("www-authenticate", "")) if status == 401 else None
-    named = challenge["url"] if challenge is not None and challenge["url"] else ""
-    try:
-        there, here = urlsplit(named), urlsplit(url)
-    except ValueError:
-        return ""
-    same = (there.scheme, there.netloc.lower()) == (here.scheme, here.netloc.lower())
-    return named if same and there.path.startswith("/.well-known/") else ""
-
-
-def is_access_discovery(body: bytes) -> bool:
-    """Return whether such a document is Access's: it sends to a team's domain."""
-    try:
-        document = json.loads(body)
-    except (ValueError, RecursionError):
-        return False
-    servers = document.get("authorization_servers", [document.get("issuer")]) if isinstance(document, dict) else []
-    return isinstance(servers, list) and any(isinstance(server, str) and _is_team(server) for server in servers)
 
 
 def _is_team(url: str) -> bool:
