@@ -75,11 +75,7 @@ def load(
     Raises ConfigError with every mistake, each as `PLACE: KEY: what was found, what is expected`.
     """
     source = read_source(path, claim, environ) if path is not None else Source(Path(), {})
-    layers = [file_layer(source, environ), environment_layer(environ, source), command_line_layer(overrides or {}, source)]
-    for layer in layers:
-        layer.check(layer.references())
-    layers[0].problems.extend(_exposed_secrets(layers[0], source))
-    merged = merge(layers)
+    merged = _merged(source, environ, overrides or {})
     written = merged.references()
     files = tuple(text[5:] for text in merged.written.values() if isinstance(text, str) and text.startswith("file:"))
     not_run = {} if run_commands and resolve_secret else _commands(merged)
@@ -106,6 +102,15 @@ def load(
         declares=source.declares_tunnels,
         not_run={dotted(key): describe(text) for key, text in not_run.items()},
     )
+
+
+def _merged(source: Source, environ: Mapping[str, str], overrides: Mapping[str, Any]) -> Layer:
+    """Return what file, environment and command line say together, with the mistakes of each."""
+    layers = [file_layer(source, environ), environment_layer(environ, source), command_line_layer(overrides, source)]
+    for layer in layers:
+        layer.check(layer.references())
+    layers[0].problems.extend(_exposed_secrets(layers[0], source))
+    return merge(layers)
 
 
 def _empty(path: Path | None, source: Source) -> Iterator[str]:

@@ -182,7 +182,7 @@ class Supervisor:
 
     # ------------------------------------------------------------------ inside
 
-    def _build_shared(self) -> Shared:
+    def _make_folders(self) -> None:
         ensure_private_dir(self._private.parent)
         ensure_private_dir(self._private)
         empty = self._private / EMPTY_CONFIG
@@ -192,6 +192,9 @@ class Supervisor:
         except OSError as error:
             raise PrxError(f"cannot write {empty}: {error.strerror}", hint="prx keeps a few small files there") from error
         ensure_private_dir(self._data_dir)
+
+    def _build_shared(self) -> Shared:
+        self._make_folders()
         self._learn_secrets(self._config)
         access = self._config.access
         self._hooks = HookRunner(

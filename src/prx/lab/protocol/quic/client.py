@@ -49,12 +49,7 @@ async def dial(
     settings.verify_mode = ssl.CERT_REQUIRED
     settings.load_verify_locations(cafile=None if ca_file is None else str(ca_file), cadata=ca_data)
     quic = ProxyQuicConnection(configuration=settings)
-    sock = socket.socket(family, kind, proto)
-    try:
-        sock.bind(("::" if family == socket.AF_INET6 else "", 0))
-    except OSError:
-        sock.close()
-        raise
+    sock = _bound_socket(family, kind, proto)
     session: QuicSession
 
     def receive(batch: list[tuple[bytes, Address]]) -> None:
@@ -77,6 +72,17 @@ async def dial(
         session.abort("the handshake was given up")
         raise
     return session
+
+
+def _bound_socket(family: int, kind: int, proto: int) -> socket.socket:
+    """Return a socket with a port of its own, on every address of its family."""
+    sock = socket.socket(family, kind, proto)
+    try:
+        sock.bind(("::" if family == socket.AF_INET6 else "", 0))
+    except OSError:
+        sock.close()
+        raise
+    return sock
 
 
 __all__ = ["KEEP_ALIVE_SECONDS", "SERVER_NAME", "HandshakeError", "dial"]
