@@ -19,7 +19,8 @@ def is_python(path: Path) -> bool:
 
 SOURCE = Path(prx.__file__).parent
 REPOSITORY = Path(__file__).parents[1]
-AROUND = sorted(path for room in ("tests", "bench", "scripts") for path in (REPOSITORY / room).rglob("*") if is_python(path))
+TESTS = sorted(path.name for path in (REPOSITORY / "tests").iterdir() if path.name[0] not in "._" and path.name != "data")
+ROOMS = ["bench", "scripts", *(f"tests/{name}" for name in TESTS)]
 
 # Cloudflare's own words, as its API sends them; a cause's code; a field's name in front of what it means
 QUOTED = re.compile(r"perhaps your object identifier is invalid\?|no name told|\btold(?=:)|\bbegun`?:")
@@ -44,6 +45,7 @@ WORDS = {
 }
 ANY = re.compile("|".join(WORDS), re.IGNORECASE)  # most texts have none: asked first, as it is one pass
 PATTERNS = {re.compile(pattern, re.IGNORECASE): advice for pattern, advice in WORDS.items()}
+_EXCEPTION = re.compile(r"# (?:noqa(?:: [A-Z0-9, ]+)?|type: ignore(?:\[[a-z, -]+\])?)$")
 _NAME = re.compile(r"`[^`\n]*`")
 _EXPRESSION = re.compile(r"\{[^{} ]+\}")  # a value in an f-string is a name
 OPENINGS = {
@@ -96,10 +98,34 @@ def test_words(path: Path) -> None:
     assert complaints(path.read_text()) == []
 
 
-@pytest.mark.parametrize("path", AROUND, ids=lambda path: path.relative_to(REPOSITORY).as_posix())
-def test_words_around_the_source(path: Path) -> None:
+def unexplained(source: str) -> list[str]:
+    """Return the exceptions from a rule (`noqa`, `type: ignore`) with no reason behind them nor in a comment right above."""
+    lines = source.splitlines()
+    return [
+        f"{number}: {match[0]}"
+        for number, line in enumerate(lines, 1)
+        if (match := _EXCEPTION.search(line)) and not lines[number - 2].lstrip().startswith("#")
+    ]
+
+
+def test_an_exception_has_its_reason() -> None:
+    """A line that is excepted from a rule of ruff or mypy says why, in itself or in a comment right above."""
+    assert {str(path): found for path in SOURCE.rglob("*.py") if (found := unexplained(path.read_text()))} == {}
+
+
+def test_an_exception_without_a_reason_is_found() -> None:
+    """A bare code is no reason; what stands behind it, or right above, is."""
+    bare = "x = f()  # noqa: S105\ny = g()  # type: ignore[arg-type]\n"
+    explained = "x = f()  # noqa: S105 - a name\n# bytes are a host, too\ny = g()  # type: ignore[arg-type]\n"
+    assert [len(unexplained(source)) for source in (bare, explained)] == [2, 0]
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_words_around_the_source(room: str) -> None:
     """Docstrings and comments of tests, benches and scripts keep to the same words; what a test feeds to prx is its own."""
-    assert complaints(path.read_text(), prose) == []
+    files = [path for path in (REPOSITORY / room, *(REPOSITORY / room).rglob("*")) if path.is_file() and is_python(path)]
+    assert files
+    assert {str(path): found for path in files if (found := complaints(path.read_text(), prose))} == {}
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """Stories of one tunnel in virtual time: what happens, when, and what is published."""
 
 import random
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
@@ -13,6 +13,8 @@ from prx.core.evidence import ChildExit, ExitCause
 from prx.core.machine import Machine
 from prx.core.states import MachineSettings
 from prx.core.verdicts import Action, Diagnosis, Verdict
+
+_Fact = TypeVar("_Fact", bound=Fact)
 
 
 class Story:
@@ -79,7 +81,7 @@ class Story:
             self.feed(fired)
         self.now = until
 
-    def told(self, kind: type[Fact]) -> list[Fact]:
+    def told(self, kind: type[_Fact]) -> list[_Fact]:
         """Return the facts of one kind."""
         return [fact for fact in self.facts if isinstance(fact, kind)]
 
@@ -125,7 +127,7 @@ def test_crashes_wait_longer_and_longer() -> None:
     story.feed(inputs.Start())
     for _ in range(8):
         story.end(Verdict.CRASHED)
-        story.advance(story.told(events.RestartScheduled)[-1].delay)  # type: ignore[attr-defined]
+        story.advance(story.told(events.RestartScheduled)[-1].delay)
     waits = [later - earlier for earlier, later in zip(story.spawned_at, story.spawned_at[1:], strict=False)]
     assert waits == [5, 10, 20, 40, 80, 160, 300, 300]
 
@@ -136,10 +138,10 @@ def test_being_ready_for_long_forgets_the_crashes(story: Story) -> None:
     story.advance(5)
     story.advance(50)
     story.end(Verdict.CRASHED)
-    assert story.told(events.RestartScheduled)[-1].delay == 10  # type: ignore[attr-defined]
+    assert story.told(events.RestartScheduled)[-1].delay == 10
     story.advance(10 + 61)
     story.end(Verdict.CRASHED)
-    assert story.told(events.RestartScheduled)[-1].delay == 5  # type: ignore[attr-defined]
+    assert story.told(events.RestartScheduled)[-1].delay == 5
 
 
 def test_an_origin_that_is_down_never_restarts_the_tunnel(story: Story) -> None:
@@ -216,8 +218,8 @@ def test_the_wait_runs_before_the_child_is_replaced(story: Story) -> None:
     story.feed(inputs.CheckNow(story.machine.run))
     story.advance(100)
     scheduled = story.told(events.RestartScheduled)
-    assert [(fact.delay, fact.attempt) for fact in scheduled][:3] == [(5, 1), (10, 2), (20, 3)]  # type: ignore[attr-defined]
-    assert all(fact.costs_url for fact in scheduled)  # type: ignore[attr-defined]
+    assert [(fact.delay, fact.attempt) for fact in scheduled][:3] == [(5, 1), (10, 2), (20, 3)]
+    assert all(fact.costs_url for fact in scheduled)
     assert story.spawned_at[1] - began == 5
     assert "backoff" not in story.states()
 
@@ -270,7 +272,7 @@ def test_a_deleted_quick_tunnel_is_replaced_at_once_and_the_cost_is_told() -> No
     story.feed(inputs.CheckNow(story.machine.run))
     assert story.restarts >= 1
     scheduled = story.told(events.RestartScheduled)[0]
-    assert (scheduled.delay, scheduled.costs_url) == (0, True)  # type: ignore[attr-defined]
+    assert (scheduled.delay, scheduled.costs_url) == (0, True)
 
 
 @pytest.mark.parametrize("patience", [0.0, 180.0, 600.0])
@@ -499,7 +501,7 @@ def test_a_wait_ends_early(story: Story, what: str) -> None:
     story.feed(inputs.Woken(what))
     assert story.spawned_at[-1] == story.now
     story.end(Verdict.CRASHED)
-    assert story.told(events.RestartScheduled)[-1].delay == 5  # type: ignore[attr-defined]
+    assert story.told(events.RestartScheduled)[-1].delay == 5
 
 
 @pytest.mark.parametrize("event", [inputs.Restart("asked to restart"), inputs.Woken("network")], ids=["user", "network"])
@@ -560,8 +562,7 @@ def test_another_start_says_what_asked_for_it(story: Story, asked: list[inputs.I
     for event in asked:
         story.feed(event)
     story.end(Verdict.CRASHED, ExitCause.STOPPED)
-    changes = [fact for fact in story.told(events.StateChanged) if isinstance(fact, events.StateChanged)]
-    assert [change.reason for change in changes if change.old == "stopping"] == [why]
+    assert [change.reason for change in story.told(events.StateChanged) if change.old == "stopping"] == [why]
 
 
 @pytest.mark.parametrize("cause", [ExitCause.UPDATED, ExitCause.PORT_TAKEN])

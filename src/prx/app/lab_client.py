@@ -95,7 +95,7 @@ def _exchange(where: tuple[str, int], method: str, path: str, body: bytes) -> tu
     request = h11.Request(method=method, target=path, headers=headers)
     status, answer = 0, b""
     address = (where[0].encode(), where[1])  # a host as a str loads the codec of IDNA and its tables, 0.4 MiB
-    with socket.create_connection(address, timeout=_TIMEOUT_SECONDS) as stream:  # type: ignore[arg-type]
+    with socket.create_connection(address, timeout=_TIMEOUT_SECONDS) as stream:  # type: ignore[arg-type]  # bytes are a host, too
         stream.sendall(b"".join(connection.send(part) or b"" for part in (request, h11.Data(body), h11.EndOfMessage())))
         while len(answer) < _MAX_ANSWER:
             event = connection.next_event()

@@ -125,7 +125,7 @@ class ControlServer:
             try:
                 connection, _ = await loop.sock_accept(listening)
                 name = f"control connection of {self.path.name}"
-                conversation = asyncio.create_task(self._serve(connection), name=name)  # noqa: TID251
+                conversation = asyncio.create_task(self._serve(connection), name=name)  # noqa: TID251 - it fails alone; see __aenter__
                 self._take_a_seat(conversation, connection)
             except (OSError, MemoryError):
                 await asyncio.sleep(ACCEPT_PAUSE)
@@ -297,7 +297,7 @@ class ControlServer:
     async def _stream(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Send events until the client is gone, which is noticed at once: a quiet stream would hold its seat for hours."""
         events = self._controlled.subscribe()
-        watch = asyncio.create_task(_close_at_end(reader, events), name="end of a control stream")  # noqa: TID251
+        watch = asyncio.create_task(_close_at_end(reader, events), name="end of a control stream")  # noqa: TID251 - ended below
         try:
             await _send(writer, {"ok": True})
             async for event in events:

@@ -91,6 +91,7 @@ def require_ca_file(path: str | os.PathLike[str]) -> None:
     A missing one is left for the library, OSError if it cannot be examined.
     """
     require_trusted_path(path, Claim.NAMED)
+    # os.path.exists is False for whatever hides a file, Path.exists raises for some of it
     if (size := os.stat(path).st_size if os.path.exists(path) else 0) > LARGEST_CA_FILE:  # noqa: PTH110, PTH116
         raise FileRefusedError(path, f"has {size} bytes, expected at most {LARGEST_CA_FILE}")
 

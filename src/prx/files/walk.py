@@ -136,7 +136,7 @@ class _Walker:
 
     def _is_descriptor(self, facts: os.stat_result) -> bool:
         try:
-            return facts.st_dev == os.stat("/proc/self/fd").st_dev and self._names[-1:] == ["fd"]  # noqa: PTH116
+            return facts.st_dev == os.stat("/proc/self/fd").st_dev and self._names[-1:] == ["fd"]  # noqa: PTH116 - a text, as all names here
         except OSError:
             return False
 

@@ -228,7 +228,7 @@ class _Tunnel:
         if self._guests is None:
             return Proxy(configuration, tags=tags, metrics=metrics, log=log, now=now, gate=gate, own=own)
         from prx.lab.connector.protected.assertions import Assertions  # noqa: PLC0415 - few tunnels are protected
-        from prx.lab.connector.protected.guard import Guard, GuardedProxy, GuardError  # noqa: PLC0415
+        from prx.lab.connector.protected.guard import Guard, GuardedProxy, GuardError  # noqa: PLC0415 - the same
 
         login = self._credentials.login
         verify = Assertions(login, now=now).verify

@@ -114,7 +114,7 @@ async def discover(ip_version: str, *, regions: Regions | None = None, lookup: L
 async def _regions() -> list[tuple[str, int]]:
     """Return name and port of each region of the public edge. Raises OSError."""
     import dns.asyncresolver  # noqa: PLC0415 - only needed without --edge
-    import dns.exception  # noqa: PLC0415
+    import dns.exception  # noqa: PLC0415 - the same
 
     try:
         services = await dns.asyncresolver.Resolver().resolve(SERVICE, "SRV")
