@@ -489,7 +489,7 @@ def test_a_url_that_cannot_be_proven_from_here_is_told_as_such_after_a_minute() 
     for age, told in ((59, False), (61, True)):
         evidence = replace(FINE, connector=replace(UP, age=age), dns=Dns(DnsState.UNKNOWN), public=None)
         diagnosis = diagnose(evidence, POLICY)
-        assert (diagnosis.verdict, diagnosis.tell_unproven) == (Verdict.DNS_PENDING, told)
+        assert (diagnosis.verdict, diagnosis.publish_unproven) == (Verdict.DNS_PENDING, told)
         assert "key doh" in diagnosis.hint
 
 

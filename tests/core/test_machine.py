@@ -337,7 +337,7 @@ def test_a_wish_to_be_left_alone_is_honoured(story: Story) -> None:
 def test_an_unproven_url_is_told_once_and_as_such(story: Story) -> None:
     """A URL that cannot be proven from here is reported with `proven` false, and again when it is proven."""
     story = Story(MachineSettings(quick=True))
-    story.verdict, story.more = Verdict.DNS_PENDING, {"tell_unproven": True}
+    story.verdict, story.more = Verdict.DNS_PENDING, {"publish_unproven": True}
     story.feed(inputs.Start())
     story.advance(60)
     assert story.told(events.UrlChanged) == [events.UrlChanged(tunnel="web", url="https://a", old="", proven=False)]

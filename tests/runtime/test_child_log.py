@@ -72,8 +72,8 @@ async def test_a_flood_is_kept_without_secrets_too(following: Following) -> None
     tail = following.log.tail()
     assert len(tail) == TAIL_LINES
     assert tail[-1].message == f"line {int(BURST) + 999} [redacted]"
-    following.log.say_skipped()
-    following.log.say_skipped()
+    following.log.report_skipped()
+    following.log.report_skipped()
     assert [line.message for line in following.logs if line.level == "warn"] == [
         "1000 lines of the connector's log were skipped: too many at once"
     ]
@@ -97,6 +97,6 @@ async def test_a_defect_in_reading_lines_is_said(following: Following, monkeypat
     monkeypatch.setattr(CloudflareBackend, "parse_line", broken)
     with pytest.raises(KeyError) as caught:
         following.log.take("stderr", b"x")
-    following.log.say_failure(caught.value)
+    following.log.report_failure(caught.value)
     assert [(line.level, SECRET in line.message) for line in following.logs] == [("error", False)]
     assert "KeyError" in following.logs[0].message

@@ -8,13 +8,13 @@ from dataclasses import replace
 import pytest
 from tests.cloudflare_api.standin import Stand, running
 
-from prx.cloudflare_api.looking import Seen, arrival
+from prx.cloudflare_api.edge_view import EdgeView, arrival
 from prx.cloudflare_api.things import Configuration, Connector
 from prx.config.schema import TunnelSettings
 from prx.runtime.newest_rules import NewestRules
 from prx.secrets.value import Secret
 
-CONNECTOR = Connector("c", "2026.8.2", "linux_amd64", 3, 4, ("192.0.2.1",), ("fra01",), "")
+CONNECTOR = Connector("c", "2026.8.2", "linux_amd64", 3, 4, ("192.0.2.1",), ("fra01",))
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def settings(token: str) -> TunnelSettings:
 def test_what_has_arrived_is_said(version: int, runs: int | None, said: str) -> None:
     """A connector that says it runs older rules is named, with version and address."""
     connector = replace(CONNECTOR, config_version=runs)
-    words = arrival(Seen((connector,), Configuration(version, {})))
+    words = arrival(EdgeView((connector,), Configuration(version, {})))
     assert said in words
     assert bool(words) == bool(said)
 

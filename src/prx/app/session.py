@@ -150,9 +150,9 @@ class Session:
 
     def stories(self, name: str | None = None) -> list[dict[str, Any]]:
         """Return the story of one tunnel's verdict, or of every tunnel's."""
-        told = self._supervisor.told() if self._supervisor is not None else {}
+        details = self._supervisor.verdict_details() if self._supervisor is not None else {}
         wall = self._clock.wall()
-        return [story(status, wall, told.get(status.name)) for status in self.statuses() if name in {None, status.name}]
+        return [story(status, wall, details.get(status.name)) for status in self.statuses() if name in {None, status.name}]
 
     def subscribe(self) -> EventSource:
         """Return a new subscription to the events."""

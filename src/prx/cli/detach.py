@@ -53,18 +53,18 @@ class Report:
         """Report that every tunnel is verified or has failed; if all failed the end will report it."""
         if outcome.urls:
             failures = [f"{error.message}" for error in outcome.failures.values()]
-            self._tell({"ok": True, "urls": outcome.urls, "failures": failures})
+            self._send({"ok": True, "urls": outcome.urls, "failures": failures})
 
     def __enter__(self) -> Report:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if isinstance(error, PrxError):
-            self._tell(refusal(error))
+            self._send(refusal(error))
         elif self._fd >= 0:
             os.close(self._fd)
 
-    def _tell(self, message: dict[str, object]) -> None:
+    def _send(self, message: dict[str, object]) -> None:
         if self._fd >= 0:
             with suppress(BrokenPipeError):  # the command did not wait so long
                 os.write(self._fd, encode(message))

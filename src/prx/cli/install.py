@@ -51,12 +51,12 @@ def cloudflared(source: str | None, upgrade: bool, rollback: bool) -> None:
         else:
             import asyncio
 
-            changed_to(asyncio.run(bring(folder, source)).version)
+            changed_to(asyncio.run(install_into(folder, source)).version)
         click.echo(folder / NAME)
-    _tell_if_hidden()
+    _warn_if_hidden()
 
 
-async def bring(folder: Path, source: str | None = None) -> Installed:
+async def install_into(folder: Path, source: str | None = None) -> Installed:
     """Install the pinned release from `source`, a mirror or a file (None: from where it is published), and report it."""
     from prx.install.cloudflared import install_cloudflared
     from prx.install.pinned import RELEASES
@@ -97,7 +97,7 @@ def _followed(link: Path, *, wanted: bool) -> Iterator[Callable[[str], None]]:
     follow(concerned, now[0])
 
 
-def _tell_if_hidden() -> None:
+def _warn_if_hidden() -> None:
     if found := shutil.which("cloudflared"):
         print_note(
             f"note: {found} comes first, as it is in PATH; to use the installed one, set cloudflared_path to the path above"

@@ -28,7 +28,7 @@ async def offer_client(config: Config, options: StartOptions, environ: Mapping[s
 
     Raise what `install_cloudflared` raises. On no, nothing changes: the start goes on and says what is missing.
     """
-    if _is_missing(config, options, environ) and _somebody_can_answer(options):
+    if _is_missing(config, options, environ) and _can_be_asked(options):
         await _offer(environ)
 
 
@@ -38,7 +38,7 @@ def _is_missing(config: Config, options: StartOptions, environ: Mapping[str, str
     return not options.lab and _USUAL in paths and find_client(_USUAL, environ) is None
 
 
-def _somebody_can_answer(options: StartOptions) -> bool:
+def _can_be_asked(options: StartOptions) -> bool:
     """Return whether a person is there: a script's streams are no terminal, and a job in the background cannot read."""
     if options.as_json or options.quiet or sys.stdin is None or sys.stderr is None:
         return False
@@ -51,7 +51,7 @@ def _somebody_can_answer(options: StartOptions) -> bool:
 
 
 async def _offer(environ: Mapping[str, str]) -> None:
-    from prx.cli.install import bring
+    from prx.cli.install import install_into
     from prx.install.pinned import RELEASES, SIZE, pinned_for
     from prx.install.platform import this_machine
 
@@ -68,7 +68,7 @@ async def _offer(environ: Mapping[str, str]) -> None:
     termios.tcflush(sys.stdin.fileno(), termios.TCIFLUSH)  # what was typed before the question is no answer to it
     click.echo("Download it now? [y/N] ", nl=False, err=True)
     if await _answer() in {"y", "yes"}:
-        await bring(folder)
+        await install_into(folder)
 
 
 async def _answer() -> str:

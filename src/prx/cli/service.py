@@ -56,8 +56,8 @@ def install(scope: str | None, config: Path | None, only_print: bool) -> None:
     path = place.unit_path(unit.scope, os.environ)
     changed = place.put(path, render(unit))
     print_note(f"wrote {path}" if changed else f"{path} is up to date")
-    _tell_check(path)
-    _tell_next(unit)
+    _print_check(path)
+    _print_next(unit)
 
 
 @service.command()
@@ -160,7 +160,7 @@ def _credentials(config: Config) -> list[str]:
     return sorted({name for prefix, name in references if prefix == "credential"})
 
 
-def _tell_check(path: Path) -> None:
+def _print_check(path: Path) -> None:
     from prx.systemd.tools import complaints, exposure
 
     for line in complaints(path):
@@ -169,7 +169,7 @@ def _tell_check(path: Path) -> None:
         print_note(f"exposure as systemd-analyze sees it: {words}")
 
 
-def _tell_next(unit: Unit) -> None:
+def _print_next(unit: Unit) -> None:
     from prx.systemd.unit import Scope
 
     for name, path in unit.credentials.items():

@@ -67,11 +67,11 @@ def _ask(config: Path | None) -> list[tuple[dict[str, Any], str]]:
 
 def _from_account(answers: list[tuple[dict[str, Any], str]]) -> dict[int, list[str]]:
     """Ask Cloudflare's API about the named tunnels: put what it says into each as `cloudflare`, and return it in words."""
-    from prx.cli.status_account import lines, look_at
+    from prx.cli.status_account import lines, read_account
 
     found = {}
     for number, (tunnel, config) in enumerate(answers):
-        seen = look_at(tunnel, config)
+        seen = read_account(tunnel, config)
         if seen is not None:
             tunnel["cloudflare"] = seen.to_json()
             found[number] = list(lines(tunnel, seen))

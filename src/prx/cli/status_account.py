@@ -9,15 +9,15 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from prx.cloudflare_api.credentials import api_of
+from prx.cloudflare_api.edge_view import EdgeView, arrival, read_edge_view, words
 from prx.cloudflare_api.journal import Journal
-from prx.cloudflare_api.looking import Seen, arrival, look, words
 from prx.config.paths import data_dir
 from prx.core.errors import PrxError
 from prx.core.tunnel_token import TokenError, TunnelToken
 from prx.ui.errors import print_note, without_secrets
 
 
-def look_at(tunnel: dict[str, Any], config: str) -> Seen | None:
+def read_account(tunnel: dict[str, Any], config: str) -> EdgeView | None:
     """Return what Cloudflare says of a tunnel of `prx status`; None, with a word on stderr, where that is unknown."""
     if tunnel["backend"] != "cloudflare" or tunnel["mode"] != "named":
         return None
@@ -26,13 +26,13 @@ def look_at(tunnel: dict[str, Any], config: str) -> Seen | None:
         if place is None:
             print_note(f"note: {tunnel['name']}: which tunnel of the account it is, is not known here")
             return None
-        return look(os.environ, *place)
+        return read_edge_view(os.environ, *place)
     except PrxError as error:
         print_note(without_secrets(f"note: {tunnel['name']}: Cloudflare could not be asked: {error.message}"))
         return None
 
 
-def lines(tunnel: dict[str, Any], seen: Seen) -> Iterator[str]:
+def lines(tunnel: dict[str, Any], seen: EdgeView) -> Iterator[str]:
     """Yield what there is to tell people."""
     others = len(seen.connectors) - len(tunnel["connectors"])
     more = f", {others} more than this prx runs" if others > 0 else ""

@@ -42,5 +42,5 @@ def ask(name: str | None, config: Path | None) -> list[dict[str, Any]]:
         if name is None:
             return [story for running in found for story in running.client.ask("why")["tunnels"]]
         target = choose(found, name)
-        told: list[dict[str, Any]] = target.running.client.ask("why", tunnel=target.tunnel)["tunnels"]
-        return told
+        stories: list[dict[str, Any]] = target.running.client.ask("why", tunnel=target.tunnel)["tunnels"]
+        return stories

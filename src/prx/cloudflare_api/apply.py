@@ -163,8 +163,8 @@ class Setup:
         except LostAnswerError:  # it had an effect or not: another one does no harm, as the secret has reached no owner
             return self._api.rotate_service_token(self._account, token)
 
-    def _remember_token(self, wish: TokenWish, told: TokenMemory) -> None:
-        self._memory.service_tokens[wish.name] = told
+    def _remember_token(self, wish: TokenWish, memory: TokenMemory) -> None:
+        self._memory.service_tokens[wish.name] = memory
         self._journal.keep(self._memory)
 
     def _application(self) -> None:

@@ -34,10 +34,10 @@ def token_steps(world: World, wish: Wish, memory: Memory) -> Iterator[Step]:
 
 def has_reached_its_owner(token: TokenWish, world: World, memory: Memory) -> bool:
     """Return whether the secret of a service token that exists is where it should be; one that prx knows nothing of is."""
-    told = memory.service_tokens.get(token.name)
+    remembered = memory.service_tokens.get(token.name)
     if token.kept_as:
-        return token.kept_as in world.local.entries and (told is None or told.kept_as == token.kept_as)
-    return told is None or told.delivered
+        return token.kept_as in world.local.entries and (remembered is None or remembered.kept_as == token.kept_as)
+    return remembered is None or remembered.delivered
 
 
 def application_steps(world: World, wish: Wish, app: Application | None) -> Iterator[Step]:

@@ -120,9 +120,9 @@ def _memory(item: Mapping[str, Any]) -> Memory | None:
         return None
     tokens = values.pop("service_tokens", None)
     memory = Memory(**values)
-    for name, told in tokens.items() if isinstance(tokens, dict) else ():
-        if isinstance(told, dict):
+    for name, kept in tokens.items() if isinstance(tokens, dict) else ():
+        if isinstance(kept, dict):
             memory.service_tokens[name] = TokenMemory(
-                str(told.get("id", "")), told.get("delivered") is True, str(told.get("kept_as", ""))
+                str(kept.get("id", "")), kept.get("delivered") is True, str(kept.get("kept_as", ""))
             )
     return memory

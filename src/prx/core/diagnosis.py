@@ -126,7 +126,7 @@ def _judge_no_resolver(evidence: Evidence, dns: Dns) -> Diagnosis:
     late = bool(evidence.url) and (connector is None or connector.age >= UNPROVEN_AFTER)
     words = "connected, not proven: no" if late else "no"
     reason = f"{words} public DNS service could be asked{detail}"
-    return Diagnosis(Verdict.DNS_PENDING, reason, hint, tell_unproven=late)
+    return Diagnosis(Verdict.DNS_PENDING, reason, hint, publish_unproven=late)
 
 
 def _judge_exposure(evidence: Evidence, _: Policy) -> Diagnosis | None:

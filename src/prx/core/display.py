@@ -41,7 +41,7 @@ class Display:
     def show(self, diagnosis: Diagnosis) -> None:
         """Show a diagnosis; it is published if it is news."""
         old, self.diagnosis = self.diagnosis, diagnosis
-        if old is None or _gist(old) != _gist(diagnosis):
+        if old is None or _news(old) != _news(diagnosis):
             self._out.publish(
                 events.VerdictChanged(
                     tunnel=self._name,
@@ -58,16 +58,16 @@ class Display:
             self._cadence.hurry()
         self.show(diagnosis)
 
-    def tell_url(self, diagnosis: Diagnosis, url: str) -> None:
+    def publish_url(self, diagnosis: Diagnosis, url: str) -> None:
         """Publish the URL if it is proven, or cannot be proven from here, and is another one than before."""
         if not url or url == self.url:
             return
         proven = diagnosis.verdict in PROVES_URL
-        if proven or (diagnosis.tell_unproven and url != self._unproven):
+        if proven or (diagnosis.publish_unproven and url != self._unproven):
             self._out.publish(events.UrlChanged(tunnel=self._name, url=url, old=self.url, proven=proven))
         if proven:
             self.url = url
-        elif diagnosis.tell_unproven:
+        elif diagnosis.publish_unproven:
             self._unproven = url
 
     def renew(self) -> None:
@@ -103,6 +103,6 @@ class Display:
         self._out.drop_timer("suspicion")
 
 
-def _gist(diagnosis: Diagnosis) -> tuple[Verdict, str]:
+def _news(diagnosis: Diagnosis) -> tuple[Verdict, str]:
     """Return what is news in a diagnosis: a number that runs, such as a port or an age, is none."""
     return diagnosis.verdict, _NUMBERS.sub("#", diagnosis.reason)

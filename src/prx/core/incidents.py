@@ -71,7 +71,7 @@ class Incidents:
         self._was_well = False
         self._fault: _Fault | None = None  # the present one
         self._began: float | None = None  # of the incident that was reported
-        self._told: list[str] = []  # its verdicts
+        self._reported: list[str] = []  # its verdicts
         self._well_at: float | None = None
         self._will_change = False
 
@@ -105,7 +105,7 @@ class Incidents:
         self.due = None
         if self._well_at is not None:
             return self._end(now)
-        return self._tell(now) if self._fault is not None else []
+        return self._report(now) if self._fault is not None else []
 
     # ------------------------------------------------------------------ verdicts
 
@@ -113,7 +113,7 @@ class Incidents:
         if fact.new in WELL:
             self._was_well = True
             self._fault, self._well_at = None, at
-            self.due = at + WELL_FOR if self._told else None
+            self.due = at + WELL_FOR if self._reported else None
             return []
         if fact.new is Verdict.STARTING or (fact.new is Verdict.DNS_PENDING and not self._was_well):
             return []
@@ -121,20 +121,20 @@ class Incidents:
         same = self._fault is not None and self._fault.verdict is fact.new
         since = self._fault.since if same and self._fault is not None else at - kept_back
         self._fault, self._well_at = _Fault(fact.new, fact.reason, fact.hint, since), None
-        if fact.new in self._told:
+        if fact.new in self._reported:
             self.due = None
             return []
         if kept_back or fact.new.is_final:  # after a final one prx may end
-            return self._tell(at)
+            return self._report(at)
         self.due = since + max(LASTED, CONDITIONS[fact.new].visible_after)
         return []
 
-    def _tell(self, now: float) -> list[Notice]:
+    def _report(self, now: float) -> list[Notice]:
         fault = self._fault
         assert fault is not None
         self.due = None
         self._began = fault.since if self._began is None else self._began
-        self._told.append(fault.verdict)
+        self._reported.append(fault.verdict)
         hint = f"\n{fault.hint}" if fault.hint else ""
         title = CONDITIONS[fault.verdict].title
         return [
@@ -154,7 +154,7 @@ class Incidents:
         assert self._well_at is not None
         began = self._began if self._began is not None else self._well_at
         lasted = max(0.0, self._well_at - began)
-        verdicts, self._told, self._began, self._well_at = list(self._told), [], None, None
+        verdicts, self._reported, self._began, self._well_at = list(self._reported), [], None, None
         return [
             self._notice(
                 "recovered",
@@ -172,7 +172,7 @@ class Incidents:
         return self._notice("url_will_change", at, text, reason=fact.reason, in_secs=fact.delay)
 
     def _forget(self) -> None:
-        self.due, self._fault, self._well_at, self._began, self._told = None, None, None, None, []
+        self.due, self._fault, self._well_at, self._began, self._reported = None, None, None, None, []
         self._was_well = self._will_change = False
 
     def _notice(self, event: str, at: float, text: str, **data: Any) -> Notice:

@@ -121,7 +121,7 @@ def _judge_refusal(public: Public, evidence: Evidence) -> Diagnosis | None:
     else:
         return None
     hint = _WORKER_HINT if number in _WORKER_ERRORS else _REFUSED_HINT
-    return Diagnosis(Verdict.EDGE_REFUSED, words, hint, tell_unproven=True)
+    return Diagnosis(Verdict.EDGE_REFUSED, words, hint, publish_unproven=True)
 
 
 def _refuses_by_status(evidence: Evidence, public: Public) -> bool:

@@ -284,7 +284,7 @@ class Machine:
         self._protocol.remember(diagnosis)
         if diagnosis.retry_after is not None:
             self._cadence.spare(self._now, diagnosis.retry_after, self.settings.interval)
-        self._display.tell_url(diagnosis, url)
+        self._display.publish_url(diagnosis, url)
         at_once = self.state is not State.READY or action is Action.NONE
         if self._display.is_settled(self._now, diagnosis, at_once=at_once):
             self._show_checked(diagnosis, action)

@@ -13,7 +13,7 @@ from prx.core.status import TunnelStatus
 from prx.core.verdicts import WELL, Diagnosis
 
 NO_JUDGE = "prx itself, without a check"
-_NOTHING_TOLD: Mapping[str, Any] = {
+_NO_DETAILS: Mapping[str, Any] = {
     "judge": "",
     "cause": "",
     "judged_ago": None,
@@ -25,8 +25,8 @@ _NOTHING_TOLD: Mapping[str, Any] = {
 _FIELDS = ("name", "state", "verdict", "reason", "hint", "url", "proven", "local_addr", "since", "restarts", "attempt")
 
 
-def story(status: TunnelStatus, wall: float, told: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Return the story of a tunnel at `wall` (seconds since 1970); told: what its supervision adds (`inside`)."""
+def story(status: TunnelStatus, wall: float, details: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return the story of a tunnel at `wall` (seconds since 1970); details: what its supervision adds (`inside`)."""
     known = status.to_json(wall)
     verdict = status.verdict
     return {
@@ -34,7 +34,7 @@ def story(status: TunnelStatus, wall: float, told: Mapping[str, Any] | None = No
         "title": CONDITIONS[verdict].title if verdict else "",
         "since_secs": None if status.since is None else round(max(0.0, wall - status.since), 1),
         "advice": _advice(status),
-        **(told or _NOTHING_TOLD),
+        **(details or _NO_DETAILS),
     }
 
 

@@ -143,8 +143,8 @@ class Diagnosis:
     because, remedy: the cause and the action, if they are not the verdict's usual ones. since: the monotonic second from which
     on the fault was seen, None if it was just now. retry_after: seconds for which the public URL asks not to be asked again.
     patience: seconds that the fault must have lasted before a COUNT is acted on. connected: the connector had a connection to
-    the edge, so that requests may be in flight through it. tell_unproven: the URL is known and cannot be proven from here, so
-    it is published as such. judge: who gave the verdict, in words; two diagnoses that differ in it alone are equal.
+    the edge, so that requests may be in flight through it. publish_unproven: the URL is known and cannot be proven from here,
+    so it is published as such. judge: who gave the verdict, in words; two diagnoses that differ in it alone are equal.
     second_hand: it is about the connector alone; another connector of the tunnel asks the public URL.
     """
 
@@ -157,7 +157,7 @@ class Diagnosis:
     retry_after: float | None = None
     patience: float = 0.0
     connected: bool = True
-    tell_unproven: bool = False
+    publish_unproven: bool = False
     judge: str = field(default="", compare=False)
     second_hand: bool = False
 

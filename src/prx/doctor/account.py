@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from prx.backends.cloudflare.ingress import Wanted, route_mismatch
-from prx.cloudflare_api.looking import Seen, arrival, look, words
+from prx.cloudflare_api.edge_view import EdgeView, arrival, read_edge_view, words
 from prx.config.schema import TunnelSettings
 from prx.core.errors import PrxError
 from prx.core.tunnel_token import TokenError, TunnelToken
@@ -22,13 +22,13 @@ async def check_account(context: Context, tunnel: str, settings: TunnelSettings)
     except TokenError:  # the check of the token says so
         return []
     try:
-        seen = await asyncio.to_thread(look, context.environ, token.account_tag, str(token.tunnel_id))
+        seen = await asyncio.to_thread(read_edge_view, context.environ, token.account_tag, str(token.tunnel_id))
     except PrxError as error:
         return [Finding("account", Mark.SKIP, f"Cloudflare's API could not be asked: {error.message}", error.hint, tunnel)]
     return [_connectors(tunnel, seen), _arrival(tunnel, seen), _route(tunnel, settings, seen)]
 
 
-def _connectors(tunnel: str, seen: Seen) -> Finding:
+def _connectors(tunnel: str, seen: EdgeView) -> Finding:
     if not seen.connectors:
         return Finding("connectors", Mark.OK, "no connector runs on this tunnel's token", tunnel=tunnel)
     listed = "; ".join(map(words, seen.connectors))
@@ -36,7 +36,7 @@ def _connectors(tunnel: str, seen: Seen) -> Finding:
     return Finding("connectors", Mark.OK, f"{count} on this tunnel's token: {listed}", tunnel=tunnel)
 
 
-def _arrival(tunnel: str, seen: Seen) -> Finding:
+def _arrival(tunnel: str, seen: EdgeView) -> Finding:
     said = arrival(seen)
     if not said:
         return Finding(
@@ -46,7 +46,7 @@ def _arrival(tunnel: str, seen: Seen) -> Finding:
     return Finding("ingress-version", Mark.WARN if seen.behind else Mark.OK, said, remedy, tunnel)
 
 
-def _route(tunnel: str, settings: TunnelSettings, seen: Seen) -> Finding:
+def _route(tunnel: str, settings: TunnelSettings, seen: EdgeView) -> Finding:
     origin = settings.origin
     wanted = Wanted(settings.cloudflare.hostname, settings.health_check_path, origin.host, origin.port)
     if not seen.configuration.version or not seen.configuration.document:

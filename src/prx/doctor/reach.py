@@ -104,7 +104,7 @@ async def _ask(server: doh.Server) -> doh.Heard | str:
 
 def _clock_finding(heard: Sequence[doh.Heard], context: Context) -> Finding:
     now = context.clock.wall()
-    skews = [now - told for answer in heard if (told := _date(answer.headers.get("date", ""))) is not None]
+    skews = [now - theirs for answer in heard if (theirs := _date(answer.headers.get("date", ""))) is not None]
     if not skews:
         return Finding("clock", Mark.SKIP, "no server reported the time")
     skew = min(skews, key=abs)  # servers can be wrong, too

@@ -10,9 +10,9 @@ belongs to the user in SUDO_UID.
 What the user has *named* (`-c FILE`, PRX_CONFIG, an absolute path) is their choice and may belong to another user, as files do
 that are mounted into a container. What every user can write is refused in both.
 
-Three things look like a fault and are none. A group that is its owner's alone (useradd(8), user private groups) goes with the
+Three things seem a fault and are none. A group that is its owner's alone (useradd(8), user private groups) goes with the
 umask 002. What lies on a read-only mount and belongs to root or to us cannot be written, whatever its mode says; ConfigMap
-volumes look like that. And a sticky folder, as above.
+volumes are like that. And a sticky folder, as above.
 
 Everything here is a function of facts, which `prx.files.walk` gathers.
 """
@@ -97,22 +97,22 @@ def fault(way: Way, claim: Claim, uids: frozenset[int], is_private: PrivateGroup
 
     `uids` are those of `trusted_uids`.
     """
-    look = _Look(claim, uids, is_private)
+    judge = _Judge(claim, uids, is_private)
     about = f"{way.file}:" if way.file else "not there yet:"
-    if way.file and (words := look.of_file(way.file, way.folders[-1] if way.folders else None)):
-        return Fault(f"{about} it {words}", look.remedy(way.file))
+    if way.file and (words := judge.of_file(way.file, way.folders[-1] if way.folders else None)):
+        return Fault(f"{about} it {words}", judge.remedy(way.file))
     for folder in way.folders:
-        if words := look.of_folder(folder):
-            return Fault(f"{about} it lies below {folder.path} ({folder}), which {words}", look.remedy(folder))
+        if words := judge.of_folder(folder):
+            return Fault(f"{about} it lies below {folder.path} ({folder}), which {words}", judge.remedy(folder))
     for link, folder in way.links:
-        if look.of_link(link, folder):
+        if judge.of_link(link, folder):
             words = "belongs to another user, in a folder where everybody can make one"
             return Fault(f"{about} it is reached through the link {link.path} ({link}), which {words}", f"remove {link.path}")
     return None
 
 
 @dataclass(frozen=True, slots=True)
-class _Look:
+class _Judge:
     claim: Claim
     uids: frozenset[int]
     is_private: PrivateGroup
@@ -185,7 +185,7 @@ def is_mounted_secret(way: Way, uids: frozenset[int]) -> bool:
 
 def folders_are_closed(way: Way, uids: frozenset[int]) -> bool:
     """Return whether only `uids` can turn a link on the way elsewhere, or put another file in the place of this one."""
-    look = _Look(Claim.FOUND, uids, lambda _uid, _gid: False)
-    return not any(look.of_folder(folder) for folder in way.folders) and not any(
-        look.of_link(link, folder) for link, folder in way.links
+    judge = _Judge(Claim.FOUND, uids, lambda _uid, _gid: False)
+    return not any(judge.of_folder(folder) for folder in way.folders) and not any(
+        judge.of_link(link, folder) for link, folder in way.links
     )

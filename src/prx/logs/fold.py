@@ -46,7 +46,7 @@ class Folder:
         if held is None:
             if len(self._held) >= self._width:
                 _, oldest = self._held.popitem(last=False)
-                out += _told(oldest)
+                out += _folded(oldest)
             self._held[key] = _Held(record)
             return [*out, record]
         if not held.repeats:
@@ -66,12 +66,12 @@ class Folder:
         out: list[LogRecord] = []
         for held in self._held.values():
             if held.repeats and (everything or now >= held.since + self._hold):
-                out += _told(held)
+                out += _folded(held)
                 held.repeats = 0
         return out
 
 
-def _told(held: _Held) -> list[LogRecord]:
+def _folded(held: _Held) -> list[LogRecord]:
     """Return the one record that stands for all repeats: unchanged for a single one."""
     if held.repeats <= 1:
         return [held.newest] * held.repeats

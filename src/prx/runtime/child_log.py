@@ -51,15 +51,15 @@ class ChildLog:
     def _understood(self, stream: str, line: str) -> LogLine:
         try:
             return self._context.client.parse_line(stream, line)
-        except Exception:  # noqa: BLE001 - said when the line came (`say_failure`); the end of the child is dealt with all the same
+        except Exception:  # noqa: BLE001 - said when the line came (`report_failure`); the end of the child is dealt with all the same
             return LogLine("info", line)
 
-    def say_skipped(self) -> None:
+    def report_skipped(self) -> None:
         """Publish how many lines were skipped since the last time, if there were any."""
         if skipped := self._limiter.settle():
             self._context.log("warn", f"{skipped} lines of the connector's log were skipped: too many at once")
 
-    def say_failure(self, error: Exception) -> None:
+    def report_failure(self, error: Exception) -> None:
         """Publish that lines cannot be understood: a defect of prx, which must not be silent."""
         self._context.log("error", f"prx cannot follow the connector's log, which is a defect of prx: {words_of(error)}")
 

@@ -32,14 +32,14 @@ class LogWatch:
     def closed(self, stream: str) -> None:
         """Take note that a stream of the child has ended; clients log to stderr."""
         if stream == "stderr" and self._timer is None and self._alive():
-            self._timer = self._clock.call_later(LOG_CLOSED_AFTER, self._say)
+            self._timer = self._clock.call_later(LOG_CLOSED_AFTER, self._report)
 
     def cancel(self) -> None:
         """Forget it: the child has ended."""
         if self._timer is not None:
             self._timer.cancel()
 
-    def _say(self) -> None:
+    def _report(self) -> None:
         if self._alive():
             self._warn("the connector has closed its log and runs on: from now on prx sees only what its endpoints report")
 

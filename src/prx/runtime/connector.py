@@ -261,7 +261,7 @@ class Connector:
         if run is not None:
             await run.aclose()
 
-    def told(self) -> dict[str, Any]:
+    def verdict_details(self) -> dict[str, Any]:
         """Return what the supervision knows of the present verdict (`prx.core.story.inside`)."""
         found = inside(self.machine, self._sightings, self._due, self.context.clock.monotonic())
         clean: dict[str, Any] = redacted(found, self.context.shared.bus.redactor)

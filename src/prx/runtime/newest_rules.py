@@ -20,22 +20,22 @@ class NewestRules:
     def __init__(self, settings: TunnelSettings, environ: Mapping[str, str] = os.environ) -> None:
         self._settings = settings
         self._environ = environ
-        self._told: tuple[str, str] = ("", "")
+        self._answered: tuple[str, str] = ("", "")
 
     async def explain(self, mismatch: str) -> str:
         """Return the mismatch, with what Cloudflare's API says of it, if it can be asked."""
         if not mismatch or not self._environ.get(_VARIABLE):
             return mismatch
-        if self._told[0] != mismatch:
-            self._told = (mismatch, await self._ask())
-        return f"{mismatch}; {self._told[1]}" if self._told[1] else mismatch
+        if self._answered[0] != mismatch:
+            self._answered = (mismatch, await self._ask())
+        return f"{mismatch}; {self._answered[1]}" if self._answered[1] else mismatch
 
     async def _ask(self) -> str:
-        from prx.cloudflare_api.looking import arrival, look  # noqa: PLC0415 - an HTTP client, for this rare case alone
+        from prx.cloudflare_api.edge_view import arrival, read_edge_view  # noqa: PLC0415 - an HTTP client, for this rare case alone
 
         try:
             token = TunnelToken.decode(self._settings.cloudflare.token.reveal())
             async with asyncio.timeout(_PATIENCE):
-                return arrival(await asyncio.to_thread(look, self._environ, token.account_tag, str(token.tunnel_id)))
+                return arrival(await asyncio.to_thread(read_edge_view, self._environ, token.account_tag, str(token.tunnel_id)))
         except (PrxError, TokenError, TimeoutError):  # what only explains may be missing
             return ""

@@ -27,10 +27,10 @@ class ProtocolChoice:
             return known
         if self._told_of != learnt.at:
             self._told_of = learnt.at
-            self._say_learnt(context, learnt)
+            self._log_learnt(context, learnt)
         return (learnt.protocol,)
 
-    def _say_learnt(self, context: TunnelContext, learnt: Learnt) -> None:
+    def _log_learnt(self, context: TunnelContext, learnt: Learnt) -> None:
         hours = max(0.0, context.clock.wall() - learnt.at) / 3600
         when = f"{hours:.0f} h ago" if hours >= 1 else "less than an hour ago"
         name = PROTOCOL_NAMES.get(learnt.protocol, learnt.protocol)

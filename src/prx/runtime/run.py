@@ -90,7 +90,7 @@ class Run:
         try:
             launch = self.context.client.launch(launch_context)
             self._process = await ChildProcess.spawn(
-                launch, on_line=self._log.take, on_error=self._log.say_failure, on_close=self._log_watch.closed
+                launch, on_line=self._log.take, on_error=self._log.report_failure, on_close=self._log_watch.closed
             )
         except BaseException:
             self._child.close()
@@ -147,7 +147,7 @@ class Run:
         beat = 0
         while True:
             await self.context.clock.sleep(READY_EVERY)
-            self._log.say_skipped()
+            self._log.report_skipped()
             changed = await self._ask_child(quick_checks=beat % QUICK_CHECK_EVERY == 1)
             beat += 1
             if changed:

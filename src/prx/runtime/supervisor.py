@@ -102,9 +102,9 @@ class Supervisor:
         """Return what is known of every tunnel."""
         return self.bus.statuses()
 
-    def told(self) -> dict[str, dict[str, Any]]:
+    def verdict_details(self) -> dict[str, dict[str, Any]]:
         """Return what the supervision of each tunnel knows of its verdict (`prx.core.story.inside`)."""
-        return {name: tunnel.told() for name, tunnel in self._tunnels.items()}
+        return {name: tunnel.verdict_details() for name, tunnel in self._tunnels.items()}
 
     async def counters(self, *, max_age: float) -> dict[str, Counters]:
         """Return what each running child counts, at most `max_age` seconds old; those that cannot be asked are left out."""

@@ -64,10 +64,10 @@ class Tunnel:
         """The observed state."""
         return self._shown.state
 
-    def told(self) -> dict[str, Any]:
+    def verdict_details(self) -> dict[str, Any]:
         """Return what the supervision knows of the present verdict (`prx.core.story.inside`): what the leader does."""
         assert self._leader is not None
-        return self._leader.told()
+        return self._leader.verdict_details()
 
     async def counters(self, *, max_age: float) -> Counters | None:
         """Return what the connectors count together, at most `max_age` seconds old; None if none can be asked."""

@@ -86,8 +86,8 @@ class LabInThread:
         try:
             self._host.run(self.lab.wait_for(condition), within=within)
         except TimeoutError:
-            told = "\n".join(map(str, self.events[-10:])) or "nothing"
-            raise TimeoutError(f"not within {within:g} s; the lab's last events:\n{told}") from None
+            last = "\n".join(map(str, self.events[-10:])) or "nothing"
+            raise TimeoutError(f"not within {within:g} s; the lab's last events:\n{last}") from None
 
     def wait_for_event(self, kind: type[_Event], *, since: int = 0, within: float = 30) -> _Event:
         """Wait for an event of a class (see `prx.lab.events`), not counting the first `since` of all events; return it."""

@@ -65,7 +65,7 @@ class Keeper:
             try:
                 kept = self._kept(number, order)
             except (SchemaError, PrxError) as error:
-                _say(id=number, refused=_reason(error))
+                _send(id=number, refused=_reason(error))
                 return
             self._running[number] = kept
             self._group.create_task(self._run(number, kept), name=f"tunnel {number}")
@@ -88,17 +88,17 @@ class Keeper:
             answer = {"ok": True, **await kept.inspection.answer(order["ask"])}
         except PrxError as error:
             answer = refusal(error)
-        _say(id=number, question=order["question"], answer=answer)
+        _send(id=number, question=order["question"], answer=answer)
 
     def _kept(self, number: int, order: Json) -> Kept:
         bus = Bus(self._clock)
 
-        def tell(event: Event) -> None:
+        def send_event(event: Event) -> None:
             status = next((status.to_json(self._clock.wall()) for status in bus.statuses()), None)
-            _say(id=number, event=event.to_json(), status=status)
+            _send(id=number, event=event.to_json(), status=status)
 
         settings = read_settings(order["tunnel"])
-        bus.listen(tell)
+        bus.listen(send_event)
         home = self._folder / str(number)
         home.mkdir()
         environ = {"PATH": os.environ.get("PATH", os.defpath), "HOME": str(home), "PRX_DATA_DIR": str(home / "data")}
@@ -123,7 +123,7 @@ class Keeper:
         for asking in kept.waiting:
             asking.cancel()
         await kept.inspection.close()
-        _say(id=number, over=code)
+        _send(id=number, over=code)
 
 
 def read_settings(written: Json) -> TunnelSettings:
@@ -146,7 +146,7 @@ def _reason(error: SchemaError | PrxError) -> str:
     return "; ".join(f"{'.'.join(map(str, mistake.path[1:]))}: {explain(mistake, mistake.found)}" for mistake in mistakes)
 
 
-def _say(**message: Any) -> None:
+def _send(**message: Any) -> None:
     try:
         sys.stdout.write(json.dumps(message) + "\n")
         sys.stdout.flush()

@@ -44,7 +44,7 @@ def run(command: click.Command, arguments: Sequence[str] | None) -> int:
         print_error(error)
         return error.exit_code
     except click.ClickException as error:
-        _tell_usage(error)
+        _print_usage(error)
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
         return INTERRUPTED
@@ -58,9 +58,9 @@ def run(command: click.Command, arguments: Sequence[str] | None) -> int:
         if not isinstance(error, OSError) or error.errno not in _FULL | _NOT_OURS:
             return _crashed()
         _forget_stdout()
-        told = describe_os_error(error)
-        print_error(told)
-        return told.exit_code
+        described = describe_os_error(error)
+        print_error(described)
+        return described.exit_code
     except Exception:  # noqa: BLE001 - a defect: the interpreter would write the same, with every secret that is in it
         return _crashed()
 
@@ -126,7 +126,7 @@ def print_note(text: str) -> None:
     say(text)
 
 
-def _tell_usage(error: click.ClickException) -> None:
+def _print_usage(error: click.ClickException) -> None:
     context = getattr(error, "ctx", None)
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
         complain(f"{context.get_help()}\n\nerror: a command is missing" if context else error.format_message())

@@ -30,20 +30,20 @@ class Line:
 
 def describe(event: Event, *, named: bool) -> Line | None:
     """Return the line for `event`; None if it says nothing that another one does not. `named` puts the tunnel first."""
-    line = _tell(event.fact)
+    line = _line_of(event.fact)
     if line is None:
         return None
     prefix = f"{event.fact.tunnel}: " if named and event.fact.tunnel else ""
     return Line(line.level, printable(prefix + line.text))
 
 
-def _tell(fact: Fact) -> Line | None:
+def _line_of(fact: Fact) -> Line | None:
     match fact:
         case events.Phase(phase=phase, elapsed_ms=elapsed, detail=detail):
             more = f" ({detail})" if detail and phase != "verified" else ""  # `public at` follows with what is verified
             return Line("info", f"{phase} after {seconds(elapsed / 1000)}{more}")
         case events.UrlChanged():
-            return _tell_url(fact)
+            return _line_of_url(fact)
         case events.VerdictChanged(new=new, reason=reason, hint=hint):
             return Line(CONDITIONS[new].level, summary(new, reason) + (f" (hint: {hint})" if hint else ""))
         case events.RestartScheduled(delay=delay, attempt=attempt, costs_url=costs):
@@ -52,7 +52,7 @@ def _tell(fact: Fact) -> Line | None:
         case events.RestartCancelled(reason=reason):
             return Line("info", f"no restart is needed: {reason}")
         case events.StateChanged():
-            return _tell_state(fact)
+            return _line_of_state(fact)
         case events.ConfigReloaded(restarted=restarted):
             return Line("info", "configuration read again" + (", restarted for it" if restarted else ", nothing to restart"))
         case events.HookRan(hook=hook, ok=ok, tries=tries, detail=detail):
@@ -61,12 +61,12 @@ def _tell(fact: Fact) -> Line | None:
         case events.Dropped(count=count):
             return Line("warn", f"{count} events were not shown: too many at once")
         case events.Log():
-            return _tell_log(fact)
+            return _line_of_log(fact)
         case _:
-            return _tell_child(fact)
+            return _line_of_child(fact)
 
 
-def _tell_url(fact: events.UrlChanged) -> Line:
+def _line_of_url(fact: events.UrlChanged) -> Line:
     if fact.old and fact.old != fact.url:
         return Line("warn", f"the public URL has changed: {fact.old} is dead, the new one is {fact.url}")
     return Line(
@@ -74,7 +74,7 @@ def _tell_url(fact: events.UrlChanged) -> Line:
     )
 
 
-def _tell_state(fact: events.StateChanged) -> Line | None:
+def _line_of_state(fact: events.StateChanged) -> Line | None:
     match fact.new:
         case State.STOPPING:
             return Line("info", "stopping" + (f": {fact.reason}" if fact.reason else ""))
@@ -86,7 +86,7 @@ def _tell_state(fact: events.StateChanged) -> Line | None:
             return Line("debug", f"{fact.old} → {fact.new}" + (f": {fact.reason}" if fact.reason else ""))
 
 
-def _tell_child(fact: Fact) -> Line | None:
+def _line_of_child(fact: Fact) -> Line | None:
     match fact:
         case events.ChildStarted(pid=pid, version=version, protocol=protocol):
             return Line("debug", f"child {pid} started" + "".join(f", {part}" for part in (version, protocol) if part))
@@ -100,7 +100,7 @@ def _tell_child(fact: Fact) -> Line | None:
             return None
 
 
-def _tell_log(fact: events.Log) -> Line:
+def _line_of_log(fact: events.Log) -> Line:
     if fact.source == "prx":
         return Line(fact.level, fact.message)
     if fact.source == SERVICE:

@@ -136,7 +136,7 @@ class Hub:
         elif before is not None:
             seen = replace(seen, restarted_at=before.restarted_at)
         self._seen[path.stem] = await self._with_status(seen, asking)
-        self._say(path.stem, "prx_found", pid=seen.pid)
+        self._emit(path.stem, "prx_found", pid=seen.pid)
 
     async def _keep_asking(self, key: str, asking: Link, stale: asyncio.Event) -> None:
         while True:
@@ -169,9 +169,9 @@ class Hub:
         before = before or Seen(path.stem, path)
         if before.gone_at is None or before.silent != silent:
             self._seen[path.stem] = replace(before, gone_at=before.gone_at or self.wall(), silent=silent)
-            self._say(path.stem, "prx_silent" if silent else "prx_gone", pid=before.pid)
+            self._emit(path.stem, "prx_silent" if silent else "prx_gone", pid=before.pid)
 
-    def _say(self, key: str, name: str, **fields: Any) -> None:
+    def _emit(self, key: str, name: str, **fields: Any) -> None:
         self.ring.publish({"prx": key, "at": timestamp(self.wall()), "tunnel": "", "event": name, **fields})
         self._changed.set()
 

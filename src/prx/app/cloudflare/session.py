@@ -1,4 +1,4 @@
-"""One `prx setup` or `prx teardown` of one host name: look, plan, show, ask, look again, do."""
+"""One `prx setup` or `prx teardown` of one host name: read, plan, show, ask, read again, do."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class Session:
         memory = self._memory(wish.hostname)
         entry = self._file.entry(wish.hostname) or memory.secret or entry_of(wish.hostname)
 
-        def look() -> tuple[World, Plan]:
+        def read_plan() -> tuple[World, Plan]:
             world = observe(self._api, zone, wish.hostname, memory, self._local(entry), access=wish.is_protected)
             state = self._file.state(self._tunnel(wish, local_addr, entry, world, memory))
             return world, plan_setup(world, wish, memory, state, overwrite_dns=self._manner.overwrite_dns)
@@ -104,7 +104,7 @@ class Session:
         outcome = Outcome({}, shown=lambda: self._have_arrived(memory, outcome))
         start = "prx start --lab" if is_this_machine(urlsplit(self._credentials.base).hostname or "") else "prx start"
         written = Written(write_file, lambda: None, f"done: `{start}` makes {wish.hostname} public")
-        return self._run(look, act, written, outcome)
+        return self._run(read_plan, act, written, outcome)
 
     def take_back(self, hostname: str) -> Outcome:
         """Take away what prx made for a host name."""
@@ -112,7 +112,7 @@ class Session:
         memory = self._memory(hostname)
         entry = self._file.entry(hostname) or memory.secret or entry_of(hostname)
 
-        def look() -> tuple[World, Plan]:
+        def read_plan() -> tuple[World, Plan]:
             world = observe(self._api, zone, hostname, memory, self._local(entry), access=False)
             state = self._file.state_without(hostname, self._aud(world, memory)) if self._file.exists else self._nothing()
             return world, plan_removal(world, hostname, memory, state)
@@ -122,7 +122,7 @@ class Session:
             Removal(self._api, world, hostname, memory=memory, journal=self._journal, ports=ports).run(plan)
 
         written = Written(lambda _team, _aud: None, lambda: self._file.clean(hostname, memory.aud), "done")
-        return self._run(look, act, written, Outcome({}))
+        return self._run(read_plan, act, written, Outcome({}))
 
     # -- looking -------------------------------------------------------------------------------------------------
 
@@ -150,8 +150,8 @@ class Session:
         return FileState(str(self._file.path), exists=False)
 
     def _have_arrived(self, memory: Memory, outcome: Outcome) -> None:
-        for told in outcome.service_tokens:
-            memory.service_tokens[told["name"]].delivered = True
+        for token in outcome.service_tokens:
+            memory.service_tokens[token["name"]].delivered = True
         if outcome.service_tokens:
             self._journal.keep(memory)
 
@@ -159,12 +159,12 @@ class Session:
 
     def _run(
         self,
-        look: Callable[[], tuple[World, Plan]],
+        read_plan: Callable[[], tuple[World, Plan]],
         act: Callable[[World, Plan, Ports], None],
         written: Written,
         outcome: Outcome,
     ) -> Outcome:
-        world, plan = look()
+        world, plan = read_plan()
         # words of Cloudflare are in it, which may hold anything
         outcome.document = {**json.loads(without_secrets(json.dumps(plan.to_json()))), "applied": False}
         show(plan, self._manner)
@@ -181,10 +181,10 @@ class Session:
             outcome.code = 1
             return outcome
         if not self._manner.yes:
-            world, again = look()
+            world, again = read_plan()
             if again.fingerprint != plan.fingerprint:
                 raise MovedError(plan.hostname)
-        with self._told(outcome, plan):
+        with self._hint_on_failure(outcome, plan):
             act(world, plan, self._ports(written, outcome))
             outcome.document["applied"] = True
             print_note("done" if self._manner.as_json else written.done)
@@ -204,7 +204,7 @@ class Session:
         return False
 
     @contextmanager
-    def _told(self, outcome: Outcome, plan: Plan) -> Iterator[None]:
+    def _hint_on_failure(self, outcome: Outcome, plan: Plan) -> Iterator[None]:
         """Deliver what was handed out, and say how to go on, whatever stops the way."""
         try:
             yield
@@ -224,8 +224,8 @@ class Session:
                 self._keeping.keep(kept_as, secret)
                 outcome.service_tokens.append({"name": name, "client_id": client_id, "kept_as": f"secret:{kept_as}"})
             elif self._manner.as_json:
-                told = {"name": name, "client_id": client_id, "client_secret": secret.reveal()}
-                outcome.service_tokens.append(told)
+                token = {"name": name, "client_id": client_id, "client_secret": secret.reveal()}
+                outcome.service_tokens.append(token)
                 return False  # nothing is printed before the end
             else:
                 print_note(f"the service token {name}, shown this once:")
@@ -236,7 +236,7 @@ class Session:
             hide([value.reveal()])
             self._keeping.keep(name, value)
 
-        return Ports(keep, self._keeping.drop, written.write, written.clean, deliver, _tell)
+        return Ports(keep, self._keeping.drop, written.write, written.clean, deliver, _print_step)
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,7 +261,7 @@ def show(plan: Plan, manner: Manner) -> None:
         click.echo(without_secrets(printable(line)), err=not manner.only_plan)
 
 
-def _tell(step: Step) -> None:
+def _print_step(step: Step) -> None:
     print_note(printable(f"… {step.action} {TITLES[step.what]} {step.name}"))
 
 

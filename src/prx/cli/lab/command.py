@@ -90,7 +90,7 @@ def lab(
             api_port=api_port,
             limits=limits,
             forget_after=forgetting,
-            on_event=None if as_json else _tell,
+            on_event=None if as_json else _print_event,
         )
     except ValueError as error:
         raise UsageError(f"--edge {error}") from None
@@ -182,7 +182,7 @@ def _read_script(file: IO[str]) -> Script:
         raise UsageError(f"{file.name}: {error}") from None
 
 
-def _tell(event: LabEvent) -> None:
+def _print_event(event: LabEvent) -> None:
     """Show one event of the lab on stderr."""
     from prx.cli.lab.event_lines import line
 

@@ -94,7 +94,7 @@ def env(control: str | None) -> None:
     """Print the environment in which other tools use the lab's API, as lines for a shell: `eval "$(prx lab env)"`."""
     state = ask(control, "GET", "/state")
     try:
-        told = {
+        facts = {
             "CLOUDFLARE_API_TOKEN": state["api_token"],
             "CLOUDFLARE_BASE_URL": state["api"],
             "CLOUDFLARE_API_BASE_URL": state["api"],
@@ -108,7 +108,7 @@ def env(control: str | None) -> None:
         raise PrxError(
             "the lab that answers serves no API", hint="it may be an older one: end it, and start `prx lab`"
         ) from None
-    for name, value in told.items():
+    for name, value in facts.items():
         click.echo(f"export {name}={shlex.quote(str(value))}")
 
 

@@ -167,7 +167,7 @@ class _Words:
 def _flags(words: _Words, values: dict[str, Value], side: Side, *, root: bool = False) -> Action | None:
     """Read the leading flags into `values`; return HELP or VERSION when one of those is asked for."""
     after_run = side is Side.RUN
-    lists_begun: set[str] = set()
+    lists_started: set[str] = set()
     for word in words.flags():
         name, equals, text = word.removeprefix("-").removeprefix("-").partition("=")
         if name in {"h", "help"}:
@@ -182,16 +182,16 @@ def _flags(words: _Words, values: dict[str, Value], side: Side, *, root: bool = 
             if following is None:
                 raise FlagError(f"flag needs an argument: -{name}", after_run=after_run)
             text = following
-        _store(values, flag, text, lists_begun, after_run=after_run)
+        _store(values, flag, text, lists_started, after_run=after_run)
     return None
 
 
-def _store(values: dict[str, Value], flag: Flag, text: str, lists_begun: set[str], *, after_run: bool) -> None:
+def _store(values: dict[str, Value], flag: Flag, text: str, lists_started: set[str], *, after_run: bool) -> None:
     """Keep one value from the command line: a list grows by it whole, anything else is replaced."""
     if flag.kind is Kind.LIST:
         # On the command line a comma does not separate: observed with cloudflared 2026.8.2.
-        known = values.get(flag.name) if flag.name in lists_begun else None
-        lists_begun.add(flag.name)
+        known = values.get(flag.name) if flag.name in lists_started else None
+        lists_started.add(flag.name)
         values[flag.name] = [*known, text] if isinstance(known, list) else [text]
         return
     try:

@@ -99,7 +99,7 @@ class Lab:
         )
         self._managed = Management(self._registry, config.wall)
         edge = Edge(
-            created=self._tell_created,
+            created=self._announce,
             forget=self._forgetting.forget,
             push=self._registrar.push_soon,
             management_token=self._managed.token,
@@ -211,7 +211,7 @@ class Lab:
             return self.account.tunnel_of(name).token()
         tunnel, new = self._registry.named(name)
         if new:
-            self._tell_created(tunnel)
+            self._announce(tunnel)
         return tunnel.token()
 
     def management_token(self, hostname: str, resource: str = "logs") -> str:
@@ -274,10 +274,10 @@ class Lab:
 
     async def play(self, text: str | script.Script) -> None:
         """Do what a script of faults says, to its end; see `prx.lab.edge.faults.script`. ValueError if it cannot be read."""
-        told = script.Script.parse(text) if isinstance(text, str) else text
-        if told.seed is not None:
-            self._chance.seed(told.seed)
-        await script.play(told, self, clock=self._config.clock, sleep=self._config.sleep, chance=self._chance)
+        parsed = script.Script.parse(text) if isinstance(text, str) else text
+        if parsed.seed is not None:
+            self._chance.seed(parsed.seed)
+        await script.play(parsed, self, clock=self._config.clock, sleep=self._config.sleep, chance=self._chance)
 
     def begin(self, text: str | script.Script) -> None:
         """Play a script in the background, until it or the lab ends; ValueError if it cannot be read."""
@@ -285,7 +285,7 @@ class Lab:
 
     # -- inside --------------------------------------------------------------------------------------------------
 
-    def _tell_created(self, tunnel: registry.Tunnel) -> None:
+    def _announce(self, tunnel: registry.Tunnel) -> None:
         self._hub.emit(TunnelCreated(self._hub.now(), tunnel.hostname, str(tunnel.id), quick=False))
 
     def _find(self, hostname: str) -> registry.Tunnel:

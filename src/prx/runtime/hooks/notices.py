@@ -83,7 +83,7 @@ class NoticeRunner:
         if settings is None or not settings.on_change:
             return
         incidents = self._incidents.setdefault(name, Incidents(name))
-        self._tell(name, incidents.take(event.at, event.fact))
+        self._queue(name, incidents.take(event.at, event.fact))
         self._wait(name, incidents)
 
     def _wait(self, name: str, incidents: Incidents) -> None:
@@ -95,10 +95,10 @@ class NoticeRunner:
 
     def _elapse(self, name: str, incidents: Incidents) -> None:
         # the wall clock may have been set back meanwhile: what was waited for is due all the same
-        self._tell(name, incidents.elapse(max(self._clock.wall(), incidents.due or 0.0)))
+        self._queue(name, incidents.elapse(max(self._clock.wall(), incidents.due or 0.0)))
         self._wait(name, incidents)
 
-    def _tell(self, name: str, notices: list[Notice]) -> None:
+    def _queue(self, name: str, notices: list[Notice]) -> None:
         settings = self._settings_of(name)
         if settings is None or not notices:
             return

@@ -77,7 +77,7 @@ class HookRunner:
         self._fired: asyncio.Queue[tuple[UrlChanged, TunnelSettings]] = asyncio.Queue()
         self._deliveries: dict[_Key, asyncio.Task[None]] = {}
         self._turns: defaultdict[_Key, asyncio.Lock] = defaultdict(asyncio.Lock)
-        self._told: dict[_Key, str] = {}
+        self._announced: dict[_Key, str] = {}
 
     def fire(self, fact: UrlChanged, settings: TunnelSettings) -> None:
         """Take note of a verified URL; returns at once."""
@@ -94,7 +94,7 @@ class HookRunner:
     def _begin(self, group: asyncio.TaskGroup, key: _Key, fact: UrlChanged) -> None:
         if key in self._deliveries:
             self._deliveries[key].cancel()
-        change = Change(fact.tunnel, fact.url, self._told.setdefault(key, fact.old))
+        change = Change(fact.tunnel, fact.url, self._announced.setdefault(key, fact.old))
         task = group.create_task(self._deliver(key, change), name=f"hook {key[1].label} of {fact.tunnel}")
         self._deliveries[key] = task
 
@@ -103,7 +103,7 @@ class HookRunner:
         async with self._turns[key]:  # an older delivery may still be on its way out
             tries, trouble = await deliver_repeatedly(hook, change, self._clock)
         if not trouble:
-            self._told[key] = change.url
+            self._announced[key] = change.url
         detail = self._redact_lines(trouble)
         self._publish(HookRan(tunnel=change.tunnel, hook=hook.label, ok=not trouble, tries=tries, detail=detail))
 

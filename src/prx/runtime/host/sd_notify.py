@@ -98,7 +98,7 @@ class Notifier:
         if understood and not self._ready:
             self._ready = True
             self._to.send("READY=1")
-        self._tell_status()
+        self._send_status()
 
     @contextmanager
     def reloading(self) -> Iterator[None]:
@@ -134,7 +134,7 @@ class Notifier:
     def _period(self) -> float:
         return self._watchdog / 2 if self._watchdog else BEAT
 
-    def _tell_status(self) -> None:
+    def _send_status(self) -> None:
         said = summary(self._statuses())
         if said != self._said:
             self._said = said

@@ -44,7 +44,7 @@ def main(scenario_file: str, runs_file: str, control_port: int) -> NoReturn:
     with open(runs_file, "a", encoding="utf-8") as file:  # noqa: PTH123 - pathlib costs several ms of each start
         file.write(json.dumps(record) + "\n")
     control = Control(control_port)
-    control.tell("started", **record)
+    control.report("started", **record)
     if flags.error:
         end(0, flags.usage, stream=1)
     Client(scenario, flags, token, control).run(number + 1, version)
@@ -97,7 +97,7 @@ class Client:
             self.commands.do_register(str(index))
         self.commands.do_flood(self.scenario.get("flood", 0))
         self.commands.do_pour(self.scenario.get("pour", 0))
-        self.control.tell("running")
+        self.control.report("running")
         while True:
             for key, _ in self.selector.select():
                 key.data(key.fileobj)
@@ -135,7 +135,7 @@ class Client:
 
     def _on_signal(self, wake: socket.socket) -> None:
         name = signal.Signals(wake.recv(1)[0]).name
-        self.control.tell("signal", name=name)
+        self.control.report("signal", name=name)
         if not self.scenario.get("ignore_sigterm"):
             self.commands.stop("terminated" if name == "SIGTERM" else "interrupt")
 
@@ -167,7 +167,7 @@ class Client:
         for command in commands or ():
             name, _, argument = command.partition(" ")
             self.commands.find(name)(argument)
-            self.control.tell("done", command=name)
+            self.control.report("done", command=name)
 
 
 def _catch_signals() -> socket.socket:

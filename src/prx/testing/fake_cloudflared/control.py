@@ -19,7 +19,7 @@ class Control:
             except OSError:
                 self.socket = None
 
-    def tell(self, event: str, **facts: Any) -> None:
+    def report(self, event: str, **facts: Any) -> None:
         """Report an event."""
         if self.socket:
             try:

@@ -79,7 +79,7 @@ class ControlStream:
                 metrics.add("tunnel_tunnel_register_success", rpcName="registerConnection")
                 self._announce(answer)
                 if self._link.index == 0 and not answer.remotely_managed:
-                    await self._tell_configuration()
+                    await self._send_configuration()
             case Rejected(cause=cause) | CallFailed(reason=cause) | Aborted(reason=cause):
                 duplicate = cause == DUPLICATE
                 metrics.add(
@@ -103,7 +103,7 @@ class ControlStream:
         )  # fmt: skip
         self._link.registered()
 
-    async def _tell_configuration(self) -> None:
+    async def _send_configuration(self) -> None:
         config = self._shared.configuration.for_edge()
         metrics = self._shared.state.metrics
         try:

@@ -125,7 +125,7 @@ class Account:
 
 def _tunnel(tunnel: Tunnel) -> dict[str, Any]:
     """Write what was made of a tunnel, without what comes and goes with its connections."""
-    told = tunnels.describe(tunnel)
-    settled = {key: told[key] for key in ("id", "name", "created_at", "config_src")}
+    described = tunnels.describe(tunnel)
+    settled = {key: described[key] for key in ("id", "name", "created_at", "config_src")}
     configuration = configurations.describe(tunnel)
     return {**settled, "version": configuration["version"], "config": configuration["config"]}

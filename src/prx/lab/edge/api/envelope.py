@@ -22,10 +22,10 @@ def success(reply: Reply) -> Answer:
 
 def failure(error: ApiError, habits: Habits) -> Answer:
     """Answer that a call is refused."""
-    told = error.describe()
+    described = error.describe()
     if habits.code_as_text == "yes":
-        told["code"] = str(told["code"])
-    return answer(error.status, {"success": False, "errors": [told], "messages": [], "result": None}, error.headers)
+        described["code"] = str(described["code"])
+    return answer(error.status, {"success": False, "errors": [described], "messages": [], "result": None}, error.headers)
 
 
 def answer(status: int, document: Any, headers: tuple[tuple[str, str], ...] = ()) -> Answer:

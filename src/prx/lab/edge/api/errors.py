@@ -18,10 +18,10 @@ class ApiError(Exception):
 
     def describe(self) -> dict[str, Any]:
         """Write it as an element of `errors`."""
-        told: dict[str, Any] = {"code": self.code, "message": self.message}
+        document: dict[str, Any] = {"code": self.code, "message": self.message}
         if self.chain:
-            told["error_chain"] = [{"code": code, "message": message} for code, message in self.chain]
-        return told
+            document["error_chain"] = [{"code": code, "message": message} for code, message in self.chain]
+        return document
 
 
 def not_signed_in() -> ApiError:

@@ -71,11 +71,11 @@ class Faulting:
 
 
 def _rate_limited(fault: Api) -> ApiError:
-    told = [("Ratelimit-Policy", '"default";q=1200;w=300')]
+    headers = [("Ratelimit-Policy", '"default";q=1200;w=300')]
     if fault.retry_after is not None:
-        told += [("Ratelimit", f'"default";r=0;t={fault.retry_after}'), ("Retry-After", str(fault.retry_after))]
+        headers += [("Ratelimit", f'"default";r=0;t={fault.retry_after}'), ("Retry-After", str(fault.retry_after))]
     text = "Please wait and consider throttling your request speed"
-    return ApiError(fault.status or 429, fault.code or 971, text, headers=tuple(told))
+    return ApiError(fault.status or 429, fault.code or 971, text, headers=tuple(headers))
 
 
 def _conflict(path: str) -> ApiError:

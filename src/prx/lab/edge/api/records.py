@@ -156,7 +156,7 @@ class Records:
         self.get(record_id)
         del self._by_id[record_id]
         self._visible_at.pop(record_id, None)
-        self._tell()
+        self._publish_routes()
 
     def all_or_nothing(self, change: Callable[[], Any]) -> Any:
         """Make several changes; ApiError leaves everything as it was."""
@@ -165,7 +165,7 @@ class Records:
             return change()
         except errors.ApiError:
             self._by_id = before
-            self._tell()
+            self._publish_routes()
             raise
 
     def _put(self, record: Record, habits: Habits) -> Record:
@@ -173,10 +173,10 @@ class Records:
         if record.id not in self._by_id:
             self._visible_at[record.id] = self._wall() + self._delay()
         self._by_id[record.id] = record
-        self._tell()
+        self._publish_routes()
         return record
 
-    def _tell(self) -> None:
+    def _publish_routes(self) -> None:
         self._routed({record.name: record.tunnel for record in self._by_id.values() if record.tunnel is not None})
 
     def _refuse_conflict(self, new: Record, habits: Habits) -> None:

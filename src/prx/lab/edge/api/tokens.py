@@ -85,10 +85,10 @@ class ApiTokens:
 
 def verification(token: ApiToken) -> dict[str, Any]:
     """Write what a token may read of itself."""
-    told: dict[str, Any] = {"id": token.id, "status": token.status}
+    document: dict[str, Any] = {"id": token.id, "status": token.status}
     if token.expires_at is not None:
-        told["expires_on"] = rfc3339(token.expires_at)
-    return told
+        document["expires_on"] = rfc3339(token.expires_at)
+    return document
 
 
 def new_value(prefix: str) -> str:

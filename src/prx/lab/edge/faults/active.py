@@ -33,12 +33,12 @@ class ActiveFaults:
         kind = type(fault)
         entry = self._active.get(kind)
         lasts = self._lasts.get(kind, getattr(fault, "for_seconds", None))
-        told: dict[str, float] = {}
+        left: dict[str, float] = {}
         if entry is not None and lasts is not None:
-            told = {"for_seconds": lasts, "seconds_left": round(max(0.0, entry[1] + lasts - self._clock()), 1)}
+            left = {"for_seconds": lasts, "seconds_left": round(max(0.0, entry[1] + lasts - self._clock()), 1)}
         if (times := getattr(fault, "times", None)) is not None:
-            told["times_left"] = times - self._uses.get(kind, 0)
-        return told
+            left["times_left"] = times - self._uses.get(kind, 0)
+        return left
 
     def add(self, fault: Fault, lasts: float | None = None) -> None:
         """Set a fault; `lasts`: after how many seconds it will be removed, for those who ask."""

@@ -269,13 +269,13 @@ class Fronts:
         location = f"{front.issuer}/cdn-cgi/access/login/{hostname}?{query}"
         ends = formatdate(self._team.now() + _APP_SESSION_SECONDS, usegmt=True)
         cookie = f"{_APP_SESSION}={session}; Expires={ends}; Path=/; Secure; HttpOnly"
-        told = [
+        challenge = [
             (b"Location", location.encode()),
             (b"Set-Cookie", cookie.encode()),
             asks,
             _CREDENTIALS,
         ]
-        return 302, [*told, *named, _NO_STORE], b""
+        return 302, [*challenge, *named, _NO_STORE], b""
 
     def _find(self, name: str) -> tuple[str, AccessFront]:
         hostname = full_name(name)

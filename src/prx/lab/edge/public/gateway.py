@@ -37,7 +37,7 @@ from prx.lab.faults import Unroute, concerns
 from prx.lab.protocol.errors import StreamError
 from prx.lab.protocol.headers import Headers
 
-_NOT_ALLOWED: Final = own_paths.Said(
+_NOT_ALLOWED: Final = own_paths.Reply(
     401,
     [(b"Content-Type", b"application/json")],
     b'{"success":false,"errors":[{"code":1001,"message":"invalid access token"}]}',
@@ -128,7 +128,7 @@ class Gateway:
             return
         known = tunnel is not None or self._fronts.find(hostname) is not None or hostname.endswith(own_paths.TEAM_DOMAIN)
         if known and own_paths.concerns(visit.asked.path, protected=self._fronts.find(hostname) is not None):
-            await self._say(visit, own_paths.answer(visit, self._fronts, self._wall()))
+            await self._reply(visit, own_paths.answer(visit, self._fronts, self._wall()))
             return
         if await self._stopped_by_access(visit, hostname):
             return
@@ -146,7 +146,7 @@ class Gateway:
         """Lead a request for the management host to the connector that it is for."""
         found = self._managed.find(visit.asked.path.decode("latin-1"))
         if found is None:
-            await self._say(visit, _NOT_ALLOWED)
+            await self._reply(visit, _NOT_ALLOWED)
         elif (problem := await self._carry(visit, *found)) is not None:
             await self._show(visit, problem)
 
@@ -238,11 +238,11 @@ class Gateway:
             visit.asked, headers, scheme=visit.visitor.scheme, peer=visit.visitor.peer, ray=visit.ray
         )
 
-    async def _say(self, visit: Visit, said: own_paths.Said | error_pages.Page) -> None:
-        if isinstance(said, own_paths.Said):
-            await self._respond(visit, said.status, said.headers, said.body)
+    async def _reply(self, visit: Visit, reply: own_paths.Reply | error_pages.Page) -> None:
+        if isinstance(reply, own_paths.Reply):
+            await self._respond(visit, reply.status, reply.headers, reply.body)
         else:
-            await self._show(visit, said)
+            await self._show(visit, reply)
 
     async def _show(self, visit: Visit, problem: error_pages.Page) -> None:
         accept = visit.asked.values.get(b"accept", b"")

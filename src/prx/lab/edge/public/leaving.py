@@ -46,15 +46,15 @@ class WatchedProtocol(asyncio.StreamReaderProtocol):
         self._lost = True
         if not self.over.done():
             self.over.set_result(None)
-        self._tell()
+        self._notify()
 
     def _take_end(self) -> None:
         if self._lost:
-            self._tell()
+            self._notify()
         elif self._left is not None:
-            self._patience = asyncio.get_running_loop().call_later(HALF_CLOSED_SECONDS, self._tell)
+            self._patience = asyncio.get_running_loop().call_later(HALF_CLOSED_SECONDS, self._notify)
 
-    def _tell(self) -> None:
+    def _notify(self) -> None:
         left = self._left
         self.watch(None)
         if left is not None:

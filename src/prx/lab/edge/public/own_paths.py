@@ -29,7 +29,7 @@ _FORGET: Final = b"=; Path=/; HttpOnly; Secure; Expires=Thu, 01 Jan 1970 00:00:0
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class Reply:
     """An answer: status, headers, body."""
 
     status: int
@@ -42,32 +42,32 @@ def concerns(path: bytes, *, protected: bool) -> bool:
     return path.startswith(PREFIX) or (protected and path.startswith(RESOURCE_PATH.encode()))
 
 
-def answer(visit: Visit, fronts: Fronts, now: float) -> Said | error_pages.Page:
+def answer(visit: Visit, fronts: Fronts, now: float) -> Reply | error_pages.Page:
     """Answer a request for one of the edge's own paths; `now` in seconds since 1970."""
     path = visit.asked.path.decode("latin-1").partition("?")[0]
     if path == "/cdn-cgi/trace":
-        return Said(200, [(b"Content-Type", b"text/plain"), (b"Cache-Control", b"no-cache")], _trace(visit, now))
+        return Reply(200, [(b"Content-Type", b"text/plain"), (b"Cache-Control", b"no-cache")], _trace(visit, now))
     if path.startswith(_ERROR):
         code = path.removeprefix(_ERROR)
         return error_pages.BY_CODE.get(int(code) if code.isascii() and code.isdecimal() else 0, error_pages.NOT_FOUND)
     if path == CERTS_PATH and visit.asked.hostname.endswith(TEAM_DOMAIN):
-        return Said(200, [_JSON], json.dumps(fronts.keys()).encode())
+        return Reply(200, [_JSON], json.dumps(fronts.keys()).encode())
     front = fronts.find(visit.asked.hostname)
     if front is None:
         return error_pages.NOT_FOUND
     if path.startswith(RESOURCE_PATH):
-        told = fronts.resource(visit.asked.hostname, front, path.removeprefix(RESOURCE_PATH))
-        return Said(200, [_JSON], json.dumps(told).encode())
+        facts = fronts.resource(visit.asked.hostname, front, path.removeprefix(RESOURCE_PATH))
+        return Reply(200, [_JSON], json.dumps(facts).encode())
     if path == CERTS_PATH:
-        return Said(200, [_JSON], json.dumps(fronts.keys()).encode())
+        return Reply(200, [_JSON], json.dumps(fronts.keys()).encode())
     if path == _IDENTITY:
         identity = fronts.identity(visit.asked.hostname, front, visit.asked.headers, ip=visit.visitor.peer)
         if identity is None:
-            return Said(400, [_JSON], b'{"err":"no app token set"}')
-        return Said(200, [_JSON], json.dumps(identity).encode())
+            return Reply(400, [_JSON], b'{"err":"no app token set"}')
+        return Reply(200, [_JSON], json.dumps(identity).encode())
     if path == _LOGOUT:
         cookies = [(b"Set-Cookie", name + _FORGET) for name in (b"CF_Authorization", b"CF_AppSession")]
-        return Said(
+        return Reply(
             200, [(b"Content-Type", b"text/html"), *cookies], b"<!DOCTYPE html><title>Logged out</title>You have logged out.\n"
         )
     return error_pages.NOT_FOUND
@@ -77,7 +77,7 @@ def _trace(visit: Visit, now: float) -> bytes:
     """Write what the edge sees, as `name=value` lines."""
     secure = visit.visitor.scheme == "https"
     agent = visit.asked.values.get(b"user-agent", b"").decode("latin-1")
-    told = {
+    facts = {
         "fl": "0f0",
         "h": visit.asked.authority.decode("latin-1"),
         "ip": visit.visitor.peer,
@@ -95,4 +95,4 @@ def _trace(visit: Visit, now: float) -> bytes:
         "rbi": "off",
         "kex": "none",
     }
-    return "".join(f"{name}={value}\n" for name, value in told.items()).encode("latin-1")
+    return "".join(f"{name}={value}\n" for name, value in facts.items()).encode("latin-1")

@@ -130,9 +130,11 @@ class Control:
     async def _inject(self, request: Request) -> Answer:
         document = request.json()
         if "script" in document:
-            told = Script.parse(_text(document, "script"))
-            self._require_tunnels(step.action.fault for step in told.steps if step.at_once and isinstance(step.action, Inject))
-            self._lab.begin(told)
+            script = Script.parse(_text(document, "script"))
+            self._require_tunnels(
+                step.action.fault for step in script.steps if step.at_once and isinstance(step.action, Inject)
+            )
+            self._lab.begin(script)
             await asyncio.sleep(0)  # what has no time is done at once
         else:
             fault = notation.from_json(document)

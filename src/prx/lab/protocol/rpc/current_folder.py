@@ -7,7 +7,7 @@ import os
 _PATH_ONLY = getattr(os, "O_PATH", os.O_RDONLY)
 
 
-def stand_somewhere() -> None:
+def leave_unusable_folder() -> None:
     """Change into / if the current folder is gone, or closed to us: no relative path leads anywhere from there."""
     try:
         os.close(os.open(os.getcwd(), _PATH_ONLY | os.O_DIRECTORY | os.O_CLOEXEC))  # noqa: PTH109 - the text is what is opened

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from prx.lab.protocol.errors import RpcError
-from prx.lab.protocol.rpc.current_folder import stand_somewhere
+from prx.lab.protocol.rpc.current_folder import leave_unusable_folder
 
-stand_somewhere()
+leave_unusable_folder()
 import capnp  # noqa: E402 - it must find a current folder
 
 Fields: TypeAlias = Mapping[str, Any]  # the fields of one struct; absent ones are missing, unions hold one entry

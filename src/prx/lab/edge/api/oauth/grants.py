@@ -97,13 +97,13 @@ class Grants:
     def _issue(self, grant: Grant) -> dict[str, Any]:
         granted = frozenset[str]().union(*(SCOPES.get(scope, ()) for scope in grant.scopes))
         token = self._tokens.mint(granted, kind="oauth", seconds=self.lifetime)
-        told: dict[str, Any] = {
+        answer: dict[str, Any] = {
             "access_token": token.value,
             "token_type": "bearer",
             "expires_in": int(self.lifetime),
             "scope": " ".join(grant.scopes),
         }
         if OFFLINE in grant.scopes:
-            told["refresh_token"] = secrets.token_urlsafe(32)
-            self._refresh[told["refresh_token"]] = grant
-        return told
+            answer["refresh_token"] = secrets.token_urlsafe(32)
+            self._refresh[answer["refresh_token"]] = grant
+        return answer

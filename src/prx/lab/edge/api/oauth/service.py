@@ -57,11 +57,11 @@ class OAuthService:
         if "text/html" in request.headers.get("accept", "") and "decision" not in query:
             return _ask(client, query)
         try:
-            told = {"code": self._decide(query)}
+            outcome = {"code": self._decide(query)}
         except OAuthError as error:
-            told = {"error": error.error, "error_description": error.description}
+            outcome = {"error": error.error, "error_description": error.description}
         state = {"state": query["state"]} if "state" in query else {}
-        return Answer(302, b"", _HTML, (("Location", f"{query['redirect_uri']}?{urlencode({**told, **state})}"),))
+        return Answer(302, b"", _HTML, (("Location", f"{query['redirect_uri']}?{urlencode({**outcome, **state})}"),))
 
     def _decide(self, query: Mapping[str, str]) -> str:
         """Do what the person decides, and return a code; OAuthError."""

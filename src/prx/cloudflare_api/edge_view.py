@@ -15,7 +15,7 @@ from prx.secrets.sources import SecretSources
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class EdgeView:
     """The connectors that the edge has connections of, and the rules that Cloudflare holds."""
 
     connectors: tuple[Connector, ...]
@@ -40,12 +40,12 @@ class Seen:
         }
 
 
-def look(environ: Mapping[str, str], account: str, tunnel: str) -> Seen:
+def read_edge_view(environ: Mapping[str, str], account: str, tunnel: str) -> EdgeView:
     """Ask with the token in CLOUDFLARE_API_TOKEN, quickly; PrxError if that is not to be had."""
     found = find_credentials(environ, SecretSources(environ=environ).resolve)
     with Client(found.token, base=found.base, patient=False) as client:
         api = Api(client)
-        return Seen(tuple(api.connectors(account, tunnel)), api.configuration(account, tunnel))
+        return EdgeView(tuple(api.connectors(account, tunnel)), api.configuration(account, tunnel))
 
 
 def words(connector: Connector) -> str:
@@ -54,7 +54,7 @@ def words(connector: Connector) -> str:
     return f"cloudflared {connector.version or 'of an unknown version'} at {where}"
 
 
-def arrival(seen: Seen) -> str:
+def arrival(seen: EdgeView) -> str:
     """Return words on the arrival of the newest rules; empty if there are none, or no connector could have got them."""
     if not seen.configuration.version or not seen.connectors:
         return ""
