@@ -127,7 +127,7 @@ def test_an_altered_file_is_refused(tmp_path: Path, mirror: Mirror) -> None:
         terminal.wait_for(QUESTION)
         terminal.type("y\n")
         assert terminal.end() == 3
-        told = "".join(terminal.screen.splitlines())
+        told = " ".join(terminal.screen.split())  # wrapped by words
     assert "is not the file that prx expects" in told
     assert home.digest in told
     assert hashlib.sha256(altered).hexdigest() in told
