@@ -10,6 +10,7 @@ from typing import Any
 from tests.support.waits import PATIENCE
 
 from prx.traffic.exchange import Exchange
+from prx.traffic.guard import GuardedRelay
 from prx.traffic.relay import Relay, Target
 from prx.traffic.ring import Ring
 from prx.traffic.tee import Copier
@@ -44,9 +45,9 @@ async def service(handler: Handler, **more: Any) -> AsyncIterator[int]:
 
 
 @asynccontextmanager
-async def relaying(port: int, *, keep: int = 100, target: Target | None = None) -> AsyncIterator[Relay]:
+async def relaying(port: int, *, keep: int = 100, target: Target | None = None) -> AsyncIterator[GuardedRelay]:
     """Run a relay to the service on `port`."""
-    relay = Relay(target or Target("127.0.0.1", port), Copier(Ring(keep, 64_000_000), "web", lambda: 1_800_000_000.0))
+    relay = GuardedRelay(target or Target("127.0.0.1", port), Copier(Ring(keep, 64_000_000), "web", lambda: 1_800_000_000.0))
     await relay.start()
     try:
         yield relay

@@ -16,6 +16,7 @@ from tests.traffic.pieces import ask, read_head, relaying
 from prx.traffic import catch as catch_module
 from prx.traffic import guard as guard_module
 from prx.traffic.catch import TRIES, Catcher
+from prx.traffic.guard import GuardedRelay
 from prx.traffic.relay import Relay
 from prx.traffic.spool import Spool, SpoolFullError
 
@@ -33,7 +34,7 @@ async def status(relay: Relay, raw: bytes) -> int:
 
 
 @asynccontextmanager
-async def catching(folder: Path, port: int) -> AsyncIterator[Relay]:
+async def catching(folder: Path, port: int) -> AsyncIterator[GuardedRelay]:
     """Run a relay to `port` that keeps requests in `folder`."""
     async with relaying(port) as relay, asyncio.TaskGroup() as group:
         catcher = Catcher(Spool(folder), relay.copier, lambda: relay.target, lambda _level, _text: None)

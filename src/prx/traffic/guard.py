@@ -8,10 +8,10 @@ to another protocol is let go only once the service has agreed (101); until then
 from __future__ import annotations
 
 import asyncio
-from typing import Final
+from typing import Final, Protocol
 
 from prx.traffic.framing import Data, End, Framing, Head, Raw
-from prx.traffic.gate import UNCLEAR, Refusal
+from prx.traffic.gate import UNCLEAR, Gate, Refusal
 from prx.traffic.relay import Pair, Relay, Side
 from prx.traffic.tee import SERVICE, VISITOR
 
@@ -36,10 +36,11 @@ def request_of(head: Head, body: bytes) -> bytes:
 class GuardedSide(Side):
     """The connector's side of a guarded pair."""
 
-    __slots__ = ("_catching", "_caught", "_framing", "_held", "_holds", "_storing", "_through", "refused")
+    __slots__ = ("_catching", "_caught", "_framing", "_guard", "_held", "_holds", "_storing", "_through", "refused")
 
     def __init__(self, pair: GuardedPair) -> None:
         super().__init__(pair, VISITOR)
+        self._guard = pair.guard
         self._framing = Framing(of_requests=True)
         self._held = b""
         self._through = self.refused = self._catching = False
@@ -62,7 +63,7 @@ class GuardedSide(Side):
         if any(isinstance(piece, Raw) for piece in pieces):
             self._refuse(UNCLEAR, behind=bool(heads))
             return
-        gate = self.pair.relay.gate
+        gate = self._guard.gate
         for number, head in enumerate(heads):
             if gate is not None and (refusal := gate.judge(head)):
                 self._refuse(refusal, behind=number > 0)
@@ -81,7 +82,7 @@ class GuardedSide(Side):
             self.transport.resume_reading()
 
     def _catch(self, data: bytes) -> None:
-        gate = self.pair.relay.gate
+        gate = self._guard.gate
         if self._storing:  # a connection carries one request: a sender that did not wait has to send the next one again
             return
         for piece in self._framing.feed(data):
@@ -135,7 +136,7 @@ class GuardedSide(Side):
         self.pair.relay.spawn(self._store(request_of(head, bytes(body))))
 
     async def _store(self, raw: bytes) -> None:
-        catch = self.pair.relay.catch
+        catch = self._guard.catch
         try:
             if catch is None:
                 raise OSError("requests are not kept any more")  # noqa: TRY301 - as any other reason why not
@@ -200,13 +201,14 @@ class GuardedService(Side):
 class GuardedPair(Pair):
     """A connection whose requests are judged. awaits_upgrade: the service has not answered yet if it changes the protocol."""
 
-    def __init__(self, relay: Relay) -> None:
+    def __init__(self, relay: GuardedRelay) -> None:
         self.awaits_upgrade = False
+        self.guard = relay
         super().__init__(relay)
 
     def connect(self) -> None:
         """Open the connection to the service, unless others wait for it already."""
-        catch = self.relay.catch
+        catch = self.guard.catch
         if catch is not None and catch.waiting and isinstance(self.visitor, GuardedSide):
             self.visitor.begin_catching()
         else:
@@ -214,7 +216,7 @@ class GuardedPair(Pair):
 
     def failed(self, error: Exception) -> None:
         """Keep what comes if that is wanted."""
-        if self.relay.catch is not None and isinstance(self.visitor, GuardedSide):
+        if self.guard.catch is not None and isinstance(self.visitor, GuardedSide):
             self.visitor.begin_catching()
         else:
             super().failed(error)
@@ -224,3 +226,28 @@ class GuardedPair(Pair):
 
     def _service(self) -> Side:
         return GuardedService(self, SERVICE)
+
+
+class Catching(Protocol):
+    """What keeps requests for a service that is down (`prx.traffic.catch`)."""
+
+    @property
+    def waiting(self) -> int:
+        """Return how many requests wait."""
+
+    async def take(self, raw: bytes) -> None:
+        """Keep a request; raise an exception if that cannot be."""
+
+
+class GuardedRelay(Relay):
+    """A relay that may judge and keep requests. gate: who may pass; catch: keeps what a service that is down cannot take.
+
+    Both may be changed, for the connections that come from then on; while there is neither, bytes pass as in a plain one.
+    """
+
+    gate: Gate | None = None
+    catch: Catching | None = None
+
+    def pair(self) -> Pair:
+        """Return what carries the next connection."""
+        return super().pair() if self.gate is None and self.catch is None else GuardedPair(self)

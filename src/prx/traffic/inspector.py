@@ -19,8 +19,9 @@ from prx.traffic.catch import Catcher
 from prx.traffic.exchange import Exchange, exchange_json, summary_json
 from prx.traffic.filters import parse_filter
 from prx.traffic.gate import Gate
+from prx.traffic.guard import GuardedRelay
 from prx.traffic.masks import Masks
-from prx.traffic.relay import Relay, Target
+from prx.traffic.relay import Target
 from prx.traffic.replay import request_bytes, send
 from prx.traffic.ring import Ring
 from prx.traffic.room import lines_within, whole_within
@@ -39,7 +40,7 @@ _MB: Final = 1_000_000
 class _Inspected:
     settings: TunnelSettings
     ring: Ring
-    relay: Relay
+    relay: GuardedRelay
     starting: asyncio.Task[None]
     catching: asyncio.Task[None] | None = None
     catcher: Catcher | None = None
@@ -75,12 +76,13 @@ class Inspector:
         ring = Ring(settings.inspect.keep, settings.inspect.keep_mb * _MB)
         copier = Copier(ring, name, self._clock.wall)
         try:
-            relay = Relay(_target(settings), copier, port=settings.inspect.port, gate=self._gate(settings))
+            relay = GuardedRelay(_target(settings), copier, port=settings.inspect.port)
         except OSError as error:
             raise PermanentError(
                 f"{name}: the relay cannot listen on 127.0.0.1:{settings.inspect.port}: {error.strerror}",
                 hint="choose another port in [tunnel.inspect], or 0 for a free one",
             ) from error
+        relay.gate = self._gate(settings)
         # it listens already, so no connection is refused meanwhile; `close` awaits it
         starting = asyncio.get_running_loop().create_task(relay.start(), name=f"{name}: relay")
         copier.off = not settings.inspect.enabled

@@ -18,9 +18,8 @@ import struct
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
-from prx.traffic.gate import Gate
 from prx.traffic.tee import SERVICE, VISITOR, Copier, Tee
 
 HIGH_WATER: Final = 256 * 1024  # bytes that wait for a side before its peer is read no more
@@ -200,22 +199,11 @@ class Pair:
             self.close()
 
 
-class Catching(Protocol):
-    """What keeps requests for a service that is down (`prx.traffic.catch`)."""
-
-    @property
-    def waiting(self) -> int:
-        """Return how many requests wait."""
-
-    async def take(self, raw: bytes) -> None:
-        """Keep a request; raise an exception if that cannot be."""
-
-
 class Relay:
     """Listens on loopback from its making until `close`; `port` is where. It serves once `start` was awaited.
 
-    target: where new connections go; gate: who may pass; both may be changed. on_refused(error) is called for
-    each connection that the service refuses.
+    target: where new connections go; it may be changed. on_refused(error) is called for each connection that the service
+    refuses.
     """
 
     def __init__(
@@ -225,10 +213,7 @@ class Relay:
         *,
         port: int = 0,
         on_refused: Callable[[Exception], None] = lambda _: None,
-        gate: Gate | None = None,
     ) -> None:
-        self.gate = gate
-        self.catch: Catching | None = None
         self.held = 0  # bytes of requests that are being caught, of all connections
         self.target, self.copier, self.on_refused = target, copier, on_refused
         self.pairs: set[Pair] = set()
@@ -250,11 +235,7 @@ class Relay:
 
     def pair(self) -> Pair:
         """Return what carries the next connection."""
-        if self.gate is None and self.catch is None:
-            return Pair(self)
-        from prx.traffic.guard import GuardedPair  # noqa: PLC0415 - it builds on this module
-
-        return GuardedPair(self)
+        return Pair(self)
 
     def retarget(self, target: Target) -> None:
         """Send what comes from now on to another service; what is under way ends where it began."""
