@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from prx.app.load_config import ConfigurationReader
+from prx.config.changes import counted_at_the_start
 from prx.core.errors import ConfigError
 
 NAMED = """\
@@ -26,7 +27,7 @@ def reader(path: Path, text: str, **environ: str) -> ConfigurationReader:
     """Return a reader that has read `text`, which is in force now."""
     path.write_text(text)
     made = ConfigurationReader(path, ENVIRON | environ)
-    made.read()
+    made.take(made.read())
     return made
 
 
@@ -35,6 +36,38 @@ def refusal(made: ConfigurationReader) -> str:
     with pytest.raises(ConfigError) as caught:
         made.read()
     return "\n".join(caught.value.problems)
+
+
+def test_a_file_that_was_read_and_not_taken_is_not_in_force(file: Path) -> None:
+    """What could not be put in force is no measure of what a later file lacks."""
+    made = reader(file, '[tunnel]\nlocal_addr = "127.0.0.1:3000"\n')
+    file.write_text('[tunnel]\nlocal_addr = "127.0.0.1:3000"\nrequire_access = true\n')
+    made.read()  # and its port was taken, for example
+    file.write_text('[tunnel]\nlocal_addr = "127.0.0.1:3000"\n')
+    assert not made.read().config.tunnels["default"].require_access
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        ('[web]\nprobes = "9464"\n', '[web]\nprobes = "9465"\n', 1),
+        ('[web]\nprobes = "9464"\n', "", 1),
+        ("", "[history]\nkeep_days = 0\n", 1),
+        ("[history]\nkeep_mb = 1\nkeep_days = 3\n", "[history]\nkeep_mb = 2\nkeep_days = 4\n", 2),
+        ('log_level = "debug"\n', 'log_level = "info"\n', 0),
+        ('[web]\nlisten = "4141"\n', '[web]\nlisten = "4142"\n', 0),
+    ],
+)
+def test_what_counts_from_the_next_start_is_told_at_a_reload(file: Path, before: str, after: str, expected: int) -> None:
+    """A key that a reload does not change is named, with both values; one that it does change is not."""
+    tunnel = '\n[tunnel]\nlocal_addr = "127.0.0.1:3000"\n'
+    file.write_text(before + tunnel)
+    made = ConfigurationReader(file, ENVIRON)
+    first = made.read()
+    file.write_text(after + tunnel)
+    told = list(counted_at_the_start(first, made.read()))
+    assert len(told) == expected
+    assert all(str(file) in line and "next start" in line for line in told)
 
 
 @pytest.fixture
@@ -89,6 +122,16 @@ def test_the_silent_loss_of_a_guard_is_refused(file: Path, key: str) -> None:
     made = reader(file, NAMED)
     file.write_text(LOSSES[key][0])
     assert f"{file}: {LOSSES[key][1]}: found nothing, expected a value" in refusal(made)
+
+
+def test_a_guest_list_is_not_lost_in_silence(file: Path) -> None:
+    """A quick tunnel for named guests does not open to all because its list is not there any more; an empty list is meant."""
+    text = '[tunnel]\nlocal_addr = "127.0.0.1:3000"\n[tunnel.cloudflare]\n'
+    made = reader(file, text + 'allowed_mail = ["you@example.com"]\n')
+    file.write_text(text)
+    assert "tunnel.cloudflare.allowed_mail: found nothing" in refusal(made)
+    file.write_text(text + "allowed_mail = []\n")
+    made.read()
 
 
 def test_a_watched_url_does_not_become_a_quick_tunnel(file: Path) -> None:

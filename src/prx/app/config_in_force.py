@@ -64,6 +64,7 @@ class ConfigInForce:
     def take(self, loaded: Loaded) -> None:
         """Put a configuration in force."""
         self.loaded = loaded
+        self._reader.take(loaded)
         self._sources = sources_seen(loaded, self._environ)
         for form in secret_forms(loaded, self._environ):
             self._redactor.add(form)

@@ -62,13 +62,13 @@ class ConfigurationReader:
     def read(self) -> Loaded:
         """Return the configuration as it stands now; raise ConfigError with every mistake. Blocks: files, programs, people.
 
-        What was read before counts as in force: a file that has lost what was said there is a mistake (`prx.config.changes`).
+        A file that has lost what is in force (`take`) is a mistake (`prx.config.changes`).
         """
         place = self._place or find_config(self._path, self._environ)
         loaded = self._with_names(chosen(self._load(place), only=self._only, name=self._name))
         if self._in_force is not None:
             require_no_loss(self._in_force, loaded)
-        self._place, self._in_force, self._may_ask = place, loaded, False
+        self._place, self._may_ask = place, False
         errors.hide(secret_forms(loaded, self._environ))
         return loaded
 
@@ -79,6 +79,10 @@ class ConfigurationReader:
         if self._in_force is None and not loaded.declares:
             self._undeclared = next(iter(loaded.config.tunnels))
         return name_kept(loaded, self._undeclared) if self._undeclared else loaded
+
+    def take(self, loaded: Loaded) -> None:
+        """Take in that a configuration is in force."""
+        self._in_force = loaded
 
     def _load(self, place: ConfigPlace | None) -> Loaded:
         base = Path() if place is None else place.path.parent

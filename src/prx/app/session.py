@@ -37,6 +37,7 @@ from prx.app.stop_request import StopRequest
 from prx.app.thrift import give_back, set_aside, short_pauses
 from prx.backends import create
 from prx.backends.base import CLOUDFLARE, Counters
+from prx.config.changes import counted_at_the_start
 from prx.config.differences import differences
 from prx.config.load import Loaded
 from prx.config.paths import ensure_private_dir
@@ -263,18 +264,22 @@ class Session:
 
     def _take_again(self, loaded: Loaded) -> list[str]:
         """Put a configuration in force while tunnels run; return what that changes."""
-        supervisor = self._running()
-        changes = differences(self._in_force.config, loaded.config)
+        supervisor, before = self._running(), self._in_force.loaded
+        changes = differences(before.config, loaded.config)
+        self._inspection.fit(self._config(loaded))  # raises if that cannot be, before anything has changed
         self._in_force.take(loaded)
-        self._inspect()
         supervisor.reload(self._config())
+        for text in counted_at_the_start(before, loaded):
+            self._log("warn", text)
         if self._dashboard is not None:
             self._dashboard.check_settings()
         return changes
 
-    def _config(self) -> Config:
-        """Return the configuration in force: as loaded, with the connector and the tokens that the lab works with."""
-        config = self._in_force.config if self._lab is None else choose_for_lab(self._in_force.config, self._lab.token)
+    def _config(self, loaded: Loaded | None = None) -> Config:
+        """Return a configuration (None: that in force) as loaded, with the connector and the tokens that the lab works with."""
+        config = (loaded or self._in_force.loaded).config
+        if self._lab is not None:
+            config = choose_for_lab(config, self._lab.token)
         return self._inspection.moved(config)
 
     async def _prepare(self, stack: AsyncExitStack) -> None:

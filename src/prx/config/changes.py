@@ -26,6 +26,7 @@ GUARDED: Final = (
     "public_url",
     "require_access",
     "cloudflare.mode",
+    "cloudflare.allowed_mail",
     "gate.basic_auth",
     "gate.bearer",
     "gate.allow_ip",
@@ -33,11 +34,24 @@ GUARDED: Final = (
 """The keys whose default makes something else public, or for other people."""
 
 
+AT_THE_START: Final = (("history", "keep_days"), ("history", "keep_mb"), ("web", "probes"))
+"""The keys that are read once, when prx starts."""
+
+
 def require_no_loss(before: Loaded, after: Loaded) -> None:
     """Raise ConfigError if `after` lacks what `before`, which is in force, said in its file."""
     problems = list(_losses(before, after))
     if problems:
         raise ConfigError(problems, hint="if that is meant, write it out, or stop prx and start it again")
+
+
+def counted_at_the_start(before: Loaded, after: Loaded) -> Iterator[str]:
+    """Yield a line for each key whose new value has no effect before prx is started again."""
+    for table, key in AT_THE_START:
+        was, is_now = (getattr(getattr(loaded.config, table), key) for loaded in (before, after))
+        if was != is_now:
+            text = f"{is_now!r} counts from the next start of prx; until then {was!r} does"
+            yield f"{after.path or 'the environment'}: {table}.{key}: {text}"
 
 
 def _losses(before: Loaded, after: Loaded) -> Iterator[str]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, TypeAlias
@@ -12,6 +13,7 @@ from typing import Any, Final, TypeAlias
 from prx.config.schema import Config, TunnelSettings
 from prx.core.errors import PermanentError, PrxError, UsageError
 from prx.logs.redact import Redactor
+from prx.runtime.bulkhead import keep_running
 from prx.runtime.host.clock import Clock
 from prx.runtime.probes.connect import ProbeError
 from prx.runtime.probes.origin import Trust
@@ -58,60 +60,87 @@ class Inspector:
         self._clock, self._log = clock, log
         self._masks = Masks(redactor)
         self._inspected: dict[str, _Inspected] = {}
+        self._left: list[tuple[GuardedRelay, asyncio.Task[None]]] = []  # of another port; connectors may still know them
 
     def take(self, config: Config) -> None:
-        """Fit the relays to `config`. One that is no longer wanted serves its connector until that is replaced."""
-        for name, settings in config.tunnels.items():
-            known = self._inspected.get(name)
-            if known is not None:
-                known.settings = settings
-                known.relay.gate, known.relay.copier.off = self._gate(settings), not settings.inspect.enabled
-                known.relay.retarget(_target(settings))
-                self._catch(name, known)
-                known.ring.keep, known.ring.most_bytes = settings.inspect.keep, settings.inspect.keep_mb * _MB
-            elif settings.is_relayed:
-                self._inspected[name] = self._open(name, settings)
+        """Fit the relays to `config`. One that is no longer wanted serves its connector until that is replaced.
 
-    def _open(self, name: str, settings: TunnelSettings) -> _Inspected:
-        ring = Ring(settings.inspect.keep, settings.inspect.keep_mb * _MB)
-        copier = Copier(ring, name, self._clock.wall)
+        PermanentError, and everything is as it was, if a port, a certificate or a folder cannot be had.
+        """
+        with ExitStack() as undo:
+            steps = [step for name, settings in config.tunnels.items() for step in self._steps(name, settings, undo)]
+            undo.pop_all()
+        for step in steps:
+            step()
+
+    def _steps(self, name: str, settings: TunnelSettings, undo: ExitStack) -> list[Callable[[], None]]:
+        """Get what can fail of fitting one tunnel, and return the steps that cannot."""
+        known = self._inspected.get(name)
+        if known is None and not settings.is_relayed:
+            return []
+        target, spool = _target(settings), self._spool(name, settings, known)
+        port, copier = settings.inspect.port, self._copier(name, settings) if known is None else known.relay.copier
+        relay = None
+        if known is None or port not in {0, known.relay.port}:
+            relay = self._relay(name, target, copier, port)
+            undo.callback(relay.discard)
+        return [lambda: self._fit(name, settings, target, spool, relay)]
+
+    def _fit(self, name: str, settings: TunnelSettings, target: Target, spool: Spool | None, relay: GuardedRelay | None) -> None:
+        known = self._inspected.get(name)
+        if relay is not None:
+            # it listens already, so no connection is refused meanwhile; `close` awaits it
+            starting = asyncio.get_running_loop().create_task(relay.start(), name=f"{name}: relay")
+            if known is None:
+                known = self._inspected[name] = _Inspected(settings, relay.copier.ring, relay, starting)
+                if settings.inspect.enabled:
+                    self._log("info", f"{name}: inspected; `prx requests -f` shows what passes")
+            else:  # the connector still has the address of the old one
+                self._left.append((known.relay, known.starting))
+                known.relay, known.starting = relay, starting
+        assert known is not None
+        known.settings = settings
+        known.relay.gate, known.relay.copier.off = self._gate(settings), not settings.inspect.enabled
+        known.relay.retarget(target)
+        known.ring.keep, known.ring.most_bytes = settings.inspect.keep, settings.inspect.keep_mb * _MB
+        self._catch(name, known, spool)
+
+    def _copier(self, name: str, settings: TunnelSettings) -> Copier:
+        return Copier(Ring(settings.inspect.keep, settings.inspect.keep_mb * _MB), name, self._clock.wall)
+
+    def _relay(self, name: str, target: Target, copier: Copier, port: int) -> GuardedRelay:
         try:
-            relay = GuardedRelay(_target(settings), copier, port=settings.inspect.port)
+            return GuardedRelay(target, copier, port=port)
         except OSError as error:
             raise PermanentError(
-                f"{name}: the relay cannot listen on 127.0.0.1:{settings.inspect.port}: {error.strerror}",
+                f"{name}: the relay cannot listen on 127.0.0.1:{port}: {os.strerror(error.errno or 0).lower()}",
                 hint="choose another port in [tunnel.inspect], or 0 for a free one",
             ) from error
-        relay.gate = self._gate(settings)
-        # it listens already, so no connection is refused meanwhile; `close` awaits it
-        starting = asyncio.get_running_loop().create_task(relay.start(), name=f"{name}: relay")
-        copier.off = not settings.inspect.enabled
-        if settings.inspect.enabled:
-            self._log("info", f"{name}: inspected; `prx requests -f` shows what passes")
-        inspected = _Inspected(settings, ring, relay, starting)
-        self._catch(name, inspected)
-        return inspected
 
-    def _catch(self, name: str, known: _Inspected) -> None:
+    def _spool(self, name: str, settings: TunnelSettings, known: _Inspected | None) -> Spool | None:
+        """Return where requests are kept, if that is wanted and not known yet."""
+        if not settings.inspect.catch or (known is not None and known.catcher is not None):
+            return None
+        try:
+            return Spool(self._folder / name)
+        except OSError as error:
+            raise PermanentError(f"requests cannot be kept in {self._folder / name}: {error.strerror}") from error
+
+    def _catch(self, name: str, known: _Inspected, spool: Spool | None) -> None:
         """Begin to keep requests for a service that is down, if that is wanted; what waits is handed over in any case."""
-        if known.settings.inspect.catch and known.relay.catch is None:
-            if known.catching is None:
-                try:
-                    spool = Spool(self._folder / name)
-                except OSError as error:
-                    raise PermanentError(f"requests cannot be kept in {self._folder / name}: {error.strerror}") from error
-                # what is handed over is read to know the end of the answer, also if nothing is inspected
-                copier = (
-                    known.relay.copier if known.settings.inspect.enabled else Copier(Ring(10, 8 * _MB), name, self._clock.wall)
-                )
-                known.catcher = Catcher(
-                    spool, copier, lambda: known.relay.target, lambda level, text: self._log(level, f"{name}: {text}")
-                )
-                loop = asyncio.get_running_loop()
-                known.catching = loop.create_task(known.catcher.run(), name=f"{name}: kept requests")  # ended in `close`
-            known.relay.catch = known.catcher
-        elif not known.settings.inspect.catch:
-            known.relay.catch = None
+        if spool is not None:
+            # what is handed over is read to know the end of the answer, also if nothing is inspected
+            copier = known.relay.copier if known.settings.inspect.enabled else self._copier(name, known.settings)
+            known.catcher = Catcher(
+                spool,
+                copier,
+                lambda: known.relay.target,
+                lambda level, text: self._log(level, f"{name}: {text}"),
+            )
+            what = f"{name}: kept requests"
+            work = keep_running(what, known.catcher.run, self._clock, lambda text: self._log("error", text))
+            known.catching = asyncio.get_running_loop().create_task(work, name=what)  # ended in `close`
+        known.relay.catch = known.catcher if known.settings.inspect.catch else None
 
     def _gate(self, settings: TunnelSettings) -> Gate | None:
         wanted = settings.gate
@@ -141,6 +170,9 @@ class Inspector:
                 known.catching.cancel()
                 await asyncio.gather(known.catching, return_exceptions=True)
             await known.relay.close()
+        for relay, starting in self._left:
+            await starting
+            await relay.close()
 
     # ------------------------------------------------------------------ what others ask
 

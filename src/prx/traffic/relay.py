@@ -237,6 +237,10 @@ class Relay:
         """Return what carries the next connection."""
         return Pair(self)
 
+    def discard(self) -> None:
+        """Close it before it was started."""
+        self._socket.close()
+
     def retarget(self, target: Target) -> None:
         """Send what comes from now on to another service; what is under way ends where it began."""
         if target == self.target:

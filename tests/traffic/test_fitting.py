@@ -1,0 +1,97 @@
+"""Relays fitted to a changed configuration: wholly, or not at all."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.support.waits import free_port
+from tests.traffic.pieces import ask, service
+
+from prx.config.schema import Config, InspectSettings, TunnelSettings
+from prx.core.errors import PrxError
+from prx.logs.redact import Redactor
+from prx.runtime.host.clock import SystemClock
+from prx.traffic.inspector import Inspector
+
+GET = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+
+
+@pytest.fixture
+async def inspector(tmp_path: Path) -> AsyncIterator[Inspector]:
+    """Return one that keeps requests below `tmp_path`."""
+    made = Inspector(SystemClock(), Redactor(), lambda _level, _text: None, own="", folder=tmp_path / "caught")
+    yield made
+    await made.close()
+
+
+def settings(port: int, /, **inspect: Any) -> TunnelSettings:
+    """Return an inspected tunnel to a service on `port`."""
+    return TunnelSettings(local_addr=f"127.0.0.1:{port}", inspect=InspectSettings(enabled=True, **inspect))
+
+
+def config(**tunnels: TunnelSettings) -> Config:
+    """Return a configuration of these tunnels."""
+    return Config(tunnels=tunnels)
+
+
+async def answered(inspector: Inspector, tunnel: TunnelSettings, name: str = "web") -> bytes | str:
+    """Return what a visitor of the tunnel's relay gets."""
+    return await ask(inspector.child_settings(name, tunnel).origin_port, GET)
+
+
+async def says(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Answer with the port of the service."""
+    await reader.readuntil(b"\r\n\r\n")
+    port = writer.get_extra_info("sockname")[1]
+    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\n%5d" % port)
+
+
+@pytest.mark.parametrize("trouble", ["port", "other port", "certificate", "no file", "folder"])
+async def test_what_cannot_be_had_leaves_everything_as_it_was(inspector: Inspector, tmp_path: Path, trouble: str) -> None:
+    """One mistake in one tunnel, and no tunnel is fitted: relays lead where they led, and no port stays taken."""
+    (tmp_path / "garbage.pem").write_text("no certificate")
+    (tmp_path / "caught").mkdir()
+    (tmp_path / "caught" / "second").write_text("a file")
+    async with service(says) as old, service(says) as new:
+        first = settings(old)
+        inspector.take(config(web=first))
+        free = free_port()
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            number = taken.getsockname()[1]
+            bad = {
+                "port": settings(new, port=number),
+                "other port": settings(new, port=number, catch=True),
+                "certificate": replace(
+                    settings(new), local_addr=f"https://127.0.0.1:{new}", origin_ca=str(tmp_path / "garbage.pem")
+                ),
+                "no file": replace(settings(new), local_addr=f"https://127.0.0.1:{new}", origin_ca=str(tmp_path / "none.pem")),
+                "folder": settings(new, catch=True),
+            }[trouble]
+            with pytest.raises(PrxError):
+                inspector.take(config(web=settings(new), third=settings(new, port=free), second=bad))
+        answer = await answered(inspector, first)
+        assert isinstance(answer, bytes)
+        assert answer.endswith(b"%5d" % old)
+        assert inspector.child_settings("second", bad) is bad
+        inspector.take(config(web=settings(new), third=settings(new, port=free)))
+        assert str(await answered(inspector, first)).endswith(f"{new}'")
+        assert str(await answered(inspector, first, "third")).endswith(f"{new}'")
+
+
+async def test_another_port_is_listened_on_while_the_old_one_serves_its_connector(inspector: Inspector) -> None:
+    """A changed port is taken at the reload; the connector that still knows the old one is served until it is replaced."""
+    async with service(says) as port:
+        inspector.take(config(web=settings(port)))
+        old = inspector.child_settings("web", settings(port)).origin_port
+        wanted = settings(port, port=free_port())
+        inspector.take(config(web=wanted))
+        assert inspector.child_settings("web", wanted).origin_port == wanted.inspect.port
+        assert [str(await ask(each, GET))[:12] for each in (old, wanted.inspect.port)] == ["b'HTTP/1.1 2"] * 2
+        inspector.take(config(web=settings(port)))  # 0: any will do, so the one that it has
+        assert inspector.child_settings("web", wanted).origin_port == wanted.inspect.port
