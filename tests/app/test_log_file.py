@@ -1,8 +1,11 @@
 """The log file of a prx: everything that says something, redacted, repeats folded."""
 
 import json
+import time
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from prx.app.log_file import FOLD_SECONDS, EventLog
 from prx.core.events import Event, Log, StateChanged
@@ -55,3 +58,20 @@ def test_secrets_are_redacted(tmp_path: Path) -> None:
     text = (tmp_path / "log").read_text()
     assert "hush" not in text
     assert text.count("[redacted]") == 2
+
+
+@pytest.mark.parametrize("where", ["log", "log/deeper", "log/deeper/still", "x" * 300])
+def test_a_log_that_cannot_be_written_is_said_once(tmp_path: Path, where: str) -> None:
+    """A file in the place of a folder or a folder in that of the file, a name that no file can have: one word, not silence."""
+    if where == "log":
+        (tmp_path / "log").mkdir()
+    else:
+        (tmp_path / "log").write_text("a file")
+    said: list[str] = []
+    with EventLog(tmp_path / where, Redactor(), ManualClock(), warn=said.append) as logbook:
+        for number in range(3):
+            logbook.see(line(number, "words", source="prx"))
+            while logbook.lost <= number:
+                time.sleep(0.001)
+    assert len(said) == 1
+    assert said[0].startswith("the log cannot be written: ")

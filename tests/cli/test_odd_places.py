@@ -164,3 +164,52 @@ def test_the_lab_stands_anywhere(tmp_path: Path, state: str) -> None:
 
 def _is_open_to_all(path: str) -> bool:
     return all(part.stat().st_mode & 0o1 for part in Path(path).resolve().parents)
+
+
+@pytest.mark.parametrize(
+    ("odd", "command"),
+    [
+        ("too long", "status"),
+        ("too long", "logs"),
+        ("loop", "logs"),
+        ("a file", "report"),
+        ("device", "logs"),
+        ("logs is a file", "logs"),
+        ("history is a file", "report"),
+        ("run is a loop", "stop"),
+    ],
+)
+def test_a_data_folder_that_is_none(home: Home, odd: str, command: str) -> None:
+    """Whatever stands in the place of the data folder or of one in it: a line with a place, no traceback, and no guess."""
+    data = home.folder / "data"
+    match odd:
+        case "too long":
+            data = home.folder / ("x" * 300)
+        case "loop":
+            data.symlink_to(data)
+        case "a file":
+            data.write_text("")
+        case "device":
+            data = Path("/dev/null")
+        case "run is a loop":
+            data.mkdir(0o700)
+            (data / "run").symlink_to("run")
+        case _:
+            data.mkdir(0o700)
+            (data / odd.partition(" ")[0]).write_text("")
+    ended = home.run(command, PRX_DATA_DIR=str(data))
+    assert "Traceback" not in ended.stderr
+    assert ended.stderr.startswith("error: ")
+    assert ended.returncode == (4 if odd in {"too long", "loop", "run is a loop"} else 1)  # not 3: nothing is known
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "stderr"),
+    [("nope", 2, "2>/dev/full"), ("status", 3, "2>/dev/full"), ("config check", 2, "2>/dev/full"), ("status", 3, "2>&-")],
+)
+def test_the_exit_code_does_not_depend_on_stderr(home: Home, command: str, code: int, stderr: str) -> None:
+    """A full disk behind stderr, or none at all, costs the words and not the exit code."""
+    (home.folder / "prx.toml").write_text("nonsense\n")
+    line = f"{' '.join(PRX)} {command} {stderr}"
+    ended = subprocess.run(["sh", "-c", line], env=home.environ, cwd=home.folder, timeout=60, check=False)
+    assert ended.returncode == code

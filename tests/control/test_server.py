@@ -65,7 +65,8 @@ class ScriptedPrx:
         return FreeHold()
 
     async def traffic(self, request: Message) -> Message:
-        """Answer what is asked of inspected traffic."""
+        """Answer what is asked of inspected traffic; fall over a field of a kind that it does not expect."""
+        dict(request.get("positions", 5))
         return {"asked": request["do"]}
 
     async def reload(self) -> list[str]:
@@ -217,6 +218,10 @@ async def test_an_unknown_tunnel_is_refused_with_the_names(prx: ScriptedPrx, pat
         b'{"do":"url","wait":"x"}\n',
         b'{"do":"url","wait":1e999}\n',
         b'{"do":"stop","tunnel":3}\n',
+        b'{"do":"requests"}\n',
+        b'{"do":"why","tunnel":[[]]}\n',
+        b'{"do":"url","tunnel":{}}\n',
+        b'{"do":["status"]}\n',
         b"[" * 60_000 + b"\n",
         b'{"do":"' + b"x" * 100_000 + b'"}\n',
     ],

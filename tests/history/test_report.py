@@ -1,11 +1,13 @@
 """The report on a scripted past: what it says equals what happened, to the second."""
 
+import json
 from typing import Any
 
 import pytest
 
 from prx.history.latency import bucket, middle, percentile
 from prx.history.reader import Life
+from prx.history.records import decode
 from prx.history.report import Report, TunnelReport, report
 
 DAY = 86_400.0
@@ -244,3 +246,51 @@ def test_percentiles_of_merged_buckets_are_right_to_three_percent(values: list[f
         assert percentile(buckets, percent) == pytest.approx(true, rel=0.03, abs=0.05)
     assert percentile({}, 50) is None
     assert middle(bucket(100.0)) == pytest.approx(100, rel=0.025)
+
+
+ODD: tuple[Any, ...] = (
+    None,
+    True,
+    -5,
+    10**400,
+    1.5,
+    "x",
+    "\u00b2",
+    "9" * 5000,
+    [],
+    [1],
+    {},
+    {"a": {}},
+    {"9" * 5000: 1},
+    {"99": 10**30},
+)
+
+
+def test_no_record_whatever_it_holds_ends_the_report() -> None:
+    """Any field of any record may be of any kind (a damaged disk, another version): it counts as damaged, or is reported."""
+    story = Script()
+    story.add("child_started", pid=7, connector=1, version="x")
+    story.add("connection_registered", pid=7, index=0, location="ams", protocol="quic")
+    story.at(30).verdict("healthy", "ready")
+    story.add("probes", secs=60, count=3, failed=1, buckets={"94": 2})
+    story.add("traffic", secs=60, requests=3, errors=1)
+    story.at(90).add("url_changed", url="http://a", old="http://b")
+    story.add("connection_lost", pid=7, index=0)
+    story.add("restart_scheduled", connector=1, delay=5, cause="edge_lost")
+    story.add("restart_cancelled", connector=1)
+    story.add("child_exited", pid=7, connector=1, result="clean")
+    story.add("snapshot", state="ready", verdict="healthy", reason="", url="")
+    story.add("lost", tunnel=None, count=3)
+    story.at(120).add("prx_stopped", tunnel=None)
+    for at, record in enumerate(story.records):
+        for field in record:
+            for odd in ODD:
+                life = Life("key")
+                for line in (
+                    json.dumps(item).encode() for item in [*story.records[:at], record | {field: odd}, *story.records[at + 1 :]]
+                ):
+                    try:
+                        life.records.append(decode(line))
+                    except ValueError:
+                        life.damaged += 1
+                json.dumps(report([life], BEGIN - 100, BEGIN + 1000).to_json(timeline=True))

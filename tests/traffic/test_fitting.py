@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -95,3 +96,22 @@ async def test_another_port_is_listened_on_while_the_old_one_serves_its_connecto
         assert [str(await ask(each, GET))[:12] for each in (old, wanted.inspect.port)] == ["b'HTTP/1.1 2"] * 2
         inspector.take(config(web=settings(port)))  # 0: any will do, so the one that it has
         assert inspector.child_settings("web", wanted).origin_port == wanted.inspect.port
+
+
+ODD: tuple[Any, ...] = (5, -1, True, "x", 1.5, [], [1, 2], [["a", 1]], {}, {"a": "x"}, {"a": None}, {"a": {}}, "\ud800", 10**30)
+
+
+@pytest.mark.parametrize("do", ["requests", "request", "replay"])
+async def test_no_field_of_a_request_is_a_traceback(inspector: Inspector, do: str) -> None:
+    """A client of another version may send anything: it is answered, or refused in words."""
+    inspector.take(config(web=settings(9)))
+    fields = ("tunnel", "positions", "after", "own", "limit", "filter", "id", "edit")
+    for field in fields:
+        for odd in ODD:
+            with suppress(PrxError, UnicodeError):
+                assert isinstance(await inspector.answer({"do": do, field: odd}), dict)
+    for field in ("method", "path", "headers", "body"):
+        for odd in ODD:
+            edit = {"method": "GET", "path": "/", "headers": [], field: odd}
+            with suppress(PrxError, UnicodeError):
+                await inspector.answer({"do": "replay", "edit": edit})

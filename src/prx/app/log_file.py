@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import TracebackType
 
@@ -30,15 +30,19 @@ def log_file(data_dir: Path, key: str) -> Path:
 class EventLog:
     """Write every event that says something to `path`, in a `with` block; `see` is quick and is called on the event loop.
 
-    Lines of the child that repeat are folded into one with their number, late by `FOLD_SECONDS` at most.
+    Lines of the child that repeat are folded into one with their number, late by `FOLD_SECONDS` at most. `warn(text)` is called
+    in the writing thread once when the disk refuses, and again only after it has taken lines in between.
     """
 
-    def __init__(self, path: Path, redactor: Redactor, clock: Clock) -> None:
-        self._clock = clock
+    def __init__(
+        self, path: Path, redactor: Redactor, clock: Clock, *, warn: Callable[[str], object] = lambda _text: None
+    ) -> None:
+        self._clock, self._warn = clock, warn
+        self._refused_at = -1  # lines written when the disk refused last
         self._redactor = redactor
         self._folder = Folder(hold=FOLD_SECONDS)
         self._timer: TimerHandle | None = None
-        self._sink = file_sink(path, gap=self._gap)
+        self._sink = file_sink(path, gap=self._gap, on_alarm=self._on_alarm)
 
     def __enter__(self) -> EventLog:
         return self
@@ -48,6 +52,11 @@ class EventLog:
             self._timer.cancel()
         self._put(self._folder.flush(self._clock.monotonic(), everything=True))
         self._sink.close()
+
+    @property
+    def lost(self) -> int:
+        """How many lines could not be written."""
+        return self._sink.dropped
 
     def see(self, event: Event) -> None:
         """Write `event`."""
@@ -73,6 +82,13 @@ class EventLog:
         self._timer = None
         self._put(self._folder.flush(self._clock.monotonic()))
         self._schedule()
+
+    def _on_alarm(self, text: str) -> None:
+        """Say once that the disk refuses; called in the writing thread, at most once a minute."""
+        written = self._sink.written
+        if written != self._refused_at:
+            self._refused_at = written
+            self._warn(text)
 
     def _gap(self, dropped: int) -> bytes:
         """Return the record that stands for dropped ones; called in the writing thread."""

@@ -60,7 +60,7 @@ def all_running(config: Path | None, *, strict: bool = False) -> Iterator[list[R
     """
     silent: list[UnresponsiveError] = []
     with ExitStack() as stack:
-        found = [running for path in sockets(runtime_dir()) if (running := _connect(path, stack, silent)) is not None]
+        found = [running for path in _sockets() if (running := _connect(path, stack, silent)) is not None]
         if config is not None:
             wanted = str(config.resolve())
             found = [running for running in found if running.about["config"] == wanted]
@@ -96,6 +96,18 @@ def choose(found: list[Running], name: str | None) -> Target:
         f"{len(targets)} tunnels are called {name!r}:\n{listing}" if name else f"{len(found)} prx are running:\n{listing}",
         hint="name the tunnel or its local address, or give its configuration with -c FILE",
     )
+
+
+def _sockets() -> list[Path]:
+    folder = runtime_dir()
+    try:
+        return sockets(folder)
+    except OSError as error:  # what cannot be looked into may hold one that runs
+        words = (error.strerror or str(error)).lower()
+        raise UnresponsiveError(
+            f"whether prx is running is not known: cannot look into {folder}: {words}",
+            hint="ask as the user who runs it, or set PRX_DATA_DIR",
+        ) from error
 
 
 def _matching(found: list[Running], matches: Callable[[dict[str, Any]], bool]) -> Iterable[Target]:

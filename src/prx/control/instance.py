@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,8 +45,16 @@ def instance_key(config: Path | None, local_addr: str) -> str:
 
 
 def sockets(folder: Path) -> list[Path]:
-    """List the control sockets in `folder`, also those that a killed prx left behind."""
+    """List the control sockets in `folder`, also those that a killed prx left behind; OSError if it cannot be looked into.
+
+    No such folder, or something else in its place: there is none.
+    """
     try:
-        return sorted(path for path in folder.glob("*.sock") if path.is_socket())
-    except OSError:
+        with os.scandir(folder) as items:
+            return sorted(Path(item.path) for item in items if item.name.endswith(".sock") and _is_socket(item))
+    except (FileNotFoundError, NotADirectoryError):
         return []
+
+
+def _is_socket(item: os.DirEntry[str]) -> bool:
+    return stat.S_ISSOCK(item.stat(follow_symlinks=False).st_mode)

@@ -194,7 +194,7 @@ class ControlServer:
             answer = {"ok": True, **await self._answer(request)}
         except PrxError as error:
             answer = refusal(error)
-        except ValueError as error:
+        except (ValueError, TypeError, LookupError, AttributeError) as error:  # a field of a kind that no client sends
             answer = refusal(UsageError(f"not a request: {error}"))
         except (OSError, RuntimeError, MemoryError) as error:  # this machine is short of something just now
             answer = refusal(PrxError(f"prx cannot do that now: {error}", hint="try again in a moment"))

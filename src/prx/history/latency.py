@@ -7,12 +7,15 @@ Percentiles of percentiles mean nothing; percentiles of merged buckets are right
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Mapping
 from typing import Final
 
 _GROWTH: Final = math.log(1.05)
 _LEAST_MS: Final = 0.1
+_NUMBER: Final = re.compile(r"-?[0-9]{1,3}")  # 999 are 10^18 seconds
+_MOST: Final = 1 << 62
 
 
 def bucket(milliseconds: float) -> int:
@@ -44,5 +47,5 @@ def merged(into: Counter[int], stored: object) -> None:
     if not isinstance(stored, dict):
         return
     for name, count in stored.items():
-        if isinstance(name, str) and name.lstrip("-").isdecimal() and isinstance(count, int) and count > 0:
+        if isinstance(name, str) and _NUMBER.fullmatch(name) and isinstance(count, int) and 0 < count < _MOST:
             into[int(name)] += count

@@ -38,6 +38,9 @@ KEPT: Final = (
 )
 """The facts that are kept one by one; probes are added up, and log lines are in the log."""
 
+_TABLES: Final = {"tunnels", "buckets"}
+_TEXTS: Final = {"event", "tunnel"}
+_MOST: Final = 1 << 62  # of a number; nothing that is counted gets there
 _AT: Final = b'{"at":'
 _ALIVE: Final = b',"event":"alive"}'
 
@@ -66,8 +69,21 @@ def decode(line: bytes) -> Record:
         raise ValueError("nested too deeply") from error
     if not isinstance(record, dict) or not isinstance(record.get("event"), str):
         raise ValueError("expected an object with an event")  # noqa: TRY004 - bad content, as all that is refused here
+    if not all(_is_sound(name, value) for name, value in record.items()):
+        raise ValueError("expected plain values, and texts for names")
     record["at"] = _time(record.get("at"))
     return record
+
+
+def _is_sound(name: str, value: object) -> bool:
+    """Return whether a field is of a kind that prx writes: a reader need not expect others."""
+    if name in _TABLES:
+        return isinstance(value, dict)
+    if name in _TEXTS:
+        return isinstance(value, str)
+    if isinstance(value, int):
+        return abs(value) < _MOST
+    return value is None or isinstance(value, str | float)
 
 
 def _time(at: object) -> float:

@@ -37,12 +37,15 @@ class Segment:
 
 
 def segments(folder: Path) -> list[Segment]:
-    """Return the files of the history in `folder`, the oldest day first; none if there is no such folder."""
+    """Return the files of the history in `folder`, the oldest day first; none if there is no such folder.
+
+    OSError if something else is in its place, or it cannot be looked into: that is not the same as none.
+    """
     return sorted(_found(folder))
 
 
 def _found(folder: Path) -> Iterator[Segment]:
-    with suppress(FileNotFoundError, NotADirectoryError):
+    with suppress(FileNotFoundError):
         for path in folder.iterdir():
             if (name := _NAME.fullmatch(path.name)) is not None:
                 yield Segment(name["day"], name["key"], int(name["number"] or 0), path)

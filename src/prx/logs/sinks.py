@@ -145,7 +145,8 @@ class Sink:
         now = self._clock()
         if self._on_alarm is not None and now >= self._next_alarm:
             self._next_alarm = now + ALARM_SECONDS
-            self._on_alarm(f"the log cannot be written: {reason}; {self.dropped} lines dropped so far")
+            dropped = f"{self.dropped} line{'' if self.dropped == 1 else 's'} dropped so far"
+            self._on_alarm(f"the log cannot be written: {reason}; {dropped}")
 
 
 def file_sink(

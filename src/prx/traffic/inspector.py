@@ -209,7 +209,9 @@ class Inspector:
     def _rings(self, request: Message) -> dict[str, Ring]:
         name = request.get("tunnel")
         rings = {
-            key: known.ring for key, known in self._inspected.items() if name in {None, key} and known.settings.inspect.enabled
+            key: known.ring
+            for key, known in self._inspected.items()
+            if (name is None or name == key) and known.settings.inspect.enabled
         }
         if not rings:
             what = "what passes" if name is None else f"what passes {name!r}"

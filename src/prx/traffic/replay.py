@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import binascii
 import re
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
@@ -116,6 +115,6 @@ def _edited_body(edit: dict[str, Any], body: bytes, shown: bytes) -> bytes:
         return body
     try:
         given = base64.b64decode(str(edit["body"]), validate=True)
-    except binascii.Error:
+    except ValueError:
         raise UsageError("body must be base64") from None
     return body if given == shown else given

@@ -35,7 +35,17 @@ _secrets: set[str] = set()  # of this process, in every form
 
 
 def run(command: click.Command, arguments: Sequence[str] | None) -> int:
-    """Run `command` and return the exit code; what the user can fix is reported without a traceback."""
+    """Run `command` and return the exit code; what the user can fix is reported without a traceback.
+
+    The code does not depend on stderr: it may be closed, or lead to a full disk.
+    """
+    try:
+        return _run(command, arguments)
+    finally:
+        _finish_stderr()
+
+
+def _run(command: click.Command, arguments: Sequence[str] | None) -> int:
     try:
         code = command.main(args=None if arguments is None else list(arguments), prog_name="prx", standalone_mode=False)
         sys.stdout.flush()
@@ -55,7 +65,7 @@ def run(command: click.Command, arguments: Sequence[str] | None) -> int:
         if short := short_of(error):
             print_error(short)
             return short.exit_code
-        if not isinstance(error, OSError) or error.errno not in _FULL | _NOT_OURS:
+        if not isinstance(error, OSError) or not (error.errno in _FULL | _NOT_OURS or (error.errno and error.filename)):
             return _crashed()
         _forget_stdout()
         described = describe_os_error(error)
@@ -86,7 +96,8 @@ def describe_os_error(error: OSError, place: str | os.PathLike[str] | None = Non
     if where is None:
         return PrxError(f"cannot write: {words}", hint="the disk, or what stdout leads to, is full")
     kind = PermanentError if error.errno in _NOT_OURS else PrxError
-    return kind(f"{os.fspath(where)}: {words}", hint="make room, or set PRX_DATA_DIR to a directory of your own")
+    helps = "make room, or set PRX_DATA_DIR to a directory of your own" if error.errno in _FULL | _NOT_OURS else ""
+    return kind(f"{os.fsdecode(where)}: {words}", hint=helps)
 
 
 def _crashed() -> int:
@@ -122,8 +133,9 @@ def print_error(error: PrxError) -> None:
 
 
 def print_note(text: str) -> None:
-    """Write talk to stderr, unless `-q` was given."""
-    say(text)
+    """Write talk to stderr, unless `-q` was given, and if it takes it."""
+    with suppress(OSError):
+        say(text)
 
 
 def _print_usage(error: click.ClickException) -> None:
@@ -177,3 +189,14 @@ def _forget_stdout() -> None:
     """Point stdout at nothing, so that the interpreter does not complain when it flushes at its end."""
     with suppress(OSError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _finish_stderr() -> None:
+    """Write out what stderr holds; if it does not take that, have the interpreter not find out (it would end with 120)."""
+    if sys.stderr is None:
+        return
+    try:
+        sys.stderr.flush()
+    except (OSError, ValueError):
+        with suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())

@@ -20,7 +20,8 @@ def report_lines(report: Report) -> list[str]:
     """Return the lines of a report, one block for each tunnel; times are local."""
     lines = [f"from {_moment(report.since)} to {_moment(report.until)} ({seconds(report.until - report.since)})"]
     if report.missing:
-        lines.append(f"{report.missing} records are missing or damaged: the disk did not take them, or prx was killed")
+        records = "1 record is" if report.missing == 1 else f"{report.missing} records are"
+        lines.append(f"{records} missing or damaged: the disk did not take them, or prx was killed")
     if not report.tunnels:
         lines.append("nothing is known of this time: no prx was running")
     for tunnel in report.tunnels:
