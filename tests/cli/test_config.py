@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import stat
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 
 from prx.cli import main
+from prx.core.tunnel_token import TunnelToken
 
+TOKEN = TunnelToken("0" * 32, UUID(int=7), b"s" * 32).encode()
 BAD = '[tunnel]\nbackend = "x"\nmax_failure = 1\n'
 
 
@@ -64,7 +67,7 @@ def test_check_looks_for_the_secrets(capsys: pytest.CaptureFixture[str]) -> None
     file.write_text('[tunnel.cloudflare]\nmode = "named"\nhostname = "a.b"\ntoken = "file:token"\n')
     assert main(["config", "check", "-c", str(file)]) == 2
     assert "sub/prx.toml:4: tunnel.cloudflare.token: " in capsys.readouterr().err
-    Path("sub/token").write_text("x\n")
+    Path("sub/token").write_text(f"{TOKEN}\n")
     Path("sub/token").chmod(0o600)
     assert main(["config", "check", "-c", str(file)]) == 0
     file.write_text('[tunnel.cloudflare]\ntoken = "secret:gone"\n')
@@ -116,3 +119,89 @@ def test_schema(capsys: pytest.CaptureFixture[str]) -> None:
     """`schema` prints JSON."""
     assert main(["config", "schema"]) == 0
     assert json.loads(capsys.readouterr().out)["$defs"]["TunnelSettings"]
+
+
+NAMED = '[tunnel.cloudflare]\nmode = "named"\nhostname = "a.example.com"\ntoken = '
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        TOKEN[:-3],  # cut at its very end
+        TOKEN[:-40],  # cut within JSON
+        TOKEN[:29],
+        TOKEN[40:],
+        "eyJhIjoiNjY...",
+        "sudo cloudflared service install eyJhbGci",
+        "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl",  # of Access
+        '{"AccountTag":"x","TunnelSecret":"y"}',
+        "prx-agent",
+    ],
+)
+@pytest.mark.parametrize("how", ["written", "env", "file"])
+def test_check_finds_a_token_that_cannot_work(
+    token: str, how: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cut short, pasted wrongly, another secret: its place and what is expected are named, and no part of it is shown."""
+    Path("token").write_text(token)
+    Path("token").chmod(0o600)
+    monkeypatch.setenv("A_TOKEN", token)
+    Path("prx.toml").write_text(
+        NAMED + {"written": json.dumps(token), "env": '"env:A_TOKEN"', "file": '"file:token"'}[how] + "\n"
+    )
+    Path("prx.toml").chmod(0o600)
+    assert main(["config", "check"]) == 2
+    captured = capsys.readouterr()
+    assert "prx.toml:4: tunnel.cloudflare.token: found " in captured.err
+    assert "expected" in captured.err
+    words = [word for word in token.split() if len(word) > 8 and word not in {"cloudflared", "service", "install"}]
+    assert not any(word[:12] in captured.err for word in words)
+    assert captured.out == ""
+
+
+def test_check_takes_a_token_as_it_is_pasted(capsys: pytest.CaptureFixture[str]) -> None:
+    """What the start repairs is no mistake; a token that is not used is none either."""
+    for text in (TOKEN, f" {TOKEN}\n", TOKEN.rstrip("="), f"cloudflared tunnel run --token {TOKEN}"):
+        Path("prx.toml").write_text(NAMED + json.dumps(text) + "\n")
+        Path("prx.toml").chmod(0o600)
+        assert main(["config", "check"]) == 0, capsys.readouterr().err
+    Path("prx.toml").write_text('[tunnel.cloudflare]\ntoken = "nonsense"\n')
+    assert main(["config", "check"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "words"),
+    [
+        ('on_url = ["./missing.sh a"]', "on_url", "no such file"),
+        ('on_url = ["true", "./plain.txt"]', "on_url", "not executable"),
+        ('on_change = ["./folder"]', "on_change", "no file"),
+        ("on_change = ['sh -c \"x']", "on_change", "quotes"),
+        ('url_env_file = "folder"', "url_env_file", "no file"),
+        ('url_env_file = "no/such/folder/.env"', "url_env_file", "folder is not there"),
+        ('local_addr = "https://127.0.0.1:1"\norigin_ca = "none.pem"', "origin_ca", "no such file"),
+        ('local_addr = "https://127.0.0.1:1"\norigin_ca = "folder"', "origin_ca", "no file"),
+        ('local_addr = "https://127.0.0.1:1"\norigin_ca = "plain.txt"', "origin_ca", "no certificate"),
+    ],
+)
+def test_check_finds_what_is_named_and_cannot_be_used(
+    text: str, key: str, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A file or a program that is missing, or is something else, is found before the start, and nothing is executed."""
+    Path("folder").mkdir()
+    Path("plain.txt").write_text("words\n")
+    Path("prx.toml").write_text(f"[tunnel]\n{text}\n")
+    assert main(["config", "check"]) == 2
+    err = capsys.readouterr().err
+    assert f"tunnel.{key}: found " in err
+    assert words in err
+    assert "expected" in err
+
+
+def test_check_takes_what_can_be_used() -> None:
+    """A program in PATH or beside the file, a URL, a file that is made at the first URL."""
+    Path("here.sh").write_text("#!/bin/sh\n")
+    Path("here.sh").chmod(0o700)
+    Path("prx.toml").write_text(
+        '[tunnel]\non_url = ["./here.sh x", "notify-me", "https://a.example/"]\nurl_env_file = ".env"\n'
+    )
+    assert main(["config", "check"]) == 0

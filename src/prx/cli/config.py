@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from prx.config import paths
-from prx.core.errors import ConfigError, CredentialError, PrxError, UsageError
+from prx.core.errors import ConfigError, PrxError, UsageError
 from prx.files.people import expanded
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ _NOT_THERE = {
     errno.ELOOP,
 }
 
-_TOKEN_HINT = "copy it again from the Cloudflare dashboard (Networking › Tunnels, your tunnel)"  # noqa: S105 - words about one
 
 config_option = click.option(
     "-c",
@@ -60,29 +59,16 @@ def check(file: Path | None, run_commands: bool) -> None:
     prints (`cmd:`) are checked with --run-commands only.
     """
     from prx.app.load_config import load_configuration
+    from prx.app.unusable import unusable
 
     loaded = load_configuration(file, os.environ, run_commands=run_commands)
+    if problems := sorted(unusable(loaded, os.environ), key=lambda problem: problem.order):
+        raise ConfigError([str(problem) for problem in problems])
     for warning in loaded.warnings:
         click.echo(f"warning: {warning}", err=True)
     for line in not_run(loaded):
         click.echo(f"note: {line}", err=True)
-    if problems := list(_unusable_tokens(loaded)):
-        raise ConfigError(problems, hint=_TOKEN_HINT)
     click.echo(_bytes(f"ok: {loaded.path or 'no file, the defaults'}"))
-
-
-def _unusable_tokens(loaded: Loaded) -> Iterator[str]:
-    """Say of each tunnel whose token cannot be one, as a start would find out; one that was not resolved is not known."""
-    from prx.backends.cloudflare.token import read_token
-    from prx.secrets.sources import is_reference
-
-    for name, tunnel in loaded.config.tunnels.items():
-        token = tunnel.cloudflare.token
-        if tunnel.backend == "cloudflare" and tunnel.cloudflare.mode == "named" and token and not is_reference(token):
-            try:
-                read_token(token)
-            except CredentialError as error:
-                yield f"{loaded.path}: {name}: cloudflare.token: {error.message}"
 
 
 def not_run(loaded: Loaded) -> Iterator[str]:

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields
 
+from prx.config import places
+from prx.config.forms import is_header_word, is_user_and_password, is_whsec
+from prx.config.places import Finding
 from prx.config.positions import KeyPath
 from prx.config.schema import DEFAULT_TUNNEL, AccessSettings, ConfigFile, TunnelSettings, WebSettings
 from prx.core.hosts import is_loopback
 from prx.secrets.sources import is_reference
+from prx.secrets.value import Secret
 
+_NO_HEADER_WORD = "found characters that cannot be sent in a header (spaces, line ends, other than ASCII), expected one word"
 SHORTEST_PASSWORD = 12  # characters, of the dashboard's
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What is wrong with `key`; `about` names the keys that it follows from, the one whose place is reported first."""
-
-    key: KeyPath
-    about: tuple[KeyPath, ...]
-    text: str
 
 
 def mistakes(config: ConfigFile, *, tokens_follow: bool = False) -> Iterator[Finding]:
@@ -33,6 +29,7 @@ def mistakes(config: ConfigFile, *, tokens_follow: bool = False) -> Iterator[Fin
         if not tokens_follow:  # `prx setup` reads what it is to carry out
             yield from _wish_mistakes(path, tunnel)
     yield from _collisions(tunnels(config))
+    yield from places.mistakes(config.web, tunnels(config))
     if config.tunnel is not None and DEFAULT_TUNNEL in config.tunnels:
         path = ("tunnels", DEFAULT_TUNNEL)
         yield Finding(path, (path,), f"[tunnel] already declares the tunnel named {DEFAULT_TUNNEL}; expected another name")
@@ -41,12 +38,35 @@ def mistakes(config: ConfigFile, *, tokens_follow: bool = False) -> Iterator[Fin
 def warnings(config: ConfigFile) -> Iterator[Finding]:
     """Yield settings that are set and do nothing."""
     for path, tunnel in tunnels(config).items():
+        yield from _without_effect(path, tunnel)
         if tunnel.backend != "cloudflare" or tunnel.cloudflare.mode != "quick":
             continue
         for name in ("token", "hostname"):
             if getattr(tunnel.cloudflare, name):
                 key = (*path, "cloudflare", name)
                 yield Finding(key, (key,), 'not used, as mode is "quick"; mode = "named" uses it')
+
+
+def _without_effect(path: KeyPath, tunnel: TunnelSettings) -> Iterator[Finding]:
+    inspect, several = tunnel.inspect, tunnel.cloudflare.replica_protocols
+    if tunnel.backend == "none":
+        for name in ("enabled", "catch"):
+            if getattr(inspect, name):
+                key = (*path, "inspect", name)
+                yield Finding(key, (key,), 'does nothing, as backend is "none": prx is not in the path')
+    if not inspect.enabled:
+        for item in fields(inspect.webhooks):
+            if getattr(inspect.webhooks, item.name):
+                key = (*path, "inspect", "webhooks", item.name)
+                yield Finding(key, (key,), "not used, as nothing is inspected; inspect.enabled = true uses it")
+    if len(several) > tunnel.cloudflare.replicas:
+        key = (*path, "cloudflare", "replica_protocols")
+        yield Finding(
+            key, (key,), f"only the first {tunnel.cloudflare.replicas} of {len(several)} count, as many as there are replicas"
+        )
+    if tunnel.hook_secret and not any(text.lower().startswith(("http://", "https://")) for text in tunnel.on_change):
+        key = (*path, "hook_secret")
+        yield Finding(key, (key,), "signs nothing, as no URL stands in on_change")
 
 
 def tunnels(config: ConfigFile) -> dict[KeyPath, TunnelSettings]:
@@ -58,6 +78,9 @@ def tunnels(config: ConfigFile) -> dict[KeyPath, TunnelSettings]:
 
 
 def _access_mistakes(access: AccessSettings) -> Iterator[Finding]:
+    if access.client_id and not is_header_word(access.client_id):
+        yield Finding(("access", "client_id"), (("access", "client_id"),), _NO_HEADER_WORD)
+    yield from _secret_mistakes(("access",), "client_secret", access.client_secret, is_header_word, _NO_HEADER_WORD)
     for one, other in (("team", "aud"), ("client_id", "client_secret")):
         for given, missing in ((one, other), (other, one)):
             if getattr(access, given) and not getattr(access, missing):
@@ -75,9 +98,32 @@ def _web_mistakes(web: WebSettings) -> Iterator[Finding]:
         yield Finding(password, (password,), f"found {len(secret)} characters, expected at least {SHORTEST_PASSWORD}")
 
 
+def _secret_mistakes(path: KeyPath, name: str, secret: Secret, is_sound: Callable[[str], bool], text: str) -> Iterator[Finding]:
+    """Yield a secret of a form that can never work; what it refers to is checked once it is known."""
+    if secret and not is_reference(secret) and not is_sound(secret.reveal()):
+        yield Finding((*path, name), ((*path, name),), text)
+
+
+def _gate_mistakes(path: KeyPath, tunnel: TunnelSettings) -> Iterator[Finding]:
+    """Yield a gate that nobody can pass, or that nothing stands behind: the tunnel would be closed, or open, to all."""
+    gate, key = tunnel.gate, (*path, "gate")
+    text = "found a text that no visitor can send, expected USER:PASSWORD, with a colon and without line ends"
+    yield from _secret_mistakes(key, "basic_auth", gate.basic_auth, is_user_and_password, text)
+    yield from _secret_mistakes(key, "bearer", gate.bearer, is_header_word, _NO_HEADER_WORD)
+    if gate.is_wanted and tunnel.backend == "none":
+        text = 'prx is not in the path of a URL that another program keeps up; expected no gate, or another backend than "none"'
+        yield Finding(key, (key, (*path, "backend")), text)
+    for name in ("svix", "webhooks"):
+        text = "found a text that is not base64, expected the secret as its sender shows it: whsec_ and base64"
+        yield from _secret_mistakes(
+            (*path, "inspect", "webhooks"), name, getattr(tunnel.inspect.webhooks, name), is_whsec, text
+        )
+
+
 def _tunnel_mistakes(path: KeyPath, tunnel: TunnelSettings) -> Iterator[Finding]:
     backend, url = (*path, "backend"), (*path, "public_url")
     yield from _guest_mistakes(path, tunnel)
+    yield from _gate_mistakes(path, tunnel)
     yield from _replica_mistakes(path, tunnel)
     if tunnel.backend == "none":
         if not tunnel.public_url:

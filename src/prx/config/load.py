@@ -18,6 +18,7 @@ from prx.config.expand import holds_reference, map_strings
 from prx.config.keys import dotted, find_key, keys_of
 from prx.config.layers import STORE_PREFIX, Layer, command_line_layer, environment_layer, file_layer, merge, nested
 from prx.config.origins import DEFAULT, Origin, Problem
+from prx.config.places import Finding
 from prx.config.positions import KeyPath
 from prx.config.programs import absent_programs
 from prx.config.schema import DEFAULT_TUNNEL, Config, ConfigFile, Shared, TunnelSettings
@@ -157,7 +158,7 @@ def _origins(file: ConfigFile, merged: Layer) -> dict[str, Origin]:
     return {dotted(path): merged.origins[path] if path in merged.written else DEFAULT for path in paths}
 
 
-def _findings(findings: Iterator[cross.Finding], merged: Layer) -> Iterator[Problem]:
+def _findings(findings: Iterator[Finding], merged: Layer) -> Iterator[Problem]:
     """Yield each finding with its place; leave out those that follow from a value that is itself mistaken."""
     for finding in findings:
         if merged.bad.isdisjoint(path[:end] for path in finding.about for end in range(1, len(path) + 1)):

@@ -133,9 +133,8 @@ def print_error(error: PrxError) -> None:
 
 
 def print_note(text: str) -> None:
-    """Write talk to stderr, unless `-q` was given, and if it takes it."""
-    with suppress(OSError):
-        say(text)
+    """Write talk to stderr, unless `-q` was given."""
+    say(text)
 
 
 def _print_usage(error: click.ClickException) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+from contextlib import suppress
 
 import click
 
@@ -25,8 +26,9 @@ def say(text: str) -> None:
 
 
 def complain(text: str) -> None:
-    """Write to stderr what has to be said in any case."""
-    click.echo(on_screen(text, terminal=sys.stderr.isatty()), err=True)
+    """Write to stderr what has to be said in any case, if it takes it: it may be closed, or lead to a full disk."""
+    with suppress(OSError):
+        click.echo(on_screen(text, terminal=sys.stderr is not None and sys.stderr.isatty()), err=True)
 
 
 def show(text: str, *, style: dict[str, object] | None = None) -> None:

@@ -1,0 +1,108 @@
+"""What a sound configuration names and prx could not use: looked at without executing anything, for `prx config check`.
+
+`prx start` finds out the same when it needs each thing, and lets the other tunnels run.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import stat
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+from prx.backends import create
+from prx.config.load import Loaded
+from prx.config.origins import Problem
+from prx.config.schema import DEFAULT_TUNNEL, TunnelSettings
+from prx.core.errors import CredentialError, PrxError
+from prx.files.people import expanded
+from prx.secrets.sources import is_reference
+
+
+def unusable(loaded: Loaded, environ: Mapping[str, str]) -> Iterator[Problem]:
+    """Yield what of the configuration cannot be used as it is now, each with its place; never a part of a secret."""
+    folder = Path() if loaded.path is None else loaded.path.parent
+    for name, settings in loaded.config.tunnels.items():
+        table = "tunnel" if name == DEFAULT_TUNNEL and "tunnel.backend" in loaded.origins else f"tunnels.{name}"
+        for key, text in _of_tunnel(settings, folder, environ):
+            yield Problem(loaded.origins[f"{table}.{key}"], f"{table}.{key}", text)
+
+
+def _of_tunnel(settings: TunnelSettings, folder: Path, environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    checks: dict[str, Callable[[], str]] = {
+        "cloudflare.token": lambda: _token(settings),
+        "origin_ca": lambda: _origin_ca(settings),
+        "url_env_file": lambda: _env_file(settings.url_env_file, folder, environ),
+    }
+    for key, check in checks.items():
+        if text := check():
+            yield key, text
+    for key in ("on_url", "on_change"):
+        for command in getattr(settings, key):
+            if "://" not in command and (text := _program(command, folder)):
+                yield key, text
+
+
+def _token(settings: TunnelSettings) -> str:
+    token = settings.cloudflare.token
+    if settings.backend != "cloudflare" or settings.cloudflare.mode != "named" or not token or is_reference(token):
+        return ""
+    try:
+        create(settings).client.check()  # type: ignore[union-attr]  # this backend has one
+    except CredentialError as error:
+        defect = error.message.partition(": ")[2] or error.message
+        return f"found a token that cannot work ({defect}), expected a whole one: {error.hint}"
+    except PrxError as error:
+        return f"found {error.message}, expected another value"
+    return ""
+
+
+def _origin_ca(settings: TunnelSettings) -> str:
+    if not settings.origin_ca or settings.origin.scheme != "https":
+        return ""
+    from prx.runtime.probes.connect import ProbeError
+    from prx.runtime.probes.origin import Trust
+
+    try:
+        if not stat.S_ISREG(Path(settings.origin_ca).stat().st_mode):
+            return f"found {settings.origin_ca}, which is no file, expected a PEM file of certificates"
+        Trust(True, Path(settings.origin_ca), "").context(settings.origin.host)
+    except OSError as error:
+        return f"found {settings.origin_ca} ({(error.strerror or str(error)).lower()}), expected a PEM file of certificates"
+    except ProbeError as error:
+        return f"found no certificate ({error.words}), expected a PEM file of certificates"
+    return ""
+
+
+def _env_file(named: str, folder: Path, environ: Mapping[str, str]) -> str:
+    if not named:
+        return ""
+    try:
+        path = folder / expanded(named, environ)
+        if path.exists() and not path.is_file():
+            return f"found {named}, which is no file, expected a dotenv file or a name for one"
+        if not path.parent.is_dir():
+            return f"found {named}, whose folder is not there, expected a dotenv file or a name for one"
+    except (PrxError, OSError):
+        return ""  # said when it is written
+    return ""
+
+
+def _program(command: str, folder: Path) -> str:
+    try:
+        program = shlex.split(command)[0]
+    except (ValueError, IndexError):
+        return "found a command whose quotes do not match, expected a command on one line"
+    if os.sep not in program:
+        return ""  # in PATH, which may be another one where prx runs
+    path = folder / program
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        return f"found {program} ({(error.strerror or str(error)).lower()}), expected a program"
+    if not stat.S_ISREG(mode):
+        return f"found {program}, which is no file, expected a program"
+    if not mode & 0o111:
+        return f"found {program}, which is not executable, expected a program (chmod +x {program})"
+    return ""

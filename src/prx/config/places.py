@@ -1,0 +1,71 @@
+"""Where prx and its children listen on this machine: no two of them at one place, and none where the service is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from prx.config.positions import KeyPath
+from prx.config.schema import TunnelSettings, WebSettings
+
+_ANY = {"0.0.0.0", "::"}  # noqa: S104 - compared, not bound
+_LOOPBACK = "127.0.0.1"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What is wrong with `key`; `about` names the keys that it follows from, the one whose place is reported first."""
+
+    key: KeyPath
+    about: tuple[KeyPath, ...]
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    key: KeyPath
+    host: str
+    port: int
+
+    def meets(self, other: _Place) -> bool:
+        """Return whether both cannot be had: the same port, on the same address or on all."""
+        same = self.host == other.host or self.host in _ANY or other.host in _ANY
+        return same and self.port == other.port
+
+
+def mistakes(web: WebSettings, tunnels: Mapping[KeyPath, TunnelSettings]) -> Iterator[Finding]:
+    """Yield each place that is taken twice; two ports of cloudflared's own metrics are another check's."""
+    listening: list[_Place] = []
+    for place in [*_of_web(web), *(place for path, tunnel in tunnels.items() for place in _of_tunnel(path, tunnel))]:
+        first = next((item for item in listening if place.meets(item)), None)
+        if first is not None and not (first.key[-1] == place.key[-1] == "metrics_port"):
+            text = f"{place.port} is already used by {'.'.join(map(str, first.key))}; expected another"
+            yield Finding(place.key, (place.key, first.key), text)
+        listening.append(place)
+    for path, tunnel in tunnels.items():
+        if tunnel == TunnelSettings() or not tunnel.origin.is_local:
+            continue
+        key = (*path, "local_addr")
+        for place in listening:
+            if place.meets(_Place(key, _address(tunnel.origin_host), tunnel.origin_port)):
+                yield Finding(
+                    place.key, (place.key, key), f"{place.port} is where the service is (local_addr); expected another port"
+                )
+
+
+def _of_web(web: WebSettings) -> Iterator[_Place]:
+    for name in ("listen", "probes"):
+        if text := getattr(web, name):
+            host, _, port = text.rpartition(":")
+            yield _Place(("web", name), _address(host.strip("[]")), int(port))
+
+
+def _of_tunnel(path: KeyPath, tunnel: TunnelSettings) -> Iterator[_Place]:
+    if tunnel.is_relayed and tunnel.inspect.port:
+        yield _Place((*path, "inspect", "port"), _LOOPBACK, tunnel.inspect.port)
+    if tunnel.backend == "cloudflare" and tunnel.cloudflare.metrics_port:
+        yield _Place((*path, "cloudflare", "metrics_port"), _LOOPBACK, tunnel.cloudflare.metrics_port)
+
+
+def _address(host: str) -> str:
+    return _LOOPBACK if host == "localhost" else host
