@@ -243,6 +243,13 @@ def test_a_dead_origin_is_not_blamed_for_what_it_cannot_cause() -> None:
     assert "530" in reason
 
 
+def test_what_prx_itself_cannot_ask_is_no_advice_to_start_the_service() -> None:
+    """If this machine or a setting keeps prx from asking, the hint says what helps against that."""
+    mine = replace(GONE, error="origin_ca: ca.pem holds no certificate", hint="name a PEM file")
+    assert diagnose(at_public(Public(502), mine), POLICY).hint == "name a PEM file"
+    assert "start the service" in diagnose(at_public(Public(502), GONE), POLICY).hint
+
+
 def test_another_connector_with_the_same_token_is_blamed() -> None:
     """A bad answer that did not come through this connector is reported as what it is: another one's."""
     diagnosis = diagnose(at_public(Public(410), ORIGIN, PAST), POLICY)

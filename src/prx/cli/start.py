@@ -48,11 +48,13 @@ def _split_lab(word: str) -> tuple[str, ...]:
 
 def _parse_duration(_context: click.Context, _parameter: click.Parameter, text: str | None) -> float | None:
     from prx.core.durations import parse_duration
+    from prx.core.numbers import whole
 
     if text is None:
         return None
     try:
-        seconds = float(text) if text.isdecimal() else parse_duration(text)
+        number = whole(text)
+        seconds = parse_duration(text) if number is None else float(number)
     except ValueError:
         seconds = 0.0
     if seconds <= 0:

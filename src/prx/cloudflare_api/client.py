@@ -26,6 +26,7 @@ from prx.cloudflare_api.errors import ApiError, LostAnswerError, RateLimitedErro
 from prx.cloudflare_api.rights import Right
 from prx.core.errors import UsageError
 from prx.core.hosts import is_this_machine
+from prx.core.numbers import whole
 from prx.secrets.value import Secret
 
 BASE: Final = "https://api.cloudflare.com/client/v4"
@@ -228,4 +229,4 @@ def _refusal(answer: httpx2.Response) -> Refusal:
         found += [inner for inner in chain if isinstance(inner, dict)] if isinstance(chain, list) else []
     words = "; ".join(str(item.get("message", ""))[:300] for item in found)
     code = str(found[0].get("code", "")) if found else ""
-    return Refusal(answer.status_code, int(code) if code.isdecimal() else 0, words or answer.reason_phrase)
+    return Refusal(answer.status_code, whole(code) or 0, words or answer.reason_phrase)

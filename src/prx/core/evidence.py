@@ -119,7 +119,8 @@ class Origin:
 
     error: why there was no answer; beside a status, why that answer is not the service's real one (it speaks TLS).
     event_stream: its answer is a stream of events (text/event-stream), which quick tunnels hold back to its end.
-    location: where its answer redirects to. silent: it took the connection and did not answer in time.
+    location: where its answer redirects to. silent: it took the connection and did not answer in time. hint: what helps, if prx
+    itself could not ask; empty: what helps against `error`.
     """
 
     address: str
@@ -129,6 +130,7 @@ class Origin:
     event_stream: bool = False
     location: str = ""
     silent: bool = False
+    hint: str = ""
 
 
 class DnsState(enum.StrEnum):

@@ -174,7 +174,7 @@ def _judge_absence(public: Public, evidence: Evidence) -> Diagnosis | None:
         return None
     reason = origin.error or f"no answer from {origin.address}"
     nameless = "does not know the name" in origin.error
-    hint = f"is {origin.address} the right address?" if nameless else f"start the service on {origin.address}"
+    hint = origin.hint or (f"is {origin.address} the right address?" if nameless else f"start the service on {origin.address}")
     if evidence.delivery.reached is False and public.status != 502:
         seen = _answer_words(public)
         return Diagnosis(Verdict.ORIGIN_DOWN, f"{reason}; besides, visitors do not reach the connector ({seen})", hint)

@@ -21,6 +21,7 @@ import httpx2
 from prx import __version__
 from prx.core.errors import PrxError, UsageError
 from prx.core.hosts import is_loopback, is_private_channel
+from prx.core.numbers import whole
 from prx.files.reading import require_ca_file
 
 Progress = Callable[[int, int | None], None]
@@ -108,8 +109,7 @@ async def _answer(
 
 
 async def _receive(response: httpx2.Response, sink: BinaryIO, bounds: Bounds, progress: Progress) -> Fetched:
-    length = response.headers.get("content-length", "")
-    expected = int(length) if length.isascii() and length.isdigit() else None
+    expected = whole(response.headers.get("content-length"))
     if expected is not None and expected > bounds.size:
         raise _too_large(response.url, expected, bounds)
     digest, size = hashlib.sha256(), 0

@@ -22,6 +22,7 @@ from starlette.requests import cookie_parser
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from prx.core.numbers import whole
 from prx.web.address import Listen
 from prx.web.keys import Keys
 
@@ -154,8 +155,8 @@ async def _body(headers: Headers, receive: Receive) -> tuple[bytes, Response | N
     """Return the body of a request, or the answer to one that is too long or too slow."""
     too_long = refusal(413, f"a request has at most {BODY_BYTES} bytes")
     too_long.headers["connection"] = "close"
-    length = headers.get("content-length", "0")
-    if not length.isdigit() or int(length) > BODY_BYTES:
+    length = whole(headers.get("content-length", "0"))
+    if length is None or length > BODY_BYTES:
         return b"", too_long
     found = bytearray()
     try:

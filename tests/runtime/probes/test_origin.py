@@ -4,13 +4,14 @@ import asyncio
 import socket
 import ssl
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 import trustme
 from tests.support.servers import Servers, answer, drip, forever
 
-from prx.runtime.probes.origin import probe_origin
+from prx.runtime.probes.origin import Trust, probe_origin
 
 
 @pytest.fixture
@@ -196,3 +197,14 @@ async def test_connection_to_itself_is_no_service(unused_port: int, monkeypatch:
     monkeypatch.setattr(asyncio, "open_connection", from_the_same_port)
     seen = await probe_origin("127.0.0.1", unused_port)
     assert (seen.listening, seen.error) == (False, f"connection refused by 127.0.0.1:{unused_port}")
+
+
+@pytest.mark.parametrize("content", [None, b"", b"words", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"])
+async def test_a_ca_file_that_is_none_is_not_blamed_on_the_service(tmp_path: Path, content: bytes | None) -> None:
+    """Missing, empty, other words, a certificate that is none: the hint is to correct origin_ca, not to start the service."""
+    file = tmp_path / "ca.pem"
+    if content is not None:
+        file.write_bytes(content)
+    seen = await probe_origin("127.0.0.1", 9, scheme="https", trust=Trust(verify=True, ca_file=file))
+    assert "origin_ca" in seen.error
+    assert "origin_ca" in seen.hint

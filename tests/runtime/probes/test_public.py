@@ -174,6 +174,15 @@ async def test_retry_after_is_read(servers: Servers) -> None:
     assert (await probe_public(f"http://{HOST}:{served.port}", ["127.0.0.1"])).retry_after == 120
 
 
+@pytest.mark.parametrize("text", ["9" * 5000, "\u00b2", "-1", "1e9", "Fri, 31 Dec 9999 23:59:59 GMT", ""])
+async def test_a_wait_that_is_no_number_is_none(servers: Servers, text: str) -> None:
+    """A date, digits that are none, thousands of them: the answer counts, and no wait is read from it."""
+    head = f"HTTP/1.1 429 Slow\r\nRetry-After: {text}\r\nContent-Length: 0\r\n\r\n".encode()
+    served = await servers.canned(head)
+    seen = await probe_public(f"http://{HOST}:{served.port}", ["127.0.0.1"])
+    assert (seen.status, seen.retry_after) == (429, None)
+
+
 async def test_next_address_is_tried(servers: Servers) -> None:
     """An address without a listener does not hide one that works."""
     served = await servers.canned(answer(200), host="::1")

@@ -40,7 +40,8 @@ if TYPE_CHECKING:
 
 TIMEOUT = 5.0  # seconds for everything
 SECOND_LOOK = 1.0  # seconds that finding out a reason may take, beyond that
-_NOT_LISTENING = {FailureKind.REFUSED, FailureKind.NO_ROUTE, FailureKind.TIMEOUT, FailureKind.NO_NAME, FailureKind.LOCAL}
+_NOT_LISTENING = {FailureKind.REFUSED, FailureKind.NO_ROUTE, FailureKind.TIMEOUT, FailureKind.NO_NAME}
+_LIMITS = "this machine gives prx no connection: raise its limits (ulimit -n)"
 _PERHAPS_TLS = {FailureKind.EMPTY, FailureKind.RESET, FailureKind.GARBLED}
 _PERHAPS_PLAIN = {FailureKind.EMPTY, FailureKind.RESET, FailureKind.GARBLED, FailureKind.TLS, FailureKind.TIMEOUT}
 _WRONG_NAME = {62, 64}  # OpenSSL's X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
@@ -133,6 +134,9 @@ async def probe_origin(
 
 async def _explained(service: _Service, error: ProbeError, *, is_https: bool) -> Origin:
     """Return why there was no answer, and what would be right if that can be found out."""
+    if error.trouble is FailureKind.LOCAL:
+        helps = "name a PEM file of certificates that prx can read in origin_ca" if "origin_ca" in error.words else _LIMITS
+        return Origin(service.name, False, error=error.words, hint=helps)
     words, listening = error.words, error.trouble not in _NOT_LISTENING
     cause = error.__cause__
     if error.trouble is FailureKind.REFUSED:

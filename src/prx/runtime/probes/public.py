@@ -18,6 +18,7 @@ from urllib.parse import SplitResult, urlsplit
 from prx.core.deadline import Deadline
 from prx.core.evidence import Public
 from prx.core.hosts import is_loopback
+from prx.core.numbers import whole
 from prx.logs.text import printable
 from prx.runtime.probes.access import AccessAnswer, access_answer
 from prx.runtime.probes.connect import Endpoint, FailureKind, ProbeError, connected_to_one, verifying_tls
@@ -109,7 +110,7 @@ def _seen(answer: Answer, *, latency_ms: float, sent: bool) -> Public:
         edge_error=edge_error(answer),
         host_blocked=host_blocked(answer),
         latency_ms=latency_ms,
-        retry_after=int(retry_after) if retry_after.isascii() and retry_after.isdigit() else None,
+        retry_after=whole(retry_after),
         event_stream=answer.is_event_stream,
         sent_token=sent,
         by_cloudflare="cf-ray" in answer.headers or answer.headers.get("server", "").lower() == "cloudflare",

@@ -13,6 +13,7 @@ from typing import Final
 
 from h2.errors import ErrorCodes
 
+from prx.core.numbers import whole
 from prx.lab.connector.origin.answers import bodiless
 from prx.lab.connector.origin.exchanges import Answer, Headers, OriginError, readable
 from prx.lab.protocol.errors import StreamError, StreamResetError
@@ -96,7 +97,7 @@ class Http2Exchange:
         status = int(head[0][1])
         headers = [(name, value) for name, value in head if not name.startswith(b":")]
         lengths = {value for name, value in headers if name == b"content-length"}
-        if len(lengths) > 1 or not all(length.isdigit() for length in lengths):
+        if len(lengths) > 1 or any(whole(length) is None for length in lengths):
             headers = [(name, value) for name, value in headers if name != b"content-length"]
             lengths = set()
         if bodiless(self._method, status):

@@ -14,6 +14,7 @@ import hashlib
 from contextlib import suppress
 from typing import Final
 
+from prx.core.numbers import whole
 from prx.lab.connector.go_errors import dial_text
 from prx.lab.connector.origin.exchanges import Answer, Headers, OriginError
 from prx.lab.connector.origin.ingress import StreamService
@@ -45,9 +46,10 @@ def destination(service: StreamService, request: Request) -> tuple[str, int]:
         raise OriginError(_NO_DESTINATION)
     named = text.rpartition("://")[2].partition("/")[0]
     host, _, port = named.rpartition(":")
-    if not host or not port.isdecimal() or int(port) > 0xFFFF:
+    number = whole(port)
+    if not host or number is None or number > 0xFFFF:
         raise OriginError(f"dial tcp: address {named}: missing port in address")
-    return host.strip("[]"), int(port)
+    return host.strip("[]"), number
 
 
 async def dial(host: str, port: int, limit: float) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

@@ -34,6 +34,7 @@ from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import parse_qsl, unquote, urlencode
 
+from prx.core.numbers import whole
 from prx.lab.connector.log import Log
 from prx.lab.connector.origin.exchanges import Answer, Headers
 from prx.lab.connector.origin.messages import Body, Request, Response
@@ -231,7 +232,8 @@ class _PrivateResponse:
 async def _form(request: Request, incoming: Body) -> dict[str, str] | None:
     """Return `state` and `assertion` of the callback's body; None if it is anything else."""
     length = request.header(b"content-length")
-    if length and (not length.isdigit() or int(length) > _MOST_BODY):
+    announced = whole(length) if length else 0
+    if announced is None or announced > _MOST_BODY:
         return None
     body = bytearray()
     try:

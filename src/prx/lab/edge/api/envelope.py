@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from prx.core.numbers import whole
 from prx.lab.edge.api.call import Call, Reply
 from prx.lab.edge.api.errors import ApiError
 from prx.lab.edge.api.habits import Habits
@@ -44,4 +45,4 @@ def page(call: Call, items: Sequence[Any], *, default: int = 20, most: int = 100
 
 
 def _number(text: str | None, default: int) -> int:
-    return int(text) if text is not None and text.isdecimal() and int(text) > 0 else default
+    return whole(text) or default

@@ -20,6 +20,7 @@ from typing import Final, TypeAlias
 
 from h2.errors import ErrorCodes
 
+from prx.core.numbers import whole
 from prx.lab.edge.public import error_pages
 from prx.lab.edge.public.http1 import MAX_HEAD
 from prx.lab.edge.public.translate import new_ray
@@ -83,9 +84,9 @@ class Http2Visit:
     async def send_head(self, status: int, headers: Headers) -> None:
         """Send the response's head, without those headers that HTTP/2 does not allow."""
         allowed = _allowed(headers)
-        length = dict(allowed).get(b"content-length", b"")
-        if length.isdigit() and not self._head_only and status != 304:
-            self._announced = int(length)
+        length = whole(dict(allowed).get(b"content-length"))
+        if length is not None and not self._head_only and status != 304:
+            self._announced = length
         head = [(b":status", b"%d" % status), *allowed]
         if any(name == b"grpc-status" for name, _ in allowed):
             self._held = head

@@ -12,6 +12,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from prx.core.numbers import whole
 from prx.lab.edge.public import error_pages
 from prx.lab.edge.public.access import CERTS_PATH, RESOURCE_PATH, Fronts
 from prx.lab.protocol.headers import Headers
@@ -49,7 +50,7 @@ def answer(visit: Visit, fronts: Fronts, now: float) -> Reply | error_pages.Page
         return Reply(200, [(b"Content-Type", b"text/plain"), (b"Cache-Control", b"no-cache")], _trace(visit, now))
     if path.startswith(_ERROR):
         code = path.removeprefix(_ERROR)
-        return error_pages.BY_CODE.get(int(code) if code.isascii() and code.isdecimal() else 0, error_pages.NOT_FOUND)
+        return error_pages.BY_CODE.get(whole(code) or 0, error_pages.NOT_FOUND)
     if path == CERTS_PATH and visit.asked.hostname.endswith(TEAM_DOMAIN):
         return Reply(200, [_JSON], json.dumps(fronts.keys()).encode())
     front = fronts.find(visit.asked.hostname)

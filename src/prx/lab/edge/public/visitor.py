@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
 
+from prx.core.numbers import whole
 from prx.lab.protocol.headers import Headers
 
 
@@ -45,8 +46,7 @@ class RequestHead:
     @property
     def length(self) -> int:
         """The body's length as announced; 0 if there is none or it is not known."""
-        length = self.values.get(b"content-length", b"")
-        return int(length) if length.isdigit() else 0
+        return whole(self.values.get(b"content-length")) or 0
 
     @property
     def hostname(self) -> str:
