@@ -147,6 +147,21 @@ def test_what_is_too_old_or_too_much_is_deleted(tmp_path: Path) -> None:
     assert 1 <= len(segments(tmp_path)) <= 4
 
 
+@pytest.mark.parametrize("years", [1, 10, 60])
+def test_a_clock_set_forward_deletes_nothing_at_once(tmp_path: Path, years: int) -> None:
+    """If all that was kept is suddenly too old, the clock may be wrong: it stays until a day that is recent says otherwise."""
+    for day in range(3):
+        target = writer(tmp_path, now=NOW - day * 86_400)
+        target.write([b"{}"])
+        target.close()
+    wrong = NOW + years * 365 * 86_400
+    for later in range(2):
+        target = writer(tmp_path, now=wrong + later * 86_400)
+        target.write([b"{}"])
+        target.close()
+        assert len(segments(tmp_path)) == (4 if later == 0 else 2)  # a machine that was off for long tidies up a day later
+
+
 def test_a_flood_stays_within_the_bounds(tmp_path: Path) -> None:
     """However much happens in one day, the files together keep their bound, and the newest records are there."""
     target = writer(tmp_path, bounds=Bounds(total_bytes=64 * 1024))

@@ -9,6 +9,7 @@ from prx.history.latency import bucket, middle, percentile
 from prx.history.reader import Life
 from prx.history.records import decode
 from prx.history.report import Report, TunnelReport, report
+from prx.ui.report_lines import report_lines
 
 DAY = 86_400.0
 BEGIN = 1_800_000_000.0
@@ -158,6 +159,18 @@ def test_a_clock_set_back_makes_no_time() -> None:
     tunnel = story.at(700).result(0, 700)
     assert tunnel.watched == 700
     assert lost(tunnel)["origin_down"][0] <= 160
+
+
+@pytest.mark.parametrize(("back", "told"), [(30.0, False), (300.0, True), (3600.0, True), (400 * DAY, True)])
+def test_records_of_the_future_are_told_and_not_taken_for_nothing(back: float, told: bool) -> None:
+    """After the clock was set back, what was recorded lies ahead: it is counted, and not called a time without prx."""
+    story = Script().at(10).verdict("healthy", "ready").at(700)
+    story.verdict("origin_down", "degraded")
+    whole = story.whole(-2000 - back, 700 - back)
+    assert (whole.ahead > 0) == told
+    text = "\n".join(report_lines(whole))
+    assert ("clock was set back" in text) == told
+    assert "no prx was running" not in text
 
 
 def test_restarts_that_did_not_help_are_told() -> None:

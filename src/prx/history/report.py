@@ -15,6 +15,8 @@ from prx.history.records import Record
 from prx.history.spans import Span, clipped, spans
 from prx.history.standing import Standing
 
+_CLOCKS_DIFFER = 60.0  # seconds that a clock may be set by without a word
+
 
 @dataclass(slots=True)
 class Loss:
@@ -119,12 +121,17 @@ def _loss_json(loss: Loss) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """All tunnels between two times (seconds since 1970). missing: records that could not be written, or are damaged."""
+    """All tunnels between two times (seconds since 1970).
+
+    missing: records that could not be written, or are damaged. ahead: those of a time after `until`, as a clock that was set
+    back leaves them; nothing is known of what they say.
+    """
 
     since: float
     until: float
     tunnels: tuple[TunnelReport, ...]
     missing: int = 0
+    ahead: int = 0
 
     def to_json(self, *, timeline: bool = False) -> dict[str, Any]:
         """Return the public form."""
@@ -149,7 +156,8 @@ def report(lives: Sequence[Life], since: float, until: float, *, running: bool =
         lost = sum(_count(item) for item in life.records if item["event"] == "lost" and since <= item["at"] < until)
         missing += life.damaged + lost
     tunnels.sort(key=lambda item: (item.tunnel, item.local_addr, item.key))
-    return Report(since, until, tuple(tunnels), missing)
+    ahead = sum(item["at"] > until + _CLOCKS_DIFFER for life in lives for item in life.records)
+    return Report(since, until, tuple(tunnels), missing, ahead)
 
 
 def _life(life: Life, since: float, until: float, *, running: bool) -> list[TunnelReport]:

@@ -134,9 +134,14 @@ class SegmentWriter:
 
 
 def prune(folder: Path, bounds: Bounds, now: float, *, keep: Path) -> None:
-    """Delete what is older than `bounds.days`, then the oldest files until the rest, and one more, fits; never `keep`."""
+    """Delete what is older than `bounds.days`, then the oldest files until the rest, and one more, fits; never `keep`.
+
+    If all of it is too old, the clock may be wrong, and nothing is deleted for its age: the next day decides that.
+    """
     oldest = day_of((datetime.fromtimestamp(now, tz=UTC) - timedelta(days=bounds.days)).timestamp())
     found = [item for item in segments(folder) if item.path != keep]
+    if all(item.day < oldest for item in found):
+        oldest = ""
     left = [item for item in found if item.day >= oldest]
     total = sum(_size(item.path) for item in left) + bounds.segment_bytes
     gone = [item for item in found if item.day < oldest]

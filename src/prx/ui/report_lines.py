@@ -22,8 +22,11 @@ def report_lines(report: Report) -> list[str]:
     if report.missing:
         records = "1 record is" if report.missing == 1 else f"{report.missing} records are"
         lines.append(f"{records} missing or damaged: the disk did not take them, or prx was killed")
+    if report.ahead:
+        lines.append(f"{report.ahead} records of a time that is still to come are left out: the clock was set back")
     if not report.tunnels:
-        lines.append("nothing is known of this time: no prx was running")
+        why = "" if report.ahead else ": no prx was running"
+        lines.append(f"nothing is known of this time{why}")
     for tunnel in report.tunnels:
         lines += ["", *_tunnel(tunnel)]
     return lines
