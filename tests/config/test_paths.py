@@ -63,6 +63,19 @@ def test_private_directory_is_made_and_kept_private(tmp_path: Path) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == 0o700
 
 
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
+def test_the_folders_above_a_private_one_are_private(tmp_path: Path, umask: int) -> None:
+    """Those that prx makes on the way have its mode, too; one that is there keeps its own."""
+    (tmp_path / "there").mkdir(mode=0o755)
+    before = os.umask(umask)
+    try:
+        ensure_private_dir(tmp_path / "there" / "a" / "b" / "c")
+    finally:
+        os.umask(before)
+    modes = [(tmp_path / "there" / path).stat().st_mode & 0o777 for path in (".", "a", "a/b", "a/b/c")]
+    assert modes == [0o755, 0o700, 0o700, 0o700]
+
+
 def test_private_directory_refuses_what_others_control(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A link, a file, a directory below a file and another user's directory are refused by name."""
     (tmp_path / "real").mkdir()

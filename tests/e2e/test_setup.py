@@ -135,13 +135,26 @@ def test_protected_from_the_first_moment_and_back(tmp_path: Path, connector: str
                 assert request("GET", f"{url}/hooks/x/y").status_code == 302
                 assert request("GET", f"{url}/", headers=token).status_code == 200
                 assert_seen_by_the_account(operator, stand)
+                operator.must("teardown", NAME, "--lab", "--yes")  # under a connector that lives
+                assert_cut_off(operator)
             finally:
                 started.end()
-            operator.must("teardown", NAME, "--lab", "--yes")
+            assert "nothing to change" in operator.run("teardown", NAME, "--lab", "--yes").stderr
         assert 302 in answers
         assert {answer for answer in answers if answer == 200} == set()
         assert set(service.seen) == {("/hooks/x", False), ("/", True)}
         assert stand.exported() == before
+
+
+def assert_cut_off(operator: Operator) -> None:
+    """A connector whose tunnel was taken away is told to be rejected, within seconds, and is not restarted for it."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        (tunnel,) = json.loads(operator.must("status", "--json"))["tunnels"]
+        if tunnel["verdict"] in {"edge_lost", "auth_rejected"}:
+            assert tunnel["restarts"] == 0
+            return
+    pytest.fail(f"after the teardown it is {tunnel['verdict']}: {tunnel['reason']}")
 
 
 def assert_seen_by_the_account(operator: Operator, stand: Stand) -> None:

@@ -113,7 +113,9 @@ def ensure_private_dir(path: Path) -> Path:
     these would let another user read or replace what is kept there.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=PRIVATE_MODE)
+        for parent in reversed(path.parents):  # `parents=True` of mkdir gives its mode to the last one alone
+            if not os.path.lexists(parent):
+                parent.mkdir(mode=PRIVATE_MODE, exist_ok=True)
         if not os.path.lexists(path):
             path.mkdir(mode=PRIVATE_MODE, exist_ok=True)
         found = path.lstat()

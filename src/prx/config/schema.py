@@ -110,6 +110,11 @@ class TunnelAccess(Table):
         access_wishes.service_token,
     )
 
+    @property
+    def is_promised(self) -> bool:
+        """Return whether strangers are to be stopped at the root of the name."""
+        return bool(self.allow or self.service_tokens) and "/*" not in self.public_paths
+
 
 @dataclass(frozen=True, kw_only=True)
 class WebhookSecrets(Table):

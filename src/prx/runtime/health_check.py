@@ -240,7 +240,10 @@ class HealthChecker:
         exposure = await check_exposure(self.url, addresses, ca_file=site.public_ca, timeout=limit)
         if exposure.reach is Reach.UNKNOWN:
             return ""
-        if not self._exposure_known and not site.local and (warning := exposure.warning(str(context.settings.origin))):
+        warning = "" if site.local else exposure.warning(str(context.settings.origin))
+        if context.settings.access.is_promised:
+            warning = exposure.broken_promise()
+        if warning and not self._exposure_known:
             context.log("warn", warning)
         self._exposure_known = True
         return exposure.refusal() if context.settings.require_access else ""

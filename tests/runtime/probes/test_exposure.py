@@ -8,6 +8,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
+from prx.config.schema import TunnelAccess
 from prx.core.evidence import Public
 from prx.runtime.probes.exposure import Exposure, Reach, check_exposure, classify
 
@@ -56,9 +57,27 @@ def test_words(reach: Reach, warned: bool, refused: bool) -> None:
     if warned:
         assert f"anyone who knows {URL} reaches 127.0.0.1:8080" in warning
         assert '"localhost"' in warning
+    assert bool(exposure.broken_promise()) == refused
     if refused:
+        assert URL in exposure.broken_promise()
+        assert "prx setup" in exposure.broken_promise()
         assert URL in refusal
         assert "status 200" in refusal
+
+
+@pytest.mark.parametrize(
+    ("wishes", "promised"),
+    [
+        ({}, False),
+        ({"allow": ("you@example.com",)}, True),
+        ({"service_tokens": ("ci",)}, True),
+        ({"allow": ("everyone",), "public_paths": ("/hooks/*",)}, True),
+        ({"allow": ("everyone",), "public_paths": ("/*",)}, False),
+    ],
+)
+def test_what_a_file_promises_of_the_root(wishes: dict[str, tuple[str, ...]], promised: bool) -> None:
+    """Guests, or machines, and no open root: only then is a stranger who is answered there a promise that is not kept."""
+    assert TunnelAccess(**wishes).is_promised == promised
 
 
 @pytest.fixture

@@ -46,6 +46,15 @@ class Exposure:
             f'"localhost" trusts them all, because every request through the tunnel comes from there; {_REMEDY}'
         )
 
+    def broken_promise(self) -> str:
+        """Return what to report of a tunnel whose `[tunnel.access]` says who may visit; empty if strangers are stopped."""
+        if self.reach not in {Reach.EXPOSED, Reach.ASKED}:
+            return ""
+        return (
+            f"[tunnel.access] says who may visit, and {self.url} answers a stranger with status {self.status}: Access is not "
+            "in front of it; `prx setup` puts it there, and require_access = true refuses to stay up without"
+        )
+
     def refusal(self) -> str:
         """Return why `require_access = true` is not met, empty if it is met or nothing was learned.
 
