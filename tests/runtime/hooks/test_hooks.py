@@ -106,12 +106,13 @@ async def test_success_on_the_second_try(bench: Bench, tmp_path: Path) -> None:
     ],
 )
 async def test_command_that_cannot_start_is_explained(bench: Bench, tmp_path: Path, text: str, words: str) -> None:
-    """What cannot be started is said in words."""
+    """What cannot be started is said in words, at once: another try would find the same."""
     (tmp_path / "plain").write_text("x")
     bench.fire(hooks=(text,))
     result = await bench.result()
     assert not result.ok
     assert words in result.detail
+    assert result.tries == 1
 
 
 async def test_hanging_command_is_killed_with_its_group(tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ class CommandHook:
         try:
             program, *arguments = shlex.split(self.text)
         except ValueError as error:
-            raise HookError(f"cannot be split into words: {str(error).lower()}") from error
+            raise HookError(f"cannot be split into words: {str(error).lower()}", permanent=True) from error
         if os.sep in program:
             self._require_trusted([program, *arguments])
             program = str(self.folder.absolute() / program)  # the shell below starts in the folder, which may be "."
@@ -74,9 +74,8 @@ class CommandHook:
             require_program(argv[0], folder=self.folder, environ=self.environ)
             require_command(argv, self.folder, environ=self.environ)
         except FileRefusedError as error:
-            raise HookError(
-                f"not run: {error.message} (hint: {error.hint})" if error.hint else f"not run: {error.message}"
-            ) from error
+            hint = f" (hint: {error.hint})" if error.hint else ""
+            raise HookError(f"not run: {error.message}{hint}", permanent=True) from error
         except OSError:
             return  # it is not there, or not ours to run: that is reported when it is started
 
@@ -85,7 +84,7 @@ def _find(program: str, env: Mapping[str, str]) -> str:
     try:
         return find_program(Launch((program,), env))
     except SpawnError as error:
-        raise HookError(error.message) from error
+        raise HookError(error.message, permanent=error.permanent) from error
 
 
 def _output(tail: Sequence[bytes]) -> str:

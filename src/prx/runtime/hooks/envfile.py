@@ -58,7 +58,7 @@ class EnvFileHook:
         except OSError as error:
             raise HookError(f"cannot be written: {error.strerror or error}") from error
         except ValueError as error:
-            raise HookError(str(error)) from error
+            raise HookError(str(error), permanent=True) from error
 
 
 def set_variable(path: Path, name: str, value: str) -> None:

@@ -48,7 +48,14 @@ class Message(Protocol):
 
 
 class HookError(Exception):
-    """The hook did not do its work this time; the message says why, on one line or on several."""
+    """The hook did not do its work this time; the message says why, on one line or on several.
+
+    `permanent`: another try soon cannot help, so none is made, and the operator hears of it at once.
+    """
+
+    def __init__(self, message: str, *, permanent: bool = False) -> None:
+        super().__init__(message)
+        self.permanent = permanent
 
 
 class Hook(Protocol):

@@ -121,18 +121,20 @@ class _Deliverer(Protocol[_News_contra]):
 async def deliver_repeatedly(hook: _Deliverer[_News_contra], change: _News_contra, clock: Clock) -> tuple[int, str]:
     """Deliver until it works or the tries are used up; return their number and what went wrong in the last one."""
     tries = 1
-    while (trouble := await _try(hook, change)) and tries <= len(RETRIES.delays):
+    while True:
+        trouble, again = await _try(hook, change)
+        if not again or tries > len(RETRIES.delays):
+            return tries, trouble
         await clock.sleep(RETRIES.delay(tries))
         tries += 1
-    return tries, trouble
 
 
-async def _try(hook: _Deliverer[_News_contra], change: _News_contra) -> str:
-    """Deliver once; return what went wrong, empty when nothing did."""
+async def _try(hook: _Deliverer[_News_contra], change: _News_contra) -> tuple[str, bool]:
+    """Deliver once; return what went wrong, empty when nothing did, and whether another try may help."""
     try:
         await hook.deliver(change)
     except HookError as error:
-        return str(error)
+        return str(error), not error.permanent
     except Exception as error:  # noqa: BLE001 - a defect in a hook must not end the supervision of all tunnels
-        return f"{type(error).__name__}: {error}"
-    return ""
+        return f"{type(error).__name__}: {error}", True
+    return "", False
