@@ -131,7 +131,7 @@ def test_a_token_that_cannot_be_one_is_found_by_the_check(token: str, capsys: py
     file.chmod(0o600)
     assert main(["config", "check"]) == 2
     out, err = capsys.readouterr()
-    assert (out, "default: cloudflare.token: " in err) == ("", True)
+    assert (out, "prx.toml:4: tunnel.cloudflare.token: found " in err) == ("", True)
     assert token.rsplit(maxsplit=1)[-1] not in err
 
 

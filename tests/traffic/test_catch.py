@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -34,10 +34,15 @@ async def status(relay: Relay, raw: bytes) -> int:
 
 
 @asynccontextmanager
-async def catching(folder: Path, port: int) -> AsyncIterator[GuardedRelay]:
-    """Run a relay to `port` that keeps requests in `folder`."""
+async def catching(folder: Path, port: int, *, said: list[str] | None = None) -> AsyncIterator[GuardedRelay]:
+    """Run a relay to `port` that keeps requests in `folder`; `said`: what it has to say."""
     async with relaying(port) as relay, asyncio.TaskGroup() as group:
-        catcher = Catcher(Spool(folder), relay.copier, lambda: relay.target, lambda _level, _text: None)
+
+        def log(_level: str, text: str) -> None:
+            if said is not None:
+                said.append(text)
+
+        catcher = Catcher(Spool(folder), relay.copier, lambda: relay.target, log)
         relay.catch = catcher
         running = group.create_task(catcher.run())
         yield relay
@@ -213,6 +218,9 @@ async def test_a_kept_file_that_is_removed_or_strange_holds_up_no_other(
         min(path for path in folder.glob("*-000.req")).unlink()
         async with receiver(port, 2) as seen:
             pass
+        async with asyncio.timeout(PATIENCE):
+            while relay.catch is not None and relay.catch.waiting:  # noqa: ASYNC110 - the last one is removed after its answer
+                await asyncio.sleep(0.01)
     assert [head.split()[1] for head in seen] == [b"/hook/1", b"/hook/2"]
     assert {path.name for path in folder.iterdir()} == {"notes.req", "000000000003-abc.req"}
 
@@ -258,3 +266,112 @@ async def test_what_is_on_its_way_to_the_disk_is_bounded(tmp_path: Path, monkeyp
             writer.close()
         assert await status(relay, post(1)) == 202
         assert relay.held == 0
+
+
+WHOLE = b"POST /hook/7 HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nConnection: close\r\n\r\nabc"
+
+
+def _file(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+
+
+def _link(path: Path, _content: bytes) -> None:
+    (path.parent / "elsewhere").write_bytes(WHOLE.replace(b"/hook/7", b"/planted"))
+    path.symlink_to("elsewhere")
+
+
+def _folder(path: Path, _content: bytes) -> None:
+    path.mkdir()
+
+
+@pytest.mark.parametrize(
+    ("name", "make", "content", "is_said"),
+    [
+        ("000000000001-000.req", _file, b"", True),  # a power cut
+        ("000000000001-000.req", _file, WHOLE[:-1], True),  # a body that was cut
+        ("000000000001-000.req", _file, WHOLE[:30], True),  # a head that was cut
+        ("000000000001-000.req", _file, WHOLE + b"more", True),
+        ("000000000001-000.req", _file, bytes(range(256)) * 20, True),
+        ("000000000001-000.req", _link, b"", False),
+        ("000000000001-000.req", _folder, b"", False),
+        ("note.req", _file, b"mine", False),
+        ("999999999999-000.req", _file, WHOLE, False),  # the number after it would have a digit more
+        ("half.part", _folder, b"", False),
+        ("\u00b2-000.req", _file, WHOLE, False),
+    ],
+)
+async def test_what_lies_in_the_folder_holds_up_no_request(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    make: Callable[[Path, bytes], None],
+    content: bytes,
+    is_said: bool,
+) -> None:
+    """Whatever is found there, those that were kept are handed over, and what was kept and is none any more is said."""
+    monkeypatch.setattr(catch_module, "PAUSE", 0.02)
+    folder, port = tmp_path / "caught", free_port()
+    said: list[str] = []
+    Spool(folder).add(WHOLE)
+    (folder / "000000000001-000.req").rename(folder / "000000000005-000.req")
+    make(folder / name, content)
+    async with catching(folder, port, said=said) as relay:
+        assert await status(relay, post(8)) == 202
+        async with receiver(port, 2) as seen:
+            pass
+    paths = {head.split()[1] for head in seen}
+    assert {b"/hook/7", b"/hook/8"} <= paths
+    assert b"/planted" not in paths
+    assert any("set aside" in text for text in said) == is_said
+
+
+async def test_who_need_not_wait_is_answered_while_others_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A service that is back answers a GET, a HEAD and a WebSocket at once, whatever waits for it; a POST stays behind."""
+    monkeypatch.setattr(catch_module, "PAUSE", 0.02)
+    port, seen = free_port(), []
+    slow, arrived, all_there = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    writers: list[asyncio.StreamWriter] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.append(writer)
+        while True:
+            try:
+                head = await read_head(reader)
+            except asyncio.IncompleteReadError:
+                writer.close()
+                return
+            method = head.split()[0]
+            seen.append(head.split()[1])
+            if method == b"POST":
+                await reader.readexactly(3)
+                arrived.set()
+                await slow.wait()
+            if seen.count(b"/hook/7") + seen.count(b"/hook/8") == 2:
+                all_there.set()
+            if b"Upgrade" in head:
+                writer.write(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: echo\r\nConnection: upgrade\r\n\r\n" + b"hi")
+                writer.close()
+                return
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+    async with catching(tmp_path / "caught", port) as relay:
+        assert await status(relay, WHOLE) == 202
+        server = await asyncio.start_server(answer, "127.0.0.1", port)
+        async with asyncio.timeout(PATIENCE):
+            await arrived.wait()  # and now it waits for the answer
+            assert await status(relay, b"GET /page HTTP/1.1\r\nHost: x\r\n\r\n") == 200
+            assert await status(relay, b"HEAD /page HTTP/1.1\r\nHost: x\r\n\r\n") == 200
+            upgrade = b"GET /socket HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n"
+            assert await status(relay, upgrade) == 101
+            reader, writer = await asyncio.open_connection("127.0.0.1", relay.port)  # a GET, then a POST on one connection
+            writer.write(b"GET /first HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert (await read_head(reader)).startswith(b"HTTP/1.1 200 ")
+            writer.write(WHOLE.replace(b"/hook/7", b"/hook/8"))
+            assert (await read_head(reader)).startswith(b"HTTP/1.1 202 ")
+            writer.close()
+            slow.set()
+            await all_there.wait()
+        server.close()
+        for held in writers:
+            held.close()
+    assert seen == [b"/hook/7", b"/page", b"/page", b"/socket", b"/first", b"/hook/8"]

@@ -18,6 +18,7 @@ from typing import Final
 
 from prx import __version__
 from prx.core.errors import PrxError
+from prx.traffic.framing import End, Framing, Head
 from prx.traffic.relay import Target
 from prx.traffic.replay import send
 from prx.traffic.spool import Spool, SpoolFullError
@@ -100,6 +101,11 @@ class Catcher:
             self._log("error", "a kept request was removed by another program, and is not handed over")
             self._spool.forget()
             return 0
+        if not is_request(raw):
+            self._log("error", "a kept file holds no whole request any more, and is set aside")
+            async with self._lock:
+                await asyncio.to_thread(self._spool.done, failed=True)
+            return 0
         if self._tries >= TRIES:
             if not await self._is_well():
                 raise PrxError("the service is down")
@@ -132,3 +138,11 @@ class Catcher:
         async with self._lock:
             await asyncio.to_thread(self._spool.begin)
         self._tries += 1
+
+
+def is_request(raw: bytes) -> bool:
+    """Return whether `raw` is one whole request and nothing more; a power cut may leave less of it."""
+    framing = Framing(of_requests=True)
+    pieces = list(framing.feed(raw))
+    ends = [isinstance(piece, End) for piece in pieces]
+    return bool(pieces) and isinstance(pieces[0], Head) and ends.count(True) == 1 and ends[-1] and framing.between

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from typing import Final, Protocol
 
-from prx.traffic.framing import Data, End, Framing, Head, Raw
+from prx.traffic.framing import Data, End, Framing, Head, Piece, Raw
 from prx.traffic.gate import UNCLEAR, Gate, Refusal
 from prx.traffic.relay import Pair, Relay, Side
 from prx.traffic.tee import SERVICE, VISITOR
@@ -25,6 +25,11 @@ _DOWN: Final = Refusal(503, "Service Unavailable", "the service is down", (("Ret
 _TOO_LARGE: Final = Refusal(413, "Content Too Large", "the service is down, and this is too large to be kept")
 
 
+def _is_passing(head: Head) -> bool:
+    """Return whether a request is not kept: the service answers it now, or it is refused."""
+    return head.method in _SAFE or head.upgrades
+
+
 def request_of(head: Head, body: bytes) -> bytes:
     """Return a request with a length, whatever its framing was."""
     framing = {b"content-length", b"transfer-encoding", b"connection", b"expect", b"trailer"}
@@ -36,14 +41,26 @@ def request_of(head: Head, body: bytes) -> bytes:
 class GuardedSide(Side):
     """The connector's side of a guarded pair."""
 
-    __slots__ = ("_catching", "_caught", "_framing", "_guard", "_held", "_holds", "_storing", "_through", "refused")
+    __slots__ = (
+        "_catching",
+        "_caught",
+        "_early",
+        "_framing",
+        "_guard",
+        "_held",
+        "_holds",
+        "_storing",
+        "_through",
+        "_untried",
+        "refused",
+    )
 
     def __init__(self, pair: GuardedPair) -> None:
         super().__init__(pair, VISITOR)
         self._guard = pair.guard
         self._framing = Framing(of_requests=True)
-        self._held = b""
-        self._through = self.refused = self._catching = False
+        self._held = self._early = b""
+        self._through = self.refused = self._catching = self._untried = False
         self._caught: tuple[Head, bytearray] | None = None
         self._holds, self._storing = 0, False  # bytes of it; whether it is on its way to the disk
 
@@ -55,7 +72,8 @@ class GuardedSide(Side):
             super().data_received(data)
             return
         if self._catching:
-            self._catch(data)
+            self._early += data if self._untried else b""
+            self._catch_bytes(data)
             return
         data = self._held + data
         pieces = list(self._framing.feed(data[len(self._held) :]))
@@ -68,31 +86,70 @@ class GuardedSide(Side):
             if gate is not None and (refusal := gate.judge(head)):
                 self._refuse(refusal, behind=number > 0)
                 return
+        if len(heads) == 1 and pieces[0] is heads[0] and self._waits_behind(heads[0]):
+            self.peer.detach()
+            self._catching, self._held = True, b""
+            self._catch(pieces)
+            return
         self._held = self._framing.held_head
         super().data_received(data[: len(data) - len(self._held)])
-        if heads and heads[-1].upgrades and pieces and isinstance(pieces[-1], End) and self.transport is not None:
+        self._await_upgrade(pieces)
+
+    def _waits_behind(self, head: Head) -> bool:
+        """Return whether a request must not overtake those that wait for the service."""
+        catch = self.pair.relay.catch
+        return catch is not None and catch.waiting > 0 and not _is_passing(head)
+
+    def _await_upgrade(self, pieces: list[Piece]) -> None:
+        """Read nothing more of a request for another protocol until the service has answered it."""
+        head = next((piece for piece in reversed(pieces) if isinstance(piece, Head)), None)
+        if head is not None and head.upgrades and isinstance(pieces[-1], End) and self.transport is not None:
             assert isinstance(self.pair, GuardedPair)
             self.pair.awaits_upgrade = True
             self.transport.pause_reading()
 
-    def begin_catching(self) -> None:
-        """Keep what comes for later, in place of a service that is down."""
-        self._catching = True
+    def begin_catching(self, *, untried: bool) -> None:
+        """Keep what comes for later, in place of a service that is down. `untried`: it may be up, others only wait for it."""
+        if self._early:  # it was asked in vain for one that need not wait
+            self._refuse(_DOWN, behind=False)
+            return
+        self._catching, self._untried = True, untried
         if self.transport is not None:
             self.transport.resume_reading()
 
-    def _catch(self, data: bytes) -> None:
+    def _ask_service(self) -> None:
+        """Take a request to the service that is not to be kept: those that wait are no reason not to answer it."""
+        self._catching = self._untried = False
+        if self.transport is not None:
+            self.transport.pause_reading()
+        assert isinstance(self.pair, GuardedPair)
+        self.pair.dial()
+
+    def forward_early(self) -> None:
+        """Send what was read before the service was asked."""
+        early, self._early = self._early, b""
+        if early:
+            super().data_received(early)
+            self._await_upgrade(list(Framing(of_requests=True).feed(early)))
+
+    def _catch_bytes(self, data: bytes) -> None:
+        if not self._storing:  # a connection carries one request: a sender that did not wait has to send the next one again
+            self._catch(list(self._framing.feed(data)))
+
+    def _catch(self, pieces: list[Piece]) -> None:
         gate = self._guard.gate
-        if self._storing:  # a connection carries one request: a sender that did not wait has to send the next one again
-            return
-        for piece in self._framing.feed(data):
+        for piece in pieces:
             match piece:
                 case Raw():
                     self._refuse(UNCLEAR, behind=False)
                 case Head():
                     refusal = gate.judge(piece) if gate is not None else UNCLEAR if piece.doubts else None
-                    if refusal is None and (piece.method in _SAFE or piece.upgrades):
+                    if refusal is None and _is_passing(piece):
+                        if self._untried:
+                            self._ask_service()
+                            return
                         refusal = _DOWN
+                    self._untried, self._early = False, b""
                     if refusal is not None:
                         self._refuse(refusal, behind=self._caught is not None)
                     elif b"100-continue" in piece.words(b"expect") and self.transport is not None:
@@ -206,18 +263,28 @@ class GuardedPair(Pair):
         self.guard = relay
         super().__init__(relay)
 
+    def made(self, side: Side) -> None:
+        """Take in that a side stands."""
+        super().made(side)
+        if side is not self.visitor and isinstance(self.visitor, GuardedSide):
+            self.visitor.forward_early()
+
     def connect(self) -> None:
         """Open the connection to the service, unless others wait for it already."""
         catch = self.guard.catch
         if catch is not None and catch.waiting and isinstance(self.visitor, GuardedSide):
-            self.visitor.begin_catching()
+            self.visitor.begin_catching(untried=True)
         else:
-            super().connect()
+            self.dial()
+
+    def dial(self) -> None:
+        """Open the connection to the service."""
+        super().connect()
 
     def failed(self, error: Exception) -> None:
         """Keep what comes if that is wanted."""
         if self.guard.catch is not None and isinstance(self.visitor, GuardedSide):
-            self.visitor.begin_catching()
+            self.visitor.begin_catching(untried=False)
         else:
             super().failed(error)
 

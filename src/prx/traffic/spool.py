@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -14,7 +15,7 @@ from prx.config.paths import ensure_private_dir
 
 MOST: Final = 20_000  # requests that wait
 MOST_BYTES: Final = 512 * 1024 * 1024
-_NAME: Final = re.compile(r"\d{12}-\d{3}\.req")
+_NAME: Final = re.compile(r"0[0-9]{11}-[0-9]{3}\.(?:req|failed)")  # no prx gets as far as to a first digit that is not 0
 
 
 class SpoolFullError(Exception):
@@ -27,11 +28,12 @@ class Spool:
     def __init__(self, folder: Path, *, most: int = MOST, most_bytes: int = MOST_BYTES) -> None:
         self._folder, self._most, self._most_bytes = ensure_private_dir(folder), most, most_bytes
         for left in folder.glob("*.part"):  # never answered 202
-            left.unlink()
-        self._names = sorted(path.name for path in folder.glob("*.req") if _NAME.fullmatch(path.name))
-        self._bytes = sum((folder / name).stat().st_size for name in self._names)
-        every = [int(path.name[:12]) for path in folder.glob("*-*.*") if path.name[:12].isdigit()]
-        self._next = max(every, default=0) + 1
+            with suppress(OSError):
+                left.unlink()
+        found = _own_files(folder)
+        self._names = sorted(name for name in found if name.endswith(".req"))
+        self._bytes = sum(found[name] for name in self._names)
+        self._next = max((int(name[:12]) for name in found), default=0) + 1
         _sync(folder.parent)  # which has the folder's own name
 
     def __len__(self) -> int:
@@ -91,6 +93,13 @@ class Spool:
         del self._names[0]
         self._bytes -= size
         _sync(self._folder)
+
+
+def _own_files(folder: Path) -> dict[str, int]:
+    """Return name and size of the files in `folder` that are a spool's; links, folders and other names are left alone."""
+    with os.scandir(folder) as items:
+        own = [item for item in items if _NAME.fullmatch(item.name) and item.is_file(follow_symlinks=False)]
+        return {item.name: item.stat(follow_symlinks=False).st_size for item in own}
 
 
 def _sync(folder: Path) -> None:
