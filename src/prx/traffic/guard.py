@@ -97,7 +97,7 @@ class GuardedSide(Side):
 
     def _waits_behind(self, head: Head) -> bool:
         """Return whether a request must not overtake those that wait for the service."""
-        catch = self.pair.relay.catch
+        catch = self._guard.catch
         return catch is not None and catch.waiting > 0 and not _is_passing(head)
 
     def _await_upgrade(self, pieces: list[Piece]) -> None:
