@@ -1,7 +1,7 @@
 """How soon a whole prx reports what has happened: within five seconds, at the default interval of 30 s, by its own timestamps.
 
-What this machine is late with by itself, as a clock beside the test sees it, does not count. That a child is frozen or never
-answers is held by `test_bad_children`.
+What this machine is late with by itself, as a clock beside the test sees it, does not count. That a child never answers is held
+by `test_bad_children`.
 """
 
 from __future__ import annotations
@@ -81,6 +81,13 @@ async def test_a_killed_child(lab: Lab, tmp_path: Path, connector: str, origin: 
     async with ready(lab, tmp_path, origin.port, connector) as prx:
         child = (await prx.event("child_started"))["pid"]
         assert await seen_within(prx, lambda: os.kill(child, signal.SIGKILL), "crashed") < SOON
+
+
+async def test_a_frozen_child(lab: Lab, tmp_path: Path, connector: str, origin: HostedOrigin) -> None:
+    """A child that is stopped, and falls silent on its own port, has lost its connections."""
+    async with ready(lab, tmp_path, origin.port, connector) as prx:
+        child = (await prx.event("child_started"))["pid"]
+        assert await seen_within(prx, lambda: os.kill(child, signal.SIGSTOP), "edge_lost") < SOON
 
 
 @pytest.mark.parametrize("protocol", ["http2", "quic"])

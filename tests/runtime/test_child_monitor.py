@@ -13,6 +13,7 @@ from prx.backends.base import Endpoints, LineKind, LogLine
 from prx.config.schema import TunnelSettings
 from prx.runtime.child_monitor import ChildMonitor
 from prx.runtime.context import TunnelContext
+from prx.runtime.host.clock import SystemClock
 from prx.testing.clock import ManualClock
 
 COUNTERS = b"cloudflared_tunnel_total_requests 7\n"
@@ -93,3 +94,30 @@ async def test_a_child_that_has_ended_counts_for_nothing(tmp_path: Path, servers
     child.close()
     assert await ways.count("web") is None
     assert len(served.heads) == 1
+
+
+async def test_a_child_that_is_silent_is_lost_after_two_questions(
+    tmp_path: Path, servers: Servers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first late answer is no loss, the second is; then each check asks once, and not again what was asked just now."""
+    monkeypatch.setattr("prx.runtime.child_monitor.ANSWER_WITHIN", 0.3)
+    monkeypatch.setattr("prx.runtime.child_monitor.AGAIN_WITHIN", 0.2)
+    monkeypatch.setattr("prx.runtime.observer.DEAF_AFTER", 0.4)
+    silent = asyncio.Event()
+
+    async def ready(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if silent.is_set():
+            await asyncio.Event().wait()
+        writer.write(answer(200, b'{"status":200,"readyConnections":4,"connectorId":"x"}'))
+
+    served = await servers.start(ready)
+    context = TunnelContext.create("web", TunnelSettings(), shared(tmp_path, SystemClock()))
+    child = ChildMonitor(context, "quic", served.port)
+    assert await child.check_ready()
+    silent.set()
+    assert await child.check_ready()
+    assert (child.observer.ready, len(served.heads)) == (0, 3)
+    assert not await child.check_ready(max_age=5.0)
+    assert len(served.heads) == 3
+    assert not await child.check_ready()
+    assert len(served.heads) == 4

@@ -40,12 +40,21 @@ def test_only_a_change_between_up_and_down_is_news(observer: ConnectorObserver) 
 def test_a_child_that_stops_answering_is_down_after_a_moment(observer: ConnectorObserver) -> None:
     """One answer that is late is no loss; some seconds without any are, and for how long is known."""
     observer.see_readiness(101, Readiness(4, "a"))
-    assert not observer.see_readiness(103, None)
+    assert not observer.see_readiness(102.5, None)
     assert observer.see_readiness(104, None)
     seen = observer.evidence(106, 20)
     assert (seen.ready, seen.answers, seen.silent_for, seen.lost_for) == (0, False, 5, 5)
     assert observer.see_readiness(107, Readiness(4, "a"))
     assert observer.evidence(107, 20).silent_for == 0
+
+
+@pytest.mark.parametrize("first", [100.0, 101.0, 109.0, 160.0])
+def test_the_silence_of_a_child_counts_while_prx_waits_for_it(observer: ConnectorObserver, first: float) -> None:
+    """However long it was not asked: one question without an answer is no loss, the second is."""
+    observer.see_readiness(100, Readiness(4, "a"))
+    assert not observer.see_readiness(first + 1.5, None, asked=first)
+    assert observer.see_readiness(first + 2.5, None, asked=first + 1.5)
+    assert observer.evidence(first + 2.5, 20).silent_for == 2.5
 
 
 def test_a_rejection_is_timed_and_what_was_before_it(observer: ConnectorObserver) -> None:

@@ -15,6 +15,9 @@ from prx.runtime.context import TunnelContext
 from prx.runtime.observer import ConnectorObserver
 from prx.runtime.probes.connector import ConnectorEndpoints, Reply
 
+ANSWER_WITHIN = 1.5  # seconds
+AGAIN_WITHIN = 1.0  # seconds, for a child that has not answered
+
 
 class ChildMonitor:
     """The child of one run, which began speaking `protocol` and answers on the loopback port `port`; `close` it at its end.
@@ -28,6 +31,7 @@ class ChildMonitor:
         self.logged_url = ""
         self._context = context
         self._endpoints = ConnectorEndpoints(port)
+        self._silent_at: float | None = None
         self._reading: tuple[float, Counters] | None = None
         self._group = context.group
         context.shared.ways.add(self._group, self.counters)
@@ -54,30 +58,35 @@ class ChildMonitor:
         if self.observer.evidence(self._context.clock.monotonic(), 0).answers:
             await self.counters()
 
-    async def check_ready(self) -> bool:
+    async def check_ready(self, *, max_age: float = 0.0) -> bool:
         """Ask how many connections are ready; return whether the tunnel came up or went down since the last time.
 
-        A child that does not answer is asked once more at once: that it is stopped is to be known within seconds. If prx
-        itself was held up meanwhile, no answer is no sign of the child's.
+        A child that does not answer is asked once more at once, and one that is silent already is not waited for for long: that
+        it is stopped is to be shown within five seconds. If prx itself was held up meanwhile, no answer is no sign of the
+        child's. `max_age`: if it was found silent so many seconds ago at most, it is not asked again.
         """
+        if self._silent_at is not None and self._context.clock.monotonic() - self._silent_at <= max_age:
+            return False
         changed = False
-        for _ in range(2):
+        for timeout in (ANSWER_WITHIN, AGAIN_WITHIN) if self.observer.answers else (AGAIN_WITHIN,):
+            asked = self._context.clock.monotonic()
             with Attention() as attention:
-                readiness = await self._readiness()
+                readiness = await self._readiness(timeout)
             now = self._context.clock.monotonic()
             if readiness is None and attention.lapsed and self.observer.excuse(now):
                 continue
-            changed |= self.observer.see_readiness(now, readiness)
-            if readiness is not None or not self.observer.ever_ready:
+            changed |= self.observer.see_readiness(now, readiness, asked=asked)
+            self._silent_at = None if self.observer.answers else now
+            if changed or readiness is not None or not self.observer.ever_ready:
                 break
         (self.lost.clear if self.observer.ready else self.lost.set)()
         return changed
 
-    async def _readiness(self) -> Readiness | None:
+    async def _readiness(self, timeout: float) -> Readiness | None:
         client = self._context.client
         if not client.endpoints.ready:
             return Readiness(self.observer.connections, "")
-        reply = await self._ask(client.endpoints.ready)
+        reply = await self._endpoints.get(client.endpoints.ready, timeout=timeout)
         return client.parse_ready(reply.status, reply.body) if reply else None
 
     async def url(self) -> str:
@@ -94,7 +103,7 @@ class ChildMonitor:
         return client.route_mismatch(reply.status, reply.body) if reply else ""
 
     async def _ask(self, path: str) -> Reply | None:
-        return await self._endpoints.get(path) if path else None
+        return await self._endpoints.get(path, timeout=AGAIN_WITHIN) if path else None
 
     def evidence(self) -> Connector:
         """Return what is known of the child now."""

@@ -28,6 +28,7 @@ from prx.runtime.probes.public import probe_public
 from prx.runtime.public_name import PublicName
 
 ASK_ORIGIN_AFTER = 1.0  # seconds that a public answer may take before the service is asked beside it
+SILENT_LATELY = 1.0  # seconds; a child that was found silent then is not asked again
 FAST_LIMIT = 4.0  # seconds for an answer of a service that has just taken less than a quarter of it
 SUSPECT_LIMIT = 1.5  # seconds, the same, if something else says already that it does not answer
 BYPASSES_THAT_CONVINCE = 2  # answers past this connector that convince
@@ -74,9 +75,9 @@ class HealthChecker:
         began = self._context.clock.monotonic()
         child = self._child
         if child is not None:
-            await child.check_ready()
+            await child.check_ready(max_age=SILENT_LATELY)
             if not self.url or self._context.backend.url_is_temporary:
-                self._take_url(await child.url())
+                self._take_url(await child.url() if child.observer.answers else child.logged_url)
             if not child.observer.ready:
                 edge, dns = await asyncio.gather(self._dial(child), self._name_of_refused(child))
                 return replace(self._evidence(began, edge=edge), dns=dns)

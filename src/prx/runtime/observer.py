@@ -26,7 +26,7 @@ _COMPLAINTS = frozenset(
 _TRYING = frozenset({*_COMPLAINTS, LineKind.DUPLICATE, LineKind.REGISTERED, LineKind.RETRYING})
 
 # A metrics server that is next to us and has not answered for so long does not run (see `prx.core.judge_connector`).
-DEAF_AFTER = 2.5  # seconds
+DEAF_AFTER = 2.0  # seconds
 # A machine that holds up prx at every question must not hide forever that the child is stopped.
 EXCUSED_FOR = 60.0  # seconds since the last answer
 
@@ -55,6 +55,11 @@ class ConnectorObserver:
         self._rejected = 0
         self._rejected_before = 0  # rejections counted up to the last moment of readiness
         self._rejected_since: float | None = None
+
+    @property
+    def answers(self) -> bool:
+        """Whether `/ready` answered when it was asked last."""
+        return self._answers
 
     @property
     def connections(self) -> int:
@@ -94,9 +99,15 @@ class ConnectorObserver:
         """Return whether this line warrants a check at once."""
         return line.kind in _STIRRING
 
-    def see_readiness(self, now: float, readiness: Readiness | None) -> bool:
-        """Take in an answer of `/ready` (None: none came); return whether the tunnel came up or went down by it."""
+    def see_readiness(self, now: float, readiness: Readiness | None, *, asked: float | None = None) -> bool:
+        """Take in an answer of `/ready` (None: none came); return whether the tunnel came up or went down by it.
+
+        `asked`: when the question was sent, None if it was right after the answer before. Only while prx waits for an answer
+        can it know of a silence.
+        """
         before = self.ready
+        if readiness is None and self._answers and asked is not None:
+            self._answered_at = max(self._answered_at, asked)
         self._answers = readiness is not None
         if readiness is not None:
             self._answered_at = self._heard_at = now

@@ -164,6 +164,8 @@ class Run:
             if not quick_checks or not self._observer.ready or not self.checker.url:
                 return changed
             counters = await self._child.counters(max_age=READY_EVERY)
+            if counters is None and await self._child.check_ready():  # it may have fallen silent since
+                return True
             began = self.context.clock.monotonic()
             self._count(began, counters)
             if self.role.leads:

@@ -32,13 +32,14 @@ class ConnectorEndpoints:
         self._place = Endpoint("127.0.0.1", port)
         self._timeout = timeout
 
-    async def get(self, path: str) -> Reply | None:
-        """Return the answer to GET `path`, None when there is none in time."""
-        deadline = Deadline(asyncio.get_running_loop().time, self._timeout)
+    async def get(self, path: str, *, timeout: float | None = None) -> Reply | None:
+        """Return the answer to GET `path`, None when there is none within `timeout` seconds, or the usual ones."""
+        within = self._timeout if timeout is None else timeout
+        deadline = Deadline(asyncio.get_running_loop().time, within)
         try:
-            async with connected(self._place, timeout=self._timeout) as stream:
+            async with connected(self._place, timeout=within) as stream:
                 request = Request(path, str(self._place))
-                answer = await exchange(stream, request, timeout=deadline.left, limit=LIMIT, patience=self._timeout)
+                answer = await exchange(stream, request, timeout=deadline.left, limit=LIMIT, patience=within)
         except ProbeError:
             return None
         return Reply(answer.status, answer.body) if answer.complete else None
