@@ -224,6 +224,36 @@ def test_the_wait_runs_before_the_child_is_replaced(story: Story) -> None:
     assert "backoff" not in story.states()
 
 
+@pytest.mark.parametrize(
+    ("quick", "well_for", "delays"),
+    [
+        (False, 8.0, [5, 5, 5, 5]),
+        (False, 0.0, [5, 10, 20, 40]),
+        (True, 8.0, [5, 10, 20, 40]),  # the price is the URL: the child gets more time each time
+        (True, 0.0, [5, 10, 20, 40]),
+    ],
+    ids=["named", "named, in vain", "quick", "quick, in vain"],
+)
+def test_a_replacement_that_helped_makes_the_next_incident_wait_no_longer(
+    quick: bool, well_for: float, delays: list[float]
+) -> None:
+    """One incident after another: the waits of a named tunnel grow if nothing came of the replacement before."""
+    story = Story(MachineSettings(quick=quick))
+    story.feed(inputs.Start())
+    story.advance(2)
+    for incident in range(1, 5):
+        story.verdict, story.more = Verdict.EDGE_LOST, LOST_FOR_GOOD
+        story.feed(inputs.CheckNow(story.machine.run))
+        while story.restarts < incident:
+            story.advance(1)
+        if well_for:
+            story.verdict, story.more = Verdict.HEALTHY, {}
+            story.feed(inputs.CheckNow(story.machine.run))
+            story.advance(well_for)
+    scheduled = story.told(events.RestartScheduled)
+    assert [fact.delay for fact in scheduled][:4] == delays  # type: ignore[attr-defined]
+
+
 @pytest.mark.parametrize("healed", [Verdict.HEALTHY, Verdict.ORIGIN_DOWN, Verdict.OFFLINE, Verdict.PROTECTED])
 def test_a_child_that_comes_back_during_the_wait_is_kept(story: Story, healed: Verdict) -> None:
     """The edge is back before the wait is over, or what is wrong now is something else: nothing is lost, no attempt counted."""

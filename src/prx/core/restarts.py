@@ -35,6 +35,7 @@ class Restarts:
         self._last_delay = 0.0
         self._pending: Diagnosis | None = None  # a replacement is scheduled, for this reason
         self._due = False  # and its wait is over
+        self._replacements = 0  # of a child that lived, since the tunnel was well
         self._in_vain: Cause | None = None  # a replacement for this cause has changed nothing
 
     # ------------------------------------------------------------------ attempts and waits
@@ -107,7 +108,10 @@ class Restarts:
             self._pending = diagnosis
             return self._due
         self._pending = diagnosis
+        self._replacements += 1
         delay = self._next_delay()
+        if not self._costs_url():  # what brought the tunnel back is no failed try: only those in vain make the next one wait
+            delay = min(delay, RESTART.delay(self._replacements, jitter=self._jitter()))
         self._out.set_timer("replace", delay)
         self.announce(delay, diagnosis.reason)
         return False
@@ -118,9 +122,9 @@ class Restarts:
 
     def carry_out(self, diagnosis: Diagnosis) -> None:
         """Take in that the child is being replaced for `diagnosis`: the attempt counts."""
-        attempt = self.attempt
+        attempt, replacements = self.attempt, self._replacements
         self.drop()
-        self.attempt = attempt
+        self.attempt, self._replacements = attempt, replacements
         self._in_vain = diagnosis.cause
 
     def cancel(self, diagnosis: Diagnosis) -> None:
@@ -137,10 +141,13 @@ class Restarts:
         self._pending = None
         self._due = False
         self.attempt = max(0, self.attempt - 1)
+        self._replacements = max(0, self._replacements - 1)
 
     def may_help_again(self) -> None:
         """Take in that the tunnel is well: a replacement for a former cause is worth another try."""
         self._in_vain = None
+        if self._pending is None:
+            self._replacements = 0
 
     def _publish_scheduled(self, delay: float, reason: str) -> None:
         self._out.publish(
