@@ -33,7 +33,11 @@ FLOOD_LINES: Final = 1_000_000
 
 @dataclass(frozen=True)
 class Cause:
-    """One cause. `moment`: over at once. `fault`: one that the lab must know. `transport`: what the connector must speak."""
+    """One cause. `moment`: over at once. `fault`: one that the lab must know. `transport`: what the connector must speak.
+
+    restarts: so many are needed. waits: it leaves the connector without connections, between tries of its own that come later
+    and later: once the edge is back, to replace the connector of a named tunnel helps, and costs no URL.
+    """
 
     name: str
     begin: Act
@@ -42,6 +46,7 @@ class Cause:
     why: str
     tolerated: frozenset[str] = frozenset()
     restarts: int = 0
+    waits: bool = False
     moment: bool = False
     fault: str = ""
     needs_network: bool = False
@@ -154,9 +159,15 @@ CAUSES: Final = (
         moment=True,
     ),
     Cause(
-        "connections reset", _lines("reset all"), _nothing, EDGE, "until they are back, all connections are lost", moment=True
+        "connections reset",
+        _lines("reset all"),
+        _nothing,
+        EDGE,
+        "until they are back, all connections are lost",
+        waits=True,
+        moment=True,
     ),
-    Cause("edge down", _lines("refuse", "drop all"), _lines("clear refuse"), EDGE, "all connections are lost"),
+    Cause("edge down", _lines("refuse", "drop all"), _lines("clear refuse"), EDGE, "all connections are lost", waits=True),
     Cause(
         "edge and origin down",
         _all_down,
@@ -164,6 +175,7 @@ CAUSES: Final = (
         EDGE,
         "the first cause on the way in; the service is down as well, so saying that is true, too",
         frozenset(("origin_down",)),
+        waits=True,
     ),
     Cause(
         "edge silent",
@@ -171,6 +183,7 @@ CAUSES: Final = (
         _thaw_lab,
         frozenset(("edge_lost", "unreachable")),
         "over HTTP/2 the connector does not notice, so what is seen is a public URL that never answers",
+        waits=True,
     ),
     Cause(
         "edge stalled",
@@ -178,6 +191,7 @@ CAUSES: Final = (
         _lines("clear stall"),
         frozenset(("edge_lost", "unreachable")),
         "as a silent edge, while its public side answers",
+        waits=True,
     ),
     Cause(
         "visitors unrouted",
@@ -228,6 +242,7 @@ CAUSES: Final = (
         frozenset(("offline",)),
         "no route leads out of this machine",
         EDGE,
+        waits=True,
         needs_network=True,
     ),
     Cause("DoH down", _doh_away, _mend, frozenset(), "the tunnel works: healthy", needs_network=True),

@@ -84,7 +84,7 @@ async def play(plan: StormPlan, settings: dict[str, Any]) -> Storm:
     calm = calm_samples(samples, spans)
     return Storm(
         plan,
-        tuple(recorded(spans, index, visits, samples, prx.starts) for index in range(len(spans))),
+        tuple(recorded(spans, index, visits, samples, prx.starts, named=plan.mode == "named") for index in range(len(spans))),
         skipped,
         sent=len(visits),
         lost_calm=sum(1 for visit in visits if not visit.served and span_of(visit, spans) is None),
@@ -185,7 +185,9 @@ def calm_samples(samples: list[Sample], spans: list[Span]) -> list[Sample]:
     ]
 
 
-def recorded(spans: list[Span], index: int, visits: list[Visit], samples: list[Sample], starts: list[float]) -> Episode:
+def recorded(
+    spans: list[Span], index: int, visits: list[Visit], samples: list[Sample], starts: list[float], *, named: bool = False
+) -> Episode:
     """Put together what was seen of one episode."""
     span = spans[index]
     cause, back = span.cause, span.back or float("inf")
@@ -210,7 +212,7 @@ def recorded(spans: list[Span], index: int, visits: list[Visit], samples: list[S
         first_right=None if first_right is None else round(first_right - span.onset, 1),
         accusations=tuple(sorted({sample.verdict for sample, grade in grades if grade == "false"})),
         restarts=len(began) - span.by_hand,
-        needed=cause.restarts,
+        needed=cause.restarts or sum(start >= span.end for start in began[:1] if named and cause.waits),
         lost_during=during,
         lost_after=after,
         back=round(back - span.end, 1),

@@ -23,6 +23,8 @@ the verdict is read from the control socket every 0.25 s. `make storm` plays the
 
 A verdict is *right* if it names the cause; *tolerated* if it is a waiting word or a second truth; *stale* if it is `healthy`
 while visitors are not served; else it is a *false* accusation. [The table](../../bench/storm/causes.py) says which is which.
+A restart is *needless* unless only a restart helps, or it replaces the connector of a named tunnel that waits for its own next try although
+the fault is over: that costs no URL.
 """
 
 
@@ -43,7 +45,7 @@ def lost(found: Iterable[Episode]) -> tuple[int, int]:
 
 
 def needless(found: Iterable[Episode]) -> list[Episode]:
-    """List the episodes with more restarts than the cause needs."""
+    """List the episodes with more restarts than can help."""
     return [one for one in found if one.restarts > one.needed]
 
 
@@ -106,7 +108,7 @@ def _figures(storms: list[Storm]) -> Iterator[str]:
         "right after 10 s",
         "requests / lost in calm",
         "lost during / after, by state",
-        "restarts done / needed",
+        "restarts done / that help",
         "helped by hand",
         "alarms in calm, of samples",
         "prx MB, files: begin → end",

@@ -91,6 +91,25 @@ def test_a_killed_child_is_a_fault_until_the_next_one_starts() -> None:
     assert (found.lost_during, found.lost_after) == (10, {"starting": 5})
 
 
+@pytest.mark.parametrize(
+    ("cause", "named", "started", "needed"),
+    [
+        ("edge down", True, [125.0], 1),
+        ("edge down", True, [125.0, 129.0], 1),
+        ("edge down", True, [110.0], 0),  # the edge was away
+        ("edge down", False, [125.0], 0),  # it cost the URL
+        ("edge down", True, [], 0),
+        ("origin down", True, [125.0], 0),
+        ("child killed", True, [125.0], 1),
+        ("child killed", False, [125.0], 1),
+    ],
+)
+def test_a_restart_is_needless_unless_it_can_help(cause: str, named: bool, started: list[float], needed: int) -> None:
+    """A connector that waits by itself is worth one restart once the edge is back, if that costs no URL."""
+    span = Span(BY_NAME[cause], "http2", 100.0, 120.0, 1, back=130.0)
+    assert recorded([span], 0, [], [], [50.0, *started], named=named).needed == needed
+
+
 def test_served_is_the_majority_of_the_last_two_seconds() -> None:
     """One answer among many failures does not make a tunnel healthy."""
     visits = [Visit(float(number) / 10, 0.1, 200 if number % 3 else 530, "a") for number in range(100)]
