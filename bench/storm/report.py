@@ -23,8 +23,8 @@ the verdict is read from the control socket every 0.25 s. `make storm` plays the
 
 A verdict is *right* if it names the cause; *tolerated* if it is a waiting word or a second truth; *stale* if it is `healthy`
 while visitors are not served; else it is a *false* accusation. [The table](../../bench/storm/causes.py) says which is which.
-A restart is *needless* unless only a restart helps, or it replaces the connector of a named tunnel that waits for its own next try although
-the fault is over: that costs no URL.
+A restart is *needless* unless only a restart helps, or the connector of a named tunnel is replaced that waits for its own next
+try although the fault is over: that costs no URL.
 """
 
 
@@ -87,6 +87,13 @@ def render(storms: list[Storm], client: str) -> str:
         parts.append("\n".join(["## Not played", "", *(f"* {name}: {why}" for name, why in sorted(skipped))]) + "\n")
     parts.append("\n".join(["## Episodes", "", *_episodes(storms)]) + "\n")
     return "\n".join(parts)
+
+
+def below(page: str, before: str) -> str:
+    """Put an earlier page below a new one: what it says was measured with the prx of its date, and stays."""
+    title, _, rest = before.partition("\n")
+    lines = (f"#{line}" if line.startswith("##") else line for line in rest.strip().splitlines())
+    return f"{page}\n## Earlier: {title.removeprefix('# ').lower()}\n\n" + "\n".join(lines) + "\n"
 
 
 def _totals(storms: list[Storm]) -> Iterator[str]:
