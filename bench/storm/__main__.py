@@ -5,7 +5,8 @@
     --quick                                    two storms of six episodes
     --only "edge down,child killed"            these causes only
     --mode quick --jobs 4
-    --json FILE --page FILE                    results and report; `--render FILE …` reports on earlier results again
+    --json FILE --page FILE                    results and report; `--render FILE …` reports on earlier results again;
+                                               `--below PAGE` keeps an earlier page below the new one
 
 PRX_TEST_CLOUDFLARED names the real program. Exit code 1: a threshold does not hold, or a storm gave no result.
 """
@@ -27,7 +28,7 @@ from bench.room.crowd import Crowd
 from bench.room.namespace import command_prefix
 from bench.storm.causes import BY_NAME
 from bench.storm.records import Storm, StormPlan, load, save
-from bench.storm.report import failing, render
+from bench.storm.report import below, failing, render
 
 from prx import __version__
 
@@ -77,6 +78,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--jobs", type=int, default=6)
     parser.add_argument("--json", type=Path, default=Path("storm.json"))
     parser.add_argument("--page", type=Path, default=Path("storm.md"))
+    parser.add_argument("--below", type=Path, default=None, metavar="PAGE")
     parser.add_argument("--render", type=Path, nargs="+", default=[], metavar="JSON")
     options = parser.parse_args(arguments)
     options.count = options.count or (2 if options.quick else 6)
@@ -99,7 +101,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         client += f"; prx {__version__}, {datetime.now(UTC):%Y-%m-%d}, up to {options.jobs} storms at a time, {load_now}"
         storms = asyncio.run(play_all(options, program))
         save(storms, client, options.json)
-    options.page.write_text(render(storms, client))
+    page = render(storms, client)
+    options.page.write_text(below(page, options.below.read_text()) if options.below else page)
     wrong = failing(storms)
     for line in wrong:
         print(f"✗ {line}")

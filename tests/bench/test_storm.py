@@ -11,7 +11,7 @@ from bench.storm.__main__ import parse, plans
 from bench.storm.causes import BY_NAME, CAUSES, judge
 from bench.storm.play import Span, calm_samples, deck, recorded, served_at
 from bench.storm.records import Episode, Storm, StormPlan, load, save
-from bench.storm.report import failing, render
+from bench.storm.report import below, failing, render
 
 from prx.core.verdicts import Verdict
 
@@ -157,3 +157,9 @@ def test_the_report_begins_with_the_figures_that_are_promised() -> None:
     assert "* Interval 30 s: 1 episodes, right after 10 s in 100.0%" in page
     assert "* 1 episodes with a false accusation at any time, 1 with a needless restart" in page
     assert "* 20 of 1200 lost requests (1.7%) were sent after the fault's end" in page
+
+
+def test_an_earlier_page_stays_below_the_new_one() -> None:
+    """Nothing of it is lost, and its headings are one level deeper."""
+    before = "# Storms\n\nwords\n\n## Episodes\n\n| a |\n"
+    assert below("# Storms\n\nnew\n", before) == "# Storms\n\nnew\n\n## Earlier: storms\n\nwords\n\n### Episodes\n\n| a |\n"
