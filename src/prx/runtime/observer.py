@@ -58,7 +58,7 @@ class ConnectorObserver:
 
     @property
     def answers(self) -> bool:
-        """Whether `/ready` answered when it was asked last."""
+        """Return whether `/ready` answered when it was asked last."""
         return self._answers
 
     @property
