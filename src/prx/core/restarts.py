@@ -110,7 +110,7 @@ class Restarts:
         self._pending = diagnosis
         self._replacements += 1
         delay = self._next_delay()
-        if not self._costs_url():  # after which the tunnel was well is no failed try: those in vain alone make the next one wait
+        if not self._costs_url():  # one after which the tunnel was well is no failed try
             delay = min(delay, RESTART.delay(self._replacements, jitter=self._jitter()))
         self._out.set_timer("replace", delay)
         self.announce(delay, diagnosis.reason)
