@@ -74,6 +74,7 @@ class Exchange:
     notes: list[str] = field(default_factory=list)
     messages: list[Message] = field(default_factory=list)
     more_messages: int = 0
+    message_bytes: int = 0  # about what the messages weigh
     trailers: list[tuple[bytes, bytes]] = field(default_factory=list)
     own: bool = False
     replay_of: int = 0
@@ -83,14 +84,11 @@ class Exchange:
     @property
     def weight(self) -> int:
         """Return about how many bytes it keeps."""
-        heads = sum(len(head.raw) * 3 for head in (self.request, self.answer) if head is not None)
-        return (
-            1000
-            + heads
-            + len(self.request_body.kept)
-            + len(self.answer_body.kept)
-            + sum(len(m.data) + 200 for m in self.messages)
-        )
+        weight = 1000 + self.message_bytes + len(self.request_body.kept) + len(self.answer_body.kept)
+        for head in (self.request, self.answer):
+            if head is not None:
+                weight += 3 * len(head.raw)
+        return weight
 
     @property
     def status(self) -> int:

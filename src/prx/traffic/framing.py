@@ -23,6 +23,9 @@ _END: Final = re.compile(rb"\r?\n\r?\n")
 _CHUNK: Final = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\r\n]*)?")
 _DIGITS: Final = re.compile(rb"[0-9]{1,18}")
 _TOKEN: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+# the fields of a head that is as it should be, and each of them
+_FIELDS: Final = re.compile(rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\r\n\0]*\r\n)*\r\n")
+_FIELD: Final = re.compile(rb"([^:\r\n]+):([^\r\n]*)\r\n")
 _CODINGS: Final = b"transfer-encoding"
 
 Headers: TypeAlias = list[tuple[bytes, bytes]]
@@ -40,10 +43,15 @@ class Head:
     status: int = 0
     reason: bytes = b""
     doubts: list[str] = field(default_factory=list)
+    _by_name: dict[bytes, list[bytes]] | None = field(default=None, repr=False, compare=False)
 
     def values(self, name: bytes) -> list[bytes]:
         """Return every value of a header; `name` is in lower case."""
-        return [value for key, value in self.headers if key.lower() == name]
+        if self._by_name is None:
+            self._by_name = {}
+            for key, value in self.headers:
+                self._by_name.setdefault(key.lower(), []).append(value)
+        return self._by_name.get(name, [])
 
     def words(self, name: bytes) -> set[bytes]:
         """Return the words of a header that is a list, in lower case."""
@@ -198,7 +206,9 @@ class Framing:
             method = b"" if interim or not self._methods else self._methods.pop(0)
             if interim:
                 return []
-        lengths, coded = {value.strip() for value in head.values(b"content-length")}, head.values(_CODINGS)
+        lengths, coded = head.values(b"content-length"), head.values(_CODINGS)
+        if lengths:
+            lengths = list({value.strip() for value in lengths})
         if head.status in {204, 304} or method == b"HEAD":
             return [self._over()]
         if head.status == 101 or (method == b"CONNECT" and 200 <= head.status < 300):
@@ -209,7 +219,7 @@ class Framing:
         elif coded and not self._requests:
             self._state = "close"
         elif lengths:
-            length = next(iter(lengths))
+            length = lengths[0]
             if not self._requests and (len(lengths) > 1 or not _DIGITS.fullmatch(length)):
                 self._state = "close"
                 return []
@@ -251,8 +261,8 @@ class Framing:
 
 def parse_head(raw: bytes, *, request: bool) -> Head | None:
     """Return the head in `raw`, which ends with its empty line; None if it is none."""
-    lines = raw.replace(b"\r\n", b"\n").split(b"\n")
-    first = _first_line(lines[0], request=request)
+    end = raw.find(b"\n")
+    first = _first_line(raw[:end].removesuffix(b"\r"), request=request)
     if first is None:
         return None
     head = Head(raw, b"", [])
@@ -260,7 +270,18 @@ def parse_head(raw: bytes, *, request: bool) -> Head | None:
         head.method, head.target, head.version = first[1], first[2], first[3]
     else:
         head.version, head.status, head.reason = first[1], int(first[2]), first[3] or b""
-    for line in lines[1:]:
+    if raw[end - 1 : end] == b"\r" and _FIELDS.fullmatch(raw, end + 1):
+        head.headers = [(name, value.strip(b" \t")) for name, value in _FIELD.findall(raw, end + 1)]
+        if head.values(b"content-length") or head.values(_CODINGS) or b"\0" in raw[:end]:
+            head.doubts += _framing_doubts(head)
+    else:
+        _read_fields(head, raw[end + 1 :])
+    return head
+
+
+def _read_fields(head: Head, raw: bytes) -> None:
+    """Read the fields of a head that is not as it should be."""
+    for line in raw.replace(b"\r\n", b"\n").split(b"\n"):
         if not line:
             continue
         if line[:1] in b" \t" and head.headers:
@@ -273,7 +294,6 @@ def parse_head(raw: bytes, *, request: bool) -> Head | None:
             head.doubts.append("a line that is no header")
         head.headers.append((name, value.strip(b" \t")))
     head.doubts += _framing_doubts(head)
-    return head
 
 
 def _first_line(line: bytes, *, request: bool) -> re.Match[bytes] | None:

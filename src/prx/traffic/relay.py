@@ -23,6 +23,7 @@ from typing import Any, Final
 from prx.traffic.tee import SERVICE, VISITOR, Copier, Tee
 
 HIGH_WATER: Final = 256 * 1024  # bytes that wait for a side before its peer is read no more
+READ_SIZE: Final = 256 * 1024  # bytes that are read at a time
 CONNECT_SECONDS: Final = 30.0  # as cloudflared waits for a service
 BACKLOG: Final = 1024
 _RESET: Final = struct.pack("ii", 1, 0)  # SO_LINGER: closing sends a reset
@@ -38,8 +39,12 @@ class Target:
     server_name: str = ""
 
 
-class Side(asyncio.Protocol):
-    """One end of a pair; `number` is VISITOR (towards the connector) or SERVICE."""
+class Side(asyncio.BufferedProtocol):
+    """One end of a pair; `number` is VISITOR (towards the connector) or SERVICE.
+
+    All sides of a relay read into one buffer: what is read is handed on before anything else is, so a piece costs an object of
+    its own size and no more (asyncio's own reader makes one of 256 KiB for each, and shrinks it).
+    """
 
     __slots__ = ("ended", "number", "pair", "peer", "reading", "transport")
 
@@ -55,6 +60,14 @@ class Side(asyncio.Protocol):
         self.transport = transport
         transport.set_write_buffer_limits(high=HIGH_WATER)
         self.pair.made(self)
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Return where to read to."""
+        return self.pair.relay.buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Take what was read."""
+        self.data_received(bytes(self.pair.relay.buffer[:nbytes]))
 
     def data_received(self, data: bytes) -> None:
         """Forward, then copy."""
@@ -214,6 +227,7 @@ class Relay:
         port: int = 0,
         on_refused: Callable[[Exception], None] = lambda _: None,
     ) -> None:
+        self.buffer = memoryview(bytearray(READ_SIZE))
         self.held = 0  # bytes of requests that are being caught, of all connections
         self.target, self.copier, self.on_refused = target, copier, on_refused
         self.pairs: set[Pair] = set()

@@ -39,7 +39,9 @@ class Ring:
         self.seen += 1
         exchange = Exchange(self.seen, tunnel, began)
         self._exchanges[exchange.id] = exchange
-        self.weigh(exchange)
+        self._weights[exchange.id] = exchange.weight
+        self._bytes += exchange.weight
+        self._make_room()
         return exchange
 
     def get(self, number: int) -> Exchange | None:
@@ -53,6 +55,9 @@ class Ring:
         weight = exchange.weight
         self._bytes += weight - self._weights.get(exchange.id, 0)
         self._weights[exchange.id] = weight
+        self._make_room()
+
+    def _make_room(self) -> None:
         while len(self._exchanges) > self.keep or (self._bytes > self.most_bytes and len(self._exchanges) > 1):
             number, _ = self._exchanges.popitem(last=False)
             self._bytes -= self._weights.pop(number)
