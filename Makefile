@@ -1,7 +1,7 @@
 # Everything here sets itself up: a bare Debian with Python 3.11, git and make is enough.
 AS_ROOT = $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: browser photos chromium start test cloudflared lint types imports sdk manifests conformance exchanges catch bench outages storm replicas fleet live man check lock audit clean setup
+.PHONY: browser photos chromium start test cloudflared lint types imports sdk manifests conformance exchanges catch bench relay outages storm replicas fleet live man check lock audit clean setup
 
 start: setup  ## the main job on the embedded default: a hello page through the local edge
 	@.venv/bin/python scripts/in-foreground .venv/bin/prx start --hello --lab
@@ -53,6 +53,9 @@ photos: setup chromium  ## every state of the dashboard, into .venv/photos
 chromium: setup
 	@command -v chromium >/dev/null || { $(AS_ROOT) apt-get update -qq && $(AS_ROOT) apt-get install -y -qq chromium >/dev/null; }
 	@[ -d .venv/browser/playwright ] || .venv/bin/uv pip install --quiet --target .venv/browser --group browser
+
+relay: setup  ## what inspection costs, and what its relay bears: 500 MB streams, 1 GB bodies, 1,000 WebSockets
+	@.venv/bin/python -m bench.relay --write
 
 outages: setup  ## prx beside bare cloudflared in the same outages; hours, or minutes with OUTAGES=--quick
 	@.venv/bin/python -m bench.outages $(OUTAGES)
