@@ -1,7 +1,7 @@
 # Everything here sets itself up: a bare Debian with Python 3.11, git and make is enough.
 AS_ROOT = $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: browser photos chromium start test cloudflared lint types imports sdk manifests conformance exchanges catch bench relay outages storm replicas fleet live man check lock audit clean setup
+.PHONY: browser photos chromium start test cloudflared lint types imports sdk manifests conformance conformance-relay exchanges catch bench relay outages storm replicas fleet live man check lock audit clean setup
 
 start: setup  ## the main job on the embedded default: a hello page through the local edge
 	@.venv/bin/python scripts/in-foreground .venv/bin/prx start --hello --lab
@@ -32,6 +32,9 @@ manifests: setup  ## deploy/ and the workflows, by the tools for each kind of fi
 
 conformance: setup  ## what passes through the lab, with the builtin and the real cloudflared, over HTTP/2 and QUIC
 	@.venv/bin/python -m tests.conformance
+
+conformance-relay: setup  ## the same through the relay of --inspect, compared byte by byte (some ten minutes)
+	@.venv/bin/python -m tests.traffic.whole_conformance
 
 exchanges: setup  ## 100,000 exchanges with services that misbehave: no byte of one is seen in another (some four minutes)
 	@.venv/bin/python -m tests.lab.connector.exchanges

@@ -1,6 +1,7 @@
 """What a relay has to bear: large bodies, many idle connections, peers that stall, hang or end half.
 
-Memory is that of the relay's process. Each scene returns what was measured, in a sentence, and raises AssertionError if it is not as promised.
+Memory is that of the process that relays. Each scene returns what was measured, in a sentence, and raises AssertionError if
+that is not as it should be.
 """
 
 from __future__ import annotations

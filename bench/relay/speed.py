@@ -105,7 +105,7 @@ async def measured(context, port: int, connections: int, seconds: float) -> tupl
 
 @dataclass(frozen=True)
 class Row:
-    """What a number of connections came to: requests/s and median µs, without and with; `cpu`: µs of the relay for one exchange."""
+    """What a number of connections came to: requests/s and median µs, without and with; `cpu`: µs of the relay for each."""
 
     connections: int
     bare: tuple[float, float]

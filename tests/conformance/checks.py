@@ -48,11 +48,12 @@ async def leading_to(scene: Scene, service: str, options: Mapping[str, object]) 
     try:
         yield
     finally:
-        await _push(scene, {"service": f"http://127.0.0.1:{scene.service.port}"})
+        await _push(scene, {"service": scene.service.url})
 
 
 async def _push(scene: Scene, rule: Mapping[str, object]) -> None:
-    results = await scene.lab.push(scene.hostname, {"ingress": [rule]})
+    led = {**rule, "service": await scene.way(str(rule["service"]))}
+    results = await scene.lab.push(scene.hostname, {"ingress": [led]})
     require("connections that took it", [result.error for result in results], ["", ""])
 
 

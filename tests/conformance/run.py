@@ -7,15 +7,17 @@ from typing import TypeAlias
 
 from tests.conformance.capabilities import CAPABILITIES, Capability
 from tests.conformance.outcome import NotAvailableError, Outcome, Verdict, worst
-from tests.conformance.scene import COLUMNS, MODES, Column, scene
+from tests.conformance.scene import COLUMNS, MODES, Column, Way, directly, scene
 
 Results: TypeAlias = Mapping[Column, Sequence[Outcome]]
 
 
-async def ask_all(column: Column, mode: str, rows: Sequence[Capability], tell: Callable[[str], None]) -> list[Outcome]:
+async def ask_all(
+    column: Column, mode: str, rows: Sequence[Capability], tell: Callable[[str], None], way: Way = directly
+) -> list[Outcome]:
     """Ask one connector, in one scene, for every row, in order."""
     outcomes = []
-    async with scene(column, mode) as here:
+    async with scene(column, mode, way) as here:
         for row in rows:
             outcome = await row.ask(here)
             tell(f"{column}, {mode}: {row.title}: {outcome.verdict} {outcome.seen}".rstrip())

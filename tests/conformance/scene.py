@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 from tests.conformance.origin import Service, serving
 from tests.conformance.outcome import NotAvailableError
@@ -19,6 +20,13 @@ from tests.support.waits import PATIENCE
 from prx.lab import Lab, LabConfig
 
 GRACE = "20s"
+Way: TypeAlias = Callable[[str], Awaitable[str]]
+"""Returns the URL that a connector is given for a service, which may be that of something in between."""
+
+
+async def directly(url: str) -> str:
+    """Lead the connector to the service itself."""
+    return url
 
 
 @dataclass(frozen=True)
@@ -56,21 +64,22 @@ class Scene:
     hostname: str
     service: Service
     other: Service
+    way: Way = directly
 
 
 @asynccontextmanager
-async def scene(column: Column, mode: str) -> AsyncIterator[Scene]:
+async def scene(column: Column, mode: str, way: Way = directly) -> AsyncIterator[Scene]:
     """Put up a scene and wait until its connector is registered; AssertionError if that never happens."""
     program = column.program()
     with tempfile.TemporaryDirectory(prefix="prx-conformance-") as folder:
         async with Lab.start(LabConfig(limits="none")) as lab, serving("one") as service, serving("two") as other:
-            arguments = _arguments(lab, Path(folder), column, mode, service.port)
+            arguments = _arguments(lab, Path(folder), column, mode, await way(service.url))
             async with started(arguments, Path(folder), command=program) as child:
                 hostname = await _registered(lab, child, column, wanted=2 if mode == "named" else 1)
-                yield Scene(lab, column, mode, child, hostname, service, other)
+                yield Scene(lab, column, mode, child, hostname, service, other, way)
 
 
-def _arguments(lab: Lab, folder: Path, column: Column, mode: str, port: int) -> list[str]:
+def _arguments(lab: Lab, folder: Path, column: Column, mode: str, url: str) -> list[str]:
     config, token = folder / "config.yml", folder / "token"
     config.write_text("{}")
     edges = [word for address in lab.edge_addrs for word in ("--edge", address)]
@@ -84,7 +93,7 @@ def _arguments(lab: Lab, folder: Path, column: Column, mode: str, port: int) -> 
         "--cacert",
         str(lab.ca_file),
     ]
-    common += ["--protocol", column.protocol, "--grace-period", GRACE, "--url", f"http://127.0.0.1:{port}"]
+    common += ["--protocol", column.protocol, "--grace-period", GRACE, "--url", url]
     if mode == "quick":
         return ["tunnel", *edges, *common, "--quick-service", lab.quick_service]
     token.write_text(lab.token("web"))

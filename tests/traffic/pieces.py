@@ -45,9 +45,11 @@ async def service(handler: Handler, **more: Any) -> AsyncIterator[int]:
 
 
 @asynccontextmanager
-async def relaying(port: int, *, keep: int = 100, target: Target | None = None) -> AsyncIterator[GuardedRelay]:
+async def relaying(
+    port: int, *, keep: int = 100, target: Target | None = None, kind: type[GuardedRelay] = GuardedRelay
+) -> AsyncIterator[GuardedRelay]:
     """Run a relay to the service on `port`."""
-    relay = GuardedRelay(target or Target("127.0.0.1", port), Copier(Ring(keep, 64_000_000), "web", lambda: 1_800_000_000.0))
+    relay = kind(target or Target("127.0.0.1", port), Copier(Ring(keep, 64_000_000), "web", lambda: 1_800_000_000.0))
     await relay.start()
     try:
         yield relay
