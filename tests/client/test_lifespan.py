@@ -67,6 +67,21 @@ def test_a_reload_keeps_the_url(home: Home, port: str) -> None:
         wait_for_end_of(before["prx"])
 
 
+def test_gunicorn_replaces_its_workers_and_keeps_the_url(home: Home, port: str) -> None:
+    """After a HUP other workers serve another version under the same URL, by the same prx, which ends with gunicorn."""
+    with home.command("gunicorn", "app:app", "-k", "asgi", "-w", "2", "-b", f"127.0.0.1:{port}") as server:
+        before = answer_of(port)
+        (home.path / "app.py").write_text(APP.replace("VERSION = 1", "VERSION = 2"))
+        server.process.send_signal(signal.SIGHUP)
+        end = time.monotonic() + PATIENCE
+        while (after := answer_of(port))["version"] != 2:
+            assert time.monotonic() < end
+        assert (after["url"], after["prx"]) == (before["url"], before["prx"])
+        assert after["worker"] != before["worker"]
+        os.killpg(server.process.pid, signal.SIGKILL)
+        wait_for_end_of(before["prx"])
+
+
 @pytest.mark.parametrize(
     "argv", [("uvicorn", "app:app", "--workers", "2", "--port"), ("gunicorn", "app:app", "-k", "asgi", "-w", "2", "-b")]
 )

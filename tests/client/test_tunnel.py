@@ -263,6 +263,36 @@ def test_a_thread_may_open_it_and_another_close_it(home: Home, origin: HostedOri
         wait_for_end_of(pid)
 
 
+def test_threads_that_open_at_once_share_one(home: Home, origin: HostedOrigin) -> None:
+    """Eight threads, each with a tunnel of its own for the same address, have one prx; the last one's end is its end."""
+    source = (
+        LEFT
+        + f"""
+    import prx
+    before, found, all_there = left(), [], threading.Barrier(9)
+
+    def use():
+        with prx.tunnel({origin.port}, lab=os.environ["LAB"]) as t:
+            found.append((t.url, t.pid))
+            all_there.wait()
+
+    threads = [threading.Thread(target=use) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    all_there.wait()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 8 and len(set(found)) == 1, found
+    print("pid", found[0][1], left() == before, before, left())
+    """
+    )
+    with home.python(source) as program:
+        pid, same = program.line("pid ").split()[:2]
+        assert same == "True", program.story()
+        wait_for_end_of(int(pid))
+        program.succeed()
+
+
 @pytest.mark.parametrize(
     ("call", "said"),
     [

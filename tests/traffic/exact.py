@@ -57,7 +57,7 @@ class _Writing:
         return getattr(self._transport, name)
 
 
-class ExactRelay(Relay):
+class ExactRelay(GuardedRelay):
     """A relay that notes what passes, on sides of its own."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:

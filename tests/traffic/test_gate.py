@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import hmac
+from types import SimpleNamespace
 
 import pytest
 from tests.support.waits import PATIENCE
 from tests.traffic.pieces import ask, kept, read_head, relaying, service
 
 from prx.testing.clock import ManualClock
+from prx.traffic import gate as gate_module
 from prx.traffic.framing import parse_head
 from prx.traffic.gate import PERIOD, TRIES, Gate, Refusal
 
@@ -61,6 +64,21 @@ def gate(clock: ManualClock | None = None, **rules: object) -> Gate:
 def test_who_may_pass(rules: dict[str, object], headers: bytes, status: int) -> None:
     """Right credentials and addresses pass; whatever is wrong, doubled or not clear does not."""
     assert judged(Gate(now=ManualClock().monotonic, **rules), headers) == status  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("given", ["me:right", "me:wrong", "m", "x" * 10_000, "you:also", ""])
+def test_how_long_a_comparison_takes_says_nothing(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is given, it is compared with every secret, as digests of one length, by the function that is made for that."""
+    compared: list[tuple[int, int]] = []
+
+    def compare(one: bytes, other: bytes) -> bool:
+        compared.append((len(one), len(other)))
+        return hmac.compare_digest(one, other)
+
+    door = Gate(basic=["me:right", "you:also", "third:one"], now=ManualClock().monotonic)
+    monkeypatch.setattr(gate_module, "hmac", SimpleNamespace(compare_digest=compare))
+    judged(door, b"Authorization: Basic " + base64.b64encode(given.encode()) + b"\r\n")
+    assert compared == [(32, 32)] * 3
 
 
 def test_guessing_is_slowed_down_for_that_address_alone() -> None:

@@ -82,5 +82,6 @@ def _edited(found: dict[str, Any]) -> dict[str, Any]:
     edit: dict[str, Any] = {"method": method, "path": path, "headers": pairs}
     if text is not None:  # editors end a file with a newline
         rest = rest if text.endswith("\n") else rest.removesuffix("\n")
-        edit["body"] = base64.b64encode(rest.encode()).decode()
+        if rest != text:  # else the one that came is sent, if it is kept whole
+            edit["body"] = base64.b64encode(rest.encode()).decode()
     return edit
