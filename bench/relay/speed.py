@@ -105,12 +105,16 @@ async def measured(context, port: int, connections: int, seconds: float) -> tupl
 
 @dataclass(frozen=True)
 class Row:
-    """What a number of connections came to: requests/s and median µs, without and with; `cpu`: µs of the relay for each."""
+    """What a number of connections came to: requests/s and median µs, without and with.
+
+    cpu: CPU time of the relay for each request, in µs; busy: which part of a core it had while it was measured.
+    """
 
     connections: int
     bare: tuple[float, float]
     through: tuple[float, float]
     cpu: float
+    busy: float
 
     @property
     def added(self) -> float:
@@ -130,13 +134,15 @@ async def speeds(seconds: float, rounds: int = 3) -> tuple[list[Row], str]:
     await relay.start()
     rows = []
     for connections in (1, 16, 64):
-        bare, through, cpu = [], [], []
+        bare, through, cpu, busy = [], [], [], []
         for _ in range(rounds):
             bare.append(await measured(context, port, connections, seconds))
             spent, seen = time.process_time(), ring.seen + ring.dropped / 2
             through.append(await measured(context, relay.port, connections, seconds))
-            cpu.append((time.process_time() - spent) / max(1, ring.seen + ring.dropped / 2 - seen) * 1e6)
-        rows.append(Row(connections, best(bare), best(through), min(cpu)))
+            spent = time.process_time() - spent
+            cpu.append(spent / max(1, ring.seen + ring.dropped / 2 - seen) * 1e6)
+            busy.append(through[-1][0] * cpu[-1] / 1e6)
+        rows.append(Row(connections, best(bare), best(through), min(cpu), max(busy)))
     kept = f"exchanges read: {ring.seen}, pieces of the copy dropped: {ring.dropped}, kept: {len(ring)} in {ring.bytes} bytes"
     await relay.close()
     service.terminate()
@@ -151,12 +157,12 @@ def best(found: list[tuple[float, float]]) -> tuple[float, float]:
 def table(rows: list[Row]) -> str:
     """Return the rows as a table in Markdown."""
     lines = [
-        "| connections | without: requests/s, median | with: requests/s, median | ratio | added at the median | CPU for one |",
-        "|---|---|---|---|---|---|",
+        "| connections | without: requests/s, median | with | ratio | added at the median | CPU for one | of a core |",
+        "|---|---|---|---|---|---|---|",
     ]
     lines += [
         f"| {row.connections} | {row.bare[0]:,.0f}, {row.bare[1]:,.0f} µs | {row.through[0]:,.0f}, {row.through[1]:,.0f} µs | "
-        f"{row.through[0] / row.bare[0]:.2f} | {row.added:,.0f} µs | {row.cpu:.0f} µs |"
+        f"{row.through[0] / row.bare[0]:.2f} | {row.added:,.0f} µs | {row.cpu:.0f} µs | {row.busy:.0%} |"
         for row in rows
     ]
     return "\n".join(lines)
