@@ -169,7 +169,7 @@ async def websockets(count: int = WEBSOCKETS) -> str:
 
 
 async def stalled() -> str:
-    """Let a visitor take nothing; others are served meanwhile."""
+    """Have a visitor take nothing; others are served meanwhile."""
     written = 0
 
     async def answer(reader: Reader, writer: Writer) -> None:
@@ -214,7 +214,7 @@ async def quick(scene: Scene) -> float:
 
 
 async def hanging(count: int = 200) -> str:
-    """Let requests hang in the service, and their visitors leave."""
+    """Have requests hang in the service, and their visitors leave."""
 
     async def answer(reader: Reader, writer: Writer) -> None:
         if b"/quick" in await head_of(reader):
@@ -243,7 +243,7 @@ async def hanging(count: int = 200) -> str:
 
 
 async def half_closed() -> str:
-    """Let a visitor end its direction before the answer begins, and the service end its own first."""
+    """Have a visitor end its direction before the answer begins, and the service end its own first."""
 
     async def answer(reader: Reader, writer: Writer) -> None:
         everything = await reader.read()

@@ -160,6 +160,56 @@ async def test_half_of_a_connection_ends_alone() -> None:
         assert await ask(relay.port, GET) == b"HTTP/1.0 200 OK\r\n\r\n%d bytes" % len(GET)
 
 
+async def test_a_service_that_hangs_holds_up_no_other_and_hears_that_its_visitor_has_left() -> None:
+    """Requests that get no answer cost their own connections; these end with their visitors, at the service, too."""
+    left = asyncio.Semaphore(0)
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if b"/hang" not in await read_head(reader):
+            writer.write(OK)
+            return
+        assert await reader.read() == b""
+        left.release()
+
+    async with service(answer) as port, relaying(port) as relay:
+        writers = []
+        for _ in range(50):
+            _, writer = await asyncio.open_connection("127.0.0.1", relay.port)
+            writer.write(b"GET /hang HTTP/1.1\r\n\r\n")
+            writers.append(writer)
+        assert await ask(relay.port, GET) == OK
+        for writer in writers:
+            writer.close()
+        async with asyncio.timeout(PATIENCE):
+            for _ in writers:
+                await left.acquire()
+            while relay.pairs:  # noqa: ASYNC110 - the loop that is waited for is this one
+                await asyncio.sleep(0)
+
+
+async def test_connections_that_wait_do_not_mix_their_bytes() -> None:
+    """What could not be written at once is what was read, however much others read meanwhile."""
+    size = 4 * 1024 * 1024
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        letter = (await read_head(reader)).split()[1][1:2]
+        writer.write(letter * size)
+        await writer.drain()
+
+    async def slowly(letter: bytes) -> bool:
+        reader, writer = await asyncio.open_connection("127.0.0.1", relay.port, limit=4096)
+        writer.write(b"GET /" + letter + b" HTTP/1.1\r\n\r\n")
+        whole = bytearray()
+        while data := await reader.read(3000):
+            whole += data
+            await asyncio.sleep(0)
+        writer.close()
+        return whole == letter * size
+
+    async with service(answer) as port, relaying(port) as relay, asyncio.timeout(PATIENCE):
+        assert await asyncio.gather(*(slowly(letter) for letter in (b"a", b"b", b"c"))) == [True] * 3
+
+
 async def test_a_service_that_breaks_off_is_a_reset_for_the_connector() -> None:
     """An answer that was cut off does not look like one that ended."""
 
