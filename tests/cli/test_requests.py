@@ -151,6 +151,10 @@ def test_a_webhook_outlives_service_and_prx(home: Home) -> None:
     (kept,) = (home.folder / "data" / "caught").rglob("*.req")
     assert kept.read_bytes().endswith(b"\r\n\r\nkept")
     with serving(port):
+        without = home.start(str(port), "--lab")
+        without.wait_for("1 kept requests wait for `prx start --catch`")
+        without.send(signal.SIGINT)
+        without.end()
         again = home.start(str(port), "--lab", "--catch")
         again.wait_for("1 kept requests were handed over")
         assert not kept.exists()

@@ -96,6 +96,38 @@ async def test_what_came_while_the_service_was_down_arrives_in_order(tmp_path: P
     assert all(b"X-PRX-Caught: 1\r\n" in head and b"X-PRX-Retry" not in head for head in seen)
 
 
+async def test_a_connection_that_stays_open_overtakes_no_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A service that stops listening and finishes with its connections gets what comes on those behind the others."""
+    monkeypatch.setattr(catch_module, "PAUSE", 0.02)
+    direct: list[bytes] = []
+
+    async def stopping(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while True:
+                direct.append((await read_head(reader)).split()[1])
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        except (asyncio.IncompleteReadError, ConnectionError):
+            writer.close()
+
+    server = await asyncio.start_server(stopping, "127.0.0.1", 0)
+    port = int(server.sockets[0].getsockname()[1])
+    async with catching(tmp_path / "caught", port) as relay:
+        reader, writer = await asyncio.open_connection("127.0.0.1", relay.port)
+        for number in range(2):
+            writer.write(b"GET /%d HTTP/1.1\r\n\r\n" % number)
+            assert (await read_head(reader)).split()[1] == b"200"
+        server.close()
+        assert await status(relay, post(0)) == 202
+        writer.write(post(1))
+        assert (await read_head(reader)).split()[1] == b"202"
+        assert await reader.read() == b""
+        writer.close()
+        async with receiver(port, 2) as seen:
+            pass
+    assert direct == [b"/0", b"/1"]
+    assert [head.split()[1] for head in seen] == [b"/hook/0", b"/hook/1"]
+
+
 async def test_another_prx_hands_over_what_the_first_one_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """After a kill in the middle of a hand-over the request comes again, marked, before those that came later."""
     monkeypatch.setattr(catch_module, "PAUSE", 0.02)

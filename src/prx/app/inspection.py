@@ -35,6 +35,7 @@ class Inspection:
         self._clock, self._redactor, self._log, self._folder = clock, redactor, log, folder
         self._inspector: Inspector | None = None
         self._retargeted: dict[str, str] = {}
+        self._said: set[str] = set()  # of which tunnels it was said that requests wait
 
     def moved(self, config: Config) -> Config:
         """Return `config` with the addresses that tunnels were given since."""
@@ -47,6 +48,7 @@ class Inspection:
 
     def fit(self, config: Config) -> None:
         """Fit the relays to the configuration in force."""
+        self._say_what_waits(config)
         if self._inspector is None:
             if not any(tunnel.is_relayed for tunnel in config.tunnels.values()):
                 return
@@ -54,6 +56,15 @@ class Inspection:
 
             self._inspector = Inspector(self._clock, self._redactor, self._log, own=self.own_pass, folder=self._folder())
         self._inspector.take(config)
+
+    def _say_what_waits(self, config: Config) -> None:
+        """Warn once of requests that were kept, if nothing hands them over."""
+        for name, tunnel in config.tunnels.items():
+            if tunnel.inspect.catch or name in self._said:
+                continue
+            self._said.add(name)
+            if waiting := len(list((self._folder() / name).glob("*.req"))):
+                self._log("warn", f"{name}: {waiting} kept requests wait for `prx start --catch`, which hands them over")
 
     def child_settings(self, name: str, settings: TunnelSettings) -> TunnelSettings:
         """Return what the connector of a tunnel is to know: the address of its relay, if it has one."""
