@@ -14,6 +14,8 @@ _SIGNATURES: Final = r"(?:[\w-]*(?:signature|hmac)[\w-]*|[\w-]+-sig|x-telegram-b
 _NAME: Final = re.compile(_SIGNATURES, re.IGNORECASE)
 _LINE: Final = re.compile(rf"^({_SIGNATURES}[ \t]*:[ \t]*)(?!\[redacted\])[^\r\n]+", re.IGNORECASE | re.MULTILINE)
 
+_PART_OF_A_LETTER: Final = "".join(map(chr, range(0xDC80, 0xDD00)))  # bytes that are no UTF-8, as surrogateescape decodes them
+
 
 class Masks:
     """Hides in headers, text and bodies what `redactor` hides in the log, and signatures."""
@@ -35,8 +37,14 @@ class Masks:
     def data(self, data: bytes, *, cut: bool = False) -> bytes:
         """Return bytes as they may be shown. `cut`: more came, so that the end may be the beginning of a secret."""
         text = data.decode("utf-8", "surrogateescape")
-        shown = self.text(text + CUT_MARKER).removesuffix(CUT_MARKER) if cut else self.text(text)
+        shown = self._cut(text) if cut else self.text(text)
         return shown.encode("utf-8", "surrogateescape")
+
+    def _cut(self, text: str) -> str:
+        """Return text that was cut, possibly within a letter, without the beginning of a secret at its end."""
+        whole = text.rstrip(_PART_OF_A_LETTER)
+        shown = self.text(whole + CUT_MARKER).removesuffix(CUT_MARKER)
+        return shown + text[len(whole) :] if shown == whole else shown
 
     def body(self, data: bytes, coding: str, *, cut: bool) -> bytes:
         """Return a body as it may be shown; what is hidden in one with a content coding is hidden before it is packed again."""
