@@ -15,7 +15,8 @@ from urllib.parse import urlsplit
 
 from tests.traffic.pieces import relaying
 
-from prx.traffic.relay import Pair, Relay, Side, Target
+from prx.traffic.guard import GuardedRelay
+from prx.traffic.relay import Pair, Side, Target
 
 
 class Flow:
