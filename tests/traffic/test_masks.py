@@ -29,14 +29,6 @@ def test_a_packed_body_is_packed_again_without_its_secret(coding: str) -> None:
     assert MASKS.body(clean, coding, cut=False) == clean
 
 
-@pytest.mark.parametrize(
-    ("body", "coding"), [(b"no gzip", "gzip"), (b"\x1f\x8b", "gzip"), (b"x", "zstd9"), (b"x", "gzip, br"), (b"", "br")]
-)
-def test_what_cannot_be_unpacked_stays(body: bytes, coding: str) -> None:
-    """A body that is not what it is called is shown as it came."""
-    assert MASKS.body(body, coding, cut=False) == body
-
-
 @pytest.mark.parametrize("kept", range(4, len(SECRET.encode())))
 def test_the_beginning_of_a_secret_at_a_cut_is_hidden(kept: int) -> None:
     """A body that was cut within a secret shows none of it, also if the cut is within a letter."""

@@ -25,7 +25,8 @@ holds ends the hold: the answer says whether prx ends with it. A prx that is sto
                                 requests: those that fit and were answered after `positions`, the newest of them, or with
                                 `oldest` the first; positions: {tunnel: number}, to ask for what comes later
     request   tunnel, id        request: all that is kept of it
-    replay    tunnel, id, edit  request: what was sent to the service again, and its answer
+    replay    tunnel, id, edit, request: what was sent to the service again, and its answer; refused if `at` is given and the
+              at                request with this id began at another time, that is, if it belongs to an earlier prx
     retarget  tunnel, addr      at once
 
 Limits: a request is at most 64 KiB and arrives within 10 seconds of its first byte.

@@ -134,7 +134,7 @@ class Redactor:
     def line(self, text: str) -> str:
         """Return one whole line without its secrets. A clean line comes back as it is."""
         cut = text.endswith(CUT_MARKER)
-        if not cut and self._is_clean(text):
+        if not cut and self.is_clean(text):
             return text
         if self._values is not None:
             text = self._values.sub(MARK, text)
@@ -145,7 +145,8 @@ class Redactor:
         """Return whole lines without their secrets."""
         return self.line(text) if "\n" not in text else "\n".join(map(self.line, text.split("\n")))
 
-    def _is_clean(self, text: str) -> bool:
+    def is_clean(self, text: str) -> bool:
+        """Return whether lines hold none of the words without which there is no secret; many lines cost no more than one."""
         lowered = text.lower()
         return not any(word in lowered for word in _TRIGGERS) and not any(form in text for form in self._forms)
 

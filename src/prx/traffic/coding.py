@@ -13,6 +13,15 @@ UNPACK_LIMIT: Final = 1024 * 1024
 CODINGS: Final = ("gzip", "x-gzip", "deflate", "br", "zstd")
 
 
+def is_whole(body: bytes, coding: str) -> bool:
+    """Return whether `unpacked` returns all that is in a body: not of one with several parts, or with more than the limit."""
+    if coding.strip() not in {"gzip", "x-gzip", "deflate"}:
+        return len(unpacked(body, coding)) < UNPACK_LIMIT
+    reader = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)
+    reader.decompress(body, UNPACK_LIMIT)
+    return not reader.unconsumed_tail and not reader.unused_data
+
+
 def unpacked(body: bytes, coding: str) -> bytes:
     """Return at most `UNPACK_LIMIT` bytes of a body without its coding.
 

@@ -79,6 +79,7 @@ class Exchange:
     own: bool = False
     replay_of: int = 0
     signature: str = ""
+    signed_with: object = None  # what `signature` was judged with
     answered: int = 0
 
     @property
@@ -144,7 +145,7 @@ def exchange_json(exchange: Exchange, masks: Masks) -> dict[str, Any]:
                 "size": item.size,
                 "data": _message(item, masks),
             }
-            for item in exchange.messages
+            for item in list(exchange.messages)  # others may come meanwhile
         ],
     }
 

@@ -137,4 +137,6 @@ def _body(found: dict[str, Any]) -> bytes:
         return b""
     if found["request"]["body_cut"]:
         raise UsageError(f"the body of request {found['id']} was cut, so it cannot be sent again")
+    if found["request"]["body_bytes"] and not found["request"]["body"]:
+        raise UsageError(f"the body of request {found['id']} cannot be unpacked here, and is hidden: it may hold secrets")
     return base64.b64decode(found["request"]["body"])

@@ -12,6 +12,7 @@ from typing import Any, Final, TypeAlias
 
 from prx.config.schema import Config, TunnelSettings
 from prx.core.errors import PermanentError, PrxError, UsageError
+from prx.core.events import timestamp
 from prx.logs.redact import Redactor
 from prx.runtime.bulkhead import keep_running
 from prx.runtime.host.clock import Clock
@@ -86,7 +87,9 @@ class Inspector:
             undo.callback(relay.discard)
         return [lambda: self._fit(name, settings, target, spool, relay)]
 
-    def _fit(self, name: str, settings: TunnelSettings, target: Target, spool: Spool | None, relay: GuardedRelay | None) -> None:
+    def _fit(
+        self, name: str, settings: TunnelSettings, target: Target, spool: Spool | None, relay: GuardedRelay | None
+    ) -> None:
         known = self._inspected.get(name)
         if relay is not None:
             # it listens already, so no connection is refused meanwhile; `close` awaits it
@@ -182,7 +185,8 @@ class Inspector:
             case "requests":
                 return await self._list(request)
             case "request":
-                return {"request": whole_within(exchange_json(self._signed(self._one(request)), self._masks))}
+                found = await asyncio.to_thread(exchange_json, self._signed(self._one(request)), self._masks)
+                return {"request": whole_within(found)}
             case "replay":
                 return await self._replay(request)
             case unknown:
@@ -193,6 +197,8 @@ class Inspector:
         if edit is not None and not isinstance(edit, dict):
             raise UsageError("edit must be an object")
         exchange = self._one(request) if request.get("id") else None
+        if exchange is not None and request.get("at") not in {None, timestamp(exchange.began)}:
+            raise PrxError(f"request {exchange.id} is another one now: prx was started again", hint="choose it again")
         known = self._inspected[exchange.tunnel if exchange else next(iter(self._rings(request)))]
         raw = request_bytes(exchange, edit, self._masks)
         found = await send(raw, known.relay.target, known.relay.copier)
@@ -203,7 +209,9 @@ class Inspector:
     def _signed(self, item: Exchange) -> Exchange:
         """Return it with what is known of its signature."""
         secrets = self._inspected[item.tunnel].settings.inspect.webhooks
-        item.signature = verdict(item, {name: getattr(secrets, name).reveal() for name in SENDERS})
+        if item.signed_with is not secrets or not item.ended:
+            item.signature = verdict(item, {name: getattr(secrets, name).reveal() for name in SENDERS})
+            item.signed_with = secrets
         return item
 
     def _rings(self, request: Message) -> dict[str, Ring]:
@@ -273,7 +281,11 @@ class Inspector:
         if len(found) == 1:
             return found[0]
         if not found:
-            raise PrxError(f"there is no request {number}, or it is no longer kept", hint="prx requests lists those that are")
+            raise PrxError(
+                f"there is no request {number}, or it is no longer kept",
+                hint="prx requests lists those that are",
+                code="no_such_request",
+            )
         raise UsageError(f"{len(found)} tunnels have a request {number}", hint="name the tunnel")
 
 

@@ -1,13 +1,24 @@
-"""Take the secrets out of what is shown of an exchange: those that the log hides, and signatures. Pure."""
+"""Take the secrets out of what is shown of an exchange: those that the log hides, and signatures. Pure.
+
+A body may be a megabyte on one line, which takes a second to search, and a regular expression lets no other thread run
+meanwhile. So long lines are searched in pieces: in a thread, a large body holds up nothing else.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Final
 
 from prx.logs.lines import CUT_MARKER
 from prx.logs.redact import MARK, Redactor
-from prx.traffic.coding import packed, unpacked
+from prx.traffic.coding import is_whole, packed, unpacked
+
+PIECE: Final = 16 * 1024
+"""Characters of a line that are searched at once."""
+
+# between two values of JSON, or two tags: a name and its secret never stand on both sides of these
+_CUT: Final = re.compile(r"(?=,\s*[\"{\[])|(?<=>)(?=<)")
 
 # what webhook senders prove themselves with: a signature cannot be turned into its key, but it can be sent again
 _SIGNATURES: Final = r"(?:[\w-]*(?:signature|hmac)[\w-]*|[\w-]+-sig|x-telegram-bot-api-secret-token)"
@@ -32,7 +43,7 @@ class Masks:
 
     def text(self, text: str) -> str:
         """Return text of any kind as it may be shown."""
-        return _LINE.sub(rf"\1{MARK}", self._redactor.text(text))
+        return "".join(map(self._block, _blocks(text)))
 
     def data(self, data: bytes, *, cut: bool = False) -> bytes:
         """Return bytes as they may be shown. `cut`: more came, so that the end may be the beginning of a secret."""
@@ -47,12 +58,49 @@ class Masks:
         return shown + text[len(whole) :] if shown == whole else shown
 
     def body(self, data: bytes, coding: str, *, cut: bool) -> bytes:
-        """Return a body as it may be shown; what is hidden in one with a content coding is hidden before it is packed again."""
-        if not coding or not data:
+        """Return a body as it may be shown; what is hidden in one with a content coding is hidden before it is packed again.
+
+        Of one that cannot be unpacked nothing is shown, and of one that is too large as much as can be read.
+        """
+        if coding in {"", "identity"} or not data:
             return self.data(data, cut=cut)
         try:
             plain = unpacked(data, coding)
         except (ImportError, ValueError):
-            return self.data(data, cut=cut)
-        shown = self.data(plain, cut=cut)
-        return data if shown == plain else packed(shown, coding)
+            return b""
+        whole = is_whole(data, coding)
+        shown = self.data(plain, cut=cut or not whole)
+        return data if whole and shown == plain else packed(shown, coding)
+
+    def _block(self, block: str) -> str:
+        if not self._redactor.is_clean(block) or block.endswith(CUT_MARKER):  # a secret may begin at a cut
+            block = "\n".join(map(self._line, block.split("\n")))
+        return _LINE.sub(rf"\1{MARK}", block)
+
+    def _line(self, line: str) -> str:
+        if len(line) <= PIECE:
+            return self._redactor.line(line)
+        found = []
+        for piece in _pieces(line):
+            shown = self._redactor.line(piece)
+            found.append(shown)
+            if shown.endswith(MARK) and not piece.endswith(MARK):  # how far it reaches is not known
+                break
+        return "".join(found)
+
+
+def _blocks(text: str) -> Iterator[str]:
+    """Yield whole lines, many at once: most of them are clean, and a body may have a million."""
+    at = 0
+    while len(text) - at > PIECE and (cut := text.find("\n", at + PIECE)) >= 0:
+        yield text[at : cut + 1]
+        at = cut + 1
+    yield text[at:]
+
+
+def _pieces(line: str) -> Iterator[str]:
+    at = 0
+    while len(line) - at > PIECE and (cut := _CUT.search(line, at + PIECE)):
+        yield line[at : cut.start()]
+        at = cut.start()
+    yield line[at:]

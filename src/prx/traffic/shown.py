@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, Final
 
+from prx.logs.redact import Redactor
 from prx.logs.text import printable
 from prx.traffic.coding import CODINGS, unpacked
 
@@ -43,39 +44,58 @@ def lines(found: dict[str, Any]) -> Iterator[str]:
 def _side(side: dict[str, Any]) -> Iterator[str]:
     for name, value in side["headers"]:
         yield printable(f"{name}: {value}")
-    body = base64.b64decode(side["body"])
     if not side["body_bytes"]:
         return
     yield ""
+    body = body_text(side)
+    if body.before:
+        yield f"({body.before})"
+    yield from body.lines
+    yield from (f"({text})" for text in body.after)
+
+
+@dataclass(frozen=True, slots=True)
+class BodyText:
+    """A body as printable lines; `before` says what was done to read it, `after` what of it is not here."""
+
+    lines: tuple[str, ...] = ()
+    before: str = ""
+    after: tuple[str, ...] = ()
+
+
+def body_text(side: dict[str, Any]) -> BodyText:
+    """Return the body of a request or an answer, which may hold anything, as text within bounds."""
+    body = base64.b64decode(side["body"])
     headers = {name.lower(): value.lower() for name, value in side["headers"]}
-    yield from _body(body, headers.get("content-type", ""), headers.get("content-encoding", ""))
-    if side["body_cut"]:
-        yield f"(cut: {len(body)} of {side['body_bytes']} bytes are kept)"
-
-
-def _body(body: bytes, kind: str, coding: str) -> Iterator[str]:
-    data, how = plain(body, coding)
-    if how:
-        yield f"({how})"
+    coding = headers.get("content-encoding", "")
+    if not body and side["body_bytes"] and coding:
+        return BodyText((), printable(f"{coding}: not shown, as it cannot be unpacked here and may hold secrets"))
+    data, before = plain(body, coding)
+    cut = (f"cut: {len(body)} of {side['body_bytes']} bytes are kept",) if side["body_cut"] else ()
     try:
         text = data.decode()
     except UnicodeDecodeError:
         text = data.decode("utf-8", "replace")
         if text.count("\ufffd") * 10 > len(text):
-            yield f"({len(data)} bytes that are no text)"
-            return
-    if "json" in kind:
-        with contextlib.suppress(ValueError, RecursionError):
-            text = json.dumps(json.loads(text), indent=2, ensure_ascii=False)
-    every = text.split("\n")
-    yield from (printable(line) for line in every[:_LINES])
-    if len(every) > _LINES:
-        yield f"({len(every) - _LINES} more lines)"
+            return BodyText((), printable(before), (f"{len(data)} bytes that are no text", *cut))
+    every = _readable(text, headers.get("content-type", "")).split("\n")
+    more = (f"{len(every) - _LINES} more lines",) if len(every) > _LINES else ()
+    return BodyText(tuple(printable(line) for line in every[:_LINES]), printable(before), (*more, *cut))
+
+
+def _readable(text: str, kind: str) -> str:
+    """Return JSON with a line for each value; what its escapes had hidden is hidden as well."""
+    if "json" not in kind:
+        return text
+    try:
+        return Redactor().text(json.dumps(json.loads(text), indent=2, ensure_ascii=False))
+    except (ValueError, RecursionError):
+        return text
 
 
 def plain(body: bytes, coding: str) -> tuple[bytes, str]:
     """Return a body without its content coding, and what was done or why it was not."""
-    if not coding.strip():
+    if coding.strip() in {"", "identity"}:
         return body, ""
     if coding.strip() not in CODINGS:
         return body, f"{coding}: not unpacked"

@@ -1,0 +1,70 @@
+"""Two requests side by side: what differs is marked, what is alike is there or counted, and nothing is claimed beyond that."""
+
+from __future__ import annotations
+
+import base64
+import json
+import random
+from typing import Any
+
+from prx.traffic.compare import Part, compare
+
+
+def found(**changes: Any) -> dict[str, Any]:
+    """Return a request as prx shows it."""
+    side = {"version": "HTTP/1.1", "reason": "", "body_cut": False, "body_unpacked": ""}
+    body = changes.pop("body", b"")
+    asked = {**side, "headers": changes.pop("headers", []), "body": base64.b64encode(body).decode(), "body_bytes": len(body)}
+    return {
+        "method": "POST",
+        "path": "/hook",
+        "status": 200,
+        "events": [],
+        "request": asked,
+        "answer": {**side, "reason": "OK", "headers": [], "body": "", "body_bytes": 0},
+    } | changes
+
+
+def part(parts: list[Part], title: str) -> list[str]:
+    """Return the lines of a part with their marks in front."""
+    return [f"{line.mark}{line.text}" for line in next(item for item in parts if item.title == title).lines]
+
+
+def test_each_part_says_what_differs() -> None:
+    """Method, status, headers in order and bodies: only what differs is marked, by side."""
+    one = found(headers=[["A", "1"], ["B", "2"]], body=b"x\ny\n")
+    other = found(method="PUT", status=503, headers=[["B", "2"], ["A", "1"]], body=b"x\nz\n")
+    parts = compare(one, other)
+    assert part(parts, "request") == ["-POST /hook", "+PUT /hook"]
+    assert part(parts, "answer") == ["-200 OK", "+503 OK"]
+    assert sorted(part(parts, "headers of the request")) in (["+A: 1", "-A: 1", "B: 2"], ["+B: 2", "-B: 2", "A: 1"])
+    assert part(parts, "body of the request") == ["x", "-y", "+z", ""]
+    assert all(item.same for item in compare(one, one))
+
+
+def test_long_parts_are_shown_around_what_differs() -> None:
+    """Of many lines that are alike a few are shown, the others are counted."""
+    numbers = list(range(100))
+    one = found(body=json.dumps(numbers).encode(), headers=[["Content-Type", "application/json"]])
+    other = found(body=json.dumps([*numbers[:50], -1, *numbers[51:]]).encode(), headers=[["Content-Type", "application/json"]])
+    shown = part(compare(one, other), "body of the request")
+    assert shown == ["…49 lines alike", "  48,", "  49,", "-  50,", "+  -1,", "  51,", "  52,", "…48 lines alike"]
+
+
+def test_bodies_that_are_no_text_are_not_called_alike() -> None:
+    """Two pictures that differ are not said to be the same because neither is shown."""
+    parts = compare(found(body=b"\xff\x00" * 50), found(body=b"\xfe\x00" * 50))
+    assert part(parts, "body of the request") == ["!their bytes differ, though not in what is shown here"]
+
+
+def test_what_strangers_wrote_is_one_line() -> None:
+    """Escapes and line ends in headers make no line of their own."""
+    parts = compare(found(headers=[["A", "1\n\x1b[2J-gone"]]), found())
+    assert part(parts, "headers of the request") == ["-A: 1 -gone"]
+
+
+def test_the_worst_bodies_are_compared_in_time() -> None:
+    """Two bodies of lines that are alike here and there do not take for ever."""
+    chance = random.Random(0)
+    one, other = (found(body="\n".join(chance.choices("ab", k=400)).encode()) for _ in range(2))
+    assert not next(item for item in compare(one, other) if item.title == "body of the request").same
