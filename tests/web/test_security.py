@@ -16,9 +16,18 @@ from prx.core.verdicts import Verdict
 from prx.logs.records import LogRecord
 from prx.web.address import Listen
 from prx.web.keys import COOKIE_SECONDS, LINK_SECONDS, Keys, load_key
+from prx.web.openapi import document
 
 PASSWORD = "correct horse battery"
-ACTIONS = ("/api/v1/tunnels/web/restart", "/api/v1/tunnels/web/stop", "/api/v1/reload", "/api/v1/doctor")
+
+
+def paths(method: str) -> list[str]:
+    """Return the paths of the API for a method, so that none that is added later goes without these tests."""
+    found = [path for path, item in document()["paths"].items() if method in item]
+    return [path.replace("{name}", "web").replace("{id}", "1") for path in found]
+
+
+ACTIONS = paths("post")
 
 
 async def raw(web: Scene, request: bytes, *, end: bool = False) -> bytes:
@@ -109,14 +118,13 @@ async def test_a_get_changes_nothing(web: Scene) -> None:
 
 
 GUARDED = (
-    "/api/v1/status",
-    "/api/v1/logs",
-    "/api/v1/report",
-    "/api/v1/events",
-    "/api/v1/openapi.json",
+    *paths("get"),
     "/",
     "/tunnels/a/b",
     "/tunnels/a/b/qr.svg",
+    "/tunnels/a/b/requests",
+    "/tunnels/a/b/requests/1",
+    "/tunnels/a/b/requests/diff?id=1&id=2",
     "/verdicts",
     "/static/prx.js",
 )

@@ -12,6 +12,7 @@ from prx.cli.find_running import Target, config_option, select
 from prx.core.errors import NotReadyError
 
 _POLL = 20.0  # seconds that one question of `-f` may wait
+_LARGE = 15.0  # seconds that a large body may take beyond the usual
 
 
 class _Group(click.Group):
@@ -80,7 +81,7 @@ def show(ctx: click.Context, number: int, as_json: bool, form: str | None) -> No
     """Show all that is kept of a request; secrets are hidden in every form."""
     options = ctx.obj
     with select(options["config"], options["tunnel"]) as target:
-        found = target.running.client.ask("request", id=number, tunnel=target.tunnel)["request"]
+        found = target.running.client.ask("request", wait=_LARGE, id=number, tunnel=target.tunnel)["request"]
         tunnels = {item["name"]: item["local_addr"] for item in target.running.about["tunnels"]}
     if form is not None:
         click.echo(_exported(found, form, tunnels[found["tunnel"]]))

@@ -13,21 +13,28 @@ _LABEL: Final = 11
 
 def why_lines(story: Mapping[str, Any], width: int = 100) -> list[str]:
     """Return the lines of one tunnel's story (`prx.core.story.story`), wrapped by words at `width` columns."""
+    lines = [f"{story['name']}  {story['url'] or story['local_addr']}"]
+    for label, texts in why_rows(story):
+        lines += _rows(label, texts, width)
+    return lines
+
+
+def why_rows(story: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
+    """Return the story as labels with what stands beside each."""
     since = f" for {seconds(story['since_secs'])}" if story["since_secs"] is not None else ""
-    head = f"{story['name']}  {story['url']}" if story["url"] else f"{story['name']}  {story['local_addr']}"
-    lines = [head, *_row("state", f"{story['state']}{since}", width)]
+    rows = [("state", [f"{story['state']}{since}"])]
     if story["verdict"]:
         title = f" – {story['title']}" if story["title"] else ""
-        lines += _row("verdict", f"{story['verdict']}{title}", width)
+        rows.append(("verdict", [f"{story['verdict']}{title}"]))
     if story["reason"]:
-        lines += _row("why", story["reason"], width)
+        rows.append(("why", [story["reason"]]))
     if story["judge"]:
-        lines += _row("decided by", story["judge"], width)
+        rows.append(("decided by", [story["judge"]]))
     if suspected := story["suspected"]:
-        lines += _row("just now", f"{suspected['verdict']}: {suspected['reason']} (by {suspected['judge']})", width)
-    lines += _rows("seen", _evidence(story["evidence"]), width)
-    lines += _rows("next", _steps(story["next"], story["restart"]), width)
-    return lines + _rows("you can", story["advice"] or ["nothing is to be done"], width)
+        rows.append(("just now", [f"{suspected['verdict']}: {suspected['reason']} (by {suspected['judge']})"]))
+    rows.append(("seen", list(_evidence(story["evidence"]))))
+    rows.append(("next", list(_steps(story["next"], story["restart"]))))
+    return [*rows, ("you can", story["advice"] or ["nothing is to be done"])]
 
 
 def _evidence(evidence: list[Mapping[str, Any]]) -> Iterator[str]:
@@ -43,7 +50,7 @@ def _steps(steps: list[Mapping[str, Any]], restart: str) -> Iterator[str]:
         yield restart
 
 
-def _rows(label: str, texts: Iterator[str] | list[str], width: int) -> list[str]:
+def _rows(label: str, texts: list[str], width: int) -> list[str]:
     lines = []
     for number, text in enumerate(texts):
         lines += _row("" if number else label, text, width)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
 from typing import Any, Final
@@ -17,28 +16,21 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from prx.core.errors import NotReadyError, PrxError, UsageError
 from prx.core.events import timestamp
 from prx.history.report import Report
-from prx.web.examine import Doctor
 from prx.web.guard import refusal
 from prx.web.hub import Hub, Seen
 from prx.web.journal import MOST_LINES, Wanted, lines, row
 from prx.web.openapi import document
-from prx.web.past import History, only
+from prx.web.past import only
+from prx.web.query import choice, known, number
+from prx.web.sources import Sources
 from prx.web.stream import Streams
+from prx.web.traffic_api import TrafficApi
 
 MOST_SECONDS: Final = 366 * 86400
 _STATUS: Final = {2: 400, 4: 503}  # by the exit code that a command would end with
+_STATUS_OF_CODE: Final = {"no_such_request": 404, "inspection_off": 409}
 
 Endpoint = Callable[[Request], Awaitable[Response]]
-
-
-@dataclass(frozen=True, slots=True)
-class Sources:
-    """What the endpoints answer from."""
-
-    hub: Hub
-    history: History
-    streams: Streams
-    doctor: Doctor
 
 
 def status_json(hub: Hub) -> dict[str, Any]:
@@ -72,6 +64,7 @@ def routes(sources: Sources) -> list[Route]:
         route("/logs", api.logs),
         route("/report", api.report),
         route("/openapi.json", api.openapi),
+        *(route(path, endpoint, method) for path, endpoint, method in TrafficApi(sources).routes()),
         route("/tunnels/{name}/restart", api.restart, "POST"),
         route("/tunnels/{name}/stop", api.stop, "POST"),
         route("/reload", api.reload, "POST"),
@@ -88,7 +81,7 @@ def _answered(endpoint: Endpoint) -> Endpoint:
             return await endpoint(request)
         except PrxError as error:
             text = "\n".join([error.message, *getattr(error, "problems", ())])
-            return refusal(_STATUS.get(error.exit_code, 409), text, error.hint)
+            return refusal(_STATUS_OF_CODE.get(error.code) or _STATUS.get(error.exit_code, 409), text, error.hint)
         except OSError as error:
             return refusal(503, f"it cannot be read: {error.strerror or error}")
 
@@ -188,31 +181,3 @@ def wanted_of(request: Request, *, lines: int) -> Wanted:
         query.get("tunnel", ""),
         int(number(request, "lines", lines, least=1, most=MOST_LINES)),
     )
-
-
-def known(request: Request, names: set[str]) -> None:
-    """Raise UsageError for a parameter that there is not: a misspelt one must not do something else than was meant."""
-    given = [name for name, _ in request.query_params.multi_items()]
-    for name in given:
-        if name not in names:
-            raise UsageError(f"there is no parameter {name[:80]!r}", hint=f"known: {', '.join(sorted(names))}")
-        if given.count(name) > 1:
-            raise UsageError(f"the parameter {name} is given {given.count(name)} times")
-
-
-def number(request: Request, name: str, default: int, *, least: int, most: int) -> int:
-    """Return a whole number from the query; UsageError for anything else."""
-    text = request.query_params.get(name)
-    if text is None:
-        return default
-    if not text.isascii() or not text.isdigit() or len(text) > 12 or not least <= int(text) <= most:
-        raise UsageError(f"{name}: found {text[:80]!r}, expected a whole number from {least} to {most}")
-    return int(text)
-
-
-def choice(request: Request, name: str, default: str, choices: tuple[str, ...]) -> str:
-    """Return one of `choices` from the query; UsageError for anything else."""
-    text = request.query_params.get(name, default)
-    if text not in choices:
-        raise UsageError(f"{name}: found {text[:80]!r}, expected one of {', '.join(choices)}")
-    return text

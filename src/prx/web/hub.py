@@ -20,7 +20,7 @@ from prx.control.instance import sockets
 from prx.control.messages import Message
 from prx.core.errors import PrxError, UsageError
 from prx.core.events import timestamp
-from prx.web.link import Link, SilentError, linked
+from prx.web.link import ANSWER_SECONDS, Link, SilentError, linked
 from prx.web.ring import Ring
 
 SEARCH_EVERY: Final = 2.0
@@ -190,11 +190,19 @@ class Hub:
             raise UsageError(f"there is no {what[2:]}" + (f" in prx {key[:80]!r}" if key else ""))
         raise UsageError(f"{len(found)} prx have {what}: {', '.join(item.key for item in found)}", hint="choose one with ?prx=")
 
+    def tunnel(self, key: str, name: str) -> tuple[Seen, Message] | None:
+        """Return a tunnel and its prx, which may be gone; None if there is none."""
+        pairs = ((item, one) for item in self.seen if item.key == key for one in item.tunnels)
+        return next((pair for pair in pairs if pair[1].get("name") == name), None)
+
     async def act(self, seen: Seen, do: str, tunnel: str | None = None) -> None:
         """Have a prx do something; PrxError if it refuses, or does not answer."""
-        arguments = {} if tunnel is None else {"tunnel": tunnel}
+        await self.ask(seen, do, timeout=ACTION_SECONDS, **({} if tunnel is None else {"tunnel": tunnel}))
+
+    async def ask(self, seen: Seen, do: str, *, timeout: float = ANSWER_SECONDS, **arguments: Any) -> Message:
+        """Return a prx's answer to a request of the control socket; PrxError if it refuses, or does not answer."""
         try:
             async with linked(seen.path) as link:
-                await link.ask(do, timeout=ACTION_SECONDS, **arguments)
+                return await link.ask(do, timeout=timeout, **arguments)
         except OSError as error:
             raise PrxError(f"prx cannot be asked: {error}") from error

@@ -41,6 +41,47 @@ _REPORT: Final = _object(
     tunnels=_list(_object(prx=_TEXT, tunnel=_TEXT, reachable_percent={"type": ["number", "null"]})),
 )
 _DONE: Final = _object(prx=_TEXT, done=_TEXT)
+_NUMBER_OR_NOT: Final = {"type": ["number", "null"]}
+_PAIRS: Final = _list({"type": "array", "items": _TEXT, "minItems": 2, "maxItems": 2})
+_ROW_FIELDS: Final = {
+    "id": _COUNT,
+    "tunnel": _TEXT,
+    "at": _TIME,
+    "method": _TEXT,
+    "path": _TEXT,
+    "status": {"type": ["integer", "null"]},
+    "first_byte_ms": _NUMBER_OR_NOT,
+    "duration_ms": _NUMBER_OR_NOT,
+    "request_bytes": _COUNT,
+    "answer_bytes": _COUNT,
+    "messages": _COUNT,
+    "own": {"type": "boolean"},
+    "replay_of": {"type": ["integer", "null"]},
+    "signature": {"type": ["string", "null"]},
+    "notes": _list(_TEXT),
+}
+_ROW: Final = _object(**_ROW_FIELDS)
+_SIDE: Final = {
+    "anyOf": [
+        {"type": "null"},
+        _object(
+            headers=_PAIRS,
+            version=_TEXT,
+            reason=_TEXT,
+            body={"type": "string", "contentEncoding": "base64"},
+            body_bytes=_COUNT,
+            body_cut={"type": "boolean"},
+            body_unpacked=_TEXT,
+        ),
+    ]
+}
+_TALK: Final = _object(at=_TIME, sender=_TEXT, kind=_TEXT, size=_COUNT, data=_TEXT)
+_REQUEST: Final = _object(
+    **_ROW_FIELDS, request=_SIDE, answer=_SIDE, interim=_list(_COUNT), trailers=_PAIRS, events=_list(_TALK)
+)
+_PART: Final = _object(
+    title=_TEXT, same={"type": "boolean"}, lines=_list(_object(mark={"enum": ["", "-", "+", "…", "!"]}, text=_TEXT))
+)
 
 
 def _query(name: str, what: str, schema: dict[str, Any]) -> dict[str, Any]:
@@ -62,6 +103,7 @@ _ERRORS: Final = {
     "400": "The request has a mistake.",
     "401": "A session or a token is needed.",
     "403": "The request comes from another site, or does not say that it is meant.",
+    "404": "There is no such request, or it is no longer kept.",
     "405": "Another method is needed.",
     "408": "The body did not come in time.",
     "409": "prx refuses to do that now.",
@@ -98,6 +140,10 @@ def document() -> dict[str, Any]:
             "/api/v1/events": {"get": _EVENTS},
             "/api/v1/logs": {"get": _LOGS},
             "/api/v1/report": {"get": _REPORTS},
+            "/api/v1/requests": {"get": _REQUESTS},
+            "/api/v1/requests/{id}": {"get": _ONE_REQUEST},
+            "/api/v1/requests/{id}/diff": {"get": _DIFF},
+            "/api/v1/requests/{id}/replay": {"post": _REPLAY},
             "/api/v1/openapi.json": {"get": _operation("This document", {"type": "object"})},
             "/api/v1/tunnels/{name}/restart": {"post": _operation("Restart a tunnel", _DONE, _NAME, _WHICH, _ACTION)},
             "/api/v1/tunnels/{name}/stop": {"post": _operation("Stop a tunnel", _DONE, _NAME, _WHICH, _ACTION)},
@@ -143,4 +189,41 @@ _REPORTS: Final = _operation(
     _query("timeline", "With each span of time and its cause.", {"enum": ["true", "false"], "default": "false"}),
     _WHICH,
     _TUNNEL_QUERY,
+)
+_ID: Final = {
+    "name": "id",
+    "in": "path",
+    "required": True,
+    "description": "The number of the request.",
+    "schema": {"type": "integer", "minimum": 1, "maximum": 999_999_999_999},
+}
+_REQUESTS: Final = _operation(
+    "The last requests of a tunnel that is inspected, oldest first; secrets are hidden",
+    _object(prx=_TEXT, requests=_list(_ROW), dropped=_COUNT),
+    _WHICH,
+    _TUNNEL_QUERY,
+    _query("filter", "Only those that fit, as with `prx requests --filter`.", {"type": "string", "maxLength": 500}),
+    _query("limit", "At most so many.", {"type": "integer", "minimum": 1, "maximum": 1000, "default": 100}),
+    _query("after", "Only those with a greater id.", {"type": "integer", "minimum": 0, "maximum": 10**12 - 1, "default": 0}),
+    _query("own", "With prx's own health checks.", {"enum": ["true", "false"], "default": "false"}),
+)
+_ONE_REQUEST: Final = _operation(
+    "All that is kept of a request", _object(prx=_TEXT, request=_REQUEST), _ID, _WHICH, _TUNNEL_QUERY
+)
+_DIFF: Final = _operation(
+    "In what two requests and their answers differ",
+    _object(prx=_TEXT, parts=_list(_PART)),
+    _ID,
+    {**_query("other", "The id of the other one.", {"type": "integer", "minimum": 1, "maximum": 10**12 - 1}), "required": True},
+    _WHICH,
+    _TUNNEL_QUERY,
+)
+_REPLAY: Final = _operation(
+    "Send a request to the service again, marked with X-PRX-Replay",
+    _object(prx=_TEXT, done=_TEXT, request=_ROW, page=_TEXT),
+    _ID,
+    _query("at", "Only if the request began then: an id may mean another one once prx was started again.", _TEXT),
+    _WHICH,
+    _TUNNEL_QUERY,
+    _ACTION,
 )

@@ -11,29 +11,28 @@ from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import parse_qs, urlencode
+from urllib.parse import parse_qs
 
 import segno
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from prx import __version__
 from prx.core.conditions import CONDITIONS
+from prx.core.errors import PrxError
 from prx.core.verdicts import ACTIONS
 from prx.history.report import Report
 from prx.logs.records import LEVELS
 from prx.secrets.value import Secret
 from prx.web.address import Listen
-from prx.web.api import Sources
 from prx.web.guard import cookie_name
 from prx.web.hub import Seen
 from prx.web.journal import Wanted, lines, row
 from prx.web.keys import COOKIE_SECONDS, Keys
 from prx.web.past import HOURS, Past
-from prx.web.pictures import KIND_WORDS, WIDTH
-from prx.web.views import ACTION_WORDS, clock, span, view
+from prx.web.render import Renderer
+from prx.web.sources import Sources
+from prx.web.views import ACTION_WORDS, story, view
 
 STATIC: Final = {"prx.css": "text/css", "prx.js": "text/javascript"}
 TRIES_A_MINUTE: Final = 10
@@ -43,13 +42,13 @@ _LOG_LINES: Final = 200
 class Pages:
     """Everything that a person opens in a browser."""
 
-    def __init__(self, sources: Sources, keys: Keys, listen: Listen, password: Secret) -> None:
+    def __init__(self, sources: Sources, renderer: Renderer, keys: Keys, listen: Listen, password: Secret) -> None:
         self._sources = sources
+        self._renderer = renderer
         self._keys = keys
         self._listen = listen
         self._password = password
         self._tries: deque[float] = deque(maxlen=TRIES_A_MINUTE)
-        self._templates = _templates()
 
     def routes(self) -> list[Route]:
         """Return the routes of the pages."""
@@ -73,23 +72,23 @@ class Pages:
         alone = sum(len(item.tunnels) for item in seen) == 1
         groups = [(item, [view(item, tunnel, past, with_chart=alone) for tunnel in item.tunnels]) for item in seen]
         only = next(((item, tunnels[0]) for item, tunnels in groups if tunnels), None) if alone else None
-        more = await self._log(request, only[0], only[1].name) if only else {}
-        return self._page("overview.html", request, hours=hours, groups=groups, alone=alone, trouble=trouble, **more)
+        more = await self._more(request, only[0], only[1].name) if only else {}
+        return self._renderer.page("overview.html", request, hours=hours, groups=groups, alone=alone, trouble=trouble, **more)
 
     async def tunnel(self, request: Request) -> Response:
         """Show one tunnel."""
         hours, past, trouble = await self._past(request)
-        found = self._find(request)
+        found = self._sources.hub.tunnel(request.path_params["prx"], request.path_params["name"])
         if found is None:
-            return self._page("missing.html", request, status=404, name=request.path_params["name"][:80])
+            return self._renderer.page("missing.html", request, status=404, name=request.path_params["name"][:80])
         seen, tunnel = found
         shown = view(seen, tunnel, past, with_chart=True)
-        log = await self._log(request, seen, shown.name)
-        return self._page("tunnel.html", request, hours=hours, seen=seen, t=shown, trouble=trouble, **log)
+        more = await self._more(request, seen, shown.name)
+        return self._renderer.page("tunnel.html", request, hours=hours, seen=seen, t=shown, trouble=trouble, **more)
 
     async def qr(self, request: Request) -> Response:
         """Draw the public URL of a tunnel as a QR code."""
-        found = self._find(request)
+        found = self._sources.hub.tunnel(request.path_params["prx"], request.path_params["name"])
         url = str(found[1].get("url", "")) if found else ""
         if not url or len(url) > 500:
             return Response("no URL", 404, media_type="text/plain")
@@ -100,7 +99,7 @@ class Pages:
     async def verdicts(self, request: Request) -> Response:
         """Explain every verdict."""
         rows = [(code, item, ACTION_WORDS.get(ACTIONS[code], "")) for code, item in CONDITIONS.items()]
-        return self._page("verdicts.html", request, rows=rows)
+        return self._renderer.page("verdicts.html", request, rows=rows)
 
     async def static(self, request: Request) -> Response:
         """Return the style sheet or the script."""
@@ -108,14 +107,6 @@ class Pages:
         if name not in STATIC:
             return Response("not found", 404, media_type="text/plain")
         return Response(_static(name), media_type=STATIC[name])
-
-    def _find(self, request: Request) -> tuple[Seen, dict[str, Any]] | None:
-        key, name = request.path_params["prx"], request.path_params["name"]
-        for seen in self._sources.hub.seen:
-            for tunnel in seen.tunnels:
-                if (seen.key, tunnel.get("name")) == (key, name):
-                    return seen, tunnel
-        return None
 
     async def _past(self, request: Request) -> tuple[int, Past, str]:
         """Return how many hours are looked back on, the history, and why it cannot be read (empty: it can)."""
@@ -126,6 +117,19 @@ class Pages:
         except OSError as error:
             now = self._sources.hub.wall()
             return hours, Past(Report(now - hours * 3600, now, ()), ()), f"the history cannot be read: {error.strerror}"
+
+    async def _more(self, request: Request, seen: Seen, tunnel: str) -> dict[str, Any]:
+        """Return what the page of one tunnel needs beside its view."""
+        return {"story": await self._story(seen, tunnel), **await self._log(request, seen, tunnel)}
+
+    async def _story(self, seen: Seen, tunnel: str) -> list[tuple[str, list[str]]]:
+        """Return what `prx why` says; empty if prx cannot be asked, or does not know it."""
+        if seen.gone_at is not None:
+            return []
+        try:
+            return story(await self._sources.questions.story(seen, tunnel))
+        except (PrxError, LookupError, TypeError):  # a prx of another version may say it in other words
+            return []
 
     async def _log(self, request: Request, seen: Seen, tunnel: str) -> dict[str, Any]:
         """Return what the pane of the log needs."""
@@ -138,13 +142,6 @@ class Pages:
         except OSError as error:
             found, trouble = [], f"the log cannot be read: {error.strerror}"
         return {"log": [row(item) for item in found], "log_trouble": trouble, "level": level, "text": text, "levels": LEVELS}
-
-    def _page(self, template: str, request: Request, *, status: int = 200, **values: Any) -> HTMLResponse:
-        hub = self._sources.hub
-        text = self._templates.get_template(template).render(
-            now=hub.wall(), event=hub.ring.id_of(hub.ring.number), version=__version__, request=request, **values
-        )
-        return HTMLResponse(text, status)
 
     # ------------------------------------------------------------------ who comes in
 
@@ -178,7 +175,7 @@ class Pages:
         return answer
 
     def _login_page(self, request: Request, status: int, problem: str) -> Response:
-        return self._page("login.html", request, status=status, problem=problem, with_password=bool(self._password))
+        return self._renderer.page("login.html", request, status=status, problem=problem, with_password=bool(self._password))
 
 
 def _same(one: str, other: str) -> bool:
@@ -189,23 +186,3 @@ def _same(one: str, other: str) -> bool:
 @cache
 def _static(name: str) -> bytes:
     return files("prx.web").joinpath("static", name).read_bytes()
-
-
-def _templates() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("prx.web"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {"clock": clock, "span": span, "query": _with_query}
-    environment.globals |= {"hours_choices": HOURS, "kinds": KIND_WORDS, "bar_width": WIDTH, "hours_words": hours_words}
-    return environment
-
-
-def hours_words(hours: int) -> str:
-    """Return how far back a picture goes."""
-    return f"{hours} h" if hours < 48 else f"{hours // 24} days"
-
-
-def _with_query(request: Request, **changes: Any) -> str:
-    """Return the query of a request with some values changed."""
-    kept = {name: value for name, value in request.query_params.items() if name in {"hours", "level", "text"}}
-    return "?" + urlencode({**kept, **changes})

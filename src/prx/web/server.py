@@ -22,7 +22,7 @@ from starlette.types import ASGIApp
 from prx.core.errors import PrxError
 from prx.secrets.value import Secret
 from prx.web.address import Listen
-from prx.web.api import Sources, routes
+from prx.web.api import routes
 from prx.web.bounds import HEAD_BYTES, Connections, bounded
 from prx.web.examine import Doctor
 from prx.web.guard import Guard, refusal
@@ -30,7 +30,11 @@ from prx.web.hub import Hub
 from prx.web.keys import Keys
 from prx.web.pages import Pages
 from prx.web.past import History
+from prx.web.questions import Questions
+from prx.web.render import Renderer
+from prx.web.sources import Sources
 from prx.web.stream import Streams
+from prx.web.traffic_pages import TrafficPages
 
 BACKLOG: Final = 256
 SEND_BUFFER: Final = 64 * 1024
@@ -79,10 +83,12 @@ class Dashboard:
     def app(self) -> ASGIApp:
         """Return the ASGI application."""
         settings = self._settings
-        sources = Sources(self.hub, History(settings.history, settings.wall), self.streams, settings.doctor)
-        pages = Pages(sources, self.keys, settings.listen, settings.password)
+        history = History(settings.history, settings.wall)
+        sources = Sources(self.hub, history, self.streams, settings.doctor, Questions(self.hub))
+        renderer = Renderer(self.hub)
+        pages = Pages(sources, renderer, self.keys, settings.listen, settings.password)
         inner = Starlette(
-            routes=[*pages.routes(), *routes(sources)],
+            routes=[*pages.routes(), *TrafficPages(sources, renderer).routes(), *routes(sources)],
             exception_handlers={404: _not_found, 405: _wrong_method},
         )
         inner.router.redirect_slashes = False

@@ -10,11 +10,14 @@ from urllib.parse import quote
 
 from prx.control.messages import Message
 from prx.core.conditions import CONDITIONS
+from prx.core.flapping import WORTH_SAYING
 from prx.core.states import State
+from prx.core.traffic import WINDOW_SECONDS, TrafficStatus
 from prx.core.verdicts import ACTIONS, Action, Verdict
 from prx.history.spans import Span
 from prx.logs.text import printable
 from prx.ui.text import seconds
+from prx.ui.why_lines import why_rows
 from prx.web.hub import Seen
 from prx.web.past import Past
 from prx.web.pictures import Chart, Segment, bar, chart
@@ -64,6 +67,8 @@ class TunnelView:
     connectors: tuple[Mapping[str, Any], ...]
     probe: str
     gone: str
+    traffic: str
+    flaps: str
     percent: float | None
     bar: list[Segment]
     chart: Chart | None
@@ -112,6 +117,8 @@ def view(seen: Seen, tunnel: Message, past: Past, *, with_chart: bool) -> Tunnel
         connectors=_connectors(tunnel),
         probe=_probe(tunnel),
         gone=_gone(seen),
+        traffic=_traffic(tunnel),
+        flaps=_flaps(tunnel),
         percent=report.percent if report else None,
         bar=bar(spans, since, until),
         chart=chart(windows, since, until),
@@ -161,6 +168,28 @@ def _probe(tunnel: Message) -> str:
     words = f"answered {status}" if status else "no answer"
     took = f" after {latency:.0f} ms" if isinstance(latency, int | float) else ""
     return words + took + (f" at {clock(at)}" if at else "")
+
+
+def _traffic(tunnel: Message) -> str:
+    """Return "12 requests · 1 error in 5 min, 3 in the last one"; empty if it is not known."""
+    found = tunnel.get("traffic")
+    if not isinstance(found, dict) or tunnel.get("state") not in {State.READY, State.DEGRADED}:
+        return ""
+    counts = {name: found.get(name) for name in ("requests", "errors", "per_minute")}
+    known = TrafficStatus(**{name: value if isinstance(value, int) else 0 for name, value in counts.items()})
+    return f"{known.words()} in {WINDOW_SECONDS / 60:.0f} min" + (
+        f", {known.per_minute} in the last one" if known.per_minute else ""
+    )
+
+
+def _flaps(tunnel: Message) -> str:
+    count = _count(tunnel, "flaps")
+    return f"It comes and goes: well, then not, {count} times within the last hour" if count >= WORTH_SAYING else ""
+
+
+def story(found: dict[str, Any]) -> list[tuple[str, list[str]]]:
+    """Return what `prx why` says of a tunnel: labels with printable texts."""
+    return [(label, [printable(text) for text in texts]) for label, texts in why_rows(found) if texts]
 
 
 def _url(tunnel: Message) -> str:

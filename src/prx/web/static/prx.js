@@ -12,7 +12,9 @@ function replace(part, fresh) {
   const focused = part.contains(document.activeElement) ? document.activeElement.id : "";
   const box = part.hasAttribute("data-log") ? part.parentElement : null;
   const atEnd = box && box.scrollHeight - box.scrollTop - box.clientHeight < 40;
+  const marked = all("input:checked", part).map((input) => input.id);
   part.innerHTML = fresh.innerHTML;
+  for (const id of marked) { const input = document.getElementById(id); if (input) input.checked = true; }
   if (fresh.dataset.say && fresh.dataset.say !== part.dataset.say) { say(fresh.dataset.say); part.dataset.say = fresh.dataset.say; }
   if (atEnd) box.scrollTop = box.scrollHeight;
   if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
@@ -40,6 +42,7 @@ function lost(why) {
 
 async function refresh() {
   due = 0;
+  if (!$("[data-live]")) return;
   if (busy || document.hidden) return soon(1000);
   busy = true;
   try {
@@ -82,6 +85,13 @@ function sure(question) {
   return new Promise((done) => dialog.addEventListener("close", () => done(dialog.returnValue === "yes"), { once: true }));
 }
 
+function show(path) {
+  const link = document.createElement("a");
+  link.href = path;
+  link.textContent = "Show it";
+  $("#said").append(" ", link);
+}
+
 async function act(button) {
   if (button.getAttribute("aria-disabled") === "true") return;
   if (button.dataset.ask && !(await sure(button.dataset.ask))) return button.focus();
@@ -92,6 +102,7 @@ async function act(button) {
     const answer = await fetch(button.dataset.post, { method: "POST", headers: { "X-PRX-Action": "1" } });
     const told = await answer.json();
     say(answer.ok ? button.dataset.done : "That did not work: " + told.error + (told.hint ? " (" + told.hint + ")" : ""));
+    if (answer.ok && told.page) show(told.page);
     if (answer.ok && button.dataset.into) found(document.getElementById(button.dataset.into), told.checks || []);
   } catch {
     say("That did not work: the dashboard does not answer.");
@@ -152,4 +163,5 @@ document.addEventListener("visibilitychange", () => { if (!document.hidden) soon
 for (const box of all(".log")) box.scrollTop = box.scrollHeight;
 setInterval(tick, 1000);
 setInterval(soon, 15000);
+setInterval(() => { if ($("[data-poll]")) soon(); }, 2000);
 follow(document.body.dataset.event);
