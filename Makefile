@@ -49,7 +49,7 @@ bench: setup  ## what things cost, as ratios in one run
 browser: setup chromium  ## the dashboard in Debian's Chromium: axe, the keyboard alone, hostile logs; its API with schemathesis
 	@PYTHONPATH=.venv/browser .venv/bin/pytest -n 0 tests/web/browser/page_contract.py tests/web/browser/api_contract.py
 
-photos: setup chromium  ## every state of the dashboard, into .venv/photos
+photos: setup chromium  ## every state of the dashboard, into .venv/photos; and the picture of the README, into docs/images
 	@mkdir -p .venv/photos
 	@PYTHONPATH=.venv/browser .venv/bin/python -m tests.web.browser.photos .venv/photos
 

@@ -14,10 +14,11 @@ import pytest
 from tests.support.waits import PATIENCE
 
 from prx.control.server import ControlServer
-from prx.core.errors import PrxError
+from prx.core.errors import PrxError, UsageError
 from prx.core.events import Fact, StateChanged, VerdictChanged
 from prx.core.states import State
 from prx.core.status import TunnelStatus
+from prx.core.story import story
 from prx.core.verdicts import Verdict
 from prx.runtime.bus import Bus, Subscription
 from prx.runtime.host.clock import SystemClock
@@ -59,7 +60,8 @@ class ScriptedPrx:
         return {"pid": self.pid, "version": "0.1.0", "config": self.config, "log": self.log, "tunnels": tunnels}
 
     def stories(self, name: str | None = None) -> list[dict[str, Any]]:
-        return []
+        wall = self.bus._clock.wall()
+        return [story(status, wall) for status in self.statuses() if name in {None, status.name}]
 
     def statuses(self) -> tuple[TunnelStatus, ...]:
         return self.bus.statuses()
@@ -79,8 +81,8 @@ class ScriptedPrx:
         self.asked.append(("restart", name))
 
     async def traffic(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Answer what is asked of inspected traffic."""
-        return {"requests": [], "positions": {}, "dropped": 0}
+        """Answer what is asked of inspected traffic: it is not inspected."""
+        raise UsageError("what passes is not inspected", hint="start it with: prx start --inspect", code="inspection_off")
 
     async def reload(self) -> list[str]:
         self.asked.append(("reload", None))

@@ -12,6 +12,7 @@ from tests.support.waits import PATIENCE
 from tests.web.conftest import Scene, ScriptedPrx, scene
 
 from prx.core.events import Log
+from prx.logs.records import LogRecord
 
 CLIENTS, DEAD = 200, 50
 
@@ -31,7 +32,9 @@ async def close(writers: Iterable[asyncio.StreamWriter]) -> None:
             await writer.wait_closed()
 
 
-async def open_stream(web: Scene, *, receive_buffer: int = 0) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+async def open_stream(
+    web: Scene, *, receive_buffer: int = 0, path: str = "/api/v1/events"
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """Open a stream of events, and read its head only."""
     connection = socket.socket()
     if receive_buffer:
@@ -39,10 +42,12 @@ async def open_stream(web: Scene, *, receive_buffer: int = 0) -> tuple[asyncio.S
     connection.setblocking(False)
     await asyncio.get_running_loop().sock_connect(connection, (web.listen.host, web.listen.port))
     reader, writer = await asyncio.open_connection(sock=connection, limit=receive_buffer or 2**16)
-    head = (
-        f"GET /api/v1/events HTTP/1.1\r\nhost: {web.listen.authority}\r\nauthorization: {web.bearer['authorization']}\r\n\r\n"
+    fields = (
+        f"GET {path} HTTP/1.1",
+        f"host: {web.listen.authority}",
+        f"authorization: {web.bearer['authorization']}",
     )
-    writer.write(head.encode())
+    writer.write("\r\n".join((*fields, "", "")).encode())
     await reader.readuntil(b"\r\n\r\n")
     return reader, writer
 
@@ -112,3 +117,29 @@ async def test_a_connection_without_a_request_ends(web: Scene) -> None:
             with suppress(ConnectionResetError):
                 await reader.read()
             await close([writer])
+
+
+async def test_a_replay_to_those_that_do_not_read_costs_no_copies(web: Scene) -> None:
+    """Forty dead streams that ask for everything that is kept hold a few kilobytes each, not all of it."""
+    for number in range(500):
+        web.dashboard.hub.ring.publish({"event": "log", "message": f"{number} " + "x" * 3000})
+    streams = [await open_stream(web, receive_buffer=4096, path="/api/v1/events?after=x-0") for _ in range(40)]
+    transports = list(web.dashboard.connections._open.values())
+    await eventually(lambda: sum(item.get_write_buffer_size() > 0 for item in transports) >= 40)
+    assert sum(item.get_write_buffer_size() for item in transports) < 40 * 128 * 1024
+    await close(writer for _, writer in streams)
+
+
+async def test_answers_that_are_not_read_are_bounded(web: Scene, tmp_path: Path) -> None:
+    """Clients that ask for much and read nothing take memory up to a bound; then others wait until their time is over."""
+    web.dashboard.connections.most_waiting, web.dashboard.connections.head_seconds = 100_000, 1.0
+    line = LogRecord("2026-11-28T22:00:00Z", "", "info", "x" * 800, "prx").to_json()
+    (tmp_path / "log").write_text(f"{line}\n" * 900)
+    prx = ScriptedPrx(log=str(tmp_path / "log"))
+    prx.track()
+    await web.start("prx-1", prx)
+    clients = [await open_stream(web, receive_buffer=4096, path="/api/v1/logs?lines=1000") for _ in range(2)]
+    assert (await web.ask("/api/v1/status")).status_code == 503
+    await eventually(lambda: not web.dashboard.connections.is_clogged)
+    assert (await web.ask("/api/v1/status")).status_code == 200
+    await close(writer for _, writer in clients)

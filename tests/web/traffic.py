@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
+import hmac
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -86,3 +89,27 @@ async def inspected(folder: Path, name: str = "default", **about: Any) -> AsyncI
             yield prx, echo
         finally:
             await prx.inspector.close()
+
+
+async def visited(prx: InspectedPrx, echo: Echo) -> None:
+    """Have some visitors: a signed webhook that is taken, the next one that is not, a page, hostile words, a stream."""
+    signed = hmac.new(b"known-to-both", b"it=1", "sha256").hexdigest()
+    body = json.dumps(
+        {"order": 12, "state": "paid", "items": [{"sku": "A-1", "count": 2}, {"sku": "B-7", "count": 1}]}
+    ).encode()
+    kind = "Content-Type: application/json"
+    echo.answer = _answer("201 Created", body, kind)
+    await prx.post("/hook", b"it=1", f"X-Hub-Signature-256: sha256={signed}", "User-Agent: GitHub-Hookshot/1")
+    echo.answer = _answer("503 Service Unavailable", b"the queue is full\n", "Content-Type: text/plain", "Retry-After: 5")
+    await prx.post("/hook", b"it=2", f"X-Hub-Signature-256: sha256={signed}", "User-Agent: GitHub-Hookshot/1")
+    echo.answer = _answer("200 OK", b'data: one\n\ndata: {"progress": 0.5}\n\ndata: two\n\n', "Content-Type: text/event-stream")
+    await prx.post("/stream", b"", "Authorization: Bearer visitor-secret", "Cookie: session=visitor-secret")
+    echo.answer = _answer("404 Not Found", b"<h1>Nothing here</h1>", "Content-Type: text/html")
+    await prx.visit(b"GET /<script>alert(1)</script>?a=%b HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n" % (b"long-" * 40))
+    echo.answer = _answer("200 OK", gzip.compress(body), kind, "Content-Encoding: gzip")
+    await prx.post("/upload?token=visitor-secret", b"x" * 2_000_000, kind)
+
+
+def _answer(status: str, body: bytes, *headers: str) -> bytes:
+    head = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", "Connection: close", *headers, "", ""]
+    return "\r\n".join(head).encode() + body

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     import socket
 
     from prx.web.server import Dashboard
+
+
+_GIVES_WAY = 10  # of the nice values: when processors are scarce, the supervision of tunnels goes first
 
 
 @click.command()
@@ -98,6 +102,8 @@ def _serve(where: tuple[str, tuple[str, ...]], password: str, key: bytes, *, qui
     from prx.web.address import Listen
 
     forbid_dumps()
+    with suppress(OSError):
+        os.nice(_GIVES_WAY)
     listen = Listen.parse(*where)
     dashboard = Dashboard(
         Settings(listen, key, runtime_dir(), history_folder(data_dir()), SystemClock().wall, Secret(password))

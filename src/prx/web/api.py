@@ -17,7 +17,7 @@ from prx.core.errors import NotReadyError, PrxError, UsageError
 from prx.core.events import timestamp
 from prx.history.report import Report
 from prx.web.guard import refusal
-from prx.web.hub import Hub, Seen
+from prx.web.hub import Seen
 from prx.web.journal import MOST_LINES, Wanted, lines, row
 from prx.web.openapi import document
 from prx.web.past import only
@@ -33,9 +33,17 @@ _STATUS_OF_CODE: Final = {"no_such_request": 404, "inspection_off": 409}
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
-def status_json(hub: Hub) -> dict[str, Any]:
-    """Return every prx with its tunnels."""
-    return {"at": timestamp(hub.wall()), "prx": [_prx_json(item) for item in hub.seen]}
+def status_json(sources: Sources) -> dict[str, Any]:
+    """Return every prx with its tunnels, and what the dashboard's own clients cost it."""
+    hub, streams = sources.hub, sources.streams
+    dashboard = {
+        "streams": streams.open,
+        "streams_cut": streams.cut,
+        "events_dropped": hub.ring.dropped,
+        "connections": len(sources.connections),
+        "connections_refused": sources.connections.refused,
+    }
+    return {"at": timestamp(hub.wall()), "prx": [_prx_json(item) for item in hub.seen], "dashboard": dashboard}
 
 
 def _prx_json(seen: Seen) -> dict[str, Any]:
@@ -90,12 +98,13 @@ def _answered(endpoint: Endpoint) -> Endpoint:
 
 class _Api:
     def __init__(self, sources: Sources) -> None:
+        self._sources = sources
         self._hub = sources.hub
         self._history = sources.history
         self._doctor = sources.doctor
 
     async def status(self, _request: Request) -> Response:
-        return JSONResponse(status_json(self._hub))
+        return JSONResponse(status_json(self._sources))
 
     async def logs(self, request: Request) -> Response:
         wanted = wanted_of(request, lines=100)

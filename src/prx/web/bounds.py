@@ -14,19 +14,26 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 MOST_CONNECTIONS: Final = 512
 HEAD_BYTES: Final = 16 * 1024
 HEAD_SECONDS: Final = 10.0
+WAITING_BYTES: Final = 64 * 1024 * 1024
 
 
 class Connections:
-    """The open connections of one server."""
+    """The open connections of one server. `most_waiting`: bytes of answers that clients may leave unread, all together."""
 
     def __init__(self, most: int = MOST_CONNECTIONS, head_seconds: float = HEAD_SECONDS) -> None:
         self.most = most
         self.head_seconds = head_seconds
+        self.most_waiting = WAITING_BYTES
         self.refused = 0
         self._open: dict[Any, asyncio.Transport] = {}
 
     def __len__(self) -> int:
         return len(self._open)
+
+    @property
+    def is_clogged(self) -> bool:
+        """Return whether clients that do not read their answers hold so much memory that there is none for another one."""
+        return sum(transport.get_write_buffer_size() for transport in self._open.values()) > self.most_waiting
 
     def add(self, transport: asyncio.Transport) -> bool:
         """Return whether one more connection is taken."""

@@ -24,6 +24,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from prx.core.numbers import whole
 from prx.web.address import Listen
+from prx.web.bounds import Connections
 from prx.web.keys import Keys
 
 ACTION_HEADER: Final = "x-prx-action"
@@ -60,8 +61,9 @@ def cookie_name(listen: Listen) -> str:
 class Guard:
     """Wrap `app` for a server that listens on `listen`, whose visitors prove themselves with `keys`."""
 
-    def __init__(self, app: ASGIApp, listen: Listen, keys: Keys) -> None:
+    def __init__(self, app: ASGIApp, listen: Listen, keys: Keys, connections: Connections) -> None:
         self._app = app
+        self._connections = connections
         self._listen = listen
         self._keys = keys
 
@@ -103,6 +105,8 @@ class Guard:
         hosts = headers.getlist("host")
         if len(hosts) != 1 or not self._listen.allows(hosts[0]):
             return refusal(421, "this server is not asked for by that name", f"open {self._listen.url}, or set `[web] hosts`")
+        if self._connections.is_clogged:
+            return refusal(503, "clients have not read their answers", "try again in a moment: they are ended after 10 s")
         if len(scope["raw_path"]) + len(scope["query_string"]) > _URL_CHARACTERS:
             return refusal(414, f"the URL has more than {_URL_CHARACTERS} characters")
         if scope["method"] not in {"GET", "HEAD", "POST"}:

@@ -160,7 +160,10 @@ def document() -> dict[str, Any]:
     }
 
 
-_STATUS: Final = _object(at=_TIME, prx=_list({"$ref": "#/components/schemas/Prx"}))
+_DASHBOARD: Final = _object(
+    streams=_COUNT, streams_cut=_COUNT, events_dropped=_COUNT, connections=_COUNT, connections_refused=_COUNT
+)
+_STATUS: Final = _object(at=_TIME, prx=_list({"$ref": "#/components/schemas/Prx"}), dashboard=_DASHBOARD)
 _EVENTS: Final = _operation(
     "Events as they come, as Server-Sent Events; each `data` is one JSON object, each `id` a place to go on from",
     _TEXT,

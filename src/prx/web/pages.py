@@ -20,7 +20,6 @@ from starlette.routing import Route
 
 from prx.core.conditions import CONDITIONS
 from prx.core.errors import PrxError
-from prx.core.verdicts import ACTIONS
 from prx.history.report import Report
 from prx.logs.records import LEVELS
 from prx.secrets.value import Secret
@@ -32,7 +31,7 @@ from prx.web.keys import COOKIE_SECONDS, Keys
 from prx.web.past import HOURS, Past
 from prx.web.render import Renderer
 from prx.web.sources import Sources
-from prx.web.views import ACTION_WORDS, story, view
+from prx.web.views import does, story, view
 
 STATIC: Final = {"prx.css": "text/css", "prx.js": "text/javascript"}
 TRIES_A_MINUTE: Final = 10
@@ -98,7 +97,7 @@ class Pages:
 
     async def verdicts(self, request: Request) -> Response:
         """Explain every verdict."""
-        rows = [(code, item, ACTION_WORDS.get(ACTIONS[code], "")) for code, item in CONDITIONS.items()]
+        rows = [(code, item, does(code)) for code, item in CONDITIONS.items()]
         return self._renderer.page("verdicts.html", request, rows=rows)
 
     async def static(self, request: Request) -> Response:

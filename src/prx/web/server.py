@@ -84,7 +84,7 @@ class Dashboard:
         """Return the ASGI application."""
         settings = self._settings
         history = History(settings.history, settings.wall)
-        sources = Sources(self.hub, history, self.streams, settings.doctor, Questions(self.hub))
+        sources = Sources(self.hub, history, self.streams, settings.doctor, Questions(self.hub), self.connections)
         renderer = Renderer(self.hub)
         pages = Pages(sources, renderer, self.keys, settings.listen, settings.password)
         inner = Starlette(
@@ -92,7 +92,7 @@ class Dashboard:
             exception_handlers={404: _not_found, 405: _wrong_method},
         )
         inner.router.redirect_slashes = False
-        return Guard(inner, settings.listen, self.keys)
+        return Guard(inner, settings.listen, self.keys, self.connections)
 
     def stop(self) -> None:
         """End `serve`."""

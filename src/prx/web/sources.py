@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from prx.web.bounds import Connections
 from prx.web.examine import Doctor
 from prx.web.hub import Hub
 from prx.web.past import History
@@ -20,3 +21,4 @@ class Sources:
     streams: Streams
     doctor: Doctor
     questions: Questions
+    connections: Connections

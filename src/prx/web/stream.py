@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from typing import Any, Final
 
@@ -20,6 +20,7 @@ MOST_STREAMS: Final = 256
 WRITE_SECONDS: Final = 15.0
 COMMENT_SECONDS: Final = 15.0  # so that a dead client is noticed, and a live one knows that we are here
 RETRY_MS: Final = 2000
+CHUNK_BYTES: Final = 32 * 1024
 
 Abort = Callable[[tuple[str, int] | None], None]
 
@@ -67,13 +68,15 @@ class EventStream:
         try:
             headers = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-store")]
             await put({"type": "http.response.start", "status": 200, "headers": headers})
-            await put(_chunk(self._beginning()))
+            for message in _chunks(self._beginning()):
+                await put(message)
             while True:
                 dropped, items = 0, ()
                 with suppress(TimeoutError):
                     async with asyncio.timeout(COMMENT_SECONDS):
                         dropped, items = await take()
-                await put(_chunk(self._texts(dropped, items)))
+                for message in _chunks(self._texts(dropped, items)):
+                    await put(message)
         except (TimeoutError, OSError):
             self._streams.cut += 1
             self._streams.abort(scope.get("client"))
@@ -108,8 +111,15 @@ def _dropped(count: int) -> str:
     return f"data: {json.dumps({'event': 'dropped', 'count': count}, separators=(',', ':'))}\n\n"
 
 
-def _chunk(texts: Iterable[str]) -> Message:
-    return {"type": "http.response.body", "body": "".join(texts).encode(), "more_body": True}
+def _chunks(texts: Iterable[str]) -> Iterator[Message]:
+    """Yield parts of the body: each is sent before the next one is made, so that a slow client costs no copy of what waits."""
+    part = bytearray()
+    for text in texts:
+        part += text.encode()
+        if len(part) >= CHUNK_BYTES:
+            yield {"type": "http.response.body", "body": bytes(part), "more_body": True}
+            part.clear()
+    yield {"type": "http.response.body", "body": bytes(part), "more_body": True}
 
 
 async def _until_gone(receive: Receive) -> None:

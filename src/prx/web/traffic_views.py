@@ -163,7 +163,9 @@ def _tone(status: int | None) -> str:
 
 
 def _milliseconds(value: float | None) -> str:
-    return "" if value is None else f"{value:.0f} ms" if value < 10_000 else f"{value / 1000:.1f} s"
+    if value is None:
+        return ""
+    return f"{value / 1000:.1f} s" if value >= 10_000 else f"{value:.0f} ms" if value >= 10 else f"{value:.1f} ms"
 
 
 def _size(count: int) -> str:

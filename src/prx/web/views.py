@@ -36,11 +36,18 @@ ACTION_WORDS: Final = {
     Action.WAIT: "waits: it comes by itself",
     Action.NONE: "nothing",
     Action.REPORT: "reports it, and leaves the tunnel alone",
-    Action.COUNT: "counts it, and restarts the connector if that can help",
     Action.RESTART: "starts the connector again",
     Action.RESTART_RATE_LIMITED: "starts it again, after a long wait",
     Action.FAIL: "stops for good: something must be changed first",
 }
+
+_MAY_REPLACE: Final = frozenset({Verdict.EDGE_LOST, Verdict.UNREACHABLE, Verdict.UDP_BLOCKED})
+
+
+def does(verdict: Verdict) -> str:
+    """Return what prx does about a verdict."""
+    more = "; replaces the connector if a fresh one would get through" if verdict in _MAY_REPLACE else ""
+    return f"{ACTION_WORDS[ACTIONS[verdict]]}{more}"
 
 
 @dataclass(frozen=True, slots=True)

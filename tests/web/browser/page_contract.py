@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from playwright.async_api import Browser, Page, async_playwright
 from tests.web.browser.photos import CHROMIUM, WIDTHS
 from tests.web.conftest import Scene, ScriptedPrx, scene
 from tests.web.states import STATES, many, one, write_history, write_log
+from tests.web.traffic import inspected, visited
 
 from prx.core.events import UrlChanged
 from prx.core.states import State
@@ -40,26 +41,95 @@ async def opened(browser: Browser, web: Scene, **context: Any) -> Page:
 
 
 async def show(web: Scene, tmp_path: Path, prx: ScriptedPrx) -> ScriptedPrx:
-    """Show a prx with a log and a day of history."""
+    """Show a prx with a log and a day of history; `prx-1` is its key."""
     prx.log = str(write_log(tmp_path / "prx.log"))
     write_history(web.folder / "history", "prx-1", [item.name for item in prx.statuses()])
     await web.start("prx-1", prx)
     return prx
 
 
-async def test_axe_finds_nothing(browser: Browser, tmp_path: Path) -> None:
+async def examine(browser: Browser, web: Scene, paths: Iterable[str]) -> None:
+    """Open pages in both schemes and both widths: axe finds nothing, and nothing is wider than the window."""
+    for scheme, width in (("light", "desktop"), ("dark", "phone")):
+        size = {"width": WIDTHS[width][0], "height": WIDTHS[width][1]}
+        page = await opened(browser, web, color_scheme=scheme, viewport=size)
+        for path in paths:
+            await page.goto(web.url + path)
+            found = await Axe().run(page)
+            assert not found.response["violations"], (path, scheme, found.generate_report())
+            assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth"), (path, width)
+
+
+@pytest.mark.timeout(200)
+@pytest.mark.parametrize("name", [*STATES, "many"])
+async def test_axe_finds_nothing(browser: Browser, web: Scene, tmp_path: Path, name: str) -> None:
     """No state of the page, light or dark, wide or narrow, has a fault that axe knows."""
-    for name in (*STATES, "many"):
-        async with scene(tmp_path / f"{name}-run") as web:
-            await show(web, tmp_path, many(10) if name == "many" else one(name))
-            for scheme, width in (("light", "desktop"), ("dark", "phone")):
-                size = {"width": WIDTHS[width][0], "height": WIDTHS[width][1]}
-                page = await opened(browser, web, color_scheme=scheme, viewport=size)
-                for path in ("/", "/verdicts", "/login") if name == "healthy" else ("/",):
-                    await page.goto(web.url + path)
-                    found = await Axe().run(page)
-                    assert not found.response["violations"], (name, scheme, found.generate_report())
-                assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "no scrolling sideways"
+    await show(web, tmp_path, many(10) if name == "many" else one(name))
+    await examine(browser, web, ("/", "/verdicts", "/login") if name == "healthy" else ("/",))
+
+
+@pytest.mark.timeout(200)
+async def test_axe_finds_nothing_in_requests(browser: Browser, web: Scene, tmp_path: Path) -> None:
+    """Nor have the pages about requests, also of a tunnel that is not inspected."""
+    async with inspected(tmp_path / "caught") as (prx, echo):
+        prx.track("other", **STATES["healthy"])
+        await visited(prx, echo)
+        await show(web, tmp_path, prx)
+        here = "/tunnels/prx-1/default/requests"
+        other = "/tunnels/prx-1/other/requests"
+        await examine(browser, web, (here, f"{here}/1", f"{here}/3", f"{here}/diff?id=1&id=2", f"{here}/diff", other))
+
+
+async def test_requests_are_followed_compared_and_sent_again(browser: Browser, web: Scene, tmp_path: Path) -> None:
+    """New requests appear by themselves and keep the marks; the filter works while one types; the keyboard sends one again."""
+    async with inspected(tmp_path / "caught") as (prx, echo):
+        await visited(prx, echo)
+        await show(web, tmp_path, prx)
+        page = await opened(browser, web)
+        await page.get_by_role("link", name="Requests of default").click()
+        await page.locator("#pick-1").focus()
+        await page.keyboard.press("Space")
+        await page.locator("#pick-2").check()
+        await prx.post("/later", b"it=3")
+        await page.locator("#requests").get_by_text("POST /later").wait_for()
+        assert await page.locator("#requests input:checked").count() == 2
+        assert await page.evaluate("document.activeElement.id") == "pick-2"
+        await page.get_by_role("button", name="Compare the two marked").click()
+        await page.locator("ins", has_text="it=2").wait_for()
+        await page.get_by_role("link", name="requests", exact=True).click()
+        await page.get_by_label("Filter").fill("status:5xx")
+        await page.locator("#requests li").nth(1).wait_for(state="detached")
+        await page.locator("#request-2").focus()
+        await page.keyboard.press("Enter")
+        await page.get_by_role("button", name="Send it again").focus()
+        await page.keyboard.press("Enter")
+        await page.get_by_role("dialog").get_by_text("Send POST /hook").wait_for()
+        asked = len(echo.heads)
+        await page.keyboard.press("Tab")
+        await page.keyboard.press("Enter")
+        await page.get_by_role("link", name="Show it").click()
+        await page.get_by_text("replay of 2").wait_for()
+        assert len(echo.heads) == asked + 1
+
+
+async def test_requests_read_without_a_script(browser: Browser, web: Scene, tmp_path: Path) -> None:
+    """Without JavaScript the list, the filter, a request and the comparison work; what could do nothing is not shown."""
+    async with inspected(tmp_path / "caught") as (prx, echo):
+        await visited(prx, echo)
+        await show(web, tmp_path, prx)
+        page = await opened(browser, web, java_script_enabled=False)
+        await page.get_by_role("link", name="Requests of default").click()
+        await page.locator("#pick-1").check()
+        await page.locator("#pick-2").check()
+        await page.get_by_role("button", name="Compare the two marked").click()
+        assert any("it=1" in text for text in await page.locator("del").all_inner_texts())
+        await page.go_back()
+        await page.get_by_label("Filter").fill("status:5xx")
+        await page.get_by_role("button", name="Filter").click()
+        assert await page.locator("#requests li").count() == 1
+        await page.locator("#request-2").click()
+        assert "it=2" in await page.locator("main").inner_text()
+        assert not await page.get_by_role("button", name="Send it again").is_visible()
 
 
 async def test_the_keyboard_reaches_every_action(browser: Browser, web: Scene, tmp_path: Path) -> None:
