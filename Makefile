@@ -1,7 +1,7 @@
 # Everything here sets itself up: a bare Debian with Python 3.11, git and make is enough.
 AS_ROOT = $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: browser photos chromium start test cloudflared lint types imports sdk manifests conformance conformance-relay exchanges catch bench relay outages storm replicas fleet live man check lock audit clean setup
+.PHONY: browser photos chromium start test cloudflared lint types imports sdk manifests conformance conformance-relay exchanges catch bench relay outages storm replicas fleet live man siege check lock audit clean setup
 
 start: setup  ## the main job on the embedded default: a hello page through the local edge
 	@.venv/bin/python scripts/in-foreground .venv/bin/prx start --hello --lab
@@ -78,6 +78,9 @@ man: setup  ## write the manual pages and the reference of the command line agai
 
 fleet: setup  ## several hosts in network namespaces, one token, under load: rolling update, one cut off, one frozen (six minutes)
 	@.venv/bin/python -m bench.fleet $(FLEET)
+
+siege: setup  ## hostile clients of the dashboard beside a calm run: how soon prx answers and reacts (two minutes)
+	@.venv/bin/python -m bench.web $(SIEGE)
 
 check: lint types imports test  ## what CI runs
 

@@ -145,6 +145,7 @@ async def make(attack: Attack, clients: int, dead: int, connections: int) -> Non
     ]
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(item, name=f"attacker {number}") for number, item in enumerate(work)]
+        print("begun", flush=True)
         await over.wait()
         for task in tasks:
             task.cancel()
@@ -152,11 +153,15 @@ async def make(attack: Attack, clients: int, dead: int, connections: int) -> Non
 
 
 async def _key(attack: Attack) -> str:
-    reader, writer = await asyncio.open_connection(attack.host, attack.port)
-    writer.write(attack.head("GET /api/v1/status HTTP/1.1", "connection: close"))
-    answer = await reader.read()
-    writer.close()
-    return str(json.loads(answer.partition(b"\r\n\r\n")[2])["prx"][0]["key"])
+    """Return the key of the first prx that the dashboard sees."""
+    while True:
+        reader, writer = await asyncio.open_connection(attack.host, attack.port)
+        writer.write(attack.head("GET /api/v1/status HTTP/1.1", "connection: close"))
+        answer = await reader.read()
+        writer.close()
+        if found := json.loads(answer.partition(b"\r\n\r\n")[2])["prx"]:
+            return str(found[0]["key"])
+        await asyncio.sleep(0.2)
 
 
 # ---------------------------------------------------------------- what is measured
@@ -255,12 +260,13 @@ def attacked(url: str, bearer: str, options: argparse.Namespace, done: list[dict
     command = ("nice", "-n", "10", sys.executable, "-m", "bench.web", "attack", host, port, bearer, *numbers)
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
-            time.sleep(1.0)
+            assert process.stdout is not None
+            process.stdout.readline()  # it has begun
             yield
         finally:
             process.terminate()
             out, _ = process.communicate()
-            done.append(json.loads(out or "{}"))
+            done.append(json.loads(out))
 
 
 @contextmanager

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,12 +14,19 @@ from pathlib import Path
 import httpx2
 import pytest
 from tests.support.waits import PATIENCE
+from tests.web.conftest import ScriptedPrx, serving
 
 from prx.app.dashboard import DashboardChild
+from prx.config.paths import runtime_dir
 from prx.config.schema import WebSettings
 from prx.core.backoff import RESTART
+from prx.core.events import Log
 from prx.runtime.host.clock import SystemClock
 from prx.secrets.value import Secret
+from prx.web.keys import Keys, load_key
+from prx.web.link import linked
+
+ROOT = Path(__file__).parents[2]
 
 
 class QuickClock(SystemClock):
@@ -122,3 +131,34 @@ async def test_new_settings_are_obeyed(tmp_path: Path, unused_port: int) -> None
             while Path(f"/proc/{pid}").exists():  # noqa: ASYNC110 - the kernel sends no event
                 await asyncio.sleep(0.02)
         assert not [text for level, text in scene.said if level == "warn"]
+
+
+async def test_attackers_of_the_dashboard_do_not_hold_up_prx(tmp_path: Path, unused_port: int) -> None:
+    """While streams stop reading and 1 GB requests come, prx answers, and the dashboard lives; `make siege` measures it."""
+    sockets = runtime_dir({"PRX_DATA_DIR": str(tmp_path / "data")})
+    sockets.mkdir(parents=True, exist_ok=True)
+    prx = ScriptedPrx()
+    prx.track("default")
+    async with (
+        serving(sockets, "prx-1", prx) as server,
+        running(tmp_path, WebSettings(listen=f"127.0.0.1:{unused_port}")) as scene,
+        linked(server.path) as link,
+    ):
+        await scene.until("dashboard: http")
+        pid = served_by(unused_port)
+        bearer = Keys(load_key(tmp_path / "data" / "web.key"), SystemClock().wall).bearer()
+        command = (sys.executable, "-m", "bench.web", "attack", "127.0.0.1", str(unused_port), bearer, "20", "5", "200")
+        attack = await asyncio.create_subprocess_exec(*command, cwd=ROOT, stdout=asyncio.subprocess.PIPE)
+        try:
+            assert attack.stdout is not None
+            await attack.stdout.readline()  # it has begun
+            for _ in range(50):
+                prx.publish(Log(tunnel="default", level="info", message="x" * 3000))
+                await link.ask("ping", timeout=PATIENCE)
+                await asyncio.sleep(0)
+        finally:
+            attack.terminate()
+            out, _ = await attack.communicate()
+        done = json.loads(out)
+        assert {"connections", "streams", "requests of 1 GB"} <= set(done)
+        assert served_by(unused_port) == pid

@@ -10,10 +10,10 @@ import hypothesis
 import pytest
 import schemathesis
 from schemathesis.checks import CHECKS
-from tests.web.conftest import Scene, ScriptedPrx
+from tests.web.conftest import Scene
 from tests.web.states import write_log
+from tests.web.traffic import inspected, visited
 
-from prx.core.states import State
 from prx.web.examine import Doctor
 
 EXAMPLES = 25
@@ -47,10 +47,11 @@ def ask_everything(url: str, headers: dict[str, str]) -> int:
 @pytest.mark.timeout(200)
 async def test_the_api_keeps_its_document(web: Scene, tmp_path: Path) -> None:
     """No request makes an answer that the document does not describe, and none an error of the server."""
-    prx = ScriptedPrx(log=str(write_log(tmp_path / "prx.log")))
-    prx.track("web", state=State.READY)
-    await web.start("prx-1", prx)
-    web.dashboard._settings.doctor._command = ("sh", "-c", "echo '{}'", "sh")
-    asked = await asyncio.to_thread(ask_everything, web.url, web.action)
-    assert asked >= 8 * EXAMPLES // 2
+    async with inspected(tmp_path / "caught", "web", log=str(write_log(tmp_path / "prx.log"))) as (prx, echo):
+        await visited(prx, echo)
+        await web.start("web-1", prx)
+        web.dashboard._settings.doctor._command = ("sh", "-c", "echo '{}'", "sh")
+        asked = await asyncio.to_thread(ask_everything, web.url, web.action)
+        assert any(b"X-PRX-Replay" in head for head in echo.heads), "requests were sent again, too"
+    assert asked >= 12 * EXAMPLES // 2
     assert Doctor is type(web.dashboard._settings.doctor)
