@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from tests.web.conftest import ScriptedPrx
 
 from prx.core.states import State
 from prx.core.status import Connection, ConnectorStatus, ProbeStatus
+from prx.core.traffic import TrafficStatus
 from prx.core.verdicts import Verdict
 from prx.history.latency import bucket
 from prx.logs.records import LogRecord
@@ -115,6 +116,27 @@ def many(count: int, **about: Any) -> ScriptedPrx:
     return prx
 
 
+def showcase(**about: Any) -> ScriptedPrx:
+    """Return a prx as it may be in use: four tunnels, one of them with a fault."""
+    prx = ScriptedPrx(config="/home/me/prx.toml", **about)
+    shop = {"url": "https://shop.example.com", "mode": "named", "traffic": TrafficStatus(412, 3, 86)}
+    prx.track("shop", **UP | shop | {"local_addr": "127.0.0.1:8080", "since": NOW - 260_000})
+    hooks = STATES["origin-down"] | {"url": "https://hooks.example.com", "mode": "named", "local_addr": "127.0.0.1:9000"}
+    prx.track("webhooks", **hooks | {"reason": "connection refused by 127.0.0.1:9000 (the tunnel is fine)", "hint": ""})
+    agent = {"local_addr": "127.0.0.1:7860", "since": NOW - 51_000, "traffic": TrafficStatus(27, 0, 4)}
+    prx.track("agent", **STATES["protected"] | agent)
+    prx.track("demo", **UP | {"local_addr": "127.0.0.1:5173", "since": NOW - 1_900, "traffic": TrafficStatus(9, 0, 1)})
+    return prx
+
+
+SHOWCASE_OUTAGES = {
+    "shop": {"edge_lost"},
+    "webhooks": {"origin_down"},
+    "agent": {"offline", "origin_down"},
+    "demo": {"crashed"},
+}
+
+
 def write_log(path: Path) -> Path:
     """Write a story with a hostile line in it."""
     rows = [
@@ -136,8 +158,13 @@ def write_log(path: Path) -> Path:
     return path
 
 
-def write_history(folder: Path, key: str, tunnels: list[str], now: float = NOW) -> None:
-    """Write a day: up, with an outage of the service, one of the edge and one of the network in it, and probes."""
+def write_history(
+    folder: Path, key: str, tunnels: list[str], now: float = NOW, only: Mapping[str, Collection[str]] | None = None
+) -> None:
+    """Write a day: up, with an outage of the service, one of the edge and one of the network in it, and probes.
+
+    `only`: by tunnel, the causes that it had; without it, all of them.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     begin = now - 86400 * 0.8
     records: list[dict[str, Any]] = [
@@ -167,10 +194,11 @@ def write_history(folder: Path, key: str, tunnels: list[str], now: float = NOW) 
                 "reason": verdict.replace("_", " ") + ", as seen",
             }
             for at, verdict in changes
+            if only is None or verdict in {"starting", "healthy", *only[name]}
         ]
         for window in range(int(86400 * 0.8 // 300)):
             at = begin + window * 300
-            failed = 9000 <= window * 300 < 10800
+            failed = 9000 <= window * 300 < 10800 and (only is None or "origin_down" in only[name])
             buckets = {} if failed else {str(bucket(35 + window % 7 * 3)): 9, str(bucket(90 + window % 11 * 20)): 1}
             records.append(
                 {"at": at, "event": "probes", "tunnel": name, "count": 10, "failed": 10 if failed else 0, "buckets": buckets}

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from playwright.async_api import Browser, async_playwright
 from tests.web.conftest import Scene, ScriptedPrx, scene
-from tests.web.states import STATES, many, one, write_history, write_log
+from tests.web.states import SHOWCASE_OUTAGES, STATES, many, one, showcase, write_history, write_log
 from tests.web.traffic import inspected, visited
 
 CHROMIUM = "/usr/bin/chromium"
@@ -42,16 +42,18 @@ async def shown(name: str, stack: AsyncExitStack) -> AsyncIterator[tuple[Scene, 
     async with scene(home / "run") as web:
         prx: ScriptedPrx
         if name in PAGES:
-            prx, echo = await stack.enter_async_context(inspected(home / "caught"))
-            await visited(prx, echo)
+            seen, echo = await stack.enter_async_context(inspected(home / "caught"))
+            await visited(seen, echo)
+            prx = seen
         elif name.endswith("-tunnels"):
             prx = many(int(name.partition("-")[0]))
         elif name == "readme":
-            prx = many(6)
+            prx = showcase()
         else:
             prx = one(name if name in STATES else "healthy")
         prx.log = str(write_log(home / "prx.log"))
-        write_history(web.folder / "history", "prx-1", [item.name for item in prx.statuses()])
+        only = SHOWCASE_OUTAGES if name == "readme" else None
+        write_history(web.folder / "history", "prx-1", [item.name for item in prx.statuses()], only=only)
         server = await web.start("prx-1", prx)
         if name == "gone":
             await server.__aexit__(None, None, None)
@@ -79,7 +81,7 @@ async def main(folder: Path, wanted: list[str]) -> None:
         for name in wanted or names:
             async with AsyncExitStack() as stack, shown(name, stack) as (web, path):
                 if name == "readme":
-                    await photograph(browser, web, path, IMAGE, color_scheme="light", viewport={"width": 1000, "height": 640})
+                    await photograph(browser, web, path, IMAGE, color_scheme="light", viewport={"width": 1000, "height": 790})
                     continue
                 for scheme in SCHEMES:
                     for width, (across, down) in WIDTHS.items():

@@ -160,7 +160,7 @@ document.addEventListener("input", (event) => { if (event.target.form?.id === "f
 document.addEventListener("submit", (event) => { if (event.target.id === "filter") { event.preventDefault(); filter(); } });
 document.addEventListener("visibilitychange", () => { if (!document.hidden) soon(0); });
 
-for (const box of all(".log")) box.scrollTop = box.scrollHeight;
+for (const list of all("[data-log]")) list.parentElement.scrollTop = list.parentElement.scrollHeight;
 setInterval(tick, 1000);
 setInterval(soon, 15000);
 setInterval(() => { if ($("[data-poll]")) soon(); }, 2000);
