@@ -87,9 +87,7 @@ async def test_secrets_are_hidden_as_with_the_command(web: Scene, prx: Inspected
         text = (await web.ask(f"/api/v1/requests{path}")).text
         assert not any(secret in text for secret in (PLANTED, "visitor-secret", signed))
     answer = (await web.ask("/api/v1/requests/1")).json()["request"]["answer"]
-    assert PLANTED.encode() not in base64.b64decode(answer["body"])
-    with pytest.raises(gzip.BadGzipFile):
-        gzip.decompress(base64.b64decode(answer["body"]))
+    assert PLANTED.encode() not in gzip.decompress(base64.b64decode(answer["body"]))
 
 
 async def test_a_signature_is_judged(web: Scene, prx: Inspected) -> None:
@@ -269,7 +267,7 @@ async def test_many_readers_cost_prx_one_question(web: Scene, prx: Inspected) ->
     questions, seen = Questions(web.dashboard.hub, lambda: now), web.dashboard.hub.find("prx-1", None)
 
     async def read(wanted: str) -> None:
-        await questions.requests(seen, "default", wanted=wanted, limit=10, after=0, own=False)
+        await questions.requests(seen, "default", wanted=wanted, limit=10, own=False)
 
     await asyncio.gather(*(read("") for _ in range(40)))
     assert asked == [""]

@@ -49,10 +49,11 @@ class TrafficApi:
             tunnel,
             wanted=filter_of(request),
             limit=number(request, "limit", 100, least=1, most=MOST_ROWS),
-            after=number(request, "after", 0, least=0, most=_MOST_ID),
             own=choice(request, "own", "false", ("true", "false")) == "true",
         )
-        return JSONResponse({"prx": seen.key, "requests": answer["requests"], "dropped": answer["dropped"]})
+        after = number(request, "after", 0, least=0, most=_MOST_ID)
+        rows = [row for row in answer["requests"] if row["id"] > after]
+        return JSONResponse({"prx": seen.key, "requests": rows, "dropped": answer["dropped"]})
 
     async def one(self, request: Request) -> Response:
         """Return all that is kept of a request."""

@@ -77,9 +77,7 @@ class TrafficPages:
         own = request.query_params.get("own") == "1"
         rows, dropped, trouble, code = [], 0, "", ""
         try:
-            answer = await self._questions.requests(
-                place.seen, place.name, wanted=filter_of(request), limit=SHOWN, after=0, own=own
-            )
+            answer = await self._questions.requests(place.seen, place.name, wanted=filter_of(request), limit=SHOWN, own=own)
             rows, dropped = [row(item) for item in answer["requests"]], answer["dropped"]
         except PrxError as error:
             trouble, code = _words(error, place.seen), error.code
@@ -104,7 +102,7 @@ class TrafficPages:
         number = request.path_params["id"]
         try:
             found = await self._questions.request(place.seen, place.name, number)
-            near = await self._questions.requests(place.seen, place.name, wanted="", limit=SHOWN, after=0, own=True)
+            near = await self._questions.requests(place.seen, place.name, wanted="", limit=SHOWN, own=True)
         except PrxError as error:
             return self._trouble(request, place, error)
         shown = await asyncio.to_thread(detail, found, place.seen.key, place.local_addr)
