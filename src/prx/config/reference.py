@@ -46,6 +46,7 @@ prx runs it stays with its file, and a reload refuses one that has lost its tunn
 
 ## More than one tunnel
 
+A tunnel that no file declares (`prx start 8080`) is called by its port, `8080`, or as `--name` says.
 `[tunnel]` declares the tunnel named `default`. `[tunnels.NAME]` declares others, with the same keys and a
 `[tunnels.NAME.cloudflare]` of their own; NAME is made of lower-case letters, digits and dashes. Variables and
 command-line arguments that set a key of `[tunnel]` mean that table or, if the file has none, the only

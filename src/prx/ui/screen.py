@@ -25,12 +25,15 @@ def choose_views(*, as_json: bool, detail: Detail, bus: Bus, clock: Clock, plain
     """Return the view for stdout (URLs, or events as JSON) and the one for stderr (a live panel on a terminal, else lines).
 
     If both are the same terminal one of them has to write everything: with JSON there is no panel, else the panel has the
-    URLs written above it, and lines leave out what stdout has said. `plain`: lines, also on a terminal.
+    URLs written above it, and the lines on it leave out what stdout has said. `plain`: lines, also on a terminal.
     """
     data = JsonView if as_json else UrlView
     same = os.path.sameopenfile(_STDOUT, _STDERR)
     if plain or not is_smart_terminal(_STDERR) or (as_json and same):
-        return [data(NonBlockingWriter(_STDOUT)), LineView(NonBlockingWriter(_STDERR), detail, has_urls=same and not as_json)]
+        return [
+            data(NonBlockingWriter(_STDOUT)),
+            LineView(NonBlockingWriter(_STDERR), detail, has_urls=same and not as_json and os.isatty(_STDERR)),
+        ]
     from prx.ui.live import LiveView
 
     panel = LiveView(NonBlockingWriter(_STDERR), _STDERR, statuses=bus.statuses, clock=clock, detail=detail, prints_urls=same)
