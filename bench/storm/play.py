@@ -74,11 +74,13 @@ async def play(plan: StormPlan, settings: dict[str, Any]) -> Storm:
         await recovered(scene, time.monotonic())
         size = measure(prx.process.pid)
         spans: list[Span] = []
+        sizes: list[tuple[float, float, int]] = []
         cards = deck(causes, chance)
         while len(spans) < plan.episodes:
             await asyncio.sleep(chance.uniform(*CALM))
             lasts = chance.uniform(*LASTS)
             spans.append(await episode(scene, prx, await drawn(scene, prx, cards), lasts))
+            sizes.append((round(time.monotonic() - began, 1), *measure(prx.process.pid)))
         grown = measure(prx.process.pid)
     visits, samples = scene.watched[0].visitors.visits, scene.watched[0].samples
     calm = calm_samples(samples, spans)
@@ -93,6 +95,7 @@ async def play(plan: StormPlan, settings: dict[str, Any]) -> Storm:
         rss_mb=(size[0], grown[0]),
         fds=(size[1], grown[1]),
         seconds=round(time.monotonic() - began, 1),
+        sizes=tuple(sizes),
     )
 
 
@@ -218,6 +221,7 @@ def recorded(
         back=round(back - span.end, 1),
         by_hand=span.by_hand,
         verdicts=compress(mine, span.onset),
+        sent=sum(1 for visit in visits if span_of(visit, spans) is span),
     )
 
 

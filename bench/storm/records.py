@@ -25,7 +25,7 @@ class Episode:
 
     shown: the verdict after 10 s; grade: `right`, `stale`, `tolerated` or `false`. first_right: when the first right one came.
     accusations: false verdicts shown meanwhile. lost_after: requests lost after its end, by prx's state. back: seconds from its
-    end until visitors were served steadily. by_hand: prx had to be restarted by the bench.
+    end until visitors were served steadily. by_hand: prx had to be restarted by the bench. sent: requests sent in it.
     """
 
     cause: str
@@ -42,11 +42,16 @@ class Episode:
     back: float | None
     by_hand: bool
     verdicts: str
+    sent: int = 0
 
 
 @dataclass(frozen=True)
 class Storm:
-    """One storm, played. `calm`: samples in calm time, and how many of them were false alarms; `size`: begin and end."""
+    """One storm, played.
+
+    calm_…: samples in calm time, and those of them that were false alarms. rss_mb, fds: of prx, at the begin and the end.
+    sizes: the same after each episode, as (seconds since the begin, MB, open files).
+    """
 
     plan: StormPlan
     episodes: tuple[Episode, ...] = ()
@@ -59,6 +64,7 @@ class Storm:
     fds: tuple[int, int] = (0, 0)
     seconds: float = 0.0
     failed: str = ""
+    sizes: tuple[tuple[float, float, int], ...] = ()
 
     @staticmethod
     def from_json(document: dict[str, Any]) -> Storm:
@@ -68,6 +74,7 @@ class Storm:
         episodes = tuple(Episode(**{**one, "accusations": tuple(one["accusations"])}) for one in rest.pop("episodes"))
         for name in ("calm_alarms", "rss_mb", "fds"):
             rest[name] = tuple(rest[name])
+        rest["sizes"] = tuple(tuple(size) for size in rest.get("sizes", ()))
         return Storm(plan, episodes, **rest)
 
 

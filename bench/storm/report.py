@@ -7,13 +7,20 @@ from collections.abc import Iterable, Iterator
 from statistics import median
 from typing import Final
 
-from bench.storm.causes import CAUSES
+from bench.storm import by_cause
+from bench.storm.causes import BY_NAME, CAUSES
 from bench.storm.records import Episode, Storm
 
 RIGHT_WITHIN_10: Final = ((5.0, 0.97), (30.0, 0.90))  # by interval: at least so many of the episodes
 LOST_AFTER: Final = 0.05  # of all requests lost in episodes, at most
+LOST_CALM: Final = 0.001  # of all requests, at most
+TOLD_WITHIN: Final = 20.0  # seconds from the onset to the first right verdict, if there was one
+BACK_WITHIN: Final = 90.0  # seconds from a fault's end until visitors are served steadily
 MEMORY_MB: Final = 15.0  # prx may grow by this much, and by so many open files
 FILES: Final = 5
+FLAT_MB: Final = 4.0  # the same from the second quarter of a storm to its last one, when everything has been used once
+FLAT_FILES: Final = 2
+_MEASURED: Final = 12  # episodes that such a comparison takes
 
 
 HEAD: Final = """# Storms
@@ -49,6 +56,21 @@ def needless(found: Iterable[Episode]) -> list[Episode]:
     return [one for one in found if one.restarts > one.needed]
 
 
+def missed(found: Iterable[Episode]) -> list[Episode]:
+    """List the episodes that needed a restart and had none: a dead or frozen connector, or one that never came back alone."""
+    return [one for one in found if one.restarts < one.needed and (BY_NAME[one.cause].moment or one.by_hand)]
+
+
+def growth(storm: Storm) -> tuple[float, float]:
+    """Return by how many MB and open files prx has grown since the second quarter; 0 in a storm that is too short for that."""
+    quarter = len(storm.sizes) // 4
+    if len(storm.sizes) < _MEASURED:
+        return 0.0, 0.0
+    early, late = storm.sizes[quarter : 2 * quarter], storm.sizes[-quarter:]
+    megabytes, files = (median(size[part] for size in late) - median(size[part] for size in early) for part in (1, 2))
+    return round(megabytes, 1), files
+
+
 def failing(storms: list[Storm]) -> list[str]:
     """List what does not hold, one line each."""
     found = episodes(storms)
@@ -66,19 +88,38 @@ def failing(storms: list[Storm]) -> list[str]:
         if storm.calm_alarms
     ]
     lines += [f"needless restart: {one.cause}: {one.restarts}, needed {one.needed}" for one in needless(found)]
+    lines += [f"missing restart: {one.cause}: {one.restarts}, needed {one.needed}" for one in missed(found)]
+    lines += list(_late(found))
     during, after = lost(found)
     if after > LOST_AFTER * (during + after):
         lines.append(f"lost after the fault's end: {after} of {during + after}, expected {LOST_AFTER:.0%} or less")
-    for storm in storms:
-        if storm.rss_mb[1] - storm.rss_mb[0] > MEMORY_MB or storm.fds[1] - storm.fds[0] > FILES:
-            lines.append(f"prx grows, storm {storm.plan.seed}: {_size(storm)}")
-    return lines
+    return [*lines, *(line for storm in storms for line in _wrong_with(storm))]
+
+
+def _late(found: Iterable[Episode]) -> Iterator[str]:
+    for one in found:
+        if one.first_right is not None and one.first_right > TOLD_WITHIN:
+            yield f"told late: {one.cause}: after {one.first_right:g} s, expected {TOLD_WITHIN:g} s or less"
+        if one.by_hand:
+            yield f"helped by hand: {one.cause}: visitors were not served again by itself"
+        elif one.back is not None and one.back > BACK_WITHIN:
+            yield f"back late: {one.cause}: after {one.back:g} s, expected {BACK_WITHIN:g} s or less"
+
+
+def _wrong_with(storm: Storm) -> Iterator[str]:
+    if storm.lost_calm > LOST_CALM * storm.sent:
+        yield f"lost in calm time, storm {storm.plan.seed}: {storm.lost_calm} of {storm.sent}, expected {LOST_CALM:.1%} or less"
+    megabytes, files = growth(storm)
+    grown = storm.rss_mb[1] - storm.rss_mb[0] > MEMORY_MB or storm.fds[1] - storm.fds[0] > FILES
+    if grown or megabytes > FLAT_MB or files > FLAT_FILES:
+        yield f"prx grows, storm {storm.plan.seed}: {_size(storm)}"
 
 
 def render(storms: list[Storm], client: str) -> str:
     """Write the report."""
     parts = [HEAD.format(client=client), "\n".join(_totals(storms)) + "\n"]
     parts.append("\n".join(_figures(storms)) + "\n")
+    parts.append("\n".join(["## By cause", "", *by_cause.table(episodes(storms))]) + "\n")
     parts.append("\n".join(["## True cause × verdict shown after 10 s", "", *_matrix(episodes(storms))]) + "\n")
     wrong = failing(storms)
     parts.append("\n".join(["## What does not hold", "", *([f"* {line}" for line in wrong] or ["nothing"])]) + "\n")
@@ -118,7 +159,7 @@ def _figures(storms: list[Storm]) -> Iterator[str]:
         "restarts done / that help",
         "helped by hand",
         "alarms in calm, of samples",
-        "prx MB, files: begin → end",
+        "prx MB, files: begin → end (since the second quarter)",
     )
     yield f"| {' | '.join(head)} |"
     yield "|---" * len(head) + "|"
@@ -148,7 +189,9 @@ def _figures_of(storm: Storm) -> str:
 
 
 def _size(storm: Storm) -> str:
-    return f"{storm.rss_mb[0]}, {storm.fds[0]} → {storm.rss_mb[1]}, {storm.fds[1]}"
+    megabytes, files = growth(storm)
+    since = f" ({megabytes:+g}, {files:+g})" if len(storm.sizes) >= _MEASURED else ""
+    return f"{storm.rss_mb[0]}, {storm.fds[0]} → {storm.rss_mb[1]}, {storm.fds[1]}{since}"
 
 
 def _matrix(found: list[Episode]) -> Iterator[str]:

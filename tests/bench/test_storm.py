@@ -132,6 +132,13 @@ def replace_status(visit: Visit) -> Visit:
         (storm_of(replace(GOOD, lost_after={"backoff": 100})), "lost after the fault's end: 100 of 500"),
         (storm_of(GOOD, calm_alarms=("unreachable",)), "false alarm in calm time"),
         (storm_of(GOOD, fds=(12, 40)), "prx grows"),
+        (storm_of(GOOD, sizes=tuple((60.0 * turn, 30.0 + 0.5 * turn, 12) for turn in range(24))), "prx grows"),
+        (storm_of(GOOD, sizes=tuple((60.0 * turn, 30.0, 12 + turn // 4) for turn in range(24))), "prx grows"),
+        (storm_of(replace(GOOD, cause="child frozen", needed=1)), "missing restart: child frozen: 0, needed 1"),
+        (storm_of(replace(GOOD, by_hand=True)), "helped by hand: edge down"),
+        (storm_of(replace(GOOD, first_right=21.0)), "told late: edge down: after 21 s"),
+        (storm_of(replace(GOOD, back=91.0)), "back late: edge down: after 91 s"),
+        (storm_of(GOOD, sent=1000, lost_calm=2), "lost in calm time, storm 1: 2 of 1000"),
         (storm_of(failed="no answer"), "no result: no answer"),
     ],
 )
@@ -142,9 +149,25 @@ def test_each_threshold_fails_by_itself(storm: Storm, words: str) -> None:
     assert words in render([storm], "cloudflared X")
 
 
+def test_what_storms_may_do() -> None:
+    """Allowed: a fault that ended before its restart was due, memory that is used once, a size that goes up and down."""
+    healed = replace(GOOD, cause="UDP blocked, on QUIC", needed=1)
+    once = tuple((60.0 * turn, 30.0 if turn < 5 else 38.0, 12 + turn % 2) for turn in range(24))
+    assert failing([storm_of(healed, sizes=once), storm_of(GOOD, sizes=once[:8])]) == []
+
+
+def test_the_report_counts_by_cause_and_phase() -> None:
+    """Requests sent, answered and lost, the times to tell and to recover, and the restarts stand in a row for each cause."""
+    storms = [storm_of(replace(GOOD, sent=1000), replace(GOOD, sent=500, first_right=5.2, back=10.0, lost_after={}))]
+    page = render(storms, "cloudflared X")
+    assert "| edge down | 2 | 1500 / 690 | 800 / 10 | 4.2 – 5.2 | 7 – 10 | 0 / 0 |" in page
+    assert "| all | 2 | 1500 / 690 |" in page
+
+
 def test_storms_can_be_read_again(tmp_path: Path) -> None:
     """The report of saved storms is the report of the run."""
-    storms = [storm_of(GOOD, rss_mb=(45.7, 47.6), fds=(12, 12), skipped={"offline": "no namespace"})]
+    sizes = tuple((60.0 * turn, 45.7, 12) for turn in range(13))
+    storms = [storm_of(GOOD, rss_mb=(45.7, 47.6), fds=(12, 12), skipped={"offline": "no namespace"}, sizes=sizes)]
     save(storms, "cloudflared X", tmp_path / "storm.json")
     assert render(*load(tmp_path / "storm.json")) == render(storms, "cloudflared X")
 
