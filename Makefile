@@ -1,7 +1,7 @@
 # Everything here sets itself up: a bare Debian with Python 3.11, git and make is enough.
 AS_ROOT = $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: browser photos chromium start test cloudflared lint types imports sdk manifests conformance conformance-relay exchanges catch bench relay outages storm replicas fleet live man siege check lock audit clean setup
+.PHONY: browser photos chromium start test cloudflared lint types imports sdk manifests conformance conformance-relay exchanges catch bench relay outages storm replicas fleet live man siege image umoci check lock audit clean setup
 
 start: setup  ## the main job on the embedded default: a hello page through the local edge
 	@.venv/bin/python scripts/in-foreground .venv/bin/prx start --hello --lab
@@ -29,6 +29,12 @@ sdk: setup  ## Cloudflare's own Python SDK (105 MB, into .venv/sdk) against the 
 manifests: setup  ## deploy/ and the workflows, by the tools for each kind of file (175 MB, into .venv/manifests)
 	@.venv/bin/uv pip install --quiet --target .venv/manifests --group manifests
 	@PRX_TEST_MANIFESTS=1 .venv/bin/pytest -n 0 tests/deploy
+
+image: setup umoci  ## the container image, built and run without an engine (minutes; root; a Debian of 200 MB, into .venv/image)
+	@.venv/bin/pytest -n 0 tests/deploy/image_contract.py
+
+umoci:
+	@command -v umoci debootstrap >/dev/null || { $(AS_ROOT) apt-get update -qq && $(AS_ROOT) apt-get install -y -qq umoci debootstrap >/dev/null; }
 
 conformance: setup  ## what passes through the lab, with the builtin and the real cloudflared, over HTTP/2 and QUIC
 	@.venv/bin/python -m tests.conformance

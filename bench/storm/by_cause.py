@@ -1,4 +1,4 @@
-"""What storms cost by cause and phase, and how soon prx told and was back."""
+"""What storms cost by cause and phase, and how soon prx named the cause and was back."""
 
 from __future__ import annotations
 
