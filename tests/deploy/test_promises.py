@@ -172,6 +172,18 @@ def examples() -> list[Any]:
     return mounted + shown
 
 
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "docs" / "how-to" / "run-as-a-service.md"], ids=lambda page: page.stem)
+def test_each_page_says_what_its_commands_need(page: Path) -> None:
+    """At its begin, or in the section of each command, a page says what that needs; the files that it names are there."""
+    intro, *sections = re.split(r"^## ", page.read_text(), flags=re.MULTILINE)
+    commands = [section for section in sections if re.search(r"^```(sh|console)$", section, re.MULTILINE)]
+    assert commands or "```sh" in intro
+    needs = re.compile(r"[Nn]eeds? .*(Docker|cluster|systemd|OpenRC)")
+    assert needs.search(intro) or all(needs.search(section) for section in commands)
+    named = set(re.findall(r"(?<!exec )deploy/[\w@./-]*[\w/]", page.read_text()))  # `exec deploy/prx` is kubectl's deployment
+    assert all((ROOT / name).exists() for name in named), named
+
+
 @pytest.mark.parametrize("text", examples())
 async def test_each_configuration_loads(tmp_path: Path, text: str) -> None:
     """`prx config check` accepts it, with the secret where it names one; and does not accept a wrong key in it."""
