@@ -251,7 +251,7 @@ def test_a_replacement_that_helped_makes_the_next_incident_wait_no_longer(
             story.feed(inputs.CheckNow(story.machine.run))
             story.advance(well_for)
     scheduled = story.told(events.RestartScheduled)
-    assert [fact.delay for fact in scheduled][:4] == delays  # type: ignore[attr-defined]
+    assert [fact.delay for fact in scheduled][:4] == delays
 
 
 @pytest.mark.parametrize("healed", [Verdict.HEALTHY, Verdict.ORIGIN_DOWN, Verdict.OFFLINE, Verdict.PROTECTED])

@@ -8,16 +8,16 @@ from prx.backends.base import CLOUDFLARE
 from prx.runtime.bus import Bus
 from prx.runtime.context import Shared
 from prx.runtime.delivery import Ways
+from prx.runtime.host.clock import Clock
 from prx.runtime.host.network import LocalNetwork
 from prx.runtime.persistent_state import PersistentState
 from prx.runtime.probes.edge import EdgeWatch
 from prx.runtime.probes.resolver import Resolver
 from prx.runtime.process.orphans import ChildLedger
 from prx.runtime.process.spawn_limit import SpawnRateLimiter
-from prx.testing.clock import ManualClock
 
 
-def shared(folder: Path, clock: ManualClock) -> Shared:
+def shared(folder: Path, clock: Clock) -> Shared:
     """Return what the tunnels of a prx in `folder` share."""
     return Shared(
         site=CLOUDFLARE,

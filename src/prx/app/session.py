@@ -290,7 +290,11 @@ class Session:
         what = str(self._in_force.path or next(iter(config.tunnels.values())).local_addr)
         stack.enter_context(InstanceLock.acquire(instance.lock, what=f"with {what}", since=since))
         self._log_file = log_file(ensure_private_dir(self._in_force.data_dir), instance.key)
-        warn = partial(asyncio.get_running_loop().call_soon_threadsafe, self._log, "warn")
+        loop = asyncio.get_running_loop()
+
+        def warn(text: str) -> None:
+            loop.call_soon_threadsafe(self._log, "warn", text)
+
         logbook = stack.enter_context(EventLog(self._log_file, self._redactor, self._clock, warn=warn))
         self._bus.listen(logbook.see)
         recorder = recorder_for(
