@@ -1,5 +1,7 @@
 """What a redactor does to lines that went through one before, and to prx's own words."""
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -64,3 +66,37 @@ def test_guests_are_hidden(line: str) -> None:
     found = Redactor().line(line)
     assert "example" not in found
     assert found.endswith("--url x") or "--url" not in line
+
+
+SLOW = [
+    "://a",
+    "://a:b/",
+    "?a=",
+    "eyJ",
+    "token",
+    "x-token",
+    "authorization: ",
+    "a-",
+    "hmac",
+    "cfut_",
+    "session%5D",
+    "Bearer ",
+    "API_KEY ",
+]
+
+
+@pytest.mark.parametrize("piece", SLOW)
+@pytest.mark.parametrize("end", [" auth@", "!token"])
+def test_a_line_costs_its_length_whatever_a_visitor_has_put_into_it(piece: str, end: str) -> None:
+    """Eight times as long a line takes some eight times as long: no pattern looks again and again at the same text."""
+
+    def cost(size: int) -> float:
+        line = piece * (size // len(piece)) + end
+        best = 1.0
+        for _ in range(3):
+            began = time.process_time()
+            Redactor(["known-value"]).line(line)
+            best = min(best, time.process_time() - began)
+        return best
+
+    assert cost(65_536) < 30 * max(cost(8_192), 0.0005)

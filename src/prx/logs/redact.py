@@ -15,6 +15,9 @@ checked for the beginning of a secret.
 
 A line that holds none of a few words cannot hold a secret place, so a clean line costs one search. If it is not
 clear how far a secret reaches, too much is taken out rather than too little. JSON stays JSON.
+
+What stands in front of a secret is bounded in length, so that no line, whatever a visitor has put into it, costs more than its
+length.
 """
 
 from __future__ import annotations
@@ -32,13 +35,14 @@ MARK = "[redacted]"
 
 _SHORTEST = 4  # a shorter value would black out ordinary words
 _SHORTEST_START = 4  # of a secret at the end of a cut line
+_LONGEST_START = 4096
 
 _HEADERS = "|".join(
     (
         r"(?:proxy-)?authorization",
         r"(?:set-)?cookie2?",
-        r"cf-access-[\w-]+",
-        r"x-[\w-]*(?:api-?key|auth-key|token|secret|password)[\w-]*",
+        r"cf-access-[\w-]{1,64}",
+        r"x-[\w-]{0,64}(?:api-?key|auth-key|token|secret|password)[\w-]{0,64}",
         r"api-key",
     )
 )
@@ -67,9 +71,12 @@ _PLACES = re.compile(
             r"--allowed-mail[= ]\s*(?:\\*[\"'])?(?P<guest>(?!\[redacted\])[^\s\"'\\]+)",
             rf"(?<![A-Za-z0-9])(?P<marked>{_MARKED}[\w-]{{20,}})",
             rf"\b{_CALLED}\b[^\w\n]{{0,4}}(?:\w{{1,8}}[^\w\n]{{1,3}})?(?P<unmarked>[0-9a-f]{{64}}|[\w-]{{40}})(?![\w-])",
-            rf"[?&#;](?:(?:[\w-]+[_-])?(?:{_SHORT_PARAMETERS})|[\w.%\[-]*(?:{_PARAMETERS}))(?:\]|%5D)*=(?P<parameter>{_VALUE})",
+            rf"[?&#;](?:(?:[\w-]{{1,64}}[_-])?(?:{_SHORT_PARAMETERS})|[\w.%\[-]{{0,64}}(?:{_PARAMETERS}))(?:\]|%5D){{0,4}}=(?P<parameter>{_VALUE})",
             # a password may hold @ and /; what looks like a port is none (http://localhost:5173/@vite/client)
-            r"://(?!\[)[^\s/:@\"']*:(?P<password>[^\s/\"']+|(?!\d{1,5}/)[^\s\"'@]+/[^\s\"'@]*)@",
+            (
+                r"://(?!\[)[^\s/:@\"']{0,128}:"
+                r"(?P<password>[^\s/\"']{1,256}|(?!\d{1,5}/)(?=[^\s\"'@]{1,128}/)[^\s\"'@]{2,128})@"
+            ),
             r"://(?P<user>[\w.~%+=-]{16,})@",  # a token in the place of the name
             r"(?P<jwt>eyJ[\w-]{8,}\.[\w-]{4,}(?:\.[\w-]*)*)",
             r"(?P<token>eyJ[\w+/=-]{57,}(?:%3D)*)",
@@ -158,9 +165,10 @@ class Redactor:
 
     def _hide_start(self, text: str) -> str:
         """Hide the beginning of a secret at the end of a line that was cut there."""
-        hidden = _CUT_TOKEN.sub(MARK, text)
-        if hidden != text:
-            return hidden
+        end = text[-_LONGEST_START:]
+        hidden = _CUT_TOKEN.sub(MARK, end)
+        if hidden != end:
+            return text[: len(text) - len(end)] + hidden
         for form in sorted(self._forms, key=len, reverse=True):
             for length in range(min(len(form), len(text)), _SHORTEST_START - 1, -1):
                 if text.endswith(form[:length]):

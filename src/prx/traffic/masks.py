@@ -21,7 +21,7 @@ PIECE: Final = 16 * 1024
 _CUT: Final = re.compile(r"(?=,\s*[\"{\[])|(?<=>)(?=<)")
 
 # what webhook senders prove themselves with: a signature cannot be turned into its key, but it can be sent again
-_SIGNATURES: Final = r"(?:[\w-]*(?:signature|hmac)[\w-]*|[\w-]+-sig|x-telegram-bot-api-secret-token)"
+_SIGNATURES: Final = r"(?:[\w-]{0,64}(?:signature|hmac)[\w-]{0,64}|[\w-]{1,64}-sig|x-telegram-bot-api-secret-token)"
 _NAME: Final = re.compile(_SIGNATURES, re.IGNORECASE)
 _LINE: Final = re.compile(rf"^({_SIGNATURES}[ \t]*:[ \t]*)(?!\[redacted\])[^\r\n]+", re.IGNORECASE | re.MULTILINE)
 
