@@ -16,6 +16,7 @@ from bench.relay.scenes import SCENES, raise_limits
 from bench.relay.speed import Row, speeds, table
 
 LEAST = 10_000  # requests a second
+ROOM = 1.5  # times as many have to pass without the relay, for a bound to be the relay's
 SATURATED = 0.7  # of a core: the relay, and not other programs, was the bound
 MOST_ADDED = 150  # µs at the median of one visitor
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "relay.md"
@@ -60,11 +61,13 @@ def verdicts(rows: list[Row]) -> list[str]:
 
 def starved(rows: list[Row]) -> str:
     """Return why requests a second could not be measured: other programs had the cores; empty if they could."""
-    busiest, cheapest = max(row.busy for row in rows), min(row.cpu for row in rows)
-    if busiest > SATURATED or 1e6 / cheapest < LEAST:
+    bare, busiest, cheapest = max(row.bare[0] for row in rows), max(row.busy for row in rows), min(row.cpu for row in rows)
+    if (bare > ROOM * LEAST and busiest > SATURATED) or 1e6 / cheapest < LEAST:
         return ""
-    had = f"Other programs left the relay {busiest:.0%} of a core at most, so requests a second say little here"
-    return f"{had}: by the CPU time of one, a core carries {1e6 / cheapest:,.0f}."
+    had = (
+        f"Other programs had the cores: {bare:,.0f} requests a second passed without the relay, which had {busiest:.0%} of one"
+    )
+    return f"{had}. By the CPU time of a request, a core carries {1e6 / cheapest:,.0f} a second."
 
 
 def page(rows: list[Row], lines: list[str], load: float) -> str:
