@@ -64,9 +64,7 @@ def starved(rows: list[Row]) -> str:
     bare, busiest, cheapest = max(row.bare[0] for row in rows), max(row.busy for row in rows), min(row.cpu for row in rows)
     if (bare > ROOM * LEAST and busiest > SATURATED) or 1e6 / cheapest < LEAST:
         return ""
-    had = (
-        f"Other programs had the cores: {bare:,.0f} requests a second passed without the relay; it had {busiest:.0%} of one"
-    )
+    had = f"Other programs had the cores: {bare:,.0f} requests a second passed without the relay; it had {busiest:.0%} of one"
     return f"{had}. By the CPU time of a request, a core carries {1e6 / cheapest:,.0f} a second."
 
 
