@@ -47,12 +47,14 @@ class Host:
             "ip rule del pref 0",
             # a resolver that never answers would delay each start of cloudflared by 30 s
             *(f"ip rule add pref 5 dport {port} unreachable" for port in (53, 853)),
-            *(
-                f"ip rule add pref 10 to 127.0.0.1 ipproto {kind} dport {port} lookup {_TABLE}"
-                for port in ports
-                for kind in _KINDS
-            ),
         ]
+        await _run(*self.inside, "sh", "-ec", "\n".join(lines))
+        await self.lead(*ports)
+
+    async def lead(self, *ports: int) -> None:
+        """Lead more ports of 127.0.0.1 to the other end."""
+        rule = f"ip rule add pref 10 to 127.0.0.1 lookup {_TABLE}"
+        lines = [f"{rule} ipproto {kind} dport {port}" for port in ports for kind in _KINDS]
         await _run(*self.inside, "sh", "-ec", "\n".join(lines))
 
     async def cut(self) -> None:
