@@ -147,7 +147,7 @@ def test_protected_from_the_first_moment_and_back(tmp_path: Path, connector: str
 
 
 def assert_cut_off(operator: Operator) -> None:
-    """A connector whose tunnel was taken away is told to be rejected, within seconds, and is not restarted for it."""
+    """A connector whose tunnel was taken away is reported as rejected, within seconds, and is not restarted for it."""
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         (tunnel,) = json.loads(operator.must("status", "--json"))["tunnels"]

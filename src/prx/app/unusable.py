@@ -1,4 +1,4 @@
-"""What a sound configuration names and prx could not use: looked at without executing anything, for `prx config check`.
+"""What a sound configuration names and prx could not use: checked without executing anything, for `prx config check`.
 
 `prx start` finds out the same when it needs each thing, and lets the other tunnels run.
 """

@@ -102,10 +102,10 @@ def _sockets() -> list[Path]:
     folder = runtime_dir()
     try:
         return sockets(folder)
-    except OSError as error:  # what cannot be looked into may hold one that runs
+    except OSError as error:  # what cannot be read may hold one that runs
         words = (error.strerror or str(error)).lower()
         raise UnresponsiveError(
-            f"whether prx is running is not known: cannot look into {folder}: {words}",
+            f"whether prx is running is not known: cannot read {folder}: {words}",
             hint="ask as the user who runs it, or set PRX_DATA_DIR",
         ) from error
 

@@ -105,7 +105,7 @@ def _secret_mistakes(path: KeyPath, name: str, secret: Secret, is_sound: Callabl
 
 
 def _gate_mistakes(path: KeyPath, tunnel: TunnelSettings) -> Iterator[Finding]:
-    """Yield a gate that nobody can pass, or that nothing stands behind: the tunnel would be closed, or open, to all."""
+    """Yield a gate that no visitor can pass, or that nothing stands behind: the tunnel would be closed, or open, to all."""
     gate, key = tunnel.gate, (*path, "gate")
     text = "found a text that no visitor can send, expected USER:PASSWORD, with a colon and without line ends"
     yield from _secret_mistakes(key, "basic_auth", gate.basic_auth, is_user_and_password, text)

@@ -1,4 +1,4 @@
-"""Where prx and its children listen on this machine: no two of them at one place, and none where the service is."""
+"""The places where prx and its children listen on this machine: each its own, and none that of the service."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ def instance_key(config: Path | None, local_addr: str) -> str:
 
 
 def sockets(folder: Path) -> list[Path]:
-    """List the control sockets in `folder`, also those that a killed prx left behind; OSError if it cannot be looked into.
+    """List the control sockets in `folder`, also those that a killed prx left behind; OSError if it cannot be read.
 
     No such folder, or something else in its place: there is none.
     """

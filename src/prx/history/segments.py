@@ -39,7 +39,7 @@ class Segment:
 def segments(folder: Path) -> list[Segment]:
     """Return the files of the history in `folder`, the oldest day first; none if there is no such folder.
 
-    OSError if something else is in its place, or it cannot be looked into: that is not the same as none.
+    OSError if something else is in its place, or it cannot be read: that is not the same as none.
     """
     return sorted(_found(folder))
 
