@@ -74,17 +74,18 @@ def test_a_name_that_cannot_be_is_refused(home: Home, name: str) -> None:
 
 
 def test_one_tunnel_of_the_file(home: Home) -> None:
-    """`prx start NAME` starts that one alone; an unknown name lists those that there are."""
+    """`prx start NAME …` starts these alone; an unknown name lists those that there are."""
     (home.folder / "prx.toml").write_text(
-        "".join(f'[tunnels.{name}]\nlocal_addr = "127.0.0.1:{free_port()}"\n' for name in ("web", "api"))
+        "".join(f'[tunnels.{name}]\nlocal_addr = "127.0.0.1:{free_port()}"\n' for name in ("web", "api", "hooks"))
     )
     done = home.run("start", "wbe")
-    assert (done.returncode, "declares no tunnel 'wbe'" in done.stderr, "web, api" in done.stderr) == (2, True, True)
+    assert (done.returncode, "declares no tunnel 'wbe'" in done.stderr, "web, api, hooks" in done.stderr) == (2, True, True)
     assert home.run("start", "--name", "x").returncode == 2
-    home.start("api", "--lab").wait_for("origin_down")
-    assert names(home) == ["api"]
+    assert "one local address is expected" in home.run("start", "8080", "api").stderr
+    home.start("hooks", "api", "--lab").wait_for("hooks: origin_down")
+    assert names(home) == ["api", "hooks"]
     assert home.run("reload").returncode == 0
-    assert names(home) == ["api"]
+    assert names(home) == ["api", "hooks"]
 
 
 def test_a_word_without_a_file_is_no_name(home: Home) -> None:

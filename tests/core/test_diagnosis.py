@@ -556,3 +556,16 @@ def test_any_evidence_gets_one_verdict(evidence: Evidence, free: bool, quick: bo
     assert diagnosis.reason
     assert diagnosis.action not in RESTARTING or restart_helps(diagnosis.cause)
     assert evidence.delivery.reached is not True or diagnosis.action is not Action.COUNT
+
+
+@pytest.mark.parametrize(
+    ("rejected", "quick", "said"),
+    [({"unauthorized_for": 12.0}, False, True), ({"tunnel_gone_for": 1.0}, False, True), ({}, False, False),
+     ({"unauthorized_for": 12.0}, True, False)],
+)  # fmt: skip
+def test_a_rejected_token_is_said_before_it_is_given_up(rejected: dict[str, float], quick: bool, said: bool) -> None:
+    """While the edge rejects the token of a start, the operator reads that, and when prx gives up."""
+    connector = replace(DOWN, age=20, ever_ready=False, last_error="Unauthorized", **rejected)
+    diagnosis = diagnose(replace(FINE, connector=connector, url="", dns=None, public=None), replace(POLICY, quick=quick))
+    assert diagnosis.verdict is Verdict.STARTING
+    assert ("prx gives up if it does so for 60 s" in diagnosis.hint) is said

@@ -43,7 +43,7 @@ class ConfigurationReader:
         overrides: Mapping[str, Any] = MappingProxyType({}),
         lab: bool = False,
         run_commands: bool = True,
-        only: str = "",
+        only: tuple[str, ...] = (),
         name: str = "",
         otherwise: str | None = None,
     ) -> None:

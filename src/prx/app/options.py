@@ -30,7 +30,7 @@ class StartOptions:
     `held`: end when no program uses this prx any more.
     `quiet`: nothing is shown, because no one is at the screen: the log has everything.
     `plain`: lines in place of the panel.
-    `only`: the one tunnel of the file that is wanted; empty: all. `name`: what the tunnel is called that no file
+    `only`: the tunnels of the file that are wanted; empty: all. `name`: what the tunnel is called that no file
     declares; empty: its port.
     """
 
@@ -46,5 +46,5 @@ class StartOptions:
     quiet: bool = False
     held: bool = False
     plain: bool = False
-    only: str = ""
+    only: tuple[str, ...] = ()
     name: str = ""

@@ -225,5 +225,5 @@ def _arguments(options: StartOptions) -> list[str]:
             words += [f"--{flag.replace('_', '-')}", value]
     words += ["--name", options.name] if options.name else []
     words += {"warn": ["-q"], "debug": ["-v"]}.get(options.overrides.get("log_level", ""), [])
-    words += [target] if (target := options.local_addr or options.only) else []
+    words += [options.local_addr] if options.local_addr else list(options.only)
     return [*words, "--", *options.command] if options.command else words

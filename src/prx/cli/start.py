@@ -74,7 +74,7 @@ def _parse_reference(_context: click.Context, _parameter: click.Parameter, text:
 
 
 @click.command(cls=_WithCommand)
-@click.argument("target", required=False, metavar="[PORT|HOST:PORT|URL|NAME]")
+@click.argument("targets", nargs=-1, metavar="[PORT|HOST:PORT|URL|NAME …]")
 @click.option("-c", "--config", type=click.Path(path_type=Path, dir_okay=False), help="The configuration file.")
 @click.option("--hello", is_flag=True, help="Serve a small built-in page as the local service.")
 @click.option("--health-path", metavar="PATH", help="The path that the health check asks for.")
@@ -111,10 +111,10 @@ def _parse_reference(_context: click.Context, _parameter: click.Parameter, text:
 @click.option("--report-to", "report_fd", type=int, hidden=True)
 @click.option("--held", is_flag=True, hidden=True)  # see prx.cli.held
 @click.pass_context
-def start(ctx: click.Context, /, target: str | None, detach: bool, report_fd: int | None, **flags: Any) -> int:
+def start(ctx: click.Context, /, targets: tuple[str, ...], detach: bool, report_fd: int | None, **flags: Any) -> int:
     """Put a local service on the Internet and keep it there.
 
-    Without an address the one in the configuration is used (127.0.0.1:8080 if there is none); NAME starts one tunnel of it.
+    Without an address the one in the configuration is used (127.0.0.1:8080 if there is none); NAME starts that tunnel of it.
     Each verified public URL is printed to stdout, alone on a line; everything else goes to stderr. Ctrl-C stops gracefully, a
     second one at once.
 
@@ -130,12 +130,12 @@ def start(ctx: click.Context, /, target: str | None, detach: bool, report_fd: in
                 128+n second signal n
     """  # noqa: D301 - \b tells click to keep the lines of a paragraph
     with reporting(held=flags["held"]):
-        return _start(ctx, target, report_fd, detach=detach, **flags)
+        return _start(ctx, targets, report_fd, detach=detach, **flags)
 
 
-def _start(ctx: click.Context, target: str | None, report_fd: int | None, *, detach: bool, **flags: Any) -> int:
+def _start(ctx: click.Context, targets: tuple[str, ...], report_fd: int | None, *, detach: bool, **flags: Any) -> int:
     command = ctx.meta.get(_COMMAND, ())
-    if flags["hello"] and (target or command):
+    if flags["hello"] and (targets or command):
         raise UsageError("--hello is the local service itself", hint="leave out the address and the command, or --hello")
     if flags["as_json"] and detach:
         raise UsageError("--json shows events as they come, --detach does not stay", hint="leave out one of the two")
@@ -145,7 +145,7 @@ def _start(ctx: click.Context, target: str | None, report_fd: int | None, *, det
     silent, verbose = flags.pop("silent"), flags.pop("verbose")
     if silent or verbose:
         overrides["log_level"] = _level(silent=silent, verbose=verbose)
-    local_addr, only = _address_or_name(target, flags["config"])
+    local_addr, only = _address_or_names(targets, flags["config"])
     if flags["name"] and only:
         raise UsageError("--name names a tunnel of no file, and NAME is one of a file", hint="leave out one of the two")
     flags["name"] = _name(flags["name"])
@@ -248,13 +248,22 @@ def _name(text: str) -> str:
         raise UsageError(f"--name: found {text!r}, expected {error}", hint="prx start 8080 --name shop") from error
 
 
-def _address_or_name(target: str | None, config: Path | None) -> tuple[str, str]:
+def _address_or_names(targets: tuple[str, ...], config: Path | None) -> tuple[str, tuple[str, ...]]:
+    """Return the local address that is meant, or the names of tunnels of the configuration; the other one is empty."""
+    found = [_address_or_name(target, config) for target in targets]
+    if len(found) > 1 and any(address for address, _ in found):
+        raise UsageError(
+            f"one local address is expected, or names of a file: found {' '.join(targets)}",
+            hint="[tunnels.NAME] in a file declares several; or start prx once for each",
+        )
+    return "".join(address for address, _ in found), tuple(name for _, name in found if name)
+
+
+def _address_or_name(target: str, config: Path | None) -> tuple[str, str]:
     """Return the local address that is meant, or the name of a tunnel of the configuration; the other one is empty."""
     from prx.config.checks import tunnel_name
     from prx.config.local_addr import LocalAddr
 
-    if target is None:
-        return "", ""
     try:
         return str(LocalAddr.parse(target)), ""
     except ValueError as error:

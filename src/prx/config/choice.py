@@ -9,8 +9,8 @@ from prx.config.schema import DEFAULT_TUNNEL
 from prx.core.errors import UsageError
 
 
-def chosen(loaded: Loaded, *, only: str = "", name: str = "") -> Loaded:
-    """Return the configuration with the tunnel `only` alone, or with the one of no file called `name`; else UsageError."""
+def chosen(loaded: Loaded, *, only: tuple[str, ...] = (), name: str = "") -> Loaded:
+    """Return the configuration with the tunnels `only` alone, or with the one of no file called `name`; else UsageError."""
     if only:
         return _alone(loaded, only)
     return _called(loaded, name) if name else loaded
@@ -31,11 +31,13 @@ def name_kept(loaded: Loaded, name: str) -> Loaded:
     return _renamed(loaded, name) if list(loaded.config.tunnels) == [DEFAULT_TUNNEL] else loaded
 
 
-def _alone(loaded: Loaded, only: str) -> Loaded:
+def _alone(loaded: Loaded, only: tuple[str, ...]) -> Loaded:
     tunnels = loaded.config.tunnels
-    if only not in tunnels:
-        raise UsageError(f"{loaded.path} declares no tunnel {only!r}", hint=f"it declares: {', '.join(tunnels)}")
-    return replace(loaded, config=replace(loaded.config, tunnels={only: tunnels[only]}))
+    for name in only:
+        if name not in tunnels:
+            raise UsageError(f"{loaded.path} declares no tunnel {name!r}", hint=f"it declares: {', '.join(tunnels)}")
+    wanted = {name: settings for name, settings in tunnels.items() if name in only}
+    return replace(loaded, config=replace(loaded.config, tunnels=wanted))
 
 
 def _called(loaded: Loaded, name: str) -> Loaded:

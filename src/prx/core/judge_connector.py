@@ -161,7 +161,9 @@ def _judge_loss(connector: Connector, edge: Edge, policy: Policy) -> Diagnosis:
     """Judge a connector that lives and has no connection; the loss is waited for unless a restart can help."""
     young = not connector.ever_ready and connector.age < policy.startup_timeout
     if young:
-        return Diagnosis(Verdict.STARTING, _with_error("no connection to the edge yet", connector))
+        rejected = max(connector.unauthorized_for or 0, connector.tunnel_gone_for or 0) > 0 and not policy.quick
+        hint = f"the edge rejects the token: prx gives up if it does so for {UNAUTHORIZED_PATIENCE:.0f} s" if rejected else ""
+        return Diagnosis(Verdict.STARTING, _with_error("no connection to the edge yet", connector), hint)
     if _is_stuck(connector, edge, policy):
         return Diagnosis(
             Verdict.EDGE_LOST,
