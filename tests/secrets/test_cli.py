@@ -227,14 +227,16 @@ def test_rotate_says_what_cannot_be(prx: Cli) -> None:
 
 
 def test_a_new_master_password_is_asked_for_twice(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Too short or mistyped is refused; both the same is taken."""
+    """Both the same is taken; too short or mistyped is asked for again, so that the value is not lost, and refused in the end."""
     answers: list[str] = []
     monkeypatch.setattr("getpass.getpass", lambda words: answers.pop(0))
     answers[:] = ["long enough", "long enough"]
     assert ask_password(new=True).reveal() == "long enough"
     answers[:] = ["once"]
     assert ask_password(new=False).reveal() == "once"
-    for answers[:], words in ((["short"], "too short"), (["long enough", "long enouhg"], "differ")):
+    answers[:] = ["short", "long enough", "long enouhg", "long enough", "long enough"]
+    assert ask_password(new=True).reveal() == "long enough"
+    for answers[:], words in ((["short"] * 3, "too short"), (["long enough", "long enouhg"] * 3, "differ")):
         with pytest.raises(PrxError, match=words):
             ask_password(new=True)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,7 +27,9 @@ def _problem(text: str, folder: Path) -> str:
     if not program:
         return ""
     if os.sep not in program:
-        return "" if shutil.which(program) else f"there is no program {program!r} in PATH"
+        folders = os.environ.get("PATH", os.defpath).split(os.pathsep)
+        found = any(os.access(os.path.join(folder, program), os.X_OK) for folder in folders)  # noqa: PTH118 - `shutil` is large
+        return "" if found else f"there is no program {program!r} in PATH"
     path = folder / Path(program)
     if not path.exists():
         return f"there is no file {path}"

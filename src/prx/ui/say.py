@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from contextlib import suppress
 
@@ -41,6 +40,8 @@ def on_screen(text: str, *, terminal: bool) -> str:
     """Return `text` in lines that fit a terminal: broken between words, the rest of a line further in than its beginning."""
     if not terminal:
         return text
+    import shutil  # large, and not needed by a prx that only runs
+
     columns = shutil.get_terminal_size().columns
     return "\n".join(part for line in text.split("\n") for part in _wrapped(line, columns))
 
