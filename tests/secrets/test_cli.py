@@ -227,7 +227,7 @@ def test_rotate_says_what_cannot_be(prx: Cli) -> None:
 
 
 def test_a_new_master_password_is_asked_for_twice(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Both the same is taken; too short or mistyped is asked for again, so that the value is not lost, and refused in the end."""
+    """Both the same is taken; too short or mistyped is asked for again, then refused: the value is not lost at once."""
     answers: list[str] = []
     monkeypatch.setattr("getpass.getpass", lambda words: answers.pop(0))
     answers[:] = ["long enough", "long enough"]
