@@ -560,12 +560,16 @@ def test_any_evidence_gets_one_verdict(evidence: Evidence, free: bool, quick: bo
 
 @pytest.mark.parametrize(
     ("rejected", "quick", "said"),
-    [({"unauthorized_for": 12.0}, False, True), ({"tunnel_gone_for": 1.0}, False, True), ({}, False, False),
-     ({"unauthorized_for": 12.0}, True, False)],
-)  # fmt: skip
-def test_a_rejected_token_is_said_before_it_is_given_up(rejected: dict[str, float], quick: bool, said: bool) -> None:
+    [
+        (replace(DOWN, unauthorized_for=12.0), False, True),
+        (replace(DOWN, tunnel_gone_for=1.0), False, True),
+        (DOWN, False, False),
+        (replace(DOWN, unauthorized_for=12.0), True, False),
+    ],
+)
+def test_a_rejected_token_is_said_before_it_is_given_up(rejected: Connector, quick: bool, said: bool) -> None:
     """While the edge rejects the token of a start, the operator reads that, and when prx gives up."""
-    connector = replace(DOWN, age=20, ever_ready=False, last_error="Unauthorized", **rejected)
+    connector = replace(rejected, age=20, ever_ready=False, last_error="Unauthorized")
     diagnosis = diagnose(replace(FINE, connector=connector, url="", dns=None, public=None), replace(POLICY, quick=quick))
     assert diagnosis.verdict is Verdict.STARTING
     assert ("prx gives up if it does so for 60 s" in diagnosis.hint) is said
