@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from prx.config.schema import Config
+from prx.files.search import which
 
 
 def absent_programs(config: Config, folder: Path) -> Iterator[str]:
@@ -27,9 +28,7 @@ def _problem(text: str, folder: Path) -> str:
     if not program:
         return ""
     if os.sep not in program:
-        folders = os.environ.get("PATH", os.defpath).split(os.pathsep)
-        found = any(os.access(os.path.join(folder, program), os.X_OK) for folder in folders)  # noqa: PTH118 - `shutil` is large
-        return "" if found else f"there is no program {program!r} in PATH"
+        return "" if which(program) else f"there is no program {program!r} in PATH"
     path = folder / Path(program)
     if not path.exists():
         return f"there is no file {path}"

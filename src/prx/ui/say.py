@@ -40,7 +40,7 @@ def on_screen(text: str, *, terminal: bool) -> str:
     """Return `text` in lines that fit a terminal: broken between words, the rest of a line further in than its beginning."""
     if not terminal:
         return text
-    import shutil  # large, and not needed by a prx that only runs
+    import shutil  # only for a terminal: it loads the libraries of packed files
 
     columns = shutil.get_terminal_size().columns
     return "\n".join(part for line in text.split("\n") for part in _wrapped(line, columns))
