@@ -52,11 +52,11 @@ class Watched:
             LocalAddr("http", host, port),
             environ=environ,
             clock=SystemClock(),
-            tell=self._tell,
-            say=lambda level, message: self._note(self.said, message),
+            publish_line=self._publish_line,
+            log=lambda level, message: self._note(self.said, message),
         )
 
-    def _tell(self, line: str) -> str:
+    def _publish_line(self, line: str) -> str:
         self._note(self.lines, line)
         return line
 

@@ -12,7 +12,7 @@ from tests.cli.home import Home, Started
 from tests.cli.test_lab import running
 from tests.support.origin import serving
 
-from prx.app import thrift
+from prx.app import memory
 
 NOT_FOR_A_QUIET_TUNNEL = {
     "pydantic",
@@ -68,7 +68,7 @@ NOT_FOR_A_QUIET_TUNNEL = {
 _SCRIPT = "import sys, prx.cli; prx.cli.main(sys.argv[1:]); print('modules', *sys.modules, file=sys.stderr)"
 _FILL = """
 import ctypes
-from prx.app.thrift import give_back
+from prx.app.memory import return_free_memory
 
 def resident():
     return int(open('/proc/self/statm').read().split()[1]) * 4096
@@ -83,7 +83,7 @@ for block in blocks:
 for block in blocks[:-1]:  # the last one keeps the heap from shrinking by itself
     libc.free(block)
 before = resident()
-give_back()
+return_free_memory()
 print(before - resident())
 """
 
@@ -121,9 +121,9 @@ def test_free_memory_goes_back_to_the_system() -> None:
 def test_another_c_library_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the C library knows neither call (musl, macOS), nothing is done and nothing fails."""
     monkeypatch.setattr(ctypes, "CDLL", lambda _: object())
-    thrift.use_one_arena()
+    memory.use_one_arena()
     try:
-        thrift.give_back()
+        memory.return_free_memory()
     finally:
         gc.unfreeze()
 
@@ -133,7 +133,7 @@ def test_what_has_come_up_is_not_looked_through_again() -> None:
     kept = [[number] for number in range(1000)]
     before = gc.get_freeze_count()
     try:
-        thrift.set_aside()
+        memory.freeze_objects()
         frozen = gc.get_freeze_count()
         del kept
         assert before + 1000 <= frozen
@@ -144,25 +144,25 @@ def test_what_has_come_up_is_not_looked_through_again() -> None:
 
 def test_a_long_collection_is_the_last_that_traverses_what_it_left(monkeypatch: pytest.MonkeyPatch) -> None:
     """What outlives it is set aside, a bounded number of times; a short one, and a younger generation, change nothing."""
-    monkeypatch.setattr(thrift, "LONG_PAUSE", 0.0)
+    monkeypatch.setattr(memory, "LONG_PAUSE", 0.0)
     before = gc.get_freeze_count()
     kept = [[number] for number in range(1000)]
     try:
-        with thrift.short_pauses():
+        with memory.short_pauses():
             gc.collect(1)
             assert gc.get_freeze_count() == before
             gc.collect()
             assert gc.get_freeze_count() >= before + len(kept)
-            for _ in range(thrift.AT_MOST):
+            for _ in range(memory.AT_MOST):
                 gc.collect()
             bound = gc.get_freeze_count()
             more = [[number] for number in range(1000)]
             gc.collect()
             assert gc.get_freeze_count() <= bound
             assert more
-        monkeypatch.setattr(thrift, "LONG_PAUSE", 60.0)
+        monkeypatch.setattr(memory, "LONG_PAUSE", 60.0)
         gc.unfreeze()
-        with thrift.short_pauses():
+        with memory.short_pauses():
             gc.collect()
         assert gc.get_freeze_count() == 0
     finally:

@@ -49,8 +49,8 @@ class ServiceError(PrxError):
 class LocalService:
     """The user's command, which serves `address`.
 
-    `tell` gets each line that it writes, printable and without secrets in what it returns; `say(level, message)` gets what prx
-    has to say about it.
+    `publish_line` gets each line that it writes, and returns it printable and without secrets; `log(level, message)` gets what
+    prx has to say about it.
     """
 
     def __init__(
@@ -60,8 +60,8 @@ class LocalService:
         *,
         environ: Mapping[str, str],
         clock: Clock,
-        tell: Callable[[str], str],
-        say: Callable[[str, str], None],
+        publish_line: Callable[[str], str],
+        log: Callable[[str, str], None],
     ) -> None:
         self.command = command
         self.address = address
@@ -70,8 +70,8 @@ class LocalService:
         self._mark = new_mark()
         self._launch = Launch(command, {**own, **self._mark, "PORT": str(address.port)}, open_stdin=True)
         self._clock = clock
-        self._tell = tell
-        self._say = say
+        self._publish_line = publish_line
+        self._log = log
         self._last_lines: deque[str] = deque(maxlen=LAST_LINES)
         self._process: ChildProcess | None = None
         self._instead = self._hint = ""
@@ -93,7 +93,7 @@ class LocalService:
                 hint=f"stop what listens there, or name another port: prx start PORT -- {self.name} …",
             )
         self._process = await self._spawn()
-        self._say("info", f"{self.waiting} …")
+        self._log("info", f"{self.waiting} …")
         try:
             async with asyncio.timeout(timeout):
                 await self._until_it_listens(self._process)
@@ -154,7 +154,7 @@ class LocalService:
             raise
 
     def _on_line(self, _stream: str, line: bytes) -> None:
-        said = self._tell(decode(line))
+        said = self._publish_line(decode(line))
         if said.strip():
             self._last_lines.append(said)
 
@@ -179,7 +179,7 @@ class LocalService:
         self._instead = instead
         self._hint = f"prx start {found[-1].argument} -- {shlex.join(self.command)}"
         self.waiting = f"waiting for the service on {self.address.authority}; {instead}"
-        self._say("warn", f"{self.name!r} does not listen on {self.address.authority}; {instead}: {self._hint}")
+        self._log("warn", f"{self.name!r} does not listen on {self.address.authority}; {instead}: {self._hint}")
 
     def _too_late(self, timeout: float) -> NotReadyError:
         message = f"{self.name!r} does not listen on {self.address.authority} after {timeout:.0f} s"

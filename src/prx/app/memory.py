@@ -27,14 +27,14 @@ def use_one_arena() -> None:
         mallopt(_M_ARENA_MAX, 1)
 
 
-def give_back() -> None:
+def return_free_memory() -> None:
     """Return memory that is free to the system: what was read, parsed and dropped on the way up. Takes some milliseconds."""
-    set_aside()
+    freeze_objects()
     if (malloc_trim := getattr(ctypes.CDLL(None), "malloc_trim", None)) is not None:
         malloc_trim(0)
 
 
-def set_aside() -> None:
+def freeze_objects() -> None:
     """Keep the collector of cycles from traversing what exists now again; what is dropped of it is freed as ever."""
     gc.collect()
     gc.freeze()

@@ -32,8 +32,8 @@ class ServedCommand:
             settings.origin,
             environ=environment_for_service(loaded, environ),
             clock=clock,
-            tell=self._publish_line,
-            say=self._log,
+            publish_line=self._publish_line,
+            log=self._log,
         )
 
     @property
@@ -54,7 +54,7 @@ class ServedCommand:
         self._service.kill()
 
     async def watch(self, outcome: Outcome, *, is_stopping: Callable[[], bool]) -> None:
-        """Wait for its end; say it, and keep it as `error` unless it ended well after a visitor could have come."""
+        """Wait for its end; log it, and keep it as `error` unless it ended well after a visitor could have come."""
         end = await self._service.wait()
         if is_stopping():
             return

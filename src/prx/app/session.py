@@ -29,12 +29,12 @@ from prx.app.holders import FreeHold, Hold, Holders, stopping
 from prx.app.inspection import Inspection
 from prx.app.lab_mode import JoinedLab, choose_for_lab, explain, join_or_start
 from prx.app.log_file import EventLog, log_file
+from prx.app.memory import freeze_objects, return_free_memory, short_pauses
 from prx.app.options import StartOptions
 from prx.app.outcome import Outcome, first_error
 from prx.app.reload import Reloader
 from prx.app.signals import Signals
 from prx.app.stop_request import StopRequest
-from prx.app.thrift import give_back, set_aside, short_pauses
 from prx.backends import create
 from prx.backends.base import CLOUDFLARE, Counters
 from prx.config.changes import counted_at_the_start
@@ -321,7 +321,7 @@ class Session:
             await serve_probes(stack, config.web.probes, self._bus, self.statuses, self._counters)
 
     def _settled(self) -> None:
-        give_back()
+        return_free_memory()
         self._on_settled(self._outcome)
 
     async def _bring_up(self, stack: AsyncExitStack) -> None:
@@ -361,7 +361,7 @@ class Session:
             child_settings=self._inspection.child_settings,
             probe_pass=self._inspection.own_pass,
         )
-        set_aside()
+        freeze_objects()
         stack.enter_context(short_pauses())
 
     async def _supervise(self) -> int:

@@ -169,8 +169,8 @@ def _run(options: StartOptions, report_fd: int | None) -> int:
     import os
 
     from prx.app.hardening import forbid_dumps, guard_logging
+    from prx.app.memory import use_one_arena
     from prx.app.session import Session
-    from prx.app.thrift import use_one_arena
     from prx.cli.install_prompt import offer_client
     from prx.runtime.host.lock import LockHeld
 

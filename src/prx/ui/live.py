@@ -77,14 +77,14 @@ class LiveView(View):
                 if self._prints_urls:
                     self._painter.tell(Text(printable(url)))
                 if old and old != url:
-                    self._tell(event)
+                    self._write_line(event)
             case VerdictChanged():
                 self._end_trouble(event)
                 self._begin_trouble(event, event.fact)
             case Log(fields={"in_flight": _}) if self._says(event.fact.tunnel, event.fact.message):
                 pass  # the panel has it
             case _:
-                self._tell(event)
+                self._write_line(event)
         self._draw()
 
     async def tick(self) -> None:
@@ -108,7 +108,7 @@ class LiveView(View):
         if phase == PHASES[-1] and self._detail.threshold in {"debug", "info"}:
             self._write(f"{self._named(tunnel)}{progress.words()}", "dim")
 
-    def _tell(self, event: Event) -> None:
+    def _write_line(self, event: Event) -> None:
         if line := line_for_screen(event, self._detail):
             self._write(line.text, _STYLES.get(line.level, ""))
 

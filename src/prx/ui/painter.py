@@ -47,9 +47,9 @@ class Painter:
 
     def close(self, columns: int) -> None:
         """Take the drawing away; the story stays."""
-        told = "".join(self._ansi(line) + "\n" for line in self._story)
-        if self._hidden or told:
-            self._offer(self._back(columns) + told + (_SHOW_CURSOR if self._hidden else ""))
+        story = "".join(self._ansi(line) + "\n" for line in self._story)
+        if self._hidden or story:
+            self._offer(self._back(columns) + story + (_SHOW_CURSOR if self._hidden else ""))
         self._drawn, self._hidden = [], False
         self._story.clear()
 
