@@ -145,7 +145,7 @@ async def make(attack: Attack, clients: int, dead: int, connections: int) -> Non
     ]
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(item, name=f"attacker {number}") for number, item in enumerate(work)]
-        print("begun", flush=True)
+        print("started", flush=True)
         await over.wait()
         for task in tasks:
             task.cancel()
@@ -261,7 +261,7 @@ def attacked(url: str, bearer: str, options: argparse.Namespace, done: list[dict
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
-            process.stdout.readline()  # it has begun
+            process.stdout.readline()  # it runs
             yield
         finally:
             process.terminate()

@@ -151,7 +151,7 @@ async def test_attackers_of_the_dashboard_do_not_hold_up_prx(tmp_path: Path, unu
         attack = await asyncio.create_subprocess_exec(*command, cwd=ROOT, stdout=asyncio.subprocess.PIPE)
         try:
             assert attack.stdout is not None
-            await attack.stdout.readline()  # it has begun
+            await attack.stdout.readline()  # it runs
             for _ in range(50):
                 prx.publish(Log(tunnel="default", level="info", message="x" * 3000))
                 await link.ask("ping", timeout=PATIENCE)

@@ -64,7 +64,7 @@ def test_what_strangers_wrote_is_one_line() -> None:
 
 
 def test_the_worst_bodies_are_compared_in_time() -> None:
-    """Two bodies of lines that are alike here and there do not take for ever."""
+    """Two bodies of lines that are alike here and there do not take forever."""
     chance = random.Random(0)
     one, other = (found(body="\n".join(chance.choices("ab", k=400)).encode()) for _ in range(2))
     assert not next(item for item in compare(one, other) if item.title == "body of the request").same
