@@ -12,7 +12,7 @@ from prx.traffic.compare import Part, compare
 
 def found(**changes: Any) -> dict[str, Any]:
     """Return a request as prx shows it."""
-    side = {"version": "HTTP/1.1", "reason": "", "body_cut": False, "body_unpacked": ""}
+    side = {"version": "HTTP/1.1", "reason": "", "body_cut": False}
     body = changes.pop("body", b"")
     asked = {**side, "headers": changes.pop("headers", []), "body": base64.b64encode(body).decode(), "body_bytes": len(body)}
     return {

@@ -17,6 +17,7 @@ from tests.web.traffic import PLANTED, Echo, InspectedPrx, inspected
 
 from prx.core.states import State
 from prx.logs.redact import MARK
+from prx.web.openapi import document
 from prx.web.questions import KEEP_SECONDS, MOST_KEPT, Questions
 
 HERE = "/tunnels/prx-1/default/requests"
@@ -69,6 +70,23 @@ async def test_list_filter_detail_and_difference(web: Scene, prx: Inspected) -> 
     assert "Compare with request 1" in await page(web, f"{HERE}/2")
     for marked in ("", "?id=1", "?id=1&id=2&id=3", "?id=x&id=1"):
         assert "Mark two requests" in await page(web, f"{HERE}/diff{marked}")
+
+
+async def test_an_answer_has_what_the_document_requires(web: Scene, prx: Inspected) -> None:
+    """The list and one request with its two sides have every field that the document says they have."""
+    await prx[0].post("/hook", b"it=1")
+    paths = document()["paths"]
+
+    def required(path: str, *way: str) -> set[str]:
+        found = paths[f"/api/v1{path}"]["get"]["responses"]["200"]["content"]["application/json"]["schema"]
+        for name in way:
+            found = found["items"] if name == "items" else found["properties"][name]
+        return set((found["anyOf"][1] if "anyOf" in found else found)["required"])
+
+    one = (await web.ask("/api/v1/requests/1")).json()["request"]
+    assert set((await listed(web))[0]) >= required("/requests", "requests", "items")
+    assert set(one) >= required("/requests/{id}", "request")
+    assert set(one["request"]) >= required("/requests/{id}", "request", "request")
 
 
 async def test_secrets_are_hidden_as_with_the_command(web: Scene, prx: Inspected) -> None:

@@ -71,7 +71,6 @@ _SIDE: Final = {
             body={"type": "string", "contentEncoding": "base64"},
             body_bytes=_COUNT,
             body_cut={"type": "boolean"},
-            body_unpacked=_TEXT,
         ),
     ]
 }
