@@ -128,6 +128,7 @@ async def test_requests_read_without_a_script(browser: Browser, web: Scene, tmp_
         await page.get_by_role("button", name="Filter").click()
         assert await page.locator("#requests li").count() == 1
         await page.locator("#request-2").click()
+        await page.wait_for_load_state()  # with its style sheet, which hides the button
         assert "it=2" in await page.locator("main").inner_text()
         assert not await page.get_by_role("button", name="Send it again").is_visible()
 
