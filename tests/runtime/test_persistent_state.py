@@ -84,3 +84,13 @@ def test_a_broken_file_is_an_empty_one(tmp_path: Path, content: str) -> None:
     memory = PersistentState(file, ManualClock())
     assert memory.rate_limit("cloudflare") == (0, 0)
     assert memory.protocol("home") is None
+
+
+def test_a_version_holds_for_one_state_of_a_file(tmp_path: Path) -> None:
+    """The next prx knows what a program has said, until its file changes; of many programs the last ones are kept."""
+    PersistentState(tmp_path / "state.json", ManualClock()).keep_version("/a", (1, 2), "version 1")
+    later = PersistentState(tmp_path / "state.json", ManualClock())
+    assert (later.version("/a", (1, 2)), later.version("/a", (1, 3)), later.version("/b", (1, 2))) == ("version 1", "", "")
+    for number in range(8):
+        later.keep_version(f"/{number}", (number,), "version 2")
+    assert (later.version("/a", (1, 2)), later.version("/0", (0,)), later.version("/7", (7,))) == ("", "version 2", "version 2")

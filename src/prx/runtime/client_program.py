@@ -67,7 +67,7 @@ class ClientProgram:
         try:
             async with asyncio.timeout(None) as self._asking:
                 await context.shared.spawn_limiter.wait()
-                return await ask_version(program)
+                return await ask_version(program, context.shared.state)
         except TimeoutError as error:
             raise PrxError("asked to stop before it was started") from error
         finally:

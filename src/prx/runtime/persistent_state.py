@@ -1,6 +1,6 @@
-"""What outlives this prx: a rate limit of the quick-tunnel service, and the protocol that gets through this network.
+"""What outlives this prx: a rate limit of the quick-tunnel service, the protocol for this network, the versions of programs.
 
-Both are facts about this machine's place in the network, not about one configuration, so all instances share the file. Times
+All are facts about this machine and its network, not about one configuration, so all instances share the file. Times
 in it are wall-clock, the only ones that mean anything to another process.
 
 What could not be written is kept apart from what was read, as changes: they hold at once for every caller, and `retry` applies
@@ -9,7 +9,7 @@ them to the file as it is then, which another prx may have written meanwhile.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from prx.runtime.host.statefile import StateFile
 STATE_FILE = "state.json"  # in the data folder
 PROTOCOL_LASTS = 24 * 3600.0  # seconds; firewalls change, and QUIC is the better way
 _NETWORKS = 16  # that are remembered at most
+_PROGRAMS = 8
 _LONGEST_WAIT = 3600.0  # a clock that was set back must not keep a tunnel down for years
 
 
@@ -80,6 +81,18 @@ class PersistentState:
         if gone:
             self._change("protocols", dict.fromkeys(gone))
         return len(gone)
+
+    def version(self, file: str, state: Sequence[int]) -> str:
+        """Return what the program in `file` said of its version in this `state`; empty if that is not known."""
+        match self._section("versions").get(file):
+            case {"state": list(then), "said": str(said)} if then == list(state):
+                return said
+        return ""
+
+    def keep_version(self, file: str, state: Sequence[int], said: str) -> None:
+        """Keep what a program said of its version, until its file is in another state."""
+        others = [name for name in self._section("versions") if name != file]
+        self._change("versions", {**dict.fromkeys(others[: 1 - _PROGRAMS]), file: {"state": list(state), "said": said}})
 
     def retry(self) -> bool:
         """Write again what could not be written; return whether nothing is left of it."""

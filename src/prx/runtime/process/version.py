@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Protocol
 
 from prx.core.launch import Launch
 from prx.files.fingerprint import file_fingerprint
@@ -21,20 +22,52 @@ ANSWER_WITHIN = 10.0  # seconds; a Go program answers in 20 ms, a cold disk may 
 
 _LONGEST_VERSION = 40  # characters
 
+_NATIVE = b"\x7fELF"  # elf(5); what begins otherwise may be a script, and run another program tomorrow
+
 _known: dict[tuple[object, ...], str] = {}
 
 
-async def ask_version(program: Sequence[str]) -> str:
+class VersionMemory(Protocol):
+    """What was said by programs that an earlier prx has asked."""
+
+    def version(self, file: str, state: Sequence[int]) -> str:
+        """Return what the program in `file` said when it was in this `state`; empty if that is not known."""
+
+    def keep_version(self, file: str, state: Sequence[int], said: str) -> None:
+        """Keep what it said."""
+
+
+async def ask_version(program: Sequence[str], memory: VersionMemory | None = None) -> str:
     """Return the line of `PROGRAM --version` that names it, else the first; empty when none came in time.
 
-    An answer is kept until the file of the program changes. Each start of a client asks here first, so it is here that a
-    program is refused which others could have put there: raises FileRefusedError for it, SpawnError for what cannot be run.
+    An answer is kept until the file of the program changes, in `memory` also for the next prx. Each start of a client asks
+    here first, so it is here that a program is refused which others could have put there: raises FileRefusedError for it,
+    SpawnError for what cannot be run.
     """
     _require_trusted(program[0])
-    key = (*program, file_fingerprint(which(program[0]) or program[0]))
-    if key not in _known:
-        _known[key] = await _ask(program)
-    return _known[key]
+    file = which(program[0]) or program[0]
+    key = (*program, file_fingerprint(file))
+    if key in _known:
+        return _known[key]
+    state = _native_state(file) if len(program) == 1 and memory is not None else ()
+    said = memory.version(file, state) if memory is not None and state else ""
+    if not said:
+        said = await _ask(program)
+        if memory is not None and state and said and state == _native_state(file):
+            memory.keep_version(file, state, said)
+    _known[key] = said
+    return said
+
+
+def _native_state(file: str) -> tuple[int, ...]:
+    """Return what no other content of a native program has in common with this one; empty for a script."""
+    try:
+        with Path(file).open("rb") as opened:
+            facts = os.fstat(opened.fileno())
+            native = opened.read(len(_NATIVE)) == _NATIVE
+    except OSError:
+        return ()
+    return (facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns) if native else ()
 
 
 def _require_trusted(program: str) -> None:
