@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from prx.logs.records import LogRecord
+from prx.logs.records import LogRecord, unfold
 
 
 def test_round_trip() -> None:
@@ -29,3 +29,24 @@ def test_not_a_record(line: str) -> None:
     """Anything else is refused with one kind of error."""
     with pytest.raises(ValueError, match="xpect"):
         LogRecord.from_json(line)
+
+
+@pytest.mark.parametrize(
+    ("line", "level", "message", "fields"),
+    [
+        ('{"level":"warn","message":"m","time":"t"}', "warn", "m", {"level": "warn", "time": "t"}),
+        ('{"level":"fatal","message":"m"}', "info", "m", {}),
+        ('{"message":7}', "info", '{"message":7}', {}),
+        ("bare", "info", "bare", {}),
+        ("[" * 100_000, "info", "[" * 100_000, {}),
+        ("", "info", "", {}),
+    ],
+)
+def test_many_lines_in_one_record_are_records_again(line: str, level: str, message: str, fields: dict[str, str]) -> None:
+    """Each line that a child wrote is a record of its own for readers, whatever it holds."""
+    stored = LogRecord("2026-11-22T17:12:10.123Z", "web", "debug", "", "cloudflared", fields={"lines": f"first\n{line}"})
+    first, second = unfold(LogRecord.from_json(stored.to_json()))
+    assert (first.message, first.tunnel, first.source) == ("first", "web", "cloudflared")
+    assert (second.level, second.message) == (level, message)
+    assert {key: value for key, value in fields.items() if key != "level"}.items() <= second.fields.items()
+    assert list(unfold(second)) == [second]

@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 from tests.runtime.contexts import shared
 
+from prx.app.log_file import EventLog
 from prx.backends.base import LogLine
 from prx.backends.cloudflare import CloudflareBackend
 from prx.config.schema import TunnelSettings
 from prx.core.events import Log
+from prx.logs.records import LogRecord, unfold
 from prx.runtime.child_log import BURST, TAIL_LINES, ChildLog
 from prx.runtime.context import TunnelContext
 from prx.testing.clock import ManualClock
@@ -100,3 +102,37 @@ async def test_a_defect_in_reading_lines_is_said(following: Following, monkeypat
     following.log.report_failure(caught.value)
     assert [(line.level, SECRET in line.message) for line in following.logs] == [("error", False)]
     assert "KeyError" in following.logs[0].message
+
+
+async def test_a_flood_is_in_the_log_file(following: Following, tmp_path: Path) -> None:
+    """What comes too fast to be followed is in the file, each line in its order and without secrets; events have the number."""
+    bus = following.context.shared.bus
+    lines = [f'{{"level":"warn","message":"line {number}","url":"/?token={SECRET}"}}'.encode() for number in range(20_000)]
+    with EventLog(tmp_path / "prx.log", bus.redactor, following.context.clock) as log:
+        bus.listen(log.see)
+        bus.keep_with(log.keep)
+        for start in range(0, len(lines), 500):
+            following.log.take_many("stderr", lines[start : start + 500])
+        following.log.report_skipped()
+    stored = (tmp_path / "prx.log").read_bytes()
+    assert SECRET.encode() not in stored
+    records = [one for line in stored.splitlines() for one in unfold(LogRecord.from_json(line))]
+    assert [one.message for one in records if one.source != "prx"] == [f"line {number}" for number in range(20_000)]
+    assert {one.level for one in records} == {"warn"}
+    assert records[-1].message == "16000 lines of the connector's log are in the log file alone: too many at once"
+    assert following.log.tail()[-1].message == "line 19999"
+
+
+async def test_one_line_that_cannot_be_read_costs_no_other(following: Following, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Among lines that came at once, one that a backend cannot read is an error, and the others are read."""
+    read = CloudflareBackend.parse_line
+
+    def broken(self: CloudflareBackend, stream: str, line: str) -> LogLine:
+        if line == "7":
+            raise KeyError(line)
+        return read(self, stream, line)
+
+    monkeypatch.setattr(CloudflareBackend, "parse_line", broken)
+    with pytest.raises(KeyError):
+        following.log.take_many("stderr", [str(number).encode() for number in range(100)])
+    assert len(following.lines) == 99

@@ -8,7 +8,7 @@ from types import TracebackType
 
 from prx.core.events import Dropped, Event, Log, timestamp
 from prx.logs.fold import Folder
-from prx.logs.records import LogRecord
+from prx.logs.records import LINES, LogRecord
 from prx.logs.redact import Redactor
 from prx.logs.sinks import file_sink
 from prx.runtime.host.clock import Clock, TimerHandle
@@ -68,6 +68,12 @@ class EventLog:
             return
         self._put(self._folder.push(self._clock.monotonic(), record))
         self._schedule()
+
+    def keep(self, tunnel: str, source: str, text: str) -> None:
+        """Write lines that came too fast to be followed, as one record; they hold no secret any more."""
+        self._put(self._folder.flush(self._clock.monotonic(), everything=True))
+        at = timestamp(self._clock.wall())
+        self._sink.put(LogRecord(at, tunnel, "debug", "", source, fields={LINES: text}).to_json().encode())
 
     def _put(self, records: Iterable[LogRecord]) -> None:
         for record in records:

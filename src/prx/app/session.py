@@ -297,6 +297,7 @@ class Session:
 
         logbook = stack.enter_context(EventLog(self._log_file, self._redactor, self._clock, warn=warn))
         self._bus.listen(logbook.see)
+        self._bus.keep_with(logbook.keep)
         recorder = recorder_for(
             config, self._in_force.data_dir, instance.key, clock=self._clock, warn=partial(self._log, "warn")
         )

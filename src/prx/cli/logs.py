@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,7 +59,7 @@ def logs(
     path, tunnel = _find(name, config)
     shown = _Shown(tunnel, level, as_json=as_json, everything=everything)
     wanted = lines if everything and tunnel is None and since is None else 1_000_000  # a filter needs more to choose from
-    kept = sorted((item for line in tail(path, wanted) if (item := shown.take(line)) is not None), key=lambda item: item[0])
+    kept = sorted((item for line in tail(path, wanted) for item in shown.take(line)), key=lambda item: item[0])
     if tunnel is not None and tunnel not in shown.tunnels and not follow:
         known = ", ".join(sorted(shown.tunnels)) or "none"
         raise UsageError(f"the log {path} has no tunnel {tunnel!r}", hint=f"it has: {known}")
@@ -79,7 +79,7 @@ def last_lines(name: str | None, lines: int, level: str) -> list[str]:
 
     path, tunnel = _find(name, None)
     shown = _Shown(tunnel, level, as_json=False, everything=False)
-    kept = sorted((item for line in tail(path, 1_000_000) if (item := shown.take(line)) is not None), key=lambda item: item[0])
+    kept = sorted((item for line in tail(path, 1_000_000) for item in shown.take(line)), key=lambda item: item[0])
     return [text for _, text in kept[-lines:]]
 
 
@@ -87,9 +87,9 @@ class _Shown:
     """Which records are shown, and how."""
 
     def __init__(self, tunnel: str | None, level: str, *, as_json: bool, everything: bool) -> None:
-        from prx.logs.records import LEVELS, LogRecord
+        from prx.logs.records import LEVELS, LogRecord, unfold
 
-        self._read = LogRecord.from_json
+        self._read, self._unfold = LogRecord.from_json, unfold
         self._levels = LEVELS if everything else LEVELS[LEVELS.index(level) :]
         self._everything = everything
         self.tunnels: set[str] = set()  # those that have been seen
@@ -98,18 +98,24 @@ class _Shown:
         self._on_terminal = not as_json and sys.stdout.isatty()
         self._colours = self._on_terminal and not os.environ.get("NO_COLOR")
 
-    def take(self, line: bytes) -> tuple[str, str] | None:
-        """Return time and text of a stored line to print; None if it is not wanted, or is no record."""
+    def take(self, line: bytes) -> Iterator[tuple[str, str]]:
+        """Yield time and text of what is to be printed of a stored line: nothing of one that is not wanted, or no record."""
         try:
             record = self._read(line)
         except ValueError:
-            return None  # cut off by a crash
+            return  # cut off by a crash
         if record.tunnel:
             self.tunnels.add(record.tunnel)
-        noise = record.fields.get("kind") == "noise" and not self._everything
-        if noise or record.level not in self._levels or self._tunnel not in {None, record.tunnel}:
-            return None
-        return record.at, line.decode(errors="replace") if self._as_json else self._for_people(record)
+        if self._tunnel in {None, record.tunnel}:
+            for one in self._unfold(record):
+                noise = one.fields.get("kind") == "noise" and not self._everything
+                if not noise and one.level in self._levels:
+                    yield one.at, self._text(one, line if one is record else b"")
+
+    def _text(self, record: LogRecord, stored: bytes) -> str:
+        if not self._as_json:
+            return self._for_people(record)
+        return stored.decode(errors="replace") if stored else record.to_json()
 
     def _for_people(self, record: LogRecord) -> str:
         from prx.ui.say import on_screen
@@ -167,9 +173,7 @@ async def _follow(path: Path, shown: _Shown) -> None:
     from prx.logs.reader import follow
 
     async for line in follow(path):
-        item = shown.take(line)
-        if item is not None:
-            _print([item[1]])
+        _print(text for _, text in shown.take(line))
 
 
 def _print(texts: Iterable[str]) -> None:

@@ -33,7 +33,10 @@ class LineSplitter:
     def feed(self, chunk: bytes) -> list[bytes]:
         """Return the lines that `chunk` completes."""
         *ended, rest = chunk.split(b"\n")
-        found = [line for part in ended if (line := self._end(part)) is not None]
+        if len(chunk) <= self.limit and b"\r" not in chunk:  # only the first can be another one than it is here
+            found = [line for part in ended[:1] if (line := self._end(part)) is not None] + ended[1:]
+        else:
+            found = [line for part in ended if (line := self._end(part)) is not None]
         if rest:
             self._extend(rest, found)
         self.lines += len(found)

@@ -3,6 +3,9 @@
     {"seq": 12, "at": "2026-11-22T17:12:10.123Z", "tunnel": "web", "level": "info",
      "message": "…", "source": "cloudflared", …further fields…}
 
+A child that writes faster than it can be followed has many lines in one record, as `lines`, with newlines between them;
+`unfold` makes records of them again.
+
 `seq` is there for records that are events too. `level` is one of `LEVELS`. A line is always one line: JSON escapes every
 line end.
 """
@@ -10,11 +13,14 @@ line end.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 LEVELS = ("debug", "info", "warn", "error")
 """Levels of a record, least important first; cloudflared's own words."""
+
+LINES = "lines"
 
 _OWN = frozenset({"seq", "at", "tunnel", "level", "message", "source"})
 
@@ -54,3 +60,28 @@ class LogRecord:
                 seq = data.get("seq")
                 return cls(at, tunnel, level, message, source, seq if isinstance(seq, int) else None, rest)
         raise ValueError("expected at, tunnel, level, message and source, all text")
+
+
+def unfold(record: LogRecord) -> Iterator[LogRecord]:
+    """Yield the records that one record stands for: itself, or one for each of its `lines`."""
+    lines = record.fields.get(LINES)
+    if not isinstance(lines, str):
+        yield record
+        return
+    for line in lines.split("\n"):
+        yield _of_child(record, line)
+
+
+def _of_child(record: LogRecord, line: str) -> LogRecord:
+    """Return the record of a child's own line: its level and message if it is JSON that has them, else as it is."""
+    found: object = None
+    with suppress(ValueError, RecursionError):
+        found = json.loads(line)
+    match found:
+        case {"message": str(message), **fields}:
+            level = fields.get("level")
+            kept = {str(key): value for key, value in fields.items() if key not in _OWN}
+            return LogRecord(
+                record.at, record.tunnel, level if level in LEVELS else "info", message, record.source, fields=kept
+            )
+    return LogRecord(record.at, record.tunnel, "info", line, record.source)

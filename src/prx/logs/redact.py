@@ -95,8 +95,6 @@ _TRIGGERS = (
     "token",
     "secret",
     "key",
-    "cf-access",
-    "cf_app",
     "passw",
     "code=",
     "sig",
@@ -111,12 +109,9 @@ _TRIGGERS = (
     "bearer",
     "assertion",
     "--allowed-mail",
-    "cfast_",
-    "cfut_",
-    "cfat_",
-    "cfk_",
     "@",
 )
+_TRIGGERS_OF_CLOUDFLARE = ("cf-access", "cf_app", "cfast_", "cfut_", "cfat_", "cfk_")
 
 
 class Redactor:
@@ -149,13 +144,19 @@ class Redactor:
         return self._hide_start(text.removesuffix(CUT_MARKER)) + CUT_MARKER if cut else text
 
     def text(self, text: str) -> str:
-        """Return whole lines without their secrets."""
-        return self.line(text) if "\n" not in text else "\n".join(map(self.line, text.split("\n")))
+        """Return whole lines without their secrets. Many clean lines cost one search, as one does."""
+        if "\n" not in text:
+            return self.line(text)
+        if CUT_MARKER not in text and self._is_clean(text):
+            return text
+        return "\n".join(map(self.line, text.split("\n")))
 
     def is_clean(self, text: str) -> bool:
         """Return whether lines hold none of the words without which there is no secret; many lines cost no more than one."""
         lowered = text.lower()
-        return not any(word in lowered for word in _TRIGGERS) and not any(form in text for form in self._forms)
+        if any(word in lowered for word in _TRIGGERS) or any(form in text for form in self._forms):
+            return False
+        return "cf" not in lowered or not any(word in lowered for word in _TRIGGERS_OF_CLOUDFLARE)
 
     def _learn(self, forms: frozenset[str]) -> None:
         self._forms = forms

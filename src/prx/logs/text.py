@@ -8,6 +8,7 @@ its window, or make a line read backwards. Sequences follow ECMA-48: CSI "ESC [ 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 _SEQUENCE = re.compile(
     "(?:\x1b\\[|\x9b)[0-?]*[ -/]*[@-~]?"  # CSI, whole or cut
@@ -27,6 +28,14 @@ def printable(text: str) -> str:
         return text
     text = _SEQUENCE.sub("", text).translate(_DROP)
     return _LONE_SURROGATE.sub("\ufffd", text)
+
+
+def decode_lines(lines: Sequence[bytes]) -> str:
+    """Return the text of raw lines, as `decode` has each of them, with a newline between them."""
+    text = b"\n".join(lines).decode("utf-8", "replace")
+    if text.replace("\n", "").isprintable():
+        return text
+    return "\n".join(map(decode, lines))
 
 
 def decode(line: bytes) -> str:

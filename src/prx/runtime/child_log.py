@@ -1,7 +1,7 @@
 """What one child writes: each line is decoded and redacted once, before anything of it is kept, and then understood.
 
-A child that writes more than `RATE` lines a second is not followed line by line: what goes beyond is counted. Its last words
-are kept all the same, because they may explain why it ended.
+A child that writes more than `RATE` lines a second is not followed line by line: what goes beyond is in the log file, without
+secrets, and in the events its number. Its last words are kept all the same, because they may explain why it ended.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from prx.backends.base import LogLine
 from prx.core.events import Log
-from prx.logs.text import decode
+from prx.logs.text import decode, decode_lines
 from prx.runtime.bulkhead import words_of
 from prx.runtime.context import TunnelContext
 
@@ -30,6 +30,7 @@ class ChildLog:
         self._tail: deque[tuple[str, str]] = deque(maxlen=TAIL_LINES)
         self._skipped: deque[tuple[str, bytes]] = deque(maxlen=TAIL_LINES)  # only until the loop's next turn
         self._limiter = LineRateLimiter(context.clock.monotonic())
+        self._in_file = 0  # lines that were not followed, and are in the log file
 
     def take(self, stream: str, raw: bytes) -> None:
         """Take in a line of "stdout" or "stderr"."""
@@ -37,11 +38,36 @@ class ChildLog:
             self._skip(stream, raw)
             return
         self._keep_skipped()
+        self._follow(stream, raw)
+
+    def _follow(self, stream: str, raw: bytes) -> None:
         line = self._clean(raw)
         self._tail.append((stream, line))
         parsed = self._context.client.parse_line(stream, line)
         self._publish(stream, parsed)
         self._on_line(parsed)
+
+    def take_many(self, stream: str, lines: list[bytes]) -> None:
+        """Take in lines that came at once; what goes beyond the limit is cleaned in one piece, and kept in the log file."""
+        followed = self._limiter.take_many(self._context.clock.monotonic(), len(lines))
+        self._keep_skipped()
+        failures: list[Exception] = []
+        for raw in lines[:followed]:
+            try:
+                self._follow(stream, raw)
+            except Exception as error:  # noqa: BLE001 - one line that cannot be understood must not cost the others
+                failures.append(error)
+        if rest := lines[followed:]:
+            self._keep_unread(stream, rest)
+        if failures:
+            raise failures[0]
+
+    def _keep_unread(self, stream: str, lines: list[bytes]) -> None:
+        text = self._context.shared.bus.redactor.text(decode_lines(lines))
+        self._tail.extend((stream, line) for line in text.split("\n")[-TAIL_LINES:])
+        if self._context.shared.bus.keep(self._context.name, self._context.backend.name, text):
+            self._in_file += len(lines)
+            self._limiter.skipped -= len(lines)
 
     def tail(self) -> list[LogLine]:
         """Return the last lines; one that cannot be understood is returned as it is."""
@@ -55,7 +81,10 @@ class ChildLog:
             return LogLine("info", line)
 
     def report_skipped(self) -> None:
-        """Publish how many lines were skipped since the last time, if there were any."""
+        """Publish how many lines were not followed since the last time, if there were any."""
+        if in_file := self._in_file:
+            self._in_file = 0
+            self._context.log("warn", f"{in_file} lines of the connector's log are in the log file alone: too many at once")
         if skipped := self._limiter.settle():
             self._context.log("warn", f"{skipped} lines of the connector's log were skipped: too many at once")
 
@@ -112,6 +141,18 @@ class LineRateLimiter:
             return False
         self._left -= 1
         return True
+
+    def take_many(self, now: float, count: int) -> int:
+        """Take in `count` lines; return how many of them, the first ones, are within the rate.
+
+        Those beyond it count as well: while a flood lasts, none is.
+        """
+        self._left = min(BURST, self._left + (now - self._at) * RATE)
+        self._at = now
+        within = max(0, min(count, int(self._left)))
+        self._left = max(-BURST, self._left - count)
+        self.skipped += count - within
+        return within
 
     def settle(self) -> int:
         """Return how many lines were skipped since the last call."""

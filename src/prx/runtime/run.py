@@ -90,7 +90,11 @@ class Run:
         try:
             launch = self.context.client.launch(launch_context)
             self._process = await ChildProcess.spawn(
-                launch, on_line=self._log.take, on_error=self._log.report_failure, on_close=self._log_watch.closed
+                launch,
+                on_line=self._log.take,
+                on_lines=self._log.take_many,
+                on_error=self._log.report_failure,
+                on_close=self._log_watch.closed,
             )
         except BaseException:
             self._child.close()

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from prx.logs.reader import tail
-from prx.logs.records import LEVELS, LogRecord
+from prx.logs.records import LEVELS, LogRecord, unfold
 from prx.logs.text import printable
 
 LOOK_BACK: Final = 5_000  # lines of the file
@@ -40,11 +40,10 @@ def lines(path: Path, wanted: Wanted) -> list[LogRecord]:
             record = LogRecord.from_json(line)
         except ValueError:  # cut off by a crash
             continue
-        if wanted.fits(record):
-            found.append(record)
-            if len(found) >= wanted.lines:
-                break
-    return found[::-1]
+        found += [one for one in reversed(list(unfold(record))) if wanted.fits(one)]
+        if len(found) >= wanted.lines:
+            break
+    return found[: wanted.lines][::-1]
 
 
 def row(record: LogRecord) -> dict[str, Any]:

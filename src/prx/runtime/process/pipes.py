@@ -11,13 +11,18 @@ import asyncio
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from prx.logs.lines import LineSplitter
 
 CHUNK = 64 * 1024
 """Bytes read per wakeup."""
 
+FLOOD = 64
+"""So many lines of one wakeup go to `on_lines` together."""
+
 LineConsumer = Callable[[str, bytes], None]
+LinesConsumer = Callable[[str, list[bytes]], None]
 
 
 @dataclass(slots=True)
@@ -32,7 +37,8 @@ class StreamStats:
 class PipeReader:
     """Empty the non-blocking read end `fd`, which it owns from now on, and hand whole lines to `on_line(name, line)`.
 
-    What `on_line` raises goes to `on_error`, and the pipe is read on. `on_close(name)` is called once, at the end.
+    What `on_line` raises goes to `on_error`, and the pipe is read on. `on_close(name)` is called once, at the end. `on_lines`,
+    if given, gets many lines at once.
     """
 
     def __init__(
@@ -42,6 +48,8 @@ class PipeReader:
         on_line: LineConsumer,
         on_close: Callable[[str], None],
         on_error: Callable[[Exception], None],
+        *,
+        on_lines: LinesConsumer | None = None,
     ) -> None:
         self.name = name
         self.stats = StreamStats()
@@ -49,6 +57,7 @@ class PipeReader:
         self._on_line = on_line
         self._on_close = on_close
         self._on_error = on_error
+        self._on_lines = on_lines
         self._splitter = LineSplitter()
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(fd, self._readable)
@@ -94,10 +103,16 @@ class PipeReader:
         self._on_close(self.name)
 
     def _hand_out(self, lines: list[bytes]) -> None:
-        for line in lines:
-            try:
-                self._on_line(self.name, line)
-            except Exception as error:  # noqa: BLE001 - a consumer's bug must not block the child
-                self._on_error(error)
+        if self._on_lines is not None and len(lines) >= FLOOD:
+            self._try(self._on_lines, lines)
+        else:
+            for line in lines:
+                self._try(self._on_line, line)
         self.stats.lines = self._splitter.lines
         self.stats.cut = self._splitter.cut
+
+    def _try(self, consume: Callable[[str, Any], None], what: bytes | list[bytes]) -> None:
+        try:
+            consume(self.name, what)
+        except Exception as error:  # noqa: BLE001 - a consumer's bug must not block the child
+            self._on_error(error)
