@@ -1,8 +1,9 @@
 """Facts become numbered events; no listener can slow the tunnel down."""
 
-from prx.core.events import ConnectionLost, Dropped, Event, Log, StateChanged
+from prx.core.events import ConnectionLost, Dropped, Event, Log, StateChanged, UrlChanged, VerdictChanged
 from prx.core.states import State
 from prx.core.status import TunnelStatus
+from prx.core.verdicts import Verdict
 from prx.runtime.bus import Bus
 from prx.runtime.child_log import BURST, RATE, LineRateLimiter
 from prx.testing.clock import ManualClock
@@ -74,3 +75,36 @@ def test_a_flood_of_lines_is_counted() -> None:
     assert budget.settle() == 10_000 - BURST
     assert budget.settle() == 0
     assert sum(budget.take(1.0) for _ in range(10_000)) == RATE
+
+
+async def test_a_reader_that_was_slow_learns_where_each_tunnel_stands() -> None:
+    """However many events were dropped for it, the last state, verdict and URL of each tunnel come, in their order."""
+    bus = Bus(ManualClock())
+    with bus.subscribe(limit=3) as slow:
+        for number in range(50):
+            for name in ("a", "b"):
+                bus.publish(StateChanged(tunnel=name, old=State.READY, new=State.DEGRADED, reason=str(number)))
+                bus.publish(fact(number))
+        bus.publish(UrlChanged(tunnel="a", url="https://new.example", old=""))
+        bus.publish(VerdictChanged(tunnel="b", old="", new=Verdict.HEALTHY, reason="well"))
+        bus.close()
+        facts = [event.fact async for event in slow]
+    dropped = [item.count for item in facts if isinstance(item, Dropped)]
+    assert len(facts) - len(dropped) + sum(dropped) == 202
+    assert [(item.tunnel, item.name, getattr(item, "reason", "")) for item in facts[-4:]] == [
+        ("a", "state_changed", "49"),
+        ("b", "state_changed", "49"),
+        ("a", "url_changed", ""),
+        ("b", "verdict_changed", "well"),
+    ]
+
+
+async def test_a_reader_that_reads_misses_nothing_of_a_thousand_tunnels() -> None:
+    """A thousand tunnels that start in one turn of the loop are more events than any turn can hand on; none is dropped."""
+    bus = Bus(ManualClock())
+    with bus.subscribe() as reader:
+        for number in range(10_000):
+            bus.publish(fact(number))
+        bus.close()
+        assert len([event async for event in reader]) == 10_000
+    assert bus.dropped == 0

@@ -12,34 +12,49 @@ from dataclasses import fields, replace
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from prx.core.events import Dropped, Event, Fact, Log, UrlChanged
+from prx.core.events import Dropped, Event, Fact, Log, StateChanged, UrlChanged, VerdictChanged
 from prx.core.status import TunnelStatus, fold
 from prx.logs.redact import Redactor
 from prx.runtime.bulkhead import words_of
 from prx.runtime.host.clock import Clock
 
+_STANDING = (StateChanged, VerdictChanged, UrlChanged)
 _Fact = TypeVar("_Fact", bound=Fact)
 
 
 class Subscription:
-    """An asynchronous iterator over events; at most `limit` of them wait, later ones are dropped and counted."""
+    """An asynchronous iterator over events; at most `limit` of them wait, later ones are dropped and counted.
+
+    Of what says where a tunnel stands (its state, verdict and URL) the latest is never dropped: it comes after their number.
+    """
 
     def __init__(self, bus: Bus, limit: int) -> None:
         self._bus = bus
         self._limit = limit
         self._waiting: deque[Event] = deque()
         self._dropped = 0
+        self._latest: dict[tuple[str, str], Event] = {}  # of those that would have been dropped, by tunnel and name
         self._closed = False
         self._wakeup = asyncio.Event()
 
     def put(self, event: Event) -> None:
         """Hand over an event; never blocks."""
-        if len(self._waiting) >= self._limit:
-            self._dropped += 1
-            self._bus.dropped += 1
+        if len(self._waiting) >= self._limit or self._latest:
+            self._fold(event)
         else:
             self._waiting.append(event)
         self._wakeup.set()
+
+    def _fold(self, event: Event) -> None:
+        """Keep an event as the latest of its kind, or count it."""
+        key = (event.fact.tunnel, event.fact.name)
+        kept = isinstance(event.fact, _STANDING)
+        if not kept or key in self._latest:
+            self._dropped += 1
+            self._bus.dropped += 1
+        if kept:
+            self._latest.pop(key, None)
+            self._latest[key] = event
 
     def close(self) -> None:
         """End the iteration once what waits has been taken; harmless when done twice."""
@@ -61,6 +76,10 @@ class Subscription:
             if self._dropped:
                 count, self._dropped = self._dropped, 0
                 return self._bus.stamp(Dropped(tunnel="", count=count))
+            if self._latest:
+                self._waiting.extend(self._latest.values())
+                self._latest.clear()
+                continue
             if self._closed:
                 raise StopAsyncIteration
             self._wakeup.clear()
@@ -128,7 +147,7 @@ class Bus:
         self._keeper(tunnel, source, text)
         return True
 
-    def subscribe(self, limit: int = 1024) -> Subscription:
+    def subscribe(self, limit: int = 16 * 1024) -> Subscription:
         """Return an iterator over all events from now on."""
         subscription = Subscription(self, limit)
         self._subscriptions.append(subscription)
