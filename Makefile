@@ -1,7 +1,7 @@
 # Everything here sets itself up: a bare Debian with Python 3.11, git and make is enough.
 AS_ROOT = $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: browser photos chromium start test cloudflared lint types imports sdk manifests conformance conformance-relay exchanges catch bench relay outages storm replicas fleet live man siege image umoci check lock audit clean setup
+.PHONY: browser photos chromium start test cloudflared lint types imports sdk manifests conformance conformance-relay exchanges catch bench peers relay outages storm replicas fleet live man siege image umoci check lock audit clean setup
 
 start: setup  ## the main job on the embedded default: a hello page through the local edge
 	@.venv/bin/python scripts/in-foreground .venv/bin/prx start --hello --lab
@@ -52,6 +52,9 @@ catch: setup  ## 10,000 webhooks for a service that is down, with kill -9 of prx
 bench: setup  ## what things cost, as ratios in one run
 	@.venv/bin/python -m bench.idle
 	@.venv/bin/python bench/lab/run.py
+
+peers: setup  ## prx beside supervisord, circus, honcho, pm2, runit and cloudflared alone (an hour); writes docs/reference/benchmarks.md
+	@.venv/bin/python -m bench.peers --page $(PEERS)
 
 browser: setup chromium  ## the dashboard in Debian's Chromium: axe, the keyboard alone, hostile logs; its API with schemathesis
 	@PYTHONPATH=.venv/browser .venv/bin/pytest -n 0 tests/web/browser/page_contract.py tests/web/browser/api_contract.py

@@ -59,7 +59,11 @@ def measure_without_tunnel(bench: Bench, chosen: Sequence[str], options: argpars
     """Measure what needs no edge: children that do nothing, or write much."""
     clients = scenes.make_clients(folder / "clients")
     if "respawn" in chosen:
-        bench.measure("respawn", tuple(SUPERVISORS), lambda name, place: scenes.respawn(name, Job(place, [clients["idle"]])))
+        bench.measure(
+            "respawn",
+            tuple(SUPERVISORS),
+            lambda name, place: scenes.respawn(name, Job(place, [clients["idle"]])),
+        )
     if "lines" in chosen:
         scenes.write_lines(folder / "clients", options.lines)
         bench.measure(
@@ -76,7 +80,7 @@ def measure_without_tunnel(bench: Bench, chosen: Sequence[str], options: argpars
                 lambda name, place, size=size: scenes.fleet(  # type: ignore[misc]
                     name, Job(place, [clients["idle"]], count=size), rest=2 + size / 100, idle=6.0
                 ),
-                rounds=min(options.rounds, 3) if size > 100 else 0,
+                rounds=options.few if size >= 100 else 0,
             )
 
 
@@ -94,14 +98,14 @@ def measure_tunnels(bench: Bench, chosen: Sequence[str], options: argparse.Names
             bench.measure(
                 "one tunnel",
                 tuple(SUPERVISORS),
-                lambda name, place: tunnel.idle(name, site, place, rest=6.0, seconds=options.seconds),
+                lambda name, place: tunnel.idle(name, site, place, rest=4.0, seconds=options.seconds),
             )
         if "kill" in chosen:
             bench.measure(
                 "kill -9 of the connector, twice in 30 s",
                 ("prx", "prx with 2 replicas", "supervisord", "runit"),
                 lambda name, place: tunnel.availability(name, site, place, seconds=30.0, kills=(2.0, 15.0), rate=20.0),
-                rounds=min(options.rounds, 3),
+                rounds=options.few,
             )
         if "requests" in chosen:
             bench.measure(
@@ -128,6 +132,7 @@ def main() -> None:
     """Install, measure, print, and write the page if asked to."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--few", type=int, default=3, help="rounds of what takes minutes: many tunnels, killed connectors")
     parser.add_argument("--scenes", default=",".join(SCENES))
     parser.add_argument("--lines", type=int, default=1_000_000)
     parser.add_argument("--seconds", type=float, default=15.0, help="how long one idle tunnel is watched")
@@ -146,7 +151,7 @@ def main() -> None:
     about = {
         "measured": f"{began}, {os.cpu_count()} cores, Python {platform.python_version()}, load {before}, at the end {load()}",
         "connector": Path(options.connector).name,
-        "rounds": f"{options.rounds}; lines: {options.lines}",
+        "rounds": f"{options.rounds}; {options.few} of 100 tunnels and more, and of killed connectors; lines: {options.lines:,}",
     }
     if options.save:
         save(options.save, bench.taken, about)

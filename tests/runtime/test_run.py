@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -32,3 +33,35 @@ async def test_a_connector_that_could_not_be_started_counts_for_nothing(
     with pytest.raises(error):
         await run.start(launch)
     assert context.shared.ways._reads == {}
+
+
+async def test_a_child_that_never_answers_is_asked_less_and_less(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hundreds of children that do nothing cost little: each is asked within a tenth of the time that it has been silent."""
+    clock = ManualClock()
+    context = TunnelContext.create("web", TunnelSettings(), shared(tmp_path, clock))
+    run = Run(1, context, lambda _: None, "quic", 1)
+    asked: list[float] = []
+
+    async def ask(*, quick_checks: bool) -> bool:
+        asked.append(clock.monotonic())
+        return False
+
+    monkeypatch.setattr(run, "_ask_child", ask)
+    began = clock.monotonic()
+    async with asyncio.TaskGroup() as group:
+        watch = group.create_task(run.watch(), name="watch")
+        await pass_time(clock, 300)
+        assert [round(at - began) for at in asked[:9]] == list(range(1, 10))
+        assert 40 < len(asked) < 60
+        run._child.has_answered = True
+        before = len(asked)
+        await pass_time(clock, 60)
+        watch.cancel()
+    assert 28 < len(asked) - before < 62
+
+
+async def pass_time(clock: ManualClock, seconds: int) -> None:
+    """Have so much time pass, tenth by tenth, with a turn of the loop for each."""
+    for _ in range(10 * seconds):
+        await asyncio.sleep(0)
+        clock.advance(0.1)

@@ -22,13 +22,15 @@ AGAIN_WITHIN = 1.0  # seconds, for a child that has not answered
 class ChildMonitor:
     """The child of one run, which began speaking `protocol` and answers on the loopback port `port`; `close` it at its end.
 
-    lost: set while no connection is ready. logged_url: the public URL that its log has named, empty until then.
+    lost: set while no connection is ready. has_answered: one of its endpoints has, ever. logged_url: the public URL that its
+    log has named, empty until then.
     """
 
     def __init__(self, context: TunnelContext, protocol: str, port: int) -> None:
         self.observer = ConnectorObserver(context.name, protocol, context.clock.monotonic())
         self.lost = asyncio.Event()
         self.logged_url = ""
+        self.has_answered = False
         self._context = context
         self._endpoints = ConnectorEndpoints(port)
         self._silent_at: float | None = None
@@ -85,8 +87,10 @@ class ChildMonitor:
     async def _readiness(self, timeout: float) -> Readiness | None:
         client = self._context.client
         if not client.endpoints.ready:
+            self.has_answered = True  # by its log, which is all that there is
             return Readiness(self.observer.connections, "")
         reply = await self._endpoints.get(client.endpoints.ready, timeout=timeout)
+        self.has_answered |= reply is not None
         return client.parse_ready(reply.status, reply.body) if reply else None
 
     async def url(self) -> str:
@@ -103,7 +107,9 @@ class ChildMonitor:
         return client.route_mismatch(reply.status, reply.body) if reply else ""
 
     async def _ask(self, path: str) -> Reply | None:
-        return await self._endpoints.get(path, timeout=AGAIN_WITHIN) if path else None
+        reply = await self._endpoints.get(path, timeout=AGAIN_WITHIN) if path else None
+        self.has_answered |= reply is not None
+        return reply
 
     def evidence(self) -> Connector:
         """Return what is known of the child now."""

@@ -28,6 +28,9 @@ from prx.runtime.process.child import ChildProcess
 from prx.runtime.visitor_count import VisitorCount
 
 READY_EVERY = 1.0  # seconds between two questions to /ready while nothing else reports a change
+SILENT_SHARE = (
+    0.1  # of the time for which a child has never answered may pass until it is asked again; its log is heard at once
+)
 QUICK_CHECK_EVERY = 2  # of these; see `prx.runtime.probes.quick_checks`
 NOTICE_AGAIN_AFTER = 2.0  # seconds; visitors' errors may come by the hundred
 CHECKS_AT_MOST = 3  # in a row, if prx itself was held up and so cannot tell what is wrong
@@ -150,12 +153,16 @@ class Run:
         """Notice within a few seconds when the tunnel, or the service behind it, comes up or goes down; forever."""
         beat = 0
         while True:
-            await self.context.clock.sleep(READY_EVERY)
+            await self.context.clock.sleep(max(READY_EVERY, self._silent_for() * SILENT_SHARE))
             self._log.report_skipped()
             changed = await self._ask_child(quick_checks=beat % QUICK_CHECK_EVERY == 1)
             beat += 1
             if changed:
                 self._notice()
+
+    def _silent_for(self) -> float:
+        """Return for how many seconds the child has not answered since its start; 0 for one that has ever answered."""
+        return 0.0 if self._child.has_answered else self.context.clock.monotonic() - self._started
 
     def _notice(self) -> None:
         self._noticed_at = self.context.clock.monotonic()

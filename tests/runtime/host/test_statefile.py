@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from prx.runtime.host import statefile
 from prx.runtime.host.statefile import StateFile
 
 
@@ -76,3 +77,25 @@ def test_full_disk_is_kept_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert StateFile(path).load() == {"a": 3}
     assert not file.pending
     assert [each.name for each in tmp_path.iterdir()] == ["state.json"]
+
+
+def test_a_file_that_is_the_same_is_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hundreds of tunnels that ask for the same facts read them once; another's change, of any kind, is seen."""
+    file, other = StateFile(tmp_path / "state.json"), StateFile(tmp_path / "state.json")
+    reads: list[Path] = []
+    read = statefile._read_private
+
+    def counted(path: Path) -> bytes:
+        reads.append(path)
+        return read(path)
+
+    monkeypatch.setattr(statefile, "_read_private", counted)
+    other.save({"a": 1})
+    assert [file.load() for _ in range(5)] == [{"a": 1}] * 5
+    assert len(reads) == 1
+    other.save({"a": 2})
+    assert file.load() == {"a": 2}
+    (tmp_path / "state.json").write_text('{"a": 3}')
+    assert file.load() == {"a": 3}
+    (tmp_path / "state.json").unlink()
+    assert file.load() == {}

@@ -38,18 +38,21 @@ class StateFile:
         self.pending = False
         self.unread = False
         self.problem = ""
+        self._seen: tuple[int, ...] = ()  # what the file was when it was read last; empty: it is read again
         self._durable = durable
 
     def load(self) -> dict[str, Any]:
         """Read the file into `data` and return it; {} and a warning if it cannot be used. Never raises.
 
-        What is pending is returned as it is; so is what was known, if the file cannot be read for now.
+        What is pending is returned as it is; so is what was known, if the file cannot be read for now, or is still the same.
         """
-        if self.pending:
+        if self.pending or (self._seen and self._seen == _look(self.path)):
             return self.data
-        self.unread = False
+        self.unread, self._seen = False, ()
         try:
+            before = _look(self.path)
             self.data = _parse(_read_private(self.path))
+            self._seen = before
         except FileNotFoundError:
             self.data = {}
         except OSError as error:
@@ -63,7 +66,7 @@ class StateFile:
 
     def save(self, data: dict[str, Any]) -> bool:
         """Make `data` the content; False if it could not be written yet. Never raises for the file system's sake."""
-        self.data = data
+        self.data, self._seen = data, ()
         self.pending = True
         return self.retry()
 
@@ -90,6 +93,15 @@ _FOR_NOW = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.EINTR,
 
 def _reason(error: Exception) -> str:
     return (error.strerror or type(error).__name__) if isinstance(error, OSError) else str(error)
+
+
+def _look(path: Path) -> tuple[int, ...]:
+    """Return what changes when a file is written, replaced, or gets another owner or mode; empty if it cannot be seen."""
+    try:
+        facts = path.lstat()
+    except OSError:
+        return ()
+    return (facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns, facts.st_mode, facts.st_uid)
 
 
 def _read_private(path: Path) -> bytes:
