@@ -151,7 +151,7 @@ def main() -> None:
     about = {
         "measured": f"{began}, {os.cpu_count()} cores, Python {platform.python_version()}, load {before}, at the end {load()}",
         "connector": Path(options.connector).name,
-        "rounds": f"{options.rounds}; {options.few} of 100 tunnels and more, and of killed connectors; lines: {options.lines:,}",
+        "rounds": f"{options.rounds}; {options.few} of 100 tunnels and more, and of kills; lines: {options.lines:,}",
     }
     if options.save:
         save(options.save, bench.taken, about)
