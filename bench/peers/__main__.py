@@ -63,24 +63,25 @@ def measure_without_tunnel(bench: Bench, chosen: Sequence[str], options: argpars
             "respawn",
             tuple(SUPERVISORS),
             lambda name, place: scenes.respawn(name, Job(place, [clients["idle"]])),
+            rounds=options.few,
         )
     if "lines" in chosen:
         scenes.write_lines(folder / "clients", options.lines)
         bench.measure(
             "lines",
-            tuple(name for name in SUPERVISORS if name != "circus"),
+            ("prx", "supervisord", "runit"),
             lambda name, place: scenes.lines(name, Job(place, [clients["loud"]])),
         )
     if "fleet" in chosen:
         for size in map(int, options.fleets.split(",")):
-            subjects = RESTARTING if size <= 10 else ("prx", "supervisord", "runit") if size <= 100 else ("prx", "supervisord")
+            subjects = RESTARTING if size == 10 else ("prx", "supervisord", "runit") if size <= 100 else ("prx", "supervisord")
             bench.measure(
                 f"{size} tunnels",
                 subjects,
                 lambda name, place, size=size: scenes.fleet(  # type: ignore[misc]
                     name, Job(place, [clients["idle"]], count=size), rest=2 + size / 100, idle=6.0
                 ),
-                rounds=options.few if size >= 100 else 0,
+                rounds=0 if size == 10 else options.few,
             )
 
 
@@ -98,13 +99,13 @@ def measure_tunnels(bench: Bench, chosen: Sequence[str], options: argparse.Names
             bench.measure(
                 "one tunnel",
                 tuple(SUPERVISORS),
-                lambda name, place: tunnel.idle(name, site, place, rest=4.0, seconds=options.seconds),
+                lambda name, place: tunnel.idle(name, site, place, rest=3.0, seconds=options.seconds),
             )
         if "kill" in chosen:
             bench.measure(
-                "kill -9 of the connector, twice in 30 s",
+                "kill -9 of the connector, twice in 20 s",
                 ("prx", "prx with 2 replicas", "supervisord", "runit"),
-                lambda name, place: tunnel.availability(name, site, place, seconds=30.0, kills=(2.0, 15.0), rate=20.0),
+                lambda name, place: tunnel.availability(name, site, place, seconds=20.0, kills=(2.0, 11.0), rate=20.0),
                 rounds=options.few,
             )
         if "requests" in chosen:
@@ -151,7 +152,7 @@ def main() -> None:
     about = {
         "measured": f"{began}, {os.cpu_count()} cores, Python {platform.python_version()}, load {before}, at the end {load()}",
         "connector": Path(options.connector).name,
-        "rounds": f"{options.rounds}; {options.few} of 100 tunnels and more, and of kills; lines: {options.lines:,}",
+        "rounds": f"{options.rounds}; {options.few} of many tunnels and of kills; lines: {options.lines:,}",
     }
     if options.save:
         save(options.save, bench.taken, about)

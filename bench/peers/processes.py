@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 
-TICKS = os.sysconf("SC_CLK_TCK")
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -27,12 +26,13 @@ def family(pid: int) -> list[int]:
 
 
 def spent(pids: Iterable[int]) -> float:
-    """Return the CPU seconds that processes have used (proc(5): utime and stime)."""
-    ticks = 0
+    """Return the CPU seconds that the living threads of processes have used, to the nanosecond (sched-stats)."""
+    total = 0
     for pid in pids:
-        fields = _read(pid, "stat").rpartition(")")[2].split()
-        ticks += int(fields[11]) + int(fields[12]) if fields else 0
-    return ticks / TICKS
+        with suppress(OSError):
+            for task in os.listdir(f"/proc/{pid}/task"):  # noqa: PTH208 - quick
+                total += int((_read(pid, f"task/{task}/schedstat").split() or ["0"])[0])
+    return total / 1e9
 
 
 def resident(pids: Iterable[int]) -> float:

@@ -4,7 +4,8 @@ The calls for memory are glibc's (mallopt(3), malloc_trim(3)); with another C li
 
 Python's collector of cycles traverses every object each time it collects the oldest generation, and nothing else runs
 meanwhile: a third of a second with the modules of prx and a few hundred tunnels. What has come up stays until the end, so it is
-set aside; so is what is left after a collection that took long, because hundreds of tunnels may never all be up.
+set aside; so is what is left after a collection that took long, because hundreds of tunnels may never all be up. What can be
+dropped of it is looked for once all is up, when no user waits for a URL.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ def use_one_arena() -> None:
 
 def return_free_memory() -> None:
     """Return memory that is free to the system: what was read, parsed and dropped on the way up. Takes some milliseconds."""
+    gc.collect()
     freeze_objects()
     if (malloc_trim := getattr(ctypes.CDLL(None), "malloc_trim", None)) is not None:
         malloc_trim(0)
@@ -36,7 +38,6 @@ def return_free_memory() -> None:
 
 def freeze_objects() -> None:
     """Keep the collector of cycles from traversing what exists now again; what is dropped of it is freed as ever."""
-    gc.collect()
     gc.freeze()
 
 

@@ -65,6 +65,7 @@ if TYPE_CHECKING:
     from prx.app.served_command import ServedCommand
     from prx.lab import Lab
 
+FREE_MEMORY_AFTER = 0.5  # seconds after all tunnels were verified, or have failed
 KILL_SECONDS = 1.0  # from the second signal to the end, whatever still hangs
 
 OfferClient: TypeAlias = Callable[[Config, StartOptions, Mapping[str, str]], Awaitable[None]]
@@ -322,7 +323,7 @@ class Session:
             await serve_probes(stack, config.web.probes, self._bus, self.statuses, self._counters)
 
     def _settled(self) -> None:
-        return_free_memory()
+        asyncio.get_running_loop().call_later(FREE_MEMORY_AFTER, return_free_memory)  # the URL is shown first
         self._on_settled(self._outcome)
 
     async def _bring_up(self, stack: AsyncExitStack) -> None:
