@@ -11,7 +11,7 @@ import pytest
 from tests.runtime.contexts import shared
 
 from prx.app.log_file import EventLog
-from prx.backends.base import LogLine
+from prx.backends.base import LineKind, LogLine
 from prx.backends.cloudflare import CloudflareBackend
 from prx.config.schema import TunnelSettings
 from prx.core.events import Log
@@ -136,3 +136,24 @@ async def test_one_line_that_cannot_be_read_costs_no_other(following: Following,
     with pytest.raises(KeyError):
         following.log.take_many("stderr", [str(number).encode() for number in range(100)])
     assert len(following.lines) == 99
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        '"message":"Registered tunnel connection"',
+        '"message":"Lost connection with the edge"',
+        '"message":"Retrying connection in up to 4s"',
+        '"error":"connection with edge closed","message":"Serve tunnel error"',
+    ],
+)
+async def test_a_flood_hides_no_verdict(following: Following, words: str) -> None:
+    """What tells that a connection came or went is understood among any number of lines that are not followed."""
+    following.context.shared.bus.keep_with(lambda *_: None)
+    flood = [f'{{"level":"info","message":"flood {number}"}}'.encode() for number in range(500)]
+    for _ in range(20):
+        following.log.take_many("stderr", flood)
+    following.lines.clear()
+    following.log.take_many("stderr", [*flood[:250], f'{{"level":"info","connIndex":0,{words}}}'.encode(), *flood[250:]])
+    assert [line.connection for line in following.lines] == [0]
+    assert following.lines[0].kind is not LineKind.OTHER

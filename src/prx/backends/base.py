@@ -186,11 +186,13 @@ class Client(Protocol):
 
     stop_grace: seconds that it may take to end what is in flight after it was asked to stop. metrics_port: the loopback port
     that the user has fixed for its endpoints; 0: the runtime draws one. install_hint: what to do if there is no such program.
+    landmarks: words of the lines that must be understood however many others come with them.
     """
 
     stop_grace: float
     metrics_port: int = 0
     install_hint: str = ""
+    landmarks: tuple[str, ...] = ()
     endpoints: Endpoints = Endpoints()
 
     @abstractmethod

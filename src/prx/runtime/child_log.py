@@ -19,6 +19,7 @@ from prx.runtime.context import TunnelContext
 TAIL_LINES = 128  # a client's usage text may have 116 lines, and its first one names the wrong flag
 RATE = 2000.0  # lines a second; a client that logs everything writes about 30 for each request
 BURST = 4000.0
+LANDMARKS_AT_ONCE = 16
 
 
 class ChildLog:
@@ -43,6 +44,9 @@ class ChildLog:
     def _follow(self, stream: str, raw: bytes) -> None:
         line = self._clean(raw)
         self._tail.append((stream, line))
+        self._understand(stream, line)
+
+    def _understand(self, stream: str, line: str) -> None:
         parsed = self._context.client.parse_line(stream, line)
         self._publish(stream, parsed)
         self._on_line(parsed)
@@ -64,10 +68,19 @@ class ChildLog:
 
     def _keep_unread(self, stream: str, lines: list[bytes]) -> None:
         text = self._context.shared.bus.redactor.text(decode_lines(lines))
+        self._follow_landmarks(stream, text)
         self._tail.extend((stream, line) for line in text.split("\n")[-TAIL_LINES:])
         if self._context.shared.bus.keep(self._context.name, self._context.backend.name, text):
             self._in_file += len(lines)
             self._limiter.skipped -= len(lines)
+
+    def _follow_landmarks(self, stream: str, text: str) -> None:
+        """Understand those lines of many that a verdict may hang on, up to `LANDMARKS_AT_ONCE` of them."""
+        marks = [mark for mark in self._context.client.landmarks if mark in text]
+        if marks:
+            found = [line for line in text.split("\n") if any(mark in line for mark in marks)]
+            for line in found[-LANDMARKS_AT_ONCE:]:
+                self._understand(stream, line)
 
     def tail(self) -> list[LogLine]:
         """Return the last lines; one that cannot be understood is returned as it is."""

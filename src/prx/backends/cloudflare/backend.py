@@ -44,6 +44,7 @@ class CloudflareBackend(Backend, Client):
     name = "cloudflare"
     has_known_edge = True
     install_hint = f"{HINT}, or set cloudflared_path in the configuration"
+    landmarks = classify.LANDMARKS
 
     def __init__(self, settings: TunnelSettings) -> None:
         cloudflare = settings.cloudflare
