@@ -35,7 +35,7 @@ async def ask(file: Path, memory: Memory) -> str:
 
 
 async def test_a_program_of_this_machine_is_asked_once(tmp_path: Path) -> None:
-    """Another prx does not start a program only to be told the same version; one that was replaced is asked."""
+    """Another prx does not start a program to get the same version again; one that was replaced is asked."""
     file = tmp_path / "client"
     shutil.copy("/bin/true", file)  # a native program that answers --version
     memory = Memory()

@@ -51,7 +51,7 @@ _BEGINS: Final = (
     ("Unable to reach the origin service", LineKind.ORIGIN_ERROR),
 )
 
-# Of lines that tell that a connection came, went or could not be had. A visitor's address holds no space, so none of them.
+# Of lines that report that a connection came, went or could not be had. A visitor's address holds no space, so none of them.
 LANDMARKS: Final = ("tunnel connection", " edge", "Retrying connection", "Serve tunnel error")
 
 # Bare lines on stderr: the process says why it ends.
