@@ -147,7 +147,7 @@ class Redactor:
         """Return whole lines without their secrets. Many clean lines cost one search, as one does."""
         if "\n" not in text:
             return self.line(text)
-        if CUT_MARKER not in text and self._is_clean(text):
+        if CUT_MARKER not in text and self.is_clean(text):
             return text
         return "\n".join(map(self.line, text.split("\n")))
 
