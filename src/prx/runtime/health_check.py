@@ -239,6 +239,7 @@ class HealthChecker:
         self.asked += 1
         site = context.shared.site
         exposure = await check_exposure(self.url, addresses, ca_file=site.public_ca, timeout=limit)
+        self._count_own(exposure.status)
         if exposure.reach is Reach.UNKNOWN:
             return ""
         warning = "" if site.local else exposure.warning(str(context.settings.origin))
@@ -248,6 +249,13 @@ class HealthChecker:
             context.log("warn", warning)
         self._exposure_known = True
         return exposure.refusal() if context.settings.require_access else ""
+
+    def _count_own(self, status: int | None) -> None:
+        """Take in the answer to a question of prx's own that no one watched on its way."""
+        if status in EDGE_STATUSES:
+            self.asked -= 1  # no connector has counted it
+        elif status is not None and status >= 500:
+            self.failed += 1
 
     def _ask_public(self, addresses: tuple[str, ...], limit: float) -> Coroutine[Any, Any, Public]:
         context, site = self._context, self._context.shared.site
