@@ -28,7 +28,8 @@ def test_no_room(home: Home, arguments: list[str], place: str) -> None:
     """The place is named, there is no traceback, and no half file is left that would be taken for a whole one."""
     done = run(home, *arguments)
     assert done.returncode == 1
-    first = next(line for line in done.stderr.splitlines() if not line.startswith("warn: the history"))  # it has no room either
+    warnings = ("warn: the history", "warn: the log")  # they have no room either
+    first = next(line for line in done.stderr.splitlines() if not line.startswith(warnings))
     assert first.startswith("error: ")
     assert place in first
     assert "Traceback" not in done.stderr

@@ -55,7 +55,7 @@ def named_in(text: str) -> set[str]:
         ('[web]\nlisten = "4141"\nprobes = "4141"', "web.probes"),
         ('[web]\nlisten = "localhost:4141"\nprobes = "0.0.0.0:4141"', "web.probes"),
         ('[tunnel]\nlocal_addr = "3000"\ninspect = {enabled = true, port = 3000}', "tunnel.inspect.port"),
-        ('[tunnel]\nlocal_addr = "3000"\n[web]\nprobes = "[::]:3000"', "web.probes"),
+        ('[tunnel]\nlocal_addr = "3000"\n[web]\nlisten = "localhost:3000"', "web.listen"),
         ('[tunnel]\nlocal_addr = "3000"\ncloudflare = {metrics_port = 3000}', "tunnel.cloudflare.metrics_port"),
         (
             "[tunnels.a.inspect]\ncatch = true\nport = 9000\n[tunnels.b.inspect]\nenabled = true\nport = 9000",
@@ -91,6 +91,7 @@ def test_what_can_never_work_is_found_before_the_start(text: str, key: str) -> N
         '[web]\nlisten = "127.0.0.1:4141"\nprobes = "127.0.0.2:4141"',
         '[web]\nlisten = "8080"',  # the default of local_addr, which `prx start PORT` replaces
         '[tunnel]\nlocal_addr = "192.0.2.7:3000"\n[web]\nlisten = "3000"',
+        '[tunnel]\nlocal_addr = "9464"\n[web]\nprobes = "0.0.0.0:9464"',  # the service is prx's own probes
         "[tunnels.a.inspect]\nport = 9000\n[tunnels.b.inspect]\nport = 9000",  # without a relay
         '[tunnel.gate]\nbasic_auth = "user:p\u00e4ss: word"\nbearer = "env:T"',
         '[tunnel.inspect.webhooks]\nsvix = "whsec_c2VjcmV0"\nwebhooks = "c2VjcmV0"\nstripe = "whsec_anything"',

@@ -430,6 +430,20 @@ async def test_a_stream_whose_client_is_gone_gives_its_seat_back_at_once(prx: Sc
             await asyncio.sleep(0)
 
 
+async def test_a_client_that_meets_the_end_of_prx_is_not_told_of_others(path: Path) -> None:
+    """A connection that was taken and not served yet when prx ends is closed: it is no one too many."""
+    async with ControlServer(path, ScriptedPrx(), wall=lambda: 0.0) as server:
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(path))
+            taken, _ = server._listening.accept()
+            async with asyncio.TaskGroup() as group:
+                conversation = group.create_task(server._serve(taken), name="met the end")
+                server._take_a_seat(conversation, taken)
+                conversation.cancel()
+            await asyncio.sleep(0)
+            assert client.recv(100) == b""
+
+
 async def test_a_hold_lasts_until_a_line_or_the_end(prx: ScriptedPrx, path: Path) -> None:
     """`hold` answers as `ping` does and says at its end whether prx ends; bad numbers are refused with their place."""
     reader, writer = await asyncio.open_unix_connection(path)

@@ -84,4 +84,4 @@ def test_nothing_else_replaces_files() -> None:
             if isinstance(node, ast.Attribute) and node.attr in {"mkstemp", "fsync"}:
                 found.add(path.relative_to(SOURCE).as_posix())
     # the one writes in place what cannot be replaced, the other keeps each request in a file of its own
-    assert found - OTHERS <= {"runtime/hooks/envfile.py", "traffic/catch.py"}
+    assert found - OTHERS <= {"runtime/hooks/envfile.py", "traffic/spool.py"}

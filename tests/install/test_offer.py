@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import select
 import subprocess
 import sys
+import time
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 from tests.install.mirror import PROGRAM, VERSION, Mirror, whole
 from tests.support.terminal import Terminal, on_terminal
+from tests.support.waits import PATIENCE
 
 QUESTION = "Download it now? [y/N] "
 # `prx`, with a table whose release is the mirror's
@@ -52,6 +55,13 @@ class Home:
         """Return whether what the mirror gave was run as a connector."""
         return (self.client.parent / "was-run").exists()
 
+    def wait_until_run(self) -> None:
+        """Wait until it is: the script writes that a moment after it is started."""
+        deadline = time.monotonic() + PATIENCE
+        while not self.was_run():
+            assert time.monotonic() < deadline
+            select.select([], [], [], 0.01)
+
 
 @pytest.fixture
 def home(tmp_path: Path, mirror: Mirror) -> Home:
@@ -69,10 +79,10 @@ def test_yes_brings_it_and_goes_on(home: Home) -> None:
         terminal.type("yes\n")
         terminal.wait_for(f"installed cloudflared {VERSION}")
         terminal.wait_for("spawned")
+        home.wait_until_run()
         terminal.type("\x03")
         assert terminal.end() == 0
     assert home.client.read_bytes() == CLIENT
-    assert home.was_run()
 
 
 @pytest.mark.parametrize("answer", ["n\n", "\n", "maybe\n", "\x04"], ids=["no", "enter", "maybe", "ctrl-d"])

@@ -37,9 +37,9 @@ from prx.cli import main
 from prx.app.session import Session
 from prx.logs.redact import Redactor
 async def broken(self):
-    cloudflare = self._loaded.config.tunnels["default"].cloudflare
+    cloudflare = self._in_force.config.tunnels["default"].cloudflare
     logging.getLogger("asyncio").error("a task failed with %s", cloudflare.token.reveal())
-    raise RuntimeError(f"broken with {{cloudflare.token.reveal()}} and {{self._loaded.config.access.client_secret.reveal()}}")
+    raise RuntimeError(f"broken with {{cloudflare.token.reveal()}} and {{self._in_force.config.access.client_secret.reveal()}}")
 Session._supervise = broken
 {naked}
 sys.exit(main(["start"]))

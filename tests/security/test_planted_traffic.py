@@ -31,6 +31,7 @@ VISITORS = (
     "bearer", "basic", "cookie", "set-cookie", "client-id", "client-secret", "proxy", "api-key", "referer", "location",
     "query-token", "query-camel", "query-aws", "query-bracket", "query-code", "signature", "svix", "hmac", "telegram", "event",
 )  # fmt: skip
+BASE64 = ("cut", "multipart")  # known to prx as keys of senders whose keys are base64
 OWN = ("hook-key", "gate", "packed-gzip", "packed-deflate", "packed-br", "accent", "cut", "multipart")
 ASKED = """
 import json, os, sys, prx
@@ -122,7 +123,8 @@ def planted() -> dict[str, Canary]:
     """Return secrets of each kind, which differ."""
     made = {name: canary(name) for name in (*VISITORS, *OWN)} | {"assertion": jwt_canary("assertion")}
     accent = f"pässwörd-{os.urandom(8).hex()}"
-    return made | {"accent": Canary("accent", (accent,))}
+    keys = {name: Canary(name, (f"canary{name}{os.urandom(16).hex()}".ljust(48, "x"),)) for name in BASE64}
+    return made | {"accent": Canary("accent", (accent,))} | keys
 
 
 def known_to_prx(planted: Mapping[str, Canary]) -> dict[str, str]:

@@ -1,4 +1,7 @@
-"""The places where prx and its children listen on this machine: each its own, and none that of the service."""
+"""The places where prx and its children listen on this machine: each its own, and none that of the service.
+
+`[web] probes` may be the service itself: a tunnel to prx's own health is a use of it.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +50,7 @@ def mistakes(web: WebSettings, tunnels: Mapping[KeyPath, TunnelSettings]) -> Ite
             continue
         key = (*path, "local_addr")
         for place in listening:
-            if place.meets(_Place(key, _address(tunnel.origin_host), tunnel.origin_port)):
+            if place.key != ("web", "probes") and place.meets(_Place(key, _address(tunnel.origin_host), tunnel.origin_port)):
                 yield Finding(
                     place.key, (place.key, key), f"{place.port} is where the service is (local_addr); expected another port"
                 )

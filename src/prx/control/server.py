@@ -139,8 +139,8 @@ class ControlServer:
 
         def over(_task: asyncio.Task[None]) -> None:
             self._seats.pop(conversation, None)
-            if not seat.begun:  # it had to go before it could begin
-                _turn_away(connection)
+            if not seat.begun:  # it had to go before it could begin: to make room, or because prx ends
+                _turn_away(connection, _too_many() if seat.evicted else b"")
 
         conversation.add_done_callback(over)
 
@@ -318,9 +318,9 @@ def _too_many() -> bytes:
     return encode(refusal(PrxError(f"more than {CONNECTION_LIMIT} control connections are open")))
 
 
-def _turn_away(connection: socket.socket) -> None:
+def _turn_away(connection: socket.socket, words: bytes) -> None:
     with suppress(OSError):
-        connection.send(_too_many())
+        connection.send(words)
     connection.close()
 
 
