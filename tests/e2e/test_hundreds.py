@@ -6,6 +6,7 @@ import select
 import signal
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +18,7 @@ from prx.control.client import Client
 
 TUNNELS = 300
 ASKED = 400
+BLOCKED = 1.0  # seconds
 
 # As small as a client can be: it answers for its version, and then does nothing.
 CLIENT = """#!/bin/sh
@@ -57,7 +59,8 @@ def ask_often(socket: Path, times: int, prx: int, pids: Iterable[int] = ()) -> T
 async def test_the_control_socket_answers_while_hundreds_restart(tmp_path: Path) -> None:
     """300 children killed together: 99 of 100 answers wait for 100 ms of prx's own work at most, and all return.
 
-    What this machine does for others meanwhile is no delay of prx's: by the clock, the calm of the same run is the measure.
+    What this machine does for others meanwhile is no delay of prx's, so its own processor time is held to the promise. By the
+    clock an answer is held to a second, which something that blocks without working (a disk, a lock) would exceed.
     """
     client = tmp_path / "cloudflared"
     client.write_text(CLIENT)
@@ -69,18 +72,19 @@ async def test_the_control_socket_answers_while_hundreds_restart(tmp_path: Path)
     ]
     (tmp_path / "prx.toml").write_text("".join(tables))
     async with prx_start("--lab", environ=clean_environment(tmp_path), cwd=tmp_path) as prx:
-        await prx.first(lambda _: started(prx.events) == TUNNELS, "all started", within=90)
+        await prx.first(lambda _: started(prx.events) >= 1, "all started", within=90)
         pids = [event["pid"] for event in prx.events if event["event"] == "child_started"]
         (socket,) = (tmp_path / "data/run").glob("*.sock")
         calm = await asyncio.to_thread(ask_often, socket, 200, prx.process.pid)
         storm = await asyncio.to_thread(ask_often, socket, ASKED, prx.process.pid, pids)
-        await prx.first(lambda _: started(prx.events) == 2 * TUNNELS, "all started again", within=90)
+        await prx.first(lambda _: started(prx.events) >= 2, "all started again", within=90)
         assert await prx.stop(within=60) == 0
     limit = max(0.1, 1.5 * calm.own)  # on a machine that is short of time, work piles up between question and answer
     assert storm.own < limit, f"p99: calm {calm}, storm {storm}"
-    assert storm.wall < 2 * calm.wall + 0.1, f"p99: calm {calm}, storm {storm}"
+    assert storm.wall < BLOCKED, f"p99: calm {calm}, storm {storm}"
 
 
 def started(events: list[dict[str, object]]) -> int:
-    """Count the children that were started."""
-    return sum(event["event"] == "child_started" for event in events)
+    """Return how often each tunnel's child was started at least."""
+    times = Counter(event["tunnel"] for event in events if event["event"] == "child_started")
+    return min(times.values()) if len(times) == TUNNELS else 0
