@@ -50,6 +50,19 @@ async def _counters(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter)
     writer.write(answer(200, COUNTERS))
 
 
+async def test_a_child_that_comes_up_is_seen_at_once(tmp_path: Path, unused_port: int, servers: Servers) -> None:
+    """One that did not listen yet a moment ago is asked again when its log says that it is connected."""
+    child = monitor(tmp_path, ManualClock(), unused_port)
+    assert not await child.check_ready()
+    await servers.start(_ready, port=unused_port)
+    assert await child.check_ready(max_age=1.0)
+    assert child.observer.ready == 4
+
+
+async def _ready(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(answer(200, b'{"status":200,"readyConnections":4,"connectorId":"x"}'))
+
+
 @pytest.mark.parametrize("path", ["counters", "ready", "url", "rules"])
 async def test_a_path_that_a_client_has_not_is_not_asked(
     tmp_path: Path,

@@ -65,7 +65,8 @@ class ChildMonitor:
 
         A child that does not answer is asked once more at once, and one that is silent already is not waited for for long: that
         it is stopped is to be shown within five seconds. If prx itself was held up meanwhile, no answer is no sign of the
-        child's. `max_age`: if it was found silent so many seconds ago at most, it is not asked again.
+        child's. `max_age`: if it fell silent so many seconds ago at most, it is not asked again. One that has never been ready
+        is: it may have come up a moment ago.
         """
         if self._silent_at is not None and self._context.clock.monotonic() - self._silent_at <= max_age:
             return False
@@ -78,7 +79,7 @@ class ChildMonitor:
             if readiness is None and attention.lapsed and self.observer.excuse(now):
                 continue
             changed |= self.observer.see_readiness(now, readiness, asked=asked)
-            self._silent_at = None if self.observer.answers else now
+            self._silent_at = now if self.observer.ever_ready and not self.observer.answers else None
             if changed or readiness is not None or not self.observer.ever_ready:
                 break
         (self.lost.clear if self.observer.ready else self.lost.set)()
