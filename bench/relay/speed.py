@@ -137,11 +137,11 @@ async def speeds(seconds: float, rounds: int = 3) -> tuple[list[Row], str]:
         bare, through, cpu, busy = [], [], [], []
         for _ in range(rounds):
             bare.append(await measured(context, port, connections, seconds))
-            spent, seen = time.process_time(), ring.seen + ring.dropped / 2
+            spent = time.process_time()
             through.append(await measured(context, relay.port, connections, seconds))
             spent = time.process_time() - spent
-            cpu.append(spent / max(1, ring.seen + ring.dropped / 2 - seen) * 1e6)
-            busy.append(through[-1][0] * cpu[-1] / 1e6)
+            cpu.append(spent / max(1, through[-1][0] * seconds) * 1e6)
+            busy.append(spent / seconds)
         rows.append(Row(connections, best(bare), best(through), min(cpu), max(busy)))
     kept = f"exchanges read: {ring.seen}, pieces of the copy dropped: {ring.dropped}, kept: {len(ring)} in {ring.bytes} bytes"
     await relay.close()
