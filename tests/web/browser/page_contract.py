@@ -102,6 +102,7 @@ async def test_requests_are_followed_compared_and_sent_again(browser: Browser, w
         await page.locator("#request-2").focus()
         await page.keyboard.press("Enter")
         await page.get_by_role("button", name="Send it again").focus()
+        await page.wait_for_load_state()  # its script answers the key
         await page.keyboard.press("Enter")
         await page.get_by_role("dialog").get_by_text("Send POST /hook").wait_for()
         asked = len(echo.heads)
