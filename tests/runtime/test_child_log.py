@@ -104,15 +104,19 @@ async def test_a_defect_in_reading_lines_is_said(following: Following, monkeypat
     assert "KeyError" in following.logs[0].message
 
 
-async def test_a_flood_is_in_the_log_file(following: Following, tmp_path: Path) -> None:
-    """What comes too fast to be followed is in the file, each line in its order and without secrets; events have the number."""
+@pytest.mark.parametrize("at_once", [500, 1])
+async def test_a_flood_is_in_the_log_file(following: Following, tmp_path: Path, at_once: int) -> None:
+    """What comes too fast to be followed, in any pieces, is in the file, in order, without secrets; events have the number."""
     bus = following.context.shared.bus
     lines = [f'{{"level":"warn","message":"line {number}","url":"/?token={SECRET}"}}'.encode() for number in range(20_000)]
     with EventLog(tmp_path / "prx.log", bus.redactor, following.context.clock) as log:
         bus.listen(log.see)
         bus.keep_with(log.keep)
-        for start in range(0, len(lines), 500):
-            following.log.take_many("stderr", lines[start : start + 500])
+        for start in range(0, len(lines), at_once):
+            if at_once == 1:
+                following.log.take("stderr", lines[start])
+            else:
+                following.log.take_many("stderr", lines[start : start + at_once])
         following.log.report_skipped()
     stored = (tmp_path / "prx.log").read_bytes()
     assert SECRET.encode() not in stored

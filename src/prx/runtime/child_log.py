@@ -6,7 +6,6 @@ secrets, and in the events its number. Its last words are kept all the same, bec
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
 from collections.abc import Callable
 
@@ -29,20 +28,18 @@ class ChildLog:
         self._context = context
         self._on_line = on_line
         self._tail: deque[tuple[str, str]] = deque(maxlen=TAIL_LINES)
-        self._skipped: deque[tuple[str, bytes]] = deque(maxlen=TAIL_LINES)  # only until the loop's next turn
         self._limiter = LineRateLimiter(context.clock.monotonic())
         self._in_file = 0  # lines that were not followed, and are in the log file
 
     def take(self, stream: str, raw: bytes) -> None:
         """Take in a line of "stdout" or "stderr"."""
-        if not self._limiter.take(self._context.clock.monotonic()):
-            self._skip(stream, raw)
-            return
-        self._keep_skipped()
-        self._follow(stream, raw)
+        if self._limiter.take(self._context.clock.monotonic()):
+            self._follow(stream, raw)
+        else:
+            self._keep_unread(stream, [raw])
 
     def _follow(self, stream: str, raw: bytes) -> None:
-        line = self._clean(raw)
+        line = self._context.redact(decode(raw))
         self._tail.append((stream, line))
         self._understand(stream, line)
 
@@ -54,7 +51,6 @@ class ChildLog:
     def take_many(self, stream: str, lines: list[bytes]) -> None:
         """Take in lines that came at once; what goes beyond the limit is cleaned in one piece, and kept in the log file."""
         followed = self._limiter.take_many(self._context.clock.monotonic(), len(lines))
-        self._keep_skipped()
         failures: list[Exception] = []
         for raw in lines[:followed]:
             try:
@@ -84,7 +80,6 @@ class ChildLog:
 
     def tail(self) -> list[LogLine]:
         """Return the last lines; one that cannot be understood is returned as it is."""
-        self._keep_skipped()
         return [self._understood(stream, line) for stream, line in self._tail]
 
     def _understood(self, stream: str, line: str) -> LogLine:
@@ -104,19 +99,6 @@ class ChildLog:
     def report_failure(self, error: Exception) -> None:
         """Publish that lines cannot be understood: a defect of prx, which must not be silent."""
         self._context.log("error", f"prx cannot follow the connector's log, which is a defect of prx: {words_of(error)}")
-
-    def _clean(self, raw: bytes) -> str:
-        return self._context.redact(decode(raw))
-
-    def _skip(self, stream: str, raw: bytes) -> None:
-        """Keep the last of many lines; cleaning all of them would cost more than they are worth."""
-        if not self._skipped:
-            asyncio.get_running_loop().call_soon(self._keep_skipped)
-        self._skipped.append((stream, raw))
-
-    def _keep_skipped(self) -> None:
-        self._tail.extend((stream, self._clean(raw)) for stream, raw in self._skipped)
-        self._skipped.clear()
 
     def _publish(self, stream: str, line: LogLine) -> None:
         fields = {**line.fields, "stream": stream}
