@@ -17,6 +17,7 @@ import stat
 from pathlib import Path
 from typing import Any
 
+from prx.files.fingerprint import content_fingerprint
 from prx.files.replace import write_whole
 from prx.files.walk import kind_of
 
@@ -98,10 +99,9 @@ def _reason(error: Exception) -> str:
 def _look(path: Path) -> tuple[int, ...]:
     """Return what changes when a file is written, replaced, or gets another owner or mode; empty if it cannot be seen."""
     try:
-        facts = path.lstat()
+        return content_fingerprint(path.lstat())
     except OSError:
         return ()
-    return (facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns, facts.st_mode, facts.st_uid)
 
 
 def _read_private(path: Path) -> bytes:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from prx.core.launch import Launch
-from prx.files.fingerprint import file_fingerprint
+from prx.files.fingerprint import content_fingerprint, file_fingerprint
 from prx.files.programs import require_program
 from prx.files.search import which
 from prx.install.programs import needed_environment
@@ -67,7 +67,7 @@ def _native_state(file: str) -> tuple[int, ...]:
             native = opened.read(len(_NATIVE)) == _NATIVE
     except OSError:
         return ()
-    return (facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns) if native else ()
+    return content_fingerprint(facts) if native else ()
 
 
 def _require_trusted(program: str) -> None:
