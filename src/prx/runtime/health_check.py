@@ -165,8 +165,7 @@ class HealthChecker:
             exposed = group.create_task(self._exposed(dns.addresses, limit), name=f"{context.name}: exposure")
             refreshed = group.create_task(self._name.refresh(self._hostname), name=f"{context.name}: dns")
             public, delivery, origin = await self._ask_both(dns.addresses, limit, suspect=suspect)
-        self.asked -= delivery.reached is False  # no connector has counted it
-        self.failed += public.status is not None and public.status >= 500 and delivery.reached is not False
+        self._count_own(public.status, reached=delivery.reached)
         if public.status is None:
             self._name.expire()
         elif public.status in context.settings.expected_status or (origin is not None and origin.status == public.status):
@@ -239,7 +238,7 @@ class HealthChecker:
         self.asked += 1
         site = context.shared.site
         exposure = await check_exposure(self.url, addresses, ca_file=site.public_ca, timeout=limit)
-        self._count_own(exposure.status)
+        self._count_own(exposure.status, reached=False if exposure.status in EDGE_STATUSES else None)
         if exposure.reach is Reach.UNKNOWN:
             return ""
         warning = "" if site.local else exposure.warning(str(context.settings.origin))
@@ -250,10 +249,10 @@ class HealthChecker:
         self._exposure_known = True
         return exposure.refusal() if context.settings.require_access else ""
 
-    def _count_own(self, status: int | None) -> None:
-        """Take in the answer to a question of prx's own that no one watched on its way."""
-        if status in EDGE_STATUSES:
-            self.asked -= 1  # no connector has counted it
+    def _count_own(self, status: int | None, *, reached: bool | None) -> None:
+        """Take in the answer to a question of prx's own; `reached`: whether a connector has counted it, None if unknown."""
+        if reached is False:
+            self.asked -= 1
         elif status is not None and status >= 500:
             self.failed += 1
 

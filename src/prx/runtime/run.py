@@ -28,9 +28,8 @@ from prx.runtime.process.child import ChildProcess
 from prx.runtime.visitor_count import VisitorCount
 
 READY_EVERY = 1.0  # seconds between two questions to /ready while nothing else reports a change
-SILENT_SHARE = (
-    0.1  # of the time for which a child has never answered may pass until it is asked again; its log is heard at once
-)
+# Of the time for which a child has never answered, so much may pass until it is asked again; its log is read at once.
+SILENT_SHARE = 0.1
 QUICK_CHECK_EVERY = 2  # of these; see `prx.runtime.probes.quick_checks`
 NOTICE_AGAIN_AFTER = 2.0  # seconds; visitors' errors may come by the hundred
 CHECKS_AT_MOST = 3  # in a row, if prx itself was held up and so cannot tell what is wrong
