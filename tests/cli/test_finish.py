@@ -12,6 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from tests.cli.home import PRX, Home
 from tests.support.terminal import on_terminal
+from tests.support.threads import in_thread
 from tests.support.visitor import request
 from tests.support.waits import free_port
 
@@ -19,15 +20,8 @@ from tests.support.waits import free_port
 @contextmanager
 def served(handler: type[BaseHTTPRequestHandler]) -> Iterator[int]:
     """Run a local service, and yield its port."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield server.server_address[1]
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with in_thread(ThreadingHTTPServer(("127.0.0.1", 0), handler)) as server:
+        yield server.server_port
 
 
 def names(home: Home) -> list[str]:

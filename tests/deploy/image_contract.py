@@ -12,19 +12,19 @@ import shutil
 import signal
 import subprocess
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 from tests.deploy.files import CONTAINERFILE, ROOT
+from tests.deploy.pid1 import UID, as_pid_1
 from tests.deploy.recipe import Builder, Settings
-from tests.e2e.prx_process import PrxProcess, started
+from tests.e2e.prx_process import PrxProcess
 from tests.support.child import run
 
 pytestmark = pytest.mark.timeout(1200)
-UID = 65532
 WORK = ROOT / ".venv" / "image"
 # As a container runs it: a read-only root with /proc, /dev and two volumes on a tmpfs, no network but loopback, no right.
 CONTAINER = r"""
@@ -115,15 +115,8 @@ async def container(bundle: dict[str, Any], folder: Path, *arguments: str) -> As
     script = {"ROOT": str(WORK / "bundle" / "rootfs"), "WORKDIR": process["cwd"], "PATH": os.environ["PATH"]}
     argv = ["unshare", "--pid", "--fork", "--kill-child", "--mount", "--net", "sh", "-c", CONTAINER, "sh"]
     argv += ["-i", *(f"{name}={value}" for name, value in environ.items()), process["args"][0], *arguments]
-    async with started(argv, environ=script, cwd=folder) as prx:
-        await prx.url()
-        (init,) = psutil.Process(prx.process.pid).children()
-        try:
-            yield prx, init
-        finally:
-            with suppress(psutil.NoSuchProcess):
-                init.kill()
-            await prx.exit_code()
+    async with as_pid_1(argv, environ=script, cwd=folder) as running:
+        yield running
 
 
 async def inside(bundle: dict[str, Any], init: psutil.Process, *command: str) -> tuple[int, str]:

@@ -10,15 +10,15 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import psutil
 import pytest
 from tests.deploy.files import CONTAINERFILE, FAKE_TOKEN, ROOT
-from tests.e2e.prx_process import PRX, PrxProcess, clean_environment, started
+from tests.deploy.pid1 import UID, as_pid_1
+from tests.e2e.prx_process import PRX, PrxProcess, clean_environment
 
-UID = 65532
 TOOLS = ("unshare", "nsenter", "setpriv", "ip")
 pytestmark = [
     pytest.mark.slow,
@@ -92,15 +92,8 @@ async def container(
     }
     argv = ["unshare", "--pid", "--fork", "--kill-child", "--mount", "--mount-proc", "--net", "sh", "-c", CONTAINER, "sh"]
     argv += [PRX, "start", "--json", *arguments, "-c", "/mnt/etc/config.toml"]
-    async with started(argv, environ=environ, cwd=tmp_path) as prx:
-        await prx.url()
-        (init,) = psutil.Process(prx.process.pid).children()
-        try:
-            yield prx, init
-        finally:
-            with suppress(psutil.NoSuchProcess):
-                init.kill()  # unshare's --kill-child is undone by the change of the user
-            await prx.exit_code()
+    async with as_pid_1(argv, environ=environ, cwd=tmp_path) as running:
+        yield running
 
 
 async def inside(init: psutil.Process, *command: str) -> tuple[int, str]:

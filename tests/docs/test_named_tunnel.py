@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.threads import in_thread
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "a-named-tunnel-from-nothing.md"
 BIN = str(Path(sys.executable).parent)
@@ -84,15 +85,8 @@ def origin(seen: list[str], look: Callable[[str], None] = lambda _: None) -> Ite
         def log_message(self, *_: Any) -> None:
             """Say nothing."""
 
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield server.server_address[1]
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with in_thread(HTTPServer(("127.0.0.1", 0), Handler)) as server:
+        yield server.server_port
 
 
 @pytest.mark.slow

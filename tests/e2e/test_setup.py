@@ -17,6 +17,7 @@ import pytest
 from tests.cloudflare_api.standin import Stand, running
 from tests.docs.test_named_tunnel import Background
 from tests.e2e.prx_process import PRX, clean_environment
+from tests.support.threads import in_thread
 from tests.support.visitor import request
 
 NAME = "agent.prx.localhost"
@@ -50,14 +51,8 @@ class Service:
 def serving() -> Iterator[Service]:
     """Run the service."""
     service = Service()
-    thread = threading.Thread(target=service.server.serve_forever)
-    thread.start()
-    try:
+    with in_thread(service.server):
         yield service
-    finally:
-        service.server.shutdown()
-        thread.join()
-        service.server.server_close()
 
 
 @contextmanager

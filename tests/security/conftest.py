@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
 from tests.security.scene import Planted
+from tests.support.threads import in_thread
 
 
 @pytest.fixture(params=["builtin", pytest.param("real", marks=pytest.mark.real)])
@@ -35,13 +35,8 @@ def hook_server() -> Iterator[HTTPServer]:
         def log_message(self, *_: object) -> None:
             """Keep quiet."""
 
-    server = HTTPServer(("127.0.0.1", 0), Taker)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, name="hook server")
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with in_thread(HTTPServer(("127.0.0.1", 0), Taker)) as server:
+        yield server
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -16,6 +15,7 @@ import psutil
 import pytest
 from tests.cloudflare_api.standin import Stand, running
 from tests.e2e.prx_process import PRX, clean_environment
+from tests.support.threads import in_thread
 
 NAME = "agent.prx.localhost"
 ALLOW = ("--allow", "you@example.com", "--service-token", "ci", "--service-token", "kept=secret:kept")
@@ -124,15 +124,8 @@ def echoing() -> Iterator[str]:
         def log_message(self, *_: Any) -> None:
             """Say nothing."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with in_thread(ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as server:
+        yield f"http://127.0.0.1:{server.server_port}"
 
 
 TOKENS = [
