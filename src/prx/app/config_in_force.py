@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from prx.app.load_config import ConfigurationReader, secret_forms, sources_seen
 from prx.app.options import StartOptions
@@ -75,6 +76,20 @@ class ConfigInForce:
         seen, before = sources_seen(self.loaded, self._environ), self._sources
         self._sources = seen
         return seen != before
+
+    def about(self) -> dict[str, Any]:
+        """Return what other programs find this prx by: its configuration, what was asked for beside it, and its tunnels."""
+        options = self._options
+        return {
+            "config": str(self.path.resolve()) if self.path else "",
+            "lab": options.lab,
+            "asked": {name: list(value) if isinstance(value, tuple) else value for name, value in options.overrides.items()},
+            "tunnels": [{"name": name, "local_addr": item.local_addr} for name, item in self.config.tunnels.items()],
+        }
+
+    def caught(self) -> Path:
+        """Return the folder of the requests that are kept while a service is down."""
+        return self.data_dir / "caught" / self.instance().key
 
     def instance(self) -> Instance:
         """Return which prx this is, among those of this user; the folder is made if it is not there."""

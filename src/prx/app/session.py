@@ -16,7 +16,6 @@ import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
@@ -103,7 +102,7 @@ class Session:
             refused=lambda why: self._log("error", f"not reloaded, everything stays as it is: {why}"),
         )
         self._supervisor: Supervisor | None = None
-        self._inspection = Inspection(self._clock, self._redactor, self._log, folder=self._caught)
+        self._inspection = Inspection(self._clock, self._redactor, self._log, folder=self._in_force.caught)
         self._lab: Lab | JoinedLab | None = None
         self._service: ServedCommand | None = None
         self._dashboard: DashboardChild | None = None
@@ -124,18 +123,7 @@ class Session:
 
     def about(self) -> dict[str, Any]:
         """Return what identifies this prx among others."""
-        tunnels = [{"name": name, "local_addr": item.local_addr} for name, item in self._in_force.config.tunnels.items()]
-        return {
-            "pid": os.getpid(),
-            "version": __version__,
-            "config": str(self._in_force.path.resolve()) if self._in_force.path else "",
-            "log": str(self._log_file),
-            "lab": self._options.lab,
-            "asked": {
-                name: list(value) if isinstance(value, tuple) else value for name, value in self._options.overrides.items()
-            },
-            "tunnels": tunnels,
-        }
+        return {"pid": os.getpid(), "version": __version__, "log": str(self._log_file), **self._in_force.about()}
 
     def statuses(self) -> tuple[TunnelStatus, ...]:
         """Return the status of every tunnel, in the order of the configuration; those that are being removed come last.
@@ -206,9 +194,6 @@ class Session:
 
     def _inspect(self) -> None:
         self._inspection.fit(self._config())
-
-    def _caught(self) -> Path:
-        return self._in_force.data_dir / "caught" / self._in_force.instance().key
 
     def _on_stray(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """Take what the event loop can hand to no task: a machine short of something is said in a line, a defect as ever."""
