@@ -321,9 +321,9 @@ print(end.cause, diagnose(Evidence(at=0.0, exit=end), Policy(StatusSet.parse("2x
         """
 from rich.console import Console
 from prx.core.status import TunnelStatus
-from prx.ui.panel import panel
+from prx.ui.panel import panel_lines
 status = TunnelStatus(name="web", local_addr="127.0.0.1:80")
-Console(width=80).print(panel([status], {}, now=0.0, size=(80, 24)))
+Console(width=80).print(*panel_lines([status], {}, now=0.0, size=(80, 24)), sep="\\n")
 """,
         {"ui/panel.py": [("Ctrl-C stops", "Ctrl-C lands")]},
     ),

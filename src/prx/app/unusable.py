@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-import os
-import shlex
 import stat
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -14,10 +12,18 @@ from pathlib import Path
 from prx.backends import create
 from prx.config.load import Loaded
 from prx.config.origins import Problem
+from prx.config.programs import DefectKind, defect_of
 from prx.config.schema import DEFAULT_TUNNEL, TunnelSettings
 from prx.core.errors import CredentialError, PrxError
 from prx.files.people import expanded
 from prx.secrets.sources import is_reference
+
+_OF_PROGRAMS = {
+    DefectKind.QUOTES: "found a command whose quotes do not match, expected a command on one line",
+    DefectKind.ABSENT: "found {0.program} ({0.why}), expected a program",
+    DefectKind.NO_FILE: "found {0.program}, which is no file, expected a program",
+    DefectKind.NOT_EXECUTABLE: "found {0.program}, which is not executable, expected a program (chmod +x {0.program})",
+}
 
 
 def unusable(loaded: Loaded, environ: Mapping[str, str]) -> Iterator[Problem]:
@@ -40,8 +46,9 @@ def _of_tunnel(settings: TunnelSettings, folder: Path, environ: Mapping[str, str
             yield key, text
     for key in ("on_url", "on_change"):
         for command in getattr(settings, key):
-            if "://" not in command and (text := _program(command, folder)):
-                yield key, text
+            defect = defect_of(command, folder)
+            if defect is not None and defect.kind in _OF_PROGRAMS:
+                yield key, _OF_PROGRAMS[defect.kind].format(defect)
 
 
 def _token(settings: TunnelSettings) -> str:
@@ -86,23 +93,4 @@ def _env_file(named: str, folder: Path, environ: Mapping[str, str]) -> str:
             return f"found {named}, whose folder is not there, expected a dotenv file or a name for one"
     except (PrxError, OSError):
         return ""  # said when it is written
-    return ""
-
-
-def _program(command: str, folder: Path) -> str:
-    try:
-        program = shlex.split(command)[0]
-    except (ValueError, IndexError):
-        return "found a command whose quotes do not match, expected a command on one line"
-    if os.sep not in program:
-        return ""  # in PATH, which may be another one where prx runs
-    path = folder / program
-    try:
-        mode = path.stat().st_mode
-    except OSError as error:
-        return f"found {program} ({(error.strerror or str(error)).lower()}), expected a program"
-    if not stat.S_ISREG(mode):
-        return f"found {program}, which is no file, expected a program"
-    if not mode & 0o111:
-        return f"found {program}, which is not executable, expected a program (chmod +x {program})"
     return ""

@@ -102,16 +102,12 @@ class Catcher:
             self._spool.forget()
             return 0
         if not is_request(raw):
-            self._log("error", "a kept file holds no whole request any more, and is set aside")
-            async with self._lock:
-                await asyncio.to_thread(self._spool.done, failed=True)
-            return 0
+            return await self._set_aside("a kept file holds no whole request any more")
         if self._tries >= TRIES:
             if not await self._is_well():
                 raise PrxError("the service is down")
             if name == self._unanswered:
-                await self._set_aside()
-                return 0
+                return await self._set_aside(f"a kept request was sent {self._tries} times without an answer")
         first, _, rest = raw.partition(b"\r\n")
         mark = b"X-PRX-Caught: 1\r\n" + (b"X-PRX-Retry: %d\r\n" % self._tries if self._tries else b"")
         if self._tries >= TRIES:
@@ -129,10 +125,11 @@ class Catcher:
         except PrxError:
             return False
 
-    async def _set_aside(self) -> None:
-        self._log("error", f"a kept request was sent {self._tries} times without an answer, and is set aside")
+    async def _set_aside(self, why: str) -> int:
+        self._log("error", f"{why}, and is set aside")
         async with self._lock:
             await asyncio.to_thread(self._spool.done, failed=True)
+        return 0
 
     async def _begin(self) -> None:
         async with self._lock:

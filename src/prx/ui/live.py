@@ -79,7 +79,7 @@ class LiveView(View):
                 if old and old != url:
                     self._write_line(event)
             case VerdictChanged():
-                self._end_trouble(event)
+                self._write_trouble(event.fact.tunnel, event.at)
                 self._begin_trouble(event, event.fact)
             case Log(fields={"in_flight": _}) if self._says(event.fact.tunnel, event.fact.message):
                 pass  # the panel has it
@@ -115,9 +115,6 @@ class LiveView(View):
     def _begin_trouble(self, event: Event, fact: VerdictChanged) -> None:
         if CONDITIONS[fact.new].level == "warn" and line_for_screen(event, self._detail):
             self._troubles[fact.tunnel] = _Trouble(event.at, summary(fact.new, fact.reason))
-
-    def _end_trouble(self, event: Event) -> None:
-        self._write_trouble(event.fact.tunnel, event.at)
 
     def _write_trouble(self, tunnel: str, until: float) -> None:
         if trouble := self._troubles.pop(tunnel, None):

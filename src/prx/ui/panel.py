@@ -11,7 +11,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from rich.cells import cell_len
-from rich.console import Group
 from rich.text import Text
 
 from prx.core.protocols import PROTOCOL_NAMES
@@ -54,17 +53,6 @@ class Progress:
         """Return "spawned 0.17 s → url 0.42 s → connected → dns → verified": first what was reached, as it came."""
         came = [f"{phase} {seconds(at)}" for phase, at in sorted(self.reached.items(), key=lambda item: item[1])]
         return " → ".join([*came, *(phase for phase in PHASES if phase not in self.reached)])
-
-
-def panel(
-    statuses: Sequence[TunnelStatus],
-    progress: Mapping[str, Progress],
-    *,
-    now: float,
-    size: tuple[int, int],
-) -> Group:
-    """Return the whole panel, as `panel_lines` has it, for rich."""
-    return Group(*panel_lines(statuses, progress, now=now, size=size))
 
 
 def panel_lines(
