@@ -254,6 +254,36 @@ def test_a_replacement_that_helped_makes_the_next_incident_wait_no_longer(
     assert [fact.delay for fact in scheduled][:4] == delays
 
 
+@pytest.mark.parametrize(
+    ("cause", "quick", "lasted", "delays"),
+    [
+        (Cause.CONNECTOR_STUCK, False, 4.0, [1, 10]),  # it was watched for as long as that already
+        (Cause.CONNECTOR_STUCK, False, 30.0, [0, 10]),
+        (Cause.CONNECTOR_STUCK, True, 30.0, [5, 10]),  # the price is the URL: the whole wait
+        (Cause.CHILD_SILENT, False, 30.0, [5, 10]),  # it may be slow only
+        (Cause.UDP_BLOCKED, False, 30.0, [5, 10]),
+    ],
+    ids=["named, waits", "named, waited for long", "quick", "silent", "another protocol"],
+)
+def test_time_spent_waiting_is_a_part_of_the_wait_if_a_restart_is_free(
+    cause: Cause, quick: bool, lasted: float, delays: list[float]
+) -> None:
+    """A child that only waits, while a fresh one would be connected at once, is replaced by the schedule from its loss on."""
+    story = Story(MachineSettings(quick=quick))
+    story.feed(inputs.Start())
+    story.advance(2)
+    story.verdict = Verdict.EDGE_LOST
+    story.more = {"because": cause, "remedy": Action.REPLACE, "connected": False, "since": story.now - lasted}
+    story.feed(inputs.CheckNow(story.machine.run))
+    while story.restarts < 1:
+        story.advance(1)
+    story.more["since"] = None  # unknown: nothing is taken off
+    while story.restarts < 2:
+        story.advance(1)
+    scheduled = story.told(events.RestartScheduled)
+    assert [fact.delay for fact in scheduled][:2] == delays
+
+
 @pytest.mark.parametrize("healed", [Verdict.HEALTHY, Verdict.ORIGIN_DOWN, Verdict.OFFLINE, Verdict.PROTECTED])
 def test_a_child_that_comes_back_during_the_wait_is_kept(story: Story, healed: Verdict) -> None:
     """The edge is back before the wait is over, or what is wrong now is something else: nothing is lost, no attempt counted."""

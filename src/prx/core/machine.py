@@ -295,7 +295,7 @@ class Machine:
             case Action.COUNT:
                 pass  # there are not yet enough failures
             case Action.REPLACE:
-                if self.settings.has_child and self._restarts.schedule(diagnosis):
+                if self.settings.has_child and self._restarts.schedule(diagnosis, self._lasted(diagnosis)):
                     self._replace(diagnosis)
             case Action.REPLACE_NOW:
                 self._restarts.announce_now(diagnosis.reason)
@@ -322,6 +322,9 @@ class Machine:
             self._become(State.READY, diagnosis.reason)
         elif action is Action.REPORT or self.state is State.READY or diagnosis.verdict in BLUNT:
             self._become(State.DEGRADED, diagnosis.reason)
+
+    def _lasted(self, diagnosis: Diagnosis) -> float:
+        return 0.0 if diagnosis.since is None else max(0.0, self._now - diagnosis.since)
 
     def _replace(self, diagnosis: Diagnosis) -> None:
         """Replace the child: the wait is over, and it has not come back."""

@@ -100,8 +100,12 @@ class Restarts:
 
     # ------------------------------------------------------------------ replacing a child that lives
 
-    def schedule(self, diagnosis: Diagnosis) -> bool:
-        """Schedule a replacement, or renew the reason of the one that is; return whether its wait is over."""
+    def schedule(self, diagnosis: Diagnosis, lasted: float) -> bool:
+        """Schedule a replacement, or renew the reason of the one that is; return whether its wait is over.
+
+        lasted: seconds since the fault began. A child that is seen to do nothing but wait, while a fresh one of a named tunnel
+        would be connected at once, has been watched for so long already: they are a part of the wait of the schedule.
+        """
         if diagnosis.cause is self._in_vain and diagnosis.action is Action.COUNT:
             return False  # it has been tried, and has changed nothing
         if self._pending is not None:
@@ -112,9 +116,12 @@ class Restarts:
         delay = self._next_delay()
         if not self._costs_url():  # one after which the tunnel was well is no failed try
             delay = min(delay, RESTART.delay(self._replacements, jitter=self._jitter()))
+            if diagnosis.cause is Cause.CONNECTOR_STUCK:
+                delay = max(0.0, delay - lasted)
         self._out.set_timer("replace", delay)
         self.announce(delay, diagnosis.reason)
-        return False
+        self._due = delay == 0.0
+        return self._due
 
     def make_due(self) -> None:
         """Take in that the wait is over: the next failure carries the replacement out."""
