@@ -135,6 +135,15 @@ def test_a_request_is_sent_again(home: Home) -> None:
         assert "visitor-secret" not in har
         archived = home.run("replay", "--from-har", "one.har")
         assert (archived.returncode, "sent from an archive" in archived.stdout) == (0, True), archived.stderr
+        large = b"x" * 3_000_000
+        post = {"text": base64.b64encode(large).decode(), "encoding": "base64"}
+        entry = {"method": "POST", "url": f"{url}/mirror", "headers": [], "postData": post}
+        (home.folder / "large.har").write_text(json.dumps({"log": {"entries": [{"request": entry}]}}))
+        archived = home.run("replay", "--from-har", "large.har", "--json")
+        assert (archived.returncode, json.loads(archived.stdout)["request_bytes"]) == (0, len(large)), archived.stderr
+        (home.folder / "binary.har").write_bytes(b"\xff\xfe")
+        wrong = home.run("replay", "--from-har", "binary.har")
+        assert (wrong.returncode, "no HTTP archive" in wrong.stderr) == (2, True), wrong.stderr
         assert home.run("requests", "show", str(seen["id"]), "--curl").stdout.startswith("curl -i -X POST http://127.0.0.1:")
 
 

@@ -67,12 +67,15 @@ def test_a_reload_keeps_the_url(home: Home, port: str) -> None:
         wait_for_end_of(before["prx"])
 
 
-def test_gunicorn_replaces_its_workers_and_keeps_the_url(home: Home, port: str) -> None:
-    """After a HUP other workers serve another version under the same URL, by the same prx, which ends with gunicorn."""
-    with home.command("gunicorn", "app:app", "-k", "asgi", "-w", "2", "-b", f"127.0.0.1:{port}") as server:
+@pytest.mark.parametrize("by", ["HUP", "--reload"])
+def test_gunicorn_replaces_its_workers_and_keeps_the_url(home: Home, port: str, by: str) -> None:
+    """After a HUP, or changed code with --reload, others serve it under the same URL, by the same prx, which ends with gunicorn."""
+    options = ["--reload"] if by == "--reload" else []
+    with home.command("gunicorn", "app:app", "-k", "asgi", "-w", "2", *options, "-b", f"127.0.0.1:{port}") as server:
         before = answer_of(port)
         (home.path / "app.py").write_text(APP.replace("VERSION = 1", "VERSION = 2"))
-        server.process.send_signal(signal.SIGHUP)
+        if by == "HUP":
+            server.process.send_signal(signal.SIGHUP)
         end = time.monotonic() + PATIENCE
         while (after := answer_of(port))["version"] != 2:
             assert time.monotonic() < end

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import gzip
 import json
 import subprocess
 import sys
@@ -149,3 +150,59 @@ async def test_a_switch_of_protocol_cannot_be_sent_again() -> None:
         await ask(relay.port, b"GET / HTTP/1.1\r\nUpgrade: websocket\r\n\r\n")
         with pytest.raises(UsageError, match="no plain HTTP"):
             request_bytes(kept(relay)[0], None, MASKS)
+
+
+def archive(**request: object) -> str:
+    """Return an archive with one request of another program's."""
+    entry = {"method": "POST", "url": "https://app.example.com/a?b=1", "headers": [], **request}
+    return json.dumps({"log": {"entries": [{"request": entry}]}})
+
+
+@pytest.mark.parametrize("body", [b"", b"a", b"\xff\0", gzip.compress(b"packed"), b"x" * 70_000, b"\xfe" * BODY_LIMIT])
+def test_a_whole_body_survives_an_archive(body: bytes) -> None:
+    """Empty, binary, packed and large bodies are the same after export and import."""
+    raw = RAW.replace(b"X-A: one", b"Content-Encoding: gzip") if body[:2] == b"\x1f\x8b" else RAW
+    (edit,) = from_har(as_har([exchange_json(came(raw, body), MASKS)], "http://127.0.0.1:1"))
+    assert request_bytes(None, edit, MASKS).partition(b"\r\n\r\n")[2] == body
+
+
+@pytest.mark.parametrize(
+    ("request_", "body"),
+    [
+        ({"postData": {"text": "héllo", "mimeType": "text/plain"}, "bodySize": 6}, "héllo".encode()),
+        ({"postData": {"text": "/w==", "encoding": "base64"}}, b"\xff"),
+        ({"postData": {"mimeType": "application/x-www-form-urlencoded", "params": [{"name": "a b", "value": "&"}]}}, b"a+b=%26"),
+        ({"bodySize": 0}, b""),
+        ({"bodySize": -1, "postData": None}, b""),
+    ],
+)
+def test_archives_of_other_programs_are_read(request_: dict[str, object], body: bytes) -> None:
+    """Text, base64 and the fields of a form are a body; a Host that only the URL names is sent."""
+    (edit,) = from_har(archive(**request_))
+    sent = request_bytes(None, edit, MASKS)
+    assert sent.startswith(b"POST /a?b=1 HTTP/1.1\r\nHost: app.example.com\r\n")
+    assert sent.partition(b"\r\n\r\n")[2] == body
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        {"bodySize": 12},
+        {"bodySize": 12, "postData": {"mimeType": "text/plain", "text": ""}},
+        {"postData": {"mimeType": "multipart/form-data; boundary=x", "params": [{"name": "a", "fileName": "b"}]}},
+    ],
+)
+def test_a_body_that_an_archive_does_not_hold_is_not_sent_as_empty(request_: dict[str, object]) -> None:
+    """Its entry is named."""
+    with pytest.raises(UsageError, match="entry 1: "):
+        from_har(archive(**request_))
+
+
+def test_a_cut_or_hidden_body_stays_refused_through_an_archive() -> None:
+    """What was cut, never came whole, or could not be unpacked is not sent as if it were all."""
+    never_whole = came()
+    never_whole.request_body.whole = False
+    hidden = came(RAW.replace(b"X-A: one", b"Content-Encoding: gzip"), b"no gzip")
+    for exchange in (came(body=b"x" * (BODY_LIMIT + 1)), never_whole, hidden):
+        with pytest.raises(UsageError, match="entry 1: its body was cut"):
+            from_har(as_har([exchange_json(exchange, MASKS)], "http://127.0.0.1:1"))

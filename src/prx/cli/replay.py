@@ -50,7 +50,7 @@ def replay(  # noqa: PLR0917 - click hands options over by name
         if from_har is not None:
             from prx.traffic.export import from_har as read
 
-            jobs: list[dict[str, Any]] = [{"id": 0, "edit": item} for item in read(from_har.read_text(encoding="utf-8-sig"))]
+            jobs: list[dict[str, Any]] = [{"id": 0, "edit": item} for item in read(_text_of(from_har))]
         else:
             found = ask("request", id=number, tunnel=target.tunnel)["request"]
             changed = _edited(found) if edit else None
@@ -62,6 +62,15 @@ def replay(  # noqa: PLR0917 - click hands options over by name
             for _ in range(times):
                 sent = ask("replay", wait=40.0, id=job["id"], edit=job["edit"], tunnel=target.tunnel)["request"]
                 click.echo(json.dumps(sent) if as_json else line(sent))
+
+
+def _text_of(archive: Path) -> str:
+    try:
+        return archive.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{archive} is no HTTP archive (HAR 1.2): it is no UTF-8") from error
+    except OSError as error:
+        raise UsageError(f"{archive} cannot be read: {error.strerror}") from error
 
 
 def _edited(found: dict[str, Any]) -> dict[str, Any]:

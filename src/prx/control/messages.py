@@ -29,7 +29,8 @@ holds ends the hold: the answer says whether prx ends with it. A prx that is sto
               at                request with this id began at another time, that is, if it belongs to an earlier prx
     retarget  tunnel, addr      at once
 
-Limits: a request is at most 64 KiB and arrives within 10 seconds of its first byte.
+Limits: a request is at most 64 KiB and arrives within 10 seconds of its first byte; a `replay`, whose `do` comes first, is at most
+24 MiB, which has room for a body of 16 MiB in base64.
 """
 
 from __future__ import annotations
@@ -40,6 +41,8 @@ from typing import Any
 from prx.core.errors import NotReadyError, PermanentError, PrxError, UsageError
 
 REQUEST_LIMIT = 64 * 1024
+REPLAY_LIMIT = 24 * 1024 * 1024
+REPLAY_BEGINS = b'{"do":"replay",'  # as `encode` writes it
 ANSWER_LIMIT = 4 * 1024 * 1024  # a status of many tunnels; a client reads no more than this for one line
 
 _BY_EXIT_CODE: dict[int, type[PrxError]] = {2: UsageError, 3: PermanentError, 4: NotReadyError}

@@ -19,7 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
 
-from prx.control.messages import REQUEST_LIMIT, Message, decode, encode, refusal
+from prx.control.messages import REPLAY_BEGINS, REPLAY_LIMIT, REQUEST_LIMIT, Message, decode, encode, refusal
 from prx.control.peer import is_allowed, peer_of
 from prx.control.seats import Seat, choose_to_leave
 from prx.control.unixpath import listen
@@ -362,11 +362,25 @@ async def _read_request(reader: asyncio.StreamReader, patience: float) -> bytes 
         return None
     try:
         async with asyncio.timeout(REQUEST_SECONDS):
-            return first + (await reader.readuntil(b"\n") if first != b"\n" else b"")
-    except asyncio.LimitOverrunError as error:
-        raise ValueError(f"a request has at most {REQUEST_LIMIT} bytes") from error
+            return await _rest_of(first, reader) if first != b"\n" else first
     except asyncio.IncompleteReadError as error:
         raise ValueError("it ends before its newline") from error
+
+
+async def _rest_of(line: bytes, reader: asyncio.StreamReader) -> bytes:
+    """Return a whole line; raise ValueError if it is longer than its kind may be."""
+    pieces, size, limit = [line], len(line), REQUEST_LIMIT
+    while True:
+        try:
+            return b"".join([*pieces, await reader.readuntil(b"\n")])
+        except asyncio.LimitOverrunError as error:
+            piece = await reader.readexactly(error.consumed)
+            if len(pieces) == 1 and (line + piece).startswith(REPLAY_BEGINS):
+                limit = REPLAY_LIMIT
+            size += len(piece)
+            if size > limit:
+                raise ValueError(f"a request has at most {limit} bytes") from error
+            pieces.append(piece)
 
 
 async def _send(writer: asyncio.StreamWriter, message: Message) -> None:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import base64
 import json
 import shlex
-from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from typing import Any, Final
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from prx import __version__
 from prx.core.errors import UsageError
+
+ARCHIVED_LIMIT: Final = 16 * 1024 * 1024
+"""Bytes of a body in an archive that can be sent, as the control socket takes them."""
 
 _NOT_SENT = {"content-length", "transfer-encoding", "connection", "host"}
 
@@ -65,22 +68,42 @@ def from_har(text: str) -> list[dict[str, Any]]:
     """Return the requests of an HTTP archive as `replay` takes them; raise UsageError if it is none."""
     try:
         entries = json.loads(text)["log"]["entries"]
-        return [_from_entry(entry["request"]) for entry in entries]
+        return [_from_entry(number, entry["request"]) for number, entry in enumerate(entries, 1)]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UsageError(f"this is no HTTP archive (HAR 1.2): {type(error).__name__} {error}") from error
 
 
-def _from_entry(request: dict[str, Any]) -> dict[str, Any]:
+def _from_entry(number: int, request: dict[str, Any]) -> dict[str, Any]:
     parts = urlsplit(str(request["url"]))
-    post = request.get("postData") or {}
-    text = str(post.get("text", ""))
-    body = base64.b64decode(text) if post.get("encoding") == "base64" else text.encode()
+    body = _archived_body(number, request)
+    if len(body) > ARCHIVED_LIMIT:
+        raise UsageError(f"entry {number}: its body has {len(body)} bytes, expected at most {ARCHIVED_LIMIT}")
+    headers = [[str(h["name"]), str(h["value"])] for h in request["headers"] if not str(h["name"]).startswith(":")]
+    if parts.netloc and not any(name.lower() == "host" for name, _ in headers):  # of HTTP/2, which has a pseudo-header for it
+        headers.insert(0, ["Host", parts.netloc.rpartition("@")[2]])
     return {
         "method": str(request["method"]),
         "path": (parts.path or "/") + (f"?{parts.query}" if parts.query else ""),
-        "headers": [[str(h["name"]), str(h["value"])] for h in request["headers"] if not str(h["name"]).startswith(":")],
+        "headers": headers,
         "body": base64.b64encode(body).decode(),
     }
+
+
+def _archived_body(number: int, request: dict[str, Any]) -> bytes:
+    """Return the body of a request in an archive; raise UsageError if the archive does not hold all of it."""
+    post = request.get("postData") or {}
+    if post.get("_cut"):
+        raise UsageError(f"entry {number}: its body was cut, or is hidden, so it cannot be sent again")
+    text = str(post.get("text") or "")
+    if text:
+        return base64.b64decode(text, validate=True) if post.get("encoding") == "base64" else text.encode()
+    params, kind = post.get("params") or [], str(post.get("mimeType", ""))
+    if params and kind.startswith("application/x-www-form-urlencoded"):
+        return urlencode([(str(item["name"]), str(item.get("value", ""))) for item in params]).encode()
+    size = request.get("bodySize", 0)
+    if params or (isinstance(size, int) and size > 0):
+        raise UsageError(f"entry {number}: the archive does not hold its body", hint="save it with content")
+    return b""
 
 
 def _entry(found: dict[str, Any], base_url: str) -> dict[str, Any]:
@@ -124,6 +147,8 @@ def _entry(found: dict[str, Any], base_url: str) -> dict[str, Any]:
     if found["request_bytes"]:
         kind = next((v for n, v in asked.get("headers", []) if n.lower() == "content-type"), "")
         entry["request"]["postData"] = {"mimeType": kind, "text": asked.get("body", ""), "encoding": "base64"}
+        if asked.get("body_cut") or not asked.get("body"):  # so that no half of a body is sent as if it were all
+            entry["request"]["postData"]["_cut"] = True
     return entry
 
 
