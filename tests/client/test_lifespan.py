@@ -69,7 +69,7 @@ def test_a_reload_keeps_the_url(home: Home, port: str) -> None:
 
 @pytest.mark.parametrize("by", ["HUP", "--reload"])
 def test_gunicorn_replaces_its_workers_and_keeps_the_url(home: Home, port: str, by: str) -> None:
-    """After a HUP, or changed code with --reload, others serve it under the same URL, by the same prx, which ends with gunicorn."""
+    """After a HUP, or new code with --reload, workers with it have the same URL and prx, which ends with gunicorn."""
     options = ["--reload"] if by == "--reload" else []
     with home.command("gunicorn", "app:app", "-k", "asgi", "-w", "2", *options, "-b", f"127.0.0.1:{port}") as server:
         before = answer_of(port)

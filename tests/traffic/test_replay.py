@@ -171,7 +171,10 @@ def test_a_whole_body_survives_an_archive(body: bytes) -> None:
     [
         ({"postData": {"text": "héllo", "mimeType": "text/plain"}, "bodySize": 6}, "héllo".encode()),
         ({"postData": {"text": "/w==", "encoding": "base64"}}, b"\xff"),
-        ({"postData": {"mimeType": "application/x-www-form-urlencoded", "params": [{"name": "a b", "value": "&"}]}}, b"a+b=%26"),
+        (
+            {"postData": {"mimeType": "application/x-www-form-urlencoded", "params": [{"name": "a b", "value": "&"}]}},
+            b"a+b=%26",
+        ),
         ({"bodySize": 0}, b""),
         ({"bodySize": -1, "postData": None}, b""),
     ],
@@ -206,3 +209,20 @@ def test_a_cut_or_hidden_body_stays_refused_through_an_archive() -> None:
     for exchange in (came(body=b"x" * (BODY_LIMIT + 1)), never_whole, hidden):
         with pytest.raises(UsageError, match="entry 1: its body was cut"):
             from_har(as_har([exchange_json(exchange, MASKS)], "http://127.0.0.1:1"))
+
+
+async def test_a_service_may_answer_without_reading_a_large_body() -> None:
+    """Its answer counts, though it never takes the body."""
+    over = asyncio.Event()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 0\r\n\r\n")
+        await over.wait()
+
+    async with service(answer) as port, relaying(port) as relay:
+        raw = b"POST / HTTP/1.1\r\nContent-Length: 16000000\r\n\r\n" + bytes(16_000_000)
+        try:
+            async with asyncio.timeout(5):
+                assert (await send(raw, relay.target, relay.copier)).status == 413
+        finally:
+            over.set()

@@ -29,8 +29,8 @@ holds ends the hold: the answer says whether prx ends with it. A prx that is sto
               at                request with this id began at another time, that is, if it belongs to an earlier prx
     retarget  tunnel, addr      at once
 
-Limits: a request is at most 64 KiB and arrives within 10 seconds of its first byte; a `replay`, whose `do` comes first, is at most
-24 MiB, which has room for a body of 16 MiB in base64.
+Limits: a request is at most 64 KiB and arrives within 10 seconds of its first byte. A `replay`, whose `do` comes first, is at
+most 24 MiB, which has room for a body of 16 MiB in base64.
 """
 
 from __future__ import annotations

@@ -68,8 +68,7 @@ async def send(raw: bytes, target: Target, copier: Copier, *, before: Callable[[
                 if before is not None:
                     await before()
                 copier.read_now(tee, VISITOR, raw)
-                writer.write(raw)
-                await writer.drain()
+                writer.write(raw)  # not awaited: a service may answer before it has read all, or never read it
                 while not tee.idle and (data := await reader.read(65536)):
                     copier.read_now(tee, SERVICE, data)
             finally:
