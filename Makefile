@@ -95,7 +95,7 @@ siege: setup  ## hostile clients of the dashboard beside a calm run: how soon pr
 check: lint types imports test  ## what CI runs
 
 lock: setup  ## choose the newest versions that pyproject.toml allows, with their hashes
-	@.venv/bin/uv pip compile pyproject.toml --extra web --group dev --generate-hashes --universal --python-version 3.11 \
+	@.venv/bin/uv pip compile pyproject.toml --all-extras --group dev --generate-hashes --universal --python-version 3.11 \
 	  --no-annotate --no-header --no-emit-index-url --no-emit-find-links --upgrade --quiet -o requirements.lock
 
 audit: setup  ## known vulnerabilities in what requirements.lock names; asks a vulnerability service, so CI does not run it

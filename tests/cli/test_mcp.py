@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from typing import Any
 
 import pytest
 from tests.cli.home import PRX, Home
 
-pytestmark = pytest.mark.skipif(importlib.util.find_spec("mcp") is None, reason="the extra mcp is not installed")
 ASKING = ["doctor", "logs", "report", "status", "why"]
 ACTING = ["reload", "restart", "stop"]
 

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import hashlib
 import hmac
-import importlib.util
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -185,7 +184,6 @@ def test_the_kinds_of_hook(tmp_path: Path) -> None:
     assert "hunter2" not in repr(hooks[2])
 
 
-@pytest.mark.skipif(importlib.util.find_spec("apprise") is None, reason="the extra notify is not installed")
 async def test_apprise_hands_it_over(bench: Bench, servers: Servers) -> None:
     """An address of apprise (its `json://`) reaches a real server with the text for people."""
     bodies, handler = receiver(200)
@@ -197,7 +195,6 @@ async def test_apprise_hands_it_over(bench: Bench, servers: Servers) -> None:
     assert b"the token is not accepted (auth_rejected): the token is void" in bodies[0]
 
 
-@pytest.mark.skipif(importlib.util.find_spec("apprise") is None, reason="the extra notify is not installed")
 async def test_apprise_that_cannot_is_explained(bench: Bench) -> None:
     """An address that it does not know is said in words, without the address."""
     bench.settings = TunnelSettings(on_change=("nosuchservice://secret",))
