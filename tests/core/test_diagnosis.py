@@ -195,6 +195,17 @@ def test_cloudflares_own_refusals_are_told_and_nothing_is_learned_from_them(publ
     assert diagnosis.retry_after == public.retry_after
 
 
+@pytest.mark.parametrize("quick", [True, False], ids=["quick", "named"])
+@pytest.mark.parametrize("asked", [1, 120, 10**9])
+@pytest.mark.parametrize("origin", [ORIGIN, replace(ORIGIN, status=429)], ids=["only to visitors", "here too"])
+def test_a_services_own_retry_after_holds_up_no_check(origin: Origin, asked: int, quick: bool) -> None:
+    """What a service asks of its visitors is no reason to notice its next fault an hour late."""
+    said = Delivery(reached=True, answered=True, said=frozenset({429}))
+    diagnosis = diagnose(at_public(Public(429, retry_after=asked), origin, said), replace(POLICY, quick=quick))
+    assert diagnosis.verdict is Verdict.ORIGIN_ERROR
+    assert diagnosis.retry_after is None
+
+
 NOT_CLOUDFLARE = {
     "grey cloud": (("fd10:aec2:5dae::1",), Public(None, "no route", by_cloudflare=False)),
     "old server refuses": (("203.0.113.9",), Public(None, "connection refused", by_cloudflare=False)),

@@ -184,3 +184,19 @@ def test_the_public_form() -> None:
         assert body["data"]["tunnel"] == "web"
         assert item.variables()["PRX_EVENT"] == item.event
         assert item.variables()["PRX_TEXT"] == item.text
+
+
+@pytest.mark.parametrize("hours", [3, -3, 24 * 365, -24 * 365])
+def test_a_clock_that_is_set_changes_no_duration(hours: int) -> None:
+    """Trouble of a minute is reported as a minute, at its time, if the wall clock is set in its middle."""
+    scene = Scene()
+    scene.give(events.VerdictChanged(tunnel="web", old="", new=Verdict.EDGE_LOST, reason="so it is", hint=""))
+    scene.give(events.StateChanged(tunnel="web", old=State.READY, new=State.DEGRADED, reason=""))
+    scene.wait(30)
+    scene.incidents.move(hours * 3600)
+    scene.now += hours * 3600
+    scene.wait(30)
+    scene.become(Verdict.HEALTHY, State.READY)
+    scene.wait(WELL_FOR)
+    assert scene.heard() == ["trouble edge_lost", "recovered"]
+    assert scene.told[-1].data["lasted_secs"] == pytest.approx(60, abs=CONDITIONS[Verdict.EDGE_LOST].visible_after + LASTED)

@@ -1,6 +1,18 @@
 """Facts become numbered events; no listener can slow the tunnel down."""
 
-from prx.core.events import ConnectionLost, Dropped, Event, Log, StateChanged, UrlChanged, VerdictChanged
+import pytest
+
+from prx.core.events import (
+    ConnectionLost,
+    Dropped,
+    Event,
+    Log,
+    Probed,
+    RestartScheduled,
+    StateChanged,
+    UrlChanged,
+    VerdictChanged,
+)
 from prx.core.states import State
 from prx.core.status import TunnelStatus
 from prx.core.verdicts import Verdict
@@ -108,3 +120,34 @@ async def test_a_reader_that_reads_misses_nothing_of_a_thousand_tunnels() -> Non
         bus.close()
         assert len([event async for event in reader]) == 10_000
     assert bus.dropped == 0
+
+
+@pytest.mark.parametrize("hours", [3, -3, 24 * 365, -24 * 365])
+def test_ages_are_true_after_the_wall_clock_was_set(hours: int) -> None:
+    """How long a state lasts, the next try, the last check, the flaps: no jump of the wall clock changes them."""
+    clock = ManualClock()
+    bus = Bus(clock)
+    bus.track(TunnelStatus("web"))
+    bus.publish(StateChanged(tunnel="web", old=State.STARTING, new=State.READY, reason=""))
+    bus.publish(StateChanged(tunnel="web", old=State.READY, new=State.BACKOFF, reason=""))
+    bus.publish(Probed(tunnel="web", status=200, latency_ms=1.0, verdict=Verdict.HEALTHY))
+    bus.publish(RestartScheduled(tunnel="web", delay=300.0, attempt=1, reason=""))
+    clock.set_wall(hours * 3600)
+    clock.advance(60)
+    (status,) = bus.statuses()
+    assert status.since is not None
+    assert status.last_probe is not None
+    assert clock.wall() - status.since == pytest.approx(60)
+    assert clock.wall() - status.last_probe.at == pytest.approx(60)
+    assert status.to_json(clock.wall())["next_retry_in"] == pytest.approx(240)
+    assert status.flaps.count(clock.wall()) == 1
+
+
+def test_sleep_is_age() -> None:
+    """A machine that slept did not have its clock set: the night counts."""
+    clock = ManualClock()
+    bus = Bus(clock)
+    bus.track(TunnelStatus("web"))
+    bus.publish(StateChanged(tunnel="web", old=State.STARTING, new=State.READY, reason=""))
+    clock.suspend(8 * 3600)
+    assert clock.wall() - (bus.statuses()[0].since or 0.0) == pytest.approx(8 * 3600)

@@ -31,6 +31,10 @@ class Flaps:
         """Take in that it was stopped or started again as asked: its next trouble is no fall until it was well again."""
         return replace(self, well=False)
 
+    def moved(self, by: float) -> Flaps:
+        """Return the same falls after the wall clock was set `by` seconds ahead."""
+        return replace(self, falls=tuple(fall + by for fall in self.falls)) if self.falls else self
+
     def count(self, now: float) -> int:
         """Return how many falls there were in the `WINDOW` before `now`."""
         return sum(0 <= now - fall < WINDOW for fall in self.falls)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from prx.core import events
@@ -97,6 +97,14 @@ class Incidents:
                     )
                 ]
         return []
+
+    def move(self, by: float) -> None:
+        """Take in that the wall clock was set `by` seconds ahead."""
+        self.due, self._began, self._well_at = (
+            None if at is None else at + by for at in (self.due, self._began, self._well_at)
+        )
+        if self._fault is not None:
+            self._fault = replace(self._fault, since=self._fault.since + by)
 
     def elapse(self, now: float) -> list[Notice]:
         """Take in that it is `now`; return what has become news."""

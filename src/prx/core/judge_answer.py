@@ -61,8 +61,14 @@ def judge_answer(evidence: Evidence, policy: Policy) -> Diagnosis:
 
 
 def _with_pause(diagnosis: Diagnosis, public: Public) -> Diagnosis:
-    """Take over for how long prx is asked to stay away; an edge that only fails has no reason to be spared."""
-    if public.retry_after is None or (public.status != 429 and diagnosis.verdict is not Verdict.EDGE_REFUSED):
+    """Take over for how long Cloudflare asks prx to stay away.
+
+    An edge that only fails has no reason to be spared, and a service says that to its visitors: prx's checks go on, as
+    nothing would be noticed meanwhile.
+    """
+    refused = diagnosis.verdict is Verdict.EDGE_REFUSED
+    crowded = public.status == 429 and diagnosis.verdict not in {Verdict.HEALTHY, Verdict.ORIGIN_ERROR}
+    if public.retry_after is None or not (refused or crowded):
         return diagnosis
     return replace(diagnosis, retry_after=float(public.retry_after))
 

@@ -82,6 +82,17 @@ class TunnelStatus:
         """Return "verdict: reason", without the part that is empty."""
         return summary(self.verdict, self.reason)
 
+    def moved(self, by: float) -> TunnelStatus:
+        """Return the same status after the wall clock was set `by` seconds ahead: what is kept gets its time by the new one."""
+        probe = self.last_probe
+        return replace(
+            self,
+            since=None if self.since is None else self.since + by,
+            retry_at=None if self.retry_at is None else self.retry_at + by,
+            last_probe=None if probe is None else replace(probe, at=probe.at + by),
+            flaps=self.flaps.moved(by),
+        )
+
     def to_json(self, now: float) -> dict[str, Any]:
         """Return the public form; `now` (wall clock, seconds) turns the time of the next try into a wait."""
         probe = self.last_probe

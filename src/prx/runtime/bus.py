@@ -17,6 +17,7 @@ from prx.core.status import TunnelStatus, fold
 from prx.logs.redact import Redactor
 from prx.runtime.bulkhead import words_of
 from prx.runtime.host.clock import Clock
+from prx.runtime.host.wall_jumps import WallJumps
 
 _STANDING = (StateChanged, VerdictChanged, UrlChanged)
 _Fact = TypeVar("_Fact", bound=Fact)
@@ -104,10 +105,12 @@ class Bus:
         self._keeper: Callable[[str, str, str], None] | None = None
         self._failed: list[Callable[[Event], None]] = []  # those that it was said of
         self._statuses: dict[str, TunnelStatus] = {}
+        self._jumps = WallJumps(clock)
 
     def publish(self, fact: Fact) -> Event:
         """Publish `fact` with a number and a time, update the status, and hand the event to every subscriber."""
         self._seq += 1
+        self._follow_the_clock()
         event = Event(self._seq, self._clock.wall(), _without_secrets(fact, self.redactor))
         if fact.tunnel in self._statuses:
             self._statuses[fact.tunnel] = fold(self._statuses[fact.tunnel], event)
@@ -178,7 +181,12 @@ class Bus:
 
     def statuses(self) -> tuple[TunnelStatus, ...]:
         """Return the present status of every tunnel, in the order in which they were tracked."""
+        self._follow_the_clock()
         return tuple(self._statuses.values())
+
+    def _follow_the_clock(self) -> None:
+        if jump := self._jumps.since_last():
+            self._statuses = {name: status.moved(jump) for name, status in self._statuses.items()}
 
 
 def _without_secrets(fact: _Fact, redactor: Redactor) -> _Fact:

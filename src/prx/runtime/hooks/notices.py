@@ -24,6 +24,7 @@ from prx.runtime.hooks.kinds import MessageHook
 from prx.runtime.hooks.runner import deliver_repeatedly
 from prx.runtime.hooks.web import WebHook
 from prx.runtime.host.clock import Clock, TimerHandle
+from prx.runtime.host.wall_jumps import WallJumps
 
 LINE: Final = 32
 WEB_SECONDS: Final = 10.0
@@ -65,6 +66,7 @@ class NoticeRunner:
     ) -> None:
         self._publish = publish
         self._clock = clock
+        self._jumps = WallJumps(clock)
         self._settings_of = settings_of
         self._folder = folder
         self._environ = environ
@@ -82,6 +84,7 @@ class NoticeRunner:
         settings = self._settings_of(name)
         if settings is None or not settings.on_change:
             return
+        self._follow_the_clock()
         incidents = self._incidents.setdefault(name, Incidents(name))
         self._queue(name, incidents.take(event.at, event.fact))
         self._wait(name, incidents)
@@ -94,9 +97,15 @@ class NoticeRunner:
             self._timers[name] = self._clock.call_later(delay, lambda: self._elapse(name, incidents))
 
     def _elapse(self, name: str, incidents: Incidents) -> None:
-        # the wall clock may have been set back meanwhile: what was waited for is due all the same
+        self._follow_the_clock()
+        # the timer may be a moment early by the wall clock: what was waited for is due all the same
         self._queue(name, incidents.elapse(max(self._clock.wall(), incidents.due or 0.0)))
         self._wait(name, incidents)
+
+    def _follow_the_clock(self) -> None:
+        if jump := self._jumps.since_last():
+            for incidents in self._incidents.values():
+                incidents.move(jump)
 
     def _queue(self, name: str, notices: list[Notice]) -> None:
         settings = self._settings_of(name)
