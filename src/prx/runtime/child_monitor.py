@@ -41,6 +41,7 @@ class ChildMonitor:
     def close(self) -> None:
         """Forget what outlives a check: the child has ended."""
         self._context.shared.ways.remove(self._group, self.counters)
+        self._endpoints.close()
 
     async def counters(self, *, max_age: float = 0.0) -> Counters | None:
         """Return the child's counters, read now or at most `max_age` seconds ago; None if they cannot be read."""

@@ -11,6 +11,7 @@ from contextlib import ExitStack, asynccontextmanager, contextmanager
 import pytest
 
 from prx.config.schema import TunnelSettings
+from prx.runtime.probes.accept_queue import listener_has_queue
 from prx.runtime.probes.quick_checks import QuickChecks
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux lists what has not been accepted")
@@ -146,3 +147,24 @@ async def test_another_service_on_the_same_port_is_not_taken_for_it() -> None:
         async with accepting(sock):
             with socket.create_connection(other.getsockname()):
                 assert not await is_suspect(checks, "127.0.0.1", port_of(sock))
+
+
+@pytest.mark.parametrize("bound", ["127.0.0.1", "127.0.0.2", "0.0.0.0", "::1", "::"])
+async def test_the_kernel_says_of_one_listener_whether_anything_waits(bound: str) -> None:
+    """So the table of all connections is read only if something does."""
+    with listener(bound) as sock, ExitStack() as others:
+        assert listener_has_queue(port_of(sock)) is False
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(bound, bound)
+        others.enter_context(socket.create_connection((host, port_of(sock))))
+        assert listener_has_queue(port_of(sock)) is True
+        sock.accept()[0].close()
+        assert listener_has_queue(port_of(sock)) is False
+
+
+@pytest.mark.usefixtures("soon")
+async def test_without_an_answer_of_the_kernel_the_table_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a container that forbids the question, a service that hangs is noticed all the same."""
+    monkeypatch.setattr("prx.runtime.probes.accept_queue._SOCK_DIAG", 99)
+    with listener("127.0.0.1") as sock:
+        assert listener_has_queue(port_of(sock)) is None
+        assert await is_suspect(QuickChecks(), "127.0.0.1", port_of(sock))

@@ -1,7 +1,8 @@
 """Ask the child itself, on the loopback port of its metrics server.
 
 The server is the child's own and next to us, so an answer takes a millisecond; no answer in time means that the child is
-stopped or stuck. Which paths there are is the backend's to say (`prx.backends.base.Endpoints`).
+stopped or stuck. The connection is kept open for the next question. Which paths there are is the backend's to say
+(`prx.backends.base.Endpoints`).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from prx.core.deadline import Deadline
 from prx.runtime.probes.connect import Endpoint, ProbeError, connected
 from prx.runtime.probes.http import Request, exchange
+from prx.runtime.probes.kept import KeptConnection, NotKeptError
 
 TIMEOUT = 2.0  # seconds
 LIMIT = 1024 * 1024  # the ingress of a tunnel with a thousand host names; a cut-off answer would be no JSON
@@ -26,15 +28,31 @@ class Reply:
 
 
 class ConnectorEndpoints:
-    """The endpoints of one child, on 127.0.0.1:`port`."""
+    """The endpoints of one child, on 127.0.0.1:`port`; `close` them with it."""
 
     def __init__(self, port: int, *, timeout: float = TIMEOUT) -> None:
         self._place = Endpoint("127.0.0.1", port)
         self._timeout = timeout
+        self._kept = KeptConnection(port, limit=LIMIT)
+
+    def close(self) -> None:
+        """Hang up."""
+        self._kept.close()
 
     async def get(self, path: str, *, timeout: float | None = None) -> Reply | None:
         """Return the answer to GET `path`, None when there is none within `timeout` seconds, or the usual ones."""
         within = self._timeout if timeout is None else timeout
+        if self._kept.busy:
+            return await self._ask(path, within)
+        try:
+            return Reply(*await self._kept.get(path, within))
+        except TimeoutError:
+            return None
+        except NotKeptError:
+            return await self._ask(path, within)
+
+    async def _ask(self, path: str, within: float) -> Reply | None:
+        """Ask on a connection of its own."""
         deadline = Deadline(asyncio.get_running_loop().time, within)
         try:
             async with connected(self._place, timeout=within) as stream:

@@ -12,17 +12,19 @@ is made, so that visitors find room in the queue when the service goes on.
 from __future__ import annotations
 
 import asyncio
+from socket import AF_INET, AF_INET6, socket
 
 from prx.backends.base import Counters
 from prx.config.schema import TunnelSettings
 from prx.core.hosts import is_this_machine
 from prx.runtime.probes.accept_queue import Arrival
-from prx.runtime.probes.connect import Endpoint, FailureKind, ProbeError, Stream, connected_to_one, is_address
+from prx.runtime.probes.connect import Endpoint, FailureKind, ProbeError, connected_to_one, is_address
+from prx.runtime.probes.kept import connect_at_once
 from prx.runtime.probes.origin import check_origin
 
 CONNECT_WITHIN = 1.0  # seconds
 ANSWER_WITHIN = 1.2  # seconds; for a service that usually takes a quarter of that at most
-ACCEPT_WITHIN = (0.0, 0.05, 0.8)  # seconds: the waits before each look
+ACCEPT_WITHIN = (0.005, 0.05, 0.8)  # seconds: the waits before each look
 STREAM = 10.0  # requests between two quick checks: of so many, by chance none would come once in twenty thousand
 _GONE = {FailureKind.REFUSED, FailureKind.NO_ROUTE, FailureKind.TIMEOUT}
 
@@ -69,14 +71,16 @@ class QuickChecks:
         if self._left is not None and self._left.to_port == origin.port and self._left.is_waiting():
             return False
         self._left = None
+        local = is_this_machine(origin.host)
         try:
-            async with connected_to_one(
-                [Endpoint(address, origin.port) for address in addresses], timeout=CONNECT_WITHIN
-            ) as stream:
-                if is_this_machine(origin.host):
-                    self._left = await _left_waiting(stream)
+            arrival = _knock(addresses[0], origin.port) if local else None
+            if arrival is None:
+                endpoints = [Endpoint(address, origin.port) for address in addresses]
+                async with connected_to_one(endpoints, timeout=CONNECT_WITHIN) as stream:
+                    arrival = _arrival(stream.writer.get_extra_info("socket")) if local else None
         except ProbeError as error:
             return error.trouble not in _GONE
+        self._left = await _left_waiting(arrival) if arrival is not None else None
         if self._left is not None:
             return False
         if busy and usual_ms is not None and usual_ms < ANSWER_WITHIN * 250:
@@ -85,15 +89,24 @@ class QuickChecks:
         return True
 
 
-async def _left_waiting(stream: Stream) -> Arrival | None:
-    """Return the connection if the service does not accept it for a while; None if it does, or if the system does not say."""
-    sock = stream.writer.get_extra_info("socket")
-    if sock is None:
-        return None
+def _knock(address: str, port: int) -> Arrival | None:
+    """Connect to a service of this machine and hang up, without a wait; None if that takes one, or does not succeed."""
     try:
-        arrival = Arrival.of(sock)
+        with connect_at_once(AF_INET6 if ":" in address else AF_INET, address, port) as sock:
+            return Arrival.of(sock)
+    except (OSError, OverflowError):
+        return None
+
+
+def _arrival(sock: socket | None) -> Arrival | None:
+    try:
+        return None if sock is None else Arrival.of(sock)
     except OSError:
         return None
+
+
+async def _left_waiting(arrival: Arrival) -> Arrival | None:
+    """Return the connection if the service does not accept it for a while; None if it does, or if the system does not say."""
     for wait in ACCEPT_WITHIN:
         await asyncio.sleep(wait)
         if not arrival.is_waiting():

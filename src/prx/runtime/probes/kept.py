@@ -1,0 +1,125 @@
+"""A connection to a server on this machine that is kept open from one small question to the next.
+
+A question on a connection of its own costs several times as much as the answer. What this reader does not know at once (an
+answer that is no plain HTTP/1.1, a server that hangs up) is `NotKeptError`, after which the question is asked on a connection
+of its own, by the careful way (`prx.runtime.probes.http`): what is wrong is found out there. No answer in time is none, and
+the connection is given up with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+from contextlib import ExitStack
+from typing import Final
+
+from prx import __version__
+from prx.runtime.probes.head import Head, MalformedError, NotHttpError, split
+
+_CONNECTED: Final = {0, errno.EISCONN}
+_CHUNK: Final = 64 * 1024
+
+
+class NotKeptError(Exception):
+    """The question cannot be asked, or its answer not be read, on the connection that was kept."""
+
+
+class KeptConnection:
+    """The connection to 127.0.0.1:`port`, made when it is needed; one question at a time (`busy`)."""
+
+    def __init__(self, port: int, *, limit: int) -> None:
+        self.busy = False
+        self._port = port
+        self._limit = limit
+        self._sock: socket.socket | None = None
+
+    def __del__(self) -> None:
+        """Hang up with the last that asks."""
+        self.close()
+
+    async def get(self, path: str, timeout: float) -> tuple[int, bytes]:
+        """Return status and body of the answer to GET `path`; TimeoutError without one within `timeout` s, NotKeptError."""
+        self.busy, whole = True, False
+        try:
+            sock = self._sock = self._sock or connect_at_once(socket.AF_INET, "127.0.0.1", self._port)
+            async with asyncio.timeout(timeout):
+                found, whole = await self._exchange(sock, path)
+        except TimeoutError:
+            raise
+        except (OSError, NotHttpError, MalformedError, ValueError) as error:
+            raise NotKeptError from error
+        finally:
+            self.busy = False
+            if not whole:
+                self.close()
+        return found
+
+    def close(self) -> None:
+        """Hang up; the next question opens the connection again."""
+        if self._sock is not None:
+            self._sock.close()
+            self._sock = None
+
+    async def _exchange(self, sock: socket.socket, path: str) -> tuple[tuple[int, bytes], bool]:
+        """Return status and body, and whether the connection may be kept."""
+        question = (
+            f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{self._port}\r\nUser-Agent: prx/{__version__}\r\n"
+            "Accept: */*\r\nAccept-Encoding: identity\r\n\r\n"
+        ).encode("ascii")
+        if sock.send(question) != len(question):
+            raise NotKeptError
+        loop, buffer, head = asyncio.get_running_loop(), b"", None
+        while True:
+            data = await loop.sock_recv(sock, _CHUNK)
+            buffer += data
+            if not data or len(buffer) > self._limit:
+                raise NotKeptError
+            if head is None:
+                parts = split(buffer)
+                if parts is None:
+                    continue
+                head, buffer = parts
+            if (whole := body_of(head, buffer)) is not None:
+                body, rest = whole
+                keeps = not rest and "close" not in head.fields.get("connection", "").lower()
+                return (head.status, body), keeps
+
+
+def connect_at_once(family: socket.AddressFamily, address: str, port: int) -> socket.socket:
+    """Return a connection to a port of this machine, which takes no wait; OSError if it does, or is refused.
+
+    The kernel makes it within the call, and says so at the next.
+    """
+    with ExitStack() as unless_connected:
+        sock = unless_connected.enter_context(socket.socket(family, socket.SOCK_STREAM))
+        sock.setblocking(False)
+        sock.connect_ex((address, port))
+        failed = sock.connect_ex((address, port))
+        if failed in _CONNECTED and sock.getsockname()[:2] != sock.getpeername()[:2]:  # else an unused port, drawn as our own
+            unless_connected.pop_all()
+            return sock
+    raise OSError(failed or errno.ECONNREFUSED, "not connected at once")
+
+
+def body_of(head: Head, buffer: bytes) -> tuple[bytes, bytes] | None:
+    """Return the body of an answer and what follows it; None while it is not complete. ValueError: it cannot be read."""
+    if head.status < 200:
+        raise ValueError("an interim answer")
+    if not head.chunked:
+        if head.length is None:
+            raise ValueError("its end is that of the connection")
+        return (buffer[: head.length], buffer[head.length :]) if len(buffer) >= head.length else None
+    parts, at = [], 0
+    while (end := buffer.find(b"\r\n", at)) >= 0:
+        size = int(buffer[at:end].partition(b";")[0], 16)
+        at = end + 2 + size
+        if buffer[at : at + 2] != b"\r\n":
+            if len(buffer) < at + 2:
+                return None
+            raise ValueError("a chunk without its end, or a trailer")
+        parts.append(buffer[end + 2 : at])
+        at += 2
+        if not size:
+            return b"".join(parts), buffer[at:]
+    return None

@@ -1,0 +1,118 @@
+"""The connection to a child that is kept open: what it saves, and that it changes no answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+from tests.support.servers import Servers, forever
+
+from prx.runtime.probes.connector import ConnectorEndpoints, Reply
+from prx.runtime.probes.head import Head
+from prx.runtime.probes.kept import body_of
+
+KEPT = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\no\r\n1;x=y\r\nk\r\n0\r\n\r\n"
+
+
+async def keeping(servers: Servers, raw: bytes, times: int = 9) -> tuple[ConnectorEndpoints, Callable[[], int]]:
+    """Return endpoints that answer `raw` so many times on each connection, and how to count connections."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for left in range(times, 0, -1):
+            for piece in (raw[:7], raw[7:40], raw[40:]):
+                writer.write(piece)
+                await writer.drain()
+                await asyncio.sleep(0)
+            if left > 1:
+                await reader.readuntil(b"\r\n\r\n")
+
+    served = await servers.start(serve)
+    return ConnectorEndpoints(served.port), lambda: served.connections
+
+
+@pytest.mark.parametrize("raw", [KEPT, CHUNKED], ids=["length", "chunked"])
+async def test_one_connection_serves_all_questions(servers: Servers, raw: bytes) -> None:
+    """However the body is delimited, and in whatever pieces it comes."""
+    endpoints, connections = await keeping(servers, raw)
+    for _ in range(5):
+        assert await endpoints.get("/ready") == Reply(200, b"ok")
+    assert connections() == 1
+    endpoints.close()
+    assert await endpoints.get("/ready") == Reply(200, b"ok")
+    assert connections() == 2
+
+
+async def test_a_server_that_hangs_up_is_asked_again(servers: Servers) -> None:
+    """A question meets a connection that was closed meanwhile: it is asked on another one, and answered."""
+    endpoints, connections = await keeping(servers, KEPT, times=1)
+    assert [await endpoints.get("/ready") for _ in range(3)] == [Reply(200, b"ok")] * 3
+    assert connections() >= 3
+
+
+async def test_two_questions_at_once_get_an_answer_each(servers: Servers) -> None:
+    """A check that asks while the watch waits does not read the other's answer."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        path = served.heads[-1].split()[1]
+        await asyncio.sleep(0.02)
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(path), path))
+
+    served = await servers.start(serve)
+    endpoints = ConnectorEndpoints(served.port)
+    found = await asyncio.gather(endpoints.get("/ready"), endpoints.get("/metrics"))
+    assert found == [Reply(200, b"/ready"), Reply(200, b"/metrics")]
+
+
+async def test_a_child_that_freezes_between_two_questions_is_silent(servers: Servers) -> None:
+    """The kernel still takes what is sent to a stopped process: no answer in time is none, and no old answer counts."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if served.connections == 1:
+            writer.write(KEPT)
+        await forever()
+
+    served = await servers.start(serve)
+    endpoints = ConnectorEndpoints(served.port)
+    assert await endpoints.get("/ready") == Reply(200, b"ok")
+    assert await endpoints.get("/ready", timeout=0.1) is None
+    assert await endpoints.get("/ready", timeout=0.1) is None
+    assert served.connections == 2
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"SSH-2.0-x\r\n",
+        b"HTTP/1.1 200 OK\r\nbroken\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nokok",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nok",
+    ],
+)
+async def test_what_is_no_answer_is_none(servers: Servers, raw: bytes) -> None:
+    """Neither is another protocol, a head or a body that cannot be read, nor a part of one."""
+    served = await servers.canned(raw)
+    assert await ConnectorEndpoints(served.port).get("/ready") is None
+
+
+async def test_an_answer_that_ends_with_its_connection_is_whole(servers: Servers) -> None:
+    """What the quick reader does not know is read the careful way."""
+    served = await servers.canned(b"HTTP/1.0 503 no\r\n\r\nwait")
+    assert await ConnectorEndpoints(served.port).get("/ready") == Reply(503, b"wait")
+
+
+@pytest.mark.parametrize(
+    ("buffer", "found"),
+    [
+        (b"", None),
+        (b"3\r\nab", None),
+        (b"3\r\nabc\r\n0\r\n", None),
+        (b"3\r\nabc\r\n0\r\n\r\n", (b"abc", b"")),
+        (b"3\r\nabc\r\n0\r\n\r\nHTTP", (b"abc", b"HTTP")),
+    ],
+)
+def test_a_chunked_body_is_over_with_its_last_chunk(buffer: bytes, found: tuple[bytes, bytes] | None) -> None:
+    """Not before, and what follows is not part of it."""
+    assert body_of(Head(200, {}, True, None), buffer) == found
