@@ -112,12 +112,18 @@ _TRIGGERS = (
     "@",
 )
 _TRIGGERS_OF_CLOUDFLARE = ("cf-access", "cf_app", "cfast_", "cfut_", "cfat_", "cfk_")
+TRIGGERS = (*_TRIGGERS, *_TRIGGERS_OF_CLOUDFLARE)
+"""Words in lower case, one of which stands in every line that holds a secret place."""
 
 
 class Redactor:
-    """Take known values and secret places out of lines; one for the whole program."""
+    """Take known values and secret places out of lines; one for the whole program.
+
+    forms_as_bytes: the known values, as they may stand in a program's output.
+    """
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
+        self.forms_as_bytes: tuple[bytes, ...] = ()
         self._forms: frozenset[str] = frozenset()
         self._values: re.Pattern[str] | None = None
         for secret in secrets:
@@ -160,6 +166,7 @@ class Redactor:
 
     def _learn(self, forms: frozenset[str]) -> None:
         self._forms = forms
+        self.forms_as_bytes = tuple(form.encode("utf-8", "surrogateescape") for form in forms)
         # the longest first, so that no rest of one stays beside the mark of another
         longest_first = sorted(forms, key=len, reverse=True)
         self._values = re.compile("|".join(map(re.escape, longest_first))) if forms else None

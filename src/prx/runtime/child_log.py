@@ -11,7 +11,8 @@ from collections.abc import Callable
 
 from prx.backends.base import LogLine
 from prx.core.events import Log
-from prx.logs.text import decode, decode_lines
+from prx.logs.flood import clean_lines
+from prx.logs.text import decode
 from prx.runtime.bulkhead import words_of
 from prx.runtime.context import TunnelContext
 
@@ -63,9 +64,13 @@ class ChildLog:
             raise failures[0]
 
     def _keep_unread(self, stream: str, lines: list[bytes]) -> None:
-        text = self._context.shared.bus.redactor.text(decode_lines(lines))
+        text = clean_lines(self._context.shared.bus.redactor, lines)
         self._follow_landmarks(stream, text)
-        self._tail.extend((stream, line) for line in text.split("\n")[-TAIL_LINES:])
+        if len(lines) < TAIL_LINES:
+            self._tail.extend((stream, line) for line in text.split("\n"))
+        else:  # taken apart only if it turns out to be the end
+            self._tail.clear()
+            self._tail.append((stream, text))
         if self._context.shared.bus.keep(self._context.name, self._context.backend.name, text):
             self._in_file += len(lines)
             self._limiter.skipped -= len(lines)
@@ -80,7 +85,8 @@ class ChildLog:
 
     def tail(self) -> list[LogLine]:
         """Return the last lines; one that cannot be understood is returned as it is."""
-        return [self._understood(stream, line) for stream, line in self._tail]
+        lines = [(stream, line) for stream, text in self._tail for line in text.split("\n")]
+        return [self._understood(stream, line) for stream, line in lines[-TAIL_LINES:]]
 
     def _understood(self, stream: str, line: str) -> LogLine:
         try:

@@ -62,7 +62,7 @@ async def test_two_questions_at_once_get_an_answer_each(servers: Servers) -> Non
     served = await servers.start(serve)
     endpoints = ConnectorEndpoints(served.port)
     found = await asyncio.gather(endpoints.get("/ready"), endpoints.get("/metrics"))
-    assert found == [Reply(200, b"/ready"), Reply(200, b"/metrics")]
+    assert list(found) == [Reply(200, b"/ready"), Reply(200, b"/metrics")]
 
 
 async def test_a_child_that_freezes_between_two_questions_is_silent(servers: Servers) -> None:
