@@ -14,7 +14,7 @@ from tests.support.servers import Servers, answer
 from prx.config.schema import TunnelSettings
 from prx.core.evidence import Dns, DnsState, Evidence, Public
 from prx.core.verdicts import Action
-from prx.runtime.attention import Attention
+from prx.runtime.attention import Attention, _pulses
 from prx.runtime.child_monitor import ChildMonitor
 from prx.runtime.context import TunnelContext
 from prx.runtime.observer import EXCUSED_FOR
@@ -146,3 +146,18 @@ async def test_a_check_in_which_prx_was_held_up_is_made_again(
     monkeypatch.setattr(run.checker, "check", check)
     _, checked = await run.check()
     assert (made, checked.diagnosis.action) == (checks, action)
+
+
+async def test_many_watch_by_one_timer(hold_up: HoldUp) -> None:
+    """However many checks wait, the loop has one beat for them, and each learns of the pauses in its own time alone."""
+    loop = asyncio.get_running_loop()
+    before = len(loop._scheduled)  # type: ignore[attr-defined]
+    with Attention() as first:
+        with Attention() as second:
+            assert len(loop._scheduled) - before == 1  # type: ignore[attr-defined]
+            hold_up(2.0)
+        with Attention() as third:
+            assert [first.lapsed, second.lapsed, third.lapsed] == [True, True, False]
+        await asyncio.sleep(0)
+        assert not third.lapsed
+    assert not _pulses

@@ -8,6 +8,7 @@ from tests.runtime.contexts import shared
 
 from prx.config.schema import CloudflareSettings, TunnelSettings
 from prx.files.fingerprint import file_fingerprint
+from prx.runtime import client_program
 from prx.runtime.client_program import ClientProgram
 from prx.runtime.context import TunnelContext
 from prx.runtime.replaced import LastProgram
@@ -79,3 +80,29 @@ def test_only_a_program_that_is_whole_is_taken(tmp_path: Path) -> None:
     replacement.chmod(0o755)
     replacement.replace(path)
     assert [beat(), beat(), beat()] == ["", str(path), ""], "renamed into place"
+
+
+async def test_a_program_of_many_tunnels_is_looked_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a thousand tunnels of one program a beat costs one look, and each tunnel learns of the replacement."""
+    file = tmp_path / "cloudflared"
+    file.write_text("#!/bin/sh\n")
+    file.chmod(0o755)
+    settings = TunnelSettings(cloudflare=CloudflareSettings(cloudflared_path=str(file)))
+    contexts = [TunnelContext.create(name, settings, shared(tmp_path, ManualClock())) for name in ("a", "b", "c")]
+    programs = [ClientProgram() for _ in contexts]
+    for program, context in zip(programs, contexts, strict=True):
+        program.about_to_start(context)
+        program.started()
+    looks: list[str] = []
+
+    def look(path: str) -> tuple[int, ...]:
+        looks.append(path)
+        return file_fingerprint(path)
+
+    monkeypatch.setattr(client_program, "file_fingerprint", look)
+    file.write_text("#!/bin/sh\n# another one\n")
+    for expected in ("", str(file)):
+        known: client_program.Programs = {}
+        found = [program.replaced_while_running(context, known) for program, context in zip(programs, contexts, strict=True)]
+        assert found == [expected] * 3
+    assert len(looks) == 2

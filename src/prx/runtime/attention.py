@@ -1,9 +1,9 @@
 """Notice that prx itself was not running: what came too late then proves nothing about others.
 
-On a machine that is short of processor time (or that pauses prx for a moment) a limit is over although the answer lies ready in
-the socket. `Attention` beats while a check waits; a beat that comes late by `LAPSE` or more shows that this process was held
-up. It costs one timer while a check is under way, and none between checks. Pauses of `PAUSED_AT_LEAST` and more are seen by
-`prx.runtime.host.change_monitor`, also between checks.
+On a machine that is short of processor time (or that pauses prx for a moment) a limit is over although the answer lies ready
+in the socket. `Attention` beats while a check waits; a beat that comes late by `LAPSE` or more shows that this process was
+held up. It costs one timer while any check is under way, however many are, and none between checks. Pauses of
+`PAUSED_AT_LEAST` and more are seen by `prx.runtime.host.change_monitor`, also between checks.
 """
 
 from __future__ import annotations
@@ -22,35 +22,63 @@ class Attention:
     def __init__(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
         self.longest = 0.0
         self._loop = loop or asyncio.get_running_loop()
-        self._due = 0.0
-        self._timer: asyncio.TimerHandle | None = None
+        self._began = 0.0
+        self._pulse: _Pulse | None = None
 
     @property
     def lapsed(self) -> bool:
         """Return whether the process was held up: a time-out in the context means nothing then."""
-        self._measure()
+        if self._pulse is not None:
+            self.take(self._pulse.due)
         return self.longest >= LAPSE
 
     def __enter__(self) -> Self:
-        """Begin to beat."""
-        self._next()
+        """Begin to watch."""
+        self._began = self._loop.time()
+        self._pulse = _pulses.setdefault(self._loop, _Pulse(self._loop))
+        self._pulse.join(self)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        """Beat no more."""
-        self._measure()
-        if self._timer is not None:
+        """Watch no more."""
+        if self._pulse is not None:
+            self.take(self._pulse.due)
+            self._pulse.leave(self)
+            self._pulse = None
+
+    def take(self, due: float) -> None:
+        """Take in that a beat is over, or has not come yet, that was due at `due` on the loop's clock."""
+        self.longest = max(self.longest, self._loop.time() - max(due, self._began))
+
+
+class _Pulse:
+    """The beat of one loop, for all that watch it; `due`: when the next one is."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.due = 0.0
+        self._loop = loop
+        self._watching: set[Attention] = set()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def join(self, attention: Attention) -> None:
+        self._watching.add(attention)
+        if self._timer is None:
+            self._next()
+
+    def leave(self, attention: Attention) -> None:
+        self._watching.discard(attention)
+        if not self._watching and self._timer is not None:
             self._timer.cancel()
-            self._timer = None
+            del _pulses[self._loop]
 
     def _beat(self) -> None:
-        self._measure()
+        for attention in self._watching:
+            attention.take(self.due)
         self._next()
 
     def _next(self) -> None:
-        self._due = self._loop.time() + BEAT
-        self._timer = self._loop.call_at(self._due, self._beat)
+        self.due = self._loop.time() + BEAT
+        self._timer = self._loop.call_at(self.due, self._beat)
 
-    def _measure(self) -> None:
-        if self._timer is not None:
-            self.longest = max(self.longest, self._loop.time() - self._due)
+
+_pulses: dict[asyncio.AbstractEventLoop, _Pulse] = {}  # of the loops in which anything is watched

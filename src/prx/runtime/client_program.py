@@ -23,6 +23,10 @@ def find_program(context: TunnelContext) -> tuple[str, ...]:
     return (find_client(name, context.shared.inherited) or name, *arguments)
 
 
+Programs = dict[str, tuple[object, ...]]
+"""What was seen of each program, by the name under which it is looked for."""
+
+
 class ClientProgram:
     """What was seen of the program of one connector; `before`: of the one whose place it takes."""
 
@@ -46,13 +50,13 @@ class ClientProgram:
         before, self._seen = self._seen, _look(context)
         return before is not None and self._seen != before
 
-    def replaced_while_running(self, context: TunnelContext) -> str:
+    def replaced_while_running(self, context: TunnelContext, known: Programs | None = None) -> str:
         """Return the path of a program that was replaced under its living child, once.
 
         Nothing is known yet of one that is away, that has changed since the last check (it may still be written), or that
-        cannot be run (an installer sets the mode last).
+        cannot be run (an installer sets the mode last). `known`: the programs that others have looked at a moment ago.
         """
-        seen, before = _look(context), self._settling
+        seen, before = _look(context, known), self._settling
         self._settling = seen
         if not seen or seen == self._running or seen != before or not os.access(str(seen[0]), os.X_OK):
             return ""
@@ -84,11 +88,18 @@ class ClientProgram:
             asking.reschedule(asyncio.get_running_loop().time())
 
 
-def _look(context: TunnelContext) -> tuple[object, ...]:
+def _look(context: TunnelContext, known: Programs | None = None) -> tuple[object, ...]:
     """Return what changes when the program is installed, replaced or made executable; empty if there is none."""
     if context.backend.client is None:
         return ()
-    name = find_program(context)[0]
+    known = {} if known is None else known
+    name = context.client.program()[0]
+    if name not in known:
+        known[name] = _facts(find_program(context)[0], context)
+    return known[name]
+
+
+def _facts(name: str, context: TunnelContext) -> tuple[object, ...]:
     found = find_client(name, context.shared.inherited) or which(name, mode=os.F_OK)
     return () if found is None else (found, *file_fingerprint(found))
 

@@ -30,7 +30,7 @@ from prx.core.verdicts import Diagnosis, Verdict
 from prx.install.programs import needed_environment
 from prx.runtime.bulkhead import words_of
 from prx.runtime.bus import redacted
-from prx.runtime.client_program import ClientProgram, explain_failed_start, find_program
+from prx.runtime.client_program import ClientProgram, Programs, explain_failed_start, find_program
 from prx.runtime.context import TunnelContext
 from prx.runtime.health_check import HealthChecker
 from prx.runtime.host.clock import TimerHandle
@@ -250,9 +250,9 @@ class Connector:
             self.send(inputs.Woken("binary"))
         self.context.shared.recheck()
 
-    def replaced_program(self) -> str:
+    def replaced_program(self, known: Programs) -> str:
         """Return the path of the program of the living child, once, if it was replaced; else an empty string."""
-        return self.program.replaced_while_running(self._run.context) if self._run is not None else ""
+        return self.program.replaced_while_running(self._run.context, known) if self._run is not None else ""
 
     async def abandon(self) -> None:
         """End the child at once: the supervision has failed."""

@@ -19,6 +19,7 @@ from prx.core.states import State
 from prx.core.status import TunnelStatus
 from prx.runtime.bulkhead import keep_running, words_of
 from prx.runtime.bus import Bus
+from prx.runtime.client_program import Programs
 from prx.runtime.connector import EMPTY_CONFIG
 from prx.runtime.context import Shared
 from prx.runtime.delivery import Ways
@@ -265,8 +266,9 @@ class Supervisor:
         return (self._shared.ledger.retry, self._shared.state.retry, self._check_programs)
 
     def _check_programs(self) -> None:
+        known: Programs = {}  # most tunnels have the same one
         for tunnel in list(self._tunnels.values()):
-            tunnel.check_running_program()
+            tunnel.check_running_program(known)
 
     async def _supervise(self, tunnel: Tunnel) -> None:
         try:

@@ -24,6 +24,7 @@ from prx.core.replicas import MOST, Standing, TunnelStanding, choose_leader, fol
 from prx.core.states import ChildState, State
 from prx.core.status import TunnelStatus
 from prx.core.verdicts import Diagnosis, NoVerdict, Verdict
+from prx.runtime.client_program import Programs
 from prx.runtime.connector import Connector
 from prx.runtime.context import Shared, TunnelContext
 from prx.runtime.delivery import add_up
@@ -132,9 +133,12 @@ class Tunnel:
             self._replace(self._places.values(), "the configuration changed")
         self._resize()
 
-    def check_running_program(self) -> None:
-        """Take in that the program of a living child was replaced: take the new one if that costs nothing, else say it once."""
-        paths = [path for connector in self._places.values() if (path := connector.replaced_program())]
+    def check_running_program(self, known: Programs) -> None:
+        """Take in that the program of a living child was replaced: take the new one if that costs nothing, else say it once.
+
+        known: what other tunnels have seen of their programs just now.
+        """
+        paths = [path for connector in self._places.values() if (path := connector.replaced_program(known))]
         if not paths:
             return
         if self.context.backend.can_overlap:

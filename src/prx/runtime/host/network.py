@@ -14,6 +14,7 @@ import hashlib
 import ipaddress
 import socket
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,9 @@ _LINUX = sys.platform == "linux"
 # Flags of linux/route.h
 _UP, _GATEWAY, _REJECT = 0x1, 0x2, 0x200
 _NO_CARRIER = {"down", "lowerlayerdown", "notpresent"}  # Documentation/networking/operstates.rst
+
+
+LOOK_AGAIN_AFTER = 0.1  # seconds
 
 
 class Network(Protocol):
@@ -37,11 +41,17 @@ class Network(Protocol):
 
 
 class SystemNetwork:
-    """The network of this machine, as the kernel shows it."""
+    """The network of this machine, as the kernel shows it; many who ask at the same moment cost one look."""
+
+    def __init__(self) -> None:
+        self._seen: tuple[float, bool | None] = (float("-inf"), None)
 
     def up(self) -> bool | None:
         """See `network_up`."""
-        return network_up()
+        now = time.monotonic()
+        if now - self._seen[0] >= LOOK_AGAIN_AFTER:
+            self._seen = now, network_up()
+        return self._seen[1]
 
     def fingerprint(self) -> str:
         """See `fingerprint`."""

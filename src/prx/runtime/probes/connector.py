@@ -46,7 +46,7 @@ class ConnectorEndpoints:
             return await self._ask(path, within)
         try:
             return Reply(*await self._kept.get(path, within))
-        except TimeoutError:
+        except (TimeoutError, ConnectionRefusedError):
             return None
         except NotKeptError:
             return await self._ask(path, within)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
-from contextlib import ExitStack
 from typing import Final
 
 from prx import __version__
@@ -25,6 +24,13 @@ class NotKeptError(Exception):
     """The question cannot be asked, or its answer not be read, on the connection that was kept."""
 
 
+class _Socket(socket.socket):
+    """One that is closed with the last who holds it, and no mistake then."""
+
+    def __del__(self) -> None:
+        self.close()
+
+
 class KeptConnection:
     """The connection to 127.0.0.1:`port`, made when it is needed; one question at a time (`busy`)."""
 
@@ -34,18 +40,17 @@ class KeptConnection:
         self._limit = limit
         self._sock: socket.socket | None = None
 
-    def __del__(self) -> None:
-        """Hang up with the last that asks."""
-        self.close()
-
     async def get(self, path: str, timeout: float) -> tuple[int, bytes]:
-        """Return status and body of the answer to GET `path`; TimeoutError without one within `timeout` s, NotKeptError."""
+        """Return status and body of the answer to GET `path`.
+
+        Raises TimeoutError without one within `timeout` seconds, ConnectionRefusedError if nothing listens, and NotKeptError.
+        """
         self.busy, whole = True, False
         try:
             sock = self._sock = self._sock or connect_at_once(socket.AF_INET, "127.0.0.1", self._port)
             async with asyncio.timeout(timeout):
                 found, whole = await self._exchange(sock, path)
-        except TimeoutError:
+        except (TimeoutError, ConnectionRefusedError):
             raise
         except (OSError, NotHttpError, MalformedError, ValueError) as error:
             raise NotKeptError from error
@@ -89,17 +94,24 @@ class KeptConnection:
 def connect_at_once(family: socket.AddressFamily, address: str, port: int) -> socket.socket:
     """Return a connection to a port of this machine, which takes no wait; OSError if it does, or is refused.
 
-    The kernel makes it within the call, and says so at the next.
+    The kernel makes it, or refuses it, within the call, and says so at the next: ConnectionRefusedError is certain.
     """
-    with ExitStack() as unless_connected:
-        sock = unless_connected.enter_context(socket.socket(family, socket.SOCK_STREAM))
-        sock.setblocking(False)
-        sock.connect_ex((address, port))
-        failed = sock.connect_ex((address, port))
-        if failed in _CONNECTED and sock.getsockname()[:2] != sock.getpeername()[:2]:  # else an unused port, drawn as our own
-            unless_connected.pop_all()
-            return sock
+    sock = _Socket(family, socket.SOCK_STREAM)
+    sock.setblocking(False)
+    sock.connect_ex((address, port))
+    failed = sock.connect_ex((address, port))
+    if failed in _CONNECTED and not _met_itself(sock):
+        return sock
+    sock.close()
     raise OSError(failed or errno.ECONNREFUSED, "not connected at once")
+
+
+def _met_itself(sock: socket.socket) -> bool:
+    """Return whether an unused port was drawn as our own, so that nothing is there."""
+    try:
+        return sock.getsockname()[:2] == sock.getpeername()[:2]
+    except OSError:  # it is over already
+        return True
 
 
 def body_of(head: Head, buffer: bytes) -> tuple[bytes, bytes] | None:
