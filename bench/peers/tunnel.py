@@ -157,7 +157,10 @@ def start_bare(site: Site, folder: Path) -> Figures:
 def _alone(site: Site, folder: Path, hostname: str = "") -> Iterator[subprocess.Popen[bytes]]:
     command = site.command(folder, hostname)
     environ = {"HOME": str(folder), "PATH": os.environ["PATH"]}
-    with subprocess.Popen(command, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+    # a session of its own, as prx gives it one: Linux shares processor time by session (sched(7), autogroup)
+    with subprocess.Popen(
+        command, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    ) as process:
         try:
             yield process
         finally:

@@ -2,7 +2,7 @@
 
 A child that writes at full speed is cleaned in blocks of 64 KiB. One pass over a block of plain ASCII puts it into lower case
 and shows whether it holds anything else; such a block takes the long way. Then the words without which there is no secret are
-looked for, most of them only if their rarest letter is there at all, for which the processor looks at many bytes at once.
+looked for, most of them only if their rarest letter is there at all, for which the processor compares many bytes at once.
 Lines that hold a word go through the whole redaction, the others stay as they are.
 """
 

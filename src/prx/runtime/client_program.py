@@ -24,7 +24,7 @@ def find_program(context: TunnelContext) -> tuple[str, ...]:
 
 
 Programs = dict[str, tuple[object, ...]]
-"""What was seen of each program, by the name under which it is looked for."""
+"""What was seen of each program, by the name under which it is sought."""
 
 
 class ClientProgram:
@@ -54,7 +54,7 @@ class ClientProgram:
         """Return the path of a program that was replaced under its living child, once.
 
         Nothing is known yet of one that is away, that has changed since the last check (it may still be written), or that
-        cannot be run (an installer sets the mode last). `known`: the programs that others have looked at a moment ago.
+        cannot be run (an installer sets the mode last). `known`: the programs that others have checked a moment ago.
         """
         seen, before = _look(context, known), self._settling
         self._settling = seen
