@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,9 @@ from tests.cli.home import PRX, Home
 from tests.cloudflare_api.standin import Stand, running
 
 from prx.lab.edge.faults.api_faults import Api
+from prx.secrets.keys import KeyFinder
+from prx.secrets.store import SecretStore
+from prx.secrets.value import Secret
 
 NAME = "agent.prx.localhost"
 
@@ -60,6 +63,20 @@ def test_a_plan_is_data_and_changes_nothing(there: Home, stand: Stand) -> None:
     assert words.stdout.splitlines()[0].startswith("create")
     assert plan_of(there, NAME, "--allow", "you@example.com")["fingerprint"] == plan["fingerprint"]
     assert (stand.exported(), stand.writes()) == (before, writes)
+
+
+def test_a_plan_writes_nothing_at_all(there: Home) -> None:
+    """What only looks leaves no file, not even a folder for data, and waits for no set-up that is being done."""
+    before = sorted(there.folder.rglob("*"))
+    for words in (
+        ("setup", NAME, "--allow", "you@example.com", "--lab", "--plan"),
+        ("setup", NAME, "--lab", "--plan", "--json", "--write", "other.toml"),
+        ("teardown", NAME, "--lab", "--plan"),
+        ("tunnels", "--lab", "--json"),
+    ):
+        done = there.run(*words)
+        assert done.returncode == 0, done.stderr
+        assert sorted(there.folder.rglob("*")) == before
 
 
 def test_only_the_expected_plan_is_carried_out(there: Home, stand: Stand) -> None:
@@ -134,6 +151,78 @@ def test_a_cert_serves_tunnel_and_dns_and_says_what_it_cannot(there: Home, stand
     assert stand.exported() == before
     done = there.run("setup", NAME, "--lab", "--cert", cert, "--yes")
     assert done.returncode == 0, done.stderr
+
+
+LOCKED = """from keyring.backend import KeyringBackend
+from keyring.errors import KeyringLocked
+class Locked(KeyringBackend):
+    priority = 9
+    def get_password(self, *_): raise KeyringLocked("locked")
+    set_password = delete_password = get_password
+"""
+
+
+def no_key(home: Home) -> tuple[str, ...]:
+    """Take the master password away: no keyring is there either."""
+    del home.environ["PRX_MASTER_KEY"]
+    return ()
+
+
+def locked_keyring(home: Home) -> tuple[str, ...]:
+    """Have a keyring that is locked, and no master password."""
+    (home.folder / "lockedring.py").write_text(LOCKED)
+    home.environ |= {"PYTHONPATH": str(home.folder), "PYTHON_KEYRING_BACKEND": "lockedring.Locked"}
+    return no_key(home)
+
+
+def locked_store(home: Home) -> tuple[str, ...]:
+    """Have a secrets file that another password opens."""
+    folder = Path(home.environ["PRX_DATA_DIR"])
+    folder.mkdir(mode=0o700)
+    SecretStore(folder, KeyFinder(Secret("one password"))).set("other", Secret("x"))
+    home.environ["PRX_MASTER_KEY"] = "another password"
+    return ()
+
+
+def no_lock(home: Home) -> tuple[str, ...]:
+    """Have a folder where the secrets file's lock should be."""
+    folder = Path(home.environ["PRX_DATA_DIR"])
+    folder.mkdir(mode=0o700)
+    (folder / "secrets.enc.lock").mkdir()
+    return ()
+
+
+def no_folder(home: Home) -> tuple[str, ...]:
+    """Name a file in a folder that is not there."""
+    return ("--write", "nowhere/prx.toml")
+
+
+def dangling_link(home: Home) -> tuple[str, ...]:
+    """Name a link to such a file."""
+    (home.folder / "link.toml").symlink_to("nowhere/prx.toml")
+    return ("--write", "link.toml")
+
+
+NOT_READY: dict[Callable[[Home], tuple[str, ...]], str] = {
+    no_key: "PRX_MASTER_KEY",
+    locked_keyring: "the keyring is locked",
+    locked_store: "does not open with this key",
+    no_lock: "secrets.enc.lock",
+    no_folder: "cannot write nowhere/prx.toml",
+    dangling_link: "cannot write link.toml",
+}
+
+
+@pytest.mark.parametrize("spoil", NOT_READY, ids=lambda spoil: spoil.__name__)
+def test_a_machine_that_is_not_ready_makes_nothing(there: Home, stand: Stand, spoil: Callable[[Home], tuple[str, ...]]) -> None:
+    """What this machine cannot keep is found before anything is made at Cloudflare, and nothing claims that something was."""
+    words, before = spoil(there), stand.exported()
+    done = there.run("setup", NAME, "--allow", "you@example.com", "--service-token", "ci", "--lab", "--yes", *words)
+    assert done.returncode == 1
+    assert NOT_READY[spoil] in done.stderr
+    assert "what was done so far" not in done.stderr
+    assert done.stdout == ""
+    assert stand.exported() == before
 
 
 def test_no_lab_no_token_no_traceback(home: Home) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -157,7 +158,7 @@ def _with_session(hostname: str | None, flags: dict[str, Any], work: Callable[[S
         raise UsageError(f"{file.path} names no tunnel with a host name", hint="prx setup agent.example.com --local 8080")
     manner = Manner(**flags)
     keeping = keeping_of(os.environ)
-    with alone(os.environ, timestamp(SystemClock().wall())):
+    with nullcontext() if manner.only_plan else alone(os.environ, timestamp(SystemClock().wall())):
         credentials = credentials_for(how, os.environ, keeping, file.path.parent)
         with api_for(credentials) as api:
             outcomes = []

@@ -127,6 +127,11 @@ def ensure_private_dir(path: Path) -> Path:
     return path
 
 
+def private_dir(path: Path) -> Path:
+    """Return `path` for a command that only reads: an existing directory is checked as above, and none is made."""
+    return ensure_private_dir(path) if os.path.lexists(path) else path
+
+
 _OTHER_DIRECTORY = "set PRX_DATA_DIR to a directory of your own"
 
 

@@ -58,6 +58,13 @@ def _link(fresh: Path, path: Path) -> None:
         fresh.replace(path)  # a moment in which another could have written it is left only if links do not exist
 
 
+def require_replaceable(path: Path) -> None:
+    """Raise OSError if no file can be written beside `path` to take its place; nothing is left there."""
+    descriptor, fresh = _created(path, "")
+    os.close(descriptor)
+    _forget(Path(fresh))
+
+
 def _written(
     path: Path, content: bytes, mode: int, *, owner: tuple[int, int] | None = None, durable: bool = True, beside: str = ""
 ) -> Path:

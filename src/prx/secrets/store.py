@@ -113,6 +113,11 @@ class SecretStore:
             self._write(opened)
         return entry
 
+    def prepare(self) -> None:
+        """Write the file as it is, or an empty one: what would keep a later `set` from working fails now."""
+        with self._changing(create=True) as opened:
+            self._write(opened)
+
     def delete(self, name: str) -> None:
         """Remove an entry; SecretNotFoundError when there is none of this name."""
         with self._changing() as opened:

@@ -16,7 +16,7 @@ from prx.config.paths import LOCAL_NAME, ConfigPlace, find_config
 from prx.config.schema import TunnelSettings
 from prx.core.errors import PrxError, UsageError
 from prx.files.reading import read_trusted
-from prx.files.replace import write_new, write_whole
+from prx.files.replace import require_replaceable, write_new, write_whole
 from prx.files.rule import Claim
 from prx.secrets.sources import split_reference
 
@@ -69,6 +69,13 @@ class SetupFile:
         """Take away what exists at Cloudflare no more."""
         self._put(without_tunnel(self._now(), hostname, aud)[0])
 
+    def require_writable(self) -> None:
+        """Raise PrxError if `write` would fail for its folder: before anything is made at Cloudflare, not after."""
+        try:
+            require_replaceable(self.path.resolve())
+        except OSError as error:
+            raise self._unwritable(error) from None
+
     def _now(self) -> str:
         return _read(self.path, Claim.NAMED) if self.path.exists() else ""
 
@@ -80,8 +87,11 @@ class SetupFile:
             else:
                 write_new(target, text.encode(), mode=_NEW_MODE)
         except OSError as error:
-            hint = "let another file be written: --write FILE"
-            raise PrxError(f"cannot write {self.path}: {(error.strerror or str(error)).lower()}", hint=hint) from error
+            raise self._unwritable(error) from error
+
+    def _unwritable(self, error: OSError) -> PrxError:
+        hint = "let another file be written: --write FILE"
+        return PrxError(f"cannot write {self.path}: {(error.strerror or str(error)).lower()}", hint=hint)
 
 
 def open_file(write: Path | None, environ: Mapping[str, str]) -> SetupFile:

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 from prx.cloudflare_api.credentials import LOGIN_ENTRY
-from prx.config.paths import data_dir, ensure_private_dir
+from prx.config.paths import data_dir, ensure_private_dir, private_dir
 from prx.core.errors import CredentialError
 from prx.core.tunnel_token import TokenError, TunnelToken
 from prx.runtime.host.clock import SystemClock
@@ -33,7 +33,7 @@ class Keeping:
     @cached_property
     def store(self) -> SecretStore:
         """The store; nothing is opened yet."""
-        return SecretStore(ensure_private_dir(data_dir(self._environ)), KeyFinder.from_environment(self._environ, self._ask))
+        return SecretStore(private_dir(data_dir(self._environ)), KeyFinder.from_environment(self._environ, self._ask))
 
     def lookup(self, name: str) -> Secret:
         """Return an entry; SecretError if there is none."""
@@ -49,15 +49,21 @@ class Keeping:
             return str(TunnelToken.decode(self.lookup(name).reveal()).tunnel_id)
         return ""
 
-    def require_ready(self) -> None:
-        """Raise SecretError if the first entry could not be stored: before anything is made, not after."""
+    def require_key(self) -> None:
+        """Raise SecretError if there is neither a key for a first entry nor a terminal to ask for one; nothing is changed."""
         if self.store.path.exists() or self._environ.get(MASTER_KEY_VARIABLE) or self._ask is not None:
             return
         if system_keyring() is None:
             raise SecretError(
-                "the tunnel's token is to be kept in the secrets manager, and there is neither a keyring nor a master password",
-                hint=f"run the command on a terminal to be asked for one, or set {MASTER_KEY_VARIABLE}",
+                "tokens are kept in the secrets manager, and there is neither a keyring nor a master password for it",
+                hint=f"run the command on a terminal to be asked for a password, or set {MASTER_KEY_VARIABLE}",
             )
+
+    def prepare(self) -> None:
+        """Raise SecretError if an entry could not be stored: before anything is made at Cloudflare, not after."""
+        self.require_key()
+        ensure_private_dir(data_dir(self._environ))
+        self.store.prepare()
 
     def keep(self, name: str, value: Secret) -> None:
         """Store an entry."""

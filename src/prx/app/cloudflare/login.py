@@ -33,7 +33,7 @@ def sign_in(
 ) -> list[str]:
     """Sign in and keep the tokens; return the scopes that the user declined."""
     require_client(client_id)
-    keeping.require_ready()
+    keeping.prepare()
     try:
         tokens = _signed_in(client_id, dash, open_page, ports, patience, lasting=True)
     except ScopeRefusedError:

@@ -27,7 +27,7 @@ from prx.cloudflare_api.steps import TITLES, Step
 from prx.cloudflare_api.things import Zone
 from prx.cloudflare_api.wishes import Wish
 from prx.cloudflare_api.world import Local, World, find_zone, observe
-from prx.config.paths import data_dir, ensure_private_dir
+from prx.config.paths import data_dir, ensure_private_dir, private_dir
 from prx.core.errors import PrxError, UsageError
 from prx.core.hosts import is_this_machine
 from prx.logs.text import printable
@@ -77,12 +77,15 @@ class Session:
     ) -> None:
         self._api, self._credentials, self._keeping = api, credentials, keeping
         self._file, self._manner = file, manner
-        self._journal = Journal(ensure_private_dir(data_dir(environ)))
+        self._journal = Journal(private_dir(data_dir(environ)))
+        self._has_begun = False
 
     def set_up(self, wish: Wish, local_addr: str) -> Outcome:
         """Carry out what is wished. local_addr: what the file is to say, empty if it says it already."""
         if wish.is_protected and self._credentials.limits:
             raise UsageError(CANNOT, hint=f"use {how_to_get()}")
+        if not self._manner.only_plan:
+            self._keeping.require_key()
         zone = find_zone(self._api, wish.hostname, cert_zone=self._cert_zone())
         memory = self._memory(wish.hostname)
         entry = self._file.entry(wish.hostname) or memory.secret or entry_of(wish.hostname)
@@ -94,8 +97,14 @@ class Session:
 
         def act(world: World, plan: Plan, ports: Ports) -> None:
             memory.file = str(self._file.path.absolute())
-            self._keeping.require_ready()
             Setup(self._api, world, wish, memory=memory, journal=self._journal, ports=ports).run(plan)
+
+        def require_own(plan: Plan) -> None:
+            kinds = {step.what for step in plan.changes}
+            if "secret" in kinds or ("service_token" in kinds and any(token.kept_as for token in wish.service_tokens)):
+                self._keeping.prepare()
+            if "file" in kinds:
+                self._file.require_writable()
 
         def write_file(team: str, aud: str) -> None:
             tunnel = tunnel_of(wish, local_addr=local_addr, entry=entry, team=team, aud=aud, former_aud=memory.aud)
@@ -103,7 +112,7 @@ class Session:
 
         outcome = Outcome({}, shown=lambda: self._have_arrived(memory, outcome))
         start = "prx start --lab" if is_this_machine(urlsplit(self._credentials.base).hostname or "") else "prx start"
-        written = Written(write_file, lambda: None, f"done: `{start}` makes {wish.hostname} public")
+        written = Written(write_file, lambda: None, f"done: `{start}` makes {wish.hostname} public", require_own)
         return self._run(read_plan, act, written, outcome)
 
     def take_back(self, hostname: str) -> Outcome:
@@ -184,6 +193,7 @@ class Session:
             world, again = read_plan()
             if again.fingerprint != plan.fingerprint:
                 raise MovedError(plan.hostname)
+        written.require(plan)
         with self._hint_on_failure(outcome, plan):
             act(world, plan, self._ports(written, outcome))
             outcome.document["applied"] = True
@@ -212,9 +222,14 @@ class Session:
             if self._manner.as_json and outcome.service_tokens:
                 click.echo(json.dumps({**outcome.to_json(), "error": error.message}))
                 outcome.shown()
-            again = f"what was done so far stays: the same command goes on, `prx teardown {plan.hostname}` takes it back"
-            error.hint = f"{error.hint}\n  {again}" if error.hint else again
+            if self._has_begun:
+                again = f"what was done so far stays: the same command goes on, `prx teardown {plan.hostname}` takes it back"
+                error.hint = f"{error.hint}\n  {again}" if error.hint else again
             raise
+
+    def _begin(self, step: Step) -> None:
+        self._has_begun = True
+        print_note(printable(f"… {step.action} {TITLES[step.what]} {step.name}"))
 
     def _ports(self, written: Written, outcome: Outcome) -> Ports:
         def deliver(name: str, client_id: str, secret: Secret, kept_as: str) -> bool:
@@ -236,16 +251,17 @@ class Session:
             hide([value.reveal()])
             self._keeping.keep(name, value)
 
-        return Ports(keep, self._keeping.drop, written.write, written.clean, deliver, _print_step)
+        return Ports(keep, self._keeping.drop, written.write, written.clean, deliver, self._begin)
 
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What is done to the configuration file: by a set-up, and by a removal."""
+    """What is done to the configuration file, by a set-up and by a removal; `require` fails if this machine is not ready."""
 
     write: Callable[[str, str], None]
     clean: Callable[[], None]
     done: str
+    require: Callable[[Plan], None] = lambda _: None
 
 
 def show(plan: Plan, manner: Manner) -> None:
@@ -259,10 +275,6 @@ def show(plan: Plan, manner: Manner) -> None:
         lines.append("nothing to change")
     for line in lines:
         click.echo(without_secrets(printable(line)), err=not manner.only_plan)
-
-
-def _print_step(step: Step) -> None:
-    print_note(printable(f"… {step.action} {TITLES[step.what]} {step.name}"))
 
 
 @contextmanager
