@@ -14,7 +14,7 @@ from tests.cloudflare_api.bench import Machine
 from tests.cloudflare_api.standin import Breaking, Stand
 
 from prx.cloudflare_api.apply import MovedError, Setup
-from prx.cloudflare_api.errors import ApiError, MissingRightError, ZeroTrustOffError
+from prx.cloudflare_api.errors import ApiError, MissingRightError, TokenRefusedError, ZeroTrustOffError
 from prx.cloudflare_api.plan import FileState, plan_setup
 from prx.cloudflare_api.wishes import TokenWish, Wish
 from prx.cloudflare_api.world import find_zone, observe
@@ -199,6 +199,23 @@ def test_a_lost_answer_is_no_twin_with_either_habit(machine: Machine, hostname: 
         assert machine.plan(guarded(hostname)).changes == ()
         machine.tear_down(hostname)
         assert machine.stand.exported() == before
+
+
+@pytest.mark.parametrize("value", get_args(get_type_hints(Habits)["unknown_token"]))
+@pytest.mark.parametrize("dead", ["unknown", "revoked", "expired"])
+def test_a_dead_token_is_said_to_be_dead(machine: Machine, hostname: str, dead: str, value: str) -> None:
+    """Whatever status and code Cloudflare has for it, the token is named as the cause, not a permission."""
+    tokens = machine.stand.account.tokens
+    machine.token = "cfut_" + "a" * 40 if dead == "unknown" else machine.stand.token()
+    if dead == "revoked":
+        machine.stand.do(lambda: tokens.revoke(machine.token))
+    elif dead == "expired":
+        machine.stand.do(lambda: setattr(tokens.find(machine.token), "expires_at", 1.0))
+    before = machine.stand.exported()
+    with habits(machine.stand, unknown_token=value), pytest.raises(TokenRefusedError) as caught:
+        machine.set_up(guarded(hostname))
+    assert "does not know this API token" in caught.value.message
+    assert machine.stand.exported() == before
 
 
 def test_a_world_that_has_moved_is_refused(machine: Machine, hostname: str, zone: str) -> None:

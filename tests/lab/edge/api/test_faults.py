@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import httpx2
 import pytest
 from tests.lab.edge.api.client import ACCOUNT, RECORDS, TUNNELS, Client, calling
 
 from prx.lab import Lab, LabConfig
+from prx.lab.edge.api.habits import Habits
 from prx.lab.edge.faults import notation
 from prx.lab.edge.faults.api_faults import Api, ApiHides
 from prx.lab.events import ApiAnswered, LabEvent
@@ -188,6 +189,29 @@ async def test_habits(lab: Lab, habits: dict[str, str], call: tuple[str, str], t
     async with calling(lab, lab.account.tokens.mint(frozenset(("Access: Apps and Policies Read",))).value) as client:
         answer = await client(*call)
     assert (answer.status, answer.document["errors"][0]["code"]) == told
+
+
+@pytest.mark.parametrize("habit", get_args(get_type_hints(Habits)["unknown_token"]))
+async def test_a_dead_token_is_refused_in_each_known_way(lab: Lab, habit: str) -> None:
+    """A token that is unknown, revoked or expired gets the status and code of the habit; verifying it says 401 with 1000."""
+    lab.account.habits = lab.account.habits.changed({"unknown_token": habit})
+    expired, revoked = lab.account.tokens.mint(seconds=0.0).value, lab.account.tokens.mint().value
+    lab.account.tokens.revoke(revoked)
+    for value in (expired, revoked, "cfut_" + "a" * 40):
+        async with calling(lab, value) as client:
+            status, code = (await client("GET", TUNNELS)).refused
+            assert f"{status}/{code}" == habit
+            assert (await client("GET", "/user/tokens/verify")).refused == (401, 1000)
+
+
+async def test_identity_providers_may_come_without_pages(lab: Lab, api: Client) -> None:
+    """The documentation shows this list as a single page: then no answer has `result_info`, and every page is the same."""
+    path = f"{ACCOUNT}/access/identity_providers"
+    assert "result_info" in (await api("GET", path)).document
+    lab.account.habits = lab.account.habits.changed({"providers": "single"})
+    first, second = await api("GET", path), await api("GET", path, page="2")
+    assert first.document == second.document
+    assert "result_info" not in first.document
 
 
 async def test_steering_from_another_process(lab: Lab, api: Client) -> None:

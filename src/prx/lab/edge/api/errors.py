@@ -39,9 +39,10 @@ def invalid_token() -> ApiError:
     return ApiError(401, 1000, "Invalid API Token")
 
 
-def invalid_access_token() -> ApiError:
-    """Refuse a token that is not known, or no longer good."""
-    return ApiError(403, 9109, "Invalid access token")
+def invalid_access_token(habit: str) -> ApiError:
+    """Refuse a token that is not known, or no longer good; `habit` is status and code, such as 403/9109."""
+    status, _, code = habit.partition("/")
+    return ApiError(int(status), int(code), {"9109": "Invalid access token", "1000": "Invalid API Token"}[code])
 
 
 def unauthorized_resource() -> ApiError:

@@ -18,6 +18,8 @@ class Habits:
     its own. cleaned: the result of a clean-up of connections. created_with_connections: whether the answer to a created tunnel
     has `connections`. accounts_unseen: the list of accounts for a token that may not read them. code_as_text: error codes as
     strings. total_pages: whether `result_info` has them. access_unknown: the code for an unknown object of Access.
+    unknown_token: status and code for a token that is unknown, revoked or expired. providers: whether the list of identity
+    providers has pages, or is a single one without `result_info`.
     """
 
     forbidden: Literal["403/10000", "403/9109", "400/10000", "401/10000"] = "403/10000"
@@ -36,6 +38,8 @@ class Habits:
     total_pages: Literal["yes", "no"] = "yes"
     put_without_policies: Literal["drop", "keep"] = "drop"
     access_unknown: Literal["11021", "12130"] = "11021"
+    unknown_token: Literal["403/9109", "401/1000", "403/1000"] = "403/9109"  # noqa: S105 - a status and a code
+    providers: Literal["pages", "single"] = "pages"
 
     def changed(self, document: dict[str, Any]) -> Habits:
         """Return habits with these values; ValueError names one that does not exist."""

@@ -59,7 +59,8 @@ class ApiServer:
         if spoilt is not None:
             return spoilt
         if token is None or token.status != "active":
-            raise errors.invalid_token() if path.endswith("/tokens/verify") else errors.invalid_access_token()
+            verifies = path.endswith("/tokens/verify")
+            raise errors.invalid_token() if verifies else errors.invalid_access_token(habits.unknown_token)
         call = Call(request, params, token, habits)
         self._permit(route, call)
         found = route.handler(call)

@@ -114,7 +114,8 @@ class Objects:
         return token.describe()
 
     def _list_providers(self, call: Call) -> Reply:
-        return page(call, list(self._store.identity_providers.values()))
+        found = list(self._store.identity_providers.values())
+        return Reply(found) if call.habits.providers == "single" else page(call, found)
 
     def _provider(self, call: Call) -> dict[str, Any]:
         found = self._store.identity_providers.get(call.params["provider"])
