@@ -190,9 +190,14 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder, service() as port:
         trial = Trial(zone, lab, Path(folder), port)
         trial.step("quick tunnel", lambda: quick(trial))
-        if trial.step("set-up with Access", lambda: set_up(trial)):
-            trial.step("named tunnel", lambda: named(trial))
-        trial.step("teardown", lambda: take_back(trial))
+        try:
+            if trial.step("set-up with Access", lambda: set_up(trial)):
+                trial.step("named tunnel", lambda: named(trial))
+        except KeyboardInterrupt:
+            print("interrupted", flush=True)
+            return 130
+        finally:  # Ctrl-C ends the run, and must leave nothing in a zone that people use
+            trial.step("teardown", lambda: take_back(trial))
     return int(any(mark != "ok" for _, mark, _, _ in trial.rows))
 
 

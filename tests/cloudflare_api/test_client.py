@@ -200,3 +200,11 @@ def test_connections_that_the_edge_remembers_do_not_keep_a_tunnel() -> None:
     client, transport, _ = client_of(bad(400, 1022, "active connections"), good({}), good({}))
     Api(client).delete_tunnel("a", "t")
     assert [request.url.path.rpartition("/")[2] for request in transport.requests] == ["t", "connections", "t"]
+
+
+def test_a_tunnel_that_is_in_use_says_what_to_end() -> None:
+    """Connectors that come back at once keep a tunnel: the error names the command that shows them."""
+    client, *_ = client_of(bad(400, 1022, "active connections"), good({}), bad(400, 1022, "active connections"))
+    with pytest.raises(errors.InUseError) as caught:
+        Api(client).delete_tunnel("a", "t")
+    assert "prx tunnels" in caught.value.hint

@@ -132,7 +132,7 @@ def _about_a_thing(what: str, refusal: Refusal, text: str) -> ApiError:
     if refusal.code in _TAKEN or refusal.status == 409 or "already exists" in text or "already_exists" in text:
         return TakenError(what, refusal)
     if refusal.code == 1022 or (refusal.code == _ACCESS_REFUSES and "use" in text):
-        return InUseError(what, refusal)
+        return InUseError(what, refusal, hint=_IN_USE if refusal.code == 1022 else "")
     if refusal.status == 404 and refusal.code not in {7000, 7003}:  # these say that an id has a wrong form
         return GoneError(what, refusal)
     if refusal.code in _GONE:
@@ -140,4 +140,5 @@ def _about_a_thing(what: str, refusal: Refusal, text: str) -> ApiError:
     return ApiError(what, refusal)
 
 
+_IN_USE: Final = "end what runs the tunnel (`prx tunnels` shows its connectors), then run the same command again"
 _LATER: Final = "wait five minutes, then run the same command again: it goes on where it stopped"

@@ -134,7 +134,7 @@ def _zone_notes(world: World, wish: Wish) -> Iterator[str]:
     if zone.kind == "partial":
         yield f"the zone {zone.name} is a partial one (CNAME setup): the name needs a record at your own DNS provider, too"
     if zone.name and wish.hostname.removesuffix(zone.name).count(".") > 1:
-        words = f"{wish.hostname} lies two levels below {zone.name}"
+        words = f"{wish.hostname} lies more than one level below {zone.name}"
         yield f"{words}, and Cloudflare's free certificate covers one (SSL/TLS › Edge Certificates)"
 
 
