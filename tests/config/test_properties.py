@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import tomlkit
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from prx.config.expand import expand
@@ -72,6 +72,7 @@ def test_any_text_loads_or_is_a_config_error(text: str, environ: dict[str, str])
     try_to_load(text, environ)
 
 
+@example({"tunnels": {"\x1f": ""}}, {})
 @given(
     st.one_of(DOCUMENTS, TABLES), st.dictionaries(st.sampled_from(["HOME", "PRX_TUNNEL_URL", "PRX_LOG"]), st.text(max_size=5))
 )

@@ -584,3 +584,14 @@ def test_a_rejected_token_is_said_before_it_is_given_up(rejected: Connector, qui
     diagnosis = diagnose(replace(FINE, connector=connector, url="", dns=None, public=None), replace(POLICY, quick=quick))
     assert diagnosis.verdict is Verdict.STARTING
     assert ("prx gives up if it does so for 60 s" in diagnosis.hint) is said
+
+
+@pytest.mark.parametrize(
+    ("seconds", "worked", "action"),
+    [(60.0, True, Action.REPORT), (179.0, True, Action.REPORT), (180.0, True, Action.FAIL), (60.0, False, Action.FAIL)],
+)
+def test_a_token_that_has_worked_is_told_and_waited_for(seconds: float, worked: bool, action: Action) -> None:
+    """An incident at the edge of two minutes is outlived by cloudflared: the verdict stands after 60 s, the end comes later."""
+    connector = replace(DOWN, unauthorized_for=seconds, ever_ready=worked, age=900)
+    diagnosis = diagnose(replace(FINE, connector=connector), POLICY)
+    assert (diagnosis.verdict, diagnosis.action) == (Verdict.AUTH_REJECTED, action)

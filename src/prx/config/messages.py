@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from prx.config.checker import Mistake
 from prx.config.expand import holds_reference
-from prx.config.keys import Key, closest, find_key, suggestion
+from prx.config.keys import Key, closest, dotted, find_key, suggestion
 from prx.config.toml_text import string_text, value_text
 from prx.logs.redact import Redactor
 
@@ -60,7 +60,7 @@ def explain(mistake: Mistake, written: Any) -> str:
     key = find_key(path)
     if key is None:
         name = ".NAME" if path == ("tunnels",) else ""
-        return f"found {shown(written)}, expected a table: [{'.'.join(map(str, path))}{name}]"
+        return f"found {shown(written)}, expected a table: [{dotted(path)}{name}]"
     found = kind_of(written) if key.is_secret else shown(written)
     return f"found {found}, expected {_expected(mistake, key, len(path) > len(key.path), written)}"
 

@@ -20,6 +20,8 @@ from prx.core.verdicts import Action, Diagnosis, Verdict
 
 # cloudflared retries "Unauthorized" forever, because a new tunnel's secret takes a while to reach every edge.
 UNAUTHORIZED_PATIENCE = 60.0  # seconds
+# A token that has worked in this run may meet an incident at the edge, which cloudflared outlives: it is shown, and waited for.
+REVOKED_PATIENCE = 180.0  # seconds
 
 # A QUIC dial into a void takes 5 s to fail, so the second failure comes after 10 s or more: chance is ruled out.
 QUIC_DIALS_THAT_CONVINCE = 2
@@ -85,6 +87,7 @@ def _judge_rejection(connector: Connector, evidence: Evidence, policy: Policy) -
             Verdict.AUTH_REJECTED,
             f"the edge has rejected the token for {UNAUTHORIZED_PATIENCE:.0f} s: {connector.last_error or 'Unauthorized'}",
             "take a new token from the Cloudflare dashboard: the tunnel was deleted or its secret was rotated",
+            remedy=Action.REPORT if connector.ever_ready and void_for < REVOKED_PATIENCE else None,
         )
     if connector.protocol != "quic" or connector.rejected < REJECTIONS_THAT_CONVINCE or not policy.protocol_is_free:
         return None

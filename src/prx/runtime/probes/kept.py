@@ -109,7 +109,7 @@ def connect_at_once(family: socket.AddressFamily, address: str, port: int) -> so
 def _met_itself(sock: socket.socket) -> bool:
     """Return whether an unused port was drawn as our own, so that nothing is there."""
     try:
-        return sock.getsockname()[:2] == sock.getpeername()[:2]
+        return bool(sock.getsockname()[:2] == sock.getpeername()[:2])
     except OSError:  # it is over already
         return True
 
