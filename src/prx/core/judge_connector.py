@@ -21,7 +21,7 @@ from prx.core.verdicts import Action, Diagnosis, Verdict
 # cloudflared retries "Unauthorized" forever, because a new tunnel's secret takes a while to reach every edge.
 UNAUTHORIZED_PATIENCE = 60.0  # seconds
 # A token that has worked in this run may meet an incident at the edge, which cloudflared outlives: it is shown, and waited for.
-REVOKED_PATIENCE = 180.0  # seconds
+REVOKED_PATIENCE = 600.0  # seconds; longer than two minutes and the longest wait of cloudflared after them
 
 # A QUIC dial into a void takes 5 s to fail, so the second failure comes after 10 s or more: chance is ruled out.
 QUIC_DIALS_THAT_CONVINCE = 2
