@@ -28,7 +28,8 @@ class _Socket(socket.socket):
     """One that is closed with the last who holds it, and no mistake then."""
 
     def __del__(self) -> None:
-        self.close()
+        if hasattr(self, "_io_refs"):  # else it was never made: no descriptor was left
+            self.close()
 
 
 class KeptConnection:
