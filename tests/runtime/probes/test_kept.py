@@ -116,3 +116,37 @@ async def test_an_answer_that_ends_with_its_connection_is_whole(servers: Servers
 def test_a_chunked_body_is_over_with_its_last_chunk(buffer: bytes, found: tuple[bytes, bytes] | None) -> None:
     """Not before, and what follows is not part of it."""
     assert body_of(Head(200, {}, True, None), buffer) == found
+
+
+@pytest.mark.parametrize("size", [b"-6", b"-2", b"+4", b"0x4", b"1_0", b"", b" 4", b"f" * 17])
+def test_a_chunk_has_a_length_in_plain_digits(size: bytes) -> None:
+    """A signed one would lead back to the chunk before, and the reader would never end."""
+    with pytest.raises(ValueError, match="length"):
+        body_of(Head(200, {}, True, None), b"4\r\nabcd\r\n" + size + b"\r\n0\r\n\r\n")
+
+
+@pytest.mark.parametrize(
+    "late", [KEPT.replace(b"ok", b"no"), b"x", b"HTTP/1.1 408 late\r\n\r\n", b""], ids=["answer", "byte", "408", "end"]
+)
+async def test_what_comes_unasked_answers_no_question(servers: Servers, late: bytes) -> None:
+    """A connection that has more to say than its answer, or is over, is never used again."""
+    answered, said = asyncio.Event(), asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(KEPT)
+        if served.connections == 1:
+            await answered.wait()
+            writer.write(late)
+            await writer.drain()
+            said.set()
+            if not late:
+                return
+        await forever()
+
+    served = await servers.start(serve)
+    endpoints = ConnectorEndpoints(served.port)
+    assert await endpoints.get("/ready") == Reply(200, b"ok")
+    answered.set()
+    await said.wait()
+    assert await endpoints.get("/ready") == Reply(200, b"ok")
+    assert served.connections == 2

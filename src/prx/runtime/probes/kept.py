@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import re
 import socket
 from typing import Final
 
@@ -18,6 +19,7 @@ from prx.runtime.probes.head import Head, MalformedError, NotHttpError, split
 
 _CONNECTED: Final = {0, errno.EISCONN}
 _CHUNK: Final = 64 * 1024
+_CHUNK_SIZE: Final = re.compile(rb"([0-9A-Fa-f]{1,8})[ \t]*(?:;.*)?")  # RFC 9112, 7.1
 
 
 class NotKeptError(Exception):
@@ -48,6 +50,8 @@ class KeptConnection:
         """
         self.busy, whole = True, False
         try:
+            if self._sock is not None and not _is_quiet(self._sock):
+                self.close()
             sock = self._sock = self._sock or connect_at_once(socket.AF_INET, "127.0.0.1", self._port)
             async with asyncio.timeout(timeout):
                 found, whole = await self._exchange(sock, path)
@@ -92,6 +96,17 @@ class KeptConnection:
                 return (head.status, body), keeps
 
 
+def _is_quiet(sock: socket.socket) -> bool:
+    """Return whether the server has neither hung up nor sent what was not asked for, which would answer the next question."""
+    try:
+        sock.recv(1, socket.MSG_PEEK)
+    except BlockingIOError:
+        return True
+    except OSError:
+        pass
+    return False
+
+
 def connect_at_once(family: socket.AddressFamily, address: str, port: int) -> socket.socket:
     """Return a connection to a port of this machine, which takes no wait; OSError if it does, or is refused.
 
@@ -125,7 +140,10 @@ def body_of(head: Head, buffer: bytes) -> tuple[bytes, bytes] | None:
         return (buffer[: head.length], buffer[head.length :]) if len(buffer) >= head.length else None
     parts, at = [], 0
     while (end := buffer.find(b"\r\n", at)) >= 0:
-        size = int(buffer[at:end].partition(b";")[0], 16)
+        written = _CHUNK_SIZE.fullmatch(buffer, at, end)
+        if written is None:
+            raise ValueError("a chunk without its length")
+        size = int(written[1], 16)
         at = end + 2 + size
         if buffer[at : at + 2] != b"\r\n":
             if len(buffer) < at + 2:
