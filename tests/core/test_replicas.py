@@ -174,26 +174,36 @@ def test_a_follower_is_judged_by_itself() -> None:
 def test_a_frozen_replica_is_replaced_at_once() -> None:
     """The edge may go on to give it visitors; nothing else is hastened."""
     frozen = Diagnosis(Verdict.EDGE_LOST, "silent", because=Cause.CHILD_SILENT, remedy=Action.REPLACE)
-    assert as_replica(frozen, SILENT, edge_unaware=False).action is Action.REPLACE_NOW
+    assert as_replica(frozen, SILENT, covered=True, edge_unaware=False).action is Action.REPLACE_NOW
     for other in (
         WELL,
         DOWN,
         LOST,
         Diagnosis(Verdict.EDGE_LOST, "stuck", because=Cause.CONNECTOR_STUCK, remedy=Action.REPLACE),
     ):
-        assert as_replica(other, SILENT, edge_unaware=False) is other
+        assert as_replica(other, SILENT, covered=True, edge_unaware=False) is other
 
 
 def test_a_request_that_met_the_dead_says_nothing_of_the_living() -> None:
     """Just after a connector ended, a public URL that does not answer is no fault of the others; a moment later it is."""
     unreachable = Diagnosis(Verdict.UNREACHABLE, "no answer")
     for silent in (unreachable, DOWN):
-        assert as_replica(silent, SILENT, edge_unaware=True).second_hand
-        assert as_replica(silent, SILENT, edge_unaware=False) is silent
+        assert as_replica(silent, SILENT, covered=True, edge_unaware=True).second_hand
+        assert as_replica(silent, SILENT, covered=True, edge_unaware=False) is silent
     for other in (LOST, WELL):
-        assert as_replica(other, SILENT, edge_unaware=True) is other
+        assert as_replica(other, SILENT, covered=True, edge_unaware=True) is other
     refused = replace(SILENT, origin=Origin("127.0.0.1:1", listening=False, error="refused"))
-    assert as_replica(DOWN, refused, edge_unaware=True) is DOWN
+    assert as_replica(DOWN, refused, covered=True, edge_unaware=True) is DOWN
+
+
+def test_the_last_that_lives_is_not_blamed_for_the_dead() -> None:
+    """With nothing else that serves, a silence while the edge is unaware is still no fault of the one that is judged."""
+    for silent in (Diagnosis(Verdict.UNREACHABLE, "no answer"), DOWN):
+        assert as_replica(silent, SILENT, covered=False, edge_unaware=True).second_hand
+        assert as_replica(silent, SILENT, covered=False, edge_unaware=False) is silent
+    frozen = Diagnosis(Verdict.EDGE_LOST, "silent", because=Cause.CHILD_SILENT, remedy=Action.REPLACE)
+    for unaware in (True, False):
+        assert as_replica(frozen, SILENT, covered=False, edge_unaware=unaware) is frozen
 
 
 def delays(settings: MachineSettings, *, up_for: float, times: int) -> list[float]:

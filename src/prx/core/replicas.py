@@ -126,14 +126,15 @@ def follow(evidence: Evidence, policy: Policy, *, proven: bool) -> Diagnosis:
     return Diagnosis(verdict, _CONNECTED, since=evidence.began, second_hand=True, judge=_JUDGE)
 
 
-def as_replica(diagnosis: Diagnosis, evidence: Evidence, *, edge_unaware: bool) -> Diagnosis:
-    """Return what to make of a diagnosis, and its evidence, while another connector serves as well.
+def as_replica(diagnosis: Diagnosis, evidence: Evidence, *, covered: bool, edge_unaware: bool) -> Diagnosis:
+    """Return what to make of a diagnosis, and its evidence, of one of several connectors.
 
-    One that is frozen is replaced without a wait: the edge may go on to give it visitors, who wait in vain, and its replacement
-    costs none. While the edge is unaware that a connector has ended, a request that gets no answer has met that one, and says
-    nothing of those that live, nor of the service, if that answers here.
+    covered: another one serves as well. One that is frozen is replaced without a wait then: the edge may go on to give it
+    visitors, who wait in vain, and its replacement costs none. edge_unaware: the edge may not have known that a connector had
+    ended. A request that gets no answer has met that one, and says nothing of those that live, be it only the one that is
+    judged, nor of the service, if that answers here.
     """
-    if diagnosis.cause is Cause.CHILD_SILENT and diagnosis.action is Action.REPLACE:
+    if covered and diagnosis.cause is Cause.CHILD_SILENT and diagnosis.action is Action.REPLACE:
         return replace(diagnosis, remedy=Action.REPLACE_NOW)
     if edge_unaware and diagnosis.connected and _may_have_met_the_dead(diagnosis, evidence):
         return Diagnosis(Verdict.HEALTHY, _CONNECTED, since=diagnosis.since, second_hand=True, judge=_JUDGE)

@@ -55,8 +55,8 @@ class Owner(Protocol):
     def is_covered(self, connector: Connector) -> bool:
         """Return whether visitors are served by another connector as well."""
 
-    def is_edge_unaware(self) -> bool:
-        """Return whether the edge may still give visitors to a connector that has ended."""
+    def is_edge_unaware(self, connector: Connector, evidence: Evidence) -> bool:
+        """Return whether the edge may have given prx's request to a connector that had ended."""
 
 
 class Connector:
@@ -346,9 +346,8 @@ class Connector:
         except Exception as error:  # noqa: BLE001 - a mistake in a probe must not take a running tunnel down; the machine checks again
             self.context.log("error", f"a check of the tunnel failed: {error!r}")
             return
-        if self._owner.is_covered(self):
-            diagnosis = as_replica(checked.diagnosis, evidence, edge_unaware=self._owner.is_edge_unaware())
-            checked = replace(checked, diagnosis=diagnosis)
+        covered, unaware = self._owner.is_covered(self), self._owner.is_edge_unaware(self, evidence)
+        checked = replace(checked, diagnosis=as_replica(checked.diagnosis, evidence, covered=covered, edge_unaware=unaware))
         if run is self._run:  # else its child has ended meanwhile, which says more
             self._sightings.take(evidence, checked.diagnosis)
         self._publish_probe(evidence, checked)

@@ -20,6 +20,7 @@ from prx.backends.base import Counters
 from prx.config.schema import TunnelSettings
 from prx.core import inputs
 from prx.core.events import ChildExited, ConfigReloaded, Fact, StateChanged, UrlChanged, VerdictChanged
+from prx.core.evidence import Evidence
 from prx.core.replicas import MOST, Standing, TunnelStanding, choose_leader, fold
 from prx.core.states import ChildState, State
 from prx.core.status import TunnelStatus
@@ -46,7 +47,8 @@ class Tunnel:
         self._protocol = ProtocolChoice(shared.clock)
         self._shown = TunnelStanding()
         self._visitor_count = VisitorCount()
-        self._ended_at = -EDGE_NOTICES_AFTER  # when a connector has last ended by itself
+        self._last_ended: Connector | None = None  # which connector has last ended by itself
+        self._ended_at = -EDGE_NOTICES_AFTER  # and when
         self._url = ""  # the one that was proven last
         self._standings: dict[Connector, Standing] = {}  # of all connectors, those that come and go included
         self._places: dict[int, Connector] = {}  # by number; a successor is not there before it has taken over
@@ -302,7 +304,7 @@ class Tunnel:
                 self._take_url(connector, fact)
             case _:
                 if isinstance(fact, ChildExited) and fact.result in {"signal", "crash", "timeout"}:
-                    self._ended_at = self.context.clock.monotonic()
+                    self._last_ended, self._ended_at = connector, self.context.clock.monotonic()
                 connector.context.publish(fact)
 
     def take_input(self, connector: Connector) -> None:
@@ -314,9 +316,15 @@ class Tunnel:
         """Return whether another connector serves."""
         return any(item.ready > 0 for item in self._standings if item is not connector)
 
-    def is_edge_unaware(self) -> bool:
-        """Return whether a connector has ended by itself so lately that the edge may still give it visitors."""
-        return self.context.clock.monotonic() - self._ended_at < EDGE_NOTICES_AFTER
+    def is_edge_unaware(self, connector: Connector, evidence: Evidence) -> bool:
+        """Return whether the edge may have given the request behind `evidence` to a connector that had ended by itself.
+
+        It had just then, or has since. If it is `connector` itself, only if another serves: the tunnel would be called well
+        without a proof.
+        """
+        others = self.is_covered(connector) or (bool(self._url) and connector is not self._last_ended)
+        began = evidence.at if evidence.began is None else evidence.began
+        return others and began - self._ended_at < EDGE_NOTICES_AFTER
 
     def _take_url(self, connector: Connector, fact: UrlChanged) -> None:
         if connector is not self._leader or (fact.proven and fact.url == self._url):
