@@ -92,10 +92,11 @@ def _look(context: TunnelContext, known: Programs | None = None) -> tuple[object
     """Return what changes when the program is installed, replaced or made executable; empty if there is none."""
     if context.backend.client is None:
         return ()
-    known = {} if known is None else known
     name = context.client.program()[0]
+    if known is None:
+        return _facts(name, context)
     if name not in known:
-        known[name] = _facts(find_program(context)[0], context)
+        known[name] = _facts(name, context)
     return known[name]
 
 

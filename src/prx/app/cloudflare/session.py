@@ -84,8 +84,6 @@ class Session:
         """Carry out what is wished. local_addr: what the file is to say, empty if it says it already."""
         if wish.is_protected and self._credentials.limits:
             raise UsageError(CANNOT, hint=f"use {how_to_get()}")
-        if not self._manner.only_plan:
-            self._keeping.require_key()
         zone = find_zone(self._api, wish.hostname, cert_zone=self._cert_zone())
         memory = self._memory(wish.hostname)
         entry = self._file.entry(wish.hostname) or memory.secret or entry_of(wish.hostname)

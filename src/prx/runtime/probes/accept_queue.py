@@ -91,7 +91,7 @@ def _queues(kernel: socket.socket, family: int, port: int) -> list[int]:
             length, kind = unpack_from("=IH", answer, at)
             if kind == _DONE:
                 return found
-            if kind != _SOCK_DIAG_BY_FAMILY:
-                raise ValueError(kind)
+            if kind != _SOCK_DIAG_BY_FAMILY or length < _HEADER:
+                raise ValueError(kind, length)
             found.append(unpack_from("=I", answer, at + _HEADER + _QUEUE)[0])
             at += (length + 3) & ~3
