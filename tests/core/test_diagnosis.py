@@ -13,7 +13,7 @@ from prx.core.status_codes import StatusSet
 from prx.core.verdicts import ACTIONS, CAUSES, RESTARTING, Action, Verdict
 
 POLICY = Policy(StatusSet.parse("2xx"))
-UP = Connector(age=100, answers=True, ready=4, ever_ready=True, protocol="quic")
+UP = Connector(age=100, answers=True, ready=4, ever_ready=True, worked=True, protocol="quic")
 DOWN = replace(UP, ready=0)
 DIALS = replace(DOWN, quic_dial_failures=2)
 UNKNOWN = Delivery()
@@ -73,7 +73,11 @@ ROWS: list[tuple[str, Evidence, Verdict]] = [
     ("udp and tcp blocked", replace(FINE, connector=replace(DIALS, ever_ready=False), edge=SHUT), Verdict.EDGE_LOST),
     ("tcp not tried", replace(FINE, connector=replace(DIALS, ever_ready=False)), Verdict.EDGE_LOST),
     ("quic has worked", replace(FINE, connector=DIALS, edge=OPEN), Verdict.EDGE_LOST),
-    ("rejected over quic", replace(FINE, connector=replace(DOWN, rejected=2, ever_ready=False)), Verdict.STARTING),
+    (
+        "rejected over quic",
+        replace(FINE, connector=replace(DOWN, rejected=2, ever_ready=False, worked=False)),
+        Verdict.STARTING,
+    ),
     ("rejected later", replace(FINE, connector=replace(DOWN, rejected=2)), Verdict.EDGE_LOST),
     ("offline", replace(FINE, connector=DOWN, network_up=False), Verdict.OFFLINE),
     ("crashed", replace(FINE, exit=ended(ExitCause.CRASH)), Verdict.CRASHED),
@@ -378,7 +382,7 @@ WAITED_FOR = {
     "still trying": (replace(STUCK, quiet_for=3.0), OPEN),
     "just lost": (replace(STUCK, lost_for=3.0), OPEN),
     "udp away, tcp fine, protocol fixed": (replace(STUCK, protocol="quic"), replace(OPEN, quic=Reach.CLOSED)),
-    "refused": (replace(STUCK, rejected=5, quiet_for=10.0), OPEN),
+    "refused": (replace(STUCK, rejected=5, quiet_for=7.0), OPEN),
 }
 
 
@@ -580,7 +584,7 @@ def test_any_evidence_gets_one_verdict(evidence: Evidence, free: bool, quick: bo
 )
 def test_a_rejected_token_is_said_before_it_is_given_up(rejected: Connector, quick: bool, said: bool) -> None:
     """While the edge rejects the token of a start, the operator reads that, and when prx gives up."""
-    connector = replace(rejected, age=20, ever_ready=False, last_error="Unauthorized")
+    connector = replace(rejected, age=20, ever_ready=False, worked=False, last_error="Unauthorized")
     diagnosis = diagnose(replace(FINE, connector=connector, url="", dns=None, public=None), replace(POLICY, quick=quick))
     assert diagnosis.verdict is Verdict.STARTING
     assert ("prx gives up if it does so for 60 s" in diagnosis.hint) is said
@@ -592,6 +596,6 @@ def test_a_rejected_token_is_said_before_it_is_given_up(rejected: Connector, qui
 )
 def test_a_token_that_has_worked_is_told_and_waited_for(seconds: float, worked: bool, action: Action) -> None:
     """An incident at the edge of two minutes is outlived by cloudflared: the verdict stands after 60 s, the end comes later."""
-    connector = replace(DOWN, unauthorized_for=seconds, ever_ready=worked, age=900)
+    connector = replace(DOWN, unauthorized_for=seconds, ever_ready=worked, worked=worked, age=900)
     diagnosis = diagnose(replace(FINE, connector=connector), POLICY)
     assert (diagnosis.verdict, diagnosis.action) == (Verdict.AUTH_REJECTED, action)

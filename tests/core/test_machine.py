@@ -259,11 +259,12 @@ def test_a_replacement_that_helped_makes_the_next_incident_wait_no_longer(
     [
         (Cause.CONNECTOR_STUCK, False, 4.0, [1, 10]),  # it was watched for as long as that already
         (Cause.CONNECTOR_STUCK, False, 30.0, [0, 10]),
+        (Cause.REFUSED, False, 8.0, [0, 10]),
         (Cause.CONNECTOR_STUCK, True, 30.0, [5, 10]),  # the price is the URL: the whole wait
         (Cause.CHILD_SILENT, False, 30.0, [5, 10]),  # it may be slow only
         (Cause.UDP_BLOCKED, False, 30.0, [5, 10]),
     ],
-    ids=["named, waits", "named, waited for long", "quick", "silent", "another protocol"],
+    ids=["named, waits", "named, waited for long", "named, refused", "quick", "silent", "another protocol"],
 )
 def test_time_spent_waiting_is_a_part_of_the_wait_if_a_restart_is_free(
     cause: Cause, quick: bool, lasted: float, delays: list[float]

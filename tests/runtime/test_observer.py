@@ -7,6 +7,7 @@ import pytest
 from prx.backends.base import Counters, LineKind, LogLine, Readiness
 from prx.backends.cloudflare.classify import parse_line
 from prx.core.events import ConnectionLost, ConnectionRegistered
+from prx.runtime.admission import Admission
 from prx.runtime.observer import ConnectorObserver
 
 
@@ -136,3 +137,21 @@ def test_what_cloudflared_says_at_the_end_of_a_wait_is_no_try(
     line = {"level": "info", "connIndex": 1, "protocol": "http2", "message": message, "error": error}
     observer.see_line(118, parse_line("stderr", json.dumps(line)))
     assert observer.evidence(124, 20).quiet_for == quiet
+
+
+@pytest.mark.parametrize("kind", [LineKind.UNAUTHORIZED, LineKind.TUNNEL_GONE, LineKind.REJECTED])
+def test_a_refusal_outlives_the_child_that_met_it(kind: LineKind) -> None:
+    """A child that is replaced meanwhile does not begin the time again; a connection that is ready ends it, for all of them."""
+    admission = Admission()
+    first = ConnectorObserver("web", "http2", 100.0, admission)
+    first.see_readiness(101, Readiness(4, "a"))
+    first.see_readiness(110, Readiness(0, "a"))
+    first.see_line(112, said(kind))
+    second = ConnectorObserver("web", "http2", 130.0, admission)
+    seen = second.evidence(162, 20)
+    assert seen.worked
+    assert not seen.ever_ready
+    assert max(seen.rejected_for, seen.unauthorized_for or 0, seen.tunnel_gone_for or 0) == 50
+    second.see_readiness(170, Readiness(1, "b"))
+    seen = ConnectorObserver("web", "http2", 180.0, admission).evidence(181, 20)
+    assert (seen.rejected_for, seen.unauthorized_for, seen.tunnel_gone_for) == (0, None, None)

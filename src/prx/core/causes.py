@@ -24,6 +24,7 @@ class Cause(enum.StrEnum):
     QUICK_TUNNEL_GONE = "quick tunnel gone"
     NO_NAME_TOLD = "no name told"
     REASON_UNKNOWN = "refused without a reason"
+    REFUSED = "refused by the edge"
     QUICK_SERVICE = "quick-tunnel service"
     EDGE = "edge"
     NETWORK = "network"
@@ -48,6 +49,7 @@ RESTART_CHANGES: Mapping[Cause, str] = MappingProxyType(
         Cause.CONNECTION_STALE: "a fresh connector registers again; the edge does not know this one's connections",
         Cause.QUICK_TUNNEL_GONE: "there is a new quick tunnel, with a new URL; the old one cannot come back",
         Cause.NO_NAME_TOLD: "a fresh connector asks for a name again",
+        Cause.REFUSED: "a fresh connector registers at once; the waits of one that is refused double each time",
         Cause.REASON_UNKNOWN: "over HTTP/2 cloudflared says why it is refused",
         Cause.QUICK_SERVICE: "the service is asked again",
         Cause.EDGE: "",

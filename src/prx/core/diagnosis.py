@@ -56,7 +56,7 @@ def diagnose(evidence: Evidence, policy: Policy) -> Diagnosis:
     return replace(diagnosis, connected=False, since=evidence.at - max(connector.lost_for, connector.silent_for))
 
 
-def _judge_exit(evidence: Evidence, _: Policy) -> Diagnosis | None:
+def _judge_exit(evidence: Evidence, policy: Policy) -> Diagnosis | None:
     child_exit = evidence.exit
     if child_exit is None:
         return None
@@ -69,6 +69,10 @@ def _judge_exit(evidence: Evidence, _: Policy) -> Diagnosis | None:
         detail = child_exit.detail or words
         hint = child_exit.hint or "`prx doctor` says what of the network works; prx tries again by itself"
         return Diagnosis(Verdict.OFFLINE, detail, hint, because=Cause.CHILD_GONE, remedy=Action.RESTART)
+    connector = evidence.connector
+    if child_exit.refused and connector is not None and connector.worked and not policy.quick:
+        hint = "prx starts another connector until the edge takes it"
+        return Diagnosis(Verdict.EDGE_LOST, words, hint, because=Cause.REFUSED, remedy=Action.RESTART)
     return Diagnosis(Verdict.CRASHED, words, child_exit.hint)
 
 

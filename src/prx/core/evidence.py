@@ -25,13 +25,17 @@ class ExitCause(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ChildExit:
-    """How the child ended: exit code or signal number (one of them), the cause, and its own last words."""
+    """How the child ended: exit code or signal number (one of them), the cause, and its own last words.
+
+    refused: it gave up because the edge did not accept its first connection.
+    """
 
     code: int | None
     signal: int | None
     cause: ExitCause
     detail: str = ""
     hint: str = ""
+    refused: bool = False
 
     def words(self) -> str:
         """Return how it ended, in a few words."""
@@ -45,6 +49,7 @@ class Connector:
 
     answers: its metrics server answered in this round; silent_for: for how long it has not, 0 while it does.
     ready: connections that it calls ready. ever_ready: it had a ready connection at some time of this run and network.
+    worked: it, or one before it with the same settings, has had one since prx began: the token is, or was, a good one.
     lost_for: for how long it has had none. quiet_for: for how long it has not been seen trying to connect; next_try_within:
     the longest that it may wait between two tries, as far as its log says.
     quic_dial_failures: QUIC dials that failed since a connection was last ready; quic_blocked: the last of them waited for an
@@ -60,6 +65,7 @@ class Connector:
     answers: bool
     ready: int
     ever_ready: bool = False
+    worked: bool = False
     protocol: str = ""
     silent_for: float = 0.0
     lost_for: float = 0.0

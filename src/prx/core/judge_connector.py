@@ -5,13 +5,16 @@ Theory of operation. cloudflared comes back by itself from nearly everything, an
 - it does not answer on its own metrics port any more (frozen, hung);
 - QUIC has never worked in this run and network, or not for long, and prx's own dial over TCP to the same edge works;
 - prx's own dial to the edge has worked for longer than cloudflared's own longest wait between two tries, and there is still no
-  connection. A named tunnel, whose restart costs nothing, does not wait for that: a fresh connector dials at once;
+  connection. A named tunnel, whose restart costs nothing, does not wait for that: a fresh connector dials at once, and one
+  that is refused, although the tunnel has worked, is followed by another before its waits become long;
 - the edge has deleted the quick tunnel: cloudflared then asks forever.
 
 Everything else is waited for, with the child alive.
 """
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 from prx.core.causes import Cause
 from prx.core.evidence import Connector, Dns, DnsState, Edge, Evidence, Reach
@@ -36,6 +39,8 @@ SILENCE_NAMED, SILENCE_QUICK = 4.0, 10.0  # seconds
 STUCK_MARGIN = 15.0  # seconds
 STUCK_NAMED = 30.0  # seconds; a fresh connector is connected within a second, so there is no reason to wait for longer
 WAITING_NAMED = 4.0  # seconds, the same, if the connector's own protocol is seen to work: it does nothing but wait
+# One that is refused tries after 1, 2, 4, 8 … s at most: while it tries more often than this, it needs no successor.
+REFUSED_NAMED = 8.0  # seconds
 
 # Cloudflare deletes a quick tunnel that had no connection for "some minutes"; the shortest figure reported is 45 s.
 GONE_AFTER = 45.0  # seconds without a connection after which a refusal without a reason means that
@@ -83,18 +88,22 @@ def _judge_rejection(connector: Connector, evidence: Evidence, policy: Policy) -
         return _judge_gone(connector, evidence.dns)
     void_for = max(connector.unauthorized_for or 0, connector.tunnel_gone_for or 0)
     if void_for >= UNAUTHORIZED_PATIENCE:
-        return Diagnosis(
+        found = Diagnosis(
             Verdict.AUTH_REJECTED,
             f"the edge has rejected the token for {UNAUTHORIZED_PATIENCE:.0f} s: {connector.last_error or 'Unauthorized'}",
             "take a new token from the Cloudflare dashboard: the tunnel was deleted or its secret was rotated",
-            remedy=Action.REPORT if connector.ever_ready and void_for < REVOKED_PATIENCE else None,
         )
+        if not connector.worked or void_for >= REVOKED_PATIENCE:
+            return found
+        if _is_stuck(connector, evidence.edge or Edge(), policy):
+            return replace(found, because=Cause.REFUSED, remedy=Action.REPLACE)
+        return replace(found, remedy=Action.REPORT)
     if connector.protocol != "quic" or connector.rejected < REJECTIONS_THAT_CONVINCE or not policy.protocol_is_free:
         return None
-    if connector.ever_ready and connector.rejected_for < ASK_AFTER:
+    if connector.worked and connector.rejected_for < ASK_AFTER:
         return None
     # over QUIC cloudflared keeps to itself why it was rejected (observed with 2026.8.2), over HTTP/2 it says so
-    verdict = Verdict.EDGE_LOST if connector.ever_ready else Verdict.STARTING
+    verdict = Verdict.EDGE_LOST if connector.worked else Verdict.STARTING
     reason = "the edge rejects the connector over QUIC, without a reason; asking over HTTP/2"
     return Diagnosis(verdict, reason, because=Cause.REASON_UNKNOWN, remedy=Action.SWITCH_PROTOCOL)
 
@@ -162,12 +171,21 @@ def _judge_quic_lost(connector: Connector, edge: Edge, policy: Policy) -> Diagno
 
 def _judge_loss(connector: Connector, edge: Edge, policy: Policy) -> Diagnosis:
     """Judge a connector that lives and has no connection; the loss is waited for unless a restart can help."""
+    refused = _is_refused(connector)
     young = not connector.ever_ready and connector.age < policy.startup_timeout
-    if young:
+    if young and not (refused and connector.worked):
         rejected = max(connector.unauthorized_for or 0, connector.tunnel_gone_for or 0) > 0 and not policy.quick
         hint = f"the edge rejects the token: prx gives up if it does so for {UNAUTHORIZED_PATIENCE:.0f} s" if rejected else ""
         return Diagnosis(Verdict.STARTING, _with_error("no connection to the edge yet", connector), hint)
     if _is_stuck(connector, edge, policy):
+        if refused and not policy.quick:
+            return Diagnosis(
+                Verdict.EDGE_LOST,
+                _with_error("the edge rejects the connector, which waits for longer after each try", connector),
+                "prx tries with another one",
+                because=Cause.REFUSED,
+                remedy=Action.REPLACE,
+            )
         return Diagnosis(
             Verdict.EDGE_LOST,
             _with_error("the edge answers prx, and the connector does not try to connect to it", connector),
@@ -181,9 +199,18 @@ def _is_stuck(connector: Connector, edge: Edge, policy: Policy) -> bool:
     """Return whether a connection has been possible for so long, without a try, that a fresh connector is the better one."""
     idle = min(connector.quiet_for, connector.lost_for)
     own = edge.quic if connector.protocol == "quic" else edge.tcp
-    if not policy.quick and not connector.rejected and own is Reach.OPEN:
-        return idle >= WAITING_NAMED
+    if not policy.quick and own is Reach.OPEN:
+        if not _is_refused(connector):
+            return idle >= WAITING_NAMED
+        if connector.worked:
+            return idle >= REFUSED_NAMED
     return min(idle, _possible_for(connector, edge, policy)) > _stuck_after(connector, policy)
+
+
+def _is_refused(connector: Connector) -> bool:
+    """Return whether the edge has refused a registration since a connection was last ready."""
+    since = (connector.unauthorized_for, connector.tunnel_gone_for)
+    return connector.rejected > 0 or connector.rejected_for > 0 or any(one is not None for one in since)
 
 
 def _possible_for(connector: Connector, edge: Edge, policy: Policy) -> float:

@@ -10,12 +10,15 @@ from collections.abc import Callable
 
 from prx.core import effects as do
 from prx.core import events
-from prx.core.backoff import RATE_LIMITED, REPLICA, RESTART, steady_after
+from prx.core.backoff import RATE_LIMITED, REFUSED, REPLICA, RESTART, Schedule, steady_after
 from prx.core.causes import Cause
 from prx.core.outbox import Outbox
 from prx.core.verdicts import Action, Diagnosis
 
 FREE_RESTARTS = 3  # in a row, for ends that are no fault; then they count like any other
+
+# Causes that only become one after the child has been watched for a while.
+_WATCHED = frozenset({Cause.CONNECTOR_STUCK, Cause.REFUSED})
 
 
 class Restarts:
@@ -63,12 +66,12 @@ class Restarts:
                 delay = REPLICA.delay(self._quick)
                 self._quick += 1
             case _:
-                delay = self._next_delay()
+                delay = self._next_delay(_schedule(diagnosis))
         return delay
 
-    def _next_delay(self) -> float:
+    def _next_delay(self, schedule: Schedule) -> float:
         self.attempt += 1
-        return RESTART.delay(self.attempt, jitter=self._jitter())
+        return schedule.delay(self.attempt, jitter=self._jitter())
 
     def announce(self, delay: float, reason: str) -> None:
         """Publish that the child is started again in `delay` seconds."""
@@ -113,10 +116,11 @@ class Restarts:
             return self._due
         self._pending = diagnosis
         self._replacements += 1
-        delay = self._next_delay()
+        schedule = _schedule(diagnosis)
+        delay = self._next_delay(schedule)
         if not self._costs_url():  # one after which the tunnel was well is no failed try
-            delay = min(delay, RESTART.delay(self._replacements, jitter=self._jitter()))
-            if diagnosis.cause is Cause.CONNECTOR_STUCK:
+            delay = min(delay, schedule.delay(self._replacements, jitter=self._jitter()))
+            if diagnosis.cause in _WATCHED:
                 delay = max(0.0, delay - lasted)
         self._out.set_timer("replace", delay)
         self.announce(delay, diagnosis.reason)
@@ -162,3 +166,7 @@ class Restarts:
                 tunnel=self._name, delay=delay, attempt=self.attempt, reason=reason, costs_url=self._costs_url()
             )
         )
+
+
+def _schedule(diagnosis: Diagnosis) -> Schedule:
+    return REFUSED if diagnosis.cause is Cause.REFUSED else RESTART

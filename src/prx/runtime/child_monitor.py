@@ -10,6 +10,7 @@ import asyncio
 
 from prx.backends.base import Counters, Readiness
 from prx.core.evidence import Connector
+from prx.runtime.admission import Admission
 from prx.runtime.attention import Attention
 from prx.runtime.context import TunnelContext
 from prx.runtime.observer import ConnectorObserver
@@ -27,7 +28,8 @@ class ChildMonitor:
     """
 
     def __init__(self, context: TunnelContext, protocol: str, port: int) -> None:
-        self.observer = ConnectorObserver(context.name, protocol, context.clock.monotonic())
+        admission = Admission() if context.policy.quick else context.admission
+        self.observer = ConnectorObserver(context.name, protocol, context.clock.monotonic(), admission)
         self.lost = asyncio.Event()
         self.logged_url = ""
         self.has_answered = False

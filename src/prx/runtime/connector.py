@@ -125,6 +125,8 @@ class Connector:
                     self.reconfigure()
                     if self._run is not None:
                         self._run.forget_network()
+                if isinstance(event, inputs.Start | inputs.Restart) or self.machine.state is State.FAILED:
+                    self.context.admission.forget_refusals()
                 for effect in self.machine.handle(self.context.clock.monotonic(), event):
                     self._perform(effect)
                 if self.machine.state is State.STOPPING:

@@ -10,7 +10,7 @@ old child keeps to its end the one that it was started with.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from prx.backends import create
@@ -19,6 +19,7 @@ from prx.config.schema import TunnelSettings
 from prx.core.diagnosis import Policy
 from prx.core.errors import PermanentError
 from prx.core.events import Fact, Log, Phase
+from prx.runtime.admission import Admission
 from prx.runtime.bus import Bus
 from prx.runtime.delivery import Ways
 from prx.runtime.host.clock import Clock
@@ -85,6 +86,7 @@ class TunnelContext:
     """One tunnel: its name, what the user wants of it, and what follows from that. Made by `create`.
 
     connector: which of the tunnel's connectors this is for, counted from 0; each has a context of its own (`of_connector`).
+    admission: what the edge has said to its children.
     """
 
     name: str
@@ -95,6 +97,7 @@ class TunnelContext:
     phases: Phases
     shared: Shared
     connector: int = 0
+    admission: Admission = field(default_factory=Admission)
 
     @classmethod
     def create(cls, name: str, settings: TunnelSettings, shared: Shared) -> TunnelContext:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from prx.backends.base import Counters, LineKind, LogLine, Readiness
 from prx.core.events import ConnectionLost, ConnectionRegistered
 from prx.core.evidence import Connector
+from prx.runtime.admission import Admission
 
 # Lines after which readiness, or the service, has probably just changed.
 _STIRRING = frozenset(
@@ -32,9 +33,12 @@ EXCUSED_FOR = 60.0  # seconds since the last answer
 
 
 class ConnectorObserver:
-    """Everything seen of one run of the tunnel `name`, which began at monotonic second `started` speaking `protocol`."""
+    """Everything seen of one run of the tunnel `name`, which began at monotonic second `started` speaking `protocol`.
 
-    def __init__(self, name: str, protocol: str, started: float) -> None:
+    admission: what the edge has said to the runs before it.
+    """
+
+    def __init__(self, name: str, protocol: str, started: float, admission: Admission | None = None) -> None:
         self.started = started
         self.ready = 0
         self.ever_ready = False
@@ -49,12 +53,10 @@ class ConnectorObserver:
         self._connected: dict[int, str] = {}
         self._quic_dials = 0
         self._quic_blocked = True
-        self._unauthorized_since: float | None = None
-        self._gone_since: float | None = None
+        self._admission = Admission() if admission is None else admission
         self._last_error = ""
         self._rejected = 0
         self._rejected_before = 0  # rejections counted up to the last moment of readiness
-        self._rejected_since: float | None = None
 
     @property
     def answers(self) -> bool:
@@ -131,7 +133,7 @@ class ConnectorObserver:
     def _came_up(self) -> None:
         self.ever_ready = True
         self._quic_dials = 0
-        self._unauthorized_since = self._gone_since = self._rejected_since = None
+        self._admission.accept()
         self._last_error = ""
         self._rejected_before = self._rejected
 
@@ -143,8 +145,8 @@ class ConnectorObserver:
 
     def _see_rejection(self, now: float) -> None:
         self._tried_at = now
-        if self._rejected_since is None and not self.ready:
-            self._rejected_since = now
+        if self._admission.rejected_since is None and not self.ready:
+            self._admission.rejected_since = now
 
     def evidence(self, now: float, longest_wait: float) -> Connector:
         """Return what is known at monotonic second `now`; `longest_wait` is the client's own, between two tries, in seconds."""
@@ -153,6 +155,7 @@ class ConnectorObserver:
             answers=self._answers,
             ready=self.ready,
             ever_ready=self.ever_ready,
+            worked=self._admission.worked,
             protocol=self.protocol,
             silent_for=0.0 if self._answers else now - self._answered_at,
             lost_for=0.0 if self.ready else now - self._lost_at,
@@ -160,11 +163,13 @@ class ConnectorObserver:
             next_try_within=longest_wait,
             quic_dial_failures=self._quic_dials,
             quic_blocked=self._quic_blocked,
-            unauthorized_for=_age(now, self._unauthorized_since),
+            unauthorized_for=_age(now, self._admission.unauthorized_since),
             rejected=self._rejected - self._rejected_before,
-            rejected_for=_age(now, self._rejected_since) or 0.0,
-            rejected_after=0.0 if self._rejected_since is None else max(0.0, self._rejected_since - self._lost_at),
-            tunnel_gone_for=_age(now, self._gone_since),
+            rejected_for=_age(now, self._admission.rejected_since) or 0.0,
+            rejected_after=0.0
+            if self._admission.rejected_since is None
+            else max(0.0, self._admission.rejected_since - self._lost_at),
+            tunnel_gone_for=_age(now, self._admission.gone_since),
             last_error=self._last_error,
         )
 
@@ -172,10 +177,10 @@ class ConnectorObserver:
         if line.kind is LineKind.DIAL_FAILED and "quic" in (line.protocol or self.protocol):
             self._quic_dials += 1
             self._quic_blocked = bool(line.fields.get("silent"))
-        if line.kind is LineKind.UNAUTHORIZED and self._unauthorized_since is None:
-            self._unauthorized_since = now
-        if line.kind is LineKind.TUNNEL_GONE and self._gone_since is None:
-            self._gone_since = now
+        if line.kind is LineKind.UNAUTHORIZED and self._admission.unauthorized_since is None:
+            self._admission.unauthorized_since = now
+        if line.kind is LineKind.TUNNEL_GONE and self._admission.gone_since is None:
+            self._admission.gone_since = now
         if line.kind in {LineKind.REJECTED, LineKind.UNAUTHORIZED, LineKind.TUNNEL_GONE}:
             self._see_rejection(now)
         if line.kind is not LineKind.SERVE_ERROR or not self._last_error:

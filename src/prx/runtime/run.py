@@ -145,7 +145,8 @@ class Run:
         child_exit = explain_kill(child_exit, self._oom_kills, oom_kills())
         if child_exit.cause is ExitCause.UPDATED:
             context.log("warn", "the connector has replaced itself with a newer version; it is restarted at once")
-        evidence = Evidence(now, self.checker.url, exit=child_exit, network_up=context.shared.network.up())
+        connector = self._child.evidence()
+        evidence = Evidence(now, self.checker.url, exit=child_exit, connector=connector, network_up=context.shared.network.up())
         return inputs.Exited(self.number, self.process.pid, child_exit, diagnose(evidence, context.policy))
 
     async def watch(self) -> None:

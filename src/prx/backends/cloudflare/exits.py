@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Final
 
 from prx.backends.base import LineKind, LogLine
@@ -148,7 +149,9 @@ def _of_words(end: ExitStatus, tail: Sequence[LogLine]) -> ChildExit:
     start_failed = any(line.message == "Couldn't start tunnel" for line in tail)
     if end.code == 255 or start_failed:
         return _exit(end, ExitCause.CONFIG, words or "it ended at once, without a word")
-    return _exit(end, ExitCause.CRASH, _first_refusal(tail, words))
+    if any(line.message == "initial tunnel connection failed" for line in tail):
+        return replace(_exit(end, ExitCause.CRASH, f"the edge did not accept its first connection: {words}"), refused=True)
+    return _exit(end, ExitCause.CRASH, words or "it said nothing")
 
 
 def _is_own(line: LogLine) -> bool:
@@ -175,12 +178,6 @@ def _check_failed(line: LogLine, component: str) -> bool:
     if line.message == "precheck":
         return line.fields.get("component") == component and line.fields.get("status") == "fail"
     return line.message.startswith(f"|  {component}  ") and "  FAIL  " in line.message
-
-
-def _first_refusal(tail: Sequence[LogLine], words: str) -> str:
-    if any(line.message == "initial tunnel connection failed" for line in tail):
-        return f"the edge did not accept its first connection: {words}"
-    return words or "it said nothing"
 
 
 def _exit(end: ExitStatus, cause: ExitCause, detail: str, hint: str = "") -> ChildExit:
