@@ -297,9 +297,9 @@ def test_a_child_that_comes_back_during_the_wait_is_kept(story: Story, healed: V
     assert len(story.told(events.RestartCancelled)) == 1
 
 
-@pytest.mark.parametrize(("connected", "seconds"), [(False, 2.0), (True, 32.0)], ids=["idle", "in flight"])
+@pytest.mark.parametrize(("connected", "seconds"), [(False, 0.5), (True, 32.0)], ids=["idle", "in flight"])
 def test_a_child_without_connections_is_stopped_at_once(story: Story, connected: bool, seconds: float) -> None:
-    """Nothing can be in flight without a connection: two seconds, then SIGKILL; the grace period is for requests."""
+    """Nothing can be in flight without a connection: half a second, then SIGKILL; the grace period is for requests."""
     story.obedient = False
     story.verdict, story.more = Verdict.EDGE_LOST, {**LOST_FOR_GOOD, "connected": connected}
     story.feed(inputs.CheckNow(story.machine.run))

@@ -46,7 +46,7 @@ from prx.core.states import TRANSITIONS, AfterStop, ChildState, MachineSettings,
 from prx.core.verdicts import BLUNT, Action, Diagnosis, Verdict
 
 RECHECK_EVERY = 2.0  # seconds; a wait ends within 5 s of the change that makes it pointless
-IDLE_GRACE = 2.0  # seconds for a child without connections: nothing can be in flight
+IDLE_GRACE = 0.5  # seconds for a child without connections: nothing can be in flight, and each one costs visitors
 UP_FOR = 2.0  # seconds for which a replica was up, so that its end is no failed start
 
 
