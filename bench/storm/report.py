@@ -18,9 +18,10 @@ TOLD_WITHIN: Final = 20.0  # seconds from the onset to the first right verdict, 
 BACK_WITHIN: Final = 90.0  # seconds from a fault's end until visitors are served steadily
 MEMORY_MB: Final = 15.0  # prx may grow by this much, and by so many open files
 FILES: Final = 5
-FLAT_MB: Final = 4.0  # the same from the second quarter of a storm to its last one, when everything has been used once
+FLAT_MB: Final = 4.0  # the same from when everything has been used once to the end of a storm
 FLAT_FILES: Final = 2
 _MEASURED: Final = 12  # episodes that such a comparison takes
+_SPAN: Final = 3  # episodes at the begin and at the end that are compared, at least
 
 
 HEAD: Final = """# Storms
@@ -62,11 +63,17 @@ def missed(found: Iterable[Episode]) -> list[Episode]:
 
 
 def growth(storm: Storm) -> tuple[float, float]:
-    """Return by how many MB and open files prx has grown since the second quarter; 0 in a storm that is too short for that."""
+    """Return by how many MB and open files prx has grown since it was warm; 0 in a storm that is too short to tell.
+
+    It is warm after a quarter of the storm, and after the first episode of each cause: the first flood fills the buffers.
+    """
     quarter = len(storm.sizes) // 4
-    if len(storm.sizes) < _MEASURED:
+    causes = [one.cause for one in storm.episodes]
+    warm = max(quarter, *(causes.index(cause) for cause in causes), 0)
+    span = min(quarter, (len(storm.sizes) - warm) // 2)
+    if len(storm.sizes) < _MEASURED or span < _SPAN:
         return 0.0, 0.0
-    early, late = storm.sizes[quarter : 2 * quarter], storm.sizes[-quarter:]
+    early, late = storm.sizes[warm : warm + span], storm.sizes[-span:]
     megabytes, files = (median(size[part] for size in late) - median(size[part] for size in early) for part in (1, 2))
     return round(megabytes, 1), files
 
@@ -159,7 +166,7 @@ def _figures(storms: list[Storm]) -> Iterator[str]:
         "restarts done / that help",
         "helped by hand",
         "alarms in calm, of samples",
-        "prx MB, files: begin → end (since the second quarter)",
+        "prx MB, files: begin → end (since it was warm)",
     )
     yield f"| {' | '.join(head)} |"
     yield "|---" * len(head) + "|"

@@ -154,6 +154,11 @@ def test_what_storms_may_do() -> None:
     healed = replace(GOOD, cause="UDP blocked, on QUIC", needed=1)
     once = tuple((60.0 * turn, 30.0 if turn < 5 else 38.0, 12 + turn % 2) for turn in range(24))
     assert failing([storm_of(healed, sizes=once), storm_of(GOOD, sizes=once[:8])]) == []
+    flooded = [replace(GOOD, cause="log flood") if turn == 14 else GOOD for turn in range(24)]
+    step = tuple((60.0 * turn, 30.0 if turn < 14 else 38.0, 12) for turn in range(24))
+    assert failing([storm_of(*flooded, sizes=step)]) == []
+    more = tuple((60.0 * turn, 30.0 if turn < 18 else 38.0, 12) for turn in range(24))
+    assert "prx grows" in failing([storm_of(*flooded, sizes=more)])[0]
 
 
 def test_the_report_counts_by_cause_and_phase() -> None:
