@@ -382,7 +382,7 @@ WAITED_FOR = {
     "still trying": (replace(STUCK, quiet_for=3.0), OPEN),
     "just lost": (replace(STUCK, lost_for=3.0), OPEN),
     "udp away, tcp fine, protocol fixed": (replace(STUCK, protocol="quic"), replace(OPEN, quic=Reach.CLOSED)),
-    "refused": (replace(STUCK, rejected=5, quiet_for=7.0), OPEN),
+    "refused": (replace(STUCK, turned_away=True, quiet_for=7.0), OPEN),
 }
 
 

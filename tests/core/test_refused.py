@@ -14,7 +14,9 @@ from prx.core.verdicts import Action, Diagnosis, Verdict
 
 NAMED = Policy(StatusSet.parse("2xx"))
 QUICK = replace(NAMED, quick=True)
-WAITS = Connector(age=30, answers=True, ready=0, worked=True, protocol="http2", lost_for=30, quiet_for=8, rejected_for=20)
+WAITS = Connector(
+    age=30, answers=True, ready=0, worked=True, protocol="http2", lost_for=30, quiet_for=8, turned_away=True, rejected_for=20
+)
 OPEN = Edge(tcp=Reach.OPEN, tcp_open_for=30.0)
 
 
@@ -27,12 +29,12 @@ def judged(connector: Connector, policy: Policy = NAMED, edge: Edge = OPEN, ende
     "refusal",
     [
         {"rejected_for": 20},
-        {"rejected": 3, "protocol": "quic"},
+        {},
         {"unauthorized_for": 20},
         {"tunnel_gone_for": 20},
         {"unauthorized_for": 20, "age": 9, "lost_for": 9},
     ],
-    ids=["retryable", "without a reason, over QUIC", "unauthorized", "tunnel not found", "one that was never up itself"],
+    ids=["retryable", "a duplicate", "unauthorized", "tunnel not found", "one that was never up itself"],
 )
 def test_a_named_tunnel_tries_with_a_fresh_connector(refusal: dict[str, float | str]) -> None:
     """The waits of a connector that is refused double; before they become long a fresh one takes its place, for nothing."""
@@ -52,8 +54,16 @@ def test_a_named_tunnel_tries_with_a_fresh_connector(refusal: dict[str, float | 
         ({}, NAMED, Edge(tcp=Reach.CLOSED)),
         ({}, NAMED, Edge()),
         ({"quiet_for": 3}, NAMED, OPEN),
+        ({"protocol": "quic", "rejected": 3}, NAMED, Edge(quic=Reach.OPEN, quic_open_for=30)),
     ],
-    ids=["the price is a URL", "it has never worked", "the edge is away", "nothing is known of the edge", "it tries"],
+    ids=[
+        "the price is a URL",
+        "it has never worked",
+        "the edge is away",
+        "nothing is known of the edge",
+        "it tries",
+        "over QUIC its connections try one after the other",
+    ],
 )
 def test_otherwise_it_is_waited_for(change: dict[str, float], policy: Policy, edge: Edge) -> None:
     """No restart if that costs something, or if nothing shows that a fresh connector would get further."""

@@ -155,3 +155,14 @@ def test_a_refusal_outlives_the_child_that_met_it(kind: LineKind) -> None:
     second.see_readiness(170, Readiness(1, "b"))
     seen = ConnectorObserver("web", "http2", 180.0, admission).evidence(181, 20)
     assert (seen.rejected_for, seen.unauthorized_for, seen.tunnel_gone_for) == (0, None, None)
+
+
+@pytest.mark.parametrize("kind", [LineKind.DUPLICATE, LineKind.REJECTED, LineKind.UNAUTHORIZED, LineKind.TUNNEL_GONE])
+def test_that_the_edge_refuses_is_known_until_a_connection_is_ready(observer: ConnectorObserver, kind: LineKind) -> None:
+    """Whatever the reason is: a connector that is turned away tries again later and later."""
+    observer.see_readiness(101, Readiness(0, "a"))
+    assert not observer.evidence(102, 20).turned_away
+    observer.see_line(103, said(kind))
+    assert observer.evidence(104, 20).turned_away
+    observer.see_readiness(105, Readiness(1, "a"))
+    assert not observer.evidence(106, 20).turned_away

@@ -39,7 +39,9 @@ SILENCE_NAMED, SILENCE_QUICK = 4.0, 10.0  # seconds
 STUCK_MARGIN = 15.0  # seconds
 STUCK_NAMED = 30.0  # seconds; a fresh connector is connected within a second, so there is no reason to wait for longer
 WAITING_NAMED = 4.0  # seconds, the same, if the connector's own protocol is seen to work: it does nothing but wait
-# One that is refused tries after 1, 2, 4, 8 … s at most: while it tries more often than this, it needs no successor.
+# One that is refused tries after 1, 2, 4, 8 … s at most: while it tries more often than this, it needs no successor. Over
+# QUIC its four connections wait each by itself, and one of them is soon there (observed with 2026.8.2: within 15 s after two
+# minutes of refusals; over HTTP/2 they try together, after up to 60 s): there a fresh one, which begins with one, is later.
 REFUSED_NAMED = 8.0  # seconds
 
 # Cloudflare deletes a quick tunnel that had no connection for "some minutes"; the shortest figure reported is 45 s.
@@ -171,14 +173,13 @@ def _judge_quic_lost(connector: Connector, edge: Edge, policy: Policy) -> Diagno
 
 def _judge_loss(connector: Connector, edge: Edge, policy: Policy) -> Diagnosis:
     """Judge a connector that lives and has no connection; the loss is waited for unless a restart can help."""
-    refused = _is_refused(connector)
     young = not connector.ever_ready and connector.age < policy.startup_timeout
-    if young and not (refused and connector.worked):
+    if young and not (connector.turned_away and connector.worked):
         rejected = max(connector.unauthorized_for or 0, connector.tunnel_gone_for or 0) > 0 and not policy.quick
         hint = f"the edge rejects the token: prx gives up if it does so for {UNAUTHORIZED_PATIENCE:.0f} s" if rejected else ""
         return Diagnosis(Verdict.STARTING, _with_error("no connection to the edge yet", connector), hint)
     if _is_stuck(connector, edge, policy):
-        if refused and not policy.quick:
+        if connector.turned_away and not policy.quick:
             return Diagnosis(
                 Verdict.EDGE_LOST,
                 _with_error("the edge rejects the connector, which waits for longer after each try", connector),
@@ -200,17 +201,11 @@ def _is_stuck(connector: Connector, edge: Edge, policy: Policy) -> bool:
     idle = min(connector.quiet_for, connector.lost_for)
     own = edge.quic if connector.protocol == "quic" else edge.tcp
     if not policy.quick and own is Reach.OPEN:
-        if not _is_refused(connector):
+        if not connector.turned_away:
             return idle >= WAITING_NAMED
-        if connector.worked:
+        if connector.worked and connector.protocol != "quic":
             return idle >= REFUSED_NAMED
     return min(idle, _possible_for(connector, edge, policy)) > _stuck_after(connector, policy)
-
-
-def _is_refused(connector: Connector) -> bool:
-    """Return whether the edge has refused a registration since a connection was last ready."""
-    since = (connector.unauthorized_for, connector.tunnel_gone_for)
-    return connector.rejected > 0 or connector.rejected_for > 0 or any(one is not None for one in since)
 
 
 def _possible_for(connector: Connector, edge: Edge, policy: Policy) -> float:
@@ -226,11 +221,11 @@ def _stuck_after(connector: Connector, policy: Policy) -> float:
     """Return after how many seconds without a connection, while one was possible, the connector counts as stuck."""
     longest = connector.next_try_within + STUCK_MARGIN
     costs = policy.quick and connector.ever_ready
-    return longest if costs or connector.rejected else min(longest, STUCK_NAMED)
+    return longest if costs or connector.turned_away else min(longest, STUCK_NAMED)
 
 
 def _lost_words(connector: Connector, edge: Edge) -> str:
-    if connector.rejected or connector.unauthorized_for is not None:
+    if connector.turned_away:
         return "the edge rejects the connector"
     words = "all connections to the edge are lost" if connector.ever_ready else "no connection to the edge"
     if edge.tcp is Reach.CLOSED and edge.quic is not Reach.OPEN:
@@ -241,7 +236,7 @@ def _lost_words(connector: Connector, edge: Edge) -> str:
 
 
 def _lost_hint(connector: Connector, edge: Edge) -> str:
-    if connector.rejected or edge.tcp is Reach.OPEN:
+    if connector.turned_away or edge.tcp is Reach.OPEN:
         return "cloudflared tries again by itself"
     if not connector.ever_ready and edge.tcp is Reach.CLOSED:
         return "a firewall may block port 7844 (TCP and UDP); `prx doctor` tries it; cloudflared tries again by itself"

@@ -22,6 +22,11 @@ class Admission:
     unauthorized_since: float | None = None
     gone_since: float | None = None
 
+    @property
+    def refuses(self) -> bool:
+        """Return whether the edge has refused since a connection was last ready."""
+        return any(since is not None for since in (self.rejected_since, self.unauthorized_since, self.gone_since))
+
     def accept(self) -> None:
         """Take in that a connection is ready."""
         self.worked = True

@@ -55,6 +55,7 @@ class ConnectorObserver:
         self._quic_blocked = True
         self._admission = Admission() if admission is None else admission
         self._last_error = ""
+        self._turned_away = False
         self._rejected = 0
         self._rejected_before = 0  # rejections counted up to the last moment of readiness
 
@@ -73,6 +74,7 @@ class ConnectorObserver:
         self.rounds += line.ends_round
         if line.kind in _TRYING and not line.ends_round:  # which repeats why the last try failed, at the end of a wait
             self._tried_at = now
+        self._turned_away |= line.kind is LineKind.DUPLICATE and not self.ready
         if line.kind in _COMPLAINTS:
             self._complain(now, line)
         if line.connection is None:
@@ -134,6 +136,7 @@ class ConnectorObserver:
         self.ever_ready = True
         self._quic_dials = 0
         self._admission.accept()
+        self._turned_away = False
         self._last_error = ""
         self._rejected_before = self._rejected
 
@@ -156,6 +159,7 @@ class ConnectorObserver:
             ready=self.ready,
             ever_ready=self.ever_ready,
             worked=self._admission.worked,
+            turned_away=self._turned_away or self._admission.refuses,
             protocol=self.protocol,
             silent_for=0.0 if self._answers else now - self._answered_at,
             lost_for=0.0 if self.ready else now - self._lost_at,
