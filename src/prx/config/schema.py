@@ -72,8 +72,8 @@ class CloudflareSettings(Table):
     edge_ip_version: Literal["auto", "4", "6"] = key("auto", "The IP version towards the edge.", also=int, also_in_schema=False)
     retries: int = key(
         5,
-        "How many times cloudflared may double its own wait between reconnects. It does not limit the attempts. Left at 5, the "
-        "wait of a quick tunnel, which Cloudflare deletes when it is away for minutes, is never doubled.",
+        "How many times cloudflared may double its own wait between reconnects, of 10 s at most. It does not limit the "
+        "attempts. Left at 5, it is never doubled, so that the tunnel is back soon after the edge.",
         minimum=0,
         maximum=20,
     )

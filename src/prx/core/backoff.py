@@ -31,7 +31,7 @@ RESTART = Schedule((5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 300.0))
 
 # A tunnel that has worked, and whose registrations the edge refuses now, meets an incident of minutes: its connector, like
 # cloudflared's own, is to be there soon after that is over. Then the waits grow as they do for anything else.
-REFUSED = Schedule((5.0, 10.0, *[20.0] * 28, 40.0, 80.0, 160.0, 300.0))
+REFUSED = Schedule((*[5.0] * 10, *[10.0] * 10, *[20.0] * 20, 40.0, 80.0, 160.0, 300.0))
 
 # One of several connectors that was up and ended: the others serve meanwhile, so it is to be back before the next one may end.
 REPLICA = Schedule((0.5, 1.0, 2.0))

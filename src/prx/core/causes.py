@@ -49,7 +49,7 @@ RESTART_CHANGES: Mapping[Cause, str] = MappingProxyType(
         Cause.CONNECTION_STALE: "a fresh connector registers again; the edge does not know this one's connections",
         Cause.QUICK_TUNNEL_GONE: "there is a new quick tunnel, with a new URL; the old one cannot come back",
         Cause.NO_NAME_TOLD: "a fresh connector asks for a name again",
-        Cause.REFUSED: "a fresh connector registers at once; the waits of one that is refused double each time",
+        Cause.REFUSED: "a fresh connector registers at once; one that has ended, or does not try, never does",
         Cause.REASON_UNKNOWN: "over HTTP/2 cloudflared says why it is refused",
         Cause.QUICK_SERVICE: "the service is asked again",
         Cause.EDGE: "",

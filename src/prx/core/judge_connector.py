@@ -5,8 +5,7 @@ Theory of operation. cloudflared comes back by itself from nearly everything, an
 - it does not answer on its own metrics port any more (frozen, hung);
 - QUIC has never worked in this run and network, or not for long, and prx's own dial over TCP to the same edge works;
 - prx's own dial to the edge has worked for longer than cloudflared's own longest wait between two tries, and there is still no
-  connection. A named tunnel, whose restart costs nothing, does not wait for that: a fresh connector dials at once, and one
-  that is refused, although the tunnel has worked, is followed by another before its waits become long;
+  connection. A named tunnel, whose restart costs nothing, does not wait for that: a fresh connector dials at once;
 - the edge has deleted the quick tunnel: cloudflared then asks forever.
 
 Everything else is waited for, with the child alive.
@@ -39,10 +38,6 @@ SILENCE_NAMED, SILENCE_QUICK = 4.0, 10.0  # seconds
 STUCK_MARGIN = 15.0  # seconds
 STUCK_NAMED = 30.0  # seconds; a fresh connector is connected within a second, so there is no reason to wait for longer
 WAITING_NAMED = 4.0  # seconds, the same, if the connector's own protocol is seen to work: it does nothing but wait
-# One that is refused tries after 1, 2, 4, 8 … s at most: while it tries more often than this, it needs no successor. Over
-# QUIC its four connections wait each by itself, and one of them is soon there (observed with 2026.8.2: within 15 s after two
-# minutes of refusals; over HTTP/2 they try together, after up to 60 s): there a fresh one, which begins with one, is later.
-REFUSED_NAMED = 8.0  # seconds
 
 # Cloudflare deletes a quick tunnel that had no connection for "some minutes"; the shortest figure reported is 45 s.
 GONE_AFTER = 45.0  # seconds without a connection after which a refusal without a reason means that
@@ -182,7 +177,7 @@ def _judge_loss(connector: Connector, edge: Edge, policy: Policy) -> Diagnosis:
         if connector.turned_away and not policy.quick:
             return Diagnosis(
                 Verdict.EDGE_LOST,
-                _with_error("the edge rejects the connector, which waits for longer after each try", connector),
+                _with_error("the edge rejects the connector, which does not try any more", connector),
                 "prx tries with another one",
                 because=Cause.REFUSED,
                 remedy=Action.REPLACE,
@@ -200,11 +195,8 @@ def _is_stuck(connector: Connector, edge: Edge, policy: Policy) -> bool:
     """Return whether a connection has been possible for so long, without a try, that a fresh connector is the better one."""
     idle = min(connector.quiet_for, connector.lost_for)
     own = edge.quic if connector.protocol == "quic" else edge.tcp
-    if not policy.quick and own is Reach.OPEN:
-        if not connector.turned_away:
-            return idle >= WAITING_NAMED
-        if connector.worked and connector.protocol != "quic":
-            return idle >= REFUSED_NAMED
+    if not policy.quick and not connector.turned_away and own is Reach.OPEN:
+        return idle >= WAITING_NAMED
     return min(idle, _possible_for(connector, edge, policy)) > _stuck_after(connector, policy)
 
 

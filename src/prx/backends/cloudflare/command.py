@@ -68,13 +68,14 @@ _RETRIES: Final = 5  # the default
 
 
 def doublings(settings: TunnelSettings) -> int:
-    """Return how many times cloudflared may double its wait between two tries: for a quick tunnel never, unless asked for.
+    """Return how many times cloudflared may double its wait between two tries: never, unless asked for.
 
-    Cloudflare deletes a quick tunnel that has no connection for some minutes, and cloudflared's own wait grows to five: what
-    it is spared in tries, its URL pays for. It has one connection, so that a try every few seconds is no burden to the edge.
+    Its own wait grows to five minutes, during which visitors get errors although the edge is back, and Cloudflare deletes a
+    quick tunnel that is away for some minutes. A tunnel has four connections at most, so that a try of each every few seconds
+    is no burden to the edge.
     """
     wanted = settings.cloudflare.retries
-    return wanted if settings.cloudflare.mode == "named" or wanted != _RETRIES else 0
+    return wanted if wanted != _RETRIES else 0
 
 
 def _tunnel_flags(settings: TunnelSettings, context: LaunchContext, version: Version | None) -> list[str]:
