@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from prx.lab.connector.app import main
+from prx.lab.connector.ending import leave
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    leave(main(sys.argv[1:], leave=leave))

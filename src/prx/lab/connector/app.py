@@ -3,8 +3,9 @@
 Theory of operation: what can be known to be wrong without the network ends the process first, and in cloudflared's order:
 usage (exit 0, text on stdout), configuration file (1), token (255), settings (1). Then the metrics server starts and the
 supervisor runs until the first SIGTERM or SIGINT. That signal removes its own handler, so that a second one kills. After
-it the connections have the grace period to finish; what is left then is cut off. The exit code of an orderly stop is 0,
-whatever state the connections were in. Observed with cloudflared 2026.8.2.
+it the connections have the grace period to finish; what is left then is cut off, and the process ends, whatever holds it
+up (`prx.lab.connector.ending`). The exit code of an orderly stop is 0, whatever state the connections were in. Observed with
+cloudflared 2026.8.2.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import os
 import platform
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -28,6 +29,7 @@ from prx.lab.connector.edge.fallback import Protocols, read_protocols
 from prx.lab.connector.edge.http2 import Http2Transport, tls_context
 from prx.lab.connector.edge.supervisor import Supervisor, Timing
 from prx.lab.connector.edge.transport import EdgeConnectionError, Shared, Transport
+from prx.lab.connector.ending import LAST_WORDS, Leave, run_to_the_end
 from prx.lab.connector.errors import StartError
 from prx.lab.connector.log import Log, utc_now, write_stderr
 from prx.lab.connector.management.service import Management
@@ -64,8 +66,11 @@ _NOTHING_TO_DO: Final = (
 )
 
 
-def main(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) -> int:
-    """Do what the command line (without the program's name) asks for; return the exit code."""
+def main(arguments: Sequence[str], environment: Mapping[str, str] = os.environ, *, leave: Leave = lambda _code: None) -> int:
+    """Do what the command line (without the program's name) asks for; return the exit code.
+
+    After a tunnel `leave` is called with that code, before asyncio joins its threads; it may end the process.
+    """
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # until the tunnel runs, a signal simply ends the process
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     try:
@@ -81,24 +86,32 @@ def main(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) 
         case Action.HELP:
             sys.stdout.write(usage(after_run=invocation.after_run))
         case Action.INGRESS | Action.QUICK | Action.NAMED:
-            return _act(invocation, environment)
+            return _act(invocation, environment, leave)
     return 0
 
 
-def _act(invocation: Invocation, environment: Mapping[str, str]) -> int:
+def _act(invocation: Invocation, environment: Mapping[str, str], leave: Leave) -> int:
+    if invocation.action is not Action.INGRESS:
+        return run_to_the_end(run(invocation, environment, leave=leave), leave)
     try:
-        if invocation.action is Action.INGRESS:
-            sys.stdout.write(ingress_commands.run(invocation.values, invocation.arguments))
-        else:
-            asyncio.run(run(invocation, environment))
+        sys.stdout.write(ingress_commands.run(invocation.values, invocation.arguments))
     except StartError as error:
         write_stderr(f"{error}\n")
         return error.code
     return 0
 
 
-async def run(invocation: Invocation, environment: Mapping[str, str] = os.environ, timing: Timing | None = None) -> None:
-    """Carry the tunnel until a signal has stopped it; raise StartError for whatever ends it otherwise."""
+async def run(
+    invocation: Invocation,
+    environment: Mapping[str, str] = os.environ,
+    timing: Timing | None = None,
+    *,
+    leave: Leave = lambda _code: None,
+) -> None:
+    """Carry the tunnel until a signal has stopped it; raise StartError for whatever ends it otherwise.
+
+    `leave` is called a moment after the grace period if something still holds up the end then.
+    """
     quick = invocation.action is Action.QUICK
     try:
         config = load_config_file(invocation.values)
@@ -122,7 +135,7 @@ async def run(invocation: Invocation, environment: Mapping[str, str] = os.enviro
         _log_settings(values, environment, log)
         shared = timing or Timing()
         tunnel = _Tunnel(values, config or {}, credentials, log=log, timing=shared, environment=environment, guests=guests)
-        await tunnel.run()
+        await tunnel.run(leave)
     finally:
         log.close()
 
@@ -161,7 +174,7 @@ class _Tunnel:
         self._stopping = asyncio.Event()
         self._state: State | None = None
 
-    async def run(self) -> None:
+    async def run(self, leave: Leave) -> None:
         """Carry the tunnel until a signal has stopped it."""
         try:
             shared, protocols, transports = self._prepare()
@@ -169,7 +182,7 @@ class _Tunnel:
             self._log.error("Couldn't start tunnel", error=str(error))
             raise
         listener = open_listener(shared.settings.metrics, self._log)
-        self._catch_signals()
+        self._catch_signals(lambda: leave(0), shared.settings.grace_period + LAST_WORDS)
         server = MetricsServer(shared.state, shared.configuration, self._log)
         await server.start(listener)
         failure: Exception | None = None
@@ -243,6 +256,32 @@ class _Tunnel:
     async def _carry(self, shared: Shared, protocols: Protocols, transports: dict[str, Transport]) -> None:
         """Run the supervisor; after a stop was asked for, for the grace period at most."""
         settings = shared.settings
+        failure: EdgeConnectionError | NoEdgeError | None = None
+        resolved = False
+
+        async def carry() -> None:
+            nonlocal failure, resolved
+            try:
+                supervisor = await self._supervisor(shared, transports, protocols)
+                resolved = True
+                await supervisor.run()
+            except (EdgeConnectionError, NoEdgeError) as error:
+                failure = error
+
+        async with asyncio.TaskGroup() as tasks:  # an error that left it would come out wrapped in a group
+            carrying = tasks.create_task(carry(), name="supervisor")
+            stop = tasks.create_task(self._stopping.wait(), name="stop asked for")
+            await asyncio.wait({carrying, stop}, return_when=asyncio.FIRST_COMPLETED)
+            if resolved and not carrying.done():
+                await asyncio.wait({carrying}, timeout=settings.grace_period)
+            carrying.cancel()
+            stop.cancel()
+        if failure is not None:
+            raise failure
+
+    async def _supervisor(self, shared: Shared, transports: dict[str, Transport], protocols: Protocols) -> Supervisor:
+        """Find the edge and return the supervisor of the connections to it; raise NoEdgeError."""
+        settings = shared.settings
         slots = await resolve(settings.edge, ip_version=self._values.text("edge-ip-version"))
         addresses = EdgeAddresses(slots, pick=lambda count: int(self._timing.random() * count))
         supervisor = Supervisor(
@@ -250,34 +289,17 @@ class _Tunnel:
         )
         if self._values.get("stdin-control"):
             StdinControl(self._log, supervisor.reconnect).start()
-        failure: EdgeConnectionError | None = None
+        return supervisor
 
-        async def carry() -> None:
-            nonlocal failure
-            try:
-                await supervisor.run()
-            except EdgeConnectionError as error:
-                failure = error
-
-        async with asyncio.TaskGroup() as tasks:  # an error that left it would come out wrapped in a group
-            carrying = tasks.create_task(carry(), name="supervisor")
-            stop = tasks.create_task(self._stopping.wait(), name="stop asked for")
-            await asyncio.wait({carrying, stop}, return_when=asyncio.FIRST_COMPLETED)
-            if not carrying.done():
-                await asyncio.wait({carrying}, timeout=settings.grace_period)
-            carrying.cancel()
-            stop.cancel()
-        if failure is not None:
-            raise failure
-
-    def _catch_signals(self) -> None:
+    def _catch_signals(self, leave: Callable[[], object], after: float) -> None:
         loop = asyncio.get_running_loop()
         for number, word in _SIGNALS.items():
-            loop.add_signal_handler(number, self._stop, word)
+            loop.add_signal_handler(number, self._stop, word, leave, after)
 
-    def _stop(self, word: str) -> None:
-        """Ask for a stop; the next signal kills."""
+    def _stop(self, word: str, leave: Callable[[], object], after: float) -> None:
+        """Ask for a stop, after which the process has so many seconds; the next signal kills."""
         loop = asyncio.get_running_loop()
+        loop.call_later(after, leave)
         for number in _SIGNALS:
             loop.remove_signal_handler(number)
             signal.signal(number, signal.SIG_DFL)

@@ -42,7 +42,7 @@ from prx.lab.protocol.keepalive import probe_when_silent
 SERVER_NAME: Final = "h2.cftunnel.com"
 DIAL_LIMIT: Final = 15.0  # seconds for TCP and TLS together
 _REFUSED_LIMIT: Final = 2.0  # seconds an edge has to close a connection that it refused
-_CLOSE_LIMIT: Final = 1.0  # seconds for the last bytes to leave
+_CLOSE_LIMIT: Final = 0.3  # seconds for the last bytes to leave; what waits longer waits for an edge that does not read
 _NO_TCP: Final = "the builtin connector does not carry private TCP streams; use cloudflared for them"
 _MAX_PUSH: Final = 4 << 20  # bytes of a configuration push
 
