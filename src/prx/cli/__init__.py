@@ -24,7 +24,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from prx.cli.root import cli
     from prx.ui.errors import run
 
-    return run(cli, arguments)
+    code = run(cli, arguments)
+    if arguments is None and "prx.cli.ending" in sys.modules:
+        from prx.cli.ending import leave_threads
+
+        leave_threads(code)
+    return code
 
 
 def open_closed_streams() -> None:

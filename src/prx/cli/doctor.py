@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -40,6 +39,7 @@ def doctor(target: str | None, file: Path | None, as_json: bool, report: Path | 
                 2 the configuration has mistakes
     """  # noqa: D301 - \b tells click to keep the lines of a paragraph
     from prx.app.load_config import load_configuration
+    from prx.cli.ending import run
     from prx.doctor import report as writing
     from prx.doctor.context import Context
     from prx.doctor.examine import examine
@@ -47,7 +47,7 @@ def doctor(target: str | None, file: Path | None, as_json: bool, report: Path | 
 
     loaded = load_configuration(file, os.environ, run_commands=run_commands, local_addr=_local_addr(target))
     redactor = _redactor(loaded)
-    findings = asyncio.run(examine(Context(loaded.config, os.environ)))
+    findings = run(examine(Context(loaded.config, os.environ)))
     if as_json:
         click.echo(writing.to_json(findings, redactor))
     else:

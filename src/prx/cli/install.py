@@ -49,9 +49,9 @@ def cloudflared(source: str | None, upgrade: bool, rollback: bool) -> None:
         if rollback:
             changed_to(_go_back(folder))
         else:
-            import asyncio
+            from prx.cli.ending import run
 
-            changed_to(asyncio.run(install_into(folder, source)).version)
+            changed_to(run(install_into(folder, source)).version)
         click.echo(folder / NAME)
     _warn_if_hidden()
 

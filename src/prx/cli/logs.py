@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sys
 from collections.abc import Iterable, Iterator
@@ -70,7 +69,9 @@ def logs(
         kept = [item for item in kept if item[0] >= first]
     _print(text for _, text in kept)
     if follow:
-        asyncio.run(_follow(path, shown))
+        from prx.cli.ending import run
+
+        run(_follow(path, shown))
 
 
 def last_lines(name: str | None, lines: int, level: str) -> list[str]:

@@ -80,11 +80,10 @@ def logs(tunnel: str | None = None, lines: int = 50, level: str = "info") -> str
 
 def doctor() -> str:
     """Examine machine, network and set-up; takes up to 15 seconds and changes nothing."""
-    import asyncio
-
     from prx.cli.doctor import examined
+    from prx.cli.ending import run
 
-    return asyncio.run(examined())
+    return run(examined())
 
 
 def restart(tunnel: str) -> str:

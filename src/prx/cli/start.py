@@ -204,15 +204,15 @@ def _how_to_go_on(held: LockHeld) -> str:
 
 def _to_the_end(session: Session) -> int:
     """Run a session and return its exit code, even if this machine has no thread left for the end of the event loop."""
-    import asyncio
+    from prx.cli.ending import run
 
     codes: list[int] = []
 
-    async def run() -> None:
+    async def work() -> None:
         codes.append(await session.run())
 
     try:
-        asyncio.run(run())
+        run(work())
     except RuntimeError:  # asyncio ends its threads in a thread
         if not codes:
             raise

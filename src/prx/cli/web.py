@@ -92,9 +92,8 @@ def _serve(where: tuple[str, tuple[str, ...]], password: str, key: bytes, *, qui
         raise PrxError(
             f"the dashboard needs {error.name}, which is not installed", hint="pip install 'prx-tunnel[web]'"
         ) from error
-    import asyncio
-
     from prx.app.hardening import forbid_dumps
+    from prx.cli.ending import run
     from prx.config.paths import data_dir, runtime_dir
     from prx.history.recorder import history_folder
     from prx.runtime.host.clock import SystemClock
@@ -114,7 +113,7 @@ def _serve(where: tuple[str, tuple[str, ...]], password: str, key: bytes, *, qui
         click.echo(listen.url if quiet else f"{listen.url}?token={dashboard.keys.link()}")
         sys.stdout.flush()
 
-    asyncio.run(_until_stopped(dashboard, listening, ready))
+    run(_until_stopped(dashboard, listening, ready))
     return 0
 
 

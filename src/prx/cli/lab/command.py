@@ -73,9 +73,8 @@ def lab(
     """
     if ctx.invoked_subcommand is not None:
         return None
-    import asyncio
-
     from prx.app.hardening import require_folder
+    from prx.cli.ending import run
     from prx.lab import LabConfig
 
     require_folder()
@@ -94,7 +93,7 @@ def lab(
         )
     except ValueError as error:
         raise UsageError(f"--edge {error}") from None
-    return asyncio.run(_run(config, None if script is None else _read_script(script), as_json=as_json))
+    return run(_run(config, None if script is None else _read_script(script), as_json=as_json))
 
 
 for _command in subcommands.ALL:
