@@ -50,6 +50,7 @@ class Scene:
         self.said: list[tuple[str, str]] = []
         self.news = asyncio.Event()
         environ = {"PATH": os.environ["PATH"], "HOME": str(home), "PRX_DATA_DIR": str(home / "data"), "SECRET_OF_OTHERS": "x"}
+        environ |= {name: os.environ[name] for name in ("PYTHONPATH",) if name in os.environ}
         self.child = DashboardChild(lambda: self.settings, environ, self.clock, self._log)
 
     def _log(self, level: str, message: str) -> None:

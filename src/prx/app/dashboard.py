@@ -1,5 +1,9 @@
 """The dashboard as a child of `prx start`: started if `[web] listen` is set, started again with backoff when it ends.
 
+A failure that no further try can change (an extra that is not installed, a port that this user may not use, a damaged key)
+is reported once, with what helps, and shown in `prx status`; only a reload tries again. One that may pass, such as a port in
+use, is tried again without end, and reported once as well, until it is another one.
+
 Nothing waits for it. It gets the password through a pipe, and no other secret: its environment holds only what tells it where
 the files of prx are.
 """
@@ -9,11 +13,13 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Callable, Mapping
-from typing import Final
+from dataclasses import dataclass
+from typing import Any, Final
 
 from prx.config.schema import WebSettings
 from prx.core.backoff import RESTART, steady_after
-from prx.core.errors import PrxError
+from prx.core.errors import PermanentError, PrxError, UsageError
+from prx.core.exit_status import ExitStatus
 from prx.core.launch import SECRET_PATH, Launch
 from prx.logs.text import decode
 from prx.runtime.host.clock import Clock
@@ -23,7 +29,25 @@ from prx.runtime.process.spawn import SpawnError
 _STOP_SECONDS: Final = 3.0
 _VARIABLES: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "PRX_DATA_DIR", "XDG_DATA_HOME", "XDG_RUNTIME_DIR", "PYTHONPATH")
 
+_PERMANENT: Final = frozenset({UsageError.exit_code, PermanentError.exit_code})
+
 Log = Callable[[str, str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    """How one run of the child ended; `permanent`: another try cannot help without a change from outside."""
+
+    why: str
+    hint: str = ""
+    permanent: bool = False
+
+    @classmethod
+    def of(cls, error: PrxError | OSError) -> _End:
+        """Return the end of a child that could not be started."""
+        if isinstance(error, PrxError):
+            return cls(error.message, error.hint, getattr(error, "permanent", False))
+        return cls(error.strerror or str(error))
 
 
 class DashboardChild:
@@ -35,8 +59,22 @@ class DashboardChild:
         self._clock = clock
         self._log = log
         self._changed = asyncio.Event()
-        self._last = ""
+        self._last = self._hint = self._said = ""
         self._up = False
+        self._ended: _End | None = None
+
+    def about(self) -> dict[str, Any] | None:
+        """Return what `prx status` shows: `listen`, `state`, `reason` and `hint`; None if no dashboard is wanted.
+
+        `state` is `up`, `starting`, `backoff` (it will be tried again), or `failed` (it will not).
+        """
+        listen = self._settings().listen
+        if not listen:
+            return None
+        ended = self._ended
+        if ended is None:
+            return {"listen": listen, "state": "up" if self._up else "starting", "reason": "", "hint": ""}
+        return {"listen": listen, "state": "failed" if ended.permanent else "backoff", "reason": ended.why, "hint": ended.hint}
 
     def check_settings(self) -> None:
         """Start the child again if the settings have changed."""
@@ -52,21 +90,26 @@ class DashboardChild:
                 await self._changed.wait()
                 continue
             began = self._clock.monotonic()
-            ended = await self._one_life(settings)
-            if not ended:  # the settings have changed
+            self._ended = await self._one_life(settings)
+            if self._ended is None:  # the settings have changed
                 attempt = 0
+                continue
+            if self._ended.permanent:
+                attempt = 0
+                await self._until_asked(self._ended)
                 continue
             delay = RESTART.delay(attempt) if attempt else 0.0
             attempt = 1 if self._clock.monotonic() - began > steady_after(delay) else attempt + 1
-            await self._pause(RESTART.delay(attempt), ended)
+            await self._pause(RESTART.delay(attempt), self._ended)
 
-    async def _one_life(self, settings: WebSettings) -> str:
-        """Run the child once; return how it ended, or "" if the settings changed and it was stopped."""
-        self._last, self._up = "", False
+    async def _one_life(self, settings: WebSettings) -> _End | None:
+        """Run the child once; return how it ended, or None if the settings changed and it was stopped."""
+        self._last, self._hint, self._up = "", "", False
         try:
             process = await ChildProcess.spawn(self._launch(settings), on_line=self._on_line)
         except (SpawnError, OSError) as error:
-            return error.message if isinstance(error, PrxError) else str(error)
+            return _End.of(error)
+        self._ended = None
         try:
             waiting = asyncio.Event()
             async with asyncio.TaskGroup() as group:
@@ -76,9 +119,12 @@ class DashboardChild:
                 ended = end.done() and not end.cancelled()
                 for task in (end, change):
                     task.cancel()
-            return (self._last or "it ended") if ended else ""
+            return self._how(await process.wait()) if ended else None
         finally:
             await self._end(process)
+
+    def _how(self, end: ExitStatus) -> _End:
+        return _End(self._last or "it ended", self._hint, permanent=end.code in _PERMANENT)
 
     async def _until_changed(self) -> None:
         """Wait until the settings are others than those that the child runs with."""
@@ -96,8 +142,16 @@ class DashboardChild:
             process.kill()
         await process.aclose()
 
-    async def _pause(self, seconds: float, why: str) -> None:
-        self._log("warn", f"the dashboard has ended and is started again in {seconds:.0f} s: {why}")
+    async def _until_asked(self, end: _End) -> None:
+        """Report an end that is for good, and wait for a reload."""
+        helps = f"{end.hint}, then run `prx reload`" if end.hint else "`prx reload` tries again"
+        self._log("error", f"the dashboard cannot run: {end.why} (hint: {helps})")
+        await self._changed.wait()
+
+    async def _pause(self, seconds: float, end: _End) -> None:
+        again, self._said = end.why == self._said, end.why
+        words = f"the dashboard has ended and is started again in {seconds:.0f} s: {end.why}"
+        self._log("debug" if again else "warn", f"{words} (hint: {end.hint})" if end.hint else words)
         woken = self._clock.call_later(seconds, self._changed.set)
         try:
             await self._changed.wait()
@@ -112,9 +166,11 @@ class DashboardChild:
     def _on_line(self, stream: str, line: bytes) -> None:
         text = decode(line)
         if stream == "stdout" and not self._up:
-            self._up = True
+            self._up, self._said = True, ""
             self._log("info", f"dashboard: {text} (a link into it: prx web --url)")
-        elif text.strip() and not text.startswith("hint:"):
+        elif text.startswith("hint: "):
+            self._hint = text.removeprefix("hint: ")
+        elif text.strip():
             self._last = text.removeprefix("error: ")
 
 

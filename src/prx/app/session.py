@@ -123,7 +123,9 @@ class Session:
 
     def about(self) -> dict[str, Any]:
         """Return what identifies this prx among others."""
-        return {"pid": os.getpid(), "version": __version__, "log": str(self._log_file), **self._in_force.about()}
+        dashboard = None if self._dashboard is None else self._dashboard.about()
+        who = {"pid": os.getpid(), "version": __version__, "log": str(self._log_file)}
+        return {**who, **self._in_force.about(), "dashboard": dashboard}
 
     def statuses(self) -> tuple[TunnelStatus, ...]:
         """Return the status of every tunnel, in the order of the configuration; those that are being removed come last.

@@ -18,6 +18,7 @@ from prx.core.errors import UsageError
 from prx.core.states import UP
 
 _API_TOKEN = "CLOUDFLARE_API_TOKEN"  # noqa: S105 - the name of a variable
+_OF_PRX = ("pid", "version", "config", "dashboard")
 _ANY_WIDTH = 10_000  # columns of a pipe or a file: one line stays one line
 _WATCH_EVERY = 1.0  # seconds
 
@@ -59,7 +60,7 @@ def _ask(config: Path | None) -> list[tuple[dict[str, Any], str]]:
     """Return every tunnel that runs, with the configuration file of its prx."""
     with all_running(config, strict=True) as found:
         return [
-            (tunnel | {"prx": {name: running.about[name] for name in ("pid", "version", "config")}}, running.about["config"])
+            (tunnel | {"prx": {name: running.about.get(name) for name in _OF_PRX}}, running.about["config"])
             for running in found
             for tunnel in running.client.ask("status")["tunnels"]
         ]
@@ -80,10 +81,10 @@ def _from_account(answers: list[tuple[dict[str, Any], str]]) -> dict[int, list[s
 
 def _lines(tunnels: list[dict[str, Any]], more: dict[int, list[str]]) -> list[str]:
     from prx.runtime.host.clock import SystemClock
-    from prx.ui.status_lines import status_lines
+    from prx.ui.status_lines import dashboard_lines, status_lines
 
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else _ANY_WIDTH
-    return status_lines(tunnels, width=width, now=SystemClock().wall(), more=more)
+    return [*status_lines(tunnels, width=width, now=SystemClock().wall(), more=more), *dashboard_lines(tunnels, width=width)]
 
 
 def _code(tunnels: list[dict[str, Any]]) -> int:

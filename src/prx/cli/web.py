@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from prx.core.errors import PrxError, UsageError
+from prx.core.errors import PermanentError, UsageError
 
 if TYPE_CHECKING:
     import socket
@@ -86,12 +86,11 @@ def _child(listen: str | None, names: str, password_file: str) -> tuple[tuple[st
 def _serve(where: tuple[str, tuple[str, ...]], password: str, key: bytes, *, quiet: bool) -> int:
     try:
         from prx.web.server import Dashboard, Settings, listen_on
-    except ModuleNotFoundError as error:
+    except ImportError as error:
         if (error.name or "").startswith("prx"):
             raise
-        raise PrxError(
-            f"the dashboard needs {error.name}, which is not installed", hint="pip install 'prx-tunnel[web]'"
-        ) from error
+        what = "is not installed" if isinstance(error, ModuleNotFoundError) else f"cannot be loaded: {error.msg}"
+        raise PermanentError(f"the dashboard needs {error.name}, which {what}", hint="pip install 'prx-tunnel[web]'") from error
     from prx.app.hardening import forbid_dumps
     from prx.cli.ending import run
     from prx.config.paths import data_dir, runtime_dir

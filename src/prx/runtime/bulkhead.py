@@ -8,20 +8,30 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
+from prx.core.errors import PermanentError, UsageError
 from prx.runtime.host.clock import Clock
 
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0  # seconds
 
 
 async def keep_running(what: str, work: Callable[[], Awaitable[None]], clock: Clock, say: Callable[[str], None]) -> None:
-    """Run `work()` to its end; begin it again after a pause, which doubles each time, if it fails."""
-    pause = FIRST_PAUSE
+    """Run `work()` to its end; begin it again after a pause, which doubles each time, if it fails.
+
+    A cause is reported once, until it is another one. A PermanentError or UsageError ends it: it would only come again.
+    """
+    pause, said = FIRST_PAUSE, ""
     while True:
         try:
             await work()
             return
+        except (PermanentError, UsageError) as error:
+            say(f"{what} cannot run: {error.message}{f' (hint: {error.hint})' if error.hint else ''}")
+            return
         except Exception as error:  # noqa: BLE001 - see above
-            say(f"{what} failed and is restarted in {pause:.0f} s: {words_of(error)}")
+            words = words_of(error)
+            if words != said:
+                say(f"{what} failed and is restarted in {pause:.0f} s: {words}")
+            said = words
         await clock.sleep(pause)
         pause = min(2 * pause, LONGEST_PAUSE)
 

@@ -36,6 +36,17 @@ def status_lines(
     return [printable(line).rstrip() for line in lines]
 
 
+def dashboard_lines(tunnels: Sequence[Mapping[str, Any]], *, width: int) -> list[str]:
+    """Return the lines for the dashboards that these prx are to run, and cannot: the address, why, and what helps."""
+    by_prx = {tunnel["prx"]["pid"]: tunnel["prx"].get("dashboard") for tunnel in tunnels if "prx" in tunnel}
+    lines = []
+    for found in by_prx.values():
+        if found and found["reason"]:
+            helps = [f"hint: {found['hint']}"] if found["hint"] else []
+            lines += [f"dashboard  {found['state']}  {found['listen']}", *_wrapped([found["reason"], *helps], width)]
+    return [printable(line).rstrip() for line in lines]
+
+
 def _tunnel(tunnel: Mapping[str, Any], head: str, width: int, now: float) -> list[str]:
     url = _url(tunnel)
     if len(f"{head}  {url}") > width:

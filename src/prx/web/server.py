@@ -19,7 +19,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.types import ASGIApp
 
-from prx.core.errors import PrxError
+from prx.core.errors import PermanentError, PrxError
 from prx.secrets.value import Secret
 from prx.web.address import Listen
 from prx.web.api import routes
@@ -38,6 +38,13 @@ from prx.web.traffic_pages import TrafficPages
 
 BACKLOG: Final = 256
 SEND_BUFFER: Final = 64 * 1024
+_REFUSED: Final = frozenset({errno.EACCES, errno.EPERM, errno.EAFNOSUPPORT})  # for as long as user and machine are these
+_LISTEN_HINTS: Final = {
+    errno.EADDRINUSE: "another dashboard may run: one shows all prx of this user",
+    errno.EACCES: "choose a port from 1024 up, or have it run by a user who may use this one",
+    errno.EADDRNOTAVAIL: "it is no address of this machine: 127.0.0.1 is always one",
+    errno.EAFNOSUPPORT: "this machine has no IPv6: listen on 127.0.0.1",
+}
 _END_SECONDS: Final = 1  # streams never end by themselves
 
 
@@ -127,7 +134,7 @@ class Dashboard:
 
 
 def listen_on(listen: Listen) -> socket.socket:
-    """Return a socket that listens; PrxError if the address is taken or is none of this machine."""
+    """Return a socket that listens; PrxError if the address is taken or is none of this machine, PermanentError if refused."""
     host = "127.0.0.1" if listen.host == "localhost" else listen.host
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     found = socket.socket(family, socket.SOCK_STREAM)
@@ -141,8 +148,9 @@ def listen_on(listen: Listen) -> socket.socket:
         found.setblocking(False)
     except OSError as error:
         found.close()
-        hint = "another dashboard may run: one shows all prx of this user" if error.errno == errno.EADDRINUSE else ""
-        raise PrxError(f"the dashboard cannot listen on {listen.authority}: {error.strerror}", hint=hint) from error
+        kind = PermanentError if error.errno in _REFUSED else PrxError
+        hint = _LISTEN_HINTS.get(error.errno or 0, "")
+        raise kind(f"the dashboard cannot listen on {listen.authority}: {error.strerror}", hint=hint) from error
     return found
 
 

@@ -21,7 +21,9 @@ from prx.core.events import Event, Fact, HookRan, RestartScheduled, UrlKnown, Ve
 from prx.core.verdicts import Verdict
 from prx.runtime.hooks.apprise import AppriseHook
 from prx.runtime.hooks.command import CommandHook
+from prx.runtime.hooks.kinds import Change
 from prx.runtime.hooks.notices import LINE, NoticeRunner, notice_hooks
+from prx.runtime.hooks.runner import deliver_repeatedly
 from prx.runtime.hooks.web import WebHook
 from prx.secrets.value import Secret
 
@@ -210,3 +212,19 @@ async def test_without_apprise_the_extra_is_named(bench: Bench, monkeypatch: pyt
     bench.settings = TunnelSettings(on_change=("slack://a/b",))
     bench.see(failed())
     assert "pip install 'prx-tunnel[notify]'" in (await bench.result()).detail
+
+
+@pytest.mark.parametrize("what", ["library", "interpreter"])
+async def test_a_hook_that_cannot_be_started_is_not_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """Without the extra, or without the Python that would send, one try says so."""
+    if what == "library":
+        monkeypatch.setattr("prx.runtime.hooks.apprise.is_installed", lambda: False)
+    else:
+        monkeypatch.setattr("prx.runtime.hooks.apprise.is_installed", lambda: True)
+        monkeypatch.setattr("sys.executable", str(tmp_path / "gone"))
+    change = Change(tunnel="web", url="https://a.example", old="")
+    tries, trouble = await deliver_repeatedly(AppriseHook("json://127.0.0.1:1"), change, InstantClock())
+    assert tries == 1
+    assert ("not installed" if what == "library" else "No such file") in trouble

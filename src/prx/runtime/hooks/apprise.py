@@ -41,7 +41,7 @@ class AppriseHook:
     async def deliver(self, change: Message) -> None:
         """Send the news in a child process; HookError if it could not be handed over in time."""
         if not is_installed():
-            raise HookError(MISSING)
+            raise HookError(MISSING, permanent=True)
         job = json.dumps({"address": self.text, "text": change.text}).encode()
         argv = (sys.executable, "-P", "-m", "prx.runtime.hooks.send_apprise", SECRET_PATH)
         end, tail = await run_to_end(Launch(argv, {}, job), self.timeout, lines=1)

@@ -21,7 +21,7 @@ async def run_to_end(launch: Launch, timeout: float, *, lines: int) -> tuple[Exi
     try:
         process = await ChildProcess.spawn(launch, on_line=lambda _, line: tail.append(line))
     except SpawnError as error:
-        raise HookError(error.message) from error
+        raise HookError(error.message, permanent=error.permanent) from error
     end = None
     async with process:
         try:
