@@ -10,7 +10,6 @@ shows nothing (its story is in the log); should it crash, the traceback is in a 
 from __future__ import annotations
 
 import os
-import select
 import signal
 import subprocess
 import sys
@@ -27,6 +26,7 @@ from prx.app.log_file import log_folder
 from prx.cli.find_running import all_running
 from prx.config.paths import data_dir, ensure_private_dir
 from prx.control.messages import decode, encode, raised, refusal
+from prx.control.ready import wait_readable
 from prx.core.deadline import Deadline
 from prx.core.errors import NotReadyError, PrxError
 from prx.core.states import UP, State
@@ -159,7 +159,7 @@ def _first_line(reading: int, pid: int) -> bytes | None:
     deadline = Deadline(time.monotonic, WAIT_SECONDS)
     with os.fdopen(reading, "rb", buffering=0) as pipe:
         while not deadline.is_over:
-            if select.select([pipe], [], [], min(deadline.left, PATIENCE_SECONDS))[0]:
+            if wait_readable(pipe.fileno(), min(deadline.left, PATIENCE_SECONDS)):
                 return pipe.read()
             tunnels = _tunnels_of(pid)
             if tunnels and all(tunnel["state"] in {*UP, State.FAILED} for tunnel in tunnels):

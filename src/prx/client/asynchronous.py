@@ -42,7 +42,10 @@ class AsyncTunnel(Bond):
         if link is not None:
             link.interrupt()
             self._stop_following()
-            await in_thread(link.release, lambda: None)
+            try:
+                await in_thread(link.release, lambda: None)
+            finally:
+                link.drop()
 
     async def status(self) -> Status:
         """Return how it stands now. Raises NotRunningError if prx has ended, UnresponsiveError if it does not answer."""

@@ -9,6 +9,7 @@ from contextlib import suppress
 
 from prx.client.link import Link, status_of
 from prx.client.status import Status
+from prx.client.threads import start
 from prx.control.client import Client, NotRunningError
 from prx.core.errors import PermanentError, PrxError
 
@@ -29,7 +30,7 @@ class Follower:
         self._stopped = threading.Event()
         self._client: Client | None = None
         self._thread = threading.Thread(target=self._run, name=f"prx tunnel {link.tunnel}", daemon=True)
-        self._thread.start()
+        start(self._thread)
 
     def stop(self) -> None:
         """End; when it returns nothing more is reported, unless a report itself has called it."""
@@ -52,9 +53,12 @@ class Follower:
             self._see(self._last.ended())
 
     def _is_running(self) -> bool:
-        with suppress(PrxError), Client(self._link.path):
-            return True
-        return False
+        with suppress(PrxError):  # whether it runs is not known: this program may be out of files
+            try:
+                Client(self._link.path).close()
+            except NotRunningError:
+                return False
+        return True
 
     def _follow(self) -> None:
         with self._link.connect() as events, self._link.connect() as asking:

@@ -65,6 +65,12 @@ class Link:
         for client in list(self._asking):
             client.shut()
 
+    def drop(self) -> None:
+        """Release prx without a wait; harmless when repeated."""
+        self.released = True
+        self.interrupt()
+        self._holding.close()
+
     def release(self) -> None:
         """Release prx, and wait until it has ended if this was its last user; harmless when repeated, and in a fork."""
         with self._lock:

@@ -8,6 +8,7 @@ from contextlib import suppress
 
 from prx.client.link import Link, url_of
 from prx.client.starter import Starter
+from prx.client.threads import start
 from prx.client.wish import Wish
 from prx.control.client import Client, NotRunningError, UnresponsiveError
 from prx.core.deadline import Deadline
@@ -53,7 +54,10 @@ class Opening:
             link, self._link = self._link, None
         if link is not None:
             link.interrupt()
-            threading.Thread(target=link.release, name="prx close", daemon=True).start()
+            try:
+                start(threading.Thread(target=link.release, name="prx close", daemon=True))
+            except PrxError:  # no more threads
+                link.drop()
 
     def _handed_out(self, link: Link) -> Link:
         with self._lock:

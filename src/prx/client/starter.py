@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import select
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,7 +10,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from prx.client.forks import close_in_children
+from prx.control.client import OWN_LACK
 from prx.control.messages import Message, decode, raised
+from prx.control.ready import wait_readable
 from prx.core.deadline import Deadline
 from prx.core.errors import NotReadyError, PermanentError, PrxError
 
@@ -23,7 +24,8 @@ _CHUNK = 65536
 class Starter:
     """One `prx start --held --json`, whose stdin is the first hold: closing it, or the end of this process, takes that away.
 
-    `given_up()` ends a wait early. Raises PermanentError if Python cannot be started.
+    `given_up()` ends a wait early. Raises PermanentError if Python cannot be started, PrxError if this process
+    has no more files or processes.
     """
 
     def __init__(self, words: list[str], given_up: Callable[[], bool]) -> None:
@@ -36,9 +38,7 @@ class Starter:
                 command, bufsize=0, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
             )
         except OSError as error:
-            raise PermanentError(
-                f"cannot start {command[0]}: {error.strerror}", hint="sys.executable must be a Python"
-            ) from error
+            raise _not_started(command[0], error) from error
         close_in_children(self)
 
     def wait_until_up(self, deadline: Deadline) -> None:
@@ -87,7 +87,7 @@ class Starter:
                     self._words = [*self._words, line.decode(errors="replace")][-_WORDS:]
             if deadline.is_over or self._given_up():
                 raise NotReadyError("prx did not start in time", hint="; ".join(self._words))
-            if select.select([fd], [], [], min(deadline.left, _LOOK_EVERY))[0]:
+            if wait_readable(fd, min(deadline.left, _LOOK_EVERY)):
                 chunk = os.read(fd, _CHUNK)
                 if not chunk:
                     return None
@@ -95,6 +95,12 @@ class Starter:
 
     def _ended(self) -> PrxError:
         return PrxError("prx ended before its tunnel was up", hint=" / ".join(self._words) or "`prx logs` may say why")
+
+
+def _not_started(program: str, error: OSError) -> PrxError:
+    if hint := OWN_LACK.get(error.errno or 0):
+        return PrxError(f"this program cannot start prx: {(error.strerror or str(error)).lower()}", hint=hint)
+    return PermanentError(f"cannot start {program}: {error.strerror}", hint="sys.executable must be a Python")
 
 
 def _python() -> str:

@@ -1,4 +1,4 @@
-"""Wait for a blocking call on an asyncio loop, in a thread that ends with it: the loop's own pool would stay."""
+"""Threads in the caller's program: one for as long as a blocking call lasts on an asyncio loop, whose own pool would stay."""
 
 from __future__ import annotations
 
@@ -9,7 +9,18 @@ from contextlib import suppress
 from functools import partial
 from typing import TypeVar
 
+from prx.core.errors import PrxError
+
 _T = TypeVar("_T")
+
+
+def start(thread: threading.Thread) -> None:
+    """Start a thread; raise PrxError if this program may have no more of them."""
+    try:
+        thread.start()
+    except RuntimeError as error:
+        hint = "raise the limit of processes (ulimit -u), or end some"
+        raise PrxError("this program cannot start a thread", hint=hint) from error
 
 
 async def in_thread(work: Callable[[], _T], give_up: Callable[[], None]) -> _T:
@@ -30,7 +41,7 @@ async def in_thread(work: Callable[[], _T], give_up: Callable[[], None]) -> _T:
             loop.call_soon_threadsafe(settle, report)
 
     thread = threading.Thread(target=run, name="prx open or close", daemon=True)
-    thread.start()
+    start(thread)
     try:
         result = await done
     except asyncio.CancelledError:

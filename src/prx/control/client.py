@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import errno
 import os
-import select
 import socket
 import time
 from collections.abc import Iterator
@@ -14,10 +14,18 @@ from typing import Any
 
 from prx.control.messages import ANSWER_LIMIT, Message, decode, encode, raised
 from prx.control.peer import is_allowed, peer_of
+from prx.control.ready import wait_readable
 from prx.control.unixpath import address
 from prx.core.deadline import Deadline
 from prx.core.errors import PrxError
 
+OWN_LACK = {  # what the asking process has no more of: prx has no part in it
+    errno.EAGAIN: "raise the limit of processes (ulimit -u), or end some",
+    errno.EMFILE: "raise the limit of open files (ulimit -n), or close some",
+    errno.ENFILE: "the whole system has no more open files: end something",
+    errno.ENOMEM: "the system has no more memory: end something",
+    errno.ENOBUFS: "the system has no more memory for connections: end something",
+}
 ANSWER_TIMEOUT = 5.0  # seconds; a prx that lives answers within milliseconds
 
 
@@ -47,7 +55,10 @@ class Client:
         self.timeout = timeout
         self.pid = 0  # of the prx at the other end; 0 if the system does not report it
         self._unread = b""
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        except OSError as error:
+            raise self._not_asked(error) from error
         try:
             self._connect()
         except BaseException:
@@ -62,7 +73,7 @@ class Client:
         except (FileNotFoundError, ConnectionRefusedError) as error:
             raise NotRunningError("prx is not running", hint="start it with: prx start") from error
         except OSError as error:
-            raise self._no_answer(error.strerror or "no answer") from error
+            raise self._not_asked(error) from error
         peer = peer_of(self._socket)
         if peer is not None:
             self.pid, uid = peer
@@ -123,7 +134,7 @@ class Client:
         except (AttributeError, OSError, ValueError):  # no pidfd here, or the process is gone already
             return self._wait_for_close(deadline)
         try:
-            return bool(select.select([watch], [], [], seconds)[0])
+            return wait_readable(watch, seconds)
         finally:
             os.close(watch)
 
@@ -157,6 +168,12 @@ class Client:
         if not answer.get("ok"):
             raise raised(answer)
         return answer
+
+    def _not_asked(self, error: OSError) -> UnresponsiveError:
+        if error.errno in OWN_LACK:
+            words = (error.strerror or str(error)).lower()
+            return UnresponsiveError(f"this program cannot ask prx: {words}", hint=OWN_LACK[error.errno])
+        return self._no_answer(error.strerror or "no answer")
 
     def _no_answer(self, what: str) -> UnresponsiveError:
         who = f"prx (pid {self.pid})" if self.pid else "prx"

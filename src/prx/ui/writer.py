@@ -73,7 +73,7 @@ class NonBlockingWriter:
         """Write what the reader takes now; return the rest."""
         import select
 
-        while data and not self.gone and select.select([], [self._fd], [], 0)[1]:
+        while data and not self.gone and _takes(self._fd, 0):
             try:
                 data = data[os.write(self._fd, data[: select.PIPE_BUF]) :]
             except BlockingIOError:
@@ -100,7 +100,7 @@ class NonBlockingWriter:
             try:
                 data = data[os.write(self._fd, data) :]
             except BlockingIOError:  # another process made the descriptor non-blocking
-                _wait_writable(self._fd)
+                _takes(self._fd, 1000)
             except OSError as error:
                 self._lose(error)
                 return
@@ -115,7 +115,10 @@ def _finish(done: asyncio.Future[None]) -> None:
         done.set_result(None)
 
 
-def _wait_writable(fd: int) -> None:
+def _takes(fd: int, milliseconds: int) -> bool:
+    """Return whether `fd` takes something, or its reader is gone, within this time."""
     import select
 
-    select.select([], [fd], [], 1.0)
+    poll = select.poll()
+    poll.register(fd, select.POLLOUT)
+    return bool(poll.poll(milliseconds))
