@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
 from prx.cli.held import is_wanted, leave_the_caller
 
@@ -19,6 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     open_closed_streams()
     words = sys.argv[1:] if arguments is None else arguments
     leave_early_when_asked(words)
+    undo_inherited_signals()
     if is_wanted(words):
         leave_the_caller()
     from prx.cli.root import cli
@@ -42,6 +44,18 @@ def open_closed_streams() -> None:
             stream = open(os.devnull, mode, encoding="utf-8")  # noqa: PTH123, SIM115 - pathlib costs start-up time; it stays open as long as prx runs
             os.set_inheritable(stream.fileno(), True)
             setattr(sys, name, stream)
+
+
+def undo_inherited_signals() -> None:
+    """Receive what the launcher blocked, and learn how children end even if it ignored SIGCHLD: both outlive exec (signal(7)).
+
+    With SIGTERM blocked neither prx nor a child could be asked to end; with SIGCHLD ignored the kernel keeps no exit code. What
+    is ignored else stays so: that is how nohup works, and prx catches SIGINT and SIGTERM in any case.
+    """
+    with suppress(ValueError):  # not the main thread: a program that runs a command in it keeps its own signals
+        if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
 def leave_early_when_asked(arguments: Sequence[str]) -> None:
