@@ -5,19 +5,20 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from types import TracebackType
 from typing import Any
 
-from prx.client.link import status_of, url_of
+from prx.client.link import closed, status_of, url_of
 from prx.client.opening import Opening
 from prx.client.status import Status
 from prx.client.threads import in_thread
 from prx.client.tunnel import OPEN_SECONDS, VERIFY_SECONDS, WAIT_SECONDS, Bond, requests_of, void
-from prx.client.wish import Wish, understand
+from prx.client.wish import Wish, seconds, text, understand
 from prx.control.client import ANSWER_TIMEOUT, UnresponsiveError
-from prx.control.messages import ANSWER_LIMIT, Message, decode, encode, raised
+from prx.control.messages import ANSWER_LIMIT, WAIT_LIMIT, Message, decode, encode, raised
 from prx.core.captured import Request
+from prx.core.errors import PrxError
 
 
 class AsyncTunnel(Bond):
@@ -26,12 +27,16 @@ class AsyncTunnel(Bond):
     def __init__(self, wish: Wish, timeout: float, *, needs_url: bool = True) -> None:
         super().__init__(wish, timeout)
         self._needs_url = needs_url
+        self._conversations: set[tuple[asyncio.AbstractEventLoop, asyncio.StreamWriter]] = set()
 
     async def open(self) -> AsyncTunnel:
         """Open it and return it; harmless if it is open. A cancelled call leaves nothing open."""
         if self._link is None:
             opening = Opening(self._wish, self._timeout, needs_url=self._needs_url)
-            self._link = await in_thread(opening.run, opening.give_up)
+            link = await in_thread(opening.run, opening.give_up)
+            if not self._take(link):
+                await in_thread(link.release, link.drop)
+                return self
             _ = self.url
             self._note_known_requests()
         return self
@@ -42,9 +47,10 @@ class AsyncTunnel(Bond):
         if link is not None:
             link.interrupt()
             self._stop_following()
+            self._end_conversations()
             try:
                 await in_thread(link.release, lambda: None)
-            finally:
+            except PrxError:  # no more threads
                 link.drop()
 
     async def status(self) -> Status:
@@ -55,7 +61,8 @@ class AsyncTunnel(Bond):
 
     async def wait_until_verified(self, timeout: float = VERIFY_SECONDS) -> str:
         """Wait until a request has passed through the tunnel, and return the public URL; as `Tunnel.wait_until_verified`."""
-        answer = await self._ask("url", wait=float(timeout), tunnel=self._opened().tunnel)
+        wait = seconds("timeout", timeout, WAIT_LIMIT)
+        answer = await self._ask("url", wait=wait, tunnel=self._opened().tunnel)
         self._last_url = url_of(answer, self._opened().tunnel)
         return self._last_url
 
@@ -70,45 +77,60 @@ class AsyncTunnel(Bond):
             with suppress(RuntimeError):  # the loop has ended
                 loop.call_soon_threadsafe(lambda: void(callback(status)))
 
-        return self._follow(report)
+        return self._follow(callback, report)
 
     async def events(self) -> AsyncIterator[dict[str, Any]]:
         """Yield the events from now on as they come, as `prx start --json` prints them; they end with the tunnel."""
-        reader, writer = await self._connect()
-        try:
-            raise_refusal(await _exchange(reader, writer, {"do": "events"}, ANSWER_TIMEOUT))
-            while self._link is not None and (line := await reader.readline()):
-                event = decode(line)
-                if self._link is not None and event["tunnel"] in {"", self._link.tunnel}:
-                    yield event
-        except OSError:
-            return
-        finally:
-            writer.close()
+        with suppress(OSError):  # prx has ended, or this was closed meanwhile
+            async with self._connected() as (reader, writer):
+                raise_refusal(await _exchange(reader, writer, {"do": "events"}, ANSWER_TIMEOUT))
+                while self._link is not None and (line := await reader.readline()):
+                    event = decode(line)
+                    if self._link is not None and event["tunnel"] in {"", self._link.tunnel}:
+                        yield event
 
     async def requests(self, words: str = "") -> list[dict[str, Any]]:
         """Return the last requests that have come through the tunnel; as `Tunnel.requests`."""
+        text("words", words, "a filter")
         return requests_of(await self._ask("requests", tunnel=self._opened().tunnel, filter=words))
 
     async def wait_for_request(self, words: str = "", timeout: float = WAIT_SECONDS) -> Request:
         """Return the next request that fits `words`; as `Tunnel.wait_for_request`."""
+        text("words", words, "a filter")
         link = self._opened()
-        answer = await self._ask("requests", wait=float(timeout), **self._next(link, words))
+        wait = seconds("timeout", timeout, WAIT_LIMIT)
+        answer = await self._ask("requests", wait=wait, **self._next(link, words))
         return Request.from_json((await self._ask("request", **self._found(link, answer, words, timeout)))["request"])
 
-    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    @asynccontextmanager
+    async def _connected(self) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+        """Yield a connection, which `close` ends."""
         client = self._opened().connect()  # to a local socket, which needs no wait
-        return await asyncio.open_unix_connection(sock=client.detach(), limit=ANSWER_LIMIT)
+        reader, writer = await asyncio.open_unix_connection(sock=client.detach(), limit=ANSWER_LIMIT)
+        conversation = (asyncio.get_running_loop(), writer)
+        self._conversations.add(conversation)
+        try:
+            yield reader, writer
+        finally:
+            self._conversations.discard(conversation)
+            writer.close()
+
+    def _end_conversations(self) -> None:
+        for loop, writer in list(self._conversations):
+            with suppress(RuntimeError):  # the loop has ended
+                loop.call_soon_threadsafe(writer.transport.abort)
 
     async def _ask(self, do: str, *, wait: float = 0.0, **arguments: Any) -> Message:
-        reader, writer = await self._connect()
+        link = self._opened()
         try:
-            request = {"do": do, "wait": wait, **arguments} if wait else {"do": do, **arguments}
-            return raise_refusal(await _exchange(reader, writer, request, wait + ANSWER_TIMEOUT))
+            async with self._connected() as (reader, writer):
+                request = {"do": do, "wait": wait, **arguments} if wait else {"do": do, **arguments}
+                return raise_refusal(await _exchange(reader, writer, request, wait + ANSWER_TIMEOUT))
         except OSError as error:  # TimeoutError as well
-            raise UnresponsiveError(f"prx (pid {self.pid}) does not answer", hint="`prx logs` may say why") from error
-        finally:
-            writer.close()
+            if self._link is not link:
+                raise closed() from error
+            what = f"prx (pid {link.about['pid']}) does not answer"
+            raise UnresponsiveError(what, hint="`prx logs` may say why") from error
 
     async def __aenter__(self) -> AsyncTunnel:
         return await self.open()

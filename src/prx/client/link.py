@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from prx.client.forks import close_in_children
-from prx.control.client import ANSWER_TIMEOUT, Client, NotRunningError
+from prx.control.client import ANSWER_TIMEOUT, Client, NotRunningError, UnresponsiveError
 from prx.control.messages import Message
 from prx.core.errors import NotReadyError, PermanentError, PrxError
 from prx.core.states import State
@@ -40,15 +40,19 @@ class Link:
             self._asking.add(client)
             try:
                 if self.released:
-                    raise NotRunningError("the tunnel is closed")
+                    raise closed()
                 yield client
+            except UnresponsiveError as error:
+                if self.released:  # by another thread, which ended this wait
+                    raise closed() from error
+                raise
             finally:
                 self._asking.discard(client)
 
     def connect(self, timeout: float = ANSWER_TIMEOUT) -> Client:
         """Return a connection, which the caller closes; raise NotRunningError if prx has ended or this tunnel is closed."""
         if self.released:
-            raise NotRunningError("the tunnel is closed", hint="open it again")
+            raise closed()
         return Client(self.path, timeout=timeout)
 
     def ask(self, do: str, *, timeout: float = ANSWER_TIMEOUT, wait: float | None = None, **arguments: Any) -> Message:
@@ -61,7 +65,7 @@ class Link:
         return status_of(self.ask("status", timeout=timeout), self.tunnel)
 
     def interrupt(self) -> None:
-        """End every wait of another thread; it raises UnresponsiveError."""
+        """End every wait of another thread; it raises UnresponsiveError, or NotRunningError if this is released."""
         for client in list(self._asking):
             client.shut()
 
@@ -83,6 +87,11 @@ class Link:
         with self._holding, suppress(PrxError):  # it has ended already, or does not answer: closing is enough
             if self._holding.ask("release")["ends"]:
                 self._holding.wait_for_end(CLOSE_SECONDS)
+
+
+def closed() -> NotRunningError:
+    """Return the error of what is asked of a tunnel that is closed."""
+    return NotRunningError("the tunnel is closed", hint="open it again")
 
 
 def status_of(answer: Message, tunnel: str) -> Message:

@@ -11,6 +11,7 @@ from prx.client.starter import Starter
 from prx.client.threads import start
 from prx.client.wish import Wish
 from prx.control.client import Client, NotRunningError, UnresponsiveError
+from prx.control.messages import WAIT_LIMIT
 from prx.core.deadline import Deadline
 from prx.core.errors import NotReadyError, PrxError, UsageError
 
@@ -31,7 +32,7 @@ class Opening:
         self._wish = wish
         self._needs_url = needs_url
         self._path = wish.instance.socket
-        self._deadline = Deadline(time.monotonic, timeout)
+        self._deadline = Deadline(time.monotonic, min(timeout, WAIT_LIMIT))
         self._given_up = threading.Event()
         self._lock = threading.Lock()
         self._link: Link | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import weakref
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -14,11 +15,11 @@ from prx.client.follower import Follower
 from prx.client.link import Link, url_of
 from prx.client.opening import Opening
 from prx.client.status import Status
-from prx.client.wish import Wish, understand
+from prx.client.wish import Wish, seconds, text, understand
 from prx.control.client import NotRunningError
-from prx.control.messages import Message
+from prx.control.messages import WAIT_LIMIT, Message
 from prx.core.captured import Request
-from prx.core.errors import NotReadyError, PrxError
+from prx.core.errors import NotReadyError, PrxError, UsageError
 
 OPEN_SECONDS = 60.0  # until the URL is known, with the start of prx and of the connector
 VERIFY_SECONDS = 60.0
@@ -35,6 +36,7 @@ class Bond:
         self._link: Link | None = None
         self._followers: list[Follower] = []
         self._last_url = ""
+        self._taking = threading.Lock()
         self._positions: Message = {}  # behind the requests that were there before, or were waited for
 
     @property
@@ -59,12 +61,21 @@ class Bond:
         """The process id of the prx that keeps the tunnel."""
         return int(self._opened().about["pid"])
 
+    def _take(self, link: Link) -> bool:
+        """Have this link, unless another call has opened one meanwhile; return whether it is the one."""
+        with self._taking:
+            if self._link is None:
+                self._link = link
+            return self._link is link
+
     def _opened(self) -> Link:
         if self._link is None:
             raise NotRunningError("the tunnel is not open", hint="use it in a `with` block, or call open()")
         return self._link
 
-    def _follow(self, report: Callable[[Status], None]) -> Callable[[], None]:
+    def _follow(self, callback: Callable[[Status], object], report: Callable[[Status], None]) -> Callable[[], None]:
+        if not callable(callback):
+            raise UsageError(f"callback: found {callback!r}, expected a function that takes a status")
         follower = Follower(self._opened(), report)
         self._followers.append(follower)
 
@@ -121,10 +132,13 @@ class Tunnel(Bond):
         if self._link is None:
             opening = Opening(self._wish, self._timeout)
             try:
-                self._link = opening.run()
+                link = opening.run()
             except BaseException:  # Ctrl-C as well: no hold is left behind
                 opening.give_up()
                 raise
+            if not self._take(link):
+                link.release()
+                return self
             _ = self.url
             self._note_known_requests()
         return self
@@ -151,7 +165,8 @@ class Tunnel(Bond):
         PermanentError if the tunnel has failed for good; UnresponsiveError if prx ends meanwhile.
         """
         link = self._opened()
-        self._last_url = url_of(link.ask("url", wait=float(timeout), tunnel=link.tunnel), link.tunnel)
+        wait = seconds("timeout", timeout, WAIT_LIMIT)
+        self._last_url = url_of(link.ask("url", wait=wait, tunnel=link.tunnel), link.tunnel)
         return self._last_url
 
     def on_change(self, callback: Callable[[Status], object]) -> Callable[[], None]:
@@ -160,7 +175,7 @@ class Tunnel(Bond):
         It runs in a thread of its own, one call after the other. What it raises is logged (logger `prx`). The last call, if prx
         ends before this does, has the state `idle` and no URL.
         """
-        return self._follow(lambda status: void(callback(status)))
+        return self._follow(callback, lambda status: void(callback(status)))
 
     def events(self) -> EventStream:
         """Return the events from now on as they come, as `prx start --json` prints them; they end with the tunnel."""
@@ -174,6 +189,7 @@ class Tunnel(Bond):
         words: those that fit, as `prx requests --filter` takes them. Raises UsageError with the code `inspection_off` if they
         are not kept.
         """
+        text("words", words, "a filter")
         return requests_of(self._opened().ask("requests", tunnel=self._opened().tunnel, filter=words))
 
     def wait_for_request(self, words: str = "", timeout: float = WAIT_SECONDS) -> Request:
@@ -183,8 +199,10 @@ class Tunnel(Bond):
         Raises NotReadyError after `timeout` seconds (at most 3600), UsageError with the code `inspection_off` if requests are
         not kept: `prx.tunnel(8080, inspect=True)` keeps them.
         """
+        text("words", words, "a filter")
         link = self._opened()
-        answer = link.ask("requests", wait=float(timeout), **self._next(link, words))
+        wait = seconds("timeout", timeout, WAIT_LIMIT)
+        answer = link.ask("requests", wait=wait, **self._next(link, words))
         return Request.from_json(link.ask("request", **self._found(link, answer, words, timeout))["request"])
 
     def __enter__(self) -> Tunnel:

@@ -80,7 +80,7 @@ def understand(
     config: str | os.PathLike[str] | None = None,
     name: str | None = None,
     hello: bool = False,
-    lab: bool | str = False,
+    lab: bool | str | None = False,
     allow: str | Sequence[str] = (),
     health_path: str = "",
     expect: str = "",
@@ -92,15 +92,42 @@ def understand(
     """Return the wish; raise UsageError, which names the argument, what was found and what is expected."""
     if hello and target is not None:
         raise UsageError("hello is the local service itself", hint="leave out the address, or hello")
-    if isinstance(keep, bool) or not isinstance(keep, int | float) or not 0 <= keep <= _KEEP_LIMIT:
-        raise UsageError(f"keep: found {keep!r}, expected seconds from 0 to {_KEEP_LIMIT:g}")
-    if not isinstance(inspect, bool):
-        raise UsageError(f"inspect: found {inspect!r}, expected True or False")
+    seconds("keep", keep, _KEEP_LIMIT)
+    for argument, flag in (("hello", hello), ("inspect", inspect)):
+        if not isinstance(flag, bool):
+            raise UsageError(f"{argument}: found {flag!r}, expected True or False")
+    if not isinstance(lab, bool | None):
+        text("lab", lab, "True, False, or a lab's control URL")
+    if name is not None:
+        text("name", name, "the name of a tunnel")
+    for argument, words in (("health_path", health_path), ("expect", expect), ("host_header", host_header)):
+        text(argument, words, "text")
     given: dict[str, str | bool | tuple[str, ...]] = {"health_path": health_path, "expect": expect, "host_header": host_header}
     given |= {"inspect": inspect, "allow": _guests(allow)}
     settings = {flag: value for flag, value in given.items() if value}
-    path = None if config is None else Path(config)
-    return Wish(_local_addr(target), path, name, hello, lab, settings, float(keep), also)
+    path = None if config is None else _file(config)
+    return Wish(_local_addr(target), path, name, hello, lab or False, settings, float(keep), also)
+
+
+def seconds(argument: str, value: float, limit: float) -> float:
+    """Return a number of seconds from 0 to `limit`; raise UsageError, which names the argument, for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= limit:
+        raise UsageError(f"{argument}: found {value!r}, expected seconds from 0 to {limit:g}")
+    return float(value)
+
+
+def text(argument: str, value: object, expected: str) -> None:
+    """Refuse what is no text, or has a zero byte, which no command line can carry."""
+    if not isinstance(value, str) or "\0" in value:
+        raise UsageError(f"{argument}: found {value!r}, expected {expected}")
+
+
+def _file(config: str | os.PathLike[str]) -> Path:
+    found = os.fspath(config) if isinstance(config, os.PathLike) else config
+    text("config", found, "the path of a configuration file")
+    if not found or os.path.isdir(found):  # noqa: PTH112 - Path("") is the current folder
+        raise UsageError(f"config: found {found!r}, expected the path of a configuration file")
+    return Path(found)
 
 
 def _values(given: str | bool | tuple[str, ...]) -> tuple[str, ...]:
@@ -117,8 +144,11 @@ def _local_addr(target: int | str | None) -> str:
 
 
 def _guests(allow: str | Sequence[str]) -> tuple[str, ...]:
+    if not isinstance(allow, str | Sequence):
+        raise UsageError(f"allow: found {allow!r}, expected mail addresses", hint='allow="you@example.com"')
     found = []
     for rule in [allow] if isinstance(allow, str) and allow else allow:
+        text("allow", rule, "mail addresses")
         try:
             found.append(mail_rule(rule))
         except ValueError as error:

@@ -42,6 +42,7 @@ from prx.core.errors import NotReadyError, PermanentError, PrxError, UsageError
 
 REQUEST_LIMIT = 64 * 1024
 REPLAY_LIMIT = 24 * 1024 * 1024
+WAIT_LIMIT = 3600.0  # seconds: the longest wait that a client can ask for
 REPLAY_BEGINS = b'{"do":"replay",'  # as `encode` writes it
 ANSWER_LIMIT = 4 * 1024 * 1024  # a status of many tunnels; a client reads no more than this for one line
 

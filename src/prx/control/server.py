@@ -19,7 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
 
-from prx.control.messages import REPLAY_BEGINS, REPLAY_LIMIT, REQUEST_LIMIT, Message, decode, encode, refusal
+from prx.control.messages import REPLAY_BEGINS, REPLAY_LIMIT, REQUEST_LIMIT, WAIT_LIMIT, Message, decode, encode, refusal
 from prx.control.peer import is_allowed, peer_of
 from prx.control.seats import Seat, choose_to_leave
 from prx.control.unixpath import listen
@@ -32,7 +32,6 @@ REQUEST_SECONDS = 10.0  # from the first byte of a request to its newline
 FIRST_SECONDS = 60.0  # until the first request begins
 REST_SECONDS = 600.0  # between two requests
 WRITE_SECONDS = 30.0  # a client that takes nothing for so long is dropped
-WAIT_LIMIT = 3600.0  # the longest wait that a client can ask for, in seconds
 CONNECTION_LIMIT = 64
 ALSO_LIMIT = 16
 BACKLOG = 128  # connections that the kernel holds for us
