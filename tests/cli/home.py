@@ -80,11 +80,12 @@ class Home:
             [*PRX, *arguments], env=env, cwd=self.folder, text=True, capture_output=True, timeout=within, check=False
         )
 
-    def popen(self, *arguments: str) -> subprocess.Popen[str]:
+    def popen(self, *arguments: str, stdin: int | None = None) -> subprocess.Popen[str]:
         """Run a command that takes its time; the caller ends it and closes its pipes."""
         return subprocess.Popen(
-            [*PRX, *arguments], env=self.environ, cwd=self.folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
+            [*PRX, *arguments], env=self.environ, cwd=self.folder, text=True, stdin=stdin,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
 
     def start(self, *arguments: str, **environ: str) -> Started:
         """Start `prx start …` and let it run."""

@@ -59,9 +59,8 @@ def logs(
     shown = _Shown(tunnel, level, as_json=as_json, everything=everything)
     wanted = lines if everything and tunnel is None and since is None else 1_000_000  # a filter needs more to choose from
     kept = sorted((item for line in tail(path, wanted) for item in shown.take(line)), key=lambda item: item[0])
-    if tunnel is not None and tunnel not in shown.tunnels and not follow:
-        known = ", ".join(sorted(shown.tunnels)) or "none"
-        raise UsageError(f"the log {path} has no tunnel {tunnel!r}", hint=f"it has: {known}")
+    if not follow:
+        shown.check(path)
     if since is None:
         kept = kept[len(kept) - min(lines, len(kept)) :]
     else:
@@ -75,12 +74,13 @@ def logs(
 
 
 def last_lines(name: str | None, lines: int, level: str) -> list[str]:
-    """Return the last lines of one tunnel, or of all, sorted by time."""
+    """Return the last lines of one tunnel, or of all, sorted by time; raise UsageError if the log has no such tunnel."""
     from prx.logs.reader import tail
 
     path, tunnel = _find(name, None)
     shown = _Shown(tunnel, level, as_json=False, everything=False)
     kept = sorted((item for line in tail(path, 1_000_000) for item in shown.take(line)), key=lambda item: item[0])
+    shown.check(path)
     return [text for _, text in kept[-lines:]]
 
 
@@ -112,6 +112,12 @@ class _Shown:
                 noise = one.fields.get("kind") == "noise" and not self._everything
                 if not noise and one.level in self._levels:
                     yield one.at, self._text(one, line if one is record else b"")
+
+    def check(self, path: Path) -> None:
+        """Raise UsageError if a tunnel is wanted that has not been seen in the log `path`."""
+        if self._tunnel is not None and self._tunnel not in self.tunnels:
+            known = ", ".join(sorted(self.tunnels)) or "none"
+            raise UsageError(f"the log {path} has no tunnel {self._tunnel!r}", hint=f"it has: {known}")
 
     def _text(self, record: LogRecord, stored: bytes) -> str:
         if not self._as_json:

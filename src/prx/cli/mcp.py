@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Iterator
 from typing import Any
 
 import click
 
-from prx.core.errors import PermanentError, PrxError
+from prx import __version__
+from prx.core.errors import PermanentError, UsageError
 
 _INSTRUCTIONS = (
     "prx keeps tunnels to local services up. Ask `status` first, `why` for the story of a verdict, `report` for the past."
@@ -26,23 +29,45 @@ def mcp(*, allow_actions: bool) -> None:
     except ImportError as error:
         hint = "pip install 'prx-tunnel[mcp]'"
         raise PermanentError("the MCP library is not installed (version 2 is needed)", hint=hint) from error
-    server = MCPServer("prx", instructions=_INSTRUCTIONS, log_level="WARNING")
+    server = MCPServer("prx", version=__version__, instructions=_INSTRUCTIONS, log_level="WARNING")
     for tool in (status, why, report, logs, doctor, *((restart, stop, reload) if allow_actions else ())):
         server.tool()(_explained(tool))
-    server.run("stdio")
+    _serve(server)
+
+
+def _serve(server: Any) -> None:
+    """Answer until stdin ends; raise OSError if stdout takes no more, such as BrokenPipeError of an agent that has gone."""
+    lost: OSError | None = None
+    try:
+        server.run("stdio")
+    except* OSError as group:  # of the library's tasks
+        lost = next(_leaves(group))
+    if lost is not None:
+        raise lost
+
+
+def _leaves(group: BaseExceptionGroup[OSError]) -> Iterator[OSError]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error
 
 
 def _explained(tool: Any) -> Any:
-    """Return `tool` with prx's own errors as its answer: what to do next stands in them."""
+    """Return `tool` with what goes wrong as its answer: what to do next stands in prx's own errors."""
     import asyncio
     import functools
+
+    from prx.ui.errors import explain
 
     @functools.wraps(tool)
     async def answer(*arguments: Any, **named: Any) -> str:
         try:
             return str(await asyncio.to_thread(tool, *arguments, **named))
-        except PrxError as error:
-            return json.dumps({"error": error.message, "hint": error.hint})
+        except Exception as error:  # noqa: BLE001 - the library would write it to stderr with every secret that is in it
+            found = explain(error)
+            return json.dumps({"error": found.message, "hint": found.hint})
 
     return answer
 
@@ -51,7 +76,7 @@ def status() -> str:
     """Return every tunnel that runs: state, verdict, reason, hint, URL, connections, restarts."""
     from prx.cli.find_running import all_running
 
-    with all_running(None) as found:
+    with all_running(None, strict=True) as found:
         return json.dumps({"tunnels": [item for running in found for item in running.client.ask("status")["tunnels"]]})
 
 
@@ -66,6 +91,8 @@ def report(tunnel: str | None = None, hours: float = 24.0) -> str:
     """Return how well the tunnels were reachable in the last `hours`: time lost by cause, restarts, URL changes, latency."""
     from prx.cli.report import made
 
+    if math.isnan(hours):
+        raise UsageError(f"hours: found {hours}, expected a number of hours")
     return json.dumps(made(tunnel, min(max(hours, 0.1), 24.0 * 3660) * 3600).to_json())
 
 
@@ -74,7 +101,7 @@ def logs(tunnel: str | None = None, lines: int = 50, level: str = "info") -> str
     from prx.cli.logs import last_lines
 
     if level not in {"debug", "info", "warn", "error"}:
-        return json.dumps({"error": f"there is no level {level!r}", "hint": "debug, info, warn or error"})
+        raise UsageError(f"there is no level {level!r}", hint="debug, info, warn or error")
     return "\n".join(last_lines(tunnel, min(max(lines, 1), 1000), level))
 
 

@@ -100,6 +100,18 @@ def describe_os_error(error: OSError, place: str | os.PathLike[str] | None = Non
     return kind(f"{os.fsdecode(where)}: {words}", hint=helps)
 
 
+def explain(error: Exception) -> PrxError:
+    """Return `error` as what a caller reads; a defect's traceback goes to stderr, without secrets."""
+    if isinstance(error, PrxError):
+        return error
+    if short := short_of(error):
+        return short
+    if isinstance(error, OSError):
+        return describe_os_error(error)
+    _crashed()
+    return PrxError(f"a defect of prx: {without_secrets(f'{type(error).__name__}: {error}')}", hint="stderr has the traceback")
+
+
 def _crashed() -> int:
     import traceback
 
