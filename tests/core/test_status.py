@@ -2,11 +2,13 @@
 
 from functools import reduce
 
+import pytest
+
 from prx.core import events
 from prx.core.events import Event, Fact
 from prx.core.states import State
 from prx.core.status import TunnelStatus, fold
-from prx.core.verdicts import Verdict
+from prx.core.verdicts import FIRST_REQUEST, NO_CONNECTION, Verdict
 
 STATES = {"idle", "starting", "ready", "degraded", "backoff", "stopping", "failed"}
 
@@ -95,6 +97,35 @@ def test_a_named_url_outlives_its_child() -> None:
     """The URL of a named tunnel is the same for every child."""
     again = events.ChildStarted(tunnel="web", pid=8, version="2026.8.2", connector=0)
     assert rebuild(TunnelStatus("web", mode="named"), history(*UP, again)).url == "https://a"
+
+
+BEFORE = "no connection to the edge yet: refused"
+
+
+@pytest.mark.parametrize(
+    ("verdict", "changes", "reason"),
+    [
+        (Verdict.STARTING, ["+0"], FIRST_REQUEST),
+        (Verdict.STARTING, ["+0", "+1", "-0"], FIRST_REQUEST),
+        (Verdict.STARTING, ["+0", "-0"], NO_CONNECTION),
+        (Verdict.STARTING, ["+0", "-0", "+2"], FIRST_REQUEST),
+        (Verdict.STARTING, ["-0"], BEFORE),
+        (Verdict.EDGE_LOST, ["+0"], BEFORE),
+        (Verdict.ORIGIN_DOWN, ["+0", "-0"], BEFORE),
+    ],
+)
+def test_a_connection_at_the_start_is_told_before_the_check_ends(verdict: Verdict, changes: list[str], reason: str) -> None:
+    """While the first request waits for a slow service, the status says what it waits for; other verdicts keep their reason."""
+    facts: list[Fact] = [
+        events.ChildStarted(tunnel="web", pid=7, version="2026.8.2", connector=0),
+        events.VerdictChanged(tunnel="web", old="", new=verdict, reason=BEFORE),
+    ]
+    for sign, index in changes:
+        if sign == "+":
+            facts.append(events.ConnectionRegistered(tunnel="web", index=int(index), location="ams", protocol="quic"))
+        else:
+            facts.append(events.ConnectionLost(tunnel="web", index=int(index)))
+    assert rebuild(TunnelStatus("web", mode="quick"), history(*facts)).reason == reason
 
 
 def test_other_tunnels_change_nothing() -> None:

@@ -18,7 +18,7 @@ from dataclasses import replace
 from prx.core.causes import Cause
 from prx.core.evidence import Connector, Dns, DnsState, Edge, Evidence, Reach
 from prx.core.policy import Policy
-from prx.core.verdicts import Action, Diagnosis, Verdict
+from prx.core.verdicts import NO_CONNECTION, Action, Diagnosis, Verdict
 
 # cloudflared retries "Unauthorized" forever, because a new tunnel's secret takes a while to reach every edge.
 UNAUTHORIZED_PATIENCE = 60.0  # seconds
@@ -172,7 +172,7 @@ def _judge_loss(connector: Connector, edge: Edge, policy: Policy) -> Diagnosis:
     if young and not (connector.turned_away and connector.worked):
         rejected = max(connector.unauthorized_for or 0, connector.tunnel_gone_for or 0) > 0 and not policy.quick
         hint = f"the edge rejects the token: prx gives up if it does so for {UNAUTHORIZED_PATIENCE:.0f} s" if rejected else ""
-        return Diagnosis(Verdict.STARTING, _with_error("no connection to the edge yet", connector), hint)
+        return Diagnosis(Verdict.STARTING, _with_error(NO_CONNECTION, connector), hint)
     if _is_stuck(connector, edge, policy):
         if connector.turned_away and not policy.quick:
             return Diagnosis(

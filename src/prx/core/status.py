@@ -14,7 +14,7 @@ from prx.core.events import Event, Fact
 from prx.core.flapping import Flaps
 from prx.core.states import State
 from prx.core.traffic import WINDOW_SECONDS, TrafficStatus
-from prx.core.verdicts import WELL, NoVerdict, Verdict, summary
+from prx.core.verdicts import FIRST_REQUEST, NO_CONNECTION, WELL, NoVerdict, Verdict, summary
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,4 +214,12 @@ def _with_connection(
     connections = (*others, connection) if connection else others
     protocol = connection.protocol if connection else connector.protocol
     new = replace(connector, connections=connections, protocol=protocol)
-    return replace(status, connectors=tuple(new if item is connector else item for item in status.connectors))
+    seen = replace(status, connectors=tuple(new if item is connector else item for item in status.connectors))
+    if status.verdict != Verdict.STARTING or _is_connected(seen) == _is_connected(status):
+        return seen
+    # the check that would say so waits for the first answer, and a service that is slow or hangs takes its whole time-out
+    return replace(seen, reason=FIRST_REQUEST if _is_connected(seen) else NO_CONNECTION, hint="")
+
+
+def _is_connected(status: TunnelStatus) -> bool:
+    return any(connector.connections for connector in status.connectors)

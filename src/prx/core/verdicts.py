@@ -43,6 +43,11 @@ NoVerdict = Literal[""]
 """What stands in the place of a verdict before the first one."""
 
 
+NO_CONNECTION = "no connection to the edge yet"
+FIRST_REQUEST = "connected to the edge; no request has come back yet"
+"""What a tunnel on its way up waits for."""
+
+
 def summary(verdict: str, reason: str) -> str:
     """Return "verdict: reason" for people, without the part that is empty."""
     return ": ".join(part for part in (verdict, reason) if part)

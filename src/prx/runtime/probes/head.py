@@ -96,7 +96,7 @@ def _status(line: bytes) -> tuple[tuple[int, int], int]:
     if version is None:
         raise MalformedError(f"its status line begins with {_quoted(proto)}, expected HTTP/1.1")
     if not _STATUS.fullmatch(code) or int(code) < 100:
-        raise MalformedError(f"its status code is {_quoted(code)}, expected three digits")
+        raise MalformedError(f"its status code is {_quoted(code)}, expected a number from 100 to 999")
     return (int(version[1]), int(version[2])), int(code)
 
 
