@@ -141,6 +141,14 @@ def test_a_request_is_sent_again(home: Home) -> None:
         (home.folder / "large.har").write_text(json.dumps({"log": {"entries": [{"request": entry}]}}))
         archived = home.run("replay", "--from-har", "large.har", "--json")
         assert (archived.returncode, json.loads(archived.stdout)["request_bytes"]) == (0, len(large)), archived.stderr
+        entries = [{"request": {**entry, "url": there}} for there in ("ws://a/live", "data:,x", f"{url}/mirror")]
+        (home.folder / "browser.har").write_text(json.dumps({"log": {"entries": entries}}))
+        archived = home.run("replay", "--from-har", "browser.har", "--json")
+        assert (archived.returncode, archived.stdout.count("\n")) == (0, 1), archived.stderr
+        assert archived.stderr.count("is passed over") == 2
+        (home.folder / "sockets.har").write_text(json.dumps({"log": {"entries": entries[:2]}}))
+        nothing = home.run("replay", "--from-har", "sockets.har")
+        assert (nothing.returncode, "sockets.har holds no HTTP request" in nothing.stderr) == (2, True), nothing.stderr
         (home.folder / "binary.har").write_bytes(b"\xff\xfe")
         wrong = home.run("replay", "--from-har", "binary.har")
         assert (wrong.returncode, "no HTTP archive" in wrong.stderr) == (2, True), wrong.stderr

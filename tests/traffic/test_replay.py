@@ -131,12 +131,39 @@ async def test_exports_send_the_same_request() -> None:
 def test_an_archive_can_be_sent_again() -> None:
     """What a HAR file of prx holds is read again; what is no archive is said to be none."""
     found = exchange_json(came(), MASKS)
-    (edit,) = from_har(as_har([found], "http://127.0.0.1:1"))
+    (edit,) = from_har(as_har([found], "http://127.0.0.1:1")).requests
     assert (edit["method"], base64.b64decode(edit["body"])) == ("POST", b"it's\nbody")
     assert request_bytes(None, edit, MASKS).endswith(b"it's\nbody")
     for text in ("", "[]", "{}", '{"log": {"entries": [1]}}', json.dumps({"log": {"entries": [{"request": {"url": "x"}}]}})):
         with pytest.raises(UsageError, match="no HTTP archive"):
             from_har(text)
+
+
+PASSED_OVER: list[tuple[str, dict[str, object], dict[str, object]]] = [
+    ("WebSocket", {"url": "wss://app.example.com/live"}, {}),
+    ("WebSocket", {"headers": [{"name": "upgrade", "value": "WebSocket"}]}, {}),
+    ("WebSocket", {}, {"_resourceType": "websocket", "_webSocketMessages": []}),
+    ("WebSocket", {}, {"response": {"status": 101}}),
+    ("no http or https URL", {"url": "data:image/png;base64,AAAA"}, {}),
+    ("no http or https URL", {"url": "data:image/png;base64," + "A" * 100_000}, {}),
+    ("no http or https URL", {"url": "blob:https://app.example.com/1b9d"}, {}),
+    ("no http or https URL", {"url": "chrome-extension://abc/content.js"}, {}),
+    ("no http or https URL", {"url": "about:blank"}, {}),
+    ("asks a proxy", {"method": "CONNECT", "url": "https://app.example.com:443"}, {}),
+]
+
+
+@pytest.mark.parametrize(("why", "request_", "more"), PASSED_OVER)
+def test_what_is_no_request_of_a_service_is_passed_over(why: str, request_: dict[str, object], more: dict[str, object]) -> None:
+    """Browsers archive WebSockets and `data:` URLs, too: they are named, and the requests beside them are sent."""
+    odd, good = json.loads(archive(**request_)), json.loads(archive())
+    entries = [*good["log"]["entries"], odd["log"]["entries"][0] | more, *good["log"]["entries"]]
+    found = from_har(json.dumps({"log": {"entries": entries}}))
+    assert [item["path"] for item in found.requests] == ["/a?b=1", "/a?b=1"]
+    (line,) = found.passed_over
+    assert line.startswith("entry 2 is passed over: ")
+    assert why in line
+    assert len(line) < 200
 
 
 async def test_a_switch_of_protocol_cannot_be_sent_again() -> None:
@@ -162,7 +189,7 @@ def archive(**request: object) -> str:
 def test_a_whole_body_survives_an_archive(body: bytes) -> None:
     """Empty, binary, packed and large bodies are the same after export and import."""
     raw = RAW.replace(b"X-A: one", b"Content-Encoding: gzip") if body[:2] == b"\x1f\x8b" else RAW
-    (edit,) = from_har(as_har([exchange_json(came(raw, body), MASKS)], "http://127.0.0.1:1"))
+    (edit,) = from_har(as_har([exchange_json(came(raw, body), MASKS)], "http://127.0.0.1:1")).requests
     assert request_bytes(None, edit, MASKS).partition(b"\r\n\r\n")[2] == body
 
 
@@ -181,7 +208,7 @@ def test_a_whole_body_survives_an_archive(body: bytes) -> None:
 )
 def test_archives_of_other_programs_are_read(request_: dict[str, object], body: bytes) -> None:
     """Text, base64 and the fields of a form are a body; a Host that only the URL names is sent."""
-    (edit,) = from_har(archive(**request_))
+    (edit,) = from_har(archive(**request_)).requests
     sent = request_bytes(None, edit, MASKS)
     assert sent.startswith(b"POST /a?b=1 HTTP/1.1\r\nHost: app.example.com\r\n")
     assert sent.partition(b"\r\n\r\n")[2] == body

@@ -48,9 +48,7 @@ def replay(  # noqa: PLR0917 - click hands options over by name
     with select(config, tunnel) as target:
         ask = target.running.client.ask
         if from_har is not None:
-            from prx.traffic.export import from_har as read
-
-            jobs: list[dict[str, Any]] = [{"id": 0, "edit": item} for item in read(_text_of(from_har))]
+            jobs: list[dict[str, Any]] = [{"id": 0, "edit": item} for item in _archived(from_har)]
         else:
             found = ask("request", id=number, tunnel=target.tunnel)["request"]
             changed = _edited(found) if edit else None
@@ -62,6 +60,20 @@ def replay(  # noqa: PLR0917 - click hands options over by name
             for _ in range(times):
                 sent = ask("replay", wait=40.0, id=job["id"], edit=job["edit"], tunnel=target.tunnel)["request"]
                 click.echo(json.dumps(sent) if as_json else line(sent))
+
+
+def _archived(file: Path) -> tuple[dict[str, Any], ...]:
+    """Return the requests of an archive, and say what of it is none; UsageError if there is no request in it."""
+    from prx.logs.text import printable
+    from prx.traffic.export import from_har
+    from prx.ui.errors import print_note
+
+    archive = from_har(_text_of(file))
+    for line in archive.passed_over:
+        print_note(printable(f"note: {line}"))
+    if not archive.requests:
+        raise UsageError(f"{file} holds no HTTP request")
+    return archive.requests
 
 
 def _text_of(archive: Path) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import shlex
+from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
@@ -14,6 +15,7 @@ from prx.core.errors import UsageError
 ARCHIVED_LIMIT: Final = 16 * 1024 * 1024
 """Bytes of a body in an archive that can be sent, as the control socket takes them."""
 
+_URL_SHOWN: Final = 80  # characters; a `data:` URL may hold a picture
 _NOT_SENT = {"content-length", "transfer-encoding", "connection", "host"}
 
 
@@ -64,13 +66,40 @@ def as_har(requests: list[dict[str, Any]], base_url: str) -> str:
     return json.dumps({"log": log}, indent=1)
 
 
-def from_har(text: str) -> list[dict[str, Any]]:
-    """Return the requests of an HTTP archive as `replay` takes them; raise UsageError if it is none."""
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """What an HTTP archive holds: `requests` as `replay` takes them, and in `passed_over` a line for each that is none."""
+
+    requests: tuple[dict[str, Any], ...]
+    passed_over: tuple[str, ...]
+
+
+def from_har(text: str) -> Archive:
+    """Read an HTTP archive; raise UsageError if it is none, or if a request in it cannot be sent as it was.
+
+    What never was a plain HTTP request of a service (a WebSocket, a `data:` URL) is passed over: browsers archive those, too.
+    """
     try:
-        entries = json.loads(text)["log"]["entries"]
-        return [_from_entry(number, entry["request"]) for number, entry in enumerate(entries, 1)]
+        entries = list(enumerate(json.loads(text)["log"]["entries"], 1))
+        odd = {number: why for number, entry in entries if (why := _no_request(entry))}
+        requests = [_from_entry(number, entry["request"]) for number, entry in entries if number not in odd]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UsageError(f"this is no HTTP archive (HAR 1.2): {type(error).__name__} {error}") from error
+    return Archive(tuple(requests), tuple(f"entry {number} is passed over: {why}" for number, why in odd.items()))
+
+
+def _no_request(entry: dict[str, Any]) -> str:
+    """Return why an entry is no HTTP request that can be sent; empty if it is one."""
+    request, answer = entry["request"], entry.get("response") or {}
+    url, method = str(request["url"]), str(request["method"])
+    scheme = urlsplit(url).scheme.lower()
+    upgrades = any(str(h["name"]).lower() == "upgrade" and "websocket" in str(h["value"]).lower() for h in request["headers"])
+    is_socket = "_webSocketMessages" in entry or entry.get("_resourceType") == "websocket"
+    if scheme in {"ws", "wss"} or upgrades or is_socket or answer.get("status") == 101:
+        return f"{url[:_URL_SHOWN]} is a WebSocket, or another protocol"
+    if scheme not in {"http", "https"}:
+        return f"{url[:_URL_SHOWN]} is no http or https URL, so no service was asked"
+    return f"{method} {url[:_URL_SHOWN]} asks a proxy for a connection" if method.upper() == "CONNECT" else ""
 
 
 def _from_entry(number: int, request: dict[str, Any]) -> dict[str, Any]:
