@@ -8,6 +8,7 @@ import gzip
 import json
 import subprocess
 import sys
+import zlib
 
 import pytest
 from tests.support.waits import free_port
@@ -191,6 +192,40 @@ def test_a_whole_body_survives_an_archive(body: bytes) -> None:
     raw = RAW.replace(b"X-A: one", b"Content-Encoding: gzip") if body[:2] == b"\x1f\x8b" else RAW
     (edit,) = from_har(as_har([exchange_json(came(raw, body), MASKS)], "http://127.0.0.1:1")).requests
     assert request_bytes(None, edit, MASKS).partition(b"\r\n\r\n")[2] == body
+
+
+GZIP, TEXT = "Content-Encoding: gzip", "Content-Type: text/html; charset="
+JPEG = b"\xff\xd8\xff\xe0\0\x10JFIF"
+CONTENTS: list[tuple[list[str], bytes, dict[str, object]]] = [
+    ([], b"plain", {"size": 5, "text": "plain"}),
+    ([], "héllo".encode(), {"size": 6, "text": "héllo"}),
+    ([], b"", {"size": 0, "text": ""}),
+    ([TEXT + "iso-8859-1"], b"caf\xe9", {"size": 4, "text": "café"}),
+    ([TEXT + "Shift_JIS"], "東京".encode("shift_jis"), {"size": 4, "text": "東京"}),
+    ([TEXT + "idna"], b"caf\xe9", {"text": "Y2Fm6Q==", "encoding": "base64"}),
+    ([], JPEG, {"size": 10, "text": base64.b64encode(JPEG).decode(), "encoding": "base64"}),
+    ([GZIP], gzip.compress(b"x" * 900, mtime=0), {"size": 900, "text": "x" * 900, "comment": None}),
+    (["Content-Encoding: deflate"], zlib.compress(b"y" * 900), {"size": 900, "text": "y" * 900}),
+    ([GZIP], gzip.compress(JPEG, mtime=0), {"size": 10, "text": base64.b64encode(JPEG).decode(), "encoding": "base64"}),
+    ([GZIP], b"no gzip", {"size": 7, "text": None, "comment": "not kept, or hidden, as it may hold secrets"}),
+    ([], b"a" * (BODY_LIMIT - 1) + "é".encode(), {"size": BODY_LIMIT + 1, "text": "a" * (BODY_LIMIT - 1), "encoding": None}),
+]
+
+
+@pytest.mark.parametrize(("headers", "body", "expected"), CONTENTS)
+def test_an_archive_holds_the_decoded_text(headers: list[str], body: bytes, expected: dict[str, object]) -> None:
+    """`content` is unpacked, as text in its charset, base64 only if it is none; its length is that, and what is cut says so."""
+    exchange = came()
+    exchange.answer = parse_head("\r\n".join(["HTTP/1.1 200 OK", *headers, "", ""]).encode(), request=False)
+    exchange.answer_body.add(body)
+    exchange.answer_body.whole = True
+    (entry,) = json.loads(as_har([exchange_json(exchange, MASKS)], "http://127.0.0.1:1"))["log"]["entries"]
+    content = entry["response"]["content"]
+    assert {key: content.get(key) for key in expected} == expected
+    assert entry["response"]["bodySize"] == len(body)
+    assert ("cut" in content.get("comment", "")) == (len(body) > BODY_LIMIT)
+    assert content.get("compression", 0) == (content["size"] - len(body) if headers and body[:1] in b"\x1f\x78" else 0)
+    assert entry["request"]["postData"] == {"mimeType": "", "text": "it's\nbody"}
 
 
 @pytest.mark.parametrize(

@@ -4,18 +4,28 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import shlex
+from codecs import getincrementaldecoder
+from contextlib import suppress
 from dataclasses import dataclass
+from email.message import Message
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from prx import __version__
 from prx.core.errors import UsageError
+from prx.traffic.coding import is_whole
+from prx.traffic.shown import plain
 
 ARCHIVED_LIMIT: Final = 16 * 1024 * 1024
 """Bytes of a body in an archive that can be sent, as the control socket takes them."""
 
 _URL_SHOWN: Final = 80  # characters; a `data:` URL may hold a picture
+_CHARSET: Final = re.compile(
+    r"utf-?(8|16|32)([-_]?[bl]e)?|(us-)?ascii|iso-?8859-\d{1,2}|(windows-|cp)125\d|shift[_-]jis|euc-(jp|kr)|gb(2312|k|18030)|big5"
+    r"|koi8-[ru]"
+)
 _NOT_SENT = {"content-length", "transfer-encoding", "connection", "host"}
 
 
@@ -160,12 +170,7 @@ def _entry(found: dict[str, Any], base_url: str) -> dict[str, Any]:
             "httpVersion": answer.get("version", ""),
             "cookies": [],
             "headers": [{"name": n, "value": v} for n, v in answer.get("headers", [])],
-            "content": {
-                "size": found["answer_bytes"],
-                "mimeType": headers.get("content-type", ""),
-                "text": answer.get("body", ""),
-                "encoding": "base64",
-            },
+            "content": _content(answer, found["answer_bytes"], headers),
             "redirectURL": headers.get("location", ""),
             "headersSize": -1,
             "bodySize": found["answer_bytes"],
@@ -175,10 +180,45 @@ def _entry(found: dict[str, Any], base_url: str) -> dict[str, Any]:
     }
     if found["request_bytes"]:
         kind = next((v for n, v in asked.get("headers", []) if n.lower() == "content-type"), "")
-        entry["request"]["postData"] = {"mimeType": kind, "text": asked.get("body", ""), "encoding": "base64"}
+        # as it came, packed or not: what is sent again has to fit its Content-Encoding
+        entry["request"]["postData"] = {"mimeType": kind, **_as_text(base64.b64decode(asked.get("body", "")))}
         if asked.get("body_cut") or not asked.get("body"):  # so that no half of a body is sent as if it were all
             entry["request"]["postData"]["_cut"] = True
     return entry
+
+
+def _content(answer: dict[str, Any], sent_bytes: int, headers: dict[str, str]) -> dict[str, Any]:
+    """Return the body of an answer as HAR wants it: unpacked, as text if it is text, else as base64, and its length so."""
+    kind, coding = headers.get("content-type", ""), headers.get("content-encoding", "").lower()
+    kept = base64.b64decode(answer.get("body", ""))
+    content: dict[str, Any] = {"size": sent_bytes, "mimeType": kind}
+    if not kept:
+        return content | ({"comment": "not kept, or hidden, as it may hold secrets"} if sent_bytes else {"text": ""})
+    body, _ = plain(kept, coding)
+    remarks = [f"cut: {len(kept)} of {sent_bytes} bytes are kept"] if answer.get("body_cut") else []
+    if body is not kept:
+        remarks += [] if is_whole(kept, coding) else [f"the first {len(body)} bytes of what is unpacked"]
+        content |= {"size": len(body)} if remarks else {"size": len(body), "compression": len(body) - sent_bytes}
+    elif coding.strip() not in {"", "identity"}:
+        remarks.append(f"packed with {coding}, which cannot be unpacked here")
+    return content | _as_text(body, _charset(kind), cut=bool(remarks)) | ({"comment": "; ".join(remarks)} if remarks else {})
+
+
+def _charset(kind: str) -> str:
+    """Return the charset of a Content-Type, UTF-8 if it has none that pages use: Python's codecs do much more than those."""
+    message = Message()
+    message["content-type"] = kind
+    name = str(message.get_content_charset("utf-8"))
+    return name if _CHARSET.fullmatch(name) else "utf-8"
+
+
+def _as_text(body: bytes, charset: str = "utf-8", *, cut: bool = False) -> dict[str, str]:
+    """Return `text`, with `encoding` if it is base64, as of what is no text. `cut`: it may end within a character."""
+    with suppress(UnicodeError, LookupError):
+        text = getincrementaldecoder(charset)().decode(body, final=not cut)
+        if "\0" not in text:
+            return {"text": text}
+    return {"text": base64.b64encode(body).decode(), "encoding": "base64"}
 
 
 def _headers(found: dict[str, Any]) -> list[tuple[str, str]]:
