@@ -16,10 +16,10 @@ BODY = b'{"payment": 12}'
 FORM = b"CallSid=CA1234567890ABCDE&Caller=%2B14158675309&Digits=1234&From=%2B14158675309&To=%2B18005551212"
 
 
-def signed(body: bytes, *headers: str) -> Exchange:
+def signed(body: bytes, *headers: str, arrived: float = 15.0) -> Exchange:
     """Return a request that came whole."""
     raw = "\r\n".join(["POST /myapp.php?foo=1&bar=2 HTTP/1.1", "Host: mycompany.com", *headers, "", ""]).encode()
-    exchange = Exchange(1, "web", 0.0, request=parse_head(raw, request=True))
+    exchange = Exchange(1, "web", arrived, request=parse_head(raw, request=True))
     exchange.request_body.add(body)
     exchange.request_body.whole = True
     return exchange
@@ -32,6 +32,7 @@ def digest(secret: bytes, data: bytes) -> bytes:
 
 SVIX_KEY = base64.b64encode(b"0123456789abcdef01234567").decode()
 SVIX = base64.b64encode(digest(b"0123456789abcdef01234567", b"msg_1.1614265330." + BODY)).decode()
+SVIX_AT = 1614265330.5
 REQUESTS = {
     # the example of GitHub's documentation
     "github": (
@@ -58,11 +59,11 @@ REQUESTS = {
         "hush",
     ),
     "svix": (
-        signed(BODY, "Svix-Id: msg_1", "Svix-Timestamp: 1614265330", f"Svix-Signature: v1,AAAA v1,{SVIX}"),
+        signed(BODY, "Svix-Id: msg_1", "Svix-Timestamp: 1614265330", f"Svix-Signature: v1,AAAA v1,{SVIX}", arrived=SVIX_AT),
         f"whsec_{SVIX_KEY}",
     ),
     "webhooks": (
-        signed(BODY, "Webhook-Id: msg_1", "Webhook-Timestamp: 1614265330", f"Webhook-Signature: v1,{SVIX}"),
+        signed(BODY, "Webhook-Id: msg_1", "Webhook-Timestamp: 1614265330", f"Webhook-Signature: v1,{SVIX}", arrived=SVIX_AT),
         f"whsec_{SVIX_KEY}",
     ),
 }
@@ -106,3 +107,36 @@ def test_nonsense_is_invalid_and_no_error(sender: str) -> None:
 def test_an_unsigned_request_has_no_verdict() -> None:
     """Nothing is said of what no sender has signed."""
     assert verdict(signed(BODY), {"github": "x"}) == ""
+
+
+OLD, NEW = "older than the arrival", "newer than the arrival"
+TIMES = [
+    (0.0, None, None),
+    (299.0, None, None),
+    (301.0, f"5 minutes {OLD}", f"5 minutes {OLD}"),
+    (3600.0, f"60 minutes {OLD}", f"60 minutes {OLD}"),
+    (7200.0, f"2 hours {OLD}", f"2 hours {OLD}"),
+    (86400.0 * 3, f"3 days {OLD}", f"3 days {OLD}"),
+    (-299.0, None, None),
+    (-660.0, None, f"11 minutes {NEW}"),
+]
+
+
+@pytest.mark.parametrize("sender", ["stripe", "slack", "svix", "webhooks"])
+@pytest.mark.parametrize(("late", "stripe", "others"), TIMES)
+def test_an_old_signature_says_how_old(sender: str, late: float, stripe: str | None, others: str | None) -> None:
+    """A time that was signed is judged by the arrival, as the sender's own library does; Stripe's takes any in the future."""
+    exchange, secret = REQUESTS[sender]
+    sent_at = {"stripe": 1.0, "slack": 15.0}.get(sender, 1614265330.0)
+    moved = Exchange(1, "web", sent_at + late, exchange.request, exchange.request_body)
+    expected = stripe if sender == "stripe" else others
+    assert verdict(moved, {sender: secret}) == f"{sender}: valid" + (f", but its timestamp is {expected}" if expected else "")
+    assert verdict(moved, {sender: secret[:-4] + "AAAA"}) == f"{sender}: invalid"
+
+
+@pytest.mark.parametrize("at", ["soon", "1.5", "-1", "\u0661", "9" * 40, ""])
+def test_a_signed_time_that_is_none_is_said(at: str) -> None:
+    """Whatever was signed in its place, the signature is valid and the time is not."""
+    mark = digest(b"slack-secret", b"v0:" + at.encode() + b":" + BODY).hex()
+    exchange = signed(BODY, f"X-Slack-Request-Timestamp: {at}", f"X-Slack-Signature: v0={mark}")
+    assert verdict(exchange, {"slack": "slack-secret"}) == "slack: valid, but its timestamp is no number of seconds"
