@@ -8,6 +8,7 @@ import os
 import socket
 import stat
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import pytest
 from prx.app.holders import FreeHold
 from prx.control import server as server_module
 from prx.control.client import Client, NotRunningError, UnresponsiveError
-from prx.control.messages import Message
+from prx.control.messages import REPLAY_LIMIT, REQUEST_LIMIT, Message, encode
 from prx.control.server import ControlServer
 from prx.core.errors import ConfigError, NotReadyError, PermanentError, PrxError, UsageError
 from prx.core.events import Fact, Log, StateChanged, UrlChanged
@@ -25,6 +26,7 @@ from prx.core.status import TunnelStatus
 from prx.core.story import story
 from prx.runtime.bus import Bus, Subscription
 from prx.runtime.host.clock import SystemClock
+from prx.traffic.export import ARCHIVED_LIMIT
 
 
 class ScriptedPrx:
@@ -111,7 +113,8 @@ async def raw(path: Path, data: bytes) -> dict[str, Any]:
     writer.write(data)
     answer: dict[str, Any] = json.loads(await asyncio.wait_for(reader.readline(), 10))
     writer.close()
-    await writer.wait_closed()
+    with suppress(ConnectionError):  # it need not have taken all
+        await writer.wait_closed()
     return answer
 
 
@@ -127,6 +130,38 @@ async def test_why_is_the_story_of_every_tunnel_or_of_the_one_that_is_named(prx:
     assert [item["name"] for item in (await ask(path, "why", tunnel="api"))["tunnels"]] == ["api"]
     with pytest.raises(UsageError, match="no tunnel 'wbe'"):
         await ask(path, "why", tunnel="wbe")
+
+
+def line_of(size: int, **fields: Any) -> bytes:
+    """Return a request that is one line of `size` bytes."""
+    bare = encode({**fields, "positions": {}, "fill": ""})
+    return bare[:-3] + b"x" * (size - len(bare)) + bare[-3:]
+
+
+@pytest.mark.parametrize(
+    ("line", "limit"),
+    [
+        (line_of(REQUEST_LIMIT - 1, do="requests"), None),
+        (line_of(REQUEST_LIMIT + 1000, do="requests"), REQUEST_LIMIT),
+        (line_of(2 * REQUEST_LIMIT, do="request"), REQUEST_LIMIT),
+        (line_of(2 * REQUEST_LIMIT, id=1, do="replay"), REQUEST_LIMIT),  # what it is has to come first
+        (line_of(2 * REQUEST_LIMIT, do="replay"), None),
+        (line_of(REPLAY_LIMIT, do="replay"), None),
+        (line_of(REPLAY_LIMIT + 2 * REQUEST_LIMIT, do="replay"), REPLAY_LIMIT),
+    ],
+    ids=["request", "long-request", "twice", "late", "small-replay", "replay", "long-replay"],
+)
+async def test_a_request_has_a_length_and_only_a_replay_a_large_one(
+    prx: ScriptedPrx, path: Path, line: bytes, limit: int | None
+) -> None:
+    """A body of 16 MiB is taken whole; what is longer is refused by name, and what is no replay long before that."""
+    answer = await raw(path, line)
+    if limit is None:
+        assert answer["asked"] in {"requests", "replay"}
+    else:
+        assert f"a request has at most {limit} bytes" in answer["error"]
+    assert ARCHIVED_LIMIT * 4 / 3 + REQUEST_LIMIT < REPLAY_LIMIT
+    assert len((await ask(path, "status"))["tunnels"]) == 2
 
 
 async def test_one_connection_carries_many_requests(prx: ScriptedPrx, path: Path) -> None:

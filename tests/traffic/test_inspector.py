@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -17,7 +18,12 @@ from prx.control.messages import ANSWER_LIMIT
 from prx.core.errors import UsageError
 from prx.logs.redact import Redactor
 from prx.runtime.host.clock import SystemClock
+from prx.traffic import inspector as inspector_module
+from prx.traffic.exchange import exchange_json
 from prx.traffic.inspector import Inspector
+from prx.traffic.replay import request_bytes
+from prx.traffic.room import lines_within
+from prx.traffic.signatures import verdict
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok"
 
@@ -103,6 +109,33 @@ async def test_an_answer_fits_a_line_whatever_came(tmp_path: Path) -> None:
         whole = (await inspector.answer({"do": "request", "id": listed["requests"][-1]["id"]}))["request"]
         assert len(json.dumps({"ok": True, "request": whole})) < ANSWER_LIMIT
         assert any("more messages are not shown" in note for note in whole["notes"])
+
+
+async def test_what_takes_long_is_done_beside_the_loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bodies are masked, edited and signed in a thread: no tunnel waits for a question, however large its answer."""
+    threads: dict[str, int] = {}
+
+    def noting(work: Callable[..., object]) -> Callable[..., object]:
+        def do(*arguments: object, **named: object) -> object:
+            threads[work.__name__] = threading.get_ident()
+            return work(*arguments, **named)
+
+        return do
+
+    for work in (request_bytes, exchange_json, verdict, lines_within):
+        monkeypatch.setattr(inspector_module, work.__name__, noting(work))
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_head(reader)
+        writer.write(OK)
+
+    async with inspecting(answer, tmp_path) as (inspector, port):
+        await ask(port, b"GET / HTTP/1.1\r\n\r\n")
+        (found,) = (await inspector.answer({"do": "requests", "wait": PATIENCE}))["requests"]
+        await inspector.answer({"do": "request", "id": found["id"]})
+        await inspector.answer({"do": "replay", "id": found["id"], "edit": {"path": "/again"}})
+    assert set(threads) == {"request_bytes", "exchange_json", "verdict", "lines_within"}
+    assert threading.get_ident() not in threads.values()
 
 
 @pytest.mark.parametrize("request_", [{"positions": [1]}, {"positions": {"web": "x"}}, {"limit": -1}, {"filter": "a:b"}])

@@ -183,7 +183,7 @@ class ControlServer:
 
     async def _reply(self, line: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, seat: Seat) -> None:
         try:
-            request = decode(line)
+            request = decode(line) if len(line) <= REQUEST_LIMIT else await asyncio.to_thread(decode, line)
             if request.get("do") == "hold":
                 await self._hold(request, reader, writer, seat)
                 return
