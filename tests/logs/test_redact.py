@@ -40,6 +40,14 @@ DATA = Path(__file__).parents[1] / "data" / "cloudflared-2026.8.2"
         ("to https://user:§@host/x", "to https://user:MARK@host/x"),
         (f"jwt {JWT} end", "jwt MARK end"),
         (f"token {TOKEN} end", "token MARK end"),
+        ('{"h":[["a","b"],["authorization", "Bearer §"],["c","d"]]}', '{"h":[["a","b"],["authorization", "MARK"],["c","d"]]}'),
+        ("[('Cookie', 'a=§; b=§'), ('x', 'y')]", "[('Cookie', 'MARK'), ('x', 'y')]"),
+        ("[(b'set-cookie', b'a=§'), (b'x', b'y')]", "[(b'set-cookie', b'MARK'), (b'x', b'y')]"),
+        (r'{"m":"[[\"x-api-key\",\"§\"]]","n":1}', r'{"m":"[[\"x-api-key\",\"MARK\"]]","n":1}'),
+        (
+            '{"name": "Cf-Access-Client-Secret", "value": "§", "x": 1}',
+            '{"name": "Cf-Access-Client-Secret", "value": "MARK", "x": 1}',
+        ),
         ('cut {"Authorization":["Bearer §', 'cut {"Authorization":["MARK"'),
     ],
 )
@@ -51,6 +59,12 @@ def test_places(line: str, expected: str) -> None:
     assert found == expected
     if line.startswith("{"):
         json.loads(found)
+
+
+@pytest.mark.parametrize("line", ['{"name":"Cookie","httpOnly":true}', 'allow "authorization", content-type', '["Cookie", 1]'])
+def test_a_name_alone_hides_nothing(line: str) -> None:
+    """What only names a header, as a list of allowed ones does, stays as it is."""
+    assert Redactor().line(line) == line
 
 
 FORMS = {

@@ -46,7 +46,13 @@ _HEADERS = "|".join(
         r"api-key",
     )
 )
-_HEADER = re.compile(rf"(?<![\w-])(?:{_HEADERS})(?![\w-])\\*[\"']?\s*[:=]\s*", re.IGNORECASE)
+# NAME: value, "NAME": "value"; as an archive has them ("name": "NAME", "value": "…"); as pairs of a list (["NAME", "value"])
+_QUOTE = r"\\*[\"']"
+_HEADER = re.compile(
+    rf"(?<![\w-])(?:{_HEADERS})(?![\w-])(?:\\*[\"']?\s*[:=]\s*|{_QUOTE}\s*,\s*{_QUOTE}value{_QUOTE}\s*:\s*(?={_QUOTE}))"
+    rf"|[\[(]\s*b?{_QUOTE}(?:{_HEADERS}){_QUOTE}\s*,\s*b?(?={_QUOTE})",
+    re.IGNORECASE,
+)
 _GO_NEXT_KEY = re.compile(r"\]\s+[A-Za-z][\w-]*:\[")
 _COMMA = re.compile(r"\s*,\s*")
 _OPEN_QUOTE = re.compile(r"\\*[\"']")
