@@ -225,6 +225,24 @@ def test_a_machine_that_is_not_ready_makes_nothing(there: Home, stand: Stand, sp
     assert stand.exported() == before
 
 
+def test_a_zone_that_does_not_serve_is_said_at_the_end(there: Home, stand: Stand) -> None:
+    """`prx setup` does not promise what cannot be, `--json` names it, and `prx doctor` finds it later."""
+    assert there.run("lab", "fault", "zone-state", "pending").returncode == 0
+    try:
+        done = there.run("setup", NAME, "--local", "8080", "--allow", "everyone", "--lab", "--yes")
+        assert done.returncode == 0, done.stderr
+        last = done.stderr.strip().splitlines()[-1]
+        assert last.startswith(f"done, but {NAME} will not work yet: the zone prx.localhost is pending"), last
+        assert "ada.ns.prx.localhost and bob.ns.prx.localhost" in last
+        assert len(plan_of(there, NAME)["obstacles"]) == 1
+        there.environ |= {"CLOUDFLARE_API_TOKEN": stand.lab.api_token, "CLOUDFLARE_BASE_URL": stand.lab.api}
+        found = {item["check"]: item for item in json.loads(there.run("doctor", "--json").stdout)["checks"]}
+        assert (found["zone"]["verdict"], "is pending" in found["zone"]["words"]) == ("fail", True)
+    finally:
+        there.run("lab", "fault", "clear", "zone-state")
+    assert plan_of(there, NAME)["obstacles"] == []
+
+
 def test_no_lab_no_token_no_traceback(home: Home) -> None:
     """Where no lab runs, or there is nothing to sign in with, the hint says what to do."""
     for words, code, hint in (

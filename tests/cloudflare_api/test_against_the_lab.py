@@ -20,6 +20,7 @@ from prx.cloudflare_api.wishes import TokenWish, Wish
 from prx.cloudflare_api.world import find_zone, observe
 from prx.core.errors import PrxError
 from prx.lab.edge.api.habits import Habits
+from prx.lab.edge.faults.api_faults import ZoneIs, ZoneState
 
 
 def guarded(hostname: str, **changes: Any) -> Wish:
@@ -265,6 +266,37 @@ def test_another_machine_finds_what_the_first_has_made(machine: Machine, hostnam
     other.tear_down(hostname)
     assert json.loads(machine.stand.exported())["tunnels"] == json.loads(before)["tunnels"]
     machine.tear_down(hostname)
+    assert machine.stand.exported() == before
+
+
+@pytest.mark.parametrize("state", get_args(ZoneIs))
+def test_a_zone_that_does_not_serve_is_no_surprise(machine: Machine, hostname: str, state: ZoneIs) -> None:
+    """Set-up and teardown work in it; the plan says that the name will not, and why; without the fault it says nothing."""
+    before = machine.stand.exported()
+    machine.stand.do(lambda: machine.stand.lab.inject(ZoneState(state)))
+    try:
+        (line,) = machine.set_up(guarded(hostname)).obstacles
+        assert state in line
+        assert ("ada.ns.prx.localhost" in line) == (state in {"pending", "initializing", "moved"})
+        machine.tear_down(hostname)
+    finally:
+        machine.stand.do(lambda: machine.stand.lab.clear(ZoneState))
+    assert machine.plan(guarded(hostname)).obstacles == ()
+    assert machine.stand.exported() == before
+
+
+def test_a_delegation_is_seen_before_and_after(machine: Machine, hostname: str, zone: str) -> None:
+    """An NS record above the name is a warning; one on the name is another's record, in the way."""
+    below, before = f"agent.{hostname}", machine.stand.exported()
+    ns = add_record(machine.stand, zone, type="NS", name=hostname, content="ns1.example.net")
+    for _ in range(2):
+        (line,) = machine.set_up(guarded(below)).obstacles
+        assert f"{hostname} is delegated to ns1.example.net" in line
+    writes = machine.stand.writes()
+    assert "NS" in machine.set_up(guarded(hostname)).refused[0]
+    assert machine.stand.writes() == writes
+    machine.tear_down(below)
+    ask(machine.stand, "DELETE", f"/zones/{zone}/dns_records/{ns['id']}")
     assert machine.stand.exported() == before
 
 

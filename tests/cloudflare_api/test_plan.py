@@ -208,7 +208,22 @@ def test_a_secret_that_never_arrived_is_made_again(
 )
 def test_a_zone_that_does_not_serve_is_told(zone: Zone, word: str) -> None:
     """The plan says why the name would not be reachable."""
-    assert any(word in note for note in plan_setup(replace(EMPTY, zone=zone), WISH, MEMORY, FILE).notes)
+    plan = plan_setup(replace(EMPTY, zone=zone), WISH, MEMORY, FILE)
+    assert any(word in note for note in plan.notes)
+    assert any(word in note for note in plan.obstacles)
+    assert plan_setup(EMPTY, WISH, MEMORY, FILE).obstacles == ()
+
+
+def test_a_delegation_above_the_name_is_told() -> None:
+    """Known by its NS records, with their servers, or by the mark on the record alone; an answer that marks none is no news."""
+    servers = [Record.read({"id": n, "type": "NS", "name": "eu.example.com", "content": f"ns{n}.example.net"}) for n in "12"]
+    (line,) = plan_setup(replace(EMPTY, delegations=tuple(servers)), WISH, MEMORY, FILE).obstacles
+    assert "eu.example.com is delegated to ns1.example.net, ns2.example.net" in line
+    for mark, told in (("ns-id", 1), (["ns-id"], 1), ({"id": "ns-id"}, 1), ([], 0), (None, 0)):
+        marked = Record.read(
+            {"id": "r", "type": "CNAME", "name": NAME, "content": "x.example.net", "meta": {"shadowed_by": mark}}
+        )
+        assert len(plan_setup(replace(EMPTY, records=(marked,)), WISH, MEMORY, FILE).obstacles) == told
 
 
 def test_the_removal_begins_with_the_record_and_ends_with_the_tunnel() -> None:

@@ -31,15 +31,19 @@ class Api:
     # -- where ---------------------------------------------------------------------------------------------------
 
     def find_zone(self, hostname: str) -> Zone | None:
-        """Return the zone of a host name: the longest suffix that is one; None if the token sees none."""
-        labels = hostname.split(".")
+        """Return the zone of a host name: the longest suffix that is one; None if the token sees none.
+
+        One that has moved away from Cloudflare counts if there is no other.
+        """
+        labels, moved = hostname.split("."), None
         for start in range(len(labels) - 1):
             name = ".".join(labels[start:])
             found = self.client.listed("/zones", f"look for the zone {name}", Right.ZONE_READ, name=name)
-            zones = [zone for zone in map(Zone.read, found) if zone.name == name and zone.status != "moved"]
-            if zones:
-                return next((zone for zone in zones if zone.status == "active"), zones[0])
-        return None
+            zones = [zone for zone in map(Zone.read, found) if zone.name == name]
+            if living := [zone for zone in zones if zone.status != "moved"]:
+                return next((zone for zone in living if zone.status == "active"), living[0])
+            moved = moved or next(iter(zones), None)
+        return moved
 
     def zones(self) -> list[Zone]:
         """Return all zones that the token sees."""
@@ -102,9 +106,18 @@ class Api:
     # -- DNS -----------------------------------------------------------------------------------------------------
 
     def records(self, zone: str, name: str) -> list[Record]:
-        """Return the records of a name that would stand in the way of a CNAME: A, AAAA, CNAME."""
-        found = self.client.listed(f"/zones/{zone}/dns_records", f"look for the records of {name}", Right.DNS_EDIT, name=name)
-        return [item for item in map(Record.read, found) if item.name == name and item.type in {"A", "AAAA", "CNAME"}]
+        """Return the records of a name that would stand in the way of a CNAME: A, AAAA, CNAME, NS."""
+        path, what = f"/zones/{zone}/dns_records", f"look for the records of {name}"
+        found = self.client.listed(path, what, Right.DNS_EDIT, name=name, include_shadow_metadata="true")
+        return [item for item in map(Record.read, found) if item.name == name and item.type in {"A", "AAAA", "CNAME", "NS"}]
+
+    def delegations(self, zone: Zone, name: str) -> list[Record]:
+        """Return the NS records that give a part of the zone above a name to other servers; none is known without its name."""
+        if name.removesuffix(f".{zone.name}").count(".") == 0 or not zone.name:
+            return []
+        path, what = f"/zones/{zone.id}/dns_records", f"look for delegations above {name}"
+        found = map(Record.read, self.client.listed(path, what, Right.DNS_EDIT, type="NS"))
+        return [item for item in found if item.type == "NS" and item.name != zone.name and name.endswith(f".{item.name}")]
 
     def create_record(self, zone: str, document: Mapping[str, Any]) -> Record:
         """Create a record."""

@@ -10,7 +10,9 @@ from typing import Any
 from prx.cloudflare_api.calls import Api
 from prx.cloudflare_api.client import Client
 from prx.cloudflare_api.credentials import find_credentials
+from prx.cloudflare_api.guards import obstacles_of
 from prx.cloudflare_api.things import Configuration, Connector
+from prx.core.errors import PrxError
 from prx.secrets.sources import SecretSources
 
 
@@ -46,6 +48,17 @@ def read_edge_view(environ: Mapping[str, str], account: str, tunnel: str) -> Edg
     with Client(found.token, base=found.base, patient=False) as client:
         api = Api(client)
         return EdgeView(tuple(api.connectors(account, tunnel)), api.configuration(account, tunnel))
+
+
+def read_obstacles(environ: Mapping[str, str], hostname: str) -> list[str]:
+    """Ask what of its zone keeps a host name from working, in words; PrxError if that cannot be had."""
+    found = find_credentials(environ, SecretSources(environ=environ).resolve)
+    with Client(found.token, base=found.base, patient=False) as client:
+        api = Api(client)
+        zone = api.find_zone(hostname)
+        if zone is None:
+            raise PrxError("the token sees no zone of this name", hint="let the token cover its zone (Zone Resources)")
+        return list(obstacles_of(zone, api.delegations(zone, hostname), hostname))
 
 
 def words(connector: Connector) -> str:

@@ -27,7 +27,7 @@ from prx.logs.text import printable
 _DEAD_TOKEN: Final = frozenset({1000, 6003, 6111})
 _FORBIDDEN: Final = frozenset({9103, 9106, 9107, 9109, 10000})
 _GONE: Final = frozenset({1003, 81044})
-_TAKEN: Final = frozenset({1013, 81053, 81054, 81057, 81058, 12136})
+_TAKEN: Final = frozenset({1013, 81053, 81054, 81056, 81057, 81058, 12136})
 _ACCESS_REFUSES: Final = 12130  # access.api.error.invalid_request: … for whatever it does not like
 _OFF: Final = 9999
 _NO_LIMIT_CODE: Final = 971

@@ -7,7 +7,7 @@ from typing import Any
 
 from prx.cloudflare_api.journal import Memory
 from prx.cloudflare_api.steps import Step
-from prx.cloudflare_api.things import Application
+from prx.cloudflare_api.things import Application, Record, Zone
 from prx.cloudflare_api.wishes import TokenWish, Wish, app_name, app_of, token_name
 from prx.cloudflare_api.world import World
 from prx.config.access_wishes import EVERYONE
@@ -111,6 +111,7 @@ def _who_now(app: Application) -> str:
 
 def notes(world: World, wish: Wish, foreign: Sequence[Application]) -> Iterator[str]:
     """Yield what a person should know, one line each."""
+    yield from obstacles(world, wish.hostname)
     yield from _zone_notes(world, wish)
     if wish.is_protected:
         yield from _access_notes(world, wish)
@@ -124,15 +125,36 @@ def notes(world: World, wish: Wish, foreign: Sequence[Application]) -> Iterator[
         yield "this team denies host names without an application: visitors will see a page of Access, though all works"
 
 
-def _zone_notes(world: World, wish: Wish) -> Iterator[str]:
-    zone = world.zone
+def obstacles(world: World, hostname: str) -> Iterator[str]:
+    """Yield why the name will not work though all is set up; each says what would help."""
+    yield from obstacles_of(world.zone, world.delegations, hostname)
+    if not world.delegations and any(record.shadowed for record in world.records):
+        yield f"a delegation (NS record) above {hostname} hides its record: resolvers ask other servers than Cloudflare's"
+
+
+def obstacles_of(zone: Zone, delegations: Sequence[Record], hostname: str) -> Iterator[str]:
+    """Yield what of a zone keeps a name in it from working."""
     if zone.status != "active":
         servers = f"; set its name servers to {' and '.join(zone.name_servers)}" if zone.name_servers else ""
-        yield f"the zone {zone.name} is {zone.status}: the name will not resolve before it is active{servers}"
+        why = "the name servers of the domain are not Cloudflare's"
+        yield f"the zone {zone.name} is {zone.status}, as {why}: the name will not resolve before it is active{servers}"
     if zone.paused:
-        yield f"the zone {zone.name} is paused at Cloudflare: the name does not lead through it, nor through Access"
+        yield f"the zone {zone.name} is paused at Cloudflare: the name does not lead through it, nor through Access; unpause it"
     if zone.kind == "partial":
-        yield f"the zone {zone.name} is a partial one (CNAME setup): the name needs a record at your own DNS provider, too"
+        yield (
+            f"the zone {zone.name} is a partial one (CNAME setup): the name will not resolve before your own DNS provider "
+            f"has a record for it, a CNAME to {hostname}.cdn.cloudflare.net"
+        )
+    for name in dict.fromkeys(record.name for record in delegations):
+        servers = ", ".join(record.content for record in delegations if record.name == name)
+        yield (
+            f"{name} is delegated to {servers} (NS record): resolvers ask those servers for {hostname}, and never see the "
+            "record that is made here; remove the delegation, or choose a name outside of it"
+        )
+
+
+def _zone_notes(world: World, wish: Wish) -> Iterator[str]:
+    zone = world.zone
     if zone.name and wish.hostname.removesuffix(zone.name).count(".") > 1:
         words = f"{wish.hostname} lies more than one level below {zone.name}"
         yield f"{words}, and Cloudflare's free certificate covers one (SSL/TLS › Edge Certificates)"

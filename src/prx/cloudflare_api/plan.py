@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
-from prx.cloudflare_api.guards import application_steps, notes, token_steps
+from prx.cloudflare_api.guards import application_steps, notes, obstacles, token_steps
 from prx.cloudflare_api.ingress import wanted_document
 from prx.cloudflare_api.journal import Memory
 from prx.cloudflare_api.steps import Action, Step
@@ -37,7 +37,7 @@ class FileState:
 class Plan:
     """The steps in their order, what else is to be known (`notes`), and why it cannot be carried out (`refused`).
 
-    open: strangers will reach the service.
+    open: strangers will reach the service. obstacles: those notes that say why the name will not work all the same.
     """
 
     hostname: str
@@ -46,6 +46,7 @@ class Plan:
     notes: tuple[str, ...] = ()
     refused: tuple[str, ...] = ()
     open: bool = False
+    obstacles: tuple[str, ...] = ()
 
     @property
     def changes(self) -> tuple[Step, ...]:
@@ -61,6 +62,7 @@ class Plan:
             "steps": [asdict(step) for step in self.steps],
             "notes": list(self.notes),
             "refused": list(self.refused),
+            "obstacles": list(self.obstacles),
         }
 
 
@@ -80,7 +82,8 @@ def plan_setup(world: World, wish: Wish, memory: Memory, file: FileState, *, ove
     foreign = _foreign_apps(world, wish.hostname)
     is_open = not wish.is_protected and not foreign
     refused = tuple(_refusals(world, wish, foreign, overwrite_dns=overwrite_dns))
-    return Plan(wish.hostname, world.fingerprint, tuple(steps), tuple(notes(world, wish, foreign)), refused, is_open)
+    told, in_the_way = tuple(notes(world, wish, foreign)), tuple(obstacles(world, wish.hostname))
+    return Plan(wish.hostname, world.fingerprint, tuple(steps), told, refused, is_open, in_the_way)
 
 
 def our_app(world: World, hostname: str) -> Application | None:

@@ -89,7 +89,7 @@ class Configuration:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A DNS record; `document` is the whole of it, for giving it back."""
+    """A DNS record; `document` is the whole of it, for giving it back. shadowed: a delegation to other servers hides it."""
 
     id: str
     type: str
@@ -99,10 +99,12 @@ class Record:
     comment: str
     modified_on: str
     document: Document = field(repr=False)
+    shadowed: bool = field(default=False, compare=False)
 
     @classmethod
     def read(cls, document: Document) -> Record:
         """Read a record."""
+        meta = document.get("meta")
         return cls(
             _text(document, "id"),
             _text(document, "type"),
@@ -112,6 +114,7 @@ class Record:
             _text(document, "comment"),
             _text(document, "modified_on"),
             dict(document),
+            isinstance(meta, dict) and bool(meta.get("shadowed_by")),
         )
 
     def __str__(self) -> str:

@@ -32,7 +32,7 @@ class World:
     """What there is. tunnels: those that are prx's for this host name; records: those that stand on it.
 
     team, apps, tokens, providers are None if they were not read, or could not be (`unseen` says why). other_apps: how
-    many applications stand before other names.
+    many applications stand before other names. delegations: NS records by which other servers answer for the name.
     """
 
     zone: Zone
@@ -47,6 +47,7 @@ class World:
     local: Local
     unseen: str = ""
     other_apps: int = 0
+    delegations: tuple[Record, ...] = ()
 
     @property
     def fingerprint(self) -> str:
@@ -111,6 +112,7 @@ def observe(api: Api, zone: Zone, hostname: str, memory: Memory, local: Local, *
         local,
         seen.unseen,
         sum(not _concerns(app, hostname) for app in seen.apps or ()),
+        tuple(api.delegations(zone, hostname)),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from prx.backends.cloudflare.ingress import Wanted, route_mismatch
-from prx.cloudflare_api.edge_view import EdgeView, arrival, read_edge_view, words
+from prx.cloudflare_api.edge_view import EdgeView, arrival, read_edge_view, read_obstacles, words
 from prx.config.schema import TunnelSettings
 from prx.core.errors import PrxError
 from prx.core.tunnel_token import TokenError, TunnelToken
@@ -25,7 +25,21 @@ async def check_account(context: Context, tunnel: str, settings: TunnelSettings)
         seen = await asyncio.to_thread(read_edge_view, context.environ, token.account_tag, str(token.tunnel_id))
     except PrxError as error:
         return [Finding("account", Mark.SKIP, f"Cloudflare's API could not be asked: {error.message}", error.hint, tunnel)]
-    return [_connectors(tunnel, seen), _arrival(tunnel, seen), _route(tunnel, settings, seen)]
+    zone = await _zone(context, tunnel, settings.cloudflare.hostname)
+    return [*zone, _connectors(tunnel, seen), _arrival(tunnel, seen), _route(tunnel, settings, seen)]
+
+
+async def _zone(context: Context, tunnel: str, hostname: str) -> list[Finding]:
+    """Return whether the zone of the name serves it; nothing is said of a tunnel without a name."""
+    if not hostname:
+        return []
+    try:
+        found = await asyncio.to_thread(read_obstacles, context.environ, hostname)
+    except PrxError as error:
+        return [Finding("zone", Mark.SKIP, f"the zone of {hostname} could not be read: {error.message}", error.hint, tunnel)]
+    return [Finding("zone", Mark.FAIL, text, tunnel=tunnel) for text in found] or [
+        Finding("zone", Mark.OK, f"the zone of {hostname} serves it", tunnel=tunnel)
+    ]
 
 
 def _connectors(tunnel: str, seen: EdgeView) -> Finding:

@@ -17,7 +17,7 @@ from random import Random
 from typing import Any, Final, TypeAlias, get_args
 
 from prx.lab.edge.faults.answer_faults import DelayRegistration, QuickService, RejectRegistration
-from prx.lab.edge.faults.api_faults import Api, ApiHides, SlowDns
+from prx.lab.edge.faults.api_faults import Api, ApiHides, SlowDns, ZoneState
 from prx.lab.edge.faults.visitor_faults import Dns, DohError, RefuseVisitors
 from prx.lab.edge.faults.wire_faults import Delay, DropAfter, Garble, Lose, SlowRead
 from prx.lab.edge.names import full_name
@@ -176,6 +176,7 @@ Fault: TypeAlias = (
     | Api
     | ApiHides
     | SlowDns
+    | ZoneState
 )
 SELECT: Final = get_args(Select)
 ONCE: Final = (*SELECT, Forget)

@@ -5,7 +5,7 @@ manually", Slack "Verifying requests from Slack", Telegram Bot API `setWebhook` 
 Shopify "Deliver webhooks through HTTPS", Svix and Standard Webhooks "Verifying webhooks manually".
 
 Stripe, Slack, Svix and Standard Webhooks sign the time of sending, too, and have receivers refuse what is more than five
-minutes off, lest a request be sent again by another. It is compared with the arrival, not with now: what is kept stays valid.
+minutes off, as another may have recorded it. The time is compared with the arrival, not with now: what is kept stays valid.
 """
 
 from __future__ import annotations

@@ -178,7 +178,8 @@ class Session:
         if plan.refused:
             outcome.code = 1
             if not self._manner.only_plan:
-                print_note(f"error: nothing was done: {len(plan.refused)} things in the way")
+                things = "one thing is" if len(plan.refused) == 1 else f"{len(plan.refused)} things are"
+                print_note(f"error: nothing was done: {things} in the way")
             return outcome
         if self._manner.expect and self._manner.expect != plan.fingerprint:
             raise MovedError(plan.hostname)
@@ -195,7 +196,7 @@ class Session:
         with self._hint_on_failure(outcome, plan):
             act(world, plan, self._ports(written, outcome))
             outcome.document["applied"] = True
-            print_note("done" if self._manner.as_json else written.done)
+            print_note("done" if self._manner.as_json else _done(written, plan))
         return outcome
 
     def _agreed(self, plan: Plan) -> bool:
@@ -260,6 +261,13 @@ class Written:
     clean: Callable[[], None]
     done: str
     require: Callable[[Plan], None] = lambda _: None
+
+
+def _done(written: Written, plan: Plan) -> str:
+    """Return the last line: what makes it public, or why nothing does yet."""
+    if not plan.obstacles:
+        return written.done
+    return without_secrets(printable(f"done, but {plan.hostname} will not work yet: {'; '.join(plan.obstacles)}"))
 
 
 def show(plan: Plan, manner: Manner) -> None:

@@ -10,7 +10,7 @@ from tests.lab.edge.connector import registered
 from tests.support.wire import get
 
 from prx.lab import Lab
-from prx.lab.edge.faults.api_faults import SlowDns
+from prx.lab.edge.faults.api_faults import SlowDns, ZoneState
 
 OTHER = "00000000-0000-4000-8000-000000000001"
 
@@ -150,6 +150,48 @@ async def test_slow_dns(lab: Lab, api: Client) -> None:
     lab.clear(SlowDns)
     await api("POST", RECORDS, cname("b"))
     assert await resolve(lab, "b.prx.localhost") == ["127.0.0.1"]
+
+
+@pytest.mark.parametrize(
+    ("state", "told", "a", "aaaa"),
+    [
+        ("pending", ("pending", False, "full"), None, None),
+        ("initializing", ("initializing", False, "full"), None, None),
+        ("moved", ("moved", False, "full"), None, None),
+        ("partial", ("active", False, "partial"), None, None),
+        ("paused", ("active", True, "full"), [], ["fd10:aec2:5dae::1"]),
+    ],
+)
+async def test_a_zone_that_does_not_serve(
+    lab: Lab, api: Client, state: Any, told: tuple[str, bool, str], a: list[str] | None, aaaa: list[str] | None
+) -> None:
+    """The API says what the zone is, and finds it by that alone; its names do not resolve, or to what cannot be reached."""
+    await api("POST", RECORDS, cname("app"))
+    await lab.play(f"zone-state {state}")
+    (zone,) = (await api("GET", "/zones", status=told[0], type=told[2])).result
+    assert (zone["status"], zone["paused"], zone["type"]) == told
+    assert (await api("GET", "/zones", status="active", type="full")).result == ([zone] if state == "paused" else [])
+    assert await resolve(lab, "app.prx.localhost") == a
+    assert await resolve(lab, "app.prx.localhost", "AAAA") == aaaa
+    lab.clear(ZoneState)
+    assert await resolve(lab, "app.prx.localhost") == ["127.0.0.1"]
+
+
+async def test_a_delegation_hides_what_is_below(lab: Lab, api: Client) -> None:
+    """An NS record gives its name, and all below it, to other servers; who asks for it learns which records that hides."""
+    for name in ("a.sub", "b.a.sub", "sub2", "subs"):
+        await api("POST", RECORDS, cname(name))
+    ns = (await api("POST", RECORDS, {"type": "NS", "name": "sub.prx.localhost", "content": "ns1.example.net"})).result
+    assert await resolve(lab, "a.sub.prx.localhost") is None
+    assert await resolve(lab, "sub2.prx.localhost") == ["127.0.0.1"]
+    listed = (await api("GET", RECORDS, include_shadow_metadata="true")).result
+    shadowed = {item["name"]: item["meta"]["shadowed_by"] for item in listed if item["meta"]}
+    assert shadowed == {"a.sub.prx.localhost": [ns["id"]], "b.a.sub.prx.localhost": [ns["id"]]}
+    assert not any(item["meta"] for item in (await api("GET", RECORDS)).result)
+    for record in (cname("sub"), {"type": "A", "name": "sub", "content": "192.0.2.1"}):
+        assert (await api("POST", RECORDS, record)).refused == (400, 81056)
+    assert (await api("POST", RECORDS, {"type": "NS", "name": "sub2", "content": "ns1.example.net"})).refused == (400, 81056)
+    assert (await api("POST", RECORDS, {"type": "NS", "name": "sub", "content": "ns2.example.net"})).status == 200
 
 
 async def test_cloudflareds_own_way(api: Client) -> None:

@@ -127,8 +127,8 @@ async def test_hidden_tunnels(lab: Lab, api: Client) -> None:
 
 async def test_in_words(lab: Lab, api: Client) -> None:
     """A script of faults can say all this."""
-    await lab.play("api forbidden permission=DNS_Write times=2\napi-hides web\nslow-dns 5s")
-    assert {type(fault).__name__ for fault in lab._faults} == {"Api", "ApiHides", "SlowDns"}
+    await lab.play("api forbidden permission=DNS_Write times=2\napi-hides web\nslow-dns 5s\nzone-state paused")
+    assert {type(fault).__name__ for fault in lab._faults} == {"Api", "ApiHides", "SlowDns", "ZoneState"}
     for words in ("api sorcery", "api forbidden calls=some", "api error status=99"):
         with pytest.raises(ValueError, match="Api"):
             await lab.play(words)

@@ -26,7 +26,7 @@ from prx.lab.edge.api.tokens import ApiTokens
 from prx.lab.edge.api.tunnels import Tunnels
 from prx.lab.edge.api.zones import ZONE_NAME, Zones
 from prx.lab.edge.faults.active import ActiveFaults
-from prx.lab.edge.faults.api_faults import ApiHides, SlowDns
+from prx.lab.edge.faults.api_faults import ApiHides, SlowDns, ZoneState
 from prx.lab.edge.registry import Registry, Tunnel
 
 
@@ -55,7 +55,7 @@ class Account:
         self.enabled = True  # whether Zero Trust is switched on
         self.journal = Journal()
         self.tokens = ApiTokens(edge.wall)
-        self.records = Records(ZONE_NAME, wall=edge.wall, routed=registry.route, delay=self._dns_delay)
+        self.records = Records(ZONE_NAME, wall=edge.wall, routed=registry.route, delay=self._dns_delay, state=self._zone_state)
         self.tunnels = Tunnels(
             registry,
             created=edge.created,
@@ -63,7 +63,7 @@ class Account:
             management_token=edge.management_token,
             hidden=self._hidden,
         )
-        self.zones = Zones(edge.wall())
+        self.zones = Zones(edge.wall(), self._zone_state)
         self.access = Store(edge.wall)
         self.fronts = ApplicationFronts(self.access, self.records, TEAM)
         self.oauth_clients = OAuthClients()
@@ -117,6 +117,10 @@ class Account:
     def _hidden(self, tunnel: Tunnel) -> bool:
         fault = self._faults.active(ApiHides)
         return fault is not None and tunnel.name.startswith(fault.prefix)
+
+    def _zone_state(self) -> str:
+        fault = self._faults.active(ZoneState)
+        return "active" if fault is None else fault.is_now
 
     def _dns_delay(self) -> float:
         fault = self._faults.active(SlowDns)

@@ -81,6 +81,11 @@ def _check_rule(number: int, rule: dict[str, Any], *, last: bool) -> None:
     if not isinstance(service, str) or not _SERVICE.fullmatch(service):
         raise _bad(f"{where}: {service!r} is not a valid service")
     catches_all = rule.get("hostname") in (None, "", "*") and not rule.get("path")
+    if str(rule.get("hostname") or "").rfind("*") > 0:  # as cloudflared itself says of such a rule
+        raise _bad(
+            'Hostname patterns can have at most one wildcard character ("*") and it can only be used for subdomains, '
+            'e.g. "*.example.com"'
+        )
     if last and not catches_all:
         raise _bad("The last ingress rule must match all URLs (i.e. it should not have a hostname or path filter)")
     if catches_all and not last:

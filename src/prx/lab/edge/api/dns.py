@@ -40,7 +40,7 @@ class Dns:
             Route("GET", _BASE, read(DNS), self._list),
             Route("POST", _BASE, write(DNS), lambda call: self._records.add(call.body(), call.habits).describe()),
             Route("POST", f"{_BASE}/batch", write(DNS), self._batch),
-            Route("GET", _ONE, read(DNS), lambda call: self._records.get(call.params["record"]).describe()),
+            Route("GET", _ONE, read(DNS), lambda call: self._shown(self._records.get(call.params["record"]), call)),
             Route("PUT", _ONE, write(DNS), lambda call: self._change(call, whole=True)),
             Route("PATCH", _ONE, write(DNS), lambda call: self._change(call, whole=False)),
             Route("DELETE", _ONE, write(DNS), lambda call: self._delete(call.params["record"])),
@@ -52,7 +52,16 @@ class Dns:
         order = call.query.get("order", "type")
         key = order if order in ("type", "name", "content", "ttl", "proxied") else "type"
         found.sort(key=lambda record: (getattr(record, key), record.name), reverse=call.query.get("direction") == "desc")
-        return page(call, [record.describe() for record in found], default=_PAGE, most=_MOST)
+        shown = [self._shown(record, call) for record in found]
+        return page(call, shown, default=_PAGE, most=_MOST)
+
+    def _shown(self, record: Record, call: Call) -> dict[str, Any]:
+        """Write a record, with the delegations that hide it if that is asked for."""
+        described = record.describe()
+        shadows = [] if record.type == "NS" else self._records.delegations(record.name)
+        if shadows and call.query.get("include_shadow_metadata") == "true":
+            described["meta"] = {**described["meta"], "shadowed_by": [shadow.id for shadow in shadows]}
+        return described
 
     def _change(self, call: Call, *, whole: bool) -> Any:
         return self._records.change(call.params["record"], call.body(), call.habits, whole=whole).describe()

@@ -88,7 +88,8 @@ class Record:
 class Records:
     """All records of a zone; `routed` gets after each change which names lead to which tunnels.
 
-    `wall` returns seconds since 1970. `delay()` returns after how many of them a fresh record is seen in DNS.
+    `wall` returns seconds since 1970. `delay()` returns after how many of them a fresh record is seen in DNS, `state()` what
+    the zone is: active, or as `ZoneState` has it.
     """
 
     def __init__(
@@ -98,11 +99,13 @@ class Records:
         wall: Callable[[], float],
         routed: Callable[[Mapping[str, UUID]], None],
         delay: Callable[[], float] = lambda: 0.0,
+        state: Callable[[], str] = lambda: "active",
     ) -> None:
         self.zone = zone
         self._wall = wall
         self._routed = routed
         self._delay = delay
+        self._state = state
         self._by_id: dict[str, Record] = {}
         self._visible_at: dict[str, float] = {}
 
@@ -125,7 +128,10 @@ class Records:
         return hostname == self.zone or hostname.endswith(f".{self.zone}")
 
     def visible(self, hostname: str) -> list[Record]:
-        """Return what DNS has of a name now, by itself or by the closest wildcard."""
+        """Return what DNS has of a name now, by itself or by the closest wildcard; nothing if another server answers for it."""
+        state = self._state()
+        if state not in {"active", "paused"} or self.delegations(hostname):
+            return []
         names = [hostname]
         parent = hostname.partition(".")[2]
         while self.covers(parent):
@@ -134,8 +140,18 @@ class Records:
         now = self._wall()
         for name in names:
             if found := [record for record in self.of(name) if self._visible_at.get(record.id, 0.0) <= now]:
-                return found
+                return [replace(record, proxied=record.proxied and state == "active") for record in found]
         return []
+
+    def delegations(self, hostname: str) -> list[Record]:
+        """Return the NS records below the zone's own name that give a name, or one above it, to other servers."""
+        return [
+            record
+            for record in self._by_id.values()
+            if record.type == "NS"
+            and record.name != self.zone
+            and (hostname == record.name or hostname.endswith(f".{record.name}"))
+        ]
 
     def add(self, document: Mapping[str, Any], habits: Habits) -> Record:
         """Create a record; ApiError if it may not be."""
@@ -184,6 +200,8 @@ class Records:
         if any(new.same(record) for record in others):
             texts = {"81058": "An identical record already exists.", "81057": "The record already exists."}
             raise errors.ApiError(400, int(habits.identical_record), texts[habits.identical_record])
+        if others and (new.type == "NS") != all(record.type == "NS" for record in others):
+            raise errors.ApiError(400, 81056, "NS records cannot exist on the same name as any other record type.")
         types = {record.type for record in others} & _PROXIABLE
         if new.type == "CNAME" and types == {"CNAME"}:
             texts = {"81054": "A CNAME record with that host already exists.", "81053": _HOST_TAKEN}

@@ -25,10 +25,14 @@ _ORDERS: Final[dict[str, Callable[[str, str], bool]]] = {
 
 
 class Zones:
-    """The calls about the user, the account and the zone; `began` is when the account came to be, seconds since 1970."""
+    """The calls about the user, the account and the zone.
 
-    def __init__(self, began: float) -> None:
+    `began` is when the account came to be, seconds since 1970; `state()` what the zone is: active, or as `ZoneState` has it.
+    """
+
+    def __init__(self, began: float, state: Callable[[], str] = lambda: "active") -> None:
         self._began = rfc3339(began)
+        self._state = state
 
     def routes(self) -> list[Route]:
         """Return the calls."""
@@ -44,12 +48,13 @@ class Zones:
 
     def zone(self) -> dict[str, Any]:
         """Write the zone."""
+        state = self._state()
         return {
             "id": ZONE_ID,
             "name": ZONE_NAME,
-            "status": "active",
-            "paused": False,
-            "type": "full",
+            "status": state if state in {"pending", "initializing", "moved"} else "active",
+            "paused": state == "paused",
+            "type": "partial" if state == "partial" else "full",
             "development_mode": 0,
             "account": {"id": ACCOUNT_TAG, "name": ACCOUNT_NAME},
             "name_servers": ["ada.ns.prx.localhost", "bob.ns.prx.localhost"],
@@ -61,7 +66,7 @@ class Zones:
             "permissions": ["#dns_records:edit", "#dns_records:read", "#zone:read"],
             "plan": {"id": "0feeeeeeeeeeeeeeeeeeeeeeeeeeeeee", "name": "Free Website", "price": 0, "currency": "USD"},
             "created_on": self._began,
-            "activated_on": self._began,
+            "activated_on": None if state in {"pending", "initializing"} else self._began,
             "modified_on": self._began,
         }
 
@@ -90,17 +95,17 @@ class Zones:
         return page(call, [self._account()] if wanted in ACCOUNT_NAME else [])
 
     def _list_zones(self, call: Call) -> Reply:
-        query = call.query
+        query, zone = call.query, self.zone()
         seen = call.token.zones is None or ZONE_ID in call.token.zones
         conditions = (
             seen,
             _named(query.get("name", ZONE_NAME)),
             query.get("account.id", ACCOUNT_TAG) == ACCOUNT_TAG,
             query.get("account.name", ACCOUNT_NAME) == ACCOUNT_NAME,
-            query.get("status", "active") == "active",
-            query.get("type", "full") == "full",
+            query.get("status", zone["status"]) == zone["status"],
+            query.get("type", zone["type"]) == zone["type"],
         )
-        return page(call, [self.zone()] if all(conditions) else [], most=50)
+        return page(call, [zone] if all(conditions) else [], most=50)
 
 
 def _named(wanted: str) -> bool:

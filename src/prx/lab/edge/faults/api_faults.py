@@ -17,6 +17,7 @@ ApiKind: TypeAlias = Literal[
     "forbidden", "rate_limited", "page", "error", "lost", "cut", "conflict", "delay", "unsuccessful", "not_enabled", "silence"
 ]
 Calls: TypeAlias = Literal["any", "reads", "writes"]
+ZoneIs: TypeAlias = Literal["pending", "initializing", "moved", "paused", "partial"]
 _READS: Final = frozenset(("GET", "HEAD"))
 
 
@@ -77,6 +78,22 @@ class ApiHides:
     """
 
     prefix: str = ""
+
+
+@dataclass(frozen=True)
+class ZoneState:
+    """Have the account's zone not serve its names, as the API says and as DNS shows.
+
+    `pending`, `initializing` (not yet) and `moved` (no more): the domain's name servers are not Cloudflare's, so no name of it
+    resolves. `partial`: names resolve where their own DNS provider leads them here, which it does not. `paused`: names resolve,
+    but to what the records say, and not through Cloudflare.
+    """
+
+    is_now: ZoneIs
+
+    def __post_init__(self) -> None:
+        if self.is_now not in get_args(ZoneIs):
+            raise ValueError(f"ZoneState: unknown {self.is_now!r}; expected one of {', '.join(get_args(ZoneIs))}")
 
 
 @dataclass(frozen=True)
