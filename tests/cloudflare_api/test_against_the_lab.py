@@ -6,7 +6,10 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any, get_args, get_type_hints
+from urllib.parse import parse_qs, unquote, urlsplit
+from uuid import UUID
 
 import httpx2
 import pytest
@@ -16,11 +19,16 @@ from tests.cloudflare_api.standin import Breaking, Stand
 from prx.cloudflare_api.apply import MovedError, Setup
 from prx.cloudflare_api.errors import ApiError, MissingRightError, TokenRefusedError, ZeroTrustOffError
 from prx.cloudflare_api.plan import FileState, plan_setup
+from prx.cloudflare_api.things import Connector
 from prx.cloudflare_api.wishes import TokenWish, Wish
 from prx.cloudflare_api.world import find_zone, observe
 from prx.core.errors import PrxError
+from prx.lab.edge.api import permissions
 from prx.lab.edge.api.habits import Habits
 from prx.lab.edge.faults.api_faults import ZoneIs, ZoneState
+from prx.lab.edge.registry import Connection
+from prx.lab.protocol.rpc.registration import RegisterRequest
+from prx.runtime.host.clock import SystemClock
 
 
 def guarded(hostname: str, **changes: Any) -> Wish:
@@ -125,6 +133,7 @@ def test_each_missing_permission_is_named(machine: Machine, hostname: str, row: 
         (("Zone Read", "DNS Write", "Cloudflare Tunnel Read"), "Account › Cloudflare Tunnel › Edit"),
         (("Zone Read", "DNS Read", "Cloudflare Tunnel Write"), "Zone › DNS › Edit"),
     ],
+    ids=["tunnel", "dns"],
 )
 def test_a_permission_to_read_is_not_one_to_write(machine: Machine, hostname: str, names: tuple[str, ...], title: str) -> None:
     """The permission that a write takes is named where only the one to read is there; more rights then finish it."""
@@ -137,6 +146,65 @@ def test_a_permission_to_read_is_not_one_to_write(machine: Machine, hostname: st
     machine.set_up(Wish(hostname, "http://127.0.0.1:8080"))
     machine.tear_down(hostname)
     assert machine.stand.exported() == before
+
+
+_GROUPS = "Organizations, Identity Providers, and Groups"
+READ_ONLY = {
+    "Access: Apps and Policies": "Account › Access: Apps and Policies › Edit",
+    "Access: Service Tokens": "Account › Access: Service Tokens › Edit",
+    "Access: Organizations, Identity Providers, and Groups": f"Account › Access: {_GROUPS} › Edit",
+    "Cloudflare Tunnel": "Account › Cloudflare Tunnel › Edit",
+    "DNS": "Zone › DNS › Edit",
+}
+
+
+@pytest.mark.parametrize("row", READ_ONLY)
+def test_a_row_that_may_only_be_read_is_named(machine: Machine, hostname: str, row: str) -> None:
+    """A plan needs no more; what is carried out stops at that row, names it, and is finished with a whole token."""
+    before = machine.stand.exported()
+    others = [name for name in permissions.ALL if not name.startswith(row)]
+    machine.token = machine.stand.token(f"{row} Read", *others)
+    assert machine.plan(guarded(hostname)).refused == ()
+    assert machine.stand.exported() == before
+    with pytest.raises(MissingRightError) as caught:
+        machine.set_up(guarded(hostname))
+    assert f"lacks the permission {READ_ONLY[row]}" in caught.value.message
+    names, link = caught.value.hint.split(": https://")
+    assert names.count(READ_ONLY[row].removesuffix(" › Edit")) == 1
+    asked = json.loads(unquote(parse_qs(urlsplit(link).query)["permissionGroupKeys"][0]))
+    assert len({item["key"] for item in asked}) == len(asked)
+    machine.token = ""
+    machine.set_up(guarded(hostname))
+    assert machine.plan(guarded(hostname)).changes == ()
+    machine.tear_down(hostname)
+    assert machine.stand.exported() == before
+
+
+def gone_connection(tunnel: Any) -> Connection:
+    """Return a connection of a connector that has just ended."""
+    request = RegisterRequest("", b"", tunnel.id, 0, UUID("11111111-5aa8-4807-8600-7b38c06b45fa"), version="2026.8.2")
+    carrier: Any = SimpleNamespace(peer="192.0.2.1")
+    return Connection(tunnel.id, tunnel, request, "lab01", carrier, 0.0, gone_at=SystemClock().wall())
+
+
+def test_connections_that_are_remembered_do_not_count(machine: Machine, hostname: str) -> None:
+    """What Cloudflare lists as gone is no connector on this token, and does not keep a removal from ending."""
+    machine.set_up(Wish(hostname, "http://127.0.0.1:8080"))
+    tunnel, client = machine.memory(hostname).tunnel_id, "11111111-5aa8-4807-8600-7b38c06b45fa"
+
+    def connection(*, gone: bool) -> dict[str, Any]:
+        return {"id": client, "client_version": "2026.8.2", "is_pending_reconnect": gone, "origin_ip": "192.0.2.1"}
+
+    for listed, count in ([True, True], 0), ([True, False], 1), ([False, False], 2):
+        document = {"id": client, "version": "2026.8.2", "conns": [connection(gone=gone) for gone in listed]}
+        assert Connector.read(document).connections == count
+    with machine.stand.api() as api, habits(machine.stand, gone_connections="remembered"):
+        found = machine.stand.do(lambda: next(t for t in machine.stand.account.tunnels.living() if str(t.id) == tunnel))
+        machine.stand.do(lambda: found.gone.append(gone_connection(found)))
+        account = machine.stand.lab.api_access()["account_id"]
+        assert len(ask(machine.stand, "GET", f"/accounts/{account}/cfd_tunnel/{tunnel}/connections")) == 1
+        assert api.connectors(account, tunnel) == []
+        machine.tear_down(hostname)
 
 
 @contextmanager

@@ -97,6 +97,28 @@ def test_a_rate_limit_is_waited_out_once(headers: dict[str, str], wait: float) -
     assert seen == [wait, 2.0]
 
 
+def test_a_limit_without_a_code_is_a_limit() -> None:
+    """429 alone says it: without a code, without errors, or as a page of HTML."""
+    empty = httpx2.Response(429, json={"success": False, "errors": [], "messages": [], "result": None})
+    for answer in (empty, httpx2.Response(429, text="<html>slow down</html>"), httpx2.Response(429), bad(429, 10000)):
+        assert ask("POST", answer, good("done")) == ("done", [60.0, 2.0])
+        error, _ = ask("GET", answer)
+        assert isinstance(error, errors.RateLimitedError)
+        assert "HTTP 429" in error.message
+
+
+def test_a_call_that_succeeded_did_so_whatever_else_is_said() -> None:
+    """Remarks in `errors` and `messages`, and how many calls are left, are no refusal, and wait for nothing."""
+    remark = [{"code": 10100, "message": "This call will change."}]
+    for more in ({"errors": remark}, {"messages": remark}, {"errors": remark, "messages": ["x"]}, {"errors": None}):
+        answer = httpx2.Response(
+            200,
+            json={"success": True, "errors": [], "messages": [], "result": "done", **more},
+            headers={"Ratelimit": '"default";r=0;t=300', "Ratelimit-Policy": '"default";q=1200;w=300'},
+        )
+        assert ask("POST", answer) == ("done", [1.0])
+
+
 def test_a_wait_beyond_the_window_is_not_waited() -> None:
     """No caller waits for an hour: the limit's window is five minutes."""
     error, seen = ask("GET", bad(429, retry_after="3600"))
@@ -143,7 +165,7 @@ def test_a_missing_permission_is_named_as_the_dashboard_names_it(right: Right) -
     with pytest.raises(errors.MissingRightError) as caught:
         client.request(Call("GET", "/x", "do it", right))
     assert right.title in caught.value.message
-    assert right.title in caught.value.hint
+    assert right.title.replace("Tunnel › Read", "Tunnel › Edit").replace("Groups › Read", "Groups › Edit") in caught.value.hint
     assert "https://dash.cloudflare.com/profile/api-tokens?permissionGroupKeys=%5B%7B" in caught.value.hint
     assert caught.value.exit_code == 3
 

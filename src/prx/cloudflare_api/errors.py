@@ -92,9 +92,7 @@ class MissingRightError(ApiError):
 
     def __init__(self, what: str, refusal: Refusal | None, right: Right) -> None:
         reason = f"the API token lacks the permission {right.title}, or does not cover this account or zone"
-        super().__init__(
-            what, refusal, reason=reason, hint=f"edit the token, or make {how_to_get(dict.fromkeys((*ALL, right)))}"
-        )
+        super().__init__(what, refusal, reason=reason, hint=f"edit the token, or make {how_to_get((*ALL, right))}")
         self.right = right
 
 

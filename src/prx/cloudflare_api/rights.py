@@ -13,6 +13,7 @@ from typing import Final
 from urllib.parse import quote
 
 _USER_PAGE: Final = "https://dash.cloudflare.com/profile/api-tokens"
+_READ, _EDIT = " › Read", " › Edit"
 _TOKEN_NAME: Final = "prx"  # noqa: S105 - the name that the token gets in the dashboard
 
 
@@ -39,14 +40,21 @@ ACCESS: Final = (Right.ACCESS_EDIT, Right.SERVICE_TOKENS_EDIT, Right.TEAM_EDIT)
 ALL: Final = (*TUNNEL, *ACCESS)
 
 
+def _rows(rights: Iterable[Right]) -> tuple[Right, ...]:
+    """Return each once, and none that only reads what another one edits: the dashboard's form has one level for each row."""
+    wanted = tuple(dict.fromkeys(rights))
+    edited = {right.title.removesuffix(_EDIT) for right in wanted if right.title.endswith(_EDIT)}
+    return tuple(right for right in wanted if right.title.endswith(_EDIT) or right.title.removesuffix(_READ) not in edited)
+
+
 def token_page(rights: Iterable[Right] = ALL) -> str:
     """Return the URL of the dashboard's page for a new token, with these permissions filled in as far as keys are known."""
-    keys = [{"key": right.value[1], "type": right.value[2]} for right in rights if right.value[1]]
+    keys = [{"key": right.value[1], "type": right.value[2]} for right in _rows(rights) if right.value[1]]
     wanted = quote(json.dumps(keys, separators=(",", ":")), safe="")
     return f"{_USER_PAGE}?permissionGroupKeys={wanted}&accountId=*&zoneId=all&name={_TOKEN_NAME}"
 
 
 def how_to_get(rights: Iterable[Right] = ALL) -> str:
     """Say in one line which permissions a token needs, and where it is made."""
-    wanted = tuple(rights)
+    wanted = _rows(rights)
     return f"a token with {', '.join(right.title for right in wanted)}: {token_page(wanted)}"

@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Final
 from uuid import UUID, uuid4
 
 from prx.core.tunnel_token import TunnelToken
@@ -29,6 +30,11 @@ _NOUNS = (  # noqa: SIM905 - one word per line would bury what follows
 ).split()
 
 
+REMEMBERED: Final = 32
+REMEMBERED_SECONDS: Final = 180.0
+"""For how long, and how many at most, connections that are gone are known as such. Cloudflare: "minutes"; not documented."""
+
+
 @dataclass(eq=False)
 class Connection:
     """A registered connection: what the connector said of itself, and the carrier below."""
@@ -42,6 +48,8 @@ class Connection:
     opened_at: float = 0.0  # seconds since 1970
     config_version: int = 0  # of the remote configuration that the connector says it runs
     draining: bool = False
+    gone_at: float | None = None  # seconds since 1970
+    cleaned: bool = False  # by the account: it is not remembered
 
     @property
     def connector(self) -> str:
@@ -75,8 +83,9 @@ class Tunnel:
 
     hostname: a name that leads to it, empty if none does. name: what the account calls it; empty for a quick one. remote:
     whether its configuration lies in the account. breaks: how many times it has been without any connection. auth_mode: how a
-    protected quick tunnel wants its visitors to prove who they are (otp: one-time PIN); empty for a public one. Times are
-    seconds since 1970; active_at and inactive_at: when it last got its first connection, and lost its last one.
+    protected quick tunnel wants its visitors to prove who they are (otp: one-time PIN); empty for a public one. gone: the last
+    connections that are no more. Times are seconds since 1970; active_at and inactive_at: when it last got its first
+    connection, and lost its last one.
     """
 
     hostname: str
@@ -93,6 +102,7 @@ class Tunnel:
     active_at: float | None = None
     inactive_at: float | None = None
     connections: list[Connection] = field(default_factory=list)
+    gone: list[Connection] = field(default_factory=list)
     turn: int = 0
     breaks: int = 0
     auth_mode: str = ""
@@ -107,6 +117,24 @@ class Tunnel:
         self.turn += 1
         for offset in range(len(live)):
             yield live[(self.turn + offset) % len(live)]
+
+    def leave(self, connection: Connection, now: float) -> None:
+        """Take a connection away, and remember it for a while."""
+        self.connections.remove(connection)
+        connection.gone_at = now
+        if not connection.cleaned:
+            self.gone = [*self.gone, connection][-REMEMBERED:]
+        if not self.connections:
+            self.inactive_at = now
+
+    def remembered(self, now: float) -> list[Connection]:
+        """Return the connections that have gone in the last minutes, and whose connectors have not come back in their place."""
+        back = {(connection.connector, connection.index) for connection in self.connections}
+        return [
+            connection
+            for connection in self.gone
+            if now - (connection.gone_at or 0.0) < REMEMBERED_SECONDS and (connection.connector, connection.index) not in back
+        ]
 
     def snapshot(self) -> TunnelState:
         """Return the tunnel's state, safe to keep."""
@@ -138,6 +166,10 @@ class Registry:
 
     def __iter__(self) -> Iterator[Tunnel]:
         return iter(self._by_id.values())
+
+    def now(self) -> float:
+        """Return seconds since 1970."""
+        return self._wall()
 
     @property
     def deleted(self) -> tuple[Tunnel, ...]:

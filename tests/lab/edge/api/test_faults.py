@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, get_args, get_type_hints
 
 import httpx2
@@ -48,6 +49,32 @@ async def test_rate_limit_says_when(lab: Lab, api: Client) -> None:
     assert (told.headers["retry-after"], told.headers["ratelimit"]) == ("7", '"default";r=0;t=7')
     lab.inject(Api("rate_limited"))
     assert "retry-after" not in (await api("GET", TUNNELS)).headers
+    lab.inject(Api("rate_limited", code=0))
+    told = await api("GET", TUNNELS)
+    assert (told.status, told.document["errors"], told.document["success"]) == (429, [], False)
+
+
+async def test_every_answer_says_how_many_calls_are_left(lab: Lab, api: Client) -> None:
+    """Good and refused ones, fewer each time; with the other habit none does."""
+    left = []
+    for path in (TUNNELS, "/zones", f"{TUNNELS}/nonsense"):
+        headers = (await api("GET", path)).headers
+        assert headers["ratelimit-policy"] == '"default";q=1200;w=300'
+        found = re.fullmatch(r'"default";r=(\d+);t=(\d+)', headers["ratelimit"])
+        assert found
+        assert 0 < int(found[2]) <= 300
+        left.append(int(found[1]))
+    assert left == sorted(left, reverse=True) or max(left) == 1199  # another window may begin in between
+    lab.account.habits = lab.account.habits.changed({"ratelimit": "silent"})
+    assert "ratelimit" not in (await api("GET", TUNNELS)).headers
+
+
+@pytest.mark.parametrize("where", ["errors", "messages"])
+async def test_a_call_that_succeeds_may_have_remarks(lab: Lab, api: Client, where: str) -> None:
+    """They stand beside a result that is whole."""
+    lab.account.habits = lab.account.habits.changed({"remarks": where})
+    answer = (await api.http.get(lab.api + "/zones")).json()
+    assert (answer["success"], len(answer["result"]), len(answer[where])) == (True, 1, 1)
 
 
 async def test_page_of_a_proxy(lab: Lab, api: Client) -> None:

@@ -14,6 +14,7 @@ from tests.support.wire import get
 
 from prx.core.tunnel_token import TunnelToken
 from prx.lab import Lab
+from prx.lab.edge.registry import REMEMBERED_SECONDS
 from prx.lab.protocol import headers as codec
 from prx.lab.protocol.h2.stream import H2Stream
 
@@ -115,6 +116,9 @@ async def test_configuration_arrives(lab: Lab, api: Client) -> None:
         ({"ingress": [{"service": "http_status:404", "originRequest": {"connectTimeout": "30s"}}]}, "connectTimeout"),
         ({"originRequest": {"tlsTimeout": "5s"}}, "tlsTimeout"),
         ({"ingress": [{"hostname": "a", "path": "(", "service": "http://x"}, {"service": "http_status:404"}]}, "regular"),
+        ({"ingress": [{"hostname": "*.*.a", "service": "http://x"}, {"service": "http_status:404"}]}, "at most one wildcard"),
+        ({"ingress": [{"hostname": "a*.b", "service": "http://x"}, {"service": "http_status:404"}]}, "at most one wildcard"),
+        ({"ingress": [{"hostname": "a.*.b", "service": "http://x"}, {"service": "http_status:404"}]}, "at most one wildcard"),
         (None, "config"),
     ],
 )
@@ -153,6 +157,54 @@ async def test_connectors_are_listed(lab: Lab, api: Client) -> None:
         assert [entry["id"] for entry in (await api("GET", path)).result] == [str(two)]
     await lab.wait_for(lambda lab: not lab.tunnels()[0].connections)
     assert (await api("GET", f"{TUNNELS}/{made['id']}")).result["status"] == "down"
+
+
+async def test_connections_that_are_gone_may_be_remembered(lab: Lab, api: Client) -> None:
+    """With that habit they are listed as pending reconnect, and keep the tunnel, until a clean-up, a return or some minutes."""
+    made = await api.tunnel("web")
+    one, path, others = f"{TUNNELS}/{made['id']}", f"{TUNNELS}/{made['id']}/connections", uuid4()
+    connector = uuid4()
+    async with registered(lab, made["token"], connector=connector):
+        pass
+    await lab.wait_for(lambda lab: not lab.tunnels()[0].connections)
+    assert (await api("GET", path)).result == []
+    lab.account.habits = lab.account.habits.changed({"gone_connections": "remembered"})
+    ((entry,), down) = ((await api("GET", path)).result, (await api("GET", one)).result)
+    assert (entry["id"], [conn["is_pending_reconnect"] for conn in entry["conns"]]) == (str(connector), [True])
+    assert down["status"] == "down"
+    assert (await api("DELETE", one)).refused == (400, 1022)
+    async with registered(lab, made["token"], connector=connector), registered(lab, made["token"], connector=others):
+        told = (await api("GET", path)).result
+        assert [conn["is_pending_reconnect"] for entry in told for conn in entry["conns"]] == [False, False]
+    await lab.wait_for(lambda lab: not lab.tunnels()[0].connections)
+    assert len((await api("GET", path)).result) == 2
+    await api("DELETE", path, client_id=str(others))
+    assert [entry["id"] for entry in (await api("GET", path)).result] == [str(connector)]
+    (tunnel,) = lab.account.tunnels.living()
+    for gone in tunnel.gone:
+        gone.gone_at -= REMEMBERED_SECONDS
+    assert (await api("DELETE", one)).result["deleted_at"]
+
+
+async def test_when_a_tunnel_was_active(lab: Lab, api: Client) -> None:
+    """Lists can be asked for tunnels that existed, had connections, or had none, at a time in any form of RFC 3339."""
+    made = await api.tunnel("web")
+    (tunnel,) = lab.account.tunnels.living()
+    tunnel.created_at, tunnel.active_at, tunnel.inactive_at = 1_700_000_000.0, 1_700_000_100.0, 1_700_000_200.0
+
+    async def found(key: str, at: str) -> bool:
+        return bool((await api("GET", TUNNELS, **{key: at})).result)
+
+    before, quiet, busy, after = (f"2023-11-14T22:{text}Z" for text in ("13:19", "13:21.5", "15:00.000001", "16:41"))
+    for at, existed, active in ((before, False, False), (quiet, True, False), (busy, True, True), (after, True, False)):
+        assert await found("existed_at", at) is existed
+        assert await found("was_active_at", at) is active
+        assert await found("was_inactive_at", at) is (existed and not active)
+    assert await found("was_active_at", "2023-11-15T00:15:00+02:00")
+    tunnel.inactive_at = None
+    assert await found("was_active_at", after)
+    assert (await api("GET", TUNNELS, was_active_at="yesterday")).refused == (400, 1002)
+    assert made["id"] == str(tunnel.id)
 
 
 async def test_delete_cuts(lab: Lab, api: Client) -> None:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from prx.lab.edge.api.times import rfc3339
-from prx.lab.edge.registry import Connection, Tunnel
+from prx.lab.edge.registry import Connection
 
 
-def connectors(tunnel: Tunnel) -> list[dict[str, Any]]:
-    """Write all connectors of a tunnel, the oldest first."""
+def connectors(connections: Iterable[Connection]) -> list[dict[str, Any]]:
+    """Write all connectors that connections belong to, the oldest first."""
     by_connector: dict[str, list[Connection]] = {}
-    for connection in tunnel.connections:
+    for connection in connections:
         by_connector.setdefault(connection.connector, []).append(connection)
     return [connector(connections) for connections in by_connector.values()]
 
@@ -37,7 +38,7 @@ def _connection(connection: Connection) -> dict[str, Any]:
         "client_id": connection.connector,
         "client_version": connection.request.version,
         "colo_name": connection.location,
-        "is_pending_reconnect": False,
+        "is_pending_reconnect": connection.gone_at is not None,
         "opened_at": rfc3339(connection.opened_at),
         "origin_ip": connection.carrier.peer,
     }

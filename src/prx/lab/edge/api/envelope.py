@@ -13,9 +13,11 @@ from prx.lab.edge.api.habits import Habits
 from prx.lab.edge.services.endpoint import Answer
 
 
-def success(reply: Reply) -> Answer:
+def success(reply: Reply, habits: Habits) -> Answer:
     """Answer with a result."""
-    document: dict[str, Any] = {"success": True, "errors": [], "messages": [], "result": reply.result}
+    remark = [{"code": 10100, "message": "This call will change on 2027-01-31."}]
+    remarks = {key: remark if habits.remarks == key else [] for key in ("errors", "messages")}
+    document: dict[str, Any] = {"success": True, **remarks, "result": reply.result}
     if reply.info is not None:
         document["result_info"] = reply.info
     return answer(reply.status, document)
@@ -26,7 +28,8 @@ def failure(error: ApiError, habits: Habits) -> Answer:
     described = error.describe()
     if habits.code_as_text == "yes":
         described["code"] = str(described["code"])
-    return answer(error.status, {"success": False, "errors": [described], "messages": [], "result": None}, error.headers)
+    listed = [described] if error.code else []  # a limit may be reached before there is anything to say of the call
+    return answer(error.status, {"success": False, "errors": listed, "messages": [], "result": None}, error.headers)
 
 
 def answer(status: int, document: Any, headers: tuple[tuple[str, str], ...] = ()) -> Answer:

@@ -75,7 +75,7 @@ def _rate_limited(fault: Api) -> ApiError:
     if fault.retry_after is not None:
         headers += [("Ratelimit", f'"default";r=0;t={fault.retry_after}'), ("Retry-After", str(fault.retry_after))]
     text = "Please wait and consider throttling your request speed"
-    return ApiError(fault.status or 429, fault.code or 971, text, headers=tuple(headers))
+    return ApiError(fault.status or 429, 971 if fault.code is None else fault.code, text, headers=tuple(headers))
 
 
 def _conflict(path: str) -> ApiError:

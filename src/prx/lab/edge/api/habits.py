@@ -19,7 +19,9 @@ class Habits:
     has `connections`. accounts_unseen: the list of accounts for a token that may not read them. code_as_text: error codes as
     strings. total_pages: whether `result_info` has them. access_unknown: the code for an unknown object of Access.
     unknown_token: status and code for a token that is unknown, revoked or expired. providers: whether the list of identity
-    providers has pages, or is a single one without `result_info`.
+    providers has pages, or is a single one without `result_info`. ratelimit: whether every answer says how many calls are left.
+    remarks: what stands in `errors` or `messages` of a call that succeeded. gone_connections: whether those that have gone are
+    listed for some minutes, as `is_pending_reconnect`, and keep their tunnel from being deleted.
     """
 
     forbidden: Literal["403/10000", "403/9109", "400/10000", "401/10000"] = "403/10000"
@@ -40,6 +42,9 @@ class Habits:
     access_unknown: Literal["11021", "12130"] = "11021"
     unknown_token: Literal["403/9109", "401/1000", "403/1000"] = "403/9109"  # noqa: S105 - a status and a code
     providers: Literal["pages", "single"] = "pages"
+    ratelimit: Literal["told", "silent"] = "told"
+    remarks: Literal["none", "errors", "messages"] = "none"
+    gone_connections: Literal["forgotten", "remembered"] = "forgotten"
 
     def changed(self, document: dict[str, Any]) -> Habits:
         """Return habits with these values; ValueError names one that does not exist."""

@@ -10,6 +10,7 @@ from prx.lab.edge.api.call import Call, Reply, Route
 from prx.lab.edge.api.errors import ApiError
 from prx.lab.edge.api.faulting import Faulting
 from prx.lab.edge.api.journal import READS, Entry
+from prx.lab.edge.api.limits import Limits
 from prx.lab.edge.api.router import Router
 from prx.lab.edge.api.zones import ZONE_ID
 from prx.lab.edge.config import LabConfig
@@ -32,6 +33,7 @@ class ApiServer:
         self._hub = hub
         self._wall = config.wall
         self._faulting = Faulting(faults, config.sleep)
+        self._limits = Limits(config.wall)
         self._router = Router(account.routes())
 
     async def handle(self, request: Request) -> Answer:
@@ -40,10 +42,10 @@ class ApiServer:
         try:
             answer = await self._answer(request, noting)
             noting.status = answer.status
-            return answer
+            return self._limits.of(answer, self._account.habits)
         except ApiError as error:
             noting.status, noting.code = error.status, error.code
-            return envelope.failure(error, self._account.habits)
+            return self._limits.of(envelope.failure(error, self._account.habits), self._account.habits)
         finally:
             self._note(noting)
 
@@ -67,7 +69,7 @@ class ApiServer:
         noting.changed = request.method not in READS
         reply = found if isinstance(found, Reply) else Reply(found)
         await self._faulting.after(fault)
-        return envelope.success(reply)
+        return envelope.success(reply, habits)
 
     async def _sign_in(self, request: Request) -> Answer:
         """Answer a request for a page of the sign-in, or for tokens."""

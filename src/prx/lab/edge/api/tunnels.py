@@ -6,6 +6,7 @@ import base64
 import binascii
 import hmac
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import UUID
 
@@ -15,7 +16,7 @@ from prx.lab.edge.api.connectors import connector, connectors
 from prx.lab.edge.api.envelope import page
 from prx.lab.edge.api.permissions import TUNNEL, read, write
 from prx.lab.edge.api.times import maybe, rfc3339
-from prx.lab.edge.registry import ACCOUNT_TAG, Registry, Tunnel
+from prx.lab.edge.registry import ACCOUNT_TAG, Connection, Registry, Tunnel
 
 BASE: Final = "/accounts/{account}/cfd_tunnel"
 _ONE: Final = f"{BASE}/{{tunnel}}"
@@ -54,7 +55,7 @@ class Tunnels:
             Route("PATCH", _ONE, write(TUNNEL), self._change),
             Route("DELETE", _ONE, write(TUNNEL), self._delete),
             Route("GET", f"{_ONE}/token", write(TUNNEL), lambda call: self._living(call).token()),
-            Route("GET", f"{_ONE}/connections", read(TUNNEL), lambda call: connectors(self._living(call))),
+            Route("GET", f"{_ONE}/connections", read(TUNNEL), self._connections),
             Route("DELETE", f"{_ONE}/connections", write(TUNNEL), self._cut),
             Route("GET", f"{_ONE}/connectors/{{connector}}", read(TUNNEL), self._connector),
             Route("POST", f"{_ONE}/management", write(TUNNEL), self._manage),
@@ -122,17 +123,26 @@ class Tunnels:
 
     def _delete(self, call: Call) -> Any:
         tunnel = self._living(call)
-        if tunnel.connections and call.query.get("cascade") != "true":
-            raise errors.ApiError(
-                400, 1022, f"Cannot delete tunnel because it has active connections: {len(tunnel.connections)}"
-            )
+        held = [*tunnel.connections, *self._remembered(call, tunnel)]
+        if held and call.query.get("cascade") != "true":
+            raise errors.ApiError(400, 1022, f"Cannot delete tunnel because it has active connections: {len(held)}")
         self._forget(tunnel)
         return describe(tunnel)
 
+    def _connections(self, call: Call) -> Any:
+        tunnel = self._living(call)
+        return connectors([*tunnel.connections, *self._remembered(call, tunnel)])
+
+    def _remembered(self, call: Call, tunnel: Tunnel) -> list[Connection]:
+        return tunnel.remembered(self._registry.now()) if call.habits.gone_connections == "remembered" else []
+
     def _cut(self, call: Call) -> Any:
         wanted = call.query.get("client_id")
-        for connection in tuple(self._living(call).connections):
+        tunnel = self._living(call)
+        tunnel.gone = [one for one in tunnel.gone if wanted is not None and one.connector != wanted.lower()]
+        for connection in tuple(tunnel.connections):
             if wanted is None or hmac.compare_digest(connection.connector, wanted.lower()):
+                connection.cleaned = True
                 connection.carrier.abort("cleaned up by the account")
         return None if call.habits.cleaned == "null" else {}
 
@@ -210,11 +220,24 @@ def _wanted(tunnel: Tunnel, query: dict[str, str]) -> bool:
         query.get("status", status(tunnel)) == status(tunnel),
         tunnel.name.startswith(prefix),
         excluded is None or not tunnel.name.startswith(excluded),
-        _existed(tunnel, query.get("existed_at")),
+        _at(query, "existed_at", lambda at: tunnel.created_at <= at and (tunnel.deleted_at is None or tunnel.deleted_at > at)),
+        _at(query, "was_active_at", lambda at: _was_active(tunnel, at)),
+        _at(query, "was_inactive_at", lambda at: tunnel.created_at <= at and not _was_active(tunnel, at)),
     )
     return all(conditions)
 
 
-def _existed(tunnel: Tunnel, at: str | None) -> bool:
-    """Return whether a tunnel existed at a time of the form that the API writes; such texts sort as their times do."""
-    return at is None or (rfc3339(tunnel.created_at) <= at and (tunnel.deleted_at is None or rfc3339(tunnel.deleted_at) > at))
+def _at(query: dict[str, str], key: str, fits: Callable[[float], bool]) -> bool:
+    """Return whether a tunnel fits the time in a query, if there is one; ApiError if it is none."""
+    if key not in query:
+        return True
+    try:
+        at = datetime.fromisoformat(query[key])
+    except ValueError:
+        raise errors.invalid(f"{key}: {query[key]!r} is no time, expected RFC 3339", 1002) from None
+    return fits((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp())
+
+
+def _was_active(tunnel: Tunnel, at: float) -> bool:
+    """Return whether a tunnel had connections at a time; only its last spell of them is known."""
+    return tunnel.active_at is not None and tunnel.active_at <= at and (tunnel.inactive_at is None or tunnel.inactive_at > at)

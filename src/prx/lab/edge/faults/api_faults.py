@@ -25,11 +25,11 @@ _READS: Final = frozenset(("GET", "HEAD"))
 class Api:
     """Answer calls of the API wrongly: those that are meant, after the first `skip` of them, all or the next `times`.
 
-    `kind`: `forbidden` is 403 with code 10000; `rate_limited` 429, with `retry_after` seconds if given; `page` an HTML page
-    with `status` (502); `error` JSON with `status` (500) and `code`; `unsuccessful` 200 with `success: false`; `conflict` what
-    the call answers if the name is taken (409 with 1013 for tunnels, 400 with 81053 for DNS, 409 with 12136 for Access);
-    `not_enabled` Access that is not switched on; `cut` closes the connection before anything is done, `lost` after it is done,
-    `silence` never answers, `delay` answers `seconds` later, when it is done.
+    `kind`: `forbidden` is 403 with code 10000; `rate_limited` 429 with `code` (971; 0: none), and `retry_after` seconds if
+    given; `page` an HTML page with `status` (502); `error` JSON with `status` (500) and `code`; `unsuccessful` 200 with
+    `success: false`; `conflict` what the call answers if the name is taken (409 with 1013 for tunnels, 400 with 81053 for DNS,
+    409 with 12136 for Access); `not_enabled` Access that is not switched on; `cut` closes the connection before anything is
+    done, `lost` after it is done, `silence` never answers, `delay` answers `seconds` later, when it is done.
 
     Meant are the calls with this `method`, whose path below /client/v4 matches `path` (`*` stands for anything), which need
     this `permission` (`DNS_Write`, or `DNS` for all calls of the row), and which read or write as `calls` says; what is not

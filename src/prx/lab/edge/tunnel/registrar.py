@@ -195,9 +195,7 @@ class Registrar:
 
     def _leave(self, connection: Connection | None, reason: str) -> None:
         if connection is not None:
-            connection.tunnel.connections.remove(connection)
-            if not connection.tunnel.connections:
-                connection.tunnel.inactive_at = self._config.wall()
+            connection.tunnel.leave(connection, self._config.wall())
             self._forgetting.watch(connection.tunnel)
             self._hub.emit(
                 ConnectionLost(self._hub.now(), connection.tunnel.hostname, connection.connector, connection.index, reason)
