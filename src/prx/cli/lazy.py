@@ -70,15 +70,15 @@ class LazyGroup(click.Group):
             click.echo(f"prx {__version__}")
             ctx.exit()
         if name not in self.table and not name.startswith("-"):
-            ctx.fail(f"there is no command {name!r}\n{self._meant(name)}")
+            ctx.fail(f"there is no command {name!r}\n{self._meant(name, others)}")
         return super().resolve_command(ctx, args)
 
-    def _meant(self, name: str) -> str:
+    def _meant(self, name: str, others: list[str]) -> str:
         import difflib
 
         from prx.ui.meant import meant_by_word
 
-        if meant := meant_by_word(name):
+        if meant := meant_by_word(name, *others):
             return f"did you mean `{meant}`?"
         near = difflib.get_close_matches(name, self.table, n=1)
         return f"did you mean `prx {near[0]}`?" if near else f"commands: {', '.join(self.table)}"

@@ -13,7 +13,8 @@ _WORDS: Final = {
     **dict.fromkeys(("log", "tail"), "prx logs -f"),
     **dict.fromkeys(("dashboard", "ui", "browser"), "prx web"),
     **dict.fromkeys(("inspect", "traffic"), "prx requests"),
-    **dict.fromkeys(("diagnose", "check"), "prx doctor"),
+    **dict.fromkeys(("diagnose", "check", "verify", "test", "troubleshoot"), "prx doctor"),
+    **dict.fromkeys(("validate", "lint", "configtest", "config-check", "check-config"), "prx config check"),
     **dict.fromkeys(("update", "upgrade"), "prx install cloudflared"),
     **dict.fromkeys(("create", "domain", "hostname", "route"), "prx setup HOSTNAME"),
     **dict.fromkeys(("delete", "remove"), "prx teardown HOSTNAME"),
@@ -36,8 +37,15 @@ _OPTIONS: Final = {
 }
 
 
-def meant_by_word(word: str) -> str:
-    """Return the command that is meant by a word that is none; empty if that is not known."""
+def meant_by_word(word: str, *others: str) -> str:
+    """Return the command that is meant by a word that is none; empty if that is not known. `others`: what stands behind it.
+
+    A file or the configuration is checked by `prx config check`, a machine, a service or a tunnel by `prx doctor`.
+    """
+    if _WORDS.get(word) in {"prx doctor", "prx config check"}:
+        file = next((other for other in others if other.endswith(".toml")), "")
+        if file or {"-c", "--config", "config", "configuration"} & set(others):
+            return f"prx config check{f' -c {file}' if file else ''}"
     if word in _WORDS:
         return _WORDS[word]
     return f"prx start {word}" if _is_address(word) else ""
