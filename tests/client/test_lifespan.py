@@ -110,3 +110,57 @@ def test_workers_share_one(home: Home, port: str, argv: tuple[str, ...]) -> None
         server.process.send_signal(signal.SIGTERM)
         server.end()
         wait_for_end_of(answer["prx"])
+
+
+AT_IMPORT = """
+import json, os, prx
+
+t = prx.tunnel(int(os.environ["PORT"]), lab=os.environ["LAB"], keep=float(os.environ["KEEP"])).open()
+
+def app(environ, start_response):
+    start_response("200 OK", [("Content-Type", "application/json")])
+    return [json.dumps({"url": t.url, "prx": t.pid, "worker": os.getpid()}).encode()]
+"""
+
+
+@pytest.mark.parametrize(
+    ("options", "keep", "stays"),
+    [
+        (["-w", "1"], "0", False),  # the only process that holds it is replaced
+        (["-w", "1"], "60", True),
+        (["-w", "2"], "0", True),  # the other worker holds it meanwhile
+        (["-w", "1", "--preload"], "0", True),  # the master holds it
+    ],
+    ids=["one-worker", "keep", "two-workers", "preload"],
+)
+def test_a_tunnel_opened_at_import_lives_as_long_as_a_process_that_opened_it(
+    home: Home, port: str, options: list[str], keep: str, stays: bool
+) -> None:
+    """When gunicorn replaces a worker that died, the URL is the same if another process holds the tunnel, or with keep=."""
+    (home.path / "app.py").write_text(AT_IMPORT)
+    home.env["KEEP"] = keep
+    with home.command("gunicorn", "app:app", *options, "-b", f"127.0.0.1:{port}") as server:
+        holders = {(before := answer_of(port))["worker"]}
+        end = time.monotonic() + PATIENCE
+        while len(holders) < int(options[1]):  # the others may not have opened it yet
+            holders.add(answer_of(port)["worker"])
+            assert time.monotonic() < end
+        os.kill(before["worker"], signal.SIGKILL)
+        while (after := last_answer_of(port))["worker"] in holders:
+            assert time.monotonic() < end
+        assert ((after["url"], after["prx"]) == (before["url"], before["prx"])) is stays
+        server.process.send_signal(signal.SIGTERM)
+        server.end()
+    if keep != "0":
+        with home.command("prx", "stop") as stopping:
+            stopping.succeed()
+    wait_for_end_of(after["prx"])
+
+
+def last_answer_of(port: str) -> dict[str, Any]:
+    """Return what the app answers, though the worker that was asked first may have died over it."""
+    while True:
+        try:
+            return answer_of(port)
+        except (httpx2.RemoteProtocolError, httpx2.ReadError):
+            continue
