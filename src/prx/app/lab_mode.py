@@ -53,13 +53,18 @@ def _for_lab(settings: TunnelSettings, mint: Callable[[str], str]) -> TunnelSett
     return settings.changed(cloudflare=settings.cloudflare.changed(**changes))
 
 
-def explain(config: Config, *, lab: bool) -> str:
-    """Return one line on which connector runs and why; empty if there is nothing to choose."""
+def explain(config: Config, written: Config, *, lab: bool) -> str:
+    """Return one line on which connector runs and why; empty if there is nothing to choose.
+
+    `written` is `config` as the user has it, with tokens that the lab's take the place of.
+    """
     paths = {item.cloudflare.cloudflared_path for item in config.tunnels.values() if item.backend == "cloudflare"}
     where = "the local edge" if lab else "Cloudflare"
     said = [_explain_one(path, lab=lab) for path in sorted(paths)]
-    named = [item for item in config.tunnels.values() if item.backend == "cloudflare" and item.cloudflare.mode == "named"]
-    ignored = "; your token is not used: the lab has its own" if lab and any(item.cloudflare.token for item in named) else ""
+    named = [item.cloudflare for item in written.tunnels.values() if item.backend == "cloudflare"]
+    # of a name of the lab the token may well be the lab's: `prx setup --lab` wrote it
+    others = [item for item in named if item.mode == "named" and item.token and not item.hostname.endswith(LAB_DOMAIN)]
+    ignored = "; your token is not used: the lab has its own" if lab and others else ""
     return f"connector to {where}: {'; '.join(said)}{ignored}" if said else ""
 
 

@@ -331,7 +331,7 @@ class Session:
                 stack, self._in_force.config, self._options, self._in_force.instance(), self._environ
             )
         config = self._config()
-        if explained := explain(config, lab=self._options.lab):
+        if explained := explain(config, self._in_force.config, lab=self._options.lab):
             self._log("info", explained)
         if self._lab is not None:
             self._log("info", f"the lab answers `prx lab …` at {self._lab.control}")
