@@ -8,6 +8,7 @@ to another protocol is let go only once the service has agreed (101); until then
 from __future__ import annotations
 
 import asyncio
+import enum
 from typing import Final, Protocol
 
 from prx.traffic.framing import Data, End, Framing, Head, Piece, Raw
@@ -38,43 +39,45 @@ def request_of(head: Head, body: bytes) -> bytes:
     return b"\r\n".join([*lines, b"", b""]) + body
 
 
+class _State(enum.Enum):
+    """What is done with a connection's bytes."""
+
+    JUDGING = enum.auto()  # forwarded, but for heads, which are held until they are judged
+    THROUGH = enum.auto()  # forwarded: the service speaks another protocol now
+    UNTRIED = enum.auto()  # caught, as others wait for the service, which may be up: one that is not kept is taken to it
+    CATCHING = enum.auto()  # caught, as the service is down
+    STORING = enum.auto()  # ignored: what was caught is on its way to the disk
+    REFUSED = enum.auto()  # ignored: the answer was given
+
+
 class GuardedSide(Side):
     """The connector's side of a guarded pair."""
 
-    __slots__ = (
-        "_catching",
-        "_caught",
-        "_early",
-        "_framing",
-        "_guard",
-        "_held",
-        "_holds",
-        "_storing",
-        "_through",
-        "_untried",
-        "refused",
-    )
+    __slots__ = ("_caught", "_early", "_framing", "_guard", "_held", "_holds", "_state")
 
     def __init__(self, pair: GuardedPair) -> None:
         super().__init__(pair, VISITOR)
         self._guard = pair.guard
         self._framing = Framing(of_requests=True)
         self._held = self._early = b""
-        self._through = self.refused = self._catching = self._untried = False
+        self._state = _State.JUDGING
         self._caught: tuple[Head, bytearray] | None = None
-        self._holds, self._storing = 0, False  # bytes of it; whether it is on its way to the disk
+        self._holds = 0  # bytes of it
 
     def data_received(self, data: bytes) -> None:
         """Judge every head that is whole; forward what is let through."""
-        if self.refused:
-            return
-        if self._through:
-            super().data_received(data)
-            return
-        if self._catching:
-            self._early += data if self._untried else b""
-            self._catch_bytes(data)
-            return
+        match self._state:
+            case _State.JUDGING:
+                self._judge(data)
+            case _State.THROUGH:
+                super().data_received(data)
+            case _State.UNTRIED | _State.CATCHING:
+                self._early += data if self._state is _State.UNTRIED else b""
+                self._catch(list(self._framing.feed(data)))
+            case _State.STORING | _State.REFUSED:  # one request each: a sender that did not wait has to send the next again
+                return
+
+    def _judge(self, data: bytes) -> None:
         data = self._held + data
         pieces = list(self._framing.feed(data[len(self._held) :]))
         heads = [piece for piece in pieces if isinstance(piece, Head)]
@@ -88,7 +91,7 @@ class GuardedSide(Side):
                 return
         if len(heads) == 1 and pieces[0] is heads[0] and self._waits_behind(heads[0]):
             self.peer.detach()
-            self._catching, self._held = True, b""
+            self._state, self._held = _State.CATCHING, b""
             self._catch(pieces)
             return
         self._held = self._framing.held_head
@@ -113,13 +116,13 @@ class GuardedSide(Side):
         if self._early:  # it was asked in vain for one that need not wait
             self._refuse(_DOWN, behind=False)
             return
-        self._catching, self._untried = True, untried
+        self._state = _State.UNTRIED if untried else _State.CATCHING
         if self.transport is not None:
             self.transport.resume_reading()
 
     def _ask_service(self) -> None:
         """Take a request to the service that is not to be kept: those that wait are no reason not to answer it."""
-        self._catching = self._untried = False
+        self._state = _State.JUDGING
         if self.transport is not None:
             self.transport.pause_reading()
         assert isinstance(self.pair, GuardedPair)
@@ -132,10 +135,6 @@ class GuardedSide(Side):
             super().data_received(early)
             self._await_upgrade(list(Framing(of_requests=True).feed(early)))
 
-    def _catch_bytes(self, data: bytes) -> None:
-        if not self._storing:  # a connection carries one request: a sender that did not wait has to send the next one again
-            self._catch(list(self._framing.feed(data)))
-
     def _catch(self, pieces: list[Piece]) -> None:
         gate = self._guard.gate
         for piece in pieces:
@@ -145,11 +144,11 @@ class GuardedSide(Side):
                 case Head():
                     refusal = gate.judge(piece) if gate is not None else UNCLEAR if piece.doubts else None
                     if refusal is None and _is_passing(piece):
-                        if self._untried:
+                        if self._state is _State.UNTRIED:
                             self._ask_service()
                             return
                         refusal = _DOWN
-                    self._untried, self._early = False, b""
+                    self._state, self._early = _State.CATCHING, b""
                     if refusal is not None:
                         self._refuse(refusal, behind=self._caught is not None)
                     elif b"100-continue" in piece.words(b"expect") and self.transport is not None:
@@ -161,7 +160,7 @@ class GuardedSide(Side):
                     self._keep(*self._caught)
                     self._caught = None
                     return
-            if self.refused:
+            if self._state is _State.REFUSED:
                 return
 
     def _catch_body(self, body: bytearray, data: bytes) -> None:
@@ -182,12 +181,12 @@ class GuardedSide(Side):
 
     def connection_lost(self, error: Exception | None) -> None:
         """Release what was caught, unless it is on its way to the disk."""
-        if not self._storing:
+        if self._state is not _State.STORING:
             self._release()
         super().connection_lost(error)
 
     def _keep(self, head: Head, body: bytearray) -> None:
-        self._storing = True
+        self._state = _State.STORING
         if self.transport is not None:
             self.transport.pause_reading()
         self.pair.relay.spawn(self._store(request_of(head, bytes(body))))
@@ -202,7 +201,6 @@ class GuardedSide(Side):
             self._refuse(_DOWN, behind=False)
             return
         finally:
-            self._storing = False
             self._release()
         if self.transport is not None:
             self.transport.write(b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
@@ -210,21 +208,21 @@ class GuardedSide(Side):
 
     def let_through(self) -> None:
         """Judge nothing more: the service speaks another protocol now."""
-        self._through = True
+        self._state = _State.THROUGH
         held, self._held = self._held, b""
         if held:
             super().data_received(held)
 
     def eof_received(self) -> bool:
         """Pass the end on, but not that of a refused visitor."""
-        if self.refused:
+        if self._state is _State.REFUSED:
             self.pair.close()
             return False
         return super().eof_received()
 
     def _refuse(self, refusal: Refusal, *, behind: bool) -> None:
         """Answer in place of the service. `behind`: another request is under way, whose answer comes first: break off."""
-        self.refused = True
+        self._state = _State.REFUSED
         self._release()
         self.pair.copier.put(self.pair.tee, VISITOR, None)
         if behind or self.transport is None:
