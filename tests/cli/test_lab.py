@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 from tests.cli.home import PRX, Home
 from tests.support.visitor import request
@@ -58,6 +59,24 @@ def test_api_of_a_running_lab(home: Home, lab: dict[str, Any]) -> None:
         refused = home.run("lab", "token", *flags)
         assert refused.returncode != 0
         assert "expected" in refused.stderr
+
+
+def test_a_sign_in_can_be_tried(home: Home, lab: dict[str, Any]) -> None:
+    """With what `prx lab env` says, `prx login` goes to the lab's page, and `prx tunnels` then needs no token."""
+    told = dict(line.removeprefix("export ").split("=", 1) for line in words(home, "env").splitlines())
+    home.environ |= {**told, "PRX_MASTER_KEY": "correct horse battery"}
+    del home.environ["CLOUDFLARE_API_TOKEN"], home.environ["TUNNEL_ORIGIN_CERT"]
+    assert "nothing to sign in to Cloudflare with" in home.run("tunnels").stderr
+    asking = subprocess.Popen(
+        [*PRX, "login", "--no-browser"], env=home.environ, cwd=home.folder, stderr=subprocess.PIPE, text=True
+    )
+    with asking as login:
+        assert login.stderr is not None
+        url = next(line.strip() for line in login.stderr if line.startswith(lab["dash"]))
+        assert httpx2.get(url, follow_redirects=True, trust_env=False).status_code == 200
+        assert "signed in" in login.stderr.read()
+        assert login.wait() == 0
+    assert home.run("tunnels", "--json").returncode == 0
 
 
 def visit(facts: dict[str, Any], host: str, cookie: str = "") -> tuple[int, list[tuple[str, str]]]:

@@ -151,6 +151,15 @@ def test_a_cert_serves_tunnel_and_dns_and_says_what_it_cannot(there: Home, stand
     assert stand.exported() == before
     done = there.run("setup", NAME, "--lab", "--cert", cert, "--yes")
     assert done.returncode == 0, done.stderr
+    (there.folder / "mine").write_bytes(Path(cert).read_bytes())
+    for words in (
+        ("--cert", "./mine", NAME),
+        (NAME, "--cert=mine"),
+        ("--cert", NAME),
+    ):  # the last one looks where cloudflared does
+        again = there.run("setup", "--lab", "--plan", *words)
+        assert ("nothing to change" in again.stdout) is (words[0] != "--cert" or words[1] != NAME), again.stderr
+        assert "unexpected" not in again.stderr
 
 
 LOCKED = """from keyring.backend import KeyringBackend

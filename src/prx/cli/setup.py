@@ -34,11 +34,16 @@ class SigningIn(click.Command):
                 words += ["--lab", "--lab-control", value]
             elif name == "--cert" and equals:
                 words += ["--cert-file", value]
-            elif word == "--cert" and at + 1 < len(args) and args[at + 1].endswith(".pem"):
+            elif word == "--cert" and at + 1 < len(args) and _is_file(args[at + 1]):
                 words.append("--cert-file")
             else:
                 words.append(word)
         return super().parse_args(ctx, words)
+
+
+def _is_file(word: str) -> bool:
+    """Return whether a word behind `--cert` is a file: no host name has a slash, or ends so."""
+    return not word.startswith("-") and (word.endswith(".pem") or "/" in word)
 
 
 def sign_in_options(command: _Command) -> _Command:

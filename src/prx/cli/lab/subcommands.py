@@ -102,6 +102,8 @@ def env(control: str | None) -> None:
             "CLOUDFLARE_ZONE_ID": state["zone_id"],
             "TUNNEL_API_URL": state["api"],
             "TUNNEL_ORIGIN_CERT": state["cert_pem"],
+            "PRX_CLOUDFLARE_DASH": state["dash"],
+            "PRX_OAUTH_CLIENT_ID": state["oauth_client_id"],
             CONTROL_VARIABLE: state["control"],
         }
     except KeyError:
