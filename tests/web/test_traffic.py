@@ -8,6 +8,7 @@ import gzip
 import hmac
 import re
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,12 @@ import pytest
 from tests.web.conftest import Scene, ScriptedPrx
 from tests.web.traffic import PLANTED, Echo, InspectedPrx, inspected
 
+from prx.core.errors import PrxError, UsageError
 from prx.core.states import State
 from prx.logs.redact import MARK
 from prx.web.openapi import document
+from prx.web.past import MOST_KEPT as MOST_READINGS
+from prx.web.past import History
 from prx.web.questions import KEEP_SECONDS, MOST_KEPT, Questions
 
 HERE = "/tunnels/prx-1/default/requests"
@@ -294,3 +298,68 @@ async def test_many_readers_cost_prx_one_question(web: Scene, prx: Inspected) ->
     now = KEEP_SECONDS
     await read("path:/19")
     assert (len(asked), len(questions._kept)) == (22, 1)
+
+
+@pytest.mark.parametrize("kind", ["a filter", "a request", "a story", "what is refused"])
+async def test_readers_cost_prx_a_quarter_of_its_time(web: Scene, prx: Inspected, kind: str) -> None:
+    """A reader that varies what it asks, without a pause, leaves prx three quarters of its time, whatever it asks."""
+    now = spent = 0.0
+
+    async def slow(request: dict[str, Any]) -> dict[str, Any]:
+        nonlocal now, spent
+        now, spent = now + 0.5, spent + 0.5
+        if kind == "what is refused":
+            raise UsageError("there is no such request")
+        return {"requests": [], "dropped": 0, "request": {}}
+
+    def stories(name: str | None = None) -> list[dict[str, Any]]:
+        nonlocal now, spent
+        now, spent = now + 0.5, spent + 0.5
+        return [{"name": name}]
+
+    async def sleep(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+
+    prx[0].traffic, prx[0].stories = slow, stories  # type: ignore[method-assign]  # they take time, on a clock of the test
+    prx[0].track("web")
+    questions, seen = Questions(web.dashboard.hub, lambda: now, sleep), web.dashboard.hub.find("prx-1", None)
+    for number in range(20):
+        with suppress(PrxError):
+            if kind == "a filter":
+                await questions.requests(seen, "default", wanted=f"path:/{number}", limit=10, own=False)
+            elif kind == "a story":
+                now += KEEP_SECONDS  # an answer serves for a second
+                await questions.story(seen, "web")
+            else:
+                await questions.request(seen, "default", number)
+    assert spent == 10
+    assert now >= 4 * spent - 1.5
+
+
+async def test_who_would_wait_too_long_is_refused(web: Scene, prx: Inspected, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While prx takes its time over one question, others are refused after a while and do not pile up."""
+    monkeypatch.setattr("prx.web.questions.TURN_SECONDS", 0.05)
+    came, over = asyncio.Event(), asyncio.Event()
+
+    async def stuck(request: dict[str, Any]) -> dict[str, Any]:
+        came.set()
+        await over.wait()
+        return {"requests": [], "dropped": 0, "asked": request["filter"]}
+
+    prx[0].traffic = stuck  # type: ignore[method-assign]  # it answers when the test says so
+    async with asyncio.TaskGroup() as group:
+        first = group.create_task(web.ask("/api/v1/requests?filter=path:/1"), name="the first reader")
+        await came.wait()
+        refused = await web.ask("/api/v1/requests?filter=path:/2")
+        over.set()
+    assert (refused.status_code, refused.json()["hint"]) == (503, "try again in a moment")
+    assert first.result().status_code == 200
+
+
+async def test_readings_of_the_history_are_bounded(tmp_path: Path) -> None:
+    """A reader that varies how far back it asks does not fill the memory with readings."""
+    history = History(tmp_path, lambda: 1000.0)
+    for seconds in range(1, 40):
+        await history.last(seconds)
+    assert len(history._kept) == MOST_READINGS

@@ -15,6 +15,7 @@ from prx.history.report import Report, TunnelReport, report
 
 KEEP_SECONDS: Final = 15.0
 HOURS: Final = (1, 6, 24, 168)
+MOST_KEPT: Final = len(HOURS) + 1  # readings; one of 90 days has many records
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +77,8 @@ class History:
             kept = self._kept.get(seconds)
             if kept is None or not 0 <= now - kept.report.until < KEEP_SECONDS:
                 self._kept = {key: item for key, item in self._kept.items() if now - item.report.until < KEEP_SECONDS}
+                while len(self._kept) >= MOST_KEPT:
+                    del self._kept[next(iter(self._kept))]
                 kept = self._kept[seconds] = await asyncio.to_thread(self._read, seconds, now)
             return kept
 
