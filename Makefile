@@ -90,7 +90,7 @@ fleet: setup  ## several hosts in network namespaces, one token, under load: rol
 	@.venv/bin/python -m bench.fleet $(FLEET)
 
 siege: setup  ## hostile clients of the dashboard beside a calm run: how soon prx answers and reacts (two minutes)
-	@.venv/bin/python -m bench.web $(SIEGE)
+	@.venv/bin/python -m bench.siege $(SIEGE)
 
 check: lint types imports test  ## what CI runs
 

@@ -1,0 +1,1 @@
+"""Hostile clients of the dashboard, and what they cost the supervision of a tunnel."""
