@@ -59,6 +59,24 @@ def test_a_tunnel_without_a_name_has_that_of_its_port(home: Home) -> None:
     assert {item["tunnel"] for item in json.loads(home.run("report", "--json").stdout)["tunnels"]} == set(ports)
 
 
+def test_all_of_several_prx(home: Home) -> None:
+    """--all restarts, reloads and stops every prx that runs; without it the choice is listed, and it excludes a name."""
+    ports = sorted([str(free_port()), str(free_port())])
+    runs = [home.start("--lab", port) for port in ports]
+    for run in runs:
+        run.wait_for("origin_down")
+    unclear = home.run("stop")
+    assert (unclear.returncode, "take --all" in unclear.stderr) == (2, True)
+    assert home.run("stop", ports[0], "--all").returncode == 2
+    for command, says in (("restart", "restarting"), ("reload", "reloaded"), ("stop", "stopped")):
+        done = home.run(command, "--all")
+        lines = sorted(line for line in done.stderr.splitlines() if line.startswith(says))
+        assert done.returncode == 0
+        assert lines == ([f"{says} {port}" for port in ports] if command != "reload" else ["reloaded the environment"] * 2)
+    assert [run.end() for run in runs] == [0, 0]
+    assert home.run("stop", "--all").returncode == 3
+
+
 @pytest.mark.parametrize("name", ["Shop", "a b", "-x", "ü", "a" * 64])
 def test_a_name_that_cannot_be_is_refused(home: Home, name: str) -> None:
     """The error says what a name may be."""

@@ -15,6 +15,7 @@ from prx.control.client import Client, NotRunningError, UnresponsiveError
 from prx.control.instance import sockets
 from prx.core.errors import PrxError, UsageError
 
+all_option = click.option("--all", "everything", is_flag=True, help="Every prx that runs.")
 config_option = click.option(
     "-c",
     "--config",
@@ -73,6 +74,21 @@ def all_running(config: Path | None, *, strict: bool = False) -> Iterator[list[R
 
 
 @contextmanager
+def targets(config: Path | None, name: str | None, *, everything: bool) -> Iterator[list[Target]]:
+    """Yield what `select` does, or with `everything` every prx that answers; then raise UnresponsiveError if one does not."""
+    if not everything:
+        with select(config, name) as target:
+            yield [target]
+        return
+    if name is not None:
+        raise UsageError(f"{name!r} and --all exclude each other", hint="without a name: --all")
+    with all_running(config) as found:
+        yield [Target(running, None) for running in found]
+    with suppress(NotRunningError), all_running(config, strict=True):
+        pass
+
+
+@contextmanager
 def select(config: Path | None, name: str | None) -> Iterator[Target]:
     """Yield what the user means with `name` (a tunnel or its local address); raise UsageError if that is not clear."""
     with all_running(config) as found:
@@ -94,7 +110,7 @@ def choose(found: list[Running], name: str | None) -> Target:
         raise UsageError(f"no tunnel is called {name!r}; running:\n{listing}")
     raise UsageError(
         f"{len(targets)} tunnels are called {name!r}:\n{listing}" if name else f"{len(found)} prx are running:\n{listing}",
-        hint="name the tunnel or its local address, or give its configuration with -c FILE",
+        hint="name the tunnel or its local address, or give its configuration with -c FILE; stop, restart and reload take --all",
     )
 
 

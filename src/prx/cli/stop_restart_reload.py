@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from prx.cli.find_running import Running, Target, complete_names, config_option, select
+from prx.cli.find_running import Running, Target, all_option, complete_names, config_option, targets
 from prx.core.errors import NotReadyError, PrxError
 from prx.core.states import State
 from prx.ui.errors import print_note
@@ -21,50 +21,64 @@ name_argument = click.argument("name", required=False, shell_complete=complete_n
 
 @click.command()
 @name_argument
+@all_option
 @config_option
-def stop(name: str | None, config: Path | None) -> None:
+def stop(name: str | None, config: Path | None, *, everything: bool) -> None:
     """Stop a tunnel, or a running prx with all its tunnels.
 
     It returns when that is down. NAME is a tunnel, or the local address that it serves; needed only if several
-    prx are running.
+    prx are running, and then --all stops them all.
     """
-    with select(config, name) as target:
-        if _is_everything(target):
-            target.running.client.ask("stop")
-            if not _ends(target.running):
+    with targets(config, name, everything=everything) as found:
+        for target in found:
+            if _is_everything(target):
+                target.running.client.ask("stop")
+            else:
+                target.running.client.ask("stop", wait=STOP_SECONDS, tunnel=target.tunnel)
+        for target in found:
+            if _is_everything(target) and not _ends(target.running):
                 raise NotReadyError(f"prx (pid {target.running.about['pid']}) has not ended after {STOP_SECONDS:.0f} s")
-        else:
-            target.running.client.ask("stop", wait=STOP_SECONDS, tunnel=target.tunnel)
-        print_note(f"stopped {_named(target)}")
+            print_note(f"stopped {_named(target)}")
 
 
 @click.command()
 @name_argument
+@all_option
 @config_option
-def restart(name: str | None, config: Path | None) -> None:
+def restart(name: str | None, config: Path | None, *, everything: bool) -> None:
     """Restart a tunnel, or all of them.
 
     A quick tunnel gets a new URL: `prx url --wait 60` prints it once it is verified. A named tunnel loses no request: each new
     connector is connected before the old one ends.
     """
-    with select(config, name) as target:
-        target.running.client.ask("restart", tunnel=target.tunnel)
-        print_note(f"restarting {_named(target)}")
+    with targets(config, name, everything=everything) as found:
+        for target in found:
+            target.running.client.ask("restart", tunnel=target.tunnel)
+            print_note(f"restarting {_named(target)}")
 
 
 @click.command()
 @name_argument
+@all_option
 @config_option
-def reload(name: str | None, config: Path | None) -> None:
+def reload(name: str | None, config: Path | None, *, everything: bool) -> None:
     """Read the configuration again.
 
     What it does not change runs on. A configuration with problems changes nothing: they are shown, and the exit code is 2.
     """
-    with select(config, name) as target:
-        answer = target.running.client.ask("reload", wait=_SLOW_SECRETS)
-        print_note(f"reloaded {target.running.about['config'] or 'the environment'}")
-        for line in answer.get("changes") or ["nothing has changed"]:
-            print_note(f"  {line}")
+    refused: PrxError | None = None
+    with targets(config, name, everything=everything) as found:
+        for target in found:
+            try:
+                answer = target.running.client.ask("reload", wait=_SLOW_SECRETS)
+            except PrxError as error:  # the others are read all the same
+                refused = refused or error
+                continue
+            print_note(f"reloaded {target.running.about['config'] or 'the environment'}")
+            for line in answer.get("changes") or ["nothing has changed"]:
+                print_note(f"  {line}")
+    if refused is not None:
+        raise refused
 
 
 def _ends(running: Running) -> bool:
