@@ -230,6 +230,29 @@ def test_connections_are_added_up_by_location() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("silence", "until", "running", "secs"),
+    [
+        (0, 130, True, 120),  # it runs: a connection that is open holds until now
+        (0, 130, False, 50),  # it does not: until its last sign of life
+        (0, 1000, True, 50),  # killed: nothing is known of the rest
+        (500, 600, True, 90),  # frozen for 500 s: nothing is known of these
+        (0, 40, True, 30),  # an earlier time is asked for
+    ],
+)
+def test_an_open_connection_counts_as_long_as_it_is_watched(silence: float, until: float, running: bool, secs: float) -> None:
+    """Connections that are open hold as long as the tunnel's standing does, not until the last thing that was written."""
+    story = Script()
+    story.add("child_started", pid=2, version="v", connector=0, protocol="quic")
+    story.at(10).add("connection_registered", pid=2, index=0, location="ams01", protocol="quic")
+    story.verdict("healthy", "ready")
+    story.add("traffic", requests=1)
+    story.at(60).add("alive", tunnel=None)
+    if silence:
+        story.jump(60 + silence).add("alive", tunnel=None)
+    assert [link.secs for link in story.result(0, until, running=running).links] == [secs]
+
+
 def test_two_prx_with_tunnels_of_one_name_are_two() -> None:
     """Each instance has its own tunnel `default`, distinguished by the address."""
     one, two = Script(local_addr="127.0.0.1:1"), Script(local_addr="127.0.0.1:2")

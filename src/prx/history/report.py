@@ -12,7 +12,7 @@ from prx.core.restart_causes import RestartCauses
 from prx.history.latency import merged, percentile
 from prx.history.reader import Life
 from prx.history.records import Record
-from prx.history.spans import Span, clipped, spans
+from prx.history.spans import SILENCE_SECONDS, WINDOWS, Span, clipped, spans
 from prx.history.standing import Standing
 
 _CLOCKS_DIFFER = 60.0  # seconds that a clock may be set by without a word
@@ -170,7 +170,7 @@ def _life(life: Life, since: float, until: float, *, running: bool) -> list[Tunn
                 if name in found:
                     found[name].local_addr = str(local_addr)
     for name, records in _by_tunnel(life.records, found).items():
-        _finish(found[name], records, since, until)
+        _finish(found[name], records, since, until, running=running)
     return list(found.values())
 
 
@@ -203,11 +203,11 @@ def _add_span(tunnel: TunnelReport, span: Span) -> None:
     loss.add(span)
 
 
-def _finish(tunnel: TunnelReport, records: Sequence[Record], since: float, until: float) -> None:
+def _finish(tunnel: TunnelReport, records: Sequence[Record], since: float, until: float, *, running: bool) -> None:
     tunnel.unwatched = max(0.0, until - since - tunnel.watched - tunnel.stopped)
     tunnel.lost.sort(key=lambda item: -item.secs)
     tunnel.restarts = _restarts(records, since, until)
-    tunnel.links = _links(records, since, until)
+    tunnel.links = _links(records, since, until, running=running)
     for record in records:
         if not since <= record["at"] < until:
             continue
@@ -244,12 +244,12 @@ def _restarts(records: Iterable[Record], since: float, until: float) -> list[Res
     return sorted(found.values(), key=lambda item: -item.count)
 
 
-def _links(records: Iterable[Record], since: float, until: float) -> list[Link]:
-    """Add up the connections by location and protocol."""
+def _links(records: Iterable[Record], since: float, until: float, *, running: bool) -> list[Link]:
+    """Add up the connections by location and protocol; those of a prx that runs hold until `until`, as its standing does."""
     fold = _Links(since, until)
     for record in records:
         fold.take(record)
-    fold.close_all(min(until, fold.last))
+    fold.close_all(until if running and until - fold.last <= SILENCE_SECONDS else fold.last)
     return sorted((link for link in fold.found.values() if link.count or link.secs), key=lambda item: -item.secs)
 
 
@@ -261,7 +261,7 @@ def _connection(record: Record) -> _Connection:
 
 
 class _Links:
-    """The connections between two times; what is open when a child or prx ends, ends with it."""
+    """The connections between two times; what is open when a child or prx ends, ends with it, and silence is not counted."""
 
     def __init__(self, since: float, until: float) -> None:
         self._since, self._until = since, until
@@ -271,7 +271,11 @@ class _Links:
 
     def take(self, record: Record) -> None:
         """Take one record."""
+        if record["event"] in WINDOWS:
+            return
         at = record["at"]
+        if at - self.last > SILENCE_SECONDS:
+            self._leave_out(at)
         match record["event"]:
             case "prx_started":
                 self.close_all(self.last)
@@ -284,13 +288,18 @@ class _Links:
             case "connection_registered":
                 self._close(_connection(record), at)
                 self._register(record, at)
-        if record["event"] != "probes":  # whose time is the beginning of its window
-            self.last = at
+        self.last = at
 
     def close_all(self, at: float) -> None:
         """End every connection at `at`."""
         for connection in list(self._open):
             self._close(connection, at)
+
+    def _leave_out(self, at: float) -> None:
+        """Add up what is open until the last sign of life, and go on at `at`."""
+        for connection, (link, _) in list(self._open.items()):
+            self._close(connection, self.last)
+            self._open[connection] = (link, at)
 
     def _close_child(self, record: Record, at: float) -> None:
         """End the connections of one child; those of another connector, or of its successor, go on."""

@@ -19,6 +19,9 @@ SILENCE_SECONDS: Final = 150.0
 
 UNWATCHED: Final = "unwatched"
 
+WINDOWS: Final = frozenset({"probes", "traffic"})
+"""Records of a window of time: their time is its beginning, which is no sign of life."""
+
 
 @dataclass(frozen=True, slots=True)
 class Span:
@@ -57,7 +60,7 @@ class _Fold:
     def take(self, record: Record) -> Iterator[Span]:
         """Take one record; its time is never before the last one's (a clock that was set back)."""
         event = record["event"]
-        at = record["at"] if event not in {"probes", "traffic"} else self._last  # a window's time is its beginning
+        at = record["at"] if event not in WINDOWS else self._last
         if not self._running and event != "prx_started":
             self._last = at  # the first record of a later file: what was before is not here
         at = max(at, self._last)
