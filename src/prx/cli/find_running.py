@@ -110,7 +110,8 @@ def choose(found: list[Running], name: str | None) -> Target:
         raise UsageError(f"no tunnel is called {name!r}; running:\n{listing}")
     raise UsageError(
         f"{len(targets)} tunnels are called {name!r}:\n{listing}" if name else f"{len(found)} prx are running:\n{listing}",
-        hint="name the tunnel or its local address, or give its configuration with -c FILE; stop, restart and reload take --all",
+        hint="name the tunnel or its local address, or give its configuration with -c FILE; "
+        "stop, restart and reload take --all",
     )
 
 

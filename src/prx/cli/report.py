@@ -37,7 +37,7 @@ class Span(click.ParamType):  # type: ignore[type-arg]  # generic in the stubs o
             rest = -1.0
         seconds = int(match[1] or 0) * 86400 + rest
         if rest < 0 or not 1 <= seconds <= 36500 * 86400:
-            self.fail(f"{value!r} is not a span of time such as 12h, 7d or 1d12h", param, ctx)
+            self.fail(f"found {value!r}, expected a span of time such as 12h, 7d or 1d12h", param, ctx)
         return seconds
 
 

@@ -33,7 +33,9 @@ def _parse_span(context: click.Context, parameter: click.Parameter, text: str | 
     if text is None:
         return None
     if not (match := _SPAN.fullmatch(text)) or not int(match[1]):
-        raise click.BadParameter(f"{text!r}: expected a number and a unit (s, m, h, d, w), such as 90d", context, parameter)
+        raise click.BadParameter(
+            f"found {text!r}, expected a number and a unit (s, m, h, d, w), such as 90d", context, parameter
+        )
     return timedelta(**{_UNITS[match[2]]: int(match[1])})
 
 

@@ -31,6 +31,8 @@ _NOT_OURS = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 _NO_NUMBER = re.compile(r"^('.*'|.*?) is not (?:a valid (?:integer|float)|in the range)")
 
+_NO_CHOICE = re.compile(r"^('.*') is not one of ")
+
 _secrets: set[str] = set()  # of this process, in every form
 
 
@@ -169,8 +171,8 @@ def _words_of(error: click.ClickException) -> tuple[str, str]:
         return " ".join(text.split()), ""
     if isinstance(error, click.NoSuchOption):
         return error.message, _instead_of(error)
-    if isinstance(error, click.BadParameter) and error.param is not None and (number := _NO_NUMBER.search(error.message)):
-        return f"{'/'.join(error.param.opts) or error.param.name}: found {number[1]}, expected {_number(error.param.type)}", ""
+    if isinstance(error, click.BadParameter) and error.param is not None:
+        return f"{_called(error.param)}: {_bad_value(error.message, error.param.type)}", ""
     message, _, also = text.partition("\n")
     return message, also
 
@@ -187,6 +189,22 @@ def _instead_of(error: click.NoSuchOption) -> str:
     known = [name for param in params if not getattr(param, "hidden", False) for name in param.opts if name.startswith("--")]
     near = difflib.get_close_matches(error.option_name, known, n=1, cutoff=0.7)
     return f"did you mean {near[0]}?" if near else ""
+
+
+def _called(parameter: click.Parameter) -> str:
+    """Return the name of an option or of an argument as the help has it."""
+    if isinstance(parameter, click.Argument):
+        return str(parameter.metavar or parameter.name).upper()
+    return "/".join(parameter.opts)
+
+
+def _bad_value(message: str, kind: click.ParamType[Any]) -> str:
+    """Return what was found and what is expected, in the words of prx in place of click's."""
+    if number := _NO_NUMBER.search(message):
+        return f"found {number[1]}, expected {_number(kind)}"
+    if isinstance(kind, click.Choice) and (other := _NO_CHOICE.match(message)):
+        return f"found {other[1]}, expected one of {', '.join(str(choice) for choice in kind.choices)}"
+    return f"{message[:1].lower()}{message[1:]}"
 
 
 def _number(kind: click.ParamType[Any]) -> str:
