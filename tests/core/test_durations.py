@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prx.core.durations import format_duration, parse_duration
+from prx.core.durations import format_duration, in_whole_words, parse_duration
 
 
 @pytest.mark.parametrize(
@@ -24,6 +24,15 @@ def test_parse_rejects(text: str) -> None:
     """What Go does not take as a duration is refused."""
     with pytest.raises(ValueError, match="is not a duration"):
         parse_duration(text)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.2, "less than 1 s"), (1.4, "1 s"), (9.7, "10 s"), (75.2, "75 s"), (200.4, "3 min 20 s"), (7500, "2 h 5 min")],
+)
+def test_ages_and_waits_are_whole_seconds(seconds: float, text: str) -> None:
+    """An age or a countdown has no hundredths, which only make it look restless."""
+    assert in_whole_words(seconds) == text
 
 
 @pytest.mark.parametrize(

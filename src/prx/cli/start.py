@@ -172,6 +172,7 @@ def _run(options: StartOptions, report_fd: int | None) -> int:
     from prx.app.memory import use_one_arena
     from prx.app.session import Session
     from prx.cli.install_prompt import offer_client
+    from prx.runtime.host.clock import SystemClock
     from prx.runtime.host.lock import LockHeld
 
     use_one_arena()
@@ -182,6 +183,7 @@ def _run(options: StartOptions, report_fd: int | None) -> int:
             return _to_the_end(Session(options, os.environ, offer_client=offer_client))
         except LockHeld as held:
             held.hint = _how_to_go_on(held)
+            held.say_for_how_long(SystemClock().wall())
             raise
     from prx.cli.detach import Report
 

@@ -65,6 +65,11 @@ def in_words(value: float) -> str:
     return f"{hours} h {minutes} min" if minutes else f"{hours} h"
 
 
+def in_whole_words(value: float) -> str:
+    """Write an age or a wait for people, in whole seconds: "less than 1 s", "5 s", "3 min 20 s"."""
+    return "less than 1 s" if value < 1 else in_words(round(value))
+
+
 def _decimal(value: int, unit: int) -> str:
     """Return value ÷ unit exactly, without trailing zeros."""
     whole, rest = divmod(value, unit)

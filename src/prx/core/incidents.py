@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from prx.core import events
 from prx.core.conditions import CONDITIONS
-from prx.core.durations import in_words
+from prx.core.durations import in_whole_words
 from prx.core.events import Fact, timestamp
 from prx.core.states import State
 from prx.core.verdicts import WELL, Verdict
@@ -167,7 +167,7 @@ class Incidents:
             self._notice(
                 "recovered",
                 now,
-                f"{self._tunnel}: all is well again, after {in_words(lasted)} ({', '.join(verdicts)})",
+                f"{self._tunnel}: all is well again, after {in_whole_words(lasted)} ({', '.join(verdicts)})",
                 since=timestamp(began),
                 lasted_secs=round(lasted, 1),
                 verdicts=verdicts,
@@ -175,7 +175,7 @@ class Incidents:
         ]
 
     def _warn(self, at: float, fact: events.RestartScheduled) -> Notice:
-        when = f"in {in_words(fact.delay)}" if fact.delay else "now"
+        when = f"in {in_whole_words(fact.delay)}" if fact.delay else "now"
         text = f"{self._tunnel}: {self._url or 'the URL'} will be replaced by a new URL {when}: {fact.reason}"
         return self._notice("url_will_change", at, text, reason=fact.reason, in_secs=fact.delay)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from prx.core.durations import in_words
+from prx.core.durations import in_whole_words
 from prx.core.evidence import ChildExit, Connector, Delivery, Dns, DnsState, Edge, Evidence, Origin, Public, Reach
 from prx.core.protocols import PROTOCOL_NAMES
 from prx.core.verdicts import Action, Diagnosis
@@ -80,19 +80,19 @@ def _exit(end: ChildExit) -> str:
 
 def _connector(seen: Connector) -> str:
     if not seen.answers:
-        return f"has not answered on its own metrics port for {in_words(seen.silent_for)}"
+        return f"has not answered on its own metrics port for {in_whole_words(seen.silent_for)}"
     protocol = f" over {PROTOCOL_NAMES.get(seen.protocol, seen.protocol)}" if seen.protocol else ""
-    parts = [f"runs for {in_words(seen.age)}"]
+    parts = [f"runs for {in_whole_words(seen.age)}"]
     if seen.ready:
         parts.append(f"{seen.ready} {'connection' if seen.ready == 1 else 'connections'} to the edge{protocol}")
         return ", ".join(parts)
     parts.append(
-        f"without a connection{protocol} for {in_words(seen.lost_for)}" if seen.lost_for else "without a connection yet"
+        f"without a connection{protocol} for {in_whole_words(seen.lost_for)}" if seen.lost_for else "without a connection yet"
     )
     if seen.rejected:
         parts.append(f"rejected {seen.rejected} times")
     if seen.quic_dial_failures:
-        parts.append(f"{seen.quic_dial_failures} dials over QUIC failed")
+        parts.append(f"{seen.quic_dial_failures} {'dial' if seen.quic_dial_failures == 1 else 'dials'} over QUIC failed")
     if seen.last_error:
         parts.append(f"it says: {seen.last_error}")
     return ", ".join(parts)
@@ -101,7 +101,7 @@ def _connector(seen: Connector) -> str:
 def _edge(seen: Edge) -> str:
     words = f"prx's own dial: TCP {_REACH[seen.tcp]}"
     if seen.tcp is Reach.OPEN and seen.tcp_open_for:
-        words += f" for {in_words(seen.tcp_open_for)}"
+        words += f" for {in_whole_words(seen.tcp_open_for)}"
     if seen.error:
         words += f" ({seen.error})"
     return f"{words}, QUIC {_REACH[seen.quic]}"
@@ -124,7 +124,7 @@ def _origin(seen: Origin) -> str:
 
 def _public(seen: Public) -> str:
     if seen.status is None:
-        waited = f" after {in_words(seen.waited)}" if seen.waited else ""
+        waited = f" after {in_whole_words(seen.waited)}" if seen.waited else ""
         return f"no answer{waited}: {seen.error or 'no reason given'}"
     words = f"answers {seen.status}"
     if seen.latency_ms is not None:

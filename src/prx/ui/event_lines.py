@@ -10,7 +10,7 @@ from prx.core.events import Event, Fact
 from prx.core.states import State
 from prx.core.verdicts import summary
 from prx.logs.text import printable
-from prx.ui.text import seconds
+from prx.ui.text import seconds, whole_seconds
 
 LEVELS = {"debug": 10, "info": 20, "warn": 30, "error": 40}
 SERVICE = "service"  # source of the lines that the service started with `-- COMMAND` writes
@@ -47,7 +47,7 @@ def _line_of(fact: Fact) -> Line | None:
         case events.VerdictChanged(new=new, reason=reason, hint=hint):
             return Line(CONDITIONS[new].level, summary(new, reason) + (f" (hint: {hint})" if hint else ""))
         case events.RestartScheduled(delay=delay, attempt=attempt, costs_url=costs):
-            when = f"next try in {seconds(delay)} (attempt {attempt})" if delay else "restarting at once"
+            when = f"next try in {whole_seconds(delay)} (attempt {attempt})" if delay else "restarting at once"
             return Line("warn", when + ("; the public URL will change" if costs else ""))
         case events.RestartCancelled(reason=reason):
             return Line("info", f"no restart is needed: {reason}")

@@ -12,7 +12,7 @@ from prx.core.states import UP
 from prx.core.traffic import TrafficStatus
 from prx.core.verdicts import WELL, summary
 from prx.logs.text import printable
-from prx.ui.text import seconds, wrapped
+from prx.ui.text import whole_seconds, wrapped
 
 
 def status_lines(
@@ -70,7 +70,9 @@ def _extras(tunnel: Mapping[str, Any], now: float) -> list[str]:
     protocol = next((item["protocol"] for item in tunnel["connectors"] if item["protocol"]), "")
     traffic = tunnel.get("traffic")
     since = (
-        "" if tunnel["since"] is None else f"for {seconds(max(0.0, now - datetime.fromisoformat(tunnel['since']).timestamp()))}"
+        ""
+        if tunnel["since"] is None
+        else f"for {whole_seconds(max(0.0, now - datetime.fromisoformat(tunnel['since']).timestamp()))}"
     )
     return [
         *([f"→ {tunnel['local_addr']}"] if tunnel["local_addr"] else []),

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import textwrap
 
-from prx.core.durations import in_words
+from prx.core.durations import in_whole_words, in_words
 
 seconds = in_words
 """Write a time span for people; the short name of `prx.core.durations.in_words`."""
+
+whole_seconds = in_whole_words
+"""Write an age or a wait for people; the short name of `prx.core.durations.in_whole_words`."""
 
 
 def wrapped(text: str, columns: int, indent: str = "") -> list[str]:

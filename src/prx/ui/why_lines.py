@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from prx.ui.text import seconds
+from prx.ui.text import whole_seconds
 
 _LABEL: Final = 11
 
@@ -21,7 +21,7 @@ def why_lines(story: Mapping[str, Any], width: int = 100) -> list[str]:
 
 def why_rows(story: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
     """Return the story as labels with what stands beside each."""
-    since = f" for {seconds(story['since_secs'])}" if story["since_secs"] is not None else ""
+    since = f" for {whole_seconds(story['since_secs'])}" if story["since_secs"] is not None else ""
     rows = [("state", [f"{story['state']}{since}"])]
     if story["verdict"]:
         title = f" – {story['title']}" if story["title"] else ""
@@ -40,12 +40,12 @@ def why_rows(story: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
 def _evidence(evidence: list[Mapping[str, Any]]) -> Iterator[str]:
     for item in evidence:
         earlier = "" if item["judged"] else ", before the last check"
-        yield f"{item['part']}: {item['words']}  ({seconds(item['ago'])} ago{earlier})"
+        yield f"{item['part']}: {item['words']}  ({whole_seconds(item['ago'])} ago{earlier})"
 
 
 def _steps(steps: list[Mapping[str, Any]], restart: str) -> Iterator[str]:
     for step in steps:
-        yield step["words"] if step["in"] is None else f"in {seconds(step['in'])}: {step['words']}"
+        yield step["words"] if step["in"] is None else f"in {whole_seconds(step['in'])}: {step['words']}"
     if restart:
         yield restart
 

@@ -11,8 +11,10 @@ import fcntl
 import json
 import os
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 
+from prx.core.durations import in_whole_words
 from prx.core.errors import PrxError
 
 
@@ -22,13 +24,22 @@ class LockHeld(PrxError):  # noqa: N818 - it is a state that the caller handles,
     usual_code = "already_running"
 
     def __init__(self, path: Path, pid: int | None, since: str, what: str) -> None:
-        who = "another prx" if pid is None else f"prx with pid {pid}"
-        started = f", since {since}" if since else ""
-        super().__init__(f"{who} is already running {what or 'here'}{started}", hint="`prx stop` ends it")
+        super().__init__(_words(pid, what, f", since {since}" if since else ""), hint="`prx stop` ends it")
         self.path = path
         self.pid = pid
         self.since = since
         self.what = what
+
+    def say_for_how_long(self, now: float) -> None:
+        """Say for how long it has been running, as of `now` (seconds since 1970), in place of since when."""
+        with suppress(ValueError):
+            age = now - datetime.fromisoformat(self.since).timestamp()
+            self.message = _words(self.pid, self.what, f", for {in_whole_words(max(0.0, age))}")
+
+
+def _words(pid: int | None, what: str, time: str) -> str:
+    who = "another prx" if pid is None else f"prx with pid {pid}"
+    return f"{who} is already running {what or 'here'}{time}"
 
 
 class InstanceLock:
