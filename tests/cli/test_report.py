@@ -50,7 +50,7 @@ def test_a_span_that_cannot_be_is_refused(home: Home, span: str) -> None:
     """What is no span of time is named with what is expected, exit code 2."""
     done = home.run("report", "--since", span)
     assert done.returncode == 2
-    assert "is not a span of time such as 12h, 7d or 1d12h" in done.stderr
+    assert "expected a span of time such as 12h, 7d or 1d12h" in done.stderr
 
 
 def test_an_unknown_tunnel_is_named_with_those_that_there_are(home: Home) -> None:

@@ -253,6 +253,17 @@ def test_an_open_connection_counts_as_long_as_it_is_watched(silence: float, unti
     assert [link.secs for link in story.result(0, until, running=running).links] == [secs]
 
 
+@pytest.mark.parametrize("columns", [60, 80, 140])
+def test_every_row_continues_below_its_own_words(columns: int) -> None:
+    """In a narrow window a row goes on below where its words began, the first of a label as the others, and no word is cut."""
+    lines = report_lines(scripted_day().whole(0, DAY), columns)
+    rows = [line for line in lines if line.startswith("  ")]
+    assert all(len(line) <= columns for line in lines[1:])
+    assert all(line[:12].strip() in {"", "reachable", "lost", "restarts", "new URL", "latency", "edge"} for line in rows)
+    together = " ".join(" ".join(line[12:] for line in rows).split())
+    assert "origin_down: the local service does not answer, 3 times, the longest" in together
+
+
 def test_two_prx_with_tunnels_of_one_name_are_two() -> None:
     """Each instance has its own tunnel `default`, distinguished by the address."""
     one, two = Script(local_addr="127.0.0.1:1"), Script(local_addr="127.0.0.1:2")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +52,8 @@ def report(name: str | None, since: float, *, as_json: bool, timeline: bool) -> 
 
     From the history that prx keeps, whether it runs now or not. NAME is a tunnel, or the local address that it serves.
     """
+    import shutil  # only here: it loads the libraries of packed files
+
     from prx.logs.text import printable
     from prx.ui.report_lines import report_lines
     from prx.ui.say import show
@@ -59,7 +62,8 @@ def report(name: str | None, since: float, *, as_json: bool, timeline: bool) -> 
     if as_json:
         click.echo(json.dumps(found.to_json(timeline=timeline)))
         return
-    for line in report_lines(found):
+    columns = (shutil.get_terminal_size().columns,) if sys.stdout.isatty() else ()
+    for line in report_lines(found, *columns):
         show(printable(line))
 
 

@@ -10,14 +10,15 @@ from prx.core.conditions import CONDITIONS
 from prx.core.protocols import PROTOCOL_NAMES
 from prx.history.latency import percentile
 from prx.history.report import Loss, Report, TunnelReport
-from prx.ui.text import seconds
+from prx.ui.text import labelled, seconds
 
 _LABEL: Final = 10
+_WIDE: Final = 10_000
 _TITLES: Final = {verdict.value: condition.title for verdict, condition in CONDITIONS.items()}
 
 
-def report_lines(report: Report) -> list[str]:
-    """Return the lines of a report, one block for each tunnel; times are local."""
+def report_lines(report: Report, columns: int = _WIDE) -> list[str]:
+    """Return the lines of a report, one block for each tunnel, in rows of at most `columns`; times are local."""
     lines = [f"from {_moment(report.since)} to {_moment(report.until)} ({seconds(report.until - report.since)})"]
     if report.missing:
         records = "1 record is" if report.missing == 1 else f"{report.missing} records are"
@@ -28,31 +29,27 @@ def report_lines(report: Report) -> list[str]:
         why = "" if report.ahead else ": no prx was running"
         lines.append(f"nothing is known of this time{why}")
     for tunnel in report.tunnels:
-        lines += ["", *_tunnel(tunnel)]
+        lines += ["", f"{tunnel.tunnel}  {tunnel.local_addr}".rstrip()]
+        for label, text in _rows(tunnel):
+            lines += labelled(label, text, columns, _LABEL)
     return lines
 
 
-def _tunnel(tunnel: TunnelReport) -> Iterator[str]:
-    yield f"{tunnel.tunnel}  {tunnel.local_addr}".rstrip()
-    yield _row("reachable", _reachable(tunnel))
+def _rows(tunnel: TunnelReport) -> Iterator[tuple[str, str]]:
+    yield "reachable", _reachable(tunnel)
     for number, loss in enumerate(tunnel.lost):
-        yield _row("" if number else "lost", _loss(loss))
+        yield "" if number else "lost", _loss(loss)
     if tunnel.restarts:
-        yield _row("restarts", ", ".join(f"{item.cause} {item.count} ({_helped(item.helped)})" for item in tunnel.restarts))
+        yield "restarts", ", ".join(f"{item.cause} {item.count} ({_helped(item.helped)})" for item in tunnel.restarts)
     for number, change in enumerate(tunnel.urls):
-        yield _row("" if number else "new URL", f"{_moment(change['at'])}  {change['url']}  (was {change['old']})")
+        yield "" if number else "new URL", f"{_moment(change['at'])}  {change['url']}  (was {change['old']})"
     if tunnel.probes:
-        yield _row("latency", _latency(tunnel))
+        yield "latency", _latency(tunnel)
     for number, link in enumerate(tunnel.links):
         protocol = PROTOCOL_NAMES.get(link.protocol, link.protocol)
         connections = "connection" if link.count == 1 else "connections"
-        yield _row(
-            "" if number else "edge", f"{link.location} {protocol}  {link.count} {connections}, {seconds(link.secs)} in all"
-        )
-
-
-def _row(label: str, text: str) -> str:
-    return f"  {label:<{_LABEL}}{text}"
+        words = f"{link.location} {protocol}  {link.count} {connections}, {seconds(link.secs)} in all"
+        yield "" if number else "edge", words
 
 
 def _reachable(tunnel: TunnelReport) -> str:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from prx.ui.text import whole_seconds
+from prx.ui.text import labelled, whole_seconds
 
 _LABEL: Final = 11
 
@@ -53,14 +52,5 @@ def _steps(steps: list[Mapping[str, Any]], restart: str) -> Iterator[str]:
 def _rows(label: str, texts: list[str], width: int) -> list[str]:
     lines = []
     for number, text in enumerate(texts):
-        lines += _row("" if number else label, text, width)
+        lines += labelled("" if number else label, text, width, _LABEL)
     return lines
-
-
-def _row(label: str, text: str, width: int) -> list[str]:
-    """Return a labelled text, wrapped between words: a word longer than a line, such as a URL, stays whole."""
-    first = f"  {label:<{_LABEL}}"
-    room = max(width, _LABEL + 22)
-    return textwrap.wrap(
-        text, room, initial_indent=first, subsequent_indent=" " * len(first), break_long_words=False, break_on_hyphens=False
-    ) or [first.rstrip()]
