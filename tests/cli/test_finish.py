@@ -100,6 +100,22 @@ def test_one_tunnel_of_the_file(home: Home) -> None:
     assert names(home) == ["api", "hooks"]
 
 
+def test_what_was_stopped_says_how_it_comes_back(home: Home) -> None:
+    """A tunnel that was stopped in a prx that goes on: `status` and `prx start NAME` name the command that starts it again."""
+    (home.folder / "prx.toml").write_text(
+        "".join(f'[tunnels.{name}]\nlocal_addr = "127.0.0.1:{free_port()}"\n' for name in ("web", "api"))
+    )
+    run = home.start("--lab")
+    run.wait_for("api: origin_down")
+    assert home.run("stop", "api").returncode == 0
+    assert "hint: prx restart api starts it again" in home.run("status").stdout
+    again = home.run("start", "api")
+    assert (again.returncode, "hint: api was stopped: `prx restart api` starts it again" in again.stderr) == (1, True)
+    assert "`prx stop` ends it" in home.run("start", "web").stderr
+    assert home.run("restart", "api").returncode == 0
+    assert "starts it again" not in home.run("status").stdout
+
+
 def test_a_word_without_a_file_is_no_name(home: Home) -> None:
     """Without a configuration a word can only be a mistyped address."""
     assert "is not a local address" in home.run("start", "web").stderr

@@ -12,8 +12,11 @@ from prx.app.lab_client import CONTROL_VARIABLE
 from prx.app.options import WISHES, StartOptions
 from prx.cli.held import reporting
 from prx.core.errors import PrxError, UsageError
+from prx.core.states import State
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from prx.app.session import Session
     from prx.runtime.host.lock import LockHeld
 
@@ -182,7 +185,7 @@ def _run(options: StartOptions, report_fd: int | None) -> int:
         try:
             return _to_the_end(Session(options, os.environ, offer_client=offer_client))
         except LockHeld as held:
-            held.hint = _how_to_go_on(held)
+            held.hint = _how_to_go_on(held, options.only)
             held.say_for_how_long(SystemClock().wall())
             raise
     from prx.cli.detach import Report
@@ -191,15 +194,18 @@ def _run(options: StartOptions, report_fd: int | None) -> int:
         return _to_the_end(Session(options, os.environ, offer_client=offer_client, on_settled=report.settled))
 
 
-def _how_to_go_on(held: LockHeld) -> str:
-    """Return what the user of a prx that runs already may want: its URL, its log, its end."""
+def _how_to_go_on(held: LockHeld, wanted: Sequence[str]) -> str:
+    """Return what the user of a prx that runs already may want: a stopped tunnel that was named, its URL, its log, its end."""
     from prx.cli.find_running import all_running
 
-    urls: list[str] = []
+    tunnels: list[dict[str, Any]] = []
     with suppress(PrxError), all_running(None) as found:
         for running in found:
             if running.about["pid"] == held.pid:
-                urls = [item["url"] for item in running.client.ask("status")["tunnels"] if item["url"]]
+                tunnels = running.client.ask("status")["tunnels"]
+    if stopped := [item["name"] for item in tunnels if item["name"] in wanted and item["state"] == State.IDLE]:
+        return f"{stopped[0]} was stopped: `prx restart {stopped[0]}` starts it again"
+    urls = [item["url"] for item in tunnels if item["url"]]
     known = f"it serves {', '.join(urls)}; " if urls else ""
     return f"{known}`prx logs -f` follows it, {held.hint}"
 

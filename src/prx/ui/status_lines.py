@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 from prx.core.protocols import PROTOCOL_NAMES
-from prx.core.states import UP
+from prx.core.states import UP, State
 from prx.core.traffic import TrafficStatus
 from prx.core.verdicts import WELL, summary
 from prx.logs.text import printable
@@ -89,7 +89,8 @@ def _trouble(tunnel: Mapping[str, Any]) -> list[str]:
     texts = [why] if (why := summary(tunnel["verdict"], tunnel["reason"])) else []
     if tunnel["next_retry_in"] is not None:
         texts.append(f"next try in {tunnel['next_retry_in']:.0f} s")
-    return texts + ([f"hint: {tunnel['hint']}"] if tunnel["hint"] else [])
+    hint = tunnel["hint"] or (f"prx restart {tunnel['name']} starts it again" if tunnel["state"] == State.IDLE else "")
+    return [*texts, *([f"hint: {hint}"] if hint else [])]
 
 
 def _wrapped(texts: list[str], width: int) -> list[str]:
