@@ -65,6 +65,18 @@ def test_a_plan_is_data_and_changes_nothing(there: Home, stand: Stand) -> None:
     assert (stand.exported(), stand.writes()) == (before, writes)
 
 
+def test_the_lines_of_the_readme(there: Home) -> None:
+    """Each of the two asks, for which there is no terminal here, and does it with --yes."""
+    text = (Path(__file__).parents[2] / "README.md").read_text()
+    lines = [line.partition("#")[0].split() for line in text.splitlines() if line.startswith(("prx setup", "prx teardown"))]
+    assert [line[1] for line in lines] == ["setup", "teardown"]
+    for line in lines:
+        words = [word.replace("agent.example.com", NAME) for word in line[1:]]
+        asked = there.run(*words, "--lab")
+        assert (asked.returncode, "--yes" in asked.stderr) == (2, True)
+        assert there.run(*words, "--lab", "--yes").returncode == 0
+
+
 def test_a_plan_writes_nothing_at_all(there: Home) -> None:
     """What only looks leaves no file, not even a folder for data, and waits for no set-up that is being done."""
     before = sorted(there.folder.rglob("*"))
