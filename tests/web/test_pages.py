@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import html
 import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
 
+import pytest
 from tests.web.conftest import Scene, ScriptedPrx
 from tests.web.states import UP
 
@@ -13,6 +17,8 @@ from prx.core.flapping import Flaps
 from prx.core.states import State
 from prx.core.traffic import TrafficStatus
 from prx.core.verdicts import Verdict
+from prx.logs.records import LogRecord
+from prx.web.views import moment, time_of_day
 
 
 async def text_of(web: Scene, path: str = "/") -> str:
@@ -59,3 +65,42 @@ async def test_every_verdict_is_explained(web: Scene) -> None:
     for verdict, condition in CONDITIONS.items():
         assert f"{verdict} {condition.title} " in shown
     assert shown.count("replaces the connector if a fresh one would get through") == 3
+
+
+@pytest.fixture
+def elsewhere(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Have the machine's clock two hours ahead of UTC, in a zone called PRX."""
+    monkeypatch.setenv("TZ", "PRX-2")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.usefixtures("elsewhere")
+async def test_all_times_are_of_one_clock(web: Scene, tmp_path: Path) -> None:
+    """The log shows the machine's own time as the rest of the page does, with the date of another day, and names the zone."""
+    at = "2026-11-28T22:30:00.123Z"
+    (tmp_path / "log").write_text(LogRecord(at, "", "info", "a line", "prx").to_json() + "\n")
+    prx = ScriptedPrx(log=str(tmp_path / "log"))
+    prx.track(**UP)
+    await web.start("prx-1", prx)
+    shown = await text_of(web)
+    assert "29 Nov 00:30:00 info a line" in shown or "00:30:00 info a line" in shown
+    assert "those of this machine (PRX)" in shown
+
+
+@pytest.mark.usefixtures("elsewhere")
+@pytest.mark.parametrize(
+    ("text", "short", "exact"),
+    [
+        ("1970-01-01T00:30:00.123Z", "02:30:00", "02:30:00.123"),
+        ("1970-01-01T23:30:00.123Z", "2 Jan 01:30:00", "01:30:00.123"),
+        ("1969-12-31T22:30:00Z", "00:30:00", "00:30:00.000"),
+        ("yesterday, at about noon", "yesterday, at about", "at about noo"),
+        ("", "", ""),
+    ],
+)
+def test_the_time_of_a_record(text: str, short: str, exact: str) -> None:
+    """It has its date on another day than today; what is no time stays as it is."""
+    assert (moment(text, 0.0), time_of_day(text)) == (short, exact)

@@ -13,7 +13,7 @@ from prx import __version__
 from prx.web.hub import Hub
 from prx.web.past import HOURS
 from prx.web.pictures import KIND_WORDS, WIDTH
-from prx.web.views import clock, span
+from prx.web.views import clock, moment, span, zone
 
 
 class Renderer:
@@ -36,8 +36,14 @@ def _templates() -> Environment:
     environment = Environment(
         loader=PackageLoader("prx.web"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"clock": clock, "span": span, "query": _with_query}
-    environment.globals |= {"hours_choices": HOURS, "kinds": KIND_WORDS, "bar_width": WIDTH, "hours_words": hours_words}
+    environment.filters |= {"clock": clock, "span": span, "moment": moment, "query": _with_query}
+    environment.globals |= {
+        "hours_choices": HOURS,
+        "kinds": KIND_WORDS,
+        "bar_width": WIDTH,
+        "hours_words": hours_words,
+        "zone": zone,
+    }
     return environment
 
 

@@ -10,6 +10,7 @@ from urllib.parse import quote, urlencode
 
 from prx.logs.text import printable
 from prx.traffic.shown import body_text
+from prx.web.views import time_of_day
 
 _LONGEST_LINE: Final = 5_000  # characters of a line of a body; `prx requests show` prints all of it
 _LONGEST_PATH: Final = 500
@@ -89,7 +90,7 @@ def row(found: dict[str, Any]) -> Row:
     ]
     return Row(
         id=found["id"],
-        time=found["at"][11:23],
+        time=time_of_day(found["at"]),
         method=printable(found["method"]) or "?",
         path=_cut(printable(found["path"]), _LONGEST_PATH) or "?",
         status=str(status or "…"),
@@ -153,7 +154,7 @@ def _talk(item: dict[str, Any]) -> Talk:
     if item["kind"] == "binary":
         text = base64.b64decode(text + "=" * (-len(text) % 4)).hex(" ")
     sender, kind = printable(item["sender"]), printable(item["kind"])
-    return Talk(item["at"][11:23], sender, kind, item["size"], _cut(printable(text), _LONGEST_MESSAGE))
+    return Talk(time_of_day(item["at"]), sender, kind, item["size"], _cut(printable(text), _LONGEST_MESSAGE))
 
 
 def _tone(status: int | None) -> str:

@@ -226,6 +226,33 @@ def clock(at: float) -> str:
     return datetime.fromtimestamp(at).astimezone().strftime("%d %b %H:%M:%S").lstrip("0")
 
 
+def moment(text: str, now: float) -> str:
+    """Return the time of a record (as in JSON) as `clock` does, without the date of `now`; text that is none is kept."""
+    at = _parsed(text)
+    if at is None:
+        return text[:19]
+    today = datetime.fromtimestamp(now).astimezone().date()
+    return at.strftime("%H:%M:%S") if at.date() == today else clock(at.timestamp())
+
+
+def time_of_day(text: str) -> str:
+    """Return the time of a record (as in JSON) to a millisecond by the machine's own clock; text that is none is kept."""
+    at = _parsed(text)
+    return text[11:23] if at is None else at.isoformat(timespec="milliseconds")[11:23]
+
+
+def zone() -> str:
+    """Return what the zone of the machine's own clock is called."""
+    return datetime.now().astimezone().strftime("%Z")
+
+
+def _parsed(text: str) -> datetime | None:
+    try:
+        return datetime.fromisoformat(text).astimezone()
+    except (ValueError, OverflowError):
+        return None
+
+
 def span(value: float) -> str:
     """Return a time span in words, without fractions of a second."""
     return "a moment" if value < 1 else seconds(max(10.0, value)) if value >= 10 else f"{value:.0f} s"
