@@ -91,7 +91,8 @@ def test_init_writes_a_private_file_once(capsys: pytest.CaptureFixture[str], tmp
     """`init` writes the user's own file with mode 0600, prints its path, and never overwrites."""
     own = tmp_path / ".config" / "prx" / "config.toml"
     assert main(["config", "init"]) == 0
-    assert capsys.readouterr().out == f"{own}\n"
+    out, err = capsys.readouterr()
+    assert (out, "prx config init -c prx.toml" in err) == (f"{own}\n", True)
     assert stat.S_IMODE(own.stat().st_mode) == 0o600
     own.write_text("# mine\n")
     assert main(["config", "init"]) == 2

@@ -54,6 +54,13 @@ def test_template_loads_commented_and_uncommented(tmp_path: Path) -> None:
     assert {dotted(leaf) for leaf in leaves(tomllib.loads(uncommented(template())))} == set(KEYS)
 
 
+def test_the_file_to_begin_with_begins_with_the_tunnel() -> None:
+    """What a newcomer wants to set stands first: after the keys of no table, `[tunnel]` comes before all others."""
+    tables = [line for line in template().splitlines() if line.startswith("[")]
+    assert tables[0] == "[tunnel]"
+    assert tables.index("[tunnel.cloudflare]") < tables.index("[access]")
+
+
 def leaves(table: Mapping[str, Any], prefix: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
     """Return the path of every value."""
     found: list[tuple[str, ...]] = []

@@ -106,6 +106,7 @@ def init(file: Path | None) -> None:
     """
     from prx.config.render import template
     from prx.files.replace import write_new
+    from prx.ui.errors import print_note
 
     path = _named(file)
     try:
@@ -121,6 +122,8 @@ def init(file: Path | None) -> None:
         kind = UsageError if error.errno in _NOT_THERE else PrxError
         raise kind(f"cannot write {path}: {(error.strerror or str(error)).lower()}") from error
     click.echo(_bytes(path))
+    if file is None:
+        print_note("a file for this folder alone: prx config init -c prx.toml")
 
 
 @config.command()

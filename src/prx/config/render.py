@@ -43,13 +43,16 @@ def show(loaded: Loaded, *, origins: bool = False) -> str:
 def template() -> str:
     """Return a configuration file in which every key is explained and commented out with its default."""
     lines = ["# The configuration of prx. Each key is shown with its default: remove the # before a line to change it."]
-    for table, keys in groupby(keys_of(), key=lambda key: key.path[:-1]):
+    keys_in_order = sorted(keys_of(), key=lambda key: _MOST_WANTED.get(key.path[:-1][:1], len(_MOST_WANTED)))
+    for table, keys in groupby(keys_in_order, key=lambda key: key.path[:-1]):
         lines += ["", f"[{'.'.join(table)}]"] if table else []
         for key in keys:
             lines += ["", *_comment(key), f"#{key.path[-1]} = {default_text(key)}"]
     lines += ["", *textwrap.wrap(_MORE_TUNNELS, _WIDTH, initial_indent="# ", subsequent_indent="# ")]
     return "\n".join(lines) + "\n"
 
+
+_MOST_WANTED: Final[dict[tuple[str, ...], int]] = {(): 0, ("tunnel",): 1}  # keys of no table have to come first
 
 _MORE_TUNNELS: Final = (
     "More tunnels, each with the same keys as [tunnel]: write a table [tunnels.NAME], and [tunnels.NAME.cloudflare]."
