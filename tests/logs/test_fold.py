@@ -60,6 +60,17 @@ def test_nothing_held_is_never_due() -> None:
     assert folder.due is None
 
 
+def test_different_errors_are_different() -> None:
+    """The same message with another error says something else: neither hides the other, whether it has words or not."""
+    folder = Folder()
+    for message in ("Request failed", ""):
+        first, second = (
+            LogRecord("t", "web", "error", message, "cloudflared", fields={"error": text}) for text in ("refused", "time-out")
+        )
+        assert [item.words for record in (first, second) for item in folder.push(0, record)] == [first.words, second.words]
+        assert folder.push(0, first) == []
+
+
 def test_different_levels_are_different() -> None:
     """The same words at another level, or of another tunnel, are another line."""
     folder = Folder()

@@ -16,6 +16,24 @@ def test_round_trip() -> None:
     assert LogRecord.from_json(line) == record
 
 
+@pytest.mark.parametrize(
+    ("message", "fields", "words"),
+    [
+        ("Request failed", {}, "Request failed"),
+        ("Request failed", {"error": "refused"}, "Request failed: refused"),
+        ("Request failed (×2)", {"error": "refused", "repeated": 2}, "Request failed: refused (×2)"),
+        ("", {"error": "refused"}, "refused"),
+        ("(×12)", {"error": "refused", "repeated": 12}, "refused (×12)"),
+        ("it was refused", {"error": "refused"}, "it was refused"),
+        ("", {"error": 5}, ""),
+        ("(×2)", {}, "(×2)"),
+    ],
+)
+def test_the_words_of_a_record(message: str, fields: dict[str, object], words: str) -> None:
+    """A line has its message, the error that belongs to it, and how many there were, each once and in this order."""
+    assert LogRecord("t", "web", "error", message, fields=fields).words == words
+
+
 def test_fields_never_replace_the_record() -> None:
     """A client that logs a field named "source" cannot pretend to be prx."""
     record = LogRecord("t", "web", "info", "m", "cloudflared", fields={"source": "prx", "seq": 1})

@@ -144,9 +144,7 @@ def _line(record: LogRecord) -> str:
 
     tunnel = f" {record.tunnel}:" if record.tunnel else ""
     source = "" if record.source == "prx" else f" {record.source} |"
-    error = record.fields.get("error", "")
-    reason = f": {error}" if isinstance(error, str) and error and error not in record.message else ""
-    return printable(f"{record.at} {record.level:<5}{tunnel}{source} {record.message}{reason}")
+    return printable(f"{record.at} {record.level:<5}{tunnel}{source} {record.words}")
 
 
 def _find(name: str | None, config: Path | None) -> tuple[Path, str | None]:

@@ -20,8 +20,8 @@ from prx.logs.records import LogRecord
 
 
 def same_words(record: LogRecord) -> Hashable:
-    """Take two records for the same when tunnel, source, level and message are."""
-    return (record.tunnel, record.source, record.level, record.message)
+    """Take two records for the same when tunnel, source, level, message and the error that belongs to it are."""
+    return (record.tunnel, record.source, record.level, record.message, str(record.fields.get("error", "")))
 
 
 @dataclass(slots=True)
@@ -76,5 +76,5 @@ def _folded(held: _Held) -> list[LogRecord]:
     if held.repeats <= 1:
         return [held.newest] * held.repeats
     fields = {**held.newest.fields, "repeated": held.repeats}
-    message = f"{held.newest.message} (×{held.repeats})"
+    message = f"{held.newest.message} (×{held.repeats})".lstrip()
     return [dataclasses.replace(held.newest, message=message, fields=fields)]

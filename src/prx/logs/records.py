@@ -40,6 +40,16 @@ class LogRecord:
     seq: int | None = None
     fields: Mapping[str, object] = field(default_factory=dict)
 
+    @property
+    def words(self) -> str:
+        """The message with the error that belongs to it, and at the end how many there were of a repeated one."""
+        repeated = self.fields.get("repeated")
+        many = f"(×{repeated})" if isinstance(repeated, int) else ""
+        message = self.message.removesuffix(many).rstrip() if many else self.message
+        error = self.fields.get("error", "")
+        reason = error if isinstance(error, str) and error not in message else ""
+        return " ".join(part for part in (": ".join(part for part in (message, reason) if part), many) if part)
+
     def to_json(self) -> str:
         """Return the record as one line of JSON, without a newline; a further field never replaces one of the six."""
         head: dict[str, object] = {} if self.seq is None else {"seq": self.seq}

@@ -29,7 +29,7 @@ class Wanted:
         level = LEVELS.index(record.level) if record.level in LEVELS else LEVELS.index("info")
         if level < LEVELS.index(self.level) or (self.tunnel and record.tunnel not in {"", self.tunnel}):
             return False
-        return self.text.lower() in f"{record.source} {record.message}".lower()
+        return self.text.lower() in f"{record.source} {record.words}".lower()
 
 
 def lines(path: Path, wanted: Wanted) -> list[LogRecord]:
@@ -46,7 +46,12 @@ def lines(path: Path, wanted: Wanted) -> list[LogRecord]:
     return found[: wanted.lines][::-1]
 
 
+def shown(record: LogRecord) -> dict[str, Any]:
+    """Return a record as the page shows it: the message with the error that belongs to it."""
+    return row(record) | {"message": printable(record.words)}
+
+
 def row(record: LogRecord) -> dict[str, Any]:
-    """Return a record as JSON and page show it; every text is one line without control characters."""
+    """Return a record as JSON shows it; every text is one line without control characters."""
     kept: dict[str, Any] = json.loads(record.to_json())
     return {name: printable(value) if isinstance(value, str) else value for name, value in kept.items()}

@@ -26,7 +26,7 @@ from prx.secrets.value import Secret
 from prx.web.address import Listen
 from prx.web.guard import cookie_name
 from prx.web.hub import Seen
-from prx.web.journal import Wanted, lines, row
+from prx.web.journal import Wanted, lines, shown
 from prx.web.keys import COOKIE_SECONDS, Keys
 from prx.web.past import HOURS, Past
 from prx.web.render import Renderer
@@ -140,7 +140,7 @@ class Pages:
             trouble = ""
         except OSError as error:
             found, trouble = [], f"the log cannot be read: {error.strerror}"
-        return {"log": [row(item) for item in found], "log_trouble": trouble, "level": level, "text": text, "levels": LEVELS}
+        return {"log": [shown(item) for item in found], "log_trouble": trouble, "level": level, "text": text, "levels": LEVELS}
 
     # ------------------------------------------------------------------ who comes in
 
