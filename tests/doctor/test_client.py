@@ -52,6 +52,15 @@ async def test_program_without_a_version_is_a_warning(tmp_path: Path, text: str)
     assert finding.verdict is Mark.WARN
 
 
+async def test_the_lab_needs_no_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the lab the builtin connector takes the place of a program that is missing; one that is named must be there."""
+    monkeypatch.setenv("PATH", "/nowhere")
+    [missing] = await check_program("web", using("cloudflared"), or_builtin=True)
+    assert (missing.verdict, "the builtin connector, as 'cloudflared' is not in PATH" in missing.words) == (Mark.OK, True)
+    [named] = await check_program("web", using(str(tmp_path / "cloudflared")), or_builtin=True)
+    assert named.verdict is Mark.FAIL
+
+
 async def test_missing_program_is_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A program that is not there, or cannot be run, is a failure that says where was looked."""
     monkeypatch.setenv("PATH", "/nowhere:/elsewhere")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import os
 import stat
@@ -30,6 +31,13 @@ async def test_every_check_is_there_and_in_order(scene_of: SceneOf) -> None:
     assert names[:2] == ["network", "public-dns"]
     assert {"clock", "edge-tcp", "edge-udp", "proxy", "environment", "stray-config", "program", "token", "service"} < set(names)
     assert {finding.tunnel for finding in findings} == {"", "web"}
+
+
+async def test_the_lab_asks_for_nothing_outside(scene_of: SceneOf) -> None:
+    """With the lab neither DNS nor the edge nor an account is examined: the environment, the connector and the service are."""
+    findings = await examine(dataclasses.replace(scene_of(), lab=True))
+    checks = ["environment", "stray-config", "program", "service", "event-stream", "host-name"]
+    assert [finding.check for finding in findings] in (checks, checks[:4])
 
 
 async def test_checks_that_hang_or_break_are_bounded(scene_of: SceneOf, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import httpx2
+import pytest
 from tests.support.waits import PATIENCE
 from tests.web.conftest import Scene, ScriptedPrx, scene, serving
 
@@ -185,6 +187,32 @@ async def test_actions_reach_the_prx_that_is_meant(web: Scene) -> None:
     assert (refused.status_code, refused.json()["error"]) == (409, "prx.toml:3: unknown key")
     assert one.asked == [("restart", "api")]
     assert two.asked == [("stop", "web"), ("reload", None), ("reload", None)]
+
+
+@pytest.mark.parametrize(
+    ("config", "about", "argv"),
+    [
+        ("/home/me/prx.toml", {}, "doctor --json -c /home/me/prx.toml"),
+        ("/home/me/prx.toml", {"lab": True}, "doctor --json -c /home/me/prx.toml --lab"),
+        ("", {"lab": True}, "doctor --json 127.0.0.1:8080 --lab"),
+        ("", {}, "doctor --json 127.0.0.1:8080"),
+    ],
+)
+async def test_the_doctor_examines_what_runs(tmp_path: Path, config: str, about: dict[str, Any], argv: str) -> None:
+    """It examines the configuration of that prx, or its service if it has none, and asks for no Internet in the lab."""
+    from prx.web.examine import Doctor
+
+    class Prx(ScriptedPrx):
+        def about(self) -> dict[str, Any]:
+            return super().about() | about
+
+    repeat = Doctor((sys.executable, "-c", "import json, sys; print(json.dumps({'argv': ' '.join(sys.argv[1:])}))"))
+    async with scene(tmp_path / "run", doctor=(repeat,)) as web:
+        prx = Prx(config=config)
+        prx.track()
+        await web.start("prx-1", prx)
+        answer = await web.ask("/api/v1/doctor", method="POST", headers=web.action)
+        assert answer.json()["argv"] == argv
 
 
 async def test_the_doctor_runs_apart(tmp_path: Path) -> None:

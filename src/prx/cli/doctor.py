@@ -26,8 +26,9 @@ if TYPE_CHECKING:
     metavar="FILE",
     help="Write the findings, the versions and the configuration into a file, without secrets.",
 )
+@click.option("--lab", is_flag=True, help="Only what `prx start --lab` needs: no Internet, no account.")
 @run_commands_option
-def doctor(target: str | None, file: Path | None, as_json: bool, report: Path | None, run_commands: bool) -> int:
+def doctor(target: str | None, file: Path | None, report: Path | None, *, as_json: bool, lab: bool, run_commands: bool) -> int:
     """Find out what is wrong with the machine, the network or the set-up.
 
     Of the tunnels in the configuration, or of one to the local address that is given. Takes up to 15 seconds. Changes nothing,
@@ -47,7 +48,7 @@ def doctor(target: str | None, file: Path | None, as_json: bool, report: Path | 
 
     loaded = load_configuration(file, os.environ, run_commands=run_commands, local_addr=_local_addr(target))
     redactor = _redactor(loaded)
-    findings = run(examine(Context(loaded.config, os.environ)))
+    findings = run(examine(Context(loaded.config, os.environ, lab=lab)))
     if as_json:
         click.echo(writing.to_json(findings, redactor))
     else:

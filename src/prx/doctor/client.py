@@ -21,14 +21,16 @@ from prx.secrets.sources import describe, is_reference
 _INSTALL = f"{HINT}, set cloudflared_path, or try it without: prx start --hello --lab"
 
 
-async def check_program(tunnel: str, settings: TunnelSettings) -> list[Finding]:
-    """Look for the program of a tunnel, and ask it for its version."""
+async def check_program(tunnel: str, settings: TunnelSettings, *, or_builtin: bool = False) -> list[Finding]:
+    """Look for the program of a tunnel, and ask it for its version; `or_builtin`: the builtin connector takes its place."""
     name = settings.cloudflare.cloudflared_path
     if settings.backend != "cloudflare":
         return [Finding("program", Mark.SKIP, f'backend = "{settings.backend}" runs no program', tunnel=tunnel)]
     if name == BUILTIN:
         return [Finding("program", Mark.OK, "the builtin connector, which comes with prx", tunnel=tunnel)]
     found = find_client(name)
+    if found is None and or_builtin and os.sep not in name:
+        return [Finding("program", Mark.OK, f"the builtin connector, as {_absence(name)}", tunnel=tunnel)]
     if found is None:
         return [Finding("program", Mark.FAIL, _absence(name), _INSTALL, tunnel)]
     try:

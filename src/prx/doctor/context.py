@@ -19,7 +19,7 @@ STRAY_FOLDERS = ("~/.cloudflared", "~/.cloudflare-warp", "~/cloudflare-warp", "/
 class Context:
     """The configuration, the environment, the edge, and where the system keeps what the checks read.
 
-    root: `/` but in tests.
+    root: `/` but in tests. lab: the tunnels use the local edge, which needs neither the Internet nor an account.
     """
 
     config: Config
@@ -27,6 +27,7 @@ class Context:
     site: EdgeSite = CLOUDFLARE
     clock: Clock = field(default_factory=SystemClock)
     root: Path = Path("/")
+    lab: bool = False
 
     @property
     def doh(self) -> tuple[str, ...]:

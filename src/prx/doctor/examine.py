@@ -29,6 +29,9 @@ async def examine(context: Context, *, limit: float = LIMIT) -> list[Finding]:
 
 def _checks(context: Context) -> Iterator[_Check]:
     """Yield every check with its name and the tunnel that it concerns."""
+    if context.lab:
+        yield from _checks_of_the_lab(context)
+        return
     yield "network", "", host.check_network(context)
     yield "public-dns", "", reach.check_public_dns(context)
     yield "edge", "", reach.check_edge(context)
@@ -44,6 +47,15 @@ def _checks(context: Context) -> Iterator[_Check]:
             from prx.doctor.account import check_account  # noqa: PLC0415 - an HTTP client, which few examinations need
 
             yield "account", tunnel, check_account(context, tunnel, settings)
+
+
+def _checks_of_the_lab(context: Context) -> Iterator[_Check]:
+    """Yield what concerns a tunnel of the local edge: this machine, the connector and the service."""
+    yield "environment", "", host.check_environment(context)
+    yield "stray-config", "", host.check_stray_config(context)
+    for tunnel, settings in context.config.tunnels.items():
+        yield "program", tunnel, check_program(tunnel, settings, or_builtin=True)
+        yield "service", tunnel, check_service(tunnel, settings)
 
 
 async def _bounded(name: str, tunnel: str, check: Awaitable[list[Finding]], limit: float) -> list[Finding]:

@@ -144,7 +144,9 @@ class _Api:
         known(request, {"prx"})
         key = request.query_params.get("prx")
         seen = self._hub.find(key, None)
-        return JSONResponse({"prx": seen.key, **await self._doctor.examine(seen.config)})
+        return JSONResponse(
+            {"prx": seen.key, **await self._doctor.examine(seen.config, _address(seen), lab=bool(seen.about.get("lab")))}
+        )
 
     async def _act(self, request: Request, do: str) -> Response:
         known(request, {"prx"})
@@ -158,6 +160,11 @@ class _Api:
         key = request.query_params.get("prx")
         gone = next((item for item in self._hub.seen if item.key == key and item.gone_at is not None), None)
         return gone or self._hub.find(key, tunnel)
+
+
+def _address(seen: Seen) -> str:
+    """Return the address of the service of a prx that was started with one; empty if it is not known."""
+    return next((address for one in seen.tunnels if isinstance(address := one.get("local_addr"), str)), "")
 
 
 class _Events:

@@ -20,12 +20,16 @@ class Doctor:
         self._command = command
         self._busy = asyncio.Lock()
 
-    async def examine(self, config: str) -> dict[str, Any]:
-        """Return what `prx doctor --json` prints for the configuration file `config` (empty: none); PrxError if it fails."""
+    async def examine(self, config: str, address: str = "", *, lab: bool = False) -> dict[str, Any]:
+        """Return what `prx doctor --json` prints; PrxError if it fails.
+
+        config: the configuration file (empty: none); then `address` is that of the service. lab: with the local edge.
+        """
         if self._busy.locked():
             raise PrxError("an examination is under way", hint="wait for it: it takes up to 15 seconds")
         async with self._busy:
-            argv = (*self._command, "doctor", "--json", *(("-c", config) if config else ()))
+            what = ("-c", config) if config else (address,) if address else ()
+            argv = (*self._command, "doctor", "--json", *what, *(("--lab",) if lab else ()))
             process = await asyncio.create_subprocess_exec(
                 *argv, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
             )
