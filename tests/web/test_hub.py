@@ -189,6 +189,32 @@ async def test_actions_reach_the_prx_that_is_meant(web: Scene) -> None:
     assert two.asked == [("stop", "web"), ("reload", None), ("reload", None)]
 
 
+async def test_one_reload_at_a_time(web: Scene) -> None:
+    """While a prx reads its configuration a second request for that is refused; other prx, and a later one, are not."""
+    came, over = asyncio.Event(), asyncio.Event()
+
+    class Slow(ScriptedPrx):
+        async def reload(self) -> list[str]:
+            came.set()
+            await over.wait()
+            return await super().reload()
+
+    slow, other = Slow(), ScriptedPrx()
+    await web.start("prx-1", slow)
+    await web.start("prx-2", other)
+
+    async def reload(key: str) -> int:
+        return (await web.ask(f"/api/v1/reload?prx={key}", method="POST", headers=web.action)).status_code
+
+    async with asyncio.TaskGroup() as group:
+        first = group.create_task(reload("prx-1"), name="the first reload")
+        await came.wait()
+        assert [await reload("prx-1"), await reload("prx-2")] == [409, 200]
+        over.set()
+    assert [first.result(), await reload("prx-1")] == [200, 200]
+    assert (slow.asked, other.asked) == ([("reload", None)] * 2, [("reload", None)])
+
+
 @pytest.mark.parametrize(
     ("config", "about", "argv"),
     [

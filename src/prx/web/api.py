@@ -102,6 +102,7 @@ class _Api:
         self._hub = sources.hub
         self._history = sources.history
         self._doctor = sources.doctor
+        self._reloading: set[str] = set()  # a reload may run the programs of secrets: one at a time
 
     async def status(self, _request: Request) -> Response:
         return JSONResponse(status_json(self._sources))
@@ -137,7 +138,13 @@ class _Api:
     async def reload(self, request: Request) -> Response:
         known(request, {"prx"})
         seen = self._hub.find(request.query_params.get("prx"), None)
-        await self._hub.act(seen, "reload")
+        if seen.key in self._reloading:
+            raise PrxError("the configuration is being read just now", hint="wait for the answer")
+        self._reloading.add(seen.key)
+        try:
+            await self._hub.act(seen, "reload")
+        finally:
+            self._reloading.discard(seen.key)
         return JSONResponse({"prx": seen.key, "done": "reload"})
 
     async def doctor(self, request: Request) -> Response:
