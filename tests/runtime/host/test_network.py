@@ -12,7 +12,9 @@ import psutil
 import pytest
 
 from prx.runtime.host import network
-from prx.runtime.host.network import Route, fingerprint, network_up, routes
+from prx.runtime.host.announcements import Announcements
+from prx.runtime.host.network import LOOK_ANYWAY_AFTER, Route, SystemNetwork, fingerprint, network_up, routes
+from prx.testing.clock import ManualClock
 
 HEAD = "Iface Destination Gateway Flags RefCnt Use Metric Mask MTU Window IRTT"
 DEFAULT = "wlan0 00000000 0101A8C0 0003 0 0 600 00000000 0 0 0"
@@ -114,3 +116,98 @@ def test_other_systems_ask_psutil(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(psutil, "net_if_addrs", lambda: addresses(lo0=["127.0.0.1"], en0=["192.0.2.7"]))
     assert network_up()
     assert fingerprint() != alone
+
+
+class Announced(Announcements):
+    """Announcements that a test makes."""
+
+    def __init__(self, *answers: bool) -> None:
+        super().__init__()
+        self.close()
+        self._answers = list(answers)
+
+    def may_have_changed(self) -> bool:
+        """Return the next answer, and then always that nothing has changed."""
+        return self._answers.pop(0) if self._answers else False
+
+
+@pytest.fixture
+def looks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return a list of the looks at the tables; the network is up, and there is no other."""
+    found: list[str] = []
+
+    def look_up() -> bool:
+        found.append("up")
+        return True
+
+    def look_name() -> str:
+        found.append("name")
+        return "home"
+
+    monkeypatch.setattr(network, "network_up", look_up)
+    monkeypatch.setattr(network, "fingerprint", look_name)
+    return found
+
+
+def test_the_tables_are_read_only_if_something_was_announced(looks: list[str]) -> None:
+    """While the kernel announces nothing, a question costs no look; an announcement costs one of each kind."""
+    clock = ManualClock()
+    seen = SystemNetwork(Announced(True, False, False, False, True), clock.monotonic)
+    for expected in (["up", "name"], [], ["up", "name"], [], []):
+        looks.clear()
+        assert (seen.up(), seen.fingerprint()) == (True, "home")
+        assert looks == expected
+        clock.advance(2.0)
+    clock.advance(LOOK_ANYWAY_AFTER)
+    assert seen.up()
+    assert looks == ["up"]
+
+
+def test_what_could_not_be_read_is_looked_at_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unknown is kept for no longer than for those who ask at the same moment."""
+    clock = ManualClock()
+    answers = iter([None, False, True])
+    monkeypatch.setattr(network, "network_up", lambda: next(answers))
+    seen = SystemNetwork(Announced(), clock.monotonic)
+    assert (seen.up(), seen.up()) == (None, None)
+    clock.advance(0.2)
+    assert seen.up() is False
+    clock.advance(0.2)
+    assert seen.up() is False
+
+
+def test_without_announcements_everything_may_have_changed(monkeypatch: pytest.MonkeyPatch, looks: list[str]) -> None:
+    """On a system that has none, or forbids them, each question is a look, as it was."""
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(socket, "socket", refuse)
+    clock = ManualClock()
+    seen = SystemNetwork(now=clock.monotonic)
+    for _ in range(3):
+        assert seen.up()
+        clock.advance(0.2)
+    assert looks == ["up"] * 3
+
+
+ANNOUNCED = """
+import fcntl, socket, struct
+from prx.runtime.host.announcements import Announcements
+said = Announcements()
+quiet = said.may_have_changed()
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:  # netdevice(7): SIOCSIFFLAGS, IFF_UP
+    fcntl.ioctl(any_socket, 0x8914, struct.pack("16sH14x", b"lo", 1))
+print(quiet, said.may_have_changed(), said.may_have_changed())
+"""
+
+
+@pytest.mark.skipif(not Path("/usr/bin/unshare").exists(), reason="needs unshare of util-linux")
+def test_the_kernel_announces_a_link_that_comes_up() -> None:
+    """The real announcements: nothing, then a change, then nothing again."""
+    isolated = subprocess.run(
+        ["/usr/bin/unshare", "-rn", sys.executable, "-c", ANNOUNCED], capture_output=True, text=True, check=False, timeout=60
+    )
+    if "unshare" in isolated.stderr:
+        pytest.skip(f"no namespaces here: {isolated.stderr.strip()}")
+    assert isolated.stdout.split() == ["False", "True", "False"], isolated.stderr

@@ -15,10 +15,12 @@ import ipaddress
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
+
+from prx.runtime.host.announcements import Announcements
 
 _LINUX = sys.platform == "linux"
 
@@ -28,6 +30,7 @@ _NO_CARRIER = {"down", "lowerlayerdown", "notpresent"}  # Documentation/networki
 
 
 LOOK_AGAIN_AFTER = 0.1  # seconds
+LOOK_ANYWAY_AFTER = 30.0  # seconds; nothing is known to be missed, and one look is cheap
 
 
 class Network(Protocol):
@@ -41,21 +44,37 @@ class Network(Protocol):
 
 
 class SystemNetwork:
-    """The network of this machine, as the kernel shows it; many who ask at the same moment cost one look."""
+    """The network of this machine, as the kernel shows it. Its tables are read again only if it may have changed.
 
-    def __init__(self) -> None:
-        self._seen: tuple[float, bool | None] = (float("-inf"), None)
+    What could not be read is tried again, but many who ask at the same moment cost one look.
+    """
+
+    def __init__(self, announcements: Announcements | None = None, now: Callable[[], float] = time.monotonic) -> None:
+        self._announcements = announcements or Announcements()
+        self._now = now
+        self._up: tuple[float, bool | None] = (float("-inf"), None)
+        self._fingerprint: tuple[float, str] = (float("-inf"), "")
 
     def up(self) -> bool | None:
         """See `network_up`."""
-        now = time.monotonic()
-        if now - self._seen[0] >= LOOK_AGAIN_AFTER:
-            self._seen = now, network_up()
-        return self._seen[1]
+        if self._is_old(self._up[0], known=self._up[1] is not None):
+            self._up = self._now(), network_up()
+        return self._up[1]
 
     def fingerprint(self) -> str:
         """See `fingerprint`."""
-        return fingerprint()
+        if self._is_old(self._fingerprint[0], known=bool(self._fingerprint[1])):
+            self._fingerprint = self._now(), fingerprint()
+        return self._fingerprint[1]
+
+    def _is_old(self, seen_at: float, *, known: bool) -> bool:
+        """Return whether to look again at what was seen at `seen_at`; forget all of it if the network may have changed."""
+        if self._now() - seen_at < LOOK_AGAIN_AFTER:
+            return False
+        if self._announcements.may_have_changed():
+            self._up, self._fingerprint = (float("-inf"), None), (float("-inf"), "")
+            return True
+        return not known or self._now() - seen_at >= LOOK_ANYWAY_AFTER
 
 
 class LocalNetwork:
