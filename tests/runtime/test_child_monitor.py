@@ -17,6 +17,7 @@ from prx.runtime.host.clock import SystemClock
 from prx.testing.clock import ManualClock
 
 COUNTERS = b"cloudflared_tunnel_total_requests 7\n"
+READY = b'{"status":200,"readyConnections":4,"connectorId":"x"}'
 
 
 def monitor(folder: Path, clock: ManualClock, port: int) -> ChildMonitor:
@@ -134,3 +135,48 @@ async def test_a_child_that_is_silent_is_lost_after_two_questions(
     assert len(served.heads) == 3
     assert not await child.check_ready()
     assert len(served.heads) == 4
+
+
+async def serving_both(servers: Servers) -> tuple[int, asyncio.Event, list[bytes]]:
+    """Serve readiness and counters on one connection; return the port, an event set with each answer, and the heads."""
+    answered = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = served.heads[-1]
+        while True:
+            writer.write(answer(200, COUNTERS if b"/metrics" in head else READY))
+            await writer.drain()
+            answered.set()
+            head = await reader.readuntil(b"\r\n\r\n")
+            served.heads.append(head)
+
+    served = await servers.start(serve)
+    return served.port, answered, served.heads
+
+
+async def test_what_was_asked_ahead_is_not_asked_again(tmp_path: Path, servers: Servers) -> None:
+    """Readiness and counters alike: one question each, and the answer is as good as one that was waited for."""
+    port, answered, heads = await serving_both(servers)
+    child = monitor(tmp_path, ManualClock(), port)
+    child.ask_ahead()
+    await answered.wait()
+    assert not child.has_counted()
+    assert await child.check_ready()
+    assert (child.observer.ready, child.has_answered, child.lost.is_set(), len(heads)) == (4, True, False, 1)
+    answered.clear()
+    child.ask_ahead(counters=True)
+    await answered.wait()
+    assert child.has_counted()
+    counters = await child.counters(max_age=1.0)
+    assert counters is not None
+    assert (counters.requests, len(heads)) == (7, 2)
+
+
+async def test_a_child_that_says_nothing_to_what_was_asked_ahead_is_asked(tmp_path: Path, servers: Servers) -> None:
+    """Counters that are not at hand are no sign of life: whether the child is ready is asked at once."""
+    _, _, heads = await serving_both(servers)
+    child = monitor(tmp_path, ManualClock(), 1)
+    child.ask_ahead(counters=True)
+    assert not child.has_counted()
+    assert not await child.check_ready()
+    assert not heads

@@ -148,3 +148,50 @@ async def test_a_stream_of_visitors_that_stops_is_worth_a_check(
     """If forty came between two checks and now none does, they may be stopped on their way; if few came, that is chance."""
     checking = Checking(program[1])
     assert [await checking.check(Counters(requests=count), 900.0) for count in requests] == looks
+
+
+@pytest.mark.parametrize("habit", ["hangs up", "holds", "speaks", "resets"])
+async def test_a_service_that_was_connected_to_ahead_is_well(servers: Servers, habit: str) -> None:
+    """However it takes a visitor who says nothing; one connection serves the check."""
+    taken = asyncio.Event()
+
+    async def serve(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if habit == "speaks":
+            writer.write(b"SSH-2.0-x\r\n")
+            await writer.drain()
+        elif habit == "resets":
+            writer.transport.abort()
+        taken.set()
+        if habit == "holds":
+            await asyncio.Event().wait()
+
+    served = await servers.start(serve, read_head=False)
+    checks, settings = QuickChecks(), TunnelSettings(local_addr=f"127.0.0.1:{served.port}")
+    for _ in range(3):
+        taken.clear()
+        checks.begin(settings)
+        await taken.wait()
+        assert not await checks.check(settings, None, 5.0)
+        assert not checks.suspect
+    assert served.connections == 3
+
+
+async def test_a_service_that_was_stopped_before_it_was_connected_to_is_noticed(program: tuple[int, int]) -> None:
+    """The connection that was made ahead is the one that is left waiting; the next check makes no other."""
+    pid, port = program
+    checks, settings = QuickChecks(), TunnelSettings(local_addr=f"127.0.0.1:{port}")
+    os.kill(pid, signal.SIGSTOP)
+    for changed in (True, False):
+        checks.begin(settings)
+        assert await checks.check(settings, None, 5.0) is changed
+        assert checks.suspect
+        assert checks._left is not None
+    os.kill(pid, signal.SIGCONT)
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "localhost", "[::1]", "service.example", "192.0.2.1", "own-name.localhost"])
+async def test_a_service_that_cannot_be_connected_to_ahead_is_checked_as_ever(address: str, unused_port: int) -> None:
+    """One that refuses, a name, another machine: nothing is waited for, and nothing concluded."""
+    checks = QuickChecks()
+    checks.begin(TunnelSettings(local_addr=f"{address}:{unused_port}"))
+    assert checks._ahead is None

@@ -7,14 +7,17 @@ from pathlib import Path
 
 import pytest
 from tests.runtime.contexts import shared
+from tests.support.servers import Servers, answer
 
-from prx.backends.base import LaunchContext
+from prx.backends.base import LaunchContext, Readiness
 from prx.config.schema import CloudflareSettings, TunnelSettings
 from prx.core.errors import PermanentError
 from prx.runtime.context import TunnelContext
 from prx.runtime.process.spawn import SpawnError
 from prx.runtime.run import Run
 from prx.testing.clock import ManualClock
+
+READY = b'{"status":200,"readyConnections":4,"connectorId":"x"}'
 
 
 @pytest.mark.parametrize(
@@ -58,6 +61,68 @@ async def test_a_child_that_never_answers_is_asked_less_and_less(tmp_path: Path,
         await pass_time(clock, 60)
         watch.cancel()
     assert 28 < len(asked) - before < 62
+
+
+async def test_a_child_that_is_ready_is_asked_every_other_second(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its end and its log are noticed at once; one that does not answer any more is asked every second."""
+    clock = ManualClock(1000.3)
+    run = Run(1, TunnelContext.create("web", TunnelSettings(), shared(tmp_path, clock)), lambda _: None, "quic", 1)
+    asked: list[float] = []
+
+    async def ask(*, quick_checks: bool) -> bool:
+        asked.append(round(clock.monotonic(), 1))
+        assert quick_checks or not run._observer.ready
+        return False
+
+    monkeypatch.setattr(run, "_ask_child", ask)
+    run._child.has_answered = True
+    run._observer.see_readiness(clock.monotonic(), Readiness(4, ""))
+    async with asyncio.TaskGroup() as group:
+        watch = group.create_task(run.watch(), name="watch")
+        await pass_time(clock, 8)
+        assert asked == [1002.0, 1004.0, 1006.0, 1008.0]
+        run._observer.see_readiness(clock.monotonic(), None)
+        await pass_time(clock, 4)
+        assert 3 <= len(asked) - 4 <= 4
+        watch.cancel()
+
+
+async def test_the_counters_of_a_child_without_visitors_are_read_every_other_time(tmp_path: Path, servers: Servers) -> None:
+    """They are read in place of the readiness then; with the first request that is counted, both are read each time."""
+    requests, visitors = 7, 0
+    paths: list[str] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal requests
+        head = served.heads[-1]
+        while True:
+            requests += visitors
+            path = head.split()[1].decode()
+            paths.append(path)
+            body = b"cloudflared_tunnel_total_requests %d\n" % requests if path == "/metrics" else READY
+            writer.write(answer(200, body))
+            await writer.drain()
+            head = await reader.readuntil(b"\r\n\r\n")
+
+    served = await servers.start(serve)
+    service = await servers.canned(b"")
+    settings = TunnelSettings(local_addr=f"127.0.0.1:{service.port}")
+    clock = ManualClock()
+    run = Run(1, TunnelContext.create("web", settings, shared(tmp_path, clock)), lambda _: None, "quic", served.port)
+    run.checker.url = "https://web.example"
+
+    async def beats(count: int) -> list[str]:
+        paths.clear()
+        for _ in range(count):
+            clock.advance(2.0)
+            await run._ask_child(quick_checks=True)
+        return list(paths)
+
+    both = ["/ready", "/metrics"]
+    assert await beats(2) == both * 2
+    assert await beats(4) == ["/metrics", "/ready", "/metrics", "/ready"]
+    visitors = 1
+    assert await beats(3) == ["/metrics", *both, *both]
 
 
 async def pass_time(clock: ManualClock, seconds: int) -> None:

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+from functools import lru_cache
 
 
+@lru_cache(maxsize=256)
 def is_loopback(host: str) -> bool:
     """Return whether what is sent to `host`, a name or an address without brackets, stays on this machine (RFC 6761, 6890).
 

@@ -14,7 +14,7 @@ def content_fingerprint(facts: os.stat_result) -> tuple[int, ...]:
 def file_fingerprint(file: str | Path) -> tuple[int, ...]:
     """Return what changes when `file` is written, replaced, or it or its folder gets other rights; empty if none is seen."""
     try:
-        stat, folder = Path(file).stat(), Path(file).parent.stat()
+        stat, folder = os.stat(file), os.stat(os.path.dirname(file) or ".")  # noqa: PTH116, PTH120 - asked every other second
     except OSError:
         return ()
     return (stat.st_ino, stat.st_mtime_ns, stat.st_size, stat.st_mode, stat.st_uid, folder.st_mode, folder.st_uid)

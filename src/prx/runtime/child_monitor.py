@@ -51,17 +51,36 @@ class ChildMonitor:
         if self._reading is not None and max_age > 0 and now() - self._reading[0] <= max_age:
             return self._reading[1]
         reply = await self._ask(self._context.client.endpoints.counters)
-        if reply is None:
-            return None
-        counters = self._context.client.parse_counters(reply.body)
-        self._reading = now(), counters
-        self.observer.see_counters(now(), counters)
-        return counters
+        return None if reply is None else self._keep(reply)
 
     async def see_rejections(self) -> None:
         """Read the counters of a child that answers, while it has no connection: over QUIC they alone show rejections."""
         if self.observer.evidence(self._context.clock.monotonic(), 0).answers:
             await self.counters()
+
+    def ask_ahead(self, *, counters: bool = False) -> None:
+        """Send the question of the next `check_ready`, which comes a few milliseconds later and finds the answer at hand.
+
+        `counters`: ask for these in its place, for `has_counted`; an answer shows as well that the child is alive.
+        """
+        endpoints = self._context.client.endpoints
+        if path := (counters and endpoints.counters) or endpoints.ready:
+            self._endpoints.ask(path)
+
+    def has_counted(self) -> bool:
+        """Return whether the counters that were asked for ahead are at hand; if so they are the newest reading."""
+        path = self._context.client.endpoints.counters
+        reply = self._endpoints.at_hand(path) if path else None
+        if reply is None:
+            return False
+        self._keep(reply)
+        return True
+
+    def _keep(self, reply: Reply) -> Counters:
+        now, counters = self._context.clock.monotonic(), self._context.client.parse_counters(reply.body)
+        self._reading = now, counters
+        self.observer.see_counters(now, counters)
+        return counters
 
     async def check_ready(self, *, max_age: float = 0.0) -> bool:
         """Ask how many connections are ready; return whether the tunnel came up or went down since the last time.
@@ -73,6 +92,22 @@ class ChildMonitor:
         """
         if self._silent_at is not None and self._context.clock.monotonic() - self._silent_at <= max_age:
             return False
+        at_hand = self._at_hand()
+        changed = await self._ask_ready() if at_hand is None else self._see(at_hand)
+        (self.lost.clear if self.observer.ready else self.lost.set)()
+        return changed
+
+    def _at_hand(self) -> Readiness | None:
+        """Return the answer to what was asked ahead, None if it has not come or cannot be understood: it is asked for then."""
+        client = self._context.client
+        reply = self._endpoints.at_hand(client.endpoints.ready) if client.endpoints.ready else None
+        return client.parse_ready(reply.status, reply.body) if reply else None
+
+    def _see(self, readiness: Readiness) -> bool:
+        self.has_answered, self._silent_at = True, None
+        return self.observer.see_readiness(self._context.clock.monotonic(), readiness)
+
+    async def _ask_ready(self) -> bool:
         changed = False
         for timeout in (ANSWER_WITHIN, AGAIN_WITHIN) if self.observer.answers else (AGAIN_WITHIN,):
             asked = self._context.clock.monotonic()
@@ -85,7 +120,6 @@ class ChildMonitor:
             self._silent_at = now if self.observer.ever_ready and not self.observer.answers else None
             if changed or readiness is not None or not self.observer.ever_ready:
                 break
-        (self.lost.clear if self.observer.ready else self.lost.set)()
         return changed
 
     async def _readiness(self, timeout: float) -> Readiness | None:

@@ -1,11 +1,12 @@
 """One run of the child: from the decision to start it until it is reaped.
 
-A `Run` owns the process, watches its `/ready` so that a change is noticed within `READY_EVERY`, gathers evidence when it is
-asked to, and reports to the tunnel, through inputs and facts, what happens. It decides nothing.
+A `Run` owns the process, watches its `/ready` so that a change that its log does not report is noticed within `CALM_EVERY`,
+gathers evidence when it is asked to, and reports to the tunnel, through inputs and facts, what happens. It decides nothing.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field, replace
@@ -23,11 +24,18 @@ from prx.runtime.child_monitor import ChildMonitor
 from prx.runtime.child_signs import LogWatch, explain_kill, oom_kills
 from prx.runtime.context import TunnelContext
 from prx.runtime.health_check import HealthChecker
+from prx.runtime.host.clock import until_beat
 from prx.runtime.probes.quick_checks import QuickChecks
 from prx.runtime.process.child import ChildProcess
 from prx.runtime.visitor_count import VisitorCount
 
-READY_EVERY = 1.0  # seconds between two questions to /ready while nothing else reports a change
+READY_EVERY = 1.0  # seconds between two questions to /ready of a child that is not ready, or did not answer
+# Of one that is ready: its end and its log are noticed at once, so that this is for one that is frozen, which is to be
+# reported within five seconds: it is asked within two, and silent after two and a half.
+CALM_EVERY = 2.0
+ANSWER_AT_HAND_AFTER = 0.005  # seconds after a question to a child, or a connection to a service, of this machine
+GOLDEN = 0.618  # multiples of it, without their whole part, lie evenly however many there are
+QUIET_COUNTERS_EVERY = 2 * CALM_EVERY  # seconds; if no request came lately, the counters are read every other time
 # Of the time for which a child has never answered, so much may pass until it is asked again; its log is read at once.
 SILENT_SHARE = 0.1
 QUICK_CHECK_EVERY = 2  # of these; see `prx.runtime.probes.quick_checks`
@@ -79,6 +87,10 @@ class Run:
         self._log = ChildLog(context, self._on_line)
         self.checker = HealthChecker(context, self._child)
         self._quick_checks = QuickChecks()
+        self._phase = 0.0
+        self._quiet = False  # no request has come between the last two readings of the counters
+        self._visits = 0
+        self._counts = False  # the counters were asked for last, and not whether the child is ready
         self._noticed_at = self._started
         self._edge_learnt = False
         self._well = False  # the last check found nothing wrong
@@ -101,7 +113,9 @@ class Run:
         except BaseException:
             self._child.close()
             raise
-        self.context.shared.ledger.add(self._process.identity, self.context.name)
+        ledger = self.context.shared.ledger
+        self._phase = GOLDEN * len(ledger) % 1  # one alone beats with the heartbeat, many spread over the time between
+        ledger.add(self._process.identity, self.context.name)
         self.role.visitors.begin(self.checker)
 
     async def aclose(self) -> None:
@@ -153,12 +167,16 @@ class Run:
         """Notice within a few seconds when the tunnel, or the service behind it, comes up or goes down; forever."""
         beat = 0
         while True:
-            await self.context.clock.sleep(max(READY_EVERY, self._silent_for() * SILENT_SHARE))
+            calm = self._observer.ready > 0 and self._observer.answers
+            await self.context.clock.sleep(self._next_beat() if calm else max(READY_EVERY, self._silent_for() * SILENT_SHARE))
             self._log.report_skipped()
-            changed = await self._ask_child(quick_checks=beat % QUICK_CHECK_EVERY == 1)
+            changed = await self._ask_child(quick_checks=calm or beat % QUICK_CHECK_EVERY == 1)
             beat += 1
             if changed:
                 self._notice()
+
+    def _next_beat(self) -> float:
+        return until_beat(self.context.clock.monotonic(), CALM_EVERY, self._phase * CALM_EVERY)
 
     def _silent_for(self) -> float:
         """Return for how many seconds the child has not answered since its start; 0 for one that has ever answered."""
@@ -171,10 +189,12 @@ class Run:
     async def _ask_child(self, *, quick_checks: bool) -> bool:
         """Return whether something has changed: the child's readiness, or with `quick_checks` the service behind it."""
         try:
-            changed = await self._child.check_ready()
+            if quick_checks:
+                await self._ask_ahead()
+            changed = not self._child.has_counted() and await self._child.check_ready()
             if not quick_checks or not self._observer.ready or not self.checker.url:
                 return changed
-            counters = await self._child.counters(max_age=READY_EVERY)
+            counters = await self._child.counters(max_age=QUIET_COUNTERS_EVERY - READY_EVERY if self._quiet else READY_EVERY)
             if counters is None and await self._child.check_ready():  # it may have fallen silent since
                 return True
             began = self.context.clock.monotonic()
@@ -187,10 +207,24 @@ class Run:
             return False
         return changed
 
+    async def _ask_ahead(self) -> None:
+        """Ask child and service at once, and give both a moment: their answers are read without a wait of their own.
+
+        While no visitor comes the child is asked for its counters every other time, and only then: an answer is a sign of life.
+        """
+        self._counts = self._quiet and self._observer.answers and not self._counts
+        self._child.ask_ahead(counters=self._counts)
+        if self.role.leads and self._observer.ready and self.checker.url:
+            self._quick_checks.begin(self.context.settings)
+        await asyncio.sleep(ANSWER_AT_HAND_AFTER)
+
     def _count(self, now: float, counters: Counters | None) -> None:
         """Publish what visitors have asked all connectors for, as those have counted it anyway."""
         if counters is None:
+            self._quiet = False
             return
+        visits = counters.requests - self.checker.asked
+        self._quiet, self._visits = visits == self._visits, visits
         if reading := self.role.visitors.see(now, self.checker, counters):
             recent = asdict(reading.status)
             new = {"new_requests": reading.new_requests, "new_errors": reading.new_errors}

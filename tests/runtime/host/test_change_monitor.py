@@ -3,6 +3,7 @@
 import pytest
 
 from prx.runtime.host.change_monitor import EVERY, ChangeMonitor
+from prx.runtime.host.clock import until_beat
 from prx.testing.clock import ManualClock
 
 
@@ -46,6 +47,15 @@ def listener() -> Listener:
 def test_nothing_happens_in_a_quiet_world(listener: Listener) -> None:
     """Ten beats without a change tell nothing."""
     assert [listener.beat() for _ in range(10)] == [[]] * 10
+
+
+@pytest.mark.parametrize(
+    ("now", "phase", "left"),
+    [(1000.0, 0.0, 2.0), (1000.5, 0.0, 1.5), (1001.9, 0.0, 2.1), (1000.0, 0.5, 0.5), (1000.4, 0.5, 2.1), (1000.6, 0.5, 1.9)],
+)
+def test_all_hear_the_same_drum(now: float, phase: float, left: float) -> None:
+    """What is due every two seconds is due together; a beat that comes a moment early is not followed by another at once."""
+    assert until_beat(now, 2.0, phase) == pytest.approx(left)
 
 
 def test_sleep_is_noticed_once(listener: Listener) -> None:

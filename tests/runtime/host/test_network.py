@@ -133,7 +133,7 @@ class Announced(Announcements):
 
 @pytest.fixture
 def looks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Return a list of the looks at the tables; the network is up, and there is no other."""
+    """Return a list that grows with each reading of the tables; the network is up, and stays the same."""
     found: list[str] = []
 
     def look_up() -> bool:

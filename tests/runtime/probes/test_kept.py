@@ -150,3 +150,92 @@ async def test_what_comes_unasked_answers_no_question(servers: Servers, late: by
     await said.wait()
     assert await endpoints.get("/ready") == Reply(200, b"ok")
     assert served.connections == 2
+
+
+async def echoing(servers: Servers) -> tuple[ConnectorEndpoints, asyncio.Event, list[bytes]]:
+    """Return endpoints that answer each path with itself, an event that is set with each answer, and the heads of questions."""
+    answered = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = served.heads[-1]
+        while head:
+            path = head.split()[1]
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(path), path))
+            await writer.drain()
+            answered.set()
+            try:
+                head = await reader.readuntil(b"\r\n\r\n")
+            except asyncio.IncompleteReadError:
+                return
+            served.heads.append(head)
+
+    served = await servers.start(serve)
+    return ConnectorEndpoints(served.port), answered, served.heads
+
+
+async def test_an_answer_to_what_was_asked_ahead_is_at_hand(servers: Servers) -> None:
+    """It costs no wait and no second question, and is there once."""
+    endpoints, answered, heads = await echoing(servers)
+    for count in (1, 2, 3):
+        answered.clear()
+        endpoints.ask("/ready")
+        await answered.wait()
+        assert endpoints.at_hand("/ready") == Reply(200, b"/ready")
+        assert endpoints.at_hand("/ready") is None
+        assert len(heads) == count
+
+
+async def test_a_question_goes_on_with_what_was_asked_ahead(servers: Servers) -> None:
+    """An answer that is not there yet is no sign of anything: it is waited for, and not asked for again."""
+    endpoints, _, heads = await echoing(servers)
+    endpoints.ask("/ready")
+    assert endpoints.at_hand("/ready") is None
+    assert await endpoints.get("/ready") == Reply(200, b"/ready")
+    assert len(heads) == 1
+
+
+async def test_an_answer_that_was_not_waited_for_answers_no_later_question(servers: Servers) -> None:
+    """Asked ahead again, or for another path: the old answer is left behind with its connection."""
+    endpoints, answered, _ = await echoing(servers)
+    endpoints.ask("/ready")
+    await answered.wait()
+    assert endpoints.at_hand("/metrics") is None
+    assert await endpoints.get("/metrics") == Reply(200, b"/metrics")
+    answered.clear()
+    endpoints.ask("/quicktunnel")
+    await answered.wait()
+    assert endpoints.at_hand("/ready") is None
+    assert endpoints.at_hand("/quicktunnel") == Reply(200, b"/quicktunnel")
+
+
+@pytest.mark.parametrize("raw", [b"SSH-2.0-x\r\n", b"HTTP/1.1 200 OK\r\nbroken\r\n\r\n", b"", KEPT + b"x"])
+async def test_what_is_at_hand_and_no_answer_is_asked_for_the_careful_way(servers: Servers, raw: bytes) -> None:
+    """Nothing is concluded from it, and the connection is not used again."""
+    said = asyncio.Event()
+
+    async def serve(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if served.connections > 1:
+            writer.write(KEPT)
+            return
+        writer.write(raw)
+        await writer.drain()
+        said.set()
+        if raw:
+            await forever()
+
+    served = await servers.start(serve)
+    endpoints = ConnectorEndpoints(served.port)
+    endpoints.ask("/ready")
+    await said.wait()
+    found = endpoints.at_hand("/ready")
+    assert found == (Reply(200, b"ok") if raw.startswith(KEPT) else None)
+    assert await endpoints.get("/ready") == Reply(200, b"ok")
+    assert served.connections >= 2
+
+
+async def test_a_question_that_cannot_be_asked_ahead_is_harmless(unused_port: int) -> None:
+    """Nothing listens: the question itself finds that out."""
+    endpoints = ConnectorEndpoints(unused_port)
+    endpoints.ask("/ready")
+    assert endpoints.at_hand("/ready") is None
+    assert await endpoints.get("/ready") is None

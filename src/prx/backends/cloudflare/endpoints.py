@@ -16,7 +16,7 @@ from prx.backends.base import Counters, Readiness
 
 _LABEL: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _SAMPLE: Final = re.compile(
-    rb"^(cloudflared_tunnel_[a-z_]+)(?:\{([^}\n]*)\})? ([0-9.eE+]+)(?: \d+)?\r?$", re.ASCII | re.MULTILINE
+    rb"\n(cloudflared_tunnel_[a-z_]+)(?:\{([^}\n]*)\})? ([0-9.eE+]+)(?: \d+)?\r?$", re.ASCII | re.MULTILINE
 )
 _CODE: Final = re.compile(rb'status_code="(\d{3})"')
 _SERVICE_HOST: Final = "api.trycloudflare.com"  # it stands in error texts and has been taken for a tunnel's name
@@ -58,7 +58,7 @@ def parse_counters(body: bytes) -> Counters:
     """Return the counters that are reliable; everything else on the page is ignored."""
     totals = dict.fromkeys(("requests", "request_errors", "in_flight", "registered", "rejected", "duplicates"), 0)
     said: dict[int, int] = {}
-    for match in _SAMPLE.finditer(body):
+    for match in _SAMPLE.finditer(b"\n" + body):  # a newline and a word are looked for faster than the start of a line
         metric, labels, count = match[1], match[2] or b"", _count(match[3])
         if metric == b"cloudflared_tunnel_response_by_code" and (code := _CODE.search(labels)):
             said[int(code[1])] = count

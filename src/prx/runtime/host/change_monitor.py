@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 
-from prx.runtime.host.clock import Clock
+from prx.runtime.host.clock import Clock, until_beat
 from prx.runtime.host.network import Network
 
 EVERY = 2.0  # seconds
@@ -37,7 +37,7 @@ class ChangeMonitor:
     async def run(self) -> None:
         """Beat forever."""
         while True:
-            await self._clock.sleep(EVERY)
+            await self._clock.sleep(until_beat(self._clock.monotonic(), EVERY))
             self.beat()
 
     def beat(self) -> None:

@@ -39,6 +39,16 @@ class Clock(Protocol):
 _BOOTTIME = time.CLOCK_BOOTTIME if sys.platform == "linux" else time.CLOCK_MONOTONIC
 
 
+def until_beat(now: float, every: float, phase: float = 0.0) -> float:
+    """Return the seconds until the next beat of a drum that all hear: multiples of `every`, late by `phase`.
+
+    What is done by the same drum is done in one turn of the event loop, which costs more than most of it. A beat that is nearer
+    than a tenth of `every` is left out: it is the one that is just over.
+    """
+    left = every - (now - phase) % every
+    return left if left >= every / 10 else left + every
+
+
 class SystemClock:
     """The machine's own clocks."""
 

@@ -89,6 +89,7 @@ class Stream:
     writer: asyncio.StreamWriter
 
 
+@functools.lru_cache(maxsize=256)
 def is_address(host: str) -> bool:
     """Return whether `host` is an IP address, without brackets."""
     try:

@@ -39,10 +39,19 @@ class ConnectorEndpoints:
         """Hang up."""
         self._kept.close()
 
+    def ask(self, path: str) -> None:
+        """Send GET `path` ahead of the `get`, or the `at_hand`, that takes the answer."""
+        self._kept.ask(path)
+
+    def at_hand(self, path: str) -> Reply | None:
+        """Return the answer to what was asked ahead if it has come; None is no sign of anything, and `get` goes on with it."""
+        found = self._kept.at_hand(path)
+        return None if found is None else Reply(*found)
+
     async def get(self, path: str, *, timeout: float | None = None) -> Reply | None:
         """Return the answer to GET `path`, None when there is none within `timeout` seconds, or the usual ones."""
         within = self._timeout if timeout is None else timeout
-        if self._kept.busy:
+        if self._kept.busy or self._kept.ahead not in {"", path}:
             return await self._ask(path, within)
         try:
             return Reply(*await self._kept.get(path, within))

@@ -35,26 +35,65 @@ class _Socket(socket.socket):
 
 
 class KeptConnection:
-    """The connection to 127.0.0.1:`port`, made when it is needed; one question at a time (`busy`)."""
+    """The connection to 127.0.0.1:`port`, made when it is needed; one question at a time (`busy`).
+
+    ahead: the path of a question that was sent by `ask`, and not answered yet; empty if there is none.
+    """
 
     def __init__(self, port: int, *, limit: int) -> None:
         self.busy = False
+        self.ahead = ""
         self._port = port
         self._limit = limit
         self._sock: socket.socket | None = None
+        self._head: Head | None = None
+        self._buffer = b""
+
+    def ask(self, path: str) -> None:
+        """Send the question GET `path` ahead of the `get` that waits for its answer; harmless if it cannot be sent."""
+        if self.busy:
+            return
+        if self.ahead:  # its answer was not waited for: it must not be taken for that of a later question
+            self.close()
+        try:
+            self._send(path)
+        except (OSError, NotKeptError):
+            self.close()
+        else:
+            self.ahead = path
+
+    def at_hand(self, path: str) -> tuple[int, bytes] | None:
+        """Return status and body of the answer to what was sent ahead if it has come; None is no sign of anything."""
+        if self.busy or self.ahead != path or self._sock is None:
+            return None
+        whole = False
+        try:
+            found = self._take(self._sock.recv(_CHUNK))
+            if found is None:
+                return None
+            answer, whole = found
+        except BlockingIOError:
+            return None
+        except (OSError, NotKeptError, NotHttpError, MalformedError, ValueError):
+            self.close()
+            return None
+        self.ahead = ""
+        if not whole:
+            self.close()
+        return answer
 
     async def get(self, path: str, timeout: float) -> tuple[int, bytes]:
-        """Return status and body of the answer to GET `path`.
+        """Return status and body of the answer to GET `path`, which may have been sent ahead.
 
         Raises TimeoutError without one within `timeout` seconds, ConnectionRefusedError if nothing listens, and NotKeptError.
         """
         self.busy, whole = True, False
         try:
-            if self._sock is not None and not _is_quiet(self._sock):
-                self.close()
-            sock = self._sock = self._sock or connect_at_once(socket.AF_INET, "127.0.0.1", self._port)
+            if self.ahead != path:
+                self._send(path)
+            self.ahead = ""
             async with asyncio.timeout(timeout):
-                found, whole = await self._exchange(sock, path)
+                found, whole = await self._answer()
         except (TimeoutError, ConnectionRefusedError):
             raise
         except (OSError, NotHttpError, MalformedError, ValueError) as error:
@@ -67,33 +106,49 @@ class KeptConnection:
 
     def close(self) -> None:
         """Hang up; the next question opens the connection again."""
+        self.ahead = ""
         if self._sock is not None:
             self._sock.close()
             self._sock = None
 
-    async def _exchange(self, sock: socket.socket, path: str) -> tuple[tuple[int, bytes], bool]:
-        """Return status and body, and whether the connection may be kept."""
+    def _send(self, path: str) -> None:
+        """Send a question, on a connection that is opened if there is none."""
+        if self._sock is not None and not _is_quiet(self._sock):
+            self.close()
+        sock = self._sock = self._sock or connect_at_once(socket.AF_INET, "127.0.0.1", self._port)
+        self._head, self._buffer = None, b""
         question = (
             f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{self._port}\r\nUser-Agent: prx/{__version__}\r\n"
             "Accept: */*\r\nAccept-Encoding: identity\r\n\r\n"
         ).encode("ascii")
         if sock.send(question) != len(question):
             raise NotKeptError
-        loop, buffer, head = asyncio.get_running_loop(), b"", None
-        while True:
-            data = await loop.sock_recv(sock, _CHUNK)
-            buffer += data
-            if not data or len(buffer) > self._limit:
-                raise NotKeptError
-            if head is None:
-                parts = split(buffer)
-                if parts is None:
-                    continue
-                head, buffer = parts
-            if (whole := body_of(head, buffer)) is not None:
-                body, rest = whole
-                keeps = not rest and "close" not in head.fields.get("connection", "").lower()
-                return (head.status, body), keeps
+
+    async def _answer(self) -> tuple[tuple[int, bytes], bool]:
+        """Return status and body, and whether the connection may be kept."""
+        loop, sock = asyncio.get_running_loop(), self._sock
+        if sock is None:
+            raise NotKeptError
+        while (found := self._take(await loop.sock_recv(sock, _CHUNK))) is None:
+            pass
+        return found
+
+    def _take(self, data: bytes) -> tuple[tuple[int, bytes], bool] | None:
+        """Take in what was received; return status and body, and whether the connection may be kept, once all is there."""
+        self._buffer += data
+        if not data or len(self._buffer) > self._limit:
+            raise NotKeptError
+        if self._head is None:
+            parts = split(self._buffer)
+            if parts is None:
+                return None
+            self._head, self._buffer = parts
+        if (whole := body_of(self._head, self._buffer)) is None:
+            return None
+        body, rest = whole
+        keeps = not rest and "close" not in self._head.fields.get("connection", "").lower()
+        status, self._buffer = self._head.status, b""
+        return (status, body), keeps
 
 
 def _is_quiet(sock: socket.socket) -> bool:

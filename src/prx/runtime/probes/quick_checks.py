@@ -12,7 +12,9 @@ is made, so that visitors find room in the queue when the service goes on.
 from __future__ import annotations
 
 import asyncio
-from socket import AF_INET, AF_INET6, socket
+from collections.abc import Sequence
+from socket import AF_INET, AF_INET6, SHUT_WR, socket
+from typing import NamedTuple, Self
 
 from prx.backends.base import Counters
 from prx.config.schema import TunnelSettings
@@ -36,9 +38,16 @@ class QuickChecks:
         self.suspect = False
         self.failing = False
         self._left: Arrival | None = None  # a connection that the service has not accepted
+        self._ahead: _Knock | None = None  # one that was made for the next check
         self._well = True  # as the check was that came before the first quick check: a service that has ended since is news
         self._counters: Counters | None = None
         self._stream = 0.0  # requests between two quick checks, of late
+
+    def begin(self, settings: TunnelSettings) -> None:
+        """Connect and hang up for a `check` that comes some milliseconds later, and finds then what has become of it."""
+        address, port = _addresses(settings.origin.host)[0], settings.origin.port
+        local = self._left is None and is_address(address) and is_this_machine(address)
+        self._ahead = _Knock.at(address, port) if local else None
 
     async def check(self, settings: TunnelSettings, counters: Counters | None, usual_ms: float | None) -> bool:
         """Return whether something has changed since the last quick check, so that a health check is due at once.
@@ -65,22 +74,21 @@ class QuickChecks:
 
     async def _is_well(self, settings: TunnelSettings, *, busy: bool, usual_ms: float | None) -> bool:
         origin = settings.origin
-        addresses = ["127.0.0.1", "::1"] if origin.host == "localhost" else [origin.host]
+        addresses = _addresses(origin.host)
         if not all(is_address(address) for address in addresses):
             return True  # a name: nothing is asked for it between two health checks
         if self._left is not None and self._left.to_port == origin.port and self._left.is_waiting():
             return False
-        self._left = None
-        local = is_this_machine(origin.host)
-        try:
-            arrival = _knock(addresses[0], origin.port) if local else None
-            if arrival is None:
-                endpoints = [Endpoint(address, origin.port) for address in addresses]
-                async with connected_to_one(endpoints, timeout=CONNECT_WITHIN) as stream:
-                    arrival = _arrival(stream.writer.get_extra_info("socket")) if local else None
-        except ProbeError as error:
-            return error.trouble not in _GONE
-        self._left = await _left_waiting(arrival) if arrival is not None else None
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None and ahead.arrival.to_port == origin.port:
+            arrival, waits = ahead.end(), (0.0, *ACCEPT_WITHIN[1:])
+        else:
+            try:
+                arrival, waits = await _arrive(addresses, origin.port), ACCEPT_WITHIN
+            except ProbeError as error:
+                self._left = None
+                return error.trouble not in _GONE
+        self._left = await _left_waiting(arrival, waits) if arrival is not None else None
         if self._left is not None:
             return False
         if busy and usual_ms is not None and usual_ms < ANSWER_WITHIN * 250:
@@ -89,13 +97,45 @@ class QuickChecks:
         return True
 
 
-def _knock(address: str, port: int) -> Arrival | None:
-    """Connect to a service of this machine and hang up, without a wait; None if that takes one, or does not succeed."""
-    try:
-        with connect_at_once(AF_INET6 if ":" in address else AF_INET, address, port) as sock:
-            return Arrival.of(sock)
-    except (OSError, OverflowError):
+def _addresses(host: str) -> list[str]:
+    return ["127.0.0.1", "::1"] if host == "localhost" else [host]
+
+
+class _Knock(NamedTuple):
+    """A connection to a service of this machine whose own direction was ended at once: nothing will be said."""
+
+    sock: socket
+    arrival: Arrival
+
+    @classmethod
+    def at(cls, address: str, port: int) -> Self | None:
+        """Connect without a wait; None if that takes one, or does not succeed."""
+        try:
+            sock = connect_at_once(AF_INET6 if ":" in address else AF_INET, address, port)
+            sock.shutdown(SHUT_WR)
+            return cls(sock, Arrival.of(sock))
+        except (OSError, OverflowError):
+            return None
+
+    def end(self) -> Arrival | None:
+        """Hang up, and return what may wait to be accepted; None if the service has said something, or has hung up as well."""
+        with self.sock:
+            try:
+                self.sock.recv(1)
+            except OSError:
+                return self.arrival
         return None
+
+
+async def _arrive(addresses: Sequence[str], port: int) -> Arrival | None:
+    """Connect to a service and hang up; return the connection if it can be seen whether it waits. ProbeError: none is taken."""
+    local = is_this_machine(addresses[0])
+    if local and (knock := _Knock.at(addresses[0], port)):
+        knock.sock.close()
+        return knock.arrival
+    endpoints = [Endpoint(address, port) for address in addresses]
+    async with connected_to_one(endpoints, timeout=CONNECT_WITHIN) as stream:
+        return _arrival(stream.writer.get_extra_info("socket")) if local else None
 
 
 def _arrival(sock: socket | None) -> Arrival | None:
@@ -105,10 +145,11 @@ def _arrival(sock: socket | None) -> Arrival | None:
         return None
 
 
-async def _left_waiting(arrival: Arrival) -> Arrival | None:
+async def _left_waiting(arrival: Arrival, waits: Sequence[float]) -> Arrival | None:
     """Return the connection if the service does not accept it for a while; None if it does, or if the system does not say."""
-    for wait in ACCEPT_WITHIN:
-        await asyncio.sleep(wait)
+    for wait in waits:
+        if wait:
+            await asyncio.sleep(wait)
         if not arrival.is_waiting():
             return None
     return arrival

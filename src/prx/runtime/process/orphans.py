@@ -44,6 +44,10 @@ class ChildLedger:
         self._written_at = float("-inf")
         self._writing: asyncio.TimerHandle | None = None
 
+    def __len__(self) -> int:
+        """Return how many children live."""
+        return len(self._children)
+
     def add(self, child: Identity, label: str) -> bool:
         """Write a fresh child down; False if the disk refused (it is remembered, and written when it can be)."""
         self._children[child] = {**asdict(child), "tunnel": label}
