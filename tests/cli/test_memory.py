@@ -6,6 +6,7 @@ import ctypes
 import gc
 import subprocess
 import sys
+from contextlib import suppress
 
 import pytest
 from tests.cli.home import Home, Started
@@ -124,6 +125,19 @@ def test_another_c_library_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> Non
     memory.use_one_arena()
     try:
         memory.return_free_memory()
+    finally:
+        gc.unfreeze()
+
+
+def test_nothing_is_collected_while_modules_are_imported() -> None:
+    """The collector is on again afterwards, also if an import fails, and leaves alone what the block has made."""
+    gc.unfreeze()
+    try:
+        with suppress(ImportError), memory.no_collection():
+            collected = gc.isenabled()
+            raise ImportError
+        assert (collected, gc.isenabled()) == (False, True)
+        assert gc.get_freeze_count() > 0
     finally:
         gc.unfreeze()
 

@@ -171,12 +171,14 @@ def _start(ctx: click.Context, targets: tuple[str, ...], report_fd: int | None, 
 def _run(options: StartOptions, report_fd: int | None) -> int:
     import os
 
-    from prx.app.hardening import forbid_dumps, guard_logging
-    from prx.app.memory import use_one_arena
-    from prx.app.session import Session
-    from prx.cli.install_prompt import offer_client
-    from prx.runtime.host.clock import SystemClock
-    from prx.runtime.host.lock import LockHeld
+    from prx.app.memory import no_collection, use_one_arena
+
+    with no_collection():
+        from prx.app.hardening import forbid_dumps, guard_logging
+        from prx.app.session import Session
+        from prx.cli.install_prompt import offer_client
+        from prx.runtime.host.clock import SystemClock
+        from prx.runtime.host.lock import LockHeld
 
     use_one_arena()
     forbid_dumps()

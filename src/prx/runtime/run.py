@@ -25,6 +25,7 @@ from prx.runtime.child_signs import LogWatch, explain_kill, oom_kills
 from prx.runtime.context import TunnelContext
 from prx.runtime.health_check import HealthChecker
 from prx.runtime.host.clock import until_beat
+from prx.runtime.probes.http import prepare
 from prx.runtime.probes.quick_checks import QuickChecks
 from prx.runtime.process.child import ChildProcess
 from prx.runtime.visitor_count import VisitorCount
@@ -41,6 +42,7 @@ SILENT_SHARE = 0.1
 QUICK_CHECK_EVERY = 2  # of these; see `prx.runtime.probes.quick_checks`
 NOTICE_AGAIN_AFTER = 2.0  # seconds; visitors' errors may come by the hundred
 CHECKS_AT_MOST = 3  # in a row, if prx itself was held up and so cannot tell what is wrong
+PREPARE_AFTER = 0.005  # seconds
 _NOT_BAD = frozenset({Action.NONE, Action.WAIT})
 
 logger = logging.getLogger(__name__)
@@ -117,6 +119,7 @@ class Run:
         self._phase = GOLDEN * len(ledger) % 1  # one alone beats with the heartbeat, many spread over the time between
         ledger.add(self._process.identity, self.context.name)
         self.role.visitors.begin(self.checker)
+        asyncio.get_running_loop().call_later(PREPARE_AFTER, prepare)  # the child has yet to come up
 
     async def aclose(self) -> None:
         """Kill the child, and forget it: nothing waits for its end."""

@@ -140,7 +140,7 @@ def _of_words(end: ExitStatus, tail: Sequence[LogLine]) -> ChildExit:
     said = "\n".join(f"{line.message} {line.error} {line.fields.get('status_code', '')}" for line in tail if _is_own(line))
     words = last_words(tail)
     for pattern, cause, detail, hint in _CAUSES:
-        if match := pattern.search(said):
+        if match := re.search(pattern, said):
             return _exit(end, cause, detail.format(*match.groups(), words=words), hint)
     if checks := _failed_checks(tail):
         return _exit(end, ExitCause.NETWORK, f"its start checks found the edge out of reach: {checks}")
@@ -189,13 +189,12 @@ def _short(text: str) -> str:
     return text if len(text) <= DETAIL_LIMIT else text[: DETAIL_LIMIT - 1] + "…"
 
 
-def _cause(
-    pattern: str, cause: ExitCause, detail: str = "{words}", hint: str = ""
-) -> tuple[re.Pattern[str], ExitCause, str, str]:
-    return re.compile(pattern), cause, detail, hint
+def _cause(pattern: str, cause: ExitCause, detail: str = "{words}", hint: str = "") -> tuple[str, ExitCause, str, str]:
+    return pattern, cause, detail, hint
 
 
-# The first text that is found decides. {words}: its last words; {0}, {1}: groups of the pattern.
+# The first text that is found decides. {words}: its last words; {0}, {1}: groups of the pattern, which is compiled at the first
+# exit: all of them would cost each start some milliseconds.
 _CAUSES: Final = (
     _cause(
         r"Provided Tunnel token is not valid", ExitCause.AUTH, "cloudflared rejects the tunnel token as malformed", _RENEW_HINT
