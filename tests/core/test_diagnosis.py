@@ -343,7 +343,7 @@ def test_a_url_that_does_not_answer_without_a_network_is_offline(evidence: Evide
 
 def test_a_url_that_answers_proves_a_network() -> None:
     """What an answer says counts more than what the table of routes does not show."""
-    for public in (Public(200), Public(530), Public(500)):
+    for public in (Public(200), Public(404), Public(500)):
         assert diagnose(replace(at_public(public), network_up=False), POLICY).verdict is not Verdict.OFFLINE
 
 
@@ -599,3 +599,22 @@ def test_a_token_that_has_worked_is_told_and_waited_for(seconds: float, worked: 
     connector = replace(DOWN, unauthorized_for=seconds, ever_ready=worked, worked=worked, age=900)
     diagnosis = diagnose(replace(FINE, connector=connector), POLICY)
     assert (diagnosis.verdict, diagnosis.action) == (Verdict.AUTH_REJECTED, action)
+
+
+@pytest.mark.parametrize(
+    ("public", "delivery", "verdict"),
+    [
+        (Public(None, "timeout"), UNKNOWN, Verdict.OFFLINE),
+        (Public(502), PAST, Verdict.OFFLINE),
+        (Public(530, edge_error=1033), PAST, Verdict.OFFLINE),
+        (Public(530, edge_error=1033), UNKNOWN, Verdict.OFFLINE),
+        (Public(504), UNKNOWN, Verdict.OFFLINE),
+        (Public(200), REACHED, Verdict.HEALTHY),
+        (Public(200), UNKNOWN, Verdict.HEALTHY),
+        (Public(502), REACHED, Verdict.ORIGIN_DOWN),
+    ],
+)
+def test_without_a_network_the_edges_own_errors_are_no_news(public: Public, delivery: Delivery, verdict: Verdict) -> None:
+    """An edge that can still be asked says that the connector is gone; nothing but the network is to blame."""
+    seen = replace(at_public(public, replace(ORIGIN, status=None, error="closed"), delivery), network_up=False)
+    assert diagnose(seen, POLICY).verdict is verdict

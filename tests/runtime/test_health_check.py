@@ -8,6 +8,7 @@ import pytest
 from tests.runtime.contexts import shared
 
 from prx.config.schema import TunnelSettings
+from prx.core.evidence import Evidence, Public
 from prx.runtime import health_check
 from prx.runtime.context import TunnelContext
 from prx.runtime.health_check import HealthChecker
@@ -32,3 +33,36 @@ async def test_the_question_of_a_stranger_is_no_visitor_of_its_own(
     checker.url = "https://a.example"
     await checker._exposed(("192.0.2.1",), 1.0)
     assert (checker.asked, checker.failed) == own
+
+
+class Routes:
+    """What the system shows of the network."""
+
+    def __init__(self) -> None:
+        self.shown: bool | None = False
+
+    def up(self) -> bool | None:
+        """Return whether there is one."""
+        return self.shown
+
+
+@pytest.mark.parametrize(
+    ("statuses", "known"),
+    [([], False), ([200], False), ([200, 404], None), ([200, 530], False), ([502, 530, None], False), ([302, 502, 200], None)],
+)
+async def test_good_answers_prove_a_network_that_the_system_does_not_show(
+    tmp_path: Path, statuses: list[int | None], known: bool | None
+) -> None:
+    """One may have been under way when the network went; after two the table of routes has been proven wrong."""
+    routes = Routes()
+    context = TunnelContext.create("web", TunnelSettings(), shared(tmp_path, ManualClock()))
+    context.shared.network = routes  # type: ignore[assignment]
+    checker = HealthChecker(context, None)
+    for status in statuses:
+        checker._learn_of_network(Evidence(0.0, network_up=False), Public(status))
+    assert checker._network_up() is known
+    routes.shown = True
+    assert checker._network_up() is True
+    checker.forget_network()
+    routes.shown = False
+    assert checker._network_up() is False

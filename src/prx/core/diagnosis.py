@@ -17,6 +17,7 @@ from prx.core.evidence import Dns, DnsState, Evidence, ExitCause
 from prx.core.judge_answer import judge_answer
 from prx.core.judge_connector import judge_connector
 from prx.core.policy import Policy
+from prx.core.status_codes import EDGE_ERRORS
 from prx.core.verdicts import Action, Diagnosis, Verdict
 
 __all__ = ["Policy", "diagnose"]
@@ -77,9 +78,15 @@ def _judge_exit(evidence: Evidence, policy: Policy) -> Diagnosis | None:
 
 
 def _judge_offline(evidence: Evidence, _: Policy) -> Diagnosis | None:
-    """Judge a URL that does not answer while this machine has no network: cloudflared may not have noticed for minutes."""
+    """Judge a URL that is not served while this machine has no network: cloudflared may not have noticed for minutes.
+
+    An edge on this machine, or behind a proxy, can still be asked, and says that it has lost the connector: that is no news of
+    the edge, the record or another connector. What has come through this connector is judged as ever.
+    """
     public = evidence.public
-    if evidence.network_up is not False or public is None or public.status is not None:
+    if evidence.network_up is not False or public is None:
+        return None
+    if public.status is not None and (public.status not in EDGE_ERRORS or evidence.delivery.reached is True):
         return None
     return Diagnosis(Verdict.OFFLINE, "this machine has no network", _OFFLINE_HINT)
 

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from prx.core.events import UrlKnown
 from prx.core.evidence import Connector, Delivery, Dns, Edge, Evidence, Origin, Public
-from prx.core.status_codes import EDGE_STATUSES
+from prx.core.status_codes import EDGE_ERRORS, EDGE_STATUSES
 from prx.runtime.child_monitor import ChildMonitor
 from prx.runtime.context import TunnelContext
 from prx.runtime.delivery import SETTLE, Watch
@@ -32,6 +32,7 @@ SILENT_LATELY = 1.0  # seconds; a child that was found silent then is not asked 
 FAST_LIMIT = 4.0  # seconds for an answer of a service that has just taken less than a quarter of it
 SUSPECT_LIMIT = 1.5  # seconds, the same, if something else says already that it does not answer
 BYPASSES_THAT_CONVINCE = 2  # answers past this connector that convince
+ANSWERS_THAT_CONVINCE = 2  # good answers in a row, without a network that the system shows, that prove one
 
 
 class HealthChecker:
@@ -51,6 +52,7 @@ class HealthChecker:
         self._name = PublicName(context)
         self._exposure_known = False
         self._bypasses = 0
+        self._served_without = 0  # good answers in a row although the system shows no network
 
     def prove(self) -> None:
         """Take in that the URL was proven by the last check."""
@@ -59,6 +61,7 @@ class HealthChecker:
     def forget_network(self) -> None:
         """Take in that the machine is in another network."""
         self._name.expire()
+        self._served_without = 0
 
     def inherit(self, other: HealthChecker) -> None:
         """Take over what another connector's checks have found out about the same URL."""
@@ -107,9 +110,20 @@ class HealthChecker:
             self.url,
             began=began,
             connector=self._connector(),
-            network_up=context.shared.network.up(),
+            network_up=self._network_up(),
             edge=edge,
         )
+
+    def _network_up(self) -> bool | None:
+        """Return whether this machine has a network; None if what the system shows has been proven wrong."""
+        up = self._context.shared.network.up()
+        return None if up is False and self._served_without >= ANSWERS_THAT_CONVINCE else up
+
+    def _learn_of_network(self, evidence: Evidence, public: Public) -> None:
+        if evidence.network_up is True:
+            self._served_without = 0
+        elif public.status is not None and public.status not in EDGE_ERRORS:
+            self._served_without += 1
 
     def _connector(self) -> Connector | None:
         return None if self._child is None else self._child.evidence()
@@ -172,6 +186,7 @@ class HealthChecker:
             self.usual_ms = public.latency_ms
         far = public.status is None or public.status in EDGE_STATUSES
         self._note_bypass(public, delivery)
+        self._learn_of_network(evidence, public)
         return replace(
             evidence,
             at=context.clock.monotonic(),
