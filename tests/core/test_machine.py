@@ -259,7 +259,7 @@ def test_a_replacement_that_helped_makes_the_next_incident_wait_no_longer(
     [
         (Cause.CONNECTOR_STUCK, False, 4.0, [1, 10]),  # it was watched for as long as that already
         (Cause.CONNECTOR_STUCK, False, 30.0, [0, 10]),
-        (Cause.REFUSED, False, 8.0, [0, 10]),
+        (Cause.REFUSED, False, 8.0, [0, 5]),
         (Cause.CONNECTOR_STUCK, True, 30.0, [5, 10]),  # the price is the URL: the whole wait
         (Cause.CHILD_SILENT, False, 30.0, [5, 10]),  # it may be slow only
         (Cause.UDP_BLOCKED, False, 30.0, [5, 10]),
