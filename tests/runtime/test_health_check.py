@@ -8,7 +8,7 @@ import pytest
 from tests.runtime.contexts import shared
 
 from prx.config.schema import TunnelSettings
-from prx.core.evidence import Evidence, Public
+from prx.core.evidence import Delivery, Evidence, Public
 from prx.runtime import health_check
 from prx.runtime.context import TunnelContext
 from prx.runtime.health_check import HealthChecker
@@ -66,3 +66,35 @@ async def test_good_answers_prove_a_network_that_the_system_does_not_show(
     checker.forget_network()
     routes.shown = False
     assert checker._network_up() is False
+
+
+class Readings:
+    """A watch whose readings are given."""
+
+    def __init__(self, *deliveries: Delivery) -> None:
+        self.left = list(deliveries)
+
+    async def end(self) -> Delivery:
+        """Return the next one."""
+        return self.left.pop(0)
+
+
+LATE = Delivery(reached=True)
+DONE = Delivery(reached=True, said=frozenset({200}), answered=True)
+BROKEN = Delivery(reached=True, failed=True)
+
+
+@pytest.mark.parametrize(
+    ("first", "readings", "last"),
+    [(LATE, [DONE], DONE), (LATE, [LATE, DONE], DONE), (LATE, [LATE, LATE], LATE), (LATE, [BROKEN], BROKEN), (DONE, [], DONE)],
+    ids=["held up on the way", "for longer", "the service is slow", "it fails", "all is answered"],
+)
+async def test_what_was_held_up_until_now_is_no_slowness_of_the_service(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: Delivery, readings: list[Delivery], last: Delivery
+) -> None:
+    """An edge that goes on hands over at once what it has kept: the service gets a second to answer that."""
+    monkeypatch.setattr(health_check, "HELD_UP", (0.0, 0.0))
+    checker = HealthChecker(TunnelContext.create("web", TunnelSettings(), shared(tmp_path, ManualClock())), None)
+    watch = Readings(*readings)
+    assert await checker._given_time(watch, first) == last  # type: ignore[arg-type]
+    assert watch.left == []

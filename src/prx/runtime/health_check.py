@@ -32,6 +32,7 @@ SILENT_LATELY = 1.0  # seconds; a child that was found silent then is not asked 
 FAST_LIMIT = 4.0  # seconds for an answer of a service that has just taken less than a quarter of it
 SUSPECT_LIMIT = 1.5  # seconds, the same, if something else says already that it does not answer
 BYPASSES_THAT_CONVINCE = 2  # answers past this connector that convince
+HELD_UP = (0.3, 0.7)  # seconds: the waits before each look
 ANSWERS_THAT_CONVINCE = 2  # good answers in a row, without a network that the system shows, that prove one
 
 
@@ -230,7 +231,18 @@ class HealthChecker:
         if delivery.reached and public.status not in delivery.said and not delivery.failed:
             await asyncio.sleep(SETTLE)
             delivery = await watch.end()
+        if public.status is None and delivery.reached and origin is not None and origin.status is not None:
+            delivery = await self._given_time(watch, delivery)
         return public, delivery, origin
+
+    async def _given_time(self, watch: Watch, delivery: Delivery) -> Delivery:
+        """Give a service that answers here the time to answer visitors: what was held up on its way may just have come."""
+        for wait in HELD_UP:
+            if delivery.answered or delivery.failed:
+                break
+            await asyncio.sleep(wait)
+            delivery = await watch.end()
+        return delivery
 
     def _note_bypass(self, public: Public, delivery: Delivery) -> None:
         """Warn once of answers that come past this connector, though they are none that the edge makes by itself."""
