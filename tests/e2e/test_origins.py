@@ -94,3 +94,24 @@ async def test_a_program_that_is_none_ends_it(tmp_path: Path, name: str) -> None
     assert "~" not in err
     assert "Traceback" not in err
     assert err.count("spawned") <= 1
+
+
+@pytest.mark.parametrize("inspected", [False, True], ids=["direct", "inspected"])
+@pytest.mark.parametrize("mode", ["quick"])
+async def test_a_ca_that_cannot_be_used_stops_its_tunnel_alone(bench: Bench, origin: HostedOrigin, *, inspected: bool) -> None:
+    """The file is named before anything is started for its tunnel, the other tunnel serves, and the remedy starts this one."""
+    authority = bench.folder / "ca.pem"
+    authority.write_text("no certificate")
+    client = f'[tunnels.NAME.cloudflare]\ncloudflared_path = "{bench.connector}"\n'
+    bad = "local_addr = 'https://127.0.0.1:1'\norigin_ca = 'ca.pem'\n" + ("inspect.enabled = true\n" if inspected else "")
+    tables = {"good": f"local_addr = '127.0.0.1:{origin.port}'\n", "bad": bad}
+    text = "".join(f"[tunnels.{name}]\n{keys}{client.replace('NAME', name)}" for name, keys in tables.items())
+    (bench.folder / "prx.toml").write_text(text)
+    async with prx_start("--lab", environ=bench.environ, cwd=bench.folder) as prx:
+        failed = await prx.event("verdict_changed", tunnel="bad", new="misconfigured")
+        assert failed["reason"] == f"origin_ca: {authority} holds no certificate (expected PEM)"
+        assert "PEM" in failed["hint"]
+        assert (await get(await prx.url())).status_code == 200
+        trustme.CA().cert_pem.write_to_path(str(authority))
+        await prx.event("child_started", tunnel="bad")
+        assert await prx.stop() == 0

@@ -34,6 +34,7 @@ from prx.runtime.client_program import ClientProgram, Programs, explain_failed_s
 from prx.runtime.context import TunnelContext
 from prx.runtime.health_check import HealthChecker
 from prx.runtime.host.clock import TimerHandle
+from prx.runtime.origin_trust import OriginTrust, Rotated, require_origin_ca
 from prx.runtime.process.ports import draw_port
 from prx.runtime.process.version import short_version
 from prx.runtime.protocol_choice import ProtocolChoice
@@ -80,6 +81,7 @@ class Connector:
         self._run: Run | None = None
         self._run_generation = 0
         self._alone: HealthChecker | None = None
+        self.trust = OriginTrust()
         self.program: ClientProgram = ClientProgram(takes_over.program if takes_over is not None else None)
         self._protocol = protocol
         self._tasks: asyncio.TaskGroup | None = None
@@ -248,13 +250,19 @@ class Connector:
             run.context.log("info", words, in_flight=counters.in_flight)
 
     def _watch_for_change(self) -> None:
-        if self.program.has_changed(self.context):
+        if self.program.has_changed(self.context) or self.trust.has_changed(self.context.settings):
             self.send(inputs.Woken("binary"))
         self.context.shared.recheck()
 
     def replaced_program(self, known: Programs) -> str:
         """Return the path of the program of the living child, once, if it was replaced; else an empty string."""
         return self.program.replaced_while_running(self._run.context, known) if self._run is not None else ""
+
+    def rotated_trust(self) -> Rotated | None:
+        """Return that `origin_ca` holds other certificates than the living child has read, once; None if it does not."""
+        if self._run is None or self.context.settings.is_relayed:  # a relay reads the file again by itself
+            return None
+        return self.trust.rotated(self.context.settings)
 
     async def abandon(self) -> None:
         """End the child at once: the supervision has failed."""
@@ -309,7 +317,9 @@ class Connector:
     async def _spawn(self, effect: effects.Spawn, context: TunnelContext) -> Run:
         shared = context.shared
         self.program.about_to_start(context)
+        self.trust.started(context.settings)
         context.backend.check()
+        require_origin_ca(context.settings)
         program = find_program(context)
         version = await self.program.ask_version(context, program)
         if change := await self.program.change(short_version(version)):

@@ -269,6 +269,7 @@ class Supervisor:
         known: Programs = {}  # most tunnels have the same one
         for tunnel in list(self._tunnels.values()):
             tunnel.check_running_program(known)
+            tunnel.check_origin_ca()
 
     async def _supervise(self, tunnel: Tunnel) -> None:
         try:

@@ -151,6 +151,14 @@ class Tunnel:
         costs = ", and changes the URL" if self.context.backend.url_is_temporary else ""
         self.context.log("info", message + costs)
 
+    def check_origin_ca(self) -> None:
+        """Take in that `origin_ca` was rotated: a new connector reads it if that costs nothing, else it is said once."""
+        found = [rotated for connector in self._places.values() if (rotated := connector.rotated_trust())]
+        if found:
+            self.context.log(*found[0].words(self.context))
+        if found and not found[0].trouble and self.context.backend.can_overlap:
+            self._replace(self._places.values(), "origin_ca has changed")
+
     async def abandon(self) -> None:
         """End all children at once: the supervision of this tunnel has failed."""
         for connector in self.connectors:

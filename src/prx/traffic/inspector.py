@@ -12,10 +12,10 @@ from typing import Any, Final, TypeAlias
 
 from prx.config.schema import Config, TunnelSettings
 from prx.core.errors import PermanentError, PrxError, UsageError
-from prx.core.events import timestamp
 from prx.logs.redact import Redactor
 from prx.runtime.bulkhead import keep_running
 from prx.runtime.host.clock import Clock
+from prx.runtime.origin_trust import HINT
 from prx.runtime.probes.connect import ProbeError
 from prx.runtime.probes.origin import Trust
 from prx.traffic.catch import Catcher
@@ -23,6 +23,7 @@ from prx.traffic.exchange import Exchange, exchange_json, summary_json
 from prx.traffic.filters import parse_filter
 from prx.traffic.gate import Gate
 from prx.traffic.guard import GuardedRelay
+from prx.traffic.live_tls import LiveTls
 from prx.traffic.masks import Masks
 from prx.traffic.relay import Target
 from prx.traffic.replay import request_bytes, send
@@ -61,6 +62,7 @@ class Inspector:
         self._clock, self._log = clock, log
         self._masks = Masks(redactor)
         self._inspected: dict[str, _Inspected] = {}
+        self._is_first = True  # nothing was fitted yet
         self._left: list[tuple[GuardedRelay, asyncio.Task[None]]] = []  # of another port; connectors may still know them
 
     def take(self, config: Config) -> None:
@@ -71,6 +73,7 @@ class Inspector:
         with ExitStack() as undo:
             steps = [step for name, settings in config.tunnels.items() for step in self._steps(name, settings, undo)]
             undo.pop_all()
+        self._is_first = False
         for step in steps:
             step()
 
@@ -79,7 +82,7 @@ class Inspector:
         known = self._inspected.get(name)
         if known is None and not settings.is_relayed:
             return []
-        target, spool = _target(settings), self._spool(name, settings, known)
+        target, spool = self._target(name, settings, alone=self._is_first), self._spool(name, settings, known)
         port, copier = settings.inspect.port, self._copier(name, settings) if known is None else known.relay.copier
         relay = None
         if known is None or port not in {0, known.relay.port}:
@@ -108,8 +111,24 @@ class Inspector:
         known.ring.keep, known.ring.most_bytes = settings.inspect.keep, settings.inspect.keep_mb * _MB
         self._catch(name, known, spool)
 
+    def _target(self, name: str, settings: TunnelSettings, *, alone: bool) -> Target:
+        """Return where the service is; PermanentError if its certificates cannot be had, but not `alone`."""
+        origin = settings.origin
+        if origin.scheme != "https":
+            return Target(origin.host, origin.port)
+        ca_file = Path(settings.origin_ca) if settings.origin_ca else None
+        trust = Trust(settings.origin_is_verified, ca_file, settings.origin_server_name)
+        tls = LiveTls(trust, origin.host, lambda words: self._log("error", f"{name}: {words}"))
+        try:
+            tls.require()
+        except ProbeError as error:
+            if not alone:  # at a start the tunnel itself says so, and the others run
+                raise PermanentError(f"{name}: {error.words}", hint=HINT) from error
+        return Target(origin.host, origin.port, tls.context, settings.origin_server_name or origin.host)
+
     def _copier(self, name: str, settings: TunnelSettings) -> Copier:
-        return Copier(Ring(settings.inspect.keep, settings.inspect.keep_mb * _MB), name, self._clock.wall)
+        ring = Ring(settings.inspect.keep, settings.inspect.keep_mb * _MB)
+        return Copier(ring, name, self._clock.wall, self._clock.monotonic)
 
     def _relay(self, name: str, target: Target, copier: Copier, port: int) -> GuardedRelay:
         try:
@@ -197,7 +216,7 @@ class Inspector:
         if edit is not None and not isinstance(edit, dict):
             raise UsageError("edit must be an object")
         exchange = self._one(request) if request.get("id") else None
-        if exchange is not None and request.get("at") not in {None, timestamp(exchange.began)}:
+        if exchange is not None and request.get("at") not in {None, exchange.at(exchange.began)}:
             raise PrxError(f"request {exchange.id} is another one now: prx was started again", hint="choose it again")
         known = self._inspected[exchange.tunnel if exchange else next(iter(self._rings(request)))]
         raw = await asyncio.to_thread(request_bytes, exchange, edit, self._masks)  # a body of 16 MiB is searched for secrets
@@ -305,15 +324,3 @@ def _int(request: Message, key: str, default: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         raise UsageError(f"{key} must be a whole number")
     return value
-
-
-def _target(settings: TunnelSettings) -> Target:
-    origin = settings.origin
-    if origin.scheme != "https":
-        return Target(origin.host, origin.port)
-    ca_file = Path(settings.origin_ca) if settings.origin_ca else None
-    try:
-        tls = Trust(settings.origin_is_verified, ca_file, settings.origin_server_name).context(origin.host)
-    except ProbeError as error:
-        raise PermanentError(error.words, hint="check origin_ca") from error
-    return Target(origin.host, origin.port, tls, settings.origin_server_name or origin.host)

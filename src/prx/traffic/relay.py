@@ -31,12 +31,16 @@ _RESET: Final = struct.pack("ii", 1, 0)  # SO_LINGER: closing sends a reset
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where the service is. `tls`: it speaks https, with this context and for this name."""
+    """Where the service is. `tls`: it speaks https, with this context, or the one that this returns, and for this name."""
 
     host: str
     port: int
-    tls: ssl.SSLContext | None = None
+    tls: ssl.SSLContext | Callable[[], ssl.SSLContext] | None = None
     server_name: str = ""
+
+    def context(self) -> ssl.SSLContext | None:
+        """Return what the next connection is made with; None without TLS."""
+        return self.tls() if callable(self.tls) else self.tls
 
 
 class Side(asyncio.BufferedProtocol):
@@ -156,7 +160,7 @@ class Pair:
                     lambda: self.service,
                     target.host,
                     target.port,
-                    ssl=target.tls,
+                    ssl=target.context(),
                     server_hostname=(target.server_name or target.host) if target.tls else None,
                 )
         except (OSError, TimeoutError, ssl.SSLError) as error:

@@ -62,7 +62,7 @@ async def send(raw: bytes, target: Target, copier: Copier, *, before: Callable[[
     try:
         async with asyncio.timeout(SECONDS):
             reader, writer = await asyncio.open_connection(
-                target.host, target.port, ssl=target.tls, server_hostname=target.server_name or None
+                target.host, target.port, ssl=target.context(), server_hostname=target.server_name or None
             )
             try:
                 if before is not None:

@@ -289,7 +289,7 @@ _CAUSES: Final = (
     ),
     _cause(r"(?:missing port|too many colons) in address|error parsing YAML in config file", ExitCause.CONFIG),
     _cause(
-        r"Error loading cert pool: [^\n]*open ([^\n]+)",
+        r"Error loading cert pool: [^\n]*(?:open|read) (/[^\n]+)",
         ExitCause.CONFIG,
         "cloudflared cannot read origin_ca: {0}",
         "set origin_ca to a PEM file that can be read",

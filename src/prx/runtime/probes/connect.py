@@ -222,7 +222,10 @@ def origin_tls(ca_file: Path | None = None) -> ssl.SSLContext:
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     try:
+        require_ca_file(ca_file)
         context.load_verify_locations(ca_file)
+    except FileRefusedError as error:
+        raise ProbeError(FailureKind.LOCAL, f"origin_ca: {error.message}") from error
     except ssl.SSLError as error:
         raise ProbeError(FailureKind.LOCAL, f"origin_ca: {ca_file} holds no certificate (expected PEM)") from error
     except OSError as error:

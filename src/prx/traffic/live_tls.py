@@ -1,0 +1,45 @@
+"""TLS with a service whose certificates are rotated: each connection is checked with what `origin_ca` holds by then."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable
+from pathlib import Path
+
+from prx.files.fingerprint import content_fingerprint
+from prx.runtime.probes.connect import ProbeError, verifying_tls
+from prx.runtime.probes.origin import Trust
+
+
+class LiveTls:
+    """The context of a service on `host`; a file that cannot be used is reported to `say`, once, and changes nothing.
+
+    With nothing that it held before, the system's CAs alone are trusted, as the connector without a relay would do.
+    """
+
+    def __init__(self, trust: Trust, host: str, say: Callable[[str], None]) -> None:
+        self._trust, self._host, self._say = trust, host, say
+        self._facts: tuple[int, ...] | None = None
+        self._context: ssl.SSLContext | None = None
+
+    def require(self) -> None:
+        """Read the file; raise ProbeError if it cannot be used."""
+        self._facts = _facts(self._trust.ca_file)
+        self._context = self._trust.context(self._host)
+
+    def context(self) -> ssl.SSLContext:
+        """Return what the next connection is made with."""
+        if (facts := _facts(self._trust.ca_file)) != self._facts:
+            self._facts = facts
+            try:
+                self._context = self._trust.context(self._host)
+            except ProbeError as error:
+                self._say(f"{error.words}; what was trusted before stays in force")
+        return self._context or verifying_tls()
+
+
+def _facts(file: Path | None) -> tuple[int, ...]:
+    try:
+        return () if file is None else content_fingerprint(file.stat())
+    except OSError:
+        return ()

@@ -1,0 +1,140 @@
+"""`origin_ca` before a start and while a connector runs: missing, of another kind, empty, no PEM, half written, rotated."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+import trustme
+
+from prx.config.schema import TunnelSettings
+from prx.core.errors import PermanentError
+from prx.runtime.context import TunnelContext
+from prx.runtime.origin_trust import OriginTrust, Rotated, require_origin_ca
+
+FIRST, SECOND = trustme.CA().cert_pem.bytes(), trustme.CA().cert_pem.bytes()
+KEY = trustme.CA().private_key_pem.bytes()
+
+
+def settings(file: Path, **more: str) -> TunnelSettings:
+    """An https service whose certificate is checked with `file`."""
+    return TunnelSettings(**{"local_addr": "https://127.0.0.1:8443", "origin_ca": str(file), **more})  # type: ignore[arg-type]
+
+
+def endless(file: Path) -> None:
+    """Lead to a device that never ends."""
+    file.symlink_to("/dev/zero")
+
+
+def open_to_all(file: Path) -> None:
+    """Write certificates that any user of the machine may replace."""
+    file.write_bytes(FIRST)
+    file.chmod(0o666)
+
+
+BROKEN: dict[str, Callable[[Path], object]] = {
+    "missing": lambda file: None,
+    "in a file": lambda file: file.parent.rmdir() or file.parent.write_text(""),
+    "directory": Path.mkdir,
+    "fifo": os.mkfifo,
+    "endless": endless,
+    "huge": lambda file: file.write_bytes(b"#" * (3 << 20)),
+    "empty": Path.touch,
+    "words": lambda file: file.write_text("hello\n"),
+    "key": lambda file: file.write_bytes(KEY),
+    "half": lambda file: file.write_bytes(FIRST[:300]),
+    "writable": open_to_all,
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_what_cannot_be_used_is_named_before_a_start(tmp_path: Path, kind: str) -> None:
+    """The error has the key, the place and what is expected; nothing is waited for, and nothing endless is read."""
+    file = tmp_path / "certs" / "ca.pem"
+    file.parent.mkdir()
+    BROKEN[kind](file)
+    with pytest.raises(PermanentError, match="origin_ca: ") as caught:
+        require_origin_ca(settings(file))
+    assert str(file) in caught.value.message
+    assert "PEM" in caught.value.hint
+
+
+def test_what_is_not_used_is_not_read(tmp_path: Path) -> None:
+    """Without TLS, without a check or without the key the file does not matter."""
+    none = tmp_path / "none.pem"
+    require_origin_ca(settings(none, local_addr="http://127.0.0.1:8080"))
+    require_origin_ca(settings(none, origin_tls_verify="false"))
+    require_origin_ca(TunnelSettings(local_addr="https://example.com"))
+    none.write_bytes(FIRST)
+    require_origin_ca(settings(none))
+
+
+@pytest.fixture
+def rotated(tmp_path: Path) -> Callable[[Callable[[Path], object]], list[Rotated]]:
+    """Return what is reported after the file of a running connector was changed: at the first check, then until all is said."""
+    file = tmp_path / "ca.pem"
+    file.write_bytes(FIRST)
+    trust = OriginTrust()
+    trust.started(settings(file))
+
+    def change(how: Callable[[Path], object]) -> list[Rotated]:
+        how(file)
+        assert trust.rotated(settings(file)) is None, "it may still be written"
+        return [found for _ in range(3) if (found := trust.rotated(settings(file))) is not None]
+
+    return change
+
+
+def test_a_rotation_is_reported_once(rotated: Callable[[Callable[[Path], object]], list[Rotated]]) -> None:
+    """Other certificates are news; the same ones, in a new file, are not."""
+    assert rotated(lambda file: file.write_bytes(FIRST)) == []
+    assert rotated(lambda file: file.write_bytes(SECOND)) == [Rotated()]
+    assert rotated(lambda file: (file.with_name("new").write_bytes(SECOND), file.with_name("new").replace(file))) == []
+    assert rotated(lambda file: (file.unlink(), file.write_bytes(FIRST))) == [Rotated()]
+
+
+def becomes_a_folder(file: Path) -> None:
+    """Put a folder in the place of the file."""
+    file.unlink()
+    file.mkdir()
+
+
+@pytest.mark.parametrize("how", [lambda file: file.write_text("hello"), Path.unlink, becomes_a_folder])
+def test_what_cannot_be_used_is_reported_and_changes_nothing(
+    rotated: Callable[[Callable[[Path], object]], list[Rotated]], how: Callable[[Path], object]
+) -> None:
+    """A file that is spoilt under a running connector is named once, and what is written next is news again."""
+    (found,) = rotated(how)
+    assert found.trouble.startswith("origin_ca: ")
+    (found,) = rotated(lambda file: ((file.rmdir() if file.is_dir() else None), file.write_bytes(SECOND)))
+    assert found == Rotated()
+
+
+def test_a_tunnel_that_failed_notices_the_remedy(tmp_path: Path) -> None:
+    """A tunnel that could not start for its file is started when the file is there."""
+    file = tmp_path / "ca.pem"
+    trust = OriginTrust()
+    trust.started(settings(file))
+    assert not trust.has_changed(settings(file))
+    file.write_bytes(FIRST)
+    assert trust.has_changed(settings(file))
+    assert not trust.has_changed(settings(file))
+
+
+@pytest.mark.parametrize(
+    ("overlap", "temporary", "level", "words"),
+    [(True, False, "info", "takes the place"), (False, True, "warn", "prx restart web takes the new one, and changes the URL")],
+)
+def test_what_is_said_of_a_rotation(*, overlap: bool, temporary: bool, level: str, words: str) -> None:
+    """A named tunnel takes the new file by itself; of a quick one the command is named, and its price."""
+    backend = SimpleNamespace(can_overlap=overlap, url_is_temporary=temporary)
+    context = SimpleNamespace(name="web", settings=settings(Path("/etc/ca.pem")), backend=backend)
+    said = Rotated().words(cast("TunnelContext", context))
+    assert said[0] == level
+    assert words in said[1]
+    assert "/etc/ca.pem" in said[1]
+    assert Rotated("origin_ca: x").words(cast("TunnelContext", context))[0] == "error"
