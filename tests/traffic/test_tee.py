@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from prx.core.events import timestamp
 from prx.logs.redact import Redactor
 from prx.traffic import tee as tee_module
-from prx.traffic.exchange import Exchange, exchange_json
+from prx.traffic.exchange import Exchange, exchange_json, summary_json
 from prx.traffic.framing import Data, Framing, Piece
 from prx.traffic.masks import Masks
 from prx.traffic.ring import Ring
@@ -90,6 +91,29 @@ async def test_an_answer_that_breaks_off_says_so() -> None:
     )
     assert exchange.answer_body.cut
     assert any("before the answer was whole" in note for note in exchange.notes)
+
+
+@pytest.mark.parametrize("hours", [3, -3, 24 * 365])
+async def test_a_wall_clock_that_is_set_changes_no_duration(hours: int) -> None:
+    """First byte and duration are what has passed; the time is that of the clock when the request came."""
+    wall, steady = [1_800_000_000.0], [500.0]
+    copier = Copier(Ring(100, 64_000_000), "web", lambda: wall[0], lambda: steady[0])
+    tee = Tee(copier)
+
+    def pass_by(seconds: float, jump: float = 0.0) -> None:
+        steady[0] += seconds
+        wall[0] += seconds + jump
+
+    copier.read_now(tee, VISITOR, b"GET /1 HTTP/1.1\r\n\r\n")
+    pass_by(0.25, hours * 3600)
+    copier.read_now(tee, SERVICE, b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nha")
+    pass_by(0.5)
+    copier.read_now(tee, SERVICE, b"lf")
+    copier.read_now(tee, VISITOR, b"GET /2 HTTP/1.1\r\n\r\n")
+    copier.close()
+    first, second = (summary_json(exchange, Masks(Redactor())) for exchange in copier.ring)
+    assert (first["at"], first["first_byte_ms"], first["duration_ms"]) == (timestamp(1_800_000_000.0), 250.0, 750.0)
+    assert second["at"] == timestamp(1_800_000_000.75 + hours * 3600)
 
 
 async def test_a_copy_that_comes_too_fast_is_dropped_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:

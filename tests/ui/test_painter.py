@@ -21,7 +21,7 @@ from prx.core import events
 from prx.core.events import Event, Fact
 from prx.core.states import State
 from prx.core.verdicts import Verdict
-from prx.runtime.host.clock import SystemClock
+from prx.testing.clock import ManualClock
 from prx.ui.live import LiveView
 from prx.ui.painter import Painter
 from prx.ui.panel import panel_lines
@@ -129,20 +129,22 @@ class Terminal:
     def __init__(self, *, threshold: str = "info", named: bool = False) -> None:
         self.screen = Screen(*SIZE)
         self.statuses = (READY,)
+        self.clock = ManualClock(0.0)
         self.view = LiveView(
             NonBlockingWriter(1),
             -1,
             statuses=lambda: self.statuses,
-            clock=SystemClock(),
+            clock=self.clock,
             detail=Detail(threshold, named=named),
             prints_urls=True,
         )
         self.view._painter = painter(self.screen.offer)
         self._seq = 0
 
-    async def happen(self, fact: Fact, at: float = 0.0) -> str:
-        """Show an event, and return what is on the screen then."""
+    async def happen(self, fact: Fact, at: float = 0.0, *, clock_set: float = 0.0) -> str:
+        """Show an event, and return what is on the screen then. clock_set: how far the clock was set that `at` is read from."""
         self._seq += 1
+        self.clock.advance(max(0.0, at - clock_set - self.clock.monotonic()))
         await self.view.show(Event(self._seq, at, fact))
         return "\n".join(self.screen.everything)
 
@@ -174,6 +176,18 @@ async def test_the_panel_is_the_present_and_the_story_the_past(monkeypatch: pyte
         assert text.count("healthy") == 1
         terminal.view.close()
         assert terminal.screen.lines == ["00:00:40 origin_down: connection refused by 127.0.0.1:3000 · 65 s"]
+
+
+@pytest.mark.parametrize("hours", [3, -3, 24 * 365])
+async def test_a_clock_that_is_set_changes_no_duration_of_a_trouble(monkeypatch: pytest.MonkeyPatch, hours: int) -> None:
+    """A trouble of 65 s is one of 65 s, though the wall clock was set in its middle."""
+    with live(monkeypatch) as terminal:
+        terminal.statuses = (DOWN,)
+        await terminal.happen(verdict(Verdict.ORIGIN_DOWN, "connection refused by 127.0.0.1:3000"), 40.0)
+        terminal.statuses = (READY,)
+        jump = hours * 3600.0
+        await terminal.happen(verdict(Verdict.HEALTHY, "the public URL answers 200"), 105.0 + jump, clock_set=jump)
+        assert terminal.screen.lines[0] == "00:00:40 origin_down: connection refused by 127.0.0.1:3000 · 65 s"
 
 
 async def test_a_trouble_that_lasts_to_the_end_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:

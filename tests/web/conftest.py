@@ -148,8 +148,8 @@ async def scene(
     folder.mkdir(exist_ok=True)
     listening = listen_on(Listen(host, 0))
     listen = Listen(host, listening.getsockname()[1], frozenset(names))
-    wall = more.pop("wall", SystemClock().wall)
-    settings = Settings(listen, KEY, folder, folder / "history", wall, Secret(password), *more.pop("doctor", ()))
+    wall, steady = more.pop("wall", SystemClock().wall), more.pop("steady", SystemClock().monotonic)
+    settings = Settings(listen, KEY, folder, folder / "history", wall, Secret(password), *more.pop("doctor", ()), steady=steady)
     dashboard = Dashboard(settings, **more)
     ready = asyncio.Event()
     async with asyncio.TaskGroup() as group:

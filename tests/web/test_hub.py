@@ -19,6 +19,7 @@ from prx.core.errors import PrxError
 from prx.core.events import Log
 from prx.core.states import State
 from prx.core.verdicts import Verdict
+from prx.web.hub import GONE_SECONDS
 from prx.web.ring import RING_BYTES, RING_EVENTS, WAITING_EVENTS, Ring
 
 
@@ -255,3 +256,24 @@ async def test_the_doctor_runs_apart(tmp_path: Path) -> None:
         await web.start("prx-1", ScriptedPrx())
         answer = await web.ask("/api/v1/doctor", method="POST", headers=web.action)
         assert (answer.status_code, "no room" in answer.json()["error"]) == (409, True)
+
+
+@pytest.mark.parametrize("hours", [48, -48])
+async def test_a_clock_that_is_set_forgets_no_prx_too_early_or_late(tmp_path: Path, hours: int) -> None:
+    """A prx that has ended stays for a day that has really passed, whatever the wall clock says meanwhile."""
+    wall, steady = [1_800_000_000.0], [50.0]
+    async with scene(tmp_path / "run", wall=lambda: wall[0], steady=lambda: steady[0]) as web:
+        prx = ScriptedPrx(pid=1)
+        prx.track("web", state=State.READY, verdict=Verdict.HEALTHY)
+        async with serving(web.folder, "prx-1", prx):
+            await web.until(lambda: bool(tunnel_of(web)))
+        hub = web.dashboard.hub
+        await web.until(lambda: hub.seen[0].gone_at is not None)
+        wall[0] += hours * 3600
+        steady[0] += GONE_SECONDS - 1
+        async with asyncio.TaskGroup() as group:
+            await hub.search(group)
+            assert hub.seen
+            steady[0] += 2
+            await hub.search(group)
+            assert not hub.seen

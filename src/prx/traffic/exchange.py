@@ -56,7 +56,10 @@ class Message:
 
 @dataclass(slots=True)
 class Exchange:
-    """One request and what came of it. Times are wall-clock seconds; 0: not yet. `own`: prx's health check made it.
+    """One request and what came of it. `own`: prx's health check made it.
+
+    Times are seconds of a clock that cannot be set, so that durations are true; 0: not yet. ahead: how far the wall clock was
+    ahead of it when this began.
 
     answered: its place in the order in which answers began, from 1; 0: there is none yet.
     """
@@ -81,6 +84,11 @@ class Exchange:
     signature: str = ""
     signed_with: object = None  # what `signature` was judged with
     answered: int = 0
+    ahead: float = 0.0
+
+    def at(self, time: float) -> str:
+        """Return one of its times for people and programs."""
+        return timestamp(time + self.ahead)
 
     @property
     def weight(self) -> int:
@@ -114,7 +122,7 @@ def summary_json(exchange: Exchange, masks: Masks) -> dict[str, Any]:
     return {
         "id": exchange.id,
         "tunnel": exchange.tunnel,
-        "at": timestamp(exchange.began),
+        "at": exchange.at(exchange.began),
         "method": "" if request is None else _text(request.method),
         "path": "" if request is None else masks.text(_text(request.target)),
         "status": exchange.status or None,
@@ -139,7 +147,7 @@ def exchange_json(exchange: Exchange, masks: Masks) -> dict[str, Any]:
         "trailers": _pairs(exchange.trailers, masks),
         "events": [
             {
-                "at": timestamp(item.at),
+                "at": exchange.at(item.at),
                 "sender": item.sender,
                 "kind": item.kind,
                 "size": item.size,

@@ -27,11 +27,15 @@ _SENDERS: Final = ("visitor", "service")
 
 
 class Copier:
-    """Takes the copies of all connections of a relay, and has them read a little at a time; `wall` is in seconds since 1970."""
+    """Takes the copies of all connections of a relay, and has them read a little at a time.
 
-    def __init__(self, ring: Ring, tunnel: str, wall: Callable[[], float]) -> None:
+    wall: seconds since 1970. steady: those of a clock that cannot be set, for durations (None: `wall`).
+    """
+
+    def __init__(self, ring: Ring, tunnel: str, wall: Callable[[], float], steady: Callable[[], float] | None = None) -> None:
         self.ring, self.tunnel = ring, tunnel
         self._wall = wall
+        self._steady = steady or wall
         self._loop = asyncio.get_running_loop()
         self._queue: deque[tuple[Tee, int, float, bytes | None]] = deque()
         self._bytes = 0
@@ -52,16 +56,20 @@ class Copier:
         elif self._bytes + size > QUEUE_BYTES:
             self.ring.dropped += 1
             tee.lost = True
-            self._queue.append((tee, -1, self._wall(), b""))
+            self._queue.append((tee, -1, self._steady(), b""))
             return
-        self._queue.append((tee, side, self._wall(), data))
+        self._queue.append((tee, side, self._steady(), data))
         self._bytes += size
         if self._next is None:
             self._next = self._loop.call_later(PAUSE, self._read_slice)
 
     def read_now(self, tee: Tee, side: int, data: bytes | None) -> None:
         """Read a piece at once, whatever waits: of a connection of prx's own, which nothing may be missing of."""
-        tee.take(side, self._wall(), data)
+        tee.take(side, self._steady(), data)
+
+    def ahead(self) -> float:
+        """Return what the wall clock is ahead of the steady one."""
+        return self._wall() - self._steady()
 
     def read_all(self) -> None:
         """Read what waits."""
@@ -144,6 +152,7 @@ class Tee:
 
     def _new(self, at: float) -> Exchange:
         exchange = self._ring.new(self._copier.tunnel, at)
+        exchange.ahead = self._copier.ahead()
         self._open.append(exchange)
         self.first = self.first or exchange
         return exchange

@@ -40,6 +40,7 @@ class _Trouble:
 
     at: float
     words: str
+    since: float  # on the clock that cannot be set
 
 
 class LiveView(View):
@@ -79,7 +80,7 @@ class LiveView(View):
                 if old and old != url:
                     self._write_line(event)
             case VerdictChanged():
-                self._write_trouble(event.fact.tunnel, event.at)
+                self._write_trouble(event.fact.tunnel)
                 self._begin_trouble(event, event.fact)
             case Log(fields={"in_flight": _}) if self._says(event.fact.tunnel, event.fact.message):
                 pass  # the panel has it
@@ -96,9 +97,8 @@ class LiveView(View):
 
     def close(self) -> None:
         """Take the panel away; the story above it stays."""
-        now = self._clock.wall()
         for tunnel in list(self._troubles):
-            self._write_trouble(tunnel, now)
+            self._write_trouble(tunnel)
         self._painter.close(self._size()[0])
         super().close()
 
@@ -114,11 +114,11 @@ class LiveView(View):
 
     def _begin_trouble(self, event: Event, fact: VerdictChanged) -> None:
         if CONDITIONS[fact.new].level == "warn" and line_for_screen(event, self._detail):
-            self._troubles[fact.tunnel] = _Trouble(event.at, summary(fact.new, fact.reason))
+            self._troubles[fact.tunnel] = _Trouble(event.at, summary(fact.new, fact.reason), self._clock.boottime())
 
-    def _write_trouble(self, tunnel: str, until: float) -> None:
+    def _write_trouble(self, tunnel: str) -> None:
         if trouble := self._troubles.pop(tunnel, None):
-            lasted = seconds(max(0, round(until - trouble.at)))
+            lasted = seconds(round(self._clock.boottime() - trouble.since))
             at = time.strftime("%H:%M:%S", time.localtime(trouble.at))
             self._write(f"{at} {self._named(tunnel)}{printable(trouble.words)} · {lasted}", "")
 

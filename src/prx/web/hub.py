@@ -50,6 +50,7 @@ class Seen:
     gone_at: float | None = None
     silent: bool = False
     restarted_at: float | None = None
+    gone_since: float | None = None  # the same as `gone_at`, on the steady clock
 
     @property
     def pid(self) -> int:
@@ -69,11 +70,11 @@ class Seen:
 
 
 class Hub:
-    """Follow every prx whose socket is in `folder`. `wall` returns seconds since 1970."""
+    """Follow every prx whose socket is in `folder`. `wall` and `steady`: see `Settings`."""
 
-    def __init__(self, folder: Path, *, wall: Callable[[], float], life: str) -> None:
+    def __init__(self, folder: Path, *, wall: Callable[[], float], steady: Callable[[], float], life: str) -> None:
         self.ring = Ring(life)
-        self.wall = wall
+        self.wall, self.steady = wall, steady
         self._folder = folder
         self._seen: dict[str, Seen] = {}
         self._changed = asyncio.Event()
@@ -97,9 +98,9 @@ class Hub:
             task = self._following.get(path.stem)
             if task is None or task.done():
                 self._following[path.stem] = group.create_task(self._follow(path), name=f"prx {path.stem}")
-        now = self.wall()
+        now = self.steady()
         for key, item in list(self._seen.items()):
-            if item.gone_at is not None and now - item.gone_at > GONE_SECONDS:
+            if item.gone_since is not None and now - item.gone_since > GONE_SECONDS:
                 del self._seen[key]
 
     async def until(self, fits: Callable[[], bool]) -> None:
@@ -154,7 +155,7 @@ class Hub:
         answer = await asking.ask("status")
         tunnels = answer.get("tunnels")
         found = tuple(item for item in tunnels if isinstance(item, dict)) if isinstance(tunnels, list) else ()
-        return replace(seen, tunnels=found, asked_at=self.wall(), gone_at=None, silent=False)
+        return replace(seen, tunnels=found, asked_at=self.wall(), gone_at=None, gone_since=None, silent=False)
 
     def _take(self, key: str, event: Message, stale: asyncio.Event) -> None:
         self.ring.publish({"prx": key, **event})
@@ -168,7 +169,8 @@ class Hub:
             return
         before = before or Seen(path.stem, path)
         if before.gone_at is None or before.silent != silent:
-            self._seen[path.stem] = replace(before, gone_at=before.gone_at or self.wall(), silent=silent)
+            since = self.steady() if before.gone_since is None else before.gone_since
+            self._seen[path.stem] = replace(before, gone_at=before.gone_at or self.wall(), gone_since=since, silent=silent)
             self._emit(path.stem, "prx_silent" if silent else "prx_gone", pid=before.pid)
 
     def _emit(self, key: str, name: str, **fields: Any) -> None:

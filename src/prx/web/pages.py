@@ -156,7 +156,7 @@ class Pages:
         )
 
     async def _with_password(self, request: Request) -> Response:
-        now = self._sources.hub.wall()
+        now = self._sources.hub.steady()
         if len(self._tries) == TRIES_A_MINUTE and now - self._tries[0] < 60:
             return self._login_page(request, 429, "Too many tries: wait a minute.")
         form = parse_qs((await request.body()).decode("utf-8", "replace"), max_num_fields=4)

@@ -20,6 +20,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.types import ASGIApp
 
 from prx.core.errors import PermanentError, PrxError
+from prx.runtime.host.clock import SystemClock
 from prx.secrets.value import Secret
 from prx.web.address import Listen
 from prx.web.api import routes
@@ -52,7 +53,8 @@ _END_SECONDS: Final = 1  # streams never end by themselves
 class Settings:
     """Where the dashboard listens and what it shows.
 
-    sockets: the folder of the control sockets. history: that of the history. wall: seconds since 1970.
+    sockets: the folder of the control sockets. history: that of the history. wall: seconds since 1970. steady: those of a clock
+    that cannot be set, for durations.
     """
 
     listen: Listen
@@ -62,6 +64,7 @@ class Settings:
     wall: Callable[[], float]
     password: Secret = field(default_factory=lambda: Secret(""))
     doctor: Doctor = field(default_factory=Doctor)
+    steady: Callable[[], float] = SystemClock().monotonic
 
 
 class _Server(uvicorn.Server):
@@ -80,7 +83,7 @@ class Dashboard:
         settings.listen.require_guard(password=bool(settings.password))
         self._settings = settings
         self.connections = Connections() if most_connections is None else Connections(most_connections)
-        self.hub = Hub(settings.sockets, wall=settings.wall, life=secrets.token_hex(4))
+        self.hub = Hub(settings.sockets, wall=settings.wall, steady=settings.steady, life=secrets.token_hex(4))
         self.keys = Keys(settings.key, settings.wall)
         self.streams = Streams(self.hub.ring, self.connections.abort)
         self._server: _Server | None = None

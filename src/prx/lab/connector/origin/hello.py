@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Final
@@ -28,7 +29,7 @@ class Hello:
     """The service; `started` is when it began."""
 
     def __init__(self) -> None:
-        self._started = datetime.now(UTC)
+        self._started, self._began = datetime.now(UTC), time.monotonic()
 
     def answer(self, path: bytes) -> tuple[Answer, AsyncIterator[bytes]]:
         """Return the head of the answer for a path with its query, and the parts of the body."""
@@ -44,7 +45,7 @@ class Hello:
                 return _head(b"text/html; charset=utf-8"), _once(_PAGE)
 
     def _uptime(self) -> bytes:
-        up = (datetime.now(UTC) - self._started).total_seconds()
+        up = time.monotonic() - self._began
         return json.dumps({"startTime": self._started.isoformat(), "upTime": format_duration(up)}).encode()
 
 
