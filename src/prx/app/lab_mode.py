@@ -6,9 +6,10 @@ import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from prx.app.joined_lab import CERTS_PATH, JoinedLab
 from prx.app.lab_client import LIMITS_VARIABLE, announced, announced_controls, ask
 from prx.app.options import StartOptions
 from prx.backends.base import EdgeSite
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from prx.lab import Lab
 
 LAB_DOMAIN = ".localhost"
-_CERTS_PATH = "/cdn-cgi/access/certs"
 _USUAL = CloudflareSettings().cloudflared_path
 
 
@@ -78,24 +78,6 @@ def _explain_one(path: str, *, lab: bool) -> str:
     return f"cloudflared at {found}" if found else path
 
 
-class JoinedLab:
-    """A lab of another process, reached by its control URL."""
-
-    def __init__(self, control: str) -> None:
-        self.control = control
-        self._tokens: dict[str, str] = {}
-
-    def token(self, hostname: str) -> str:
-        """Return the token of a named tunnel, creating it if it does not exist; PrxError if the lab is gone."""
-        if hostname not in self._tokens:
-            self._tokens[hostname] = str(ask(self.control, "POST", "/token", {"hostname": hostname})["token"])
-        return self._tokens[hostname]
-
-    def site(self) -> EdgeSite:
-        """Return the site that the lab is; PrxError if none answers."""
-        return _site(ask(self.control, "GET", "/state"))
-
-
 def where_set_up(config: Config, folder: Path) -> str:
     """Return the control URL of a running lab in which a tunnel of `config` was set up (`prx setup --lab`); empty if none.
 
@@ -144,30 +126,6 @@ async def join_or_start(
     return lab, site_of(lab)
 
 
-def _site(state: dict[str, Any]) -> EdgeSite:
-    try:
-        public, ca_file = urlsplit(state["public"]), Path(state["ca"])
-        found = EdgeSite(
-            edge_addrs=tuple(state["edge"]),
-            ca_file=ca_file,
-            quick_service=state["quick_service"],
-            public_scheme=public.scheme,
-            public_port=public.port or 80,
-            doh=(state["doh"],),
-            quick_zone="localhost",
-            local=True,
-            access_certs=f"{state['control']}{_CERTS_PATH}",
-            team_proxy=state.get("team_proxy", ""),
-        )
-    except (KeyError, TypeError, ValueError):
-        raise PrxError("what answers is no lab: it does not say where its edge is") from None
-    if not ca_file.is_file():
-        raise PrxError(
-            f"the lab's CA cannot be read: no file {ca_file}", hint="join it as the user that runs it, on this machine"
-        )
-    return found
-
-
 def site_of(lab: Lab) -> EdgeSite:
     """Return the site that `lab` is."""
     public = urlsplit(lab.public)
@@ -181,6 +139,6 @@ def site_of(lab: Lab) -> EdgeSite:
         quick_zone="localhost",
         protocols=lab.protocols,
         local=True,
-        access_certs=f"{lab.control}{_CERTS_PATH}",
+        access_certs=f"{lab.control}{CERTS_PATH}",
         team_proxy=lab.team_proxy,
     )

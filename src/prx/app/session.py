@@ -26,7 +26,8 @@ from prx.app.dashboard import DashboardChild
 from prx.app.hardening import require_folder
 from prx.app.holders import FreeHold, Hold, Holders, stopping
 from prx.app.inspection import Inspection
-from prx.app.lab_mode import JoinedLab, choose_for_lab, explain, join_or_start
+from prx.app.joined_lab import JoinedLab
+from prx.app.lab_mode import choose_for_lab, explain, join_or_start
 from prx.app.log_file import EventLog, log_file
 from prx.app.memory import freeze_objects, return_free_memory, short_pauses
 from prx.app.options import StartOptions
@@ -49,7 +50,7 @@ from prx.core.states import State
 from prx.core.status import TunnelStatus
 from prx.core.story import story
 from prx.history.recorder import recorder_for
-from prx.runtime.bulkhead import keep_running, words_of
+from prx.runtime.bulkhead import keep_running, stray_handler
 from prx.runtime.bus import Bus
 from prx.runtime.host.clock import SystemClock
 from prx.runtime.host.lock import InstanceLock
@@ -96,7 +97,7 @@ class Session:
         self._stop_request = StopRequest()
         self._notifier = Notifier.from_environment(environ, self._clock, self._bus.statuses)
         self._reloader = Reloader(
-            read=self._in_force.read,
+            read=self._read_again,
             take=self._take_again,
             around=self._notifier.reloading,
             refused=lambda why: self._log("error", f"not reloaded, everything stays as it is: {why}"),
@@ -112,7 +113,7 @@ class Session:
     async def run(self) -> int:
         """Run until stopped, or until nothing is left that could run."""
         require_folder()
-        asyncio.get_running_loop().set_exception_handler(self._on_stray)
+        asyncio.get_running_loop().set_exception_handler(stray_handler(self._log))
         with Signals(stop=self.stop, kill=self._kill, reload=self._reloader.reload_soon), OrphanReaper(our_children):
             try:
                 return await self._run()
@@ -123,9 +124,8 @@ class Session:
 
     def about(self) -> dict[str, Any]:
         """Return what identifies this prx among others."""
-        dashboard = None if self._dashboard is None else self._dashboard.about()
-        who = {"pid": os.getpid(), "version": __version__, "log": str(self._log_file)}
-        return {**who, **self._in_force.about(), "dashboard": dashboard}
+        own = {"pid": os.getpid(), "version": __version__, "log": str(self._log_file)}
+        return own | self._in_force.about() | {"dashboard": self._dashboard and self._dashboard.about()}
 
     def statuses(self) -> tuple[TunnelStatus, ...]:
         """Return the status of every tunnel, in the order of the configuration; those that are being removed come last.
@@ -197,25 +197,17 @@ class Session:
     def _inspect(self) -> None:
         self._inspection.fit(self._config())
 
-    def _on_stray(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """Take what the event loop can hand to no task: a machine short of something is said in a line, a defect as ever."""
-        error = context.get("exception")
-        if isinstance(error, (OSError, MemoryError)):
-            self._log("warn", f"{context['message']}: {words_of(error)}")
-        else:
-            loop.default_exception_handler(context)
-
     def _running(self) -> Supervisor:
         if self._supervisor is None or self._stop_request.made:
             raise PrxError("prx is just starting or stopping", hint="try again in a moment")
         return self._supervisor
 
-    # ------------------------------------------------------------------ signals
-
     def _reload_if_changed(self) -> None:
         """Reload when something that the configuration came from has changed, so that a wait for that ends."""
         if self._in_force.has_changed():
             self._reloader.reload_soon()
+        elif isinstance(self._lab, JoinedLab):
+            self._lab.check(self._clock, renewed=self._reloader.reload_soon, log=self._log)
 
     def _kill(self, number: int) -> None:
         self._killed_by = number
@@ -249,6 +241,14 @@ class Session:
             came_up = await self._stop_request.in_time(self._bring_up(stack))
             code = await self._supervise() if came_up else 0
         return self._result(code)
+
+    def _read_again(self) -> Loaded:
+        """Return the configuration as it is written now, with the tokens of a joined lab as they are now. Blocks."""
+        loaded = self._in_force.read()
+        if isinstance(self._lab, JoinedLab):
+            self._lab.renew()
+            choose_for_lab(loaded.config, self._lab.token)
+        return loaded
 
     def _take_again(self, loaded: Loaded) -> list[str]:
         """Put a configuration in force while tunnels run; return what that changes."""

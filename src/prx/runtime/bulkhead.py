@@ -6,7 +6,9 @@ met it, not every tunnel of this prx.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from prx.core.errors import PermanentError, UsageError
 from prx.runtime.host.clock import Clock
@@ -34,6 +36,22 @@ async def keep_running(what: str, work: Callable[[], Awaitable[None]], clock: Cl
             said = words
         await clock.sleep(pause)
         pause = min(2 * pause, LONGEST_PAUSE)
+
+
+def stray_handler(log: Callable[[str, str], None]) -> Callable[[asyncio.AbstractEventLoop, dict[str, Any]], None]:
+    """Return what takes errors that the event loop can hand to no task.
+
+    A machine that is short of something is reported in a line of `log(level, message)`, a defect as the loop does it.
+    """
+
+    def on_stray(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        if isinstance(error, (OSError, MemoryError)):
+            log("warn", f"{context['message']}: {words_of(error)}")
+        else:
+            loop.default_exception_handler(context)
+
+    return on_stray
 
 
 def words_of(error: BaseException) -> str:
