@@ -76,3 +76,34 @@ async def test_a_root_that_cannot_be_written_to(tmp_path: Path, origin: HostedOr
     async with prx_on_tmpfs(tmp_path, origin.port, "8m", "mount -o remount,bind,ro /", "! touch /refused 2> /dev/null") as prx:
         await prx.url()
         assert await prx.stop() == 0
+
+
+def _disk(folder: Path) -> str:
+    """Make an ext4 in a file, and return the commands that mount it as the data folder; skip if that cannot be."""
+    image, data = folder / "disk", folder / "data"
+    with image.open("wb") as file:
+        file.truncate(16 << 20)
+    data.mkdir(mode=0o700)
+    mount = f"mount --make-rprivate / && mount -o loop,errors=remount-ro {image} {data} && chmod 700 {data}"
+    for command in (["mkfs.ext4", "-qF", str(image)], ["unshare", "--mount", "sh", "-c", mount]):
+        if shutil.which(command[0]) is None or subprocess.run(command, capture_output=True, check=False).returncode != 0:
+            pytest.skip("needs mkfs.ext4 and loop devices")
+    return mount
+
+
+async def test_a_file_system_that_becomes_read_only(tmp_path: Path, origin: HostedOrigin) -> None:
+    """When the kernel finds ext4 damaged and makes it read-only, the tunnel stays, and what cannot be written is in words."""
+    data = tmp_path / "data"
+    argv = ["unshare", "--mount", "sh", "-c", f"{_disk(tmp_path)} && exec {PRX} start --json --lab {origin.port}"]
+    async with started(argv, environ=clean_environment(tmp_path), cwd=tmp_path) as prx:
+        await prx.url()
+        find = f"/sys/fs/ext4/$(basename $(findmnt -no SOURCE {data}))/trigger_fs_error"
+        damaged = await inside(prx, "sh", "-c", f"echo test > {find}; touch {data}/x 2> /dev/null || echo refused")
+        assert damaged == "refused\n"
+        child = await prx.event("child_started")
+        os.kill(child["pid"], signal.SIGKILL)
+        await prx.event("child_exited")
+        await prx.first(lambda event: "Read-only file system" in event.get("message", ""), "word about the log")
+        assert json.loads(await inside(prx, "env", f"PRX_DATA_DIR={data}", PRX, "status", "--json"))["tunnels"]
+        assert await prx.stop() == 0
+    assert "Traceback" not in "".join(prx.lines)

@@ -5,11 +5,14 @@ import json
 import logging
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 from tests.runtime.process.children import Child, python
+from tests.support.waits import PATIENCE
 
 from prx.core.exit_status import ExitStatus
 from prx.runtime.process.child import ChildProcess
@@ -64,6 +67,49 @@ async def test_stranger_is_never_touched(process: ChildProcess, tmp_path: Path, 
     assert await reap_stale(path) == []
     os.kill(process.pid, 0)
     assert process.exit is None
+
+
+_REUSED = """
+import asyncio, os, shutil, subprocess, sys
+from pathlib import Path
+from prx.runtime.process.identity import identify, running_file
+from prx.runtime.process.orphans import ChildLedger, reap_stale
+
+def sleeper():
+    return subprocess.Popen(["sleep", "600"])
+
+program = os.path.realpath(shutil.which("sleep"))
+ours = sleeper()
+known = identify(ours.pid, program)
+ledger = Path(sys.argv[1])
+ChildLedger(ledger).add(known, "web")
+ours.kill()
+ours.wait()
+while True:
+    Path("/proc/sys/kernel/ns_last_pid").write_text(str(ours.pid - 1))
+    stranger = sleeper()
+    if identify(stranger.pid).start_time != known.start_time:
+        break
+    stranger.kill()  # within the same hundredth of a second nothing can tell them apart
+    stranger.wait()
+assert stranger.pid == ours.pid
+while running_file(stranger.pid) != program:
+    pass
+print(asyncio.run(reap_stale(ledger)), stranger.poll())
+stranger.kill()
+"""
+
+
+def test_a_pid_that_the_kernel_gave_again_is_never_touched(tmp_path: Path) -> None:
+    """The same program under the same pid, started by another: no signal."""
+    namespace = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]
+    if os.geteuid() != 0 or subprocess.run([*namespace, "true"], capture_output=True, check=False).returncode != 0:
+        pytest.skip("needs root, and a namespace of pids")
+    done = subprocess.run(
+        [*namespace, sys.executable, "-c", _REUSED, str(tmp_path / "children.json")],
+        text=True, capture_output=True, timeout=PATIENCE, check=False,
+    )  # fmt: skip
+    assert (done.stdout, done.stderr) == ("[] None\n", "")
 
 
 async def test_own_pid_is_never_touched(tmp_path: Path) -> None:
