@@ -8,7 +8,6 @@ When it does not answer, the last good keys serve for 7 days; after that nothing
 
 from __future__ import annotations
 
-import json
 import logging
 import threading
 import time
@@ -22,6 +21,7 @@ import jwt
 from prx.core.deadline import Deadline
 from prx.core.errors import UsageError
 from prx.core.hosts import is_private_channel
+from prx.core.parsing import parse_json
 
 MAX_DOCUMENT_BYTES: Final = 256 * 1024
 MAX_KEYS: Final = 32
@@ -117,7 +117,7 @@ def parse_keys(document: bytes) -> dict[str, Any]:
 
     Usable: RSA of 2048 bits or more, for RS256 signatures, under an id that names no second key.
     """
-    content = json.loads(document)
+    content = parse_json(document)
     listed = content.get("keys") if isinstance(content, dict) else None
     if not isinstance(listed, list) or len(listed) > MAX_KEYS:
         raise ValueError(f"does not hold a list of at most {MAX_KEYS} keys")

@@ -20,6 +20,7 @@ import click
 
 from prx.config.paths import ensure_private_dir, runtime_dir
 from prx.core.errors import PrxError, UsageError
+from prx.core.parsing import parse_json
 from prx.files import FileRefusedError
 from prx.files.reading import read_plain
 from prx.files.replace import write_whole
@@ -124,7 +125,7 @@ def _place(control: str) -> tuple[str, int]:
 
 def _document(text: str) -> dict[str, Any]:
     try:
-        document = json.loads(text)
+        document = parse_json(text)
     except ValueError:
         document = None
     if not isinstance(document, dict):
@@ -149,7 +150,7 @@ def _announced_control() -> str:
 def _read(file: Path) -> tuple[int, str] | None:
     """Return when a lab was started and its control URL; None if that is not known, or if it has ended."""
     try:
-        entry = json.loads(read_plain(file, limit=_MAX_ANSWER, ours=True))
+        entry = parse_json(read_plain(file, limit=_MAX_ANSWER, ours=True))
         os.kill(int(entry["pid"]), 0)
         return int(entry["since"]), str(entry["control"])
     except (OSError, FileRefusedError, ValueError, KeyError, TypeError, OverflowError):

@@ -8,7 +8,6 @@ source, 2026.8.2; so are the places).
 from __future__ import annotations
 
 import base64
-import json
 import re
 import stat
 from collections.abc import Iterator, Mapping
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from prx.core.errors import CredentialError
+from prx.core.parsing import parse_json
 from prx.files import Claim, FileRefusedError
 from prx.files.people import home_folder
 from prx.files.reading import read_trusted
@@ -89,7 +89,7 @@ def read_cert(path: Path, environ: Mapping[str, str]) -> Cert:
 def _document(path: Path, content: bytes) -> Mapping[str, object]:
     block = _BLOCK.search(content)
     try:
-        found = json.loads(base64.b64decode(block[1], validate=False)) if block else None
+        found = parse_json(base64.b64decode(block[1], validate=False)) if block else None
     except ValueError:
         found = None
     if not isinstance(found, dict):

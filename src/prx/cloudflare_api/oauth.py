@@ -25,6 +25,7 @@ import httpx2
 from prx.cloudflare_api.client import require_safe
 from prx.core.errors import CredentialError, NotReadyError, PrxError
 from prx.core.hosts import is_this_machine
+from prx.core.parsing import parse_json
 from prx.secrets.value import Secret
 
 DASH: Final = "https://dash.cloudflare.com"
@@ -61,7 +62,7 @@ class Tokens:
     def read(cls, entry: Secret) -> Tokens:
         """Read such an entry; CredentialError if it is none."""
         try:
-            found = json.loads(entry.reveal())
+            found = parse_json(entry.reveal())
             return cls(
                 Secret(found["access_token"]),
                 Secret(found["refresh_token"]),
@@ -228,7 +229,7 @@ def exchange(
             f"{dash} does not answer ({type(error).__name__})", hint="check the network, then run prx login"
         ) from None
     try:
-        found = json.loads(answer.content[:_LIMIT])
+        found = parse_json(answer.content[:_LIMIT])
         assert isinstance(found, dict)
     except (ValueError, AssertionError):
         raise PrxError(f"{dash} answers {answer.status_code} and no JSON", hint="run prx login again later") from None

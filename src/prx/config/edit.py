@@ -17,6 +17,7 @@ from tomlkit.exceptions import ParseError, TOMLKitError
 from prx.config.schema import DEFAULT_TUNNEL
 from prx.config.toml_text import value_text
 from prx.core.errors import UsageError
+from prx.core.parsing import parse_toml
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +111,7 @@ def _values(path: tuple[str, ...], wanted: NamedTunnel, document: TOMLDocument) 
 
 def _require_right(old: str, new: str, path: tuple[str, ...], values: list[tuple[tuple[str, ...], str, Any]]) -> None:
     """Raise UsageError if the new file would not say exactly what the old one says, and these values."""
-    expected = tomllib.loads(old)
+    expected = parse_toml(old)
     for table, key, value in values:
         inner = expected
         for part in table:
@@ -122,7 +123,7 @@ def _require_right(old: str, new: str, path: tuple[str, ...], values: list[tuple
             if value is None:
                 del inner[key]
     try:
-        found = tomllib.loads(new)
+        found = parse_toml(new)
     except tomllib.TOMLDecodeError:
         found = {}
     if found != expected:

@@ -22,6 +22,7 @@ from prx.config.positions import KeyPath
 from prx.config.schema import ConfigFile
 from prx.config.source import Source
 from prx.config.toml_text import key_text
+from prx.core.parsing import parse_toml
 
 STORE_PREFIX: Final = "secret:"
 _DEBUG: Final = "DEBUG_INVOCATION"  # systemd sets it for a start after a failure, if the unit asks for that (systemd.exec(5))
@@ -197,7 +198,7 @@ def _as_number(path: KeyPath, text: str) -> Any:
     if key is None or not key.is_plain:
         return text
     try:
-        parsed = tomllib.loads(f"value = {text.strip()}")
+        parsed = parse_toml(f"value = {text.strip()}")
     except tomllib.TOMLDecodeError:
         return text
     return parsed["value"] if len(parsed) == 1 and isinstance(parsed["value"], int | float) else text

@@ -17,6 +17,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from prx.core.parsing import parse_json
+
 LEVELS = ("debug", "info", "warn", "error")
 """Levels of a record, least important first; cloudflared's own words."""
 
@@ -61,7 +63,7 @@ class LogRecord:
     @classmethod
     def from_json(cls, line: str | bytes) -> LogRecord:
         """Read a stored line; ValueError if it is not a record (cut by a crash, or another program's)."""
-        data = json.loads(line)
+        data = parse_json(line)
         if not isinstance(data, dict):
             raise ValueError(f"expected a JSON object, found {type(data).__name__}")  # noqa: TRY004 - bad content
         rest = {key: value for key, value in data.items() if key not in _OWN}

@@ -30,6 +30,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
+from prx.core.parsing import parse_json
 from prx.secrets.errors import DamagedFileError, SecretError, WrongKeyError
 
 MAGIC: Final = b"prx\0sec\n"
@@ -91,7 +92,7 @@ class KeySpec:
     @classmethod
     def from_json(cls, content: bytes) -> KeySpec:
         """Read the header; ValueError when it is not one."""
-        fields = json.loads(content)
+        fields = parse_json(content)
         if not isinstance(fields, dict) or not all(isinstance(value, str | int) for value in fields.values()):
             raise ValueError("not a header")
         try:

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Final
 
 from prx.core.deadline import Deadline
+from prx.core.parsing import parse_json
 from prx.secrets import FILE_NAME
 from prx.secrets.crypto import Envelope, KeySpec, seal
 from prx.secrets.errors import DamagedFileError, SecretError, SecretNotFoundError, WrongKeyError
@@ -281,6 +282,6 @@ def _decode(plain: bytes) -> dict[str, Entry]:
         return Entry(Secret(fields["value"]), created, updated, expires)
 
     try:
-        return {name: parsed(fields) for name, fields in json.loads(plain).items()}
+        return {name: parsed(fields) for name, fields in parse_json(plain).items()}
     except (ValueError, KeyError, TypeError, AttributeError):
         raise DamagedFileError("opens, but does not hold what prx writes") from None

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
 from typing import Any, Final
 
 from prx.core.errors import PrxError
+from prx.core.parsing import parse_json
 
 SECONDS: Final = 60.0
 _LIMIT: Final = 1024 * 1024
@@ -43,7 +43,7 @@ class Doctor:
                     process.kill()
                     await process.wait()
         try:
-            found = json.loads(out[:_LIMIT])
+            found = parse_json(out[:_LIMIT])
         except ValueError:
             raise PrxError("prx doctor failed: " + err.decode(errors="replace").strip()[-500:]) from None
         return found if isinstance(found, dict) else {"findings": found}

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -102,3 +103,26 @@ def test_holder_killed_frees_it(tmp_path: Path) -> None:
         holder.kill()
         holder.wait()
         InstanceLock.acquire(path, what="x", since="now").release()
+
+
+@pytest.mark.parametrize("kind", ["fifo", "socket", "deep"])
+def test_what_is_no_lock_file(tmp_path: Path, kind: str) -> None:
+    """Something else in its place is refused by its name; one whose text nests without end is held by an unknown prx."""
+    path = tmp_path / "x.lock"
+    if kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "socket":
+        with socket.socket(socket.AF_UNIX) as bound:
+            bound.bind(str(path))
+    else:
+        path.write_text("[" * 4096)
+        holder = os.open(path, os.O_RDWR)
+        fcntl.flock(holder, fcntl.LOCK_EX)
+    with pytest.raises((OSError, LockHeld)) as refused:
+        InstanceLock.acquire(path, what="", since="")
+    if kind == "deep":
+        os.close(holder)
+        assert isinstance(refused.value, LockHeld)
+    else:
+        assert isinstance(refused.value, OSError)
+        assert refused.value.filename == str(path)

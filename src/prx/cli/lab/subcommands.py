@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import shlex
-import tomllib
 from pathlib import Path
 from typing import IO, Any
 
@@ -13,6 +12,7 @@ import click
 
 from prx.app.lab_client import CONTROL_VARIABLE, ask, control_option
 from prx.core.errors import PrxError, UsageError
+from prx.core.parsing import parse_json, parse_toml
 from prx.ui.errors import print_note
 
 
@@ -176,7 +176,7 @@ def _connections(connections: list[dict[str, Any]]) -> str:
 def _configuration(content: bytes, name: str) -> dict[str, Any]:
     try:
         text = content.decode()
-        found = json.loads(text) if text.lstrip().startswith("{") else tomllib.loads(text)
+        found = parse_json(text) if text.lstrip().startswith("{") else parse_toml(text)
     except ValueError as error:
         raise UsageError(f'{name}: {error}; expected JSON or TOML, such as {{"ingress": […]}}') from None
     assert isinstance(found, dict)

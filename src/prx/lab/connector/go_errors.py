@@ -7,6 +7,8 @@ import os
 import ssl
 from typing import Final
 
+from prx.core.parsing import parse_json
+
 _LITERALS: Final = {"n": "null", "t": "true", "f": "false"}
 
 # X509_V_ERR_… of OpenSSL → what Go's verifier says for the same defect.
@@ -57,7 +59,7 @@ def json_text(text: str) -> str:
     if first not in '{["-0123456789':
         return f"invalid character {_quoted(first)} looking for beginning of value"
     try:
-        json.loads(text)
+        parse_json(text)
     except json.JSONDecodeError as error:
         if error.pos >= len(text.rstrip()):
             return "unexpected end of JSON input"

@@ -23,6 +23,7 @@ from dataclasses import replace
 from http import HTTPStatus
 from typing import Any, Final
 
+from prx.core.parsing import parse_json
 from prx.lab.connector.credentials import Credentials
 from prx.lab.connector.errors import StartError
 from prx.lab.connector.fetch import FetchError, fetch, is_loopback_url
@@ -86,7 +87,7 @@ def _read_answer(status: int, body: bytes) -> dict[str, Any]:
     """Return what the service gave, or raise StartError in cloudflared's words."""
     text = body.decode("utf-8", "replace")
     try:
-        answer = json.loads(text)
+        answer = parse_json(text)
     except ValueError:
         answer = None
     errors = _errors(answer)

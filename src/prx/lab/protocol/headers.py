@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 from collections.abc import Iterable
 from typing import Final, TypeAlias
 
+from prx.core.parsing import parse_json
 from prx.lab.protocol.errors import HeadersError
 
 Headers: TypeAlias = list[tuple[bytes, bytes]]  # in order, repeats kept
@@ -61,7 +61,7 @@ def from_origin(meta: bytes) -> bool:
     if meta == META_ORIGIN:  # as connectors write it
         return True
     try:
-        return bool(json.loads(meta)["src"] == "origin")
+        return bool(parse_json(meta)["src"] == "origin")
     except (ValueError, KeyError, TypeError):
         return False
 

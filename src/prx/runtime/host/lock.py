@@ -10,12 +10,14 @@ import errno
 import fcntl
 import json
 import os
+import stat
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
 from prx.core.durations import in_whole_words
 from prx.core.errors import PrxError
+from prx.core.parsing import parse_json
 
 
 class LockHeld(PrxError):  # noqa: N818 - it is a state that the caller handles, not a mistake
@@ -58,8 +60,10 @@ class InstanceLock:
         """
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         while True:
-            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NOCTTY, 0o600)
             try:
+                if not stat.S_ISREG(os.fstat(fd).st_mode):
+                    raise OSError(errno.EINVAL, "expected a file that prx has made, found something else", os.fspath(path))  # noqa: TRY301 - it is closed below
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if _is_file_at(path, fd):
                     _write_holder(fd, what, since)
@@ -109,7 +113,7 @@ def _write_holder(fd: int, what: str, since: str) -> None:
 
 def _read_holder(path: Path, fd: int, what: str) -> LockHeld:
     try:
-        match json.loads(os.pread(fd, 4096, 0)):
+        match parse_json(os.pread(fd, 4096, 0)):
             case {"pid": int(pid), "since": str(since), "what": str(whose)}:
                 return LockHeld(path, pid, since, whose)
     except (OSError, ValueError):

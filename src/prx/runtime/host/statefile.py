@@ -17,6 +17,7 @@ import stat
 from pathlib import Path
 from typing import Any
 
+from prx.core.parsing import parse_json
 from prx.files.fingerprint import content_fingerprint
 from prx.files.replace import write_whole
 from prx.files.walk import kind_of
@@ -60,7 +61,7 @@ class StateFile:
             self.unread = error.errno in _FOR_NOW
             self.data = self.data if self.unread else {}
             logger.warning("%s is ignored%s: %s", self.path, " for now" if self.unread else "", _reason(error))
-        except (ValueError, RecursionError) as error:
+        except ValueError as error:
             self.data = {}
             logger.warning("%s is ignored: %s", self.path, _reason(error))
         return self.data
@@ -120,7 +121,7 @@ def _read_private(path: Path) -> bytes:
 
 def _parse(content: bytes) -> dict[str, Any]:
     try:
-        data = json.loads(content)
+        data = parse_json(content)
     except ValueError as error:
         raise ValueError("expected JSON, found something else") from error
     if not isinstance(data, dict):

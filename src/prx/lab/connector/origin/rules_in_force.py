@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from prx.core.parsing import parse_json
 from prx.lab.connector.log import Log
 from prx.lab.connector.origin.hello import STARTING
 from prx.lab.connector.origin.ingress import (
@@ -70,7 +71,7 @@ class Configuration:
             )
             return Applied(self.version)
         try:
-            config = json.loads(text)
+            config = parse_json(text)
             if not isinstance(config, dict):
                 raise IngressError("the configuration is not an object")
             rules = parse_rules(config)

@@ -8,10 +8,10 @@ published source, 2026.9.3). Times are the guard's matter.
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Callable
 from typing import Any, Final
 
+from prx.core.parsing import parse_json
 from prx.lab.connector.fetch import FetchError, fetch
 
 AUDIENCE: Final = "cloudflared-quick-tunnel"
@@ -69,7 +69,7 @@ class Assertions:
                 status, body = await fetch("GET", f"{self._login}/.well-known/jwks.json", limit=_MOST)
             if status != 200:
                 raise ValueError(f"the login service answered {status} instead of its keys")
-            keys = jwt.PyJWKSet.from_dict(json.loads(body)).keys
+            keys = jwt.PyJWKSet.from_dict(parse_json(body)).keys
         except (FetchError, TimeoutError, jwt.PyJWTError, AttributeError, TypeError) as error:
             raise ValueError(f"no keys of the login service: {error}") from None
         return {str(key.key_id): key.key for key in keys if key.algorithm_name == "ES256"}

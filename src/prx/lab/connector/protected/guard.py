@@ -35,6 +35,7 @@ from typing import Any, Final
 from urllib.parse import parse_qsl, unquote, urlencode
 
 from prx.core.numbers import whole
+from prx.core.parsing import parse_json
 from prx.lab.connector.log import Log
 from prx.lab.connector.origin.exchanges import Answer, Headers
 from prx.lab.connector.origin.messages import Body, Request, Response
@@ -291,7 +292,7 @@ def _checked(value: str, key: bytes) -> dict[str, Any] | None:
     ):
         return None
     try:
-        payload = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+        payload = parse_json(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
     except (ValueError, binascii.Error):
         return None
     return payload if isinstance(payload, dict) and isinstance(payload.get("exp"), int) else None

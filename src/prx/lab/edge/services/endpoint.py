@@ -20,6 +20,7 @@ from urllib.parse import parse_qsl
 
 import h11
 
+from prx.core.parsing import parse_json
 from prx.lab.edge.public.http1 import Http1Connection
 from prx.lab.edge.public.http1_server import Http1Server
 from prx.lab.edge.public.visitor import MalformedError, VisitorLeftError
@@ -43,7 +44,7 @@ class Request:
 
     def json(self) -> dict[str, Any]:
         """Read the body as a JSON object; ValueError if it is none."""
-        document = json.loads(self.body or b"{}")
+        document = parse_json(self.body or b"{}")
         if not isinstance(document, dict):
             raise ValueError("the body is not a JSON object")  # noqa: TRY004 - the input is wrong, not the call
         return document

@@ -11,9 +11,9 @@ an exchange with the header set to `websocket`; HTTP/2 knows no 101, so acceptan
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
+from prx.core.parsing import parse_json
 from prx.lab.edge.carrier import Kind, PushAnswer, TunnelRequest, TunnelResponse
 from prx.lab.protocol import headers as codec
 from prx.lab.protocol.errors import HeadersError, StreamError
@@ -172,7 +172,7 @@ def _response(raw: Headers) -> TunnelResponse:
 def _push_answer(body: bytes) -> PushAnswer:
     """Read `{"lastAppliedVersion":n,"err":null}`; the text of an error is lost on the way and comes as `{}`."""
     try:
-        answer: Any = json.loads(body)
+        answer: Any = parse_json(body)
         applied = int(answer["lastAppliedVersion"])
         error = answer.get("err")
     except (ValueError, KeyError, TypeError, AttributeError) as defect:

@@ -6,12 +6,12 @@ developers.cloudflare.com). Who is meant by none of them does not pass. Paths wi
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from prx.core.parsing import parse_json
 from prx.lab.edge.api.access import rules
 from prx.lab.edge.api.access.rules import Caller
 from prx.lab.edge.api.access.store import ServiceToken, Store, duration
@@ -167,7 +167,7 @@ def _from_one_header(headers: Headers, name: bytes) -> tuple[list[str], list[str
     for found, value in headers:
         if found == name:
             try:
-                pair = {key.lower(): str(text) for key, text in json.loads(value).items()}
+                pair = {key.lower(): str(text) for key, text in parse_json(value).items()}
             except (ValueError, AttributeError):
                 return [], []
             return [pair.get("cf-access-client-id", "")], [pair.get("cf-access-client-secret", "")]
