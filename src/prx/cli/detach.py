@@ -132,7 +132,9 @@ def _short(tunnel: dict[str, Any]) -> str:
 def _spawn(options: StartOptions, output: Path) -> tuple[subprocess.Popen[bytes], int]:
     """Start the one in the background, its stderr in the file `output`; return it and the pipe that it reports to."""
     reading, writing = os.pipe()
-    stderr = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    stderr = os.open(
+        output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, 0o600
+    )
     try:
         child = subprocess.Popen(
             [sys.executable, "-P", "-m", "prx", "start", "--report-to", str(writing), *_arguments(options)],

@@ -18,6 +18,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
+from prx.files.errors import FileRefusedError
+from prx.files.walk import walked
 from prx.logs.files import RotatingFile
 
 SEGMENT_BYTES: Final = 4 * 1024 * 1024
@@ -169,8 +171,8 @@ def _size(path: Path) -> int:
 def _closing_newline(path: Path) -> list[bytes]:
     """Return an empty line if the file ends within a line, so that the next one is whole."""
     try:
-        with path.open("rb") as file:
+        with walked(path) as found, open(found.open(), "rb") as file:  # noqa: PTH123 - by descriptor
             file.seek(-1, 2)
             return [] if file.read(1) == b"\n" else [b""]
-    except OSError:  # none yet, or empty
+    except (OSError, FileRefusedError):  # none yet, or empty; or no file, which the write itself reports
         return []

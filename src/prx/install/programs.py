@@ -104,9 +104,9 @@ def is_wrapper(program: Path) -> bool:
     """Return whether a program is a script, or a link to one program under many names: it then runs another one."""
     try:
         real = program.resolve(strict=True)
-        with real.open("rb") as file:
+        with walked(real) as found, open(found.open(), "rb") as file:  # noqa: PTH123 - by descriptor
             script = file.read(2) == b"#!"
-    except (OSError, RuntimeError):  # RuntimeError: a loop of links
+    except (OSError, FileRefusedError, RuntimeError):  # RuntimeError: a loop of links
         return False
     return script or (NAME in program.name and NAME not in real.name)
 

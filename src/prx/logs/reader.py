@@ -18,6 +18,7 @@ from prx.logs.files import rotated
 from prx.logs.lines import LineSplitter
 
 _BLOCK = 64 * 1024
+_MOST = 64 * 1024 * 1024  # bytes that are read of one file; a log of prx has 10 MB
 _LONGEST = 1024 * 1024  # a stored record may be several times as long as the line in it: JSON escapes
 POLL_SECONDS = 0.25
 """How often `follow` checks for new lines."""
@@ -40,13 +41,16 @@ def tail(path: Path, lines: int) -> list[bytes]:
 
 
 def _last_lines(file: BinaryIO, wanted: int) -> list[bytes]:
-    """Read backwards, block by block, until there are enough newlines."""
-    position, content = file.seek(0, os.SEEK_END), b""
-    while position > 0 and content.count(b"\n") <= wanted:
+    """Read backwards, block by block, until there are enough newlines; no more than `_MOST`, whatever lies there."""
+    position = end = file.seek(0, os.SEEK_END)
+    blocks: list[bytes] = []
+    newlines = 0
+    while position > 0 and newlines <= wanted and end - position < _MOST:
         step = min(_BLOCK, position)
         position = file.seek(position - step)
-        content = file.read(step) + content
-    whole, newline, _ = content.rpartition(b"\n")
+        blocks.append(file.read(step))
+        newlines += blocks[-1].count(b"\n")
+    whole, newline, _ = b"".join(reversed(blocks)).rpartition(b"\n")
     return whole.split(b"\n")[-wanted:] if newline else []
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from pathlib import Path
+
+from prx.files.errors import FileRefusedError
+from prx.files.walk import walked
 
 
 class LastProgram:
@@ -31,7 +33,12 @@ class LastProgram:
 async def _sha256(path: str) -> str:
     """Return the words on the checksum of a program, empty if it cannot be read; a program has some 40 MB, so in a thread."""
     try:
-        digest = await asyncio.to_thread(lambda: hashlib.sha256(Path(path).read_bytes()).hexdigest())
-    except (OSError, RuntimeError, MemoryError):
+        digest = await asyncio.to_thread(_digest_of, path)
+    except (OSError, FileRefusedError, RuntimeError):
         return f" ({path})"
     return f" ({path}, sha256 {digest})"
+
+
+def _digest_of(path: str) -> str:
+    with walked(path) as found, open(found.open(), "rb") as file:  # noqa: PTH123 - by descriptor
+        return hashlib.file_digest(file, "sha256").hexdigest()

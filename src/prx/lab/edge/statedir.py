@@ -51,6 +51,7 @@ def _sweep(folder: Path) -> None:
         with suppress(OSError):  # its lock is held, it is just coming up or going away, or another user's
             if left.lstat().st_uid != os.geteuid() or left.is_symlink():
                 continue
-            with (left / _LOCK).open("rb") as lock:
+            descriptor = os.open(left / _LOCK, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            with open(descriptor, "rb") as lock:  # noqa: PTH123 - by descriptor
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 shutil.rmtree(left)
