@@ -16,7 +16,8 @@ from prx.core.errors import PrxError
 from prx.core.parsing import parse_json, parse_toml
 from prx.lab.edge.api.access.front import _from_one_header
 from prx.lab.edge.services.endpoint import Request
-from prx.lab.edge.tunnel.http2 import StreamError, _push_answer
+from prx.lab.edge.tunnel.http2 import _push_answer
+from prx.lab.protocol.errors import StreamError
 from prx.lab.protocol.headers import from_origin
 from prx.logs.records import LogRecord
 from prx.secrets.crypto import KeySpec

@@ -120,11 +120,12 @@ def test_a_connection_at_the_start_is_told_before_the_check_ends(verdict: Verdic
         events.ChildStarted(tunnel="web", pid=7, version="2026.8.2", connector=0),
         events.VerdictChanged(tunnel="web", old="", new=verdict, reason=BEFORE),
     ]
-    for sign, index in changes:
-        if sign == "+":
-            facts.append(events.ConnectionRegistered(tunnel="web", index=int(index), location="ams", protocol="quic"))
+    for change in changes:
+        index = int(change[1])
+        if change[0] == "+":
+            facts.append(events.ConnectionRegistered(tunnel="web", index=index, location="ams", protocol="quic"))
         else:
-            facts.append(events.ConnectionLost(tunnel="web", index=int(index)))
+            facts.append(events.ConnectionLost(tunnel="web", index=index))
     assert rebuild(TunnelStatus("web", mode="quick"), history(*facts)).reason == reason
 
 

@@ -48,7 +48,8 @@ def left_behind(folder: Path) -> object:
     lab = folder / f"{statedir._PREFIX}x"
     lab.mkdir()
     os.mkfifo(lab / statedir._LOCK)
-    return statedir._sweep(folder)
+    statedir._sweep(folder)
+    return None
 
 
 def kept_request(folder: Path) -> object:

@@ -17,16 +17,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0 done, or stopped as asked · 1 failed · 2 usage or configuration · 3 permanent, or not running · 4 not ready in time, or
     unknown · 128 + n ended by a second signal n (a second Ctrl-C: 130).
     """
-    open_closed_streams()
-    words = sys.argv[1:] if arguments is None else arguments
-    leave_early_when_asked(words)
-    undo_inherited_signals()
-    if is_wanted(words):
-        leave_the_caller()
-    from prx.cli.root import cli
-    from prx.ui.errors import run
+    try:
+        open_closed_streams()
+        words = sys.argv[1:] if arguments is None else arguments
+        leave_early_when_asked(words)
+        undo_inherited_signals()
+        if is_wanted(words):
+            leave_the_caller()
+        from prx.cli.root import cli
+        from prx.ui.errors import run
 
-    code = run(cli, arguments)
+        code = run(cli, arguments)
+    except KeyboardInterrupt:  # during the imports, or behind `run`
+        code = 130
     if arguments is None and "prx.cli.ending" in sys.modules:
         from prx.cli.ending import leave_threads
 
@@ -62,10 +65,22 @@ def leave_early_when_asked(arguments: Sequence[str]) -> None:
     """Treat a signal that comes before `prx start` has started as a stop that was asked for: exit code 0, without a word.
 
     Importing what a start needs takes a few tenths of a second. Nothing has been started in that time, so there is nothing to
-    end; `prx.app.signals` takes over as soon as there is.
+    end; `prx.app.signals` takes over as soon as there is. A SIGHUP asks for a configuration that is not read yet, unless the
+    terminal has gone.
     """
     if not arguments or arguments[0] != "start":
         return
     for number in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, lambda *_: os._exit(0))
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
+        had_terminal = _has_terminal()
+        signal.signal(signal.SIGHUP, lambda *_: os._exit(0) if had_terminal and not _has_terminal() else None)
+
+
+def _has_terminal() -> bool:
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY | os.O_CLOEXEC))
+    except OSError:
+        return False
+    return True
