@@ -182,7 +182,7 @@ async def test_connections_that_are_gone_may_be_remembered(lab: Lab, api: Client
     assert [entry["id"] for entry in (await api("GET", path)).result] == [str(connector)]
     (tunnel,) = lab.account.tunnels.living()
     for gone in tunnel.gone:
-        gone.gone_at -= REMEMBERED_SECONDS
+        gone.gone_at = (gone.gone_at or 0.0) - REMEMBERED_SECONDS
     assert (await api("DELETE", one)).result["deleted_at"]
 
 
