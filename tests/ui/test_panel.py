@@ -226,3 +226,17 @@ def test_a_new_start_begins_a_new_way_up() -> None:
     progress.reach("dns", 2.0)
     progress.reach("connected", 3.0)
     assert progress.words() == "spawned 1 s → dns 2 s → connected 3 s → url → verified"
+
+
+@pytest.mark.parametrize(
+    ("reached", "words"),
+    [
+        ({"spawned": 0.01}, "spawned 0.01 s → url → connected → dns → verified"),
+        ({"spawned": 0.01, "connected": 0.3, "url": 0.4}, "spawned 0.01 s → connected 0.30 s → url 0.40 s → dns → verified"),
+        ({"spawned": 0.01, "connected": 0.37, "verified": 0.45}, "spawned 0.01 s → connected 0.37 s → verified 0.45 s"),
+        ({"dns": 0.01, "verified": 0.2}, "dns 0.01 s → verified 0.20 s"),
+    ],
+)
+def test_the_way_up_ends_with_its_last_step(reached: dict[str, float], words: str) -> None:
+    """Steps are shown as they came, those that are missing behind them; once the URL is verified, none is missing."""
+    assert Progress(reached).words() == words

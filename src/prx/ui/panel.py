@@ -50,9 +50,13 @@ class Progress:
         self.reached[phase] = elapsed
 
     def words(self) -> str:
-        """Return "spawned 0.17 s → url 0.42 s → connected → dns → verified": first what was reached, as it came."""
+        """Return "spawned 0.17 s → url 0.42 s → connected → dns → verified": first what was reached, as it came.
+
+        At the end of the way nothing else comes: a named tunnel has no step for its URL, a URL that is watched no child.
+        """
         came = [f"{phase} {seconds(at)}" for phase, at in sorted(self.reached.items(), key=lambda item: item[1])]
-        return " → ".join([*came, *(phase for phase in PHASES if phase not in self.reached)])
+        missing = [phase for phase in PHASES if phase not in self.reached] if PHASES[-1] not in self.reached else []
+        return " → ".join([*came, *missing])
 
 
 def panel_lines(
