@@ -73,6 +73,24 @@ def test_a_rejection_is_timed_and_what_was_before_it(observer: ConnectorObserver
     assert (seen.rejected, seen.rejected_for, seen.tunnel_gone_for) == (0, 0, None)
 
 
+def test_a_loss_is_not_why_the_connector_is_rejected_later(observer: ConnectorObserver) -> None:
+    """Once rejections are counted, the complaint of the loss is no reason any more; one that comes with or after them is."""
+    observer.see_readiness(101, Readiness(1, "a"))
+    observer.see_readiness(110, Readiness(0, "a"))
+    observer.see_line(110, said(LineKind.SERVE_ERROR, 0, error="the edge closed the connection"))
+    assert observer.evidence(111, 20).last_error == "the edge closed the connection"
+    observer.see_counters(112, Counters(rejected=1))
+    assert observer.evidence(113, 20).last_error == ""
+    observer.see_line(114, said(LineKind.SERVE_ERROR, 0, error="the control stream failed"))
+    observer.see_counters(115, Counters(rejected=2))
+    assert observer.evidence(116, 20).last_error == "the control stream failed"
+    observer.see_readiness(121, Readiness(1, "a"))
+    observer.see_readiness(122, Readiness(0, "a"))
+    observer.see_line(123, said(LineKind.REJECTED, 0, error="duplicate connection"))
+    observer.see_counters(124, Counters(rejected=3))
+    assert observer.evidence(125, 20).last_error == "duplicate connection"
+
+
 def test_another_network_forgets_that_quic_has_worked(observer: ConnectorObserver) -> None:
     """What was seen in one network says nothing of the next."""
     observer.see_readiness(101, Readiness(1, "a"))

@@ -90,7 +90,7 @@ def _connector(seen: Connector) -> str:
         f"without a connection{protocol} for {in_whole_words(seen.lost_for)}" if seen.lost_for else "without a connection yet"
     )
     if seen.rejected:
-        parts.append(f"rejected {seen.rejected} times")
+        parts.append("rejected once" if seen.rejected == 1 else f"rejected {seen.rejected} times")
     if seen.quic_dial_failures:
         parts.append(f"{seen.quic_dial_failures} {'dial' if seen.quic_dial_failures == 1 else 'dials'} over QUIC failed")
     if seen.last_error:
