@@ -81,7 +81,7 @@ async def main(folder: Path, wanted: list[str]) -> None:
         for name in wanted or names:
             async with AsyncExitStack() as stack, shown(name, stack) as (web, path):
                 if name == "readme":
-                    await photograph(browser, web, path, IMAGE, color_scheme="light", viewport={"width": 1000, "height": 790})
+                    await photograph(browser, web, path, IMAGE, color_scheme="light", viewport={"width": 1000, "height": 822})
                     continue
                 for scheme in SCHEMES:
                     for width, (across, down) in WIDTHS.items():
