@@ -31,7 +31,7 @@ def test_parse_rejects(text: str) -> None:
     [(0.2, "less than 1 s"), (1.4, "1 s"), (9.7, "10 s"), (75.2, "75 s"), (200.4, "3 min 20 s"), (7500, "2 h 5 min")],
 )
 def test_ages_and_waits_are_whole_seconds(seconds: float, text: str) -> None:
-    """An age or a countdown has no hundredths, which only make it look restless."""
+    """An age or a countdown has no hundredths, which only make it restless."""
     assert in_whole_words(seconds) == text
 
 
