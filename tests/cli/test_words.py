@@ -49,6 +49,8 @@ def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("start 8080 --no-color", 2, "hint: set NO_COLOR=1"),
         ("start 8080 --report", 2, "error: no such option '--report'\nhint: prx start --help"),
         ("start 8080 --inspec", 2, "hint: did you mean --inspect?"),
+        ("-v", 2, "hint: `prx start -v` and `prx logs -v` show more; -V is the version"),
+        ("status --verbose", 2, "hint: `prx start -v`"),
         ("status --all", 2, "hint: without a name it concerns all of them"),
         ("url --wait x", 2, "error: --wait: found 'x', expected a number from 0 to 3600"),
         ("url --wait 9999", 2, "error: --wait: found 9999.0, expected a number from 0 to 3600"),
@@ -74,6 +76,21 @@ def test_words_that_everybody_tries(line: str, said: str, capsys: pytest.Capture
     """`prx version` and `prx help [COMMAND]` do what they say."""
     assert main(line.split()) == 0
     assert said in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("columns", [60, 80, 140])
+@pytest.mark.parametrize("line", ["", "start", "url", "status", "doctor", "requests", "config show", "lab fault", "secret set"])
+def test_help_fits_the_terminal(
+    line: str, columns: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No line of a help is wider than the terminal, its examples and tables included, and no word is cut."""
+    shown = {}
+    for width in (columns, 1000):
+        monkeypatch.setenv("COLUMNS", str(width))
+        assert main([*line.split(), "--help"]) == 0
+        shown[width] = capsys.readouterr().out
+    assert max(len(row) for row in shown[columns].splitlines()) <= columns
+    assert sorted(shown[columns].split()) == sorted(shown[1000].split())
 
 
 def test_what_is_meant_exists() -> None:

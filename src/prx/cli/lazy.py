@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import click
 
 from prx import __version__
+from prx.cli.help import HelpContext, dress
 
 
 def _be_quiet(_context: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
@@ -34,6 +35,8 @@ class Lazy:
 class LazyGroup(click.Group):
     """A group whose commands are a table; `--help` is written from the table alone."""
 
+    context_class = HelpContext
+
     def __init__(self, *, table: dict[str, Lazy], **settings: object) -> None:
         super().__init__(**settings)  # type: ignore[arg-type]  # click.Group's own keywords, handed through
         self.table = table
@@ -51,7 +54,7 @@ class LazyGroup(click.Group):
         assert isinstance(command, click.Command)
         if self.table[cmd_name].quiet and not any("-q" in param.opts for param in command.params):
             quiet_option(command)
-        return command
+        return dress(command)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list of commands without importing them."""

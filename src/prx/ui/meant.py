@@ -29,6 +29,7 @@ _OPTIONS: Final = {
     ),
     **dict.fromkeys(("--token", "--authtoken"), 'others see the command line: token = "file:PATH" in prx.toml'),
     **dict.fromkeys(("--log-level", "--loglevel", "--log", "--debug"), "-v shows more, -q less; or log_level in a file"),
+    **dict.fromkeys(("-v", "--verbose"), "`prx start -v` and `prx logs -v` show more; -V is the version"),
     **dict.fromkeys(("--no-color", "--no-colour", "--color"), "set NO_COLOR=1 in the environment"),
     **dict.fromkeys(("--background", "--daemon"), "--detach"),
     **dict.fromkeys(("--oauth", "--auth", "--access"), "--allow you@example.com"),
