@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from prx.config.checker import read
 from prx.config.load import Loaded, load
 from prx.config.schema import Config, TunnelSettings
 from prx.core.errors import ConfigError
@@ -447,3 +448,38 @@ def test_documented_blocks_are_valid_toml() -> None:
     """The blocks above stay what they are meant to be: whole tables of the documentation."""
     assert len(tomllib.loads(TUNNEL)["tunnel"]) == 8
     assert len(tomllib.loads(CLOUDFLARE)["tunnel"]["cloudflare"]) == 10
+
+
+@pytest.mark.parametrize(
+    ("text", "environ", "overrides", "times"),
+    [
+        ('[tunnels.a]\nlocal_addr = "1"\n[tunnels.b]\nlocal_addr = "2"\n', {}, {}, 1),
+        ('[tunnel]\nlocal_addr = "1"\n', {"PRX_LOG": "debug"}, {}, 3),
+        ('[tunnel]\nlocal_addr = "1"\n', {}, {"tunnel.local_addr": "2"}, 3),
+        ('[tunnel]\nlocal_addr = "1"\n[tunnel.cloudflare]\ntoken = "secret:x"\n', {}, {}, 2),
+    ],
+    ids=["a file alone", "and a variable", "and an option", "and a secret that is put in"],
+)
+def test_what_was_checked_is_not_checked_again(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    text: str,
+    environ: dict[str, str],
+    overrides: dict[str, str],
+    times: int,
+) -> None:
+    """A thousand tunnels are read once; what several layers say together, or a secret has changed, is checked as a whole."""
+    checked: list[Any] = []
+
+    def read_and_count(table: Any, values: Mapping[str, Any]) -> Any:
+        checked.extend([values] if values else [])
+        return read(table, values)
+
+    monkeypatch.setattr("prx.config.layers.read", read_and_count)
+    monkeypatch.setattr("prx.config.load.read", read_and_count)
+    file = tmp_path / "prx.toml"
+    file.write_text(text)
+    file.chmod(0o600)
+    loaded = load(file, environ, overrides, resolve_secret=lambda _: Secret("y" * 40), tokens_follow=True)
+    assert len(checked) == times
+    assert loaded.config.tunnels

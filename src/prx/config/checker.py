@@ -9,6 +9,7 @@ import dataclasses
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from types import UnionType
 from typing import Any, Final, Literal, Self, TypeVar, get_args, get_origin
 
@@ -73,15 +74,26 @@ def read(table: type[AnyTable], values: Mapping[str, Any]) -> AnyTable:
 
 def table_in(kind: Any) -> type[Table] | None:
     """Return the table that a field of this type holds, also if it may be missing; None for any other type."""
+    return _table_in(kind)
+
+
+@cache
+def _table_in(kind: Any) -> type[Table] | None:
     candidates = get_args(kind) if isinstance(kind, UnionType) else (kind,)
     return next((item for item in candidates if isinstance(item, type) and issubclass(item, Table)), None)
 
 
-def fields_of(table: type[Table]) -> dict[str, dataclasses.Field[Any]]:
+def fields_of(table: type[Table]) -> Mapping[str, dataclasses.Field[Any]]:
     """Return the fields of a table by name, in the order of their declaration."""
-    return {field.name: field for field in dataclasses.fields(table)}
+    if (found := _fields.get(table)) is None:
+        found = _fields[table] = {field.name: field for field in dataclasses.fields(table)}
+    return found
 
 
+_fields: dict[type[Table], Mapping[str, dataclasses.Field[Any]]] = {}
+
+
+@cache
 def tables_by_name(kind: Any) -> type[Table] | None:
     """Return the table that a field of this type holds by name (`[tunnels.NAME]`); None for any other type."""
     origin = get_origin(kind)
@@ -103,7 +115,26 @@ def _read_table(kind: type[AnyTable], values: Any, path: KeyPath, mistakes: list
         name: _read_field(field, values[name], (*path, name), mistakes) for name, field in known.items() if name in values
     }
     mistakes += [Mistake((*path, name), value, "unknown") for name, value in values.items() if name not in known]
-    return kind(**fitting) if len(mistakes) == before else None
+    return _made(kind, fitting) if len(mistakes) == before else None
+
+
+def _made(kind: type[AnyTable], fitting: Mapping[str, Any]) -> AnyTable:
+    """Return the table of values that were checked just now; its own check of all fields would find nothing."""
+    table = object.__new__(kind)
+    for name, value in _defaults_of(kind).items():
+        object.__setattr__(table, name, fitting.get(name, value))
+    return table
+
+
+def _defaults_of(kind: type[Table]) -> Mapping[str, Any]:
+    """Return what each field of a table holds if nothing is said; all are declared with a default."""
+    if (found := _defaults.get(kind)) is None:
+        table = kind()
+        found = _defaults[kind] = {name: getattr(table, name) for name in fields_of(kind)}
+    return found
+
+
+_defaults: dict[type[Table], Mapping[str, Any]] = {}
 
 
 def _read_field(field: dataclasses.Field[Any], value: Any, path: KeyPath, mistakes: list[Mistake]) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Literal, get_args, get_origin
 
 from prx.config.checker import Table, fields_of, table_in
@@ -97,12 +98,20 @@ def keys_of(table: type[Table] = ConfigFile, prefix: tuple[str, ...] = ()) -> It
 
 def find_key(path: KeyPath) -> Key | None:
     """Return the key that a path in the file leads to, or to an element of; None if it is a table or unknown."""
+    kind = (*path[:1], "", *path[2:]) if path[0:1] == ("tunnels",) and len(path) > 1 else path
+    end, field = _declared(tuple(map(str, kind)))
+    return None if field is None else Key(tuple(map(str, path[:end])), field)
+
+
+@cache
+def _declared(path: tuple[str, ...]) -> tuple[int, dataclasses.Field[Any] | None]:
+    """Return how many parts of a path lead to a key, and its declaration; the name of a tunnel is left empty."""
     for end in range(1, len(path) + 1):
         table = table_at(path[: end - 1])
-        field = fields_of(table).get(str(path[end - 1])) if table else None
+        field = fields_of(table).get(path[end - 1]) if table else None
         if field is not None and table_in(field.type) is None and path[:end] != ("tunnels",):
-            return Key(tuple(map(str, path[:end])), field)
-    return None
+            return end, field
+    return 0, None
 
 
 def table_at(path: KeyPath) -> type[Table] | None:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from prx.config.checker import Mistake, SchemaError, read
+from prx.config.checker import SchemaError, read
 from prx.config.checks import TUNNEL_NAME
 from prx.config.expand import expand, holds_reference, map_strings, strings
 from prx.config.keys import dotted, find_key, keys_of
@@ -34,7 +34,8 @@ class Layer:
 
     written: the values as they stand in the source, for messages. tables: those that are opened, which may be empty, in
     the order of the source.
-    problems: the mistakes so far; bad: the keys and tables that they are about, whose values are dropped.
+    problems: the mistakes so far; bad: the keys and tables that they are about, whose values are dropped. sound: what all
+    values together stand for, if they were checked as they are.
     """
 
     origins: dict[KeyPath, Origin] = field(default_factory=dict)
@@ -43,11 +44,13 @@ class Layer:
     tables: dict[KeyPath, None] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     bad: set[KeyPath] = field(default_factory=set)
+    sound: ConfigFile | None = None
 
     def add(self, path: KeyPath, value: Any, origin: Origin) -> None:
         """Set a value."""
         self.values[path] = self.written[path] = value
         self.origins[path] = origin
+        self.sound = None
 
     def origin_of(self, path: KeyPath) -> Origin:
         """Return the place of a value or table, or of the nearest table around it."""
@@ -62,6 +65,7 @@ class Layer:
         """Forget a value (also that around an element of a list), or a whole table."""
         key = find_key(path)
         path = key.path if key else path
+        self.sound = None
         self.bad.add(path)
         for known in [known for known in self.values if known[: len(path)] == path]:
             del self.values[known]
@@ -70,8 +74,22 @@ class Layer:
     def check(self, waiting: Mapping[KeyPath, Any]) -> None:
         """Reject every value that the schema does not allow; those in `waiting` are not known yet and are passed over."""
         settled = {path: value for path, value in self.values.items() if path not in waiting}
-        for mistake in schema_mistakes(nested(settled, self.tables)):
-            self.reject(mistake.path, explain(mistake, self._written_at(mistake.path, mistake.found)))
+        try:
+            found = read(ConfigFile, nested(settled, self.tables))
+        except SchemaError as error:
+            for mistake in error.mistakes:
+                self.reject(mistake.path, explain(mistake, self._written_at(mistake.path, mistake.found)))
+        else:
+            self.sound = None if waiting else found
+
+    def forget(self, path: KeyPath) -> None:
+        """Leave out a value, as if nothing had been said."""
+        del self.values[path]
+        self.sound = None
+
+    def change(self, path: KeyPath, value: Any) -> None:
+        """Put another value in the place of one."""
+        self.values[path], self.sound = value, None
 
     def references(self) -> dict[KeyPath, Any]:
         """Return the values that hold `secret:NAME` in a key that is not a secret itself, as they stand in the source."""
@@ -128,6 +146,8 @@ def command_line_layer(overrides: Mapping[str, Any], source: Source) -> Layer:
 def merge(layers: Sequence[Layer]) -> Layer:
     """Return the values of all layers; a later one wins."""
     merged = Layer()
+    saying = [layer for layer in layers if layer.values or layer.tables]
+    merged.sound = saying[0].sound if len(saying) == 1 else None
     for layer in layers:
         merged.origins |= layer.origins
         merged.values |= layer.values
@@ -146,15 +166,6 @@ def nested(values: Mapping[KeyPath, Any], tables: Iterable[KeyPath]) -> dict[str
     for path, value in values.items():
         _table(tree, path[:-1])[str(path[-1])] = value
     return tree
-
-
-def schema_mistakes(tree: Mapping[str, Any]) -> tuple[Mistake, ...]:
-    """Return what the schema does not allow."""
-    try:
-        read(ConfigFile, tree)
-    except SchemaError as error:
-        return error.mistakes
-    return ()
 
 
 def _table(tree: dict[str, Any], path: KeyPath) -> dict[str, Any]:

@@ -81,8 +81,9 @@ def load(
     files = tuple(text[5:] for text in merged.written.values() if isinstance(text, str) and text.startswith("file:"))
     not_run = {} if run_commands and resolve_secret else _commands(merged)
     secrets = _resolve(merged, resolve_secret, not_run)
-    merged.check({})
-    file = read(ConfigFile, nested(merged.values, merged.tables))
+    if merged.sound is None:
+        merged.check({})
+    file = merged.sound or read(ConfigFile, nested(merged.values, merged.tables))
     merged.problems.extend(_findings(cross.mistakes(file, tokens_follow=tokens_follow), merged))
     if merged.problems:
         raise ConfigError([str(problem) for problem in sorted(merged.problems, key=lambda problem: problem.order)])
@@ -152,10 +153,12 @@ def _with_whole_paths(tunnel: TunnelSettings, folder: Path) -> TunnelSettings:
 
 def _origins(file: ConfigFile, merged: Layer) -> dict[str, Origin]:
     """Return the origin of every key, in the order in which `config show` writes them."""
-    general = [key.path for key in keys_of() if key.path[0] != "tunnel"]
-    own = [key.path for key in keys_of(TunnelSettings)]
-    paths: list[KeyPath] = [*general, *((*table, *key) for table in cross.tunnels(file) for key in own)]
-    return {dotted(path): merged.origins[path] if path in merged.written else DEFAULT for path in paths}
+    found: dict[str, KeyPath] = {key.name: key.path for key in keys_of() if key.path[0] != "tunnel"}
+    own = {key.name: key.path for key in keys_of(TunnelSettings)}
+    for table in cross.tunnels(file):
+        prefix = dotted(table)
+        found |= {f"{prefix}.{name}": (*table, *path) for name, path in own.items()}
+    return {name: merged.origins[path] if path in merged.written else DEFAULT for name, path in found.items()}
 
 
 def _findings(findings: Iterator[Finding], merged: Layer) -> Iterator[Problem]:
@@ -189,15 +192,15 @@ def _resolve(merged: Layer, resolve_secret: ResolveSecret | None, left_alone: Ma
         is_secret = key is not None and key.is_secret
         if resolve_secret is None:
             if path in waiting:
-                del merged.values[path]
+                merged.forget(path)
             continue
         if path in left_alone:
             continue
         try:
             if is_secret and isinstance(value, str) and value:
-                merged.values[path] = _remember(found, resolve_secret(value))
+                merged.change(path, _remember(found, resolve_secret(value)))
             elif path in waiting:
-                merged.values[path] = map_strings(value, lambda _, text: _fill_in(text, resolve_secret, found))
+                merged.change(path, map_strings(value, lambda _, text: _fill_in(text, resolve_secret, found)))
         except PrxError as error:
             hint = f" ({error.hint})" if error.hint else ""
             merged.reject(path, f"{error.message}{hint}")
