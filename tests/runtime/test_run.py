@@ -39,7 +39,7 @@ async def test_a_connector_that_could_not_be_started_counts_for_nothing(
 
 
 async def test_a_child_that_never_answers_is_asked_less_and_less(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hundreds of children that do nothing cost little: each is asked within a tenth of the time that it has been silent."""
+    """Hundreds of children that do nothing cost little: each is asked within a fifth of its silence, and within 15 s."""
     clock = ManualClock()
     context = TunnelContext.create("web", TunnelSettings(), shared(tmp_path, clock))
     run = Run(1, context, lambda _: None, "quic", 1)
@@ -54,13 +54,13 @@ async def test_a_child_that_never_answers_is_asked_less_and_less(tmp_path: Path,
     async with asyncio.TaskGroup() as group:
         watch = group.create_task(run.watch(), name="watch")
         await pass_time(clock, 300)
-        assert [round(at - began) for at in asked[:9]] == list(range(1, 10))
-        assert 40 < len(asked) < 60
+        assert [round(at - began) for at in asked[:5]] == list(range(1, 6))
+        assert 20 < len(asked) < 40
         run._child.has_answered = True
         before = len(asked)
         await pass_time(clock, 60)
         watch.cancel()
-    assert 28 < len(asked) - before < 62
+    assert 44 < len(asked) - before < 62
 
 
 async def test_a_child_that_is_ready_is_asked_every_other_second(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

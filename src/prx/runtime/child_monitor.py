@@ -109,6 +109,9 @@ class ChildMonitor:
 
     async def _ask_ready(self) -> bool:
         changed = False
+        if not self.has_answered and self._context.client.endpoints.ready and self._endpoints.is_refused():
+            now = self._context.clock.monotonic()
+            return self.observer.see_readiness(now, None, asked=now)  # it has yet to come up: hundreds may at once
         for timeout in (ANSWER_WITHIN, AGAIN_WITHIN) if self.observer.answers else (AGAIN_WITHIN,):
             asked = self._context.clock.monotonic()
             with Attention() as attention:

@@ -38,7 +38,8 @@ ANSWER_AT_HAND_AFTER = 0.005  # seconds after a question to a child, or a connec
 GOLDEN = 0.618  # multiples of it, without their whole part, lie evenly however many there are
 QUIET_COUNTERS_EVERY = 2 * CALM_EVERY  # seconds; if no request came lately, the counters are read every other time
 # Of the time for which a child has never answered, so much may pass until it is asked again; its log is read at once.
-SILENT_SHARE = 0.1
+SILENT_SHARE = 0.2
+SILENT_AT_MOST = 15.0  # seconds: one that comes up is watched from then on
 QUICK_CHECK_EVERY = 2  # of these; see `prx.runtime.probes.quick_checks`
 NOTICE_AGAIN_AFTER = 2.0  # seconds; visitors' errors may come by the hundred
 CHECKS_AT_MOST = 3  # in a row, if prx itself was held up and so cannot tell what is wrong
@@ -171,7 +172,8 @@ class Run:
         beat = 0
         while True:
             calm = self._observer.ready > 0 and self._observer.answers
-            await self.context.clock.sleep(self._next_beat() if calm else max(READY_EVERY, self._silent_for() * SILENT_SHARE))
+            silent = min(self._silent_for() * SILENT_SHARE, SILENT_AT_MOST)
+            await self.context.clock.sleep(self._next_beat() if calm else max(READY_EVERY, silent))
             self._log.report_skipped()
             changed = await self._ask_child(quick_checks=calm or beat % QUICK_CHECK_EVERY == 1)
             beat += 1

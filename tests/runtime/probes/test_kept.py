@@ -239,3 +239,13 @@ async def test_a_question_that_cannot_be_asked_ahead_is_harmless(unused_port: in
     endpoints.ask("/ready")
     assert endpoints.at_hand("/ready") is None
     assert await endpoints.get("/ready") is None
+
+
+async def test_a_port_on_which_nothing_listens_is_known_at_once(servers: Servers, unused_port: int) -> None:
+    """It costs no wait; and the connection that shows that something does listen serves the question."""
+    assert ConnectorEndpoints(unused_port).is_refused()
+    endpoints, connections = await keeping(servers, KEPT)
+    assert not endpoints.is_refused()
+    assert not endpoints.is_refused()
+    assert await endpoints.get("/ready") == Reply(200, b"ok")
+    assert connections() == 1

@@ -39,6 +39,10 @@ class ConnectorEndpoints:
         """Hang up."""
         self._kept.close()
 
+    def is_refused(self) -> bool:
+        """Return whether nothing listens there, which is known at once."""
+        return self._kept.is_refused()
+
     def ask(self, path: str) -> None:
         """Send GET `path` ahead of the `get`, or the `at_hand`, that takes the answer."""
         self._kept.ask(path)

@@ -49,6 +49,18 @@ class KeptConnection:
         self._head: Head | None = None
         self._buffer = b""
 
+    def is_refused(self) -> bool:
+        """Return whether nothing listens, without a wait; a connection that is made serves the next question."""
+        if self.busy or self._sock is not None:
+            return False
+        try:
+            self._sock = connect_at_once(socket.AF_INET, "127.0.0.1", self._port)
+        except ConnectionRefusedError:
+            return True
+        except OSError:  # of this machine, or none at once: the question itself finds out
+            pass
+        return False
+
     def ask(self, path: str) -> None:
         """Send the question GET `path` ahead of the `get` that waits for its answer; harmless if it cannot be sent."""
         if self.busy:
