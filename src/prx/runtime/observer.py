@@ -144,7 +144,7 @@ class ConnectorObserver:
         """Take in the child's counters: over QUIC they are the only sign of a rejected registration."""
         if counters.rejected > self._rejected:
             self._rejected = counters.rejected
-            if self._rejected_since is None and not self.ready:
+            if self._admission.rejected_since is None and not self.ready:
                 self._last_error = ""  # of the loss: no line of the log says why it is rejected
             self._see_rejection(now)
 
