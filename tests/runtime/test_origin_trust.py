@@ -36,9 +36,35 @@ def open_to_all(file: Path) -> None:
     file.chmod(0o666)
 
 
+def in_a_file(file: Path) -> None:
+    """Put a file in the place of the folder."""
+    file.parent.rmdir()
+    file.parent.write_text("")
+
+
+def removed(file: Path) -> None:
+    """Remove the file, or what became of it."""
+    if file.is_dir():
+        file.rmdir()
+    else:
+        file.unlink(missing_ok=True)
+
+
+def written_again(file: Path) -> None:
+    """Write other certificates into a new file."""
+    removed(file)
+    file.write_bytes(SECOND)
+
+
+def back(file: Path) -> None:
+    """Write the first certificates into a new file."""
+    removed(file)
+    file.write_bytes(FIRST)
+
+
 BROKEN: dict[str, Callable[[Path], object]] = {
     "missing": lambda file: None,
-    "in a file": lambda file: file.parent.rmdir() or file.parent.write_text(""),
+    "in a file": in_a_file,
     "directory": Path.mkdir,
     "fifo": os.mkfifo,
     "endless": endless,
@@ -94,7 +120,7 @@ def test_a_rotation_is_reported_once(rotated: Callable[[Callable[[Path], object]
     assert rotated(lambda file: file.write_bytes(FIRST)) == []
     assert rotated(lambda file: file.write_bytes(SECOND)) == [Rotated()]
     assert rotated(lambda file: (file.with_name("new").write_bytes(SECOND), file.with_name("new").replace(file))) == []
-    assert rotated(lambda file: (file.unlink(), file.write_bytes(FIRST))) == [Rotated()]
+    assert rotated(back) == [Rotated()]
 
 
 def becomes_a_folder(file: Path) -> None:
@@ -110,7 +136,7 @@ def test_what_cannot_be_used_is_reported_and_changes_nothing(
     """A file that is spoilt under a running connector is named once, and what is written next is news again."""
     (found,) = rotated(how)
     assert found.trouble.startswith("origin_ca: ")
-    (found,) = rotated(lambda file: ((file.rmdir() if file.is_dir() else None), file.write_bytes(SECOND)))
+    (found,) = rotated(written_again)
     assert found == Rotated()
 
 

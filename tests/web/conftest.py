@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -149,7 +149,8 @@ async def scene(
     listening = listen_on(Listen(host, 0))
     listen = Listen(host, listening.getsockname()[1], frozenset(names))
     wall, steady = more.pop("wall", SystemClock().wall), more.pop("steady", SystemClock().monotonic)
-    settings = Settings(listen, KEY, folder, folder / "history", wall, Secret(password), *more.pop("doctor", ()), steady=steady)
+    settings = Settings(listen, KEY, folder, folder / "history", wall, Secret(password), *more.pop("doctor", ()))
+    settings = replace(settings, steady=steady)
     dashboard = Dashboard(settings, **more)
     ready = asyncio.Event()
     async with asyncio.TaskGroup() as group:
