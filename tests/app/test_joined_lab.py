@@ -30,7 +30,7 @@ async def joined(folder: Path, **more: int) -> AsyncIterator[tuple[Lab, JoinedLa
 
 
 def rotate(lab: Lab, name: str) -> None:
-    """Give a tunnel another secret, as Cloudflare's dashboard does."""
+    """Set another secret for a tunnel, as Cloudflare's dashboard does."""
     tunnel, _ = lab._registry.named(name)
     tunnel.secret = b"another secret of thirty-two byt"
 
