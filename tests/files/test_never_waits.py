@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import ssl
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,8 +13,12 @@ from tests.cli.home import Home
 from prx.cli.detach import _OUTPUT
 from prx.history.segments import Bounds, SegmentWriter
 from prx.install.programs import is_wrapper
+from prx.lab.connector.origin.exchanges import OriginError
+from prx.lab.connector.origin.pool import _add_roots
+from prx.lab.connector.roots import system_roots
 from prx.lab.edge import statedir
 from prx.logs.reader import tail
+from prx.runtime.probes.connect import ProbeError, origin_tls
 from prx.runtime.replaced import LastProgram
 from prx.traffic.spool import Spool
 
@@ -61,9 +66,34 @@ def kept_request(folder: Path) -> object:
     return None
 
 
-@pytest.mark.parametrize("act", [history, program, left_behind, kept_request])
+def origin_ca(folder: Path) -> object:
+    """Trust the certificates of a service that stand in one."""
+    os.mkfifo(folder / "ca.pem")
+    with pytest.raises(ProbeError, match=r"ca\.pem: found a FIFO, expected a file"):
+        origin_tls(folder / "ca.pem")
+    return None
+
+
+def origin_ca_of_the_connector(folder: Path) -> object:
+    """Have the builtin connector do the same."""
+    os.mkfifo(folder / "ca.pem")
+    with pytest.raises(OriginError, match=r"unable to read the file .*ca\.pem for --origin-ca-pool"):
+        _add_roots(ssl.create_default_context(), str(folder / "ca.pem"))
+    return None
+
+
+def roots_of_the_system(folder: Path) -> object:
+    """Have it read the variable SSL_CERT_FILE."""
+    os.mkfifo(folder / "ca.pem")
+    return system_roots({"SSL_CERT_FILE": str(folder / "ca.pem"), "SSL_CERT_DIR": str(folder / "none")})
+
+
+ACTS = (history, program, left_behind, kept_request, origin_ca, origin_ca_of_the_connector, roots_of_the_system)
+
+
+@pytest.mark.parametrize("act", ACTS)
 def test_it_is_refused_at_once(tmp_path: Path, act: Callable[[Path], object]) -> None:
-    """History, program, a lab's folder, kept requests: an error, or nothing, and no wait."""
+    """History, program, a lab's folder, kept requests, certificates: an error, or nothing, and no wait."""
     assert not act(tmp_path)
 
 

@@ -85,6 +85,14 @@ def read_plain(path: str | os.PathLike[str], *, limit: int, ours: bool = False) 
         os.close(descriptor)
 
 
+def require_plain(path: str | os.PathLike[str], *, limit: int) -> None:
+    """Raise FileRefusedError if a library that reads `path` by itself would wait, or never finish; OSError if there is none."""
+    with walked(path) as found:
+        found.require_file()
+    if (size := os.stat(path).st_size) > limit:  # noqa: PTH116 - as it was given
+        raise FileRefusedError(path, f"has {size} bytes, expected at most {limit}")
+
+
 def require_ca_file(path: str | os.PathLike[str]) -> None:
     """Raise FileRefusedError if a file of CA certificates must not be used; a library reads it, without any bound.
 

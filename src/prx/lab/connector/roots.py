@@ -38,6 +38,8 @@ def _read(file: str, folders: str) -> bytes:
     found: dict[bytes, None] = {}
     for path in _files(file, folders):
         try:
+            if not path.is_file():  # a FIFO would be waited for
+                continue
             with path.open("rb") as opened:
                 content = opened.read(_MAX_BYTES)
         except OSError:

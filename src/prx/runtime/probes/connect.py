@@ -21,7 +21,7 @@ from pathlib import Path
 
 from prx.core.deadline import Deadline
 from prx.files import FileRefusedError
-from prx.files.reading import require_ca_file
+from prx.files.reading import LARGEST_CA_FILE, require_ca_file, require_plain
 
 # Reading stops here: the largest answer that a probe keeps in memory.
 LIMIT = 64 * 1024
@@ -218,6 +218,7 @@ def origin_tls(ca_file: Path | None = None) -> ssl.SSLContext:
     """
     if ca_file is None:
         return verifying_tls()
+    _require_readable(ca_file)
     context = ssl.create_default_context()
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
@@ -231,6 +232,18 @@ def origin_tls(ca_file: Path | None = None) -> ssl.SSLContext:
     except OSError as error:
         raise ProbeError(FailureKind.LOCAL, f"origin_ca: {ca_file} cannot be read: {error.strerror or error}") from error
     return context
+
+
+def _require_readable(ca_file: Path) -> None:
+    """Raise ProbeError for a file that would keep the TLS library waiting, and with it everything else."""
+    try:
+        require_plain(ca_file, limit=LARGEST_CA_FILE)
+        if named := os.environ.get("SSL_CERT_FILE"):
+            require_ca_file(named)
+    except FileRefusedError as error:
+        raise ProbeError(FailureKind.LOCAL, f"origin_ca: {error.message}") from error
+    except OSError as error:
+        raise ProbeError(FailureKind.LOCAL, f"origin_ca: {ca_file} cannot be read: {error.strerror or error}") from error
 
 
 def verifying_tls(ca_file: Path | None = None) -> ssl.SSLContext:

@@ -10,11 +10,15 @@ when it is not needed any more. Observed with cloudflared 2026.8.2.
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import socket
 import ssl
+import stat
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Final, NamedTuple, cast
 
 from prx.lab.connector.go_errors import dial_text, errno_text, tls_text
@@ -225,9 +229,16 @@ class OriginPool:
 def _add_roots(context: ssl.SSLContext, ca_pool: str) -> None:
     """Trust these certificates too, beside the system's, as cloudflared does."""
     try:
+        _require_file(ca_pool)
         context.load_verify_locations(ca_pool)
     except OSError as error:  # an SSLError is one too
         raise OriginError(f"unable to read the file {ca_pool} for --origin-ca-pool: {errno_text(error)}") from None
+
+
+def _require_file(path: str) -> None:
+    """Raise OSError if it is no regular file: the library would wait for a FIFO, and all visitors with it."""
+    if not stat.S_ISREG(Path(path).stat().st_mode):
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), path)
 
 
 class _Arrival(asyncio.Protocol):
