@@ -118,7 +118,7 @@ def test_a_data_folder_that_cannot_be_read(home: Home, tool: str) -> None:
     ("stdout", "code", "said"), [("/dev/full", 1, "no space left on device"), ("a closed pipe", 1, ""), ("closed", 0, "")]
 )
 def test_an_agent_that_takes_no_answer(home: Home, stdout: str, code: int, said: str) -> None:
-    """A full disk behind stdout is told in a line, an agent that has gone ends it without a word; none has a traceback."""
+    """A full disk behind stdout is reported in a line, an agent that has gone ends it without a word; none has a traceback."""
     reading, writing = os.pipe()
     os.close(reading)
     into: Any = writing if stdout == "a closed pipe" else open("/dev/full", "wb")  # noqa: SIM115, PTH123 - closed below

@@ -125,7 +125,7 @@ def test_a_program_that_may_start_no_thread(home: Home, origin: HostedOrigin) ->
 
 @pytest.mark.parametrize("fd", [3, 1030])
 def test_waiting_for_a_descriptor_of_any_number(fd: int) -> None:
-    """The end of a pipe, and a time that is over, are told of a descriptor above 1023 as of any other."""
+    """The end of a pipe, and a time that is over, are reported for a descriptor above 1023 as of any other."""
     import os
     import resource
 

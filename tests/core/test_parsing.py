@@ -1,4 +1,4 @@
-"""JSON and TOML that are nested as deep as they are long: never a RecursionError, whoever wrote them."""
+"""JSON and TOML that are nested as deep as they are long: never a RecursionError, from any writer."""
 
 from __future__ import annotations
 
