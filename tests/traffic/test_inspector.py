@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import threading
+import zlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -136,6 +138,30 @@ async def test_what_takes_long_is_done_beside_the_loop(tmp_path: Path, monkeypat
         await inspector.answer({"do": "replay", "id": found["id"], "edit": {"path": "/again"}})
     assert set(threads) == {"request_bytes", "exchange_json", "verdict", "lines_within"}
     assert threading.get_ident() not in threads.values()
+
+
+async def test_a_filter_finds_what_is_shown(tmp_path: Path) -> None:
+    """`body:` searches a packed body as it is shown, and as it came; one that cannot be unpacked is no error, and no match."""
+    packed = {b"/gzip": (b"gzip", gzip.compress(b"an order")), b"/deflate": (b"deflate", zlib.compress(b"an order"))}
+    packed |= {b"/plain": (b"identity", b"an order"), b"/broken": (b"gzip", b"no gzip"), b"/odd": (b"rot13", b"na beqre")}
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        coding, body = packed[(await read_head(reader)).split(b" ")[1]]
+        head = b"HTTP/1.1 200 OK\r\nContent-Encoding: %b\r\nContent-Length: %d\r\nConnection: close\r\n\r\n"
+        writer.write(head % (coding, len(body)) + body)
+
+    async with inspecting(answer, tmp_path) as (inspector, port), asyncio.TaskGroup() as group:
+        waiting = group.create_task(inspector.answer({"do": "requests", "filter": "path:/plain", "wait": PATIENCE}))
+        for path in packed:
+            await ask(port, b"GET %b HTTP/1.1\r\n\r\n" % path)
+        found = (await inspector.answer({"do": "requests", "filter": "body:order"}))["requests"]
+        assert {item["path"] for item in found} == {"/gzip", "/deflate", "/plain"}
+        assert [item["path"] for item in (await inspector.answer({"do": "requests", "filter": "body:beqre"}))["requests"]] == [
+            "/odd"
+        ]
+        assert [item["path"] for item in (await waiting)["requests"]] == ["/plain"]
+        late = await inspector.answer({"do": "requests", "filter": "path:/never", "wait": 0.01})
+        assert (late["requests"], late["positions"]) == ([], {"web": len(packed)})
 
 
 @pytest.mark.parametrize("request_", [{"positions": [1]}, {"positions": {"web": "x"}}, {"limit": -1}, {"filter": "a:b"}])

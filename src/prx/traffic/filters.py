@@ -9,7 +9,9 @@ from typing import Final, TypeAlias
 
 from prx.core.errors import UsageError
 from prx.core.status_codes import StatusSet
-from prx.traffic.exchange import Exchange
+from prx.traffic.coding import CODINGS, unpacked
+from prx.traffic.exchange import Body, Exchange, coding_of
+from prx.traffic.framing import Head
 
 Fits: TypeAlias = Callable[[Exchange], bool]
 
@@ -44,12 +46,28 @@ def _test(word: str) -> Fits:
             return _status(value)
         case "body":
             piece = value.encode()
-            return lambda exchange: piece in exchange.request_body.kept or piece in exchange.answer_body.kept
+            return lambda exchange: any(
+                _holds(piece, body, head)
+                for body, head in ((exchange.request_body, exchange.request), (exchange.answer_body, exchange.answer))
+            )
         case "header":
             line = value.lower().encode()
             return lambda exchange: any(line in head.raw.lower() for head in (exchange.request, exchange.answer) if head)
         case _:
             raise UsageError(f"found {word!r} in the filter, expected method:, path:, status:, body: or header:", hint=_HINT)
+
+
+def _holds(piece: bytes, body: Body, head: Head | None) -> bool:
+    """Return whether a body has a piece, as it came or as it is shown: without its content coding."""
+    if piece in body.kept:
+        return True
+    coding = coding_of(head)
+    if coding not in CODINGS or not body.kept:
+        return False
+    try:
+        return piece in unpacked(bytes(body.kept), coding)
+    except (ImportError, ValueError):
+        return False
 
 
 def _status(value: str) -> Fits:

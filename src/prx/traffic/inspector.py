@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,7 +20,7 @@ from prx.runtime.probes.connect import ProbeError
 from prx.runtime.probes.origin import Trust
 from prx.traffic.catch import Catcher
 from prx.traffic.exchange import Exchange, exchange_json, summary_json
-from prx.traffic.filters import parse_filter
+from prx.traffic.filters import Fits, parse_filter
 from prx.traffic.gate import Gate
 from prx.traffic.guard import GuardedRelay
 from prx.traffic.live_tls import LiveTls
@@ -261,15 +261,12 @@ class Inspector:
         rings, wanted = self._rings(request), parse_filter(str(request.get("filter", "")))
         own, limit = bool(request.get("own")), min(LIST_LIMIT, _int(request, "limit", 100))
         positions = _positions(request)
+        search = _Search(wanted, lambda: self._answered(rings, positions, own=own), lambda: self._any_answer(rings))
+        await search.once()
         wait = request.get("wait", 0)
-        found: list[Exchange] = []
-        with suppress(TimeoutError):
-            async with asyncio.timeout(min(WAIT_LIMIT, max(0.0, float(wait))) if isinstance(wait, int | float) else 0.0):
-                while not any(map(wanted, found := self._answered(rings, positions, own=own))):
-                    if not wait:
-                        break
-                    await self._any_answer(rings)
-        fitting = [item for item in found if wanted(item)]
+        if wait and isinstance(wait, int | float):
+            await search.until(min(WAIT_LIMIT, max(0.0, float(wait))))
+        found, fitting = search.found, search.fitting
         if request.get("oldest"):
             fitting = sorted(fitting, key=lambda item: item.answered)[:limit]
             found = fitting or found
@@ -310,6 +307,39 @@ class Inspector:
                 code="no_such_request",
             )
         raise UsageError(f"{len(found)} tunnels have a request {number}", hint="name the tunnel")
+
+
+class _Search:
+    """Finds those that fit; in a thread, for bodies are searched, and unpacked for it.
+
+    `answered()` returns all that were answered, `another()` waits for one. `found`: those that were judged; `fitting`: of them.
+    """
+
+    def __init__(self, wanted: Fits, answered: Callable[[], list[Exchange]], another: Callable[[], Awaitable[None]]) -> None:
+        self._wanted, self._answered, self._another = wanted, answered, another
+        self.found: list[Exchange] = []
+        self.fitting: list[Exchange] = []
+
+    async def once(self) -> None:
+        """Judge all that were answered."""
+        items = self._answered()
+        self.fitting = await asyncio.to_thread(lambda: [item for item in items if self._wanted(item)])
+        self.found = items  # if it is given up before that, they are for the next question
+
+    async def until(self, seconds: float) -> None:
+        """Go on until one fits, or the time is over."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while not self.fitting:
+                    if _newest(self._answered()) == _newest(self.found):
+                        await self._another()
+                    else:
+                        await self.once()
+
+
+def _newest(items: list[Exchange]) -> dict[str, int]:
+    """Return for each tunnel which answer was the last to begin."""
+    return {item.tunnel: item.answered for item in sorted(items, key=lambda item: item.answered)}
 
 
 def _positions(request: Message) -> dict[str, int]:
