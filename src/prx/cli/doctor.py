@@ -53,7 +53,7 @@ def doctor(target: str | None, file: Path | None, report: Path | None, *, as_jso
         click.echo(writing.to_json(findings, redactor))
     else:
         for line in writing.lines(findings, redactor):
-            show(line)
+            show(line, hang=writing.WORDS_AT)
     if report is not None:
         from prx.config.render import show as render
 

@@ -52,7 +52,7 @@ def status(config: Path | None, *, as_json: bool, watch: bool) -> int:
         click.echo(json.dumps({"tunnels": tunnels}))
     else:
         for line in _lines(tunnels, more):
-            click.echo(line)
+            click.echo(_on_screen(line))
     return _code(tunnels)
 
 
@@ -87,6 +87,12 @@ def _lines(tunnels: list[dict[str, Any]], more: dict[int, list[str]]) -> list[st
     return [*status_lines(tunnels, width=width, now=SystemClock().wall(), more=more), *dashboard_lines(tunnels, width=width)]
 
 
+def _on_screen(line: str) -> str:
+    from prx.ui.colours import are_wanted, painted
+
+    return painted(line) if are_wanted(sys.stdout) else line
+
+
 def _code(tunnels: list[dict[str, Any]]) -> int:
     return 0 if all(tunnel["state"] in UP for tunnel in tunnels) else 1
 
@@ -104,7 +110,7 @@ def _watch(config: Path | None) -> int:
                 lines = [error.message]
             if in_place:
                 room = shutil.get_terminal_size().lines - 1
-                click.echo("\x1b[H" + "".join(f"{line}\x1b[K\n" for line in lines[:room]) + "\x1b[J", nl=False)
+                click.echo("\x1b[H" + "".join(f"{_on_screen(line)}\x1b[K\n" for line in lines[:room]) + "\x1b[J", nl=False)
             elif lines != last:
                 click.echo("\n".join(lines))
             last = lines

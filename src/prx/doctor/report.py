@@ -23,6 +23,9 @@ _COLUMN = 12  # characters for the name of a check
 _PRIVATE = 0o600
 
 
+WORDS_AT = 5 + 1 + _COLUMN + 1  # the column at which the words of a finding begin
+
+
 def lines(findings: Sequence[Finding], redactor: Redactor) -> Iterator[str]:
     """Yield one line for each finding, a line with the remedy below it, and a line that sums up."""
     several = len({finding.tunnel for finding in findings if finding.tunnel}) > 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import suppress
+from typing import TextIO
 
 import click
 
@@ -27,29 +28,39 @@ def say(text: str) -> None:
 def complain(text: str) -> None:
     """Write to stderr what has to be said in any case, if it takes it: it may be closed, or lead to a full disk."""
     with suppress(OSError):
-        click.echo(on_screen(text, terminal=sys.stderr is not None and sys.stderr.isatty()), err=True)
+        terminal = sys.stderr is not None and sys.stderr.isatty()
+        click.echo(_painted(on_screen(text, terminal=terminal), sys.stderr) if terminal else text, err=True)
 
 
-def show(text: str, *, style: dict[str, object] | None = None) -> None:
-    """Write data for people to stdout; `style` is as `click.style` takes it, for a terminal with colours."""
-    text = on_screen(text, terminal=sys.stdout.isatty())
-    click.echo(click.style(text, **style) if style else text)  # type: ignore[arg-type]  # click's own keywords
+def show(text: str, *, hang: int = 0) -> None:
+    """Write data for people to stdout; on a terminal a broken line goes on at column `hang`, or a little further in."""
+    terminal = sys.stdout.isatty()
+    click.echo(_painted(on_screen(text, terminal=terminal, hang=hang), sys.stdout) if terminal else text)
 
 
-def on_screen(text: str, *, terminal: bool) -> str:
-    """Return `text` in lines that fit a terminal: broken between words, the rest of a line further in than its beginning."""
+def _painted(text: str, stream: TextIO) -> str:
+    from prx.ui.colours import are_wanted, painted
+
+    return "\n".join(map(painted, text.split("\n"))) if are_wanted(stream) else text
+
+
+def on_screen(text: str, *, terminal: bool, hang: int = 0) -> str:
+    """Return `text` in lines that fit a terminal: broken between words, the rest of a line further in than its beginning.
+
+    hang: where the rest of a line begins; 0: two columns further in than the line.
+    """
     if not terminal:
         return text
     import shutil  # only for a terminal: it loads the libraries of packed files
 
     columns = shutil.get_terminal_size().columns
-    return "\n".join(part for line in text.split("\n") for part in _wrapped(line, columns))
+    return "\n".join(part for line in text.split("\n") for part in _wrapped(line, columns, hang))
 
 
-def _wrapped(line: str, columns: int) -> list[str]:
+def _wrapped(line: str, columns: int, hang: int) -> list[str]:
     if len(line) <= columns:
         return [line]
     indent = " " * (len(line) - len(line.lstrip()))
     first, *rest = wrapped(line.strip(), columns, indent)
     more = " ".join(part.strip() for part in rest)
-    return [first, *(wrapped(more, columns, f"{indent}  ") if more else [])]
+    return [first, *(wrapped(more, columns, " " * hang or f"{indent}  ") if more else [])]
