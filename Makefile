@@ -105,4 +105,5 @@ clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 setup:
+	@[ -e .venv/.ready ] || echo "the first time: .venv gets the locked libraries, each checked by its hash; half a minute or more" >&2
 	@./scripts/setup
