@@ -12,7 +12,7 @@ from tests.support.waits import PATIENCE, free_port
 
 from prx.app import probes_server
 from prx.app.probes_pages import serve_probes
-from prx.app.probes_server import CONNECTIONS, HEAD_LIMIT, Answer, ProbesServer
+from prx.app.probes_server import BURST, CONNECTIONS, HEAD_LIMIT, RATE, Answer, ProbesServer, _Pace
 from prx.backends.base import Counters
 from prx.core.errors import PermanentError
 from prx.core.events import StateChanged, VerdictChanged
@@ -135,6 +135,25 @@ async def test_silent_clients_do_not_shut_others_out(server: ProbesServer) -> No
         assert await silent[0][0].read() == b""
     for _, writer in silent:
         writer.close()
+
+
+async def test_a_flood_is_taken_at_a_pace() -> None:
+    """However many connect, prx takes a burst and then so many a second; the pace recovers when it is quiet."""
+    now = 0.0
+
+    async def sleep(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+
+    pace = _Pace(lambda: now, sleep)
+    for number in range(BURST + 200):
+        assert now == pytest.approx(max(0, number - BURST) / RATE)
+        await pace.wait()
+    now += 10
+    before = now
+    for _ in range(BURST):
+        await pace.wait()
+    assert now == before
 
 
 async def test_a_slow_client_is_dropped(server: ProbesServer, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,12 +3,14 @@
 Theory of operation. It may listen beyond this machine, so no client may be able to hold prx up. A connection carries
 one request and is closed after the answer. It ends after `SECONDS` at the latest, however slowly the other side sends or
 reads; the head of a request is bounded by `HEAD_LIMIT`, a body is never read. If `CONNECTIONS` are open, the oldest one makes
-room. An answer is made at most once in `FRESH` seconds, however many ask.
+room. An answer is made at most once in `FRESH` seconds, however many ask. After `BURST` connections in a row no more than
+`RATE` a second are taken: the others wait in the kernel, so that a flood costs the supervision no more of its time than that.
 """
 
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,6 +25,10 @@ CONNECTIONS: Final = 32
 SECONDS: Final = 10.0
 HEAD_LIMIT: Final = 8 * 1024  # bytes
 FRESH: Final = 1.0  # seconds
+RATE: Final = 100.0  # connections a second
+BURST: Final = 64
+_BACKLOG: Final = 64
+_RETRY: Final = 1.0  # seconds after which a machine that has no more open files is asked again
 _CHUNK: Final = 4096
 
 
@@ -50,28 +56,52 @@ class ProbesServer:
         self._address = address
         self._pages = {path: _Fresh(page) for path, page in pages.items()}
         self._open: dict[asyncio.Task[None], None] = {}  # the oldest first
+        self._listening: list[socket.socket] = []
+        self._taking: list[asyncio.Task[None]] = []
         self.port = 0
 
     async def __aenter__(self) -> Self:
         host, _, port = self._address.rpartition(":")
         try:
-            self._server = await asyncio.start_server(self._accept, host.strip("[]"), int(port), limit=_CHUNK, backlog=64)
+            self._listening = await asyncio.to_thread(_listen, host.strip("[]"), int(port))
         except OSError as error:
             raise PermanentError(
                 f"prx cannot listen on {self._address} ([web] probes): {error.strerror or error}",
                 hint="choose another port, or stop what uses it",
             ) from error
-        self.port = int(self._server.sockets[0].getsockname()[1])
+        self.port = int(self._listening[0].getsockname()[1])
+        pace = _Pace(asyncio.get_running_loop().time)
+        # the end of all is awaited in __aexit__
+        self._taking = [asyncio.create_task(self._take(one, pace), name="probes") for one in self._listening]  # noqa: TID251
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._server.close()
-        talks = list(self._open)
+        talks = [*self._taking, *self._open]
         for talk in talks:
             talk.cancel()
         await asyncio.gather(*talks, return_exceptions=True)
+        for one in self._listening:
+            one.close()
+
+    async def _take(self, listening: socket.socket, pace: _Pace) -> None:
+        """Take connections, as quickly as the pace allows."""
+        while True:
+            await pace.wait()
+            try:
+                connection, _ = await asyncio.get_running_loop().sock_accept(listening)
+            except ConnectionAbortedError:  # it went away while it waited
+                continue
+            except OSError:
+                await asyncio.sleep(_RETRY)
+                continue
+            try:
+                streams = await asyncio.open_connection(sock=connection, limit=_CHUNK)
+            except OSError:
+                connection.close()
+                continue
+            self._accept(*streams)
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while len(self._open) >= CONNECTIONS:
@@ -128,6 +158,45 @@ class ProbesServer:
             return await page()
         except Exception:  # noqa: BLE001 - a defect in a page is an answer, and no end of the supervision
             return _FAILED
+
+
+class _Pace:
+    """A bucket of `BURST` tokens that `RATE` a second fill; `now` returns seconds, `sleep` waits for some."""
+
+    def __init__(self, now: Callable[[], float], sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
+        self._now = now
+        self._sleep = sleep
+        self._tokens = float(BURST)
+        self._at = now()
+
+    async def wait(self) -> None:
+        """Take a token, and wait until there is one."""
+        now = self._now()
+        self._tokens = min(float(BURST), self._tokens + (now - self._at) * RATE) - 1
+        self._at = now
+        if self._tokens < 0:
+            await self._sleep(-self._tokens / RATE)
+
+
+def _listen(host: str, port: int) -> list[socket.socket]:
+    """Return sockets that listen at each address of a host; OSError if one cannot."""
+    found: list[socket.socket] = []
+    try:
+        places = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        for family, kind, protocol, _, address in places:
+            one = socket.socket(family, kind, protocol)
+            found.append(one)
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            one.bind(address)
+            one.listen(_BACKLOG)
+            one.setblocking(False)
+    except BaseException:
+        for one in found:
+            one.close()
+        raise
+    return found
 
 
 class _Fresh:

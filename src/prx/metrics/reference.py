@@ -33,8 +33,8 @@ of the key takes effect at the next start.
 else 503, with name, state and verdict of those that are not |
 | `/metrics` | the metrics below, in Prometheus' text format |
 
-GET and HEAD only. At most 32 connections are open, for at most 10 seconds each; one more than that closes the oldest. One
-answer serves every scrape of the same second.
+GET and HEAD only. At most 32 connections are open, for at most 10 seconds each; one more than that closes the oldest. After
+64 in a row 100 a second are taken. One answer serves every scrape of the same second.
 
 The names of tunnels are labels. Counters start at 0 with prx; those of the connector (`prx_connector_…`) with each connector,
 and are missing while it cannot be asked. Lines that the connector logs faster than prx reads them are not counted.
