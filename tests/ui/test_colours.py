@@ -1,4 +1,4 @@
-"""Colours on a terminal: one word, only where they are shown and wanted."""
+"""Colours on a terminal: one word, only if they are shown and wanted."""
 
 from __future__ import annotations
 

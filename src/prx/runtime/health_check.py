@@ -236,7 +236,7 @@ class HealthChecker:
         return public, delivery, origin
 
     async def _given_time(self, watch: Watch, delivery: Delivery) -> Delivery:
-        """Give a service that answers here the time to answer visitors: what was held up on its way may just have come."""
+        """Return the delivery once a service that answers here has had the time: what was held up may just have come."""
         for wait in HELD_UP:
             if delivery.answered or delivery.failed:
                 break
