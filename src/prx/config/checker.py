@@ -93,9 +93,13 @@ def fields_of(table: type[Table]) -> Mapping[str, dataclasses.Field[Any]]:
 _fields: dict[type[Table], Mapping[str, dataclasses.Field[Any]]] = {}
 
 
-@cache
 def tables_by_name(kind: Any) -> type[Table] | None:
     """Return the table that a field of this type holds by name (`[tunnels.NAME]`); None for any other type."""
+    return _tables_by_name(kind)
+
+
+@cache
+def _tables_by_name(kind: Any) -> type[Table] | None:
     origin = get_origin(kind)
     return table_in(get_args(kind)[1]) if isinstance(origin, type) and issubclass(origin, Mapping) else None
 

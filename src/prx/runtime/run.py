@@ -117,7 +117,7 @@ class Run:
             self._child.close()
             raise
         ledger = self.context.shared.ledger
-        self._phase = GOLDEN * len(ledger) % 1  # one alone beats with the heartbeat, many spread over the time between
+        self._phase = GOLDEN * ledger.living % 1  # one alone beats with the heartbeat, many spread over the time between
         ledger.add(self._process.identity, self.context.name)
         self.role.visitors.begin(self.checker)
         asyncio.get_running_loop().call_later(PREPARE_AFTER, prepare)  # the child has yet to come up

@@ -44,8 +44,9 @@ class ChildLedger:
         self._written_at = float("-inf")
         self._writing: asyncio.TimerHandle | None = None
 
-    def __len__(self) -> int:
-        """Return how many children live."""
+    @property
+    def living(self) -> int:
+        """How many children live."""
         return len(self._children)
 
     def add(self, child: Identity, label: str) -> bool:
