@@ -1,4 +1,4 @@
-"""Colours on a terminal: one word, only if they are shown and wanted."""
+"""Colours on a terminal: of one word, if they are shown and wanted."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Terminal(io.StringIO):
         (None, {"TERM": "xterm"}, False),
     ],
 )
-def test_only_where_they_are_wanted(
+def test_only_if_they_are_wanted(
     stream: io.StringIO | None, environ: dict[str, str], wanted: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A pipe, a dumb terminal, NO_COLOR and a closed stream get none."""
