@@ -7,6 +7,7 @@ import errno
 import logging
 import secrets
 import socket
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -20,7 +21,6 @@ from starlette.responses import HTMLResponse, Response
 from starlette.types import ASGIApp
 
 from prx.core.errors import PermanentError, PrxError
-from prx.runtime.host.clock import SystemClock
 from prx.secrets.value import Secret
 from prx.web.address import Listen
 from prx.web.api import routes
@@ -64,7 +64,7 @@ class Settings:
     wall: Callable[[], float]
     password: Secret = field(default_factory=lambda: Secret(""))
     doctor: Doctor = field(default_factory=Doctor)
-    steady: Callable[[], float] = SystemClock().monotonic
+    steady: Callable[[], float] = time.monotonic
 
 
 class _Server(uvicorn.Server):
