@@ -8,19 +8,29 @@ from typing import Any, Final, TextIO
 
 import click
 
+from prx.core.states import State
+
 _GOOD: Final = {"fg": "green"}
 _WARNS: Final = {"fg": 166}  # can be read on a light background and on a dark one
 _BAD: Final = {"fg": "red", "bold": True}
 _QUIET: Final = {"dim": True}
 _STYLES: Final[dict[str, dict[str, Any]]] = {
-    **dict.fromkeys(("ok", "ready"), _GOOD),
-    **dict.fromkeys(("warn", "warn:", "degraded", "backoff"), _WARNS),
-    **dict.fromkeys(("error:", "fail", "failed"), _BAD),
-    **dict.fromkeys(("hint:", "note:", "skip", "idle", "stopping"), _QUIET),
-    "starting": {"fg": "cyan"},
+    "ok": _GOOD,
+    "warn": _WARNS,
+    "warn:": _WARNS,
+    "error:": _BAD,
+    "fail": _BAD,
+    **dict.fromkeys(("hint:", "note:", "skip"), _QUIET),
+    State.READY: _GOOD,
+    State.DEGRADED: _WARNS,
+    State.BACKOFF: _WARNS,
+    State.FAILED: _BAD,
+    State.IDLE: _QUIET,
+    State.STOPPING: _QUIET,
+    State.STARTING: {"fg": "cyan"},
 }
 _FIRST: Final = re.compile(r"^( *)(error:|warn:|hint:|note:|ok(?=  )|warn(?=  )|fail(?=  )|skip(?=  ))")
-_STATE: Final = re.compile(r"^(\S+ +)(ready|degraded|backoff|failed|idle|stopping|starting)(?= |$)")
+_STATE: Final = re.compile(rf"^(\S+ +)({'|'.join(State)})(?= |$)")
 
 
 def are_wanted(stream: TextIO | None) -> bool:
