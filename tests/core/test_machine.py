@@ -702,3 +702,33 @@ HARMLESS = [
     Verdict.ROUTE_MISMATCH,
     Verdict.DNS_PENDING,
 ]
+
+
+@pytest.mark.parametrize(
+    ("verdict", "more", "settings", "forgotten"),
+    [
+        (Verdict.ORIGIN_DOWN, {}, MachineSettings(), True),
+        (Verdict.ORIGIN_ERROR, {}, MachineSettings(), True),
+        (Verdict.UNREACHABLE, {}, MachineSettings(quick=True), True),
+        (Verdict.EDGE_LOST, {"connected": False}, MachineSettings(), False),
+        (Verdict.UNREACHABLE, {"because": Cause.CONNECTION_STALE}, MachineSettings(), False),
+        (Verdict.ORIGIN_DOWN, {}, MachineSettings(restart_on_any=True, max_failures=99), False),
+    ],
+    ids=["service down", "service fails", "no way for visitors", "edge lost", "connection stale", "any failure restarts"],
+)
+def test_a_connector_that_does_its_part_settles(
+    verdict: Verdict, more: dict[str, Any], settings: MachineSettings, forgotten: bool
+) -> None:
+    """What is wrong with the service or the edge's routes is no break: the next end of the child is a first one again."""
+    story = Story(settings)
+    story.feed(inputs.Start())
+    story.advance(1)
+    for turn in range(3):
+        story.end(Verdict.CRASHED)
+        story.advance(5 * 2**turn + 2)
+    story.advance(20)
+    assert story.machine.attempt == 3
+    story.verdict, story.more = verdict, more
+    story.feed(inputs.CheckNow(story.machine.run))
+    story.advance(60)
+    assert (story.machine.attempt == 0) is forgotten

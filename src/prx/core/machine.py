@@ -32,7 +32,7 @@ from collections.abc import Callable
 from prx.core import effects as do
 from prx.core import events, inputs
 from prx.core.cadence import CHECK_LIMIT, PACE, Cadence
-from prx.core.causes import Cause
+from prx.core.causes import Cause, restart_helps
 from prx.core.child import Child
 from prx.core.damping import FailureCounter
 from prx.core.display import Display
@@ -322,6 +322,13 @@ class Machine:
             self._become(State.READY, diagnosis.reason)
         elif action is Action.REPORT or self.state is State.READY or diagnosis.verdict in BLUNT:
             self._become(State.DEGRADED, diagnosis.reason)
+        self._restarts.watch(steady=self._is_steady(diagnosis))
+
+    def _is_steady(self, diagnosis: Diagnosis) -> bool:
+        """Return whether the connector does its part: what is wrong, if anything, is not what its restarts are for."""
+        if self.state is State.DEGRADED and not self.settings.restart_on_any:
+            return diagnosis.connected and not restart_helps(diagnosis.cause)
+        return self.state is State.READY
 
     def _lasted(self, diagnosis: Diagnosis) -> float:
         return 0.0 if diagnosis.since is None else max(0.0, self._now - diagnosis.since)
@@ -382,7 +389,6 @@ class Machine:
         if not self.state.is_up:
             self._up_since = self._now
         self._change(state, reason)
-        self._restarts.watch(ready=state is State.READY)
 
     def _enter(self, state: State, reason: str) -> None:
         """Change the state; all timers of the old one are taken back."""

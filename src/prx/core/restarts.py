@@ -82,12 +82,17 @@ class Restarts:
         """Publish that the child is replaced at once; the wait before it stays the last one."""
         self._publish_scheduled(0.0, reason)
 
-    def watch(self, *, ready: bool) -> None:
-        """Take in whether the tunnel is ready: once it has stayed so for long enough (timer steady), it is settled."""
-        if ready:
-            self._out.set_timer("steady", steady_after(self._last_delay))
+    def watch(self, *, steady: bool) -> None:
+        """Take in whether the connector does its part: once it has done so for long enough (timer steady), it is settled."""
+        if steady:
+            if "steady" not in self._out.timers and self._is_remembered:
+                self._out.set_timer("steady", steady_after(self._last_delay))
         else:
             self._out.drop_timer("steady")
+
+    @property
+    def _is_remembered(self) -> bool:
+        return self.attempt > 0 or self._free > 0 or self._quick > 1
 
     def settle(self) -> None:
         """Forget the attempts, and the free restarts: the tunnel has stayed ready for long enough."""
