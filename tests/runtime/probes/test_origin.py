@@ -94,6 +94,16 @@ async def test_service_on_the_other_family_is_pointed_out(servers: Servers, conf
     other = f"[{listening}]" if ":" in listening else listening
     assert not seen.listening
     assert f"the service listens on {other}:{served.port} only" in seen.error
+    assert seen.hint == f'set local_addr = "{other}:{served.port}"'
+
+
+@pytest.mark.parametrize("host", ["::1%lo9", "fe80::1%nothing", "::1%25lo"])
+async def test_an_address_with_an_unknown_zone_is_no_lack_of_the_machine(host: str) -> None:
+    """The words name what is not known, and no limit is blamed."""
+    seen = await probe_origin(host, 9)
+    assert not seen.listening
+    assert host in seen.error
+    assert "ulimit" not in seen.hint
 
 
 async def test_silence_is_told_from_absence(servers: Servers) -> None:

@@ -14,6 +14,7 @@ import errno
 import functools
 import ipaddress
 import os
+import socket
 import ssl
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
@@ -186,6 +187,8 @@ def to_probe_error(error: OSError, endpoint: Endpoint, timeout: float) -> ProbeE
         case ssl.SSLCertVerificationError():
             why = error.verify_message.rstrip(".")
             return ProbeError(FailureKind.TLS, f"the certificate of {endpoint.named} is not valid: {why}")
+        case socket.gaierror():
+            return ProbeError(FailureKind.NO_NAME, f"this machine does not know the name {endpoint.address}")
         case ssl.SSLError():
             return ProbeError(FailureKind.TLS, f"TLS with {endpoint.named} failed: {_tls_words(error)}")
         case ConnectionError():

@@ -9,6 +9,7 @@ find on 127.0.0.1); when plain HTTP is not understood, TLS is tried, and the oth
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 import ssl
 from dataclasses import dataclass, replace
@@ -42,6 +43,7 @@ TIMEOUT = 5.0  # seconds for everything
 SECOND_LOOK = 1.0  # seconds that finding out a reason may take, beyond that
 _NOT_LISTENING = {FailureKind.REFUSED, FailureKind.NO_ROUTE, FailureKind.TIMEOUT, FailureKind.NO_NAME}
 _LIMITS = "this machine gives prx no connection: raise its limits (ulimit -n)"
+_SHORT_OF = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EAGAIN}
 _PERHAPS_TLS = {FailureKind.EMPTY, FailureKind.RESET, FailureKind.GARBLED}
 _PERHAPS_PLAIN = {FailureKind.EMPTY, FailureKind.RESET, FailureKind.GARBLED, FailureKind.TLS, FailureKind.TIMEOUT}
 _WRONG_NAME = {62, 64}  # OpenSSL's X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
@@ -135,12 +137,13 @@ async def probe_origin(
 async def _explained(service: _Service, error: ProbeError, *, is_https: bool) -> Origin:
     """Return why there was no answer, and what would be right if that can be found out."""
     if error.trouble is FailureKind.LOCAL:
-        helps = "name a PEM file of certificates that prx can read in origin_ca" if "origin_ca" in error.words else _LIMITS
-        return Origin(service.name, False, error=error.words, hint=helps)
+        return Origin(service.name, False, error=error.words, hint=_help_for_prx(error))
     words, listening = error.words, error.trouble not in _NOT_LISTENING
     cause = error.__cause__
     if error.trouble is FailureKind.REFUSED:
-        words += await _other_family(service.host, service.port, service.timeout)
+        if (other := await _other_family(service.host, service.port, service.timeout)) is not None:
+            words += f"; the service listens on {other} only: use that as local_addr"
+            return Origin(service.name, False, error=words, hint=f'set local_addr = "{other}"')
     elif error.trouble is FailureKind.SILENT:
         words += (
             f"; if {service.request.target} is slow, set health_check_path to a faster one, or health_check_timeout_secs higher"
@@ -212,13 +215,21 @@ async def _addresses(host: str, port: int, timeout: float) -> list[str]:
     return list(dict.fromkeys(str(address[0]) for *_, address in found))
 
 
-async def _other_family(host: str, port: int, timeout: float) -> str:
-    """Say that the service listens on the other loopback address, when it does."""
+def _help_for_prx(error: ProbeError) -> str:
+    """Return what helps if prx itself cannot ask; empty if that is not known."""
+    if "origin_ca" in error.words:
+        return "name a PEM file of certificates that prx can read in origin_ca"
+    cause = error.__cause__
+    return _LIMITS if isinstance(cause, OSError) and cause.errno in _SHORT_OF else ""
+
+
+async def _other_family(host: str, port: int, timeout: float) -> Endpoint | None:
+    """Return the other loopback address, if the service listens there; else None."""
     if (other := OTHER_FAMILY.get(host)) is None:
-        return ""
+        return None
     endpoint = Endpoint(other, port)
     try:
         async with connected(endpoint, timeout=min(timeout, 1.0)):
-            return f"; the service listens on {endpoint} only: use that as local_addr"
+            return endpoint
     except ProbeError:
-        return ""
+        return None
