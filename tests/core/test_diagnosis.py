@@ -618,3 +618,26 @@ def test_without_a_network_the_edges_own_errors_are_no_news(public: Public, deli
     """An edge that can still be asked says that the connector is gone; nothing but the network is to blame."""
     seen = replace(at_public(public, replace(ORIGIN, status=None, error="closed"), delivery), network_up=False)
     assert diagnose(seen, POLICY).verdict is verdict
+
+
+@pytest.mark.parametrize(
+    ("network_for", "policy", "public", "delivery", "action"),
+    [
+        (2.0, POLICY, Public(530, edge_error=1033), PAST, Action.REPLACE_NOW),
+        (60.0, POLICY, Public(530), PAST, Action.REPLACE_NOW),
+        (1.9, POLICY, Public(530, edge_error=1033), PAST, Action.COUNT),
+        (None, POLICY, Public(530, edge_error=1033), PAST, Action.COUNT),
+        (60.0, QUICK, Public(530, edge_error=1033), PAST, Action.COUNT),
+        (60.0, POLICY, Public(530, edge_error=1016), PAST, Action.REPORT),
+        (60.0, POLICY, Public(530, edge_error=1033), UNKNOWN, Action.REPORT),
+    ],
+    ids=["back", "for long", "just back", "never away", "the price is a URL", "the record", "not known"],
+)
+def test_connections_of_a_former_network_are_not_waited_for(
+    network_for: float | None, policy: Policy, public: Public, delivery: Delivery, action: Action
+) -> None:
+    """A client notices a dead connection after up to 150 s; the edge knows it before, and a fresh one costs no URL."""
+    evidence = replace(
+        at_public(replace(public, by_cloudflare=True), ORIGIN, delivery), connector=replace(UP, network_for=network_for)
+    )
+    assert diagnose(evidence, policy).action is action

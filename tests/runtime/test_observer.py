@@ -95,7 +95,7 @@ def test_another_network_forgets_that_quic_has_worked(observer: ConnectorObserve
     """What was seen in one network says nothing of the next."""
     observer.see_readiness(101, Readiness(1, "a"))
     observer.see_readiness(102, Readiness(0, "a"))
-    observer.forget_network()
+    observer.forget_network(120.0)
     assert not observer.evidence(103, 20).ever_ready
 
 
@@ -184,3 +184,13 @@ def test_that_the_edge_refuses_is_known_until_a_connection_is_ready(observer: Co
     assert observer.evidence(104, 20).turned_away
     observer.see_readiness(105, Readiness(1, "a"))
     assert not observer.evidence(106, 20).turned_away
+
+
+def test_a_connection_made_since_the_network_is_back_is_no_old_one(observer: ConnectorObserver) -> None:
+    """How long the network has been there counts until a connection has been registered in it."""
+    observer.see_readiness(101, Readiness(4, "a"))
+    assert observer.evidence(110, 20).network_for is None
+    observer.forget_network(120)
+    assert observer.evidence(125, 20).network_for == 5
+    observer.see_line(126, said(LineKind.REGISTERED, 0))
+    assert observer.evidence(127, 20).network_for is None

@@ -54,6 +54,7 @@ class Connector:
     the longest that it may wait between two tries, as far as its log says.
     quic_dial_failures: QUIC dials that failed since a connection was last ready; quic_blocked: the last of them waited for an
     answer in vain, so packets are lost on the way, rather than something else being wrong.
+    network_for: for how long this machine has had the network that it has, None if all connections were made in it.
     turned_away: since a connection was last ready the edge has refused one, for whatever reason.
     unauthorized_for: for how long the edge has rejected every registration as unauthorized, None when it does not.
     rejected: registrations that the edge rejected since a connection was last ready (from the counters: over QUIC the log
@@ -74,6 +75,7 @@ class Connector:
     next_try_within: float = 320.0
     quic_dial_failures: int = 0
     quic_blocked: bool = True
+    network_for: float | None = None
     turned_away: bool = False
     unauthorized_for: float | None = None
     rejected: int = 0

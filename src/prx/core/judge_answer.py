@@ -32,6 +32,7 @@ RECORD_ERRORS = frozenset({1000, 1001, 1004, 1014, 1016, 1018, 1023})
 # An edge that answers 1033 knows no connection of this connector, which believes that it has some. cloudflared notices a dead
 # connection within 150 s over TCP (keep-alive of its runtime: 10 probes of 15 s) and 5 s over QUIC; a restart helps after that.
 STALE_NAMED = 180.0  # seconds
+STALE_IN_NETWORK = 2.0  # seconds since the network is back: the connections of before are known to be dead
 STALE_QUICK = 600.0  # seconds; its URL is lost with the restart, and Cloudflare may route the name again at any moment
 
 _WORKER_ERRORS = range(1100, 1106)
@@ -300,6 +301,16 @@ def _judge_way(public: Public, evidence: Evidence, policy: Policy) -> Diagnosis:
     if evidence.edge is not None and evidence.edge.tcp is Reach.CLOSED:
         reason += "; prx cannot reach the edge either"
     if delivery.reached is False and _is_stale(public, evidence):
+        if not policy.quick and _is_of_former_network(evidence):
+            return Diagnosis(
+                Verdict.UNREACHABLE,
+                f"{reason}: the edge knows no connector of this tunnel; the connector's connections are those of before the"
+                " network went",
+                "prx starts another one, which connects at once",
+                because=Cause.CONNECTION_STALE,
+                remedy=Action.REPLACE_NOW,
+                connected=False,
+            )
         return Diagnosis(
             Verdict.UNREACHABLE,
             f"{reason}: the edge knows no connector of this tunnel, and the connector believes that it is connected",
@@ -323,6 +334,12 @@ def _record_words(public: Public) -> str:
 def _is_stale(public: Public, evidence: Evidence) -> bool:
     edge_open = evidence.edge is None or evidence.edge.tcp is not Reach.CLOSED
     return evidence.connector is not None and public.status == 530 and public.edge_error in {None, NO_CONNECTOR} and edge_open
+
+
+def _is_of_former_network(evidence: Evidence) -> bool:
+    """Return whether no connection has been made in the network that this machine has now."""
+    connector = evidence.connector
+    return connector is not None and connector.network_for is not None and connector.network_for >= STALE_IN_NETWORK
 
 
 def _answer_words(public: Public) -> str:

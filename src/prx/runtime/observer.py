@@ -56,6 +56,7 @@ class ConnectorObserver:
         self._admission = Admission() if admission is None else admission
         self._last_error = ""
         self._turned_away = False
+        self._network_since: float | None = None  # None: a connection has been registered since
         self._rejected = 0
         self._rejected_before = 0  # rejections counted up to the last moment of readiness
 
@@ -81,6 +82,7 @@ class ConnectorObserver:
             return []
         if line.kind is LineKind.REGISTERED:
             self._connected[line.connection] = line.location
+            self._network_since = None
             self.protocol = line.protocol or self.protocol
             fact = ConnectionRegistered(
                 tunnel=self._name, index=line.connection, location=line.location, protocol=self.protocol
@@ -94,8 +96,9 @@ class ConnectorObserver:
         """Take in the end of the child; return the facts about connections that it means."""
         return [fact for index in list(self._connected) for fact in self._lose(index, "the connector ended")]
 
-    def forget_network(self) -> None:
-        """Take in that the machine is in another network: that QUIC worked in the old one says nothing of this one."""
+    def forget_network(self, now: float) -> None:
+        """Take in that the machine has its network again, or another one: that QUIC worked before says nothing of this one."""
+        self._network_since = now
         self.ever_ready = self.ready > 0
         self._quic_dials = 0
 
@@ -161,6 +164,7 @@ class ConnectorObserver:
             ready=self.ready,
             ever_ready=self.ever_ready,
             worked=self._admission.worked,
+            network_for=_age(now, self._network_since),
             turned_away=self._turned_away or self._admission.refuses,
             protocol=self.protocol,
             silent_for=0.0 if self._answers else now - self._answered_at,

@@ -139,7 +139,7 @@ class Run:
     def forget_network(self) -> None:
         """Take in that the machine is in another network."""
         self.checker.forget_network()
-        self._observer.forget_network()
+        self._observer.forget_network(self.context.clock.monotonic())
 
     @property
     def process(self) -> ChildProcess:
