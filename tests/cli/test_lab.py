@@ -194,7 +194,7 @@ def test_limits_can_be_chosen(home: Home) -> None:
     with running(home, "--limits", "free") as (facts, _):
         assert status(facts) == 414
     wrong = home.run("lab", "--limits", "pro")
-    assert (wrong.returncode, "'pro' is not one of 'free', 'none'" in wrong.stderr) == (2, True)
+    assert (wrong.returncode, "found 'pro', expected one of free, none" in wrong.stderr) == (2, True)
 
 
 def test_the_last_of_several_labs_is_meant(home: Home) -> None:

@@ -261,7 +261,7 @@ def test_every_row_continues_below_its_own_words(columns: int) -> None:
     assert all(len(line) <= columns for line in lines[1:])
     assert all(line[:12].strip() in {"", "reachable", "lost", "restarts", "new URL", "latency", "edge"} for line in rows)
     together = " ".join(" ".join(line[12:] for line in rows).split())
-    assert "origin_down: the local service does not answer, 3 times, the longest" in together
+    assert "origin_down: the local service does not answer, 2 times, the longest" in together
 
 
 def test_two_prx_with_tunnels_of_one_name_are_two() -> None:
