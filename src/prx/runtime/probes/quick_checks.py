@@ -26,7 +26,7 @@ from prx.runtime.probes.origin import check_origin
 
 CONNECT_WITHIN = 1.0  # seconds
 ANSWER_WITHIN = 1.2  # seconds; for a service that usually takes a quarter of that at most
-ACCEPT_WITHIN = (0.005, 0.05, 0.8)  # seconds: the waits before each look
+ACCEPT_WITHIN = (0.005, 0.05, 0.4)  # seconds: the waits before each look
 STREAM = 10.0  # requests between two quick checks: of so many, by chance none would come once in twenty thousand
 _GONE = {FailureKind.REFUSED, FailureKind.NO_ROUTE, FailureKind.TIMEOUT}
 
