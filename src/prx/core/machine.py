@@ -32,7 +32,7 @@ from collections.abc import Callable
 from prx.core import effects as do
 from prx.core import events, inputs
 from prx.core.cadence import CHECK_LIMIT, PACE, Cadence
-from prx.core.causes import Cause, restart_helps
+from prx.core.causes import Cause
 from prx.core.child import Child
 from prx.core.damping import FailureCounter
 from prx.core.display import Display
@@ -40,7 +40,7 @@ from prx.core.effects import Effect
 from prx.core.evidence import ExitCause
 from prx.core.outbox import Outbox
 from prx.core.protocols import ProtocolChoice
-from prx.core.remedies import RemedyChoice
+from prx.core.remedies import RemedyChoice, does_its_part
 from prx.core.restarts import Restarts
 from prx.core.states import TRANSITIONS, AfterStop, ChildState, MachineSettings, State
 from prx.core.verdicts import BLUNT, Action, Diagnosis, Verdict
@@ -322,13 +322,8 @@ class Machine:
             self._become(State.READY, diagnosis.reason)
         elif action is Action.REPORT or self.state is State.READY or diagnosis.verdict in BLUNT:
             self._become(State.DEGRADED, diagnosis.reason)
-        self._restarts.watch(steady=self._is_steady(diagnosis))
-
-    def _is_steady(self, diagnosis: Diagnosis) -> bool:
-        """Return whether the connector does its part: what is wrong, if anything, is not what its restarts are for."""
-        if self.state is State.DEGRADED and not self.settings.restart_on_any:
-            return diagnosis.connected and not restart_helps(diagnosis.cause)
-        return self.state is State.READY
+        steady = self.state is State.DEGRADED and does_its_part(diagnosis, self.settings)
+        self._restarts.watch(steady=steady or self.state is State.READY)
 
     def _lasted(self, diagnosis: Diagnosis) -> float:
         return 0.0 if diagnosis.since is None else max(0.0, self._now - diagnosis.since)

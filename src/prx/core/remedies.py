@@ -38,6 +38,11 @@ class RemedyChoice:
         return lasted and self._failures.count >= settings.max_failures
 
 
+def does_its_part(diagnosis: Diagnosis, settings: MachineSettings) -> bool:
+    """Return whether a connector that is up has no share in what is wrong: restarts are for something else."""
+    return diagnosis.connected and not settings.restart_on_any and not restart_helps(diagnosis.cause)
+
+
 def _in_principle(diagnosis: Diagnosis, settings: MachineSettings) -> Action:
     """Return the action for a diagnosis: no restart that changes nothing, unless the user wants one for any failure."""
     if diagnosis.verdict in BLUNT and settings.restart_on_any and diagnosis.action not in RESTARTING:

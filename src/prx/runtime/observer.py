@@ -158,14 +158,15 @@ class ConnectorObserver:
 
     def evidence(self, now: float, longest_wait: float) -> Connector:
         """Return what is known at monotonic second `now`; `longest_wait` is the client's own, between two tries, in seconds."""
+        admission = self._admission
         return Connector(
             age=now - self.started,
             answers=self._answers,
             ready=self.ready,
             ever_ready=self.ever_ready,
-            worked=self._admission.worked,
+            worked=admission.worked,
             network_for=_age(now, self._network_since),
-            turned_away=self._turned_away or self._admission.refuses,
+            turned_away=self._turned_away or admission.refuses,
             protocol=self.protocol,
             silent_for=0.0 if self._answers else now - self._answered_at,
             lost_for=0.0 if self.ready else now - self._lost_at,
@@ -173,13 +174,11 @@ class ConnectorObserver:
             next_try_within=longest_wait,
             quic_dial_failures=self._quic_dials,
             quic_blocked=self._quic_blocked,
-            unauthorized_for=_age(now, self._admission.unauthorized_since),
+            unauthorized_for=_age(now, admission.unauthorized_since),
             rejected=self._rejected - self._rejected_before,
-            rejected_for=_age(now, self._admission.rejected_since) or 0.0,
-            rejected_after=0.0
-            if self._admission.rejected_since is None
-            else max(0.0, self._admission.rejected_since - self._lost_at),
-            tunnel_gone_for=_age(now, self._admission.gone_since),
+            rejected_for=_age(now, admission.rejected_since) or 0.0,
+            rejected_after=0.0 if admission.rejected_since is None else max(0.0, admission.rejected_since - self._lost_at),
+            tunnel_gone_for=_age(now, admission.gone_since),
             last_error=self._last_error,
         )
 
