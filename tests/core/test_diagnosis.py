@@ -625,13 +625,25 @@ def test_without_a_network_the_edges_own_errors_are_no_news(public: Public, deli
     [
         (2.0, POLICY, Public(530, edge_error=1033), PAST, Action.REPLACE_NOW),
         (60.0, POLICY, Public(530), PAST, Action.REPLACE_NOW),
+        (179.9, POLICY, Public(530, edge_error=1033), PAST, Action.REPLACE_NOW),
+        (180.0, POLICY, Public(530, edge_error=1033), PAST, Action.COUNT),
         (1.9, POLICY, Public(530, edge_error=1033), PAST, Action.COUNT),
         (None, POLICY, Public(530, edge_error=1033), PAST, Action.COUNT),
         (60.0, QUICK, Public(530, edge_error=1033), PAST, Action.COUNT),
         (60.0, POLICY, Public(530, edge_error=1016), PAST, Action.REPORT),
         (60.0, POLICY, Public(530, edge_error=1033), UNKNOWN, Action.REPORT),
     ],
-    ids=["back", "for long", "just back", "never away", "the price is a URL", "the record", "not known"],
+    ids=[
+        "back",
+        "for a minute",
+        "for long",
+        "outlived",
+        "just back",
+        "never away",
+        "the price is a URL",
+        "the record",
+        "not known",
+    ],
 )
 def test_connections_of_a_former_network_are_not_waited_for(
     network_for: float | None, policy: Policy, public: Public, delivery: Delivery, action: Action

@@ -337,9 +337,12 @@ def _is_stale(public: Public, evidence: Evidence) -> bool:
 
 
 def _is_of_former_network(evidence: Evidence) -> bool:
-    """Return whether no connection has been made in the network that this machine has now."""
-    connector = evidence.connector
-    return connector is not None and connector.network_for is not None and connector.network_for >= STALE_IN_NETWORK
+    """Return whether no connection was made in the network that this machine has now, and cloudflared may not know it yet.
+
+    What has outlived the change for longer than a dead connection can is alive: an edge that does not know it has other reasons.
+    """
+    known_for = None if evidence.connector is None else evidence.connector.network_for
+    return known_for is not None and STALE_IN_NETWORK <= known_for < STALE_NAMED
 
 
 def _answer_words(public: Public) -> str:

@@ -33,7 +33,7 @@ FAST_LIMIT = 4.0  # seconds for an answer of a service that has just taken less 
 SUSPECT_LIMIT = 1.5  # seconds, the same, if something else says already that it does not answer
 BYPASSES_THAT_CONVINCE = 2  # answers past this connector that convince
 HELD_UP = (0.3, 0.7)  # seconds: the waits before each look
-ANSWERS_THAT_CONVINCE = 2  # good answers in a row, without a network that the system shows, that prove one
+ANSWERS_THAT_CONVINCE = 2  # good answers while the system shows no network: one may have been under way when it went
 
 
 class HealthChecker:
@@ -53,7 +53,7 @@ class HealthChecker:
         self._name = PublicName(context)
         self._exposure_known = False
         self._bypasses = 0
-        self._served_without = 0  # good answers in a row although the system shows no network
+        self._served_without = 0  # good answers since the system shows no network
 
     def prove(self) -> None:
         """Take in that the URL was proven by the last check."""
