@@ -339,7 +339,7 @@ def _is_stale(public: Public, evidence: Evidence) -> bool:
 def _is_of_former_network(evidence: Evidence) -> bool:
     """Return whether no connection was made in the network that this machine has now, and cloudflared may not know it yet.
 
-    What has outlived the change for longer than a dead connection can is alive: an edge that does not know it has other reasons.
+    What has outlived the change for longer than a dead connection can is alive: the edge has other reasons not to know it.
     """
     known_for = None if evidence.connector is None else evidence.connector.network_for
     return known_for is not None and STALE_IN_NETWORK <= known_for < STALE_NAMED
