@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import ExitStack, suppress
 from socket import AF_INET, AF_INET6, SHUT_WR, socket
 from typing import NamedTuple, Self
 
@@ -110,12 +111,13 @@ class _Knock(NamedTuple):
     @classmethod
     def at(cls, address: str, port: int) -> Self | None:
         """Connect without a wait; None if that takes one, or does not succeed."""
-        try:
-            sock = connect_at_once(AF_INET6 if ":" in address else AF_INET, address, port)
+        with ExitStack() as unless_made, suppress(OSError, OverflowError):
+            sock = unless_made.enter_context(connect_at_once(AF_INET6 if ":" in address else AF_INET, address, port))
             sock.shutdown(SHUT_WR)
-            return cls(sock, Arrival.of(sock))
-        except (OSError, OverflowError):
-            return None
+            knock = cls(sock, Arrival.of(sock))
+            unless_made.pop_all()
+            return knock
+        return None
 
     def end(self) -> Arrival | None:
         """Hang up, and return what may wait to be accepted; None if the service has said something, or has hung up as well."""
