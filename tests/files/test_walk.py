@@ -111,14 +111,63 @@ def test_too_much_is_refused_without_reading_it(file: Path) -> None:
         read_plain("/proc/self/stat", limit=3)
 
 
-def test_what_is_exchanged_before_it_is_opened_is_not_read(file: Path, tmp_path: Path) -> None:
-    """The file that is read is the one that was judged."""
+@pytest.mark.parametrize("by", ["rename", "unlink"])
+def test_what_is_exchanged_before_it_is_opened_is_not_read(file: Path, tmp_path: Path, by: str) -> None:
+    """The file that is read is the one that was judged, whatever bears its name by then: none is refused for that."""
     other = tmp_path / "other"
     other.write_bytes(b"planted")
     with walked(file) as found:
+        other.replace(file) if by == "rename" else file.unlink()
+        descriptor = found.open()
+    try:
+        assert os.read(descriptor, 100) == b"content"
+    finally:
+        os.close(descriptor)
+
+
+def test_without_proc_what_was_exchanged_is_refused(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that can be opened by its name only is compared with the one that was judged."""
+    other = tmp_path / "other"
+    other.write_bytes(b"planted")
+    opened = os.open
+
+    def without_proc(path: str, *args: int, **places: int) -> int:
+        if path.startswith("/proc/"):
+            raise FileNotFoundError(path)
+        return opened(path, *args, **places)
+
+    monkeypatch.setattr(os, "open", without_proc)
+    with walked(file) as found:
+        os.close(found.open())
         other.replace(file)
         with pytest.raises(FileRefusedError, match="was exchanged"):
             found.open()
+
+
+def test_a_link_that_is_turned_while_it_is_followed_is_followed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kubernetes turns the link of a Secret and removes the folder that it led to: a reader finds one of the two."""
+    for name in ("old", "new"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "token").write_text(name)
+    (tmp_path / "..data").symlink_to("old")
+    (tmp_path / "token").symlink_to("..data/token")
+    follow = os.readlink
+
+    def turned(name: str, **places: int) -> str:
+        target = follow(name, **places)
+        if target == "old":
+            (tmp_path / "next").symlink_to("new")
+            (tmp_path / "next").replace(tmp_path / "..data")
+            (tmp_path / "old" / "token").unlink()
+            (tmp_path / "old").rmdir()
+        return target
+
+    monkeypatch.setattr(os, "readlink", turned)
+    with same_descriptors():
+        assert read_plain(tmp_path / "token", limit=10) == b"new"
+        (tmp_path / "new" / "token").unlink()
+        with pytest.raises(FileNotFoundError):
+            read_plain(tmp_path / "token", limit=10)
 
 
 def test_a_folder_that_is_exchanged_for_a_link_is_not_followed(file: Path, tmp_path: Path) -> None:

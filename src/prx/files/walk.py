@@ -2,8 +2,9 @@
 
 Each folder is opened by its name in the folder before it, and what is noted is what the open descriptor says. So nothing can be
 exchanged between the check and the use: to do that takes the right to write a folder on the way, and that is what the rule
-refuses. Links are followed here, not by the kernel. Nothing is opened before its kind is known: opening a FIFO may wait
-forever, and opening a device may do anything.
+refuses. The file itself is held by a descriptor that can only name it, and is read through that: whoever replaces the file
+meanwhile, as prx does itself, changes nothing for this reader. Links are followed here, not by the kernel. Nothing is opened
+before its kind is known: opening a FIFO may wait forever, and opening a device may do anything.
 """
 
 from __future__ import annotations
@@ -23,9 +24,12 @@ from prx.files.errors import FileRefusedError
 from prx.files.rule import Part, Way
 
 _PATH_ONLY: Final = getattr(os, "O_PATH", os.O_RDONLY)  # Linux: a folder that may only be passed through can be opened too
+_CAN_HOLD: Final = os.O_RDONLY != _PATH_ONLY  # Linux: a descriptor that opens nothing, of anything at all
+_HOLD: Final = _PATH_ONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FOLDER: Final = _PATH_ONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _MOST_LINKS: Final = 40  # as the kernel: path_resolution(7)
+_WALKS: Final = 3  # at most, while links lead to nothing: they may be turned just then, as Kubernetes does for a Secret
 _ACL: Final = "system.posix_acl_access"
 _OCTAL: Final = re.compile(r"\\([0-7]{3})")  # how proc(5) writes a space, a tab, a newline and a backslash
 _KINDS: Final = (
@@ -45,9 +49,10 @@ def kind_of(mode: int) -> str:
 class Walked:
     """Where a walk has ended: `way`, and the file itself, to be opened."""
 
-    def __init__(self, way: Way, folder: int, name: str, asked: str) -> None:
+    def __init__(self, way: Way, folder: int, name: str, asked: str, held: int = -1) -> None:
+        """`held`: a descriptor of the file, made with O_PATH; negative if there is none."""
         self.way = way
-        self._folder, self._name, self._asked = folder, name, asked
+        self._folder, self._name, self._asked, self._held = folder, name, asked, held
 
     def require_file(self) -> Part:
         """Return the facts of the file; raise FileNotFoundError if there is none, FileRefusedError for another kind."""
@@ -63,6 +68,9 @@ class Walked:
         Raises what `require_file` does, and OSError if it is not ours to read.
         """
         file = self.require_file()
+        if self._held >= 0:
+            with suppress(OSError):  # without /proc it is opened by its name; what is not ours to read is refused there, too
+                return os.open(f"/proc/self/fd/{self._held}", _READ & ~os.O_NOFOLLOW)
         flags = _READ if self.way.folders else _READ & ~os.O_NOFOLLOW
         descriptor = os.open(self._name, flags, dir_fd=self._folder)
         if file.identity == _identity(os.fstat(descriptor)):
@@ -77,12 +85,27 @@ def walked(path: str | os.PathLike[str]) -> Iterator[Walked]:
 
     Raises OSError if a folder on the way is missing or closed to us.
     """
-    asked = os.fspath(path)
-    walker = _Walker(asked)
+    walker, found = _arrive(os.fspath(path))
     try:
-        yield walker.walk()
+        yield found
     finally:
-        os.close(walker.folder)
+        walker.close()
+
+
+def _arrive(asked: str) -> tuple[_Walker, Walked]:
+    for walks_left in reversed(range(_WALKS)):
+        walker = _Walker(asked)
+        try:
+            found = walker.walk()
+        except OSError as error:
+            walker.close()
+            if not (isinstance(error, FileNotFoundError) and walker.links and walks_left):
+                raise
+            continue
+        if found.way.file is not None or not (walker.links and walks_left):
+            return walker, found
+        walker.close()
+    raise AssertionError  # the last walk returns or raises
 
 
 class _Walker:
@@ -91,7 +114,8 @@ class _Walker:
         whole = asked if asked.startswith("/") else f"{os.getcwd()}/{asked}"  # noqa: PTH109 - text: nothing is made tidy here
         self._todo = deque(whole.split("/"))
         self._followed = 0
-        self._links: list[tuple[Part, Part]] = []
+        self._held = -1
+        self.links: list[tuple[Part, Part]] = []
         self._to_root()
 
     def _to_root(self) -> None:
@@ -102,6 +126,11 @@ class _Walker:
         self._names: list[str] = []
         # the folders of a way that was left through a link stay on the list: they can turn the link elsewhere
         self._folders = [*getattr(self, "_folders", []), _part(self.folder, "/")]
+
+    def close(self) -> None:
+        for descriptor in (self.folder, self._held):
+            if descriptor >= 0:
+                os.close(descriptor)
 
     def walk(self) -> Walked:
         while self._todo:
@@ -122,11 +151,11 @@ class _Walker:
             elif any(self._todo):
                 raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), self._asked)
             else:
-                return self._end(name, self._part_at(name))
+                return self._end(name, self._hold(name))
         return self._end(".", self._folders[-1])
 
     def _end(self, name: str, file: Part | None) -> Walked:
-        return Walked(Way(tuple(self._folders), tuple(self._links), file), self.folder, name, self._asked)
+        return Walked(Way(tuple(self._folders), tuple(self.links), file), self.folder, name, self._asked, self._held)
 
     def _handed_over(self, name: str) -> Walked:
         """End at an open file of this process, /proc/self/fd/N: it has no way of its own."""
@@ -154,7 +183,7 @@ class _Walker:
         self._followed += 1
         if self._followed > _MOST_LINKS:
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), self._asked)
-        self._links.append((self._part_at(name), self._folders[-1]))
+        self.links.append((self._part_at(name), self._folders[-1]))
         target = os.readlink(name, dir_fd=self.folder)
         if target.startswith("/"):
             self._to_root()
@@ -162,14 +191,20 @@ class _Walker:
 
     def _part_at(self, name: str) -> Part:
         shown = self._shown(name)
-        if _PATH_ONLY == os.O_RDONLY:  # not Linux
-            facts = os.stat(name, dir_fd=self.folder, follow_symlinks=False)
-            return _plain_part(facts, shown)
-        descriptor = os.open(name, _PATH_ONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.folder)
+        if not _CAN_HOLD:
+            return _plain_part(os.stat(name, dir_fd=self.folder, follow_symlinks=False), shown)
+        descriptor = os.open(name, _HOLD, dir_fd=self.folder)
         try:
             return _part(descriptor, shown)
         finally:
             os.close(descriptor)
+
+    def _hold(self, name: str) -> Part:
+        """Return the facts of the file at the end, and keep what they were read from."""
+        if not _CAN_HOLD:
+            return self._part_at(name)
+        self._held = os.open(name, _HOLD, dir_fd=self.folder)
+        return _part(self._held, self._shown(name))
 
     def _shown(self, name: str = "") -> str:
         return "/" + "/".join([*self._names, name] if name else self._names)
