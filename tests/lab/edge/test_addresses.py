@@ -14,6 +14,7 @@ import httpx2
 import pytest
 from tests.lab.edge import connector, quic_connector
 from tests.lab.edge.connector import hello, registered
+from tests.support.waits import free_port
 from tests.support.wire import exchange, get
 
 from prx.lab import Lab, LabConfig
@@ -72,7 +73,7 @@ async def test_connectors_come_over_ipv6(registered: Registered) -> None:
 async def test_a_taken_udp_port_is_named() -> None:
     """A number that is free for TCP alone is no address of the edge; the error says which it is."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
-        taken.bind(("127.0.0.1", 0))
+        taken.bind(("127.0.0.1", free_port()))  # which no TCP server is given by chance
         text = address.show(taken.getsockname())
         with pytest.raises(OSError, match=rf"over UDP, at {text}"):
             async with Lab.start(LabConfig(edge_addrs=(text,))):
