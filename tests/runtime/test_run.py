@@ -12,6 +12,7 @@ from tests.support.servers import Servers, answer
 from prx.backends.base import LaunchContext, Readiness
 from prx.config.schema import CloudflareSettings, TunnelSettings
 from prx.core.errors import PermanentError
+from prx.core.evidence import Evidence
 from prx.runtime.context import TunnelContext
 from prx.runtime.process.spawn import SpawnError
 from prx.runtime.run import Run
@@ -123,6 +124,34 @@ async def test_the_counters_of_a_child_without_visitors_are_read_every_other_tim
     assert await beats(4) == ["/metrics", "/ready", "/metrics", "/ready"]
     visitors = 1
     assert await beats(3) == ["/metrics", *both, *both]
+
+
+async def test_a_patient_check_begins_again_once_the_service_is_suspected(
+    tmp_path: Path, servers: Servers, unused_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A check that has begun just after a service stopped would wait for it in vain, with the patience for one that is well."""
+    clock = ManualClock()
+    settings = TunnelSettings(local_addr=f"127.0.0.1:{unused_port}")
+    child = await servers.canned(answer(200, READY))
+    run = Run(1, TunnelContext.create("web", settings, shared(tmp_path, clock)), lambda _: None, "quic", child.port)
+    run.checker.url = "https://web.example"
+    begun: list[bool] = []
+    waits = asyncio.Event()
+
+    async def check(*, suspect: bool = False, **_: object) -> Evidence:
+        begun.append(suspect)
+        if not suspect:
+            waits.set()
+            await asyncio.Event().wait()
+        return Evidence(at=clock.monotonic())
+
+    monkeypatch.setattr(run.checker, "check", check)
+    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+        checking = group.create_task(run.check(), name="check")
+        await waits.wait()
+        await run._ask_child(quick_checks=True)
+    assert checking.done()
+    assert begun == [False, True]
 
 
 async def pass_time(clock: ManualClock, seconds: int) -> None:

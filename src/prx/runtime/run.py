@@ -23,7 +23,7 @@ from prx.runtime.child_log import ChildLog
 from prx.runtime.child_monitor import ChildMonitor
 from prx.runtime.child_signs import LogWatch, explain_kill, oom_kills
 from prx.runtime.context import TunnelContext
-from prx.runtime.health_check import HealthChecker
+from prx.runtime.health_check import HealthChecker, unless
 from prx.runtime.host.clock import until_beat
 from prx.runtime.probes.http import prepare
 from prx.runtime.probes.quick_checks import QuickChecks
@@ -97,6 +97,7 @@ class Run:
         self._noticed_at = self._started
         self._edge_learnt = False
         self._well = False  # the last check found nothing wrong
+        self._suspicion = asyncio.Event()  # the last quick check found the service wanting
         self._suspect_since: float | None = None  # when the quick checks began to find the service wanting
         self._oom_kills: int | None = None
         self._log_watch = LogWatch(context.clock, self._is_alive, lambda message: context.log("warn", message))
@@ -206,11 +207,20 @@ class Run:
             self._count(began, counters)
             if self.role.leads:
                 changed |= await self._quick_checks.check(self.context.settings, counters, self.checker.usual_ms)
-                self._suspect_since = (self._suspect_since or began) if self._quick_checks.suspect else None
+                self._suspect(began)
                 changed |= self._quick_checks.failing and self._well  # else the errors may be those that prx has got itself
         except (OSError, RuntimeError, MemoryError):  # this machine is short of something: the next question may be luckier
             return False
         return changed
+
+    def _suspect(self, now: float) -> None:
+        """Note what the last quick check thinks of the service."""
+        if self._quick_checks.suspect:
+            self._suspect_since = self._suspect_since or now
+            self._suspicion.set()
+        else:
+            self._suspect_since = None
+            self._suspicion.clear()
 
     async def _ask_ahead(self) -> None:
         """Ask child and service at once, and give both a moment: their answers are read without a wait of their own.
@@ -246,7 +256,7 @@ class Run:
 
         for _ in range(CHECKS_AT_MOST):
             with Attention() as attention:
-                evidence = await self.checker.check(suspect=self._quick_checks.suspect, leads=led)
+                evidence = await self._gather(led)
             if not attention.lapsed or diagnose(evidence, self.context.policy).action in _NOT_BAD:
                 break
             logger.debug("prx was held up for %.1f s during a check: it is made again", attention.longest)
@@ -262,6 +272,14 @@ class Run:
                 self._edge_learnt = True
                 await self._learn_edge()
         return evidence, inputs.Checked(self.number, diagnosis, evidence.url)
+
+    async def _gather(self, leads: Callable[[], bool]) -> Evidence:
+        """Gather evidence; begin again, with less patience, once a quick check finds that the service does not answer."""
+        if not self._suspicion.is_set():
+            patient = self.checker.check(leads=leads)
+            if (found := await unless(self._suspicion, patient, name=f"{self.context.name}: patient check")) is not None:
+                return found
+        return await self.checker.check(suspect=True, leads=leads)
 
     async def _learn_edge(self) -> None:
         if self.context.backend.has_known_edge:
