@@ -129,17 +129,17 @@ async def test_the_counters_of_a_child_without_visitors_are_read_every_other_tim
 async def test_a_patient_check_begins_again_once_the_service_is_suspected(
     tmp_path: Path, servers: Servers, unused_port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A check that has begun just after a service stopped would wait for it in vain, with the patience for one that is well."""
+    """A check that starts just after a service stopped would wait for it in vain, with the patience for one that is well."""
     clock = ManualClock()
     settings = TunnelSettings(local_addr=f"127.0.0.1:{unused_port}")
     child = await servers.canned(answer(200, READY))
     run = Run(1, TunnelContext.create("web", settings, shared(tmp_path, clock)), lambda _: None, "quic", child.port)
     run.checker.url = "https://web.example"
-    begun: list[bool] = []
+    patience: list[bool] = []
     waits = asyncio.Event()
 
     async def check(*, suspect: bool = False, **_: object) -> Evidence:
-        begun.append(suspect)
+        patience.append(suspect)
         if not suspect:
             waits.set()
             await asyncio.Event().wait()
@@ -151,7 +151,7 @@ async def test_a_patient_check_begins_again_once_the_service_is_suspected(
         await waits.wait()
         await run._ask_child(quick_checks=True)
     assert checking.done()
-    assert begun == [False, True]
+    assert patience == [False, True]
 
 
 async def pass_time(clock: ManualClock, seconds: int) -> None:
