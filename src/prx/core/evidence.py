@@ -129,8 +129,9 @@ class Origin:
 
     error: why there was no answer; beside a status, why that answer is not the service's real one (it speaks TLS).
     event_stream: its answer is a stream of events (text/event-stream), which quick tunnels hold back to its end.
-    location: where its answer redirects to. silent: it took the connection and did not answer in time. hint: what helps, if prx
-    itself could not ask; empty: what helps against `error`.
+    location: where its answer redirects to. silent: it took the connection and did not answer in time. broken_off: the body of
+    its answer ends before its end, or cannot be read. hint: what helps, if prx itself could not ask; empty: what helps against
+    `error`.
     """
 
     address: str
@@ -140,6 +141,7 @@ class Origin:
     event_stream: bool = False
     location: str = ""
     silent: bool = False
+    broken_off: bool = False
     hint: str = ""
 
 
@@ -176,6 +178,7 @@ class Public:
     by_cloudflare: Cloudflare's edge had the answer in hand (Server or CF-RAY). mitigated: its `cf-mitigated` header, such as
     "challenge". location: where the answer redirects to. silent: a connection was made and no answer came in time.
     waited: seconds that an answer was waited for, when none came. wants_tls: the page says that the service speaks TLS only.
+    sets_cookie: the answer sets a cookie. broken_off: its body ended before its end.
     """
 
     status: int | None
@@ -194,6 +197,8 @@ class Public:
     silent: bool = False
     waited: float = 0.0
     wants_tls: bool = False
+    sets_cookie: bool = False
+    broken_off: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,11 +11,10 @@ restarted.
 from __future__ import annotations
 
 from dataclasses import replace
-from urllib.parse import urlsplit
 
 from prx.core.causes import Cause
 from prx.core.evidence import Evidence, Origin, Public, Reach
-from prx.core.hosts import is_loopback
+from prx.core.judge_unusable import SLOW_HINT, is_broken_off, judge_unusable, redirect_to_nowhere
 from prx.core.policy import Policy
 from prx.core.status_codes import EDGE_ERRORS
 from prx.core.verdicts import Action, Diagnosis, Verdict
@@ -40,8 +39,6 @@ _WORKER_HINT = "a Worker in front of the name fails: see its logs in the dashboa
 _REFUSED_HINT = "Cloudflare's bot or firewall rules stop prx's probe: Security, Events in the dashboard names the rule"
 _TWIN_HINT = "stop the connector that runs with the same token on another machine, or give each machine a tunnel of its own"
 _RECORD_HINT = "make its DNS record a proxied CNAME (orange cloud) to TUNNEL-ID.cfargotunnel.com"
-_SLOW_HINT = "if it is only slow, set health_check_path to a faster path, or health_check_timeout_secs"
-_REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
 def judge_answer(evidence: Evidence, policy: Policy) -> Diagnosis:
@@ -53,7 +50,7 @@ def judge_answer(evidence: Evidence, policy: Policy) -> Diagnosis:
         _judge_stray(public, evidence)
         or _judge_crowd(public, evidence, policy)
         or _judge_refusal(public, evidence)
-        or _judge_expected(public, evidence.origin, policy)
+        or _judge_expected(public, evidence, policy)
         or _judge_absence(public, evidence)
         or _judge_service(public, evidence, policy)
         or _judge_way(public, evidence, policy)
@@ -145,14 +142,15 @@ def _refuses_by_status(evidence: Evidence, public: Public) -> bool:
 # ---------------------------------------------------------------------- as it should be
 
 
-def _judge_expected(public: Public, origin: Origin | None, policy: Policy) -> Diagnosis | None:
-    if public.host_blocked or _wants_tls(public, origin):  # old webpack refuses a host name with status 200
-        return None
+def _judge_expected(public: Public, evidence: Evidence, policy: Policy) -> Diagnosis | None:
+    origin = evidence.origin
+    if public.host_blocked or _wants_tls(public, origin) or is_broken_off(public, evidence):
+        return None  # old webpack refuses a host name with status 200
     if public.status in policy.expect:
         return Diagnosis(Verdict.HEALTHY, f"the public URL answers {public.status}")
     if not policy.expect.as_the_service or origin is None or public.status is None or origin.error:
         return None
-    if public.status != origin.status or public.status >= 500 or _leads_to_loopback(public):
+    if public.status != origin.status or public.status >= 500 or redirect_to_nowhere(public, evidence, policy):
         return None
     return Diagnosis(Verdict.HEALTHY, f"answers {public.status} to GET {policy.path}, as the service itself does")
 
@@ -160,15 +158,6 @@ def _judge_expected(public: Public, origin: Origin | None, policy: Policy) -> Di
 def _wants_tls(public: Public, origin: Origin | None) -> bool:
     """Return whether the service answers plain HTTP only to say that it speaks TLS, and does."""
     return public.wants_tls and origin is not None and bool(origin.error)
-
-
-def _leads_to_loopback(public: Public) -> bool:
-    try:
-        host = urlsplit(public.location).hostname
-    except ValueError:
-        return False
-    here = host is not None and (is_loopback(host) or host == "0.0.0.0")  # noqa: S104 - compared with, not bound to
-    return public.status in _REDIRECTS and here
 
 
 # ---------------------------------------------------------------------- the service
@@ -191,12 +180,8 @@ def _judge_absence(public: Public, evidence: Evidence) -> Diagnosis | None:
 def _judge_service(public: Public, evidence: Evidence, policy: Policy) -> Diagnosis | None:
     """Judge an answer, or a silence, that is the service's own."""
     origin, delivery = evidence.origin, evidence.delivery
-    if _leads_to_loopback(public) and delivery.reached is not False:
-        return Diagnosis(
-            Verdict.ORIGIN_ERROR,
-            f"the service sends visitors to {public.location}, which is their own machine",
-            "set the service's public address (its base URL), or the key host_header",
-        )
+    if (unusable := judge_unusable(public, evidence, policy)) is not None:
+        return unusable
     if public.host_blocked:
         return Diagnosis(
             Verdict.ORIGIN_ERROR,
@@ -237,6 +222,8 @@ def _bad_answer(public: Public, origin: Origin | None) -> Diagnosis:
         return Diagnosis(Verdict.ORIGIN_DOWN, f"{origin.error} (the tunnel is fine)", f"check the service on {origin.address}")
     address = origin.address if origin is not None else "the service"
     here = f", and answers {origin.status} here" if origin is not None and origin.status else ""
+    if origin is not None and origin.broken_off:
+        here += " and breaks off"
     return Diagnosis(
         Verdict.ORIGIN_DOWN,
         f"{address} does not answer the connector well: visitors get {public.status}{here} (the tunnel is fine)",
@@ -266,7 +253,7 @@ def _judge_silence(public: Public, evidence: Evidence) -> Diagnosis | None:
     if delivery.reached is False and not (origin is not None and origin.silent):
         return None
     if origin is not None and origin.status is None and origin.error:
-        hint = f"check the service on {origin.address}; {_SLOW_HINT}"
+        hint = f"check the service on {origin.address}; {SLOW_HINT}"
         return Diagnosis(Verdict.ORIGIN_DOWN, f"{origin.error} (the tunnel is fine)", hint)
     if not delivery.reached or delivery.answered:
         return None
@@ -275,7 +262,7 @@ def _judge_silence(public: Public, evidence: Evidence) -> Diagnosis | None:
     return Diagnosis(
         Verdict.ORIGIN_DOWN,
         f"the service does not answer visitors of {evidence.url}{waited}{here} (the tunnel is fine)",
-        _SLOW_HINT,
+        SLOW_HINT,
     )
 
 

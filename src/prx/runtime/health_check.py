@@ -225,7 +225,7 @@ class HealthChecker:
             await asyncio.wait([asked], timeout=0 if suspect else min(ASK_ORIGIN_AFTER, limit / 2))
             late = None if asked.done() else group.create_task(self._ask_origin(limit), name=f"{self._context.name}: origin")
             public = await asked
-            if public.status in self._context.settings.expected_status and not public.wants_tls:
+            if public.status in self._context.settings.expected_status and not (public.wants_tls or public.broken_off):
                 if late is not None:
                     late.cancel()
                 return public, await watch.end(), None

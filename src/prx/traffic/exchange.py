@@ -21,6 +21,9 @@ MESSAGE_LIMIT: Final = 64 * 1024
 MESSAGES: Final = 200
 """WebSocket messages and server-sent events that are kept of one exchange; later ones are counted."""
 
+INTERIM: Final = 20
+"""Statuses of interim answers that are kept of one exchange."""
+
 
 @dataclass(slots=True)
 class Body:

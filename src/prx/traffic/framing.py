@@ -96,8 +96,10 @@ class Framing:
         self._requests = of_requests
         self._held = bytearray()
         self._state = "head"  # head, length, chunk, data, gap, trailers, close, raw
+        self._searched = 0  # bytes of a head that is not whole: each is searched for its end once
         self._left = 0
         self._trailers: Headers = []
+        self._trailer_bytes = 0
         self._methods: list[bytes] = []
 
     @property
@@ -169,7 +171,7 @@ class Framing:
 
     def _over(self) -> End:
         self._state = "head"
-        trailers, self._trailers = tuple(self._trailers), []
+        trailers, self._trailers, self._trailer_bytes = tuple(self._trailers), [], 0
         return End(trailers)
 
     def _unreadable(self, why: str) -> list[Piece]:
@@ -179,13 +181,16 @@ class Framing:
         if self._requests:  # RFC 9112, 2.2: an empty line before a request is passed over
             while self._held.startswith((b"\r", b"\n")) and len(self._held) > 1:
                 del self._held[:1]
-            if not self._held.strip():
+            if self._held.isspace():
                 return None
-        end = _END.search(self._held)
+        end = _END.search(self._held, max(0, self._searched - len(b"\r\n\r\n")))
         if end is None:
             if len(self._held) > HEAD_LIMIT:
                 return self._unreadable(f"the head has more than {HEAD_LIMIT // 1024} KiB")
-            return self._unreadable("it is not HTTP/1") if self._is_hopeless() else None
+            known = self._held.find(b"\n", 0, self._searched) >= 0  # the first line, which was judged then
+            self._searched = len(self._held)
+            return self._unreadable("it is not HTTP/1") if not known and self._is_hopeless() else None
+        self._searched = 0
         head = parse_head(bytes(self._held[: end.end()]), request=self._requests)
         if head is None:
             return self._unreadable("it is not HTTP/1")
@@ -241,6 +246,9 @@ class Framing:
             del self._held[: at + 1]
             if not line:
                 return [self._over()]
+            self._trailer_bytes += at
+            if self._trailer_bytes > HEAD_LIMIT:
+                return self._unreadable(f"the trailers have more than {HEAD_LIMIT // 1024} KiB")
             name, _, value = line.partition(b":")
             self._trailers.append((name, value.strip()))
             return []

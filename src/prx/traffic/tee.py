@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Final
 
 from prx import __version__
-from prx.traffic.exchange import MESSAGE_LIMIT, MESSAGES, Exchange, Message
+from prx.traffic.exchange import INTERIM, MESSAGE_LIMIT, MESSAGES, Exchange, Message
 from prx.traffic.framing import Data, End, Framing, Head, Piece, Raw
 from prx.traffic.ring import Ring
 from prx.traffic.websocket import UnreadableError, WebSocketReader
@@ -22,6 +22,7 @@ QUEUE_BYTES: Final = 8 * 1024 * 1024
 PAUSE: Final = 0.02  # seconds for which pieces are collected: many at once are read in a third of the time of one at a time
 SLICE: Final = 0.0001  # seconds of reading at a time; then what has come meanwhile is forwarded first
 _REQUEST: Final = re.compile(rb"[A-Z]{3,10} [!-~]+ HTTP/1\.[01]\r\n")
+_BLANK: Final = re.compile(rb"\r?\n\r?\n")
 _OWN: Final = f"prx/{__version__}".encode()
 _SENDERS: Final = ("visitor", "service")
 
@@ -196,7 +197,8 @@ class Tee:
         exchange.first_byte = exchange.first_byte or at
         match piece:
             case Head(status=status) if 100 <= status < 200 and status != 101:
-                exchange.interim.append(status)
+                if len(exchange.interim) < INTERIM:
+                    exchange.interim.append(status)
             case Head():
                 self._on_head(exchange, piece)
                 self._ring.answer(exchange)
@@ -266,8 +268,10 @@ class Tee:
             self._sockets[side] = None
 
     def _on_events(self, exchange: Exchange, at: float, data: bytes) -> None:
+        begin = max(0, len(self._event) - len(b"\r\n\r\n"))  # before it nothing ends: each byte is searched once
         self._event += data
-        while (blank := re.search(rb"\r?\n\r?\n", self._event)) is not None:
+        while (blank := _BLANK.search(self._event, begin)) is not None:
+            begin = 0
             event = bytes(self._event[: blank.start()])
             del self._event[: blank.end()]
             self._keep(exchange, Message(at, "service", "event", event[:MESSAGE_LIMIT], len(event)))

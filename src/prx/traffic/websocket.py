@@ -21,6 +21,9 @@ class UnreadableError(Exception):
     """What follows cannot be read as WebSocket."""
 
 
+_CONTROL_LIMIT: Final = 125  # bytes of a control frame (RFC 6455, 5.5); what is longer is not kept
+
+
 @dataclass(slots=True)
 class Received:
     """A message; `data` is its beginning, `size` that of all of it, as it was sent."""
@@ -85,7 +88,7 @@ class WebSocketReader:
 
     def _take(self, piece: bytes, opcode: int, mask: bytes) -> None:
         if opcode >= 8:
-            self._control += _unmasked(piece[:125], mask, self._at)
+            self._control += _unmasked(piece[: max(0, _CONTROL_LIMIT - len(self._control))], mask, self._at)
         else:
             self._size += len(piece)
             room = _UNPACK_LIMIT if self._deflated else MESSAGE_LIMIT

@@ -182,7 +182,7 @@ async def test_what_is_not_http_is_explained(servers: Servers) -> None:
     served = await servers.canned(b"SSH-2.0-OpenSSH_9.2\r\n")
     seen = await probe_origin("127.0.0.1", served.port)
     assert (seen.listening, seen.status) == (True, None)
-    assert seen.error == f"127.0.0.1:{served.port} answers something that is not HTTP"
+    assert seen.error == f"127.0.0.1:{served.port} is an SSH server, and no HTTP service"
 
 
 async def test_unknown_private_name_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,6 +19,7 @@ from prx.logs.text import printable
 
 LIMIT: Final = 128 * 1024  # bytes of all heads of an answer; Cloudflare refuses more than 128 KB of response headers (520)
 _START: Final = b"HTTP/"
+_END: Final = re.compile(rb"\n\r?\n")
 _VERSION: Final = re.compile(rb"HTTP/(\d)\.(\d)")
 _STATUS: Final = re.compile(rb"[0-9]{3}")
 _NAME: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z -]+")  # a token (RFC 9110, 5.6.2), and the space, which Go lets pass
@@ -56,23 +57,20 @@ class Head:
         return b"HTTP/1.1 %d \r\n%s\r\n" % (self.status, framing)
 
 
-def split(buffer: bytes) -> tuple[Head, bytes] | None:
+def split(buffer: bytes, searched: int = 0) -> tuple[Head, bytes] | None:
     """Return the first head in `buffer` and what follows it; None while it is not complete.
 
-    Raise NotHttpError or MalformedError as soon as nothing that might follow could change that.
+    In the first `searched` bytes no head ends: what comes in small pieces is searched once, not again with each of them. Raise
+    NotHttpError or MalformedError as soon as nothing that might follow could change that.
     """
     if not (buffer.startswith(_START) or _START.startswith(buffer)):
         raise NotHttpError
-    lines: list[bytes] = []
-    begin = 0
-    while (end := buffer.find(b"\n", begin)) >= 0:
-        line = buffer[begin:end].removesuffix(b"\r")
-        begin = end + 1
-        if not line:
-            return _head(lines), buffer[begin:]
-        lines.append(line)
-        if len(lines) == 1:
-            _status(line)
+    end = _END.search(buffer, max(0, searched - len(b"\n\r\n")))
+    if end is not None:
+        lines = [line.removesuffix(b"\r") for line in buffer[: end.start()].split(b"\n")]
+        return _head(lines), buffer[end.end() :]
+    if (newline := buffer.find(b"\n")) >= 0:
+        _status(buffer[:newline].removesuffix(b"\r"))
     return None
 
 

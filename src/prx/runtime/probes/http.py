@@ -3,13 +3,14 @@
 Theory of operation. The request says `Connection: close` and `Accept-Encoding: identity`; nothing is ever decompressed: a small
 answer cannot become a large one. The head must have come by the deadline. Then the body is read until it ends, until
 `limit` bytes are there, or until patience ends, whichever comes first: a body that drips or never ends costs a moment and is no
-error, because the status is known by then. A stream of events (`text/event-stream`) is not read. Redirects are answers
-like any other. How the bytes are written and read is in `talk`.
+error, because the status is known by then. That a body breaks off is noted. A stream of events (`text/event-stream`) is not
+read. Redirects are answers like any other. How the bytes are written and read is in `talk`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import enum
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -35,7 +36,7 @@ class Answer:
     """An answer, as far as the bounds allow.
 
     headers: names in lower case, repeated ones joined by commas. came_at: when its head had come, on the loop's clock.
-    complete: `body` is all of the body.
+    complete: `body` is all of the body. broken_off: it is not, and no bound of ours is the reason.
     """
 
     status: int
@@ -43,6 +44,7 @@ class Answer:
     body: bytes = b""
     complete: bool = True
     came_at: float = 0.0
+    broken_off: bool = False
 
     @property
     def is_event_stream(self) -> bool:
@@ -53,6 +55,14 @@ class Answer:
     def location(self) -> str:
         """The target of a redirect, as the answer has it; empty for any other answer."""
         return self.headers.get("location", "") if 300 <= self.status < 400 else ""
+
+
+class BodyEnd(enum.Enum):
+    """How reading a body came to its end."""
+
+    WHOLE = enum.auto()
+    OUR_BOUND = enum.auto()  # bytes or time
+    BROKEN_OFF = enum.auto()  # the connection ended first, or what came is no body
 
 
 def prepare() -> None:
@@ -77,12 +87,11 @@ async def exchange(
     except ImportError as error:  # no descriptor is left to load it with
         raise ProbeError(FailureKind.LOCAL, "the request cannot be made: a module cannot be loaded") from error
     except TimeoutError as error:
-        words = f"{stream.endpoint.named} accepts the connection but does not answer within {round(timeout, 1):g} s"
-        raise ProbeError(FailureKind.SILENT, words) from error
+        raise ProbeError(FailureKind.SILENT, f"{talk.late} within {round(timeout, 1):g} s") from error
     except OSError as error:
         raise to_probe_error(error, stream.endpoint, timeout) from error
     answer = Answer(found.status, found.fields, complete=False, came_at=now())
     if answer.is_event_stream:
         return answer
-    body, complete = await talk.body(min(deadline, now() + patience), limit)
-    return replace(answer, body=body, complete=complete)
+    body, end = await talk.body(min(deadline, now() + patience), limit)
+    return replace(answer, body=body, complete=end is BodyEnd.WHOLE, broken_off=end is BodyEnd.BROKEN_OFF)

@@ -128,7 +128,14 @@ async def probe_origin(
         answer = await _ask(service, service.trust.context(host) if scheme == "https" else None)
     except ProbeError as error:
         return await _explained(service, error, is_https=scheme == "https")
-    seen = Origin(service.name, True, answer.status, event_stream=answer.is_event_stream, location=answer.location)
+    seen = Origin(
+        service.name,
+        True,
+        answer.status,
+        event_stream=answer.is_event_stream,
+        location=answer.location,
+        broken_off=answer.broken_off,
+    )
     if scheme == "http" and _may_want_tls(answer, port) and (words := await _tls_words(service)):
         return replace(seen, error=f"{service.name} answers {answer.status} in plain HTTP; {words}")
     return seen

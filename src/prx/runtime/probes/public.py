@@ -117,4 +117,6 @@ def _seen(answer: Answer, *, latency_ms: float, sent: bool) -> Public:
         wants_tls=asks_for_tls(answer),
         mitigated=printable(answer.headers.get("cf-mitigated", ""))[:_QUOTED],
         location=printable(answer.headers.get("location", ""))[:_QUOTED],
+        sets_cookie="set-cookie" in answer.headers,
+        broken_off=answer.broken_off,
     )

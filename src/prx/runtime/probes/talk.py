@@ -11,12 +11,12 @@ import h11
 
 from prx import __version__
 from prx.runtime.probes.connect import LIMIT, FailureKind, ProbeError, Stream
+from prx.runtime.probes.greetings import greeting
 from prx.runtime.probes.head import LIMIT as HEAD_LIMIT
 from prx.runtime.probes.head import Head, MalformedError, NotHttpError, split
-from prx.runtime.probes.http import Request
+from prx.runtime.probes.http import BodyEnd, Request
 
 _CHUNK = 16 * 1024
-_TLS_RECORDS = (b"\x15\x03", b"\x16\x03")  # an alert or a handshake: the first bytes of a server that speaks TLS
 
 
 class Talk:
@@ -26,7 +26,19 @@ class Talk:
         self._stream = stream
         self._machine = h11.Connection(h11.CLIENT, max_incomplete_event_size=LIMIT)
         self._buffer = b""  # of the answer's head, and what came behind it
+        self._searched = 0  # bytes of it in which no head ends
         self._received = 0
+        self._interim = 0  # the status of the last interim answer
+
+    @property
+    def late(self) -> str:
+        """What the server does instead of an answer, to be followed by the time that it had."""
+        name = self._stream.endpoint.named
+        if self._buffer:
+            return f"{name} begins an answer and does not come to the end of its headers"
+        if self._interim:
+            return f"{name} sends interim answers ({self._interim}) and no final one"
+        return f"{name} accepts the connection but does not answer"
 
     async def send(self, request: Request) -> None:
         """Write the request; ProbeError if it cannot be written."""
@@ -57,40 +69,45 @@ class Talk:
             self._buffer += data
             self._received += len(data)
             if not data:
-                raise self._no_head("it ends in the middle of its headers")
+                raise self._ended()
             if self._received > HEAD_LIMIT:
-                raise self._no_head(f"its headers have more than {HEAD_LIMIT // 1024} KiB")
+                raise self._unreadable(f"its headers have more than {HEAD_LIMIT // 1024} KiB")
         self._machine.receive_data(found.canonical() + self._buffer)
         self._machine.next_event()
         return found
 
     def _split(self) -> Head | None:
         try:
-            while (parts := split(self._buffer)) is not None:
+            while (parts := split(self._buffer, self._searched)) is not None:
                 found, self._buffer = parts
+                self._searched = 0
                 if found.status >= 200:
                     return found
                 if found.status == 101:
-                    raise self._no_head("it switches to another protocol without being asked")
+                    raise self._unreadable("it switches to another protocol without being asked")
+                self._interim = found.status
         except NotHttpError:
-            raise self._no_head() from None
+            raise self._no_http() from None
         except MalformedError as error:
-            raise self._no_head(str(error)) from None
+            raise self._unreadable(str(error)) from None
+        self._searched = len(self._buffer)
         return None
 
-    async def body(self, deadline: float, limit: int) -> tuple[bytes, bool]:
-        """Return what came of the body until `deadline`, at most `limit` bytes, and whether that is all of it."""
+    async def body(self, deadline: float, limit: int) -> tuple[bytes, BodyEnd]:
+        """Return what came of the body until `deadline`, at most `limit` bytes, and how that ended."""
         body = bytearray()
         try:
             async with asyncio.timeout_at(deadline):
                 while len(body) < limit:
                     event = await self._event()
                     if not isinstance(event, h11.Data):
-                        return bytes(body), isinstance(event, h11.EndOfMessage)
+                        return bytes(body), BodyEnd.WHOLE if isinstance(event, h11.EndOfMessage) else BodyEnd.BROKEN_OFF
                     body += event.data
-        except (OSError, TimeoutError, ProbeError):
-            pass  # the status is known: what is missing of the body changes nothing
-        return bytes(body[:limit]), False
+        except TimeoutError:
+            return bytes(body), BodyEnd.OUR_BOUND
+        except (OSError, ProbeError):  # the status is known: what is missing of the body does not change it
+            return bytes(body), BodyEnd.BROKEN_OFF
+        return bytes(body[:limit]), BodyEnd.OUR_BOUND
 
     async def _event(self) -> h11.Event:
         try:
@@ -104,13 +121,15 @@ class Talk:
             return h11.ConnectionClosed()
         return event
 
-    def _no_head(self, why: str = "") -> ProbeError:
-        """Return why there is no answer; `why` is empty if it is not HTTP."""
-        endpoint = self._stream.endpoint.named
+    def _ended(self) -> ProbeError:
         if not self._received:
-            return ProbeError(FailureKind.EMPTY, f"{endpoint} closed the connection without an answer")
-        if self._buffer.startswith(_TLS_RECORDS):
-            return ProbeError(FailureKind.GARBLED, f"{endpoint} speaks TLS, and was asked in plain HTTP")
-        if not why or (self._buffer and not self._buffer.startswith(b"HTTP/")):
-            return ProbeError(FailureKind.GARBLED, f"{endpoint} answers something that is not HTTP")
-        return ProbeError(FailureKind.GARBLED, f"{endpoint} answers HTTP that cannot be read: {why}")
+            return ProbeError(FailureKind.EMPTY, f"{self._stream.endpoint.named} closed the connection without an answer")
+        if len(self._buffer) < len(b"HTTP/") and not self._interim:
+            return self._no_http()
+        return self._unreadable("it ends in the middle of its headers" if self._buffer else "it ends behind an interim answer")
+
+    def _no_http(self) -> ProbeError:
+        return ProbeError(FailureKind.GARBLED, f"{self._stream.endpoint.named} {greeting(self._buffer)}")
+
+    def _unreadable(self, why: str) -> ProbeError:
+        return ProbeError(FailureKind.GARBLED, f"{self._stream.endpoint.named} answers HTTP that cannot be read: {why}")

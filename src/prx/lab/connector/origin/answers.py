@@ -216,8 +216,9 @@ class AnswerReader:
         if self._buffer.startswith(b"\r\n"):
             self._take(2)
         else:
-            end = self._buffer.find(b"\r\n\r\n", 0, MAX_HEAD)
+            end = self._buffer.find(b"\r\n\r\n", max(0, self._searched - 3), MAX_HEAD)
             if end < 0:
+                self._searched = len(self._buffer)
                 if len(self._buffer) >= MAX_HEAD:
                     raise AnswerError("http: suspiciously long trailer after chunked body")
                 return False

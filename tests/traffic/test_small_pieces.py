@@ -1,0 +1,88 @@
+"""A service that sends in small pieces, or without end, costs the copy no more than its bytes, and is read all the same."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+from tests.runtime.probes.odd_answers import ODD_ANSWERS, Odd
+from tests.traffic.test_tee import seen
+
+from prx.traffic import framing as framing_module
+from prx.traffic import tee as tee_module
+from prx.traffic.exchange import INTERIM
+from prx.traffic.framing import HEAD_LIMIT, Data, Framing, Piece, Raw
+from prx.traffic.tee import SERVICE, VISITOR
+
+GET = b"GET / HTTP/1.1\r\n\r\n"
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+class Counting:
+    """A pattern that counts the bytes that it was given to search."""
+
+    def __init__(self, pattern: re.Pattern[bytes]) -> None:
+        self.bytes = 0
+        self._pattern = pattern
+
+    def search(self, buffer: bytes, begin: int = 0) -> Any:
+        """Search, and count."""
+        self.bytes += len(buffer) - begin
+        return self._pattern.search(buffer, begin)
+
+
+def read(pieces: Iterable[bytes]) -> tuple[list[Piece], bytes]:
+    """Return what an answer in pieces is: what is no data in its order, and the data."""
+    reader = Framing(of_requests=False)
+    reader.expect(b"GET")
+    found = [piece for data in pieces for piece in reader.feed(data)] + list(reader.close())
+    data = b"".join(piece.data for piece in found if isinstance(piece, Data | Raw))
+    return [piece for piece in found if not isinstance(piece, Data | Raw)], data
+
+
+@pytest.mark.parametrize("odd", [odd for odd in ODD_ANSWERS if len(odd.raw) < 1000], ids=lambda odd: odd.name)
+def test_an_answer_is_the_same_in_pieces(odd: Odd) -> None:
+    """However it is cut, an odd answer is read as the whole one."""
+    whole = read([odd.raw])
+    for size in (1, 2, 3, 5):
+        assert read(odd.raw[at : at + size] for at in range(0, len(odd.raw), size)) == whole
+
+
+@pytest.mark.parametrize("line", [b"X: a\r\n", b"X: a\n", b"a"], ids=["lines", "bare LF", "one line"])
+def test_a_head_in_small_pieces_is_searched_once(line: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each byte is searched once for the end of the head, not again with every piece that follows."""
+    counting = Counting(framing_module._END)
+    monkeypatch.setattr(framing_module, "_END", counting)
+    found, _ = read([b"HTTP/1.1 200 OK\r\nX: y\r\n", *([line] * 1000), b"\r\n\r\n"])
+    assert found
+    assert counting.bytes < 8 * 1000 + 2 * 1000 * len(line)
+
+
+async def test_an_event_in_small_pieces_is_searched_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stream whose events come byte by byte is read like any other."""
+    counting = Counting(tee_module._BLANK)
+    monkeypatch.setattr(tee_module, "_BLANK", counting)
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
+    stream = b"data: " + b"x" * 2000 + b"\r\n\r\n" + b"data: y\n\n"
+    pieces = [(SERVICE, stream[at : at + 1]) for at in range(len(stream))]
+    exchanges, _ = await seen((VISITOR, GET), (SERVICE, head), *pieces)
+    assert [len(message.data) for message in exchanges[0].messages] == [2006, 7]
+    assert counting.bytes < 8 * len(stream)
+
+
+async def test_interim_answers_without_end_are_not_kept_without_end() -> None:
+    """The first ones are kept, and the answer behind them is read."""
+    many = b"HTTP/1.1 103 Early Hints\r\n\r\n" * 1000
+    exchanges, _ = await seen((VISITOR, GET), (SERVICE, many), (SERVICE, b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"))
+    assert exchanges[0].interim == [103] * INTERIM
+    assert exchanges[0].status == 200
+
+
+def test_trailers_without_end_are_not_kept_without_end() -> None:
+    """What is longer than any head is no trailer."""
+    lines = HEAD_LIMIT // 500 + 2
+    reader = Framing(of_requests=False)
+    found = [piece for part in [CHUNKED, b"0\r\n", *([b"X: " + b"a" * 500 + b"\r\n"] * lines)] for piece in reader.feed(part)]
+    assert any(isinstance(piece, Raw) and "trailers" in piece.why for piece in found)
