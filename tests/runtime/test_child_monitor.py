@@ -180,3 +180,31 @@ async def test_a_child_that_says_nothing_to_what_was_asked_ahead_is_asked(tmp_pa
     assert not child.has_counted()
     assert not await child.check_ready()
     assert not heads
+
+
+async def test_counters_of_now_are_not_those_that_were_asked_for_ahead(tmp_path: Path, servers: Servers) -> None:
+    """A request that came through since is counted: else it would seem to have ended at the edge, and the edge be blamed."""
+    requests = 7
+    asked = asyncio.Semaphore(0)
+
+    async def count(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            writer.write(answer(200, b"cloudflared_tunnel_total_requests %d\n" % requests))
+            asked.release()
+            await reader.readuntil(b"\r\n\r\n")
+
+    served = await servers.start(count)
+    child = monitor(tmp_path, ManualClock(), served.port)
+    for _ in range(3):
+        before = await child.counters()
+        await asked.acquire()
+        child.ask_ahead(counters=True)
+        await asked.acquire()
+        requests += 1
+        after = await child.counters()
+        await asked.acquire()
+        assert before is not None
+        assert after is not None
+        assert after.requests == before.requests + 1
+        assert not child.has_counted(), "what is older does not come after what is newer"
+    child.close()

@@ -1,7 +1,7 @@
 """Redirects that lead no visitor anywhere: back to what was asked, to a private address, to a port that the edge has not.
 
 Nothing is followed: the one answer is compared with what was asked. A redirect that sets a cookie may lead on with it, and the
-public name itself is no private address, even where it is one (in the lab, names end in `.localhost`).
+public name itself is no private address, even if it is one (in the lab, names end in `.localhost`).
 """
 
 from __future__ import annotations

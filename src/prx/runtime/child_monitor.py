@@ -46,11 +46,14 @@ class ChildMonitor:
         self._endpoints.close()
 
     async def counters(self, *, max_age: float = 0.0) -> Counters | None:
-        """Return the child's counters, read now or at most `max_age` seconds ago; None if they cannot be read."""
+        """Return the child's counters, read now or at most `max_age` seconds ago; None if they cannot be read.
+
+        Read now means asked now: an answer to what was asked ahead may have been given before what is to be counted.
+        """
         now = self._context.clock.monotonic
         if self._reading is not None and max_age > 0 and now() - self._reading[0] <= max_age:
             return self._reading[1]
-        reply = await self._ask(self._context.client.endpoints.counters)
+        reply = await self._ask(self._context.client.endpoints.counters, ahead=max_age > 0)
         return None if reply is None else self._keep(reply)
 
     async def see_rejections(self) -> None:
@@ -147,8 +150,8 @@ class ChildMonitor:
         reply = await self._ask(client.endpoints.rules)
         return client.route_mismatch(reply.status, reply.body) if reply else ""
 
-    async def _ask(self, path: str) -> Reply | None:
-        reply = await self._endpoints.get(path, timeout=AGAIN_WITHIN) if path else None
+    async def _ask(self, path: str, *, ahead: bool = True) -> Reply | None:
+        reply = await self._endpoints.get(path, timeout=AGAIN_WITHIN, ahead=ahead) if path else None
         self.has_answered |= reply is not None
         return reply
 

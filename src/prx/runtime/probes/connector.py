@@ -52,9 +52,14 @@ class ConnectorEndpoints:
         found = self._kept.at_hand(path)
         return None if found is None else Reply(*found)
 
-    async def get(self, path: str, *, timeout: float | None = None) -> Reply | None:
-        """Return the answer to GET `path`, None when there is none within `timeout` seconds, or the usual ones."""
+    async def get(self, path: str, *, timeout: float | None = None, ahead: bool = True) -> Reply | None:
+        """Return the answer to GET `path`, None when there is none within `timeout` seconds, or the usual ones.
+
+        `ahead`: it may be the answer to a question that was asked ahead; else what is known by now is wanted.
+        """
         within = self._timeout if timeout is None else timeout
+        if not ahead and self._kept.ahead and not self._kept.busy:
+            self._kept.close()
         if self._kept.busy or self._kept.ahead not in {"", path}:
             return await self._ask(path, within)
         try:
