@@ -139,3 +139,14 @@ def test_the_edge_that_waits_in_vain_says_that_the_service_is_slow() -> None:
     own = diagnose(at(Public(524), replace(ORIGIN, status=524), Delivery(reached=True, said=frozenset({524}))), POLICY)
     assert own.verdict is Verdict.ORIGIN_ERROR
     assert diagnose(replace(FINE, public=Public(524)), POLICY).verdict is Verdict.UNREACHABLE
+
+
+def test_a_login_of_access_that_the_service_sends_is_the_services() -> None:
+    """Access puts the visitor's own URL and a signature into its login: one that is the same here comes from the service."""
+    login = "https://team.cloudflareaccess.com/cdn-cgi/access/login/app.example.com?kid=1"
+    there = Public(302, access=True, location=login)
+    own = replace(ORIGIN, status=302, location=login)
+    assert diagnose(at(there, own), AUTO).verdict is Verdict.HEALTHY
+    assert diagnose(at(there, own), POLICY).verdict is Verdict.ORIGIN_ERROR
+    for origin in (ORIGIN, None, replace(ORIGIN, status=302, location="/login")):
+        assert diagnose(at(there, origin), AUTO).verdict is Verdict.PROTECTED

@@ -13,7 +13,7 @@ from tests.traffic.test_tee import seen
 from prx.traffic import framing as framing_module
 from prx.traffic import tee as tee_module
 from prx.traffic.exchange import INTERIM
-from prx.traffic.framing import HEAD_LIMIT, Data, Framing, Piece, Raw
+from prx.traffic.framing import HEAD_LIMIT, Data, End, Framing, Head, Piece, Raw
 from prx.traffic.tee import SERVICE, VISITOR
 
 GET = b"GET / HTTP/1.1\r\n\r\n"
@@ -86,3 +86,17 @@ def test_trailers_without_end_are_not_kept_without_end() -> None:
     reader = Framing(of_requests=False)
     found = [piece for part in [CHUNKED, b"0\r\n", *([b"X: " + b"a" * 500 + b"\r\n"] * lines)] for piece in reader.feed(part)]
     assert any(isinstance(piece, Raw) and "trailers" in piece.why for piece in found)
+
+
+@pytest.mark.parametrize("zeros", [0, 60, 5000])
+def test_a_length_is_its_value_however_many_digits_it_has(zeros: int) -> None:
+    """Zeros before a length change nothing, for answers and for requests that a gate judges."""
+    length = b"0" * zeros + b"2"
+    assert read([b"HTTP/1.1 200 OK\r\nContent-Length: " + length + b"\r\n\r\nok"])[1] == b"ok"
+    reader = Framing(of_requests=True)
+    head, *_, end = reader.feed(b"POST / HTTP/1.1\r\nContent-Length: " + length + b"\r\n\r\nok")
+    assert isinstance(head, Head)
+    assert not head.doubts
+    assert isinstance(end, End)
+    assert end.whole
+    assert reader.between

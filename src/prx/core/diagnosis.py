@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from prx.core.causes import Cause
-from prx.core.evidence import Dns, DnsState, Evidence, ExitCause
+from prx.core.evidence import Dns, DnsState, Evidence, ExitCause, Public
 from prx.core.judge_answer import judge_answer
 from prx.core.judge_connector import judge_connector
 from prx.core.policy import Policy
@@ -149,7 +149,7 @@ def _judge_exposure(evidence: Evidence, _: Policy) -> Diagnosis | None:
 
 def _judge_access(evidence: Evidence, _: Policy) -> Diagnosis | None:
     public = evidence.public
-    if public is None or not public.access or evidence.route_mismatch:
+    if public is None or not public.access or evidence.route_mismatch or _is_the_services(public, evidence):
         return None
     if not public.sent_token:
         detail = f": {public.access_detail}" if public.access_detail else ""
@@ -160,6 +160,12 @@ def _judge_access(evidence: Evidence, _: Policy) -> Diagnosis | None:
         f"Cloudflare Access rejects the service token ({detail})",
         "check CF_ACCESS_CLIENT_ID, CF_ACCESS_CLIENT_SECRET, their expiry, and the application's Service Auth policy",
     )
+
+
+def _is_the_services(public: Public, evidence: Evidence) -> bool:
+    """Return whether the service itself sends visitors to a login of Access: to the same one here, which Access never does."""
+    origin = evidence.origin
+    return bool(public.location) and origin is not None and origin.location == public.location
 
 
 def _judge_route(evidence: Evidence, _: Policy) -> Diagnosis | None:

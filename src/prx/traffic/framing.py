@@ -20,8 +20,8 @@ _LINE_LIMIT: Final = 16 * 1024
 _REQUEST: Final = re.compile(rb"([!-~]+) ([^ \r\n][^\r\n]*?) (HTTP/\d\.\d)")
 _STATUS: Final = re.compile(rb"(HTTP/\d+\.\d+) +(\d{3})(?: ([^\r\n]*))?")
 _END: Final = re.compile(rb"\r?\n\r?\n")
-_CHUNK: Final = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\r\n]*)?")
-_DIGITS: Final = re.compile(rb"[0-9]{1,18}")
+_CHUNK: Final = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*(?:;[^\r\n]*)?")
+_DIGITS: Final = re.compile(rb"0*[0-9]{1,19}")
 _TOKEN: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 # the fields of a head that is as it should be, and each of them
 _FIELDS: Final = re.compile(rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\r\n\0]*\r\n)*\r\n")
@@ -228,7 +228,7 @@ class Framing:
             if not self._requests and (len(lengths) > 1 or not _DIGITS.fullmatch(length)):
                 self._state = "close"
                 return []
-            self._left = int(length) if _DIGITS.fullmatch(length) else 0
+            self._left = int(length.lstrip(b"0") or b"0") if _DIGITS.fullmatch(length) else 0
             self._state = "length" if self._left else "head"
             return [] if self._left else [self._over()]
         elif self._requests:

@@ -120,6 +120,16 @@ def test_bad_address(address: str) -> None:
         open_listener(address, Log(sink=lambda _: None))
 
 
+def test_every_request_is_counted_beyond_a_million() -> None:
+    """Who compares two readings sees one more request as one more, however many there were."""
+    metrics = Metrics()
+    readings = []
+    for change in (1_234_567, 1, 8_765_432_100):
+        metrics.add("tunnel_total_requests", change)
+        readings.append(series(metrics.render())["cloudflared_tunnel_total_requests"])
+    assert readings == [1_234_567, 1_234_568, 8_766_666_668]
+
+
 def test_text_format() -> None:
     """Series are sorted, explained once, and labels escaped."""
     metrics = Metrics()

@@ -160,6 +160,9 @@ ODD_ANSWERS = [
     Odd("cl_underscore", b"HTTP/1.1 200 OK\r\nContent-Length: 0_2\r\n\r\nok", None),
     Odd("cl_hex", b"HTTP/1.1 200 OK\r\nContent-Length: 0x2\r\n\r\nok", None),
     Odd("cl_max1", b"HTTP/1.1 200 OK\r\nContent-Length: 9223372036854775808\r\n\r\nok", None),
+    Odd("cl_zeros", b"HTTP/1.1 200 OK\r\nContent-Length: " + b"0" * 60 + b"2\r\n\r\nok", 200),
+    Odd("cl_zero_zeros", b"HTTP/1.1 200 OK\r\nContent-Length: " + b"0" * 60 + b"\r\n\r\n", 200),
+    Odd("cl_zeros_huge", b"HTTP/1.1 200 OK\r\nContent-Length: 0" + b"9" * 5000 + b"\r\n\r\nok", None),
     Odd("cl_twice_ws", b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\ncontent-length:  2 \r\n\r\nok", 200),
     Odd("cl_twice_02", b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\ncontent-length: 02\r\n\r\nok", None),
     Odd(

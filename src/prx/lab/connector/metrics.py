@@ -95,7 +95,8 @@ class Metrics:
                 yield f"# HELP {name} {text}\n# TYPE {name} {kind}\n"
                 last = name
             pairs = ",".join(f'{key}="{_escape(text)}"' for key, text in labels)
-            yield f"{name}{{{pairs}}} {value:g}\n" if pairs else f"{name} {value:g}\n"
+            shown = f"{value:.17g}"  # every digit: the count after a million differs from it
+            yield f"{name}{{{pairs}}} {shown}\n" if pairs else f"{name} {shown}\n"
 
 
 def _labels(labels: Mapping[str, str]) -> Labels:

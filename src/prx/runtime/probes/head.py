@@ -132,9 +132,10 @@ def _length(values: list[str]) -> int | None:
     if len(set(values)) > 1:
         raise MalformedError("it has several Content-Length headers that differ")
     value = values[0].encode("latin-1")
-    if not _LENGTH.fullmatch(value) or len(value) > 32 or int(value) > _LARGEST:
+    digits = value.lstrip(b"0") or b"0"  # as many zeros before it as one likes
+    if not _LENGTH.fullmatch(value) or len(digits) > len(str(_LARGEST)) or int(digits) > _LARGEST:
         raise MalformedError("its Content-Length is no number of bytes")
-    return int(value)
+    return int(digits)
 
 
 def _is_chunked(values: list[str]) -> bool:

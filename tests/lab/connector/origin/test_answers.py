@@ -112,16 +112,47 @@ def test_surplus(whole: bytes, more: bytes) -> None:
     assert result.body in {b"ab", b""}
 
 
+NUMBERS = {
+    "zeros": (b"Content-Length: " + b"0" * 60 + b"5\r\n\r\nhello", b"hello"),
+    "zeros alone": (b"Content-Length: " + b"0" * 60 + b"\r\n\r\n", b""),
+    "a chunk of 16 digits": (b"Transfer-Encoding: chunked\r\n\r\n0000000000000005\r\nhello\r\n0\r\n\r\n", b"hello"),
+}
+
+
+@pytest.mark.parametrize(("rest", "body"), NUMBERS.values(), ids=NUMBERS)
+def test_numbers_that_are_long_and_not_large(rest: bytes, body: bytes) -> None:
+    """What counts is the value, as Go reads it, not how many digits it has."""
+    result = read(b"HTTP/1.1 200 OK\r\n" + rest)
+    assert result is not None
+    assert result.body == body
+
+
+def test_numbers_at_their_limit() -> None:
+    """The largest length and the largest chunk begin a body; one more is refused."""
+    for rest in (b"Content-Length: 9223372036854775807", b"Transfer-Encoding: chunked\r\n\r\nffffffffffffffff"):
+        reader = AnswerReader(b"GET")
+        reader.feed(b"HTTP/1.1 200 OK\r\n" + rest + (b"\r\n" if b"chunked" in rest else b"\r\n\r\n") + b"part")
+        assert reader.head() is not None
+        assert reader.body() == b"part"
+    with pytest.raises(AnswerError, match="bad Content-Length"):
+        read(b"HTTP/1.1 200 OK\r\nContent-Length: 9223372036854775808\r\n\r\n")
+    with pytest.raises(AnswerError, match="http chunk length too large"):
+        read(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n00000000000000005\r\nhello\r\n")
+
+
 def test_headers_that_are_not_true() -> None:
     """A length beside chunks or a 204 is dropped, of equal ones one is kept, and the coding does not go on."""
-    chunks = read(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\nX: y\r\n\r\n0\r\n\r\n")
+    both = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\nX: y\r\n\r\n"
+    chunks, asked = read(both + b"0\r\n\r\n"), read(both, method=b"HEAD")
     nothing = read(b"HTTP/1.1 204 No\r\nContent-Length: 3\r\nX: y\r\n\r\n")
     twice = read(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nX: y\r\nContent-Length: 1\r\n\r\na")
     assert chunks is not None
+    assert asked is not None
     assert nothing is not None
     assert twice is not None
     assert chunks.headers == nothing.headers == [(b"X", b"y")]
     assert twice.headers == [(b"Content-Length", b"1"), (b"X", b"y")]
+    assert asked.headers == [(b"Content-Length", b"3"), (b"X", b"y")], "there are no chunks to a HEAD, and Go leaves it"
 
 
 @pytest.mark.parametrize(

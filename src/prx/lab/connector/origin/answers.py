@@ -27,8 +27,9 @@ _HEAD_END: Final = re.compile(rb"\n\r?\n")
 _VERSION: Final = re.compile(rb"HTTP/([0-9])\.([0-9])")
 _NAME: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z -]+")
 _FORBIDDEN: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
-_LENGTH: Final = re.compile(rb"[0-9]{1,18}")
-_SIZE: Final = re.compile(rb"[0-9A-Fa-f]{1,15}")
+_LENGTH: Final = re.compile(rb"0*([0-9]{1,19})")
+_LARGEST: Final = 2**63 - 1
+_SIZE: Final = re.compile(rb"[0-9A-Fa-f]{1,16}")
 _BODILESS: Final = frozenset({HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED})
 _NO_TRAILERS: Final = frozenset({b"transfer-encoding", b"content-length", b"trailer"})
 
@@ -157,7 +158,7 @@ class AnswerReader:
         chunked = _chunked(version, headers)
         length = _length(headers)
         dropped = {b"transfer-encoding"}
-        if chunked or status == HTTPStatus.NO_CONTENT:
+        if status == HTTPStatus.NO_CONTENT or (chunked and not bodiless(self._method, status)):
             dropped.add(b"content-length")
         if bodiless(self._method, status):
             self._stage = _Stage.DONE
@@ -198,7 +199,7 @@ class AnswerReader:
             raise AnswerError("chunked line ends with bare LF" if b"\r" not in line else "invalid CR in chunked line")
         size = line.rstrip(b" \t\r\n").partition(b";")[0]
         if not _SIZE.fullmatch(size):
-            raise AnswerError("invalid byte in chunk length" if size else "empty hex number for chunk length")
+            raise AnswerError(_bad_size(size))
         self._left = int(size, 16)
         self._stage = _Stage.CHUNK if self._left else _Stage.TRAILERS
         return True
@@ -260,6 +261,12 @@ def _fields(lines: list[bytes]) -> Headers:
     return headers
 
 
+def _bad_size(size: bytes) -> str:
+    if not size:
+        return "empty hex number for chunk length"
+    return "http chunk length too large" if _SIZE.match(size[:16]) and len(size) > 16 else "invalid byte in chunk length"
+
+
 def _values(headers: Headers, name: bytes) -> list[bytes]:
     return [value for key, value in headers if key.lower() == name]
 
@@ -294,9 +301,10 @@ def _length(headers: Headers) -> int | None:
     if len(set(values)) > 1:
         shown = [value.decode("latin-1") for value in values]
         raise AnswerError(f"http: message cannot contain multiple Content-Length headers; got {shown}")
-    if not _LENGTH.fullmatch(values[0]):
+    found = _LENGTH.fullmatch(values[0])
+    if found is None or int(found[1]) > _LARGEST:
         raise AnswerError(f"bad Content-Length {values[0].decode('latin-1')!r}")
-    return int(values[0])
+    return int(found[1])
 
 
 def _persistent(version: tuple[int, int], headers: Headers) -> bool:
