@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
+import socket
+import ssl
+import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+import trustme
 from tests.support.servers import Servers
 
 from prx.runtime.probes import head
@@ -126,6 +132,63 @@ async def test_a_body_that_is_slow_or_long_is_not_broken_off(servers: Servers) -
         assert not (await probe_origin("127.0.0.1", served.port, timeout=0.2)).broken_off
 
 
+def served_with(**limits: Any) -> ssl.SSLContext:
+    """Return the TLS of a service that refuses what it does not like."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority = trustme.CA()
+    authority.issue_cert("localhost").configure_cert(context)
+    for name, value in limits.items():
+        setattr(context, name, value)
+    if limits.get("minimum_version") is ssl.TLSVersion.TLSv1:
+        context.set_ciphers("ALL:@SECLEVEL=0")
+    return context
+
+
+def no_such_name(_socket: ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> int:
+    """Refuse every name, as a web server that has a certificate for others only."""
+    return int(ssl.ALERT_DESCRIPTION_UNRECOGNIZED_NAME)
+
+
+REFUSALS: dict[str, tuple[Callable[[], ssl.SSLContext], str]] = {
+    "a client's certificate": (
+        lambda: served_with(verify_mode=ssl.CERT_REQUIRED),
+        "it asks for a client's certificate",
+    ),
+    "old versions": (
+        lambda: served_with(minimum_version=ssl.TLSVersion.TLSv1, maximum_version=ssl.TLSVersion.TLSv1_1),
+        "it speaks no version of TLS from 1.2 on",
+    ),
+    "another name": (
+        lambda: served_with(sni_callback=no_such_name),
+        "it has no certificate for the name localhost; set origin_server_name to a name that it carries",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSALS)
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion:DeprecationWarning")
+def test_a_service_that_refuses_the_handshake_says_what_it_wants(kind: str) -> None:
+    """The words are for people; the library's own (`tlsv13 alert certificate required`) are not."""
+    make, words = REFUSALS[kind]
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+
+        def serve() -> None:
+            taken = listener.accept()[0]
+            with make().wrap_socket(taken, server_side=True, do_handshake_on_connect=False) as tls:
+                with contextlib.suppress(OSError):
+                    tls.do_handshake()
+                while socket.socket.recv(tls, 1000):  # to the end: closing over what is unread would be a reset
+                    pass
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        seen = asyncio.run(probe_origin("localhost", port, scheme="https"))
+        thread.join()
+    assert (seen.listening, seen.status) == (True, None)
+    assert f"TLS with localhost:{port} failed: {words}" in seen.error
+
+
 class Counting:
     """A pattern that counts the bytes that it was given to search."""
 
@@ -148,7 +211,7 @@ async def test_a_head_in_small_pieces_costs_no_more_than_a_whole_one(
     monkeypatch.setattr(head, "_END", counting)
     sent = 0
 
-    async def drip(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def drip(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal sent
         writer.write(b"HTTP/1.1 200 OK\r\nX: y\r\n" if line.endswith(b"\n") else b"HTTP/1.1 200 OK\r\nX: y")
         for _ in range(400):

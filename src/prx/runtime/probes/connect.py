@@ -34,6 +34,14 @@ _ANSWERS_WITHOUT_TLS = {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "PACKET_
 _ALERTS = ("TLSV1", "SSLV3")
 _ANSWERS_IN_TLS = {"UNSUPPORTED_PROTOCOL", "WRONG_SSL_VERSION", "WRONG_CIPHER_RETURNED", "DH_KEY_TOO_SMALL"}
 
+# What its words for a refusal mean (alerts of RFC 8446, 6.2): a part of them, and what is reported.
+_REFUSALS = (
+    ("CERTIFICATE_REQUIRED", "it asks for a client's certificate"),
+    ("PROTOCOL_VERSION", "it speaks no version of TLS from 1.2 on"),
+    ("UNSUPPORTED_PROTOCOL", "it speaks no version of TLS from 1.2 on"),
+    ("ALERT_INTERNAL_ERROR", "it broke the handshake off (internal error): it may have no certificate for the name"),
+)
+
 
 class FailureKind(enum.Enum):
     """What went wrong between here and an answer."""
@@ -190,7 +198,7 @@ def to_probe_error(error: OSError, endpoint: Endpoint, timeout: float) -> ProbeE
         case socket.gaierror():
             return ProbeError(FailureKind.NO_NAME, f"this machine does not know the name {endpoint.address}")
         case ssl.SSLError():
-            return ProbeError(FailureKind.TLS, f"TLS with {endpoint.named} failed: {_tls_words(error)}")
+            return ProbeError(FailureKind.TLS, f"TLS with {endpoint.named} failed: {_tls_words(error, endpoint)}")
         case ConnectionError():
             return ProbeError(FailureKind.RESET, f"connection reset by {endpoint.named}")
     if error.errno in {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}:
@@ -208,10 +216,21 @@ async def speaks_tls(endpoint: Endpoint, *, timeout: float) -> bool:
         return reason is not None and (reason.startswith(_ALERTS) or reason in _ANSWERS_IN_TLS)
 
 
-def _tls_words(error: ssl.SSLError) -> str:
-    if error.reason in _ANSWERS_WITHOUT_TLS:
+def _tls_words(error: ssl.SSLError, endpoint: Endpoint) -> str:
+    reason = error.reason or ""
+    if reason in _ANSWERS_WITHOUT_TLS:
         return "it does not speak TLS"
-    return (error.reason or "handshake broken off").replace("_", " ").lower()
+    if refuses_name(error):
+        return f"it has no certificate for the name {endpoint.server_name or endpoint.address}"
+    for part, words in _REFUSALS:
+        if part in reason:
+            return words
+    return (reason or "handshake broken off").replace("_", " ").lower()
+
+
+def refuses_name(error: BaseException | None) -> bool:
+    """Return whether a TLS server has refused the name that it was asked for."""
+    return isinstance(error, ssl.SSLError) and "UNRECOGNIZED_NAME" in (error.reason or "")
 
 
 def origin_tls(ca_file: Path | None = None) -> ssl.SSLContext:

@@ -29,6 +29,7 @@ from prx.runtime.probes.connect import (
     connected_to_one,
     is_address,
     origin_tls,
+    refuses_name,
     speaks_tls,
     trusting_tls,
 )
@@ -157,6 +158,8 @@ async def _explained(service: _Service, error: ProbeError, *, is_https: bool) ->
         )
     elif isinstance(cause, ssl.SSLCertVerificationError):
         words += f"; {_trust_words(cause)}"
+    elif refuses_name(cause):
+        words += "; set origin_server_name to a name that it carries"
     elif is_https and error.trouble in _PERHAPS_PLAIN:
         there, more = await _plain_words(service)
         listening = listening or there
