@@ -94,6 +94,30 @@ def test_a_successor_that_cannot_work_leaves_the_old_one() -> None:
     assert "is kept; the new one cannot run; auth_rejected" in found.diagnosis.reason
 
 
+@pytest.mark.parametrize("state", [State.BACKOFF, State.STARTING])
+def test_a_successor_that_has_failed_is_named(state: State) -> None:
+    """While the new connector ends again and again the tunnel is ready, and says without a break what keeps it out."""
+    found = fold([LEADS, Standing(0, state, CRASHED)], NOTHING)
+    assert (found.state, found.serving) == (State.READY, 1)
+    assert found.diagnosis is not None
+    assert found.diagnosis.verdict is Verdict.HEALTHY
+    said = "the connector that serves is kept; the new one does not come up; crashed: killed by signal 9"
+    assert found.diagnosis.reason == said
+
+
+def test_one_that_is_being_succeeded_is_not_restarted() -> None:
+    """A restart would give what its successor is already, and may not run: it is left to come back, unless it is frozen."""
+    for verdict in Verdict:
+        for remedy in Action:
+            before = replace(LOST, verdict=verdict, remedy=remedy)
+            found = as_replica(before, SILENT, covered=False, edge_unaware=False, succeeded=True)
+            assert found.action not in {Action.COUNT, Action.REPLACE, Action.REPLACE_NOW, Action.SWITCH_PROTOCOL}
+            assert found.action is remedy or found.action is Action.WAIT
+            assert as_replica(before, SILENT, covered=False, edge_unaware=False) is before
+    frozen = replace(LOST, because=Cause.CHILD_SILENT, remedy=Action.REPLACE)
+    assert as_replica(frozen, SILENT, covered=False, edge_unaware=False, succeeded=True) is frozen
+
+
 def test_a_succession_is_not_seen() -> None:
     """Old and new one, in all the states that they pass through: ready and healthy all the time."""
     before = fold([LEADS], NOTHING)

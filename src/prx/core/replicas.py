@@ -30,6 +30,8 @@ T = TypeVar("T")
 _CONNECTED = "connected to the edge"
 _JUDGE = "the connector alone: another one asks the public URL"
 
+_REPLACING = frozenset({Action.COUNT, Action.REPLACE, Action.REPLACE_NOW, Action.SWITCH_PROTOCOL})
+
 # If none serves, the tunnel stands as the connector does that is nearest to serving.
 _NEAREST = (State.READY, State.DEGRADED, State.STARTING, State.BACKOFF, State.STOPPING, State.FAILED, State.IDLE)
 
@@ -94,20 +96,29 @@ def _seen(serving: Sequence[Standing], before: TunnelStanding) -> tuple[State, D
 
 
 def _missing(standings: Sequence[Standing], lacking: bool) -> Standing | None:
-    """Return a connector that does not serve and should: one that cannot work at all, or any if one is `lacking`."""
+    """Return a connector that does not serve and should: one that cannot work at all, any if one is `lacking`, or a successor.
+
+    A successor is one too many. It is missed only once it has failed: until then it may be about to come up.
+    """
     absent = [item for item in standings if not item.serves and item.state not in {State.IDLE, State.STOPPING}]
     broken = [item for item in absent if item.state is State.FAILED]
-    return next(iter(broken or (absent if lacking else [])), None)
+    return next(iter(broken or (absent if lacking else [item for item in absent if _has_failed(item)])), None)
+
+
+def _has_failed(item: Standing) -> bool:
+    """Return whether a connector waits for its next start, or was started again and is not known yet to do better."""
+    return item.diagnosis is not None and item.diagnosis.verdict is not Verdict.STARTING
 
 
 def _with_missing(diagnosis: Diagnosis, missing: Standing | None, count: int, replicas: int) -> Diagnosis:
-    kept = "the connector that serves is kept; the new one cannot run"
-    words = f"{count} of {replicas} connectors" if count < replicas else kept
-    fault = missing.diagnosis if missing is not None and missing.state is not State.STARTING else None
+    failed, lacking = missing is not None and missing.state is State.FAILED, count < replicas
+    kept = f"the connector that serves is kept; the new one {'cannot run' if failed else 'does not come up'}"
+    words = f"{count} of {replicas} connectors" if lacking else kept
+    fault = missing.diagnosis if missing is not None and not (lacking and missing.state is State.STARTING) else None
     if missing is not None and fault is not None:
         number = f"connector {missing.connector}: " if replicas > 1 else ""
         words += f"; {number}{summary(fault.verdict, fault.reason)}"
-        if missing.state is State.FAILED:
+        if failed:
             return replace(diagnosis, verdict=fault.verdict, reason=words, hint=fault.hint)
     if diagnosis.action is Action.NONE:
         return replace(diagnosis, reason=words)
@@ -126,14 +137,19 @@ def follow(evidence: Evidence, policy: Policy, *, proven: bool) -> Diagnosis:
     return Diagnosis(verdict, _CONNECTED, since=evidence.began, second_hand=True, judge=_JUDGE)
 
 
-def as_replica(diagnosis: Diagnosis, evidence: Evidence, *, covered: bool, edge_unaware: bool) -> Diagnosis:
+def as_replica(
+    diagnosis: Diagnosis, evidence: Evidence, *, covered: bool, edge_unaware: bool, succeeded: bool = False
+) -> Diagnosis:
     """Return what to make of a diagnosis, and its evidence, of one of several connectors.
 
     covered: another one serves as well. One that is frozen is replaced without a wait then: the edge may go on to give it
     visitors, who wait in vain, and its replacement costs none. edge_unaware: the edge may not have known that a connector had
     ended. A request that gets no answer has met that one, and says nothing of those that live, be it only the one that is
-    judged, nor of the service, if that answers here.
+    judged, nor of the service, if that answers here. succeeded: a successor has been started, which is all that a restart could
+    give. It may never come up, so the connector that lives is left to come back by itself, unless it is frozen.
     """
+    if succeeded and diagnosis.action in _REPLACING and diagnosis.cause is not Cause.CHILD_SILENT:
+        return replace(diagnosis, remedy=Action.WAIT)
     if covered and diagnosis.cause is Cause.CHILD_SILENT and diagnosis.action is Action.REPLACE:
         return replace(diagnosis, remedy=Action.REPLACE_NOW)
     if edge_unaware and diagnosis.connected and _may_have_met_the_dead(diagnosis, evidence):

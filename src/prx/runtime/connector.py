@@ -64,6 +64,7 @@ class Connector:
     """One connector, supervised; `run` returns when it is down for good, which `send(Stop())` causes.
 
     context: what the next child is started with. generation: counts what makes a new child necessary; see `is_outdated`.
+    is_kept: an outdated child is to live until another connector has taken its place.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class Connector:
         self.context = context
         self.role = Role()
         self.generation = 0
+        self.is_kept = False
         self.checker: HealthChecker | None = None
         self._owner = owner
         self._inbox: asyncio.Queue[inputs.Input] = asyncio.Queue()
@@ -107,6 +109,11 @@ class Connector:
     def ready(self) -> int:
         """How many connections with the edge its child has, as far as was seen; 0 while it is asked to end."""
         return 0 if self._run is None or self.state is State.STOPPING else self._run.ready
+
+    @property
+    def has_served(self) -> bool:
+        """Return whether its child lives and has had a connection: it comes back by itself, if it has none now."""
+        return self._run is not None and self.state is not State.STOPPING and self._run.has_connected
 
     @property
     def is_outdated(self) -> bool:
@@ -149,9 +156,9 @@ class Connector:
         else:
             self.check_now()
 
-    def renew(self, context: TunnelContext) -> None:
-        """Start the next child with `context`; the living one is outdated."""
-        self.context = context
+    def renew(self, context: TunnelContext, *, kept: bool) -> None:
+        """Start the next child with `context`; the living one is outdated, and `kept` until another takes its place."""
+        self.context, self.is_kept = context, kept
         self._alone = None
         self.generation += 1
         self.reconfigure()
@@ -359,7 +366,9 @@ class Connector:
             self.context.log("error", f"a check of the tunnel failed: {error!r}")
             return
         covered, unaware = self._owner.is_covered(self), self._owner.is_edge_unaware(self, evidence)
-        checked = replace(checked, diagnosis=as_replica(checked.diagnosis, evidence, covered=covered, edge_unaware=unaware))
+        succeeded = self.is_outdated and self.is_kept
+        diagnosis = as_replica(checked.diagnosis, evidence, covered=covered, edge_unaware=unaware, succeeded=succeeded)
+        checked = replace(checked, diagnosis=diagnosis)
         if run is self._run:  # else its child has ended meanwhile, which says more
             self._sightings.take(evidence, checked.diagnosis)
         self._publish_probe(evidence, checked)

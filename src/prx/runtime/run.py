@@ -153,6 +153,11 @@ class Run:
         """How many connections are ready, as far as was seen."""
         return self._observer.ready
 
+    @property
+    def has_connected(self) -> bool:
+        """Return whether it has had a connection in the network that this machine is in."""
+        return self._observer.ever_ready
+
     async def wait(self) -> inputs.Exited:
         """Wait for the end of the child and return what it means."""
         context = self.context

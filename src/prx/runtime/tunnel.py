@@ -92,7 +92,7 @@ class Tunnel:
         match event:
             case inputs.Restart(reason=reason):
                 self._wanted = True
-                self._replace(self._places.values(), reason)
+                self._replace(self._places.values(), reason, asked=True)
                 self._resize()
             case inputs.Start():
                 self._wanted = True
@@ -217,13 +217,17 @@ class Tunnel:
 
     # ------------------------------------------------------------------ replacement
 
-    def _replace(self, connectors: Iterable[Connector], reason: str) -> None:
-        """Replace connectors: those that serve one after another, if two may serve at once; all others at once."""
+    def _replace(self, connectors: Iterable[Connector], reason: str, *, asked: bool = False) -> None:
+        """Replace connectors: those that serve one after another, if two may serve at once; all others at once.
+
+        One that has lost the edge comes back by itself, which its successor may not: it is kept too, if no restart was `asked`.
+        """
         overlap = self.context.backend.can_overlap
         for connector in list(connectors):
-            succeeded = overlap and connector.ready > 0 and connector.context.backend.can_overlap
-            connector.renew(self.context.of_connector(connector.index))
-            if not succeeded:
+            serves = connector.ready > 0 or (connector.has_served and not asked)
+            kept = overlap and serves and connector.context.backend.can_overlap
+            connector.renew(self.context.of_connector(connector.index), kept=kept)
+            if not kept:
                 connector.send(inputs.Restart(reason))
         self._outdated.set()
 
@@ -237,10 +241,10 @@ class Tunnel:
                     await self._succeed(old)
 
     def _is_to_be_succeeded(self, old: Connector) -> bool:
-        return self._wanted and old.is_outdated and old.ready > 0
+        return self._wanted and old.is_outdated and old.is_kept
 
     async def _succeed(self, old: Connector) -> None:
-        """Start a successor of `old`, and end `old` once it is up; give up if `old` ends, or something else is wanted."""
+        """Start a successor of `old`, and end `old` once it is up, whatever the edge does; give up if `old` ends before."""
         if len(self._standings) >= MOST:  # Cloudflare takes no more: the others serve meanwhile
             await self._restart_in_place(old)
             return
@@ -265,10 +269,10 @@ class Tunnel:
             await self.context.clock.sleep(SUCCESSION_EVERY)
 
     async def _restart_in_place(self, connector: Connector) -> None:
-        """Restart a connector, and wait until it serves again, or has had the time for that."""
+        """Restart a connector, and wait until it serves again, or something else is wanted: the next one may not either."""
+        generation = connector.generation
         connector.send(inputs.Restart("it is its turn"))
-        end = self.context.clock.monotonic() + self.context.settings.startup_timeout_secs
-        while (connector.is_outdated or connector.ready == 0) and self.context.clock.monotonic() < end and self._wanted:
+        while (connector.is_outdated or connector.ready == 0) and connector.generation == generation and self._wanted:
             await self.context.clock.sleep(SUCCESSION_EVERY)
 
     def _serves(self, connector: Connector) -> bool:
@@ -364,10 +368,8 @@ class Tunnel:
 
     def _show(self, reason: str) -> None:
         """Publish how the tunnel stands if that is news. `reason`: why, if the diagnosis does not say it."""
-        standings = [
-            Standing(item.connector, item.state, item.diagnosis, leads=connector is self._leader)
-            for connector, item in self._standings.items()
-        ]
+        leader = self._leader
+        standings = [replace(item, leads=connector is leader) for connector, item in self._standings.items()]
         old = self._shown
         self._shown = new = fold(standings, old, replicas=self._replicas, least=self.context.backend.replicas_min)
         if new.diagnosis is not None and _gist(new.diagnosis) != _gist(old.diagnosis):

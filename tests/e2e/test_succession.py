@@ -1,0 +1,98 @@
+"""A new connector that cannot run, whatever the reason: the old one serves on, the tunnel says so, and a repair ends it."""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.e2e.test_replicas import pids, reload, replicas, up
+from tests.support.origin import HostedOrigin
+from tests.support.visitor import get
+
+from prx.core.events import ChildStarted, StateChanged
+from prx.lab import Lab
+from prx.lab.faults import Drop, Refuse
+from prx.secrets.value import Secret
+from prx.testing.clock import ManualClock
+
+VERSION = '#!/bin/sh\n[ "$1" = --version ] && echo "cloudflared version 2099.1.0 (built 2099)" && exit\n'
+PROGRAMS = {
+    "ends": f"{VERSION}exit 1\n".encode(),
+    "hangs": f"{VERSION}exec sleep 300\n".encode(),
+    "of another machine": b"\x7fELF\x02\x01\x01" + bytes(9) + b"\x02\x00\xf3\x00" + bytes(44),
+    "another program": b"#!/bin/sh\necho ls 9.1\n",
+}
+
+
+def wrong(token: str) -> Secret:
+    """Return the token with another secret in it, as if it had been rotated again."""
+    parts = json.loads(base64.b64decode(token))
+    return Secret(base64.b64encode(json.dumps({**parts, "s": "bm90IGEgc2VjcmV0"}).encode()).decode())
+
+
+def unfit(folder: Path, way: str) -> dict[str, Any]:
+    """Return settings of a connector that cannot run, in one way or another."""
+    program = folder / f"cloudflared {way}"
+    program.write_bytes(PROGRAMS[way])
+    program.chmod(0o755)
+    return {"cloudflared_path": str(program)}
+
+
+@pytest.mark.parametrize("way", ["ends", "of another machine", "another program", "wrong token"])
+async def test_the_old_connector_serves_on(
+    lab: Lab, clock: ManualClock, tmp_path: Path, origin: HostedOrigin, way: str
+) -> None:
+    """The tunnel is never down and names what keeps the new connector from running; settings that work are taken then."""
+    async with replicas(lab, clock, tmp_path, "builtin", origin, protocol="http2", number=1) as here:
+        old = pids(here)
+        reload(here, **({"token": wrong(lab.token("app"))} if way == "wrong token" else unfit(tmp_path, way)))
+        await here.live(lambda status: way == "wrong token" or "kept" in status.reason)
+        status = await here.leap(
+            90, until=lambda status: status.state == "degraded"
+        )  # a rejected token has a minute's patience
+        assert "the connector that serves is kept; the new one" in status.reason
+        assert status.state == ("ready" if way == "ends" else "degraded")  # what ends may yet come up
+        assert old <= pids(here)
+        assert (await get(here.status.url)).status_code == 200
+        reload(here, cloudflared_path="builtin", token=Secret(lab.token("app")))
+        await here.live(lambda status: up(status, 1) and not pids(here) & old and "kept" not in status.reason)
+        assert {fact.new for fact in here.told(StateChanged)} <= {"starting", "ready", "degraded"}
+
+
+@pytest.mark.parametrize(("way", "first"), [("ends", "change"), ("hangs", "change"), ("ends", "outage")])
+async def test_an_outage_of_the_edge_does_not_end_the_old_connector(
+    lab: Lab, clock: ManualClock, tmp_path: Path, origin: HostedOrigin, way: str, first: str
+) -> None:
+    """If the edge goes away beside a change that cannot work, whichever came first, the old connector comes back."""
+    async with replicas(lab, clock, tmp_path, "builtin", origin, protocol="http2", number=1) as here:
+        old = pids(here)
+        for step in ("change", "outage") if first == "change" else ("outage", "change"):
+            if step == "change":
+                reload(here, **unfit(tmp_path, way))
+                await here.live(lambda _: len(here.told(ChildStarted)) > 1)
+            else:
+                lab.inject(Refuse())
+                lab.inject(Drop())
+                await here.live(lambda status: status.verdict == "edge_lost")
+        lab.clear(Refuse)
+        await here.live(lambda status: status.state == "ready")
+        assert old <= pids(here), here.story()
+        assert (await get(here.status.url)).status_code == 200
+
+
+async def test_what_takes_turns_stops_at_the_first_that_cannot(
+    lab: Lab, clock: ManualClock, tmp_path: Path, origin: HostedOrigin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A tunnel with as many connectors as Cloudflare takes has no room for a successor; one is lost to a change, not all."""
+    monkeypatch.setattr("prx.runtime.tunnel.MOST", 2)
+    async with replicas(lab, clock, tmp_path, "builtin", origin, protocol="http2") as here:
+        old = pids(here)
+        reload(here, **unfit(tmp_path, "of another machine"))
+        await here.live(lambda status: "1 of 2 connectors" in status.reason)
+        await here.leap(300)
+        assert len(old & pids(here)) == 1, here.story()
+        reload(here, cloudflared_path="builtin")
+        await here.live(lambda status: up(status, 2) and not pids(here) & old)
