@@ -31,7 +31,7 @@ manifests: setup  ## deploy/ and the workflows, by the tools for each kind of fi
 	@.venv/bin/uv pip install --quiet --target .venv/manifests --group manifests
 	@PRX_TEST_MANIFESTS=1 .venv/bin/pytest -n 0 tests/deploy
 
-image: setup umoci  ## the container image, built and run without an engine (minutes; root; a Debian of 200 MB, into .venv/image)
+image: cloudflared umoci  ## the container image, built and run without an engine (minutes; root; a Debian of 200 MB, into .venv/image)
 	@.venv/bin/pytest -n 0 tests/deploy/image_contract.py
 
 umoci:

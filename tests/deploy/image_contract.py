@@ -22,6 +22,7 @@ from tests.deploy.files import CONTAINERFILE, ROOT
 from tests.deploy.pid1 import UID, as_pid_1
 from tests.deploy.recipe import Builder, Settings
 from tests.e2e.prx_process import PrxProcess
+from tests.e2e.test_as_init import zombies_last
 from tests.support.child import run
 
 pytestmark = pytest.mark.timeout(1200)
@@ -52,7 +53,7 @@ def built() -> Iterator[Settings]:
     """Build the image `.venv/image/layout:prx`, and yield what its recipe says."""
     shutil.rmtree(WORK / "stages", ignore_errors=True)
     shutil.rmtree(WORK / "layout", ignore_errors=True)
-    (WORK / "stages").mkdir()
+    (WORK / "stages").mkdir(parents=True)
     real = Path(os.environ.get("PRX_TEST_CLOUDFLARED") or ROOT / ".venv" / "real" / "cloudflared")
     builder = Builder(WORK / "stages", base(), ROOT, real if real.is_file() else None)
     builder.build(CONTAINERFILE.read_text())
@@ -80,7 +81,9 @@ def base() -> Path:
         shutil.rmtree(folder, ignore_errors=True)
         WORK.mkdir(parents=True, exist_ok=True)
         include = "--include=python3,python3-venv,ca-certificates"
-        subprocess.run(["debootstrap", "--variant=minbase", include, "bookworm", folder], check=True, stdout=subprocess.DEVNULL)
+        unshare = ["unshare", "--mount"]  # what debootstrap mounts goes with it, also if it is interrupted
+        command = [*unshare, "debootstrap", "--variant=minbase", include, "bookworm", folder]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         for link, target in {"python": "/usr/bin/python3", "pip": "/usr/bin/false"}.items():
             (folder / "usr" / "local" / "bin" / link).symlink_to(target)
     return folder
@@ -127,17 +130,32 @@ async def inside(bundle: dict[str, Any], init: psutil.Process, *command: str) ->
     return done.code, done.out + done.err
 
 
+def configured(client: str) -> None:
+    """Mount a configuration that names the client."""
+    rootfs = WORK / "bundle" / "rootfs"
+    if client == "real" and (rootfs / "usr/local/bin/cloudflared").read_bytes()[:4] != b"\x7fELF":
+        pytest.skip("no real cloudflared was at hand: `make cloudflared`, or PRX_TEST_CLOUDFLARED")
+    (rootfs / "etc" / "prx").mkdir(exist_ok=True)
+    path = "builtin" if client == "builtin" else "/usr/local/bin/cloudflared"
+    (rootfs / "etc" / "prx" / "config.toml").write_text(f'[tunnel.cloudflare]\ncloudflared_path = "{path}"\n')
+
+
+VISIT = """
+import sys, urllib.parse, urllib.request
+url = urllib.parse.urlsplit(sys.argv[1])
+request = urllib.request.Request(f"http://127.0.0.1:{url.port}/", headers={"Host": url.netloc})
+answer = urllib.request.urlopen(request, timeout=20)
+print(answer.status, "hello" in answer.read().decode().lower())
+"""
+
+
 @pytest.mark.parametrize("client", ["builtin", "real"])
 async def test_the_image_runs(bundle: dict[str, Any], built: Settings, tmp_path: Path, client: str) -> None:
-    """PID 1 is prx without root, rights and a writable root; a tunnel comes up, HEALTHCHECK holds, SIGTERM ends with 0."""
-    name = WORK / "bundle" / "rootfs" / "etc" / "prx" / "config.toml"
-    name.parent.mkdir(exist_ok=True)
-    path = "builtin" if client == "builtin" else "/usr/local/bin/cloudflared"
-    name.write_text(f'[tunnel.cloudflare]\ncloudflared_path = "{path}"\n')
-    if client == "real" and (WORK / "bundle" / "rootfs" / "usr/local/bin/cloudflared").read_bytes()[:4] != b"\x7fELF":
-        pytest.skip("no real cloudflared was at hand: `make cloudflared`, or PRX_TEST_CLOUDFLARED")
+    """PID 1 is prx without root, rights and a writable root; visitors are served, HEALTHCHECK holds, SIGTERM ends with 0."""
+    configured(client)
     words = ["start", "--json", "--lab", "--hello", "-c", "/etc/prx/config.toml"]
     async with container(bundle, tmp_path, *words) as (prx, init):
+        url = await prx.url()
         assert init.uids().real == UID, prx.story()
         status = Path(f"/proc/{init.pid}/status").read_text()
         assert [line.split()[1] for line in status.splitlines() if line.startswith("Cap")] == ["0" * 16] * 5
@@ -145,6 +163,46 @@ async def test_the_image_runs(bundle: dict[str, Any], built: Settings, tmp_path:
         assert (await inside(bundle, init, "sh", "-c", "tr '\\0' ' ' </proc/1/cmdline"))[1].split()[1].endswith("prx")
         said = await inside(bundle, init, *built.healthcheck)
         assert said[0] == 0, said
+        assert await inside(bundle, init, "python", "-c", VISIT, url) == (0, "200 True\n")
+        connectors = [each for each in init.children(recursive=True) if "tunnel" in each.cmdline()]
+        assert connectors
         init.send_signal(signal.SIGTERM)
         assert await prx.exit_code() == 0, prx.story()
+        assert not any(each.is_running() for each in connectors)
     assert "Traceback" not in "\n".join(prx.lines)
+
+
+async def test_pid_1_collects_what_is_left_to_it(bundle: dict[str, Any], tmp_path: Path) -> None:
+    """A process that its parent leaves behind in the container is collected, and leaves no zombie."""
+    configured("builtin")
+    words = ["start", "--json", "--lab", "--hello", "-c", "/etc/prx/config.toml"]
+    async with container(bundle, tmp_path, *words) as (prx, init):
+        await prx.url()
+        leave = "import os\nif not os.fork(): os.setsid(); os.fork() or os.execlp('sleep', 'sleep', '0.2')"
+        assert (await inside(bundle, init, "python", "-c", leave))[0] == 0
+        assert not await zombies_last(init), prx.story()
+
+
+@pytest.mark.parametrize(("verdict", "health"), [("origin_down", 0), ("misconfigured", 1)])
+async def test_what_is_unhealthy(bundle: dict[str, Any], built: Settings, tmp_path: Path, verdict: str, health: int) -> None:
+    """A service that is down makes nothing unhealthy or not ready; a tunnel that has failed does, and prx lives on."""
+    configured("builtin")
+    name = WORK / "bundle" / "rootfs" / "etc" / "prx" / "config.toml"
+    path = "builtin" if verdict == "origin_down" else "/no/such/program"
+    table = '[tunnels.{0}]\nlocal_addr = "127.0.0.1:1"\n[tunnels.{0}.cloudflare]\ncloudflared_path = "{1}"\n'
+    name.write_text('[web]\nprobes = "0.0.0.0:9464"\n' + table.format("web", "builtin") + table.format("it", path))
+    async with container(bundle, tmp_path, "start", "--json", "--lab", "-c", "/etc/prx/config.toml") as (prx, init):
+        await prx.event("verdict_changed", tunnel="it", new=verdict)
+        await prx.event("verdict_changed", tunnel="web", new="origin_down")
+        assert (await inside(bundle, init, *built.healthcheck))[0] == health
+        for page, status in {"healthz": 200, "readyz": 503 if health else 200}.items():
+            assert await inside(bundle, init, "python", "-c", PAGE, page) == (0, f"{status}\n"), prx.story()
+
+
+PAGE = """
+import sys, urllib.error, urllib.request
+try:
+    print(urllib.request.urlopen(f"http://127.0.0.1:9464/{sys.argv[1]}", timeout=9).status)
+except urllib.error.HTTPError as error:
+    print(error.status)
+"""

@@ -16,9 +16,9 @@ UID = 65532
 async def as_pid_1(
     argv: Sequence[str], *, environ: Mapping[str, str], cwd: Path
 ) -> AsyncIterator[tuple[PrxProcess, psutil.Process]]:
-    """Run `argv`, an unshare(1) that ends in prx; once its URL is known yield prx, and its process as this machine sees it."""
+    """Run `argv`, an unshare(1) that ends in prx; once a tunnel starts yield prx, and its process as this machine sees it."""
     async with started(argv, environ=environ, cwd=cwd) as prx:
-        await prx.url()
+        await prx.event("state_changed")
         (init,) = psutil.Process(prx.process.pid).children()
         try:
             yield prx, init

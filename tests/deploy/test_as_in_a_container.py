@@ -124,6 +124,7 @@ async def test_it_runs_in_the_image_as_it_is_meant_to(tmp_path: Path, kind: str)
     """A tunnel comes up on a read-only root without rights; HEALTHCHECK and probes answer; SIGTERM to PID 1 ends with 0."""
     health = json.loads(CONTAINERFILE.read_text().partition("HEALTHCHECK")[2].partition("CMD ")[2].partition("\n")[0])
     async with container(tmp_path, CONFIG, kind, "--lab") as (prx, init):
+        await prx.url()
         assert init.uids().real == UID, prx.story()
         status = Path(f"/proc/{init.pid}/status").read_text()
         assert [line.split()[1] for line in status.splitlines() if line.startswith("Cap")] == ["0" * 16] * 5
