@@ -27,7 +27,7 @@ sdk: setup  ## Cloudflare's own Python SDK (105 MB, into .venv/sdk) against the 
 	@.venv/bin/uv pip install --quiet --target .venv/sdk --group sdk
 	@PYTHONPATH=.venv/sdk .venv/bin/pytest -n 0 tests/lab/edge/api/sdk_contract.py
 
-manifests: setup  ## deploy/ and the workflows, by the tools for each kind of file (175 MB, into .venv/manifests)
+manifests: setup  ## deploy/ and the workflows, by the tools for each kind of file (210 MB, into .venv/manifests)
 	@.venv/bin/uv pip install --quiet --target .venv/manifests --group manifests
 	@PRX_TEST_MANIFESTS=1 .venv/bin/pytest -n 0 tests/deploy
 

@@ -40,7 +40,7 @@ def objections(tool: str, *arguments: str) -> str:
     program = _TOOLS / "bin" / tool
     if not program.exists() and os.environ.get("PRX_TEST_MANIFESTS") != "1":
         pytest.skip(f"{tool} is installed by `make manifests`")
-    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(_TOOLS), "LANG": "C.UTF-8"}
+    environment = {"PATH": f"{_TOOLS / 'bin'}:{os.environ['PATH']}", "PYTHONPATH": str(_TOOLS), "LANG": "C.UTF-8"}
     done = subprocess.run([program, *arguments], env=environment, capture_output=True, text=True, timeout=120, check=False)
     return (done.stdout + done.stderr or "failed without a word") if done.returncode else ""
 

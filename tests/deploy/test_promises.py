@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
-import subprocess
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -200,10 +198,3 @@ async def test_each_configuration_loads(tmp_path: Path, text: str) -> None:
     assert code == 0, err
     file.write_text(file.read_text() + "\n[webb]\nprobes = 1\n")
     assert (await run_prx("config", "check", "-c", str(file), environ=environ))[0] == 2
-
-
-@pytest.mark.skipif(shutil.which("actionlint") is None, reason="actionlint is not installed")
-def test_actionlint_has_nothing_against_the_workflows() -> None:
-    """If there is an actionlint, it finds nothing: expressions, job names, shell."""
-    done = subprocess.run(["actionlint", *map(str, WORKFLOWS)], capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stdout

@@ -62,7 +62,7 @@ def test_workflows_are_workflows() -> None:
         ("runs-on", "run-on"),
         ("timeout-minutes: 60", "timeout-minutes: [60]"),
         ("contents: read", "contents: reading"),
-        ("      - uses: actions/checkout@v5\n", "      - use: actions/checkout@v5\n"),
+        ("      - uses: actions/checkout@", "      - use: actions/checkout@"),
     ],
 )
 def test_mistakes_in_workflows_are_found(tmp_path: Path, file: Path, old: str, new: str) -> None:
@@ -78,7 +78,11 @@ def test_the_image_recipe_is_clean() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "rule"),
     [
-        ("python:3.11-slim-bookworm AS build", "python AS build", "DL3006"),
+        (
+            "python:3.11-slim-bookworm@sha256:0bee7276f83efd4a1ee05bbbf4281d95ed28e079220a9457f25a93e3f1e3c31b AS build",
+            "python AS build",
+            "DL3006",
+        ),
         ("USER 65532:65532", "USER root", "DL3002"),
         ("RUN pip download ", "RUN pip install --no-cache-dir flask\nRUN pip download ", "DL3013"),
         ('ENTRYPOINT ["prx"]', "ENTRYPOINT prx", "DL3025"),
