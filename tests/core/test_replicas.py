@@ -124,6 +124,7 @@ def test_a_succession_is_not_seen() -> None:
     for old, new in (
         (LEADS, Standing(0)),
         (LEADS, Standing(0, State.STARTING)),
+        (LEADS, Standing(0, State.STARTING, FOLLOWS)),
         (LEADS, Standing(0, State.READY, FOLLOWS)),
         (Standing(0, State.STOPPING, WELL), Standing(0, State.READY, FOLLOWS, leads=True)),
         (Standing(0, State.IDLE, WELL), Standing(0, State.READY, WELL, leads=True)),

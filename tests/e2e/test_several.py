@@ -38,21 +38,22 @@ async def test_a_failed_tunnel_concerns_itself_alone(
 
 
 async def test_a_reload_touches_only_what_changed(lab: Lab, clock: ManualClock, tmp_path: Path, origin: HostedOrigin) -> None:
-    """A changed check leaves the child alone; a changed log level needs a new child; a tunnel that is gone is stopped."""
+    """A changed check leaves the child alone; a changed log level needs a new child, and costs a quick URL, which is said."""
     api = TunnelSettings(local_addr=f"127.0.0.1:{origin.port}", cloudflare=CloudflareSettings(cloudflared_path="builtin"))
     async with world(lab, clock, tmp_path, connector="builtin", port=origin.port, others={"api": api}) as here:
         await here.live(lambda _: here.of("api").state == here.status.state == "ready")
         old = here.supervisor.config
         web = replace(old.tunnels["web"], health_check_path="/status/204")
         louder = replace(api.cloudflare, log_level="warn")
-        here.supervisor.reload(Config(tunnels={"web": web, "api": replace(api, cloudflare=louder)}))
+        costs = here.supervisor.reload(Config(tunnels={"web": web, "api": replace(api, cloudflare=louder)}))
+        assert costs == ["api: it takes a new connector, and with it comes another URL"]
         await here.live(lambda _: starts(here, "api") == 2 and here.of("api").state == "ready")
         assert starts(here, "web") == 1
         assert {(fact.tunnel, fact.restarted) for fact in here.told(ConfigReloaded)} == {("web", False), ("api", True)}
         await here.leap(35)
         assert here.status.last_probe is not None
         assert here.status.last_probe.status == 204
-        here.supervisor.reload(Config(tunnels={"web": web}))
+        assert here.supervisor.reload(Config(tunnels={"web": web})) == []
         await here.live(lambda _: [status.name for status in here.supervisor.statuses()] == ["web"])
         assert here.status.state == "ready"
 
@@ -103,7 +104,9 @@ async def test_a_reload_brings_another_token_or_name(
         web = here.supervisor.config.tunnels["web"]
         other = replace(web.cloudflare, token=Secret(lab.token("new.localhost")), hostname="new.localhost")
         changed = replace(web, cloudflare=other)
-        here.supervisor.reload(Config(tunnels={"web": changed, "api": api}))
+        assert (
+            here.supervisor.reload(Config(tunnels={"web": changed, "api": api})) == []
+        )  # its URL is the one that was asked for
         await here.live(lambda status: "new.localhost" in status.url and len(status.connectors) == 1)
         assert starts(here, "web") == 2
         moved = [fact for fact in here.told(UrlChanged) if fact.tunnel == "web"][-1]

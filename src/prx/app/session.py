@@ -256,7 +256,7 @@ class Session:
         changes = differences(before.config, loaded.config)
         self._inspection.fit(self._config(loaded))  # raises if that cannot be, before anything has changed
         self._in_force.take(loaded)
-        supervisor.reload(self._config())
+        changes += supervisor.reload(self._config())
         for text in counted_at_the_start(before, loaded):
             self._log("warn", text)
         if self._dashboard is not None:

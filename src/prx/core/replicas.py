@@ -107,7 +107,8 @@ def _missing(standings: Sequence[Standing], lacking: bool) -> Standing | None:
 
 def _has_failed(item: Standing) -> bool:
     """Return whether a connector waits for its next start, or was started again and is not known yet to do better."""
-    return item.diagnosis is not None and item.diagnosis.verdict is not Verdict.STARTING
+    found = item.diagnosis
+    return found is not None and found.verdict is not Verdict.STARTING and found.action is not Action.NONE
 
 
 def _with_missing(diagnosis: Diagnosis, missing: Standing | None, count: int, replicas: int) -> Diagnosis:

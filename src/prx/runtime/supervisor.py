@@ -158,24 +158,26 @@ class Supervisor:
                 self._add(stopped, settings)
         self._send(name, inputs.Restart("asked to restart"))
 
-    def reload(self, config: Config) -> None:
-        """Apply `config`: what is new is started, what is gone is stopped, what changed is taken.
+    def reload(self, config: Config) -> list[str]:
+        """Apply `config`: what is new is started, what is gone is stopped, what changed is taken; return what that costs.
 
         A tunnel that the user has stopped stays so.
         """
         old, self._config = self._config, config
+        costs: list[str] = []
         self._learn_secrets(config)
         if self._tasks is None:  # `run` is about to start them
-            return
+            return costs
         access = config.access
         self._shared.service_token = service_token(access.client_id, access.client_secret)
         for name in old.tunnels.keys() - config.tunnels.keys():
             self._send(name, inputs.Stop())
         for name, settings in config.tunnels.items():
-            if name in self._tunnels:
-                self._tunnels[name].reload(settings)
+            if name in self._tunnels and self._tunnels[name].reload(settings):
+                costs.append(f"{name}: it takes a new connector, and with it comes another URL")
             if name not in old.tunnels:
                 self._send(name, inputs.Start()) if name in self._tunnels else self._add(name, settings)
+        return costs
 
     def names(self) -> tuple[str, ...]:
         """Return the names of the tunnels that are supervised."""

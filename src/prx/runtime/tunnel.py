@@ -119,10 +119,10 @@ class Tunnel:
             for helper in helpers:
                 helper.cancel()
 
-    def reload(self, settings: TunnelSettings) -> None:
-        """Take new settings. A living child is replaced only if they concern it: a restart may cost the URL."""
-        successor = self.context.successor(settings)
-        renewed = successor.backend.needs_new_child(self.context.backend)
+    def reload(self, settings: TunnelSettings) -> bool:
+        """Take new settings. A living child is replaced only if they concern it; return whether that costs the known URL."""
+        before, successor = self.context.backend, self.context.successor(settings)
+        renewed = successor.backend.needs_new_child(before)
         if renewed:
             self.context = successor
         else:
@@ -134,6 +134,7 @@ class Tunnel:
         if renewed:
             self._replace(self._places.values(), "the configuration changed")
         self._resize()
+        return renewed and bool(self._url) and before.url_is_temporary and successor.backend.url_is_temporary
 
     def check_running_program(self, known: Programs) -> None:
         """Take in that the program of a living child was replaced: take the new one if that costs nothing, else say it once.
@@ -383,9 +384,9 @@ class Tunnel:
         self.context.publish(VerdictChanged(tunnel=self.name, old=before, new=new.verdict, reason=new.reason, hint=new.hint))
 
     def _blank_status(self) -> TunnelStatus:
-        backend, local_addr = self.context.backend, str(self.context.settings.origin)
-        inspected = self.context.settings.inspect.enabled
-        return TunnelStatus(self.name, backend=backend.name, mode=backend.mode, local_addr=local_addr, inspected=inspected)
+        backend, settings = self.context.backend, self.context.settings
+        addr, inspected = str(settings.origin), settings.inspect.enabled
+        return TunnelStatus(self.name, backend=backend.name, mode=backend.mode, local_addr=addr, inspected=inspected)
 
 
 def _shown_of(connector: Connector) -> Diagnosis | None:
