@@ -59,7 +59,9 @@ def is_ready_once_verified(machine: Machine) -> None:
     machine.ok("systemctl start prx")
     assert machine.show("ActiveState") == "active"
     assert machine.show("StatusText").startswith("ready · healthy · http://agent.example.com.localhost:")
-    assert machine.ok(f"PRX_DATA_DIR=/var/lib/private/prx {PRX} status").startswith("default  ready  healthy")
+    assert machine.ok(f"PRX_DATA_DIR=/var/lib/private/prx {PRX} status").startswith(
+        "default  ready  http://agent.example.com.localhost:"
+    )
     machine.wait_until("test -s /var/lib/private/prx/hook-ran")
     assert machine.ok("cat /var/lib/private/prx/hook-ran") == "prx\n"
     facts = machine.ok(f"cat /proc/{machine.show('MainPID')}/status")
