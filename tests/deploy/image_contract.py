@@ -18,6 +18,7 @@ from typing import Any
 
 import psutil
 import pytest
+from tests.deploy import openrc_run
 from tests.deploy.files import CONTAINERFILE, ROOT
 from tests.deploy.pid1 import UID, as_pid_1
 from tests.deploy.recipe import Builder, Settings
@@ -82,7 +83,7 @@ def base() -> Path:
         WORK.mkdir(parents=True, exist_ok=True)
         include = "--include=python3,python3-venv,ca-certificates"
         unshare = ["unshare", "--mount"]  # what debootstrap mounts goes with it, also if it is interrupted
-        command = [*unshare, "debootstrap", "--variant=minbase", include, "bookworm", folder]
+        command = [*unshare, "debootstrap", "--variant=minbase", include, "bookworm", str(folder)]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         for link, target in {"python": "/usr/bin/python3", "pip": "/usr/bin/false"}.items():
             (folder / "usr" / "local" / "bin" / link).symlink_to(target)
@@ -206,3 +207,18 @@ try:
 except urllib.error.HTTPError as error:
     print(error.status)
 """
+
+
+def test_openrc_runs_it(built: Settings, tmp_path: Path) -> None:
+    """OpenRC starts prx as its own user, reloads it, starts it again after a kill, stops it; a start needs a configuration."""
+    folder = WORK / "openrc"
+    shutil.rmtree(folder, ignore_errors=True)
+    umoci("unpack", "--image", f"{WORK / 'layout'}:prx", folder)
+    openrc_run.prepare(folder / "rootfs", tmp_path / "packages")
+    said = openrc_run.story(folder / "rootfs")
+    expected = ["start 0", "user prx", "logged offline", "reload 0", "logged configuration", "started again", "stop 0", "gone"]
+    found = [said.find(f"\n{words}") for words in (*expected, "without 1")]
+    assert -1 not in found, said
+    assert found == sorted(found), said
+    assert "/etc/prx/agent.toml is not there" in said
+    shutil.rmtree(folder)
