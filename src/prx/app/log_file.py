@@ -8,7 +8,7 @@ from types import TracebackType
 
 from prx.core.events import Dropped, Event, Log, timestamp
 from prx.logs.fold import Folder
-from prx.logs.records import LINES, LogRecord
+from prx.logs.records import LogRecord, fold_block
 from prx.logs.redact import Redactor
 from prx.logs.sinks import file_sink
 from prx.runtime.host.clock import Clock, TimerHandle
@@ -69,11 +69,15 @@ class EventLog:
         self._put(self._folder.push(self._clock.monotonic(), record))
         self._schedule()
 
-    def keep(self, tunnel: str, source: str, text: str) -> None:
-        """Write lines that came too fast to be followed, as one record; they hold no secret any more."""
+    def keep(self, tunnel: str, source: str, block: bytes) -> int:
+        """Write whole lines that came too fast to be followed, each with its newline; they hold no secret any more.
+
+        Return their number.
+        """
         self._put(self._folder.flush(self._clock.monotonic(), everything=True))
-        at = timestamp(self._clock.wall())
-        self._sink.put(LogRecord(at, tunnel, "debug", "", source, fields={LINES: text}).to_json().encode())
+        stored, count = fold_block(timestamp(self._clock.wall()), tunnel, source, block)
+        self._sink.put(stored, lines=count)
+        return count
 
     def _put(self, records: Iterable[LogRecord]) -> None:
         for record in records:

@@ -88,9 +88,9 @@ class _Shown:
     """Which records are shown, and how."""
 
     def __init__(self, tunnel: str | None, level: str, *, as_json: bool, everything: bool) -> None:
-        from prx.logs.records import LEVELS, LogRecord, unfold
+        from prx.logs.records import LEVELS, Unfolder
 
-        self._read, self._unfold = LogRecord.from_json, unfold
+        self._unfolder = Unfolder()
         self._levels = LEVELS if everything else LEVELS[LEVELS.index(level) :]
         self._everything = everything
         self.tunnels: set[str] = set()  # those that have been seen
@@ -101,17 +101,18 @@ class _Shown:
 
     def take(self, line: bytes) -> Iterator[tuple[str, str]]:
         """Yield time and text of what is to be printed of a stored line: nothing of one that is not wanted, or no record."""
+        from prx.logs.records import is_below
+
+        many = is_below(line) or b'"lines":' in line
         try:
-            record = self._read(line)
+            for record in self._unfolder.take(line):
+                if record.tunnel:
+                    self.tunnels.add(record.tunnel)
+                noise = record.fields.get("kind") == "noise" and not self._everything
+                if self._tunnel in {None, record.tunnel} and not noise and record.level in self._levels:
+                    yield record.at, self._text(record, b"" if many else line)
         except ValueError:
             return  # cut off by a crash
-        if record.tunnel:
-            self.tunnels.add(record.tunnel)
-        if self._tunnel in {None, record.tunnel}:
-            for one in self._unfold(record):
-                noise = one.fields.get("kind") == "noise" and not self._everything
-                if not noise and one.level in self._levels:
-                    yield one.at, self._text(one, line if one is record else b"")
 
     def check(self, path: Path) -> None:
         """Raise UsageError if a tunnel is wanted that has not been seen in the log `path`."""

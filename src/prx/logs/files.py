@@ -3,7 +3,7 @@
 `RotatingFile` is synchronous and belongs to one thread (`prx.logs.sinks`). Before each write it checks whether the path still
 is the file that it has open: removed, renamed by logrotate, folder deleted: it opens again. Truncated from outside
 (copytruncate): appending simply goes on. A line is written whole or not at all: when the disk fills up in the middle,
-the piece is taken back.
+the piece is taken back. What is handed over as one line may be several, with newlines between them: they stay together.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import stat
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+
+_FEW = 16  # lines
 
 
 def rotated(path: Path, number: int) -> Path:
@@ -58,21 +60,34 @@ class RotatingFile:
         if size and size + len(lines[0]) + 1 > self._max_bytes:
             self._rotate()
             size = self._open()
-        block, count = bytearray(), 0
+        total = count = 0
         for line in lines:
-            if count and size + len(block) + len(line) + 1 > self._max_bytes:
+            if count and size + total + len(line) + 1 > self._max_bytes:
                 break
-            block += line + b"\n"
+            total += len(line) + 1
             count += 1
-        written = os.write(self._fd, block)
-        if written == len(block):
-            return count
-        whole = block.rfind(b"\n", 0, written) + 1
+        written = self._append(lines[:count])
+        return count if written == total else self._take_back(lines, size, written)
+
+    def _append(self, lines: Sequence[bytes]) -> int:
+        """Write lines at once, as far as there is room; return how many bytes were written."""
+        if len(lines) <= _FEW:  # which are not copied
+            return os.writev(self._fd, [part for line in lines for part in (line, b"\n")])
+        return os.write(self._fd, b"\n".join([*lines, b""]))
+
+    def _take_back(self, lines: Sequence[bytes], size: int, written: int) -> int:
+        """Cut the file behind the last line that was written whole; return how many were."""
+        whole = count = 0
+        for line in lines:
+            if whole + len(line) + 1 > written:
+                break
+            whole += len(line) + 1
+            count += 1
         with suppress(OSError):
             os.ftruncate(self._fd, size + whole)
-        if not whole:
+        if not count:
             raise OSError(28, os.strerror(28), str(self.path))  # ENOSPC: the reason of every short write to a file
-        return block.count(b"\n", 0, whole)
+        return count
 
     def _open(self) -> int:
         """Make sure that the file at the path is the one that is open; return its size."""

@@ -42,6 +42,30 @@ class LineSplitter:
         self.lines += len(found)
         return found
 
+    def take_block(self, chunk: bytes) -> bytes | None:
+        r"""Return the lines that `chunk` completes as they stand, each with its newline; None if they need `feed`.
+
+        They do if there are none, or if one is too long or ends in "\r". Nothing is taken in then. `lines` does not count them.
+        """
+        end = chunk.rfind(b"\n") + 1
+        if not end or self._skipping or len(chunk) - end > self.limit:
+            return None
+        block = b"".join((self._tail, memoryview(chunk)[:end]))
+        if b"\r" in block or not self._fit(block):
+            return None
+        self._tail[:] = chunk[end:]
+        return block
+
+    def _fit(self, block: bytes) -> bool:
+        """Return whether no line of a block is too long: the last newline within each limit's reach is looked for."""
+        start = 0
+        while len(block) - start > self.limit:
+            newline = block.rfind(b"\n", start, start + self.limit + 1)
+            if newline < 0:
+                return False
+            start = newline + 1
+        return True
+
     def finish(self) -> list[bytes]:
         """Return the last line if the stream ended without a newline."""
         last = self._end(b"") if self._tail or self._skipping else None

@@ -16,6 +16,7 @@ from typing import BinaryIO
 from prx.files.walk import walked
 from prx.logs.files import rotated
 from prx.logs.lines import LineSplitter
+from prx.logs.records import is_below, is_head
 
 _BLOCK = 64 * 1024
 _MOST = 64 * 1024 * 1024  # bytes that are read of one file; a log of prx has 10 MB
@@ -25,7 +26,10 @@ POLL_SECONDS = 0.25
 
 
 def tail(path: Path, lines: int) -> list[bytes]:
-    """Return the last `lines` whole lines, oldest first, from the file and the older ones that rotation left."""
+    """Return the last `lines` whole lines, oldest first, from the file and the older ones that rotation left.
+
+    If the first of them stands below a record (`prx.logs.records`), that record comes before it.
+    """
     found: list[bytes] = []
     for number in count():
         missing = lines - len(found)
@@ -51,7 +55,27 @@ def _last_lines(file: BinaryIO, wanted: int) -> list[bytes]:
         blocks.append(file.read(step))
         newlines += blocks[-1].count(b"\n")
     whole, newline, _ = b"".join(reversed(blocks)).rpartition(b"\n")
-    return whole.split(b"\n")[-wanted:] if newline else []
+    if not newline:
+        return []
+    found = whole.split(b"\n")[-wanted:]
+    if is_below(found[0]):
+        start = position + len(whole) - sum(map(len, found)) - len(found) + 1
+        found[:0] = _head_before(file, start)
+    return found
+
+
+def _head_before(file: BinaryIO, position: int) -> list[bytes]:
+    """Return the record below which the line at `position` stands, if it is found."""
+    end, after = position, b""
+    while end > 0 and position - end < _MOST:
+        start = max(0, end - _BLOCK)
+        file.seek(start)
+        block = file.read(end - start) + after
+        at = block.rfind(b"\n{") + 1
+        if at or (start == 0 and block.startswith(b"{")):
+            return [block[at:].partition(b"\n")[0]]
+        end, after = start, block[: 2 * _BLOCK]
+    return []
 
 
 async def _poll() -> None:
@@ -61,13 +85,14 @@ async def _poll() -> None:
 async def follow(path: Path, *, from_start: bool = False, pause: Callable[[], Awaitable[None]] = _poll) -> AsyncIterator[bytes]:
     """Yield every line written from now on (or from the start of the file), without end, through every rotation.
 
-    `pause` is awaited when there is nothing new. A file that is missing is waited for; one that was cut short is read from
-    its start.
+    If it begins below a record, that one comes first. `pause` is awaited when there is nothing new. A file that is missing is
+    waited for; one that was cut short is read from its start.
     """
     file = _open(path)
-    if file is not None and not from_start:
-        _seek_to_last_line(file)
+    head = [] if file is None or from_start else _seek_to_last_line(file)
     try:
+        for line in head:
+            yield line
         splitter = LineSplitter(_LONGEST)
         while True:
             if file is None:
@@ -109,18 +134,20 @@ def _open(path: Path) -> BinaryIO | None:
         return None
 
 
-def _seek_to_last_line(file: BinaryIO) -> None:
-    """Go to the end, or to the beginning of a line that is being written."""
+def _seek_to_last_line(file: BinaryIO) -> list[bytes]:
+    """Go to the end, or to the beginning of a line that is being written; return the record below which it may stand."""
     position = file.seek(0, os.SEEK_END)
     while position > 0:
         start = max(0, position - _BLOCK)
         file.seek(start)
         newline = file.read(position - start).rfind(b"\n")
         if newline >= 0:
+            head = [line for line in _head_before(file, start + newline + 1) if is_head(line)]
             file.seek(start + newline + 1)
-            return
+            return head
         position = start
     file.seek(0)
+    return []
 
 
 def _was_truncated(file: BinaryIO) -> bool:

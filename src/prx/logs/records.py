@@ -3,8 +3,9 @@
     {"seq": 12, "at": "2026-11-22T17:12:10.123Z", "tunnel": "web", "level": "info",
      "message": "…", "source": "cloudflared", …further fields…}
 
-A child that writes faster than it can be followed has many lines in one record, as `lines`, with newlines between them;
-`unfold` makes records of them again.
+A child that writes faster than it can be followed has many lines below one record, whose `lines` is their number. Each stands
+there as the child wrote it, behind a space: no record begins with one, and JSON allows it. If they are not JSON, `lines` is
+their text, with newlines between them. `Unfolder` makes records of both again.
 
 `seq` is there for records that are events too. `level` is one of `LEVELS`. A line is always one line: JSON escapes every
 line end.
@@ -13,7 +14,7 @@ line end.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -74,14 +75,64 @@ class LogRecord:
         raise ValueError("expected at, tunnel, level, message and source, all text")
 
 
-def unfold(record: LogRecord) -> Iterator[LogRecord]:
-    """Yield the records that one record stands for: itself, or one for each of its `lines`."""
-    lines = record.fields.get(LINES)
-    if not isinstance(lines, str):
-        yield record
-        return
-    for line in lines.split("\n"):
-        yield _of_child(record, line)
+def fold_block(at: str, tunnel: str, source: str, block: bytes) -> tuple[bytes, int]:
+    """Return what stores whole lines of a child, each with its newline and all of them clean, and how many they are.
+
+    Lines of JSON are stored as they are, without a look at each: only the first and the last one show what they are.
+    """
+    first, last = block[: block.index(b"\n")], block[block.rfind(b"\n", 0, -1) + 1 : -1]
+    if not all(line.startswith(b'{"') and line.endswith(b"}") for line in (first, last)):
+        text = block[:-1].decode("utf-8", "replace")
+        record = LogRecord(at, tunnel, "debug", "", source, fields={LINES: text})
+        return record.to_json().encode(), text.count("\n") + 1
+    indented = block.replace(b"\n", b"\n ")
+    count = len(indented) - len(block)
+    head = LogRecord(at, tunnel, "debug", "", source, fields={LINES: count}).to_json().encode()
+    return b"".join((head, b"\n ", memoryview(indented)[:-2])), count
+
+
+def is_below(line: bytes) -> bool:
+    """Return whether a stored line belongs to the record above it."""
+    return line.startswith(b" ")
+
+
+def is_head(line: bytes) -> bool:
+    """Return whether a stored line is a record that has lines below it."""
+    with suppress(ValueError):
+        return isinstance(LogRecord.from_json(line).fields.get(LINES), int)
+    return False
+
+
+def blocks(lines: Iterable[bytes]) -> Iterator[list[bytes]]:
+    """Yield each stored record with the lines that stand below it."""
+    block: list[bytes] = []
+    for line in lines:
+        if block and not is_below(line):
+            yield block
+            block = []
+        block.append(line)
+    if block:
+        yield block
+
+
+class Unfolder:
+    """Make records of stored lines, in their order."""
+
+    def __init__(self) -> None:
+        self._head = LogRecord("", "", "debug", "", "")
+
+    def take(self, line: bytes) -> Iterator[LogRecord]:
+        """Yield the records that a stored line stands for; ValueError if it is none (cut by a crash, or another program's)."""
+        if is_below(line):
+            yield _of_child(self._head, line[1:].decode("utf-8", "replace"))
+            return
+        self._head = record = LogRecord.from_json(line)
+        lines = record.fields.get(LINES)
+        if isinstance(lines, str):
+            for text in lines.split("\n"):
+                yield _of_child(record, text)
+        elif not isinstance(lines, int):
+            yield record
 
 
 def _of_child(record: LogRecord, line: str) -> LogRecord:

@@ -32,10 +32,10 @@ Alarm = Callable[[str], None]
 
 
 class Target(Protocol):
-    """Take lines, in the writing thread."""
+    """Take lines, or pieces of several, in the writing thread."""
 
     def write(self, lines: Sequence[bytes]) -> int:
-        """Write lines in order, return how many; OSError if none could be."""
+        """Write them in order, return how many; OSError if none could be."""
 
     def close(self) -> None:
         """Free what it holds."""
@@ -65,7 +65,7 @@ class Sink:
         self.written = 0
         self._target, self._on_alarm, self._gap, self._clock = target, on_alarm, gap, clock
         self._room = queue_bytes
-        self._queue: deque[bytes] = deque()
+        self._queue: deque[tuple[bytes, int]] = deque()  # with the number of lines in it
         self._untold = 0
         self._next_alarm = float("-inf")
         self._closing = False
@@ -82,15 +82,18 @@ class Sink:
                 thread.start()
                 self._thread = thread
 
-    def put(self, line: bytes) -> bool:
-        """Queue one line (without newline); False if it is dropped. Never waits for a write, from any thread."""
+    def put(self, stored: bytes, *, lines: int = 1) -> bool:
+        """Queue one line, or so many in one piece (without the last newline); False if it is dropped.
+
+        Never waits for a write, from any thread.
+        """
         with self._changed:
-            if self._closing or self._room < len(line):
-                self.dropped += 1
-                self._untold += 1
+            if self._closing or self._room < len(stored):
+                self.dropped += lines
+                self._untold += lines
                 return False
-            self._room -= len(line)
-            self._queue.append(line)
+            self._room -= len(stored)
+            self._queue.append((stored, lines))
             self._start()
             self._changed.notify()
             return True
@@ -111,9 +114,9 @@ class Sink:
         while (batch := self._take()) is not None:
             self._write(batch)
             with self._changed:
-                self._room += sum(map(len, batch))
+                self._room += sum(len(stored) for stored, _ in batch)
 
-    def _take(self) -> list[bytes] | None:
+    def _take(self) -> list[tuple[bytes, int]] | None:
         with self._changed:
             while not self._queue:
                 if self._closing:
@@ -123,17 +126,18 @@ class Sink:
             self._queue.clear()
             return batch
 
-    def _write(self, batch: list[bytes]) -> None:
+    def _write(self, batch: list[tuple[bytes, int]]) -> None:
         with self._changed:
             untold = self._untold
         gap = [self._gap(untold)] if untold else []
         try:
-            count = self._target.write([*gap, *batch])
+            count = self._target.write([*gap, *(stored for stored, _ in batch)])
             reason = ""
         except OSError as error:
             count, reason = 0, error.strerror or type(error).__name__
-        lines = max(0, count - len(gap))
-        lost = len(batch) - lines
+        done = max(0, count - len(gap))
+        lines = sum(number for _, number in batch[:done])
+        lost = sum(number for _, number in batch[done:])
         with self._changed:
             self.written += lines
             self.dropped += lost

@@ -102,7 +102,7 @@ class Bus:
         self._seq = 0
         self._subscriptions: list[Subscription] = []
         self._listeners: list[Callable[[Event], None]] = []
-        self._keeper: Callable[[str, str, str], None] | None = None
+        self._keeper: Callable[[str, str, bytes], int] | None = None
         self._failed: list[Callable[[Event], None]] = []  # those that it was said of
         self._statuses: dict[str, TunnelStatus] = {}
         self._jumps = WallJumps(clock)
@@ -139,16 +139,16 @@ class Bus:
         """Call `listener` with every event, at once, on the loop: for what is quick and must not miss any."""
         self._listeners.append(listener)
 
-    def keep_with(self, keeper: Callable[[str, str, str], None]) -> None:
-        """Hand lines that nothing follows to `keeper(tunnel, source, text)`, which keeps them; see `keep`."""
+    def keep_with(self, keeper: Callable[[str, str, bytes], int]) -> None:
+        """Hand lines that nothing follows to `keeper(tunnel, source, block)`, which keeps them and counts them; see `keep`."""
         self._keeper = keeper
 
-    def keep(self, tunnel: str, source: str, text: str) -> bool:
-        """Have lines kept that are too many to be events, redacted already; return whether there is a place for them."""
-        if self._keeper is None:
-            return False
-        self._keeper(tunnel, source, text)
-        return True
+    def keep(self, tunnel: str, source: str, block: bytes) -> int:
+        """Have lines kept that are too many to be events, each with its newline, redacted already.
+
+        Return their number; 0 if there is no place for them.
+        """
+        return 0 if self._keeper is None else self._keeper(tunnel, source, block)
 
     def subscribe(self, limit: int = 16 * 1024) -> Subscription:
         """Return an iterator over all events from now on."""

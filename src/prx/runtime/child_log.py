@@ -11,7 +11,8 @@ from collections.abc import Callable
 
 from prx.backends.base import LogLine
 from prx.core.events import Log
-from prx.logs.flood import clean_lines
+from prx.logs.flood import clean_block, lines_with
+from prx.logs.search import Searched
 from prx.logs.text import decode
 from prx.runtime.bulkhead import words_of
 from prx.runtime.context import TunnelContext
@@ -28,7 +29,8 @@ class ChildLog:
     def __init__(self, context: TunnelContext, on_line: Callable[[LogLine], None]) -> None:
         self._context = context
         self._on_line = on_line
-        self._tail: deque[tuple[str, str]] = deque(maxlen=TAIL_LINES)
+        self._landmarks = tuple(mark.encode() for mark in context.client.landmarks)
+        self._tail: deque[tuple[str, str | bytes]] = deque(maxlen=TAIL_LINES)  # lines, or clean ones in a block
         self._limiter = LineRateLimiter(context.clock.monotonic())
         self._in_file = 0  # lines that were not followed, and are in the log file
 
@@ -37,7 +39,7 @@ class ChildLog:
         if self._limiter.take(self._context.clock.monotonic()):
             self._follow(stream, raw)
         else:
-            self._keep_unread(stream, [raw])
+            self._keep_unread(stream, raw + b"\n")
 
     def _follow(self, stream: str, raw: bytes) -> None:
         line = self._context.redact(decode(raw))
@@ -49,43 +51,54 @@ class ChildLog:
         self._publish(stream, parsed)
         self._on_line(parsed)
 
-    def take_many(self, stream: str, lines: list[bytes]) -> None:
-        """Take in lines that came at once; what goes beyond the limit is cleaned in one piece, and kept in the log file."""
-        followed = self._limiter.take_many(self._context.clock.monotonic(), len(lines))
+    def take_block(self, stream: str, block: bytes) -> int:
+        """Take in whole lines that came at once, each with its newline; return their number.
+
+        What goes beyond the limit is cleaned in one piece, and kept in the log file.
+        """
+        within = self._limiter.within(self._context.clock.monotonic())
+        *followed, rest = block.split(b"\n", within) if within else (block,)
         failures: list[Exception] = []
-        for raw in lines[:followed]:
+        for raw in followed:
             try:
                 self._follow(stream, raw)
             except Exception as error:  # noqa: BLE001 - one line that cannot be understood must not cost the others
                 failures.append(error)
-        if rest := lines[followed:]:
-            self._keep_unread(stream, rest)
+        unread, in_file = self._keep(stream, rest) if rest else (0, False)
+        self._limiter.spend(len(followed) + unread, 0 if in_file else unread)
         if failures:
             raise failures[0]
+        return len(followed) + unread
 
-    def _keep_unread(self, stream: str, lines: list[bytes]) -> None:
-        text = clean_lines(self._context.shared.bus.redactor, lines)
-        self._follow_landmarks(stream, text)
-        if len(lines) < TAIL_LINES:
-            self._tail.extend((stream, line) for line in text.split("\n"))
-        else:  # taken apart only if it turns out to be the end
+    def _keep_unread(self, stream: str, block: bytes) -> None:
+        if self._keep(stream, block)[1]:
+            self._limiter.skipped -= 1
+
+    def _keep(self, stream: str, block: bytes) -> tuple[int, bool]:
+        """Keep lines that are not followed; return their number, and whether they are in the log file."""
+        bus = self._context.shared.bus
+        block = clean_block(bus.redactor, block)
+        self._follow_landmarks(stream, block)
+        kept = bus.keep(self._context.name, self._context.backend.name, block)
+        count = kept or block.count(b"\n")
+        self._in_file += kept
+        if count >= TAIL_LINES:  # taken apart only if it turns out to be the end
             self._tail.clear()
-            self._tail.append((stream, text))
-        if self._context.shared.bus.keep(self._context.name, self._context.backend.name, text):
-            self._in_file += len(lines)
-            self._limiter.skipped -= len(lines)
+            self._tail.append((stream, block))
+        else:
+            self._tail.extend((stream, line) for line in block[:-1].decode("utf-8", "replace").split("\n"))
+        return count, kept > 0
 
-    def _follow_landmarks(self, stream: str, text: str) -> None:
+    def _follow_landmarks(self, stream: str, block: bytes) -> None:
         """Understand those lines of many that a verdict may hang on, up to `LANDMARKS_AT_ONCE` of them."""
-        marks = [mark for mark in self._context.client.landmarks if mark in text]
-        if marks:
-            found = [line for line in text.split("\n") if any(mark in line for mark in marks)]
-            for line in found[-LANDMARKS_AT_ONCE:]:
-                self._understand(stream, line)
+        searched = Searched(block)
+        found = {block.rfind(b"\n", 0, at) + 1 for mark in self._landmarks for at in lines_with(mark, searched)}
+        for start in sorted(found)[-LANDMARKS_AT_ONCE:]:
+            self._understand(stream, block[start : block.index(b"\n", start)].decode("utf-8", "replace"))
 
     def tail(self) -> list[LogLine]:
         """Return the last lines; one that cannot be understood is returned as it is."""
-        lines = [(stream, line) for stream, text in self._tail for line in text.split("\n")]
+        lines = [(stream, line) for stream, kept in self._tail for line in _lines(kept)]
         return [self._understood(stream, line) for stream, line in lines[-TAIL_LINES:]]
 
     def _understood(self, stream: str, line: str) -> LogLine:
@@ -122,6 +135,10 @@ class ChildLog:
         )
 
 
+def _lines(kept: str | bytes) -> list[str]:
+    return [kept] if isinstance(kept, str) else kept[:-1].decode("utf-8", "replace").split("\n")
+
+
 class LineRateLimiter:
     """A token bucket: `take` says whether this line is within `RATE` lines a second, after a burst of up to `BURST`.
 
@@ -143,17 +160,16 @@ class LineRateLimiter:
         self._left -= 1
         return True
 
-    def take_many(self, now: float, count: int) -> int:
-        """Take in `count` lines; return how many of them, the first ones, are within the rate.
-
-        Those beyond it count as well: while a flood lasts, none is.
-        """
+    def within(self, now: float) -> int:
+        """Return how many lines are within the rate now; `spend` takes them in."""
         self._left = min(BURST, self._left + (now - self._at) * RATE)
         self._at = now
-        within = max(0, min(count, int(self._left)))
+        return max(0, int(self._left))
+
+    def spend(self, count: int, skipped: int) -> None:
+        """Take in `count` lines, `skipped` of them lost. Those beyond the rate count as well: in a flood none is within it."""
         self._left = max(-BURST, self._left - count)
-        self.skipped += count - within
-        return within
+        self.skipped += skipped
 
     def settle(self) -> int:
         """Return how many lines were skipped since the last call."""

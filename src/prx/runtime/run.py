@@ -110,7 +110,7 @@ class Run:
             self._process = await ChildProcess.spawn(
                 launch,
                 on_line=self._log.take,
-                on_lines=self._log.take_many,
+                on_block=self._log.take_block,
                 on_error=self._log.report_failure,
                 on_close=self._log_watch.closed,
             )

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from prx.logs.reader import tail
-from prx.logs.records import LEVELS, LogRecord, unfold
+from prx.logs.records import LEVELS, LogRecord, Unfolder, blocks
 from prx.logs.text import printable
 
 LOOK_BACK: Final = 5_000  # lines of the file
@@ -35,15 +37,18 @@ class Wanted:
 def lines(path: Path, wanted: Wanted) -> list[LogRecord]:
     """Return the records that fit, oldest first; empty if the file is missing. Blocks; OSError if it cannot be read."""
     found: list[LogRecord] = []
-    for line in reversed(tail(path, LOOK_BACK)):
-        try:
-            record = LogRecord.from_json(line)
-        except ValueError:  # cut off by a crash
-            continue
-        found += [one for one in reversed(list(unfold(record))) if wanted.fits(one)]
+    for block in reversed(list(blocks(tail(path, LOOK_BACK)))):
+        found += [one for one in reversed(list(_records(block))) if wanted.fits(one)]
         if len(found) >= wanted.lines:
             break
     return found[: wanted.lines][::-1]
+
+
+def _records(block: Sequence[bytes]) -> Iterator[LogRecord]:
+    unfolder = Unfolder()
+    for line in block:
+        with suppress(ValueError):  # cut off by a crash
+            yield from unfolder.take(line)
 
 
 def shown(record: LogRecord) -> dict[str, Any]:

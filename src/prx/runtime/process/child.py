@@ -50,7 +50,7 @@ from prx.core.launch import Launch
 from prx.runtime.process.call_batches import call_batched
 from prx.runtime.process.group import Group
 from prx.runtime.process.identity import Identity, descendants, group_members, identify, writers_of_pipe, writes_pipe
-from prx.runtime.process.pipes import LineConsumer, LinesConsumer, PipeReader, StreamStats
+from prx.runtime.process.pipes import BlockConsumer, LineConsumer, PipeReader, StreamStats
 from prx.runtime.process.spawn import Spawned, SpawnError, spawn
 
 our_children: set[int] = set()
@@ -79,7 +79,8 @@ class ChildProcess:
     """Be one running child; made by `spawn`, ended when `wait` returns. Use it on the loop of the main thread.
 
     `on_line(stream, line)` gets every line of "stdout" and "stderr" without its newline, at most 64 KiB and a marker; it
-    should return quickly. `on_lines(stream, lines)`, if given, gets many that came at once. `on_error(error)` gets the first
+    should return quickly. `on_block(stream, block)`, if given, gets many that came at once,
+    each with its newline, and returns their number. `on_error(error)` gets the first
     exception that they raise; the output is read on. `on_close(stream)`
     says that a stream ended, which the child may do and live on. `service`: the group is one thing, which is asked to end as
     one, and which goes on when its leader has ended well (a script that started it in the background).
@@ -93,7 +94,7 @@ class ChildProcess:
         on_error: Callable[[Exception], None] = _report_to_loop,
         *,
         service: bool = False,
-        on_lines: LinesConsumer | None = None,
+        on_block: BlockConsumer | None = None,
     ) -> None:
         self.pid = spawned.pid
         self.identity: Identity = identify(spawned.pid, spawned.exe)
@@ -113,8 +114,8 @@ class ChildProcess:
         self._on_error = on_error
         self._consumer_failed = False
         self._drains = (
-            PipeReader("stdout", spawned.stdout, on_line, on_close, self._on_consumer_error, on_lines=on_lines),
-            PipeReader("stderr", spawned.stderr, on_line, on_close, self._on_consumer_error, on_lines=on_lines),
+            PipeReader("stdout", spawned.stdout, on_line, on_close, self._on_consumer_error, on_block=on_block),
+            PipeReader("stderr", spawned.stderr, on_line, on_close, self._on_consumer_error, on_block=on_block),
         )
         self._watch_exit()
         our_children.add(self.pid)
@@ -125,7 +126,7 @@ class ChildProcess:
         launch: Launch,
         *,
         on_line: LineConsumer,
-        on_lines: LinesConsumer | None = None,
+        on_block: BlockConsumer | None = None,
         on_close: Callable[[str], None] = _ignore_close,
         on_error: Callable[[Exception], None] = _report_to_loop,
         service: bool = False,
@@ -133,7 +134,7 @@ class ChildProcess:
         """Start `launch` and return its process. Raises SpawnError; RuntimeError off the main thread."""
         spawned = spawn(launch)
         try:
-            process = cls(spawned, on_line, on_close, on_error, service=service, on_lines=on_lines)
+            process = cls(spawned, on_line, on_close, on_error, service=service, on_block=on_block)
         except OSError as error:  # the event loop takes no more descriptors
             _give_up(spawned)
             raise SpawnError.of(error, f"cannot watch '{launch.argv[0]}'") from error

@@ -1,7 +1,7 @@
 """Read a child's pipe for as long as it is open, whatever becomes of the lines.
 
 A child that writes into a full pipe stops: it serves no request, answers no signal. So the read end is emptied by the
-event loop itself, up to `CHUNK` bytes per wakeup (so that one loud child does not starve the others), and what a consumer does
+event loop itself, a bounded piece per wakeup (so that one loud child does not starve the others), and what a consumer does
 with a line, or fails to do, never stops the reading.
 """
 
@@ -11,18 +11,22 @@ import asyncio
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from prx.logs.lines import LineSplitter
 
 CHUNK = 64 * 1024
 """Bytes read per wakeup."""
 
-FLOOD = 64
-"""So many lines of one wakeup go to `on_lines` together."""
+FLOOD_CHUNK = 256 * 1024
+"""Bytes read per wakeup when `FLOOD_AFTER` wakeups in a row have found all that they might read."""
+
+FLOOD_AFTER = 8
+
+FLOOD = 8 * 1024
+"""The lines of so many bytes, or more, go to `on_block` together."""
 
 LineConsumer = Callable[[str, bytes], None]
-LinesConsumer = Callable[[str, list[bytes]], None]
+BlockConsumer = Callable[[str, bytes], int]
 
 
 @dataclass(slots=True)
@@ -37,8 +41,8 @@ class StreamStats:
 class PipeReader:
     """Empty the non-blocking read end `fd`, which it owns from now on, and hand whole lines to `on_line(name, line)`.
 
-    What `on_line` raises goes to `on_error`, and the pipe is read on. `on_close(name)` is called once, at the end. `on_lines`,
-    if given, gets many lines at once.
+    What `on_line` raises goes to `on_error`, and the pipe is read on. `on_close(name)` is called once, at the end. `on_block`,
+    if given, gets many lines at once, each with its newline, and returns their number.
     """
 
     def __init__(
@@ -49,7 +53,7 @@ class PipeReader:
         on_close: Callable[[str], None],
         on_error: Callable[[Exception], None],
         *,
-        on_lines: LinesConsumer | None = None,
+        on_block: BlockConsumer | None = None,
     ) -> None:
         self.name = name
         self.stats = StreamStats()
@@ -57,7 +61,8 @@ class PipeReader:
         self._on_line = on_line
         self._on_close = on_close
         self._on_error = on_error
-        self._on_lines = on_lines
+        self._on_block = on_block
+        self._full = 0  # wakeups in a row that have read all that they might
         self._splitter = LineSplitter()
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(fd, self._readable)
@@ -74,12 +79,14 @@ class PipeReader:
     def _read(self) -> int | None:
         """Read once: bytes read, 0 at the end of the stream, None if there is nothing now."""
         try:
-            chunk = os.read(self._fd, CHUNK)
+            chunk = os.read(self._fd, FLOOD_CHUNK if self._full >= FLOOD_AFTER else CHUNK)
         except BlockingIOError:
             return None
         except OSError:
             return 0
-        self._hand_out(self._splitter.feed(chunk))
+        self._full = self._full + 1 if len(chunk) >= CHUNK else 0
+        if len(chunk) < FLOOD or not self._hand_out_block(chunk):
+            self._hand_out(self._splitter.feed(chunk))
         return len(chunk)
 
     def read_rest(self, limit: int) -> None:
@@ -102,17 +109,23 @@ class PipeReader:
         self._hand_out(self._splitter.finish())
         self._on_close(self.name)
 
+    def _hand_out_block(self, chunk: bytes) -> bool:
+        """Hand out the whole lines of a chunk as one; return whether they can be."""
+        if self._on_block is None or (block := self._splitter.take_block(chunk)) is None:
+            return False
+        try:
+            self._splitter.lines += self._on_block(self.name, block)
+        except Exception as error:  # noqa: BLE001 - a consumer's bug must not block the child
+            self._splitter.lines += block.count(b"\n")
+            self._on_error(error)
+        self.stats.lines = self._splitter.lines
+        return True
+
     def _hand_out(self, lines: list[bytes]) -> None:
-        if self._on_lines is not None and len(lines) >= FLOOD:
-            self._try(self._on_lines, lines)
-        else:
-            for line in lines:
-                self._try(self._on_line, line)
+        for line in lines:
+            try:
+                self._on_line(self.name, line)
+            except Exception as error:  # noqa: BLE001 - as above
+                self._on_error(error)
         self.stats.lines = self._splitter.lines
         self.stats.cut = self._splitter.cut
-
-    def _try(self, consume: Callable[[str, Any], None], what: bytes | list[bytes]) -> None:
-        try:
-            consume(self.name, what)
-        except Exception as error:  # noqa: BLE001 - a consumer's bug must not block the child
-            self._on_error(error)
