@@ -73,6 +73,6 @@ def _cleaned(redactor: Redactor, block: bytes, starts: Sequence[int]) -> Iterato
     for start in starts:
         end = block.index(b"\n", start)
         yield block[done:start]
-        yield redactor.line(block[start:end].decode("ascii")).encode()
+        yield redactor.line(block[start:end].decode("ascii"), one_of_many=True).encode()
         done = end
     yield block[done:]

@@ -23,6 +23,7 @@ length.
 from __future__ import annotations
 
 import base64
+import functools
 import json
 import re
 from collections.abc import Iterable, Iterator
@@ -53,6 +54,7 @@ _HEADER = re.compile(
     rf"|[\[(]\s*b?{_QUOTE}(?:{_HEADERS}){_QUOTE}\s*,\s*b?(?={_QUOTE})",
     re.IGNORECASE,
 )
+_HEADER_WORDS = ("authorization", "cookie", "cf-access-", "x-", "api-key")  # one of which stands in each of them
 _GO_NEXT_KEY = re.compile(r"\]\s+[A-Za-z][\w-]*:\[")
 _COMMA = re.compile(r"\s*,\s*")
 _OPEN_QUOTE = re.compile(r"\\*[\"']")
@@ -66,31 +68,34 @@ _PARAMETERS = "token|api_?key|secret|password|passwd|signature|assertion|hmac|se
 _MARKED = r"cf(?:ast|ut|at|k)_"
 # what stands in words between the name of a secret and the secret: "API token is", "client secret (new):", "service token `"
 _CALLED = r"(?:api|global|client|service|access|account|user|tunnel)[ _-]?(?:api[ _-])?(?:token|secret|key)s?"
-_PLACES = re.compile(
-    "|".join(
-        (
-            # variables and cookies: NAME=value, NAME:value, "NAME": "value"
-            rf"(?:{_VARIABLES})(?:\s*=\s*|\\*[\"']\s*[=:]\s*|:(?=\S))(?:\\*[\"'])?(?P<variable>{_VALUE})",
-            # NAME: value, if the value may be one: messages name variables in front of a colon, too
-            rf"(?:{_VARIABLES})\s*:\s+(?:\\*[\"'])?(?P<assigned>[\w+/=-]{{16,}})(?![\w.])",
-            rf"--token[= ]\s*(?:\\*[\"'])?(?P<option>{_VALUE})",
-            r"--allowed-mail[= ]\s*(?:\\*[\"'])?(?P<guest>(?!\[redacted\])[^\s\"'\\]+)",
-            rf"(?<![A-Za-z0-9])(?P<marked>{_MARKED}[\w-]{{20,}})",
-            rf"\b{_CALLED}\b[^\w\n]{{0,4}}(?:\w{{1,8}}[^\w\n]{{1,3}})?(?P<unmarked>[0-9a-f]{{64}}|[\w-]{{40}})(?![\w-])",
-            rf"[?&#;](?:(?:[\w-]{{1,64}}[_-])?(?:{_SHORT_PARAMETERS})|[\w.%\[-]{{0,64}}(?:{_PARAMETERS}))(?:\]|%5D){{0,4}}=(?P<parameter>{_VALUE})",
-            # a password may hold @ and /; what looks like a port is none (http://localhost:5173/@vite/client)
-            (
-                r"://(?!\[)[^\s/:@\"']{0,128}:"
-                r"(?P<password>[^\s/\"']{1,256}|(?!\d{1,5}/)(?=[^\s\"'@]{1,128}/)[^\s\"'@]{2,128})@"
-            ),
-            r"://(?P<user>[\w.~%+=-]{16,})@",  # a token in the place of the name
-            r"(?P<jwt>eyJ[\w-]{8,}\.[\w-]{4,}(?:\.[\w-]*)*)",
-            r"(?P<token>eyJ[\w+/=-]{57,}(?:%3D)*)",
-            r"\bBearer\s+(?P<bearer>[\w+/=.~-]{16,})",
-        )
+# each with words in lower case, one of which stands in every line that it matches
+_PLACES = (
+    # variables and cookies: NAME=value, NAME:value, "NAME": "value"
+    (("_",), rf"(?:{_VARIABLES})(?:\s*=\s*|\\*[\"']\s*[=:]\s*|:(?=\S))(?:\\*[\"'])?(?P<variable>{_VALUE})"),
+    # NAME: value, if the value may be one: messages name variables in front of a colon, too
+    (("_",), rf"(?:{_VARIABLES})\s*:\s+(?:\\*[\"'])?(?P<assigned>[\w+/=-]{{16,}})(?![\w.])"),
+    (("--token",), rf"--token[= ]\s*(?:\\*[\"'])?(?P<option>{_VALUE})"),
+    (("--allowed-mail",), r"--allowed-mail[= ]\s*(?:\\*[\"'])?(?P<guest>(?!\[redacted\])[^\s\"'\\]+)"),
+    (("cf",), rf"(?<![A-Za-z0-9])(?P<marked>{_MARKED}[\w-]{{20,}})"),
+    (
+        ("token", "secret", "key"),
+        rf"\b{_CALLED}\b[^\w\n]{{0,4}}(?:\w{{1,8}}[^\w\n]{{1,3}})?(?P<unmarked>[0-9a-f]{{64}}|[\w-]{{40}})(?![\w-])",
     ),
-    re.IGNORECASE,
+    (
+        ("=",),
+        rf"[?&#;](?:(?:[\w-]{{1,64}}[_-])?(?:{_SHORT_PARAMETERS})|[\w.%\[-]{{0,64}}(?:{_PARAMETERS}))(?:\]|%5D){{0,4}}=(?P<parameter>{_VALUE})",
+    ),
+    # a password may hold @ and /; what looks like a port is none (http://localhost:5173/@vite/client)
+    (
+        ("@",),
+        r"://(?!\[)[^\s/:@\"']{0,128}:(?P<password>[^\s/\"']{1,256}|(?!\d{1,5}/)(?=[^\s\"'@]{1,128}/)[^\s\"'@]{2,128})@",
+    ),
+    (("@",), r"://(?P<user>[\w.~%+=-]{16,})@"),  # a token in the place of the name
+    (("eyj",), r"(?P<jwt>eyJ[\w-]{8,}\.[\w-]{4,}(?:\.[\w-]*)*)"),
+    (("eyj",), r"(?P<token>eyJ[\w+/=-]{57,}(?:%3D)*)"),
+    (("bearer",), r"\bBearer\s+(?P<bearer>[\w+/=.~-]{16,})"),
 )
+_ALL_PLACES = re.compile("|".join(place for _, place in _PLACES), re.IGNORECASE)
 _CUT_TOKEN = re.compile(rf"(?:eyJ[\w+/=.-]*|(?<![A-Za-z0-9]){_MARKED}[\w-]*)$", re.IGNORECASE)
 
 # every place above needs one of these words; lower case
@@ -145,14 +150,18 @@ class Redactor:
         self._learn(self._forms.union(*map(_forms, parts)))
         return bool(parts)
 
-    def line(self, text: str) -> str:
-        """Return one whole line without its secrets. A clean line comes back as it is."""
+    def line(self, text: str, *, one_of_many: bool = False) -> str:
+        """Return one whole line without its secrets. A clean line comes back as it is.
+
+        one_of_many: others like it follow, so it is worth compiling a pattern for what it may hold alone.
+        """
         cut = text.endswith(CUT_MARKER)
         if not cut and self.is_clean(text):
             return text
         if self._values is not None:
             text = self._values.sub(MARK, text)
-        text = _PLACES.sub(_hide_group, _hide_headers(text))
+        places = _places_in(text) if one_of_many and text.isascii() else _ALL_PLACES
+        text = places.sub(_hide_group, _hide_headers(text))
         return self._hide_start(text.removesuffix(CUT_MARKER)) + CUT_MARKER if cut else text
 
     def text(self, text: str) -> str:
@@ -166,8 +175,12 @@ class Redactor:
     def is_clean(self, text: str) -> bool:
         """Return whether lines hold none of the words without which there is no secret; many lines cost no more than one."""
         lowered = text.lower()
-        if any(word in lowered for word in _TRIGGERS) or any(form in text for form in self._forms):
-            return False
+        for word in _TRIGGERS:  # not `any`: a generator doubles the price
+            if word in lowered:
+                return False
+        for form in self._forms:
+            if form in text:
+                return False
         return "cf" not in lowered or not any(word in lowered for word in _TRIGGERS_OF_CLOUDFLARE)
 
     def _learn(self, forms: frozenset[str]) -> None:
@@ -188,6 +201,18 @@ class Redactor:
                 if text.endswith(form[:length]):
                     return text[:-length] + MARK
         return text
+
+
+def _places_in(text: str) -> re.Pattern[str]:
+    """Return a pattern that finds in `text`, which is ASCII, what that of all places does, several times as fast."""
+    lowered = text.lower()
+    return _pattern_of(tuple(any(word in lowered for word in words) for words, _ in _PLACES))
+
+
+@functools.lru_cache(maxsize=64)
+def _pattern_of(chosen: tuple[bool, ...]) -> re.Pattern[str]:
+    places = [place for (_, place), wanted in zip(_PLACES, chosen, strict=True) if wanted]
+    return re.compile("|".join(places) or "(?!)", re.IGNORECASE)
 
 
 def _forms(secret: str) -> Iterator[str]:
@@ -226,6 +251,9 @@ def _hide_group(match: re.Match[str]) -> str:
 
 def _hide_headers(text: str) -> str:
     """Hide the value after each secret header's name, in whatever notation it stands."""
+    lowered = text.lower()
+    if text.isascii() and not any(word in lowered for word in _HEADER_WORDS):
+        return text
     is_json = text.startswith("{")
     parts, done = [], 0
     while match := _HEADER.search(text, done):

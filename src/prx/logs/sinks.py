@@ -25,6 +25,12 @@ from prx.logs.files import RotatingFile
 QUEUE_BYTES = 8 * 1024 * 1024
 """Most bytes waiting to be written; more are dropped."""
 
+GATHER_SECONDS = 0.01
+"""How long a piece of many lines waits for more, to be written at once."""
+
+GATHER_BYTES = 1024 * 1024
+"""So much is written without waiting."""
+
 ALARM_SECONDS = 60.0
 """At most one alarm in this time."""
 
@@ -65,6 +71,8 @@ class Sink:
         self.written = 0
         self._target, self._on_alarm, self._gap, self._clock = target, on_alarm, gap, clock
         self._room = queue_bytes
+        self._gather_until = queue_bytes - min(GATHER_BYTES, queue_bytes // 2)  # room that is left then
+        self._gathering = False
         self._queue: deque[tuple[bytes, int]] = deque()  # with the number of lines in it
         self._untold = 0
         self._next_alarm = float("-inf")
@@ -95,7 +103,8 @@ class Sink:
             self._room -= len(stored)
             self._queue.append((stored, lines))
             self._start()
-            self._changed.notify()
+            if not self._gathering or self._room <= self._gather_until:
+                self._changed.notify()
             return True
 
     def close(self) -> None:
@@ -122,9 +131,17 @@ class Sink:
                 if self._closing:
                     return None
                 self._changed.wait()
+            self._gather()
             batch = list(self._queue)
             self._queue.clear()
             return batch
+
+    def _gather(self) -> None:
+        """Wait for more if many lines have just come: each write costs two changes of the thread."""
+        if self._queue[-1][1] > 1 and self._room > self._gather_until and not self._closing:
+            self._gathering = True
+            self._changed.wait(GATHER_SECONDS)
+            self._gathering = False
 
     def _write(self, batch: list[tuple[bytes, int]]) -> None:
         with self._changed:
