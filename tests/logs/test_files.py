@@ -11,6 +11,7 @@ import pytest
 from prx.logs import reader
 from prx.logs.files import RotatingFile, rotated
 from prx.logs.reader import follow, tail
+from prx.logs.records import fold_block, is_head
 
 
 @pytest.fixture
@@ -138,6 +139,49 @@ def test_tail_of_odd_files(path: Path) -> None:
     assert [line.split()[0] for line in tail(path, 200)] == [b"%d" % number for number in range(100, 300)]
 
 
+def stored(number: int, lines: int) -> bytes:
+    """Return so many lines of a child below their record, as they are stored."""
+    block = b"".join(b'{"message":"%d of %d"}\n' % (line, number) for line in range(lines))
+    return fold_block(f"at {number}", "web", "cloudflared", block)[0]
+
+
+def test_lines_below_a_record_stay_with_it(path: Path) -> None:
+    """Rotation never parts the lines of a flood from the record above them, and their order is kept."""
+    log = RotatingFile(path, max_bytes=400, backups=5)
+    pieces = [stored(number, 3) for number in range(12)]
+    assert log.write(pieces) == 12
+    log.close()
+    files = [rotated(path, number).read_bytes() for number in range(5, -1, -1)]
+    assert all(file.startswith(b"{") for file in files)
+    kept = b"".join(files)
+    assert (b"\n".join(pieces) + b"\n").endswith(kept)
+
+
+def test_tail_has_the_record_above_the_first_line(path: Path) -> None:
+    """The last lines of a flood come with the record that says when and whose they are, however far up it stands."""
+    log = RotatingFile(path)
+    log.write([b'{"first":1}', stored(1, 3), stored(2, 20_000), b'{"last":1}'])
+    log.close()
+    head, *lines = tail(path, 3)
+    assert is_head(head)
+    assert b'"at":"at 2"' in head
+    assert lines == [b' {"message":"19998 of 2"}', b' {"message":"19999 of 2"}', b'{"last":1}']
+    assert tail(path, 1) == [b'{"last":1}']
+
+
+def test_full_disk_inside_a_flood(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the disk fills up inside lines that belong together, none of them stays, and the number of the others is right."""
+    log, real = RotatingFile(path), os.write
+    first, second = stored(1, 3), stored(2, 50)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", lambda fd, data: real(fd, data[: len(first) + 1 + len(second) // 2]))
+        assert log.write([first, second]) == 1
+    assert path.read_bytes() == first + b"\n"
+    assert log.write([second]) == 1
+    log.close()
+    assert path.read_bytes() == first + b"\n" + second + b"\n"
+
+
 class Script:
     """Do the next step of a story each time the reader has nothing to read."""
 
@@ -241,3 +285,18 @@ async def test_follow_from_the_start_of_a_line(path: Path) -> None:
 
     assert await collect(follow(path, pause=Script(finish, stop))) == [b"half"]
     assert await collect(follow(path, from_start=True, pause=Script(stop))) == [b"done", b"half"]
+
+
+async def test_follow_from_the_middle_of_a_flood(path: Path) -> None:
+    """Who begins to follow while lines are being written below a record gets that record first, and no line twice."""
+    path.parent.mkdir()
+    head, *below = stored(1, 9_000).split(b"\n")
+    path.write_bytes(b"\n".join([b'{"before":1}', head, *below[:8_000]]) + b"\n" + below[8_000][:5])
+
+    def finish() -> None:
+        with path.open("ab") as file:
+            file.write(below[8_000][5:] + b"\n" + b"\n".join(below[8_001:]) + b"\n")
+
+    assert await collect(follow(path, pause=Script(finish, stop))) == [head, *below[8_000:]]
+    path.write_bytes(b'{"plain":1}\n')
+    assert await collect(follow(path, pause=Script(stop))) == []

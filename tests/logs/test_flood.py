@@ -8,8 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prx.logs.flood import clean_lines
+from prx.logs import search
+from prx.logs.flood import clean_block
+from prx.logs.lines import LineSplitter
 from prx.logs.redact import MARK, TRIGGERS, Redactor
+from prx.logs.search import Searched
 from prx.logs.text import decode
 
 KNOWN = "correct-horse-battery-staple"
@@ -38,6 +41,11 @@ def redactor() -> Redactor:
     return Redactor([KNOWN])
 
 
+def clean_lines(redactor: Redactor, lines: list[bytes]) -> str:
+    """Return what becomes of lines that are cleaned at once."""
+    return clean_block(redactor, b"".join(line + b"\n" for line in lines)).decode().removesuffix("\n")
+
+
 def one_by_one(redactor: Redactor, lines: list[bytes]) -> str:
     """Return what the lines are if each is decoded and cleaned alone."""
     return "\n".join(redactor.line(decode(line)) for line in lines)
@@ -60,10 +68,13 @@ words = st.sampled_from([*TRIGGERS, *(word.upper() for word in TRIGGERS), KNOWN,
 line = st.lists(words | st.text(st.characters(blacklist_characters="\n"), max_size=12), max_size=6).map("".join)
 
 
-@given(st.lists(line.map(lambda text: text.encode("utf-8", "replace")) | st.binary(max_size=20), min_size=1, max_size=12))
-def test_many_lines_are_cleaned_as_each_alone(lines: list[bytes]) -> None:
-    """Whatever they hold: words that give a secret away, other scripts, bytes that are no text."""
-    lines = [line.replace(b"\n", b"") for line in lines]
+@given(
+    st.lists(line.map(lambda text: text.encode("utf-8", "replace")) | st.binary(max_size=20), min_size=1, max_size=12),
+    st.sampled_from([0, 20]),
+)
+def test_many_lines_are_cleaned_as_each_alone(lines: list[bytes], plain: int) -> None:
+    """Whatever they hold: words that give a secret away, other scripts, bytes that are no text; few of them or many."""
+    lines = [line.replace(b"\n", b"") for line in lines] + [PLAIN] * plain
     redactor = Redactor([KNOWN])
     assert clean_lines(redactor, lines) == one_by_one(redactor, lines)
 
@@ -73,10 +84,12 @@ def test_each_word_is_looked_for(trigger: str) -> None:
     """A word that the quick search did not know would let a line pass as it is."""
 
     class Asked(Redactor):
-        def line(self, text: str) -> str:
+        def line(self, text: str, *, one_of_many: bool = False) -> str:
             return MARK
 
-    assert clean_lines(Asked(), [PLAIN, f"a {trigger.upper()} b".encode(), PLAIN]).split("\n")[1] == MARK
+    for lines in ([PLAIN] * 20, [PLAIN, b"a line with k, w, j, f, = and @"] * 20):
+        planted = [*lines, f"a {trigger.upper()} b".encode(), *lines]
+        assert clean_lines(Asked(), planted).split("\n")[len(lines)] == MARK
 
 
 def test_lines_without_a_secret_cost_less_than_one_by_one(redactor: Redactor) -> None:
@@ -90,3 +103,40 @@ def test_lines_without_a_secret_cost_less_than_one_by_one(redactor: Redactor) ->
         return time.thread_time() - began
 
     assert 3 * min(took(clean_lines) for _ in range(5)) < min(took(one_by_one) for _ in range(5))
+
+
+@given(line)
+def test_one_of_many_is_cleaned_as_any_other(text: str) -> None:
+    """The pattern of what a line may hold alone finds what the pattern of all places does."""
+    redactor = Redactor([KNOWN])
+    text = decode(text.encode("utf-8", "replace"))
+    assert redactor.line(text, one_of_many=True) == redactor.line(text)
+
+
+@pytest.mark.parametrize("planted", PLANTED.values(), ids=PLANTED.keys())
+def test_a_secret_across_chunks_is_hidden(redactor: Redactor, planted: str) -> None:
+    """Wherever one chunk of a stream ends and the next begins, a secret is cleaned as a part of its whole line."""
+    stream = b"".join(line + b"\n" for line in [*[PLAIN] * 10, planted.encode(), *[PLAIN] * 10])
+    whole = one_by_one(redactor, stream.splitlines())
+    begin = stream.index(planted.encode())
+    for cut in range(begin - 1, begin + len(planted.encode()) + 2):
+        splitter = LineSplitter()
+        blocks = [block for chunk in (stream[:cut], stream[cut:]) if (block := splitter.take_block(chunk)) is not None]
+        assert b"".join(clean_block(redactor, block) for block in blocks).decode() == whole + "\n"
+
+
+@pytest.mark.parametrize("functions", ["of the C library", "of Python"])
+def test_search_finds_what_bytes_find(functions: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Words and characters are found where they stand, and from where the search begins; what is not there is not found."""
+    if functions == "of Python":
+        monkeypatch.setattr(search, "_functions", lambda: (None, None))
+    data = b"one token, two tokens\n" * 3
+    block = Searched(data)
+    for start in range(len(data) + 1):
+        for word in (b"token", b"o", b"two tokens\n", b"Token", b"tokenz"):
+            assert block.find(word, start) == data.find(word, start)
+        assert block.find_any(b",\n", start) == min(
+            (at for at in (data.find(b",", start), data.find(b"\n", start)) if at >= 0), default=-1
+        )
+    assert Searched(b"ab\0cd").find_any(b"x") == 2
+    assert Searched(b"").find_any(b"x") == -1

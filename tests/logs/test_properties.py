@@ -30,6 +30,20 @@ def test_chunks_never_change_lines(data: bytes, cuts: list[int], limit: int) -> 
     assert (pieces.lines, pieces.cut) == (whole.lines, whole.cut) == (len(found), whole.cut)
 
 
+@given(raw, st.lists(st.integers(0, 200)), st.integers(1, 12))
+def test_blocks_are_the_lines(data: bytes, cuts: list[int], limit: int) -> None:
+    """Lines that are taken as blocks if that is possible, and else one by one, are those that are always taken one by one."""
+    whole = LineSplitter(limit)
+    expected = whole.feed(data) + whole.finish()
+    pieces = LineSplitter(limit)
+    places = sorted({0, len(data), *(cut for cut in cuts if cut < len(data))})
+    found: list[bytes] = []
+    for a, b in itertools.pairwise(places):
+        block = pieces.take_block(data[a:b])
+        found += pieces.feed(data[a:b]) if block is None else block[:-1].split(b"\n")
+    assert found + pieces.finish() == expected
+
+
 @given(raw.filter(lambda data: b"\r" not in data))
 def test_lines_lose_nothing(data: bytes) -> None:
     """Without cutting, the lines are the stream."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from tests.support.waits import PATIENCE
 
-from prx.logs.sinks import Sink, file_sink
+from prx.logs.sinks import GATHER_BYTES, Sink, file_sink
 
 
 @pytest.fixture(autouse=True)
@@ -76,6 +76,35 @@ def test_stalled_target_drops_and_tells() -> None:
     assert target.lines[:2] == [b"1", b"lost 4"]
     assert target.lines[2:][-1] == b"after"
     assert sink.written == 3
+
+
+def test_lines_that_come_as_one_are_counted_as_they_are() -> None:
+    """What is dropped, written and said to be missing is lines, however many of them were handed over at once."""
+    target = Gate()
+    target.open.clear()
+    sink = Sink(target, queue_bytes=10, gap=lambda count: b"lost %d" % count)
+    sink.put(b"1")
+    assert target.entered.wait(PATIENCE)
+    assert [sink.put(b"23456", lines=5) for _ in range(3)] == [True, False, False]
+    target.open.set()
+    sink.close()
+    assert target.lines == [b"1", b"lost 10", b"23456"]
+    assert (sink.written, sink.dropped) == (6, 10)
+
+
+@pytest.mark.parametrize("size", [10, 2 * GATHER_BYTES])
+def test_a_flood_is_written_soon_and_at_once(size: int) -> None:
+    """Pieces of many lines wait for others only for a moment, and not if they are enough; order is kept."""
+    target = Gate()
+    sink = Sink(target, gap=lambda count: b"gap")
+    for number in range(3):
+        assert sink.put(b"%d" % number * size, lines=2)
+    assert target.calls.acquire(timeout=PATIENCE)
+    sink.put(b"line")
+    while sink.written < 7:
+        assert target.calls.acquire(timeout=PATIENCE)
+    assert target.lines == [*(b"%d" % number * size for number in range(3)), b"line"]
+    sink.close()
 
 
 def test_refusing_target_alarms_once_a_minute() -> None:

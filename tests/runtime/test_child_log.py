@@ -15,7 +15,7 @@ from prx.backends.base import LineKind, LogLine
 from prx.backends.cloudflare import CloudflareBackend
 from prx.config.schema import TunnelSettings
 from prx.core.events import Log
-from prx.logs.records import LogRecord, unfold
+from prx.logs.records import Unfolder
 from prx.runtime.child_log import BURST, TAIL_LINES, ChildLog
 from prx.runtime.context import TunnelContext
 from prx.testing.clock import ManualClock
@@ -39,6 +39,11 @@ class Following:
 def following(tmp_path: Path) -> Following:
     """Return one."""
     return Following(tmp_path)
+
+
+def block_of(lines: list[bytes]) -> bytes:
+    """Return lines as they come at once."""
+    return b"".join(line + b"\n" for line in lines)
 
 
 def held_by(thing: object) -> str:
@@ -116,11 +121,12 @@ async def test_a_flood_is_in_the_log_file(following: Following, tmp_path: Path, 
             if at_once == 1:
                 following.log.take("stderr", lines[start])
             else:
-                following.log.take_many("stderr", lines[start : start + at_once])
+                assert following.log.take_block("stderr", block_of(lines[start : start + at_once])) == at_once
         following.log.report_skipped()
     stored = (tmp_path / "prx.log").read_bytes()
     assert SECRET.encode() not in stored
-    records = [one for line in stored.splitlines() for one in unfold(LogRecord.from_json(line))]
+    unfolder = Unfolder()
+    records = [one for line in stored.splitlines() for one in unfolder.take(line)]
     assert [one.message for one in records if one.source != "prx"] == [f"line {number}" for number in range(20_000)]
     assert {one.level for one in records} == {"warn"}
     assert (
@@ -140,7 +146,7 @@ async def test_one_line_that_cannot_be_read_costs_no_other(following: Following,
 
     monkeypatch.setattr(CloudflareBackend, "parse_line", broken)
     with pytest.raises(KeyError):
-        following.log.take_many("stderr", [str(number).encode() for number in range(100)])
+        following.log.take_block("stderr", block_of([str(number).encode() for number in range(100)]))
     assert len(following.lines) == 99
 
 
@@ -155,11 +161,12 @@ async def test_one_line_that_cannot_be_read_costs_no_other(following: Following,
 )
 async def test_a_flood_hides_no_verdict(following: Following, words: str) -> None:
     """What tells that a connection came or went is understood among any number of lines that are not followed."""
-    following.context.shared.bus.keep_with(lambda *_: None)
+    following.context.shared.bus.keep_with(lambda _tunnel, _source, block: block.count(b"\n"))
     flood = [f'{{"level":"info","message":"flood {number}"}}'.encode() for number in range(500)]
     for _ in range(20):
-        following.log.take_many("stderr", flood)
+        following.log.take_block("stderr", block_of(flood))
     following.lines.clear()
-    following.log.take_many("stderr", [*flood[:250], f'{{"level":"info","connIndex":0,{words}}}'.encode(), *flood[250:]])
+    said = f'{{"level":"info","connIndex":0,{words}}}'.encode()
+    following.log.take_block("stderr", block_of([*flood[:250], said, *flood[250:]]))
     assert [line.connection for line in following.lines] == [0]
     assert following.lines[0].kind is not LineKind.OTHER

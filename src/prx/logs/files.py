@@ -14,8 +14,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-_FEW = 16  # lines
-
 
 def rotated(path: Path, number: int) -> Path:
     """Return the name of the `number`-th older file: "prx.log.1" is the youngest of them; 0 is `path` itself."""
@@ -66,14 +64,8 @@ class RotatingFile:
                 break
             total += len(line) + 1
             count += 1
-        written = self._append(lines[:count])
+        written = os.write(self._fd, b"\n".join([*lines[:count], b""]))
         return count if written == total else self._take_back(lines, size, written)
-
-    def _append(self, lines: Sequence[bytes]) -> int:
-        """Write lines at once, as far as there is room; return how many bytes were written."""
-        if len(lines) <= _FEW:  # which are not copied
-            return os.writev(self._fd, [part for line in lines for part in (line, b"\n")])
-        return os.write(self._fd, b"\n".join([*lines, b""]))
 
     def _take_back(self, lines: Sequence[bytes], size: int, written: int) -> int:
         """Cut the file behind the last line that was written whole; return how many were."""
