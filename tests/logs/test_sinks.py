@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from tests.support.waits import PATIENCE
 
-from prx.logs.sinks import GATHER_BYTES, Sink, file_sink
+from prx.logs.sinks import GATHER_BYTES, STALL_SECONDS, Sink, file_sink
 
 
 @pytest.fixture(autouse=True)
@@ -105,6 +105,25 @@ def test_a_flood_is_written_soon_and_at_once(size: int) -> None:
         assert target.calls.acquire(timeout=PATIENCE)
     assert target.lines == [*(b"%d" % number * size for number in range(3)), b"line"]
     sink.close()
+
+
+def test_a_sink_is_behind_while_its_target_takes_lines_too_slowly() -> None:
+    """A caller that can wait should while more than half of the queue waits, but for no target that stalls."""
+    target, now = Gate(), [100.0]
+    target.open.clear()
+    sink = Sink(target, queue_bytes=10, gap=lambda count: b"lost %d" % count, clock=lambda: now[0])
+    assert not sink.is_behind
+    sink.put(b"1234")
+    assert target.entered.wait(PATIENCE)
+    assert not sink.is_behind
+    sink.put(b"5678")
+    assert sink.is_behind
+    now[0] += STALL_SECONDS
+    assert not sink.is_behind
+    target.open.set()
+    sink.close()
+    assert not sink.is_behind
+    assert sink.dropped == 0
 
 
 def test_refusing_target_alarms_once_a_minute() -> None:

@@ -58,6 +58,10 @@ class EventLog:
         """How many lines could not be written."""
         return self._sink.dropped
 
+    def is_behind(self) -> bool:
+        """Return whether the disk needs a moment: what is kept meanwhile may be dropped."""
+        return self._sink.is_behind
+
     def see(self, event: Event) -> None:
         """Write `event`."""
         record = as_record(event)

@@ -285,7 +285,7 @@ class Session:
 
         logbook = stack.enter_context(EventLog(self._log_file, self._redactor, self._clock, warn=warn))
         self._bus.listen(logbook.see)
-        self._bus.keep_with(logbook.keep)
+        self._bus.keep_with(logbook.keep, logbook.is_behind)
         recorder = recorder_for(
             config, self._in_force.data_dir, instance.key, clock=self._clock, warn=partial(self._log, "warn")
         )

@@ -20,7 +20,7 @@ class Searched:
     def __init__(self, data: bytes) -> None:
         self.data = data
         self._strstr, self._strcspn = _functions()
-        self._address = ctypes.cast(data, ctypes.c_void_p).value or 0 if self._strstr else 0
+        self._address = ctypes.cast(ctypes.c_char_p(data), ctypes.c_void_p).value or 0 if self._strstr else 0
 
     def find(self, word: bytes, start: int = 0) -> int:
         """Return where `word` begins, from `start` on; -1 if it is not there, or only behind a NUL."""

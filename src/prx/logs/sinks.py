@@ -31,6 +31,9 @@ GATHER_SECONDS = 0.01
 GATHER_BYTES = 1024 * 1024
 """So much is written without waiting."""
 
+STALL_SECONDS = 2.0
+"""A caller that can wait for the target (`is_behind`) waits no longer than this for one write."""
+
 ALARM_SECONDS = 60.0
 """At most one alarm in this time."""
 
@@ -75,6 +78,8 @@ class Sink:
         self._gathering = False
         self._queue: deque[tuple[bytes, int]] = deque()  # with the number of lines in it
         self._untold = 0
+        self._half = queue_bytes // 2
+        self._began = float("-inf")  # the present write, or the last one
         self._next_alarm = float("-inf")
         self._closing = False
         self._changed = threading.Condition()
@@ -107,6 +112,11 @@ class Sink:
                 self._changed.notify()
             return True
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether more than half of the queue waits for a target that does take lines: to wait a moment loses none."""
+        return self._room < self._half and self._clock() < self._began + STALL_SECONDS
+
     def close(self) -> None:
         """Write what is queued and end the thread. Later lines are dropped."""
         with self._changed:
@@ -121,6 +131,7 @@ class Sink:
 
     def _run(self) -> None:
         while (batch := self._take()) is not None:
+            self._began = self._clock()
             self._write(batch)
             with self._changed:
                 self._room += sum(len(stored) for stored, _ in batch)

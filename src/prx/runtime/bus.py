@@ -103,6 +103,7 @@ class Bus:
         self._subscriptions: list[Subscription] = []
         self._listeners: list[Callable[[Event], None]] = []
         self._keeper: Callable[[str, str, bytes], int] | None = None
+        self._is_behind: Callable[[], bool] = lambda: False
         self._failed: list[Callable[[Event], None]] = []  # those that it was said of
         self._statuses: dict[str, TunnelStatus] = {}
         self._jumps = WallJumps(clock)
@@ -139,9 +140,16 @@ class Bus:
         """Call `listener` with every event, at once, on the loop: for what is quick and must not miss any."""
         self._listeners.append(listener)
 
-    def keep_with(self, keeper: Callable[[str, str, bytes], int]) -> None:
-        """Hand lines that nothing follows to `keeper(tunnel, source, block)`, which keeps them and counts them; see `keep`."""
-        self._keeper = keeper
+    def keep_with(self, keeper: Callable[[str, str, bytes], int], is_behind: Callable[[], bool] = lambda: False) -> None:
+        """Hand lines that nothing follows to `keeper(tunnel, source, block)`, which keeps them and counts them; see `keep`.
+
+        `is_behind()` returns whether it would rather have them a moment later.
+        """
+        self._keeper, self._is_behind = keeper, is_behind
+
+    def is_behind(self) -> bool:
+        """Return whether lines that are to be kept should come a moment later."""
+        return self._is_behind()
 
     def keep(self, tunnel: str, source: str, block: bytes) -> int:
         """Have lines kept that are too many to be events, each with its newline, redacted already.

@@ -111,6 +111,7 @@ class Run:
                 launch,
                 on_line=self._log.take,
                 on_block=self._log.take_block,
+                is_behind=self.context.shared.bus.is_behind,
                 on_error=self._log.report_failure,
                 on_close=self._log_watch.closed,
             )

@@ -226,6 +226,38 @@ async def test_loop_stays_free_during_a_flood(child: Child) -> None:
     assert turns > 100  # 10 MB in pieces of at most 64 KiB
 
 
+async def test_a_flood_waits_in_its_pipe(child: Child) -> None:
+    """While the consumer is behind, a flooding child is held up and nothing is taken; then it goes on, and no line is lost."""
+    code = "block = b'line\\n' * 10000\nfor _ in range(200): os.write(1, block)"
+    taken, behind, asked = 0, False, asyncio.Event()
+
+    def on_block(stream: str, block: bytes) -> int:
+        nonlocal taken, behind
+        behind = behind or not taken
+        taken += block.count(b"\n")
+        return block.count(b"\n")
+
+    def is_behind() -> bool:
+        asked.set()
+        return behind
+
+    def on_line(stream: str, line: bytes) -> None:
+        nonlocal taken
+        taken += 1
+
+    async with await ChildProcess.spawn(python(code), on_line=on_line, on_block=on_block, is_behind=is_behind) as process:
+        for _ in range(3):  # of a pause
+            async with asyncio.timeout(PATIENCE):
+                await asked.wait()
+            asked.clear()
+            before = taken
+        assert before == taken < 2_000_000
+        assert process.exit is None
+        behind = False
+        assert await ended(process) == ExitStatus(code=0)
+        assert taken == process.stats["stdout"].lines == 2_000_000
+
+
 async def test_launch_needs_a_reader_for_its_secret() -> None:
     """A secret that is not read, or a path that leads nowhere, is a mistake of the caller."""
     with pytest.raises(ValueError, match="need each other"):

@@ -69,6 +69,11 @@ def _ignore_close(stream: str) -> None:
     """Do nothing (default `on_close`)."""
 
 
+def _is_never_behind() -> bool:
+    """Return that lines can be taken at any time (default `is_behind`)."""
+    return False
+
+
 def _report_to_loop(error: Exception) -> None:
     """Hand a defect to the event loop's exception handler (default `on_error`)."""
     message = "the output of a child could not be used"
@@ -79,10 +84,9 @@ class ChildProcess:
     """Be one running child; made by `spawn`, ended when `wait` returns. Use it on the loop of the main thread.
 
     `on_line(stream, line)` gets every line of "stdout" and "stderr" without its newline, at most 64 KiB and a marker; it
-    should return quickly. `on_block(stream, block)`, if given, gets many that came at once,
-    each with its newline, and returns their number. `on_error(error)` gets the first
-    exception that they raise; the output is read on. `on_close(stream)`
-    says that a stream ended, which the child may do and live on. `service`: the group is one thing, which is asked to end as
+    should return quickly. `on_block(stream, block)`, if given, gets many that came at once, each with its newline, and returns
+    their number. While `is_behind()`, a flood is left in its pipe. `on_error(error)` gets the first exception that they raise;
+    the output is read on. `on_close(stream)` says that a stream ended, which the child may do and live on. `service`: the group is one thing, which is asked to end as
     one, and which goes on when its leader has ended well (a script that started it in the background).
     """
 
@@ -95,6 +99,7 @@ class ChildProcess:
         *,
         service: bool = False,
         on_block: BlockConsumer | None = None,
+        is_behind: Callable[[], bool] = _is_never_behind,
     ) -> None:
         self.pid = spawned.pid
         self.identity: Identity = identify(spawned.pid, spawned.exe)
@@ -113,9 +118,9 @@ class ChildProcess:
         self._ended = asyncio.Event()
         self._on_error = on_error
         self._consumer_failed = False
-        self._drains = (
-            PipeReader("stdout", spawned.stdout, on_line, on_close, self._on_consumer_error, on_block=on_block),
-            PipeReader("stderr", spawned.stderr, on_line, on_close, self._on_consumer_error, on_block=on_block),
+        self._drains = tuple(
+            PipeReader(name, fd, on_line, on_close, self._on_consumer_error, on_block=on_block, is_behind=is_behind)
+            for name, fd in (("stdout", spawned.stdout), ("stderr", spawned.stderr))
         )
         self._watch_exit()
         our_children.add(self.pid)
@@ -127,6 +132,7 @@ class ChildProcess:
         *,
         on_line: LineConsumer,
         on_block: BlockConsumer | None = None,
+        is_behind: Callable[[], bool] = _is_never_behind,
         on_close: Callable[[str], None] = _ignore_close,
         on_error: Callable[[Exception], None] = _report_to_loop,
         service: bool = False,
@@ -134,7 +140,7 @@ class ChildProcess:
         """Start `launch` and return its process. Raises SpawnError; RuntimeError off the main thread."""
         spawned = spawn(launch)
         try:
-            process = cls(spawned, on_line, on_close, on_error, service=service, on_block=on_block)
+            process = cls(spawned, on_line, on_close, on_error, service=service, on_block=on_block, is_behind=is_behind)
         except OSError as error:  # the event loop takes no more descriptors
             _give_up(spawned)
             raise SpawnError.of(error, f"cannot watch '{launch.argv[0]}'") from error

@@ -2,7 +2,8 @@
 
 A child that writes into a full pipe stops: it serves no request, answers no signal. So the read end is emptied by the
 event loop itself, a bounded piece per wakeup (so that one loud child does not starve the others), and what a consumer does
-with a line, or fails to do, never stops the reading.
+with a line, or fails to do, never stops the reading. Only a flood waits in its pipe for as long as its consumer says that it is
+behind, so that a child writes no faster than its lines can be kept.
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ FLOOD_CHUNK = 256 * 1024
 """Bytes read per wakeup when `FLOOD_AFTER` wakeups in a row have found all that they might read."""
 
 FLOOD_AFTER = 8
+
+PAUSE_SECONDS = 0.005
+"""How long a flood is left in its pipe while what takes its lines is behind."""
 
 FLOOD = 8 * 1024
 """The lines of so many bytes, or more, go to `on_block` together."""
@@ -42,7 +46,7 @@ class PipeReader:
     """Empty the non-blocking read end `fd`, which it owns from now on, and hand whole lines to `on_line(name, line)`.
 
     What `on_line` raises goes to `on_error`, and the pipe is read on. `on_close(name)` is called once, at the end. `on_block`,
-    if given, gets many lines at once, each with its newline, and returns their number.
+    if given, gets many lines at once, each with its newline, and returns their number. `is_behind`: whether a flood shall wait.
     """
 
     def __init__(
@@ -54,6 +58,7 @@ class PipeReader:
         on_error: Callable[[Exception], None],
         *,
         on_block: BlockConsumer | None = None,
+        is_behind: Callable[[], bool] = lambda: False,
     ) -> None:
         self.name = name
         self.stats = StreamStats()
@@ -62,6 +67,8 @@ class PipeReader:
         self._on_close = on_close
         self._on_error = on_error
         self._on_block = on_block
+        self._is_behind = is_behind
+        self._pause: asyncio.TimerHandle | None = None
         self._full = 0  # wakeups in a row that have read all that they might
         self._splitter = LineSplitter()
         self._loop = asyncio.get_running_loop()
@@ -73,8 +80,14 @@ class PipeReader:
         return 0 if self.stats.closed else os.fstat(self._fd).st_ino
 
     def _readable(self) -> None:
-        if self._read() == 0:
+        if self._full >= FLOOD_AFTER and self._is_behind():
+            self._loop.remove_reader(self._fd)
+            self._pause = self._loop.call_later(PAUSE_SECONDS, self._go_on)
+        elif self._read() == 0:
             self.close()
+
+    def _go_on(self) -> None:
+        self._loop.add_reader(self._fd, self._readable)
 
     def _read(self) -> int | None:
         """Read once: bytes read, 0 at the end of the stream, None if there is nothing now."""
@@ -104,6 +117,8 @@ class PipeReader:
         if self.stats.closed:
             return
         self.stats.closed = True
+        if self._pause is not None:
+            self._pause.cancel()
         self._loop.remove_reader(self._fd)
         os.close(self._fd)
         self._hand_out(self._splitter.finish())
