@@ -86,9 +86,9 @@ class ChildProcess:
     `on_line(stream, line)` gets every line of "stdout" and "stderr" without its newline, at most 64 KiB and a marker; it
     should return quickly. `on_block(stream, block)`, if given, gets many that came at once, each with its newline, and returns
     their number. While `is_behind()`, a flood is left in its pipe. `on_error(error)` gets the first exception that they raise;
-    the output is read on. `on_close(stream)` says that a stream ended, which the child may do and live on. `service`: the group
-    is one thing, which is asked to end as one, and which goes on when its leader has ended well (a script that started it in the
-    background).
+    the output is read on. `on_close(stream)` says that a stream ended, which the child may do and live on. `service`: the
+    group is one thing, which is asked to end as one, and which goes on when its leader has ended well (a script that started it
+    in the background).
     """
 
     def __init__(
