@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from tests.support.waits import PATIENCE
 
-from prx.logs.sinks import GATHER_BYTES, STALL_SECONDS, Sink, file_sink
+from prx.logs.sinks import STALL_SECONDS, Sink, file_sink
 
 
 @pytest.fixture(autouse=True)
@@ -90,21 +90,6 @@ def test_lines_that_come_as_one_are_counted_as_they_are() -> None:
     sink.close()
     assert target.lines == [b"1", b"lost 10", b"23456"]
     assert (sink.written, sink.dropped) == (6, 10)
-
-
-@pytest.mark.parametrize("size", [10, 2 * GATHER_BYTES])
-def test_a_flood_is_written_soon_and_at_once(size: int) -> None:
-    """Pieces of many lines wait for others only for a moment, and not if they are enough; order is kept."""
-    target = Gate()
-    sink = Sink(target, gap=lambda count: b"gap")
-    for number in range(3):
-        assert sink.put(b"%d" % number * size, lines=2)
-    assert target.calls.acquire(timeout=PATIENCE)
-    sink.put(b"line")
-    while sink.written < 7:
-        assert target.calls.acquire(timeout=PATIENCE)
-    assert target.lines == [*(b"%d" % number * size for number in range(3)), b"line"]
-    sink.close()
 
 
 def test_a_sink_is_behind_while_its_target_takes_lines_too_slowly() -> None:

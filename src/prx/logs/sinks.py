@@ -25,12 +25,6 @@ from prx.logs.files import RotatingFile
 QUEUE_BYTES = 8 * 1024 * 1024
 """Most bytes waiting to be written; more are dropped."""
 
-GATHER_SECONDS = 0.01
-"""How long a piece of many lines waits for more, to be written at once."""
-
-GATHER_BYTES = 1024 * 1024
-"""So much is written without waiting."""
-
 STALL_SECONDS = 2.0
 """A caller that can wait for the target (`is_behind`) waits no longer than this for one write."""
 
@@ -74,8 +68,6 @@ class Sink:
         self.written = 0
         self._target, self._on_alarm, self._gap, self._clock = target, on_alarm, gap, clock
         self._room = queue_bytes
-        self._gather_until = queue_bytes - min(GATHER_BYTES, queue_bytes // 2)  # room that is left then
-        self._gathering = False
         self._queue: deque[tuple[bytes, int]] = deque()  # with the number of lines in it
         self._untold = 0
         self._half = queue_bytes // 2
@@ -108,8 +100,7 @@ class Sink:
             self._room -= len(stored)
             self._queue.append((stored, lines))
             self._start()
-            if not self._gathering or self._room <= self._gather_until:
-                self._changed.notify()
+            self._changed.notify()
             return True
 
     @property
@@ -142,17 +133,9 @@ class Sink:
                 if self._closing:
                     return None
                 self._changed.wait()
-            self._gather()
             batch = list(self._queue)
             self._queue.clear()
             return batch
-
-    def _gather(self) -> None:
-        """Wait for more if many lines have just come: each write costs two changes of the thread."""
-        if self._queue[-1][1] > 1 and self._room > self._gather_until and not self._closing:
-            self._gathering = True
-            self._changed.wait(GATHER_SECONDS)
-            self._gathering = False
 
     def _write(self, batch: list[tuple[bytes, int]]) -> None:
         with self._changed:
