@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -19,9 +20,13 @@ CHUNK = 64 * 1024
 """Bytes read per wakeup."""
 
 FLOOD_CHUNK = 256 * 1024
-"""Bytes read per wakeup when `FLOOD_AFTER` wakeups in a row have found all that they might read."""
+"""Bytes read per wakeup if the pipe has always been full and its lines are dealt with quickly."""
 
 FLOOD_AFTER = 8
+"""A pipe that was full in so many wakeups in a row is flooded."""
+
+QUICK_SECONDS = 0.002
+"""Twice as much is read at the next wakeup if this one's lines took less processor time."""
 
 PAUSE_SECONDS = 0.005
 """How long a flood is left in its pipe while what takes its lines is behind."""
@@ -69,6 +74,7 @@ class PipeReader:
         self._on_block = on_block
         self._is_behind = is_behind
         self._pause: asyncio.TimerHandle | None = None
+        self._size = CHUNK
         self._full = 0  # wakeups in a row that have read all that they might
         self._splitter = LineSplitter()
         self._loop = asyncio.get_running_loop()
@@ -92,15 +98,28 @@ class PipeReader:
     def _read(self) -> int | None:
         """Read once: bytes read, 0 at the end of the stream, None if there is nothing now."""
         try:
-            chunk = os.read(self._fd, FLOOD_CHUNK if self._full >= FLOOD_AFTER else CHUNK)
+            chunk = os.read(self._fd, self._size)
         except BlockingIOError:
             return None
         except OSError:
             return 0
-        self._full = self._full + 1 if len(chunk) >= CHUNK else 0
-        if len(chunk) < FLOOD or not self._hand_out_block(chunk):
+        if len(chunk) < FLOOD:
+            self._full, self._size = 0, max(self._size // 2, CHUNK)
             self._hand_out(self._splitter.feed(chunk))
+        else:
+            self._deal_with_many(chunk)
         return len(chunk)
+
+    def _deal_with_many(self, chunk: bytes) -> None:
+        """Hand out many lines, and decide from what they cost how much is read next time."""
+        began = time.thread_time()
+        if not self._hand_out_block(chunk):
+            self._hand_out(self._splitter.feed(chunk))
+        self._full = self._full + 1 if len(chunk) >= CHUNK else 0
+        if time.thread_time() - began > QUICK_SECONDS:
+            self._size = max(self._size // 2, CHUNK)
+        elif len(chunk) == self._size:
+            self._size = min(2 * self._size, FLOOD_CHUNK)
 
     def read_rest(self, limit: int) -> None:
         """Read what is in the pipe now, at most about `limit` bytes, without waiting for more."""
