@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import time
 from pathlib import Path
 
 import psutil
@@ -15,7 +14,6 @@ from prx.core.exit_status import ExitStatus
 from prx.core.launch import Launch
 from prx.logs.lines import CUT_MARKER, LINE_LIMIT
 from prx.runtime.process.child import ChildProcess
-from prx.runtime.process.pipes import CHUNK, QUICK_SECONDS
 
 
 async def ended(process: ChildProcess) -> ExitStatus:
@@ -258,25 +256,6 @@ async def test_a_flood_waits_in_its_pipe(child: Child) -> None:
         behind = False
         assert await ended(process) == ExitStatus(code=0)
         assert taken == process.stats["stdout"].lines == 2_000_000
-
-
-@pytest.mark.parametrize("seconds", [0.0, 2 * QUICK_SECONDS], ids=["quick", "slow"])
-async def test_a_flood_is_read_in_pieces_that_its_consumer_can_bear(child: Child, seconds: float) -> None:
-    """Much is read at once only if that holds up nothing else: a consumer that needs time for its lines gets fewer."""
-    code = "block = b'line\\n' * 40000\nfor _ in range(40): os.write(1, block)"
-    sizes: list[int] = []
-
-    def on_block(stream: str, block: bytes) -> int:
-        began = time.thread_time()
-        while time.thread_time() < began + seconds:
-            pass
-        sizes.append(len(block))
-        return block.count(b"\n")
-
-    async with await ChildProcess.spawn(python(code), on_line=child.on_line, on_block=on_block) as process:
-        assert await ended(process) == ExitStatus(code=0)
-        assert process.stats["stdout"].lines == 1_600_000
-    assert (max(sizes) > 2 * CHUNK) == (not seconds)
 
 
 async def test_launch_needs_a_reader_for_its_secret() -> None:
