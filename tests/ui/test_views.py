@@ -150,6 +150,23 @@ async def test_each_view_writes_its_part() -> None:
     assert lines.text() == f"public at {URL}\nwarn: warned\n"
 
 
+async def test_events_that_come_at_once_are_written_in_few_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A burst of events costs some journeys to the writing thread, not one each; all are written, in order."""
+    bus, objects, pieces = Bus(SystemClock()), Pipe(), list[str]()
+    write = objects.writer.write
+
+    async def counted(text: str) -> None:
+        pieces.append(text)
+        await write(text)
+
+    monkeypatch.setattr(objects.writer, "write", counted)
+    async with showing([JsonView(objects.writer)], bus):
+        for number in range(200):
+            bus.publish(log(f"line {number}"))
+    assert [json.loads(line)["message"] for line in objects.text().splitlines()] == [f"line {number}" for number in range(200)]
+    assert len(pieces) <= 5
+
+
 @pytest.mark.parametrize(
     ("fact", "said"),
     [

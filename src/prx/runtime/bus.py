@@ -57,6 +57,10 @@ class Subscription:
             self._latest.pop(key, None)
             self._latest[key] = event
 
+    def take(self, most: int) -> list[Event]:
+        """Return those of the next events that wait already, at most so many."""
+        return [self._waiting.popleft() for _ in range(min(most, len(self._waiting)))]
+
     def close(self) -> None:
         """End the iteration once what waits has been taken; harmless when done twice."""
         self._closed = True

@@ -14,6 +14,7 @@ from prx.ui.writer import NonBlockingWriter
 
 _STDOUT, _STDERR = 1, 2
 _LAST_WORDS_SECONDS = 1.0  # for readers that have stalled; others take everything at once
+_AT_ONCE = 63  # events that are shown with one that has come
 
 
 def is_smart_terminal(fd: int) -> bool:
@@ -60,7 +61,7 @@ async def _feed(view: View, events: Subscription) -> None:
             async with asyncio.TaskGroup() as group:
                 tick = group.create_task(view.tick(), name="tick")
                 async for event in events:
-                    await view.show(event)
+                    await view.show_all([event, *events.take(_AT_ONCE)])
                 tick.cancel()
         finally:
             view.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from prx.core.events import Event, StateChanged, UrlChanged, VerdictChanged
@@ -32,6 +33,11 @@ class View(ABC):
     async def show(self, event: Event) -> None:
         """Render one event."""
 
+    async def show_all(self, events: Sequence[Event]) -> None:
+        """Render events that came at once, in order."""
+        for event in events:
+            await self.show(event)
+
     async def tick(self) -> None:
         """Render what changes with time alone, forever; most views have nothing of the kind."""
         return
@@ -55,7 +61,11 @@ class JsonView(View):
 
     async def show(self, event: Event) -> None:
         """Write `event`."""
-        await self.writer.write(json.dumps(event.to_json(), default=str) + "\n")
+        await self.show_all([event])
+
+    async def show_all(self, events: Sequence[Event]) -> None:
+        """Write events that came at once in one piece: each write is a journey to the writing thread and back."""
+        await self.writer.write("".join(json.dumps(event.to_json(), default=str) + "\n" for event in events))
 
 
 class LineView(View):
