@@ -105,7 +105,7 @@ class Sink:
 
     @property
     def is_behind(self) -> bool:
-        """Whether more than half of the queue waits for a target that does take lines: to wait a moment loses none."""
+        """Return whether more than half of the queue waits for a target that does take lines: to wait a moment loses none."""
         return self._room < self._half and self._clock() < self._began + STALL_SECONDS
 
     def close(self) -> None:
