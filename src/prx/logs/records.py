@@ -78,7 +78,7 @@ class LogRecord:
 def fold_block(at: str, tunnel: str, source: str, block: bytes) -> tuple[bytes, int]:
     """Return what stores whole lines of a child, each with its newline and all of them clean, and how many they are.
 
-    Lines of JSON are stored as they are. Only the first and the last one are examined: to examine each costs more than the rest.
+    Lines of JSON are stored as they are. Only the first and the last one are examined: to examine each would cost most.
     """
     first, last = block[: block.index(b"\n")], block[block.rfind(b"\n", 0, -1) + 1 : -1]
     if not all(line.startswith(b'{"') and line.endswith(b"}") for line in (first, last)):
