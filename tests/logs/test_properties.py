@@ -30,7 +30,10 @@ def test_chunks_never_change_lines(data: bytes, cuts: list[int], limit: int) -> 
     assert (pieces.lines, pieces.cut) == (whole.lines, whole.cut) == (len(found), whole.cut)
 
 
-@given(raw, st.lists(st.integers(0, 200)), st.integers(1, 12))
+plain = st.lists(st.sampled_from([b"a", b"bcd", b"\n", b"xyz" * 4])).map(b"".join)
+
+
+@given(raw | plain, st.lists(st.integers(0, 60)), st.integers(1, 12))
 def test_blocks_are_the_lines(data: bytes, cuts: list[int], limit: int) -> None:
     """Lines that are taken as blocks if that is possible, and else one by one, are those that are always taken one by one."""
     whole = LineSplitter(limit)
