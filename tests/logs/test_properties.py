@@ -5,7 +5,7 @@ import itertools
 import json
 from urllib.parse import quote
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from prx.logs.fold import Folder
@@ -34,6 +34,9 @@ plain = st.lists(st.sampled_from([b"a", b"bcd", b"\n", b"xyz" * 4])).map(b"".joi
 
 
 @given(raw | plain, st.lists(st.integers(0, 60)), st.integers(1, 12))
+@example(b"bcd\n", [], 2)
+@example(b"a\nbcd\na", [3], 2)
+@example(b"a\nbcd\na", [3], 3)
 def test_blocks_are_the_lines(data: bytes, cuts: list[int], limit: int) -> None:
     """Lines that are taken as blocks if that is possible, and else one by one, are those that are always taken one by one."""
     whole = LineSplitter(limit)
