@@ -10,10 +10,9 @@ dropped of it is looked for once all is up, when no user waits for a URL.
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 LONG_PAUSE = 0.02  # seconds of processor time
@@ -24,7 +23,7 @@ _OLDEST = 2
 
 def use_one_arena() -> None:
     """Have all threads share one arena. Python holds its own lock while it allocates, so one more each gains nothing."""
-    if (mallopt := getattr(ctypes.CDLL(None), "mallopt", None)) is not None:
+    if (mallopt := _of_c_library("mallopt")) is not None:
         mallopt(_M_ARENA_MAX, 1)
 
 
@@ -32,8 +31,16 @@ def return_free_memory() -> None:
     """Return memory that is free to the system: what was read, parsed and dropped on the way up. Takes some milliseconds."""
     gc.collect()
     freeze_objects()
-    if (malloc_trim := getattr(ctypes.CDLL(None), "malloc_trim", None)) is not None:
+    if (malloc_trim := _of_c_library("malloc_trim")) is not None:
         malloc_trim(0)
+
+
+def _of_c_library(name: str) -> Callable[..., int] | None:
+    """Return a function of the C library; None if it has none of that name."""
+    import ctypes  # a short command does without
+
+    found: Callable[..., int] | None = getattr(ctypes.CDLL(None), name, None)
+    return found
 
 
 def freeze_objects() -> None:
@@ -46,14 +53,16 @@ def no_collection() -> Iterator[None]:
     """Keep the collector from running within the block, which imports modules, and set aside what the block has made.
 
     Modules stay until the end and hold next to no cycle that could be dropped; to traverse them meanwhile, 75 times, is a
-    twentieth of a start.
+    twentieth of a start. Blocks may be nested.
     """
+    was_on = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
         freeze_objects()
-        gc.enable()
+        if was_on:
+            gc.enable()
 
 
 @contextmanager

@@ -24,8 +24,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         undo_inherited_signals()
         if is_wanted(words):
             leave_the_caller()
-        from prx.cli.root import cli
-        from prx.ui.errors import run
+        from prx.app.memory import no_collection
+
+        with no_collection():
+            from prx.cli.root import cli
+            from prx.ui.errors import run
 
         code = run(cli, arguments)
     except KeyboardInterrupt:  # during the imports, or behind `run`

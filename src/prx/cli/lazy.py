@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import click
 
 from prx import __version__
+from prx.app.memory import no_collection
 from prx.cli.help import HelpContext, dress
 
 
@@ -50,7 +51,8 @@ class LazyGroup(click.Group):
         if cmd_name not in self.table:
             return None
         module, _, attribute = self.table[cmd_name].where.partition(":")
-        command = getattr(importlib.import_module(module), attribute)
+        with no_collection():
+            command = getattr(importlib.import_module(module), attribute)
         assert isinstance(command, click.Command)
         if self.table[cmd_name].quiet and not any("-q" in param.opts for param in command.params):
             quiet_option(command)
