@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import click
 
 from prx import __version__
+from prx.app.ahead import ask_for_version
 from prx.app.config_in_force import ConfigInForce
 from prx.app.dashboard import DashboardChild
 from prx.app.hardening import require_folder
@@ -29,7 +30,7 @@ from prx.app.inspection import Inspection
 from prx.app.joined_lab import JoinedLab
 from prx.app.lab_mode import choose_for_lab, explain, join_or_start
 from prx.app.log_file import EventLog, log_file
-from prx.app.memory import freeze_objects, return_free_memory, short_pauses
+from prx.app.memory import freeze_objects, no_collection, return_free_memory, short_pauses
 from prx.app.options import StartOptions
 from prx.app.outcome import Outcome, first_error
 from prx.app.reload import Reloader
@@ -57,13 +58,14 @@ from prx.runtime.host.lock import InstanceLock
 from prx.runtime.host.sd_notify import Notifier
 from prx.runtime.process.child import our_children
 from prx.runtime.process.reaper import OrphanReaper
-from prx.runtime.supervisor import Supervisor
+from prx.runtime.process.version import forget_ahead
 from prx.ui.errors import describe_os_error
 from prx.ui.screen import choose_views, showing
 
 if TYPE_CHECKING:
     from prx.app.served_command import ServedCommand
     from prx.lab import Lab
+    from prx.runtime.supervisor import Supervisor
 
 FREE_MEMORY_AFTER = 0.5  # seconds after all tunnels were verified, or have failed
 KILL_SECONDS = 1.0  # from the second signal to the end, whatever still hangs
@@ -335,6 +337,11 @@ class Session:
             self._log("info", explained)
         if self._lab is not None:
             self._log("info", f"the lab answers `prx lab …` at {self._lab.control}")
+        stack.push_async_callback(forget_ahead)
+        await ask_for_version(config, self._environ, self._in_force.data_dir, self._clock)
+        with no_collection():
+            from prx.runtime.supervisor import Supervisor  # the program answers meanwhile
+
         stack.push_async_callback(self._inspection.close)
         self._inspect()
         self._supervisor = Supervisor(

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from prx.core.errors import PrxError
 from prx.runtime.process import version
-from prx.runtime.process.version import ask_version
+from prx.runtime.process.child import our_children
+from prx.runtime.process.version import ask_ahead, ask_version, forget_ahead
 
 
 class Memory:
@@ -58,3 +60,59 @@ async def test_a_script_is_asked_by_every_prx(tmp_path: Path, words: str) -> Non
         inner.write_text(said)
         assert await ask(script, memory) == said
     assert memory.kept == {}
+
+
+def client(folder: Path, says: str, *, first: str = "") -> Path:
+    """Return a program that counts how often it was asked, in `asked` beside it."""
+    script = folder / "client"
+    script.write_text(f"#!/bin/sh\n{first}\necho >>{folder}/asked\necho client version {says}\n")
+    script.chmod(0o755)
+    return script
+
+
+def asked(folder: Path) -> int:
+    """Return how often the program was asked."""
+    return len((folder / "asked").read_text().splitlines()) if (folder / "asked").exists() else 0
+
+
+async def test_what_was_asked_ahead_is_not_asked_again(tmp_path: Path) -> None:
+    """The program runs once, while something else is loaded, and its answer is taken; once it is known, it does not run."""
+    program = (str(client(tmp_path, "1")),)
+    await ask_ahead(program, Memory())
+    await ask_ahead(program, Memory())
+    assert await ask_version(program, Memory()) == "client version 1"
+    await ask_ahead(program, Memory())
+    assert (asked(tmp_path), our_children) == (1, set())
+
+
+async def test_a_program_that_was_replaced_meanwhile_is_asked_itself(tmp_path: Path) -> None:
+    """An answer that the file of before has given says nothing of the one that is there now."""
+    program = (str(client(tmp_path, "1")),)
+    await ask_ahead(program, Memory())
+    client(tmp_path, "2.0")
+    assert await ask_version(program, Memory()) == "client version 2.0"
+    await forget_ahead()
+    assert our_children == set()
+
+
+async def test_a_question_that_is_not_needed_any_more_ends(tmp_path: Path) -> None:
+    """A program that hangs, asked ahead by a prx that is stopped then, is left nowhere."""
+    await ask_ahead((str(client(tmp_path, "1", first="exec sleep 1000")),), Memory())
+    assert len(our_children) == 1
+    await forget_ahead()
+    assert our_children == set()
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o777, None])
+async def test_what_is_wrong_is_said_by_the_question_in_earnest(tmp_path: Path, mode: int | None) -> None:
+    """A program that is missing, cannot be run or could be another user's is no error before it is needed."""
+    script = client(tmp_path, "1")
+    if mode is None:
+        script.unlink()
+    else:
+        script.chmod(mode)
+    await ask_ahead((str(script),), Memory())
+    assert our_children == set()
+    with pytest.raises(PrxError):
+        await ask_version((str(script),), Memory())
+    assert asked(tmp_path) == 0

@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
+from prx.core.errors import PrxError
 from prx.core.launch import Launch
 from prx.files.fingerprint import content_fingerprint, file_fingerprint
 from prx.files.programs import require_program
@@ -24,7 +25,9 @@ _LONGEST_VERSION = 40  # characters
 
 _NATIVE = b"\x7fELF"  # elf(5); what begins otherwise may be a script, and run another program tomorrow
 
-_known: dict[tuple[object, ...], str] = {}
+_Key = tuple[object, ...]  # the program, and what its file looks like
+_known: dict[_Key, str] = {}
+_ahead: dict[_Key, _Question] = {}
 
 
 class VersionMemory(Protocol):
@@ -44,19 +47,44 @@ async def ask_version(program: Sequence[str], memory: VersionMemory | None = Non
     here first, so it is here that a program is refused which others could have put there: raises FileRefusedError for it,
     SpawnError for what cannot be run.
     """
-    _require_trusted(program[0])
-    file = which(program[0]) or program[0]
-    key = (*program, file_fingerprint(file))
-    if key in _known:
-        return _known[key]
-    state = _native_state(file) if len(program) == 1 and memory is not None else ()
-    said = memory.version(file, state) if memory is not None and state else ""
-    if not said:
-        said = await _ask(program)
+    file, key, state, said = _look_up(program, memory)
+    if said is None:
+        question = _ahead.pop(key, None) or await _Question.put(program)
+        said = await question.answer()
         if memory is not None and state and said and state == _native_state(file):
             memory.keep_version(file, state, said)
     _known[key] = said
     return said
+
+
+async def ask_ahead(program: Sequence[str], memory: VersionMemory) -> None:
+    """Put the question that `ask_version` will ask, so that the answer comes meanwhile; `forget_ahead` ends what is left.
+
+    What is wrong with a program is said when it is asked in earnest.
+    """
+    with suppress(PrxError, OSError, RuntimeError, MemoryError):
+        _, key, _, said = _look_up(program, memory)
+        if said is None and key not in _ahead:
+            _ahead[key] = await _Question.put(program)
+
+
+async def forget_ahead() -> None:
+    """End the questions that were put ahead and that no caller has taken the answer of."""
+    while _ahead:
+        _, question = _ahead.popitem()
+        await question.close()
+
+
+def _look_up(program: Sequence[str], memory: VersionMemory | None) -> tuple[str, _Key, tuple[int, ...], str | None]:
+    """Return the file of a program, the key of its answer, the state of a native one, and the answer; None if not known."""
+    _require_trusted(program[0])
+    file = which(program[0]) or program[0]
+    key = (*program, file_fingerprint(file))
+    if key in _known:
+        return file, key, (), _known[key]
+    state = _native_state(file) if len(program) == 1 and memory is not None else ()
+    said = memory.version(file, state) if memory is not None and state else ""
+    return file, key, state, said or None
 
 
 def _native_state(file: str) -> tuple[int, ...]:
@@ -89,18 +117,34 @@ def short_version(said: str) -> str:
     return found[1].strip("(),;\"'")[:_LONGEST_VERSION] if found else ""
 
 
-async def _ask(program: Sequence[str]) -> str:
-    lines: list[bytes] = []
-    environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-    environment |= needed_environment(program, os.environ)
-    async with await ChildProcess.spawn(
-        Launch((*program, "--version"), environment), on_line=lambda _, line: lines.append(line)
-    ) as process:
-        try:
-            async with asyncio.timeout(ANSWER_WITHIN):
-                await process.wait()
-        except TimeoutError:
-            return ""
-    said = [line.decode(errors="replace").strip() for line in lines]
-    # a wrapper may have something to say before the program itself does
-    return next((line for line in said if " version " in line), said[0] if said else "")
+class _Question:
+    """`PROGRAM --version`, under way; made by `put`."""
+
+    def __init__(self, process: ChildProcess, lines: list[bytes]) -> None:
+        self._process = process
+        self._lines = lines
+
+    @classmethod
+    async def put(cls, program: Sequence[str]) -> _Question:
+        """Start the program. Raises SpawnError."""
+        lines: list[bytes] = []
+        environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+        environment |= needed_environment(program, os.environ)
+        launch = Launch((*program, "--version"), environment)
+        return cls(await ChildProcess.spawn(launch, on_line=lambda _, line: lines.append(line)), lines)
+
+    async def answer(self) -> str:
+        """Return the line that names the program, else the first; empty when none came in time."""
+        async with self._process as process:
+            try:
+                async with asyncio.timeout(ANSWER_WITHIN):
+                    await process.wait()
+            except TimeoutError:
+                return ""
+        said = [line.decode(errors="replace").strip() for line in self._lines]
+        # a wrapper may have something to say before the program itself does
+        return next((line for line in said if " version " in line), said[0] if said else "")
+
+    async def close(self) -> None:
+        """End the program, whatever it says."""
+        await self._process.aclose()
