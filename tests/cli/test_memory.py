@@ -65,6 +65,10 @@ NOT_FOR_A_QUIET_TUNNEL = {
     "prx.secrets.store",
     "prx.config.render",
     "prx.config.reference",
+    "prx.core.incidents",
+    "prx.history.recorder",
+    "prx.runtime.hooks.chosen",
+    "prx.runtime.hooks.web",
 }
 
 _SCRIPT = "import sys, prx.cli; prx.cli.main(sys.argv[1:]); print('modules', *sys.modules, file=sys.stderr)"
@@ -92,8 +96,10 @@ print(before - resident())
 
 def test_a_verified_tunnel_idles_without_what_it_does_not_use(home: Home) -> None:
     """After its URL is verified `prx start` has loaded no schema library, DNS library, mail parser, screen or server."""
+    config = home.folder / "prx.toml"
+    config.write_text("[history]\nkeep_days = 0\n")
     with serving() as origin, running(home) as (facts, _):
-        command = [sys.executable, "-c", _SCRIPT, "start", str(origin.port), f"--lab={facts['control']}"]
+        command = [sys.executable, "-c", _SCRIPT, "start", str(origin.port), f"--config={config}", f"--lab={facts['control']}"]
         process = subprocess.Popen(
             command,
             env=home.environ,

@@ -50,7 +50,6 @@ from prx.core.events import Log, timestamp
 from prx.core.states import State
 from prx.core.status import TunnelStatus
 from prx.core.story import story
-from prx.history.recorder import recorder_for
 from prx.runtime.bulkhead import keep_running, stray_handler
 from prx.runtime.bus import Bus
 from prx.runtime.host.clock import SystemClock
@@ -288,10 +287,11 @@ class Session:
         logbook = stack.enter_context(EventLog(self._log_file, self._redactor, self._clock, warn=warn))
         self._bus.listen(logbook.see)
         self._bus.keep_with(logbook.keep, logbook.is_behind)
-        recorder = recorder_for(
-            config, self._in_force.data_dir, instance.key, clock=self._clock, warn=partial(self._log, "warn")
-        )
-        if recorder is not None:
+        if config.history.keep_days:
+            from prx.history.recorder import recorder_for  # only if something is kept
+
+            warned = partial(self._log, "warn")
+            recorder = recorder_for(config, self._in_force.data_dir, instance.key, clock=self._clock, warn=warned)
             self._bus.listen(stack.enter_context(recorder).see)
         self._outcome = Outcome(config.tunnels, self._settled)
         self._bus.listen(self._outcome.see)

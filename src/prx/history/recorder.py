@@ -30,13 +30,9 @@ def history_folder(data_dir: Path) -> Path:
     return data_dir / "history"
 
 
-def recorder_for(
-    config: Config, data_dir: Path, key: str, *, clock: Clock, warn: Callable[[str], None]
-) -> HistoryRecorder | None:
-    """Return the recorder of the prx called `key`; None if the configuration keeps no history."""
+def recorder_for(config: Config, data_dir: Path, key: str, *, clock: Clock, warn: Callable[[str], None]) -> HistoryRecorder:
+    """Return the recorder of the prx called `key`, whose configuration keeps a history."""
     bounds = Bounds(config.history.keep_days, config.history.keep_mb * 1_000_000)
-    if not bounds.days:
-        return None
     tunnels = {name: item.local_addr for name, item in config.tunnels.items()}
     about = {"pid": os.getpid(), "version": __version__, "tunnels": tunnels}
     return HistoryRecorder(history_folder(data_dir), key, bounds, about=about, clock=clock, warn=warn)

@@ -23,8 +23,7 @@ from prx.runtime.client_program import Programs
 from prx.runtime.connector import EMPTY_CONFIG
 from prx.runtime.context import Shared
 from prx.runtime.delivery import Ways
-from prx.runtime.hooks import HookRunner, NoticeRunner
-from prx.runtime.hooks.apprise import MISSING, AppriseHook, is_installed
+from prx.runtime.hooks import HookRunner, NoticeRunner, load
 from prx.runtime.host.change_monitor import ChangeMonitor
 from prx.runtime.host.clock import Clock
 from prx.runtime.host.network import LocalNetwork, Network, SystemNetwork
@@ -163,6 +162,8 @@ class Supervisor:
 
         A tunnel that the user has stopped stays so.
         """
+        for settings in config.tunnels.values():
+            load(settings)
         old, self._config = self._config, config
         costs: list[str] = []
         self._learn_secrets(config)
@@ -252,8 +253,8 @@ class Supervisor:
         self._tunnels[name] = tunnel
         for warning in tunnel.context.backend.warnings:
             tunnel.context.log("warn", warning)
-        if any(isinstance(hook, AppriseHook) for hook in self._notices.hooks(settings)) and not is_installed():
-            tunnel.context.log("warn", f"on_change: {MISSING}")
+        if missing := load(settings):
+            tunnel.context.log("warn", missing)
         self._running.append(self._tasks.create_task(self._supervise(tunnel), name=f"tunnel {name}"))
 
     def _keep_running(self, what: str, work: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:

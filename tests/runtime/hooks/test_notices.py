@@ -20,9 +20,10 @@ from prx.config.schema import TunnelSettings
 from prx.core.events import Event, Fact, HookRan, RestartScheduled, UrlKnown, VerdictChanged
 from prx.core.verdicts import Verdict
 from prx.runtime.hooks.apprise import AppriseHook
+from prx.runtime.hooks.chosen import notice_hooks
 from prx.runtime.hooks.command import CommandHook
 from prx.runtime.hooks.kinds import Change
-from prx.runtime.hooks.notices import LINE, NoticeRunner, notice_hooks
+from prx.runtime.hooks.notices import LINE, NoticeRunner
 from prx.runtime.hooks.runner import deliver_repeatedly
 from prx.runtime.hooks.web import WebHook
 from prx.secrets.value import Secret

@@ -13,38 +13,23 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from prx.config.schema import TunnelSettings
 from prx.core.events import Event, Fact, HookRan
-from prx.core.incidents import Incidents, Notice
-from prx.runtime.hooks.apprise import AppriseHook
-from prx.runtime.hooks.command import CommandHook
 from prx.runtime.hooks.kinds import MessageHook
 from prx.runtime.hooks.runner import deliver_repeatedly
-from prx.runtime.hooks.web import WebHook
 from prx.runtime.host.clock import Clock, TimerHandle
 from prx.runtime.host.wall_jumps import WallJumps
 
+if TYPE_CHECKING:
+    from prx.core.incidents import Incidents, Notice
+
 LINE: Final = 32
-WEB_SECONDS: Final = 10.0
 FAREWELL_SECONDS: Final = 10.0
 """How long prx waits, before it ends because nothing can run, for the news of that to be delivered."""
 
 _Key = tuple[str, MessageHook]
-
-
-def notice_hooks(settings: TunnelSettings, folder: Path, environ: Mapping[str, str]) -> list[MessageHook]:
-    """Return the hooks of `on_change`: a URL, an address of apprise, or a command."""
-    return [_hook(text, settings, folder, environ) for text in settings.on_change]
-
-
-def _hook(text: str, settings: TunnelSettings, folder: Path, environ: Mapping[str, str]) -> MessageHook:
-    if text.startswith(("http://", "https://")):
-        return WebHook(text, WEB_SECONDS, settings.hook_secret.reveal())
-    if "://" in text.split(maxsplit=1)[0]:
-        return AppriseHook(text)
-    return CommandHook(text, folder, environ)
 
 
 class NoticeRunner:
@@ -84,6 +69,8 @@ class NoticeRunner:
         settings = self._settings_of(name)
         if settings is None or not settings.on_change:
             return
+        from prx.core.incidents import Incidents  # noqa: PLC0415 - see prx.runtime.hooks.chosen
+
         self._follow_the_clock()
         incidents = self._incidents.setdefault(name, Incidents(name))
         self._queue(name, incidents.take(event.at, event.fact))
@@ -119,6 +106,10 @@ class NoticeRunner:
 
     def hooks(self, settings: TunnelSettings) -> list[MessageHook]:
         """Return the hooks of these settings."""
+        if not settings.on_change:
+            return []
+        from prx.runtime.hooks.chosen import notice_hooks  # noqa: PLC0415 - see there
+
         return notice_hooks(settings, self._folder, self._environ)
 
     def waiting(self, address: str) -> tuple[Notice, ...]:

@@ -17,36 +17,12 @@ from typing import Protocol, TypeVar
 
 from prx.config.schema import TunnelSettings
 from prx.core.backoff import Schedule
-from prx.core.errors import PrxError
 from prx.core.events import Fact, HookRan, UrlChanged
-from prx.files.people import expanded
-from prx.files.rule import Claim
-from prx.runtime.hooks.command import CommandHook
-from prx.runtime.hooks.envfile import EnvFileHook
 from prx.runtime.hooks.kinds import Change, Hook, HookError
-from prx.runtime.hooks.web import WebHook
 from prx.runtime.host.clock import Clock
 
 RETRIES = Schedule((1.0, 5.0, 15.0))
 _Key = tuple[str, Hook]
-
-
-def hooks_of(settings: TunnelSettings, folder: Path, environ: Mapping[str, str]) -> list[Hook]:
-    """Return the hooks that a tunnel has: the dotenv file first, because a command may read it."""
-    return _env_files(settings, folder, environ) + [
-        WebHook(text) if text.startswith(("http://", "https://")) else CommandHook(text, folder, environ)
-        for text in settings.on_url
-    ]
-
-
-def _env_files(settings: TunnelSettings, folder: Path, environ: Mapping[str, str]) -> list[Hook]:
-    if not settings.url_env_file:
-        return []
-    try:
-        named = expanded(settings.url_env_file, environ)
-    except PrxError:
-        named = Path(settings.url_env_file)  # a home that is not known: a file with ~ in its name, as a shell has it
-    return [EnvFileHook(folder / named, Claim.NAMED if named.is_absolute() else Claim.FOUND)]
 
 
 def _unchanged(text: str) -> str:
@@ -81,13 +57,16 @@ class HookRunner:
 
     def fire(self, fact: UrlChanged, settings: TunnelSettings) -> None:
         """Take note of a verified URL; returns at once."""
-        self._fired.put_nowait((fact, settings))
+        if settings.on_url or settings.url_env_file:
+            self._fired.put_nowait((fact, settings))
 
     async def run(self) -> None:
         """Run hooks until cancelled; then none is left running."""
         async with asyncio.TaskGroup() as group:
             while True:
                 fact, settings = await self._fired.get()
+                from prx.runtime.hooks.chosen import hooks_of  # noqa: PLC0415 - see there
+
                 for hook in hooks_of(settings, self._folder, self._environ):
                     self._begin(group, (fact.tunnel, hook), fact)
 
