@@ -122,7 +122,11 @@ class Run:
         self._phase = GOLDEN * ledger.living % 1  # one alone beats with the heartbeat, many spread over the time between
         ledger.add(self._process.identity, self.context.name)
         self.role.visitors.begin(self.checker)
-        asyncio.get_running_loop().call_later(PREPARE_AFTER, prepare)  # the child has yet to come up
+        asyncio.get_running_loop().call_later(PREPARE_AFTER, self._prepare_checks)  # the child has yet to come up
+
+    def _prepare_checks(self) -> None:
+        site = self.context.shared.site
+        prepare(site.public_ca, tls=site.public_scheme == "https")
 
     async def aclose(self) -> None:
         """Kill the child, and forget it: nothing waits for its end."""

@@ -55,16 +55,17 @@ LOADED = """
 import asyncio, sys
 from prx.app import session
 from prx.runtime.probes.http import prepare
-before = "h11" in sys.modules
-prepare()
-print(before, "h11" in sys.modules)
+from prx.runtime.probes.connect import _context
+before = "h11" in sys.modules, _context.cache_info().currsize
+prepare(tls=True)
+print(*before, "h11" in sys.modules, _context.cache_info().currsize)
 """
 
 
 def test_a_start_loads_no_http_before_its_child() -> None:
-    """What only the first check needs is loaded while the child comes up."""
+    """What only the first check needs, the system's CAs among it, is loaded while the child comes up."""
     ran = subprocess.run([sys.executable, "-c", LOADED], capture_output=True, text=True, check=True, timeout=60)
-    assert ran.stdout.split() == ["False", "True"]
+    assert ran.stdout.split() == ["False", "0", "True", "1"]
 
 
 @pytest.mark.usefixtures("no_descriptor")

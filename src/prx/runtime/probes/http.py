@@ -14,8 +14,9 @@ import enum
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
-from prx.runtime.probes.connect import LIMIT, FailureKind, ProbeError, Stream, to_probe_error
+from prx.runtime.probes.connect import LIMIT, FailureKind, ProbeError, Stream, to_probe_error, verifying_tls
 
 BODY_PATIENCE = 2.0  # seconds that a body may take after its head
 
@@ -65,10 +66,17 @@ class BodyEnd(enum.Enum):
     BROKEN_OFF = enum.auto()  # the connection ended first, or what came is no body
 
 
-def prepare() -> None:
-    """Load what an exchange needs, while there is time for it: between the start of a child and its first answer."""
-    with suppress(ImportError, OSError):
+def prepare(ca_file: Path | None = None, *, tls: bool = False) -> None:
+    """Load what an exchange needs, while there is time for it: between the start of a child and its first answer.
+
+    With `tls` that includes the CAs, those in `ca_file` or the system's, which are hundreds. What cannot be loaded is missed
+    by the exchange itself.
+    """
+    with suppress(ImportError, OSError, ProbeError):
         import prx.runtime.probes.talk  # noqa: F401, PLC0415 - see `exchange`
+
+        if tls:
+            verifying_tls(ca_file)
 
 
 async def exchange(
