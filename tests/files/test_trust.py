@@ -11,9 +11,9 @@ from tests.files.conftest import STRANGER, Place
 from prx.config.schema import TunnelSettings
 from prx.core.errors import PermanentError
 from prx.files import FileRefusedError
+from prx.runtime.hooks.chosen import hooks_of
 from prx.runtime.hooks.command import CommandHook
 from prx.runtime.hooks.kinds import Change, HookError
-from prx.runtime.hooks.chosen import hooks_of
 from prx.runtime.process.version import ask_version
 from prx.secrets.errors import SecretError
 from prx.secrets.sources import SecretSources

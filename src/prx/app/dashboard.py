@@ -21,6 +21,7 @@ from prx.core.backoff import RESTART, steady_after
 from prx.core.errors import PermanentError, PrxError, UsageError
 from prx.core.exit_status import ExitStatus
 from prx.core.launch import SECRET_PATH, Launch
+from prx.core.value import Value
 from prx.logs.text import decode
 from prx.runtime.host.clock import Clock
 from prx.runtime.process.child import ChildProcess
@@ -34,8 +35,8 @@ _PERMANENT: Final = frozenset({UsageError.exit_code, PermanentError.exit_code})
 Log = Callable[[str, str], None]
 
 
-@dataclass(frozen=True, slots=True)
-class _End:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class _End(Value):
     """How one run of the child ended; `permanent`: another try cannot help without a change from outside."""
 
     why: str

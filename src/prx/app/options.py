@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from prx.core.value import Value
+
 # Flags that stand for a key of the configuration: those of the one tunnel, or of all of a file.
 WISHES = {
     "health_path": "tunnel.health_check_path",
@@ -21,8 +23,8 @@ WISHES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class StartOptions:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class StartOptions(Value):
     """One command line, understood. `local_addr` is empty if the configuration says it; `ttl` is in seconds.
 
     `overrides`: values for other keys of the configuration, by dotted name such as `tunnel.health_check_path`.

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from prx.core.evidence import ChildExit
 from prx.core.exit_status import ExitStatus
 from prx.core.launch import Launch
+from prx.core.value import Value
 
 if TYPE_CHECKING:
     from prx.config.schema import TunnelSettings
@@ -36,8 +37,8 @@ PUBLIC_DOH = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class EdgeSite:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class EdgeSite(Value):
     """Which edge the child connects to, and how its public side is reached. The defaults are Cloudflare itself.
 
     edge_addrs: HOST:PORT of each edge slot; empty means that the client finds the edge by itself. ca_file: CA of that edge.
@@ -71,8 +72,8 @@ class EdgeSite:
 CLOUDFLARE = EdgeSite()
 
 
-@dataclass(frozen=True, slots=True)
-class LaunchContext:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class LaunchContext(Value):
     """What the runtime has prepared for one start of the child.
 
     program: argv prefix that runs the client. version: as the client says it, empty when it could not be asked.
@@ -118,8 +119,8 @@ class LineKind(enum.StrEnum):
     OTHER = "other"
 
 
-@dataclass(frozen=True, slots=True)
-class LogLine:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class LogLine(Value):
     """One line of the child's log, understood. `level` is debug, info, warn or error.
 
     connection: index of the connection that it is about. error: the `error` field. ends_round: the client now waits before it
@@ -137,16 +138,16 @@ class LogLine:
     fields: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Readiness:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Readiness(Value):
     """What the child's own `/ready` says."""
 
     ready: int
     connector_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoints:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Endpoints(Value):
     """Paths that a child answers on its own loopback port; empty: it has no such path.
 
     ready: how many connections it has; a client without it is as ready as its log says (`LineKind.REGISTERED` and `LOST`).
@@ -159,8 +160,8 @@ class Endpoints:
     counters: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Counters:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Counters(Value):
     """The counters of the child that are reliable, as totals of this run.
 
     requests: passed on to the service, counted as they begin; request_errors: those that it did not answer well; said: how

@@ -10,6 +10,7 @@ import click
 from prx import __version__
 from prx.app.memory import no_collection
 from prx.cli.help import HelpContext, dress
+from prx.core.value import Value
 
 
 def _be_quiet(_context: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
@@ -24,8 +25,8 @@ quiet_option = click.option(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Lazy:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Lazy(Value):
     """Where a command lies (`module:attribute`), and the line that `--help` shows for it. `quiet`: it takes -q."""
 
     where: str

@@ -15,11 +15,12 @@ from typing import Any, Final, Literal, Self, TypeVar, get_args, get_origin
 
 from prx.config.declare import Facts, facts_of
 from prx.config.positions import KeyPath
+from prx.core.value import Value
 from prx.secrets.value import Secret
 
 
-@dataclass(frozen=True, slots=True)
-class Mistake:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Mistake(Value):
     """What the schema does not allow at `path`.
 
     found: the value. kind: it has a wrong value, is a key that is not known, or is a name that no table can have.
@@ -40,8 +41,8 @@ class SchemaError(ValueError):
         super().__init__("; ".join(f"{'.'.join(map(str, item.path))}: expected {_expected(item)}" for item in self.mistakes))
 
 
-@dataclass(frozen=True, kw_only=True)
-class Table:
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Table(Value):
     """What all tables have in common: they cannot change, and hold only what the schema allows (else SchemaError)."""
 
     def __post_init__(self) -> None:

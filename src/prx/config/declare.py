@@ -11,13 +11,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from prx.core.value import Value
 from prx.secrets.value import Secret
 
 _FACTS: Final = "facts"
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Facts(Value):
     """What is declared about one key beside its type and default.
 
     env: the variable that overrides it. unit, minimum, maximum: of a number; they go into messages and the reference. check:

@@ -13,11 +13,12 @@ from prx.config.declare import Facts, facts_of
 from prx.config.positions import KeyPath
 from prx.config.schema import ConfigFile, TunnelSettings
 from prx.config.toml_text import key_text
+from prx.core.value import Value
 from prx.secrets.value import Secret
 
 
-@dataclass(frozen=True, slots=True)
-class Key:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Key(Value):
     """One key that holds a value: its path in the file, and the declaration in the schema."""
 
     path: tuple[str, ...]

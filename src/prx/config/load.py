@@ -24,6 +24,7 @@ from prx.config.programs import absent_programs
 from prx.config.schema import DEFAULT_TUNNEL, Config, ConfigFile, Shared, TunnelSettings
 from prx.config.source import Source, read_source
 from prx.core.errors import ConfigError, PrxError
+from prx.core.value import Value
 from prx.files.rule import Claim
 from prx.secrets.sources import describe, split_reference
 from prx.secrets.value import Secret
@@ -31,8 +32,8 @@ from prx.secrets.value import Secret
 ResolveSecret = Callable[[str], Secret]
 
 
-@dataclass(frozen=True, slots=True)
-class Loaded:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Loaded(Value):
     """A sound configuration and where it came from.
 
     origins: by dotted name, every key of every tunnel. path: the file, if any. warnings: settings without effect, as lines.

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from prx.config.hostname import to_ascii
 from prx.core.hosts import is_this_machine
+from prx.core.value import Value
 
 EXPECTED = "PORT, HOST:PORT, [IPV6]:PORT or http(s)://HOST:PORT, such as 8080 or 127.0.0.1:8080"
 
@@ -19,8 +20,8 @@ _IPV6 = re.compile(r"[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*(?:%[A-Za-z0-9_.-]+)?")
 _HOST_PORT = re.compile(r"(?:\[(?P<ipv6>[^\]]*)\]|(?P<host>[^:\[\]]*)):(?P<port>[0-9]{1,5})")
 
 
-@dataclass(frozen=True, slots=True)
-class LocalAddr:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class LocalAddr(Value):
     """The origin: `scheme` is http or https, `host` a name or an address without brackets, `port` 1 to 65535."""
 
     scheme: str

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from prx.core.value import Value
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Origin(Value):
     """The place that a value came from. `place`: the file or the variable; `line`: counted from 1, 0 if there is none."""
 
     kind: Literal["default", "file", "environment", "command line"]
@@ -27,8 +29,8 @@ COMMAND_LINE: Final = Origin("command line")
 _RANKS: Final = ("default", "file", "environment", "command line")
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Problem(Value):
     """One mistake: its place, the dotted name of the key, and what is wrong, as a text that completes `KEY: …`."""
 
     origin: Origin

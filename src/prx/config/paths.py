@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from prx.core.errors import PermanentError, UsageError
+from prx.core.value import Value
 from prx.files.people import expanded, home_folder
 from prx.files.rule import Claim
 
@@ -26,8 +27,8 @@ LOCAL_NAME = "prx.toml"
 PRIVATE_MODE = 0o700
 
 
-@dataclass(frozen=True, slots=True)
-class ConfigPlace:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class ConfigPlace(Value):
     """A configuration file, and how prx came to it: that decides whose file it may be (`prx.files.rule`)."""
 
     path: Path

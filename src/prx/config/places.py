@@ -10,13 +10,14 @@ from dataclasses import dataclass
 
 from prx.config.positions import KeyPath
 from prx.config.schema import TunnelSettings, WebSettings
+from prx.core.value import Value
 
 _ANY = {"0.0.0.0", "::"}  # noqa: S104 - compared, not bound
 _LOOPBACK = "127.0.0.1"
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Finding(Value):
     """What is wrong with `key`; `about` names the keys that it follows from, the one whose place is reported first."""
 
     key: KeyPath
@@ -24,8 +25,8 @@ class Finding:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class _Place(Value):
     key: KeyPath
     host: str
     port: int

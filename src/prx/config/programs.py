@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from prx.config.schema import Config
+from prx.core.value import Value
 from prx.files.search import which
 
 
@@ -25,8 +26,8 @@ class DefectKind(enum.Enum):
     NOT_FOR_US = enum.auto()  # executable, but not by this user
 
 
-@dataclass(frozen=True, slots=True)
-class Defect:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Defect(Value):
     """What is wrong with `program`, as the command names it; `path`: where it was looked for; `why`: the system's words."""
 
     kind: DefectKind

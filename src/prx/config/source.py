@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from prx.config import positions
 from prx.core.errors import ConfigError, PrxError
+from prx.core.value import Value
 from prx.files import Claim, FileRefusedError
 from prx.files.reading import Content, read_trusted
 from prx.files.rule import is_mounted_secret, trusted_uids
@@ -31,8 +32,8 @@ _HINTS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Source(Value):
     """One file. `data`: its values as TOML defines them. `lines`: where each stands. `mode`: its permission bits.
 
     others_can_read: group or others have the right to, and that can be changed (it cannot if a container mounts the file).

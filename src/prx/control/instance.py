@@ -13,9 +13,11 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
+from prx.core.value import Value
 
-@dataclass(frozen=True, slots=True)
-class Instance:
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Instance(Value):
     """The files of one instance, in the runtime directory `folder`."""
 
     folder: Path

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from prx.core.value import Value
+
 STEADY_AT_LEAST = 60.0  # seconds
 
 
-@dataclass(frozen=True, slots=True)
-class Schedule:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Schedule(Value):
     """A list of waits in seconds, never empty, each at least as long as the one before."""
 
     delays: tuple[float, ...]

@@ -8,6 +8,8 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass, field
 
+from prx.core.value import Value
+
 
 class ExitCause(enum.StrEnum):
     """Why a child ended, as far as its exit code and its last lines say."""
@@ -23,8 +25,8 @@ class ExitCause(enum.StrEnum):
     STOPPED = "stopped"  # it ended because we asked for it
 
 
-@dataclass(frozen=True, slots=True)
-class ChildExit:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class ChildExit(Value):
     """How the child ended: exit code or signal number (one of them), the cause, and its own last words.
 
     refused: it gave up because the edge did not accept its first connection.
@@ -43,8 +45,8 @@ class ChildExit:
         return f"{how}: {self.detail}" if self.detail else how
 
 
-@dataclass(frozen=True, slots=True)
-class Connector:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Connector(Value):
     """What the child's own endpoints and its log say. `age` and durations are seconds.
 
     answers: its metrics server answered in this round; silent_for: for how long it has not, 0 while it does.
@@ -93,8 +95,8 @@ class Reach(enum.StrEnum):
     UNKNOWN = "unknown"
 
 
-@dataclass(frozen=True, slots=True)
-class Edge:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Edge(Value):
     """What prx's own dial to the edge gave, while the connector has no connection.
 
     tcp: a TLS handshake over TCP; quic: an answer to a QUIC packet over UDP, which is UNKNOWN until one has ever come, because
@@ -108,8 +110,8 @@ class Edge:
     error: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Delivery(Value):
     """What the connector's counters say of the time in which the public URL was asked. None: they could not be compared.
 
     reached: it passed on a request meanwhile, so the way through edge and connector works. said: statuses that the service
@@ -123,8 +125,8 @@ class Delivery:
     answered: bool = field(default=False, compare=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Origin(Value):
     """What the local service does: `status` of its answer to GET, or why there was none.
 
     error: why there was no answer; beside a status, why that answer is not the service's real one (it speaks TLS).
@@ -153,8 +155,8 @@ class DnsState(enum.StrEnum):
     UNKNOWN = "unknown"  # no resolver could be asked
 
 
-@dataclass(frozen=True, slots=True)
-class Dns:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Dns(Value):
     """Public DNS, asked over HTTPS; `detail` says which resolver said what.
 
     known: the name was resolved before, with `addresses` if the present answer has none.
@@ -166,8 +168,8 @@ class Dns:
     known: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Public:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Public(Value):
     """What a GET of the public URL gave: a status, or the error that came instead.
 
     access: the answer is Cloudflare Access's own (redirect to its login, or its 403), not the origin's.
@@ -201,8 +203,8 @@ class Public:
     broken_off: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Evidence:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Evidence(Value):
     """Everything that one round saw. `at` is monotonic seconds.
 
     began: when the round began, the same clock.

@@ -5,9 +5,11 @@ from __future__ import annotations
 import signal as signals
 from dataclasses import dataclass
 
+from prx.core.value import Value
 
-@dataclass(frozen=True, slots=True)
-class ExitStatus:
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class ExitStatus(Value):
     """Say how a process ended: exactly one of `code` (0–255) and `signal` (1–64) is set, or neither when unknown.
 
     Neither is set only if another process collected the exit status (SIGCHLD ignored by the parent of prx).

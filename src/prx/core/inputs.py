@@ -8,36 +8,37 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from prx.core.evidence import ChildExit
+from prx.core.value import Value
 from prx.core.verdicts import Diagnosis
 
 
-@dataclass(frozen=True, slots=True)
-class Start:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Start(Value):
     """The user wants the tunnel up. `retry_in` seconds remain of a rate limit, met in attempt `attempt`, of an earlier prx."""
 
     retry_in: float = 0.0
     attempt: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Stop:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Stop(Value):
     """The user wants the tunnel down, gracefully."""
 
 
-@dataclass(frozen=True, slots=True)
-class Kill:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Kill(Value):
     """The user wants the tunnel down now."""
 
 
-@dataclass(frozen=True, slots=True)
-class Restart:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Restart(Value):
     """The user, or a changed configuration, wants a fresh child now."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Spawned:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Spawned(Value):
     """The child of this run lives."""
 
     run: int
@@ -45,16 +46,16 @@ class Spawned:
     version: str
 
 
-@dataclass(frozen=True, slots=True)
-class SpawnFailed:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class SpawnFailed(Value):
     """The child of this run could not be started; the diagnosis says whether another try can help."""
 
     run: int
     diagnosis: Diagnosis
 
 
-@dataclass(frozen=True, slots=True)
-class Exited:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Exited(Value):
     """The child of this run has ended, been reaped, and been diagnosed."""
 
     run: int
@@ -63,8 +64,8 @@ class Exited:
     diagnosis: Diagnosis
 
 
-@dataclass(frozen=True, slots=True)
-class Checked:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Checked(Value):
     """A round of checks is over: what it means, and the public URL that it checked (empty: none known)."""
 
     run: int
@@ -72,15 +73,15 @@ class Checked:
     url: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class CheckNow:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class CheckNow(Value):
     """Something about the child changed just now (a connection came or went): check at once."""
 
     run: int
 
 
-@dataclass(frozen=True, slots=True)
-class Woken:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Woken(Value):
     """Something changed that made earlier failures worthless: `what` is network, sleep, binary, token or configuration.
 
     "no network" is a reason to check at once, and no more.
@@ -89,8 +90,8 @@ class Woken:
     what: str
 
 
-@dataclass(frozen=True, slots=True)
-class TimerFired:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class TimerFired(Value):
     """The timer `name` that was set under `token` has fired."""
 
     name: str

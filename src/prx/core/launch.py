@@ -6,12 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from prx.core.value import Value
+
 SECRET_PATH = "{secret-path}"  # noqa: S105 - the placeholder for a path, not a password
 """This word inside an argument is replaced by the path under which the child reads `Launch.secret`, once."""
 
 
-@dataclass(frozen=True, slots=True)
-class Launch:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Launch(Value):
     """Name a program and everything that it gets from prx: nothing else reaches it.
 
     `argv[0]` is a path, or a name that is looked up on the PATH of `env` (of prx if `env` has none). `env` is the

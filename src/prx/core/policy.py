@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from prx.core.status_codes import StatusSet
+from prx.core.value import Value
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Policy(Value):
     """The expectations. `startup_timeout` is in seconds.
 
     protocol_is_free: protocol = "auto", so prx may go on with another one. quick: a restart costs the URL, and a rejection is

@@ -20,6 +20,7 @@ from prx.core.judge_connector import judge_connector
 from prx.core.policy import Policy
 from prx.core.states import State
 from prx.core.status_codes import EDGE_STATUSES
+from prx.core.value import Value
 from prx.core.verdicts import Action, Diagnosis, Verdict, summary
 
 # Connectors of one tunnel (Cloudflare's documentation, "Tunnel availability and failover": 25 replicas, 4 connections each).
@@ -36,8 +37,8 @@ _REPLACING = frozenset({Action.COUNT, Action.REPLACE, Action.REPLACE_NOW, Action
 _NEAREST = (State.READY, State.DEGRADED, State.STARTING, State.BACKOFF, State.STOPPING, State.FAILED, State.IDLE)
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Standing(Value):
     """How one connector stands: its number in the tunnel, its state, and what is shown of it (None: nothing yet).
 
     leads: its checks of the public URL are the tunnel's.
@@ -54,8 +55,8 @@ class Standing:
         return self.state.is_up and self.diagnosis is not None and self.diagnosis.connected
 
 
-@dataclass(frozen=True, slots=True)
-class TunnelStanding:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class TunnelStanding(Value):
     """How the tunnel stands: `state` and `diagnosis` as they are shown.
 
     serving: how many connectors serve. seen: state and diagnosis of the last check of the public URL, while one serves.

@@ -12,13 +12,14 @@ from dataclasses import dataclass, replace
 from prx.core.durations import in_whole_words
 from prx.core.evidence import ChildExit, Connector, Delivery, Dns, DnsState, Edge, Evidence, Origin, Public, Reach
 from prx.core.protocols import PROTOCOL_NAMES
+from prx.core.value import Value
 from prx.core.verdicts import Action, Diagnosis
 
 _REACH = {Reach.OPEN: "answers", Reach.CLOSED: "does not answer", Reach.UNKNOWN: "not known"}
 
 
-@dataclass(frozen=True, slots=True)
-class Sighting:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Sighting(Value):
     """One piece of evidence in words: of which part, when (monotonic seconds), and whether the last round saw it."""
 
     part: str

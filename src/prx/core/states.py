@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from prx.core.value import Value
+
 
 class State(enum.StrEnum):
     """The observed state of a tunnel."""
@@ -92,8 +94,8 @@ class ChildState(enum.Enum):
     ALIVE = enum.auto()
 
 
-@dataclass(frozen=True, slots=True)
-class MachineSettings:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class MachineSettings(Value):
     """What the machine needs of the configuration. Times are seconds; `protocols` is best first."""
 
     interval: float = 30.0

@@ -14,11 +14,12 @@ from prx.core.events import Event, Fact
 from prx.core.flapping import Flaps
 from prx.core.states import State
 from prx.core.traffic import WINDOW_SECONDS, TrafficStatus
+from prx.core.value import Value
 from prx.core.verdicts import FIRST_REQUEST, NO_CONNECTION, WELL, NoVerdict, Verdict, summary
 
 
-@dataclass(frozen=True, slots=True)
-class Connection:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Connection(Value):
     """One connection between a connector and the edge."""
 
     index: int
@@ -26,8 +27,8 @@ class Connection:
     protocol: str
 
 
-@dataclass(frozen=True, slots=True)
-class ConnectorStatus:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class ConnectorStatus(Value):
     """One running child. `connector` is its number in the tunnel; two have the same while one takes the place of the other."""
 
     pid: int
@@ -37,8 +38,8 @@ class ConnectorStatus:
     connector: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class ProbeStatus:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class ProbeStatus(Value):
     """The last check of the public URL."""
 
     status: int | None
@@ -46,8 +47,8 @@ class ProbeStatus:
     at: float
 
 
-@dataclass(frozen=True, slots=True)
-class TunnelStatus:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class TunnelStatus(Value):
     """Everything that is known of one tunnel. Times are wall-clock seconds since 1970.
 
     url: the public URL as far as it is known; `proven` once it was verified. told: it was given out as the tunnel's URL,

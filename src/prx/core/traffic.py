@@ -6,6 +6,8 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Final
 
+from prx.core.value import Value
+
 WINDOW_SECONDS: Final = 300.0
 """How far back *the last minutes* reach."""
 
@@ -14,8 +16,8 @@ PUBLISH_EVERY: Final = 10.0
 """Seconds between two publications at least: each is an event, and wakes every reader of events."""
 
 
-@dataclass(frozen=True, slots=True)
-class TrafficStatus:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class TrafficStatus(Value):
     """The requests and errors of the last `WINDOW_SECONDS`, and the requests of the last minute; prx's own are left out."""
 
     requests: int = 0
@@ -30,8 +32,8 @@ class TrafficStatus:
         return " · ".join(parts)
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Reading(Value):
     """What there is to publish: the last minutes, and what is new since the reading before."""
 
     status: TrafficStatus

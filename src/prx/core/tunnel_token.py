@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
+from prx.core.value import Value
+
 MAX_TOKEN = 8 * 1024  # characters; real tokens have about 180
 
 
@@ -20,8 +22,8 @@ class TokenError(Exception):
     """A tunnel token cannot be read; the text names the defect and never the content."""
 
 
-@dataclass(frozen=True, slots=True)
-class TunnelToken:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class TunnelToken(Value):
     """The parts of a tunnel token; `secret` is raw bytes and never shown, `endpoint` is empty if there is none."""
 
     account_tag: str

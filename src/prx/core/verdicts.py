@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from prx.core.causes import Cause
+from prx.core.value import Value
 
 
 class Verdict(enum.StrEnum):
@@ -141,8 +142,8 @@ BLUNT = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Diagnosis:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Diagnosis(Value):
     """A verdict with its grounds: `reason` is one line for people, `hint` what they can do (may be empty).
 
     because, remedy: the cause and the action, if they are not the verdict's usual ones. since: the monotonic second from which

@@ -26,6 +26,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from prx.core.value import Value
+
 _EVERYBODY: Final = stat.S_IWOTH
 _GROUP: Final = stat.S_IWGRP
 _MOUNT_POINTS: Final = ("/run/secrets/", "/var/run/secrets/")  # where Docker, Podman and Kubernetes mount secrets
@@ -39,8 +41,8 @@ class Claim(enum.Enum):
     NAMED = "named"
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Part(Value):
     """One folder, link or file on the way: where it is, and what the system says of it.
 
     mode: with the kind. links: the number of its hard links. read_only: it lies on a file system that is mounted read-only.
@@ -60,8 +62,8 @@ class Part:
         return f"owner {self.uid}, mode {stat.S_IMODE(self.mode):04o}"
 
 
-@dataclass(frozen=True, slots=True)
-class Way:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Way(Value):
     """The way to a file, without links in it: the folders from / on, and the links that were followed, each with its folder.
 
     `file` is None if there is nothing (yet). No folders at all: the file was handed over open (/dev/fd/N).
@@ -72,8 +74,8 @@ class Way:
     file: Part | None
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Fault(Value):
     """What is wrong with a way, in words that follow the name of the file, and the command that repairs it."""
 
     words: str
@@ -111,8 +113,8 @@ def fault(way: Way, claim: Claim, uids: frozenset[int], is_private: PrivateGroup
     return None
 
 
-@dataclass(frozen=True, slots=True)
-class _Judge:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class _Judge(Value):
     claim: Claim
     uids: frozenset[int]
     is_private: PrivateGroup

@@ -27,6 +27,7 @@ from typing import BinaryIO, Final
 import prx
 from prx.config.paths import data_dir, ensure_private_dir
 from prx.core.errors import PrxError
+from prx.core.value import Value
 from prx.files import FileRefusedError
 from prx.files.people import expanded
 from prx.files.replace import sync_folder
@@ -120,8 +121,8 @@ def _own_paths() -> list[str]:
     return found if own in found else [*found, own]
 
 
-@dataclass(frozen=True, slots=True)
-class Partial:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Partial(Value):
     """A file that is being written, open, and its path."""
 
     file: BinaryIO

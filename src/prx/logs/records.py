@@ -19,6 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from prx.core.parsing import parse_json
+from prx.core.value import Value
 
 LEVELS = ("debug", "info", "warn", "error")
 """Levels of a record, least important first; cloudflared's own words."""
@@ -28,8 +29,8 @@ LINES = "lines"
 _OWN = frozenset({"seq", "at", "tunnel", "level", "message", "source"})
 
 
-@dataclass(frozen=True, slots=True)
-class LogRecord:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class LogRecord(Value):
     """Hold one record: `at` is UTC in RFC 3339, `source` is "prx" or the client's name, `fields` are JSON values.
 
     Everything in it is redacted already: a record is what may be stored.

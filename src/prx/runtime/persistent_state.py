@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from prx.core.value import Value
 from prx.runtime.host.clock import Clock
 from prx.runtime.host.statefile import StateFile
 
@@ -24,8 +25,8 @@ _PROGRAMS = 8
 _LONGEST_WAIT = 3600.0  # a clock that was set back must not keep a tunnel down for years
 
 
-@dataclass(frozen=True, slots=True)
-class Learnt:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Learnt(Value):
     """A protocol that came up when another did not get through, and when that was (wall-clock seconds)."""
 
     protocol: str

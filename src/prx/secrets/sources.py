@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from prx.core.errors import PrxError
+from prx.core.value import Value
 from prx.files.people import expanded
 from prx.files.rule import Claim
 from prx.secrets.command import run_for_secret
@@ -91,8 +92,8 @@ def _encoded(text: str) -> bytes:
     return text.encode(errors="surrogatepass")  # undecodable bytes of the environment become a clear complaint later
 
 
-@dataclass(frozen=True, slots=True)
-class SecretSources:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class SecretSources(Value):
     """Resolve references against one environment.
 
     `lookup` answers `secret:NAME` (see `store_lookup`); relative paths start at `base`, in which commands run, too; `timeout`

@@ -19,13 +19,14 @@ from urllib.parse import urlsplit
 
 from prx.backends.cloudflare.endpoints import json_object
 from prx.core.hosts import is_loopback
+from prx.core.value import Value
 
 _PORTS: Final = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 _NOT_HTTP: Final = frozenset({"tcp", "ssh", "rdp", "smb"})
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Wanted(Value):
     """What the configuration of prx asks for: a public host name and path, and the origin that they should reach."""
 
     hostname: str
@@ -39,8 +40,8 @@ class Wanted:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
-@dataclass(frozen=True, slots=True)
-class _Rule:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class _Rule(Value):
     hostname: str
     path: str
     service: str

@@ -15,6 +15,7 @@ from typing import Final
 
 from prx.core.errors import CredentialError
 from prx.core.tunnel_token import TokenError, TunnelToken
+from prx.core.value import Value
 from prx.secrets.errors import SecretError
 from prx.secrets.pasted_token import extract_token
 from prx.secrets.value import Secret
@@ -27,8 +28,8 @@ _HIDE_FROM: Final = 16  # characters; real secrets have 44, and hiding a short w
 _BASE64_WORD: Final = re.compile(r"[A-Za-z0-9+/_=-]+")
 
 
-@dataclass(frozen=True, slots=True)
-class GivenToken:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class GivenToken(Value):
     """A token that was understood: `text` is what the child gets, `secrets` every form of it that must never be shown."""
 
     tunnel_id: str

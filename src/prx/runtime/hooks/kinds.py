@@ -6,9 +6,11 @@ import json
 from dataclasses import dataclass
 from typing import Protocol
 
+from prx.core.value import Value
 
-@dataclass(frozen=True, slots=True)
-class Change:
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Change(Value):
     """The tunnel's new public URL, and the one that this hook last got (empty: none)."""
 
     tunnel: str

@@ -24,6 +24,7 @@ from urllib.parse import urlsplit
 
 from prx.core.errors import UsageError
 from prx.core.hosts import is_loopback, is_private_channel
+from prx.core.value import Value
 from prx.secrets.value import Secret
 
 ID_VARIABLE: Final = "CF_ACCESS_CLIENT_ID"
@@ -55,8 +56,8 @@ class AccessAnswer(enum.StrEnum):
     UNMATCHED = "unmatched"  # 403 that names no application: none matches this host name (`deny_unmatched_requests`)
 
 
-@dataclass(frozen=True, slots=True)
-class ServiceToken:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class ServiceToken(Value):
     """A service token of Access: its id, which may be shown, and its secret."""
 
     client_id: str

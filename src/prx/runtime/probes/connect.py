@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from prx.core.deadline import Deadline
+from prx.core.value import Value
 from prx.files import FileRefusedError
 from prx.files.reading import LARGEST_CA_FILE, require_ca_file, require_plain
 
@@ -67,8 +68,8 @@ class ProbeError(Exception):
         self.words = words
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Endpoint(Value):
     """An IP address and a port; with `tls`, a handshake follows that asks for `server_name`.
 
     host: what the user calls it, if that is not the address.
@@ -89,8 +90,8 @@ class Endpoint:
         return f"[{self.address}]:{self.port}" if ":" in self.address else f"{self.address}:{self.port}"
 
 
-@dataclass(frozen=True, slots=True)
-class Stream:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Stream(Value):
     """An open connection to `endpoint`."""
 
     endpoint: Endpoint

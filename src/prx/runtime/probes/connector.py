@@ -11,6 +11,7 @@ import asyncio
 from dataclasses import dataclass
 
 from prx.core.deadline import Deadline
+from prx.core.value import Value
 from prx.runtime.probes.connect import Endpoint, ProbeError, connected
 from prx.runtime.probes.http import Request, exchange
 from prx.runtime.probes.kept import KeptConnection, NotKeptError
@@ -19,8 +20,8 @@ TIMEOUT = 2.0  # seconds
 LIMIT = 1024 * 1024  # the ingress of a tunnel with a thousand host names; a cut-off answer would be no JSON
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Reply(Value):
     """Status and body of an answer."""
 
     status: int

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from prx.config.hostname import to_ascii
+from prx.core.value import Value
 
 Name: TypeAlias = tuple[bytes, ...]  # its labels in lower case, without the root
 
@@ -45,8 +46,8 @@ class OtherQuestionError(ValueError):
     """This message answers another question, or none."""
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Question(Value):
     """What is asked: the name, and the kind of records (a number, see `KINDS`)."""
 
     name: Name
@@ -66,8 +67,8 @@ class Question:
         return _HEADER.pack(0, _RECURSION_DESIRED, 1, 0, 0, 0) + labels + b"\0" + _QUESTION.pack(self.kind, _IN)
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Reply(Value):
     """What a server says: its response code, and the addresses as text, aliases followed."""
 
     rcode: int
@@ -79,8 +80,8 @@ class Reply:
         return _RCODES[self.rcode] if self.rcode < len(_RCODES) else str(self.rcode)
 
 
-@dataclass(frozen=True, slots=True)
-class _Record:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class _Record(Value):
     name: Name
     kind: int
     group: int  # "class" in the RFC

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from prx.core.value import Value
 from prx.logs.text import printable
 
 LIMIT: Final = 128 * 1024  # bytes of all heads of an answer; Cloudflare refuses more than 128 KB of response headers (520)
@@ -37,8 +38,8 @@ class MalformedError(ValueError):
     """What came is HTTP that cloudflared refuses to read; the text says why, and never quotes a value."""
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Head(Value):
     """Status and fields (names in lower case, repeated ones joined by commas), and how the body is delimited.
 
     length: bytes of the body; None: it is chunked, or ends with the connection.

@@ -16,13 +16,14 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from prx.core.value import Value
 from prx.runtime.probes.connect import LIMIT, FailureKind, ProbeError, Stream, to_probe_error, verifying_tls
 
 BODY_PATIENCE = 2.0  # seconds that a body may take after its head
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Request(Value):
     """What is asked: `target` is path and query, `host` the Host header; `headers` are added to our own few."""
 
     target: str
@@ -32,8 +33,8 @@ class Request:
     body: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Answer(Value):
     """An answer, as far as the bounds allow.
 
     headers: names in lower case, repeated ones joined by commas. came_at: when its head had come, on the loop's clock.

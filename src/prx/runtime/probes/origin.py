@@ -21,6 +21,7 @@ from prx.config.hostname import shown
 from prx.core.deadline import Deadline
 from prx.core.evidence import Origin
 from prx.core.hosts import is_this_machine
+from prx.core.value import Value
 from prx.runtime.probes.connect import (
     Endpoint,
     FailureKind,
@@ -51,8 +52,8 @@ _WRONG_NAME = {62, 64}  # OpenSSL's X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_
 _EXPIRED = 10  # X509_V_ERR_CERT_HAS_EXPIRED
 
 
-@dataclass(frozen=True, slots=True)
-class Trust:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Trust(Value):
     """How the certificate of an https service is checked.
 
     verify: None: unless the service is on this machine. ca_file: trusted beside the system's CAs. server_name: what the
@@ -69,8 +70,8 @@ class Trust:
         return origin_tls(self.ca_file) if verify else trusting_tls()
 
 
-@dataclass(frozen=True, slots=True)
-class _Service:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class _Service(Value):
     """The service's address, what it is asked, and within how many seconds."""
 
     host: str

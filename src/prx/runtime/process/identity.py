@@ -12,12 +12,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from prx.core.value import Value
+
 _DELETED = " (deleted)"
 _DEAD = frozenset({"Z", "X"})  # zombie, dead: states in proc(5)
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Identity(Value):
     """Name one process forever: `start_time` in clock ticks since boot, `exe` the file it runs ("" when unknown)."""
 
     pid: int
@@ -26,8 +28,8 @@ class Identity:
     exe: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class ProcessStat:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class ProcessStat(Value):
     """Hold the few fields of /proc/PID/stat that prx needs."""
 
     state: str

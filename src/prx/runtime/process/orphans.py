@@ -21,6 +21,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from prx.core.value import Value
 from prx.runtime.host.statefile import StateFile
 from prx.runtime.process.identity import Identity, group_members, is_alive
 
@@ -82,8 +83,8 @@ class ChildLedger:
         return self._file.save({"children": list(self._children.values())})
 
 
-@dataclass(frozen=True, slots=True)
-class Orphan:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Orphan(Value):
     """A child of an earlier prx that was found alive and ended; `killed` when it did not obey SIGTERM in time."""
 
     identity: Identity

@@ -40,6 +40,7 @@ from dataclasses import dataclass
 
 from prx.core.errors import PrxError
 from prx.core.launch import Launch
+from prx.core.value import Value
 from prx.files.search import which
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
@@ -78,8 +79,8 @@ class SpawnError(PrxError):
         return cls(f"{what}: {error.strerror or type(error).__name__}", hint=_HINTS.get(number, ""), number=number)
 
 
-@dataclass(frozen=True, slots=True)
-class Spawned:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Spawned(Value):
     """Hold a fresh child: its pid, the file that it runs, and the non-blocking read ends of its two log pipes.
 
     `stdin` is the write end of its stdin, -1 if that is /dev/null. `arguments` are what it was started with, without the
