@@ -1,7 +1,7 @@
 """What the data classes of the start have in common: equality, hash and repr, written once.
 
 `dataclass` compiles each method of each class when its module is imported: a frozen class costs half a millisecond, and
-`prx start` imports 140 of them before it can start a connector. With `eq=False, repr=False` it compiles three methods fewer, and
+`prx start` imports 140 of them before a connector starts. With `eq=False, repr=False` it compiles three methods fewer, and
 these take their place. They mean the same, `compare=False` and `repr=False` of a field included.
 """
 
