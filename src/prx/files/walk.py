@@ -2,8 +2,8 @@
 
 Each folder is opened by its name in the folder before it, and what is noted is what the open descriptor says. So nothing can be
 exchanged between the check and the use: to do that takes the right to write a folder on the way, and that is what the rule
-refuses. The file itself is held by a descriptor that can only name it, and is read through that: a process that replaces the file
-meanwhile, as prx does itself, changes nothing for this reader. Links are followed here, not by the kernel. Nothing is opened
+refuses. The file itself is held by a descriptor that can only name it, and is read through that: replacing the file meanwhile,
+as prx does itself, changes nothing for this reader. Links are followed here, not by the kernel. Nothing is opened
 before its kind is known: opening a FIFO may wait forever, and opening a device may do anything.
 """
 
