@@ -17,6 +17,7 @@ from prx.core.policy import Policy
 from prx.core.replicas import Standing, TunnelStanding, as_replica, choose_leader, fold, follow
 from prx.core.states import MachineSettings, State
 from prx.core.status_codes import StatusSet
+from prx.core.unnoticed import Unnoticed
 from prx.core.verdicts import Action, Diagnosis, Verdict
 
 WELL = Diagnosis(Verdict.HEALTHY, "the public URL answers 200")
@@ -229,6 +230,32 @@ def test_the_last_that_lives_is_not_blamed_for_the_dead() -> None:
     frozen = Diagnosis(Verdict.EDGE_LOST, "silent", because=Cause.CHILD_SILENT, remedy=Action.REPLACE)
     for unaware in (True, False):
         assert as_replica(frozen, SILENT, covered=False, edge_unaware=unaware) is frozen
+
+
+def test_nothing_is_called_well_without_a_proof_after_all_have_gone() -> None:
+    """If none has served since, what met the dead leaves the tunnel on its way up; with a proof it is well as before."""
+    for silent in (Diagnosis(Verdict.UNREACHABLE, "no answer"), DOWN):
+        found = as_replica(silent, SILENT, covered=True, edge_unaware=True, proven=False)
+        assert (found.verdict, found.action, found.second_hand) == (Verdict.STARTING, Action.WAIT, True)
+        assert as_replica(silent, SILENT, covered=True, edge_unaware=True, proven=True).verdict is Verdict.HEALTHY
+
+
+@pytest.mark.parametrize("state", [State.BACKOFF, State.DEGRADED], ids=["died", "cut off"])
+def test_one_that_is_to_go_serves_for_one_that_is_away(state: State) -> None:
+    """There are as many as are wanted, and not the right ones: the tunnel is well, and says which is missing."""
+    found = fold([Standing(0, state, CRASHED), Standing(2, State.READY, WELL, leads=True)], NOTHING, replicas=1)
+    assert found.diagnosis is not None
+    assert (found.state, found.serving) == (State.READY, 1)
+    assert found.diagnosis.reason == "a connector that is to go serves until connector 0 does; crashed: killed by signal 9"
+
+
+def test_the_edge_notices_within_seconds() -> None:
+    """A request sent at any time until 6 s after a connector has gone may have met it; before any has gone, none may."""
+    unnoticed = Unnoticed[str]()
+    assert not unnoticed.may_have_met(0.0)
+    unnoticed.take("a", 100.0)
+    assert unnoticed.last == "a"
+    assert [unnoticed.may_have_met(began) for began in (90.0, 100.0, 105.9, 106.0)] == [True, True, True, False]
 
 
 def delays(settings: MachineSettings, *, up_for: float, times: int) -> list[float]:

@@ -242,6 +242,15 @@ class HostedOrigin:
         """Send one event to who reads `/events`; None ends the stream."""
         self._thread.call(lambda origin: origin.events.put_nowait(event))
 
+    @property
+    def is_holding(self) -> bool:
+        """Return whether `/slow` has been asked for."""
+        return self._thread.value.reached.is_set()
+
+    def release(self) -> None:
+        """Have `/slow` answer from now on."""
+        self._thread.call(lambda origin: origin.release.set())
+
 
 @contextmanager
 def serving(port: int = 0, *, tls: ssl.SSLContext | None = None) -> Iterator[HostedOrigin]:

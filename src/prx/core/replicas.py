@@ -10,7 +10,7 @@ Of a tunnel with one connector, the fold is the connector itself.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -54,6 +54,11 @@ class Standing(Value):
         """Return whether visitors can come through it."""
         return self.state.is_up and self.diagnosis is not None and self.diagnosis.connected
 
+    @property
+    def is_silent(self) -> bool:
+        """Return whether its child is seen to hang."""
+        return self.diagnosis is not None and self.diagnosis.cause is Cause.CHILD_SILENT
+
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class TunnelStanding(Value):
@@ -67,6 +72,11 @@ class TunnelStanding(Value):
     serving: int = 0
     seen: tuple[State, Diagnosis] | None = None
 
+    @property
+    def gist(self) -> tuple[str, ...]:
+        """What is news if it changes: verdict and reason; empty before the first diagnosis."""
+        return () if self.diagnosis is None else (self.diagnosis.verdict, self.diagnosis.reason)
+
 
 def fold(standings: Sequence[Standing], before: TunnelStanding, *, replicas: int = 1, least: int = 1) -> TunnelStanding:
     """Return how a tunnel of `replicas` connectors stands; `before` is how it stood. `standings` is not empty.
@@ -79,12 +89,13 @@ def fold(standings: Sequence[Standing], before: TunnelStanding, *, replicas: int
         return TunnelStanding(nearest.state, nearest.diagnosis)
     state, diagnosis = seen = _seen(serving, before)
     count = min(len(serving), replicas)
-    missing = _missing(standings, count < replicas)
+    served = {item.connector for item in serving}
+    missing = _missing(standings, count < replicas or not served.issuperset(range(replicas)))
     if missing is None and count == replicas:
         return TunnelStanding(state, diagnosis, count, seen)
     if count < least or (missing is not None and missing.state is State.FAILED):
         state = State.DEGRADED
-    return TunnelStanding(state, _with_missing(diagnosis, missing, count, replicas), count, seen)
+    return TunnelStanding(state, _with_missing(diagnosis, missing, count, replicas, served), count, seen)
 
 
 def _seen(serving: Sequence[Standing], before: TunnelStanding) -> tuple[State, Diagnosis]:
@@ -112,19 +123,29 @@ def _has_failed(item: Standing) -> bool:
     return found is not None and found.verdict is not Verdict.STARTING and found.action is not Action.NONE
 
 
-def _with_missing(diagnosis: Diagnosis, missing: Standing | None, count: int, replicas: int) -> Diagnosis:
-    failed, lacking = missing is not None and missing.state is State.FAILED, count < replicas
-    kept = f"the connector that serves is kept; the new one {'cannot run' if failed else 'does not come up'}"
-    words = f"{count} of {replicas} connectors" if lacking else kept
-    fault = missing.diagnosis if missing is not None and not (lacking and missing.state is State.STARTING) else None
+def _with_missing(
+    diagnosis: Diagnosis, missing: Standing | None, count: int, replicas: int, served: Collection[int]
+) -> Diagnosis:
+    lacking, succeeding = count < replicas, missing is not None and missing.connector in served
+    words = f"{count} of {replicas} connectors" if lacking else _kept_words(missing, succeeding=succeeding)
+    says_why = missing is not None and (missing.state is not State.STARTING or (succeeding and not lacking))
+    fault = missing.diagnosis if missing is not None and says_why else None
     if missing is not None and fault is not None:
         number = f"connector {missing.connector}: " if replicas > 1 else ""
         words += f"; {number}{summary(fault.verdict, fault.reason)}"
-        if failed:
+        if missing.state is State.FAILED:
             return replace(diagnosis, verdict=fault.verdict, reason=words, hint=fault.hint)
     if diagnosis.action is Action.NONE:
         return replace(diagnosis, reason=words)
     return replace(diagnosis, reason=f"{diagnosis.reason}; {words}")
+
+
+def _kept_words(missing: Standing | None, *, succeeding: bool) -> str:
+    """Return why there are enough that serve although one is missing: a former one is kept for it."""
+    failed = missing is None or missing.state is State.FAILED
+    if missing is None or failed or succeeding:
+        return f"the connector that serves is kept; the new one {'cannot run' if failed else 'does not come up'}"
+    return f"a connector that is to go serves until connector {missing.connector} does"
 
 
 def follow(evidence: Evidence, policy: Policy, *, proven: bool) -> Diagnosis:
@@ -135,27 +156,32 @@ def follow(evidence: Evidence, policy: Policy, *, proven: bool) -> Diagnosis:
     found = judge_connector(evidence, policy)
     if found is not None:
         return replace(found, judge=_JUDGE)
+    return _by_itself(proven, evidence.began)
+
+
+def _by_itself(proven: bool, since: float | None) -> Diagnosis:
     verdict = Verdict.HEALTHY if proven else Verdict.STARTING
-    return Diagnosis(verdict, _CONNECTED, since=evidence.began, second_hand=True, judge=_JUDGE)
+    return Diagnosis(verdict, _CONNECTED, since=since, second_hand=True, judge=_JUDGE)
 
 
 def as_replica(
-    diagnosis: Diagnosis, evidence: Evidence, *, covered: bool, edge_unaware: bool, succeeded: bool = False
+    diagnosis: Diagnosis, evidence: Evidence, *, covered: bool, edge_unaware: bool, succeeded: bool = False, proven: bool = True
 ) -> Diagnosis:
     """Return what to make of a diagnosis, and its evidence, of one of several connectors.
 
     covered: another one serves as well. One that is frozen is replaced without a wait then: the edge may go on to give it
     visitors, who wait in vain, and its replacement costs none. edge_unaware: the edge may not have known that a connector had
-    ended. A request that gets no answer has met that one, and says nothing of those that live, be it only the one that is
+    gone. A request that gets no answer has met that one, and says nothing of those that live, be it only the one that is
     judged, nor of the service, if that answers here. succeeded: a successor has been started, which is all that a restart could
-    give. It may never come up, so the connector that lives is left to come back by itself, unless it is frozen.
+    give. It may never come up, so the connector that lives is left to come back by itself, unless it is frozen. proven: one
+    that serves has been seen to serve the URL; if none has since all had gone, the tunnel is not called well without a proof.
     """
     if succeeded and diagnosis.action in _REPLACING and diagnosis.cause is not Cause.CHILD_SILENT:
         return replace(diagnosis, remedy=Action.WAIT)
     if covered and diagnosis.cause is Cause.CHILD_SILENT and diagnosis.action is Action.REPLACE:
         return replace(diagnosis, remedy=Action.REPLACE_NOW)
     if edge_unaware and diagnosis.connected and _may_have_met_the_dead(diagnosis, evidence):
-        return Diagnosis(Verdict.HEALTHY, _CONNECTED, since=diagnosis.since, second_hand=True, judge=_JUDGE)
+        return _by_itself(proven, diagnosis.since)
     return diagnosis
 
 

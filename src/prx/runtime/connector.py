@@ -24,7 +24,7 @@ from prx.core.evidence import Evidence
 from prx.core.machine import Machine
 from prx.core.replicas import as_replica
 from prx.core.sightings import Sightings
-from prx.core.states import MachineSettings, State
+from prx.core.states import ChildState, MachineSettings, State
 from prx.core.story import inside
 from prx.core.verdicts import Diagnosis, Verdict
 from prx.install.programs import needed_environment
@@ -114,6 +114,12 @@ class Connector:
     def has_served(self) -> bool:
         """Return whether its child lives and has had a connection: it comes back by itself, if it has none now."""
         return self._run is not None and self.state is not State.STOPPING and self._run.has_connected
+
+    @property
+    def shown(self) -> Diagnosis | None:
+        """What is shown of it; without a child it has no connection, whatever it was."""
+        shown, gone = self.machine.shown, self.machine.child.state is ChildState.NONE
+        return replace(shown, connected=False) if shown is not None and gone else shown
 
     @property
     def is_outdated(self) -> bool:
@@ -288,6 +294,10 @@ class Connector:
         """Return what the running child counts, at most `max_age` seconds old; None if it cannot be asked."""
         return None if self._run is None else await self._run.counters(max_age=max_age)
 
+    async def confirm(self) -> bool:
+        """Ask its child now whether it serves, and return whether it says so."""
+        return self._run is not None and self.ready > 0 and await self._run.confirm()
+
     async def visitors(self) -> int | None:
         """Return how many requests have come that were not prx's own, None if that is not known."""
         return None if self._run is None else await self._run.visitors()
@@ -366,9 +376,15 @@ class Connector:
             self.context.log("error", f"a check of the tunnel failed: {error!r}")
             return
         covered, unaware = self._owner.is_covered(self), self._owner.is_edge_unaware(self, evidence)
-        succeeded = self.is_outdated and self.is_kept
-        diagnosis = as_replica(checked.diagnosis, evidence, covered=covered, edge_unaware=unaware, succeeded=succeeded)
-        checked = replace(checked, diagnosis=diagnosis)
+        found = as_replica(
+            checked.diagnosis,
+            evidence,
+            covered=covered,
+            edge_unaware=unaware,
+            succeeded=self.is_outdated and self.is_kept,
+            proven=self.role.proven,
+        )
+        checked = replace(checked, diagnosis=found)
         if run is self._run:  # else its child has ended meanwhile, which says more
             self._sightings.take(evidence, checked.diagnosis)
         self._publish_probe(evidence, checked)

@@ -299,6 +299,11 @@ class Run:
         """Return what the child counts, at most `max_age` seconds old; None if it cannot be asked."""
         return await self._child.counters(max_age=max_age)
 
+    async def confirm(self) -> bool:
+        """Ask the child now whether it has a connection to the edge, and return whether it says so."""
+        await self._child.check_ready()
+        return self.ready > 0 and self._child.observer.answers
+
     async def visitors(self) -> int | None:
         """Return how many requests have come that were not prx's own, None if that is not known."""
         counters = await self._child.counters()

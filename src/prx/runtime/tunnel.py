@@ -22,8 +22,9 @@ from prx.core import inputs
 from prx.core.events import ChildExited, ConfigReloaded, Fact, StateChanged, UrlChanged, VerdictChanged
 from prx.core.evidence import Evidence
 from prx.core.replicas import MOST, Standing, TunnelStanding, choose_leader, fold
-from prx.core.states import ChildState, State
+from prx.core.states import State
 from prx.core.status import TunnelStatus
+from prx.core.unnoticed import Unnoticed
 from prx.core.verdicts import Diagnosis, NoVerdict, Verdict
 from prx.runtime.client_program import Programs
 from prx.runtime.connector import Connector
@@ -31,11 +32,11 @@ from prx.runtime.context import Shared, TunnelContext
 from prx.runtime.delivery import add_up
 from prx.runtime.protocol_choice import ProtocolChoice
 from prx.runtime.quic_return import QuicReturn
+from prx.runtime.surplus import Surplus
 from prx.runtime.visitor_count import VisitorCount
 
 SUCCESSION_EVERY = 0.1  # seconds between two questions whether a successor is up
 SETTLED_AFTER = 5.0  # seconds with a connection after which a successor that has fewer than the old one takes over all the same
-EDGE_NOTICES_AFTER = 6.0  # seconds; a QUIC connection ends after 5 s of silence (cloudflared's idle time-out), at both ends
 
 
 class Tunnel:
@@ -47,14 +48,14 @@ class Tunnel:
         self._protocol = ProtocolChoice(shared.clock)
         self._shown = TunnelStanding()
         self._visitor_count = VisitorCount()
-        self._last_ended: Connector | None = None  # which connector has last ended by itself
-        self._ended_at = -EDGE_NOTICES_AFTER  # and when
+        self._unnoticed = Unnoticed[Connector]()
         self._url = ""  # the one that was proven last
         self._standings: dict[Connector, Standing] = {}  # of all connectors, those that come and go included
         self._places: dict[int, Connector] = {}  # by number; a successor is not there before it has taken over
         self._leader: Connector | None = None
         self._tasks: asyncio.TaskGroup | None = None
         self._outdated = asyncio.Event()
+        self._surplus = Surplus(shared.clock, beyond=self._beyond, staying=self._staying)
         self._ended = asyncio.Event()
         self._wanted = True
         shared.bus.track(self._blank_status())
@@ -112,6 +113,7 @@ class Tunnel:
             helpers = [
                 self._tasks.create_task(self._return_to_quic(), name=f"{self.name}: return to QUIC"),
                 self._tasks.create_task(self._succeed_outdated(), name=f"{self.name}: succession"),
+                self._tasks.create_task(self._surplus.run(), name=f"{self.name}: surplus"),
             ]
             while self._standings:
                 await self._ended.wait()
@@ -128,7 +130,8 @@ class Tunnel:
         else:
             self.context.take(settings)
             for connector in self.connectors:
-                connector.take(settings)
+                if connector.index < self._replicas or connector.ready > 0:
+                    connector.take(settings)
         self.context.shared.bus.track_changes(self.name, local_addr=str(settings.origin), inspected=settings.inspect.enabled)
         self.context.publish(ConfigReloaded(tunnel=self.name, restarted=renewed))
         if renewed:
@@ -201,20 +204,28 @@ class Tunnel:
         if self._standings:
             self._elect()
             self._show("")
+        self._fill()  # it may be wanted again since it was asked to end
         self._ended.set()
 
     def _resize(self) -> None:
-        """Start or stop connectors until there are as many as the settings say; those with the highest numbers go."""
-        if not self._wanted or self._tasks is None:
-            return
-        for number in range(self._replicas):
-            if number not in self._places:
-                self._places[number] = self._new(number)
-                self._launch(self._places[number])
-        for connector in self.connectors:
-            if connector.index >= self._replicas:
-                connector.send(inputs.Stop())
-        self._show("the configuration changed")
+        """Start or end connectors until there are as many as the settings say; those with the highest numbers go."""
+        if self._wanted and self._tasks is not None:
+            self._fill()
+            self._surplus.end_soon()
+            self._show("the configuration changed")
+
+    def _fill(self) -> None:
+        """Start the connectors that are missing."""
+        missing = [number for number in range(self._replicas) if number not in self._places]
+        for number in missing if self._wanted else ():
+            self._places[number] = self._new(number)
+            self._launch(self._places[number])
+
+    def _beyond(self) -> list[Connector]:
+        return [item for item in self.connectors if item.index >= self._replicas and item.machine.wanted and self._wanted]
+
+    def _staying(self) -> list[Connector | None]:
+        return [self._places.get(number) for number in range(self._replicas)]
 
     # ------------------------------------------------------------------ replacement
 
@@ -242,7 +253,7 @@ class Tunnel:
                     await self._succeed(old)
 
     def _is_to_be_succeeded(self, old: Connector) -> bool:
-        return self._wanted and old.is_outdated and old.is_kept
+        return self._wanted and old.is_outdated and old.is_kept and old.index < self._replicas
 
     async def _succeed(self, old: Connector) -> None:
         """Start a successor of `old`, and end `old` once it is up, whatever the edge does; give up if `old` ends before."""
@@ -260,7 +271,7 @@ class Tunnel:
             connected_at = (now if connected_at is None else connected_at) if self._serves(new) else None
             if connected_at is not None and (new.ready >= old.ready or now - connected_at >= SETTLED_AFTER):
                 break
-        if old.generation != generation or not self._wanted:
+        if old.generation != generation or not self._wanted or old.index >= self._replicas:
             new.send(inputs.Stop())
             self._outdated.set()
             return
@@ -311,13 +322,17 @@ class Tunnel:
                 self._standings[connector] = Standing(old.connector, new, old.diagnosis)
                 self._show(reason)
             case VerdictChanged():
-                self._standings[connector] = Standing(old.connector, old.state, _shown_of(connector))
+                self._standings[connector] = standing = Standing(old.connector, old.state, connector.shown)
+                if old.serves and not standing.serves:
+                    self._check_elsewhere(connector)
+                if standing.is_silent:
+                    self._unnoticed.take(connector, self.context.clock.monotonic())
                 self._show(fact.reason)
             case UrlChanged():
                 self._take_url(connector, fact)
             case _:
-                if isinstance(fact, ChildExited) and fact.result in {"signal", "crash", "timeout"}:
-                    self._last_ended, self._ended_at = connector, self.context.clock.monotonic()
+                if isinstance(fact, ChildExited) and (old.is_silent or fact.result in {"signal", "crash", "timeout"}):
+                    self._unnoticed.take(connector, self.context.clock.monotonic())
                 connector.context.publish(fact)
 
     def take_input(self, connector: Connector) -> None:
@@ -330,14 +345,12 @@ class Tunnel:
         return any(item.ready > 0 for item in self._standings if item is not connector)
 
     def is_edge_unaware(self, connector: Connector, evidence: Evidence) -> bool:
-        """Return whether the edge may have given the request behind `evidence` to a connector that had ended by itself.
+        """Return whether the edge may have given the request behind `evidence` to a connector that had gone without a word.
 
-        It had just then, or has since. If it is `connector` itself, only if another serves: the tunnel would be called well
-        without a proof.
+        If that is `connector` itself, only if another serves: the tunnel would be called well without a proof.
         """
-        others = self.is_covered(connector) or (bool(self._url) and connector is not self._last_ended)
-        began = evidence.at if evidence.began is None else evidence.began
-        return others and began - self._ended_at < EDGE_NOTICES_AFTER
+        others = self.is_covered(connector) or (bool(self._url) and connector is not self._unnoticed.last)
+        return others and self._unnoticed.may_have_met(evidence.at if evidence.began is None else evidence.began)
 
     def _take_url(self, connector: Connector, fact: UrlChanged) -> None:
         if connector is not self._leader or (fact.proven and fact.url == self._url):
@@ -373,7 +386,7 @@ class Tunnel:
         standings = [replace(item, leads=connector is leader) for connector, item in self._standings.items()]
         old = self._shown
         self._shown = new = fold(standings, old, replicas=self._replicas, least=self.context.backend.replicas_min)
-        if new.diagnosis is not None and _gist(new.diagnosis) != _gist(old.diagnosis):
+        if new.diagnosis is not None and new.gist != old.gist:
             self._publish_verdict(old.diagnosis, new.diagnosis)
         if new.state is not old.state:
             words = reason if len(standings) == 1 or new.diagnosis is None else new.diagnosis.reason
@@ -387,13 +400,3 @@ class Tunnel:
         backend, settings = self.context.backend, self.context.settings
         addr, inspected = str(settings.origin), settings.inspect.enabled
         return TunnelStatus(self.name, backend=backend.name, mode=backend.mode, local_addr=addr, inspected=inspected)
-
-
-def _shown_of(connector: Connector) -> Diagnosis | None:
-    """Return what is shown of a connector; one without a child has no connection, whatever it was."""
-    shown = connector.machine.shown
-    return replace(shown, connected=False) if shown is not None and connector.machine.child.state is ChildState.NONE else shown
-
-
-def _gist(diagnosis: Diagnosis | None) -> tuple[str, ...]:
-    return () if diagnosis is None else (diagnosis.verdict, diagnosis.reason)

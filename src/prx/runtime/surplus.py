@@ -1,0 +1,56 @@
+"""The connectors that a tunnel has beyond the number that is wanted: they serve on until those that stay serve without them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+
+from prx.core import inputs
+from prx.runtime.connector import Connector
+from prx.runtime.host.clock import Clock
+
+ASK_EVERY = 0.5  # seconds between two questions whether those that stay can do without
+
+
+class Surplus:
+    """Ends connectors of one tunnel; `run` does it.
+
+    beyond: returns those that have to go and have not been asked to. staying: returns the others, one for each number, or None
+    in the place of one that is missing just now.
+    """
+
+    def __init__(
+        self, clock: Clock, *, beyond: Callable[[], Sequence[Connector]], staying: Callable[[], Sequence[Connector | None]]
+    ) -> None:
+        self._clock = clock
+        self._beyond = beyond
+        self._staying = staying
+        self._wanted = asyncio.Event()
+
+    def end_soon(self) -> None:
+        """End those that serve no visitor at once, the others as soon as visitors lose nothing by it."""
+        self._end(connector for connector in self._beyond() if connector.ready == 0)
+        self._wanted.set()
+
+    async def run(self) -> None:
+        """Serve `end_soon` forever."""
+        while True:
+            await self._wanted.wait()
+            self._wanted.clear()
+            while self._beyond():
+                if await self._can_do_without():
+                    self._end(self._beyond())
+                    break
+                await self._clock.sleep(ASK_EVERY)
+                self._end(connector for connector in self._beyond() if connector.ready == 0)
+
+    @staticmethod
+    def _end(connectors: Iterable[Connector]) -> None:
+        for connector in list(connectors):
+            connector.send(inputs.Stop())
+
+    async def _can_do_without(self) -> bool:
+        """Ask those that stay, now: one that has just been frozen is not known to be."""
+        staying = self._staying()
+        answers = await asyncio.gather(*(connector.confirm() for connector in staying if connector is not None))
+        return len(answers) == len(staying) and all(answers)

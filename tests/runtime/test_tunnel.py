@@ -1,0 +1,85 @@
+"""What a tunnel remembers of its connectors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tests.runtime.contexts import shared
+
+from prx.config.schema import CloudflareSettings, TunnelSettings
+from prx.core.causes import Cause
+from prx.core.events import ChildExited, Fact, StateChanged, VerdictChanged
+from prx.core.evidence import Evidence
+from prx.core.states import State
+from prx.core.verdicts import Diagnosis, Verdict
+from prx.runtime.connector import Connector
+from prx.runtime.tunnel import Tunnel
+from prx.testing.clock import ManualClock
+
+WELL = Diagnosis(Verdict.HEALTHY, "the public URL answers 200")
+CRASHED = Diagnosis(Verdict.CRASHED, "killed by signal 9", connected=False)
+HANGS = Diagnosis(Verdict.EDGE_LOST, "stopped or stuck", because=Cause.CHILD_SILENT, connected=False)
+LOST = Diagnosis(Verdict.EDGE_LOST, "all connections to the edge are lost", connected=False)
+
+
+def ended(result: str) -> ChildExited:
+    """Return the end of a child."""
+    return ChildExited(tunnel="web", pid=7, code=0, signal=None, result=result)
+
+
+def a_tunnel(folder: Path, clock: ManualClock) -> Tunnel:
+    """Return a tunnel with two connectors that are not run."""
+    named = CloudflareSettings(mode="named", hostname="app.localhost", replicas=2)
+    return Tunnel("web", TunnelSettings(cloudflare=named), shared(folder, clock))
+
+
+@pytest.mark.parametrize(
+    ("shown", "end", "unaware"),
+    [
+        (CRASHED, ended("signal"), True),
+        (HANGS, None, True),
+        (HANGS, ended("clean"), True),
+        (LOST, None, False),
+        (LOST, ended("clean"), False),
+    ],
+    ids=["killed", "hangs", "hung and was replaced", "lost its connections", "was replaced"],
+)
+def test_the_edge_may_not_know_that_a_connector_has_gone(
+    tmp_path: Path,
+    manual_clock: ManualClock,
+    monkeypatch: pytest.MonkeyPatch,
+    shown: Diagnosis,
+    end: Fact | None,
+    unaware: bool,
+) -> None:
+    """Killed or hanging, it goes without a word; what it told the edge itself, or the edge took from it, is known there."""
+    tunnel = a_tunnel(tmp_path, manual_clock)
+    tunnel._url = "https://app.localhost"
+    gone, lives = tunnel.connectors
+    monkeypatch.setattr(Connector, "shown", property(lambda self: shown if self is gone else None))
+    manual_clock.advance(100)
+    tunnel.take_fact(gone, VerdictChanged(tunnel="web", old="", new=shown.verdict, reason=shown.reason))
+    if end is not None:
+        manual_clock.advance(20)
+        tunnel.take_fact(gone, end)
+    manual_clock.advance(3)
+    assert tunnel.is_edge_unaware(lives, Evidence(manual_clock.monotonic())) is unaware
+
+
+@pytest.mark.parametrize("who", ["another", "itself"])
+def test_a_loss_of_one_connector_has_the_leader_check(
+    tmp_path: Path, manual_clock: ManualClock, monkeypatch: pytest.MonkeyPatch, who: str
+) -> None:
+    """What has taken the connections of one may have silenced the leader's too, which asks before its time then."""
+    tunnel = a_tunnel(tmp_path, manual_clock)
+    leader, follower = tunnel.connectors
+    connector = follower if who == "another" else leader
+    shown, checked = [WELL], list[Connector]()
+    monkeypatch.setattr(Connector, "shown", property(lambda _: shown[-1]))
+    monkeypatch.setattr(leader, "check_now", lambda: checked.append(leader))
+    tunnel.take_fact(connector, StateChanged(tunnel="web", old=State.STARTING, new=State.READY, reason=""))
+    for diagnosis in (WELL, LOST, LOST):
+        shown.append(diagnosis)
+        tunnel.take_fact(connector, VerdictChanged(tunnel="web", old="", new=diagnosis.verdict, reason=diagnosis.reason))
+    assert checked == ([leader] if who == "another" else [])
