@@ -1,5 +1,6 @@
 """Status as a fold over events, and the public JSON of both."""
 
+from dataclasses import replace
 from functools import reduce
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from prx.core import events
 from prx.core.events import Event, Fact
 from prx.core.states import State
-from prx.core.status import TunnelStatus, fold
+from prx.core.status import Connection, ConnectorStatus, TunnelStatus, fold
 from prx.core.verdicts import FIRST_REQUEST, NO_CONNECTION, Verdict
 
 STATES = {"idle", "starting", "ready", "degraded", "backoff", "stopping", "failed"}
@@ -55,8 +56,10 @@ def test_the_public_form_of_a_status() -> None:
         "attempt": 0,
         "flaps": 0,
         "next_retry_in": None,
+        "replicas": 1,
         "connectors": [
             {
+                "connector": 0,
                 "pid": 7,
                 "version": "2026.8.2",
                 "protocol": "http2",
@@ -167,3 +170,16 @@ def test_event_names_are_the_documented_ones() -> None:
         "config_reloaded",
         "dropped",
     }
+
+
+def test_a_connector_without_a_connection_is_missing() -> None:
+    """Of several; two of one number are one; a tunnel that is not up, or has one connector or none, lacks none."""
+    edge = (Connection(0, "ams02", "quic"),)
+    several = tuple(ConnectorStatus(pid, "1", connections=edge, connector=number) for pid, number in ((7, 0), (8, 0), (9, 1)))
+    bare = ConnectorStatus(9, "1", connector=1)
+    up = TunnelStatus("web", state=State.READY, replicas=2)
+    assert [replace(up, connectors=items).lacks_connectors for items in (several, several[:2], (several[0], bare), ())] == [
+        False, True, True, True,
+    ]  # fmt: skip
+    for status in (replace(up, replicas=1), replace(up, replicas=0), replace(up, state=State.BACKOFF)):
+        assert not status.lacks_connectors

@@ -188,6 +188,17 @@ def test_restarts_that_did_not_help_are_told() -> None:
     assert [(item.cause, item.count, item.helped) for item in tunnel.restarts] == [("crashed", 3, 1), ("asked", 1, 0)]
 
 
+def test_a_restart_of_a_replica_has_its_own_cause() -> None:
+    """The tunnel is healthy by another connector all the time: the restart is put down to what befell this one."""
+    story = Script()
+    for connector in (0, 1):
+        story.add("child_started", pid=10 + connector, version="v", connector=connector, protocol="")
+    story.at(5).verdict("healthy", "ready")
+    story.at(50).add("restart_scheduled", delay=1.0, attempt=1, reason="", costs_url=False, connector=1, verdict="crashed")
+    story.at(51).add("child_started", pid=12, version="v", connector=1, protocol="")
+    assert [(item.cause, item.count) for item in story.at(100).result(0, 100).restarts] == [("crashed", 1)]
+
+
 def test_the_first_start_of_each_connector_is_no_restart() -> None:
     """Two connectors that start are no restart; the one that is replaced counts once, under its own cause."""
     story = Script()

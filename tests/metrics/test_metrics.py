@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from prx.core import events
 from prx.core.events import Event, Fact
 from prx.core.states import State
-from prx.core.status import TunnelStatus
+from prx.core.status import Connection, ConnectorStatus, TunnelStatus
 from prx.core.verdicts import Verdict
 from prx.metrics import reference
 from prx.metrics.collection import Collector
@@ -94,6 +95,21 @@ def test_a_second_connector_is_no_restart() -> None:
     assert counted(*starts).tunnels["web"].restarts == {}
     again = counted(*starts, verdict(Verdict.CRASHED), SCHEDULED, starts[1], starts[0])
     assert again.tunnels["web"].restarts == {"asked": 1, "crashed": 1}
+
+
+def test_a_restart_of_a_replica_has_its_own_cause() -> None:
+    """The tunnel is healthy by the other one: the restart is put down to what befell the connector."""
+    starts = [events.ChildStarted(tunnel="web", pid=7, version="1", connector=number) for number in range(2)]
+    scheduled = replace(SCHEDULED, connector=1, verdict=Verdict.CRASHED)
+    assert counted(*starts, verdict(Verdict.HEALTHY), scheduled, starts[1]).tunnels["web"].restarts == {"crashed": 1}
+
+
+def test_connectors_that_are_connected_and_wanted_have_series() -> None:
+    """One of two is connected."""
+    connectors = (ConnectorStatus(7, "1", connections=(Connection(0, "ams", "quic"),)), ConnectorStatus(8, "1", connector=1))
+    text = rendered(statuses=(TunnelStatus("web", replicas=2, connectors=connectors),))
+    assert 'prx_connectors{tunnel="web"} 1\n' in text
+    assert 'prx_connectors_wanted{tunnel="web"} 2\n' in text
 
 
 def test_the_first_start_is_no_restart_and_the_first_url_no_change() -> None:

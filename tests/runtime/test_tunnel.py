@@ -53,7 +53,7 @@ def test_the_edge_may_not_know_that_a_connector_has_gone(
     end: Fact | None,
     unaware: bool,
 ) -> None:
-    """Killed or hanging, it goes without a word; what it told the edge itself, or the edge took from it, is known there."""
+    """Killed or hanging, it goes without a word; what it said to the edge itself, or the edge took from it, is known there."""
     tunnel = a_tunnel(tmp_path, manual_clock)
     tunnel._url = "https://app.localhost"
     gone, lives = tunnel.connectors

@@ -75,3 +75,38 @@ def test_a_url_that_is_not_verified_says_so() -> None:
 def test_what_a_reason_holds_cannot_move_the_cursor() -> None:
     """Escape sequences of strangers are gone."""
     assert "\x1b" not in "".join(status_lines([DOWN | {"reason": "\x1b[2Jgone"}], width=80, now=NOW))
+
+
+def of_two(*connected: str, **changes: Any) -> dict[str, Any]:
+    """Return a tunnel that wants two connectors, of which those of these protocols are connected."""
+    connectors = [
+        {"connector": number, "protocol": protocol, "connections": [{"index": 0}] if protocol in connected else []}
+        for number, protocol in enumerate(("quic", "http2"))
+    ]
+    return tunnel(replicas=2, connectors=connectors, **changes)
+
+
+WORDS = "1 of 2 connectors; connector 1: crashed: exit code 1"
+
+
+@pytest.mark.parametrize(
+    ("status", "lines"),
+    [
+        (of_two("quic", "http2"), []),
+        (of_two("quic", reason=WORDS), [f"  healthy: {WORDS}"]),
+        (of_two(reason=WORDS), [f"  healthy: {WORDS}"]),
+        (of_two("quic", "http2", reason="1 of 2 connectors", state="degraded"), ["  healthy: 1 of 2 connectors"]),
+        (tunnel(replicas=1, connectors=[]), []),
+        (tunnel(replicas=0, connectors=[]), []),
+    ],
+    ids=["whole", "one", "none seen", "below the least", "single", "watched"],
+)
+def test_a_missing_connector_is_said(status: dict[str, Any], lines: list[str]) -> None:
+    """A tunnel that is well with fewer connectors than it should have says so, and a degraded one why it is that."""
+    assert status_lines([status], width=140, now=NOW)[1:] == lines
+
+
+def test_all_protocols_are_named() -> None:
+    """Connectors with two ways to the edge show both."""
+    (line,) = status_lines([of_two("quic", "http2")], width=140, now=NOW)
+    assert line.endswith("QUIC and HTTP/2")

@@ -143,7 +143,8 @@ class Probed(Fact):
 class RestartScheduled(Fact):
     """The child will be started again in `delay` seconds, as attempt number `attempt`.
 
-    `costs_url`: that will change the public URL. While a child lives it is watched during the wait, and kept if it comes back.
+    `verdict`: that of the connector alone, which may not be the tunnel's. `costs_url`: that will change the public URL. While a
+    child lives it is watched during the wait, and kept if it comes back.
     """
 
     name: ClassVar[str] = "restart_scheduled"
@@ -152,6 +153,7 @@ class RestartScheduled(Fact):
     reason: str
     costs_url: bool = False
     connector: int = 0
+    verdict: Verdict | NoVerdict = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False, repr=False)

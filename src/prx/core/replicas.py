@@ -21,7 +21,7 @@ from prx.core.policy import Policy
 from prx.core.states import State
 from prx.core.status_codes import EDGE_STATUSES
 from prx.core.value import Value
-from prx.core.verdicts import Action, Diagnosis, Verdict, summary
+from prx.core.verdicts import Action, Diagnosis, NoVerdict, Verdict, summary
 
 # Connectors of one tunnel (Cloudflare's documentation, "Tunnel availability and failover": 25 replicas, 4 connections each).
 MOST = 25
@@ -55,6 +55,11 @@ class Standing(Value):
         return self.state.is_up and self.diagnosis is not None and self.diagnosis.connected
 
     @property
+    def verdict(self) -> Verdict | NoVerdict:
+        """The verdict that is shown, empty before the first."""
+        return "" if self.diagnosis is None else self.diagnosis.verdict
+
+    @property
     def is_silent(self) -> bool:
         """Return whether its child is seen to hang."""
         return self.diagnosis is not None and self.diagnosis.cause is Cause.CHILD_SILENT
@@ -71,6 +76,11 @@ class TunnelStanding(Value):
     diagnosis: Diagnosis | None = None
     serving: int = 0
     seen: tuple[State, Diagnosis] | None = None
+
+    @property
+    def verdict(self) -> Verdict | NoVerdict:
+        """The verdict that is shown, empty before the first."""
+        return "" if self.diagnosis is None else self.diagnosis.verdict
 
     @property
     def gist(self) -> tuple[str, ...]:

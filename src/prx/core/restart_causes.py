@@ -23,9 +23,9 @@ class RestartCauses:
         """Take in that the tunnel's verdict is `new`."""
         self._verdict = new
 
-    def scheduled(self, connector: int) -> None:
-        """Take in that a connector is to be started again, or replaced, under the present verdict."""
-        self._scheduled[connector] = self._verdict or ASKED
+    def scheduled(self, connector: int, verdict: str = "") -> None:
+        """Take in that a connector is to be started again, or replaced, under its own `verdict`; empty: under the tunnel's."""
+        self._scheduled[connector] = verdict or self._verdict or ASKED
 
     def cancelled(self, connector: int) -> None:
         """Take in that it is kept."""

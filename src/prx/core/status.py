@@ -53,7 +53,9 @@ class TunnelStatus(Value):
 
     url: the public URL as far as it is known; `proven` once it was verified. told: it was given out as the tunnel's URL,
     because it is proven, or because it is connected and cannot be proven from here. started: the numbers of the connectors
-    that were started before, so that a start of one of them is a restart. traffic: None as long as it is not known.
+    that were started before, so that a start of one of them is a restart. replicas: how many connectors are wanted here, 0 if
+    the URL is only watched.
+    traffic: None as long as it is not known.
     inspected: what passes can be seen with `prx requests`.
     """
 
@@ -77,11 +79,22 @@ class TunnelStatus(Value):
     started: frozenset[int] = frozenset()
     traffic: TrafficStatus | None = None
     inspected: bool = False
+    replicas: int = 1
     flaps: Flaps = field(default_factory=Flaps)
 
     def summary(self) -> str:
         """Return "verdict: reason", without the part that is empty."""
         return summary(self.verdict, self.reason)
+
+    @property
+    def connected(self) -> int:
+        """How many connectors have a connection to the edge; two of which one takes the place of the other are one."""
+        return len({item.connector for item in self.connectors if item.connections})
+
+    @property
+    def lacks_connectors(self) -> bool:
+        """Return whether a tunnel that is up has fewer of its several connectors than are wanted."""
+        return self.state.is_up and self.replicas > 1 and self.connected < self.replicas
 
     def moved(self, by: float) -> TunnelStatus:
         """Return the same status after the wall clock was set `by` seconds ahead: what is kept gets its time by the new one."""
@@ -114,6 +127,7 @@ class TunnelStatus(Value):
             "attempt": self.attempt,
             "flaps": self.flaps.count(now),
             "next_retry_in": None if self.retry_at is None else round(max(0.0, self.retry_at - now), 1),
+            "replicas": self.replicas,
             "connectors": [_connector_json(connector) for connector in self.connectors],
             "last_probe": None
             if probe is None
@@ -124,6 +138,7 @@ class TunnelStatus(Value):
 
 def _connector_json(connector: ConnectorStatus) -> dict[str, Any]:
     return {
+        "connector": connector.connector,
         "pid": connector.pid,
         "version": connector.version,
         "protocol": connector.protocol,

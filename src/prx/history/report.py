@@ -229,7 +229,7 @@ def _restarts(records: Iterable[Record], since: float, until: float) -> list[Res
             case "prx_started":
                 standing, causes, waiting = Standing(), RestartCauses(), None
             case "restart_scheduled":
-                causes.scheduled(_count(record, "connector"))
+                causes.scheduled(_count(record, "connector"), str(record.get("verdict", "")))
             case "restart_cancelled":
                 causes.cancelled(_count(record, "connector"))
             case "child_started":

@@ -61,8 +61,8 @@ class TunnelCounts:
         match fact:
             case events.VerdictChanged(new=new):
                 self._causes.verdict(str(new))
-            case events.RestartScheduled(connector=connector):
-                self._causes.scheduled(connector)
+            case events.RestartScheduled(connector=connector, verdict=verdict):
+                self._causes.scheduled(connector, verdict)
             case events.RestartCancelled(connector=connector):
                 self._causes.cancelled(connector)
             case events.ChildStarted(connector=connector):

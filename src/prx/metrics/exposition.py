@@ -84,6 +84,10 @@ def _of_status(metric: Metric, status: TunnelStatus) -> Iterator[_Sample]:
         yield from (("", (verdict,), status.verdict == verdict) for verdict in Verdict)
     elif metric is table.CONNECTIONS:
         yield "", (), sum(len(connector.connections) for connector in status.connectors)
+    elif metric is table.CONNECTORS:
+        yield "", (), status.connected
+    elif metric is table.CONNECTORS_WANTED:
+        yield "", (), status.replicas
 
 
 def _of_counts(metric: Metric, counts: TunnelCounts) -> Iterator[_Sample]:

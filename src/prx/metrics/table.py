@@ -43,6 +43,13 @@ PROBE_FAILURES: Final = Metric(
     "prx_probe_failures_total", "counter", _TUNNEL, "Requests of prx to the public URL that got no answer at all."
 )
 CONNECTIONS: Final = Metric("prx_connections", "gauge", _TUNNEL, "Connections between the connector and Cloudflare's edge.")
+CONNECTORS: Final = Metric("prx_connectors", "gauge", _TUNNEL, "Connectors of this prx that have a connection to the edge.")
+CONNECTORS_WANTED: Final = Metric(
+    "prx_connectors_wanted",
+    "gauge",
+    _TUNNEL,
+    "Connectors that this prx is to have (`replicas`); none runs while it is stopped.",
+)
 URL_CHANGES: Final = Metric(
     "prx_url_changes_total", "counter", _TUNNEL, "Verified public URLs that took another's place; the first one is no change."
 )
@@ -92,6 +99,8 @@ METRICS: Final = (
     PROBES,
     PROBE_FAILURES,
     CONNECTIONS,
+    CONNECTORS,
+    CONNECTORS_WANTED,
     URL_CHANGES,
     LOG_LINES,
     DROPPED,

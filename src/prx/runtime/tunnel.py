@@ -19,13 +19,12 @@ from typing import Any
 from prx.backends.base import Counters
 from prx.config.schema import TunnelSettings
 from prx.core import inputs
-from prx.core.events import ChildExited, ConfigReloaded, Fact, StateChanged, UrlChanged, VerdictChanged
+from prx.core.events import ChildExited, ConfigReloaded, Fact, RestartScheduled, StateChanged, UrlChanged, VerdictChanged
 from prx.core.evidence import Evidence
 from prx.core.replicas import MOST, Standing, TunnelStanding, choose_leader, fold
 from prx.core.states import State
 from prx.core.status import TunnelStatus
 from prx.core.unnoticed import Unnoticed
-from prx.core.verdicts import Diagnosis, NoVerdict, Verdict
 from prx.runtime.client_program import Programs
 from prx.runtime.connector import Connector
 from prx.runtime.context import Shared, TunnelContext
@@ -58,7 +57,8 @@ class Tunnel:
         self._surplus = Surplus(shared.clock, beyond=self._beyond, staying=self._staying)
         self._ended = asyncio.Event()
         self._wanted = True
-        shared.bus.track(self._blank_status())
+        backend = self.context.backend
+        shared.bus.track(TunnelStatus(name, mode=backend.mode, backend=backend.name, **self._configured()))
         for number in range(self._replicas):
             self._places[number] = self._new(number)
         self._elect()
@@ -132,7 +132,7 @@ class Tunnel:
             for connector in self.connectors:
                 if connector.index < self._replicas or connector.ready > 0:
                     connector.take(settings)
-        self.context.shared.bus.track_changes(self.name, local_addr=str(settings.origin), inspected=settings.inspect.enabled)
+        self.context.shared.bus.track_changes(self.name, **self._configured())
         self.context.publish(ConfigReloaded(tunnel=self.name, restarted=renewed))
         if renewed:
             self._replace(self._places.values(), "the configuration changed")
@@ -330,6 +330,8 @@ class Tunnel:
                 self._show(fact.reason)
             case UrlChanged():
                 self._take_url(connector, fact)
+            case RestartScheduled():
+                connector.context.publish(replace(fact, verdict=old.verdict))
             case _:
                 if isinstance(fact, ChildExited) and (old.is_silent or fact.result in {"signal", "crash", "timeout"}):
                     self._unnoticed.take(connector, self.context.clock.monotonic())
@@ -387,16 +389,12 @@ class Tunnel:
         old = self._shown
         self._shown = new = fold(standings, old, replicas=self._replicas, least=self.context.backend.replicas_min)
         if new.diagnosis is not None and new.gist != old.gist:
-            self._publish_verdict(old.diagnosis, new.diagnosis)
+            verdict, reason, hint = new.diagnosis.verdict, new.diagnosis.reason, new.diagnosis.hint
+            self.context.publish(VerdictChanged(tunnel=self.name, old=old.verdict, new=verdict, reason=reason, hint=hint))
         if new.state is not old.state:
             words = reason if len(standings) == 1 or new.diagnosis is None else new.diagnosis.reason
             self.context.publish(StateChanged(tunnel=self.name, old=old.state, new=new.state, reason=words))
 
-    def _publish_verdict(self, old: Diagnosis | None, new: Diagnosis) -> None:
-        before: Verdict | NoVerdict = old.verdict if old is not None else ""
-        self.context.publish(VerdictChanged(tunnel=self.name, old=before, new=new.verdict, reason=new.reason, hint=new.hint))
-
-    def _blank_status(self) -> TunnelStatus:
-        backend, settings = self.context.backend, self.context.settings
-        addr, inspected = str(settings.origin), settings.inspect.enabled
-        return TunnelStatus(self.name, backend=backend.name, mode=backend.mode, local_addr=addr, inspected=inspected)
+    def _configured(self) -> dict[str, Any]:
+        settings, replicas = self.context.settings, self._replicas if self.context.backend.client is not None else 0
+        return {"local_addr": str(settings.origin), "inspected": settings.inspect.enabled, "replicas": replicas}

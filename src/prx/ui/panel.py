@@ -164,7 +164,7 @@ def _details(status: TunnelStatus, progress: Progress, now: float, columns: int,
     if status.state in _DOWN:
         yield from _plain([status.reason], columns)
         return
-    if status.state is not State.READY or not several:
+    if status.state is not State.READY or not several or status.lacks_connectors:
         yield from _plain([_why(status, now)], columns)
         yield from _dim(_wrapped([f"hint: {status.hint}" if status.hint else ""], columns))
     if status.state is State.STARTING and progress.reached:

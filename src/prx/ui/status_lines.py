@@ -67,7 +67,7 @@ def _url(tunnel: Mapping[str, Any]) -> str:
 
 
 def _extras(tunnel: Mapping[str, Any], now: float) -> list[str]:
-    protocol = next((item["protocol"] for item in tunnel["connectors"] if item["protocol"]), "")
+    protocols = dict.fromkeys(item["protocol"] for item in tunnel["connectors"] if item["protocol"])
     traffic = tunnel.get("traffic")
     since = (
         ""
@@ -77,20 +77,30 @@ def _extras(tunnel: Mapping[str, Any], now: float) -> list[str]:
     return [
         *([f"→ {tunnel['local_addr']}"] if tunnel["local_addr"] else []),
         *([since] if since else []),
-        *([PROTOCOL_NAMES.get(protocol, protocol)] if protocol else []),
+        *([" and ".join(PROTOCOL_NAMES.get(protocol, protocol) for protocol in protocols)] if protocols else []),
         *([TrafficStatus(traffic["requests"], traffic["errors"]).words() + " in 5 min"] if traffic else []),
     ]
 
 
 def _trouble(tunnel: Mapping[str, Any]) -> list[str]:
-    """Return what is wrong, when it is tried again and what helps; nothing if all is well."""
-    if tunnel["verdict"] in WELL and tunnel["state"] in UP:
+    """Return what is wrong, when it is tried again and what helps; nothing if all is well, each of its connectors included."""
+    if (
+        tunnel["verdict"] in WELL
+        and tunnel["state"] in UP
+        and not (_lacks_connectors(tunnel) or tunnel["state"] == State.DEGRADED)
+    ):
         return []
     texts = [why] if (why := summary(tunnel["verdict"], tunnel["reason"])) else []
     if tunnel["next_retry_in"] is not None:
         texts.append(f"next try in {tunnel['next_retry_in']:.0f} s")
     hint = tunnel["hint"] or (f"prx restart {tunnel['name']} starts it again" if tunnel["state"] == State.IDLE else "")
     return [*texts, *([f"hint: {hint}"] if hint else [])]
+
+
+def _lacks_connectors(tunnel: Mapping[str, Any]) -> bool:
+    """Return whether fewer connectors have a connection than are wanted; a prx of an earlier release does not say it."""
+    connected = {item.get("connector") for item in tunnel["connectors"] if item.get("connections")}
+    return 1 < tunnel.get("replicas", 1) > len(connected)
 
 
 def _wrapped(texts: list[str], width: int) -> list[str]:
