@@ -14,10 +14,10 @@ from prx.core.events import Event
 from prx.core.evidence import ChildExit, Connector, Dns, DnsState, Edge, Evidence, ExitCause, Origin, Public, Reach
 from prx.core.machine import Machine
 from prx.core.sightings import Sightings
-from prx.core.states import MachineSettings
+from prx.core.states import MachineSettings, State
 from prx.core.status import TunnelStatus, fold
 from prx.core.status_codes import StatusSet
-from prx.core.story import inside, story
+from prx.core.story import beside, inside, story
 from prx.core.verdicts import Diagnosis, Verdict
 from prx.ui.why_lines import why_lines
 
@@ -207,3 +207,25 @@ def test_lines_are_wrapped_between_words(width: int) -> None:
     lines = why_lines(told, width)
     assert "https://four-random-words-make.trycloudflare.com" in lines[0]
     assert all(len(line) <= width or " " not in line.strip() for line in lines[1:])
+
+
+def test_a_connector_that_is_missing_is_in_the_story() -> None:
+    """What was seen of it, its next start and where its words are; what concerns the tunnel is said once, by the leader."""
+
+    def details(*parts: str, **steps: float | None) -> dict[str, Any]:
+        evidence = [{"part": part, "words": "as seen", "ago": 1.0, "judged": True} for part in parts]
+        following = [{"what": what, "in": wait, "words": what} for what, wait in steps.items()]
+        return {**inside(Machine("web", MachineSettings()), Sightings(), {}, 0.0), "evidence": evidence, "next": following}
+
+    leader, missing = (
+        details("connector", "public URL", check=28.0, failures=None),
+        details("end of the connector", "network", backoff=4.0),
+    )
+    found = beside(leader, [(1, missing), (2, details("connector"))])
+    assert [item["part"] for item in found["evidence"]] == ["connector", "public URL", "end of connector 1", "connector 2"]
+    assert [item["words"] for item in found["next"]] == ["connector 1: backoff", "check", "failures"]
+    status = TunnelStatus("web", state=State.READY, verdict=Verdict.HEALTHY, replicas=2)
+    assert story(status, 0.0, found)["advice"] == [
+        "prx logs web has the words of the connector that is missing; the others serve meanwhile"
+    ]
+    assert story(replace(status, replicas=1), 0.0, found)["advice"] == []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from prx.core.conditions import CONDITIONS
@@ -22,6 +22,10 @@ _NO_DETAILS: Mapping[str, Any] = {
     "evidence": [],
     "next": [],
 }
+_OWN: Mapping[str, str] = {
+    "connector": "connector {}",
+    "end of the connector": "end of connector {}",
+}  # not the same for all of a tunnel
 _FIELDS = ("name", "state", "verdict", "reason", "hint", "url", "proven", "local_addr", "since", "restarts", "attempt")
 
 
@@ -54,6 +58,20 @@ def inside(machine: Machine, sightings: Sightings, due: Mapping[str, float], now
     }
 
 
+def beside(details: Mapping[str, Any], missing: Iterable[tuple[int, Mapping[str, Any]]]) -> dict[str, Any]:
+    """Add to the `details` of the connector that leads what was seen of those that do not serve, and what is done about them.
+
+    missing: the number of each, with its own details.
+    """
+    evidence, steps = list(details["evidence"]), list(details["next"])
+    for number, others in missing:
+        seen = [item for item in others["evidence"] if item["part"] in _OWN]
+        evidence += [{**item, "part": _OWN[item["part"]].format(number)} for item in seen]
+        steps += [{**step, "words": f"connector {number}: {step['words']}"} for step in others["next"]]
+    steps.sort(key=lambda step: (step["in"] is None, step["in"] or 0.0))
+    return {**details, "evidence": evidence, "next": steps}
+
+
 def _advice(status: TunnelStatus) -> list[str]:
     """Return what the operator can do, the best first; nothing if all is well."""
     advice = [status.hint] if status.hint else []
@@ -61,6 +79,8 @@ def _advice(status: TunnelStatus) -> list[str]:
         return advice
     if status.verdict.is_final or status.state.is_final:
         advice.append(f"correct it: prx notices a changed configuration by itself; prx restart {status.name} begins at once")
+    elif status.lacks_connectors and status.verdict in WELL:
+        advice.append(f"prx logs {status.name} has the words of the connector that is missing; the others serve meanwhile")
     elif status.verdict not in WELL:
         advice.append(f"prx logs {status.name} has the connector's own words, prx doctor examines machine and network")
     return advice

@@ -24,6 +24,7 @@ from prx.core.evidence import Evidence
 from prx.core.replicas import MOST, Standing, TunnelStanding, choose_leader, fold
 from prx.core.states import State
 from prx.core.status import TunnelStatus
+from prx.core.story import beside
 from prx.core.unnoticed import Unnoticed
 from prx.runtime.client_program import Programs
 from prx.runtime.connector import Connector
@@ -69,9 +70,10 @@ class Tunnel:
         return self._shown.state
 
     def verdict_details(self) -> dict[str, Any]:
-        """Return what the supervision knows of the present verdict (`prx.core.story.inside`): what the leader does."""
+        """Return what the supervision knows of the present verdict: what the leader does, and those that do not serve."""
         assert self._leader is not None
-        return self._leader.verdict_details()
+        missing = [item for item in self.connectors if item is not self._leader and not self._standings[item].serves]
+        return beside(self._leader.verdict_details(), [(item.index, item.verdict_details()) for item in missing])
 
     async def counters(self, *, max_age: float) -> Counters | None:
         """Return what the connectors count together, at most `max_age` seconds old; None if none can be asked."""
