@@ -8,7 +8,7 @@ import pytest
 from prx.core import events
 from prx.core.events import Event, Fact
 from prx.core.states import State
-from prx.core.status import Connection, ConnectorStatus, TunnelStatus, fold
+from prx.core.status import TunnelStatus, fold
 from prx.core.verdicts import FIRST_REQUEST, NO_CONNECTION, Verdict
 
 STATES = {"idle", "starting", "ready", "degraded", "backoff", "stopping", "failed"}
@@ -57,6 +57,7 @@ def test_the_public_form_of_a_status() -> None:
         "flaps": 0,
         "next_retry_in": None,
         "replicas": 1,
+        "serving": 0,
         "connectors": [
             {
                 "connector": 0,
@@ -172,14 +173,13 @@ def test_event_names_are_the_documented_ones() -> None:
     }
 
 
-def test_a_connector_without_a_connection_is_missing() -> None:
-    """Of several; two of one number are one; a tunnel that is not up, or has one connector or none, lacks none."""
-    edge = (Connection(0, "ams02", "quic"),)
-    several = tuple(ConnectorStatus(pid, "1", connections=edge, connector=number) for pid, number in ((7, 0), (8, 0), (9, 1)))
-    bare = ConnectorStatus(9, "1", connector=1)
-    up = TunnelStatus("web", state=State.READY, replicas=2)
-    assert [replace(up, connectors=items).lacks_connectors for items in (several, several[:2], (several[0], bare), ())] == [
-        False, True, True, True,
-    ]  # fmt: skip
+def test_a_tunnel_that_is_up_lacks_connectors() -> None:
+    """Of several; one that is not up, or has one connector or none, lacks none. How many serve came with the verdict."""
+    well = events.VerdictChanged(tunnel="web", old="", new=Verdict.HEALTHY, reason="1 of 2 connectors", serving=1)
+    up = rebuild(TunnelStatus("web", state=State.READY, replicas=2), history(well))
+    assert (up.lacks_connectors, up.to_json(0.0)["serving"]) == (True, 1)
+    whole = rebuild(up, history(replace(well, serving=2)))
+    assert (whole.lacks_connectors, whole.to_json(0.0)["serving"]) == (False, 2)
     for status in (replace(up, replicas=1), replace(up, replicas=0), replace(up, state=State.BACKOFF)):
         assert not status.lacks_connectors
+    assert replace(up, state=State.BACKOFF).to_json(0.0)["serving"] == 0

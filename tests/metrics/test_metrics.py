@@ -13,7 +13,7 @@ import pytest
 from prx.core import events
 from prx.core.events import Event, Fact
 from prx.core.states import State
-from prx.core.status import Connection, ConnectorStatus, TunnelStatus
+from prx.core.status import TunnelStatus
 from prx.core.verdicts import Verdict
 from prx.metrics import reference
 from prx.metrics.collection import Collector
@@ -104,11 +104,11 @@ def test_a_restart_of_a_replica_has_its_own_cause() -> None:
     assert counted(*starts, verdict(Verdict.HEALTHY), scheduled, starts[1]).tunnels["web"].restarts == {"crashed": 1}
 
 
-def test_connectors_that_are_connected_and_wanted_have_series() -> None:
-    """One of two is connected."""
-    connectors = (ConnectorStatus(7, "1", connections=(Connection(0, "ams", "quic"),)), ConnectorStatus(8, "1", connector=1))
-    text = rendered(statuses=(TunnelStatus("web", replicas=2, connectors=connectors),))
-    assert 'prx_connectors{tunnel="web"} 1\n' in text
+@pytest.mark.parametrize(("state", "serving"), [(State.READY, 1), (State.BACKOFF, 0)])
+def test_connectors_that_serve_and_are_wanted_have_series(state: State, serving: int) -> None:
+    """One of two serves; none does while the tunnel is down."""
+    text = rendered(statuses=(TunnelStatus("web", state=state, replicas=2, serving=1),))
+    assert f'prx_connectors{{tunnel="web"}} {serving}\n' in text
     assert 'prx_connectors_wanted{tunnel="web"} 2\n' in text
 
 

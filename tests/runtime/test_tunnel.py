@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from prx.config.schema import CloudflareSettings, TunnelSettings
 from prx.core.causes import Cause
 from prx.core.events import ChildExited, Fact, StateChanged, VerdictChanged
 from prx.core.evidence import Evidence
+from prx.core.replicas import Standing, TunnelStanding
 from prx.core.states import State
 from prx.core.verdicts import Diagnosis, Verdict
 from prx.runtime.connector import Connector
@@ -79,7 +81,26 @@ def test_a_loss_of_one_connector_has_the_leader_check(
     monkeypatch.setattr(Connector, "shown", property(lambda _: shown[-1]))
     monkeypatch.setattr(leader, "check_now", lambda: checked.append(leader))
     tunnel.take_fact(connector, StateChanged(tunnel="web", old=State.STARTING, new=State.READY, reason=""))
+    connector.machine.state = State.READY
     for diagnosis in (WELL, LOST, LOST):
         shown.append(diagnosis)
         tunnel.take_fact(connector, VerdictChanged(tunnel="web", old="", new=diagnosis.verdict, reason=diagnosis.reason))
     assert checked == ([leader] if who == "another" else [])
+
+
+def test_a_change_of_verdict_and_state_is_one(
+    tmp_path: Path, manual_clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A new leader finds the service as dead as the former one did: the tunnel is not ready for a moment in between."""
+    tunnel = a_tunnel(tmp_path, manual_clock)
+    leader, _ = tunnel.connectors
+    seen: list[Fact] = []
+    tunnel.context.shared.bus.listen(lambda event: seen.append(event.fact))
+    down = Diagnosis(Verdict.ORIGIN_DOWN, "connection refused")
+    tunnel._shown = TunnelStanding(State.DEGRADED, down, 1, (State.DEGRADED, down))
+    tunnel._standings[leader] = Standing(0, State.READY, replace(WELL, second_hand=True))
+    monkeypatch.setattr(Connector, "shown", property(lambda _: down))
+    leader.machine.state = State.DEGRADED
+    tunnel.take_fact(leader, VerdictChanged(tunnel="web", old="", new=Verdict.ORIGIN_DOWN, reason=""))
+    tunnel.take_fact(leader, StateChanged(tunnel="web", old=State.READY, new=State.DEGRADED, reason=""))
+    assert [fact for fact in seen if isinstance(fact, StateChanged)] == []

@@ -77,13 +77,10 @@ def test_what_a_reason_holds_cannot_move_the_cursor() -> None:
     assert "\x1b" not in "".join(status_lines([DOWN | {"reason": "\x1b[2Jgone"}], width=80, now=NOW))
 
 
-def of_two(*connected: str, **changes: Any) -> dict[str, Any]:
-    """Return a tunnel that wants two connectors, of which those of these protocols are connected."""
-    connectors = [
-        {"connector": number, "protocol": protocol, "connections": [{"index": 0}] if protocol in connected else []}
-        for number, protocol in enumerate(("quic", "http2"))
-    ]
-    return tunnel(replicas=2, connectors=connectors, **changes)
+def of_two(serving: int, **changes: Any) -> dict[str, Any]:
+    """Return a tunnel that wants two connectors, of which so many serve."""
+    connectors = [{"protocol": "quic", "connections": []}, {"protocol": "http2", "connections": []}]
+    return tunnel(replicas=2, serving=serving, connectors=connectors, **changes)
 
 
 WORDS = "1 of 2 connectors; connector 1: crashed: exit code 1"
@@ -92,10 +89,10 @@ WORDS = "1 of 2 connectors; connector 1: crashed: exit code 1"
 @pytest.mark.parametrize(
     ("status", "lines"),
     [
-        (of_two("quic", "http2"), []),
-        (of_two("quic", reason=WORDS), [f"  healthy: {WORDS}"]),
-        (of_two(reason=WORDS), [f"  healthy: {WORDS}"]),
-        (of_two("quic", "http2", reason="1 of 2 connectors", state="degraded"), ["  healthy: 1 of 2 connectors"]),
+        (of_two(2), []),
+        (of_two(1, reason=WORDS), [f"  healthy: {WORDS}"]),
+        (of_two(0, reason=WORDS), [f"  healthy: {WORDS}"]),
+        (of_two(2, reason="1 of 2 connectors", state="degraded"), ["  healthy: 1 of 2 connectors"]),
         (tunnel(replicas=1, connectors=[]), []),
         (tunnel(replicas=0, connectors=[]), []),
     ],
@@ -108,5 +105,5 @@ def test_a_missing_connector_is_said(status: dict[str, Any], lines: list[str]) -
 
 def test_all_protocols_are_named() -> None:
     """Connectors with two ways to the edge show both."""
-    (line,) = status_lines([of_two("quic", "http2")], width=140, now=NOW)
+    (line,) = status_lines([of_two(2)], width=140, now=NOW)
     assert line.endswith("QUIC and HTTP/2")

@@ -36,13 +36,14 @@ class StateChanged(Fact):
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False, repr=False)
 class VerdictChanged(Fact):
-    """The diagnosis changed; `old` is empty for the first one."""
+    """The diagnosis changed; `old` is empty for the first one. `serving`: how many of the tunnel's connectors serve."""
 
     name: ClassVar[str] = "verdict_changed"
     old: Verdict | NoVerdict
     new: Verdict
     reason: str
     hint: str = ""
+    serving: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False, repr=False)

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from prx.core.causes import Cause
+from prx.core.events import VerdictChanged
 from prx.core.evidence import Evidence
 from prx.core.judge_connector import judge_connector
 from prx.core.policy import Policy
@@ -82,10 +83,14 @@ class TunnelStanding(Value):
         """The verdict that is shown, empty before the first."""
         return "" if self.diagnosis is None else self.diagnosis.verdict
 
-    @property
-    def gist(self) -> tuple[str, ...]:
-        """What is news if it changes: verdict and reason; empty before the first diagnosis."""
-        return () if self.diagnosis is None else (self.diagnosis.verdict, self.diagnosis.reason)
+    def news(self, tunnel: str, old: TunnelStanding) -> VerdictChanged | None:
+        """Return what has changed of the verdict, or of its reason, since `old`; None if nothing has."""
+        new = self.diagnosis
+        if new is None or (old.diagnosis is not None and (new.verdict, new.reason) == (old.verdict, old.diagnosis.reason)):
+            return None
+        return VerdictChanged(
+            tunnel=tunnel, old=old.verdict, new=new.verdict, reason=new.reason, hint=new.hint, serving=self.serving
+        )
 
 
 def fold(standings: Sequence[Standing], before: TunnelStanding, *, replicas: int = 1, least: int = 1) -> TunnelStanding:

@@ -54,7 +54,7 @@ class TunnelStatus(Value):
     url: the public URL as far as it is known; `proven` once it was verified. told: it was given out as the tunnel's URL,
     because it is proven, or because it is connected and cannot be proven from here. started: the numbers of the connectors
     that were started before, so that a start of one of them is a restart. replicas: how many connectors are wanted here, 0 if
-    the URL is only watched.
+    the URL is only watched; serving: how many of them serve, which cloudflared's own log may be too quiet to show.
     traffic: None as long as it is not known.
     inspected: what passes can be seen with `prx requests`.
     """
@@ -80,6 +80,7 @@ class TunnelStatus(Value):
     traffic: TrafficStatus | None = None
     inspected: bool = False
     replicas: int = 1
+    serving: int = 0
     flaps: Flaps = field(default_factory=Flaps)
 
     def summary(self) -> str:
@@ -87,14 +88,9 @@ class TunnelStatus(Value):
         return summary(self.verdict, self.reason)
 
     @property
-    def connected(self) -> int:
-        """How many connectors have a connection to the edge; two of which one takes the place of the other are one."""
-        return len({item.connector for item in self.connectors if item.connections})
-
-    @property
     def lacks_connectors(self) -> bool:
-        """Return whether a tunnel that is up has fewer of its several connectors than are wanted."""
-        return self.state.is_up and self.replicas > 1 and self.connected < self.replicas
+        """Return whether fewer than the several connectors that are wanted serve a tunnel that is up."""
+        return self.state.is_up and self.replicas > 1 and self.serving < self.replicas
 
     def moved(self, by: float) -> TunnelStatus:
         """Return the same status after the wall clock was set `by` seconds ahead: what is kept gets its time by the new one."""
@@ -128,6 +124,7 @@ class TunnelStatus(Value):
             "flaps": self.flaps.count(now),
             "next_retry_in": None if self.retry_at is None else round(max(0.0, self.retry_at - now), 1),
             "replicas": self.replicas,
+            "serving": min(self.serving, self.replicas) if self.state.is_up else 0,
             "connectors": [_connector_json(connector) for connector in self.connectors],
             "last_probe": None
             if probe is None
@@ -164,8 +161,8 @@ def _fold_fact(status: TunnelStatus, fact: Fact, at: float) -> TunnelStatus:
             if new is State.IDLE:
                 return replace(status, verdict="", hint="", url="", proven=False, told=False, retry_at=None)
             return status if new is State.BACKOFF else replace(status, retry_at=None)
-        case events.VerdictChanged(new=new, reason=reason, hint=hint):
-            return replace(status, verdict=new, reason=reason, hint=hint)
+        case events.VerdictChanged(new=new, reason=reason, hint=hint, serving=serving):
+            return replace(status, verdict=new, reason=reason, hint=hint, serving=serving)
         case events.UrlChanged(url=url, proven=proven):
             return replace(status, url=url, proven=proven, told=True)
         case events.UrlKnown(url=url):

@@ -85,7 +85,7 @@ def _of_status(metric: Metric, status: TunnelStatus) -> Iterator[_Sample]:
     elif metric is table.CONNECTIONS:
         yield "", (), sum(len(connector.connections) for connector in status.connectors)
     elif metric is table.CONNECTORS:
-        yield "", (), status.connected
+        yield "", (), min(status.serving, status.replicas) if status.state.is_up else 0
     elif metric is table.CONNECTORS_WANTED:
         yield "", (), status.replicas
 

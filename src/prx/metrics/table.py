@@ -43,7 +43,7 @@ PROBE_FAILURES: Final = Metric(
     "prx_probe_failures_total", "counter", _TUNNEL, "Requests of prx to the public URL that got no answer at all."
 )
 CONNECTIONS: Final = Metric("prx_connections", "gauge", _TUNNEL, "Connections between the connector and Cloudflare's edge.")
-CONNECTORS: Final = Metric("prx_connectors", "gauge", _TUNNEL, "Connectors of this prx that have a connection to the edge.")
+CONNECTORS: Final = Metric("prx_connectors", "gauge", _TUNNEL, "Connectors of this prx that serve visitors.")
 CONNECTORS_WANTED: Final = Metric(
     "prx_connectors_wanted",
     "gauge",

@@ -55,7 +55,9 @@ class Tunnel:
         self._leader: Connector | None = None
         self._tasks: asyncio.TaskGroup | None = None
         self._outdated = asyncio.Event()
-        self._surplus = Surplus(shared.clock, beyond=self._beyond, staying=self._staying)
+        self._surplus = Surplus(
+            shared.clock, beyond=self._beyond, staying=lambda: [*map(self._places.get, range(self._replicas))]
+        )
         self._ended = asyncio.Event()
         self._wanted = True
         backend = self.context.backend
@@ -226,9 +228,6 @@ class Tunnel:
     def _beyond(self) -> list[Connector]:
         return [item for item in self.connectors if item.index >= self._replicas and item.machine.wanted and self._wanted]
 
-    def _staying(self) -> list[Connector | None]:
-        return [self._places.get(number) for number in range(self._replicas)]
-
     # ------------------------------------------------------------------ replacement
 
     def _replace(self, connectors: Iterable[Connector], reason: str, *, asked: bool = False) -> None:
@@ -324,7 +323,8 @@ class Tunnel:
                 self._standings[connector] = Standing(old.connector, new, old.diagnosis)
                 self._show(reason)
             case VerdictChanged():
-                self._standings[connector] = standing = Standing(old.connector, old.state, connector.shown)
+                state = connector.state if len(self._standings) > 1 else old.state  # a change of both is one
+                self._standings[connector] = standing = Standing(old.connector, state, connector.shown)
                 if old.serves and not standing.serves:
                     self._check_elsewhere(connector)
                 if standing.is_silent:
@@ -390,9 +390,8 @@ class Tunnel:
         standings = [replace(item, leads=connector is leader) for connector, item in self._standings.items()]
         old = self._shown
         self._shown = new = fold(standings, old, replicas=self._replicas, least=self.context.backend.replicas_min)
-        if new.diagnosis is not None and new.gist != old.gist:
-            verdict, reason, hint = new.diagnosis.verdict, new.diagnosis.reason, new.diagnosis.hint
-            self.context.publish(VerdictChanged(tunnel=self.name, old=old.verdict, new=verdict, reason=reason, hint=hint))
+        if news := new.news(self.name, old):
+            self.context.publish(news)
         if new.state is not old.state:
             words = reason if len(standings) == 1 or new.diagnosis is None else new.diagnosis.reason
             self.context.publish(StateChanged(tunnel=self.name, old=old.state, new=new.state, reason=words))

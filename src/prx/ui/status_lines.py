@@ -98,9 +98,8 @@ def _trouble(tunnel: Mapping[str, Any]) -> list[str]:
 
 
 def _lacks_connectors(tunnel: Mapping[str, Any]) -> bool:
-    """Return whether fewer connectors have a connection than are wanted; a prx of an earlier release does not say it."""
-    connected = {item.get("connector") for item in tunnel["connectors"] if item.get("connections")}
-    return 1 < tunnel.get("replicas", 1) > len(connected)
+    """Return whether fewer of several connectors serve than are wanted; a prx of an earlier release does not say it."""
+    return 1 < tunnel.get("replicas", 1) > tunnel.get("serving", 0)
 
 
 def _wrapped(texts: list[str], width: int) -> list[str]:
