@@ -97,6 +97,13 @@ FIVE_AT_80 = f"""
   Ctrl-C stops"""
 
 
+def test_a_missing_connector_of_one_of_several_tunnels_is_said() -> None:
+    """A tunnel that is ready with one of two connectors has a line for that; a whole one has none."""
+    short = replace(READY, replicas=2, serving=1, reason="1 of 2 connectors")
+    assert "    healthy: 1 of 2 connectors" in shown(short, DOWN)
+    assert not [line for line in shown(replace(short, serving=2), DOWN) if "connectors" in line]
+
+
 @pytest.mark.parametrize("columns", ONE)
 def test_one_tunnel(columns: int) -> None:
     """URL first and whole, then what fits: the service, for how long; below what visitors ask for."""

@@ -99,7 +99,8 @@ def _trouble(tunnel: Mapping[str, Any]) -> list[str]:
 
 def _lacks_connectors(tunnel: Mapping[str, Any]) -> bool:
     """Return whether fewer of several connectors serve than are wanted; a prx of an earlier release does not say it."""
-    return 1 < tunnel.get("replicas", 1) > tunnel.get("serving", 0)
+    replicas = int(tunnel.get("replicas", 1))
+    return replicas > max(1, int(tunnel.get("serving", 0)))
 
 
 def _wrapped(texts: list[str], width: int) -> list[str]:
