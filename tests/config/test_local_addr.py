@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from prx.config.checker import read
 from prx.config.local_addr import LocalAddr
 from prx.config.schema import TunnelSettings
+from prx.core.hosts import is_this_machine
 
 OWN = socket.gethostname()
 
@@ -38,6 +39,11 @@ OWN = socket.gethostname()
         ("http://[::1%lo]:80", "[::1%lo]:80", "::1%lo", 80, "http://[::1%25lo]:80"),
         ("[fe80::1%eth0]", "[fe80::1%eth0]:80", "fe80::1%eth0", 80, "http://[fe80::1%25eth0]:80"),
         ("https://[fe80::1%25eth0]", "https://[fe80::1%eth0]:443", "fe80::1%eth0", 443, "https://[fe80::1%25eth0]:443"),
+        ("é:80", "xn--9ca:80", "xn--9ca", 80, "http://xn--9ca:80"),
+        ("_box:80", "_box:80", "_box", 80, "http://_box:80"),
+        ("box.internal.:80", "box.internal:80", "box.internal", 80, "http://box.internal:80"),
+        ("https://localhost.", "https://localhost:443", "localhost", 443, "https://localhost:443"),
+        ("web.1:80", "web.1:80", "web.1", 80, "http://web.1:80"),
         ("bücher.internal:80", "xn--bcher-kva.internal:80", "xn--bcher-kva.internal", 80, "http://xn--bcher-kva.internal:80"),
     ],
 )
@@ -80,6 +86,37 @@ def test_notations(text: str, shown: str, host: str, port: int, url: str) -> Non
         ("http://[::1", "PORT, HOST:PORT"),
         ("http://", "PORT, HOST:PORT"),
         ("http://host:abc", "PORT, HOST:PORT"),
+        ("a..b:80", "between its dots"),
+        (".a:80", "between its dots"),
+        ("http://a..b", "between its dots"),
+        ("é..b:80", "letters that DNS can hold"),
+        (f"{'a' * 64}:80", "at most 63 characters"),
+        (f"http://{'a' * 64}.internal:80", "at most 63 characters"),
+        (f"{'.'.join(['a' * 63] * 4)}:80", "at most 253 characters"),
+        ("a.-b:80", "without a dash"),
+        ("a-.b:80", "without a dash"),
+        ("-é:80", "without a dash"),
+        ("*.internal:80", "letters, digits and dashes"),
+        ("user:pass@host:80", "PORT, HOST:PORT"),
+        ("user@host:80", "letters, digits and dashes"),
+        ("\ud800:80", "letters that DNS can hold"),
+        ("999.1.1.1:80", "four numbers"),
+        ("1.2.3:80", "four numbers"),
+        ("127.1:80", "four numbers"),
+        ("2130706433:80", "four numbers"),
+        ("0x7f.0.0.1:80", "four numbers"),
+        ("0127.0.0.1:80", "four numbers"),
+        ("224.0.0.1:80", "takes connections"),
+        ("255.255.255.255:80", "takes connections"),
+        ("[ff02::1]:80", "takes connections"),
+        ("[fe80::1]:80", "network interface"),
+        ("http://a\nb:80", "control characters"),
+        ("ht\ttp://a:80", "control characters"),
+        (" 80", "without spaces"),
+        ("host: 80", "without spaces"),
+        ("host:-1", "from 1 to 65535"),
+        ("host:٣", "from 1 to 65535"),
+        ("host:000080", "from 1 to 65535"),
     ],
 )
 def test_refused(text: str, words: str) -> None:
@@ -123,7 +160,7 @@ def test_an_own_address_is_this_machine() -> None:
         own = probe.getsockname()[0]
     assert LocalAddr.parse(f"https://{own}:8443").is_local
     assert not LocalAddr.parse("https://192.0.2.1:8443").is_local
-    assert not LocalAddr.parse("https://224.0.0.1:8443").is_local
+    assert not is_this_machine("224.0.0.1")
 
 
 @given(st.from_regex(r"(https?://)?\[?[0-9a-f:.%lo]{1,12}\]?(:[0-9]{1,5})?/?", fullmatch=True))

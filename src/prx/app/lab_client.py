@@ -14,10 +14,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 import click
 
+from prx.config.local_addr import LocalAddr
 from prx.config.paths import ensure_private_dir, runtime_dir
 from prx.core.errors import PrxError, UsageError
 from prx.core.parsing import parse_json
@@ -113,14 +113,14 @@ def _exchange(where: tuple[str, int], method: str, path: str, body: bytes) -> tu
 
 def _place(control: str) -> tuple[str, int]:
     """Return host and port of a control URL; UsageError if it is none."""
+    expected = "a lab's control URL such as http://127.0.0.1:40125"
     try:
-        parts = urlsplit(control)
-        host, port = parts.hostname, parts.port or 80
-    except ValueError:
-        host, port = None, 0
-    if host is None or parts.scheme != "http":
-        raise UsageError(f"found {control!r}, expected a lab's control URL such as http://127.0.0.1:40125")
-    return host, port
+        found = LocalAddr.parse(control)
+    except ValueError as error:
+        raise UsageError(f"found {control!r}, expected {expected}") from error
+    if not control.lower().startswith("http://"):
+        raise UsageError(f"found {control!r}, expected {expected}")
+    return found.host, found.port
 
 
 def _document(text: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
-from prx.config.hostname import hostname, to_ascii
+from prx.config.hostname import hostname, reachable_host, to_ascii
 from prx.config.local_addr import LocalAddr
 from prx.core.hosts import is_private_channel
 from prx.core.status_codes import StatusSet
@@ -19,7 +19,7 @@ from prx.core.status_codes import StatusSet
 TUNNEL_NAME = r"[a-z0-9][a-z0-9-]{0,62}"
 _MAIL_NAME = re.compile(r"[a-z0-9.!#$%&'+/=?^_`{|}~-]{1,64}")  # RFC 5322, 3.2.3, without quoted ones
 _MAIL_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
-_TEAM = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?")
+_TEAM = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?")  # a label of a host name
 _ACCESS_DOMAIN = ".cloudflareaccess.com"
 
 
@@ -55,18 +55,19 @@ def public_url(text: str) -> str:
     """Check the URL of a tunnel that another program keeps up, and return it without a trailing slash; empty is allowed."""
     if not text:
         return text
+    expected = "an http or https URL such as https://app.example.com, without user name, query and fragment"
     text = _ascii_url(text)
-    parts = _http_url(text)
-    if parts is None or "@" in parts.netloc or parts.query or parts.fragment:
-        raise ValueError("an http or https URL such as https://app.example.com, without user name, query and fragment")
+    parts = _http_url(text, expected)
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        raise ValueError(expected)
     return text.rstrip("/")
 
 
 def doh_url(text: str) -> str:
     """Check the address of a DNS-over-HTTPS resolver (RFC 8484)."""
-    parts = _http_url(text)
     expected = "the URL of a DNS-over-HTTPS resolver with an IP address, such as https://1.1.1.1/dns-query"
-    if parts is None or "@" in parts.netloc:
+    parts = _http_url(text, expected)
+    if "@" in parts.netloc:
         raise ValueError(expected)
     try:  # a name would have to be resolved first, and that is what this is for
         ipaddress.ip_address(parts.hostname or "")
@@ -79,13 +80,13 @@ def doh_url(text: str) -> str:
 
 def hook(text: str) -> str:
     """Check a hook: an http(s) URL to POST to, or a command line."""
+    expected = "a command on one line, or an http or https URL to POST to"
     if not text.strip() or "\n" in text or "\0" in text:
-        raise ValueError("a command on one line, or an http or https URL to POST to")
+        raise ValueError(expected)
     if not re.match(r"[a-z]+://", text):
         return text
     text = _ascii_url(text)
-    if _http_url(text) is None:
-        raise ValueError("a command on one line, or an http or https URL to POST to")
+    _http_url(text, expected)
     return text
 
 
@@ -206,14 +207,20 @@ def _ascii_url(text: str) -> str:
     return parts._replace(netloc=to_ascii(host) + port).geturl()
 
 
-def _http_url(text: str) -> SplitResult | None:
-    """Return the parts of an absolute http(s) URL with a host and a sound port, else None."""
+def _http_url(text: str, expected: str) -> SplitResult:
+    """Return the parts of an absolute http(s) URL with a sound port and a host that can be connected to; else ValueError."""
     try:
         parts = urlsplit(text)
         sound = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
     except ValueError:
-        return None
-    return parts if sound and _printable_ascii(text) else None
+        sound = False
+    if not sound or not _printable_ascii(text):  # urlsplit drops line breaks
+        raise ValueError(expected)
+    try:
+        reachable_host((parts.hostname or "").replace("%25", "%"))
+    except ValueError as error:
+        raise ValueError(f"{expected}, and in it a host {error}") from None
+    return parts
 
 
 def listen_address(text: str) -> str:
@@ -235,6 +242,11 @@ def listen_address(text: str) -> str:
 
 def web_host(text: str) -> str:
     """Check a name under which the dashboard may be asked for: a host name without a port."""
-    if not re.fullmatch(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?", text.lower()):
-        raise ValueError("a host name without a port, such as prx.home.arpa")
-    return text.lower()
+    expected = "a host name without a port, such as prx.home.arpa"
+    try:
+        name = reachable_host(text).lower()
+    except ValueError as error:
+        raise ValueError(f"{expected}, {error}") from None
+    if not re.fullmatch(r"[a-z0-9.-]+", name):
+        raise ValueError(expected)
+    return name

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from prx.config.hostname import to_ascii
+from prx.config.hostname import reachable_host
 from prx.core.hosts import is_this_machine
 from prx.core.value import Value
 
@@ -15,9 +15,8 @@ EXPECTED = "PORT, HOST:PORT, [IPV6]:PORT or http(s)://HOST:PORT, such as 8080 or
 
 _DEFAULT_HOST = "127.0.0.1"  # not "localhost": that may resolve to ::1, on which most services do not listen
 _STANDARD_PORTS = {"http": 80, "https": 443}
-_HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?")
 _IPV6 = re.compile(r"[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*(?:%[A-Za-z0-9_.-]+)?")
-_HOST_PORT = re.compile(r"(?:\[(?P<ipv6>[^\]]*)\]|(?P<host>[^:\[\]]*)):(?P<port>[0-9]{1,5})")
+_HOST_PORT = re.compile(r"(?:\[(?P<ipv6>[^\]]*)\]|(?P<host>[^:\[\]]*)):(?P<port>[^:\[\]]*)")
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -31,6 +30,8 @@ class LocalAddr(Value):
     @classmethod
     def parse(cls, text: str) -> LocalAddr:
         """Read one of the notations; raise ValueError, whose text says what is expected (not what was found)."""
+        if any(character <= " " or character == "\x7f" for character in text):  # urlsplit drops some of them
+            raise ValueError(f"{EXPECTED}, without spaces, line breaks and other control characters")
         if text.startswith("unix:"):
             raise ValueError(f"{EXPECTED}: a Unix socket cannot be probed as the public URL is, so it is not supported")
         if "://" in text:
@@ -105,18 +106,24 @@ def _parse_host_port(scheme: str, text: str) -> LocalAddr:
     match = _HOST_PORT.fullmatch(text)
     if match is None:
         raise ValueError(EXPECTED)
-    if match["ipv6"] is not None:
-        host = match["ipv6"].replace("%25", "%")  # as a zone is written in a URL, RFC 6874
-        fits = _is_ipv6(host)
-    else:
-        host = to_ascii(match["host"])
-        fits = _HOST.fullmatch(host) is not None
-    if not fits:
+    if match["ipv6"] is None:
+        return LocalAddr(scheme, _name(match["host"]), _port(match["port"]))
+    host = match["ipv6"].replace("%25", "%")  # as a zone is written in a URL, RFC 6874
+    if not _is_ipv6(host):
         raise ValueError(EXPECTED)
-    return LocalAddr(scheme, host, _port(match["port"]))
+    return LocalAddr(scheme, _name(host), _port(match["port"]))
+
+
+def _name(text: str) -> str:
+    if not text:
+        raise ValueError(EXPECTED)
+    try:
+        return reachable_host(text)
+    except ValueError as error:
+        raise ValueError(f"{EXPECTED}, and as HOST one {error}") from None
 
 
 def _port(text: str) -> int:
-    if len(text) > 5 or not 1 <= int(text) <= 65535:
+    if not re.fullmatch(r"[0-9]{1,5}", text) or not 1 <= int(text) <= 65535:
         raise ValueError(f"{EXPECTED}, with a port from 1 to 65535")
     return int(text)

@@ -53,7 +53,7 @@ class WebHook:
         name, port = parts.hostname or "", parts.port or (443 if tls else 80)
         try:
             found = await asyncio.get_running_loop().getaddrinfo(name, port, type=socket.SOCK_STREAM)
-        except OSError as error:
+        except (OSError, UnicodeError) as error:
             raise HookError(f"this machine does not know the name {name}") from error
         addresses = dict.fromkeys(str(address[0]) for *_, address in found)
         places = [Endpoint(address, port, tls, name) for address in list(addresses)[:_ADDRESSES]]

@@ -197,7 +197,13 @@ def to_probe_error(error: OSError, endpoint: Endpoint, timeout: float) -> ProbeE
             why = error.verify_message.rstrip(".")
             return ProbeError(FailureKind.TLS, f"the certificate of {endpoint.named} is not valid: {why}")
         case socket.gaierror():
-            return ProbeError(FailureKind.NO_NAME, f"this machine does not know the name {endpoint.address}")
+            _, is_zoned, zone = endpoint.address.partition("%")
+            lacks = (
+                f"has no network interface {zone}, as in {endpoint.address}"
+                if is_zoned
+                else f"does not know the name {endpoint.address}"
+            )
+            return ProbeError(FailureKind.NO_NAME, f"this machine {lacks}")
         case ssl.SSLError():
             return ProbeError(FailureKind.TLS, f"TLS with {endpoint.named} failed: {_tls_words(error, endpoint)}")
         case ConnectionError():

@@ -47,7 +47,13 @@ async def accepts(address: LocalAddr, *, timeout: float = _CONNECT_SECONDS) -> b
         hosts = _BOTH.get(address.host) or ([address.host] if is_address(address.host) else await _resolve(address))
         async with connected_to_one([Endpoint(host, address.port) for host in hosts], timeout=timeout):
             return True
-    except (ProbeError, OSError, RuntimeError, TimeoutError):  # RuntimeError: no thread is left to resolve a name in
+    except (
+        ProbeError,
+        OSError,
+        UnicodeError,
+        RuntimeError,
+        TimeoutError,
+    ):  # RuntimeError: no thread is left to resolve a name in
         return False
 
 

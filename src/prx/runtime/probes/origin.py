@@ -221,7 +221,7 @@ async def _addresses(host: str, port: int, timeout: float) -> list[str]:
     try:
         async with asyncio.timeout(timeout):
             found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except (OSError, TimeoutError) as error:
+    except (OSError, UnicodeError, TimeoutError) as error:
         raise ProbeError(FailureKind.NO_NAME, f"this machine does not know the name {host}") from error
     return list(dict.fromkeys(str(address[0]) for *_, address in found))
 
