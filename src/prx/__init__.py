@@ -21,10 +21,9 @@ and may change in any release. For programs in other languages, the contract is 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from prx.front_door import late
 
+TYPE_CHECKING = False  # as type checkers read it; importing `typing` takes most of the time before `prx` has a say
 if TYPE_CHECKING:
     from prx import access, asgi, lab, testing
     from prx.client.asynchronous import AsyncTunnel, open_tunnel

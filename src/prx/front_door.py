@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from importlib import import_module
+
+TYPE_CHECKING = False  # see prx/__init__.py
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
 
 
 def late(package: str, homes: Mapping[str, str]) -> Callable[[str], object]:

@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from prx.cli.early import LAB_COMMANDS, goes_on
+from prx.cli.lab import subcommands
+
 # runs the command line with a signal in the middle of an import, which the argument names
 SIGNALLED = """
 import importlib.abc, os, signal, sys
@@ -25,7 +28,9 @@ sys.exit(main(sys.argv[3:]))
 """
 
 
-@pytest.mark.parametrize("during", ["prx.cli.root", "prx.ui.errors", "click", "prx.cli.status"])
+@pytest.mark.parametrize(
+    "during", ["prx.cli.early", "prx.cli.held", "prx.cli.root", "prx.ui.errors", "click", "prx.cli.status"]
+)
 @pytest.mark.parametrize(
     ("number", "command", "code"), [(2, "status", 130), (2, "start", 0), (15, "start", 0), (1, "start", 2)]
 )
@@ -33,6 +38,8 @@ def test_a_signal_during_an_import(tmp_path: Path, during: str, number: int, com
     """Ctrl-C ends a command with 130 and a start with 0, SIGTERM a start with 0; SIGHUP goes by: nothing is read yet."""
     if command == "start" and during == "prx.cli.status":
         during = "prx.cli.start"
+    if during in {"prx.cli.early", "prx.cli.held"} and number != 2:
+        pytest.skip("no handler is there yet: the signal ends the process, as it ends any other")
     words = [command, "--no-such-option"] if code == 2 else [command]
     ended = subprocess.run(
         [sys.executable, "-P", "-c", SIGNALLED, str(number), during, *words],
@@ -53,3 +60,39 @@ def test_a_window_that_is_closed_at_once(tmp_path: Path) -> None:
     assert os.read(terminal, 100).startswith(b"here")
     os.close(terminal)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+def test_little_is_imported_before_prx_has_a_say() -> None:
+    """Until `main` runs, Ctrl-C is a traceback of the interpreter's: nothing that takes time is imported before it."""
+    program = "import sys; before = set(sys.modules); import prx.cli; print(*sorted(set(sys.modules) - before))"
+    said = subprocess.run([sys.executable, "-I", "-S", "-c", f"import sys; sys.path[:0] = {sys.path!r}; {program}"],
+                          capture_output=True, text=True, timeout=60, check=True)  # fmt: skip
+    ours = {"prx", "prx.cli", "prx.front_door"}
+    assert set(said.stdout.split()) <= ours | {
+        "__future__",
+        "warnings",
+        "importlib",
+        "importlib._bootstrap",
+        "importlib._bootstrap_external",
+    }
+
+
+@pytest.mark.parametrize(
+    ("line", "wanted"),
+    [
+        ("start 8080", True), ("-q start", True), ("lab", True), ("lab --json --limits none", True), ("web", True),
+        ("mcp", True), ("logs -f", True), ("logs web --follow", True), ("logs -fn5", True), ("requests -f", True),
+        ("status --watch", True),
+        ("", False), ("--help", False), ("status", False), ("logs", False), ("logs --level info", False), ("lab token", False),
+        ("lab fault drop", False), ("web --url", False), ("url --wait 5", False), ("requests --wait POST", False),
+        ("requests show 1", False), ("doctor", False), ("stop", False),
+    ],
+)  # fmt: skip
+def test_what_goes_on_until_it_is_stopped(line: str, wanted: bool) -> None:
+    """A command that goes on until it is stopped is known before it is imported, so that a stop is its end and no failure."""
+    assert goes_on(line.split()) is wanted
+
+
+def test_the_commands_of_the_lab_that_end_by_themselves() -> None:
+    """What is known of them beforehand is what there is."""
+    assert {command.name for command in subcommands.ALL} == LAB_COMMANDS

@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.cli.home import Home
+from tests.cli.home import PRX, Home
+from tests.client.program import running
 
 _NEVER_FOUND = """
 import socket, sys, threading
@@ -41,6 +42,26 @@ def test_a_stop_does_not_wait_for_dns(home: Home, path: str) -> None:
     prx.send(signal.SIGTERM)
     assert prx.end() == 0
     assert prx.talk[-1] == "stopped"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    ("command", "first"),
+    [("logs -f", "hello"), ("logs --follow --json", "hello"), ("status --watch", "not running"), ("lab", "the lab listens")],
+)
+def test_what_goes_on_is_stopped_as_asked(home: Home, command: str, first: str, number: int) -> None:
+    """A command that goes on until it is stopped ends with 0 then, without a word, whichever signal stops it."""
+    log = home.folder / "data" / "logs" / "one.log"
+    log.parent.mkdir(parents=True)
+    log.write_text(
+        '{"at":"2026-11-29T12:00:00.000Z","level":"info","source":"prx","tunnel":"","message":"hello","fields":{}}\n'
+    )
+    with running([*PRX, *command.split()], env=home.environ, cwd=home.folder) as program:
+        while first not in program.line():
+            pass
+        program.process.send_signal(number)
+        assert program.end() == 0
+        assert "Traceback" not in program.story()
 
 
 _PROGRAM = """

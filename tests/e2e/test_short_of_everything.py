@@ -99,10 +99,16 @@ LIMITS = {
     "files 7": (["--nofile=7"], False, []),
     "files 9": (["--nofile=9"], False, []),
     "files 12": (["--nofile=12"], False, []),
+    "files 5": (["--nofile=5"], False, []),
+    "files 14": (["--nofile=14"], False, ["--lab"]),
+    "files 16": (["--nofile=16"], False, ["--lab"]),
     "files 24": (["--nofile=24"], False, ["--lab"]),
     "processes 1": (["--nproc=1"], True, ["--lab"]),
     "processes 3": (["--nproc=3"], True, ["--lab"]),
     "processes 5": (["--nproc=5"], True, ["--lab"]),
+    "memory 30 MB": (["--as=30000000"], False, []),
+    "memory 95 MB": (["--as=95000000"], False, ["--lab"]),
+    "memory 115 MB": (["--as=115000000"], False, ["--lab"]),
     "memory 150 MB": (["--as=150000000"], False, ["--lab"]),
 }
 UID = 4242  # root is exempt from the limit of processes; the capabilities let it read where this checkout lies

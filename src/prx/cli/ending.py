@@ -11,11 +11,12 @@ import os
 import sys
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import Any, Final, ParamSpec, TypeVar
 
 _T = TypeVar("_T")
 _P = ParamSpec("_P")
+_FILES_OF_A_LOOP: Final = 3  # epoll, and a pair of sockets that wakes it
 TIDY_SECONDS: Final = 1.0  # what a thread that writes a file needs, on a busy machine
 
 
@@ -44,8 +45,20 @@ def _wait_for(running: set[Future[Any]]) -> None:
     wait(running, timeout=TIDY_SECONDS)
 
 
+def require_room() -> None:
+    """Raise OSError if an event loop cannot be had: one that is half made complains on stderr when it is collected."""
+    with ExitStack() as stack:
+        for _ in range(_FILES_OF_A_LOOP):
+            stack.callback(os.close, os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+
+
 def run(work: Coroutine[Any, Any, _T]) -> _T:
     """Run `work` on an event loop as `asyncio.run` does; its threads have `TIDY_SECONDS` to end."""
+    try:
+        require_room()
+    except OSError:
+        work.close()
+        raise
 
     async def with_workers() -> _T:
         asyncio.get_running_loop().set_default_executor(_Workers())

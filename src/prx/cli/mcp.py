@@ -37,6 +37,9 @@ def mcp(*, allow_actions: bool) -> None:
 
 def _serve(server: Any) -> None:
     """Answer until stdin ends; raise OSError if stdout takes no more, such as BrokenPipeError of an agent that has gone."""
+    from prx.cli.ending import require_room
+
+    require_room()
     lost: OSError | None = None
     try:
         server.run("stdio")

@@ -8,7 +8,7 @@ import shutil
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -39,7 +39,7 @@ def status(config: Path | None, *, as_json: bool, watch: bool) -> int:
     if watch and as_json:
         raise UsageError("--watch is for people, --json for programs", hint="prx start --json prints events as they come")
     if watch:
-        return _watch(config)
+        _watch(config)
     try:
         answers = _ask(config)
     except NotRunningError:
@@ -97,23 +97,20 @@ def _code(tunnels: list[dict[str, Any]]) -> int:
     return 0 if all(tunnel["state"] in UP for tunnel in tunnels) else 1
 
 
-def _watch(config: Path | None) -> int:
-    """Show the status again and again: in place on a terminal, else whenever it has changed."""
+def _watch(config: Path | None) -> NoReturn:
+    """Show the status again and again until a signal ends prx: in place on a terminal, else whenever it has changed."""
     from prx.ui.screen import is_smart_terminal
 
     in_place, last = is_smart_terminal(sys.stdout.fileno()), [""]
-    try:
-        while True:
-            try:
-                lines = _lines([tunnel for tunnel, _ in _ask(config)], {})
-            except (NotRunningError, UnresponsiveError) as error:
-                lines = [error.message]
-            if in_place:
-                room = shutil.get_terminal_size().lines - 1
-                click.echo("\x1b[H" + "".join(f"{_on_screen(line)}\x1b[K\n" for line in lines[:room]) + "\x1b[J", nl=False)
-            elif lines != last:
-                click.echo("\n".join(lines))
-            last = lines
-            time.sleep(_WATCH_EVERY)
-    except KeyboardInterrupt:
-        return 0
+    while True:
+        try:
+            lines = _lines([tunnel for tunnel, _ in _ask(config)], {})
+        except (NotRunningError, UnresponsiveError) as error:
+            lines = [error.message]
+        if in_place:
+            room = shutil.get_terminal_size().lines - 1
+            click.echo("\x1b[H" + "".join(f"{_on_screen(line)}\x1b[K\n" for line in lines[:room]) + "\x1b[J", nl=False)
+        elif lines != last:
+            click.echo("\n".join(lines))
+        last = lines
+        time.sleep(_WATCH_EVERY)

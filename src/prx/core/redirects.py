@@ -28,8 +28,8 @@ _LOOP_HINT: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class DeadEnd:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class DeadEnd(Value):
     """Why visitors get nowhere, as the end of "the service sends visitors …", and what helps."""
 
     words: str

@@ -27,6 +27,13 @@ _SHORT = {
     errno.ENOMEM: ("no more memory", "end something, or raise the limit: ulimit -v"),
     errno.ENOBUFS: ("no more memory for connections", "end something"),
 }
+_LOADERS_WORDS = {
+    "failed to map segment": errno.ENOMEM,
+    "cannot allocate memory": errno.ENOMEM,
+    "cannot create shared object descriptor": errno.ENOMEM,
+    "too many open files in system": errno.ENFILE,
+    "too many open files": errno.EMFILE,
+}
 _NOT_OURS = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 _NO_NUMBER = re.compile(r"^('.*'|.*?) is not (?:a valid (?:integer|float)|in the range)")
@@ -63,7 +70,7 @@ def _run(command: click.Command, arguments: Sequence[str] | None) -> int:
     except BrokenPipeError:
         _forget_stdout()
         return PIPE_CLOSED
-    except (OSError, RuntimeError, MemoryError) as error:
+    except (OSError, RuntimeError, MemoryError, ImportError, ExceptionGroup) as error:
         if short := short_of(error):
             print_error(short)
             return short.exit_code
@@ -79,8 +86,13 @@ def _run(command: click.Command, arguments: Sequence[str] | None) -> int:
 
 def short_of(error: BaseException) -> PrxError | None:
     """Say in words what this machine has no more of, and how it gets it; None if the error is of another kind."""
+    if isinstance(error, BaseExceptionGroup):
+        found = (short_of(one) for one in error.exceptions)
+        return next((short for short in found if short is not None), None)
     if isinstance(error, RuntimeError) and "start new thread" in str(error):
         number = errno.EAGAIN
+    elif isinstance(error, ImportError):  # the dynamic loader has words only (dlerror(3))
+        number = next((number for words, number in _LOADERS_WORDS.items() if words in str(error).lower()), 0)
     else:
         number = errno.ENOMEM if isinstance(error, MemoryError) else getattr(error, "errno", None) or 0
     if number not in _SHORT:

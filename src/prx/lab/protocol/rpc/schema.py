@@ -14,9 +14,11 @@ from typing import Any, TypeAlias
 
 from prx.lab.protocol.errors import RpcError
 from prx.lab.protocol.rpc.current_folder import leave_unusable_folder
+from prx.lab.protocol.rpc.room import require_files, require_room
 
 leave_unusable_folder()
-import capnp  # noqa: E402 - it must find a current folder
+require_room()
+import capnp  # noqa: E402 - it must find a current folder, and room
 
 Fields: TypeAlias = Mapping[str, Any]  # the fields of one struct; absent ones are missing, unions hold one entry
 
@@ -24,8 +26,10 @@ capnp.remove_import_hook()
 _HOME = Path(capnp.__file__).parent
 _IMPORTS = [str(_HOME.parent)]  # the schemas that pycapnp ships import each other as /capnp/….capnp
 
-RPC: Any = capnp.load(str(_HOME / "rpc.capnp"), imports=_IMPORTS)
-TUNNEL: Any = capnp.load(str(Path(__file__).with_name("tunnelrpc.capnp")), imports=_IMPORTS)
+_RPC_FILE, _TUNNEL_FILE = _HOME / "rpc.capnp", Path(__file__).with_name("tunnelrpc.capnp")
+require_files(_RPC_FILE, _TUNNEL_FILE, _HOME / "c++.capnp")
+RPC: Any = capnp.load(str(_RPC_FILE), imports=_IMPORTS)
+TUNNEL: Any = capnp.load(str(_TUNNEL_FILE), imports=_IMPORTS)
 
 
 @contextmanager
