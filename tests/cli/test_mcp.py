@@ -9,9 +9,11 @@ import subprocess
 from typing import Any
 
 import pytest
+from mcp.types import jsonrpc_message_adapter
 from tests.cli.home import PRX, Home
 
 from prx import __version__
+from prx.cli.mcp_wire import LONGEST, refusal
 
 ASKING = ["doctor", "logs", "report", "status", "why"]
 ACTING = ["reload", "restart", "stop"]
@@ -90,7 +92,9 @@ def test_nothing_an_agent_writes_ends_it(home: Home) -> None:
     started.url()
     agent = Agent(home)
     assert agent.about["version"] == __version__
-    agent.write("no json", "[]", "{", "[" * 100_000, "x" * 3_000_000, "null", "\ud7ff", json.dumps(BEGUN))
+    wrong = ["no json", "[]", "{", "[" * 100_000, "x" * 3_000_000, "null", "\ud7ff"]
+    agent.write(*wrong, "", json.dumps(BEGUN))
+    assert all(agent.read()["error"]["code"] in {-32700, -32600} for _ in wrong)
     assert agent.call("status", "{}")["tunnels"]
     for hours in ("NaN", '"nan"'):
         assert "expected a number" in agent.call("report", f'{{"hours": {hours}}}')["error"]
@@ -133,3 +137,59 @@ def test_an_agent_that_takes_no_answer(home: Home, stdout: str, code: int, said:
     assert ended.returncode == code
     assert said in ended.stderr
     assert len(ended.stderr.splitlines()) <= 2
+
+
+@pytest.mark.parametrize(
+    ("line", "number", "code"),
+    [
+        (rb'{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"why","arguments":{"tunnel":"\ud800"}}}', 7, -32700),
+        (rb'{"jsonrpc":"2.0","id":"\udfff","method":"ping"}', None, -32700),
+        (rb'{"jsonrpc":"2.0","id":7,"method":"\ud800"}', 7, -32700),
+        (b'{"jsonrpc":"2.0","id":"a","method":"ping","params":{"x":"\xff"}}', "a", -32700),
+        (b'{"jsonrpc":"2.0","id":7,"method":"ping","params":{"x":"\xed\xa0\x80"}}', 7, -32700),
+        (b'{"jsonrpc":"2.0","id":7,"method":"ping\x00"}', None, -32700),
+        (b'{"jsonrpc":"2.0","id":' + b"9" * 5000 + b',"method":"ping"}', None, -32700),
+        (b'{"jsonrpc":"2.0","id":7,"method":"ping","params":{"x":' + b"[" * 500 + b"]" * 500 + b"}}", 7, -32700),
+        (b"[" * 100_000, None, -32700),
+        (b'{"a":' * 50_000, None, -32700),
+        (b'{"jsonrpc":"2.0","id":7,"id":8,"method":"ping"}', None, -32600),
+        (b'{"jsonrpc":"2.0","id":7,"method":"ping","params":{"x":1,"x":2}}', None, -32600),
+        (b'{"jsonrpc":"2.0","id":1.5,"method":"ping"}', None, -32600),
+        (b'{"jsonrpc":"2.0","id":null,"method":"ping"}', None, -32600),
+        (b'{"jsonrpc":"2.0","id":true,"method":"ping"}', None, -32600),
+        (b'[{"jsonrpc":"2.0","id":7,"method":"ping"}]', None, -32600),
+        (b'{"jsonrpc":"1.0","id":7,"method":"ping"}', 7, -32600),
+        (b'{"jsonrpc":"2.0","id":7}', 7, -32600),
+        (b'{"jsonrpc":"2.0","id":7,"method":5}', 7, -32600),
+        (b'{"jsonrpc":"2.0","id":7,"method":"ping","params":[1]}', 7, -32602),
+    ],
+)
+def test_what_is_no_message_is_answered(line: bytes, number: object, code: int) -> None:
+    """An agent never waits for the answer to what cannot be read: the error of JSON-RPC comes, with the id if there is one."""
+    answer = json.loads(refusal(line, jsonrpc_message_adapter.validate_json) or b"null")
+    assert (answer["id"], answer["error"]["code"]) == (number, code)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"jsonrpc":"2.0","id":7,"method":"ping"}\r\n',
+        b'{"jsonrpc":"2.0",\r"id":"\\u0000","method":"ping","params":{"x":"\\ud83d\\ude00"}}',
+        b'{"jsonrpc":"2.0","method":"notifications/initialized"}',
+        b'{"jsonrpc":"2.0","id":7,"result":{}}',
+        b'{"jsonrpc":"2.0","id":null,"error":{"code":1,"message":"x"}}',
+        '{"jsonrpc":"2.0","id":7,"method":"ping","params":{"x":"a\u2028b\u0085c"}}'.encode(),
+    ],
+)
+def test_what_is_a_message_is_none_of_its_business(line: bytes) -> None:
+    """Requests, notifications and responses go to the library as they are."""
+    assert refusal(line, jsonrpc_message_adapter.validate_json) is None
+
+
+def test_lines_of_any_length_and_ending(home: Home) -> None:
+    """A line that is too long is refused and not kept, line ends inside of JSON are white space, and the next one works."""
+    agent = Agent(home)
+    agent.write("x" * (LONGEST + 5), '{"jsonrpc":"2.0",\r"id":5,"method":"ping"}\r')
+    assert "longer than 16 MiB" in agent.read()["error"]["message"]
+    assert agent.read()["id"] == 5
+    assert agent.end() == (0, "")

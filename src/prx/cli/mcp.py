@@ -40,6 +40,7 @@ def _serve(server: Any) -> None:
     from prx.cli.ending import require_room
 
     require_room()
+    _answer_every_line()
     lost: OSError | None = None
     try:
         server.run("stdio")
@@ -47,6 +48,14 @@ def _serve(server: Any) -> None:
         lost = next(_leaves(group))
     if lost is not None:
         raise lost
+
+
+def _answer_every_line() -> None:
+    from mcp.types import jsonrpc_message_adapter
+
+    from prx.cli.mcp_wire import take_streams
+
+    take_streams(lambda text: jsonrpc_message_adapter.validate_json(text, by_name=False))
 
 
 def _leaves(group: BaseExceptionGroup[OSError]) -> Iterator[OSError]:
