@@ -1,9 +1,9 @@
 """The standard streams of `prx mcp`: every line that is no message of JSON-RPC 2.0 is answered with its error.
 
-The library drops such a line without a word, and the agent waits for an answer that never comes. So it reads and writes through
-this: what it cannot take is answered here (JSON-RPC 2.0, 5.1), with the id if one can be read, and passed over. It gets both
-streams as it looks for them, as `buffer` of `sys.stdin` and `sys.stdout`; descriptors 0 and 1 lead elsewhere meanwhile, so that
-no child reads or writes what belongs to the agent.
+The library drops such a line without a word, and the agent waits for an answer that never comes. So the library reads and writes
+through this module. What is no message is answered here (JSON-RPC 2.0, 5.1), with its id if there is one, and passed over. The
+library gets both streams as `buffer` of `sys.stdin` and `sys.stdout`; descriptors 0 and 1 lead elsewhere meanwhile, so that no
+child reads or writes what belongs to the agent.
 """
 
 from __future__ import annotations
@@ -170,7 +170,7 @@ class _In(io.RawIOBase):
 
 
 class _Stream:
-    """A standard stream as the library looks at it; whatever else is asked of it is asked of `usual`, which leads elsewhere."""
+    """A standard stream as the library takes it; whatever else is asked of it is asked of `usual`, which leads elsewhere."""
 
     def __init__(self, usual: Any, buffer: io.BufferedReader | io.BufferedWriter) -> None:
         self._usual = usual
