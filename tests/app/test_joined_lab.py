@@ -11,6 +11,8 @@ import pytest
 from tests.support.waits import PATIENCE, free_port
 
 from prx.app.joined_lab import EVERY, JoinedLab
+from prx.app.lab_mode import renewed_tokens
+from prx.config.schema import CloudflareSettings, Config, TunnelSettings
 from prx.core.errors import PrxError
 from prx.lab import Lab, LabConfig
 from prx.testing.clock import ManualClock
@@ -67,6 +69,20 @@ async def test_a_rotated_token_is_taken(tmp_path: Path) -> None:
         assert here.token(NAMES[0]) == lab.token(NAMES[0]) != old
         assert here.token(NAMES[1]) == lab.token(NAMES[1])
         assert not await asyncio.to_thread(here.renew)
+        assert here.take_renewed() == {NAMES[0]}
+        assert here.take_renewed() == set()
+
+
+async def test_a_reload_names_the_tunnels_with_another_token(tmp_path: Path) -> None:
+    """`prx reload` tells of a token that the lab has rotated, though nothing is written differently; once."""
+    async with joined(tmp_path / "lab") as (lab, here):
+        named = {name: CloudflareSettings(mode="named", hostname=host) for name, host in (("a", "app"), ("b", "api.localhost"))}
+        config = Config(tunnels={name: TunnelSettings(cloudflare=item) for name, item in named.items()})
+        assert renewed_tokens(here, config) == renewed_tokens(lab, config) == renewed_tokens(None, config) == []
+        rotate(lab, NAMES[0])
+        await asyncio.to_thread(here.renew)
+        assert renewed_tokens(here, config) == ["a: cloudflare.token (the lab has another one)"]
+        assert renewed_tokens(here, config) == []
 
 
 async def test_a_tunnel_that_waits_asks_for_its_token(tmp_path: Path) -> None:

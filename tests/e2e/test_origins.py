@@ -17,14 +17,19 @@ from tests.support.visitor import get
 
 
 @pytest.fixture
-def over_tls(tmp_path: Path) -> Iterator[HostedOrigin]:
+def server_side() -> ssl.SSLContext:
+    """Return what the service speaks TLS with; a certificate that it is given counts from the next connection on."""
+    return ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+
+
+@pytest.fixture
+def over_tls(tmp_path: Path, server_side: ssl.SSLContext) -> Iterator[HostedOrigin]:
     """Yield a service with a certificate for app.test alone, whose CA is in certs/ca.pem beside prx.toml."""
     authority = trustme.CA()
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    authority.issue_cert("app.test").configure_cert(context)
+    authority.issue_cert("app.test").configure_cert(server_side)
     (tmp_path / "certs").mkdir()
     authority.cert_pem.write_to_path(str(tmp_path / "certs" / "ca.pem"))
-    with serving(tls=context) as origin:
+    with serving(tls=server_side) as origin:
         yield origin
 
 
@@ -47,6 +52,39 @@ async def test_a_certificate_for_another_name_is_told(bench: Bench, over_tls: Ho
         changed = await prx.event("verdict_changed", new="origin_down")
         assert "origin_server_name" in changed["reason"]
         assert await prx.stop() == 0
+
+
+async def test_a_rotated_ca_is_taken(bench: Bench, over_tls: HostedOrigin, server_side: ssl.SSLContext) -> None:
+    """A named tunnel changes over to a connector that has read the new CA, without a cut; of a quick one it is said, once.
+
+    `prx reload` meanwhile tells that the file is another one, though nothing in the configuration is.
+    """
+    bench.configure(
+        f"local_addr = 'https://127.0.0.1:{over_tls.port}'\norigin_ca = 'certs/ca.pem'\norigin_server_name = 'app.test'\n",
+        "grace_period_secs = 1",
+    )
+    following, ca_file = trustme.CA(), bench.folder / "certs" / "ca.pem"
+    async with prx_start("--lab", environ=bench.environ, cwd=bench.folder) as prx:
+        url = await prx.url()
+        first = await prx.event("child_started")
+        new = ca_file.with_name("new.pem")  # as operators rotate: both are trusted until the service has changed
+        new.write_bytes(ca_file.read_bytes() + following.cert_pem.bytes())
+        new.replace(ca_file)
+        _, _, told = await run_prx("reload", environ=bench.environ, cwd=bench.folder)
+        takes = "a new connector takes it" if bench.mode == "named" else "prx restart default takes it"
+        assert f"default: origin_ca (the file holds other certificates): {takes}" in told
+        await prx.first(lambda event: "origin_ca has changed" in event.get("message", ""), "word about the CA")
+        if bench.mode == "named":
+            await prx.event("child_exited", pid=first["pid"], result="clean")
+            following.issue_cert("app.test").configure_cert(server_side)
+            over_tls.drop_idle()
+            assert (await get(url)).status_code == 200
+            _, _, told = await run_prx("reload", environ=bench.environ, cwd=bench.folder)
+            assert "nothing has changed" in told
+        assert await prx.stop() == 0
+        assert sum("origin_ca has changed" in event.get("message", "") for event in prx.events) == 1
+        assert [event["url"] for event in prx.events if event["event"] == "url_changed"] == [url]
+        assert sum(event["event"] == "child_started" for event in prx.events) == (2 if bench.mode == "named" else 1)
 
 
 @pytest.mark.real

@@ -123,6 +123,25 @@ def test_a_rotation_is_reported_once(rotated: Callable[[Callable[[Path], object]
     assert rotated(back) == [Rotated()]
 
 
+def test_what_a_child_has_read_is_compared_with_the_file(tmp_path: Path) -> None:
+    """The file differs until a child has read it, also once that was reported; not if it is as it was, or gone."""
+    file, trust = tmp_path / "ca.pem", OriginTrust()
+    file.write_bytes(FIRST)
+    trust.started(settings(file))
+    assert not trust.differs(settings(file))
+    file.write_bytes(SECOND)
+    for _ in range(3):
+        trust.rotated(settings(file))
+        assert trust.differs(settings(file))
+    file.write_bytes(FIRST)
+    assert not trust.differs(settings(file))
+    file.unlink()
+    assert not trust.differs(settings(file))
+    file.write_bytes(SECOND)
+    trust.started(settings(file))
+    assert not trust.differs(settings(file))
+
+
 def becomes_a_folder(file: Path) -> None:
     """Put a folder in the place of the file."""
     file.unlink()

@@ -238,6 +238,10 @@ class HostedOrigin:
         """Answer every unknown path with this status from now on."""
         self._thread.value.status = status
 
+    def drop_idle(self) -> None:
+        """Break every connection, as a service does that restarts."""
+        self._thread.call(lambda origin: origin.drop_idle())
+
     def send_event(self, event: str | None) -> None:
         """Send one event to who reads `/events`; None ends the stream."""
         self._thread.call(lambda origin: origin.events.put_nowait(event))

@@ -28,6 +28,7 @@ class JoinedLab:
     def __init__(self, control: str) -> None:
         self.control = control
         self._tokens: dict[str, str] = {}
+        self._renewed: set[str] = set()
         self._site: EdgeSite | None = None
         self._asking: Future[bool] | None = None
         self._next = float("-inf")
@@ -56,7 +57,14 @@ class JoinedLab:
             )
         before = dict(self._tokens)
         self._tokens.update({hostname: self._ask_token(hostname) for hostname in before})
-        return self._tokens != before
+        renewed = {hostname for hostname in before if self._tokens[hostname] != before[hostname]}
+        self._renewed |= renewed
+        return bool(renewed)
+
+    def take_renewed(self) -> set[str]:
+        """Return the names whose token has become another one since this was asked last."""
+        renewed, self._renewed = self._renewed, set()
+        return renewed
 
     def check(self, clock: Clock, *, renewed: Callable[[], None], log: Callable[[str, str], None]) -> None:
         """Take in the last answer, and ask again if it is time; `renewed` is called if a token is another one by now.

@@ -48,9 +48,21 @@ def _for_lab(settings: TunnelSettings, mint: Callable[[str], str]) -> TunnelSett
         changes["cloudflared_path"] = BUILTIN
     if settings.cloudflare.mode == "named":
         hostname = settings.cloudflare.hostname
-        changes["hostname"] = hostname = hostname if hostname.endswith(LAB_DOMAIN) else hostname + LAB_DOMAIN
+        changes["hostname"] = hostname = in_lab(hostname)
         changes["token"] = Secret(mint(hostname))
     return settings.changed(cloudflare=settings.cloudflare.changed(**changes))
+
+
+def in_lab(hostname: str) -> str:
+    """Return the name under which the lab serves `hostname`."""
+    return hostname if hostname.endswith(LAB_DOMAIN) else hostname + LAB_DOMAIN
+
+
+def renewed_tokens(lab: Lab | JoinedLab | None, config: Config) -> list[str]:
+    """Return a line for each tunnel for which a joined lab has another token than at the last reload."""
+    renewed = lab.take_renewed() if isinstance(lab, JoinedLab) else set()
+    hosts = {name: settings.cloudflare.hostname for name, settings in config.tunnels.items()}
+    return [f"{name}: cloudflare.token (the lab has another one)" for name, host in hosts.items() if in_lab(host) in renewed]
 
 
 def explain(config: Config, written: Config, *, lab: bool) -> str:

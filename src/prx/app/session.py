@@ -28,7 +28,7 @@ from prx.app.hardening import require_folder
 from prx.app.holders import FreeHold, Hold, Holders, stopping
 from prx.app.inspection import Inspection
 from prx.app.joined_lab import JoinedLab
-from prx.app.lab_mode import choose_for_lab, explain, join_or_start
+from prx.app.lab_mode import choose_for_lab, explain, join_or_start, renewed_tokens
 from prx.app.log_file import EventLog, log_file
 from prx.app.memory import freeze_objects, no_collection, return_free_memory, short_pauses
 from prx.app.options import StartOptions
@@ -256,6 +256,7 @@ class Session:
         supervisor, before = self._running(), self._in_force.loaded
         changes = differences(before.config, loaded.config)
         self._inspection.fit(self._config(loaded))  # raises if that cannot be, before anything has changed
+        changes += [*renewed_tokens(self._lab, loaded.config), *supervisor.outdated_inputs()]
         self._in_force.take(loaded)
         changes += supervisor.reload(self._config())
         for text in counted_at_the_start(before, loaded):

@@ -12,6 +12,7 @@ from typing import Final
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 from prx.core.hosts import is_loopback
+from prx.core.value import Value
 
 REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 # developers.cloudflare.com, "Network ports": where the edge takes connections for a public name

@@ -32,7 +32,8 @@ class ClientProgram:
 
     def __init__(self, before: ClientProgram | None = None) -> None:
         self._seen: tuple[object, ...] | None = None  # None: not checked yet
-        self._running: tuple[object, ...] = ()
+        self._started: tuple[object, ...] = ()
+        self._running: tuple[object, ...] = ()  # as it was reported last
         self._settling: tuple[object, ...] = ()  # at the last check of a running child
         self.last: LastProgram = LastProgram() if before is None else before.last
         self._asking: asyncio.Timeout | None = None  # while the program is asked for its version
@@ -43,7 +44,12 @@ class ClientProgram:
 
     def started(self) -> None:
         """Take in that the program is the one that was noted last."""
-        self._running = self._seen or ()
+        self._started = self._running = self._seen or ()
+
+    def differs(self, context: TunnelContext) -> bool:
+        """Return whether another program stands in the place of the one that was started; not if there is none now."""
+        now = _look(context)
+        return bool(now and self._started) and now != self._started
 
     def has_changed(self, context: TunnelContext) -> bool:
         """Return whether it was installed, replaced or made executable since the last check; the first finds no change."""

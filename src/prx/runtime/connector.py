@@ -122,6 +122,11 @@ class Connector:
         return replace(shown, connected=False) if shown is not None and gone else shown
 
     @property
+    def has_child(self) -> bool:
+        """Return whether a child of it runs."""
+        return self._run is not None
+
+    @property
     def is_outdated(self) -> bool:
         """Return whether its child was started before something changed that makes a new one necessary."""
         return self._run is not None and self._run_generation < self.generation

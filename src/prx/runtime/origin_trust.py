@@ -59,14 +59,20 @@ class OriginTrust:
 
     def __init__(self) -> None:
         self._facts: tuple[int, ...] = ()
-        self._held = ""
+        self._read = ""  # by the child that lives
+        self._held = ""  # at the last report
         self._settling: tuple[int, ...] = ()  # at the last check
         self._seen: tuple[int, ...] = ()  # when the configuration was last examined
 
     def started(self, settings: TunnelSettings) -> None:
         """Take note of the file as it is now: a child is about to read it."""
         self._facts = self._settling = self._seen = _facts(settings)
-        self._held = _digest(settings)
+        self._read = self._held = _digest(settings)
+
+    def differs(self, settings: TunnelSettings) -> bool:
+        """Return whether the file holds other certificates than the living child has read; not if it cannot be read."""
+        now = _digest(settings)
+        return bool(now) and now != self._read
 
     def has_changed(self, settings: TunnelSettings) -> bool:
         """Return whether the file was changed since the last check or start, for a tunnel that waits for that."""

@@ -27,6 +27,7 @@ from prx.runtime.hooks import HookRunner, NoticeRunner, load
 from prx.runtime.host.change_monitor import ChangeMonitor
 from prx.runtime.host.clock import Clock
 from prx.runtime.host.network import LocalNetwork, Network, SystemNetwork
+from prx.runtime.outdated import outdated_inputs
 from prx.runtime.persistent_state import STATE_FILE, PersistentState
 from prx.runtime.probes.access import service_token
 from prx.runtime.probes.edge import EdgeWatch
@@ -179,6 +180,10 @@ class Supervisor:
             if name not in old.tunnels:
                 self._send(name, inputs.Start()) if name in self._tunnels else self._add(name, settings)
         return costs
+
+    def outdated_inputs(self) -> list[str]:
+        """Return a line for each file that a living connector was started with and that is another one by now."""
+        return [line for tunnel in self._tunnels.values() for line in outdated_inputs(tunnel.context, tunnel.connectors)]
 
     def names(self) -> tuple[str, ...]:
         """Return the names of the tunnels that are supervised."""

@@ -115,6 +115,39 @@ async def test_command_that_cannot_start_is_explained(bench: Bench, tmp_path: Pa
     assert result.tries == 1
 
 
+def _a_link_to_itself(place: Path) -> None:
+    place.symlink_to(place)
+
+
+def _for_the_world(place: Path) -> None:
+    place.write_text("")
+    place.chmod(0o666)
+
+
+def _a_file_for_a_folder(place: Path) -> None:
+    place.parent.rmdir()
+    place.parent.write_text("")
+
+
+@pytest.mark.parametrize("how", [Path.mkdir, os.mkfifo, _a_link_to_itself, _for_the_world, _a_file_for_a_folder])
+async def test_env_file_that_can_never_be_written_is_explained_once(
+    bench: Bench, tmp_path: Path, how: Callable[[Path], object]
+) -> None:
+    """What only the user can repair is said at once, not after three more tries."""
+    (tmp_path / "sub").mkdir(mode=0o700)
+    how(tmp_path / "sub" / "url.env")
+    bench.fire(env_file=str(tmp_path / "sub" / "url.env"))
+    result = await bench.result()
+    assert (result.ok, result.tries) == (False, 1), result.detail
+    assert result.detail
+
+
+async def test_env_file_whose_folder_comes_later_is_tried_again(bench: Bench, tmp_path: Path) -> None:
+    """A folder that is not there yet may be there in a moment."""
+    bench.fire(env_file=str(tmp_path / "later" / "url.env"))
+    assert (await bench.result()).tries == 4
+
+
 async def test_hanging_command_is_killed_with_its_group(tmp_path: Path) -> None:
     """A command that does not end in time is killed, and so is what it started."""
     script(tmp_path, "trap '' TERM; sleep 300 & echo $! >child; wait")

@@ -33,6 +33,8 @@ _LARGEST = 1024 * 1024
 # Errors of the folder that leave the file in it writable: a mount point (EBUSY), another file system (EXDEV), no right
 # to change the folder (EACCES, EPERM: also its sticky bit), a read-only mount, a name too long for a second file beside it.
 _NOT_REPLACEABLE = {errno.EBUSY, errno.EXDEV, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG}
+# What no waiting changes; a full disk, a lack of descriptors, and a folder that comes later are worth another try.
+_NEVER = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EINVAL}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +56,10 @@ class EnvFileHook:
             set_variable(self.path, VARIABLE, change.url)
         except FileRefusedError as error:
             hint = f" (hint: {error.hint})" if error.hint else ""
-            raise HookError(f"not written: {error.message}{hint}") from error
+            raise HookError(f"not written: {error.message}{hint}", permanent=True) from error
         except OSError as error:
-            raise HookError(f"cannot be written: {error.strerror or error}") from error
+            permanent = error.errno in _NEVER
+            raise HookError(f"cannot be written: {error.strerror or error}", permanent=permanent) from error
         except ValueError as error:
             raise HookError(str(error), permanent=True) from error
 
