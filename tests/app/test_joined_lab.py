@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,13 @@ from tests.support.waits import PATIENCE, free_port
 
 from prx.app.joined_lab import EVERY, JoinedLab
 from prx.app.lab_mode import renewed_tokens
+from prx.backends.base import EdgeSite
 from prx.config.schema import CloudflareSettings, Config, TunnelSettings
 from prx.core.errors import PrxError
+from prx.core.evidence import Reach
 from prx.lab import Lab, LabConfig
+from prx.runtime.probes.edge import EdgeWatch
+from prx.runtime.probes.resolver import Resolver
 from prx.testing.clock import ManualClock
 
 NAMES = ("app.localhost", "api.localhost")
@@ -103,12 +108,12 @@ async def test_a_lab_that_ended_is_named_once(tmp_path: Path) -> None:
     """What is asked of a lab that is gone fails with its address and what to do; a watch says it once."""
     async with joined(tmp_path / "lab") as (_, here):
         watch = Watch(here)
-    with pytest.raises(PrxError, match=f"no lab answers at {here.control}"):
+    with pytest.raises(PrxError, match=f"the lab is gone: no lab answers at {here.control}"):
         await asyncio.to_thread(here.renew)
     await watch.asked()
     await watch.asked()
     assert len(watch.told) == 1
-    assert watch.told[0].startswith(f"error: no lab answers at {here.control}")
+    assert watch.told[0].startswith(f"error: the lab is gone: no lab answers at {here.control}: connection refused")
     assert watch.renewed == 0
 
 
@@ -122,3 +127,22 @@ async def test_another_lab_in_its_place_is_no_news_of_tokens(tmp_path: Path) -> 
             await asyncio.to_thread(here.renew)
     assert "start it again" in caught.value.hint
     assert here.token(NAMES[0]) == old
+
+
+async def test_a_lab_that_is_gone_is_told_from_an_edge_that_is_shut(tmp_path: Path) -> None:
+    """While its control URL takes connections the lab is there, whatever its edge does; if neither does, it is gone."""
+    async with joined(tmp_path / "lab") as (_, here):
+        site = await asyncio.to_thread(here.site)
+        open_edge, shut_edge = (watch(one) for one in (site, replace(site, edge_addrs=(f"127.0.0.1:{free_port()}",))))
+        assert (await open_edge.dial(quic=False)).tcp is Reach.OPEN
+        seen = await shut_edge.dial(quic=False)
+        assert (seen.tcp, seen.gone_lab) == (Reach.CLOSED, "")
+    seen = await watch(site).dial(quic=False)
+    assert (seen.tcp, seen.gone_lab) == (Reach.CLOSED, here.control)
+    assert (await watch(replace(site, joined="")).dial(quic=False)).gone_lab == "", "one that prx itself runs"
+
+
+def watch(site: EdgeSite) -> EdgeWatch:
+    """Return what dials the edge of a site."""
+    clock = ManualClock()
+    return EdgeWatch(site, Resolver(site.doh, clock=clock), clock)

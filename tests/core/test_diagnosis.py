@@ -395,6 +395,22 @@ def test_a_connector_that_can_come_back_is_waited_for(connector: Connector, edge
     assert (diagnosis.verdict, diagnosis.action) == (Verdict.EDGE_LOST, Action.WAIT)
 
 
+@pytest.mark.parametrize("quick", [True, False])
+@pytest.mark.parametrize("protocol", ["quic", "http2"])
+def test_a_joined_lab_that_is_gone_is_named(quick: bool, protocol: str) -> None:
+    """Of an edge that was another process's lab the words are that the lab is gone, on the way up, too; no restart helps."""
+    gone = replace(SHUT, gone_lab="http://127.0.0.1:4")
+    for connector, verdict in (
+        (replace(STUCK, protocol=protocol), Verdict.EDGE_LOST),
+        (replace(STUCK, protocol=protocol, ever_ready=False, age=5), Verdict.STARTING),
+        (replace(STUCK, protocol=protocol, turned_away=True, rejected=9), Verdict.EDGE_LOST),
+    ):
+        found = diagnose(replace(FINE, connector=connector, edge=gone), replace(POLICY, quick=quick))
+        assert (found.verdict, found.action) == (verdict, Action.WAIT)
+        assert found.reason.startswith("the lab at http://127.0.0.1:4 is gone")
+        assert "prx lab" in found.hint
+
+
 def test_a_stuck_connector_is_replaced_after_its_own_longest_wait() -> None:
     """A quick tunnel's child is replaced once prx's own dial works for longer than cloudflared waits between two tries."""
     for wait, patience in ((320.0, 335), (20.0, 35), (10.0, 25)):

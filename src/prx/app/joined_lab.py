@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from prx.app.lab_client import ask
+from prx.app.lab_client import NoLabError, ask
 from prx.backends.base import EdgeSite
 from prx.core.errors import PrxError
+from prx.core.judge_connector import GONE_LAB_HINT
 from prx.runtime.host.clock import Clock
 from prx.secrets.blocking import start_in_thread
 
@@ -50,6 +51,12 @@ class JoinedLab:
 
         PrxError if no lab answers any more, or another one: its edge and its CA are not those that the connectors know.
         """
+        try:
+            return self._renew()
+        except NoLabError as error:
+            raise PrxError(f"the lab is gone: {error.message}", hint=GONE_LAB_HINT) from error
+
+    def _renew(self) -> bool:
         if self._site is not None and _site(ask(self.control, "GET", "/state")) != self._site:
             raise PrxError(
                 f"the lab at {self.control} was started again, and its edge is another one",
@@ -110,6 +117,7 @@ def _site(state: dict[str, Any]) -> EdgeSite:
             local=True,
             access_certs=f"{state['control']}{CERTS_PATH}",
             team_proxy=state.get("team_proxy", ""),
+            joined=str(state["control"]),
         )
     except (KeyError, TypeError, ValueError):
         raise PrxError("what answers is no lab: it does not say where its edge is") from None

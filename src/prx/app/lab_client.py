@@ -49,6 +49,10 @@ limits_option = click.option(
 )
 
 
+class NoLabError(PrxError):
+    """Nothing answers at the control URL of a lab."""
+
+
 @contextmanager
 def announced(control: str) -> Iterator[None]:
     """Publish this control URL to other commands of the user for the length of a block."""
@@ -74,7 +78,8 @@ def ask(control: str | None, method: str, path: str, body: dict[str, Any] | None
     try:
         status, text = _exchange(where, method, path, b"" if body is None else json.dumps(body).encode())
     except (OSError, h11.ProtocolError) as error:
-        raise PrxError(f"no lab answers at {found}: {error}", hint="`prx lab` prints its control URL") from error
+        words = (getattr(error, "strerror", None) or str(error)).lower()
+        raise NoLabError(f"no lab answers at {found}: {words}", hint="`prx lab` prints its control URL") from error
     document = _document(text)
     if status != _OK:
         raise PrxError(f"the lab refused: {document.get('error', text.strip()[:200])}")

@@ -47,7 +47,7 @@ class EdgeSite(Value):
     quick_zone: the domain below which quick tunnels get their names; it leads to the same edge as they do.
     protocols: what this edge speaks, best first. local: everything is on this machine, so no network is needed. access_certs:
     where the keys of its Access are published; empty: where the team's issuer says. team_proxy: the proxy through which a
-    client that knows no such setting finds them.
+    client that knows no such setting finds them. joined: the control URL of a lab that another process runs and may end.
     """
 
     edge_addrs: tuple[str, ...] = ()
@@ -62,6 +62,7 @@ class EdgeSite(Value):
     local: bool = False
     access_certs: str = ""
     team_proxy: str = ""
+    joined: str = ""
 
     def url(self, hostname: str) -> str:
         """Return the public URL of a host name, without a trailing slash."""

@@ -101,6 +101,7 @@ class Edge(Value):
 
     tcp: a TLS handshake over TCP; quic: an answer to a QUIC packet over UDP, which is UNKNOWN until one has ever come, because
     an edge need not answer it. *_open_for: seconds for which that has worked without a break. error: why TCP does not.
+    gone_lab: the control URL of a lab of another process that is this edge, if that does not answer either; else empty.
     """
 
     tcp: Reach = Reach.UNKNOWN
@@ -108,6 +109,7 @@ class Edge(Value):
     tcp_open_for: float = 0.0
     quic_open_for: float = 0.0
     error: str = ""
+    gone_lab: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)

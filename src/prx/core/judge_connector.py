@@ -50,6 +50,8 @@ QUIC_LOST_NAMED, QUIC_LOST_QUICK = 30.0, GONE_ANYWAY  # seconds
 # Over QUIC cloudflared does not log why it is rejected. A named tunnel that has been up asks over HTTP/2 after so long.
 ASK_AFTER = 150.0  # seconds
 
+GONE_LAB_HINT = "start one with `prx lab`, and start this prx again with its address: another lab is another edge"
+
 
 def judge_connector(evidence: Evidence, policy: Policy) -> Diagnosis | None:
     """Return what is wrong between child and edge; None if a connection is ready, or if there is no connector to judge."""
@@ -61,6 +63,7 @@ def judge_connector(evidence: Evidence, policy: Policy) -> Diagnosis | None:
     edge = evidence.edge or Edge()
     return (
         _judge_silence(connector, policy)
+        or _judge_gone_lab(connector, edge, policy)
         or _judge_rejection(connector, evidence, policy)
         or _judge_quic(connector, edge, policy)
         or _judge_loss(connector, edge, policy)
@@ -77,6 +80,18 @@ def _judge_silence(connector: Connector, policy: Policy) -> Diagnosis | None:
         because=Cause.CHILD_SILENT,
         remedy=Action.REPLACE if connector.silent_for >= patience else Action.WAIT,
     )
+
+
+def _judge_gone_lab(connector: Connector, edge: Edge, policy: Policy) -> Diagnosis | None:
+    """Judge an edge that was a lab of another process, which has ended: another one has another edge, so waiting is in vain."""
+    if not edge.gone_lab or edge.tcp is Reach.OPEN or edge.quic is Reach.OPEN:
+        return None
+    verdict = Verdict.STARTING if _is_young(connector, policy) else Verdict.EDGE_LOST
+    return Diagnosis(verdict, f"the lab at {edge.gone_lab} is gone: neither it nor its edge takes a connection", GONE_LAB_HINT)
+
+
+def _is_young(connector: Connector, policy: Policy) -> bool:
+    return not connector.ever_ready and connector.age < policy.startup_timeout
 
 
 def _judge_rejection(connector: Connector, evidence: Evidence, policy: Policy) -> Diagnosis | None:
@@ -168,8 +183,7 @@ def _judge_quic_lost(connector: Connector, edge: Edge, policy: Policy) -> Diagno
 
 def _judge_loss(connector: Connector, edge: Edge, policy: Policy) -> Diagnosis:
     """Judge a connector that lives and has no connection; the loss is waited for unless a restart can help."""
-    young = not connector.ever_ready and connector.age < policy.startup_timeout
-    if young and not (connector.turned_away and connector.worked):
+    if _is_young(connector, policy) and not (connector.turned_away and connector.worked):
         rejected = max(connector.unauthorized_for or 0, connector.tunnel_gone_for or 0) > 0 and not policy.quick
         hint = f"the edge rejects the token: prx gives up if it does so for {UNAUTHORIZED_PATIENCE:.0f} s" if rejected else ""
         return Diagnosis(Verdict.STARTING, _with_error(NO_CONNECTION, connector), hint)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
+from urllib.parse import urlsplit
 
 from prx.backends.base import EdgeSite
 from prx.core.evidence import DnsState, Edge, Reach
@@ -62,6 +64,8 @@ class EdgeWatch:
                 error, answered = await asyncio.gather(self._tcp(endpoints), self._quic(endpoints if quic else ()))
                 self._with_quic = quic
                 self._take_in(error, answered)
+                if error is not None and self._site.joined and not await _takes_connections(self._site.joined):
+                    self._last = replace(self._last, gone_lab=self._site.joined)
             return self._last
 
     async def learn(self) -> None:
@@ -119,6 +123,16 @@ class EdgeWatch:
 
     async def _quic(self, endpoints: Sequence[Endpoint]) -> bool:
         return any(await asyncio.gather(*(speaks_quic(endpoint, timeout=QUIC_TIMEOUT) for endpoint in endpoints)))
+
+
+async def _takes_connections(url: str) -> bool:
+    """Return whether a connection to the host of `url`, an address, can be made."""
+    parts = urlsplit(url)
+    try:
+        async with connected(Endpoint(parts.hostname or "", parts.port or 80), timeout=TIMEOUT):
+            return True
+    except (ProbeError, ValueError):
+        return False
 
 
 async def _handshake(endpoint: Endpoint) -> str | None:
