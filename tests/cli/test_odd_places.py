@@ -6,6 +6,8 @@ import json
 import os
 import subprocess
 import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -213,3 +215,48 @@ def test_the_exit_code_does_not_depend_on_stderr(home: Home, command: str, code:
     line = f"{' '.join(PRX)} {command} {stderr}"
     ended = subprocess.run(["sh", "-c", line], env=home.environ, cwd=home.folder, timeout=60, check=False)
     assert ended.returncode == code
+
+
+@pytest.mark.parametrize("command", ["config schema", "status"])
+@pytest.mark.parametrize("how", ["1</dev/null", "1</dev/null 2</dev/null 0>/dev/null"])
+def test_a_stream_that_is_open_the_wrong_way_round(home: Home, command: str, how: str) -> None:
+    """It is as good as a closed one: the exit code is that of the command, and nothing is said of it."""
+    usual = home.run(*command.split())
+    done = subprocess.run(
+        ["sh", "-c", f'exec "$@" {how}', "sh", *PRX, *command.split()],
+        env=home.environ, cwd=home.folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == usual.returncode
+    assert done.stderr in {usual.stderr, ""}
+
+
+@pytest.mark.parametrize("command", ["config schema", "--help"])
+def test_a_pipe_that_does_not_wait_loses_nothing(home: Home, command: str) -> None:
+    """A full pipe that its maker has set to O_NONBLOCK is waited for: everything comes, and the exit code is 0."""
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    filling = b"x" * 4096
+    with suppress(BlockingIOError):
+        while True:
+            os.write(writing, filling)
+    process = subprocess.Popen(
+        [*PRX, *command.split()], env=home.environ, cwd=home.folder, stdin=subprocess.DEVNULL, stdout=writing,
+        stderr=subprocess.PIPE,
+    )  # fmt: skip
+    while not os.get_blocking(writing) and process.poll() is None:
+        time.sleep(0.01)  # another process's flag sends no event
+    os.close(writing)
+    with open(reading, "rb") as stream:  # noqa: PTH123 - a descriptor
+        said = stream.read()
+    _, talk = process.communicate(timeout=60)
+    assert (process.returncode, talk) == (0, b"")
+    assert said.lstrip(b"x").decode().strip() == home.run(*command.split()).stdout.strip()
+
+
+@pytest.mark.parametrize(
+    "left", [{}, {"COMP_WORDS": "prx"}, {"COMP_WORDS": "prx st", "COMP_CWORD": "x"}, {"COMP_WORDS": "prx '", "COMP_CWORD": ""}]
+)
+def test_a_variable_that_completion_has_left_behind(home: Home, left: dict[str, str]) -> None:
+    """_PRX_COMPLETE without what a shell asks beside it is passed over: the command is run."""
+    done = home.run("version", _PRX_COMPLETE="bash_complete", **left)
+    assert (done.returncode, done.stdout.startswith("prx "), done.stderr) == (0, True, "")

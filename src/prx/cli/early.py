@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import re
 import signal
@@ -14,6 +15,8 @@ from typing import Final
 
 from prx.cli.held import is_wanted, leave_the_caller
 
+_COMPLETE: Final = "_PRX_COMPLETE"  # see `prx completions`
+_O_PATH: Final = getattr(os, "O_PATH", 0)
 LAB_COMMANDS: Final = frozenset(
     ("token", "push", "protect", "login", "fault", "env", "status")
 )  # of `prx lab`: they end by themselves
@@ -23,6 +26,9 @@ def prepare(arguments: Sequence[str] | None) -> None:
     """Make streams and signals what a command may rely on; `arguments` as `prx.cli.main` takes them."""
     arguments = _words(arguments)
     open_closed_streams()
+    replace_useless_streams()
+    wait_for_readers(arguments)
+    forget_useless_completion()
     leave_early_when_asked(arguments)
     undo_inherited_signals()
     if is_wanted(arguments):
@@ -62,6 +68,38 @@ def open_closed_streams() -> None:
             stream = open(os.devnull, mode, encoding="utf-8")  # noqa: PTH123, SIM115 - pathlib costs start-up time; it stays open as long as prx runs
             os.set_inheritable(stream.fileno(), True)
             setattr(sys, name, stream)
+
+
+def replace_useless_streams() -> None:
+    """Put /dev/null in the place of a standard stream that is open the wrong way round (`1</dev/null`): as good as closed."""
+    for fd, useless in ((0, os.O_WRONLY), (1, os.O_RDONLY), (2, os.O_RDONLY)):
+        with suppress(OSError):
+            flags = fcntl.fcntl(fd, fcntl.F_GETFL)
+            if flags & os.O_ACCMODE == useless or flags & _O_PATH:
+                nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+                os.dup2(nothing, fd)
+                os.close(nothing)
+
+
+def forget_useless_completion() -> None:
+    """Take away what a completion has left in the environment, if it does not ask for one: click would fail on it."""
+    asked, position = os.environ.get(_COMPLETE, ""), os.environ.get("COMP_CWORD", "")
+    is_whole = "COMP_WORDS" in os.environ and (position.isdecimal() or asked.startswith("fish"))
+    if asked.endswith("_complete") and not is_whole:
+        del os.environ[_COMPLETE]
+
+
+def wait_for_readers(arguments: Sequence[str]) -> None:
+    """Have a write to stdout or stderr wait for its reader, if the maker of the pipe has it fail instead (O_NONBLOCK).
+
+    A command would lose what does not fit at once. `prx start` writes in threads, and waits for no reader.
+    """
+    if "start" in arguments:
+        return
+    for fd in (1, 2):
+        with suppress(OSError):
+            if not os.get_blocking(fd):
+                os.set_blocking(fd, True)
 
 
 def undo_inherited_signals() -> None:

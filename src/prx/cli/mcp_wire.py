@@ -1,9 +1,9 @@
 """The standard streams of `prx mcp`: every line that is no message of JSON-RPC 2.0 is answered with its error.
 
-The library drops such a line without a word, and the agent waits for an answer that never comes. So the library reads and writes
-through this module. What is no message is answered here (JSON-RPC 2.0, 5.1), with its id if there is one, and passed over. The
-library gets both streams as `buffer` of `sys.stdin` and `sys.stdout`; descriptors 0 and 1 lead elsewhere meanwhile, so that no
-child reads or writes what belongs to the agent.
+The library drops such a line without a word, and the agent waits for an answer that never comes. So the library reads and
+writes through this module. What is no message is answered here (JSON-RPC 2.0, 5.1), with its id if there is one, and passed
+over. The library gets both streams as `buffer` of `sys.stdin` and `sys.stdout`; descriptors 0 and 1 lead elsewhere meanwhile,
+so that no child reads or writes what belongs to the agent.
 """
 
 from __future__ import annotations
