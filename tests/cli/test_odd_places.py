@@ -258,5 +258,6 @@ def test_a_pipe_that_does_not_wait_loses_nothing(home: Home, command: str) -> No
 )
 def test_a_variable_that_completion_has_left_behind(home: Home, left: dict[str, str]) -> None:
     """_PRX_COMPLETE without what a shell asks beside it is passed over: the command is run."""
-    done = home.run("version", _PRX_COMPLETE="bash_complete", **left)
+    home.environ |= {"_PRX_COMPLETE": "bash_complete"} | left
+    done = home.run("version")
     assert (done.returncode, done.stdout.startswith("prx "), done.stderr) == (0, True, "")
