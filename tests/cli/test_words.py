@@ -61,6 +61,10 @@ def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("start -c /", 2, "error: -c/--config: file '/' is a directory"),
         ("secret set a --expires x", 2, "error: --expires: found 'x', expected a number and a unit"),
         ("doctor nope", 2, "error: 'nope' is not a local address"),
+        ("url --wait nan", 2, "error: --wait: found 'nan', expected a number from 0 to 3600"),
+        ("requests --timeout nan", 2, "error: --timeout: found 'nan', expected a number from 0 to 3600"),
+        ("requests --timeout inf", 2, "error: --timeout: found inf, expected a number from 0 to 3600"),
+        ("requests -n -1", 2, "error: -n/--last: found -1, expected a whole number from 0 to 1000000"),
     ],
 )
 def test_what_is_meant(line: str, code: int, said: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from prx.cli.find_running import Target, config_option, select
+from prx.cli.seconds import Seconds
 from prx.core.errors import NotReadyError
 
 _POLL = 20.0  # seconds that one question of `-f` may wait
@@ -23,8 +24,12 @@ class _Group(click.Group):
 @click.option("-f", "--follow", is_flag=True, help="Go on, and show each request as it has been answered.")
 @click.option("--filter", "wanted", default="", metavar="WORDS", help="method:POST path:/hook status:5xx body:x header:x")
 @click.option("--wait", "waits_for", metavar="WORDS", help="Wait for one such as 'POST /hook' to come; exit code 4 without.")
-@click.option("--timeout", default=60.0, show_default=True, metavar="SECONDS", help="How long --wait waits.")
-@click.option("-n", "--last", default=100, show_default=True, metavar="N", help="How many are listed.")
+@click.option(
+    "--timeout", type=Seconds(0, 3600), default=60.0, show_default=True, metavar="SECONDS", help="How long --wait waits."
+)
+@click.option(
+    "-n", "--last", type=click.IntRange(0, 1_000_000), default=100, show_default=True, metavar="N", help="How many are listed."
+)
 @click.option("--all", "own", is_flag=True, help="Show prx's own health checks, too.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
 @click.option("--tunnel", metavar="NAME", help="The tunnel, if several are running.")

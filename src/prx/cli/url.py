@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from prx.cli.find_running import all_running, choose, complete_names, config_option
+from prx.cli.seconds import Seconds
 from prx.control.client import NotRunningError
 from prx.core.deadline import Deadline
 from prx.core.errors import NotReadyError, PermanentError, UsageError
@@ -20,7 +21,7 @@ _LOOK_EVERY = 0.1  # seconds; only while no prx is there yet: from then on the a
 
 @click.command()
 @click.argument("name", required=False, shell_complete=complete_names)
-@click.option("--wait", type=click.FloatRange(0, 3600), default=0.0, metavar="SECS", help="Wait for it, at most this long.")
+@click.option("--wait", type=Seconds(0, 3600), default=0.0, metavar="SECS", help="Wait for it, at most this long.")
 @click.option("--qr", is_flag=True, help="Print a QR code of it, too.")
 @config_option
 def url(name: str | None, wait: float, config: Path | None, *, qr: bool) -> None:
