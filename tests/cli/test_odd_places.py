@@ -261,3 +261,14 @@ def test_a_variable_that_completion_has_left_behind(home: Home, left: dict[str, 
     home.environ |= {"_PRX_COMPLETE": "bash_complete"} | left
     done = home.run("version")
     assert (done.returncode, done.stdout.startswith("prx "), done.stderr) == (0, True, "")
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "iso8859-15"])
+def test_a_character_that_stdout_cannot_have(home: Home, encoding: str) -> None:
+    """It is written as its number; the help of prx has such characters."""
+    done = subprocess.run(
+        [*PRX, "start", "--help"], env=home.environ | {"PYTHONIOENCODING": encoding}, cwd=home.folder, capture_output=True,
+        timeout=60, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"\\u2026" in done.stdout

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import io
 import os
 import re
 import signal
@@ -27,6 +28,7 @@ def prepare(arguments: Sequence[str] | None) -> None:
     arguments = _words(arguments)
     open_closed_streams()
     replace_useless_streams()
+    show_what_cannot_be_encoded()
     wait_for_readers(arguments)
     forget_useless_completion()
     leave_early_when_asked(arguments)
@@ -79,6 +81,12 @@ def replace_useless_streams() -> None:
                 nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
                 os.dup2(nothing, fd)
                 os.close(nothing)
+
+
+def show_what_cannot_be_encoded() -> None:
+    """Write a character that the encoding of stdout does not have (`PYTHONIOENCODING=latin-1`) as its number."""
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict" and sys.stdout.encoding.lower() != "utf-8":
+        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr does always
 
 
 def forget_useless_completion() -> None:
