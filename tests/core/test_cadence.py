@@ -1,6 +1,8 @@
 """When the next check is due."""
 
-from prx.core.cadence import PACE, Cadence
+import pytest
+
+from prx.core.cadence import PACE, Cadence, rest_of
 
 
 def test_looks_follow_each_other_quickly_after_a_change() -> None:
@@ -11,6 +13,20 @@ def test_looks_follow_each_other_quickly_after_a_change() -> None:
     cadence.hurry()
     assert cadence.next_in(0, 30, well=False) == PACE[0]
     assert cadence.next_in(0, 0.1, well=False) == 0.1
+
+
+@pytest.mark.parametrize(
+    ("silent_for", "timeout", "rest"),
+    [(0.0, 30.0, 0.0), (0.2, 30.0, 0.1), (12.0, 30.0, 6.0), (28.0, 30.0, 2.0), (30.0, 30.0, 0.0), (99.0, 30.0, 0.0)],
+    ids=["it has answered", "at once", "for a while", "nearly for too long", "for too long", "for much too long"],
+)
+def test_a_start_that_shows_nothing_is_checked_less_and_less(silent_for: float, timeout: float, rest: float) -> None:
+    """Until it has failed to start, which is found out in time, and never beyond the interval."""
+    assert rest_of(silent_for, timeout) == pytest.approx(rest)
+    cadence = Cadence()
+    assert cadence.next_in(0, 30, well=False, rest=rest) == pytest.approx(max(PACE[0], rest))
+    assert cadence.next_in(0, 1.0, well=False, rest=rest) <= 1.0
+    assert cadence.next_in(0, 30, well=True, rest=rest) == 30
 
 
 def test_a_look_that_is_wanted_during_another_follows_it() -> None:

@@ -4,8 +4,19 @@ from __future__ import annotations
 
 # Checks after a change: quick at first, so that a start is seen within a quarter of a second, then every five seconds.
 PACE = (0.25, 0.25, 0.25, 0.25, 0.5, 0.5, 1.0, 1.0, 2.0, 2.0, 5.0)
+# Of a start that shows nothing a check finds out as little as that of a moment ago: only time can change the verdict.
+SILENT_SHARE = 0.5  # of the silence so far; what the child logs, or answers when it is asked beside the checks, ends the wait
 CHECK_LIMIT = 30.0  # seconds; a round that takes longer is given up (the runtime bounds it at a third of this)
 ASK_AGAIN_AT_MOST = 3600.0  # seconds; a Retry-After beyond that is not believed
+
+
+def rest_of(silent_for: float, startup_timeout: float) -> float:
+    """Return the seconds for which another check of a child cannot find out more; 0 if it can.
+
+    `silent_for`: how long it has neither answered nor logged anything of a connection since its start; 0 if it has. After
+    `startup_timeout` seconds it has failed to start.
+    """
+    return max(0.0, min(silent_for * SILENT_SHARE, startup_timeout - silent_for))
 
 
 class Cadence:
@@ -49,11 +60,11 @@ class Cadence:
         """Take in that the public URL asks not to be asked again for `asked` seconds."""
         self._not_before = now + max(interval, min(asked, ASK_AGAIN_AT_MOST))
 
-    def next_in(self, now: float, interval: float, *, well: bool) -> float:
-        """Return the seconds until the next check: the interval when all is well, sooner while it is not."""
+    def next_in(self, now: float, interval: float, *, well: bool, rest: float = 0.0) -> float:
+        """Return the seconds until the next check: the interval when all is well, sooner while it is not, after `rest`."""
         asked = self._not_before - now
         if well:
             return max(interval, asked)
         pace = PACE[min(self._checks, len(PACE) - 1)]
         self._checks += 1
-        return max(min(pace, interval), asked)
+        return max(min(max(pace, rest), interval), asked)

@@ -66,11 +66,15 @@ class Exited(Value):
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Checked(Value):
-    """A round of checks is over: what it means, and the public URL that it checked (empty: none known)."""
+    """A round of checks is over: what it means, and the public URL that it checked (empty: none known).
+
+    rest: seconds for which another check cannot find out more (`prx.core.cadence.rest_of`).
+    """
 
     run: int
     diagnosis: Diagnosis
     url: str = ""
+    rest: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)

@@ -276,7 +276,7 @@ class Machine:
             self._check_now()
         else:
             well = self.state is State.READY and not self._display.suspects
-            self._out.set_timer("check", self._cadence.next_in(self._now, self.settings.interval, well=well))
+            self._out.set_timer("check", self._cadence.next_in(self._now, self.settings.interval, well=well, rest=event.rest))
 
     def _judge(self, diagnosis: Diagnosis, url: str) -> None:
         """Act on what a check has found."""
