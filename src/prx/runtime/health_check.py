@@ -175,13 +175,19 @@ class HealthChecker:
     async def _check_outside(self, evidence: Evidence, *, suspect: bool) -> Evidence:
         limit = self._limit(suspect=suspect)
         context = self._context
-        dns, mismatch = await asyncio.gather(self._name.resolve(self._hostname), self._route_mismatch())
+        if (known := self._name.known) is not None:
+            dns, mismatch = known, await self._route_mismatch()
+        else:
+            dns, mismatch = await asyncio.gather(self._name.resolve(self._hostname), self._route_mismatch())
         if not dns.addresses:
             return replace(evidence, at=context.clock.monotonic(), dns=dns, route_mismatch=mismatch)
         context.phases.reached("dns", ", ".join(dns.addresses))
         async with asyncio.TaskGroup() as group:
-            exposed = group.create_task(self._exposed(dns.addresses, limit), name=f"{context.name}: exposure")
-            refreshed = group.create_task(self._name.refresh(self._hostname), name=f"{context.name}: dns")
+            exposed = refreshed = None  # a task that has nothing to do costs as much as a question
+            if not self._exposure_known or context.settings.require_access:
+                exposed = group.create_task(self._exposed(dns.addresses, limit), name=f"{context.name}: exposure")
+            if self._name.is_old:
+                refreshed = group.create_task(self._name.refresh(self._hostname), name=f"{context.name}: dns")
             public, delivery, origin = await self._ask_both(dns.addresses, limit, suspect=suspect)
         self._count_own(public.status, reached=delivery.reached)
         if public.status is None:
@@ -195,14 +201,14 @@ class HealthChecker:
             evidence,
             at=context.clock.monotonic(),
             connector=self._connector(),
-            dns=refreshed.result() or dns,
+            dns=(refreshed and refreshed.result()) or dns,
             edge=await self._dial_edge(quic=False) if far and evidence.network_up is not False else None,
             public=public,
             delivery=delivery,
             origin=origin,
             strays=self._strays(dns.addresses),
             route_mismatch=mismatch,
-            exposed=exposed.result(),
+            exposed=exposed.result() if exposed else "",
         )
 
     def _strays(self, addresses: tuple[str, ...]) -> str:
@@ -263,8 +269,6 @@ class HealthChecker:
     async def _exposed(self, addresses: tuple[str, ...], limit: float) -> str:
         """Ask once whether strangers reach the origin, and warn; if Access is required ask every time, and say why not."""
         context = self._context
-        if self._exposure_known and not context.settings.require_access:
-            return ""
         self.asked += 1
         site = context.shared.site
         exposure = await check_exposure(self.url, addresses, ca_file=site.public_ca, timeout=limit)

@@ -24,6 +24,16 @@ class PublicName:
         self._until = 0.0
         self._warned = False
 
+    @property
+    def known(self) -> Dns | None:
+        """The good addresses that are kept, None if there are none."""
+        return self._good
+
+    @property
+    def is_old(self) -> bool:
+        """Return whether the good addresses are to be looked up again."""
+        return self._good is not None and self._context.clock.monotonic() >= self._until
+
     def expire(self) -> None:
         """Have the addresses looked up again: they may not be right any more."""
         self._until = 0.0
@@ -34,7 +44,7 @@ class PublicName:
 
     async def refresh(self, name: str) -> Dns | None:
         """Look `name` up again beside the check that uses its last good addresses; None if they are young enough."""
-        if self._good is None or self._context.clock.monotonic() < self._until:
+        if not self.is_old:
             return None
         try:
             async with asyncio.timeout(REFRESH_WITHIN):
