@@ -105,6 +105,26 @@ def test_counters_of_a_real_run() -> None:
     assert (quic.requests, quic.request_errors, quic.registered) == (5, 0, 4)
 
 
+@pytest.mark.parametrize(
+    "page",
+    [
+        b"cloudflared_tunnel_total_requests 7",
+        b"cloudflared_tunnel_total_requests 7\n",
+        b"# HELP x\ncloudflared_tunnel_total_requests 7\ngo_threads 9\n",
+        b"cloudflared_tunnel_total_requests 3\ngo_threads 9\r\ncloudflared_tunnel_total_requests 4\r\n",
+        b"\ncloudflared_tunnel_total_requests 7 1700000000000\n" + b"x" * 100_000,
+        b"\ncloudflared_tunnel_total_requests 7\n" + b"x 1\n" * 100_000 + b"cloudflared_tunnel_request_errors 0\n",
+    ],
+    ids=["alone", "first", "amid others", "first and last", "before much", "around much"],
+)
+def test_what_counts_is_found_wherever_it_stands(page: bytes) -> None:
+    """Whatever stands around it, and however often the same page is read."""
+    for _ in range(2):
+        assert parse_counters(page).requests == 7
+        assert parse_counters(page.replace(b"requests 7", b"requests 8")).requests in {7, 8}
+    assert parse_counters(b"go_threads 9\n").requests == 0
+
+
 def test_rejections_and_duplicates_are_told_apart() -> None:
     """A duplicate connection is no rejection; several series add up; large numbers are written with an exponent."""
     body = b"""# HELP cloudflared_tunnel_tunnel_register_fail x

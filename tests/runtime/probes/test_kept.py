@@ -10,7 +10,7 @@ from tests.support.servers import Servers, forever
 
 from prx.runtime.probes.connector import ConnectorEndpoints, Reply
 from prx.runtime.probes.head import Head
-from prx.runtime.probes.kept import body_of
+from prx.runtime.probes.kept import _parted, body_of
 
 KEPT = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\no\r\n1;x=y\r\nk\r\n0\r\n\r\n"
@@ -249,3 +249,26 @@ async def test_a_port_on_which_nothing_listens_is_known_at_once(servers: Servers
     assert not endpoints.is_refused()
     assert await endpoints.get("/ready") == Reply(200, b"ok")
     assert connections() == 1
+
+
+@pytest.mark.parametrize(
+    ("head", "status", "length"),
+    [
+        (b"HTTP/1.1 200 OK\r\nDate: Sun, 29 Nov 2026 13:00:00 GMT\r\nContent-Length: 2\r\n\r\n", 200, 2),
+        (b"HTTP/1.1 200 OK\r\nDate: Sun, 29 Nov 2026 13:00:01 GMT\r\nContent-Length: 2\r\n\r\n", 200, 2),
+        (b"HTTP/1.1 200 OK\r\nDate: Sun, 29 Nov 2026 13:00:01 GMT\r\nContent-Length: 3\r\n\r\n", 200, 3),
+        (b"HTTP/1.1 503 No\r\nDate: Sun, 29 Nov 2026 13:00:01 GMT\r\nContent-Length: 2\r\n\r\n", 503, 2),
+        (b"HTTP/1.1 200 OK\r\nDate: yesterday\r\nContent-Length: 2\r\n\r\n", 200, 2),
+        (b"HTTP/1.1 200 OK\nDate: Sun, 29 Nov 2026 13:00:01 GMT\nContent-Length: 2\n\n", 200, 2),
+        (b"HTTP/1.1 200 OK\nContent-Length: 2\n\nab\r\nDate: Sun, 29 Nov 2026 13:00:01 GMT\r\n\r\n", 200, 2),
+    ],
+    ids=["first", "another second", "another length", "another status", "no date", "bare newlines", "a date in the body"],
+)
+def test_a_head_that_is_known_says_the_same(head: bytes, status: int, length: int) -> None:
+    """Whatever came before: only the date may differ from a head that is not read again."""
+    for _ in range(2):
+        parts = _parted(head + b"ok")
+        assert parts is not None
+        assert (parts[0].status, parts[0].length) == (status, length)
+        assert parts[1] == head.partition(b"\n\n")[2] + b"ok"
+        assert _parted(head[:-1]) is None or b"\n\n" in head

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import re
+from functools import lru_cache
 from typing import Any, Final
 
 from prx.backends.base import Counters, Readiness
@@ -18,13 +19,20 @@ _LABEL: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _SAMPLE: Final = re.compile(
     rb"\n(cloudflared_tunnel_[a-z_]+)(?:\{([^}\n]*)\})? ([0-9.eE+]+)(?: \d+)?\r?$", re.ASCII | re.MULTILINE
 )
+_FAMILY: Final = b"\ncloudflared_tunnel_"
 _CODE: Final = re.compile(rb'status_code="(\d{3})"')
 _SERVICE_HOST: Final = "api.trycloudflare.com"  # it stands in error texts and has been taken for a tunnel's name
+_SMALL: Final = 16 * 1024  # bytes of an answer that are worth remembering
 _MOST: Final = 1_000_000  # connections that can be believed; a real client has at most a few dozen
 
 
 def parse_ready(status: int, body: bytes) -> Readiness | None:
     """Return the number of ready connections and the connector's id; None when this is no answer of `/ready`."""
+    return (_readiness if len(body) <= _SMALL else _readiness.__wrapped__)(status, body)
+
+
+@lru_cache(maxsize=64)
+def _readiness(status: int, body: bytes) -> Readiness | None:
     found = json_object(body)
     ready = found.get("readyConnections")
     if status not in (200, 503) or not isinstance(ready, int) or isinstance(ready, bool) or not 0 <= ready <= _MOST:
@@ -55,10 +63,22 @@ def is_public_name(hostname: str) -> bool:
 
 
 def parse_counters(body: bytes) -> Counters:
-    """Return the counters that are reliable; everything else on the page is ignored."""
+    """Return the counters that are reliable; everything else on the page is ignored.
+
+    While no visitor comes, the lines that count are the same from one reading to the next.
+    """
+    last = body.rfind(_FAMILY)
+    first = 0 if body.startswith(_FAMILY[1:]) else body.find(_FAMILY)
+    end = body.find(b"\n", last + 1)
+    lines = body[first : end if end >= 0 else None] if first >= 0 else b""
+    return (_counters if len(lines) <= _SMALL else _counters.__wrapped__)(lines)
+
+
+@lru_cache(maxsize=64)
+def _counters(lines: bytes) -> Counters:
     totals = dict.fromkeys(("requests", "request_errors", "in_flight", "registered", "rejected", "duplicates"), 0)
     said: dict[int, int] = {}
-    for match in _SAMPLE.finditer(b"\n" + body):  # a newline and a word are looked for faster than the start of a line
+    for match in _SAMPLE.finditer(b"\n" + lines):  # a newline and a word are looked for faster than the start of a line
         metric, labels, count = match[1], match[2] or b"", _count(match[3])
         if metric == b"cloudflared_tunnel_response_by_code" and (code := _CODE.search(labels)):
             said[int(code[1])] = count

@@ -12,13 +12,16 @@ import asyncio
 import errno
 import re
 import socket
+from functools import lru_cache
 from typing import Final
 
 from prx import __version__
 from prx.runtime.probes.head import Head, MalformedError, NotHttpError, split
 
-_CONNECTED: Final = {0, errno.EISCONN}
+_NONBLOCK: Final = getattr(socket, "SOCK_NONBLOCK", 0)  # in the call that makes a socket; not everywhere
 _CHUNK: Final = 64 * 1024
+_DATE: Final = re.compile(rb"\r\nDate: ([A-Za-z0-9, :]{29})(?=\r\n)")
+_SMALL: Final = 1024  # bytes of a head that is worth remembering
 _CHUNK_SIZE: Final = re.compile(rb"([0-9A-Fa-f]{1,8})[ \t]*(?:;.*)?")  # RFC 9112, 7.1
 
 
@@ -151,7 +154,7 @@ class KeptConnection:
         if not data or len(self._buffer) > self._limit:
             raise NotKeptError
         if self._head is None:
-            parts = split(self._buffer)
+            parts = _parted(self._buffer)
             if parts is None:
                 return None
             self._head, self._buffer = parts
@@ -161,6 +164,21 @@ class KeptConnection:
         keeps = not rest and "close" not in self._head.fields.get("connection", "").lower()
         status, self._buffer = self._head.status, b""
         return (status, body), keeps
+
+
+def _parted(buffer: bytes) -> tuple[Head, bytes] | None:
+    """Return what `split` does; a head that differs from one before in its date alone (RFC 9110, 5.6.7) is not read again."""
+    end = buffer.find(b"\r\n\r\n", 0, _SMALL) + 4
+    date = _DATE.search(buffer, 0, end) if end > 3 else None
+    known = _head_of(buffer[: date.start(1)] + buffer[date.end(1) : end]) if date else None
+    return split(buffer) if known is None else (known, buffer[end:])
+
+
+@lru_cache(maxsize=64)
+def _head_of(undated: bytes) -> Head | None:
+    """Return a whole head; None if it ends before, as a lenient reader sees it."""
+    parts = split(undated)
+    return parts[0] if parts is not None and not parts[1] else None
 
 
 def _is_quiet(sock: socket.socket) -> bool:
@@ -179,22 +197,18 @@ def connect_at_once(family: socket.AddressFamily, address: str, port: int) -> so
 
     The kernel makes it, or refuses it, within the call, and says so at the next: ConnectionRefusedError is certain.
     """
-    sock = _Socket(family, socket.SOCK_STREAM)
-    sock.setblocking(False)
+    sock = _Socket(family, socket.SOCK_STREAM | _NONBLOCK)
+    if not _NONBLOCK:
+        sock.setblocking(False)
     sock.connect_ex((address, port))
-    failed = sock.connect_ex((address, port))
-    if failed in _CONNECTED and not _met_itself(sock):
-        return sock
+    try:
+        if sock.getpeername()[:2] != sock.getsockname()[:2]:
+            return sock
+        failed = errno.ECONNREFUSED  # an unused port was drawn as our own, so that nothing is there
+    except OSError:  # it is not made, or over already
+        failed = sock.connect_ex((address, port))
     sock.close()
     raise OSError(failed or errno.ECONNREFUSED, "not connected at once")
-
-
-def _met_itself(sock: socket.socket) -> bool:
-    """Return whether an unused port was drawn as our own, so that nothing is there."""
-    try:
-        return bool(sock.getsockname()[:2] == sock.getpeername()[:2])
-    except OSError:  # it is over already
-        return True
 
 
 def body_of(head: Head, buffer: bytes) -> tuple[bytes, bytes] | None:
