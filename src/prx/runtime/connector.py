@@ -33,7 +33,7 @@ from prx.runtime.bus import redacted
 from prx.runtime.client_program import ClientProgram, Programs, explain_failed_start, find_program
 from prx.runtime.context import TunnelContext
 from prx.runtime.health_check import HealthChecker
-from prx.runtime.host.clock import TimerHandle
+from prx.runtime.host.clock import TimerHandle, gathered
 from prx.runtime.origin_trust import OriginTrust, Rotated, require_origin_ca
 from prx.runtime.process.ports import draw_port
 from prx.runtime.process.version import short_version
@@ -235,8 +235,10 @@ class Connector:
         if old := self._timers.get(effect.name):
             old.cancel()
         fired = inputs.TimerFired(effect.name, effect.token)
-        self._due[effect.name] = self.context.clock.monotonic() + effect.delay
-        self._timers[effect.name] = self.context.clock.call_later(effect.delay, lambda: self.send(fired))
+        now = self.context.clock.monotonic()
+        delay = gathered(now, effect.delay, self.context.shared.ledger.living)
+        self._due[effect.name] = now + delay
+        self._timers[effect.name] = self.context.clock.call_later(delay, lambda: self.send(fired))
 
     def _cancel_timers(self) -> None:
         for timer in self._timers.values():

@@ -66,6 +66,11 @@ class ConnectorObserver:
         return self._answers
 
     @property
+    def has_tried(self) -> bool:
+        """Return whether its log has ever spoken of a connection."""
+        return self._tried_at > self.started
+
+    @property
     def connections(self) -> int:
         """How many connections are up, as far as the log shows."""
         return len(self._connected)

@@ -39,6 +39,14 @@ class Clock(Protocol):
 _BOOTTIME = time.CLOCK_BOOTTIME if sys.platform == "linux" else time.CLOCK_MONOTONIC
 
 
+BEAT = 2.0  # seconds; what is done now and then while all is well is done on multiples of it
+
+
+MANY = 32  # that wait
+GATHERED_FROM = 1.0  # seconds; what is due sooner is not late
+GATHERED_EVERY = 0.25  # seconds
+
+
 def until_beat(now: float, every: float, phase: float = 0.0) -> float:
     """Return the seconds until the next beat of a drum that all hear: multiples of `every`, late by `phase`.
 
@@ -47,6 +55,16 @@ def until_beat(now: float, every: float, phase: float = 0.0) -> float:
     """
     left = every - (now - phase) % every
     return left if left >= every / 10 else left + every
+
+
+def gathered(now: float, delay: float, waiting: int) -> float:
+    """Return the seconds after which one of so many that are `waiting` is to wake: `delay`, and a little more if they are many.
+
+    Those that are due at about the same time wake in the same turn of the event loop, which costs as much as what one of them
+    does in it.
+    """
+    late = -(now + delay) % GATHERED_EVERY if waiting >= MANY and delay >= GATHERED_FROM else 0.0
+    return delay + late
 
 
 class SystemClock:
