@@ -72,7 +72,7 @@ NOT_FOR_A_QUIET_TUNNEL = {
 }
 # Each module costs a third of a millisecond and 15 KiB, each class that `dataclass` compiles wholly half a millisecond. What is
 # new here is worth that to every user, or is imported when it is needed.
-MODULES = 230  # of prx
+MODULES = 232  # of prx
 COMPILED = {  # frozen ones that can be sorted
     "prx.backends.cloudflare.version.Version",
     "prx.runtime.host.network.Route",
@@ -180,7 +180,7 @@ def test_a_command_is_imported_without_a_collection() -> None:
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     before, after = (json.loads(counts) for counts in done.stdout.splitlines()[-1].split(";"))
     assert after[1:] == before[1:]
-    assert after[0] - before[0] <= 3  # 21 with the collector on
+    assert after[0] - before[0] <= 5  # 21 with the collector on
 
 
 def test_what_has_come_up_is_not_looked_through_again() -> None:

@@ -17,7 +17,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     unknown · 128 + n ended by a second signal n, or by a first one before the work is done (Ctrl-C: 130).
     """
     try:
-        from prx.cli.early import prepare
+        from prx.app.memory import no_collection
+
+        with no_collection():
+            from prx.cli.early import prepare
 
         prepare(arguments)
         code = _run(arguments)
