@@ -33,7 +33,7 @@ from prx.runtime.bus import redacted
 from prx.runtime.client_program import ClientProgram, Programs, explain_failed_start, find_program
 from prx.runtime.context import TunnelContext
 from prx.runtime.health_check import HealthChecker
-from prx.runtime.host.clock import TimerHandle, gathered
+from prx.runtime.machine_timers import MachineTimers
 from prx.runtime.origin_trust import OriginTrust, Rotated, require_origin_ca
 from prx.runtime.process.ports import draw_port
 from prx.runtime.process.version import short_version
@@ -77,8 +77,7 @@ class Connector:
         self.checker: HealthChecker | None = None
         self._owner = owner
         self._inbox: asyncio.Queue[inputs.Input] = asyncio.Queue()
-        self._timers: dict[str, TimerHandle] = {}
-        self._due: dict[str, float] = {}  # the monotonic second of each timer that was set
+        self._timers = MachineTimers(context.shared, self.send)
         self._sightings = Sightings()
         self._run: Run | None = None
         self._run_generation = 0
@@ -215,9 +214,9 @@ class Connector:
             case effects.Publish():
                 self._owner.take_fact(self, effect.fact)
             case effects.SetTimer():
-                self._set_timer(effect)
+                self._timers.set(effect)
             case effects.CancelTimers():
-                self._cancel_timers()
+                self._timers.cancel()
             case effects.Check():
                 self._start("check", self._check(effect.run))
             case effects.Spawn():
@@ -230,20 +229,6 @@ class Connector:
                 shared.state.keep_rate_limit(self._rate_limiter, effect.delay, effect.attempt)
             case effects.RememberProtocol():
                 shared.state.keep_protocol(shared.network.fingerprint(), effect.protocol)
-
-    def _set_timer(self, effect: effects.SetTimer) -> None:
-        if old := self._timers.get(effect.name):
-            old.cancel()
-        fired = inputs.TimerFired(effect.name, effect.token)
-        now = self.context.clock.monotonic()
-        delay = gathered(now, effect.delay, self.context.shared.ledger.living)
-        self._due[effect.name] = now + delay
-        self._timers[effect.name] = self.context.clock.call_later(delay, lambda: self.send(fired))
-
-    def _cancel_timers(self) -> None:
-        for timer in self._timers.values():
-            timer.cancel()
-        self._timers.clear()
 
     def _start(self, what: str, work: Coroutine[Any, Any, None]) -> None:
         assert self._tasks is not None
@@ -286,14 +271,14 @@ class Connector:
 
     async def abandon(self) -> None:
         """End the child at once: the supervision has failed."""
-        self._cancel_timers()
+        self._timers.cancel()
         run, self._run = self._run, None
         if run is not None:
             await run.aclose()
 
     def verdict_details(self) -> dict[str, Any]:
         """Return what the supervision knows of the present verdict (`prx.core.story.inside`)."""
-        found = inside(self.machine, self._sightings, self._due, self.context.clock.monotonic())
+        found = inside(self.machine, self._sightings, self._timers.due, self.context.clock.monotonic())
         clean: dict[str, Any] = redacted(found, self.context.shared.bus.redactor)
         return clean
 
