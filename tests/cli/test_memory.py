@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import gc
 import json
+import os
 import subprocess
 import sys
 from contextlib import suppress
@@ -177,7 +178,9 @@ def test_a_command_is_imported_without_a_collection() -> None:
     """Neither click and the table of commands, nor the command itself, is traversed while it is imported."""
     count = "[kind['collections'] for kind in gc.get_stats()]"
     script = f"import gc, sys, prx.cli; before = {count}; prx.cli.main(['start', '--help']); print(before, {count}, sep=';')"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    environ = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    for _ in range(2):  # the first one compiles what has changed
+        done = subprocess.run([sys.executable, "-c", script], env=environ, capture_output=True, text=True, check=True)
     before, after = (json.loads(counts) for counts in done.stdout.splitlines()[-1].split(";"))
     assert after[1:] == before[1:]
     assert after[0] - before[0] <= 5  # 21 with the collector on
@@ -205,7 +208,7 @@ def test_a_long_collection_is_the_last_that_traverses_what_it_left(monkeypatch: 
     try:
         with memory.short_pauses():
             gc.collect(1)
-            assert gc.get_freeze_count() == before
+            assert gc.get_freeze_count() <= before  # what was set aside may be dropped meanwhile
             gc.collect()
             assert gc.get_freeze_count() >= before + len(kept)
             for _ in range(memory.AT_MOST):

@@ -130,7 +130,7 @@ async def test_a_closed_log_and_a_replaced_program_are_told(tmp_path: Path) -> N
         await prx.first(lambda event: "was replaced" in event.get("message", ""), "word about the program")
         for _ in range(2):
             _, _, said = await run_prx("reload", environ=prx.environ, cwd=tmp_path)
-            assert "default: cloudflare.cloudflared_path (the program was replaced): prx restart default takes it" in said
+            assert "default: the connector's program (it was replaced): prx restart default takes it" in said
         assert await prx.stop() == 0
         told = [event["message"] for event in prx.events if event["event"] == "log" and event["source"] == "prx"]
     assert sum("has closed its log" in message for message in told) == 1

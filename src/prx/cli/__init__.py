@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from prx.cli.early import interrupted
 
         code = interrupted(arguments)
-    except (OSError, MemoryError, ImportError) as error:  # during the imports
+    except (OSError, MemoryError, ImportError, SystemError) as error:  # during the imports, or of the words for what failed
         from prx.cli.early import complain_of_the_machine
 
         code = complain_of_the_machine(error)

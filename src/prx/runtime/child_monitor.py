@@ -36,8 +36,6 @@ class ChildMonitor:
         self._context = context
         self._endpoints = ConnectorEndpoints(port)
         self._silent_at: float | None = None
-        self._asked_at = context.clock.monotonic()  # ahead
-        self._asked_for_counters = False
         self._reading: tuple[float, Counters] | None = None
         self._group = context.group
         context.shared.ways.add(self._group, self.counters)
@@ -71,28 +69,6 @@ class ChildMonitor:
         endpoints = self._context.client.endpoints
         if path := (counters and endpoints.counters) or endpoints.ready:
             self._endpoints.ask(path)
-            self._asked_for_counters = path != endpoints.ready
-            self._asked_at = self._context.clock.monotonic()
-
-    @property
-    def is_asked(self) -> bool:
-        """Return whether it has not answered yet what it was asked ahead, as far as was read."""
-        return self._endpoints.is_asked
-
-    @property
-    def latest(self) -> Counters | None:
-        """The newest reading of its counters, None before the first."""
-        return None if self._reading is None else self._reading[1]
-
-    def see_ahead(self) -> bool | None:
-        """Take in what has come of the last `ask_ahead`; None if no answer is at hand.
-
-        Return whether the tunnel came up or went down.
-        """
-        if self._asked_for_counters:
-            return False if self.has_counted() else None
-        readiness = self._at_hand()
-        return None if readiness is None else self._note(self._see(readiness))
 
     def has_counted(self) -> bool:
         """Return whether the counters that were asked for ahead are at hand; if so they are the newest reading."""
@@ -120,9 +96,7 @@ class ChildMonitor:
         if self._silent_at is not None and self._context.clock.monotonic() - self._silent_at <= max_age:
             return False
         at_hand = self._at_hand()
-        return self._note(await self._ask_ready() if at_hand is None else self._see(at_hand))
-
-    def _note(self, changed: bool) -> bool:
+        changed = await self._ask_ready() if at_hand is None else self._see(at_hand)
         (self.lost.clear if self.observer.ready else self.lost.set)()
         return changed
 
@@ -141,12 +115,10 @@ class ChildMonitor:
         if not self.has_answered and self._context.client.endpoints.ready and self._endpoints.is_refused():
             now = self._context.clock.monotonic()
             return self.observer.see_readiness(now, None, asked=now)  # it has yet to come up: hundreds may at once
-        since = self._asked_at if self._endpoints.is_asked and self.observer.answers else None
         for timeout in (ANSWER_WITHIN, AGAIN_WITHIN) if self.observer.answers else (AGAIN_WITHIN,):
-            now = self._context.clock.monotonic()
-            asked, since = now if since is None else since, None  # it is silent since it was asked ahead
+            asked = self._context.clock.monotonic()
             with Attention() as attention:
-                readiness = await self._readiness(max(0.0, timeout - (now - asked)))
+                readiness = await self._readiness(timeout)
             now = self._context.clock.monotonic()
             if readiness is None and attention.lapsed and self.observer.excuse(now):
                 continue

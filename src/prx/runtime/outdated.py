@@ -24,6 +24,6 @@ def _of_one(connector: Connector) -> Iterator[str]:
     if not connector.has_child:
         return
     if connector.program.differs(connector.context):
-        yield "cloudflare.cloudflared_path (the program was replaced)"
+        yield "the connector's program (it was replaced)"
     if not settings.is_relayed and connector.trust.differs(settings):  # a relay reads the file again by itself
         yield "origin_ca (the file holds other certificates)"

@@ -25,8 +25,7 @@ from prx.runtime.child_monitor import ChildMonitor
 from prx.runtime.child_signs import LogWatch, explain_kill, oom_kills
 from prx.runtime.context import TunnelContext
 from prx.runtime.health_check import HealthChecker, unless
-from prx.runtime.host.beats import call_again
-from prx.runtime.host.clock import BEAT, gathered, until_beat
+from prx.runtime.host.clock import gathered, until_beat
 from prx.runtime.probes.http import prepare
 from prx.runtime.probes.quick_checks import QuickChecks
 from prx.runtime.process.child import ChildProcess
@@ -36,14 +35,9 @@ READY_EVERY = 1.0  # seconds between two questions to /ready of a child that is 
 # Of one that is ready: its end and its log are noticed at once, so that this is for one that is frozen, which is to be
 # reported within five seconds: it is asked within two, and silent after two and a half.
 CALM_EVERY = 2.0
-# While no visitor comes either; its counters are read every other time, which shows visitors and their errors in time, too.
-QUIET_EVERY = BEAT
-LOOK_AGAIN_AFTER = 0.45  # seconds; what is not at hand at once on a busy machine is there by then
 ANSWER_AT_HAND_AFTER = 0.005  # seconds after a question to a child, or a connection to a service, of this machine
 GOLDEN = 0.618  # multiples of it, without their whole part, lie evenly however many there are
-QUIET_COUNTERS_EVERY = 2 * max(
-    CALM_EVERY, QUIET_EVERY
-)  # seconds; if no request came lately, the counters are read every other time
+QUIET_COUNTERS_EVERY = 2 * CALM_EVERY  # seconds; if no request came lately, the counters are read every other time
 # Of the time for which a child has never answered, so much may pass until it is asked again; its log is read at once.
 SILENT_SHARE = 0.2
 SILENT_AT_MOST = 15.0  # seconds: one that comes up is watched from then on
@@ -100,8 +94,6 @@ class Run:
         self._phase = 0.0
         self._quiet = False  # no request has come between the last two readings of the counters
         self._visits = 0
-        self._looks = False  # child and service were asked, and not both answers were read
-        self._looked = False  # the answers were sought once, and not both had come
         self._counts = False  # the counters were asked for last, and not whether the child is ready
         self._noticed_at = self._started
         self._edge_learnt = False
@@ -192,65 +184,20 @@ class Run:
         beat = 0
         while True:
             calm = self._observer.ready > 0 and self._observer.answers
-            if calm and self._quiet and (not self.role.leads or self._quick_checks.are_cheap(self.context.settings)):
-                self._looks = self._looked = False
-                await call_again(self.context.clock, self._look, self._next_beat(QUIET_EVERY))
-            else:
-                await self.context.clock.sleep(self._next_beat() if calm else self._next_question())
+            await self.context.clock.sleep(self._next_beat() if calm else self._next_question())
             self._log.report_skipped()
-            often = self._observer.ready and beat % QUICK_CHECK_EVERY == 1
-            changed = await self._ask_child(quick_checks=bool(calm or often))
+            changed = await self._ask_child(quick_checks=calm or beat % QUICK_CHECK_EVERY == 1)
             beat += 1
             if changed:
                 self._notice()
 
-    def _next_beat(self, every: float = CALM_EVERY) -> float:
-        return until_beat(self.context.clock.monotonic(), every, self._phase * every)
+    def _next_beat(self) -> float:
+        return until_beat(self.context.clock.monotonic(), CALM_EVERY, self._phase * CALM_EVERY)
 
     def _next_question(self) -> float:
         """Return the seconds until a child is asked that is not ready, or does not answer."""
         delay = max(READY_EVERY, min(self._silent_for() * SILENT_SHARE, SILENT_AT_MOST))
         return gathered(self.context.clock.monotonic(), delay, self.context.shared.ledger.living)
-
-    def _look(self) -> float | None:
-        """Ask, or read the answers; return the seconds until it is to be called again, None if it is not to be."""
-        if not self._looks:
-            self._looks = self._ask_both()
-            return ANSWER_AT_HAND_AFTER if self._looks else None
-        well = self._are_well(last=self._looked)
-        self._looked = well is None
-        if well is None:
-            return LOOK_AGAIN_AFTER
-        self._looks = False
-        return self._next_beat(QUIET_EVERY) if well else None
-
-    def _are_well(self, *, last: bool) -> bool | None:
-        """Return whether child and service are as they were, as far as they have answered; None if not both have yet.
-
-        What takes a wait, or changes anything, is left to `_ask_child`. last: they have had the time for an answer.
-        """
-        changed = self._child.see_ahead() if self._child.is_asked else False
-        if changed:
-            self._notice()
-        if changed is not False or not (self._observer.ready and self._observer.answers):
-            return None if changed is None and not last else False
-        counters = self._child.latest if self._counts else None
-        if counters is not None:
-            if counters.requests - self.checker.asked != self._visits:  # visitors come
-                return False
-            self._count(self.context.clock.monotonic(), counters)
-        return not self.role.leads or self._quick_checks.is_as_it_was(self.context.settings, counters, last=last)
-
-    def _ask_both(self) -> bool:
-        """Ask child and service for what `_are_well` reads some milliseconds later; return whether both could be asked."""
-        self._log.report_skipped()
-        if not self.checker.url:
-            return False
-        self._counts = not self._counts
-        self._child.ask_ahead(counters=self._counts)
-        if self.role.leads:
-            self._quick_checks.begin(self.context.settings)
-        return self._child.is_asked and (not self.role.leads or self._quick_checks.is_ahead)
 
     def _silent_for(self) -> float:
         """Return for how many seconds the child has not answered since its start; 0 for one that has ever answered."""
@@ -263,7 +210,7 @@ class Run:
     async def _ask_child(self, *, quick_checks: bool) -> bool:
         """Return whether something has changed: the child's readiness, or with `quick_checks` the service behind it."""
         try:
-            if quick_checks and not self._child.is_asked:
+            if quick_checks:
                 await self._ask_ahead()
             changed = not self._child.has_counted() and await self._child.check_ready()
             if not quick_checks or not self._observer.ready or not self.checker.url:

@@ -9,11 +9,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 
-from prx.runtime.host.beats import call_again
-from prx.runtime.host.clock import BEAT, Clock, until_beat
+from prx.runtime.host.clock import Clock, until_beat
 from prx.runtime.host.network import Network
 
-EVERY = BEAT  # seconds
+EVERY = 2.0  # seconds
 SLEPT_AT_LEAST = 2.0  # seconds by which the clock that counts sleep must run ahead of the one that does not
 # A pause of this process (SIGSTOP, a frozen container) shows on both clocks alike: so long after the beat was due.
 PAUSED_AT_LEAST = 10.0  # seconds
@@ -37,14 +36,9 @@ class ChangeMonitor:
 
     async def run(self) -> None:
         """Beat forever."""
-        await call_again(self._clock, self._beat, self._until_next())
-
-    def _beat(self) -> float:
-        self.beat()
-        return self._until_next()
-
-    def _until_next(self) -> float:
-        return until_beat(self._clock.monotonic(), EVERY)
+        while True:
+            await self._clock.sleep(until_beat(self._clock.monotonic(), EVERY))
+            self.beat()
 
     def beat(self) -> None:
         """Compare with the last beat, report what has changed, and do the chores."""

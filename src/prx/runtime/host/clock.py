@@ -39,9 +39,6 @@ class Clock(Protocol):
 _BOOTTIME = time.CLOCK_BOOTTIME if sys.platform == "linux" else time.CLOCK_MONOTONIC
 
 
-BEAT = 2.0  # seconds; what is done now and then while all is well is done on multiples of it
-
-
 MANY = 32  # that wait
 GATHERED_FROM = 1.0  # seconds; what is due sooner is not late
 GATHERED_EVERY = 0.25  # seconds

@@ -100,7 +100,6 @@ class Stream(Value):
 
 
 @functools.lru_cache(maxsize=256)
-@functools.lru_cache(maxsize=256)
 def is_address(host: str) -> bool:
     """Return whether `host` is an IP address, without brackets."""
     try:

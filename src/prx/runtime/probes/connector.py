@@ -40,11 +40,6 @@ class ConnectorEndpoints:
         """Hang up."""
         self._kept.close()
 
-    @property
-    def is_asked(self) -> bool:
-        """Return whether a question was asked ahead whose answer was not read yet."""
-        return bool(self._kept.ahead)
-
     def is_refused(self) -> bool:
         """Return whether nothing listens there, which is known at once."""
         return self._kept.is_refused()

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import ExitStack, suppress
 from socket import AF_INET, AF_INET6, SHUT_WR, socket
 from typing import NamedTuple, Self
 
@@ -44,42 +45,10 @@ class QuickChecks:
         self._stream = 0.0  # requests between two quick checks, of late
 
     def begin(self, settings: TunnelSettings) -> None:
-        """Connect and hang up for what comes some milliseconds later, and finds then what has become of it."""
-        origin = settings.origin
-        address = _address_here(origin.host) if self._left is None else ""
-        self._ahead = _Knock.at(address, origin.port) if address else None
-
-    @property
-    def is_ahead(self) -> bool:
-        """Return whether a connection was made for the next check."""
-        return self._ahead is not None
-
-    def are_cheap(self, settings: TunnelSettings) -> bool:
-        """Return whether all was well, with a service that `begin` can connect to."""
-        return self._well and not self.suspect and bool(_address_here(settings.origin.host))
-
-    def is_as_it_was(self, settings: TunnelSettings, counters: Counters | None, *, last: bool) -> bool | None:
-        """Return whether all is well, as before, as far as the connection that was made ahead says; else a `check` is due.
-
-        None if the service has not taken that connection yet, unless this is its `last` chance. `counters`: None if
-        there is no new reading.
-        """
-        ahead = self._ahead
-        if ahead is None or not self._well or self.suspect or ahead.to_port != settings.origin.port:
-            return False
-        before, came = self._counters, 0
-        if counters is not None and before is not None:
-            came = counters.requests - before.requests
-            if self._stream >= STREAM or counters.failures > before.failures:
-                return False
-        if ahead.waits():
-            if last:
-                self._ahead, self._left = None, ahead.end()
-            return False if last else None
-        self._ahead = None
-        ahead.sock.close()
-        self.failing, self._stream, self._counters = False, (self._stream + max(0, came)) / 2, counters or before
-        return True
+        """Connect and hang up for a `check` that comes some milliseconds later, and finds then what has become of it."""
+        address, port = _addresses(settings.origin.host)[0], settings.origin.port
+        local = self._left is None and is_address(address) and is_this_machine(address)
+        self._ahead = _Knock.at(address, port) if local else None
 
     async def check(self, settings: TunnelSettings, counters: Counters | None, usual_ms: float | None) -> bool:
         """Return whether something has changed since the last quick check, so that a health check is due at once.
@@ -112,7 +81,7 @@ class QuickChecks:
         if self._left is not None and self._left.to_port == origin.port and self._left.is_waiting():
             return False
         ahead, self._ahead = self._ahead, None
-        if ahead is not None and ahead.to_port == origin.port:
+        if ahead is not None and ahead.arrival.to_port == origin.port:
             arrival, waits = ahead.end(), (0.0, *ACCEPT_WITHIN[1:])
         else:
             try:
@@ -133,48 +102,30 @@ def _addresses(host: str) -> list[str]:
     return ["127.0.0.1", "::1"] if host == "localhost" else [host]
 
 
-def _address_here(host: str) -> str:
-    """Return the address to connect to if `host` is known to be this machine without asking for a name; else empty."""
-    address = _addresses(host)[0]
-    return address if is_address(address) and is_this_machine(address) else ""
-
-
 class _Knock(NamedTuple):
     """A connection to a service of this machine whose own direction was ended at once: nothing will be said."""
 
     sock: socket
-    to_port: int
+    arrival: Arrival
 
     @classmethod
     def at(cls, address: str, port: int) -> Self | None:
         """Connect without a wait; None if that takes one, or does not succeed."""
-        try:
-            sock = connect_at_once(AF_INET6 if ":" in address else AF_INET, address, port)
-            sock.shutdown(SHUT_WR)  # one that fails is closed with its last holder
-        except (OSError, OverflowError):
-            return None
-        return cls(sock, port)
-
-    def waits(self) -> bool:
-        """Return whether it is known not to have been accepted yet."""
-        try:
-            self.sock.recv(1)
-        except BlockingIOError:
-            arrival = _arrival(self.sock)
-            return arrival is not None and arrival.is_waiting()
-        except OSError:  # reset
-            pass
-        return False
+        with ExitStack() as unless_made, suppress(OSError, OverflowError):
+            sock = unless_made.enter_context(connect_at_once(AF_INET6 if ":" in address else AF_INET, address, port))
+            sock.shutdown(SHUT_WR)
+            knock = cls(sock, Arrival.of(sock))
+            unless_made.pop_all()
+            return knock
+        return None
 
     def end(self) -> Arrival | None:
         """Hang up, and return what may wait to be accepted; None if the service has said something, or has hung up as well."""
-        with self.sock as sock:
+        with self.sock:
             try:
-                sock.recv(1)
-            except BlockingIOError:
-                return _arrival(sock)
-            except OSError:  # reset, by a service that has taken it, or by the end of one that has not
-                return None
+                self.sock.recv(1)
+            except OSError:
+                return self.arrival
         return None
 
 
@@ -182,8 +133,8 @@ async def _arrive(addresses: Sequence[str], port: int) -> Arrival | None:
     """Connect to a service and hang up; return the connection if it can be seen whether it waits. ProbeError: none is taken."""
     local = is_this_machine(addresses[0])
     if local and (knock := _Knock.at(addresses[0], port)):
-        with knock.sock as sock:
-            return _arrival(sock)
+        knock.sock.close()
+        return knock.arrival
     endpoints = [Endpoint(address, port) for address in addresses]
     async with connected_to_one(endpoints, timeout=CONNECT_WITHIN) as stream:
         return _arrival(stream.writer.get_extra_info("socket")) if local else None
