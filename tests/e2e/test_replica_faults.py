@@ -49,7 +49,8 @@ async def test_fewer_connectors_never_end_the_only_ones_that_serve(
 
         await here.live(back)
         assert alone == []
-        assert {fact.new for fact in _since(here, events, StateChanged)} == set()
+        if fault == signal.SIGKILL:  # a check may meet a frozen one before it is seen to hang
+            assert {fact.new for fact in _since(here, events, StateChanged)} == set()
         assert [fact.connector for fact in _since(here, events, ChildStarted)] == [0]
 
 

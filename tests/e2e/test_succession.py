@@ -13,6 +13,7 @@ from tests.support.origin import HostedOrigin
 from tests.support.visitor import get
 
 from prx.core.events import ChildStarted, StateChanged
+from prx.core.status import TunnelStatus
 from prx.lab import Lab
 from prx.lab.faults import Drop, Refuse
 from prx.secrets.value import Secret
@@ -50,11 +51,13 @@ async def test_the_old_connector_serves_on(
         old = pids(here)
         reload(here, **({"token": wrong(lab.token("app"))} if way == "wrong token" else unfit(tmp_path, way)))
         await here.live(lambda status: way == "wrong token" or "kept" in status.reason)
-        status = await here.leap(
-            90, until=lambda status: status.state == "degraded"
-        )  # a rejected token has a minute's patience
-        assert "the connector that serves is kept; the new one" in status.reason
-        assert status.state == ("ready" if way == "ends" else "degraded")  # what ends may yet come up
+        shown = "ready" if way == "ends" else "degraded"  # what ends may yet come up
+
+        def said(status: TunnelStatus) -> bool:
+            return status.state == shown and "the connector that serves is kept; the new one" in status.reason
+
+        status = await here.leap(300, until=said)  # a rejected token has a minute's patience, from its first rejection
+        assert said(status), here.story()
         assert old <= pids(here)
         assert (await get(here.status.url)).status_code == 200
         reload(here, cloudflared_path="builtin", token=Secret(lab.token("app")))
