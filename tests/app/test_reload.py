@@ -38,9 +38,9 @@ class Scripted:
             raise self.problem
         return cast("Loaded", object())
 
-    def take(self, _: Loaded) -> list[str]:
+    def take(self, _: Loaded, /, *, asked: bool) -> list[str]:
         """Note it."""
-        self.story.append("taken")
+        self.story.append("taken" if asked else "taken unasked")
         self.taken.set()
         return []
 
@@ -109,6 +109,25 @@ async def test_a_stop_waits_for_no_reading() -> None:
     assert scripted.story == ["(", ")"]
 
 
+@pytest.mark.parametrize(
+    ("wanted", "story"), [((False,), "taken unasked"), ((False, True, False), "taken"), ((True,), "taken")]
+)
+async def test_a_reload_that_no_user_asked_for_is_known_as_such(wanted: tuple[bool, ...], story: str) -> None:
+    """It may cost no URL; one that was asked for among many is what counts, and the next one starts afresh."""
+    scripted = Scripted()
+    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+        task = group.create_task(scripted.reloader.run(), name="reloads")
+        for expected, wishes in ((story, wanted), ("taken unasked", (False,))):
+            for asked in wishes:
+                scripted.reloader.reload_soon(asked=asked)
+            scripted.may_read.release()
+            await scripted.taken.wait()
+            scripted.taken.clear()
+            assert [entry for entry in scripted.story if entry.startswith("taken")][-1] == expected
+            await asyncio.sleep(0)
+        task.cancel()
+
+
 @pytest.mark.parametrize("part", ["reloads", "service manager"])
 async def test_an_optional_part_that_raises_is_begun_again(part: str) -> None:
     """A defect in the reloads, or in what tells the service manager, is said, and costs neither the tunnels nor the part."""
@@ -122,7 +141,8 @@ async def test_an_optional_part_that_raises_is_begun_again(part: str) -> None:
         served.set()
         return ()
 
-    def take(_: Loaded) -> list[str]:
+    def take(_: Loaded, /, *, asked: bool) -> list[str]:
+        assert asked
         statuses()
         return []
 

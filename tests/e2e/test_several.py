@@ -1,5 +1,7 @@
 """Several tunnels in one prx, reloads, hooks, and waits that end early."""
 
+import os
+import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,7 +10,7 @@ from tests.e2e.world import World, world
 from tests.support.origin import HostedOrigin
 
 from prx.config.schema import AccessSettings, CloudflareSettings, Config, TunnelSettings
-from prx.core.events import ChildStarted, ConfigReloaded, HookRan, UrlChanged
+from prx.core.events import ChildStarted, ConfigReloaded, HookRan, Log, UrlChanged
 from prx.lab import AccessFront, Lab
 from prx.secrets.value import Secret
 from prx.testing.clock import ManualClock
@@ -56,6 +58,37 @@ async def test_a_reload_touches_only_what_changed(lab: Lab, clock: ManualClock, 
         assert here.supervisor.reload(Config(tunnels={"web": web})) == []
         await here.live(lambda _: [status.name for status in here.supervisor.statuses()] == ["web"])
         assert here.status.state == "ready"
+
+
+async def test_a_change_that_no_user_asked_for_costs_no_url(
+    lab: Lab, clock: ManualClock, tmp_path: Path, origin: HostedOrigin
+) -> None:
+    """What was edited while another tunnel waits is read by itself; a quick tunnel that lives keeps its URL and says so."""
+    async with world(lab, clock, tmp_path, connector="builtin", port=origin.port) as here:
+        url = (await here.live(lambda status: status.state == "ready")).url
+        web = here.supervisor.config.tunnels["web"]
+        louder = Config(tunnels={"web": replace(web, cloudflare=replace(web.cloudflare, log_level="warn"))})
+        assert here.supervisor.reload(louder, asked=False) == []
+        await here.leap(35)
+        assert (here.status.state, here.status.url, starts(here, "web")) == ("ready", url, 1)
+        said = [fact.message for fact in here.told(Log) if fact.level == "warn"]
+        assert said == [f"its settings have changed: prx reload takes them, and changes the URL {url}"]
+        assert here.supervisor.reload(louder) == ["web: it takes a new connector, and with it comes another URL"]
+        await here.live(lambda status: starts(here, "web") == 2 and status.state == "ready")
+
+
+async def test_a_tunnel_without_a_connector_takes_any_change(
+    lab: Lab, clock: ManualClock, tmp_path: Path, origin: HostedOrigin
+) -> None:
+    """A wait ends when what it waits for is written, whether or not a reload is asked for: its URL is lost already."""
+    async with world(lab, clock, tmp_path, connector="builtin", port=origin.port) as here:
+        await here.live(lambda status: status.state == "ready")
+        os.kill(here.status.connectors[0].pid, signal.SIGKILL)
+        await here.live(lambda status: status.state == "backoff")
+        web = here.supervisor.config.tunnels["web"]
+        louder = Config(tunnels={"web": replace(web, cloudflare=replace(web.cloudflare, log_level="warn"))})
+        here.supervisor.reload(louder, asked=False)
+        assert here.told(ConfigReloaded)[-1].restarted
 
 
 async def test_a_reload_leaves_a_stopped_tunnel_alone(

@@ -9,10 +9,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from typing import Protocol
 
 from prx.config.load import Loaded
 from prx.core.errors import PrxError
 from prx.secrets.blocking import start_in_thread
+
+
+class Take(Protocol):
+    """Put a configuration in force and return what that changes, in words."""
+
+    def __call__(self, loaded: Loaded, /, *, asked: bool) -> list[str]:
+        """`asked`: the user wants it, and has accepted what it costs; else a file was seen to have changed."""
 
 
 class Reloader:
@@ -22,7 +30,7 @@ class Reloader:
         self,
         *,
         read: Callable[[], Loaded],
-        take: Callable[[Loaded], list[str]],
+        take: Take,
         around: Callable[[], AbstractContextManager[None]],
         refused: Callable[[str], None],
     ) -> None:
@@ -31,9 +39,10 @@ class Reloader:
         self._around = around
         self._refused = refused
         self._wanted = asyncio.Event()
+        self._asked = False
         self._one_at_a_time = asyncio.Lock()
 
-    async def reload(self) -> list[str]:
+    async def reload(self, *, asked: bool = True) -> list[str]:
         """Reload now and return what has changed, in words; raise PrxError, with every mistake, if that cannot be."""
         async with self._one_at_a_time:
             with self._around():
@@ -41,10 +50,11 @@ class Reloader:
                     reading = start_in_thread(self._read)
                 except RuntimeError as error:  # no thread is to be had
                     raise PrxError(f"it cannot be read now: {error}", hint="raise the limit of processes: ulimit -u") from error
-                return self._take(await asyncio.wrap_future(reading))
+                return self._take(await asyncio.wrap_future(reading), asked=asked)
 
-    def reload_soon(self) -> None:
+    def reload_soon(self, *, asked: bool = True) -> None:
         """Reload as soon as it can be done; `refused` is called if that cannot be. Many of these at once are one."""
+        self._asked |= asked
         self._wanted.set()
 
     async def run(self) -> None:
@@ -52,8 +62,9 @@ class Reloader:
         while True:
             await self._wanted.wait()
             self._wanted.clear()
+            asked, self._asked = self._asked, False
             try:
-                await self.reload()
+                await self.reload(asked=asked)
             except PrxError as error:
                 self._refused("; ".join([error.message, *getattr(error, "problems", ())]))
             except OSError as error:  # no descriptor, no thread: what runs goes on

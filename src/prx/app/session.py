@@ -206,9 +206,9 @@ class Session:
     def _reload_if_changed(self) -> None:
         """Reload when something that the configuration came from has changed, so that a wait for that ends."""
         if self._in_force.has_changed():
-            self._reloader.reload_soon()
+            self._reloader.reload_soon(asked=False)
         elif isinstance(self._lab, JoinedLab):
-            self._lab.check(self._clock, renewed=self._reloader.reload_soon, log=self._log)
+            self._lab.check(self._clock, renewed=partial(self._reloader.reload_soon, asked=False), log=self._log)
 
     def _kill(self, number: int) -> None:
         self._killed_by = number
@@ -251,14 +251,14 @@ class Session:
             choose_for_lab(loaded.config, self._lab.token)
         return loaded
 
-    def _take_again(self, loaded: Loaded) -> list[str]:
-        """Put a configuration in force while tunnels run; return what that changes."""
+    def _take_again(self, loaded: Loaded, *, asked: bool) -> list[str]:
+        """Put a configuration in force while tunnels run; return what that changes (`prx.app.reload.Take`)."""
         supervisor, before = self._running(), self._in_force.loaded
         changes = differences(before.config, loaded.config)
         self._inspection.fit(self._config(loaded))  # raises if that cannot be, before anything has changed
         changes += [*renewed_tokens(self._lab, loaded.config), *supervisor.outdated_inputs()]
         self._in_force.take(loaded)
-        changes += supervisor.reload(self._config())
+        changes += supervisor.reload(self._config(), asked=asked)
         for text in counted_at_the_start(before, loaded):
             self._log("warn", text)
         if self._dashboard is not None:

@@ -158,10 +158,10 @@ class Supervisor:
                 self._add(stopped, settings)
         self._send(name, inputs.Restart("asked to restart"))
 
-    def reload(self, config: Config) -> list[str]:
+    def reload(self, config: Config, *, asked: bool = True) -> list[str]:
         """Apply `config`: what is new is started, what is gone is stopped, what changed is taken; return what that costs.
 
-        A tunnel that the user has stopped stays so.
+        A tunnel that the user has stopped stays so. If no user has `asked` for this, one that would lose its URL is left alone.
         """
         for settings in config.tunnels.values():
             load(settings)
@@ -175,7 +175,7 @@ class Supervisor:
         for name in old.tunnels.keys() - config.tunnels.keys():
             self._send(name, inputs.Stop())
         for name, settings in config.tunnels.items():
-            if name in self._tunnels and self._tunnels[name].reload(settings):
+            if name in self._tunnels and self._tunnels[name].reload(settings, asked=asked):
                 costs.append(f"{name}: it takes a new connector, and with it comes another URL")
             if name not in old.tunnels:
                 self._send(name, inputs.Start()) if name in self._tunnels else self._add(name, settings)

@@ -125,10 +125,18 @@ class Tunnel:
             for helper in helpers:
                 helper.cancel()
 
-    def reload(self, settings: TunnelSettings) -> bool:
-        """Take new settings. A living child is replaced only if they concern it; return whether that costs the known URL."""
+    def reload(self, settings: TunnelSettings, *, asked: bool = True) -> bool:
+        """Take new settings. A living child is replaced only if they concern it; return whether that costs the known URL.
+
+        If that is so and no user has `asked` for it, nothing is taken: it is said what takes them.
+        """
         before, successor = self.context.backend, self.context.successor(settings)
         renewed = successor.backend.needs_new_child(before)
+        lives = bool(self._url) and any(connector.has_child for connector in self.connectors)
+        costs = renewed and lives and before.url_is_temporary and successor.backend.url_is_temporary
+        if costs and not asked:
+            self.context.log("warn", f"its settings have changed: prx reload takes them, and changes the URL {self._url}")
+            return False
         if renewed:
             self.context = successor
         else:
@@ -141,7 +149,7 @@ class Tunnel:
         if renewed:
             self._replace(self._places.values(), "the configuration changed")
         self._resize()
-        return renewed and bool(self._url) and before.url_is_temporary and successor.backend.url_is_temporary
+        return costs
 
     def check_running_program(self, known: Programs) -> None:
         """Take in that the program of a living child was replaced: take the new one if that costs nothing, else say it once.
