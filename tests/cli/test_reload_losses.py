@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 
 import pytest
 from tests.cli.home import Home
+from tests.support.visitor import get
 
 from prx.app.hello_page import HelloPage
 
@@ -66,6 +68,31 @@ def test_a_tunnel_that_waits_does_not_turn_into_another_one(home: Home) -> None:
     started.send(15)
     started.end()
     assert [line for line in started.talk if "8080" in line] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [("", '[tunnel.cloudflare]\nlog_level = "warn"\n'), ("[tunnel.inspect]\nenabled = true\n", "")],
+    ids=["the child's log level", "the relay goes"],
+)
+def test_a_change_that_no_user_asked_for_costs_no_url(home: Home, before: str, after: str) -> None:
+    """What is read because another tunnel waits leaves a quick tunnel its child and URL, and says so; a reload takes it."""
+    file = home.folder / "prx.toml"
+    with HelloPage() as page:
+        own = f'[tunnel]\nlocal_addr = "{page.local_addr}"\n'
+        waits = '[tunnels.b]\nlocal_addr = "127.0.0.1:7"\n[tunnels.b.cloudflare]\ncloudflared_path = "/not/there"\n'
+        file.write_text(own + before + waits)
+        started = home.start("--lab")
+        url = started.url()
+        file.write_text(own + after + waits)
+        started.wait_for("prx reload takes them, and changes the URL")
+        tunnels = {tunnel["name"]: tunnel for tunnel in json.loads(home.run("status", "--json").stdout)["tunnels"]}
+        assert (tunnels["default"]["state"], tunnels["default"]["url"]) == ("ready", url)
+        assert asyncio.run(get(url)).status_code == 200
+        assert "default: it takes a new connector, and with it comes another URL" in home.run("reload").stderr
+        started.send(15)
+        assert started.end() == 0
 
 
 def test_config_init_leaves_no_half_file(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from tests.e2e.world import World, world
 from tests.support.origin import HostedOrigin
 
 from prx.config.schema import AccessSettings, CloudflareSettings, Config, TunnelSettings
-from prx.core.events import ChildStarted, ConfigReloaded, HookRan, Log, UrlChanged
+from prx.core.events import ChildStarted, ConfigReloaded, HookRan, UrlChanged
 from prx.lab import AccessFront, Lab
 from prx.secrets.value import Secret
 from prx.testing.clock import ManualClock
@@ -47,48 +47,33 @@ async def test_a_reload_touches_only_what_changed(lab: Lab, clock: ManualClock, 
         old = here.supervisor.config
         web = replace(old.tunnels["web"], health_check_path="/status/204")
         louder = replace(api.cloudflare, log_level="warn")
-        costs = here.supervisor.reload(Config(tunnels={"web": web, "api": replace(api, cloudflare=louder)}))
-        assert costs == ["api: it takes a new connector, and with it comes another URL"]
+        config = Config(tunnels={"web": web, "api": replace(api, cloudflare=louder)})
+        assert here.supervisor.costly(config) == ["api"]
+        here.supervisor.reload(config)
         await here.live(lambda _: starts(here, "api") == 2 and here.of("api").state == "ready")
         assert starts(here, "web") == 1
         assert {(fact.tunnel, fact.restarted) for fact in here.told(ConfigReloaded)} == {("web", False), ("api", True)}
         await here.leap(35)
         assert here.status.last_probe is not None
         assert here.status.last_probe.status == 204
-        assert here.supervisor.reload(Config(tunnels={"web": web})) == []
+        assert here.supervisor.costly(Config(tunnels={"web": web})) == []
+        here.supervisor.reload(Config(tunnels={"web": web}))
         await here.live(lambda _: [status.name for status in here.supervisor.statuses()] == ["web"])
         assert here.status.state == "ready"
 
 
-async def test_a_change_that_no_user_asked_for_costs_no_url(
+async def test_a_tunnel_without_a_connector_has_no_url_to_lose(
     lab: Lab, clock: ManualClock, tmp_path: Path, origin: HostedOrigin
 ) -> None:
-    """What was edited while another tunnel waits is read by itself; a quick tunnel that lives keeps its URL and says so."""
-    async with world(lab, clock, tmp_path, connector="builtin", port=origin.port) as here:
-        url = (await here.live(lambda status: status.state == "ready")).url
-        web = here.supervisor.config.tunnels["web"]
-        louder = Config(tunnels={"web": replace(web, cloudflare=replace(web.cloudflare, log_level="warn"))})
-        assert here.supervisor.reload(louder, asked=False) == []
-        await here.leap(35)
-        assert (here.status.state, here.status.url, starts(here, "web")) == ("ready", url, 1)
-        said = [fact.message for fact in here.told(Log) if fact.level == "warn"]
-        assert said == [f"its settings have changed: prx reload takes them, and changes the URL {url}"]
-        assert here.supervisor.reload(louder) == ["web: it takes a new connector, and with it comes another URL"]
-        await here.live(lambda status: starts(here, "web") == 2 and status.state == "ready")
-
-
-async def test_a_tunnel_without_a_connector_takes_any_change(
-    lab: Lab, clock: ManualClock, tmp_path: Path, origin: HostedOrigin
-) -> None:
-    """A wait ends when what it waits for is written, whether or not a reload is asked for: its URL is lost already."""
+    """A quick tunnel that waits for its next start gets another URL anyway."""
     async with world(lab, clock, tmp_path, connector="builtin", port=origin.port) as here:
         await here.live(lambda status: status.state == "ready")
-        os.kill(here.status.connectors[0].pid, signal.SIGKILL)
-        await here.live(lambda status: status.state == "backoff")
         web = here.supervisor.config.tunnels["web"]
         louder = Config(tunnels={"web": replace(web, cloudflare=replace(web.cloudflare, log_level="warn"))})
-        here.supervisor.reload(louder, asked=False)
-        assert here.told(ConfigReloaded)[-1].restarted
+        assert here.supervisor.costly(louder) == ["web"]
+        os.kill(here.status.connectors[0].pid, signal.SIGKILL)
+        await here.live(lambda status: status.state == "backoff")
+        assert here.supervisor.costly(louder) == []
 
 
 async def test_a_reload_leaves_a_stopped_tunnel_alone(
@@ -138,8 +123,9 @@ async def test_a_reload_brings_another_token_or_name(
         other = replace(web.cloudflare, token=Secret(lab.token("new.localhost")), hostname="new.localhost")
         changed = replace(web, cloudflare=other)
         assert (
-            here.supervisor.reload(Config(tunnels={"web": changed, "api": api})) == []
+            here.supervisor.costly(Config(tunnels={"web": changed, "api": api})) == []
         )  # its URL is the one that was asked for
+        here.supervisor.reload(Config(tunnels={"web": changed, "api": api}))
         await here.live(lambda status: "new.localhost" in status.url and len(status.connectors) == 1)
         assert starts(here, "web") == 2
         moved = [fact for fact in here.told(UrlChanged) if fact.tunnel == "web"][-1]

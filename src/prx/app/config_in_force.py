@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -97,3 +98,9 @@ class ConfigInForce:
         if self.path is None and not given:
             given = next(iter(self.config.tunnels.values())).local_addr
         return Instance(ensure_private_dir(runtime_dir(self._environ)), instance_key(self.path, given))
+
+
+def with_former(loaded: Loaded, before: Loaded, names: Iterable[str]) -> Loaded:
+    """Return `loaded` with the settings that tunnels of these names had `before`."""
+    former = {name: before.config.tunnels[name] for name in names}
+    return replace(loaded, config=replace(loaded.config, tunnels={**loaded.config.tunnels, **former}))

@@ -22,7 +22,7 @@ import click
 
 from prx import __version__
 from prx.app.ahead import ask_for_version
-from prx.app.config_in_force import ConfigInForce
+from prx.app.config_in_force import ConfigInForce, with_former
 from prx.app.dashboard import DashboardChild
 from prx.app.hardening import require_folder
 from prx.app.holders import FreeHold, Hold, Holders, stopping
@@ -254,11 +254,16 @@ class Session:
     def _take_again(self, loaded: Loaded, *, asked: bool) -> list[str]:
         """Put a configuration in force while tunnels run; return what that changes (`prx.app.reload.Take`)."""
         supervisor, before = self._running(), self._in_force.loaded
+        costly = supervisor.costly(self._config(loaded))
+        if costly and not asked:
+            loaded = with_former(loaded, before, costly)
+            self._log("warn", f"settings of {', '.join(costly)} have changed: prx reload takes them, and changes the URL")
         changes = differences(before.config, loaded.config)
         self._inspection.fit(self._config(loaded))  # raises if that cannot be, before anything has changed
         changes += [*renewed_tokens(self._lab, loaded.config), *supervisor.outdated_inputs()]
+        changes += [f"{name}: it takes a new connector, and with it comes another URL" for name in costly if asked]
         self._in_force.take(loaded)
-        changes += supervisor.reload(self._config(), asked=asked)
+        supervisor.reload(self._config())
         for text in counted_at_the_start(before, loaded):
             self._log("warn", text)
         if self._dashboard is not None:

@@ -158,28 +158,34 @@ class Supervisor:
                 self._add(stopped, settings)
         self._send(name, inputs.Restart("asked to restart"))
 
-    def reload(self, config: Config, *, asked: bool = True) -> list[str]:
-        """Apply `config`: what is new is started, what is gone is stopped, what changed is taken; return what that costs.
+    def costly(self, config: Config) -> list[str]:
+        """Return the names of the tunnels that would lose a URL that works by `reload(config)`."""
+        return [
+            name
+            for name, tunnel in self._tunnels.items()
+            if name in config.tunnels and tunnel.loses_url_with(config.tunnels[name])
+        ]
 
-        A tunnel that the user has stopped stays so. If no user has `asked` for this, one that would lose its URL is left alone.
+    def reload(self, config: Config) -> None:
+        """Apply `config`: what is new is started, what is gone is stopped, what changed is taken.
+
+        A tunnel that the user has stopped stays so.
         """
         for settings in config.tunnels.values():
             load(settings)
         old, self._config = self._config, config
-        costs: list[str] = []
         self._learn_secrets(config)
         if self._tasks is None:  # `run` is about to start them
-            return costs
+            return
         access = config.access
         self._shared.service_token = service_token(access.client_id, access.client_secret)
         for name in old.tunnels.keys() - config.tunnels.keys():
             self._send(name, inputs.Stop())
         for name, settings in config.tunnels.items():
-            if name in self._tunnels and self._tunnels[name].reload(settings, asked=asked):
-                costs.append(f"{name}: it takes a new connector, and with it comes another URL")
+            if name in self._tunnels:
+                self._tunnels[name].reload(settings)
             if name not in old.tunnels:
                 self._send(name, inputs.Start()) if name in self._tunnels else self._add(name, settings)
-        return costs
 
     def outdated_inputs(self) -> list[str]:
         """Return a line for each file that a living connector was started with and that is another one by now."""

@@ -125,18 +125,16 @@ class Tunnel:
             for helper in helpers:
                 helper.cancel()
 
-    def reload(self, settings: TunnelSettings, *, asked: bool = True) -> bool:
-        """Take new settings. A living child is replaced only if they concern it; return whether that costs the known URL.
-
-        If that is so and no user has `asked` for it, nothing is taken: it is said what takes them.
-        """
-        before, successor = self.context.backend, self.context.successor(settings)
-        renewed = successor.backend.needs_new_child(before)
+    def loses_url_with(self, settings: TunnelSettings) -> bool:
+        """Return whether settings need a new child in the place of one that lives, and another URL comes with it."""
+        before, after = self.context.backend, self.context.successor(settings).backend
         lives = bool(self._url) and any(connector.has_child for connector in self.connectors)
-        costs = renewed and lives and before.url_is_temporary and successor.backend.url_is_temporary
-        if costs and not asked:
-            self.context.log("warn", f"its settings have changed: prx reload takes them, and changes the URL {self._url}")
-            return False
+        return lives and before.url_is_temporary and after.url_is_temporary and after.needs_new_child(before)
+
+    def reload(self, settings: TunnelSettings) -> None:
+        """Take new settings. A living child is replaced only if they concern it: a restart may cost the URL."""
+        successor = self.context.successor(settings)
+        renewed = successor.backend.needs_new_child(self.context.backend)
         if renewed:
             self.context = successor
         else:
@@ -149,7 +147,6 @@ class Tunnel:
         if renewed:
             self._replace(self._places.values(), "the configuration changed")
         self._resize()
-        return costs
 
     def check_running_program(self, known: Programs) -> None:
         """Take in that the program of a living child was replaced: take the new one if that costs nothing, else say it once.
