@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
-from typing import Any
 
 import pytest
 from tests.runtime.probes.odd_answers import ODD_ANSWERS, Odd
+from tests.support.counting import Counting
 from tests.traffic.test_tee import seen
 
 from prx.traffic import framing as framing_module
@@ -18,19 +17,6 @@ from prx.traffic.tee import SERVICE, VISITOR
 
 GET = b"GET / HTTP/1.1\r\n\r\n"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
-
-
-class Counting:
-    """A pattern that counts the bytes that it was given to search."""
-
-    def __init__(self, pattern: re.Pattern[bytes]) -> None:
-        self.bytes = 0
-        self._pattern = pattern
-
-    def search(self, buffer: bytes, begin: int = 0) -> Any:
-        """Search, and count."""
-        self.bytes += len(buffer) - begin
-        return self._pattern.search(buffer, begin)
 
 
 def read(pieces: Iterable[bytes]) -> tuple[list[Piece], bytes]:

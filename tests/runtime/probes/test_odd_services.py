@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import re
 import socket
 import ssl
 import threading
@@ -13,6 +12,7 @@ from typing import Any
 
 import pytest
 import trustme
+from tests.support.counting import Counting
 from tests.support.servers import Servers
 
 from prx.runtime.probes import head
@@ -187,19 +187,6 @@ def test_a_service_that_refuses_the_handshake_says_what_it_wants(kind: str) -> N
         thread.join()
     assert (seen.listening, seen.status) == (True, None)
     assert f"TLS with localhost:{port} failed: {words}" in seen.error
-
-
-class Counting:
-    """A pattern that counts the bytes that it was given to search."""
-
-    def __init__(self, pattern: re.Pattern[bytes]) -> None:
-        self.bytes = 0
-        self._pattern = pattern
-
-    def search(self, buffer: bytes, begin: int = 0) -> Any:
-        """Search, and count."""
-        self.bytes += len(buffer) - begin
-        return self._pattern.search(buffer, begin)
 
 
 @pytest.mark.parametrize("line", [b"X: a\r\n", b" " + b"a" * 100 + b"\r\n", b"a"], ids=["lines", "folded", "one line"])
