@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 
 import pytest
 from tests.cli.home import Home
@@ -70,27 +71,34 @@ def test_a_tunnel_that_waits_does_not_turn_into_another_one(home: Home) -> None:
     assert [line for line in started.talk if "8080" in line] == []
 
 
+RENEWED = "default: it takes a new connector, and with it comes another URL"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("before", "after"),
-    [("", '[tunnel.cloudflare]\nlog_level = "warn"\n'), ("[tunnel.inspect]\nenabled = true\n", "")],
-    ids=["the child's log level", "the relay goes"],
+    ("before", "edit", "words"),
+    [
+        ("", lambda text: f'{text}[tunnel.cloudflare]\nlog_level = "warn"\n', RENEWED),
+        ("[tunnel.inspect]\nenabled = true\n", lambda text: text.replace("true", "false"), RENEWED),
+        ("", lambda _: "", "default: gone"),
+    ],
+    ids=["the child's log level", "the relay goes", "taken out"],
 )
-def test_a_change_that_no_user_asked_for_costs_no_url(home: Home, before: str, after: str) -> None:
+def test_a_change_that_no_user_asked_for_costs_no_url(home: Home, before: str, edit: Callable[[str], str], words: str) -> None:
     """What is read because another tunnel waits leaves a quick tunnel its child and URL, and says so; a reload takes it."""
     file = home.folder / "prx.toml"
     with HelloPage() as page:
-        own = f'[tunnel]\nlocal_addr = "{page.local_addr}"\n'
+        own = f'[tunnel]\nlocal_addr = "{page.local_addr}"\n{before}'
         waits = '[tunnels.b]\nlocal_addr = "127.0.0.1:7"\n[tunnels.b.cloudflare]\ncloudflared_path = "/not/there"\n'
-        file.write_text(own + before + waits)
+        file.write_text(own + waits)
         started = home.start("--lab")
         url = started.url()
-        file.write_text(own + after + waits)
-        started.wait_for("prx reload takes them, and changes the URL")
+        file.write_text(edit(own) + waits)
+        started.wait_for("prx reload takes them, and the URL is lost")
         tunnels = {tunnel["name"]: tunnel for tunnel in json.loads(home.run("status", "--json").stdout)["tunnels"]}
         assert (tunnels["default"]["state"], tunnels["default"]["url"]) == ("ready", url)
         assert asyncio.run(get(url)).status_code == 200
-        assert "default: it takes a new connector, and with it comes another URL" in home.run("reload").stderr
+        assert words in home.run("reload").stderr
         started.send(15)
         assert started.end() == 0
 

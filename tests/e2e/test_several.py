@@ -56,7 +56,7 @@ async def test_a_reload_touches_only_what_changed(lab: Lab, clock: ManualClock, 
         await here.leap(35)
         assert here.status.last_probe is not None
         assert here.status.last_probe.status == 204
-        assert here.supervisor.costly(Config(tunnels={"web": web})) == []
+        assert here.supervisor.costly(Config(tunnels={"web": web})) == ["api"]  # it ends, and its URL with it
         here.supervisor.reload(Config(tunnels={"web": web}))
         await here.live(lambda _: [status.name for status in here.supervisor.statuses()] == ["web"])
         assert here.status.state == "ready"
@@ -71,9 +71,13 @@ async def test_a_tunnel_without_a_connector_has_no_url_to_lose(
         web = here.supervisor.config.tunnels["web"]
         louder = Config(tunnels={"web": replace(web, cloudflare=replace(web.cloudflare, log_level="warn"))})
         assert here.supervisor.costly(louder) == ["web"]
+        assert here.supervisor.costly(Config(tunnels={})) == ["web"]  # taken out of the file
+        named = replace(web.cloudflare, mode="named", token=Secret(lab.token("app.localhost")), hostname="app.localhost")
+        assert here.supervisor.costly(Config(tunnels={"web": replace(web, cloudflare=named)})) == ["web"]
+        assert here.supervisor.costly(Config(tunnels={"web": replace(web, max_failures=9)})) == []
         os.kill(here.status.connectors[0].pid, signal.SIGKILL)
         await here.live(lambda status: status.state == "backoff")
-        assert here.supervisor.costly(louder) == []
+        assert here.supervisor.costly(louder) == here.supervisor.costly(Config(tunnels={})) == []
 
 
 async def test_a_reload_leaves_a_stopped_tunnel_alone(

@@ -257,11 +257,12 @@ class Session:
         costly = supervisor.costly(self._config(loaded))
         if costly and not asked:
             loaded = with_former(loaded, before, costly)
-            self._log("warn", f"settings of {', '.join(costly)} have changed: prx reload takes them, and changes the URL")
+            self._log("warn", f"settings of {', '.join(costly)} have changed: prx reload takes them, and the URL is lost")
         changes = differences(before.config, loaded.config)
         self._inspection.fit(self._config(loaded))  # raises if that cannot be, before anything has changed
         changes += [*renewed_tokens(self._lab, loaded.config), *supervisor.outdated_inputs()]
-        changes += [f"{name}: it takes a new connector, and with it comes another URL" for name in costly if asked]
+        renewed = [name for name in costly if asked and name in loaded.config.tunnels]
+        changes += [f"{name}: it takes a new connector, and with it comes another URL" for name in renewed]
         self._in_force.take(loaded)
         supervisor.reload(self._config())
         for text in counted_at_the_start(before, loaded):

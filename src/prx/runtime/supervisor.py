@@ -160,11 +160,8 @@ class Supervisor:
 
     def costly(self, config: Config) -> list[str]:
         """Return the names of the tunnels that would lose a URL that works by `reload(config)`."""
-        return [
-            name
-            for name, tunnel in self._tunnels.items()
-            if name in config.tunnels and tunnel.loses_url_with(config.tunnels[name])
-        ]
+        running = {name: self._tunnels[name] for name in self._config.tunnels if name in self._tunnels}
+        return [name for name, tunnel in running.items() if tunnel.loses_url_with(config.tunnels.get(name))]
 
     def reload(self, config: Config) -> None:
         """Apply `config`: what is new is started, what is gone is stopped, what changed is taken.

@@ -125,11 +125,12 @@ class Tunnel:
             for helper in helpers:
                 helper.cancel()
 
-    def loses_url_with(self, settings: TunnelSettings) -> bool:
-        """Return whether settings need a new child in the place of one that lives, and another URL comes with it."""
-        before, after = self.context.backend, self.context.successor(settings).backend
-        lives = bool(self._url) and any(connector.has_child for connector in self.connectors)
-        return lives and before.url_is_temporary and after.url_is_temporary and after.needs_new_child(before)
+    def loses_url_with(self, settings: TunnelSettings | None) -> bool:
+        """Return whether a URL that lasts no longer than its child would be lost by `settings`, or by the end (None)."""
+        backend = self.context.backend
+        if not (self._url and backend.url_is_temporary and any(connector.has_child for connector in self.connectors)):
+            return False
+        return settings is None or self.context.successor(settings).backend.needs_new_child(backend)
 
     def reload(self, settings: TunnelSettings) -> None:
         """Take new settings. A living child is replaced only if they concern it: a restart may cost the URL."""
