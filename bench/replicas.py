@@ -63,8 +63,8 @@ class Scene:
         await self.subject.restart()
 
     async def reload(self) -> None:
-        """Set another grace period for all, which stands on their command line."""
-        await self._reconfigure("grace_period_secs", str(10 + self.done % 2))
+        """Set another grace period for all, which stands on their command line; 10 s is what they have at first."""
+        await self._reconfigure("grace_period_secs", str(11 + self.done % 2))
 
     async def rotate(self) -> None:
         """Set another token for all; the tunnel's former secret is refused from now on."""

@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from tests.cli.home import Home, Started
@@ -114,6 +115,25 @@ print(before - resident())
 """
 
 
+_RETURN_CODE = """
+import hashlib, ssl
+from prx.app.memory import return_free_memory
+
+def resident():
+    return int(open('/proc/self/statm').read().split()[1]) * 4096
+
+return_free_memory()  # all but what the next line uses
+context = ssl.create_default_context(cafile=None)
+ciphers, digest = context.get_ciphers(), hashlib.sha3_256(b"a").digest()
+before = resident()
+return_free_memory()
+print(before - resident())
+assert context.get_ciphers() == ciphers
+assert hashlib.sha3_256(b"a").digest() == digest
+assert ssl.create_default_context().get_ciphers() == ciphers
+"""
+
+
 def test_a_verified_tunnel_idles_without_what_it_does_not_use(home: Home) -> None:
     """After its URL is verified `prx start` has loaded no schema library, DNS library, mail parser, screen or server.
 
@@ -149,6 +169,29 @@ def test_free_memory_goes_back_to_the_system() -> None:
     """48 MB that were allocated and freed again below a block that stays are not resident any more."""
     done = subprocess.run([sys.executable, "-c", _FILL], capture_output=True, text=True, check=True)
     assert int(done.stdout) > 40 * 1024 * 1024
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="this system does not say what is mapped")
+def test_code_that_only_a_start_ran_goes_back_to_the_system() -> None:
+    """Pages of libraries are not resident any more; what they do is done as before, and what was written into them is kept."""
+    done = subprocess.run([sys.executable, "-c", _RETURN_CODE], capture_output=True, text=True, check=True)
+    assert int(done.stdout) > 1024 * 1024
+
+
+def test_without_proc_code_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the system does not say what is mapped, nothing is returned and nothing fails."""
+    asked: list[object] = []
+
+    def refuse(_: object) -> bytes:
+        asked.append(_)
+        raise FileNotFoundError
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    try:
+        memory.return_free_memory()
+    finally:
+        gc.unfreeze()
+    assert len(asked) == (hasattr(ctypes.CDLL(None), "madvise"))
 
 
 def test_another_c_library_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
