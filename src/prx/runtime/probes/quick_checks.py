@@ -113,8 +113,8 @@ class _Knock(NamedTuple):
         """Connect without a wait; None if that takes one, or does not succeed."""
         with ExitStack() as unless_made, suppress(OSError, OverflowError):
             sock = unless_made.enter_context(connect_at_once(AF_INET6 if ":" in address else AF_INET, address, port))
+            knock = cls(sock, Arrival.of(sock))  # before the end is announced: a quick service may hang up at once
             sock.shutdown(SHUT_WR)
-            knock = cls(sock, Arrival.of(sock))
             unless_made.pop_all()
             return knock
         return None
