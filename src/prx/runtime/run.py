@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field, replace
 
 from prx.backends.base import Counters, LaunchContext, LineKind, LogLine
 from prx.core import inputs
-from prx.core.cadence import rest_of
+from prx.core.cadence import SILENT_SHARE, rest_of
 from prx.core.diagnosis import diagnose
 from prx.core.events import ConnectionLost, ConnectionRegistered, Traffic
 from prx.core.evidence import Evidence, ExitCause
@@ -38,8 +38,7 @@ CALM_EVERY = 2.0
 ANSWER_AT_HAND_AFTER = 0.005  # seconds after a question to a child, or a connection to a service, of this machine
 GOLDEN = 0.618  # multiples of it, without their whole part, lie evenly however many there are
 QUIET_COUNTERS_EVERY = 2 * CALM_EVERY  # seconds; if no request came lately, the counters are read every other time
-# Of the time for which a child has never answered, so much may pass until it is asked again; its log is read at once.
-SILENT_SHARE = 0.2
+# Of a child that has never answered; of its silence, `SILENT_SHARE` may pass until it is asked again: its log is read at once.
 SILENT_AT_MOST = 15.0  # seconds: one that comes up is watched from then on
 QUICK_CHECK_EVERY = 2  # of these; see `prx.runtime.probes.quick_checks`
 NOTICE_AGAIN_AFTER = 2.0  # seconds; visitors' errors may come by the hundred
