@@ -14,6 +14,7 @@ from prx.config.schema import CloudflareSettings, TunnelSettings
 from prx.core.errors import PermanentError
 from prx.core.evidence import Evidence
 from prx.runtime.context import TunnelContext
+from prx.runtime.process.ports import draw_port
 from prx.runtime.process.spawn import SpawnError
 from prx.runtime.run import Run
 from prx.testing.clock import ManualClock
@@ -40,7 +41,7 @@ async def test_a_connector_that_could_not_be_started_counts_for_nothing(
 
 
 async def test_a_child_that_never_answers_is_asked_less_and_less(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hundreds of children that do nothing cost little: each is asked within half of its silence, and within 15 s."""
+    """Hundreds of children that do nothing cost little: each is asked before its silence has doubled, and within 15 s."""
     clock = ManualClock()
     context = TunnelContext.create("web", TunnelSettings(), shared(tmp_path, clock))
     run = Run(1, context, lambda _: None, "quic", 1)
@@ -55,13 +56,38 @@ async def test_a_child_that_never_answers_is_asked_less_and_less(tmp_path: Path,
     async with asyncio.TaskGroup() as group:
         watch = group.create_task(run.watch(), name="watch")
         await pass_time(clock, 300)
-        assert [round(at - began, 1) for at in asked[:5]] == [1.0, 2.0, 3.0, 4.5, 6.8]
+        assert [at - began for at in asked[:5]] == pytest.approx([1.0, 2.0, 3.5, 6.1, 10.8], abs=0.2)
         assert 20 < len(asked) < 30
         run._child.has_answered = True
         before = len(asked)
         await pass_time(clock, 60)
         watch.cancel()
     assert 44 < len(asked) - before < 62
+
+
+async def test_a_silent_child_that_a_check_has_asked_is_not_asked_again_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The checks of a start ask a child that refuses as well: both together ask it no more often than they have to."""
+    clock = ManualClock()
+    run = Run(1, TunnelContext.create("web", TunnelSettings(), shared(tmp_path, clock)), lambda _: None, "quic", draw_port())
+    asked: list[float] = []
+
+    async def ask(*, quick_checks: bool) -> bool:
+        assert not quick_checks
+        asked.append(clock.monotonic())
+        return False
+
+    monkeypatch.setattr(run, "_ask_child", ask)
+    async with asyncio.TaskGroup() as group:
+        watch = group.create_task(run.watch(), name="watch")
+        for _ in range(30):
+            await run._child.check_ready()
+            await pass_time(clock, 1)
+        assert asked == []
+        await pass_time(clock, 60)
+        watch.cancel()
+    assert len(asked) >= 3
 
 
 async def test_a_child_that_is_ready_is_asked_every_other_second(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,8 +23,8 @@ AGAIN_WITHIN = 1.0  # seconds, for a child that has not answered
 class ChildMonitor:
     """The child of one run, which began speaking `protocol` and answers on the loopback port `port`; `close` it at its end.
 
-    lost: set while no connection is ready. has_answered: one of its endpoints has, ever. logged_url: the public URL that its
-    log has named, empty until then.
+    lost: set while no connection is ready. has_answered: one of its endpoints has, ever. refused_at: the monotonic second at
+    which it last refused a question, -inf before. logged_url: the public URL that its log has named, empty until then.
     """
 
     def __init__(self, context: TunnelContext, protocol: str, port: int) -> None:
@@ -33,6 +33,7 @@ class ChildMonitor:
         self.lost = asyncio.Event()
         self.logged_url = ""
         self.has_answered = False
+        self.refused_at = float("-inf")
         self._context = context
         self._endpoints = ConnectorEndpoints(port)
         self._silent_at: float | None = None
@@ -113,7 +114,7 @@ class ChildMonitor:
     async def _ask_ready(self) -> bool:
         changed = False
         if not self.has_answered and self._context.client.endpoints.ready and self._endpoints.is_refused():
-            now = self._context.clock.monotonic()
+            self.refused_at = now = self._context.clock.monotonic()
             return self.observer.see_readiness(now, None, asked=now)  # it has yet to come up: hundreds may at once
         for timeout in (ANSWER_WITHIN, AGAIN_WITHIN) if self.observer.answers else (AGAIN_WITHIN,):
             asked = self._context.clock.monotonic()

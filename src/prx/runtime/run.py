@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field, replace
 
 from prx.backends.base import Counters, LaunchContext, LineKind, LogLine
 from prx.core import inputs
-from prx.core.cadence import SILENT_SHARE, rest_of
+from prx.core.cadence import rest_of
 from prx.core.diagnosis import diagnose
 from prx.core.events import ConnectionLost, ConnectionRegistered, Traffic
 from prx.core.evidence import Evidence, ExitCause
@@ -38,7 +38,9 @@ CALM_EVERY = 2.0
 ANSWER_AT_HAND_AFTER = 0.005  # seconds after a question to a child, or a connection to a service, of this machine
 GOLDEN = 0.618  # multiples of it, without their whole part, lie evenly however many there are
 QUIET_COUNTERS_EVERY = 2 * CALM_EVERY  # seconds; if no request came lately, the counters are read every other time
-# Of a child that has never answered; of its silence, `SILENT_SHARE` may pass until it is asked again: its log is read at once.
+# Of the time for which a child has never answered, so much may pass until it is asked again; its log is read at once. A check
+# asks it as well, after half of that time (`prx.core.cadence`): while there are checks, these are the questions.
+SILENT_SHARE = 0.75
 SILENT_AT_MOST = 15.0  # seconds: one that comes up is watched from then on
 QUICK_CHECK_EVERY = 2  # of these; see `prx.runtime.probes.quick_checks`
 NOTICE_AGAIN_AFTER = 2.0  # seconds; visitors' errors may come by the hundred
@@ -185,7 +187,9 @@ class Run:
             calm = self._observer.ready > 0 and self._observer.answers
             await self.context.clock.sleep(self._next_beat() if calm else self._next_question())
             self._log.report_skipped()
-            changed = await self._ask_child(quick_checks=calm or beat % QUICK_CHECK_EVERY == 1)
+            if self._asked_lately():
+                continue
+            changed = await self._ask_child(quick_checks=calm or (self._child.has_answered and beat % QUICK_CHECK_EVERY == 1))
             beat += 1
             if changed:
                 self._notice()
@@ -195,8 +199,13 @@ class Run:
 
     def _next_question(self) -> float:
         """Return the seconds until a child is asked that is not ready, or does not answer."""
-        delay = max(READY_EVERY, min(self._silent_for() * SILENT_SHARE, SILENT_AT_MOST))
-        return gathered(self.context.clock.monotonic(), delay, self.context.shared.ledger.living)
+        return gathered(self.context.clock.monotonic(), _rest_after(self._silent_for()), self.context.shared.ledger.living)
+
+    def _asked_lately(self) -> bool:
+        """Return whether a check has asked a child that never answers since: it need not be asked again so soon."""
+        refused_at = self._child.refused_at
+        rest = _rest_after(refused_at - self._started)
+        return self._silent_for() > 0 and self.context.clock.monotonic() < refused_at + rest
 
     def _silent_for(self) -> float:
         """Return for how many seconds the child has not answered since its start; 0 for one that has ever answered."""
@@ -329,3 +338,8 @@ class Run:
             self.role.on_failures()
         if visitors_fail or self._observer.stirs(line):
             self._notice()
+
+
+def _rest_after(silence: float) -> float:
+    """Return the seconds until a child is asked again that has not answered for so long since its start."""
+    return max(READY_EVERY, min(silence * SILENT_SHARE, SILENT_AT_MOST))
