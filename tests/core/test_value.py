@@ -1,4 +1,4 @@
-"""Data classes that inherit equality, hash and repr are equal, hashed and shown as those of `dataclass` itself."""
+"""Data classes that inherit all their methods are made, compared, hashed and shown as those of `dataclass` itself."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from prx.core.value import Value
+from prx.core.value import Value, value_class
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class Compiled:
     seen: list[int] = field(default_factory=list, compare=False)
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@value_class(frozen=True, slots=True, eq=False, repr=False)
 class Inherited(Value):
     """The same."""
 
@@ -32,16 +32,43 @@ class Inherited(Value):
     seen: list[int] = field(default_factory=list, compare=False)
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+@value_class(frozen=True, kw_only=True, eq=False, repr=False)
 class Wider(Inherited):
     """The same with one more, and without slots."""
 
     more: tuple[Any, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@value_class(frozen=True, slots=True, eq=False, repr=False)
 class Empty(Value):
     """Nothing."""
+
+
+@value_class(frozen=True, kw_only=True, slots=True, eq=False, repr=False)
+class Keyed(Value):
+    """By name alone, and without a default."""
+
+    name: str = "web"
+    number: int
+
+
+@value_class(frozen=True, eq=False, repr=False)
+class Completed(Value):
+    """One that works something out."""
+
+    name: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "long", f"{self.name}.localhost")
+
+    long = ""
+
+
+@value_class(frozen=True, eq=False, repr=False)
+class CompletedTwice(Completed):
+    """One that inherits that."""
+
+    port: int = 0
 
 
 GIVEN = (("web",), ("web", 1), ("web", 1, "s3cret"), ("web", 1, "other"), ("api", 1, "s3cret", [1]), ("web", 0, "", [2]))
@@ -65,6 +92,58 @@ def test_they_show_what_compiled_ones_show(given: tuple[Any, ...]) -> None:
     assert repr(Empty()) == "Empty()"
 
 
+WRONG: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
+    "nothing": ((), {}),
+    "too many": (("web", 1, "s3cret", [], 5), {}),
+    "twice": (("web",), {"name": "api"}),
+    "unknown": (("web",), {"host": "api"}),
+    "unknown and nothing": ((), {"host": "api"}),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+@pytest.mark.parametrize("kind", [Compiled, Inherited])
+def test_they_refuse_what_compiled_ones_refuse(kind: Any, wrong: str) -> None:
+    """A value that is missing, given twice or too much, or of no field, is a TypeError."""
+    given, named = WRONG[wrong]
+    with pytest.raises(TypeError):
+        kind(*given, **named)
+
+
+def test_a_field_by_name_alone_is_not_given_by_position() -> None:
+    """`kw_only` holds for the fields of the class that says so, and for those that have no default as well."""
+    assert Wider("web", 1, "", [], more=(1,)).more == (1,)
+    with pytest.raises(TypeError, match="takes 4 values by position, not 5"):
+        Wider("web", 1, "", [], (1,))  # type: ignore[call-arg]
+    assert Keyed(number=2).number == 2
+    with pytest.raises(TypeError, match="made without 'number'"):
+        Keyed()  # type: ignore[call-arg]
+
+
+def test_a_default_is_made_anew() -> None:
+    """What `default_factory` makes belongs to one value."""
+    assert Inherited("web").seen is not Inherited("web").seen
+    assert Inherited("web", seen=[1]).seen == [1]
+
+
+def test_they_are_completed() -> None:
+    """`__post_init__` sees the values, and is inherited."""
+    assert Completed("web").long == "web.localhost"
+    assert CompletedTwice("web", 2).long == "web.localhost"
+
+
+def test_a_class_that_could_not_be_kept_as_it_is_is_refused() -> None:
+    """A class that is not frozen, that wants compiled methods, or that has a field that is never given, is a mistake."""
+    for wrong in ({"frozen": False, "eq": False, "repr": False}, {"frozen": True, "eq": True, "repr": False}):
+        with pytest.raises(TypeError, match="frozen=True, eq=False, repr=False"):
+            value_class(**wrong)
+    with pytest.raises(TypeError, match="init=False cannot be"):
+
+        @value_class(frozen=True, eq=False, repr=False)
+        class NeverGiven(Value):
+            seen: int = field(default=0, init=False)
+
+
 def test_another_class_is_never_equal() -> None:
     """Neither a class with the same fields, nor one that is derived, nor one without any is equal."""
     assert Inherited("web") != Compiled("web")
@@ -86,6 +165,10 @@ def test_everything_else_is_dataclass_itself() -> None:
     value = Inherited("web", 80, "s3cret", [1])
     with pytest.raises(FrozenInstanceError):
         value.port = 81  # type: ignore[misc]
+    with pytest.raises(FrozenInstanceError):
+        del value.port
     assert replace(value, port=81) == Inherited("web", 81, "s3cret")
-    assert copy.deepcopy(value) == value == pickle.loads(pickle.dumps(value))
+    assert copy.deepcopy(value) == value == pickle.loads(pickle.dumps(value)) == copy.copy(value)
+    wider = Wider("web", more=(1, [2]))
+    assert copy.deepcopy(wider) == wider == pickle.loads(pickle.dumps(wider))
     assert asdict(value) == {"name": "web", "port": 80, "secret": "s3cret", "seen": [1]}

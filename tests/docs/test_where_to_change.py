@@ -226,8 +226,8 @@ print(event.to_json()["event"], describe(event, named=False).text)
         {
             "core/events.py": [
                 before(
-                    "@dataclass(frozen=True, slots=True, eq=False, repr=False)\nclass Event(Value):",
-                    "@dataclass(frozen=True, kw_only=True, slots=True, eq=False, repr=False)",
+                    "@value_class(frozen=True, slots=True, eq=False, repr=False)\nclass Event(Value):",
+                    "@value_class(frozen=True, kw_only=True, slots=True, eq=False, repr=False)",
                     "class Flown(Fact):",
                     '    name: ClassVar[str] = "flown"',
                     "    height: int",

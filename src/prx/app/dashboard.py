@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 from prx.config.schema import WebSettings
@@ -21,7 +20,7 @@ from prx.core.backoff import RESTART, steady_after
 from prx.core.errors import PermanentError, PrxError, UsageError
 from prx.core.exit_status import ExitStatus
 from prx.core.launch import SECRET_PATH, Launch
-from prx.core.value import Value
+from prx.core.value import Value, value_class
 from prx.logs.text import decode
 from prx.runtime.host.clock import Clock
 from prx.runtime.process.child import ChildProcess
@@ -35,7 +34,7 @@ _PERMANENT: Final = frozenset({UsageError.exit_code, PermanentError.exit_code})
 Log = Callable[[str, str], None]
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@value_class(frozen=True, slots=True, eq=False, repr=False)
 class _End(Value):
     """How one run of the child ended; `permanent`: another try cannot help without a change from outside."""
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
-from prx.core.value import Value
+from prx.core.value import Value, value_class
 
 # Flags that stand for a key of the configuration: those of the one tunnel, or of all of a file.
 WISHES = {
@@ -23,7 +23,7 @@ WISHES = {
 }
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@value_class(frozen=True, slots=True, eq=False, repr=False)
 class StartOptions(Value):
     """One command line, understood. `local_addr` is empty if the configuration says it; `ttl` is in seconds.
 

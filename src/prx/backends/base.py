@@ -15,14 +15,14 @@ from __future__ import annotations
 import enum
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from prx.core.evidence import ChildExit
 from prx.core.exit_status import ExitStatus
 from prx.core.launch import Launch
-from prx.core.value import Value
+from prx.core.value import Value, value_class
 
 if TYPE_CHECKING:
     from prx.config.schema import TunnelSettings
@@ -37,7 +37,7 @@ PUBLIC_DOH = (
 )
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@value_class(frozen=True, slots=True, eq=False, repr=False)
 class EdgeSite(Value):
     """Which edge the child connects to, and how its public side is reached. The defaults are Cloudflare itself.
 
@@ -73,7 +73,7 @@ class EdgeSite(Value):
 CLOUDFLARE = EdgeSite()
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@value_class(frozen=True, slots=True, eq=False, repr=False)
 class LaunchContext(Value):
     """What the runtime has prepared for one start of the child.
 
@@ -120,7 +120,7 @@ class LineKind(enum.StrEnum):
     OTHER = "other"
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@value_class(frozen=True, slots=True, eq=False, repr=False)
 class LogLine(Value):
     """One line of the child's log, understood. `level` is debug, info, warn or error.
 
@@ -139,7 +139,7 @@ class LogLine(Value):
     fields: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@value_class(frozen=True, slots=True, eq=False, repr=False)
 class Readiness(Value):
     """What the child's own `/ready` says."""
 
@@ -147,7 +147,7 @@ class Readiness(Value):
     connector_id: str
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@value_class(frozen=True, slots=True, eq=False, repr=False)
 class Endpoints(Value):
     """Paths that a child answers on its own loopback port; empty: it has no such path.
 
@@ -161,7 +161,7 @@ class Endpoints(Value):
     counters: str = ""
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@value_class(frozen=True, slots=True, eq=False, repr=False)
 class Counters(Value):
     """The counters of the child that are reliable, as totals of this run.
 

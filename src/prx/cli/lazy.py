@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import importlib
-from dataclasses import dataclass
 
 import click
 
 from prx import __version__
 from prx.app.memory import no_collection
 from prx.cli.help import HelpContext, dress
-from prx.core.value import Value
+from prx.core.value import Value, value_class
 
 
 def _be_quiet(_context: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
@@ -25,7 +24,7 @@ quiet_option = click.option(
 )
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@value_class(frozen=True, slots=True, eq=False, repr=False)
 class Lazy(Value):
     """Where a command lies (`module:attribute`), and the line that `--help` shows for it. `quiet`: it takes -q."""
 

@@ -8,18 +8,17 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from functools import cache
 from types import UnionType
 from typing import Any, Final, Literal, Self, TypeVar, get_args, get_origin
 
 from prx.config.declare import Facts, facts_of
 from prx.config.positions import KeyPath
-from prx.core.value import Value
+from prx.core.value import Value, value_class
 from prx.secrets.value import Secret
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@value_class(frozen=True, slots=True, eq=False, repr=False)
 class Mistake(Value):
     """What the schema does not allow at `path`.
 
@@ -41,7 +40,7 @@ class SchemaError(ValueError):
         super().__init__("; ".join(f"{'.'.join(map(str, item.path))}: expected {_expected(item)}" for item in self.mistakes))
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+@value_class(frozen=True, kw_only=True, eq=False, repr=False)
 class Table(Value):
     """What all tables have in common: they cannot change, and hold only what the schema allows (else SchemaError)."""
 

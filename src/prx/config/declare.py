@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
-from prx.core.value import Value
+from prx.core.value import Value, value_class
 from prx.secrets.value import Secret
 
 _FACTS: Final = "facts"
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@value_class(frozen=True, slots=True, eq=False, repr=False)
 class Facts(Value):
     """What is declared about one key beside its type and default.
 

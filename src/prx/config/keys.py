@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal, get_args, get_origin
 
@@ -13,11 +12,11 @@ from prx.config.declare import Facts, facts_of
 from prx.config.positions import KeyPath
 from prx.config.schema import ConfigFile, TunnelSettings
 from prx.config.toml_text import key_text
-from prx.core.value import Value
+from prx.core.value import Value, value_class
 from prx.secrets.value import Secret
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@value_class(frozen=True, slots=True, eq=False, repr=False)
 class Key(Value):
     """One key that holds a value: its path in the file, and the declaration in the schema."""
 

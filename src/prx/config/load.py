@@ -8,7 +8,7 @@ of that kind is kept back while one of the keys that it follows from is itself m
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import field, fields
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from prx.config.programs import absent_programs
 from prx.config.schema import DEFAULT_TUNNEL, Config, ConfigFile, Shared, TunnelSettings
 from prx.config.source import Source, read_source
 from prx.core.errors import ConfigError, PrxError
-from prx.core.value import Value
+from prx.core.value import Value, value_class
 from prx.files.rule import Claim
 from prx.secrets.sources import describe, split_reference
 from prx.secrets.value import Secret
@@ -32,7 +32,7 @@ from prx.secrets.value import Secret
 ResolveSecret = Callable[[str], Secret]
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@value_class(frozen=True, slots=True, eq=False, repr=False)
 class Loaded(Value):
     """A sound configuration and where it came from.
 

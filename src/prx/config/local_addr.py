@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from prx.config.hostname import reachable_host
 from prx.core.hosts import is_this_machine
-from prx.core.value import Value
+from prx.core.value import Value, value_class
 
 EXPECTED = "PORT, HOST:PORT, [IPV6]:PORT or http(s)://HOST:PORT, such as 8080 or 127.0.0.1:8080"
 
@@ -19,7 +18,7 @@ _IPV6 = re.compile(r"[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*(?:%[A-Za-z0-9_.-]+)?")
 _HOST_PORT = re.compile(r"(?:\[(?P<ipv6>[^\]]*)\]|(?P<host>[^:\[\]]*)):(?P<port>[^:\[\]]*)")
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@value_class(frozen=True, slots=True, eq=False, repr=False)
 class LocalAddr(Value):
     """The origin: `scheme` is http or https, `host` a name or an address without brackets, `port` 1 to 65535."""
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final, Literal
 
-from prx.core.value import Value
+from prx.core.value import Value, value_class
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@value_class(frozen=True, slots=True, eq=False, repr=False)
 class Origin(Value):
     """The place that a value came from. `place`: the file or the variable; `line`: counted from 1, 0 if there is none."""
 
@@ -29,7 +28,7 @@ COMMAND_LINE: Final = Origin("command line")
 _RANKS: Final = ("default", "file", "environment", "command line")
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@value_class(frozen=True, slots=True, eq=False, repr=False)
 class Problem(Value):
     """One mistake: its place, the dotted name of the key, and what is wrong, as a text that completes `KEY: …`."""
 

@@ -15,11 +15,10 @@ import errno
 import os
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from prx.core.errors import PermanentError, UsageError
-from prx.core.value import Value
+from prx.core.value import Value, value_class
 from prx.files.people import expanded, home_folder
 from prx.files.rule import Claim
 
@@ -27,7 +26,7 @@ LOCAL_NAME = "prx.toml"
 PRIVATE_MODE = 0o700
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@value_class(frozen=True, slots=True, eq=False, repr=False)
 class ConfigPlace(Value):
     """A configuration file, and how prx came to it: that decides whose file it may be (`prx.files.rule`)."""
 

@@ -6,17 +6,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
 from prx.config.positions import KeyPath
 from prx.config.schema import TunnelSettings, WebSettings
-from prx.core.value import Value
+from prx.core.value import Value, value_class
 
 _ANY = {"0.0.0.0", "::"}  # noqa: S104 - compared, not bound
 _LOOPBACK = "127.0.0.1"
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@value_class(frozen=True, slots=True, eq=False, repr=False)
 class Finding(Value):
     """What is wrong with `key`; `about` names the keys that it follows from, the one whose place is reported first."""
 
@@ -25,7 +24,7 @@ class Finding(Value):
     text: str
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@value_class(frozen=True, slots=True, eq=False, repr=False)
 class _Place(Value):
     key: KeyPath
     host: str

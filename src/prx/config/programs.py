@@ -7,11 +7,10 @@ import os
 import shlex
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from prx.config.schema import Config
-from prx.core.value import Value
+from prx.core.value import Value, value_class
 from prx.files.search import which
 
 
@@ -26,7 +25,7 @@ class DefectKind(enum.Enum):
     NOT_FOR_US = enum.auto()  # executable, but not by this user
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@value_class(frozen=True, slots=True, eq=False, repr=False)
 class Defect(Value):
     """What is wrong with `program`, as the command names it; `path`: where it was looked for; `why`: the system's words."""
 

@@ -8,7 +8,6 @@ The checks (`prx.config.checks`) say what is *expected*; the reporter (`prx.conf
 # The types of the fields are read when prx runs, so they must not become texts: no `from __future__ import annotations` here.
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Final, Literal
 
@@ -17,6 +16,7 @@ from prx.config.checker import Table
 from prx.config.declare import key, list_key, named_tables, secret_key
 from prx.config.local_addr import LocalAddr
 from prx.core.status_codes import StatusSet
+from prx.core.value import value_class
 from prx.secrets.value import Secret
 
 DEFAULT_TUNNEL: Final = "default"
@@ -25,7 +25,7 @@ DEFAULT_TUNNEL: Final = "default"
 LogLevel = Literal["debug", "info", "warn", "error"]
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+@value_class(frozen=True, kw_only=True, eq=False, repr=False)
 class CloudflareSettings(Table):
     """How `cloudflared` is run for this tunnel."""
 
@@ -92,7 +92,7 @@ class CloudflareSettings(Table):
     )
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+@value_class(frozen=True, kw_only=True, eq=False, repr=False)
 class TunnelAccess(Table):
     """Who may visit the public name of a named tunnel: what `prx setup` makes Cloudflare Access do."""
 
@@ -116,7 +116,7 @@ class TunnelAccess(Table):
         return bool(self.allow or self.service_tokens) and "/*" not in self.public_paths
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+@value_class(frozen=True, kw_only=True, eq=False, repr=False)
 class WebhookSecrets(Table):
     """What webhook senders sign with; `prx requests` then shows whether a signature is valid. Written like `token`."""
 
@@ -130,7 +130,7 @@ class WebhookSecrets(Table):
     webhooks: Secret = key(Secret(""), "The secret of a sender that keeps to Standard Webhooks (`whsec_…`).")
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+@value_class(frozen=True, kw_only=True, eq=False, repr=False)
 class InspectSettings(Table):
     """Seeing what passes: prx carries the bytes between connector and service, and keeps a copy in memory."""
 
@@ -154,7 +154,7 @@ class InspectSettings(Table):
     webhooks: WebhookSecrets = WebhookSecrets()
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+@value_class(frozen=True, kw_only=True, eq=False, repr=False)
 class GateSettings(Table):
     """Who may visit; prx answers all others, before the service sees a byte. For people, `allowed_mail` is better."""
 
@@ -171,7 +171,7 @@ class GateSettings(Table):
         return bool(self.basic_auth or self.bearer or self.allow_ip)
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+@value_class(frozen=True, kw_only=True, eq=False, repr=False)
 class TunnelSettings(Table):
     """One local service, and how it is made public and watched."""
 
@@ -309,7 +309,7 @@ class TunnelSettings(Table):
         return StatusSet.parse(self.health_check_expect)
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+@value_class(frozen=True, kw_only=True, eq=False, repr=False)
 class AccessSettings(Table):
     """Cloudflare Access in front of the public name."""
 
@@ -321,7 +321,7 @@ class AccessSettings(Table):
     )
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+@value_class(frozen=True, kw_only=True, eq=False, repr=False)
 class HistorySettings(Table):
     """What `prx report` summarizes: changes, restarts and probes, on disk in the data folder; bounded by both keys."""
 
@@ -329,7 +329,7 @@ class HistorySettings(Table):
     keep_mb: int = key(64, "How much is kept, of all prx of this user together.", unit="megabytes", minimum=1, maximum=100_000)
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+@value_class(frozen=True, kw_only=True, eq=False, repr=False)
 class WebSettings(Table):
     """What prx answers over HTTP about itself: the dashboard, a process of its own, and the probes, answered by prx.
 
@@ -359,7 +359,7 @@ class WebSettings(Table):
     )
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+@value_class(frozen=True, kw_only=True, eq=False, repr=False)
 class Shared(Table):
     """What is declared for all tunnels of one prx."""
 
@@ -376,7 +376,7 @@ class Shared(Table):
     web: WebSettings = WebSettings()
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+@value_class(frozen=True, kw_only=True, eq=False, repr=False)
 class ConfigFile(Shared):
     """The tables as they stand in a file."""
 
@@ -384,7 +384,7 @@ class ConfigFile(Shared):
     tunnels: dict[str, TunnelSettings] = named_tables({}, checks.tunnel_name)
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+@value_class(frozen=True, kw_only=True, eq=False, repr=False)
 class Config(Shared):
     """The configuration as the rest of prx sees it: `[tunnel]` is the tunnel named "default"."""
 

@@ -9,13 +9,13 @@ import stat
 import sys
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any, Final
 
 from prx.config import positions
 from prx.core.errors import ConfigError, PrxError
-from prx.core.value import Value
+from prx.core.value import Value, value_class
 from prx.files import Claim, FileRefusedError
 from prx.files.reading import Content, read_trusted
 from prx.files.rule import is_mounted_secret, trusted_uids
@@ -32,7 +32,7 @@ _HINTS = {
 }
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@value_class(frozen=True, slots=True, eq=False, repr=False)
 class Source(Value):
     """One file. `data`: its values as TOML defines them. `lines`: where each stands. `mode`: its permission bits.
 

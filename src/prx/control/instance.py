@@ -10,13 +10,12 @@ import hashlib
 import os
 import re
 import stat
-from dataclasses import dataclass
 from pathlib import Path
 
-from prx.core.value import Value
+from prx.core.value import Value, value_class
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@value_class(frozen=True, slots=True, eq=False, repr=False)
 class Instance(Value):
     """The files of one instance, in the runtime directory `folder`."""
 

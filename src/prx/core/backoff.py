@@ -5,14 +5,12 @@ The schedule never gives up: past its end the last wait repeats. It is written h
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from prx.core.value import Value
+from prx.core.value import Value, value_class
 
 STEADY_AT_LEAST = 60.0  # seconds
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@value_class(frozen=True, slots=True, eq=False, repr=False)
 class Schedule(Value):
     """A list of waits in seconds, never empty, each at least as long as the one before."""
 

@@ -6,14 +6,13 @@ changes the state, only when it has lasted for that many seconds. It is counted 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from types import MappingProxyType
 
-from prx.core.value import Value
+from prx.core.value import Value, value_class
 from prx.core.verdicts import Verdict
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@value_class(frozen=True, slots=True, eq=False, repr=False)
 class Condition(Value):
     """How to show a verdict: the level of its line (debug, info or warn), what it means, and `visible_after` in seconds."""
 

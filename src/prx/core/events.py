@@ -7,16 +7,16 @@ without gaps and the wall-clock time, which makes it an `Event`. The names and f
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import field, fields
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 from prx.core.states import State
-from prx.core.value import Value
+from prx.core.value import Value, value_class
 from prx.core.verdicts import NoVerdict, Verdict
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False, repr=False)
+@value_class(frozen=True, kw_only=True, slots=True, eq=False, repr=False)
 class Fact(Value):
     """Something that happened to the tunnel called `tunnel` (empty: to prx itself)."""
 
@@ -24,7 +24,7 @@ class Fact(Value):
     tunnel: str
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False, repr=False)
+@value_class(frozen=True, kw_only=True, slots=True, eq=False, repr=False)
 class StateChanged(Fact):
     """The tunnel went from state `old` to `new`."""
 
@@ -34,7 +34,7 @@ class StateChanged(Fact):
     reason: str
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False, repr=False)
+@value_class(frozen=True, kw_only=True, slots=True, eq=False, repr=False)
 class VerdictChanged(Fact):
     """The diagnosis changed; `old` is empty for the first one. `serving`: how many of the tunnel's connectors serve."""
 
@@ -46,7 +46,7 @@ class VerdictChanged(Fact):
     serving: int = 0
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False, repr=False)
+@value_class(frozen=True, kw_only=True, slots=True, eq=False, repr=False)
 class UrlChanged(Fact):
     """A new public URL has been verified. `old` is the one verified before it, or empty.
 
@@ -59,7 +59,7 @@ class UrlChanged(Fact):
     proven: bool = True
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False, repr=False)
+@value_class(frozen=True, kw_only=True, slots=True, eq=False, repr=False)
 class UrlKnown(Fact):
     """The connector has reported its public URL, which nothing has proven yet."""
 
@@ -67,7 +67,7 @@ class UrlKnown(Fact):
     url: str
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False, repr=False)
+@value_class(frozen=True, kw_only=True, slots=True, eq=False, repr=False)
 class ChildStarted(Fact):
     """A child runs: its pid, its version as it says it, and which connector of the tunnel it is (counted from 0)."""
 
@@ -78,7 +78,7 @@ class ChildStarted(Fact):
     protocol: str = ""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False, repr=False)
+@value_class(frozen=True, kw_only=True, slots=True, eq=False, repr=False)
 class ChildExited(Fact):
     """A child ended with an exit code or by a signal.
 
@@ -96,7 +96,7 @@ class ChildExited(Fact):
     connector: int = 0
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False, repr=False)
+@value_class(frozen=True, kw_only=True, slots=True, eq=False, repr=False)
 class ConnectionRegistered(Fact):
     """Connection `index` of the connector (its number in the tunnel, and its pid) reached the edge at `location`."""
 
@@ -108,7 +108,7 @@ class ConnectionRegistered(Fact):
     pid: int = 0
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False, repr=False)
+@value_class(frozen=True, kw_only=True, slots=True, eq=False, repr=False)
 class ConnectionLost(Fact):
     """Connection `index` of the connector is gone."""
 
@@ -119,7 +119,7 @@ class ConnectionLost(Fact):
     pid: int = 0
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False, repr=False)
+@value_class(frozen=True, kw_only=True, slots=True, eq=False, repr=False)
 class Phase(Fact):
     """A step of the way up was reached: spawned, url, connected, dns, verified; `elapsed_ms` since the start of the child."""
 
@@ -129,7 +129,7 @@ class Phase(Fact):
     detail: str = ""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False, repr=False)
+@value_class(frozen=True, kw_only=True, slots=True, eq=False, repr=False)
 class Probed(Fact):
     """The public URL was asked: HTTP status (None: no answer), the time it took, and the verdict of the whole round."""
 
@@ -140,7 +140,7 @@ class Probed(Fact):
     error: str = ""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False, repr=False)
+@value_class(frozen=True, kw_only=True, slots=True, eq=False, repr=False)
 class RestartScheduled(Fact):
     """The child will be started again in `delay` seconds, as attempt number `attempt`.
 
@@ -157,7 +157,7 @@ class RestartScheduled(Fact):
     verdict: Verdict | NoVerdict = ""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False, repr=False)
+@value_class(frozen=True, kw_only=True, slots=True, eq=False, repr=False)
 class RestartCancelled(Fact):
     """The child that was to be replaced has come back, or a restart cannot help any more; `attempt` counts as before."""
 
@@ -167,7 +167,7 @@ class RestartCancelled(Fact):
     connector: int = 0
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False, repr=False)
+@value_class(frozen=True, kw_only=True, slots=True, eq=False, repr=False)
 class AttemptsForgotten(Fact):
     """The next failure starts with the shortest wait again: the tunnel stayed ready for `after` seconds.
 
@@ -178,7 +178,7 @@ class AttemptsForgotten(Fact):
     after: float
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False, repr=False)
+@value_class(frozen=True, kw_only=True, slots=True, eq=False, repr=False)
 class Log(Fact):
     """A line of log: prx's own (`source` "prx") or the child's, at its own level, redacted."""
 
@@ -190,7 +190,7 @@ class Log(Fact):
     fields: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False, repr=False)
+@value_class(frozen=True, kw_only=True, slots=True, eq=False, repr=False)
 class Traffic(Fact):
     """What visitors asked for: the last minutes (`prx.core.traffic`), and what is new since the last fact of this kind."""
 
@@ -202,7 +202,7 @@ class Traffic(Fact):
     new_errors: int
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False, repr=False)
+@value_class(frozen=True, kw_only=True, slots=True, eq=False, repr=False)
 class HookRan(Fact):
     """A hook was run, for a new URL or a piece of news: what, whether it worked, after how many tries."""
 
@@ -213,7 +213,7 @@ class HookRan(Fact):
     detail: str = ""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False, repr=False)
+@value_class(frozen=True, kw_only=True, slots=True, eq=False, repr=False)
 class ConfigReloaded(Fact):
     """The configuration was read again; `restarted` says whether the child had to be started again for it."""
 
@@ -221,7 +221,7 @@ class ConfigReloaded(Fact):
     restarted: bool
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False, repr=False)
+@value_class(frozen=True, kw_only=True, slots=True, eq=False, repr=False)
 class Dropped(Fact):
     """A subscriber was too slow and missed `count` events."""
 
@@ -229,7 +229,7 @@ class Dropped(Fact):
     count: int
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@value_class(frozen=True, slots=True, eq=False, repr=False)
 class Event(Value):
     """A fact with its place in the sequence and its wall-clock time in seconds since 1970."""
 

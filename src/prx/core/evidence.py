@@ -6,9 +6,9 @@ A part that was not checked in this round is None. Facts say what was seen, neve
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, field
+from dataclasses import field
 
-from prx.core.value import Value
+from prx.core.value import Value, value_class
 
 
 class ExitCause(enum.StrEnum):
@@ -25,7 +25,7 @@ class ExitCause(enum.StrEnum):
     STOPPED = "stopped"  # it ended because we asked for it
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@value_class(frozen=True, slots=True, eq=False, repr=False)
 class ChildExit(Value):
     """How the child ended: exit code or signal number (one of them), the cause, and its own last words.
 
@@ -45,7 +45,7 @@ class ChildExit(Value):
         return f"{how}: {self.detail}" if self.detail else how
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@value_class(frozen=True, slots=True, eq=False, repr=False)
 class Connector(Value):
     """What the child's own endpoints and its log say. `age` and durations are seconds.
 
@@ -95,7 +95,7 @@ class Reach(enum.StrEnum):
     UNKNOWN = "unknown"
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@value_class(frozen=True, slots=True, eq=False, repr=False)
 class Edge(Value):
     """What prx's own dial to the edge gave, while the connector has no connection.
 
@@ -112,7 +112,7 @@ class Edge(Value):
     gone_lab: str = ""
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@value_class(frozen=True, slots=True, eq=False, repr=False)
 class Delivery(Value):
     """What the connector's counters say of the time in which the public URL was asked. None: they could not be compared.
 
@@ -127,7 +127,7 @@ class Delivery(Value):
     answered: bool = field(default=False, compare=False)
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@value_class(frozen=True, slots=True, eq=False, repr=False)
 class Origin(Value):
     """What the local service does: `status` of its answer to GET, or why there was none.
 
@@ -157,7 +157,7 @@ class DnsState(enum.StrEnum):
     UNKNOWN = "unknown"  # no resolver could be asked
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@value_class(frozen=True, slots=True, eq=False, repr=False)
 class Dns(Value):
     """Public DNS, asked over HTTPS; `detail` says which resolver said what.
 
@@ -170,7 +170,7 @@ class Dns(Value):
     known: bool = False
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@value_class(frozen=True, slots=True, eq=False, repr=False)
 class Public(Value):
     """What a GET of the public URL gave: a status, or the error that came instead.
 
@@ -205,7 +205,7 @@ class Public(Value):
     broken_off: bool = False
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@value_class(frozen=True, slots=True, eq=False, repr=False)
 class Evidence(Value):
     """Everything that one round saw. `at` is monotonic seconds.
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import signal as signals
-from dataclasses import dataclass
 
-from prx.core.value import Value
+from prx.core.value import Value, value_class
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@value_class(frozen=True, slots=True, eq=False, repr=False)
 class ExitStatus(Value):
     """Say how a process ended: exactly one of `code` (0–255) and `signal` (1–64) is set, or neither when unknown.
 

@@ -6,16 +6,16 @@ seconds.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from prx.core.value import Value
+from prx.core.value import Value, value_class
 
 WINDOW = 3600.0  # seconds
 WORTH_SAYING = 3  # falls within WINDOW: fewer are chance
 _KEPT = 1000  # falls remembered, one for each 3.6 s of an hour
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@value_class(frozen=True, slots=True, eq=False, repr=False)
 class Flaps(Value):
     """The falls of one tunnel; `well`: the last look found nothing wrong."""
 

@@ -5,14 +5,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from prx.core.evidence import ChildExit
-from prx.core.value import Value
+from prx.core.value import Value, value_class
 from prx.core.verdicts import Diagnosis
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@value_class(frozen=True, slots=True, eq=False, repr=False)
 class Start(Value):
     """The user wants the tunnel up. `retry_in` seconds remain of a rate limit, met in attempt `attempt`, of an earlier prx."""
 
@@ -20,24 +18,24 @@ class Start(Value):
     attempt: int = 0
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@value_class(frozen=True, slots=True, eq=False, repr=False)
 class Stop(Value):
     """The user wants the tunnel down, gracefully."""
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@value_class(frozen=True, slots=True, eq=False, repr=False)
 class Kill(Value):
     """The user wants the tunnel down now."""
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@value_class(frozen=True, slots=True, eq=False, repr=False)
 class Restart(Value):
     """The user, or a changed configuration, wants a fresh child now."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@value_class(frozen=True, slots=True, eq=False, repr=False)
 class Spawned(Value):
     """The child of this run lives."""
 
@@ -46,7 +44,7 @@ class Spawned(Value):
     version: str
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@value_class(frozen=True, slots=True, eq=False, repr=False)
 class SpawnFailed(Value):
     """The child of this run could not be started; the diagnosis says whether another try can help."""
 
@@ -54,7 +52,7 @@ class SpawnFailed(Value):
     diagnosis: Diagnosis
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@value_class(frozen=True, slots=True, eq=False, repr=False)
 class Exited(Value):
     """The child of this run has ended, been reaped, and been diagnosed."""
 
@@ -64,7 +62,7 @@ class Exited(Value):
     diagnosis: Diagnosis
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@value_class(frozen=True, slots=True, eq=False, repr=False)
 class Checked(Value):
     """A round of checks is over: what it means, and the public URL that it checked (empty: none known).
 
@@ -77,14 +75,14 @@ class Checked(Value):
     rest: float = 0.0
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@value_class(frozen=True, slots=True, eq=False, repr=False)
 class CheckNow(Value):
     """Something about the child changed just now (a connection came or went): check at once."""
 
     run: int
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@value_class(frozen=True, slots=True, eq=False, repr=False)
 class Woken(Value):
     """Something changed that made earlier failures worthless: `what` is network, sleep, binary, token or configuration.
 
@@ -94,7 +92,7 @@ class Woken(Value):
     what: str
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@value_class(frozen=True, slots=True, eq=False, repr=False)
 class TimerFired(Value):
     """The timer `name` that was set under `token` has fired."""
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
-from prx.core.value import Value
+from prx.core.value import Value, value_class
 
 SECRET_PATH = "{secret-path}"  # noqa: S105 - the placeholder for a path, not a password
 """This word inside an argument is replaced by the path under which the child reads `Launch.secret`, once."""
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@value_class(frozen=True, slots=True, eq=False, repr=False)
 class Launch(Value):
     """Name a program and everything that it gets from prx: nothing else reaches it.
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 
 from prx.core.causes import RESTART_CHANGES, restart_helps
 from prx.core.machine import Machine
 from prx.core.states import State
-from prx.core.value import Value
+from prx.core.value import Value, value_class
 from prx.core.verdicts import RESTARTING, Action, Diagnosis
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@value_class(frozen=True, slots=True, eq=False, repr=False)
 class Step(Value):
     """Something that will be done: what (the name of its timer, or "" for what waits for the operator), when, in words.
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from prx.core.status_codes import StatusSet
-from prx.core.value import Value
+from prx.core.value import Value, value_class
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@value_class(frozen=True, slots=True, eq=False, repr=False)
 class Policy(Value):
     """The expectations. `startup_timeout` is in seconds.
 

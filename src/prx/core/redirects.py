@@ -7,12 +7,11 @@ public name itself is no private address, even if it is one (in the lab, names e
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
 from typing import Final
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 from prx.core.hosts import is_loopback
-from prx.core.value import Value
+from prx.core.value import Value, value_class
 
 REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 # developers.cloudflare.com, "Network ports": where the edge takes connections for a public name
@@ -29,7 +28,7 @@ _LOOP_HINT: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@value_class(frozen=True, slots=True, eq=False, repr=False)
 class DeadEnd(Value):
     """Why visitors get nowhere, as the end of "the service sends visitors …", and what helps."""
 

@@ -11,7 +11,7 @@ Of a tunnel with one connector, the fold is the connector itself.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TypeVar
 
 from prx.core.causes import Cause
@@ -21,7 +21,7 @@ from prx.core.judge_connector import judge_connector
 from prx.core.policy import Policy
 from prx.core.states import State
 from prx.core.status_codes import EDGE_STATUSES
-from prx.core.value import Value
+from prx.core.value import Value, value_class
 from prx.core.verdicts import Action, Diagnosis, NoVerdict, Verdict, summary
 
 # Connectors of one tunnel (Cloudflare's documentation, "Tunnel availability and failover": 25 replicas, 4 connections each).
@@ -38,7 +38,7 @@ _REPLACING = frozenset({Action.COUNT, Action.REPLACE, Action.REPLACE_NOW, Action
 _NEAREST = (State.READY, State.DEGRADED, State.STARTING, State.BACKOFF, State.STOPPING, State.FAILED, State.IDLE)
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@value_class(frozen=True, slots=True, eq=False, repr=False)
 class Standing(Value):
     """How one connector stands: its number in the tunnel, its state, and what is shown of it (None: nothing yet).
 
@@ -66,7 +66,7 @@ class Standing(Value):
         return self.diagnosis is not None and self.diagnosis.cause is Cause.CHILD_SILENT
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@value_class(frozen=True, slots=True, eq=False, repr=False)
 class TunnelStanding(Value):
     """How the tunnel stands: `state` and `diagnosis` as they are shown.
 

@@ -7,18 +7,18 @@ something is wrong, because it may explain it, and forgotten once all is well.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from prx.core.durations import in_whole_words
 from prx.core.evidence import ChildExit, Connector, Delivery, Dns, DnsState, Edge, Evidence, Origin, Public, Reach
 from prx.core.protocols import PROTOCOL_NAMES
-from prx.core.value import Value
+from prx.core.value import Value, value_class
 from prx.core.verdicts import Action, Diagnosis
 
 _REACH = {Reach.OPEN: "answers", Reach.CLOSED: "does not answer", Reach.UNKNOWN: "not known"}
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@value_class(frozen=True, slots=True, eq=False, repr=False)
 class Sighting(Value):
     """One piece of evidence in words: of which part, when (monotonic seconds), and whether the last round saw it."""
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 
-from prx.core.value import Value
+from prx.core.value import Value, value_class
 
 
 class State(enum.StrEnum):
@@ -94,7 +93,7 @@ class ChildState(enum.Enum):
     ALIVE = enum.auto()
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@value_class(frozen=True, slots=True, eq=False, repr=False)
 class MachineSettings(Value):
     """What the machine needs of the configuration. Times are seconds; `protocols` is best first."""
 

@@ -6,7 +6,7 @@ second process that reads the event stream can rebuild it.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, field, replace
 from typing import Any
 
 from prx.core import events
@@ -14,11 +14,11 @@ from prx.core.events import Event, Fact
 from prx.core.flapping import Flaps
 from prx.core.states import State
 from prx.core.traffic import WINDOW_SECONDS, TrafficStatus
-from prx.core.value import Value
+from prx.core.value import Value, value_class
 from prx.core.verdicts import FIRST_REQUEST, NO_CONNECTION, WELL, NoVerdict, Verdict, summary
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@value_class(frozen=True, slots=True, eq=False, repr=False)
 class Connection(Value):
     """One connection between a connector and the edge."""
 
@@ -27,7 +27,7 @@ class Connection(Value):
     protocol: str
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@value_class(frozen=True, slots=True, eq=False, repr=False)
 class ConnectorStatus(Value):
     """One running child. `connector` is its number in the tunnel; two have the same while one takes the place of the other."""
 
@@ -38,7 +38,7 @@ class ConnectorStatus(Value):
     connector: int = 0
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@value_class(frozen=True, slots=True, eq=False, repr=False)
 class ProbeStatus(Value):
     """The last check of the public URL."""
 
@@ -47,7 +47,7 @@ class ProbeStatus(Value):
     at: float
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@value_class(frozen=True, slots=True, eq=False, repr=False)
 class TunnelStatus(Value):
     """Everything that is known of one tunnel. Times are wall-clock seconds since 1970.
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
-from prx.core.value import Value
+from prx.core.value import Value, value_class
 
 EDGE_STATUSES = frozenset({*range(520, 528), 530})
 """What the edge alone answers, never a service; 528 and 529 are not among them."""
@@ -16,7 +15,7 @@ EDGE_ERRORS = frozenset({502, 503, 504, *EDGE_STATUSES})
 _ITEM = re.compile(r"(?P<family>[1-5])xx|(?P<low>\d{3})(?:-(?P<high>\d{3}))?", re.IGNORECASE)
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@value_class(frozen=True, slots=True, eq=False, repr=False)
 class StatusSet(Value):
     """A set of HTTP status codes, written as `2xx`, `204`, `200-399`, or several of these separated by commas.
 

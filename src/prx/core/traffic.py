@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
 from typing import Final
 
-from prx.core.value import Value
+from prx.core.value import Value, value_class
 
 WINDOW_SECONDS: Final = 300.0
 """How far back *the last minutes* reach."""
@@ -16,7 +15,7 @@ PUBLISH_EVERY: Final = 10.0
 """Seconds between two publications at least: each is an event, and wakes every reader of events."""
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@value_class(frozen=True, slots=True, eq=False, repr=False)
 class TrafficStatus(Value):
     """The requests and errors of the last `WINDOW_SECONDS`, and the requests of the last minute; prx's own are left out."""
 
@@ -32,7 +31,7 @@ class TrafficStatus(Value):
         return " · ".join(parts)
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@value_class(frozen=True, slots=True, eq=False, repr=False)
 class Reading(Value):
     """What there is to publish: the last minutes, and what is new since the reading before."""
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 from uuid import UUID
 
-from prx.core.value import Value
+from prx.core.value import Value, value_class
 
 MAX_TOKEN = 8 * 1024  # characters; real tokens have about 180
 
@@ -22,7 +22,7 @@ class TokenError(Exception):
     """A tunnel token cannot be read; the text names the defect and never the content."""
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@value_class(frozen=True, slots=True, eq=False, repr=False)
 class TunnelToken(Value):
     """The parts of a tunnel token; `secret` is raw bytes and never shown, `endpoint` is empty if there is none."""
 

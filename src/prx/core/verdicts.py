@@ -6,11 +6,11 @@ The codes are public: they stand in events, in `prx status --json` and in the do
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal
 
 from prx.core.causes import Cause
-from prx.core.value import Value
+from prx.core.value import Value, value_class
 
 
 class Verdict(enum.StrEnum):
@@ -142,7 +142,7 @@ BLUNT = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@value_class(frozen=True, slots=True, eq=False, repr=False)
 class Diagnosis(Value):
     """A verdict with its grounds: `reason` is one line for people, `hint` what they can do (may be empty).
 

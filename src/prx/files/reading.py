@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 
-from prx.core.value import Value
+from prx.core.value import Value, value_class
 from prx.files.errors import FileRefusedError
 from prx.files.people import is_private_group
 from prx.files.rule import Claim, Way, fault, trusted_uids
@@ -16,7 +15,7 @@ from prx.files.walk import walked
 LARGEST_CA_FILE: Final = 2 << 20  # bytes; all CAs that browsers know take a quarter of a megabyte
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@value_class(frozen=True, slots=True, eq=False, repr=False)
 class Content(Value):
     """What a file held when it was read, and the way to it."""
 

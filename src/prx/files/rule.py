@@ -23,10 +23,9 @@ import enum
 import os
 import stat
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Final
 
-from prx.core.value import Value
+from prx.core.value import Value, value_class
 
 _EVERYBODY: Final = stat.S_IWOTH
 _GROUP: Final = stat.S_IWGRP
@@ -41,7 +40,7 @@ class Claim(enum.Enum):
     NAMED = "named"
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@value_class(frozen=True, slots=True, eq=False, repr=False)
 class Part(Value):
     """One folder, link or file on the way: where it is, and what the system says of it.
 
@@ -62,7 +61,7 @@ class Part(Value):
         return f"owner {self.uid}, mode {stat.S_IMODE(self.mode):04o}"
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@value_class(frozen=True, slots=True, eq=False, repr=False)
 class Way(Value):
     """The way to a file, without links in it: the folders from / on, and the links that were followed, each with its folder.
 
@@ -74,7 +73,7 @@ class Way(Value):
     file: Part | None
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@value_class(frozen=True, slots=True, eq=False, repr=False)
 class Fault(Value):
     """What is wrong with a way, in words that follow the name of the file, and the command that repairs it."""
 
@@ -113,7 +112,7 @@ def fault(way: Way, claim: Claim, uids: frozenset[int], is_private: PrivateGroup
     return None
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@value_class(frozen=True, slots=True, eq=False, repr=False)
 class _Judge(Value):
     claim: Claim
     uids: frozenset[int]

@@ -20,14 +20,13 @@ import stat
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
 
 import prx
 from prx.config.paths import data_dir, ensure_private_dir
 from prx.core.errors import PrxError
-from prx.core.value import Value
+from prx.core.value import Value, value_class
 from prx.files import FileRefusedError
 from prx.files.people import expanded
 from prx.files.replace import sync_folder
@@ -121,7 +120,7 @@ def _own_paths() -> list[str]:
     return found if own in found else [*found, own]
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@value_class(frozen=True, slots=True, eq=False, repr=False)
 class Partial(Value):
     """A file that is being written, open, and its path."""
 

@@ -16,10 +16,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from prx.core.parsing import parse_json
-from prx.core.value import Value
+from prx.core.value import Value, value_class
 
 LEVELS = ("debug", "info", "warn", "error")
 """Levels of a record, least important first; cloudflared's own words."""
@@ -29,7 +29,7 @@ LINES = "lines"
 _OWN = frozenset({"seq", "at", "tunnel", "level", "message", "source"})
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@value_class(frozen=True, slots=True, eq=False, repr=False)
 class LogRecord(Value):
     """Hold one record: `at` is UTC in RFC 3339, `source` is "prx" or the client's name, `fields` are JSON values.
 

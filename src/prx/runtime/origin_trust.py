@@ -7,12 +7,11 @@ has a new certificate. What is written in its place and holds no certificate cha
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from pathlib import Path
 
 from prx.config.schema import TunnelSettings
 from prx.core.errors import PermanentError, PrxError
-from prx.core.value import Value
+from prx.core.value import Value, value_class
 from prx.files.fingerprint import content_fingerprint
 from prx.files.reading import LARGEST_CA_FILE, read_plain
 from prx.runtime.context import TunnelContext
@@ -21,7 +20,7 @@ from prx.runtime.probes.connect import ProbeError, origin_tls
 HINT = "set origin_ca to a PEM file of certificates that can be read"
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@value_class(frozen=True, slots=True, eq=False, repr=False)
 class Rotated(Value):
     """The file holds others than the connector has read. `trouble`: why they cannot be used, empty if they can."""
 

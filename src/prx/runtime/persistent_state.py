@@ -10,11 +10,10 @@ them to the file as it is then, which another prx may have written meanwhile.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from prx.core.value import Value
+from prx.core.value import Value, value_class
 from prx.runtime.host.clock import Clock
 from prx.runtime.host.statefile import StateFile
 
@@ -25,7 +24,7 @@ _PROGRAMS = 8
 _LONGEST_WAIT = 3600.0  # a clock that was set back must not keep a tunnel down for years
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@value_class(frozen=True, slots=True, eq=False, repr=False)
 class Learnt(Value):
     """A protocol that came up when another did not get through, and when that was (wall-clock seconds)."""
 

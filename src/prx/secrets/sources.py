@@ -18,12 +18,12 @@ import functools
 import os
 import shlex
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from prx.core.errors import PrxError
-from prx.core.value import Value
+from prx.core.value import Value, value_class
 from prx.files.people import expanded
 from prx.files.rule import Claim
 from prx.secrets.command import run_for_secret
@@ -92,7 +92,7 @@ def _encoded(text: str) -> bytes:
     return text.encode(errors="surrogatepass")  # undecodable bytes of the environment become a clear complaint later
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@value_class(frozen=True, slots=True, eq=False, repr=False)
 class SecretSources(Value):
     """Resolve references against one environment.
 

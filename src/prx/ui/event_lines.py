@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from prx.core import events
 from prx.core.conditions import CONDITIONS
 from prx.core.events import Event, Fact
 from prx.core.states import State
-from prx.core.value import Value
+from prx.core.value import Value, value_class
 from prx.core.verdicts import summary
 from prx.logs.text import printable
 from prx.ui.text import seconds, whole_seconds
@@ -17,7 +15,7 @@ LEVELS = {"debug": 10, "info": 20, "warn": 30, "error": 40}
 SERVICE = "service"  # source of the lines that the service started with `-- COMMAND` writes
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@value_class(frozen=True, slots=True, eq=False, repr=False)
 class Line(Value):
     """One line of the story; `level` is debug, info, warn or error."""
 

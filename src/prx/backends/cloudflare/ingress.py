@@ -13,19 +13,18 @@ import ipaddress
 import re
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 from prx.backends.cloudflare.endpoints import json_object
 from prx.core.hosts import is_loopback
-from prx.core.value import Value
+from prx.core.value import Value, value_class
 
 _PORTS: Final = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 _NOT_HTTP: Final = frozenset({"tcp", "ssh", "rdp", "smb"})
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@value_class(frozen=True, slots=True, eq=False, repr=False)
 class Wanted(Value):
     """What the configuration of prx asks for: a public host name and path, and the origin that they should reach."""
 
@@ -40,7 +39,7 @@ class Wanted(Value):
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@value_class(frozen=True, slots=True, eq=False, repr=False)
 class _Rule(Value):
     hostname: str
     path: str

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import base64
 import re
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
 
 from prx.core.errors import CredentialError
 from prx.core.tunnel_token import TokenError, TunnelToken
-from prx.core.value import Value
+from prx.core.value import Value, value_class
 from prx.secrets.errors import SecretError
 from prx.secrets.pasted_token import extract_token
 from prx.secrets.value import Secret
@@ -28,7 +28,7 @@ _HIDE_FROM: Final = 16  # characters; real secrets have 44, and hiding a short w
 _BASE64_WORD: Final = re.compile(r"[A-Za-z0-9+/_=-]+")
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@value_class(frozen=True, slots=True, eq=False, repr=False)
 class GivenToken(Value):
     """A token that was understood: `text` is what the child gets, `secrets` every form of it that must never be shown."""
 

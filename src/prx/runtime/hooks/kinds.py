@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import Protocol
 
-from prx.core.value import Value
+from prx.core.value import Value, value_class
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@value_class(frozen=True, slots=True, eq=False, repr=False)
 class Change(Value):
     """The tunnel's new public URL, and the one that this hook last got (empty: none)."""
 

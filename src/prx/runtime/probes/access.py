@@ -18,13 +18,12 @@ from __future__ import annotations
 import enum
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
 from prx.core.errors import UsageError
 from prx.core.hosts import is_loopback, is_private_channel
-from prx.core.value import Value
+from prx.core.value import Value, value_class
 from prx.secrets.value import Secret
 
 ID_VARIABLE: Final = "CF_ACCESS_CLIENT_ID"
@@ -56,7 +55,7 @@ class AccessAnswer(enum.StrEnum):
     UNMATCHED = "unmatched"  # 403 that names no application: none matches this host name (`deny_unmatched_requests`)
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@value_class(frozen=True, slots=True, eq=False, repr=False)
 class ServiceToken(Value):
     """A service token of Access: its id, which may be shown, and its secret."""
 

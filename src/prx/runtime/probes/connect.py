@@ -17,11 +17,10 @@ import os
 import socket
 import ssl
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from prx.core.deadline import Deadline
-from prx.core.value import Value
+from prx.core.value import Value, value_class
 from prx.files import FileRefusedError
 from prx.files.reading import LARGEST_CA_FILE, require_ca_file, require_plain
 
@@ -68,7 +67,7 @@ class ProbeError(Exception):
         self.words = words
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@value_class(frozen=True, slots=True, eq=False, repr=False)
 class Endpoint(Value):
     """An IP address and a port; with `tls`, a handshake follows that asks for `server_name`.
 
@@ -90,7 +89,7 @@ class Endpoint(Value):
         return f"[{self.address}]:{self.port}" if ":" in self.address else f"{self.address}:{self.port}"
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@value_class(frozen=True, slots=True, eq=False, repr=False)
 class Stream(Value):
     """An open connection to `endpoint`."""
 

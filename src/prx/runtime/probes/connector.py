@@ -8,10 +8,9 @@ stopped or stuck. The connection is kept open for the next question. Which paths
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 
 from prx.core.deadline import Deadline
-from prx.core.value import Value
+from prx.core.value import Value, value_class
 from prx.runtime.probes.connect import Endpoint, ProbeError, connected
 from prx.runtime.probes.http import Request, exchange
 from prx.runtime.probes.kept import KeptConnection, NotKeptError
@@ -20,7 +19,7 @@ TIMEOUT = 2.0  # seconds
 LIMIT = 1024 * 1024  # the ingress of a tunnel with a thousand host names; a cut-off answer would be no JSON
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@value_class(frozen=True, slots=True, eq=False, repr=False)
 class Reply(Value):
     """Status and body of an answer."""
 

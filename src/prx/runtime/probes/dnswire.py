@@ -10,11 +10,10 @@ from __future__ import annotations
 import socket
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from prx.config.hostname import to_ascii
-from prx.core.value import Value
+from prx.core.value import Value, value_class
 
 Name: TypeAlias = tuple[bytes, ...]  # its labels in lower case, without the root
 
@@ -46,7 +45,7 @@ class OtherQuestionError(ValueError):
     """This message answers another question, or none."""
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@value_class(frozen=True, slots=True, eq=False, repr=False)
 class Question(Value):
     """What is asked: the name, and the kind of records (a number, see `KINDS`)."""
 
@@ -67,7 +66,7 @@ class Question(Value):
         return _HEADER.pack(0, _RECURSION_DESIRED, 1, 0, 0, 0) + labels + b"\0" + _QUESTION.pack(self.kind, _IN)
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@value_class(frozen=True, slots=True, eq=False, repr=False)
 class Reply(Value):
     """What a server says: its response code, and the addresses as text, aliases followed."""
 
@@ -80,7 +79,7 @@ class Reply(Value):
         return _RCODES[self.rcode] if self.rcode < len(_RCODES) else str(self.rcode)
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@value_class(frozen=True, slots=True, eq=False, repr=False)
 class _Record(Value):
     name: Name
     kind: int

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
 from prx.core.deadline import Deadline
 from prx.core.hosts import is_private_channel
-from prx.core.value import Value
+from prx.core.value import Value, value_class
 from prx.runtime.probes.connect import Endpoint, FailureKind, ProbeError, connected, is_address, verifying_tls
 from prx.runtime.probes.dnswire import NOERROR, NXDOMAIN, NoDnsError, OtherQuestionError, Question, read_reply
 from prx.runtime.probes.http import Answer, Request, exchange
@@ -22,7 +21,7 @@ _MEDIA_TYPE = "application/dns-message"
 _ANSWERS = {NOERROR, NXDOMAIN}
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@value_class(frozen=True, slots=True, eq=False, repr=False)
 class Server(Value):
     """A DNS-over-HTTPS server. Constructing it from a URL raises ValueError when it is none that can be asked safely."""
 
@@ -52,7 +51,7 @@ class Server(Value):
         return Endpoint(str(self), self.url.port or (443 if tls else 80), tls)
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@value_class(frozen=True, slots=True, eq=False, repr=False)
 class Heard(Value):
     """One answer: addresses, the name of the response code (NOERROR or NXDOMAIN), and the HTTP headers around it."""
 

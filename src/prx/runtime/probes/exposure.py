@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from prx.core.evidence import Public
 from prx.core.status_codes import EDGE_ERRORS
-from prx.core.value import Value
+from prx.core.value import Value, value_class
 from prx.runtime.probes.public import TIMEOUT, probe_public
 
 _REMEDY = "put Cloudflare Access in front and verify its JWT in the service (prx.access), or bound the time with --ttl"
@@ -29,7 +28,7 @@ class Reach(enum.StrEnum):
     UNKNOWN = "unknown"  # nothing was learned: no answer, or an error that is not the service's
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@value_class(frozen=True, slots=True, eq=False, repr=False)
 class Exposure(Value):
     """What a stranger gets at `url`: how far they reach, the HTTP status (None: no answer), and why nothing was learned."""
 

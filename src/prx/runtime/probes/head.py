@@ -12,10 +12,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 
-from prx.core.value import Value
+from prx.core.value import Value, value_class
 from prx.logs.text import printable
 
 LIMIT: Final = 128 * 1024  # bytes of all heads of an answer; Cloudflare refuses more than 128 KB of response headers (520)
@@ -38,7 +37,7 @@ class MalformedError(ValueError):
     """What came is HTTP that cloudflared refuses to read; the text says why, and never quotes a value."""
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@value_class(frozen=True, slots=True, eq=False, repr=False)
 class Head(Value):
     """Status and fields (names in lower case, repeated ones joined by commas), and how the body is delimited.
 

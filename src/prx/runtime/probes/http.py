@@ -13,16 +13,16 @@ import asyncio
 import enum
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 
-from prx.core.value import Value
+from prx.core.value import Value, value_class
 from prx.runtime.probes.connect import LIMIT, FailureKind, ProbeError, Stream, to_probe_error, verifying_tls
 
 BODY_PATIENCE = 2.0  # seconds that a body may take after its head
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@value_class(frozen=True, slots=True, eq=False, repr=False)
 class Request(Value):
     """What is asked: `target` is path and query, `host` the Host header; `headers` are added to our own few."""
 
@@ -33,7 +33,7 @@ class Request(Value):
     body: bytes = b""
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@value_class(frozen=True, slots=True, eq=False, repr=False)
 class Answer(Value):
     """An answer, as far as the bounds allow.
 

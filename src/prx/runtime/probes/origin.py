@@ -12,7 +12,7 @@ import asyncio
 import errno
 import socket
 import ssl
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -21,7 +21,7 @@ from prx.config.hostname import shown
 from prx.core.deadline import Deadline
 from prx.core.evidence import Origin
 from prx.core.hosts import is_this_machine
-from prx.core.value import Value
+from prx.core.value import Value, value_class
 from prx.runtime.probes.connect import (
     Endpoint,
     FailureKind,
@@ -52,7 +52,7 @@ _WRONG_NAME = {62, 64}  # OpenSSL's X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_
 _EXPIRED = 10  # X509_V_ERR_CERT_HAS_EXPIRED
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@value_class(frozen=True, slots=True, eq=False, repr=False)
 class Trust(Value):
     """How the certificate of an https service is checked.
 
@@ -70,7 +70,7 @@ class Trust(Value):
         return origin_tls(self.ca_file) if verify else trusting_tls()
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@value_class(frozen=True, slots=True, eq=False, repr=False)
 class _Service(Value):
     """The service's address, what it is asked, and within how many seconds."""
 

@@ -9,16 +9,15 @@ from __future__ import annotations
 import os
 import stat
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
-from prx.core.value import Value
+from prx.core.value import Value, value_class
 
 _DELETED = " (deleted)"
 _DEAD = frozenset({"Z", "X"})  # zombie, dead: states in proc(5)
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@value_class(frozen=True, slots=True, eq=False, repr=False)
 class Identity(Value):
     """Name one process forever: `start_time` in clock ticks since boot, `exe` the file it runs ("" when unknown)."""
 
@@ -28,7 +27,7 @@ class Identity(Value):
     exe: str = ""
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@value_class(frozen=True, slots=True, eq=False, repr=False)
 class ProcessStat(Value):
     """Hold the few fields of /proc/PID/stat that prx needs."""
 

@@ -17,11 +17,11 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from prx.core.value import Value
+from prx.core.value import Value, value_class
 from prx.runtime.host.statefile import StateFile
 from prx.runtime.process.identity import Identity, group_members, is_alive
 
@@ -83,7 +83,7 @@ class ChildLedger:
         return self._file.save({"children": list(self._children.values())})
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@value_class(frozen=True, slots=True, eq=False, repr=False)
 class Orphan(Value):
     """A child of an earlier prx that was found alive and ended; `killed` when it did not obey SIGTERM in time."""
 

@@ -36,11 +36,10 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
 
 from prx.core.errors import PrxError
 from prx.core.launch import Launch
-from prx.core.value import Value
+from prx.core.value import Value, value_class
 from prx.files.search import which
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
@@ -79,7 +78,7 @@ class SpawnError(PrxError):
         return cls(f"{what}: {error.strerror or type(error).__name__}", hint=_HINTS.get(number, ""), number=number)
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@value_class(frozen=True, slots=True, eq=False, repr=False)
 class Spawned(Value):
     """Hold a fresh child: its pid, the file that it runs, and the non-blocking read ends of its two log pipes.
 
