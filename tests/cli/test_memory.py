@@ -89,7 +89,7 @@ prx.cli.main(sys.argv[1:])
 gc.unfreeze()
 classes = [kind for kind in gc.get_objects() if isinstance(kind, type) and kind.__module__.startswith("prx.")]
 params = {f"{kind.__module__}.{kind.__name__}": vars(kind).get("__dataclass_params__") for kind in classes}
-compiled = [name for name, given in params.items() if given is not None and given.frozen and given.eq]
+compiled = [name for name, given in params.items() if given is not None and given.frozen]
 print("compiled", *compiled, file=sys.stderr)
 print("modules", *sys.modules, file=sys.stderr)
 """
