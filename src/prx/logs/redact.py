@@ -95,7 +95,7 @@ _PLACES = (
     (("eyj",), r"(?P<token>eyJ[\w+/=-]{57,}(?:%3D)*)"),
     (("bearer",), r"\bBearer\s+(?P<bearer>[\w+/=.~-]{16,})"),
 )
-_ALL_PLACES = re.compile("|".join(place for _, place in _PLACES), re.IGNORECASE)
+_EVERY = (True,) * len(_PLACES)
 _CUT_TOKEN = re.compile(rf"(?:eyJ[\w+/=.-]*|(?<![A-Za-z0-9]){_MARKED}[\w-]*)$", re.IGNORECASE)
 
 # every place above needs one of these words; lower case
@@ -160,7 +160,7 @@ class Redactor:
             return text
         if self._values is not None:
             text = self._values.sub(MARK, text)
-        places = _places_in(text) if one_of_many and text.isascii() else _ALL_PLACES
+        places = _places_in(text) if one_of_many and text.isascii() else _pattern_of(_EVERY)
         text = places.sub(_hide_group, _hide_headers(text))
         return self._hide_start(text.removesuffix(CUT_MARKER)) + CUT_MARKER if cut else text
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import enum
 import re
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from prx.core.errors import PermanentError
 from prx.logs.text import printable
@@ -18,8 +17,7 @@ from prx.logs.text import printable
 _VERSION: Final = re.compile(r"(?<![\d.])(\d{4})\.(\d{1,2})\.(\d{1,3})(?![\d.])")
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Version:
+class Version(NamedTuple):
     """A cloudflared release: year, month, patch."""
 
     year: int

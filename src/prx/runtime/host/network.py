@@ -16,9 +16,8 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from prx.runtime.host.announcements import Announcements
 
@@ -89,8 +88,7 @@ class LocalNetwork:
         return "loopback"
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Route:
+class Route(NamedTuple):
     """A route that leads out of this machine: its interface, and its gateway as the kernel writes it."""
 
     interface: str

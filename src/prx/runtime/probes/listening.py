@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from prx.config.local_addr import LocalAddr
 from prx.runtime.probes.connect import Endpoint, ProbeError, connected_to_one, is_address
@@ -23,8 +23,7 @@ _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - read, not bo
 _CONNECT_SECONDS = 2.0
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Listener:
+class Listener(NamedTuple):
     """A TCP address that a process listens on, as this machine can reach it."""
 
     host: str
