@@ -83,8 +83,9 @@ import prx.cli
 prx.cli.main(sys.argv[1:])
 gc.unfreeze()
 classes = [kind for kind in gc.get_objects() if isinstance(kind, type) and kind.__module__.startswith("prx.")]
-params = {f"{kind.__module__}.{kind.__name__}": vars(kind).get("__dataclass_params__") for kind in classes}
-compiled = [name for name, given in params.items() if given is not None and given.frozen]
+frozen = [kind for kind in classes if "__dataclass_params__" in vars(kind) and kind.__dataclass_params__.frozen]
+compiled = [f"{kind.__module__}.{kind.__name__}" for kind in frozen if "__prx_parts__" not in vars(getattr(sys.modules[kind.__module__], kind.__name__))]
+assert frozen
 print("compiled", *compiled, file=sys.stderr)
 print("modules", *sys.modules, file=sys.stderr)
 """

@@ -132,6 +132,27 @@ def test_they_are_completed() -> None:
     assert CompletedTwice("web", 2).long == "web.localhost"
 
 
+def test_dataclass_itself_goes_on_from_one() -> None:
+    """A frozen class of `dataclass` may be derived from a value, and another value, but none that can change."""
+
+    @dataclass(frozen=True)
+    class Further(Inherited):
+        more: int = 0
+
+    @value_class(frozen=True, eq=False, repr=False)
+    class Furthest(Wider):
+        last: int = 0
+
+    assert Further("web", more=1) == Further("web", more=1) != Further("web", more=2)
+    assert replace(Further("web", more=1), port=2).port == 2
+    assert replace(Furthest("web", last=1), port=2) == Furthest("web", 2, last=1)
+    with pytest.raises(TypeError, match="cannot inherit non-frozen dataclass"):
+
+        @dataclass
+        class Loose(Inherited):  # type: ignore[misc]
+            pass
+
+
 def test_a_class_that_could_not_be_kept_as_it_is_is_refused() -> None:
     """A class that is not frozen, that wants compiled methods, or that has a field that is never given, is a mistake."""
     for wrong in ({"frozen": False, "eq": False, "repr": False}, {"frozen": True, "eq": True, "repr": False}):

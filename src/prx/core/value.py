@@ -8,13 +8,17 @@ microsecond more.
 
 from __future__ import annotations
 
+import threading
+from contextlib import contextmanager
 from dataclasses import MISSING, Field, FrozenInstanceError, dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
 __all__ = ["Value", "value_class"]
 
+_making = threading.Lock()
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from dataclasses import dataclass as value_class
 else:
 
@@ -24,11 +28,26 @@ else:
             raise TypeError("expected frozen=True, eq=False, repr=False: these are the methods of Value")
 
         def make(kind: type[Value]) -> type[Value]:
-            made = dataclass(init=False, eq=False, repr=False, **given)(kind)
+            with _thawed(kind):  # else `dataclass` insists on its own methods below a frozen class
+                made = dataclass(init=False, eq=False, repr=False, **given)(kind)
+            made.__dataclass_params__.frozen = True
             made.__prx_parts__ = _Parts.of(made)
             return made
 
         return make
+
+    @contextmanager
+    def _thawed(kind: type[Value]) -> Iterator[None]:
+        """Have `dataclass` take the bases of a class for such as can change, within the block."""
+        bases = [base.__dataclass_params__ for base in kind.__mro__ if "__prx_parts__" in vars(base)]
+        with _making:
+            for params in bases:
+                params.frozen = False
+            try:
+                yield
+            finally:
+                for params in bases:
+                    params.frozen = True
 
 
 _set = object.__setattr__
