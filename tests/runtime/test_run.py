@@ -161,6 +161,7 @@ async def test_a_patient_check_begins_again_once_the_service_is_suspected(
     child = await servers.canned(answer(200, READY))
     run = Run(1, TunnelContext.create("web", settings, shared(tmp_path, clock)), lambda _: None, "quic", child.port)
     run.checker.url = "https://web.example"
+    run._observer.see_readiness(clock.monotonic(), Readiness(4, ""))
     patience: list[bool] = []
     waits = asyncio.Event()
 

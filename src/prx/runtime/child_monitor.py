@@ -57,11 +57,6 @@ class ChildMonitor:
         reply = await self._ask(self._context.client.endpoints.counters, ahead=max_age > 0)
         return None if reply is None else self._keep(reply)
 
-    async def see_rejections(self) -> None:
-        """Read the counters of a child that answers, while it has no connection: over QUIC they alone show rejections."""
-        if self.observer.evidence(self._context.clock.monotonic(), 0).answers:
-            await self.counters()
-
     def ask_ahead(self, *, counters: bool = False) -> None:
         """Send the question of the next `check_ready`, which comes a few milliseconds later and finds the answer at hand.
 

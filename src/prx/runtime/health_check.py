@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from prx.core.events import UrlKnown
-from prx.core.evidence import Connector, Delivery, Dns, Edge, Evidence, Origin, Public
+from prx.core.evidence import Connector, Delivery, Edge, Evidence, Origin, Public
 from prx.core.status_codes import EDGE_ERRORS, EDGE_STATUSES
 from prx.runtime.child_monitor import ChildMonitor
 from prx.runtime.context import TunnelContext
@@ -96,7 +96,9 @@ class HealthChecker:
             if not self.url or self._context.backend.url_is_temporary:
                 self._take_url(await child.url() if child.observer.answers else child.logged_url)
             if not child.observer.ready:
-                edge, dns = await asyncio.gather(self._dial(child), self._name_of_refused(child))
+                if not self._is_name_in_doubt(child):
+                    return self._evidence(began, edge=await self._dial(child))
+                edge, dns = await asyncio.gather(self._dial(child), self._context.resolver.resolve(self._hostname))
                 return replace(self._evidence(began, edge=edge), dns=dns)
         evidence = self._evidence(began, edge=None)
         if not self.url or not leads():
@@ -154,17 +156,18 @@ class HealthChecker:
         """Dial the edge while no connection is ready, and read the counters beside it: they include rejections."""
         if self._context.shared.network.up() is False:
             return Edge()
-        edge, _ = await asyncio.gather(self._dial_edge(quic=child.observer.protocol == "quic"), child.see_rejections())
+        dialled = self._dial_edge(quic=child.observer.protocol == "quic")
+        if not child.observer.answers:  # hundreds may be silent
+            return await dialled
+        edge, _ = await asyncio.gather(dialled, child.counters())  # over QUIC they alone show rejections
         return edge
 
     async def _dial_edge(self, *, quic: bool) -> Edge | None:
         return await self._context.shared.edge.dial(quic=quic) if self._context.backend.has_known_edge else None
 
-    async def _name_of_refused(self, child: ChildMonitor) -> Dns | None:
-        """Look up a temporary name that the edge refuses: if it is gone, the tunnel is deleted."""
-        if not self._context.backend.url_is_temporary or not self._name.proven or not child.evidence().rejected:
-            return None
-        return await self._context.resolver.resolve(self._hostname)
+    def _is_name_in_doubt(self, child: ChildMonitor) -> bool:
+        """Return whether to look up a temporary name that the edge refuses: if it is gone, the tunnel is deleted."""
+        return self._context.backend.url_is_temporary and self._name.proven and bool(child.evidence().rejected)
 
     # ------------------------------------------------------------------ outside
 

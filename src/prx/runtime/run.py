@@ -299,6 +299,8 @@ class Run:
 
     async def _gather(self, leads: Callable[[], bool]) -> Evidence:
         """Gather evidence; begin again, with less patience, once a quick check finds that the service does not answer."""
+        if not self._observer.ready:  # nothing is asked of the service, and there may be hundreds
+            return await self.checker.check(leads=leads)
         if not self._suspicion.is_set():
             patient = self.checker.check(leads=leads)
             if (found := await unless(self._suspicion, patient, name=f"{self.context.name}: patient check")) is not None:
