@@ -83,8 +83,11 @@ import prx.cli
 prx.cli.main(sys.argv[1:])
 gc.unfreeze()
 classes = [kind for kind in gc.get_objects() if isinstance(kind, type) and kind.__module__.startswith("prx.")]
+def is_inherited(kind):  # that with slots is another class than the one that was written
+    return "__prx_parts__" in vars(getattr(sys.modules[kind.__module__], kind.__name__))
+
 frozen = [kind for kind in classes if "__dataclass_params__" in vars(kind) and kind.__dataclass_params__.frozen]
-compiled = [f"{kind.__module__}.{kind.__name__}" for kind in frozen if "__prx_parts__" not in vars(getattr(sys.modules[kind.__module__], kind.__name__))]
+compiled = [f"{kind.__module__}.{kind.__name__}" for kind in frozen if not is_inherited(kind)]
 assert frozen
 print("compiled", *compiled, file=sys.stderr)
 print("modules", *sys.modules, file=sys.stderr)
