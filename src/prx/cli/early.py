@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import io
 import os
@@ -15,6 +14,7 @@ from itertools import dropwhile
 from typing import Final
 
 from prx.cli.held import is_wanted, leave_the_caller
+from prx.core.errors import lacks_memory
 
 _COMPLETE: Final = "_PRX_COMPLETE"  # see `prx completions`
 _O_PATH: Final = getattr(os, "O_PATH", 0)
@@ -63,7 +63,7 @@ def complain_of_the_machine(error: BaseException) -> int:
 def _is_of_memory(error: BaseException | None) -> bool:
     """Return whether there was no memory, for what failed or for what was done about that (then Python may lose the reason)."""
     while error is not None:
-        if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
+        if lacks_memory(error):
             return True
         error = error.__cause__ or error.__context__
     return False

@@ -13,6 +13,7 @@ word for programs: that of the class, or the one that was given, such as the ver
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -66,3 +67,18 @@ class NotReadyError(PrxError):
 
     exit_code = 4
     usual_code = "not_ready"
+
+
+# What CPython says in place of a reason (Objects/call.c, Python/ceval.c); without memory it may have none left for that.
+_WITHOUT_REASON = ("without exception set", "without setting an exception")
+_LOADERS_WORDS = ("failed to map segment", "cannot allocate memory", "cannot create shared object descriptor")  # dlerror(3)
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """Return whether an error says that there was no memory, or that the interpreter failed and does not know why."""
+    match error:
+        case SystemError():
+            return any(words in str(error) for words in _WITHOUT_REASON)
+        case ImportError():
+            return any(words in str(error).lower() for words in _LOADERS_WORDS)
+    return isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM

@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from prx.core.errors import PermanentError, PrxError
+from prx.core.errors import PermanentError, PrxError, lacks_memory
 from prx.ui.say import complain, say
 
 INTERRUPTED = 130  # 128 + SIGINT
@@ -28,9 +28,6 @@ _SHORT = {
     errno.ENOBUFS: ("no more memory for connections", "end something"),
 }
 _LOADERS_WORDS = {
-    "failed to map segment": errno.ENOMEM,
-    "cannot allocate memory": errno.ENOMEM,
-    "cannot create shared object descriptor": errno.ENOMEM,
     "too many open files in system": errno.ENFILE,
     "too many open files": errno.EMFILE,
 }
@@ -70,7 +67,7 @@ def _run(command: click.Command, arguments: Sequence[str] | None) -> int:
     except BrokenPipeError:
         _forget_stdout()
         return PIPE_CLOSED
-    except (OSError, RuntimeError, MemoryError, ImportError, ExceptionGroup) as error:
+    except (OSError, RuntimeError, MemoryError, SystemError, ImportError, ExceptionGroup) as error:
         if short := short_of(error):
             print_error(short)
             return short.exit_code
@@ -89,12 +86,14 @@ def short_of(error: BaseException) -> PrxError | None:
     if isinstance(error, BaseExceptionGroup):
         found = (short_of(one) for one in error.exceptions)
         return next((short for short in found if short is not None), None)
-    if isinstance(error, RuntimeError) and "start new thread" in str(error):
+    if lacks_memory(error):
+        number = errno.ENOMEM
+    elif isinstance(error, RuntimeError) and "start new thread" in str(error):
         number = errno.EAGAIN
     elif isinstance(error, ImportError):  # the dynamic loader has words only (dlerror(3))
         number = next((number for words, number in _LOADERS_WORDS.items() if words in str(error).lower()), 0)
     else:
-        number = errno.ENOMEM if isinstance(error, MemoryError) else getattr(error, "errno", None) or 0
+        number = getattr(error, "errno", None) or 0
     if number not in _SHORT:
         return None
     message, hint = _SHORT[number]
