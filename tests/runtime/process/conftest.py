@@ -20,7 +20,7 @@ def nothing_left() -> Iterator[None]:
     left = {child for child in psutil.Process().children() if child.pid not in children}
     assert not left
     assert set(threading.enumerate()) <= threads
-    assert open_descriptors() == descriptors
+    assert open_descriptors().items() <= descriptors.items()  # an earlier test's may have gone meanwhile
 
 
 @pytest.fixture

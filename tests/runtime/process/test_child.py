@@ -1,8 +1,11 @@
 """The life of a child: start, output, signals, exit, and everything that it could leave behind."""
 
 import asyncio
+import fcntl
 import os
 import signal
+import termios
+from array import array
 from pathlib import Path
 
 import psutil
@@ -14,6 +17,7 @@ from prx.core.exit_status import ExitStatus
 from prx.core.launch import Launch
 from prx.logs.lines import CUT_MARKER, LINE_LIMIT
 from prx.runtime.process.child import ChildProcess
+from prx.runtime.process.pipes import CHUNK
 
 
 async def ended(process: ChildProcess) -> ExitStatus:
@@ -226,14 +230,17 @@ async def test_loop_stays_free_during_a_flood(child: Child) -> None:
     assert turns > 100  # 10 MB in pieces of at most 64 KiB
 
 
-async def test_a_flood_waits_in_its_pipe(child: Child) -> None:
+async def test_a_flood_waits_in_its_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
     """While the consumer is behind, a flooding child is held up and nothing is taken; then it goes on, and no line is lost."""
+    monkeypatch.setattr("prx.runtime.process.pipes.FLOOD_AFTER", 1)  # how far a child is ahead is for the machine to decide
     code = "block = b'line\\n' * 10000\nfor _ in range(200): os.write(1, block)"
     taken, behind, asked = 0, False, asyncio.Event()
 
     def on_block(stream: str, block: bytes) -> int:
         nonlocal taken, behind
         behind = behind or not taken
+        while behind and queued(process) < CHUNK:  # the child fills its pipe meanwhile
+            pass
         taken += block.count(b"\n")
         return block.count(b"\n")
 
@@ -256,6 +263,13 @@ async def test_a_flood_waits_in_its_pipe(child: Child) -> None:
         behind = False
         assert await ended(process) == ExitStatus(code=0)
         assert taken == process.stats["stdout"].lines == 2_000_000
+
+
+def queued(process: ChildProcess) -> int:
+    """Return how many bytes wait in the pipe that is a child's stdout."""
+    count = array("i", [0])
+    fcntl.ioctl(process._drains[0]._fd, termios.FIONREAD, count)
+    return count[0]
 
 
 async def test_launch_needs_a_reader_for_its_secret() -> None:
