@@ -1,4 +1,4 @@
-"""A machine without memory is recognized as such, also where the interpreter lost the reason."""
+"""A machine without memory is recognized as such, also if the interpreter lost the reason."""
 
 from __future__ import annotations
 
