@@ -193,6 +193,46 @@ def test_without_proc_code_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(asked) == (hasattr(ctypes.CDLL(None), "madvise"))
 
 
+def part(
+    where: str, *, mode: str = "r--p", inode: int = 26723, rss: int = 4, own: int = 0, huge: int = 0, swap: int = 0
+) -> str:
+    """Return a mapping as the kernel shows it; lines that nothing looks at are left out."""
+    return (
+        f"{where} {mode} 00001000 fe:00 {inode}                      /usr/lib/libz.so.1\nSize:  40 kB\nRss:  {rss} kB\n"
+        f"Anonymous:  {own} kB\nShared_Hugetlb:  0 kB\nPrivate_Hugetlb:  {huge} kB\nSwap:  {swap} kB\nVmFlags: rd mr mw me \n"
+    )
+
+
+WRITTEN = part("c000-d000", mode="rw-p", own=4)
+PARTS = {
+    "read": (part("a000-c000"), True),
+    "run": (part("a000-c000", mode="r-xp"), True),
+    "written before it was locked": (part("a000-c000", own=4), False),
+    "written, and swapped out since": (part("a000-c000", swap=4), False),
+    "written, and partly swapped out since": (part("a000-c000", own=4, swap=4), False),
+    "in huge pages, which are not counted as others": (part("a000-c000", huge=2048), False),
+    "not counted, as by qemu-user": (part("a000-c000", rss=0), False),
+    "can be written": (part("a000-c000", mode="rw-p"), False),
+    "shared with others": (part("a000-c000", mode="r--s"), False),
+    "of no file": (part("a000-c000", inode=0), False),
+    "of a library that is mapped as a whole, and not yet in parts": (part("a000-c000", inode=1), False),
+}
+
+
+@pytest.mark.parametrize("what", PARTS)
+def test_only_what_is_as_its_file_is_dropped(what: str) -> None:
+    """A page that differs from its file, or that may differ before it is dropped, would be lost, and prx with it."""
+    text, is_dropped = PARTS[what]
+    assert list(memory.unchanged(f"{text}{WRITTEN}".encode())) == ([(0xA000, 0xC000)] if is_dropped else [])
+
+
+def test_the_last_part_of_a_file_is_never_dropped() -> None:
+    """While a library is loaded, its last part so far is where the linker lays the parts over that it writes into."""
+    whole = part("a000-c000")
+    assert list(memory.unchanged(whole.encode())) == []
+    assert list(memory.unchanged(f"{part('9000-a000')}{whole}".encode())) == [(0x9000, 0xA000)]
+
+
 def test_another_c_library_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the C library knows neither call (musl, macOS), nothing is done and nothing fails."""
     monkeypatch.setattr(ctypes, "CDLL", lambda _: object())

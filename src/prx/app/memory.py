@@ -21,8 +21,13 @@ AT_MOST = 16  # cycles of what was set aside are never found when it is dropped 
 _M_ARENA_MAX = -8  # malloc.h
 _OLDEST = 2
 _MADV_DONTNEED = 4  # asm-generic/mman-common.h; `mmap`, which knows it as well, is one more library to load
-# What cannot be written and has no page that differs from its file, as the linker writes some before it locks them (proc(5)):
-_UNCHANGED = rb"(?m)^([0-9a-f]+)-([0-9a-f]+) r-[x-]p \S+ \S+ [1-9]\d* .*\n(?:[A-Z].*\n)*?Anonymous: +0 kB$"
+# A part of a file that cannot be written, and that another part of the same file follows. The last one may be a library that is
+# being loaded by another thread this moment: the linker maps it as a whole, and lays the parts over it that it writes into.
+_PART = rb"(?m)^([0-9a-f]+)-([0-9a-f]+) r-[x-]p \S+ (\S+ [1-9]\d*) .*\n((?:[A-Z].*\n)+)(?=\S+ \S+ \S+ \3 )"
+# Of such a part (proc(5)): something is in memory, which an emulated Linux (qemu-user) may not count, and nothing differs from
+# the file. The linker writes into some parts before it locks them; what was written may be in the swap by now.
+_IN_MEMORY = rb"(?m)^Rss: +[1-9]"
+_OWN_PAGES = rb"(?m)^(?:Anonymous|Private_Hugetlb|Swap): +(\d+) kB$"
 
 
 def use_one_arena() -> None:
@@ -46,7 +51,6 @@ def _return_code() -> None:
     Of 13 MiB, 7 are needed again: much of a library runs only while it is loaded.
     """
     import ctypes
-    import re
     from pathlib import Path
 
     if (madvise := _of_c_library("madvise")) is None:
@@ -55,9 +59,17 @@ def _return_code() -> None:
         maps = Path("/proc/self/smaps").read_bytes()
     except OSError:  # not Linux, or without /proc
         return
-    for found in re.finditer(_UNCHANGED, maps):
-        begin, end = (int(number, 16) for number in found.groups())
+    for begin, end in unchanged(maps):
         madvise(ctypes.c_void_p(begin), ctypes.c_size_t(end - begin), _MADV_DONTNEED)
+
+
+def unchanged(maps: bytes) -> Iterator[tuple[int, int]]:
+    """Yield where the parts of files begin and end that may be dropped, by `maps`, the text of /proc/self/smaps."""
+    import re
+
+    for begin, end, _, sizes in re.findall(_PART, maps):
+        if re.search(_IN_MEMORY, sizes) and re.findall(_OWN_PAGES, sizes) == [b"0", b"0", b"0"]:
+            yield int(begin, 16), int(end, 16)
 
 
 def _of_c_library(name: str) -> Callable[..., int] | None:
