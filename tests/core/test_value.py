@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import pickle
+import pydoc
+from collections.abc import Callable
 from dataclasses import FrozenInstanceError, asdict, dataclass, field, replace
 from typing import Any
 
@@ -118,6 +121,46 @@ def test_a_field_by_name_alone_is_not_given_by_position() -> None:
     assert Keyed(number=2).number == 2
     with pytest.raises(TypeError, match="made without 'number'"):
         Keyed()  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize(
+    ("kind", "shown"),
+    [
+        (Inherited, "(name: 'str', port: 'int' = 0, secret: 'str' = '', seen: 'list[int]' = <factory>) -> None"),
+        (Keyed, "(*, name: 'str' = 'web', number: 'int') -> None"),
+        (CompletedTwice, "(name: 'str', port: 'int' = 0) -> None"),
+        (Empty, "() -> None"),
+    ],
+)
+def test_they_say_what_they_take(kind: type[Value], shown: str) -> None:
+    """`help` and editors show the values that a class takes, as they do for one of `dataclass`."""
+    assert str(inspect.signature(kind)) == shown
+    assert f"{kind.__name__}{shown.removesuffix(' -> None')}" in pydoc.plain(pydoc.render_doc(kind))
+
+
+def test_who_takes_something_else_says_so() -> None:
+    """A class with an `__init__` of its own, and `Value` itself, show what they are called with."""
+
+    @dataclass(frozen=True)
+    class Further(Inherited):
+        more: int = 0
+
+    class Made(Inherited):
+        def __init__(self, text: str) -> None:
+            super().__init__(text)
+
+    assert list(inspect.signature(Further).parameters) == ["name", "port", "secret", "seen", "more"]
+    assert list(inspect.signature(Made).parameters) == ["text"]
+    assert list(inspect.signature(Value).parameters) == ["given", "named"]
+
+
+@pytest.mark.parametrize("again", [copy.copy, copy.deepcopy, lambda value: pickle.loads(pickle.dumps(value))])
+def test_a_copy_has_what_was_worked_out(again: Callable[[Any], Any]) -> None:
+    """A copy has what `__post_init__` has set beside the fields, as it is not called for one."""
+    for made in (Completed("web"), CompletedTwice("web", 2)):
+        assert (again(made), again(made).long) == (made, "web.localhost")
+    assert again(Empty()) == Empty()
+    assert again(Keyed(number=3)) == Keyed(number=3)
 
 
 def test_a_default_is_made_anew() -> None:

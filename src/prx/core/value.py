@@ -8,6 +8,7 @@ microsecond more.
 
 from __future__ import annotations
 
+import inspect  # `dataclasses` has loaded it
 import threading
 from contextlib import contextmanager
 from dataclasses import MISSING, Field, FrozenInstanceError, dataclass, fields
@@ -70,6 +71,31 @@ class _Parts(NamedTuple):
         return cls(by_position, parts, hasattr(kind, "__post_init__"))
 
 
+class _Signature:
+    """What `help` and `inspect.signature` show of a class: what is given to make a value, with the defaults."""
+
+    def __get__(self, value: Value | None, kind: type[Value]) -> inspect.Signature:
+        if kind.__init__ is not Value.__init__ or not hasattr(kind, "__dataclass_fields__"):
+            raise AttributeError("__signature__")
+        ordered = sorted(fields(kind), key=lambda item: item.kw_only is True)
+        return inspect.Signature([_parameter(item) for item in ordered], return_annotation=None)
+
+
+class _Made:
+    """In place of a default that is made anew for each value."""
+
+    def __repr__(self) -> str:
+        return "<factory>"
+
+
+def _parameter(item: Field[Any]) -> inspect.Parameter:
+    kind = inspect.Parameter.KEYWORD_ONLY if item.kw_only else inspect.Parameter.POSITIONAL_OR_KEYWORD
+    default = item.default if item.default is not MISSING else inspect.Parameter.empty
+    if item.default_factory is not MISSING:
+        default = _Made()
+    return inspect.Parameter(item.name, kind, default=default, annotation=item.type)
+
+
 _compared: dict[type[Value], tuple[str, ...]] = {}
 
 
@@ -81,6 +107,7 @@ class Value:
     __prx_parts__: ClassVar[_Parts]
 
     if not TYPE_CHECKING:  # a checker knows what each class takes
+        __signature__ = _Signature()
 
         def __init__(self, *given: object, **named: object) -> None:
             """Take the values of the fields; TypeError if one is missing, or given twice, or if there is no such field."""
@@ -111,14 +138,13 @@ class Value:
             """Refuse to change."""
             raise FrozenInstanceError(f"cannot delete field {name!r}")
 
-    def __getstate__(self) -> list[object]:
-        """Return the values, for a copy."""
-        return [getattr(self, item.name) for item in fields(self)]
-
-    def __setstate__(self, state: list[object]) -> None:
-        """Take the values of the one that this becomes a copy of."""
-        for item, content in zip(fields(self), state, strict=True):
-            _set(self, item.name, content)
+    def __setstate__(self, state: Any) -> None:
+        """Take what the one has that this becomes a copy of: its values, and what it has worked out from them."""
+        for found in (
+            state if isinstance(state, tuple) else (state,)
+        ):  # as object.__getstate__ gives it: without slots, and with
+            for name, item in (found or {}).items():
+                _set(self, name, item)
 
     def __eq__(self, other: object) -> bool:
         """Return whether `other` is of the same class and has equal values."""
