@@ -90,6 +90,29 @@ async def test_a_silent_child_that_a_check_has_asked_is_not_asked_again_at_once(
     assert len(asked) >= 3
 
 
+async def test_a_silent_child_is_asked_soon_after_the_last_check_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However the checks lie between the questions: once there are no more, it is asked about 15 s after the last one."""
+    clock = ManualClock()
+    run = Run(1, TunnelContext.create("web", TunnelSettings(), shared(tmp_path, clock)), lambda _: None, "quic", draw_port())
+    asked: list[float] = []
+
+    async def ask(*, quick_checks: bool) -> bool:
+        asked.append(clock.monotonic())
+        return False
+
+    monkeypatch.setattr(run, "_ask_child", ask)
+    async with asyncio.TaskGroup() as group:
+        watch = group.create_task(run.watch(), name="watch")
+        await pass_time(clock, 30)
+        for lies in range(8):
+            await pass_time(clock, 2 * lies)
+            await run._child.check_ready()
+            checked = clock.monotonic()
+            await pass_time(clock, 17)
+            assert next((at - checked for at in asked if at > checked), 0.0) > 14
+        watch.cancel()
+
+
 async def test_a_child_that_is_ready_is_asked_every_other_second(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its end and its log are noticed at once; one that does not answer any more is asked every second."""
     clock = ManualClock(1000.3)
@@ -179,6 +202,24 @@ async def test_a_patient_check_begins_again_once_the_service_is_suspected(
         await run._ask_child(quick_checks=True)
     assert checking.done()
     assert patience == [False, True]
+
+
+@pytest.mark.parametrize("ready", [0, 4])
+async def test_a_suspicion_outlives_the_connections(ready: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A service that was found wanting is not waited for for long, also if the connector is coming back meanwhile."""
+    clock = ManualClock()
+    run = Run(1, TunnelContext.create("web", TunnelSettings(), shared(tmp_path, clock)), lambda _: None, "quic", 1)
+    run._observer.see_readiness(clock.monotonic(), Readiness(ready, ""))
+    run._suspicion.set()
+    patience: list[bool] = []
+
+    async def check(*, suspect: bool = False, **_: object) -> Evidence:
+        patience.append(suspect)
+        return Evidence(at=clock.monotonic())
+
+    monkeypatch.setattr(run.checker, "check", check)
+    await run.check()
+    assert patience == [True]
 
 
 async def pass_time(clock: ManualClock, seconds: int) -> None:

@@ -187,7 +187,7 @@ class Run:
             calm = self._observer.ready > 0 and self._observer.answers
             await self.context.clock.sleep(self._next_beat() if calm else self._next_question())
             self._log.report_skipped()
-            if self._asked_lately():
+            if self._left_alone_for() > 0:
                 continue
             changed = await self._ask_child(quick_checks=calm or (self._child.has_answered and beat % QUICK_CHECK_EVERY == 1))
             beat += 1
@@ -199,13 +199,16 @@ class Run:
 
     def _next_question(self) -> float:
         """Return the seconds until a child is asked that is not ready, or does not answer."""
-        return gathered(self.context.clock.monotonic(), _rest_after(self._silent_for()), self.context.shared.ledger.living)
+        left = self._left_alone_for()
+        delay = max(READY_EVERY, left) if left > 0 else _rest_after(self._silent_for())
+        return gathered(self.context.clock.monotonic(), delay, self.context.shared.ledger.living)
 
-    def _asked_lately(self) -> bool:
-        """Return whether a check has asked a child that never answers since: it need not be asked again so soon."""
+    def _left_alone_for(self) -> float:
+        """Return for how many seconds more a child that never answers is not asked, as a check has; not positive: it is due."""
+        if self._silent_for() == 0:
+            return 0.0
         refused_at = self._child.refused_at
-        rest = _rest_after(refused_at - self._started)
-        return self._silent_for() > 0 and self.context.clock.monotonic() < refused_at + rest
+        return refused_at + _rest_after(refused_at - self._started) - self.context.clock.monotonic()
 
     def _silent_for(self) -> float:
         """Return for how many seconds the child has not answered since its start; 0 for one that has ever answered."""
@@ -300,7 +303,7 @@ class Run:
     async def _gather(self, leads: Callable[[], bool]) -> Evidence:
         """Gather evidence; begin again, with less patience, once a quick check finds that the service does not answer."""
         if not self._observer.ready:  # nothing is asked of the service, and there may be hundreds
-            return await self.checker.check(leads=leads)
+            return await self.checker.check(suspect=self._suspicion.is_set(), leads=leads)
         if not self._suspicion.is_set():
             patient = self.checker.check(leads=leads)
             if (found := await unless(self._suspicion, patient, name=f"{self.context.name}: patient check")) is not None:
