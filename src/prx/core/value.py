@@ -2,8 +2,8 @@
 
 `dataclass` compiles each method of each class when its module is imported: half a millisecond and 10 KiB for a frozen one, and
 `prx start` imports 140 of them before a connector starts. `value_class` has `dataclass` collect the fields, and nothing else;
-the methods are those of `Value`. They mean the same, what `field` and `kw_only` say included. Making a value takes one
-microsecond more.
+the methods are those of `Value`. They mean the same, including what `field` and `kw_only` say. To make a value takes up to a
+microsecond longer.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ else:
 
     @contextmanager
     def _thawed(kind: type[Value]) -> Iterator[None]:
-        """Have `dataclass` take the bases of a class for such as can change, within the block."""
+        """Have `dataclass` believe, within the block, that the bases of a class can change."""
         bases = [base.__dataclass_params__ for base in kind.__mro__ if "__prx_parts__" in vars(base)]
         with _making:
             for params in bases:
