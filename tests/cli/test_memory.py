@@ -196,7 +196,7 @@ def test_without_proc_code_stays(monkeypatch: pytest.MonkeyPatch) -> None:
 def part(
     where: str, *, mode: str = "r--p", inode: int = 26723, rss: int = 4, own: int = 0, huge: int = 0, swap: int = 0
 ) -> str:
-    """Return a mapping as the kernel shows it; lines that nothing looks at are left out."""
+    """Return a mapping as the kernel shows it, without the lines that are not read."""
     return (
         f"{where} {mode} 00001000 fe:00 {inode}                      /usr/lib/libz.so.1\nSize:  40 kB\nRss:  {rss} kB\n"
         f"Anonymous:  {own} kB\nShared_Hugetlb:  0 kB\nPrivate_Hugetlb:  {huge} kB\nSwap:  {swap} kB\nVmFlags: rd mr mw me \n"

@@ -82,7 +82,7 @@ class _Signature:
 
 
 class _Made:
-    """In place of a default that is made anew for each value."""
+    """Shown in place of a default that is made for each value."""
 
     def __repr__(self) -> str:
         return "<factory>"
