@@ -139,7 +139,7 @@ def test_they_say_what_they_take(kind: type[Value], shown: str) -> None:
 
 
 def test_who_takes_something_else_says_so() -> None:
-    """A class with an `__init__` of its own, and `Value` itself, show what they are called with."""
+    """A class with an `__init__` of its own, a value that can be called, and `Value` itself show what they are called with."""
 
     @dataclass(frozen=True)
     class Further(Inherited):
@@ -149,6 +149,11 @@ def test_who_takes_something_else_says_so() -> None:
         def __init__(self, text: str) -> None:
             super().__init__(text)
 
+    class Called(Inherited):
+        def __call__(self, path: str) -> str:
+            return path
+
+    assert list(inspect.signature(Called("web")).parameters) == ["path"]
     assert list(inspect.signature(Further).parameters) == ["name", "port", "secret", "seen", "more"]
     assert list(inspect.signature(Made).parameters) == ["text"]
     assert list(inspect.signature(Value).parameters) == ["given", "named"]

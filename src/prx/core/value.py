@@ -75,7 +75,7 @@ class _Signature:
     """What `help` and `inspect.signature` show of a class: what is given to make a value, with the defaults."""
 
     def __get__(self, value: Value | None, kind: type[Value]) -> inspect.Signature:
-        if kind.__init__ is not Value.__init__ or not hasattr(kind, "__dataclass_fields__"):
+        if value is not None or kind.__init__ is not Value.__init__ or not hasattr(kind, "__dataclass_fields__"):
             raise AttributeError("__signature__")
         ordered = sorted(fields(kind), key=lambda item: item.kw_only is True)
         return inspect.Signature([_parameter(item) for item in ordered], return_annotation=None)
