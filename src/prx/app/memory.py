@@ -48,7 +48,7 @@ def return_free_memory() -> None:
 def _return_code() -> None:
     """Return the pages of libraries that are as their files: what runs again is mapped again, from the system's cache.
 
-    Of 13 MiB, 7 are needed again: much of a library runs only while it is loaded.
+    Of 13 MiB, about half is needed again: much of a library runs only while it is loaded.
     """
     import ctypes
     from pathlib import Path
