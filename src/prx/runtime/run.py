@@ -199,8 +199,9 @@ class Run:
 
     def _next_question(self) -> float:
         """Return the seconds until a child is asked that is not ready, or does not answer."""
-        left = self._left_alone_for()
-        delay = max(READY_EVERY, left) if left > 0 else _rest_after(self._silent_for())
+        delay = _rest_after(self._silent_for())
+        if delay == SILENT_AT_MOST and (left := self._left_alone_for()) > 0:  # until then the checks are never that far apart
+            delay = max(READY_EVERY, left)
         return gathered(self.context.clock.monotonic(), delay, self.context.shared.ledger.living)
 
     def _left_alone_for(self) -> float:
