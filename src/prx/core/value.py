@@ -140,9 +140,8 @@ class Value:
 
     def __setstate__(self, state: Any) -> None:
         """Take what the one has that this becomes a copy of: its values, and what it has worked out from them."""
-        for found in (
-            state if isinstance(state, tuple) else (state,)
-        ):  # as object.__getstate__ gives it: without slots, and with
+        parts = state if isinstance(state, tuple) else (state,)  # as object.__getstate__ gives it: with slots, and without
+        for found in parts:
             for name, item in (found or {}).items():
                 _set(self, name, item)
 
