@@ -216,6 +216,7 @@ PARTS = {
     "shared with others": (part("a000-c000", mode="r--s"), False),
     "of no file": (part("a000-c000", inode=0), False),
     "of a library that is mapped as a whole, and not yet in parts": (part("a000-c000", inode=1), False),
+    "of a file of data": (part("a000-c000", inode=1).replace("libz.so.1", "locale/C.utf8/LC_CTYPE"), True),
 }
 
 

@@ -21,9 +21,9 @@ AT_MOST = 16  # cycles of what was set aside are never found when it is dropped 
 _M_ARENA_MAX = -8  # malloc.h
 _OLDEST = 2
 _MADV_DONTNEED = 4  # asm-generic/mman-common.h; `mmap`, which knows it as well, is one more library to load
-# A part of a file that cannot be written, and that another part of the same file follows. The last one may be a library that is
-# being loaded by another thread this moment: the linker maps it as a whole, and lays the parts over it that it writes into.
-_PART = rb"(?m)^([0-9a-f]+)-([0-9a-f]+) r-[x-]p \S+ (\S+ [1-9]\d*) .*\n((?:[A-Z].*\n)+)(?=\S+ \S+ \S+ \3 )"
+# A part of a file that cannot be written, its path, its sizes, and whether another part of the same file follows.
+_PART = rb"(?m)^([0-9a-f]+)-([0-9a-f]+) r-[x-]p \S+ (\S+ [1-9]\d*) +(.*)\n((?:[A-Z].*\n)+)(?=(\S+ \S+ \S+ \3 )?)"
+_DATA = b"/locale/"  # in the path of what is no library
 # Of such a part (proc(5)): something is in memory, which an emulated Linux (qemu-user) may not count, and nothing differs from
 # the file. The linker writes into some parts before it locks them; what was written may be in the swap by now.
 _IN_MEMORY = rb"(?m)^Rss: +[1-9]"
@@ -64,10 +64,16 @@ def _return_code() -> None:
 
 
 def unchanged(maps: bytes) -> Iterator[tuple[int, int]]:
-    """Yield where the parts of files begin and end that may be dropped, by `maps`, the text of /proc/self/smaps."""
+    """Yield where the parts of files begin and end that may be dropped, by `maps`, the text of /proc/self/smaps.
+
+    Not the last part of a library, which another thread may be loading this moment: the linker maps it as a whole, and lays the
+    parts over it that it writes into.
+    """
     import re
 
-    for begin, end, _, sizes in re.findall(_PART, maps):
+    for begin, end, _, path, sizes, follower in re.findall(_PART, maps):
+        if not follower and _DATA not in path:
+            continue
         if re.search(_IN_MEMORY, sizes) and re.findall(_OWN_PAGES, sizes) == [b"0", b"0", b"0"]:
             yield int(begin, 16), int(end, 16)
 
