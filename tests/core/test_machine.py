@@ -626,6 +626,19 @@ def test_another_start_says_what_asked_for_it(story: Story, asked: list[inputs.I
     assert [change.reason for change in story.told(events.StateChanged) if change.old == "stopping"] == [why]
 
 
+@pytest.mark.parametrize("dies", [True, False], ids=["with a child", "without"])
+def test_a_restart_that_no_user_asked_for_leaves_a_stop_alone(story: Story, *, dies: bool) -> None:
+    """A changed configuration is taken by what is wanted only."""
+    story.obedient = False
+    story.feed(inputs.Stop())
+    if not dies:
+        story.end(Verdict.CRASHED, ExitCause.STOPPED)
+    story.feed(inputs.Restart("the configuration changed", asked=False))
+    if dies:
+        story.end(Verdict.CRASHED, ExitCause.STOPPED)
+    assert (story.machine.state, story.machine.wanted) == ("idle", False)
+
+
 @pytest.mark.parametrize("cause", [ExitCause.UPDATED, ExitCause.PORT_TAKEN])
 def test_ends_that_are_nobodys_fault_cost_nothing(story: Story, cause: ExitCause) -> None:
     """A self-update and a port lost in a race start the child again at once, but not forever."""

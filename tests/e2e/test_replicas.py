@@ -199,11 +199,11 @@ async def test_settings_that_cannot_work_leave_the_old_connectors_up(
 async def test_a_replaced_program_loses_nothing(lab: Lab, clock: ManualClock, tmp_path: Path, origin: HostedOrigin) -> None:
     """A cloudflared that is replaced under its connectors is taken at once, one connector after another."""
     program = tmp_path / "cloudflared"
-    _write_program(program, "old")
+    write_program(program, "old")
     async with replicas(lab, clock, tmp_path, str(program), origin, protocol="http2") as here:
         events, old = len(here.events), pids(here)
         async with load(here.status.url, RATE) as visitors:
-            _write_program(tmp_path / "new", "new")
+            write_program(tmp_path / "new", "new")
             (tmp_path / "new").replace(program)
             await here.live(lambda status: up(status, 2) and not pids(here) & old)
         assert visitors.lost == [], visitors.words()
@@ -211,7 +211,7 @@ async def test_a_replaced_program_loses_nothing(lab: Lab, clock: ManualClock, tm
         assert [fact.message for fact in here.told(Log) if "was replaced" in fact.message][1:] == []
 
 
-def _write_program(path: Path, words: str) -> None:
+def write_program(path: Path, words: str) -> None:
     """Write a program that is the builtin connector, and differs in a comment."""
     path.write_text(f'#!/bin/sh\n# {words}\nexec {sys.executable} -m prx.lab.connector "$@"\n')
     path.chmod(0o755)

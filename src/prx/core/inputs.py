@@ -30,9 +30,13 @@ class Kill(Value):
 
 @value_class(frozen=True, slots=True, eq=False, repr=False)
 class Restart(Value):
-    """The user, or a changed configuration, wants a fresh child now."""
+    """The user, or a changed configuration, wants a fresh child now.
+
+    asked: by the user, who may take back a stop by it; else a stop that was asked for stands.
+    """
 
     reason: str
+    asked: bool = True
 
 
 @value_class(frozen=True, slots=True, eq=False, repr=False)

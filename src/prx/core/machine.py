@@ -118,7 +118,7 @@ class Machine:
             case inputs.Kill():
                 self._on_kill()
             case inputs.Restart():
-                self._on_restart(input.reason)
+                self._on_restart(input)
             case inputs.Woken():
                 self._on_woken(input.what)
             case inputs.TimerFired():
@@ -153,8 +153,10 @@ class Machine:
         self._on_stop()
         self.child.kill()
 
-    def _on_restart(self, reason: str) -> None:
-        self.wanted = True
+    def _on_restart(self, event: inputs.Restart) -> None:
+        if not (self.wanted or event.asked):
+            return
+        self.wanted, reason = True, event.reason
         self._restarts.forget_attempts()
         if self.state is State.STOPPING:
             self._after_stop, self._why = AfterStop.SPAWN, reason

@@ -162,7 +162,7 @@ class Connector:
         self._alone = None
         self.reconfigure()
         if self.state in {State.FAILED, State.BACKOFF}:
-            self.send(inputs.Restart("the configuration changed"))
+            self.send(inputs.Restart("the configuration changed", asked=False))
         else:
             self.check_now()
 

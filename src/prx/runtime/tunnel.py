@@ -60,6 +60,7 @@ class Tunnel:
         )
         self._ended = asyncio.Event()
         self._wanted = True
+        self._stops = 0  # how often it was asked to stop, which ends a successor that was about to come up
         backend = self.context.backend
         shared.bus.track(TunnelStatus(name, mode=backend.mode, backend=backend.name, **self._configured()))
         for number in range(self._replicas):
@@ -105,6 +106,7 @@ class Tunnel:
                 self._resize()
             case inputs.Stop() | inputs.Kill():
                 self._wanted = False
+                self._stops += 1
                 self._send(self.connectors, event)
             case _:
                 self._send(self.connectors, event)
@@ -155,7 +157,7 @@ class Tunnel:
         known: what other tunnels have seen of their programs just now.
         """
         paths = [path for connector in self._places.values() if (path := connector.replaced_program(known))]
-        if not paths:
+        if not (paths and self._wanted):
             return
         if self.context.backend.can_overlap:
             self.context.log("info", f"{paths[0]} was replaced: a new connector takes the place of each that runs")
@@ -168,9 +170,10 @@ class Tunnel:
     def check_origin_ca(self) -> None:
         """Take in that `origin_ca` was rotated: a new connector reads it if that costs nothing, else it is said once."""
         found = [rotated for connector in self._places.values() if (rotated := connector.rotated_trust())]
-        if found:
-            self.context.log(*found[0].words(self.context))
-        if found and not found[0].trouble and self.context.backend.can_overlap:
+        if not (found and self._wanted):
+            return
+        self.context.log(*found[0].words(self.context))
+        if not found[0].trouble and self.context.backend.can_overlap:
             self._replace(self._places.values(), "origin_ca has changed")
 
     async def abandon(self) -> None:
@@ -246,8 +249,8 @@ class Tunnel:
             serves = connector.ready > 0 or (connector.has_served and not asked)
             kept = overlap and serves and connector.context.backend.can_overlap
             connector.renew(self.context.of_connector(connector.index), kept=kept)
-            if not kept:
-                connector.send(inputs.Restart(reason))
+            if not kept and connector.index < self._replicas:
+                connector.send(inputs.Restart(reason, asked=asked))
         self._outdated.set()
 
     async def _succeed_outdated(self) -> None:
@@ -267,18 +270,18 @@ class Tunnel:
         if len(self._standings) >= MOST:  # Cloudflare takes no more: the others serve meanwhile
             await self._restart_in_place(old)
             return
-        generation = old.generation
+        generation, stops = old.generation, self._stops
         new = self._new(old.index, takes_over=old)
         self._elect()
         self._launch(new)
         connected_at: float | None = None
-        while self._is_to_be_succeeded(old) and old.generation == generation:
+        while self._is_to_be_succeeded(old) and (old.generation, self._stops) == (generation, stops):
             await self.context.clock.sleep(SUCCESSION_EVERY)
             now = self.context.clock.monotonic()
             connected_at = (now if connected_at is None else connected_at) if self._serves(new) else None
             if connected_at is not None and (new.ready >= old.ready or now - connected_at >= SETTLED_AFTER):
                 break
-        if old.generation != generation or not self._wanted or old.index >= self._replicas:
+        if (old.generation, self._stops) != (generation, stops) or old.index >= self._replicas:
             new.send(inputs.Stop())
             self._outdated.set()
             return
@@ -290,7 +293,7 @@ class Tunnel:
     async def _restart_in_place(self, connector: Connector) -> None:
         """Restart a connector, and wait until it serves again, or something else is wanted: the next one may not either."""
         generation = connector.generation
-        connector.send(inputs.Restart("it is its turn"))
+        connector.send(inputs.Restart("it is its turn", asked=False))
         while (connector.is_outdated or connector.ready == 0) and connector.generation == generation and self._wanted:
             await self.context.clock.sleep(SUCCESSION_EVERY)
 
