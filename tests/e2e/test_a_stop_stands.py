@@ -1,4 +1,4 @@
-"""A tunnel that was asked to stop, and finishes requests: nothing but its user brings it back."""
+"""A tunnel that was asked to stop and finishes requests, or is asked for again while it does."""
 
 from __future__ import annotations
 

@@ -56,15 +56,19 @@ class World:
 
     async def live(self, until: Callable[[TunnelStatus], bool], *, within: float = 30) -> TunnelStatus:
         """Advance virtual time as real time passes until the status is as wanted."""
+        await self.live_until(lambda: until(self.status), within=within)
+        return self.status
+
+    async def live_until(self, until: Callable[[], bool], *, within: float = 30) -> None:
+        """Advance virtual time as real time passes until all is as wanted; "web" need not be there."""
         end = time.monotonic() + within
         last = time.monotonic()
-        while not until(self.status):
+        while not until():
             await asyncio.sleep(TICK)
             now = time.monotonic()
             self.clock.advance(now - last)
             last = now
             assert now < end, f"not within {within} s; {self.story()}"
-        return self.status
 
     async def leap(self, seconds: float, *, until: Callable[[TunnelStatus], bool] = lambda _: False) -> TunnelStatus:
         """Advance so many virtual seconds as fast as everything can follow, or fewer, when the status is as wanted."""
@@ -86,7 +90,7 @@ class World:
     def story(self) -> str:
         """Return what happened, for the message of a failed test."""
         lines = [str(event.to_json()) for event in self.events if event.fact.name != "log"]
-        return "\n".join([str(self.status), *lines[-40:]])
+        return "\n".join([*map(str, self.supervisor.statuses()), *lines[-40:]])
 
 
 def site_of(lab: Lab, protocols: tuple[str, ...] = ("http2",)) -> EdgeSite:

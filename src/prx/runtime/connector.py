@@ -121,6 +121,11 @@ class Connector:
         return replace(shown, connected=False) if shown is not None and gone else shown
 
     @property
+    def group(self) -> str:
+        """What its child has in common with all connectors of the same tunnel."""
+        return (self.context if self._run is None else self._run.context).group
+
+    @property
     def has_child(self) -> bool:
         """Return whether a child of it runs."""
         return self._run is not None

@@ -23,6 +23,7 @@ from prx.runtime.client_program import Programs
 from prx.runtime.connector import EMPTY_CONFIG
 from prx.runtime.context import Shared
 from prx.runtime.delivery import Ways
+from prx.runtime.handover import can_wait, hand_over, is_heir
 from prx.runtime.hooks import HookRunner, NoticeRunner, load
 from prx.runtime.host.change_monitor import ChangeMonitor
 from prx.runtime.host.clock import Clock
@@ -176,13 +177,13 @@ class Supervisor:
             return
         access = config.access
         self._shared.service_token = service_token(access.client_id, access.client_secret)
-        for name in old.tunnels.keys() - config.tunnels.keys():
-            self._send(name, inputs.Stop())
         for name, settings in config.tunnels.items():
             if name in self._tunnels:
                 self._tunnels[name].reload(settings)
             if name not in old.tunnels:
                 self._send(name, inputs.Start()) if name in self._tunnels else self._add(name, settings)
+        for name in old.tunnels.keys() - config.tunnels.keys():
+            self._remove(name)
 
     def outdated_inputs(self) -> list[str]:
         """Return a line for each file that a living connector was started with and that is another one by now."""
@@ -264,6 +265,23 @@ class Supervisor:
         if missing := load(settings):
             tunnel.context.log("warn", missing)
         self._running.append(self._tasks.create_task(self._supervise(tunnel), name=f"tunnel {name}"))
+
+    def _remove(self, name: str) -> None:
+        """Stop a tunnel that is not in the configuration any more, once another one with the same token serves."""
+        former = self._tunnels.get(name)
+        if former is None:
+            return
+        heirs = self._heirs(former)
+        if not can_wait(former, heirs):
+            former.send(inputs.Stop())
+            return
+        former.context.log("info", f"it serves until {heirs[0].name} does, which has the same token")
+        waiting = hand_over(former, self._heirs, lambda: name not in self._config.tunnels, self._clock)
+        assert self._tasks is not None
+        self._running.append(self._tasks.create_task(waiting, name=f"handover of {name}"))
+
+    def _heirs(self, former: Tunnel) -> list[Tunnel]:
+        return [item for name, item in self._tunnels.items() if name in self._config.tunnels and is_heir(item, former)]
 
     def _keep_running(self, what: str, work: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
         def say(message: str) -> None:

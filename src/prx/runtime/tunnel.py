@@ -40,7 +40,10 @@ SETTLED_AFTER = 5.0  # seconds with a connection after which a successor that ha
 
 
 class Tunnel:
-    """One tunnel, supervised; `run` returns when it is down for good, which `send(Stop())` causes."""
+    """One tunnel, supervised; `run` returns when it is down for good, which `send(Stop())` causes.
+
+    is_wanted: it has not been asked to stop.
+    """
 
     def __init__(self, name: str, settings: TunnelSettings, shared: Shared) -> None:
         self.name = name
@@ -59,7 +62,7 @@ class Tunnel:
             shared.clock, beyond=self._beyond, staying=lambda: [*map(self._places.get, range(self._replicas))]
         )
         self._ended = asyncio.Event()
-        self._wanted = True
+        self.is_wanted = True
         self._stops = 0  # how often it was asked to stop, which ends a successor that was about to come up
         backend = self.context.backend
         shared.bus.track(TunnelStatus(name, mode=backend.mode, backend=backend.name, **self._configured()))
@@ -97,15 +100,15 @@ class Tunnel:
         """Hand an input to all connectors; a restart replaces them, one after another if they may overlap."""
         match event:
             case inputs.Restart(reason=reason):
-                self._wanted = True
+                self.is_wanted = True
                 self._replace(self._places.values(), reason, asked=True)
                 self._resize()
             case inputs.Start():
-                self._wanted = True
+                self.is_wanted = True
                 self._send(self._places.values(), event)
                 self._resize()
             case inputs.Stop() | inputs.Kill():
-                self._wanted = False
+                self.is_wanted = False
                 self._stops += 1
                 self._send(self.connectors, event)
             case _:
@@ -157,7 +160,7 @@ class Tunnel:
         known: what other tunnels have seen of their programs just now.
         """
         paths = [path for connector in self._places.values() if (path := connector.replaced_program(known))]
-        if not (paths and self._wanted):
+        if not (paths and self.is_wanted):
             return
         if self.context.backend.can_overlap:
             self.context.log("info", f"{paths[0]} was replaced: a new connector takes the place of each that runs")
@@ -170,7 +173,7 @@ class Tunnel:
     def check_origin_ca(self) -> None:
         """Take in that `origin_ca` was rotated: a new connector reads it if that costs nothing, else it is said once."""
         found = [rotated for connector in self._places.values() if (rotated := connector.rotated_trust())]
-        if not (found and self._wanted):
+        if not (found and self.is_wanted):
             return
         self.context.log(*found[0].words(self.context))
         if not found[0].trouble and self.context.backend.can_overlap:
@@ -222,7 +225,7 @@ class Tunnel:
 
     def _resize(self) -> None:
         """Start or end connectors until there are as many as the settings say; those with the highest numbers go."""
-        if self._wanted and self._tasks is not None:
+        if self.is_wanted and self._tasks is not None:
             self._fill()
             self._surplus.end_soon()
             self._show("the configuration changed")
@@ -230,12 +233,12 @@ class Tunnel:
     def _fill(self) -> None:
         """Start the connectors that are missing."""
         missing = [number for number in range(self._replicas) if number not in self._places]
-        for number in missing if self._wanted else ():
+        for number in missing if self.is_wanted else ():
             self._places[number] = self._new(number)
             self._launch(self._places[number])
 
     def _beyond(self) -> list[Connector]:
-        return [item for item in self.connectors if item.index >= self._replicas and item.machine.wanted and self._wanted]
+        return [item for item in self.connectors if item.index >= self._replicas and item.machine.wanted and self.is_wanted]
 
     # ------------------------------------------------------------------ replacement
 
@@ -263,7 +266,7 @@ class Tunnel:
                     await self._succeed(old)
 
     def _is_to_be_succeeded(self, old: Connector) -> bool:
-        return self._wanted and old.is_outdated and old.is_kept and old.index < self._replicas
+        return self.is_wanted and old.is_outdated and old.is_kept and old.index < self._replicas
 
     async def _succeed(self, old: Connector) -> None:
         """Start a successor of `old`, and end `old` once it is up, whatever the edge does; give up if `old` ends before."""
@@ -294,7 +297,7 @@ class Tunnel:
         """Restart a connector, and wait until it serves again, or something else is wanted: the next one may not either."""
         generation = connector.generation
         connector.send(inputs.Restart("it is its turn", asked=False))
-        while (connector.is_outdated or connector.ready == 0) and connector.generation == generation and self._wanted:
+        while (connector.is_outdated or connector.ready == 0) and connector.generation == generation and self.is_wanted:
             await self.context.clock.sleep(SUCCESSION_EVERY)
 
     def _serves(self, connector: Connector) -> bool:

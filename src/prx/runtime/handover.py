@@ -1,0 +1,47 @@
+"""A tunnel that goes on under another name: the former one serves until the new one does.
+
+A named tunnel is what its token says, whatever the configuration calls it. One that is taken out while another one with its
+token is there, or comes with the same reload, is therefore ended when that one serves, as an old connector is when its
+successor does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from prx.core import inputs
+from prx.core.replicas import MOST
+from prx.runtime.host.clock import Clock
+from prx.runtime.tunnel import Tunnel
+
+ASK_EVERY = 0.1  # seconds between two questions whether an heir serves
+
+Heirs = Callable[[Tunnel], Sequence[Tunnel]]
+
+
+def can_wait(former: Tunnel, heirs: Sequence[Tunnel]) -> bool:
+    """Return whether visitors gain if `former`, which is to go, waits for one of `heirs`, and Cloudflare takes them all."""
+    together = len(former.connectors) + sum(heir.context.backend.replicas for heir in heirs)
+    return together <= MOST and former.context.backend.can_overlap and _is_needed(former, heirs)
+
+
+async def hand_over(former: Tunnel, heirs: Heirs, is_gone: Callable[[], bool], clock: Clock) -> None:
+    """End `former` once one of its heirs serves, none is left or it serves no more itself; not if it is back (`is_gone`)."""
+    while is_gone() and _is_needed(former, heirs(former)):
+        await clock.sleep(ASK_EVERY)
+    if is_gone():
+        former.send(inputs.Stop())
+
+
+def is_heir(tunnel: Tunnel, former: Tunnel) -> bool:
+    """Return whether `tunnel` is to serve what `former` serves: both have the token of one tunnel."""
+    return tunnel is not former and tunnel.is_wanted and tunnel.context.group == former.context.group
+
+
+def _is_needed(former: Tunnel, heirs: Sequence[Tunnel]) -> bool:
+    group = former.context.group
+    return _serves(former, group) and bool(heirs) and not any(heir.state.is_up and _serves(heir, group) for heir in heirs)
+
+
+def _serves(tunnel: Tunnel, group: str) -> bool:
+    return any(connector.ready > 0 and connector.group == group for connector in tunnel.connectors)
