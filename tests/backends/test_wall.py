@@ -188,6 +188,29 @@ class Running:
         await self.until(lambda: len(self.told(ChildStarted)) == children and self.status.state == "ready")
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "overlap"),
+    [
+        (("named", 0), ("named", 0), True),
+        (("named", 0), ("named", 8099), True),
+        (("named", 8099), ("named", 8098), True),
+        (("named", 8099), ("named", 0), True),
+        (("named", 8099), ("named", 8099), False),
+        (("quick", 0), ("named", 0), False),
+        (("named", 0), ("quick", 0), False),
+    ],
+)
+def test_connectors_overlap_if_each_has_its_own_port_and_url(
+    before: tuple[Any, int], after: tuple[Any, int], *, overlap: bool
+) -> None:
+    """A successor comes up beside the old connector unless both would have one metrics port, or one of them is quick."""
+    old, new = (
+        backends.create(TunnelSettings(cloudflare=CloudflareSettings(mode=mode, metrics_port=port)))
+        for mode, port in (before, after)
+    )
+    assert new.can_overlap_with(old) is overlap
+
+
 @asynccontextmanager
 async def running(folder: Path, **changes: Any) -> AsyncIterator[Running]:
     """Run it until the end of the block."""

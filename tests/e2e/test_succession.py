@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.e2e.test_replicas import pids, reload, replicas, up
+from tests.e2e.test_replicas import assert_never_down, pids, reload, replicas, up
 from tests.support.origin import HostedOrigin
 from tests.support.visitor import get
 
@@ -16,6 +16,7 @@ from prx.core.events import ChildStarted, StateChanged
 from prx.core.status import TunnelStatus
 from prx.lab import Lab
 from prx.lab.faults import Drop, Refuse
+from prx.runtime.process.ports import draw_port
 from prx.secrets.value import Secret
 from prx.testing.clock import ManualClock
 
@@ -99,3 +100,13 @@ async def test_what_takes_turns_stops_at_the_first_that_cannot(
         assert len(old & pids(here)) == 1, here.story()
         reload(here, cloudflared_path="builtin")
         await here.live(lambda status: up(status, 2) and not pids(here) & old)
+
+
+async def test_another_metrics_port_is_no_gap(lab: Lab, clock: ManualClock, tmp_path: Path, origin: HostedOrigin) -> None:
+    """A connector with a metrics port and its successor with another one serve at once."""
+    port = draw_port()
+    async with replicas(lab, clock, tmp_path, "builtin", origin, protocol="http2", number=1, metrics_port=port) as here:
+        events, old = len(here.events), pids(here)
+        reload(here, metrics_port=draw_port())
+        await here.live(lambda _: len(pids(here)) == 1 and not pids(here) & old)
+        assert_never_down(here, events)

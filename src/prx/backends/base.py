@@ -277,6 +277,10 @@ class Backend(Protocol):
     def check(self) -> None:
         """Raise PermanentError if the settings cannot work, before anything is spawned."""
 
+    def can_overlap_with(self, old: Backend) -> bool:
+        """Return whether a connector may come up beside one that `old` has started."""
+        return self.can_overlap and old.can_overlap
+
     @abstractmethod
     def needs_new_child(self, old: Backend) -> bool:
         """Return whether a child that `old` has started must be replaced for these settings; it outlives any other change."""

@@ -121,9 +121,9 @@ class Connector:
         return replace(shown, connected=False) if shown is not None and gone else shown
 
     @property
-    def group(self) -> str:
-        """What its child has in common with all connectors of the same tunnel."""
-        return (self.context if self._run is None else self._run.context).group
+    def child_context(self) -> TunnelContext:
+        """What its child was started with; without a child what the next one will be."""
+        return self.context if self._run is None else self._run.context
 
     @property
     def has_child(self) -> bool:

@@ -21,8 +21,10 @@ Heirs = Callable[[Tunnel], Sequence[Tunnel]]
 
 def can_wait(former: Tunnel, heirs: Sequence[Tunnel]) -> bool:
     """Return whether visitors gain if `former`, which is to go, waits for one of `heirs`, and Cloudflare takes them all."""
-    together = len(former.connectors) + sum(heir.context.backend.replicas for heir in heirs)
-    return together <= MOST and former.context.backend.can_overlap and _is_needed(former, heirs)
+    backends = [heir.context.backend for heir in heirs]
+    together = len(former.connectors) + sum(backend.replicas for backend in backends)
+    side_by_side = all(backend.can_overlap_with(former.context.backend) for backend in backends)
+    return together <= MOST and side_by_side and _is_needed(former, heirs)
 
 
 async def hand_over(former: Tunnel, heirs: Heirs, is_gone: Callable[[], bool], clock: Clock) -> None:
@@ -44,4 +46,4 @@ def _is_needed(former: Tunnel, heirs: Sequence[Tunnel]) -> bool:
 
 
 def _serves(tunnel: Tunnel, group: str) -> bool:
-    return any(connector.ready > 0 and connector.group == group for connector in tunnel.connectors)
+    return any(connector.ready > 0 and connector.child_context.group == group for connector in tunnel.connectors)

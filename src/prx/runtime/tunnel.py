@@ -247,10 +247,9 @@ class Tunnel:
 
         One that has lost the edge comes back by itself, which its successor may not: it is kept too, if no restart was `asked`.
         """
-        overlap = self.context.backend.can_overlap
         for connector in list(connectors):
             serves = connector.ready > 0 or (connector.has_served and not asked)
-            kept = overlap and serves and connector.context.backend.can_overlap
+            kept = serves and self.context.backend.can_overlap_with(connector.child_context.backend)
             connector.renew(self.context.of_connector(connector.index), kept=kept)
             if not kept and connector.index < self._replicas:
                 connector.send(inputs.Restart(reason, asked=asked))
