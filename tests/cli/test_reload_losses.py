@@ -80,7 +80,7 @@ RENEWED = "default: it takes a new connector, and with it comes another URL"
     [
         ("", lambda text: f'{text}[tunnel.cloudflare]\nlog_level = "warn"\n', RENEWED),
         ("[tunnel.inspect]\nenabled = true\n", lambda text: text.replace("true", "false"), RENEWED),
-        ("", lambda _: "", "default: gone"),
+        ("", lambda _: "", "default: it ends, and its URL with it"),
     ],
     ids=["the child's log level", "the relay goes", "taken out"],
 )
@@ -99,6 +99,7 @@ def test_a_change_that_no_user_asked_for_costs_no_url(home: Home, before: str, e
         assert (tunnels["default"]["state"], tunnels["default"]["url"]) == ("ready", url)
         assert asyncio.run(get(url)).status_code == 200
         assert words in home.run("reload").stderr
+        started.wait_for(words)
         started.send(15)
         assert started.end() == 0
 

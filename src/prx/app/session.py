@@ -22,7 +22,7 @@ import click
 
 from prx import __version__
 from prx.app.ahead import ask_for_version
-from prx.app.config_in_force import ConfigInForce, with_former
+from prx.app.config_in_force import ConfigInForce, lost_urls, with_former
 from prx.app.dashboard import DashboardChild
 from prx.app.hardening import require_folder
 from prx.app.holders import FreeHold, Hold, Holders, stopping
@@ -261,9 +261,11 @@ class Session:
         changes = differences(before.config, loaded.config)
         self._inspection.fit(self._config(loaded))  # raises if that cannot be, before anything has changed
         changes += [*renewed_tokens(self._lab, loaded.config), *supervisor.outdated_inputs()]
-        renewed = [name for name in costly if asked and name in loaded.config.tunnels]
-        changes += [f"{name}: it takes a new connector, and with it comes another URL" for name in renewed]
+        lost = lost_urls(costly if asked else [], loaded)
+        changes += lost
         self._in_force.take(loaded)
+        for text in lost:  # a signal has no other answer
+            self._log("warn", text)
         supervisor.reload(self._config())
         for text in counted_at_the_start(before, loaded):
             self._log("warn", text)
