@@ -65,10 +65,15 @@ class _Parts(NamedTuple):
     def of(cls, kind: type[Value]) -> Self:
         if not all(item.init for item in fields(kind)):
             raise TypeError(f"{kind.__qualname__}: a field of a value is always given, init=False cannot be")
-        ordered = sorted(fields(kind), key=lambda item: item.kw_only is True)
+        ordered = _as_given(kind)
         by_position = sum(item.kw_only is not True for item in ordered)
         parts = tuple((item.name, item.default, item.default_factory) for item in ordered)
         return cls(by_position, parts, hasattr(kind, "__post_init__"))
+
+
+def _as_given(kind: type[Value]) -> list[Field[Any]]:
+    """Return the fields in the order in which they are given: those by name alone come last."""
+    return sorted(fields(kind), key=lambda item: item.kw_only is True)
 
 
 class _Signature:
@@ -77,8 +82,7 @@ class _Signature:
     def __get__(self, value: Value | None, kind: type[Value]) -> inspect.Signature:
         if value is not None or kind.__init__ is not Value.__init__ or not hasattr(kind, "__dataclass_fields__"):
             raise AttributeError("__signature__")
-        ordered = sorted(fields(kind), key=lambda item: item.kw_only is True)
-        return inspect.Signature([_parameter(item) for item in ordered], return_annotation=None)
+        return inspect.Signature([_parameter(item) for item in _as_given(kind)], return_annotation=None)
 
 
 class _Made:
