@@ -91,7 +91,7 @@ async def test_what_takes_turns_stops_at_the_first_that_cannot(
     lab: Lab, clock: ManualClock, tmp_path: Path, origin: HostedOrigin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A tunnel with as many connectors as Cloudflare takes has no room for a successor; one is lost to a change, not all."""
-    monkeypatch.setattr("prx.runtime.tunnel.MOST", 2)
+    monkeypatch.setattr("prx.runtime.succession.MOST", 2)
     async with replicas(lab, clock, tmp_path, "builtin", origin, protocol="http2") as here:
         old = pids(here)
         reload(here, **unfit(tmp_path, "of another machine"))

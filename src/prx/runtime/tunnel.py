@@ -1,12 +1,11 @@
-"""One tunnel: its connectors, the one verdict about them, and their replacement one after another.
+"""One tunnel: its connectors, and the one verdict about them.
 
 Each connector is supervised by itself (`prx.runtime.connector`) and keeps its number when its child is started again.
 One of them leads: it asks the public URL for all. Of what the connectors say, states, verdicts and URLs are folded into the
 tunnel's own (`prx.core.replicas`); everything else is published as it is, with the number of the connector.
 
-If two connectors of the tunnel may serve at once, one that is to be replaced is succeeded: another connector is started in the
-same place, and the old one is asked to end only when the new one is as connected as it was. If the new one fails, the
-old one goes on. Everywhere else the old child ends first.
+How connectors are replaced without a loss to visitors is in `prx.runtime.succession`, how they become fewer in
+`prx.runtime.surplus`.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from prx.config.schema import TunnelSettings
 from prx.core import inputs
 from prx.core.events import ChildExited, ConfigReloaded, Fact, RestartScheduled, StateChanged, UrlChanged, VerdictChanged
 from prx.core.evidence import Evidence
-from prx.core.replicas import MOST, Standing, TunnelStanding, choose_leader, fold
+from prx.core.replicas import Standing, TunnelStanding, choose_leader, fold
 from prx.core.states import State
 from prx.core.status import TunnelStatus
 from prx.core.story import beside
@@ -32,17 +31,15 @@ from prx.runtime.context import Shared, TunnelContext
 from prx.runtime.delivery import add_up
 from prx.runtime.protocol_choice import ProtocolChoice
 from prx.runtime.quic_return import QuicReturn
+from prx.runtime.succession import Succession
 from prx.runtime.surplus import Surplus
 from prx.runtime.visitor_count import VisitorCount
-
-SUCCESSION_EVERY = 0.1  # seconds between two questions whether a successor is up
-SETTLED_AFTER = 5.0  # seconds with a connection after which a successor that has fewer than the old one takes over all the same
 
 
 class Tunnel:
     """One tunnel, supervised; `run` returns when it is down for good, which `send(Stop())` causes.
 
-    is_wanted: it has not been asked to stop.
+    is_wanted: it has not been asked to stop. places: its connectors by number; a successor is there once it has taken over.
     """
 
     def __init__(self, name: str, settings: TunnelSettings, shared: Shared) -> None:
@@ -54,20 +51,19 @@ class Tunnel:
         self._unnoticed = Unnoticed[Connector]()
         self._url = ""  # the one that was proven last
         self._standings: dict[Connector, Standing] = {}  # of all connectors, those that come and go included
-        self._places: dict[int, Connector] = {}  # by number; a successor is not there before it has taken over
+        self.places: dict[int, Connector] = {}
         self._leader: Connector | None = None
         self._tasks: asyncio.TaskGroup | None = None
-        self._outdated = asyncio.Event()
+        self._succession = Succession(self)
         self._surplus = Surplus(
-            shared.clock, beyond=self._beyond, staying=lambda: [*map(self._places.get, range(self._replicas))]
+            shared.clock, beyond=self._beyond, staying=lambda: [*map(self.places.get, range(self.replicas))]
         )
         self._ended = asyncio.Event()
         self.is_wanted = True
-        self._stops = 0  # how often it was asked to stop, which ends a successor that was about to come up
         backend = self.context.backend
         shared.bus.track(TunnelStatus(name, mode=backend.mode, backend=backend.name, **self._configured()))
-        for number in range(self._replicas):
-            self._places[number] = self._new(number)
+        for number in range(self.replicas):
+            self.places[number] = self._new(number)
         self._elect()
 
     @property
@@ -96,20 +92,25 @@ class Tunnel:
         """All connectors that live, a successor beside the one whose place it is about to take."""
         return tuple(self._standings)
 
+    @property
+    def replicas(self) -> int:
+        """How many connectors there are to be."""
+        return self.context.backend.replicas
+
     def send(self, event: inputs.Input) -> None:
         """Hand an input to all connectors; a restart replaces them, one after another if they may overlap."""
         match event:
             case inputs.Restart(reason=reason):
                 self.is_wanted = True
-                self._replace(self._places.values(), reason, asked=True)
+                self._succession.replace(self.places.values(), reason, asked=True)
                 self._resize()
             case inputs.Start():
                 self.is_wanted = True
-                self._send(self._places.values(), event)
+                self._send(self.places.values(), event)
                 self._resize()
             case inputs.Stop() | inputs.Kill():
                 self.is_wanted = False
-                self._stops += 1
+                self._succession.give_up()
                 self._send(self.connectors, event)
             case _:
                 self._send(self.connectors, event)
@@ -121,7 +122,7 @@ class Tunnel:
                 self._launch(connector)
             helpers = [
                 self._tasks.create_task(self._return_to_quic(), name=f"{self.name}: return to QUIC"),
-                self._tasks.create_task(self._succeed_outdated(), name=f"{self.name}: succession"),
+                self._tasks.create_task(self._succession.run(), name=f"{self.name}: succession"),
                 self._tasks.create_task(self._surplus.run(), name=f"{self.name}: surplus"),
             ]
             while self._standings:
@@ -146,12 +147,12 @@ class Tunnel:
         else:
             self.context.take(settings)
             for connector in self.connectors:
-                if connector.index < self._replicas or connector.ready > 0:
+                if connector.index < self.replicas or connector.ready > 0:
                     connector.take(settings)
         self.context.shared.bus.track_changes(self.name, **self._configured())
         self.context.publish(ConfigReloaded(tunnel=self.name, restarted=renewed))
         if renewed:
-            self._replace(self._places.values(), "the configuration changed")
+            self._succession.replace(self.places.values(), "the configuration changed")
         self._resize()
 
     def check_running_program(self, known: Programs) -> None:
@@ -159,12 +160,12 @@ class Tunnel:
 
         known: what other tunnels have seen of their programs just now.
         """
-        paths = [path for connector in self._places.values() if (path := connector.replaced_program(known))]
+        paths = [path for connector in self.places.values() if (path := connector.replaced_program(known))]
         if not (paths and self.is_wanted):
             return
         if self.context.backend.can_overlap:
             self.context.log("info", f"{paths[0]} was replaced: a new connector takes the place of each that runs")
-            self._replace(self._places.values(), "the program was replaced")
+            self._succession.replace(self.places.values(), "the program was replaced")
             return
         message = f"{paths[0]} was replaced; the connector that runs is the old one: prx restart {self.name} takes the new one"
         costs = ", and changes the URL" if self.context.backend.url_is_temporary else ""
@@ -172,12 +173,12 @@ class Tunnel:
 
     def check_origin_ca(self) -> None:
         """Take in that `origin_ca` was rotated: a new connector reads it if that costs nothing, else it is said once."""
-        found = [rotated for connector in self._places.values() if (rotated := connector.rotated_trust())]
+        found = [rotated for connector in self.places.values() if (rotated := connector.rotated_trust())]
         if not (found and self.is_wanted):
             return
         self.context.log(*found[0].words(self.context))
         if not found[0].trouble and self.context.backend.can_overlap:
-            self._replace(self._places.values(), "origin_ca has changed")
+            self._succession.replace(self.places.values(), "origin_ca has changed")
 
     async def abandon(self) -> None:
         """End all children at once: the supervision of this tunnel has failed."""
@@ -191,10 +192,6 @@ class Tunnel:
         for connector in list(connectors):
             connector.send(event)
 
-    @property
-    def _replicas(self) -> int:
-        return self.context.backend.replicas
-
     def _new(self, number: int, *, takes_over: Connector | None = None) -> Connector:
         connector = Connector(self.context.of_connector(number), self, self._protocol, takes_over=takes_over)
         connector.role.leads = False
@@ -202,6 +199,13 @@ class Tunnel:
         connector.role.on_failures = lambda: self._check_elsewhere(connector)
         self._standings[connector] = Standing(number)
         return connector
+
+    def start_beside(self, old: Connector) -> Connector:
+        """Start another connector with the number of `old`, and return it."""
+        new = self._new(old.index, takes_over=old)
+        self._elect()
+        self._launch(new)
+        return new
 
     def _check_elsewhere(self, connector: Connector) -> None:
         """Have the leader check, as visitors of another connector have met failures."""
@@ -215,8 +219,8 @@ class Tunnel:
     async def _supervise(self, connector: Connector) -> None:
         await connector.run()
         del self._standings[connector]
-        if self._places.get(connector.index) is connector:
-            del self._places[connector.index]
+        if self.places.get(connector.index) is connector:
+            del self.places[connector.index]
         if self._standings:
             self._elect()
             self._show("")
@@ -232,93 +236,32 @@ class Tunnel:
 
     def _fill(self) -> None:
         """Start the connectors that are missing."""
-        missing = [number for number in range(self._replicas) if number not in self._places]
+        missing = [number for number in range(self.replicas) if number not in self.places]
         for number in missing if self.is_wanted else ():
-            self._places[number] = self._new(number)
-            self._launch(self._places[number])
+            self.places[number] = self._new(number)
+            self._launch(self.places[number])
 
     def _beyond(self) -> list[Connector]:
-        return [item for item in self.connectors if item.index >= self._replicas and item.machine.wanted and self.is_wanted]
+        return [item for item in self.connectors if item.index >= self.replicas and item.machine.wanted and self.is_wanted]
 
-    # ------------------------------------------------------------------ replacement
-
-    def _replace(self, connectors: Iterable[Connector], reason: str, *, asked: bool = False) -> None:
-        """Replace connectors: those that serve one after another, if two may serve at once; all others at once.
-
-        One that has lost the edge comes back by itself, which its successor may not: it is kept too, if no restart was `asked`.
-        """
-        for connector in list(connectors):
-            serves = connector.ready > 0 or (connector.has_served and not asked)
-            kept = serves and self.context.backend.can_overlap_with(connector.child_context.backend)
-            connector.renew(self.context.of_connector(connector.index), kept=kept)
-            if not kept and connector.index < self._replicas:
-                connector.send(inputs.Restart(reason, asked=asked))
-        self._outdated.set()
-
-    async def _succeed_outdated(self) -> None:
-        """Replace the connectors whose children are outdated, one after another; forever."""
-        while True:
-            await self._outdated.wait()
-            self._outdated.clear()
-            for number in sorted(self._places):
-                if (old := self._places.get(number)) is not None and self._is_to_be_succeeded(old):
-                    await self._succeed(old)
-
-    def _is_to_be_succeeded(self, old: Connector) -> bool:
-        return self.is_wanted and old.is_outdated and old.is_kept and old.index < self._replicas
-
-    async def _succeed(self, old: Connector) -> None:
-        """Start a successor of `old`, and end `old` once it is up, whatever the edge does; give up if `old` ends before."""
-        if len(self._standings) >= MOST:  # Cloudflare takes no more: the others serve meanwhile
-            await self._restart_in_place(old)
-            return
-        generation, stops = old.generation, self._stops
-        new = self._new(old.index, takes_over=old)
-        self._elect()
-        self._launch(new)
-        connected_at: float | None = None
-        while self._is_to_be_succeeded(old) and (old.generation, self._stops) == (generation, stops):
-            await self.context.clock.sleep(SUCCESSION_EVERY)
-            now = self.context.clock.monotonic()
-            connected_at = (now if connected_at is None else connected_at) if self._serves(new) else None
-            if connected_at is not None and (new.ready >= old.ready or now - connected_at >= SETTLED_AFTER):
-                break
-        if (old.generation, self._stops) != (generation, stops) or old.index >= self._replicas:
-            new.send(inputs.Stop())
-            self._outdated.set()
-            return
-        self._places[old.index] = new
-        old.send(inputs.Stop())
-        while old in self._standings:
-            await self.context.clock.sleep(SUCCESSION_EVERY)
-
-    async def _restart_in_place(self, connector: Connector) -> None:
-        """Restart a connector, and wait until it serves again, or something else is wanted: the next one may not either."""
-        generation = connector.generation
-        connector.send(inputs.Restart("it is its turn", asked=False))
-        while (connector.is_outdated or connector.ready == 0) and connector.generation == generation and self.is_wanted:
-            await self.context.clock.sleep(SUCCESSION_EVERY)
-
-    def _serves(self, connector: Connector) -> bool:
-        """Return whether a successor can take visitors: it is connected, and its machine has seen so if the URL is known."""
-        return connector.ready > 0 and (connector.state.is_up or not connector.role.proven)
+    # ------------------------------------------------------------------ the return to QUIC
 
     async def _return_to_quic(self) -> None:
         """Try QUIC again, in a quiet minute, for a named tunnel that uses HTTP/2 because QUIC did not get through."""
         while True:
             await self.context.clock.sleep(QuicReturn.EVERY)
-            places = self._places.values()
+            places = self.places.values()
             fallen = [item for item in places if self._protocol.has_fallen_back(item.context, item.machine.protocol)]
             if not fallen or self.state is not State.READY:
                 self._protocol.interrupt()
             elif await self._protocol.may_return(self.context, await self._visitors()):
                 for connector in fallen:
                     connector.reconfigure()
-                self._replace(fallen, "QUIC gets through again")
+                self._succession.replace(fallen, "QUIC gets through again")
 
     async def _visitors(self) -> int | None:
         """Return how many requests of visitors have come through all connectors, None if that is not known."""
-        counts = [await connector.visitors() for connector in self._places.values()]
+        counts = [await connector.visitors() for connector in self.places.values()]
         known = [count for count in counts if count is not None]
         return sum(known) if len(known) == len(counts) else None
 
@@ -400,7 +343,7 @@ class Tunnel:
         leader = self._leader
         standings = [replace(item, leads=connector is leader) for connector, item in self._standings.items()]
         old = self._shown
-        self._shown = new = fold(standings, old, replicas=self._replicas, least=self.context.backend.replicas_min)
+        self._shown = new = fold(standings, old, replicas=self.replicas, least=self.context.backend.replicas_min)
         if news := new.news(self.name, old):
             self.context.publish(news)
         if new.state is not old.state:
@@ -408,5 +351,5 @@ class Tunnel:
             self.context.publish(StateChanged(tunnel=self.name, old=old.state, new=new.state, reason=words))
 
     def _configured(self) -> dict[str, Any]:
-        settings, replicas = self.context.settings, self._replicas if self.context.backend.client is not None else 0
+        settings, replicas = self.context.settings, self.replicas if self.context.backend.client is not None else 0
         return {"local_addr": str(settings.origin), "inspected": settings.inspect.enabled, "replicas": replicas}

@@ -1,0 +1,120 @@
+"""Replacing the connectors of a tunnel whose children are outdated, one after another, at no loss to visitors if possible.
+
+If two connectors of the tunnel may serve at once, one that serves is succeeded: another connector is started in the same place,
+and the old one is asked to end only when the new one is as connected as it was. If the new one fails, the old one goes on.
+Everywhere else the old child ends first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import Protocol
+
+from prx.core import inputs
+from prx.core.replicas import MOST
+from prx.runtime.connector import Connector
+from prx.runtime.context import TunnelContext
+
+ASK_EVERY = 0.1  # seconds between two questions whether a successor is up
+SETTLED_AFTER = 5.0  # seconds with a connection after which a successor that has fewer than the old one takes over all the same
+
+
+class Owner(Protocol):
+    """The tunnel, as the succession of its connectors knows it.
+
+    places: its connectors by number; a successor is there once it has taken over. connectors: all that live, a successor
+    beside the one whose place it is about to take. replicas: how many places there are to be. is_wanted: the tunnel has not
+    been asked to stop. context: what the next children are started with.
+    """
+
+    context: TunnelContext
+    places: dict[int, Connector]
+    is_wanted: bool
+
+    @property
+    def connectors(self) -> tuple[Connector, ...]: ...  # noqa: D102 - above
+
+    @property
+    def replicas(self) -> int: ...  # noqa: D102 - above
+
+    def start_beside(self, old: Connector) -> Connector:
+        """Start another connector with the number of `old`, and return it."""
+
+
+class Succession:
+    """Replaces the connectors of one tunnel; `run` does what takes time."""
+
+    def __init__(self, tunnel: Owner) -> None:
+        self._tunnel = tunnel
+        self._outdated = asyncio.Event()
+        self._stops = 0  # how often the tunnel was asked to stop
+
+    def replace(self, connectors: Iterable[Connector], reason: str, *, asked: bool = False) -> None:
+        """Replace connectors: those that serve one after another, if two may serve at once; all others at once.
+
+        One that has lost the edge comes back by itself, which its successor may not: it is kept too, if no restart was `asked`.
+        """
+        context = self._tunnel.context
+        for connector in list(connectors):
+            serves = connector.ready > 0 or (connector.has_served and not asked)
+            kept = serves and context.backend.can_overlap_with(connector.child_context.backend)
+            connector.renew(context.of_connector(connector.index), kept=kept)
+            if not kept and connector.index < self._tunnel.replicas:
+                connector.send(inputs.Restart(reason, asked=asked))
+        self._outdated.set()
+
+    def give_up(self) -> None:
+        """Take in that the tunnel was asked to stop, which ends a successor that is about to come up."""
+        self._stops += 1
+
+    async def run(self) -> None:
+        """Serve `replace` forever."""
+        while True:
+            await self._outdated.wait()
+            self._outdated.clear()
+            for number in sorted(self._tunnel.places):
+                if (old := self._tunnel.places.get(number)) is not None and self._is_to_be_succeeded(old):
+                    await self._succeed(old)
+
+    def _is_to_be_succeeded(self, old: Connector) -> bool:
+        return self._tunnel.is_wanted and old.is_outdated and old.is_kept and old.index < self._tunnel.replicas
+
+    async def _succeed(self, old: Connector) -> None:
+        """Start a successor of `old`, and end `old` once it is up, whatever the edge does; give up if `old` ends before."""
+        tunnel = self._tunnel
+        if len(tunnel.connectors) >= MOST:  # Cloudflare takes no more: the others serve meanwhile
+            await self._restart_in_place(old)
+            return
+        generation, stops = old.generation, self._stops
+        new = tunnel.start_beside(old)
+        connected_at: float | None = None
+        while self._is_to_be_succeeded(old) and (old.generation, self._stops) == (generation, stops):
+            await self._pause()
+            now = tunnel.context.clock.monotonic()
+            connected_at = (now if connected_at is None else connected_at) if _serves(new) else None
+            if connected_at is not None and (new.ready >= old.ready or now - connected_at >= SETTLED_AFTER):
+                break
+        if (old.generation, self._stops) != (generation, stops) or old.index >= tunnel.replicas:
+            new.send(inputs.Stop())
+            self._outdated.set()
+            return
+        tunnel.places[old.index] = new
+        old.send(inputs.Stop())
+        while old in tunnel.connectors:
+            await self._pause()
+
+    async def _restart_in_place(self, connector: Connector) -> None:
+        """Restart a connector, and wait until it serves again, or something else is wanted: the next one may not either."""
+        generation = connector.generation
+        connector.send(inputs.Restart("it is its turn", asked=False))
+        while (connector.is_outdated or connector.ready == 0) and connector.generation == generation and self._tunnel.is_wanted:
+            await self._pause()
+
+    async def _pause(self) -> None:
+        await self._tunnel.context.clock.sleep(ASK_EVERY)
+
+
+def _serves(connector: Connector) -> bool:
+    """Return whether a successor can take visitors: it is connected, and its machine has seen so if the URL is known."""
+    return connector.ready > 0 and (connector.state.is_up or not connector.role.proven)
