@@ -50,14 +50,11 @@ class Watch:
         self.told: list[str] = []
         self.renewed = 0
 
-    def _renewed(self) -> None:
-        self.renewed += 1
-
     async def asked(self) -> None:
         """Ask once, and take the answer in."""
         self.clock.advance(EVERY)
         for _ in range(2):
-            self.lab.check(self.clock, renewed=self._renewed, log=lambda level, text: self.told.append(f"{level}: {text}"))
+            self.renewed += self.lab.check(self.clock, lambda level, text: self.told.append(f"{level}: {text}"))
             if (asking := self.lab._asking) is not None:
                 async with asyncio.timeout(PATIENCE):
                     with suppress(PrxError):
@@ -100,7 +97,7 @@ async def test_a_tunnel_that_waits_asks_for_its_token(tmp_path: Path) -> None:
         await watch.asked()
         assert watch.renewed == 1
         assert watch.told == ["info: the lab has another token for a tunnel, which is taken"]
-        here.check(watch.clock, renewed=watch._renewed, log=lambda *_: None)
+        here.check(watch.clock, lambda *_: None)
         assert here._asking is None, "it was asked less than five seconds ago"
 
 

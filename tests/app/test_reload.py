@@ -24,10 +24,15 @@ class Scripted:
         self.story: list[str] = []
         self.reading: list[threading.Thread] = []
         self.problem: PrxError | None = None
+        self.changed = False
         self.may_read = threading.Semaphore(0)
         self.taken = asyncio.Event()
         self.told = asyncio.Event()
-        self.reloader = Reloader(read=self.read, take=self.take, around=self.around, refused=self.refused)
+        self.reloader = Reloader(self, around=self.around, refused=self.refused)
+
+    def has_changed(self) -> bool:
+        """Return what the test says."""
+        return self.changed
 
     def read(self) -> Loaded:
         """Wait until the test lets it, in a thread that is not the loop's."""
@@ -38,7 +43,7 @@ class Scripted:
             raise self.problem
         return cast("Loaded", object())
 
-    def take(self, _: Loaded, /, *, asked: bool) -> list[str]:
+    def take(self, loaded: Loaded, *, asked: bool) -> list[str]:
         """Note it."""
         self.story.append("taken" if asked else "taken unasked")
         self.taken.set()
@@ -128,6 +133,22 @@ async def test_a_reload_that_no_user_asked_for_is_known_as_such(wanted: tuple[bo
         task.cancel()
 
 
+async def test_a_wait_reloads_only_if_something_has_changed() -> None:
+    """What a waiting tunnel has checked every few seconds is read again once it has changed, and not before; unasked."""
+    scripted = Scripted()
+    scripted.may_read.release(2)
+    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+        task = group.create_task(scripted.reloader.run(), name="reloads")
+        for scripted.changed in (False, True):
+            scripted.reloader.reload_if_changed()
+            for _ in range(10):
+                await asyncio.sleep(0)
+            assert bool(scripted.reading) == scripted.changed
+        await scripted.taken.wait()
+        task.cancel()
+    assert scripted.story == ["(", "taken unasked", ")"]
+
+
 @pytest.mark.parametrize("part", ["reloads", "service manager"])
 async def test_an_optional_part_that_raises_is_begun_again(part: str) -> None:
     """A defect in the reloads, or in what tells the service manager, is said, and costs neither the tunnels nor the part."""
@@ -141,12 +162,18 @@ async def test_an_optional_part_that_raises_is_begun_again(part: str) -> None:
         served.set()
         return ()
 
-    def take(_: Loaded, /, *, asked: bool) -> list[str]:
-        assert asked
-        statuses()
-        return []
+    class Defective(Scripted):
+        """A configuration that cannot be put in force for a defect, at first."""
 
-    reloader = Reloader(read=lambda: cast("Loaded", object()), take=take, around=nullcontext, refused=told.append)
+        def take(self, loaded: Loaded, *, asked: bool) -> list[str]:
+            """Raise, then work."""
+            assert asked
+            statuses()
+            return []
+
+    source = Defective()
+    source.may_read.release(1000)
+    reloader = Reloader(source, around=nullcontext, refused=told.append)
 
     class Broken(NotifySocket):
         """A socket to the service manager with a defect."""

@@ -294,7 +294,7 @@ async def test_a_third_backend_that_cannot_work_is_not_started(tmp_path: Path) -
 
 # ------------------------------------------------------------------ nothing behind the wall names a backend
 
-ROOMS = ("runtime", "app/session.py")
+ROOMS = ("runtime", "app/session.py", "app/running_config.py")
 # These probe Cloudflare's public side, whatever keeps the tunnel up: its resolvers, its Access, its error pages, its edge.
 ABOUT_CLOUDFLARE = {"access.py", "addresses.py", "edge.py", "error_pages.py", "exposure.py", "public.py", "head.py", "http.py"}
 ABOUT_CLOUDFLARE |= {"newest_rules.py"}  # asks Cloudflare's account about a mismatch that a backend has found

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -98,15 +97,3 @@ class ConfigInForce:
         if self.path is None and not given:
             given = next(iter(self.config.tunnels.values())).local_addr
         return Instance(ensure_private_dir(runtime_dir(self._environ)), instance_key(self.path, given))
-
-
-def with_former(loaded: Loaded, before: Loaded, names: Iterable[str]) -> Loaded:
-    """Return `loaded` with the settings that tunnels of these names had `before`."""
-    former = {name: before.config.tunnels[name] for name in names}
-    return replace(loaded, config=replace(loaded.config, tunnels={**loaded.config.tunnels, **former}))
-
-
-def lost_urls(costly: Iterable[str], loaded: Loaded) -> list[str]:
-    """Return a line for each tunnel that loses its URL by `loaded`."""
-    renewed, ends = "it takes a new connector, and with it comes another URL", "it ends, and its URL with it"
-    return [f"{name}: {renewed if name in loaded.config.tunnels else ends}" for name in costly]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -73,31 +74,33 @@ class JoinedLab:
         renewed, self._renewed = self._renewed, set()
         return renewed
 
-    def check(self, clock: Clock, *, renewed: Callable[[], None], log: Callable[[str, str], None]) -> None:
-        """Take in the last answer, and ask again if it is time; `renewed` is called if a token is another one by now.
+    def check(self, clock: Clock, log: Callable[[str, str], None]) -> bool:
+        """Take in the last answer, and ask again if it is time; return whether a token is another one by that answer.
 
         What is wrong with the lab is said to `log`, once.
         """
+        renewed = False
         if self._asking is not None and self._asking.done():
             asked, self._asking = self._asking, None
-            self._take(asked, renewed, log)
+            renewed = self._take(asked, log)
         if self._asking is None and clock.monotonic() >= self._next:
             self._next = clock.monotonic() + EVERY
-            try:
+            with suppress(RuntimeError):  # no thread is to be had now
                 self._asking = start_in_thread(self.renew)
-            except RuntimeError:  # no thread is to be had now
-                return
+        return renewed
 
-    def _take(self, asked: Future[bool], renewed: Callable[[], None], log: Callable[[str, str], None]) -> None:
+    def _take(self, asked: Future[bool], log: Callable[[str, str], None]) -> bool:
         said, self._said = self._said, ""
         try:
-            if asked.result():
-                log("info", "the lab has another token for a tunnel, which is taken")
-                renewed()
+            renewed = asked.result()
         except PrxError as error:
             self._said = f"{error.message} (hint: {error.hint})" if error.hint else error.message
             if self._said != said:
                 log("error", self._said)
+            return False
+        if renewed:
+            log("info", "the lab has another token for a tunnel, which is taken")
+        return renewed
 
     def _ask_token(self, hostname: str) -> str:
         return str(ask(self.control, "POST", "/token", {"hostname": hostname})["token"])

@@ -16,26 +16,29 @@ from prx.core.errors import PrxError
 from prx.secrets.blocking import start_in_thread
 
 
-class Take(Protocol):
-    """Put a configuration in force and return what that changes, in words."""
+class Source(Protocol):
+    """Where a configuration comes from, and what goes by it."""
 
-    def __call__(self, loaded: Loaded, /, *, asked: bool) -> list[str]:
-        """`asked`: the user wants it, and has accepted what it costs; else a file was seen to have changed."""
+    def has_changed(self) -> bool:
+        """Return whether something that the configuration comes from has changed since this was asked last."""
+
+    def read(self) -> Loaded:
+        """Return the configuration as it is now; raise PrxError, with every mistake. Called in a thread: it may block."""
+
+    def take(self, loaded: Loaded, *, asked: bool) -> list[str]:
+        """Put a configuration in force and return what that changes, in words.
+
+        `asked`: the user wants it, and has accepted what it costs; else a file was seen to have changed.
+        """
 
 
 class Reloader:
-    """`read`, in a thread, returns the configuration or raises PrxError; `take` puts it in force; `around` encloses both."""
+    """Decides when `source` is read again; `around` encloses each reload."""
 
     def __init__(
-        self,
-        *,
-        read: Callable[[], Loaded],
-        take: Take,
-        around: Callable[[], AbstractContextManager[None]],
-        refused: Callable[[str], None],
+        self, source: Source, *, around: Callable[[], AbstractContextManager[None]], refused: Callable[[str], None]
     ) -> None:
-        self._read = read
-        self._take = take
+        self._source = source
         self._around = around
         self._refused = refused
         self._wanted = asyncio.Event()
@@ -47,15 +50,20 @@ class Reloader:
         async with self._one_at_a_time:
             with self._around():
                 try:
-                    reading = start_in_thread(self._read)
+                    reading = start_in_thread(self._source.read)
                 except RuntimeError as error:  # no thread is to be had
                     raise PrxError(f"it cannot be read now: {error}", hint="raise the limit of processes: ulimit -u") from error
-                return self._take(await asyncio.wrap_future(reading), asked=asked)
+                return self._source.take(await asyncio.wrap_future(reading), asked=asked)
 
     def reload_soon(self, *, asked: bool = True) -> None:
         """Reload as soon as it can be done; `refused` is called if that cannot be. Many of these at once are one."""
         self._asked |= asked
         self._wanted.set()
+
+    def reload_if_changed(self) -> None:
+        """Reload, unasked, if something that the configuration comes from has changed: a wait for that ends."""
+        if self._source.has_changed():
+            self.reload_soon(asked=False)
 
     async def run(self) -> None:
         """Serve `reload_soon` forever."""

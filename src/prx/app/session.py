@@ -22,30 +22,27 @@ import click
 
 from prx import __version__
 from prx.app.ahead import ask_for_version
-from prx.app.config_in_force import ConfigInForce, lost_urls, with_former
+from prx.app.config_in_force import ConfigInForce
 from prx.app.dashboard import DashboardChild
 from prx.app.hardening import require_folder
 from prx.app.holders import FreeHold, Hold, Holders, stopping
 from prx.app.inspection import Inspection
-from prx.app.joined_lab import JoinedLab
-from prx.app.lab_mode import choose_for_lab, explain, join_or_start, renewed_tokens
+from prx.app.lab_mode import explain, join_or_start
 from prx.app.log_file import EventLog, log_file
 from prx.app.memory import freeze_objects, no_collection, return_free_memory, short_pauses
 from prx.app.options import StartOptions
 from prx.app.outcome import Outcome, first_error
 from prx.app.reload import Reloader
+from prx.app.running_config import RunningConfig
 from prx.app.signals import Signals
 from prx.app.stop_request import StopRequest
 from prx.backends import create
 from prx.backends.base import CLOUDFLARE, Counters
-from prx.config.changes import counted_at_the_start
-from prx.config.differences import differences
-from prx.config.load import Loaded
 from prx.config.paths import ensure_private_dir
 from prx.config.schema import Config
 from prx.control.messages import Message
 from prx.control.server import ControlServer, EventSource
-from prx.core.errors import PermanentError, PrxError
+from prx.core.errors import PermanentError
 from prx.core.events import Log, timestamp
 from prx.core.states import State
 from prx.core.status import TunnelStatus
@@ -63,7 +60,6 @@ from prx.ui.screen import choose_views, showing
 
 if TYPE_CHECKING:
     from prx.app.served_command import ServedCommand
-    from prx.lab import Lab
     from prx.runtime.supervisor import Supervisor
 
 FREE_MEMORY_AFTER = 0.5  # seconds after all tunnels were verified, or have failed
@@ -97,15 +93,14 @@ class Session:
         self._in_force = ConfigInForce(options, environ, self._redactor)
         self._stop_request = StopRequest()
         self._notifier = Notifier.from_environment(environ, self._clock, self._bus.statuses)
+        self._inspection = Inspection(self._clock, self._redactor, self._log, folder=self._in_force.caught)
+        self._config = RunningConfig(self._in_force, self._inspection, self._stop_request, self._clock, self._log)
         self._reloader = Reloader(
-            read=self._read_again,
-            take=self._take_again,
+            self._config,
             around=self._notifier.reloading,
             refused=lambda why: self._log("error", f"not reloaded, everything stays as it is: {why}"),
         )
         self._supervisor: Supervisor | None = None
-        self._inspection = Inspection(self._clock, self._redactor, self._log, folder=self._in_force.caught)
-        self._lab: Lab | JoinedLab | None = None
         self._service: ServedCommand | None = None
         self._dashboard: DashboardChild | None = None
         self._holders = Holders(self._stop_unused) if options.held else None
@@ -161,7 +156,7 @@ class Session:
 
     def restart(self, name: str | None = None) -> None:
         """Restart one tunnel, or all."""
-        self._running().restart(name)
+        self._config.require_supervisor().restart(name)
 
     async def _counters(self) -> Mapping[str, Counters]:
         return {} if self._supervisor is None else await self._supervisor.counters(max_age=1.0)
@@ -178,37 +173,15 @@ class Session:
 
     async def reload(self) -> list[str]:
         """Read the configuration again, return what has changed; raise ConfigError and change nothing if it has mistakes."""
-        self._running()
+        self._config.require_supervisor()
         return await self._reloader.reload()
 
     async def traffic(self, request: Message) -> Message:
         """Answer what is asked of inspected traffic."""
         if request.get("do") == "retarget":
-            self._retarget(request.get("tunnel"), str(request.get("addr", "")))
+            self._config.retarget(request.get("tunnel"), str(request.get("addr", "")))
             return {}
         return await self._inspection.answer(request)
-
-    def _retarget(self, name: str | None, addr: str) -> None:
-        """Serve a tunnel from another address, under the same URL."""
-        supervisor = self._running()
-        self._inspection.retarget(self._in_force.config, name, addr)
-        self._inspect()
-        supervisor.reload(self._config())
-
-    def _inspect(self) -> None:
-        self._inspection.fit(self._config())
-
-    def _running(self) -> Supervisor:
-        if self._supervisor is None or self._stop_request.made:
-            raise PrxError("prx is just starting or stopping", hint="try again in a moment")
-        return self._supervisor
-
-    def _reload_if_changed(self) -> None:
-        """Reload when something that the configuration came from has changed, so that a wait for that ends."""
-        if self._in_force.has_changed():
-            self._reloader.reload_soon(asked=False)
-        elif isinstance(self._lab, JoinedLab):
-            self._lab.check(self._clock, renewed=partial(self._reloader.reload_soon, asked=False), log=self._log)
 
     def _kill(self, number: int) -> None:
         self._killed_by = number
@@ -242,43 +215,6 @@ class Session:
             came_up = await self._stop_request.in_time(self._bring_up(stack))
             code = await self._supervise() if came_up else 0
         return self._result(code)
-
-    def _read_again(self) -> Loaded:
-        """Return the configuration as it is written now, with the tokens of a joined lab as they are now. Blocks."""
-        loaded = self._in_force.read()
-        if isinstance(self._lab, JoinedLab):
-            self._lab.renew()
-            choose_for_lab(loaded.config, self._lab.token)
-        return loaded
-
-    def _take_again(self, loaded: Loaded, *, asked: bool) -> list[str]:
-        """Put a configuration in force while tunnels run; return what that changes (`prx.app.reload.Take`)."""
-        supervisor, before = self._running(), self._in_force.loaded
-        costly = supervisor.costly(self._config(loaded))
-        if costly and not asked:
-            loaded = with_former(loaded, before, costly)
-            self._log("warn", f"settings of {', '.join(costly)} have changed: prx reload takes them, and the URL is lost")
-        changes = differences(before.config, loaded.config)
-        self._inspection.fit(self._config(loaded))  # raises if that cannot be, before anything has changed
-        changes += [*renewed_tokens(self._lab, loaded.config), *supervisor.outdated_inputs()]
-        lost = lost_urls(costly if asked else [], loaded)
-        changes += lost
-        self._in_force.take(loaded)
-        for text in lost:  # a signal has no other answer
-            self._log("warn", text)
-        supervisor.reload(self._config())
-        for text in counted_at_the_start(before, loaded):
-            self._log("warn", text)
-        if self._dashboard is not None:
-            self._dashboard.check_settings()
-        return changes
-
-    def _config(self, loaded: Loaded | None = None) -> Config:
-        """Return a configuration (None: that in force) as loaded, with the connector and the tokens that the lab works with."""
-        config = (loaded or self._in_force.loaded).config
-        if self._lab is not None:
-            config = choose_for_lab(config, self._lab.token)
-        return self._inspection.moved(config)
 
     async def _prepare(self, stack: AsyncExitStack) -> None:
         """Take the lock and open what the user sees and asks: log file, views, control socket."""
@@ -338,22 +274,22 @@ class Session:
             await self._service.start()
         site = CLOUDFLARE
         if self._options.lab:
-            self._lab, site = await join_or_start(
+            self._config.lab, site = await join_or_start(
                 stack, self._in_force.config, self._options, self._in_force.instance(), self._environ
             )
-        config = self._config()
+        config = self._config.current()
         if explained := explain(config, self._in_force.config, lab=self._options.lab):
             self._log("info", explained)
-        if self._lab is not None:
-            self._log("info", f"the lab answers `prx lab …` at {self._lab.control}")
+        if self._config.lab is not None:
+            self._log("info", f"the lab answers `prx lab …` at {self._config.lab.control}")
         stack.push_async_callback(forget_ahead)
         await ask_for_version(config, self._environ, self._in_force.data_dir, self._clock)
         with no_collection():
             from prx.runtime.supervisor import Supervisor  # the program answers meanwhile
 
         stack.push_async_callback(self._inspection.close)
-        self._inspect()
-        self._supervisor = Supervisor(
+        self._inspection.fit(config)
+        self._supervisor = self._config.supervisor = Supervisor(
             config,
             clock=self._clock,
             bus=self._bus,
@@ -361,7 +297,7 @@ class Session:
             site=site,
             instance=self._in_force.instance().key,
             folder=self._in_force.path.parent if self._in_force.path else None,
-            recheck=self._reload_if_changed,
+            recheck=self._reloader.reload_if_changed,
             environ=self._environ,
             child_settings=self._inspection.child_settings,
             probe_pass=self._inspection.own_pass,
@@ -377,8 +313,9 @@ class Session:
                 watch = group.create_task(self._watch_service(), name="service")
                 beat = group.create_task(self._kept_running("service manager", self._notifier.run), name="service manager")
                 reloads = group.create_task(self._kept_running("reloads", self._reloader.run), name="reloads")
-                self._dashboard = DashboardChild(lambda: self._in_force.config.web, self._environ, self._clock, self._log)
-                page = group.create_task(self._kept_running("dashboard", self._dashboard.run), name="dashboard")
+                dashboard = DashboardChild(lambda: self._in_force.config.web, self._environ, self._clock, self._log)
+                self._dashboard = self._config.dashboard = dashboard
+                page = group.create_task(self._kept_running("dashboard", dashboard.run), name="dashboard")
                 code = await self._supervisor.run()
                 for task in (watch, beat, reloads, page):
                     task.cancel()
