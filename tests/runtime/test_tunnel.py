@@ -81,7 +81,7 @@ def test_a_loss_of_one_connector_has_the_leader_check(
     monkeypatch.setattr(Connector, "shown", property(lambda _: shown[-1]))
     monkeypatch.setattr(leader, "check_now", lambda: checked.append(leader))
     tunnel.take_fact(connector, StateChanged(tunnel="web", old=State.STARTING, new=State.READY, reason=""))
-    connector.machine.state = State.READY
+    connector.machine._observed.state = State.READY
     for diagnosis in (WELL, LOST, LOST):
         shown.append(diagnosis)
         tunnel.take_fact(connector, VerdictChanged(tunnel="web", old="", new=diagnosis.verdict, reason=diagnosis.reason))
@@ -100,7 +100,7 @@ def test_a_change_of_verdict_and_state_is_one(
     tunnel._shown = TunnelStanding(State.DEGRADED, down, 1, (State.DEGRADED, down))
     tunnel._standings[leader] = Standing(0, State.READY, replace(WELL, second_hand=True))
     monkeypatch.setattr(Connector, "shown", property(lambda _: down))
-    leader.machine.state = State.DEGRADED
+    leader.machine._observed.state = State.DEGRADED
     tunnel.take_fact(leader, VerdictChanged(tunnel="web", old="", new=Verdict.ORIGIN_DOWN, reason=""))
     tunnel.take_fact(leader, StateChanged(tunnel="web", old=State.READY, new=State.DEGRADED, reason=""))
     assert [fact for fact in seen if isinstance(fact, StateChanged)] == []

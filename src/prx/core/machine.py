@@ -19,7 +19,8 @@ runs, late timers and doubled answers change nothing.
 
 Each part owns what it decides, and its timers: `Child` the child's life and end (grace, reap), `Cadence` when a check is due,
 `RemedyChoice` what is done about its result, `Restarts` attempts and waits (replace, steady), `Display` what is shown
-(suspicion), `ProtocolChoice` what the child speaks. What is left here is the state, and which part is asked when.
+(suspicion), `ProtocolChoice` what the child speaks, `ObservedState` the state, and which changes of it there are. What is left
+here is which part is asked when, and which state follows.
 
 Failures are counted at most once an interval although checks come faster while something is wrong: `max_failures` of them mean
 that the fault has lasted for `max_failures - 1` intervals, whatever the pace of checks.
@@ -30,7 +31,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from prx.core import effects as do
-from prx.core import events, inputs
+from prx.core import inputs
 from prx.core.cadence import CHECK_LIMIT, PACE, Cadence
 from prx.core.causes import Cause
 from prx.core.child import Child
@@ -38,16 +39,16 @@ from prx.core.damping import FailureCounter
 from prx.core.display import Display
 from prx.core.effects import Effect
 from prx.core.evidence import ExitCause
+from prx.core.observed_state import ObservedState
 from prx.core.outbox import Outbox
 from prx.core.protocols import ProtocolChoice
 from prx.core.remedies import RemedyChoice, does_its_part
 from prx.core.restarts import Restarts
-from prx.core.states import TRANSITIONS, AfterStop, ChildState, MachineSettings, State
+from prx.core.states import AfterStop, ChildState, MachineSettings, State
 from prx.core.verdicts import BLUNT, Action, Diagnosis, Verdict
 
 RECHECK_EVERY = 2.0  # seconds; a wait ends within 5 s of the change that makes it pointless
 IDLE_GRACE = 0.5  # seconds for a child without connections: nothing can be in flight, and each one costs visitors
-UP_FOR = 2.0  # seconds for which a replica was up, so that its end is no failed start
 
 
 class Machine:
@@ -56,9 +57,9 @@ class Machine:
     def __init__(self, name: str, settings: MachineSettings, *, jitter: Callable[[], float] = lambda: 0.0) -> None:
         self.name = name
         self.settings = settings
-        self.state = State.IDLE
         self.wanted = False
         self._out = Outbox()
+        self._observed = ObservedState(name, self._out)
         self.child = Child(name, self._out)
         self.failures = FailureCounter()
         self._remedies = RemedyChoice(self.failures)
@@ -69,7 +70,11 @@ class Machine:
         self._after_stop = AfterStop.IDLE
         self._why = ""  # that comes
         self._now = 0.0
-        self._up_since = 0.0
+
+    @property
+    def state(self) -> State:
+        """The observed state."""
+        return self._observed.state
 
     @property
     def run(self) -> int:
@@ -174,7 +179,7 @@ class Machine:
 
     def _on_woken(self, what: str) -> None:
         if what == "no network":
-            if self._is_running():
+            if self._observed.is_running():
                 self._check_now()
             return
         if what == "network":
@@ -184,7 +189,7 @@ class Machine:
         if self.state in {State.BACKOFF, State.FAILED} and self.wanted:
             self._restarts.forget_attempts()
             self._spawn(f"{what} changed" if what != "sleep" else "the machine woke up")
-        elif self._is_running():
+        elif self._observed.is_running():
             self.failures.forget()
             self._check_now()
 
@@ -222,7 +227,7 @@ class Machine:
                 self._ended(event.diagnosis, event.exit.cause)
             case inputs.Checked():
                 self._on_checked(event)
-            case inputs.CheckNow() if self._is_running():
+            case inputs.CheckNow() if self._observed.is_running():
                 self._cadence.hurry()
                 self._check_now()
 
@@ -245,8 +250,8 @@ class Machine:
         if diagnosis.action is Action.FAIL:
             self._enter(State.FAILED, diagnosis.reason)
         else:
-            was_up = self.state.is_up and self._now - self._up_since >= UP_FOR
-            delay = self._restarts.delay_after(diagnosis, quick=was_up and self.settings.replicated)
+            quick = self.settings.replicated and self._observed.was_up(self._now)
+            delay = self._restarts.delay_after(diagnosis, quick=quick)
             self._wait(delay, diagnosis.reason)
 
     def _after_stopping(self) -> None:
@@ -269,10 +274,10 @@ class Machine:
 
     def _on_checked(self, event: inputs.Checked) -> None:
         again = self._cadence.finish()
-        if not self._is_running():
+        if not self._observed.is_running():
             return
         self._judge(event.diagnosis, event.url)
-        if not self._is_running():  # the verdict has ended it
+        if not self._observed.is_running():  # the verdict has ended it
             return
         if again:
             self._check_now()
@@ -315,15 +320,15 @@ class Machine:
     def _end_suspicion(self) -> None:
         """Show what has been suspected for long enough, without waiting for the check that is under way."""
         diagnosis = self._display.end_suspicion()
-        if diagnosis is not None and self._is_running():
+        if diagnosis is not None and self._observed.is_running():
             self._show_checked(diagnosis, diagnosis.action)
 
     def _show_checked(self, diagnosis: Diagnosis, action: Action) -> None:
         self._display.show_checked(diagnosis)
         if action is Action.NONE:
-            self._become(State.READY, diagnosis.reason)
+            self._observed.change(self._now, State.READY, diagnosis.reason)
         elif action is Action.REPORT or self.state is State.READY or diagnosis.verdict in BLUNT:
-            self._become(State.DEGRADED, diagnosis.reason)
+            self._observed.change(self._now, State.DEGRADED, diagnosis.reason)
         steady = self.state is State.DEGRADED and does_its_part(diagnosis, self.settings)
         self._restarts.watch(steady=steady or self.state is State.READY)
 
@@ -344,9 +349,6 @@ class Machine:
         return self.settings.quick and bool(self.url)
 
     # ------------------------------------------------------------------ moves
-
-    def _is_running(self) -> bool:
-        return self.state in {State.STARTING, State.READY, State.DEGRADED}
 
     def _spawn(self, reason: str) -> None:
         self.child.renew()
@@ -379,24 +381,10 @@ class Machine:
         self._out.set_timer("recheck", RECHECK_EVERY)
         self._restarts.announce(delay, reason)
 
-    def _become(self, state: State, reason: str) -> None:
-        """Change between starting, ready and degraded, which share the child and the check timer."""
-        if state is self.state:
-            return
-        if not self.state.is_up:
-            self._up_since = self._now
-        self._change(state, reason)
-
     def _enter(self, state: State, reason: str) -> None:
         """Change the state; all timers of the old one are taken back."""
         self._restarts.drop()  # a replacement that was not needed
         self._out.clear_timers()
         if state is State.FAILED:
             self._out.set_timer("recheck", RECHECK_EVERY)
-        if state is not self.state:
-            self._change(state, reason)
-
-    def _change(self, state: State, reason: str) -> None:
-        old, self.state = self.state, state
-        assert state in TRANSITIONS[old], f"{old} -> {state} is no change of state that there is"
-        self._out.publish(events.StateChanged(tunnel=self.name, old=old, new=state, reason=reason))
+        self._observed.change(self._now, state, reason)
