@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import os
 
-from prx.core.errors import CredentialError, PermanentError, PrxError
-from prx.core.verdicts import Diagnosis, Verdict
+from prx.core.errors import PrxError
 from prx.files.fingerprint import file_fingerprint
 from prx.files.search import which
 from prx.install.programs import find_client
 from prx.runtime.context import TunnelContext
-from prx.runtime.process.spawn import SpawnError
 from prx.runtime.process.version import ask_version
 from prx.runtime.replaced import LastProgram
 
@@ -109,17 +106,3 @@ def _look(context: TunnelContext, known: Programs | None = None) -> tuple[object
 def _facts(name: str, context: TunnelContext) -> tuple[object, ...]:
     found = find_client(name, context.shared.inherited) or which(name, mode=os.F_OK)
     return () if found is None else (found, *file_fingerprint(found))
-
-
-def explain_failed_start(error: PrxError, install_hint: str) -> Diagnosis:
-    """Return what a failed start means: who is at fault, and whether another try can help. `install_hint`: if it is missing."""
-    if isinstance(error, CredentialError):
-        verdict = Verdict.AUTH_REJECTED
-    elif isinstance(error, PermanentError) or (isinstance(error, SpawnError) and error.permanent):
-        verdict = Verdict.MISCONFIGURED
-    else:
-        verdict = Verdict.CRASHED
-    hint = error.hint
-    if isinstance(error, SpawnError) and error.errno == errno.ENOENT:
-        hint = install_hint or error.hint
-    return Diagnosis(verdict, error.message, hint)

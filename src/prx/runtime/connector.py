@@ -14,7 +14,7 @@ from collections.abc import Coroutine
 from dataclasses import replace
 from typing import Any, Protocol
 
-from prx.backends.base import Counters, LaunchContext
+from prx.backends.base import Counters
 from prx.config.schema import TunnelSettings
 from prx.core import effects, inputs
 from prx.core.diagnosis import diagnose
@@ -26,21 +26,17 @@ from prx.core.replicas import as_replica
 from prx.core.sightings import Sightings
 from prx.core.states import ChildState, MachineSettings, State
 from prx.core.story import inside
-from prx.core.verdicts import Diagnosis, Verdict
-from prx.install.programs import needed_environment
-from prx.runtime.bulkhead import words_of
+from prx.core.verdicts import Diagnosis
 from prx.runtime.bus import redacted
-from prx.runtime.client_program import ClientProgram, Programs, explain_failed_start, find_program
+from prx.runtime.child_start import explain, start_child
+from prx.runtime.client_program import ClientProgram, Programs
 from prx.runtime.context import TunnelContext
 from prx.runtime.health_check import HealthChecker
 from prx.runtime.machine_timers import MachineTimers
-from prx.runtime.origin_trust import OriginTrust, Rotated, require_origin_ca
-from prx.runtime.process.ports import draw_port
-from prx.runtime.process.version import short_version
+from prx.runtime.origin_trust import OriginTrust, Rotated
 from prx.runtime.protocol_choice import ProtocolChoice
 from prx.runtime.run import Role, Run
 
-EMPTY_CONFIG = "config.yml"
 STOP_MARGIN = 2.0  # seconds beyond the child's own grace period before it is killed
 
 
@@ -307,14 +303,13 @@ class Connector:
         if not self._owner.is_covered(self):
             context.phases.restart()
         try:
-            run = await self._spawn(effect, context)
-        except PrxError as error:
-            self._spawn_failed(effect.run, explain_failed_start(error, context.client.install_hint))
+            run, version = await start_child(effect, context, self.program, self.trust, send=self.send, role=self.role)
+        except (PrxError, OSError, RuntimeError, MemoryError) as error:
+            self._spawn_failed(effect.run, explain(error, context))
             return
-        except (OSError, RuntimeError, MemoryError) as error:  # this machine is short of something: not forever
-            diagnosis = Diagnosis(Verdict.CRASHED, f"the connector cannot be started: {words_of(error)}")
-            self._spawn_failed(effect.run, diagnosis)
-            return
+        self._run, self.checker = run, run.checker
+        self.send(inputs.Spawned(effect.run, run.process.pid, version))
+        context.phases.reached("spawned", f"pid {run.process.pid}")
         async with asyncio.TaskGroup() as helpers:
             watch = helpers.create_task(run.watch(), name=f"{self.context.name}: watch")
             ended = await run.wait()
@@ -327,36 +322,6 @@ class Connector:
         diagnosis = replace(diagnosis, judge="the start of the connector")
         self._sightings.take_unseen(self.context.clock.monotonic(), diagnosis)
         self.send(inputs.SpawnFailed(number, diagnosis))
-
-    async def _spawn(self, effect: effects.Spawn, context: TunnelContext) -> Run:
-        shared = context.shared
-        self.program.about_to_start(context)
-        self.trust.started(context.settings)
-        context.backend.check()
-        require_origin_ca(context.settings)
-        program = find_program(context)
-        version = await self.program.ask_version(context, program)
-        if change := await self.program.change(short_version(version)):
-            context.log("info", change)
-        port = context.client.metrics_port or draw_port()
-        launch_context = LaunchContext(
-            program=program,
-            version=version,
-            metrics_port=port,
-            config_file=shared.private / EMPTY_CONFIG,
-            home=shared.private,
-            protocol=effect.protocol,
-            site=shared.site,
-            inherited=shared.inherited,
-            needs=needed_environment(program, shared.inherited),
-        )
-        run = Run(effect.run, context, self.send, effect.protocol, port, role=self.role)
-        await run.start(launch_context)
-        self._run, self.checker = run, run.checker
-        self.program.started()
-        self.send(inputs.Spawned(effect.run, run.process.pid, short_version(version)))
-        context.phases.reached("spawned", f"pid {run.process.pid}")
-        return run
 
     # ------------------------------------------------------------------ checks
 

@@ -19,8 +19,8 @@ from prx.core.states import State
 from prx.core.status import TunnelStatus
 from prx.runtime.bulkhead import keep_running, words_of
 from prx.runtime.bus import Bus
+from prx.runtime.child_start import EMPTY_CONFIG
 from prx.runtime.client_program import Programs
-from prx.runtime.connector import EMPTY_CONFIG
 from prx.runtime.context import Shared
 from prx.runtime.delivery import Ways
 from prx.runtime.handover import can_wait, hand_over, is_heir
