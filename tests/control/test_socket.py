@@ -1,4 +1,4 @@
-"""The control socket itself: whose it is, what lies in its place, and what a client makes of one where nobody answers."""
+"""The control socket itself: whose it is, what lies in its place, and what a client makes of one that gives no answer."""
 
 from __future__ import annotations
 
