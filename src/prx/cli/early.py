@@ -54,19 +54,10 @@ def complain_of_the_machine(error: BaseException) -> int:
         if (short := short_of(error)) is not None:
             print_error(short)
             return short.exit_code
-    if _is_of_memory(error):
+    if lacks_memory(error):
         os.write(2, b"error: this machine gives prx no more memory\n")
         return 1
     raise error
-
-
-def _is_of_memory(error: BaseException | None) -> bool:
-    """Return whether there was no memory, for what failed or for what was done about that (then Python may lose the reason)."""
-    while error is not None:
-        if lacks_memory(error):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
 
 
 def open_closed_streams() -> None:

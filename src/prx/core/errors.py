@@ -71,14 +71,39 @@ class NotReadyError(PrxError):
 
 # What CPython says in place of a reason (Objects/call.c, Python/ceval.c); without memory it may have none left for that.
 _WITHOUT_REASON = ("without exception set", "without setting an exception")
-_LOADERS_WORDS = ("failed to map segment", "cannot allocate memory", "cannot create shared object descriptor")  # dlerror(3)
+_LOADERS_WORDS = {  # dlerror(3); the longer before what is in them
+    "failed to map segment": errno.ENOMEM,
+    "cannot allocate memory": errno.ENOMEM,
+    "cannot create shared object descriptor": errno.ENOMEM,
+    "too many open files in system": errno.ENFILE,
+    "too many open files": errno.EMFILE,
+}
+
+
+def errno_of(error: BaseException) -> int:
+    """Return the errno(3) of an error, also if only its kind or its words stand for one; 0 if it has none."""
+    match error:
+        case MemoryError():
+            return errno.ENOMEM
+        case SystemError() if any(words in str(error) for words in _WITHOUT_REASON):
+            return errno.ENOMEM
+        case ImportError():  # the dynamic loader has words only
+            return next((number for words, number in _LOADERS_WORDS.items() if words in str(error).lower()), 0)
+        case RuntimeError() if "start new thread" in str(error):
+            return errno.EAGAIN
+    return getattr(error, "errno", None) or 0
 
 
 def lacks_memory(error: BaseException) -> bool:
-    """Return whether an error says that there was no memory, or that the interpreter failed and does not know why."""
-    match error:
-        case SystemError():
-            return any(words in str(error) for words in _WITHOUT_REASON)
-        case ImportError():
-            return any(words in str(error).lower() for words in _LOADERS_WORDS)
-    return isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM
+    """Return whether there was no memory for what failed, or for what failed before and was being handled.
+
+    Python may lose the reason then. No other shortage is sought so: EAGAIN is also what a socket says if nothing has come.
+    """
+    behind: BaseException | None = error
+    seen: set[int] = set()
+    while behind is not None and id(behind) not in seen:
+        if errno_of(behind) == errno.ENOMEM:
+            return True
+        seen.add(id(behind))
+        behind = behind.__cause__ or (None if behind.__suppress_context__ else behind.__context__)
+    return False

@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from prx.core.errors import PermanentError, PrxError, lacks_memory
+from prx.core.errors import PermanentError, PrxError, errno_of, lacks_memory
 from prx.ui.say import complain, say
 
 INTERRUPTED = 130  # 128 + SIGINT
@@ -26,10 +26,6 @@ _SHORT = {
     errno.EAGAIN: ("no more processes or threads", "raise the limit: ulimit -u"),
     errno.ENOMEM: ("no more memory", "end something, or raise the limit: ulimit -v"),
     errno.ENOBUFS: ("no more memory for connections", "end something"),
-}
-_LOADERS_WORDS = {
-    "too many open files in system": errno.ENFILE,
-    "too many open files": errno.EMFILE,
 }
 _NOT_OURS = {errno.EACCES, errno.EPERM, errno.EROFS}
 
@@ -67,7 +63,7 @@ def _run(command: click.Command, arguments: Sequence[str] | None) -> int:
     except BrokenPipeError:
         _forget_stdout()
         return PIPE_CLOSED
-    except (OSError, RuntimeError, MemoryError, SystemError, ImportError, ExceptionGroup) as error:
+    except Exception as error:  # noqa: BLE001 - of a defect the interpreter would write the same, with every secret that is in it
         if short := short_of(error):
             print_error(short)
             return short.exit_code
@@ -77,8 +73,6 @@ def _run(command: click.Command, arguments: Sequence[str] | None) -> int:
         described = describe_os_error(error)
         print_error(described)
         return described.exit_code
-    except Exception:  # noqa: BLE001 - a defect: the interpreter would write the same, with every secret that is in it
-        return _crashed()
 
 
 def short_of(error: BaseException) -> PrxError | None:
@@ -86,14 +80,7 @@ def short_of(error: BaseException) -> PrxError | None:
     if isinstance(error, BaseExceptionGroup):
         found = (short_of(one) for one in error.exceptions)
         return next((short for short in found if short is not None), None)
-    if lacks_memory(error):
-        number = errno.ENOMEM
-    elif isinstance(error, RuntimeError) and "start new thread" in str(error):
-        number = errno.EAGAIN
-    elif isinstance(error, ImportError):  # the dynamic loader has words only (dlerror(3))
-        number = next((number for words, number in _LOADERS_WORDS.items() if words in str(error).lower()), 0)
-    else:
-        number = getattr(error, "errno", None) or 0
+    number = errno.ENOMEM if lacks_memory(error) else errno_of(error)
     if number not in _SHORT:
         return None
     message, hint = _SHORT[number]
