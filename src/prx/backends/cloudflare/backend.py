@@ -58,7 +58,7 @@ class CloudflareBackend(Backend, Client):
         self.stop_grace = cloudflare.grace_period_secs
         self.metrics_port = cloudflare.metrics_port
         self.replicas, self.replicas_min = cloudflare.replicas, cloudflare.replicas_min
-        self.can_overlap = self.mode == "named" and not cloudflare.metrics_port  # two cannot have one port
+        self.can_overlap = self.can_overlap_with(self)
 
     @property
     def client(self) -> Client:
