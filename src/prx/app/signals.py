@@ -10,10 +10,11 @@ was at the start) or `--detach`.
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 from collections.abc import Callable
 from types import TracebackType
+
+from prx.runtime.host.terminal import has_terminal
 
 _ONE_MOMENT = 0.0005  # seconds; no script that sees the stop begin answers in so short a time
 
@@ -75,12 +76,3 @@ class Signals:
         self._reload_waits = False
         if not self._ending:
             self._reload()
-
-
-def has_terminal() -> bool:
-    """Return whether this process has a controlling terminal (tty(4): opening /dev/tty fails with ENXIO if it has none)."""
-    try:
-        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY | os.O_CLOEXEC))
-    except OSError:
-        return False
-    return True

@@ -153,13 +153,7 @@ def leave_early_when_asked(arguments: Sequence[str]) -> None:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, lambda *_: os._exit(0))
     if "start" in arguments and signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
-        had_terminal = _has_terminal()
-        signal.signal(signal.SIGHUP, lambda *_: os._exit(0) if had_terminal and not _has_terminal() else None)
+        from prx.runtime.host.terminal import has_terminal  # a start imports its packages in any case
 
-
-def _has_terminal() -> bool:
-    try:
-        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY | os.O_CLOEXEC))
-    except OSError:
-        return False
-    return True
+        had_terminal = has_terminal()
+        signal.signal(signal.SIGHUP, lambda *_: os._exit(0) if had_terminal and not has_terminal() else None)

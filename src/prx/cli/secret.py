@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from prx.core.errors import PrxError, UsageError
+from prx.runtime.host.terminal import has_terminal
 from prx.ui.errors import print_note
-from prx.ui.prompt import ask_password, has_terminal, hidden
+from prx.ui.prompt import ask_password, hidden
 
 if TYPE_CHECKING:
     from prx.secrets.store import Entry, SecretStore

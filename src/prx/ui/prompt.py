@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -43,15 +42,6 @@ def _new_password() -> Secret:
     if Secret(hidden("The same again: ")) != password:
         raise PrxError("the two passwords differ")
     return password
-
-
-def has_terminal() -> bool:
-    """Return whether an operator can be asked: stdin and stdout may be pipes while a terminal is still there."""
-    try:
-        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC))
-    except OSError:
-        return False
-    return True
 
 
 def hidden(words: str) -> str:

@@ -15,10 +15,11 @@ from prx.cloudflare_api.client import Client
 from prx.cloudflare_api.credentials import Credentials, find_credentials
 from prx.core.errors import PrxError
 from prx.runtime.host.clock import SystemClock
+from prx.runtime.host.terminal import has_terminal
 from prx.secrets.sources import SecretSources
 from prx.secrets.value import Secret
 from prx.ui.errors import hide, print_note
-from prx.ui.prompt import ask_password, has_terminal
+from prx.ui.prompt import ask_password
 
 if TYPE_CHECKING:
     from prx.cloudflare_api.oauth import Tokens
