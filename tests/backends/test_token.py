@@ -82,6 +82,16 @@ def test_the_example_needs_mending() -> None:
         ("cloudflared service install", "no token"),
         ('{"AccountTag":"0123","TunnelSecret":"abc","TunnelID":"def"}', "credentials file"),
         ("eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl", "JWT"),
+        ("cfat_" + "a" * 40, "API token"),
+        (" cfut_" + "0aZ_-" * 8 + "\n", "API token"),
+        ("Q3RlbXBvcmFyeS0xMjM0NTY3ODkwLWFiY2RlZm-_", "API token"),
+        ("cfk_" + "b" * 40, "global API key"),
+        ("cfast_" + "c" * 40, "client secret of a service token"),
+        ("9f" * 32, "client secret of a service token"),
+        ("88bf3b6d86161464f6509f7219099e57.access", "client ID of a service token"),
+        (TUNNEL_ID, "an id, such as that of the tunnel"),
+        ("'023E105F4ECEF8AD9CA31A8372D0C353'", "an id, such as that of the tunnel"),
+        (GOOD[:40], "not of JSON"),  # as long as an API token, and yet the beginning of a tunnel's
     ],
 )
 def test_each_defect_is_named_without_the_content(text: str, defect: str) -> None:

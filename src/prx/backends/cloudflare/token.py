@@ -27,6 +27,16 @@ _BEGIN: Final = "eyJ"  # the base64 of `{"`, with which every token begins
 _HIDE_FROM: Final = 16  # characters; real secrets have 44, and hiding a short word would shred the log
 _BASE64_WORD: Final = re.compile(r"[A-Za-z0-9+/_=-]+")
 
+# What else people copy from the dashboard: most of it is base64, too, and would be called a damaged token. The forms of
+# API tokens, keys and client secrets are of developers.cloudflare.com/fundamentals/api/get-started/token-formats/.
+_OTHERS: Final = (
+    (r"(?:cfut|cfat)_\S+|(?!eyJ)[\w-]{40}", "an API token, which CLOUDFLARE_API_TOKEN takes"),
+    (r"cfk_\S+", "the global API key, which prx does not use"),
+    (r"cfast_\S+|[0-9a-f]{64}", "the client secret of a service token, which CF_ACCESS_CLIENT_SECRET takes"),
+    (r"[0-9a-f]{32}\.access", "the client ID of a service token, which CF_ACCESS_CLIENT_ID takes"),
+    (r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{32}", "an id, such as that of the tunnel or of the account"),
+)
+
 
 @value_class(frozen=True, slots=True, eq=False, repr=False)
 class GivenToken(Value):
@@ -74,6 +84,9 @@ def _one_word(text: str) -> str:
         words = words[:1]
     if any(word.startswith(_BEGIN) and word.count(".") == 2 for word in words):
         raise TokenError("it is a JWT, which belongs to Cloudflare Access; expected a tunnel token")
+    for form, what in _OTHERS:
+        if len(words) == 1 and re.fullmatch(form, words[0], re.IGNORECASE):
+            raise TokenError(f"it has the form of {what}; expected a tunnel token")
     if not all(_BASE64_WORD.fullmatch(word) for word in words):
         raise TokenError("it holds characters that are not of the base64 alphabet")
     joined = "".join(words).translate(_URL_SAFE).rstrip("=")  # several words: a terminal broke the line
