@@ -92,6 +92,20 @@ def test_a_foreign_record_is_refused_and_given_back(machine: Machine, hostname: 
         ask(machine.stand, "DELETE", f"/zones/{zone}/dns_records/{record}")
 
 
+def test_a_foreign_one_time_pin_stays(machine: Machine, hostname: str) -> None:
+    """If the one-time PIN that prx switched on was replaced by another, teardown leaves that one."""
+    account = machine.stand.lab.api_access()["account_id"]
+    providers = f"/accounts/{account}/access/identity_providers"
+    machine.set_up(guarded(hostname))
+    made = machine.memory(hostname).pin_id
+    ask(machine.stand, "DELETE", f"{providers}/{made}")
+    theirs = ask(machine.stand, "POST", providers, {"type": "onetimepin", "name": "theirs", "config": {}})
+    machine.tear_down(hostname)
+    pins = [item["id"] for item in ask(machine.stand, "GET", providers) if item["type"] == "onetimepin"]
+    assert (bool(made), pins) == (True, [theirs["id"]])
+    ask(machine.stand, "DELETE", f"{providers}/{theirs['id']}")
+
+
 def test_a_foreign_application_is_refused(machine: Machine, hostname: str) -> None:
     """Another person's application on the name is named, and stays as it is."""
     account = machine.stand.lab.api_access()["account_id"]

@@ -255,6 +255,21 @@ def test_a_removal_leaves_what_is_not_ours() -> None:
     assert len(plan.notes) == 2
 
 
+@pytest.mark.parametrize(
+    ("memory", "goes"),
+    [
+        (Memory(NAME, "api", pin=True, pin_id="p"), True),
+        (Memory(NAME, "api", pin=True, pin_id="of prx"), False),
+        (Memory(NAME, "api", pin=True), True),
+        (MEMORY, False),
+    ],
+    ids=["ours", "another in its place", "made, but its answer was lost", "was there before"],
+)
+def test_a_removal_takes_the_one_time_pin_that_prx_made(memory: Memory, goes: bool) -> None:
+    """A one-time PIN that another hand has made is not prx's to delete, even if prx once made one."""
+    assert (("delete", "pin") in kinds(plan_removal(complete(), NAME, memory, FILE))) is goes
+
+
 @pytest.mark.parametrize("there", [(), ("192.0.2.1",), ("ours",), ("theirs",)])
 def test_what_was_overwritten_is_given_back(there: tuple[str, ...]) -> None:
     """Our record becomes the old ones again, also if a removal was cut short; what others put there since stays."""

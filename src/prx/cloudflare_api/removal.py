@@ -18,7 +18,7 @@ from prx.cloudflare_api.journal import Journal, Memory
 from prx.cloudflare_api.plan import FileState, Plan, leading_record, our_app, our_record
 from prx.cloudflare_api.ports import Ports
 from prx.cloudflare_api.steps import Step
-from prx.cloudflare_api.things import Record
+from prx.cloudflare_api.things import Provider, Record
 from prx.cloudflare_api.world import World
 
 
@@ -57,8 +57,14 @@ def _access_steps(world: World, hostname: str, memory: Memory) -> Iterator[Step]
         yield Step("delete", "application", app.name, "guards the name", "gone")
     for name in token_ids(world, hostname):
         yield Step("delete", "service_token", name, "is there", "gone")
-    if memory.pin and not world.other_apps and any(item.type == "onetimepin" for item in world.providers or ()):
+    if not world.other_apps and our_pins(world, memory):
         yield Step("delete", "pin", "One-time PIN", "was switched on by prx, and nothing else needs it", "off")
+
+
+def our_pins(world: World, memory: Memory) -> list[Provider]:
+    """Return the one-time PIN that prx switched on, if it is there: by its id, or any of them if no answer came with the id."""
+    pins = [item for item in world.providers or () if item.type == "onetimepin"] if memory.pin else []
+    return [item for item in pins if memory.pin_id in {"", item.id}]
 
 
 def _tunnel_steps(world: World, hostname: str) -> Iterator[Step]:
@@ -110,9 +116,8 @@ class Removal:
             case "service_token":
                 self._api.delete_service_token(self._account, token_ids(self._world, self._hostname)[step.name])
             case "pin":
-                for provider in self._world.providers or ():
-                    if provider.type == "onetimepin":
-                        self._api.delete_provider(self._account, provider.id)
+                for provider in our_pins(self._world, self._memory):
+                    self._api.delete_provider(self._account, provider.id)
             case "ingress":
                 assert self._world.tunnel is not None, "the plan saw it"
                 current = self._world.configuration.document if self._world.configuration else {}
