@@ -383,6 +383,7 @@ WAITED_FOR = {
     "just lost": (replace(STUCK, lost_for=3.0), OPEN),
     "udp away, tcp fine, protocol fixed": (replace(STUCK, protocol="quic"), replace(OPEN, quic=Reach.CLOSED)),
     "refused": (replace(STUCK, turned_away=True, quiet_for=7.0), OPEN),
+    "refused, its next try may be minutes away": (replace(STUCK, turned_away=True, quiet_for=200.0, lost_for=200.0), OPEN),
 }
 
 
