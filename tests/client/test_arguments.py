@@ -10,6 +10,8 @@ from tests.client.program import Home
 from tests.support.origin import HostedOrigin
 
 import prx
+from prx.app.options import WISHES
+from prx.client.wish import understand
 
 WRONG: list[tuple[str, Any]] = [
     ("health_path", "/\0"), ("health_path", 5), ("health_path", None), ("expect", 200), ("expect", "2\0xx"), ("expect", b"2xx"),
@@ -31,6 +33,27 @@ def test_a_wrong_argument_is_named(argument: str, value: Any) -> None:
     (words,) = said
     assert words.startswith(f"{argument}: found ")
     assert "expected" in words
+
+
+@pytest.mark.parametrize(
+    ("runs", "asked", "words"),
+    [
+        ({}, {"allow": "me@example.com"}, "serves this without allow, expected with allow='me@example.com'"),
+        (
+            {"allow": ["a@b.example", "c@d.example"]},
+            {"allow": "a@b.example"},
+            "with allow=['a@b.example', 'c@d.example'], expected",
+        ),
+        ({"expect": "2xx"}, {"expect": "204"}, "serves this with expect='2xx', expected with expect='204'"),
+        ({}, {"inspect": True}, "serves this without inspect, expected with inspect=True"),
+    ],
+)
+def test_settings_that_differ_are_named_as_arguments(runs: dict[str, Any], asked: dict[str, Any], words: str) -> None:
+    """A prx that runs with other settings is refused in the words of the call, on both sides."""
+    about = {"pid": 7, "tunnels": [{"name": "8080"}], "asked": {WISHES[flag]: value for flag, value in runs.items()}}
+    with pytest.raises(prx.UsageError) as refused:
+        understand(8080, **asked).check(about)
+    assert words in refused.value.message
 
 
 def test_questions_with_wrong_arguments(home: Home, origin: HostedOrigin) -> None:

@@ -389,9 +389,9 @@ def test_other_settings_are_not_shared(home: Home, origin: HostedOrigin) -> None
         print("url", t.url)
     """
     with home.python(source) as program:
-        assert "with allow None, expected ('me@example.com',)" in program.line("said ")
+        assert "without allow, expected with allow='me@example.com'" in program.line("said ")
         assert "with a lab, expected the public edge" in program.line("said ")
-        assert "with expect None" in program.line("said ")
+        assert "without expect, expected with expect='204'" in program.line("said ")
         program.succeed()
 
 

@@ -63,9 +63,8 @@ class Wish:
         for flag, value in self.settings.items():
             found = asked.get(WISHES[flag])
             if found != (value if isinstance(value, str | bool) else list(value)):
-                raise UsageError(
-                    f"prx (pid {pid}) serves this with {flag} {found!r}, expected {value!r}", hint="`prx stop` ends it"
-                )
+                there, here = _worded(flag, found), _worded(flag, value)
+                raise UsageError(f"prx (pid {pid}) serves this {there}, expected {here}", hint="`prx stop` ends it")
         if self.name is None and len(names) == 1:
             return names[0]
         if self.name not in names:
@@ -128,6 +127,15 @@ def _file(config: str | os.PathLike[str]) -> Path:
     if not found or os.path.isdir(found):  # noqa: PTH112 - Path("") is the current folder
         raise UsageError(f"config: found {found!r}, expected the path of a configuration file")
     return Path(found)
+
+
+def _worded(flag: str, value: object) -> str:
+    """Return a setting as the argument that asks for it: "with allow='me@example.com'", "without allow"."""
+    if not value:
+        return f"without {flag}"
+    if isinstance(value, tuple | list):
+        value = value[0] if len(value) == 1 else list(value)
+    return f"with {flag}={value!r}"
 
 
 def _values(given: str | bool | tuple[str, ...]) -> tuple[str, ...]:
