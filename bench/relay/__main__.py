@@ -1,4 +1,4 @@
-"""What inspection costs, and what its relay bears: `python -m bench.relay [--write] [SECONDS]`, `make relay`.
+"""What inspection costs, and what its relay does under load: `python -m bench.relay [--write] [SECONDS]`, `make relay`.
 
 Ends with 1 if fewer than 10,000 requests a second pass, more than 150 µs are added at the median, or a scene is not as it
 should be.
@@ -75,7 +75,7 @@ def page(rows: list[Row], lines: list[str], load: float) -> str:
         f"{HEAD}\n{table(rows)}\n\n"
         f"{cores} cores, which {load:.1f} other programs wanted on average when it began; the best of three rounds. "
         f"{starved(rows)}\n\n"
-        "## What it bears\n\n| | measured |\n|---|---|\n" + "\n".join(lines) + "\n"
+        "## Under load\n\n| | measured |\n|---|---|\n" + "\n".join(lines) + "\n"
     )
 
 

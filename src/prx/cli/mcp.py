@@ -22,7 +22,7 @@ _INSTRUCTIONS = (
 def mcp(*, allow_actions: bool) -> None:
     """Answer an agent over the Model Context Protocol.
 
-    It speaks on stdin and stdout. Everything it says is redacted as everywhere in prx.
+    It speaks on stdin and stdout, and needs the extra `mcp`. Everything it says is redacted as everywhere in prx.
     """
     try:
         from mcp.server import MCPServer

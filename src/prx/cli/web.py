@@ -42,8 +42,8 @@ def web(
 ) -> int:
     """Show every tunnel of this user in the browser.
 
-    It is a process of its own, which asks every prx that runs. It prints a link that opens the page once; then the browser
-    keeps a session for 7 days. `prx start` runs it by itself if `[web] listen` is set.
+    It is a process of its own, which asks every prx that runs, and needs the extra `web`. It prints a link that opens the page
+    once; then the browser keeps a session for 7 days. `prx start` runs it by itself if `[web] listen` is set.
     """
     from prx.config.paths import data_dir, ensure_private_dir
     from prx.runtime.host.clock import SystemClock
