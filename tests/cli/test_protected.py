@@ -12,9 +12,7 @@ from tests.backends.test_command import context, launch, settings
 from tests.cli.home import Home
 from tests.support.visitor import request
 
-from prx.app.options import StartOptions
 from prx.cli import main
-from prx.cli.detach import _arguments
 from prx.config.checks import mail_rule
 from prx.core.errors import PermanentError
 
@@ -102,12 +100,6 @@ def test_a_wrong_guest_on_the_command_line(home: Home) -> None:
     done = home.run("start", "8080", "--allow", "a@b.example", "--allow", "nobody")
     assert done.returncode == 2
     assert "--allow: found 'nobody', expected one mail address" in done.stderr
-
-
-def test_detaching_keeps_the_guests() -> None:
-    """The one in the background is asked for the same."""
-    options = StartOptions(local_addr="8080", overrides={"tunnel.cloudflare.allowed_mail": GUESTS})
-    assert _arguments(options) == ["--allow", GUESTS[0], "--allow", GUESTS[1], "8080"]
 
 
 def test_a_protected_tunnel_in_the_lab(home: Home) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import field
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,14 @@ WISHES = {
     "inspect": "tunnel.inspect.enabled",
     "allow": "tunnel.cloudflare.allowed_mail",
 }
+
+
+def words_of(flag: str, given: str | bool | Sequence[str]) -> list[str]:
+    """Return the words of a command line that give `flag`, a name in WISHES, its value; none if there is none."""
+    option = f"--{flag.replace('_', '-')}"
+    if isinstance(given, bool):
+        return [option] if given else []
+    return [f"{option}={value}" for value in ((given,) if isinstance(given, str) else given) if value]
 
 
 @value_class(frozen=True, slots=True, eq=False, repr=False)

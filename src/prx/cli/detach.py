@@ -215,16 +215,14 @@ def _tunnels_of(pid: int) -> list[dict[str, Any]]:
 
 def _arguments(options: StartOptions) -> list[str]:
     """Return the command line that asks for `options` again."""
-    from prx.app.options import WISHES
+    from prx.app.options import WISHES, words_of
 
     words = [f"--{name}" for name in ("hello", "lab") if getattr(options, name)]
     words += ["--lab-control", options.lab_control] if options.lab_control else []
     words += [] if options.config is None else ["--config", str(options.config)]
     words += [] if options.ttl is None else ["--ttl", f"{options.ttl}s"]
     for flag, key in WISHES.items():
-        given = options.overrides.get(key, ())
-        for value in (given,) if isinstance(given, str) else given:
-            words += [f"--{flag.replace('_', '-')}", value]
+        words += words_of(flag, options.overrides.get(key, ()))
     words += ["--name", options.name] if options.name else []
     words += {"warn": ["-q"], "debug": ["-v"]}.get(options.overrides.get("log_level", ""), [])
     words += [options.local_addr] if options.local_addr else list(options.only)

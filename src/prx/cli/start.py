@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from prx.core.states import State
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from prx.app.outcome import Outcome
     from prx.app.session import Session
     from prx.runtime.host.lock import LockHeld
 
@@ -183,17 +185,25 @@ def _run(options: StartOptions, report_fd: int | None) -> int:
     use_one_arena()
     forbid_dumps()
     guard_logging()
-    if report_fd is None:
+    with _report(report_fd) as settled:
         try:
-            return _to_the_end(Session(options, os.environ, offer_client=offer_client))
+            return _to_the_end(Session(options, os.environ, offer_client=offer_client, on_settled=settled))
         except LockHeld as held:
             held.hint = _how_to_go_on(held, options.only)
             held.say_for_how_long(SystemClock().wall())
             raise
+
+
+@contextmanager
+def _report(report_fd: int | None) -> Iterator[Callable[[Outcome], None]]:
+    """Yield what is called once every tunnel is verified or has failed: it reports to `report_fd` if another prx waits there."""
+    if report_fd is None:
+        yield lambda _: None
+        return
     from prx.cli.detach import Report
 
     with Report(report_fd) as report:
-        return _to_the_end(Session(options, os.environ, offer_client=offer_client, on_settled=report.settled))
+        yield report.settled
 
 
 def _how_to_go_on(held: LockHeld, wanted: Sequence[str]) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from prx.app.options import WISHES
+from prx.app.options import WISHES, words_of
 from prx.config.checks import mail_rule
 from prx.config.local_addr import LocalAddr
 from prx.config.paths import config_file, runtime_dir
@@ -39,8 +39,7 @@ class Wish:
         words += [f"--lab-control={self.lab}"] if isinstance(self.lab, str) and self.lab else []
         words += [f"--config={self.config}"] if self.config else []
         for flag, given in self.settings.items():
-            option = f"--{flag.replace('_', '-')}"
-            words += [option] if given is True else [f"{option}={value}" for value in _values(given)]
+            words += words_of(flag, given)
         return [*words, self.local_addr] if self.local_addr else words
 
     @property
@@ -136,10 +135,6 @@ def _worded(flag: str, value: object) -> str:
     if isinstance(value, tuple | list):
         value = value[0] if len(value) == 1 else list(value)
     return f"with {flag}={value!r}"
-
-
-def _values(given: str | bool | tuple[str, ...]) -> tuple[str, ...]:
-    return given if isinstance(given, tuple) else (str(given),)
 
 
 def _local_addr(target: int | str | None) -> str:
