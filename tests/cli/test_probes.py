@@ -21,6 +21,8 @@ def test_a_real_prx_answers(home: Home) -> None:
     text = request("GET", f"{url}/metrics").text
     assert 'prx_up{tunnel="default"} 1' in text
     assert 'prx_verdict{tunnel="default",verdict="origin_down"} 1' in text
+    assert 'prx_connectors{tunnel="default"} 1' in text
+    assert 'prx_connectors_wanted{tunnel="default"} 1' in text
     assert 'prx_connector_requests_total{tunnel="default"} ' in text
 
 

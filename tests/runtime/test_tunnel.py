@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from tests.runtime.contexts import shared
@@ -104,3 +105,40 @@ def test_a_change_of_verdict_and_state_is_one(
     tunnel.take_fact(leader, VerdictChanged(tunnel="web", old="", new=Verdict.ORIGIN_DOWN, reason=""))
     tunnel.take_fact(leader, StateChanged(tunnel="web", old=State.READY, new=State.DEGRADED, reason=""))
     assert [fact for fact in seen if isinstance(fact, StateChanged)] == []
+
+
+UP = {
+    "healthy": (State.READY, WELL, 1),
+    "degraded by its service": (State.DEGRADED, Diagnosis(Verdict.ORIGIN_DOWN, "connection refused"), 1),
+    "back after a fault": (State.READY, Diagnosis(Verdict.PROTECTED, "Access answers"), 1),
+    "on its way up": (State.STARTING, Diagnosis(Verdict.DNS_PENDING, "no name yet"), 0),
+    "without a connection": (State.DEGRADED, LOST, 0),
+    "crashed": (State.BACKOFF, CRASHED, 0),
+}
+
+
+@pytest.mark.parametrize("before", [State.STARTING, State.READY, State.DEGRADED])
+@pytest.mark.parametrize(("state", "diagnosis", "serving"), UP.values(), ids=UP)
+@pytest.mark.parametrize("mode", ["quick", "named"])
+def test_an_only_connector_that_serves_is_counted(
+    tmp_path: Path,
+    manual_clock: ManualClock,
+    monkeypatch: pytest.MonkeyPatch,
+    mode: Literal["quick", "named"],
+    before: State,
+    state: State,
+    diagnosis: Diagnosis,
+    serving: int,
+) -> None:
+    """The verdict of a tunnel with one connector says whether that serves now, although its new state comes after it."""
+    cloudflare = CloudflareSettings(mode=mode, hostname="app.localhost" if mode == "named" else "")
+    tunnel = Tunnel("web", TunnelSettings(cloudflare=cloudflare), shared(tmp_path, manual_clock))
+    (connector,) = tunnel.connectors
+    seen: list[Fact] = []
+    tunnel.context.shared.bus.listen(lambda event: seen.append(event.fact))
+    tunnel._standings[connector] = Standing(0, before)
+    monkeypatch.setattr(Connector, "shown", property(lambda _: diagnosis))
+    connector.machine._observed.state = state
+    tunnel.take_fact(connector, VerdictChanged(tunnel="web", old="", new=diagnosis.verdict, reason=diagnosis.reason))
+    tunnel.take_fact(connector, StateChanged(tunnel="web", old=before, new=state, reason=""))
+    assert [fact.serving for fact in seen if isinstance(fact, VerdictChanged)] == [serving]

@@ -345,10 +345,18 @@ class Tunnel:
         old = self._shown
         self._shown = new = fold(standings, old, replicas=self.replicas, least=self.context.backend.replicas_min)
         if news := new.news(self.name, old):
-            self.context.publish(news)
+            self.context.publish(replace(news, serving=self._serving))
         if new.state is not old.state:
             words = reason if len(standings) == 1 or new.diagnosis is None else new.diagnosis.reason
             self.context.publish(StateChanged(tunnel=self.name, old=old.state, new=new.state, reason=words))
+
+    @property
+    def _serving(self) -> int:
+        """How many connectors serve now; the new state of an only one is folded after its verdict, which counts it."""
+        if self.context.backend.client is None:
+            return 0
+        now = [replace(item, state=connector.state) for connector, item in self._standings.items()]
+        return min(sum(item.serves for item in now), self.replicas)
 
     def _configured(self) -> dict[str, Any]:
         settings, replicas = self.context.settings, self.replicas if self.context.backend.client is not None else 0
