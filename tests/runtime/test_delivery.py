@@ -4,7 +4,7 @@ import pytest
 
 from prx.backends.base import Counters
 from prx.core.evidence import Delivery
-from prx.runtime.delivery import Ways, compare
+from prx.runtime.delivery import Read, Watch, Ways, compare
 
 BEFORE = Counters(requests=10, request_errors=1, said={200: 8, 503: 1})
 
@@ -71,3 +71,33 @@ async def test_tunnels_with_one_token_are_added_up() -> None:
 def test_it_is_known_whether_all_that_came_were_answered(after: Counters, answered: bool) -> None:
     """Then a request that waits in vain is not one of them, although the counters have moved for others."""
     assert compare(BEFORE, after).answered is answered
+
+
+def counting(*requests: int) -> Read:
+    """Return what reads the counters of a connector that has passed on so many requests, one number for each reading."""
+    left = list(requests)
+
+    async def read() -> Counters | None:
+        count = left.pop(0) if len(left) > 1 else left[0]
+        return Counters(requests=count, said={200: count})
+
+    return read
+
+
+@pytest.mark.parametrize(
+    ("goes", "comes", "reached"),
+    [(False, False, True), (True, False, None), (False, True, None), (True, True, None)],
+    ids=["both stay", "one goes", "one comes", "one takes the place of another"],
+)
+async def test_readings_of_other_connectors_are_not_compared(goes: bool, comes: bool, reached: bool | None) -> None:
+    """What a connector has counted before it came is no request of now, and what one takes away hides those of the others."""
+    ways, gone, stays = Ways(), counting(50), counting(10, 11)
+    ways.add("token", gone)
+    ways.add("token", stays)
+    watch = Watch(ways, "token")
+    await watch.begin()
+    if goes:
+        ways.remove("token", gone)
+    if comes:
+        ways.add("token", counting(70))
+    assert (await watch.end()).reached is reached
