@@ -41,7 +41,12 @@ GIVEN: dict[str, list[str] | None] = {
 def understood(words: list[str], monkeypatch: pytest.MonkeyPatch) -> StartOptions:
     """Return what `prx start` makes of a command line."""
     seen: list[StartOptions] = []
-    monkeypatch.setattr(module, "_run", lambda options, _: seen.append(options) or 0)
+
+    def run(options: StartOptions, _: int | None) -> int:
+        seen.append(options)
+        return 0
+
+    monkeypatch.setattr(module, "_run", run)
     module.start.main(words, standalone_mode=False)
     return seen[0]
 

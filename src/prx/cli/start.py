@@ -196,7 +196,7 @@ def _run(options: StartOptions, report_fd: int | None) -> int:
 
 @contextmanager
 def _report(report_fd: int | None) -> Iterator[Callable[[Outcome], None]]:
-    """Yield what is called once every tunnel is verified or has failed: it reports to `report_fd` if another prx waits there."""
+    """Yield what is called once every tunnel is verified or has failed: it reports to `report_fd` if a prx waits there."""
     if report_fd is None:
         yield lambda _: None
         return

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 import click
 
-from prx.cli.find_running import all_running, config_option
+from prx.cli.find_running import Running, Target, all_running, choose, complete_names, config_option
 from prx.control.client import NotRunningError, UnresponsiveError
 from prx.core.errors import UsageError
 from prx.core.states import UP
@@ -24,24 +24,28 @@ _WATCH_EVERY = 1.0  # seconds
 
 
 @click.command()
+@click.argument("name", required=False, shell_complete=complete_names)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("--watch", is_flag=True, help="Show it again every second, until Ctrl-C.")
 @config_option
-def status(config: Path | None, *, as_json: bool, watch: bool) -> int:
+def status(name: str | None, config: Path | None, *, as_json: bool, watch: bool) -> int:
     """Show the tunnels that are running.
 
+    NAME is a tunnel, or the local address that it serves; without it, every tunnel that runs.
+
     \b
-    Exit codes: 0 every tunnel is up (ready or degraded)
+    Exit codes: 0 every tunnel, or NAME, is up (ready or degraded)
                 1 at least one is not: starting, backoff, stopping, idle or failed
+                2 NAME is unknown
                 3 prx is not running
                 4 unknown: a prx is there and does not answer
     """  # noqa: D301 - \b tells click to keep the lines of a paragraph
     if watch and as_json:
         raise UsageError("--watch is for people, --json for programs", hint="prx start --json prints events as they come")
     if watch:
-        _watch(config)
+        _watch(config, name)
     try:
-        answers = _ask(config)
+        answers = _ask(config, name)
     except NotRunningError:
         if as_json:
             click.echo(json.dumps({"tunnels": []}))
@@ -56,14 +60,24 @@ def status(config: Path | None, *, as_json: bool, watch: bool) -> int:
     return _code(tunnels)
 
 
-def _ask(config: Path | None) -> list[tuple[dict[str, Any], str]]:
-    """Return every tunnel that runs, with the configuration file of its prx."""
-    with all_running(config, strict=True) as found:
+def _ask(config: Path | None, name: str | None) -> list[tuple[dict[str, Any], str]]:
+    """Return every tunnel that runs, or the one that is meant with `name`, with the configuration file of its prx."""
+    with all_running(config, strict=name is None) as found:
+        targets = [Target(running, None) for running in found] if name is None else [_named(found, config, name)]
         return [
-            (tunnel | {"prx": {name: running.about.get(name) for name in _OF_PRX}}, running.about["config"])
-            for running in found
-            for tunnel in running.client.ask("status")["tunnels"]
+            (tunnel | {"prx": {key: target.running.about.get(key) for key in _OF_PRX}}, target.running.about["config"])
+            for target in targets
+            for tunnel in target.running.client.ask("status")["tunnels"]
+            if target.tunnel in {None, tunnel["name"]}
         ]
+
+
+def _named(found: list[Running], config: Path | None, name: str) -> Target:
+    try:
+        return choose(found, name)
+    except UsageError:
+        with all_running(config, strict=True):  # one that does not answer may have it: then it is unknown
+            raise
 
 
 def _from_account(answers: list[tuple[dict[str, Any], str]]) -> dict[int, list[str]]:
@@ -97,14 +111,14 @@ def _code(tunnels: list[dict[str, Any]]) -> int:
     return 0 if all(tunnel["state"] in UP for tunnel in tunnels) else 1
 
 
-def _watch(config: Path | None) -> NoReturn:
+def _watch(config: Path | None, name: str | None) -> NoReturn:
     """Show the status again and again until a signal ends prx: in place on a terminal, else whenever it has changed."""
     from prx.ui.screen import is_smart_terminal
 
     in_place, last = is_smart_terminal(sys.stdout.fileno()), [""]
     while True:
         try:
-            lines = _lines([tunnel for tunnel, _ in _ask(config)], {})
+            lines = _lines([tunnel for tunnel, _ in _ask(config, name)], {})
         except (NotRunningError, UnresponsiveError) as error:
             lines = [error.message]
         if in_place:
