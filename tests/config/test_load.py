@@ -436,10 +436,11 @@ def test_which_tunnel_a_variable_means(write: Write) -> None:
     assert ports(load(write("[tunnels.a]"), environ)) == {"a": 9}
     assert ports(load(write("[tunnel]\n[tunnels.a]"), environ)) == {"default": 9, "a": 8080}
     assert ports(load(write("[tunnels.a]\n[tunnels.b]"), {}, {"tunnels.b.local_addr": "7"})) == {"a": 8080, "b": 7}
-    assert problems(write("[tunnels.a]\n[tunnels.b]"), environ) == [
+    file = write("[tunnels.a]\n[tunnels.b]")
+    assert problems(file, environ) == [
         (
-            "environment variable PRX_TUNNEL_LOCAL_ADDR: tunnel.local_addr: "
-            "the file names 2 tunnels (a, b), expected one, or a table [tunnel]"
+            f"environment variable PRX_TUNNEL_LOCAL_ADDR: tunnel.local_addr: {file} declares 2 tunnels (a, b), and this is "
+            "meant for one; expected a file that declares one, or a table [tunnel] (-c FILE names another file)"
         )
     ]
 

@@ -229,10 +229,9 @@ def _target(layer: Layer, path: tuple[str, ...], source: Source, origin: Origin)
         (name,) = named
         return ("tunnels", name, *path[1:]) if re.fullmatch(TUNNEL_NAME, name) else ()
     if path[-1] != "token":  # one token in the environment is no mistake if each tunnel has its own; a missing one is reported
-        names = ", ".join(map(key_text, named))
-        layer.problems.append(
-            Problem(origin, dotted(path), f"the file names {len(named)} tunnels ({names}), expected one, or a table [tunnel]")
-        )
+        found = f"{source.path} declares {len(named)} tunnels ({', '.join(map(key_text, named))}), and this is meant for one"
+        text = f"{found}; expected a file that declares one, or a table [tunnel] (-c FILE names another file)"
+        layer.problems.append(Problem(origin, dotted(path), text))
     return ()
 
 
