@@ -76,6 +76,16 @@ def test_the_public_form_of_a_status() -> None:
     }
 
 
+def test_a_tunnel_that_was_stopped_has_no_url_and_no_verdict() -> None:
+    """Once it is idle nothing of the last run is shown but why it stands still; while it stops, its URL still is."""
+    stopping = events.StateChanged(tunnel="web", old=State.READY, new=State.STOPPING, reason="asked to stop")
+    idle = events.StateChanged(tunnel="web", old=State.STOPPING, new=State.IDLE, reason="stopped as asked")
+    assert rebuild(TunnelStatus("web", mode="named"), history(*UP, stopping)).url == "https://a"
+    stopped = rebuild(TunnelStatus("web", mode="named"), history(*UP, stopping, idle)).to_json(0.0)
+    assert (stopped["state"], stopped["url"], stopped["proven"], stopped["verdict"]) == ("idle", "", False, "")
+    assert (stopped["next_retry_in"], stopped["serving"], stopped["reason"]) == (None, 0, "stopped as asked")
+
+
 def test_a_crash_shows_the_wait_and_then_the_restart() -> None:
     """The wait counts down; the next child counts as a restart, and a quick URL is gone with the old one."""
     start = TunnelStatus("web", mode="quick")
