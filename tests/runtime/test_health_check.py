@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from tests.runtime.contexts import shared
 
-from prx.config.schema import TunnelSettings
+from prx.config.schema import CloudflareSettings, TunnelSettings
 from prx.core.evidence import Delivery, Evidence, Public
 from prx.runtime import health_check
 from prx.runtime.context import TunnelContext
@@ -98,3 +98,16 @@ async def test_what_was_held_up_until_now_is_no_slowness_of_the_service(
     watch = Readings(*readings)
     assert await checker._given_time(watch, first) == last  # type: ignore[arg-type]
     assert watch.left == []
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "10.0.0.5", "203.0.113.9", "2001:db8::7"])
+def test_only_a_name_of_a_known_edge_can_lead_elsewhere(tmp_path: Path, address: str) -> None:
+    """A URL that another program keeps up may lead anywhere; the name of a tunnel at Cloudflare has to lead there."""
+    named = TunnelSettings(cloudflare=CloudflareSettings(mode="named", hostname="app.example.com"))
+    watched = TunnelSettings(backend="none", public_url="https://app.example.com")
+    found = []
+    for settings in (named, watched):
+        checker = HealthChecker(TunnelContext.create("web", settings, shared(tmp_path, ManualClock())), None)
+        checker.url = "https://app.example.com"
+        found.append(checker._strays((address,)))
+    assert (address in found[0], found[1]) == (True, "")

@@ -215,7 +215,9 @@ class HealthChecker:
         )
 
     def _strays(self, addresses: tuple[str, ...]) -> str:
-        known = self._context.backend.has_known_edge
+        """Return why the name does not lead to the edge; a URL that another program keeps up may lead anywhere."""
+        backend = self._context.backend
+        known = backend.has_known_edge and backend.client is not None
         return strays(self._hostname, addresses, local=self._context.shared.site.local) if known else ""
 
     async def _route_mismatch(self) -> str:
