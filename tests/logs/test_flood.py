@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prx.logs import search
+from prx.logs import redact, search
 from prx.logs.flood import clean_block
 from prx.logs.lines import LineSplitter
 from prx.logs.redact import MARK, TRIGGERS, Redactor
@@ -70,7 +72,8 @@ def test_a_planted_secret_is_hidden_and_the_rest_stays(redactor: Redactor, plant
     assert KNOWN not in found
 
 
-words = st.sampled_from([*TRIGGERS, *(word.upper() for word in TRIGGERS), KNOWN, TOKEN, *PLANTED.values(), "=", " ", "\t", "é"])
+EACH = [word for _, group in TRIGGERS for word in group]
+words = st.sampled_from([*EACH, *(word.upper() for word in EACH), KNOWN, TOKEN, *PLANTED.values(), "=", " ", "\t", "é"])
 line = st.lists(words | st.text(st.characters(blacklist_characters="\n"), max_size=12), max_size=6).map("".join)
 
 
@@ -85,17 +88,87 @@ def test_many_lines_are_cleaned_as_each_alone(lines: list[bytes], plain: int) ->
     assert clean_lines(redactor, lines) == one_by_one(redactor, lines)
 
 
-@pytest.mark.parametrize("trigger", TRIGGERS)
-def test_each_word_is_looked_for(trigger: str) -> None:
+class Asked(Redactor):
+    """Hide every line that is redacted."""
+
+    def line(self, text: str, *, one_of_many: bool = False) -> str:
+        """Hide all."""
+        return MARK
+
+
+OF_ALL_LETTERS = b'{"message":"PACK MY BOX with five dozen liquor jugs = @"}'
+AROUND = {
+    "with few letters": [PLAIN] * 20,
+    "with all letters": [PLAIN, OF_ALL_LETTERS] * 20,
+    "with few letters, and some with all": [PLAIN] * 20 + [OF_ALL_LETTERS] * 7,
+}
+
+
+@pytest.mark.parametrize("around", AROUND.values(), ids=AROUND.keys())
+@pytest.mark.parametrize(("sign", "trigger"), [(sign, word) for sign, group in TRIGGERS for word in group])
+def test_each_word_is_looked_for(sign: str, trigger: str, around: list[bytes]) -> None:
     """A word that the quick search did not know would let a line pass as it is."""
+    planted = [*around, f"a {trigger.upper()} b {sign}".encode(), *around]
+    assert clean_lines(Asked(), planted).split("\n")[len(around)] == MARK
 
-    class Asked(Redactor):
-        def line(self, text: str, *, one_of_many: bool = False) -> str:
-            return MARK
 
-    for lines in ([PLAIN] * 20, [PLAIN, b"a line with k, w, j, f, = and @"] * 20):
-        planted = [*lines, f"a {trigger.upper()} b".encode(), *lines]
-        assert clean_lines(Asked(), planted).split("\n")[len(lines)] == MARK
+@pytest.mark.parametrize("word", [word for sign, group in TRIGGERS if sign != "=" for word in group])
+def test_each_word_is_looked_for_in_every_case(word: str) -> None:
+    """However its letters are written: without a copy in lower case, a line with a word is redacted all the same."""
+    for letters in itertools.product(*({letter, letter.upper()} for letter in word)):
+        planted = [*[PLAIN] * 10, f"a {''.join(letters)} b".encode(), *[PLAIN] * 10]
+        assert clean_lines(Asked(), planted).split("\n")[10] == MARK
+
+
+anything = st.one_of(
+    *(st.from_regex(re.compile(place, re.IGNORECASE | re.ASCII)) for _, place in redact._PLACES),
+    st.from_regex(re.compile(redact._HEADER.pattern, re.IGNORECASE | re.ASCII)),
+).map(lambda text: decode(text.encode("utf-8", "replace")))
+
+
+@given(anything, st.sampled_from([PLAIN, OF_ALL_LETTERS]), st.sampled_from([10, 20]))
+def test_whatever_is_a_secret_place_is_redacted(text: str, plain: bytes, count: int) -> None:
+    """What the pattern of any place matches, in any case, is neither clean for one line nor overlooked in many."""
+    if not text.isascii() or not any(pattern.search(text) for pattern in (redact._pattern_of(redact._EVERY), redact._HEADER)):
+        return
+    assert not Redactor().is_clean(text)
+    lines = [*[plain] * count, text.encode(), *[PLAIN] * 20]
+    assert clean_lines(Asked(), lines).split("\n")[count] == MARK
+
+
+any_case = st.sampled_from([planted for planted in PLANTED.values() if KNOWN not in planted]).flatmap(
+    lambda text: st.lists(st.booleans(), min_size=len(text), max_size=len(text)).map(
+        lambda upper: "".join(letter.swapcase() if other else letter for letter, other in zip(text, upper, strict=True))
+    )
+)
+noise = st.sampled_from([b"\x01", b"\t", b"\x1b[31m", b"\x7f", b"\xff", b"\xc3", "é".encode(), b"\r", b"\0"])
+
+
+@given(
+    st.lists(any_case | st.sampled_from([KNOWN, TOKEN, ""]), min_size=1, max_size=5),
+    st.lists(st.tuples(noise, st.integers(0, 200)), max_size=3),
+    st.lists(st.integers(0, 6000), max_size=6),
+    st.sampled_from([PLAIN, OF_ALL_LETTERS]),
+)
+def test_a_stream_in_any_pieces_is_cleaned_as_its_lines(
+    planted: list[str], broken: list[tuple[bytes, int]], cuts: list[int], plain: bytes
+) -> None:
+    """Words in any case, with what is no text inside them, wherever the stream is cut: each line is as if it came alone."""
+    raw = [text.encode() for text in planted]
+    for number, (some, place) in enumerate(broken):
+        text = raw[number % len(raw)]
+        raw[number % len(raw)] = text[: place % (len(text) + 1)] + some + text[place % (len(text) + 1) :]
+    lines = [line for text in raw for line in (*[PLAIN] * 7, text, plain)]
+    stream = b"".join(line + b"\n" for line in lines)
+    redactor, splitter, found = Redactor([KNOWN]), LineSplitter(), list[bytes]()
+    places = sorted({0, len(stream), *(cut for cut in cuts if cut < len(stream))})
+    for begin, end in itertools.pairwise(places):
+        if (block := splitter.take_block(stream[begin:end])) is not None:
+            found.append(clean_block(redactor, block))
+        else:
+            found += [clean_block(redactor, line + b"\n") for line in splitter.feed(stream[begin:end])]
+    expected = "".join(redactor.line(decode(line.removesuffix(b"\r"))) + "\n" for line in lines)
+    assert b"".join(found).decode() == expected
 
 
 def test_lines_without_a_secret_cost_less_than_one_by_one(redactor: Redactor) -> None:

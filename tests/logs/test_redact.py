@@ -67,6 +67,35 @@ def test_a_name_alone_hides_nothing(line: str) -> None:
     assert Redactor().line(line) == line
 
 
+SHORT = ("key", "code", "sig", "auth", "sid", "otp", "jwt", "pwd")
+LONG = (
+    "token",
+    "api_key",
+    "apikey",
+    "secret",
+    "password",
+    "passwd",
+    "signature",
+    "assertion",
+    "hmac",
+    "session",
+    "ticket",
+    "credential",
+)
+
+
+@pytest.mark.parametrize("begin", ["?", "&x_", "#Y-", ";", "?user[", "&a.b%5B"])
+@pytest.mark.parametrize("name", SHORT + LONG)
+@pytest.mark.parametrize("end", ["=", "]=", "%5D=", "%5d]="])
+def test_each_parameter(begin: str, name: str, end: str) -> None:
+    """A parameter that holds a secret is known alone and, if its name is long, as a part of another, in either case."""
+    line = f"GET /{begin}{name}{end}0123456789abcdef HTTP/1.1"
+    hidden = f"GET /{begin}{name}{end}{MARK} HTTP/1.1"
+    if name in LONG or not begin.endswith(("[", "B")):
+        assert Redactor().line(line) == hidden
+        assert Redactor().line(line.upper()) == hidden.upper().replace(MARK.upper(), MARK)
+
+
 FORMS = {
     "raw": S,
     "url": quote(S, safe=""),

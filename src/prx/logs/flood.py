@@ -1,8 +1,9 @@
 """Take secrets out of many raw lines at once: what `decode_lines` and `Redactor.text` do, at a fraction of their price.
 
 A child that writes at full speed is cleaned in blocks. A block that holds anything but printable ASCII takes the long way. In
-the others the words without which there is no secret are looked for, most of them only if one of their rare letters is there at
-all. Lines that hold a word go through the whole redaction, the others stay as they are.
+the others the words without which there is no secret are looked for. Most of them hold a letter that few lines hold, and what
+is left of the others, in whatever case, can be searched as it stands; if it is found in many lines, all words are looked for,
+in a copy in lower case. Lines that hold a word go through the whole redaction, the others stay as they are.
 """
 
 from __future__ import annotations
@@ -16,11 +17,13 @@ from prx.logs.search import Searched
 from prx.logs.text import decode_lines
 
 _CONTROLS: Final = (bytes(range(1, 0x0A)) + bytes(range(0x0B, 0x12)), bytes(range(0x12, 0x20)) + b"\x7f")  # all but the newline
-_RARE: Final = b"@=fjkw"
-_FEW: Final = 16  # lines of a block with a rare letter, which are redacted without a closer look
+# Every word, with its sign, holds one of @ = f j k w z, except "secret" and "bearer". A line that has none of these in either
+# case, apart from Z, and no A, B or C, holds a word only if it holds a piece of "authorization", "secret" or "bearer".
+_RARE: Final = b"@=FJKWfjkwzABC"
+_LEFT: Final = (b"Za", b"cr", b"cR", b"bea", b"bEa")
+_FEW: Final = 16  # places of a block whose lines are redacted without a closer look
 _MANY: Final = 1024  # bytes; fewer are cleaned sooner than searched
-_WORDS: Final = tuple(word.encode("ascii") for word in TRIGGERS)
-_COMMON: Final = tuple(word for word in _WORDS if not set(word) & set(_RARE))
+_WORDS: Final = tuple((sign.encode(), tuple(word.encode() for word in words)) for sign, words in TRIGGERS)
 
 
 def clean_block(redactor: Redactor, block: bytes) -> bytes:
@@ -48,23 +51,32 @@ def _is_plain(block: bytes) -> bool:
 
 def _hits(redactor: Redactor, block: bytes) -> Iterator[int]:
     """Yield where in a block a word or a known secret stands, or may stand, once for each line and word."""
-    lowered = Searched(block.lower())
-    rare = list(islice(_lines_with_rare(lowered), _FEW + 1))
-    if few := len(rare) <= _FEW:
-        yield from rare
-    for word in _COMMON if few else _WORDS:
-        yield from lines_with(word, lowered)
     raw = Searched(block)
+    found = list(islice(_suspicions(raw), _FEW + 1))
+    yield from found if len(found) <= _FEW else _words(Searched(block.lower()))
     for form in redactor.forms_as_bytes:
         yield from lines_with(form, raw)
 
 
-def _lines_with_rare(block: Searched) -> Iterator[int]:
+def _suspicions(block: Searched) -> Iterator[int]:
+    """Yield, in each line that holds a word in whatever case, and in some others, a place."""
     at = block.find_any(_RARE)
     while at >= 0:
         yield at
         end = block.data.find(b"\n", at)
         at = block.find_any(_RARE, end) if end >= 0 else -1
+    for word in _LEFT:
+        yield from lines_with(word, block)
+
+
+def _words(lowered: Searched) -> Iterator[int]:
+    """Yield where a word stands, or may stand, once for each line and word."""
+    for sign, words in _WORDS:
+        if sign and len(found := list(islice(lines_with(sign, lowered), _FEW + 1))) <= _FEW:
+            yield from found
+        else:
+            for word in words:
+                yield from lines_with(word, lowered)
 
 
 def _cleaned(redactor: Redactor, block: bytes, starts: Sequence[int]) -> Iterator[bytes]:

@@ -99,43 +99,27 @@ _EVERY = (True,) * len(_PLACES)
 _CUT_TOKEN = re.compile(rf"(?:eyJ[\w+/=.-]*|(?<![A-Za-z0-9]){_MARKED}[\w-]*)$", re.IGNORECASE)
 
 # every place above needs one of these words; lower case
-_TRIGGERS = (
-    "eyj",
-    "auth",
-    "cookie",
-    "token",
-    "secret",
-    "key",
-    "passw",
-    "code=",
-    "sig",
-    "sid=",
-    "otp=",
-    "jwt=",
-    "pwd=",
-    "hmac=",
-    "session",
-    "ticket=",
-    "credential=",
-    "bearer",
-    "assertion",
-    "--allowed-mail",
-    "@",
+_TRIGGERS = ("eyj", "authorization", "cookie", "token", "secret", "key", "passw", "bearer", "--allowed-mail", "@")
+_TRIGGERS_OF_PARAMETERS = (
+    *("auth", "sig", "otp", "jwt", "pwd", "hmac", "session", "ticket", "credential", "assertion"),
+    *(name + end for name in ("code", "sid") for end in ("=", "]", "%5d")),  # alone they stand in too many other words
 )
 _TRIGGERS_OF_CLOUDFLARE = ("cf-access", "cf_app", "cfast_", "cfut_", "cfat_", "cfk_")
-TRIGGERS = (*_TRIGGERS, *_TRIGGERS_OF_CLOUDFLARE)
-"""Words in lower case, one of which stands in every line that holds a secret place."""
+TRIGGERS = (("", _TRIGGERS), ("=", _TRIGGERS_OF_PARAMETERS), ("cf", _TRIGGERS_OF_CLOUDFLARE))
+"""Words in lower case, one of which stands in every line that holds a secret place, and what else such a line holds then."""
 
 
 class Redactor:
     """Take known values and secret places out of lines; one for the whole program.
 
-    forms_as_bytes: the known values, as they may stand in a program's output.
+    forms_as_bytes: of the known values, as they may stand in a program's output, those that hold no other one: what holds none
+    of them holds no known value.
     """
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         self.forms_as_bytes: tuple[bytes, ...] = ()
         self._forms: frozenset[str] = frozenset()
+        self._shortest: tuple[str, ...] = ()
         self._values: re.Pattern[str] | None = None
         for secret in secrets:
             self.add(secret)
@@ -174,18 +158,21 @@ class Redactor:
 
     def is_clean(self, text: str) -> bool:
         """Return whether lines hold none of the words without which there is no secret; many lines cost no more than one."""
-        lowered = text.lower()
-        for word in _TRIGGERS:  # not `any`: a generator doubles the price
-            if word in lowered:
-                return False
-        for form in self._forms:
+        for form in self._shortest:  # not `any`: a generator doubles the price
             if form in text:
                 return False
-        return "cf" not in lowered or not any(word in lowered for word in _TRIGGERS_OF_CLOUDFLARE)
+        lowered = text.lower()
+        for sign, words in TRIGGERS:
+            if sign in lowered:
+                for word in words:
+                    if word in lowered:
+                        return False
+        return True
 
     def _learn(self, forms: frozenset[str]) -> None:
         self._forms = forms
-        self.forms_as_bytes = tuple(form.encode("utf-8", "surrogateescape") for form in forms)
+        self._shortest = tuple(_without_longer(forms))
+        self.forms_as_bytes = tuple(form.encode("utf-8", "surrogateescape") for form in self._shortest)
         # the longest first, so that no rest of one stays beside the mark of another
         longest_first = sorted(forms, key=len, reverse=True)
         self._values = re.compile("|".join(map(re.escape, longest_first))) if forms else None
@@ -213,6 +200,15 @@ def _places_in(text: str) -> re.Pattern[str]:
 def _pattern_of(chosen: tuple[bool, ...]) -> re.Pattern[str]:
     places = [place for (_, place), wanted in zip(_PLACES, chosen, strict=True) if wanted]
     return re.compile("|".join(places) or "(?!)", re.IGNORECASE)
+
+
+def _without_longer(forms: Iterable[str]) -> list[str]:
+    """Return the forms that hold no other one: a text that holds any form holds one of these."""
+    found: list[str] = []
+    for form in sorted(forms, key=len):
+        if not any(shorter in form for shorter in found):
+            found.append(form)
+    return found
 
 
 def _forms(secret: str) -> Iterator[str]:
