@@ -56,9 +56,10 @@ async def test_a_flood_is_kept_whole(tmp_path: Path, size: int) -> None:
     child_log = ChildLog(context, seen.append)
     with EventLog(path, bus.redactor, context.clock) as log:
         bus.listen(log.see)
-        bus.keep_with(log.keep)
+        bus.keep_with(log.keep, log.is_behind)
         launch = python(WRITE, str(size))
-        async with await ChildProcess.spawn(launch, on_line=child_log.take, on_block=child_log.take_block) as process:
+        take, take_block = child_log.take, child_log.take_block
+        async with await ChildProcess.spawn(launch, on_line=take, on_block=take_block, is_behind=bus.is_behind) as process:
             async with asyncio.timeout(PATIENCE):
                 await process.wait()
             assert process.stats["stderr"].lines == LINES

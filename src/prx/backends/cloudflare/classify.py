@@ -125,7 +125,10 @@ def parse_line(stream: str, line: str) -> LogLine:
     fields = parts.fields
     if kind is LineKind.DIAL_FAILED:
         fields = {**fields, "silent": _SILENCE.search(parts.error) is not None}
-    return replace(parts, kind=kind, protocol=parts.protocol or _protocol_of(parts), fields=fields)
+    protocol = parts.protocol or _protocol_of(parts)
+    if (kind, protocol, fields) == (parts.kind, parts.protocol, parts.fields):  # of most lines
+        return parts
+    return replace(parts, kind=kind, protocol=protocol, fields=fields)
 
 
 def kind_of(stream: str, line: LogLine) -> LineKind:
