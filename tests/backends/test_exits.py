@@ -43,6 +43,25 @@ def test_it_updated_itself() -> None:
     assert end(11).cause is ExitCause.UPDATED
 
 
+@pytest.mark.parametrize(
+    ("code", "line", "helps"),
+    [
+        (1, "Failed to read token file: open /dev/fd/5: too many open files", "ulimit -n"),
+        (1, "Error opening metrics server listener: listen tcp 127.0.0.1:0: socket: too many open files", "ulimit -n"),
+        (2, "fatal error: failed to reserve page summary memory", "ulimit -v"),
+        (2, "runtime: failed to create new OS thread (have 7 already; errno=11)", "ulimit -u"),
+        (255, "open /etc/resolv.conf: cannot allocate memory", "ulimit -v"),
+        (126, "./wrapper.sh: fork: retry: Resource temporarily unavailable", "ulimit -u"),
+    ],
+)
+def test_what_the_machine_refuses_is_no_mistake_in_the_settings(code: int, line: str, helps: str) -> None:
+    """Lack of descriptors, memory or processes is a crash whatever it prevented: never permanent, and what helps is said."""
+    found = end(code, line)
+    assert found.cause is ExitCause.CRASH
+    assert line in found.detail
+    assert helps in found.hint
+
+
 def test_a_lost_exit_status_is_a_crash() -> None:
     """If another part collected the status, nothing is claimed."""
     found = classify_exit(ExitStatus(), [], age=1.0)

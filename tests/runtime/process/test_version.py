@@ -12,6 +12,7 @@ import pytest
 from prx.core.errors import PrxError
 from prx.runtime.process import version
 from prx.runtime.process.child import our_children
+from prx.runtime.process.spawn import SpawnError
 from prx.runtime.process.version import ask_ahead, ask_version, forget_ahead
 
 
@@ -60,6 +61,61 @@ async def test_a_script_is_asked_by_every_prx(tmp_path: Path, words: str) -> Non
         inner.write_text(said)
         assert await ask(script, memory) == said
     assert memory.kept == {}
+
+
+REFUSED = [  # what cloudflared, a shell and the dynamic loader say if the machine gives them too little, and their codes
+    ("runtime: epollcreate failed with 24", 2, "ulimit -n"),
+    ("fatal error: failed to reserve page summary memory", 2, "ulimit -v"),
+    ("runtime: failed to create new OS thread (have 2 already; errno=11)", 2, "ulimit -u"),
+    (
+        "client: error while loading shared libraries: libc.so.6: cannot open shared object file: Too many open files",
+        127,
+        "ulimit -n",
+    ),
+    ("./client: line 2: /opt/cloudflared: Text file busy", 126, ""),
+]
+
+
+@pytest.mark.parametrize(("words", "code", "helps"), REFUSED)
+async def test_a_program_that_got_too_little_has_not_said_what_it_is(tmp_path: Path, words: str, code: int, helps: str) -> None:
+    """It is neither another program nor one of unknown version: another try can help, and asks again."""
+    short, script = tmp_path / "short", tmp_path / "client"
+    short.touch()
+    script.write_text(f"#!/bin/sh\n[ -e {short} ] && echo '{words}' >&2 && exit {code}\necho client version 1\n")
+    script.chmod(0o755)
+    memory = Memory()
+    with pytest.raises(SpawnError, match="cannot say its version") as caught:
+        await ask(script, memory)
+    assert (caught.value.permanent, helps in caught.value.hint) == (False, True)
+    short.unlink()
+    assert await ask_version((str(script),), memory) == "client version 1"
+
+
+async def test_what_a_native_program_says_that_failed_is_not_kept(tmp_path: Path) -> None:
+    """Nor is it believed if an earlier prx has kept it: the program would be refused as long as its file stays."""
+    file = tmp_path / "client"
+    shutil.copy("/bin/false", file)
+    memory = Memory()
+    said = await ask(file, memory)
+    assert (said != "", memory.kept) == (True, {})
+    shutil.copy("/bin/true", file)
+    said = await ask(file, memory)
+    assert len(memory.kept) == 1
+    memory.kept = dict.fromkeys(memory.kept, "fatal error: failed to reserve page summary memory")
+    assert await ask(file, memory) == said
+
+
+async def test_no_answer_in_time_is_asked_for_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that is busy once leaves no program without a version as long as prx runs."""
+    slow = tmp_path / "slow"
+    slow.touch()
+    script = client(tmp_path, "1", first=f"[ -e {slow} ] && sleep 60")
+    version._known.clear()
+    with monkeypatch.context() as patched:
+        patched.setattr(version, "ANSWER_WITHIN", 0.1)
+        assert await ask_version((str(script),)) == ""
+    slow.unlink()
+    assert await ask_version((str(script),)) == "client version 1"
 
 
 def client(folder: Path, says: str, *, first: str = "") -> Path:

@@ -22,6 +22,7 @@ from typing import Final
 from prx.backends.base import LineKind, LogLine
 from prx.core.evidence import ChildExit, ExitCause
 from prx.core.exit_status import ExitStatus
+from prx.core.shortage import shortage_in
 
 DETAIL_LIMIT: Final = 200  # characters
 
@@ -39,17 +40,6 @@ _SIGNALS: Final = {
 
 _WRAPPER_HINT: Final = "run it by hand to see why: what cloudflared_path names, or what it calls, cannot be started"
 _NOT_RUN: Final = {126: "the program cannot be run", 127: "a program is not there"}
-# strerror(3) of what passes by itself: ETXTBSY (it is just being written), EAGAIN, ENOMEM, EMFILE, ENFILE, EIO, ESTALE
-_FOR_NOW: Final = (
-    "text file busy",
-    "temporarily unavailable",
-    "cannot fork",
-    "cannot allocate memory",
-    "out of memory",
-    "too many open files",
-    "input/output error",
-    "stale file handle",
-)
 _RENEW_HINT: Final = "take the token again from the Cloudflare dashboard (Networking › Tunnels, your tunnel)"
 _PORT_HINT: Final = "set metrics_port = 0, so that a free port is found, or end the program that holds it"
 _REPORT_HINT: Final = "this looks like a mistake in prx or a version of cloudflared that it does not know: run `prx doctor`"
@@ -129,8 +119,8 @@ def _orderly(tail: Sequence[LogLine], age: float) -> str:
 def _of_wrapper(end: ExitStatus, tail: Sequence[LogLine]) -> ChildExit:
     """Judge what stands in front of the client and could not run it."""
     words = last_words(tail)
-    if any(text in words.lower() for text in _FOR_NOW):
-        return _exit(end, ExitCause.CRASH, words)
+    if lack := shortage_in(words):
+        return _exit(end, ExitCause.CRASH, words, lack.hint)
     what = _NOT_RUN[end.code or 0]
     return _exit(end, ExitCause.CONFIG, f"{what}: {words}" if words else what, _WRAPPER_HINT)
 
@@ -139,12 +129,15 @@ def _of_words(end: ExitStatus, tail: Sequence[LogLine]) -> ChildExit:
     """Judge an exit code other than 0 by what was said."""
     said = "\n".join(f"{line.message} {line.error} {line.fields.get('status_code', '')}" for line in tail if _is_own(line))
     words = last_words(tail)
+    own = last_words([line for line in tail if _is_own(line)])
+    if lack := shortage_in(own):
+        return _exit(end, ExitCause.CRASH, own, lack.hint)
     for pattern, cause, detail, hint in _CAUSES:
         if match := re.search(pattern, said):
             return _exit(end, cause, detail.format(*match.groups(), words=words), hint)
     if checks := _failed_checks(tail):
         return _exit(end, ExitCause.NETWORK, f"its start checks found the edge out of reach: {checks}")
-    if end.code == 1 and not _panic(tail) and _UNREACHABLE.search(last_words([line for line in tail if _is_own(line)])):
+    if end.code == 1 and not _panic(tail) and _UNREACHABLE.search(own):
         return _exit(end, ExitCause.NETWORK, words)
     start_failed = any(line.message == "Couldn't start tunnel" for line in tail)
     if end.code == 255 or start_failed:

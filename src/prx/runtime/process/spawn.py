@@ -39,6 +39,7 @@ from contextlib import ExitStack, contextmanager, suppress
 
 from prx.core.errors import PrxError
 from prx.core.launch import Launch
+from prx.core.shortage import FILES_HINT
 from prx.core.value import Value, value_class
 from prx.files.search import which
 
@@ -56,7 +57,7 @@ _HINTS = {
     errno.EACCES: "make it executable: chmod +x",
     errno.EISDIR: "name the program itself, not its folder",
     errno.ENOEXEC: "it is damaged or made for another kind of machine: install it again",
-    errno.EMFILE: "raise the limit of open files: ulimit -n",
+    errno.EMFILE: FILES_HINT,
     errno.ENFILE: "the system has no free file handles: end something",
     errno.EAGAIN: "the limit of processes is reached: ulimit -u",
     errno.ENOMEM: "the machine is out of memory",

@@ -13,15 +13,19 @@ from typing import Protocol
 
 from prx.core.errors import PrxError
 from prx.core.launch import Launch
+from prx.core.shortage import shortage_in
 from prx.files.fingerprint import content_fingerprint, file_fingerprint
 from prx.files.programs import require_program
 from prx.files.search import which
 from prx.install.programs import needed_environment
+from prx.logs.text import printable
 from prx.runtime.process.child import ChildProcess
+from prx.runtime.process.spawn import SpawnError
 
 ANSWER_WITHIN = 10.0  # seconds; a Go program answers in 20 ms, a cold disk may take its time
 
 _LONGEST_VERSION = 40  # characters
+_LONGEST_WORDS = 100  # characters
 
 _NATIVE = b"\x7fELF"  # elf(5); what begins otherwise may be a script, and run another program tomorrow
 
@@ -43,14 +47,17 @@ class VersionMemory(Protocol):
 async def ask_version(program: Sequence[str], memory: VersionMemory | None = None) -> str:
     """Return the line of `PROGRAM --version` that names it, else the first; empty when none came in time.
 
-    An answer is kept until the file of the program changes, in `memory` also for the next prx. Each start of a client asks
-    here first, so it is here that a program is refused which others could have put there: raises FileRefusedError for it,
-    SpawnError for what cannot be run.
+    An answer is kept until the file of the program changes, in `memory` also for the next prx; what a program said that failed,
+    or did not end in time, is not. Each start of a client asks here first, so it is here that a program is refused which others
+    could have put there: raises FileRefusedError for it, SpawnError for what cannot be run, be it for now: a program that got
+    no memory has not said what it is.
     """
     file, key, state, said = _look_up(program, memory)
     if said is None:
         question = _ahead.pop(key, None) or await _Question.put(program)
-        said = await question.answer()
+        said, clean = await question.answer()
+        if not clean:
+            return said
         if memory is not None and state and said and state == _native_state(file):
             memory.keep_version(file, state, said)
     _known[key] = said
@@ -84,7 +91,7 @@ def _look_up(program: Sequence[str], memory: VersionMemory | None) -> tuple[str,
         return file, key, (), _known[key]
     state = _native_state(file) if len(program) == 1 and memory is not None else ()
     said = memory.version(file, state) if memory is not None and state else ""
-    return file, key, state, said or None
+    return file, key, state, said if said and shortage_in(said) is None else None  # an earlier prx kept that, too
 
 
 def _native_state(file: str) -> tuple[int, ...]:
@@ -120,7 +127,8 @@ def short_version(said: str) -> str:
 class _Question:
     """`PROGRAM --version`, under way; made by `put`."""
 
-    def __init__(self, process: ChildProcess, lines: list[bytes]) -> None:
+    def __init__(self, program: str, process: ChildProcess, lines: list[bytes]) -> None:
+        self._program = program
         self._process = process
         self._lines = lines
 
@@ -131,19 +139,31 @@ class _Question:
         environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
         environment |= needed_environment(program, os.environ)
         launch = Launch((*program, "--version"), environment)
-        return cls(await ChildProcess.spawn(launch, on_line=lambda _, line: lines.append(line)), lines)
+        return cls(program[0], await ChildProcess.spawn(launch, on_line=lambda _, line: lines.append(line)), lines)
 
-    async def answer(self) -> str:
-        """Return the line that names the program, else the first; empty when none came in time."""
+    async def answer(self) -> tuple[str, bool]:
+        """Return the line that names the program, else the first, and whether the program ended well.
+
+        Empty if it did not end in time. Raises SpawnError if the machine refused it something for now.
+        """
         async with self._process as process:
             try:
                 async with asyncio.timeout(ANSWER_WITHIN):
-                    await process.wait()
+                    status = await process.wait()
             except TimeoutError:
-                return ""
+                return "", False
         said = [line.decode(errors="replace").strip() for line in self._lines]
         # a wrapper may have something to say before the program itself does
-        return next((line for line in said if " version " in line), said[0] if said else "")
+        named = next((line for line in said if " version " in line), "")
+        if not named and not status.clean:
+            self._require_not_short(said)
+        return named or (said[0] if said else ""), status.clean
+
+    def _require_not_short(self, said: Sequence[str]) -> None:
+        for line in said:
+            if lack := shortage_in(line):
+                words = f"{self._program!r} cannot say its version: {printable(line)[:_LONGEST_WORDS]}"
+                raise SpawnError(words, hint=lack.hint)
 
     async def close(self) -> None:
         """End the program, whatever it says."""
