@@ -17,9 +17,14 @@ def forget() -> None:
     it is restarted. How long the quick-tunnel service asked to be left alone is not forgotten: asking sooner prolongs that.
     """
     from prx.config.paths import data_dir
+    from prx.core.errors import PrxError
     from prx.runtime.host.clock import SystemClock
     from prx.runtime.persistent_state import STATE_FILE, PersistentState
 
-    count = PersistentState(data_dir(os.environ) / STATE_FILE, SystemClock()).forget_protocol()
+    path = data_dir(os.environ) / STATE_FILE
+    state = PersistentState(path, SystemClock())
+    count = state.forget_protocol()
+    if state.trouble:  # what is remembered is not known, or is still there
+        raise PrxError(f"nothing was forgotten: {path}: {state.trouble.lower()}")
     networks = "1 network" if count == 1 else f"{count} networks"
     print_note(f"forgot what was learnt about {networks}" if count else "nothing was remembered")

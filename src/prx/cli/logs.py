@@ -162,13 +162,14 @@ def _latest(config: Path | None) -> Path:
     from prx.app.log_file import log_file, log_folder
     from prx.config.paths import data_dir
     from prx.control.instance import instance_key
+    from prx.files.presence import files_in, is_there
 
     folder = log_folder(data_dir())
     if config is not None:
         own = log_file(data_dir(), instance_key(config, ""))
-        files: Iterable[Path] = [own] if own.exists() else []
+        files = [own] if is_there(own) else []
     else:
-        files = folder.glob("*.log")
+        files = files_in(folder, ".log")
     newest = max(files, key=lambda path: path.stat().st_mtime, default=None)
     if newest is None:
         raise PrxError(f"there are no logs in {folder}", hint="they begin with the first `prx start`")

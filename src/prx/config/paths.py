@@ -14,12 +14,13 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from prx.core.errors import PermanentError, UsageError
 from prx.core.value import Value, value_class
 from prx.files.people import expanded, home_folder
+from prx.files.presence import is_there
 from prx.files.rule import Claim
 
 LOCAL_NAME = "prx.toml"
@@ -54,16 +55,19 @@ def find_config(
         usual = user_config_file(env)
     except PermanentError:
         return None
-    return ConfigPlace(usual, Claim.FOUND) if _is_there(usual) else None
+    return ConfigPlace(usual, Claim.FOUND) if _is_there(usual, {errno.EACCES}) else None
 
 
-def _is_there(path: Path) -> bool:
-    """Return whether something lies at `path`; also if that is not known for now: a bad disk is not an empty one."""
+def _is_there(path: Path, closed: Collection[int] = ()) -> bool:
+    """Return whether something lies at `path`; also if that is not known for now: a bad disk is not an empty one.
+
+    closed: further errors that mean as much. A current folder that is closed is one in which prx happens to stand; the usual
+    place is the user's own, and a tunnel that came up with the defaults would lack the guards of the file in it.
+    """
     try:
-        path.lstat()
+        return is_there(path)
     except OSError as error:
-        return error.errno in {errno.EIO, errno.ESTALE, errno.ENOMEM, errno.ETIMEDOUT}
-    return True
+        return error.errno in {errno.EIO, errno.ESTALE, errno.ENOMEM, errno.ETIMEDOUT, *closed}
 
 
 def config_file(explicit: Path | None = None, environ: Mapping[str, str] | None = None, cwd: Path | None = None) -> Path | None:

@@ -82,6 +82,11 @@ class PersistentState:
             self._change("protocols", dict.fromkeys(gone))
         return len(gone)
 
+    @property
+    def trouble(self) -> str:
+        """Why the file could not be read or written last, in words; empty if it could be."""
+        return self._file.problem or self._file.unreadable
+
     def version(self, file: str, state: Sequence[int]) -> str:
         """Return what the program in `file` said of its version in this `state`; empty if that is not known."""
         match self._section("versions").get(file):

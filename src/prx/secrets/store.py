@@ -25,6 +25,7 @@ from typing import Final
 
 from prx.core.deadline import Deadline
 from prx.core.parsing import parse_json
+from prx.files.presence import is_there
 from prx.secrets import FILE_NAME
 from prx.secrets.crypto import Envelope, KeySpec, seal
 from prx.secrets.errors import DamagedFileError, SecretError, SecretNotFoundError, WrongKeyError
@@ -196,8 +197,11 @@ class SecretStore:
             os.close(descriptor)  # gives the lock back
 
     def _parse(self, path: Path) -> tuple[Envelope, bytes] | None:
-        if not os.path.lexists(path):
-            return None
+        try:
+            if not is_there(path):
+                return None
+        except OSError as error:
+            raise SecretError(f"{path}: {(error.strerror or 'error').lower()}") from None
         content = read_private(path, limit=MAX_FILE_BYTES)
         with self._naming_file():
             return Envelope.parse(content), content

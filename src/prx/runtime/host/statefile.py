@@ -31,7 +31,8 @@ class StateFile:
     """Hold one JSON object and its file (mode 0600, in a folder of mode 0700 if it must be made).
 
     `data` is the truth in memory, `pending`: the file does not have it yet; `problem`: why. `unread`: the
-    last `load` could not read. `durable` is for what has to outlive a power failure; it costs an fsync for each save.
+    last `load` could not read for now. `unreadable`: why it could not, for
+    now or for good. `durable` is for what has to outlive a power failure; it costs an fsync for each save.
     """
 
     def __init__(self, path: Path, *, durable: bool = True) -> None:
@@ -39,6 +40,7 @@ class StateFile:
         self.data: dict[str, Any] = {}
         self.pending = False
         self.unread = False
+        self.unreadable = ""
         self.problem = ""
         self._seen: tuple[int, ...] = ()  # what the file was when it was read last; empty: it is read again
         self._durable = durable
@@ -50,7 +52,7 @@ class StateFile:
         """
         if self.pending or (self._seen and self._seen == _look(self.path)):
             return self.data
-        self.unread, self._seen = False, ()
+        self.unread, self.unreadable, self._seen = False, "", ()
         try:
             before = _look(self.path)
             self.data = _parse(_read_private(self.path))
@@ -60,6 +62,7 @@ class StateFile:
         except OSError as error:
             self.unread = error.errno in _FOR_NOW
             self.data = self.data if self.unread else {}
+            self.unreadable = _reason(error)
             logger.warning("%s is ignored%s: %s", self.path, " for now" if self.unread else "", _reason(error))
         except ValueError as error:
             self.data = {}
