@@ -299,11 +299,16 @@ def test_values_out_of_bounds(write: Write, line: str, words: str) -> None:
         ('a = "x\n', "prx.toml:1:", "ends on its own line"),
         ('\na = """x\n\n', "prx.toml:2: ", "at the end of the file"),
         ("a = " + "[" * 5000, "prx.toml: ", "nested too deeply"),
+        (f"c = 1\n[{'.'.join('a' * 3000)}]\nb = 1\n", "prx.toml:2: ", "nested within one another"),
+        (f"[[{'.'.join('a' * 300)}]]\n", "prx.toml:1: ", "nested within one another"),
+        (f"[tunnel]\n\n{'.'.join('a' * 3000)} = 1\n", "prx.toml:3: ", "nested within one another"),
+        (f"a = {{ {'.'.join('a' * 3000)} = 1 }}\n", "prx.toml:1: ", "nested within one another"),
+        ("a = [\n" + "[" * 110 + "]" * 110 + "]\n", "prx.toml:2: ", "nested within one another"),
         ("a = " + "9" * 5000, "prx.toml: ", "a number of more than 4300 digits"),
     ],
 )
 def test_syntax_errors(write: Write, text: str, place: str, words: str) -> None:
-    """What is not TOML is reported with line and column."""
+    """What is not TOML, or nested too deeply for a configuration, is reported with its line, and with its column if known."""
     (problem,) = problems(write(text))
     assert problem.startswith(place)
     assert words in problem

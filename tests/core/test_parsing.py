@@ -13,7 +13,7 @@ import prx
 from prx.access.jwks import parse_keys
 from prx.cloudflare_api.oauth import Tokens
 from prx.core.errors import PrxError
-from prx.core.parsing import parse_json, parse_toml
+from prx.core.parsing import DEEPEST, parse_json, parse_toml
 from prx.lab.edge.api.access.front import _from_one_header
 from prx.lab.edge.services.endpoint import Request
 from prx.lab.edge.tunnel.http2 import _push_answer
@@ -35,10 +35,28 @@ def test_deep_json_is_a_value_error(text: str) -> None:
             parse_json(content)
 
 
-def test_deep_toml_is_a_value_error() -> None:
-    """As a mistake of TOML is."""
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"value = {DEEP}",
+        f"[{'.'.join('a' * 3000)}]",  # tomllib reads dotted keys in a loop; who walks the tables does not
+        f"[[{'.'.join('a' * 3000)}]]",
+        f"{'.'.join('a' * 3000)} = 1",
+        f"a = {{ {'.'.join('a' * 3000)} = [1] }}",
+        f"{'.'.join('a' * DEEPEST)}.a = 1",
+    ],
+)
+def test_deep_toml_is_a_value_error(text: str) -> None:
+    """As a mistake of TOML is, whether brackets or dotted keys nest."""
     with pytest.raises(ValueError, match="nested too deeply"):
-        parse_toml(f"value = {DEEP}")
+        parse_toml(text)
+
+
+def test_a_table_as_deep_as_any_may_be_is_read() -> None:
+    """The limit is that of depth, not of the number of tables."""
+    found: object = parse_toml(f"[{'.'.join('a' * (DEEPEST - 1))}]\n" + "".join(f"[b{number}]\n" for number in range(500)))
+    assert isinstance(found, dict)
+    assert len(found) == 501
 
 
 @pytest.mark.parametrize(

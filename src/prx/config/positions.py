@@ -12,6 +12,8 @@ import tomllib
 from bisect import bisect_left
 from collections.abc import Mapping
 
+from prx.core.parsing import DEEPEST
+
 KeyPath = tuple[str | int, ...]
 
 _BLANK = re.compile(r"(?:[ \t\r\n]+|#[^\n]*)*")
@@ -23,8 +25,19 @@ _STRING = re.compile(  # a multi-line string may end with up to two quotes of it
 )
 
 
+class TooDeepError(ValueError):
+    """Tables and lists are nested deeper than `prx.core.parsing.DEEPEST`; `line` is the first that is."""
+
+    def __init__(self, line: int) -> None:
+        super().__init__(f"line {line} is nested too deeply")
+        self.line = line
+
+
 def find_lines(text: str) -> Mapping[KeyPath, int]:
-    """Return the line, counted from 1, on which each table, key and element of a valid TOML text is first named."""
+    """Return the line, counted from 1, on which each table, key and element of a valid TOML text is first named.
+
+    Raises TooDeepError.
+    """
     scanner = _Scanner(text)
     scanner.scan_document()
     return scanner.lines
@@ -51,6 +64,7 @@ class _Scanner:
         self.at += 2 if many else 1
         line = self._line()
         keys = self._scan_key()
+        self._check_depth(len(keys), line)
         self.at += 2 if many else 1
         path: KeyPath = ()
         for key in keys[:-1]:
@@ -70,7 +84,9 @@ class _Scanner:
     def _scan_pair(self, table: KeyPath) -> None:
         line = self._line()
         path = table
-        for key in self._scan_key():
+        keys = self._scan_key()
+        self._check_depth(len(table) + len(keys), line)
+        for key in keys:
             path = (*path, key)
             self.lines.setdefault(path, line)
         self.at += 1  # the equals sign
@@ -105,6 +121,7 @@ class _Scanner:
 
     def _scan_array(self, path: KeyPath) -> None:
         index = 0
+        self._check_depth(len(path) + 1, self._line())
         while not self._next_is("]"):
             self.lines[(*path, index)] = self._line()
             self._scan_value((*path, index))
@@ -129,6 +146,11 @@ class _Scanner:
         assert match is not None, "the pattern matches nothing, too"
         self.at = match.end()
         return self.at
+
+    @staticmethod
+    def _check_depth(depth: int, line: int) -> None:
+        if depth > DEEPEST:
+            raise TooDeepError(line)
 
     def _line(self) -> int:
         return bisect_left(self._newlines, self.at) + 1

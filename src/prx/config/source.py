@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from prx.config import positions
 from prx.core.errors import ConfigError, PrxError
+from prx.core.parsing import DEEPEST
 from prx.core.value import Value, value_class
 from prx.files import Claim, FileRefusedError
 from prx.files.reading import Content, read_trusted
@@ -69,6 +70,10 @@ def read_source(path: Path, claim: Claim = Claim.FOUND, environ: Mapping[str, st
         return Source(path, data, positions.find_lines(text), *_rights(found, environ))
     except RecursionError as error:
         raise ConfigError([f"{path}: brackets are nested too deeply to be read"]) from error
+    except positions.TooDeepError as error:
+        raise ConfigError(
+            [f"{path}:{error.line}: found more than {DEEPEST} tables and lists nested within one another"]
+        ) from error
     except tomllib.TOMLDecodeError as error:
         raise ConfigError([_syntax_problem(path, text, str(error))]) from error
     except ValueError as error:  # Python's own limit of digits

@@ -1,10 +1,16 @@
-"""JSON and TOML of others: whatever is wrong with it, a ValueError; json and tomllib raise RecursionError for deep nesting."""
+"""JSON and TOML of others: whatever is wrong with it, a ValueError; json and tomllib raise RecursionError for deep nesting.
+
+tomllib takes one nesting of any depth, that of dotted keys, which it reads in a loop; a walk of the tables meets it later.
+"""
 
 from __future__ import annotations
 
 import json
 import tomllib
-from typing import Any
+from typing import Any, Final
+
+# Tables and lists within one another that TOML may have. prx.toml has six; a lower limit would find no other mistake sooner.
+DEEPEST: Final = 100
 
 _TOO_DEEP = "it is nested too deeply"
 
@@ -20,6 +26,19 @@ def parse_json(text: str | bytes) -> Any:
 def parse_toml(text: str) -> dict[str, Any]:
     """Return what a TOML document holds; raise ValueError (TOMLDecodeError) if it is none, or is nested too deeply."""
     try:
-        return tomllib.loads(text)
+        found = tomllib.loads(text)
     except RecursionError as error:
         raise tomllib.TOMLDecodeError(_TOO_DEEP) from error
+    if _is_too_deep(found):
+        raise tomllib.TOMLDecodeError(_TOO_DEEP)
+    return found
+
+
+def _is_too_deep(found: dict[str, Any]) -> bool:
+    layer: list[Any] = [found]
+    for _ in range(DEEPEST):
+        inner = (item.values() if isinstance(item, dict) else item for item in layer)
+        layer = [value for values in inner for value in values if isinstance(value, dict | list)]
+        if not layer:
+            return False
+    return True
