@@ -81,6 +81,10 @@ class Pipe:
             events.RestartScheduled(tunnel="web", delay=10.0, attempt=2, reason="x"),
             Line("warn", "web: next try in 10 s (attempt 2)"),
         ),
+        (
+            events.RestartScheduled(tunnel="web", delay=0.5, attempt=0, reason="x"),
+            Line("warn", "web: next try in less than 1 s"),
+        ),
         (state("ready", "stopping", "asked to stop"), Line("info", "web: stopping: asked to stop")),
         (state("stopping", "idle"), Line("info", "web: stopped")),
         (state("starting", "failed", "no token"), Line("error", "web: failed: no token")),

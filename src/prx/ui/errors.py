@@ -155,7 +155,7 @@ def _print_usage(error: click.ClickException) -> None:
         complain(f"{context.get_help()}\n\nerror: a command is missing" if context else error.format_message())
         return
     message, also = _words_of(error)
-    complain(without_secrets(f"error: {message[:1].lower()}{message[1:].rstrip('.')}"))
+    complain(without_secrets(f"error: {_begun_small(message).rstrip('.')}"))
     if also:
         complain(f"hint: {also}")
     elif context is not None:
@@ -202,7 +202,12 @@ def _bad_value(message: str, kind: click.ParamType[Any]) -> str:
         return f"found {number[1]}, expected {_number(kind)}"
     if isinstance(kind, click.Choice) and (other := _NO_CHOICE.match(message)):
         return f"found {other[1]}, expected one of {', '.join(str(choice) for choice in kind.choices)}"
-    return f"{message[:1].lower()}{message[1:]}"
+    return _begun_small(message)
+
+
+def _begun_small(message: str) -> str:
+    """Return a sentence of click's without its capital letter; a name in capitals, such as an argument's, keeps it."""
+    return message if message[1:2].isupper() else f"{message[:1].lower()}{message[1:]}"
 
 
 def _number(kind: click.ParamType[Any]) -> str:

@@ -46,7 +46,8 @@ def _line_of(fact: Fact) -> Line | None:
         case events.VerdictChanged(new=new, reason=reason, hint=hint):
             return Line(CONDITIONS[new].level, summary(new, reason) + (f" (hint: {hint})" if hint else ""))
         case events.RestartScheduled(delay=delay, attempt=attempt, costs_url=costs):
-            when = f"next try in {whole_seconds(delay)} (attempt {attempt})" if delay else "restarting at once"
+            number = f" (attempt {attempt})" if attempt else ""  # 0: it had run for long, or waits its turn
+            when = f"next try in {whole_seconds(delay)}{number}" if delay else "restarting at once"
             return Line("warn", when + ("; the public URL will change" if costs else ""))
         case events.RestartCancelled(reason=reason):
             return Line("info", f"no restart is needed: {reason}")
