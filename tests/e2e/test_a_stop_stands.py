@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from pathlib import Path
 
-from tests.e2e.test_replicas import pids, reload, replicas, write_program
+import pytest
+from tests.e2e.test_replicas import pids, reload, replicas, up, write_program
 from tests.support.origin import HostedOrigin
 from tests.support.visitor import get
 
@@ -40,6 +43,24 @@ async def test_changes_do_not_undo_a_stop(lab: Lab, clock: ManualClock, tmp_path
         since = [event.fact for event in here.events[events:]]
     assert [fact for fact in since if isinstance(fact, ChildStarted)] == []
     assert [fact.message for fact in since if isinstance(fact, Log) and "was replaced" in fact.message] == []
+
+
+@pytest.mark.parametrize(("number", "protocol"), [(1, "http2"), (2, "http2"), (2, "quic"), (3, "quic")])
+async def test_a_stop_that_is_taken_back_leaves_no_connector_too_many(
+    lab: Lab, clock: ManualClock, tmp_path: Path, origin: HostedOrigin, number: int, protocol: str
+) -> None:
+    """A restart while connectors drain: each place is taken once, and a connector that is missing then is reported as ever."""
+    async with replicas(lab, clock, tmp_path, "builtin", origin, protocol=protocol, number=number, replicas_min=number) as here:
+        old = pids(here)
+        here.supervisor.stop("web")
+        here.supervisor.restart("web")
+        await here.live(lambda status: up(status, number) and not pids(here) & old)
+        await here.leap(10)
+        await here.live(lambda status: up(status, number))
+        assert [item.connector for item in here.status.connectors] == list(range(number))
+        os.kill(here.status.connectors[-1].pid, signal.SIGKILL)
+        await here.live(lambda status: status.state != "ready")
+        await here.live(lambda status: up(status, number))
 
 
 async def test_a_tunnel_that_is_gone_and_back_at_once_comes_up(

@@ -78,7 +78,8 @@ class Succession:
                     await self._succeed(old)
 
     def _is_to_be_succeeded(self, old: Connector) -> bool:
-        return self._tunnel.is_wanted and old.is_outdated and old.is_kept and old.index < self._tunnel.replicas
+        holds = self._tunnel.places.get(old.index) is old  # one that had been asked to stop ends although it is wanted again
+        return holds and self._tunnel.is_wanted and old.is_outdated and old.is_kept and old.index < self._tunnel.replicas
 
     async def _succeed(self, old: Connector) -> None:
         """Start a successor of `old`, and end `old` once it is up, whatever the edge does; give up if `old` ends before."""
@@ -95,6 +96,8 @@ class Succession:
             connected_at = (now if connected_at is None else connected_at) if _serves(new) else None
             if connected_at is not None and (new.ready >= old.ready or now - connected_at >= SETTLED_AFTER):
                 break
+        if tunnel.places.get(old.index) is new:  # `old` has ended
+            return
         if (old.generation, self._stops) != (generation, stops) or old.index >= tunnel.replicas:
             new.send(inputs.Stop())
             self._outdated.set()

@@ -235,11 +235,15 @@ class Tunnel:
             self._show("the configuration changed")
 
     def _fill(self) -> None:
-        """Start the connectors that are missing."""
+        """Start the connectors that are missing; one that was to take over from another that has ended takes the place now."""
         missing = [number for number in range(self.replicas) if number not in self.places]
         for number in missing if self.is_wanted else ():
-            self.places[number] = self._new(number)
-            self._launch(self.places[number])
+            heirs = (connector for connector in self.connectors if connector.index == number and connector.machine.wanted)
+            if heir := next(heirs, None):
+                self.places[number] = heir
+            else:
+                self.places[number] = self._new(number)
+                self._launch(self.places[number])
 
     def _beyond(self) -> list[Connector]:
         return [item for item in self.connectors if item.index >= self.replicas and item.machine.wanted and self.is_wanted]
