@@ -160,25 +160,27 @@ class Tunnel:
 
         known: what other tunnels have seen of their programs just now.
         """
-        paths = [path for connector in self.places.values() if (path := connector.replaced_program(known))]
+        paths = {connector: path for connector in self.places.values() if (path := connector.replaced_program(known))}
         if not (paths and self.is_wanted):
             return
+        path = next(iter(paths.values()))
         if self.context.backend.can_overlap:
-            self.context.log("info", f"{paths[0]} was replaced: a new connector takes the place of each that runs")
-            self._succession.replace(self.places.values(), "the program was replaced")
+            self.context.log("info", f"{path} was replaced: a new connector takes the place of each that runs the old one")
+            self._succession.replace(paths, "the program was replaced")
             return
-        message = f"{paths[0]} was replaced; the connector that runs is the old one: prx restart {self.name} takes the new one"
+        message = f"{path} was replaced; the connector that runs is the old one: prx restart {self.name} takes the new one"
         costs = ", and changes the URL" if self.context.backend.url_is_temporary else ""
         self.context.log("info", message + costs)
 
     def check_origin_ca(self) -> None:
         """Take in that `origin_ca` was rotated: a new connector reads it if that costs nothing, else it is said once."""
-        found = [rotated for connector in self.places.values() if (rotated := connector.rotated_trust())]
+        found = {connector: rotated for connector in self.places.values() if (rotated := connector.rotated_trust())}
         if not (found and self.is_wanted):
             return
-        self.context.log(*found[0].words(self.context))
-        if not found[0].trouble and self.context.backend.can_overlap:
-            self._succession.replace(self.places.values(), "origin_ca has changed")
+        first = next(iter(found.values()))
+        self.context.log(*first.words(self.context))
+        if not first.trouble and self.context.backend.can_overlap:
+            self._succession.replace(found, "origin_ca has changed")
 
     async def abandon(self) -> None:
         """End all children at once: the supervision of this tunnel has failed."""
@@ -343,15 +345,21 @@ class Tunnel:
         return connector.context.backend.fixed_url(self.context.shared.site) == other.checker.url
 
     def _show(self, reason: str) -> None:
-        """Publish how the tunnel stands if that is news. `reason`: why, if the diagnosis does not say it."""
+        """Publish how the tunnel stands if that is news. `reason`: why, if the diagnosis does not say it.
+
+        That connectors end one after another because the tunnel was asked to stop is no news of how well it serves.
+        """
         leader = self._leader
         standings = [replace(item, leads=connector is leader) for connector, item in self._standings.items()]
         old = self._shown
-        self._shown = new = fold(standings, old, replicas=self.replicas, least=self.context.backend.replicas_min)
+        new = fold(standings, old, replicas=self.replicas, least=self.context.backend.replicas_min)
+        if not self.is_wanted and old.diagnosis is not None:
+            new = replace(new, diagnosis=old.diagnosis, state=old.state if new.serving else new.state)
+        self._shown = new
         if news := new.news(self.name, old):
             self.context.publish(replace(news, serving=self._serving))
         if new.state is not old.state:
-            words = reason if len(standings) == 1 or new.diagnosis is None else new.diagnosis.reason
+            words = new.diagnosis.reason if len(standings) > 1 and new.diagnosis is not None and self.is_wanted else reason
             self.context.publish(StateChanged(tunnel=self.name, old=old.state, new=new.state, reason=words))
 
     @property
