@@ -265,6 +265,20 @@ def test_what_prx_itself_cannot_ask_is_no_advice_to_start_the_service() -> None:
     assert "start the service" in diagnose(at_public(Public(502), GONE), POLICY).hint
 
 
+@pytest.mark.parametrize("status", [502, 410, 404, 200])
+def test_a_quick_tunnel_has_no_other_connector(status: int) -> None:
+    """What did not come through its only connector is the edge's: no token of it exists that another machine could have."""
+    diagnosis = diagnose(at_public(Public(status), ORIGIN, PAST), replace(POLICY, quick=True))
+    assert "same token" not in diagnosis.reason + diagnosis.hint
+
+
+def test_a_502_past_a_named_connector_may_be_the_edges_own() -> None:
+    """The edge says 502 by itself when it loses a connector in mid-request, so another connector is not blamed alone."""
+    diagnosis = diagnose(at_public(Public(502), ORIGIN, PAST), POLICY)
+    assert diagnosis.verdict is Verdict.UNREACHABLE
+    assert diagnosis.reason.endswith("so the edge answers by itself, or another one with the same token answers")
+
+
 def test_another_connector_with_the_same_token_is_blamed() -> None:
     """A bad answer that did not come through this connector is reported as what it is: another one's."""
     diagnosis = diagnose(at_public(Public(410), ORIGIN, PAST), POLICY)

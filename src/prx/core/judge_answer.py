@@ -269,22 +269,31 @@ def _judge_silence(public: Public, evidence: Evidence) -> Diagnosis | None:
 # ---------------------------------------------------------------------- the way to the connector
 
 
+def _past_the_connector(policy: Policy, *, by_edge: bool) -> tuple[str, str]:
+    """Return who may have answered a request that did not come through the connector, and what helps against it.
+
+    by_edge: the edge makes such an answer by itself, as it does when it has lost the connector in mid-request. A quick tunnel
+    has one connector, and no other program has its credentials.
+    """
+    if policy.quick:
+        return "the request did not come through the connector, so the edge answers by itself", ""
+    edge = "the edge answers by itself, or " if by_edge else ""
+    words = f"the request did not come through this connector, so {edge}another one with the same token answers"
+    return words, _TWIN_HINT
+
+
 def _judge_way(public: Public, evidence: Evidence, policy: Policy) -> Diagnosis:
     """Judge a request that did not come through, or of which nothing is known."""
     delivery = evidence.delivery
     if delivery.reached is False and _record_is_wrong(public):
         return Diagnosis(Verdict.ROUTE_MISMATCH, _record_words(public), _RECORD_HINT, because=Cause.RECORD)
     if delivery.reached is False and public.status is not None and public.status not in EDGE_ERRORS:
-        return Diagnosis(
-            Verdict.ORIGIN_ERROR,
-            f"the public URL answers {public.status}; the request did not come through this connector, so another one with the"
-            " same token answers",
-            _TWIN_HINT,
-        )
+        past, hint = _past_the_connector(policy, by_edge=False)
+        return Diagnosis(Verdict.ORIGIN_ERROR, f"the public URL answers {public.status}; {past}", hint)
     reason = _answer_words(public)
     if delivery.reached is False and public.status == 502:
-        reason += "; the request did not come through this connector, so another one with the same token answers"
-        return Diagnosis(Verdict.UNREACHABLE, reason, _TWIN_HINT)
+        past, hint = _past_the_connector(policy, by_edge=True)
+        return Diagnosis(Verdict.UNREACHABLE, f"{reason}; {past}", hint)
     if evidence.edge is not None and evidence.edge.tcp is Reach.CLOSED:
         reason += "; prx cannot reach the edge either"
     if delivery.reached is False and _is_stale(public, evidence):
