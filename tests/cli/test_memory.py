@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import weakref
 from contextlib import suppress
 from pathlib import Path
 
@@ -74,7 +75,7 @@ NOT_FOR_A_QUIET_TUNNEL = {
 }
 # Each module costs a third of a millisecond and 15 KiB, each class that `dataclass` compiles wholly half a millisecond. What is
 # new here is worth that to every user, or is imported when it is needed.
-MODULES = 238  # of prx
+MODULES = 239  # of prx
 
 _SCRIPT = """
 import gc, sys
@@ -279,6 +280,27 @@ def test_what_has_come_up_is_not_looked_through_again() -> None:
         del kept
         assert before + 1000 <= frozen
         assert gc.get_freeze_count() <= frozen - 1000
+    finally:
+        gc.unfreeze()
+
+
+def test_a_thorough_return_finds_cycles_of_what_was_set_aside() -> None:
+    """What was alive when all had come up, and was dropped later, is found by it alone; what is left is set aside again."""
+
+    class Held:
+        def __init__(self) -> None:
+            self.itself = self
+
+    held = Held()
+    gone = weakref.ref(held)
+    memory.freeze_objects()
+    try:
+        del held
+        memory.return_heap()
+        assert gone() is not None
+        memory.return_heap(thorough=True)
+        assert gone() is None
+        assert gc.get_freeze_count() > 0
     finally:
         gc.unfreeze()
 

@@ -52,6 +52,18 @@ async def test_a_client_that_says_nothing_more_is_dropped(path: Path, monkeypatc
         await writer.wait_closed()
 
 
+@pytest.mark.parametrize("sent", [b"", b'{"do":"ping"}\n', b'{"do":', b'{"do":"events"}\n'])
+async def test_the_end_of_each_conversation_is_reported(path: Path, sent: bytes) -> None:
+    """Whatever a client has asked, and however it leaves: what its requests needed may be free from then on."""
+    served = asyncio.Event()
+    async with ControlServer(path, ScriptedPrx(), wall=lambda: 0.0, served=served.set):
+        _, writer = await asyncio.open_unix_connection(path)
+        writer.write(sent)
+        await writer.drain()
+        writer.close()
+        await asyncio.wait_for(served.wait(), 10)
+
+
 KEEPS_BUSY = {
     "idle": b"",
     "half a request": b'{"do":',

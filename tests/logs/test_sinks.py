@@ -136,3 +136,22 @@ def test_refusing_target_alarms_once_a_minute() -> None:
     assert "No space left on device" in alarms[0]
     assert target.lines == [b"lost 5", b"z"]
     assert (sink.written, sink.dropped) == (1, 5)
+
+
+def test_what_was_written_is_not_kept() -> None:
+    """The last lines of a flood are megabytes: they are dropped once they are written, not when there are others."""
+    target, gone = Gate(), threading.Event()
+
+    class Lines(bytes):
+        """Lines that report their end."""
+
+        def __del__(self) -> None:
+            gone.set()
+
+    sink = Sink(target, gap=lambda count: b"lost %d" % count)
+    sink.put(Lines(b"x" * 1000))
+    assert target.calls.acquire(timeout=PATIENCE)
+    target.lines.clear()
+    is_gone = gone.wait(5)
+    sink.close()
+    assert is_gone

@@ -16,7 +16,7 @@ from prx.core.events import (
 from prx.core.states import State
 from prx.core.status import TunnelStatus
 from prx.core.verdicts import Verdict
-from prx.runtime.bus import Bus
+from prx.runtime.bus import TEXT_LIMIT, Bus
 from prx.runtime.child_log import BURST, RATE, LineRateLimiter
 from prx.testing.clock import ManualClock
 
@@ -151,3 +151,31 @@ def test_sleep_is_age() -> None:
     bus.publish(StateChanged(tunnel="web", old=State.STARTING, new=State.READY, reason=""))
     clock.suspend(8 * 3600)
     assert clock.wall() - (bus.statuses()[0].since or 0.0) == pytest.approx(8 * 3600)
+
+
+@pytest.mark.parametrize("where", ["message", "fields"])
+async def test_a_reader_that_reads_nothing_holds_little_memory(where: str) -> None:
+    """Of a child's longest lines a bounded size waits; later ones are dropped and counted, and states are not."""
+    bus, text = Bus(ManualClock()), "x" * 60_000
+    facts = {"message": text} if where == "message" else {"message": "", "fields": {"error": text}}
+    with bus.subscribe() as slow:
+        for _ in range(300):
+            bus.publish(Log(tunnel="web", level="info", **facts))
+        bus.publish(StateChanged(tunnel="web", old=State.READY, new=State.DEGRADED, reason="last"))
+        kept = [await anext(slow) for _ in range(TEXT_LIMIT // len(text) + 1)]
+        assert all(isinstance(event.fact, Log) for event in kept)
+        assert (await anext(slow)).fact == Dropped(tunnel="", count=300 - len(kept))
+        assert (await anext(slow)).fact.name == "state_changed"
+        bus.publish(Log(tunnel="web", level="info", **facts))
+        assert (await anext(slow)).fact.name == "log"
+
+
+def test_what_was_taken_makes_room_for_more() -> None:
+    """A reader that reads long lines, one by one or many at once, misses none, however many come."""
+    bus = Bus(ManualClock())
+    with bus.subscribe() as reader:
+        for _ in range(6):
+            for _ in range(50):
+                bus.publish(Log(tunnel="web", level="info", message="x" * 60_000))
+            assert len(reader.take(50)) == 50
+    assert bus.dropped == 0

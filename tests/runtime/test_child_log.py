@@ -16,7 +16,7 @@ from prx.backends.cloudflare import CloudflareBackend
 from prx.config.schema import TunnelSettings
 from prx.core.events import Log
 from prx.logs.records import Unfolder
-from prx.runtime.child_log import BURST, TAIL_LINES, ChildLog
+from prx.runtime.child_log import BURST, TAIL_LINES, TAIL_SIZE, ChildLog
 from prx.runtime.context import TunnelContext
 from prx.testing.clock import ManualClock
 
@@ -170,3 +170,24 @@ async def test_a_flood_hides_no_verdict(following: Following, words: str) -> Non
     following.log.take_block("stderr", block_of([*flood[:250], said, *flood[250:]]))
     assert [line.connection for line in following.lines] == [0]
     assert following.lines[0].kind is not LineKind.OTHER
+
+
+@pytest.mark.parametrize("at_once", [1, 40, 4000], ids=["line by line", "in small blocks", "in one block"])
+@pytest.mark.parametrize("size", [100, 4000, 60_000])
+def test_the_last_words_are_bounded_in_size(following: Following, at_once: int, size: int) -> None:
+    """However long its lines are, and however they come, a child's last words hold little memory, and the last one whole."""
+    lines = [b"%d " % number + b"y" * size for number in range(4000 if size == 100 else 150)]
+    for start in range(0, len(lines), at_once):
+        following.log.take_block("stderr", block_of(lines[start : start + at_once]))
+    tail = [line.message for line in following.log.tail()]
+    expected = min(TAIL_LINES, TAIL_SIZE // (size + 5))
+    assert tail == [line.decode() for line in lines[-len(tail) :]]
+    assert expected - 1 <= len(tail) <= TAIL_LINES
+    assert len(held_by(following.log._tail)) < 300_000
+
+
+def test_the_last_word_is_kept_whole_if_it_is_the_longest(following: Following) -> None:
+    """A line that is as long as a line may be is among the last words after any others."""
+    for _ in range(10):
+        following.log.take("stderr", b"panic: " + b"z" * 65_000)
+    assert following.log.tail()[-1].message == "panic: " + "z" * 65_000

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 LONG_PAUSE = 0.02  # seconds of processor time
-AT_MOST = 16  # cycles of what was set aside are never found when it is dropped later: this bounds them
+AT_MOST = 16  # cycles of what was set aside are found by a thorough return alone when it is dropped later: this bounds them
 _M_ARENA_MAX = -8  # malloc.h
 _OLDEST = 2
 _MADV_DONTNEED = 4  # asm-generic/mman-common.h; `mmap`, which knows it as well, is one more library to load
@@ -38,14 +38,25 @@ def use_one_arena() -> None:
 
 def return_free_memory() -> None:
     """Return to the system what the way up alone needed: what was read and dropped, and code. Takes some milliseconds."""
+    return_heap()
+    return_code()
+
+
+def return_heap(*, thorough: bool = False) -> None:
+    """Return memory that no object needs: of cycles that nothing refers to, and below the end of the C library's heap.
+
+    thorough: also of cycles among what was set aside, which takes as long as a start's collections; what is left is set aside.
+    """
+    if thorough:
+        gc.unfreeze()
     gc.collect()
-    freeze_objects()
+    if thorough:
+        freeze_objects()
     if (malloc_trim := _of_c_library("malloc_trim")) is not None:
         malloc_trim(0)
-    _return_code()
 
 
-def _return_code() -> None:
+def return_code() -> None:
     """Return the pages of libraries that are as their files: what runs again is mapped again, from the system's cache.
 
     Of 13 MiB, about half is needed again: much of a library runs only while it is loaded.

@@ -29,7 +29,8 @@ from prx.app.holders import FreeHold, Hold, Holders, stopping
 from prx.app.inspection import Inspection
 from prx.app.lab_mode import explain, join_or_start
 from prx.app.log_file import EventLog, log_file
-from prx.app.memory import freeze_objects, no_collection, return_free_memory, short_pauses
+from prx.app.memory import freeze_objects, no_collection, short_pauses
+from prx.app.memory_keeper import MemoryKeeper
 from prx.app.options import StartOptions
 from prx.app.outcome import Outcome, first_error
 from prx.app.reload import Reloader
@@ -62,7 +63,6 @@ if TYPE_CHECKING:
     from prx.app.served_command import ServedCommand
     from prx.runtime.supervisor import Supervisor
 
-FREE_MEMORY_AFTER = 0.5  # seconds after all tunnels were verified, or have failed
 KILL_SECONDS = 1.0  # from the second signal to the end, whatever still hangs
 
 OfferClient: TypeAlias = Callable[[Config, StartOptions, Mapping[str, str]], Awaitable[None]]
@@ -240,6 +240,9 @@ class Session:
             self._bus.listen(stack.enter_context(recorder).see)
         self._outcome = Outcome(config.tunnels, self._settled)
         self._bus.listen(self._outcome.see)
+        self._memory = MemoryKeeper(self._clock)
+        stack.callback(self._memory.close)
+        self._bus.listen(self._memory.see)
         self._bus.listen(self._notifier.see)
         if not self._options.quiet:
             views = choose_views(
@@ -250,14 +253,14 @@ class Session:
                 plain=self._options.plain,
             )
             await stack.enter_async_context(showing(views, self._bus))
-        await stack.enter_async_context(ControlServer(instance.socket, self, wall=self._clock.wall))
+        await stack.enter_async_context(ControlServer(instance.socket, self, wall=self._clock.wall, served=self._memory.look))
         if config.web.probes:
             from prx.app.probes_pages import serve_probes  # only if it is asked for
 
             await serve_probes(stack, config.web.probes, self._bus, self.statuses, self._counters)
 
     def _settled(self) -> None:
-        asyncio.get_running_loop().call_later(FREE_MEMORY_AFTER, return_free_memory)  # the URL is shown first
+        self._memory.settled()
         self._on_settled(self._outcome)
 
     async def _bring_up(self, stack: AsyncExitStack) -> None:

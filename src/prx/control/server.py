@@ -89,14 +89,24 @@ class Controlled(Protocol):
 class ControlServer:
     """Listen on `path` for as long as the `async with` block lasts. `wall` returns seconds since 1970.
 
+    `served()` is called at the end of each conversation.
+
     The caller holds the instance lock, so a socket that lies at `path` is a dead one and is replaced. Raises PermanentError
     if something else lies there, or if the path cannot be used.
     """
 
-    def __init__(self, path: Path, controlled: Controlled, *, wall: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        controlled: Controlled,
+        *,
+        wall: Callable[[], float],
+        served: Callable[[], object] = lambda: None,
+    ) -> None:
         self.path = path
         self._controlled = controlled
         self._wall = wall
+        self._served = served
         self._seats: dict[asyncio.Task[Any], Seat] = {}
 
     async def __aenter__(self) -> ControlServer:
@@ -138,6 +148,7 @@ class ControlServer:
 
         def over(_task: asyncio.Task[None]) -> None:
             self._seats.pop(conversation, None)
+            self._served()
             if not seat.begun:  # it had to go before it could begin: to make room, or because prx ends
                 _turn_away(connection, _too_many() if seat.evicted else b"")
 

@@ -126,6 +126,7 @@ class Sink:
             self._write(batch)
             with self._changed:
                 self._room += sum(len(stored) for stored, _ in batch)
+            batch.clear()  # else it would be kept, megabytes after a flood, until there is a next one
 
     def _take(self) -> list[tuple[bytes, int]] | None:
         with self._changed:

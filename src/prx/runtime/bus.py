@@ -19,13 +19,17 @@ from prx.runtime.bulkhead import words_of
 from prx.runtime.host.clock import Clock
 from prx.runtime.host.wall_jumps import WallJumps
 
+TEXT_LIMIT = 8 * 1024 * 1024
+"""Characters of log that wait for one subscriber: 16 Ki events of usual length, but only 128 of the longest."""
+
 _STANDING = (StateChanged, VerdictChanged, UrlChanged)
 _Fact = TypeVar("_Fact", bound=Fact)
 
 
 class Subscription:
-    """An asynchronous iterator over events; at most `limit` of them wait, later ones are dropped and counted.
+    """An asynchronous iterator over events; later ones than `limit` that wait are dropped and counted.
 
+    So are those beyond `TEXT_LIMIT` characters of log, because one line of a child may have 64 KiB.
     Of what says where a tunnel stands (its state, verdict and URL) the latest is never dropped: it comes after their number.
     """
 
@@ -33,6 +37,7 @@ class Subscription:
         self._bus = bus
         self._limit = limit
         self._waiting: deque[Event] = deque()
+        self._text = 0  # characters of those that wait
         self._dropped = 0
         self._latest: dict[tuple[str, str], Event] = {}  # of those that would have been dropped, by tunnel and name
         self._closed = False
@@ -40,10 +45,11 @@ class Subscription:
 
     def put(self, event: Event) -> None:
         """Hand over an event; never blocks."""
-        if len(self._waiting) >= self._limit or self._latest:
+        if len(self._waiting) >= self._limit or self._text >= TEXT_LIMIT or self._latest:
             self._fold(event)
         else:
             self._waiting.append(event)
+            self._text += _text_of(event)
         self._wakeup.set()
 
     def _fold(self, event: Event) -> None:
@@ -59,7 +65,12 @@ class Subscription:
 
     def take(self, most: int) -> list[Event]:
         """Return those of the next events that wait already, at most so many."""
-        return [self._waiting.popleft() for _ in range(min(most, len(self._waiting)))]
+        return [self._next() for _ in range(min(most, len(self._waiting)))]
+
+    def _next(self) -> Event:
+        event = self._waiting.popleft()
+        self._text -= _text_of(event)
+        return event
 
     def close(self) -> None:
         """End the iteration once what waits has been taken; harmless when done twice."""
@@ -89,7 +100,15 @@ class Subscription:
                 raise StopAsyncIteration
             self._wakeup.clear()
             await self._wakeup.wait()
-        return self._waiting.popleft()
+        return self._next()
+
+
+def _text_of(event: Event) -> int:
+    """Return how many characters of log an event holds, 0 if it is of another kind: those are short."""
+    fact = event.fact
+    if not isinstance(fact, Log):
+        return 0
+    return len(fact.message) + sum(len(value) for value in fact.fields.values() if isinstance(value, str))
 
 
 class Bus:

@@ -18,6 +18,7 @@ from prx.runtime.bulkhead import words_of
 from prx.runtime.context import TunnelContext
 
 TAIL_LINES = 128  # a client's usage text may have 116 lines, and its first one names the wrong flag
+TAIL_SIZE = 128 * 1024  # characters of them, kept for as long as the child runs: one line may have 64 KiB
 RATE = 500.0  # lines a second; each costs some 0.2 ms, which a busy machine may stretch to a whole one
 BURST = 1000.0
 LANDMARKS_AT_ONCE = 16
@@ -30,7 +31,7 @@ class ChildLog:
         self._context = context
         self._on_line = on_line
         self._landmarks = tuple(mark.encode() for mark in context.client.landmarks)
-        self._tail: deque[tuple[str, str | bytes]] = deque(maxlen=TAIL_LINES)  # lines, or clean ones in a block
+        self._tail = _Tail()
         self._limiter = LineRateLimiter(context.clock.monotonic())
         self._in_file = 0  # lines that were not followed, and are in the log file
 
@@ -43,7 +44,7 @@ class ChildLog:
 
     def _follow(self, stream: str, raw: bytes) -> None:
         line = self._context.redact(decode(raw))
-        self._tail.append((stream, line))
+        self._tail.append(stream, line)
         self._understand(stream, line)
 
     def _understand(self, stream: str, line: str) -> None:
@@ -82,11 +83,11 @@ class ChildLog:
         kept = bus.keep(self._context.name, self._context.backend.name, block)
         count = kept or block.count(b"\n")
         self._in_file += kept
-        if count >= TAIL_LINES:  # taken apart only if it turns out to be the end
-            self._tail.clear()
-            self._tail.append((stream, block))
+        if count >= TAIL_LINES:
+            self._tail.replace(stream, block)
         else:
-            self._tail.extend((stream, line) for line in block[:-1].decode("utf-8", "replace").split("\n"))
+            for line in block[:-1].decode("utf-8", "replace").split("\n"):
+                self._tail.append(stream, line)
         return count, kept > 0
 
     def _follow_landmarks(self, stream: str, block: bytes) -> None:
@@ -98,8 +99,7 @@ class ChildLog:
 
     def tail(self) -> list[LogLine]:
         """Return the last lines; one that cannot be understood is returned as it is."""
-        lines = [(stream, line) for stream, kept in self._tail for line in _lines(kept)]
-        return [self._understood(stream, line) for stream, line in lines[-TAIL_LINES:]]
+        return [self._understood(stream, line) for stream, line in self._tail.lines()]
 
     def _understood(self, stream: str, line: str) -> LogLine:
         try:
@@ -133,6 +133,36 @@ class ChildLog:
                 fields=fields,
             )
         )
+
+
+class _Tail:
+    """The last lines of a child with the name of their stream, clean: at most `TAIL_LINES`, and about `TAIL_SIZE` of text."""
+
+    def __init__(self) -> None:
+        self._kept: deque[tuple[str, str | bytes]] = deque()  # lines, or whole ones in a block
+        self._size = 0
+
+    def append(self, stream: str, line: str) -> None:
+        """Keep one more line, and always this one."""
+        self._put(stream, line)
+        while len(self._kept) > 1 and (len(self._kept) > TAIL_LINES or self._size > TAIL_SIZE):
+            self._size -= len(self._kept.popleft()[1])
+
+    def replace(self, stream: str, block: bytes) -> None:
+        """Keep the end of many lines, each with its newline, in place of all: they are taken apart only if it is asked for."""
+        if (start := len(block) - TAIL_SIZE) > 0:
+            block = block[block.index(b"\n", start - 1) + 1 :] or block[block.rfind(b"\n", 0, -1) + 1 :]
+        self._kept.clear()
+        self._size = 0
+        self._put(stream, block)
+
+    def _put(self, stream: str, kept: str | bytes) -> None:
+        self._kept.append((stream, kept))
+        self._size += len(kept)
+
+    def lines(self) -> list[tuple[str, str]]:
+        """Return the lines, the oldest first."""
+        return [(stream, line) for stream, kept in self._kept for line in _lines(kept)][-TAIL_LINES:]
 
 
 def _lines(kept: str | bytes) -> list[str]:
