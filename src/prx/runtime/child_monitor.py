@@ -6,11 +6,10 @@ that one.
 
 from __future__ import annotations
 
-import asyncio
-
 from prx.backends.base import Counters, Readiness
 from prx.core.evidence import Connector
 from prx.runtime.admission import Admission
+from prx.runtime.alarm import Alarm
 from prx.runtime.attention import Attention
 from prx.runtime.context import TunnelContext
 from prx.runtime.observer import ConnectorObserver
@@ -30,7 +29,7 @@ class ChildMonitor:
     def __init__(self, context: TunnelContext, protocol: str, port: int) -> None:
         admission = Admission() if context.policy.quick else context.admission
         self.observer = ConnectorObserver(context.name, protocol, context.clock.monotonic(), admission)
-        self.lost = asyncio.Event()
+        self.lost = Alarm()
         self.logged_url = ""
         self.has_answered = False
         self.refused_at = float("-inf")

@@ -43,7 +43,10 @@ class Ways:
 
     async def count(self, tunnel: str) -> Counters | None:
         """Return the sum of the counters of all connectors of `tunnel`; None if one of them could not be read."""
-        found = await asyncio.gather(*(read() for read in self.members(tunnel)))
+        members = self.members(tunnel)
+        if len(members) == 1:  # no task for it
+            return await members[0]()
+        found = await asyncio.gather(*(read() for read in members))
         return None if None in found else add_up(found)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import urlsplit
 
 from prx.core.events import UrlKnown
@@ -27,8 +27,6 @@ from prx.runtime.probes.origin import check_origin
 from prx.runtime.probes.public import probe_public
 from prx.runtime.public_name import PublicName
 
-_T = TypeVar("_T")
-
 ASK_ORIGIN_AFTER = 1.0  # seconds that a public answer may take before the service is asked beside it
 SILENT_LATELY = 1.0  # seconds; a child that was found silent then is not asked again
 FAST_LIMIT = 4.0  # seconds for an answer of a service that has just taken less than a quarter of it
@@ -36,17 +34,6 @@ SUSPECT_LIMIT = 1.5  # seconds, the same, if something else says already that it
 BYPASSES_THAT_CONVINCE = 2  # answers past this connector that convince
 HELD_UP = (0.3, 0.7)  # seconds: the waits before each look
 ANSWERS_THAT_CONVINCE = 2  # good answers while the system shows no network: one may have been under way when it went
-
-
-async def unless(event: asyncio.Event, work: Coroutine[Any, Any, _T], *, name: str) -> _T | None:
-    """Await `work`, a task of that name, and return its result; abandon it, and return None, as soon as `event` is set."""
-    async with asyncio.TaskGroup() as group:
-        task = group.create_task(work, name=name)
-        happened = group.create_task(event.wait(), name=f"{name}, unless")
-        await asyncio.wait([task, happened], return_when=asyncio.FIRST_COMPLETED)
-        for one in (task, happened):
-            one.cancel()
-    return None if task.cancelled() else task.result()
 
 
 class HealthChecker:
@@ -106,7 +93,7 @@ class HealthChecker:
         outside = self._check_outside(evidence, suspect=suspect or evidence.network_up is False)
         if child is None:
             return await outside
-        found = await unless(child.lost, outside, name=f"{self._context.name}: outside")  # it lost its last connection
+        found = await child.lost.unless(outside)  # it lost its last connection
         return self._evidence(began, edge=await self._dial(child)) if found is None else found
 
     def _evidence(self, began: float, *, edge: Edge | None) -> Evidence:

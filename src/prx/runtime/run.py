@@ -19,12 +19,13 @@ from prx.core.events import ConnectionLost, ConnectionRegistered, Traffic
 from prx.core.evidence import Evidence, ExitCause
 from prx.core.replicas import follow
 from prx.core.verdicts import PROVES_URL, Action, Verdict
+from prx.runtime.alarm import Alarm
 from prx.runtime.attention import Attention
 from prx.runtime.child_log import ChildLog
 from prx.runtime.child_monitor import ChildMonitor
 from prx.runtime.child_signs import LogWatch, explain_kill, oom_kills
 from prx.runtime.context import TunnelContext
-from prx.runtime.health_check import HealthChecker, unless
+from prx.runtime.health_check import HealthChecker
 from prx.runtime.host.clock import gathered, until_beat
 from prx.runtime.probes.http import prepare
 from prx.runtime.probes.quick_checks import QuickChecks
@@ -99,7 +100,7 @@ class Run:
         self._noticed_at = self._started
         self._edge_learnt = False
         self._well = False  # the last check found nothing wrong
-        self._suspicion = asyncio.Event()  # the last quick check found the service wanting
+        self._suspicion = Alarm()  # the last quick check found the service wanting
         self._suspect_since: float | None = None  # when the quick checks began to find the service wanting
         self._oom_kills: int | None = None
         self._log_watch = LogWatch(context.clock, self._is_alive, lambda message: context.log("warn", message))
@@ -307,7 +308,7 @@ class Run:
             return await self.checker.check(suspect=self._suspicion.is_set(), leads=leads)
         if not self._suspicion.is_set():
             patient = self.checker.check(leads=leads)
-            if (found := await unless(self._suspicion, patient, name=f"{self.context.name}: patient check")) is not None:
+            if (found := await self._suspicion.unless(patient)) is not None:
                 return found
         return await self.checker.check(suspect=True, leads=leads)
 
