@@ -25,9 +25,9 @@ class Checking:
         self._settings = TunnelSettings(local_addr=f"127.0.0.1:{port}")
         self._checks = QuickChecks()
 
-    async def check(self, counters: Counters | None, usual_ms: float | None) -> bool:
-        """Check once."""
-        return await self._checks.check(self._settings, counters, usual_ms)
+    async def check(self, counters: Counters | None, usual_ms: float | None, *, own: int = 0) -> bool:
+        """Check once; `own` requests of all were prx's own."""
+        return await self._checks.check(self._settings, counters, usual_ms, own=own)
 
     @property
     def suspect(self) -> bool:
@@ -115,6 +115,30 @@ async def test_a_service_that_hangs_is_noticed_while_visitors_come(servers: Serv
 
 
 @pytest.mark.parametrize(
+    ("requests", "own", "asked"),
+    [
+        ([5, 6, 7], [1, 2, 3], 0),  # health checks alone
+        ([5, 6, 7], [1, 1, 1], 2),  # visitors alone
+        ([5, 7, 9], [1, 2, 3], 2),  # both at once
+        ([5, 5, 5], [1, 2, 3], 0),  # the edge gave the health checks to another connector
+        ([5, 6, 6], [2, 2, 1], 1),  # what was taken for a health check has come past this connector
+    ],
+    ids=["own", "visitors", "both", "elsewhere", "taken back"],
+)
+async def test_a_health_check_is_no_visitor(servers: Servers, requests: list[int], own: list[int], asked: int) -> None:
+    """A service without visitors is asked nothing between two health checks, however many of these it has answered."""
+    served = await servers.start(_well)
+    checking = Checking(served.port)
+    for count, ours in zip(requests, own, strict=True):
+        assert not await checking.check(Counters(requests=count), 5.0, own=ours)
+    assert len(served.heads) == asked
+
+
+async def _well(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+
+@pytest.mark.parametrize(
     ("after", "failing"),
     [
         (Counters(requests=9, said={200: 9}), False),
@@ -126,11 +150,7 @@ async def test_a_service_that_hangs_is_noticed_while_visitors_come(servers: Serv
 )
 async def test_errors_of_visitors_are_noticed(servers: Servers, after: Counters | None, failing: bool) -> None:
     """Requests that the service did not answer well, and its own 5xx; what is not known is no error."""
-
-    async def answer(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
-
-    checking = Checking((await servers.start(answer)).port)
+    checking = Checking((await servers.start(_well)).port)
     await checking.check(Counters(requests=8, said={200: 8}), 5.0)
     await checking.check(after, 5.0)
     assert checking.failing is failing

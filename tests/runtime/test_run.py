@@ -175,6 +175,36 @@ async def test_the_counters_of_a_child_without_visitors_are_read_every_other_tim
     assert await beats(3) == ["/metrics", *both, *both]
 
 
+async def test_a_health_check_has_no_quick_check_ask_the_service(tmp_path: Path, servers: Servers) -> None:
+    """The connector counts prx's own request like any other: a service without visitors gets one request an interval."""
+    requests = 7
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = served.heads[-1]
+        while True:
+            body = b"cloudflared_tunnel_total_requests %d\n" % requests if b"/metrics" in head else READY
+            writer.write(answer(200, body))
+            await writer.drain()
+            head = await reader.readuntil(b"\r\n\r\n")
+
+    served = await servers.start(serve)
+    service = await servers.canned(answer(200, b"hello"))
+    settings = TunnelSettings(local_addr=f"127.0.0.1:{service.port}")
+    clock = ManualClock()
+    run = Run(1, TunnelContext.create("web", settings, shared(tmp_path, clock)), lambda _: None, "quic", served.port)
+    run.checker.url, run.checker.usual_ms = "https://web.example", 5.0
+    for own in (0, 0, 1, 1, 1, 2, 2):
+        requests, run.checker.asked = 7 + own, own
+        await run.counters(max_age=0.0)  # as a health check reads them
+        clock.advance(2.0)
+        await run._ask_child(quick_checks=True)
+    assert service.heads == []
+    requests += 1
+    clock.advance(4.0)
+    await run._ask_child(quick_checks=True)
+    assert len(service.heads) == 1
+
+
 async def test_a_patient_check_begins_again_once_the_service_is_suspected(
     tmp_path: Path, servers: Servers, unused_port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

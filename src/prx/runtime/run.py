@@ -234,7 +234,8 @@ class Run:
             began = self.context.clock.monotonic()
             self._count(began, counters)
             if self.role.leads:
-                changed |= await self._quick_checks.check(self.context.settings, counters, self.checker.usual_ms)
+                found = self._quick_checks.check(self.context.settings, counters, self.checker.usual_ms, own=self.checker.asked)
+                changed |= await found
                 self._suspect(began)
                 changed |= self._quick_checks.failing and self._well  # else the errors may be those that prx has got itself
         except (OSError, RuntimeError, MemoryError):  # this machine is short of something: the next question may be luckier

@@ -42,6 +42,7 @@ class QuickChecks:
         self._ahead: _Knock | None = None  # one that was made for the next check
         self._well = True  # as the check was that came before the first quick check: a service that has ended since is news
         self._counters: Counters | None = None
+        self._own = 0
         self._stream = 0.0  # requests between two quick checks, of late
 
     def begin(self, settings: TunnelSettings) -> None:
@@ -50,15 +51,16 @@ class QuickChecks:
         local = self._left is None and is_address(address) and is_this_machine(address)
         self._ahead = _Knock.at(address, port) if local else None
 
-    async def check(self, settings: TunnelSettings, counters: Counters | None, usual_ms: float | None) -> bool:
+    async def check(self, settings: TunnelSettings, counters: Counters | None, usual_ms: float | None, *, own: int = 0) -> bool:
         """Return whether something has changed since the last quick check, so that a health check is due at once.
 
         `settings`: the tunnel's, as they are now. `counters`: the connector's, None if they could not be read. `usual_ms`:
-        how long the service usually takes to answer. `failing` says afterwards whether visitors, or prx itself, got errors
-        meanwhile.
+        how long the service usually takes to answer. `own`: how many of all requests so far were prx's own, no visitor's.
+        `failing` says afterwards whether visitors, or prx itself, got errors meanwhile.
         """
         before, self._counters = self._counters, counters
-        busy = before is not None and counters is not None and counters.requests > before.requests
+        ours, self._own = max(0, own - self._own), own
+        busy = before is not None and counters is not None and counters.requests - before.requests > ours
         self.failing = before is not None and counters is not None and counters.failures > before.failures
         dry = before is not None and counters is not None and self._runs_dry(counters.requests - before.requests)
         well = await self._is_well(settings, busy=busy, usual_ms=usual_ms)
