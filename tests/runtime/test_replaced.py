@@ -68,6 +68,9 @@ def test_only_a_program_that_is_whole_is_taken(tmp_path: Path) -> None:
     assert [beat(), beat()] == ["", ""]
     path.unlink()
     assert [beat(), beat()] == ["", ""], "away"
+    path.mkdir()
+    assert [beat(), beat()] == ["", ""], "a folder"
+    path.rmdir()
     for size in range(1, 4):
         path.write_bytes(b"n" * size)
         path.chmod(0o644)

@@ -124,6 +124,7 @@ async def test_a_child_that_is_ready_is_asked_every_other_second(tmp_path: Path,
         assert quick_checks or not run._observer.ready
         return False
 
+    monkeypatch.setattr("prx.runtime.run.ANSWER_AT_HAND_AFTER", 0.0)
     monkeypatch.setattr(run, "_ask_child", ask)
     run._child.has_answered = True
     run._observer.see_readiness(clock.monotonic(), Readiness(4, ""))
@@ -205,6 +206,38 @@ async def test_a_health_check_has_no_quick_check_ask_the_service(tmp_path: Path,
     assert len(service.heads) == 1
 
 
+@pytest.mark.parametrize(
+    ("error", "passes"),
+    [(OSError(24, "no descriptor is left"), True), (RuntimeError("can't start new thread"), True), (KeyError("x"), False)],
+    ids=["descriptors", "threads", "a defect"],
+)
+async def test_a_beat_whose_questions_fail_is_not_the_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, passes: bool
+) -> None:
+    """What the machine is short of is met at the next beat again; a defect ends the watch in its task, which reports it."""
+    clock = ManualClock(1000.3)
+    run = Run(1, TunnelContext.create("web", TunnelSettings(), shared(tmp_path, clock)), lambda _: None, "quic", 1)
+    asked: list[float] = []
+    strays: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: strays.append(context.get("exception")))
+
+    def ask(**_: object) -> None:
+        asked.append(round(clock.monotonic(), 1))
+        raise error
+
+    monkeypatch.setattr("prx.runtime.run.ANSWER_AT_HAND_AFTER", 0.0)
+    monkeypatch.setattr(run._child, "ask_ahead", ask)
+    run._child.has_answered = True
+    run._observer.see_readiness(clock.monotonic(), Readiness(4, ""))
+    watch = asyncio.create_task(run.watch(), name="watch")  # noqa: TID251 - it may fail, which is awaited below
+    await pass_time(clock, 4)
+    watch.cancel()
+    with pytest.raises(asyncio.CancelledError if passes else KeyError):
+        await watch
+    assert sorted(set(asked)) == ([1002.0, 1004.0] if passes else [1002.0])
+    assert strays == []
+
+
 async def test_a_patient_check_begins_again_once_the_service_is_suspected(
     tmp_path: Path, servers: Servers, unused_port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -253,7 +286,8 @@ async def test_a_suspicion_outlives_the_connections(ready: int, tmp_path: Path, 
 
 
 async def pass_time(clock: ManualClock, seconds: int) -> None:
-    """Have so much time pass, tenth by tenth, with a turn of the loop for each."""
+    """Have so much time pass, tenth by tenth, with some turns of the loop for each: a beat asks, and then looks."""
     for _ in range(10 * seconds):
-        await asyncio.sleep(0)
+        for _ in range(4):
+            await asyncio.sleep(0)
         clock.advance(0.1)

@@ -40,6 +40,9 @@ class Reading(Value):
     new_errors: int
 
 
+_NONE: Final = TrafficStatus()
+
+
 class TrafficMeter:
     """Folds totals that only grow into what has come of late. Times are monotonic seconds."""
 
@@ -63,7 +66,7 @@ class TrafficMeter:
         if self._published is not None and now < self._due:
             return None
         status = self._status(now)
-        if status == self._published and not self._new_requests and not self._new_errors:
+        if not (self._new_requests or self._new_errors) and (status is self._published or status == self._published):
             return None
         reading = Reading(status, self._new_requests, self._new_errors)
         self._published, self._due, self._new_requests, self._new_errors = status, now + PUBLISH_EVERY, 0, 0
@@ -75,7 +78,7 @@ class TrafficMeter:
 
     def _status(self, now: float) -> TrafficStatus:
         if not self._steps:
-            return TrafficStatus()
+            return _NONE
         return TrafficStatus(
             sum(step[1] for step in self._steps),
             sum(step[2] for step in self._steps),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import stat
+from functools import lru_cache
 from pathlib import Path
 
 
@@ -14,7 +16,17 @@ def content_fingerprint(facts: os.stat_result) -> tuple[int, ...]:
 def file_fingerprint(file: str | Path) -> tuple[int, ...]:
     """Return what changes when `file` is written, replaced, or it or its folder gets other rights; empty if none is seen."""
     try:
-        stat, folder = os.stat(file), os.stat(os.path.dirname(file) or ".")  # noqa: PTH116, PTH120 - asked every other second
+        seen, folder = os.stat(file), os.stat(_folder_of(file))  # noqa: PTH116 - asked every other second
     except OSError:
         return ()
-    return (stat.st_ino, stat.st_mtime_ns, stat.st_size, stat.st_mode, stat.st_uid, folder.st_mode, folder.st_uid)
+    return (seen.st_mode, seen.st_ino, seen.st_mtime_ns, seen.st_size, seen.st_uid, folder.st_mode, folder.st_uid)
+
+
+def is_folder(fingerprint: tuple[int, ...]) -> bool:
+    """Return whether what `file_fingerprint` has seen is a folder."""
+    return bool(fingerprint) and stat.S_ISDIR(fingerprint[0])
+
+
+@lru_cache(maxsize=256)
+def _folder_of(file: str | Path) -> str:
+    return os.path.dirname(file) or "."  # noqa: PTH120 - as it was given

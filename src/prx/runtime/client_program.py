@@ -6,7 +6,7 @@ import asyncio
 import os
 
 from prx.core.errors import PrxError
-from prx.files.fingerprint import file_fingerprint
+from prx.files.fingerprint import file_fingerprint, is_folder
 from prx.files.search import which
 from prx.install.programs import find_client
 from prx.runtime.context import TunnelContext
@@ -104,5 +104,8 @@ def _look(context: TunnelContext, known: Programs | None = None) -> tuple[object
 
 
 def _facts(name: str, context: TunnelContext) -> tuple[object, ...]:
+    if name.startswith(os.sep):  # asked every other second, and there is nothing to search for
+        seen = file_fingerprint(name)
+        return (name, *seen) if seen and not is_folder(seen) else ()
     found = find_client(name, context.shared.inherited) or which(name, mode=os.F_OK)
     return () if found is None else (found, *file_fingerprint(found))

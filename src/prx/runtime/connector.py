@@ -266,9 +266,10 @@ class Connector:
 
     def rotated_trust(self) -> Rotated | None:
         """Return that `origin_ca` holds other certificates than the living child has read, once; None if it does not."""
-        if self._run is None or self.context.settings.is_relayed:  # a relay reads the file again by itself
+        settings = self.context.settings
+        if self._run is None or not settings.origin_ca or settings.is_relayed:  # a relay reads the file again by itself
             return None
-        return self.trust.rotated(self.context.settings)
+        return self.trust.rotated(settings)
 
     async def abandon(self) -> None:
         """End the child at once: the supervision has failed."""

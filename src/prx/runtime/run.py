@@ -26,7 +26,7 @@ from prx.runtime.child_monitor import ChildMonitor
 from prx.runtime.child_signs import LogWatch, explain_kill, oom_kills
 from prx.runtime.context import TunnelContext
 from prx.runtime.health_check import HealthChecker
-from prx.runtime.host.clock import gathered, until_beat
+from prx.runtime.host.clock import TimerHandle, gathered, until_beat
 from prx.runtime.probes.http import prepare
 from prx.runtime.probes.quick_checks import QuickChecks
 from prx.runtime.process.child import ChildProcess
@@ -96,6 +96,7 @@ class Run:
         self._phase = 0.0
         self._quiet = False  # no request has come between the last two readings of the counters
         self._visits = 0
+        self._has_asked = False  # child and service were asked at the beat
         self._counts = False  # the counters were asked for last, and not whether the child is ready
         self._noticed_at = self._started
         self._edge_learnt = False
@@ -186,9 +187,9 @@ class Run:
         beat = 0
         while True:
             calm = self._observer.ready > 0 and self._observer.answers
-            await self.context.clock.sleep(self._next_beat() if calm else self._next_question())
+            await (self._ask_at_beat() if calm else self.context.clock.sleep(self._next_question()))
             self._log.report_skipped()
-            if self._left_alone_for() > 0:
+            if not calm and self._left_alone_for() > 0:
                 continue
             changed = await self._ask_child(quick_checks=calm or (self._child.has_answered and beat % QUICK_CHECK_EVERY == 1))
             beat += 1
@@ -223,9 +224,11 @@ class Run:
     async def _ask_child(self, *, quick_checks: bool) -> bool:
         """Return whether something has changed: the child's readiness, or with `quick_checks` the service behind it."""
         try:
-            if quick_checks:
-                await self._ask_ahead()
-            changed = not self._child.has_counted() and await self._child.check_ready()
+            if quick_checks and not self._has_asked:
+                self._ask_ahead()
+                await asyncio.sleep(ANSWER_AT_HAND_AFTER)
+            self._has_asked = False
+            changed = not (self._counts and self._child.has_counted()) and await self._child.check_ready()
             if not quick_checks or not self._observer.ready or not self.checker.url:
                 return changed
             counters = await self._child.counters(max_age=QUIET_COUNTERS_EVERY - READY_EVERY if self._quiet else READY_EVERY)
@@ -251,8 +254,34 @@ class Run:
             self._suspect_since = None
             self._suspicion.clear()
 
-    async def _ask_ahead(self) -> None:
-        """Ask child and service at once, and give both a moment: their answers are read without a wait of their own.
+    async def _ask_at_beat(self) -> None:
+        """Ask child and service ahead at the next beat, and return once both had a moment; no task wakes for the questions."""
+        loop = asyncio.get_running_loop()
+        answered = loop.create_future()
+        timer: TimerHandle
+
+        def ask() -> None:
+            nonlocal timer
+            try:
+                self._ask_ahead()
+            except Exception:  # noqa: BLE001 - `_ask_child` asks again, and meets it in its task
+                self._has_asked = False
+            else:
+                self._has_asked = True
+            timer = loop.call_later(ANSWER_AT_HAND_AFTER, go_on)
+
+        def go_on() -> None:
+            if not answered.done():
+                answered.set_result(None)
+
+        timer = self.context.clock.call_later(self._next_beat(), ask)
+        try:
+            await answered
+        finally:
+            timer.cancel()
+
+    def _ask_ahead(self) -> None:
+        """Ask child and service at once, so that the answers of both are read later without a wait of their own.
 
         While no visitor comes the child is asked for its counters every other time, and only then: an answer is a sign of life.
         """
@@ -260,7 +289,6 @@ class Run:
         self._child.ask_ahead(counters=self._counts)
         if self.role.leads and self._observer.ready and self.checker.url:
             self._quick_checks.begin(self.context.settings)
-        await asyncio.sleep(ANSWER_AT_HAND_AFTER)
 
     def _count(self, now: float, counters: Counters | None) -> None:
         """Publish what visitors have asked all connectors for, as those have counted it anyway."""

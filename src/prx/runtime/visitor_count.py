@@ -34,8 +34,10 @@ class VisitorCount:
     def see(self, now: float, checks: Asker, counters: Counters) -> Reading | None:
         """Take in what a run has counted; return what is to be published, if anything is."""
         self._runs[checks] = counters
-        requests = self._requests + sum(seen.requests - run.asked for run, seen in self._runs.items())
-        errors = self._errors + sum(seen.failures - run.failed for run, seen in self._runs.items())
+        requests, errors = self._requests, self._errors
+        for run, seen in self._runs.items():
+            requests += seen.requests - run.asked
+            errors += seen.failures - run.failed
         return self._meter.see(now, requests, errors)
 
     def end(self, checks: Asker) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 
-from prx.runtime.host.clock import Clock, until_beat
+from prx.runtime.host.clock import Clock, on_each_beat
 from prx.runtime.host.network import Network
 
 EVERY = 2.0  # seconds
@@ -36,9 +36,7 @@ class ChangeMonitor:
 
     async def run(self) -> None:
         """Beat forever."""
-        while True:
-            await self._clock.sleep(until_beat(self._clock.monotonic(), EVERY))
-            self.beat()
+        await on_each_beat(self._clock, EVERY, self.beat)
 
     def beat(self) -> None:
         """Compare with the last beat, report what has changed, and do the chores."""
@@ -56,7 +54,8 @@ class ChangeMonitor:
                 logger.debug("a chore failed: %r", error)
 
     def _slept(self) -> bool:
-        now, drift = self._clock.monotonic(), self._clock.boottime() - self._clock.monotonic()
+        now = self._clock.monotonic()
+        drift = self._clock.boottime() - now
         slept = drift - self._drift >= SLEPT_AT_LEAST or now - self._beat_at >= EVERY + PAUSED_AT_LEAST
         self._drift, self._beat_at = drift, now
         return slept

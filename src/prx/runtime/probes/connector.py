@@ -8,9 +8,9 @@ stopped or stuck. The connection is kept open for the next question. Which paths
 from __future__ import annotations
 
 import asyncio
+from typing import NamedTuple
 
 from prx.core.deadline import Deadline
-from prx.core.value import Value, value_class
 from prx.runtime.probes.connect import Endpoint, ProbeError, connected
 from prx.runtime.probes.http import Request, exchange
 from prx.runtime.probes.kept import KeptConnection, NotKeptError
@@ -19,8 +19,7 @@ TIMEOUT = 2.0  # seconds
 LIMIT = 1024 * 1024  # the ingress of a tunnel with a thousand host names; a cut-off answer would be no JSON
 
 
-@value_class(frozen=True, slots=True, eq=False, repr=False)
-class Reply(Value):
+class Reply(NamedTuple):
     """Status and body of an answer."""
 
     status: int

@@ -33,7 +33,7 @@ class _Socket(socket.socket):
     """One that is closed with the last who holds it, and no mistake then."""
 
     def __del__(self) -> None:
-        if hasattr(self, "_io_refs"):  # else it was never made: no descriptor was left
+        if not getattr(self, "_closed", True):  # True: it was never made, as no descriptor was left
             self.close()
 
 
@@ -132,10 +132,7 @@ class KeptConnection:
             self.close()
         sock = self._sock = self._sock or connect_at_once(socket.AF_INET, "127.0.0.1", self._port)
         self._head, self._buffer = None, b""
-        question = (
-            f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{self._port}\r\nUser-Agent: prx/{__version__}\r\n"
-            "Accept: */*\r\nAccept-Encoding: identity\r\n\r\n"
-        ).encode("ascii")
+        question = _question(path, self._port)
         if sock.send(question) != len(question):
             raise NotKeptError
 
@@ -179,6 +176,14 @@ def _head_of(undated: bytes) -> Head | None:
     """Return a whole head; None if it ends before, as a lenient reader sees it."""
     parts = split(undated)
     return parts[0] if parts is not None and not parts[1] else None
+
+
+@lru_cache(maxsize=64)
+def _question(path: str, port: int) -> bytes:
+    return (
+        f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUser-Agent: prx/{__version__}\r\n"
+        "Accept: */*\r\nAccept-Encoding: identity\r\n\r\n"
+    ).encode("ascii")
 
 
 def _is_quiet(sock: socket.socket) -> bool:

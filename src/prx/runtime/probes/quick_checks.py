@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import ExitStack, suppress
 from socket import AF_INET, AF_INET6, SHUT_WR, socket
 from typing import NamedTuple, Self
 
@@ -61,8 +60,11 @@ class QuickChecks:
         before, self._counters = self._counters, counters
         ours, self._own = max(0, own - self._own), own
         busy = before is not None and counters is not None and counters.requests - before.requests > ours
-        self.failing = before is not None and counters is not None and counters.failures > before.failures
-        dry = before is not None and counters is not None and self._runs_dry(counters.requests - before.requests)
+        if before is None or counters is None:
+            self.failing = dry = False
+        else:
+            self.failing = before is not counters and counters.failures > before.failures
+            dry = self._runs_dry(counters.requests - before.requests)
         well = await self._is_well(settings, busy=busy, usual_ms=usual_ms)
         changed = well is not self._well or dry
         self._well = well
@@ -78,7 +80,7 @@ class QuickChecks:
     async def _is_well(self, settings: TunnelSettings, *, busy: bool, usual_ms: float | None) -> bool:
         origin = settings.origin
         addresses = _addresses(origin.host)
-        if not all(is_address(address) for address in addresses):
+        if not is_address(addresses[0]):
             return True  # a name: nothing is asked for it between two health checks
         if self._left is not None and self._left.to_port == origin.port and self._left.is_waiting():
             return False
@@ -113,21 +115,27 @@ class _Knock(NamedTuple):
     @classmethod
     def at(cls, address: str, port: int) -> Self | None:
         """Connect without a wait; None if that takes one, or does not succeed."""
-        with ExitStack() as unless_made, suppress(OSError, OverflowError):
-            sock = unless_made.enter_context(connect_at_once(AF_INET6 if ":" in address else AF_INET, address, port))
-            knock = cls(sock, Arrival.of(sock))  # before the end is announced: a quick service may hang up at once
+        family = AF_INET6 if ":" in address else AF_INET
+        try:
+            sock = connect_at_once(family, address, port)
+        except (OSError, OverflowError):
+            return None
+        try:
+            own = sock.getsockname()  # before the end is announced: a quick service may hang up at once
             sock.shutdown(SHUT_WR)
-            unless_made.pop_all()
-            return knock
-        return None
+        except OSError:
+            sock.close()
+            return None
+        return cls(sock, Arrival(port, own[1], family))
 
     def end(self) -> Arrival | None:
         """Hang up, and return what may wait to be accepted; None if the service has said something, or has hung up as well."""
-        with self.sock:
-            try:
-                self.sock.recv(1)
-            except OSError:
-                return self.arrival
+        try:
+            self.sock.recv(1)
+        except OSError:
+            return self.arrival
+        finally:
+            self.sock.close()
         return None
 
 
