@@ -17,7 +17,7 @@ from prx.config.checker import read
 from prx.config.expand import holds_reference, map_strings
 from prx.config.keys import dotted, find_key, keys_of
 from prx.config.layers import STORE_PREFIX, Layer, command_line_layer, environment_layer, file_layer, merge, nested
-from prx.config.origins import DEFAULT, Origin, Problem
+from prx.config.origins import Origin, Origins, Problem
 from prx.config.places import Finding
 from prx.config.positions import KeyPath
 from prx.config.programs import absent_programs
@@ -152,14 +152,14 @@ def _with_whole_paths(tunnel: TunnelSettings, folder: Path) -> TunnelSettings:
     return tunnel.changed(origin_ca=str(whole))
 
 
-def _origins(file: ConfigFile, merged: Layer) -> dict[str, Origin]:
+def _origins(file: ConfigFile, merged: Layer) -> Origins:
     """Return the origin of every key, in the order in which `config show` writes them."""
-    found: dict[str, KeyPath] = {key.name: key.path for key in keys_of() if key.path[0] != "tunnel"}
-    own = {key.name: key.path for key in keys_of(TunnelSettings)}
-    for table in cross.tunnels(file):
-        prefix = dotted(table)
-        found |= {f"{prefix}.{name}": (*table, *path) for name, path in own.items()}
-    return {name: merged.origins[path] if path in merged.written else DEFAULT for name, path in found.items()}
+    return Origins(
+        shared=(key.name for key in keys_of() if key.path[0] != "tunnel"),
+        tables=(dotted(table) for table in cross.tunnels(file)),
+        of_table=(key.name for key in keys_of(TunnelSettings)),
+        written={dotted(path): merged.origins[path] for path in merged.written},
+    )
 
 
 def _findings(findings: Iterator[Finding], merged: Layer) -> Iterator[Problem]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final, Literal
 
 from prx.core.value import Value, value_class
@@ -25,6 +26,43 @@ class Origin(Value):
 
 DEFAULT: Final = Origin("default")
 COMMAND_LINE: Final = Origin("command line")
+
+
+class Origins(Mapping[str, Origin]):
+    """The origin of every key by its dotted name; kept of those alone that something names, as most have their default.
+
+    shared: the keys of the whole prx. tables: the names of those of tunnels; each has the keys `of_table`. written: the origins
+    of all keys that are written somewhere; those of other names are left out.
+    """
+
+    def __init__(
+        self, *, shared: Iterable[str], tables: Iterable[str], of_table: Iterable[str], written: Mapping[str, Origin]
+    ) -> None:
+        self._shared = dict.fromkeys(shared)
+        self._tables = dict.fromkeys(tables)
+        self._of_table = dict.fromkeys(of_table)
+        self._written = {name: origin for name, origin in written.items() if self._is_key(name)}
+
+    def __getitem__(self, name: str) -> Origin:
+        if (origin := self._written.get(name)) is not None:
+            return origin
+        if self._is_key(name):
+            return DEFAULT
+        raise KeyError(name)
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self._shared
+        for table in self._tables:
+            yield from (f"{table}.{name}" for name in self._of_table)
+
+    def __len__(self) -> int:
+        return len(self._shared) + len(self._tables) * len(self._of_table)
+
+    def _is_key(self, name: str) -> bool:
+        ends = [at for at, letter in enumerate(name) if letter == "."]
+        return name in self._shared or any(name[:at] in self._tables and name[at + 1 :] in self._of_table for at in ends)
+
+
 _RANKS: Final = ("default", "file", "environment", "command line")
 
 

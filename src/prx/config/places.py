@@ -45,8 +45,9 @@ def mistakes(web: WebSettings, tunnels: Mapping[KeyPath, TunnelSettings]) -> Ite
             text = f"{place.port} is already used by {'.'.join(map(str, first.key))}; expected another"
             yield Finding(place.key, (place.key, first.key), text)
         listening.append(place)
+    untouched = TunnelSettings()
     for path, tunnel in tunnels.items():
-        if tunnel == TunnelSettings() or not tunnel.origin.is_local:
+        if tunnel == untouched or not tunnel.origin.is_local:
             continue
         key = (*path, "local_addr")
         for place in listening:
