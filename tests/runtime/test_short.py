@@ -5,7 +5,9 @@ import errno
 import json
 import os
 import resource
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -140,6 +142,31 @@ async def test_many_changes_of_the_list_are_one_write(tmp_path: Path) -> None:
     assert len(written) == 2
 
 
+async def test_the_list_of_children_is_written_a_few_times_a_second(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Children that keep coming are written every `SOON` seconds: the write that others waited for counts as the last one."""
+    loop, now, due, written = asyncio.get_running_loop(), [100.0], list[Callable[[], object]](), list[int]()
+
+    def save(data: dict[str, Any]) -> bool:
+        written.append(len(data["children"]))
+        return True
+
+    def call_later(_delay: float, call: Callable[[], object]) -> asyncio.Handle:
+        due.append(call)
+        return asyncio.Handle(call, (), loop)
+
+    ledger = ChildLedger(tmp_path / "children.json")
+    ledger._file.save = save  # type: ignore[method-assign]
+    with monkeypatch.context() as patched:
+        patched.setattr(loop, "time", lambda: now[0])
+        patched.setattr(loop, "call_later", call_later)
+        for pid in range(100):  # one each 10 ms
+            ledger.add(Identity(1000 + pid, 1, "boot"), "web")
+            now[0] += 0.01
+            if due and pid % 10 == 9:
+                due.pop()()
+    assert written == [1, *range(10, 101, 10)]
+
+
 def known(memory: PersistentState, network: str) -> str:
     """Return the protocol that is remembered for a network, empty if none is."""
     learnt = memory.protocol(network)
@@ -249,6 +276,22 @@ async def test_starts_are_paced() -> None:
             clock.advance(PERIOD)
     assert counts == [AT_LEAST, 2 * AT_LEAST, 3 * AT_LEAST]
     assert begun == sorted(begun)
+
+
+@pytest.mark.parametrize(("took", "pause"), [(0.0, PERIOD), (0.005, 0.005), (0.04, 0.02), (0.1, 0.05)])
+async def test_starts_leave_a_third_of_a_busy_loop(took: float, pause: float) -> None:
+    """The longer some starts have taken, the longer is the pause in which prx does what else it has to do."""
+    clock = ManualClock()
+    limiter = SpawnRateLimiter(clock, AT_LEAST)
+    for _ in range(AT_LEAST):
+        await limiter.wait()
+    clock.advance(took)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(limiter.wait())
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert clock.next_at() == pytest.approx(clock.monotonic() + pause)
+        clock.advance(pause + 1e-6)
 
 
 async def test_many_at_once_leave_turns_to_others() -> None:

@@ -59,11 +59,12 @@ class Inspection:
 
     def _say_what_waits(self, config: Config) -> None:
         """Warn once of requests that were kept, if nothing hands them over."""
+        folder = self._folder()
         for name, tunnel in config.tunnels.items():
             if tunnel.inspect.catch or name in self._said:
                 continue
             self._said.add(name)
-            if waiting := len(list((self._folder() / name).glob("*.req"))):
+            if waiting := len(list((folder / name).glob("*.req"))):
                 self._log("warn", f"{name}: {waiting} kept requests wait for `prx start --catch`, which hands them over")
 
     def child_settings(self, name: str, settings: TunnelSettings) -> TunnelSettings:

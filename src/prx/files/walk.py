@@ -16,7 +16,6 @@ import stat
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -224,11 +223,11 @@ def _part(descriptor: int, path: str) -> Part:
         read_only = bool(os.fstatvfs(descriptor).f_flag & os.ST_RDONLY)
     if facts.st_mode & stat.S_IWGRP and not stat.S_ISLNK(facts.st_mode):
         acl = _has_acl(descriptor)
-    return replace(_plain_part(facts, path), read_only=read_only, acl=acl)
+    return _plain_part(facts, path, read_only=read_only, acl=acl)
 
 
-def _plain_part(facts: os.stat_result, path: str) -> Part:
-    return Part(path, facts.st_uid, facts.st_gid, facts.st_mode, facts.st_nlink, identity=_identity(facts))
+def _plain_part(facts: os.stat_result, path: str, *, read_only: bool = False, acl: bool = False) -> Part:
+    return Part(path, facts.st_uid, facts.st_gid, facts.st_mode, facts.st_nlink, read_only, acl, _identity(facts))
 
 
 def _identity(facts: os.stat_result) -> tuple[int, int]:

@@ -29,6 +29,7 @@ from prx.core.errors import PrxError
 from prx.core.value import Value, value_class
 from prx.files import FileRefusedError
 from prx.files.people import expanded
+from prx.files.recent import Recent
 from prx.files.replace import sync_folder
 from prx.files.search import which
 from prx.files.walk import walked
@@ -94,14 +95,15 @@ def needed_environment(program: Sequence[str], environ: Mapping[str, str]) -> di
     if _CONNECTOR in program:
         return {"PYTHONPATH": os.pathsep.join(_own_paths()), "PYTHONUSERBASE": site.getuserbase()}
     found = which(program[0], path=environ.get("PATH", os.defpath))
-    if found is None or not is_wrapper(Path(found)):
+    if found is None or not _is_wrapper(found):
         return {}
     wanted = {name for name in environ if name in _WRAPPER_NEEDS or name.startswith(_WRAPPER_PREFIXES)}
     return {name: environ[name] for name in wanted if not _SECRET_NAME.search(name)}
 
 
-def is_wrapper(program: Path) -> bool:
+def is_wrapper(program: str | Path) -> bool:
     """Return whether a program is a script, or a link to one program under many names: it then runs another one."""
+    program = Path(program)
     try:
         real = program.resolve(strict=True)
         with walked(real) as found, open(found.open(), "rb") as file:  # noqa: PTH123 - by descriptor
@@ -109,6 +111,9 @@ def is_wrapper(program: Path) -> bool:
     except (OSError, FileRefusedError, RuntimeError):  # RuntimeError: a loop of links
         return False
     return script or (NAME in program.name and NAME not in real.name)
+
+
+_is_wrapper: Final = Recent(is_wrapper)
 
 
 def _own_paths() -> list[str]:

@@ -17,7 +17,7 @@ LAPSE = 0.5  # seconds by which a beat is late if the process was held up; a bus
 
 
 class Attention:
-    """A context in which the event loop is watched. longest: the most seconds by which it was late so far."""
+    """A context in which the event loop is watched. longest: the most seconds by which it was late, if that was a lapse."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
         self.longest = 0.0
@@ -72,8 +72,9 @@ class _Pulse:
             del _pulses[self._loop]
 
     def _beat(self) -> None:
-        for attention in self._watching:
-            attention.take(self.due)
+        if self._loop.time() - self.due >= LAPSE:  # else it is news to none of hundreds
+            for attention in self._watching:
+                attention.take(self.due)
         self._next()
 
     def _next(self) -> None:

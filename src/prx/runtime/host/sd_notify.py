@@ -98,7 +98,8 @@ class Notifier:
         if understood and not self._ready:
             self._ready = True
             self._to.send("READY=1")
-        self._send_status()
+        if self._to.is_there:  # what is said of all takes a look at all, for each of them that changes
+            self._send_status()
 
     @contextmanager
     def reloading(self) -> Iterator[None]:
@@ -157,7 +158,7 @@ def summary(statuses: Sequence[TunnelStatus]) -> str:
     first = next((status for status in statuses if status.state != State.READY), statuses[0])
     words = " · ".join(word for word in (first.state, first.verdict, first.url, _why(first)) if word)
     if len(statuses) > 1:
-        ready = sum(status.state == State.READY for status in statuses)
+        ready = [status.state for status in statuses].count(State.READY)
         words = f"{ready} of {len(statuses)} tunnels ready" + ("" if ready == len(statuses) else f"; {first.name}: {words}")
     return printable(words)[:_LONGEST_STATUS]
 

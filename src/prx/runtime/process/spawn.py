@@ -179,8 +179,10 @@ def _spawn(program: str, launch: Launch) -> Spawned:
         secret_read, secret_write = _secret_pipe(cleanup) if launch.secret is not None else (-1, -1)
         stdin, stdin_write = _stdin_pipe(on_failure, cleanup) if launch.open_stdin else (subprocess.DEVNULL, -1)
         secret_path = f"/dev/fd/{secret_read}"
-        argv = [program, *launch.arguments(secret_path)[1:]]
-        setpriv = _setpriv() if _plainly_runnable(program) else None
+        arguments = launch.arguments(secret_path)[1:]
+        argv = [program, *arguments]
+        interpreter = _interpreter(program)
+        setpriv = _setpriv() if _plainly_runnable(program, interpreter) else None
         if setpriv is not None:
             argv = [setpriv, "--pdeathsig", "KILL", "--", *argv]
         with _no_core_dumps():
@@ -202,8 +204,7 @@ def _spawn(program: str, launch: Launch) -> Spawned:
         # the status is collected through the pidfd; without this Popen would warn that it was not
         child.returncode = 0
         on_failure.pop_all()
-        arguments = launch.arguments(secret_path)[1:]
-        return Spawned(child.pid, _running_exe(program), out_read, err_read, stdin_write, arguments, launch.client)
+        return Spawned(child.pid, _running_exe(program, interpreter), out_read, err_read, stdin_write, arguments, launch.client)
 
 
 def _log_pipe(on_failure: ExitStack, cleanup: ExitStack) -> tuple[int, int]:
@@ -305,10 +306,9 @@ def _interpreter(path: str) -> str:
     return os.fsdecode(words[0]) if words else ""
 
 
-def _plainly_runnable(path: str) -> bool:
+def _plainly_runnable(path: str, interpreter: str) -> bool:
     """Return whether the kernel will surely run this file: made for this machine, or a script with an interpreter."""
-    script = _interpreter(path)
-    return os.access(script, os.X_OK) if script else _elf_kind(path) == _own_elf_kind() != b""
+    return os.access(interpreter, os.X_OK) if interpreter else _elf_kind(path) == _own_elf_kind() != b""
 
 
 def _elf_kind(path: str) -> bytes:
@@ -322,9 +322,9 @@ def _own_elf_kind() -> bytes:
     return _elf_kind("/proc/self/exe")
 
 
-def _running_exe(program: str) -> str:
+def _running_exe(program: str, interpreter: str) -> str:
     """Return what /proc/PID/exe will show for `program`; "" if a script makes that hard to predict."""
     try:
-        return "" if _interpreter(program) else os.path.realpath(program)
+        return "" if interpreter else os.path.realpath(program)
     except OSError:
         return ""

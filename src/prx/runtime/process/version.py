@@ -16,6 +16,7 @@ from prx.core.launch import Launch
 from prx.core.shortage import shortage_in
 from prx.files.fingerprint import content_fingerprint, file_fingerprint
 from prx.files.programs import require_program
+from prx.files.recent import Recent
 from prx.files.search import which
 from prx.install.programs import needed_environment
 from prx.logs.text import printable
@@ -31,6 +32,7 @@ _NATIVE = b"\x7fELF"  # elf(5); what begins otherwise may be a script, and run a
 
 _Key = tuple[object, ...]  # the program, and what its file looks like
 _known: dict[_Key, str] = {}
+_require_program = Recent(require_program)
 _ahead: dict[_Key, _Question] = {}
 
 
@@ -111,10 +113,10 @@ def _require_trusted(program: str) -> None:
     What is missing, or a folder, is left for the start to say; prx's own interpreter needs no judgement.
     """
     found = program if os.sep in program else which(program)
-    if found is None or found == sys.executable or Path(found).is_dir():
+    if found is None or found == sys.executable or os.path.isdir(found):  # noqa: PTH112 - for each start
         return
     with suppress(OSError):
-        require_program(found)
+        _require_program(found)
 
 
 def short_version(said: str) -> str:
