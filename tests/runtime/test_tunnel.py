@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -10,6 +11,7 @@ import pytest
 from tests.runtime.contexts import shared
 
 from prx.config.schema import CloudflareSettings, TunnelSettings
+from prx.core import inputs
 from prx.core.causes import Cause
 from prx.core.events import ChildExited, Fact, StateChanged, VerdictChanged
 from prx.core.evidence import Evidence
@@ -17,6 +19,8 @@ from prx.core.replicas import Standing, TunnelStanding
 from prx.core.states import State
 from prx.core.verdicts import Diagnosis, Verdict
 from prx.runtime.connector import Connector
+from prx.runtime.context import TunnelContext
+from prx.runtime.quic_return import QuicReturn
 from prx.runtime.tunnel import Tunnel
 from prx.testing.clock import ManualClock
 
@@ -142,3 +146,50 @@ def test_an_only_connector_that_serves_is_counted(
     tunnel.take_fact(connector, VerdictChanged(tunnel="web", old="", new=diagnosis.verdict, reason=diagnosis.reason))
     tunnel.take_fact(connector, StateChanged(tunnel="web", old=before, new=state, reason=""))
     assert [fact.serving for fact in seen if isinstance(fact, VerdictChanged)] == [serving]
+
+
+def tasks_of(tunnel: Tunnel) -> list[str]:
+    """Return the names of the tasks of a tunnel, without its own name."""
+    start = f"{tunnel.name}: "
+    return sorted(name[len(start) :] for task in asyncio.all_tasks() if (name := task.get_name()).startswith(start))
+
+
+async def turns() -> None:
+    """Let the tasks go on."""
+    for _ in range(30):
+        await asyncio.sleep(0)
+
+
+async def test_a_tunnel_has_no_task_for_what_is_not_to_be_done(tmp_path: Path, manual_clock: ManualClock) -> None:
+    """No connector is outdated, too many, or fallen back: nothing waits for that; what comes up has one task while it lasts."""
+    missing = TunnelSettings(cloudflare=CloudflareSettings(mode="named", hostname="app.localhost", cloudflared_path="/none"))
+    tunnel = Tunnel("web", missing, shared(tmp_path, manual_clock))
+    async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+        group.create_task(tunnel.run())
+        await turns()
+        assert tunnel.state is State.FAILED
+        assert tasks_of(tunnel) == ["connector 0"]
+        connector = tunnel.places[0]
+        connector.machine._protocol.current = "http2"
+        for _ in range(3):
+            tunnel.take_input(connector)
+        assert tasks_of(tunnel) == ["connector 0", "return to QUIC"]
+        await turns()
+        for current in ("http2", "quic"):
+            connector.machine._protocol.current = current
+            manual_clock.advance(QuicReturn.EVERY)
+            await turns()
+            assert ("return to QUIC" in tasks_of(tunnel)) == (current == "http2")
+        connector.machine._protocol.current = "http2"
+        tunnel.take_input(connector)
+        tunnel.send(inputs.Stop())  # what is under way does not keep a tunnel from ending
+    assert tasks_of(tunnel) == []
+
+
+def test_tunnels_with_the_same_servers_share_a_resolver(tmp_path: Path, manual_clock: ManualClock) -> None:
+    """One thing asks public DNS for hundreds of tunnels; one with servers of its own has another."""
+    common = shared(tmp_path, manual_clock)
+    settings = [TunnelSettings(), TunnelSettings(), TunnelSettings(doh=("https://127.0.0.9/dns",))]
+    first, second, own = (TunnelContext.create("web", item, common).resolver for item in settings)
+    assert first is second
+    assert first is not own

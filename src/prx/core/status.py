@@ -76,7 +76,7 @@ class TunnelStatus(Value):
     retry_at: float | None = None
     connectors: tuple[ConnectorStatus, ...] = ()
     last_probe: ProbeStatus | None = None
-    started: frozenset[int] = frozenset()
+    started: tuple[int, ...] = ()
     traffic: TrafficStatus | None = None
     inspected: bool = False
     replicas: int = 1
@@ -194,7 +194,7 @@ def _fold_child(status: TunnelStatus, fact: Fact) -> TunnelStatus:
         case events.ChildStarted(pid=pid, version=version, protocol=protocol, connector=number):
             connectors = (*status.connectors, ConnectorStatus(pid, version, protocol, connector=number))
             restarts = status.restarts + (number in status.started)
-            started = status.started | {number}
+            started = status.started if number in status.started else (*status.started, number)
             return replace(status, connectors=_in_order(connectors), restarts=restarts, started=started, retry_at=None)
         case events.Traffic(requests=requests, errors=errors, per_minute=rate):
             return replace(status, traffic=TrafficStatus(requests, errors, rate))

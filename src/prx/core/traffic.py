@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from typing import Final
 
 from prx.core.value import Value, value_class
@@ -47,7 +46,7 @@ class TrafficMeter:
     """Folds totals that only grow into what has come of late. Times are monotonic seconds."""
 
     def __init__(self) -> None:
-        self._steps: deque[tuple[float, int, int]] = deque()  # when, and how many came
+        self._steps: list[tuple[float, int, int]] = []  # when, and how many came; one a second at most, for five minutes
         self._requests = self._errors = 0
         self._published: TrafficStatus | None = None
         self._due = 0.0
@@ -62,7 +61,7 @@ class TrafficMeter:
             self._new_requests += came
             self._new_errors += failed
         while self._steps and now - self._steps[0][0] >= WINDOW_SECONDS:
-            self._steps.popleft()
+            del self._steps[0]
         if self._published is not None and now < self._due:
             return None
         status = self._status(now)

@@ -36,6 +36,7 @@ from prx.runtime.machine_timers import MachineTimers
 from prx.runtime.origin_trust import OriginTrust, Rotated
 from prx.runtime.protocol_choice import ProtocolChoice
 from prx.runtime.run import Role, Run
+from prx.runtime.waiting import Inbox
 
 STOP_MARGIN = 2.0  # seconds beyond the child's own grace period before it is killed
 
@@ -72,7 +73,7 @@ class Connector:
         self.is_kept = False
         self.checker: HealthChecker | None = None
         self._owner = owner
-        self._inbox: asyncio.Queue[inputs.Input] = asyncio.Queue()
+        self._inbox: Inbox[inputs.Input] = Inbox()
         self._timers = MachineTimers(context.shared, self.send)
         self._sightings = Sightings()
         self._run: Run | None = None
@@ -98,7 +99,7 @@ class Connector:
     @property
     def at_rest(self) -> bool:
         """Return whether nothing is being done just now: only time, or the world, can change something."""
-        return self._inbox.empty() and not self.machine.busy
+        return self._inbox.is_empty and not self.machine.busy
 
     @property
     def ready(self) -> int:
@@ -133,7 +134,7 @@ class Connector:
 
     def send(self, event: inputs.Input) -> None:
         """Put an input into the inbox; callable from anywhere on the loop."""
-        self._inbox.put_nowait(event)
+        self._inbox.put(event)
 
     async def run(self) -> None:
         """Supervise until the connector has been stopped."""

@@ -9,7 +9,7 @@ old child keeps to its end the one that it was started with.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -57,6 +57,13 @@ class Shared:
     service_token: ServiceToken | None
     probe_pass: str = ""
     child_settings: Callable[[str, TunnelSettings], TunnelSettings] = lambda _name, settings: settings
+    _resolvers: dict[tuple[str, ...], Resolver] = field(default_factory=dict)
+
+    def resolver(self, doh: Sequence[str]) -> Resolver:
+        """Return the one that asks the servers `doh`; tunnels with the same ones share it."""
+        if (servers := tuple(doh)) not in self._resolvers:
+            self._resolvers[servers] = Resolver(servers, clock=self.clock)
+        return self._resolvers[servers]
 
 
 class Phases:
@@ -114,7 +121,7 @@ class TunnelContext:
             quick=backend.url_is_temporary,
             path=settings.health_check_path,
         )
-        resolver = Resolver(settings.doh or shared.site.doh, clock=shared.clock)
+        resolver = shared.resolver(settings.doh or shared.site.doh)
         return cls(name, settings, backend, policy, resolver, phases, shared, connector)
 
     def successor(self, settings: TunnelSettings) -> TunnelContext:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from prx.core import effects, inputs
 from prx.runtime.context import Shared
@@ -29,7 +30,7 @@ class MachineTimers:
         clock = self._shared.clock
         delay = gathered(clock.monotonic(), effect.delay, self._shared.ledger.living)
         self.due[effect.name] = clock.monotonic() + delay
-        self._timers[effect.name] = clock.call_later(delay, lambda: self._send(fired))
+        self._timers[effect.name] = clock.call_later(delay, partial(self._send, fired))
 
     def cancel(self) -> None:
         """Take back all that have not fired."""

@@ -7,9 +7,8 @@ Everywhere else the old child ends first.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Iterable
-from typing import Protocol
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any, Protocol
 
 from prx.core import inputs
 from prx.core.replicas import MOST
@@ -41,13 +40,16 @@ class Owner(Protocol):
     def start_beside(self, old: Connector) -> Connector:
         """Start another connector with the number of `old`, and return it."""
 
+    def do(self, what: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Do `work()` in a task of its own, until the tunnel ends, unless the one before is still under way."""
+
 
 class Succession:
-    """Replaces the connectors of one tunnel; `run` does what takes time."""
+    """Replaces the connectors of one tunnel."""
 
     def __init__(self, tunnel: Owner) -> None:
         self._tunnel = tunnel
-        self._outdated = asyncio.Event()
+        self._is_due = False  # there may be connectors to be succeeded that have not been looked at
         self._stops = 0  # how often the tunnel was asked to stop
 
     def replace(self, connectors: Iterable[Connector], reason: str, *, asked: bool = False) -> None:
@@ -62,17 +64,20 @@ class Succession:
             connector.renew(context.of_connector(connector.index), kept=kept)
             if not kept and connector.index < self._tunnel.replicas:
                 connector.send(inputs.Restart(reason, asked=asked))
-        self._outdated.set()
+        self._go_on()
 
     def give_up(self) -> None:
         """Take in that the tunnel was asked to stop, which ends a successor that is about to come up."""
         self._stops += 1
 
-    async def run(self) -> None:
-        """Serve `replace` forever."""
-        while True:
-            await self._outdated.wait()
-            self._outdated.clear()
+    def _go_on(self) -> None:
+        self._is_due = any(map(self._is_to_be_succeeded, self._tunnel.places.values()))
+        if self._is_due:
+            self._tunnel.do("succession", self._succeed_outdated)
+
+    async def _succeed_outdated(self) -> None:
+        while self._is_due:
+            self._is_due = False
             for number in sorted(self._tunnel.places):
                 if (old := self._tunnel.places.get(number)) is not None and self._is_to_be_succeeded(old):
                     await self._succeed(old)
@@ -100,7 +105,7 @@ class Succession:
             return
         if (old.generation, self._stops) != (generation, stops) or old.index >= tunnel.replicas:
             new.send(inputs.Stop())
-            self._outdated.set()
+            self._is_due = True
             return
         tunnel.places[old.index] = new
         old.send(inputs.Stop())

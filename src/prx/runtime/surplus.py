@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from typing import Any
 
 from prx.core import inputs
 from prx.runtime.connector import Connector
@@ -13,36 +14,38 @@ ASK_EVERY = 0.5  # seconds between two questions whether those that stay can do 
 
 
 class Surplus:
-    """Ends connectors of one tunnel; `run` does it.
+    """Ends connectors of one tunnel.
 
     beyond: returns those that have to go and have not been asked to. staying: returns the others, one for each number, or None
-    in the place of one that is missing just now.
+    in the place of one that is missing just now. do: see `prx.runtime.succession.Owner.do`.
     """
 
     def __init__(
-        self, clock: Clock, *, beyond: Callable[[], Sequence[Connector]], staying: Callable[[], Sequence[Connector | None]]
+        self,
+        clock: Clock,
+        *,
+        beyond: Callable[[], Sequence[Connector]],
+        staying: Callable[[], Sequence[Connector | None]],
+        do: Callable[[str, Callable[[], Coroutine[Any, Any, None]]], None],
     ) -> None:
         self._clock = clock
         self._beyond = beyond
         self._staying = staying
-        self._wanted = asyncio.Event()
+        self._do = do
 
     def end_soon(self) -> None:
         """End those that serve no visitor at once, the others as soon as visitors lose nothing by it."""
         self._end(connector for connector in self._beyond() if connector.ready == 0)
-        self._wanted.set()
+        if self._beyond():
+            self._do("surplus", self._end_when_possible)
 
-    async def run(self) -> None:
-        """Serve `end_soon` forever."""
-        while True:
-            await self._wanted.wait()
-            self._wanted.clear()
-            while self._beyond():
-                if await self._can_do_without():
-                    self._end(self._beyond())
-                    break
-                await self._clock.sleep(ASK_EVERY)
-                self._end(connector for connector in self._beyond() if connector.ready == 0)
+    async def _end_when_possible(self) -> None:
+        while self._beyond():
+            if await self._can_do_without():
+                self._end(self._beyond())
+                break
+            await self._clock.sleep(ASK_EVERY)
+            self._end(connector for connector in self._beyond() if connector.ready == 0)
 
     @staticmethod
     def _end(connectors: Iterable[Connector]) -> None:

@@ -11,7 +11,7 @@ How connectors are replaced without a loss to visitors is in `prx.runtime.succes
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -34,6 +34,7 @@ from prx.runtime.quic_return import QuicReturn
 from prx.runtime.succession import Succession
 from prx.runtime.surplus import Surplus
 from prx.runtime.visitor_count import VisitorCount
+from prx.runtime.waiting import Flag
 
 
 class Tunnel:
@@ -56,9 +57,13 @@ class Tunnel:
         self._tasks: asyncio.TaskGroup | None = None
         self._succession = Succession(self)
         self._surplus = Surplus(
-            shared.clock, beyond=self._beyond, staying=lambda: [*map(self.places.get, range(self.replicas))]
+            shared.clock,
+            beyond=self._beyond,
+            staying=lambda: [*map(self.places.get, range(self.replicas))],
+            do=self.do,
         )
-        self._ended = asyncio.Event()
+        self._errands: dict[str, asyncio.Task[None]] = {}
+        self._ended = Flag()
         self.is_wanted = True
         backend = self.context.backend
         shared.bus.track(TunnelStatus(name, mode=backend.mode, backend=backend.name, **self._configured()))
@@ -120,16 +125,20 @@ class Tunnel:
         async with asyncio.TaskGroup() as self._tasks:
             for connector in self.connectors:
                 self._launch(connector)
-            helpers = [
-                self._tasks.create_task(self._return_to_quic(), name=f"{self.name}: return to QUIC"),
-                self._tasks.create_task(self._succession.run(), name=f"{self.name}: succession"),
-                self._tasks.create_task(self._surplus.run(), name=f"{self.name}: surplus"),
-            ]
             while self._standings:
                 await self._ended.wait()
                 self._ended.clear()
-            for helper in helpers:
-                helper.cancel()
+            for errand in self._errands.values():
+                errand.cancel()
+
+    def do(self, what: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Do `work()` in a task of its own, until the tunnel ends, unless the one before is still under way.
+
+        For what most tunnels never have to do: hundreds of tasks that wait for it are a megabyte.
+        """
+        before = self._errands.get(what)
+        if self._tasks is not None and (before is None or before.done()):
+            self._errands[what] = self._tasks.create_task(work(), name=f"{self.name}: {what}")
 
     def loses_url_with(self, settings: TunnelSettings | None) -> bool:
         """Return whether a URL that lasts no longer than its child would be lost by `settings`, or by the end (None)."""
@@ -256,14 +265,18 @@ class Tunnel:
         """Try QUIC again, in a quiet minute, for a named tunnel that uses HTTP/2 because QUIC did not get through."""
         while True:
             await self.context.clock.sleep(QuicReturn.EVERY)
-            places = self.places.values()
-            fallen = [item for item in places if self._protocol.has_fallen_back(item.context, item.machine.protocol)]
+            fallen = [item for item in self.places.values() if self._has_fallen_back(item)]
             if not fallen or self.state is not State.READY:
                 self._protocol.interrupt()
+                if not fallen:
+                    return
             elif await self._protocol.may_return(self.context, await self._visitors()):
                 for connector in fallen:
                     connector.reconfigure()
                 self._succession.replace(fallen, "QUIC gets through again")
+
+    def _has_fallen_back(self, connector: Connector) -> bool:
+        return self._protocol.has_fallen_back(connector.context, connector.machine.protocol)
 
     async def _visitors(self) -> int | None:
         """Return how many requests of visitors have come through all connectors, None if that is not known."""
@@ -300,9 +313,11 @@ class Tunnel:
                 connector.context.publish(fact)
 
     def take_input(self, connector: Connector) -> None:
-        """See whether another connector has to lead now."""
+        """See whether another connector has to lead now, and whether this one has fallen back to a lesser protocol."""
         if len(self._standings) > 1:
             self._elect()
+        if self._has_fallen_back(connector):
+            self.do("return to QUIC", self._return_to_quic)
 
     def is_covered(self, connector: Connector) -> bool:
         """Return whether another connector serves."""

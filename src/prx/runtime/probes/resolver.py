@@ -27,7 +27,7 @@ from prx.runtime.probes.doh import Heard, Server
 
 TIMEOUT = 5.0  # seconds for everything
 DISTRUST_AFTER = 60.0  # seconds after which a server's "missing" is checked with the next server
-_REMEMBERED = 1000  # names
+_REMEMBERED = 10_000  # names, of all tunnels that share it
 
 
 class Resolver:

@@ -52,6 +52,7 @@ from prx.runtime.process.group import Group
 from prx.runtime.process.identity import Identity, descendants, group_members, identify, writers_of_pipe, writes_pipe
 from prx.runtime.process.pipes import BlockConsumer, LineConsumer, PipeReader, StreamStats
 from prx.runtime.process.spawn import Spawned, SpawnError, spawn
+from prx.runtime.waiting import Flag
 
 our_children: set[int] = set()
 """The pids of the children that live, or are zombies whose end is being dealt with: a reaper leaves them alone."""
@@ -116,7 +117,7 @@ class ChildProcess:
         self._collected = False
         self._kill_at: float | None = None
         self._next_look: asyncio.TimerHandle | None = None
-        self._ended = asyncio.Event()
+        self._ended = Flag()
         self._on_error = on_error
         self._consumer_failed = False
         self._drains = tuple(

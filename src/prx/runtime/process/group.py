@@ -48,9 +48,9 @@ class Group:
         self._client = client
         self._wrapped = wrapped  # the leader is a script, or has started processes
         self._now = now
-        self._asked: set[int] = set()
+        self._asked: frozenset[int] = frozenset()
         self._asked_all = False
-        self._clients: set[int] = set()
+        self._clients: frozenset[int] = frozenset()
         self._clients_gone_at: float | None = None
 
     def ask_everyone(self) -> None:
@@ -88,23 +88,23 @@ class Group:
         """List the live members of the group without the leader; None if this system does not show processes."""
         return group_members(self._leader) if processes_are_seen() else None
 
-    def _find_clients(self) -> set[int]:
+    def _find_clients(self) -> frozenset[int]:
         """Return the processes that got our arguments and passed them to no other; empty if the leader is the client."""
         below = descendants(self._leader)
         if below is None and self._wrapped:
             below = self.others()
         if not below:
-            return set()
+            return frozenset()
         self._wrapped = True
         likely = [pid for pid in below if _holds(command_line(pid), self._arguments)]
         if not likely and self._client:
             likely = [pid for pid in below if self._client in Path(running_file(pid)).name]
         parents = {seen.parent for pid in likely if (seen := process_stat(pid))}
-        return {pid for pid in likely if pid not in parents}
+        return frozenset(pid for pid in likely if pid not in parents)
 
     def _ask(self, pids: Iterable[int]) -> None:
         for pid in list(pids):
-            self._asked.add(pid)
+            self._asked |= {pid}
             for number in (signal.SIGTERM, signal.SIGCONT):
                 self._signal(pid, number)
 
