@@ -155,7 +155,7 @@ def tasks_of(tunnel: Tunnel) -> list[str]:
 
 
 async def turns() -> None:
-    """Let the tasks go on."""
+    """Wait while the tasks go on."""
     for _ in range(30):
         await asyncio.sleep(0)
 

@@ -11,14 +11,14 @@ from prx.runtime.waiting import Flag, Inbox
 
 
 async def turns(number: int = 5) -> None:
-    """Let the other tasks go on."""
+    """Wait while the other tasks go on."""
     for _ in range(number):
         await asyncio.sleep(0)
 
 
 @pytest.mark.parametrize("kind", [asyncio.Event, Flag])
 async def test_a_flag_wakes_all_that_wait(kind: type[asyncio.Event | Flag]) -> None:
-    """Set before or after: nobody waits for what is so already, all that wait are woken, also if it is taken back at once."""
+    """Set before or after: no task waits for what is so already, all that wait are woken, also if it is taken back at once."""
     flag, woken = kind(), list[int]()
 
     async def wait(number: int) -> None:

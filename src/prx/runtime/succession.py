@@ -49,7 +49,7 @@ class Succession:
 
     def __init__(self, tunnel: Owner) -> None:
         self._tunnel = tunnel
-        self._is_due = False  # there may be connectors to be succeeded that have not been looked at
+        self._is_due = False  # there may be connectors to be succeeded that have not been checked
         self._stops = 0  # how often the tunnel was asked to stop
 
     def replace(self, connectors: Iterable[Connector], reason: str, *, asked: bool = False) -> None:

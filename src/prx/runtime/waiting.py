@@ -1,4 +1,4 @@
-"""What one task waits for and another brings about, small enough to be had by the hundred.
+"""What one task waits for and another causes, small enough to be had by the hundred.
 
 `asyncio.Event` and `asyncio.Queue` keep a deque for all that wait, 0.75 KiB even if it is empty, and a tunnel has several that
 nothing waits for. These keep a list, and can do what the tunnels of a prx need. For one event loop.

@@ -225,11 +225,11 @@ def test_summary_of_many() -> None:
 
 
 def test_without_a_manager_nothing_is_summed_up() -> None:
-    """A change of one tunnel costs no look at all the others if there is nobody to hear of it: a thousand come up at once."""
+    """A change of one tunnel does not go through all others if no service manager hears of it: a thousand come up at once."""
     clock = ManualClock()
-    looks: list[int] = []
-    notifier = Notifier(NotifySocket(""), clock, lambda: looks.append(1) or ())  # type: ignore[func-returns-value]
+    asked: list[int] = []
+    notifier = Notifier(NotifySocket(""), clock, lambda: asked.append(1) or ())  # type: ignore[func-returns-value]
     bus = Bus(clock)
     bus.listen(notifier.see)
     bus.publish(StateChanged(tunnel="web", old=State.IDLE, new=State.STARTING, reason="asked to start"))
-    assert not looks
+    assert not asked

@@ -98,7 +98,7 @@ class Notifier:
         if understood and not self._ready:
             self._ready = True
             self._to.send("READY=1")
-        if self._to.is_there:  # what is said of all takes a look at all, for each of them that changes
+        if self._to.is_there:  # it goes through all of them, for each one that changes
             self._send_status()
 
     @contextmanager

@@ -32,6 +32,7 @@ from prx.runtime.process.identity import (
 )
 
 WRAPPER_SECONDS = 1.0
+_NOBODY: frozenset[int] = frozenset()  # one for all: another is made by each call
 
 
 class Group:
@@ -48,9 +49,9 @@ class Group:
         self._client = client
         self._wrapped = wrapped  # the leader is a script, or has started processes
         self._now = now
-        self._asked: frozenset[int] = frozenset()
+        self._asked = _NOBODY
         self._asked_all = False
-        self._clients: frozenset[int] = frozenset()
+        self._clients = _NOBODY
         self._clients_gone_at: float | None = None
 
     def ask_everyone(self) -> None:
@@ -94,7 +95,7 @@ class Group:
         if below is None and self._wrapped:
             below = self.others()
         if not below:
-            return frozenset()
+            return _NOBODY
         self._wrapped = True
         likely = [pid for pid in below if _holds(command_line(pid), self._arguments)]
         if not likely and self._client:
