@@ -13,11 +13,11 @@ from prx.backends.base import CLOUDFLARE, Counters, EdgeSite
 from prx.config.paths import ensure_private_dir, runtime_dir
 from prx.config.schema import Config, TunnelSettings
 from prx.core import inputs
-from prx.core.errors import PrxError
+from prx.core.errors import PrxError, UsageError
 from prx.core.events import Event, Log, StateChanged, UrlChanged
 from prx.core.states import State
 from prx.core.status import TunnelStatus
-from prx.runtime.bulkhead import keep_running, words_of
+from prx.runtime.bulkhead import keep_running
 from prx.runtime.bus import Bus
 from prx.runtime.child_start import EMPTY_CONFIG
 from prx.runtime.client_program import Programs
@@ -28,6 +28,7 @@ from prx.runtime.hooks import HookRunner, NoticeRunner, load
 from prx.runtime.host.change_monitor import ChangeMonitor
 from prx.runtime.host.clock import Clock
 from prx.runtime.host.network import LocalNetwork, Network, SystemNetwork
+from prx.runtime.keeper import Keeper
 from prx.runtime.outdated import outdated_inputs
 from prx.runtime.persistent_state import STATE_FILE, PersistentState
 from prx.runtime.probes.access import service_token
@@ -39,7 +40,6 @@ from prx.runtime.tunnel import Tunnel
 
 STOPPED_AS_ASKED = 0
 NOTHING_CAN_RUN = 3
-PAUSE = 5.0  # seconds before the supervision of a tunnel that has failed is restarted
 
 
 class Supervisor:
@@ -83,12 +83,13 @@ class Supervisor:
         self._child_settings = child_settings
         self._network = network or (LocalNetwork() if site.local else SystemNetwork())
         self._config = config
-        self._tunnels: dict[str, Tunnel] = {}
+        self._keepers: dict[str, Keeper] = {}
         self._tasks: asyncio.TaskGroup | None = None
         self._running: list[asyncio.Task[None]] = []
         self._changed = asyncio.Event()
         self._stop_asked = False
-        self._failed: set[str] = set()
+        self._is_over = False
+        self._stopped: set[str] = set()  # by name, before there was anything to stop
 
     @property
     def config(self) -> Config:
@@ -98,7 +99,7 @@ class Supervisor:
     @property
     def at_rest(self) -> bool:
         """Return whether no tunnel is doing anything just now: only time, or the world, can change something."""
-        return all(tunnel.at_rest for tunnel in self._tunnels.values())
+        return all(keeper.at_rest for keeper in self._keepers.values())
 
     def statuses(self) -> tuple[TunnelStatus, ...]:
         """Return what is known of every tunnel."""
@@ -125,15 +126,17 @@ class Supervisor:
         self.bus.listen(self._on_event)
         async with asyncio.TaskGroup() as self._tasks:
             self._shared = shared
-            for name, settings in self._config.tunnels.items():
-                self._add(name, settings)
+            for name in self._config.tunnels:
+                self._add(name)
             beat = ChangeMonitor(self._clock, self._network, self._wake, self._chores())
             heartbeat = self._keep_running("heartbeat", beat.run)
             hooks = self._keep_running("hooks", self._hooks.run)
             notices = self._keep_running("notices", self._notices.run)
-            nothing_can_run = await self._until_over()
-            if nothing_can_run:
+            while nothing_can_run := await self._until_over():
                 await self._notices.farewell()
+                if self._none_can_run:  # else what was wrong has changed meanwhile
+                    break
+            self._is_over = True
             for task in (heartbeat, hooks, notices, *self._running):
                 task.cancel()
         return NOTHING_CAN_RUN if nothing_can_run and not self._stop_asked else STOPPED_AS_ASKED
@@ -143,6 +146,8 @@ class Supervisor:
     def stop(self, name: str | None = None) -> None:
         """Stop one tunnel, or all of them and with them `run`, gracefully."""
         self._stop_asked = self._stop_asked or name is None
+        if self._tasks is None and name is not None:
+            self._stopped.add(name)
         self._send(name, inputs.Stop())
 
     def kill(self) -> None:
@@ -151,13 +156,22 @@ class Supervisor:
         self._send(None, inputs.Kill())
 
     def restart(self, name: str | None = None) -> None:
-        """Restart one tunnel, or all of them; also those that were stopped."""
+        """Restart one tunnel, or all of them; also those that were stopped.
+
+        Raises UsageError for one that is not in the configuration any more, and only finishes what is in flight; PrxError once
+        `run` is about to return, as no tunnel was left.
+        """
+        self._require_running()
         if self._tasks is None:  # `run` is about to start them
+            self._stopped -= self._stopped if name is None else {name}
             return
-        for stopped, settings in self._config.tunnels.items():
-            if stopped not in self._tunnels and name in {None, stopped}:
-                self._add(stopped, settings)
-        self._send(name, inputs.Restart("asked to restart"))
+        if name is not None and name not in self._config.tunnels:
+            raise UsageError(f"{name} is not in the configuration any more", hint="put it back, and run prx reload")
+        for wanted in self._config.tunnels if name is None else [name]:
+            if wanted in self._keepers:
+                self._keepers[wanted].send(inputs.Restart("asked to restart"))
+            else:
+                self._add(wanted)
 
     def costly(self, config: Config) -> list[str]:
         """Return the names of the tunnels that would lose a URL that works by `reload(config)`."""
@@ -167,8 +181,9 @@ class Supervisor:
     def reload(self, config: Config) -> None:
         """Apply `config`: what is new is started, what is gone is stopped, what changed is taken.
 
-        A tunnel that the user has stopped stays so.
+        A tunnel that the user has stopped stays so. Raises PrxError once `run` is about to return, as no tunnel was left.
         """
+        self._require_running()
         for settings in config.tunnels.values():
             load(settings)
         old, self._config = self._config, config
@@ -178,10 +193,10 @@ class Supervisor:
         access = config.access
         self._shared.service_token = service_token(access.client_id, access.client_secret)
         for name, settings in config.tunnels.items():
-            if name in self._tunnels:
-                self._tunnels[name].reload(settings)
+            if name in self._keepers:
+                self._keepers[name].reload(settings)
             if name not in old.tunnels:
-                self._send(name, inputs.Start()) if name in self._tunnels else self._add(name, settings)
+                self._send(name, inputs.Start()) if name in self._keepers else self._add(name)
         for name in old.tunnels.keys() - config.tunnels.keys():
             self._remove(name)
 
@@ -191,9 +206,13 @@ class Supervisor:
 
     def names(self) -> tuple[str, ...]:
         """Return the names of the tunnels that are supervised."""
-        return tuple(self._tunnels)
+        return tuple(self._keepers)
 
     # ------------------------------------------------------------------ inside
+
+    def _require_running(self) -> None:
+        if self._is_over:
+            raise PrxError("prx is ending: no tunnel was left that runs", hint="start it again")
 
     def _make_folders(self) -> None:
         ensure_private_dir(self._private.parent)
@@ -256,32 +275,48 @@ class Supervisor:
             self.redactor.add(settings.hook_secret.reveal())
         self.redactor.add(config.access.client_secret.reveal())
 
-    def _add(self, name: str, settings: TunnelSettings) -> None:
+    @property
+    def _tunnels(self) -> dict[str, Tunnel]:
+        """The tunnels that are supervised, by name; of one whose supervision has failed what is left of it."""
+        return {name: keeper.tunnel for name, keeper in self._keepers.items()}
+
+    def _add(self, name: str) -> None:
         assert self._tasks is not None
+        keeper = Keeper(name, lambda: self._begin(name), self._clock, self.bus)
+        if name in self._stopped:  # it is known, and does not run
+            self._stopped.discard(name)
+            return
+        self._keepers[name] = keeper
+        self._running.append(self._tasks.create_task(self._keep(keeper), name=f"tunnel {name}"))
+
+    def _begin(self, name: str) -> Tunnel | None:
+        """Return a new supervision of a tunnel; None if the configuration in force has none of this name."""
+        settings = self._config.tunnels.get(name)
+        if settings is None:
+            return None
         tunnel = Tunnel(name, settings, self._shared)
-        self._tunnels[name] = tunnel
         for warning in tunnel.context.backend.warnings:
             tunnel.context.log("warn", warning)
         if missing := load(settings):
             tunnel.context.log("warn", missing)
-        self._running.append(self._tasks.create_task(self._supervise(tunnel), name=f"tunnel {name}"))
+        return tunnel
 
     def _remove(self, name: str) -> None:
         """Stop a tunnel that is not in the configuration any more, once another one with the same token serves."""
-        former = self._tunnels.get(name)
+        former = self._keepers.get(name)
         if former is None:
             return
         heirs = self._heirs(former)
         if not can_wait(former, heirs):
             former.send(inputs.Stop())
             return
-        former.context.log("info", f"it serves until {heirs[0].name} does, which has the same token")
+        former.tunnel.context.log("info", f"it serves until {heirs[0].name} does, which has the same token")
         waiting = hand_over(former, self._heirs, lambda: name not in self._config.tunnels, self._clock)
         assert self._tasks is not None
         self._running.append(self._tasks.create_task(waiting, name=f"handover of {name}"))
 
-    def _heirs(self, former: Tunnel) -> list[Tunnel]:
-        return [item for name, item in self._tunnels.items() if name in self._config.tunnels and is_heir(item, former)]
+    def _heirs(self, former: Keeper) -> list[Keeper]:
+        return [item for name, item in self._keepers.items() if name in self._config.tunnels and is_heir(item, former)]
 
     def _keep_running(self, what: str, work: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
         def say(message: str) -> None:
@@ -300,35 +335,25 @@ class Supervisor:
             tunnel.check_running_program(known)
             tunnel.check_origin_ca()
 
-    async def _supervise(self, tunnel: Tunnel) -> None:
-        try:
-            await tunnel.run()
-        except Exception as error:  # noqa: BLE001 - a failure of one must not take the others down
-            await self._begin_again(tunnel, error)
-        del self._tunnels[tunnel.name]
-        if tunnel.name not in self._config.tunnels:
-            self.bus.untrack(tunnel.name)
-        elif tunnel.name in self._failed and not self._stop_asked:
-            self._failed.discard(tunnel.name)
-            self._add(tunnel.name, self._config.tunnels[tunnel.name])
+    async def _keep(self, keeper: Keeper) -> None:
+        await keeper.run()
+        del self._keepers[keeper.name]
+        if keeper.name not in self._config.tunnels:
+            self.bus.untrack(keeper.name)
         self._changed.set()
-
-    async def _begin_again(self, tunnel: Tunnel, error: Exception) -> None:
-        """Report that the supervision of `tunnel` has failed, end its child, and restart it after a pause."""
-        message = f"its supervision failed and is restarted in {PAUSE:.0f} s: {words_of(error)}"
-        self.bus.publish(Log(tunnel=tunnel.name, level="error", message=message))
-        self._failed.add(tunnel.name)
-        await tunnel.abandon()
-        await self._clock.sleep(PAUSE)
 
     async def _until_over(self) -> bool:
         """Wait until no tunnel is left, or only such as have failed for good; return whether it is the latter."""
-        while self._tunnels:
+        while self._keepers:
             await self._changed.wait()
             self._changed.clear()
-            if self._tunnels and all(tunnel.state is State.FAILED for tunnel in self._tunnels.values()):
+            if self._keepers and self._none_can_run:
                 return True
         return False
+
+    @property
+    def _none_can_run(self) -> bool:
+        return all(keeper.state is State.FAILED for keeper in self._keepers.values())
 
     def _on_event(self, event: Event) -> None:
         fact = event.fact
@@ -342,9 +367,9 @@ class Supervisor:
         return self._config.tunnels.get(name)
 
     def _send(self, name: str | None, event: inputs.Input) -> None:
-        for tunnel in list(self._tunnels.values()):
-            if name in {None, tunnel.name}:
-                tunnel.send(event)
+        for keeper in list(self._keepers.values()):
+            if name in {None, keeper.name}:
+                keeper.send(event)
 
     def _wake(self, what: str) -> None:
         if what == "network":

@@ -232,10 +232,10 @@ class Tunnel:
         del self._standings[connector]
         if self.places.get(connector.index) is connector:
             del self.places[connector.index]
-        if self._standings:
+        if self._standings:  # else this supervision is over, also if the tunnel is wanted again (`prx.runtime.keeper`)
             self._elect()
             self._show("")
-        self._fill()  # it may be wanted again since it was asked to end
+            self._fill()  # it may be wanted again since it was asked to end
         self._ended.set()
 
     def _resize(self) -> None:
