@@ -2,16 +2,22 @@
 
 import asyncio
 import os
+import select
 import signal
+import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from struct import pack
+from typing import Any
 
 import pytest
 from tests.support.servers import Servers
 
 from prx.backends.base import Counters
 from prx.config.schema import TunnelSettings
+from prx.runtime.probes import kept
 from prx.runtime.probes.quick_checks import QuickChecks
 
 SERVER = "import http.server, sys; s = http.server.HTTPServer(('127.0.0.1', 0), http.server.SimpleHTTPRequestHandler)"
@@ -199,6 +205,68 @@ async def test_a_service_that_was_connected_to_ahead_is_well(servers: Servers, h
         assert not await checks.check(settings, None, 5.0)
         assert not checks.suspect
     assert served.connections == 3
+
+
+class Curt:
+    """A service that ends each connection as soon as it has come, in a way of its own (`habit`); it counts them."""
+
+    def __init__(self, habit: str) -> None:
+        self._habit = habit
+        self.taken = 0
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listening.getsockname()[1]
+        self._thread = threading.Thread(target=self._serve)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        with self._listening:
+            while True:
+                visitor, _ = self._listening.accept()
+                self.taken += 1
+                with visitor:
+                    if self._habit == "ends":
+                        return
+                    if "speaks" in self._habit:
+                        visitor.send(b"SSH-2.0-x\r\n")
+                    if "resets" in self._habit:
+                        visitor.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, pack("ii", 1, 0))
+                    if "shuts" in self._habit:
+                        visitor.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> int:
+        """Let it take one more connection and end; return how many it had before."""
+        self._habit, taken = "ends", self.taken
+        socket.create_connection(("127.0.0.1", self.port)).close()
+        self._thread.join()
+        return taken
+
+
+class Late(kept._Socket):
+    """A socket of a process that goes on only when the service has already ended the connection."""
+
+    def connect_ex(self, address: Any, /) -> int:
+        """Connect, and wait for the end of the connection."""
+        failed = super().connect_ex(address)
+        select.select([self], [], [], 5.0)  # readable: the end has come
+        return failed
+
+
+@pytest.mark.parametrize("ahead", [True, False], ids=["ahead", "at once"])
+@pytest.mark.parametrize("habit", ["resets", "speaks and resets", "shuts", "speaks and closes", "closes"])
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+async def test_a_service_is_connected_to_once_for_a_check(
+    monkeypatch: pytest.MonkeyPatch, habit: str, host: str, ahead: bool
+) -> None:
+    """However quickly it ends the connection, which it has taken: it is well, and no other connection is made."""
+    monkeypatch.setattr(kept, "_Socket", Late)
+    service, checks = Curt(habit), QuickChecks()
+    settings = TunnelSettings(local_addr=f"{host}:{service.port}")
+    for _ in range(3):
+        if ahead:
+            checks.begin(settings)
+        assert not await checks.check(settings, None, 5.0)
+        assert not checks.suspect
+    assert service.close() == 3
 
 
 async def test_a_service_that_was_stopped_before_it_was_connected_to_is_noticed(program: tuple[int, int]) -> None:

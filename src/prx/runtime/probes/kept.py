@@ -200,20 +200,33 @@ def _is_quiet(sock: socket.socket) -> bool:
 def connect_at_once(family: socket.AddressFamily, address: str, port: int) -> socket.socket:
     """Return a connection to a port of this machine, which takes no wait; OSError if it does, or is refused.
 
-    The kernel makes it, or refuses it, within the call, and says so at the next: ConnectionRefusedError is certain.
+    The kernel makes it, or refuses it, within the call, and says so at the next: ConnectionRefusedError is certain. So is
+    ConnectionResetError: the server has taken the connection, and broken it off already.
     """
     sock = _Socket(family, socket.SOCK_STREAM | _NONBLOCK)
     if not _NONBLOCK:
         sock.setblocking(False)
-    sock.connect_ex((address, port))
-    try:
-        if sock.getpeername()[:2] != sock.getsockname()[:2]:
-            return sock
-        failed = errno.ECONNREFUSED  # an unused port was drawn as our own, so that nothing is there
-    except OSError:  # it is not made, or over already
+    made = sock.connect_ex((address, port)) == 0
+    if (end := _far_end(sock)) is None:
         failed = sock.connect_ex((address, port))
-    sock.close()
-    raise OSError(failed or errno.ECONNREFUSED, "not connected at once")
+        made = made or failed in {0, errno.EISCONN}
+        end = _far_end(sock) if made else None
+        if end is None:
+            sock.close()
+            raise OSError(errno.ECONNRESET if made else failed, "not connected at once")
+    if end == sock.getsockname()[:2]:  # an unused port was drawn as our own, so that nothing is there
+        sock.close()
+        raise OSError(errno.ECONNREFUSED, "not connected at once")
+    return sock
+
+
+def _far_end(sock: socket.socket) -> tuple[str, int] | None:
+    """Return what a socket is connected to; None if it is not connected, or no more."""
+    try:
+        address, port = sock.getpeername()[:2]
+    except OSError:
+        return None
+    return address, port
 
 
 def body_of(head: Head, buffer: bytes) -> tuple[bytes, bytes] | None:

@@ -85,7 +85,7 @@ class QuickChecks:
         if self._left is not None and self._left.to_port == origin.port and self._left.is_waiting():
             return False
         ahead, self._ahead = self._ahead, None
-        if ahead is not None and ahead.arrival.to_port == origin.port:
+        if ahead is not None and ahead.port == origin.port:
             arrival, waits = ahead.end(), (0.0, *ACCEPT_WITHIN[1:])
         else:
             try:
@@ -107,17 +107,23 @@ def _addresses(host: str) -> list[str]:
 
 
 class _Knock(NamedTuple):
-    """A connection to a service of this machine whose own direction was ended at once: nothing will be said."""
+    """A connection to a service of this machine whose own direction was ended at once: nothing will be said.
 
-    sock: socket
-    arrival: Arrival
+    Without `sock` and `arrival` the service has broken it off before anything could be seen of it.
+    """
+
+    port: int
+    sock: socket | None = None
+    arrival: Arrival | None = None
 
     @classmethod
     def at(cls, address: str, port: int) -> Self | None:
-        """Connect without a wait; None if that takes one, or does not succeed."""
+        """Connect without a wait; None if that takes one, or does not succeed. What the service has taken is never None."""
         family = AF_INET6 if ":" in address else AF_INET
         try:
             sock = connect_at_once(family, address, port)
+        except ConnectionResetError:
+            return cls(port)
         except (OSError, OverflowError):
             return None
         try:
@@ -125,11 +131,13 @@ class _Knock(NamedTuple):
             sock.shutdown(SHUT_WR)
         except OSError:
             sock.close()
-            return None
-        return cls(sock, Arrival(port, own[1], family))
+            return cls(port)
+        return cls(port, sock, Arrival(port, own[1], family))
 
     def end(self) -> Arrival | None:
         """Hang up, and return what may wait to be accepted; None if the service has said something, or has hung up as well."""
+        if self.sock is None:
+            return None
         try:
             self.sock.recv(1)
         except OSError:
@@ -138,13 +146,18 @@ class _Knock(NamedTuple):
             self.sock.close()
         return None
 
+    def leave(self) -> Arrival | None:
+        """Hang up, whatever the service does, and return what may wait to be accepted."""
+        if self.sock is not None:
+            self.sock.close()
+        return self.arrival
+
 
 async def _arrive(addresses: Sequence[str], port: int) -> Arrival | None:
     """Connect to a service and hang up; return the connection if it can be seen whether it waits. ProbeError: none is taken."""
     local = is_this_machine(addresses[0])
     if local and (knock := _Knock.at(addresses[0], port)):
-        knock.sock.close()
-        return knock.arrival
+        return knock.leave()
     endpoints = [Endpoint(address, port) for address in addresses]
     async with connected_to_one(endpoints, timeout=CONNECT_WITHIN) as stream:
         return _arrival(stream.writer.get_extra_info("socket")) if local else None
