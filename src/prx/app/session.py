@@ -132,6 +132,8 @@ class Session:
         reason = self._service.waiting if self._service is not None else "prx is starting"
         configured = {
             name: TunnelStatus(name, item.backend, create(item).mode, item.local_addr, State.STARTING, "", reason)
+            if name not in self._stop_request.tunnels
+            else TunnelStatus(name, item.backend, create(item).mode, item.local_addr, reason="stopped as asked")
             for name, item in self._in_force.config.tunnels.items()
         }
         return tuple((configured | known).values())
@@ -153,6 +155,8 @@ class Session:
             self._stop_request.make()
         if self._supervisor is not None:
             self._supervisor.stop(name)
+        elif name is not None:
+            self._stop_request.tunnels.add(name)
 
     def restart(self, name: str | None = None) -> None:
         """Restart one tunnel, or all."""
@@ -305,6 +309,8 @@ class Session:
             child_settings=self._inspection.child_settings,
             probe_pass=self._inspection.own_pass,
         )
+        for name in self._stop_request.tunnels:
+            self._supervisor.stop(name)
         freeze_objects()
         stack.enter_context(short_pauses())
 

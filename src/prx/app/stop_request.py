@@ -7,10 +7,11 @@ from collections.abc import Awaitable
 
 
 class StopRequest:
-    """`made`: a stop was asked for, at any time."""
+    """`made`: a stop was asked for, at any time. `tunnels`: those that are not to be started at all, by name."""
 
     def __init__(self) -> None:
         self.made = False
+        self.tunnels: set[str] = set()
         self._step: asyncio.Timeout | None = None
 
     def make(self) -> None:
