@@ -38,7 +38,9 @@ class Shared:
 
     private: a directory of prx's own: the child's HOME, and its empty configuration. inherited: the environment of prx.
     jitter: draws a number from 0 to 1. child_settings: what a tunnel's connector is given in place of the user's settings.
-    recheck: has the configuration checked again. service_token: changes with a reload.
+    recheck: has the configuration checked again. service_token: changes with a reload. moves(name, group): returns whether
+    another tunnel than `name` is to serve `group`. awaited(name, child): returns the name of the one that is to serve what a
+    child does that was started with that context, and does not yet; empty if there is none.
     """
 
     site: EdgeSite
@@ -57,6 +59,8 @@ class Shared:
     service_token: ServiceToken | None
     probe_pass: str = ""
     child_settings: Callable[[str, TunnelSettings], TunnelSettings] = lambda _name, settings: settings
+    moves: Callable[[str, str], bool] = lambda _name, _group: False
+    awaited: Callable[[str, TunnelContext], str] = lambda _name, _child: ""
     _resolvers: dict[tuple[str, ...], Resolver] = field(default_factory=dict)
 
     def resolver(self, doh: Sequence[str]) -> Resolver:
@@ -157,10 +161,7 @@ class TunnelContext:
     @property
     def group(self) -> str:
         """What the connectors of one tunnel have in common: the tunnel's id, or the name of a tunnel with one connector."""
-        try:
-            return self.backend.tunnel_id or self.name
-        except PermanentError:  # a malformed token: said when the child is to be started
-            return self.name
+        return group_of(self.name, self.backend)
 
     def publish(self, fact: Fact) -> None:
         """Publish a fact about this tunnel; one that is about a connector is about this one."""
@@ -175,3 +176,11 @@ class TunnelContext:
     def redact(self, line: str) -> str:
         """Return a whole line without the secrets in it."""
         return self.shared.bus.redactor.line(line)
+
+
+def group_of(name: str, backend: Backend) -> str:
+    """Return the group (`TunnelContext.group`) of a tunnel."""
+    try:
+        return backend.tunnel_id or name
+    except PermanentError:  # a malformed token: said when the child is to be started
+        return name

@@ -1,51 +1,83 @@
 """A tunnel that goes on under another name: the former one serves until the new one does.
 
-A named tunnel is what its token says, whatever the configuration calls it. One that is taken out while another one with its
-token is there, or comes with the same reload, is therefore ended when that one serves, as an old connector is when its
-successor does.
+A named tunnel is what its token says, whatever the configuration calls it. A connector is therefore kept until another one with
+its token serves if a reload takes its tunnel out of the configuration, or gives it another token, while another tunnel has its
+token or gets it: one that is renamed, two that exchange their tokens, several that pass them on in a circle.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 
+from prx.backends import create
+from prx.config.schema import Config
 from prx.core import inputs
 from prx.core.replicas import MOST
+from prx.runtime.context import TunnelContext, group_of
 from prx.runtime.host.clock import Clock
 from prx.runtime.keeper import Keeper
 from prx.runtime.tunnel import Tunnel
 
 ASK_EVERY = 0.1  # seconds between two questions whether an heir serves
 
-Heirs = Callable[[Keeper], Sequence[Keeper]]
 
+class Heirs:
+    """Which of the tunnels that are kept are to serve what others still serve, by the configuration in force (`take`)."""
 
-def can_wait(former: Keeper, heirs: Sequence[Keeper]) -> bool:
-    """Return whether visitors gain if `former`, which is to go, waits for one of `heirs`, and Cloudflare takes them all."""
-    backends = [heir.tunnel.context.backend for heir in heirs]
-    together = len(former.tunnel.connectors) + sum(backend.replicas for backend in backends)
-    side_by_side = all(backend.can_overlap_with(former.tunnel.context.backend) for backend in backends)
-    return together <= MOST and side_by_side and _is_needed(former, heirs)
+    def __init__(self, keepers: Mapping[str, Keeper]) -> None:
+        self._keepers = keepers
+        self._names: dict[str, list[str]] = {}
+
+    def take(self, config: Config) -> None:
+        """Go by another configuration."""
+        self._names.clear()
+        for name, settings in config.tunnels.items():
+            self._names.setdefault(group_of(name, create(settings)), []).append(name)
+
+    def moves(self, name: str, group: str) -> bool:
+        """Return whether another tunnel than `name` is to serve `group`."""
+        return any(other != name for other in self._names.get(group, ()))
+
+    def of(self, name: str, group: str) -> list[Keeper]:
+        """Return the tunnels that are to serve `group` in place of the tunnel `name`: they are wanted."""
+        others = [self._keepers.get(other) for other in self._names.get(group, ()) if other != name]
+        return [heir for heir in others if heir is not None and heir.is_wanted]
+
+    def awaited(self, name: str, child: TunnelContext) -> str:
+        """Return the name of a tunnel that is to serve what a child of the tunnel `name` serves, and does not yet.
+
+        Empty if there is none, or if it cannot come up while that child is there.
+        """
+        heirs = self.of(name, child.group)
+        if any(heir.state.is_up and _serves(heir.tunnel, child.group) for heir in heirs):
+            return ""
+        return next((heir.name for heir in heirs if _comes_up_beside(heir.tunnel, child)), "")
+
+    def awaited_by(self, former: Keeper) -> str:
+        """Return the same for all connectors of a tunnel that is to go."""
+        serving = [item for item in former.tunnel.connectors if item.ready > 0]
+        return next((heir for item in serving if (heir := self.awaited(former.name, item.child_context))), "")
+
+    def have_room(self, former: Keeper) -> bool:
+        """Return whether Cloudflare takes the connectors of a tunnel and those of its heirs at once."""
+        group = former.tunnel.context.group
+        heirs = sum(heir.tunnel.replicas for heir in self.of(former.name, group))
+        return len(former.tunnel.connectors) + heirs <= MOST
 
 
 async def hand_over(former: Keeper, heirs: Heirs, is_gone: Callable[[], bool], clock: Clock) -> None:
     """End `former` once one of its heirs serves, none is left or it serves no more itself; not if it is back (`is_gone`)."""
-    while is_gone() and _is_needed(former, heirs(former)):
+    while is_gone() and heirs.awaited_by(former):
         await clock.sleep(ASK_EVERY)
     if is_gone():
         former.send(inputs.Stop())
 
 
-def is_heir(keeper: Keeper, former: Keeper) -> bool:
-    """Return whether `keeper` is to serve what `former` serves: both have the token of one tunnel."""
-    return keeper is not former and keeper.is_wanted and keeper.tunnel.context.group == former.tunnel.context.group
-
-
-def _is_needed(former: Keeper, heirs: Sequence[Keeper]) -> bool:
-    group = former.tunnel.context.group
-    served = any(heir.state.is_up and _serves(heir.tunnel, group) for heir in heirs)
-    return _serves(former.tunnel, group) and bool(heirs) and not served
-
-
 def _serves(tunnel: Tunnel, group: str) -> bool:
     return any(connector.ready > 0 and connector.child_context.group == group for connector in tunnel.connectors)
+
+
+def _comes_up_beside(heir: Tunnel, child: TunnelContext) -> bool:
+    """Return whether the next children of `heir` wait for no end: neither for that of `child`, nor for one of its own."""
+    own = [connector.child_context for connector in heir.connectors if connector.has_child]
+    return all(heir.context.backend.can_overlap_with(context.backend) for context in (child, *own))

@@ -3,6 +3,9 @@
 If two connectors of the tunnel may serve at once, one that serves is succeeded: another connector is started in the same place,
 and the old one is asked to end only when the new one is as connected as it was. If the new one fails, the old one goes on.
 Everywhere else the old child ends first.
+
+A child whose token has gone to another tunnel of the same prx (`prx.runtime.handover`) is kept beyond that until that one
+serves: it has no place any more, and says nothing about its tunnel (`leaving`).
 """
 
 from __future__ import annotations
@@ -23,12 +26,14 @@ class Owner(Protocol):
     """The tunnel, as the succession of its connectors knows it.
 
     places: its connectors by number; a successor is there once it has taken over. connectors: all that live, a successor
-    beside the one whose place it is about to take. replicas: how many places there are to be. is_wanted: the tunnel has not
-    been asked to stop. context: what the next children are started with.
+    beside the one whose place it is about to take. leaving: those of them that only serve on for another tunnel. replicas: how
+    many places there are to be. is_wanted: the tunnel has not been asked to stop. context: what the next children are started
+    with.
     """
 
     context: TunnelContext
     places: dict[int, Connector]
+    leaving: set[Connector]
     is_wanted: bool
 
     @property
@@ -42,6 +47,9 @@ class Owner(Protocol):
 
     def do(self, what: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Do `work()` in a task of its own, until the tunnel ends, unless the one before is still under way."""
+
+    def leave(self, old: Connector) -> None:
+        """Take in that a connector is `leaving`."""
 
 
 class Succession:
@@ -60,7 +68,7 @@ class Succession:
         context = self._tunnel.context
         for connector in list(connectors):
             serves = connector.ready > 0 or (connector.has_served and not asked)
-            kept = serves and context.backend.can_overlap_with(connector.child_context.backend)
+            kept = serves and (self._overlaps(connector) or self._moves(connector))
             connector.renew(context.of_connector(connector.index), kept=kept)
             if not kept and connector.index < self._tunnel.replicas:
                 connector.send(inputs.Restart(reason, asked=asked))
@@ -82,6 +90,20 @@ class Succession:
                 if (old := self._tunnel.places.get(number)) is not None and self._is_to_be_succeeded(old):
                     await self._succeed(old)
 
+    def _overlaps(self, old: Connector) -> bool:
+        """Return whether a successor may come up beside `old`."""
+        return self._tunnel.context.backend.can_overlap_with(old.child_context.backend)
+
+    def _moves(self, old: Connector) -> bool:
+        """Return whether what `old` serves has another token than its tunnel, and goes on in another tunnel of this prx."""
+        context, group = self._tunnel.context, old.child_context.group
+        return group != context.group and context.shared.moves(context.name, group)
+
+    def _awaited(self, old: Connector) -> str:
+        """Return the name of the tunnel that is to serve what `old` serves, and does not yet; empty if there is none."""
+        context = self._tunnel.context
+        return context.shared.awaited(context.name, old.child_context) if self._moves(old) and old.has_served else ""
+
     def _is_to_be_succeeded(self, old: Connector) -> bool:
         holds = self._tunnel.places.get(old.index) is old  # one that had been asked to stop ends although it is wanted again
         return holds and self._tunnel.is_wanted and old.is_outdated and old.is_kept and old.index < self._tunnel.replicas
@@ -93,6 +115,13 @@ class Succession:
             await self._restart_in_place(old)
             return
         generation, stops = old.generation, self._stops
+        if not self._overlaps(old):
+            self._log_awaited(old)
+            while self._is_to_be_succeeded(old) and old.generation == generation and self._awaited(old):
+                await self._pause()
+            if self._is_to_be_succeeded(old) and old.generation == generation:
+                await self._restart_in_place(old)
+            return
         new = tunnel.start_beside(old)
         connected_at: float | None = None
         while self._is_to_be_succeeded(old) and (old.generation, self._stops) == (generation, stops):
@@ -108,14 +137,31 @@ class Succession:
             self._is_due = True
             return
         tunnel.places[old.index] = new
+        if self._awaited(old):
+            self._log_awaited(old)
+            tunnel.leave(old)
+            tunnel.do("end of those that leave", self._end_leaving)
+            return
         old.send(inputs.Stop())
         while old in tunnel.connectors:
             await self._pause()
 
+    async def _end_leaving(self) -> None:
+        """End each connector that is leaving once another tunnel serves what it does, or it serves no more itself."""
+        while self._tunnel.leaving:
+            for old in self._tunnel.leaving:
+                if old.machine.wanted and not self._awaited(old):
+                    old.send(inputs.Stop())
+            await self._pause()
+
+    def _log_awaited(self, old: Connector) -> None:
+        if heir := self._awaited(old):
+            self._tunnel.context.log("info", f"its former connector serves until {heir} does, which has its former token now")
+
     async def _restart_in_place(self, connector: Connector) -> None:
         """Restart a connector, and wait until it serves again, or something else is wanted: the next one may not either."""
         generation = connector.generation
-        connector.send(inputs.Restart("it is its turn", asked=False))
+        connector.send(inputs.Restart("the configuration changed" if self._moves(connector) else "it is its turn", asked=False))
         while (connector.is_outdated or connector.ready == 0) and connector.generation == generation and self._tunnel.is_wanted:
             await self._pause()
 

@@ -23,7 +23,7 @@ from prx.runtime.child_start import EMPTY_CONFIG
 from prx.runtime.client_program import Programs
 from prx.runtime.context import Shared
 from prx.runtime.delivery import Ways
-from prx.runtime.handover import can_wait, hand_over, is_heir
+from prx.runtime.handover import Heirs, hand_over
 from prx.runtime.hooks import HookRunner, NoticeRunner, load
 from prx.runtime.host.change_monitor import ChangeMonitor
 from prx.runtime.host.clock import Clock
@@ -84,6 +84,7 @@ class Supervisor:
         self._network = network or (LocalNetwork() if site.local else SystemNetwork())
         self._config = config
         self._keepers: dict[str, Keeper] = {}
+        self._heirs = Heirs(self._keepers)
         self._tasks: asyncio.TaskGroup | None = None
         self._running: list[asyncio.Task[None]] = []
         self._changed = asyncio.Event()
@@ -192,6 +193,7 @@ class Supervisor:
             return
         access = config.access
         self._shared.service_token = service_token(access.client_id, access.client_secret)
+        self._heirs.take(config)
         for name, settings in config.tunnels.items():
             if name in self._keepers:
                 self._keepers[name].reload(settings)
@@ -258,6 +260,8 @@ class Supervisor:
             recheck=self._recheck,
             child_settings=self._child_settings,
             probe_pass=self._probe_pass,
+            moves=self._heirs.moves,
+            awaited=self._heirs.awaited,
         )
 
     def _jitter(self) -> float:
@@ -306,17 +310,14 @@ class Supervisor:
         former = self._keepers.get(name)
         if former is None:
             return
-        heirs = self._heirs(former)
-        if not can_wait(former, heirs):
+        heir = self._heirs.awaited_by(former)
+        if not heir or not self._heirs.have_room(former):
             former.send(inputs.Stop())
             return
-        former.tunnel.context.log("info", f"it serves until {heirs[0].name} does, which has the same token")
+        former.tunnel.context.log("info", f"it serves until {heir} does, which has the same token")
         waiting = hand_over(former, self._heirs, lambda: name not in self._config.tunnels, self._clock)
         assert self._tasks is not None
         self._running.append(self._tasks.create_task(waiting, name=f"handover of {name}"))
-
-    def _heirs(self, former: Keeper) -> list[Keeper]:
-        return [item for name, item in self._keepers.items() if name in self._config.tunnels and is_heir(item, former)]
 
     def _keep_running(self, what: str, work: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
         def say(message: str) -> None:

@@ -41,6 +41,7 @@ class Tunnel:
     """One tunnel, supervised; `run` returns when it is down for good, which `send(Stop())` causes.
 
     is_wanted: it has not been asked to stop. places: its connectors by number; a successor is there once it has taken over.
+    leaving: connectors that only serve on for another tunnel, and say nothing of this one.
     """
 
     def __init__(self, name: str, settings: TunnelSettings, shared: Shared) -> None:
@@ -53,6 +54,7 @@ class Tunnel:
         self._url = ""  # the one that was proven last
         self._standings: dict[Connector, Standing] = {}  # of all connectors, those that come and go included
         self.places: dict[int, Connector] = {}
+        self.leaving: set[Connector] = set()
         self._leader: Connector | None = None
         self._tasks: asyncio.TaskGroup | None = None
         self._succession = Succession(self)
@@ -218,6 +220,17 @@ class Tunnel:
         self._launch(new)
         return new
 
+    def leave(self, old: Connector) -> None:
+        """Take in that a connector serves on for another tunnel alone."""
+        self.leaving.add(old)
+        self._elect()
+        self._show("")
+
+    def _staying(self) -> dict[Connector, Standing]:
+        """Return how the connectors stand that are this tunnel's own; all if there is no other."""
+        own = {connector: item for connector, item in self._standings.items() if connector not in self.leaving}
+        return own or self._standings
+
     def _check_elsewhere(self, connector: Connector) -> None:
         """Have the leader check, as visitors of another connector have met failures."""
         if self._leader is not None and self._leader is not connector:
@@ -230,6 +243,7 @@ class Tunnel:
     async def _supervise(self, connector: Connector) -> None:
         await connector.run()
         del self._standings[connector]
+        self.leaving.discard(connector)
         if self.places.get(connector.index) is connector:
             del self.places[connector.index]
         if self._standings:  # else this supervision is over, also if the tunnel is wanted again (`prx.runtime.keeper`)
@@ -249,8 +263,8 @@ class Tunnel:
         """Start the connectors that are missing; one that was to take over from another that has ended takes the place now."""
         missing = [number for number in range(self.replicas) if number not in self.places]
         for number in missing if self.is_wanted else ():
-            heirs = (connector for connector in self.connectors if connector.index == number and connector.machine.wanted)
-            if heir := next(heirs, None):
+            heirs = (item for item in self.connectors if item.index == number and item.machine.wanted)
+            if heir := next((item for item in heirs if item not in self.leaving), None):
                 self.places[number] = heir
             else:
                 self.places[number] = self._new(number)
@@ -321,7 +335,7 @@ class Tunnel:
 
     def is_covered(self, connector: Connector) -> bool:
         """Return whether another connector serves."""
-        return any(item.ready > 0 for item in self._standings if item is not connector)
+        return any(item.ready > 0 for item in self._staying() if item is not connector)
 
     def is_edge_unaware(self, connector: Connector, evidence: Evidence) -> bool:
         """Return whether the edge may have given the request behind `evidence` to a connector that had gone without a word.
@@ -342,7 +356,8 @@ class Tunnel:
 
     def _elect(self) -> None:
         """Have one connector ask the public URL; a new leader goes on with what the old one knew, and checks at once."""
-        lasting = [item for item in self._standings if item.state is not State.STOPPING] or list(self._standings)
+        staying = self._staying()
+        lasting = [item for item in staying if item.state is not State.STOPPING] or list(staying)
         leader = choose_leader([item for item in lasting if item.ready > 0], lasting, self._leader)
         before, self._leader = self._leader, leader
         for connector in self._standings:
@@ -365,7 +380,7 @@ class Tunnel:
         That connectors end one after another because the tunnel was asked to stop is no news of how well it serves.
         """
         leader = self._leader
-        standings = [replace(item, leads=connector is leader) for connector, item in self._standings.items()]
+        standings = [replace(item, leads=connector is leader) for connector, item in self._staying().items()]
         old = self._shown
         new = fold(standings, old, replicas=self.replicas, least=self.context.backend.replicas_min)
         if not self.is_wanted and old.diagnosis is not None:
