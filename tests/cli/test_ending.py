@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+import linecache
 import os
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import CodeType, FrameType
+from typing import Any
 
 import pytest
 from tests.cli.home import PRX, Home
 from tests.client.program import running
+
+from prx.cli.ending import run
 
 _NEVER_FOUND = """
 import socket, sys, threading
@@ -100,3 +109,148 @@ def test_no_thread_is_left_as_a_rule() -> None:
     program = "import atexit; from prx.cli.ending import *; atexit.register(print, 'ever'); leave_threads(7); print('as')"
     done = subprocess.run([sys.executable, "-c", program], text=True, capture_output=True, timeout=30, check=False)
     assert (done.returncode, done.stdout) == (0, "as\never\n")
+
+
+@contextmanager
+def interrupted_before(line: str, *functions: Callable[..., Any]) -> Iterator[list[str]]:
+    """Send SIGINT once, just before a line of one of `functions` that holds `line`; yield where it came."""
+    codes: set[CodeType] = {function.__code__ for function in functions}
+    came: list[str] = []
+
+    def trace(frame: FrameType, event: str, _: Any) -> Any:
+        if frame.f_code not in codes:
+            return None
+        if event == "line" and not came and line in linecache.getline(frame.f_code.co_filename, frame.f_lineno):
+            came.append(frame.f_code.co_name)
+            signal.raise_signal(signal.SIGINT)
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        yield came
+    finally:
+        sys.settrace(before)
+
+
+def wakes() -> list[tuple[str, Callable[[], tuple[Any, Callable[[], object]]], Callable[..., Any]]]:
+    """Return the ways in which a task is woken: what it waits for, what wakes it, and the function that does so."""
+
+    def event() -> tuple[Any, Callable[[], object]]:
+        found = asyncio.Event()
+        return found.wait(), found.set
+
+    def queue() -> tuple[Any, Callable[[], object]]:
+        found: asyncio.Queue[int] = asyncio.Queue()
+        return found.get(), lambda: found.put_nowait(1)
+
+    def semaphore() -> tuple[Any, Callable[[], object]]:
+        found = asyncio.Semaphore(0)
+        return found.acquire(), found.release
+
+    def stream() -> tuple[Any, Callable[[], object]]:
+        found = asyncio.StreamReader()
+        return found.read(1), lambda: found.feed_data(b"x")
+
+    return [
+        ("event", event, asyncio.Event.set),
+        ("queue", queue, asyncio.Queue._wakeup_next),  # type: ignore[attr-defined]  # that is where it is woken
+        ("semaphore", semaphore, asyncio.Semaphore._wake_up_next),
+        ("stream", stream, asyncio.StreamReader._wakeup_waiter),  # type: ignore[attr-defined]
+    ]
+
+
+@pytest.mark.parametrize(("make", "function"), [item[1:] for item in wakes()], ids=[item[0] for item in wakes()])
+def test_ctrl_c_between_two_bytecodes_breaks_nothing(
+    caplog: pytest.LogCaptureFixture, make: Callable[[], tuple[Any, Callable[[], object]]], function: Callable[..., Any]
+) -> None:
+    """It comes just as the loop wakes the command, which is not cancelled in the middle of that: it ends, and that is all."""
+
+    async def work() -> None:
+        waits, wake = make()
+        asyncio.get_running_loop().call_later(0.01, wake)
+        await waits
+        await asyncio.sleep(30)
+
+    with interrupted_before("set_result", function) as came, pytest.raises(KeyboardInterrupt):
+        run(work())
+    assert len(came) == 1
+    assert caplog.messages == []
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def is_pending(pid: int, number: int) -> bool:
+    """Return whether a process has yet to be told of a signal: a second one of the same number would be none."""
+    fields = dict(line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    return bool((int(fields["ShdPnd"], 16) | int(fields["SigPnd"], 16)) >> (number - 1) & 1)
+
+
+@pytest.mark.parametrize("blocks", ["the loop", "its end"])
+def test_a_second_ctrl_c_ends_a_command_at_once(blocks: str) -> None:
+    """Whatever it does: a call that blocks the event loop, or a task that takes no notice of the first one."""
+    script = f"""
+import asyncio, sys, time
+from prx.cli.ending import run
+async def work():
+    try:
+        print("begun", flush=True)
+        time.sleep(30) if {blocks == "the loop"} else await asyncio.sleep(30)
+    except asyncio.CancelledError:
+        print("cancelled", flush=True)
+        await asyncio.sleep(30)
+try:
+    run(work())
+except KeyboardInterrupt:
+    sys.exit(130)
+"""
+    began = time.monotonic()
+    with subprocess.Popen([sys.executable, "-c", script], text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "begun\n"
+        child.send_signal(signal.SIGINT)
+        if blocks == "its end":
+            assert child.stdout.readline() == "cancelled\n"
+        while is_pending(child.pid, signal.SIGINT):
+            child.poll()
+        child.send_signal(signal.SIGINT)
+        _, err = child.communicate(timeout=20)
+    assert (child.returncode, err) == (130, "")
+    assert time.monotonic() - began < 20
+
+
+def test_what_is_done_all_the_same_is_returned() -> None:
+    """A command that finishes its work when it is interrupted returns it, as under asyncio.run."""
+
+    async def work() -> int:
+        try:
+            signal.raise_signal(signal.SIGINT)
+            await asyncio.sleep(30)
+        except asyncio.CancelledError:
+            return 7
+        return 1
+
+    assert run(work()) == 7
+
+
+def test_ctrl_c_at_the_very_end_is_not_lost() -> None:
+    """It comes when there is nothing left that could be cancelled: the command still ends as one that was interrupted."""
+
+    async def work() -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(work())
+
+
+def test_an_error_of_the_command_is_not_hidden_by_ctrl_c() -> None:
+    """What went wrong as it was interrupted is what the command ends with."""
+
+    async def work() -> None:
+        try:
+            signal.raise_signal(signal.SIGINT)
+            await asyncio.sleep(30)
+        except asyncio.CancelledError:
+            raise OSError(28, "No space left on device") from None
+
+    with pytest.raises(OSError, match="No space left"):
+        run(work())

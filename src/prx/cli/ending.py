@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
-from collections.abc import Callable, Coroutine
+import threading
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
+from types import FrameType, TracebackType
 from typing import Any, Final, ParamSpec, TypeVar
 
 _T = TypeVar("_T")
@@ -53,24 +56,78 @@ def require_room() -> None:
 
 
 def run(work: Coroutine[Any, Any, _T]) -> _T:
-    """Run `work` on an event loop as `asyncio.run` does; its threads have `TIDY_SECONDS` to end."""
+    """Run `work` on an event loop as `asyncio.run` does; its threads have `TIDY_SECONDS` to end.
+
+    Ctrl-C cancels it, and then raises KeyboardInterrupt; a second one does so wherever the program is.
+    """
     try:
         require_room()
     except OSError:
         work.close()
         raise
+    interrupt = _Interrupt()
 
     async def with_workers() -> _T:
         asyncio.get_running_loop().set_default_executor(_Workers())
-        return await work
+        with interrupt.cancelling():
+            return await work
 
-    return asyncio.run(with_workers())
+    with interrupt:
+        return asyncio.run(with_workers())
+
+
+class _Interrupt:
+    """Ctrl-C, which the event loop takes between two of its callbacks.
+
+    A signal handler runs between two bytecodes, wherever they are. `asyncio` cancels the task there, which wakes what is being
+    woken just then: `Event.set`, for one, fails with InvalidStateError. Here the loop is only told, which it may be anywhere
+    (`call_soon_threadsafe`). What blocks the loop is interrupted by the second Ctrl-C, as under `asyncio`.
+    """
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._pending = False  # nothing has been cancelled for the first one yet
+        self._task: asyncio.Task[Any] | None = None
+
+    def __enter__(self) -> None:
+        main = threading.current_thread() is threading.main_thread()
+        self._installed = main and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        if self._installed:
+            signal.signal(signal.SIGINT, self._on_signal)
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._installed and signal.getsignal(signal.SIGINT) == self._on_signal:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        if (self._pending and error is None) or (self._count and isinstance(error, asyncio.CancelledError)):
+            raise KeyboardInterrupt from None
+
+    @contextmanager
+    def cancelling(self) -> Iterator[None]:
+        """Have the first Ctrl-C cancel the current task, as long as the block lasts."""
+        self._loop, self._task = asyncio.get_running_loop(), asyncio.current_task()
+        if self._pending:
+            self._cancel()
+        try:
+            yield
+        finally:
+            self._task = None
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self._count += 1
+        if self._count > 1:
+            raise KeyboardInterrupt
+        self._pending = True
+        if self._task is not None:
+            self._loop.call_soon_threadsafe(self._cancel)
+
+    def _cancel(self) -> None:
+        if self._pending and self._task is not None:
+            self._pending = False
+            self._task.cancel()
 
 
 def leave_threads(code: int) -> None:
     """End the process with `code` if a thread is left that the interpreter would wait for; return otherwise."""
-    import threading
-
     if all(thread.daemon or thread is threading.main_thread() for thread in threading.enumerate()):
         return
     for stream in (sys.stdout, sys.stderr):
