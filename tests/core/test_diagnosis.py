@@ -684,3 +684,27 @@ def test_connections_of_a_former_network_are_not_waited_for(
         at_public(replace(public, by_cloudflare=True), ORIGIN, delivery), connector=replace(UP, network_for=network_for)
     )
     assert diagnose(evidence, policy).action is action
+
+
+HANGS = Origin(
+    "127.0.0.1:8080",
+    listening=True,
+    error="127.0.0.1:8080 does not answer within 10 s",
+    hint="if /report is slow, set health_check_path to a faster one, or health_check_timeout_secs higher",
+    silent=True,
+)
+
+
+@pytest.mark.parametrize(
+    "public",
+    [Public(None, "timeout", silent=True), Public(502), Public(504), Public(524), Public(520), Public(429)],
+    ids=["no answer", "502", "504", "524", "520", "429"],
+)
+@pytest.mark.parametrize("origin", [HANGS, replace(HANGS, hint="")], ids=["with its path", "without"])
+def test_what_helps_a_slow_service_is_said_once(public: Public, origin: Origin) -> None:
+    """Whatever visitors get: the reason says what was seen, the hint what to do, and neither repeats the other."""
+    found = diagnose(at_public(public, origin, replace(REACHED, said=frozenset())), POLICY)
+    assert found.verdict is Verdict.ORIGIN_DOWN
+    assert "slow" not in found.reason
+    assert (found.hint.count("slow"), found.hint.count("health_check_timeout_secs")) == (1, 1)
+    assert ("/report" in found.hint) is bool(origin.hint)

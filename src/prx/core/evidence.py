@@ -134,8 +134,7 @@ class Origin(Value):
     error: why there was no answer; beside a status, why that answer is not the service's real one (it speaks TLS).
     event_stream: its answer is a stream of events (text/event-stream), which quick tunnels hold back to its end.
     location: where its answer redirects to. silent: it took the connection and did not answer in time. broken_off: the body of
-    its answer ends before its end, or cannot be read. hint: what helps, if prx itself could not ask; empty: what helps against
-    `error`.
+    its answer ends before its end, or cannot be read. hint: what helps against `error`, as far as the check knows that.
     """
 
     address: str

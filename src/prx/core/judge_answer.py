@@ -14,7 +14,7 @@ from dataclasses import replace
 
 from prx.core.causes import Cause
 from prx.core.evidence import Evidence, Origin, Public, Reach
-from prx.core.judge_unusable import SLOW_HINT, is_broken_off, judge_unusable, redirect_to_nowhere
+from prx.core.judge_unusable import SLOW_HINT, is_broken_off, judge_unusable, redirect_to_nowhere, service_hint
 from prx.core.policy import Policy
 from prx.core.status_codes import EDGE_ERRORS
 from prx.core.verdicts import Action, Diagnosis, Verdict
@@ -96,7 +96,7 @@ def _judge_crowd(public: Public, evidence: Evidence, policy: Policy) -> Diagnosi
         return None
     if origin is not None and origin.status is None and origin.error:
         reason = f"{origin.error}; so many requests wait for it that Cloudflare refuses more (429)"
-        return Diagnosis(Verdict.ORIGIN_DOWN, reason, f"check the service on {origin.address}")
+        return Diagnosis(Verdict.ORIGIN_DOWN, reason, service_hint(origin))
     if not policy.quick or not public.by_cloudflare or origin is None:
         return None
     reason = "the public URL answers 429: too many requests are under way through this quick tunnel"
@@ -219,7 +219,7 @@ def _connector_failed(public: Public, evidence: Evidence) -> bool:
 
 def _bad_answer(public: Public, origin: Origin | None) -> Diagnosis:
     if origin is not None and origin.status is None and origin.error:
-        return Diagnosis(Verdict.ORIGIN_DOWN, f"{origin.error} (the tunnel is fine)", f"check the service on {origin.address}")
+        return Diagnosis(Verdict.ORIGIN_DOWN, f"{origin.error} (the tunnel is fine)", service_hint(origin))
     address = origin.address if origin is not None else "the service"
     here = f", and answers {origin.status} here" if origin is not None and origin.status else ""
     if origin is not None and origin.broken_off:
@@ -253,8 +253,7 @@ def _judge_silence(public: Public, evidence: Evidence) -> Diagnosis | None:
     if delivery.reached is False and not (origin is not None and origin.silent):
         return None
     if origin is not None and origin.status is None and origin.error:
-        hint = f"check the service on {origin.address}; {SLOW_HINT}"
-        return Diagnosis(Verdict.ORIGIN_DOWN, f"{origin.error} (the tunnel is fine)", hint)
+        return Diagnosis(Verdict.ORIGIN_DOWN, f"{origin.error} (the tunnel is fine)", service_hint(origin, slow=True))
     if not delivery.reached or delivery.answered:
         return None
     here = f", and answers {origin.status} here" if origin is not None and origin.status else ""

@@ -18,6 +18,12 @@ _NOT_UNDERSTOOD = 520  # among others: headers of more than 128 KB, or against H
 _WAITED_IN_VAIN = 524  # no answer for 100 s and more
 
 
+def service_hint(origin: Origin, *, slow: bool = False) -> str:
+    """Return what to do about a service that does not answer here; `slow`: visitors wait for it in vain, too."""
+    words = f"check the service on {origin.address}"
+    return f"{words}; {origin.hint or SLOW_HINT}" if slow or origin.silent else words
+
+
 def judge_unusable(public: Public, evidence: Evidence, policy: Policy) -> Diagnosis | None:
     """Return what is wrong with an answer of the service that reaches visitors, or should; None if it is none of these."""
     origin = evidence.origin
@@ -57,8 +63,8 @@ def _judge_refused(public: Public, evidence: Evidence, origin: Origin) -> Diagno
         return None
     slow = public.status == _WAITED_IN_VAIN
     if origin.status is None and origin.listening and origin.error:
-        hint = f"check the service on {origin.address}{f'; {SLOW_HINT}' if slow else ''}"
-        return Diagnosis(Verdict.ORIGIN_DOWN, f"{origin.error}; visitors get {public.status} (the tunnel is fine)", hint)
+        reason = f"{origin.error}; visitors get {public.status} (the tunnel is fine)"
+        return Diagnosis(Verdict.ORIGIN_DOWN, reason, service_hint(origin, slow=slow))
     if not slow or not delivery.reached or delivery.answered:
         return None
     here = f", and answers {origin.status} here" if origin.status else ""

@@ -32,7 +32,8 @@ async def check_service(tunnel: str, settings: TunnelSettings) -> list[Finding]:
 
 def _origin_finding(tunnel: str, settings: TunnelSettings, seen: Origin) -> Finding:
     if seen.status is None:
-        return Finding("service", Mark.FAIL, seen.error, f"start the service on {seen.address}, or set local_addr", tunnel)
+        remedy = seen.hint or f"start the service on {seen.address}, or set local_addr"
+        return Finding("service", Mark.FAIL, seen.error, remedy, tunnel)
     if seen.error:
         return Finding("service", Mark.FAIL, seen.error, "set local_addr to that", tunnel)
     words = f"{seen.address}{settings.health_check_path} answers {seen.status}"

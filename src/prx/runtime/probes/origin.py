@@ -154,9 +154,10 @@ async def _explained(service: _Service, error: ProbeError, *, is_https: bool) ->
             words += f"; the service listens on {other} only: use that as local_addr"
             return Origin(service.name, False, error=words, hint=f'set local_addr = "{other}"')
     elif error.trouble is FailureKind.SILENT:
-        words += (
-            f"; if {service.request.target} is slow, set health_check_path to a faster one, or health_check_timeout_secs higher"
+        hint = (
+            f"if {service.request.target} is slow, set health_check_path to a faster one, or health_check_timeout_secs higher"
         )
+        return Origin(service.name, listening, error=words, hint=hint, silent=True)
     elif isinstance(cause, ssl.SSLCertVerificationError):
         words += f"; {_trust_words(cause)}"
     elif refuses_name(cause):
@@ -167,7 +168,7 @@ async def _explained(service: _Service, error: ProbeError, *, is_https: bool) ->
         words += f"; {more}" if more else ""
     elif not is_https and error.trouble in _PERHAPS_TLS and (more := await _tls_words(service)):
         words += f"; {more}"
-    return Origin(service.name, listening, error=words, silent=error.trouble is FailureKind.SILENT)
+    return Origin(service.name, listening, error=words)
 
 
 def _trust_words(error: ssl.SSLCertVerificationError) -> str:
