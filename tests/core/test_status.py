@@ -73,6 +73,7 @@ def test_the_public_form_of_a_status() -> None:
         "last_probe": {"status": 200, "latency_ms": 12.5, "at": "2027-01-15T08:00:05.000Z"},
         "traffic": None,
         "inspected": False,
+        "configured": True,
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -14,9 +15,11 @@ from tests.e2e.test_replicas import replicas
 from tests.e2e.world import World, world
 from tests.support.origin import HostedOrigin
 
+from prx.cli.status import _code
 from prx.config.schema import CloudflareSettings, Config, TunnelSettings
-from prx.core.events import Log, StateChanged
+from prx.core.events import Event, Log, StateChanged
 from prx.lab import Lab
+from prx.metrics.readiness import not_ready
 from prx.runtime.process.ports import draw_port
 from prx.secrets.value import Secret
 from prx.testing.clock import ManualClock
@@ -38,6 +41,23 @@ def states(here: World) -> dict[str, str]:
     return {status.name: str(status.state) for status in here.supervisor.statuses()}
 
 
+def watched(here: World) -> list[str]:
+    """Return a list of what can be seen to keep prx from being ready, or `prx status` from exiting with 0, after any event."""
+    found: list[str] = []
+    loop = asyncio.get_running_loop()
+
+    def look() -> None:
+        statuses = here.supervisor.statuses()
+        found.extend(not_ready(statuses))
+        found.extend(f"exit 1: {states(here)}" for _ in [1] if _code([status.to_json(0.0) for status in statuses]))
+
+    def look_soon(_: Event) -> None:  # when all is said that belongs to it
+        loop.call_soon(look)
+
+    here.supervisor.bus.listen(look_soon)
+    return found
+
+
 @pytest.mark.parametrize("names", [["shop"], ["shop", "store", "web"]], ids=["once", "and back"])
 async def test_a_renamed_tunnel_loses_no_visitor(
     lab: Lab, clock: ManualClock, tmp_path: Path, origin: HostedOrigin, names: list[str]
@@ -45,11 +65,13 @@ async def test_a_renamed_tunnel_loses_no_visitor(
     """Under its new name the tunnel is up before it goes under its former one."""
     async with replicas(lab, clock, tmp_path, "builtin", origin, protocol="http2", number=1) as here:
         url = here.status.url
+        unready = watched(here)
         async with load(url, RATE) as visitors:
             rename(here, *names)
             await here.live_until(lambda: states(here) == {names[-1]: "ready"})
         assert visitors.lost == [], visitors.words()
         assert here.of(names[-1]).url == url
+        assert unready == []
 
 
 async def test_a_former_name_serves_until_the_new_one_can(
@@ -127,9 +149,11 @@ async def test_tunnels_that_exchange_their_tokens_lose_no_visitor(
         urls = [here.of(host).url for host in hosts]
         (tmp_path / "late").touch()
         async with load(urls[0], RATE) as first, load(urls[-1], RATE) as last:
+            unready = watched(here)
             here.supervisor.reload(Config(tunnels=circle(tunnels)))
             await here.live_until(settled(here, circle(tunnels), number))
         assert (first.lost, last.lost) == ([], []), f"{first.words()} {last.words()}"
+        assert unready == []
 
 
 async def test_a_name_that_another_tunnel_takes_costs_no_visitor(
@@ -141,9 +165,11 @@ async def test_a_name_that_another_tunnel_takes_costs_no_visitor(
     async with running(lab, clock, tmp_path, origin, {"web": app}) as here:
         (tmp_path / "late").touch()
         async with load(here.status.url, RATE) as visitors:
+            unready = watched(here)
             here.supervisor.reload(Config(tunnels=new))
             await here.live_until(settled(here, new, 1))
         assert visitors.lost == [], visitors.words()
+        assert unready == []
 
 
 @pytest.mark.parametrize("then", ["quick", "the same port"])

@@ -177,6 +177,21 @@ async def test_a_former_name_is_kept_while_the_supervision_of_the_new_one_fails(
         assert here.of("shop").state == "ready"
 
 
+async def test_a_new_name_does_not_stand_as_a_former_one_whose_supervision_has_failed(
+    lab: Lab, clock: ManualClock, tmp_path: Path, origin: HostedOrigin
+) -> None:
+    """A renamed tunnel is up as long as its former connector serves; that one has ended with its supervision."""
+    async with replicas(lab, clock, tmp_path, "builtin", origin, protocol="http2", number=1) as here:
+        renamed(here)
+        assert here.of("shop").state == "ready"
+        connector = here.supervisor._tunnels["web"].connectors[0]
+        connector.machine.handle = failing  # type: ignore[assignment,method-assign]
+        connector.send(inputs.Woken("binary"))
+        await here.live_until(lambda: here.of("shop").state != "ready" or names(here) == {"shop"})
+        assert here.of("shop").state == "starting"
+        await here.live_until(lambda: names(here) == {"shop"} and here.of("shop").state == "ready")
+
+
 async def test_a_supervision_that_cannot_begin_is_tried_again(
     lab: Lab, clock: ManualClock, tmp_path: Path, origin: HostedOrigin, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -206,3 +206,13 @@ def test_readiness(state: State, verdict: Verdict, ready: bool) -> None:
     found = not_ready([status, TunnelStatus("api", state=State.READY)])
     assert (found == []) is ready
     assert "secret" not in str(found)
+
+
+@pytest.mark.parametrize(("wanted", "configured"), [(False, True), (True, False), (False, False)])
+@pytest.mark.parametrize("state", [State.STOPPING, State.DEGRADED, State.STARTING, State.FAILED])
+def test_what_is_not_wanted_any_more_makes_nothing_unready(state: State, wanted: bool, configured: bool) -> None:
+    """A tunnel that was stopped or removed and finishes its last requests; but prx is not ready once no other is wanted."""
+    leaving = TunnelStatus("web", state=state, wanted=wanted, configured=configured)
+    assert not_ready([leaving, TunnelStatus("api", state=State.READY)]) == []
+    assert not_ready([leaving, TunnelStatus("api", state=State.STARTING)]) == ["api: starting"]
+    assert not_ready([leaving, TunnelStatus("api", state=State.IDLE, wanted=False)]) == [f"web: {state}"]

@@ -103,7 +103,7 @@ def test_a_change_of_verdict_and_state_is_one(
     tunnel.context.shared.bus.listen(lambda event: seen.append(event.fact))
     down = Diagnosis(Verdict.ORIGIN_DOWN, "connection refused")
     tunnel._shown = TunnelStanding(State.DEGRADED, down, 1, (State.DEGRADED, down))
-    tunnel._standings[leader] = Standing(0, State.READY, replace(WELL, second_hand=True))
+    tunnel.standings[leader] = Standing(0, State.READY, replace(WELL, second_hand=True))
     monkeypatch.setattr(Connector, "shown", property(lambda _: down))
     leader.machine._observed.state = State.DEGRADED
     tunnel.take_fact(leader, VerdictChanged(tunnel="web", old="", new=Verdict.ORIGIN_DOWN, reason=""))

@@ -36,6 +36,7 @@ def status(name: str | None, config: Path | None, *, as_json: bool, watch: bool)
     \b
     Exit codes: 0 every tunnel, or NAME, is up (ready or degraded)
                 1 at least one is not: starting, backoff, stopping, idle or failed
+                  (one that was taken out of the configuration does not count)
                 2 NAME is unknown
                 3 prx is not running
                 4 unknown: a prx is there and does not answer
@@ -108,7 +109,8 @@ def _on_screen(line: str) -> str:
 
 
 def _code(tunnels: list[dict[str, Any]]) -> int:
-    return 0 if all(tunnel["state"] in UP for tunnel in tunnels) else 1
+    configured = [tunnel for tunnel in tunnels if tunnel.get("configured", True)]  # an older prx does not say so
+    return 0 if all(tunnel["state"] in UP for tunnel in configured or tunnels) else 1
 
 
 def _watch(config: Path | None, name: str | None) -> NoReturn:

@@ -56,7 +56,8 @@ class TunnelStatus(Value):
     that were started before, so that a start of one of them is a restart. replicas: how many connectors are wanted here, 0 if
     the URL is only watched; serving: how many of them serve, which cloudflared's own log may be too quiet to show.
     traffic: None as long as it is not known.
-    inspected: what passes can be seen with `prx requests`.
+    inspected: what passes can be seen with `prx requests`. wanted: it was not asked to stop. configured: it was not taken out
+    of the configuration, after which it is here only until it has ended.
     """
 
     name: str
@@ -82,6 +83,8 @@ class TunnelStatus(Value):
     replicas: int = 1
     serving: int = 0
     flaps: Flaps = field(default_factory=Flaps)
+    wanted: bool = True
+    configured: bool = True
 
     def summary(self) -> str:
         """Return "verdict: reason", without the part that is empty."""
@@ -118,6 +121,7 @@ class TunnelStatus(Value):
             "proven": self.proven,
             "local_addr": self.local_addr,
             "inspected": self.inspected,
+            "configured": self.configured,
             "since": None if self.since is None else events.timestamp(self.since),
             "restarts": self.restarts,
             "attempt": self.attempt,

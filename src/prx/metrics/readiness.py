@@ -16,12 +16,15 @@ THE_SERVICES_OWN: Final = frozenset({Verdict.ORIGIN_DOWN, Verdict.ORIGIN_ERROR})
 def not_ready(statuses: Iterable[TunnelStatus]) -> list[str]:
     """Return what is not ready, one text for each tunnel: its name, state and verdict; nothing that could be a secret.
 
-    A tunnel that was stopped is not wanted.
+    A tunnel that was stopped, or taken out of the configuration, is not wanted, also while it finishes what is in flight. If
+    none is wanted, because prx itself is to end, it is not ready as long as any of them goes on.
     """
+    known = [status for status in statuses if status.state is not State.IDLE]
+    wanted = [status for status in known if status.wanted and status.configured]
     return [
         f"{status.name}: {status.state}{f', {status.verdict}' if status.verdict else ''}"
-        for status in statuses
-        if status.state is not State.IDLE and not _is_ready(status)
+        for status in wanted or known
+        if not _is_ready(status)
     ]
 
 

@@ -30,7 +30,8 @@ of the key takes effect at the next start.
 |---|---|
 | `/healthz` | 200 while prx lives and its event loop turns |
 | `/readyz` | 200 if every tunnel that is wanted is up, or degraded by its service alone (`origin_down`, `origin_error`); \
-else 503, with name, state and verdict of those that are not |
+else 503, with name, state and verdict of those that are not; \
+one that was stopped or taken out of the configuration is not wanted |
 | `/metrics` | the metrics below, in Prometheus' text format |
 
 GET and HEAD only. At most 32 connections are open, for at most 10 seconds each; one more than that closes the oldest. After

@@ -49,9 +49,16 @@ class Heirs:
         Empty if there is none, or if it cannot come up while that child is there.
         """
         heirs = self.of(name, child.group)
-        if any(heir.state.is_up and _serves(heir.tunnel, child.group) for heir in heirs):
+        if any(_serves(heir.tunnel, child.group) for heir in heirs):
             return ""
         return next((heir.name for heir in heirs if _comes_up_beside(heir.tunnel, child)), "")
+
+    def tell(self) -> None:
+        """Tell each tunnel whose connectors serve what it is to serve."""
+        for former in list(self._keepers.values()):
+            for group in {item.child_context.group for item in former.tunnel.connectors if item.ready > 0}:
+                for heir in self.of(former.name, group):
+                    heir.tunnel.formers.add(former.tunnel.formers)
 
     def awaited_by(self, former: Keeper) -> str:
         """Return the same for all connectors of a tunnel that is to go."""
@@ -74,7 +81,9 @@ async def hand_over(former: Keeper, heirs: Heirs, is_gone: Callable[[], bool], c
 
 
 def _serves(tunnel: Tunnel, group: str) -> bool:
-    return any(connector.ready > 0 and connector.child_context.group == group for connector in tunnel.connectors)
+    """Return whether a connector of the tunnel serves `group`, and was seen to do so well."""
+    serving = [connector for connector in tunnel.connectors if connector.child_context.group == group]
+    return any(connector.ready > 0 and connector.state.is_up for connector in serving)
 
 
 def _comes_up_beside(heir: Tunnel, child: TunnelContext) -> bool:

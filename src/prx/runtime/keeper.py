@@ -62,6 +62,7 @@ class Keeper:
         else:
             self.tunnel.send(event)
             return
+        self._bus.track_changes(self.name, wanted=self.is_wanted)
         if self._takes_inputs:
             self.tunnel.send(event)
         else:

@@ -19,7 +19,9 @@ from prx.runtime.connector import Connector
 from prx.runtime.context import TunnelContext
 
 ASK_EVERY = 0.1  # seconds between two questions whether a successor is up
-SETTLED_AFTER = 5.0  # seconds with a connection after which a successor that has fewer than the old one takes over all the same
+SETTLED_AFTER = (
+    5.0  # seconds with a connection after which a successor takes over that has fewer, or whose URL does not work yet
+)
 
 
 class Owner(Protocol):
@@ -128,7 +130,7 @@ class Succession:
             await self._pause()
             now = tunnel.context.clock.monotonic()
             connected_at = (now if connected_at is None else connected_at) if _serves(new) else None
-            if connected_at is not None and (new.ready >= old.ready or now - connected_at >= SETTLED_AFTER):
+            if connected_at is not None and (_is_as_good(new, old) or now - connected_at >= SETTLED_AFTER):
                 break
         if tunnel.places.get(old.index) is new:  # `old` has ended
             return
@@ -172,3 +174,8 @@ class Succession:
 def _serves(connector: Connector) -> bool:
     """Return whether a successor can take visitors: it is connected, and its machine has seen so if the URL is known."""
     return connector.ready > 0 and (connector.state.is_up or not connector.role.proven)
+
+
+def _is_as_good(new: Connector, old: Connector) -> bool:
+    """Return whether a successor is as connected as the old one, and its URL was seen to work if it is to see that itself."""
+    return new.ready >= old.ready and (new.state.is_up or not new.role.leads)

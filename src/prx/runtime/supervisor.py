@@ -199,8 +199,11 @@ class Supervisor:
                 self._keepers[name].reload(settings)
             if name not in old.tunnels:
                 self._send(name, inputs.Start()) if name in self._keepers else self._add(name)
+        self._heirs.tell()
         for name in old.tunnels.keys() - config.tunnels.keys():
             self._remove(name)
+        for name in self._keepers:
+            self.bus.track_changes(name, configured=name in config.tunnels)
 
     def outdated_inputs(self) -> list[str]:
         """Return a line for each file that a living connector was started with and that is another one by now."""

@@ -18,7 +18,15 @@ from typing import Any
 from prx.backends.base import Counters
 from prx.config.schema import TunnelSettings
 from prx.core import inputs
-from prx.core.events import ChildExited, ConfigReloaded, Fact, RestartScheduled, StateChanged, UrlChanged, VerdictChanged
+from prx.core.events import (
+    ChildExited,
+    ConfigReloaded,
+    Fact,
+    RestartScheduled,
+    StateChanged,
+    UrlChanged,
+    VerdictChanged,
+)
 from prx.core.evidence import Evidence
 from prx.core.replicas import Standing, TunnelStanding, choose_leader, fold
 from prx.core.states import State
@@ -29,6 +37,7 @@ from prx.runtime.client_program import Programs
 from prx.runtime.connector import Connector
 from prx.runtime.context import Shared, TunnelContext
 from prx.runtime.delivery import add_up
+from prx.runtime.formers import Formers
 from prx.runtime.protocol_choice import ProtocolChoice
 from prx.runtime.quic_return import QuicReturn
 from prx.runtime.succession import Succession
@@ -41,7 +50,8 @@ class Tunnel:
     """One tunnel, supervised; `run` returns when it is down for good, which `send(Stop())` causes.
 
     is_wanted: it has not been asked to stop. places: its connectors by number; a successor is there once it has taken over.
-    leaving: connectors that only serve on for another tunnel, and say nothing of this one.
+    leaving: connectors that only serve on for another tunnel, and say nothing of this one. standings: how all connectors stand,
+    those that come and go included; leader: the one that asks the public URL. formers: other tunnels that serve for this one.
     """
 
     def __init__(self, name: str, settings: TunnelSettings, shared: Shared) -> None:
@@ -52,10 +62,11 @@ class Tunnel:
         self._visitor_count = VisitorCount()
         self._unnoticed = Unnoticed[Connector]()
         self._url = ""  # the one that was proven last
-        self._standings: dict[Connector, Standing] = {}  # of all connectors, those that come and go included
+        self.standings: dict[Connector, Standing] = {}
         self.places: dict[int, Connector] = {}
         self.leaving: set[Connector] = set()
-        self._leader: Connector | None = None
+        self.formers = Formers(self)
+        self.leader: Connector | None = None
         self._tasks: asyncio.TaskGroup | None = None
         self._succession = Succession(self)
         self._surplus = Surplus(
@@ -80,9 +91,9 @@ class Tunnel:
 
     def verdict_details(self) -> dict[str, Any]:
         """Return what the supervision knows of the present verdict: what the leader does, and those that do not serve."""
-        assert self._leader is not None
-        missing = [item for item in self.connectors if item is not self._leader and not self._standings[item].serves]
-        return beside(self._leader.verdict_details(), [(item.index, item.verdict_details()) for item in missing])
+        assert self.leader is not None
+        missing = [item for item in self.connectors if item is not self.leader and not self.standings[item].serves]
+        return beside(self.leader.verdict_details(), [(item.index, item.verdict_details()) for item in missing])
 
     async def counters(self, *, max_age: float) -> Counters | None:
         """Return what the connectors count together, at most `max_age` seconds old; None if none can be asked."""
@@ -92,12 +103,12 @@ class Tunnel:
     @property
     def at_rest(self) -> bool:
         """Return whether nothing is being done just now: only time, or the world, can change something."""
-        return all(connector.at_rest for connector in self._standings)
+        return all(connector.at_rest for connector in self.standings)
 
     @property
     def connectors(self) -> tuple[Connector, ...]:
         """All connectors that live, a successor beside the one whose place it is about to take."""
-        return tuple(self._standings)
+        return tuple(self.standings)
 
     @property
     def replicas(self) -> int:
@@ -127,11 +138,12 @@ class Tunnel:
         async with asyncio.TaskGroup() as self._tasks:
             for connector in self.connectors:
                 self._launch(connector)
-            while self._standings:
+            while self.standings:
                 await self._ended.wait()
                 self._ended.clear()
             for errand in self._errands.values():
                 errand.cancel()
+        self.formers.close()
 
     def do(self, what: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Do `work()` in a task of its own, until the tunnel ends, unless the one before is still under way.
@@ -195,6 +207,7 @@ class Tunnel:
 
     async def abandon(self) -> None:
         """End all children at once: the supervision of this tunnel has failed."""
+        self.formers.close()
         for connector in self.connectors:
             await connector.abandon()
 
@@ -210,7 +223,7 @@ class Tunnel:
         connector.role.leads = False
         connector.role.visitors = self._visitor_count
         connector.role.on_failures = lambda: self._check_elsewhere(connector)
-        self._standings[connector] = Standing(number)
+        self.standings[connector] = Standing(number)
         return connector
 
     def start_beside(self, old: Connector) -> Connector:
@@ -224,17 +237,17 @@ class Tunnel:
         """Take in that a connector serves on for another tunnel alone."""
         self.leaving.add(old)
         self._elect()
-        self._show("")
+        self.show("")
 
     def _staying(self) -> dict[Connector, Standing]:
         """Return how the connectors stand that are this tunnel's own; all if there is no other."""
-        own = {connector: item for connector, item in self._standings.items() if connector not in self.leaving}
-        return own or self._standings
+        own = {connector: item for connector, item in self.standings.items() if connector not in self.leaving}
+        return own or self.standings
 
     def _check_elsewhere(self, connector: Connector) -> None:
         """Have the leader check, as visitors of another connector have met failures."""
-        if self._leader is not None and self._leader is not connector:
-            self._leader.check_now()
+        if self.leader is not None and self.leader is not connector:
+            self.leader.check_now()
 
     def _launch(self, connector: Connector) -> None:
         assert self._tasks is not None
@@ -242,13 +255,13 @@ class Tunnel:
 
     async def _supervise(self, connector: Connector) -> None:
         await connector.run()
-        del self._standings[connector]
+        del self.standings[connector]
         self.leaving.discard(connector)
         if self.places.get(connector.index) is connector:
             del self.places[connector.index]
-        if self._standings:  # else this supervision is over, also if the tunnel is wanted again (`prx.runtime.keeper`)
+        if self.standings:  # else this supervision is over, also if the tunnel is wanted again (`prx.runtime.keeper`)
             self._elect()
-            self._show("")
+            self.show("")
             self._fill()  # it may be wanted again since it was asked to end
         self._ended.set()
 
@@ -257,7 +270,7 @@ class Tunnel:
         if self.is_wanted and self._tasks is not None:
             self._fill()
             self._surplus.end_soon()
-            self._show("the configuration changed")
+            self.show("the configuration changed")
 
     def _fill(self) -> None:
         """Start the connectors that are missing; one that was to take over from another that has ended takes the place now."""
@@ -302,21 +315,21 @@ class Tunnel:
 
     def take_fact(self, connector: Connector, fact: Fact) -> None:
         """Fold states, verdicts and URLs of a connector into the tunnel's; publish everything else."""
-        old = self._standings.get(connector)
+        old = self.standings.get(connector)
         if old is None:
             return
         match fact:
             case StateChanged(new=new, reason=reason):
-                self._standings[connector] = Standing(old.connector, new, old.diagnosis)
-                self._show(reason)
+                self.standings[connector] = Standing(old.connector, new, old.diagnosis)
+                self.show(reason)
             case VerdictChanged():
-                state = connector.state if len(self._standings) > 1 else old.state  # a change of both is one
-                self._standings[connector] = standing = Standing(old.connector, state, connector.shown)
+                state = connector.state if len(self.standings) > 1 else old.state  # a change of both is one
+                self.standings[connector] = standing = Standing(old.connector, state, connector.shown)
                 if old.serves and not standing.serves:
                     self._check_elsewhere(connector)
                 if standing.is_silent:
                     self._unnoticed.take(connector, self.context.clock.monotonic())
-                self._show(fact.reason)
+                self.show(fact.reason)
             case UrlChanged():
                 self._take_url(connector, fact)
             case RestartScheduled():
@@ -328,7 +341,7 @@ class Tunnel:
 
     def take_input(self, connector: Connector) -> None:
         """See whether another connector has to lead now, and whether this one has fallen back to a lesser protocol."""
-        if len(self._standings) > 1:
+        if len(self.standings) > 1:
             self._elect()
         if self._has_fallen_back(connector):
             self.do("return to QUIC", self._return_to_quic)
@@ -346,7 +359,7 @@ class Tunnel:
         return others and self._unnoticed.may_have_met(evidence.at if evidence.began is None else evidence.began)
 
     def _take_url(self, connector: Connector, fact: UrlChanged) -> None:
-        if connector is not self._leader or (fact.proven and fact.url == self._url):
+        if connector is not self.leader or (fact.proven and fact.url == self._url):
             return
         fact = UrlChanged(tunnel=self.name, url=fact.url, old=self._url, proven=fact.proven)
         if fact.proven:
@@ -358,15 +371,25 @@ class Tunnel:
         """Have one connector ask the public URL; a new leader goes on with what the old one knew, and checks at once."""
         staying = self._staying()
         lasting = [item for item in staying if item.state is not State.STOPPING] or list(staying)
-        leader = choose_leader([item for item in lasting if item.ready > 0], lasting, self._leader)
-        before, self._leader = self._leader, leader
-        for connector in self._standings:
-            connector.role.leads = connector is leader
+        leader = choose_leader([item for item in lasting if item.ready > 0], lasting, self.leader)
+        before, self.leader = self.leader, leader
+        for connector in self.standings:
+            connector.role.leads = connector is leader or self._asks_for_itself(connector)
             connector.role.proven = self._shown.seen is not None and self._same_url(connector, before)
         if leader is not None and before is not None and leader is not before:
             leader.inherit(before.checker)
-            self._show("")
+            if url := leader.machine.url:  # which it has proven before it led
+                self._take_url(leader, UrlChanged(tunnel=self.name, url=url, old=self._url))
+            self.show("")
             leader.check_now()
+
+    def _asks_for_itself(self, connector: Connector) -> bool:
+        """Return whether a connector serves another URL than the leader, so that nothing is known of it from what that asks."""
+        if self.leader is None or connector in self.leaving:
+            return False
+        site = self.context.shared.site
+        of_leader, own = (item.child_context.backend.fixed_url(site) for item in (self.leader, connector))
+        return own not in {"", of_leader}
 
     def _same_url(self, connector: Connector, other: Connector | None) -> bool:
         """Return whether the next child of `connector` serves the URL that the checks of `other` have asked."""
@@ -374,13 +397,14 @@ class Tunnel:
             return False
         return connector.context.backend.fixed_url(self.context.shared.site) == other.checker.url
 
-    def _show(self, reason: str) -> None:
+    def show(self, reason: str) -> None:
         """Publish how the tunnel stands if that is news. `reason`: why, if the diagnosis does not say it.
 
         That connectors end one after another because the tunnel was asked to stop is no news of how well it serves.
         """
-        leader = self._leader
+        leader = self.leader
         standings = [replace(item, leads=connector is leader) for connector, item in self._staying().items()]
+        standings += self.formers.standings(standings)
         old = self._shown
         new = fold(standings, old, replicas=self.replicas, least=self.context.backend.replicas_min)
         if not self.is_wanted and old.diagnosis is not None:
@@ -391,13 +415,14 @@ class Tunnel:
         if new.state is not old.state:
             words = new.diagnosis.reason if len(standings) > 1 and new.diagnosis is not None and self.is_wanted else reason
             self.context.publish(StateChanged(tunnel=self.name, old=old.state, new=new.state, reason=words))
+        self.formers.tell_heirs()
 
     @property
     def _serving(self) -> int:
         """How many connectors serve now; the new state of an only one is folded after its verdict, which counts it."""
         if self.context.backend.client is None:
             return 0
-        now = [replace(item, state=connector.state) for connector, item in self._standings.items()]
+        now = [replace(item, state=connector.state) for connector, item in self.standings.items()]
         return min(sum(item.serves for item in now), self.replicas)
 
     def _configured(self) -> dict[str, Any]:
