@@ -5,16 +5,23 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import ssl
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+import trustme
 from tests.e2e.test_replicas import pids, reload, replicas, up, write_program
-from tests.support.origin import HostedOrigin
+from tests.e2e.world import world
+from tests.support.origin import HostedOrigin, serving
 from tests.support.visitor import get
 
+from prx.cli.status import _code
 from prx.config.schema import Config
 from prx.core.events import ChildStarted, Log
 from prx.lab import Lab
+from prx.metrics.readiness import not_ready
 from prx.secrets.value import Secret
 from prx.testing.clock import ManualClock
 
@@ -63,6 +70,49 @@ async def test_a_stop_that_is_taken_back_leaves_no_connector_too_many(
         await here.live(lambda status: up(status, number))
 
 
+@pytest.mark.parametrize("change", ["origin_ca", "hostname", "token", "cloudflared_path", "local_addr"])
+async def test_no_change_brings_back_what_finishes_its_requests(
+    lab: Lab, clock: ManualClock, tmp_path: Path, change: str
+) -> None:
+    """A rotated CA, another name, token, program or address of the service while a stop drains: nothing is started for it."""
+    context, first, second = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH), trustme.CA(), trustme.CA()
+    first.issue_cert("app.test").configure_cert(context)
+    ca_file, program = tmp_path / "ca.pem", tmp_path / "cloudflared"
+    first.cert_pem.write_to_path(str(ca_file))
+    write_program(program, "old")
+    cloudflare: dict[str, Any] = {"mode": "named", "token": lab.token("app"), "hostname": "app.localhost"}
+    keys: dict[str, Any] = {"origin_tls_verify": True, "origin_ca": str(ca_file), "origin_server_name": "app.test"}
+    with serving(tls=context) as origin:
+        keys["local_addr"] = f"https://127.0.0.1:{origin.port}"
+        cloudflare["grace_period_secs"] = 30
+        async with (
+            world(lab, clock, tmp_path, connector=str(program), port=origin.port, cloudflare=cloudflare) as here,
+            asyncio.TaskGroup() as visitors,
+        ):
+            here.supervisor.reload(Config(tunnels={"web": replace(here.supervisor.config.tunnels["web"], **keys)}))
+            await here.live(lambda status: up(status, 1))
+            visit = visitors.create_task(get(f"{here.status.url}/slow"), name="visitor")
+            await here.live(lambda _: origin.is_holding)
+            events = len(here.events)
+            here.supervisor.stop("web")
+            await here.live(lambda status: status.state == "stopping")
+            if change == "origin_ca":
+                second.cert_pem.write_to_path(str(ca_file), append=True)
+                await here.leap(6)  # the heartbeat has seen the file twice
+            elif change == "local_addr":
+                web = replace(here.supervisor.config.tunnels["web"], local_addr="127.0.0.1:9")
+                here.supervisor.reload(Config(tunnels={"web": web}))
+            else:
+                other = {"hostname": "shop.localhost", "token": Secret(lab.token("shop")), "cloudflared_path": "builtin"}
+                reload(here, **{change: other[change]})
+            origin.release()
+            await here.live(lambda status: status.state == "idle")
+            assert (await visit).status_code == 200
+            since = [event.fact for event in here.events[events:]]
+    assert [fact for fact in since if isinstance(fact, ChildStarted)] == []
+    assert [fact.message for fact in since if isinstance(fact, Log) and "has changed" in fact.message] == []
+
+
 async def test_a_tunnel_that_is_gone_and_back_at_once_comes_up(
     lab: Lab, clock: ManualClock, tmp_path: Path, origin: HostedOrigin
 ) -> None:
@@ -84,3 +134,33 @@ async def test_one_connector_of_many_turns_quick(lab: Lab, clock: ManualClock, t
         await here.live(lambda status: "app." not in status.url and len(status.connectors) == 1)
         started = [event.fact for event in here.events[events:] if isinstance(event.fact, ChildStarted)]
     assert [fact.connector for fact in started] == [0]
+
+
+@pytest.mark.parametrize("how", ["stopped", "removed"])
+async def test_one_that_goes_makes_the_others_no_less_ready(
+    lab: Lab, clock: ManualClock, tmp_path: Path, origin: HostedOrigin, how: str
+) -> None:
+    """While it finishes its last request prx is ready, and `prx status` exits with 0 if it was taken out."""
+    async with (
+        replicas(lab, clock, tmp_path, "builtin", origin, protocol="http2", number=1, grace_period_secs=30.0) as here,
+        asyncio.TaskGroup() as visitors,
+    ):
+        web = here.supervisor.config.tunnels["web"]
+        other = replace(web, backend="none", public_url=f"http://127.0.0.1:{origin.port}/")
+        here.supervisor.reload(Config(tunnels={"web": web, "other": other}))
+        await here.live(lambda _: here.of("other").state == "ready")
+        visit = visitors.create_task(get(f"{here.status.url}/slow"), name="visitor")
+        await here.live(lambda _: origin.is_holding)
+        if how == "stopped":
+            here.supervisor.stop("web")
+        else:
+            here.supervisor.reload(Config(tunnels={"other": other}))
+        await here.live(lambda status: status.state == "stopping")
+        statuses = here.supervisor.statuses()
+        assert not_ready(statuses) == []
+        assert _code([status.to_json(0.0) for status in statuses]) == (1 if how == "stopped" else 0)
+        if how == "stopped":
+            here.supervisor.restart("web")
+            assert not_ready(here.supervisor.statuses()) == ["web: stopping, healthy"]
+        origin.release()
+        assert (await visit).status_code == 200
