@@ -194,3 +194,38 @@ def test_a_tunnel_that_is_up_lacks_connectors() -> None:
     for status in (replace(up, replicas=1), replace(up, replicas=0), replace(up, state=State.BACKOFF)):
         assert not status.lacks_connectors
     assert replace(up, state=State.BACKOFF).to_json(0.0)["serving"] == 0
+
+
+def waits(number: int, delay: float) -> Fact:
+    """A connector waits for its next start."""
+    return events.RestartScheduled(tunnel="web", delay=delay, attempt=1, reason="exit code 1", connector=number)
+
+
+def starts(number: int) -> Fact:
+    """A connector is started."""
+    return events.ChildStarted(tunnel="web", pid=20 + number, version="2026.8.2", connector=number)
+
+
+FALLS = events.StateChanged(tunnel="web", old=State.READY, new=State.DEGRADED, reason="1 of 2 connectors")
+FAILS = events.StateChanged(tunnel="web", old=State.DEGRADED, new=State.FAILED, reason="the token is refused")
+STAYS = events.RestartCancelled(tunnel="web", attempt=0, reason="it is back", connector=1)
+
+
+@pytest.mark.parametrize(
+    ("facts", "number"),
+    [
+        ([waits(0, 20), waits(1, 10)], 1),
+        ([waits(0, 20), waits(1, 10), starts(1)], 0),
+        ([waits(1, 10), starts(0)], 1),
+        ([waits(1, 10), FALLS], 1),
+        ([waits(0, 20), waits(1, 10), STAYS], 0),
+        ([waits(1, 10), starts(1)], None),
+        ([waits(1, 10), FAILS], None),
+        ([waits(2, 10)], None),
+    ],
+    ids=["two", "the other starts", "another starts", "the state changes", "one is kept", "it starts", "failed", "beyond"],
+)
+def test_the_next_try_is_the_first_of_all_connectors(facts: list[Fact], number: int | None) -> None:
+    """Of those that wait and are wanted; what another connector does, or the tunnel's state, takes no wait away."""
+    status = rebuild(TunnelStatus("web", mode="named", replicas=2), history(*UP, *facts))
+    assert status.retry_at == (None if number is None else dict(status.retries)[number])

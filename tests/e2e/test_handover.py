@@ -17,7 +17,7 @@ from tests.support.origin import HostedOrigin
 
 from prx.cli.status import _code
 from prx.config.schema import CloudflareSettings, Config, TunnelSettings
-from prx.core.events import Event, Log, StateChanged
+from prx.core.events import Event, Log, StateChanged, UrlChanged
 from prx.lab import Lab
 from prx.metrics.readiness import not_ready
 from prx.runtime.process.ports import draw_port
@@ -221,6 +221,21 @@ async def test_hostnames_that_are_exchanged_cost_no_visitor(
                 lambda: not old & {item.pid for status in here.supervisor.statuses() for item in status.connectors}
             )
         assert (first.lost, last.lost) == ([], []), f"{first.words()} {last.words()}"
+
+
+@pytest.mark.parametrize("number", [1, 2])
+async def test_another_host_is_up_before_the_former_one_goes(
+    lab: Lab, clock: ManualClock, tmp_path: Path, origin: HostedOrigin, number: int
+) -> None:
+    """A tunnel that gets another token and hostname stays up: its new URL is proven first, then told, once."""
+    app, shop = (named(lab, origin, "builtin", host, replicas=number) for host in ("app", "shop"))
+    async with running(lab, clock, tmp_path, origin, {"web": app}) as here:
+        unready, events = watched(here), len(here.events)
+        here.supervisor.reload(Config(tunnels={"web": shop}))
+        await here.live_until(settled(here, {"web": shop}, number))
+        assert unready == []
+        since = [event.fact for event in here.events[events:]]
+        assert [fact.url for fact in since if isinstance(fact, UrlChanged)] == [lab.url("shop.localhost")]
 
 
 async def test_a_token_is_served_until_its_heir_can(lab: Lab, clock: ManualClock, tmp_path: Path, origin: HostedOrigin) -> None:

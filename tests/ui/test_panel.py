@@ -50,7 +50,7 @@ WAITING = replace(
     state=State.BACKOFF,
     verdict=Verdict.CRASHED,
     reason="exit code 1: something odd happened: no idea",
-    retry_at=NOW + 8,
+    retries=((0, NOW + 8),),
     attempt=2,
 )
 STARTING = replace(READY, name="new", state=State.STARTING, verdict=Verdict.STARTING, reason="runs for 3 s", proven=False)

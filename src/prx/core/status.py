@@ -52,7 +52,8 @@ class TunnelStatus(Value):
     """Everything that is known of one tunnel. Times are wall-clock seconds since 1970.
 
     url: the public URL as far as it is known; `proven` once it was verified. told: it was given out as the tunnel's URL,
-    because it is proven, or because it is connected and cannot be proven from here. started: the numbers of the connectors
+    because it is proven, or because it is connected and cannot be proven from here. retries: of each connector
+    that waits its number, and when it is started again. started: the numbers of the connectors
     that were started before, so that a start of one of them is a restart. replicas: how many connectors are wanted here, 0 if
     the URL is only watched; serving: how many of them serve, which cloudflared's own log may be too quiet to show.
     traffic: None as long as it is not known.
@@ -74,7 +75,7 @@ class TunnelStatus(Value):
     since: float | None = None
     restarts: int = 0
     attempt: int = 0
-    retry_at: float | None = None
+    retries: tuple[tuple[int, float], ...] = ()
     connectors: tuple[ConnectorStatus, ...] = ()
     last_probe: ProbeStatus | None = None
     started: tuple[int, ...] = ()
@@ -91,6 +92,11 @@ class TunnelStatus(Value):
         return summary(self.verdict, self.reason)
 
     @property
+    def retry_at(self) -> float | None:
+        """When the next connector is started again, of those that wait for it; None if none does."""
+        return min((at for number, at in self.retries if number < max(1, self.replicas)), default=None)
+
+    @property
     def lacks_connectors(self) -> bool:
         """Return whether fewer than the several connectors that are wanted serve a tunnel that is up."""
         return self.state.is_up and self.replicas > 1 and self.serving < self.replicas
@@ -101,7 +107,7 @@ class TunnelStatus(Value):
         return replace(
             self,
             since=None if self.since is None else self.since + by,
-            retry_at=None if self.retry_at is None else self.retry_at + by,
+            retries=tuple((number, at + by) for number, at in self.retries),
             last_probe=None if probe is None else replace(probe, at=probe.at + by),
             flaps=self.flaps.moved(by),
         )
@@ -163,18 +169,19 @@ def _fold_fact(status: TunnelStatus, fact: Fact, at: float) -> TunnelStatus:
         case events.StateChanged(new=new, reason=reason):
             status = replace(status, state=new, since=at, reason=reason or status.reason, flaps=_flaps_of(status, new, at))
             if new is State.IDLE:
-                return replace(status, verdict="", hint="", url="", proven=False, told=False, retry_at=None)
-            return status if new is State.BACKOFF else replace(status, retry_at=None)
+                return replace(status, verdict="", hint="", url="", proven=False, told=False, retries=())
+            waits = new is State.BACKOFF or (status.replicas > 1 and new not in {State.STOPPING, State.FAILED})
+            return status if waits else replace(status, retries=())
         case events.VerdictChanged(new=new, reason=reason, hint=hint, serving=serving):
             return replace(status, verdict=new, reason=reason, hint=hint, serving=serving)
         case events.UrlChanged(url=url, proven=proven):
             return replace(status, url=url, proven=proven, told=True)
         case events.UrlKnown(url=url):
             return status if status.url == url else replace(status, url=url, proven=False, told=False)
-        case events.RestartCancelled(attempt=attempt):
-            return replace(status, attempt=attempt, retry_at=None)
-        case events.RestartScheduled(delay=delay, attempt=attempt):
-            return replace(status, attempt=attempt, retry_at=at + delay)
+        case events.RestartCancelled(attempt=attempt, connector=number):
+            return replace(status, attempt=attempt, retries=_without(status.retries, number))
+        case events.RestartScheduled(delay=delay, attempt=attempt, connector=number):
+            return replace(status, attempt=attempt, retries=(*_without(status.retries, number), (number, at + delay)))
         case events.Log(fields={"in_flight": _}, message=message) if status.state is State.STOPPING:
             return replace(status, reason=message)  # what the end waits for
         case events.AttemptsForgotten():
@@ -199,7 +206,8 @@ def _fold_child(status: TunnelStatus, fact: Fact) -> TunnelStatus:
             connectors = (*status.connectors, ConnectorStatus(pid, version, protocol, connector=number))
             restarts = status.restarts + (number in status.started)
             started = status.started if number in status.started else (*status.started, number)
-            return replace(status, connectors=_in_order(connectors), restarts=restarts, started=started, retry_at=None)
+            retries = _without(status.retries, number)
+            return replace(status, connectors=_in_order(connectors), restarts=restarts, started=started, retries=retries)
         case events.Traffic(requests=requests, errors=errors, per_minute=rate):
             return replace(status, traffic=TrafficStatus(requests, errors, rate))
         case events.ChildExited(pid=pid):
@@ -213,6 +221,10 @@ def _fold_child(status: TunnelStatus, fact: Fact) -> TunnelStatus:
             return _with_connection(status, fact, None)
         case _:
             return status
+
+
+def _without(retries: tuple[tuple[int, float], ...], number: int) -> tuple[tuple[int, float], ...]:
+    return tuple((other, at) for other, at in retries if other != number)
 
 
 def _in_order(connectors: tuple[ConnectorStatus, ...]) -> tuple[ConnectorStatus, ...]:
