@@ -180,7 +180,7 @@ def test_ctrl_c_between_two_bytecodes_breaks_nothing(
 
 
 def is_pending(pid: int, number: int) -> bool:
-    """Return whether a process has yet to be told of a signal: a second one of the same number would be none."""
+    """Return whether a signal has not reached the process yet: a second one of the same number would be none."""
     fields = dict(line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
     return bool((int(fields["ShdPnd"], 16) | int(fields["SigPnd"], 16)) >> (number - 1) & 1)
 

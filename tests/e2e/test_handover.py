@@ -227,7 +227,7 @@ async def test_hostnames_that_are_exchanged_cost_no_visitor(
 async def test_another_host_is_up_before_the_former_one_goes(
     lab: Lab, clock: ManualClock, tmp_path: Path, origin: HostedOrigin, number: int
 ) -> None:
-    """A tunnel that gets another token and hostname stays up: its new URL is proven first, then told, once."""
+    """A tunnel that gets another token and hostname stays up: its new URL is proven first, and published once."""
     app, shop = (named(lab, origin, "builtin", host, replicas=number) for host in ("app", "shop"))
     async with running(lab, clock, tmp_path, origin, {"web": app}) as here:
         unready, events = watched(here), len(here.events)

@@ -234,7 +234,7 @@ class Curt:
                         visitor.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> int:
-        """Let it take one more connection and end; return how many it had before."""
+        """Have it take one more connection and end; return how many it had before."""
         self._habit, taken = "ends", self.taken
         socket.create_connection(("127.0.0.1", self.port)).close()
         self._thread.join()

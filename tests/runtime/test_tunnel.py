@@ -140,7 +140,7 @@ def test_an_only_connector_that_serves_is_counted(
     (connector,) = tunnel.connectors
     seen: list[Fact] = []
     tunnel.context.shared.bus.listen(lambda event: seen.append(event.fact))
-    tunnel._standings[connector] = Standing(0, before)
+    tunnel.standings[connector] = Standing(0, before)
     monkeypatch.setattr(Connector, "shown", property(lambda _: diagnosis))
     connector.machine._observed.state = state
     tunnel.take_fact(connector, VerdictChanged(tunnel="web", old="", new=diagnosis.verdict, reason=diagnosis.reason))
@@ -193,3 +193,15 @@ def test_tunnels_with_the_same_servers_share_a_resolver(tmp_path: Path, manual_c
     first, second, own = (TunnelContext.create("web", item, common).resolver for item in settings)
     assert first is second
     assert first is not own
+
+
+def test_two_tunnels_may_stand_as_each_other(tmp_path: Path, manual_clock: ManualClock) -> None:
+    """Two that exchange their tokens while neither serves yet follow each other, and come to an end of it."""
+    first, second = (a_tunnel(tmp_path, manual_clock) for _ in range(2))
+    first.formers.add(second.formers)
+    second.formers.add(first.formers)
+    for tunnel in (first, second):
+        tunnel.show("")
+        assert tunnel.state is State.IDLE
+    first.formers.close()
+    assert (second.formers.formers, second.formers.heirs) == ([], [])

@@ -80,8 +80,8 @@ class _Interrupt:
     """Ctrl-C, which the event loop takes between two of its callbacks.
 
     A signal handler runs between two bytecodes, wherever they are. `asyncio` cancels the task there, which wakes what is being
-    woken just then: `Event.set`, for one, fails with InvalidStateError. Here the loop is only told, which it may be anywhere
-    (`call_soon_threadsafe`). What blocks the loop is interrupted by the second Ctrl-C, as under `asyncio`.
+    woken just then: `Event.set`, for one, fails with InvalidStateError. Here the loop is only asked to cancel it, which is safe
+    anywhere (`call_soon_threadsafe`). What blocks the loop is interrupted by the second Ctrl-C, as under `asyncio`.
     """
 
     def __init__(self) -> None:

@@ -32,54 +32,57 @@ class Owner(Protocol):
 
 
 class Formers:
-    """The tunnels that serve for one tunnel, and those that it serves for, which follow how it stands."""
+    """The tunnels that serve for `tunnel`: `formers` are theirs. `heirs` are those of the tunnels that follow how it stands."""
 
     def __init__(self, tunnel: Owner) -> None:
-        self._tunnel = tunnel
-        self._formers: list[Formers] = []
-        self._heirs: list[Formers] = []
+        self.tunnel = tunnel
+        self.formers: list[Formers] = []
+        self.heirs: list[Formers] = []
+        self._tells = False
 
     def add(self, former: Formers) -> None:
         """Take in that the tunnel of `former` serves what this one is to serve, until it does so itself."""
-        if former in self._formers or any(item.serves for item in self._tunnel.standings.values()):
+        if former in self.formers or any(item.serves for item in self.tunnel.standings.values()):
             return
-        self._formers.append(former)
-        former._heirs.append(self)
-        self._tunnel.context.publish(UrlKnown(tunnel=self._tunnel.context.name, url=self._serves()[1]))
-        self._tunnel.show("")
+        self.formers.append(former)
+        former.heirs.append(self)
+        self.tunnel.context.publish(UrlKnown(tunnel=self.tunnel.context.name, url=self._serves()[1]))
+        self.tunnel.show("")
 
     def standings(self, own: Sequence[Standing]) -> list[Standing]:
         """Return how those stand that serve in place of `own`: none if those serve, or are not about to."""
-        if any(item.serves for item in own) or not self._tunnel.is_wanted:
+        if any(item.serves for item in own) or not self.tunnel.is_wanted:
             self._forget()
         if any(item.state not in _COMING for item in own):
             return []
-        return [item for former in self._formers for item in former._serving(*self._serves())]  # noqa: SLF001
+        return [item for former in self.formers for item in former.serving(*self._serves())]
 
     def tell_heirs(self) -> None:
-        """Have those show how they stand that this tunnel serves for."""
-        for heir in list(self._heirs):
-            heir._tunnel.show("")  # noqa: SLF001
+        """Have those show how they stand that this tunnel serves for; two may serve for each other."""
+        if self._tells:
+            return
+        self._tells = True
+        for heir in list(self.heirs):
+            heir.tunnel.show("")
+        self._tells = False
 
     def close(self) -> None:
         """Take in that the supervision of the tunnel is over: it follows none, and none stands as it did."""
         self._forget()
-        heirs, self._heirs = self._heirs, []
+        heirs, self.heirs = self.heirs, []
         for heir in heirs:
-            heir._formers.remove(self)  # noqa: SLF001
-            heir._tunnel.show("")  # noqa: SLF001
+            heir.formers.remove(self)
+            heir.tunnel.show("")
 
     def _serves(self) -> tuple[str, str]:
         """Return the group that the tunnel is to serve, and its URL if that is known before."""
-        context = self._tunnel.context
+        context = self.tunnel.context
         return context.group, context.backend.fixed_url(context.shared.site)
 
-    def _serving(self, group: str, url: str) -> list[Standing]:
+    def serving(self, group: str, url: str) -> list[Standing]:
         """Return how the connectors of this tunnel stand that serve `group` under `url`."""
-        site, leader = self._tunnel.context.shared.site, self._tunnel.leader
-        found = [
-            (connector, connector.child_context, item) for connector, item in self._tunnel.standings.items() if item.serves
-        ]
+        site, leader = self.tunnel.context.shared.site, self.tunnel.leader
+        found = [(connector, connector.child_context, item) for connector, item in self.tunnel.standings.items() if item.serves]
         return [
             replace(item, leads=connector is leader)
             for connector, child, item in found
@@ -87,6 +90,6 @@ class Formers:
         ]
 
     def _forget(self) -> None:
-        for former in self._formers:
-            former._heirs.remove(self)  # noqa: SLF001
-        self._formers.clear()
+        for former in self.formers:
+            former.heirs.remove(self)
+        self.formers.clear()
