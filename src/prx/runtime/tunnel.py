@@ -241,8 +241,7 @@ class Tunnel:
 
     def _staying(self) -> dict[Connector, Standing]:
         """Return how the connectors stand that are this tunnel's own; all if there is no other."""
-        own = {connector: item for connector, item in self.standings.items() if connector not in self.leaving}
-        return own or self.standings
+        return {item: standing for item, standing in self.standings.items() if item not in self.leaving} or self.standings
 
     def _check_elsewhere(self, connector: Connector) -> None:
         """Have the leader check, as visitors of another connector have met failures."""
@@ -387,8 +386,8 @@ class Tunnel:
         """Return whether a connector serves another URL than the leader, so that nothing is known of it from what that asks."""
         if self.leader is None or connector in self.leaving:
             return False
-        site = self.context.shared.site
-        of_leader, own = (item.child_context.backend.fixed_url(site) for item in (self.leader, connector))
+        both, site = (self.leader, connector), self.context.shared.site
+        of_leader, own = (item.child_context.backend.fixed_url(site) for item in both)
         return own not in {"", of_leader}
 
     def _same_url(self, connector: Connector, other: Connector | None) -> bool:
@@ -402,8 +401,7 @@ class Tunnel:
 
         That connectors end one after another because the tunnel was asked to stop is no news of how well it serves.
         """
-        leader = self.leader
-        standings = [replace(item, leads=connector is leader) for connector, item in self._staying().items()]
+        standings = [replace(item, leads=connector is self.leader) for connector, item in self._staying().items()]
         standings += self.formers.standings(standings)
         old = self._shown
         new = fold(standings, old, replicas=self.replicas, least=self.context.backend.replicas_min)
@@ -422,7 +420,7 @@ class Tunnel:
         """How many connectors serve now; the new state of an only one is folded after its verdict, which counts it."""
         if self.context.backend.client is None:
             return 0
-        now = [replace(item, state=connector.state) for connector, item in self.standings.items()]
+        now = [replace(item, state=connector.state) for connector, item in self._staying().items()]
         return min(sum(item.serves for item in now), self.replicas)
 
     def _configured(self) -> dict[str, Any]:
