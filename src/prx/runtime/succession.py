@@ -10,18 +10,17 @@ serves: it has no place any more, and says nothing about its tunnel (`leaving`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterable
-from typing import Any, Protocol
+from collections.abc import Iterable
+from typing import Protocol
 
 from prx.core import inputs
 from prx.core.replicas import MOST
 from prx.runtime.connector import Connector
 from prx.runtime.context import TunnelContext
+from prx.runtime.errands import Errands
 
 ASK_EVERY = 0.1  # seconds between two questions whether a successor is up
-SETTLED_AFTER = (
-    5.0  # seconds with a connection after which a successor takes over that has fewer, or whose URL does not work yet
-)
+SETTLED_AFTER = 5.0  # seconds with a connection; then a successor takes over that has fewer, or whose URL does not work yet
 
 
 class Owner(Protocol):
@@ -30,10 +29,11 @@ class Owner(Protocol):
     places: its connectors by number; a successor is there once it has taken over. connectors: all that live, a successor
     beside the one whose place it is about to take. leaving: those of them that only serve on for another tunnel. replicas: how
     many places there are to be. is_wanted: the tunnel has not been asked to stop. context: what the next children are started
-    with.
+    with. errands: does what takes time.
     """
 
     context: TunnelContext
+    errands: Errands
     places: dict[int, Connector]
     leaving: set[Connector]
     is_wanted: bool
@@ -46,9 +46,6 @@ class Owner(Protocol):
 
     def start_beside(self, old: Connector) -> Connector:
         """Start another connector with the number of `old`, and return it."""
-
-    def do(self, what: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Do `work()` in a task of its own, until the tunnel ends, unless the one before is still under way."""
 
     def leave(self, old: Connector) -> None:
         """Take in that a connector is `leaving`."""
@@ -83,7 +80,7 @@ class Succession:
     def _go_on(self) -> None:
         self._is_due = any(map(self._is_to_be_succeeded, self._tunnel.places.values()))
         if self._is_due:
-            self._tunnel.do("succession", self._succeed_outdated)
+            self._tunnel.errands.do("succession", self._succeed_outdated)
 
     async def _succeed_outdated(self) -> None:
         while self._is_due:
@@ -142,7 +139,7 @@ class Succession:
         if self._awaited(old):
             self._log_awaited(old)
             tunnel.leave(old)
-            tunnel.do("end of those that leave", self._end_leaving)
+            tunnel.errands.do("end of those that leave", self._end_leaving)
             return
         old.send(inputs.Stop())
         while old in tunnel.connectors:

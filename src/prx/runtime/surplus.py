@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
 
 from prx.core import inputs
 from prx.runtime.connector import Connector
+from prx.runtime.errands import Errands
 from prx.runtime.host.clock import Clock
 
 ASK_EVERY = 0.5  # seconds between two questions whether those that stay can do without
@@ -17,27 +17,27 @@ class Surplus:
     """Ends connectors of one tunnel.
 
     beyond: returns those that have to go and have not been asked to. staying: returns the others, one for each number, or None
-    in the place of one that is missing just now. do: see `prx.runtime.succession.Owner.do`.
+    in the place of one that is missing just now.
     """
 
     def __init__(
         self,
         clock: Clock,
+        errands: Errands,
         *,
         beyond: Callable[[], Sequence[Connector]],
         staying: Callable[[], Sequence[Connector | None]],
-        do: Callable[[str, Callable[[], Coroutine[Any, Any, None]]], None],
     ) -> None:
         self._clock = clock
         self._beyond = beyond
         self._staying = staying
-        self._do = do
+        self._errands = errands
 
     def end_soon(self) -> None:
         """End those that serve no visitor at once, the others as soon as visitors lose nothing by it."""
         self._end(connector for connector in self._beyond() if connector.ready == 0)
         if self._beyond():
-            self._do("surplus", self._end_when_possible)
+            self._errands.do("surplus", self._end_when_possible)
 
     async def _end_when_possible(self) -> None:
         while self._beyond():

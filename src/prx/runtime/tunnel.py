@@ -5,28 +5,20 @@ One of them leads: it asks the public URL for all. Of what the connectors say, s
 tunnel's own (`prx.core.replicas`); everything else is published as it is, with the number of the connector.
 
 How connectors are replaced without a loss to visitors is in `prx.runtime.succession`, how they become fewer in
-`prx.runtime.surplus`.
+`prx.runtime.surplus`, and how they return to QUIC in `prx.runtime.fallen_back`.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
 from prx.backends.base import Counters
 from prx.config.schema import TunnelSettings
 from prx.core import inputs
-from prx.core.events import (
-    ChildExited,
-    ConfigReloaded,
-    Fact,
-    RestartScheduled,
-    StateChanged,
-    UrlChanged,
-    VerdictChanged,
-)
+from prx.core.events import ChildExited, ConfigReloaded, Fact, RestartScheduled, StateChanged, UrlChanged, VerdictChanged
 from prx.core.evidence import Evidence
 from prx.core.replicas import Standing, TunnelStanding, choose_leader, fold
 from prx.core.states import State
@@ -37,9 +29,10 @@ from prx.runtime.client_program import Programs
 from prx.runtime.connector import Connector
 from prx.runtime.context import Shared, TunnelContext
 from prx.runtime.delivery import add_up
+from prx.runtime.errands import Errands
+from prx.runtime.fallen_back import FallenBack
 from prx.runtime.formers import Formers
 from prx.runtime.protocol_choice import ProtocolChoice
-from prx.runtime.quic_return import QuicReturn
 from prx.runtime.succession import Succession
 from prx.runtime.surplus import Surplus
 from prx.runtime.visitor_count import VisitorCount
@@ -52,6 +45,7 @@ class Tunnel:
     is_wanted: it has not been asked to stop. places: its connectors by number; a successor is there once it has taken over.
     leaving: connectors that only serve on for another tunnel, and say nothing of this one. standings: how all connectors stand,
     those that come and go included; leader: the one that asks the public URL. formers: other tunnels that serve for this one.
+    errands: what is done for it now and then.
     """
 
     def __init__(self, name: str, settings: TunnelSettings, shared: Shared) -> None:
@@ -68,14 +62,21 @@ class Tunnel:
         self.formers = Formers(self)
         self.leader: Connector | None = None
         self._tasks: asyncio.TaskGroup | None = None
+        self.errands = Errands(name)
         self._succession = Succession(self)
         self._surplus = Surplus(
             shared.clock,
+            self.errands,
             beyond=self._beyond,
             staying=lambda: [*map(self.places.get, range(self.replicas))],
-            do=self.do,
         )
-        self._errands: dict[str, asyncio.Task[None]] = {}
+        self._fallen_back = FallenBack(
+            self._protocol,
+            self._succession,
+            self.errands,
+            places=self.places.values,
+            standing=lambda: (self.context, self.state),
+        )
         self._ended = Flag()
         self.is_wanted = True
         backend = self.context.backend
@@ -136,23 +137,14 @@ class Tunnel:
     async def run(self) -> None:
         """Supervise until the tunnel has been stopped."""
         async with asyncio.TaskGroup() as self._tasks:
+            self.errands.begin(self._tasks)
             for connector in self.connectors:
                 self._launch(connector)
             while self.standings:
                 await self._ended.wait()
                 self._ended.clear()
-            for errand in self._errands.values():
-                errand.cancel()
+            self.errands.end()
         self.formers.close()
-
-    def do(self, what: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Do `work()` in a task of its own, until the tunnel ends, unless the one before is still under way.
-
-        For what most tunnels never have to do: hundreds of tasks that wait for it are a megabyte.
-        """
-        before = self._errands.get(what)
-        if self._tasks is not None and (before is None or before.done()):
-            self._errands[what] = self._tasks.create_task(work(), name=f"{self.name}: {what}")
 
     def loses_url_with(self, settings: TunnelSettings | None) -> bool:
         """Return whether a URL that lasts no longer than its child would be lost by `settings`, or by the end (None)."""
@@ -285,31 +277,6 @@ class Tunnel:
     def _beyond(self) -> list[Connector]:
         return [item for item in self.connectors if item.index >= self.replicas and item.machine.wanted and self.is_wanted]
 
-    # ------------------------------------------------------------------ the return to QUIC
-
-    async def _return_to_quic(self) -> None:
-        """Try QUIC again, in a quiet minute, for a named tunnel that uses HTTP/2 because QUIC did not get through."""
-        while True:
-            await self.context.clock.sleep(QuicReturn.EVERY)
-            fallen = [item for item in self.places.values() if self._has_fallen_back(item)]
-            if not fallen or self.state is not State.READY:
-                self._protocol.interrupt()
-                if not fallen:
-                    return
-            elif await self._protocol.may_return(self.context, await self._visitors()):
-                for connector in fallen:
-                    connector.reconfigure()
-                self._succession.replace(fallen, "QUIC gets through again")
-
-    def _has_fallen_back(self, connector: Connector) -> bool:
-        return self._protocol.has_fallen_back(connector.context, connector.machine.protocol)
-
-    async def _visitors(self) -> int | None:
-        """Return how many requests of visitors have come through all connectors, None if that is not known."""
-        counts = [await connector.visitors() for connector in self.places.values()]
-        known = [count for count in counts if count is not None]
-        return sum(known) if len(known) == len(counts) else None
-
     # ------------------------------------------------------------------ one story of all
 
     def take_fact(self, connector: Connector, fact: Fact) -> None:
@@ -342,8 +309,7 @@ class Tunnel:
         """See whether another connector has to lead now, and whether this one has fallen back to a lesser protocol."""
         if len(self.standings) > 1:
             self._elect()
-        if self._has_fallen_back(connector):
-            self.do("return to QUIC", self._return_to_quic)
+        self._fallen_back.check(connector)
 
     def is_covered(self, connector: Connector) -> bool:
         """Return whether another connector serves."""
