@@ -96,6 +96,33 @@ def test_each_parameter(begin: str, name: str, end: str) -> None:
         assert Redactor().line(line.upper()) == hidden.upper().replace(MARK.upper(), MARK)
 
 
+@pytest.mark.parametrize("letters", ["\u017f", "\u0131\u212a", "\u0130\u017f\u212a", "S\u017f"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "GET /?{secret}=0123456789abcdef HTTP/1.1",
+        "GET /?x_{passwd}%5D=0123456789abcdef HTTP/1.1",
+        "{cookie}: 0123456789abcdef",
+        '"{x-auth-key}": "0123456789abcdef"',
+        "{client_secret}=0123456789abcdef",
+        "{authorization}: Basic 0123456789abcdef",
+        "{access secret}: 0123456789abcdef0123456789abcdef01234567",
+        "GET /?{signature}=0123456789abcdef HTTP/1.1",
+    ],
+)
+def test_a_name_in_other_letters_is_hidden_as_one_in_ascii(line: str, letters: str) -> None:
+    """What ignoring case takes for the letters of a name makes no line clean, in one line and in many."""
+    others = {"\u017f": "s", "S": "s", "\u0131": "i", "\u0130": "i", "\u212a": "k"}
+    name = line[line.index("{") + 1 : line.index("}")]
+    plain = line.replace(f"{{{name}}}", name)
+    for letter in letters:
+        written = line.replace(f"{{{name}}}", name.replace(others[letter], letter))
+        hidden = Redactor().line(plain).replace(name, name.replace(others[letter], letter))
+        assert "0123456789abcdef" not in hidden
+        assert Redactor().line(written) == hidden
+        assert Redactor().text(f"a line\n{written}") == f"a line\n{hidden}"
+
+
 FORMS = {
     "raw": S,
     "url": quote(S, safe=""),

@@ -108,6 +108,9 @@ _TRIGGERS_OF_CLOUDFLARE = ("cf-access", "cf_app", "cfast_", "cfut_", "cfat_", "c
 TRIGGERS = (("", _TRIGGERS), ("=", _TRIGGERS_OF_PARAMETERS), ("cf", _TRIGGERS_OF_CLOUDFLARE))
 """Words in lower case, one of which stands in every line that holds a secret place, and what else such a line holds then."""
 
+# what `re.IGNORECASE` takes for a letter of ASCII and `str.lower` does not make one: I with a dot, i without one, the long s
+_TAKEN_FOR = (("\u0130", "i"), ("\u0131", "i"), ("\u017f", "s"))
+
 
 class Redactor:
     """Take known values and secret places out of lines; one for the whole program.
@@ -161,7 +164,7 @@ class Redactor:
         for form in self._shortest:  # not `any`: a generator doubles the price
             if form in text:
                 return False
-        lowered = text.lower()
+        lowered = _lowered(text)
         for sign, words in TRIGGERS:
             if sign in lowered:
                 for word in words:
@@ -188,6 +191,14 @@ class Redactor:
                 if text.endswith(form[:length]):
                     return text[:-length] + MARK
         return text
+
+
+def _lowered(text: str) -> str:
+    """Return `text` in lower case, with every letter that a pattern takes for one of ASCII, whatever its case, as that one."""
+    if not text.isascii():
+        for letter, plain in _TAKEN_FOR:
+            text = text.replace(letter, plain)
+    return text.lower()
 
 
 def _places_in(text: str) -> re.Pattern[str]:
