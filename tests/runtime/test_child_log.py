@@ -186,6 +186,22 @@ def test_the_last_words_are_bounded_in_size(following: Following, at_once: int, 
     assert len(held_by(following.log._tail)) < 300_000
 
 
+@pytest.mark.parametrize("size", [10, 100, 900, 5000])
+def test_words_after_a_flood_leave_its_last_ones(following: Following, size: int) -> None:
+    """One more line costs the oldest words alone: why a child ended may stand in what came at once before it."""
+    following.log.take_block("stderr", b"beyond what is followed\n" * int(2 * BURST))
+    flood = [b"%05d " % number + b"y" * size for number in range(max(TAIL_LINES, 3 * TAIL_SIZE // size))]
+    following.log.take_block("stderr", block_of(flood))
+    lines = [line.decode() for line in flood]
+    for number in range(TAIL_LINES):
+        lines.append(f"{number} after the flood, and as long as a line may usually be")
+        following.log.take("stderr", lines[-1].encode())
+        tail = [line.message for line in following.log.tail()]
+        assert tail == lines[-len(tail) :]
+        assert min(TAIL_LINES, TAIL_SIZE // (size + 6) - 1) <= len(tail) <= TAIL_LINES
+    assert len(held_by(following.log._tail)) < 300_000
+
+
 def test_the_last_word_is_kept_whole_if_it_is_the_longest(following: Following) -> None:
     """A line that is as long as a line may be is among the last words after any others."""
     for _ in range(10):

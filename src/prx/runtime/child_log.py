@@ -146,7 +146,12 @@ class _Tail:
         """Keep one more line, and always this one."""
         self._put(stream, line)
         while len(self._kept) > 1 and (len(self._kept) > TAIL_LINES or self._size > TAIL_SIZE):
-            self._size -= len(self._kept.popleft()[1])
+            source, oldest = self._kept.popleft()
+            self._size -= len(oldest)
+            if isinstance(oldest, bytes):  # its end still belongs to the last lines
+                parts = _lines(oldest)[-TAIL_LINES:]
+                self._kept.extendleft((source, part) for part in reversed(parts))
+                self._size += sum(map(len, parts))
 
     def replace(self, stream: str, block: bytes) -> None:
         """Keep the end of many lines, each with its newline, in place of all: they are taken apart only if it is asked for."""
