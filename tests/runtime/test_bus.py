@@ -1,5 +1,8 @@
 """Facts become numbered events; no listener can slow the tunnel down."""
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 
 from prx.core.events import (
@@ -168,6 +171,36 @@ async def test_a_reader_that_reads_nothing_holds_little_memory(where: str) -> No
         assert (await anext(slow)).fact.name == "state_changed"
         bus.publish(Log(tunnel="web", level="info", **facts))
         assert (await anext(slow)).fact.name == "log"
+
+
+SHAPES: dict[str, Callable[[int], dict[str, Any]]] = {
+    "a long message": lambda size: {"message": "x" * size},
+    "a long value": lambda size: {"message": "", "fields": {"error": "x" * size}},
+    "a long name": lambda size: {"message": "", "fields": {"x" * size: 1}},
+    "long names": lambda size: {"message": "", "fields": {f"{number}{'x' * 100}": 1 for number in range(size // 100)}},
+    "many fields": lambda size: {"message": "", "fields": {f"{number:x}": number for number in range(size // 10)}},
+    "many empty fields": lambda size: {"message": "", "fields": {f"{number:x}": "" for number in range(size // 10)}},
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+def test_a_reader_that_reads_nothing_holds_little_of_any_line(shape: Callable[[int], dict[str, Any]]) -> None:
+    """Whatever a line of 64 KiB is made of, only so many wait as that their memory is bounded."""
+    bus = Bus(ManualClock())
+    with bus.subscribe() as slow:
+        for _ in range(300):
+            bus.publish(Log(tunnel="web", level="info", **shape(60_000)))
+        assert len(slow.take(300)) == 300 - bus.dropped < 150
+
+
+def test_many_usual_lines_wait() -> None:
+    """The limit of a line's text leaves as many lines of usual length as events may wait."""
+    bus = Bus(ManualClock())
+    fields = {"connIndex": 1, "originService": "http://127.0.0.1:8080", "ingressRule": 0, "event": 1, "stream": "stderr"}
+    with bus.subscribe(limit=16 * 1024):
+        for _ in range(16 * 1024):
+            bus.publish(Log(tunnel="web", level="info", message="GET https://app.example.com/item/1 HTTP/1.1", fields=fields))
+    assert bus.dropped == 0
 
 
 def test_what_was_taken_makes_room_for_more() -> None:

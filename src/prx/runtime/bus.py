@@ -22,6 +22,7 @@ from prx.runtime.host.wall_jumps import WallJumps
 TEXT_LIMIT = 8 * 1024 * 1024
 """Characters of log that wait for one subscriber: 16 Ki events of usual length, but only 128 of the longest."""
 
+_FIELD = 16  # characters that stand for what a field costs besides its text: one line of a child may have thousands of fields
 _STANDING = (StateChanged, VerdictChanged, UrlChanged)
 _Fact = TypeVar("_Fact", bound=Fact)
 
@@ -104,11 +105,14 @@ class Subscription:
 
 
 def _text_of(event: Event) -> int:
-    """Return how many characters of log an event holds, 0 if it is of another kind: those are short."""
+    """Return how many characters of log an event holds, names of fields too; 0 if it is of another kind: those are short."""
     fact = event.fact
     if not isinstance(fact, Log):
         return 0
-    return len(fact.message) + sum(len(value) for value in fact.fields.values() if isinstance(value, str))
+    text = len(fact.message)
+    for name, value in fact.fields.items():
+        text += _FIELD + len(name) + (len(value) if isinstance(value, str) else 0)
+    return text
 
 
 class Bus:
