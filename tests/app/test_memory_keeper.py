@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from functools import partial
 from pathlib import Path
 
@@ -36,7 +37,12 @@ class Kept:
         self.returned: list[str] = []
         for name in ("return_heap", "return_free_memory", "freeze_objects"):
             monkeypatch.setattr(memory_keeper, name, partial(self._give_back, name))
-        self.keeper = MemoryKeeper(self.clock, own_memory=lambda: self.used)
+        self.said: list[int | None] = []
+        self.keeper = MemoryKeeper(self.clock, own_memory=self._own_memory)
+
+    def _own_memory(self) -> int | None:
+        """Return what the system reports: the next of `said` if there is one."""
+        return self.said.pop(0) if self.said else self.used
 
     def _give_back(self, name: str, *, thorough: bool = False) -> None:
         self.returned.append(f"{name}, thorough" if thorough else name)
@@ -163,6 +169,40 @@ def test_memory_that_stays_in_use_is_not_asked_for_forever(kept: Kept) -> None:
     assert [returned for _ in range(1800) for returned in kept.event_later()] == []
     kept.used = kept.needed * 5 // 4
     assert kept.event_later() == ["return_heap"]
+
+
+@pytest.mark.parametrize("base", [20 * MIB, 100 * MIB], ids=["one tunnel", "many tunnels"])
+@pytest.mark.parametrize("part", [3, 6, 12, 50])
+@pytest.mark.parametrize("below", [0.2, 0.5, 0.8])
+def test_memory_that_varies_about_what_counts_as_growth_is_not_asked_for_forever(
+    kept: Kept, base: int, part: int, below: float
+) -> None:
+    """However it goes up and down by a part of that, within an hour prx is left alone, and was searched thoroughly once."""
+    kept.used = kept.needed = base
+    kept.settle()
+    growth = max(GROWTH, base // 8)
+    chance = random.Random(part)
+    tries: list[str] = []
+    for _ in range(1800):
+        kept.used = kept.needed = base + growth + int((chance.random() - below) * growth / part)
+        tries += kept.event_later()
+    assert tries.count("return_heap, thorough") <= 1
+    assert len(tries) < 10
+
+
+def test_memory_that_is_not_reported_for_a_moment_is_not_taken_for_none(kept: Kept) -> None:
+    """Without a free descriptor statm cannot be read: a peak is returned, and what is usual is still known afterwards."""
+    nothing: list[list[int | None]] = [[None], [None, None], [20 * MIB, None], [None, 20 * MIB]]
+    for moments in nothing:
+        kept.used = kept.needed
+        kept.settle()
+        kept.pass_time(LAST_WAIT)
+        kept.used = 2 * kept.needed
+        kept.publish()
+        kept.said = moments
+        assert kept.pass_time(AFTER_PEAK) == ["return_heap"]
+        kept.said = []
+        assert [returned for _ in range(100) for returned in kept.event_later(FIRST_WAIT)] == []
 
 
 def test_what_a_large_prx_varies_by_is_no_peak(kept: Kept) -> None:

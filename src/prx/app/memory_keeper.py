@@ -9,7 +9,8 @@ the height of the peak. Both go back once the peak is over.
 Nothing wakes prx for that. Each event, and each end of a conversation on the control socket, is an occasion to read how much
 memory is in use, once in `LOOK_EVERY` seconds; every health check publishes an event. A timer runs only after growth. Memory
 that stays in use is asked for a few times, each after twice the wait, and is then taken for what prx needs. The second of these
-tries is thorough: what was set aside while a peak was under way may hold what the peak left.
+tries is thorough: what was set aside while a peak was under way may hold what the peak left. Only half of what counts as growth
+ends that: memory that varies about a single limit would be asked for without end.
 """
 
 from __future__ import annotations
@@ -115,7 +116,8 @@ class MemoryKeeper:
         if self._peak is not None or now < self._returned_at + self._wait or (used := self._own_memory()) is None:
             return
         if self._least is not None and used < self._least + self._growth:
-            self._wait = FIRST_WAIT
+            if used < self._least + self._growth // 2:
+                self._wait = FIRST_WAIT
             self._least = min(self._least, used)
         else:
             self._peak = self._clock.call_later(AFTER_PEAK, partial(self._after_peak, used))
@@ -127,20 +129,21 @@ class MemoryKeeper:
 
     def _after_peak(self, before: int) -> None:
         """Return what a peak left, unless it goes on."""
-        used = self._own_memory() or 0
-        if used >= before + self._growth // 4:
+        used = self._own_memory()
+        if used is not None and used >= before + self._growth // 4:
             self._peak = self._clock.call_later(AFTER_PEAK, partial(self._after_peak, used))
             return
         self._peak = None
         return_heap(thorough=self._wait == 2 * FIRST_WAIT)
         self._set_aside()
-        self._judge(used, self._own_memory() or 0)
+        if used is not None and (left := self._own_memory()) is not None:  # else it is not known for now: no descriptor is left
+            self._judge(used, left)
         self._returned_at = self._clock.monotonic()
 
     def _judge(self, used: int, left: int) -> None:
         """Decide by what a return has achieved when the next one makes sense, and what counts as growth."""
         least, growth = left if self._least is None else self._least, self._growth
-        if left < least + growth or left <= used - growth:
+        if left < least + growth // 2 or left <= used - growth:
             self._wait = FIRST_WAIT
             self._least = min(least, left)
         elif self._wait < LAST_WAIT:
