@@ -54,6 +54,16 @@ def understood(words: list[str], monkeypatch: pytest.MonkeyPatch) -> StartOption
 OPTIONS = [option.name or "" for option in module.start.params if isinstance(option, click.Option)]
 
 
+@pytest.mark.parametrize(
+    "ttl", ["99999999999999999", "100000000000000000s", "10us", "1ns", "30000000h", "0.25s", "1h30m0.1s", "90"]
+)
+def test_every_ttl_reaches_the_one_in_the_background(ttl: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long or short it is: Python writes such a number with an exponent, which is no duration."""
+    options = understood(["--ttl", ttl], monkeypatch)
+    assert options.ttl is not None
+    assert understood(_arguments(options), monkeypatch).ttl == pytest.approx(options.ttl)
+
+
 @pytest.mark.parametrize("option", OPTIONS)
 def test_each_option_reaches_the_one_in_the_background(option: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever option of `prx start` is given, the command line of the one in the background says the same."""

@@ -216,11 +216,12 @@ def _tunnels_of(pid: int) -> list[dict[str, Any]]:
 def _arguments(options: StartOptions) -> list[str]:
     """Return the command line that asks for `options` again."""
     from prx.app.options import WISHES, words_of
+    from prx.core.durations import format_duration
 
     words = [f"--{name}" for name in ("hello", "lab") if getattr(options, name)]
     words += ["--lab-control", options.lab_control] if options.lab_control else []
     words += [] if options.config is None else ["--config", str(options.config)]
-    words += [] if options.ttl is None else ["--ttl", f"{options.ttl}s"]
+    words += [] if options.ttl is None else ["--ttl", format_duration(options.ttl)]
     for flag, key in WISHES.items():
         words += words_of(flag, options.overrides.get(key, ()))
     words += ["--name", options.name] if options.name else []
