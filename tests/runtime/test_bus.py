@@ -114,6 +114,31 @@ async def test_a_reader_that_was_slow_learns_where_each_tunnel_stands() -> None:
     ]
 
 
+@pytest.mark.parametrize("limit", [1, 3, 20])
+@pytest.mark.parametrize("after", [0, 1, 30])
+async def test_numbers_count_up_for_a_reader_that_was_slow(limit: int, after: int) -> None:
+    """A program that ignores what is older than the last event it has seen still learns where each tunnel stands."""
+    bus = Bus(ManualClock())
+    with bus.subscribe(limit=limit) as slow:
+        for stall in range(3):
+            for number in range(30):
+                bus.publish(fact(number))
+            bus.publish(StateChanged(tunnel="a", old=State.READY, new=State.DEGRADED, reason=str(stall)))
+            bus.publish(UrlChanged(tunnel="a", url=f"https://{stall}.example", old=""))
+            for number in range(after):
+                bus.publish(fact(number))
+            bus.publish(VerdictChanged(tunnel="b", old="", new=Verdict.HEALTHY, reason=str(stall)))
+            events = [await anext(slow) for _ in range(limit + 4)]
+            assert [event.fact.name for event in events[limit:]] == [
+                "dropped",
+                "state_changed",
+                "url_changed",
+                "verdict_changed",
+            ]
+            assert [event.seq for event in events] == sorted(event.seq for event in events)
+        assert slow.take(1) == []
+
+
 async def test_a_reader_that_reads_misses_nothing_of_a_thousand_tunnels() -> None:
     """A thousand tunnels that start in one turn of the loop are more events than any turn can hand on; none is dropped."""
     bus = Bus(ManualClock())

@@ -92,7 +92,9 @@ class Subscription:
         while not self._waiting:
             if self._dropped:
                 count, self._dropped = self._dropped, 0
-                return self._bus.stamp(Dropped(tunnel="", count=count))
+                event = self._bus.stamp(Dropped(tunnel="", count=count))
+                first = next(iter(self._latest.values()), None)
+                return event if first is None else replace(event, seq=first.seq - 1)  # numbers count up: those come after it
             if self._latest:
                 self._waiting.extend(self._latest.values())
                 self._latest.clear()
