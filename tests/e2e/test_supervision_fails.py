@@ -301,3 +301,32 @@ async def test_what_is_mended_while_prx_says_goodbye_is_taken(
             await asyncio.sleep(0)
         assert here.supervisor.names() == ("web",)
         assert (await get(here.status.url)).status_code == 200
+
+
+@pytest.mark.parametrize("when", ["up", "in the pause", "draining", "before the start"])
+async def test_a_stopped_tunnel_that_is_taken_out_is_shown_no_more(
+    lab: Lab, clock: ManualClock, tmp_path: Path, origin: HostedOrigin, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    """Whenever it was stopped: `prx status` does not count it any more, and it is started if it comes back."""
+    build = Supervisor._build_shared
+
+    def and_stop(self: Supervisor) -> Shared:
+        self.stop("web")
+        return build(self)
+
+    if when == "before the start":
+        monkeypatch.setattr(Supervisor, "_build_shared", and_stop)
+    async with world(lab, clock, tmp_path, connector="builtin", port=origin.port, others=watched(lab, origin)) as here:
+        both, other = here.supervisor.config, {"other": here.supervisor.config.tunnels["other"]}
+        await here.live_until(lambda: here.of("other").state == "ready")
+        if when != "before the start":
+            await here.live(lambda status: status.state == "ready")
+            if when == "in the pause":
+                await fail(here)
+            here.supervisor.stop("web")
+            await here.live(lambda status: status.state == ("stopping" if when == "draining" else "idle"))
+        assert not here.status.wanted
+        here.supervisor.reload(Config(tunnels=other))
+        await here.live_until(lambda: names(here) == {"other"})
+        here.supervisor.reload(both)
+        await here.live_until(lambda: names(here) == {"other", "web"} and here.status.state == "ready")

@@ -292,6 +292,7 @@ class Supervisor:
         keeper = Keeper(name, lambda: self._begin(name), self._clock, self.bus)
         if name in self._stopped:  # it is known, and does not run
             self._stopped.discard(name)
+            self.bus.track_changes(name, wanted=False)
             return
         self._keepers[name] = keeper
         self._running.append(self._tasks.create_task(self._keep(keeper), name=f"tunnel {name}"))
@@ -311,7 +312,8 @@ class Supervisor:
     def _remove(self, name: str) -> None:
         """Stop a tunnel that is not in the configuration any more, once another one with the same token serves."""
         former = self._keepers.get(name)
-        if former is None:
+        if former is None:  # it was stopped
+            self.bus.untrack(name)
             return
         heir = self._heirs.awaited_by(former)
         if not heir or not self._heirs.have_room(former):
