@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.e2e.test_handover import delayed
 from tests.e2e.test_replicas import assert_never_down, pids, reload, replicas, up
 from tests.support.origin import HostedOrigin
 from tests.support.visitor import get
@@ -110,3 +111,24 @@ async def test_another_metrics_port_is_no_gap(lab: Lab, clock: ManualClock, tmp_
         reload(here, metrics_port=draw_port())
         await here.live(lambda _: len(pids(here)) == 1 and not pids(here) & old)
         assert_never_down(here, events)
+
+
+async def test_one_that_goes_while_it_is_restarted_holds_up_no_other(
+    lab: Lab, clock: ManualClock, tmp_path: Path, origin: HostedOrigin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No more connectors are allowed, so they take turns, and the last is not wanted any more: a later restart works."""
+    monkeypatch.setattr("prx.runtime.succession.MOST", 2)
+    async with replicas(lab, clock, tmp_path, delayed(tmp_path, "builtin"), origin, protocol="http2", number=2) as here:
+        await here.live(lambda status: status.serving == 2)
+        first, last = (item.pid for item in here.status.connectors)
+        (tmp_path / "late").touch()
+        here.supervisor.restart("web")
+        await here.live(lambda _: last not in pids(here))
+        assert first not in pids(here)
+        reload(here, replicas=1)
+        await here.live(lambda status: up(status, 1))
+        await here.leap(1)
+        (tmp_path / "late").unlink()
+        old = pids(here)
+        here.supervisor.restart("web")
+        await here.live(lambda status: up(status, 1) and not pids(here) & old, within=10)

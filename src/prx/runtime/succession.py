@@ -162,6 +162,8 @@ class Succession:
         generation = connector.generation
         connector.send(inputs.Restart("the configuration changed" if self._moves(connector) else "it is its turn", asked=False))
         while (connector.is_outdated or connector.ready == 0) and connector.generation == generation and self._tunnel.is_wanted:
+            if self._tunnel.places.get(connector.index) is not connector:  # it has ended, and will not serve again
+                return
             await self._pause()
 
     async def _pause(self) -> None:
