@@ -264,11 +264,11 @@ class Run:
             nonlocal timer
             try:
                 self._ask_ahead()
+                timer = loop.call_later(ANSWER_AT_HAND_AFTER, go_on)
+                self._has_asked = True
             except Exception:  # noqa: BLE001 - `_ask_child` asks again, and meets it in its task
                 self._has_asked = False
-            else:
-                self._has_asked = True
-            timer = loop.call_later(ANSWER_AT_HAND_AFTER, go_on)
+                go_on()
 
         def go_on() -> None:
             if not answered.done():

@@ -55,3 +55,21 @@ async def _failure(clock: ManualClock, work: Callable[[], None]) -> str:
     except OSError as error:
         return str(error)
     return "it has ended by itself"
+
+
+async def test_a_beat_without_a_next_one_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The machine has no memory left for the timer: it is raised, so that the beats are started again."""
+    clock = ManualClock(1000.5)
+    call_later = clock.call_later
+
+    def short(delay: float, callback: Callable[[], None]) -> object:
+        if done:
+            raise MemoryError("no memory for a timer")
+        return call_later(delay, callback)
+
+    done: list[float] = []
+    monkeypatch.setattr(clock, "call_later", short)
+    asyncio.get_running_loop().call_soon(clock.advance, 2.0)
+    async with asyncio.timeout(5):
+        with pytest.raises(MemoryError, match="no memory for a timer"):
+            await on_each_beat(clock, 2.0, lambda: done.append(clock.monotonic()))

@@ -66,10 +66,9 @@ async def on_each_beat(clock: Clock, every: float, work: Callable[[], object]) -
     def beat() -> None:
         try:
             work()
+            wait()
         except Exception as error:  # noqa: BLE001 - raised below
             over.set_exception(error)
-        else:
-            wait()
 
     wait()
     try:
