@@ -256,3 +256,39 @@ async def test_a_token_is_served_until_its_heir_can(lab: Lab, clock: ManualClock
             await here.live_until(settled(here, new, 1))
         assert visitors.lost == [], visitors.words()
         assert not [fact for fact in here.told(StateChanged) if fact.tunnel == "app" and fact.new == "backoff"]
+
+
+@pytest.mark.parametrize(("hosts", "number"), [(["app", "shop"], 1), (["app", "shop"], 2), (["app", "shop", "blog"], 1)])
+async def test_an_exchange_that_is_taken_back_costs_no_visitor(
+    lab: Lab, clock: ManualClock, tmp_path: Path, origin: HostedOrigin, hosts: list[str], number: int
+) -> None:
+    """One of those that exchange their tokens cannot run, and the former configuration comes back: all is served meanwhile."""
+    tunnels = {host: named(lab, origin, "builtin", host, replicas=number) for host in hosts}
+    new = circle(tunnels)
+    broken = replace(new["shop"], cloudflare=replace(new["shop"].cloudflare, cloudflared_path="/no/such/program"))
+    tunnels["app"] = named(lab, origin, delayed(tmp_path, "builtin"), "app", replicas=number)
+    async with running(lab, clock, tmp_path, origin, tunnels) as here:
+        async with load(here.of("app").url, RATE) as first, load(here.of("shop").url, RATE) as second:
+            await here.live_until(lambda: all(status.serving == number for status in here.supervisor.statuses()))
+            here.supervisor.reload(Config(tunnels={**new, "shop": broken}))
+            await here.live_until(lambda: len(here.of("app").connectors) == 2 * number and here.of("app").state == "ready")
+            await here.live_until(lambda: new["app"].cloudflare.hostname in here.of("app").url)
+            (tmp_path / "late").touch()
+            here.supervisor.reload(Config(tunnels=tunnels))
+            await here.live_until(settled(here, tunnels, number))
+        assert (first.lost, second.lost) == ([], []), f"{first.words()} {second.words()}"
+        assert not [fact for fact in here.told(StateChanged) if fact.tunnel == "app" and fact.new == "backoff"]
+
+
+async def test_an_exchange_that_is_taken_back_holds_no_port(
+    lab: Lab, clock: ManualClock, tmp_path: Path, origin: HostedOrigin
+) -> None:
+    """A connector that serves on for another tunnel has the metrics port that its own tunnel gets back: it makes room."""
+    tunnels = {host: named(lab, origin, "builtin", host) for host in ("app", "shop")}
+    tunnels["app"] = named(lab, origin, "builtin", "app", metrics_port=draw_port())
+    new = {"app": tunnels["shop"], "shop": named(lab, origin, "/no/such/program", "app")}
+    async with running(lab, clock, tmp_path, origin, tunnels) as here:
+        here.supervisor.reload(Config(tunnels=new))
+        await here.live_until(lambda: len(here.of("app").connectors) == 2 and "shop" in here.of("app").url)
+        here.supervisor.reload(Config(tunnels=tunnels))
+        await here.live_until(settled(here, tunnels, 1))

@@ -5,7 +5,8 @@ and the old one is asked to end only when the new one is as connected as it was.
 Everywhere else the old child ends first.
 
 A child whose token has gone to another tunnel of the same prx (`prx.runtime.handover`) is kept beyond that until that one
-serves: it has no place any more, and says nothing about its tunnel (`leaving`).
+serves: it has no place any more, and says nothing about its tunnel (`leaving`). If its tunnel gets that token back first, it is
+kept until one of the tunnel's own serves.
 """
 
 from __future__ import annotations
@@ -146,12 +147,24 @@ class Succession:
             await self._pause()
 
     async def _end_leaving(self) -> None:
-        """End each connector that is leaving once another tunnel serves what it does, or it serves no more itself."""
+        """End each connector that is leaving once what it serves is served without it, or it serves no more itself."""
         while self._tunnel.leaving:
             for old in self._tunnel.leaving:
-                if old.machine.wanted and not self._awaited(old):
+                if old.machine.wanted and not (self._awaited(old) or self._is_back(old)):
                     old.send(inputs.Stop())
             await self._pause()
+
+    def _is_back(self, old: Connector) -> bool:
+        """Return whether the tunnel is to serve again what `old` serves, and no connector with a place does yet.
+
+        Not if none can come up while `old` is there.
+        """
+        group = old.child_context.group
+        if group != self._tunnel.context.group or not old.has_served or not self._overlaps(old):
+            return False
+        return not any(
+            item.child_context.group == group and item.ready > 0 and item.state.is_up for item in self._tunnel.places.values()
+        )
 
     def _log_awaited(self, old: Connector) -> None:
         if heir := self._awaited(old):
