@@ -164,6 +164,33 @@ async def test_what_asks_for_the_tunnel_ends_the_pause(
         assert names(here) == {name}
 
 
+def with_another_connector(here: World) -> None:
+    """Change how many connectors there are to be."""
+    web = settings(here)
+    another = replace(web.cloudflare, replicas=5 - web.cloudflare.replicas)
+    here.supervisor.reload(Config(tunnels={"web": replace(web, cloudflare=another)}))
+
+
+@pytest.mark.parametrize("ask", [restarted, all_restarted, stopped_and_restarted, with_another_connector, removed_and_back])
+async def test_what_is_asked_for_in_the_moment_of_the_failure_is_taken(
+    lab: Lab, clock: ManualClock, tmp_path: Path, origin: HostedOrigin, ask: Callable[[World], None]
+) -> None:
+    """In each turn of the event loop, from before it fails until the pause: none is refused, and the pause is over at once."""
+    async with replicas(lab, clock, tmp_path, "builtin", origin, protocol="http2", number=2) as here:
+        keeper, before = here.supervisor._keepers["web"], clock.monotonic()
+        connector = keeper.tunnel.connectors[0]
+        connector.machine.handle = failing  # type: ignore[assignment,method-assign]
+        connector.send(inputs.Woken("binary"))
+        while keeper._takes_inputs:
+            ask(here)
+            await asyncio.sleep(0)
+        ask(here)
+        number = settings(here).cloudflare.replicas
+        await here.live_until(lambda: here.status.state == "ready" and here.status.serving == number)
+        assert clock.monotonic() - before < PAUSE
+        await here.live_until(lambda: len(here.status.connectors) == number)
+
+
 async def test_a_former_name_is_kept_while_the_supervision_of_the_new_one_fails(
     lab: Lab, clock: ManualClock, tmp_path: Path, origin: HostedOrigin
 ) -> None:

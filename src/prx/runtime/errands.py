@@ -11,10 +11,11 @@ from typing import Any
 
 
 class Errands:
-    """The errands of the tunnel `name`."""
+    """The errands of the tunnel `name`. have_failed: one has, or a task that was started with them, so that all of them end."""
 
     def __init__(self, name: str) -> None:
         self._name = name
+        self.have_failed = False
         self._group: asyncio.TaskGroup | None = None
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
@@ -22,11 +23,25 @@ class Errands:
         """Do from now on what is asked for, in tasks of `group`; before, and after `end`, nothing is done."""
         self._group = group
 
+    def start(self, work: Coroutine[Any, Any, None], what: str) -> asyncio.Task[None]:
+        """Do `work` in a task of the group."""
+        assert self._group is not None
+        return self._group.create_task(self._to_its_end(work), name=f"{self._name}: {what}")
+
+    async def _to_its_end(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do `work`; if it fails, have nothing more done: the group is about to end, and refuses it."""
+        try:
+            await work
+        except Exception:
+            self.have_failed = True
+            self.end()
+            raise
+
     def do(self, what: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Do `work()` in a task of its own, unless the one before with that name is still under way."""
         before = self._tasks.get(what)
         if self._group is not None and (before is None or before.done()):
-            self._tasks[what] = self._group.create_task(work(), name=f"{self._name}: {what}")
+            self._tasks[what] = self.start(work(), what)
 
     def end(self) -> None:
         """Abandon what is under way."""

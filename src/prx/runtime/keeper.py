@@ -92,8 +92,8 @@ class Keeper:
 
     @property
     def _takes_inputs(self) -> bool:
-        """Return whether a connector is left; without one the supervision is about to end."""
-        return not self._is_over and bool(self.tunnel.connectors)
+        """Return whether the present supervision does; else it is over, or about to end."""
+        return not self._is_over and self.tunnel.takes_inputs
 
     async def _begins_again(self) -> bool:
         """Begin a new supervision; return False if there is to be none."""
@@ -106,12 +106,12 @@ class Keeper:
             if tunnel is None:
                 return False
             self.tunnel, self._is_over, self._paused = tunnel, False, False
+            self._asked.clear()
             return True
         return False
 
     async def _pause_after(self, error: Exception) -> None:
         """Report that the supervision has failed, end its children, and wait a while, or until something is asked for."""
-        self._asked.clear()
         words = words_of(error)
         message = f"its supervision failed and is restarted in {PAUSE:.0f} s: {words}"
         self._bus.publish(Log(tunnel=self.name, level="error", message=message))
@@ -128,6 +128,7 @@ class Keeper:
             await self._asked.wait()
         finally:
             timer.cancel()
+            self._asked.clear()
 
     def _publish_abandoned(self) -> None:
         """Publish the end of the children, which no supervision was left to see."""

@@ -112,6 +112,11 @@ class Tunnel:
         return tuple(self.standings)
 
     @property
+    def takes_inputs(self) -> bool:
+        """Return whether a connector is left that does; else the supervision has failed or ended, or is about to end."""
+        return bool(self.standings) and not self.errands.have_failed
+
+    @property
     def replicas(self) -> int:
         """How many connectors there are to be."""
         return self.context.backend.replicas
@@ -241,8 +246,7 @@ class Tunnel:
             self.leader.check_now()
 
     def _launch(self, connector: Connector) -> None:
-        assert self._tasks is not None
-        self._tasks.create_task(self._supervise(connector), name=f"{self.name}: connector {connector.index}")
+        self.errands.start(self._supervise(connector), f"connector {connector.index}")
 
     async def _supervise(self, connector: Connector) -> None:
         await connector.run()
@@ -266,7 +270,7 @@ class Tunnel:
     def _fill(self) -> None:
         """Start the connectors that are missing; one that was to take over from another that has ended takes the place now."""
         missing = [number for number in range(self.replicas) if number not in self.places]
-        for number in missing if self.is_wanted else ():
+        for number in missing if self.is_wanted and self.takes_inputs else ():
             heirs = (item for item in self.connectors if item.index == number and item.machine.wanted)
             if heir := next((item for item in heirs if item not in self.leaving), None):
                 self.places[number] = heir
