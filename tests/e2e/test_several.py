@@ -62,6 +62,23 @@ async def test_a_reload_touches_only_what_changed(lab: Lab, clock: ManualClock, 
         assert here.status.state == "ready"
 
 
+async def test_nothing_is_kept_of_a_tunnel_that_is_gone(
+    lab: Lab, clock: ManualClock, tmp_path: Path, origin: HostedOrigin
+) -> None:
+    """Tunnels that come and go for as long as prx runs leave no task behind, neither running nor ended."""
+    api = TunnelSettings(local_addr=f"127.0.0.1:{origin.port}", cloudflare=CloudflareSettings(cloudflared_path="builtin"))
+    async with world(lab, clock, tmp_path, connector="builtin", port=origin.port) as here:
+        await here.live(lambda status: status.state == "ready")
+        config = here.supervisor.config
+        kept = {task.get_name() for task in here.supervisor._running}
+        for name in ("one", "two", "three"):
+            here.supervisor.reload(Config(tunnels={**config.tunnels, name: api}))
+            await here.live(lambda _: [status.state for status in here.supervisor.statuses()] == ["ready"] * 2)
+            here.supervisor.reload(config)
+            await here.live(lambda _: [status.name for status in here.supervisor.statuses()] == ["web"])
+        assert {task.get_name() for task in here.supervisor._running} == kept == {"tunnel web"}
+
+
 async def test_a_tunnel_without_a_connector_has_no_url_to_lose(
     lab: Lab, clock: ManualClock, tmp_path: Path, origin: HostedOrigin
 ) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +86,7 @@ class Supervisor:
         self._keepers: dict[str, Keeper] = {}
         self._heirs = Heirs(self._keepers)
         self._tasks: asyncio.TaskGroup | None = None
-        self._running: list[asyncio.Task[None]] = []
+        self._running: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
         self._stop_asked = False
         self._is_over = False
@@ -288,14 +288,13 @@ class Supervisor:
         return {name: keeper.tunnel for name, keeper in self._keepers.items()}
 
     def _add(self, name: str) -> None:
-        assert self._tasks is not None
         keeper = Keeper(name, lambda: self._begin(name), self._clock, self.bus)
         if name in self._stopped:  # it is known, and does not run
             self._stopped.discard(name)
             self.bus.track_changes(name, wanted=False)
             return
         self._keepers[name] = keeper
-        self._running.append(self._tasks.create_task(self._keep(keeper), name=f"tunnel {name}"))
+        self._run_beside(self._keep(keeper), f"tunnel {name}")
 
     def _begin(self, name: str) -> Tunnel | None:
         """Return a new supervision of a tunnel; None if the configuration in force has none of this name."""
@@ -321,8 +320,14 @@ class Supervisor:
             return
         former.tunnel.context.log("info", f"it serves until {heir} does, which has the same token")
         waiting = hand_over(former, self._heirs, lambda: name not in self._config.tunnels, self._clock)
+        self._run_beside(waiting, f"handover of {name}")
+
+    def _run_beside(self, work: Coroutine[Any, Any, None], what: str) -> None:
+        """Do `work` in a task, which is forgotten when it has ended: tunnels may come and go for years."""
         assert self._tasks is not None
-        self._running.append(self._tasks.create_task(waiting, name=f"handover of {name}"))
+        task = self._tasks.create_task(work, name=what)
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
 
     def _keep_running(self, what: str, work: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
         def say(message: str) -> None:
