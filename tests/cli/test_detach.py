@@ -10,7 +10,8 @@ from tests.cli.home import Home
 
 from prx.app.options import StartOptions
 from prx.cli import start as module
-from prx.cli.detach import _arguments
+from prx.cli.detach import _arguments, _report
+from prx.ui import say
 
 # Each option of `prx start` as it may be given; None: it belongs to the command that waits, or excludes --detach.
 GIVEN: dict[str, list[str] | None] = {
@@ -95,3 +96,20 @@ def test_a_second_one_in_the_background_says_how_to_go_on(home: Home, started_he
     assert second.returncode == 1
     assert f"it serves {started_hello}; `prx logs -f` follows it, `prx stop` ends it" in second.stderr
     assert ", for " in second.stderr
+
+
+@pytest.mark.parametrize("words", ["start -q", "start --quiet", "-q start", "--quiet start"])
+def test_a_quiet_start_in_the_background(home: Home, words: str) -> None:
+    """With -q the URL is all that is said of a start that went well, in the background, too."""
+    done = home.run(*words.split(), "--hello", "--lab", "--detach", within=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("http://")
+    assert home.run("stop").returncode == 0
+
+
+def test_quiet_keeps_no_error_back(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """-q keeps no error back: of two tunnels the one that failed is named beside the URL of the other."""
+    monkeypatch.setattr(say, "_quiet", True)
+    assert _report({"urls": {"a": "http://a.localhost"}, "failures": ["b: there is no program"]}, 4711) == 0
+    said = capsys.readouterr()
+    assert (said.out, said.err) == ("http://a.localhost\n", "error: b: there is no program\n")

@@ -32,6 +32,7 @@ from prx.core.errors import NotReadyError, PrxError
 from prx.core.states import UP, State
 from prx.core.verdicts import standing
 from prx.ui.errors import print_note
+from prx.ui.say import be_quiet, complain
 
 if TYPE_CHECKING:
     from prx.app.options import StartOptions
@@ -101,6 +102,8 @@ def start_detached(options: StartOptions) -> int:
 
     If Ctrl-C (or SIGTERM) ends the wait it says that prx goes on, and returns 128 + n.
     """
+    if options.plain:  # -q: the URL alone, warnings and errors
+        be_quiet()
     folder = ensure_private_dir(log_folder(ensure_private_dir(data_dir())))
     child, reading = _spawn(options, folder / _OUTPUT)
     began = time.monotonic()
@@ -192,7 +195,7 @@ def _report(answer: dict[str, object], pid: int) -> int:
     assert isinstance(urls, dict)
     assert isinstance(failures, list)
     for failure in failures:
-        print_note(f"error: {failure}")
+        complain(f"error: {failure}")
     for url in urls.values():
         click.echo(url)
     print_note(_goes_on(pid))

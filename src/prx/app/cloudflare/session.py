@@ -34,6 +34,7 @@ from prx.logs.text import printable
 from prx.runtime.host.lock import InstanceLock, LockHeld
 from prx.secrets.value import Secret
 from prx.ui.errors import hide, print_note, without_secrets
+from prx.ui.say import complain
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +180,7 @@ class Session:
             outcome.code = 1
             if not self._manner.only_plan:
                 things = "one thing is" if len(plan.refused) == 1 else f"{len(plan.refused)} things are"
-                print_note(f"error: nothing was done: {things} in the way")
+                complain(f"error: nothing was done: {things} in the way")
             return outcome
         if self._manner.expect and self._manner.expect != plan.fingerprint:
             raise MovedError(plan.hostname)

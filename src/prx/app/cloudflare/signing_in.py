@@ -20,6 +20,7 @@ from prx.secrets.sources import SecretSources
 from prx.secrets.value import Secret
 from prx.ui.errors import hide, print_note
 from prx.ui.prompt import ask_password
+from prx.ui.say import complain
 
 if TYPE_CHECKING:
     from prx.cloudflare_api.oauth import Tokens
@@ -57,7 +58,7 @@ def credentials_for(how: SignIn, environ: Mapping[str, str], keeping: Keeping, b
         found = found if lab is None else replace(found, base=lab.base)
     hide([found.token.reveal()])
     if found.warning:
-        print_note(f"warning: {found.warning}")
+        complain(f"warning: {found.warning}")
     return found
 
 
