@@ -107,3 +107,20 @@ async def test_a_file_system_that_becomes_read_only(tmp_path: Path, origin: Host
         assert json.loads(await inside(prx, "env", f"PRX_DATA_DIR={data}", PRX, "status", "--json"))["tunnels"]
         assert await prx.stop() == 0
     assert "Traceback" not in "".join(prx.lines)
+
+
+@pytest.mark.parametrize("inodes", [2, 3, 4, 6, 8, 10, 12])
+async def test_a_disk_that_is_full_at_the_start(tmp_path: Path, inodes: int) -> None:
+    """Whatever has no room first, prx ends with 1, which systemd answers with another start, and says what helps."""
+    data = tmp_path / "data"
+    data.mkdir(mode=0o700)
+    mount = f"mount --make-rprivate / && mount -t tmpfs -o size=2m,nr_inodes={inodes},mode=0700 none {data}"
+    process = await asyncio.create_subprocess_exec(
+        "unshare", "--mount", "sh", "-c", f"{mount} && exec {PRX} start --hello --lab --catch",
+        env=clean_environment(tmp_path), cwd=tmp_path, stdin=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    async with asyncio.timeout(60):
+        _, said = await process.communicate()
+    assert process.returncode == 1, said.decode()
+    assert "no space left on device" in said.decode().lower()
+    assert "hint: make room" in said.decode()

@@ -19,7 +19,7 @@ from typing import Final, Self
 
 import h11
 
-from prx.core.errors import PermanentError
+from prx.core.errors import refused
 
 CONNECTIONS: Final = 32
 SECONDS: Final = 10.0
@@ -65,8 +65,9 @@ class ProbesServer:
         try:
             self._listening = await asyncio.to_thread(_listen, host.strip("[]"), int(port))
         except OSError as error:
-            raise PermanentError(
+            raise refused(
                 f"prx cannot listen on {self._address} ([web] probes): {error.strerror or error}",
+                error,
                 hint="choose another port, or stop what uses it",
             ) from error
         self.port = int(self._listening[0].getsockname()[1])

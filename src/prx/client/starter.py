@@ -14,7 +14,7 @@ from prx.control.client import OWN_LACK
 from prx.control.messages import Message, decode, raised
 from prx.control.ready import wait_readable
 from prx.core.deadline import Deadline
-from prx.core.errors import NotReadyError, PermanentError, PrxError
+from prx.core.errors import NotReadyError, PrxError, refused
 
 _LOOK_EVERY = 0.25  # seconds, whether the caller has given up
 _WORDS = 5  # last lines that an error quotes
@@ -100,7 +100,7 @@ class Starter:
 def _not_started(program: str, error: OSError) -> PrxError:
     if hint := OWN_LACK.get(error.errno or 0):
         return PrxError(f"this program cannot start prx: {(error.strerror or str(error)).lower()}", hint=hint)
-    return PermanentError(f"cannot start {program}: {error.strerror}", hint="sys.executable must be a Python")
+    return refused(f"cannot start {program}: {error.strerror}", error, hint="sys.executable must be a Python")
 
 
 def _python() -> str:

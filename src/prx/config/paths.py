@@ -17,7 +17,7 @@ import stat
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from prx.core.errors import PermanentError, UsageError
+from prx.core.errors import PermanentError, UsageError, refused
 from prx.core.value import Value, value_class
 from prx.files.people import expanded, home_folder
 from prx.files.presence import is_there
@@ -113,8 +113,8 @@ def runtime_dir(environ: Mapping[str, str] | None = None) -> Path:
 def ensure_private_dir(path: Path) -> Path:
     """Create `path` with mode 0700, parents included, or make an existing one of ours private; return it.
 
-    Raises PermanentError if it cannot be created, is a symbolic link, is no directory, or belongs to another user: each of
-    these would let another user read or replace what is kept there.
+    Raises PrxError if the machine has no room for it now. PermanentError if it cannot be created otherwise, is a symbolic link,
+    is no directory, or belongs to another user: each of these would let another user read or replace what is kept there.
     """
     try:
         for parent in reversed(path.parents):  # `parents=True` of mkdir gives its mode to the last one alone
@@ -124,7 +124,7 @@ def ensure_private_dir(path: Path) -> Path:
             path.mkdir(mode=PRIVATE_MODE, exist_ok=True)
         found = path.lstat()
     except OSError as error:
-        raise PermanentError(f"cannot create the directory {path}: {error.strerror}", hint=_OTHER_DIRECTORY) from error
+        raise refused(f"cannot create the directory {path}: {error.strerror}", error, hint=_OTHER_DIRECTORY) from error
     _refuse_foreign(path, found)
     if stat.S_IMODE(found.st_mode) != PRIVATE_MODE:
         path.chmod(PRIVATE_MODE)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import stat
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from prx.config import positions
-from prx.core.errors import ConfigError, PrxError
+from prx.core.errors import FOR_NOW, ConfigError, PrxError
 from prx.core.parsing import DEEPEST
 from prx.core.value import Value, value_class
 from prx.files import Claim, FileRefusedError
@@ -23,7 +22,6 @@ from prx.files.rule import is_mounted_secret, trusted_uids
 
 MAX_BYTES: Final = 1 << 20  # a configuration is a few kilobytes: something larger is a mistake, such as /dev/zero
 
-_SHORT = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}  # the machine has too little of something
 _PLACE = re.compile(r" \(at (?:line (?P<line>\d+), column (?P<column>\d+)|end of document)\)$")
 _HINTS = {
     "Invalid value": 'expected text in quotes, a number, true or false, or a list such as ["a", "b"]',
@@ -89,7 +87,7 @@ def _read(path: Path, claim: Claim, environ: Mapping[str, str] | None) -> Conten
         raise ConfigError([f"{path}: there is no such file"], hint="prx config init writes one to begin with") from error
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        if isinstance(error, OSError) and error.errno in _SHORT:  # of the machine, not of the configuration
+        if isinstance(error, OSError) and error.errno in FOR_NOW:  # of the machine, not of the configuration
             raise PrxError(f"{path} cannot be read: {reason.lower()}") from error
         raise ConfigError([f"{path}: cannot be read: {reason.lower()}"]) from error
 

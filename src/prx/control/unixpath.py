@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from prx.core.errors import PermanentError
+from prx.core.errors import PermanentError, refused
 
 PATH_LIMIT = 107
 
@@ -56,8 +56,8 @@ def listen(path: Path) -> socket.socket:
             listening.bind(short)
     except OSError as error:
         listening.close()
-        raise PermanentError(
-            f"cannot listen on {path}: {error.strerror}", hint="set PRX_DATA_DIR to a directory of your own"
+        raise refused(
+            f"cannot listen on {path}: {error.strerror}", error, hint="set PRX_DATA_DIR to a directory of your own"
         ) from error
     except BaseException:
         listening.close()

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, Final
 
 
 class PrxError(Exception):
@@ -69,6 +69,21 @@ class NotReadyError(PrxError):
     usual_code = "not_ready"
 
 
+# What a machine may refuse for now (errno(3)), whatever it is asked for, and what helps; empty: it passes by itself.
+FOR_NOW: Final = {
+    errno.ENOSPC: "make room",
+    errno.EDQUOT: "make room, or raise the quota",
+    errno.EFBIG: "raise the limit: ulimit -f",
+    errno.EMFILE: "raise the limit: ulimit -n",
+    errno.ENFILE: "the whole system has none left: end something",
+    errno.EAGAIN: "raise the limit: ulimit -u",
+    errno.ENOMEM: "end something, or raise the limit: ulimit -v",
+    errno.ENOBUFS: "end something",
+    errno.EIO: "",
+    errno.ESTALE: "",
+    errno.ETXTBSY: "",
+}
+
 # What CPython says in place of a reason (Objects/call.c, Python/ceval.c); without memory it may have none left for that.
 _WITHOUT_REASON = ("without exception set", "without setting an exception")
 _LOADERS_WORDS = {  # dlerror(3); the longer before what is in them
@@ -92,6 +107,16 @@ def errno_of(error: BaseException) -> int:
         case RuntimeError() if "start new thread" in str(error):
             return errno.EAGAIN
     return getattr(error, "errno", None) or 0
+
+
+def refused(message: str, error: OSError, *, hint: str = "") -> PrxError:
+    """Return what ends a command for which the system did not do what was asked; `error` says why not.
+
+    PermanentError, with `hint`, unless the machine has too little of something for now: then another try can help, and what
+    starts prx again (systemd, a container's engine) has to go on trying.
+    """
+    lacking = FOR_NOW.get(errno_of(error))
+    return PermanentError(message, hint=hint) if lacking is None else PrxError(message, hint=lacking)
 
 
 def lacks_memory(error: BaseException) -> bool:

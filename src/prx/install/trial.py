@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 from typing import Final
 
-from prx.core.errors import PermanentError, PrxError
+from prx.core.errors import PermanentError, PrxError, refused
 
 WITHIN: Final = 10.0  # seconds; it answers in 20 ms, a cold disk may take its time
 _SHOWN: Final = 80  # characters of what it says
@@ -42,7 +42,7 @@ async def _ask(program: Path) -> str:
         hint = (
             f"{program.parent} must allow programs to run: is it mounted noexec?" if isinstance(error, PermissionError) else ""
         )
-        raise PermanentError(f"{program} cannot be run here: {words}; it was not put into use", hint=hint) from error
+        raise refused(f"{program} cannot be run here: {words}; it was not put into use", error, hint=hint) from error
     try:
         async with asyncio.timeout(WITHIN):
             out, _ = await process.communicate()

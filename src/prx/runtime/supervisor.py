@@ -13,7 +13,7 @@ from prx.backends.base import CLOUDFLARE, Counters, EdgeSite
 from prx.config.paths import ensure_private_dir, runtime_dir
 from prx.config.schema import Config, TunnelSettings
 from prx.core import inputs
-from prx.core.errors import PrxError, UsageError
+from prx.core.errors import PrxError, UsageError, refused
 from prx.core.events import Event, Log, StateChanged, UrlChanged
 from prx.core.states import State
 from prx.core.status import TunnelStatus
@@ -227,7 +227,7 @@ class Supervisor:
             empty.touch(mode=0o600)
             empty.write_text("{}\n", encoding="ascii")
         except OSError as error:
-            raise PrxError(f"cannot write {empty}: {error.strerror}", hint="prx keeps a few small files there") from error
+            raise refused(f"cannot write {empty}: {error.strerror}", error, hint="prx keeps a few small files there") from error
         ensure_private_dir(self._data_dir)
 
     def _build_shared(self) -> Shared:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 from prx.config.schema import Config, TunnelSettings
-from prx.core.errors import PermanentError, PrxError, UsageError
+from prx.core.errors import PermanentError, PrxError, UsageError, refused
 from prx.logs.redact import Redactor
 from prx.runtime.bulkhead import keep_running
 from prx.runtime.host.clock import Clock
@@ -134,8 +134,9 @@ class Inspector:
         try:
             return GuardedRelay(target, copier, port=port)
         except OSError as error:
-            raise PermanentError(
+            raise refused(
                 f"{name}: the relay cannot listen on 127.0.0.1:{port}: {os.strerror(error.errno or 0).lower()}",
+                error,
                 hint="choose another port in [tunnel.inspect], or 0 for a free one",
             ) from error
 
@@ -146,7 +147,7 @@ class Inspector:
         try:
             return Spool(self._folder / name)
         except OSError as error:
-            raise PermanentError(f"requests cannot be kept in {self._folder / name}: {error.strerror}") from error
+            raise refused(f"requests cannot be kept in {self._folder / name}: {error.strerror}", error) from error
 
     def _catch(self, name: str, known: _Inspected, spool: Spool | None) -> None:
         """Begin to keep requests for a service that is down, if that is wanted; what waits is handed over in any case."""

@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from prx.core.errors import PermanentError, PrxError, errno_of, lacks_memory
+from prx.core.errors import FOR_NOW, PermanentError, PrxError, errno_of, lacks_memory
 from prx.ui.say import complain, say
 
 INTERRUPTED = 130  # 128 + SIGINT
@@ -21,11 +21,11 @@ CRASHED = 1
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}  # what a write to stdout may end with (write(2))
 _SHORT = {
-    errno.EMFILE: ("no more open files", "raise the limit: ulimit -n"),
-    errno.ENFILE: ("no more open files", "the whole system has none left: end something"),
-    errno.EAGAIN: ("no more processes or threads", "raise the limit: ulimit -u"),
-    errno.ENOMEM: ("no more memory", "end something, or raise the limit: ulimit -v"),
-    errno.ENOBUFS: ("no more memory for connections", "end something"),
+    errno.EMFILE: "no more open files",
+    errno.ENFILE: "no more open files",
+    errno.EAGAIN: "no more processes or threads",
+    errno.ENOMEM: "no more memory",
+    errno.ENOBUFS: "no more memory for connections",
 }
 _NOT_OURS = {errno.EACCES, errno.EPERM, errno.EROFS}
 
@@ -83,8 +83,7 @@ def short_of(error: BaseException) -> PrxError | None:
     number = errno.ENOMEM if lacks_memory(error) else errno_of(error)
     if number not in _SHORT:
         return None
-    message, hint = _SHORT[number]
-    return PrxError(f"this machine gives prx {message}", hint=hint)
+    return PrxError(f"this machine gives prx {_SHORT[number]}", hint=FOR_NOW[number])
 
 
 def describe_os_error(error: OSError, place: str | os.PathLike[str] | None = None) -> PrxError:
@@ -96,7 +95,8 @@ def describe_os_error(error: OSError, place: str | os.PathLike[str] | None = Non
     if where is None:
         return PrxError(f"cannot write: {words}", hint="the disk, or what stdout leads to, is full")
     kind = PermanentError if error.errno in _NOT_OURS else PrxError
-    helps = "make room, or set PRX_DATA_DIR to a directory of your own" if error.errno in _FULL | _NOT_OURS else ""
+    helps = "set PRX_DATA_DIR to a directory of your own" if error.errno in _FULL | _NOT_OURS else ""
+    helps = f"make room, or {helps}" if error.errno in _FULL else helps
     return kind(f"{os.fsdecode(where)}: {words}", hint=helps)
 
 

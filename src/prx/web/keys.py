@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from prx.core.errors import PermanentError
+from prx.core.errors import PermanentError, refused
 from prx.files.reading import read_plain
 from prx.files.replace import write_new
 
@@ -89,12 +89,12 @@ def load_key(path: Path) -> bytes:
     except FileExistsError:
         pass
     except OSError as error:
-        raise PermanentError(f"{path} cannot be written: {error.strerror}", hint="set PRX_DATA_DIR") from error
+        raise refused(f"{path} cannot be written: {error.strerror}", error, hint="set PRX_DATA_DIR") from error
     try:
         found = read_plain(path, limit=1024, ours=True)
         key = bytes.fromhex(found.decode().strip())
     except OSError as error:
-        raise PermanentError(f"{path} cannot be read: {error.strerror}") from error
+        raise refused(f"{path} cannot be read: {error.strerror}", error) from error
     except ValueError:
         key = b""
     if len(key) != _KEY_BYTES:
