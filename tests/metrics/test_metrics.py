@@ -216,3 +216,20 @@ def test_what_is_not_wanted_any_more_makes_nothing_unready(state: State, wanted:
     assert not_ready([leaving, TunnelStatus("api", state=State.READY)]) == []
     assert not_ready([leaving, TunnelStatus("api", state=State.STARTING)]) == ["api: starting"]
     assert not_ready([leaving, TunnelStatus("api", state=State.IDLE, wanted=False)]) == [f"web: {state}"]
+
+
+@pytest.mark.parametrize(
+    ("state", "verdict", "up"),
+    [
+        (State.READY, Verdict.HEALTHY, 1), (State.READY, Verdict.EDGE_REFUSED, 1), (State.READY, Verdict.EDGE_LOST, 1),
+        (State.DEGRADED, Verdict.ORIGIN_DOWN, 1), (State.DEGRADED, Verdict.ORIGIN_ERROR, 1),
+        (State.DEGRADED, Verdict.ACCESS_REJECTED, 1), (State.DEGRADED, Verdict.HEALTHY, 1),
+        (State.DEGRADED, Verdict.EDGE_LOST, 0), (State.DEGRADED, Verdict.UNREACHABLE, 0), (State.DEGRADED, Verdict.OFFLINE, 0),
+        (State.DEGRADED, Verdict.ROUTE_MISMATCH, 0), (State.DEGRADED, Verdict.UDP_BLOCKED, 0),
+        (State.BACKOFF, Verdict.CRASHED, 0), (State.STARTING, Verdict.STARTING, 0), (State.FAILED, Verdict.AUTH_REJECTED, 0),
+    ],
+)  # fmt: skip
+def test_up_means_that_visitors_get_through(state: State, verdict: Verdict, up: int) -> None:
+    """`prx_up`, on which the alert of a tunnel that is down stands, is 0 for each fault of the tunnel itself."""
+    text = rendered(statuses=(TunnelStatus("web", state=state, verdict=verdict),))
+    assert sample(text, 'prx_up{tunnel="web"}') == up

@@ -14,6 +14,7 @@ from prx.core.status import TunnelStatus
 from prx.core.verdicts import Verdict
 from prx.metrics import table
 from prx.metrics.collection import Histogram, TunnelCounts
+from prx.metrics.readiness import visitors_get_through
 from prx.metrics.table import BUCKETS, LEVELS, METRICS, RESTART_CAUSES, Metric
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
@@ -77,7 +78,7 @@ def _samples(metric: Metric, snapshot: Snapshot) -> Iterator[_Sample]:
 
 def _of_status(metric: Metric, status: TunnelStatus) -> Iterator[_Sample]:
     if metric is table.UP:
-        yield "", (), status.state.is_up
+        yield "", (), visitors_get_through(status)
     elif metric is table.STATE:
         yield from (("", (state,), status.state is state) for state in State)
     elif metric is table.VERDICT:

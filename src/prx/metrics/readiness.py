@@ -1,4 +1,4 @@
-"""Whether prx is ready, for `/readyz`: every tunnel that is wanted is up, or degraded by its service alone."""
+"""Whether prx is ready, for `/readyz`: every tunnel that is wanted is up, or degraded by its service alone. And `prx_up`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Final
 
 from prx.core.states import State
 from prx.core.status import TunnelStatus
-from prx.core.verdicts import Verdict
+from prx.core.verdicts import WELL, Verdict
 
 THE_SERVICES_OWN: Final = frozenset({Verdict.ORIGIN_DOWN, Verdict.ORIGIN_ERROR})
 """The verdicts that say that the tunnel is fine and the service behind it is not."""
@@ -26,6 +26,16 @@ def not_ready(statuses: Iterable[TunnelStatus]) -> list[str]:
         for status in wanted or known
         if not _is_ready(status)
     ]
+
+
+def visitors_get_through(status: TunnelStatus) -> bool:
+    """Return whether requests reach the service, for `prx_up`: what is wrong, if anything is, is not the tunnel.
+
+    A degraded tunnel that is well has fewer connectors than it should; `access_rejected` is about prx's own probes.
+    """
+    if status.state is State.DEGRADED:
+        return status.verdict in THE_SERVICES_OWN | WELL | {Verdict.ACCESS_REJECTED}
+    return status.state is State.READY
 
 
 def _is_ready(status: TunnelStatus) -> bool:

@@ -24,7 +24,10 @@ _TUNNEL: Final = ("tunnel",)
 
 BUILD_INFO: Final = Metric("prx_build_info", "gauge", ("version",), "Always 1; the label says which prx this is.")
 UP: Final = Metric(
-    "prx_up", "gauge", _TUNNEL, "1 if the tunnel is up (ready, or degraded by something that is not the tunnel), else 0."
+    "prx_up",
+    "gauge",
+    _TUNNEL,
+    "1 if visitors get through the tunnel (ready, or degraded by something that is not the tunnel), else 0.",
 )
 STATE: Final = Metric("prx_state", "gauge", ("tunnel", "state"), "1 for the state that the tunnel is in, 0 for the others.")
 VERDICT: Final = Metric(
