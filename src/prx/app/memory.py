@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 LONG_PAUSE = 0.02  # seconds of processor time
-FEW = 100_000  # objects, looked through in some 10 ms; those of 1,000 tunnels take half a second on a busy machine
+FEW = 100_000  # objects, which a collection traverses in some 10 ms; those of 1,000 tunnels take up to half a second
 AT_MOST = 16  # cycles of what was set aside are found by a thorough return alone when it is dropped later: this bounds them
 _M_ARENA_MAX = -8  # malloc.h
 _OLDEST = 2
