@@ -21,6 +21,15 @@ from tests.client.program import running
 
 from prx.cli.ending import run
 
+
+@pytest.fixture(autouse=True)
+def usual_interrupt() -> Iterator[None]:
+    """Have Ctrl-C handled as where a program begins: what a test before has left could end the whole run."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 _NEVER_FOUND = """
 import socket, sys, threading
 asked = socket.getaddrinfo

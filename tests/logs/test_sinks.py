@@ -24,7 +24,7 @@ class Gate:
 
     def __init__(self) -> None:
         self.lines: list[bytes] = []
-        self.error: OSError | None = None
+        self.error: OSError | MemoryError | None = None
         self.open = threading.Event()
         self.open.set()
         self.entered = threading.Event()
@@ -115,10 +115,13 @@ def test_a_sink_is_behind_while_its_target_takes_lines_too_slowly() -> None:
     assert sink.dropped == 0
 
 
-def test_refusing_target_alarms_once_a_minute() -> None:
-    """A full disk costs lines and one alarm a minute, and when there is space again, writing goes on."""
+@pytest.mark.parametrize(
+    ("error", "reason"), [(OSError(28, "No space left on device"), "No space left on device"), (MemoryError(), "no memory")]
+)
+def test_refusing_target_alarms_once_a_minute(error: OSError | MemoryError, reason: str) -> None:
+    """A full disk, or no memory, costs lines and one alarm a minute, and when there is space again, writing goes on."""
     target, now, alarms = Gate(), [0.0], list[str]()
-    target.error = OSError(28, "No space left on device")
+    target.error = error
     sink = Sink(target, gap=lambda count: b"lost %d" % count, on_alarm=alarms.append, clock=lambda: now[0])
 
     def put(line: bytes) -> None:
@@ -133,7 +136,7 @@ def test_refusing_target_alarms_once_a_minute() -> None:
     put(b"z")
     sink.close()
     assert len(alarms) == 2
-    assert "No space left on device" in alarms[0]
+    assert reason in alarms[0]
     assert target.lines == [b"lost 5", b"z"]
     assert (sink.written, sink.dropped) == (1, 5)
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ctypes
 import logging
+import os
 import sys
+import threading
 from pathlib import Path
 
-from prx.core.errors import UsageError
+from prx.core.errors import UsageError, lacks_memory
 from prx.ui.errors import without_secrets
 
 _PR_SET_DUMPABLE = 4  # prctl(2)
@@ -39,3 +41,16 @@ def guard_logging() -> None:
     """Take secrets out of what libraries log to stderr, such as asyncio's word on a failed task."""
     if logging.lastResort is not None:
         logging.lastResort.setFormatter(_Quiet())
+
+
+def guard_threads() -> None:
+    """Have a thread that ends as there is no memory say so in words; what else ends one is reported with its traceback."""
+    usual = threading.excepthook
+
+    def report(ended: threading.ExceptHookArgs) -> None:
+        if ended.exc_value is not None and lacks_memory(ended.exc_value):
+            os.write(2, b"error: this machine gives prx no more memory\n")
+        else:
+            usual(ended)
+
+    threading.excepthook = report

@@ -16,12 +16,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0 done, or stopped as asked · 1 failed · 2 usage or configuration · 3 permanent, or not running · 4 not ready in time, or
     unknown · 128 + n ended by a second signal n, or by a first one before the work is done (Ctrl-C: 130).
     """
+    reserve: list[bytes] = []
     try:
         from prx.app.memory import no_collection
 
         with no_collection():
             from prx.cli.early import prepare
+            from prx.core.errors import RESERVED, reserve
 
+        reserve.append(bytes(RESERVED))
         prepare(arguments)
         code = _run(arguments)
     except KeyboardInterrupt:  # during the imports, or behind `run`
@@ -29,6 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         code = interrupted(arguments)
     except (OSError, MemoryError, ImportError, SystemError) as error:  # during the imports, or of the words for what failed
+        reserve.clear()
         from prx.cli.early import complain_of_the_machine
 
         code = complain_of_the_machine(error)

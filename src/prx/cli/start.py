@@ -176,7 +176,7 @@ def _run(options: StartOptions, report_fd: int | None) -> int:
     from prx.app.memory import no_collection, use_one_arena
 
     with no_collection():
-        from prx.app.hardening import forbid_dumps, guard_logging
+        from prx.app.hardening import forbid_dumps, guard_logging, guard_threads
         from prx.app.session import Session
         from prx.cli.install_prompt import offer_client
         from prx.runtime.host.clock import SystemClock
@@ -185,6 +185,7 @@ def _run(options: StartOptions, report_fd: int | None) -> int:
     use_one_arena()
     forbid_dumps()
     guard_logging()
+    guard_threads()
     with _report(report_fd) as settled:
         try:
             return _to_the_end(Session(options, os.environ, offer_client=offer_client, on_settled=settled))

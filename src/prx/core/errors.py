@@ -84,6 +84,13 @@ FOR_NOW: Final = {
     errno.ETXTBSY: "",
 }
 
+RESERVED: Final = 2 << 20  # bytes, two arenas of CPython's
+reserve: Final[list[bytes]] = []
+"""What is given back first if there is no memory, as the words for that take some.
+
+It is filled when a command begins; pages that were never written to (calloc(3)) take addresses alone.
+"""
+
 # What CPython says in place of a reason (Objects/call.c, Python/ceval.c); without memory it may have none left for that.
 _WITHOUT_REASON = ("without exception set", "without setting an exception")
 _LOADERS_WORDS = {  # dlerror(3); the longer before what is in them
@@ -100,10 +107,14 @@ def errno_of(error: BaseException) -> int:
     match error:
         case MemoryError():
             return errno.ENOMEM
-        case SystemError() if any(words in str(error) for words in _WITHOUT_REASON):
+        case SystemError() if _WITHOUT_REASON[0] in str(error) or _WITHOUT_REASON[1] in str(error):
             return errno.ENOMEM
         case ImportError():  # the dynamic loader has words only
-            return next((number for words, number in _LOADERS_WORDS.items() if words in str(error).lower()), 0)
+            said = str(error).lower()
+            for words, number in _LOADERS_WORDS.items():  # a generator that finds no memory complains on stderr
+                if words in said:
+                    return number
+            return 0
         case RuntimeError() if "start new thread" in str(error):
             return errno.EAGAIN
     return getattr(error, "errno", None) or 0

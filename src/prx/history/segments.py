@@ -87,7 +87,7 @@ class SegmentWriter:
         self._header_due = True
 
     def write(self, lines: Sequence[bytes]) -> int:
-        """Append lines (without newline) in order; return how many were written. OSError if none could be."""
+        """Append lines (without newline) in order; return how many were written. OSError or MemoryError if none could be."""
         done = 0
         while done < len(lines):
             file = self._file_of_today()
@@ -96,7 +96,7 @@ class SegmentWriter:
             part = lines[done : done + room]
             try:
                 written = file.write([*head, *part])
-            except OSError:
+            except (OSError, MemoryError):
                 self._header_due = True
                 if done:
                     return done

@@ -37,13 +37,13 @@ class RotatingFile:
     def write(self, lines: Sequence[bytes]) -> int:
         """Append lines (without newline) in order, return how many were written.
 
-        OSError if not even the first one could be; fewer than all if the disk became full on the way.
+        OSError or MemoryError if not even the first one could be; fewer than all if room was wanting on the way.
         """
         done = 0
         while done < len(lines):
             try:
                 done += self._write_some(lines[done:])
-            except OSError:
+            except (OSError, MemoryError):
                 if not done:
                     raise
                 break

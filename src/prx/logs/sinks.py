@@ -38,7 +38,7 @@ class Target(Protocol):
     """Take lines, or pieces of several, in the writing thread."""
 
     def write(self, lines: Sequence[bytes]) -> int:
-        """Write them in order, return how many; OSError if none could be."""
+        """Write them in order, return how many; OSError or MemoryError if none could be."""
 
     def close(self) -> None:
         """Free what it holds."""
@@ -145,6 +145,8 @@ class Sink:
         try:
             count = self._target.write([*gap, *(stored for stored, _ in batch)])
             reason = ""
+        except MemoryError:
+            count, reason = 0, "no memory"
         except OSError as error:
             count, reason = 0, error.strerror or type(error).__name__
         done = max(0, count - len(gap))

@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from prx.core.errors import FOR_NOW, PermanentError, PrxError, errno_of, lacks_memory
+from prx.core.errors import FOR_NOW, PermanentError, PrxError, errno_of, lacks_memory, reserve
 from prx.ui.say import complain, say
 
 INTERRUPTED = 130  # 128 + SIGINT
@@ -64,6 +64,7 @@ def _run(command: click.Command, arguments: Sequence[str] | None) -> int:
         _forget_stdout()
         return PIPE_CLOSED
     except Exception as error:  # noqa: BLE001 - of a defect the interpreter would write the same, with every secret that is in it
+        reserve.clear()
         if short := short_of(error):
             print_error(short)
             return short.exit_code
