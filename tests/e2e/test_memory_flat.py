@@ -20,7 +20,7 @@ from prx.lab import Lab
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux reports what belongs to no file")
 
 MIB = 1024 * 1024
-ROUNDS = 3
+ROUNDS = 2
 MAY_STAY = 4 * MIB  # of peaks of 8 to 250: prx returns from 2 on, and what is warm after them belongs to it
 WITHIN = 90.0  # seconds; ten to twenty on an idle machine
 
