@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from tests.control.scripted import ScriptedPrx, raw
 
+from prx.control import lines
 from prx.control import server as server_module
 from prx.control.client import Client
 from prx.control.server import ControlServer
@@ -43,7 +44,7 @@ async def test_events_are_streamed_and_a_slow_reader_is_told_what_it_missed(prx:
 
 async def test_a_client_that_says_nothing_more_is_dropped(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A request that begins and does not end within its time ends the connection."""
-    monkeypatch.setattr(server_module, "REQUEST_SECONDS", 0.05)
+    monkeypatch.setattr(lines, "REQUEST_SECONDS", 0.05)
     async with ControlServer(path, ScriptedPrx(), wall=lambda: 0.0):
         reader, writer = await asyncio.open_unix_connection(path)
         writer.write(b'{"do":')

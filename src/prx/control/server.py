@@ -19,7 +19,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
 
-from prx.control.messages import REPLAY_BEGINS, REPLAY_LIMIT, REQUEST_LIMIT, WAIT_LIMIT, Message, decode, encode, refusal
+from prx.control.lines import read_request, send
+from prx.control.messages import REQUEST_LIMIT, WAIT_LIMIT, Message, decode, encode, refusal
 from prx.control.peer import is_allowed, peer_of
 from prx.control.seats import Seat, choose_to_leave
 from prx.control.unixpath import listen
@@ -28,10 +29,8 @@ from prx.core.events import Event
 from prx.core.states import State
 from prx.core.status import TunnelStatus
 
-REQUEST_SECONDS = 10.0  # from the first byte of a request to its newline
 FIRST_SECONDS = 60.0  # until the first request begins
 REST_SECONDS = 600.0  # between two requests
-WRITE_SECONDS = 30.0  # a client that takes nothing for so long is dropped
 CONNECTION_LIMIT = 64
 ALSO_LIMIT = 16
 BACKLOG = 128  # connections that the kernel holds for us
@@ -183,9 +182,9 @@ class ControlServer:
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, seat: Seat) -> None:
         while True:
             try:
-                line = await _read_request(reader, REST_SECONDS if seat.asked else FIRST_SECONDS)
+                line = await read_request(reader, REST_SECONDS if seat.asked else FIRST_SECONDS)
             except ValueError as error:
-                await _send(writer, refusal(UsageError(f"not a request: {error}")))
+                await send(writer, refusal(UsageError(f"not a request: {error}")))
                 return
             if line is None:
                 return
@@ -208,7 +207,7 @@ class ControlServer:
             answer = refusal(UsageError(f"not a request: {error}"))
         except (OSError, RuntimeError, MemoryError) as error:  # this machine is short of something just now
             answer = refusal(PrxError(f"prx cannot do that now: {error}", hint="try again in a moment"))
-        await _send(writer, answer)
+        await send(writer, answer)
 
     async def _answer(self, request: Message) -> Message:
         match request.get("do"):
@@ -295,9 +294,9 @@ class ControlServer:
         hold = self._controlled.hold(keep=_wait_of(request, "keep"), also=_also_of(request))
         seat.holding = True
         try:
-            await _send(writer, {"ok": True, **self._controlled.about()})
+            await send(writer, {"ok": True, **self._controlled.about()})
             if await reader.readline():
-                await _send(writer, {"ok": True, "ends": hold.release()})
+                await send(writer, {"ok": True, "ends": hold.release()})
         except ValueError:  # a line without an end
             return
         finally:
@@ -309,9 +308,9 @@ class ControlServer:
         events = self._controlled.subscribe()
         watch = asyncio.create_task(_close_at_end(reader, events), name="end of a control stream")  # noqa: TID251 - ended below
         try:
-            await _send(writer, {"ok": True})
+            await send(writer, {"ok": True})
             async for event in events:
-                await _send(writer, event.to_json())
+                await send(writer, event.to_json())
         finally:
             watch.cancel()
             events.close()
@@ -359,41 +358,3 @@ def _wait_of(request: Message, what: str = "wait") -> float:
     if isinstance(wait, bool) or not isinstance(wait, int | float) or not 0 <= wait <= WAIT_LIMIT:
         raise UsageError(f"{what} must be a number of seconds from 0 to {WAIT_LIMIT:.0f}")
     return float(wait)
-
-
-async def _read_request(reader: asyncio.StreamReader, patience: float) -> bytes | None:
-    """Return one line; None if the client closed between requests. Raises ValueError if it is too long or cut off.
-
-    `patience` is the time in seconds that it may take to begin.
-    """
-    async with asyncio.timeout(patience):
-        first = await reader.read(1)
-    if not first:
-        return None
-    try:
-        async with asyncio.timeout(REQUEST_SECONDS):
-            return await _rest_of(first, reader) if first != b"\n" else first
-    except asyncio.IncompleteReadError as error:
-        raise ValueError("it ends before its newline") from error
-
-
-async def _rest_of(line: bytes, reader: asyncio.StreamReader) -> bytes:
-    """Return a whole line; raise ValueError if it is longer than its kind may be."""
-    pieces, size, limit = [line], len(line), REQUEST_LIMIT
-    while True:
-        try:
-            return b"".join([*pieces, await reader.readuntil(b"\n")])
-        except asyncio.LimitOverrunError as error:
-            piece = await reader.readexactly(error.consumed)
-            if len(pieces) == 1 and (line + piece).startswith(REPLAY_BEGINS):
-                limit = REPLAY_LIMIT
-            size += len(piece)
-            if size > limit:
-                raise ValueError(f"a request has at most {limit} bytes") from error
-            pieces.append(piece)
-
-
-async def _send(writer: asyncio.StreamWriter, message: Message) -> None:
-    writer.write(encode(message))
-    async with asyncio.timeout(WRITE_SECONDS):
-        await writer.drain()
