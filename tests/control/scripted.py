@@ -13,7 +13,6 @@ from typing import Any
 from prx.app.holders import FreeHold
 from prx.control.client import Client
 from prx.control.messages import Message
-from prx.core.errors import PrxError
 from prx.core.events import Fact, StateChanged, UrlChanged
 from prx.core.states import State
 from prx.core.status import TunnelStatus
@@ -28,7 +27,7 @@ class ScriptedPrx:
     def __init__(self, *names: str) -> None:
         self.bus = Bus(SystemClock())
         self.asked: list[tuple[str, str | None]] = []
-        self.problem: PrxError | None = None
+        self.problem: Exception | None = None
         self.subscribed, self.stopped = asyncio.Event(), asyncio.Event()
         self.on_stop: Callable[[str | None], None] = lambda _: None
         for name in names or ("web",):

@@ -120,6 +120,27 @@ async def test_all_problems_of_a_configuration_arrive(prx: ScriptedPrx, path: Pa
         await ask(path, "reload")
 
 
+@pytest.mark.parametrize(
+    "defect",
+    [
+        Exception("odd"),
+        AssertionError(),
+        ExceptionGroup("unhandled errors in a TaskGroup", [ZeroDivisionError()]),
+        BufferError("no export"),
+    ],
+    ids=lambda defect: type(defect).__name__,
+)
+async def test_a_defect_is_an_answer_too(prx: ScriptedPrx, path: Path, defect: Exception) -> None:
+    """The client hears that prx is at fault, at once, and can go on to ask; the reason is reported where prx runs."""
+    reported: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context.get("exception")))
+    prx.problem = defect
+    with pytest.raises(PrxError, match=f"defect of prx .{type(defect).__name__}.") as caught:
+        await ask(path, "reload")
+    assert (caught.value.exit_code, reported) == (1, [defect])
+    assert (await ask(path, "ping"))["ok"]
+
+
 async def test_an_unknown_tunnel_is_refused_with_the_names(prx: ScriptedPrx, path: Path) -> None:
     """A wrong name changes nothing and the answer lists the right ones."""
     with pytest.raises(UsageError) as caught:

@@ -207,6 +207,10 @@ class ControlServer:
             answer = refusal(UsageError(f"not a request: {error}"))
         except (OSError, RuntimeError, MemoryError) as error:  # this machine is short of something just now
             answer = refusal(PrxError(f"prx cannot do that now: {error}", hint="try again in a moment"))
+        except Exception as error:  # noqa: BLE001 - the client is not left without an answer, nor the operator without the reason
+            message = "a question to the control socket failed"
+            asyncio.get_running_loop().call_exception_handler({"message": message, "exception": error})
+            answer = refusal(PrxError(f"prx failed at that, which is a defect of prx ({type(error).__name__})"))
         await send(writer, answer)
 
     async def _answer(self, request: Message) -> Message:
