@@ -154,6 +154,19 @@ def test_a_restart_that_costs_the_url_is_told_before(delay: float, words: str) -
     assert scene.heard() == ["url_will_change", "url_kept"]
 
 
+@pytest.mark.parametrize("delays", [(5.0, 5.0), (5.0, 10.0, 20.0, 40.0), (0.0, 5.0), (5.0,) * 100])
+def test_a_url_is_lost_once_however_often_the_start_fails(delays: tuple[float, ...]) -> None:
+    """A connector that does not come up again is one piece of news about the URL, not one for each try; the next URL counts."""
+    scene = Scene()
+    for attempt, delay in enumerate(delays, 1):
+        scene.give(events.RestartScheduled(tunnel="web", delay=delay, attempt=attempt, reason="offline", costs_url=True))
+    assert scene.heard() == ["url_will_change"]
+    scene.give(events.UrlKnown(tunnel="web", url="https://b.example"))
+    scene.give(events.RestartScheduled(tunnel="web", delay=5, attempt=1, reason="hung", costs_url=True))
+    assert scene.heard() == ["url_will_change"] * 2
+    assert "https://b.example" in scene.told[-1].text
+
+
 def test_a_restart_that_keeps_the_url_is_no_news() -> None:
     """A named tunnel's restart is reported by its verdict alone."""
     scene = Scene()

@@ -4,7 +4,7 @@ Theory of operation. A verdict becomes news when it has lasted: one that came ab
 `visible_after` already (`prx.core.display`); any other one is waited for here. All verdicts from the first bad one until the
 tunnel has been well for `WELL_FOR` are one incident: each verdict that lasts is reported once, and the end once, with how long
 it took. So a tunnel that comes and goes is reported once. The way up (`starting`, public DNS of a fresh name) is no trouble.
-A tunnel that is stopped on purpose ends its incident without a word.
+A tunnel that is stopped on purpose ends its incident without a notice.
 
 Times are wall-clock seconds since 1970 and come in as arguments.
 """
@@ -86,7 +86,7 @@ class Incidents:
                     self._forget()
             case events.UrlChanged(url=url) | events.UrlKnown(url=url):
                 self._url, self._will_change = url, False
-            case events.RestartScheduled(costs_url=True):
+            case events.RestartScheduled(costs_url=True) if not self._will_change:  # each further try loses the same URL
                 self._will_change = True
                 return [self._warn(at, fact)]
             case events.RestartCancelled() if self._will_change:

@@ -7,7 +7,7 @@ import contextlib
 import hashlib
 import hmac
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -86,9 +86,11 @@ def failed(tunnel: str = "web") -> Fact:
     return VerdictChanged(tunnel=tunnel, old="", new=Verdict.AUTH_REJECTED, reason="the token is void", hint="take a new one")
 
 
-def warning(reason: str) -> Fact:
-    """Return another one."""
-    return RestartScheduled(tunnel="web", delay=5, attempt=1, reason=reason, costs_url=True)
+def warnings(count: int) -> Iterator[Fact]:
+    """Yield facts that make so many pieces of news: each time another URL will be lost. The reason is a number, from 0."""
+    for number in range(count):
+        yield UrlKnown(tunnel="web", url=f"https://{number}.example")
+        yield RestartScheduled(tunnel="web", delay=5, attempt=1, reason=str(number), costs_url=True)
 
 
 async def test_a_command_finds_the_news(bench: Bench, tmp_path: Path) -> None:
@@ -138,7 +140,7 @@ async def test_a_server_that_fails_is_asked_three_times_more(bench: Bench, serve
 async def test_news_comes_in_order_and_none_is_dropped(bench: Bench, tmp_path: Path) -> None:
     """A hook hears one piece of news after the other, unlike on_url, whose older URL is worthless."""
     bench.settings = TunnelSettings(on_change=(script(tmp_path, 'echo "$PRX_REASON" >>seen'),))
-    bench.see(UrlKnown(tunnel="web", url="https://a"), *(warning(str(number)) for number in range(5)))
+    bench.see(*warnings(5))
     for _ in range(5):
         await bench.result()
     assert (tmp_path / "seen").read_text().split() == ["0", "1", "2", "3", "4"]
@@ -154,8 +156,7 @@ async def test_a_hook_that_hangs_holds_up_no_other_and_its_line_is_bounded(
 
     silent = await servers.start(say_nothing)
     bench.settings = TunnelSettings(on_change=(silent.url, script(tmp_path, "true")))
-    for number in range(3 * LINE):
-        bench.see(warning(str(number)))
+    bench.see(*warnings(3 * LINE))
     assert (await bench.result()).hook == "./hook.sh"
     waiting = bench.runner.waiting(silent.url)
     assert len(waiting) <= LINE
