@@ -7,6 +7,7 @@ import hashlib
 import socket
 import ssl
 import struct
+from dataclasses import replace
 
 import pytest
 import trustme
@@ -15,6 +16,7 @@ from tests.support.origin import blob, blob_digest
 from tests.support.waits import PATIENCE, free_port
 from tests.traffic.pieces import Handler, ask, kept, read_head, relaying, service
 
+from prx.runtime.probes.connect import FailureKind, ProbeError
 from prx.traffic.relay import HIGH_WATER, Target
 
 GET = b"GET /a?b=1 HTTP/1.1\r\nHost: app.example.com\r\n\r\n"
@@ -236,6 +238,37 @@ async def test_a_service_that_does_not_listen_is_a_reset_and_no_hang() -> None:
     async with relaying(free_port()) as relay:
         assert await ask(relay.port, GET) == "reset"
         assert not relay.pairs
+
+
+def _no_certificates() -> ssl.SSLContext:
+    raise ProbeError(FailureKind.LOCAL, "the CA file cannot be used")
+
+
+def _no_thread() -> ssl.SSLContext:
+    raise RuntimeError("can't start new thread")
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        Target("a..b", 80),
+        Target("127.0.0.1", 1 << 20),
+        Target("127.0.0.1", 0, _no_certificates, "localhost"),
+        Target("127.0.0.1", 0, _no_thread, "localhost"),
+    ],
+    ids=["no name", "no port", "no certificates", "no thread"],
+)
+async def test_a_service_that_cannot_be_asked_for_whatever_reason_is_a_reset_and_no_hang(target: Target) -> None:
+    """A connection that cannot be opened at all ends as one that is refused, and the reason is handed on."""
+
+    async def wait(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+
+    async with service(wait) as port, relaying(0, target=replace(target, port=target.port or port)) as relay:
+        refused: list[Exception] = []
+        relay.on_refused = refused.append
+        assert await ask(relay.port, GET) == "reset"
+        assert (len(refused), len(relay.pairs)) == (1, 0)
 
 
 async def test_a_service_that_speaks_tls_is_seen_plainly() -> None:

@@ -22,7 +22,7 @@ from typing import Any, Final
 
 from prx.traffic.tee import SERVICE, VISITOR, Copier, Tee
 
-HIGH_WATER: Final = 256 * 1024  # bytes that wait for a side before its peer is read no more
+HIGH_WATER: Final = 256 * 1024  # bytes that wait for a side before its peer is no longer read
 READ_SIZE: Final = 256 * 1024  # bytes that are read at a time
 CONNECT_SECONDS: Final = 30.0  # as cloudflared waits for a service
 BACKLOG: Final = 1024
@@ -96,13 +96,13 @@ class Side(asyncio.BufferedProtocol):
         return self.transport is not None and self.transport.can_write_eof()
 
     def detach(self) -> None:
-        """Release this side without a word to the other one."""
+        """Release this side without telling the other one."""
         transport, self.transport = self.transport, None
         if transport is not None:
             transport.abort()
 
     def pause_writing(self) -> None:
-        """Read no more for a side that takes no more."""
+        """Stop reading for a side whose buffer is full."""
         if self.peer.transport is not None:
             self.peer.transport.pause_reading()
 
@@ -163,7 +163,7 @@ class Pair:
                     ssl=target.context(),
                     server_hostname=(target.server_name or target.host) if target.tls else None,
                 )
-        except (OSError, TimeoutError, ssl.SSLError) as error:
+        except Exception as error:  # noqa: BLE001 - whatever the reason, the visitor waits for an end
             self.failed(error)
             return
         if self.visitor.transport is None:

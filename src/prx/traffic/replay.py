@@ -73,7 +73,7 @@ async def send(raw: bytes, target: Target, copier: Copier, *, before: Callable[[
                     copier.read_now(tee, SERVICE, data)
             finally:
                 writer.transport.abort()
-    except (OSError, TimeoutError) as error:
+    except Exception as error:  # whatever the reason, the service was not asked, or has not answered
         if tee.first is None or not tee.first.status:  # an answer that does not end is one, too
             copier.read_now(tee, SERVICE, None)
             raise PrxError(
