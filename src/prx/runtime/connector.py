@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine
 from dataclasses import replace
+from functools import partial
 from typing import Any, Protocol
 
 from prx.backends.base import Counters
@@ -27,6 +28,7 @@ from prx.core.sightings import Sightings
 from prx.core.states import ChildState, MachineSettings, State
 from prx.core.story import inside
 from prx.core.verdicts import Diagnosis
+from prx.runtime.bulkhead import keep_running, words_of
 from prx.runtime.bus import redacted
 from prx.runtime.child_start import explain, start_child
 from prx.runtime.client_program import ClientProgram, Programs
@@ -220,7 +222,7 @@ class Connector:
             case effects.CancelTimers():
                 self._timers.cancel()
             case effects.Check():
-                self._start("check", self._check(effect.run))
+                self._start("check", self._contained("a check of the tunnel", self._check(effect.run)))
             case effects.Spawn():
                 self._start("run", self._live(effect))
             case effects.Terminate() | effects.Kill():
@@ -238,6 +240,13 @@ class Connector:
         self._jobs.add(job)
         job.add_done_callback(self._jobs.discard)
 
+    async def _contained(self, what: str, work: Coroutine[Any, Any, None]) -> None:
+        """Do what a child runs without: a mistake in it must not take a running tunnel down."""
+        try:
+            await work
+        except Exception as error:  # noqa: BLE001 - see above; the machine checks again
+            self.context.log("error", f"{what} failed: {words_of(error)}")
+
     def _signal(self, effect: effects.Terminate | effects.Kill) -> None:
         run = self._run
         if run is None or run.number != effect.run:
@@ -246,7 +255,7 @@ class Connector:
             run.process.kill()
         else:
             run.process.terminate()
-            self._start("draining", self._report_draining(run))
+            self._start("draining", self._contained("a question to the connector that ends", self._report_draining(run)))
 
     async def _report_draining(self, run: Run) -> None:
         """Publish what a child that was asked to end waits for."""
@@ -313,7 +322,8 @@ class Connector:
         self.send(inputs.Spawned(effect.run, run.process.pid, version))
         context.phases.reached("spawned", f"pid {run.process.pid}")
         async with asyncio.TaskGroup() as helpers:
-            watch = helpers.create_task(run.watch(), name=f"{self.context.name}: watch")
+            work = keep_running("the watch of the connector", run.watch, context.clock, partial(context.log, "error"))
+            watch = helpers.create_task(work, name=f"{self.context.name}: watch")
             ended = await run.wait()
             watch.cancel()
         self._run = None
@@ -329,15 +339,11 @@ class Connector:
 
     async def _check(self, number: int) -> None:
         run = self._run
-        try:
-            if run is not None and run.number == number:
-                evidence, checked = await run.check()
-            elif not self.machine.settings.has_child:
-                evidence, checked = await self._check_alone(number)
-            else:
-                return
-        except Exception as error:  # noqa: BLE001 - a mistake in a probe must not take a running tunnel down; the machine checks again
-            self.context.log("error", f"a check of the tunnel failed: {error!r}")
+        if run is not None and run.number == number:
+            evidence, checked = await run.check()
+        elif not self.machine.settings.has_child:
+            evidence, checked = await self._check_alone(number)
+        else:
             return
         covered, unaware = self._owner.is_covered(self), self._owner.is_edge_unaware(self, evidence)
         found = as_replica(
