@@ -6,12 +6,13 @@ import asyncio
 import base64
 import gzip
 import json
+import shutil
 import subprocess
 import sys
 import zlib
 
 import pytest
-from tests.support.waits import free_port
+from tests.support.waits import PATIENCE, free_port
 from tests.traffic.pieces import ask, kept, read_head, relaying, service
 
 from prx.core.errors import PrxError, UsageError
@@ -127,6 +128,44 @@ async def test_exports_send_the_same_request() -> None:
         assert seen[0].endswith(b"\r\n\r\nit's\nbody")
         assert "--data-binary" in command
         assert subprocess.run(["sh", "-n", "-c", command], check=False).returncode == 0  # noqa: ASYNC221 - a moment
+
+
+ODD_REQUESTS = [
+    b"GET /items?ids[]=1&q={a,b} HTTP/1.1\r\nHost: x\r\nAccept: */*\r\n\r\n",
+    b"GET /a/../b/./c HTTP/1.1\r\nHost: x\r\nUser-Agent: odd\r\n\r\n",
+    b"HEAD /page HTTP/1.1\r\nHost: x\r\n\r\n",
+    b"DELETE /item HTTP/1.1\r\nHost: x\r\nX-Empty:\r\nX-Name: K\xc3\xb6nig \xe2\x82\xac\r\n\r\n",
+]
+
+
+def sent(raw: bytes) -> tuple[bytes, set[bytes]]:
+    """Return the first line of a request and its headers, without those that are the sender's own affair."""
+    first, *lines = raw.partition(b"\r\n\r\n")[0].split(b"\r\n")
+    own = (b"host:", b"content-length:", b"connection:")
+    return first, {line.replace(b": ", b":") for line in lines if not line.lower().startswith(own)}
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not here")
+@pytest.mark.parametrize("raw", ODD_REQUESTS, ids=["patterns", "dots", "HEAD", "headers"])
+async def test_what_other_programs_send_is_what_came(raw: bytes) -> None:
+    """Neither curl nor Python's own client reads patterns, shortens a path, adds or drops a header, or waits for a body."""
+    seen: list[bytes] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        seen.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n" + (b"" if raw.startswith(b"HEAD") else b"it's fine"))
+
+    async with service(answer) as port:
+        found, url = exchange_json(came(raw, b""), MASKS), f"http://127.0.0.1:{port}"
+        for command in (["sh", "-c", as_curl(found, url)], [sys.executable, "-c", as_script(found, url)]):
+            await asyncio.to_thread(subprocess.run, command, check=True, capture_output=True, timeout=PATIENCE)
+    assert [sent(item) for item in seen] == [sent(raw)] * 2
+
+
+async def test_a_path_beyond_ascii_is_sent_in_percent_encoding_by_the_script() -> None:
+    """Python's own client takes no other; the service reads the same path."""
+    found = exchange_json(came("GET /caf\u00e9?q=\u20ac HTTP/1.1\r\nHost: x\r\n\r\n".encode(), b""), MASKS)
+    assert "'/caf%C3%A9?q=%E2%82%AC'" in as_script(found, "http://127.0.0.1:1")
 
 
 def test_an_archive_can_be_sent_again() -> None:

@@ -11,10 +11,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from email.message import Message
 from typing import Any, Final
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 from prx import __version__
 from prx.core.errors import UsageError
+from prx.core.parsing import parse_json
 from prx.traffic.coding import is_whole
 from prx.traffic.shown import plain
 
@@ -30,11 +31,16 @@ _NOT_SENT = {"content-length", "transfer-encoding", "connection", "host"}
 
 
 def as_curl(found: dict[str, Any], base_url: str) -> str:
-    """Return a curl command for a POSIX shell that sends it to `base_url`."""
-    words = ["curl", "-i", "-X", found["method"], base_url.rstrip("/") + found["path"]]
-    for name, value in _headers(found):
-        words += ["-H", f"{name}: {value}"]
-    body, pipe = _body(found), ""
+    """Return a curl command for a POSIX shell that sends it to `base_url`: nothing of curl's own is added, nothing changed."""
+    headers, body, pipe = _headers(found), _body(found), ""
+    method = ["--head"] if found["method"] == "HEAD" and not body else ["-X", found["method"]]  # -X HEAD waits for a body
+    url = base_url.rstrip("/") + found["path"]
+    words = ["curl", "-i", *method, "--globoff", "--path-as-is", url]  # else it reads [] and {} as patterns, and shortens /../
+    for name, value in headers:
+        words += ["-H", f"{name}: {value}" if value else f"{name};"]  # with nothing behind its colon a header is left out
+    given = {name.lower() for name, _ in headers}
+    for name in ("Accept", "User-Agent", *(("Content-Type",) if body else ())):  # which curl adds by itself
+        words += [] if name.lower() in given else ["-H", f"{name}:"]
     if body:
         text = body.decode("utf-8", "surrogateescape")
         if text.isprintable() and not text.startswith("@"):
@@ -55,8 +61,8 @@ def as_script(found: dict[str, Any], base_url: str) -> str:
             "import http.client",
             "",
             f"connection = http.client.{kind}({parts.hostname!r}, {parts.port!r})",
-            f"connection.putrequest({found['method']!r}, {found['path']!r}, skip_accept_encoding=True)",
-            *(f"connection.putheader({name!r}, {value!r})" for name, value in _headers(found)),
+            f"connection.putrequest({found['method']!r}, {_ascii_path(found['path'])!r}, skip_accept_encoding=True)",
+            *(f"connection.putheader({name!r}, {_latin(value)!r})" for name, value in _headers(found)),
             f"body = {_body(found)!r}",
             'connection.putheader("Content-Length", str(len(body)))',
             "connection.endheaders(body)",
@@ -64,6 +70,16 @@ def as_script(found: dict[str, Any], base_url: str) -> str:
             "print(answer.status, answer.read())",
         ]
     )
+
+
+def _ascii_path(path: str) -> str:
+    """Return a path as `http.client` takes it: what is no ASCII in percent-encoding, as a browser sends it."""
+    return "".join(letter if letter.isascii() else quote(letter) for letter in path)
+
+
+def _latin(value: str) -> str | bytes:
+    """Return the value of a header as `http.client` sends it unchanged: of a text it would send Latin-1."""
+    return value if value.isascii() else value.encode()
 
 
 def as_har(requests: list[dict[str, Any]], base_url: str) -> str:
@@ -90,10 +106,10 @@ def from_har(text: str) -> Archive:
     What never was a plain HTTP request of a service (a WebSocket, a `data:` URL) is passed over: browsers archive those, too.
     """
     try:
-        entries = list(enumerate(json.loads(text)["log"]["entries"], 1))
+        entries = list(enumerate(parse_json(text)["log"]["entries"], 1))
         odd = {number: why for number, entry in entries if (why := _no_request(entry))}
         requests = [_from_entry(number, entry["request"]) for number, entry in entries if number not in odd]
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(f"this is no HTTP archive (HAR 1.2): {type(error).__name__} {error}") from error
     return Archive(tuple(requests), tuple(f"entry {number} is passed over: {why}" for number, why in odd.items()))
 
