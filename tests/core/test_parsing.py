@@ -12,6 +12,8 @@ import pytest
 import prx
 from prx.access.jwks import parse_keys
 from prx.cloudflare_api.oauth import Tokens
+from prx.control.messages import decode
+from prx.core.captured import Request as Captured
 from prx.core.errors import PrxError
 from prx.core.parsing import DEEPEST, parse_json, parse_toml
 from prx.lab.edge.api.access.front import _from_one_header
@@ -23,6 +25,7 @@ from prx.logs.records import LogRecord
 from prx.secrets.crypto import KeySpec
 from prx.secrets.store import _decode
 from prx.secrets.value import Secret
+from prx.traffic.export import from_har
 
 DEEP = "[" * 100_000
 
@@ -69,10 +72,13 @@ def test_a_table_as_deep_as_any_may_be_is_read() -> None:
         lambda: Tokens.read(Secret(DEEP)),
         lambda: _push_answer(DEEP.encode()),
         lambda: Request("POST", "/", {}, {}, DEEP.encode()).json(),
+        lambda: Captured(1, "POST", "/", None, (), DEEP.encode(), (), b"", {}).json(),
+        lambda: decode(DEEP.encode()),
+        lambda: from_har(DEEP),
     ],
 )
 def test_who_reads_it_refuses_it(read: Callable[[], Any]) -> None:
-    """A log, a store of secrets, keys, tokens, answers of connectors, and requests to the lab: as any other bad content."""
+    """A log, a store of secrets, keys, tokens, answers of connectors, requests of visitors or to the lab: refused."""
     with pytest.raises((ValueError, PrxError, StreamError)):
         read()
 
@@ -85,7 +91,7 @@ def test_headers_of_others_mean_nothing() -> None:
 
 ALLOWED = {  # what prx has written itself a moment before, or a single quoted key
     "config/positions.py",
-    "app/cloudflare/session.py", "core/parsing.py", "core/captured.py", "lab/edge/api/configurations.py",
+    "app/cloudflare/session.py", "core/parsing.py", "lab/edge/api/configurations.py",
     "lab/edge/faults/notation.py", "lab/edge/public/access_keys.py", "runtime/hooks/send_apprise.py", "web/journal.py",
 }  # fmt: skip
 

@@ -8,7 +8,6 @@ same rules, but is off unless configured; here nothing can be left half on: an e
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
@@ -19,6 +18,7 @@ import jwt
 from prx.access.claims import AccessDeniedError, Identity, identify
 from prx.access.jwks import KeySet, fetch_document
 from prx.core.errors import UsageError
+from prx.core.parsing import parse_json
 
 HEADER: Final = "cf-access-jwt-assertion"
 EMAIL_HEADER: Final = "cf-access-authenticated-user-email"
@@ -130,10 +130,10 @@ def _key_id(token: str) -> str:
 
 def _signed_claims(token: str, key: Any) -> dict[str, Any]:
     try:
-        claims = json.loads(_jws.decode(token, key, algorithms=["RS256"]))
+        claims = parse_json(_jws.decode(token, key, algorithms=["RS256"]))
     except jwt.InvalidSignatureError:
         raise AccessDeniedError("signature", "the token's signature is wrong") from None
-    except (jwt.PyJWTError, ValueError, RecursionError):
+    except (jwt.PyJWTError, ValueError):
         raise AccessDeniedError("malformed", "the token cannot be read") from None
     if not isinstance(claims, dict):
         raise AccessDeniedError("malformed", "the token holds no claims")

@@ -11,7 +11,6 @@ The token travels in one header of an https request, or to this machine itself. 
 
 from __future__ import annotations
 
-import json
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -27,6 +26,7 @@ from prx.cloudflare_api.rights import Right
 from prx.core.errors import UsageError
 from prx.core.hosts import is_this_machine
 from prx.core.numbers import whole
+from prx.core.parsing import parse_json
 from prx.secrets.value import Secret
 
 BASE: Final = "https://api.cloudflare.com/client/v4"
@@ -102,7 +102,7 @@ class Client:
         self._http.close()
 
     def request(self, call: Call, *, params: Mapping[str, Any] | None = None, body: Any = None) -> Reply:
-        """Perform a call; ApiError if it is refused, or where no answer came."""
+        """Perform a call; ApiError if it is refused, or if no answer came."""
         limited, pauses = 0, iter(self._pauses)
         while True:
             answer = self._once(call, params, body)
@@ -213,8 +213,8 @@ def _read(call: Call, answer: httpx2.Response) -> Reply:
 
 def _document(answer: httpx2.Response) -> dict[str, Any] | None:
     try:
-        document = json.loads(answer.content)
-    except (ValueError, RecursionError):
+        document = parse_json(answer.content)
+    except ValueError:
         return None
     return document if isinstance(document, dict) else None
 

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from prx.core.errors import PermanentError
 from prx.core.hosts import is_this_machine
+from prx.core.parsing import parse_json
 from prx.files.reading import read_plain
 from prx.files.replace import write_whole
 
@@ -90,12 +91,12 @@ class Journal:
 
     def _load(self) -> Iterator[Mapping[str, Any]]:
         try:
-            document = json.loads(read_plain(self.path, limit=_LIMIT, ours=True))
+            document = parse_json(read_plain(self.path, limit=_LIMIT, ours=True))
             items = document["setups"]
             assert isinstance(items, list)
         except FileNotFoundError:
             return
-        except (ValueError, KeyError, TypeError, AssertionError, RecursionError):
+        except (ValueError, KeyError, TypeError, AssertionError):
             raise PermanentError(
                 f"{self.path}: expected the JSON that prx wrote, found something else",
                 hint="restore it, or move it away: prx then knows its own things at Cloudflare by their names alone",

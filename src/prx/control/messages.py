@@ -39,6 +39,7 @@ import json
 from typing import Any
 
 from prx.core.errors import NotReadyError, PermanentError, PrxError, UsageError
+from prx.core.parsing import parse_json
 
 REQUEST_LIMIT = 64 * 1024
 REPLAY_LIMIT = 24 * 1024 * 1024
@@ -58,10 +59,7 @@ def encode(message: Message) -> bytes:
 
 def decode(line: bytes) -> Message:
     """Read one line; raise ValueError if it is not a JSON object."""
-    try:
-        message = json.loads(line)
-    except RecursionError as error:
-        raise ValueError("nested too deeply") from error
+    message = parse_json(line)
     if not isinstance(message, dict):
         raise ValueError("expected a JSON object")  # noqa: TRY004 - bad content, like all that this function refuses
     return message

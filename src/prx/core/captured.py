@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+from prx.core.parsing import parse_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +49,8 @@ class Request:
         return next((value for key, value in self.headers if key.lower() == name.lower()), "")
 
     def json(self) -> Any:
-        """Return the body, read as JSON. Raises ValueError if it is none."""
-        return json.loads(self.body)
+        """Return the body, read as JSON. Raises ValueError if it is none, or is nested too deeply."""
+        return parse_json(self.body)
 
 
 def _pairs(side: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:

@@ -6,7 +6,6 @@ tomllib takes one nesting of any depth, that of dotted keys, which it reads in a
 from __future__ import annotations
 
 import json
-import tomllib
 from typing import Any, Final
 
 # Tables and lists within one another that TOML may have. prx.toml has six; a lower limit would find no other mistake sooner.
@@ -25,6 +24,8 @@ def parse_json(text: str | bytes) -> Any:
 
 def parse_toml(text: str) -> dict[str, Any]:
     """Return what a TOML document holds; raise ValueError (TOMLDecodeError) if it is none, or is nested too deeply."""
+    import tomllib  # noqa: PLC0415 - a command that only asks a running prx reads JSON alone
+
     try:
         found = tomllib.loads(text)
     except RecursionError as error:

@@ -13,6 +13,7 @@ from dataclasses import field
 from typing import Any
 from uuid import UUID
 
+from prx.core.parsing import parse_json
 from prx.core.value import Value, value_class
 
 MAX_TOKEN = 8 * 1024  # characters; real tokens have about 180
@@ -61,10 +62,10 @@ def _json(text: str) -> dict[str, Any]:
     if len(text.split()) > 1:
         raise TokenError("the token has white space inside it; expected one word")
     try:
-        parts = json.loads(base64.b64decode(text, validate=True))
+        parts = parse_json(base64.b64decode(text, validate=True))
     except binascii.Error as error:
         raise TokenError(f"the token is not base64: {_base64_defect(text)}") from error
-    except (ValueError, RecursionError) as error:  # bad UTF-8 and bad JSON are both ValueErrors
+    except ValueError as error:  # bad UTF-8 and bad JSON are both ValueErrors
         raise TokenError("the token is base64, but not of JSON") from error
     if not isinstance(parts, dict):
         raise TokenError(f"the token holds a JSON {_json_kind(parts)}; expected an object")

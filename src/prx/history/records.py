@@ -21,6 +21,7 @@ from typing import Any, Final, TypeAlias
 
 from prx.core import events
 from prx.core.events import Event
+from prx.core.parsing import parse_json
 
 Record: TypeAlias = dict[str, Any]
 
@@ -63,10 +64,7 @@ def decode(line: bytes) -> Record:
     """Read one line; ValueError if it is no record, as a line that was cut off by a crash."""
     if line.endswith(_ALIVE) and line.startswith(_AT):  # four of five lines: worth a short way
         return {"at": _time(float(line[len(_AT) : -len(_ALIVE)])), "event": "alive"}
-    try:
-        record = json.loads(line)
-    except RecursionError as error:
-        raise ValueError("nested too deeply") from error
+    record = parse_json(line)
     if not isinstance(record, dict) or not isinstance(record.get("event"), str):
         raise ValueError("expected an object with an event")  # noqa: TRY004 - bad content, as all that is refused here
     if not all(_is_sound(name, value) for name, value in record.items()):

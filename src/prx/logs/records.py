@@ -139,8 +139,8 @@ class Unfolder:
 def _of_child(record: LogRecord, line: str) -> LogRecord:
     """Return the record of a child's own line: its level and message if it is JSON that has them, else as it is."""
     found: object = None
-    with suppress(ValueError, RecursionError):
-        found = json.loads(line)
+    with suppress(ValueError):
+        found = parse_json(line)
     match found:
         case {"message": str(message), **fields}:
             level = fields.get("level")

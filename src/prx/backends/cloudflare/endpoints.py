@@ -8,12 +8,12 @@ use.
 
 from __future__ import annotations
 
-import json
 import re
 from functools import lru_cache
 from typing import Any, Final
 
 from prx.backends.base import Counters, Readiness
+from prx.core.parsing import parse_json
 
 _LABEL: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _SAMPLE: Final = re.compile(
@@ -113,7 +113,7 @@ def _count(text: bytes) -> int:
 def json_object(body: bytes) -> dict[str, Any]:
     """Return the JSON object in `body`, an empty one when there is none."""
     try:
-        found = json.loads(body)
-    except (ValueError, RecursionError):
+        found = parse_json(body)
+    except ValueError:
         return {}
     return found if isinstance(found, dict) else {}

@@ -15,6 +15,7 @@ import re
 from typing import Any, Final
 
 from prx.backends.base import LogLine
+from prx.core.parsing import parse_json
 
 STDOUT: Final = "stdout"
 
@@ -49,8 +50,8 @@ def _json_line(text: str) -> LogLine | None:
     if not text.startswith("{"):
         return None
     try:
-        found = json.loads(text)
-    except (ValueError, RecursionError):
+        found = parse_json(text)
+    except ValueError:
         return None
     if not isinstance(found, dict):
         return None
