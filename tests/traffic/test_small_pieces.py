@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 
 import pytest
 from tests.runtime.probes.odd_answers import ODD_ANSWERS, Odd
 from tests.support.counting import Counting
 from tests.traffic.test_tee import seen
 
+from prx.runtime.probes.head import split
 from prx.traffic import framing as framing_module
 from prx.traffic import tee as tee_module
 from prx.traffic.exchange import INTERIM
-from prx.traffic.framing import HEAD_LIMIT, Data, End, Framing, Head, Piece, Raw
+from prx.traffic.framing import HEAD_LIMIT, Data, End, Framing, Head, Piece, Raw, parse_head
 from prx.traffic.tee import SERVICE, VISITOR
 
 GET = b"GET / HTTP/1.1\r\n\r\n"
@@ -56,6 +58,34 @@ async def test_an_event_in_small_pieces_is_searched_once(monkeypatch: pytest.Mon
     exchanges, _ = await seen((VISITOR, GET), (SERVICE, head), *pieces)
     assert [len(message.data) for message in exchanges[0].messages] == [2006, 7]
     assert counting.bytes < 8 * len(stream)
+
+
+def processor_seconds(work: Callable[[], object]) -> float:
+    """Return the processor time of a piece of work, the least of a few tries."""
+    return min(_once(work) for _ in range(5))
+
+
+def _once(work: Callable[[], object]) -> float:
+    began = time.thread_time()
+    work()
+    return time.thread_time() - began
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda raw: parse_head(raw, request=False),
+        lambda raw: parse_head(raw.replace(b"\r\n", b"\n"), request=False),
+        lambda raw: parse_head(raw.replace(b"HTTP/1.1 200 OK", b"GET / HTTP/1.1"), request=True),
+        split,
+    ],
+    ids=["the copy of an answer", "with bare LF", "of a request", "a probe"],
+)
+def test_a_header_that_is_folded_without_end_costs_its_length(read: Callable[[bytes], object]) -> None:
+    """Its parts are joined once: sixteen times as many take about sixteen times as long, not 256."""
+    few, many = (b"HTTP/1.1 200 OK\r\nX: y" + b"\r\n zz" * count + b"\r\n\r\n" for count in (10_000, 160_000))
+    assert read(few)
+    assert processor_seconds(lambda: read(many)) < 50 * processor_seconds(lambda: read(few))
 
 
 async def test_interim_answers_without_end_are_not_kept_without_end() -> None:

@@ -289,18 +289,20 @@ def parse_head(raw: bytes, *, request: bool) -> Head | None:
 
 def _read_fields(head: Head, raw: bytes) -> None:
     """Read the fields of a head that is not as it should be."""
+    fields: list[tuple[bytes, list[bytes]]] = []  # the parts of each value, which are joined once: there may be 80,000
     for line in raw.replace(b"\r\n", b"\n").split(b"\n"):
         if not line:
             continue
-        if line[:1] in b" \t" and head.headers:
-            name, value = head.headers[-1]
-            head.headers[-1] = name, value + b" " + line.strip()
-            head.doubts.append("a folded line")
+        if line[:1] in b" \t" and fields:
+            fields[-1][1].append(line.strip())
             continue
         name, colon, value = line.partition(b":")
         if not colon or not _TOKEN.fullmatch(name):
             head.doubts.append("a line that is no header")
-        head.headers.append((name, value.strip(b" \t")))
+        fields.append((name, [value.strip(b" \t")]))
+    if any(len(parts) > 1 for _, parts in fields):
+        head.doubts.append("a folded line")
+    head.headers = [(name, b" ".join(parts)) for name, parts in fields]
     head.doubts += _framing_doubts(head)
 
 

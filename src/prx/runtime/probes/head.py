@@ -115,15 +115,15 @@ def _fields(lines: list[bytes]) -> dict[str, list[str]]:
 
 def _unfolded(lines: list[bytes]) -> list[bytes]:
     """Join each line that begins with a space to the one before (the obsolete folding of RFC 9112, 5.2)."""
-    whole: list[bytes] = []
+    whole: list[list[bytes]] = []  # the parts of each, which are joined once: there may be 40,000 of one
     for line in lines:
         if not line.startswith((b" ", b"\t")):
-            whole.append(line.rstrip(b" \t"))
+            whole.append([line.rstrip(b" \t")])
         elif whole:
-            whole[-1] += b" " + line.strip(b" \t")
+            whole[-1].append(line.strip(b" \t"))
         else:
             raise MalformedError("its first header begins with a space")
-    return whole
+    return [b" ".join(parts) for parts in whole]
 
 
 def _length(values: list[str]) -> int | None:
