@@ -105,6 +105,31 @@ async def test_what_a_native_program_says_that_failed_is_not_kept(tmp_path: Path
     assert await ask(file, memory) == said
 
 
+@pytest.mark.parametrize(
+    ("flood", "said"),
+    [
+        ("while :; do echo y; done", "y"),
+        ("while :; do echo; done", ""),
+        ("while :; do echo noise >&2; done", "noise"),
+        ("echo client version 1; while :; do echo y; done", "client version 1"),
+    ],
+    ids=["words", "empty lines", "stderr", "behind the version"],
+)
+async def test_a_program_that_writes_without_end_fills_no_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flood: str, said: str
+) -> None:
+    """A program that does not know --version and goes on writing costs prx a few lines, and its answer is none."""
+    script = tmp_path / "client"
+    script.write_text(f"#!/bin/sh\n{flood}\n")
+    script.chmod(0o755)
+    monkeypatch.setattr(version, "ANSWER_WITHIN", 0.3)
+    version._known.clear()
+    question = await version._Question.put((str(script),))
+    assert await question.answer() == ("", False)
+    assert len(question._lines) <= version._MOST_LINES
+    assert question._lines[0].decode() == said
+
+
 async def test_no_answer_in_time_is_asked_for_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine that is busy once leaves no program without a version as long as prx runs."""
     slow = tmp_path / "slow"

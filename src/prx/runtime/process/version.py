@@ -27,6 +27,7 @@ ANSWER_WITHIN = 10.0  # seconds; a Go program answers in 20 ms, a cold disk may 
 
 _LONGEST_VERSION = 40  # characters
 _LONGEST_WORDS = 100  # characters
+_MOST_LINES = 100  # that are kept; a program that does not know --version may write without end
 
 _NATIVE = b"\x7fELF"  # elf(5); what begins otherwise may be a script, and run another program tomorrow
 
@@ -69,7 +70,7 @@ async def ask_version(program: Sequence[str], memory: VersionMemory | None = Non
 async def ask_ahead(program: Sequence[str], memory: VersionMemory) -> None:
     """Put the question that `ask_version` will ask, so that the answer comes meanwhile; `forget_ahead` ends what is left.
 
-    What is wrong with a program is said when it is asked in earnest.
+    What is wrong with a program is reported by `ask_version`.
     """
     with suppress(PrxError, OSError, RuntimeError, MemoryError):
         _, key, _, said = _look_up(program, memory)
@@ -141,7 +142,12 @@ class _Question:
         environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
         environment |= needed_environment(program, os.environ)
         launch = Launch((*program, "--version"), environment)
-        return cls(program[0], await ChildProcess.spawn(launch, on_line=lambda _, line: lines.append(line)), lines)
+
+        def keep(_stream: str, line: bytes) -> None:
+            if len(lines) < _MOST_LINES:
+                lines.append(line)
+
+        return cls(program[0], await ChildProcess.spawn(launch, on_line=keep), lines)
 
     async def answer(self) -> tuple[str, bool]:
         """Return the line that names the program, else the first, and whether the program ended well.
