@@ -6,6 +6,7 @@ import asyncio
 import os
 import subprocess
 import sys
+import weakref
 from collections.abc import AsyncIterator
 
 import pytest
@@ -92,6 +93,20 @@ async def test_a_hold_may_linger(holders: Holders, ends: Ends) -> None:
     assert ends.count == 0
     assert not Holders(ends).hold(keep=0.01).release()
     await ends.wait()
+
+
+async def test_a_hold_that_is_over_is_forgotten(holders: Holders) -> None:
+    """A prx that is held for months keeps nothing of the many programs that have used it for a moment."""
+    first, over = holders.hold(), []
+    for _ in range(4):
+        held = holders.hold(keep=0.001)
+        over.append(weakref.ref(held))
+        assert not held.release()
+    del held
+    async with asyncio.timeout(PATIENCE):
+        while any(item() is not None for item in over):  # noqa: ASYNC110 - nothing reports that an object is freed
+            await asyncio.sleep(0.001)
+    assert first.release()
 
 
 async def test_stdin_holds_until_it_is_closed(ends: Ends) -> None:

@@ -46,7 +46,7 @@ class Holders:
         self._on_last = on_last
         self._holds: set[Hold] = set()
         self._watched: dict[int, int] = {}  # pid → pidfd
-        self._lingering: set[asyncio.TimerHandle] = set()
+        self._lingering: dict[Hold, asyncio.TimerHandle] = {}  # those that were released, and the end of their time
         self._over = False
 
     def hold(self, *, keep: float = 0.0, also: Iterable[int] = ()) -> Hold:
@@ -82,8 +82,7 @@ class Holders:
     def drop(self, held: Hold, keep: float) -> bool:
         """Take a hold away, or let it linger for `keep` seconds; return whether it was the last."""
         if keep > 0 and not self._over:
-            handle = asyncio.get_running_loop().call_later(keep, self._linger_is_over, held)
-            self._lingering.add(handle)
+            self._lingering[held] = asyncio.get_running_loop().call_later(keep, self._linger_is_over, held)
             return False
         self._holds.discard(held)
         if self._holds or self._over:
@@ -100,12 +99,13 @@ class Holders:
             loop.remove_reader(pidfd)
             os.close(pidfd)
         self._watched.clear()
-        for handle in self._lingering:
+        for handle in self._lingering.values():
             handle.cancel()
         with suppress(OSError, ValueError):
             loop.remove_reader(_STDIN)
 
     def _linger_is_over(self, held: Hold) -> None:
+        del self._lingering[held]
         self.drop(held, 0.0)
 
     def _watch(self, pid: int) -> None:
