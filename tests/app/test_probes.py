@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
 
@@ -186,6 +188,33 @@ async def test_a_page_that_fails_is_an_answer() -> None:
     async with ProbesServer(f"127.0.0.1:{free_port()}", {"/x": page}) as server:
         for _ in range(2):
             assert (await get(server, "/x"))[0] == 500
+
+
+@pytest.mark.parametrize(
+    "error",
+    [MemoryError(), OSError(errno.EMFILE, "Too many open files"), RuntimeError("no thread"), ValueError("odd")],
+    ids=lambda error: type(error).__name__,
+)
+async def test_a_machine_that_lacks_something_for_a_moment_is_asked_again(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """One connection that could not be taken must not leave prx without probes: Kubernetes would end it."""
+    loop = asyncio.get_running_loop()
+    accept, failures = loop.sock_accept, [error, error]
+
+    async def short(listening: socket.socket) -> tuple[socket.socket, object]:
+        if failures:
+            raise failures.pop()
+        return await accept(listening)
+
+    monkeypatch.setattr(probes_server, "_RETRY", 0.001)
+    monkeypatch.setattr(loop, "sock_accept", short)
+
+    async def page() -> Answer:
+        return Answer(200, b"ok")
+
+    async with ProbesServer(f"127.0.0.1:{free_port()}", {"/x": page}) as server:
+        assert await get(server, "/x") == (200, "ok")
 
 
 async def test_a_port_that_is_taken_is_named() -> None:

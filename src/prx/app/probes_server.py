@@ -28,7 +28,7 @@ FRESH: Final = 1.0  # seconds
 RATE: Final = 100.0  # connections a second
 BURST: Final = 64
 _BACKLOG: Final = 64
-_RETRY: Final = 1.0  # seconds after which a machine that has no more open files is asked again
+_RETRY: Final = 1.0  # seconds after which a machine that lacks something, such as a descriptor, is asked again
 _CHUNK: Final = 4096
 
 
@@ -94,12 +94,12 @@ class ProbesServer:
                 connection, _ = await asyncio.get_running_loop().sock_accept(listening)
             except ConnectionAbortedError:  # it went away while it waited
                 continue
-            except OSError:
+            except Exception:  # noqa: BLE001 - whatever the machine lacks for a moment: all later ones are to be answered
                 await asyncio.sleep(_RETRY)
                 continue
             try:
                 streams = await asyncio.open_connection(sock=connection, limit=_CHUNK)
-            except OSError:
+            except Exception:  # noqa: BLE001 - the same
                 connection.close()
                 continue
             self._accept(*streams)
