@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from prx.config.schema import WebSettings
 from prx.core.backoff import RESTART, steady_after
-from prx.core.errors import PermanentError, PrxError, UsageError
+from prx.core.errors import PermanentError, PrxError, UsageError, with_hint
 from prx.core.exit_status import ExitStatus
 from prx.core.launch import SECRET_PATH, Launch
 from prx.core.value import Value, value_class
@@ -145,13 +145,13 @@ class DashboardChild:
     async def _until_asked(self, end: _End) -> None:
         """Report an end that is for good, and wait for a reload."""
         helps = f"{end.hint}, then run `prx reload`" if end.hint else "`prx reload` tries again"
-        self._log("error", f"the dashboard cannot run: {end.why} (hint: {helps})")
+        self._log("error", with_hint(f"the dashboard cannot run: {end.why}", helps))
         await self._changed.wait()
 
     async def _pause(self, seconds: float, end: _End) -> None:
         again, self._said = end.why == self._said, end.why
         words = f"the dashboard has ended and is started again in {seconds:.0f} s: {end.why}"
-        self._log("debug" if again else "warn", f"{words} (hint: {end.hint})" if end.hint else words)
+        self._log("debug" if again else "warn", with_hint(words, end.hint))
         woken = self._clock.call_later(seconds, self._changed.set)
         try:
             await self._changed.wait()

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from prx.app.lab_client import NoLabError, ask
 from prx.backends.base import EdgeSite
-from prx.core.errors import PrxError
+from prx.core.errors import PrxError, with_hint
 from prx.core.judge_connector import GONE_LAB_HINT
 from prx.runtime.host.clock import Clock
 from prx.secrets.blocking import start_in_thread
@@ -94,7 +94,7 @@ class JoinedLab:
         try:
             renewed = asked.result()
         except PrxError as error:
-            self._said = f"{error.message} (hint: {error.hint})" if error.hint else error.message
+            self._said = with_hint(error.message, error.hint)
             if self._said != said:
                 log("error", self._said)
             return False

@@ -31,6 +31,11 @@ class PrxError(Exception):
         self.code = code or self.usual_code
 
 
+def with_hint(words: str, hint: str) -> str:
+    """Return words, and behind them what helps, on one line; `hint` may be empty."""
+    return f"{words} (hint: {hint})" if hint else words
+
+
 class UsageError(PrxError):
     """The command line or the configuration asks for something that cannot be."""
 

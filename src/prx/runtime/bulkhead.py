@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from prx.core.errors import PermanentError, UsageError
+from prx.core.errors import PermanentError, UsageError, with_hint
 from prx.runtime.host.clock import Clock
 
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0  # seconds
@@ -27,7 +27,7 @@ async def keep_running(what: str, work: Callable[[], Awaitable[None]], clock: Cl
             await work()
             return
         except (PermanentError, UsageError) as error:
-            say(f"{what} cannot run: {error.message}{f' (hint: {error.hint})' if error.hint else ''}")
+            say(with_hint(f"{what} cannot run: {error.message}", error.hint))
             return
         except Exception as error:  # noqa: BLE001 - see above
             words = words_of(error)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from prx.core import events
 from prx.core.conditions import CONDITIONS
+from prx.core.errors import with_hint
 from prx.core.events import Event, Fact
 from prx.core.states import State
 from prx.core.value import Value, value_class
@@ -44,7 +45,7 @@ def _line_of(fact: Fact) -> Line | None:
         case events.UrlChanged():
             return _line_of_url(fact)
         case events.VerdictChanged(new=new, reason=reason, hint=hint):
-            return Line(CONDITIONS[new].level, summary(new, reason) + (f" (hint: {hint})" if hint else ""))
+            return Line(CONDITIONS[new].level, with_hint(summary(new, reason), hint))
         case events.RestartScheduled(delay=delay, attempt=attempt, costs_url=costs):
             number = f" (attempt {attempt})" if attempt else ""  # 0: it had run for long, or waits its turn
             when = f"next try in {whole_seconds(delay)}{number}" if delay else "restarting at once"

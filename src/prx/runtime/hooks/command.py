@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from prx.core.errors import with_hint
 from prx.core.launch import SECRET_PATH, Launch
 from prx.files import FileRefusedError
 from prx.files.programs import require_command, require_program
@@ -74,8 +75,7 @@ class CommandHook:
             require_program(argv[0], folder=self.folder, environ=self.environ)
             require_command(argv, self.folder, environ=self.environ)
         except FileRefusedError as error:
-            hint = f" (hint: {error.hint})" if error.hint else ""
-            raise HookError(f"not run: {error.message}{hint}", permanent=True) from error
+            raise HookError(with_hint(f"not run: {error.message}", error.hint), permanent=True) from error
         except OSError:
             return  # it is not there, or not ours to run: that is reported when it is started
 

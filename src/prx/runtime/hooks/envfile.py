@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
 
+from prx.core.errors import with_hint
 from prx.files import Claim, FileRefusedError
 from prx.files.reading import read_plain, require_trusted_path
 from prx.files.replace import write_whole
@@ -55,8 +56,7 @@ class EnvFileHook:
             require_trusted_path(self.path, self.claim)
             set_variable(self.path, VARIABLE, change.url)
         except FileRefusedError as error:
-            hint = f" (hint: {error.hint})" if error.hint else ""
-            raise HookError(f"not written: {error.message}{hint}", permanent=True) from error
+            raise HookError(with_hint(f"not written: {error.message}", error.hint), permanent=True) from error
         except OSError as error:
             permanent = error.errno in _NEVER
             raise HookError(f"cannot be written: {error.strerror or error}", permanent=permanent) from error
