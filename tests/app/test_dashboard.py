@@ -13,7 +13,7 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from tests.support.waits import PATIENCE
+from tests.support.waits import PATIENCE, free_port
 from tests.web.conftest import ScriptedPrx, serving
 
 from prx.app.dashboard import DashboardChild
@@ -50,8 +50,8 @@ class Scene:
         self.said: list[tuple[str, str]] = []
         self.news = asyncio.Event()
         environ = {"PATH": os.environ["PATH"], "HOME": str(home), "PRX_DATA_DIR": str(home / "data"), "SECRET_OF_OTHERS": "x"}
-        environ |= {name: os.environ[name] for name in ("PYTHONPATH",) if name in os.environ}
-        self.child = DashboardChild(lambda: self.settings, environ, self.clock, self._log)
+        self.environ = environ | {name: os.environ[name] for name in ("PYTHONPATH",) if name in os.environ}
+        self.child = DashboardChild(lambda: self.settings, self.environ, self.clock, self._log)
 
     def _log(self, level: str, message: str) -> None:
         self.said.append((level, message))
@@ -132,6 +132,23 @@ async def test_new_settings_are_obeyed(tmp_path: Path, unused_port: int) -> None
             while Path(f"/proc/{pid}").exists():  # noqa: ASYNC110 - the kernel sends no event
                 await asyncio.sleep(0.02)
         assert not [text for level, text in scene.said if level == "warn"]
+
+
+async def test_settings_that_change_while_it_is_started_are_obeyed(tmp_path: Path, unused_port: int) -> None:
+    """A reload in the very moment of a start is not lost: the child that has the former settings makes room."""
+    former, new = WebSettings(listen=f"127.0.0.1:{free_port()}"), WebSettings(listen=f"127.0.0.1:{unused_port}")
+    scene, asked = Scene(tmp_path, former), 0
+
+    def settings() -> WebSettings:
+        nonlocal asked
+        asked += 1
+        return former if asked == 1 else new
+
+    scene.child = DashboardChild(settings, scene.environ, scene.clock, scene._log)
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(scene.child.run())
+        await scene.until(f":{unused_port}")
+        task.cancel()
 
 
 async def test_attackers_of_the_dashboard_do_not_hold_up_prx(tmp_path: Path, unused_port: int) -> None:

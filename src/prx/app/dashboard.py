@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any, Final
 
 from prx.config.schema import WebSettings
@@ -114,7 +115,9 @@ class DashboardChild:
             waiting = asyncio.Event()
             async with asyncio.TaskGroup() as group:
                 end = group.create_task(_notify(process.wait, waiting), name="dashboard")
-                change = group.create_task(_notify(self._until_changed, waiting), name="settings of the dashboard")
+                change = group.create_task(
+                    _notify(partial(self._until_changed, settings), waiting), name="settings of the dashboard"
+                )
                 await waiting.wait()
                 ended = end.done() and not end.cancelled()
                 for task in (end, change):
@@ -126,10 +129,9 @@ class DashboardChild:
     def _how(self, end: ExitStatus) -> _End:
         return _End(self._last or "it ended", self._hint, permanent=end.code in _PERMANENT)
 
-    async def _until_changed(self) -> None:
+    async def _until_changed(self, settings: WebSettings) -> None:
         """Wait until the settings are others than those that the child runs with."""
-        with_these = self._settings()
-        while self._settings() == with_these:
+        while self._settings() == settings:
             self._changed.clear()
             await self._changed.wait()
 
@@ -174,8 +176,8 @@ class DashboardChild:
             self._last = text.removeprefix("error: ")
 
 
-async def _notify(work: Callable[[], object], done: asyncio.Event) -> None:
+async def _notify(work: Callable[[], Awaitable[object]], done: asyncio.Event) -> None:
     try:
-        await work()  # type: ignore[misc]  # both return awaitables
+        await work()
     finally:
         done.set()
