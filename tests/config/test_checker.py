@@ -29,6 +29,8 @@ TABLES: list[type[Table]] = [AccessSettings, CloudflareSettings, TunnelSettings]
         ("origin_tls_verify", False, "false"),
         ("on_url", ["./a", "./b"], ("./a", "./b")),
         ("on_url", ("./a",), ("./a",)),
+        ("on_url", ("HTTPS://Example.com/Hook",), ("https://Example.com/Hook",)),  # else it were taken for a command
+        ("on_change", ("Http://127.0.0.1:9/x", "Slack://A/B/C"), ("http://127.0.0.1:9/x", "Slack://A/B/C")),
         ("public_url", "https://app.example.com/", "https://app.example.com"),
         ("url_env_file", "\udcff", "\udcff"),  # a name of a file need not be UTF-8
     ],

@@ -83,9 +83,10 @@ def hook(text: str) -> str:
     expected = "a command on one line, or an http or https URL to POST to"
     if not text.strip() or "\n" in text or "\0" in text:
         raise ValueError(expected)
-    if not re.match(r"[a-z]+://", text):
+    scheme = re.match(r"[a-z]+(?=://)", text, re.IGNORECASE)
+    if scheme is None:
         return text
-    text = _ascii_url(text)
+    text = _ascii_url(scheme[0].lower() + text[scheme.end() :])  # in any case (RFC 3986, 3.1), and compared in lower case
     _http_url(text, expected)
     return text
 

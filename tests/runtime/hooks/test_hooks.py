@@ -103,6 +103,7 @@ async def test_success_on_the_second_try(bench: Bench, tmp_path: Path) -> None:
         ("no-such-program-anywhere --x", "'no-such-program-anywhere': not found in PATH"),
         ("./plain", "Permission denied"),
         ("echo 'unbalanced", "cannot be split into words: no closing quotation"),
+        ("''", "names no program: its first word is empty"),
     ],
 )
 async def test_command_that_cannot_start_is_explained(bench: Bench, tmp_path: Path, text: str, words: str) -> None:

@@ -60,6 +60,8 @@ class CommandHook:
             program, *arguments = shlex.split(self.text)
         except ValueError as error:
             raise HookError(f"cannot be split into words: {str(error).lower()}", permanent=True) from error
+        if not program:
+            raise HookError("names no program: its first word is empty", permanent=True)
         if os.sep in program:
             self._require_trusted([program, *arguments])
             program = str(self.folder.absolute() / program)  # the shell below starts in the folder, which may be "."
