@@ -55,6 +55,13 @@ def test_kernel_without_ipv6(tmp_path: Path) -> None:
     assert routes(tmp_path) == [Route("wlan0", "0101A8C0")]
 
 
+def test_an_interface_whose_name_is_no_text(tmp_path: Path) -> None:
+    """The kernel takes any bytes for the name of an interface: prx starts, and its network is up."""
+    table = f"{HEAD}\n{DEFAULT}\n".replace("wlan0", "wlan\udcff")
+    (tmp_path / "route").write_bytes(table.encode(errors="surrogateescape"))
+    assert routes(tmp_path) == [Route("wlan\udcff", "0101A8C0")]
+
+
 @pytest.mark.skipif(not Path("/usr/bin/unshare").exists(), reason="needs unshare of util-linux")
 def test_namespace_without_a_network_is_down() -> None:
     """Where only loopback exists there is no network."""

@@ -206,6 +206,7 @@ def test_full_socket_does_not_block(manager: Manager) -> None:
         ({"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": "8"}, 0.0),
         ({"WATCHDOG_USEC": "soon"}, 0.0),
         ({"WATCHDOG_USEC": "-5"}, 0.0),
+        ({"WATCHDOG_USEC": "9" * 5000}, 0.0),
     ],
 )
 def test_watchdog_variables(environ: dict[str, str], expected: float) -> None:

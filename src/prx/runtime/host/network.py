@@ -4,7 +4,7 @@ A network counts as up when an interface that is not loopback has a route that l
 a gateway. That is a read of two small files, cheap enough for every second. The fingerprint names those routes and the
 networks of their interfaces: it changes with the Wi-Fi, and stays when a container or a temporary IPv6 address comes or goes.
 
-A table that cannot be read (no descriptor is left, /proc is not there) says nothing: not that there is no network, and not that
+A table that cannot be read (no descriptor is left, /proc is not there) says nothing: neither that there is no network nor that
 it is another one. Then `up` is None and the fingerprint empty.
 """
 
@@ -165,7 +165,8 @@ def routes(proc: Path = Path("/proc/net")) -> list[Route]:
 
 def _lines(table: Path) -> list[list[str]] | None:
     try:
-        return [line.split() for line in table.read_text().splitlines()]
+        text = table.read_text(encoding="utf-8", errors="surrogateescape")  # the name of an interface may be any bytes
+        return [line.split() for line in text.splitlines()]
     except OSError:
         return None
 

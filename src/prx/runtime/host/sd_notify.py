@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from typing import Final, Self
 
 from prx.core.events import Event, StateChanged, VerdictChanged
+from prx.core.numbers import whole
 from prx.core.states import State
 from prx.core.status import TunnelStatus
 from prx.core.verdicts import Verdict
@@ -145,10 +146,8 @@ class Notifier:
 def watchdog_seconds(environ: Mapping[str, str], pid: int) -> float:
     """Return the watchdog's time-out for process `pid`, 0 if there is none or it is meant for another process."""
     meant_for = environ.get("WATCHDOG_PID", str(pid))
-    microseconds = environ.get("WATCHDOG_USEC", "")
-    if meant_for != str(pid) or not (microseconds.isascii() and microseconds.isdigit()):
-        return 0.0
-    return int(microseconds) / 1_000_000
+    microseconds = whole(environ.get("WATCHDOG_USEC"))
+    return 0.0 if meant_for != str(pid) or microseconds is None else microseconds / 1_000_000
 
 
 def summary(statuses: Sequence[TunnelStatus]) -> str:
