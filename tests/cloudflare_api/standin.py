@@ -96,7 +96,7 @@ KINDS = ("403", "429", "429-after", "html", "lost", "conflict", "killed", "kille
 
 @dataclass
 class Breaking(httpx2.BaseTransport):
-    """Pass requests on, but for number `at` (from 0), which goes wrong in the way of `kind`; `at` None: only count."""
+    """Pass requests on, except number `at` (from 0), which goes wrong in the way of `kind`; `at` None: only count."""
 
     at: int | None = None
     kind: str = ""

@@ -202,7 +202,7 @@ def test_diagnoses_differ_in_no_way_by_their_judge() -> None:
 
 @pytest.mark.parametrize("width", [40, 60, 80, 140])
 def test_lines_are_wrapped_between_words(width: int) -> None:
-    """No line is wider than the terminal but for a word that is, and no URL is broken."""
+    """No line is wider than the terminal except for a word that is, and no URL is broken."""
     told = Scene().see(FINE).see(DOWN).see(DOWN).tell() | {"url": "https://four-random-words-make.trycloudflare.com"}
     lines = why_lines(told, width)
     assert "https://four-random-words-make.trycloudflare.com" in lines[0]

@@ -61,7 +61,7 @@ async def test_proxy_is_a_warning_without_its_password(scene_of: SceneOf) -> Non
     ("up", "local", "verdict"), [(True, False, Mark.OK), (False, False, Mark.FAIL), (False, True, Mark.SKIP)]
 )
 async def test_network(scene_of: SceneOf, monkeypatch: pytest.MonkeyPatch, up: bool, local: bool, verdict: Mark) -> None:
-    """No way out is a failure, but for the local edge, which needs none."""
+    """No way out is a failure, except for the local edge, which needs none."""
     monkeypatch.setattr(host, "network_up", lambda: up)
     [finding] = await host.check_network(scene_of(site=EdgeSite(local=local)))
     assert finding.verdict is verdict

@@ -54,7 +54,7 @@ def end(process: subprocess.Popen[str]) -> tuple[int, str, str]:
 
 
 def names(tmp_path: Path) -> list[str]:
-    """List what is in the folder of programs, but for the lock."""
+    """List what is in the folder of programs, except the lock."""
     return sorted(path.name for path in (tmp_path / "data" / "bin").iterdir() if path.name != ".lock")
 
 

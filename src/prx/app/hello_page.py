@@ -1,7 +1,7 @@
 """The page of `prx start --hello`: a small HTTP/1.1 server, so that a tunnel can be tried without a service of one's own.
 
 It answers GET and HEAD on every path, keeps connections alive, and runs in threads beside the event loop: a slow visitor
-holds up nothing but himself.
+holds up no other.
 """
 
 from __future__ import annotations

@@ -100,7 +100,7 @@ def _of_c_library(name: str) -> Callable[..., int] | None:
 
 
 def freeze_objects() -> None:
-    """Keep the collector of cycles from traversing what exists now again; what is dropped of it is freed as ever."""
+    """Keep the collector of cycles from traversing what exists now again; what is dropped of it is freed as always."""
     gc.freeze()
 
 

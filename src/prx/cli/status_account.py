@@ -18,7 +18,7 @@ from prx.ui.errors import print_note, without_secrets
 
 
 def read_account(tunnel: dict[str, Any], config: str) -> EdgeView | None:
-    """Return what Cloudflare says of a tunnel of `prx status`; None, with a word on stderr, where that is unknown."""
+    """Return what Cloudflare says of a tunnel of `prx status`; None, with a word on stderr, if that is unknown."""
     if tunnel["backend"] != "cloudflare" or tunnel["mode"] != "named":
         return None
     try:

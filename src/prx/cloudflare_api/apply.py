@@ -1,6 +1,6 @@
 """Carry out the plan of a set-up, step by step, so that whatever stops it is finished by the next run.
 
-Before each request that creates something its intent is in the journal (`prx.cloudflare_api.journal`). Where the answer of one
+Before each request that creates something its intent is in the journal (`prx.cloudflare_api.journal`). If the answer of one
 is lost, or something of that name is there already, it is looked for by its name, and taken over if it is ours. Nothing is
 rolled back: the next run of the same command looks, plans what is left, and does that; `prx teardown` takes everything back.
 """
@@ -255,7 +255,7 @@ class Setup:
         self._journal.keep(self._memory)
 
     def _made(self, create: Callable[[], _Thing], look: Callable[[], list[_Thing]], is_it: Callable[[_Thing], bool]) -> _Thing:
-        """Create something; where the answer is lost, or it is there already, return what was made, if it is ours."""
+        """Create something; if the answer is lost, or it is there already, return what was made, provided that it is ours."""
         try:
             return create()
         except (LostAnswerError, TakenError) as error:

@@ -65,7 +65,7 @@ class Api:
         )
 
     def delete_tunnel(self, account: str, tunnel: str) -> None:
-        """Delete a tunnel; connections that the edge remembers are cleaned up first where they stand in the way."""
+        """Delete a tunnel; connections that the edge remembers are cleaned up first if they stand in the way."""
         path = f"/accounts/{account}/cfd_tunnel/{tunnel}"
         try:
             self._delete(path, "delete the tunnel", Right.TUNNEL_EDIT)

@@ -1,6 +1,6 @@
 """`cert.pem`: the API token that `cloudflared tunnel login` leaves, good for tunnels, and for DNS in one zone.
 
-A PEM block `ARGO TUNNEL TOKEN` whose bytes are JSON: `zoneID`, `accountID`, `apiToken`, and `endpoint` (`fed`) where it is
+A PEM block `ARGO TUNNEL TOKEN` whose bytes are JSON: `zoneID`, `accountID`, `apiToken`, and `endpoint` (`fed`) if it is
 another Cloudflare. Older files hold `PRIVATE KEY` and `CERTIFICATE` blocks too, which say nothing here (cloudflared's published
 source, 2026.8.2; so are the places).
 """

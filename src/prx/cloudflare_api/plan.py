@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Final
+from typing import Any
 
 from prx.cloudflare_api.guards import application_steps, notes, obstacles, token_steps
 from prx.cloudflare_api.ingress import wanted_document
@@ -20,8 +20,6 @@ from prx.cloudflare_api.steps import Action, Step
 from prx.cloudflare_api.things import Application, Record
 from prx.cloudflare_api.wishes import MARK, Wish, app_name, target
 from prx.cloudflare_api.world import World
-
-_PIN: Final = "onetimepin"
 
 
 @dataclass(frozen=True, slots=True)

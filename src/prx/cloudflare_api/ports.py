@@ -14,7 +14,7 @@ class Deliver(Protocol):
     """Hand a service token's two values to their owner: print them, or keep them in the secrets manager."""
 
     def __call__(self, name: str, client_id: str, secret: Secret, kept_as: str) -> bool:
-        """Return whether they have arrived (False: the caller tells the journal later); raise where they cannot."""
+        """Return whether they have arrived (False: the caller tells the journal later); raise if they cannot."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,7 +56,7 @@ def tunnel_table(text: str, hostname: str) -> tuple[str, ...]:
 
 
 def with_tunnel(text: str, wanted: NamedTunnel) -> tuple[str, tuple[str, ...]]:
-    """Return the file with the tunnel in it, and what changes, in words; nothing changes where it says all this already."""
+    """Return the file with the tunnel in it, and what changes, in words; nothing changes if it says all this already."""
     document = _parse(text)
     path = tunnel_table(text, wanted.hostname)
     changes: list[str] = []
@@ -71,7 +71,7 @@ def with_tunnel(text: str, wanted: NamedTunnel) -> tuple[str, tuple[str, ...]]:
 
 
 def without_tunnel(text: str, hostname: str, aud: str) -> tuple[str, tuple[str, ...]]:
-    """Return the file without what exists at Cloudflare no more: the token's reference, and the application's tag.
+    """Return the file without what no longer exists at Cloudflare: the token's reference, and the application's tag.
 
     The tunnel stays declared, with its name and its wishes: the next set-up makes it again, and no start publishes it without.
     """
@@ -169,7 +169,7 @@ def _at(document: MutableMapping[str, Any], path: tuple[str, ...]) -> MutableMap
 
 
 def _made(document: MutableMapping[str, Any], path: tuple[str, ...]) -> MutableMapping[str, Any]:
-    """Return the table at `path`, made where it is missing."""
+    """Return the table at `path`, made if it is missing."""
     found: Any = document
     for number, part in enumerate(path):
         if not isinstance(found.get(part), MutableMapping):

@@ -185,7 +185,7 @@ def _exposed_secrets(layer: Layer, source: Source) -> Iterator[Problem]:
 
 
 def _resolve(merged: Layer, resolve_secret: ResolveSecret | None, left_alone: Mapping[KeyPath, str]) -> tuple[Secret, ...]:
-    """Put secrets in the place of what refers to them, but for those that are left alone, and return them all."""
+    """Put secrets in the place of what refers to them, except those that are left alone, and return them all."""
     found: list[Secret] = []
     waiting = merged.references()
     for path, value in list(merged.values.items()):

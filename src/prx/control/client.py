@@ -19,7 +19,7 @@ from prx.control.unixpath import address
 from prx.core.deadline import Deadline
 from prx.core.errors import PrxError
 
-OWN_LACK = {  # what the asking process has no more of: prx has no part in it
+OWN_LACK = {  # what the asking process has run out of: prx has no part in it
     errno.EAGAIN: "raise the limit of processes (ulimit -u), or end some",
     errno.EMFILE: "raise the limit of open files (ulimit -n), or close some",
     errno.ENFILE: "the whole system has no more open files: end something",

@@ -1,4 +1,4 @@
-"""Which client has to go if too many are connected: pure, but for the tasks that it hands back."""
+"""Which client has to go if too many are connected: pure, except for the tasks that it hands back."""
 
 from __future__ import annotations
 

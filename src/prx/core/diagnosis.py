@@ -81,7 +81,7 @@ def _judge_offline(evidence: Evidence, _: Policy) -> Diagnosis | None:
     """Judge a URL that is not served while this machine has no network: cloudflared may not have noticed for minutes.
 
     An edge on this machine, or behind a proxy, can still be asked, and says that it has lost the connector: that is no news of
-    the edge, the record or another connector. What has come through this connector is judged as ever.
+    the edge, the record or another connector. What has come through this connector is judged as always.
     """
     public = evidence.public
     if evidence.network_up is not False or public is None:

@@ -104,5 +104,5 @@ class Display:
 
 
 def _news(diagnosis: Diagnosis) -> tuple[Verdict, str]:
-    """Return what is news in a diagnosis: a number that runs, such as a port or an age, is none."""
+    """Return what is news in a diagnosis: a number that changes, such as a port or an age, is none."""
     return diagnosis.verdict, _NUMBERS.sub("#", diagnosis.reason)

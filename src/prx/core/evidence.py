@@ -88,7 +88,7 @@ class Connector(Value):
 
 
 class Reach(enum.StrEnum):
-    """Whether something can be reached, as far as was tried."""
+    """Whether something can be reached, as far as it was tried."""
 
     OPEN = "open"
     CLOSED = "closed"

@@ -42,6 +42,6 @@ class Flaps(Value):
         return sum(0 <= now - fall < WINDOW for fall in self.falls)
 
     def words(self, now: float) -> str:
-        """Return a word on it for people, empty while it is not worth one."""
+        """Return one line on it for people, empty while it is not worth one."""
         count = self.count(now)
         return f"it flaps: well, then not, {count} times within the last hour" if count >= WORTH_SAYING else ""

@@ -90,7 +90,7 @@ class CheckNow(Value):
 class Woken(Value):
     """Something changed that made earlier failures worthless: `what` is network, sleep, binary, token or configuration.
 
-    "no network" is a reason to check at once, and no more.
+    "no network" is a reason to check at once, and nothing else.
     """
 
     what: str

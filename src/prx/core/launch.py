@@ -19,7 +19,7 @@ class Launch(Value):
     `argv[0]` is a path, or a name that is looked up on the PATH of `env` (of prx if `env` has none). `env` is the
     whole environment of the child. `secret` (at most 4096 bytes) is what the child finds at `SECRET_PATH`; it is in
     no argument, no variable and no file. `cwd` is the working directory; None keeps that of prx. `open_stdin` gives the
-    child, in place of an empty stdin, one that never says a word and ends when prx does. `client` is a part of the file name of
+    child, in place of an empty stdin, one that stays silent and ends when prx does. `client` is a part of the file name of
     the program that serves, for when `argv[0]` is a script that starts it with other arguments; empty: any.
 
     Raises ValueError if `secret` and the word in `argv` do not go together: a secret that is never read, or a path

@@ -44,7 +44,7 @@ class Outbox:
             self.add(do.CancelTimers())
 
     def take(self, fired: inputs.TimerFired) -> bool:
-        """Return whether a timer that has fired was still set; it runs no more."""
+        """Return whether a timer that has fired was still set; it is not any more."""
         if self.timers.get(fired.name) != fired.token:
             return False
         del self.timers[fired.name]

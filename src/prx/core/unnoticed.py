@@ -1,4 +1,4 @@
-"""Which connector has gone without a word to the edge, and when: visitors may be given to it for some seconds yet."""
+"""Which connector has gone without unregistering at the edge, and when: visitors may be given to it for some seconds yet."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ class TunnelCreated(LabEvent):
 
 @dataclass(frozen=True, slots=True)
 class TunnelForgotten(LabEvent):
-    """A tunnel is no more: a quick one that was without connections for too long, or one that a fault has deleted."""
+    """A tunnel no longer exists: a quick one that was without connections for too long, or one that a fault has deleted."""
 
     hostname: str
     tunnel_id: str

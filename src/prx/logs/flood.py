@@ -44,7 +44,7 @@ def lines_with(word: bytes, block: Searched) -> Iterator[int]:
 
 
 def _is_plain(block: bytes) -> bool:
-    """Return whether a block is printable ASCII but for its newlines."""
+    """Return whether a block is printable ASCII, except for its newlines."""
     searched = Searched(block)
     return block.isascii() and all(searched.find_any(characters) < 0 for characters in _CONTROLS)
 

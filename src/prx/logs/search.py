@@ -1,7 +1,7 @@
 """Look for words in blocks of bytes at the pace of memory, with the C library's own functions.
 
-`bytes.find` compares byte by byte, but for a single character: 0.5 ns a byte. strstr(3) and strcspn(3) of glibc compare 16 or
-more at once: 0.03 to 0.08 ns. Both end at the first NUL, so a block that has one is searched up to it; `find_any` shows that
+`bytes.find` compares byte by byte, except for a single character: 0.5 ns a byte. strstr(3) and strcspn(3) of glibc compare 16
+or more at once: 0.03 to 0.08 ns. Both end at the first NUL, so a block that has one is searched up to it; `find_any` shows that
 there is one. If there is no such library, `bytes.find` does the same.
 """
 

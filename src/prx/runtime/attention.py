@@ -40,7 +40,7 @@ class Attention:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        """Watch no more."""
+        """Stop watching."""
         if self._pulse is not None:
             self.take(self._pulse.due)
             self._pulse.leave(self)

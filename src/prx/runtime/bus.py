@@ -227,7 +227,7 @@ class Bus:
 
 
 def _without_secrets(fact: _Fact, redactor: Redactor) -> _Fact:
-    """Return `fact` with every text redacted, but for the tunnel's name and the public URL: they are what prx is for."""
+    """Return `fact` with every text redacted, except the tunnel's name and the public URL: they are what prx is for."""
     if isinstance(fact, UrlChanged):
         return fact
     old = {item.name: getattr(fact, item.name) for item in fields(fact) if item.name != "tunnel"}

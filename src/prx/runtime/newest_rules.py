@@ -1,4 +1,4 @@
-"""A word on rules that do not fit: whether Cloudflare holds newer ones, asked with CLOUDFLARE_API_TOKEN if that is set."""
+"""Why rules do not fit: whether Cloudflare holds newer ones, asked with CLOUDFLARE_API_TOKEN if that is set."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from prx.core.errors import PrxError
 from prx.core.tunnel_token import TokenError, TunnelToken
 
 _VARIABLE = "CLOUDFLARE_API_TOKEN"
-_PATIENCE = 8.0  # seconds; a check of health must not wait longer for a word that only explains
+_PATIENCE = 8.0  # seconds; a check of health must not wait longer for what only explains
 
 
 class NewestRules:

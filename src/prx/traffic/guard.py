@@ -42,7 +42,7 @@ def request_of(head: Head, body: bytes) -> bytes:
 class _State(enum.Enum):
     """What is done with a connection's bytes."""
 
-    JUDGING = enum.auto()  # forwarded, but for heads, which are held until they are judged
+    JUDGING = enum.auto()  # forwarded, except heads, which are held until they are judged
     THROUGH = enum.auto()  # forwarded: the service speaks another protocol now
     UNTRIED = enum.auto()  # caught, as others wait for the service, which may be up: one that is not kept is taken to it
     CATCHING = enum.auto()  # caught, as the service is down

@@ -16,7 +16,7 @@ from prx.core.errors import FOR_NOW, PermanentError, PrxError, errno_of, lacks_m
 from prx.ui.say import complain, say
 
 INTERRUPTED = 130  # 128 + SIGINT
-PIPE_CLOSED = 1  # as click itself does where it is the first to notice
+PIPE_CLOSED = 1  # as click itself does if it is the first to notice
 CRASHED = 1
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}  # what a write to stdout may end with (write(2))
@@ -77,7 +77,7 @@ def _run(command: click.Command, arguments: Sequence[str] | None) -> int:
 
 
 def short_of(error: BaseException) -> PrxError | None:
-    """Say in words what this machine has no more of, and how it gets it; None if the error is of another kind."""
+    """Return in words what this machine has run out of, and how to get more; None if the error is of another kind."""
     if isinstance(error, BaseExceptionGroup):
         found = (short_of(one) for one in error.exceptions)
         return next((short for short in found if short is not None), None)

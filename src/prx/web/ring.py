@@ -97,7 +97,7 @@ class Ring:
         return f"{self.life}-{number}"
 
     def since(self, public_id: str) -> tuple[int | None, list[Item]]:
-        """Return what came after the event with `public_id`, and how many events between are kept no more.
+        """Return what came after the event with `public_id`, and how many events between are no longer kept.
 
         None in place of the number: the id is of another life of this process, or no id; then everything kept is returned.
         """

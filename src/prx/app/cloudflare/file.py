@@ -39,7 +39,7 @@ class SetupFile:
         return [item.hostname for item in named if item.hostname]
 
     def settings(self, hostname: str) -> TunnelSettings:
-        """Return what it says of a host name; where it says nothing, of the tunnel that has none yet."""
+        """Return what it says of a host name, or if it says nothing, of the tunnel that has none yet."""
         tunnels = self.loaded.config.tunnels.values()
         known = next((item for item in tunnels if item.cloudflare.hostname == hostname), None)
         if known is not None:
@@ -66,7 +66,7 @@ class SetupFile:
         return FileState(str(self.path), self.exists, without_tunnel(self.text, hostname, aud)[1])
 
     def clean(self, hostname: str, aud: str) -> None:
-        """Take away what exists at Cloudflare no more."""
+        """Take away what no longer exists at Cloudflare."""
         self._put(without_tunnel(self._now(), hostname, aud)[0])
 
     def require_writable(self) -> None:

@@ -77,7 +77,7 @@ class Keeping:
     # -- the sign-in of `prx login` ------------------------------------------------------------------------------
 
     def signed_in(self, renew: Callable[[Tokens], Tokens]) -> Secret | None:
-        """Return the access token of `prx login`, renewed where it has ended; None if there was no sign-in."""
+        """Return the access token of `prx login`, renewed if it has ended; None if there was no sign-in."""
         from prx.cloudflare_api.oauth import Tokens
 
         if not self.store.path.exists() or LOGIN_ENTRY not in self.names():

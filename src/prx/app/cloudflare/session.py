@@ -272,7 +272,7 @@ def _done(written: Written, plan: Plan) -> str:
 
 
 def show(plan: Plan, manner: Manner) -> None:
-    """Show a plan: on stdout where it is all that was asked for, else on stderr. As JSON it is shown at the end."""
+    """Show a plan: on stdout if it is all that was asked for, else on stderr. As JSON it is shown at the end."""
     if manner.as_json:
         return
     lines = [step.words for step in plan.steps]

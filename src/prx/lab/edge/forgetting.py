@@ -1,4 +1,4 @@
-"""Tunnels that are no more: quick ones that were without connections for a while, and those that a fault deletes.
+"""Tunnels that no longer exist: quick ones that were without connections for a while, and those that a fault deletes.
 
 Theory of operation
 -------------------

@@ -84,7 +84,7 @@ class Tunnel:
     hostname: a name that leads to it, empty if none does. name: what the account calls it; empty for a quick one. remote:
     whether its configuration lies in the account. breaks: how many times it has been without any connection. auth_mode: how a
     protected quick tunnel wants its visitors to prove who they are (otp: one-time PIN); empty for a public one. gone: the last
-    connections that are no more. Times are seconds since 1970; active_at and inactive_at: when it last got its first
+    connections that no longer exist. Times are seconds since 1970; active_at and inactive_at: when it last got its first
     connection, and lost its last one.
     """
 
@@ -161,8 +161,8 @@ class Registry:
         self._by_hostname: dict[str, Tunnel] = {}
         self._by_id: dict[UUID, Tunnel] = {}
         self._routes: dict[str, UUID] = {}
-        self._former: dict[str, Tunnel] = {}  # those that are no more, oldest first
-        self._deleted: dict[UUID, Tunnel] = {}  # those of the account that are no more, oldest first
+        self._former: dict[str, Tunnel] = {}  # those that no longer exist, oldest first
+        self._deleted: dict[UUID, Tunnel] = {}  # those of the account that no longer exist, oldest first
 
     def __iter__(self) -> Iterator[Tunnel]:
         return iter(self._by_id.values())
@@ -173,7 +173,7 @@ class Registry:
 
     @property
     def deleted(self) -> tuple[Tunnel, ...]:
-        """The named tunnels that are no more, oldest first."""
+        """The named tunnels that no longer exist, oldest first."""
         return tuple(self._deleted.values())
 
     def find(self, hostname: str) -> Tunnel | None:
@@ -184,7 +184,7 @@ class Registry:
         return own if own is not None or target is None else self._by_id.get(target)
 
     def find_public(self, hostname: str) -> Tunnel | None:
-        """Find the tunnel that the edge takes a host name for: one that is no more, too, which has no connection."""
+        """Find the tunnel that the edge takes a host name for: one that no longer exists, too, which has no connection."""
         found = self.find(hostname) or self._former.get(hostname.lower())
         if found is None and self._target(hostname.lower()) is not None:
             return Tunnel(hostname.lower(), quick=False)  # a record leads to a tunnel that does not exist

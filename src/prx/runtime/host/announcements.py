@@ -33,12 +33,12 @@ class Announcements:
             self._sock = sock
 
     def __del__(self) -> None:
-        """Hang up with the last holder."""
+        """Close it with the last reference."""
         with suppress(AttributeError):
             self.close()
 
     def close(self) -> None:
-        """Hang up; from then on everything may have changed."""
+        """Close it; from then on everything may have changed."""
         if self._sock is not None:
             self._sock.close()
             self._sock = None

@@ -1,7 +1,7 @@
 """Notice what concerns all tunnels at once: the machine slept, or its network came, went or changed.
 
 The same beat does what has to be done now and then for all of them (`chores`): writing again what a full disk refused, looking
-whether a program was replaced. A chore that fails is tried again at the next beat, and never ends the heart.
+whether a program was replaced. A chore that fails is tried again at the next beat, and never ends the beat.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class ChangeMonitor:
         for chore in self._chores:
             try:
                 chore()
-            except Exception as error:  # noqa: BLE001 - the heart of all tunnels; the next beat tries again
+            except Exception as error:  # noqa: BLE001 - all tunnels depend on this beat; the next one tries again
                 logger.debug("a chore failed: %r", error)
 
     def _slept(self) -> bool:

@@ -45,9 +45,9 @@ GATHERED_EVERY = 0.25  # seconds
 
 
 def until_beat(now: float, every: float, phase: float = 0.0) -> float:
-    """Return the seconds until the next beat of a drum that all hear: multiples of `every`, late by `phase`.
+    """Return the seconds until the next beat that all share: multiples of `every`, late by `phase`.
 
-    What is done by the same drum is done in one turn of the event loop, which costs more than most of it. A beat that is nearer
+    What is done at the same beat is done in one turn of the event loop, which costs more than most of it. A beat that is nearer
     than a tenth of `every` is left out: it is the one that is just over.
     """
     left = every - (now - phase) % every
@@ -55,7 +55,7 @@ def until_beat(now: float, every: float, phase: float = 0.0) -> float:
 
 
 async def on_each_beat(clock: Clock, every: float, work: Callable[[], object]) -> None:
-    """Call `work` at each beat of that drum until it raises; the event loop calls it itself, which costs less than a task."""
+    """Call `work` at each of those beats until it raises; the event loop calls it itself, which costs less than a task."""
     over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     timer: TimerHandle
 

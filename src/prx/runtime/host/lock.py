@@ -107,7 +107,7 @@ def _write_holder(fd: int, what: str, since: str) -> None:
         os.ftruncate(fd, 0)
         os.pwrite(fd, holder, 0)
     except OSError as error:
-        if error.errno not in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:  # a full disk hides who holds it, no more
+        if error.errno not in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:  # a full disk only hides who holds it
             raise
 
 

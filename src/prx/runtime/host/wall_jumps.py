@@ -1,7 +1,7 @@
 """Notice that the wall clock was set, so that no age is ever taken from two readings of different clocks.
 
 A time that is kept (since when a tunnel is up, when it is tried again) is shown beside the present wall clock. When that is set
-by hours, the kept time belongs to a clock that is no more: its keeper moves it by the same amount, and its age stays true.
+by hours, the kept time belongs to a clock that has gone: its keeper moves it by the same amount, and its age stays true.
 """
 
 from __future__ import annotations

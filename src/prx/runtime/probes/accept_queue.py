@@ -1,9 +1,9 @@
 """Whether a service has accepted a connection, or left it in the queue of its listening socket, where the kernel put it.
 
-The kernel completes a connection by itself; that its program is stopped, or turns to nothing any more, does not show to who
-connects. It shows in the kernel's own tables (Linux: proc_pid_net(5)): the receive queue of a listener counts what has not been
-accepted, and a connection that has not been accepted belongs to no open file, so that its inode is 0. The latter holds for this
-very connection, however many others wait: a service that is only busy moves on.
+The kernel completes a connection by itself; a client cannot see that the program is stopped, or accepts nothing any more. The
+kernel's own tables show it (Linux: proc_pid_net(5)): the receive queue of a listener counts what has not been accepted, and a
+connection that has not been accepted belongs to no open file, so that its inode is 0. The latter holds for this very
+connection, however many others wait: a service that is only busy moves on.
 
 Reading these tables makes the kernel go through all connections of the machine. Whether anything waits at all, which is
 nearly never so, it says of the one listener alone (sock_diag(7)).

@@ -1,8 +1,8 @@
 """Find out whether strangers reach the service: ask the public URL once, as one of them.
 
-The question carries no service token. Access in front answers with its login or its refusal; a service that asks who one is
-answers 401 or 403; whatever else comes from the service is what everybody on the Internet gets. That matters most to programs
-that trust "localhost": through a tunnel, every request comes from there.
+The question carries no service token. Access in front answers with its login or its refusal; a service with a login of its
+own answers 401 or 403; whatever else comes from the service is what everybody on the Internet gets. That matters most to
+programs that trust "localhost": through a tunnel, every request comes from there.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Reach(enum.StrEnum):
     """How far a stranger gets."""
 
     EXPOSED = "exposed"  # to the service, which answers
-    ASKED = "asked"  # to the service, which asks who one is (401, 403)
+    ASKED = "asked"  # to the service, which asks for a login (401, 403)
     GUARDED = "guarded"  # no further than Access
     UNKNOWN = "unknown"  # nothing was learned: no answer, or an error that is not the service's
 

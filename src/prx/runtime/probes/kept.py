@@ -221,7 +221,7 @@ def connect_at_once(family: socket.AddressFamily, address: str, port: int) -> so
 
 
 def _far_end(sock: socket.socket) -> tuple[str, int] | None:
-    """Return what a socket is connected to; None if it is not connected, or no more."""
+    """Return what a socket is connected to; None if it is not connected, or no longer."""
     try:
         address, port = sock.getpeername()[:2]
     except OSError:

@@ -74,7 +74,7 @@ async def probe_public(
 
 
 def _in_turn(addresses: Sequence[str]) -> list[str]:
-    """Return the first few addresses, the families by turns: one family that leads nowhere must not use up the time."""
+    """Return the first few addresses, the families in turn: one family that leads nowhere must not use up the time."""
     old = [address for address in addresses if ipaddress.ip_address(address).version == 4]
     new = [address for address in addresses if address not in old]
     return [address for address in chain.from_iterable(zip_longest(old, new)) if address][:_ADDRESSES]

@@ -1,4 +1,4 @@
-"""Tunnels: `/accounts/{account}/cfd_tunnel`. The tunnels are those of the edge's registry, but for quick ones."""
+"""Tunnels: `/accounts/{account}/cfd_tunnel`. The tunnels are those of the edge's registry, except quick ones."""
 
 from __future__ import annotations
 

@@ -302,7 +302,7 @@ _UNAUTHORIZED: Final = """<!DOCTYPE html>
 
 
 def _forbidden(accept: bytes) -> tuple[bytes, bytes]:
-    """Return type and body of a 403: JSON for who asks for that, else a page."""
+    """Return type and body of a 403: JSON for a client that asks for it, else a page."""
     if b"application/json" in accept:
         return b"application/json", json.dumps(
             {"status_code": 403, "message": "Forbidden. You don't have permission."}

@@ -8,7 +8,7 @@ back, a slow origin holds the visitor back. The task that serves the visitor car
 body, an *upload* task carries that. A visitor who leaves before the response is whole ends the exchange.
 
 A connection that takes no more requests is skipped for the next. Once a request has been sent it is not sent again, for
-it may have had its effect, but for one case: if a connection says REFUSED_STREAM, which means that it has done nothing
+it may have had its effect, with one exception: if a connection says REFUSED_STREAM, which means that it has done nothing
 with the request (RFC 9113, 8.7), and no byte of its body has been sent. What breaks before the response's head is a
 502; what breaks after it breaks the visitor's request, so that half a body is never taken for a whole one.
 """

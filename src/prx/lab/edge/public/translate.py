@@ -3,7 +3,7 @@
 What a user's app sees behind Cloudflare: `Cf-Connecting-Ip`, `X-Forwarded-For` (the visitor appended), `X-Forwarded-Proto`,
 `Cf-Ray`, `Cf-Visitor`, `Cf-Ipcountry` (XX: not known), `Accept-Encoding` (`br, gzip`, whatever the visitor accepts) and
 `Cdn-Loop` (RFC 8586), which counts how often the request has come through. Whatever the visitor put into these is replaced,
-but for `X-Forwarded-For` and `Cdn-Loop`. Headers that steer the tunnel are never taken from a visitor, neither before the
+except `X-Forwarded-For` and `Cdn-Loop`. Headers that steer the tunnel are never taken from a visitor, neither before the
 body nor behind it.
 
 Of the origin's answer `X-Accel-…`, which steers a web server, and what the edge says itself are left out; `CF-Cache-Status:

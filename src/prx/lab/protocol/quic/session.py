@@ -82,7 +82,7 @@ class QuicSession:
         self._keep_alive = keep_alive
         self._loop = asyncio.get_running_loop()
         self._streams: dict[int, QuicStream] = {}
-        self._ended: set[int] = set()  # streams that are over, but for what the peer has not acknowledged
+        self._ended: set[int] = set()  # streams that are over, except for what the peer has not acknowledged
         self._given_up: set[int] = set()  # streams of the peer that it may still send on, in vain
         self._timer: asyncio.TimerHandle | None = None
         self._heard_at = self._loop.time()

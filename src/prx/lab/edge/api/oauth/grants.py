@@ -49,7 +49,7 @@ class Grants:
         self.lifetime = LIFETIME_SECONDS
 
     def code(self, query: Mapping[str, str], declined: frozenset[str]) -> str:
-        """Grant what an authorization request asks for, but for what the user declines, and return the code; OAuthError."""
+        """Grant what an authorization request asks for, except what the user declines, and return the code; OAuthError."""
         client = self._clients.by_id[query["client_id"]]
         if query.get("response_type") != "code":
             raise OAuthError("unsupported_response_type", "only code is supported")
