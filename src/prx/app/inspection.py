@@ -6,7 +6,8 @@ Nothing of `prx.traffic` is imported as long as no tunnel wants a relay.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -77,8 +78,9 @@ class Inspection:
             raise UsageError("what passes is not inspected", hint="start it with: prx start --inspect", code="inspection_off")
         return await self._inspector.answer(request)
 
-    def retarget(self, config: Config, name: str | None, addr: str) -> None:
-        """Have a tunnel serve another address, under the same URL; UsageError if that cannot be."""
+    @contextmanager
+    def retargeted(self, config: Config, name: str | None, addr: str) -> Iterator[None]:
+        """Have a tunnel serve another address, under the same URL, unless the block fails; UsageError if that cannot be."""
         tunnels = config.tunnels
         if name is None and len(tunnels) > 1:
             raise UsageError(f"{len(tunnels)} tunnels run here", hint="name the one that is meant")
@@ -89,9 +91,15 @@ class Inspection:
                 hint="with --inspect it can be changed; without, `prx start` with the other address gets another URL",
             )
         try:
-            self._retargeted[name] = str(LocalAddr.parse(addr))
+            moved = str(LocalAddr.parse(addr))
         except ValueError as error:
             raise UsageError(f"{addr!r} is not a local address: expected {error}") from error
+        before, self._retargeted = self._retargeted, {**self._retargeted, name: moved}
+        try:
+            yield
+        except BaseException:  # else every later reload would fail at this address
+            self._retargeted = before
+            raise
 
     async def close(self) -> None:
         """End the relays."""

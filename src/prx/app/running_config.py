@@ -62,11 +62,11 @@ class RunningConfig:
         return self._inspection.moved(config)
 
     def retarget(self, name: str | None, addr: str) -> None:
-        """Serve a tunnel from another address, under the same URL; UsageError if that cannot be."""
+        """Serve a tunnel from another address, under the same URL; PrxError, and all is as it was, if that cannot be."""
         supervisor = self.require_supervisor()
-        self._inspection.retarget(self._in_force.config, name, addr)
-        self._inspection.fit(self.current())
-        supervisor.reload(self.current())
+        with self._inspection.retargeted(self._in_force.config, name, addr):
+            self._inspection.fit(self.current())
+            supervisor.reload(self.current())
 
     # ------------------------------------------------------------------ another one (`prx.app.reload.Source`)
 
