@@ -189,7 +189,7 @@ async def test_unknown_private_name_is_explained(monkeypatch: pytest.MonkeyPatch
     """An unknown private name counts as not listening."""
 
     async def unknown(*_: Any, **__: Any) -> None:
-        raise OSError("Name or service not known")
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
     monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", unknown)
     seen = await probe_origin("app.internal", 80)

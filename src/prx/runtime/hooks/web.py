@@ -16,6 +16,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from prx.runtime.hooks.kinds import HookError, Message
 from prx.runtime.probes.connect import Endpoint, ProbeError, connected_to_one, verifying_tls
 from prx.runtime.probes.http import Answer, Request, exchange
+from prx.runtime.probes.own_resolver import addresses_of
 
 TIMEOUT = 30.0  # seconds
 _ADDRESSES = 4
@@ -52,11 +53,12 @@ class WebHook:
         tls = verifying_tls() if parts.scheme == "https" else None
         name, port = parts.hostname or "", parts.port or (443 if tls else 80)
         try:
-            found = await asyncio.get_running_loop().getaddrinfo(name, port, type=socket.SOCK_STREAM)
-        except (OSError, UnicodeError) as error:
+            addresses = await addresses_of(name, port, timeout=self.timeout)
+        except socket.gaierror as error:
             raise HookError(f"this machine does not know the name {name}") from error
-        addresses = dict.fromkeys(str(address[0]) for *_, address in found)
-        places = [Endpoint(address, port, tls, name) for address in list(addresses)[:_ADDRESSES]]
+        except OSError as error:
+            raise HookError(f"this machine cannot look up the name {name}: {error.strerror or 'no answer in time'}") from error
+        places = [Endpoint(address, port, tls, name) for address in addresses[:_ADDRESSES]]
         async with connected_to_one(places, timeout=self.timeout) as stream:
             return await exchange(stream, _request(parts, change.to_json(), self.secret), timeout=self.timeout)
 

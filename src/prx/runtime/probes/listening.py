@@ -7,13 +7,12 @@ service that took another port than the one it was meant to take is reported at 
 
 from __future__ import annotations
 
-import asyncio
-import socket
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from prx.config.local_addr import LocalAddr
-from prx.runtime.probes.connect import Endpoint, ProbeError, connected_to_one, is_address
+from prx.runtime.probes.connect import Endpoint, ProbeError, connected_to_one
+from prx.runtime.probes.own_resolver import addresses_of
 
 OTHER_FAMILY = {"127.0.0.1": "::1", "::1": "127.0.0.1", "localhost": "::1"}
 """Where else a service may listen than at the address that the connector dials; many systems know localhost as IPv4 only."""
@@ -43,23 +42,13 @@ class Listener(NamedTuple):
 async def accepts(address: LocalAddr, *, timeout: float = _CONNECT_SECONDS) -> bool:
     """Return whether a connection to `address` is taken, in either family if it is a name."""
     try:
-        hosts = _BOTH.get(address.host) or ([address.host] if is_address(address.host) else await _resolve(address))
+        hosts: Sequence[str] = _BOTH.get(address.host, ())
+        if not hosts:
+            hosts = await addresses_of(address.host, address.port, timeout=_CONNECT_SECONDS)
         async with connected_to_one([Endpoint(host, address.port) for host in hosts], timeout=timeout):
             return True
-    except (
-        ProbeError,
-        OSError,
-        UnicodeError,
-        RuntimeError,
-        TimeoutError,
-    ):  # RuntimeError: no thread is left to resolve a name in
+    except (ProbeError, OSError):
         return False
-
-
-async def _resolve(address: LocalAddr) -> Sequence[str]:
-    async with asyncio.timeout(_CONNECT_SECONDS):
-        found = await asyncio.get_running_loop().getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(str(where[0]) for *_, where in found))
 
 
 def listeners(pids: Iterable[int]) -> set[Listener]:

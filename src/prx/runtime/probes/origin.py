@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 from prx.config.hostname import shown
 from prx.core.deadline import Deadline
+from prx.core.errors import FOR_NOW, errno_of
 from prx.core.evidence import Origin
 from prx.core.hosts import is_this_machine
 from prx.core.value import Value, value_class
@@ -28,7 +29,6 @@ from prx.runtime.probes.connect import (
     ProbeError,
     connected,
     connected_to_one,
-    is_address,
     origin_tls,
     refuses_name,
     speaks_tls,
@@ -37,6 +37,7 @@ from prx.runtime.probes.connect import (
 from prx.runtime.probes.error_pages import asks_for_tls, says_tls
 from prx.runtime.probes.http import Answer, Request, exchange
 from prx.runtime.probes.listening import OTHER_FAMILY
+from prx.runtime.probes.own_resolver import addresses_of
 
 if TYPE_CHECKING:
     from prx.config.schema import TunnelSettings
@@ -44,7 +45,6 @@ if TYPE_CHECKING:
 TIMEOUT = 5.0  # seconds for everything
 SECOND_LOOK = 1.0  # seconds that finding out a reason may take, beyond that
 _NOT_LISTENING = {FailureKind.REFUSED, FailureKind.NO_ROUTE, FailureKind.TIMEOUT, FailureKind.NO_NAME}
-_LIMITS = "this machine gives prx no connection: raise its limits (ulimit -n)"
 _SHORT_OF = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EAGAIN}
 _PERHAPS_TLS = {FailureKind.EMPTY, FailureKind.RESET, FailureKind.GARBLED}
 _PERHAPS_PLAIN = {FailureKind.EMPTY, FailureKind.RESET, FailureKind.GARBLED, FailureKind.TLS, FailureKind.TIMEOUT}
@@ -217,22 +217,20 @@ async def _ask(service: _Service, tls: ssl.SSLContext | None) -> Answer:
 
 async def _addresses(host: str, port: int, timeout: float) -> list[str]:
     """Return the addresses behind `host`: a private name, so the system's resolver may be asked."""
-    if is_address(host):
-        return [host]
     try:
-        async with asyncio.timeout(timeout):
-            found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError, TimeoutError) as error:
+        return await addresses_of(host, port, timeout=timeout)
+    except (socket.gaierror, TimeoutError) as error:
         raise ProbeError(FailureKind.NO_NAME, f"this machine does not know the name {host}") from error
-    return list(dict.fromkeys(str(address[0]) for *_, address in found))
+    except OSError as error:
+        raise ProbeError(FailureKind.LOCAL, f"cannot look up the name {host}: {error.strerror or error}") from error
 
 
 def _help_for_prx(error: ProbeError) -> str:
     """Return what helps if prx itself cannot ask; empty if that is not known."""
     if "origin_ca" in error.words:
         return "name a PEM file of certificates that prx can read in origin_ca"
-    cause = error.__cause__
-    return _LIMITS if isinstance(cause, OSError) and cause.errno in _SHORT_OF else ""
+    number = errno_of(error.__cause__) if error.__cause__ is not None else 0
+    return f"this machine gives prx no connection: {FOR_NOW[number]}" if number in _SHORT_OF else ""
 
 
 async def _other_family(host: str, port: int, timeout: float) -> Endpoint | None:

@@ -24,6 +24,7 @@ from prx.runtime.host.clock import Clock, SystemClock
 from prx.runtime.probes import doh
 from prx.runtime.probes.connect import ProbeError, is_address
 from prx.runtime.probes.doh import Heard, Server
+from prx.runtime.probes.own_resolver import addresses_of
 
 TIMEOUT = 5.0  # seconds for everything
 DISTRUST_AFTER = 60.0  # seconds after which a server's "missing" is checked with the next server
@@ -77,12 +78,12 @@ class Resolver:
 async def by_system(name: str, *, timeout: float = 3.0) -> Dns:
     """Ask the system's resolver for `name`, which must be one that exists; never raise for what it says."""
     try:
-        async with asyncio.timeout(timeout):
-            found = await asyncio.get_running_loop().getaddrinfo(name, 443, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError, TimeoutError):
+        addresses = await addresses_of(name, 443, timeout=timeout)
+    except (socket.gaierror, TimeoutError):
         return Dns(DnsState.UNKNOWN, detail=f"this machine's own resolver does not know {name} either")
-    addresses = tuple(dict.fromkeys(str(address[0]) for *_, address in found))
-    return Dns(DnsState.RESOLVED, addresses, f"this machine's own resolver knows {name}")
+    except OSError as error:
+        return Dns(DnsState.UNKNOWN, detail=f"this machine's own resolver cannot be asked: {error.strerror or error}")
+    return Dns(DnsState.RESOLVED, tuple(addresses), f"this machine's own resolver knows {name}")
 
 
 async def _ask(server: Server, name: str, timeout: float) -> Dns:
