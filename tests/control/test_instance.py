@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import socket
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import pytest
@@ -49,3 +52,21 @@ def test_sockets_lists_sockets_only(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as bound:
         bound.bind(str(instance.socket))
     assert sockets(tmp_path) == [instance.socket]
+
+
+def test_a_socket_that_vanishes_hides_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A prx that ends while the folder is read is left out; those that still run are found."""
+    staying, ending = Instance(tmp_path, "a").socket, Instance(tmp_path, "b").socket
+    with socket.socket(socket.AF_UNIX) as first, socket.socket(socket.AF_UNIX) as second:
+        first.bind(str(staying))
+        second.bind(str(ending))
+    scan = os.scandir
+
+    def scanned(folder: Path) -> AbstractContextManager[Iterator[os.DirEntry[str]]]:
+        with scan(folder) as items:
+            found = list(items)
+        ending.unlink()
+        return nullcontext(iter(found))
+
+    monkeypatch.setattr("prx.control.instance.os.scandir", scanned)
+    assert sockets(tmp_path) == [staying]

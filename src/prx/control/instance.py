@@ -58,4 +58,7 @@ def sockets(folder: Path) -> list[Path]:
 
 
 def _is_socket(item: os.DirEntry[str]) -> bool:
-    return stat.S_ISSOCK(item.stat(follow_symlinks=False).st_mode)
+    try:
+        return stat.S_ISSOCK(item.stat(follow_symlinks=False).st_mode)
+    except FileNotFoundError:  # its prx has ended since the folder was read
+        return False
