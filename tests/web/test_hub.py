@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import sys
 from collections.abc import AsyncIterator
@@ -15,11 +16,14 @@ import pytest
 from tests.support.waits import PATIENCE
 from tests.web.conftest import Scene, ScriptedPrx, scene, serving
 
+from prx.control.instance import sockets
 from prx.core.errors import PrxError
 from prx.core.events import Log
 from prx.core.states import State
 from prx.core.verdicts import Verdict
-from prx.web.hub import GONE_SECONDS
+from prx.runtime.host.clock import SystemClock
+from prx.web.hub import GONE_SECONDS, Hub
+from prx.web.link import Link, linked
 from prx.web.ring import RING_BYTES, RING_EVENTS, WAITING_EVENTS, Ring
 
 
@@ -256,6 +260,58 @@ async def test_the_doctor_runs_apart(tmp_path: Path) -> None:
         await web.start("prx-1", ScriptedPrx())
         answer = await web.ask("/api/v1/doctor", method="POST", headers=web.action)
         assert (answer.status_code, "no room" in answer.json()["error"]) == (409, True)
+
+
+@pytest.mark.parametrize(
+    "lack", [OSError(errno.EMFILE, "Too many open files"), RuntimeError("can't start new thread"), MemoryError()], ids=repr
+)
+async def test_a_machine_without_room_ends_no_dashboard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lack: BaseException
+) -> None:
+    """A search that this machine has no room for is made again, and finds what is there."""
+    tries: list[int] = []
+
+    def scarce(folder: Path) -> list[Path]:
+        tries.append(1)
+        if len(tries) == 1:
+            raise lack
+        return sockets(folder)
+
+    monkeypatch.setattr("prx.web.hub.SEARCH_EVERY", 0.01)
+    monkeypatch.setattr("prx.web.hub.sockets", scarce)
+    prx = ScriptedPrx()
+    prx.track()
+    clock = SystemClock()
+    hub = Hub(tmp_path, wall=clock.wall, steady=clock.monotonic, life="life")
+    async with serving(tmp_path, "prx-1", prx), asyncio.TaskGroup() as group, asyncio.timeout(PATIENCE):
+        searching = group.create_task(hub.run())
+        await hub.until(lambda: bool(hub.seen))
+        searching.cancel()
+    assert len(tries) > 1
+
+
+async def test_a_prx_that_there_is_no_room_to_ask_is_unknown(web: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That the dashboard has no descriptor left says nothing of prx: it is shown as silent, and asked again."""
+    scarce = False
+
+    @asynccontextmanager
+    async def narrow(path: Path) -> AsyncIterator[Link]:
+        if scarce:
+            raise OSError(errno.EMFILE, "Too many open files")
+        async with linked(path) as link:
+            yield link
+
+    monkeypatch.setattr("prx.web.hub.SEARCH_EVERY", 0.01)
+    monkeypatch.setattr("prx.web.hub.linked", narrow)
+    prx = ScriptedPrx()
+    prx.track("web", state=State.READY, verdict=Verdict.HEALTHY)
+    async with serving(web.folder, "prx-1", prx):
+        await web.until(lambda: bool(tunnel_of(web)))
+        scarce = True
+    await web.stack.enter_async_context(serving(web.folder, "prx-1", prx))
+    await web.until(lambda: web.dashboard.hub.seen[0].silent)
+    scarce = False
+    await web.until(lambda: web.dashboard.hub.seen[0].gone_at is None)
 
 
 @pytest.mark.parametrize("hours", [48, -48])

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from prx.control.instance import sockets
 from prx.control.messages import Message
-from prx.core.errors import PrxError, UsageError
+from prx.core.errors import FOR_NOW, PrxError, UsageError, errno_of
 from prx.core.events import timestamp
 from prx.web.link import ANSWER_SECONDS, Link, SilentError, linked
 from prx.web.ring import Ring
@@ -69,6 +69,11 @@ class Seen:
         return str(self.about.get("config", ""))
 
 
+def _lacks_room(error: BaseException) -> bool:
+    """Return whether this machine had no room to ask, which says nothing of the prx that was to be asked."""
+    return errno_of(error) in FOR_NOW
+
+
 class Hub:
     """Follow every prx whose socket is in `folder`. `wall` and `steady`: see `Settings`."""
 
@@ -86,17 +91,22 @@ class Hub:
         return sorted(self._seen.values(), key=lambda item: (item.gone_at is not None, item.key))
 
     async def run(self) -> None:
-        """Search and follow until cancelled."""
+        """Search and follow until cancelled; a search that this machine has no room for is made again later."""
         async with asyncio.TaskGroup() as group:
             while True:
-                await self.search(group)
+                with suppress(OSError, RuntimeError, MemoryError):
+                    await self.search(group)
                 await asyncio.sleep(SEARCH_EVERY)
 
     async def search(self, group: asyncio.TaskGroup) -> None:
-        """Look for control sockets once, and begin to follow what is new in `group`."""
-        for path in (await asyncio.to_thread(sockets, self._folder))[:MOST_PRX]:
-            task = self._following.get(path.stem)
-            if task is None or task.done():
+        """Look for control sockets once, and begin to follow what is new in `group`.
+
+        OSError if the folder cannot be read, RuntimeError or MemoryError if there is no thread for it.
+        """
+        found = await asyncio.to_thread(sockets, self._folder)
+        self._following = {key: task for key, task in self._following.items() if not task.done()}
+        for path in found[:MOST_PRX]:
+            if path.stem not in self._following:
                 self._following[path.stem] = group.create_task(self._follow(path), name=f"prx {path.stem}")
         now = self.steady()
         for key, item in list(self._seen.items()):
@@ -124,7 +134,9 @@ class Hub:
                         self._take(path.stem, event, stale)
         except* SilentError:
             silent = True
-        except* (OSError, PrxError):
+        except* (OSError, MemoryError) as errors:
+            silent = silent or (path.stem in self._seen and errors.subgroup(_lacks_room) is not None)
+        except* PrxError:
             pass
         self._go(path, silent=silent)
 
