@@ -13,7 +13,7 @@ from urllib.parse import SplitResult, urljoin, urlsplit
 from prx.core.hosts import is_loopback
 from prx.core.value import Value, value_class
 
-REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})  # RFC 9110, 15.4: those that name another place to ask
 # developers.cloudflare.com, "Network ports": where the edge takes connections for a public name
 _EDGE_PORTS: Final = {
     "http": frozenset({80, 8080, 8880, 2052, 2082, 2086, 2095}),

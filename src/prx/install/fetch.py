@@ -22,12 +22,12 @@ from prx import __version__
 from prx.core.errors import PrxError, UsageError
 from prx.core.hosts import is_loopback, is_private_channel
 from prx.core.numbers import whole
+from prx.core.redirects import REDIRECTS
 from prx.files.reading import require_ca_file
 
 Progress = Callable[[int, int | None], None]
 """Called with the bytes received so far and the bytes expected (None: the server does not say)."""
 
-_REDIRECTS: Final = {301, 302, 303, 307, 308}
 _HEADERS: Final = {"User-Agent": f"prx/{__version__}", "Accept": "*/*", "Accept-Encoding": "identity"}
 _TRY_AGAIN: Final = "try again; prx install cloudflared --from URL asks a mirror"
 
@@ -98,7 +98,7 @@ async def _answer(
     for _ in range(bounds.redirects + 1):
         try:
             async with client.stream("GET", url) as response:
-                if response.status_code not in _REDIRECTS:
+                if response.status_code not in REDIRECTS:
                     _require_ok(response)
                     yield response
                     return

@@ -23,6 +23,7 @@ from urllib.parse import urlsplit
 
 from prx.core.errors import UsageError
 from prx.core.hosts import is_loopback, is_private_channel
+from prx.core.redirects import REDIRECTS
 from prx.core.value import Value, value_class
 from prx.secrets.value import Secret
 
@@ -30,7 +31,6 @@ ID_VARIABLE: Final = "CF_ACCESS_CLIENT_ID"
 SECRET_VARIABLE: Final = "CF_ACCESS_CLIENT_SECRET"  # noqa: S105 - the name of a variable, not a secret
 _LOGIN_PATH: Final = "/cdn-cgi/access/login"
 _TEAM_DOMAIN: Final = ".cloudflareaccess.com"
-_REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 # The titles of Access's own pages: "Error ・ Cloudflare Access", "Forbidden ・ Cloudflare Access".
 _TITLE: Final = re.compile(rb"<title>[^<]{0,80}Cloudflare Access\s*</title>", re.IGNORECASE)
 _PAGE_BYTES: Final = 16 * 1024
@@ -103,7 +103,7 @@ def access_answer(
     """
     pairs = headers.items() if isinstance(headers, Mapping) else headers
     found = {name.lower(): value for name, value in pairs}
-    if status in _REDIRECTS:
+    if status in REDIRECTS:
         return _login_of(found.get("location", ""))
     challenge = _CHALLENGE.match(found.get("www-authenticate", ""))
     ours = challenge is not None and challenge["scheme"].lower() == "cloudflare-access"
