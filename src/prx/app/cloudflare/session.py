@@ -215,7 +215,7 @@ class Session:
 
     @contextmanager
     def _hint_on_failure(self, outcome: Outcome, plan: Plan) -> Iterator[None]:
-        """Deliver what was handed out, and say how to go on, if a step fails; a token that did not arrive is made anew then."""
+        """Deliver what was handed out, and say how to go on, if a step fails; a lost token gets a new secret then."""
         try:
             yield
         except PrxError as error:
