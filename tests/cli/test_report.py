@@ -7,9 +7,13 @@ import json
 import os
 import re
 import signal
+from typing import Any
 
 import pytest
 from tests.cli.home import Home
+
+from prx.history.segments import day_of
+from prx.runtime.host.clock import SystemClock
 
 
 def test_a_real_run_is_reported_after_it_has_ended(home: Home) -> None:
@@ -70,3 +74,35 @@ def test_no_history_is_kept_if_the_configuration_says_so(home: Home) -> None:
     prx.send(signal.SIGTERM)
     assert prx.end() == 0
     assert not list(home.folder.rglob("*.jsonl"))
+
+
+@pytest.mark.parametrize("asked", [(), ("web",), ("127.0.0.1:8080",), ("8080",)])
+def test_a_clock_that_was_set_back_is_told_of_one_tunnel_as_of_all(home: Home, asked: tuple[str, ...]) -> None:
+    """What is left out because it lies ahead is said whatever the report is asked for."""
+    now = SystemClock().wall()
+    records: list[dict[str, Any]] = [
+        {"at": now - 60, "event": "prx_started", "tunnels": {"web": "127.0.0.1:8080"}},
+        {"at": now - 50, "event": "verdict_changed", "tunnel": "web", "new": "healthy"},
+        {"at": now - 50, "event": "state_changed", "tunnel": "web", "new": "ready"},
+        {"at": now - 20, "event": "alive"},
+        {"at": now + 7200, "event": "alive"},
+    ]
+    folder = home.folder / "data" / "history"
+    folder.mkdir(parents=True)
+    (folder / f"web.{day_of(now)}.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    assert "the clock was set back" in home.run("report", *asked).stdout
+
+
+@pytest.mark.parametrize("words", [("-n", "2"), ("-n", "2", "web"), ("-n", "2", "--all"), ("-n", "2", "--level", "warn")])
+def test_the_newest_lines_are_last_after_the_clock_was_set_back(home: Home, words: tuple[str, ...]) -> None:
+    """`prx logs` shows what was written last, however it is asked, not the hours that the clock has taken back."""
+    written = [("14:00", "first"), ("14:01", "second"), ("12:01", "third"), ("12:02", "fourth")]
+    lines = [
+        json.dumps({"at": f"2026-11-29T{at}:00.000Z", "tunnel": "web", "level": "warn", "message": text, "source": "prx"})
+        for at, text in written
+    ]
+    folder = home.folder / "data" / "logs"
+    folder.mkdir(parents=True)
+    (folder / "web.log").write_text("\n".join(lines) + "\n")
+    shown = home.run("logs", *words).stdout.splitlines()
+    assert [line.split()[-1] for line in shown] == ["third", "fourth"]

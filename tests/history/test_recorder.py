@@ -5,9 +5,11 @@ import signal
 import subprocess
 import sys
 import threading
+from collections import Counter
 from pathlib import Path
 
 import anyio
+import anyio.lowlevel
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,8 +18,9 @@ from prx.core.events import Event, Fact, Log, Probed, StateChanged, Traffic, Ver
 from prx.core.states import State
 from prx.core.verdicts import Verdict
 from prx.history.reader import read
-from prx.history.recorder import HistoryRecorder
+from prx.history.recorder import BEAT_SECONDS, QUEUE_BYTES, HistoryRecorder
 from prx.history.records import Record, encode
+from prx.history.report import TunnelReport, report
 from prx.history.rollup import Rollup
 from prx.history.segments import Bounds, SegmentWriter, day_of, prune, segments
 from prx.testing.clock import ManualClock
@@ -286,3 +289,73 @@ def test_what_visitors_asked_for_is_added_up() -> None:
     assert records == [{"at": 1e9, "event": "traffic", "tunnel": "web", "secs": 300.0, "requests": 5, "errors": 1}]
     assert [record["requests"] for record in rollup.due(1e9 + 500, everything=True)] == [1]
     assert rollup.due(1e9 + 9000, everything=True) == []
+
+
+class Watched:
+    """A recorder whose clock is moved by a story, and the true seconds of each verdict."""
+
+    def __init__(self, recorder: HistoryRecorder, clock: ManualClock) -> None:
+        self.recorder, self.clock, self.verdict = recorder, clock, ""
+        self.true: Counter[str] = Counter()
+
+    async def lasts(self, seconds: float) -> None:
+        """Move time on, with a sign of life each minute."""
+        end = self.clock.monotonic() + seconds
+        while self.clock.advance_to_next(end):
+            await self._written()
+        self.true[self.verdict] += round(seconds)
+
+    async def becomes(self, verdict: Verdict) -> None:
+        """Change the verdict."""
+        self.verdict = verdict
+        fact = VerdictChanged(tunnel="t", old="", new=verdict, reason="")
+        self.recorder.see(Event(1, self.clock.wall(), fact))
+        self.recorder.see(Event(2, self.clock.wall(), StateChanged(tunnel="t", old=State.READY, new=State.READY, reason="")))
+        await self._written()
+
+    async def _written(self) -> None:
+        while self.recorder._sink._room != QUEUE_BYTES:
+            await anyio.lowlevel.checkpoint()
+
+
+async def a_fault_and_two_steps(folder: Path, steps: tuple[float, float]) -> tuple[TunnelReport, Counter[str]]:
+    """Have the clock set while all is well, and within a fault; return the report, and the true seconds of each verdict."""
+    clock = clock_at_now()
+    clock.set_wall(8 * 3600 - clock.wall() % 86_400)  # it is eight in the morning
+    begin = clock.wall()
+    with HistoryRecorder(folder, "a", Bounds(), about={}, clock=clock, warn=print) as recorder:
+        watched = Watched(recorder, clock)
+        await watched.becomes(Verdict.HEALTHY)
+        await watched.lasts(100)
+        clock.set_wall(steps[0])
+        await watched.lasts(100)
+        await watched.becomes(Verdict.ORIGIN_DOWN)
+        await watched.lasts(50)
+        clock.set_wall(steps[1])
+        await watched.lasts(150)
+        await watched.becomes(Verdict.HEALTHY)
+        await watched.lasts(300)
+    lives = read(folder, begin - 2 * 86_400)
+    (tunnel,) = report(lives, begin - 2 * 86_400, begin + 2 * 86_400).tunnels
+    return tunnel, watched.true
+
+
+@pytest.mark.parametrize("steps", [(-7200.0, 0.0), (7200.0, -7200.0), (-100.0, -100.0), (0.0, 28_000.0), (120.0, 2.0)], ids=str)
+async def test_what_is_kept_is_true_whatever_the_wall_clock_does(tmp_path: Path, steps: tuple[float, float]) -> None:
+    """The clock is set by seconds, minutes and hours, to and fro: each second counts once, and the fault is one."""
+    tunnel, true = await a_fault_and_two_steps(tmp_path, steps)
+    (fault,) = tunnel.lost
+    assert tunnel.reachable == pytest.approx(true[Verdict.HEALTHY], abs=0.1)
+    assert (fault.cause, fault.count) == ("origin_down", 1)
+    assert fault.secs == pytest.approx(true[Verdict.ORIGIN_DOWN], abs=0.1)
+
+
+@pytest.mark.parametrize("steps", [(57_590.0, 0.0), (57_590.0, -57_590.0), (43_200.0, -86_400.0), (-43_200.0, 0.0)], ids=str)
+async def test_a_step_into_another_day_costs_no_more_than_a_beat(tmp_path: Path, steps: tuple[float, float]) -> None:
+    """Files of two days are written in turns: nothing is counted twice, and at each step a minute at most is not watched."""
+    tunnel, true = await a_fault_and_two_steps(tmp_path, steps)
+    for found, wanted in (
+        (tunnel.reachable, true[Verdict.HEALTHY]),
+        (sum(item.secs for item in tunnel.lost), true[Verdict.ORIGIN_DOWN]),
+    ):
+        assert wanted - 2 * BEAT_SECONDS <= found <= wanted + 0.1

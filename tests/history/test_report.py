@@ -19,14 +19,14 @@ class Script:
     """Records of one prx, written as a story: `at(second)` sets the time, other calls add what happens then."""
 
     def __init__(self, tunnel: str = "default", local_addr: str = "127.0.0.1:8080") -> None:
-        self.tunnel, self.now = tunnel, 0.0
+        self.tunnel, self.now, self.ahead = tunnel, 0.0, 0.0
         self.records: list[dict[str, Any]] = []
         self.add("prx_started", tunnel=None, pid=1, version="1", tunnels={tunnel: local_addr})
         self.add("state_changed", old="idle", new="starting", reason="")
 
     def add(self, event: str, **own: Any) -> None:
         """Write one record."""
-        record = {"at": BEGIN + self.now, "event": event, "tunnel": self.tunnel, **own}
+        record = {"at": BEGIN + self.now + self.ahead, "event": event, "tunnel": self.tunnel, **own}
         self.records.append({name: value for name, value in record.items() if value is not None})
 
     def at(self, second: float) -> "Script":
@@ -40,6 +40,13 @@ class Script:
     def jump(self, second: float) -> "Script":
         """Go to a second of the story without any sign of life."""
         self.now = second
+        return self
+
+    def set_clock(self, by: float, *, kept: bool = True) -> "Script":
+        """Set the wall clock ahead by so many seconds, or back; an older prx has not `kept` that."""
+        self.ahead += by
+        if kept:
+            self.add("clock_set", tunnel=None, by=by)
         return self
 
     def verdict(self, new: str, state: str = "", reason: str = "") -> "Script":
@@ -62,7 +69,10 @@ class Script:
 
 def lost(tunnel: TunnelReport) -> dict[str, tuple[float, int, float]]:
     """Return cause → seconds, number, longest."""
-    return {item.cause: (item.secs, item.count, item.longest.secs if item.longest else 0.0) for item in tunnel.lost}
+    return {
+        item.cause: (round(item.secs, 3), item.count, round(item.longest.secs, 3) if item.longest else 0.0)
+        for item in tunnel.lost
+    }
 
 
 def scripted_day() -> Script:
@@ -151,14 +161,130 @@ def test_a_restart_of_prx_within_a_minute_loses_only_the_time_between() -> None:
     assert lost(tunnel)["starting"] == (20.0, 2, 10.0)
 
 
-def test_a_clock_set_back_makes_no_time() -> None:
-    """Records that lie before the one before them add nothing, and take nothing away."""
+STEPS = [-7200.0, -3600.0, -400.0, -90.0, -3.0, -1.0, 1.5, 90.0, 3600.0, 7200.0]
+
+
+def all_of(story: Script) -> TunnelReport:
+    """Report on everything that a story has written, whatever clock it was written by."""
+    return report([Life("key", story.records)], BEGIN - DAY, BEGIN + DAY, running=False).tunnels[0]
+
+
+@pytest.mark.parametrize("by", STEPS)
+def test_a_step_of_the_clock_changes_no_duration(by: float) -> None:
+    """A fault before, over and after a step lasts as long as it did, and the one that the step falls into is one."""
     story = Script().at(10).verdict("healthy", "ready")
-    story.at(500).jump(100).verdict("origin_down", "degraded")
-    story.at(600).verdict("healthy", "ready")
-    tunnel = story.at(700).result(0, 700)
-    assert tunnel.watched == 700
-    assert lost(tunnel)["origin_down"][0] <= 160
+    story.at(400).verdict("origin_down", "degraded").at(420).verdict("healthy", "ready")
+    story.at(500).verdict("edge_lost", "degraded").at(530).set_clock(by).at(570).verdict("healthy", "ready")
+    story.at(900).verdict("origin_down", "degraded").at(950).verdict("healthy", "ready").at(1000).add("alive", tunnel=None)
+    tunnel = all_of(story)
+    assert lost(tunnel) == {"origin_down": (70.0, 2, 50.0), "edge_lost": (70.0, 1, 70.0), "starting": (10.0, 1, 10.0)}
+    assert (tunnel.watched, tunnel.reachable) == pytest.approx((1000.0, 850.0))
+
+
+@pytest.mark.parametrize("by", [-7200.0, -3600.0, -400.0, 3600.0])
+def test_a_step_that_was_not_kept_costs_no_more_than_a_beat(by: float) -> None:
+    """In the history of an older prx the step shows by the times alone: what came after it counts, and in full."""
+    story = Script().at(10).verdict("healthy", "ready").at(500)
+    story.add("alive", tunnel=None)
+    story.set_clock(by, kept=False).at(600).verdict("origin_down", "degraded").at(660).verdict("healthy", "ready")
+    story.at(1000).add("alive", tunnel=None)
+    tunnel = all_of(story)
+    assert lost(tunnel)["origin_down"] == (60.0, 1, 60.0)
+    assert 1000 - 60 <= tunnel.watched <= 1000
+
+
+@pytest.mark.parametrize("by", [-7200.0, -3600.0, -20.0, 3600.0])
+@pytest.mark.parametrize("how", ["prx_stopped", "killed"])
+def test_a_prx_that_starts_on_a_clock_that_was_set_is_watched_from_its_start(by: float, how: str) -> None:
+    """A machine that boots with its clock set back: what happens then is not put off until the old time has come again."""
+    story = Script().at(10).verdict("healthy", "ready").at(600)
+    story.add(how if how != "killed" else "alive", tunnel=None)
+    story.at(600).set_clock(by, kept=False)
+    story.add("prx_started", tunnel=None, pid=2, version="1", tunnels={"default": "127.0.0.1:8080"})
+    story.verdict("starting", "starting").at(605).verdict("healthy", "ready")
+    story.at(700).verdict("origin_down", "degraded").at(740).verdict("healthy", "ready").at(900).add("alive", tunnel=None)
+    tunnel = all_of(story)
+    assert (tunnel.watched, lost(tunnel)["origin_down"]) == (900.0, (40.0, 1, 40.0))
+
+
+def test_an_hour_that_came_twice_is_watched_twice_and_unwatched_never() -> None:
+    """What was not watched is counted by the clock: two hours in one are no time without prx, and hide none."""
+    story = Script().at(0).verdict("healthy", "ready").at(3600).set_clock(-3600).at(7200)
+    story.add("alive", tunnel=None)
+    tunnel = report([Life("key", story.records)], BEGIN - 600, BEGIN + 3600).tunnels[0]
+    assert (tunnel.watched, tunnel.unwatched) == (7200.0, 600.0)
+
+
+@pytest.mark.parametrize("by", [-3600.0, -90.0, 90.0, 3600.0])
+def test_a_connection_lasts_as_long_as_it_did_over_a_step(by: float) -> None:
+    """The time of connections is a true one as well, whether they end before, over or after a step."""
+    story = Script()
+    story.add("connection_registered", pid=2, index=0, location="ams01", protocol="quic")
+    story.add("connection_registered", pid=2, index=1, location="fra03", protocol="quic")
+    story.verdict("healthy", "ready").at(100).add("connection_lost", pid=2, index=1)
+    story.at(300).set_clock(by).at(500).add("connection_lost", pid=2, index=0)
+    story.add("connection_registered", pid=2, index=0, location="fra03", protocol="quic")
+    tunnel = all_of(story.at(600))
+    last = story.records[-1]["at"] - BEGIN - story.ahead
+    found = {link.location: (link.count, round(link.secs, 3)) for link in tunnel.links}
+    assert found == {"ams01": (1, 500.0), "fra03": (2, last - 400)}
+
+
+def test_visitors_are_lost_while_a_connector_ends_for_a_restart() -> None:
+    """A connector that drains takes no visitors: the verdict of before is no proof that the tunnel was reachable."""
+    story = Script().at(10).verdict("healthy", "ready", "it answers 200")
+    story.at(100).add("state_changed", old="ready", new="stopping", reason="asked to restart")
+    story.at(130).add("state_changed", old="stopping", new="starting", reason="asked to restart")
+    story.at(131).verdict("starting").at(134).verdict("healthy", "ready").at(200).add("alive", tunnel=None)
+    tunnel = story.result(10, 200)
+    assert lost(tunnel) == {"starting": (34.0, 1, 34.0)}
+    assert [(span.cause, span.reason) for span in tunnel.timeline if span.cause] == [("starting", "")]
+
+
+@pytest.mark.parametrize("drained", [0.0, 0.5, 30.0, 180.0])
+def test_the_time_of_a_stop_is_not_reachable_and_not_lost(drained: float) -> None:
+    """Who stops a tunnel wants none from then on, however long the connector drains."""
+    story = Script().at(10).verdict("healthy", "ready")
+    story.at(100).add("state_changed", old="ready", new="stopping", reason="asked to stop")
+    story.at(100 + drained).add("state_changed", old="stopping", new="idle", reason="stopped as asked")
+    tunnel = story.at(300).result(10, 300)
+    assert (tunnel.reachable, tunnel.stopped, lost(tunnel)) == (90.0, 200.0, {})
+
+
+@pytest.mark.parametrize("verdict", ["origin_down", "unreachable", "edge_lost", "udp_blocked"])
+def test_a_connector_that_ends_under_a_fault_is_put_down_to_the_fault(verdict: str) -> None:
+    """The verdict for which a connector is replaced goes on until another one is given."""
+    story = Script().at(10).verdict("healthy", "ready").at(100).verdict(verdict, "degraded")
+    story.at(110).add("state_changed", old="degraded", new="stopping", reason="")
+    story.at(112).add("state_changed", old="stopping", new="starting", reason="")
+    story.at(115).verdict("healthy", "ready").at(200).add("alive", tunnel=None)
+    assert lost(story.result(10, 200)) == {verdict: (15.0, 1, 15.0)}
+
+
+def test_a_report_made_while_a_connector_ends_calls_nothing_reachable() -> None:
+    """What the end is for is not known yet: it is neither reachable nor lost."""
+    story = Script().at(10).verdict("healthy", "ready")
+    story.at(100).add("state_changed", old="ready", new="stopping", reason="asked to restart")
+    tunnel = story.at(120).result(10, 120)
+    assert (tunnel.reachable, tunnel.stopped) == (90.0, 20.0)
+    assert {span.cause for span in tunnel.timeline} == {"", "stopped"}
+
+
+@pytest.mark.parametrize("shown_by", ["connection_registered", "alive", "state_changed", "verdict_changed", "snapshot"])
+def test_a_restart_after_which_nothing_changed_for_visitors_has_helped(shown_by: str) -> None:
+    """A successor that took over without a loss changes no verdict: that the tunnel is reachable since counts all the same."""
+    story = Script()
+    story.add("child_started", pid=1, version="v", connector=0, protocol="")
+    story.at(5).verdict("healthy", "ready")
+    story.at(50).add("child_started", pid=2, version="v", connector=0, protocol="")
+    own: dict[str, dict[str, Any]] = {
+        "connection_registered": {"pid": 2, "index": 0},
+        "snapshot": {"state": "ready", "verdict": "healthy"},
+    }
+    own |= {"verdict_changed": {"new": "healthy"}, "state_changed": {"new": "ready"}, "alive": {"tunnel": None}}
+    story.at(55).add(shown_by, **own[shown_by])
+    (restarts,) = story.result(0, 60).restarts
+    assert (restarts.cause, restarts.count, restarts.helped) == ("asked", 1, 1)
 
 
 @pytest.mark.parametrize(("back", "told"), [(30.0, False), (300.0, True), (3600.0, True), (400 * DAY, True)])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,7 +73,6 @@ def made(name: str | None, since: float, *, folder: Path | None = None) -> Repor
     from prx.config.paths import data_dir
     from prx.history.reader import read
     from prx.history.recorder import history_folder
-    from prx.history.report import Report
     from prx.history.report import report as report_of
     from prx.runtime.host.clock import SystemClock
 
@@ -91,4 +91,4 @@ def made(name: str | None, since: float, *, folder: Path | None = None) -> Repor
         raise PrxError(
             f"the history of this time has no tunnel {name!r}; it has: {known}", hint="look further back with --since"
         )
-    return Report(whole.since, whole.until, tuple(wanted), whole.missing)
+    return replace(whole, tunnels=tuple(wanted))

@@ -12,12 +12,13 @@ from typing import Any, Final, Self
 from prx import __version__
 from prx.config.schema import Config
 from prx.core.events import Event, Probed, Traffic
-from prx.history.records import Record, encode, from_event
+from prx.history.records import CLOCK_SET, Record, encode, from_event
 from prx.history.rollup import Rollup
 from prx.history.segments import Bounds, SegmentWriter
 from prx.history.standing import Standing
 from prx.logs.sinks import Sink
 from prx.runtime.host.clock import Clock, TimerHandle
+from prx.runtime.host.wall_jumps import WallJumps
 
 BEAT_SECONDS: Final = 60.0
 """How often a sign of life is written; a reader takes nothing for known beyond the last one."""
@@ -49,6 +50,7 @@ class HistoryRecorder:
         self, folder: Path, key: str, bounds: Bounds, *, about: Mapping[str, Any], clock: Clock, warn: Callable[[str], None]
     ) -> None:
         self._clock, self._about, self._warn = clock, about, warn
+        self._jumps = WallJumps(clock)
         self._rollup = Rollup()
         self._standings: dict[str, Standing] = {}  # replaced as a whole: the writing thread reads it
         self._timer: TimerHandle | None = None
@@ -65,6 +67,7 @@ class HistoryRecorder:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if self._timer is not None:
             self._timer.cancel()
+        self._follow_the_clock()
         for record in self._rollup.due(self._clock.wall(), everything=True):
             self._put(record)
         self._put({"at": self._now(), "event": "prx_stopped"})
@@ -88,13 +91,20 @@ class HistoryRecorder:
         kept = from_event(event)
         if kept is None:
             return
+        self._follow_the_clock()
         tunnel = event.fact.tunnel
         standing = self._standings.get(tunnel, Standing())
         if (new := standing.after(kept)) is not standing:
             self._standings = {**self._standings, tunnel: new}
         self._put(kept)
 
+    def _follow_the_clock(self) -> None:
+        """Keep that the wall clock was set, before anything of its new time."""
+        if jump := self._jumps.since_last():
+            self._put({"at": self._now(), "event": CLOCK_SET, "by": round(jump, 3)})
+
     def _beat(self) -> None:
+        self._follow_the_clock()
         for record in self._rollup.due(self._clock.wall()):
             self._put(record)
         if self._timer is not None:

@@ -8,6 +8,7 @@ Beside the events that are kept as they are (`KEPT`) there are those of the hist
     prx_stopped    the last record of a prx that ended in order
     snapshot       tunnel, state, verdict, reason, url: where a tunnel stands at the beginning of a file, or after lost records
     alive          once a minute: what came before was in force until now
+    clock_set      by: the wall clock was set ahead by so many seconds (negative: back) since the record above
     probes         tunnel, secs, count, failed, buckets: what the probes of some minutes saw (`prx.history.latency`)
     traffic        tunnel, secs, requests, errors: what visitors asked for in some minutes; none is written if nothing came
     lost           count: so many records could not be written
@@ -38,6 +39,8 @@ KEPT: Final = (
     events.ConfigReloaded,
 )
 """The facts that are kept one by one; probes are added up, and log lines are in the log."""
+
+CLOCK_SET: Final = "clock_set"
 
 _TABLES: Final = {"tunnels", "buckets"}
 _TEXTS: Final = {"event", "tunnel"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 from prx.core.events import timestamp
@@ -12,8 +12,8 @@ from prx.core.restart_causes import RestartCauses
 from prx.history.latency import merged, percentile
 from prx.history.reader import Life
 from prx.history.records import Record
-from prx.history.spans import SILENCE_SECONDS, WINDOWS, Span, clipped, spans
-from prx.history.standing import Standing
+from prx.history.spans import SILENCE_SECONDS, WINDOWS, Span, break_before, clipped, covered, spans
+from prx.history.standing import STOPPED_CAUSE, Standing
 
 _CLOCKS_DIFFER = 60.0  # seconds that a clock may be set by without a word
 
@@ -26,13 +26,15 @@ class Loss:
     secs: float = 0.0
     count: int = 0
     longest: Span | None = None
+    _last: Span | None = field(default=None, init=False, repr=False)
 
-    def add(self, span: Span) -> None:
-        """Count one span."""
+    def add(self, span: Span, *, goes_on: bool = False) -> None:
+        """Count one span; goes_on: it is the rest of the one that was counted last."""
         self.secs += span.secs
-        self.count += 1
-        if self.longest is None or span.secs > self.longest.secs:
-            self.longest = span
+        self.count += not goes_on
+        self._last = replace(self._last, end=self._last.end + span.secs) if goes_on and self._last is not None else span
+        if self.longest is None or self._last.secs > self.longest.secs:
+            self.longest = self._last
 
 
 @dataclass(slots=True)
@@ -188,8 +190,9 @@ def _by_tunnel(records: Iterable[Record], names: Iterable[str]) -> dict[str, lis
 
 
 def _add_span(tunnel: TunnelReport, span: Span) -> None:
+    goes_on = span.goes_on and bool(tunnel.timeline) and tunnel.timeline[-1].cause == span.cause
     tunnel.timeline.append(span)
-    if span.cause == "stopped":
+    if span.cause == STOPPED_CAUSE:
         tunnel.stopped += span.secs
         return
     tunnel.watched += span.secs
@@ -200,11 +203,11 @@ def _add_span(tunnel: TunnelReport, span: Span) -> None:
     if loss is None:
         loss = Loss(span.cause)
         tunnel.lost.append(loss)
-    loss.add(span)
+    loss.add(span, goes_on=goes_on)
 
 
 def _finish(tunnel: TunnelReport, records: Sequence[Record], since: float, until: float, *, running: bool) -> None:
-    tunnel.unwatched = max(0.0, until - since - tunnel.watched - tunnel.stopped)
+    tunnel.unwatched = max(0.0, until - since - covered(tunnel.timeline))
     tunnel.lost.sort(key=lambda item: -item.secs)
     tunnel.restarts = _restarts(records, since, until)
     tunnel.links = _links(records, since, until, running=running)
@@ -238,10 +241,15 @@ def _restarts(records: Iterable[Record], since: float, until: float) -> list[Res
                     waiting.count += 1
         standing = standing.after(record)
         causes.verdict(standing.verdict)
-        if waiting is not None and standing.cause == "" and record["event"] in {"verdict_changed", "snapshot"}:
+        if waiting is not None and standing.cause == "" and _shows_the_outcome(record):
             waiting.helped += 1
             waiting = None
     return sorted(found.values(), key=lambda item: -item.count)
+
+
+def _shows_the_outcome(record: Record) -> bool:
+    """Return whether a record after a restart shows how the tunnel stands since; its verdict may never have changed."""
+    return record["event"] in {"verdict_changed", "state_changed", "snapshot", "connection_registered", "alive"}
 
 
 def _links(records: Iterable[Record], since: float, until: float, *, running: bool) -> list[Link]:
@@ -274,11 +282,11 @@ class _Links:
         if record["event"] in WINDOWS:
             return
         at = record["at"]
-        if at - self.last > SILENCE_SECONDS:
-            self._leave_out(at)
+        if record["event"] == "prx_started":
+            self.close_all(self.last)
+        elif found := break_before(record, self.last):
+            self._leave_out(found.until, at)
         match record["event"]:
-            case "prx_started":
-                self.close_all(self.last)
             case "prx_stopped":
                 self.close_all(at)
             case "child_exited":
@@ -295,10 +303,10 @@ class _Links:
         for connection in list(self._open):
             self._close(connection, at)
 
-    def _leave_out(self, at: float) -> None:
-        """Add up what is open until the last sign of life, and go on at `at`."""
+    def _leave_out(self, until: float, at: float) -> None:
+        """Add up what is open until time breaks off, and go on at `at`."""
         for connection, (link, _) in list(self._open.items()):
-            self._close(connection, self.last)
+            self._close(connection, until)
             self._open[connection] = (link, at)
 
     def _close_child(self, record: Record, at: float) -> None:
