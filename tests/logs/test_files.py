@@ -10,7 +10,7 @@ import pytest
 
 from prx.logs import reader
 from prx.logs.files import RotatingFile, rotated
-from prx.logs.reader import follow, tail
+from prx.logs.reader import follow, tail, tail_and_rest
 from prx.logs.records import fold_block, is_head
 
 
@@ -300,3 +300,60 @@ async def test_follow_from_the_middle_of_a_flood(path: Path) -> None:
     assert await collect(follow(path, pause=Script(finish, stop))) == [head, *below[8_000:]]
     path.write_bytes(b'{"plain":1}\n')
     assert await collect(follow(path, pause=Script(stop))) == []
+
+
+@pytest.mark.parametrize("wanted", [0, 1, 5, 999])
+@pytest.mark.parametrize("written", ["a line", "a rotation", "many rotations", "half a line before", "a new log"])
+async def test_nothing_between_the_last_lines_and_those_that_follow_is_lost(path: Path, wanted: int, written: str) -> None:
+    """To show the last lines takes time: what is written meanwhile comes next, once and in order, through every rotation."""
+    log = RotatingFile(path, max_bytes=40, backups=9)
+    before = [b"line %02d" % number for number in range(12)]
+    if written != "a new log":
+        log.write(before)
+    if written == "half a line before":
+        with path.open("ab") as file:
+            file.write(b"new ")
+    found, rest = tail_and_rest(path, wanted)
+    assert found == ([] if written == "a new log" or not wanted else before[-wanted:])
+    new = [b"new line %02d" % number for number in range({"a rotation": 4, "many rotations": 20}.get(written, 1))]
+    if written == "half a line before":
+        with path.open("ab") as file:
+            file.write(b"line 00\n")
+    else:
+        log.write(new)
+    more = [b"and more"]
+    story = Script(lambda: log.write(more), stop)
+    assert await collect(follow(rest, pause=story)) == new + more
+    log.close()
+
+
+async def test_the_rest_of_a_flood_goes_on_below_the_record_that_was_shown(path: Path) -> None:
+    """Lines that are written below a record are no others because the last lines were shown meanwhile."""
+    path.parent.mkdir()
+    head, *below = stored(1, 100).split(b"\n")
+    path.write_bytes(b"\n".join([b'{"before":1}', head, *below[:50]]) + b"\n")
+    found, rest = tail_and_rest(path, 10)
+    assert found == [head, *below[40:50]]
+
+    def finish() -> None:
+        with path.open("ab") as file:
+            file.write(b"\n".join(below[50:]) + b"\n")
+
+    assert await collect(follow(rest, pause=Script(finish, stop))) == below[50:]
+
+
+def test_a_log_that_is_rotated_while_it_is_read_gives_no_line_twice(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the newest file and the older ones the newest may become an older one."""
+    log, real = RotatingFile(path, max_bytes=40, backups=9), reader._last_lines
+    lines = [b"line %02d" % number for number in range(12)]
+    log.write(lines)
+
+    def rotate_after(*arguments: Any) -> Any:
+        found = real(*arguments)
+        monkeypatch.setattr(reader, "_last_lines", real)
+        log.write([b"x" * 39])
+        return found
+
+    monkeypatch.setattr(reader, "_last_lines", rotate_after)
+    assert tail(path, 99) == lines
+    log.close()

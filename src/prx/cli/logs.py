@@ -18,6 +18,7 @@ from prx.core.errors import PrxError, UsageError
 _STYLES: dict[str, dict[str, Any]] = {"debug": {"dim": True}, "warn": {"fg": 166}, "error": {"fg": "red"}}
 
 if TYPE_CHECKING:
+    from prx.logs.reader import Rest
     from prx.logs.records import LogRecord
 
 
@@ -53,13 +54,16 @@ def logs(
     The files are in the folder `logs` of the data directory ($PRX_DATA_DIR, or ~/.local/share/prx), one for each prx, with at
     most 10 MB and three older ones beside it (`FILE.log.1` …).
     """
-    from prx.logs.reader import tail
+    from prx.logs.order import in_order
+    from prx.logs.reader import tail_and_rest
 
     path, tunnel = _find(name, config)
     shown = _Shown(tunnel, level, as_json=as_json, everything=everything)
     wanted = lines if everything and tunnel is None and since is None else 1_000_000  # a filter needs more to choose from
-    kept = sorted((item for line in tail(path, wanted) for item in shown.take(line)), key=lambda item: item[0])
+    stored, rest = tail_and_rest(path, wanted)
+    kept = in_order(item for line in stored for item in shown.take(line))
     if not follow:
+        rest.close()
         shown.check(path)
     if since is None:
         kept = kept[len(kept) - min(lines, len(kept)) :]
@@ -70,16 +74,17 @@ def logs(
     if follow:
         from prx.cli.ending import run
 
-        run(_follow(path, shown))
+        run(_follow(rest, shown))
 
 
 def last_lines(name: str | None, lines: int, level: str) -> list[str]:
     """Return the last lines of one tunnel, or of all, sorted by time; raise UsageError if the log has no such tunnel."""
+    from prx.logs.order import in_order
     from prx.logs.reader import tail
 
     path, tunnel = _find(name, None)
     shown = _Shown(tunnel, level, as_json=False, everything=False)
-    kept = sorted((item for line in tail(path, 1_000_000) for item in shown.take(line)), key=lambda item: item[0])
+    kept = in_order(item for line in tail(path, 1_000_000) for item in shown.take(line))
     shown.check(path)
     return [text for _, text in kept[-lines:]]
 
@@ -176,10 +181,10 @@ def _latest(config: Path | None) -> Path:
     return newest
 
 
-async def _follow(path: Path, shown: _Shown) -> None:
+async def _follow(rest: Rest, shown: _Shown) -> None:
     from prx.logs.reader import follow
 
-    async for line in follow(path):
+    async for line in follow(rest):
         _print(text for _, text in shown.take(line))
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from typing import BinaryIO
@@ -25,27 +26,67 @@ POLL_SECONDS = 0.25
 """How often `follow` checks for new lines."""
 
 
+@dataclass(slots=True)
+class Rest:
+    """What of the log at `path` was not read yet: `file` from where it stands on, and what comes after it; None: all.
+
+    head: the record below which the first line of it may stand, if that was not read either.
+    """
+
+    path: Path
+    file: BinaryIO | None
+    head: Sequence[bytes] = ()
+
+    def close(self) -> None:
+        """Read no more."""
+        if self.file is not None:
+            self.file.close()
+
+
 def tail(path: Path, lines: int) -> list[bytes]:
     """Return the last `lines` whole lines, oldest first, from the file and the older ones that rotation left.
 
     If the first of them stands below a record (`prx.logs.records`), that record comes before it.
     """
-    found: list[bytes] = []
-    for number in count():
+    found, rest = tail_and_rest(path, lines)
+    rest.close()
+    return found
+
+
+def tail_and_rest(path: Path, lines: int) -> tuple[list[bytes], Rest]:
+    """Return the last lines as `tail` does, and what comes after them: to be followed, or closed."""
+    rest = Rest(path, _open(path))  # it may be missing for a moment, just after rotation
+    try:
+        if lines > 0:
+            return _tail(rest, lines), rest
+        if rest.file is not None:
+            rest.head = _seek_to_last_line(rest.file)
+    except BaseException:
+        rest.close()
+        raise
+    return [], rest
+
+
+def _tail(newest: Rest, lines: int) -> list[bytes]:
+    found = [] if newest.file is None else _last_lines(newest.file, lines)
+    for number in count(1):
         missing = lines - len(found)
-        try:
-            with _opened(rotated(path, number)) as file:
-                found = _last_lines(file, missing) + found if missing > 0 else found
-        except FileNotFoundError:
-            if number:  # the newest may be missing for a moment, just after rotation
-                break
         if missing <= 0:
+            break
+        try:
+            with _opened(rotated(newest.path, number)) as file:
+                if newest.file is None or not os.path.sameopenfile(newest.file.fileno(), file.fileno()):
+                    found = _last_lines(file, missing) + found  # else it was rotated since it was opened
+        except FileNotFoundError:
             break
     return found
 
 
 def _last_lines(file: BinaryIO, wanted: int) -> list[bytes]:
-    """Read backwards, block by block, until there are enough newlines; no more than `_MOST`, whatever lies there."""
+    """Read backwards, block by block, until there are enough newlines; no more than `_MOST`, whatever lies there.
+
+    The file is left behind the last of these lines.
+    """
     position = end = file.seek(0, os.SEEK_END)
     blocks: list[bytes] = []
     newlines = 0
@@ -54,13 +95,16 @@ def _last_lines(file: BinaryIO, wanted: int) -> list[bytes]:
         position = file.seek(position - step)
         blocks.append(file.read(step))
         newlines += blocks[-1].count(b"\n")
-    whole, newline, _ = b"".join(reversed(blocks)).rpartition(b"\n")
+    whole, newline, unfinished = b"".join(reversed(blocks)).rpartition(b"\n")
+    behind = max(0, end - len(unfinished))
     if not newline:
+        file.seek(behind)
         return []
     found = whole.split(b"\n")[-wanted:]
     if is_below(found[0]):
         start = position + len(whole) - sum(map(len, found)) - len(found) + 1
         found[:0] = _head_before(file, start)
+    file.seek(behind)
     return found
 
 
@@ -82,16 +126,18 @@ async def _poll() -> None:
     await asyncio.sleep(POLL_SECONDS)
 
 
-async def follow(path: Path, *, from_start: bool = False, pause: Callable[[], Awaitable[None]] = _poll) -> AsyncIterator[bytes]:
-    """Yield every line written from now on (or from the start of the file), without end, through every rotation.
+async def follow(
+    log: Path | Rest, *, from_start: bool = False, pause: Callable[[], Awaitable[None]] = _poll
+) -> AsyncIterator[bytes]:
+    """Yield every line written from now on (or from the start of the file), or the rest of a log, without end.
 
-    If it begins below a record, that one comes first. `pause` is awaited when there is nothing new. A file that is missing is
-    waited for; one that was cut short is read from its start.
+    It goes on through every rotation. If it begins below a record, that one comes first. `pause` is awaited when there is
+    nothing new. A file that is missing is waited for; one that was cut short is read from its start.
     """
-    file = _open(path)
-    head = [] if file is None or from_start else _seek_to_last_line(file)
+    rest = log if isinstance(log, Rest) else Rest(log, _open(log)) if from_start else tail_and_rest(log, 0)[1]
+    path, file = rest.path, rest.file
     try:
-        for line in head:
+        for line in rest.head:
             yield line
         splitter = LineSplitter(_LONGEST)
         while True:
