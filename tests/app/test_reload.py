@@ -178,7 +178,7 @@ async def test_an_optional_part_that_raises_is_begun_again(part: str) -> None:
     class Broken(NotifySocket):
         """A socket to the service manager with a defect."""
 
-        def send(self, *_: str) -> None:
+        def send_now(self, *_: str) -> None:
             """Raise, then work."""
             statuses()
 

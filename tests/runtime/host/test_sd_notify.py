@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import socket
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -195,6 +197,64 @@ def test_full_socket_does_not_block(manager: Manager) -> None:
     for _ in range(5000):
         sender.send("STATUS=" + "x" * 400)
     assert 0 < len(manager.heard()) < 5000
+
+
+def fill(manager: Manager) -> None:
+    """Have others fill the manager's queue while it does not read."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as other, suppress(BlockingIOError):
+        while True:
+            other.sendto(b"of another service", f"\0{manager.address[1:]}" if manager.address[0] == "@" else manager.address)
+
+
+def heard_of_prx(manager: Manager) -> list[str]:
+    """Return what prx itself has said."""
+    return [message for message in manager.heard() if message != "of another service"]
+
+
+@pytest.mark.parametrize("watchdog", [0.0, 30.0])
+def test_what_a_busy_manager_missed_is_said_again_in_order(manager: Manager, watchdog: float) -> None:
+    """That prx is ready, has reloaded and how it stands reaches a manager that was busy at the time: else it would kill prx."""
+    house = House(manager, "web", watchdog=watchdog)
+    fill(manager)
+    house.tell(state("starting"), verdict("healthy"), state("ready"))
+    with house.notifier.reloading():
+        house.tell(state("degraded", reason="refused"), state("ready"))
+    house.notifier.beat()  # in vain as well
+    assert heard_of_prx(manager) == []
+    house.notifier.beat()
+    alive = ["WATCHDOG=1"] if watchdog else []
+    reloading = f"RELOADING=1\nMONOTONIC_USEC={int(house.clock.monotonic() * 1_000_000)}"
+    assert heard_of_prx(manager) == ["READY=1", reloading, "STATUS=ready · healthy", "READY=1", *alive]
+
+
+@pytest.mark.parametrize("taken", ["before the first message", "after it"])
+@pytest.mark.parametrize("message", ["watchdog", "ready", "stopping", "status"])
+def test_a_prx_without_descriptors_is_heard(manager: Manager, message: str, taken: str) -> None:
+    """Whatever prx has to say needs no descriptor: a watchdog that is not fed would end every tunnel."""
+    house = House(manager, "web", watchdog=30.0)
+    if taken == "after it":
+        house.notifier.beat()
+    manager.heard()
+    with no_descriptor_left():
+        if message == "watchdog":
+            house.notifier.beat()
+        elif message == "stopping":
+            house.notifier.stopping()
+        else:
+            house.tell(verdict("healthy"), state("ready"))
+    words = {"watchdog": "WATCHDOG=1", "ready": "READY=1", "stopping": "STOPPING=1", "status": "STATUS=ready · healthy"}
+    assert any(words[message] in heard for heard in manager.heard())
+
+
+@contextmanager
+def no_descriptor_left() -> Iterator[None]:
+    """Keep this process from opening anything."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 @pytest.mark.parametrize(

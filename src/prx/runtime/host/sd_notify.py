@@ -2,8 +2,9 @@
 
 Theory of operation. systemd puts the address of a datagram socket into NOTIFY_SOCKET (a path, or @NAME in the abstract
 namespace) and, if the unit asks for a watchdog, its time-out into WATCHDOG_USEC; a message is a list of lines NAME=VALUE
-(sd_notify(3), sd_watchdog_enabled(3)). Without the variables all of this does nothing, and a message that cannot be sent harms
-nothing: the message is sent again at the next beat.
+(sd_notify(3), sd_watchdog_enabled(3)). Without the variables all of this does nothing. The socket is opened once, at the start:
+a prx that has run out of descriptors must not miss its watchdog. A message that cannot be sent now, because the manager is busy
+and its queue is full, is kept, and sent in its turn before the next one, at the next beat at the latest.
 
 READY=1 goes out once, as soon as prx has understood how a tunnel is: it is up, or prx knows why not and does what helps. A
 machine that boots without a network has a prx that is ready and waits. What can only end in `failed` is not ready. Until then
@@ -16,8 +17,9 @@ from __future__ import annotations
 import logging
 import os
 import socket
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final, Self
 
 from prx.core.events import Event, StateChanged, VerdictChanged
@@ -33,8 +35,18 @@ VARIABLES: Final = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "DEBUG_INV
 
 BEAT: Final = 15.0  # seconds between two beats while there is no watchdog but prx is not ready yet
 _LONGEST_STATUS: Final = 400  # characters
+_MOST_UNSENT: Final = 16  # messages
+_STATUS: Final = b"STATUS="
 
 logger = logging.getLogger(__name__)
+
+
+class _Socket(socket.socket):
+    """One that is closed with the last who holds it, and no mistake then."""
+
+    def __del__(self) -> None:
+        if not getattr(self, "_closed", True):  # True: it was never made, as no descriptor was left
+            self.close()
 
 
 class NotifySocket:
@@ -42,6 +54,11 @@ class NotifySocket:
 
     def __init__(self, address: str) -> None:
         self._address = f"\0{address[1:]}" if address.startswith("@") else address
+        self._unsent: deque[bytes] = deque(maxlen=_MOST_UNSENT)
+        self._socket: _Socket | None = None
+        if self._address:
+            with suppress(OSError):  # it is tried again with the first message
+                self._socket = self._opened()
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> Self:
@@ -55,14 +72,38 @@ class NotifySocket:
         return bool(self._address)
 
     def send(self, *lines: str) -> None:
-        """Send one message; never raises, never blocks."""
+        """Send one message, after those that could not be sent before; never raises, never blocks."""
         if not self._address:
             return
+        message = "\n".join(lines).encode()
+        if message.startswith(_STATUS):  # the latest stands for those that were not heard
+            self._unsent = deque((item for item in self._unsent if not item.startswith(_STATUS)), _MOST_UNSENT)
+        self._unsent.append(message)
+        self.send_again()
+
+    def send_now(self, *lines: str) -> None:
+        """Send a message that means nothing later, and what waits; never raises, never blocks."""
+        if self._address and self.send_again():
+            self._try("\n".join(lines).encode())
+
+    def send_again(self) -> bool:
+        """Send what could not be sent; return whether nothing of it is left."""
+        while self._unsent and self._try(self._unsent[0]):
+            self._unsent.popleft()
+        return not self._unsent
+
+    def _try(self, message: bytes) -> bool:
         try:
-            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK) as sender:
-                sender.sendto("\n".join(lines).encode(), self._address)
+            self._socket = self._socket or self._opened()
+            self._socket.sendto(message, self._address)
         except OSError as error:
-            logger.debug("the service manager did not get %s: %s", lines, error.strerror or error)
+            logger.debug("the service manager did not get %s: %s", message, error.strerror or error)
+            return False
+        return True
+
+    @staticmethod
+    def _opened() -> _Socket:
+        return _Socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
 
 
 class Notifier:
@@ -125,12 +166,14 @@ class Notifier:
             await self._clock.sleep(self._period)
 
     def beat(self) -> None:
-        """Say that the event loop turns, and ask for time while prx is not ready."""
+        """Say that the event loop turns, ask for time while prx is not ready, and send what could not be sent."""
         lines = ["WATCHDOG=1"] if self._watchdog else []
         if not self._ready:
             lines.append(f"EXTEND_TIMEOUT_USEC={int(self._period * 3 * 1_000_000)}")
         if lines:
-            self._to.send(*lines)
+            self._to.send_now(*lines)
+        else:
+            self._to.send_again()
 
     @property
     def _period(self) -> float:
