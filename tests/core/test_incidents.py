@@ -213,3 +213,29 @@ def test_a_clock_that_is_set_changes_no_duration(hours: int) -> None:
     scene.wait(WELL_FOR)
     assert scene.heard() == ["trouble edge_lost", "recovered"]
     assert scene.told[-1].data["lasted_secs"] == pytest.approx(60, abs=CONDITIONS[Verdict.EDGE_LOST].visible_after + LASTED)
+
+
+@pytest.mark.parametrize("lasted", [0.5, 3.0, 12.0, 60.0])
+def test_trouble_is_dated_from_when_it_was_first_seen(lasted: float) -> None:
+    """A verdict that had been true for a while when it was shown began then, and the recovery counts from there."""
+    scene = Scene()
+    began, scene.now = scene.now, scene.now + lasted
+    kept_back = CONDITIONS[Verdict.ORIGIN_DOWN].visible_after
+    scene.give(events.VerdictChanged(tunnel="web", old="", new=Verdict.ORIGIN_DOWN, reason="refused", lasted=lasted))
+    scene.wait(100)
+    scene.become(Verdict.HEALTHY, State.READY)
+    scene.wait(100)
+    assert scene.heard() == ["trouble origin_down", "recovered"]
+    assert scene.told[0].data["since"] == events.timestamp(min(began, began + lasted - kept_back))
+    assert scene.told[1].data["lasted_secs"] == max(lasted, kept_back) + 100
+
+
+def test_a_verdict_of_the_way_up_is_no_news_sooner_because_it_was_seen_before() -> None:
+    """A check that took long to fail is one check: what is well at the next one is not reported."""
+    scene = Scene(up=False)
+    scene.give(events.StateChanged(tunnel="web", old=State.IDLE, new=State.STARTING, reason=""))
+    scene.give(events.VerdictChanged(tunnel="web", old="", new=Verdict.UNREACHABLE, reason="silent", lasted=10.0))
+    scene.wait(1)
+    scene.become(Verdict.HEALTHY, State.READY)
+    scene.wait(100)
+    assert scene.heard() == []

@@ -368,6 +368,23 @@ def test_a_suspicion_ends_by_its_own_timer(story: Story, verdict: Verdict) -> No
     assert story.machine.shown.verdict is verdict
 
 
+@pytest.mark.parametrize("more_looks", [0.0, 0.9])  # seconds of them, before none comes back any more
+@pytest.mark.parametrize("seen_before", [None, 0.0, 0.5, 1.0, 30.0])
+def test_what_is_shown_is_dated_from_when_it_was_first_seen(story: Story, seen_before: float | None, more_looks: float) -> None:
+    """A trouble that was kept back began with the first look that saw it, or before: not with the last one."""
+    story.advance(100)
+    began = story.now - (seen_before or 0.0)
+    story.verdict, story.more = Verdict.ORIGIN_DOWN, {} if seen_before is None else {"since": began}
+    story.feed(inputs.CheckNow(story.machine.run))
+    if seen_before != 30.0:
+        story.more = {}
+        story.advance(more_looks)
+        story.slow = True
+        story.advance(2.0)
+    assert story.machine.shown is not None
+    assert (story.machine.shown.verdict, story.machine.shown.since) == (Verdict.ORIGIN_DOWN, began)
+
+
 def test_what_was_seen_for_long_is_shown_at_once(story: Story) -> None:
     """A look that took longer than `visible_after`, or evidence that is older, has lasted already."""
     story.advance(100)

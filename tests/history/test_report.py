@@ -241,6 +241,29 @@ def test_visitors_are_lost_while_a_connector_ends_for_a_restart() -> None:
     assert [(span.cause, span.reason) for span in tunnel.timeline if span.cause] == [("starting", "")]
 
 
+@pytest.mark.parametrize("lasted", [0.0, 2.0, 5.5, 60.0, 149.0])
+def test_a_fault_counts_from_when_it_was_first_seen(lasted: float) -> None:
+    """A verdict is shown when it has lasted; visitors were lost before."""
+    story = Script().at(10).verdict("healthy", "ready").at(500)
+    story.add("verdict_changed", old="healthy", new="origin_down", reason="", lasted=lasted)
+    story.add("state_changed", old="ready", new="degraded", reason="")
+    tunnel = story.at(520).verdict("healthy", "ready").at(600).result(10, 520)
+    assert lost(tunnel) == {"origin_down": (20 + lasted, 1, 20 + lasted)}
+    assert tunnel.reachable == 490 - lasted
+
+
+@pytest.mark.parametrize("lasted", [30.0, -5.0, 1e9, "long", None, True, float("nan")])
+def test_a_fault_takes_no_time_that_belongs_to_another_one(lasted: Any) -> None:
+    """What was put down to one cause is not put down to the next; what cannot be counts as 0."""
+    story = Script().at(10).verdict("healthy", "ready").at(100).verdict("edge_lost", "degraded").at(110)
+    story.add("verdict_changed", old="edge_lost", new="origin_down", reason="", lasted=lasted)
+    story.at(120).verdict("healthy", "ready").at(125)
+    story.add("verdict_changed", old="healthy", new="unreachable", reason="", lasted=lasted)
+    tunnel = story.at(130).verdict("healthy", "ready").at(200).result(10, 200)
+    assert lost(tunnel)["edge_lost"][0] == lost(tunnel)["origin_down"][0] == 10
+    assert lost(tunnel)["unreachable"][0] == (10 if lasted == 30.0 else 5)
+
+
 @pytest.mark.parametrize("drained", [0.0, 0.5, 30.0, 180.0])
 def test_the_time_of_a_stop_is_not_reachable_and_not_lost(drained: float) -> None:
     """Who stops a tunnel wants none from then on, however long the connector drains."""
@@ -249,6 +272,15 @@ def test_the_time_of_a_stop_is_not_reachable_and_not_lost(drained: float) -> Non
     story.at(100 + drained).add("state_changed", old="stopping", new="idle", reason="stopped as asked")
     tunnel = story.at(300).result(10, 300)
     assert (tunnel.reachable, tunnel.stopped, lost(tunnel)) == (90.0, 200.0, {})
+
+
+@pytest.mark.parametrize("state", ["starting", "backoff", "stopping"])
+def test_a_good_verdict_counts_if_it_was_given_since(state: str) -> None:
+    """What makes a verdict old is that the connector was started or ended after it, not the state in which it is given."""
+    story = Script().at(10)
+    story.add("state_changed", old="", new=state, reason="")
+    story.at(20).verdict("healthy").at(100).add("alive", tunnel=None)
+    assert story.result(20, 100).reachable == 80
 
 
 @pytest.mark.parametrize("verdict", ["origin_down", "unreachable", "edge_lost", "udp_blocked"])

@@ -121,6 +121,30 @@ UP = {
 }
 
 
+@pytest.mark.parametrize(
+    ("since", "others", "lasted"), [(None, 0, 0.0), (0.0, 0, 0.0), (2.5, 0, 2.5), (30.0, 0, 30.0), (30.0, 1, 0.0)]
+)
+def test_a_verdict_says_how_long_it_has_been_true(
+    tmp_path: Path,
+    manual_clock: ManualClock,
+    monkeypatch: pytest.MonkeyPatch,
+    since: float | None,
+    others: int,
+    lasted: float,
+) -> None:
+    """Who reads the events dates a fault from when it was first seen; while others served, it was none for visitors."""
+    settings = TunnelSettings(cloudflare=CloudflareSettings(mode="named", hostname="app.localhost", replicas=1 + others))
+    tunnel = Tunnel("web", settings, shared(tmp_path, manual_clock))
+    connector = tunnel.connectors[0]
+    seen: list[Fact] = []
+    tunnel.context.shared.bus.listen(lambda event: seen.append(event.fact))
+    at = None if since is None else manual_clock.monotonic() - since
+    diagnosis = Diagnosis(Verdict.ORIGIN_DOWN, "refused", since=at)
+    monkeypatch.setattr(Connector, "shown", property(lambda _: diagnosis))
+    tunnel.take_fact(connector, VerdictChanged(tunnel="web", old="", new=diagnosis.verdict, reason=diagnosis.reason))
+    assert [fact.lasted for fact in seen if isinstance(fact, VerdictChanged)] == [lasted]
+
+
 @pytest.mark.parametrize("before", [State.STARTING, State.READY, State.DEGRADED])
 @pytest.mark.parametrize(("state", "diagnosis", "serving"), UP.values(), ids=UP)
 @pytest.mark.parametrize("mode", ["quick", "named"])

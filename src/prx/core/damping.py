@@ -5,6 +5,8 @@ Times are monotonic seconds and come in as arguments.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from prx.core.conditions import CONDITIONS
 from prx.core.verdicts import Diagnosis
 
@@ -36,11 +38,14 @@ class FailureCounter:
 
 
 class FlapDamper:
-    """Keep a bad verdict about a ready tunnel from the screen until it has lasted for its `visible_after`."""
+    """Keep a bad verdict about a ready tunnel from the screen until it has lasted for its `visible_after`.
+
+    `pending` is the verdict that is kept back; its `since` is that of the trouble, as is `since`.
+    """
 
     def __init__(self) -> None:
         self.pending: Diagnosis | None = None
-        self._since = 0.0
+        self.since = 0.0
 
     def __bool__(self) -> bool:
         return self.pending is not None
@@ -51,9 +56,9 @@ class FlapDamper:
         One bad verdict after another is one trouble: the time counts from the first of them, and from when that was first seen.
         """
         seen = now if diagnosis.since is None else min(now, diagnosis.since)
-        self._since = seen if self.pending is None else min(self._since, seen)
-        self.pending = diagnosis
-        return self._since + CONDITIONS[diagnosis.verdict].visible_after - now
+        self.since = seen if self.pending is None else min(self.since, seen)
+        self.pending = replace(diagnosis, since=self.since)
+        return self.since + CONDITIONS[diagnosis.verdict].visible_after - now
 
     def forget(self) -> None:
         """Suspect nothing."""

@@ -7,6 +7,7 @@ that comes and goes is not shown.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from prx.core import events
 from prx.core.cadence import Cadence
@@ -28,6 +29,7 @@ class Display:
         self._out = out
         self._cadence = cadence
         self._suspicion = FlapDamper()
+        self._since: float | None = None  # when the trouble that is to be shown now was first seen
 
     @property
     def suspects(self) -> bool:
@@ -40,6 +42,9 @@ class Display:
 
     def show(self, diagnosis: Diagnosis) -> None:
         """Show a diagnosis; it is published if it is news."""
+        since, self._since = self._since, None
+        if since is not None:
+            diagnosis = replace(diagnosis, since=since)
         old, self.diagnosis = self.diagnosis, diagnosis
         if old is None or _news(old) != _news(diagnosis):
             self._out.publish(
@@ -86,6 +91,7 @@ class Display:
             self._cadence.hurry()
         left = self._suspicion.ends_in(now, diagnosis)
         if left <= 0:
+            self._since = self._suspicion.since
             self.forget_suspicion()
             return True
         self._out.set_timer("suspicion", left)

@@ -36,7 +36,10 @@ class StateChanged(Fact):
 
 @value_class(frozen=True, kw_only=True, slots=True, eq=False, repr=False)
 class VerdictChanged(Fact):
-    """The diagnosis changed; `old` is empty for the first one. `serving`: how many of the tunnel's connectors serve."""
+    """The diagnosis changed; `old` is empty for the first one. `serving`: how many of the tunnel's connectors serve.
+
+    `lasted`: for how many seconds it had been seen so before it was published; 0 if that is not known.
+    """
 
     name: ClassVar[str] = "verdict_changed"
     old: Verdict | NoVerdict
@@ -44,6 +47,7 @@ class VerdictChanged(Fact):
     reason: str
     hint: str = ""
     serving: int = 0
+    lasted: float = 0.0
 
 
 @value_class(frozen=True, kw_only=True, slots=True, eq=False, repr=False)

@@ -54,10 +54,13 @@ class Notice:
 
 @dataclass(frozen=True, slots=True)
 class _Fault:
+    """A verdict that is no good one. since: when it was first true; counted: from when on it must last to be news."""
+
     verdict: Verdict
     reason: str
     hint: str
     since: float
+    counted: float
 
 
 class Incidents:
@@ -104,7 +107,7 @@ class Incidents:
             None if at is None else at + by for at in (self.due, self._began, self._well_at)
         )
         if self._fault is not None:
-            self._fault = replace(self._fault, since=self._fault.since + by)
+            self._fault = replace(self._fault, since=self._fault.since + by, counted=self._fault.counted + by)
 
     def elapse(self, now: float) -> list[Notice]:
         """Take in that it is `now`; return what has become news."""
@@ -127,14 +130,15 @@ class Incidents:
             return []
         kept_back = CONDITIONS[fact.new].visible_after if self._state is State.READY else 0.0
         same = self._fault is not None and self._fault.verdict is fact.new
-        since = self._fault.since if same and self._fault is not None else at - kept_back
-        self._fault, self._well_at = _Fault(fact.new, fact.reason, fact.hint, since), None
+        counted = self._fault.counted if same and self._fault is not None else at - kept_back
+        since = self._fault.since if same and self._fault is not None else min(counted, at - fact.lasted)
+        self._fault, self._well_at = _Fault(fact.new, fact.reason, fact.hint, since, counted), None
         if fact.new in self._reported:
             self.due = None
             return []
         if kept_back or fact.new.is_final:  # after a final one prx may end
             return self._report(at)
-        self.due = since + max(LASTED, CONDITIONS[fact.new].visible_after)
+        self.due = counted + max(LASTED, CONDITIONS[fact.new].visible_after)
         return []
 
     def _report(self, now: float) -> list[Notice]:

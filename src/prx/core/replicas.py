@@ -83,6 +83,11 @@ class TunnelStanding(Value):
         """The verdict that is shown, empty before the first."""
         return "" if self.diagnosis is None else self.diagnosis.verdict
 
+    def lasted(self, now: float) -> float:
+        """Return for how many seconds the diagnosis has been true at monotonic time `now`; 0 if that is not known."""
+        since = now if self.diagnosis is None or self.diagnosis.since is None else self.diagnosis.since
+        return round(max(0.0, now - since), 3)
+
     def news(self, tunnel: str, old: TunnelStanding) -> VerdictChanged | None:
         """Return what has changed of the verdict, or of its reason, since `old`; None if nothing has."""
         new = self.diagnosis

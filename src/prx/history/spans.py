@@ -124,6 +124,8 @@ class _Fold:
             span = self._open[tunnel] = replace(span, cause=_purpose(after), reason=after.why)
         if span is not None and span.cause == after.cause:
             return
+        if span is not None and span.cause == "":
+            at = max(span.begin, at - _lasted(record))  # visitors met it before it was published
         if span is not None and at > span.begin:
             yield _until(span, at)
         self._open[tunnel] = Span(tunnel, at, at, after.cause, after.why)
@@ -141,6 +143,14 @@ class _Fold:
             if at > span.begin:
                 yield _until(span, at)
         self._open = {}
+
+
+def _lasted(record: Record) -> float:
+    """Return for how many seconds what a record says had been true before; 0 if it does not say, or what cannot be."""
+    lasted = record.get("lasted")
+    if isinstance(lasted, bool) or not isinstance(lasted, int | float):
+        return 0.0
+    return lasted if 0 < lasted <= SILENCE_SECONDS else 0.0
 
 
 def _purpose(after: Standing) -> str:

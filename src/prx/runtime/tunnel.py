@@ -379,7 +379,8 @@ class Tunnel:
             new = replace(new, diagnosis=old.diagnosis, state=old.state if new.serving else new.state)
         self._shown = new
         if news := new.news(self.name, old):
-            self.context.publish(replace(news, serving=self._serving))
+            lasted = new.lasted(self.context.clock.monotonic()) if len(self.standings) == 1 else 0.0  # else others served on
+            self.context.publish(replace(news, serving=self._serving, lasted=lasted))
         if new.state is not old.state:
             words = new.diagnosis.reason if len(standings) > 1 and new.diagnosis is not None and self.is_wanted else reason
             self.context.publish(StateChanged(tunnel=self.name, old=old.state, new=new.state, reason=words))
