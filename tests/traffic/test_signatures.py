@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import hmac
+from collections.abc import Callable
 
 import pytest
+from tests.traffic.pieces import ask, kept, read_head, service
 
+from prx.runtime.host.clock import SystemClock
 from prx.traffic.exchange import Exchange
 from prx.traffic.framing import parse_head
+from prx.traffic.relay import Relay, Target
+from prx.traffic.ring import Ring
 from prx.traffic.signatures import SENDERS, verdict
+from prx.traffic.tee import Copier
 
 BODY = b'{"payment": 12}'
 FORM = b"CallSid=CA1234567890ABCDE&Caller=%2B14158675309&Digits=1234&From=%2B14158675309&To=%2B18005551212"
@@ -123,12 +130,16 @@ TIMES = [
 
 
 @pytest.mark.parametrize("sender", ["stripe", "slack", "svix", "webhooks"])
+@pytest.mark.parametrize("ahead", [0.0, 1.5e9, -40.0])
 @pytest.mark.parametrize(("late", "stripe", "others"), TIMES)
-def test_an_old_signature_says_how_old(sender: str, late: float, stripe: str | None, others: str | None) -> None:
-    """A time that was signed is judged by the arrival, as the sender's own library does; Stripe's takes any in the future."""
+def test_an_old_signature_says_how_old(sender: str, late: float, stripe: str | None, others: str | None, ahead: float) -> None:
+    """A time that was signed is judged by the arrival, as the sender's own library does; Stripe's takes any in the future.
+
+    Times are kept by a steady clock; what the wall clock is `ahead` of it makes no difference.
+    """
     exchange, secret = REQUESTS[sender]
     sent_at = {"stripe": 1.0, "slack": 15.0}.get(sender, 1614265330.0)
-    moved = Exchange(1, "web", sent_at + late, exchange.request, exchange.request_body)
+    moved = Exchange(1, "web", sent_at + late - ahead, exchange.request, exchange.request_body, ahead=ahead)
     expected = stripe if sender == "stripe" else others
     assert verdict(moved, {sender: secret}) == f"{sender}: valid" + (f", but its timestamp is {expected}" if expected else "")
     assert verdict(moved, {sender: secret[:-4] + "AAAA"}) == f"{sender}: invalid"
@@ -140,3 +151,47 @@ def test_a_signed_time_that_is_none_is_said(at: str) -> None:
     mark = digest(b"slack-secret", b"v0:" + at.encode() + b":" + BODY).hex()
     exchange = signed(BODY, f"X-Slack-Request-Timestamp: {at}", f"X-Slack-Signature: v0={mark}")
     assert verdict(exchange, {"slack": "slack-secret"}) == "slack: valid, but its timestamp is no number of seconds"
+
+
+@pytest.mark.parametrize("sender", ["stripe", "slack", "svix", "webhooks"])
+@pytest.mark.parametrize(
+    ("age", "expected"), [(0, "valid"), (3600, "valid, but its timestamp is 60 minutes older than the arrival")]
+)
+async def test_a_webhook_through_a_real_relay_is_judged_by_the_time_of_day(sender: str, age: int, expected: str) -> None:
+    """What a sender signs now is valid, and what it has signed an hour ago is said to be old, with the clocks of a real prx."""
+    clock = SystemClock()
+    at = str(int(clock.wall()) - age)
+    headers, secret = SIGNED_AT[sender](at)
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_head(reader)
+        writer.write(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
+
+    async with service(answer) as port:
+        relay = Relay(Target("127.0.0.1", port), Copier(Ring(10, 1_000_000), "web", clock.wall, clock.monotonic))
+        await relay.start()
+        head = ["POST / HTTP/1.1", "Host: a", f"Content-Length: {len(BODY)}", *headers, "", ""]
+        await ask(relay.port, "\r\n".join(head).encode() + BODY)
+        (exchange,) = kept(relay)
+        await relay.close()
+    assert verdict(exchange, {sender: secret}) == f"{sender}: {expected}"
+
+
+def _svix_at(name: str) -> Callable[[str], tuple[list[str], str]]:
+    def signed_at(at: str) -> tuple[list[str], str]:
+        mark = base64.b64encode(digest(base64.b64decode(SVIX_KEY), f"m.{at}.".encode() + BODY)).decode()
+        return [f"{name}-Id: m", f"{name}-Timestamp: {at}", f"{name}-Signature: v1,{mark}"], f"whsec_{SVIX_KEY}"
+
+    return signed_at
+
+
+def _stripe_at(at: str) -> tuple[list[str], str]:
+    return [f"Stripe-Signature: t={at},v1={digest(b'whsec_a', f'{at}.'.encode() + BODY).hex()}"], "whsec_a"
+
+
+def _slack_at(at: str) -> tuple[list[str], str]:
+    mark = digest(b"slack-secret", f"v0:{at}:".encode() + BODY).hex()
+    return [f"X-Slack-Request-Timestamp: {at}", f"X-Slack-Signature: v0={mark}"], "slack-secret"
+
+
+SIGNED_AT = {"stripe": _stripe_at, "slack": _slack_at, "svix": _svix_at("Svix"), "webhooks": _svix_at("Webhook")}

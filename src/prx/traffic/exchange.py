@@ -89,9 +89,13 @@ class Exchange:
     answered: int = 0
     ahead: float = 0.0
 
+    def wall(self, time: float) -> float:
+        """Return one of its times in seconds since 1970."""
+        return time + self.ahead
+
     def at(self, time: float) -> str:
         """Return one of its times for people and programs."""
-        return timestamp(time + self.ahead)
+        return timestamp(self.wall(time))
 
     @property
     def weight(self) -> int:

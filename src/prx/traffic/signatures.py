@@ -52,12 +52,12 @@ def verdict(exchange: Exchange, secrets: Mapping[str, str]) -> str:
         valid = check(head, bytes(exchange.request_body.kept), secret.encode())
     except (ValueError, binascii.Error):
         valid = False
-    late = _off_time(sender, head, exchange.began) if valid else ""
+    late = _off_time(sender, head, exchange.wall(exchange.began)) if valid else ""
     return f"{sender}: {'valid' if valid else 'invalid'}{late}"
 
 
 def _off_time(sender: str, head: Head, arrived: float) -> str:
-    """Return what a receiver would object to in the time that was signed; empty if nothing."""
+    """Return what a receiver would object to in the time that was signed; empty if nothing. arrived: seconds since 1970."""
     sent, refuses_future = _sent_at(sender, head)
     if sent is None:
         return ""
