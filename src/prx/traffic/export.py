@@ -28,27 +28,44 @@ _CHARSET: Final = re.compile(
     r"|koi8-[ru]"
 )
 _NOT_SENT = {"content-length", "transfer-encoding", "connection", "host"}
+_BODILESS: Final = frozenset({"GET", "HEAD", "OPTIONS", "DELETE"})  # others say that they have none
+_ARGUMENT_SIZE: Final = 64 * 1024  # bytes; Linux takes twice as many in one argument
 
 
 def as_curl(found: dict[str, Any], base_url: str) -> str:
     """Return a curl command for a POSIX shell that sends it to `base_url`: nothing of curl's own is added, nothing changed."""
-    headers, body, pipe = _headers(found), _body(found), ""
+    headers, body = _headers(found), _body(found)
     method = ["--head"] if found["method"] == "HEAD" and not body else ["-X", found["method"]]  # -X HEAD waits for a body
     url = base_url.rstrip("/") + found["path"]
     words = ["curl", "-i", *method, "--globoff", "--path-as-is", url]  # else it reads [] and {} as patterns, and shortens /../
     for name, value in headers:
         words += ["-H", f"{name}: {value}" if value else f"{name};"]  # with nothing behind its colon a header is left out
+    pipe, data = _curl_body(found["method"], body)
+    words += data
     given = {name.lower() for name, _ in headers}
-    for name in ("Accept", "User-Agent", *(("Content-Type",) if body else ())):  # which curl adds by itself
+    for name in ("Accept", "User-Agent", *(("Content-Type",) if data else ())):  # which curl adds by itself
         words += [] if name.lower() in given else ["-H", f"{name}:"]
-    if body:
-        text = body.decode("utf-8", "surrogateescape")
-        if text.isprintable() and not text.startswith("@"):
-            words += ["--data-binary", text]
-        else:  # no argument can hold every byte, and @ would be read as the name of a file
-            words += ["--data-binary", "@-"]
-            pipe = f"printf %s {base64.b64encode(body).decode()} | base64 -d | "
-    return pipe + shlex.join(words)
+    if "accept-encoding" in given:
+        words.append("--compressed")  # unpacks the answer
+    return pipe + " ".join(map(_shell_word, words))
+
+
+def _curl_body(method: str, body: bytes) -> tuple[str, list[str]]:
+    """Return what is piped into curl, and its arguments for a body."""
+    if not body:
+        return "", ["--data-binary", ""] if method not in _BODILESS else []
+    text = body.decode("utf-8", "surrogateescape")
+    if text.isprintable() and not text.startswith("@") and len(body) <= _ARGUMENT_SIZE:
+        return "", ["--data-binary", text]
+    # no argument can hold every byte, or any number of them, and @ would be read as the name of a file
+    return f"printf %s {base64.b64encode(body).decode()} | base64 -d | ", ["--data-binary", "@-"]
+
+
+def _shell_word(text: str) -> str:
+    """Return a word for a POSIX shell; what a terminal might take for a command to itself is written as numbers."""
+    if text.isprintable():
+        return shlex.quote(text)
+    return "\"$(printf '" + "".join(f"\\{byte:03o}" for byte in text.encode("utf-8", "surrogateescape")) + "')\""
 
 
 def as_script(found: dict[str, Any], base_url: str) -> str:
@@ -175,7 +192,7 @@ def _entry(found: dict[str, Any], base_url: str) -> dict[str, Any]:
             "cookies": [],
             "headers": [{"name": n, "value": v} for n, v in asked.get("headers", [])],
             "queryString": [
-                {"name": n, "value": v} for n, v in parse_qsl(urlsplit(found["path"]).query, keep_blank_values=True)
+                {"name": n, "value": v} for n, v in parse_qsl(found["path"].partition("?")[2], keep_blank_values=True)
             ],
             "headersSize": -1,
             "bodySize": found["request_bytes"],
