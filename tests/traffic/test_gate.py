@@ -206,3 +206,39 @@ async def test_another_protocol_begins_only_if_the_service_agrees(agrees: bool) 
                 assert seen == b""
         writer.transport.abort()
         assert kept(relay)
+
+
+SWITCH = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        [SWITCH[:1], SWITCH[1:]],
+        [SWITCH[:9], SWITCH[9:]],
+        [SWITCH[:40], SWITCH[40:]],
+        [b"HTTP/1.1 103 Early Hints\r\n\r\n", SWITCH],
+    ],
+)
+async def test_a_service_that_agrees_in_pieces_has_agreed(pieces: list[bytes]) -> None:
+    """Another protocol begins however the service's 101 is cut, and behind an interim answer."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_head(reader)
+        for piece in pieces:
+            writer.write(piece)
+            await writer.drain()
+            await asyncio.sleep(0.02)  # so that each is a piece for the relay, too
+        while data := await reader.read(100):
+            writer.write(data)
+
+    async with service(answer) as port, relaying(port) as relay:
+        relay.gate = gate()
+        reader, writer = await asyncio.open_connection("127.0.0.1", relay.port)
+        writer.write(b"GET / HTTP/1.1\r\n" + RIGHT + b"Upgrade: x\r\nConnection: upgrade\r\n\r\n")
+        async with asyncio.timeout(PATIENCE):
+            assert await reader.readexactly(len(b"".join(pieces))) == b"".join(pieces)
+            for _ in range(2):
+                writer.write(b"\x81\x01x no request")
+                assert await reader.readexactly(14) == b"\x81\x01x no request"
+        writer.transport.abort()

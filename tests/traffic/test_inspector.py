@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import gzip
 import json
 import threading
@@ -15,13 +16,16 @@ import pytest
 from tests.support.waits import PATIENCE
 from tests.traffic.pieces import Handler, ask, read_head, service
 
-from prx.config.schema import Config, InspectSettings, TunnelSettings
+from prx.app.inspection import Inspection
+from prx.config.schema import Config, GateSettings, InspectSettings, TunnelSettings
 from prx.control.messages import ANSWER_LIMIT
 from prx.core.errors import UsageError
 from prx.logs.redact import Redactor
 from prx.runtime.host.clock import SystemClock
+from prx.secrets.value import Secret
 from prx.traffic import inspector as inspector_module
 from prx.traffic.exchange import exchange_json
+from prx.traffic.export import as_curl, as_har
 from prx.traffic.inspector import Inspector
 from prx.traffic.replay import request_bytes
 from prx.traffic.room import lines_within
@@ -174,3 +178,114 @@ async def test_nonsense_is_refused(tmp_path: Path, request_: dict[str, object]) 
     async with inspecting(answer, tmp_path) as (inspector, _):
         with pytest.raises(UsageError):
             await inspector.answer({"do": "requests", **request_})
+
+
+async def _told(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await read_head(reader)
+    writer.write(OK)
+
+
+async def test_who_goes_on_after_an_id_gets_each_answer_once(tmp_path: Path) -> None:
+    """`after` is a place in the order of answers: a slow request with a small id is not passed over, and none comes twice."""
+    go_on = asyncio.Event()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if b"/slow" in await read_head(reader):
+            await go_on.wait()
+        writer.write(OK)
+
+    async with inspecting(answer, tmp_path) as (inspector, port), asyncio.TaskGroup() as group:
+        slow = group.create_task(ask(port, b"GET /slow HTTP/1.1\r\n\r\n"))
+        while not [item for item in inspector._inspected["web"].ring if item.request]:
+            inspector._inspected["web"].relay.copier.read_all()
+            await asyncio.sleep(0)
+        for number in range(3):
+            await ask(port, b"GET /%d HTTP/1.1\r\n\r\n" % number)
+        first = await inspector.answer({"do": "requests"})
+        assert [item["path"] for item in first["requests"]] == ["/0", "/1", "/2"]
+        go_on.set()
+        await slow
+        await ask(port, b"GET /3 HTTP/1.1\r\n\r\n")
+        came, last = [], first["last"]
+        for _ in range(3):
+            found = await inspector.answer({"do": "requests", "after": last, "limit": 1})
+            came += [item["path"] for item in found["requests"]]
+            last = found["last"]
+        assert came == ["/slow", "/3"]
+        # an id that is not kept, or was that of an earlier prx: all that are
+        assert len((await inspector.answer({"do": "requests", "after": 999}))["requests"]) == 5
+        assert (await inspector.answer({"do": "requests", "after": last, "filter": "/nothing"}))["last"] == last
+
+
+@pytest.mark.parametrize(("limit", "count"), [(0, 0), (1, 1), (3, 3), (100, 3)])
+async def test_no_more_are_listed_than_are_wanted(limit: int, count: int, tmp_path: Path) -> None:
+    """`-n 0` lists none, as when only what comes is to be followed."""
+    async with inspecting(_told, tmp_path) as (inspector, port):
+        for _ in range(3):
+            await ask(port, b"GET / HTTP/1.1\r\n\r\n")
+        found = await inspector.answer({"do": "requests", "limit": limit})
+        assert len(found["requests"]) == count
+        assert found["positions"] == {"web": 3}
+
+
+async def test_what_has_no_room_in_one_answer_is_in_the_next(tmp_path: Path) -> None:
+    """Those who follow in the order of answers miss none, however long the lines are."""
+    async with inspecting(_told, tmp_path) as (inspector, port):
+        for number in range(300):
+            await ask(port, b"GET /%d?" % number + b"\xff" * 2000 + b" HTTP/1.1\r\n\r\n")
+        numbers: list[int] = []
+        positions: dict[str, int] = {}
+        for _ in range(300):
+            found = await inspector.answer({"do": "requests", "oldest": True, "limit": 1000, "positions": positions})
+            if not found["requests"]:
+                break
+            numbers += [int(item["path"][1:].partition("?")[0]) for item in found["requests"]]
+            positions = found["positions"]
+        assert numbers == list(range(300))
+
+
+@pytest.mark.parametrize("separator", ["&", "\n?", ";", " #"])
+async def test_what_hiding_makes_longer_fits_a_line(separator: str, tmp_path: Path) -> None:
+    """A body full of secrets of a letter each becomes longer as it is hidden; it is answered in part, and that is said."""
+    body = (f"{separator}sig=a" * 200_000).encode()[: 1024 * 1024]
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_head(reader)
+        await reader.readexactly(len(body))
+        writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + body)
+
+    async with inspecting(answer, tmp_path) as (inspector, port):
+        await ask(port, b"POST / HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+        await inspector.answer({"do": "requests"})
+        whole = (await inspector.answer({"do": "request", "id": 1}))["request"]
+    assert len(json.dumps({"ok": True, "request": whole})) < ANSWER_LIMIT
+    assert b"sig=a" not in base64.b64decode(whole["answer"]["body"])
+    assert whole["request"]["body_cut"]
+    assert whole["answer"]["body_cut"]
+    assert any("has become longer" in note for note in whole["notes"])
+
+
+@pytest.mark.parametrize("words", ["requests", "request", "har", "curl"])
+async def test_what_opens_a_gate_is_not_shown(words: str, tmp_path: Path) -> None:
+    """What prx's own checks carry would let anyone pass who reads it in a list, a file or a ticket."""
+    async with service(_told) as port:
+        redactor = Redactor()
+        inspection = Inspection(SystemClock(), redactor, lambda _level, _text: None, folder=lambda: tmp_path)
+        settings = TunnelSettings(
+            local_addr=f"127.0.0.1:{port}",
+            inspect=InspectSettings(enabled=True),
+            gate=GateSettings(bearer=Secret("a-token-of-visitors")),
+        )
+        inspection.fit(Config(tunnels={"web": settings}))
+        own = inspection.own_pass
+        relay = int(inspection.child_settings("web", settings).local_addr.rpartition(":")[2])
+        head = f"GET /?echo={own} HTTP/1.1\r\nHost: a\r\nX-Prx-Probe: {own}\r\nX-Echo: {own}\r\n\r\n"
+        assert "200 OK" in str(await ask(relay, head.encode()))
+        text = json.dumps(await inspection.answer({"do": "requests"}))
+        if words != "requests":
+            found = (await inspection.answer({"do": "request", "id": 1}))["request"]
+            text = {"har": as_har([found], "http://x"), "curl": as_curl(found, "http://x")}.get(words, json.dumps(found))
+        await inspection.close()
+    assert "/?echo=" in text
+    assert own not in text
+    assert own not in redactor.line(f'headers={{"X-Prx-Probe":["{own}"]}}')  # cloudflared at log_level debug

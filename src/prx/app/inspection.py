@@ -50,6 +50,8 @@ class Inspection:
     def fit(self, config: Config) -> None:
         """Fit the relays to the configuration in force."""
         self._say_what_waits(config)
+        if any(tunnel.gate.is_wanted for tunnel in config.tunnels.values()):
+            self._redactor.add(self.own_pass)  # it opens every gate of this prx
         if self._inspector is None:
             if not any(tunnel.is_relayed for tunnel in config.tunnels.values()):
                 return

@@ -18,7 +18,7 @@ from prx.client.status import Status
 from prx.client.wish import Wish, seconds, text, understand
 from prx.control.client import NotRunningError
 from prx.control.messages import WAIT_LIMIT, Message
-from prx.core.captured import Request
+from prx.core.captured import Request, later
 from prx.core.errors import NotReadyError, PrxError, UsageError
 
 OPEN_SECONDS = 60.0  # until the URL is known, with the start of prx and of the connector
@@ -99,7 +99,7 @@ class Bond:
         """Return the question for all of the request that has come; raise NotReadyError if none has."""
         if not answer["requests"]:
             raise NotReadyError(f"no request such as {words!r} has come within {timeout:g} s", hint="`prx requests` lists all")
-        self._positions = dict(answer["positions"])
+        self._positions = later(self._positions, answer["positions"])
         return {"tunnel": link.tunnel, "id": answer["requests"][0]["id"]}
 
     def _note_known_requests(self) -> None:

@@ -21,9 +21,10 @@ holds ends the hold: the answer says whether prx ends with it. A prx that is sto
     restart   tunnel            at once
     reload    -                 when the configuration is read; its problems as an error
     events    -                 the stream
-    requests  tunnel, filter, positions, limit, wait, own, oldest
+    requests  tunnel, filter, positions, after, limit, wait, own, oldest
                                 requests: those that fit and were answered after `positions`, the newest of them, or with
-                                `oldest` the first; positions: {tunnel: number}, to ask for what comes later
+                                `oldest` the first; positions: {tunnel: number}, to ask for what comes later; or with
+                                `after`, an id, the first that were answered after that one; last: the id to go on from
     request   tunnel, id        request: all that is kept of it
     replay    tunnel, id, edit, request: what was sent to the service again, and its answer; refused if `at` is given and the
               at                request with this id began at another time, that is, if it belongs to an earlier prx

@@ -53,5 +53,10 @@ class Request:
         return parse_json(self.body)
 
 
+def later(known: Mapping[str, int], told: Mapping[str, int]) -> dict[str, int]:
+    """Return the positions behind both: an answer to one thread may have been on its way while another one went further."""
+    return {**known, **{name: max(at, known.get(name, 0)) for name, at in told.items()}}
+
+
 def _pairs(side: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
     return tuple((str(name), str(value)) for name, value in side.get("headers", ()))

@@ -16,7 +16,7 @@ from typing import IO, Any, NoReturn
 from prx.app.lab_mode import site_of
 from prx.backends.base import EdgeSite
 from prx.control.messages import raised
-from prx.core.captured import Request
+from prx.core.captured import Request, later
 from prx.core.errors import NotReadyError, PrxError, UsageError
 from prx.core.states import UP
 from prx.core.verdicts import Verdict
@@ -120,7 +120,7 @@ class Tunnel:
         if not answer["requests"]:
             came = ", ".join(f"{item['method']} {item['path']}" for item in self.requests()[-5:]) or "none"
             raise noted(NotReadyError(f"no request such as {words!r} within {within:g} s", hint=f"the last that came: {came}"))
-        self._positions = answer["positions"]
+        self._positions = later(self._positions, answer["positions"])
         return Request.from_json(self._ask({"do": "request", "id": answer["requests"][0]["id"]}, 0.0)["request"])
 
     def _ask(self, ask: Json, seconds: float) -> Json:

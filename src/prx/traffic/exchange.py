@@ -27,11 +27,12 @@ INTERIM: Final = 20
 
 @dataclass(slots=True)
 class Body:
-    """What is kept of a body, and how long it was. `whole`: it came to its proper end."""
+    """What is kept of a body, and how long it was. `whole`: it came to its proper end. `most`: bytes that are kept."""
 
     kept: bytearray = field(default_factory=bytearray)
     size: int = 0
     whole: bool = False
+    most: int = BODY_LIMIT
 
     @property
     def cut(self) -> bool:
@@ -41,9 +42,13 @@ class Body:
     def add(self, data: bytes) -> int:
         """Take a piece; return how many bytes of it are kept."""
         self.size += len(data)
-        room = data[: max(0, BODY_LIMIT - len(self.kept))]
+        room = data[: max(0, self.most - len(self.kept))]
         self.kept += room
         return len(room)
+
+    def let_go(self) -> None:
+        """Keep nothing of it any more; who reads it just now still can."""
+        self.kept, self.most = bytearray(), 0
 
 
 @dataclass(slots=True)
@@ -64,7 +69,8 @@ class Exchange:
     Times are seconds of a clock that cannot be set, so that durations are true; 0: not yet. ahead: how far the wall clock was
     ahead of it when this began.
 
-    answered: its place in the order in which answers began, from 1; 0: there is none yet.
+    answered: its place in the order in which answers began, from 1; 0: there is none yet. is_kept: it has not made room for
+    others.
     """
 
     id: int
@@ -88,6 +94,7 @@ class Exchange:
     signed_with: object = None  # what `signature` was judged with
     answered: int = 0
     ahead: float = 0.0
+    is_kept: bool = True
 
     def wall(self, time: float) -> float:
         """Return one of its times in seconds since 1970."""
@@ -115,6 +122,22 @@ class Exchange:
     def answer_is_switch(self) -> bool:
         """Return whether it has become another protocol."""
         return self.status == 101 or (self.request is not None and self.request.method == b"CONNECT")
+
+    def keep(self, message: Message) -> None:
+        """Take a message; beyond `MESSAGES` it is counted alone."""
+        if self.is_kept and len(self.messages) < MESSAGES:
+            self.messages.append(message)
+            self.message_bytes += len(message.data) + 200
+        else:
+            self.more_messages += 1
+
+    def let_go(self) -> None:
+        """Keep nothing of it any more but its heads: it made room for others, and may go on for days."""
+        self.is_kept = False
+        self.request_body.let_go()
+        self.answer_body.let_go()
+        self.more_messages += len(self.messages)
+        self.messages, self.message_bytes = [], 0
 
     def note(self, text: str) -> None:
         """Add a remark, once."""

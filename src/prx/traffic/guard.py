@@ -108,7 +108,7 @@ class GuardedSide(Side):
         head = next((piece for piece in reversed(pieces) if isinstance(piece, Head)), None)
         if head is not None and head.upgrades and isinstance(pieces[-1], End) and self.transport is not None:
             assert isinstance(self.pair, GuardedPair)
-            self.pair.awaits_upgrade = True
+            self.pair.awaits_upgrade = Framing(of_requests=False)
             self.transport.pause_reading()
 
     def begin_catching(self, *, untried: bool) -> None:
@@ -117,8 +117,7 @@ class GuardedSide(Side):
             self._refuse(_DOWN, behind=False)
             return
         self._state = _State.UNTRIED if untried else _State.CATCHING
-        if self.transport is not None:
-            self.transport.resume_reading()
+        self.pair.read_on()
 
     def _ask_service(self) -> None:
         """Take a request to the service that is not to be kept: those that wait are no reason not to answer it."""
@@ -178,6 +177,11 @@ class GuardedSide(Side):
     def _release(self) -> None:
         self._caught = None
         self._hold(-self._holds)
+
+    @property
+    def is_between(self) -> bool:
+        """Return whether nothing of a request is held here."""
+        return self._state is _State.JUDGING and not self._held and self._framing.between
 
     def connection_lost(self, error: Exception | None) -> None:
         """Release what was caught, unless it is on its way to the disk."""
@@ -245,19 +249,30 @@ class GuardedService(Side):
         pair = self.pair
         assert isinstance(pair, GuardedPair)
         super().data_received(data)
-        if pair.awaits_upgrade:
-            pair.awaits_upgrade = False
-            if data.startswith(b"HTTP/1.1 101") and isinstance(pair.visitor, GuardedSide):
+        if pair.awaits_upgrade is None:
+            return
+        answer = next((piece for piece in pair.awaits_upgrade.feed(data) if _is_final(piece)), None)
+        if answer is not None:  # else more of it comes
+            pair.awaits_upgrade = None
+            if isinstance(answer, Head) and answer.raw.startswith(b"HTTP/1.1 101") and isinstance(pair.visitor, GuardedSide):
                 pair.visitor.let_through()
             if pair.visitor.transport is not None:
                 pair.visitor.transport.resume_reading()
 
 
+def _is_final(piece: Piece) -> bool:
+    """Return whether a piece of an answer says what it is: no interim answer, or something that is no HTTP at all."""
+    return isinstance(piece, Raw) or (isinstance(piece, Head) and (piece.status == 101 or piece.status >= 200))
+
+
 class GuardedPair(Pair):
-    """A connection whose requests are judged. awaits_upgrade: the service has not answered yet if it changes the protocol."""
+    """A connection whose requests are judged.
+
+    awaits_upgrade: reads the service's answer to a request for another protocol; None if there is none under way.
+    """
 
     def __init__(self, relay: GuardedRelay) -> None:
-        self.awaits_upgrade = False
+        self.awaits_upgrade: Framing | None = None
         self.guard = relay
         super().__init__(relay)
 
@@ -275,13 +290,19 @@ class GuardedPair(Pair):
         else:
             self.dial()
 
-    def dial(self) -> None:
-        """Open the connection to the service."""
-        super().connect()
+    def begins_request(self) -> bool:
+        """Return whether what the visitor sends now begins a request.
+
+        If no copy is read the heads alone are known; a connector sends a request once the one before was answered.
+        """
+        if self.copier.off and self.service.transport is not None:
+            return self.visitor.is_between
+        return super().begins_request()
 
     def failed(self, error: Exception) -> None:
         """Keep what comes if that is wanted."""
         if self.guard.catch is not None and isinstance(self.visitor, GuardedSide):
+            self._connecting = None
             self.visitor.begin_catching(untried=False)
         else:
             super().failed(error)

@@ -108,7 +108,7 @@ class Inspector:
         known.settings = settings
         known.relay.gate, known.relay.copier.off = self._gate(settings), not settings.inspect.enabled
         known.relay.retarget(target)
-        known.ring.keep, known.ring.most_bytes = settings.inspect.keep, settings.inspect.keep_mb * _MB
+        known.ring.bound(settings.inspect.keep, settings.inspect.keep_mb * _MB)
         self._catch(name, known, spool)
 
     def _target(self, name: str, settings: TunnelSettings, *, alone: bool) -> Target:
@@ -226,9 +226,9 @@ class Inspector:
         found.note("" if exchange else "sent from an archive")
         return {"request": summary_json(found, self._masks)}
 
-    def _lines(self, items: list[Exchange]) -> list[Message]:
+    def _lines(self, items: list[Exchange], *, first: bool) -> list[Message]:
         """Return the lines of a list; in a thread, for the bodies of 500 webhooks are 64 MB to be signed."""
-        return lines_within([summary_json(self._signed(item), self._masks) for item in items])
+        return lines_within([summary_json(self._signed(item), self._masks) for item in items], first=first)
 
     def _signed(self, item: Exchange) -> Exchange:
         """Return it with what is known of its signature."""
@@ -257,24 +257,32 @@ class Inspector:
     async def _list(self, request: Message) -> Message:
         """Return what was answered after `positions`, in the order in which it began; wait for it if there is none yet.
 
-        `oldest`: in the order in which it was answered, the first ones that fit, and the positions behind them.
+        `oldest`: in the order in which it was answered, the first ones that fit, and the positions behind them. `after`: the
+        same, behind the request with this id; `last` in the answer is the id to go on from.
         """
         rings, wanted = self._rings(request), parse_filter(str(request.get("filter", "")))
         own, limit = bool(request.get("own")), min(LIST_LIMIT, _int(request, "limit", 100))
-        positions = _positions(request)
+        after, positions = _int(request, "after", 0), _positions(request)
+        if after:
+            positions |= _behind(after, rings)
         search = _Search(wanted, lambda: self._answered(rings, positions, own=own), lambda: self._any_answer(rings))
         await search.once()
         wait = request.get("wait", 0)
         if wait and isinstance(wait, int | float):
             await search.until(min(WAIT_LIMIT, max(0.0, float(wait))))
         found, fitting = search.found, search.fitting
-        if request.get("oldest"):
-            fitting = sorted(fitting, key=lambda item: item.answered)[:limit]
-            found = fitting or found
+        in_turn = bool(request.get("oldest") or after)
+        fitting = (
+            sorted(fitting, key=lambda item: item.answered)[:limit] if in_turn else fitting[max(0, len(fitting) - limit) :]
+        )
+        lines = await asyncio.to_thread(self._lines, fitting, first=in_turn)
+        if in_turn and lines:  # what had no room is for the next question
+            found = fitting[: len(lines)]
         return {
-            "requests": await asyncio.to_thread(self._lines, fitting[-limit:]),
+            "requests": lines,
             "positions": positions
             | {name: max([positions.get(name, 0), *(i.answered for i in found if i.tunnel == name)]) for name in rings},
+            "last": max(found, key=lambda item: item.answered).id if found and len(rings) == 1 else after or None,
             "dropped": sum(ring.dropped for ring in rings.values()),
         }
 
@@ -290,9 +298,11 @@ class Inspector:
         return sorted(found, key=lambda item: item.began)
 
     async def _any_answer(self, rings: dict[str, Ring]) -> None:
-        async with asyncio.TaskGroup() as group:
-            waits = [group.create_task(ring.wait(), name=f"requests: {name}") for name, ring in rings.items()]
+        # not in tasks: an answer may come before a task begins to wait for it
+        waits = [ring.next_answer() for ring in rings.values()]
+        try:
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
             for wait in waits:
                 wait.cancel()
 
@@ -341,6 +351,13 @@ class _Search:
 def _newest(items: list[Exchange]) -> dict[str, int]:
     """Return for each tunnel which answer was the last to begin."""
     return {item.tunnel: item.answered for item in sorted(items, key=lambda item: item.answered)}
+
+
+def _behind(after: int, rings: dict[str, Ring]) -> dict[str, int]:
+    """Return the position behind the request `after`; before all if it is not kept any more, or was an earlier prx's."""
+    if len(rings) > 1:
+        raise UsageError(f"{len(rings)} tunnels have a request {after}", hint="name the tunnel")
+    return {name: 0 if (item := ring.get(after)) is None else item.answered for name, ring in rings.items()}
 
 
 def _positions(request: Message) -> dict[str, int]:

@@ -71,7 +71,16 @@ class Side(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """Take what was read."""
-        self.data_received(bytes(self.pair.relay.buffer[:nbytes]))
+        data, pair = bytes(self.pair.relay.buffer[:nbytes]), self.pair
+        if pair.stale and self.number == VISITOR and pair.begins_request():
+            pair.change(data)
+        else:
+            self.data_received(data)
+
+    @property
+    def is_between(self) -> bool:
+        """Return whether nothing of a request is held here."""
+        return True
 
     def data_received(self, data: bytes) -> None:
         """Forward, then copy."""
@@ -123,7 +132,7 @@ class Side(asyncio.BufferedProtocol):
 
 
 class Pair:
-    """A connection of the connector, and its one to the service."""
+    """A connection of the connector, and its one to the service. stale: the service is another one now."""
 
     def __init__(self, relay: Relay) -> None:
         self.relay, self.copier = relay, relay.copier
@@ -131,6 +140,7 @@ class Pair:
         self.visitor, self.service = self._visitor(), self._service()
         self.visitor.peer, self.service.peer = self.service, self.visitor
         self.stale = False
+        self._unread = b""  # of a request that came while the connection to another service was opened
         self._connecting: asyncio.Task[None] | None = None
 
     def _visitor(self) -> Side:
@@ -145,10 +155,23 @@ class Pair:
             self.relay.pairs.add(self)
             side.transport.pause_reading()
             self.connect()
-        elif self.visitor.transport is not None:
+        else:
+            self._connecting = None
+            self.read_on()
+
+    def read_on(self) -> None:
+        """Read what the visitor sends, from what was read before the service could be asked."""
+        if self.visitor.transport is not None:
             self.visitor.transport.resume_reading()
+            unread, self._unread = self._unread, b""
+            if unread:
+                self.visitor.data_received(unread)
 
     def connect(self) -> None:
+        """Open the connection to the service, for a request that has yet to be read."""
+        self.dial()
+
+    def dial(self) -> None:
         """Open the connection to the service."""
         self._connecting = self.relay.spawn(self._connect())
 
@@ -171,6 +194,7 @@ class Pair:
 
     def failed(self, error: Exception) -> None:
         """Take in that the service cannot be reached."""
+        self._connecting = None
         self.relay.on_refused(error)
         self.reset(self.visitor)
 
@@ -204,16 +228,52 @@ class Pair:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             side.transport.abort()
 
-    def on_idle(self) -> None:
-        """Take in that nothing is under way: the time to leave a service that was left."""
-        if self.stale:
-            self.close()
+    # ------------------------------------------------------------------ another service
 
     def retire(self) -> None:
-        """Close it as soon as nothing is under way: the service is another one now."""
-        self.stale = True
-        if self.tee.idle:
-            self.close()
+        """Take in that the service is another one now: what is under way ends at the old one, what begins goes to the new.
+
+        The visitor's side stays: closing it would break a request that is on its way already.
+        """
+        if self._connecting is not None:  # nothing is under way yet
+            self._connecting.cancel()
+            self._leave()
+            self.dial()
+        elif self.service.transport is not None:
+            self.stale = True
+            self.on_idle()
+
+    def on_idle(self) -> None:
+        """Take in that nothing is under way, as far as the copy was read: the time to leave a service that was replaced."""
+        if self.stale and self.tee.is_up_to_date and self._is_between:
+            self.service.detach()
+            if self.visitor.transport is not None:  # it may have waited for a service that answered before it had read all
+                self.visitor.transport.resume_reading()
+
+    def begins_request(self) -> bool:
+        """Return whether what the visitor sends now begins a request."""
+        if self.service.transport is None:  # it was left
+            return True
+        self.copier.read_all()
+        return self._is_between
+
+    def change(self, data: bytes) -> None:
+        """Take a request, which begins with `data`, to the service that is the one now."""
+        self.stale = False
+        self._leave()
+        self._unread = data
+        if self.visitor.transport is not None:
+            self.visitor.transport.pause_reading()
+        self.connect()
+
+    @property
+    def _is_between(self) -> bool:
+        return self.tee.idle and self.visitor.is_between
+
+    def _leave(self) -> None:
+        self.service.detach()
+        self.service = self._service()  # what its former connection still reports is no concern of the next one
+        self.service.peer, self.visitor.peer = self.visitor, self.service
 
 
 class Relay:

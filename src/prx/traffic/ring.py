@@ -44,6 +44,11 @@ class Ring:
         self._make_room()
         return exchange
 
+    def bound(self, keep: int, most_bytes: int) -> None:
+        """Keep so many from now on, and let go of those that are too many already."""
+        self.keep, self.most_bytes = keep, most_bytes
+        self._make_room()
+
     def get(self, number: int) -> Exchange | None:
         """Return an exchange that is still kept."""
         return self._exchanges.get(number)
@@ -59,8 +64,9 @@ class Ring:
 
     def _make_room(self) -> None:
         while len(self._exchanges) > self.keep or (self._bytes > self.most_bytes and len(self._exchanges) > 1):
-            number, _ = self._exchanges.popitem(last=False)
+            number, exchange = self._exchanges.popitem(last=False)
             self._bytes -= self._weights.pop(number)
+            exchange.let_go()
 
     def finish(self, exchange: Exchange) -> None:
         """Take in that it has ended."""
@@ -77,11 +83,9 @@ class Ring:
             if not waiting.done():
                 waiting.set_result(None)
 
-    async def wait(self) -> None:
-        """Wait until another exchange has been answered."""
-        waiting = asyncio.get_running_loop().create_future()
+    def next_answer(self) -> asyncio.Future[None]:
+        """Return what is done once another exchange has been answered, from this moment on; cancel it if it is of no use."""
+        waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.add(waiting)
-        try:
-            await waiting
-        finally:
-            self._waiting.discard(waiting)
+        waiting.add_done_callback(self._waiting.discard)
+        return waiting

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Final
 
 from prx import __version__
-from prx.traffic.exchange import INTERIM, MESSAGE_LIMIT, MESSAGES, Exchange, Message
+from prx.traffic.exchange import INTERIM, MESSAGE_LIMIT, Exchange, Message
 from prx.traffic.framing import Data, End, Framing, Head, Piece, Raw
 from prx.traffic.ring import Ring
 from prx.traffic.websocket import UnreadableError, WebSocketReader
@@ -46,6 +46,9 @@ class Copier:
     def put(self, tee: Tee, side: int, data: bytes | None) -> None:
         """Take a piece of one side (None: its end); drop it, counted, if too much waits."""
         if self.off:
+            if not tee.lost:  # from now on nothing is known of it
+                tee.lost = True
+                tee.give_up(self._steady(), "inspection was switched off")
             return
         size = 0 if data is None else len(data)
         if tee.lost and not (side == VISITOR and data and self._bytes < QUEUE_BYTES // 2 and _REQUEST.match(data)):
@@ -57,8 +60,10 @@ class Copier:
         elif self._bytes + size > QUEUE_BYTES:
             self.ring.dropped += 1
             tee.lost = True
+            tee.waiting += 1
             self._queue.append((tee, -1, self._steady(), b""))
             return
+        tee.waiting += 1
         self._queue.append((tee, side, self._steady(), data))
         self._bytes += size
         if self._next is None:
@@ -93,6 +98,7 @@ class Copier:
 
     def _read_one(self) -> None:
         tee, side, at, data = self._queue.popleft()
+        tee.waiting -= 1
         self._bytes -= len(data or b"")
         try:
             tee.take(side, at, data)
@@ -101,10 +107,14 @@ class Copier:
 
 
 class Tee:
-    """The copy of one connection. `lost`: a piece was dropped; it is read again from the next request on."""
+    """The copy of one connection. `lost`: a piece was dropped; it is read again from the next request on.
+
+    waiting: pieces that were taken and are not read yet.
+    """
 
     def __init__(self, copier: Copier, *, on_idle: Callable[[], None] = lambda: None) -> None:
         self.lost = False
+        self.waiting = 0
         self._copier, self._ring = copier, copier.ring
         self._on_idle = on_idle
         self.first: Exchange | None = None  # of this connection
@@ -124,6 +134,11 @@ class Tee:
     def idle(self) -> bool:
         """Return whether nothing is under way, as far as it is known."""
         return not self._open and not self.lost and self._framings[0].between
+
+    @property
+    def is_up_to_date(self) -> bool:
+        """Return whether all of the copy so far was read."""
+        return not self.waiting
 
     def take(self, side: int, at: float, data: bytes | None) -> None:
         """Take a piece of one side; None: it has ended; -1: pieces are missing here."""
@@ -262,7 +277,7 @@ class Tee:
             return
         try:
             for message in reader.feed(data):
-                self._keep(exchange, Message(at, _SENDERS[side], message.kind, message.data, message.size))
+                exchange.keep(Message(at, _SENDERS[side], message.kind, message.data, message.size))
         except UnreadableError as error:
             exchange.note(f"{_SENDERS[side]}: {error}")
             self._sockets[side] = None
@@ -274,14 +289,7 @@ class Tee:
             begin = 0
             event = bytes(self._event[: blank.start()])
             del self._event[: blank.end()]
-            self._keep(exchange, Message(at, "service", "event", event[:MESSAGE_LIMIT], len(event)))
+            exchange.keep(Message(at, "service", "event", event[:MESSAGE_LIMIT], len(event)))
         if len(self._event) > MESSAGE_LIMIT:
-            self._keep(exchange, Message(at, "service", "event", bytes(self._event[:MESSAGE_LIMIT]), len(self._event)))
+            exchange.keep(Message(at, "service", "event", bytes(self._event[:MESSAGE_LIMIT]), len(self._event)))
             self._event.clear()
-
-    def _keep(self, exchange: Exchange, message: Message) -> None:
-        if len(exchange.messages) < MESSAGES:
-            exchange.messages.append(message)
-            exchange.message_bytes += len(message.data) + 200
-        else:
-            exchange.more_messages += 1

@@ -10,6 +10,7 @@ _TEXT: Final = {"type": "string"}
 _TIME: Final = {"type": "string", "format": "date-time"}
 _TIME_OR_NOT: Final = {"type": ["string", "null"], "format": "date-time"}
 _COUNT: Final = {"type": "integer", "minimum": 0}
+_COUNT_OR_NOT: Final = {"type": ["integer", "null"], "minimum": 0}
 
 
 def _object(**properties: Any) -> dict[str, Any]:
@@ -201,12 +202,16 @@ _ID: Final = {
 }
 _REQUESTS: Final = _operation(
     "The last requests of a tunnel that is inspected, oldest first; secrets are hidden",
-    _object(prx=_TEXT, requests=_list(_ROW), dropped=_COUNT),
+    _object(prx=_TEXT, requests=_list(_ROW), last=_COUNT_OR_NOT, dropped=_COUNT),
     _WHICH,
     _TUNNEL_QUERY,
     _query("filter", "Only those that fit, as with `prx requests --filter`.", {"type": "string", "maxLength": 500}),
     _query("limit", "At most so many.", {"type": "integer", "minimum": 1, "maximum": 1000, "default": 100}),
-    _query("after", "Only those with a greater id.", {"type": "integer", "minimum": 0, "maximum": 10**12 - 1, "default": 0}),
+    _query(
+        "after",
+        "The `last` of an earlier answer: those that were answered since, in that order; if they are too many, the first.",
+        {"type": "integer", "minimum": 0, "maximum": 10**12 - 1, "default": 0},
+    ),
     _query("own", "With prx's own health checks.", {"enum": ["true", "false"], "default": "false"}),
 )
 _ONE_REQUEST: Final = _operation(

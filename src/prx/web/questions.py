@@ -75,9 +75,9 @@ class Questions:
         self._replaying: set[str] = set()
         self._kept: dict[tuple[object, ...], tuple[float, Message]] = {}
 
-    async def requests(self, seen: Seen, tunnel: str | None, *, wanted: str, limit: int, own: bool) -> Message:
-        """Return the last requests of a tunnel that is inspected, oldest first."""
-        return await self._ask(seen, "requests", tunnel=tunnel, filter=wanted, limit=limit, own=own)
+    async def requests(self, seen: Seen, tunnel: str | None, *, wanted: str, limit: int, own: bool, after: int = 0) -> Message:
+        """Return the last requests of a tunnel that is inspected, oldest first; or the first that were answered `after` one."""
+        return await self._ask(seen, "requests", tunnel=tunnel, filter=wanted, limit=limit, own=own, after=after)
 
     async def request(self, seen: Seen, tunnel: str | None, number: int) -> dict[str, Any]:
         """Return everything that is kept of one request."""

@@ -41,7 +41,7 @@ class TrafficApi:
         ]
 
     async def listed(self, request: Request) -> Response:
-        """Return the last requests, oldest first."""
+        """Return the last requests, oldest first; or, after an id, those that were answered later, in that order."""
         known(request, {"prx", "tunnel", "filter", "limit", "after", "own"})
         seen, tunnel = self._meant(request)
         answer = await self._questions.requests(
@@ -50,10 +50,10 @@ class TrafficApi:
             wanted=filter_of(request),
             limit=number(request, "limit", 100, least=1, most=MOST_ROWS),
             own=choice(request, "own", "false", ("true", "false")) == "true",
+            after=number(request, "after", 0, least=0, most=_MOST_ID),
         )
-        after = number(request, "after", 0, least=0, most=_MOST_ID)
-        rows = [row for row in answer["requests"] if row["id"] > after]
-        return JSONResponse({"prx": seen.key, "requests": rows, "dropped": answer["dropped"]})
+        rows, last = answer["requests"], answer.get("last")
+        return JSONResponse({"prx": seen.key, "requests": rows, "last": last, "dropped": answer["dropped"]})
 
     async def one(self, request: Request) -> Response:
         """Return all that is kept of a request."""
