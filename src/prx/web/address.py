@@ -12,6 +12,7 @@ from prx.core.hosts import is_loopback
 
 DEFAULT: Final = "127.0.0.1:4141"
 _PORT: Final = re.compile(r":([0-9]{1,5})$")
+_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,7 @@ class Listen:
     def parse(cls, text: str, names: tuple[str, ...] = ()) -> Self:
         """Read HOST:PORT as `prx.config.checks.listen_address` returns it."""
         host, _, port = text.rpartition(":")
-        return cls(host.removeprefix("[").removesuffix("]"), int(port), frozenset(names))
+        return cls(host.removeprefix("[").removesuffix("]"), int(port), frozenset(map(str.lower, names)))
 
     @property
     def is_local(self) -> bool:
@@ -49,17 +50,28 @@ class Listen:
     def allows(self, host: str) -> bool:
         """Return whether a request's Host header names this server: its port, and a name that no foreign DNS can lead here.
 
-        That is localhost, 127.0.0.1 or [::1]; beyond loopback also `names` and every IP address, as an attack by DNS
-        rebinding has to come with a name.
+        That is localhost, 127.0.0.1 or [::1]; beyond loopback also every IP address, as an attack by DNS rebinding has to come
+        with a name. One of `names` may come with any port: a proxy in front has one of its own.
         """
-        found = _PORT.search(host)
-        port = int(found[1]) if found else 80
-        name = (host[: found.start()] if found else host).lower()
-        if port != self.port or not name:
-            return False
-        if name in {"localhost", "127.0.0.1", "[::1]"} or name in self.names:
+        name, port = split_host(host)
+        if name in self.names:
             return True
-        return not self.is_local and _is_address(name)
+        if (port or _DEFAULT_PORTS["http"]) != self.port:
+            return False
+        return name in {"localhost", "127.0.0.1", "[::1]"} or (not self.is_local and _is_address(name))
+
+    def is_origin(self, origin: str, host: str) -> bool:
+        """Return whether a page of `origin` is one of this server, which was asked for as `host`.
+
+        Under one of `names` it may have come over https: a proxy in front speaks it, and this server does not.
+        """
+        scheme, _, rest = origin.lower().partition("://")
+        name, port = split_host(host)
+        default = _DEFAULT_PORTS.get(scheme)
+        if default is None or not (scheme == "http" or name in self.names):
+            return False
+        its_name, its_port = split_host(rest)
+        return bool(name) and (its_name, its_port or default) == (name, port or default)
 
     def require_guard(self, *, password: bool) -> None:
         """Raise UsageError if others reach it and nothing guards it."""
@@ -68,6 +80,12 @@ class Listen:
                 f"the dashboard would be open to others on {self.authority}, without a password",
                 hint="set `[web] password`, or listen on 127.0.0.1",
             )
+
+
+def split_host(host: str) -> tuple[str, int]:
+    """Return name, in lower case, and port of a Host header; port 0 if it has none."""
+    found = _PORT.search(host)
+    return (host[: found.start()] if found else host).lower(), int(found[1]) if found else 0
 
 
 def _is_address(name: str) -> bool:

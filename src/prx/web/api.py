@@ -187,6 +187,8 @@ class _Events:
             known(request, {"after"})
             after = request.headers.get("last-event-id") or request.query_params.get("after")
             answer = self._streams.response(after)
+            if answer is not None and scope["method"] == "HEAD":  # it has no body, and would never end
+                answer = Response(media_type="text/event-stream")
         except UsageError as error:
             answer = refusal(400, error.message, error.hint)
         if answer is None:

@@ -15,7 +15,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from typing import Final
-from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import cookie_parser
@@ -140,19 +139,11 @@ class Guard:
         if headers.get("sec-fetch-site", "same-origin") not in {"same-origin", "none"}:
             return "the request comes from another site"
         origins = headers.getlist("origin")
-        if len(origins) > 1 or (origins and not _is_same(origins[0], host)):
+        if len(origins) > 1 or (origins and not self._listen.is_origin(origins[0], host)):
             return "the Origin is another one than this server"
         if path == "/login":  # a form: without a session there is nothing to protect but the tries, which are counted
             return "" if origins or "sec-fetch-site" in headers else "the request names no Origin"
         return "" if headers.get(ACTION_HEADER) == "1" else f"the header {ACTION_HEADER}: 1 is missing"
-
-
-def _is_same(origin: str, host: str) -> bool:
-    try:
-        parts = urlsplit(origin)
-    except ValueError:
-        return False
-    return parts.scheme == "http" and parts.netloc.lower() == host.lower()
 
 
 async def _body(headers: Headers, receive: Receive) -> tuple[bytes, Response | None]:

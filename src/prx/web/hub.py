@@ -28,7 +28,7 @@ ASK_PAUSE: Final = 0.3
 ASK_EVERY: Final = 10.0
 GONE_SECONDS: Final = 24 * 3600.0
 MOST_PRX: Final = 64
-ACTION_SECONDS: Final = 40.0  # a stop waits for the requests in flight
+ACTION_SECONDS: Final = 200.0  # a stop waits for the requests in flight, three minutes at most
 
 _QUIET: Final = frozenset({"log", "phase", "hook", "dropped"})  # these change no status
 

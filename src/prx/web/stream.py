@@ -10,6 +10,7 @@ import asyncio
 import json
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from itertools import chain
 from typing import Any, Final
 
 from starlette.types import Message, Receive, Scope, Send
@@ -21,6 +22,8 @@ WRITE_SECONDS: Final = 15.0
 COMMENT_SECONDS: Final = 15.0  # so that a dead client is noticed, and a live one knows that we are here
 RETRY_MS: Final = 2000
 CHUNK_BYTES: Final = 32 * 1024
+
+_UNBUFFERED: Final = (b"x-accel-buffering", b"no")  # nginx keeps an answer back until it is whole, or large
 
 Abort = Callable[[tuple[str, int] | None], None]
 
@@ -51,24 +54,25 @@ class EventStream:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: D102 - ASGI
         self._streams.open += 1
         follower = self._streams.ring.follow()
+        beginning = self._beginning()  # at the very moment from which the follower gets what comes: nothing twice, nothing lost
         try:
             async with asyncio.TaskGroup() as group:
-                writing = group.create_task(self._write(scope, send, follower.take), name="event stream")
+                writing = group.create_task(self._write(scope, send, beginning, follower.take), name="event stream")
                 await _until_gone(receive)
                 writing.cancel()
         finally:
             self._streams.open -= 1
             follower.close()
 
-    async def _write(self, scope: Scope, send: Send, take: Callable[[], Any]) -> None:
+    async def _write(self, scope: Scope, send: Send, beginning: Iterable[str], take: Callable[[], Any]) -> None:
         async def put(message: Message) -> None:
             async with asyncio.timeout(self._streams.write_seconds):
                 await send(message)
 
         try:
-            headers = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-store")]
+            headers = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-store"), _UNBUFFERED]
             await put({"type": "http.response.start", "status": 200, "headers": headers})
-            for message in _chunks(self._beginning()):
+            for message in _chunks(beginning):
                 await put(message)
             while True:
                 dropped, items = 0, ()
@@ -82,18 +86,17 @@ class EventStream:
             self._streams.abort(scope.get("client"))
 
     def _beginning(self) -> Iterable[str]:
+        """Return what comes first: what is to be in it is decided now, and put into words as it is sent."""
         ring = self._streams.ring
-        yield f"retry: {RETRY_MS}\n\n"
+        first = f"retry: {RETRY_MS}\n\n"
         if self._after is None:
-            yield f"id: {ring.id_of(ring.number)}\n" + 'data: {"event":"hello"}\n\n'
-            return
+            return (first, f"id: {ring.id_of(ring.number)}\n" + 'data: {"event":"hello"}\n\n')
         missed, items = ring.since(self._after)
         if missed is None:
-            yield 'data: {"event":"reset"}\n\n'
+            first += 'data: {"event":"reset"}\n\n'
         elif missed:
-            yield _dropped(missed)
-        for item in items:
-            yield self._text(item)
+            first += _dropped(missed)
+        return chain((first,), map(self._text, items))
 
     def _texts(self, dropped: int, items: Iterable[Item]) -> Iterable[str]:
         if dropped:
