@@ -9,16 +9,27 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import io
 import queue
 import threading
+import time
+import warnings
 from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import Future
 from contextlib import asynccontextmanager, contextmanager, suppress
-from http import HTTPStatus
+from functools import partial
+from http.client import responses
 from socketserver import ThreadingMixIn
-from typing import Any
+from typing import Any, Final
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
+from prx.core.deadline import Deadline
 from prx.testing.hosted import Hosted, hosted
+
+STUCK_SECONDS: Final = 5.0
+"""Seconds that requests under way have to end when their server does."""
+
+_LINE: Final = 65536  # bytes
 
 Application = Callable[..., Any]
 Message = dict[str, Any]
@@ -31,8 +42,13 @@ def serving(application: Application) -> Iterator[int]:
         with _serving_wsgi(application) as port:
             yield port
         return
-    with hosted(lambda: _lifespan(application), "prx asgi") as host, _serving_wsgi(_Adapter(application, host)) as port:
-        yield port
+    with hosted(lambda: _lifespan(application), "prx asgi") as host:
+        adapter = _Adapter(application, host)
+        with _serving_wsgi(adapter) as port:
+            try:
+                yield port
+            finally:
+                adapter.end()
 
 
 def _is_asgi(application: Application) -> bool:
@@ -43,8 +59,12 @@ def _is_asgi(application: Application) -> bool:
 
 
 class _Server(ThreadingMixIn, WSGIServer):
-    daemon_threads = False  # their end is waited for
     request_queue_size = 128
+    block_on_close = False  # it waits without end, and a request may be stuck for good: that of a test that fails, above all
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._handling: list[threading.Thread] = []
 
     def server_bind(self) -> None:
         """Bind without asking DNS for the name of this machine, as HTTPServer does: that can take seconds."""
@@ -53,10 +73,62 @@ class _Server(ThreadingMixIn, WSGIServer):
         self.server_name, self.server_port = "127.0.0.1", self.server_address[1]
         self.setup_environ()
 
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Handle a request in a thread of its own."""
+        work = partial(self.process_request_thread, request, client_address)
+        thread = threading.Thread(target=work, name="prx application request", daemon=True)
+        self._handling = [*(one for one in self._handling if one.is_alive()), thread]
+        thread.start()
+
+    def wait_for_requests(self) -> None:
+        """Wait for the end of what is handled; warn of what is stuck, and leave it to the end of the process."""
+        end = Deadline(time.monotonic, STUCK_SECONDS)
+        for thread in self._handling:
+            thread.join(end.left)
+        if stuck := sum(thread.is_alive() for thread in self._handling):
+            words = f"{stuck} requests are stuck in the application {STUCK_SECONDS:g} s after the end of the test"
+            warnings.warn(words, RuntimeWarning, stacklevel=2)
+
 
 class _Handler(WSGIRequestHandler):
     def log_message(self, *_: Any) -> None:
         """Keep quiet: a test's output is the test's."""
+
+    def parse_request(self) -> bool:
+        """Read the head of a request, and a body that comes in chunks, which `wsgiref` knows nothing of."""
+        if not super().parse_request():
+            return False
+        if self.headers.get("Transfer-Encoding", "").strip().lower() == "chunked":
+            try:
+                body = _without_chunks(self.rfile)
+            except ValueError:
+                self.send_error(400, "the chunks of the body cannot be read")
+                return False
+            self._came_from, self.rfile = self.rfile, io.BytesIO(body)
+            del self.headers["Transfer-Encoding"]
+            self.headers["Content-Length"] = str(len(body))
+        return True
+
+    def finish(self) -> None:
+        """Close what was read from, too."""
+        super().finish()
+        if self._came_from is not None:
+            self._came_from.close()
+
+    _came_from: io.BufferedIOBase | None = None
+
+
+def _without_chunks(file: io.BufferedIOBase) -> bytes:
+    """Return a whole body that comes in chunks (RFC 9112, 7.1); ValueError if it does not keep to that."""
+    body = bytearray()
+    while size := int(file.readline(_LINE).split(b";")[0], 16):
+        piece = file.read(size)
+        if len(piece) < size or file.readline(_LINE) != b"\r\n":
+            raise ValueError("a chunk has another length than it says")
+        body += piece
+    while file.readline(_LINE).strip():  # trailers
+        pass
+    return bytes(body)
 
 
 @contextmanager
@@ -70,6 +142,7 @@ def _serving_wsgi(application: Application) -> Iterator[int]:
         finally:
             server.shutdown()
             thread.join()
+            server.wait_for_requests()
 
 
 # -- ASGI ----------------------------------------------------------------------------------------------------------
@@ -81,20 +154,37 @@ class _Adapter:
     def __init__(self, application: Application, host: Hosted[Message]) -> None:
         self._application = application
         self._host = host
+        self._running: set[Future[None]] = set()
+        self._over = False
+
+    def end(self) -> None:
+        """End what is under way: an application may wait without end for what no longer comes."""
+        self._over = True
+        for running in list(self._running):
+            running.cancel()
 
     def __call__(self, environ: Message, start_response: Callable[..., Any]) -> Iterator[bytes]:
         body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
         messages: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
         running = self._host.start(self._exchange(_scope(environ, self._host.value), body, messages))
+        self._running.add(running)
+        running.add_done_callback(self._running.discard)
         running.add_done_callback(lambda _: messages.put(None))
+        if self._over:
+            running.cancel()
         head = messages.get()
+        if head is None and running.cancelled():
+            start_response("503 Service Unavailable", [("Content-Length", "0")])
+            return
         if head is None:
             running.result()  # the exception of the application, which the server shows on stderr, as it does for WSGI
             raise RuntimeError("the ASGI application ended without a response")
-        status = HTTPStatus(head["status"])
-        start_response(f"{status.value} {status.phrase}", [_text(header) for header in head.get("headers", ())])
+        status = int(head["status"])
+        start_response(f"{status} {responses.get(status, '')}", [_text(header) for header in head.get("headers", ())])
         while message := messages.get():
             yield message.get("body", b"")
+            if not message.get("more_body"):  # what the application does after it holds up no visitor
+                return
 
     async def _exchange(self, scope: Message, body: bytes, messages: queue.SimpleQueue[Message | None]) -> None:
         requests: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
