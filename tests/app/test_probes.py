@@ -38,8 +38,15 @@ async def server(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Pro
     """Serve the pages of that bus; answers are made for each request."""
     monkeypatch.setattr(probes_server, "FRESH", 0.0)
 
-    async def counters() -> Mapping[str, Counters]:
-        return {"web": Counters(requests=3, said={200: 3})}
+    async def counters() -> Mapping[str, Mapping[int, Counters | None]]:
+        return {
+            "web": {
+                0: Counters(requests=4),
+                7: Counters(requests=2, said={200: 2}),
+                8: Counters(requests=1, said={200: 1}),
+                9: None,
+            }
+        }
 
     async with AsyncExitStack() as stack:
         yield await serve_probes(stack, f"127.0.0.1:{free_port()}", bus, bus.statuses, counters)
@@ -81,7 +88,7 @@ async def test_the_three_pages(bus: Bus, server: ProbesServer) -> None:
     status, text = await get(server, "/metrics")
     assert status == 200
     assert 'prx_verdict{tunnel="web",verdict="origin_down"} 1' in text
-    assert 'prx_connector_requests_total{tunnel="web"} 3' in text
+    assert 'prx_connector_requests_total{tunnel="web"} 7' in text
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,8 @@ from prx.core.status import TunnelStatus
 from prx.core.verdicts import Verdict
 from prx.metrics import reference
 from prx.metrics.collection import Collector
-from prx.metrics.exposition import ConnectorCounts, Snapshot, render
+from prx.metrics.connectors import ConnectorCounts, ConnectorTotals
+from prx.metrics.exposition import Snapshot, render
 from prx.metrics.readiness import not_ready
 from prx.metrics.table import METRICS
 
@@ -154,6 +155,55 @@ def test_a_connector_that_cannot_be_asked_has_no_series() -> None:
     text = rendered(web=counts)
     assert sample(text, 'prx_connector_responses_total{tunnel="web",code="502"}') == 1
     assert sample(text, 'prx_connector_registrations_total{tunnel="web",result="rejected"}') == 1
+
+
+def of(requests: int, **more: object) -> ConnectorCounts:
+    """Return what a connector counts that has passed on so many requests, all of them with 200."""
+    return ConnectorCounts(requests=requests, said={200: requests}, **more)  # type: ignore[arg-type]
+
+
+LIVES: dict[str, list[tuple[int, dict[int, ConnectorCounts | None], int | None]]] = {
+    "one is replaced": [(0, {7: of(1000)}, 1000), (1002, {8: of(0)}, 1002), (1002, {8: of(5)}, 1007)],
+    "one of two cannot be asked": [
+        (0, {7: of(1000), 8: of(900)}, 1900),
+        (0, {7: of(1001), 8: None}, 1901),
+        (0, {7: of(1001), 8: of(950)}, 1951),
+    ],
+    "one of three is restarted": [
+        (0, {7: of(10), 8: of(20), 9: of(30)}, 60),
+        (21, {7: of(11), 9: of(31)}, 63),
+        (21, {7: of(11), 9: of(31), 10: of(4)}, 67),
+    ],
+    "a successor stands beside it": [(0, {7: of(10)}, 10), (0, {7: of(12), 8: of(3)}, 15), (12, {8: of(9)}, 21)],
+    "none runs for a while": [(0, {7: of(10)}, 10), (11, {}, None), (11, {8: None}, None), (11, {8: of(1)}, 12)],
+    "none can be asked for a while": [
+        (0, {7: of(10), 8: of(1)}, 11),
+        (0, {7: None, 8: None}, None),
+        (0, {7: None, 8: of(1)}, 11),
+    ],
+    "one ends while it cannot be asked": [(0, {7: of(10), 8: of(1)}, 11), (0, {7: None, 8: of(1)}, 11), (10, {8: of(2)}, 12)],
+}
+
+
+@pytest.mark.parametrize("life", LIVES)
+def test_the_counters_of_connectors_never_fall(life: str) -> None:
+    """Prometheus counts all that is left a second time if one falls: not for a connector that ends, restarts or is silent."""
+    totals = ConnectorTotals()
+    for past, running, expected in LIVES[life]:
+        found = totals.see(of(past), running)
+        assert (None if found is None else found.requests) == expected
+        assert found is None or found.said[200] == expected
+
+
+def test_what_is_under_way_is_counted_of_those_that_can_be_asked() -> None:
+    """It is no total: what a connector had under way when it ended is not."""
+    totals = ConnectorTotals()
+    first = totals.see(of(0), {7: of(5, in_flight=3), 8: of(5, in_flight=2)})
+    assert first is not None
+    assert first.in_flight == 5
+    second = totals.see(of(5, in_flight=3), {8: of(6, in_flight=1), 9: None})
+    assert second is not None
+    assert second.in_flight == 1
 
 
 def test_every_metric_is_written_with_help_and_type_once() -> None:

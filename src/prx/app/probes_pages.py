@@ -10,6 +10,7 @@ from prx import __version__
 from prx.app.probes_server import Answer, ProbesServer
 from prx.core.status import TunnelStatus
 from prx.metrics.collection import Collector
+from prx.metrics.connectors import ConnectorCounts, ConnectorTotals
 from prx.metrics.readiness import not_ready
 from prx.runtime.bus import Bus
 
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
     from prx.backends.base import Counters
 
 Statuses = Callable[[], tuple[TunnelStatus, ...]]
-Ask = Callable[[], Awaitable[Mapping[str, "Counters"]]]
+# for each tunnel what each running connector counts, by its pid, and at 0 what those that have ended did
+Ask = Callable[[], Awaitable[Mapping[str, Mapping[int, "Counters | None"]]]]
 
 
 async def serve_probes(stack: AsyncExitStack, address: str, bus: Bus, statuses: Statuses, counters: Ask) -> ProbesServer:
@@ -32,17 +34,23 @@ async def serve_probes(stack: AsyncExitStack, address: str, bus: Bus, statuses: 
         problems = not_ready(statuses())
         return Answer(503, "\n".join(["not ready", *problems, ""]).encode()) if problems else Answer(200, b"ready\n")
 
-    async def metrics() -> Answer:
-        from prx.metrics.exposition import CONTENT_TYPE, ConnectorCounts, Snapshot, render  # at the first scrape
+    totals: dict[str, ConnectorTotals] = {}
 
-        connectors = {
-            name: ConnectorCounts(
-                found.requests, found.request_errors, found.in_flight, found.registered, found.rejected, found.said
-            )
-            for name, found in (await counters()).items()
-        }
+    async def metrics() -> Answer:
+        from prx.metrics.exposition import CONTENT_TYPE, Snapshot, render  # at the first scrape
+
+        connectors = {}
+        for name, running in (await counters()).items():
+            seen = {pid: None if found is None else _counts(found) for pid, found in running.items()}
+            past = seen.pop(0, None) or ConnectorCounts()
+            if (total := totals.setdefault(name, ConnectorTotals()).see(past, seen)) is not None:
+                connectors[name] = total
         snapshot = Snapshot(__version__, statuses(), collector.tunnels, connectors, bus.dropped)
         return Answer(200, render(snapshot).encode(), CONTENT_TYPE)
 
     server = ProbesServer(address, {"/healthz": healthz, "/readyz": readyz, "/metrics": metrics})
     return await stack.enter_async_context(server)
+
+
+def _counts(found: Counters) -> ConnectorCounts:
+    return ConnectorCounts(found.requests, found.request_errors, found.in_flight, found.registered, found.rejected, found.said)

@@ -162,7 +162,7 @@ class Session:
         """Restart one tunnel, or all."""
         self._config.require_supervisor().restart(name)
 
-    async def _counters(self) -> Mapping[str, Counters]:
+    async def _counters(self) -> Mapping[str, Mapping[int, Counters | None]]:
         return {} if self._supervisor is None else await self._supervisor.counters(max_age=1.0)
 
     def hold(self, *, keep: float, also: Sequence[int]) -> Hold | FreeHold:

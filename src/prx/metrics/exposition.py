@@ -6,7 +6,7 @@ Source of the format: https://prometheus.io/docs/instrumenting/exposition_format
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 from prx.core.states import State
@@ -14,6 +14,7 @@ from prx.core.status import TunnelStatus
 from prx.core.verdicts import Verdict
 from prx.metrics import table
 from prx.metrics.collection import Histogram, TunnelCounts
+from prx.metrics.connectors import ConnectorCounts
 from prx.metrics.readiness import visitors_get_through
 from prx.metrics.table import BUCKETS, LEVELS, METRICS, RESTART_CAUSES, Metric
 
@@ -21,20 +22,8 @@ CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 
 @dataclass(frozen=True, slots=True)
-class ConnectorCounts:
-    """What a running connector counts itself, as totals of its life; `said` maps an HTTP status to its number."""
-
-    requests: int = 0
-    request_errors: int = 0
-    in_flight: int = 0
-    registered: int = 0
-    rejected: int = 0
-    said: Mapping[int, int] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Everything that one scrape is made of. A connector that could not be asked has no entry in `connectors`."""
+    """Everything that one scrape is made of. A tunnel whose connectors cannot be asked has no entry in `connectors`."""
 
     version: str
     statuses: tuple[TunnelStatus, ...]

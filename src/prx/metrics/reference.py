@@ -37,8 +37,9 @@ one that was stopped or taken out of the configuration is not wanted |
 GET and HEAD only. At most 32 connections are open, for at most 10 seconds each; one more than that closes the oldest. After
 64 in a row 100 a second are taken. One answer serves every scrape of the same second.
 
-The names of tunnels are labels. Counters start at 0 with prx; those of the connector (`prx_connector_…`) with each connector,
-and are missing while it cannot be asked. Lines that the connector logs faster than prx reads them are not counted.
+The names of tunnels are labels. Counters start at 0 with prx. Those of the connectors (`prx_connector_…`) are the sum of all
+that a tunnel has had since then, and go on over a restart; they are missing while none can be asked. What a connector counts
+in the last seconds before its end may not be in it. Lines that a connector logs faster than prx reads them are not counted.
 
 A Grafana dashboard and alert rules are in [`deploy/monitoring`](../../deploy/monitoring/).
 

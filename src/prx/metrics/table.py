@@ -66,7 +66,7 @@ REQUESTS: Final = Metric(
     "prx_connector_requests_total",
     "counter",
     _TUNNEL,
-    "Requests that the running connector passed on (cloudflared_tunnel_total_requests).",
+    "Requests that the connectors passed on (cloudflared_tunnel_total_requests).",
 )
 REQUEST_ERRORS: Final = Metric(
     "prx_connector_request_errors_total",

@@ -40,6 +40,11 @@ class ChildMonitor:
         self._group = context.group
         context.shared.ways.add(self._group, self.counters)
 
+    @property
+    def counted(self) -> Counters:
+        """What the child had counted when that was read last."""
+        return Counters() if self._reading is None else self._reading[1]
+
     def close(self) -> None:
         """Forget what outlives a check: the child has ended."""
         self._context.shared.ways.remove(self._group, self.counters)

@@ -294,6 +294,11 @@ class Connector:
         clean: dict[str, Any] = redacted(found, self.context.shared.bus.redactor)
         return clean
 
+    @property
+    def pid(self) -> int:
+        """Return the process id of the child; 0 if none runs."""
+        return 0 if self._run is None or self._run.is_over else self._run.process.pid
+
     async def counters(self, *, max_age: float) -> Counters | None:
         """Return what the running child counts, at most `max_age` seconds old; None if it cannot be asked."""
         return None if self._run is None else await self._run.counters(max_age=max_age)

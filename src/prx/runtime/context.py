@@ -14,14 +14,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from prx.backends import create
-from prx.backends.base import Backend, Client, EdgeSite
+from prx.backends.base import Backend, Client, Counters, EdgeSite
 from prx.config.schema import TunnelSettings
 from prx.core.diagnosis import Policy
 from prx.core.errors import PermanentError
 from prx.core.events import Fact, Log, Phase
 from prx.runtime.admission import Admission
 from prx.runtime.bus import Bus
-from prx.runtime.delivery import Ways
+from prx.runtime.delivery import Ways, add_up
 from prx.runtime.host.clock import Clock
 from prx.runtime.host.network import Network
 from prx.runtime.persistent_state import PersistentState
@@ -40,7 +40,8 @@ class Shared:
     jitter: draws a number from 0 to 1. child_settings: what a tunnel's connector is given in place of the user's settings.
     recheck: has the configuration checked again. service_token: changes with a reload. moves(name, group): returns whether
     another tunnel than `name` is to serve `group`. awaited(name, child): returns the name of the one that is to serve what a
-    child does that was started with that context, and does not yet; empty if there is none.
+    child does that was started with that context, and does not yet; empty if there is none. counted: by tunnel, what its
+    children had counted that have ended.
     """
 
     site: EdgeSite
@@ -61,7 +62,12 @@ class Shared:
     child_settings: Callable[[str, TunnelSettings], TunnelSettings] = lambda _name, settings: settings
     moves: Callable[[str, str], bool] = lambda _name, _group: False
     awaited: Callable[[str, TunnelContext], str] = lambda _name, _child: ""
+    counted: dict[str, Counters] = field(default_factory=dict)
     _resolvers: dict[tuple[str, ...], Resolver] = field(default_factory=dict)
+
+    def keep_count(self, name: str, last: Counters) -> None:
+        """Add what a child of a tunnel has counted that has ended."""
+        self.counted[name] = add_up((self.counted.get(name), last)) or last
 
     def resolver(self, doh: Sequence[str]) -> Resolver:
         """Return the one that asks the servers `doh`; tunnels with the same ones share it."""

@@ -70,7 +70,10 @@ class Role:
 
 
 class Run:
-    """Run number `number` of a tunnel's child; made by `start`. What it notices goes to the machine through `send`."""
+    """Run number `number` of a tunnel's child; made by `start`. What it notices goes to the machine through `send`.
+
+    is_over: the child has ended, and what it had counted is kept elsewhere.
+    """
 
     def __init__(
         self,
@@ -86,6 +89,7 @@ class Run:
         self.context = context
         self.role = role or Role()
         self._send = send
+        self.is_over = False
         self._process: ChildProcess | None = None
         self._started = context.clock.monotonic()
         self._child = ChildMonitor(context, protocol, port)
@@ -138,6 +142,9 @@ class Run:
         self._forget()
 
     def _forget(self) -> None:
+        if not self.is_over:
+            self.is_over = True
+            self.context.shared.keep_count(self.context.name, self._child.counted)
         self._child.close()
         self.role.visitors.end(self.checker)
         self._log_watch.cancel()

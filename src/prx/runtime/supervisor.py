@@ -110,11 +110,12 @@ class Supervisor:
         """Return what the supervision of each tunnel knows of its verdict (`prx.core.story.inside`)."""
         return {name: tunnel.verdict_details() for name, tunnel in self._tunnels.items()}
 
-    async def counters(self, *, max_age: float) -> dict[str, Counters]:
-        """Return what each running child counts, at most `max_age` seconds old; those that cannot be asked are left out."""
+    async def counters(self, *, max_age: float) -> dict[str, dict[int, Counters | None]]:
+        """Return what each running child of each tunnel counts, as `Tunnel.counters` does; at 0 those that have ended."""
         tunnels = dict(self._tunnels)
         found = await asyncio.gather(*(tunnel.counters(max_age=max_age) for tunnel in tunnels.values()))
-        return {name: counters for name, counters in zip(tunnels, found, strict=True) if counters is not None}
+        past = self._shared.counted if tunnels else {}
+        return {name: {0: past.get(name, Counters()), **running} for name, running in zip(tunnels, found, strict=True)}
 
     async def run(self) -> int:
         """Start every tunnel; return the exit code once each is stopped, or once none is left that could run."""

@@ -28,7 +28,6 @@ from prx.core.unnoticed import Unnoticed
 from prx.runtime.client_program import Programs
 from prx.runtime.connector import Connector
 from prx.runtime.context import Shared, TunnelContext
-from prx.runtime.delivery import add_up
 from prx.runtime.errands import Errands
 from prx.runtime.fallen_back import FallenBack
 from prx.runtime.formers import Formers
@@ -96,10 +95,11 @@ class Tunnel:
         missing = [item for item in self.connectors if item is not self.leader and not self.standings[item].serves]
         return beside(self.leader.verdict_details(), [(item.index, item.verdict_details()) for item in missing])
 
-    async def counters(self, *, max_age: float) -> Counters | None:
-        """Return what the connectors count together, at most `max_age` seconds old; None if none can be asked."""
-        found = await asyncio.gather(*(connector.counters(max_age=max_age) for connector in self.connectors))
-        return add_up(found)
+    async def counters(self, *, max_age: float) -> dict[int, Counters | None]:
+        """Return what each running child counts, by its pid, at most `max_age` seconds old; None if it cannot be asked."""
+        asked = {pid: connector for connector in self.connectors if (pid := connector.pid)}
+        found = await asyncio.gather(*(connector.counters(max_age=max_age) for connector in asked.values()))
+        return {pid: counters for (pid, one), counters in zip(asked.items(), found, strict=True) if one.pid == pid}
 
     @property
     def at_rest(self) -> bool:
