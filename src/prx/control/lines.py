@@ -10,13 +10,13 @@ REQUEST_SECONDS = 10.0  # from the first byte of a request to its newline
 WRITE_SECONDS = 30.0  # a client that takes nothing for so long is dropped
 
 
-async def read_request(reader: asyncio.StreamReader, patience: float) -> bytes | None:
+async def read_request(reader: asyncio.StreamReader, patience: float, first: bytes = b"") -> bytes | None:
     """Return one line; None if the client closed between requests. Raises ValueError if it is too long or cut off.
 
-    `patience` is the time in seconds that it may take to begin.
+    `patience` is the time in seconds that it may take to begin; `first` is its first byte, if that was read already.
     """
     async with asyncio.timeout(patience):
-        first = await reader.read(1)
+        first = first or await reader.read(1)
     if not first:
         return None
     try:

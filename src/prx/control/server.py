@@ -19,7 +19,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
 
-from prx.control.lines import read_request, send
+from prx.control.incoming import Incoming
+from prx.control.lines import send
 from prx.control.messages import REQUEST_LIMIT, WAIT_LIMIT, Message, decode, encode, refusal
 from prx.control.peer import is_allowed, peer_of
 from prx.control.seats import Seat, choose_to_leave
@@ -32,6 +33,7 @@ from prx.core.status import TunnelStatus
 FIRST_SECONDS = 60.0  # until the first request begins
 REST_SECONDS = 600.0  # between two requests
 CONNECTION_LIMIT = 64
+_WAITING = ("url", "requests")  # these may wait for an hour, which ends with the client; what acts is not broken off
 ALSO_LIMIT = 16
 BACKLOG = 128  # connections that the kernel holds for us
 ACCEPT_PAUSE = 0.2  # seconds
@@ -180,18 +182,21 @@ class ControlServer:
             leaving.task.cancel()
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, seat: Seat) -> None:
+        incoming = Incoming(reader, writer)
         while True:
             try:
-                line = await read_request(reader, REST_SECONDS if seat.asked else FIRST_SECONDS)
+                line = await incoming.next(REST_SECONDS if seat.asked else FIRST_SECONDS)
             except ValueError as error:
                 await send(writer, refusal(UsageError(f"not a request: {error}")))
                 return
             if line is None:
                 return
             with seat.busy():
-                await self._reply(line, reader, writer, seat)
+                await self._reply(line, incoming, reader, writer, seat)
 
-    async def _reply(self, line: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, seat: Seat) -> None:
+    async def _reply(
+        self, line: bytes, incoming: Incoming, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, seat: Seat
+    ) -> None:
         try:
             request = decode(line) if len(line) <= REQUEST_LIMIT else await asyncio.to_thread(decode, line)
             if request.get("do") == "hold":
@@ -200,7 +205,11 @@ class ControlServer:
             if request.get("do") == "events":
                 await self._stream(reader, writer)
                 return
-            answer = {"ok": True, **await self._answer(request)}
+            waits = request.get("do") in _WAITING and request.get("wait")
+            answering = self._answer(request)
+            answer = {"ok": True, **await (incoming.while_there(answering) if waits else answering)}
+        except ConnectionResetError:
+            raise
         except PrxError as error:
             answer = refusal(error)
         except (ValueError, TypeError, LookupError, AttributeError) as error:  # a field of a kind that no client sends
