@@ -347,6 +347,92 @@ def test_killed_run_leaves_no_connector(pytester: pytest.Pytester, monkeypatch: 
         return
 
 
+KEEPER = """
+    import os, signal, threading, time
+    import psutil
+
+    def keeper():
+        (found,) = [one for one in psutil.Process().children() if "prx.testing.tunnel_worker" in one.cmdline()]
+        return found
+
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # it may be ignored by what runs these tests
+
+    def interrupt():  # as a terminal does: all processes of the group get it
+        if os.getpgid(keeper().pid) == os.getpgid(0):
+            keeper().send_signal(signal.SIGINT)
+            time.sleep(0.5)
+        os.kill(os.getpid(), signal.SIGINT)
+"""
+
+
+@pytest.mark.parametrize(
+    "when",
+    [
+        "web.get(); interrupt()",
+        "web.stop(); interrupt()",
+        "other = tunnel(app); interrupt()",
+        "threading.Timer(1, interrupt).start(); web.wait_for_request('/never')",
+    ],
+)
+def test_ctrl_c_ends_a_test_run_in_order(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, when: str) -> None:
+    """Pytest says that it was interrupted, with its own exit code, and nothing else: tunnels are stopped as after a test."""
+    pytester.makeconftest(NOTHING_LEFT.replace("pytest_sessionfinish", "pytest_unconfigure"))  # fixtures end between the two
+    pytester.makepyfile(
+        APPLICATION
+        + KEEPER
+        + f"""
+    def test_it(tunnel):
+        web = tunnel(app)
+        {when}
+        time.sleep(60)
+"""
+    )
+    found = run(pytester, monkeypatch)
+    assert found.ret == pytest.ExitCode.INTERRUPTED
+    text = found.stdout.str() + found.stderr.str()
+    assert "KeyboardInterrupt" in text
+    assert "Traceback" not in text
+    assert "rror" not in text.replace("KeyboardInterrupt", "").replace("!", "")
+
+
+@pytest.mark.parametrize("kind", ["SIGKILL", "SIGTERM"])
+def test_a_keeper_that_was_killed_is_one_failure(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    """The test that meets it says so in words; what is stopped afterwards is stopped already."""
+    pytester.makepyfile(
+        APPLICATION
+        + KEEPER
+        + f"""
+    def test_it(tunnel):
+        web, other = tunnel(app), tunnel(app)
+        keeper().send_signal(signal.{kind})
+        web.wait_for_request("/never")
+"""
+    )
+    found = run(pytester, monkeypatch)
+    found.assert_outcomes(failed=1)
+    found.stdout.fnmatch_lines(["E *no answer before the tunnel ended*"])
+    assert "BrokenPipe" not in found.stdout.str()
+
+
+def test_a_run_that_breaks_off_ends(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fault of another plugin, after which no fixture is torn down, does not leave the run hanging."""
+    pytester.makeconftest("""
+    def pytest_sessionfinish():
+        raise RuntimeError("a fault of another plugin")
+""")
+    pytester.makepyfile(
+        APPLICATION
+        + KEEPER
+        + """
+    def test_it(tunnel):
+        web = tunnel(app)
+        interrupt()
+        time.sleep(60)
+"""
+    )
+    assert run(pytester, monkeypatch).ret != 0
+
+
 def test_unused_plugin_costs_nothing() -> None:
     """A test run that uses no fixture imports nothing of prx but the plugin and the public names."""
     code = "import sys, pytest, prx.testing.plugin; print(*sorted(name for name in sys.modules if name.startswith('prx')))"

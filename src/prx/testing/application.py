@@ -135,7 +135,8 @@ def _without_chunks(file: io.BufferedIOBase) -> bytes:
 def _serving_wsgi(application: Application) -> Iterator[int]:
     with _Server(("127.0.0.1", 0), _Handler) as server:
         server.set_app(application)
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, name="prx application")
+        work = partial(server.serve_forever, poll_interval=0.02)
+        thread = threading.Thread(target=work, name="prx application", daemon=True)
         thread.start()
         try:
             yield server.server_port

@@ -63,7 +63,7 @@ def hosted(make: Callable[[], AbstractAsyncContextManager[_T]], name: str) -> It
                 raise
             entered.set_exception(error)
 
-    thread = threading.Thread(target=main, name=name)
+    thread = threading.Thread(target=main, name=name, daemon=True)  # a run that breaks off leaves no block, and must end
     thread.start()
     try:
         value, loop, over = entered.result()

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from functools import partial
 from typing import IO, Any, NoReturn
@@ -88,6 +88,8 @@ class Tunnel:
     def stop(self, *, within: float = PATIENCE) -> None:
         """Stop the connector and wait for its end; harmless when it has ended."""
         refuse_on_loop("tunnel.stop")
+        if self._over:
+            return
         self._order("stop")
         with self._news:
             if not self._news.wait_for(lambda: self._over, timeout=within):
@@ -187,7 +189,8 @@ class Tunnels:
         """End the keeper and with it all tunnels."""
         if self._process is None or self._reader is None:
             return
-        _pipe(self._process.stdin).close()
+        with suppress(OSError):  # it has ended, which each test was told
+            _pipe(self._process.stdin).close()
         self._reader.join()
         self._process.wait()
         _pipe(self._process.stdout).close()
@@ -206,8 +209,13 @@ class Tunnels:
     def _running(self) -> subprocess.Popen[str]:
         if self._process is None:
             command = (sys.executable, "-m", "prx.testing.tunnel_worker")
-            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-            self._reader = threading.Thread(target=self._read, args=(_pipe(self._process.stdout),), name="prx tunnels")
+            # in a session of its own: Ctrl-C is for the test run, which then stops its tunnels one by one
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+            )
+            self._reader = threading.Thread(
+                target=self._read, args=(_pipe(self._process.stdout),), name="prx tunnels", daemon=True
+            )
             self._reader.start()
         return self._process
 
