@@ -32,6 +32,7 @@ class Story:
         self.facts: list[Fact] = []
         self.other: list[do.Effect] = []
         self.slow = False  # looks do not come back
+        self.in_vain = False  # or find nothing out
         self.obedient = True  # the child ends when it is asked to
         self.alive = 0
         self._timers: dict[str, tuple[float, inputs.TimerFired]] = {}
@@ -50,6 +51,9 @@ class Story:
                 self.feed(inputs.Spawned(run, 1000 + run, "1"))
             case do.Check() if self.slow:
                 self.looks.append(self.now)
+            case do.Check(run=run) if self.in_vain:
+                self.looks.append(self.now)
+                self.feed(inputs.NotChecked(run))
             case do.Check(run=run):
                 self.looks.append(self.now)
                 self.feed(inputs.Checked(run, Diagnosis(self.verdict, str(self.verdict), **self.more), self.url))
@@ -295,6 +299,35 @@ def test_a_child_that_comes_back_during_the_wait_is_kept(story: Story, healed: V
     story.advance(60)
     assert (story.restarts, story.machine.attempt) == (0, 0)
     assert len(story.told(events.RestartCancelled)) == 1
+
+
+@pytest.mark.parametrize(
+    ("verdict", "more", "state"),
+    [
+        (Verdict.HEALTHY, {}, "ready"),
+        (Verdict.ORIGIN_DOWN, {}, "degraded"),
+        (Verdict.EDGE_LOST, {"connected": False}, "degraded"),
+        (Verdict.UNREACHABLE, {"remedy": Action.COUNT, "because": Cause.CONNECTION_STALE, "patience": 180.0}, "degraded"),
+        (Verdict.STARTING, {"connected": False}, "starting"),
+    ],
+)
+def test_a_check_that_could_not_be_made_changes_nothing(verdict: Verdict, more: dict[str, Any], state: str) -> None:
+    """For an hour prx itself has nothing left to ask with: verdict, state and child stay, and checks go on."""
+    story = Story(MachineSettings(quick=True))
+    story.verdict = Verdict.STARTING if verdict is Verdict.STARTING else Verdict.HEALTHY
+    story.feed(inputs.Start())
+    story.advance(1)
+    story.verdict, story.more = verdict, more
+    story.advance(45)
+    before, looks = story.facts[:], len(story.looks)
+    assert story.machine.state == state
+    story.in_vain = True
+    story.advance(3600)
+    assert (story.facts, story.restarts, story.machine.state) == (before, 0, state)
+    assert len(story.looks) - looks >= 100
+    story.in_vain, story.verdict, story.more = False, Verdict.HEALTHY, {}
+    story.advance(35)
+    assert story.machine.state == "ready"
 
 
 @pytest.mark.parametrize(("connected", "seconds"), [(False, 0.5), (True, 32.0)], ids=["idle", "in flight"])

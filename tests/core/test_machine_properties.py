@@ -126,6 +126,13 @@ class World(RuleBasedStateMachine):
             )
         assert self.machine.run == runs
 
+    @rule(late=st.integers(0, 2))
+    def looked_in_vain(self, late: int) -> None:
+        """A look has found nothing out, of this run or of an earlier one: state and child stay."""
+        before = self.machine.state, self.machine.run, self.machine.attempt
+        self.feed(inputs.NotChecked(self.machine.run - late))
+        assert (self.machine.state, self.machine.run, self.machine.attempt) == before
+
     @precondition(lambda self: not self.alive and not self.unborn and self.machine.run)
     @rule(born=st.booleans())
     def doubled(self, born: bool) -> None:

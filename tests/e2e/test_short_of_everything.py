@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import resource
 import shutil
 import signal
 import sys
@@ -13,7 +14,8 @@ from pathlib import Path
 
 import pytest
 from tests.e2e import failing
-from tests.e2e.prx_process import PRX, Json, PrxProcess, clean_environment, run_prx, started
+from tests.e2e.bench import Bench
+from tests.e2e.prx_process import PRX, Json, PrxProcess, clean_environment, prx_start, run_prx, started
 from tests.support.origin import HostedOrigin
 
 from prx.testing.fake_cloudflared.scripted import write_fake
@@ -85,6 +87,27 @@ async def pid_of_child(prx: PrxProcess) -> int:
     started = [event["pid"] for event in prx.events if event["event"] == "child_started"]
     ended = [event["pid"] for event in prx.events if event["event"] == "child_exited"]
     return next(int(pid) for pid in reversed(started) if pid not in ended)
+
+
+@pytest.mark.parametrize("status", [200, 404])
+async def test_a_prx_without_descriptors_finds_no_fault(bench: Bench, origin: HostedOrigin, status: int) -> None:
+    """While prx itself gets no descriptor, for several checks, nothing is called down or restarted, and one line says why."""
+    origin.answer_with(status)
+    bench.configure(f'local_addr = "127.0.0.1:{origin.port}"')
+    async with prx_start("--lab", environ=bench.environ, cwd=bench.folder) as prx:
+        ready = await prx.event("state_changed", new="ready", within=60)
+        await prx.event("probe", after=ready["seq"])
+        _, hard = resource.prlimit(prx.process.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(prx.process.pid, resource.RLIMIT_NOFILE, (0, hard))
+        warned = await prx.first(lambda event: "cannot check the tunnel now" in event.get("message", ""), "a warning")
+        await asyncio.sleep(8)  # four checks, and longer than a connector that was silent would be kept
+        resource.prlimit(prx.process.pid, resource.RLIMIT_NOFILE, (hard, hard))
+        probe = await prx.event("probe", after=prx.events[-1]["seq"])
+    since = [event for event in prx.events if ready["seq"] < event["seq"] <= probe["seq"]]
+    assert [event for event in since if event["event"] in {"verdict_changed", "state_changed", "restart_scheduled"}] == []
+    assert (probe["status"], probe["verdict"]) == (status, "healthy")
+    assert "Too many open files" in warned["message"]
+    assert len([event for event in since if "cannot check the tunnel now" in event.get("message", "")]) == 1
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from tests.support.servers import Servers, answer
 
 from prx.config.schema import TunnelSettings
 from prx.core.evidence import Dns, DnsState, Evidence, Public
+from prx.core.inputs import Checked
 from prx.core.verdicts import Action
 from prx.runtime.attention import Attention, _pulses
 from prx.runtime.child_monitor import ChildMonitor
@@ -145,6 +146,7 @@ async def test_a_check_in_which_prx_was_held_up_is_made_again(
 
     monkeypatch.setattr(run.checker, "check", check)
     _, checked = await run.check()
+    assert isinstance(checked, Checked)
     assert (made, checked.diagnosis.action) == (checks, action)
 
 

@@ -127,6 +127,14 @@ class Delivery(Value):
     answered: bool = field(default=False, compare=False)
 
 
+class Unasked(enum.StrEnum):
+    """Why prx itself could not ask: this machine has nothing left to ask with for now, or the settings do not let it."""
+
+    NO = ""
+    FOR_NOW = "for now"
+    AS_SET_UP = "as set up"
+
+
 @value_class(frozen=True, slots=True, eq=False, repr=False)
 class Origin(Value):
     """What the local service does: `status` of its answer to GET, or why there was none.
@@ -135,6 +143,7 @@ class Origin(Value):
     event_stream: its answer is a stream of events (text/event-stream), which quick tunnels hold back to its end.
     location: where its answer redirects to. silent: it took the connection and did not answer in time. broken_off: the body of
     its answer ends before its end, or cannot be read. hint: what helps against `error`, as far as the check knows that.
+    unasked: whether prx itself could not ask it, so that nothing is known of it; `error` says why not.
     """
 
     address: str
@@ -146,6 +155,7 @@ class Origin(Value):
     silent: bool = False
     broken_off: bool = False
     hint: str = ""
+    unasked: Unasked = Unasked.NO
 
 
 class DnsState(enum.StrEnum):
@@ -181,7 +191,8 @@ class Public(Value):
     by_cloudflare: Cloudflare's edge had the answer in hand (Server or CF-RAY). mitigated: its `cf-mitigated` header, such as
     "challenge". location: where the answer redirects to. silent: a connection was made and no answer came in time.
     waited: seconds that an answer was waited for, when none came. wants_tls: the page says that the service speaks TLS only.
-    sets_cookie: the answer sets a cookie. broken_off: its body ended before its end.
+    sets_cookie: the answer sets a cookie. broken_off: its body ended before its end. unasked: this machine had nothing left for
+    prx to ask with, so that nothing is known of the URL; `error` says what it lacked.
     """
 
     status: int | None
@@ -202,6 +213,7 @@ class Public(Value):
     wants_tls: bool = False
     sets_cookie: bool = False
     broken_off: bool = False
+    unasked: bool = False
 
 
 @value_class(frozen=True, slots=True, eq=False, repr=False)
@@ -232,3 +244,10 @@ class Evidence(Value):
     public: Public | None = None
     delivery: Delivery = Delivery()
     strays: str = ""
+
+    @property
+    def lacking(self) -> str:
+        """What this machine lacked to ask the URL or the service with; empty if both were asked, or did not have to be."""
+        if self.public is not None and self.public.unasked:
+            return self.public.error
+        return self.origin.error if self.origin is not None and self.origin.unasked is Unasked.FOR_NOW else ""

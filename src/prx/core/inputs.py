@@ -80,6 +80,13 @@ class Checked(Value):
 
 
 @value_class(frozen=True, slots=True, eq=False, repr=False)
+class NotChecked(Value):
+    """A round of checks has found nothing out, as prx itself could not ask: what was known stays known."""
+
+    run: int
+
+
+@value_class(frozen=True, slots=True, eq=False, repr=False)
 class CheckNow(Value):
     """Something about the child changed just now (a connection came or went): check at once."""
 
@@ -104,4 +111,7 @@ class TimerFired(Value):
     token: int
 
 
-Input = Start | Stop | Kill | Restart | Spawned | SpawnFailed | Exited | Checked | CheckNow | Woken | TimerFired
+OfChild = Spawned | SpawnFailed | Exited | Checked | NotChecked | CheckNow
+"""What is reported of one run of the child."""
+
+Input = Start | Stop | Kill | Restart | OfChild | Woken | TimerFired

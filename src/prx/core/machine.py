@@ -215,7 +215,7 @@ class Machine:
                 self._out.set_timer("recheck", RECHECK_EVERY)
                 self._out.add(do.WatchForChange())
 
-    def _on_child(self, event: inputs.Spawned | inputs.SpawnFailed | inputs.Exited | inputs.Checked | inputs.CheckNow) -> None:
+    def _on_child(self, event: inputs.OfChild) -> None:
         match event:
             case inputs.Spawned() if self.child.state is ChildState.SPAWNING:
                 self._on_spawned(event)
@@ -225,7 +225,7 @@ class Machine:
             case inputs.Exited() if self.child.exists:
                 self.child.on_exited(event, stopping=self.state is State.STOPPING)
                 self._ended(event.diagnosis, event.exit.cause)
-            case inputs.Checked():
+            case inputs.Checked() | inputs.NotChecked():
                 self._on_checked(event)
             case inputs.CheckNow() if self._observed.is_running():
                 self._cadence.hurry()
@@ -272,18 +272,20 @@ class Machine:
             self._out.set_timer("check", CHECK_LIMIT)
             self._out.add(do.Check(self.run))
 
-    def _on_checked(self, event: inputs.Checked) -> None:
-        again = self._cadence.finish()
+    def _on_checked(self, event: inputs.Checked | inputs.NotChecked) -> None:
+        again, rest = self._cadence.finish(), 0.0
         if not self._observed.is_running():
             return
-        self._judge(event.diagnosis, event.url)
+        if isinstance(event, inputs.Checked):
+            rest = event.rest
+            self._judge(event.diagnosis, event.url)
         if not self._observed.is_running():  # the verdict has ended it
             return
         if again:
             self._check_now()
         else:
             well = self.state is State.READY and not self._display.suspects
-            self._out.set_timer("check", self._cadence.next_in(self._now, self.settings.interval, well=well, rest=event.rest))
+            self._out.set_timer("check", self._cadence.next_in(self._now, self.settings.interval, well=well, rest=rest))
 
     def _judge(self, diagnosis: Diagnosis, url: str) -> None:
         """Act on what a check has found."""

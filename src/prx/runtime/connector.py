@@ -86,6 +86,7 @@ class Connector:
         self._protocol = protocol
         self._tasks: asyncio.TaskGroup | None = None
         self._jobs: set[asyncio.Task[None]] = set()
+        self._lacks = False  # this machine had nothing left for the last check
         self.machine = Machine(context.name, self._machine_settings(), jitter=context.shared.jitter)
 
     @property
@@ -350,6 +351,10 @@ class Connector:
             evidence, checked = await self._check_alone(number)
         else:
             return
+        if isinstance(checked, inputs.NotChecked):
+            self._not_checked(checked, evidence)
+            return
+        self._lacks = False
         covered, unaware = self._owner.is_covered(self), self._owner.is_edge_unaware(self, evidence)
         found = as_replica(
             checked.diagnosis,
@@ -365,10 +370,19 @@ class Connector:
         self._publish_probe(evidence, checked)
         self.send(checked)
 
-    async def _check_alone(self, number: int) -> tuple[Evidence, inputs.Checked]:
+    def _not_checked(self, checked: inputs.NotChecked, evidence: Evidence) -> None:
+        """Report once what prx lacked for its checks; the machine waits for the next one with what is known."""
+        if not self._lacks:
+            self.context.log("warn", f"prx itself cannot check the tunnel now and keeps what it knows: {evidence.lacking}")
+        self._lacks = True
+        self.send(checked)
+
+    async def _check_alone(self, number: int) -> tuple[Evidence, inputs.Checked | inputs.NotChecked]:
         if self._alone is None:
             self._alone = HealthChecker(self.context, None)
         evidence = await self._alone.check()
+        if evidence.lacking:
+            return evidence, inputs.NotChecked(number)
         return evidence, inputs.Checked(number, diagnose(evidence, self.context.policy), evidence.url)
 
     def _publish_probe(self, evidence: Evidence, checked: inputs.Checked) -> None:

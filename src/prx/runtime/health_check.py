@@ -228,6 +228,8 @@ class HealthChecker:
                     late.cancel()
                 return public, await watch.end(), None
             origin = await (late or self._ask_origin(limit))
+        if origin.unasked and late is not None:  # the question beside it may have had what this one lacked
+            origin = await self._ask_origin(limit)
         delivery = await watch.end()
         if delivery.reached and public.status not in delivery.said and not delivery.failed:
             await asyncio.sleep(SETTLE)

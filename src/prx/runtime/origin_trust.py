@@ -10,12 +10,12 @@ import hashlib
 from pathlib import Path
 
 from prx.config.schema import TunnelSettings
-from prx.core.errors import PermanentError, PrxError
+from prx.core.errors import FOR_NOW, PermanentError, PrxError, errno_of
 from prx.core.value import Value, value_class
 from prx.files.fingerprint import content_fingerprint
 from prx.files.reading import LARGEST_CA_FILE, read_plain
 from prx.runtime.context import TunnelContext
-from prx.runtime.probes.connect import ProbeError, origin_tls
+from prx.runtime.probes.connect import FailureKind, ProbeError, origin_tls
 
 HINT = "set origin_ca to a PEM file of certificates that can be read"
 
@@ -39,13 +39,23 @@ class Rotated(Value):
 
 
 def require_origin_ca(settings: TunnelSettings) -> None:
-    """Raise PermanentError if the certificate of the service is to be checked with a file that cannot be used."""
+    """Raise PermanentError if the certificate of the service is to be checked with a file that cannot be used.
+
+    PrxError if this machine has too little to read it for now.
+    """
     if not is_checked(settings):
         return
     try:
         origin_tls(Path(settings.origin_ca))
     except ProbeError as error:
-        raise PermanentError(error.words, hint=HINT) from error
+        raise unusable(error, error.words) from error
+
+
+def unusable(error: ProbeError, message: str) -> PrxError:
+    """Return what is raised for a file of certificates that `error` speaks of: not for good if the machine lacks something."""
+    if error.trouble is FailureKind.SHORT:
+        return PrxError(message, hint=FOR_NOW.get(errno_of(error.__cause__ or error), ""))
+    return PermanentError(message, hint=HINT)
 
 
 def is_checked(settings: TunnelSettings) -> bool:
@@ -87,11 +97,14 @@ class OriginTrust:
         self._settling = now
         if now != before or now == self._facts:
             return None
-        self._facts = now
         try:
             require_origin_ca(settings)
         except PermanentError as error:
+            self._facts = now
             return Rotated(error.message)
+        except PrxError:  # it cannot be read now: the next look may be luckier
+            return None
+        self._facts = now
         held, self._held = self._held, _digest(settings)
         return None if held == self._held else Rotated()
 

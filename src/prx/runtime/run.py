@@ -309,7 +309,7 @@ class Run:
             new = {"new_requests": reading.new_requests, "new_errors": reading.new_errors}
             self.context.publish(Traffic(tunnel=self.context.name, **recent, **new))
 
-    async def check(self) -> tuple[Evidence, inputs.Checked]:
+    async def check(self) -> tuple[Evidence, inputs.Checked | inputs.NotChecked]:
         """Gather evidence and judge it; without the public URL, if another connector of the tunnel leads."""
         leads = False
 
@@ -324,6 +324,8 @@ class Run:
             if not attention.lapsed or diagnose(evidence, self.context.policy).action in _NOT_BAD:
                 break
             logger.debug("prx was held up for %.1f s during a check: it is made again", attention.longest)
+        if evidence.lacking:
+            return evidence, inputs.NotChecked(self.number)
         if not leads and self._observer.ready and self.checker.url:
             return evidence, inputs.Checked(self.number, follow(evidence, self.context.policy, proven=self.role.proven))
         diagnosis = diagnose(evidence, self.context.policy)

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 from prx.config.schema import Config, TunnelSettings
-from prx.core.errors import PermanentError, PrxError, UsageError, refused
+from prx.core.errors import PrxError, UsageError, refused
 from prx.logs.redact import Redactor
 from prx.runtime.bulkhead import keep_running
 from prx.runtime.host.clock import Clock
-from prx.runtime.origin_trust import HINT
+from prx.runtime.origin_trust import unusable
 from prx.runtime.probes.connect import ProbeError
 from prx.runtime.probes.origin import Trust
 from prx.traffic.catch import Catcher
@@ -68,7 +68,7 @@ class Inspector:
     def take(self, config: Config) -> None:
         """Fit the relays to `config`. One that is no longer wanted serves its connector until that is replaced.
 
-        PermanentError, and everything is as it was, if a port, a certificate or a folder cannot be had.
+        PrxError, and everything is as it was, if a port, a certificate or a folder cannot be had.
         """
         with ExitStack() as undo:
             steps = [step for name, settings in config.tunnels.items() for step in self._steps(name, settings, undo)]
@@ -112,7 +112,7 @@ class Inspector:
         self._catch(name, known, spool)
 
     def _target(self, name: str, settings: TunnelSettings, *, alone: bool) -> Target:
-        """Return where the service is; PermanentError if its certificates cannot be had, but not `alone`."""
+        """Return where the service is; PrxError (see `unusable`) if its certificates cannot be had, but not `alone`."""
         origin = settings.origin
         if origin.scheme != "https":
             return Target(origin.host, origin.port)
@@ -123,7 +123,7 @@ class Inspector:
             tls.require()
         except ProbeError as error:
             if not alone:  # at a start the tunnel itself says so, and the others run
-                raise PermanentError(f"{name}: {error.words}", hint=HINT) from error
+                raise unusable(error, f"{name}: {error.words}") from error
         return Target(origin.host, origin.port, tls.context, settings.origin_server_name or origin.host)
 
     def _copier(self, name: str, settings: TunnelSettings) -> Copier:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from prx.files.fingerprint import content_fingerprint
-from prx.runtime.probes.connect import ProbeError, verifying_tls
+from prx.runtime.probes.connect import FailureKind, ProbeError, verifying_tls
 from prx.runtime.probes.origin import Trust
 
 
@@ -24,18 +24,26 @@ class LiveTls:
 
     def require(self) -> None:
         """Read the file; raise ProbeError if it cannot be used."""
-        self._facts = _facts(self._trust.ca_file)
-        self._context = self._trust.context(self._host)
+        self._read(_facts(self._trust.ca_file))
 
     def context(self) -> ssl.SSLContext:
         """Return what the next connection is made with."""
         if (facts := _facts(self._trust.ca_file)) != self._facts:
-            self._facts = facts
             try:
-                self._context = self._trust.context(self._host)
+                self._read(facts)
             except ProbeError as error:
-                self._say(f"{error.words}; what was trusted before stays in force")
+                if error.trouble is not FailureKind.SHORT:
+                    self._say(f"{error.words}; what was trusted before stays in force")
         return self._context or verifying_tls()
+
+    def _read(self, facts: tuple[int, ...]) -> None:
+        """Read the file with these facts; if there is nothing left to read it with now, the next connection tries again."""
+        try:
+            self._context = self._trust.context(self._host)
+        except ProbeError as error:
+            self._facts = self._facts if error.trouble is FailureKind.SHORT else facts
+            raise
+        self._facts = facts
 
 
 def _facts(file: Path | None) -> tuple[int, ...]:

@@ -20,6 +20,7 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 from prx.core.deadline import Deadline
+from prx.core.errors import FOR_NOW, errno_of
 from prx.core.value import Value, value_class
 from prx.files import FileRefusedError
 from prx.files.reading import LARGEST_CA_FILE, require_ca_file, require_plain
@@ -55,7 +56,8 @@ class FailureKind(enum.Enum):
     TLS = enum.auto()
     EMPTY = enum.auto()  # the connection was closed before an answer came
     GARBLED = enum.auto()  # what came is not HTTP
-    LOCAL = enum.auto()  # this process cannot: no file descriptors, no permission
+    LOCAL = enum.auto()  # this process cannot: no permission, a file that cannot be used
+    SHORT = enum.auto()  # this machine gives it no descriptor or memory for now: nothing was learned of the other side
 
 
 class ProbeError(Exception):
@@ -209,7 +211,12 @@ def to_probe_error(error: OSError, endpoint: Endpoint, timeout: float) -> ProbeE
             return ProbeError(FailureKind.RESET, f"connection reset by {endpoint.named}")
     if error.errno in {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}:
         return ProbeError(FailureKind.NO_ROUTE, f"no route to {endpoint}")
-    return ProbeError(FailureKind.LOCAL, f"cannot connect to {endpoint}: {error.strerror or type(error).__name__}")
+    return ProbeError(own_failure(error), f"cannot connect to {endpoint}: {error.strerror or type(error).__name__}")
+
+
+def own_failure(error: OSError) -> FailureKind:
+    """Return what an error of this process or its machine is, which says nothing of the other side."""
+    return FailureKind.SHORT if errno_of(error) in FOR_NOW else FailureKind.LOCAL
 
 
 async def speaks_tls(endpoint: Endpoint, *, timeout: float) -> bool:
@@ -258,7 +265,7 @@ def origin_tls(ca_file: Path | None = None) -> ssl.SSLContext:
     except ssl.SSLError as error:
         raise ProbeError(FailureKind.LOCAL, f"origin_ca: {ca_file} holds no certificate (expected PEM)") from error
     except OSError as error:
-        raise ProbeError(FailureKind.LOCAL, f"origin_ca: {ca_file} cannot be read: {error.strerror or error}") from error
+        raise ProbeError(own_failure(error), f"origin_ca: {ca_file} cannot be read: {error.strerror or error}") from error
     return context
 
 
@@ -271,7 +278,7 @@ def _require_readable(ca_file: Path) -> None:
     except FileRefusedError as error:
         raise ProbeError(FailureKind.LOCAL, f"origin_ca: {error.message}") from error
     except OSError as error:
-        raise ProbeError(FailureKind.LOCAL, f"origin_ca: {ca_file} cannot be read: {error.strerror or error}") from error
+        raise ProbeError(own_failure(error), f"origin_ca: {ca_file} cannot be read: {error.strerror or error}") from error
 
 
 def verifying_tls(ca_file: Path | None = None) -> ssl.SSLContext:
@@ -289,7 +296,7 @@ def verifying_tls(ca_file: Path | None = None) -> ssl.SSLContext:
     except OSError as error:
         if ca_file is None:
             return _context("", 0)
-        raise ProbeError(FailureKind.LOCAL, f"the CA file {ca_file} cannot be read: {error.strerror or error}") from error
+        raise ProbeError(own_failure(error), f"the CA file {ca_file} cannot be read: {error.strerror or error}") from error
 
 
 @functools.lru_cache(maxsize=8)

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from prx.backends.base import EdgeSite
 from prx.core.evidence import DnsState, Edge, Reach
 from prx.runtime.host.clock import Clock
-from prx.runtime.probes.connect import Endpoint, ProbeError, connected, is_address, trusting_tls
+from prx.runtime.probes.connect import Endpoint, FailureKind, ProbeError, connected, is_address, trusting_tls
 from prx.runtime.probes.quic import speaks_quic
 from prx.runtime.probes.resolver import Resolver
 
@@ -64,7 +64,8 @@ class EdgeWatch:
                 error, answered = await asyncio.gather(self._tcp(endpoints), self._quic(endpoints if quic else ()))
                 self._with_quic = quic
                 self._take_in(error, answered)
-                if error is not None and self._site.joined and not await _takes_connections(self._site.joined):
+                lost = self._last.tcp is Reach.CLOSED
+                if lost and self._site.joined and not await _takes_connections(self._site.joined):
                     self._last = replace(self._last, gone_lab=self._site.joined)
             return self._last
 
@@ -74,7 +75,7 @@ class EdgeWatch:
             async with self._lock:
                 self._quic_answers = await self._quic(await self._places())
 
-    def _take_in(self, error: str | None, quic: bool) -> None:
+    def _take_in(self, error: ProbeError | None, quic: bool) -> None:
         """Fold a dial into what is known: why TCP failed (None: it did not), and whether QUIC answered."""
         now = self._clock.monotonic()
         if self._dialled_at is None or now - self._dialled_at > BREAK:
@@ -84,11 +85,11 @@ class EdgeWatch:
         self._tcp_since = None if error is not None else self._tcp_since if self._tcp_since is not None else now
         self._quic_since = None if not quic else self._quic_since if self._quic_since is not None else now
         self._last = Edge(
-            tcp=Reach.OPEN if error is None else Reach.CLOSED,
+            tcp=Reach.OPEN if error is None else Reach.UNKNOWN if error.trouble is FailureKind.SHORT else Reach.CLOSED,
             quic=Reach.OPEN if quic else Reach.CLOSED if self._quic_answers and self._with_quic else Reach.UNKNOWN,
             tcp_open_for=0.0 if self._tcp_since is None else now - self._tcp_since,
             quic_open_for=0.0 if self._quic_since is None else now - self._quic_since,
-            error=error or "",
+            error="" if error is None else error.words,
         )
 
     async def _places(self) -> tuple[Endpoint, ...]:
@@ -102,12 +103,12 @@ class EdgeWatch:
             self._known = tuple(Endpoint(address, PORT) for addresses in found for address in addresses)
         return self._known or tuple(Endpoint(address, PORT) for address in FALLBACK)
 
-    async def _tcp(self, endpoints: Sequence[Endpoint]) -> str | None:
+    async def _tcp(self, endpoints: Sequence[Endpoint]) -> ProbeError | None:
         """Return None once a TLS handshake with any of `endpoints` is done, else why the first of them fails."""
         if not endpoints:
-            return "no address of the edge is known"
+            return ProbeError(FailureKind.NO_NAME, "no address of the edge is known")
         tls = trusting_tls()
-        failures: list[str] = []
+        failures: list[ProbeError] = []
         async with asyncio.TaskGroup() as group:
             tries = [
                 group.create_task(_handshake(Endpoint(endpoint.address, endpoint.port, tls, TLS_NAME)), name=f"edge {endpoint}")
@@ -135,9 +136,9 @@ async def _takes_connections(url: str) -> bool:
         return False
 
 
-async def _handshake(endpoint: Endpoint) -> str | None:
+async def _handshake(endpoint: Endpoint) -> ProbeError | None:
     try:
         async with connected(endpoint, timeout=TIMEOUT):
             return None
     except ProbeError as error:
-        return error.words
+        return error

@@ -94,7 +94,7 @@ async def exchange(
             await talk.send(request)
             found = await talk.head()
     except ImportError as error:  # no descriptor is left to load it with
-        raise ProbeError(FailureKind.LOCAL, "the request cannot be made: a module cannot be loaded") from error
+        raise ProbeError(FailureKind.SHORT, "the request cannot be made: a module cannot be loaded") from error
     except TimeoutError as error:
         raise ProbeError(FailureKind.SILENT, f"{talk.late} within {round(timeout, 1):g} s") from error
     except OSError as error:

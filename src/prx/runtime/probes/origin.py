@@ -9,7 +9,6 @@ find on 127.0.0.1); when plain HTTP is not understood, TLS is tried, and the oth
 from __future__ import annotations
 
 import asyncio
-import errno
 import socket
 import ssl
 from dataclasses import replace
@@ -20,7 +19,7 @@ from urllib.parse import urlsplit
 from prx.config.hostname import shown
 from prx.core.deadline import Deadline
 from prx.core.errors import FOR_NOW, errno_of
-from prx.core.evidence import Origin
+from prx.core.evidence import Origin, Unasked
 from prx.core.hosts import is_this_machine
 from prx.core.value import Value, value_class
 from prx.runtime.probes.connect import (
@@ -30,6 +29,7 @@ from prx.runtime.probes.connect import (
     connected,
     connected_to_one,
     origin_tls,
+    own_failure,
     refuses_name,
     speaks_tls,
     trusting_tls,
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 TIMEOUT = 5.0  # seconds for everything
 SECOND_LOOK = 1.0  # seconds that finding out a reason may take, beyond that
 _NOT_LISTENING = {FailureKind.REFUSED, FailureKind.NO_ROUTE, FailureKind.TIMEOUT, FailureKind.NO_NAME}
-_SHORT_OF = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EAGAIN}
+_UNASKED = {FailureKind.LOCAL: Unasked.AS_SET_UP, FailureKind.SHORT: Unasked.FOR_NOW}
 _PERHAPS_TLS = {FailureKind.EMPTY, FailureKind.RESET, FailureKind.GARBLED}
 _PERHAPS_PLAIN = {FailureKind.EMPTY, FailureKind.RESET, FailureKind.GARBLED, FailureKind.TLS, FailureKind.TIMEOUT}
 _WRONG_NAME = {62, 64}  # OpenSSL's X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
@@ -145,8 +145,9 @@ async def probe_origin(
 
 async def _explained(service: _Service, error: ProbeError, *, is_https: bool) -> Origin:
     """Return why there was no answer, and what would be right if that can be found out."""
-    if error.trouble is FailureKind.LOCAL:
-        return Origin(service.name, False, error=error.words, hint=_help_for_prx(error))
+    if error.trouble in _UNASKED:
+        why = _UNASKED[error.trouble]
+        return Origin(service.name, False, error=error.words, hint=_help_for_prx(error), unasked=why)
     words, listening = error.words, error.trouble not in _NOT_LISTENING
     cause = error.__cause__
     if error.trouble is FailureKind.REFUSED:
@@ -222,15 +223,15 @@ async def _addresses(host: str, port: int, timeout: float) -> list[str]:
     except (socket.gaierror, TimeoutError) as error:
         raise ProbeError(FailureKind.NO_NAME, f"this machine does not know the name {host}") from error
     except OSError as error:
-        raise ProbeError(FailureKind.LOCAL, f"cannot look up the name {host}: {error.strerror or error}") from error
+        raise ProbeError(own_failure(error), f"cannot look up the name {host}: {error.strerror or error}") from error
 
 
 def _help_for_prx(error: ProbeError) -> str:
     """Return what helps if prx itself cannot ask; empty if that is not known."""
     if "origin_ca" in error.words:
         return "name a PEM file of certificates that prx can read in origin_ca"
-    number = errno_of(error.__cause__) if error.__cause__ is not None else 0
-    return f"this machine gives prx no connection: {FOR_NOW[number]}" if number in _SHORT_OF else ""
+    helps = FOR_NOW.get(errno_of(error.__cause__), "") if error.__cause__ is not None else ""
+    return f"this machine gives prx no connection: {helps}" if error.trouble is FailureKind.SHORT and helps else ""
 
 
 async def _other_family(host: str, port: int, timeout: float) -> Endpoint | None:

@@ -67,9 +67,15 @@ async def probe_public(
     try:
         answer = await _ask(parts, targets, sent, ca_file, timeout)
     except ProbeError as error:
-        silent = error.trouble is FailureKind.SILENT
-        waited = asyncio.get_running_loop().time() - begin
-        return Public(None, error=error.words, sent_token=bool(sent), by_cloudflare=False, silent=silent, waited=waited)
+        return Public(
+            None,
+            error=error.words,
+            sent_token=bool(sent),
+            by_cloudflare=False,
+            silent=error.trouble is FailureKind.SILENT,
+            waited=asyncio.get_running_loop().time() - begin,
+            unasked=error.trouble is FailureKind.SHORT,
+        )
     return _seen(answer, latency_ms=(answer.came_at - begin) * 1000, sent=bool(sent))
 
 
