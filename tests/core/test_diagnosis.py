@@ -8,7 +8,20 @@ from hypothesis import strategies as st
 
 from prx.core.causes import restart_helps
 from prx.core.diagnosis import Policy, diagnose
-from prx.core.evidence import ChildExit, Connector, Delivery, Dns, DnsState, Edge, Evidence, ExitCause, Origin, Public, Reach
+from prx.core.evidence import (
+    ChildExit,
+    Connector,
+    Delivery,
+    Dns,
+    DnsState,
+    Edge,
+    Evidence,
+    ExitCause,
+    Origin,
+    Public,
+    Reach,
+    Unasked,
+)
 from prx.core.status_codes import StatusSet
 from prx.core.verdicts import ACTIONS, CAUSES, RESTARTING, Action, Verdict
 
@@ -314,6 +327,55 @@ def test_too_many_requests_in_front_of_a_service_that_does_not_answer_are_its_do
     """Cloudflare lets 200 requests of a quick tunnel wait and refuses the next: it is the service that is to be repaired."""
     for number in (None, 429):
         assert diagnose(at_public(Public(429, edge_error=number), origin, delivery), POLICY).verdict is verdict
+
+
+FRONTS = {
+    "login of Access": Public(302, access=True),
+    "refusal of Access": Public(403, access=True),
+    "challenge": Public(403, mitigated="challenge"),
+    "firewall": Public(403, edge_error=1020),
+    "rate limit": Public(429, edge_error=1015, retry_after=120),
+    "worker": Public(500, edge_error=1101),
+    "block page": Public(403),
+}
+HANGS_UP = replace(HUNG, silent=False, error="127.0.0.1:8080 closed the connection")
+
+
+@pytest.mark.parametrize("origin", [GONE, HUNG, HANGS_UP], ids=["gone", "hung", "hangs up"])
+@pytest.mark.parametrize("public", FRONTS.values(), ids=FRONTS)
+@pytest.mark.parametrize("quick", [True, False], ids=["quick", "named"])
+def test_what_stands_in_front_of_a_service_hides_no_fault_of_it(public: Public, origin: Origin, quick: bool) -> None:
+    """Access and Cloudflare's rules answer whether the service runs or not; those they let through get an error without it."""
+    well = diagnose(at_public(public, ORIGIN, PAST), replace(POLICY, quick=quick))
+    assert well.action is Action.NONE
+    found = diagnose(at_public(public, origin, PAST), replace(POLICY, quick=quick))
+    assert (found.verdict, found.action) == (Verdict.ORIGIN_DOWN, Action.REPORT)
+    assert not restart_helps(found.cause)
+    assert found.reason == f"{origin.error}; in front of it {well.reason}"
+    assert origin.address in found.hint
+    assert found.retry_after == well.retry_after, "Cloudflare still asks not to be asked"
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [None, ORIGIN, replace(ORIGIN, status=401), replace(ORIGIN, status=503), replace(GONE, unasked=Unasked.AS_SET_UP)],
+    ids=["not asked", "well", "wants a login", "fails", "could not be asked"],
+)
+@pytest.mark.parametrize("public", FRONTS.values(), ids=FRONTS)
+def test_a_service_that_answers_or_is_unknown_takes_nothing_from_what_stands_in_front(
+    public: Public, origin: Origin | None
+) -> None:
+    """What the service answers here may be right for one who comes without a login; what is unknown is no fault."""
+    assert diagnose(at_public(public, origin, PAST), POLICY).action is Action.NONE
+
+
+@pytest.mark.parametrize("origin", [GONE, HUNG, HANGS_UP], ids=["gone", "hung", "hangs up"])
+def test_a_rejected_service_token_is_told_beside_a_service_that_is_down(origin: Origin) -> None:
+    """Both are to be put right: the verdict keeps the setting, the reason names the service, too."""
+    found = diagnose(at_public(Public(403, access=True, sent_token=True), origin, PAST), POLICY)
+    assert found.verdict is Verdict.ACCESS_REJECTED
+    assert found.reason.endswith(f"; besides, {origin.error}")
+    assert "CF_ACCESS_CLIENT_ID" in found.hint
 
 
 def test_too_many_requests_of_which_none_comes_through_are_no_rule_of_a_quick_tunnels() -> None:

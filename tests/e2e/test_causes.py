@@ -5,10 +5,10 @@ from urllib.parse import urlsplit
 
 import pytest
 from tests.e2e.world import world
-from tests.support.origin import HostedOrigin
+from tests.support.origin import HostedOrigin, serving
 
 from prx.core.events import RestartScheduled, UrlChanged
-from prx.lab import Lab
+from prx.lab import AccessFront, Lab
 from prx.lab.edge.faults.visitor_faults import Dns, DohError, RefuseVisitors
 from prx.lab.faults import Drop, Forget, RejectRegistration
 from prx.testing.clock import ManualClock
@@ -59,6 +59,44 @@ async def test_cloudflares_own_refusals(
         assert "Cloudflare" in status.reason
         await here.leap(120)
         assert (here.restarts, here.status.verdict) == (0, "edge_refused")
+
+
+FRONTS = {
+    "login": (AccessFront(client_id="id.access", client_secret="right"), None, "protected"),
+    "forbidden": (AccessFront(client_id="id.access", client_secret="right", deny="forbidden"), None, "protected"),
+    "challenge": (None, RefuseVisitors("challenge"), "edge_refused"),
+    "firewall": (None, RefuseVisitors("1020"), "edge_refused"),
+}
+
+
+@pytest.mark.parametrize("kind", FRONTS)
+@pytest.mark.parametrize("expect", ["auto", "200-499"])
+async def test_what_stands_in_front_of_a_service_does_not_hide_that_it_is_down(
+    lab: Lab, clock: ManualClock, tmp_path: Path, connector: str, kind: str, expect: str
+) -> None:
+    """Behind Access, or a rule of Cloudflare's, a service that is gone is named, and its return seen; never a restart."""
+    front, fault, verdict = FRONTS[kind]
+    named = {"mode": "named", "token": lab.token("app.localhost"), "hostname": "app.localhost"}
+    with serving() as origin:
+        port = origin.port
+        running = world(lab, clock, tmp_path, connector=connector, port=port, cloudflare=named, health_check_expect=expect)
+        here = await running.__aenter__()
+        await here.live(lambda status: status.state == "ready")
+        if front is not None:
+            lab.protect("app.localhost", front)
+        if fault is not None:
+            lab.inject(fault)
+        status = await here.leap(60, until=lambda status: status.verdict == verdict)
+        assert (status.state, status.verdict) == ("ready", verdict)
+    status = await here.leap(40, until=lambda status: status.verdict == "origin_down")
+    assert (status.state, status.verdict) == ("degraded", "origin_down")
+    assert status.reason.startswith(f"connection refused by 127.0.0.1:{port}; in front of it Cloudflare")
+    await here.leap(600)
+    assert (here.status.verdict, here.restarts) == ("origin_down", 0)
+    with serving(port):
+        status = await here.leap(40, until=lambda status: status.verdict == verdict)
+        assert (status.state, status.verdict, here.restarts) == ("ready", verdict, 0)
+        await running.__aexit__(None, None, None)
 
 
 @pytest.mark.parametrize("address", ["fd10:aec2:5dae::1", "192.0.2.7"])

@@ -16,6 +16,7 @@ from prx.core.causes import Cause
 from prx.core.evidence import Dns, DnsState, Evidence, ExitCause, Public
 from prx.core.judge_answer import judge_answer
 from prx.core.judge_connector import judge_connector
+from prx.core.judge_unusable import service_hint
 from prx.core.policy import Policy
 from prx.core.status_codes import EDGE_ERRORS
 from prx.core.verdicts import Action, Diagnosis, Verdict
@@ -34,6 +35,9 @@ _EXIT_VERDICTS = {
     ExitCause.CONFIG: Verdict.MISCONFIGURED,
 }
 
+# What stands in front of the service answers these, whether the service runs or not.
+_IN_FRONT = frozenset({Verdict.PROTECTED, Verdict.EDGE_REFUSED, Verdict.ACCESS_REJECTED})
+
 _Judge = Callable[[Evidence, Policy], Diagnosis | None]
 
 
@@ -50,7 +54,7 @@ def diagnose(evidence: Evidence, policy: Policy) -> Diagnosis:
         ("the public answer", judge_answer),
     )
     verdicts = ((name, judge(evidence, policy)) for name, judge in judges)
-    diagnosis = next(replace(found, judge=name) for name, found in verdicts if found is not None)
+    diagnosis = _look_behind(next(replace(found, judge=name) for name, found in verdicts if found is not None), evidence)
     connector = evidence.connector
     if connector is None or connector.ready > 0:
         return replace(diagnosis, since=evidence.began)
@@ -159,6 +163,21 @@ def _judge_access(evidence: Evidence, _: Policy) -> Diagnosis | None:
         Verdict.ACCESS_REJECTED,
         f"Cloudflare Access rejects the service token ({detail})",
         "check CF_ACCESS_CLIENT_ID, CF_ACCESS_CLIENT_SECRET, their expiry, and the application's Service Auth policy",
+    )
+
+
+def _look_behind(found: Diagnosis, evidence: Evidence) -> Diagnosis:
+    """Add to a verdict about what stands in front of the service that the service behind it is seen not to answer.
+
+    The visitors who are let through get an error, so the tunnel is not up, however rightly prx itself is stopped.
+    """
+    origin = evidence.origin
+    if found.verdict not in _IN_FRONT or origin is None or origin.status is not None or not origin.error or origin.unasked:
+        return found
+    if found.action is not Action.NONE:
+        return replace(found, reason=f"{found.reason}; besides, {origin.error}")
+    return replace(
+        found, verdict=Verdict.ORIGIN_DOWN, reason=f"{origin.error}; in front of it {found.reason}", hint=service_hint(origin)
     )
 
 

@@ -16,7 +16,7 @@ from prx.core.causes import Cause
 from prx.core.evidence import Evidence, Origin, Public, Reach
 from prx.core.judge_unusable import SLOW_HINT, is_broken_off, judge_unusable, redirect_to_nowhere, service_hint
 from prx.core.policy import Policy
-from prx.core.status_codes import EDGE_ERRORS
+from prx.core.status_codes import EDGE_ERRORS, RULE_STATUSES
 from prx.core.verdicts import Action, Diagnosis, Verdict
 
 # Cloudflare's edge answers with these in its own name when it cannot get an answer through the tunnel:
@@ -136,7 +136,7 @@ def _refuses_by_status(evidence: Evidence, public: Public) -> bool:
     if through or public.access or public.host_blocked:
         return False
     alike = origin is not None and origin.status == public.status
-    return public.status in {403, 429} and not alike
+    return public.status in RULE_STATUSES and not alike
 
 
 # ---------------------------------------------------------------------- as it should be

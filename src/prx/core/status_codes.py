@@ -12,6 +12,9 @@ EDGE_STATUSES = frozenset({*range(520, 528), 530})
 EDGE_ERRORS = frozenset({502, 503, 504, *EDGE_STATUSES})
 """What may not come from the service: 502 and 504 from cloudflared or the edge too, 503 from an ingress without rules."""
 
+RULE_STATUSES = frozenset({403, 429})
+"""What a rule of Cloudflare's answers in the place of the service: a refusal, or a limit."""
+
 _ITEM = re.compile(r"(?P<family>[1-5])xx|(?P<low>\d{3})(?:-(?P<high>\d{3}))?", re.IGNORECASE)
 
 

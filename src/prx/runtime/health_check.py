@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from prx.core.events import UrlKnown
 from prx.core.evidence import Connector, Delivery, Edge, Evidence, Origin, Public
-from prx.core.status_codes import EDGE_ERRORS, EDGE_STATUSES
+from prx.core.status_codes import EDGE_ERRORS, EDGE_STATUSES, RULE_STATUSES
 from prx.runtime.child_monitor import ChildMonitor
 from prx.runtime.context import TunnelContext
 from prx.runtime.delivery import SETTLE, Watch
@@ -223,7 +223,7 @@ class HealthChecker:
             await asyncio.wait([asked], timeout=0 if suspect else min(ASK_ORIGIN_AFTER, limit / 2))
             late = None if asked.done() else group.create_task(self._ask_origin(limit), name=f"{self._context.name}: origin")
             public = await asked
-            if public.status in self._context.settings.expected_status and not (public.wants_tls or public.broken_off):
+            if self._is_expected(public):
                 if late is not None:
                     late.cancel()
                 return public, await watch.end(), None
@@ -237,6 +237,12 @@ class HealthChecker:
         if public.status is None and delivery.reached and origin is not None and origin.status is not None:
             delivery = await self._given_time(watch, delivery)
         return public, delivery, origin
+
+    def _is_expected(self, public: Public) -> bool:
+        """Return whether an answer is good whatever the service says here; what Access or a rule may have given is not."""
+        in_front = public.access or public.mitigated or public.edge_error is not None or public.status in RULE_STATUSES
+        doubtful = public.wants_tls or public.broken_off or in_front
+        return public.status in self._context.settings.expected_status and not doubtful
 
     async def _given_time(self, watch: Watch, delivery: Delivery) -> Delivery:
         """Return the delivery once a service that answers here has had the time: what was held up may just have come."""
