@@ -302,6 +302,29 @@ def test_a_child_that_comes_back_during_the_wait_is_kept(story: Story, healed: V
 
 
 @pytest.mark.parametrize(
+    "cause", [Cause.CHILD_SILENT, Cause.CONNECTOR_STUCK, Cause.UDP_BLOCKED, Cause.REFUSED, Cause.NO_NAME_TOLD]
+)
+@pytest.mark.parametrize("quick", [True, False], ids=["quick", "named"])
+def test_a_fault_that_is_only_counted_takes_back_a_replacement_for_another(cause: Cause, quick: bool) -> None:
+    """What a replacement was scheduled for is over: the rest has a patience of its own, and the reported wait is taken back."""
+    story = Story(MachineSettings(quick=quick))
+    story.feed(inputs.Start())
+    story.advance(1)
+    story.verdict = Verdict.EDGE_LOST
+    story.more = {"remedy": Action.REPLACE, "because": cause, "connected": False}
+    story.feed(inputs.CheckNow(story.machine.run))
+    story.advance(4)
+    assert len(story.told(events.RestartScheduled)) == 1
+    story.verdict = Verdict.UNREACHABLE
+    story.more = {"remedy": Action.COUNT, "because": Cause.CONNECTION_STALE, "patience": 180.0}
+    story.advance(160)
+    assert (story.restarts, story.machine.attempt, len(story.told(events.RestartCancelled))) == (0, 0, 1)
+    story.advance(100)
+    scheduled = story.told(events.RestartScheduled)
+    assert (story.restarts, [fact.delay for fact in scheduled]) == (1, [5.0, 5.0]), "with a wait of its own"
+
+
+@pytest.mark.parametrize(
     ("verdict", "more", "state"),
     [
         (Verdict.HEALTHY, {}, "ready"),

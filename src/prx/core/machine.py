@@ -301,8 +301,8 @@ class Machine:
 
     def _act(self, diagnosis: Diagnosis, action: Action) -> None:
         match action:
-            case Action.COUNT:
-                pass  # there are not yet enough failures
+            case Action.COUNT:  # there are not yet enough failures, and what a replacement was scheduled for is over
+                self._restarts.cancel(diagnosis)
             case Action.REPLACE:
                 if self.settings.has_child and self._restarts.schedule(diagnosis, self._lasted(diagnosis)):
                     self._replace(diagnosis)
