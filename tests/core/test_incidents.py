@@ -123,6 +123,46 @@ def test_the_way_up_is_no_trouble() -> None:
     assert scene.heard() == []
 
 
+@pytest.mark.parametrize("fault", [Verdict.ORIGIN_DOWN, Verdict.EDGE_LOST, Verdict.UNREACHABLE, Verdict.OFFLINE])
+@pytest.mark.parametrize("after", [1.0, WELL_FOR - 1])
+def test_the_end_is_not_told_while_the_tunnel_is_on_its_way_up_again(fault: Verdict, after: float) -> None:
+    """It was well for a moment and is started again: its trouble is over once it has been well for long, and not before."""
+    scene = Scene()
+    scene.become(fault, State.DEGRADED)
+    scene.wait(60)
+    scene.become(Verdict.HEALTHY, State.READY)
+    scene.wait(after)
+    scene.become(Verdict.STARTING, State.STARTING)
+    scene.wait(300)
+    assert scene.heard() == [f"trouble {fault}"]
+    scene.become(Verdict.HEALTHY, State.READY)
+    scene.wait(WELL_FOR)
+    assert scene.heard() == [f"trouble {fault}", "recovered"]
+
+
+@pytest.mark.parametrize("reported", [None, Verdict.CRASHED, Verdict.EDGE_LOST, Verdict.RATE_LIMITED])
+def test_the_fresh_name_of_a_restarted_quick_tunnel_is_no_trouble(reported: Verdict | None) -> None:
+    """A new quick tunnel has a name that public DNS does not know at first, whatever was before; an old one has to be known."""
+    scene = Scene()
+    if reported is not None:
+        scene.become(reported, State.BACKOFF)
+        scene.wait(10)
+    before = scene.heard()
+    scene.become(Verdict.STARTING, State.STARTING)
+    scene.give(events.UrlKnown(tunnel="web", url="https://b.example"))
+    scene.become(Verdict.DNS_PENDING, State.STARTING)
+    scene.wait(240)
+    assert scene.heard() == before
+    scene.give(events.UrlChanged(tunnel="web", url="https://b.example", old="https://a.example"))
+    scene.become(Verdict.HEALTHY, State.READY)
+    scene.wait(60)
+    ended = [] if reported is None else ["recovered"]
+    assert scene.heard() == before + ended
+    scene.become(Verdict.DNS_PENDING, State.DEGRADED)
+    scene.wait(60)
+    assert scene.heard() == [*before, *ended, "trouble dns_pending"]
+
+
 @pytest.mark.parametrize("verdict", [Verdict.AUTH_REJECTED, Verdict.MISCONFIGURED])
 def test_what_is_final_is_told_at_once(verdict: Verdict) -> None:
     """After a final verdict prx may end, so it waits for nothing."""

@@ -88,6 +88,7 @@ class Incidents:
                 if new is State.IDLE:
                     self._forget()
             case events.UrlChanged(url=url) | events.UrlKnown(url=url):
+                self._was_well = self._was_well and url == self._url  # of a fresh name it is not
                 self._url, self._will_change = url, False
             case events.RestartScheduled(costs_url=True) if not self._will_change:  # each further try loses the same URL
                 self._will_change = True
@@ -127,6 +128,8 @@ class Incidents:
             self.due = at + WELL_FOR if self._reported else None
             return []
         if fact.new is Verdict.STARTING or (fact.new is Verdict.DNS_PENDING and not self._was_well):
+            if self._well_at is not None:  # it is on its way up again: its trouble is over once it has been well for long
+                self._well_at = self.due = None
             return []
         kept_back = CONDITIONS[fact.new].visible_after if self._state is State.READY else 0.0
         same = self._fault is not None and self._fault.verdict is fact.new
