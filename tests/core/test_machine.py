@@ -650,14 +650,21 @@ def test_a_new_beginning_is_told(story: Story, event: inputs.Input) -> None:
 
 
 def test_being_offline_burns_no_attempts() -> None:
-    """Ends without a network are waited out; the attempts are not counted."""
+    """Ends without a network are waited out, ever longer, and are no attempts; the network's return ends the wait."""
     story = Story()
     story.verdict = Verdict.STARTING
     story.feed(inputs.Start())
-    for _ in range(5):
+    for wait in (5, 10, 20, 40, 80):
         story.end(Verdict.OFFLINE)
-        story.advance(5)
+        assert story.told(events.RestartScheduled)[-1].delay == wait
+        story.advance(wait)
     assert story.machine.attempt == 0
+    story.end(Verdict.OFFLINE)
+    story.advance(1)
+    story.feed(inputs.Woken("network"))
+    assert story.spawned_at[-1] == story.now
+    story.end(Verdict.OFFLINE)
+    assert story.told(events.RestartScheduled)[-1].delay == 5
 
 
 def test_a_child_that_ignores_the_stop_is_killed() -> None:

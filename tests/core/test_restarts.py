@@ -1,13 +1,11 @@
 """The waits before restarts, as `Restarts` chooses them."""
 
-from dataclasses import replace
-
 import pytest
 
 from prx.core.backoff import REPLICA, RESTART
 from prx.core.outbox import Outbox
 from prx.core.restarts import Restarts
-from prx.core.verdicts import Action, Diagnosis, Verdict
+from prx.core.verdicts import Diagnosis, Verdict
 
 CRASHED = Diagnosis(Verdict.CRASHED, "ended")
 OFFLINE = Diagnosis(Verdict.OFFLINE, "this machine has no network")
@@ -19,13 +17,33 @@ def restarts() -> Restarts:
 
 
 @pytest.mark.parametrize("failed", [0, 1, 3, 9])
-def test_an_end_without_a_network_waits_as_the_last_failed_try_did(failed: int) -> None:
-    """It is no failed try, so neither its own wait nor the next one is longer for it."""
+def test_an_end_without_a_network_is_no_failed_try(failed: int) -> None:
+    """The next failure waits as if it had not been; the next try without a network is as vain, so those are made less often."""
     some = restarts()
-    waits = [some.delay_after(CRASHED, quick=False) for _ in range(failed)]
-    offline = [some.delay_after(replace(OFFLINE, remedy=Action.WAIT), quick=False) for _ in range(2)]
-    assert offline == [waits[-1] if waits else RESTART.delays[0]] * 2
+    for _ in range(failed):
+        some.delay_after(CRASHED, quick=False)
+    offline = [some.delay_after(OFFLINE, quick=False) for _ in range(8)]
+    assert offline == [RESTART.delay(max(number, failed)) for number in range(1, 9)]
+    assert some.attempt == failed
     assert some.delay_after(CRASHED, quick=False) == RESTART.delay(failed + 1)
+
+
+@pytest.mark.parametrize(
+    "back", ["the network", "a failure of another kind", "a tunnel that was well", "a restart that was asked for"]
+)
+def test_a_network_that_goes_again_begins_with_short_waits(back: str) -> None:
+    """What was tried in vain in an earlier outage makes no later one longer."""
+    some = restarts()
+    for _ in range(5):
+        some.delay_after(OFFLINE, quick=False)
+    match back:
+        case "a failure of another kind":
+            some.delay_after(CRASHED, quick=False)
+        case "a tunnel that was well":
+            some.settle()
+        case _:
+            some.forget_attempts()
+    assert some.delay_after(OFFLINE, quick=False) == RESTART.delays[0]
 
 
 @pytest.mark.parametrize("ends", [1, 2, 3, 7])

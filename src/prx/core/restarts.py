@@ -35,6 +35,7 @@ class Restarts:
         self._costs_url = costs_url
         self._free = 0
         self._quick = 1
+        self._offline = 0  # tries in a row without a network
         self._last_delay = 0.0
         self._pending: Diagnosis | None = None  # a replacement is scheduled, for this reason
         self._due = False  # and its wait is over
@@ -60,8 +61,9 @@ class Restarts:
                 self.attempt += 1
                 delay = RATE_LIMITED.delay(self.attempt)
                 self._out.add(do.RememberRateLimit(delay, self.attempt))
-            case Action.WAIT:  # no network: the try did not count
-                delay = RESTART.delay(max(1, self.attempt))
+            case Action.WAIT:  # no network: the try did not count. The next one is as vain; the network's return ends the wait
+                self._offline += 1
+                delay = RESTART.delay(max(self._offline, self.attempt))
             case _ if quick:
                 delay = REPLICA.delay(self._quick)
                 self._quick += 1
@@ -70,6 +72,7 @@ class Restarts:
         return delay
 
     def _next_delay(self, schedule: Schedule) -> float:
+        self._offline = 0
         self.attempt += 1
         return schedule.delay(self.attempt, jitter=self._jitter())
 
@@ -92,7 +95,7 @@ class Restarts:
 
     @property
     def _is_remembered(self) -> bool:
-        return self.attempt > 0 or self._free > 0 or self._quick > 1
+        return self.attempt > 0 or self._free > 0 or self._quick > 1 or self._offline > 0
 
     def settle(self) -> None:
         """Forget the attempts, and the free restarts: the tunnel has stayed ready for long enough."""
@@ -102,6 +105,7 @@ class Restarts:
 
     def forget_attempts(self, after: float = 0.0) -> None:
         """Begin again with the shortest wait."""
+        self._offline = 0
         if self.attempt:
             self.attempt = 0
             self._out.publish(events.AttemptsForgotten(tunnel=self._name, after=after))
