@@ -35,8 +35,12 @@ class Scene:
         self.inspection = Inspection(clock, Redactor(), lambda _level, _text: None, folder=lambda: folder / "caught")
         self.running = RunningConfig(in_force, self.inspection, StopRequest(), clock, lambda _level, _text: None)
         self.given: list[Any] = []
-        self.running.supervisor = cast("Supervisor", SimpleNamespace(reload=self.given.append))
+        self.running.supervisor = cast("Supervisor", SimpleNamespace(reload=self._reload))
         self.inspection.fit(self.running.current())
+
+    def _reload(self, config: Config, *, asked: bool) -> None:
+        assert not asked, "of the other tunnels, which may wait for something"
+        self.given.append(config)
 
     @property
     def address(self) -> str:

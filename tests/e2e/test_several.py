@@ -6,12 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 from tests.e2e.world import World, world
 from tests.support.origin import HostedOrigin
 
 from prx.config.schema import AccessSettings, CloudflareSettings, Config, TunnelSettings
-from prx.core.events import ChildStarted, ConfigReloaded, HookRan, UrlChanged
+from prx.core.events import ChildStarted, ConfigReloaded, HookRan, StateChanged, UrlChanged
 from prx.lab import AccessFront, Lab
+from prx.lab.faults import QuickService
 from prx.secrets.value import Secret
 from prx.testing.clock import ManualClock
 from prx.testing.fake_cloudflared.scripted import write_fake
@@ -60,6 +62,50 @@ async def test_a_reload_touches_only_what_changed(lab: Lab, clock: ManualClock, 
         here.supervisor.reload(Config(tunnels={"web": web}))
         await here.live(lambda _: [status.name for status in here.supervisor.statuses()] == ["web"])
         assert here.status.state == "ready"
+
+
+WAITING: dict[str, tuple[dict[str, Any], str]] = {
+    "rate limited": ({"cloudflared_path": "builtin"}, "rate_limited"),
+    "crashed": ({"cloudflared_path": "FAKE"}, "crashed"),
+    "no program": ({"cloudflared_path": "/nowhere/cloudflared"}, "misconfigured"),
+    "bad token": (
+        {"cloudflared_path": "builtin", "mode": "named", "hostname": "api.localhost", "token": Secret("x")},
+        "auth_rejected",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", WAITING)
+async def test_a_wait_ends_for_what_concerns_the_tunnel_alone(
+    lab: Lab, clock: ManualClock, tmp_path: Path, origin: HostedOrigin, kind: str
+) -> None:
+    """A file seen to change ends the wait of the tunnel that it changes, if that may help; the operator's reload ends any."""
+    cloudflare, verdict = WAITING[kind]
+    if cloudflare["cloudflared_path"] == "FAKE":
+        cloudflare = {"cloudflared_path": str(write_fake(tmp_path / "fake", {"exit": 1}))}
+    api = TunnelSettings(local_addr=f"127.0.0.1:{origin.port}", cloudflare=CloudflareSettings(**cloudflare))
+    async with world(lab, clock, tmp_path, connector="builtin", port=origin.port, others={"api": api}) as here:
+        await here.live(lambda status: status.state == "ready")
+        if kind == "rate limited":
+            lab.inject(QuickService(429))
+            here.supervisor.restart("api")
+        await here.live(lambda _: here.of("api").verdict == verdict and here.of("api").state in {"backoff", "failed"})
+
+        def tries() -> int:
+            return sum(fact.tunnel == "api" and fact.new == "starting" for fact in here.told(StateChanged))
+
+        async def reloaded(settings: TunnelSettings, path: str, *, asked: bool) -> int:
+            before, web = tries(), replace(here.supervisor.config.tunnels["web"], health_check_path=path)
+            here.supervisor.reload(Config(tunnels={"web": web, "api": settings}), asked=asked)
+            await here.leap(0.5)
+            await here.live(lambda _: here.of("api").state in {"backoff", "failed"})
+            return tries() - before
+
+        assert await reloaded(api, "/a", asked=False) == 0, "the other tunnel's settings"
+        assert await reloaded(api, "/a", asked=False) == 0, "nothing has changed"
+        own = replace(api, max_failures=7)
+        assert await reloaded(own, "/a", asked=False) == (0 if kind == "rate limited" else 1)
+        assert await reloaded(own, "/a", asked=True) == 1
 
 
 async def test_nothing_is_kept_of_a_tunnel_that_is_gone(

@@ -66,7 +66,7 @@ class RunningConfig:
         supervisor = self.require_supervisor()
         with self._inspection.retargeted(self._in_force.config, name, addr):
             self._inspection.fit(self.current())
-            supervisor.reload(self.current())
+            supervisor.reload(self.current(), asked=False)  # of the tunnels that wait, none has asked for it
 
     # ------------------------------------------------------------------ another one (`prx.app.reload.Source`)
 
@@ -99,7 +99,7 @@ class RunningConfig:
         self._in_force.take(loaded)
         for text in lost:  # a signal has no other answer
             self._log("warn", text)
-        supervisor.reload(self.current())
+        supervisor.reload(self.current(), asked=asked)
         for text in counted_at_the_start(before, loaded):
             self._log("warn", text)
         if self.dashboard is not None:

@@ -27,7 +27,7 @@ from prx.core.replicas import as_replica
 from prx.core.sightings import Sightings
 from prx.core.states import ChildState, MachineSettings, State
 from prx.core.story import inside
-from prx.core.verdicts import Diagnosis
+from prx.core.verdicts import Diagnosis, Verdict
 from prx.runtime.bulkhead import keep_running, words_of
 from prx.runtime.bus import redacted
 from prx.runtime.child_start import explain, start_child
@@ -161,12 +161,17 @@ class Connector:
             for job in self._jobs:  # a check whose result is not needed any more
                 job.cancel()
 
-    def take(self, settings: TunnelSettings) -> None:
-        """Go on with settings that do not concern the child."""
+    def take(self, settings: TunnelSettings, *, asked: bool, changed: bool) -> None:
+        """Go on with settings that do not concern the child.
+
+        asked: the user wants it, which ends a wait. changed: they are not those of before, which may be what it waits for; to a
+        service that has asked to be left alone it is nothing.
+        """
         self.context.take(settings)
         self._alone = None
         self.reconfigure()
-        if self.state in {State.FAILED, State.BACKOFF}:
+        limited = self.shown is not None and self.shown.verdict is Verdict.RATE_LIMITED
+        if self.state in {State.FAILED, State.BACKOFF} and (asked or (changed and not limited)):
             self.send(inputs.Restart("the configuration changed", asked=False))
         else:
             self.check_now()

@@ -68,10 +68,10 @@ class Keeper:
         else:
             self._asked.set()
 
-    def reload(self, settings: TunnelSettings) -> None:
-        """Take new settings, at once."""
+    def reload(self, settings: TunnelSettings, *, asked: bool) -> None:
+        """Take new settings, at once; see `Tunnel.reload`."""
         if self._takes_inputs:
-            self.tunnel.reload(settings)
+            self.tunnel.reload(settings, asked=asked)
         else:
             self._asked.set()
 

@@ -180,10 +180,11 @@ class Supervisor:
         running = {name: self._tunnels[name] for name in self._config.tunnels if name in self._tunnels}
         return [name for name, tunnel in running.items() if tunnel.loses_url_with(config.tunnels.get(name))]
 
-    def reload(self, config: Config) -> None:
+    def reload(self, config: Config, *, asked: bool = True) -> None:
         """Apply `config`: what is new is started, what is gone is stopped, what changed is taken.
 
-        A tunnel that the user has stopped stays so. Raises PrxError once `run` is about to return, as no tunnel was left.
+        A tunnel that the user has stopped stays so. One that waits, or has failed, is started at once if the user has `asked`
+        for the reload, or its own settings have changed. Raises PrxError once `run` is about to return, as no tunnel was left.
         """
         self._require_running()
         for settings in config.tunnels.values():
@@ -197,7 +198,7 @@ class Supervisor:
         self._heirs.take(config)
         for name, settings in config.tunnels.items():
             if name in self._keepers:
-                self._keepers[name].reload(settings)
+                self._keepers[name].reload(settings, asked=asked)
             if name not in old.tunnels:
                 self._send(name, inputs.Start()) if name in self._keepers else self._add(name)
         self._heirs.tell()

@@ -158,8 +158,9 @@ class Tunnel:
             return False
         return settings is None or self.context.successor(settings).backend.needs_new_child(backend)
 
-    def reload(self, settings: TunnelSettings) -> None:
-        """Take new settings. A living child is replaced only if they concern it: a restart may cost the URL."""
+    def reload(self, settings: TunnelSettings, *, asked: bool = True) -> None:
+        """Take new settings, which end a wait if they are `asked` for or others; a child is replaced if they concern it."""
+        changed = settings != self.context.settings
         successor = self.context.successor(settings)
         renewed = successor.backend.needs_new_child(self.context.backend)
         if renewed:
@@ -168,7 +169,7 @@ class Tunnel:
             self.context.take(settings)
             for connector in self.connectors:
                 if connector.index < self.replicas or connector.ready > 0:
-                    connector.take(settings)
+                    connector.take(settings, asked=asked, changed=changed)
         self.context.shared.bus.track_changes(self.name, **self._configured())
         self.context.publish(ConfigReloaded(tunnel=self.name, restarted=renewed))
         if renewed:
