@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 from uuid import UUID
 
@@ -196,6 +198,44 @@ def test_check_finds_what_is_named_and_cannot_be_used(
     assert f"tunnel.{key}: found " in err
     assert words in err
     assert "expected" in err
+
+
+def _foreign(file: Path) -> None:
+    os.chown(file, 4242, 4242)
+
+
+def _in_an_open_folder(file: Path) -> None:
+    file.parent.chmod(0o777)
+
+
+REFUSED: dict[str, tuple[str, Callable[[Path], None], str]] = {
+    "writable by all": ("./hooks/run.sh", lambda file: file.chmod(0o777), "written by everybody"),
+    "in an open folder": ("./hooks/run.sh a", _in_an_open_folder, "written by everybody"),
+    "given to a shell": ("sh ./hooks/run.sh", lambda file: file.chmod(0o777), "written by everybody"),
+    "given to Python": ("python3 -u hooks/run.sh", lambda file: file.chmod(0o777), "written by everybody"),
+    "of another user": ("./hooks/run.sh", _foreign, "belongs to another user"),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+@pytest.mark.parametrize("key", ["on_url", "on_change"])
+def test_check_finds_a_hook_that_will_not_be_run(kind: str, key: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """What others could have put there is refused when it is to run, so it is found before the start; nothing is executed."""
+    command, spoil, words = REFUSED[kind]
+    if spoil is _foreign and os.geteuid() != 0:
+        pytest.skip("needs root")
+    file = Path("hooks", "run.sh")
+    file.parent.mkdir(mode=0o700)
+    file.write_text("#!/bin/sh\n")
+    file.chmod(0o700)
+    Path("prx.toml").write_text(f"[tunnel]\n{key} = [{json.dumps(command)}]\n")
+    assert main(["config", "check"]) == 0, capsys.readouterr().err
+    spoil(file)
+    assert main(["config", "check"]) == 2
+    err = capsys.readouterr().err
+    assert f"tunnel.{key}: found " in err
+    assert words in err.replace("\n", " ")
+    assert "run.sh" in err
 
 
 def test_check_takes_what_can_be_used() -> None:

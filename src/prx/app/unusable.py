@@ -23,6 +23,7 @@ _OF_PROGRAMS = {
     DefectKind.ABSENT: "found {0.program} ({0.why}), expected a program",
     DefectKind.NO_FILE: "found {0.program}, which is no file, expected a program",
     DefectKind.NOT_EXECUTABLE: "found {0.program}, which is not executable, expected a program (chmod +x {0.program})",
+    DefectKind.REFUSED: "found {0.path} ({0.why}), expected a program that only you or root can have put there",
 }
 
 

@@ -1,4 +1,4 @@
-"""Hooks whose program is not there: a typing mistake that would come to light with the first new URL only."""
+"""Hooks whose program is not there, or must not be run: that would come to light with the first new URL only."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import enum
 import os
 import shlex
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from prx.config.schema import Config
 from prx.core.value import Value, value_class
+from prx.files import FileRefusedError
+from prx.files.programs import require_command, require_program
 from prx.files.search import which
 
 
@@ -23,6 +25,7 @@ class DefectKind(enum.Enum):
     NO_FILE = enum.auto()  # a folder, or something else
     NOT_EXECUTABLE = enum.auto()
     NOT_FOR_US = enum.auto()  # executable, but not by this user
+    REFUSED = enum.auto()  # it, or the script that it is given, may have been put there by others
 
 
 @value_class(frozen=True, slots=True, eq=False, repr=False)
@@ -40,6 +43,7 @@ _WARNINGS = {
     DefectKind.ABSENT: "there is no file {0.path}",
     DefectKind.NOT_EXECUTABLE: "{0.path} is not executable: chmod +x {0.path}",
     DefectKind.NOT_FOR_US: "{0.path} is not executable: chmod +x {0.path}",
+    DefectKind.REFUSED: "{0.path} will not be run: {0.why}",
 }
 
 
@@ -58,11 +62,13 @@ def defect_of(command: str, folder: Path) -> Defect | None:
     if "://" in command.partition(" ")[0]:
         return None
     try:
-        program = shlex.split(command)[0]
+        argv = shlex.split(command)
+        program = argv[0]
     except (ValueError, IndexError):
         return Defect(DefectKind.QUOTES)
     if os.sep not in program:
-        return None if which(program) else Defect(DefectKind.NOT_IN_PATH, program)
+        found = which(program)
+        return _refused(found, argv, folder) if found else Defect(DefectKind.NOT_IN_PATH, program)
     path = folder / program
     try:
         mode = path.stat().st_mode
@@ -72,4 +78,16 @@ def defect_of(command: str, folder: Path) -> Defect | None:
         return Defect(DefectKind.NO_FILE, program, path)
     if not mode & 0o111:
         return Defect(DefectKind.NOT_EXECUTABLE, program, path)
-    return None if os.access(path, os.X_OK) else Defect(DefectKind.NOT_FOR_US, program, path)
+    return _refused(program, argv, folder) if os.access(path, os.X_OK) else Defect(DefectKind.NOT_FOR_US, program, path)
+
+
+def _refused(program: str, argv: Sequence[str], folder: Path) -> Defect | None:
+    """Return why the hook will not be run although its program can be; None if nothing speaks against it."""
+    try:
+        require_program(program, folder=folder)
+        require_command(argv, folder)
+    except FileRefusedError as error:
+        return Defect(DefectKind.REFUSED, argv[0], Path(error.path), error.reason)
+    except OSError:
+        return None  # that is reported when it is run
+    return None
