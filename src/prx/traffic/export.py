@@ -37,7 +37,7 @@ def as_curl(found: dict[str, Any], base_url: str) -> str:
     headers, body = _headers(found), _body(found)
     method = ["--head"] if found["method"] == "HEAD" and not body else ["-X", found["method"]]  # -X HEAD waits for a body
     url = base_url.rstrip("/") + found["path"]
-    words = ["curl", "-i", *method, "--globoff", "--path-as-is", url]  # else it reads [] and {} as patterns, and shortens /../
+    words = ["curl", "-i", *method, url, "--globoff", "--path-as-is"]  # else it reads [] and {} as patterns, and shortens /../
     for name, value in headers:
         words += ["-H", f"{name}: {value}" if value else f"{name};"]  # with nothing behind its colon a header is left out
     pipe, data = _curl_body(found["method"], body)
