@@ -29,9 +29,9 @@ class Incoming:
 
     async def while_there(self, work: Coroutine[Any, Any, Message]) -> Message:
         """Return what `work` returns; if the client goes before that, end the work and raise ConnectionResetError."""
-        # both are ended below: a task group would wrap what the work raises, which is the answer
-        working = asyncio.create_task(work, name="a waiting answer")  # noqa: TID251
-        watching = asyncio.create_task(self._watch(working), name="end of a waiting client")  # noqa: TID251
+        # a task group would wrap what the work raises, which is the answer
+        working = asyncio.create_task(work, name="a waiting answer")  # noqa: TID251 - ended below
+        watching = asyncio.create_task(self._watch(working), name="end of a waiting client")  # noqa: TID251 - ended below
         try:
             return await working
         except asyncio.CancelledError:

@@ -189,7 +189,7 @@ class Tunnels:
         """End the keeper and with it all tunnels."""
         if self._process is None or self._reader is None:
             return
-        with suppress(OSError):  # it has ended, which each test was told
+        with suppress(OSError):  # it has ended, which the tests that needed it have reported
             _pipe(self._process.stdin).close()
         self._reader.join()
         self._process.wait()
