@@ -16,7 +16,7 @@ from prx.cloudflare_api.client import BASE, FED_BASE
 from prx.cloudflare_api.credentials import find_credentials
 from prx.cloudflare_api.journal import Journal, Memory, TokenMemory
 from prx.config.access_wishes import allow_rule, public_path, service_token
-from prx.config.edit import NamedTunnel, with_tunnel, without_tunnel
+from prx.config.edit import NamedTunnel, tunnel_table, with_tunnel, without_tunnel
 from prx.core.errors import CredentialError, PermanentError, PrxError, UsageError
 from prx.secrets.value import Secret
 
@@ -107,6 +107,49 @@ def test_a_file_that_cannot_be_edited_without_harm_is_left(text: str) -> None:
     with pytest.raises(UsageError) as caught:
         with_tunnel(text, WANTED)
     assert "TOML" in caught.value.message or "--write FILE" in caught.value.hint
+
+
+SPELLINGS = [
+    ("A.Example.COM", "a.example.com"),
+    ("a.example.com.", "a.example.com"),
+    ("bücher.example.com", "xn--bcher-kva.example.com"),
+    ("${HOST}", "a.example.com"),
+    ("${SUB}.example.com", "a.example.com"),
+]
+ENVIRON = {"HOST": "a.example.com", "SUB": "A"}
+
+
+@pytest.mark.parametrize(("spelt", "name"), SPELLINGS)
+@pytest.mark.parametrize("table", ["tunnel", "tunnels.web"])
+def test_a_tunnel_is_known_by_its_name_in_whatever_letters(spelt: str, name: str, table: str) -> None:
+    """A host name that the file spells in another way is the same one: no second tunnel, the spelling stays, the token goes."""
+    text = f'[{table}]\n[{table}.cloudflare]\nmode = "named"\nhostname = "{spelt}"\ntoken = "env:T"\n'
+    wanted = replace(WANTED, hostname=name, local_addr="", allow=(), is_protected=False)
+    assert tunnel_table(text, name, ENVIRON) == tuple(table.split("."))
+    written, changes = with_tunnel(text, wanted, ENVIRON)
+    assert (written, changes) == (text.replace("env:T", "secret:prx-a"), (f'{table}.cloudflare.token = "secret:prx-a"',))
+    assert with_tunnel(written, wanted, ENVIRON) == (written, ())
+    left, gone = without_tunnel(written, name, "", ENVIRON)
+    assert (f'hostname = "{spelt}"' in left, gone) == (True, (f"without {table}.cloudflare.token",))
+
+
+@pytest.mark.parametrize(
+    "said", ['local_addr = "3000"', 'local_addr = "${PORT}"', "local_addr = '127.0.0.1:3000'", 'local_addr = "127.0.0.1:3000"']
+)
+def test_what_the_file_means_already_is_not_written_again(said: str) -> None:
+    """Another spelling of the same address and the same guest is no change."""
+    text = f'[tunnel]\n{said}\n[tunnel.access]\nallow = ["ME@x.org"]\n'
+    _, changes = with_tunnel(text, replace(WANTED, is_protected=False), {"PORT": "3000"})
+    assert [change.partition(" = ")[0].rpartition(".")[2] for change in changes] == ["mode", "hostname", "token"]
+
+
+@pytest.mark.parametrize("said", ['backend = "none"', "backend = 'none'", 'backend = "${KEEPER}"', 'backend = "none" # mine'])
+def test_a_tunnel_that_another_program_keeps_up_is_left(said: str) -> None:
+    """A set-up declares a tunnel of its own beside one for which prx runs nothing."""
+    text = f'[tunnel]\n{said}\npublic_url = "https://x.example.org"\n'
+    written, _ = with_tunnel(text, WANTED, {"KEEPER": "none"})
+    assert written.startswith(text)
+    assert tomllib.loads(written)["tunnels"]["a"]["cloudflare"]["hostname"] == "a.example.com"
 
 
 def test_another_tunnels_application_keeps_its_tag() -> None:

@@ -22,7 +22,7 @@ from prx.config.places import Finding
 from prx.config.positions import KeyPath
 from prx.config.programs import absent_programs
 from prx.config.schema import DEFAULT_TUNNEL, Config, ConfigFile, Shared, TunnelSettings
-from prx.config.source import Source, read_source
+from prx.config.source import Source, parse_source, read_source
 from prx.core.errors import ConfigError, PrxError
 from prx.core.value import Value, value_class
 from prx.files.rule import Claim
@@ -62,6 +62,7 @@ def load(
     tokens_follow: bool = False,
     claim: Claim = Claim.FOUND,
     run_commands: bool = True,
+    text: str | None = None,
 ) -> Loaded:
     """Return the configuration from a file (None: no file), the environment and the command line.
 
@@ -72,11 +73,11 @@ def load(
     unresolved: a secret then holds its reference as text, and another key that refers to a secret keeps its default.
 
     With `tokens_follow` a named tunnel needs no token: the lab makes its own. Without `run_commands` no program of a `cmd:`
-    reference is run: the secret holds the reference then.
+    reference is run: the secret holds the reference then. `text` is what the file is to hold, instead of what it holds now.
 
     Raises ConfigError with every mistake, each as `PLACE: KEY: what was found, what is expected`.
     """
-    source = read_source(path, claim, environ) if path is not None else Source(Path(), {})
+    source = _source(path, text, claim, environ)
     merged = _merged(source, environ, overrides or {})
     written = merged.references()
     files = tuple(text[5:] for text in merged.written.values() if isinstance(text, str) and text.startswith("file:"))
@@ -105,6 +106,12 @@ def load(
         declares=source.declares_tunnels,
         not_run={dotted(key): describe(text) for key, text in not_run.items()},
     )
+
+
+def _source(path: Path | None, text: str | None, claim: Claim, environ: Mapping[str, str]) -> Source:
+    if path is None:
+        return Source(Path(), {})
+    return read_source(path, claim, environ) if text is None else parse_source(path, text)
 
 
 def _merged(source: Source, environ: Mapping[str, str], overrides: Mapping[str, Any]) -> Layer:

@@ -63,9 +63,13 @@ def read_source(path: Path, claim: Claim = Claim.FOUND, environ: Mapping[str, st
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise ConfigError([f"{path}:{line}: found a byte that is not UTF-8, expected a text file in UTF-8"]) from error
+    return parse_source(path, text, *_rights(found, environ))
+
+
+def parse_source(path: Path, text: str, mode: int = 0o600, others_can_read: bool = False) -> Source:
+    """Return what `text` says, which stands in the file `path` or is to; raise ConfigError if it is not TOML."""
     try:
-        data = tomllib.loads(text)
-        return Source(path, data, positions.find_lines(text), *_rights(found, environ))
+        return Source(path, tomllib.loads(text), positions.find_lines(text), mode, others_can_read)
     except RecursionError as error:
         raise ConfigError([f"{path}: brackets are nested too deeply to be read"]) from error
     except positions.TooDeepError as error:

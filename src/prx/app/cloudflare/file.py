@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,7 +14,7 @@ from prx.config.edit import NamedTunnel, with_tunnel, without_tunnel
 from prx.config.load import Loaded, load
 from prx.config.paths import LOCAL_NAME, ConfigPlace, find_config
 from prx.config.schema import TunnelSettings
-from prx.core.errors import PrxError, UsageError
+from prx.core.errors import ConfigError, PrxError, UsageError
 from prx.files.reading import read_trusted
 from prx.files.replace import require_replaceable, write_new, write_whole
 from prx.files.rule import Claim
@@ -22,16 +22,21 @@ from prx.secrets.sources import split_reference
 
 _LIMIT: Final = 1 << 20
 _NEW_MODE: Final = 0o600
+_SOME_AUD: Final = "0" * 64  # stands for a tag that is not known yet
 
 
 @dataclass(frozen=True, slots=True)
 class SetupFile:
-    """The file that says, or is to say, what there is. text is empty if it does not exist yet."""
+    """The file that says, or is to say, what there is. text is empty if it does not exist yet.
+
+    environ: the variables that it is read with.
+    """
 
     path: Path
     exists: bool
     text: str
     loaded: Loaded
+    environ: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def hostnames(self) -> list[str]:
         """Return the host names of the named tunnels in it."""
@@ -44,7 +49,7 @@ class SetupFile:
         known = next((item for item in tunnels if item.cloudflare.hostname == hostname), None)
         if known is not None:
             return known
-        free = next((item for item in tunnels if not item.cloudflare.hostname), None)
+        free = next((item for item in tunnels if not item.cloudflare.hostname and item.backend == "cloudflare"), None)
         return free or TunnelSettings()
 
     def entry(self, hostname: str) -> str:
@@ -54,20 +59,31 @@ class SetupFile:
         return rest if prefix == "secret" and settings.cloudflare.hostname == hostname else ""
 
     def state(self, wanted: NamedTunnel) -> FileState:
-        """Return in words what would be written."""
-        return FileState(str(self.path), self.exists, with_tunnel(self.text, wanted)[1])
+        """Return in words what would be written; ConfigError if `prx start` would refuse the file then."""
+        changes = with_tunnel(self.text, wanted, self.environ)[1]
+        if changes:
+            whole = replace(wanted, aud=wanted.aud or _SOME_AUD)
+            self._require_sound(with_tunnel(self.text, whole, self.environ)[0])
+        return FileState(str(self.path), self.exists, changes)
+
+    def _require_sound(self, text: str) -> None:
+        try:
+            load(self.path, self.environ, tokens_follow=True, text=text)
+        except ConfigError as error:
+            hint = "prx setup would write it so: change the file first, or let another be written: --write FILE"
+            raise ConfigError(error.problems, hint=hint) from None
 
     def write(self, wanted: NamedTunnel) -> None:
         """Write the tunnel into the file as it is now."""
-        self._put(with_tunnel(self._now(), wanted)[0])
+        self._put(with_tunnel(self._now(), wanted, self.environ)[0])
 
     def state_without(self, hostname: str, aud: str) -> FileState:
         """Return in words what a removal would take away."""
-        return FileState(str(self.path), self.exists, without_tunnel(self.text, hostname, aud)[1])
+        return FileState(str(self.path), self.exists, without_tunnel(self.text, hostname, aud, self.environ)[1])
 
     def clean(self, hostname: str, aud: str) -> None:
         """Take away what no longer exists at Cloudflare."""
-        self._put(without_tunnel(self._now(), hostname, aud)[0])
+        self._put(without_tunnel(self._now(), hostname, aud, self.environ)[0])
 
     def require_writable(self) -> None:
         """Raise PrxError if `write` would fail for its folder: before anything is made at Cloudflare, not after."""
@@ -99,12 +115,12 @@ def open_file(write: Path | None, environ: Mapping[str, str]) -> SetupFile:
     place = find_config(write, environ) or ConfigPlace(Path(LOCAL_NAME), Claim.FOUND)
     exists = place.path.exists()
     loaded = load(place.path if exists else None, environ, tokens_follow=True, claim=place.claim)
-    return SetupFile(place.path, exists, _read(place.path, place.claim) if exists else "", loaded)
+    return SetupFile(place.path, exists, _read(place.path, place.claim) if exists else "", loaded, environ)
 
 
 def _read(path: Path, claim: Claim) -> str:
     try:
-        return read_trusted(path, claim, limit=_LIMIT).data.decode()
+        return read_trusted(path, claim, limit=_LIMIT).data.decode("utf-8-sig")  # as it is read for `prx start`
     except UnicodeDecodeError:
         raise UsageError(f"{path}: expected UTF-8 text") from None
 
