@@ -127,6 +127,65 @@ def test_another_file_can_be_written(there: Home) -> None:
     assert there.run("teardown", NAME, "--lab", "--yes", "--write", "other.toml").returncode == 0
 
 
+WINDOWS = "\ufeff[tunnel]\r\nlocal_addr = 3000\r\n"
+
+
+@pytest.mark.parametrize(
+    "text", [WINDOWS, WINDOWS.replace("\r", ""), WINDOWS[1:], "\ufeff"], ids=["both", "mark", "crlf", "empty"]
+)
+def test_a_file_of_a_windows_editor_is_edited(there: Home, text: str) -> None:
+    """What `prx start` reads is no other file for `prx setup`: a byte order mark and other line ends are no mistake."""
+    file = there.folder / "prx.toml"
+    file.write_bytes(text.encode())
+    done = there.run("setup", NAME, "--lab", "--yes")
+    assert done.returncode == 0, done.stderr
+    assert there.run("config", "check").returncode == 0
+    assert plan_of(there)["steps"] == [step for step in plan_of(there)["steps"] if step["action"] == "keep"]
+    assert there.run("teardown", NAME, "--lab", "--yes").returncode == 0
+
+
+UNSOUND = {
+    "cloudflare.allowed_mail": '[tunnel]\n[tunnel.cloudflare]\nallowed_mail = ["a@example.org"]\n',
+    "tunnels.web.cloudflare.allowed_mail": '[tunnels.web]\n[tunnels.web.cloudflare]\nallowed_mail = ["a@example.org"]\n',
+}
+
+
+@pytest.mark.parametrize("key", UNSOUND)
+@pytest.mark.parametrize("words", [("--plan",), ("--yes",)])
+def test_no_file_is_written_that_prx_start_refuses(there: Home, stand: Stand, key: str, words: tuple[str, ...]) -> None:
+    """A key of the file that a named tunnel must not have is named beforehand: nothing is made, the file stays."""
+    file, before = there.folder / "prx.toml", stand.exported()
+    file.write_text(UNSOUND[key])
+    done = there.run("setup", NAME, "--lab", *words)
+    assert (done.returncode, key in done.stderr, "--write FILE" in done.stderr) == (2, True, True)
+    assert (file.read_text(), stand.exported()) == (UNSOUND[key], before)
+    assert there.run("setup", NAME, "--lab", "--yes", "--write", "other.toml").returncode == 0
+    assert there.run("teardown", NAME, "--lab", "--yes", "--write", "other.toml").returncode == 0
+
+
+def test_a_plan_is_expected_whatever_else_is_kept(there: Home) -> None:
+    """The fingerprint of `--plan` is good for `--expect`, however many secrets there are, and if another one comes."""
+    store = SecretStore(Path(there.environ["PRX_DATA_DIR"]), KeyFinder(Secret(there.environ["PRX_MASTER_KEY"])))
+    for name in ("one", "two", "three", "four", "five"):
+        store.set(name, Secret("x"))
+    words = (NAME, "--allow", "you@example.com", "--service-token", "ci=secret:ci")
+    fingerprint = plan_of(there, *words)["fingerprint"]
+    store.set("six", Secret("x"))
+    done = there.run("setup", *words, "--lab", "--yes", "--expect", fingerprint)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_host_name_that_was_changed_leaves_its_token(there: Home) -> None:
+    """The file's tunnel gets another name: what was made for the former one goes, and the token that runs the new one stays."""
+    former, file = "former.prx.localhost", there.folder / "prx.toml"
+    assert there.run("setup", former, "--lab", "--yes").returncode == 0
+    file.write_text(file.read_text().replace(f'hostname = "{former}"', f'hostname = "{NAME}"'))
+    assert there.run("setup", "--lab", "--yes").returncode == 0
+    gone = there.run("teardown", former, "--lab", "--yes")
+    assert (gone.returncode, "it stays" in gone.stderr) == (0, True)
+    assert "nothing to change" in there.run("setup", "--lab", "--yes").stderr
+
+
 @pytest.mark.parametrize(
     ("words", "found"),
     [

@@ -73,7 +73,8 @@ class Machine:
 
     def _look(self, api: Any, wish: Wish, overwrite_dns: bool) -> tuple[World, Plan]:
         zone, memory = find_zone(api, wish.hostname), self.memory(wish.hostname)
-        world = observe(api, zone, wish.hostname, memory, self._local(wish.hostname), access=wish.is_protected)
+        now = self.stand.account.access.wall()
+        world = observe(api, zone, wish.hostname, memory, self._local(wish.hostname), access=wish.is_protected, now=now)
         app = our_app(world, wish.hostname)
         wanted = self._tunnel(wish, world.team.name if world.team else "", app.aud if app else "", memory.aud)
         state = FileState("prx.toml", bool(self.text), with_tunnel(self.text, wanted)[1])

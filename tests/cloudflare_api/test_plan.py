@@ -182,15 +182,21 @@ def test_guests_find_a_way_to_log_in(providers: tuple[Provider, ...], created: b
         (None, "", (), "keep"),
         (TokenMemory("t", delivered=True), "", (), "keep"),
         (TokenMemory("t", delivered=False), "", (), "change"),
-        (TokenMemory("t", delivered=True, kept_as="e"), "e", ("e",), "keep"),
+        (TokenMemory("t", delivered=True, kept_as="e"), "e", ("e", "e-id"), "keep"),
+        (TokenMemory("t", delivered=False, kept_as="e"), "e", ("e", "e-id"), "change"),
+        (TokenMemory("t", delivered=True, kept_as="former"), "e", ("e", "e-id"), "change"),
+        (TokenMemory("t", delivered=True, kept_as="e"), "e", ("e",), "change"),
+        (TokenMemory("t", delivered=True, kept_as="e"), "e", ("e-id",), "change"),
         (TokenMemory("t", delivered=True, kept_as="e"), "e", (), "change"),
         (TokenMemory("t", delivered=True), "e", (), "change"),
+        (None, "e", ("e", "e-id"), "keep"),
+        (None, "e", (), "change"),
     ],
 )
 def test_a_secret_that_never_arrived_is_made_again(
     told: TokenMemory | None, kept: str, entries: tuple[str, ...], action: str
 ) -> None:
-    """A service token whose secret was lost on the way, or is to be kept and is not, gets a new one."""
+    """A service token gets a new secret if that was lost on the way, or is to be kept and is not; an earlier one's is none."""
     wish = replace(WISH, service_tokens=(TokenWish("ci", kept),))
     memory = Memory(NAME, "api", service_tokens={} if told is None else {"ci": told})
     world = replace(complete(), local=Local("prx-x", ID, frozenset(entries)))
@@ -251,8 +257,123 @@ def test_a_removal_leaves_what_is_not_ours() -> None:
         configuration=Configuration(1, other),
     )
     plan = plan_removal(world, NAME, MEMORY, FILE)
-    assert kinds(plan) == [("change", "ingress"), ("delete", "secret")]
-    assert len(plan.notes) == 2
+    assert kinds(plan) == [("change", "ingress")]
+    assert len(plan.notes) == 3
+    assert plan.notes[0] == f"secret:prx-x holds the token of a tunnel that lives on (id {ID}): it stays"
+
+
+ANOTHER = "22222222-5aa8-4807-8600-7b38c06b45fa"
+
+
+@pytest.mark.parametrize(
+    ("tunnels", "remembered", "held", "goes"),
+    [
+        ((TUNNEL,), ID, ID, True),
+        ((TUNNEL,), "", ID, True),
+        ((), ID, ID, True),
+        ((TUNNEL,), ID, ANOTHER, False),
+        ((), ID, ANOTHER, False),
+        ((), "", ANOTHER, False),
+    ],
+    ids=["ours", "without a journal", "gone already", "another's", "another's, ours is gone", "another's, nothing is known"],
+)
+def test_a_removal_takes_the_token_of_its_tunnel_alone(
+    tunnels: tuple[Tunnel, ...], remembered: str, held: str, goes: bool
+) -> None:
+    """An entry that another tunnel's token has come into, as after a change of the host name, stays, and the plan says so."""
+    world = replace(EMPTY, tunnels=tunnels, tunnel=next(iter(tunnels), None), local=Local("prx-x", held))
+    plan = plan_removal(world, NAME, Memory(NAME, "api", tunnel_id=remembered), FILE)
+    assert (("delete", "secret") in kinds(plan)) is goes
+    assert any(held in note for note in plan.notes) is not goes
+
+
+@pytest.mark.parametrize(
+    ("held", "entries", "action", "refused"),
+    [
+        ("", (), "create", False),
+        ("", ("another",), "create", False),
+        ("", ("prx-x",), "", True),
+        (ANOTHER, ("prx-x",), "change", False),
+        (ID, ("prx-x",), "keep", False),
+    ],
+)
+def test_another_secret_is_not_written_over(held: str, entries: tuple[str, ...], action: str, refused: bool) -> None:
+    """What is no tunnel's token is another secret: it is named, and stays; that of another tunnel is shown."""
+    plan = plan_setup(replace(complete(), local=Local("prx-x", held, frozenset(entries))), WISH, MEMORY, FILE)
+    assert [step.action for step in plan.steps if step.what == "secret"] == ([action] if action else [])
+    assert any("prx secret delete prx-x" in text for text in plan.refused) is refused
+
+
+@pytest.mark.parametrize(("tunnels", "tunnel_id"), [((TUNNEL,), ID), ((), ID), ((), ""), ((replace(TUNNEL, id="x"),), "")])
+def test_a_removal_knows_a_record_by_its_mark(tunnels: tuple[Tunnel, ...], tunnel_id: str) -> None:
+    """A record that says whose it is and leads there goes, also if the tunnel has gone and the journal is another machine's."""
+    ours = Record.read({**record_of(NAME, ID), "id": "r"})
+    world = replace(EMPTY, tunnels=tunnels, tunnel=next(iter(tunnels), None), records=(ours,))
+    assert ("delete", "dns") in kinds(plan_removal(world, NAME, Memory(NAME, "api", tunnel_id=tunnel_id), FILE))
+
+
+@pytest.mark.parametrize("comment", ["", "prx", "prx demo server", f"prx {ANOTHER}"])
+def test_a_removal_leaves_a_record_with_no_mark_or_another(comment: str) -> None:
+    """A remark of another hand that begins like prx's is no mark."""
+    world = replace(complete(), records=(record(f"{ID}.cfargotunnel.com", "CNAME", comment),))
+    assert "dns" not in {step.what for step in plan_removal(world, NAME, Memory(NAME, "api", tunnel_id=ID), FILE).steps}
+
+
+@pytest.mark.parametrize(
+    ("ending", "told", "kept", "entries", "then"),
+    [
+        ((), TokenMemory("t", delivered=True), "", (), "stays"),
+        (("t",), TokenMemory("t", delivered=True), "", (), "good for another year"),
+        (("t",), None, "", (), "good for another year"),
+        (("t",), TokenMemory("t", delivered=True, kept_as="e"), "e", ("e", "e-id"), "good for another year"),
+        (("t",), TokenMemory("t", delivered=False), "", (), "a new secret"),
+        (("other",), TokenMemory("t", delivered=True), "", (), "stays"),
+    ],
+)
+def test_a_service_token_does_not_end_unnoticed(
+    ending: tuple[str, ...], told: TokenMemory | None, kept: str, entries: tuple[str, ...], then: str
+) -> None:
+    """One that has ended, or soon does, is not said to stay: it goes on for a year, with its secret unless that is lost."""
+    wish = replace(WISH, service_tokens=(TokenWish("ci", kept),))
+    tokens = (ServiceToken("t", f"prx: {NAME}: ci", "x.access", "2026-12-01T00:00:00Z"),)
+    local = Local("prx-x", ID, frozenset(entries))
+    world = replace(complete(), tokens=tokens, ending=frozenset(ending), local=local)
+    memory = Memory(NAME, "api", service_tokens={} if told is None else {"ci": told})
+    (step,) = [step for step in plan_setup(world, wish, memory, FILE).steps if step.what == "service_token"]
+    assert step.then.startswith(then)
+    assert ("2026-12-01" in step.now) == (then == "good for another year")
+
+
+@pytest.mark.parametrize(
+    ("ends", "moment", "before"),
+    [
+        ("2026-12-01T00:00:00Z", 1_796_083_199.0, False),
+        ("2026-12-01T00:00:00Z", 1_796_083_201.0, True),
+        ("2026-12-01T01:00:00+01:00", 1_796_083_201.0, True),
+        ("", 4e9, False),
+        ("soon", 4e9, False),
+    ],
+)
+def test_an_end_that_is_not_known_is_none(ends: str, moment: float, before: bool) -> None:
+    """A service token without an end has none, and one that cannot be read is not guessed."""
+    assert ServiceToken("t", "n", "c", ends).ends_before(moment) is before
+
+
+def test_the_fingerprint_is_the_same_in_every_process() -> None:
+    """`--expect` is given in another process than `--plan`, whose sets come in another order."""
+    import subprocess
+    import sys
+    from pathlib import Path
+
+    code = (
+        "from dataclasses import replace; from tests.cloudflare_api.test_plan import complete, Local\n"
+        "names = frozenset(f'entry-{number}' for number in range(9))\n"
+        "print(replace(complete(), local=Local('prx-x', '', names), ending=names).fingerprint)"
+    )
+    environs = [{"PYTHONHASHSEED": seed, "PATH": ""} for seed in ("1", "2", "3", "4")]
+    root = Path(__file__).parents[2]
+    said = {subprocess.check_output([sys.executable, "-c", code], env=env, cwd=root) for env in environs}
+    assert len(said) == 1
 
 
 @pytest.mark.parametrize(

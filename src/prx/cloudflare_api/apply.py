@@ -13,13 +13,13 @@ from typing import Any, TypeVar
 
 from prx.cloudflare_api.calls import Api
 from prx.cloudflare_api.errors import ApiError, LostAnswerError, TakenError
-from prx.cloudflare_api.guards import token_ids
+from prx.cloudflare_api.guards import end_of, has_reached_its_owner, token_ids
 from prx.cloudflare_api.ingress import wanted_document
 from prx.cloudflare_api.journal import Journal, Memory, TokenMemory
-from prx.cloudflare_api.plan import Plan, leading_record, our_app
+from prx.cloudflare_api.plan import Plan, is_marked, leading_record, our_app
 from prx.cloudflare_api.ports import Ports
 from prx.cloudflare_api.steps import Step
-from prx.cloudflare_api.things import Application, Record, ServiceToken, Tunnel
+from prx.cloudflare_api.things import Application, Provider, Record, ServiceToken, Tunnel
 from prx.cloudflare_api.wishes import TokenWish, Wish, app_name, app_of, record_of, target, token_name, tunnel_name
 from prx.cloudflare_api.world import World
 from prx.core.errors import PrxError
@@ -125,19 +125,35 @@ class Setup:
         self._journal.keep(memory)
 
     def _pin(self) -> None:
+        """Switch the one-time PIN on. Its name is not prx's own, so one that another hand made in the meantime is not ours."""
         self._memory.pin = True
         self._journal.keep(self._memory)
-        provider = self._made(
-            lambda: self._api.create_pin(self._account),
-            lambda: self._api.providers(self._account),
-            lambda provider: provider.type == "onetimepin",
-        )
+        try:
+            provider = self._api.create_pin(self._account)
+        except LostAnswerError:
+            there = self._pins()
+            if len(there) != 1:
+                raise
+            (provider,) = there
+        except ApiError as error:
+            self._memory.pin = False
+            self._journal.keep(self._memory)
+            if isinstance(error, TakenError) and self._pins():
+                return
+            raise
         self._memory.pin_id = provider.id
         self._journal.keep(self._memory)
+
+    def _pins(self) -> list[Provider]:
+        return [item for item in self._api.providers(self._account) if item.type == "onetimepin"]
 
     def _service_token(self, step: Step) -> None:
         wish = next(item for item in self._wish.service_tokens if item.name == step.name)
         name = token_name(self._wish.hostname, wish.name)
+        if end_of(self._token_ids.get(wish.name, ""), self._world):
+            self._refresh(self._token_ids[wish.name])
+            if has_reached_its_owner(wish, self._world, self._memory):
+                return
         self._remember_token(wish, TokenMemory(self._token_ids.get(wish.name, ""), kept_as=wish.kept_as))
         if step.action == "create":
             token, secret = self._fresh_token(name)
@@ -162,6 +178,12 @@ class Setup:
             return self._api.rotate_service_token(self._account, token)
         except LostAnswerError:  # it had an effect or not: another one does no harm, as the secret has reached no owner
             return self._api.rotate_service_token(self._account, token)
+
+    def _refresh(self, token_id: str) -> None:
+        try:
+            self._api.refresh_service_token(self._account, token_id)
+        except LostAnswerError:  # a year from now, whether it is the first time or the second
+            self._api.refresh_service_token(self._account, token_id)
 
     def _remember_token(self, wish: TokenWish, memory: TokenMemory) -> None:
         self._memory.service_tokens[wish.name] = memory
@@ -224,12 +246,21 @@ class Setup:
     def _overwrite(self, zone: str, wanted: Mapping[str, Any]) -> Record:
         first, *others = self._world.records
         known = {item.get("id") for item in self._memory.former_records}
-        foreign = [item for item in self._world.records if not item.comment.startswith("prx ")]
+        foreign = [item for item in self._world.records if not is_marked(item)]
         self._memory.former_records += [dict(item.document) for item in foreign if item.id not in known]
         self._journal.keep(self._memory)
-        for other in others:
-            self._api.delete_record(zone, other.id)
-        return self._api.put_record(zone, first.id, wanted)
+        there = {item.id for item in self._world.records} - known
+        try:
+            for other in others:
+                self._api.delete_record(zone, other.id)
+                there.discard(other.id)
+            return self._api.put_record(zone, first.id, wanted)
+        except LostAnswerError:
+            raise
+        except ApiError:  # what is there still was not overwritten, and must not come back once its owner has removed it
+            self._memory.former_records = [item for item in self._memory.former_records if item.get("id") not in there]
+            self._journal.keep(self._memory)
+            raise
 
     def _require_name(self, zone: str, record: Record) -> None:
         """Take a record back that was made under another name, as happens in a zone that the name is not of."""

@@ -194,6 +194,11 @@ class Api:
         path = f"/accounts/{account}/access/service_tokens/{token.id}/rotate"
         return _with_secret(self._do("POST", path, f"give {token.name} a new secret", Right.SERVICE_TOKENS_EDIT, {}), token)
 
+    def refresh_service_token(self, account: str, token: str) -> None:
+        """Have a service token be good for another year from now, with the secret that it has."""
+        path = f"/accounts/{account}/access/service_tokens/{token}/refresh"
+        self._do("POST", path, "have the service token go on for a year", Right.SERVICE_TOKENS_EDIT, {})
+
     def delete_service_token(self, account: str, token: str) -> None:
         """Delete a service token."""
         self._delete(

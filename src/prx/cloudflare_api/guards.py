@@ -24,20 +24,36 @@ def token_steps(world: World, wish: Wish, memory: Memory) -> Iterator[Step]:
     known = token_ids(world, wish.hostname)
     for token in wish.service_tokens:
         place = f"its two values are kept as secret:{token.kept_as}" if token.kept_as else "its two values are printed once"
+        end = end_of(known.get(token.name, ""), world)
         if token.name not in known:
             yield Step("create", "service_token", token.name, "no such token", f"for a machine; {place}")
         elif not has_reached_its_owner(token, world, memory):
-            yield Step("change", "service_token", token.name, "its secret never arrived", f"a new secret; {place}")
+            now = f"its values are not in secret:{token.kept_as}" if token.kept_as else "its secret never arrived"
+            yield Step("change", "service_token", token.name, now, f"a new secret, and the one before ends; {place}")
+        elif end:
+            yield Step("change", "service_token", token.name, end, "good for another year, its two values stay")
         else:
             yield Step("keep", "service_token", token.name, "is there", "stays")
 
 
+def end_of(token_id: str, world: World) -> str:
+    """Return in words when a service token ends, or has ended; empty if it is good for more than a month."""
+    ending = next((item for item in world.tokens or () if item.id == token_id and item.id in world.ending), None)
+    return f"is good until {ending.expires_at[:10]}" if ending else ""
+
+
 def has_reached_its_owner(token: TokenWish, world: World, memory: Memory) -> bool:
-    """Return whether the secret of a service token that exists is where it should be; one that prx knows nothing of is."""
+    """Return whether the secret of a service token that exists is where it should be; one that prx knows nothing of is.
+
+    What stands in the secrets manager may be left from an earlier token: it counts once this one was put there.
+    """
     remembered = memory.service_tokens.get(token.name)
-    if token.kept_as:
-        return token.kept_as in world.local.entries and (remembered is None or remembered.kept_as == token.kept_as)
-    return remembered is None or remembered.delivered
+    if remembered is not None and not remembered.delivered:
+        return False
+    if not token.kept_as:
+        return True
+    both = {token.kept_as, f"{token.kept_as}-id"} <= world.local.entries
+    return both and (remembered is None or remembered.kept_as == token.kept_as)
 
 
 def application_steps(world: World, wish: Wish, app: Application | None) -> Iterator[Step]:

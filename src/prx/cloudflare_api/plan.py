@@ -89,15 +89,9 @@ def our_app(world: World, hostname: str) -> Application | None:
     return next((app for app in world.apps or () if app.name == app_name(hostname)), None)
 
 
-def our_record(world: World, memory: Memory) -> Record | None:
-    """Return the DNS record that prx made: its mark, and still leading to our tunnel."""
-    ids = {tunnel.id for tunnel in world.tunnels} | ({memory.tunnel_id} if memory.tunnel_id else set())
-    return next((item for item in world.records if any(is_ours(item, tunnel) for tunnel in ids)), None)
-
-
-def is_ours(record: Record, tunnel_id: str) -> bool:
-    """Return whether a record is marked as ours, and leads to this tunnel."""
-    return record.type == "CNAME" and record.content == target(tunnel_id) and record.comment == f"{MARK} {tunnel_id}"
+def our_record(world: World) -> Record | None:
+    """Return the DNS record that prx made: it has prx's mark, and leads where the mark says; the tunnel may be gone."""
+    return next((item for item in world.records if is_marked(item)), None)
 
 
 def needs_pin(world: World, wish: Wish) -> bool:
@@ -148,12 +142,12 @@ def _local_steps(world: World, file: FileState) -> Iterator[Step]:
     name = f"secret:{local.secret}"
     if kept:
         yield Step("keep", "secret", name, "holds the tunnel's token", "stays")
-    else:
-        now = "holds the token of another tunnel" if local.secret_tunnel else "is not there"
-        action: Action = "change" if local.secret_tunnel else "create"
-        yield Step(action, "secret", name, now, "the tunnel's token, in the secrets manager")
+    elif local.secret_tunnel:
+        yield Step("change", "secret", name, "holds the token of another tunnel", "the tunnel's token in its place")
+    elif local.secret not in local.entries:
+        yield Step("create", "secret", name, "is not there", "the tunnel's token, in the secrets manager")
     if file.changes:
-        action = "change" if file.exists else "create"
+        action: Action = "change" if file.exists else "create"
         yield Step(action, "file", file.path, "is there" if file.exists else "is not there", "; ".join(file.changes))
     else:
         yield Step("keep", "file", file.path, "says all this", "stays")
@@ -168,7 +162,9 @@ def _dns_steps(world: World, wish: Wish, *, overwrite: bool) -> Iterator[Step]:
         yield Step(action, "dns", wish.hostname, str(right), "stays" if right.proxied else then)
     elif not world.records:
         yield Step("create", "dns", wish.hostname, "no record", then)
-    elif overwrite or all(_is_marked(record) for record in world.records):
+    elif all(is_marked(record) for record in world.records):
+        yield Step("change", "dns", wish.hostname, "; ".join(map(str, world.records)), then)
+    elif overwrite:
         yield Step("change", "dns", wish.hostname, "; ".join(map(str, world.records)), f"{then}; teardown gives it back")
 
 
@@ -179,7 +175,7 @@ def leading_record(world: World, tunnel_id: str) -> Record | None:
     return next((item for item in world.records if item.type == "CNAME" and item.content == target(tunnel_id)), None)
 
 
-def _is_marked(record: Record) -> bool:
+def is_marked(record: Record) -> bool:
     """Return whether a record is prx's, of a tunnel that may be gone."""
     return record.type == "CNAME" and record.content == target(record.comment.removeprefix(f"{MARK} "))
 
@@ -214,8 +210,13 @@ def _refusals(world: World, wish: Wish, foreign: Sequence[Application], *, overw
             "the tunnel's configuration is a file of its connector (config_src local): what Cloudflare holds would not be "
             "used. Remove the tunnel, then run the same command again"
         )
+    if not world.local.secret_tunnel and world.local.secret in world.local.entries:
+        yield (
+            f"secret:{world.local.secret} holds something else than a tunnel's token: it stays as it is. Let the file name "
+            f'another entry (token = "secret:NAME"), or remove this one: prx secret delete {world.local.secret}'
+        )
     led = world.tunnel is not None and leading_record(world, world.tunnel.id) is not None
-    if world.records and not led and not overwrite_dns and not all(_is_marked(record) for record in world.records):
+    if world.records and not led and not overwrite_dns and not all(is_marked(record) for record in world.records):
         listed = "; ".join(map(str, world.records))
         yield (
             f"the name has a DNS record that is not prx's: {listed}. It stays as it is; --overwrite-dns replaces it, and "

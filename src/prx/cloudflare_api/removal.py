@@ -18,14 +18,14 @@ from prx.cloudflare_api.journal import Journal, Memory
 from prx.cloudflare_api.plan import FileState, Plan, leading_record, our_app, our_record
 from prx.cloudflare_api.ports import Ports
 from prx.cloudflare_api.steps import Step
-from prx.cloudflare_api.things import Provider, Record
+from prx.cloudflare_api.things import Provider, Record, Tunnel
 from prx.cloudflare_api.world import World
 
 
 def plan_removal(world: World, hostname: str, memory: Memory, file: FileState) -> Plan:
     """Return the plan that takes away what prx made for a host name."""
     steps = [*_dns_steps(world, hostname, memory), *_access_steps(world, hostname, memory), *_tunnel_steps(world, hostname)]
-    if world.local.secret_tunnel:
+    if world.local.secret_tunnel in _ends(world, hostname, memory):
         steps.append(Step("delete", "secret", f"secret:{world.local.secret}", "holds the tunnel's token", "gone"))
     if file.changes:
         steps.append(Step("change", "file", file.path, "says all this", "; ".join(file.changes)))
@@ -33,7 +33,7 @@ def plan_removal(world: World, hostname: str, memory: Memory, file: FileState) -
 
 
 def _dns_steps(world: World, hostname: str, memory: Memory) -> Iterator[Step]:
-    ours, former = our_record(world, memory), to_give_back(world, memory)
+    ours, former = our_record(world), to_give_back(world, memory)
     before = "; ".join(str(Record.read(item)) for item in former)
     if former:
         now = str(ours) if ours is not None else "no record"
@@ -46,7 +46,7 @@ def to_give_back(world: World, memory: Memory) -> list[dict[str, Any]]:
     """Return the records that the user let us overwrite and that are not there; none if records of others are there by now."""
     there = {(item.type, item.content) for item in world.records}
     former = {(item["type"], str(item["content"]).lower()): item for item in memory.former_records}
-    ours = our_record(world, memory)
+    ours = our_record(world)
     if ours is None and not there <= former.keys():
         return []
     return [item for key, item in former.items() if key not in there]
@@ -68,16 +68,32 @@ def our_pins(world: World, memory: Memory) -> list[Provider]:
 
 
 def _tunnel_steps(world: World, hostname: str) -> Iterator[Step]:
-    others = serves_others(world.configuration.document, hostname) if world.configuration else []
     for tunnel in world.tunnels:
-        if tunnel == world.tunnel and others:
+        if _serves_on(tunnel, world, hostname):
+            others = serves_others(world.configuration.document if world.configuration else {}, hostname)
             yield Step("change", "ingress", hostname, f"it serves {', '.join(others)}, too", "without the rules of this name")
         else:
             yield Step("delete", "tunnel", tunnel.name, f"id {tunnel.id}", "gone")
 
 
+def _ends(world: World, hostname: str, memory: Memory) -> set[str]:
+    """Return the ids of the tunnels that there are no more after the removal; the token of any other is still of use."""
+    lives = {tunnel.id for tunnel in world.tunnels}
+    goes = {tunnel.id for tunnel in world.tunnels if not _serves_on(tunnel, world, hostname)}
+    return goes | ({memory.tunnel_id} - lives - {""})
+
+
+def _serves_on(tunnel: Tunnel, world: World, hostname: str) -> bool:
+    """Return whether a tunnel stays, as its rules speak of other names, too."""
+    rules = world.configuration.document if world.configuration and tunnel == world.tunnel else {}
+    return bool(serves_others(rules, hostname))
+
+
 def _notes(world: World, hostname: str, memory: Memory) -> Iterator[str]:
-    if world.records and our_record(world, memory) is None:
+    held = world.local.secret_tunnel
+    if held and held not in _ends(world, hostname, memory):
+        yield f"secret:{world.local.secret} holds the token of a tunnel that lives on (id {held}): it stays"
+    if world.records and our_record(world) is None:
         record = leading_record(world, world.tunnel.id) if world.tunnel else None
         shown = record or world.records[0]
         yield f"the DNS record {shown} is not prx's: it stays" + (", and will lead nowhere" if record else "")
@@ -131,7 +147,7 @@ class Removal:
                 self._ports.clean_file()
 
     def _dns(self) -> None:
-        zone, ours = self._world.zone.id, our_record(self._world, self._memory)
+        zone, ours = self._world.zone.id, our_record(self._world)
         former = to_give_back(self._world, self._memory)
         if ours is not None and former:
             self._api.put_record(zone, ours.id, writable(former.pop(0)))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 Document = Mapping[str, Any]
@@ -191,6 +192,13 @@ class ServiceToken:
     def read(cls, document: Document) -> ServiceToken:
         """Read a service token, without the secret that a create or a rotation shows."""
         return cls(_text(document, "id"), _text(document, "name"), _text(document, "client_id"), _text(document, "expires_at"))
+
+    def ends_before(self, moment: float) -> bool:
+        """Return whether it is known to end before a moment, in seconds since 1970."""
+        try:
+            return datetime.fromisoformat(self.expires_at).timestamp() < moment
+        except ValueError:
+            return False
 
 
 @dataclass(frozen=True, slots=True)

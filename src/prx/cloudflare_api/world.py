@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass
+from typing import Final
 
 from prx.cloudflare_api.calls import Api
 from prx.cloudflare_api.errors import ApiError, MissingRightError
@@ -19,7 +20,7 @@ class Local:
     """What this machine keeps: whether the secrets manager has the token of that tunnel, and what the file would become.
 
     secret: the entry for the tunnel's token; secret_tunnel: the id of the tunnel whose token is there (empty: none). entries:
-    the entries of the secrets manager that service tokens may be kept in, as far as they are there.
+    which there are of that one and of those that service tokens are to be kept in.
     """
 
     secret: str
@@ -32,7 +33,8 @@ class World:
     """What there is. tunnels: those that are prx's for this host name; records: those that stand on it.
 
     team, apps, tokens, providers are None if they were not read, or could not be (`unseen` says why). other_apps: how
-    many applications stand before other names. delegations: NS records by which other servers answer for the name.
+    many applications stand before other names. delegations: NS records by which other servers answer for the name. ending: the
+    ids of the service tokens that have ended, or do so within a month.
     """
 
     zone: Zone
@@ -48,11 +50,12 @@ class World:
     unseen: str = ""
     other_apps: int = 0
     delegations: tuple[Record, ...] = ()
+    ending: frozenset[str] = frozenset()
 
     @property
     def fingerprint(self) -> str:
         """Return what changes when anything that the plan rests on changes: 16 hexadecimal digits."""
-        text = json.dumps(_stable(asdict(self)), sort_keys=True, default=str)
+        text = json.dumps(_stable(asdict(self)), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -60,9 +63,15 @@ _MOVES_BY_ITSELF = frozenset({"status", "last_seen_at", "meta", "app_count"})
 
 
 def _stable(value: object) -> object:
+    """Return what is the same in every process: without what moves by itself, and with an order for sets."""
     if isinstance(value, dict):
         return {key: _stable(inner) for key, inner in value.items() if key not in _MOVES_BY_ITSELF}
+    if isinstance(value, frozenset):
+        return sorted(value)
     return [_stable(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+
+_SOON: Final = 30 * 86_400.0  # seconds; a token is good for a year
 
 
 def find_zone(api: Api, hostname: str, *, cert_zone: Zone | None = None) -> Zone:
@@ -91,8 +100,11 @@ def _no_zone(hostname: str, zone: Zone | None, cert_zone: Zone | None) -> PrxErr
     )
 
 
-def observe(api: Api, zone: Zone, hostname: str, memory: Memory, local: Local, *, access: bool) -> World:
-    """Read everything around a host name. access: Access is wanted, so what cannot be seen of it is an error."""
+def observe(api: Api, zone: Zone, hostname: str, memory: Memory, local: Local, *, access: bool, now: float = 0.0) -> World:
+    """Read everything around a host name. access: Access is wanted, so what cannot be seen of it is an error.
+
+    now: seconds since 1970, by which a service token has ended or not.
+    """
     account = zone.account_id
     tunnels = _tunnels(api, account, hostname)
     records = tuple(api.records(zone.id, hostname))
@@ -113,6 +125,7 @@ def observe(api: Api, zone: Zone, hostname: str, memory: Memory, local: Local, *
         seen.unseen,
         sum(not _concerns(app, hostname) for app in seen.apps or ()),
         tuple(api.delegations(zone, hostname)),
+        frozenset(token.id for token in seen.tokens or () if token.ends_before(now + _SOON)),
     )
 
 
@@ -159,6 +172,7 @@ def _access(api: Api, account: str, hostname: str, memory: Memory, *, wanted: bo
     try:
         team = api.team(account) if wanted else None
         apps = tuple(api.applications(account))
+        needed = needed or any(app.name == app_name(hostname) for app in apps)  # another machine may have made it
         tokens = (
             tuple(t for t in api.service_tokens(account) if t.name.startswith(token_name(hostname, ""))) if needed else None
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,12 +25,13 @@ from prx.cloudflare_api.removal import Removal, plan_removal
 from prx.cloudflare_api.rights import how_to_get
 from prx.cloudflare_api.steps import TITLES, Step
 from prx.cloudflare_api.things import Zone
-from prx.cloudflare_api.wishes import Wish
+from prx.cloudflare_api.wishes import TokenWish, Wish
 from prx.cloudflare_api.world import Local, World, find_zone, observe
 from prx.config.paths import data_dir, ensure_private_dir, private_dir
 from prx.core.errors import PrxError, UsageError
 from prx.core.hosts import is_this_machine
 from prx.logs.text import printable
+from prx.runtime.host.clock import SystemClock
 from prx.runtime.host.lock import InstanceLock, LockHeld
 from prx.secrets.value import Secret
 from prx.ui.errors import hide, print_note, without_secrets
@@ -90,7 +91,8 @@ class Session:
         entry = self._file.entry(wish.hostname) or memory.secret or entry_of(wish.hostname)
 
         def read_plan() -> tuple[World, Plan]:
-            world = observe(self._api, zone, wish.hostname, memory, self._local(entry), access=wish.is_protected)
+            local, now = self._local(entry, wish.service_tokens), SystemClock().wall()
+            world = observe(self._api, zone, wish.hostname, memory, local, access=wish.is_protected, now=now)
             state = self._file.state(self._tunnel(wish, local_addr, entry, world, memory))
             return world, plan_setup(world, wish, memory, state, overwrite_dns=self._manner.overwrite_dns)
 
@@ -137,8 +139,10 @@ class Session:
     def _memory(self, hostname: str) -> Memory:
         return self._journal.find(hostname, self._credentials.base)
 
-    def _local(self, entry: str) -> Local:
-        return Local(entry, self._keeping.tunnel_of(entry), self._keeping.names())
+    def _local(self, entry: str, tokens: Sequence[TokenWish] = ()) -> Local:
+        """Return what is kept here, of what this host name is about alone: another entry is no reason for another plan."""
+        concerned = {entry, *(name for token in tokens for name in (token.kept_as, f"{token.kept_as}-id"))}
+        return Local(entry, self._keeping.tunnel_of(entry), self._keeping.names() & concerned)
 
     def _cert_zone(self) -> Zone | None:
         held = self._credentials
