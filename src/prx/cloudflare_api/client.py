@@ -27,6 +27,7 @@ from prx.core.errors import UsageError
 from prx.core.hosts import is_this_machine
 from prx.core.numbers import whole
 from prx.core.parsing import parse_json
+from prx.files.outgoing import failure_words, making_client, trust_hint
 from prx.secrets.value import Secret
 
 BASE: Final = "https://api.cloudflare.com/client/v4"
@@ -85,13 +86,14 @@ class Client:
         self._limit_waits = _LIMIT_WAITS if patient else 0
         try:
             headers = {"Authorization": f"Bearer {token.reveal()}", "User-Agent": f"prx/{__version__}"}
-            self._http = httpx2.Client(
-                transport=transport,
-                headers=headers,
-                timeout=_TIMEOUT if patient else _SHORT_TIMEOUT,
-                follow_redirects=False,
-                trust_env=not is_this_machine(urlsplit(base).hostname or ""),
-            )
+            with making_client():
+                self._http = httpx2.Client(
+                    transport=transport,
+                    headers=headers,
+                    timeout=_TIMEOUT if patient else _SHORT_TIMEOUT,
+                    follow_redirects=False,
+                    trust_env=not is_this_machine(urlsplit(base).hostname or ""),
+                )
         except UnicodeError:
             raise UsageError("the API token holds characters that no token has, expected letters, digits, - and _") from None
 
@@ -141,10 +143,10 @@ class Client:
             if not reply.info or not fresh or (total is not None and count >= total) or len(found) < size:
                 return
 
-    def _once(self, call: Call, params: Mapping[str, Any] | None, body: Any) -> httpx2.Response | httpx2.TransportError:
+    def _once(self, call: Call, params: Mapping[str, Any] | None, body: Any) -> httpx2.Response | httpx2.RequestError:
         try:
             return self._http.request(call.method, f"{self.base}{call.path}", params=params, json=body)
-        except httpx2.TransportError as error:
+        except httpx2.RequestError as error:  # DecodingError, too: what came cannot be read
             return error
 
     def _wait_for_limit(self, call: Call, answer: httpx2.Response) -> None:
@@ -181,20 +183,20 @@ def _is_outage(answer: httpx2.Response) -> bool:
     return answer.status_code >= 500 or answer.status_code == 408
 
 
-def _never_sent(error: httpx2.TransportError) -> bool:
+def _never_sent(error: httpx2.RequestError) -> bool:
     return isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.PoolTimeout | httpx2.UnsupportedProtocol)
 
 
-def _no_answer(call: Call, answer: httpx2.Response | httpx2.TransportError, *, sent: bool) -> ApiError:
+def _no_answer(call: Call, answer: httpx2.Response | httpx2.RequestError, *, sent: bool) -> ApiError:
+    hint = "check the network, or https://www.cloudflarestatus.com"
     if isinstance(answer, httpx2.Response):
         refusal = _refusal(answer)
         reason = f"Cloudflare's API answers {refusal}"
     else:
-        refusal, reason = None, f"no answer from Cloudflare's API ({type(answer).__name__})"
+        refusal, hint = None, trust_hint(answer) or hint
+        reason = f"no answer from Cloudflare's API ({failure_words(answer) or type(answer).__name__})"
     if call.method == "GET" or not sent:
-        return UnreachableError(
-            call.what, refusal, reason=reason, hint="check the network, or https://www.cloudflarestatus.com"
-        )
+        return UnreachableError(call.what, refusal, reason=reason, hint=hint)
     reason += "; it is not known whether that was done"
     return LostAnswerError(call.what, refusal, reason=reason, hint="run the same command again: it reads first, and goes on")
 

@@ -26,6 +26,7 @@ from prx.cloudflare_api.client import require_safe
 from prx.core.errors import CredentialError, NotReadyError, PrxError
 from prx.core.hosts import is_this_machine
 from prx.core.parsing import parse_json
+from prx.files.outgoing import failure_words, making_client, trust_hint
 from prx.secrets.value import Secret
 
 DASH: Final = "https://dash.cloudflare.com"
@@ -221,13 +222,14 @@ def exchange(
     """Trade a code, or a refresh token, for tokens; CredentialError if that is refused, PrxError if no answer comes."""
     require_safe(dash)
     local = is_this_machine(urlsplit(dash).hostname or "")
+    with making_client():
+        client = httpx2.Client(transport=transport, timeout=30, trust_env=not local)
     try:
-        with httpx2.Client(transport=transport, timeout=30, trust_env=not local) as client:
+        with client:
             answer = client.post(f"{dash.rstrip('/')}/oauth2/token", data=dict(form))
-    except httpx2.TransportError as error:
-        raise PrxError(
-            f"{dash} does not answer ({type(error).__name__})", hint="check the network, then run prx login"
-        ) from None
+    except httpx2.RequestError as error:
+        hint = trust_hint(error) or "check the network, then run prx login"
+        raise PrxError(f"{dash} does not answer ({failure_words(error) or type(error).__name__})", hint=hint) from None
     try:
         found = parse_json(answer.content[:_LIMIT])
         assert isinstance(found, dict)

@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import os
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import BinaryIO, Final
 
@@ -23,7 +22,7 @@ from prx.core.errors import PrxError, UsageError
 from prx.core.hosts import is_loopback, is_private_channel
 from prx.core.numbers import whole
 from prx.core.redirects import REDIRECTS
-from prx.files.reading import require_ca_file
+from prx.files.outgoing import failure_words, making_client, trust_hint
 
 Progress = Callable[[int, int | None], None]
 """Called with the bytes received so far and the bytes expected (None: the server does not say)."""
@@ -77,17 +76,8 @@ async def _fetch(url: httpx2.URL, sink: BinaryIO, bounds: Bounds, progress: Prog
 
 
 def _client(timeout: httpx2.Timeout, *, through_proxy: bool) -> httpx2.AsyncClient:
-    """Return a client; raise UsageError if the environment names a proxy that cannot be one."""
-    if ca_file := os.environ.get("SSL_CERT_FILE"):
-        with suppress(OSError):
-            require_ca_file(ca_file)
-    try:
+    with making_client():
         return httpx2.AsyncClient(timeout=timeout, headers=_HEADERS, follow_redirects=False, trust_env=through_proxy)
-    except (httpx2.InvalidURL, ValueError, ImportError) as error:  # ImportError: SOCKS takes a library that prx lacks
-        raise UsageError(
-            "the proxy that HTTPS_PROXY or ALL_PROXY names cannot be used: expected http://HOST:PORT or https://HOST:PORT",
-            hint="set it right, or unset it for this command",
-        ) from error
 
 
 @asynccontextmanager
@@ -104,7 +94,8 @@ async def _answer(
                     return
                 url = _next(response, local=local)
         except httpx2.HTTPError as error:
-            raise PrxError(f"cannot download {_shown(url)}: {_words(error, bounds)}", hint=_TRY_AGAIN) from error
+            hint = trust_hint(error) or _TRY_AGAIN
+            raise PrxError(f"cannot download {_shown(url)}: {_words(error, bounds)}", hint=hint) from error
     raise PrxError(f"{_shown(url)}: more than {bounds.redirects} redirects", hint=_TRY_AGAIN)
 
 
@@ -174,15 +165,4 @@ def _words(error: httpx2.HTTPError, bounds: Bounds) -> str:
             return f"nothing came for {bounds.idle:g} s"
         case httpx2.RemoteProtocolError():
             return "the connection was closed before the end"
-    return _system_words(error) or str(error) or type(error).__name__
-
-
-def _system_words(error: BaseException) -> str:
-    """Return what the system said, which stands below what the HTTP library and its connection say; empty if it did not."""
-    cause = error.__cause__ or error.__context__
-    if isinstance(error, BaseExceptionGroup):
-        cause = error.exceptions[0]
-    if isinstance(error, OSError) and error.errno and error.strerror:
-        # asyncio words its own failures; a resolver's numbers are negative and have words of their own
-        return (os.strerror(error.errno) if error.errno > 0 else error.strerror).lower()
-    return _system_words(cause) if cause is not None else ""
+    return failure_words(error) or str(error) or type(error).__name__
