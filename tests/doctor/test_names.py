@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
+import dns.flags
 import dns.message
 import dns.rcode
 import dns.rrset
@@ -47,9 +48,29 @@ async def nameserver(tmp_path: Path, reply: Reply) -> AsyncIterator[tuple[int, l
         transport.close()
 
 
-def good(query: dns.message.Message) -> bytes:
-    """Answer that all is well."""
-    return dns.message.make_response(query).to_wire()
+def good(query: dns.message.Message, address: str = "192.0.2.1", kind: str = "A", ttl: int = 60) -> bytes:
+    """Answer with an address."""
+    response = dns.message.make_response(query)
+    response.answer = [dns.rrset.from_text(query.question[0].name, ttl, "IN", kind, address)]
+    return response.to_wire()
+
+
+def failing(code: dns.rcode.Rcode) -> Reply:
+    """Make a resolver that gives no address, with this code."""
+
+    def reply(query: dns.message.Message) -> bytes:
+        response = dns.message.make_response(query)
+        response.set_rcode(code)
+        return response.to_wire()
+
+    return reply
+
+
+def truncated(query: dns.message.Message) -> bytes:
+    """Answer that the whole does not fit."""
+    response = dns.message.make_response(query)
+    response.flags |= dns.flags.TC
+    return response.to_wire()
 
 
 def missing(query: dns.message.Message) -> bytes:
@@ -76,6 +97,61 @@ async def test_remembered_failure_is_pointed_out(scene_of: SceneOf, tmp_path: Pa
     assert finding.verdict is Mark.WARN
     assert "this machine's resolver 127.0.0.1 remembers that it does not exist (for up to 25 min more)" in finding.words
     assert "flush" in finding.remedy
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        (dns.rcode.SERVFAIL, "SERVFAIL"),
+        (dns.rcode.REFUSED, "REFUSED"),
+        (dns.rcode.NOTIMP, "NOTIMP"),
+        (dns.rcode.NOERROR, "that it has no address"),
+    ],
+)
+async def test_a_resolver_that_fails_does_not_know_the_name(
+    scene_of: SceneOf, tmp_path: Path, code: dns.rcode.Rcode, said: str
+) -> None:
+    """An answer without an address is not said to be the same as that of public DNS."""
+    async with nameserver(tmp_path, failing(code)) as (port, _):
+        [finding] = await check_local_dns(scene_of(), "web", NAME, KNOWN, port=port)
+    assert finding.verdict is Mark.WARN
+    assert f"127.0.0.1 says {said}" in finding.words
+
+
+@pytest.mark.parametrize(
+    ("address", "kind", "public"),
+    [
+        ("0.0.0.0", "A", "192.0.2.1"),
+        ("127.0.0.1", "A", "192.0.2.1"),
+        ("::", "AAAA", "2001:db8::1"),
+        ("::1", "AAAA", "2001:db8::1"),
+    ],
+)
+async def test_a_filter_is_pointed_out(scene_of: SceneOf, tmp_path: Path, address: str, kind: str, public: str) -> None:
+    """A filter in the network (Pi-hole, a company's DNS) leads blocked names nowhere: that is no knowledge of the name."""
+    async with nameserver(tmp_path, lambda query: good(query, address, kind)) as (port, _):
+        [finding] = await check_local_dns(scene_of(), "web", NAME, Dns(DnsState.RESOLVED, (public,)), port=port)
+    assert finding.verdict is Mark.WARN
+    assert f"127.0.0.1 gives {address} for {NAME}: a filter in this network blocks the name" in finding.words
+
+
+@pytest.mark.parametrize(
+    ("reply", "public", "verdict"),
+    [
+        (lambda query: good(query, "10.0.0.5"), "192.0.2.1", Mark.OK),
+        (lambda query: good(query, "127.0.0.1"), "127.0.0.1", Mark.OK),
+        (lambda query: good(query, "2001:db8::2", "AAAA"), "2001:db8::1", Mark.OK),
+        (truncated, "192.0.2.1", Mark.SKIP),
+    ],
+    ids=["an address of the network's own", "as public DNS says", "IPv6 alone", "too long"],
+)
+async def test_nothing_is_blamed_that_was_not_compared(
+    scene_of: SceneOf, tmp_path: Path, reply: Reply, public: str, verdict: Mark
+) -> None:
+    """Another address is an answer (a company's own DNS), and one that was cut off is none."""
+    async with nameserver(tmp_path, reply) as (port, _):
+        [finding] = await check_local_dns(scene_of(), "web", NAME, Dns(DnsState.RESOLVED, (public,)), port=port)
+    assert finding.verdict is verdict
 
 
 @pytest.mark.parametrize("state", [DnsState.MISSING, DnsState.UNKNOWN])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from email.utils import formatdate
 from pathlib import Path
@@ -15,10 +15,12 @@ import pytest
 import trustme
 from aioquic.asyncio.server import serve
 from aioquic.quic.configuration import QuicConfiguration
-from tests.doctor.conftest import SceneOf, by_check
+from tests.doctor.conftest import SceneOf, by_check, unknown
 from tests.support.servers import Served, Servers, answer, forever
 
 from prx.backends.base import EdgeSite
+from prx.config.schema import Config
+from prx.core.evidence import Dns, DnsState
 from prx.doctor import reach
 from prx.doctor.finding import Mark
 from prx.runtime.host.clock import SystemClock
@@ -174,3 +176,42 @@ async def test_public_dns_that_nobody_reaches(servers: Servers, scene_of: SceneO
     none = by_check(await reach.check_public_dns(scene_of(doh=[dead])))
     assert (none["public-dns"].verdict, none["clock"].verdict) == (Mark.FAIL, Mark.SKIP)
     assert refused in none["public-dns"].words
+
+
+async def known(_: str) -> Dns:
+    """Know every name, as this machine's own resolver in a network that blocks DNS over HTTPS."""
+    return Dns(DnsState.RESOLVED, ("127.0.0.1", "127.0.0.2", "::1"))
+
+
+@pytest.mark.parametrize(
+    ("by_system", "verdict", "others"), [(known, Mark.WARN, {Mark.OK, Mark.WARN, Mark.FAIL}), (unknown, Mark.FAIL, {Mark.SKIP})]
+)
+async def test_a_network_that_blocks_public_dns_does_not_keep_prx_from_working(
+    scene_of: SceneOf, by_system: Callable[[str], Awaitable[Dns]], verdict: Mark, others: set[Mark]
+) -> None:
+    """If the machine's own resolver knows the edge, prx goes on with it, and doctor tries the edge; without either it fails."""
+    scene = replace(scene_of(), by_system=by_system)
+    [public, clock] = await reach.check_public_dns(scene)
+    assert (public.verdict, clock.verdict) == (verdict, Mark.SKIP)
+    assert ("goes on with this machine's own resolver" in public.words) is (verdict is Mark.WARN)
+    assert {finding.verdict for finding in await reach.check_edge(scene)} <= others
+
+
+ADDRESSES = ("192.0.2.1", "192.0.2.2", "192.0.2.3", "2001:db8::1", "2001:db8::2", "2001:db8::3")
+
+
+@pytest.mark.parametrize(
+    ("versions", "tried"),
+    [
+        (["auto"], ["192.0.2.1", "192.0.2.2", "2001:db8::1", "2001:db8::2"]),
+        (["4"], ["192.0.2.1", "192.0.2.2"]),
+        (["6"], ["2001:db8::1", "2001:db8::2"]),
+        (["4", "6"], ["192.0.2.1", "192.0.2.2", "2001:db8::1", "2001:db8::2"]),
+    ],
+)
+def test_the_edge_is_tried_over_what_a_connector_may_take(scene_of: SceneOf, versions: list[str], tried: list[str]) -> None:
+    """A machine with IPv6 alone is not said to be cut off because IPv4 does not work, nor the other way round."""
+    scenes = [scene_of(cloudflare={"edge_ip_version": version}) for version in versions]
+    tunnels = {str(at): scene.config.tunnels["web"] for at, scene in enumerate(scenes)}
+    scene = replace(scenes[0], config=Config(tunnels=tunnels))
+    assert reach._tried(scene, ADDRESSES) == tried

@@ -11,9 +11,10 @@ import pytest
 
 from prx.cli import main
 from prx.cli.logs import _latest
+from prx.cloudflare_api import cert
 from prx.config.paths import find_config
 from prx.core.errors import PrxError
-from prx.files.presence import files_in, is_there
+from prx.files.presence import files_in, is_file, is_there
 from prx.ui import say
 
 NOBODY = 65534
@@ -118,3 +119,27 @@ def test_what_cannot_be_read_is_not_forgotten(folder: Path, capsys: pytest.Captu
     said = capsys.readouterr().err
     assert "nothing was forgotten: " in said
     assert "nothing was remembered" not in said
+
+
+@pytest.mark.parametrize("name", ["config.yml", "none.yml"])
+def test_what_only_this_user_would_read_is_absent_if_it_may_not_be_read(tmp_path: Path, name: str) -> None:
+    """Cloudflared's own files in a folder of another user concern neither the cloudflared nor the prx of this one."""
+    folder = tmp_path / "etc"
+    folder.mkdir()
+    (folder / "config.yml").touch()
+    assert is_file(folder / name) is (name == "config.yml")
+    with closed(folder):
+        assert not is_file(folder / name)
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_a_cert_pem_out_of_reach_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: bool) -> None:
+    """`prx setup` goes on to say how to sign in; a folder that it may not search was an error of its own."""
+    folder = tmp_path / ".cloudflared"
+    folder.mkdir()
+    (folder / "cert.pem").touch()
+    monkeypatch.setattr(cert, "_SYSTEM", (str(folder),))
+    environ = {"HOME": str(tmp_path)} | ({"TUNNEL_ORIGIN_CERT": str(folder / "cert.pem")} if named else {})
+    assert cert.find_cert(environ) == folder / "cert.pem"
+    with closed(folder):
+        assert cert.find_cert(environ) is None

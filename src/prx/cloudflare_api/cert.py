@@ -19,6 +19,7 @@ from prx.core.errors import CredentialError
 from prx.core.parsing import parse_json
 from prx.files import Claim, FileRefusedError
 from prx.files.people import home_folder
+from prx.files.presence import is_file
 from prx.files.reading import read_trusted
 from prx.secrets.value import Secret
 
@@ -58,7 +59,7 @@ def places(environ: Mapping[str, str]) -> Iterator[Path]:
 
 def find_cert(environ: Mapping[str, str]) -> Path | None:
     """Return the first cert.pem that is there."""
-    return next((path for path in places(environ) if path.is_file()), None)
+    return next((path for path in places(environ) if is_file(path)), None)
 
 
 def read_cert(path: Path, environ: Mapping[str, str]) -> Cert:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from prx.backends.base import CLOUDFLARE, EdgeSite
 from prx.config.schema import Config
+from prx.core.evidence import Dns
 from prx.runtime.host.clock import Clock, SystemClock
-from prx.runtime.probes.resolver import Resolver
+from prx.runtime.probes.resolver import Resolver, by_system
 
 # Where cloudflared looks for a configuration when it is given none (observed with cloudflared 2026.8.2).
 STRAY_FOLDERS = ("~/.cloudflared", "~/.cloudflare-warp", "~/cloudflare-warp", "/etc/cloudflared", "/usr/local/etc/cloudflared")
@@ -20,6 +21,7 @@ class Context:
     """The configuration, the environment, the edge, and where the system keeps what the checks read.
 
     root: `/` but in tests. lab: the tunnels use the local edge, which needs neither the Internet nor an account.
+    by_system: asks the machine's own resolver for a name that exists.
     """
 
     config: Config
@@ -28,6 +30,7 @@ class Context:
     clock: Clock = field(default_factory=SystemClock)
     root: Path = Path("/")
     lab: bool = False
+    by_system: Callable[[str], Awaitable[Dns]] = by_system
 
     @property
     def doh(self) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from prx.doctor.context import STRAY_FOLDERS, Context
 from prx.doctor.finding import Finding, Mark
+from prx.files.presence import is_file
 from prx.runtime.host.network import network_up
 
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy")
@@ -13,7 +14,7 @@ _ALSO_READ = {"NO_AUTOUPDATE", "STDIN_CONTROL"}  # cloudflared's variables witho
 async def check_stray_config(context: Context) -> list[Finding]:
     """Look for configuration files that cloudflared would take by itself: their ingress beats its command line."""
     files = (context.endpoint(f"{folder}/config.{end}") for folder in STRAY_FOLDERS for end in ("yml", "yaml"))
-    found = [str(file) for file in files if file.is_file()]
+    found = [str(file) for file in files if is_file(file)]
     if not found:
         return [Finding("stray-config", Mark.OK, "cloudflared has no configuration file of its own here")]
     words = f"{', '.join(found)}: harmless, as prx starts cloudflared with a configuration of its own"

@@ -7,11 +7,13 @@ asked directly, because their answer says for how long they will remember a "no 
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import secrets
 from collections.abc import Sequence
 from pathlib import Path
 
 import dns.exception
+import dns.flags
 import dns.message
 import dns.rcode
 import dns.rdatatype
@@ -44,21 +46,49 @@ async def check_local_dns(context: Context, tunnel: str, name: str, public: Dns,
     servers = nameservers(context.endpoint("/etc/resolv.conf"))
     if not servers:
         return [Finding("local-dns", Mark.SKIP, "no nameserver is configured in /etc/resolv.conf", tunnel=tunnel)]
-    answers = await asyncio.gather(*(_ask(server, name, port) for server in servers))
-    return [_finding(tunnel, name, servers, answers)]
+    kind = "A" if any(":" not in address for address in public.addresses) else "AAAA"
+    answers = await asyncio.gather(*(_ask(server, name, kind, port) for server in servers))
+    heard = [(server, answer) for server, answer in zip(servers, answers, strict=True) if answer is not None]
+    if not heard:
+        words = f"this machine's resolver does not answer ({', '.join(servers)})"
+        return [Finding("local-dns", Mark.WARN, words, "check /etc/resolv.conf", tunnel)]
+    return [_finding(tunnel, name, heard, public)]
 
 
-def _finding(tunnel: str, name: str, servers: Sequence[str], answers: Sequence[dns.message.Message | None]) -> Finding:
-    for server, answer in zip(servers, answers, strict=True):
-        if answer is not None and answer.rcode() == dns.rcode.NXDOMAIN:
+def _finding(tunnel: str, name: str, heard: Sequence[tuple[str, dns.message.Message]], public: Dns) -> Finding:
+    for server, answer in heard:
+        if answer.rcode() == dns.rcode.NXDOMAIN:
             words = (
                 f"public DNS knows {name}, but this machine's resolver {server} remembers that it does not exist{_for(answer)}"
             )
             return Finding("local-dns", Mark.WARN, words, _FLUSH, tunnel)
-    if not any(answers):
-        words = f"this machine's resolver does not answer ({', '.join(servers)})"
-        return Finding("local-dns", Mark.WARN, words, "check /etc/resolv.conf", tunnel)
-    return Finding("local-dns", Mark.OK, f"this machine's resolver knows {name}, too", tunnel=tunnel)
+        nowhere = [found for found in _addresses(answer) if _leads_nowhere(found) and found not in public.addresses]
+        if nowhere:
+            words = f"this machine's resolver {server} gives {nowhere[0]} for {name}: a filter in this network blocks the name"
+            return Finding("local-dns", Mark.WARN, words, "allow the name in the filter; elsewhere it is known", tunnel)
+    if any(_addresses(answer) for _, answer in heard):
+        return Finding("local-dns", Mark.OK, f"this machine's resolver knows {name}, too", tunnel=tunnel)
+    if any(answer.flags & dns.flags.TC for _, answer in heard):  # the whole of it takes TCP
+        return Finding("local-dns", Mark.SKIP, f"the answer of this machine's resolver for {name} is too long", tunnel=tunnel)
+    said = "; ".join(f"{server} says {_failure(answer)}" for server, answer in heard)
+    words = f"public DNS knows {name}, but this machine's resolver does not: {said}"
+    return Finding("local-dns", Mark.WARN, words, "ask its operator, or set another one in /etc/resolv.conf", tunnel)
+
+
+def _addresses(answer: dns.message.Message) -> list[str]:
+    kinds = {dns.rdatatype.A, dns.rdatatype.AAAA}
+    return [record.address for part in answer.answer if part.rdtype in kinds for record in part]
+
+
+def _leads_nowhere(address: str) -> bool:
+    """Return whether a filter answers so: no public name leads to this machine itself, or to no machine."""
+    found = ipaddress.ip_address(address)
+    return found.is_unspecified or found.is_loopback
+
+
+def _failure(answer: dns.message.Message) -> str:
+    code = answer.rcode()
+    return "that it has no address" if code == dns.rcode.NOERROR else dns.rcode.to_text(code)
 
 
 def _for(answer: dns.message.Message) -> str:
@@ -67,8 +97,8 @@ def _for(answer: dns.message.Message) -> str:
     return f" (for up to {max(1, round(times[0] / 60))} min more)" if times else ""
 
 
-async def _ask(server: str, name: str, port: int) -> dns.message.Message | None:
-    query = dns.message.make_query(name, "A", id=secrets.randbelow(65536))
+async def _ask(server: str, name: str, kind: str, port: int) -> dns.message.Message | None:
+    query = dns.message.make_query(name, kind, id=secrets.randbelow(65536))
 
     def fits(data: bytes) -> bool:
         return _read(data, query) is not None

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
-from prx.core.evidence import DnsState
+from prx.core.evidence import Dns, DnsState
 from prx.doctor.context import Context
 from prx.doctor.finding import Finding, Mark
 from prx.runtime.probes import doh
@@ -16,7 +16,7 @@ from prx.runtime.probes.edge import PORT, REGIONS
 from prx.runtime.probes.quic import speaks_quic
 
 _WAIT = 4.0  # seconds for each try
-_ADDRESSES = 3
+_ADDRESSES = 2  # of each IP version
 _SKEW_WARN, _SKEW_FAIL = 60.0, 300.0  # seconds; JWTs of Access bear a minute, certificates a little more
 
 _Try = Callable[[Sequence[Endpoint]], Awaitable[bool]]
@@ -38,12 +38,25 @@ async def _targets(context: Context) -> dict[str, list[Endpoint]] | str:
         return {
             f"{host}:{port}": [Endpoint(host.strip("[]"), int(port))] for host, _, port in split if is_address(host.strip("[]"))
         }
-    resolver = context.resolver
-    answers = dict(zip(REGIONS, await asyncio.gather(*(resolver.resolve(name) for name in REGIONS)), strict=True))
+    answers = dict(zip(REGIONS, await asyncio.gather(*(_region(context, name) for name in REGIONS)), strict=True))
     for name, dns in answers.items():
         if dns.state is not DnsState.RESOLVED:
             return f"public DNS does not give the addresses of {name}"
-    return {name: [Endpoint(address, PORT) for address in dns.addresses[:_ADDRESSES]] for name, dns in answers.items()}
+    return {name: [Endpoint(found, PORT) for found in _tried(context, dns.addresses)] for name, dns in answers.items()}
+
+
+def _tried(context: Context, addresses: Sequence[str]) -> list[str]:
+    """Return the addresses to try: some of each IP version that a connector may take."""
+    wanted = {settings.cloudflare.edge_ip_version for settings in context.config.tunnels.values()}
+    four = [found for found in addresses if ":" not in found][:_ADDRESSES] if wanted != {"6"} else []
+    six = [found for found in addresses if ":" in found][:_ADDRESSES] if wanted != {"4"} else []
+    return [*four, *six]
+
+
+async def _region(context: Context, name: str) -> Dns:
+    """Ask for a region as prx does: if no public DNS service answers, the machine's own resolver, as the name exists."""
+    found = await context.resolver.resolve(name)
+    return await context.by_system(name) if found.state is DnsState.UNKNOWN else found
 
 
 async def _unreachable(targets: dict[str, list[Endpoint]], works: _Try) -> list[str]:
@@ -89,7 +102,10 @@ async def check_public_dns(context: Context) -> list[Finding]:
     if not heard:
         words = f"no public DNS service answers: {'; '.join(str(answer) for answer in answers)}"
         remedy = "allow HTTPS to 1.1.1.1 or 8.8.8.8, or set doh in the configuration"
-        return [Finding("public-dns", Mark.FAIL, words, remedy), Finding("clock", Mark.SKIP, "no server reported the time")]
+        verdict, own = Mark.FAIL, await context.by_system(REGIONS[0])
+        if own.state is DnsState.RESOLVED:
+            verdict, words = Mark.WARN, f"{words}; prx goes on with this machine's own resolver, which knows the edge"
+        return [Finding("public-dns", verdict, words, remedy), Finding("clock", Mark.SKIP, "no server reported the time")]
     failed = [str(answer) for answer in answers if isinstance(answer, str)]
     words = f"{len(heard)} of {len(answers)} DNS-over-HTTPS servers answer" + "".join(f"; {text}" for text in failed)
     return [Finding("public-dns", Mark.OK, words), _clock_finding(heard, context)]

@@ -19,6 +19,11 @@ def is_there(path: Path) -> bool:
     return True
 
 
+def is_file(path: Path) -> bool:
+    """Return whether a regular file lies at `path`, as far as this user may look: for what only this user would read."""
+    return os.path.isfile(path)  # noqa: PTH113 - Path.is_file raises for a folder that may not be searched
+
+
 def files_in(folder: Path, suffix: str) -> list[Path]:
     """Return what lies in `folder` and ends in `suffix`; empty if there is none. Raises OSError if that cannot be known."""
     try:
