@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
+import signal
 import subprocess
 import sys
 import time
@@ -368,6 +371,56 @@ MADE = {
     "*/configurations": '"hostname": "agent.prx.localhost"',
     "*/dns_records": ".cfargotunnel.com",
 }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", MADE)
+@pytest.mark.parametrize("how", [(), ("--json",)])
+def test_ctrl_c_says_how_to_go_on(there: Home, stand: Stand, path: str, how: tuple[str, ...]) -> None:
+    """Interrupted with something made already, it says what stays and what takes it back, and loses no secret."""
+    before = stand.exported()
+    method = "PUT" if path.endswith("configurations") else "POST"
+    stand.do(lambda: stand.lab.inject(Api("delay", method=method, path=path, seconds=60, times=1)))
+    words = ["setup", NAME, "--allow", "you@example.com", "--service-token", "ci", "--lab", "--yes", *how]
+    stopped = there.popen(*words)
+    deadline = time.monotonic() + 30
+    while MADE[path] not in stand.exported():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    stopped.send_signal(signal.SIGINT)
+    out, err = stopped.communicate(timeout=20)
+    stand.do(stand.lab.clear)
+    assert (stopped.returncode, "Traceback" in err) == (130, False)
+    assert f"interrupted: what was done so far stays: the same command goes on, `prx teardown {NAME}` takes it back" in err
+    again = there.run(*words)
+    assert again.returncode == 0, again.stderr
+    shown = out + again.stdout
+    store = stand.account.access
+    tokens = stand.do(lambda: [token.secret for token in store.service_tokens.values()])
+    assert all(token in shown for token in tokens)
+    assert sorted(path.name for path in Path(there.environ["PRX_DATA_DIR"]).glob(".setups*")) == []
+    assert there.run("teardown", NAME, "--lab", "--yes").returncode == 0
+    assert stand.exported() == before
+
+
+@pytest.mark.parametrize("how", [(), ("--json",)])
+@pytest.mark.parametrize("command", ["setup", "teardown"])
+def test_what_is_asked_about_has_been_shown(there: Home, command: str, how: tuple[str, ...]) -> None:
+    """On a terminal the plan stands above the question, also if JSON is wanted in the end."""
+    there.run("setup", NAME, "--allow", "you@example.com", "--lab", "--yes")
+    words = (command, NAME, *(("--allow", "@example.org") if command == "setup" else ()), "--lab", *how)
+    ours, theirs = pty.openpty()
+    try:
+        asked = subprocess.Popen(
+            [*PRX, *words], env=there.environ, cwd=there.folder, stdin=theirs, stdout=subprocess.DEVNULL, stderr=theirs
+        )
+        os.write(ours, b"n\n")
+        assert asked.wait(30) == 1
+        said = os.read(ours, 1 << 16).decode()
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    assert 0 < said.find("Access application") < said.find("Do it?")
 
 
 @pytest.mark.slow

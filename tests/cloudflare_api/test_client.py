@@ -230,3 +230,24 @@ def test_a_tunnel_that_is_in_use_says_what_to_end() -> None:
     with pytest.raises(errors.InUseError) as caught:
         Api(client).delete_tunnel("a", "t")
     assert "prx tunnels" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("headers", "waiting"),
+    [
+        ({"retry-after": "900"}, "15 minutes, as Cloudflare asks"),
+        ({"retry-after": "299"}, "5 minutes, as Cloudflare asks"),
+        ({"retry-after": "9"}, "a minute, as Cloudflare asks"),
+        ({"ratelimit": '"default";r=0;t=100'}, "2 minutes, as Cloudflare asks"),
+        ({}, "5 minutes"),
+        ({"retry-after": "Wed, 21 Oct 2026 07:28:00 GMT"}, "5 minutes"),
+        ({"retry-after": "0"}, "5 minutes"),
+    ],
+)
+def test_a_rate_limit_says_how_long_it_lasts(headers: dict[str, str], waiting: str) -> None:
+    """The hint is what Cloudflare asks for: who comes back sooner makes the limit last longer."""
+    transport = Scripted(bad(429, 971, "limited", **headers))
+    client = Client(Secret("t" * 40), transport=transport, sleep=lambda _: None)
+    with client, pytest.raises(errors.RateLimitedError) as caught:
+        client.request(Call("GET", "/zones", "look", Right.ZONE_READ))
+    assert caught.value.hint.startswith(f"wait {waiting}, then run the same command again")

@@ -38,6 +38,14 @@ def test_the_journal_gives_back_what_it_was_given(tmp_path: Path) -> None:
     assert Journal(tmp_path).all() == []
 
 
+@pytest.mark.parametrize("left", ["", "{", '{"version": 1, "setups": []}', "x" * 100_000])
+def test_what_a_kill_left_beside_the_journal_goes(tmp_path: Path, left: str) -> None:
+    """A write that was cut off leaves a file, which the next one takes the place of."""
+    (tmp_path / ".setups.json.new").write_text(left)
+    Journal(tmp_path).keep(Memory("a.example.com", API))
+    assert [path.name for path in tmp_path.iterdir()] == ["setups.json"]
+
+
 def test_a_name_means_another_thing_at_another_api(tmp_path: Path) -> None:
     """What was made in a lab says nothing about Cloudflare; of a lab that is gone nothing is kept."""
     journal = Journal(tmp_path)

@@ -171,11 +171,11 @@ def _with_session(hostname: str | None, flags: dict[str, Any], work: Callable[[S
                 session = Session(api, credentials, keeping=keeping, file=file, environ=os.environ, manner=manner)
                 outcomes.append(work(session, file, name))
                 file = open_file(file.path, os.environ) if outcomes[-1].document["applied"] else file
-    if manner.as_json:
-        documents = [outcome.to_json() for outcome in outcomes]
-        click.echo(json.dumps(documents[0] if len(documents) == 1 else {"setups": documents}))
-        for outcome in outcomes:
-            outcome.shown()
+        if manner.as_json:  # still alone: that the tokens have been shown goes into the journal
+            documents = [outcome.to_json() for outcome in outcomes]
+            click.echo(json.dumps(documents[0] if len(documents) == 1 else {"setups": documents}))
+            for outcome in outcomes:
+                outcome.shown()
     return max(outcome.code for outcome in outcomes)
 
 

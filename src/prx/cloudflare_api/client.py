@@ -11,6 +11,7 @@ The token travels in one header of an https request, or to this machine itself. 
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -152,7 +153,7 @@ class Client:
     def _wait_for_limit(self, call: Call, answer: httpx2.Response) -> None:
         wait = wait_of(answer.headers)
         if wait > _LONGEST_WAIT:
-            raise refused(call.what, _refusal(answer), call.right)
+            raise _refused(call, answer)
         self._say(f"Cloudflare asks to wait {wait:.0f} s before the next call")
         self._sleep(wait)
 
@@ -171,12 +172,12 @@ def require_safe(base: str) -> None:
     raise UsageError(f"{base!r} cannot be the address of Cloudflare's API: expected https://…, or http:// on this machine")
 
 
-def wait_of(headers: Mapping[str, str]) -> float:
-    """Return for how many seconds an answer 429 says to wait."""
+def wait_of(headers: Mapping[str, str], otherwise: float = _DEFAULT_WAIT) -> float:
+    """Return for how many seconds an answer 429 says to wait; `otherwise` if it does not say."""
     for text in (headers.get("retry-after", ""), *_RATELIMIT_T.findall(headers.get("ratelimit", ""))):
         if text.strip().isdecimal() and len(text.strip()) < 7:
             return float(text)
-    return _DEFAULT_WAIT
+    return otherwise
 
 
 def _is_outage(answer: httpx2.Response) -> bool:
@@ -207,10 +208,20 @@ def _read(call: Call, answer: httpx2.Response) -> Reply:
     if good and document is not None:
         info = document.get("result_info")
         return Reply(document.get("result"), info if isinstance(info, dict) else {})
-    error = refused(call.what, _refusal(answer), call.right)
+    error = _refused(call, answer)
     if isinstance(error, RateLimitedError) or document is not None or not answer.is_success:
         raise error
     raise ApiError(call.what, _refusal(answer), reason="what answers is not Cloudflare's API: expected JSON")
+
+
+def _refused(call: Call, answer: httpx2.Response) -> ApiError:
+    error = refused(call.what, _refusal(answer), call.right)
+    if isinstance(error, RateLimitedError):
+        asked = wait_of(answer.headers, 0.0)
+        minutes = math.ceil((asked or _LONGEST_WAIT) / 60)
+        waiting = f"wait {'a minute' if minutes == 1 else f'{minutes} minutes'}{', as Cloudflare asks' if asked else ''}"
+        error.hint = f"{waiting}, then run the same command again: it goes on where it stopped"
+    return error
 
 
 def _document(answer: httpx2.Response) -> dict[str, Any] | None:

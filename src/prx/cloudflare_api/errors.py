@@ -116,7 +116,7 @@ def refused(what: str, refusal: Refusal, right: Right) -> ApiError:
     if refusal.code == _OFF or "not_enabled" in text:
         return ZeroTrustOffError(what, refusal)
     if refusal.status == 429 or refusal.code == _NO_LIMIT_CODE:
-        return RateLimitedError(what, refusal, reason="Cloudflare allows no more calls for now (HTTP 429)", hint=_LATER)
+        return RateLimitedError(what, refusal, reason="Cloudflare allows no more calls for now (HTTP 429)")
     if refusal.code in _DEAD_TOKEN or (refusal.code == 9109 and "access token" in text):
         return TokenRefusedError(
             what, refusal, reason="Cloudflare does not know this API token, or it is malformed or expired", hint=how_to_get()
@@ -139,4 +139,3 @@ def _about_a_thing(what: str, refusal: Refusal, text: str) -> ApiError:
 
 
 _IN_USE: Final = "end what runs the tunnel (`prx tunnels` shows its connectors), then run the same command again"
-_LATER: Final = "wait five minutes, then run the same command again: it goes on where it stopped"

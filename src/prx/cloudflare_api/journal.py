@@ -63,7 +63,10 @@ class Memory:
 
 
 class Journal:
-    """The file in the data directory `folder`; PermanentError if it cannot be read, as what is ours would be unknown."""
+    """The file in the data directory `folder`; PermanentError if it cannot be read, as what is ours would be unknown.
+
+    Who changes it holds the lock of set-ups: each change reads, changes and replaces the whole.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / FILE_NAME
@@ -87,7 +90,7 @@ class Journal:
 
     def _save(self, memories: list[Memory]) -> None:
         document = {"version": _VERSION, "setups": [asdict(item) for item in memories]}
-        write_whole(self.path, json.dumps(document, indent=1, ensure_ascii=False).encode())
+        write_whole(self.path, json.dumps(document, indent=1, ensure_ascii=False).encode(), beside=f".{FILE_NAME}.new")
 
     def _load(self) -> Iterator[Mapping[str, Any]]:
         try:

@@ -219,17 +219,28 @@ class Session:
 
     @contextmanager
     def _hint_on_failure(self, outcome: Outcome, plan: Plan) -> Iterator[None]:
-        """Deliver what was handed out, and say how to go on, if a step fails; a lost token gets a new secret then."""
+        """Deliver what was handed out, and say how to go on, if a step fails or the user interrupts.
+
+        A lost token gets a new secret then.
+        """
+        again = f"what was done so far stays: the same command goes on, `prx teardown {plan.hostname}` takes it back"
         try:
             yield
         except PrxError as error:
-            if self._manner.as_json and outcome.service_tokens:
-                click.echo(json.dumps({**outcome.to_json(), "error": error.message}))
-                outcome.shown()
+            self._hand_out(outcome, error.message)
             if self._has_begun:
-                again = f"what was done so far stays: the same command goes on, `prx teardown {plan.hostname}` takes it back"
                 error.hint = f"{error.hint}\n  {again}" if error.hint else again
             raise
+        except KeyboardInterrupt:
+            self._hand_out(outcome, "interrupted")
+            if self._has_begun:
+                print_note(f"interrupted: {again}")
+            raise
+
+    def _hand_out(self, outcome: Outcome, error: str) -> None:
+        if self._manner.as_json and outcome.service_tokens:
+            click.echo(json.dumps({**outcome.to_json(), "error": error}))
+            outcome.shown()
 
     def _begin(self, step: Step) -> None:
         self._has_begun = True
@@ -276,8 +287,11 @@ def _done(written: Written, plan: Plan) -> str:
 
 
 def show(plan: Plan, manner: Manner) -> None:
-    """Show a plan: on stdout if it is all that was asked for, else on stderr. As JSON it is shown at the end."""
-    if manner.as_json:
+    """Show a plan: on stdout if it is all that was asked for, else on stderr.
+
+    As JSON it is shown at the end; before that in words only to a person who is asked about it.
+    """
+    if manner.as_json and (manner.yes or manner.only_plan or not interactive()):
         return
     lines = [step.words for step in plan.steps]
     lines += [f"note: {text}" for text in plan.notes]
