@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prx.cloudflare_api.ingress import serves_others, wanted_document, without
+from prx.cloudflare_api.ingress import same, serves_others, wanted_document, without, words
+from prx.cloudflare_api.things import Application, Record, Zone, dns_name
 from prx.cloudflare_api.wishes import Wish, path_expression
 from prx.config.access_wishes import public_path
 
@@ -98,3 +99,68 @@ def test_an_open_path_opens_its_own_segments_alone(segments: list[str]) -> None:
     assert not expression.search(concrete + "/more")
     assert not expression.search("/before" + concrete)
     assert not expression.search(concrete.replace("/", "/secret/", 1))
+
+
+@pytest.mark.parametrize("wish", [OPEN, GUARDED])
+@pytest.mark.parametrize(
+    "added",
+    [
+        {"originRequest": {}},
+        {"originRequest": None},
+        {"id": "1"},
+        {"path": ""},
+        {"originRequest": {"noTLSVerify": False, "httpHostHeader": "", "caPool": ""}, "id": "2"},
+    ],
+)
+def test_what_cloudflare_adds_is_no_change(wish: Wish, added: dict[str, Any]) -> None:
+    """Its answer may number the rules, and hold what is empty: a second look finds nothing to change all the same."""
+    written = wanted_document({}, wish, "lab", "ab12" if wish.is_protected else "")
+    answer = {"ingress": [{**added, **rule} for rule in written["ingress"]], "warp-routing": {}, "originRequest": {}}
+    again = wanted_document(answer, wish, "lab", "ab12" if wish.is_protected else "", former_paths=wish.public_paths)
+    assert same(again, answer)
+    assert same(written, answer)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"service": "http://127.0.0.1:9"},
+        {"originRequest": {"noTLSVerify": True}},
+        {"hostname": "b.example.com"},
+        {"path": "/x"},
+        {"originRequest": {"access": {"required": False}}},
+    ],
+)
+def test_what_somebody_changed_is_a_change(change: dict[str, Any]) -> None:
+    """A rule that leads elsewhere, or guards less, is put right."""
+    written = wanted_document({}, GUARDED, "lab", "ab12")
+    *before, main, last = written["ingress"]
+    assert not same(written, {"ingress": [*before, {**main, **change}, last]})
+
+
+@pytest.mark.parametrize("origin", [None, {}, {"access": None}, {"access": {}}, {"access": {"required": False}}, "x"])
+def test_the_words_of_a_rule_need_no_guard(origin: Any) -> None:
+    """A rule of another hand may lack what prx writes of Access."""
+    rule = {"hostname": "a.example.com", "service": "http://a", "originRequest": origin}
+    assert words({"ingress": [rule, LAST]}, "a.example.com") == "a.example.com → http://a"
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("bücher.example.com", "xn--bcher-kva.example.com"),
+        ("Bücher.Example.COM", "xn--bcher-kva.example.com"),
+        ("xn--bcher-kva.example.com", "xn--bcher-kva.example.com"),
+        ("*.example.com", "*.example.com"),
+        ("bücher.example.com/Straße", "xn--bcher-kva.example.com/Straße"),
+        ("", ""),
+        ("-", "-"),
+    ],
+)
+def test_a_name_beyond_ascii_is_known_in_either_form(text: str, name: str) -> None:
+    """Zones, records, applications and rules may come back with letters or as DNS has them: both are the same name."""
+    assert dns_name(text) == name
+    assert Zone.read({"name": text}).name == name
+    assert Record.read({"name": text}).name == name
+    assert Application.read({"domain": text}).hosts == ((dns_name(text.lower()),) if text else ())
+    assert serves_others({"ingress": [{"hostname": text, "service": "http://a"}]}, name) == []

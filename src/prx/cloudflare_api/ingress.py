@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from prx.cloudflare_api.things import Document
+from prx.cloudflare_api.things import Document, dns_name
 from prx.cloudflare_api.wishes import Wish, path_expression
 
 CATCH_ALL: Final = {"service": "http_status:404"}
@@ -35,6 +35,39 @@ def wanted_document(current: Document, wish: Wish, team: str, aud: str, *, forme
     return {**current, "ingress": [*_in_place(rules, specific, fresh), *wild, last]}
 
 
+def same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Return whether two configurations say the same: Cloudflare may number the rules, and add what is empty."""
+    return bool(_essence(one) == _essence(other))
+
+
+def _essence(document: Mapping[str, Any]) -> Any:
+    rules = [rule for rule in document.get("ingress") or () if isinstance(rule, Mapping)]
+    return {**_full(document), "ingress": [{**_full(rule), "hostname": _host(rule), "id": ""} for rule in rules]}
+
+
+def _full(table: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a table without what says nothing: the same as if it were left out."""
+    kept = {
+        key: _full(value) if key == "originRequest" and isinstance(value, Mapping) else value for key, value in table.items()
+    }
+    return {key: value for key, value in kept.items() if value not in ({}, None, "", False)}
+
+
+def words(document: Mapping[str, Any], hostname: str) -> str:
+    """Return where the rules lead a host name now, in words."""
+    rules = [rule for rule in document.get("ingress") or () if isinstance(rule, Mapping) and _host(rule) == hostname]
+    if not rules:
+        return "no rule for this name"
+    services = dict.fromkeys(str(rule.get("service")) for rule in rules)
+    return f"{hostname} → {', '.join(services)}" + (", behind Access" if any(map(_is_guarded, rules)) else "")
+
+
+def _is_guarded(rule: Mapping[str, Any]) -> bool:
+    origin = rule.get("originRequest")
+    access = origin.get("access") if isinstance(origin, Mapping) else None
+    return isinstance(access, Mapping) and access.get("required") is True
+
+
 def without(current: Document, hostname: str) -> dict[str, Any]:
     """Return the configuration without the rules of a host name."""
     rules = [rule for rule in current.get("ingress") or () if isinstance(rule, Mapping) and _host(rule) != hostname]
@@ -57,7 +90,7 @@ def _in_place(rules: list[dict[str, Any]], others: list[dict[str, Any]], fresh: 
 
 def _host(rule: Mapping[str, Any]) -> str:
     name = rule.get("hostname")
-    return name.lower() if isinstance(name, str) else ""
+    return dns_name(name) if isinstance(name, str) else ""
 
 
 def _main_rule(wish: Wish, old: Mapping[str, Any], team: str, aud: str) -> dict[str, Any]:

@@ -9,12 +9,12 @@ What is not ours is shown and left alone: a plan that would have to touch it is 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from prx.cloudflare_api.guards import application_steps, notes, obstacles, token_steps
-from prx.cloudflare_api.ingress import wanted_document
+from prx.cloudflare_api.ingress import same, wanted_document, words
 from prx.cloudflare_api.journal import Memory
 from prx.cloudflare_api.steps import Action, Step
 from prx.cloudflare_api.things import Application, Record
@@ -120,20 +120,11 @@ def _ingress_step(world: World, wish: Wish, memory: Memory, app: Application | N
     )
     current = world.configuration.document if world.configuration else {}
     if world.tunnel is None or (wish.is_protected and app is None):
-        return Step("change" if current else "create", "ingress", wish.hostname, _rule_words(current, wish.hostname), then)
+        return Step("change" if current else "create", "ingress", wish.hostname, words(current, wish.hostname), then)
     team, aud = (world.team.name if world.team else "", app.aud if app else "") if wish.is_protected else ("", "")
     wanted = wanted_document(current, wish, team, aud, former_paths=memory.public_paths)
-    action: Action = "keep" if wanted == dict(current) else "change" if current else "create"
-    return Step(action, "ingress", wish.hostname, _rule_words(current, wish.hostname), "stays" if action == "keep" else then)
-
-
-def _rule_words(document: Mapping[str, Any], hostname: str) -> str:
-    rules = [rule for rule in document.get("ingress") or () if isinstance(rule, Mapping) and rule.get("hostname") == hostname]
-    if not rules:
-        return "no rule for this name"
-    guarded = any((rule.get("originRequest") or {}).get("access", {}).get("required") for rule in rules)
-    services = dict.fromkeys(str(rule.get("service")) for rule in rules)
-    return f"{hostname} → {', '.join(services)}" + (", behind Access" if guarded else "")
+    action: Action = "keep" if same(wanted, current) else "change" if current else "create"
+    return Step(action, "ingress", wish.hostname, words(current, wish.hostname), "stays" if action == "keep" else then)
 
 
 def _local_steps(world: World, file: FileState) -> Iterator[Step]:

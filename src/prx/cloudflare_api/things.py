@@ -11,12 +11,23 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from prx.config.hostname import to_ascii
+
 Document = Mapping[str, Any]
 
 
 def _text(document: Document, key: str) -> str:
     value = document.get(key)
     return value if isinstance(value, str) else ""
+
+
+def dns_name(text: str) -> str:
+    """Return a host name, or one with a path behind it, as DNS knows it: an answer may have letters beyond ASCII."""
+    name, slash, path = text.partition("/")
+    try:
+        return to_ascii(name).lower() + slash + path
+    except ValueError:  # what DNS cannot hold is no name of ours
+        return text
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +48,7 @@ class Zone:
         account = document.get("account") or {}
         return cls(
             _text(document, "id"),
-            _text(document, "name"),
+            dns_name(_text(document, "name")),
             _text(account, "id"),
             _text(document, "status") or "active",
             document.get("paused") is True,
@@ -109,7 +120,7 @@ class Record:
         return cls(
             _text(document, "id"),
             _text(document, "type"),
-            _text(document, "name").lower(),
+            dns_name(_text(document, "name")),
             _text(document, "content").lower(),
             document.get("proxied") is True,
             _text(document, "comment"),
@@ -138,7 +149,7 @@ class Application:
     def read(cls, document: Document) -> Application:
         """Read an application."""
         uris = [_text(item, "uri") for item in document.get("destinations") or () if isinstance(item, dict)]
-        hosts = dict.fromkeys(uri.lower() for uri in (_text(document, "domain"), *uris) if uri)
+        hosts = dict.fromkeys(dns_name(uri.lower()) for uri in (_text(document, "domain"), *uris) if uri)
         return cls(_text(document, "id"), _text(document, "name"), _text(document, "aud"), tuple(hosts), dict(document))
 
     def guards(self, hostname: str) -> bool:
