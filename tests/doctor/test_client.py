@@ -6,9 +6,11 @@ import uuid
 from pathlib import Path
 
 import pytest
-from tests.doctor.conftest import by_check
+from tests.doctor.conftest import SceneOf, by_check
 
 from prx.config.schema import CloudflareSettings, TunnelSettings
+from prx.core.tunnel_token import TunnelToken
+from prx.doctor.account import check_account
 from prx.doctor.client import check_program, check_token
 from prx.doctor.finding import Mark
 from prx.secrets.value import Secret
@@ -122,3 +124,16 @@ async def test_another_program_is_told(tmp_path: Path, text: str) -> None:
     [finding] = await check_program("web", using(program(tmp_path, text)))
     assert finding.verdict is Mark.FAIL
     assert "this is no cloudflared" in finding.words
+
+
+@pytest.mark.parametrize("command", ["touch {}", "sh -c 'touch {}'", "/usr/bin/env touch {}", "  touch {}"])
+async def test_no_program_is_run_for_the_api_token(scene_of: SceneOf, tmp_path: Path, command: str) -> None:
+    """An examination runs nothing but `cloudflared --version`: the API's part is left out, and what would be run is named."""
+    mark = tmp_path / "ran"
+    scene = scene_of(
+        environ={"CLOUDFLARE_API_TOKEN": f"cmd:{command.format(mark)}", "PRX_CLOUDFLARE_API": "http://127.0.0.1:9"}
+    )
+    token = TunnelToken("0" * 32, TUNNEL, b"s" * 32).encode()
+    [finding] = await check_account(scene, "web", named(token))
+    assert (finding.verdict, mark.exists()) == (Mark.SKIP, False)
+    assert "was not run" in finding.words

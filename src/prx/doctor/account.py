@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 
 from prx.backends.cloudflare.ingress import Wanted, route_mismatch
+from prx.cloudflare_api.credentials import VARIABLE
 from prx.cloudflare_api.edge_view import EdgeView, arrival, read_edge_view, read_obstacles, words
 from prx.config.schema import TunnelSettings
 from prx.core.errors import PrxError
 from prx.core.tunnel_token import TokenError, TunnelToken
 from prx.doctor.context import Context
 from prx.doctor.finding import Finding, Mark
+from prx.secrets.sources import describe, split_reference
 
 
 async def check_account(context: Context, tunnel: str, settings: TunnelSettings) -> list[Finding]:
@@ -21,6 +23,10 @@ async def check_account(context: Context, tunnel: str, settings: TunnelSettings)
         token = TunnelToken.decode(settings.cloudflare.token.reveal())
     except TokenError:  # the check of the token says so
         return []
+    given = context.environ.get(VARIABLE, "").strip()
+    if split_reference(given)[0] == "cmd":
+        left = f"Cloudflare's API was not asked: {describe(given)} was not run"
+        return [Finding("account", Mark.SKIP, left, f"set {VARIABLE} to what it prints", tunnel)]
     try:
         seen = await asyncio.to_thread(read_edge_view, context.environ, token.account_tag, str(token.tunnel_id))
     except PrxError as error:
