@@ -60,8 +60,8 @@ def test_a_span_that_cannot_be_is_refused(home: Home, span: str) -> None:
 def test_an_unknown_tunnel_is_named_with_those_that_there_are(home: Home) -> None:
     """A name that the history does not have is an error that lists what it has."""
     done = home.run("report", "wbe")
-    assert done.returncode == 1
-    assert "no tunnel 'wbe'" in done.stderr
+    assert done.returncode == 2
+    assert "no tunnel is called 'wbe'; in the history of this time: none" in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -303,7 +303,10 @@ def test_threads_that_open_at_once_share_one(home: Home, origin: HostedOrigin) -
         ("prx.tunnel(8080, hello=True)", "UsageError usage 2 hello is the local service itself"),
         ("prx.tunnel(config='none.toml').open()", "UsageError config 2 the configuration has 1 problem"),
         ("prx.tunnel(config='two.toml', lab=LAB).open()", "UsageError usage 2 several tunnels are configured"),
-        ("prx.tunnel(config='two.toml', lab=LAB, name='c').open()", "UsageError usage 2 there is no tunnel 'c'"),
+        (
+            "prx.tunnel(config='two.toml', lab=LAB, name='c').open()",
+            "UsageError usage 2 no tunnel is called 'c'; running: a, b",
+        ),
         ("prx.tunnel(config='bad.toml').open()", "PermanentError misconfigured 3 "),
         ("prx.tunnel(8080, lab='http://127.0.0.1:1').open()", "PrxError failed 1 no lab answers"),
         ("prx.tunnel(8080).status()", "NotRunningError not_running 3 the tunnel is not open"),

@@ -13,7 +13,7 @@ import click
 from prx.config.paths import runtime_dir
 from prx.control.client import Client, NotRunningError, UnresponsiveError
 from prx.control.instance import sockets
-from prx.core.errors import PrxError, UsageError
+from prx.core.errors import PrxError, UsageError, unknown_tunnel
 
 all_option = click.option("--all", "everything", is_flag=True, help="Every prx that runs.")
 config_option = click.option(
@@ -92,10 +92,24 @@ def targets(config: Path | None, name: str | None, *, everything: bool) -> Itera
 def select(config: Path | None, name: str | None) -> Iterator[Target]:
     """Yield what the user means with `name` (a tunnel or its local address); raise UsageError if that is not clear."""
     with all_running(config) as found:
-        yield choose(found, name)
+        yield choose(found, name, config)
 
 
-def choose(found: list[Running], name: str | None) -> Target:
+def choose(found: list[Running], name: str | None, config: Path | None) -> Target:
+    """Return the one of the running prx (with the file `config`) that `name` means; UsageError if that is not clear.
+
+    UnresponsiveError if none has that name and one does not answer, which may have it.
+    """
+    try:
+        return _chosen(found, name)
+    except UsageError:
+        if name is not None:
+            with all_running(config, strict=True):
+                raise
+        raise
+
+
+def _chosen(found: list[Running], name: str | None) -> Target:
     """Return the one running prx, or the one with a tunnel called `name`, or one that serves the address `name`."""
     if name is None:
         targets = [Target(running, None) for running in found]
@@ -105,11 +119,11 @@ def choose(found: list[Running], name: str | None) -> Target:
         )
     if len(targets) == 1:
         return targets[0]
-    listing = "\n".join(f"  {running.describe()}" for running in found)
-    if not targets:
-        raise UsageError(f"no tunnel is called {name!r}; running:\n{listing}")
+    listing = "".join(f"\n  {running.describe()}" for running in found)
+    if name is not None and not targets:
+        raise unknown_tunnel(name, [listing])
     raise UsageError(
-        f"{len(targets)} tunnels are called {name!r}:\n{listing}" if name else f"{len(found)} prx are running:\n{listing}",
+        f"{len(targets)} tunnels are called {name!r}:{listing}" if name else f"{len(found)} prx are running:{listing}",
         hint="name the tunnel or its local address, or give its configuration with -c FILE; "
         "stop, restart and reload take --all",
     )

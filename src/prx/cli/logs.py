@@ -13,7 +13,7 @@ import click
 from prx.cli.find_running import all_running, choose, complete_names, config_option
 from prx.cli.report import Span
 from prx.control.client import NotRunningError
-from prx.core.errors import PrxError, UsageError
+from prx.core.errors import PrxError, unknown_tunnel
 
 _STYLES: dict[str, dict[str, Any]] = {"debug": {"dim": True}, "warn": {"fg": 166}, "error": {"fg": "red"}}
 
@@ -122,8 +122,7 @@ class _Shown:
     def check(self, path: Path) -> None:
         """Raise UsageError if a tunnel is wanted that has not been seen in the log `path`."""
         if self._tunnel is not None and self._tunnel not in self.tunnels:
-            known = ", ".join(sorted(self.tunnels)) or "none"
-            raise UsageError(f"the log {path} has no tunnel {self._tunnel!r}", hint=f"it has: {known}")
+            raise unknown_tunnel(self._tunnel, sorted(self.tunnels), among=f"in the log {path}")
 
     def _text(self, record: LogRecord, stored: bytes) -> str:
         if not self._as_json:
@@ -157,7 +156,7 @@ def _find(name: str | None, config: Path | None) -> tuple[Path, str | None]:
     """Return the log file of the running prx that is meant, and the tunnel in it; else the file written last."""
     try:
         with all_running(config) as found:
-            target = choose(found, name)
+            target = choose(found, name, config)
             return Path(target.running.about["log"]), target.tunnel
     except NotRunningError:
         return _latest(config), name

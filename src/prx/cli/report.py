@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from prx.cli.find_running import complete_names
-from prx.core.errors import PrxError
+from prx.core.errors import PrxError, unknown_tunnel
 
 if TYPE_CHECKING:
     from prx.history.report import Report
@@ -69,7 +69,10 @@ def report(name: str | None, since: float, *, as_json: bool, timeline: bool) -> 
 
 
 def made(name: str | None, since: float, *, folder: Path | None = None) -> Report:
-    """Return the report of the last `since` seconds; PrxError if the history cannot be read, or holds no such tunnel."""
+    """Return the report of the last `since` seconds; PrxError if the history cannot be read.
+
+    UsageError: it holds no such tunnel.
+    """
     from prx.config.paths import data_dir
     from prx.history.reader import read
     from prx.history.recorder import history_folder
@@ -87,8 +90,6 @@ def made(name: str | None, since: float, *, folder: Path | None = None) -> Repor
         return whole
     wanted = [item for item in whole.tunnels if name in {item.tunnel, item.local_addr, item.local_addr.rpartition(":")[2]}]
     if not wanted:
-        known = ", ".join(sorted({item.tunnel for item in whole.tunnels})) or "none"
-        raise PrxError(
-            f"the history of this time has no tunnel {name!r}; it has: {known}", hint="look further back with --since"
-        )
+        known = sorted({item.tunnel for item in whole.tunnels})
+        raise unknown_tunnel(name, known, among="in the history of this time", hint="look further back with --since")
     return replace(whole, tunnels=tuple(wanted))

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 import click
 
-from prx.cli.find_running import Running, Target, all_running, choose, complete_names, config_option
+from prx.cli.find_running import Target, all_running, choose, complete_names, config_option
 from prx.control.client import NotRunningError, UnresponsiveError
 from prx.core.errors import UsageError
 from prx.core.states import UP
@@ -64,21 +64,13 @@ def status(name: str | None, config: Path | None, *, as_json: bool, watch: bool)
 def _ask(config: Path | None, name: str | None) -> list[tuple[dict[str, Any], str]]:
     """Return every tunnel that runs, or the one that is meant with `name`, with the configuration file of its prx."""
     with all_running(config, strict=name is None) as found:
-        targets = [Target(running, None) for running in found] if name is None else [_named(found, config, name)]
+        targets = [Target(running, None) for running in found] if name is None else [choose(found, name, config)]
         return [
             (tunnel | {"prx": {key: target.running.about.get(key) for key in _OF_PRX}}, target.running.about["config"])
             for target in targets
             for tunnel in target.running.client.ask("status")["tunnels"]
             if target.tunnel in {None, tunnel["name"]}
         ]
-
-
-def _named(found: list[Running], config: Path | None, name: str) -> Target:
-    try:
-        return choose(found, name)
-    except UsageError:
-        with all_running(config, strict=True):  # one that does not answer may have it: then it is unknown
-            raise
 
 
 def _from_account(answers: list[tuple[dict[str, Any], str]]) -> dict[int, list[str]]:

@@ -31,16 +31,18 @@ def url(name: str | None, wait: float, config: Path | None, *, qr: bool) -> None
 
     \b
     Exit codes: 0 printed · 2 NAME is missing or unknown
-                3 prx is not running, or the tunnel failed for good
+                3 prx is not running (any more), or the tunnel failed for good
                 4 no URL is verified (in time)
     """  # noqa: D301 - \b tells click to keep the lines of a paragraph
     deadline = Deadline(time.monotonic, wait)
+    ended: NotRunningError | None = None  # the last prx that was asked, and may have a successor
     while True:
         try:
             found = _ask(name, deadline, config)
-        except NotRunningError:
+        except NotRunningError as error:
+            ended = error if error.pid else ended
             if deadline.is_over:
-                raise
+                raise ended or error from None
             time.sleep(_LOOK_EVERY)
         else:
             click.echo(found)
@@ -61,7 +63,7 @@ def _print_code(url: str) -> None:
 
 def _ask(name: str | None, deadline: Deadline, config: Path | None) -> str:
     with all_running(config) as found:
-        target = choose(found, name)
+        target = choose(found, name, config)
         tunnels = [item["name"] for item in target.running.about["tunnels"]]
         if target.tunnel is None and len(tunnels) != 1:
             raise UsageError(f"{len(tunnels)} tunnels are running: {', '.join(tunnels)}", hint="prx url NAME")

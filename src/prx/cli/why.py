@@ -41,6 +41,6 @@ def ask(name: str | None, config: Path | None) -> list[dict[str, Any]]:
     with all_running(config, strict=name is None) as found:
         if name is None:
             return [story for running in found for story in running.client.ask("why")["tunnels"]]
-        target = choose(found, name)
+        target = choose(found, name, config)
         stories: list[dict[str, Any]] = target.running.client.ask("why", tunnel=target.tunnel)["tunnels"]
         return stories

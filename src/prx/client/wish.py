@@ -13,7 +13,7 @@ from prx.config.checks import mail_rule
 from prx.config.local_addr import LocalAddr
 from prx.config.paths import config_file, runtime_dir
 from prx.control.instance import Instance, instance_key
-from prx.core.errors import UsageError
+from prx.core.errors import UsageError, unknown_tunnel
 
 _KEEP_LIMIT = 3600.0  # seconds, as the control socket takes
 
@@ -66,9 +66,10 @@ class Wish:
                 raise UsageError(f"prx (pid {pid}) serves this {there}, expected {here}", hint="`prx stop` ends it")
         if self.name is None and len(names) == 1:
             return names[0]
+        if self.name is None:
+            raise UsageError("several tunnels are configured", hint=f"name=…, one of: {', '.join(names)}")
         if self.name not in names:
-            what = "several tunnels are configured" if self.name is None else f"there is no tunnel {self.name!r}"
-            raise UsageError(what, hint=f"name=…, one of: {', '.join(names)}")
+            raise unknown_tunnel(self.name, names)
         return str(self.name)
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from prx.config.load import Loaded
 from prx.config.schema import DEFAULT_TUNNEL
-from prx.core.errors import UsageError
+from prx.core.errors import UsageError, unknown_tunnel
 
 
 def chosen(loaded: Loaded, *, only: tuple[str, ...] = (), name: str = "") -> Loaded:
@@ -35,7 +35,7 @@ def _alone(loaded: Loaded, only: tuple[str, ...]) -> Loaded:
     tunnels = loaded.config.tunnels
     for name in only:
         if name not in tunnels:
-            raise UsageError(f"{loaded.path} declares no tunnel {name!r}", hint=f"it declares: {', '.join(tunnels)}")
+            raise unknown_tunnel(name, tunnels, among=f"declared in {loaded.path}")
     wanted = {name: settings for name, settings in tunnels.items() if name in only}
     return replace(loaded, config=replace(loaded.config, tunnels=wanted))
 

@@ -26,14 +26,16 @@ OWN_LACK = {  # what the asking process has run out of: prx has no part in it
     errno.ENOMEM: "the system has no more memory: end something",
     errno.ENOBUFS: "the system has no more memory for connections: end something",
 }
+ENDS_WITHIN = 0.5  # seconds from the end of a connection to that of a process that was killed
 ANSWER_TIMEOUT = 5.0  # seconds; a prx that lives answers within milliseconds
 
 
 class NotRunningError(PrxError):
-    """No process listens: there is no prx to ask."""
+    """No process listens: there is no prx to ask. `pid`: of the one that ended while it was asked, else 0."""
 
     exit_code = 3
     usual_code = "not_running"
+    pid = 0
 
 
 class UnresponsiveError(PrxError):
@@ -55,6 +57,7 @@ class Client:
         self.timeout = timeout
         self.pid = 0  # of the prx at the other end; 0 if the system does not report it
         self._unread = b""
+        self._shut = False
         try:
             self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         except OSError as error:
@@ -90,6 +93,7 @@ class Client:
 
     def shut(self) -> None:
         """End the connection from another thread: whatever waits for an answer or an event stops waiting."""
+        self._shut = True
         with suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
 
@@ -111,10 +115,12 @@ class Client:
         try:
             self._socket.sendall(encode(request))
             line = self._line(Deadline(time.monotonic, self.timeout + (wait or 0.0)))
+        except ConnectionError as error:
+            raise self._closed() from error
         except OSError as error:
             raise self._no_answer(error.strerror or "no answer in time") from error
         if line is None:
-            raise self._no_answer("it closed the connection")
+            raise self._closed()
         return self._understand(line)
 
     def stream(self) -> Iterator[Message]:
@@ -168,6 +174,26 @@ class Client:
         if not answer.get("ok"):
             raise raised(answer)
         return answer
+
+    def _closed(self) -> PrxError:
+        """Return the error of a connection that was closed before the answer: prx has ended, or does not want to answer."""
+        if self._shut or not self._has_ended():
+            return self._no_answer("it closed the connection")
+        who = f"prx (pid {self.pid})" if self.pid else "prx"
+        error = NotRunningError(f"{who} ended before it could answer", hint="start it with: prx start")
+        error.pid = self.pid
+        return error
+
+    def _has_ended(self) -> bool:
+        """Return whether the process that answered here does so no more; one that ends takes its socket away first."""
+        try:
+            with Client(self.path, timeout=self.timeout) as other:
+                same = other.pid == self.pid
+        except NotRunningError:
+            return True
+        except PrxError:
+            return False
+        return not same or (self.pid > 0 and self.wait_for_end(ENDS_WITHIN))
 
     def _not_asked(self, error: OSError) -> UnresponsiveError:
         if error.errno in OWN_LACK:

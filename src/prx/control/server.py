@@ -25,7 +25,7 @@ from prx.control.messages import REQUEST_LIMIT, WAIT_LIMIT, Message, decode, enc
 from prx.control.peer import is_allowed, peer_of
 from prx.control.seats import Seat, choose_to_leave
 from prx.control.unixpath import listen
-from prx.core.errors import PrxError, UsageError
+from prx.core.errors import PrxError, UsageError, unknown_tunnel
 from prx.core.events import Event
 from prx.core.states import State
 from prx.core.status import TunnelStatus
@@ -254,7 +254,7 @@ class ControlServer:
         names = [status.name for status in self._controlled.statuses()]
         if name is None or name in names:
             return name
-        raise UsageError(f"there is no tunnel {str(name)[:80]!r}", hint=f"running here: {', '.join(names) or 'none'}")
+        raise unknown_tunnel(name, names)
 
     async def _stop(self, name: str | None) -> Message:
         if name is None:

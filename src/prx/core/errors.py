@@ -14,7 +14,7 @@ word for programs: that of the class, or the one that was given, such as the ver
 from __future__ import annotations
 
 import errno
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import ClassVar, Final
 
 
@@ -41,6 +41,13 @@ class UsageError(PrxError):
 
     exit_code = 2
     usual_code = "usage"
+
+
+def unknown_tunnel(name: object, known: Iterable[str], *, among: str = "running", hint: str = "") -> UsageError:
+    """Return what every command answers to a `name` that no tunnel has; `among`: of which tunnels `known` are the names."""
+    listed = ", ".join(known) or "none"
+    space = "" if listed.startswith("\n") else " "
+    return UsageError(f"no tunnel is called {str(name)[:80]!r}; {among}:{space}{listed}", hint=hint)
 
 
 class ConfigError(UsageError):
