@@ -246,3 +246,51 @@ def test_check_takes_what_can_be_used() -> None:
         '[tunnel]\non_url = ["./here.sh x", "notify-me", "https://a.example/"]\nurl_env_file = ".env"\n'
     )
     assert main(["config", "check"]) == 0
+
+
+_BAD_TOKEN = 'mode = "named"\nhostname = "a.example.com"\ntoken = "eyJhIjoiNjY"\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "places"),
+    [
+        ('[tunnel]\nlocal_addr = "nope"\n[tunnel.cloudflare]\n' + _BAD_TOKEN, [2, 6]),
+        ('[tunnel]\nnonsense = 1\n[tunnel.cloudflare]\nmode = "named"\ntoken = "eyJhIjoiNjY"\n', [2, 4, 5]),
+        ('[tunnel]\nmax_failures = -1\nurl_env_file = "not/there/.env"\n', [2, 3]),
+        ('[tunnel]\nmax_failures = "3"\non_url = ["./not-there.sh"]\non_change = ["\'x"]\n', [2, 3, 4]),
+        ('[web]\nlisten = "here"\n[tunnel]\nlocal_addr = "https://127.0.0.1:8443"\norigin_ca = "not-there.pem"\n', [2, 5]),
+        ("[tunnels.a]\nmax_failures = 0.5\n[tunnels.b.cloudflare]\n" + _BAD_TOKEN, [2, 6]),
+        ('[tunnel]\nlocal_addr = "nope"\n', [2]),
+    ],
+    ids=["token", "token and no host name", "dotenv file", "hooks", "certificate", "another tunnel", "one"],
+)
+def test_all_mistakes_at_once(text: str, places: list[int], capsys: pytest.CaptureFixture[str]) -> None:
+    """What the schema forbids and what prx could not use is reported together, in the order of the file, each once."""
+    file = Path("prx.toml")
+    file.write_text(text)
+    file.chmod(0o600)
+    assert main(["config", "check"]) == 2
+    out, err = capsys.readouterr()
+    first, *lines = err.splitlines()
+    assert [int(line.strip().split(":")[1]) for line in lines] == places
+    assert (out, first) == ("", f"error: the configuration has {len(places)} problem{'s' if places[1:] else ''}")
+    assert "eyJhIjoi" not in err
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[tunnel.cloudflare]\nmode = "nmaed"\nhostname = "a.example.com"\ntoken = "eyJhIjoiNjY"\n',
+        '[tunnel]\nbackend = "cloudflrae"\n[tunnel.cloudflare]\n' + _BAD_TOKEN,
+        '[tunnel.cloudflare]\nmode = "named"\nhostname = "a.example.com"\ntoken = 5\n',
+        '[tunnel]\nlocal_addr = "htps://x"\norigin_ca = "not-there.pem"\n',
+    ],
+    ids=["mode", "backend", "the token itself", "the address"],
+)
+def test_what_follows_from_a_mistake_is_not_judged(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """If a token or a certificate is needed at all is not known while the key is mistaken that says so."""
+    file = Path("prx.toml")
+    file.write_text(text)
+    file.chmod(0o600)
+    assert main(["config", "check"]) == 2
+    assert "the configuration has 1 problem\n" in capsys.readouterr().err

@@ -207,11 +207,25 @@ def test_a_data_folder_that_is_none(home: Home, odd: str, command: str) -> None:
 
 @pytest.mark.parametrize(
     ("command", "code", "stderr"),
-    [("nope", 2, "2>/dev/full"), ("status", 3, "2>/dev/full"), ("config check", 2, "2>/dev/full"), ("status", 3, "2>&-")],
+    [
+        ("nope", 2, "2>/dev/full"),
+        ("status", 3, "2>/dev/full"),
+        ("config check -c wrong.toml", 2, "2>/dev/full"),
+        ("config check", 0, "2>/dev/full"),
+        ("config show", 0, "2>/dev/full"),
+        ("config path", 0, "2>/dev/full"),
+        ("secret list", 0, "2>/dev/full"),
+        ("status", 3, "2>&-"),
+    ],
 )
 def test_the_exit_code_does_not_depend_on_stderr(home: Home, command: str, code: int, stderr: str) -> None:
-    """A full disk behind stderr, or none at all, costs the words and not the exit code."""
-    (home.folder / "prx.toml").write_text("nonsense\n")
+    """A full disk behind stderr, or none at all, costs the words and not the exit code: errors, warnings and notes alike."""
+    (home.folder / "wrong.toml").write_text("nonsense\n")
+    if command in {"config check", "config show"}:  # with a warning, with a note
+        secret = (
+            "[tunnel]\nhook_secret = 'cmd:true'\n" if command == "config show" else "[tunnel]\non_url = ['no-such-program']\n"
+        )
+        (home.folder / "prx.toml").write_text(secret)
     line = f"{' '.join(PRX)} {command} {stderr}"
     ended = subprocess.run(["sh", "-c", line], env=home.environ, cwd=home.folder, timeout=60, check=False)
     assert ended.returncode == code

@@ -10,7 +10,7 @@ from typing import Any
 
 from prx.config.changes import require_no_loss
 from prx.config.choice import chosen, name_kept, named
-from prx.config.load import Loaded, load
+from prx.config.load import Also, Loaded, load
 from prx.config.paths import ConfigPlace, data_dir, find_config
 from prx.files.fingerprint import file_fingerprint
 from prx.files.people import expanded
@@ -30,6 +30,7 @@ class ConfigurationReader:
     `overrides`: values from the command line for other keys, by dotted name. `only`, `name`: see `prx.config.choice`.
     `otherwise`: what a tunnel is called that neither a file nor `name` names; empty: its port; None: as the schema says.
     For the lab a named tunnel needs no token, as the lab makes its own. Without `run_commands` no program is run for a secret.
+    `also`: see `prx.config.load.load`.
     A master password is asked for on a terminal when the configuration is read first, and never again: what it opens stays
     open. Once a file has been read prx stays with it: another one that turns up, or its absence, changes nothing.
     """
@@ -46,13 +47,14 @@ class ConfigurationReader:
         only: tuple[str, ...] = (),
         name: str = "",
         otherwise: str | None = None,
+        also: Also = lambda _: (),
     ) -> None:
         self._only, self._name, self._otherwise = only, name, otherwise
         self._path = path
         self._environ = environ
         self._overrides = {**overrides, **({"tunnel.local_addr": local_addr} if local_addr else {})}
         self._lab = lab
-        self._run_commands = run_commands
+        self._run_commands, self._also = run_commands, also
         self._may_ask = True
         self._place: ConfigPlace | None = None
         self._in_force: Loaded | None = None
@@ -95,6 +97,7 @@ class ConfigurationReader:
             tokens_follow=self._lab,
             claim=place.claim if place else Claim.FOUND,
             run_commands=self._run_commands,
+            also=self._also,
         )
 
     def _lookup(self, name: str) -> Secret:
@@ -111,10 +114,18 @@ class ConfigurationReader:
 
 
 def load_configuration(
-    path: Path | None, environ: Mapping[str, str], *, run_commands: bool = False, local_addr: str = ""
+    path: Path | None,
+    environ: Mapping[str, str],
+    *,
+    run_commands: bool = False,
+    local_addr: str = "",
+    also: Also = lambda _: (),
 ) -> Loaded:
-    """Return the configuration for a command that reads it once and, unless it is asked to, executes nothing."""
-    return ConfigurationReader(path, environ, local_addr, run_commands=run_commands).read()
+    """Return the configuration for a command that reads it once and, unless it is asked to, executes nothing.
+
+    `also`: further mistakes, as for `prx.config.load.load`.
+    """
+    return ConfigurationReader(path, environ, local_addr, run_commands=run_commands, also=also).read()
 
 
 def secret_forms(loaded: Loaded, environ: Mapping[str, str]) -> Iterator[str]:

@@ -1,5 +1,6 @@
-"""What a sound configuration names and prx could not use: checked without executing anything, for `prx config check`.
+"""What a configuration names and prx could not use: checked without executing anything, for `prx config check`.
 
+Each finding names the keys that it follows from, so that it is kept back only if one of these is itself mistaken.
 `prx start` finds out the same when it needs each thing, and lets the other tunnels run.
 """
 
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from prx.backends import create
 from prx.config.load import Loaded
-from prx.config.origins import Problem
+from prx.config.places import Finding
 from prx.config.programs import DefectKind, defect_of
 from prx.config.schema import DEFAULT_TUNNEL, TunnelSettings
 from prx.core.errors import CredentialError, PrxError
@@ -26,14 +27,20 @@ _OF_PROGRAMS = {
     DefectKind.REFUSED: "found {0.path} ({0.why}), expected a program that only you or root can have put there",
 }
 
+_FOLLOWS_FROM: Mapping[str, tuple[str, ...]] = {
+    "cloudflare.token": ("backend", "cloudflare.mode"),
+    "origin_ca": ("local_addr",),
+}
 
-def unusable(loaded: Loaded, environ: Mapping[str, str]) -> Iterator[Problem]:
-    """Yield what of the configuration cannot be used as it is now, each with its place; never a part of a secret."""
+
+def unusable(loaded: Loaded, environ: Mapping[str, str]) -> Iterator[Finding]:
+    """Yield what of the configuration cannot be used as it is now; never a part of a secret."""
     folder = Path() if loaded.path is None else loaded.path.parent
     for name, settings in loaded.config.tunnels.items():
-        table = "tunnel" if name == DEFAULT_TUNNEL and "tunnel.backend" in loaded.origins else f"tunnels.{name}"
+        table = ("tunnel",) if name == DEFAULT_TUNNEL and "tunnel.backend" in loaded.origins else ("tunnels", name)
         for key, text in _of_tunnel(settings, folder, environ):
-            yield Problem(loaded.origins[f"{table}.{key}"], f"{table}.{key}", text)
+            paths = [(*table, *item.split(".")) for item in (key, *_FOLLOWS_FROM.get(key, ()))]
+            yield Finding(paths[0], tuple(paths), text)
 
 
 def _of_tunnel(settings: TunnelSettings, folder: Path, environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
@@ -57,12 +64,10 @@ def _token(settings: TunnelSettings) -> str:
     if settings.backend != "cloudflare" or settings.cloudflare.mode != "named" or not token or is_reference(token):
         return ""
     try:
-        create(settings).client.check()  # type: ignore[union-attr]  # this backend has one
+        _ = create(settings).tunnel_id
     except CredentialError as error:
         defect = error.message.partition(": ")[2] or error.message
         return f"found a token that cannot work ({defect}), expected a whole one: {error.hint}"
-    except PrxError as error:
-        return f"found {error.message}, expected another value"
     return ""
 
 

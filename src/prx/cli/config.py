@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 import click
 
 from prx.config import paths
-from prx.core.errors import ConfigError, PrxError, UsageError
+from prx.core.errors import PrxError, UsageError
 from prx.files.people import expanded
+from prx.ui.say import complain
 
 if TYPE_CHECKING:
     from prx.config.load import Loaded
@@ -61,13 +62,11 @@ def check(file: Path | None, run_commands: bool) -> None:
     from prx.app.load_config import load_configuration
     from prx.app.unusable import unusable
 
-    loaded = load_configuration(file, os.environ, run_commands=run_commands)
-    if problems := sorted(unusable(loaded, os.environ), key=lambda problem: problem.order):
-        raise ConfigError([str(problem) for problem in problems])
+    loaded = load_configuration(file, os.environ, run_commands=run_commands, also=lambda found: unusable(found, os.environ))
     for warning in loaded.warnings:
-        click.echo(f"warning: {warning}", err=True)
+        complain(f"warning: {warning}")
     for line in not_run(loaded):
-        click.echo(f"note: {line}", err=True)
+        complain(f"note: {line}")
     click.echo(_bytes(f"ok: {loaded.path or 'no file, the defaults'}"))
 
 
@@ -94,7 +93,7 @@ def show(file: Path | None, origin: bool) -> None:
     loaded = load(place.path, os.environ, claim=place.claim) if place else load(None, os.environ)
     click.echo(_bytes(render(loaded, origins=origin)), nl=False)
     for line in not_run(loaded):
-        click.echo(f"note: {line}", err=True)
+        complain(f"note: {line}")
 
 
 @config.command()
@@ -135,7 +134,7 @@ def path(file: Path | None) -> None:
     """
     found = paths.config_file(file)
     if found is None or not found.exists():
-        click.echo("there is no such file yet; prx config init writes one", err=True)
+        complain("there is no such file yet; prx config init writes one")
     click.echo(_bytes(found or paths.user_config_file()))
 
 

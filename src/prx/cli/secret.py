@@ -20,6 +20,7 @@ from prx.core.errors import PrxError, UsageError
 from prx.runtime.host.terminal import has_terminal
 from prx.ui.errors import print_note
 from prx.ui.prompt import ask_password, hidden
+from prx.ui.say import complain
 
 if TYPE_CHECKING:
     from prx.secrets.store import Entry, SecretStore
@@ -91,7 +92,7 @@ def get(name: str, show: bool, as_json: bool) -> None:
     entry = _open_store().get(name)
     now = datetime.now(UTC)
     if _expired(entry, now):
-        click.echo(f"warning: {name!r} {_expiry(entry, now)}", err=True)
+        complain(f"warning: {name!r} {_expiry(entry, now)}")
     if as_json:
         _print_json({**_dates(name, entry, now), "value": entry.value.reveal()})
     else:
@@ -208,7 +209,7 @@ def _read_file(name: str) -> bytes:
             found = read_trusted(name, Claim.NAMED, limit=MAX_SECRET_BYTES)
             content = found.data
             if found.way.file is not None and found.way.file.mode & 0o077:
-                click.echo(f"warning: others can read {name} too", err=True)
+                complain(f"warning: others can read {name} too")
     except OSError as error:
         raise PrxError(f"{name}: {(error.strerror or 'cannot be read').lower()}") from None
     if len(content) > MAX_SECRET_BYTES:

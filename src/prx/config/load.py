@@ -7,7 +7,7 @@ of that kind is kept back while one of the keys that it follows from is itself m
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import field, fields
 from pathlib import Path
 from typing import Any
@@ -53,6 +53,9 @@ class Loaded(Value):
     not_run: Mapping[str, str] = field(default_factory=dict)
 
 
+Also = Callable[[Loaded], Iterable[Finding]]
+
+
 def load(
     path: Path | None,
     environ: Mapping[str, str],
@@ -63,6 +66,7 @@ def load(
     claim: Claim = Claim.FOUND,
     run_commands: bool = True,
     text: str | None = None,
+    also: Also = lambda _: (),
 ) -> Loaded:
     """Return the configuration from a file (None: no file), the environment and the command line.
 
@@ -74,6 +78,8 @@ def load(
 
     With `tokens_follow` a named tunnel needs no token: the lab makes its own. Without `run_commands` no program of a `cmd:`
     reference is run: the secret holds the reference then. `text` is what the file is to hold, instead of what it holds now.
+    `also` yields further mistakes of what it is given: if there are mistakes, all that is right of the configuration, with the
+    defaults in the place of what is not.
 
     Raises ConfigError with every mistake, each as `PLACE: KEY: what was found, what is expected`.
     """
@@ -87,11 +93,9 @@ def load(
         merged.check({})
     file = merged.sound or read(ConfigFile, nested(merged.values, merged.tables))
     merged.problems.extend(_findings(cross.mistakes(file, tokens_follow=tokens_follow), merged))
-    if merged.problems:
-        raise ConfigError([str(problem) for problem in sorted(merged.problems, key=lambda problem: problem.order)])
     folder = Path() if path is None else path.parent
     config = _config(file, folder)
-    return Loaded(
+    loaded = Loaded(
         config=config,
         origins=_origins(file, merged),
         path=path,
@@ -106,6 +110,10 @@ def load(
         declares=source.declares_tunnels,
         not_run={dotted(key): describe(text) for key, text in not_run.items()},
     )
+    merged.problems.extend(_findings(also(loaded), merged))
+    if merged.problems:
+        raise ConfigError([str(problem) for problem in sorted(merged.problems, key=lambda problem: problem.order)])
+    return loaded
 
 
 def _source(path: Path | None, text: str | None, claim: Claim, environ: Mapping[str, str]) -> Source:
@@ -169,7 +177,7 @@ def _origins(file: ConfigFile, merged: Layer) -> Origins:
     )
 
 
-def _findings(findings: Iterator[Finding], merged: Layer) -> Iterator[Problem]:
+def _findings(findings: Iterable[Finding], merged: Layer) -> Iterator[Problem]:
     """Yield each finding with its place; leave out those that follow from a value that is itself mistaken."""
     for finding in findings:
         if merged.bad.isdisjoint(path[:end] for path in finding.about for end in range(1, len(path) + 1)):
