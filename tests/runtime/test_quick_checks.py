@@ -288,3 +288,23 @@ async def test_a_service_that_cannot_be_connected_to_ahead_is_checked_as_ever(ad
     checks = QuickChecks()
     checks.begin(TunnelSettings(local_addr=f"{address}:{unused_port}"))
     assert checks._ahead is None
+
+
+@pytest.mark.parametrize(
+    ("requests", "own", "looks"),
+    [
+        ([0, 40, 80, 120, 121], [0, 0, 0, 0, 1], [False, False, False, False, True]),  # the one that came is prx's own
+        ([0, 20, 35, 36, 36], [0, 0, 0, 1, 1], [False, False, False, True, False]),
+        ([0, 40, 80, 120, 122], [0, 0, 0, 0, 1], [False] * 5),  # a visitor came beside it
+        ([0, 12, 24, 36, 48, 48], [0, 12, 24, 36, 48, 48], [False] * 6),  # no visitor has ever come
+        ([0, 40, 80, 80], [0, 0, 0, 5], [False, False, False, True]),  # prx's own do not come through either
+    ],
+    ids=["alone", "a thin stream", "not alone", "prx alone", "none comes"],
+)
+async def test_prxs_own_request_is_no_visitor_who_still_comes(
+    program: tuple[int, int], requests: list[int], own: list[int], looks: list[bool]
+) -> None:
+    """A stream of visitors has stopped although a health check came through, and prx's own requests are no stream."""
+    checking = Checking(program[1])
+    found = [await checking.check(Counters(requests=count), 900.0, own=ours) for count, ours in zip(requests, own, strict=True)]
+    assert found == looks

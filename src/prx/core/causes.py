@@ -36,6 +36,7 @@ class Cause(enum.StrEnum):
     ROUTE = "route"
     TOKEN = "token"  # noqa: S105 - the name of a cause
     SETTING = "setting"
+    MACHINE = "machine"
 
 
 RESTART_CHANGES: Mapping[Cause, str] = MappingProxyType(
@@ -50,7 +51,7 @@ RESTART_CHANGES: Mapping[Cause, str] = MappingProxyType(
         Cause.QUICK_TUNNEL_GONE: "there is a new quick tunnel, with a new URL; the old one cannot come back",
         Cause.NO_NAME_TOLD: "a fresh connector asks for a name again",
         Cause.REFUSED: "a fresh connector registers at once; one that has ended, or does not try, never does",
-        Cause.REASON_UNKNOWN: "over HTTP/2 cloudflared says why it is refused",
+        Cause.REASON_UNKNOWN: "over HTTP/2 the connector says why it is refused",
         Cause.QUICK_SERVICE: "the service is asked again",
         Cause.EDGE: "",
         Cause.NETWORK: "",
@@ -62,6 +63,7 @@ RESTART_CHANGES: Mapping[Cause, str] = MappingProxyType(
         Cause.ROUTE: "",
         Cause.TOKEN: "",
         Cause.SETTING: "",
+        Cause.MACHINE: "",
     }
 )
 

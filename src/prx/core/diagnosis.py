@@ -103,7 +103,7 @@ def _judge_name(evidence: Evidence, policy: Policy) -> Diagnosis | None:
         return Diagnosis(Verdict.OFFLINE, "this machine has no network", _OFFLINE_HINT)
     if dns is None:  # then the URL was not checked either, or needs no look-up
         return None if evidence.public else _judge_missing_url(evidence, policy)
-    return _judge_missing_name(dns, policy) if dns.state is DnsState.MISSING else _judge_no_resolver(evidence, dns)
+    return _judge_missing_name(dns, policy) if dns.state is DnsState.MISSING else _judge_no_resolver(evidence, dns, policy)
 
 
 def _judge_missing_url(evidence: Evidence, policy: Policy) -> Diagnosis:
@@ -124,22 +124,25 @@ def _judge_missing_name(dns: Dns, policy: Policy) -> Diagnosis:
         return Diagnosis(
             Verdict.DNS_PENDING,
             f"public DNS does not know the name any more{detail}",
-            "visitors cannot find it; a connector cannot change that",
+            "visitors cannot find it" + ("" if policy.watched else "; a connector cannot change that"),
             because=Cause.RECORD,
         )
-    if policy.quick:
+    if policy.watched:
+        hint = "check public_url: its host needs a DNS record"
+    elif policy.quick:
         hint = "do not open the URL before it is verified: your own resolver would remember the failure for 30 minutes"
     else:
         hint = "the host name needs a DNS record that leads to the tunnel: add it as a public hostname of the tunnel"
     return Diagnosis(Verdict.DNS_PENDING, f"public DNS does not know the name yet{detail}", hint)
 
 
-def _judge_no_resolver(evidence: Evidence, dns: Dns) -> Diagnosis:
+def _judge_no_resolver(evidence: Evidence, dns: Dns, policy: Policy) -> Diagnosis:
     detail = f" ({dns.detail})" if dns.detail else ""
     hint = "allow HTTPS to 1.1.1.1 or 8.8.8.8, or name another DNS-over-HTTPS server with the key doh"
     connector = evidence.connector
     late = bool(evidence.url) and (connector is None or connector.age >= UNPROVEN_AFTER)
-    words = "connected, not proven: no" if late else "no"
+    connected = "" if policy.watched else "connected, "
+    words = f"{connected}not proven: no" if late else "no"
     reason = f"{words} public DNS service could be asked{detail}"
     return Diagnosis(Verdict.DNS_PENDING, reason, hint, publish_unproven=late)
 

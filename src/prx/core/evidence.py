@@ -62,7 +62,8 @@ class Connector(Value):
     rejected: registrations that the edge rejected since a connection was last ready (from the counters: over QUIC the log
     keeps silent). rejected_for: for how long it does so; rejected_after: how long no connection had been ready before the
     first of them. tunnel_gone_for: for how long the edge has said that it does not know the tunnel, None when it does not.
-    last_error: the last complaint in its log.
+    last_error: the last complaint in its log. lacks: what this machine had too little of just now for its connection to the
+    service, in the system's words; empty if it has not said so.
     """
 
     age: float
@@ -85,6 +86,7 @@ class Connector(Value):
     rejected_after: float = 0.0
     tunnel_gone_for: float | None = None
     last_error: str = ""
+    lacks: str = ""
 
 
 class Reach(enum.StrEnum):
@@ -144,6 +146,7 @@ class Origin(Value):
     location: where its answer redirects to. silent: it took the connection and did not answer in time. broken_off: the body of
     its answer ends before its end, or cannot be read. hint: what helps against `error`, as far as the check knows that.
     unasked: whether prx itself could not ask it, so that nothing is known of it; `error` says why not.
+    circle: the public URLs through which a redirect of the service leads back to one of them; empty if that is not known.
     """
 
     address: str
@@ -156,6 +159,7 @@ class Origin(Value):
     broken_off: bool = False
     hint: str = ""
     unasked: Unasked = Unasked.NO
+    circle: tuple[str, ...] = ()
 
 
 class DnsState(enum.StrEnum):

@@ -14,6 +14,7 @@ from dataclasses import replace
 
 from prx.core.causes import Cause
 from prx.core.evidence import Evidence, Origin, Public, Reach
+from prx.core.judge_shortage import judge_shortage
 from prx.core.judge_unusable import SLOW_HINT, is_broken_off, judge_unusable, redirect_to_nowhere, service_hint
 from prx.core.policy import Policy
 from prx.core.status_codes import EDGE_ERRORS, RULE_STATUSES
@@ -52,10 +53,18 @@ def judge_answer(evidence: Evidence, policy: Policy) -> Diagnosis:
         or _judge_refusal(public, evidence)
         or _judge_expected(public, evidence, policy)
         or _judge_absence(public, evidence)
+        or judge_shortage(public, evidence)
         or _judge_service(public, evidence, policy)
         or _judge_way(public, evidence, policy)
     )
-    return _with_pause(diagnosis, public)
+    return _with_pause(_about_the_tunnel(diagnosis, policy), public)
+
+
+def _about_the_tunnel(diagnosis: Diagnosis, policy: Policy) -> Diagnosis:
+    """Leave out that the tunnel is fine if nothing is known of it: another program keeps it up, and the service is down."""
+    if not policy.watched or diagnosis.verdict is not Verdict.ORIGIN_DOWN:
+        return diagnosis
+    return replace(diagnosis, reason=diagnosis.reason.removesuffix(" (the tunnel is fine)"))
 
 
 def _with_pause(diagnosis: Diagnosis, public: Public) -> Diagnosis:
@@ -227,7 +236,7 @@ def _bad_answer(public: Public, origin: Origin | None) -> Diagnosis:
     return Diagnosis(
         Verdict.ORIGIN_DOWN,
         f"{address} does not answer the connector well: visitors get {public.status}{here} (the tunnel is fine)",
-        "the service breaks off, or answers something that is not HTTP; `prx logs` holds cloudflared's own words",
+        "the service breaks off, or answers something that is not HTTP; `prx logs` has the connector's own words",
     )
 
 

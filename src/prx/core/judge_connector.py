@@ -18,6 +18,7 @@ from dataclasses import replace
 from prx.core.causes import Cause
 from prx.core.evidence import Connector, Dns, DnsState, Edge, Evidence, Reach
 from prx.core.policy import Policy
+from prx.core.shortage import shortage_in
 from prx.core.verdicts import NO_CONNECTION, Action, Diagnosis, Verdict
 
 # cloudflared retries "Unauthorized" forever, because a new tunnel's secret takes a while to reach every edge.
@@ -151,6 +152,8 @@ def _judge_gone(connector: Connector, dns: Dns | None) -> Diagnosis | None:
 def _judge_quic(connector: Connector, edge: Edge, policy: Policy) -> Diagnosis | None:
     """Judge whether it is QUIC alone that fails. A silence over UDP proves nothing until TCP to the same edge has worked."""
     fails = connector.protocol == "quic" and connector.quic_dial_failures >= QUIC_DIALS_THAT_CONVINCE
+    if shortage_in(connector.last_error) is not None:  # the machine fails, over either protocol
+        return None
     if not fails or connector.rejected or edge.tcp is not Reach.OPEN or edge.quic is Reach.OPEN:
         return None
     if connector.ever_ready:
@@ -159,7 +162,7 @@ def _judge_quic(connector: Connector, edge: Edge, policy: Policy) -> Diagnosis |
         reason = "QUIC gets no answer from the edge and TCP does: UDP port 7844 seems to be blocked"
         remedy = ", or open UDP port 7844"
     else:
-        reason = f"QUIC cannot be used: {connector.last_error or 'cloudflared does not say why'}"
+        reason = f"QUIC cannot be used: {connector.last_error or 'the connector does not say why'}"
         remedy = ""
     if policy.protocol_is_free:
         hint = "prx goes on with HTTP/2"
@@ -242,11 +245,13 @@ def _lost_words(connector: Connector, edge: Edge) -> str:
 
 
 def _lost_hint(connector: Connector, edge: Edge) -> str:
+    if (lacking := shortage_in(connector.last_error)) is not None and lacking.hint:
+        return lacking.hint
     if connector.turned_away or edge.tcp is Reach.OPEN:
-        return "cloudflared tries again by itself"
+        return "the connector tries again by itself"
     if not connector.ever_ready and edge.tcp is Reach.CLOSED:
-        return "a firewall may block port 7844 (TCP and UDP); `prx doctor` tries it; cloudflared tries again by itself"
-    return "cloudflared tries again by itself, and keeps the URL"
+        return "a firewall may block port 7844 (TCP and UDP); `prx doctor` tries it; the connector tries again by itself"
+    return "the connector tries again by itself, and keeps the URL"
 
 
 def _with_error(words: str, connector: Connector) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from prx.core.evidence import Evidence, Origin, Public
 from prx.core.policy import Policy
-from prx.core.redirects import REDIRECTS, DeadEnd, dead_end
+from prx.core.redirects import REDIRECTS, DeadEnd, circle_end, dead_end
 from prx.core.verdicts import Diagnosis, Verdict
 
 SLOW_HINT = "if it is only slow, set health_check_path to a faster path, or health_check_timeout_secs"
@@ -41,7 +41,9 @@ def redirect_to_nowhere(public: Public, evidence: Evidence, policy: Policy) -> D
     """Return why the redirect with which the public URL answers leads nowhere; None if it is none, or may lead somewhere."""
     if public.status not in REDIRECTS or evidence.delivery.reached is False:
         return None
-    return dead_end(evidence.url + policy.path, public.location, sets_cookie=public.sets_cookie)
+    end = dead_end(evidence.url + policy.path, public.location, sets_cookie=public.sets_cookie)
+    circle = () if evidence.origin is None else evidence.origin.circle
+    return circle_end(circle) if end is None and circle else end
 
 
 def is_broken_off(public: Public, evidence: Evidence) -> bool:

@@ -33,9 +33,9 @@ def outlook(machine: Machine, due: Mapping[str, float], now: float) -> tuple[Ste
     return (*sorted(timed, key=lambda step: step.wait or 0.0), *(Step("", None, words) for words in _untimed(machine)))
 
 
-def restart_words(diagnosis: Diagnosis) -> str:
-    """Return whether a restart would change anything about a fault, and what; empty if there is no fault."""
-    if diagnosis.action is Action.NONE:
+def restart_words(diagnosis: Diagnosis, *, has_child: bool) -> str:
+    """Return whether a restart would change anything about a fault, and what; empty if there is no fault, or no connector."""
+    if diagnosis.action is Action.NONE or not has_child:
         return ""
     if restart_helps(diagnosis.cause) and diagnosis.action in RESTARTING:
         return f"a restart helps: {RESTART_CHANGES[diagnosis.cause]}"
@@ -44,7 +44,7 @@ def restart_words(diagnosis: Diagnosis) -> str:
 
 def _untimed(machine: Machine) -> Iterator[str]:
     failures, most = machine.failures.count, machine.settings.max_failures
-    if machine.state in {State.STARTING, State.READY, State.DEGRADED} and failures:
+    if machine.state in {State.STARTING, State.READY, State.DEGRADED} and failures and machine.settings.has_child:
         yield f"{failures} of {most} failures are counted; at {most} the connector is replaced"
     if machine.state is State.FAILED:
         yield "nothing else until you change something: then it is started again by itself"

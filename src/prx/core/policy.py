@@ -11,7 +11,7 @@ class Policy(Value):
     """The expectations. `startup_timeout` is in seconds.
 
     protocol_is_free: protocol = "auto", so prx may go on with another one. quick: a restart costs the URL, and a rejection is
-    no fault of a token. path: what the health check asks for.
+    no fault of a token. path: what the health check asks for. watched: another program keeps the URL up: there is no connector.
     """
 
     expect: StatusSet
@@ -19,3 +19,4 @@ class Policy(Value):
     protocol_is_free: bool = True
     quick: bool = False
     path: str = "/"
+    watched: bool = False

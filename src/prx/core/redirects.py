@@ -1,12 +1,14 @@
 """Redirects that lead no visitor anywhere: back to what was asked, to a private address, to a port that the edge has not.
 
-Nothing is followed: the one answer is compared with what was asked. A redirect that sets a cookie may lead on with it, and the
+Nothing is followed here: one answer is compared with what was asked. Circles of several URLs are found by asking the service on
+this machine (`prx.runtime.probes.redirect_circle`). A redirect that sets a cookie may lead on with it, and the
 public name itself is no private address, even if it is one (in the lab, names end in `.localhost`).
 """
 
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Sequence
 from typing import Final
 from urllib.parse import SplitResult, urljoin, urlsplit
 
@@ -25,6 +27,11 @@ _BASE_HINT: Final = "set the service's public address (its base URL), or the key
 _LOOP_HINT: Final = (
     "have the service believe X-Forwarded-Proto (Django: SECURE_PROXY_SSL_HEADER, Rails: assume_ssl) or leave https to the"
     " tunnel; if only this page does so, set health_check_path to another"
+)
+
+_CIRCLE_HINT: Final = (
+    "see which of these rules of the service is wrong (https, www, language, a slash at the end, a login without a cookie);"
+    " if only this page does so, set health_check_path to another"
 )
 
 
@@ -56,6 +63,32 @@ def dead_end(asked: str, location: str, *, sets_cookie: bool) -> DeadEnd | None:
     if public.port is None and port not in _EDGE_PORTS[scheme]:
         return DeadEnd(f"to {location}: the edge takes no {scheme} on port {port} for {host}", _BASE_HINT)
     return None
+
+
+def circle_end(urls: Sequence[str]) -> DeadEnd:
+    """Return why redirects that lead through `urls`, and from the last to one before it, lead nowhere."""
+    return DeadEnd(f"in a circle, without end: {' → '.join(urls)}", _CIRCLE_HINT)
+
+
+def next_url(asked: str, location: str) -> str:
+    """Return where a redirect from `asked` to `location` leads, if that is the same public name; else an empty string."""
+    try:
+        target, public = urlsplit(urljoin(asked, location))._replace(fragment=""), urlsplit(asked)
+        there, here = _place(target), _place(public)
+    except ValueError:
+        return ""
+    same = there is not None and here is not None and there[1] == here[1]
+    return target.geturl() if same and _named_port(target) == _named_port(public) else ""
+
+
+def _named_port(parts: SplitResult) -> int | None:
+    """Return the port that a URL has to name; None if it is the one of its scheme."""
+    return None if parts.port == (443 if parts.scheme == "https" else 80) else parts.port
+
+
+def is_same(one: str, other: str) -> bool:
+    """Return whether two URLs are one, however each is written; both are of http or https."""
+    return _place(urlsplit(one)) == _place(urlsplit(other))
 
 
 def _place(parts: SplitResult) -> tuple[str, str, int, str, str] | None:

@@ -17,6 +17,9 @@ from prx.core.value import Value, value_class
 
 FILES_HINT: Final = "raise the limit of open files: ulimit -n"
 PROCESSES_HINT: Final = "raise the limit of processes: ulimit -u"
+PORTS_HINT: Final = (
+    "this machine has no port left for another connection to the service: have the service keep connections open (keep-alive)"
+)
 MEMORY_HINT: Final = "the machine, or the limit of memory (ulimit -v, the control group), leaves too little"
 
 
@@ -32,8 +35,8 @@ _KINDS: Final = (
     (r"too many open files|\bfailed with -?2[34]\b|\berrno=2[34]\b", Shortage(FILES_HINT)),
     (
         (
-            r"cannot allocate memory|out of memory|failed to (?:reserve|allocate) [\w ]*memory|failed to map segment"
-            r"|\b(?:failed with |errno=)-?12\b"
+            r"cannot allocate memory|no buffer space available|out of memory|failed to (?:reserve|allocate) [\w ]*memory"
+            r"|failed to map segment|\b(?:failed with |errno=)-?12\b"
         ),
         Shortage(MEMORY_HINT),
     ),

@@ -52,7 +52,7 @@ def inside(machine: Machine, sightings: Sightings, due: Mapping[str, float], now
         "cause": str(decided.cause) if decided is not None else "",
         "judged_ago": None if last is None else round(max(0.0, now - sightings.judged_at), 1),
         "suspected": _suspicion(suspected),
-        "restart": restart_words(decided) if decided is not None else "",
+        "restart": restart_words(decided, has_child=machine.settings.has_child) if decided is not None else "",
         "evidence": [_seen(item, now) for item in sightings],
         "next": [_step(step) for step in outlook(machine, due, now)],
     }
@@ -82,7 +82,8 @@ def _advice(status: TunnelStatus) -> list[str]:
     elif status.lacks_connectors and status.verdict in WELL:
         advice.append(f"prx logs {status.name} has the words of the connector that is missing; the others serve meanwhile")
     elif status.verdict not in WELL:
-        advice.append(f"prx logs {status.name} has the connector's own words, prx doctor examines machine and network")
+        words = "" if status.backend == "none" else f"prx logs {status.name} has the connector's own words, "
+        advice.append(f"{words}prx doctor examines machine and network")
     return advice
 
 

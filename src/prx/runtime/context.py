@@ -130,6 +130,7 @@ class TunnelContext:
             protocol_is_free=len(backend.protocols(shared.site, connector)) > 1,
             quick=backend.url_is_temporary,
             path=settings.health_check_path,
+            watched=backend.client is None,
         )
         resolver = shared.resolver(settings.doh or shared.site.doh)
         return cls(name, settings, backend, policy, resolver, phases, shared, connector)

@@ -25,6 +25,7 @@ from prx.runtime.probes.addresses import strays
 from prx.runtime.probes.exposure import Reach, check_exposure
 from prx.runtime.probes.origin import check_origin
 from prx.runtime.probes.public import probe_public
+from prx.runtime.probes.redirect_circle import RedirectCircle
 from prx.runtime.public_name import PublicName
 
 ASK_ORIGIN_AFTER = 1.0  # seconds that a public answer may take before the service is asked beside it
@@ -52,6 +53,7 @@ class HealthChecker:
         self._child = child
         self._name = PublicName(context)
         self._exposure_known = False
+        self._circle = RedirectCircle(context.clock.monotonic)
         self._bypasses = 0
         self._served_without = 0  # good answers since the system shows no network
 
@@ -231,6 +233,9 @@ class HealthChecker:
         if origin.unasked and late is not None:  # the question beside it may have had what this one lacked
             origin = await self._ask_origin(limit)
         delivery = await watch.end()
+        if delivery.reached is not False:
+            settings = self._context.settings
+            origin = replace(origin, circle=await self._circle.find(settings, self.url + settings.health_check_path, public))
         if delivery.reached and public.status not in delivery.said and not delivery.failed:
             await asyncio.sleep(SETTLE)
             delivery = await watch.end()

@@ -26,6 +26,7 @@ _COMPLAINTS = frozenset(
 )
 _TRYING = frozenset({*_COMPLAINTS, LineKind.DUPLICATE, LineKind.REGISTERED, LineKind.RETRYING})
 
+LACKS_FOR = 10.0  # seconds since the line that said so, as long as a request of prx may be under way
 # A metrics server that is next to us and has not answered for so long does not run (see `prx.core.judge_connector`).
 DEAF_AFTER = 2.0  # seconds
 # A machine that holds up prx at every question must not hide forever that the child is stopped.
@@ -55,6 +56,7 @@ class ConnectorObserver:
         self._quic_blocked = True
         self._admission = Admission() if admission is None else admission
         self._last_error = ""
+        self._lacks, self._lacked_at = "", started
         self._turned_away = False
         self._network_since: float | None = None  # None: a connection has been registered since
         self._rejected = 0
@@ -83,6 +85,8 @@ class ConnectorObserver:
         self._turned_away |= line.kind is LineKind.DUPLICATE and not self.ready
         if line.kind in _COMPLAINTS:
             self._complain(now, line)
+        if line.kind is LineKind.ORIGIN_ERROR and (lacks := line.fields.get("lacks")):
+            self._lacks, self._lacked_at = str(lacks), now
         if line.connection is None:
             return []
         if line.kind is LineKind.REGISTERED:
@@ -185,6 +189,7 @@ class ConnectorObserver:
             rejected_after=0.0 if admission.rejected_since is None else max(0.0, admission.rejected_since - self._lost_at),
             tunnel_gone_for=_age(now, admission.gone_since),
             last_error=self._last_error,
+            lacks=self._lacks if now - self._lacked_at <= LACKS_FOR else "",
         )
 
     def _complain(self, now: float, line: LogLine) -> None:

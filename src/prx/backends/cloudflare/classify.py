@@ -98,6 +98,11 @@ _PROTOCOLS: Final = {
 _SILENCE: Final = re.compile(
     r"no recent network activity|deadline exceeded|time[d-]? ?out|unreachable|no route to host", re.IGNORECASE
 )
+# A dial to the service for which the machine gave the client nothing. The end of the text is the system's, not the service's.
+_LACKS: Final = re.compile(
+    r"Unable to reach the origin service\.[^:]*: dial (?:tcp|unix)\b.*: "
+    r"(too many open files(?: in system)?|cannot allocate memory|no buffer space available|cannot assign requested address)"
+)
 _QUICK_URL: Final = re.compile(r"\|\s+https://([a-z0-9-]+(?:\.[a-z0-9-]+)+)(?::\d+)?/?\s+\|")
 _PRECHECK_BOX: Final = re.compile(
     r"\|\s+(CONNECTIVITY PRE-CHECKS|COMPONENT  |DNS Resolution  |UDP Connectivity  |TCP Connectivity  |Cloudflare API  "
@@ -111,7 +116,8 @@ def parse_line(stream: str, line: str) -> LogLine:
     """Understand one line, without its newline, of "stdout" or "stderr". It keeps the level that the client gave it.
 
     A failed dial gets the field `silent`: whether nothing came back, as when packets are dropped. False: it was refused, or
-    could not even begin (such as a QUIC library that lacks a curve).
+    could not even begin (such as a QUIC library that lacks a curve). A request for which this machine gave the client no
+    connection to the service gets the field `lacks`: what there was too little of, in the system's words.
     """
     parts = take_apart(line)
     if parts.message == "Connection terminated":
@@ -125,6 +131,8 @@ def parse_line(stream: str, line: str) -> LogLine:
     fields = parts.fields
     if kind is LineKind.DIAL_FAILED:
         fields = {**fields, "silent": _SILENCE.search(parts.error) is not None}
+    elif kind is LineKind.ORIGIN_ERROR and (lacks := _LACKS.fullmatch(parts.error)):
+        fields = {**fields, "lacks": lacks[1]}
     protocol = parts.protocol or _protocol_of(parts)
     if (kind, protocol, fields) == (parts.kind, parts.protocol, parts.fields):  # of most lines
         return parts

@@ -109,6 +109,20 @@ async def check_origin(settings: TunnelSettings, *, timeout: float | None = None
     )
 
 
+async def ask_service(settings: TunnelSettings, target: str, *, host: str, scheme: str, timeout: float) -> Answer:
+    """Return what the service answers a visitor of `target` below `scheme`://`host`, asked as the connector does.
+
+    Raises ProbeError if it does not answer within `timeout` seconds.
+    """
+    origin = settings.origin
+    ca_file = Path(settings.origin_ca) if settings.origin_ca else None
+    trust = Trust(settings.origin_is_verified, ca_file, settings.origin_server_name)
+    headers = {"X-Forwarded-Proto": scheme, **({"X-Forwarded-Host": host} if settings.host_header else {})}
+    request = Request(target, settings.host_header or host, headers=headers)
+    service = _Service(origin.host, origin.port, trust, request, timeout)
+    return await _ask(service, trust.context(origin.host) if origin.scheme == "https" else None)
+
+
 async def probe_origin(
     host: str,
     port: int,

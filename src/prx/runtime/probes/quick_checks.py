@@ -64,7 +64,7 @@ class QuickChecks:
             self.failing = dry = False
         else:
             self.failing = before is not counters and counters.failures > before.failures
-            dry = self._runs_dry(counters.requests - before.requests)
+            dry = self._runs_dry(counters.requests - before.requests - ours)
         well = await self._is_well(settings, busy=busy, usual_ms=usual_ms)
         changed = well is not self._well or dry
         self._well = well
@@ -72,7 +72,7 @@ class QuickChecks:
         return changed
 
     def _runs_dry(self, came: int) -> bool:
-        """Take in how many requests have come since the last quick check; return whether a stream of them has stopped."""
+        """Take in how many visitors have come since the last quick check; return whether a stream of them has stopped."""
         dry = came <= 0 and self._stream >= STREAM
         self._stream = 0.0 if dry else (self._stream + max(0, came)) / 2
         return dry

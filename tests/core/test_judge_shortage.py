@@ -1,0 +1,68 @@
+"""A connector that this machine gives too little differs from a service that is down, and from an edge that is lost."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from tests.core.test_diagnosis import DIALS, DOWN, FINE, GONE, OPEN, ORIGIN, PAST, POLICY, SHUT, UP
+
+from prx.core.causes import Cause
+from prx.core.diagnosis import diagnose
+from prx.core.evidence import Delivery, Evidence, Origin, Public
+from prx.core.shortage import FILES_HINT, MEMORY_HINT, PORTS_HINT
+from prx.core.verdicts import Action, Verdict
+
+FAILED = Delivery(reached=True, failed=True)
+
+
+def seen(lacks: str, *, public: Public | None = None, origin: Origin | None = ORIGIN, delivery: Delivery = FAILED) -> Evidence:
+    """Return the evidence of a connector that has said what it lacks; the service answers here."""
+    connector = replace(UP, lacks=lacks)
+    return replace(FINE, connector=connector, public=public or Public(502), origin=origin, delivery=delivery)
+
+
+@pytest.mark.parametrize(
+    ("lacks", "hint"),
+    [
+        ("too many open files", FILES_HINT),
+        ("too many open files in system", FILES_HINT),
+        ("cannot allocate memory", MEMORY_HINT),
+        ("cannot assign requested address", PORTS_HINT),
+        ("no buffer space available", MEMORY_HINT),
+    ],
+)
+def test_the_machine_is_to_blame_and_not_the_service(lacks: str, hint: str) -> None:
+    """The tunnel is not up, the service is, and a connector with the same limits would fail alike: no restart."""
+    for delivery in (FAILED, Delivery()):
+        found = diagnose(seen(lacks, delivery=delivery), POLICY)
+        assert (found.verdict, found.cause, found.action) == (Verdict.UNREACHABLE, Cause.MACHINE, Action.REPORT)
+        assert lacks in found.reason
+        assert "the service answers 200 here" in found.reason
+        assert found.hint == hint
+
+
+def test_the_service_is_to_blame_if_it_is_down_here_too() -> None:
+    """What the connector lacked before says nothing of a service that does not answer prx either, or that itself says 502."""
+    lacks = "too many open files"
+    assert diagnose(seen(lacks, origin=GONE), POLICY).verdict is Verdict.ORIGIN_DOWN
+    assert diagnose(seen(lacks, origin=replace(ORIGIN, status=None, error="slow")), POLICY).verdict is Verdict.ORIGIN_DOWN
+    assert diagnose(seen(lacks, origin=replace(ORIGIN, status=502)), POLICY).verdict is Verdict.ORIGIN_ERROR
+    said = Delivery(reached=True, said=frozenset({502}))
+    assert diagnose(seen(lacks, delivery=said), POLICY).verdict is Verdict.ORIGIN_ERROR
+    assert diagnose(seen("", origin=ORIGIN), POLICY).verdict is Verdict.ORIGIN_DOWN
+    assert diagnose(seen(lacks, public=Public(200)), POLICY).verdict is Verdict.HEALTHY
+    assert diagnose(seen(lacks, delivery=PAST), POLICY).cause is not Cause.MACHINE
+
+
+ERROR = "failed to dial to edge with quic: listen udp :0: socket: too many open files"
+
+
+def test_a_connector_without_descriptors_is_not_stopped_by_the_network() -> None:
+    """That no socket can be had for QUIC is no block of UDP: HTTP/2 needs one, too, and the limit is what helps."""
+    for edge in (OPEN, SHUT):
+        young = replace(DIALS, ever_ready=False, quic_blocked=False, last_error=ERROR)
+        found = diagnose(replace(FINE, connector=young, edge=edge), POLICY)
+        assert (found.verdict, found.hint) == (Verdict.EDGE_LOST, FILES_HINT)
+        assert "too many open files" in found.reason
+        assert diagnose(replace(FINE, connector=replace(DOWN, last_error=ERROR), edge=edge), POLICY).hint == FILES_HINT
