@@ -66,3 +66,12 @@ def test_a_connector_without_descriptors_is_not_stopped_by_the_network() -> None
         assert (found.verdict, found.hint) == (Verdict.EDGE_LOST, FILES_HINT)
         assert "too many open files" in found.reason
         assert diagnose(replace(FINE, connector=replace(DOWN, last_error=ERROR), edge=edge), POLICY).hint == FILES_HINT
+
+
+def test_a_connector_that_is_silent_for_lack_of_descriptors_names_the_limit() -> None:
+    """One that cannot take prx's own question any more has said why: it is not stuck."""
+    silent = replace(DOWN, answers=False, silent_for=9.0)
+    found = diagnose(replace(FINE, connector=replace(silent, lacks="too many open files")), POLICY)
+    assert (found.verdict, found.hint) == (Verdict.EDGE_LOST, FILES_HINT)
+    assert "too many open files" in found.reason
+    assert diagnose(replace(FINE, connector=silent), POLICY).reason.endswith("it is stopped or stuck")

@@ -150,3 +150,17 @@ def test_a_login_of_access_that_the_service_sends_is_the_services() -> None:
     assert diagnose(at(there, own), POLICY).verdict is Verdict.ORIGIN_ERROR
     for origin in (ORIGIN, None, replace(ORIGIN, status=302, location="/login")):
         assert diagnose(at(there, origin), AUTO).verdict is Verdict.PROTECTED
+
+
+def test_a_circle_of_several_urls_is_the_services() -> None:
+    """It was proven at the service on this machine: no visitor gets a page, though the service answers here as in public."""
+    urls = (f"{PUBLIC}/", f"{PUBLIC}/app", f"{PUBLIC}/app/", f"{PUBLIC}/app")
+    circle = Public(302, location="/app")
+    alike = replace(ORIGIN, status=302, location="/app", circle=urls)
+    for policy in (AUTO, POLICY):
+        found = diagnose(at(circle, alike), policy)
+        assert (found.verdict, found.action) == (Verdict.ORIGIN_ERROR, Action.REPORT)
+        assert found.reason == f"the service sends visitors in a circle, without end: {' → '.join(urls)}"
+        assert found.hint
+    assert diagnose(at(circle, replace(alike, circle=())), AUTO).verdict is Verdict.HEALTHY
+    assert diagnose(at(circle, alike, PAST), AUTO).verdict is Verdict.HEALTHY, "it is not this service that sent it"

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from prx.backends.base import Counters, LineKind, LogLine, Readiness
-from prx.backends.cloudflare.classify import parse_line
+from prx.backends.cloudflare.classify import LANDMARKS, parse_line
 from prx.core.events import ConnectionLost, ConnectionRegistered
 from prx.runtime.admission import Admission
 from prx.runtime.observer import ConnectorObserver
@@ -194,3 +194,36 @@ def test_a_connection_made_since_the_network_is_back_is_no_old_one(observer: Con
     assert observer.evidence(125, 20).network_for == 5
     observer.see_line(126, said(LineKind.REGISTERED, 0))
     assert observer.evidence(127, 20).network_for is None
+
+
+UNREACHABLE = (
+    "Unable to reach the origin service. The service may be down or it may not be responding to traffic from cloudflared"
+)
+
+
+@pytest.mark.parametrize(
+    ("error", "lacks"),
+    [
+        ("dial tcp 127.0.0.1:8080: socket: too many open files", "too many open files"),
+        ("dial tcp 127.0.0.1:8080: connect: too many open files", "too many open files"),  # the builtin connector's words
+        ("dial tcp: lookup box: open /etc/hosts: too many open files", "too many open files"),
+        ("dial unix /run/app.sock: socket: too many open files in system", "too many open files in system"),
+        ("dial tcp 127.0.0.1:8080: connect: cannot assign requested address", "cannot assign requested address"),
+        ("dial tcp [::1]:8080: socket: cannot allocate memory", "cannot allocate memory"),
+        ("dial tcp 127.0.0.1:8080: connect: connection refused", ""),
+        ('net/http: HTTP/1.x transport connection broken: malformed HTTP response ": dial tcp: too many open files"', ""),
+        ('malformed HTTP status code "x: dial tcp 1: too many open files', ""),
+    ],
+)
+def test_what_the_connector_lacks_is_known_for_a_while(observer: ConnectorObserver, error: str, lacks: str) -> None:
+    """The system's words at the end of a failed dial to the service, for ten seconds; never words of the service."""
+    line = parse_line("stderr", json.dumps({"level": "error", "error": f"{UNREACHABLE}: {error}", "connIndex": 0, "event": 1}))
+    assert line.kind is LineKind.ORIGIN_ERROR
+    observer.see_line(101, line)
+    assert observer.evidence(110, 320.0).lacks == lacks
+    assert observer.evidence(112, 320.0).lacks == ""
+
+
+def test_what_it_lacks_is_seen_among_many_lines() -> None:
+    """Of a flood only the lines with landmarks are understood: that no descriptor is left is one."""
+    assert any(mark in f"{UNREACHABLE}: dial tcp 127.0.0.1:80: socket: too many open files" for mark in LANDMARKS)

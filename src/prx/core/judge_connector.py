@@ -75,9 +75,12 @@ def _judge_silence(connector: Connector, policy: Policy) -> Diagnosis | None:
     patience = SILENCE_QUICK if policy.quick else SILENCE_NAMED
     if connector.answers or (not connector.ever_ready and connector.age < policy.startup_timeout):
         return None
+    lacking = shortage_in(connector.lacks)
     return Diagnosis(
         Verdict.EDGE_LOST,
-        "the connector does not answer on its own metrics port: it is stopped or stuck",
+        "the connector does not answer on its own metrics port: "
+        + (f"this machine gives it too little ({connector.lacks})" if lacking else "it is stopped or stuck"),
+        lacking.hint if lacking else "",
         because=Cause.CHILD_SILENT,
         remedy=Action.REPLACE if connector.silent_for >= patience else Action.WAIT,
     )

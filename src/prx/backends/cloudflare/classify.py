@@ -52,7 +52,7 @@ _BEGINS: Final = (
 )
 
 # Of lines that report that a connection came, went or could not be had. A visitor's address holds no space, so none of them.
-LANDMARKS: Final = ("tunnel connection", " edge", "Retrying connection", "Serve tunnel error")
+LANDMARKS: Final = ("tunnel connection", " edge", "Retrying connection", "Serve tunnel error", ": too many open files")
 
 # Bare lines on stderr: the process says why it ends.
 _BARE_FATAL: Final = (
