@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import json
 import os
 import signal
@@ -237,6 +238,50 @@ def test_offers_beyond_the_limit_are_dropped() -> None:
     os.close(pipe.reading)
     pipe.writer.close(5)
     os.close(pipe.writing)
+
+
+async def test_a_full_disk_behind_stdout_is_said_once() -> None:
+    """What it does not take is lost, and the tunnel goes on; that it is lost is no silence."""
+    said: list[str] = []
+    with open("/dev/full", "wb", buffering=0) as full:  # noqa: PTH123, ASYNC230 - a device that takes nothing, at once
+        writer = NonBlockingWriter(full.fileno(), said.append)
+        for _ in range(3):
+            await writer.write("https://a.example\n")
+        writer.close(5)
+    assert (said, writer.gone) == (["no space left on device"], False)
+
+
+async def test_a_reader_that_is_gone_is_no_loss() -> None:
+    """The first program to read the URL may close the pipe: nothing is said of it."""
+    said: list[str] = []
+    reading, writing = os.pipe()
+    os.close(reading)
+    writer = NonBlockingWriter(writing, said.append)
+    await writer.write("https://a.example\n")
+    writer.close(5)
+    os.close(writing)
+    assert (said, writer.gone) == ([], True)
+
+
+async def test_a_line_that_a_full_disk_has_cut_ends_before_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program that reads events line by line loses one, and reads the next one whole; a second loss is said again."""
+    kept, said = bytearray(), list[str]()
+    room = [4, 0, 100, 0, 100]  # bytes that each write finds room for: a disk that fills up, and is made room on
+
+    def write(_fd: int, data: bytes) -> int:
+        taken = data[: room.pop(0)]
+        if not taken:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        kept.extend(taken)
+        return len(taken)
+
+    monkeypatch.setattr("prx.ui.writer.os.write", write)
+    writer = NonBlockingWriter(-1, said.append)
+    for number in range(4):
+        await writer.write(f'{{"seq": {number}}}\n')
+    writer.close(5)
+    assert bytes(kept) == b'{"se\n{"seq": 1}\n{"seq": 3}\n'
+    assert said == ["no space left on device"] * 2
 
 
 async def test_the_live_view_draws_and_leaves_the_story() -> None:

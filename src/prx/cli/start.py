@@ -218,6 +218,8 @@ def _how_to_go_on(held: LockHeld, wanted: Sequence[str]) -> str:
                 tunnels = running.client.ask("status")["tunnels"]
     if stopped := [item["name"] for item in tunnels if item["name"] in wanted and item["state"] == State.IDLE]:
         return f"{stopped[0]} was stopped: `prx restart {stopped[0]}` starts it again"
+    if stopping := [item["reason"] for item in tunnels if item["state"] == State.STOPPING]:
+        return f"it is stopping or restarting just now ({stopping[0]}): try again in a moment"
     urls = [item["url"] for item in tunnels if item["url"]]
     known = f"it serves {', '.join(urls)}; " if urls else ""
     return f"{known}`prx logs -f` follows it, {held.hint}"

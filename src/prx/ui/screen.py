@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
+from prx.core.events import Log
 from prx.runtime.bus import Bus, Subscription
 from prx.runtime.host.clock import Clock
 from prx.ui.views import Detail, JsonView, LineView, UrlView, View
@@ -28,17 +29,24 @@ def choose_views(*, as_json: bool, detail: Detail, bus: Bus, clock: Clock, plain
     If both are the same terminal one of them has to write everything: with JSON there is no panel, else the panel has the
     URLs written above it, and the lines on it leave out what stdout has said. `plain`: lines, also on a terminal.
     """
+    loop = asyncio.get_running_loop()
+
+    def lost(words: str) -> None:
+        message = f"stdout takes no more: {words}; what is meant for it is lost as long as that lasts"
+        with suppress(RuntimeError):  # the loop has ended meanwhile
+            loop.call_soon_threadsafe(bus.publish, Log(tunnel="", level="warn", message=message))
+
     data = JsonView if as_json else UrlView
     same = os.path.sameopenfile(_STDOUT, _STDERR)
     if plain or not is_smart_terminal(_STDERR) or (as_json and same):
         return [
-            data(NonBlockingWriter(_STDOUT)),
+            data(NonBlockingWriter(_STDOUT, lost)),
             LineView(NonBlockingWriter(_STDERR), detail, has_urls=same and not as_json and os.isatty(_STDERR)),
         ]
     from prx.ui.live import LiveView
 
     panel = LiveView(NonBlockingWriter(_STDERR), _STDERR, statuses=bus.statuses, clock=clock, detail=detail, prints_urls=same)
-    return [panel] if same else [data(NonBlockingWriter(_STDOUT)), panel]
+    return [panel] if same else [data(NonBlockingWriter(_STDOUT, lost)), panel]
 
 
 @asynccontextmanager

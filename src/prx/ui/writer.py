@@ -2,7 +2,8 @@
 
 A thread of its own writes to the descriptor, one text at a time. A caller that must not lose anything awaits `write` and is
 held up itself; one that can lose something uses `offer`. A reader that went away (a closed pipe) is remembered, and the rest is
-dropped in silence: the first program to read the URL and close the pipe must not end the tunnel.
+dropped in silence: the first program to read the URL and close the pipe must not end the tunnel. What a full disk does not take
+is lost as well, which is said once; a text that was cut off ends its line before the next one.
 
 If the machine has no thread left (`ulimit -u`), texts are written on the loop, in pieces that the reader has room for, until it
 gives one: `write` waits for the reader without holding up others, `offer` drops what the reader does not take at once.
@@ -15,6 +16,7 @@ import errno
 import os
 import queue
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 
 _FOR_NOW = {errno.ENOSPC, errno.EDQUOT, errno.ENOMEM, errno.ENOBUFS, errno.EINTR}
@@ -23,11 +25,17 @@ _LOOK_EVERY = 0.05  # seconds, at a reader that takes nothing, without a thread
 
 
 class NonBlockingWriter:
-    """Own the writing side of the descriptor `fd`; closing it leaves the descriptor open."""
+    """Own the writing side of the descriptor `fd`; closing it leaves the descriptor open.
 
-    def __init__(self, fd: int) -> None:
+    `on_loss(words)` is called, in any thread, when it begins to take no more for another reason than that its reader is gone.
+    """
+
+    def __init__(self, fd: int, on_loss: Callable[[str], object] = lambda _: None) -> None:
         self.gone = False
         self._fd = fd
+        self._on_loss = on_loss
+        self._loses = False
+        self._is_cut = False  # the last text was, before its end
         self._texts: queue.SimpleQueue[tuple[bytes, asyncio.Future[None] | None] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._has_thread()
@@ -86,6 +94,9 @@ class NonBlockingWriter:
     def _lose(self, error: OSError) -> None:
         """Give up this text, and the reader too, unless room on the disk was what it lacked."""
         self.gone = error.errno not in _FOR_NOW
+        if not self._loses and error.errno != errno.EPIPE:
+            self._loses = True
+            self._on_loss((error.strerror or str(error)).lower())
 
     def _run(self) -> None:
         while (item := self._texts.get()) is not None:
@@ -96,9 +107,12 @@ class NonBlockingWriter:
                     done.get_loop().call_soon_threadsafe(_finish, done)
 
     def _write(self, data: bytes) -> None:
+        if self._is_cut and not self.gone:
+            data = b"\n" + data
         while data and not self.gone:
             try:
                 data = data[os.write(self._fd, data) :]
+                self._loses, self._is_cut = False, bool(data)
             except BlockingIOError:  # another process made the descriptor non-blocking
                 _takes(self._fd, 1000)
             except OSError as error:
