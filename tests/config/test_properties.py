@@ -161,7 +161,7 @@ def values_for(key: Key) -> st.SearchStrategy[Any]:
         "doh": st.lists(st.just("https://1.1.1.1/dns-query"), max_size=2),
         "allow_ip": st.lists(st.sampled_from(["192.0.2.0/24", "2001:db8::/32"]), max_size=2),
         "allowed_mail": st.lists(st.sampled_from(["you@example.com", "*@example.org"]), max_size=2),
-        "metrics_port": st.just(0),
+        **dict.fromkeys(("metrics_port", "port"), st.just(0)),  # any other may be where the service is
         "replicas": st.just(1),  # a quick tunnel has one connector
         "replicas_min": st.just(1),
         "replica_protocols": st.just([]),
