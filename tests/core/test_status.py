@@ -100,7 +100,7 @@ def test_a_crash_shows_the_wait_and_then_the_restart() -> None:
     assert waiting.to_json(now=1_800_000_015.0)["next_retry_in"] == 6.0
     again = (
         events.StateChanged(tunnel="web", old=State.BACKOFF, new=State.STARTING, reason="the wait is over"),
-        events.ChildStarted(tunnel="web", pid=8, version="2026.8.2", connector=0),
+        events.ChildStarted(tunnel="web", pid=8, version="2026.8.2", connector=0, restart=True),
     )
     status = rebuild(start, history(*UP, *down, *again))
     assert (status.restarts, status.url, status.retry_at, status.attempt) == (1, "", None, 2)

@@ -357,6 +357,15 @@ def test_a_restart_of_a_replica_has_its_own_cause() -> None:
     assert [(item.cause, item.count) for item in story.at(100).result(0, 100).restarts] == [("crashed", 1)]
 
 
+def test_a_connector_that_is_added_again_is_no_restart() -> None:
+    """The event of its start says so, also if one of that number ran before; an older prx did not say it."""
+    for added, restarts in (({"restart": False}, []), ({"restart": True}, [("asked", 1)]), ({}, [("asked", 1)])):
+        story = Script()
+        for second in (0, 50):
+            story.at(second).add("child_started", pid=10 + second, connector=1, **(added if second else {}))
+        assert [(item.cause, item.count) for item in story.at(100).result(0, 100).restarts] == restarts
+
+
 def test_the_first_start_of_each_connector_is_no_restart() -> None:
     """Two connectors that start are no restart; the one that is replaced counts once, under its own cause."""
     story = Script()

@@ -38,9 +38,12 @@ def rendered(*facts: Fact, statuses: tuple[TunnelStatus, ...] = (TunnelStatus("w
     return render(Snapshot("1.0", statuses, counted(*facts).tunnels, connectors))
 
 
-def started(pid: int = 7) -> Fact:
+def started(pid: int = 7, *, connector: int = 0, restart: bool = False) -> Fact:
     """Return the start of a child."""
-    return events.ChildStarted(tunnel="web", pid=pid, version="1", connector=0)
+    return events.ChildStarted(tunnel="web", pid=pid, version="1", connector=connector, restart=restart)
+
+
+AGAIN = started(8, restart=True)
 
 
 def verdict(new: Verdict) -> Fact:
@@ -57,7 +60,7 @@ EVERYTHING: tuple[Fact, ...] = (
     events.UrlChanged(tunnel="web", url="https://b", old="https://a"),
     verdict(Verdict.CRASHED),
     SCHEDULED,
-    started(8),
+    AGAIN,
 )
 
 
@@ -70,16 +73,16 @@ def sample(text: str, name: str) -> float:
 @pytest.mark.parametrize(
     ("facts", "cause"),
     [
-        ((started(), verdict(Verdict.CRASHED), SCHEDULED, started()), "crashed"),
-        ((started(), verdict(Verdict.EDGE_LOST), SCHEDULED, started()), "edge_lost"),
-        ((started(), verdict(Verdict.EDGE_LOST), started()), "asked"),
+        ((started(), verdict(Verdict.CRASHED), SCHEDULED, AGAIN), "crashed"),
+        ((started(), verdict(Verdict.EDGE_LOST), SCHEDULED, AGAIN), "edge_lost"),
+        ((started(), verdict(Verdict.EDGE_LOST), AGAIN), "asked"),
         (
             (
                 started(),
                 verdict(Verdict.EDGE_LOST),
                 SCHEDULED,
                 events.RestartCancelled(tunnel="web", attempt=1, reason=""),
-                started(),
+                AGAIN,
             ),
             "asked",
         ),
@@ -91,18 +94,21 @@ def test_a_restart_is_counted_under_its_cause(facts: tuple[Fact, ...], cause: st
 
 
 def test_a_second_connector_is_no_restart() -> None:
-    """Each connector of a tunnel is counted on its own: four that start once are no restart, and one cause is not another's."""
-    starts = [events.ChildStarted(tunnel="web", pid=7, version="1", connector=number) for number in range(4)]
-    assert counted(*starts).tunnels["web"].restarts == {}
-    again = counted(*starts, verdict(Verdict.CRASHED), SCHEDULED, starts[1], starts[0])
+    """Four that start once are no restart, nor is one that is added again; and one cause is not another's."""
+    starts = [started(connector=number) for number in range(4)]
+    assert counted(*starts, starts[3]).tunnels["web"].restarts == {}
+    others = [started(connector=number, restart=True) for number in (1, 0)]
+    again = counted(*starts, verdict(Verdict.CRASHED), SCHEDULED, *others)
     assert again.tunnels["web"].restarts == {"asked": 1, "crashed": 1}
 
 
 def test_a_restart_of_a_replica_has_its_own_cause() -> None:
     """The tunnel is healthy by the other one: the restart is put down to what befell the connector."""
-    starts = [events.ChildStarted(tunnel="web", pid=7, version="1", connector=number) for number in range(2)]
+    starts = [started(connector=number) for number in range(2)]
     scheduled = replace(SCHEDULED, connector=1, verdict=Verdict.CRASHED)
-    assert counted(*starts, verdict(Verdict.HEALTHY), scheduled, starts[1]).tunnels["web"].restarts == {"crashed": 1}
+    assert counted(*starts, verdict(Verdict.HEALTHY), scheduled, started(connector=1, restart=True)).tunnels[
+        "web"
+    ].restarts == {"crashed": 1}
 
 
 @pytest.mark.parametrize(("state", "serving"), [(State.READY, 1), (State.BACKOFF, 0)])

@@ -73,13 +73,17 @@ class UrlKnown(Fact):
 
 @value_class(frozen=True, kw_only=True, slots=True, eq=False, repr=False)
 class ChildStarted(Fact):
-    """A child runs: its pid, its version as it says it, and which connector of the tunnel it is (counted from 0)."""
+    """A child runs: its pid, its version as it says it, and which connector of the tunnel it is (counted from 0).
+
+    restart: it takes the place of an earlier one; false for the first child of a connector, also of one that a reload adds.
+    """
 
     name: ClassVar[str] = "child_started"
     pid: int
     version: str
     connector: int
     protocol: str = ""
+    restart: bool = False
 
 
 @value_class(frozen=True, kw_only=True, slots=True, eq=False, repr=False)

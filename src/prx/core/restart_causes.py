@@ -31,9 +31,12 @@ class RestartCauses:
         """Take in that it is kept."""
         self._scheduled.pop(connector, None)
 
-    def started(self, connector: int) -> str:
-        """Take in a start; return its cause, empty if it is the connector's first one."""
-        cause = self._scheduled.pop(connector, ASKED) if connector in self._seen else ""
-        self._scheduled.pop(connector, None)
+    def started(self, connector: int, restart: object) -> str:
+        """Take in a start; return its cause, empty if it is none of a connector that takes another's place.
+
+        restart: whether it is, as the event says; None, of an older prx: if the connector was seen before.
+        """
+        again = connector in self._seen if restart is None else bool(restart)
+        cause = self._scheduled.pop(connector, ASKED)
         self._seen.add(connector)
-        return cause
+        return cause if again else ""

@@ -53,8 +53,7 @@ class TunnelStatus(Value):
 
     url: the public URL as far as it is known; `proven` once it was verified. told: it was given out as the tunnel's URL,
     because it is proven, or because it is connected and cannot be proven from here. retries: of each connector
-    that waits its number, and when it is started again. started: the numbers of the connectors
-    that were started before, so that a start of one of them is a restart. replicas: how many connectors are wanted here, 0 if
+    that waits its number, and when it is started again. replicas: how many connectors are wanted here, 0 if
     the URL is only watched; serving: how many of them serve, which cloudflared's own log may be too quiet to show.
     traffic: None as long as it is not known.
     inspected: what passes can be seen with `prx requests`. wanted: it was not asked to stop. configured: it was not taken out
@@ -78,7 +77,6 @@ class TunnelStatus(Value):
     retries: tuple[tuple[int, float], ...] = ()
     connectors: tuple[ConnectorStatus, ...] = ()
     last_probe: ProbeStatus | None = None
-    started: tuple[int, ...] = ()
     traffic: TrafficStatus | None = None
     inspected: bool = False
     replicas: int = 1
@@ -202,12 +200,11 @@ def _flaps_of(status: TunnelStatus, new: State, at: float) -> Flaps:
 
 def _fold_child(status: TunnelStatus, fact: Fact) -> TunnelStatus:
     match fact:
-        case events.ChildStarted(pid=pid, version=version, protocol=protocol, connector=number):
+        case events.ChildStarted(pid=pid, version=version, protocol=protocol, connector=number, restart=restart):
             connectors = (*status.connectors, ConnectorStatus(pid, version, protocol, connector=number))
-            restarts = status.restarts + (number in status.started)
-            started = status.started if number in status.started else (*status.started, number)
+            restarts = status.restarts + restart
             retries = _without(status.retries, number)
-            return replace(status, connectors=_in_order(connectors), restarts=restarts, started=started, retries=retries)
+            return replace(status, connectors=_in_order(connectors), restarts=restarts, retries=retries)
         case events.Traffic(requests=requests, errors=errors, per_minute=rate):
             return replace(status, traffic=TrafficStatus(requests, errors, rate))
         case events.ChildExited(pid=pid):

@@ -236,7 +236,8 @@ def _restarts(records: Iterable[Record], since: float, until: float) -> list[Res
             case "restart_cancelled":
                 causes.cancelled(_count(record, "connector"))
             case "child_started":
-                if (cause := causes.started(_count(record, "connector"))) and since <= record["at"] < until:
+                cause = causes.started(_count(record, "connector"), record.get("restart"))
+                if cause and since <= record["at"] < until:
                     waiting = found.setdefault(cause, Restarts(cause))
                     waiting.count += 1
         standing = standing.after(record)

@@ -65,8 +65,8 @@ class TunnelCounts:
                 self._causes.scheduled(connector, verdict)
             case events.RestartCancelled(connector=connector):
                 self._causes.cancelled(connector)
-            case events.ChildStarted(connector=connector):
-                if cause := self._causes.started(connector):
+            case events.ChildStarted(connector=connector, restart=restart):
+                if cause := self._causes.started(connector, restart):
                     self.restarts[cause] += 1
 
 

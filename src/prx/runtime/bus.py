@@ -204,8 +204,11 @@ class Bus:
             subscription.close()
 
     def track(self, status: TunnelStatus) -> None:
-        """Begin to keep the status of a tunnel, from `status` on."""
-        self._statuses[status.name] = status
+        """Begin to keep the status of a tunnel, from `status` on; what was counted of it before goes on."""
+        before = self._statuses.get(status.name)
+        self._statuses[status.name] = (
+            status if before is None else replace(status, restarts=before.restarts, flaps=before.flaps)
+        )
 
     def track_changes(self, name: str, **changes: Any) -> None:
         """Change what a tracked status says of the configuration."""

@@ -304,6 +304,8 @@ class Supervisor:
         if settings is None:
             return None
         tunnel = Tunnel(name, settings, self._shared)
+        if before := self._keepers.get(name):  # its supervision has failed
+            tunnel.started |= before.tunnel.started
         for warning in tunnel.context.backend.warnings:
             tunnel.context.log("warn", warning)
         if missing := load(settings):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 
-from prx.core import inputs
 from prx.runtime.connector import Connector
 from prx.runtime.errands import Errands
 from prx.runtime.host.clock import Clock
@@ -17,7 +16,7 @@ class Surplus:
     """Ends connectors of one tunnel.
 
     beyond: returns those that have to go and have not been asked to. staying: returns the others, one for each number, or None
-    in the place of one that is missing just now.
+    in the place of one that is missing just now. dismiss: ends one.
     """
 
     def __init__(
@@ -27,10 +26,12 @@ class Surplus:
         *,
         beyond: Callable[[], Sequence[Connector]],
         staying: Callable[[], Sequence[Connector | None]],
+        dismiss: Callable[[Connector], None],
     ) -> None:
         self._clock = clock
         self._beyond = beyond
         self._staying = staying
+        self._dismiss = dismiss
         self._errands = errands
 
     def end_soon(self) -> None:
@@ -47,10 +48,9 @@ class Surplus:
             await self._clock.sleep(ASK_EVERY)
             self._end(connector for connector in self._beyond() if connector.ready == 0)
 
-    @staticmethod
-    def _end(connectors: Iterable[Connector]) -> None:
+    def _end(self, connectors: Iterable[Connector]) -> None:
         for connector in list(connectors):
-            connector.send(inputs.Stop())
+            self._dismiss(connector)
 
     async def _can_do_without(self) -> bool:
         """Ask those that stay, now: one that has just been frozen is not known to be."""

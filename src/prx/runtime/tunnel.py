@@ -18,7 +18,16 @@ from typing import Any
 from prx.backends.base import Counters
 from prx.config.schema import TunnelSettings
 from prx.core import inputs
-from prx.core.events import ChildExited, ConfigReloaded, Fact, RestartScheduled, StateChanged, UrlChanged, VerdictChanged
+from prx.core.events import (
+    ChildExited,
+    ChildStarted,
+    ConfigReloaded,
+    Fact,
+    RestartScheduled,
+    StateChanged,
+    UrlChanged,
+    VerdictChanged,
+)
 from prx.core.evidence import Evidence
 from prx.core.replicas import Standing, TunnelStanding, choose_leader, fold
 from prx.core.states import State
@@ -44,7 +53,7 @@ class Tunnel:
     is_wanted: it has not been asked to stop. places: its connectors by number; a successor is there once it has taken over.
     leaving: connectors that only serve on for another tunnel, and say nothing of this one. standings: how all connectors stand,
     those that come and go included; leader: the one that asks the public URL. formers: other tunnels that serve for this one.
-    errands: what is done for it now and then.
+    started: the numbers that had a child. errands: what is done for it now and then.
     """
 
     def __init__(self, name: str, settings: TunnelSettings, shared: Shared) -> None:
@@ -57,6 +66,7 @@ class Tunnel:
         self._url = ""  # the one that was proven last
         self.standings: dict[Connector, Standing] = {}
         self.places: dict[int, Connector] = {}
+        self.started: set[int] = set()
         self.leaving: set[Connector] = set()
         self.formers = Formers(self)
         self.leader: Connector | None = None
@@ -68,6 +78,7 @@ class Tunnel:
             self.errands,
             beyond=self._beyond,
             staying=lambda: [*map(self.places.get, range(self.replicas))],
+            dismiss=self._dismiss,
         )
         self._fallen_back = FallenBack(
             self._protocol,
@@ -282,6 +293,10 @@ class Tunnel:
     def _beyond(self) -> list[Connector]:
         return [item for item in self.connectors if item.index >= self.replicas and item.machine.wanted and self.is_wanted]
 
+    def _dismiss(self, connector: Connector) -> None:
+        self.started.discard(connector.index)  # another of its number, later, takes no place of an earlier one
+        connector.send(inputs.Stop())
+
     # ------------------------------------------------------------------ one story of all
 
     def take_fact(self, connector: Connector, fact: Fact) -> None:
@@ -303,6 +318,9 @@ class Tunnel:
                 self.show(fact.reason)
             case UrlChanged():
                 self._take_url(connector, fact)
+            case ChildStarted():
+                connector.context.publish(replace(fact, restart=connector.index in self.started))
+                self.started.add(connector.index)
             case RestartScheduled():
                 connector.context.publish(replace(fact, verdict=old.verdict))
             case _:
