@@ -68,6 +68,7 @@ async def test_a_renamed_tunnel_loses_no_visitor(
         unready = watched(here)
         async with load(url, RATE) as visitors:
             rename(here, *names)
+            assert here.of(names[-1]).serving == 1
             await here.live_until(lambda: states(here) == {names[-1]: "ready"})
         assert visitors.lost == [], visitors.words()
         assert here.of(names[-1]).url == url

@@ -229,3 +229,5 @@ def test_two_tunnels_may_stand_as_each_other(tmp_path: Path, manual_clock: Manua
         assert tunnel.state is State.IDLE
     first.formers.close()
     assert (second.formers.formers, second.formers.heirs) == ([], [])
+    first.formers.add(second.formers)  # a supervision that is over says nothing of its tunnel any more
+    assert (first.formers.formers, second.formers.heirs) == ([], [])

@@ -88,10 +88,15 @@ class TunnelStanding(Value):
         since = now if self.diagnosis is None or self.diagnosis.since is None else self.diagnosis.since
         return round(max(0.0, now - since), 3)
 
-    def news(self, tunnel: str, old: TunnelStanding) -> VerdictChanged | None:
-        """Return what has changed of the verdict, or of its reason, since `old`; None if nothing has."""
+    def news(self, tunnel: str, old: TunnelStanding, *, count: bool = False) -> VerdictChanged | None:
+        """Return what has changed of the verdict, or of its reason, since `old`; None if nothing has.
+
+        count: another number of connectors serves than was published last, which is news too.
+        """
         new = self.diagnosis
-        if new is None or (old.diagnosis is not None and (new.verdict, new.reason) == (old.verdict, old.diagnosis.reason)):
+        if new is None:
+            return None
+        if old.diagnosis is not None and (new.verdict, new.reason) == (old.verdict, old.diagnosis.reason) and not count:
             return None
         return VerdictChanged(
             tunnel=tunnel, old=old.verdict, new=new.verdict, reason=new.reason, hint=new.hint, serving=self.serving

@@ -41,6 +41,7 @@ from prx.runtime.run import Role, Run
 from prx.runtime.waiting import Inbox
 
 STOP_MARGIN = 2.0  # seconds beyond the child's own grace period before it is killed
+COMING = frozenset({State.STARTING, State.BACKOFF})
 
 
 class Owner(Protocol):
@@ -63,7 +64,8 @@ class Connector:
     """One connector, supervised; `run` returns when it is down for good, which `send(Stop())` causes.
 
     context: what the next child is started with. generation: counts what makes a new child necessary; see `is_outdated`.
-    is_kept: an outdated child is to live until another connector has taken its place.
+    is_wanted: it was not asked to end, or was asked for since; its machine knows a moment later. is_kept: it goes on as it is
+    until another connector has taken its place; should its child end before, the next one is started with what that one had.
     """
 
     def __init__(
@@ -73,6 +75,7 @@ class Connector:
         self.role = Role()
         self.generation = 0
         self.is_kept = False
+        self.is_wanted = True
         self.checker: HealthChecker | None = None
         self._owner = owner
         self._inbox: Inbox[inputs.Input] = Inbox()
@@ -80,6 +83,7 @@ class Connector:
         self._sightings = Sightings()
         self._run: Run | None = None
         self._run_generation = 0
+        self._has_worked = False  # the last child that has ended had a connection
         self._alone: HealthChecker | None = None
         self.trust = OriginTrust()
         self.program: ClientProgram = ClientProgram(takes_over.program if takes_over is not None else None)
@@ -115,6 +119,11 @@ class Connector:
         return self._run is not None and self.state is not State.STOPPING and self._run.has_connected
 
     @property
+    def comes_back(self) -> bool:
+        """Return whether it serves, or has served with this child or the last one, and goes on to try."""
+        return self.has_served or (self._has_worked and self.state in COMING)
+
+    @property
     def shown(self) -> Diagnosis | None:
         """What is shown of it; without a child it has no connection, whatever it was."""
         shown, gone = self.machine.shown, self.machine.child.state is ChildState.NONE
@@ -132,16 +141,20 @@ class Connector:
 
     @property
     def is_outdated(self) -> bool:
-        """Return whether its child was started before something changed that makes a new one necessary."""
-        return self._run is not None and self._run_generation < self.generation
+        """Return whether it goes by what was in force before something changed that makes a new child necessary."""
+        return self.is_kept or (self._run is not None and self._run_generation < self.generation)
 
     def send(self, event: inputs.Input) -> None:
         """Put an input into the inbox; callable from anywhere on the loop."""
+        if isinstance(event, inputs.Stop | inputs.Kill):
+            self.is_wanted = False
+        elif isinstance(event, inputs.Start) or (isinstance(event, inputs.Restart) and event.asked):
+            self.is_wanted = True
         self._inbox.put(event)
 
     async def run(self) -> None:
         """Supervise until the connector has been stopped."""
-        self.send(inputs.Start(*self.context.shared.state.rate_limit(self._rate_limiter)))
+        self._inbox.put(inputs.Start(*self.context.shared.state.rate_limit(self._rate_limiter)))
         async with asyncio.TaskGroup() as self._tasks:
             while True:
                 event = await self._inbox.get()
@@ -177,10 +190,11 @@ class Connector:
             self.check_now()
 
     def renew(self, context: TunnelContext, *, kept: bool) -> None:
-        """Start the next child with `context`; the living one is outdated, and `kept` until another takes its place."""
-        self.context, self.is_kept = context, kept
-        self._alone = None
+        """Take in that there is to be another child, started with `context`: its own, or a successor's if it is `kept`."""
         self.generation += 1
+        self.is_kept = kept
+        if not kept:
+            self.context, self._alone = context, None
         self.reconfigure()
 
     def reconfigure(self) -> None:
@@ -337,7 +351,7 @@ class Connector:
             watch = helpers.create_task(work, name=f"{self.context.name}: watch")
             ended = await run.wait()
             watch.cancel()
-        self._run = None
+        self._run, self._has_worked = None, run.has_connected
         self._sightings.take(Evidence(context.clock.monotonic(), exit=ended.exit), ended.diagnosis)
         self.send(ended)
 
@@ -366,7 +380,7 @@ class Connector:
             evidence,
             covered=covered,
             edge_unaware=unaware,
-            succeeded=self.is_outdated and self.is_kept,
+            succeeded=self.is_kept,
             proven=self.role.proven,
         )
         checked = replace(checked, diagnosis=found)

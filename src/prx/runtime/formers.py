@@ -38,11 +38,12 @@ class Formers:
         self.tunnel = tunnel
         self.formers: list[Formers] = []
         self.heirs: list[Formers] = []
+        self._is_over = False
         self._tells = False
 
     def add(self, former: Formers) -> None:
         """Take in that the tunnel of `former` serves what this one is to serve, until it does so itself."""
-        if former in self.formers or any(item.serves for item in self.tunnel.standings.values()):
+        if self._is_over or former in self.formers or any(item.serves for item in self.tunnel.standings.values()):
             return
         self.formers.append(former)
         former.heirs.append(self)
@@ -53,6 +54,10 @@ class Formers:
         """Return how those stand that serve in place of `own`: none if those serve, or are not about to."""
         if any(item.serves for item in own) or not self.tunnel.is_wanted:
             self._forget()
+        return self.beside(own)
+
+    def beside(self, own: Sequence[Standing]) -> list[Standing]:
+        """Return the same, and follow those tunnels on whatever `own` are."""
         if any(item.state not in _COMING for item in own):
             return []
         return [item for former in self.formers for item in former.serving(*self._serves())]
@@ -67,7 +72,8 @@ class Formers:
         self._tells = False
 
     def close(self) -> None:
-        """Take in that the supervision of the tunnel is over: it follows none, and none stands as it did."""
+        """Take in that the supervision of the tunnel is over: it follows none any more, and none stands as it did."""
+        self._is_over = True
         self._forget()
         heirs, self.heirs = self.heirs, []
         for heir in heirs:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from prx.backends import create
+from prx.backends.base import Backend
 from prx.config.schema import Config
 from prx.core import inputs
 from prx.core.replicas import MOST
@@ -27,12 +28,14 @@ class Heirs:
     def __init__(self, keepers: Mapping[str, Keeper]) -> None:
         self._keepers = keepers
         self._names: dict[str, list[str]] = {}
+        self._backends: dict[str, Backend] = {}
 
     def take(self, config: Config) -> None:
         """Go by another configuration."""
         self._names.clear()
-        for name, settings in config.tunnels.items():
-            self._names.setdefault(group_of(name, create(settings)), []).append(name)
+        self._backends = {name: create(settings) for name, settings in config.tunnels.items()}
+        for name, backend in self._backends.items():
+            self._names.setdefault(group_of(name, backend), []).append(name)
 
     def moves(self, name: str, group: str) -> bool:
         """Return whether another tunnel than `name` is to serve `group`."""
@@ -51,25 +54,39 @@ class Heirs:
         heirs = self.of(name, child.group)
         if any(_serves(heir.tunnel, child.group) for heir in heirs):
             return ""
-        return next((heir.name for heir in heirs if _comes_up_beside(heir.tunnel, child)), "")
+        return next((heir.name for heir in heirs if self._comes_up_beside(heir, child)), "")
 
-    def tell(self) -> None:
-        """Tell each tunnel whose connectors serve what it is to serve."""
-        for former in list(self._keepers.values()):
-            for group in {item.child_context.group for item in former.tunnel.connectors if item.ready > 0}:
-                for heir in self.of(former.name, group):
-                    heir.tunnel.formers.add(former.tunnel.formers)
+    def tell(self, heir: Tunnel) -> None:
+        """Tell a tunnel whose connectors serve what it is to serve: those of tunnels that are not to serve it any more."""
+        group = heir.context.group
+        if not heir.is_wanted or heir.name not in self._names.get(group, ()):
+            return
+        for former in self._keepers.values():
+            if former.name != heir.name and any(
+                item.ready > 0 and item.child_context.group == group for item in former.tunnel.connectors
+            ):
+                heir.formers.add(former.tunnel.formers)
 
     def awaited_by(self, former: Keeper) -> str:
         """Return the same for all connectors of a tunnel that is to go."""
-        serving = [item for item in former.tunnel.connectors if item.ready > 0]
+        serving = [item for item in former.tunnel.connectors if item.comes_back]
         return next((heir for item in serving if (heir := self.awaited(former.name, item.child_context))), "")
 
     def have_room(self, former: Keeper) -> bool:
         """Return whether Cloudflare takes the connectors of a tunnel and those of its heirs at once."""
         group = former.tunnel.context.group
-        heirs = sum(heir.tunnel.replicas for heir in self.of(former.name, group))
+        heirs = sum(self._backends[heir.name].replicas for heir in self.of(former.name, group))
         return len(former.tunnel.connectors) + heirs <= MOST
+
+    def _comes_up_beside(self, heir: Keeper, child: TunnelContext) -> bool:
+        """Return whether the next children of `heir` wait for no end: neither for that of `child`, nor for one of its own.
+
+        Its own that cannot overlap with what comes wait, in their turn, for the tunnel that is to serve what they do.
+        """
+        own = [item.child_context for item in heir.tunnel.connectors if item.has_child]
+        waiting = [context for context in own if self.moves(heir.name, context.group)]
+        backend = self._backends[heir.name]
+        return all(backend.can_overlap_with(context.backend) for context in (child, *waiting))
 
 
 async def hand_over(former: Keeper, heirs: Heirs, is_gone: Callable[[], bool], clock: Clock) -> None:
@@ -84,9 +101,3 @@ def _serves(tunnel: Tunnel, group: str) -> bool:
     """Return whether a connector of the tunnel serves `group`, and was seen to do so well."""
     serving = [connector for connector in tunnel.connectors if connector.child_context.group == group]
     return any(connector.ready > 0 and connector.state.is_up for connector in serving)
-
-
-def _comes_up_beside(heir: Tunnel, child: TunnelContext) -> bool:
-    """Return whether the next children of `heir` wait for no end: neither for that of `child`, nor for one of its own."""
-    own = [connector.child_context for connector in heir.connectors if connector.has_child]
-    return all(heir.context.backend.can_overlap_with(context.backend) for context in (child, *own))

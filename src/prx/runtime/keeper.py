@@ -49,6 +49,12 @@ class Keeper:
         return State.BACKOFF if self._paused else self.tunnel.state
 
     @property
+    def can_run(self) -> bool:
+        """Return whether a connector may serve as things are, be it one that is leaving, for another tunnel's visitors."""
+        leaving = any(item.state not in {State.FAILED, State.IDLE} for item in self.tunnel.leaving)
+        return leaving or self.state is not State.FAILED
+
+    @property
     def at_rest(self) -> bool:
         """Return whether nothing is being done just now: only time, or the world, can change something."""
         return self._paused or self.tunnel.at_rest

@@ -1,15 +1,74 @@
 """What a living connector was started with, beside its settings, and is another one by now: its program, `origin_ca`.
 
-Each is taken in by the heartbeat (`Tunnel.check_running_program`, `Tunnel.check_origin_ca`); a reload that changes nothing else
-reports it.
+Each is taken in by the heartbeat (`Outdated.check`); a reload that changes nothing else reports both.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Protocol
 
+from prx.runtime.client_program import Programs
 from prx.runtime.connector import Connector
 from prx.runtime.context import TunnelContext
+from prx.runtime.succession import Succession
+
+
+class Owner(Protocol):
+    """The tunnel, as `prx.runtime.succession` knows it."""
+
+    context: TunnelContext
+    places: dict[int, Connector]
+    leaving: set[Connector]
+    is_wanted: bool
+
+    @property
+    def connectors(self) -> tuple[Connector, ...]: ...  # noqa: D102 - above
+
+
+class Outdated:
+    """Has the connectors of one tunnel replaced that are outdated, if that costs nothing."""
+
+    def __init__(self, tunnel: Owner, succession: Succession) -> None:
+        self._tunnel = tunnel
+        self._succession = succession
+
+    def check(self, known: Programs) -> None:
+        """Check each connector. `known`: what other tunnels have seen of their programs just now."""
+        self._check_programs(known)
+        self._check_origin_ca()
+
+    def _lasting(self) -> Iterable[Connector]:
+        """Return one connector for each place: the one that has it, or a successor that is about to take it."""
+        tunnel = self._tunnel
+        newest = {item.index: item for item in tunnel.connectors if item.is_wanted and item not in tunnel.leaving}
+        return [newest.get(number, former) for number, former in tunnel.places.items()]
+
+    def _check_programs(self, known: Programs) -> None:
+        """Take in that the program of a living child was replaced: take the new one if that costs nothing, else say it once."""
+        tunnel, context = self._tunnel, self._tunnel.context
+        paths = {connector: path for connector in self._lasting() if (path := connector.replaced_program(known))}
+        if not (paths and tunnel.is_wanted):
+            return
+        path = next(iter(paths.values()))
+        if context.backend.can_overlap:
+            context.log("info", f"{path} was replaced: a new connector takes the place of each that runs the old one")
+            self._succession.replace(paths, "the program was replaced")
+            return
+        message = f"{path} was replaced; the connector that runs is the old one: prx restart {context.name} takes the new one"
+        costs = ", and changes the URL" if context.backend.url_is_temporary else ""
+        context.log("info", message + costs)
+
+    def _check_origin_ca(self) -> None:
+        """Take in that `origin_ca` was rotated: a new connector reads it if that costs nothing, else it is said once."""
+        tunnel, context = self._tunnel, self._tunnel.context
+        found = {connector: rotated for connector in self._lasting() if (rotated := connector.rotated_trust())}
+        if not (found and tunnel.is_wanted):
+            return
+        first = next(iter(found.values()))
+        context.log(*first.words(context))
+        if not first.trouble and context.backend.can_overlap:
+            self._succession.replace(found, "origin_ca has changed")
 
 
 def outdated_inputs(context: TunnelContext, connectors: Iterable[Connector]) -> list[str]:

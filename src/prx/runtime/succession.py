@@ -16,6 +16,7 @@ from typing import Protocol
 
 from prx.core import inputs
 from prx.core.replicas import MOST
+from prx.core.states import State
 from prx.runtime.connector import Connector
 from prx.runtime.context import TunnelContext
 from prx.runtime.errands import Errands
@@ -74,6 +75,12 @@ class Succession:
                 connector.send(inputs.Restart(reason, asked=asked))
         self._go_on()
 
+    def keep_none(self) -> None:
+        """Take in that all were asked to end, and the tunnel is wanted again: the next children go by what is in force."""
+        for connector in self._tunnel.places.values():
+            if connector.is_kept:
+                connector.renew(self._tunnel.context.of_connector(connector.index), kept=False)
+
     def give_up(self) -> None:
         """Take in that the tunnel was asked to stop, which ends a successor that is about to come up."""
         self._stops += 1
@@ -89,6 +96,7 @@ class Succession:
             for number in sorted(self._tunnel.places):
                 if (old := self._tunnel.places.get(number)) is not None and self._is_to_be_succeeded(old):
                     await self._succeed(old)
+            self._is_due |= any(map(self._is_to_be_succeeded, self._tunnel.places.values()))  # a successor may be outdated, too
 
     def _overlaps(self, old: Connector) -> bool:
         """Return whether a successor may come up beside `old`."""
@@ -102,11 +110,12 @@ class Succession:
     def _awaited(self, old: Connector) -> str:
         """Return the name of the tunnel that is to serve what `old` serves, and does not yet; empty if there is none."""
         context = self._tunnel.context
-        return context.shared.awaited(context.name, old.child_context) if self._moves(old) and old.has_served else ""
+        return context.shared.awaited(context.name, old.child_context) if self._moves(old) and old.comes_back else ""
 
     def _is_to_be_succeeded(self, old: Connector) -> bool:
         holds = self._tunnel.places.get(old.index) is old  # one that had been asked to stop ends although it is wanted again
-        return holds and self._tunnel.is_wanted and old.is_outdated and old.is_kept and old.index < self._tunnel.replicas
+        kept = old.is_kept and old.state is not State.FAILED  # one that has failed for good is of no use
+        return holds and self._tunnel.is_wanted and kept and old.index < self._tunnel.replicas
 
     async def _succeed(self, old: Connector) -> None:
         """Start a successor of `old`, and end `old` once it is up, whatever the edge does; give up if `old` ends before."""
@@ -137,20 +146,24 @@ class Succession:
             self._is_due = True
             return
         tunnel.places[old.index] = new
-        if self._awaited(old):
-            self._log_awaited(old)
-            tunnel.leave(old)
-            tunnel.errands.do("end of those that leave", self._end_leaving)
-            return
-        old.send(inputs.Stop())
-        while old in tunnel.connectors:
+        self.dismiss(old)
+        while old in tunnel.connectors and old not in tunnel.leaving:
             await self._pause()
+
+    def dismiss(self, old: Connector) -> None:
+        """End a connector that has no place any more; one that serves for another tunnel is leaving until that serves."""
+        if not self._awaited(old):
+            old.send(inputs.Stop())
+            return
+        self._log_awaited(old)
+        self._tunnel.leave(old)
+        self._tunnel.errands.do("end of those that leave", self._end_leaving)
 
     async def _end_leaving(self) -> None:
         """End each connector that is leaving once what it serves is served without it, or it serves no more itself."""
         while self._tunnel.leaving:
             for old in self._tunnel.leaving:
-                if old.machine.wanted and not (self._awaited(old) or self._is_back(old)):
+                if old.is_wanted and not (self._awaited(old) or self._is_back(old)):
                     old.send(inputs.Stop())
             await self._pause()
 
@@ -160,7 +173,7 @@ class Succession:
         Not if none can come up while `old` is there.
         """
         group = old.child_context.group
-        if group != self._tunnel.context.group or not old.has_served or not self._overlaps(old):
+        if group != self._tunnel.context.group or not old.comes_back or not self._overlaps(old):
             return False
         return not any(
             item.child_context.group == group and item.ready > 0 and item.state.is_up for item in self._tunnel.places.values()
@@ -172,6 +185,7 @@ class Succession:
 
     async def _restart_in_place(self, connector: Connector) -> None:
         """Restart a connector, and wait until it serves again, or something else is wanted: the next one may not either."""
+        connector.renew(self._tunnel.context.of_connector(connector.index), kept=False)
         generation = connector.generation
         connector.send(inputs.Restart("the configuration changed" if self._moves(connector) else "it is its turn", asked=False))
         while (connector.is_outdated or connector.ready == 0) and connector.generation == generation and self._tunnel.is_wanted:

@@ -15,7 +15,6 @@ from prx.config.schema import Config, TunnelSettings
 from prx.core import inputs
 from prx.core.errors import PrxError, UsageError, refused
 from prx.core.events import Event, Log, StateChanged, UrlChanged
-from prx.core.states import State
 from prx.core.status import TunnelStatus
 from prx.runtime.bulkhead import keep_running
 from prx.runtime.bus import Bus
@@ -29,6 +28,7 @@ from prx.runtime.host.change_monitor import ChangeMonitor
 from prx.runtime.host.clock import Clock
 from prx.runtime.host.network import LocalNetwork, Network, SystemNetwork
 from prx.runtime.keeper import Keeper
+from prx.runtime.last_tunnels import LastTunnels
 from prx.runtime.outdated import outdated_inputs
 from prx.runtime.persistent_state import STATE_FILE, PersistentState
 from prx.runtime.probes.access import service_token
@@ -87,7 +87,7 @@ class Supervisor:
         self._heirs = Heirs(self._keepers)
         self._tasks: asyncio.TaskGroup | None = None
         self._running: set[asyncio.Task[None]] = set()
-        self._changed = asyncio.Event()
+        self._last = LastTunnels(self._keepers, bus)
         self._stop_asked = False
         self._is_over = False
         self._stopped: set[str] = set()  # by name, before there was anything to stop
@@ -134,9 +134,9 @@ class Supervisor:
             heartbeat = self._keep_running("heartbeat", beat.run)
             hooks = self._keep_running("hooks", self._hooks.run)
             notices = self._keep_running("notices", self._notices.run)
-            while nothing_can_run := await self._until_over():
+            while nothing_can_run := await self._last.until_over():
                 await self._notices.farewell()
-                if self._none_can_run:  # else what was wrong has changed meanwhile
+                if self._last.none_can_run:  # else what was wrong has changed meanwhile
                     break
             self._is_over = True
             for task in (heartbeat, hooks, notices, *self._running):
@@ -148,7 +148,7 @@ class Supervisor:
     def stop(self, name: str | None = None) -> None:
         """Stop one tunnel, or all of them and with them `run`, gracefully."""
         self._stop_asked = self._stop_asked or name is None
-        if self._tasks is None and name is not None:
+        if self._tasks is None and name is not None and name in self._config.tunnels:
             self._stopped.add(name)
         self._send(name, inputs.Stop())
 
@@ -192,6 +192,7 @@ class Supervisor:
         old, self._config = self._config, config
         self._learn_secrets(config)
         if self._tasks is None:  # `run` is about to start them
+            self._stopped &= config.tunnels.keys()
             return
         access = config.access
         self._shared.service_token = service_token(access.client_id, access.client_secret)
@@ -201,7 +202,8 @@ class Supervisor:
                 self._keepers[name].reload(settings, asked=asked)
             if name not in old.tunnels:
                 self._send(name, inputs.Start()) if name in self._keepers else self._add(name)
-        self._heirs.tell()
+        for keeper in list(self._keepers.values()):
+            self._heirs.tell(keeper.tunnel)
         for name in old.tunnels.keys() - config.tunnels.keys():
             self._remove(name)
         for name in self._keepers:
@@ -306,6 +308,7 @@ class Supervisor:
         tunnel = Tunnel(name, settings, self._shared)
         if before := self._keepers.get(name):  # its supervision has failed
             tunnel.started |= before.tunnel.started
+            self._heirs.tell(tunnel)
         for warning in tunnel.context.backend.warnings:
             tunnel.context.log("warn", warning)
         if missing := load(settings):
@@ -342,39 +345,25 @@ class Supervisor:
 
     def _chores(self) -> tuple[Callable[[], object], ...]:
         """Return what the heartbeat does for all: write what could not be written, check the programs of living children."""
-        return (self._shared.ledger.retry, self._shared.state.retry, self._check_programs)
+        return (self._shared.ledger.retry, self._shared.state.retry, self._check_programs, self._last.check)
 
     def _check_programs(self) -> None:
         known: Programs = {}  # most tunnels have the same one
         for tunnel in list(self._tunnels.values()):
-            tunnel.check_running_program(known)
-            tunnel.check_origin_ca()
+            tunnel.outdated.check(known)
 
     async def _keep(self, keeper: Keeper) -> None:
         await keeper.run()
         del self._keepers[keeper.name]
         if keeper.name not in self._config.tunnels:
             self.bus.untrack(keeper.name)
-        self._changed.set()
-
-    async def _until_over(self) -> bool:
-        """Wait until no tunnel is left, or only such as have failed for good; return whether it is the latter."""
-        while self._keepers:
-            await self._changed.wait()
-            self._changed.clear()
-            if self._keepers and self._none_can_run:
-                return True
-        return False
-
-    @property
-    def _none_can_run(self) -> bool:
-        return all(keeper.state is State.FAILED for keeper in self._keepers.values())
+        self._last.look()
 
     def _on_event(self, event: Event) -> None:
         fact = event.fact
         self._notices.see(event)
         if isinstance(fact, StateChanged):
-            self._changed.set()
+            self._last.look()
         elif isinstance(fact, UrlChanged) and fact.tunnel in self._config.tunnels:
             self._hooks.fire(fact, self._config.tunnels[fact.tunnel])
 

@@ -35,8 +35,8 @@ class Surplus:
         self._errands = errands
 
     def end_soon(self) -> None:
-        """End those that serve no visitor at once, the others as soon as visitors lose nothing by it."""
-        self._end(connector for connector in self._beyond() if connector.ready == 0)
+        """End those at once that have no connection and had none, the others as soon as visitors lose nothing by it."""
+        self._end(connector for connector in self._beyond() if not connector.has_served)
         if self._beyond():
             self._errands.do("surplus", self._end_when_possible)
 
@@ -46,7 +46,7 @@ class Surplus:
                 self._end(self._beyond())
                 break
             await self._clock.sleep(ASK_EVERY)
-            self._end(connector for connector in self._beyond() if connector.ready == 0)
+            self._end(connector for connector in self._beyond() if not connector.has_served)
 
     def _end(self, connectors: Iterable[Connector]) -> None:
         for connector in list(connectors):

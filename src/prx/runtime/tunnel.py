@@ -34,12 +34,12 @@ from prx.core.states import State
 from prx.core.status import TunnelStatus
 from prx.core.story import beside
 from prx.core.unnoticed import Unnoticed
-from prx.runtime.client_program import Programs
 from prx.runtime.connector import Connector
 from prx.runtime.context import Shared, TunnelContext
 from prx.runtime.errands import Errands
 from prx.runtime.fallen_back import FallenBack
 from prx.runtime.formers import Formers
+from prx.runtime.outdated import Outdated
 from prx.runtime.protocol_choice import ProtocolChoice
 from prx.runtime.succession import Succession
 from prx.runtime.surplus import Surplus
@@ -53,7 +53,7 @@ class Tunnel:
     is_wanted: it has not been asked to stop. places: its connectors by number; a successor is there once it has taken over.
     leaving: connectors that only serve on for another tunnel, and say nothing of this one. standings: how all connectors stand,
     those that come and go included; leader: the one that asks the public URL. formers: other tunnels that serve for this one.
-    started: the numbers that had a child. errands: what is done for it now and then.
+    started: the numbers that had a child. errands: what is done now and then. outdated: sees what is to be renewed.
     """
 
     def __init__(self, name: str, settings: TunnelSettings, shared: Shared) -> None:
@@ -62,6 +62,7 @@ class Tunnel:
         self._protocol = ProtocolChoice(shared.clock)
         self._shown = TunnelStanding()
         self._visitor_count = VisitorCount()
+        self._told = 0  # how many serve, as far as that was published
         self._unnoticed = Unnoticed[Connector]()
         self._url = ""  # the one that was proven last
         self.standings: dict[Connector, Standing] = {}
@@ -73,6 +74,7 @@ class Tunnel:
         self._tasks: asyncio.TaskGroup | None = None
         self.errands = Errands(name)
         self._succession = Succession(self)
+        self.outdated = Outdated(self, self._succession)
         self._surplus = Surplus(
             shared.clock,
             self.errands,
@@ -140,8 +142,10 @@ class Tunnel:
                 self._succession.replace(self.places.values(), reason, asked=True)
                 self._resize()
             case inputs.Start():
+                if not self.is_wanted:
+                    self._succession.keep_none()
                 self.is_wanted = True
-                self._send(self.places.values(), event)
+                self._send((item for item in self.places.values() if item.index < self.replicas), event)
                 self._resize()
             case inputs.Stop() | inputs.Kill():
                 self.is_wanted = False
@@ -179,40 +183,14 @@ class Tunnel:
         else:
             self.context.take(settings)
             for connector in self.connectors:
-                if connector.index < self.replicas or connector.ready > 0:
+                outdated = successor.backend.needs_new_child(connector.context.backend)  # it goes on as it is, and is replaced
+                if not outdated and (connector.index < self.replicas or connector.ready > 0):
                     connector.take(settings, asked=asked, changed=changed)
         self.context.shared.bus.track_changes(self.name, **self._configured())
         self.context.publish(ConfigReloaded(tunnel=self.name, restarted=renewed))
         if renewed:
             self._succession.replace(self.places.values(), "the configuration changed")
         self._resize()
-
-    def check_running_program(self, known: Programs) -> None:
-        """Take in that the program of a living child was replaced: take the new one if that costs nothing, else say it once.
-
-        known: what other tunnels have seen of their programs just now.
-        """
-        paths = {connector: path for connector in self.places.values() if (path := connector.replaced_program(known))}
-        if not (paths and self.is_wanted):
-            return
-        path = next(iter(paths.values()))
-        if self.context.backend.can_overlap:
-            self.context.log("info", f"{path} was replaced: a new connector takes the place of each that runs the old one")
-            self._succession.replace(paths, "the program was replaced")
-            return
-        message = f"{path} was replaced; the connector that runs is the old one: prx restart {self.name} takes the new one"
-        costs = ", and changes the URL" if self.context.backend.url_is_temporary else ""
-        self.context.log("info", message + costs)
-
-    def check_origin_ca(self) -> None:
-        """Take in that `origin_ca` was rotated: a new connector reads it if that costs nothing, else it is said once."""
-        found = {connector: rotated for connector in self.places.values() if (rotated := connector.rotated_trust())}
-        if not (found and self.is_wanted):
-            return
-        first = next(iter(found.values()))
-        self.context.log(*first.words(self.context))
-        if not first.trouble and self.context.backend.can_overlap:
-            self._succession.replace(found, "origin_ca has changed")
 
     async def abandon(self) -> None:
         """End all children at once: the supervision of this tunnel has failed."""
@@ -245,6 +223,8 @@ class Tunnel:
     def leave(self, old: Connector) -> None:
         """Take in that a connector serves on for another tunnel alone."""
         self.leaving.add(old)
+        if self.places.get(old.index) is old:
+            del self.places[old.index]
         self._elect()
         self.show("")
 
@@ -283,7 +263,7 @@ class Tunnel:
         """Start the connectors that are missing; one that was to take over from another that has ended takes the place now."""
         missing = [number for number in range(self.replicas) if number not in self.places]
         for number in missing if self.is_wanted and self.takes_inputs else ():
-            heirs = (item for item in self.connectors if item.index == number and item.machine.wanted)
+            heirs = (item for item in self.connectors if item.index == number and item.is_wanted)
             if heir := next((item for item in heirs if item not in self.leaving), None):
                 self.places[number] = heir
             else:
@@ -291,11 +271,12 @@ class Tunnel:
                 self._launch(self.places[number])
 
     def _beyond(self) -> list[Connector]:
-        return [item for item in self.connectors if item.index >= self.replicas and item.machine.wanted and self.is_wanted]
+        own = [item for item in self.connectors if item.index >= self.replicas and item not in self.leaving]
+        return [item for item in own if item.is_wanted and self.is_wanted]
 
     def _dismiss(self, connector: Connector) -> None:
         self.started.discard(connector.index)  # another of its number, later, takes no place of an earlier one
-        connector.send(inputs.Stop())
+        self._succession.dismiss(connector)
 
     # ------------------------------------------------------------------ one story of all
 
@@ -397,9 +378,11 @@ class Tunnel:
         if not self.is_wanted and old.diagnosis is not None:
             new = replace(new, diagnosis=old.diagnosis, state=old.state if new.serving else new.state)
         self._shown = new
-        if news := new.news(self.name, old):
+        serving = self._serving
+        if news := new.news(self.name, old, count=new.state.is_up and self.is_wanted and serving != self._told):
+            self._told = serving
             lasted = new.lasted(self.context.clock.monotonic()) if len(self.standings) == 1 else 0.0  # else others served on
-            self.context.publish(replace(news, serving=self._serving, lasted=lasted))
+            self.context.publish(replace(news, serving=serving, lasted=lasted))
         if new.state is not old.state:
             words = new.diagnosis.reason if len(standings) > 1 and new.diagnosis is not None and self.is_wanted else reason
             self.context.publish(StateChanged(tunnel=self.name, old=old.state, new=new.state, reason=words))
@@ -411,7 +394,7 @@ class Tunnel:
         if self.context.backend.client is None:
             return 0
         now = [replace(item, state=connector.state) for connector, item in self._staying().items()]
-        return min(sum(item.serves for item in now), self.replicas)
+        return min(sum(item.serves for item in (*now, *self.formers.beside(now))), self.replicas)
 
     def _configured(self) -> dict[str, Any]:
         settings, replicas = self.context.settings, self.replicas if self.context.backend.client is not None else 0
