@@ -193,18 +193,6 @@ async def test_what_cannot_run_beside_its_former_connector_waits_for_the_heir(
         assert visitors.lost == [], visitors.words()
 
 
-async def test_ports_in_a_ring_hold_nothing_up(lab: Lab, clock: ManualClock, tmp_path: Path, origin: HostedOrigin) -> None:
-    """Two tunnels that exchange their tokens and keep their ports cannot wait for each other: both are replaced."""
-    tunnels = {host: named(lab, origin, "builtin", host, metrics_port=draw_port()) for host in ("app", "shop")}
-    new = {
-        name: replace(item, cloudflare=replace(item.cloudflare, metrics_port=tunnels[name].cloudflare.metrics_port))
-        for name, item in circle(tunnels).items()
-    }
-    async with running(lab, clock, tmp_path, origin, tunnels) as here:
-        here.supervisor.reload(Config(tunnels=new))
-        await here.live_until(settled(here, new, 1))
-
-
 async def test_hostnames_that_are_exchanged_cost_no_visitor(
     lab: Lab, clock: ManualClock, tmp_path: Path, origin: HostedOrigin
 ) -> None:

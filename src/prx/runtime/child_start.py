@@ -44,7 +44,7 @@ async def start_child(
     version = await program.ask_version(context, argv)
     if change := await program.change(short_version(version)):
         context.log("info", change)
-    port = context.client.metrics_port or draw_port()
+    port = _take_port(context)
     launch_context = LaunchContext(
         program=argv,
         version=version,
@@ -60,6 +60,19 @@ async def start_child(
     await run.start(launch_context)
     program.started()
     return run, short_version(version)
+
+
+def _take_port(context: TunnelContext) -> int:
+    """Return the port that the child is to answer on: the fixed one, unless another connector has it that has yet to end."""
+    fixed, ports = context.client.metrics_port, context.shared.ports
+    if ports.take(fixed):
+        return fixed
+    port = draw_port()
+    if fixed:
+        context.log(
+            "info", f"metrics_port {fixed} is held by a connector that has yet to end: the new one has {port} until then"
+        )
+    return port
 
 
 def explain(error: Exception, context: TunnelContext) -> Diagnosis:

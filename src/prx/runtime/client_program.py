@@ -73,6 +73,8 @@ class ClientProgram:
         """
         try:
             async with asyncio.timeout(None) as self._asking:
+                if not context.backend.can_overlap:
+                    await context.shared.ports.until_free(context.client.metrics_port)
                 await context.shared.spawn_limiter.wait()
                 return await ask_version(program, context.shared.state)
         except TimeoutError as error:

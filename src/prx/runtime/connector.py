@@ -124,6 +124,11 @@ class Connector:
         return self.has_served or (self._has_worked and self.state in COMING)
 
     @property
+    def lacks_port(self) -> bool:
+        """Return whether its child has another port than the fixed one."""
+        return self._run is not None and self._run.lacks_port
+
+    @property
     def shown(self) -> Diagnosis | None:
         """What is shown of it; without a child it has no connection, whatever it was."""
         shown, gone = self.machine.shown, self.machine.child.state is ChildState.NONE

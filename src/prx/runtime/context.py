@@ -22,6 +22,7 @@ from prx.core.events import Fact, Log, Phase
 from prx.runtime.admission import Admission
 from prx.runtime.bus import Bus
 from prx.runtime.delivery import Ways, add_up
+from prx.runtime.fixed_ports import FixedPorts
 from prx.runtime.host.clock import Clock
 from prx.runtime.host.network import Network
 from prx.runtime.persistent_state import PersistentState
@@ -63,6 +64,7 @@ class Shared:
     moves: Callable[[str, str], bool] = lambda _name, _group: False
     awaited: Callable[[str, TunnelContext], str] = lambda _name, _child: ""
     counted: dict[str, Counters] = field(default_factory=dict)
+    ports: FixedPorts = field(default_factory=FixedPorts)
     _resolvers: dict[tuple[str, ...], Resolver] = field(default_factory=dict)
 
     def keep_count(self, name: str, last: Counters) -> None:

@@ -1,6 +1,6 @@
-"""What a living connector was started with, beside its settings, and is another one by now: its program, `origin_ca`.
+"""What a living connector was started with, beside its settings, and is another one by now: its program, `origin_ca`, its port.
 
-Each is taken in by the heartbeat (`Outdated.check`); a reload that changes nothing else reports both.
+Each is taken in by the heartbeat (`Outdated.check`); a reload that changes nothing else reports the first two.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ class Outdated:
         """Check each connector. `known`: what other tunnels have seen of their programs just now."""
         self._check_programs(known)
         self._check_origin_ca()
+        self._check_ports()
 
     def _lasting(self) -> Iterable[Connector]:
         """Return one connector for each place: the one that has it, or a successor that is about to take it."""
@@ -69,6 +70,14 @@ class Outdated:
         context.log(*first.words(context))
         if not first.trouble and context.backend.can_overlap:
             self._succession.replace(found, "origin_ca has changed")
+
+    def _check_ports(self) -> None:
+        """Take in that the fixed port is free, which a connector could not have when it was started beside another."""
+        tunnel = self._tunnel
+        lacking = [connector for connector in self._lasting() if connector.lacks_port and not connector.is_outdated]
+        found = [item for item in lacking if not item.context.shared.ports.is_held(item.context.client.metrics_port)]
+        if found and tunnel.is_wanted and tunnel.context.backend.can_overlap:
+            self._succession.replace(found, "its metrics port is free")
 
 
 def outdated_inputs(context: TunnelContext, connectors: Iterable[Connector]) -> list[str]:

@@ -87,6 +87,7 @@ class Run:
     ) -> None:
         self.number = number
         self.context = context
+        self._port = port
         self.role = role or Role()
         self._send = send
         self.is_over = False
@@ -124,7 +125,7 @@ class Run:
                 on_close=self._log_watch.closed,
             )
         except BaseException:
-            self._child.close()
+            self._close()
             raise
         ledger = self.context.shared.ledger
         self._phase = GOLDEN * ledger.living % 1  # one alone beats with the heartbeat, many spread over the time between
@@ -141,14 +142,25 @@ class Run:
         await self.process.aclose()
         self._forget()
 
+    def _close(self) -> None:
+        self._child.close()
+        port, self._port = self._port, 0
+        if port and port == self.context.client.metrics_port:
+            self.context.shared.ports.free(port)
+
     def _forget(self) -> None:
         if not self.is_over:
             self.is_over = True
             self.context.shared.keep_count(self.context.name, self._child.counted)
-        self._child.close()
+        self._close()
         self.role.visitors.end(self.checker)
         self._log_watch.cancel()
         self.context.shared.ledger.remove(self.process.identity)
+
+    @property
+    def lacks_port(self) -> bool:
+        """Return whether the child has another port than the fixed one, as long as it lives."""
+        return self._port != 0 and self.context.client.metrics_port not in {0, self._port}
 
     def _is_alive(self) -> bool:
         return self._process is not None and self._process.exit is None

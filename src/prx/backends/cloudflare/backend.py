@@ -86,10 +86,8 @@ class CloudflareBackend(Backend, Client):
         _ = self._token
 
     def can_overlap_with(self, old: Backend) -> bool:
-        """Return whether a connector may come up beside one that `old` has started: two cannot have one port."""
-        if not isinstance(old, CloudflareBackend) or "quick" in {self.mode, old.mode}:
-            return False
-        return not self.metrics_port or self.metrics_port != old.metrics_port
+        """Return whether a connector may come up beside one that `old` has started: each quick one has a URL of its own."""
+        return isinstance(old, CloudflareBackend) and "quick" not in {self.mode, old.mode}
 
     def needs_new_child(self, old: Backend) -> bool:
         """Return whether anything differs that stands on the command line of cloudflared."""
