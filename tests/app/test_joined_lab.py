@@ -9,13 +9,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tests.support.lacks import no_descriptors
 from tests.support.waits import PATIENCE, free_port
 
+from prx.app import lab_client
 from prx.app.joined_lab import EVERY, JoinedLab
+from prx.app.lab_client import announced
 from prx.app.lab_mode import renewed_tokens
 from prx.backends.base import EdgeSite
 from prx.config.schema import CloudflareSettings, Config, TunnelSettings
-from prx.core.errors import PrxError
+from prx.core.errors import PrxError, ShortageError
 from prx.core.evidence import Reach
 from prx.lab import Lab, LabConfig
 from prx.runtime.probes.edge import EdgeWatch
@@ -143,3 +146,17 @@ def watch(site: EdgeSite) -> EdgeWatch:
     """Return what dials the edge of a site."""
     clock = ManualClock()
     return EdgeWatch(site, Resolver(site.doh, clock=clock), clock)
+
+
+async def test_a_lab_that_cannot_be_asked_for_now_is_not_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a descriptor nothing was asked, and no file was read: neither "the lab is gone" nor "there is none" is known."""
+    monkeypatch.setenv("PRX_DATA_DIR", str(tmp_path / "data"))
+    async with joined(tmp_path / "lab") as (lab, here):
+        with no_descriptors(), pytest.raises(ShortageError):
+            here.renew()
+        assert not await asyncio.to_thread(here.renew)
+        with announced(lab.control):
+            (file,) = (tmp_path / "data" / "run").glob("lab.*.json")
+            with no_descriptors(), pytest.raises(ShortageError):
+                lab_client._read(file)
+            assert lab_client.announced_controls() == [lab.control]

@@ -251,14 +251,15 @@ def test_a_thread_may_open_it_and_another_close_it(home: Home, origin: HostedOri
             print("pid", t.pid)
             t.wait_until_verified()
     except KeyboardInterrupt:
-        print("left", left() == before)
+        interrupted = True  # within this block its traceback holds what it broke off, such as a socket that was just made
+    print("left", interrupted and left() == before, before, left())
     """
     )
     with home.python(source) as program:
         assert program.line("late ") == "not_ready 4"
         pid = int(program.line("pid "))
         os.kill(program.process.pid, signal.SIGINT)
-        assert program.line("left ") == "True"
+        assert program.line("left ").startswith("True"), program.story()
         program.succeed()
         wait_for_end_of(pid)
 

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 import stat
+from collections import deque
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from tests.control.scripted import ScriptedPrx, ask
+from tests.support.lacks import no_descriptors
 
 from prx.control import server as server_module
 from prx.control.client import Client, NotRunningError, UnresponsiveError
 from prx.control.server import ControlServer
 from prx.core.errors import PermanentError
+from prx.core.shortage import FOR_NOW
 
 
 async def test_only_the_owner_can_connect(prx: ScriptedPrx, path: Path) -> None:
@@ -83,3 +88,23 @@ def test_a_prx_that_does_not_answer_is_unresponsive(path: Path, answer: bytes | 
                 with pytest.raises(UnresponsiveError) as caught:
                     client.ask("ping")
     assert caught.value.exit_code == 4
+
+
+def test_a_queue_that_is_full_is_no_lack_of_the_caller(path: Path) -> None:
+    """A prx that takes no more connections is unresponsive; the caller hears of no limit of its own."""
+    with ExitStack() as stack, socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(path))
+        listening.listen(0)
+        waiting = (stack.enter_context(Client(path, timeout=0.2)) for _ in range(20))
+        with pytest.raises(UnresponsiveError) as caught:
+            deque(waiting)
+    assert "its queue of connections is full" in caught.value.message
+    assert "ulimit" not in caught.value.hint
+
+
+def test_a_caller_without_descriptors_hears_of_its_own_limit(path: Path) -> None:
+    """That prx cannot be asked is its caller's lack then: nothing is known of prx (exit code 4), and what helps is said."""
+    with no_descriptors(), pytest.raises(UnresponsiveError) as caught:
+        Client(path)
+    assert "this program cannot ask prx: too many open files" in caught.value.message
+    assert (caught.value.exit_code, caught.value.hint) == (4, FOR_NOW[errno.EMFILE].hint)

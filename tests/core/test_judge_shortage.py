@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from dataclasses import replace
 
 import pytest
@@ -10,8 +11,10 @@ from tests.core.test_diagnosis import DIALS, DOWN, FINE, GONE, OPEN, ORIGIN, PAS
 from prx.core.causes import Cause
 from prx.core.diagnosis import diagnose
 from prx.core.evidence import Delivery, Evidence, Origin, Public
-from prx.core.shortage import FILES_HINT, MEMORY_HINT, PORTS_HINT
+from prx.core.shortage import FOR_NOW, PORTS_HINT
 from prx.core.verdicts import Action, Verdict
+
+OPEN_FILES = FOR_NOW[errno.EMFILE].hint
 
 FAILED = Delivery(reached=True, failed=True)
 
@@ -25,11 +28,11 @@ def seen(lacks: str, *, public: Public | None = None, origin: Origin | None = OR
 @pytest.mark.parametrize(
     ("lacks", "hint"),
     [
-        ("too many open files", FILES_HINT),
-        ("too many open files in system", FILES_HINT),
-        ("cannot allocate memory", MEMORY_HINT),
+        ("too many open files", OPEN_FILES),
+        ("too many open files in system", FOR_NOW[errno.ENFILE].hint),
+        ("cannot allocate memory", FOR_NOW[errno.ENOMEM].hint),
         ("cannot assign requested address", PORTS_HINT),
-        ("no buffer space available", MEMORY_HINT),
+        ("no buffer space available", FOR_NOW[errno.ENOBUFS].hint),
     ],
 )
 def test_the_machine_is_to_blame_and_not_the_service(lacks: str, hint: str) -> None:
@@ -63,15 +66,15 @@ def test_a_connector_without_descriptors_is_not_stopped_by_the_network() -> None
     for edge in (OPEN, SHUT):
         young = replace(DIALS, ever_ready=False, quic_blocked=False, last_error=ERROR)
         found = diagnose(replace(FINE, connector=young, edge=edge), POLICY)
-        assert (found.verdict, found.hint) == (Verdict.EDGE_LOST, FILES_HINT)
+        assert (found.verdict, found.hint) == (Verdict.EDGE_LOST, OPEN_FILES)
         assert "too many open files" in found.reason
-        assert diagnose(replace(FINE, connector=replace(DOWN, last_error=ERROR), edge=edge), POLICY).hint == FILES_HINT
+        assert diagnose(replace(FINE, connector=replace(DOWN, last_error=ERROR), edge=edge), POLICY).hint == OPEN_FILES
 
 
 def test_a_connector_that_is_silent_for_lack_of_descriptors_names_the_limit() -> None:
     """One that cannot take prx's own question any more has said why: it is not stuck."""
     silent = replace(DOWN, answers=False, silent_for=9.0)
     found = diagnose(replace(FINE, connector=replace(silent, lacks="too many open files")), POLICY)
-    assert (found.verdict, found.hint) == (Verdict.EDGE_LOST, FILES_HINT)
+    assert (found.verdict, found.hint) == (Verdict.EDGE_LOST, OPEN_FILES)
     assert "too many open files" in found.reason
     assert diagnose(replace(FINE, connector=silent), POLICY).reason.endswith("it is stopped or stuck")

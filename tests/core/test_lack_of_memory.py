@@ -6,8 +6,8 @@ import errno
 
 import pytest
 
-from prx.core.errors import lacks_memory
-from prx.ui.errors import short_of
+from prx.core.errors import short_of
+from prx.core.shortage import lacks_memory
 
 
 def behind(reason: Exception, error: Exception, how: str = "context") -> Exception:

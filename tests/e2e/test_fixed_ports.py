@@ -23,8 +23,8 @@ from prx.testing.clock import ManualClock
 def ports(here: World) -> dict[str, list[int]]:
     """Return the ports on which the connectors of each tunnel answer."""
     return {
-        name: [item._run._port for item in tunnel.connectors if item._run is not None]
-        for name, tunnel in here.supervisor._tunnels.items()
+        name: [item._run._port for item in keeper.tunnel.connectors if item._run is not None]
+        for name, keeper in here.supervisor._keepers.items()
     }
 
 

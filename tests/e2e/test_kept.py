@@ -150,7 +150,7 @@ async def test_fewer_connectors_leave_those_alone_that_serve_for_another_tunnel(
     fewer = replace(new["app"], cloudflare=replace(new["app"].cloudflare, replicas=1))
 
     def by_host(status: TunnelStatus, host: str) -> int:
-        tunnel = here.supervisor._tunnels[status.name]
+        tunnel = here.supervisor._keepers[status.name].tunnel
         return sum(
             item.ready > 0 and item.child_context.settings.cloudflare.hostname.startswith(host) for item in tunnel.connectors
         )
@@ -159,8 +159,8 @@ async def test_fewer_connectors_leave_those_alone_that_serve_for_another_tunnel(
         await here.live_until(lambda: all(status.serving == 2 for status in here.supervisor.statuses()))
         here.supervisor.reload(replace(here.supervisor.config, tunnels={**new, "shop": lacking}))
         await here.live_until(lambda: by_host(here.of("app"), "shop") == 2)
-        await here.live_until(lambda: len(here.supervisor._tunnels["app"].leaving) == 2)
-        first, second = (item for item in here.supervisor._tunnels["app"].leaving)
+        await here.live_until(lambda: len(here.supervisor._keepers["app"].tunnel.leaving) == 2)
+        first, second = (item for item in here.supervisor._keepers["app"].tunnel.leaving)
         here.supervisor.reload(replace(here.supervisor.config, tunnels={"app": fewer, "shop": lacking}))
         await here.live_until(lambda: by_host(here.of("app"), "shop") == 1)
         end = clock.monotonic() + 5

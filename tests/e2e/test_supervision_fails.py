@@ -32,7 +32,7 @@ def failing(*_: object) -> None:
 
 async def fail(here: World, name: str = "web") -> None:
     """Have the supervision of a tunnel fail, and wait until its children have ended."""
-    connector = here.supervisor._tunnels[name].connectors[0]
+    connector = here.supervisor._keepers[name].tunnel.connectors[0]
     connector.machine.handle = failing  # type: ignore[assignment,method-assign]
     connector.send(inputs.Woken("binary"))
     await here.live_until(lambda: here.of(name).state == "backoff" and here.of(name).retry_at is not None)
@@ -211,7 +211,7 @@ async def test_a_new_name_does_not_stand_as_a_former_one_whose_supervision_has_f
     async with replicas(lab, clock, tmp_path, "builtin", origin, protocol="http2", number=1) as here:
         renamed(here)
         assert here.of("shop").state == "ready"
-        connector = here.supervisor._tunnels["web"].connectors[0]
+        connector = here.supervisor._keepers["web"].tunnel.connectors[0]
         connector.machine.handle = failing  # type: ignore[assignment,method-assign]
         connector.send(inputs.Woken("binary"))
         await here.live_until(lambda: here.of("shop").state != "ready" or names(here) == {"shop"})

@@ -88,7 +88,9 @@ def test_disk_that_takes_no_more(tmp_path: Path, mirror: Mirror) -> None:
     """A write that fails in the middle is said in words and leaves nothing."""
     code, _, err = end(prx(tmp_path, "--from", mirror.serve(whole()), disk="small-disk"))
     assert code == 1
-    assert re.fullmatch(r"error: cannot write to \S+/bin: file too large\n", err)
+    assert re.fullmatch(
+        r"error: cannot write to \S+/bin: file too large\nhint: raise the limit of a file's size: ulimit -f\n", err
+    )
     assert names(tmp_path) == []
 
 

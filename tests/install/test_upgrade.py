@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
 import os
 import shutil
@@ -17,7 +18,8 @@ from tests.support.child import Child, running
 from tests.support.origin import serving
 
 from prx.cli.upgrade import User, outdated, runs
-from prx.core.errors import PermanentError, PrxError, UsageError
+from prx.core.errors import PermanentError, PrxError, ShortageError, UsageError
+from prx.core.shortage import FOR_NOW
 from prx.install import trial
 from prx.install.cloudflared import Installed, install_cloudflared
 from prx.install.fetch import Bounds
@@ -197,3 +199,22 @@ async def test_what_does_not_run_is_not_put_into_use(
         await install_cloudflared(folder, release=release(content), machine=MACHINE, base=mirror.serve(whole(content)))
     assert sorted(path.name for path in folder.iterdir()) == [".lock", "cloudflared", "cloudflared-2099.0.0"]
     assert (folder / "cloudflared").read_bytes() == old
+
+
+@pytest.mark.parametrize(
+    ("said", "number"),
+    [("runtime: eventfd failed with 24", errno.EMFILE), ("fatal error: failed to reserve page summary memory", errno.ENOMEM)],
+)
+async def test_what_could_not_be_tried_for_now_is_tried_again(
+    mirror: Mirror, folder: Path, tmp_path: Path, said: str, number: int
+) -> None:
+    """A program that this machine gives too little has not said another version: the next install tries it, as it is there."""
+    flag = tmp_path / "enough"
+    content = f"#!/bin/sh\n[ -e {flag} ] || {{ echo '{said}' >&2; exit 2; }}\necho version 2099.1.0\n".encode()
+    with pytest.raises(ShortageError, match="cannot say its version") as short:
+        await install_cloudflared(folder, release=release(content), machine=MACHINE, base=mirror.serve(whole(content)))
+    assert (short.value.exit_code, short.value.hint) == (1, FOR_NOW[number].hint)
+    assert not (folder / "cloudflared").exists()
+    flag.touch()
+    done = await install_cloudflared(folder, release=release(content), machine=MACHINE, base="https://127.0.0.1:1")
+    assert not done.downloaded

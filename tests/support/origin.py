@@ -15,6 +15,7 @@ from contextlib import asynccontextmanager, contextmanager
 from urllib.parse import parse_qs, urlsplit
 
 import h11
+from tests.support.closing import Connections, stop_accepting
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Request as WebSocketRequest
 from websockets.server import ServerProtocol
@@ -109,7 +110,7 @@ class Origin:
         self.events: asyncio.Queue[str | None] = asyncio.Queue()
         self.release, self.reached, self.left = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._server: asyncio.Server | None = None
-        self._tasks: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
+        self._connections = Connections(self._serve)
 
     @property
     def url(self) -> str:
@@ -118,31 +119,27 @@ class Origin:
 
     async def resume(self) -> None:
         """Listen, on the same port as before."""
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port, backlog=512, ssl=self._tls)
+        self._connections.takes = True
+        self._server = await asyncio.start_server(self._connections.come, "127.0.0.1", self.port, backlog=512, ssl=self._tls)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def pause(self) -> None:
         """Refuse connections, and break those that there are."""
         assert self._server is not None
-        self._server.close()
+        self._connections.takes = False
+        await stop_accepting(self._server)
         self.drop_idle()
 
     def drop_idle(self) -> None:
         """Break every connection, as a service does that restarts."""
-        for writer in self._tasks.values():
-            writer.transport.abort()
+        self._connections.abort()
 
     async def close(self) -> None:
-        """End with all connections."""
+        """End with all connections, also those that come just now."""
         await self.pause()
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._connections.end()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks[task] = writer
         self.connections += 1
         rest = b""
         try:
@@ -155,7 +152,6 @@ class Origin:
             writer.transport.abort()
         finally:
             writer.close()
-            del self._tasks[task]
 
     async def answer(self, asked: Asked, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer by path; ConnectionAbortedError when the connection cannot go on."""

@@ -8,6 +8,8 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 
+from tests.support.closing import Connections, stop_accepting
+
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
@@ -29,8 +31,7 @@ class Servers:
     """Starts servers, and ends them with all their connections."""
 
     def __init__(self) -> None:
-        self._servers: list[asyncio.Server] = []
-        self._handlers: set[asyncio.Task[None]] = set()
+        self._servers: list[tuple[asyncio.Server, Connections]] = []
 
     async def start(
         self,
@@ -45,19 +46,16 @@ class Servers:
         served = Served(0)
 
         async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            task = asyncio.current_task()
-            assert task is not None
-            self._handlers.add(task)
             served.connections += 1
             with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, asyncio.CancelledError):
                 if read_head:
                     served.heads.append(await reader.readuntil(b"\r\n\r\n"))
                 await handler(reader, writer)
             writer.transport.abort() if tls else writer.close()
-            self._handlers.discard(task)
 
-        server = await asyncio.start_server(handle, host, port, ssl=tls)
-        self._servers.append(server)
+        connections = Connections(handle)
+        server = await asyncio.start_server(connections.come, host, port, ssl=tls)
+        self._servers.append((server, connections))
         served.port = server.sockets[0].getsockname()[1]
         return served
 
@@ -72,12 +70,10 @@ class Servers:
 
     async def close(self) -> None:
         """End everything."""
-        for server in self._servers:
-            server.close()
-        handlers = list(self._handlers)
-        for handler in handlers:
-            handler.cancel()
-        await asyncio.gather(*handlers, return_exceptions=True)
+        for server, connections in self._servers:
+            connections.takes = False
+            await stop_accepting(server)
+            await connections.end()
 
 
 @contextlib.asynccontextmanager

@@ -9,7 +9,8 @@ import sys
 import threading
 from pathlib import Path
 
-from prx.core.errors import UsageError, lacks_memory
+from prx.core.errors import UsageError, refused
+from prx.core.shortage import lacks_memory
 from prx.ui.errors import without_secrets
 
 _PR_SET_DUMPABLE = 4  # prctl(2)
@@ -25,8 +26,9 @@ def require_folder() -> None:
     """Raise UsageError if the current folder is gone: the Cap'n Proto library would abort the whole process."""
     try:
         Path.cwd()
-    except OSError:
-        raise UsageError("the current folder does not exist any more", hint="change into another one: cd ~") from None
+    except OSError as error:
+        words, helps = "the current folder does not exist any more", "change into another one: cd ~"
+        raise refused(words, error, hint=helps, kind=UsageError) from None
 
 
 class _Quiet(logging.Formatter):

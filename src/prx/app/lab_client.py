@@ -19,8 +19,9 @@ import click
 
 from prx.config.local_addr import LocalAddr
 from prx.config.paths import ensure_private_dir, runtime_dir
-from prx.core.errors import PrxError, UsageError
+from prx.core.errors import PrxError, UsageError, shortage
 from prx.core.parsing import parse_json
+from prx.core.shortage import lack_for_connection, lack_of
 from prx.files import FileRefusedError
 from prx.files.reading import read_plain
 from prx.files.replace import write_whole
@@ -78,6 +79,8 @@ def ask(control: str | None, method: str, path: str, body: dict[str, Any] | None
     try:
         status, text = _exchange(where, method, path, b"" if body is None else json.dumps(body).encode())
     except (OSError, h11.ProtocolError) as error:
+        if lack := lack_for_connection(error):  # it was not asked
+            raise shortage(lack) from error
         words = (getattr(error, "strerror", None) or str(error)).lower()
         raise NoLabError(f"no lab answers at {found}: {words}", hint="`prx lab` prints its control URL") from error
     document = _document(text)
@@ -153,10 +156,15 @@ def _announced_control() -> str:
 
 
 def _read(file: Path) -> tuple[int, str] | None:
-    """Return when a lab was started and its control URL; None if that is not known, or if it has ended."""
+    """Return when a lab was started and its control URL; None if that is not known, or if it has ended.
+
+    ShortageError if the file cannot be read for now.
+    """
     try:
         entry = parse_json(read_plain(file, limit=_MAX_ANSWER, ours=True))
         os.kill(int(entry["pid"]), 0)
         return int(entry["since"]), str(entry["control"])
-    except (OSError, FileRefusedError, ValueError, KeyError, TypeError, OverflowError):
+    except (OSError, FileRefusedError, ValueError, KeyError, TypeError, OverflowError) as error:
+        if lack := lack_of(error):
+            raise shortage(lack) from error
         return None

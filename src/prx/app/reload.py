@@ -12,7 +12,8 @@ from contextlib import AbstractContextManager
 from typing import Protocol
 
 from prx.config.load import Loaded
-from prx.core.errors import PrxError
+from prx.core.errors import PrxError, ShortageError
+from prx.core.shortage import lack_of
 from prx.secrets.blocking import start_in_thread
 
 
@@ -51,8 +52,10 @@ class Reloader:
             with self._around():
                 try:
                     reading = start_in_thread(self._source.read)
-                except RuntimeError as error:  # no thread is to be had
-                    raise PrxError(f"it cannot be read now: {error}", hint="raise the limit of processes: ulimit -u") from error
+                except RuntimeError as error:
+                    if lack := lack_of(error):  # no thread is to be had
+                        raise ShortageError(f"it cannot be read now: {error}", hint=lack.hint) from error
+                    raise
                 return self._source.take(await asyncio.wrap_future(reading), asked=asked)
 
     def reload_soon(self, *, asked: bool = True) -> None:

@@ -15,7 +15,8 @@ from prx.config.load import Loaded
 from prx.config.places import Finding
 from prx.config.programs import DefectKind, defect_of
 from prx.config.schema import DEFAULT_TUNNEL, TunnelSettings
-from prx.core.errors import CredentialError, PrxError
+from prx.core.errors import CredentialError, PrxError, ShortageError
+from prx.core.shortage import lack_of
 from prx.files.people import expanded
 from prx.secrets.sources import is_reference
 
@@ -34,7 +35,10 @@ _FOLLOWS_FROM: Mapping[str, tuple[str, ...]] = {
 
 
 def unusable(loaded: Loaded, environ: Mapping[str, str]) -> Iterator[Finding]:
-    """Yield what of the configuration cannot be used as it is now; never a part of a secret."""
+    """Yield what of the configuration cannot be used as it is now; never a part of a secret.
+
+    ShortageError if that cannot be found out for now.
+    """
     folder = Path() if loaded.path is None else loaded.path.parent
     for name, settings in loaded.config.tunnels.items():
         table = ("tunnel",) if name == DEFAULT_TUNNEL and "tunnel.backend" in loaded.origins else ("tunnels", name)
@@ -82,6 +86,9 @@ def _origin_ca(settings: TunnelSettings) -> str:
             return f"found {settings.origin_ca}, which is no file, expected a PEM file of certificates"
         Trust(True, Path(settings.origin_ca), "").context(settings.origin.host)
     except OSError as error:
+        if lack := lack_of(error):
+            words = f"{settings.origin_ca} cannot be read: {(error.strerror or str(error)).lower()}"
+            raise ShortageError(words, hint=lack.hint) from error
         return f"found {settings.origin_ca} ({(error.strerror or str(error)).lower()}), expected a PEM file of certificates"
     except ProbeError as error:
         return f"found no certificate ({error.words}), expected a PEM file of certificates"

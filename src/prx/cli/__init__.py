@@ -22,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         with no_collection():
             from prx.cli.early import prepare
-            from prx.core.errors import RESERVED, reserve
+            from prx.core.shortage import RESERVED, reserve
 
         reserve.append(bytes(RESERVED))
         prepare(arguments)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from prx.config import paths
-from prx.core.errors import PrxError, UsageError
+from prx.core.errors import PrxError, UsageError, refused
 from prx.files.people import expanded
 from prx.ui.say import complain
 
@@ -111,7 +111,7 @@ def init(file: Path | None) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=paths.PRIVATE_MODE)
     except OSError as error:
-        raise UsageError(f"cannot write {path}: {(error.strerror or str(error)).lower()}") from error
+        raise refused(f"cannot write {path}: {(error.strerror or str(error)).lower()}", error, kind=UsageError) from error
     try:
         write_new(path, template().encode())
     except FileExistsError as error:
@@ -119,7 +119,7 @@ def init(file: Path | None) -> None:
         raise UsageError(f"{path} is already there and was left alone", hint=hint) from error
     except OSError as error:
         kind = UsageError if error.errno in _NOT_THERE else PrxError
-        raise kind(f"cannot write {path}: {(error.strerror or str(error)).lower()}") from error
+        raise refused(f"cannot write {path}: {(error.strerror or str(error)).lower()}", error, kind=kind) from error
     click.echo(_bytes(path))
     if file is None:
         print_note("a file for this folder alone: prx config init -c prx.toml")

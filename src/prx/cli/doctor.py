@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from prx.cli.config import run_commands_option
-from prx.core.errors import PrxError, UsageError
+from prx.core.errors import PrxError, UsageError, refused
 
 if TYPE_CHECKING:
     from prx.config.load import Loaded
@@ -60,7 +60,7 @@ def doctor(target: str | None, file: Path | None, report: Path | None, *, as_jso
         try:
             writing.write_report(report, findings, render(loaded, origins=True), redactor)
         except OSError as error:
-            raise PrxError(f"the report cannot be written to {report}: {error.strerror}") from error
+            raise refused(f"the report cannot be written to {report}: {error.strerror}", error, kind=PrxError) from error
     return 1 if writing.has_failed(findings) else 0
 
 

@@ -14,7 +14,7 @@ from itertools import dropwhile
 from typing import Final
 
 from prx.cli.held import is_wanted, leave_the_caller
-from prx.core.errors import lacks_memory
+from prx.core.shortage import lacks_memory
 
 _COMPLETE: Final = "_PRX_COMPLETE"  # see `prx completions`
 _O_PATH: Final = getattr(os, "O_PATH", 0)
@@ -49,7 +49,8 @@ def _words(arguments: Sequence[str] | None) -> Sequence[str]:
 def complain_of_the_machine(error: BaseException) -> int:
     """Report what kept the command from being imported, and return its exit code; raise `error` if that is a defect."""
     with suppress(Exception):
-        from prx.ui.errors import print_error, short_of
+        from prx.core.errors import short_of
+        from prx.ui.errors import print_error
 
         if (short := short_of(error)) is not None:
             print_error(short)

@@ -18,6 +18,7 @@ def forget() -> None:
     """
     from prx.config.paths import data_dir
     from prx.core.errors import PrxError
+    from prx.core.shortage import lack_in
     from prx.runtime.host.clock import SystemClock
     from prx.runtime.persistent_state import STATE_FILE, PersistentState
 
@@ -25,6 +26,7 @@ def forget() -> None:
     state = PersistentState(path, SystemClock())
     count = state.forget_protocol()
     if state.trouble:  # what is remembered is not known, or is still there
-        raise PrxError(f"nothing was forgotten: {path}: {state.trouble.lower()}")
+        lack = lack_in(state.trouble)
+        raise PrxError(f"nothing was forgotten: {path}: {state.trouble.lower()}", hint=lack.hint if lack else "")
     networks = "1 network" if count == 1 else f"{count} networks"
     print_note(f"forgot what was learnt about {networks}" if count else "nothing was remembered")

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from prx.cli.find_running import config_option, select
-from prx.core.errors import UsageError
+from prx.core.errors import UsageError, refused
 
 _SAFE = {"GET", "HEAD", "OPTIONS"}
 
@@ -82,7 +82,7 @@ def _text_of(archive: Path) -> str:
     except UnicodeDecodeError as error:
         raise UsageError(f"{archive} is no HTTP archive (HAR 1.2): it is no UTF-8") from error
     except OSError as error:
-        raise UsageError(f"{archive} cannot be read: {error.strerror}") from error
+        raise refused(f"{archive} cannot be read: {error.strerror}", error, kind=UsageError) from error
 
 
 def _edited(found: dict[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from prx.cli.find_running import complete_names
-from prx.core.errors import PrxError, unknown_tunnel
+from prx.core.errors import PrxError, refused, unknown_tunnel
 
 if TYPE_CHECKING:
     from prx.history.report import Report
@@ -84,7 +84,7 @@ def made(name: str | None, since: float, *, folder: Path | None = None) -> Repor
     try:
         lives = read(folder, until - since)
     except OSError as error:
-        raise PrxError(f"{error.filename or folder} cannot be read: {error.strerror}") from error
+        raise refused(f"{error.filename or folder} cannot be read: {error.strerror}", error, kind=PrxError) from error
     whole = report_of(lives, until - since, until)
     if name is None:
         return whole

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from prx.core.errors import PrxError, UsageError
+from prx.core.errors import PrxError, UsageError, refused
 from prx.runtime.host.terminal import has_terminal
 from prx.ui.errors import print_note
 from prx.ui.prompt import ask_password, hidden
@@ -211,7 +211,7 @@ def _read_file(name: str) -> bytes:
             if found.way.file is not None and found.way.file.mode & 0o077:
                 complain(f"warning: others can read {name} too")
     except OSError as error:
-        raise PrxError(f"{name}: {(error.strerror or 'cannot be read').lower()}") from None
+        raise refused(f"{name}: {(error.strerror or 'cannot be read').lower()}", error, kind=PrxError) from None
     if len(content) > MAX_SECRET_BYTES:
         raise PrxError(f"{name}: is longer than {MAX_SECRET_BYTES} bytes")
     return content

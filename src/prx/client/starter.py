@@ -10,11 +10,11 @@ from contextlib import suppress
 from pathlib import Path
 
 from prx.client.forks import close_in_children
-from prx.control.client import OWN_LACK
 from prx.control.messages import Message, decode, raised
 from prx.control.ready import wait_readable
 from prx.core.deadline import Deadline
 from prx.core.errors import NotReadyError, PrxError, refused
+from prx.core.shortage import lack_of
 
 _LOOK_EVERY = 0.25  # seconds, whether the caller has given up
 _WORDS = 5  # last lines that an error quotes
@@ -98,8 +98,8 @@ class Starter:
 
 
 def _not_started(program: str, error: OSError) -> PrxError:
-    if hint := OWN_LACK.get(error.errno or 0):
-        return PrxError(f"this program cannot start prx: {(error.strerror or str(error)).lower()}", hint=hint)
+    if lack := lack_of(error):
+        return PrxError(f"this program cannot start prx: {(error.strerror or str(error)).lower()}", hint=lack.hint)
     return refused(f"cannot start {program}: {error.strerror}", error, hint="sys.executable must be a Python")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -10,6 +11,7 @@ from functools import partial
 from typing import TypeVar
 
 from prx.core.errors import PrxError
+from prx.core.shortage import FOR_NOW
 
 _T = TypeVar("_T")
 
@@ -19,8 +21,8 @@ def start(thread: threading.Thread) -> None:
     try:
         thread.start()
     except RuntimeError as error:
-        hint = "raise the limit of processes (ulimit -u), or end some"
-        raise PrxError("this program cannot start a thread", hint=hint) from error
+        lack = FOR_NOW[errno.EAGAIN]
+        raise PrxError("this program cannot start a thread", hint=lack.hint) from error
 
 
 async def in_thread(work: Callable[[], _T], give_up: Callable[[], None]) -> _T:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from prx.core.errors import CredentialError
+from prx.core.errors import CredentialError, refused
 from prx.core.parsing import parse_json
 from prx.files import Claim, FileRefusedError
 from prx.files.people import home_folder
@@ -63,14 +63,15 @@ def find_cert(environ: Mapping[str, str]) -> Path | None:
 
 
 def read_cert(path: Path, environ: Mapping[str, str]) -> Cert:
-    """Read a cert.pem; CredentialError names the defect, never the content."""
+    """Read a cert.pem; CredentialError names the defect, never the content. ShortageError if it cannot be read for now."""
     try:
         content = read_trusted(path, Claim.NAMED, limit=_LIMIT, environ=environ)
     except FileRefusedError as error:
         raise CredentialError(error.message, hint=error.hint) from None
     except OSError as error:
         hint = "`cloudflared tunnel login` makes one, or set CLOUDFLARE_API_TOKEN"
-        raise CredentialError(f"{path}: {(error.strerror or 'cannot be read').lower()}", hint=hint) from None
+        words = f"{path}: {(error.strerror or 'cannot be read').lower()}"
+        raise refused(words, error, hint=hint, kind=CredentialError) from None
     found = _document(path, content.data)
     texts = {key: found.get(key) for key in ("zoneID", "accountID", "apiToken")}
     if missing := [key for key, value in texts.items() if not isinstance(value, str) or not value]:

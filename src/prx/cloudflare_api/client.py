@@ -28,6 +28,7 @@ from prx.core.errors import UsageError
 from prx.core.hosts import is_this_machine
 from prx.core.numbers import whole
 from prx.core.parsing import parse_json
+from prx.core.shortage import lack_behind
 from prx.files.outgoing import failure_words, making_client, trust_hint
 from prx.secrets.value import Secret
 
@@ -196,6 +197,8 @@ def _no_answer(call: Call, answer: httpx2.Response | httpx2.RequestError, *, sen
     else:
         refusal, hint = None, trust_hint(answer) or hint
         reason = f"no answer from Cloudflare's API ({failure_words(answer) or type(answer).__name__})"
+        if lack := lack_behind(answer):
+            reason, hint = f"{reason}: this machine gives prx {lack.words}", lack.hint
     if call.method == "GET" or not sent:
         return UnreachableError(call.what, refusal, reason=reason, hint=hint)
     reason += "; it is not known whether that was done"

@@ -23,9 +23,10 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 import httpx2
 
 from prx.cloudflare_api.client import require_safe
-from prx.core.errors import CredentialError, NotReadyError, PrxError
+from prx.core.errors import CredentialError, NotReadyError, PrxError, shortage
 from prx.core.hosts import is_this_machine
 from prx.core.parsing import parse_json
+from prx.core.shortage import lack_behind
 from prx.files.outgoing import failure_words, making_client, trust_hint
 from prx.secrets.value import Secret
 
@@ -228,6 +229,8 @@ def exchange(
         with client:
             answer = client.post(f"{dash.rstrip('/')}/oauth2/token", data=dict(form))
     except httpx2.RequestError as error:
+        if lack := lack_behind(error):
+            raise shortage(lack) from None
         hint = trust_hint(error) or "check the network, then run prx login"
         raise PrxError(f"{dash} does not answer ({failure_words(error) or type(error).__name__})", hint=hint) from None
     try:

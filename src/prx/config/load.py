@@ -23,7 +23,7 @@ from prx.config.positions import KeyPath
 from prx.config.programs import absent_programs
 from prx.config.schema import DEFAULT_TUNNEL, Config, ConfigFile, Shared, TunnelSettings
 from prx.config.source import Source, parse_source, read_source
-from prx.core.errors import ConfigError, PrxError
+from prx.core.errors import ConfigError, PrxError, ShortageError
 from prx.core.value import Value, value_class
 from prx.files.rule import Claim
 from prx.secrets.sources import describe, split_reference
@@ -81,7 +81,8 @@ def load(
     `also` yields further mistakes of what it is given: if there are mistakes, all that is right of the configuration, with the
     defaults in the place of what is not.
 
-    Raises ConfigError with every mistake, each as `PLACE: KEY: what was found, what is expected`.
+    Raises ConfigError with every mistake, each as `PLACE: KEY: what was found, what is expected`; ShortageError if the file, or
+    a secret, cannot be read for now.
     """
     source = _source(path, text, claim, environ)
     merged = _merged(source, environ, overrides or {})
@@ -217,6 +218,8 @@ def _resolve(merged: Layer, resolve_secret: ResolveSecret | None, left_alone: Ma
                 merged.change(path, _remember(found, resolve_secret(value)))
             elif path in waiting:
                 merged.change(path, map_strings(value, lambda _, text: _fill_in(text, resolve_secret, found)))
+        except ShortageError as error:  # of the machine, not of the configuration
+            raise ShortageError(f"{dotted(path)}: {error.message}", hint=error.hint) from error
         except PrxError as error:
             hint = f" ({error.hint})" if error.hint else ""
             merged.reject(path, f"{error.message}{hint}")

@@ -18,6 +18,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from prx.core.errors import PermanentError, UsageError, refused
+from prx.core.shortage import lack_of
 from prx.core.value import Value, value_class
 from prx.files.people import expanded, home_folder
 from prx.files.presence import is_there
@@ -67,7 +68,7 @@ def _is_there(path: Path, closed: Collection[int] = ()) -> bool:
     try:
         return is_there(path)
     except OSError as error:
-        return error.errno in {errno.EIO, errno.ESTALE, errno.ENOMEM, errno.ETIMEDOUT, *closed}
+        return lack_of(error) is not None or error.errno in closed
 
 
 def config_file(explicit: Path | None = None, environ: Mapping[str, str] | None = None, cwd: Path | None = None) -> Path | None:
@@ -163,6 +164,5 @@ def _absolute(path: Path) -> Path:
     try:
         return path.absolute()
     except OSError as error:
-        raise UsageError(
-            f"{path}: cannot be found, as the current folder does not exist any more", hint="change into another one: cd ~"
-        ) from error
+        words = f"{path}: cannot be found, as the current folder does not exist any more"
+        raise refused(words, error, hint="change into another one: cd ~", kind=UsageError) from error

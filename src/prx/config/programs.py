@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from prx.config.schema import Config
+from prx.core.shortage import lack_of
 from prx.core.value import Value, value_class
 from prx.files import FileRefusedError
 from prx.files.programs import require_command, require_program
@@ -73,6 +74,8 @@ def defect_of(command: str, folder: Path) -> Defect | None:
     try:
         mode = path.stat().st_mode
     except OSError as error:
+        if lack_of(error):  # that is not known
+            return None
         return Defect(DefectKind.ABSENT, program, path, (error.strerror or str(error)).lower())
     if not stat.S_ISREG(mode):
         return Defect(DefectKind.NO_FILE, program, path)

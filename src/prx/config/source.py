@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from prx.config import positions
-from prx.core.errors import FOR_NOW, ConfigError, PrxError
+from prx.core.errors import ConfigError, ShortageError
 from prx.core.parsing import DEEPEST
+from prx.core.shortage import lack_of
 from prx.core.value import Value, value_class
 from prx.files import Claim, FileRefusedError
 from prx.files.reading import Content, read_trusted
@@ -91,8 +92,8 @@ def _read(path: Path, claim: Claim, environ: Mapping[str, str] | None) -> Conten
         raise ConfigError([f"{path}: there is no such file"], hint="prx config init writes one to begin with") from error
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        if isinstance(error, OSError) and error.errno in FOR_NOW:  # of the machine, not of the configuration
-            raise PrxError(f"{path} cannot be read: {reason.lower()}") from error
+        if lack := lack_of(error):  # of the machine, not of the configuration
+            raise ShortageError(f"{path} cannot be read: {reason.lower()}", hint=lack.hint) from error
         raise ConfigError([f"{path}: cannot be read: {reason.lower()}"]) from error
 
 

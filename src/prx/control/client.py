@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import socket
 import time
@@ -18,14 +17,8 @@ from prx.control.ready import wait_readable
 from prx.control.unixpath import address
 from prx.core.deadline import Deadline
 from prx.core.errors import PrxError
+from prx.core.shortage import lack_for_connection
 
-OWN_LACK = {  # what the asking process has run out of: prx has no part in it
-    errno.EAGAIN: "raise the limit of processes (ulimit -u), or end some",
-    errno.EMFILE: "raise the limit of open files (ulimit -n), or close some",
-    errno.ENFILE: "the whole system has no more open files: end something",
-    errno.ENOMEM: "the system has no more memory: end something",
-    errno.ENOBUFS: "the system has no more memory for connections: end something",
-}
 ENDS_WITHIN = 0.5  # seconds from the end of a connection to that of a process that was killed
 ANSWER_TIMEOUT = 5.0  # seconds; a prx that lives answers within milliseconds
 
@@ -196,9 +189,11 @@ class Client:
         return not same or (self.pid > 0 and self.wait_for_end(ENDS_WITHIN))
 
     def _not_asked(self, error: OSError) -> UnresponsiveError:
-        if error.errno in OWN_LACK:
+        if lack := lack_for_connection(error):  # of this process: prx has no part in it
             words = (error.strerror or str(error)).lower()
-            return UnresponsiveError(f"this program cannot ask prx: {words}", hint=OWN_LACK[error.errno])
+            return UnresponsiveError(f"this program cannot ask prx: {words}", hint=lack.hint)
+        if isinstance(error, BlockingIOError):
+            return self._no_answer("its queue of connections is full")
         return self._no_answer(error.strerror or "no answer")
 
     def _no_answer(self, what: str) -> UnresponsiveError:

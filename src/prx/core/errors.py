@@ -5,6 +5,7 @@
     │   └── ConfigError      2   the same, found in a file or in the environment: all problems at once
     ├── PermanentError       3   trying again will not help until something outside prx is changed
     │   └── CredentialError  3   the same, and what must be changed is a token
+    ├── ShortageError        1   the machine refuses something for now; trying again may help
     └── NotReadyError        4   it was not ready in time; trying again may help
 
 A class exists because a caller acts differently on it. Facts are attributes, and no message ever holds a secret. `code` is one
@@ -15,7 +16,9 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterable, Sequence
-from typing import ClassVar, Final
+from typing import ClassVar
+
+from prx.core.shortage import FOR_NOW, OF_ANY_CALL, Lack, errno_of, lack_of, lacks_memory
 
 
 class PrxError(Exception):
@@ -81,77 +84,34 @@ class NotReadyError(PrxError):
     usual_code = "not_ready"
 
 
-# What a machine may refuse for now (errno(3)), whatever it is asked for, and what helps; empty: it passes by itself.
-FOR_NOW: Final = {
-    errno.ENOSPC: "make room",
-    errno.EDQUOT: "make room, or raise the quota",
-    errno.EFBIG: "raise the limit: ulimit -f",
-    errno.EMFILE: "raise the limit: ulimit -n",
-    errno.ENFILE: "the whole system has none left: end something",
-    errno.EAGAIN: "raise the limit: ulimit -u",
-    errno.ENOMEM: "end something, or raise the limit: ulimit -v",
-    errno.ENOBUFS: "end something",
-    errno.EIO: "",
-    errno.ESTALE: "",
-    errno.ETXTBSY: "",
-}
-
-RESERVED: Final = 2 << 20  # bytes, two arenas of CPython's
-reserve: Final[list[bytes]] = []
-"""What is given back first if there is no memory, as the words for that take some.
-
-It is filled when a command begins; pages that were never written to (calloc(3)) take addresses alone.
-"""
-
-# What CPython says in place of a reason (Objects/call.c, Python/ceval.c); without memory it may have none left for that.
-_WITHOUT_REASON = ("without exception set", "without setting an exception")
-_LOADERS_WORDS = {  # dlerror(3); the longer before what is in them
-    "failed to map segment": errno.ENOMEM,
-    "cannot allocate memory": errno.ENOMEM,
-    "cannot create shared object descriptor": errno.ENOMEM,
-    "too many open files in system": errno.ENFILE,
-    "too many open files": errno.EMFILE,
-}
+class ShortageError(PrxError):
+    """The machine refuses for now what is needed (`prx.core.shortage`): another try can help, without a change to anything."""
 
 
-def errno_of(error: BaseException) -> int:
-    """Return the errno(3) of an error, also if only its kind or its words stand for one; 0 if it has none."""
-    match error:
-        case MemoryError():
-            return errno.ENOMEM
-        case SystemError() if _WITHOUT_REASON[0] in str(error) or _WITHOUT_REASON[1] in str(error):
-            return errno.ENOMEM
-        case ImportError():  # the dynamic loader has words only
-            said = str(error).lower()
-            for words, number in _LOADERS_WORDS.items():  # a generator that finds no memory complains on stderr
-                if words in said:
-                    return number
-            return 0
-        case RuntimeError() if "start new thread" in str(error):
-            return errno.EAGAIN
-    return getattr(error, "errno", None) or 0
-
-
-def refused(message: str, error: OSError, *, hint: str = "") -> PrxError:
+def refused(message: str, error: BaseException, *, hint: str = "", kind: type[PrxError] = PermanentError) -> PrxError:
     """Return what ends a command for which the system did not do what was asked; `error` says why not.
 
-    PermanentError, with `hint`, unless the machine has too little of something for now: then another try can help, and what
-    starts prx again (systemd, a container's engine) has to go on trying.
+    A `kind`, with `hint`, unless the machine has too little of something for now. Then it is a ShortageError: another try can
+    help, and what starts prx again (systemd, a container's engine) has to go on trying.
     """
-    lacking = FOR_NOW.get(errno_of(error))
-    return PermanentError(message, hint=hint) if lacking is None else PrxError(message, hint=lacking)
+    lack = lack_of(error)
+    return kind(message, hint=hint) if lack is None else ShortageError(message, hint=lack.hint)
 
 
-def lacks_memory(error: BaseException) -> bool:
-    """Return whether there was no memory for what failed, or for what failed before and was being handled.
+def short_of(error: BaseException) -> ShortageError | None:
+    """Say in words what this machine has no more of, and how it gets it; None if the error is of another kind.
 
-    Python may lose the reason then. No other shortage is sought so: EAGAIN is also what a socket says if nothing has come.
+    Of a group it is the first that is found. An error about a file is not described without the name of that file.
     """
-    behind: BaseException | None = error
-    seen: set[int] = set()
-    while behind is not None and id(behind) not in seen:
-        if errno_of(behind) == errno.ENOMEM:
-            return True
-        seen.add(id(behind))
-        behind = behind.__cause__ or (None if behind.__suppress_context__ else behind.__context__)
-    return False
+    if isinstance(error, BaseExceptionGroup):
+        found = (short_of(one) for one in error.exceptions)
+        return next((short for short in found if short is not None), None)
+    if isinstance(error, ShortageError):
+        return error
+    number = errno.ENOMEM if lacks_memory(error) else errno_of(error)
+    return shortage(FOR_NOW[number]) if number in OF_ANY_CALL else None
+
+
+def shortage(lack: Lack) -> ShortageError:
+    """Return the error that says what is lacking, and what helps."""
+    return ShortageError(f"this machine gives prx {lack.words}", hint=lack.hint)

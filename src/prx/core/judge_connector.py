@@ -18,7 +18,7 @@ from dataclasses import replace
 from prx.core.causes import Cause
 from prx.core.evidence import Connector, Dns, DnsState, Edge, Evidence, Reach
 from prx.core.policy import Policy
-from prx.core.shortage import shortage_in
+from prx.core.shortage import lack_in
 from prx.core.verdicts import NO_CONNECTION, Action, Diagnosis, Verdict
 
 # cloudflared retries "Unauthorized" forever, because a new tunnel's secret takes a while to reach every edge.
@@ -75,7 +75,7 @@ def _judge_silence(connector: Connector, policy: Policy) -> Diagnosis | None:
     patience = SILENCE_QUICK if policy.quick else SILENCE_NAMED
     if connector.answers or (not connector.ever_ready and connector.age < policy.startup_timeout):
         return None
-    lacking = shortage_in(connector.lacks)
+    lacking = lack_in(connector.lacks)
     return Diagnosis(
         Verdict.EDGE_LOST,
         "the connector does not answer on its own metrics port: "
@@ -155,7 +155,7 @@ def _judge_gone(connector: Connector, dns: Dns | None) -> Diagnosis | None:
 def _judge_quic(connector: Connector, edge: Edge, policy: Policy) -> Diagnosis | None:
     """Judge whether it is QUIC alone that fails. A silence over UDP proves nothing until TCP to the same edge has worked."""
     fails = connector.protocol == "quic" and connector.quic_dial_failures >= QUIC_DIALS_THAT_CONVINCE
-    if shortage_in(connector.last_error) is not None:  # the machine fails, over either protocol
+    if lack_in(connector.last_error) is not None:  # the machine fails, over either protocol
         return None
     if not fails or connector.rejected or edge.tcp is not Reach.OPEN or edge.quic is Reach.OPEN:
         return None
@@ -248,7 +248,7 @@ def _lost_words(connector: Connector, edge: Edge) -> str:
 
 
 def _lost_hint(connector: Connector, edge: Edge) -> str:
-    if (lacking := shortage_in(connector.last_error)) is not None and lacking.hint:
+    if (lacking := lack_in(connector.last_error)) is not None and lacking.hint:
         return lacking.hint
     if connector.turned_away or edge.tcp is Reach.OPEN:
         return "the connector tries again by itself"

@@ -10,7 +10,7 @@ from typing import Final
 
 from prx.core.causes import Cause
 from prx.core.evidence import Evidence, Public
-from prx.core.shortage import PORTS_HINT, shortage_in
+from prx.core.shortage import PORTS_HINT, lack_in
 from prx.core.verdicts import Diagnosis, Verdict
 
 _OF_CONNECTOR: Final = 502  # what it answers if it has no connection to the service
@@ -25,7 +25,7 @@ def judge_shortage(public: Public, evidence: Evidence) -> Diagnosis | None:
         return None
     if delivery.reached is False:
         return None
-    lacking = shortage_in(connector.lacks)
+    lacking = lack_in(connector.lacks)
     return Diagnosis(
         Verdict.UNREACHABLE,
         f"the connector gets no connection to {origin.address} from this machine: {connector.lacks}; visitors get"

@@ -38,8 +38,11 @@ async def check_program(tunnel: str, settings: TunnelSettings, *, or_builtin: bo
         version = require_supported(said)
     except FileRefusedError as error:
         return [Finding("program", Mark.FAIL, f"not run: {error.message}", error.hint, tunnel)]
-    except (SpawnError, PermanentError) as error:
+    except PermanentError as error:
         return [Finding("program", Mark.FAIL, f"{found}: {error.message}", error.hint, tunnel)]
+    except SpawnError as error:  # that the machine refuses it for now says nothing about the program
+        mark = Mark.SKIP if error.for_now else Mark.FAIL
+        return [Finding("program", mark, f"{found}: {error.message}", error.hint, tunnel)]
     return [_version_finding(found, version, said, tunnel)]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Iterator
 
+from prx.core.errors import short_of
 from prx.doctor import host, reach
 from prx.doctor.client import check_program, check_token
 from prx.doctor.context import Context
@@ -65,6 +66,7 @@ async def _bounded(name: str, tunnel: str, check: Awaitable[list[Finding]], limi
     except TimeoutError:
         return [Finding(name, Mark.SKIP, f"this check did not end within {limit:g} s", tunnel=tunnel)]
     except Exception as error:  # noqa: BLE001 - one check that meets something odd must not hide the findings of the others
-        return [
-            Finding(name, Mark.SKIP, f"this check met something unexpected: {type(error).__name__}: {error}", tunnel=tunnel)
-        ]
+        if short := short_of(error):
+            return [Finding(name, Mark.SKIP, f"not checked: {short.message}", short.hint, tunnel)]
+        words = f"this check met something unexpected: {type(error).__name__}: {error}"
+        return [Finding(name, Mark.SKIP, words, tunnel=tunnel)]

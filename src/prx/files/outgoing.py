@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Final
 
-from prx.core.errors import FOR_NOW, UsageError
+from prx.core.errors import UsageError
+from prx.core.shortage import lack_of
 from prx.files.reading import require_ca_file
 
 _REPAIR: Final = "set it right, or unset it for this command"
@@ -36,7 +37,7 @@ def making_client() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if not isinstance(error, ssl.SSLError) and error.errno in FOR_NOW:
+        if not isinstance(error, ssl.SSLError) and lack_of(error) is not None:
             raise
         raise _no_authorities(error) from error
     except Exception as error:

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from prx.core.errors import PermanentError, PrxError
+from prx.core.errors import PermanentError, PrxError, ShortageError, refused
 from prx.install.fetch import Bounds, Progress, fetch
 from prx.install.local import copy_from_file
 from prx.install.pinned import RELEASES, Asset, Machine, Release, pinned_for
@@ -63,7 +63,7 @@ async def install_cloudflared(
             programs.switch(release.version)
             return Installed(programs.link, release.version, asset, downloaded=not there)
     except OSError as error:
-        raise PrxError(f"cannot write to {folder}: {(error.strerror or str(error)).lower()}") from error
+        raise refused(f"cannot write to {folder}: {(error.strerror or str(error)).lower()}", error, kind=PrxError) from error
 
 
 @asynccontextmanager
@@ -99,9 +99,14 @@ def _keep(programs: Programs, partial: Partial, asset: Asset, version: str) -> N
 
 
 async def _try_out(programs: Programs, version: str) -> None:
-    """Run the program of `version` for its version; one that is not in use and does not pass is removed."""
+    """Run the program of `version` for its version; one that is not in use and does not pass is removed.
+
+    Its content has been verified: one that could not be run for now stays for the next try.
+    """
     try:
         await require_version(programs.file(version), version)
+    except ShortageError:
+        raise
     except PrxError:
         programs.remove_unused(version)
         raise

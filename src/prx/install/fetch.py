@@ -22,6 +22,7 @@ from prx.core.errors import PrxError, UsageError
 from prx.core.hosts import is_loopback, is_private_channel
 from prx.core.numbers import whole
 from prx.core.redirects import REDIRECTS
+from prx.core.shortage import lack_behind
 from prx.files.outgoing import failure_words, making_client, trust_hint
 
 Progress = Callable[[int, int | None], None]
@@ -94,7 +95,8 @@ async def _answer(
                     return
                 url = _next(response, local=local)
         except httpx2.HTTPError as error:
-            hint = trust_hint(error) or _TRY_AGAIN
+            lack = lack_behind(error)
+            hint = lack.hint if lack is not None else trust_hint(error) or _TRY_AGAIN
             raise PrxError(f"cannot download {_shown(url)}: {_words(error, bounds)}", hint=hint) from error
     raise PrxError(f"{_shown(url)}: more than {bounds.redirects} redirects", hint=_TRY_AGAIN)
 

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from prx.core.errors import PrxError, UsageError
+from prx.core.errors import PrxError, UsageError, refused
 from prx.files import FileRefusedError
 from prx.files.walk import walked
 from prx.install.fetch import Bounds, Fetched, Progress
@@ -47,11 +47,11 @@ def _open(path: Path) -> int:
     except FileRefusedError as error:
         raise UsageError(error.message, hint="--from takes the file itself, as it was published") from error
     except OSError as error:
-        raise PrxError(f"{path} cannot be read: {(error.strerror or str(error)).lower()}") from error
+        raise refused(f"{path} cannot be read: {(error.strerror or str(error)).lower()}", error, kind=PrxError) from error
 
 
 def _read(source: BinaryIO, path: Path) -> bytes:
     try:
         return source.read(_CHUNK)
     except OSError as error:
-        raise PrxError(f"{path} cannot be read: {(error.strerror or str(error)).lower()}") from error
+        raise refused(f"{path} cannot be read: {(error.strerror or str(error)).lower()}", error, kind=PrxError) from error

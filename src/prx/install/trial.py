@@ -11,21 +11,29 @@ import os
 from pathlib import Path
 from typing import Final
 
-from prx.core.errors import PermanentError, PrxError, refused
+from prx.core.errors import PermanentError, PrxError, ShortageError, refused
+from prx.core.shortage import lack_in
 
 WITHIN: Final = 10.0  # seconds; it answers in 20 ms, a cold disk may take its time
 _SHOWN: Final = 80  # characters of what it says
 
 
 async def require_version(program: Path, version: str) -> None:
-    """Run `PROGRAM --version`; raise PermanentError unless it names `version`, PrxError if it does not end in time."""
-    said = await _ask(program)
+    """Run `PROGRAM --version`; raise PermanentError unless it names `version`.
+
+    PrxError if it does not end in time, ShortageError if it says that this machine refuses it something for now.
+    """
+    said, complaint = await _ask(program)
     if version not in said.split():
+        if lack := lack_in(complaint):
+            shown = " ".join(complaint.split())[:_SHOWN]
+            raise ShortageError(f"{program} cannot say its version: {shown}; it was not put into use", hint=lack.hint)
         shown = " ".join(said.split())[:_SHOWN]
         raise PermanentError(f"{program} --version says {shown!r}, expected version {version}; it was not put into use")
 
 
-async def _ask(program: Path) -> str:
+async def _ask(program: Path) -> tuple[str, str]:
+    """Return what it says on stdout, and on stderr."""
     # no HOME: it says its version alone, and needs no configuration of the user's
     environment = {"PATH": os.environ.get("PATH", os.defpath), "HOME": os.devnull}
     try:
@@ -34,7 +42,7 @@ async def _ask(program: Path) -> str:
             "--version",
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
             env=environment,
         )
     except OSError as error:
@@ -45,11 +53,11 @@ async def _ask(program: Path) -> str:
         raise refused(f"{program} cannot be run here: {words}; it was not put into use", error, hint=hint) from error
     try:
         async with asyncio.timeout(WITHIN):
-            out, _ = await process.communicate()
+            out, complaint = await process.communicate()
     except TimeoutError as error:
         raise PrxError(f"{program} --version has not ended within {WITHIN:g} s; it was not put into use") from error
     finally:
         if process.returncode is None:
             process.kill()
             await process.wait()
-    return out.decode(errors="replace")
+    return out.decode(errors="replace"), complaint.decode(errors="replace")

@@ -11,17 +11,21 @@ from typing import Any
 
 
 class Errands:
-    """The errands of the tunnel `name`. have_failed: one has, or a task that was started with them, so that all of them end."""
+    """The errands of the tunnel `name`.
+
+    have_begun: tasks can be, or could be, started. have_failed: one has, or a task that was started with them, so that all end.
+    """
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self.have_failed = False
+        self.have_begun = self.have_failed = False
         self._group: asyncio.TaskGroup | None = None
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     def begin(self, group: asyncio.TaskGroup) -> None:
         """Do from now on what is asked for, in tasks of `group`; before, and after `end`, nothing is done."""
         self._group = group
+        self.have_begun = True
 
     def start(self, work: Coroutine[Any, Any, None], what: str) -> asyncio.Task[None]:
         """Do `work` in a task of the group."""

@@ -10,7 +10,7 @@ import hashlib
 from pathlib import Path
 
 from prx.config.schema import TunnelSettings
-from prx.core.errors import FOR_NOW, PermanentError, PrxError, errno_of
+from prx.core.errors import PermanentError, PrxError, refused
 from prx.core.value import Value, value_class
 from prx.files.fingerprint import content_fingerprint
 from prx.files.reading import LARGEST_CA_FILE, read_plain
@@ -41,7 +41,7 @@ class Rotated(Value):
 def require_origin_ca(settings: TunnelSettings) -> None:
     """Raise PermanentError if the certificate of the service is to be checked with a file that cannot be used.
 
-    PrxError if this machine has too little to read it for now.
+    ShortageError if this machine has too little to read it for now.
     """
     if not is_checked(settings):
         return
@@ -54,7 +54,7 @@ def require_origin_ca(settings: TunnelSettings) -> None:
 def unusable(error: ProbeError, message: str) -> PrxError:
     """Return what is raised for a file of certificates that `error` speaks of: not for good if the machine lacks something."""
     if error.trouble is FailureKind.SHORT:
-        return PrxError(message, hint=FOR_NOW.get(errno_of(error.__cause__ or error), ""))
+        return refused(message, error.__cause__ or error, kind=PrxError)
     return PermanentError(message, hint=HINT)
 
 

@@ -108,14 +108,15 @@ class Supervisor:
 
     def verdict_details(self) -> dict[str, dict[str, Any]]:
         """Return what the supervision of each tunnel knows of its verdict (`prx.core.story.inside`)."""
-        return {name: tunnel.verdict_details() for name, tunnel in self._tunnels.items()}
+        return {name: keeper.tunnel.verdict_details() for name, keeper in self._keepers.items()}
 
     async def counters(self, *, max_age: float) -> dict[str, dict[int, Counters | None]]:
         """Return what each running child of each tunnel counts, as `Tunnel.counters` does; at 0 those that have ended."""
-        tunnels = dict(self._tunnels)
-        found = await asyncio.gather(*(tunnel.counters(max_age=max_age) for tunnel in tunnels.values()))
-        past = self._shared.counted if tunnels else {}
-        return {name: {0: past.get(name, Counters()), **running} for name, running in zip(tunnels, found, strict=True)}
+        keepers = tuple(self._keepers.values())
+        found = await asyncio.gather(*(keeper.tunnel.counters(max_age=max_age) for keeper in keepers))
+        past = self._shared.counted if keepers else {}
+        names = [keeper.name for keeper in keepers]
+        return {name: {0: past.get(name, Counters()), **running} for name, running in zip(names, found, strict=True)}
 
     async def run(self) -> int:
         """Start every tunnel; return the exit code once each is stopped, or once none is left that could run."""
@@ -177,8 +178,8 @@ class Supervisor:
 
     def costly(self, config: Config) -> list[str]:
         """Return the names of the tunnels that would lose a URL that works by `reload(config)`."""
-        running = {name: self._tunnels[name] for name in self._config.tunnels if name in self._tunnels}
-        return [name for name, tunnel in running.items() if tunnel.loses_url_with(config.tunnels.get(name))]
+        running = [self._keepers[name] for name in self._config.tunnels if name in self._keepers]
+        return [keeper.name for keeper in running if keeper.tunnel.loses_url_with(config.tunnels.get(keeper.name))]
 
     def reload(self, config: Config, *, asked: bool = True) -> None:
         """Apply `config`: what is new is started, what is gone is stopped, what changed is taken.
@@ -211,7 +212,8 @@ class Supervisor:
 
     def outdated_inputs(self) -> list[str]:
         """Return a line for each file that a living connector was started with and that is another one by now."""
-        return [line for tunnel in self._tunnels.values() for line in outdated_inputs(tunnel.context, tunnel.connectors)]
+        tunnels = [keeper.tunnel for keeper in self._keepers.values()]
+        return [line for tunnel in tunnels for line in outdated_inputs(tunnel.context, tunnel.connectors)]
 
     def names(self) -> tuple[str, ...]:
         """Return the names of the tunnels that are supervised."""
@@ -273,7 +275,7 @@ class Supervisor:
 
     def _jitter(self) -> float:
         """Spread the restarts of many tunnels; one alone keeps to the schedule."""
-        if len(self._tunnels) < 2:
+        if len(self._keepers) < 2:
             return 0.0
         import random  # noqa: PLC0415 - 0.2 MiB, for several tunnels alone
 
@@ -285,11 +287,6 @@ class Supervisor:
                 self.redactor.add(form)
             self.redactor.add(settings.hook_secret.reveal())
         self.redactor.add(config.access.client_secret.reveal())
-
-    @property
-    def _tunnels(self) -> dict[str, Tunnel]:
-        """The tunnels that are supervised, by name; of one whose supervision has failed what is left of it."""
-        return {name: keeper.tunnel for name, keeper in self._keepers.items()}
 
     def _add(self, name: str) -> None:
         keeper = Keeper(name, lambda: self._begin(name), self._clock, self.bus)
@@ -349,8 +346,8 @@ class Supervisor:
 
     def _check_programs(self) -> None:
         known: Programs = {}  # most tunnels have the same one
-        for tunnel in list(self._tunnels.values()):
-            tunnel.outdated.check(known)
+        for keeper in list(self._keepers.values()):
+            keeper.tunnel.outdated.check(known)
 
     async def _keep(self, keeper: Keeper) -> None:
         await keeper.run()

@@ -71,7 +71,6 @@ class Tunnel:
         self.leaving: set[Connector] = set()
         self.formers = Formers(self)
         self.leader: Connector | None = None
-        self._tasks: asyncio.TaskGroup | None = None
         self.errands = Errands(name)
         self._succession = Succession(self)
         self.outdated = Outdated(self, self._succession)
@@ -156,8 +155,8 @@ class Tunnel:
 
     async def run(self) -> None:
         """Supervise until the tunnel has been stopped."""
-        async with asyncio.TaskGroup() as self._tasks:
-            self.errands.begin(self._tasks)
+        async with asyncio.TaskGroup() as tasks:
+            self.errands.begin(tasks)
             for connector in self.connectors:
                 self._launch(connector)
             while self.standings:
@@ -254,7 +253,7 @@ class Tunnel:
 
     def _resize(self) -> None:
         """Start or end connectors until there are as many as the settings say; those with the highest numbers go."""
-        if self.is_wanted and self._tasks is not None:
+        if self.is_wanted and self.errands.have_begun:
             self._fill()
             self._surplus.end_soon()
             self.show("the configuration changed")

@@ -21,10 +21,11 @@ from pathlib import Path
 from typing import IO, Final
 
 from prx.core.deadline import Deadline
+from prx.core.shortage import lack_in
 from prx.files import FileRefusedError
 from prx.files.programs import require_command, require_program
 from prx.files.search import which
-from prx.secrets.errors import SecretError
+from prx.secrets.errors import SecretError, SecretShortageError, secret_error
 from prx.secrets.files import MAX_SECRET_BYTES
 
 _SHOWN_STDERR: Final = 300  # characters: a few lines of complaint
@@ -40,7 +41,7 @@ def run_for_secret(argv: Sequence[str], environment: Mapping[str, str], *, timeo
 
     It runs in `folder`, where a relative path of a program begins, too. What others could have put in its place is not run
     (`prx.files.rule`). SecretError names the program, says what happened and shows the end of its stderr, never its stdout or
-    its arguments.
+    its arguments. SecretShortageError if this machine has too little for it now, also by its own words.
     """
     place = f"cmd:{argv[0]}"
     try:
@@ -49,7 +50,7 @@ def run_for_secret(argv: Sequence[str], environment: Mapping[str, str], *, timeo
         raise SecretError(f"{place}: {error.message}", hint=error.hint) from None
     except (OSError, ValueError) as error:
         reason = (error.strerror or "cannot be started").lower() if isinstance(error, OSError) else "holds a zero byte"
-        raise SecretError(f"{place}: {reason}", hint="the program is looked up in PATH") from None
+        raise secret_error(f"{place}: {reason}", error, hint="the program is looked up in PATH") from None
     with process:
         try:
             output, complaint, code = _collect(process, place, timeout)
@@ -57,7 +58,8 @@ def run_for_secret(argv: Sequence[str], environment: Mapping[str, str], *, timeo
             _kill_group(process)
             _running.discard(process)
     if code:
-        raise SecretError(f"{place}: ended with {_words(code)}{_shown(complaint)}")
+        words, lack = f"{place}: ended with {_words(code)}{_shown(complaint)}", lack_in(complaint.decode(errors="replace"))
+        raise SecretError(words) if lack is None else SecretShortageError(words, hint=lack.hint)
     return output
 
 

@@ -21,7 +21,7 @@ from prx.files.reading import read_bounded, require_trusted
 from prx.files.replace import write_whole
 from prx.files.rule import folders_are_closed, is_mounted_secret, trusted_uids
 from prx.files.walk import Walked, file_system_of, kind_of, walked
-from prx.secrets.errors import SecretError
+from prx.secrets.errors import SecretError, secret_error
 
 MAX_SECRET_BYTES: Final = 64 * 1024
 _WITHOUT_MODES: Final = {"9p", "drvfs", "vfat", "msdos", "exfat", "ntfs", "ntfs3", "fuseblk", "cifs", "smb3", "vboxsf", "fuse"}
@@ -43,7 +43,8 @@ def read_private(
     others only, for systemd, whose access list for the service's user shows as group bits). Secrets that a container mounts
     may be open to all, if only root can change them. Links are followed if no one else can turn them.
 
-    SecretError otherwise, naming path and defect, and for a file that is missing or not ours to open.
+    SecretError otherwise, naming path and defect, and for a file that is missing or not ours to open; SecretShortageError if it
+    cannot be read for now.
     """
     try:
         with walked(path) as found:
@@ -57,7 +58,7 @@ def read_private(
         raise SecretError(error.message, hint=error.hint or _other_ways(path)) from None
     except OSError as error:
         hint = _other_ways(path) if isinstance(error, PermissionError) else ""
-        raise SecretError(f"{path}: {(error.strerror or type(error).__name__).lower()}", hint=hint) from None
+        raise secret_error(f"{path}: {(error.strerror or type(error).__name__).lower()}", error, hint=hint) from None
 
 
 def _check(

@@ -17,9 +17,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol, TypeVar
 
+from prx.core.shortage import lack_behind, lack_of
 from prx.secrets.blocking import call_with_timeout
 from prx.secrets.crypto import DEFAULT_COST, KEY_BYTES, Cost, KeySpec, stretch
-from prx.secrets.errors import SecretError, WrongKeyError
+from prx.secrets.errors import SecretError, SecretShortageError, WrongKeyError, secret_error
 from prx.secrets.value import Secret
 
 T = TypeVar("T")
@@ -45,16 +46,19 @@ class Keyring(Protocol):
 
 
 def system_keyring() -> Keyring | None:
-    """Return the operating system's keyring, None if there is none that can be trusted to keep a key.
+    """Return the operating system's keyring, None if there is none that can be trusted to keep a key; SecretShortageError.
 
     The library ranks its backends: below 1 are those that store nothing, always fail, or write plain files.
     """
     try:
+        os.close(os.open(os.devnull, os.O_RDONLY))  # without a descriptor it would find no backend, and remember that
         import keyring  # noqa: PLC0415 - it searches all installed backends, which costs every other command 0.1 s
 
         backend = keyring.get_keyring()
         return backend if backend.priority >= 1 else None
-    except Exception:  # noqa: BLE001 - a third-party backend may raise anything; a broken keyring is no keyring
+    except Exception as error:  # a third-party backend may raise anything; a broken keyring is no keyring
+        if lack := lack_of(error) or lack_behind(error):
+            raise SecretShortageError(f"this machine gives prx {lack.words}", hint=lack.hint) from error
         return None
 
 
@@ -70,7 +74,8 @@ class KeyFinder:
     `master_key` is the password from the environment; `ask` prompts for one, saying if a new one is chosen (None: no person is
     there); `keyring` returns the keyring to use, which may take `patience` seconds for an answer.
 
-    SecretError when no way leads to a key, WrongKeyError when the keyring has none.
+    SecretError when no way leads to a key, WrongKeyError when the keyring has none, SecretShortageError when it cannot be asked
+    for now.
     """
 
     master_key: Secret | None = None
@@ -104,6 +109,8 @@ class KeyFinder:
         if not use_password:
             try:
                 return self._create_in_keyring()
+            except SecretShortageError:  # it may be there: a password is not what was wanted
+                raise
             except SecretError as error:
                 reason = error.message
         if want_keyring:
@@ -130,6 +137,8 @@ class KeyFinder:
     def _from_keyring(self, spec: KeySpec) -> bytes:
         try:
             stored = self._ask_keyring(lambda backend: backend.get_password(SERVICE, password_user(spec.keyring_id)))
+        except SecretShortageError:
+            raise
         except SecretError as error:
             raise SecretError(
                 f"its key is in the keyring, and {error.message}",
@@ -167,7 +176,7 @@ class KeyFinder:
         except TimeoutError:
             raise SecretError(f"the keyring gave no answer within {self.patience:g} seconds") from None
         except Exception as error:  # noqa: BLE001 - see system_keyring
-            raise SecretError(_trouble(error)) from None
+            raise secret_error(_trouble(error), error, lack=lack_behind(error)) from None
 
 
 def _trouble(error: Exception) -> str:

@@ -28,7 +28,14 @@ from prx.core.parsing import parse_json
 from prx.files.presence import is_there
 from prx.secrets import FILE_NAME
 from prx.secrets.crypto import Envelope, KeySpec, seal
-from prx.secrets.errors import DamagedFileError, SecretError, SecretNotFoundError, WrongKeyError
+from prx.secrets.errors import (
+    DamagedFileError,
+    SecretError,
+    SecretNotFoundError,
+    SecretShortageError,
+    WrongKeyError,
+    secret_error,
+)
 from prx.secrets.files import MAX_SECRET_BYTES, read_private, write_private
 from prx.secrets.keys import KeyFinder
 from prx.secrets.value import Secret
@@ -163,7 +170,7 @@ class SecretStore:
         try:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
-            raise SecretError(f"{self.path.parent}: cannot be made: {(error.strerror or 'error').lower()}") from None
+            raise secret_error(f"{self.path.parent}: cannot be made: {(error.strerror or 'error').lower()}", error) from None
         with self._naming_file():
             return self._keys.create()
 
@@ -185,7 +192,7 @@ class SecretStore:
         try:
             descriptor = os.open(self._lock_path, flags, 0o600)
         except OSError as error:
-            raise SecretError(f"{self._lock_path}: cannot be locked: {(error.strerror or 'error').lower()}") from None
+            raise secret_error(f"{self._lock_path}: cannot be locked: {(error.strerror or 'error').lower()}", error) from None
         try:
             deadline = Deadline(time.monotonic, self._lock_timeout)
             while not _try_lock(descriptor):
@@ -201,7 +208,7 @@ class SecretStore:
             if not is_there(path):
                 return None
         except OSError as error:
-            raise SecretError(f"{path}: {(error.strerror or 'error').lower()}") from None
+            raise secret_error(f"{path}: {(error.strerror or 'error').lower()}", error) from None
         content = read_private(path, limit=MAX_FILE_BYTES)
         with self._naming_file():
             return Envelope.parse(content), content
@@ -235,7 +242,8 @@ class SecretStore:
             hint = f"nothing was changed; the previous copy is {self.previous_path}" if self.previous_path.exists() else ""
             raise DamagedFileError(f"{self.path}: {error.message}", hint=hint) from None
         except SecretError as error:
-            raise SecretError(f"{self.path}: {error.message}", hint=error.hint) from None
+            kind = SecretShortageError if isinstance(error, SecretShortageError) else SecretError
+            raise kind(f"{self.path}: {error.message}", hint=error.hint) from None
 
     def _write(self, opened: _Opened) -> bytes:
         """Replace the file, keeping what it held as the previous copy; return what was written."""
@@ -253,7 +261,7 @@ class SecretStore:
             write_private(path, content)
         except OSError as error:
             reason = (error.strerror or type(error).__name__).lower()
-            raise SecretError(f"{path}: cannot be written: {reason}", hint="what it held is still there") from None
+            raise secret_error(f"{path}: cannot be written: {reason}", error, hint="what it held is still there") from None
 
     def _missing(self, name: str) -> SecretNotFoundError:
         return SecretNotFoundError(f"there is no secret {name!r} in {self.path}", hint="prx secret list shows the names")

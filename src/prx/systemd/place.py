@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from prx.core.errors import PermanentError, PrxError, UsageError
+from prx.core.errors import PermanentError, PrxError, UsageError, refused
 from prx.files import FileRefusedError
 from prx.files.people import home_folder
 from prx.files.reading import read_plain
@@ -87,7 +87,7 @@ def read_ours(path: Path) -> str | None:
     except FileRefusedError as error:
         raise PrxError(error.message, hint="move it away first, if it is not needed") from error
     except (OSError, UnicodeDecodeError) as error:
-        raise PrxError(f"{path} cannot be read: {error}") from error
+        raise refused(f"{path} cannot be read: {error}", error, kind=PrxError) from error
     if not text.startswith(MARK):
         raise PrxError(f"{path} was not written by prx", hint="move it away first, if it is not needed")
     return text
@@ -95,4 +95,4 @@ def read_ours(path: Path) -> str | None:
 
 def _unwritable(path: Path, error: OSError) -> PrxError:
     root = "a system service needs root: sudo prx service …, or --user" if isinstance(error, PermissionError) else ""
-    return PrxError(f"cannot write {path}: {(error.strerror or str(error)).lower()}", hint=root)
+    return refused(f"cannot write {path}: {(error.strerror or str(error)).lower()}", error, hint=root, kind=PrxError)

@@ -12,21 +12,15 @@ from typing import Any
 
 import click
 
-from prx.core.errors import FOR_NOW, PermanentError, PrxError, errno_of, lacks_memory, reserve
+from prx.core.errors import PermanentError, PrxError, short_of
+from prx.core.shortage import NO_ROOM, reserve
 from prx.ui.say import complain, say
 
 INTERRUPTED = 130  # 128 + SIGINT
 PIPE_CLOSED = 1  # as click itself does if it is the first to notice
 CRASHED = 1
 
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}  # what a write to stdout may end with (write(2))
-_SHORT = {
-    errno.EMFILE: "no more open files",
-    errno.ENFILE: "no more open files",
-    errno.EAGAIN: "no more processes or threads",
-    errno.ENOMEM: "no more memory",
-    errno.ENOBUFS: "no more memory for connections",
-}
+_FULL = NO_ROOM | {errno.EIO}  # what a write to stdout may end with (write(2))
 _NOT_OURS = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 _NO_NUMBER = re.compile(r"^('.*'|.*?) is not (?:a valid (?:integer|float)|in the range)")
@@ -74,17 +68,6 @@ def _run(command: click.Command, arguments: Sequence[str] | None) -> int:
         described = describe_os_error(error)
         print_error(described)
         return described.exit_code
-
-
-def short_of(error: BaseException) -> PrxError | None:
-    """Return in words what this machine has run out of, and how to get more; None if the error is of another kind."""
-    if isinstance(error, BaseExceptionGroup):
-        found = (short_of(one) for one in error.exceptions)
-        return next((short for short in found if short is not None), None)
-    number = errno.ENOMEM if lacks_memory(error) else errno_of(error)
-    if number not in _SHORT:
-        return None
-    return PrxError(f"this machine gives prx {_SHORT[number]}", hint=FOR_NOW[number])
 
 
 def describe_os_error(error: OSError, place: str | os.PathLike[str] | None = None) -> PrxError:

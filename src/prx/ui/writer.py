@@ -19,7 +19,9 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 
-_FOR_NOW = {errno.ENOSPC, errno.EDQUOT, errno.ENOMEM, errno.ENOBUFS, errno.EINTR}
+from prx.core.shortage import NO_ROOM, RESOURCES
+
+_FOR_NOW = NO_ROOM | RESOURCES  # EIO: the terminal is gone
 _WAITING_LIMIT = 64  # texts that `offer` lets wait
 _LOOK_EVERY = 0.05  # seconds, at a reader that takes nothing, without a thread
 
@@ -92,7 +94,7 @@ class NonBlockingWriter:
         return data
 
     def _lose(self, error: OSError) -> None:
-        """Give up this text, and the reader too, unless room on the disk was what it lacked."""
+        """Give up this text, and the reader too, unless the machine refuses it for now: a full disk may have room again."""
         self.gone = error.errno not in _FOR_NOW
         if not self._loses and error.errno != errno.EPIPE:
             self._loses = True

@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from prx.core.errors import NotReadyError, PrxError, UsageError
 from prx.core.events import timestamp
+from prx.core.shortage import lack_of
 from prx.history.report import Report
 from prx.web.guard import refusal
 from prx.web.hub import Seen
@@ -91,7 +92,8 @@ def _answered(endpoint: Endpoint) -> Endpoint:
             text = "\n".join([error.message, *getattr(error, "problems", ())])
             return refusal(_STATUS_OF_CODE.get(error.code) or _STATUS.get(error.exit_code, 409), text, error.hint)
         except OSError as error:
-            return refusal(503, f"it cannot be read: {error.strerror or error}")
+            lack = lack_of(error)
+            return refusal(503, f"it cannot be read: {error.strerror or error}", lack.hint if lack else "")
 
     return answer
 

@@ -18,8 +18,9 @@ from typing import Any, Final
 
 from prx.control.instance import sockets
 from prx.control.messages import Message
-from prx.core.errors import FOR_NOW, PrxError, UsageError, errno_of
+from prx.core.errors import PrxError, UsageError, refused
 from prx.core.events import timestamp
+from prx.core.shortage import lack_of
 from prx.web.link import ANSWER_SECONDS, Link, SilentError, linked
 from prx.web.ring import Ring
 
@@ -71,7 +72,7 @@ class Seen:
 
 def _lacks_room(error: BaseException) -> bool:
     """Return whether this machine had no room to ask, which says nothing of the prx that was to be asked."""
-    return errno_of(error) in FOR_NOW
+    return lack_of(error) is not None
 
 
 class Hub:
@@ -219,4 +220,4 @@ class Hub:
             async with linked(seen.path) as link:
                 return await link.ask(do, timeout=timeout, **arguments)
         except OSError as error:
-            raise PrxError(f"prx cannot be asked: {error}") from error
+            raise refused(f"prx cannot be asked: {error}", error, kind=PrxError) from error

@@ -20,7 +20,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.types import ASGIApp
 
-from prx.core.errors import PermanentError, PrxError
+from prx.core.errors import PermanentError, PrxError, refused
 from prx.secrets.value import Secret
 from prx.web.address import Listen
 from prx.web.api import routes
@@ -153,7 +153,8 @@ def listen_on(listen: Listen) -> socket.socket:
         found.close()
         kind = PermanentError if error.errno in _REFUSED else PrxError
         hint = _LISTEN_HINTS.get(error.errno or 0, "")
-        raise kind(f"the dashboard cannot listen on {listen.authority}: {error.strerror}", hint=hint) from error
+        words = f"the dashboard cannot listen on {listen.authority}: {error.strerror}"
+        raise refused(words, error, hint=hint, kind=kind) from error
     return found
 
 

@@ -14,7 +14,7 @@ from prx.config.edit import NamedTunnel, with_tunnel, without_tunnel
 from prx.config.load import Loaded, load
 from prx.config.paths import LOCAL_NAME, ConfigPlace, find_config
 from prx.config.schema import TunnelSettings
-from prx.core.errors import ConfigError, PrxError, UsageError
+from prx.core.errors import ConfigError, PrxError, UsageError, refused
 from prx.files.reading import read_trusted
 from prx.files.replace import require_replaceable, write_new, write_whole
 from prx.files.rule import Claim
@@ -107,7 +107,7 @@ class SetupFile:
 
     def _unwritable(self, error: OSError) -> PrxError:
         hint = "let another file be written: --write FILE"
-        return PrxError(f"cannot write {self.path}: {(error.strerror or str(error)).lower()}", hint=hint)
+        return refused(f"cannot write {self.path}: {(error.strerror or str(error)).lower()}", error, hint=hint, kind=PrxError)
 
 
 def open_file(write: Path | None, environ: Mapping[str, str]) -> SetupFile:

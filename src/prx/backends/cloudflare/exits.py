@@ -22,7 +22,7 @@ from typing import Final
 from prx.backends.base import LineKind, LogLine
 from prx.core.evidence import ChildExit, ExitCause
 from prx.core.exit_status import ExitStatus
-from prx.core.shortage import shortage_in
+from prx.core.shortage import lack_in
 
 DETAIL_LIMIT: Final = 200  # characters
 
@@ -119,7 +119,7 @@ def _orderly(tail: Sequence[LogLine], age: float) -> str:
 def _of_wrapper(end: ExitStatus, tail: Sequence[LogLine]) -> ChildExit:
     """Judge what stands in front of the client and could not run it."""
     words = last_words(tail)
-    if lack := shortage_in(words):
+    if lack := lack_in(words):
         return _exit(end, ExitCause.CRASH, words, lack.hint)
     what = _NOT_RUN[end.code or 0]
     return _exit(end, ExitCause.CONFIG, f"{what}: {words}" if words else what, _WRAPPER_HINT)
@@ -130,7 +130,7 @@ def _of_words(end: ExitStatus, tail: Sequence[LogLine]) -> ChildExit:
     said = "\n".join(f"{line.message} {line.error} {line.fields.get('status_code', '')}" for line in tail if _is_own(line))
     words = last_words(tail)
     own = last_words([line for line in tail if _is_own(line)])
-    if lack := shortage_in(own):
+    if lack := lack_in(own):
         return _exit(end, ExitCause.CRASH, own, lack.hint)
     for pattern, cause, detail, hint in _CAUSES:
         if match := re.search(pattern, said):

@@ -13,7 +13,7 @@ import click
 
 from prx.app.lab_client import announced, limits_option
 from prx.cli.lab import subcommands
-from prx.core.errors import PrxError, UsageError
+from prx.core.errors import PrxError, UsageError, short_of
 from prx.ui.errors import print_note
 
 if TYPE_CHECKING:
@@ -142,6 +142,8 @@ async def _started(config: LabConfig) -> AsyncIterator[Lab]:
         except OSError as error:
             if error.errno in _ABOUT_ADDRESSES and error.filename is None:
                 raise PrxError(f"cannot listen: {error.strerror}", hint="another lab may run; choose other ports") from None
+            if short := short_of(error):
+                raise short from None
             words = (error.strerror or str(error)).lower()
             raise PrxError(f"the lab needs a few small files in the temporary folder: {words}", hint="set TMPDIR") from None
         yield lab

@@ -11,7 +11,7 @@ from typing import IO, Any
 import click
 
 from prx.app.lab_client import CONTROL_VARIABLE, ask, control_option
-from prx.core.errors import PrxError, UsageError
+from prx.core.errors import PrxError, UsageError, refused
 from prx.core.parsing import parse_json, parse_toml
 from prx.ui.errors import print_note
 
@@ -163,7 +163,7 @@ def _write_credentials(file: Path, token: str) -> str:
     except FileExistsError:
         raise PrxError(f"{file} exists", hint="it may hold the secret of a tunnel; take another name, or delete it") from None
     except OSError as error:
-        raise PrxError(f"cannot write {file}: {error.strerror}") from None
+        raise refused(f"cannot write {file}: {error.strerror}", error, kind=PrxError) from None
     return str(parts.tunnel_id)
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from prx.core.errors import with_hint
 from prx.core.launch import SECRET_PATH, Launch
+from prx.core.shortage import lack_of
 from prx.files import FileRefusedError
 from prx.files.programs import require_command, require_program
 from prx.runtime.hooks.in_child import run_to_end
@@ -78,8 +79,10 @@ class CommandHook:
             require_command(argv, self.folder, environ=self.environ)
         except FileRefusedError as error:
             raise HookError(with_hint(f"not run: {error.message}", error.hint), permanent=True) from error
-        except OSError:
-            return  # it is not there, or not ours to run: that is reported when it is started
+        except OSError as error:
+            if lack := lack_of(error):  # it was not judged: then it is not run
+                raise HookError(with_hint(f"not run: it cannot be examined: {error.strerror}", lack.hint)) from error
+            # it is not there, or not ours to run: that is reported when it is started
 
 
 def _find(program: str, env: Mapping[str, str]) -> str:

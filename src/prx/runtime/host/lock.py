@@ -18,6 +18,7 @@ from pathlib import Path
 from prx.core.durations import in_whole_words
 from prx.core.errors import PrxError
 from prx.core.parsing import parse_json
+from prx.core.shortage import NO_ROOM
 
 
 class LockHeld(PrxError):  # noqa: N818 - it is a state that the caller handles, not a mistake
@@ -107,7 +108,7 @@ def _write_holder(fd: int, what: str, since: str) -> None:
         os.ftruncate(fd, 0)
         os.pwrite(fd, holder, 0)
     except OSError as error:
-        if error.errno not in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:  # a full disk only hides who holds it
+        if error.errno not in NO_ROOM:  # a full disk only hides who holds it
             raise
 
 

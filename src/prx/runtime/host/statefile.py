@@ -9,7 +9,6 @@ A file that could not be read for now (no descriptor is left) is not an empty on
 
 from __future__ import annotations
 
-import errno
 import json
 import logging
 import os
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from prx.core.parsing import parse_json
+from prx.core.shortage import lack_of
 from prx.files.fingerprint import content_fingerprint
 from prx.files.replace import write_whole
 from prx.files.walk import kind_of
@@ -60,7 +60,7 @@ class StateFile:
         except FileNotFoundError:
             self.data = {}
         except OSError as error:
-            self.unread = error.errno in _FOR_NOW
+            self.unread = lack_of(error) is not None
             self.data = self.data if self.unread else {}
             self.unreadable = _reason(error)
             logger.warning("%s is ignored%s: %s", self.path, " for now" if self.unread else "", _reason(error))
@@ -91,9 +91,6 @@ class StateFile:
             logger.info("%s is written again", self.path)
         self.pending, self.problem = False, ""
         return True
-
-
-_FOR_NOW = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.EINTR, errno.EIO, errno.ESTALE, errno.ETIMEDOUT}
 
 
 def _reason(error: Exception) -> str:

@@ -20,7 +20,7 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 from prx.core.deadline import Deadline
-from prx.core.errors import FOR_NOW, errno_of
+from prx.core.shortage import lack_of
 from prx.core.value import Value, value_class
 from prx.files import FileRefusedError
 from prx.files.reading import LARGEST_CA_FILE, require_ca_file, require_plain
@@ -216,7 +216,7 @@ def to_probe_error(error: OSError, endpoint: Endpoint, timeout: float) -> ProbeE
 
 def own_failure(error: OSError) -> FailureKind:
     """Return what an error of this process or its machine is, which says nothing of the other side."""
-    return FailureKind.SHORT if errno_of(error) in FOR_NOW else FailureKind.LOCAL
+    return FailureKind.SHORT if lack_of(error) is not None else FailureKind.LOCAL
 
 
 async def speaks_tls(endpoint: Endpoint, *, timeout: float) -> bool:
@@ -254,10 +254,10 @@ def origin_tls(ca_file: Path | None = None) -> ssl.SSLContext:
     if ca_file is None:
         return verifying_tls()
     _require_readable(ca_file)
-    context = ssl.create_default_context()
-    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     try:
+        context = _system_context()
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+        context.verify_flags &= ~ssl.VERIFY_X509_STRICT
         require_ca_file(ca_file)
         context.load_verify_locations(ca_file)
     except FileRefusedError as error:
@@ -294,15 +294,30 @@ def verifying_tls(ca_file: Path | None = None) -> ssl.SSLContext:
     except FileRefusedError as error:
         raise ProbeError(FailureKind.LOCAL, f"the CA file cannot be used: {error.message}") from error
     except OSError as error:
-        if ca_file is None:
+        if ca_file is None and lack_of(error) is None:
             return _context("", 0)
-        raise ProbeError(own_failure(error), f"the CA file {ca_file} cannot be read: {error.strerror or error}") from error
+        words = f"the CA file {named or 'of the system'} cannot be read: {error.strerror or error}"
+        raise ProbeError(own_failure(error), words) from error
 
 
 @functools.lru_cache(maxsize=8)
 def _context(ca_file: str, _changed_at: int) -> ssl.SSLContext:
     """Load the CAs once for each state of the file: that takes longer than the probe."""
-    return ssl.create_default_context(cafile=ca_file or None)
+    return ssl.create_default_context(cafile=ca_file) if ca_file else _system_context()
+
+
+def _system_context() -> ssl.SSLContext:
+    """Return a context that trusts the system's CAs; OSError if their file cannot be read for now.
+
+    The library would go on without them then, and every certificate would be called invalid for as long as the context is kept.
+    """
+    if file := ssl.get_default_verify_paths().cafile:
+        try:
+            Path(file).open("rb").close()
+        except OSError as error:
+            if lack_of(error) is not None:
+                raise
+    return ssl.create_default_context()
 
 
 @functools.cache

@@ -18,9 +18,9 @@ from urllib.parse import urlsplit
 
 from prx.config.hostname import shown
 from prx.core.deadline import Deadline
-from prx.core.errors import FOR_NOW, errno_of
 from prx.core.evidence import Origin, Unasked
 from prx.core.hosts import is_this_machine
+from prx.core.shortage import lack_of
 from prx.core.value import Value, value_class
 from prx.runtime.probes.connect import (
     Endpoint,
@@ -244,8 +244,8 @@ def _help_for_prx(error: ProbeError) -> str:
     """Return what helps if prx itself cannot ask; empty if that is not known."""
     if "origin_ca" in error.words:
         return "name a PEM file of certificates that prx can read in origin_ca"
-    helps = FOR_NOW.get(errno_of(error.__cause__), "") if error.__cause__ is not None else ""
-    return f"this machine gives prx no connection: {helps}" if error.trouble is FailureKind.SHORT and helps else ""
+    lack = lack_of(error.__cause__) if error.trouble is FailureKind.SHORT and error.__cause__ is not None else None
+    return f"this machine gives prx {lack.words}: {lack.hint}" if lack is not None and lack.hint else ""
 
 
 async def _other_family(host: str, port: int, timeout: float) -> Endpoint | None:

@@ -12,6 +12,7 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 
+from prx.core.shortage import Lack, lack_of
 from prx.core.value import Value, value_class
 
 _DELETED = " (deleted)"
@@ -95,6 +96,15 @@ def _all_pids() -> list[int]:
         return [int(name) for name in os.listdir("/proc") if name.isdecimal()]  # noqa: PTH208 - names only, fast
     except OSError:
         return []
+
+
+def process_lack() -> Lack | None:
+    """Return what keeps /proc from being read for now, so that "no such process" means nothing; None if nothing does."""
+    try:
+        open("/proc/self/stat", "rb", buffering=0).close()  # noqa: PTH123 - as above
+    except OSError as error:
+        return lack_of(error)
+    return None
 
 
 def processes_are_seen() -> bool:

@@ -20,9 +20,11 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from prx.core.errors import ShortageError, shortage
+from prx.core.shortage import lack_in, lack_of
 from prx.core.value import Value, value_class
 from prx.runtime.host.statefile import StateFile
-from prx.runtime.process.identity import Identity, group_members, is_alive
+from prx.runtime.process.identity import Identity, group_members, is_alive, process_lack
 
 GRACE_SECONDS = 5.0
 """How long a stale child may take to end by itself; its edge connections are unregistered in this time."""
@@ -101,13 +103,18 @@ async def reap_stale(path: Path, *, grace: float = GRACE_SECONDS) -> list[Orphan
     """End every living child in the ledger at `path` and empty it; takes at most `grace` seconds and a moment.
 
     Call it while holding the instance lock, before the first spawn. A ledger that is missing, garbage, of another boot or a
-    symbolic link names none, with a warning if that is odd. Never raises for what is in the file.
+    symbolic link names none, with a warning if that is odd. Never raises for what is in the file. ShortageError if it cannot be
+    read for now, or its processes cannot be seen: what it names would be forgotten, and live on.
     """
     file = StateFile(path)
+    data = file.load()
+    if file.unread:
+        lack = lack_in(file.unreadable)
+        raise ShortageError(f"{path} cannot be read: {file.unreadable.lower()}", hint=lack.hint if lack else "")
     with ExitStack() as open_fds:
         found = [
             (child, label, open_fds.enter_context(_owned(pidfd)))
-            for child, label in _entries(file.load())
+            for child, label in _entries(data)
             if (pidfd := _open_if_same(child)) is not None
         ]
         for child, _, pidfd in found:
@@ -139,11 +146,16 @@ def _entries(data: dict[str, Any]) -> Iterator[tuple[Identity, str]]:
 def _open_if_same(child: Identity) -> int | None:
     try:
         pidfd = os.pidfd_open(child.pid)
-    except (OSError, AttributeError, OverflowError):
+    except (OSError, AttributeError, OverflowError) as error:
+        if lack := lack_of(error):
+            raise shortage(lack) from error
         return None
     if is_alive(child):
         return pidfd
+    lack = process_lack()
     os.close(pidfd)
+    if lack:
+        raise shortage(lack)
     return None
 
 

@@ -39,7 +39,7 @@ from contextlib import ExitStack, contextmanager, suppress
 
 from prx.core.errors import PrxError
 from prx.core.launch import Launch
-from prx.core.shortage import FILES_HINT
+from prx.core.shortage import FOR_NOW, lack_of
 from prx.core.value import Value, value_class
 from prx.files.search import which
 
@@ -57,20 +57,20 @@ _HINTS = {
     errno.EACCES: "make it executable: chmod +x",
     errno.EISDIR: "name the program itself, not its folder",
     errno.ENOEXEC: "it is damaged or made for another kind of machine: install it again",
-    errno.EMFILE: FILES_HINT,
-    errno.ENFILE: "the system has no free file handles: end something",
-    errno.EAGAIN: "the limit of processes is reached: ulimit -u",
-    errno.ENOMEM: "the machine is out of memory",
-}
+} | {number: lack.hint for number, lack in FOR_NOW.items()}
 
 
 class SpawnError(PrxError):
-    """A child could not be started; `permanent`: another try cannot help without a change from outside."""
+    """A child could not be started; `permanent`: another try cannot help without a change from outside.
 
-    def __init__(self, message: str, *, hint: str = "", number: int = 0) -> None:
+    `for_now`: the machine lacks something, and nothing is wrong with what was to be started.
+    """
+
+    def __init__(self, message: str, *, hint: str = "", number: int = 0, for_now: bool = False) -> None:
         super().__init__(message, hint=hint)
         self.errno = number
         self.permanent = number in _PERMANENT
+        self.for_now = for_now or number in FOR_NOW
 
     @classmethod
     def of(cls, error: OSError, what: str) -> SpawnError:
@@ -166,7 +166,7 @@ def _explain(program: str, launch: Launch, error: OSError) -> SpawnError:
             hint="create the folder",
             number=errno.ENOENT,
         )
-    if number == errno.ENOENT and (interpreter := _interpreter(program)):  # the program itself is there
+    if number == errno.ENOENT and (interpreter := _interpreter_in_words(program)):  # the program itself is there
         message = f"cannot start '{launch.argv[0]}': its first line names the interpreter {interpreter}, which is not there"
         return SpawnError(message, hint=_HINTS[errno.ENOEXEC], number=errno.ENOEXEC)
     return SpawnError(_message(launch.argv[0], number), hint=_HINTS.get(number, ""), number=number)
@@ -256,9 +256,9 @@ def _no_core_dumps() -> Iterator[None]:
             resource.setrlimit(resource.RLIMIT_CORE, (soft, hard))
 
 
-@functools.cache
+@functools.cache  # what is raised is not kept
 def _setpriv() -> str | None:
-    """Return the path of a setpriv that knows --pdeathsig (that of BusyBox does not), tried once."""
+    """Return the path of a setpriv that knows --pdeathsig (that of BusyBox does not), tried once; OSError if not for now."""
     path = which("setpriv") if sys.platform == "linux" else None
     if path is None:
         return None
@@ -266,7 +266,9 @@ def _setpriv() -> str | None:
         trial = subprocess.run(
             [path, "--pdeathsig", "KILL", "--", path, "--version"], env={}, capture_output=True, check=False, timeout=5
         )
-    except (OSError, subprocess.TimeoutExpired):
+    except (OSError, subprocess.TimeoutExpired) as error:
+        if lack_of(error):
+            raise
         return None
     return path if trial.returncode == 0 else None
 
@@ -291,11 +293,14 @@ def _die_with(parent: int) -> Callable[[], None] | None:
 
 
 def _head(path: str, size: int) -> bytes:
+    """Return the first bytes of a file, none if it cannot be read; OSError if it cannot be read for now."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a FIFO must not keep us waiting
         with open(descriptor, "rb", buffering=0) as file:  # noqa: PTH123 - by descriptor
             return file.read(size) or b""
-    except OSError:
+    except OSError as error:
+        if lack_of(error):
+            raise
         return b""
 
 
@@ -304,6 +309,13 @@ def _interpreter(path: str) -> str:
     head = _head(path, 256)
     words = head[2:].split(b"\n", 1)[0].split(maxsplit=1) if head.startswith(b"#!") else []
     return os.fsdecode(words[0]) if words else ""
+
+
+def _interpreter_in_words(path: str) -> str:
+    try:
+        return _interpreter(path)
+    except OSError:
+        return ""
 
 
 def _plainly_runnable(path: str, interpreter: str) -> bool:

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from prx.core.errors import PrxError
 from prx.core.launch import Launch
-from prx.core.shortage import shortage_in
+from prx.core.shortage import lack_in, lack_of
 from prx.files.fingerprint import content_fingerprint, file_fingerprint
 from prx.files.programs import require_program
 from prx.files.recent import Recent
@@ -94,7 +94,7 @@ def _look_up(program: Sequence[str], memory: VersionMemory | None) -> tuple[str,
         return file, key, (), _known[key]
     state = _native_state(file) if len(program) == 1 and memory is not None else ()
     said = memory.version(file, state) if memory is not None and state else ""
-    return file, key, state, said if said and shortage_in(said) is None else None  # an earlier prx kept that, too
+    return file, key, state, said if said and lack_in(said) is None else None  # an earlier prx kept that, too
 
 
 def _native_state(file: str) -> tuple[int, ...]:
@@ -116,8 +116,11 @@ def _require_trusted(program: str) -> None:
     found = program if os.sep in program else which(program)
     if found is None or found == sys.executable or os.path.isdir(found):  # noqa: PTH112 - for each start
         return
-    with suppress(OSError):
+    try:
         _require_program(found)
+    except OSError as error:
+        if lack_of(error):  # it was not judged: then it is not run
+            raise SpawnError.of(error, f"'{program}' cannot be examined") from error
 
 
 def short_version(said: str) -> str:
@@ -169,9 +172,9 @@ class _Question:
 
     def _require_not_short(self, said: Sequence[str]) -> None:
         for line in said:
-            if lack := shortage_in(line):
+            if lack := lack_in(line):
                 words = f"{self._program!r} cannot say its version: {printable(line)[:_LONGEST_WORDS]}"
-                raise SpawnError(words, hint=lack.hint)
+                raise SpawnError(words, hint=lack.hint, for_now=True)
 
     async def close(self) -> None:
         """End the program, whatever it says."""

@@ -7,13 +7,13 @@ and one that has fallen silent takes a connection and never begins the TLS hands
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeAlias
 
+from prx.core.shortage import RESOURCES
 from prx.lab.edge.address import Place, show
 from prx.lab.edge.event_hub import EventHub
 from prx.lab.edge.faults.lanes import LinkFaults
@@ -145,7 +145,7 @@ class Slots:
         except BlockingIOError:
             return
         except OSError as error:
-            if error.errno in (errno.EMFILE, errno.ENFILE):
+            if error.errno in RESOURCES:  # it would be asked again at once, without an end
                 self._loop.remove_reader(listener)
                 self._loop.call_later(_PAUSE_SECONDS, self._resume, listener, slot)
             return
