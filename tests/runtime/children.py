@@ -31,7 +31,7 @@ from prx.runtime.bus import Bus
 from prx.runtime.client_program import ClientProgram
 from prx.runtime.context import TunnelContext
 from prx.runtime.origin_trust import OriginTrust
-from prx.runtime.run import Role
+from prx.runtime.role import Role
 from prx.runtime.supervisor import Supervisor
 from prx.secrets.value import Secret
 from prx.testing.clock import ManualClock

@@ -38,6 +38,14 @@ async def keep_running(what: str, work: Callable[[], Awaitable[None]], clock: Cl
         pause = min(2 * pause, LONGEST_PAUSE)
 
 
+async def contained(what: str, work: Awaitable[None], say: Callable[[str], None]) -> None:
+    """Do `work`, without which what runs goes on; a failure of it is reported, and that is all."""
+    try:
+        await work
+    except Exception as error:  # noqa: BLE001 - see above
+        say(f"{what} failed: {words_of(error)}")
+
+
 def stray_handler(log: Callable[[str, str], None]) -> Callable[[asyncio.AbstractEventLoop, dict[str, Any]], None]:
     """Return what takes errors that the event loop can hand to no task.
 

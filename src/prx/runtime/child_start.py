@@ -17,7 +17,8 @@ from prx.runtime.origin_trust import OriginTrust, require_origin_ca
 from prx.runtime.process.ports import draw_port
 from prx.runtime.process.spawn import SpawnError
 from prx.runtime.process.version import short_version
-from prx.runtime.run import Role, Run
+from prx.runtime.role import Role
+from prx.runtime.run import Run
 
 EMPTY_CONFIG = "config.yml"
 

@@ -12,13 +12,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine
 from dataclasses import replace
-from functools import partial
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from prx.backends.base import Counters
 from prx.config.schema import TunnelSettings
 from prx.core import effects, inputs
-from prx.core.diagnosis import diagnose
 from prx.core.errors import PrxError
 from prx.core.events import Fact, Probed
 from prx.core.evidence import Evidence
@@ -28,7 +26,7 @@ from prx.core.sightings import Sightings
 from prx.core.states import ChildState, MachineSettings, State
 from prx.core.story import inside
 from prx.core.verdicts import Diagnosis, Verdict
-from prx.runtime.bulkhead import keep_running, words_of
+from prx.runtime.bulkhead import contained, keep_running
 from prx.runtime.bus import redacted
 from prx.runtime.child_start import explain, start_child
 from prx.runtime.client_program import ClientProgram, Programs
@@ -37,8 +35,12 @@ from prx.runtime.health_check import HealthChecker
 from prx.runtime.machine_timers import MachineTimers
 from prx.runtime.origin_trust import OriginTrust, Rotated
 from prx.runtime.protocol_choice import ProtocolChoice
-from prx.runtime.run import Role, Run
+from prx.runtime.role import Role
+from prx.runtime.run import Run
 from prx.runtime.waiting import Inbox
+
+if TYPE_CHECKING:
+    from prx.runtime.childless_check import ChildlessCheck
 
 STOP_MARGIN = 2.0  # seconds beyond the child's own grace period before it is killed
 COMING = frozenset({State.STARTING, State.BACKOFF})
@@ -84,7 +86,7 @@ class Connector:
         self._run: Run | None = None
         self._run_generation = 0
         self._has_worked = False  # the last child that has ended had a connection
-        self._alone: HealthChecker | None = None
+        self._childless: ChildlessCheck | None = None  # made for a tunnel of another program
         self.trust = OriginTrust()
         self.program: ClientProgram = ClientProgram(takes_over.program if takes_over is not None else None)
         self._protocol = protocol
@@ -186,7 +188,7 @@ class Connector:
         service that has asked to be left alone it is nothing.
         """
         self.context.take(settings)
-        self._alone = None
+        self._childless = None
         self.reconfigure()
         limited = self.shown is not None and self.shown.verdict is Verdict.RATE_LIMITED
         if self.state in {State.FAILED, State.BACKOFF} and (asked or (changed and not limited)):
@@ -199,7 +201,7 @@ class Connector:
         self.generation += 1
         self.is_kept = kept
         if not kept:
-            self.context, self._alone = context, None
+            self.context, self._childless = context, None
         self.reconfigure()
 
     def reconfigure(self) -> None:
@@ -247,7 +249,7 @@ class Connector:
             case effects.CancelTimers():
                 self._timers.cancel()
             case effects.Check():
-                self._start("check", self._contained("a check of the tunnel", self._check(effect.run)))
+                self._start("check", contained("a check of the tunnel", self._check(effect.run), self._report))
             case effects.Spawn():
                 self._start("run", self._live(effect))
             case effects.Terminate() | effects.Kill():
@@ -265,12 +267,8 @@ class Connector:
         self._jobs.add(job)
         job.add_done_callback(self._jobs.discard)
 
-    async def _contained(self, what: str, work: Coroutine[Any, Any, None]) -> None:
-        """Do what a child runs without: a mistake in it must not take a running tunnel down."""
-        try:
-            await work
-        except Exception as error:  # noqa: BLE001 - see above; the machine checks again
-            self.context.log("error", f"{what} failed: {words_of(error)}")
+    def _report(self, failure: str) -> None:
+        self.context.log("error", failure)
 
     def _signal(self, effect: effects.Terminate | effects.Kill) -> None:
         run = self._run
@@ -280,15 +278,8 @@ class Connector:
             run.process.kill()
         else:
             run.process.terminate()
-            self._start("draining", self._contained("a question to the connector that ends", self._report_draining(run)))
-
-    async def _report_draining(self, run: Run) -> None:
-        """Publish what a child that was asked to end waits for."""
-        counters = await run.counters(max_age=0.0)
-        if counters is not None and counters.in_flight > 0 and run is self._run:
-            what = "1 request" if counters.in_flight == 1 else f"{counters.in_flight} requests"
-            words = f"finishing {what}, at most {run.context.client.stop_grace:.0f} s"
-            run.context.log("info", words, in_flight=counters.in_flight)
+            work = contained("a question to the connector that ends", run.report_draining(), self._report)
+            self._start("draining", work)
 
     def _watch_for_change(self) -> None:
         if self.program.has_changed(self.context) or self.trust.has_changed(self.context.settings):
@@ -352,7 +343,7 @@ class Connector:
         self.send(inputs.Spawned(effect.run, run.process.pid, version))
         context.phases.reached("spawned", f"pid {run.process.pid}")
         async with asyncio.TaskGroup() as helpers:
-            work = keep_running("the watch of the connector", run.watch, context.clock, partial(context.log, "error"))
+            work = keep_running("the watch of the connector", run.watch, context.clock, self._report)
             watch = helpers.create_task(work, name=f"{self.context.name}: watch")
             ended = await run.wait()
             watch.cancel()
@@ -372,7 +363,7 @@ class Connector:
         if run is not None and run.number == number:
             evidence, checked = await run.check()
         elif not self.machine.settings.has_child:
-            evidence, checked = await self._check_alone(number)
+            evidence, checked = await self._check_childless(number)
         else:
             return
         if isinstance(checked, inputs.NotChecked):
@@ -380,14 +371,8 @@ class Connector:
             return
         self._lacks = False
         covered, unaware = self._owner.is_covered(self), self._owner.is_edge_unaware(self, evidence)
-        found = as_replica(
-            checked.diagnosis,
-            evidence,
-            covered=covered,
-            edge_unaware=unaware,
-            succeeded=self.is_kept,
-            proven=self.role.proven,
-        )
+        kept, proven = self.is_kept, self.role.proven
+        found = as_replica(checked.diagnosis, evidence, covered=covered, edge_unaware=unaware, succeeded=kept, proven=proven)
         checked = replace(checked, diagnosis=found)
         if run is self._run:  # else its child has ended meanwhile, which says more
             self._sightings.take(evidence, checked.diagnosis)
@@ -401,23 +386,17 @@ class Connector:
         self._lacks = True
         self.send(checked)
 
-    async def _check_alone(self, number: int) -> tuple[Evidence, inputs.Checked | inputs.NotChecked]:
-        if self._alone is None:
-            self._alone = HealthChecker(self.context, None)
-        evidence = await self._alone.check()
-        if evidence.lacking:
-            return evidence, inputs.NotChecked(number)
-        return evidence, inputs.Checked(number, diagnose(evidence, self.context.policy), evidence.url)
+    async def _check_childless(self, number: int) -> tuple[Evidence, inputs.Checked | inputs.NotChecked]:
+        from prx.runtime.childless_check import ChildlessCheck  # noqa: PLC0415 - few tunnels have no child
+
+        if self._childless is None:
+            self._childless = ChildlessCheck(self.context)
+        return await self._childless.run(number)
 
     def _publish_probe(self, evidence: Evidence, checked: inputs.Checked) -> None:
-        public = evidence.public
-        if public is not None:
-            self.context.publish(
-                Probed(
-                    tunnel=self.context.name,
-                    status=public.status,
-                    latency_ms=public.latency_ms,
-                    verdict=checked.diagnosis.verdict,
-                    error=public.error,
-                )
+        if (public := evidence.public) is not None:
+            verdict, name = checked.diagnosis.verdict, self.context.name
+            probed = Probed(
+                tunnel=name, status=public.status, latency_ms=public.latency_ms, verdict=verdict, error=public.error
             )
+            self.context.publish(probed)

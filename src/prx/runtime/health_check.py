@@ -10,11 +10,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from prx.core.events import UrlKnown
 from prx.core.evidence import Connector, Delivery, Edge, Evidence, Origin, Public
+from prx.core.redirects import REDIRECTS
 from prx.core.status_codes import EDGE_ERRORS, EDGE_STATUSES, RULE_STATUSES
 from prx.runtime.child_monitor import ChildMonitor
 from prx.runtime.context import TunnelContext
@@ -25,8 +26,10 @@ from prx.runtime.probes.addresses import strays
 from prx.runtime.probes.exposure import Reach, check_exposure
 from prx.runtime.probes.origin import check_origin
 from prx.runtime.probes.public import probe_public
-from prx.runtime.probes.redirect_circle import RedirectCircle
 from prx.runtime.public_name import PublicName
+
+if TYPE_CHECKING:
+    from prx.runtime.probes.redirect_circle import RedirectCircle
 
 ASK_ORIGIN_AFTER = 1.0  # seconds that a public answer may take before the service is asked beside it
 SILENT_LATELY = 1.0  # seconds; a child that was found silent then is not asked again
@@ -53,7 +56,7 @@ class HealthChecker:
         self._child = child
         self._name = PublicName(context)
         self._exposure_known = False
-        self._circle = RedirectCircle(context.clock.monotonic)
+        self._circle: RedirectCircle | None = None  # made for a service that redirects
         self._bypasses = 0
         self._served_without = 0  # good answers since the system shows no network
 
@@ -233,15 +236,22 @@ class HealthChecker:
         if origin.unasked and late is not None:  # the question beside it may have had what this one lacked
             origin = await self._ask_origin(limit)
         delivery = await watch.end()
-        if delivery.reached is not False:
-            settings = self._context.settings
-            origin = replace(origin, circle=await self._circle.find(settings, self.url + settings.health_check_path, public))
+        if delivery.reached is not False and public.status in REDIRECTS:
+            origin = replace(origin, circle=await self._find_circle(public))
         if delivery.reached and public.status not in delivery.said and not delivery.failed:
             await asyncio.sleep(SETTLE)
             delivery = await watch.end()
         if public.status is None and delivery.reached and origin is not None and origin.status is not None:
             delivery = await self._given_time(watch, delivery)
         return public, delivery, origin
+
+    async def _find_circle(self, public: Public) -> tuple[str, ...]:
+        from prx.runtime.probes.redirect_circle import RedirectCircle  # noqa: PLC0415 - few services redirect
+
+        if self._circle is None:
+            self._circle = RedirectCircle(self._context.clock.monotonic)
+        settings = self._context.settings
+        return await self._circle.find(settings, self.url + settings.health_check_path, public)
 
     def _is_expected(self, public: Public) -> bool:
         """Return whether an answer is good whatever the service says here; what Access or a rule may have given is not."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 
 from prx.backends.base import Counters, LaunchContext, LineKind, LogLine
 from prx.core import inputs
@@ -30,7 +30,7 @@ from prx.runtime.host.clock import TimerHandle, gathered, until_beat
 from prx.runtime.probes.http import prepare
 from prx.runtime.probes.quick_checks import QuickChecks
 from prx.runtime.process.child import ChildProcess
-from prx.runtime.visitor_count import VisitorCount
+from prx.runtime.role import Role
 
 READY_EVERY = 1.0  # seconds between two questions to /ready of a child that is not ready, or did not answer
 # Of one that is ready: its end and its log are noticed at once, so that this is for one that is frozen, which is to be
@@ -53,20 +53,6 @@ logger = logging.getLogger(__name__)
 
 
 ConnectionFact = ConnectionRegistered | ConnectionLost
-
-
-@dataclass(slots=True)
-class Role:
-    """What a tunnel with several connectors wants of one of them.
-
-    leads: it asks the public URL, and the service beside it. proven: a connector of the tunnel has been seen to serve the same
-    URL. on_failures: called when visitors who come through it meet failures of the service. visitors: counts those of all.
-    """
-
-    leads: bool = True
-    proven: bool = False
-    on_failures: Callable[[], None] = lambda: None
-    visitors: VisitorCount = field(default_factory=VisitorCount)
 
 
 class Run:
@@ -369,6 +355,14 @@ class Run:
     async def counters(self, *, max_age: float) -> Counters | None:
         """Return what the child counts, at most `max_age` seconds old; None if it cannot be asked."""
         return await self._child.counters(max_age=max_age)
+
+    async def report_draining(self) -> None:
+        """Publish what the child, which was asked to end, waits for."""
+        counters = await self.counters(max_age=0.0)
+        if counters is not None and counters.in_flight > 0 and not self.is_over:
+            what = "1 request" if counters.in_flight == 1 else f"{counters.in_flight} requests"
+            words = f"finishing {what}, at most {self.context.client.stop_grace:.0f} s"
+            self.context.log("info", words, in_flight=counters.in_flight)
 
     async def confirm(self) -> bool:
         """Ask the child now whether it has a connection to the edge, and return whether it says so."""
