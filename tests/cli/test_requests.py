@@ -29,7 +29,9 @@ def test_what_visitors_ask_for_is_shown(home: Home) -> None:
         everything = shown + home.run("requests", "show", str(listed[0]["id"]), "--json").stdout + home.run("requests").stdout
         assert "visitor-secret" not in everything
         assert "visitor-token" not in everything
-        assert len(home.run("requests", "--all").stdout.splitlines()) > 2
+        every = [json.loads(line) for line in home.run("requests", "--all", "--json").stdout.splitlines()]
+        assert [item["own"] for item in every].count(False) == 2
+        assert len(every) > 2
         status = json.loads(home.run("status", "--json").stdout)["tunnels"][0]
         assert (status["inspected"], status["local_addr"]) == (True, f"127.0.0.1:{origin.port}")
         refused = home.run("requests", "show", "99999")

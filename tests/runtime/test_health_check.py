@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 from tests.runtime.contexts import shared
 
-from prx.config.schema import CloudflareSettings, TunnelSettings
+from prx.config.schema import CloudflareSettings, GateSettings, InspectSettings, TunnelSettings
 from prx.core.evidence import Delivery, Evidence, Public
 from prx.runtime import health_check
 from prx.runtime.context import TunnelContext
 from prx.runtime.health_check import HealthChecker
 from prx.runtime.probes.exposure import Exposure, Reach
+from prx.secrets.value import Secret
 from prx.testing.clock import ManualClock
 
 
@@ -33,6 +34,43 @@ async def test_the_question_of_a_stranger_is_no_visitor_of_its_own(
     checker.url = "https://a.example"
     await checker._exposed(("192.0.2.1",), 1.0)
     assert (checker.asked, checker.failed) == own
+
+
+@pytest.mark.parametrize(
+    ("settings", "marked"),
+    [
+        (TunnelSettings(), (False, False)),
+        (TunnelSettings(inspect=InspectSettings(enabled=True)), (True, True)),
+        (TunnelSettings(inspect=InspectSettings(catch=True)), (True, True)),
+        (TunnelSettings(gate=GateSettings(allow_ip=("192.0.2.0/24",))), (True, False)),
+        (TunnelSettings(inspect=InspectSettings(enabled=True), gate=GateSettings(bearer=Secret("t"))), (True, False)),
+        (TunnelSettings(backend="none", inspect=InspectSettings(enabled=True)), (False, False)),
+    ],
+    ids=["neither", "inspect", "catch", "gate", "both", "watched"],
+)
+async def test_checks_carry_the_word_of_the_relay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: TunnelSettings, marked: tuple[bool, bool]
+) -> None:
+    """A relay knows them by it and takes it away, so no other way gets it; a stranger has none to pass a gate with."""
+    seen: list[str] = []
+
+    async def asked(url: str, *_: object, own_mark: str, **_options: object) -> Public:
+        seen.append(own_mark)
+        return Public(200)
+
+    async def exposed(url: str, *_: object, own_mark: str, **_options: object) -> Exposure:
+        seen.append(own_mark)
+        return Exposure(url, Reach.UNKNOWN, 200)
+
+    monkeypatch.setattr(health_check, "probe_public", asked)
+    monkeypatch.setattr(health_check, "check_exposure", exposed)
+    context = TunnelContext.create("web", settings, shared(tmp_path, ManualClock()))
+    context.shared.own_mark = "a-word"
+    checker = HealthChecker(context, None)
+    checker.url = "https://a.example"
+    await checker._ask_public(("192.0.2.1",), 1.0)
+    await checker._exposed(("192.0.2.1",), 1.0)
+    assert seen == ["a-word" if one else "" for one in marked]
 
 
 class Routes:

@@ -277,11 +277,11 @@ async def test_what_opens_a_gate_is_not_shown(words: str, tmp_path: Path) -> Non
             gate=GateSettings(bearer=Secret("a-token-of-visitors")),
         )
         inspection.fit(Config(tunnels={"web": settings}))
-        own = inspection.own_pass
+        own = inspection.own_mark
         relay = int(inspection.child_settings("web", settings).local_addr.rpartition(":")[2])
         head = f"GET /?echo={own} HTTP/1.1\r\nHost: a\r\nX-Prx-Probe: {own}\r\nX-Echo: {own}\r\n\r\n"
         assert "200 OK" in str(await ask(relay, head.encode()))
-        text = json.dumps(await inspection.answer({"do": "requests"}))
+        text = json.dumps(await inspection.answer({"do": "requests", "own": True}))
         if words != "requests":
             found = (await inspection.answer({"do": "request", "id": 1}))["request"]
             text = {"har": as_har([found], "http://x"), "curl": as_curl(found, "http://x")}.get(words, json.dumps(found))

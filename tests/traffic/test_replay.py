@@ -99,7 +99,7 @@ async def test_the_answer_is_kept_like_any_other() -> None:
         await alive.wait()
 
     async with service(answer) as port, relaying(port) as relay:
-        found = await send(request_bytes(came(), None, MASKS), Target("127.0.0.1", port), relay.copier)
+        found = await send(request_bytes(came(), None, MASKS), Target("127.0.0.1", port), relay.copier, replay_of=7)
         assert (found.status, found.replay_of, bytes(found.answer_body.kept)) == (201, 7, b"ok")
         assert kept(relay) == [found]
         alive.set()

@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 class Inspection:
     """The relays of one prx, and the addresses that tunnels were given while it runs.
 
-    folder: returns where caught requests are kept. own_pass: what prx's own health checks carry to pass a gate.
+    folder: returns where caught requests are kept. own_mark: the word that prx's own checks carry.
     """
 
     def __init__(
         self, clock: Clock, redactor: Redactor, log: Callable[[str, str], None], *, folder: Callable[[], Path]
     ) -> None:
-        self.own_pass = os.urandom(24).hex()
+        self.own_mark = os.urandom(24).hex()
         self._clock, self._redactor, self._log, self._folder = clock, redactor, log, folder
         self._inspector: Inspector | None = None
         self._retargeted: dict[str, str] = {}
@@ -50,14 +50,14 @@ class Inspection:
     def fit(self, config: Config) -> None:
         """Fit the relays to the configuration in force."""
         self._say_what_waits(config)
-        if any(tunnel.gate.is_wanted for tunnel in config.tunnels.values()):
-            self._redactor.add(self.own_pass)  # it opens every gate of this prx
+        if any(tunnel.is_relayed for tunnel in config.tunnels.values()):
+            self._redactor.add(self.own_mark)  # it opens every gate of this prx, and hides from `prx requests`
         if self._inspector is None:
             if not any(tunnel.is_relayed for tunnel in config.tunnels.values()):
                 return
             from prx.traffic.inspector import Inspector
 
-            self._inspector = Inspector(self._clock, self._redactor, self._log, own=self.own_pass, folder=self._folder())
+            self._inspector = Inspector(self._clock, self._redactor, self._log, own=self.own_mark, folder=self._folder())
         self._inspector.take(config)
 
     def _say_what_waits(self, config: Config) -> None:

@@ -307,7 +307,7 @@ class Session:
             recheck=self._reloader.reload_if_changed,
             environ=self._environ,
             child_settings=self._inspection.child_settings,
-            probe_pass=self._inspection.own_pass,
+            own_mark=self._inspection.own_mark,
         )
         for name in self._stop_request.tunnels:
             self._supervisor.stop(name)

@@ -59,7 +59,7 @@ class Shared:
     spawn_limiter: SpawnRateLimiter
     recheck: Callable[[], None]
     service_token: ServiceToken | None
-    probe_pass: str = ""
+    own_mark: str = ""
     child_settings: Callable[[str, TunnelSettings], TunnelSettings] = lambda _name, settings: settings
     moves: Callable[[str, str], bool] = lambda _name, _group: False
     awaited: Callable[[str, TunnelContext], str] = lambda _name, _child: ""

@@ -286,7 +286,8 @@ class HealthChecker:
         context = self._context
         self.asked += 1
         site = context.shared.site
-        exposure = await check_exposure(self.url, addresses, ca_file=site.public_ca, timeout=limit)
+        mark = "" if context.settings.gate.is_wanted else self._own_mark  # strangers have none to pass a gate with
+        exposure = await check_exposure(self.url, addresses, own_mark=mark, ca_file=site.public_ca, timeout=limit)
         self._count_own(exposure.status, reached=False if exposure.status in EDGE_STATUSES else None)
         if exposure.reach is Reach.UNKNOWN:
             return ""
@@ -311,11 +312,20 @@ class HealthChecker:
         # the token goes only to the host that the configuration names: a temporary name may be another's tomorrow
         host = urlsplit(context.backend.fixed_url(site)).hostname or ""
         headers = probe_headers(context.shared.service_token, url, host)
-        if context.settings.gate.is_wanted and not headers:  # worth nothing elsewhere, so any name may see it
-            headers, host = {"X-PRX-Probe": context.shared.probe_pass}, self._hostname
-        elif context.settings.gate.is_wanted:
-            headers = {**headers, "X-PRX-Probe": context.shared.probe_pass}
-        return probe_public(url, addresses, headers=headers, headers_host=host, ca_file=site.public_ca, timeout=limit)
+        return probe_public(
+            url,
+            addresses,
+            headers=headers,
+            headers_host=host,
+            own_mark=self._own_mark,
+            ca_file=site.public_ca,
+            timeout=limit,
+        )
+
+    @property
+    def _own_mark(self) -> str:
+        """Return the word by which the relay knows prx's own checks; empty if there is no relay, which would take it away."""
+        return self._context.shared.own_mark if self._context.settings.is_relayed else ""
 
     def _ask_origin(self, limit: float) -> Coroutine[Any, Any, Origin]:
         return check_origin(self._context.settings, timeout=limit)

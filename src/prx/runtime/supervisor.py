@@ -50,7 +50,7 @@ class Supervisor:
     configuration holds are redacted from all events. `recheck` is called every few seconds while a tunnel waits or has failed:
     the caller reloads the configuration if it has changed, which ends the wait. `child_settings(name, settings)` returns what a
     tunnel's connector is given; checks of the service go by the user's own settings.
-    `probe_pass` is what health checks carry to pass a gate of prx's own.
+    `own_mark` is the word by which a relay of this prx knows its checks.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Supervisor:
         network: Network | None = None,
         recheck: Callable[[], None] = lambda: None,
         environ: Mapping[str, str] = os.environ,
-        probe_pass: str = "",
+        own_mark: str = "",
         child_settings: Callable[[str, TunnelSettings], TunnelSettings] = lambda _name, settings: settings,
     ) -> None:
         self.bus = bus
@@ -79,7 +79,7 @@ class Supervisor:
         self._site = site
         self._folder = folder
         self._recheck = recheck
-        self._probe_pass = probe_pass
+        self._own_mark = own_mark
         self._child_settings = child_settings
         self._network = network or (LocalNetwork() if site.local else SystemNetwork())
         self._config = config
@@ -268,7 +268,7 @@ class Supervisor:
             spawn_limiter=SpawnRateLimiter(self._clock),
             recheck=self._recheck,
             child_settings=self._child_settings,
-            probe_pass=self._probe_pass,
+            own_mark=self._own_mark,
             moves=self._heirs.moves,
             awaited=self._heirs.awaited,
         )

@@ -113,7 +113,7 @@ class Keeper:
             site=read_site(order["site"]),
             environ=environ,
             child_settings=inspection.child_settings,
-            probe_pass=inspection.own_pass,
+            own_mark=inspection.own_mark,
         )
         return Kept(supervisor, inspection)
 

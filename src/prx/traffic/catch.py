@@ -121,7 +121,7 @@ class Catcher:
 
     async def _is_well(self) -> bool:
         try:
-            return (await send(_PROBE, self._target(), self._copier)).status not in LATER
+            return (await send(_PROBE, self._target(), self._copier, own=True)).status not in LATER
         except PrxError:
             return False
 

@@ -18,10 +18,10 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from prx.traffic.framing import Head
+from prx.traffic.own import is_own
 
 TRIES: Final = 10
 PERIOD: Final = 60.0  # seconds
-PROBE_HEADER: Final = b"x-prx-probe"
 _REMEMBERED: Final = 10_000  # addresses
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -61,7 +61,7 @@ _ELSEWHERE: Final = Refusal(403, "Forbidden", "your address may not visit this")
 class Gate:
     """Judges requests. `basic`: "USER:PASSWORD" pairs; `bearer`: tokens; any of both lets in. `networks`: only from there.
 
-    `own`: what prx's own health checks carry in `X-PRX-Probe`. `now` returns monotonic seconds.
+    `own`: the word that prx's own checks carry. `now` returns monotonic seconds.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class Gate:
         self._basic = [_digest(pair.encode()) for pair in basic]
         self._bearer = [_digest(token.encode()) for token in bearer]
         self._networks: list[Network] = [ipaddress.ip_network(text, strict=False) for text in networks]
-        self._own = _digest(own.encode()) if own else b""
+        self._own = own.encode()
         self._now = now
         self._wrong: OrderedDict[bytes, tuple[float, int]] = OrderedDict()  # address: when it began, how many
 
@@ -84,7 +84,7 @@ class Gate:
         """Return what to answer instead of asking the service; None if the visitor may pass."""
         if head.doubts or head.method == b"CONNECT":
             return UNCLEAR
-        if self._own and any(hmac.compare_digest(_digest(value), self._own) for value in head.values(PROBE_HEADER)):
+        if is_own(head, self._own):
             return None
         addresses = head.values(b"cf-connecting-ip")
         if self._networks and not self._is_allowed(addresses):

@@ -53,12 +53,12 @@ class _Inspected:
 class Inspector:
     """Holds a relay for every tunnel that is to be inspected; made on a running loop. `log(level, text)` says something.
 
-    `own` is what prx's health checks carry to pass a gate; `folder` is for requests that wait for a service that is down.
+    `own` is the word that prx's own checks carry; `folder` is for requests that wait for a service that is down.
     """
 
     def __init__(self, clock: Clock, redactor: Redactor, log: Callable[[str, str], None], own: str, folder: Path) -> None:
         self._folder = folder
-        self._pass = own
+        self._own = own
         self._clock, self._log = clock, log
         self._masks = Masks(redactor)
         self._inspected: dict[str, _Inspected] = {}
@@ -128,7 +128,7 @@ class Inspector:
 
     def _copier(self, name: str, settings: TunnelSettings) -> Copier:
         ring = Ring(settings.inspect.keep, settings.inspect.keep_mb * _MB)
-        return Copier(ring, name, self._clock.wall, self._clock.monotonic)
+        return Copier(ring, name, self._clock.wall, self._clock.monotonic, own=self._own)
 
     def _relay(self, name: str, target: Target, copier: Copier, port: int) -> GuardedRelay:
         try:
@@ -174,7 +174,7 @@ class Inspector:
             basic=[basic] if basic else [],
             bearer=[bearer] if bearer else [],
             networks=wanted.allow_ip,
-            own=self._pass,
+            own=self._own,
             now=self._clock.monotonic,
         )
 
@@ -221,8 +221,7 @@ class Inspector:
             raise PrxError(f"request {exchange.id} is another one now: prx was started again", hint="choose it again")
         known = self._inspected[exchange.tunnel if exchange else next(iter(self._rings(request)))]
         raw = await asyncio.to_thread(request_bytes, exchange, edit, self._masks)  # a body of 16 MiB is searched for secrets
-        found = await send(raw, known.relay.target, known.relay.copier)
-        found.replay_of = exchange.id if exchange else 0
+        found = await send(raw, known.relay.target, known.relay.copier, replay_of=exchange.id if exchange else 0)
         found.note("" if exchange else "sent from an archive")
         return {"request": summary_json(found, self._masks)}
 

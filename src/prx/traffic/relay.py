@@ -1,7 +1,8 @@
 """Carry bytes between the connector and the service: forward first, then hand over a copy.
 
 Theory of operation. Each connection of the connector is paired with one to the service, which is opened at once. Until it
-stands nothing is read. Then whatever comes is written to the other side, unchanged, before anything else is done with it.
+stands nothing is read. Then whatever comes is written to the other side, unchanged (but for the mark of prx's own checks,
+which is taken away), before anything else is done with it.
 Back-pressure: a side whose peer takes nothing more is not read. The end of one direction (half-close) and a reset are passed
 on as what they are. An https service is spoken TLS with by the relay, with the same trust as the connector would have: the
 connector speaks plainly to the relay, on loopback.
@@ -84,10 +85,9 @@ class Side(asyncio.BufferedProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Forward, then copy."""
-        peer = self.peer.transport
+        peer, pair = self.peer.transport, self.pair
         if peer is not None:
-            peer.write(data)
-        pair = self.pair
+            peer.write(pair.copier.to_service(data) if self.number == VISITOR else data)
         pair.copier.put(pair.tee, self.number, data)
 
     def eof_received(self) -> bool:

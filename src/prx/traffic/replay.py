@@ -9,13 +9,15 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from prx.core.errors import PrxError, UsageError
+from prx.core.own_mark import OWN_MARK
 from prx.traffic.exchange import Exchange, coding_of
 from prx.traffic.masks import Masks
 from prx.traffic.relay import Target
 from prx.traffic.tee import SERVICE, VISITOR, Copier, Tee
 
 SECONDS: Final = 30.0
-_FRAMING: Final = {b"content-length", b"transfer-encoding", b"connection", b"expect", b"x-prx-replay", b"trailer"}
+_FRAMING: Final = {b"content-length", b"transfer-encoding", b"connection", b"expect", b"trailer"}
+_MARKS: Final = {b"x-prx-replay", OWN_MARK.lower().encode()}  # which prx gives; the second one no service sees
 _TOKEN: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _LINE: Final = re.compile(rb"[^\r\n\0]*")
 
@@ -43,7 +45,7 @@ def request_bytes(exchange: Exchange | None, edit: dict[str, Any] | None, masks:
         body = _edited_body(edit, body, shown)
     if not _TOKEN.fullmatch(method) or not target or b" " in target or not _LINE.fullmatch(target):
         raise UsageError("a request begins with a method and a path without spaces")
-    kept = [(name, value) for name, value in headers if name.lower() not in _FRAMING]
+    kept = [(name, value) for name, value in headers if name.lower() not in _FRAMING | _MARKS]
     if not all(_TOKEN.fullmatch(name) and _LINE.fullmatch(value) for name, value in kept):
         raise UsageError("a header is a name and a value on one line")
     kept.append((b"X-PRX-Replay", str(exchange.id if exchange else 0).encode()))
@@ -53,12 +55,21 @@ def request_bytes(exchange: Exchange | None, edit: dict[str, Any] | None, masks:
     return b"\r\n".join([b"%b %b HTTP/1.1" % (method, target), *(n + b": " + v for n, v in kept), b"", b""]) + body
 
 
-async def send(raw: bytes, target: Target, copier: Copier, *, before: Callable[[], Awaitable[None]] | None = None) -> Exchange:
+async def send(
+    raw: bytes,
+    target: Target,
+    copier: Copier,
+    *,
+    before: Callable[[], Awaitable[None]] | None = None,
+    own: bool = False,
+    replay_of: int = 0,
+) -> Exchange:
     """Send `raw` to the service and return the exchange, kept as those of visitors are; raise PrxError for no answer.
 
-    `before` is awaited when the service has taken the connection, before the first byte is written.
+    `before` is awaited when the service has taken the connection, before the first byte is written. `own`: it is a check
+    of prx's own. `replay_of`: the id of the request that it repeats; 0: of none.
     """
-    tee = Tee(copier)
+    tee = Tee(copier, own=own, replay_of=replay_of)
     try:
         async with asyncio.timeout(SECONDS):
             reader, writer = await asyncio.open_connection(

@@ -8,9 +8,9 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-from prx import __version__
 from prx.traffic.exchange import INTERIM, MESSAGE_LIMIT, Exchange, Message
 from prx.traffic.framing import Data, End, Framing, Head, Piece, Raw
+from prx.traffic.own import is_own, without_mark
 from prx.traffic.ring import Ring
 from prx.traffic.websocket import UnreadableError, WebSocketReader
 
@@ -23,18 +23,21 @@ PAUSE: Final = 0.02  # seconds for which pieces are collected: many at once are 
 SLICE: Final = 0.0001  # seconds of reading at a time; then what has come meanwhile is forwarded first
 _REQUEST: Final = re.compile(rb"[A-Z]{3,10} [!-~]+ HTTP/1\.[01]\r\n")
 _BLANK: Final = re.compile(rb"\r?\n\r?\n")
-_OWN: Final = f"prx/{__version__}".encode()
 _SENDERS: Final = ("visitor", "service")
 
 
 class Copier:
     """Takes the copies of all connections of a relay, and has them read a little at a time.
 
-    wall: seconds since 1970. steady: those of a clock that cannot be set, for durations (None: `wall`).
+    wall: seconds since 1970. steady: those of a clock that cannot be set, for durations (None: `wall`). own: the word that
+    prx's own checks carry.
     """
 
-    def __init__(self, ring: Ring, tunnel: str, wall: Callable[[], float], steady: Callable[[], float] | None = None) -> None:
+    def __init__(
+        self, ring: Ring, tunnel: str, wall: Callable[[], float], steady: Callable[[], float] | None = None, *, own: str = ""
+    ) -> None:
         self.ring, self.tunnel = ring, tunnel
+        self.own = own.encode()
         self._wall = wall
         self._steady = steady or wall
         self._loop = asyncio.get_running_loop()
@@ -42,6 +45,10 @@ class Copier:
         self._bytes = 0
         self.off = False  # a gate alone keeps nothing
         self._next: asyncio.Handle | None = None
+
+    def to_service(self, data: bytes) -> bytes:
+        """Return what a service is given of what a visitor's side has sent: all but the mark of prx's own checks."""
+        return without_mark(data, self.own)
 
     def put(self, tee: Tee, side: int, data: bytes | None) -> None:
         """Take a piece of one side (None: its end); drop it, counted, if too much waits."""
@@ -109,14 +116,17 @@ class Copier:
 class Tee:
     """The copy of one connection. `lost`: a piece was dropped; it is read again from the next request on.
 
-    waiting: pieces that were taken and are not read yet.
+    waiting: pieces that were taken and are not read yet. own, replay_of: what its exchanges are if prx itself sends them.
     """
 
-    def __init__(self, copier: Copier, *, on_idle: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self, copier: Copier, *, on_idle: Callable[[], None] = lambda: None, own: bool = False, replay_of: int = 0
+    ) -> None:
         self.lost = False
         self.waiting = 0
         self._copier, self._ring = copier, copier.ring
         self._on_idle = on_idle
+        self._own, self._replay_of = own, replay_of
         self.first: Exchange | None = None  # of this connection
         self._closed = 0
         self._begin()
@@ -179,8 +189,7 @@ class Tee:
         if isinstance(piece, Head):
             self._asked = exchange = self._new(at)
             exchange.request = piece
-            exchange.own = _OWN in piece.values(b"user-agent")
-            exchange.replay_of = next((int(v) for v in piece.values(b"x-prx-replay") if v.isdigit() and len(v) < 10), 0)
+            exchange.own, exchange.replay_of = self._own or is_own(piece, self._copier.own), self._replay_of
             for doubt in piece.doubts:
                 exchange.note(f"request: {doubt}")
             self._framings[SERVICE].expect(piece.method)

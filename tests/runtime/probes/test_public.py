@@ -14,6 +14,8 @@ import pytest
 import trustme
 from tests.support.servers import Servers, answer, drip, forever, pour
 
+from prx.runtime.probes import public as public_module
+from prx.runtime.probes.connect import FailureKind, ProbeError
 from prx.runtime.probes.public import probe_public
 
 HOST = "agent.example.com"
@@ -98,6 +100,29 @@ async def test_access_login_is_recognised(servers: Servers) -> None:
     served = await servers.canned(answer(302, Location=login))
     seen = await probe_public(f"http://{HOST}:{served.port}", ["127.0.0.1"])
     assert (seen.status, seen.access) == (302, True)
+
+
+async def test_a_mark_of_prx_is_no_service_token(servers: Servers) -> None:
+    """The word by which a relay knows prx's checks goes to any host, and Access does not count as having refused a token."""
+    served = await servers.canned(answer(403, CF_Access_Domain=HOST))
+    seen = await probe_public(f"http://{HOST}:{served.port}", ["127.0.0.1"], own_mark="a-word")
+    assert (seen.status, seen.access, seen.sent_token) == (403, True, False)
+    assert b"X-PRX-Probe: a-word\r\n" in served.heads[0]
+
+
+async def test_a_mark_of_prx_never_goes_out_in_plain_text() -> None:
+    """Without TLS the word, which opens a gate, does not leave this machine."""
+    asked: list[dict[str, str]] = []
+
+    async def note(_parts: object, _addresses: object, headers: dict[str, str], *_: object) -> None:
+        asked.append(headers)
+        raise ProbeError(FailureKind.SILENT, "not asked")
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(public_module, "_ask", note)
+        for url, address in (("http://a.example", "192.0.2.1"), ("https://a.example", "192.0.2.1"), ("http://a", "127.0.0.1")):
+            await probe_public(url, [address], own_mark="a-word")
+    assert [bool(headers) for headers in asked] == [False, True, True]
 
 
 @pytest.mark.parametrize(

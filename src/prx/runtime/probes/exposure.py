@@ -81,10 +81,11 @@ def _reach(public: Public) -> Reach:
 
 
 async def check_exposure(
-    url: str, addresses: Sequence[str], *, ca_file: Path | None = None, timeout: float = TIMEOUT
+    url: str, addresses: Sequence[str], *, own_mark: str = "", ca_file: Path | None = None, timeout: float = TIMEOUT
 ) -> Exposure:
     """Ask `url` at `addresses` (IP addresses, as resolved for the probe) without credentials, within `timeout` seconds.
 
-    `url` should be the root of the service rather than its health check, which Access may let through.
+    `url` should be the root of the service rather than its health check, which Access may let through. own_mark: see
+    `probe_public`; if there is a gate it is left out, as strangers have none.
     """
-    return classify(url, await probe_public(url, addresses, ca_file=ca_file, timeout=timeout))
+    return classify(url, await probe_public(url, addresses, own_mark=own_mark, ca_file=ca_file, timeout=timeout))

@@ -19,6 +19,7 @@ from prx.core.deadline import Deadline
 from prx.core.evidence import Public
 from prx.core.hosts import is_loopback
 from prx.core.numbers import whole
+from prx.core.own_mark import OWN_MARK
 from prx.logs.text import printable
 from prx.runtime.probes.access import AccessAnswer, access_answer
 from prx.runtime.probes.connect import Endpoint, FailureKind, ProbeError, connected_to_one, verifying_tls
@@ -48,13 +49,15 @@ async def probe_public(
     *,
     headers: Mapping[str, str] = _NOTHING,
     headers_host: str = "",
+    own_mark: str = "",
     ca_file: Path | None = None,
     timeout: float = TIMEOUT,
 ) -> Public:
     """Return what `url` answers at `addresses`, tried in turn, IPv4 first, within `timeout` seconds; never raise for that.
 
-    `headers` (an Access service token) are sent only when the URL's host is exactly `headers_host`. `ca_file` replaces the
-    system's CAs. Raise ValueError when `url` is no http or https URL or when an address is a name.
+    `headers` (an Access service token) are sent only when the URL's host is exactly `headers_host`. `own_mark`, by which a
+    relay of this prx knows its checks, is worth nothing elsewhere: any host may see it. `ca_file` replaces the system's CAs.
+    Raise ValueError when `url` is no http or https URL or when an address is a name.
     """
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
@@ -63,9 +66,10 @@ async def probe_public(
         return Public(None, error=f"no address is known for {parts.hostname}", by_cloudflare=False)
     targets = _in_turn(addresses)
     sent = headers if _may_carry(parts, headers_host, targets) else _NOTHING
+    marks = {OWN_MARK: own_mark} if own_mark and _is_private(parts, targets) else {}
     begin = asyncio.get_running_loop().time()
     try:
-        answer = await _ask(parts, targets, sent, ca_file, timeout)
+        answer = await _ask(parts, targets, {**sent, **marks}, ca_file, timeout)
     except ProbeError as error:
         return Public(
             None,
@@ -87,8 +91,10 @@ def _in_turn(addresses: Sequence[str]) -> list[str]:
 
 
 def _may_carry(parts: SplitResult, headers_host: str, addresses: Sequence[str]) -> bool:
-    if parts.hostname != headers_host.lower():
-        return False
+    return parts.hostname == headers_host.lower() and _is_private(parts, addresses)
+
+
+def _is_private(parts: SplitResult, addresses: Sequence[str]) -> bool:
     return parts.scheme == "https" or all(is_loopback(address) for address in addresses)
 
 
