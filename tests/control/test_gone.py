@@ -107,6 +107,31 @@ async def test_a_client_that_listens_on_gets_its_answer(path: Path, request_: Me
         writer.close()
 
 
+@pytest.mark.parametrize("request_", WAITS, ids=str)
+async def test_the_same_connection_asks_again(path: Path, request_: Message) -> None:
+    """What has waited on a connection leaves it as it was: the next question there is answered, and so is one after that."""
+    prx = WaitingPrx()
+    prx.came.set()
+    prx.become("web", "ready", "https://a.example.com")
+    async with ControlServer(path, prx, wall=lambda: 0.0), asyncio.timeout(20):
+        reader, writer = await asyncio.open_unix_connection(path)
+        for _ in range(3):
+            writer.write(encode(request_))
+            assert json.loads(await reader.readline())["ok"]
+        writer.close()
+
+
+async def test_nothing_is_done_for_a_client_that_breaks_the_connection_off(path: Path) -> None:
+    """One that is gone before it has read an answer resets the connection (unix(7)), in place of an end."""
+    prx = WaitingPrx()
+    async with ControlServer(path, prx, wall=lambda: 0.0), asyncio.timeout(20):
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(path))
+            client.sendall(encode({"do": "ping"}) + encode({"do": "requests", "wait": 3600}))
+            await prx.waiting.wait()
+        await prx.ended.wait()
+
+
 async def test_what_is_asked_meanwhile_is_answered_after_it(path: Path) -> None:
     """A connection carries any number of requests, also if the next one comes while the first one waits."""
     prx = WaitingPrx()

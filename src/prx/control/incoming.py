@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import select
 from collections.abc import Coroutine
+from contextlib import suppress
 from typing import Any
 
 from prx.control.lines import read_request
@@ -41,11 +42,13 @@ class Incoming:
         finally:
             working.cancel()
             watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)  # until it ends it holds the reader, which `next` needs
 
     async def _watch(self, working: asyncio.Task[Message]) -> None:
-        self._early = await self._reader.read(1)
-        if self._early or not _has_closed(self._writer):
-            await asyncio.Event().wait()  # it asks on, or listens on
+        with suppress(ConnectionError):  # a client that is killed before it has read an answer resets the connection
+            self._early = await self._reader.read(1)
+            if self._early or not _has_closed(self._writer):
+                await asyncio.Event().wait()  # it asks on, or listens on
         working.cancel()
 
 
