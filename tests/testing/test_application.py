@@ -136,6 +136,14 @@ def test_chunks_that_are_none_are_refused(sent: bytes) -> None:
         assert b" 400 " in visitor.recv(1000)
 
 
+@pytest.mark.parametrize("length", [b"-5", b"+3", b"0x3", b"1_0", b" 3", b"123456789"])
+def test_a_length_that_is_none_is_refused_at_once(length: bytes) -> None:
+    """The sender waits for its answer with the connection open: nothing more comes, and nothing must be waited for."""
+    with serving(echo) as port, socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as visitor:
+        visitor.sendall(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" + length + b"\r\nabc\r\n0\r\n\r\n")
+        assert b" 400 " in visitor.recv(1000)
+
+
 @pytest.mark.parametrize("status", [204, 299, 418, 460, 520, 599])
 def test_an_asgi_application_may_answer_with_any_status(status: int) -> None:
     """Those that no registry names, too."""

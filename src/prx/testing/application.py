@@ -11,6 +11,7 @@ import asyncio
 import inspect
 import io
 import queue
+import re
 import threading
 import time
 import warnings
@@ -30,6 +31,7 @@ STUCK_SECONDS: Final = 5.0
 """Seconds that requests under way have to end when their server does."""
 
 _LINE: Final = 65536  # bytes
+_CHUNK: Final = re.compile(rb"([0-9A-Fa-f]{1,8})[ \t]*(?:;[^\n]*)?\r?\n")
 
 Application = Callable[..., Any]
 Message = dict[str, Any]
@@ -121,7 +123,7 @@ class _Handler(WSGIRequestHandler):
 def _without_chunks(file: io.BufferedIOBase) -> bytes:
     """Return a whole body that comes in chunks (RFC 9112, 7.1); ValueError if it does not keep to that."""
     body = bytearray()
-    while size := int(file.readline(_LINE).split(b";")[0], 16):
+    while size := _chunk_size(file.readline(_LINE)):
         piece = file.read(size)
         if len(piece) < size or file.readline(_LINE) != b"\r\n":
             raise ValueError("a chunk has another length than it says")
@@ -129,6 +131,13 @@ def _without_chunks(file: io.BufferedIOBase) -> bytes:
     while file.readline(_LINE).strip():  # trailers
         pass
     return bytes(body)
+
+
+def _chunk_size(line: bytes) -> int:
+    found = _CHUNK.fullmatch(line)
+    if found is None:  # int() reads more: with a sign, or with 0x in front
+        raise ValueError("a chunk without its length")
+    return int(found[1], 16)
 
 
 @contextmanager
