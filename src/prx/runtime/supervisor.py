@@ -111,12 +111,10 @@ class Supervisor:
         return {name: keeper.tunnel.verdict_details() for name, keeper in self._keepers.items()}
 
     async def counters(self, *, max_age: float) -> dict[str, dict[int, Counters | None]]:
-        """Return what each running child of each tunnel counts, as `Tunnel.counters` does; at 0 those that have ended."""
+        """Return what the children of each tunnel count (`Tunnel.counters`)."""
         keepers = tuple(self._keepers.values())
         found = await asyncio.gather(*(keeper.tunnel.counters(max_age=max_age) for keeper in keepers))
-        past = self._shared.counted if keepers else {}
-        names = [keeper.name for keeper in keepers]
-        return {name: {0: past.get(name, Counters()), **running} for name, running in zip(names, found, strict=True)}
+        return {keeper.name: counters for keeper, counters in zip(keepers, found, strict=True)}
 
     async def run(self) -> int:
         """Start every tunnel; return the exit code once each is stopped, or once none is left that could run."""

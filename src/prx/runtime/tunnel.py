@@ -108,10 +108,11 @@ class Tunnel:
         return beside(self.leader.verdict_details(), [(item.index, item.verdict_details()) for item in missing])
 
     async def counters(self, *, max_age: float) -> dict[int, Counters | None]:
-        """Return what each running child counts, by its pid, at most `max_age` seconds old; None if it cannot be asked."""
+        """Return what each child counts, by pid and `max_age` seconds old at most, or None, and at 0 those that have ended."""
         asked = {pid: connector for connector in self.connectors if (pid := connector.pid)}
         found = await asyncio.gather(*(connector.counters(max_age=max_age) for connector in asked.values()))
-        return {pid: counters for (pid, one), counters in zip(asked.items(), found, strict=True) if one.pid == pid}
+        running = {pid: counters for (pid, one), counters in zip(asked.items(), found, strict=True) if one.pid == pid}
+        return {0: self.context.shared.counted.get(self.name, Counters()), **running}  # at once: each child counts once
 
     @property
     def at_rest(self) -> bool:
