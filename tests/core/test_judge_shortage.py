@@ -10,7 +10,7 @@ from tests.core.test_diagnosis import DIALS, DOWN, FINE, GONE, OPEN, ORIGIN, PAS
 
 from prx.core.causes import Cause
 from prx.core.diagnosis import diagnose
-from prx.core.evidence import Delivery, Evidence, Origin, Public
+from prx.core.evidence import Delivery, Evidence, Origin, Public, Unasked
 from prx.core.shortage import FOR_NOW, PORTS_HINT
 from prx.core.verdicts import Action, Verdict
 
@@ -56,6 +56,27 @@ def test_the_service_is_to_blame_if_it_is_down_here_too() -> None:
     assert diagnose(seen("", origin=ORIGIN), POLICY).verdict is Verdict.ORIGIN_DOWN
     assert diagnose(seen(lacks, public=Public(200)), POLICY).verdict is Verdict.HEALTHY
     assert diagnose(seen(lacks, delivery=PAST), POLICY).cause is not Cause.MACHINE
+
+
+@pytest.mark.parametrize(
+    "lacks",
+    ["too many open files in system", "cannot allocate memory", "cannot assign requested address", "no buffer space available"],
+)
+def test_the_machine_is_to_blame_if_prx_cannot_ask_the_service_either(lacks: str) -> None:
+    """What the whole machine has no more of, prx lacks too: the connector's words are enough, and no service is called down."""
+    unasked = Origin(ORIGIN.address, False, error="this machine has none left", unasked=Unasked.FOR_NOW)
+    evidence = seen(lacks, origin=unasked)
+    assert evidence.lacking == ""
+    found = diagnose(evidence, POLICY)
+    assert (found.verdict, found.cause, found.action) == (Verdict.UNREACHABLE, Cause.MACHINE, Action.REPORT)
+    assert "prx gets none either" in found.reason
+    for other in (
+        seen("", origin=unasked),
+        seen(lacks, origin=unasked, public=Public(404)),
+        seen(lacks, origin=unasked, delivery=PAST),
+        seen(lacks, origin=unasked, delivery=Delivery(reached=True, said=frozenset({502}))),
+    ):
+        assert other.lacking == unasked.error
 
 
 ERROR = "failed to dial to edge with quic: listen udp :0: socket: too many open files"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import enum
 from dataclasses import field
 
+from prx.core.status_codes import CONNECTORS_OWN
 from prx.core.value import Value, value_class
 
 
@@ -250,8 +251,20 @@ class Evidence(Value):
     strays: str = ""
 
     @property
+    def lacks(self) -> str:
+        """What the connector lacked to hand on the request of the URL, by its own log; empty if that is not why it failed."""
+        public, delivery = self.public, self.delivery
+        if self.connector is None or public is None or public.status != CONNECTORS_OWN or delivery.reached is False:
+            return ""
+        return "" if public.status in delivery.said else self.connector.lacks
+
+    @property
     def lacking(self) -> str:
-        """What this machine lacked to ask the URL or the service with; empty if both were asked, or did not have to be."""
+        """What this machine lacked to ask the URL or the service with; empty if both were asked, or did not have to be.
+
+        The service does not have to be if the connector says itself why it could not ask it.
+        """
         if self.public is not None and self.public.unasked:
             return self.public.error
-        return self.origin.error if self.origin is not None and self.origin.unasked is Unasked.FOR_NOW else ""
+        unasked = self.origin is not None and self.origin.unasked is Unasked.FOR_NOW and not self.lacks
+        return self.origin.error if self.origin is not None and unasked else ""

@@ -9,7 +9,10 @@ from prx.core.value import Value, value_class
 EDGE_STATUSES = frozenset({*range(520, 528), 530})
 """What the edge alone answers, never a service; 528 and 529 are not among them."""
 
-EDGE_ERRORS = frozenset({502, 503, 504, *EDGE_STATUSES})
+CONNECTORS_OWN = 502
+"""What the connector answers if it has no connection to the service."""
+
+EDGE_ERRORS = frozenset({CONNECTORS_OWN, 503, 504, *EDGE_STATUSES})
 """What may not come from the service: 502 and 504 from cloudflared or the edge too, 503 from an ingress without rules."""
 
 RULE_STATUSES = frozenset({403, 429})

@@ -57,7 +57,7 @@ class FailureKind(enum.Enum):
     EMPTY = enum.auto()  # the connection was closed before an answer came
     GARBLED = enum.auto()  # what came is not HTTP
     LOCAL = enum.auto()  # this process cannot: no permission, a file that cannot be used
-    SHORT = enum.auto()  # this machine gives it no descriptor or memory for now: nothing was learned of the other side
+    SHORT = enum.auto()  # this machine gives it no descriptor, memory or port for now: nothing was learned of the other side
 
 
 class ProbeError(Exception):
@@ -209,6 +209,8 @@ def to_probe_error(error: OSError, endpoint: Endpoint, timeout: float) -> ProbeE
             return ProbeError(FailureKind.TLS, f"TLS with {endpoint.named} failed: {_tls_words(error, endpoint)}")
         case ConnectionError():
             return ProbeError(FailureKind.RESET, f"connection reset by {endpoint.named}")
+    if error.errno == errno.EADDRNOTAVAIL and "." in endpoint.address:  # of IPv6: this machine has no address to ask from
+        return ProbeError(FailureKind.SHORT, f"this machine has no port left for a connection to {endpoint}")
     if error.errno in {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}:
         return ProbeError(FailureKind.NO_ROUTE, f"no route to {endpoint}")
     return ProbeError(own_failure(error), f"cannot connect to {endpoint}: {error.strerror or type(error).__name__}")

@@ -9,6 +9,7 @@ find on 127.0.0.1); when plain HTTP is not understood, TLS is tried, and the oth
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 import ssl
 from dataclasses import replace
@@ -20,7 +21,7 @@ from prx.config.hostname import shown
 from prx.core.deadline import Deadline
 from prx.core.evidence import Origin, Unasked
 from prx.core.hosts import is_this_machine
-from prx.core.shortage import lack_of
+from prx.core.shortage import PORTS_HINT, lack_of
 from prx.core.value import Value, value_class
 from prx.runtime.probes.connect import (
     Endpoint,
@@ -244,7 +245,12 @@ def _help_for_prx(error: ProbeError) -> str:
     """Return what helps if prx itself cannot ask; empty if that is not known."""
     if "origin_ca" in error.words:
         return "name a PEM file of certificates that prx can read in origin_ca"
-    lack = lack_of(error.__cause__) if error.trouble is FailureKind.SHORT and error.__cause__ is not None else None
+    cause = error.__cause__
+    if error.trouble is not FailureKind.SHORT or cause is None:
+        return ""
+    if isinstance(cause, OSError) and cause.errno == errno.EADDRNOTAVAIL:
+        return PORTS_HINT
+    lack = lack_of(cause)
     return f"this machine gives prx {lack.words}: {lack.hint}" if lack is not None and lack.hint else ""
 
 
