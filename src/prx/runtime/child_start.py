@@ -45,7 +45,7 @@ async def start_child(
     version = await program.ask_version(context, argv)
     if change := await program.change(short_version(version)):
         context.log("info", change)
-    port = _take_port(context)
+    port = _choose_port(context)
     launch_context = LaunchContext(
         program=argv,
         version=version,
@@ -63,12 +63,13 @@ async def start_child(
     return run, short_version(version)
 
 
-def _take_port(context: TunnelContext) -> int:
+def _choose_port(context: TunnelContext) -> int:
     """Return the port that the child is to answer on: the fixed one, unless another connector has it that has yet to end."""
     fixed, ports = context.client.metrics_port, context.shared.ports
-    if ports.take(fixed):
+    if fixed and not ports.is_held(fixed):
         return fixed
-    port = draw_port()
+    while (port := draw_port()) == fixed:  # the other connector may not listen on it yet
+        pass
     if fixed:
         context.log(
             "info", f"metrics_port {fixed} is held by a connector that has yet to end: the new one has {port} until then"

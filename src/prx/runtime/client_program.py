@@ -73,8 +73,7 @@ class ClientProgram:
         """
         try:
             async with asyncio.timeout(None) as self._asking:
-                if not context.backend.can_overlap:
-                    await context.shared.ports.until_free(context.client.metrics_port)
+                await _until_port_is_free(context)
                 await context.shared.spawn_limiter.wait()
                 return await ask_version(program, context.shared.state)
         except TimeoutError as error:
@@ -91,6 +90,14 @@ class ClientProgram:
         asking, self._asking = self._asking, None
         if asking is not None:
             asking.reschedule(asyncio.get_running_loop().time())
+
+
+async def _until_port_is_free(context: TunnelContext) -> None:
+    """Wait for the fixed port if this tunnel's connectors take turns: another tunnel may have had it, and serve on."""
+    port, ports = context.client.metrics_port, context.shared.ports
+    if not context.backend.can_overlap and ports.is_held(port):
+        context.log("info", f"metrics_port {port} is held by a connector that has yet to end: the new one waits for that")
+        await ports.until_free(port)
 
 
 def _look(context: TunnelContext, known: Programs | None = None) -> tuple[object, ...]:

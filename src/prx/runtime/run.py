@@ -99,8 +99,10 @@ class Run:
 
     async def start(self, launch_context: LaunchContext) -> None:
         """Spawn the child. Raises SpawnError, and PermanentError if the settings ask for what this program cannot do."""
-        self._oom_kills = oom_kills()
         try:
+            if self._port == self.context.client.metrics_port:
+                self.context.shared.ports.take(self._port)
+            self._oom_kills = oom_kills()
             launch = self.context.client.launch(launch_context)
             self._process = await ChildProcess.spawn(
                 launch,
