@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from tests.support.lacks import no_descriptors
 from tests.support.servers import Servers
 
 from prx.config.schema import TunnelSettings
@@ -120,3 +121,16 @@ async def test_what_leads_on_is_not_followed_again_for_a_while(servers: Servers)
     assert await asks("/login") == 2
     service.pages = {"/": "/a", "/a": "/"}
     assert [await asks("/a") for _ in range(2)] == [2, 2]
+
+
+@pytest.mark.parametrize("pages", [pages for pages, _ in CIRCLES.values()], ids=CIRCLES)
+async def test_what_could_not_be_asked_is_asked_again(servers: Servers, pages: Pages) -> None:
+    """Without a descriptor nothing is learned, so that a circle does not stay hidden for ten minutes."""
+    service = Service(pages)
+    served = await servers.start(service.answer, read_head=False)
+    settings, public = TunnelSettings(local_addr=f"127.0.0.1:{served.port}"), Public(302, location=pages["/"])
+    circle = RedirectCircle(asyncio.get_running_loop().time)
+    with no_descriptors():
+        assert await circle.find(settings, f"{PUBLIC}/", public) == ()
+    assert service.asked == []
+    assert await circle.find(settings, f"{PUBLIC}/", public)

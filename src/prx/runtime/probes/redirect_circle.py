@@ -18,7 +18,7 @@ from prx.config.schema import TunnelSettings
 from prx.core.deadline import Deadline
 from prx.core.evidence import Public
 from prx.core.redirects import REDIRECTS, dead_end, is_same, next_url
-from prx.runtime.probes.connect import ProbeError
+from prx.runtime.probes.connect import FailureKind, ProbeError
 from prx.runtime.probes.origin import ask_service
 
 REST: Final = 600.0  # seconds
@@ -45,13 +45,17 @@ class RedirectCircle:
             return ()
         if is_same(asked, first) or ((asked, first) == self._leads_on and self._now() < self._until):
             return ()
-        circle = await _follow(settings, asked, first, Deadline(self._now, WITHIN))
+        try:
+            circle = await _follow(settings, asked, first, Deadline(self._now, WITHIN))
+        except ProbeError:  # prx itself could not ask: that is no reason to rest
+            return ()
         if not circle:
             self._leads_on, self._until = (asked, first), self._now() + REST
         return circle
 
 
 async def _follow(settings: TunnelSettings, asked: str, first: str, deadline: Deadline) -> tuple[str, ...]:
+    """Return the URLs of a circle, none if there is none; ProbeError if this machine has nothing left to ask with."""
     urls, wanted = [asked], first
     for _ in range(HOPS):
         target = await _next(settings, urls[-1], deadline)
@@ -72,7 +76,9 @@ async def _next(settings: TunnelSettings, url: str, deadline: Deadline) -> str:
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     try:
         answer = await ask_service(settings, target, host=parts.netloc, scheme=parts.scheme, timeout=deadline.left)
-    except ProbeError:
+    except ProbeError as error:
+        if error.trouble is FailureKind.SHORT:
+            raise
         return ""
     if answer.status not in REDIRECTS or "set-cookie" in answer.headers or dead_end(url, answer.location, sets_cookie=True):
         return ""
