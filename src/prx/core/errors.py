@@ -99,7 +99,7 @@ def refused(message: str, error: BaseException, *, hint: str = "", kind: type[Pr
 
 
 def short_of(error: BaseException) -> ShortageError | None:
-    """Say in words what this machine has no more of, and how it gets it; None if the error is of another kind.
+    """Return what this machine has no more of, in words, and what helps; None if the error is of another kind.
 
     Of a group it is the first that is found. An error about a file is not described without the name of that file.
     """

@@ -91,7 +91,7 @@ class Connector(Value):
 
 
 class Reach(enum.StrEnum):
-    """Whether something can be reached, as far as it was tried."""
+    """Whether something can be reached, as far as that was tried."""
 
     OPEN = "open"
     CLOSED = "closed"

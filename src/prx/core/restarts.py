@@ -61,7 +61,9 @@ class Restarts:
                 self.attempt += 1
                 delay = RATE_LIMITED.delay(self.attempt)
                 self._out.add(do.RememberRateLimit(delay, self.attempt))
-            case Action.WAIT:  # no network: the try did not count. The next one is as vain; the network's return ends the wait
+            case (
+                Action.WAIT
+            ):  # no network: the try did not count, and the next would fail alike; the network's return ends the wait
                 self._offline += 1
                 delay = RESTART.delay(max(self._offline, self.attempt))
             case _ if quick:

@@ -6,7 +6,7 @@ not watched. That is neither reachable nor lost.
 
 The wall clock may be set meanwhile, by hours on a machine whose hardware clock keeps local time. What was in force before a
 step ends at the old clock's time and goes on at the new one's, so that every duration is a true one, and the spans of an hour
-that came twice lie one over the other. A step is a record (`clock_set`); without one, a time before the last one shows it.
+that came twice overlap. A step is a record (`clock_set`); without one, a time before the last one shows it.
 """
 
 from __future__ import annotations

@@ -184,8 +184,8 @@ class Connector:
     def take(self, settings: TunnelSettings, *, asked: bool, changed: bool) -> None:
         """Go on with settings that do not concern the child.
 
-        asked: the user wants it, which ends a wait. changed: they are not those of before, which may be what it waits for; to a
-        service that has asked to be left alone it is nothing.
+        asked: the user wants it, which ends a wait. changed: they differ from those of before, which ends one too, except the
+        wait that a rate limit asks for.
         """
         self.context.take(settings)
         self._childless = None

@@ -1,7 +1,7 @@
 """What a tunnel stands as that goes on under another name, until a connector of its own serves.
 
 Its URL is served meanwhile by connectors of the tunnel that had its token before (`prx.runtime.handover`). Its state is what
-visitors meet, as ever: it is up as long as those serve, and what keeps its own connector from serving is named beside that.
+visitors meet, as always: it is up as long as those serve, and what keeps its own connector from serving is named beside that.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Formers:
         return self.beside(own)
 
     def beside(self, own: Sequence[Standing]) -> list[Standing]:
-        """Return the same, and follow those tunnels on whatever `own` are."""
+        """Return the same, and go on following those tunnels, whatever `own` are."""
         if any(item.state not in _COMING for item in own):
             return []
         return [item for former in self.formers for item in former.serving(*self._serves())]

@@ -90,7 +90,7 @@ class Heirs:
 
 
 async def hand_over(former: Keeper, heirs: Heirs, is_gone: Callable[[], bool], clock: Clock) -> None:
-    """End `former` once one of its heirs serves, none is left or it serves no more itself; not if it is back (`is_gone`)."""
+    """End `former` once one of its heirs serves, none is left or it no longer serves itself; not if it is back (`is_gone`)."""
     while is_gone() and heirs.awaited_by(former):
         await clock.sleep(ASK_EVERY)
     if is_gone():

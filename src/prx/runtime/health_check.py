@@ -233,7 +233,7 @@ class HealthChecker:
                     late.cancel()
                 return public, await watch.end(), None
             origin = await (late or self._ask_origin(limit))
-        if origin.unasked and late is not None:  # the question beside it may have had what this one lacked
+        if origin.unasked and late is not None:  # the public question beside it may have held what this one lacked
             origin = await self._ask_origin(limit)
         delivery = await watch.end()
         if delivery.reached is not False and public.status in REDIRECTS:

@@ -102,7 +102,7 @@ class OriginTrust:
         except PermanentError as error:
             self._facts = now
             return Rotated(error.message)
-        except PrxError:  # it cannot be read now: the next look may be luckier
+        except PrxError:  # it cannot be read now: the next check tries again
             return None
         self._facts = now
         held, self._held = self._held, _digest(settings)

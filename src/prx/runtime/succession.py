@@ -160,7 +160,7 @@ class Succession:
         self._tunnel.errands.do("end of those that leave", self._end_leaving)
 
     async def _end_leaving(self) -> None:
-        """End each connector that is leaving once what it serves is served without it, or it serves no more itself."""
+        """End each connector that is leaving once what it serves is served without it, or it no longer serves itself."""
         while self._tunnel.leaving:
             for old in self._tunnel.leaving:
                 if old.is_wanted and not (self._awaited(old) or self._is_back(old)):

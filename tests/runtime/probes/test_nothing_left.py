@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import resource
 import ssl
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
 import trustme
 from tests.runtime.contexts import shared
+from tests.support.lacks import no_descriptors
 from tests.support.servers import Servers, answer
 
 from prx.backends.base import EdgeSite
@@ -19,7 +17,7 @@ from prx.core.errors import PermanentError, PrxError
 from prx.core.evidence import Evidence, Origin, Public, Reach, Unasked
 from prx.runtime.child_monitor import ChildMonitor
 from prx.runtime.context import TunnelContext
-from prx.runtime.origin_trust import OriginTrust, Rotated, require_origin_ca
+from prx.runtime.origin_trust import require_origin_ca
 from prx.runtime.probes.connect import ProbeError
 from prx.runtime.probes.edge import EdgeWatch
 from prx.runtime.probes.origin import Trust, probe_origin
@@ -30,30 +28,13 @@ from prx.traffic.live_tls import LiveTls
 
 READY = b'{"status":200,"readyConnections":4,"connectorId":"x"}'
 FIRST, SECOND = trustme.CA().cert_pem.bytes(), trustme.CA().cert_pem.bytes()
-NoDescriptors = Callable[[], AbstractContextManager[None]]
 
 
-@pytest.fixture
-def without() -> NoDescriptors:
-    """Return a context in which this process gets no new descriptor."""
-
-    @contextmanager
-    def block() -> Iterator[None]:
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
-        try:
-            yield
-        finally:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-
-    return block
-
-
-async def test_the_public_url_was_not_asked(servers: Servers, without: NoDescriptors) -> None:
+async def test_the_public_url_was_not_asked(servers: Servers) -> None:
     """That it does not answer is not known; what is asked in vain at another machine was asked."""
     served = await servers.canned(answer(200, b"ok"))
     url = f"http://a.localhost:{served.port}/"
-    with without():
+    with no_descriptors():
         found = await probe_public(url, ["127.0.0.1"])
     assert (found.status, found.unasked) == (None, True)
     assert "Too many open files" in found.error
@@ -68,10 +49,10 @@ async def test_a_refusal_is_an_answer(unused_port: int) -> None:
     assert not origin.unasked
 
 
-async def test_the_service_was_not_asked(servers: Servers, without: NoDescriptors) -> None:
+async def test_the_service_was_not_asked(servers: Servers) -> None:
     """It may well be there."""
     served = await servers.canned(answer(404, b"no"))
-    with without():
+    with no_descriptors():
         found = await probe_origin("127.0.0.1", served.port)
     assert (found.status, found.unasked, found.silent) == (None, Unasked.FOR_NOW, False)
     assert "ulimit -n" in found.hint
@@ -93,27 +74,27 @@ def test_a_round_without_one_of_its_parts_is_none(public: Public, unasked: Unask
     assert Evidence(0.0, public=public, origin=origin).lacking == lacking
 
 
-async def test_the_edge_was_not_dialled(servers: Servers, without: NoDescriptors) -> None:
+async def test_the_edge_was_not_dialled(servers: Servers) -> None:
     """It is unknown whether it can be reached, also if the edge is a lab that was joined: that is not called gone."""
     served = await servers.canned(answer(200, b"ok"))
     clock = ManualClock()
     site = EdgeSite(edge_addrs=(f"127.0.0.1:{served.port}",), local=True, joined=f"http://127.0.0.1:{served.port}")
     edge = EdgeWatch(site, Resolver((), clock=clock), clock)
-    with without():
+    with no_descriptors():
         found = await edge.dial(quic=True)
     assert (found.tcp, found.gone_lab) == (Reach.UNKNOWN, "")
     clock.advance(10)
     assert (await edge.dial(quic=False)).tcp is Reach.CLOSED, "it does not speak TLS"
 
 
-async def test_a_child_is_not_called_silent(tmp_path: Path, servers: Servers, without: NoDescriptors) -> None:
+async def test_a_child_is_not_called_silent(tmp_path: Path, servers: Servers) -> None:
     """What could not be asked has not kept silent, however long that lasts; one that is asked and is silent has."""
     clock = ManualClock()
     served = await servers.canned(answer(200, READY))
     child = ChildMonitor(TunnelContext.create("web", TunnelSettings(), shared(tmp_path, clock)), "quic", served.port)
     assert await child.check_ready()
     child._endpoints.close()
-    with without():
+    with no_descriptors():
         for _ in range(20):
             clock.advance(10)
             assert not await child.check_ready()
@@ -133,43 +114,29 @@ def https(file: Path) -> TunnelSettings:
     return TunnelSettings(local_addr="https://127.0.0.1:8443", origin_ca=str(file))
 
 
-def test_certificates_that_cannot_be_read_for_now_end_no_tunnel(tmp_path: Path, without: NoDescriptors) -> None:
+def test_certificates_that_cannot_be_read_for_now_end_no_tunnel(tmp_path: Path) -> None:
     """Another try can help, so this is no mistake in the settings."""
     file = tmp_path / "ca.pem"
     file.write_bytes(FIRST)
-    with without(), pytest.raises(PrxError) as caught:
+    with no_descriptors(), pytest.raises(PrxError) as caught:
         require_origin_ca(https(file))
     assert not isinstance(caught.value, PermanentError)
     assert "ulimit -n" in caught.value.hint
     require_origin_ca(https(file))
 
 
-def test_rotated_certificates_are_seen_once_they_can_be_read(tmp_path: Path, without: NoDescriptors) -> None:
-    """A look that could not be had is made again."""
-    file = tmp_path / "ca.pem"
-    file.write_bytes(FIRST)
-    trust = OriginTrust()
-    trust.started(https(file))
-    file.unlink()
-    file.write_bytes(SECOND)
-    assert trust.rotated(https(file)) is None, "it may still be written"
-    with without():
-        assert trust.rotated(https(file)) is None
-    assert trust.rotated(https(file)) == Rotated()
-
-
-def test_a_relay_reads_its_certificates_once_it_can(tmp_path: Path, without: NoDescriptors) -> None:
+def test_a_relay_reads_its_certificates_once_it_can(tmp_path: Path) -> None:
     """Nothing is said of a file that is sound, and its certificates count from the next connection on."""
     file, said = tmp_path / "ca.pem", list[str]()
     file.write_bytes(FIRST)
     tls = LiveTls(Trust(True, file), "service.example", said.append)
-    with without(), pytest.raises(ProbeError):
+    with no_descriptors(), pytest.raises(ProbeError):
         tls.require()
     first = tls.context()
     assert FIRST in _authorities(first)
     file.unlink()
     file.write_bytes(SECOND)
-    with without():
+    with no_descriptors():
         assert tls.context() is first
     assert SECOND in _authorities(tls.context())
     assert said == []

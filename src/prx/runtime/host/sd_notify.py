@@ -42,7 +42,7 @@ logger = logging.getLogger(__name__)
 
 
 class _Socket(socket.socket):
-    """One that is closed with the last who holds it, and no mistake then."""
+    """One that is closed with its last reference, without a ResourceWarning."""
 
     def __del__(self) -> None:
         if not getattr(self, "_closed", True):  # True: it was never made, as no descriptor was left

@@ -258,7 +258,10 @@ def _no_core_dumps() -> Iterator[None]:
 
 @functools.cache  # what is raised is not kept
 def _setpriv() -> str | None:
-    """Return the path of a setpriv that knows --pdeathsig (that of BusyBox does not), tried once; OSError if not for now."""
+    """Return the path of a setpriv that knows --pdeathsig (that of BusyBox does not), tried once.
+
+    OSError if it cannot be tried for now.
+    """
     path = which("setpriv") if sys.platform == "linux" else None
     if path is None:
         return None
