@@ -22,7 +22,7 @@ from prx.backends.base import Counters, EdgeSite
 from prx.config.schema import CloudflareSettings, Config, TunnelSettings
 from prx.core import effects, inputs
 from prx.core.errors import CredentialError, PermanentError
-from prx.core.events import Event
+from prx.core.events import Event, Log
 from prx.core.evidence import ChildExit, Evidence, ExitCause
 from prx.core.status import TunnelStatus
 from prx.core.tunnel_token import TunnelToken
@@ -143,6 +143,9 @@ class Child:
         """Count nothing."""
         del max_age
         return None
+
+    async def report_draining(self) -> None:
+        """Wait for no request."""
 
     async def visitors(self) -> int | None:
         """Know of none."""
@@ -276,3 +279,5 @@ async def stage(folder: Path, tunnels: dict[str, TunnelSettings]) -> AsyncIterat
                 await here.go_on(1)
             assert here.running.done(), here.story()
             await here.running
+        logged = [event.fact.message for event in here.events if isinstance(event.fact, Log)]
+        assert not [message for message in logged if "AttributeError" in message], "a played child lacks what connectors use"
