@@ -8,7 +8,7 @@ start: setup  ## the main job on the embedded default: a hello page through the 
 
 test: cloudflared  ## all tests, also against a real cloudflared; PRX_TEST_CLOUDFLARED=/path/to/cloudflared chooses another
 	@echo "the whole suite takes some 15 minutes; .venv/bin/pytest tests/ui runs a part of it"
-	@.venv/bin/pytest -n 3
+	@.venv/bin/pytest -n 4 --dist worksteal
 
 cloudflared: setup  ## the real program for the tests, its SHA-256 checked; nothing is installed outside of .venv
 	@.venv/bin/python scripts/real-cloudflared
