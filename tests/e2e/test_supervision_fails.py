@@ -352,7 +352,7 @@ async def test_a_stopped_tunnel_that_is_taken_out_is_shown_no_more(
                 await fail(here)
             here.supervisor.stop("web")
             if when == "draining":
-                for _ in range(1000):  # each turn of the loop is looked at: nothing is in flight, and the drain is soon over
+                for _ in range(1000):  # checked at each turn of the loop: nothing is in flight, and the drain is soon over
                     if here.status.state == "stopping":
                         break
                     await asyncio.sleep(0)
