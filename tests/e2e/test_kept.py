@@ -16,6 +16,7 @@ from tests.e2e.world import World
 from tests.support.origin import HostedOrigin
 from tests.support.visitor import get
 
+from prx.config.schema import TunnelSettings
 from prx.core.events import Log, StateChanged
 from prx.core.status import TunnelStatus
 from prx.lab import Lab
@@ -29,6 +30,11 @@ def broken(lab: Lab, folder: Path, way: str) -> dict[str, Any]:
     if way == "wrong token":
         return {"token": wrong(lab.token("app"))}
     return {"cloudflared_path": "/no/such/program"} if way == "no program" else unfit(folder, way)
+
+
+def without_program(settings: TunnelSettings) -> TunnelSettings:
+    """Return the settings with a program that is not there."""
+    return replace(settings, cloudflare=replace(settings.cloudflare, cloudflared_path="/no/such/program"))
 
 
 def change(here: World, lab: Lab, folder: Path, way: str) -> None:
@@ -96,7 +102,7 @@ async def test_prx_goes_on_while_a_former_connector_serves_and_ends_with_it(
     write_program(program, "works")
     tunnels = {host: named(lab, origin, str(program), host) for host in ("app", "shop")}
     new = circle(tunnels)
-    lacking = replace(new["shop"], cloudflare=replace(new["shop"].cloudflare, cloudflared_path="/no/such/program"))
+    lacking = without_program(new["shop"])
     async with running(lab, clock, tmp_path, origin, tunnels) as here:
         url = here.of("app").url
         here.supervisor.reload(replace(here.supervisor.config, tunnels={**new, "shop": lacking}))
@@ -126,7 +132,7 @@ async def test_a_former_connector_keeps_prx_until_its_heir_is_up(
     write_program(program, "works")
     tunnels = {host: named(lab, origin, str(program), host) for host in ("app", "shop")}
     new = circle(tunnels)
-    lacking = replace(new["shop"], cloudflare=replace(new["shop"].cloudflare, cloudflared_path="/no/such/program"))
+    lacking = without_program(new["shop"])
     async with running(lab, clock, tmp_path, origin, tunnels) as here:
         here.supervisor.reload(replace(here.supervisor.config, tunnels={**new, "shop": lacking}))
         await here.live_until(lambda: here.of("app").url == here.of("shop").url and here.of("app").state == "ready")
@@ -146,7 +152,7 @@ async def test_fewer_connectors_leave_those_alone_that_serve_for_another_tunnel(
     """Of two that exchange their tokens one cannot run, and the other gets fewer connectors: both that serve for it stay."""
     tunnels = {host: named(lab, origin, "builtin", host, replicas=2) for host in ("app", "shop")}
     new = circle(tunnels)
-    lacking = replace(new["shop"], cloudflare=replace(new["shop"].cloudflare, cloudflared_path="/no/such/program"))
+    lacking = without_program(new["shop"])
     fewer = replace(new["app"], cloudflare=replace(new["app"].cloudflare, replicas=1))
 
     def by_host(status: TunnelStatus, host: str) -> int:

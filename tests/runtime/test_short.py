@@ -4,12 +4,12 @@ import asyncio
 import errno
 import json
 import os
-import resource
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.lacks import no_descriptors
 
 from prx.core.evidence import ChildExit, ExitCause
 from prx.runtime.child_signs import LogWatch, explain_kill, oom_kills
@@ -44,12 +44,8 @@ def test_routes_that_cannot_be_read_are_unknown(tmp_path: Path) -> None:
 
 def test_without_descriptors_the_network_is_unknown() -> None:
     """No free descriptor: neither offline nor in another network."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
-    try:
+    with no_descriptors():
         seen = network_up(), fingerprint()
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert seen == (None, "")
 
 

@@ -47,20 +47,29 @@ async def inspecting(handler: Handler, folder: Path) -> AsyncIterator[tuple[Insp
             await inspector.close()
 
 
-async def test_a_slow_request_is_not_passed_over(tmp_path: Path) -> None:
-    """One that began first and is answered last comes last to those who follow, and once."""
-    go_on = asyncio.Event()
+@asynccontextmanager
+async def with_a_slow_one(
+    folder: Path, go_on: asyncio.Event
+) -> AsyncIterator[tuple[Inspector, int, asyncio.Task[bytes | str]]]:
+    """The same, once `/slow` is known, whose answer, the task, waits for `go_on`; all else is answered at once."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if b"/slow" in await read_head(reader):
             await go_on.wait()
         writer.write(OK)
 
-    async with inspecting(answer, tmp_path) as (inspector, port), asyncio.TaskGroup() as group:
+    async with inspecting(answer, folder) as (inspector, port), asyncio.TaskGroup() as group:
         slow = group.create_task(ask(port, b"GET /slow HTTP/1.1\r\n\r\n"))
         while not [item for item in inspector._inspected["web"].ring if item.request]:
             inspector._inspected["web"].relay.copier.read_all()
             await asyncio.sleep(0)
+        yield inspector, port, slow
+
+
+async def test_a_slow_request_is_not_passed_over(tmp_path: Path) -> None:
+    """One that began first and is answered last comes last to those who follow, and once."""
+    go_on = asyncio.Event()
+    async with with_a_slow_one(tmp_path, go_on) as (inspector, port, slow), asyncio.TaskGroup() as group:
         for number in range(2):
             await ask(port, b"GET /quick/%d HTTP/1.1\r\n\r\n" % number)
         first = await inspector.answer({"do": "requests"})
@@ -188,17 +197,7 @@ async def _told(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 async def test_who_goes_on_after_an_id_gets_each_answer_once(tmp_path: Path) -> None:
     """`after` is a place in the order of answers: a slow request with a small id is not passed over, and none comes twice."""
     go_on = asyncio.Event()
-
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if b"/slow" in await read_head(reader):
-            await go_on.wait()
-        writer.write(OK)
-
-    async with inspecting(answer, tmp_path) as (inspector, port), asyncio.TaskGroup() as group:
-        slow = group.create_task(ask(port, b"GET /slow HTTP/1.1\r\n\r\n"))
-        while not [item for item in inspector._inspected["web"].ring if item.request]:
-            inspector._inspected["web"].relay.copier.read_all()
-            await asyncio.sleep(0)
+    async with with_a_slow_one(tmp_path, go_on) as (inspector, port, slow):
         for number in range(3):
             await ask(port, b"GET /%d HTTP/1.1\r\n\r\n" % number)
         first = await inspector.answer({"do": "requests"})

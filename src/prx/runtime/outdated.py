@@ -6,24 +6,11 @@ Each is taken in by the heartbeat (`Outdated.check`); a reload that changes noth
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Protocol
 
 from prx.runtime.client_program import Programs
 from prx.runtime.connector import Connector
 from prx.runtime.context import TunnelContext
-from prx.runtime.succession import Succession
-
-
-class Owner(Protocol):
-    """The tunnel, as `prx.runtime.succession` knows it."""
-
-    context: TunnelContext
-    places: dict[int, Connector]
-    leaving: set[Connector]
-    is_wanted: bool
-
-    @property
-    def connectors(self) -> tuple[Connector, ...]: ...  # noqa: D102 - above
+from prx.runtime.succession import Owner, Succession
 
 
 class Outdated:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-import resource
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from tests.support.lacks import no_descriptors
 
 from prx.core.events import Fact, Log, Probed, StateChanged, UrlChanged, VerdictChanged
 from prx.core.states import State
@@ -235,7 +235,7 @@ def test_a_prx_without_descriptors_is_heard(manager: Manager, message: str, take
     if taken == "after it":
         house.notifier.beat()
     manager.heard()
-    with no_descriptor_left():
+    with no_descriptors():
         if message == "watchdog":
             house.notifier.beat()
         elif message == "stopping":
@@ -244,17 +244,6 @@ def test_a_prx_without_descriptors_is_heard(manager: Manager, message: str, take
             house.tell(verdict("healthy"), state("ready"))
     words = {"watchdog": "WATCHDOG=1", "ready": "READY=1", "stopping": "STOPPING=1", "status": "STATUS=ready · healthy"}
     assert any(words[message] in heard for heard in manager.heard())
-
-
-@contextmanager
-def no_descriptor_left() -> Iterator[None]:
-    """Keep this process from opening anything."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 @pytest.mark.parametrize(
