@@ -67,11 +67,14 @@ def measure_without_tunnel(bench: Bench, chosen: Sequence[str], options: argpars
         )
     if "lines" in chosen:
         scenes.write_lines(folder / "clients", options.lines)
-        bench.measure(
-            "lines",
-            ("prx", "supervisord", "runit"),
-            lambda name, place: scenes.lines(name, Job(place, [clients["loud"]])),
-        )
+        for scene, client in (("lines", "loud"), ("lines in large pieces", "pouring")):
+            bench.measure(
+                scene,
+                ("prx", "supervisord", "runit"),
+                lambda name, place, client=client: scenes.lines(  # type: ignore[misc]
+                    name, Job(place, [clients[client]]), folder / "clients" / "go"
+                ),
+            )
     if "fleet" in chosen:
         for size in map(int, options.fleets.split(",")):
             subjects = RESTARTING if size == 10 else ("prx", "supervisord", "runit") if size <= 100 else ("prx", "supervisord")
@@ -79,7 +82,7 @@ def measure_without_tunnel(bench: Bench, chosen: Sequence[str], options: argpars
                 f"{size} tunnels",
                 subjects,
                 lambda name, place, size=size: scenes.fleet(  # type: ignore[misc]
-                    name, Job(place, [clients["idle"]], count=size), rest=2 + size / 100, idle=6.0
+                    name, Job(place, [clients["idle"]], count=size), rest=2 + size / 100, idle=6.0 if size < 300 else 30.0
                 ),
                 rounds=0 if size == 10 else options.few,
             )

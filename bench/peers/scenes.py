@@ -23,12 +23,22 @@ SECRET = "eyJhIjoiMDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWYiLCJ0IjoiMDEyMzQ1Ni
 
 
 def make_clients(folder: Path) -> dict[str, str]:
-    """Write the programs that are kept running: `idle` does nothing, `loud` writes `folder/lines` and then does nothing."""
+    """Write the programs that are kept running: `idle` does nothing; `loud` and `pouring` write `folder/lines` before that.
+
+    `loud` writes each line by itself, `pouring` in pieces of 128 KiB; both begin when `folder/go` is written to. (cloudflared
+    2026.8.2 takes four calls of write(2) for a line of JSON, by strace.)
+    """
     folder.mkdir(parents=True, exist_ok=True)
     sleeper = folder / "bench-client-sleep"
     shutil.copy(shutil.which("sleep") or "/bin/sleep", sleeper)
     found = {}
-    for name, work in (("idle", ""), ("loud", f"cat {folder}/lines >&2\n")):
+    os.mkfifo(folder / "go")
+    wait = f"read go <{folder}/go\n"
+    for name, work in (
+        ("idle", ""),
+        ("loud", f"{wait}grep --line-buffered '' {folder}/lines >&2\n"),
+        ("pouring", f"{wait}cat {folder}/lines >&2\n"),
+    ):
         script = folder / f"bench-client-{name}"
         version = 'case "$*" in *--version*) echo "cloudflared version 2026.8.2 (built 2026-08-20-1200 UTC)"; exit;; esac'
         script.write_text(f"#!/bin/sh\n{version}\n{work}exec {sleeper} 1000000\n")
@@ -65,10 +75,12 @@ def respawn(name: str, job: Job) -> Figures:
         return {"child's death to its successor, s": took}
 
 
-def lines(name: str, job: Job) -> Figures:
-    """Wait until all lines of a child that writes many at once are in the file."""
+def lines(name: str, job: Job, go: Path) -> Figures:
+    """Have a child that has run for a second write many lines at once, and wait until all are in the file."""
     with running(name, job) as one:
         wait_for_children(one, 1)
+        time.sleep(1.0)
+        go.write_text("\n")
         before, began = spent(one.own), time.perf_counter()
         until(lambda: LAST.encode() in _end_of(one), within=300.0, every=0.01, what="the last line")
         took = time.perf_counter() - began

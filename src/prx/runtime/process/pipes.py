@@ -9,9 +9,12 @@ behind, so that a child writes no faster than its lines can be kept.
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
+import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from prx.logs.lines import LineSplitter
@@ -31,8 +34,29 @@ QUICK_SECONDS = 0.002
 PAUSE_SECONDS = 0.005
 """How long a flood is left in its pipe while what takes its lines is behind."""
 
+GATHER_SECONDS = 0.001
+"""How long many lines that came one by one gather in their pipe before the next wakeup, which costs as much as some 20 KiB of
+them, and keeps the child from writing meanwhile. The event loop cannot wait for less."""
+
+LOG_PIPE = 256 * 1024
+"""Bytes that a child's pipe holds, four times Linux's default: room for a pause of the event loop."""
+
+FLOOD_PIPE = 1024 * 1024
+"""Bytes that a flooded pipe holds, so that the child writes on while its lines gather: what Linux allows at most (pipe(7))."""
+
 FLOOD = 8 * 1024
 """The lines of so many bytes, or more, go to `on_block` together."""
+
+
+def set_pipe_size(fd: int, size: int) -> None:
+    """Let a pipe hold `size` bytes if the system permits it.
+
+    Linux refuses if the user's quota of pipes is used up, or if more is in the pipe now (pipe(7)).
+    """
+    if sys.platform == "linux":
+        with suppress(OSError):
+            fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, size)
+
 
 LineConsumer = Callable[[str, bytes], None]
 BlockConsumer = Callable[[str, bytes], int]
@@ -87,10 +111,18 @@ class PipeReader:
 
     def _readable(self) -> None:
         if self._full >= FLOOD_AFTER and self._is_behind():
-            self._loop.remove_reader(self._fd)
-            self._pause = self._loop.call_later(PAUSE_SECONDS, self._go_on)
-        elif self._read() == 0:
+            self._leave(PAUSE_SECONDS)
+            return
+        size = self._read()
+        if size == 0:
             self.close()
+        elif size is not None and FLOOD <= size < self._size // 2:
+            self._leave(GATHER_SECONDS)
+
+    def _leave(self, seconds: float) -> None:
+        if not self.stats.closed:
+            self._loop.remove_reader(self._fd)
+            self._pause = self._loop.call_later(seconds, self._go_on)
 
     def _go_on(self) -> None:
         self._loop.add_reader(self._fd, self._readable)
@@ -104,7 +136,8 @@ class PipeReader:
         except OSError:
             return 0
         if len(chunk) < FLOOD:
-            self._full, self._size = 0, max(self._size // 2, CHUNK)
+            self._full = 0
+            self._read_less()
             self._hand_out(self._splitter.feed(chunk))
         else:
             self._deal_with_many(chunk)
@@ -117,9 +150,21 @@ class PipeReader:
             self._hand_out(self._splitter.feed(chunk))
         self._full = self._full + 1 if len(chunk) >= CHUNK else 0
         if time.thread_time() - began > QUICK_SECONDS:
-            self._size = max(self._size // 2, CHUNK)
+            self._read_less()
         elif len(chunk) == self._size:
-            self._size = min(2 * self._size, FLOOD_CHUNK)
+            self._read_more()
+
+    def _read_more(self) -> None:
+        if self._size < FLOOD_CHUNK:
+            self._size *= 2
+            if self._size == FLOOD_CHUNK:
+                set_pipe_size(self._fd, FLOOD_PIPE)
+
+    def _read_less(self) -> None:
+        if self._size > CHUNK:
+            self._size //= 2
+            if self._size == CHUNK:
+                set_pipe_size(self._fd, LOG_PIPE)
 
     def read_rest(self, limit: int) -> None:
         """Read what is in the pipe now, at most about `limit` bytes, without waiting for more."""

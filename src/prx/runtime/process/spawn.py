@@ -42,9 +42,9 @@ from prx.core.launch import Launch
 from prx.core.shortage import FOR_NOW, lack_of
 from prx.core.value import Value, value_class
 from prx.files.search import which
+from prx.runtime.process.pipes import LOG_PIPE, set_pipe_size
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
-_LOG_PIPE_BYTES = 256 * 1024  # four times the default: room for a pause of the event loop
 _SECRET_LIMIT = 4096  # one page: fits into any pipe, even if the user's pipe quota is used up
 _LOWEST_SECRET_FD = 3  # 0, 1 and 2 are replaced in the child
 
@@ -212,9 +212,7 @@ def _log_pipe(on_failure: ExitStack, cleanup: ExitStack) -> tuple[int, int]:
     on_failure.callback(os.close, read)
     cleanup.callback(os.close, write)
     os.set_blocking(read, False)
-    if sys.platform == "linux":
-        with suppress(OSError):  # refused when the user's pipe quota is used up: the default size works too
-            fcntl.fcntl(read, fcntl.F_SETPIPE_SZ, _LOG_PIPE_BYTES)
+    set_pipe_size(read, LOG_PIPE)
     return read, write
 
 
