@@ -11,6 +11,7 @@ import pytest
 
 from prx import __version__
 from prx.cli.root import COMMANDS, cli
+from prx.cli.start import start
 from prx.core.errors import ConfigError, NotReadyError, PermanentError, PrxError, UsageError
 from prx.ui.errors import run
 
@@ -176,3 +177,20 @@ def test_completions(shell: str, capfd: pytest.CaptureFixture[str]) -> None:
     """Each shell gets a script that asks `prx` itself."""
     assert run(cli, ["completions", shell]) == 0
     assert "_PRX_COMPLETE" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["-c", "x.toml", "80"], {"config": Path("x.toml"), "targets": ("80",), "silent": False}),
+        (["-cx.toml", "-qv"], {"config": Path("x.toml"), "targets": (), "silent": True, "verbose": True}),
+        (["--name", "-c", "-q", "-c", "x.toml"], {"name": "-c", "config": Path("x.toml"), "silent": True}),
+        (["--name=-c", "-v", "80"], {"name": "-c", "config": None, "verbose": True, "targets": ("80",)}),
+        (["-c", "-q", "--json"], {"config": Path("-q"), "silent": False, "as_json": True}),
+    ],
+    ids=" ".join,
+)
+def test_a_short_option_of_start_means_what_the_long_one_does(words: list[str], expected: dict[str, object]) -> None:
+    """Alone, with its value behind it, together with others, and as the value of another option."""
+    context = start.make_context("start", list(words))
+    assert {name: context.params[name] for name in expected} == expected

@@ -10,7 +10,9 @@ import subprocess
 import sys
 import weakref
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.cli.home import Home, Started
@@ -82,7 +84,11 @@ import gc, sys
 import prx.cli
 
 prx.cli.main(sys.argv[1:])
+gc.collect()  # of what is not set aside
 gc.unfreeze()
+found = [kind for kind in gc.get_objects() if isinstance(kind, type)]
+names = [f"{kind.__module__}.{kind.__qualname__}" for kind in found]
+print("dropped", *(name for name in set(names) if names.count(name) > 1 and name.startswith("prx.")), file=sys.stderr)
 classes = [kind for kind in gc.get_objects() if isinstance(kind, type) and kind.__module__.startswith("prx.")]
 def is_inherited(kind):  # that with slots is another class than the one that was written
     return "__prx_parts__" in vars(getattr(sys.modules[kind.__module__], kind.__name__))
@@ -137,12 +143,13 @@ assert ssl.create_default_context().get_ciphers() == ciphers
 def test_a_verified_tunnel_idles_without_what_it_does_not_use(home: Home) -> None:
     """After its URL is verified `prx start` has loaded no schema library, DNS library, mail parser, screen or server.
 
-    Nor has it compiled methods of frozen data classes, which could have inherited them, or loaded more modules than it did.
+    Nor has it compiled methods of frozen data classes, which could have inherited them, or loaded more modules than it did, or
+    kept the class without slots from which `dataclass` makes one with them.
     """
     config = home.folder / "prx.toml"
     config.write_text("[history]\nkeep_days = 0\n")
     with serving() as origin, running(home) as (facts, _):
-        command = [sys.executable, "-c", _SCRIPT, "start", str(origin.port), f"--config={config}", f"--lab={facts['control']}"]
+        command = [sys.executable, "-c", _SCRIPT, "start", str(origin.port), "-c", str(config), f"--lab={facts['control']}"]
         process = subprocess.Popen(
             command,
             env=home.environ,
@@ -160,7 +167,10 @@ def test_a_verified_tunnel_idles_without_what_it_does_not_use(home: Home) -> Non
     modules = set(started.talk[-1].split())
     assert "prx.runtime.tunnel" in modules
     assert sorted(NOT_FOR_A_QUIET_TUNNEL & modules) == []
-    assert started.talk[-2].split()[1:] == []
+    assert started.talk[-2].split() == ["compiled"]
+    dropped = started.talk[-3].split()
+    assert dropped[0] == "dropped"
+    assert len(dropped[1:]) <= 3  # of 160: another thread imports, too, and what it makes at that moment is set aside
     assert len([name for name in modules if name.split(".")[0] == "prx"]) <= MODULES
 
 
@@ -237,10 +247,27 @@ def test_the_last_part_of_a_file_is_never_dropped() -> None:
 
 def test_another_c_library_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the C library knows neither call (musl, macOS), nothing is done and nothing fails."""
+    memory._of_c_library.cache_clear()
     monkeypatch.setattr(ctypes, "CDLL", lambda _: object())
-    memory.use_one_arena()
     try:
+        memory.use_one_arena()
         memory.return_free_memory()
+    finally:
+        memory._of_c_library.cache_clear()
+        gc.unfreeze()
+
+
+def test_what_a_block_of_imports_drops_is_not_set_aside() -> None:
+    """A class with slots is made from one without, which is a cycle: it is gone once the outermost block is over."""
+    with memory.no_collection():
+        with memory.no_collection():
+            whole: type[Any] = dataclass(type("Whole", (), {"__annotations__": {"size": int}}))
+            made, first = dataclass(slots=True)(whole), weakref.ref(whole)
+            del whole
+        assert first() is not None
+    try:
+        assert made(3).size == 3
+        assert first() is None
     finally:
         gc.unfreeze()
 
@@ -267,7 +294,7 @@ def test_a_command_is_imported_without_a_collection() -> None:
         done = subprocess.run([sys.executable, "-c", script], env=environ, capture_output=True, text=True, check=True)
     before, after = (json.loads(counts) for counts in done.stdout.splitlines()[-1].split(";"))
     assert after[1:] == before[1:]
-    assert after[0] - before[0] <= 5  # 21 with the collector on
+    assert after[0] - before[0] <= 8  # 21 with the collector on; one behind each part that is imported
 
 
 def test_what_has_come_up_is_not_looked_through_again() -> None:

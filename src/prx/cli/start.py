@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,7 +38,16 @@ class _WithCommand(click.Command):
             if not command[0].strip():  # an unset variable of a script
                 ctx.fail(f"`--` stands before a command, and its program is {command[0]!r}\nprx start 8080 -- npm run dev")
             ctx.meta[_COMMAND] = tuple(command)
-        return super().parse_args(ctx, [word for given in args for word in _split_lab(given)])
+        return super().parse_args(ctx, [word for given in self._in_full(args) for word in _split_lab(given)])
+
+    def _in_full(self, words: Iterable[str]) -> Iterator[str]:
+        """Yield the words, with `--config` for `-c`: click seeks similar options first, with a library that stays loaded."""
+        options = {name: option for option in self.params if isinstance(option, click.Option) for name in option.opts}
+        is_value = False
+        for word in words:
+            option = None if is_value else options.get(word)
+            is_value = option is not None and not option.is_flag
+            yield word if option is None else option.opts[-1]
 
     def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
         """Add what stands behind `--`."""

@@ -70,7 +70,7 @@ class Pipe:
         os.close(self._write)
 
     async def turn(self, seconds: float = 0.0) -> None:
-        """Let the loop go round, some seconds later."""
+        """Go on, so many seconds later, once the loop has gone round."""
         self._now += seconds
         for _ in range(3):
             await asyncio.sleep(0)

@@ -49,7 +49,7 @@ FLOOD = 8 * 1024
 
 
 def set_pipe_size(fd: int, size: int) -> None:
-    """Let a pipe hold `size` bytes if the system permits it.
+    """Set how many bytes a pipe may hold, if the system permits it.
 
     Linux refuses if the user's quota of pipes is used up, or if more is in the pipe now (pipe(7)).
     """
