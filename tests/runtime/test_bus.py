@@ -19,7 +19,9 @@ from prx.core.events import (
 from prx.core.states import State
 from prx.core.status import TunnelStatus
 from prx.core.verdicts import Verdict
-from prx.runtime.bus import TEXT_LIMIT, Bus
+from prx.logs.lines import CUT_MARKER
+from prx.logs.redact import Redactor
+from prx.runtime.bus import TEXT_LIMIT, Bus, redacted
 from prx.runtime.child_log import BURST, RATE, LineRateLimiter
 from prx.testing.clock import ManualClock
 
@@ -237,3 +239,42 @@ def test_what_was_taken_makes_room_for_more() -> None:
                 bus.publish(Log(tunnel="web", level="info", message="x" * 60_000))
             assert len(reader.take(50)) == 50
     assert bus.dropped == 0
+
+
+SECRET = "s3cret-value-of-the-test"
+
+
+@pytest.mark.parametrize(
+    ("message", "fields"),
+    [
+        (f"the value is {SECRET}", {}),
+        ("GET /hook", {"url": f"http://127.0.0.1/?token={SECRET[:8]}"}),
+        ("GET /hook", {"headers": {"inner": ["one", f"Bearer {'x' * 24}"]}}),
+        ("Authorization: Basic eA==", {"number": 7, "none": None}),
+        (f"cut at {SECRET[:9]}{CUT_MARKER}", {"other": "clean"}),
+        (f"two lines\nof {SECRET}", {}),
+        ("S\u0130GNATURE", {"more": f"?\u017fecret={SECRET[:8]}"}),
+    ],
+)
+def test_each_text_of_an_event_is_redacted(message: str, fields: dict[str, Any]) -> None:
+    """All texts are searched at once, and if any may hold a secret, each by itself."""
+    redactor = Redactor([SECRET])
+    event = Bus(ManualClock(), redactor).publish(Log(tunnel="web", level="info", message=message, fields=fields))
+    assert isinstance(event.fact, Log)
+    assert event.fact.message == redactor.text(message)
+    assert event.fact.fields == redacted(fields, redactor)
+    assert (event.fact.message, event.fact.fields) != (message, fields)
+
+
+@pytest.mark.parametrize(
+    ("message", "fields"),
+    [
+        ("GET /item/1", {"event": 1, "stream": "stderr"}),
+        ("my sec", {"second": "ret"}),
+        ("", {"a": ["s3cret-value", "-of-the-test"]}),
+    ],
+)
+def test_an_event_without_a_secret_is_published_as_it_is(message: str, fields: dict[str, Any]) -> None:
+    """Texts that only together hold the word of a secret are none."""
+    fact = Log(tunnel="web", level="info", message=message, fields=fields)
+    assert Bus(ManualClock(), Redactor([SECRET])).publish(fact).fact is fact

@@ -26,6 +26,7 @@ LEVELS = ("debug", "info", "warn", "error")
 
 LINES = "lines"
 
+_JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=str)
 _OWN = frozenset({"seq", "at", "tunnel", "level", "message", "source"})
 
 
@@ -60,7 +61,7 @@ class LogRecord(Value):
         head |= {"at": self.at, "tunnel": self.tunnel, "level": self.level, "message": self.message}
         head["source"] = self.source
         rest = {key: value for key, value in self.fields.items() if key not in _OWN}
-        return json.dumps(head | rest, ensure_ascii=False, separators=(",", ":"), default=str)
+        return _JSON.encode(head | rest)
 
     @classmethod
     def from_json(cls, line: str | bytes) -> LogRecord:

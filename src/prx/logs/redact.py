@@ -159,6 +159,11 @@ class Redactor:
             return text
         return "\n".join(map(self.line, text.split("\n")))
 
+    def are_clean(self, texts: Iterable[str]) -> bool:
+        """Return whether texts hold no secret, at the price of one; False if that is not certain."""
+        together = "\n".join(texts)
+        return CUT_MARKER not in together and self.is_clean(together)
+
     def is_clean(self, text: str) -> bool:
         """Return whether lines hold none of the words without which there is no secret; many lines cost no more than one."""
         for form in self._shortest:  # not `any`: a generator doubles the price

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import fields, replace
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -234,8 +234,23 @@ def _without_secrets(fact: _Fact, redactor: Redactor) -> _Fact:
     if isinstance(fact, UrlChanged):
         return fact
     old = {item.name: getattr(fact, item.name) for item in fields(fact) if item.name != "tunnel"}
+    if redactor.are_clean(_texts(old.values())):
+        return fact
     changed = {name: new for name, value in old.items() if (new := redacted(value, redactor)) is not value}
     return replace(fact, **changed) if changed else fact
+
+
+def _texts(values: Iterable[Any]) -> list[str]:
+    """Return the texts that `redacted` would redact."""
+    found = []
+    for value in values:
+        if type(value) is str:
+            found.append(value)
+        elif isinstance(value, Mapping):
+            found += _texts(value.values())
+        elif isinstance(value, list):
+            found += _texts(value)
+    return found
 
 
 def redacted(value: Any, redactor: Redactor) -> Any:

@@ -43,6 +43,8 @@ def take_apart(line: str) -> LogLine:
 
 def visible(text: str) -> str:
     """Return the text with its control characters, but not tabs, written as escapes."""
+    if text.isprintable():
+        return text
     return _CONTROL.sub(lambda match: repr(match[0])[1:-1], text)
 
 
