@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -139,7 +140,33 @@ def test_a_closed_stdout_is_quiet(tmp_path: object) -> None:
     for _ in range(3):
         done = subprocess.run(["bash", "-c", words], capture_output=True, text=True, check=False)
         assert done.stderr == ""
-        assert done.stdout.strip() in {"0", "1"}
+        assert done.stdout.strip() in {"0", "141"}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("completions", "bash"),
+        ("config", "schema"),
+        ("--help",),
+        ("--version",),
+        ("status", "--json"),
+        ("report", "--json"),
+        ("config", "show"),
+        ("doctor", "--help"),
+    ],
+)
+@pytest.mark.parametrize("buffered", ["", "1"])
+def test_a_reader_that_has_gone_is_shown_as_in_any_program(words: tuple[str, ...], buffered: str, tmp_path: Path) -> None:
+    """`prx … | head` ends with 141 as other programs do, not with 1, which means something else; nothing is said of it."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    environ = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "PRX_DATA_DIR": str(tmp_path), "PYTHONUNBUFFERED": buffered}
+    done = subprocess.run(
+        [sys.executable, "-m", "prx", *words], stdout=writing, stderr=subprocess.PIPE, env=environ, cwd=tmp_path, check=False
+    )
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (141, b"")
 
 
 @pytest.mark.parametrize("words", [[], ["config"], ["secret"]])

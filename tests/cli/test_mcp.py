@@ -119,7 +119,7 @@ def test_a_data_folder_that_cannot_be_read(home: Home, tool: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("stdout", "code", "said"), [("/dev/full", 1, "no space left on device"), ("a closed pipe", 1, ""), ("closed", 0, "")]
+    ("stdout", "code", "said"), [("/dev/full", 1, "no space left on device"), ("a closed pipe", 141, ""), ("closed", 0, "")]
 )
 def test_an_agent_that_takes_no_answer(home: Home, stdout: str, code: int, said: str) -> None:
     """A full disk behind stdout is reported in a line, an agent that has gone ends it without a word; none has a traceback."""

@@ -14,7 +14,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line (`sys.argv` if `arguments` is None) and return its exit code.
 
     0 done, or stopped as asked · 1 failed · 2 usage or configuration · 3 permanent, or not running · 4 not ready in time, or
-    unknown · 128 + n ended by a second signal n, or by a first one before the work is done (Ctrl-C: 130).
+    unknown · 128 + n ended by a second signal n, or by a first one before the work is done (Ctrl-C: 130); 141 if the reader of
+    stdout has gone.
     """
     reserve: list[bytes] = []
     try:

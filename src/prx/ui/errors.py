@@ -17,7 +17,7 @@ from prx.core.shortage import NO_ROOM, reserve
 from prx.ui.say import complain, say
 
 INTERRUPTED = 130  # 128 + SIGINT
-PIPE_CLOSED = 1  # as click itself does if it is the first to notice
+PIPE_CLOSED = 141  # 128 + SIGPIPE, as the shell shows the end of a program whose reader has gone; 1 would mean that it failed
 CRASHED = 1
 
 _FULL = NO_ROOM | {errno.EIO}  # what a write to stdout may end with (write(2))
@@ -42,6 +42,7 @@ def run(command: click.Command, arguments: Sequence[str] | None) -> int:
 
 
 def _run(command: click.Command, arguments: Sequence[str] | None) -> int:
+    streams = sys.stdout, sys.stderr
     try:
         code = command.main(args=None if arguments is None else list(arguments), prog_name="prx", standalone_mode=False)
         sys.stdout.flush()
@@ -55,6 +56,12 @@ def _run(command: click.Command, arguments: Sequence[str] | None) -> int:
     except (KeyboardInterrupt, click.Abort):
         return INTERRUPTED
     except BrokenPipeError:
+        _forget_stdout()
+        return PIPE_CLOSED
+    except SystemExit:
+        if sys.stdout is streams[0]:
+            raise
+        sys.stdout, sys.stderr = streams  # click has noticed it first: then it puts others in their place, and ends with 1
         _forget_stdout()
         return PIPE_CLOSED
     except Exception as error:  # noqa: BLE001 - of a defect the interpreter would write the same, with every secret that is in it
