@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from prx.core.events import Event, Fact, Log, Probed, StateChanged, Traffic, VerdictChanged
 from prx.core.states import State
+from prx.core.status import Connection, ConnectorStatus, TunnelStatus
 from prx.core.verdicts import Verdict
 from prx.history.reader import read
 from prx.history.recorder import BEAT_SECONDS, QUEUE_BYTES, HistoryRecorder
@@ -359,3 +360,72 @@ async def test_a_step_into_another_day_costs_no_more_than_a_beat(tmp_path: Path,
         (sum(item.secs for item in tunnel.lost), true[Verdict.ORIGIN_DOWN]),
     ):
         assert wanted - 2 * BEAT_SECONDS <= found <= wanted + 0.1
+
+
+@pytest.mark.parametrize("why", ["midnight", "days later", "a full file", "added by a reload", "changed by a reload"])
+async def test_the_report_knows_what_a_tunnel_serves_however_long_prx_has_been_running(tmp_path: Path, why: str) -> None:
+    """A report on the end of a long life names the address, and the connections, as one on the whole of it does."""
+    clock = clock_at_now()
+    clock.set_wall(23.5 * 3600 - clock.wall() % 86_400)  # half an hour before midnight
+    before: dict[str, dict[str, str]] = {"added by a reload": {}, "changed by a reload": {"t": "127.0.0.1:1"}}
+    about = {"tunnels": before.get(why, {"t": "127.0.0.1:8080"})}
+    connector = ConnectorStatus(7, "1", connections=(Connection(0, "ams01", "quic"), Connection(1, "fra03", "quic")))
+    bounds = Bounds(total_bytes=4 * 4096)
+    recorder = HistoryRecorder(
+        tmp_path,
+        "a",
+        bounds,
+        about=about,
+        status_of=lambda name: TunnelStatus(name, local_addr="127.0.0.1:8080", connectors=(connector,)),
+        clock=clock,
+        warn=print,
+    )
+    with recorder:
+        watched = Watched(recorder, clock)
+        await watched.becomes(Verdict.HEALTHY)
+        if why == "a full file":
+            for _ in range(200):
+                await watched.becomes(Verdict.ORIGIN_DOWN)
+                await watched.becomes(Verdict.HEALTHY)
+        await watched.lasts({"midnight": 7200, "days later": 3 * 86_400}.get(why, 300))
+        now = clock.wall()
+    if why == "a full file":
+        for old in segments(tmp_path)[:-1]:
+            old.path.unlink()
+    (tunnel,) = report(read(tmp_path, now - 60), now - 60, now).tunnels
+    assert (tunnel.local_addr, round(tunnel.reachable)) == ("127.0.0.1:8080", 60)
+    links = [(item.location, item.count, round(item.secs)) for item in tunnel.links]
+    assert links == ([] if "reload" in why else [("ams01", 0, 60), ("fra03", 0, 60)])
+
+
+@pytest.mark.parametrize(
+    "more",
+    [{"tags": ["a", "b"]}, {"aspects": {"of": {"a": "newer prx"}}}, {"big": 1 << 70}, {"lists": [], "and_more": [{}]}],
+    ids=str,
+)
+def test_a_record_of_a_newer_prx_means_what_this_one_understands_of_it(tmp_path: Path, more: Record) -> None:
+    """After a downgrade the history is no damage: a field that is not known yet is left out, and the rest counts."""
+    target = writer(tmp_path)
+    records: list[Record] = [
+        {"at": NOW, "event": "prx_started", "tunnels": {"t": "127.0.0.1:1"}},
+        {"at": NOW + 1, "event": "state_changed", "tunnel": "t", "new": "ready"},
+        {"at": NOW + 2, "event": "verdict_changed", "tunnel": "t", "new": "healthy"},
+        {"at": NOW + 60, "event": "weather", "tunnel": "t"},
+        {"at": NOW + 62, "event": "alive"},
+    ]
+    target.write([encode({**item, **more}) for item in records])
+    target.close()
+    whole = report(read(tmp_path, NOW), NOW, NOW + 62, running=False)
+    assert whole.missing == 0
+    assert [(item.tunnel, item.reachable) for item in whole.tunnels] == [("t", 60.0)]
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"new": ["healthy"]}, {"at": "noon"}, {"tunnel": 5}, {"event": None}, {"reason": {}}], ids=str
+)
+def test_a_value_that_no_prx_writes_makes_a_damaged_record(tmp_path: Path, wrong: Record) -> None:
+    """What this prx reads of a record must be of the kind that it is: else the record is counted, and means nothing."""
+    target = writer(tmp_path)
+    target.write([encode({"at": NOW, "event": "verdict_changed", "tunnel": "t", "new": "healthy", "reason": "", **wrong})])
+    target.close()
+    assert report(read(tmp_path, NOW), NOW, NOW + 62).missing == 1

@@ -240,7 +240,14 @@ class Session:
             from prx.history.recorder import recorder_for  # only if something is kept
 
             warned = partial(self._log, "warn")
-            recorder = recorder_for(config, self._in_force.data_dir, instance.key, clock=self._clock, warn=warned)
+            recorder = recorder_for(
+                config,
+                self._in_force.data_dir,
+                instance.key,
+                status_of=self._bus.status,
+                clock=self._clock,
+                warn=warned,
+            )
             self._bus.listen(stack.enter_context(recorder).see)
         self._outcome = Outcome(config.tunnels, self._settled)
         self._bus.listen(self._outcome.see)

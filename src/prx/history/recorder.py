@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -12,7 +12,8 @@ from typing import Any, Final, Self
 from prx import __version__
 from prx.config.schema import Config
 from prx.core.events import Event, Probed, Traffic
-from prx.history.records import CLOCK_SET, Record, encode, from_event
+from prx.core.status import TunnelStatus
+from prx.history.records import CLOCK_SET, OPEN, Record, encode, from_event
 from prx.history.rollup import Rollup
 from prx.history.segments import Bounds, SegmentWriter
 from prx.history.standing import Standing
@@ -31,25 +32,44 @@ def history_folder(data_dir: Path) -> Path:
     return data_dir / "history"
 
 
-def recorder_for(config: Config, data_dir: Path, key: str, *, clock: Clock, warn: Callable[[str], None]) -> HistoryRecorder:
-    """Return the recorder of the prx called `key`, whose configuration keeps a history."""
+def recorder_for(
+    config: Config,
+    data_dir: Path,
+    key: str,
+    *,
+    status_of: Callable[[str], TunnelStatus | None],
+    clock: Clock,
+    warn: Callable[[str], None],
+) -> HistoryRecorder:
+    """Return the recorder of the prx called `key`, whose configuration keeps a history; the rest is as for the recorder."""
     bounds = Bounds(config.history.keep_days, config.history.keep_mb * 1_000_000)
     tunnels = {name: item.local_addr for name, item in config.tunnels.items()}
     about = {"pid": os.getpid(), "version": __version__, "tunnels": tunnels}
-    return HistoryRecorder(history_folder(data_dir), key, bounds, about=about, clock=clock, warn=warn)
+    folder = history_folder(data_dir)
+    return HistoryRecorder(folder, key, bounds, about=about, status_of=status_of, clock=clock, warn=warn)
 
 
 class HistoryRecorder:
     """Keep the events of one prx in `folder`, in a `with` block on a running loop.
 
-    `key` tells this prx from others; `about` is kept with its start (pid, version, tunnels). `warn(text)` is called on the loop
-    once when the disk refuses, and again only after it has taken records in between.
+    `key` tells this prx from others; `about` is kept with its start (pid, version, tunnels). `status_of(tunnel)` returns
+    what is known of a tunnel now, None if nothing is; it is called on the loop and in the writing thread.
+    `warn(text)` is called on the loop once when the disk refuses, and again only after it has taken records in between.
     """
 
     def __init__(
-        self, folder: Path, key: str, bounds: Bounds, *, about: Mapping[str, Any], clock: Clock, warn: Callable[[str], None]
+        self,
+        folder: Path,
+        key: str,
+        bounds: Bounds,
+        *,
+        about: Mapping[str, Any],
+        clock: Clock,
+        warn: Callable[[str], None],
+        status_of: Callable[[str], TunnelStatus | None] = lambda _: None,
     ) -> None:
-        self._clock, self._about, self._warn = clock, about, warn
+        self._clock, self._about, self._warn, self._status_of = clock, about, warn, status_of
+        self._addresses: dict[str, str] = dict(about.get("tunnels", {}))  # as they were kept last
         self._jumps = WallJumps(clock)
         self._rollup = Rollup()
         self._standings: dict[str, Standing] = {}  # replaced as a whole: the writing thread reads it
@@ -97,6 +117,10 @@ class HistoryRecorder:
         if (new := standing.after(kept)) is not standing:
             self._standings = {**self._standings, tunnel: new}
         self._put(kept)
+        status = self._status_of(tunnel)
+        if status is not None and status.local_addr != self._addresses.get(tunnel):  # by a reload
+            self._addresses[tunnel] = status.local_addr
+            self._put(self._snapshot(tunnel, new))
 
     def _follow_the_clock(self) -> None:
         """Keep that the wall clock was set, before anything of its new time."""
@@ -118,9 +142,20 @@ class HistoryRecorder:
         return round(self._clock.wall(), 3)
 
     def _header(self) -> list[bytes]:
-        """Return where every tunnel stands; called in the writing thread."""
-        at = self._now()
-        return [encode(standing.snapshot(name, at)) for name, standing in self._standings.items()]
+        """Return where every tunnel stands, and its connections; called in the writing thread."""
+        return [encode(record) for name, standing in self._standings.items() for record in self._standing(name, standing)]
+
+    def _standing(self, tunnel: str, standing: Standing) -> Iterator[Record]:
+        yield self._snapshot(tunnel, standing)
+        status = self._status_of(tunnel)
+        for connector in () if status is None else status.connectors:
+            for item in connector.connections:
+                where = {"index": item.index, "location": item.location, "protocol": item.protocol}
+                yield {"at": self._now(), "event": OPEN, "tunnel": tunnel, "pid": connector.pid, **where}
+
+    def _snapshot(self, tunnel: str, standing: Standing) -> Record:
+        status = self._status_of(tunnel)
+        return {**standing.snapshot(tunnel, self._now()), "local_addr": "" if status is None else status.local_addr}
 
     def _gap(self, dropped: int) -> bytes:
         return encode({"at": self._now(), "event": "lost", "count": dropped})

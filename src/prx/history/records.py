@@ -6,7 +6,9 @@ Beside the events that are kept as they are (`KEPT`) there are those of the hist
 
     prx_started    pid, version, tunnels: {name: local_addr}; the first record of each prx
     prx_stopped    the last record of a prx that ended in order
-    snapshot       tunnel, state, verdict, reason, url: where a tunnel stands at the beginning of a file, or after lost records
+    snapshot       tunnel, state, verdict, reason, url, local_addr: where a tunnel stands at the beginning of a file, after lost
+                   records, and when it serves another address
+    connection_open  tunnel, pid, index, location, protocol: a connection that is open at the beginning of a file
     alive          once a minute: what came before was in force until now
     clock_set      by: the wall clock was set ahead by so many seconds (negative: back) since the record above
     probes         tunnel, secs, count, failed, buckets: what the probes of some minutes saw (`prx.history.latency`)
@@ -41,9 +43,17 @@ KEPT: Final = (
 """The facts that are kept one by one; probes are added up, and log lines are in the log."""
 
 CLOCK_SET: Final = "clock_set"
+OPEN: Final = "connection_open"
 
 _TABLES: Final = {"tunnels", "buckets"}
 _TEXTS: Final = {"event", "tunnel"}
+_KNOWN: Final = {
+    *("at", "event", "tunnel", "pid", "version", "tunnels", "buckets", "count", "failed", "secs", "by"),
+    *("state", "verdict", "reason", "url", "local_addr"),
+    *(item.name for kind in KEPT for item in fields(kind)),
+}
+"""The names that this prx reads: a value of another kind than it writes makes no record of theirs."""
+
 _MOST: Final = 1 << 62  # of a number; nothing that is counted gets there
 _AT: Final = b'{"at":'
 _ALIVE: Final = b',"event":"alive"}'
@@ -71,7 +81,9 @@ def decode(line: bytes) -> Record:
     if not isinstance(record, dict) or not isinstance(record.get("event"), str):
         raise ValueError("expected an object with an event")  # noqa: TRY004 - bad content, as all that is refused here
     if not all(_is_sound(name, value) for name, value in record.items()):
-        raise ValueError("expected plain values, and texts for names")
+        record = {name: value for name, value in record.items() if name in _KNOWN or _is_sound(name, value)}  # of a newer prx
+        if not all(_is_sound(name, value) for name, value in record.items()):
+            raise ValueError("expected plain values, and texts for names")
     record["at"] = _time(record.get("at"))
     return record
 

@@ -171,6 +171,8 @@ def _life(life: Life, since: float, until: float, *, running: bool) -> list[Tunn
             for name, local_addr in record["tunnels"].items():
                 if name in found:
                     found[name].local_addr = str(local_addr)
+        elif record["event"] == "snapshot" and record.get("local_addr") and record.get("tunnel") in found:
+            found[record["tunnel"]].local_addr = str(record["local_addr"])
     for name, records in _by_tunnel(life.records, found).items():
         _finish(found[name], records, since, until, running=running)
     return list(found.values())
@@ -294,7 +296,7 @@ class _Links:
                 self._close_child(record, at)
             case "connection_lost":
                 self._close(_connection(record), at)
-            case "connection_registered":
+            case "connection_registered" | "connection_open":
                 self._close(_connection(record), at)
                 self._register(record, at)
         self.last = at
@@ -319,7 +321,7 @@ class _Links:
     def _register(self, record: Record, at: float) -> None:
         place = (str(record.get("location", "")), str(record.get("protocol", "")))
         link = self.found.setdefault(place, Link(*place))
-        link.count += self._since <= at < self._until
+        link.count += record["event"] == "connection_registered" and self._since <= at < self._until
         self._open[_connection(record)] = (link, at)
 
     def _close(self, connection: _Connection, at: float) -> None:

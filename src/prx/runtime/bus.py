@@ -219,6 +219,10 @@ class Bus:
         """Forget a tunnel that the configuration no longer has."""
         self._statuses.pop(name, None)
 
+    def status(self, name: str) -> TunnelStatus | None:
+        """Return the present status of a tunnel, None if it is not tracked; from any thread."""
+        return self._statuses.get(name)
+
     def statuses(self) -> tuple[TunnelStatus, ...]:
         """Return the present status of every tunnel, in the order in which they were tracked."""
         self._follow_the_clock()

@@ -48,7 +48,8 @@ def _rows(tunnel: TunnelReport) -> Iterator[tuple[str, str]]:
     for number, link in enumerate(tunnel.links):
         protocol = PROTOCOL_NAMES.get(link.protocol, link.protocol)
         connections = "connection" if link.count == 1 else "connections"
-        words = f"{link.location} {protocol}  {link.count} {connections}, {seconds(link.secs)} in all"
+        made = f"{link.count} {connections}" if link.count else "connected before"
+        words = f"{link.location} {protocol}  {made}, {seconds(link.secs)} in all"
         yield "" if number else "edge", words
 
 
