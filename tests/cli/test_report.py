@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from tests.cli.home import Home
 
+from prx.control.unixpath import listen
 from prx.history.segments import day_of
 from prx.runtime.host.clock import SystemClock
 
@@ -106,3 +107,26 @@ def test_the_newest_lines_are_last_after_the_clock_was_set_back(home: Home, word
     (folder / "web.log").write_text("\n".join(lines) + "\n")
     shown = home.run("logs", *words).stdout.splitlines()
     assert [line.split()[-1] for line in shown] == ["third", "fourth"]
+
+
+@pytest.mark.parametrize(("state", "watched"), [("killed", 60.0), ("lives", 160.0), ("unknown", 160.0)])
+def test_a_prx_that_was_killed_a_moment_ago_is_not_taken_for_healthy(home: Home, state: str, watched: float) -> None:
+    """No process listens on its control socket: what it saw last holds until its last sign of life, not for 150 s more."""
+    now = SystemClock().wall()
+    records: list[dict[str, Any]] = [
+        {"at": now - 160, "event": "prx_started", "tunnels": {"web": "127.0.0.1:8080"}},
+        {"at": now - 160, "event": "state_changed", "tunnel": "web", "new": "ready"},
+        {"at": now - 160, "event": "verdict_changed", "tunnel": "web", "new": "healthy"},
+        {"at": now - 100, "event": "alive"},
+    ]
+    folder, run = home.folder / "data" / "history", home.folder / "data" / "run"
+    folder.mkdir(parents=True)
+    run.mkdir(mode=0o700)
+    (folder / f"web.{day_of(now - 160)}.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    listening = None if state == "unknown" else listen(run / "web.sock")
+    if listening is not None:
+        listening.listen() if state == "lives" else listening.close()
+    (tunnel,) = json.loads(home.run("report", "--json", "--since", "1h").stdout)["tunnels"]
+    if listening is not None:
+        listening.close()  # harmless when it is closed
+    assert tunnel["reachable_secs"] == pytest.approx(watched, abs=20)

@@ -519,3 +519,19 @@ def test_no_record_whatever_it_holds_ends_the_report() -> None:
                     except ValueError:
                         life.damaged += 1
                 json.dumps(report([life], BEGIN - 100, BEGIN + 1000).to_json(timeline=True))
+
+
+@pytest.mark.parametrize("silent", [1.0, 30.0, 59.0, 149.0])
+@pytest.mark.parametrize("verdict", ["healthy", "origin_down"])
+def test_a_prx_that_is_known_to_be_dead_is_believed_until_its_last_sign_of_life_alone(silent: float, verdict: str) -> None:
+    """Killed a moment ago: what was in force then is put down to nothing since; another prx, which lives, is believed on."""
+    dead, alive = Script("dead"), Script("alive")
+    for story in (dead, alive):
+        story.at(10).verdict(verdict, "ready")
+        story.add("connection_registered", pid=2, index=0, location="ams01", protocol="quic")
+        story.at(600).add("alive", tunnel=None)
+    lives = [Life("dead", dead.records), Life("alive", alive.records)]
+    found = {item.tunnel: item for item in report(lives, BEGIN, BEGIN + 600 + silent, killed={"dead"}).tunnels}
+    assert (found["dead"].watched, found["dead"].unwatched) == (600.0, silent)
+    assert (found["alive"].watched, found["alive"].unwatched) == (600.0 + silent, 0.0)
+    assert (found["dead"].links[0].secs, found["alive"].links[0].secs) == (590.0, 590.0 + silent)

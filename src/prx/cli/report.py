@@ -73,7 +73,8 @@ def made(name: str | None, since: float, *, folder: Path | None = None) -> Repor
 
     UsageError: it holds no such tunnel.
     """
-    from prx.config.paths import data_dir
+    from prx.config.paths import data_dir, runtime_dir
+    from prx.control.liveness import killed
     from prx.history.reader import read
     from prx.history.recorder import history_folder
     from prx.history.report import report as report_of
@@ -85,7 +86,7 @@ def made(name: str | None, since: float, *, folder: Path | None = None) -> Repor
         lives = read(folder, until - since)
     except OSError as error:
         raise refused(f"{error.filename or folder} cannot be read: {error.strerror}", error, kind=PrxError) from error
-    whole = report_of(lives, until - since, until)
+    whole = report_of(lives, until - since, until, killed=killed(runtime_dir()))
     if name is None:
         return whole
     wanted = [item for item in whole.tunnels if name in {item.tunnel, item.local_addr, item.local_addr.rpartition(":")[2]}]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
@@ -146,15 +146,16 @@ class Report:
         }
 
 
-def report(lives: Sequence[Life], since: float, until: float, *, running: bool = True) -> Report:
+def report(lives: Sequence[Life], since: float, until: float, *, running: bool = True, killed: Collection[str] = ()) -> Report:
     """Return the report on the time from `since` to `until`.
 
-    `running`: the last standing holds until `until` if there was a sign of life shortly before it.
+    `running`: the last standing holds until `until` if there was a sign of life shortly before it. `killed`: the keys of prx
+    that are known not to run.
     """
     tunnels: list[TunnelReport] = []
     missing = 0
     for life in lives:
-        tunnels += _life(life, since, until, running=running)
+        tunnels += _life(life, since, until, running=running and life.key not in killed)
         lost = sum(_count(item) for item in life.records if item["event"] == "lost" and since <= item["at"] < until)
         missing += life.damaged + lost
     tunnels.sort(key=lambda item: (item.tunnel, item.local_addr, item.key))

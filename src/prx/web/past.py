@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -62,10 +62,11 @@ def _latency(record: dict[str, object]) -> Latency:
 
 
 class History:
-    """Read the history in `folder`. `wall` returns seconds since 1970."""
+    """Read the history in `folder`. `wall` returns seconds since 1970; `killed` the keys of those prx that were killed."""
 
-    def __init__(self, folder: Path, wall: Callable[[], float]) -> None:
+    def __init__(self, folder: Path, wall: Callable[[], float], killed: Callable[[], Collection[str]] = frozenset) -> None:
         self._folder = folder
+        self._killed = killed
         self._wall = wall
         self._kept: dict[float, Past] = {}
         self._reading = asyncio.Lock()
@@ -84,7 +85,7 @@ class History:
 
     def _read(self, seconds: float, now: float) -> Past:
         lives = tuple(read(self._folder, now - seconds))
-        return Past(report(lives, now - seconds, now), lives)
+        return Past(report(lives, now - seconds, now, killed=self._killed()), lives)
 
 
 def only(found: Iterable[TunnelReport], tunnel: str | None, key: str | None) -> tuple[TunnelReport, ...]:

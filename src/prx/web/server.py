@@ -20,6 +20,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.types import ASGIApp
 
+from prx.control.liveness import killed
 from prx.core.errors import PermanentError, PrxError, refused
 from prx.secrets.value import Secret
 from prx.web.address import Listen
@@ -93,7 +94,7 @@ class Dashboard:
     def app(self) -> ASGIApp:
         """Return the ASGI application."""
         settings = self._settings
-        history = History(settings.history, settings.wall)
+        history = History(settings.history, settings.wall, lambda: killed(settings.sockets))
         sources = Sources(self.hub, history, self.streams, settings.doctor, Questions(self.hub), self.connections)
         renderer = Renderer(self.hub)
         pages = Pages(sources, renderer, self.keys, settings.listen, settings.password)
