@@ -1,11 +1,17 @@
-"""`on_change` of a real prx, which ends because nothing can run."""
+"""`on_change` of a real prx, which ends because nothing can run, or is ended in the middle of trouble."""
 
 from __future__ import annotations
 
 import json
+import signal
+import time
+from pathlib import Path
+from typing import Any
 
+import pytest
 from tests.cli.home import Home
-from tests.support.waits import free_port
+from tests.support.origin import serving
+from tests.support.waits import PATIENCE, free_port
 
 
 def test_the_last_words_of_a_prx_that_cannot_run(home: Home) -> None:
@@ -33,3 +39,39 @@ def test_an_address_is_not_shown(home: Home) -> None:
     assert "slack://***" in shown
     for secret in ("tokenA", "0123456789abcdef", "hunter2"):
         assert secret not in shown
+
+
+def _hear(heard: Path, count: int) -> list[dict[str, Any]]:
+    """Wait until so many notices have come, and return them."""
+    end = time.monotonic() + 2 * PATIENCE
+    while not heard.exists() or heard.read_text().count("\n") < count:
+        assert time.monotonic() < end, heard.read_text() if heard.exists() else "nothing was heard"
+        time.sleep(0.05)  # a file of another process sends no events
+    return [json.loads(line) for line in heard.read_text().splitlines()]
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_the_end_of_trouble_is_told_by_the_next_prx(home: Home, how: signal.Signals) -> None:
+    """Prx is killed, or stopped for an upgrade, while its service is down: the next one finds all well, and says so once."""
+    hook, heard, port = home.folder / "hook.sh", home.folder / "heard", free_port()
+    hook.write_text("#!/bin/sh\ncat >>heard\n")
+    hook.chmod(0o755)
+    (home.folder / "prx.toml").write_text(
+        f'[tunnel]\nlocal_addr = "127.0.0.1:{port}"\non_change = ["./hook.sh"]\n'
+        '[tunnel.cloudflare]\ncloudflared_path = "builtin"\n'
+    )
+    with serving(port):
+        prx = home.start("--lab")
+        prx.url()
+    (trouble,) = _hear(heard, 1)
+    assert (trouble["event"], trouble["data"]["verdict"]) == ("trouble", "origin_down")
+    prx.send(how)
+    prx.end()
+    with serving(port):
+        prx = home.start("--lab")
+        _, recovered = _hear(heard, 2)
+        assert (recovered["event"], recovered["data"]["verdicts"]) == ("recovered", ["origin_down"])
+        assert recovered["data"]["since"] == trouble["data"]["since"]
+        prx.send(signal.SIGTERM)
+        assert prx.end() == 0
+    assert [item["event"] for item in _hear(heard, 2)] == ["trouble", "recovered"]

@@ -212,13 +212,14 @@ class Traffic(Fact):
 
 @value_class(frozen=True, kw_only=True, slots=True, eq=False, repr=False)
 class HookRan(Fact):
-    """A hook was run, for a new URL or a piece of news: what, whether it worked, after how many tries."""
+    """A hook was run, for a new URL or a piece of news: did it work, after how many tries? kept: it is tried again later."""
 
     name: ClassVar[str] = "hook"
     hook: str
     ok: bool
     tries: int
     detail: str = ""
+    kept: bool = False
 
 
 @value_class(frozen=True, kw_only=True, slots=True, eq=False, repr=False)

@@ -4,7 +4,8 @@ Theory of operation. A verdict becomes news when it has lasted: one that came ab
 `visible_after` already (`prx.core.display`); any other one is waited for here. All verdicts from the first bad one until the
 tunnel has been well for `WELL_FOR` are one incident: each verdict that lasts is reported once, and the end once, with how long
 it took. So a tunnel that comes and goes is reported once. The way up (`starting`, public DNS of a fresh name) is no trouble.
-A tunnel that is stopped on purpose ends its incident without a notice.
+A tunnel that is stopped on purpose ends its incident without a notice. An incident that is `open` when prx ends is ended by the
+next prx, as if there had been one alone; what still is wrong is reported by that one as well.
 
 Times are wall-clock seconds since 1970 and come in as arguments.
 """
@@ -40,6 +41,13 @@ class Notice:
     text: str
     data: Mapping[str, Any] = field(default_factory=dict)
 
+    def sent(self, *, late: bool, missed: int) -> Notice:
+        """Return the notice as it is sent: it says if it comes `late`, and how many before it the receiver has `missed`."""
+        more = [f"This was at {timestamp(self.at)}; it could not be delivered before."] if late else []
+        more += [f"Notices before this one that could not be delivered: {missed}."] if missed else []
+        data = {**self.data, "missed": missed} if missed else self.data
+        return replace(self, text="\n".join([self.text, *more]), data=data) if more else self
+
     def to_json(self) -> bytes:
         """Return the form that commands find on stdin and servers in the request."""
         body = {"event": self.event, "timestamp": timestamp(self.at), "data": {"tunnel": self.tunnel, **self.data}}
@@ -50,6 +58,14 @@ class Notice:
         words = {name: str(self.data.get(name, "")) for name in ("verdict", "reason", "hint", "url")}
         named = {f"PRX_{name.upper()}": value for name, value in words.items()}
         return {"PRX_TUNNEL": self.tunnel, "PRX_EVENT": self.event, "PRX_TEXT": self.text, **named}
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """An incident that was reported and is not over. since: when it began; verdicts: those that were reported."""
+
+    since: float
+    verdicts: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,17 +80,21 @@ class _Fault:
 
 
 class Incidents:
-    """The incidents of one tunnel. `due` is when `elapse` is to be called next; None if nothing is waited for."""
+    """The incidents of one tunnel. `due` is when `elapse` is to be called next; None if nothing is waited for.
 
-    def __init__(self, tunnel: str) -> None:
+    before: the incident that an earlier prx has left open.
+    """
+
+    def __init__(self, tunnel: str, before: Open | None = None) -> None:
         self.due: float | None = None
         self._tunnel = tunnel
         self._state = State.IDLE
         self._url = ""
         self._was_well = False
         self._fault: _Fault | None = None  # the present one
-        self._began: float | None = None  # of the incident that was reported
-        self._reported: list[str] = []  # its verdicts
+        self._began = None if before is None else before.since  # of the incident that was reported
+        self._earlier = () if before is None else before.verdicts  # of it, which another prx has reported
+        self._reported: list[str] = []  # its other verdicts
         self._well_at: float | None = None
         self._will_change = False
 
@@ -102,6 +122,14 @@ class Incidents:
                 ]
         return []
 
+    @property
+    def open(self) -> Open | None:
+        """The incident that was reported and is not over; None if there is none."""
+        return None if self._began is None else Open(self._began, self._verdicts())
+
+    def _verdicts(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys((*self._earlier, *self._reported)))
+
     def move(self, by: float) -> None:
         """Take in that the wall clock was set `by` seconds ahead."""
         self.due, self._began, self._well_at = (
@@ -125,7 +153,7 @@ class Incidents:
         if fact.new in WELL:
             self._was_well = True
             self._fault, self._well_at = None, at
-            self.due = at + WELL_FOR if self._reported else None
+            self.due = at + WELL_FOR if self._began is not None else None
             return []
         if fact.new is Verdict.STARTING or (fact.new is Verdict.DNS_PENDING and not self._was_well):
             if self._well_at is not None:  # it is on its way up again: its trouble is over once it has been well for long
@@ -169,7 +197,8 @@ class Incidents:
         assert self._well_at is not None
         began = self._began if self._began is not None else self._well_at
         lasted = max(0.0, self._well_at - began)
-        verdicts, self._reported, self._began, self._well_at = list(self._reported), [], None, None
+        verdicts = list(self._verdicts())
+        self._earlier, self._reported, self._began, self._well_at = (), [], None, None
         return [
             self._notice(
                 "recovered",
@@ -187,7 +216,7 @@ class Incidents:
         return self._notice("url_will_change", at, text, reason=fact.reason, in_secs=fact.delay)
 
     def _forget(self) -> None:
-        self.due, self._fault, self._well_at, self._began, self._reported = None, None, None, None, []
+        self.due, self._fault, self._well_at, self._began, self._earlier, self._reported = None, None, None, None, (), []
         self._was_well = self._will_change = False
 
     def _notice(self, event: str, at: float, text: str, **data: Any) -> Notice:

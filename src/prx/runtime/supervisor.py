@@ -73,6 +73,7 @@ class Supervisor:
         self.redactor = bus.redactor
         self._clock = clock
         self._data_dir = data_dir
+        self._instance = instance
         self._private = runtime_dir(environ) / f"{instance}.child"
         self._ledger_path = runtime_dir(environ) / f"{instance}.children.json"
         self._environ = environ
@@ -138,6 +139,7 @@ class Supervisor:
                 if self._last.none_can_run:  # else what was wrong has changed meanwhile
                     break
             self._is_over = True
+            self._notices.end()
             for task in (heartbeat, hooks, notices, *self._running):
                 task.cancel()
         return NOTHING_CAN_RUN if nothing_can_run and not self._stop_asked else STOPPED_AS_ASKED
@@ -149,11 +151,13 @@ class Supervisor:
         self._stop_asked = self._stop_asked or name is None
         if self._tasks is None and name is not None and name in self._config.tunnels:
             self._stopped.add(name)
+        self._leave_notices()
         self._send(name, inputs.Stop())
 
     def kill(self) -> None:
         """Stop everything now."""
         self._stop_asked = True
+        self._leave_notices()
         self._send(None, inputs.Kill())
 
     def restart(self, name: str | None = None) -> None:
@@ -219,6 +223,11 @@ class Supervisor:
 
     # ------------------------------------------------------------------ inside
 
+    def _leave_notices(self) -> None:
+        """Leave what is open to the next prx, if this one has been asked to end: that is no stop of a tunnel."""
+        if self._stop_asked and self._tasks is not None:
+            self._notices.end()
+
     def _require_running(self) -> None:
         if self._is_over:
             raise PrxError("prx is ending: no tunnel was left that runs", hint="start it again")
@@ -239,7 +248,12 @@ class Supervisor:
         self._learn_secrets(self._config)
         access = self._config.access
         self._hooks = HookRunner(
-            self.bus.publish, self._clock, folder=self._folder, environ=self._environ, redact=self.redactor.line
+            self.bus.publish,
+            self._clock,
+            folder=self._folder,
+            environ=self._environ,
+            redact=self.redactor.line,
+            settings_for=self._settings_for,
         )
         self._notices = NoticeRunner(
             self.bus.publish,
@@ -248,6 +262,7 @@ class Supervisor:
             folder=self._folder or Path.cwd(),
             environ=self._environ,
             redact=self.redactor.line,
+            kept=self._data_dir / "incidents" / f"{self._instance}.json",
         )
         self._edge = EdgeWatch(self._site, Resolver(self._site.doh, clock=self._clock), self._clock)
         return Shared(
@@ -340,7 +355,8 @@ class Supervisor:
 
     def _chores(self) -> tuple[Callable[[], object], ...]:
         """Return what the heartbeat does for all: write what could not be written, check the programs of living children."""
-        return (self._shared.ledger.retry, self._shared.state.retry, self._check_programs, self._last.check)
+        shared = self._shared
+        return (shared.ledger.retry, shared.state.retry, self._notices.retry, self._check_programs, self._last.check)
 
     def _check_programs(self) -> None:
         known: Programs = {}  # most tunnels have the same one
@@ -365,6 +381,11 @@ class Supervisor:
     def _settings_of(self, name: str) -> TunnelSettings | None:
         return self._config.tunnels.get(name)
 
+    def _settings_for(self, fact: UrlChanged) -> TunnelSettings | None:
+        """Return the settings of a tunnel that still has the URL of `fact`."""
+        status = self.bus.status(fact.tunnel)
+        return None if status is None or status.url != fact.url else self._settings_of(fact.tunnel)
+
     def _send(self, name: str | None, event: inputs.Input) -> None:
         for keeper in list(self._keepers.values()):
             if name in {None, keeper.name}:
@@ -374,3 +395,5 @@ class Supervisor:
         if what == "network":
             self._edge.forget()
         self._send(None, inputs.Woken(what))
+        self._hooks.wake()
+        self._notices.wake()

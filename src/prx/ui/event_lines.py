@@ -56,8 +56,9 @@ def _line_of(fact: Fact) -> Line | None:
             return _line_of_state(fact)
         case events.ConfigReloaded(restarted=restarted):
             return Line("info", "configuration read again" + (", restarted for it" if restarted else ", nothing to restart"))
-        case events.HookRan(hook=hook, ok=ok, tries=tries, detail=detail):
+        case events.HookRan(hook=hook, ok=ok, tries=tries, detail=detail, kept=kept):
             how = "ran" if ok else f"failed after {tries} tries"
+            how += ", and is tried again later" if kept else ""
             return Line("info" if ok else "warn", f"hook {hook} {how}" + (f": {detail}" if detail else ""))
         case events.Dropped(count=count):
             return Line("warn", f"{count} events were not shown: too many at once")

@@ -9,15 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.servers import forever
 from tests.support.waits import PATIENCE
 
 from prx.config.schema import TunnelSettings
 from prx.core.events import Fact, HookRan, UrlChanged
 from prx.runtime.hooks import HookRunner
+from prx.runtime.hooks.attempts import LATER
 
 
 class InstantClock:
-    """A clock whose waits are over at once, and are written down."""
+    """A clock whose waits are over at once, and are written down; those of what is kept for later last as long as the test."""
 
     def __init__(self) -> None:
         self.waits: list[float] = []
@@ -35,6 +37,8 @@ class InstantClock:
     async def sleep(self, delay: float) -> None:
         """Have the others run, once."""
         self.waits.append(delay)
+        if delay in LATER.delays:
+            await forever()
         await asyncio.sleep(0)
 
 

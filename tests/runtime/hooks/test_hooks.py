@@ -14,6 +14,7 @@ from tests.runtime.hooks.conftest import Bench
 from tests.support.servers import Servers, answer, forever
 from tests.support.waits import PATIENCE
 
+from prx.runtime.hooks.attempts import LATER
 from prx.runtime.hooks.command import CommandHook
 from prx.runtime.hooks.kinds import Change, HookError
 from prx.runtime.hooks.web import WebHook
@@ -84,7 +85,7 @@ async def test_failure_is_repeated_and_shown(bench: Bench, tmp_path: Path) -> No
     result = await bench.result()
     assert (result.ok, result.tries) == (False, 4)
     assert sorted(result.detail.split("\n")) == ["exit code 7", "it is broken", "password ***"]
-    assert bench.clock.waits == [1.0, 5.0, 15.0]
+    assert bench.clock.waits == [1.0, 5.0, 15.0, LATER.delay(1)]
     assert (tmp_path / "tries").read_text() == "x\n" * 4
 
 

@@ -17,14 +17,15 @@ from tests.support.servers import Handler, Servers, forever
 from tests.support.waits import PATIENCE
 
 from prx.config.schema import TunnelSettings
-from prx.core.events import Event, Fact, HookRan, RestartScheduled, UrlKnown, VerdictChanged
+from prx.core.events import Event, Fact, HookRan, Log, RestartScheduled, UrlKnown, VerdictChanged
 from prx.core.verdicts import Verdict
 from prx.runtime.hooks.apprise import AppriseHook
+from prx.runtime.hooks.attempts import LATER, deliver_repeatedly
 from prx.runtime.hooks.chosen import notice_hooks
 from prx.runtime.hooks.command import CommandHook
 from prx.runtime.hooks.kinds import Change
-from prx.runtime.hooks.notices import LINE, NoticeRunner
-from prx.runtime.hooks.runner import deliver_repeatedly
+from prx.runtime.hooks.line import LINE
+from prx.runtime.hooks.notices import NoticeRunner
 from prx.runtime.hooks.web import WebHook
 from prx.secrets.value import Secret
 
@@ -47,6 +48,7 @@ class Bench:
     def __init__(self, folder: Path) -> None:
         self.settings = TunnelSettings()
         self.results: asyncio.Queue[HookRan] = asyncio.Queue()
+        self.said: list[str] = []
         self.clock = InstantClock()
         self.runner = NoticeRunner(
             self._publish,
@@ -58,6 +60,9 @@ class Bench:
         )
 
     def _publish(self, fact: Fact) -> None:
+        if isinstance(fact, Log):
+            self.said.append(fact.message)
+            return
         assert isinstance(fact, HookRan)
         self.results.put_nowait(fact)
 
@@ -127,14 +132,14 @@ async def test_without_a_key_nothing_is_signed(bench: Bench, servers: Servers) -
 
 
 async def test_a_server_that_fails_is_asked_three_times_more(bench: Bench, servers: Servers) -> None:
-    """After 1, 5 and 15 seconds; then the result says so."""
+    """After 1, 5 and 15 seconds; then the result says so, and that it is kept."""
     _, handler = receiver(500)
     server = await servers.start(handler)
     bench.settings = TunnelSettings(on_change=(server.url,))
     bench.see(failed())
     result = await bench.result()
-    assert (result.ok, result.tries, result.detail) == (False, 4, "it answers 500")
-    assert bench.clock.waits == [1.0, 5.0, 15.0]
+    assert (result.ok, result.tries, result.kept, result.detail) == (False, 4, True, "it answers 500")
+    assert bench.clock.waits == [1.0, 5.0, 15.0, LATER.delay(1)]
 
 
 async def test_news_comes_in_order_and_none_is_dropped(bench: Bench, tmp_path: Path) -> None:
@@ -161,6 +166,7 @@ async def test_a_hook_that_hangs_holds_up_no_other_and_its_line_is_bounded(
     waiting = bench.runner.waiting(silent.url)
     assert len(waiting) <= LINE
     assert waiting[-1].data["reason"] == str(3 * LINE - 1)
+    assert [words for words in bench.said if silent.url in words]
 
 
 async def test_a_tunnel_without_on_change_costs_nothing(bench: Bench) -> None:
@@ -227,6 +233,7 @@ async def test_a_hook_that_cannot_be_started_is_not_tried_again(
         monkeypatch.setattr("prx.runtime.hooks.apprise.is_installed", lambda: True)
         monkeypatch.setattr("sys.executable", str(tmp_path / "gone"))
     change = Change(tunnel="web", url="https://a.example", old="")
-    tries, trouble = await deliver_repeatedly(AppriseHook("json://127.0.0.1:1"), change, InstantClock())
-    assert tries == 1
-    assert ("not installed" if what == "library" else "No such file") in trouble
+    hook = AppriseHook("json://127.0.0.1:1")
+    outcome = await deliver_repeatedly(lambda: hook.deliver(change), InstantClock())
+    assert (outcome.tries, outcome.kept) == (1, False)
+    assert ("not installed" if what == "library" else "No such file") in outcome.trouble

@@ -6,7 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-import prx.core.incidents  # noqa: F401 - which `prx.runtime.hooks.notices` needs as well
+# what `prx.runtime.hooks.runner` and `prx.runtime.hooks.notices` need as well
+import prx.core.incidents
+import prx.runtime.hooks.attempts
+import prx.runtime.hooks.line
+import prx.runtime.hooks.open_incidents  # noqa: F401 - see above
 from prx.config.schema import TunnelSettings
 from prx.core.errors import PrxError
 from prx.files.people import expanded

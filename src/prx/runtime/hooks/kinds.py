@@ -51,12 +51,14 @@ class Message(Protocol):
 class HookError(Exception):
     """The hook did not do its work this time; the message says why, on one line or on several.
 
-    `permanent`: another try soon cannot help, so none is made, and the operator hears of it at once.
+    `permanent`: another try soon cannot help, so none is made, and the operator hears of it at once. `refused`: the receiver
+    has read it and does not want it, so it is not kept to be tried again later.
     """
 
-    def __init__(self, message: str, *, permanent: bool = False) -> None:
+    def __init__(self, message: str, *, permanent: bool = False, refused: bool = False) -> None:
         super().__init__(message)
         self.permanent = permanent
+        self.refused = refused
 
 
 class Hook(Protocol):

@@ -21,6 +21,9 @@ from prx.runtime.probes.own_resolver import addresses_of
 TIMEOUT = 30.0  # seconds
 _ADDRESSES = 4
 
+_REFUSED = frozenset({400, 405, 410, 413, 415, 422})
+"""Statuses that concern the request itself. Others may be those of a proxy while the receiver is away: some answer 404 then."""
+
 
 @dataclass(frozen=True, slots=True)
 class WebHook:
@@ -46,7 +49,7 @@ class WebHook:
         except ProbeError as error:
             raise HookError(error.words) from error
         if not 200 <= answer.status <= 299:
-            raise HookError(f"it answers {answer.status}")
+            raise HookError(f"it answers {answer.status}", refused=answer.status in _REFUSED)
 
     async def _post(self, change: Message) -> Answer:
         parts = urlsplit(self.text)
