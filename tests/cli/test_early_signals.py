@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -32,17 +33,26 @@ sys.exit(main(sys.argv[3:]))
     "during", ["prx.cli.early", "prx.cli.held", "prx.cli.root", "prx.ui.errors", "click", "prx.cli.status"]
 )
 @pytest.mark.parametrize(
-    ("number", "command", "code"), [(2, "status", 130), (2, "start", 0), (15, "start", 0), (1, "start", 2)]
+    ("number", "command", "code"),
+    [
+        (signal.SIGINT, "status", 130),
+        (signal.SIGINT, "start", 0),
+        (signal.SIGTERM, "start", 0),
+        (signal.SIGHUP, "start", 2),
+        (signal.SIGQUIT, "start", 0),
+        (signal.SIGALRM, "start", 0),
+        (signal.SIGUSR1, "start", 2),
+    ],
 )
 def test_a_signal_during_an_import(tmp_path: Path, during: str, number: int, command: str, code: int) -> None:
-    """Ctrl-C ends a command with 130 and a start with 0, SIGTERM a start with 0; SIGHUP goes by: nothing is read yet."""
+    """Ctrl-C ends a command with 130 and a start with 0, as SIGTERM, SIGQUIT and a time limit do; SIGHUP and SIGUSR1 go by."""
     if command == "start" and during == "prx.cli.status":
         during = "prx.cli.start"
-    if during in {"prx.cli.early", "prx.cli.held"} and number != 2:
+    if during in {"prx.cli.early", "prx.cli.held"} and number != signal.SIGINT:
         pytest.skip("no handler is there yet: the signal ends the process, as it ends any other")
     words = [command, "--no-such-option"] if code == 2 else [command]
     ended = subprocess.run(
-        [sys.executable, "-P", "-c", SIGNALLED, str(number), during, *words],
+        [sys.executable, "-P", "-c", SIGNALLED, str(int(number)), during, *words],
         env={"PATH": os.environ["PATH"], "HOME": str(tmp_path)}, cwd=tmp_path, stdin=subprocess.DEVNULL, start_new_session=True,
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip

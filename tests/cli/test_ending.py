@@ -62,7 +62,7 @@ def test_a_stop_does_not_wait_for_dns(home: Home, path: str) -> None:
     assert prx.talk[-1] == "stopped"
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGQUIT])
 @pytest.mark.parametrize(
     ("command", "first"),
     [("logs -f", "hello"), ("logs --follow --json", "hello"), ("status --watch", "not running"), ("lab", "the lab listens")],

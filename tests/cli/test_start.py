@@ -374,7 +374,7 @@ def test_detach_returns_when_the_url_is_verified(home: Home) -> None:
     assert home.run("stop").returncode == 0
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGQUIT])
 def test_detach_says_at_once_that_it_runs(home: Home, unused_port: int, number: int) -> None:
     """`--detach` says at once that prx runs in the background; a signal ends the wait alone: 128 + n, and what ends prx."""
     started = home.start(str(unused_port), "--lab", "--detach")

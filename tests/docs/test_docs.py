@@ -16,6 +16,7 @@ from prx.core.causes import RESTART_CHANGES, Cause
 from prx.core.conditions import CONDITIONS
 from prx.core.evidence import ChildExit, ExitCause
 from prx.core.machine import Machine
+from prx.core.signal_table import BY_NAME, Meaning
 from prx.core.states import TRANSITIONS, ChildState, MachineSettings, diagram
 from prx.core.verdicts import ACTIONS, BLUNT, Action, Diagnosis, Verdict
 
@@ -105,6 +106,16 @@ def test_the_table_of_events_is_that_of_the_code() -> None:
     written = {name: re.findall(r"`(\w+)`", cells[0]) for name, cells in rows("Events").items()}
     kinds = events.Fact.__subclasses__()
     assert written == {kind.name: [field.name for field in fields(kind) if field.name != "tunnel"] for kind in kinds}
+
+
+MEANINGS = {Meaning.STOP: "a stop", Meaning.LIMIT: "a limit", Meaning.RELOAD: "a reload", Meaning.NOTHING: "nothing"}
+
+
+def test_the_table_of_signals_is_that_of_the_code() -> None:
+    """The page on output names every signal that prx catches, with what it asks for."""
+    shown = rows("Signals").items()
+    written = {name.strip("`"): cells[0].split(":")[0] for names, cells in shown for name in names.split()}
+    assert written == {name: MEANINGS[entry.meaning] for name, entry in BY_NAME.items()}
 
 
 @pytest.mark.parametrize("page", sorted(DOCS.rglob("*.md")), ids=lambda page: page.name)

@@ -327,8 +327,12 @@ class Asked:
 
     def __init__(self) -> None:
         self.calls: list[Any] = []
+        self.said: list[str] = []
         self.reloaded = asyncio.Event()
         self.killed = asyncio.Event()
+
+    def signals(self) -> Signals:
+        return Signals(stop=lambda: self.calls.append("stop"), kill=self.kill, reload=self.reload, say=self.said.append)
 
     def reload(self) -> None:
         self.calls.append("reload")
@@ -339,6 +343,7 @@ class Asked:
         self.killed.set()
 
 
+@pytest.mark.timeout(90, method="thread")  # the usual one is a signal itself
 async def test_signals() -> None:
     """Many SIGHUP at once reload once; the first SIGINT or SIGTERM stops, the second kills, more change nothing.
 
@@ -347,7 +352,7 @@ async def test_signals() -> None:
     asked = Asked()
     own = threading.main_thread().ident
     assert own is not None
-    with Signals(stop=lambda: asked.calls.append("stop"), kill=asked.kill, reload=asked.reload):
+    with asked.signals():
         async with asyncio.timeout(10):
             for _ in range(50):
                 signal.raise_signal(signal.SIGHUP)
@@ -358,6 +363,35 @@ async def test_signals() -> None:
             for _ in range(3):
                 await asyncio.sleep(0)
     assert asked.calls == ["reload", "stop", signal.SIGINT]
+
+
+@pytest.mark.timeout(90, method="thread")
+@pytest.mark.parametrize("limit", ["SIGALRM", "SIGXCPU", "SIGPWR"])
+async def test_a_limit_is_no_first_stop(limit: str) -> None:
+    """A limit stops once, however often it comes and says why; a SIGTERM after it is the first one, and only the next kills."""
+    asked, number = Asked(), getattr(signal, limit)
+    with asked.signals():
+        async with asyncio.timeout(10):
+            for each in (number, number, signal.SIGTERM, number, signal.SIGINT):
+                signal.raise_signal(each)
+            await asked.killed.wait()
+    assert asked.calls == ["stop", signal.SIGINT]
+    assert [words.partition(":")[0] for words in asked.said] == [limit]
+
+
+@pytest.mark.timeout(90, method="thread")
+@pytest.mark.parametrize("name", ["SIGQUIT", "SIGUSR1", "SIGALRM", "SIGHUP"])
+async def test_what_the_launcher_ignores_stays_ignored(name: str) -> None:
+    """What was ignored when prx began stays so: `nohup`, a job in the background of a script; SIGINT and SIGTERM do not."""
+    number = getattr(signal, name)
+    before = {each: signal.signal(each, signal.SIG_IGN) for each in (number, signal.SIGTERM)}
+    try:
+        with Asked().signals():
+            assert signal.getsignal(number) is signal.SIG_IGN
+            assert signal.getsignal(signal.SIGTERM) is not signal.SIG_IGN
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
 
 
 def test_the_outcome_is_settled_once() -> None:

@@ -110,7 +110,9 @@ class Session:
         """Run until stopped, or until nothing is left that could run."""
         require_folder()
         asyncio.get_running_loop().set_exception_handler(stray_handler(self._log))
-        with Signals(stop=self.stop, kill=self._kill, reload=self._reloader.reload_soon), OrphanReaper(our_children):
+        say = partial(self._log, "info")
+        signals = Signals(stop=self.stop, kill=self._kill, reload=self._reloader.reload_soon, say=say)
+        with signals, OrphanReaper(our_children):
             try:
                 return await self._run()
             except BaseExceptionGroup as group:

@@ -55,10 +55,16 @@ def _run(arguments: Sequence[str] | None) -> int:
 def _leave(code: int) -> None:
     """End the process if a thread would hold it up; from now on Ctrl-C finds nothing that could be interrupted."""
     import sys
-    from signal import SIG_DFL, SIGINT, default_int_handler, getsignal, signal
+    from signal import SIG_DFL, SIG_IGN, SIGINT, default_int_handler, getsignal, signal
 
     if getsignal(SIGINT) is default_int_handler:
         signal(SIGINT, SIG_DFL)
+    if "prx.core.signal_table" in sys.modules:
+        from prx.core.signal_table import BY_NUMBER, Meaning
+
+        for number, entry in BY_NUMBER.items():  # the interpreter would give them their defaults again, which end the process
+            if entry.meaning in {Meaning.LIMIT, Meaning.NOTHING} and callable(getsignal(number)):
+                signal(number, SIG_IGN)
     if "prx.cli.ending" in sys.modules:
         from prx.cli.ending import leave_threads
 

@@ -29,6 +29,7 @@ from prx.control.messages import decode, encode, raised, refusal
 from prx.control.ready import wait_readable
 from prx.core.deadline import Deadline
 from prx.core.errors import NotReadyError, PrxError
+from prx.core.signal_table import ENDING, is_free
 from prx.core.states import UP, State
 from prx.core.verdicts import standing
 from prx.ui.errors import print_note
@@ -83,12 +84,12 @@ class _Interrupted(BaseException):
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """Make SIGINT and SIGTERM raise _Interrupted in the block; until now they have ended prx without a word."""
+    """Make what asks for an end raise _Interrupted in the block; until now it has ended prx without a word."""
 
     def interrupt(number: int, _frame: object) -> None:
         raise _Interrupted(number)
 
-    wanted = [one for one in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(one) is not signal.SIG_IGN]
+    wanted = [number for number in ENDING if is_free(number)]
     before = {number: signal.signal(number, interrupt) for number in wanted}
     try:
         yield
@@ -100,7 +101,7 @@ def _interruptible() -> Iterator[None]:
 def start_detached(options: StartOptions) -> int:
     """Start prx in the background; print the URLs when they are verified. Raises what ended it, or NotReadyError.
 
-    If Ctrl-C (or SIGTERM) ends the wait it says that prx goes on, and returns 128 + n.
+    If Ctrl-C (or another signal that asks for an end) ends the wait it says that prx goes on, and returns 128 + n.
     """
     if options.plain:  # -q: the URL alone, warnings and errors
         be_quiet()

@@ -11,10 +11,12 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from itertools import dropwhile
+from types import FrameType
 from typing import Final
 
 from prx.cli.held import is_wanted, leave_the_caller
 from prx.core.shortage import lacks_memory
+from prx.core.signal_table import BY_NUMBER, Meaning, is_free
 
 _COMPLETE: Final = "_PRX_COMPLETE"  # see `prx completions`
 _O_PATH: Final = getattr(os, "O_PATH", 0)
@@ -145,16 +147,24 @@ def leave_early_when_asked(arguments: Sequence[str]) -> None:
     """Treat a signal that ends a command which goes on until it is stopped as that stop: exit code 0, without a word.
 
     Importing what a start needs takes a few tenths of a second. Nothing has been started in that time, so there is nothing to
-    end; `prx.app.signals` takes over as soon as there is. A command that only reads has nothing to end at any time. A SIGHUP
-    asks a start for a configuration that is not read yet, unless the terminal has gone.
+    end; `prx.app.signals` takes over as soon as there is. A command that only reads has nothing to end at any time. What means
+    nothing goes by. A SIGHUP asks a start for a configuration that is not read yet, unless the terminal has gone.
     """
     if not goes_on(arguments):
         return
-    for number in (signal.SIGINT, signal.SIGTERM):
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, lambda *_: os._exit(0))
+    for number, (meaning, _) in BY_NUMBER.items():
+        if is_free(number) and meaning is not Meaning.RELOAD:
+            signal.signal(number, _go_on if meaning is Meaning.NOTHING else _leave)
     if "start" in arguments and signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
         from prx.runtime.host.terminal import has_terminal  # a start imports its packages in any case
 
         had_terminal = has_terminal()
         signal.signal(signal.SIGHUP, lambda *_: os._exit(0) if had_terminal and not has_terminal() else None)
+
+
+def _leave(_number: int, _frame: FrameType | None) -> None:
+    os._exit(0)
+
+
+def _go_on(_number: int, _frame: FrameType | None) -> None:
+    pass

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from prx.core.errors import PrxError
+from prx.core.signal_table import ENDING
 from prx.ui.errors import print_note
 
 if TYPE_CHECKING:
@@ -58,8 +59,9 @@ def hidden(words: str) -> str:
 
 @contextmanager
 def _interrupting() -> Iterator[None]:
-    """Make Ctrl-C and SIGTERM raise KeyboardInterrupt, whatever they mean elsewhere: getpass then repairs the terminal."""
-    old = {number: signal.signal(number, signal.default_int_handler) for number in (signal.SIGINT, signal.SIGTERM)}
+    """Make what asks for an end raise KeyboardInterrupt, whatever it means elsewhere: getpass then repairs the terminal."""
+    wanted = [number for number in ENDING if signal.getsignal(number) is not None]  # what no library handles by itself
+    old = {number: signal.signal(number, signal.default_int_handler) for number in wanted}
     try:
         yield
     finally:

@@ -118,7 +118,8 @@ async def _run(config: LabConfig, script: Script | None, *, as_json: bool) -> in
     from prx.app.signals import Signals
 
     over = asyncio.Event()
-    with Signals(stop=over.set, kill=lambda number: os._exit(128 + number), reload=lambda: None):
+    signals = Signals(stop=over.set, kill=lambda number: os._exit(128 + number), reload=lambda: None, say=print_note)
+    with signals:
         async with _started(config) as running:
             with announced(running.control):
                 if as_json:
