@@ -118,8 +118,9 @@ def _serve(where: tuple[str, tuple[str, ...]], password: str, key: bytes, *, qui
 
 async def _until_stopped(dashboard: Dashboard, listening: socket.socket, ready: Callable[[], None]) -> None:
     from prx.app.signals import Signals
+    from prx.runtime.process.reaper import OrphanReaper
     from prx.ui.errors import print_note
 
     signals = Signals(stop=dashboard.stop, kill=lambda number: os._exit(128 + number), reload=lambda: None, say=print_note)
-    with signals:
+    with signals, OrphanReaper(()):
         await dashboard.serve(listening, ready)

@@ -116,10 +116,11 @@ async def _run(config: LabConfig, script: Script | None, *, as_json: bool) -> in
     import asyncio
 
     from prx.app.signals import Signals
+    from prx.runtime.process.reaper import OrphanReaper
 
     over = asyncio.Event()
     signals = Signals(stop=over.set, kill=lambda number: os._exit(128 + number), reload=lambda: None, say=print_note)
-    with signals:
+    with signals, OrphanReaper(()):
         async with _started(config) as running:
             with announced(running.control):
                 if as_json:
