@@ -93,6 +93,7 @@ ROWS: list[tuple[str, Evidence, Verdict]] = [
     ),
     ("rejected later", replace(FINE, connector=replace(DOWN, rejected=2)), Verdict.EDGE_LOST),
     ("offline", replace(FINE, connector=DOWN, network_up=False), Verdict.OFFLINE),
+    ("no loopback", replace(FINE, connector=replace(DOWN, answers=False), loopback_up=False), Verdict.EDGE_LOST),
     ("crashed", replace(FINE, exit=ended(ExitCause.CRASH)), Verdict.CRASHED),
     ("crashed offline", replace(FINE, exit=ended(ExitCause.CRASH), network_up=False), Verdict.OFFLINE),
     ("gave up for want of a network", replace(FINE, exit=ended(ExitCause.NETWORK)), Verdict.OFFLINE),
@@ -505,6 +506,18 @@ REACHED_AGAIN = {
     "quic, tcp away": (OVER_QUIC, replace(SHUT, quic=Reach.OPEN, quic_open_for=0.0)),
     "waits for 4 s": (replace(STUCK, quiet_for=4.0, lost_for=4.0), OPEN),
 }
+
+
+@pytest.mark.parametrize("age", [10.0, 59.0, 61.0, 9999.0])
+@pytest.mark.parametrize("quick", [True, False], ids=["quick", "named"])
+def test_without_loopback_no_connector_is_replaced(quick: bool, age: float) -> None:
+    """A connector that cannot be asked, because 127.0.0.1 is away, is waited for; the next one could not be asked either."""
+    silent = replace(DOWN, answers=False, age=age, silent_for=age, lost_for=age, ever_ready=age > 9000)
+    found = diagnose(replace(FINE, connector=silent, edge=OPEN, loopback_up=False), replace(POLICY, quick=quick))
+    young = not silent.ever_ready and age < POLICY.startup_timeout
+    assert (found.verdict, found.action) == (Verdict.STARTING if young else Verdict.EDGE_LOST, Action.WAIT)
+    assert "loopback interface is down" in found.reason
+    assert "ip link set lo up" in found.hint
 
 
 @pytest.mark.parametrize(("connector", "edge"), REACHED_AGAIN.values(), ids=REACHED_AGAIN)

@@ -57,6 +57,14 @@ async def test_proxy_is_a_warning_without_its_password(scene_of: SceneOf) -> Non
     assert "hunter2" not in finding.words
 
 
+async def test_no_loopback(scene_of: SceneOf, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without 127.0.0.1 no connector can be asked, at the local edge either: a failure, with the command that helps."""
+    monkeypatch.setattr(host, "loopback_up", lambda: False)
+    for local in (False, True):
+        [finding] = await host.check_network(scene_of(site=EdgeSite(local=local)))
+        assert (finding.verdict, "ip link set lo up" in finding.remedy) == (Mark.FAIL, True)
+
+
 @pytest.mark.parametrize(
     ("up", "local", "verdict"), [(True, False, Mark.OK), (False, False, Mark.FAIL), (False, True, Mark.SKIP)]
 )

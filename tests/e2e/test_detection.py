@@ -197,6 +197,10 @@ class Plug:
         """Return the same network every time."""
         return "home"
 
+    def loopback_up(self) -> bool:
+        """Return that it is always there."""
+        return True
+
 
 @pytest.mark.parametrize("silent", [False, True], ids=["with its connections", "before its connections"])
 async def test_a_network_that_is_gone(

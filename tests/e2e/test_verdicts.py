@@ -198,7 +198,7 @@ class Plug:
     """A network that a test can unplug."""
 
     def __init__(self) -> None:
-        self.plugged = True
+        self.plugged = self.loopback = True
 
     def up(self) -> bool:
         """Return whether it is plugged in."""
@@ -207,6 +207,10 @@ class Plug:
     def fingerprint(self) -> str:
         """Return the same network every time."""
         return "home"
+
+    def loopback_up(self) -> bool:
+        """Return whether loopback is up."""
+        return self.loopback
 
 
 async def test_offline(lab: Lab, clock: ManualClock, tmp_path: Path, connector: str, origin: HostedOrigin) -> None:
@@ -225,6 +229,24 @@ async def test_offline(lab: Lab, clock: ManualClock, tmp_path: Path, connector: 
         network.plugged = True
         await here.live(lambda status: status.state == "ready", within=60)
         assert here.restarts == 0
+
+
+async def test_no_loopback(lab: Lab, clock: ManualClock, tmp_path: Path, connector: str, origin: HostedOrigin) -> None:
+    """Without loopback no connector can be asked, so a silent one is kept, with its URL; it is found well when that is back."""
+    network = Plug()
+    async with world(lab, clock, tmp_path, connector=connector, port=origin.port, network=network) as here:
+        url = (await here.live(lambda status: status.state == "ready")).url
+        network.loopback = False
+        pid = here.status.connectors[0].pid
+        os.kill(pid, signal.SIGSTOP)
+        status = await here.live(lambda status: "loopback" in status.reason)
+        assert (status.verdict, status.state) == ("edge_lost", "degraded")
+        await here.leap(30)
+        assert "loopback" in here.status.reason
+        network.loopback = True
+        os.kill(pid, signal.SIGCONT)
+        await here.live(lambda status: status.state == "ready")
+        assert (here.restarts, here.status.url) == (0, url)
 
 
 async def test_crashed(lab: Lab, clock: ManualClock, tmp_path: Path, connector: str, origin: HostedOrigin) -> None:

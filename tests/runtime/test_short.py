@@ -64,6 +64,10 @@ class Hidden:
         """Name it."""
         return self.name
 
+    def loopback_up(self) -> bool:
+        """Return that it is always there."""
+        return True
+
 
 @pytest.mark.parametrize(("up", "name"), [(None, "home"), (True, ""), (None, "")])
 def test_a_network_out_of_sight_has_not_changed(up: bool | None, name: str) -> None:

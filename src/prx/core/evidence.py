@@ -228,6 +228,7 @@ class Evidence(Value):
     began: when the round began, the same clock.
     exit: set when the child has ended; then the rest hardly matters.
     network_up: this machine has a network at all (None: not known).
+    loopback_up: 127.0.0.1 can be used, seen if the connector does not answer there (None: not known).
     edge: prx's own dial to the edge, while no connection is ready.
     delivery: whether the public probe came through this connector.
     strays: why the addresses of the name do not lead to Cloudflare; empty when they do, or when that is not known.
@@ -241,6 +242,7 @@ class Evidence(Value):
     exit: ChildExit | None = None
     connector: Connector | None = None
     network_up: bool | None = None
+    loopback_up: bool | None = None
     edge: Edge | None = None
     route_mismatch: str = ""
     exposed: str = ""

@@ -18,7 +18,7 @@ from dataclasses import replace
 from prx.core.causes import Cause
 from prx.core.evidence import Connector, Dns, DnsState, Edge, Evidence, Reach
 from prx.core.policy import Policy
-from prx.core.shortage import lack_in
+from prx.core.shortage import NO_LOOPBACK, lack_in
 from prx.core.verdicts import NO_CONNECTION, Action, Diagnosis, Verdict
 
 # cloudflared retries "Unauthorized" forever, because a new tunnel's secret takes a while to reach every edge.
@@ -63,7 +63,7 @@ def judge_connector(evidence: Evidence, policy: Policy) -> Diagnosis | None:
         return Diagnosis(Verdict.OFFLINE, "this machine has no network", "prx goes on by itself when it is back")
     edge = evidence.edge or Edge()
     return (
-        _judge_silence(connector, policy)
+        _judge_silence(connector, policy, loopback_up=evidence.loopback_up)
         or _judge_gone_lab(connector, edge, policy)
         or _judge_rejection(connector, evidence, policy)
         or _judge_quic(connector, edge, policy)
@@ -71,8 +71,11 @@ def judge_connector(evidence: Evidence, policy: Policy) -> Diagnosis | None:
     )
 
 
-def _judge_silence(connector: Connector, policy: Policy) -> Diagnosis | None:
+def _judge_silence(connector: Connector, policy: Policy, *, loopback_up: bool | None) -> Diagnosis | None:
     patience = SILENCE_QUICK if policy.quick else SILENCE_NAMED
+    if loopback_up is False and not connector.answers:
+        verdict = Verdict.STARTING if _is_young(connector, policy) else Verdict.EDGE_LOST
+        return Diagnosis(verdict, NO_LOOPBACK.words, NO_LOOPBACK.hint, because=Cause.MACHINE, remedy=Action.WAIT)
     if connector.answers or (not connector.ever_ready and connector.age < policy.startup_timeout):
         return None
     lacking = lack_in(connector.lacks)

@@ -36,6 +36,12 @@ PORTS_HINT: Final = (
 )
 """What helps against EADDRNOTAVAIL of a connection, which elsewhere speaks of an address that is not this machine's."""
 
+NO_LOOPBACK: Final = Lack(
+    "nothing on this machine can be reached at 127.0.0.1: its loopback interface is down",
+    "ip link set lo up; prx goes on by itself then",
+)
+"""Without it the connector cannot be asked, and most services are not reached. The words are a whole sentence."""
+
 _STORAGE: Final = Lack("no answer from its disk or file server")
 
 FOR_NOW: Final = {

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from prx.core.shortage import NO_LOOPBACK
 from prx.doctor.context import STRAY_FOLDERS, Context
 from prx.doctor.finding import Finding, Mark
 from prx.files.presence import is_file
-from prx.runtime.host.network import network_up
+from prx.runtime.host.network import loopback_up, network_up
 
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy")
 _ALSO_READ = {"NO_AUTOUPDATE", "STDIN_CONTROL"}  # cloudflared's variables without the usual beginning
@@ -41,7 +42,9 @@ async def check_proxy(context: Context) -> list[Finding]:
 
 
 async def check_network(context: Context) -> list[Finding]:
-    """Look whether this machine has a way out at all."""
+    """Look whether this machine has a way out at all, and loopback."""
+    if loopback_up() is False:
+        return [Finding("network", Mark.FAIL, NO_LOOPBACK.words, NO_LOOPBACK.hint)]
     if context.site.local:
         return [Finding("network", Mark.SKIP, "the local edge needs no network")]
     up = network_up()

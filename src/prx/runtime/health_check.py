@@ -109,6 +109,7 @@ class HealthChecker:
             began=began,
             connector=self._connector(),
             network_up=self._network_up(),
+            loopback_up=self._loopback_up(),
             edge=edge,
         )
 
@@ -116,6 +117,11 @@ class HealthChecker:
         """Return whether this machine has a network; None if what the system shows has been proven wrong."""
         up = self._context.shared.network.up()
         return None if up is False and self._served_without >= ANSWERS_THAT_CONVINCE else up
+
+    def _loopback_up(self) -> bool | None:
+        """Return whether 127.0.0.1 can be used, if that matters: the child does not answer there."""
+        answers = self._child is None or self._child.observer.answers
+        return None if answers else self._context.shared.network.loopback_up()
 
     def _learn_of_network(self, evidence: Evidence, public: Public) -> None:
         if evidence.network_up is True:

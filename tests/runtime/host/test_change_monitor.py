@@ -21,6 +21,10 @@ class Wifi:
         """Name it."""
         return self.name
 
+    def loopback_up(self) -> bool:
+        """Return that it is always there."""
+        return True
+
 
 class Listener:
     """A heartbeat and what it has reported."""

@@ -218,3 +218,30 @@ def test_the_kernel_announces_a_link_that_comes_up() -> None:
     if "unshare" in isolated.stderr:
         pytest.skip(f"no namespaces here: {isolated.stderr.strip()}")
     assert isolated.stdout.split() == ["False", "True", "False"], isolated.stderr
+
+
+WITHOUT_LOOPBACK = """
+import fcntl, socket, struct
+from prx.runtime.host.network import fingerprint, loopback_up
+def switch(flags):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:  # netdevice(7): SIOCSIFFLAGS
+        fcntl.ioctl(any_socket, 0x8914, struct.pack("16sH14x", b"lo", flags))
+def look():
+    return loopback_up(), fingerprint()
+never, _, there = look(), switch(1), look()
+_, gone, _, back = switch(0), look(), switch(1), look()
+print([up for up, _ in (never, there, gone, back)])
+print(never[1] == gone[1] != there[1] == back[1])
+"""
+
+
+@pytest.mark.skipif(not Path("/usr/bin/unshare").exists(), reason="needs unshare of util-linux")
+def test_loopback_that_is_down_is_noticed() -> None:
+    """In a namespace in which it never was up, or was taken down, it is named; its return is that of a network."""
+    isolated = subprocess.run(
+        ["/usr/bin/unshare", "-rn", sys.executable, "-c", WITHOUT_LOOPBACK],
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    if "unshare" in isolated.stderr:
+        pytest.skip(f"no namespaces here: {isolated.stderr.strip()}")
+    assert isolated.stdout.splitlines() == ["[False, True, False, True]", "True"], isolated.stderr

@@ -3,6 +3,7 @@
 A network counts as up when an interface that is not loopback has a route that leads somewhere: a default route, or one through
 a gateway. That is a read of two small files, cheap enough for every second. The fingerprint names those routes and the
 networks of their interfaces: it changes with the Wi-Fi, and stays when a container or a temporary IPv6 address comes or goes.
+That loopback is down is a part of it, so that its return is noticed as that of a network.
 
 A table that cannot be read (no descriptor is left, /proc is not there) says nothing: neither that there is no network nor that
 it is another one. Then `up` is None and the fingerprint empty.
@@ -10,9 +11,11 @@ it is another one. Then `up` is None and the fingerprint empty.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import ipaddress
 import socket
+import struct
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -26,6 +29,8 @@ _LINUX = sys.platform == "linux"
 # Flags of linux/route.h
 _UP, _GATEWAY, _REJECT = 0x1, 0x2, 0x200
 _NO_CARRIER = {"down", "lowerlayerdown", "notpresent"}  # Documentation/networking/operstates.rst
+# netdevice(7): SIOCGIFFLAGS of a struct ifreq, in which the name and the flags stand first
+_FLAGS, _GET_FLAGS, _INTERFACE_UP = struct.Struct("16sH14x"), 0x8913, 0x1
 
 
 LOOK_AGAIN_AFTER = 0.1  # seconds
@@ -40,6 +45,9 @@ class Network(Protocol):
 
     def fingerprint(self) -> str:
         """Return a short text that changes when the machine comes into another network; empty if it is unknown."""
+
+    def loopback_up(self) -> bool | None:
+        """Return whether the programs of this machine can meet at 127.0.0.1; None if that is unknown."""
 
 
 class SystemNetwork:
@@ -66,6 +74,10 @@ class SystemNetwork:
             self._fingerprint = self._now(), fingerprint()
         return self._fingerprint[1]
 
+    def loopback_up(self) -> bool | None:
+        """See `loopback_up`; that is seen each time."""
+        return loopback_up()
+
     def _is_old(self, seen_at: float, *, known: bool) -> bool:
         """Return whether to look again at what was seen at `seen_at`; forget all of it if the network may have changed."""
         if self._now() - seen_at < LOOK_AGAIN_AFTER:
@@ -86,6 +98,10 @@ class LocalNetwork:
     def fingerprint(self) -> str:
         """Return the name of the one network that this is."""
         return "loopback"
+
+    def loopback_up(self) -> bool | None:
+        """See `loopback_up`."""
+        return loopback_up()
 
 
 class Route(NamedTuple):
@@ -115,6 +131,21 @@ def _any_interface_up() -> bool | None:
         return None
 
 
+def loopback_up() -> bool | None:
+    """Return whether the loopback interface is up; None if that cannot be seen. Some microseconds.
+
+    While it is down, an address of it can be bound and not be reached (seen with Linux 6.18): no connector can be asked.
+    """
+    if not _LINUX:
+        return None
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+            _, flags = _FLAGS.unpack(fcntl.ioctl(any_socket, _GET_FLAGS, _FLAGS.pack(b"lo", 0)))
+    except OSError:
+        return None
+    return bool(flags & _INTERFACE_UP)
+
+
 def fingerprint() -> str:
     """Return a short text that changes when this machine comes into another network; empty if that is unknown."""
     try:
@@ -135,6 +166,7 @@ def _seen() -> list[str]:
     return [
         *(f"{way.interface} via {way.gateway}" for way in ways),
         *(f"{name} {_global_networks(name)}" for name in interfaces),
+        *(["no loopback"] if loopback_up() is False else []),
     ]
 
 
