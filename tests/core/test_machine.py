@@ -625,6 +625,18 @@ def test_a_network_that_is_gone_is_a_reason_to_look_and_no_more(story: Story) ->
     assert (len(story.spawned_at), story.machine.state) == (spawned, "backoff")
 
 
+def test_other_nameservers_end_a_wait_for_the_network(story: Story) -> None:
+    """They may end an outage of DNS, which no route shows, and nothing else: no crash, no rate limit."""
+    for verdict in (Verdict.CRASHED, Verdict.RATE_LIMITED, Verdict.OFFLINE):
+        looks, spawned = len(story.looks), len(story.spawned_at)
+        story.feed(inputs.Woken("nameservers"))
+        assert len(story.looks) == looks
+        story.end(verdict)
+        story.feed(inputs.Woken("nameservers"))
+        assert len(story.spawned_at) == spawned + (verdict is Verdict.OFFLINE)
+        story.feed(inputs.Restart("asked"))
+
+
 @pytest.mark.parametrize("what", ["network", "sleep", "binary"])
 def test_a_wait_ends_early(story: Story, what: str) -> None:
     """The network's return, a wake-up or a new binary ends a backoff at once and starts the schedule again."""

@@ -83,7 +83,7 @@ class World(RuleBasedStateMachine):
         self.stopped = False
         self.feed(inputs.Restart("asked"))
 
-    @rule(what=st.sampled_from(["network", "sleep", "binary"]))
+    @rule(what=st.sampled_from(["network", "nameservers", "sleep", "binary"]))
     def wake(self, what: str) -> None:
         """Something changed."""
         self.feed(inputs.Woken(what))

@@ -97,7 +97,7 @@ class CheckNow(Value):
 class Woken(Value):
     """Something changed that made earlier failures worthless: `what` is network, sleep, binary, token or configuration.
 
-    "no network" is a reason to check at once, and nothing else.
+    "nameservers" end the wait of a tunnel that is offline, "no network" is a reason to check at once; neither means more.
     """
 
     what: str

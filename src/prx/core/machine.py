@@ -182,6 +182,8 @@ class Machine:
             if self._observed.is_running():
                 self._check_now()
             return
+        if what == "nameservers" and not (self.state is State.BACKOFF and self._display.shows(Verdict.OFFLINE)):
+            return
         if what == "network":
             self._protocol.forget()
         if self.state is State.BACKOFF and self._display.shows(Verdict.RATE_LIMITED) and what in {"sleep", "binary"}:

@@ -1,4 +1,4 @@
-"""Notice what concerns all tunnels at once: the machine slept, or its network came, went or changed.
+"""Notice what concerns all tunnels at once: the machine slept, its network came, went or changed, its nameservers are others.
 
 The same beat does what has to be done now and then for all of them (`chores`): writing again what a full disk refused, looking
 whether a program was replaced. A chore that fails is tried again at the next beat, and never ends the beat.
@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable, Sequence
 
 from prx.runtime.host.clock import Clock, on_each_beat
+from prx.runtime.host.nameservers import Nameservers
 from prx.runtime.host.network import Network
 
 EVERY = 2.0  # seconds
@@ -21,15 +22,24 @@ logger = logging.getLogger(__name__)
 
 
 class ChangeMonitor:
-    """Calls `woken` with "sleep", "network" (it is back, or another one) or "no network"; does the `chores` at each beat."""
+    """Calls `woken` with "sleep", "network" (it is back, or another one), "no network" or "nameservers" (there are others).
+
+    It does the `chores` at each beat.
+    """
 
     def __init__(
-        self, clock: Clock, network: Network, woken: Callable[[str], None], chores: Sequence[Callable[[], object]] = ()
+        self,
+        clock: Clock,
+        network: Network,
+        woken: Callable[[str], None],
+        chores: Sequence[Callable[[], object]] = (),
+        nameservers: Nameservers | None = None,
     ) -> None:
         self._clock = clock
         self._woken = woken
         self._network = network
         self._chores = chores
+        self._nameservers = nameservers or Nameservers()
         self._network_seen = self._see_network()
         self._drift = clock.boottime() - clock.monotonic()
         self._beat_at = clock.monotonic()
@@ -47,6 +57,8 @@ class ChangeMonitor:
             if network != self._network_seen and self._network_seen is not None:
                 self._woken("network" if network else "no network")
             self._network_seen = network
+        if self._nameservers.have_changed() and self._network_seen != "":
+            self._woken("nameservers")
         for chore in self._chores:
             try:
                 chore()
