@@ -49,3 +49,6 @@ def test_a_wish_to_be_spared_is_honoured_within_reason() -> None:
         assert cadence.next_in(10.0, 30.0, well=False) == pause
     cadence.restart()
     assert cadence.next_in(10.0, 30.0, well=True) == 30.0
+    cadence.spare(10.0, 3600.0, 30.0)
+    cadence.spare(20.0, None, 30.0)
+    assert cadence.next_in(20.0, 30.0, well=True) == 30.0, "the newest check counts"

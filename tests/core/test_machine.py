@@ -325,6 +325,50 @@ def test_a_fault_that_is_only_counted_takes_back_a_replacement_for_another(cause
 
 
 @pytest.mark.parametrize(
+    "cause", [Cause.CHILD_SILENT, Cause.CONNECTOR_STUCK, Cause.UDP_BLOCKED, Cause.REFUSED, Cause.NO_NAME_TOLD]
+)
+@pytest.mark.parametrize("quick", [True, False], ids=["quick", "named"])
+def test_a_fault_that_no_restart_has_helped_takes_back_a_replacement_for_another(cause: Cause, quick: bool) -> None:
+    """The other fault is over: when it comes again, its replacement waits as at first, and is not carried out at once."""
+    story = Story(MachineSettings(quick=quick))
+    story.feed(inputs.Start())
+    story.advance(1)
+    stale = {"remedy": Action.COUNT, "because": Cause.CONNECTION_STALE}
+    other = {"remedy": Action.REPLACE, "because": cause, "connected": False}
+    story.verdict, story.more = Verdict.UNREACHABLE, stale
+    story.advance(200)
+    assert story.restarts == 1, "in vain"
+    story.verdict, story.more = Verdict.EDGE_LOST, other
+    story.feed(inputs.CheckNow(story.machine.run))
+    story.advance(2)
+    assert story.machine.timers.get("replace") is not None
+    cancelled = len(story.told(events.RestartCancelled))
+    story.verdict, story.more = Verdict.UNREACHABLE, stale
+    story.advance(300)
+    assert len(story.told(events.RestartCancelled)) == cancelled + 1
+    assert story.restarts == 1
+    story.verdict, story.more = Verdict.EDGE_LOST, other
+    story.feed(inputs.CheckNow(story.machine.run))
+    story.advance(1)
+    assert story.restarts == 1
+    assert story.told(events.RestartScheduled)[-1].delay >= 5
+
+
+@pytest.mark.parametrize("what", ["network", "sleep", "binary", "configuration"])
+def test_what_a_restart_has_not_helped_it_may_help_after_a_change(story: Story, what: str) -> None:
+    """That the edge knew no connector in one network says nothing of another; without a change it is not tried again."""
+    story.verdict, story.more = Verdict.UNREACHABLE, {"remedy": Action.COUNT, "because": Cause.CONNECTION_STALE}
+    story.advance(3600)
+    assert story.restarts == 1
+    story.feed(inputs.Woken("no network"))
+    story.advance(3600)
+    assert story.restarts == 1
+    story.feed(inputs.Woken(what))
+    story.advance(3600)
+    assert story.restarts == 2
+
+
+@pytest.mark.parametrize(
     ("verdict", "more", "state"),
     [
         (Verdict.HEALTHY, {}, "ready"),
@@ -466,6 +510,30 @@ def test_a_wish_to_be_left_alone_is_honoured(story: Story) -> None:
         story.more = {}
         story.advance(pause + 1)
         assert next(at for at in story.looks if at > last) - last == pause
+
+
+@pytest.mark.parametrize(
+    ("verdict", "more"),
+    [
+        (Verdict.EDGE_LOST, {"connected": False}),
+        (Verdict.OFFLINE, {"connected": False}),
+        (Verdict.ORIGIN_DOWN, {}),
+        (Verdict.UNREACHABLE, {}),
+    ],
+)
+def test_a_wish_to_be_left_alone_covers_no_other_fault(story: Story, verdict: Verdict, more: dict[str, Any]) -> None:
+    """Cloudflare asks for an hour of peace, and then something else fails: that is watched at the usual pace."""
+    story.verdict, story.more = Verdict.EDGE_REFUSED, {"retry_after": 3600.0}
+    story.feed(inputs.CheckNow(story.machine.run))
+    story.advance(60)
+    story.verdict, story.more = verdict, more
+    story.feed(inputs.CheckNow(story.machine.run))
+    before = len(story.looks)
+    story.advance(60)
+    assert len(story.looks) - before >= 10
+    story.verdict, story.more = Verdict.EDGE_LOST, LOST_FOR_GOOD
+    story.advance(20)
+    assert story.restarts >= 1, "what a restart helps is helped"
 
 
 def test_an_unproven_url_is_told_once_and_as_such(story: Story) -> None:

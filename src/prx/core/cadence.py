@@ -56,9 +56,12 @@ class Cadence:
         """Take in that the check under way has outlived its limit."""
         self.under_way = False
 
-    def spare(self, now: float, asked: float, interval: float) -> None:
-        """Take in that the public URL asks not to be asked again for `asked` seconds."""
-        self._not_before = now + max(interval, min(asked, ASK_AGAIN_AT_MOST))
+    def spare(self, now: float, asked: float | None, interval: float) -> None:
+        """Take in that the public URL asks not to be asked again for `asked` seconds; None: it does not, by the newest check.
+
+        What was asked before holds no longer then: a connector that has lost its connections is watched all the same.
+        """
+        self._not_before = 0.0 if asked is None else now + max(interval, min(asked, ASK_AGAIN_AT_MOST))
 
     def next_in(self, now: float, interval: float, *, well: bool, rest: float = 0.0) -> float:
         """Return the seconds until the next check: the interval when all is well, sooner while it is not, after `rest`."""

@@ -193,6 +193,7 @@ class Machine:
             self._spawn(f"{what} changed" if what != "sleep" else "the machine woke up")
         elif self._observed.is_running():
             self.failures.forget()
+            self._restarts.forget_vain()
             self._check_now()
 
     def _on_timer(self, event: inputs.TimerFired) -> None:
@@ -293,8 +294,7 @@ class Machine:
         """Act on what a check has found."""
         action = self._remedies.choose(self._now, diagnosis, self.settings, other_protocol=self._protocol.has_other)
         self._protocol.remember(diagnosis)
-        if diagnosis.retry_after is not None:
-            self._cadence.spare(self._now, diagnosis.retry_after, self.settings.interval)
+        self._cadence.spare(self._now, diagnosis.retry_after, self.settings.interval)
         self._display.publish_url(diagnosis, url)
         at_once = self.state is not State.READY or action is Action.NONE
         if self._display.is_settled(self._now, diagnosis, at_once=at_once):

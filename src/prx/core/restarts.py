@@ -121,6 +121,7 @@ class Restarts:
         would be connected at once, has been watched for so long already: they are a part of the wait of the schedule.
         """
         if diagnosis.cause is self._in_vain and diagnosis.action is Action.COUNT:
+            self.cancel(diagnosis)  # of what was scheduled for another cause, which is over
             return False  # it has been tried, and has changed nothing
         if self._pending is not None:
             self._pending = diagnosis
@@ -165,9 +166,13 @@ class Restarts:
         self.attempt = max(0, self.attempt - 1)
         self._replacements = max(0, self._replacements - 1)
 
+    def forget_vain(self) -> None:
+        """Take in that something has changed: what a replacement did not help before, it may help now."""
+        self._in_vain = None
+
     def may_help_again(self) -> None:
         """Take in that the tunnel is well: a replacement for a former cause is worth another try."""
-        self._in_vain = None
+        self.forget_vain()
         if self._pending is None:
             self._replacements = 0
 
