@@ -109,3 +109,16 @@ def test_the_tries_are_dense_for_ten_minutes_and_then_as_rare_as_any() -> None:
     waits = [REFUSED.delay(attempt) for attempt in range(1, 46)]
     assert (sum(waits[:10]), sum(waits[:20]), sum(waits[:40])) == (50, 150, 550)
     assert waits[40:] == [40, 80, 160, 300, 300]
+
+
+@pytest.mark.parametrize("quic", [Reach.UNKNOWN, Reach.CLOSED])
+@pytest.mark.parametrize("policy", [NAMED, QUICK], ids=["named", "quick"])
+@pytest.mark.parametrize("ever_ready", [True, False])
+def test_an_edge_that_cannot_be_reached_is_not_said_to_refuse(policy: Policy, ever_ready: bool, quic: Reach) -> None:
+    """It refused the connector, and then it went: the reason is what is so now."""
+    connector = replace(WAITS, ever_ready=ever_ready, age=900)
+    found = judged(connector, policy, Edge(tcp=Reach.CLOSED, quic=quic))
+    assert (found.verdict, found.action) == (Verdict.EDGE_LOST, Action.WAIT)
+    assert found.reason.endswith(", and prx cannot reach it either")
+    there = judged(replace(connector, quiet_for=1.0), policy)
+    assert there.reason == "the edge rejects the connector"

@@ -1,6 +1,7 @@
 """What one run of the child has shown so far, as evidence."""
 
 import json
+from collections.abc import Callable
 
 import pytest
 
@@ -227,3 +228,33 @@ def test_what_the_connector_lacks_is_known_for_a_while(observer: ConnectorObserv
 def test_what_it_lacks_is_seen_among_many_lines() -> None:
     """Of a flood only the lines with landmarks are understood: that no descriptor is left is one."""
     assert any(mark in f"{UNREACHABLE}: dial tcp 127.0.0.1:80: socket: too many open files" for mark in LANDMARKS)
+
+
+REFUSALS: dict[str, Callable[[ConnectorObserver], object]] = {
+    "unauthorized": lambda observer: observer.see_line(105, said(LineKind.UNAUTHORIZED, 0)),
+    "tunnel gone": lambda observer: observer.see_line(105, said(LineKind.TUNNEL_GONE, 0)),
+    "rejected": lambda observer: observer.see_line(105, said(LineKind.REJECTED, 0)),
+    "by its counters": lambda observer: observer.see_counters(105, Counters(rejected=1)),
+}
+
+
+def refused_for(observer: ConnectorObserver, now: float) -> float:
+    """Return for how many seconds the edge is said to have refused."""
+    seen = observer.evidence(now, 20)
+    return max(seen.rejected_for, seen.unauthorized_for or 0, seen.tunnel_gone_for or 0)
+
+
+@pytest.mark.parametrize("kind", REFUSALS)
+def test_an_edge_that_is_away_refuses_nobody(observer: ConnectorObserver, kind: str) -> None:
+    """One refusal, and then an outage, is no minute of refusals: what ends the tunnel for good counts from the next one."""
+    REFUSALS[kind](observer)
+    observer.see_edge_away()
+    assert refused_for(observer, 125) == 20, "the child has reached it last, whatever prx does not"
+    observer.see_line(126, said(LineKind.DIAL_FAILED, 0))
+    assert refused_for(observer, 145) == 40, "one way may be closed, and others not"
+    observer.see_edge_away()
+    assert refused_for(observer, 175) == 0
+    observer.see_line(180, said(LineKind.UNAUTHORIZED, 0))
+    assert refused_for(observer, 190) == 10
+    observer.see_edge_away()
+    assert refused_for(observer, 200) == 20

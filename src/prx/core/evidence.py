@@ -114,6 +114,11 @@ class Edge(Value):
     error: str = ""
     gone_lab: str = ""
 
+    @property
+    def is_away(self) -> bool:
+        """Return whether nothing of it can be reached, over either protocol."""
+        return self.tcp is Reach.CLOSED and self.quic is not Reach.OPEN
+
 
 @value_class(frozen=True, slots=True, eq=False, repr=False)
 class Delivery(Value):

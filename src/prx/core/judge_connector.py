@@ -240,11 +240,11 @@ def _stuck_after(connector: Connector, policy: Policy) -> float:
 
 
 def _lost_words(connector: Connector, edge: Edge) -> str:
+    words = "all connections to the edge are lost" if connector.ever_ready else "no connection to the edge"
+    if edge.is_away:  # also if it has refused the connector before
+        return f"{words}, and prx cannot reach it either"
     if connector.turned_away:
         return "the edge rejects the connector"
-    words = "all connections to the edge are lost" if connector.ever_ready else "no connection to the edge"
-    if edge.tcp is Reach.CLOSED and edge.quic is not Reach.OPEN:
-        return f"{words}, and prx cannot reach it either"
     if connector.protocol == "quic" and edge.tcp is Reach.OPEN and edge.quic is Reach.CLOSED:
         return f"{words}: TCP reaches it, and QUIC (UDP port 7844) does not any more"
     return words

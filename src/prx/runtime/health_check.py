@@ -158,6 +158,8 @@ class HealthChecker:
         if not child.observer.answers:  # hundreds may be silent
             return await dialled
         edge, _ = await asyncio.gather(dialled, child.counters())  # over QUIC they alone show rejections
+        if edge is not None and edge.is_away and not self._context.policy.quick:  # whose tunnel is deleted meanwhile
+            child.observer.see_edge_away()
         return edge
 
     async def _dial_edge(self, *, quic: bool) -> Edge | None:

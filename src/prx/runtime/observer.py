@@ -57,6 +57,7 @@ class ConnectorObserver:
         self._admission = Admission() if admission is None else admission
         self._last_error = ""
         self._lacks, self._lacked_at = "", started
+        self._lost_on_the_way = False  # its last try to connect, before the edge could refuse anything
         self._turned_away = False
         self._network_since: float | None = None  # None: a connection has been registered since
         self._rejected = 0
@@ -111,6 +112,11 @@ class ConnectorObserver:
         self.ever_ready = self.ready > 0
         self._quic_dials = 0
 
+    def see_edge_away(self) -> None:
+        """Take in that prx reaches nothing of the edge: if the child does not either, nothing refuses it meanwhile."""
+        if self._lost_on_the_way:
+            self._admission.forget_refusals()
+
     def stirs(self, line: LogLine) -> bool:
         """Return whether this line warrants a check at once."""
         return line.kind in _STIRRING
@@ -161,7 +167,7 @@ class ConnectorObserver:
             self._see_rejection(now)
 
     def _see_rejection(self, now: float) -> None:
-        self._tried_at = now
+        self._tried_at, self._lost_on_the_way = now, False
         if self._admission.rejected_since is None and not self.ready:
             self._admission.rejected_since = now
 
@@ -193,6 +199,7 @@ class ConnectorObserver:
         )
 
     def _complain(self, now: float, line: LogLine) -> None:
+        self._lost_on_the_way |= line.kind is LineKind.DIAL_FAILED
         if line.kind is LineKind.DIAL_FAILED and "quic" in (line.protocol or self.protocol):
             self._quic_dials += 1
             self._quic_blocked = bool(line.fields.get("silent"))
