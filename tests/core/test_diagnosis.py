@@ -640,6 +640,7 @@ CONNECTORS = st.builds(
     rejected_after=st.floats(0, 1e4),
     last_error=st.text(max_size=5),
 )
+WHY_NOT = st.sampled_from([Unasked.FOR_NOW, Unasked.AS_SET_UP])
 EVIDENCE = st.builds(
     Evidence,
     at=st.just(0.0),
@@ -652,9 +653,12 @@ EVIDENCE = st.builds(
     delivery=st.builds(Delivery, st.none() | st.booleans(), st.frozensets(st.integers(100, 599), max_size=2), st.booleans()),
     strays=st.sampled_from(["", "leads elsewhere"]),
     edge=st.none() | st.builds(Edge, st.sampled_from(Reach), st.sampled_from(Reach), st.floats(0, 1e4), st.floats(0, 1e4)),
-    origin=st.none() | st.builds(Origin, st.just("a:1"), st.booleans(), st.none() | st.integers(100, 599), st.text(max_size=3)),
-    dns=st.none() | st.builds(Dns, st.sampled_from(DnsState)),
+    origin=st.none()
+    | st.builds(Origin, st.just("a:1"), st.booleans(), st.none() | st.integers(100, 599), st.text(max_size=3))
+    | st.builds(Origin, st.just("a:1"), st.just(False), error=st.just("not asked"), unasked=WHY_NOT),
+    dns=st.none() | st.builds(Dns, st.sampled_from(DnsState)) | st.builds(Dns, st.just(DnsState.UNKNOWN), unasked=WHY_NOT),
     public=st.none()
+    | st.builds(Public, st.none(), error=st.just("not asked"), unasked=WHY_NOT)
     | st.builds(
         Public,
         st.none() | st.integers(100, 599),
@@ -677,6 +681,9 @@ def test_any_evidence_gets_one_verdict(evidence: Evidence, free: bool, quick: bo
     assert diagnosis.reason
     assert diagnosis.action not in RESTARTING or restart_helps(diagnosis.cause)
     assert evidence.delivery.reached is not True or diagnosis.action is not Action.COUNT
+    public, origin = evidence.public, evidence.origin
+    if public is not None and public.unasked and (origin is None or origin.unasked):  # nothing was seen of either
+        assert diagnosis.verdict not in {Verdict.ORIGIN_DOWN, Verdict.ORIGIN_ERROR, Verdict.HEALTHY}
 
 
 @pytest.mark.parametrize(

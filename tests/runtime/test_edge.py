@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import trustme
+from tests.support.lacks import no_descriptors
 from tests.support.servers import Servers
 
 from prx.backends.base import EdgeSite
@@ -15,6 +16,7 @@ from prx.core.evidence import Reach
 from prx.lab import Lab
 from prx.lab.faults import UdpBlocked
 from prx.runtime.probes import edge as dialling
+from prx.runtime.probes.connect import Endpoint, FailureKind, ProbeError
 from prx.runtime.probes.edge import EdgeWatch
 from prx.runtime.probes.resolver import Resolver
 from prx.testing.clock import ManualClock
@@ -108,3 +110,69 @@ async def test_a_silence_over_udp_proves_nothing_before_an_answer_has_come(lab: 
     assert (seen.quic, seen.tcp) == (Reach.CLOSED, Reach.OPEN)
     edge.forget()
     assert (await edge.dial(quic=True)).quic is Reach.UNKNOWN
+
+
+async def test_an_edge_that_could_not_be_dialled_is_not_known(lab: Lab) -> None:
+    """Without a descriptor neither protocol was tried, though both have worked: QUIC is not said to have gone."""
+    clock = ManualClock()
+    edge = watch(clock, *(int(address.rpartition(":")[2]) for address in lab.edge_addrs))
+    for _ in range(2):
+        seen = await edge.dial(quic=True)
+        assert (seen.tcp, seen.quic) == (Reach.OPEN, Reach.OPEN)
+        clock.advance(2)
+        with no_descriptors():
+            seen = await edge.dial(quic=True)
+        assert (seen.tcp, seen.quic) == (Reach.UNKNOWN, Reach.UNKNOWN)
+        clock.advance(2)
+
+
+@pytest.mark.parametrize(
+    ("kinds", "reach"),
+    [
+        ([FailureKind.REFUSED, FailureKind.REFUSED], Reach.CLOSED),
+        ([FailureKind.REFUSED, FailureKind.SHORT], Reach.UNKNOWN),
+        ([FailureKind.TIMEOUT, FailureKind.NO_ROUTE, FailureKind.SHORT], Reach.UNKNOWN),
+        ([FailureKind.SHORT, FailureKind.REFUSED], Reach.UNKNOWN),
+        ([FailureKind.NO_ROUTE, FailureKind.TIMEOUT], Reach.CLOSED),
+    ],
+)
+async def test_an_edge_with_an_address_that_was_not_tried_is_not_closed(
+    monkeypatch: pytest.MonkeyPatch, kinds: list[FailureKind], reach: Reach
+) -> None:
+    """Each of its addresses may be the one that answers."""
+    failures = [ProbeError(kind, kind.name) for kind in kinds]
+
+    async def handshake(_: Endpoint) -> ProbeError:
+        return failures.pop(0)
+
+    monkeypatch.setattr(dialling, "_handshake", handshake)
+    assert (await watch(ManualClock(), *range(1, len(kinds) + 1)).dial(quic=False)).tcp is reach
+
+
+@pytest.mark.parametrize(
+    ("kind", "gone"),
+    [
+        (FailureKind.REFUSED, True),
+        (FailureKind.TIMEOUT, True),
+        (FailureKind.NO_ROUTE, True),
+        (FailureKind.SHORT, False),
+        (FailureKind.LOCAL, False),
+    ],
+)
+async def test_a_lab_that_could_not_be_asked_is_not_gone(
+    monkeypatch: pytest.MonkeyPatch, kind: FailureKind, gone: bool
+) -> None:
+    """Its edge refuses prx, and whether the lab runs is not known: no advice is given to start another one."""
+
+    def cannot(*_: object, **__: object) -> None:
+        raise ProbeError(kind, "why")
+
+    async def handshake(_: Endpoint) -> ProbeError:
+        return ProbeError(FailureKind.REFUSED, "refused")
+
+    monkeypatch.setattr(dialling, "_handshake", handshake)
+    monkeypatch.setattr(dialling, "connected", cannot)
+    clock = ManualClock()
+    site = EdgeSite(edge_addrs=("127.0.0.1:9",), local=True, joined="http://127.0.0.1:4")
+    seen = await EdgeWatch(site, Resolver((), clock=clock), clock).dial(quic=False)
+    assert (seen.tcp, seen.gone_lab) == (Reach.CLOSED, "http://127.0.0.1:4" if gone else "")

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.runtime.contexts import shared
 
+from prx.backends.base import Counters, LineKind, LogLine, Readiness
 from prx.config.schema import CloudflareSettings, GateSettings, InspectSettings, TunnelSettings
-from prx.core.evidence import Delivery, Evidence, Public
+from prx.core.diagnosis import diagnose
+from prx.core.evidence import Delivery, Dns, DnsState, Edge, Evidence, Origin, Public, Unasked
+from prx.core.evidence import Reach as EdgeReach
+from prx.core.verdicts import Verdict
 from prx.runtime import health_check
+from prx.runtime.child_monitor import ChildMonitor
 from prx.runtime.context import TunnelContext
 from prx.runtime.health_check import HealthChecker
 from prx.runtime.probes.exposure import Exposure, Reach
@@ -149,3 +157,87 @@ def test_only_a_name_of_a_known_edge_can_lead_elsewhere(tmp_path: Path, address:
         checker.url = "https://app.example.com"
         found.append(checker._strays((address,)))
     assert (address in found[0], found[1]) == (True, "")
+
+
+@pytest.mark.parametrize("unasked", list(Unasked))
+async def test_a_question_that_was_not_put_has_come_through_no_connector(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unasked: Unasked
+) -> None:
+    """The counters moved for a visitor: that visitor is not taken for prx, and the service does not owe prx an answer."""
+    context = TunnelContext.create("web", TunnelSettings(), shared(tmp_path, ManualClock()))
+    numbers = itertools.count(1)
+
+    async def count() -> Counters:
+        number = next(numbers)
+        return Counters(requests=number, said={200: number})
+
+    async def found(*_: object, **__: object) -> Any:
+        return Dns(DnsState.RESOLVED, ("192.0.2.1",))
+
+    async def public(*_: object, **__: object) -> Public:
+        return Public(None, "why not", unasked=unasked)
+
+    async def stranger(url: str, *_: object, **__: object) -> Exposure:
+        return Exposure(url, Reach.UNKNOWN, None if unasked else 530, unasked=unasked)
+
+    async def origin(*_: object, **__: object) -> Origin:
+        return Origin("127.0.0.1:8080", True, 200)
+
+    async def no_dial(**_: object) -> None:
+        return None
+
+    context.shared.ways.add(context.group, count)
+    checker = HealthChecker(context, None)
+    checker.url = "https://a.example"
+    for name, substitute in (("probe_public", public), ("check_exposure", stranger), ("check_origin", origin)):
+        monkeypatch.setattr(health_check, name, substitute)
+    monkeypatch.setattr(health_check, "SETTLE", 0.0)
+    monkeypatch.setattr(health_check, "HELD_UP", (0.0, 0.0))
+    monkeypatch.setattr(context.resolver, "resolve", found)
+    monkeypatch.setattr(checker, "_dial_edge", no_dial)
+    evidence = await checker.check()
+    assert (checker.asked, evidence.delivery.reached) == ((0, None) if unasked else (1, True))
+
+
+@pytest.mark.parametrize(
+    ("edge", "mode", "refused"),
+    [
+        (Edge(tcp=EdgeReach.CLOSED), "named", False),
+        (Edge(tcp=EdgeReach.CLOSED, quic=EdgeReach.CLOSED), "named", False),
+        (Edge(tcp=EdgeReach.CLOSED, quic=EdgeReach.OPEN), "named", True),
+        (Edge(tcp=EdgeReach.OPEN), "named", True),
+        (Edge(), "named", True),
+        (Edge(tcp=EdgeReach.CLOSED), "quick", True),
+    ],
+    ids=["away", "away over both", "QUIC gets through", "there", "not known", "quick: it is deleted meanwhile"],
+)
+async def test_a_token_is_not_rejected_by_an_edge_that_cannot_be_reached(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, edge: Edge, mode: str, refused: bool
+) -> None:
+    """It was refused once, and the edge is away since: a minute later the tunnel is not ended for good."""
+    clock = ManualClock()
+    cloudflare = CloudflareSettings(mode="named", hostname="a.example") if mode == "named" else CloudflareSettings()
+    context = TunnelContext.create("web", TunnelSettings(cloudflare=cloudflare), shared(tmp_path, clock))
+    routes = Routes()
+    routes.shown = None
+    context.shared.network = routes  # type: ignore[assignment]
+    child = ChildMonitor(context, "http2", 1)
+    child.observer.see_readiness(clock.monotonic(), Readiness(0, "x"))
+    child.observer.see_line(clock.monotonic(), LogLine("error", "Unauthorized", LineKind.UNAUTHORIZED, 0))
+    child.observer.see_line(clock.monotonic(), LogLine("error", "dial tcp", LineKind.DIAL_FAILED, 0))
+    checker = HealthChecker(context, child)
+
+    async def dial(*, quic: bool) -> Edge:
+        return edge
+
+    async def counters(**_: object) -> None:
+        return None
+
+    monkeypatch.setattr(checker, "_dial_edge", dial)
+    monkeypatch.setattr(child, "counters", counters)
+    clock.advance(120)
+    seen = replace(checker._evidence(0.0, edge=await checker._dial(child)), network_up=True)
+    assert (seen.connector is not None and seen.connector.unauthorized_for is not None) is refused
+    if mode == "named":
+        assert (diagnose(seen, context.policy).verdict is Verdict.AUTH_REJECTED) is refused
+    child.close()

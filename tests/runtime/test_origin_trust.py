@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import ssl
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,11 +11,13 @@ from typing import cast
 
 import pytest
 import trustme
+from tests.support.lacks import no_descriptors
 
 from prx.config.schema import TunnelSettings
-from prx.core.errors import PermanentError
+from prx.core.errors import PermanentError, ShortageError
 from prx.runtime.context import TunnelContext
 from prx.runtime.origin_trust import OriginTrust, Rotated, require_origin_ca
+from prx.runtime.probes.connect import Endpoint, to_probe_error
 
 FIRST, SECOND = trustme.CA().cert_pem.bytes(), trustme.CA().cert_pem.bytes()
 KEY = trustme.CA().private_key_pem.bytes()
@@ -183,3 +186,65 @@ def test_what_is_said_of_a_rotation(*, overlap: bool, temporary: bool, level: st
     assert words in said[1]
     assert "/etc/ca.pem" in said[1]
     assert Rotated("origin_ca: x").words(cast("TunnelContext", context))[0] == "error"
+
+
+def as_a_folder(file: Path) -> None:
+    """Make a folder of it."""
+    file.mkdir()
+
+
+OTHERS_FILES: dict[str, Callable[[Path], object]] = {
+    "writable": open_to_all,
+    "huge": lambda file: file.write_bytes(b"#" * (3 << 20)),
+    "fifo": os.mkfifo,
+    "directory": as_a_folder,
+}
+
+
+@pytest.mark.parametrize("kind", OTHERS_FILES)
+def test_the_systems_authorities_are_not_called_origin_ca(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    """Both files are read for the service: the one that cannot be used is named, with the variable that helps."""
+    good, others = tmp_path / "ca.pem", tmp_path / "system.pem"
+    good.write_bytes(FIRST)
+    OTHERS_FILES[kind](others)
+    monkeypatch.setenv("SSL_CERT_FILE", str(others))
+    with pytest.raises(PermanentError) as caught:
+        require_origin_ca(settings(good))
+    assert caught.value.message.startswith(f"SSL_CERT_FILE: {others}")
+    assert "origin_ca" not in caught.value.message + caught.value.hint
+    assert caught.value.hint
+
+
+def test_what_the_machine_lacks_for_the_systems_authorities_names_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No file is at fault then, and another try can help."""
+    good, others = tmp_path / "ca.pem", tmp_path / "system.pem"
+    good.write_bytes(FIRST)
+    others.write_bytes(SECOND)
+    monkeypatch.setenv("SSL_CERT_FILE", str(others))
+    with no_descriptors(), pytest.raises(ShortageError) as caught:
+        require_origin_ca(settings(good))
+    assert str(others) in caught.value.message
+    assert "ulimit -n" in caught.value.hint
+    require_origin_ca(settings(good))
+
+
+@pytest.mark.parametrize("name", ["SSL_CERT_FILE", "SSL_CERT_DIR"])
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [(19, True), (20, True), (21, True), (18, False), (10, False)],
+    ids=["chain", "issuer", "leaf", "signed by itself", "expired"],
+)
+def test_authorities_that_a_variable_took_away_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, code: int, told: bool
+) -> None:
+    """A certificate that nothing vouches for may be a good one: what was to vouch for it cannot be read."""
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+    monkeypatch.delenv("SSL_CERT_DIR", raising=False)
+    error = ssl.SSLCertVerificationError(1, "certificate verify failed")
+    error.verify_code, error.verify_message = code, "unable to get local issuer certificate"
+    endpoint = Endpoint("127.0.0.1", 443)
+    assert "SSL_CERT" not in to_probe_error(error, endpoint, 1.0).words
+    monkeypatch.setenv(name, str(tmp_path / "none"))
+    assert (f"({name}={tmp_path / 'none'} cannot be read)" in to_probe_error(error, endpoint, 1.0).words) is told
+    (tmp_path / "none").mkdir()
+    assert "SSL_CERT" not in to_probe_error(error, endpoint, 1.0).words

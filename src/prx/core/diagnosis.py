@@ -27,6 +27,8 @@ __all__ = ["Policy", "diagnose"]
 UNPROVEN_AFTER = 60.0  # seconds
 
 _OFFLINE_HINT = "prx goes on by itself when it is back"
+_NO_DOH_HINT = "allow HTTPS to 1.1.1.1 or 8.8.8.8, or name another DNS-over-HTTPS server with the key doh"
+_OWN_FAULT_HINT = "prx itself could not ask, which says nothing of a DNS service: put right what the reason names"
 
 _EXIT_VERDICTS = {
     ExitCause.RATE_LIMITED: Verdict.RATE_LIMITED,
@@ -138,7 +140,7 @@ def _judge_missing_name(dns: Dns, policy: Policy) -> Diagnosis:
 
 def _judge_no_resolver(evidence: Evidence, dns: Dns, policy: Policy) -> Diagnosis:
     detail = f" ({dns.detail})" if dns.detail else ""
-    hint = "allow HTTPS to 1.1.1.1 or 8.8.8.8, or name another DNS-over-HTTPS server with the key doh"
+    hint = _OWN_FAULT_HINT if dns.unasked else _NO_DOH_HINT
     connector = evidence.connector
     late = bool(evidence.url) and (connector is None or connector.age >= UNPROVEN_AFTER)
     connected = "" if policy.watched else "connected, "
@@ -175,7 +177,7 @@ def _look_behind(found: Diagnosis, evidence: Evidence) -> Diagnosis:
     The visitors who are let through get an error, so the tunnel is not up, however rightly prx itself is stopped.
     """
     origin = evidence.origin
-    if found.verdict not in _IN_FRONT or origin is None or origin.status is not None or not origin.error or origin.unasked:
+    if found.verdict not in _IN_FRONT or origin is None or not origin.gives_no_answer:
         return found
     if found.action is not Action.NONE:
         return replace(found, reason=f"{found.reason}; besides, {origin.error}")

@@ -136,7 +136,11 @@ class Delivery(Value):
 
 
 class Unasked(enum.StrEnum):
-    """Why prx itself could not ask: this machine has nothing left to ask with for now, or the settings do not let it."""
+    """Why prx itself could not ask, so that nothing is known of the other side.
+
+    FOR_NOW: this machine has nothing left to ask with; another try may tell. AS_SET_UP: a setting, a file, a permission or a
+    broken installation keeps prx from it until that is changed.
+    """
 
     NO = ""
     FOR_NOW = "for now"
@@ -151,7 +155,7 @@ class Origin(Value):
     event_stream: its answer is a stream of events (text/event-stream), which quick tunnels hold back to its end.
     location: where its answer redirects to. silent: it took the connection and did not answer in time. broken_off: the body of
     its answer ends before its end, or cannot be read. hint: what helps against `error`, as far as the check knows that.
-    unasked: whether prx itself could not ask it, so that nothing is known of it; `error` says why not.
+    unasked: why prx itself could not ask it, in words in `error`.
     circle: the public URLs through which a redirect of the service leads back to one of them; empty if that is not known.
     """
 
@@ -167,6 +171,11 @@ class Origin(Value):
     unasked: Unasked = Unasked.NO
     circle: tuple[str, ...] = ()
 
+    @property
+    def gives_no_answer(self) -> bool:
+        """Return whether it was asked and gave none; of one that could not be asked nothing is known."""
+        return self.status is None and bool(self.error) and not self.unasked
+
 
 class DnsState(enum.StrEnum):
     """What public DNS says of the name."""
@@ -180,13 +189,15 @@ class DnsState(enum.StrEnum):
 class Dns(Value):
     """Public DNS, asked over HTTPS; `detail` says which resolver said what.
 
-    known: the name was resolved before, with `addresses` if the present answer has none.
+    known: the name was resolved before, with `addresses` if the present answer has none. unasked: why prx itself could not ask,
+    in words in `detail`.
     """
 
     state: DnsState
     addresses: tuple[str, ...] = ()
     detail: str = ""
     known: bool = False
+    unasked: Unasked = Unasked.NO
 
 
 @value_class(frozen=True, slots=True, eq=False, repr=False)
@@ -201,8 +212,8 @@ class Public(Value):
     by_cloudflare: Cloudflare's edge had the answer in hand (Server or CF-RAY). mitigated: its `cf-mitigated` header, such as
     "challenge". location: where the answer redirects to. silent: a connection was made and no answer came in time.
     waited: seconds that an answer was waited for, when none came. wants_tls: the page says that the service speaks TLS only.
-    sets_cookie: the answer sets a cookie. broken_off: its body ended before its end. unasked: this machine had nothing left for
-    prx to ask with, so that nothing is known of the URL; `error` says what it lacked.
+    sets_cookie: the answer sets a cookie. broken_off: its body ended before its end. unasked: why prx itself could not ask,
+    in words in `error`.
     """
 
     status: int | None
@@ -223,7 +234,7 @@ class Public(Value):
     wants_tls: bool = False
     sets_cookie: bool = False
     broken_off: bool = False
-    unasked: bool = False
+    unasked: Unasked = Unasked.NO
 
 
 @value_class(frozen=True, slots=True, eq=False, repr=False)
@@ -267,11 +278,18 @@ class Evidence(Value):
 
     @property
     def lacking(self) -> str:
-        """What this machine lacked to ask the URL or the service with; empty if both were asked, or did not have to be.
+        """What this machine lacked to ask for the name, the URL or the service; empty if none of them had to be asked in vain.
 
-        The service does not have to be if the connector says itself why it could not ask it.
+        A connector without a connection is judged without them. Neither name nor URL has to be asked for without a network,
+        nor the name while addresses of it are known, nor the service if the connector says itself why it could not ask it.
         """
-        if self.public is not None and self.public.unasked:
-            return self.public.error
-        unasked = self.origin is not None and self.origin.unasked is Unasked.FOR_NOW and not self.lacks
-        return self.origin.error if self.origin is not None and unasked else ""
+        if self.connector is not None and not self.connector.ready:
+            return ""
+        dns, public, origin = self.dns, self.public, self.origin
+        if self.network_up is not False:
+            if dns is not None and dns.unasked is Unasked.FOR_NOW and not dns.addresses:
+                return dns.detail
+            if public is not None and public.unasked is Unasked.FOR_NOW:
+                return public.error
+        unasked = origin is not None and origin.unasked is Unasked.FOR_NOW and not self.lacks
+        return origin.error if origin is not None and unasked else ""

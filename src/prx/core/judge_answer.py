@@ -15,9 +15,9 @@ from dataclasses import replace
 from prx.core.causes import Cause
 from prx.core.evidence import Evidence, Origin, Public, Reach
 from prx.core.judge_shortage import judge_shortage
-from prx.core.judge_unusable import SLOW_HINT, is_broken_off, judge_unusable, redirect_to_nowhere, service_hint
+from prx.core.judge_unusable import SLOW_HINT, is_broken_off, judge_unusable, redirect_to_nowhere, service_down, service_hint
 from prx.core.policy import Policy
-from prx.core.status_codes import EDGE_ERRORS, RULE_STATUSES
+from prx.core.status_codes import CONNECTORS_OWN, EDGE_ERRORS, RULE_STATUSES
 from prx.core.verdicts import Action, Diagnosis, Verdict
 
 # Cloudflare's edge answers with these in its own name when it cannot get an answer through the tunnel:
@@ -53,18 +53,11 @@ def judge_answer(evidence: Evidence, policy: Policy) -> Diagnosis:
         or _judge_refusal(public, evidence)
         or _judge_expected(public, evidence, policy)
         or judge_shortage(public, evidence)
-        or _judge_absence(public, evidence)
+        or _judge_absence(public, evidence, policy)
         or _judge_service(public, evidence, policy)
         or _judge_way(public, evidence, policy)
     )
-    return _with_pause(_about_the_tunnel(diagnosis, policy), public)
-
-
-def _about_the_tunnel(diagnosis: Diagnosis, policy: Policy) -> Diagnosis:
-    """Leave out that the tunnel is fine if nothing is known of it: another program keeps it up, and the service is down."""
-    if not policy.watched or diagnosis.verdict is not Verdict.ORIGIN_DOWN:
-        return diagnosis
-    return replace(diagnosis, reason=diagnosis.reason.removesuffix(" (the tunnel is fine)"))
+    return _with_pause(diagnosis, public)
 
 
 def _with_pause(diagnosis: Diagnosis, public: Public) -> Diagnosis:
@@ -103,7 +96,7 @@ def _judge_crowd(public: Public, evidence: Evidence, policy: Policy) -> Diagnosi
     origin = evidence.origin
     if public.status != 429 or public.edge_error not in {None, 429} or public.mitigated or not _is_anothers(public, evidence):
         return None
-    if origin is not None and origin.status is None and origin.error:
+    if origin is not None and origin.gives_no_answer:
         reason = f"{origin.error}; so many requests wait for it that Cloudflare refuses more (429)"
         return Diagnosis(Verdict.ORIGIN_DOWN, reason, service_hint(origin))
     if not policy.quick or not public.by_cloudflare or origin is None:
@@ -122,7 +115,7 @@ def _is_anothers(public: Public, evidence: Evidence) -> bool:
 
 def _judge_refusal(public: Public, evidence: Evidence) -> Diagnosis | None:
     """Judge an answer that Cloudflare sends of its own accord: a challenge, a firewall rule, a limit, a Worker that fails."""
-    if (evidence.delivery.reached and not _refuses_by_status(evidence, public)) or not public.by_cloudflare:
+    if _came_through(public, evidence) or not public.by_cloudflare:
         return None
     status, number = public.status, public.edge_error
     if public.mitigated:
@@ -135,6 +128,12 @@ def _judge_refusal(public: Public, evidence: Evidence) -> Diagnosis | None:
         return None
     hint = _WORKER_HINT if number in _WORKER_ERRORS else _REFUSED_HINT
     return Diagnosis(Verdict.EDGE_REFUSED, words, hint, publish_unproven=True)
+
+
+def _came_through(public: Public, evidence: Evidence) -> bool:
+    """Return whether this answer may have come through the connector: something has, and the service is not known to differ."""
+    said = evidence.delivery.said
+    return bool(evidence.delivery.reached) and (not said or public.status in said)
 
 
 def _refuses_by_status(evidence: Evidence, public: Public) -> bool:
@@ -172,10 +171,16 @@ def _wants_tls(public: Public, origin: Origin | None) -> bool:
 # ---------------------------------------------------------------------- the service
 
 
-def _judge_absence(public: Public, evidence: Evidence) -> Diagnosis | None:
-    """Judge a service that does not even take a connection here."""
+def _judge_absence(public: Public, evidence: Evidence, policy: Policy) -> Diagnosis | None:
+    """Judge a service that does not even take a connection here.
+
+    What keeps prx itself from asking may keep the connector from it as well, if that answers in its own name; else it says
+    nothing of the service.
+    """
     origin = evidence.origin
     if origin is None or origin.listening:
+        return None
+    if origin.unasked and not _is_connectors_own(public, evidence):
         return None
     reason = origin.error or f"no answer from {origin.address}"
     nameless = "does not know the name" in origin.error
@@ -183,7 +188,13 @@ def _judge_absence(public: Public, evidence: Evidence) -> Diagnosis | None:
     if evidence.delivery.reached is False and public.status != 502:
         seen = _answer_words(public)
         return Diagnosis(Verdict.ORIGIN_DOWN, f"{reason}; besides, visitors do not reach the connector ({seen})", hint)
-    return Diagnosis(Verdict.ORIGIN_DOWN, f"{reason} (the tunnel is fine)", hint)
+    return service_down(reason, hint, policy)
+
+
+def _is_connectors_own(public: Public, evidence: Evidence) -> bool:
+    """Return whether the connector may have answered in its own name that it gets no connection to the service."""
+    delivery = evidence.delivery
+    return public.status == CONNECTORS_OWN and delivery.reached is not False and public.status not in delivery.said
 
 
 def _judge_service(public: Public, evidence: Evidence, policy: Policy) -> Diagnosis | None:
@@ -198,7 +209,7 @@ def _judge_service(public: Public, evidence: Evidence, policy: Policy) -> Diagno
             "allow the host name in the framework's settings (Vite: server.allowedHosts, Django: ALLOWED_HOSTS)",
         )
     if public.status is None:
-        return _judge_silence(public, evidence)
+        return _judge_silence(public, evidence, policy)
     alike = origin is not None and public.status == origin.status
     if alike and not (delivery.reached is False and public.status in EDGE_ERRORS and public.edge_error):
         assert origin is not None
@@ -209,13 +220,19 @@ def _judge_service(public: Public, evidence: Evidence, policy: Policy) -> Diagno
             f"{origin.address} itself answers {origin.status}, {policy.expect.text} is expected (the tunnel is fine)",
             "if that answer is right, set health_check_path or health_check_expect",
         )
-    if delivery.reached is False or (delivery.answered and public.status in EDGE_ERRORS - delivery.said):
+    if _went_past(public, evidence):
         return None
     if _connector_failed(public, evidence):
-        return _bad_answer(public, origin)
+        return _bad_answer(public, origin, policy)
     if delivery.reached or public.status not in EDGE_ERRORS:
         return _differs(public, origin, policy)
     return None
+
+
+def _went_past(public: Public, evidence: Evidence) -> bool:
+    """Return whether the service is known not to have given this answer: nothing came, or all that came got others."""
+    delivery = evidence.delivery
+    return delivery.reached is False or (delivery.answered and public.status not in delivery.said)
 
 
 def _connector_failed(public: Public, evidence: Evidence) -> bool:
@@ -223,26 +240,29 @@ def _connector_failed(public: Public, evidence: Evidence) -> bool:
     delivery, origin = evidence.delivery, evidence.origin
     if delivery.reached and public.status in {502, 504} and public.status not in delivery.said:
         return True
-    return public.status == 502 and origin is not None and origin.status is None and bool(origin.error)
+    return public.status == 502 and origin is not None and origin.gives_no_answer
 
 
-def _bad_answer(public: Public, origin: Origin | None) -> Diagnosis:
-    if origin is not None and origin.status is None and origin.error:
-        return Diagnosis(Verdict.ORIGIN_DOWN, f"{origin.error} (the tunnel is fine)", service_hint(origin))
+def _bad_answer(public: Public, origin: Origin | None, policy: Policy) -> Diagnosis:
+    if origin is not None and origin.gives_no_answer:
+        return service_down(origin.error, service_hint(origin), policy)
     address = origin.address if origin is not None else "the service"
     here = f", and answers {origin.status} here" if origin is not None and origin.status else ""
     if origin is not None and origin.broken_off:
         here += " and breaks off"
-    return Diagnosis(
-        Verdict.ORIGIN_DOWN,
-        f"{address} does not answer the connector well: visitors get {public.status}{here} (the tunnel is fine)",
+    return service_down(
+        f"{address} does not answer the connector well: visitors get {public.status}{here}",
         "the service breaks off, or answers something that is not HTTP; `prx logs` has the connector's own words",
+        policy,
     )
 
 
 def _differs(public: Public, origin: Origin | None, policy: Policy) -> Diagnosis:
-    here = f"{origin.status} here" if origin is not None and origin.status else "differently here"
     expected = "the same answer" if policy.expect.as_the_service else policy.expect.text
+    if origin is not None and origin.unasked:
+        reason = f"the service answers {public.status} to visitors; {expected} is expected, and prx itself cannot ask it"
+        return Diagnosis(Verdict.ORIGIN_ERROR, f"{reason}: {origin.error}", origin.hint)
+    here = f"{origin.status} here" if origin is not None and origin.status else "differently here"
     return Diagnosis(
         Verdict.ORIGIN_ERROR,
         f"the service answers {public.status} to visitors and {here}; {expected} is expected",
@@ -250,10 +270,10 @@ def _differs(public: Public, origin: Origin | None, policy: Policy) -> Diagnosis
     )
 
 
-def _judge_silence(public: Public, evidence: Evidence) -> Diagnosis | None:
+def _judge_silence(public: Public, evidence: Evidence, policy: Policy) -> Diagnosis | None:
     """Judge a request that got no answer at all, as far as the service may be the reason."""
     origin, delivery = evidence.origin, evidence.delivery
-    if origin is not None and origin.event_stream and delivery.reached is not False:
+    if origin is not None and origin.event_stream and delivery.reached is not False and not public.unasked:
         return Diagnosis(
             Verdict.ORIGIN_ERROR,
             "the service answers with a stream of events, which a quick tunnel holds back to its end",
@@ -261,17 +281,13 @@ def _judge_silence(public: Public, evidence: Evidence) -> Diagnosis | None:
         )
     if delivery.reached is False and not (origin is not None and origin.silent):
         return None
-    if origin is not None and origin.status is None and origin.error:
-        return Diagnosis(Verdict.ORIGIN_DOWN, f"{origin.error} (the tunnel is fine)", service_hint(origin, slow=True))
-    if not delivery.reached or delivery.answered:
+    if origin is not None and origin.gives_no_answer:
+        return service_down(origin.error, service_hint(origin, slow=True), policy)
+    if public.unasked or not delivery.reached or delivery.answered:
         return None
     here = f", and answers {origin.status} here" if origin is not None and origin.status else ""
     waited = f" within {public.waited:.2g} s" if public.waited else ""
-    return Diagnosis(
-        Verdict.ORIGIN_DOWN,
-        f"the service does not answer visitors of {evidence.url}{waited}{here} (the tunnel is fine)",
-        SLOW_HINT,
-    )
+    return service_down(f"the service does not answer visitors of {evidence.url}{waited}{here}", SLOW_HINT, policy)
 
 
 # ---------------------------------------------------------------------- the way to the connector
@@ -293,9 +309,9 @@ def _past_the_connector(policy: Policy, *, by_edge: bool) -> tuple[str, str]:
 def _judge_way(public: Public, evidence: Evidence, policy: Policy) -> Diagnosis:
     """Judge a request that did not come through, or of which nothing is known."""
     delivery = evidence.delivery
-    if delivery.reached is False and _record_is_wrong(public):
+    if _went_past(public, evidence) and _record_is_wrong(public):
         return Diagnosis(Verdict.ROUTE_MISMATCH, _record_words(public), _RECORD_HINT, because=Cause.RECORD)
-    if delivery.reached is False and public.status is not None and public.status not in EDGE_ERRORS:
+    if public.status is not None and public.status not in EDGE_ERRORS and _went_past(public, evidence):
         past, hint = _past_the_connector(policy, by_edge=False)
         return Diagnosis(Verdict.ORIGIN_ERROR, f"the public URL answers {public.status}; {past}", hint)
     reason = _answer_words(public)
@@ -322,7 +338,7 @@ def _judge_way(public: Public, evidence: Evidence, policy: Policy) -> Diagnosis:
             remedy=Action.COUNT,
             patience=STALE_QUICK if policy.quick else STALE_NAMED,
         )
-    return Diagnosis(Verdict.UNREACHABLE, reason)
+    return Diagnosis(Verdict.UNREACHABLE, reason, because=Cause.SETTING if public.unasked else None)
 
 
 def _record_is_wrong(public: Public) -> bool:
@@ -350,6 +366,8 @@ def _is_of_former_network(evidence: Evidence) -> bool:
 
 
 def _answer_words(public: Public) -> str:
+    if public.unasked:
+        return f"prx itself cannot ask the public URL: {public.error}"
     if public.status is None:
         return f"the public URL does not answer: {public.error or 'no reason given'}"
     number = f" (error {public.edge_error})" if public.edge_error else ""

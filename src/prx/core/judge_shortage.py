@@ -17,8 +17,8 @@ def judge_shortage(public: Public, evidence: Evidence) -> Diagnosis | None:
     lacks, origin = evidence.lacks, evidence.origin
     if not lacks or origin is None:
         return None
-    if origin.unasked is Unasked.FOR_NOW:
-        here = "prx gets none either"
+    if origin.unasked:
+        here = "prx gets none either" if origin.unasked is Unasked.FOR_NOW else f"prx itself cannot ask it ({origin.error})"
     elif origin.status is None or origin.error or origin.status == public.status:
         return None
     else:

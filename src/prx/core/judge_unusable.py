@@ -24,6 +24,11 @@ def service_hint(origin: Origin, *, slow: bool = False) -> str:
     return f"{words}; {origin.hint or SLOW_HINT}" if slow or origin.silent else words
 
 
+def service_down(reason: str, hint: str, policy: Policy) -> Diagnosis:
+    """Return that the service does not answer, or not well, and that the tunnel is fine, unless it is another program's."""
+    return Diagnosis(Verdict.ORIGIN_DOWN, reason if policy.watched else f"{reason} (the tunnel is fine)", hint)
+
+
 def judge_unusable(public: Public, evidence: Evidence, policy: Policy) -> Diagnosis | None:
     """Return what is wrong with an answer of the service that reaches visitors, or should; None if it is none of these."""
     origin = evidence.origin
@@ -34,7 +39,7 @@ def judge_unusable(public: Public, evidence: Evidence, policy: Policy) -> Diagno
     if is_broken_off(public, evidence):
         reason = f"{origin.address} answers {origin.status} and breaks off: visitors get a part of it (the tunnel is fine)"
         return Diagnosis(Verdict.ORIGIN_ERROR, reason, _CUT_HINT)
-    return _judge_refused(public, evidence, origin)
+    return _judge_refused(public, evidence, policy, origin)
 
 
 def redirect_to_nowhere(public: Public, evidence: Evidence, policy: Policy) -> DeadEnd | None:
@@ -53,7 +58,7 @@ def is_broken_off(public: Public, evidence: Evidence) -> bool:
     return public.broken_off and alike and evidence.delivery.reached is not False
 
 
-def _judge_refused(public: Public, evidence: Evidence, origin: Origin) -> Diagnosis | None:
+def _judge_refused(public: Public, evidence: Evidence, policy: Policy, origin: Origin) -> Diagnosis | None:
     """Judge an error of the edge's own that says something about the service's answer.
 
     The edge may have other reasons for a 520: what is wrong with the answer must be seen here, too.
@@ -64,11 +69,10 @@ def _judge_refused(public: Public, evidence: Evidence, origin: Origin) -> Diagno
     if public.status not in {_NOT_UNDERSTOOD, _WAITED_IN_VAIN}:
         return None
     slow = public.status == _WAITED_IN_VAIN
-    if origin.status is None and origin.listening and origin.error:
-        reason = f"{origin.error}; visitors get {public.status} (the tunnel is fine)"
-        return Diagnosis(Verdict.ORIGIN_DOWN, reason, service_hint(origin, slow=slow))
+    if origin.listening and origin.gives_no_answer:
+        return service_down(f"{origin.error}; visitors get {public.status}", service_hint(origin, slow=slow), policy)
     if not slow or not delivery.reached or delivery.answered:
         return None
     here = f", and answers {origin.status} here" if origin.status else ""
     reason = f"the service does not answer visitors of {evidence.url} for as long as Cloudflare waits (524){here}"
-    return Diagnosis(Verdict.ORIGIN_DOWN, f"{reason} (the tunnel is fine)", SLOW_HINT)
+    return service_down(reason, SLOW_HINT, policy)

@@ -160,6 +160,16 @@ def lack_behind(error: BaseException, numbers: frozenset[int] = RESOURCES) -> La
     return None
 
 
+def lack_for_module(error: ImportError | OSError) -> Lack | None:
+    """Return what the machine lacked to load a module, also behind a library's words; None if it is missing or broken."""
+    return lack_of(error) or lack_behind(error)
+
+
+def no_memory() -> OSError:
+    """Return the system's error of a lack of memory, in the place of one with a number of its own for that."""
+    return OSError(errno.ENOMEM, "Cannot allocate memory")
+
+
 def lacks_memory(error: BaseException) -> bool:
     """Return whether it was memory, for what failed or for what failed before (`lack_behind`)."""
     return lack_behind(error, _ENOMEM) is not None

@@ -124,6 +124,8 @@ def _origin(seen: Origin) -> str:
 
 
 def _public(seen: Public) -> str:
+    if seen.unasked:
+        return f"could not be asked: {seen.error}"
     if seen.status is None:
         waited = f" after {in_whole_words(seen.waited)}" if seen.waited else ""
         return f"no answer{waited}: {seen.error or 'no reason given'}"

@@ -7,7 +7,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
-from prx.core.evidence import Dns, DnsState
+from prx.core.errors import short_of
+from prx.core.evidence import Dns, DnsState, Unasked
 from prx.doctor.context import Context
 from prx.doctor.finding import Finding, Mark
 from prx.runtime.probes import doh
@@ -69,7 +70,9 @@ async def _tcp_works(endpoints: Sequence[Endpoint]) -> bool:
     try:
         async with connected_to_one(endpoints, timeout=_WAIT):
             return True
-    except ProbeError:
+    except ProbeError as error:
+        if (short := short_of(error.__cause__ or error)) is not None:
+            raise short from error
         return False
 
 
@@ -100,22 +103,25 @@ async def check_public_dns(context: Context) -> list[Finding]:
     answers = await asyncio.gather(*(_ask(server) for server in servers))
     heard = [answer for answer in answers if isinstance(answer, doh.Heard)]
     if not heard:
+        if unasked := [answer for answer in answers if isinstance(answer, ProbeError) and answer.unasked is Unasked.FOR_NOW]:
+            words = f"not checked: {unasked[0]}"
+            return [Finding("public-dns", Mark.SKIP, words), Finding("clock", Mark.SKIP, "no server reported the time")]
         words = f"no public DNS service answers: {'; '.join(str(answer) for answer in answers)}"
         remedy = "allow HTTPS to 1.1.1.1 or 8.8.8.8, or set doh in the configuration"
         verdict, own = Mark.FAIL, await context.by_system(REGIONS[0])
         if own.state is DnsState.RESOLVED:
             verdict, words = Mark.WARN, f"{words}; prx goes on with this machine's own resolver, which knows the edge"
         return [Finding("public-dns", verdict, words, remedy), Finding("clock", Mark.SKIP, "no server reported the time")]
-    failed = [str(answer) for answer in answers if isinstance(answer, str)]
+    failed = [str(answer) for answer in answers if isinstance(answer, ProbeError)]
     words = f"{len(heard)} of {len(answers)} DNS-over-HTTPS servers answer" + "".join(f"; {text}" for text in failed)
     return [Finding("public-dns", Mark.OK, words), _clock_finding(heard, context)]
 
 
-async def _ask(server: doh.Server) -> doh.Heard | str:
+async def _ask(server: doh.Server) -> doh.Heard | ProbeError:
     try:
         return await doh.ask(server, REGIONS[0], "A", timeout=_WAIT)
     except ProbeError as error:
-        return error.words
+        return error
 
 
 def _clock_finding(heard: Sequence[doh.Heard], context: Context) -> Finding:

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from prx.backends import create
 from prx.config.schema import TunnelSettings
-from prx.core.evidence import Dns, DnsState, Origin, Public
+from prx.core.evidence import Dns, DnsState, Origin, Public, Unasked
 from prx.doctor.context import Context
 from prx.doctor.finding import Finding, Mark
 from prx.doctor.names import check_local_dns
@@ -31,6 +31,8 @@ async def check_service(tunnel: str, settings: TunnelSettings) -> list[Finding]:
 
 
 def _origin_finding(tunnel: str, settings: TunnelSettings, seen: Origin) -> Finding:
+    if seen.unasked is Unasked.FOR_NOW:
+        return Finding("service", Mark.SKIP, f"not checked: {seen.error}", seen.hint, tunnel)
     if seen.status is None:
         remedy = seen.hint or f"start the service on {seen.address}, or set local_addr"
         return Finding("service", Mark.FAIL, seen.error, remedy, tunnel)
@@ -63,6 +65,8 @@ async def _host_finding(tunnel: str, settings: TunnelSettings) -> Finding:
             "host-name", Mark.SKIP, "the service sees a Host header of its own, or cannot be asked here", tunnel=tunnel
         )
     seen = await probe_public(f"http://{name}:{origin.port}{settings.health_check_path}", [address])
+    if seen.status is None:
+        return Finding("host-name", Mark.SKIP, f"not known, as there was no answer: {seen.error}", tunnel=tunnel)
     return _blocked(tunnel, seen) or Finding(
         "host-name", Mark.OK, "the service takes requests for a public name", tunnel=tunnel
     )
@@ -117,6 +121,8 @@ def _unresolved(tunnel: str, name: str, dns: Dns) -> Finding:
 
 
 def _public_finding(tunnel: str, settings: TunnelSettings, url: str, seen: Public) -> Finding:
+    if seen.unasked:
+        return Finding("public-url", Mark.SKIP, f"not checked: {seen.error}", tunnel=tunnel)
     if seen.status is None:
         return Finding("public-url", Mark.FAIL, f"{url} does not answer: {seen.error}", tunnel=tunnel)
     if seen.edge_error == _NO_CONNECTOR:

@@ -89,8 +89,8 @@ class ChildMonitor:
         """Ask how many connections are ready; return whether the tunnel came up or went down since the last time.
 
         A child that does not answer is asked once more at once, and one that is silent already is not waited for for long: that
-        it is stopped is to be shown within five seconds. If prx itself was held up meanwhile, or this machine had
-        nothing left to ask with, no answer is no sign of the child's. `max_age`: if it fell silent so many seconds ago at most,
+        it is stopped is to be shown within five seconds. If prx itself was held up meanwhile, or could not ask, no
+        answer is no sign of the child's. `max_age`: if it fell silent so many seconds ago at most,
         it is not asked again. One that has never been ready is: it may have come up a moment ago.
         """
         if self._silent_at is not None and self._context.clock.monotonic() - self._silent_at <= max_age:
@@ -120,7 +120,7 @@ class ChildMonitor:
             with Attention() as attention:
                 readiness = await self._readiness(timeout)
             now = self._context.clock.monotonic()
-            if readiness is None and self._endpoints.short:
+            if readiness is None and self._endpoints.unasked:
                 break
             if readiness is None and attention.lapsed and self.observer.excuse(now):
                 continue

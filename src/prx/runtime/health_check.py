@@ -192,7 +192,7 @@ class HealthChecker:
             if self._name.is_old:
                 refreshed = group.create_task(self._name.refresh(self._hostname), name=f"{context.name}: dns")
             public, delivery, origin = await self._ask_both(dns.addresses, limit, suspect=suspect)
-        self._count_own(public.status, reached=delivery.reached)
+        self._count_own(public.status, reached=False if public.unasked else delivery.reached)
         if public.status is None:
             self._name.expire()
         elif public.status in context.settings.expected_status or (origin is not None and origin.status == public.status):
@@ -243,6 +243,8 @@ class HealthChecker:
             origin = await (late or self._ask_origin(limit))
         if origin.unasked and late is not None:  # the public question beside it may have held what this one lacked
             origin = await self._ask_origin(limit)
+        if public.unasked:  # nothing was sent that the counters could show
+            return public, Delivery(), origin
         delivery = await watch.end()
         if delivery.reached is not False and public.status in REDIRECTS:
             origin = replace(origin, circle=await self._find_circle(public))
@@ -296,7 +298,8 @@ class HealthChecker:
         site = context.shared.site
         mark = "" if context.settings.gate.is_wanted else self._own_mark  # strangers have none to pass a gate with
         exposure = await check_exposure(self.url, addresses, own_mark=mark, ca_file=site.public_ca, timeout=limit)
-        self._count_own(exposure.status, reached=False if exposure.status in EDGE_STATUSES else None)
+        came = not exposure.unasked and exposure.status not in EDGE_STATUSES
+        self._count_own(exposure.status, reached=None if came else False)
         if exposure.reach is Reach.UNKNOWN:
             return ""
         warning = "" if site.local else exposure.warning(str(context.settings.origin))

@@ -17,8 +17,6 @@ from prx.files.reading import LARGEST_CA_FILE, read_plain
 from prx.runtime.context import TunnelContext
 from prx.runtime.probes.connect import FailureKind, ProbeError, origin_tls
 
-HINT = "set origin_ca to a PEM file of certificates that can be read"
-
 
 @value_class(frozen=True, slots=True, eq=False, repr=False)
 class Rotated(Value):
@@ -55,7 +53,7 @@ def unusable(error: ProbeError, message: str) -> PrxError:
     """Return what is raised for a file of certificates that `error` speaks of: not for good if the machine lacks something."""
     if error.trouble is FailureKind.SHORT:
         return refused(message, error.__cause__ or error, kind=PrxError)
-    return PermanentError(message, hint=HINT)
+    return PermanentError(message, hint=error.hint)
 
 
 def is_checked(settings: TunnelSettings) -> bool:

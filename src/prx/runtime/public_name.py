@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
-from prx.core.evidence import Dns, DnsState
+from prx.core.evidence import Dns, DnsState, Unasked
 from prx.runtime.context import TunnelContext
 from prx.runtime.probes.resolver import by_system
 
@@ -59,12 +59,12 @@ class PublicName:
             self._good, self._until = replace(found, known=self.proven), now + ADDRESSES_LAST
             self._warned = False
             return self._good
-        if self._good is None or not self.proven:
+        if self._good is None or (found.state is DnsState.MISSING and not self.proven):
             return found
         if found.state is DnsState.UNKNOWN and not self._warned:
             self._warned = True
-            message = f"no public DNS service answers ({found.detail}); prx goes on with the last good addresses"
-            self._context.log("warn", message)
+            what = "prx itself cannot ask public DNS" if found.unasked else "no public DNS service answers"
+            self._context.log("warn", f"{what} ({found.detail}); prx goes on with the last good addresses")
         self._until = now + REFRESH_AGAIN_AFTER
         return replace(found, addresses=self._good.addresses, known=True)
 
@@ -77,4 +77,5 @@ class PublicName:
         other = await by_system(context.backend.lasting_name(name, context.shared.site))
         if other.state is DnsState.RESOLVED:
             return other
-        return replace(found, detail=f"{found.detail}; {other.detail}")
+        unasked = other.unasked if other.unasked is Unasked.FOR_NOW else found.unasked
+        return replace(found, detail=f"{found.detail}; {other.detail}", unasked=unasked)

@@ -50,7 +50,7 @@ def test_a_service_that_prx_has_no_port_left_for_is_not_called_down() -> None:
     )
     if "unshare" in isolated.stderr or "Read-only file system" in isolated.stderr:
         pytest.skip(f"no namespaces here: {isolated.stderr.strip()}")
-    assert isolated.stdout.splitlines() == ["for now|True|True|True", "'' connection refused by 127.0.0.1:18081"], (
+    assert isolated.stdout.splitlines() == ["for now|for now|True|True", "'' connection refused by 127.0.0.1:18081"], (
         isolated.stderr
     )
 

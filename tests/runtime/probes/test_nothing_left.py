@@ -36,7 +36,7 @@ async def test_the_public_url_was_not_asked(servers: Servers) -> None:
     url = f"http://a.localhost:{served.port}/"
     with no_descriptors():
         found = await probe_public(url, ["127.0.0.1"])
-    assert (found.status, found.unasked) == (None, True)
+    assert (found.status, found.unasked) == (None, Unasked.FOR_NOW)
     assert "Too many open files" in found.error
     assert (await probe_public(url, ["127.0.0.1"])).status == 200
 
@@ -61,12 +61,13 @@ async def test_the_service_was_not_asked(servers: Servers) -> None:
 @pytest.mark.parametrize(
     ("public", "unasked", "lacking"),
     [
-        (Public(None, "no descriptor", unasked=True), Unasked.NO, "no descriptor"),
+        (Public(None, "no descriptor", unasked=Unasked.FOR_NOW), Unasked.NO, "no descriptor"),
+        (Public(None, "no CA file", unasked=Unasked.AS_SET_UP), Unasked.NO, ""),
         (Public(404), Unasked.FOR_NOW, "no thread"),
         (Public(404), Unasked.AS_SET_UP, ""),
         (Public(None, "connection refused"), Unasked.NO, ""),
     ],
-    ids=["the URL", "the service", "the settings", "an answer"],
+    ids=["the URL", "the URL, as set up", "the service", "the settings", "an answer"],
 )
 def test_a_round_without_one_of_its_parts_is_none(public: Public, unasked: Unasked, lacking: str) -> None:
     """What both say is needed to blame one; what the settings do not let prx ask is not lacking for now."""

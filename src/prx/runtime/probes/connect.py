@@ -20,6 +20,7 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 from prx.core.deadline import Deadline
+from prx.core.evidence import Unasked
 from prx.core.shortage import lack_of
 from prx.core.value import Value, value_class
 from prx.files import FileRefusedError
@@ -34,6 +35,21 @@ _ANSWERS_WITHOUT_TLS = {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "PACKET_
 # What it says of a TLS server that refuses it with an alert, and of one that it cannot agree with.
 _ALERTS = ("TLSV1", "SSLV3")
 _ANSWERS_IN_TLS = {"UNSUPPORTED_PROTOCOL", "WRONG_SSL_VERSION", "WRONG_CIPHER_RETURNED", "DH_KEY_TOO_SMALL"}
+
+# OpenSSL's X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN, _UNABLE_TO_GET_ISSUER_CERT_LOCALLY, _UNABLE_TO_VERIFY_LEAF_SIGNATURE
+_NO_ISSUER = {19, 20, 21}
+
+_ORIGIN_CA_HINT = "set origin_ca to a PEM file of certificates that can be read"
+_SYSTEM_CA_HINT = "set SSL_CERT_FILE to a PEM file of certificates that can be read, or unset it"
+
+_NO_WAY = {
+    errno.ENETUNREACH,
+    errno.ENETDOWN,
+    errno.EHOSTUNREACH,
+    errno.EHOSTDOWN,
+    errno.EADDRNOTAVAIL,
+    errno.EAFNOSUPPORT,
+}
 
 # What its words for a refusal mean (alerts of RFC 8446, 6.2): a part of them, and what is reported.
 _REFUSALS = (
@@ -60,13 +76,22 @@ class FailureKind(enum.Enum):
     SHORT = enum.auto()  # this machine gives it no descriptor, memory or port for now: nothing was learned of the other side
 
 
-class ProbeError(Exception):
-    """There was no answer: the kind of `trouble`, and `words` for people that name the place."""
+_UNASKED = {FailureKind.LOCAL: Unasked.AS_SET_UP, FailureKind.SHORT: Unasked.FOR_NOW}
 
-    def __init__(self, trouble: FailureKind, words: str) -> None:
+
+class ProbeError(Exception):
+    """There was no answer: the kind of `trouble`, and `words` for people that name the place; `hint` may be empty."""
+
+    def __init__(self, trouble: FailureKind, words: str, *, hint: str = "") -> None:
         super().__init__(words)
         self.trouble = trouble
         self.words = words
+        self.hint = hint
+
+    @property
+    def unasked(self) -> Unasked:
+        """Why the question was not even put."""
+        return _UNASKED.get(self.trouble, Unasked.NO)
 
 
 @value_class(frozen=True, slots=True, eq=False, repr=False)
@@ -142,6 +167,9 @@ async def connected_to_one(endpoints: Sequence[Endpoint], *, timeout: float) -> 
 
 
 def _most_telling(endpoints: Sequence[Endpoint], failures: Sequence[ProbeError]) -> ProbeError:
+    """Return what is known after all have failed: nothing, if one of them could not be asked for now."""
+    if (short := next((error for error in failures if error.trouble is FailureKind.SHORT), None)) is not None:
+        return short
     tried = [
         (endpoint, error)
         for endpoint, error in zip(endpoints, failures, strict=True)
@@ -196,7 +224,8 @@ def to_probe_error(error: OSError, endpoint: Endpoint, timeout: float) -> ProbeE
             return ProbeError(FailureKind.REFUSED, f"connection refused by {endpoint}")
         case ssl.SSLCertVerificationError():
             why = error.verify_message.rstrip(".")
-            return ProbeError(FailureKind.TLS, f"the certificate of {endpoint.named} is not valid: {why}")
+            words = f"the certificate of {endpoint.named} is not valid: {why}{_without_authorities(error)}"
+            return ProbeError(FailureKind.TLS, words)
         case socket.gaierror():
             _, is_zoned, zone = endpoint.address.partition("%")
             lacks = (
@@ -211,9 +240,19 @@ def to_probe_error(error: OSError, endpoint: Endpoint, timeout: float) -> ProbeE
             return ProbeError(FailureKind.RESET, f"connection reset by {endpoint.named}")
     if error.errno == errno.EADDRNOTAVAIL and "." in endpoint.address:  # of IPv6: this machine has no address to ask from
         return ProbeError(FailureKind.SHORT, f"this machine has no port left for a connection to {endpoint}")
-    if error.errno in {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}:
+    if error.errno in _NO_WAY:
         return ProbeError(FailureKind.NO_ROUTE, f"no route to {endpoint}")
     return ProbeError(own_failure(error), f"cannot connect to {endpoint}: {error.strerror or type(error).__name__}")
+
+
+def _without_authorities(error: ssl.SSLCertVerificationError) -> str:
+    """Name a variable that has taken the system's CAs away and gives no others, if nothing else vouches for a certificate."""
+    if error.verify_code not in _NO_ISSUER:
+        return ""
+    named = {"SSL_CERT_FILE": [os.environ.get("SSL_CERT_FILE", "")]}
+    named["SSL_CERT_DIR"] = os.environ.get("SSL_CERT_DIR", "").split(os.pathsep)
+    unread = [name for name, places in named.items() if any(places) and not any(os.access(item, os.R_OK) for item in places)]
+    return "".join(f" ({name}={os.environ[name]} cannot be read)" for name in unread)
 
 
 def own_failure(error: OSError) -> FailureKind:
@@ -251,36 +290,46 @@ def refuses_name(error: BaseException | None) -> bool:
 def origin_tls(ca_file: Path | None = None) -> ssl.SSLContext:
     """Return a context that trusts the system's CAs and, like Go, whatever certificate stands in `ca_file`.
 
-    Raise ProbeError when the file cannot be read or holds no certificate.
+    Raise ProbeError when one of these files cannot be read, must not be used, or `ca_file` holds no certificate.
     """
     if ca_file is None:
         return verifying_tls()
-    _require_readable(ca_file)
+    context = _checked_system_context()
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     try:
-        context = _system_context()
-        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-        context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+        require_plain(ca_file, limit=LARGEST_CA_FILE)  # another kind keeps the library waiting, and everything else
         require_ca_file(ca_file)
         context.load_verify_locations(ca_file)
     except FileRefusedError as error:
-        raise ProbeError(FailureKind.LOCAL, f"origin_ca: {error.message}") from error
+        raise ProbeError(FailureKind.LOCAL, f"origin_ca: {error.message}", hint=_ORIGIN_CA_HINT) from error
     except ssl.SSLError as error:
-        raise ProbeError(FailureKind.LOCAL, f"origin_ca: {ca_file} holds no certificate (expected PEM)") from error
+        words = f"origin_ca: {ca_file} holds no certificate (expected PEM)"
+        raise ProbeError(FailureKind.LOCAL, words, hint=_ORIGIN_CA_HINT) from error
     except OSError as error:
-        raise ProbeError(own_failure(error), f"origin_ca: {ca_file} cannot be read: {error.strerror or error}") from error
+        words = f"origin_ca: {ca_file} cannot be read: {error.strerror or error}"
+        raise ProbeError(own_failure(error), words, hint=_ORIGIN_CA_HINT) from error
     return context
 
 
-def _require_readable(ca_file: Path) -> None:
-    """Raise ProbeError for a file that would keep the TLS library waiting, and with it everything else."""
+def _checked_system_context() -> ssl.SSLContext:
+    """Return a context that trusts the system's CAs; raise ProbeError, naming their file, if that keeps prx from it."""
+    named = os.environ.get("SSL_CERT_FILE")
     try:
-        require_plain(ca_file, limit=LARGEST_CA_FILE)
-        if named := os.environ.get("SSL_CERT_FILE"):
+        if named:
             require_ca_file(named)
+        return _system_context()
     except FileRefusedError as error:
-        raise ProbeError(FailureKind.LOCAL, f"origin_ca: {error.message}") from error
+        raise ProbeError(FailureKind.LOCAL, f"SSL_CERT_FILE: {error.message}", hint=error.hint or _SYSTEM_CA_HINT) from error
     except OSError as error:
-        raise ProbeError(own_failure(error), f"origin_ca: {ca_file} cannot be read: {error.strerror or error}") from error
+        words = f"{_system_ca_file()} cannot be read: {error.strerror or error}"
+        raise ProbeError(own_failure(error), words, hint=_SYSTEM_CA_HINT if named else "") from error
+
+
+def _system_ca_file() -> str:
+    """Return how the file of the system's CAs is called in an error."""
+    named = os.environ.get("SSL_CERT_FILE")
+    return f"SSL_CERT_FILE: {named}" if named else f"the CA file {ssl.get_default_verify_paths().cafile or 'of the system'}"
 
 
 def verifying_tls(ca_file: Path | None = None) -> ssl.SSLContext:
@@ -294,7 +343,7 @@ def verifying_tls(ca_file: Path | None = None) -> ssl.SSLContext:
             require_ca_file(named)
         return _context(str(ca_file or ""), 0 if ca_file is None else ca_file.stat().st_mtime_ns)
     except FileRefusedError as error:
-        raise ProbeError(FailureKind.LOCAL, f"the CA file cannot be used: {error.message}") from error
+        raise ProbeError(FailureKind.LOCAL, f"the CA file cannot be used: {error.message}", hint=error.hint) from error
     except OSError as error:
         if ca_file is None and lack_of(error) is None:
             return _context("", 0)

@@ -11,7 +11,7 @@ import asyncio
 from typing import NamedTuple
 
 from prx.core.deadline import Deadline
-from prx.runtime.probes.connect import Endpoint, FailureKind, ProbeError, connected
+from prx.runtime.probes.connect import Endpoint, ProbeError, connected
 from prx.runtime.probes.http import Request, exchange
 from prx.runtime.probes.kept import KeptConnection, NotKeptError
 
@@ -29,11 +29,11 @@ class Reply(NamedTuple):
 class ConnectorEndpoints:
     """The endpoints of one child, on 127.0.0.1:`port`; `close` them with it.
 
-    short: there was nothing left on this machine to ask the last question with, so that no answer is no sign of the child's.
+    unasked: prx itself could not put the last question, so that no answer is no sign of the child's.
     """
 
     def __init__(self, port: int, *, timeout: float = TIMEOUT) -> None:
-        self.short = False
+        self.unasked = False
         self._place = Endpoint("127.0.0.1", port)
         self._timeout = timeout
         self._kept = KeptConnection(port, limit=LIMIT)
@@ -60,7 +60,7 @@ class ConnectorEndpoints:
 
         `ahead`: it may be the answer to a question that was asked ahead; else what is known by now is wanted.
         """
-        within, self.short = self._timeout if timeout is None else timeout, False
+        within, self.unasked = self._timeout if timeout is None else timeout, False
         if not ahead and self._kept.ahead and not self._kept.busy:
             self._kept.close()
         if self._kept.busy or self._kept.ahead not in {"", path}:
@@ -80,6 +80,6 @@ class ConnectorEndpoints:
                 request = Request(path, str(self._place))
                 answer = await exchange(stream, request, timeout=deadline.left, limit=LIMIT, patience=within)
         except ProbeError as error:
-            self.short = error.trouble is FailureKind.SHORT
+            self.unasked = bool(error.unasked)
             return None
         return Reply(answer.status, answer.body) if answer.complete else None

@@ -65,7 +65,7 @@ class EdgeWatch:
                 self._with_quic = quic
                 self._take_in(error, answered)
                 lost = self._last.tcp is Reach.CLOSED
-                if lost and self._site.joined and not await _takes_connections(self._site.joined):
+                if lost and self._site.joined and await _is_gone(self._site.joined):
                     self._last = replace(self._last, gone_lab=self._site.joined)
             return self._last
 
@@ -84,9 +84,11 @@ class EdgeWatch:
         self._quic_answers = self._quic_answers or quic
         self._tcp_since = None if error is not None else self._tcp_since if self._tcp_since is not None else now
         self._quic_since = None if not quic else self._quic_since if self._quic_since is not None else now
+        short = error is not None and error.trouble is FailureKind.SHORT  # what TCP lacks, QUIC lacks as well
+        silent = self._quic_answers and self._with_quic and not short
         self._last = Edge(
-            tcp=Reach.OPEN if error is None else Reach.UNKNOWN if error.trouble is FailureKind.SHORT else Reach.CLOSED,
-            quic=Reach.OPEN if quic else Reach.CLOSED if self._quic_answers and self._with_quic else Reach.UNKNOWN,
+            tcp=Reach.OPEN if error is None else Reach.UNKNOWN if short else Reach.CLOSED,
+            quic=Reach.OPEN if quic else Reach.CLOSED if silent else Reach.UNKNOWN,
             tcp_open_for=0.0 if self._tcp_since is None else now - self._tcp_since,
             quic_open_for=0.0 if self._quic_since is None else now - self._quic_since,
             error="" if error is None else error.words,
@@ -104,7 +106,7 @@ class EdgeWatch:
         return self._known or tuple(Endpoint(address, PORT) for address in FALLBACK)
 
     async def _tcp(self, endpoints: Sequence[Endpoint]) -> ProbeError | None:
-        """Return None once a TLS handshake with any of `endpoints` is done, else why the first of them fails."""
+        """Return None once a TLS handshake with any of `endpoints` is done, else why one was not tried, or the first failed."""
         if not endpoints:
             return ProbeError(FailureKind.NO_NAME, "no address of the edge is known")
         tls = trusting_tls()
@@ -120,20 +122,22 @@ class EdgeWatch:
                         task.cancel()
                     return None
                 failures.append(failure)
-        return failures[0]
+        return next((failure for failure in failures if failure.trouble is FailureKind.SHORT), failures[0])
 
     async def _quic(self, endpoints: Sequence[Endpoint]) -> bool:
         return any(await asyncio.gather(*(speaks_quic(endpoint, timeout=QUIC_TIMEOUT) for endpoint in endpoints)))
 
 
-async def _takes_connections(url: str) -> bool:
-    """Return whether a connection to the host of `url`, an address, can be made."""
+async def _is_gone(url: str) -> bool:
+    """Return whether no connection to the host of `url`, an address, can be made; not if prx itself cannot try."""
     parts = urlsplit(url)
     try:
         async with connected(Endpoint(parts.hostname or "", parts.port or 80), timeout=TIMEOUT):
-            return True
-    except (ProbeError, ValueError):
-        return False
+            return False
+    except ProbeError as error:
+        return not error.unasked
+    except ValueError:
+        return True
 
 
 async def _handshake(endpoint: Endpoint) -> ProbeError | None:

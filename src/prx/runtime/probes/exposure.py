@@ -11,7 +11,7 @@ import enum
 from collections.abc import Sequence
 from pathlib import Path
 
-from prx.core.evidence import Public
+from prx.core.evidence import Public, Unasked
 from prx.core.status_codes import EDGE_ERRORS
 from prx.core.value import Value, value_class
 from prx.runtime.probes.public import TIMEOUT, probe_public
@@ -30,12 +30,16 @@ class Reach(enum.StrEnum):
 
 @value_class(frozen=True, slots=True, eq=False, repr=False)
 class Exposure(Value):
-    """What a stranger gets at `url`: how far they reach, the HTTP status (None: no answer), and why nothing was learned."""
+    """What a stranger gets at `url`: how far they reach, the HTTP status (None: no answer), and why nothing was learned.
+
+    unasked: why the question was not even put.
+    """
 
     url: str
     reach: Reach
     status: int | None = None
     error: str = ""
+    unasked: Unasked = Unasked.NO
 
     def warning(self, local_addr: str) -> str:
         """Return what to report to the user once, in one line; empty if there is nothing to warn of."""
@@ -69,7 +73,7 @@ class Exposure(Value):
 
 def classify(url: str, public: Public) -> Exposure:
     """Return what an answer to a request without any credentials says."""
-    return Exposure(url, _reach(public), public.status, public.error)
+    return Exposure(url, _reach(public), public.status, public.error, public.unasked)
 
 
 def _reach(public: Public) -> Reach:

@@ -19,9 +19,9 @@ from urllib.parse import urlsplit
 
 from prx.config.hostname import shown
 from prx.core.deadline import Deadline
-from prx.core.evidence import Origin, Unasked
+from prx.core.evidence import Origin
 from prx.core.hosts import is_this_machine
-from prx.core.shortage import PORTS_HINT, lack_of
+from prx.core.shortage import PORTS_HINT, lack_behind, lack_of
 from prx.core.value import Value, value_class
 from prx.runtime.probes.connect import (
     Endpoint,
@@ -46,7 +46,6 @@ if TYPE_CHECKING:
 TIMEOUT = 5.0  # seconds for everything
 SECOND_LOOK = 1.0  # seconds that finding out a reason may take, beyond that
 _NOT_LISTENING = {FailureKind.REFUSED, FailureKind.NO_ROUTE, FailureKind.TIMEOUT, FailureKind.NO_NAME}
-_UNASKED = {FailureKind.LOCAL: Unasked.AS_SET_UP, FailureKind.SHORT: Unasked.FOR_NOW}
 _PERHAPS_TLS = {FailureKind.EMPTY, FailureKind.RESET, FailureKind.GARBLED}
 _PERHAPS_PLAIN = {FailureKind.EMPTY, FailureKind.RESET, FailureKind.GARBLED, FailureKind.TLS, FailureKind.TIMEOUT}
 _WRONG_NAME = {62, 64}  # OpenSSL's X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
@@ -160,9 +159,8 @@ async def probe_origin(
 
 async def _explained(service: _Service, error: ProbeError, *, is_https: bool) -> Origin:
     """Return why there was no answer, and what would be right if that can be found out."""
-    if error.trouble in _UNASKED:
-        why = _UNASKED[error.trouble]
-        return Origin(service.name, False, error=error.words, hint=_help_for_prx(error), unasked=why)
+    if error.unasked:
+        return Origin(service.name, False, error=error.words, hint=_help_for_prx(error), unasked=error.unasked)
     words, listening = error.words, error.trouble not in _NOT_LISTENING
     cause = error.__cause__
     if error.trouble is FailureKind.REFUSED:
@@ -243,14 +241,12 @@ async def _addresses(host: str, port: int, timeout: float) -> list[str]:
 
 def _help_for_prx(error: ProbeError) -> str:
     """Return what helps if prx itself cannot ask; empty if that is not known."""
-    if "origin_ca" in error.words:
-        return "name a PEM file of certificates that prx can read in origin_ca"
     cause = error.__cause__
     if error.trouble is not FailureKind.SHORT or cause is None:
-        return ""
+        return error.hint
     if isinstance(cause, OSError) and cause.errno == errno.EADDRNOTAVAIL:
         return PORTS_HINT
-    lack = lack_of(cause)
+    lack = lack_of(cause) or lack_behind(cause)
     return f"this machine gives prx {lack.words}: {lack.hint}" if lack is not None and lack.hint else ""
 
 

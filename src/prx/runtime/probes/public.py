@@ -78,7 +78,7 @@ async def probe_public(
             by_cloudflare=False,
             silent=error.trouble is FailureKind.SILENT,
             waited=asyncio.get_running_loop().time() - begin,
-            unasked=error.trouble is FailureKind.SHORT,
+            unasked=error.unasked,
         )
     return _seen(answer, latency_ms=(answer.came_at - begin) * 1000, sent=bool(sent))
 

@@ -15,11 +15,12 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from prx.core.deadline import Deadline
-from prx.core.evidence import Dns, DnsState
+from prx.core.evidence import Dns, DnsState, Unasked
+from prx.core.shortage import lack_of
 from prx.runtime.host.clock import Clock, SystemClock
 from prx.runtime.probes import doh
 from prx.runtime.probes.connect import ProbeError, is_address
@@ -54,19 +55,22 @@ class Resolver:
             return Dns(DnsState.RESOLVED, (name,))
         deadline = Deadline(asyncio.get_running_loop().time, self._timeout)
         missing: Dns | None = None
-        complaints: list[str] = []
+        unknown: list[Dns] = []
         for position, server in enumerate(self._servers):
             found = await _ask(server, name, deadline.left / (len(self._servers) - position))
             if found.state is DnsState.RESOLVED:
                 self._missing_since.pop(name, None)
                 return found
             if found.state is DnsState.UNKNOWN:
-                complaints.append(found.detail)
+                unknown.append(found)
                 continue
             missing = missing or found
             if not self._long_missing(name):
                 break
-        return missing or Dns(DnsState.UNKNOWN, detail="; ".join(complaints) or "no server is configured")
+        if missing is not None:
+            return missing
+        words = "; ".join(found.detail for found in unknown) or "no server is configured"
+        return Dns(DnsState.UNKNOWN, detail=words, unasked=_together([found.unasked for found in unknown]))
 
     def _long_missing(self, name: str) -> bool:
         now = self._clock.monotonic()
@@ -82,8 +86,17 @@ async def by_system(name: str, *, timeout: float = 3.0) -> Dns:
     except (socket.gaierror, TimeoutError):
         return Dns(DnsState.UNKNOWN, detail=f"this machine's own resolver does not know {name} either")
     except OSError as error:
-        return Dns(DnsState.UNKNOWN, detail=f"this machine's own resolver cannot be asked: {error.strerror or error}")
+        unasked = Unasked.NO if lack_of(error) is None else Unasked.FOR_NOW
+        words = f"this machine's own resolver cannot be asked: {error.strerror or error}"
+        return Dns(DnsState.UNKNOWN, detail=words, unasked=unasked)
     return Dns(DnsState.RESOLVED, tuple(addresses), f"this machine's own resolver knows {name}")
+
+
+def _together(reasons: Collection[Unasked]) -> Unasked:
+    """Return why several questions were not put: what keeps prx from one for now is enough, as that may be answered later."""
+    if Unasked.FOR_NOW in reasons:
+        return Unasked.FOR_NOW
+    return Unasked.AS_SET_UP if reasons and Unasked.NO not in reasons else Unasked.NO
 
 
 async def _ask(server: Server, name: str, timeout: float) -> Dns:
@@ -94,9 +107,10 @@ async def _ask(server: Server, name: str, timeout: float) -> Dns:
     heard = [result for result in results if isinstance(result, Heard)]
     if addresses := tuple(address for result in heard for address in result.addresses):
         return Dns(DnsState.RESOLVED, addresses, f"{server} knows it")
-    for result in results:
-        if isinstance(result, ProbeError):
-            return Dns(DnsState.UNKNOWN, detail=result.words)
+    if failed := [result for result in results if isinstance(result, ProbeError)]:
+        unasked = _together([error.unasked for error in failed])
+        telling = next(error for error in failed if unasked in {error.unasked, Unasked.NO})
+        return Dns(DnsState.UNKNOWN, detail=telling.words, unasked=unasked)
     nxdomain = any(result.rcode == "NXDOMAIN" for result in heard)
     return Dns(DnsState.MISSING, detail=f"{server} says {'NXDOMAIN' if nxdomain else 'that it has no address'}")
 
