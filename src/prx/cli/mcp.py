@@ -10,7 +10,8 @@ from typing import Any
 import click
 
 from prx import __version__
-from prx.core.errors import PermanentError, UsageError
+from prx.core.errors import PermanentError, UsageError, shortage, unloaded
+from prx.core.shortage import lack_for_module
 
 _INSTRUCTIONS = (
     "prx keeps tunnels to local services up. Ask `status` first, `why` for the story of a verdict, `report` for the past."
@@ -27,8 +28,11 @@ def mcp(*, allow_actions: bool) -> None:
     try:
         from mcp.server import MCPServer
     except ImportError as error:
-        hint = "pip install 'prx-tunnel[mcp]'"
-        raise PermanentError("the MCP library is not installed (version 2 is needed)", hint=hint) from error
+        if (lack := lack_for_module(error)) is not None:
+            raise shortage(lack) from error
+        is_itself = (error.name or "").partition(".")[0] == "mcp"
+        words = "is not installed (version 2 is needed)" if is_itself else f"cannot be used: {unloaded(error)}"
+        raise PermanentError(f"the MCP library {words}", hint="pip install 'prx-tunnel[mcp]'") from error
     server = MCPServer("prx", version=__version__, instructions=_INSTRUCTIONS, log_level="WARNING")
     for tool in (status, why, report, logs, doctor, *((restart, stop, reload) if allow_actions else ())):
         server.tool()(_explained(tool))

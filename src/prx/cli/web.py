@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from prx.core.errors import PermanentError, UsageError
+from prx.core.errors import PermanentError, UsageError, shortage
+from prx.core.shortage import lack_for_module
 
 if TYPE_CHECKING:
     import socket
@@ -87,6 +88,8 @@ def _serve(where: tuple[str, tuple[str, ...]], password: str, key: bytes, *, qui
     try:
         from prx.web.server import Dashboard, Settings, listen_on
     except ImportError as error:
+        if (lack := lack_for_module(error)) is not None:
+            raise shortage(lack) from error
         if (error.name or "").startswith("prx"):
             raise
         what = "is not installed" if isinstance(error, ModuleNotFoundError) else f"cannot be loaded: {error.msg}"

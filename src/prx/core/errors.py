@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterable, Sequence
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from prx.core.shortage import FOR_NOW, OF_ANY_CALL, Lack, errno_of, lack_of, lacks_memory
 
@@ -96,6 +96,20 @@ def refused(message: str, error: BaseException, *, hint: str = "", kind: type[Pr
     """
     lack = lack_of(error)
     return kind(message, hint=hint) if lack is None else ShortageError(message, hint=lack.hint)
+
+
+REINSTALL: Final = "install prx again: a part of it, or of what it needs, is missing or broken"
+
+
+def unloaded(error: ImportError | OSError) -> str:
+    """Return which module cannot be loaded, and why, in words."""
+    match error:
+        case ModuleNotFoundError():
+            return f"the module {error.name} is missing"
+        case ImportError():
+            return f"the module {error.name or 'that it needs'} cannot be loaded: {error.msg}"
+        case _:
+            return f"{error.filename or 'a module'} cannot be read: {error.strerror or error}"
 
 
 def short_of(error: BaseException) -> ShortageError | None:

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Final
 
-from prx.core.errors import UsageError
-from prx.core.shortage import lack_of
+from prx.core.errors import REINSTALL, PermanentError, UsageError, unloaded
+from prx.core.shortage import lack_for_module, lack_of
 from prx.files.reading import require_ca_file
 
 _REPAIR: Final = "set it right, or unset it for this command"
@@ -40,20 +40,28 @@ def making_client() -> Iterator[None]:
         if not isinstance(error, ssl.SSLError) and lack_of(error) is not None:
             raise
         raise _no_authorities(error) from error
+    except ImportError as error:
+        if lack_for_module(error) is not None:
+            raise
+        if error.name is not None:  # Python names a module; the library, which wants one more for SOCKS, does not
+            raise PermanentError(unloaded(error), hint=REINSTALL) from error
+        raise _no_proxy() from error
     except Exception as error:
         if not _is_about_a_proxy(error):
             raise
-        raise UsageError(
-            "the proxy that HTTPS_PROXY or ALL_PROXY names cannot be used: expected http://HOST:PORT or https://HOST:PORT",
-            hint=_REPAIR,
-        ) from error
+        raise _no_proxy() from error
 
 
 def _is_about_a_proxy(error: Exception) -> bool:
     import httpx2  # noqa: PLC0415 - its client is being made, so it is there
 
-    # ImportError: SOCKS takes a library that prx lacks; UnicodeError: of what is sent, not of where
-    return isinstance(error, httpx2.InvalidURL | ValueError | ImportError) and not isinstance(error, UnicodeError)
+    # UnicodeError: of what is sent, not of where
+    return isinstance(error, httpx2.InvalidURL | ValueError) and not isinstance(error, UnicodeError)
+
+
+def _no_proxy() -> UsageError:
+    words = "the proxy that HTTPS_PROXY or ALL_PROXY names cannot be used: expected http://HOST:PORT or https://HOST:PORT"
+    return UsageError(words, hint=_REPAIR)
 
 
 def _no_authorities(error: OSError) -> UsageError:

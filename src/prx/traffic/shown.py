@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
+from prx.core.shortage import lack_for_module
 from prx.logs.redact import Redactor
 from prx.logs.text import printable
 from prx.traffic.coding import CODINGS, unpacked
@@ -101,7 +102,9 @@ def plain(body: bytes, coding: str) -> tuple[bytes, str]:
         return body, f"{coding}: not unpacked"
     try:
         return unpacked(body, coding), f"unpacked from {coding}"
-    except ImportError:
+    except ImportError as error:
+        if (lack := lack_for_module(error)) is not None:
+            return body, f"{coding}: not unpacked, as this machine gives prx {lack.words}"
         return body, f"{coding}: this Python cannot unpack it"
     except ValueError as error:
         return body, f"{coding}, which cannot be unpacked: {error}"

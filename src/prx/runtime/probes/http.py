@@ -15,9 +15,15 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from prx.core.errors import REINSTALL, unloaded
+from prx.core.shortage import lack_for_module
 from prx.core.value import Value, value_class
 from prx.runtime.probes.connect import LIMIT, FailureKind, ProbeError, Stream, to_probe_error, verifying_tls
+
+if TYPE_CHECKING:
+    from prx.runtime.probes.talk import Talk
 
 BODY_PATIENCE = 2.0  # seconds that a body may take after its head
 
@@ -74,7 +80,7 @@ def prepare(ca_file: Path | None = None, *, tls: bool = False) -> None:
     by the exchange itself.
     """
     with suppress(ImportError, OSError, ProbeError):
-        import prx.runtime.probes.talk  # noqa: F401, PLC0415 - see `exchange`
+        import prx.runtime.probes.talk  # noqa: F401, PLC0415 - see `_talk`
 
         if tls:
             verifying_tls(ca_file)
@@ -86,15 +92,11 @@ async def exchange(
     """Send `request` and return the answer; its head has `timeout` seconds. Raise ProbeError when there is none."""
     now = asyncio.get_running_loop().time
     deadline = now() + timeout
+    talk = _talk()(stream)
     try:
-        from prx.runtime.probes.talk import Talk  # noqa: PLC0415 - h11, which a child is started without (see `prepare`)
-
-        talk = Talk(stream)
         async with asyncio.timeout_at(deadline):
             await talk.send(request)
             found = await talk.head()
-    except ImportError as error:  # no descriptor is left to load it with
-        raise ProbeError(FailureKind.SHORT, "the request cannot be made: a module cannot be loaded") from error
     except TimeoutError as error:
         raise ProbeError(FailureKind.SILENT, f"{talk.late} within {round(timeout, 1):g} s") from error
     except OSError as error:
@@ -104,3 +106,14 @@ async def exchange(
         return answer
     body, end = await talk.body(min(deadline, now() + patience), limit)
     return replace(answer, body=body, complete=end is BodyEnd.WHOLE, broken_off=end is BodyEnd.BROKEN_OFF)
+
+
+def _talk() -> type[Talk]:
+    """Load what writes a request and reads its answer; ProbeError if the machine lacks something, or if it is broken."""
+    try:
+        from prx.runtime.probes.talk import Talk  # noqa: PLC0415 - h11, which a child is started without (see `prepare`)
+    except (ImportError, OSError) as error:
+        if (lack := lack_for_module(error)) is not None:
+            raise ProbeError(FailureKind.SHORT, f"the request cannot be made: this machine gives prx {lack.words}") from error
+        raise ProbeError(FailureKind.LOCAL, f"the request cannot be made: {unloaded(error)}", hint=REINSTALL) from error
+    return Talk
