@@ -561,7 +561,7 @@ def test_a_short_trouble_is_not_shown(story: Story) -> None:
     assert story.machine.state == "ready"
 
 
-BLOCKED = {"remedy": Action.SWITCH_PROTOCOL, "because": Cause.UDP_BLOCKED, "connected": False}
+BLOCKED: dict[str, Any] = {"remedy": Action.SWITCH_PROTOCOL, "because": Cause.UDP_BLOCKED, "connected": False}
 
 
 def test_udp_blocked_goes_on_with_http2() -> None:
@@ -601,6 +601,47 @@ def test_a_protocol_is_remembered_only_after_it_came_up() -> None:
     story.verdict, story.more = Verdict.ORIGIN_DOWN, {}
     story.advance(10)
     assert do.RememberProtocol("http2") in story.other
+
+
+BOTH, ONE = ("quic", "http2"), ("http2",)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "next_one"),
+    [(BOTH, BOTH, "http2"), (BOTH, ONE, "http2"), (ONE, BOTH, "http2"), (BOTH, ("quic",), "quic")],
+    ids=[
+        "nothing about it changed",
+        "it was learnt for this network",
+        "what was learnt is too old",
+        "it is no choice any more",
+    ],
+)
+def test_other_settings_leave_the_protocol_that_was_chosen(
+    before: tuple[str, ...], after: tuple[str, ...], next_one: str
+) -> None:
+    """A reload is no news of the network: the next child speaks what the last one did, as long as that may be spoken."""
+    story = Story(MachineSettings(protocols=before))
+    story.feed(inputs.Start())
+    if before == BOTH:
+        story.feed(inputs.Checked(1, Diagnosis(Verdict.UDP_BLOCKED, "blocked", **BLOCKED)))
+    assert story.machine.protocol == "http2"
+    story.machine.reconfigure(MachineSettings(protocols=after, interval=20.0))
+    assert story.machine.protocol == next_one
+    story.end(Verdict.CRASHED)
+    story.advance(10)
+    assert story.protocols[-1] == next_one
+
+
+def test_another_child_begins_with_the_best_protocol() -> None:
+    """Started for other settings, or because it was asked for: what it finds is not taken for what the last one found."""
+    story = Story()
+    story.feed(inputs.Start())
+    story.feed(inputs.Checked(1, Diagnosis(Verdict.UDP_BLOCKED, "blocked", **BLOCKED)))
+    story.machine.reconfigure(MachineSettings(), afresh=True)
+    story.feed(inputs.Restart("asked to restart"))
+    story.advance(60)
+    assert story.protocols == ["quic", "http2", "quic"]
+    assert not any(isinstance(effect, do.RememberProtocol) for effect in story.other)
 
 
 def test_udp_blocked_is_only_told_where_the_user_chose_quic() -> None:

@@ -170,10 +170,15 @@ class Machine:
         else:
             self._stop_child(AfterStop.SPAWN, reason)
 
-    def reconfigure(self, settings: MachineSettings) -> None:
-        """Take new settings; a change that concerns the child is followed by a Restart input."""
+    def reconfigure(self, settings: MachineSettings, *, afresh: bool = False) -> None:
+        """Take new settings; a change that concerns the child is followed by a Restart input.
+
+        afresh: they are for another child, which begins with their best protocol; else the one that was chosen stays chosen.
+        """
         self.settings = settings
-        self._protocol.take_best(settings)
+        self._protocol.take(settings)
+        if afresh:
+            self._protocol.take_best()
 
     # ------------------------------------------------------------------ the world
 
@@ -185,7 +190,7 @@ class Machine:
         if what == "nameservers" and not (self.state is State.BACKOFF and self._display.shows(Verdict.OFFLINE)):
             return
         if what == "network":
-            self._protocol.forget()
+            self._protocol.take_best()  # what was learnt about the old one does not hold
         if self.state is State.BACKOFF and self._display.shows(Verdict.RATE_LIMITED) and what in {"sleep", "binary"}:
             return  # neither changes anything about what the service has asked for
         if self.state in {State.BACKOFF, State.FAILED} and self.wanted:

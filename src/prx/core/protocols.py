@@ -23,14 +23,15 @@ class ProtocolChoice:
         self.current = settings.protocols[0]
         self._switched = False  # because the other one did not get through
 
-    def take_best(self, settings: MachineSettings) -> None:
-        """Take new settings, and go back to their best protocol."""
+    def take(self, settings: MachineSettings) -> None:
+        """Take new settings; what was chosen stays chosen, unless it is none of their protocols."""
         self._settings = settings
-        self.current = settings.protocols[0]
+        if self.current not in settings.protocols:
+            self.take_best()
 
-    def forget(self) -> None:
-        """Take in another network: what was learnt about the old one does not hold."""
-        self.take_best(self._settings)
+    def take_best(self) -> None:
+        """Go back to the best protocol, and forget why another one was chosen."""
+        self.current = self._settings.protocols[0]
         self._switched = False
 
     @property

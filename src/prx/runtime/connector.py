@@ -202,11 +202,11 @@ class Connector:
         self.is_kept = kept
         if not kept:
             self.context, self._childless = context, None
-        self.reconfigure()
+        self.reconfigure(afresh=not kept)
 
-    def reconfigure(self) -> None:
+    def reconfigure(self, *, afresh: bool = False) -> None:
         """Have the machine go by the settings of the context, and by what was learnt of the network."""
-        self.machine.reconfigure(self._machine_settings())
+        self.machine.reconfigure(self._machine_settings(), afresh=afresh)
 
     def check_now(self) -> None:
         """Check at once, if there is a child."""

@@ -54,8 +54,6 @@ class FallenBack:
             if state is not State.READY:
                 self._protocol.interrupt()
             elif await self._protocol.may_return(context, await self._visitors()):
-                for connector in fallen:
-                    connector.reconfigure()
                 self._succession.replace(fallen, "QUIC gets through again")
 
     async def _visitors(self) -> int | None:
