@@ -69,6 +69,7 @@ async def test_a_connector_that_is_replaced_keeps_its_port_and_its_visitors(
             await here.live(lambda status: up(status, 1) and not pids(here) & old and ports(here) == {"web": [port]})
         assert visitors.lost == [], visitors.words()
         assert [event.fact for event in here.events[events:] if isinstance(event.fact, StateChanged)] == []
+        assert here.status.restarts == 1  # the connector that has the port again is none of its own
 
 
 @pytest.mark.parametrize("number", [2, 3])

@@ -247,6 +247,21 @@ async def test_a_token_is_served_until_its_heir_can(lab: Lab, clock: ManualClock
         assert not [fact for fact in here.told(StateChanged) if fact.tunnel == "app" and fact.new == "backoff"]
 
 
+async def test_a_stop_of_one_that_serves_for_another_costs_no_visitor(
+    lab: Lab, clock: ManualClock, tmp_path: Path, origin: HostedOrigin
+) -> None:
+    """Two exchange their tokens, and one is stopped before the other one is up by its new token, which takes seconds."""
+    tunnels = {"app": named(lab, origin, delayed(tmp_path, "builtin"), "app"), "shop": named(lab, origin, "builtin", "shop")}
+    async with running(lab, clock, tmp_path, origin, tunnels) as here:
+        url = here.of("app").url
+        (tmp_path / "late").touch()
+        async with load(url, RATE) as visitors:
+            here.supervisor.reload(Config(tunnels=circle(tunnels)))
+            here.supervisor.stop("app")
+            await here.live_until(lambda: states(here) == {"app": "idle", "shop": "ready"} and here.of("shop").url == url)
+        assert visitors.lost == [], visitors.words()
+
+
 @pytest.mark.parametrize(("hosts", "number"), [(["app", "shop"], 1), (["app", "shop"], 2), (["app", "shop", "blog"], 1)])
 async def test_an_exchange_that_is_taken_back_costs_no_visitor(
     lab: Lab, clock: ManualClock, tmp_path: Path, origin: HostedOrigin, hosts: list[str], number: int

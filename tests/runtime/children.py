@@ -32,6 +32,7 @@ from prx.runtime.client_program import ClientProgram
 from prx.runtime.context import TunnelContext
 from prx.runtime.origin_trust import OriginTrust
 from prx.runtime.role import Role
+from prx.runtime.succession import HEIR_WITHIN
 from prx.runtime.supervisor import Supervisor
 from prx.secrets.value import Secret
 from prx.testing.clock import ManualClock
@@ -163,14 +164,18 @@ class Child:
 class Stage:
     """The supervisor, its children, and what is wanted of it.
 
-    stopped: the tunnels that are to be down; ending: those that were stopped since they were asked for last. faults: what
-    visitors have lost by what prx did, in words.
+    stopped: the tunnels that are to be down; ending: those that were stopped since they were asked for last, and when. former:
+    the tunnels of the configuration before this one. broken: what fails for now. faults: what visitors have lost by what prx
+    did, in words. folder: what it has for itself.
     """
 
     clock: ManualClock
     supervisor: Supervisor
+    folder: Path
     stopped: set[str] = field(default_factory=set)
-    ending: set[str] = field(default_factory=set)
+    ending: dict[str, float] = field(default_factory=dict)
+    former: dict[str, TunnelSettings] = field(default_factory=dict)
+    broken: dict[tuple[Any, str], pytest.MonkeyPatch] = field(default_factory=dict)
     children: list[Child] = field(default_factory=list)
     started: int = 0
     faults: list[str] = field(default_factory=list)
@@ -219,10 +224,10 @@ class Stage:
         return child, "1.0"
 
     def check_end(self, child: Child) -> None:
-        """Note what visitors lose as a child that serves is asked to end, unless its tunnel was stopped."""
-        if child.context.name in self.ending:
-            return
+        """Note what visitors lose as a child that serves is asked to end, unless its own tunnel was stopped."""
         group, name = child.context.group, child.context.name
+        if name in self.ending and (self._is_own(group, name) or self.clock.monotonic() - self.ending[name] >= HEIR_WITHIN):
+            return
         others = [item for item in self.children if item.serves]
         if any(item.context.group == group for item in others):
             return
@@ -230,6 +235,10 @@ class Stage:
             self.faults.append(f"{self.clock.monotonic():.1f}: {child.url} is served no more")
         elif name in self.wanted and _group(self.wanted[name]) not in {item.context.group for item in others}:
             self.faults.append(f"{self.clock.monotonic():.1f}: {name} has another token, and is not up by it")
+
+    def _is_own(self, group: str, name: str) -> bool:
+        settings = self.supervisor.config.tunnels.get(name)
+        return settings is None or _group(settings) == group
 
     async def turn(self) -> None:
         """Wait until everything has run that has something to do."""
@@ -261,7 +270,7 @@ async def stage(folder: Path, tunnels: dict[str, TunnelSettings]) -> AsyncIterat
     environ = {"HOME": str(folder), "PRX_DATA_DIR": str(folder / "data"), "PATH": "/usr/bin:/bin"}
     config = Config(tunnels=tunnels)
     supervisor = Supervisor(config, clock=clock, bus=Bus(clock), data_dir=folder / "data", site=SITE, environ=environ)
-    here = Stage(clock, supervisor)
+    here = Stage(clock, supervisor, folder)
     supervisor.bus.listen(here.events.append)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("prx.runtime.connector.start_child", here.start_child)
@@ -271,6 +280,8 @@ async def stage(folder: Path, tunnels: dict[str, TunnelSettings]) -> AsyncIterat
         try:
             yield here
         finally:
+            for broken in here.broken.values():
+                broken.undo()
             supervisor.stop()
             here.stopped.update(supervisor.config.tunnels)
             for _ in range(100):

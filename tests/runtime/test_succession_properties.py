@@ -20,8 +20,22 @@ from prx.core.errors import PrxError
 from prx.core.evidence import ExitCause
 from prx.core.states import State
 from prx.core.tunnel_token import TunnelToken
+from prx.runtime import succession
+from prx.runtime.fallen_back import FallenBack
+from prx.runtime.handover import Heirs
+from prx.runtime.succession import Succession
+from prx.runtime.surplus import Surplus
+from prx.runtime.tunnel import Tunnel
 
 PROGRAMS = ("old", "new")
+BESIDE = (
+    (succession, "_is_as_good"),
+    (Succession, "_is_needed"),
+    (Surplus, "_can_do_without"),
+    (Tunnel, "start_beside"),
+    (Heirs, "tell"),
+    (FallenBack, "check"),
+)
 SETTLES_WITHIN = 900.0  # seconds: after the longest wait of the schedule
 
 Step = tuple[Callable[..., Awaitable[None] | None], Any]
@@ -30,7 +44,9 @@ Step = tuple[Callable[..., Awaitable[None] | None], Any]
 def apply(here: Stage, tunnels: dict[str, TunnelSettings]) -> None:
     """Reload with these tunnels; one that is taken out is not stopped any more."""
     here.stopped &= tunnels.keys()
-    here.ending -= tunnels.keys() - here.supervisor.config.tunnels.keys()
+    for name in tunnels.keys() - here.supervisor.config.tunnels.keys():
+        here.ending.pop(name, None)
+    here.former = dict(here.supervisor.config.tunnels)
     here.supervisor.reload(Config(tunnels=tunnels))
 
 
@@ -58,7 +74,7 @@ def restart(here: Stage, number: int) -> None:
     """Ask for a restart."""
     name = pick(here, number)
     here.stopped.discard(name)
-    here.ending.discard(name)
+    here.ending.pop(name, None)
     here.supervisor.restart(name)
 
 
@@ -66,8 +82,9 @@ def stop(here: Stage, number: int) -> None:
     """Ask for a stop, if another one goes on."""
     name = pick(here, number)
     if here.wanted.keys() - {name}:
+        at_once = name in here.stopped
         here.stopped.add(name)
-        here.ending.add(name)
+        here.ending[name] = float("-inf") if at_once else here.clock.monotonic()
         here.supervisor.stop(name)
 
 
@@ -81,6 +98,25 @@ def change_little(here: Stage, number: int) -> None:
     tunnels = here.supervisor.config.tunnels
     name = pick(here, number)
     apply(here, {**tunnels, name: replace(tunnels[name], health_check_interval_secs=20.0 + number)})
+
+
+def take_back(here: Stage, number: int) -> None:
+    """Have the configuration again that was in force before the last change."""
+    apply(here, here.former or dict(here.supervisor.config.tunnels))
+
+
+def reload(here: Stage, number: int) -> None:
+    """Reload, and nothing has changed."""
+    apply(here, dict(here.supervisor.config.tunnels))
+
+
+def shrink_and_grow(here: Stage, number: int) -> None:
+    """Have one connector, and in the same moment as many as before, or one more."""
+    name = pick(here, number)
+    before = here.supervisor.config.tunnels[name].cloudflare
+    if not before.metrics_port:
+        with_keys(here, name, replicas=1)
+        with_keys(here, name, replicas=min(3, before.replicas + number % 2))
 
 
 def rename(here: Stage, number: int) -> None:
@@ -158,6 +194,13 @@ def kill(here: Stage, number: int) -> None:
         here.children[number % len(here.children)].end(ExitCause.CRASH, 9)
 
 
+def kill_new(here: Stage, number: int) -> None:
+    """Have a child end that is still coming up."""
+    coming = [child for child in here.children if not child.has_connected]
+    if coming:
+        coming[number % len(coming)].end(ExitCause.CRASH, 9)
+
+
 async def cut_off(here: Stage, number: int) -> None:
     """Have a child lose the edge for some seconds."""
     if here.children:
@@ -180,13 +223,33 @@ def fail(here: Stage, number: int) -> None:
         connectors[0].send(inputs.Woken("binary"))
 
 
+def fail_beside(here: Stage, number: int) -> None:
+    """Have something fail for some seconds that a tunnel does beside what serves."""
+
+    def defect(*_: object) -> Any:
+        raise RuntimeError("a defect")
+
+    owner, name = BESIDE[number % len(BESIDE)]
+    if (owner, name) in here.broken:
+        return
+    patch = here.broken[owner, name] = pytest.MonkeyPatch()
+    patch.setattr(owner, name, defect)
+
+    def repair() -> None:
+        patch.undo()
+        here.broken.pop((owner, name), None)
+
+    here.clock.call_later(1.0 + number / 4, repair)
+
+
 async def wait(here: Stage, number: int) -> None:
     """Wait for a moment, or for as long as it takes what was started."""
     await here.go_on((0.3, 0.7, 1.3, 3.0, 12.0, 60.0)[number % 6])
 
 
 HARMLESS = [resize, restart, stop, change, change_little, rename, exchange, take_out, add, use_program]
-FAULTS = [rotate, break_program, mend_program, kill, cut_off, fail]
+HARMLESS += [take_back, take_back, reload, shrink_and_grow]
+FAULTS = [rotate, break_program, mend_program, kill, kill_new, cut_off, fail, fail_beside]
 
 
 def steps(*kinds: Callable[..., Any]) -> st.SearchStrategy[list[Step]]:

@@ -12,13 +12,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from prx.backends.base import Counters
 from prx.config.schema import TunnelSettings
 from prx.core import effects, inputs
 from prx.core.errors import PrxError
-from prx.core.events import Fact, Probed
+from prx.core.events import Probed
 from prx.core.evidence import Evidence
 from prx.core.machine import Machine
 from prx.core.replicas import as_replica
@@ -30,6 +30,7 @@ from prx.runtime.bulkhead import contained, keep_running
 from prx.runtime.bus import redacted
 from prx.runtime.child_start import explain, start_child
 from prx.runtime.client_program import ClientProgram, Programs
+from prx.runtime.connector_owner import Owner
 from prx.runtime.context import TunnelContext
 from prx.runtime.health_check import HealthChecker
 from prx.runtime.machine_timers import MachineTimers
@@ -46,28 +47,13 @@ STOP_MARGIN = 2.0  # seconds beyond the child's own grace period before it is ki
 COMING = frozenset({State.STARTING, State.BACKOFF})
 
 
-class Owner(Protocol):
-    """The tunnel, as one of its connectors knows it."""
-
-    def take_fact(self, connector: Connector, fact: Fact) -> None:
-        """Take in what a connector has to say."""
-
-    def take_input(self, connector: Connector) -> None:
-        """Take in that something may have changed about a connector."""
-
-    def is_covered(self, connector: Connector) -> bool:
-        """Return whether visitors are served by another connector as well."""
-
-    def is_edge_unaware(self, connector: Connector, evidence: Evidence) -> bool:
-        """Return whether the edge may have given prx's request to a connector that had ended."""
-
-
 class Connector:
     """One connector, supervised; `run` returns when it is down for good, which `send(Stop())` causes.
 
     context: what the next child is started with. generation: counts what makes a new child necessary; see `is_outdated`.
-    is_wanted: it was not asked to end, or was asked for since; its machine knows a moment later. is_kept: it goes on as it is
-    until another connector has taken its place; should its child end before, the next one is started with what that one had.
+    is_wanted: it was not asked to end, or was asked for since; its machine knows a moment later. kept_for: why another one is
+    to take its place, in words; until then it goes on as it is, and should its child end, the next one is started with what
+    that one had. completes: its first child ends the replacement that led to the one before, and is no restart of its own.
     """
 
     def __init__(
@@ -76,7 +62,8 @@ class Connector:
         self.context = context
         self.role = Role()
         self.generation = 0
-        self.is_kept = False
+        self.kept_for: set[str] = set()
+        self.completes = False
         self.is_wanted = True
         self.checker: HealthChecker | None = None
         self._owner = owner
@@ -147,6 +134,11 @@ class Connector:
         return self._run is not None
 
     @property
+    def is_kept(self) -> bool:
+        """Return whether it goes on as it is until another connector has taken its place."""
+        return bool(self.kept_for)
+
+    @property
     def is_outdated(self) -> bool:
         """Return whether it goes by what was in force before something changed that makes a new child necessary."""
         return self.is_kept or (self._run is not None and self._run_generation < self.generation)
@@ -196,13 +188,21 @@ class Connector:
         else:
             self.check_now()
 
-    def renew(self, context: TunnelContext, *, kept: bool) -> None:
-        """Take in that there is to be another child, started with `context`: its own, or a successor's if it is `kept`."""
+    def renew(self, context: TunnelContext, *, kept_for: str = "") -> None:
+        """Take in that there is to be another child, started with `context`: its own, or a successor's if this one is kept."""
         self.generation += 1
-        self.is_kept = kept
-        if not kept:
+        if kept_for:
+            self.kept_for.add(kept_for)
+        else:
+            self.kept_for.clear()
             self.context, self._childless = context, None
-        self.reconfigure(afresh=not kept)
+        self.reconfigure(afresh=not kept_for)
+
+    def take_back(self, reason: str) -> None:
+        """Take in that it need not be replaced for `reason`: a successor that is coming up for that gives up."""
+        self.generation += 1
+        self._run_generation = self.generation
+        self.kept_for.discard(reason)
 
     def reconfigure(self, *, afresh: bool = False) -> None:
         """Have the machine go by the settings of the context, and by what was learnt of the network."""
@@ -255,7 +255,7 @@ class Connector:
             case effects.Terminate() | effects.Kill():
                 self._signal(effect)
             case effects.WatchForChange():
-                self._watch_for_change()
+                self._owner.errands.attempt("the watch for changes", self._watch_for_change)
             case effects.RememberRateLimit():
                 shared.state.keep_rate_limit(self._rate_limiter, effect.delay, effect.attempt)
             case effects.RememberProtocol():

@@ -15,6 +15,7 @@ from prx.core.replicas import Standing
 from prx.core.states import State
 from prx.runtime.connector import Connector
 from prx.runtime.context import TunnelContext
+from prx.runtime.errands import Errands
 
 _COMING = frozenset({State.IDLE, State.STARTING, State.BACKOFF})
 
@@ -23,6 +24,7 @@ class Owner(Protocol):
     """The tunnel, as its formers know it: see `prx.runtime.tunnel`."""
 
     context: TunnelContext
+    errands: Errands
     is_wanted: bool
     standings: dict[Connector, Standing]
     leader: Connector | None
@@ -68,7 +70,7 @@ class Formers:
             return
         self._tells = True
         for heir in list(self.heirs):
-            heir.tunnel.show("")
+            heir.follow()
         self._tells = False
 
     def close(self) -> None:
@@ -76,9 +78,14 @@ class Formers:
         self._is_over = True
         self._forget()
         heirs, self.heirs = self.heirs, []
-        for heir in heirs:
+        for heir in heirs:  # before any of them shows how it stands, which may have another one do so
             heir.formers.remove(self)
-            heir.tunnel.show("")
+        for heir in heirs:
+            heir.follow()
+
+    def follow(self) -> None:
+        """Have the tunnel show how it stands, as one that serves for it has changed; should that fail, the other goes on."""
+        self.tunnel.errands.attempt("following a former connector", lambda: self.tunnel.show(""))
 
     def _serves(self) -> tuple[str, str]:
         """Return the group that the tunnel is to serve, and its URL if that is known before."""

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from prx.runtime.client_program import Programs
 from prx.runtime.connector import Connector
 from prx.runtime.context import TunnelContext
-from prx.runtime.succession import Owner, Succession
+from prx.runtime.succession import PORT_IS_FREE, Owner, Succession
 
 
 class Outdated:
@@ -59,12 +59,16 @@ class Outdated:
             self._succession.replace(found, "origin_ca has changed")
 
     def _check_ports(self) -> None:
-        """Take in that the fixed port is free, which a connector could not have when it was started beside another."""
+        """Take in that the fixed port is free, which a connector could not have when it was started beside another.
+
+        One that is still coming up goes on doing that.
+        """
         tunnel = self._tunnel
-        lacking = [connector for connector in self._lasting() if connector.lacks_port and not connector.is_outdated]
+        serving = [connector for connector in self._lasting() if connector.ready > 0 and not connector.is_outdated]
+        lacking = [connector for connector in serving if connector.lacks_port]
         found = [item for item in lacking if not item.context.shared.ports.is_held(item.context.client.metrics_port)]
         if found and tunnel.is_wanted and tunnel.context.backend.can_overlap:
-            self._succession.replace(found, "its metrics port is free")
+            self._succession.replace(found, PORT_IS_FREE)
 
 
 def outdated_inputs(context: TunnelContext, connectors: Iterable[Connector]) -> list[str]:

@@ -51,7 +51,6 @@ _NOT_BAD = frozenset({Action.NONE, Action.WAIT})
 
 logger = logging.getLogger(__name__)
 
-
 ConnectionFact = ConnectionRegistered | ConnectionLost
 
 
@@ -127,8 +126,10 @@ class Run:
 
     async def aclose(self) -> None:
         """Kill the child, and forget it: nothing waits for its end."""
-        await self.process.aclose()
-        self._forget()
+        try:
+            await self.process.aclose()
+        finally:
+            self._forget()
 
     def _close(self) -> None:
         self._child.close()

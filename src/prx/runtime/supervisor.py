@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -152,6 +153,8 @@ class Supervisor:
         if self._tasks is None and name is not None and name in self._config.tunnels:
             self._stopped.add(name)
         self._leave_notices()
+        for keeper in self._keepers.values() if name is None else ():  # none of them serves on for another one
+            keeper.is_wanted = False
         self._send(name, inputs.Stop())
 
     def kill(self) -> None:
@@ -206,7 +209,7 @@ class Supervisor:
             if name not in old.tunnels:
                 self._send(name, inputs.Start()) if name in self._keepers else self._add(name)
         for keeper in list(self._keepers.values()):
-            self._heirs.tell(keeper.tunnel)
+            self._tell(keeper.tunnel)
         for name in old.tunnels.keys() - config.tunnels.keys():
             self._remove(name)
         for name in self._keepers:
@@ -318,12 +321,15 @@ class Supervisor:
         tunnel = Tunnel(name, settings, self._shared)
         if before := self._keepers.get(name):  # its supervision has failed
             tunnel.started |= before.tunnel.started
-            self._heirs.tell(tunnel)
+            self._tell(tunnel)
         for warning in tunnel.context.backend.warnings:
             tunnel.context.log("warn", warning)
         if missing := load(settings):
             tunnel.context.log("warn", missing)
         return tunnel
+
+    def _tell(self, tunnel: Tunnel) -> None:
+        tunnel.errands.attempt("the search for former connectors", lambda: self._heirs.tell(tunnel))
 
     def _remove(self, name: str) -> None:
         """Stop a tunnel that is not in the configuration any more, once another one with the same token serves."""
@@ -336,8 +342,13 @@ class Supervisor:
             former.send(inputs.Stop())
             return
         former.tunnel.context.log("info", f"it serves until {heir} does, which has the same token")
-        waiting = hand_over(former, self._heirs, lambda: name not in self._config.tunnels, self._clock)
-        self._run_beside(waiting, f"handover of {name}")
+
+        def is_gone() -> bool:
+            return self._keepers.get(name) is former and name not in self._config.tunnels
+
+        what, tell = f"handover of {name}", former.tunnel.errands.say
+        work = keep_running(what, lambda: hand_over(former, self._heirs, is_gone, self._clock), self._clock, tell)
+        self._run_beside(work, what)
 
     def _run_beside(self, work: Coroutine[Any, Any, None], what: str) -> None:
         """Do `work` in a task, which is forgotten when it has ended: tunnels may come and go for years."""
@@ -361,7 +372,8 @@ class Supervisor:
     def _check_programs(self) -> None:
         known: Programs = {}  # most tunnels have the same one
         for keeper in list(self._keepers.values()):
-            keeper.tunnel.outdated.check(known)
+            tunnel = keeper.tunnel
+            tunnel.errands.attempt("the check for what is outdated", partial(tunnel.outdated.check, known))
 
     async def _keep(self, keeper: Keeper) -> None:
         await keeper.run()

@@ -34,6 +34,7 @@ from prx.core.states import State
 from prx.core.status import TunnelStatus
 from prx.core.story import beside
 from prx.core.unnoticed import Unnoticed
+from prx.runtime.bulkhead import contained
 from prx.runtime.connector import Connector
 from prx.runtime.context import Shared, TunnelContext
 from prx.runtime.errands import Errands
@@ -71,16 +72,10 @@ class Tunnel:
         self.leaving: set[Connector] = set()
         self.formers = Formers(self)
         self.leader: Connector | None = None
-        self.errands = Errands(name)
+        self.errands = Errands(name, shared.clock, lambda message: self.context.log("error", message))
         self._succession = Succession(self)
         self.outdated = Outdated(self, self._succession)
-        self._surplus = Surplus(
-            shared.clock,
-            self.errands,
-            beyond=self._beyond,
-            staying=lambda: [*map(self.places.get, range(self.replicas))],
-            dismiss=self._dismiss,
-        )
+        self._surplus = Surplus(self, dismiss=self._dismiss)
         self._fallen_back = FallenBack(
             self._protocol,
             self._succession,
@@ -148,9 +143,8 @@ class Tunnel:
                 self._send((item for item in self.places.values() if item.index < self.replicas), event)
                 self._resize()
             case inputs.Stop() | inputs.Kill():
-                self.is_wanted = False
-                self._succession.give_up()
-                self._send(self.connectors, event)
+                again, self.is_wanted = not self.is_wanted, False
+                self._succession.stop(event, at_once=again or isinstance(event, inputs.Kill))
             case _:
                 self._send(self.connectors, event)
 
@@ -187,16 +181,15 @@ class Tunnel:
                 if not outdated and (connector.index < self.replicas or connector.ready > 0):
                     connector.take(settings, asked=asked, changed=changed)
         self.context.shared.bus.track_changes(self.name, **self._configured())
-        self.context.publish(ConfigReloaded(tunnel=self.name, restarted=renewed))
-        if renewed:
-            self._succession.replace(self.places.values(), "the configuration changed")
+        restarted = renewed and self._succession.take_settings(settings, asked=asked)
+        self.context.publish(ConfigReloaded(tunnel=self.name, restarted=restarted))
         self._resize()
 
     async def abandon(self) -> None:
         """End all children at once: the supervision of this tunnel has failed."""
-        self.formers.close()
+        self.errands.attempt("what it has served for others", self.formers.close)
         for connector in self.connectors:
-            await connector.abandon()
+            await contained(f"the end of connector {connector.index}", connector.abandon(), self.errands.say)
 
     # ------------------------------------------------------------------ connectors
 
@@ -216,8 +209,8 @@ class Tunnel:
     def start_beside(self, old: Connector) -> Connector:
         """Start another connector with the number of `old`, and return it."""
         new = self._new(old.index, takes_over=old)
+        self._launch(new)  # first: whatever fails then, it runs, and comes to an end
         self._elect()
-        self._launch(new)
         return new
 
     def leave(self, old: Connector) -> None:
@@ -226,7 +219,7 @@ class Tunnel:
         if self.places.get(old.index) is old:
             del self.places[old.index]
         self._elect()
-        self.show("")
+        self.show("" if self.is_wanted else "asked to stop")
 
     def _staying(self) -> dict[Connector, Standing]:
         """Return how the connectors stand that are this tunnel's own; all if there is no other."""
@@ -256,7 +249,8 @@ class Tunnel:
         """Start or end connectors until there are as many as the settings say; those with the highest numbers go."""
         if self.is_wanted and self.errands.have_begun:
             self._fill()
-            self._surplus.end_soon()
+            self.errands.attempt("surplus", self._surplus.end_soon)
+            self._succession.go_on()  # one that was to go with former settings may be wanted again
             self.show("the configuration changed")
 
     def _fill(self) -> None:
@@ -269,10 +263,6 @@ class Tunnel:
             else:
                 self.places[number] = self._new(number)
                 self._launch(self.places[number])
-
-    def _beyond(self) -> list[Connector]:
-        own = [item for item in self.connectors if item.index >= self.replicas and item not in self.leaving]
-        return [item for item in own if item.is_wanted and self.is_wanted]
 
     def _dismiss(self, connector: Connector) -> None:
         self.started.discard(connector.index)  # another of its number, later, takes no place of an earlier one
@@ -300,8 +290,9 @@ class Tunnel:
             case UrlChanged():
                 self._take_url(connector, fact)
             case ChildStarted():
-                connector.context.publish(replace(fact, restart=connector.index in self.started))
+                connector.context.publish(replace(fact, restart=connector.index in self.started and not connector.completes))
                 self.started.add(connector.index)
+                connector.completes = False
             case RestartScheduled():
                 connector.context.publish(replace(fact, verdict=old.verdict))
             case _:
@@ -313,7 +304,7 @@ class Tunnel:
         """See whether another connector has to lead now, and whether this one has fallen back to a lesser protocol."""
         if len(self.standings) > 1:
             self._elect()
-        self._fallen_back.check(connector)
+        self.errands.attempt("return to QUIC", lambda: self._fallen_back.check(connector))
 
     def is_covered(self, connector: Connector) -> bool:
         """Return whether another connector serves."""
@@ -328,7 +319,8 @@ class Tunnel:
         return others and self._unnoticed.may_have_met(evidence.at if evidence.began is None else evidence.began)
 
     def _take_url(self, connector: Connector, fact: UrlChanged) -> None:
-        if connector is not self.leader or (fact.proven and fact.url == self._url):
+        is_said = self.is_wanted and connector is self.leader and connector not in self.leaving
+        if not is_said or (fact.proven and fact.url == self._url):
             return
         fact = UrlChanged(tunnel=self.name, url=fact.url, old=self._url, proven=fact.proven)
         if fact.proven:
@@ -371,7 +363,7 @@ class Tunnel:
 
         That connectors end one after another because the tunnel was asked to stop is no news of how well it serves.
         """
-        standings = [replace(item, leads=connector is self.leader) for connector, item in self._staying().items()]
+        standings = [self._shown_as(*item) for item in (self._staying() if self.is_wanted else self.standings).items()]
         standings += self.formers.standings(standings)
         old = self._shown
         new = fold(standings, old, replicas=self.replicas, least=self.context.backend.replicas_min)
@@ -387,6 +379,12 @@ class Tunnel:
             words = new.diagnosis.reason if len(standings) > 1 and new.diagnosis is not None and self.is_wanted else reason
             self.context.publish(StateChanged(tunnel=self.name, old=old.state, new=new.state, reason=words))
         self.formers.tell_heirs()
+
+    def _shown_as(self, connector: Connector, item: Standing) -> Standing:
+        """Return how a connector stands for this tunnel: once that was asked to stop, what serves for another one is ending."""
+        own = connector not in self.leaving and (item.state.is_up or len(self.standings) == 1)
+        state = item.state if self.is_wanted or own or item.state is State.IDLE else State.STOPPING
+        return replace(item, leads=connector is self.leader, state=state)
 
     @property
     def _serving(self) -> int:
