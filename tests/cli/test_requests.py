@@ -6,11 +6,14 @@ import base64
 import hmac
 import json
 import signal
+import socket
 import threading
+import time
 
 from tests.cli.home import Home
 from tests.support.origin import serving
 from tests.support.visitor import request
+from tests.support.waits import PATIENCE, free_port
 
 
 def test_what_visitors_ask_for_is_shown(home: Home) -> None:
@@ -177,3 +180,30 @@ def test_a_webhook_outlives_service_and_prx(home: Home) -> None:
         again = home.start(str(port), "--lab", "--catch")
         again.wait_for("1 kept requests were handed over")
         assert not kept.exists()
+
+
+def test_a_relay_ends_with_its_tunnel(home: Home) -> None:
+    """Of a tunnel that is taken out nothing is left once its connector has ended: its port is free, its requests are gone."""
+    port = free_port()
+    file = home.folder / "prx.toml"
+    with serving() as origin:
+        one = f'[tunnel]\nlocal_addr = "127.0.0.1:{origin.port}"\n'
+        inspected = f"[tunnels.shop.inspect]\nenabled = true\nport = {port}\n"
+        file.write_text(f'{one}[tunnels.shop]\nlocal_addr = "127.0.0.1:{origin.port}"\n{inspected}')
+        started = home.start("--lab")
+        started.url(2)
+        assert home.run("requests").returncode == 0
+        file.write_text(one)
+        assert home.run("reload").returncode == 0
+        end = time.monotonic() + PATIENCE
+        while _listens(port):
+            assert time.monotonic() < end, "the relay of a tunnel that is gone still listens"
+            time.sleep(0.05)
+        answered = home.run("requests")
+        assert (answered.returncode, "not inspected" in answered.stderr) == (2, True), answered
+        assert len(json.loads(home.run("status", "--json").stdout)["tunnels"]) == 1
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as sock:
+        return sock.connect_ex(("127.0.0.1", port)) == 0

@@ -11,13 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.waits import free_port
+from tests.support.waits import PATIENCE, free_port
 from tests.traffic.pieces import ask, service
+from tests.traffic.test_catch import receiver
 
 from prx.config.schema import Config, InspectSettings, TunnelSettings
 from prx.core.errors import PrxError
 from prx.logs.redact import Redactor
 from prx.runtime.host.clock import SystemClock
+from prx.traffic import catch as catch_module
 from prx.traffic.inspector import Inspector
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
@@ -115,3 +117,87 @@ async def test_no_field_of_a_request_is_a_traceback(inspector: Inspector, do: st
             edit = {"method": "GET", "path": "/", "headers": [], field: odd}
             with suppress(PrxError, UnicodeError):
                 await inspector.answer({"do": "replay", "edit": edit})
+
+
+async def refused(port: int) -> bool:
+    """Return whether nothing listens on a port."""
+    try:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+    except ConnectionRefusedError:
+        return True
+    except ConnectionError:  # it closes just now
+        return False
+    writer.transport.abort()
+    return False
+
+
+async def ended(port: int) -> None:
+    """Wait until nothing listens on a port."""
+    async with asyncio.timeout(PATIENCE):
+        while not await refused(port):  # noqa: ASYNC110 - a socket that closes sets no event
+            await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("way", ["taken out", "all taken out", "switched off", "another backend", "another port"])
+async def test_a_relay_ends_with_its_last_connector(inspector: Inspector, way: str) -> None:
+    """Whatever made it needless: it serves until no connector has its address, and leaves neither port nor memory taken."""
+    async with service(says) as port:
+        first, other = settings(port, port=free_port()), settings(port)
+        inspector.take(config(web=first, shop=other))
+        old = inspector.child_settings("web", first).origin_port
+        new = {
+            "taken out": config(shop=other),
+            "all taken out": config(),
+            "switched off": config(web=TunnelSettings(local_addr=f"127.0.0.1:{port}"), shop=other),
+            "another backend": config(web=replace(first, backend="none", public_url="http://127.0.0.1:9/"), shop=other),
+            "another port": config(web=settings(port, port=free_port()), shop=other),
+        }[way]
+        inspector.take(new)
+        inspector.tidy(lambda _: False)
+        assert str(await ask(old, GET))[:12] == "b'HTTP/1.1 2"
+        inspector.tidy(lambda name: name == "web")
+        await ended(old)
+        assert inspector._left == []
+        assert inspector._inspected.keys() == ({"web", "shop"} if way == "another port" else {"shop"})
+        inspector.tidy(lambda _: True)
+        if way != "all taken out":
+            assert isinstance(await answered(inspector, other, "shop"), bytes)
+        inspector.take(config(web=first, shop=other))  # and its port is to be had again
+        assert inspector.child_settings("web", first).origin_port == old
+        assert isinstance(await answered(inspector, first), bytes)
+
+
+async def test_a_relay_on_another_port_shows_requests_after_the_former_one_has_ended(inspector: Inspector) -> None:
+    """Both are of one tunnel, whose requests are in one list."""
+    async with service(says) as port:
+        inspector.take(config(web=settings(port)))
+        await answered(inspector, settings(port))
+        wanted = settings(port, port=free_port())
+        old = inspector.child_settings("web", wanted).origin_port
+        inspector.take(config(web=wanted))
+        inspector.tidy(lambda _: True)
+        await ended(old)
+        await answered(inspector, wanted)
+        assert len((await inspector.answer({"do": "requests"}))["requests"]) == 2
+
+
+async def test_a_relay_whose_requests_wait_for_the_service_hands_them_over_first(
+    inspector: Inspector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was answered 202 is not left on the disk because its tunnel is taken out while the service restarts."""
+    monkeypatch.setattr(catch_module, "PAUSE", 0.02)
+    down = free_port()
+    catching = settings(down, catch=True)
+    inspector.take(config(web=catching, shop=settings(9)))
+    hook = b"POST /hook HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc"
+    assert b" 202 " in bytes(str(await ask(inspector.child_settings("web", catching).origin_port, hook)), "ascii")
+    inspector.take(config(shop=settings(9)))
+    inspector.tidy(lambda _: True)
+    assert "web" in inspector._inspected
+    async with receiver(down, 1) as seen:
+        pass
+    async with asyncio.timeout(PATIENCE):
+        while "web" in inspector._inspected:
+            inspector.tidy(lambda _: True)
+            await asyncio.sleep(0.01)
+    assert [head.split()[1] for head in seen] == [b"/hook"]

@@ -8,8 +8,9 @@ import pytest
 
 from prx.traffic.exchange import BODY_LIMIT, MESSAGES, Exchange
 from prx.traffic.filters import parse_filter
-from prx.traffic.inspector import Inspector, _Search
+from prx.traffic.inspector import Inspector
 from prx.traffic.ring import Ring
+from prx.traffic.search import Search
 from prx.traffic.tee import SERVICE, VISITOR, Copier, Tee
 
 ASK = b"GET /%d HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -87,7 +88,7 @@ async def test_an_answer_wakes_who_has_just_begun_to_wait() -> None:
         return [item for item in ring if item.answered]
 
     inspector = Inspector.__new__(Inspector)  # it needs nothing of itself for that
-    search = _Search(parse_filter(""), answered, lambda: inspector._any_answer({"web": ring}))
+    search = Search(parse_filter(""), answered, lambda: inspector._any_answer({"web": ring}))
     await search.once()
     async with asyncio.timeout(5):
         await search.until(60)

@@ -60,6 +60,11 @@ class Inspection:
             self._inspector = Inspector(self._clock, self._redactor, self._log, own=self.own_mark, folder=self._folder())
         self._inspector.take(config)
 
+    def tidy(self, is_settled: Callable[[str], bool]) -> None:
+        """End the relays that no connector has any more; see `prx.traffic.inspector.Inspector.tidy`."""
+        if self._inspector is not None:
+            self._inspector.tidy(is_settled)
+
     def _say_what_waits(self, config: Config) -> None:
         """Warn once of requests that were kept, if nothing hands them over."""
         folder = self._folder()

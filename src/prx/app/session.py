@@ -314,6 +314,7 @@ class Session:
             instance=self._in_force.instance().key,
             folder=self._in_force.path.parent if self._in_force.path else None,
             recheck=self._reloader.reload_if_changed,
+            chores=(self._end_unused_relays,),
             environ=self._environ,
             child_settings=self._inspection.child_settings,
             own_mark=self._inspection.own_mark,
@@ -322,6 +323,10 @@ class Session:
             self._supervisor.stop(name)
         freeze_objects()
         stack.enter_context(short_pauses())
+
+    def _end_unused_relays(self) -> None:
+        assert self._supervisor is not None
+        self._inspection.tidy(self._supervisor.has_settled)
 
     async def _supervise(self) -> int:
         assert self._supervisor is not None

@@ -20,6 +20,12 @@ class Outdated:
         self._tunnel = tunnel
         self._succession = succession
 
+    @property
+    def has_settled(self) -> bool:
+        """Return whether each connector has a place, and was started with what is in force."""
+        places = self._tunnel.places
+        return all(places.get(item.index) is item and not item.is_outdated for item in self._tunnel.connectors)
+
     def check(self, known: Programs) -> None:
         """Check each connector. `known`: what other tunnels have seen of their programs just now."""
         self._check_programs(known)

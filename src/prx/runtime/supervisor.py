@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -49,9 +49,9 @@ class Supervisor:
     `site` says which edge they connect to. `instance` names this prx among those of the same user: two with the same name
     must not run at once (see `prx.runtime.host.lock`). `folder` is the base of relative paths of hooks. Secrets that the
     configuration holds are redacted from all events. `recheck` is called every few seconds while a tunnel waits or has failed:
-    the caller reloads the configuration if it has changed, which ends the wait. `child_settings(name, settings)` returns what a
-    tunnel's connector is given; checks of the service go by the user's own settings.
-    `own_mark` is the word by which a relay of this prx knows its checks.
+    the caller reloads the configuration if it has changed, which ends the wait. `chores` are done at each beat of all.
+    `child_settings(name, settings)` returns what a tunnel's connector is given; checks of the service go by the user's own
+    settings. `own_mark` is the word by which a relay of this prx knows its checks.
     """
 
     def __init__(
@@ -66,6 +66,7 @@ class Supervisor:
         folder: Path | None = None,
         network: Network | None = None,
         recheck: Callable[[], None] = lambda: None,
+        chores: Sequence[Callable[[], object]] = (),
         environ: Mapping[str, str] = os.environ,
         own_mark: str = "",
         child_settings: Callable[[str, TunnelSettings], TunnelSettings] = lambda _name, settings: settings,
@@ -81,6 +82,7 @@ class Supervisor:
         self._site = site
         self._folder = folder
         self._recheck = recheck
+        self._more_chores = chores
         self._own_mark = own_mark
         self._child_settings = child_settings
         self._network = network or (LocalNetwork() if site.local else SystemNetwork())
@@ -219,6 +221,11 @@ class Supervisor:
         """Return a line for each file that a living connector was started with and that is another one by now."""
         tunnels = [keeper.tunnel for keeper in self._keepers.values()]
         return [line for tunnel in tunnels for line in outdated_inputs(tunnel.context, tunnel.connectors)]
+
+    def has_settled(self, name: str) -> bool:
+        """Return whether no connector is left of a tunnel that was started with settings that are not in force any more."""
+        keeper = self._keepers.get(name)
+        return keeper is None or (name in self._config.tunnels and keeper.tunnel.outdated.has_settled)
 
     def names(self) -> tuple[str, ...]:
         """Return the names of the tunnels that are supervised."""
@@ -367,7 +374,8 @@ class Supervisor:
     def _chores(self) -> tuple[Callable[[], object], ...]:
         """Return what the heartbeat does for all: write what could not be written, check the programs of living children."""
         shared = self._shared
-        return (shared.ledger.retry, shared.state.retry, self._notices.retry, self._check_programs, self._last.check)
+        own = (shared.ledger.retry, shared.state.retry, self._notices.retry, self._check_programs, self._last.check)
+        return (*own, *self._more_chores)
 
     def _check_programs(self) -> None:
         known: Programs = {}  # most tunnels have the same one

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Coroutine
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 from prx.config.schema import Config, TunnelSettings
 from prx.core.errors import PrxError, UsageError, refused
 from prx.logs.redact import Redactor
-from prx.runtime.bulkhead import keep_running
+from prx.runtime.bulkhead import contained, keep_running
 from prx.runtime.host.clock import Clock
 from prx.runtime.origin_trust import unusable
 from prx.runtime.probes.connect import ProbeError
 from prx.runtime.probes.origin import Trust
 from prx.traffic.catch import Catcher
 from prx.traffic.exchange import Exchange, exchange_json, summary_json
-from prx.traffic.filters import Fits, parse_filter
+from prx.traffic.filters import parse_filter
 from prx.traffic.gate import Gate
 from prx.traffic.guard import GuardedRelay
 from prx.traffic.live_tls import LiveTls
@@ -29,6 +30,7 @@ from prx.traffic.relay import Target
 from prx.traffic.replay import request_bytes, send
 from prx.traffic.ring import Ring
 from prx.traffic.room import lines_within, whole_within
+from prx.traffic.search import Search
 from prx.traffic.signatures import SENDERS, verdict
 from prx.traffic.spool import Spool
 from prx.traffic.tee import Copier
@@ -63,7 +65,9 @@ class Inspector:
         self._masks = Masks(redactor)
         self._inspected: dict[str, _Inspected] = {}
         self._is_first = True  # nothing was fitted yet
-        self._left: list[tuple[GuardedRelay, asyncio.Task[None]]] = []  # of another port; connectors may still know them
+        self._wanted: set[str] = set()  # the tunnels that are to have a relay
+        self._left: list[tuple[str, GuardedRelay, asyncio.Task[None]]] = []  # of another port; connectors may still know them
+        self._ending: set[asyncio.Task[None]] = set()
 
     def take(self, config: Config) -> None:
         """Fit the relays to `config`. One that is no longer wanted serves its connector until that is replaced.
@@ -74,8 +78,32 @@ class Inspector:
             steps = [step for name, settings in config.tunnels.items() for step in self._steps(name, settings, undo)]
             undo.pop_all()
         self._is_first = False
+        self._wanted = {name for name, settings in config.tunnels.items() if settings.is_relayed}
         for step in steps:
             step()
+
+    def tidy(self, is_settled: Callable[[str], bool]) -> None:
+        """End the relays that are not wanted any more, once their last connector has been replaced, or has ended.
+
+        `is_settled(name)` returns whether all connectors of a tunnel are such as it has now. One whose caught requests wait for
+        the service hands them over first.
+        """
+        for name in self._inspected.keys() - self._wanted:
+            known = self._inspected[name]
+            if is_settled(name) and not (known.catcher and known.catcher.waiting):
+                del self._inspected[name]
+                self._end(name, self._close(known))
+        for left in [left for left in self._left if is_settled(left[0])]:
+            self._left.remove(left)
+            self._end(left[0], _close(*left[1:], shares=left[0] in self._inspected))
+
+    def _end(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+        say = partial(self._log, "error")
+        task = asyncio.get_running_loop().create_task(
+            contained(f"{name}: the end of its relay", work, say), name=f"{name}: relay"
+        )
+        self._ending.add(task)  # `close` awaits it
+        task.add_done_callback(self._ending.discard)
 
     def _steps(self, name: str, settings: TunnelSettings, undo: ExitStack) -> list[Callable[[], None]]:
         """Get what can fail of fitting one tunnel, and return the steps that cannot."""
@@ -102,7 +130,7 @@ class Inspector:
                 if settings.inspect.enabled:
                     self._log("info", f"{name}: inspected; `prx requests -f` shows what passes")
             else:  # the connector still has the address of the old one
-                self._left.append((known.relay, known.starting))
+                self._left.append((name, known.relay, known.starting))
                 known.relay, known.starting = relay, starting
         assert known is not None
         known.settings = settings
@@ -188,14 +216,16 @@ class Inspector:
     async def close(self) -> None:
         """End all relays."""
         for known in self._inspected.values():
-            await known.starting
-            if known.catching is not None:
-                known.catching.cancel()
-                await asyncio.gather(known.catching, return_exceptions=True)
-            await known.relay.close()
-        for relay, starting in self._left:
-            await starting
-            await relay.close()
+            await self._close(known)
+        for _, relay, starting in self._left:
+            await _close(relay, starting)
+        await asyncio.gather(*self._ending)
+
+    async def _close(self, known: _Inspected) -> None:
+        if known.catching is not None:
+            known.catching.cancel()
+            await asyncio.gather(known.catching, return_exceptions=True)
+        await _close(known.relay, known.starting)
 
     # ------------------------------------------------------------------ what others ask
 
@@ -231,7 +261,10 @@ class Inspector:
 
     def _signed(self, item: Exchange) -> Exchange:
         """Return it with what is known of its signature."""
-        secrets = self._inspected[item.tunnel].settings.inspect.webhooks
+        known = self._inspected.get(item.tunnel)
+        if known is None:  # its tunnel has gone meanwhile
+            return item
+        secrets = known.settings.inspect.webhooks
         if item.signed_with is not secrets or not item.ended:
             item.signature = verdict(item, {name: getattr(secrets, name).reveal() for name in SENDERS})
             item.signed_with = secrets
@@ -264,7 +297,7 @@ class Inspector:
         after, positions = _int(request, "after", 0), _positions(request)
         if after:
             positions |= _behind(after, rings)
-        search = _Search(wanted, lambda: self._answered(rings, positions, own=own), lambda: self._any_answer(rings))
+        search = Search(wanted, lambda: self._answered(rings, positions, own=own), lambda: self._any_answer(rings))
         await search.once()
         wait = request.get("wait", 0)
         if wait and isinstance(wait, int | float):
@@ -319,37 +352,9 @@ class Inspector:
         raise UsageError(f"{len(found)} tunnels have a request {number}", hint="name the tunnel")
 
 
-class _Search:
-    """Finds those that fit; in a thread, for bodies are searched, and unpacked for it.
-
-    `answered()` returns all that were answered, `another()` waits for one. `found`: those that were judged; `fitting`: of them.
-    """
-
-    def __init__(self, wanted: Fits, answered: Callable[[], list[Exchange]], another: Callable[[], Awaitable[None]]) -> None:
-        self._wanted, self._answered, self._another = wanted, answered, another
-        self.found: list[Exchange] = []
-        self.fitting: list[Exchange] = []
-
-    async def once(self) -> None:
-        """Judge all that were answered."""
-        items = self._answered()
-        self.fitting = await asyncio.to_thread(lambda: [item for item in items if self._wanted(item)])
-        self.found = items  # if it is given up before that, they are for the next question
-
-    async def until(self, seconds: float) -> None:
-        """Go on until one fits, or the time is over."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                while not self.fitting:
-                    if _newest(self._answered()) == _newest(self.found):
-                        await self._another()
-                    else:
-                        await self.once()
-
-
-def _newest(items: list[Exchange]) -> dict[str, int]:
-    """Return for each tunnel which answer was the last to begin."""
-    return {item.tunnel: item.answered for item in sorted(items, key=lambda item: item.answered)}
+async def _close(relay: GuardedRelay, starting: asyncio.Task[None], *, shares: bool = False) -> None:
+    await starting
+    await relay.close(shares=shares)
 
 
 def _behind(after: int, rings: dict[str, Ring]) -> dict[str, int]:

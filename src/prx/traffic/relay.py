@@ -336,8 +336,8 @@ class Relay:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    async def close(self) -> None:
-        """End with all connections."""
+    async def close(self, *, shares: bool = False) -> None:
+        """End with all connections. shares: another relay goes on with its copier."""
         if self._server is not None:
             self._server.close()
         self._socket.close()
@@ -345,6 +345,7 @@ class Relay:
             task.cancel()
         for pair in list(self.pairs):
             pair.abort()
-        self.copier.close()
+        if not shares:
+            self.copier.close()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await asyncio.sleep(0)  # aborted transports close their sockets in the loop's next round
