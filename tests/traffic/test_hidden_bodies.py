@@ -176,3 +176,114 @@ def test_a_million_lines_are_searched_in_time() -> None:
     assert MASKS.text(text) == text
     assert MASKS.text(f"{text}it={SECRET}\n{text}") == f"{text}it={MARK}\n{text}"
     assert MASKS.data(f"{text}it={SECRET[:8]}".encode(), cut=True) == f"{text}it={MARK}".encode()
+
+
+WIDE: dict[str, tuple[str, bytes]] = {
+    "a byte order mark": ("utf-16", b"text/plain"),
+    "named, low byte first": ("utf-16-le", b"text/plain; charset=utf-16le"),
+    "named, high byte first": ("utf-16-be", b'text/plain; charset="UTF-16BE"'),
+    "named without an order": ("utf-16-le", b"text/plain; charset=UTF-16"),
+    "named, the other order": ("utf-16-be", b"text/plain; charset=UTF-16"),
+    "ucs": ("utf-16-le", b"text/xml; charset=ucs-2"),
+    "not named": ("utf-16-le", b"application/json"),
+    "not named, high byte first": ("utf-16-be", b""),
+    "four bytes": ("utf-32", b"text/plain; charset=utf-32"),
+    "four bytes, not named": ("utf-32-be", b"application/json"),
+    "another charset is named": ("utf-16-le", b"text/plain; charset=utf-8"),
+    "the other order is named": ("utf-16-le", b"text/plain; charset=utf-16be"),
+}
+JWT = "eyJ" + "hbGciOiJIUzI1NiJ9" * 5
+SECRETS = f'{{"known": "{SECRET}", "other": "{FOREIGN}", "url": "https://x/?token=hidden-too", "jwt": "{JWT}"}}\nlast\n'
+
+
+@pytest.mark.parametrize("pack", ["", "gzip"])
+@pytest.mark.parametrize(("codec", "kind"), WIDE.values(), ids=WIDE.keys())
+def test_a_body_in_utf16_or_utf32_hides_its_secrets(codec: str, kind: bytes, pack: str) -> None:
+    """Read as the text that it is, or by byte, it shows none; it is still text in its codec, and a replay sends what came."""
+    body = SECRETS.encode(codec)
+    packed = gzip.compress(body) if pack else body
+    exchange = came(packed, b"Content-Type: " + kind, *([b"Content-Encoding: gzip"] if pack else []))
+    shown = exchange_json(exchange, MASKS)
+    raw = base64.b64decode(shown["request"]["body"])
+    text = (gzip.decompress(raw) if pack else raw).decode(codec)
+    everything = text + readings(shown).replace("\0", "")
+    assert not [secret for secret in (SECRET, FOREIGN, "hidden-too", JWT) if secret in everything]
+    assert text.endswith("}\nlast\n")
+    assert text.count(MARK) == 4
+    edit = {"method": "POST", "body": shown["request"]["body"]}
+    assert request_bytes(exchange, edit, MASKS).endswith(b"\r\n\r\n" + packed)
+
+
+@pytest.mark.parametrize(("codec", "kind"), WIDE.values(), ids=WIDE.keys())
+def test_a_body_in_utf16_or_utf32_without_a_secret_is_as_it_came(codec: str, kind: bytes) -> None:
+    """Nothing is changed, and its lines are shown as text."""
+    body = '{"order": 12}\nlast'.encode(codec)
+    shown = exchange_json(came(body, b"Content-Type: " + kind), MASKS)
+    assert base64.b64decode(shown["request"]["body"]) == body
+    assert {'{"order": 12}', "last"} <= set(lines(shown))
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (b"\xff\xfe" + TEXT, b""),
+        (TEXT, b"text/plain; charset=utf-16"),
+        (b"x" + TEXT, b"text/plain; charset=utf-32"),
+        (b"a\0b\0" + TEXT, b""),
+        (b"\0\0\xfe\xff" + TEXT + b"\xff", b""),
+    ],
+)
+def test_what_is_only_called_utf16_hides_its_secrets_too(body: bytes, kind: bytes) -> None:
+    """A wrong charset, a false mark and zeros at the beginning keep nothing from being found as ASCII."""
+    shown = exchange_json(came(body, b"Content-Type: " + kind), MASKS)
+    assert SECRET not in readings(shown)
+    assert MARK in readings(shown)
+
+
+@pytest.mark.parametrize("kept", [4, 13])
+@pytest.mark.parametrize(("codec", "cut"), [("utf-16-le", 0), ("utf-16-be", 1), ("utf-32-le", 3), ("utf-32-be", 0)])
+def test_a_wide_secret_that_was_cut_is_hidden(codec: str, cut: int, kept: int) -> None:
+    """Also if the cut is within a character."""
+    start = "it is ".encode(codec)
+    data = start + SECRET[:kept].encode(codec) + "x".encode(codec)[:cut]
+    hidden = MASKS.data(data, cut=True)
+    assert hidden.startswith(start + MARK.encode(codec))
+    assert SECRET[:4].encode(codec) not in hidden
+
+
+@pytest.mark.parametrize("data", [b"\xff\xfe\0", b"\xff\xfe\0\xd8", b"\0\0\0a\xff", b"a\0\0\0" + b"\xff" * 4, b"\xfe\xff", b""])
+def test_what_is_no_whole_character_comes_back(data: bytes) -> None:
+    """Half of a character, half of a pair and numbers that are no character are shown as they came."""
+    assert MASKS.data(data) == data
+    assert MASKS.data(data, content_type=b"text/plain; charset=utf-16") == data
+
+
+@pytest.mark.parametrize("named", ["password", "user[password]", "client_secret", "access_token", "X-Amz-Signature", "otp"])
+@pytest.mark.parametrize("codec", ["utf-8", "utf-16-le"])
+def test_the_first_field_of_a_form_is_as_secret_as_the_others(named: str, codec: str) -> None:
+    """What is hidden behind & or ? is hidden at the beginning of a form, too, and its other fields stay."""
+    body = f"{named}=hunter-2&page=3&{named}=hunter-3".encode(codec)
+    shown = exchange_json(came(body, b"Content-Type: application/x-www-form-urlencoded; charset=" + codec.encode()), MASKS)
+    text = base64.b64decode(shown["request"]["body"]).decode(codec)
+    assert text == f"{named}={MARK}&page=3&{named}={MARK}"
+
+
+BASE64 = "q83v/7Zz+Xk1/aQ9+0mS7r2W&<'>"
+ENCODERS: dict[str, Callable[[str], str]] = {
+    "PHP": lambda text: json.dumps(text).replace("/", "\\/"),
+    "Go": lambda text: json.dumps(text).replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e"),
+    ".NET": lambda text: "".join(f"\\u{ord(x):04X}" if x in "&<>+'" else x for x in json.dumps(text)),
+    "Python": json.dumps,
+}
+
+
+@pytest.mark.parametrize("encoder", ENCODERS)
+@pytest.mark.parametrize("secret", [BASE64.partition("&")[0], BASE64[:10], "a+b+c/d", "p&q<r>s"])
+def test_a_secret_is_hidden_however_json_was_written(encoder: str, secret: str) -> None:
+    """Encoders that escape more than they must write a secret in another way, and what is shown of it is unescaped."""
+    masks = Masks(Redactor([secret]))
+    body = f'{{"x": {ENCODERS[encoder](secret)}, "y": "stays"}}'.encode()
+    shown = exchange_json(came(body, b"Content-Type: application/json"), masks)
+    assert secret not in readings(shown)
+    assert "stays" in readings(shown)
+    assert json.loads(base64.b64decode(shown["request"]["body"])) == {"x": MARK, "y": "stays"}

@@ -34,6 +34,7 @@ from prx.logs.lines import CUT_MARKER
 MARK = "[redacted]"
 """Stands where a secret stood."""
 
+_ESCAPED_BY_SOME = frozenset("&<>+'")  # in JSON, beside what has to be
 _SHORTEST = 4  # a shorter value would black out ordinary words
 _SHORTEST_START = 4  # of a secret at the end of a cut line
 _LONGEST_START = 4096
@@ -237,11 +238,19 @@ def _forms(secret: str) -> Iterator[str]:
     yield quote(raw, safe="").lower() if "%" in quote(raw, safe="") else secret
     yield json.dumps(secret)[1:-1]
     yield json.dumps(secret, ensure_ascii=False)[1:-1]
+    yield from _by_other_encoders(json.dumps(secret)[1:-1])
     for encode in (base64.b64encode, base64.urlsafe_b64encode):
         whole = encode(raw).decode()
         yield from (whole, whole.rstrip("="), quote(whole, safe=""))
         if len(raw) >= 2 * _SHORTEST:
             yield from _inside_base64(raw, encode)
+
+
+def _by_other_encoders(text: str) -> Iterator[str]:
+    """Yield what encoders of JSON make of a string that escape more than they need: PHP, Go and Rails, .NET."""
+    yield text.replace("/", "\\/")
+    for number in ("04x", "04X"):
+        yield "".join(f"\\u{ord(letter):{number}}" if letter in _ESCAPED_BY_SOME else letter for letter in text)
 
 
 def _inside_base64(raw: bytes, encode: object) -> Iterator[str]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from prx.core.events import timestamp
+from prx.traffic.charset import content_type_of
 from prx.traffic.framing import Head
 from prx.traffic.masks import Masks
 
@@ -23,6 +24,9 @@ MESSAGES: Final = 200
 
 INTERIM: Final = 20
 """Statuses of interim answers that are kept of one exchange."""
+
+FIELD_WEIGHT: Final = 240
+"""About how many bytes a field of a head weighs beside its text: two objects, their pair, and its place by its name."""
 
 
 @dataclass(slots=True)
@@ -110,8 +114,8 @@ class Exchange:
         weight = 1000 + self.message_bytes + len(self.request_body.kept) + len(self.answer_body.kept)
         for head in (self.request, self.answer):
             if head is not None:
-                weight += 3 * len(head.raw)
-        return weight
+                weight += 3 * len(head.raw) + FIELD_WEIGHT * len(head.headers)
+        return weight + sum(FIELD_WEIGHT + len(name) + len(value) for name, value in self.trailers)
 
     @property
     def status(self) -> int:
@@ -195,10 +199,15 @@ def _side(head: Head | None, body: Body, masks: Masks) -> dict[str, Any] | None:
         "headers": [] if head is None else _pairs(head.headers, masks),
         "version": "" if head is None else _text(head.version),
         "reason": "" if head is None else masks.text(_text(head.reason)),
-        "body": base64.b64encode(masks.body(bytes(body.kept), coding_of(head), cut=body.cut)).decode(),
+        "body": base64.b64encode(shown_body(head, body, masks)).decode(),
         "body_bytes": body.size,
         "body_cut": body.cut,
     }
+
+
+def shown_body(head: Head | None, body: Body, masks: Masks) -> bytes:
+    """Return what is kept of the body that follows a head, as it may be shown."""
+    return masks.body(bytes(body.kept), coding_of(head), cut=body.cut, content_type=content_type_of(head))
 
 
 def _pairs(headers: Iterable[tuple[bytes, bytes]], masks: Masks) -> list[list[str]]:

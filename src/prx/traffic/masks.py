@@ -12,6 +12,7 @@ from typing import Final
 
 from prx.logs.lines import CUT_MARKER
 from prx.logs.redact import MARK, Redactor
+from prx.traffic.charset import decoded, encoded, wide_codecs
 from prx.traffic.coding import is_whole, packed, unpacked
 
 PIECE: Final = 16 * 1024
@@ -26,6 +27,7 @@ _NAME: Final = re.compile(_SIGNATURES, re.IGNORECASE)
 _LINE: Final = re.compile(rf"^({_SIGNATURES}[ \t]*:[ \t]*)(?!\[redacted\])[^\r\n]+", re.IGNORECASE | re.MULTILINE)
 
 _PART_OF_A_LETTER: Final = "".join(map(chr, range(0xDC80, 0xDD00)))  # bytes that are no UTF-8, as surrogateescape decodes them
+_FORM: Final = b"application/x-www-form-urlencoded"
 
 
 class Masks:
@@ -45,11 +47,25 @@ class Masks:
         """Return text of any kind as it may be shown."""
         return "".join(map(self._block, _blocks(text)))
 
-    def data(self, data: bytes, *, cut: bool = False) -> bytes:
-        """Return bytes as they may be shown. `cut`: more came, so that the end may be the beginning of a secret."""
-        text = data.decode("utf-8", "surrogateescape")
-        shown = self._cut(text) if cut else self.text(text)
-        return shown.encode("utf-8", "surrogateescape")
+    def data(self, data: bytes, *, cut: bool = False, content_type: bytes = b"") -> bytes:
+        """Return bytes as they may be shown. `cut`: more came, so that the end may be the beginning of a secret.
+
+        `content_type` may name UTF-16 or UTF-32; without it they are known by their beginning.
+        """
+        is_form = _FORM in content_type.lower()
+        for codec in wide_codecs(data, content_type):
+            if (found := decoded(data, codec)) is not None:
+                plain, rest = found
+                wide = self._hidden(plain, cut=cut or bool(rest), is_form=is_form)
+                data = data if wide == plain else encoded(wide, codec) + rest
+        text = data.decode("utf-8", "surrogateescape")  # of one that is called UTF-16, too: it may be none
+        return self._hidden(text, cut=cut, is_form=is_form).encode("utf-8", "surrogateescape")
+
+    def _hidden(self, text: str, *, cut: bool, is_form: bool) -> str:
+        """Return text as it may be shown. `is_form`: it is the fields of a form, of which the first has no & before it."""
+        if is_form:
+            return self._hidden(f"&{text}", cut=cut, is_form=False).removeprefix("&")
+        return self._cut(text) if cut else self.text(text)
 
     def _cut(self, text: str) -> str:
         """Return text that was cut, possibly within a letter, without the beginning of a secret at its end."""
@@ -57,19 +73,19 @@ class Masks:
         shown = self.text(whole + CUT_MARKER).removesuffix(CUT_MARKER)
         return shown + text[len(whole) :] if shown == whole else shown
 
-    def body(self, data: bytes, coding: str, *, cut: bool) -> bytes:
+    def body(self, data: bytes, coding: str, *, cut: bool, content_type: bytes = b"") -> bytes:
         """Return a body as it may be shown; what is hidden in one with a content coding is hidden before it is packed again.
 
         Of one that cannot be unpacked nothing is shown, and of one that is too large as much as can be read.
         """
         if coding in {"", "identity"} or not data:
-            return self.data(data, cut=cut)
+            return self.data(data, cut=cut, content_type=content_type)
         try:
             plain = unpacked(data, coding)
         except (ImportError, ValueError):
             return b""
         whole = is_whole(data, coding)
-        shown = self.data(plain, cut=cut or not whole)
+        shown = self.data(plain, cut=cut or not whole, content_type=content_type)
         return data if whole and shown == plain else packed(shown, coding)
 
     def _block(self, block: str) -> str:

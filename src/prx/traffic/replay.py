@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from prx.core.errors import PrxError, UsageError
 from prx.core.own_mark import OWN_MARK
-from prx.traffic.exchange import Exchange, coding_of
+from prx.traffic.exchange import Exchange, shown_body
 from prx.traffic.masks import Masks
 from prx.traffic.relay import Target
 from prx.traffic.tee import SERVICE, VISITOR, Copier, Tee
@@ -41,7 +41,7 @@ def request_bytes(exchange: Exchange | None, edit: dict[str, Any] | None, masks:
     if edit is not None:
         method, target = _bytes(edit, "method", method), _edited(edit, target, masks)
         headers = _edited_headers(edit, headers, masks)
-        shown = b"" if exchange is None else masks.body(body, coding_of(exchange.request), cut=exchange.request_body.cut)
+        shown = b"" if exchange is None else shown_body(exchange.request, exchange.request_body, masks)
         body = _edited_body(edit, body, shown)
     if not _TOKEN.fullmatch(method) or not target or b" " in target or not _LINE.fullmatch(target):
         raise UsageError("a request begins with a method and a path without spaces")

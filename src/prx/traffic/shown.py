@@ -11,6 +11,7 @@ from typing import Any, Final
 from prx.core.shortage import lack_for_module
 from prx.logs.redact import Redactor
 from prx.logs.text import printable
+from prx.traffic.charset import decoded, wide_codecs
 from prx.traffic.coding import CODINGS, unpacked
 
 _LINES: Final = 400
@@ -73,13 +74,16 @@ def body_text(side: dict[str, Any]) -> BodyText:
         return BodyText((), printable(f"{coding}: not shown, as it cannot be unpacked here and may hold secrets"))
     data, before = plain(body, coding)
     cut = (f"cut: {len(body)} of {side['body_bytes']} bytes are kept",) if side["body_cut"] else ()
+    kind = headers.get("content-type", "")
+    codecs = wide_codecs(data, kind.encode())
+    wide = decoded(data, codecs[0]) if codecs else None
     try:
-        text = data.decode()
+        text = data.decode() if wide is None or "\0" in wide[0] else wide[0].removeprefix("\ufeff")
     except UnicodeDecodeError:
         text = data.decode("utf-8", "replace")
         if text.count("\ufffd") * 10 > len(text):
             return BodyText((), printable(before), (f"{len(data)} bytes that are no text", *cut))
-    every = _readable(text, headers.get("content-type", "")).split("\n")
+    every = _readable(text, kind).split("\n")
     more = (f"{len(every) - _LINES} more lines",) if len(every) > _LINES else ()
     return BodyText(tuple(printable(line) for line in every[:_LINES]), printable(before), (*more, *cut))
 

@@ -290,6 +290,7 @@ class Tee:
         except UnreadableError as error:
             exchange.note(f"{_SENDERS[side]}: {error}")
             self._sockets[side] = None
+        self._ring.weigh(exchange)
 
     def _on_events(self, exchange: Exchange, at: float, data: bytes) -> None:
         begin = max(0, len(self._event) - len(b"\r\n\r\n"))  # before it nothing ends: each byte is searched once
