@@ -5,7 +5,10 @@ from __future__ import annotations
 import base64
 import json
 import random
+import time
 from typing import Any
+
+import pytest
 
 from prx.traffic.compare import Part, compare
 
@@ -68,3 +71,16 @@ def test_the_worst_bodies_are_compared_in_time() -> None:
     chance = random.Random(0)
     one, other = (found(body="\n".join(chance.choices("ab", k=400)).encode()) for _ in range(2))
     assert not next(item for item in compare(one, other) if item.title == "body of the request").same
+
+
+@pytest.mark.parametrize("header", [["A", ""], ["Cookie", "a=1"], ["X-One", "1"]])
+@pytest.mark.parametrize(("fewer", "differs"), [(0, True), (1, False), (19_000, False)])
+def test_a_visitor_with_thousands_of_headers_holds_up_no_dashboard(header: list[str], fewer: int, differs: bool) -> None:
+    """As many as one answer holds, all alike, are compared as far as a reader would look; what is beyond is counted."""
+    many = [header] * 20_000
+    others = [*many[: len(many) - fewer - 1], ["Z", "other"]] if differs else many[: len(many) - fewer]
+    began = time.thread_time()
+    parts = compare(found(headers=many), found(headers=others))
+    assert time.thread_time() - began < 5  # all of them against each other take minutes
+    headers = next(item for item in parts if item.title == "headers of the request")
+    assert (headers.same, headers.lines[-1].text) == (False, "19600 more lines are not compared")

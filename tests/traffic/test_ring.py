@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import tracemalloc
+import zlib
 
 import pytest
 
@@ -107,3 +109,65 @@ async def test_who_gives_up_leaves_nothing_behind() -> None:
     await asyncio.gather(*waits[3:])
     await asyncio.sleep(0)
     assert not ring._waiting
+
+
+AGREED = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n"
+
+
+@pytest.mark.parametrize("packed", [False, True])
+async def test_what_visitors_alone_say_is_bounded(packed: bool) -> None:
+    """Visitors who fill WebSockets that the service is silent on do not pass `keep_mb`: each message is weighed as it comes."""
+    ring = Ring(keep=500, most_bytes=3_000_000)
+    copier = Copier(ring, "web", lambda: 0.0)
+    agreed = AGREED[:-2] + b"Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n" if packed else AGREED
+    message = b"\x81\x7e" + ROUND.to_bytes(2, "big") + b"x" * ROUND
+    if packed:
+        packer = zlib.compressobj(wbits=-15)
+        data = (packer.compress(b"x" * ROUND) + packer.flush(zlib.Z_SYNC_FLUSH)).removesuffix(b"\0\0\xff\xff")
+        message = b"\xc1\x7e" + len(data).to_bytes(2, "big") + data
+    exchanges = []
+    for number in range(10):
+        tee = Tee(copier)
+        tee.take(VISITOR, 0.0, ASK[:-2] % number + b"Upgrade: websocket\r\n\r\n")
+        tee.take(SERVICE, 0.0, agreed)
+        for _ in range(40):
+            tee.take(VISITOR, 0.0, message)
+        assert tee.first is not None
+        exchanges.append(tee.first)
+    assert sum(map(held, exchanges)) < 3_000_000 + MESSAGES * 65536 // 5
+    assert {len(item.messages) + item.more_messages for item in exchanges} == {40}
+
+
+MANY_FIELDS = {
+    "no names": [b"A: " for _ in range(20_000)],
+    "all others": [b"X-%d: %d" % (number, number) for number in range(10_000)],
+    "one name": [b"Cookie: a=%d" % number for number in range(10_000)],
+    "as browsers send": [b"Accept-Encoding: gzip, deflate, br, zstd", b"Sec-Fetch-Mode: navigate"] * 20,
+}
+
+
+@pytest.mark.parametrize("where", ["request", "answer", "trailers"])
+@pytest.mark.parametrize("kind", MANY_FIELDS)
+async def test_heads_of_many_fields_weigh_what_they_hold(kind: str, where: str) -> None:
+    """A head of thousands of fields is many objects: `keep_mb` counts them, so that a visitor cannot fill the memory."""
+    ring = Ring(keep=10_000, most_bytes=20_000_000)
+    copier = Copier(ring, "web", lambda: 0.0)
+    fields = b"\r\n".join(MANY_FIELDS[kind]) + b"\r\n"
+    asked = b"GET / HTTP/1.1\r\n" + (fields if where == "request" else b"") + b"\r\n"
+    answer = b"HTTP/1.1 200 OK\r\n" + (fields if where == "answer" else b"") + b"Transfer-Encoding: chunked\r\n\r\n0\r\n"
+    answer += (fields if where == "trailers" else b"") + b"\r\n"
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        for _ in range(40 if len(fields) > 50_000 else 4_000):
+            tee = Tee(copier)
+            tee.take(VISITOR, 0.0, bytes(bytearray(asked)))
+            tee.take(SERVICE, 0.0, bytes(bytearray(answer)))
+            for item in ring:  # as a list does
+                assert item.request is None or item.request.values(b"host") == []
+                break
+        taken = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    assert ring.bytes < 20_000_000
+    assert taken < 1.5 * ring.bytes + 2_000_000, (taken, ring.bytes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import tracemalloc
 import zlib
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from prx.core.events import timestamp
 from prx.logs.redact import Redactor
 from prx.traffic import tee as tee_module
-from prx.traffic.exchange import Exchange, exchange_json, summary_json
+from prx.traffic.exchange import MESSAGE_LIMIT, Exchange, exchange_json, summary_json
 from prx.traffic.framing import Data, Framing, Piece
 from prx.traffic.masks import Masks
 from prx.traffic.ring import Ring
@@ -71,6 +72,35 @@ def test_a_message_that_unpacks_to_a_gigabyte_costs_little() -> None:
     bomb = frame(b"\0" * 50_000_000, packed=True)
     with pytest.raises(Exception, match="too large"):
         list(WebSocketReader(packed=True).feed(bomb))
+
+
+@pytest.mark.parametrize("size", [1, 100, 65_536])
+@pytest.mark.parametrize("length", [0, 1, 65_535, 65_536, 65_537, 131_072, 300_000])
+def test_a_packed_message_is_read_as_it_comes(size: int, length: int) -> None:
+    """However it is cut, and whatever it unpacks to, its beginning is kept, and the messages behind it are read."""
+    packer, raw = zlib.compressobj(wbits=-15), b""
+    texts = [random.Random(length).randbytes(length), b"second", b"\0" * length, b"fourth"]
+    for text in texts:  # with one window for all
+        packed = (packer.compress(text) + packer.flush(zlib.Z_SYNC_FLUSH)).removesuffix(b"\0\0\xff\xff")
+        head = bytes([0xC1, 127]) + len(packed).to_bytes(8, "big")
+        raw += head + packed
+    reader = WebSocketReader(packed=True)
+    found = [item for at in range(0, len(raw), size) for item in reader.feed(raw[at : at + size])]
+    assert [item.data for item in found] == [text[:MESSAGE_LIMIT] for text in texts]
+
+
+def test_a_packed_message_that_does_not_end_weighs_little() -> None:
+    """A visitor who sends megabytes of one message, on many connections, costs each of them its beginning and no more."""
+    packer, reader = zlib.compressobj(0, wbits=-15), WebSocketReader(packed=True)  # level 0: as large as it was
+    packed = packer.compress(random.Random(0).randbytes(3_000_000)) + packer.flush(zlib.Z_SYNC_FLUSH)
+    tracemalloc.start()
+    try:
+        list(reader.feed(bytes([0x41, 127]) + (8_000_000).to_bytes(8, "big")))
+        for at in range(0, len(packed), 65_536):
+            assert list(reader.feed(packed[at : at + 65_536])) == []
+        assert tracemalloc.get_traced_memory()[0] < 500_000
+    finally:
+        tracemalloc.stop()
 
 
 async def test_events_are_read_as_they_come() -> None:

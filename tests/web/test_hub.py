@@ -22,7 +22,7 @@ from prx.core.events import Log
 from prx.core.states import State
 from prx.core.verdicts import Verdict
 from prx.runtime.host.clock import SystemClock
-from prx.web.hub import GONE_SECONDS, Hub
+from prx.web.hub import GONE_SECONDS, MOST_GONE, Hub, Seen
 from prx.web.link import Link, linked
 from prx.web.ring import RING_BYTES, RING_EVENTS, WAITING_EVENTS, Ring
 
@@ -333,3 +333,15 @@ async def test_a_clock_that_is_set_forgets_no_prx_too_early_or_late(tmp_path: Pa
             steady[0] += 2
             await hub.search(group)
             assert not hub.seen
+
+
+async def test_of_those_that_ended_the_last_ones_are_remembered(tmp_path: Path) -> None:
+    """A machine on which hundreds of prx come and go within a day shows the last ones, and keeps no more."""
+    steady = [50.0]
+    async with scene(tmp_path / "run", steady=lambda: steady[0]) as web, asyncio.TaskGroup() as group:
+        hub = web.dashboard.hub
+        for number in range(3 * MOST_GONE):
+            steady[0] += 1
+            hub._seen[f"prx-{number}"] = Seen(f"prx-{number}", web.folder, gone_at=1.0, gone_since=steady[0])
+            await hub.search(group)
+        assert {item.key for item in hub.seen} == {f"prx-{number}" for number in range(2 * MOST_GONE, 3 * MOST_GONE)}

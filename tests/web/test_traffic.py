@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.waits import PATIENCE
 from tests.web.conftest import Scene, ScriptedPrx
 from tests.web.traffic import PLANTED, Echo, InspectedPrx, inspected
 
 from prx.core.errors import PrxError, UsageError
 from prx.core.states import State
 from prx.logs.redact import MARK
+from prx.web.hub import Seen
 from prx.web.openapi import document
 from prx.web.past import MOST_KEPT as MOST_READINGS
 from prx.web.past import History
@@ -363,3 +365,42 @@ async def test_readings_of_the_history_are_bounded(tmp_path: Path) -> None:
     for seconds in range(1, 40):
         await history.last(seconds)
     assert len(history._kept) == MOST_READINGS
+
+
+class _Hub:
+    """A hub that follows `seen`, and whose prx answer when they may."""
+
+    def __init__(self) -> None:
+        self.seen: list[Seen] = []
+        self.free = asyncio.Event()
+        self.free.set()
+
+    async def ask(self, _seen: Seen, _do: str, **_more: Any) -> dict[str, Any]:
+        await self.free.wait()
+        return {"tunnels": [{}]}
+
+
+async def test_prx_that_are_not_followed_any_more_leave_nothing_behind() -> None:
+    """Hundreds that come and go cost no memory; one that is asked just now keeps its turn."""
+    now = 0.0
+    hub = _Hub()
+    questions = Questions(hub, lambda: now)  # type: ignore[arg-type]  # it does what one does
+    async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as group:
+        for number in range(300):
+            hub.seen = [Seen("stays", Path()), Seen(f"prx-{number}", Path())]
+            for seen in hub.seen:
+                await questions.story(seen, "web")
+            now += KEEP_SECONDS
+        assert set(questions._turns) == {"stays", "prx-299"}
+        hub.free.clear()
+        asking = group.create_task(questions.story(hub.seen[1], "web"))
+        await asyncio.sleep(0)
+        turns = questions._turns["prx-299"]
+        hub.seen = [Seen("another", Path())]
+        other = group.create_task(questions.story(hub.seen[0], "web"))
+        await asyncio.sleep(0)
+        assert questions._turns["prx-299"] is turns
+        assert set(questions._turns) == {"prx-299", "another"}
+        hub.free.set()
+        await asking
+        await other

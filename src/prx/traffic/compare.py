@@ -13,6 +13,7 @@ from prx.traffic.shown import body_text
 Mark = Literal["", "-", "+", "…", "!"]
 _AROUND: Final = 2  # lines that are alike and shown beside one that is not
 _LONGEST: Final = 2_000  # characters of a line that are shown
+_MOST: Final = 400  # lines of a part that are compared: of lines that are all alike the time grows with the square
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,8 @@ def _part(title: str, one: Sequence[str], other: Sequence[str]) -> Part:
     if one == other:
         return Part(title, same=True, lines=tuple(_alike(one, is_first=True, is_last=True)))
     lines: list[Line] = []
+    more = max(len(one), len(other)) - _MOST
+    one, other = one[:_MOST], other[:_MOST]
     steps = SequenceMatcher(None, one, other, autojunk=False).get_opcodes()
     for number, (step, begin, end, to_begin, to_end) in enumerate(steps):
         if step == "equal":
@@ -84,6 +87,8 @@ def _part(title: str, one: Sequence[str], other: Sequence[str]) -> Part:
         else:
             lines += [Line("-", _cut(text)) for text in one[begin:end]]
             lines += [Line("+", _cut(text)) for text in other[to_begin:to_end]]
+    if more > 0:
+        lines.append(Line("!", f"{more} more lines are not compared"))
     return Part(title, same=False, lines=tuple(lines))
 
 

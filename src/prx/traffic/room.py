@@ -18,12 +18,13 @@ _EVENTS_SIZE: Final = 512 * 1024  # beside two bodies of 1 MiB in base64, and he
 
 
 def lines_within(found: list[dict[str, Any]], *, first: bool = False) -> list[dict[str, Any]]:
-    """Return the last lines that have room in an answer, or the `first` ones, long paths cut."""
+    """Return the last lines that have room in an answer, or the `first` ones, long methods and paths cut."""
     kept: list[dict[str, Any]] = []
     size = 0
     for line in found if first else reversed(found):
         path = line["path"]
-        short = line | {"path": path[:PATH_LENGTH] + "…"} if len(path) > PATH_LENGTH else line
+        short = line | {"method": _cut(line["method"])} if len(line["method"]) > _SHORT else line
+        short = short | {"path": path[:PATH_LENGTH] + "…"} if len(path) > PATH_LENGTH else short
         size += len(json.dumps(short))
         if size > _LIST_SIZE:
             break

@@ -14,7 +14,7 @@ from typing import Final
 from prx.traffic.exchange import MESSAGE_LIMIT
 
 _KINDS: Final = {1: "text", 2: "binary", 8: "close", 9: "ping", 10: "pong"}
-_UNPACK_LIMIT: Final = 4 * 1024 * 1024  # of one message; beyond it the direction is read no further, as its window is lost
+_UNPACK_LIMIT: Final = 4 * 1024 * 1024  # bytes that one message unpacks to; beyond it its direction is read no further
 
 
 class UnreadableError(Exception):
@@ -41,6 +41,7 @@ class WebSocketReader:
         self._inflate = zlib.decompressobj(-zlib.MAX_WBITS)
         self._held = bytearray()
         self._kind, self._message, self._size, self._deflated = "", bytearray(), 0, False
+        self._unpacked = 0  # bytes that a message has been unpacked to
         self._frame: tuple[bool, int, bytes, int] | None = None  # final, opcode, mask, bytes left
         self._at = 0  # how much of the frame has been taken, for its mask
         self._control = bytearray()
@@ -81,6 +82,7 @@ class WebSocketReader:
         if opcode in {1, 2}:
             self._kind, self._deflated, self._size = _KINDS[opcode], bool(held[0] & 0x40) and self._packed, 0
             self._message.clear()
+            self._unpacked = 0
         del held[:size]
         self._frame, self._at = (final, opcode, mask, length), 0
         self._control.clear()
@@ -91,8 +93,9 @@ class WebSocketReader:
             self._control += _unmasked(piece[: max(0, _CONTROL_LIMIT - len(self._control))], mask, self._at)
         else:
             self._size += len(piece)
-            room = _UNPACK_LIMIT if self._deflated else MESSAGE_LIMIT
-            if (left := room - len(self._message)) > 0:
+            if self._deflated:
+                self._unpack(_unmasked(piece, mask, self._at))
+            elif (left := MESSAGE_LIMIT - len(self._message)) > 0:
                 self._message += _unmasked(piece[:left], mask, self._at)
         self._at += len(piece)
 
@@ -100,22 +103,27 @@ class WebSocketReader:
         if opcode >= 8:
             yield Received(_KINDS[opcode], bytes(self._control), len(self._control))
         elif final:
-            data = self._unpacked() if self._deflated else bytes(self._message)
-            yield Received(self._kind, data[:MESSAGE_LIMIT], self._size)
+            if self._deflated:
+                self._unpack(b"\0\0\xff\xff")
+                if not self._keeps_window:
+                    self._inflate = zlib.decompressobj(-zlib.MAX_WBITS)
+            yield Received(self._kind, bytes(self._message), self._size)
             self._message.clear()
 
-    def _unpacked(self) -> bytes:
-        if self._size > _UNPACK_LIMIT:
-            raise UnreadableError("a message is too large to be unpacked for showing")
-        try:
-            data = self._inflate.decompress(bytes(self._message) + b"\0\0\xff\xff", _UNPACK_LIMIT)
-        except zlib.error as error:
-            raise UnreadableError("a message cannot be unpacked") from error
-        if self._inflate.unconsumed_tail:
-            raise UnreadableError("a message is too large to be unpacked for showing")
-        if not self._keeps_window:
-            self._inflate = zlib.decompressobj(-zlib.MAX_WBITS)
-        return data
+    def _unpack(self, data: bytes) -> None:
+        """Unpack a part of a message as it comes, and keep the beginning: what waits for its end weighs no more than that."""
+        while True:
+            try:
+                out = self._inflate.decompress(data, MESSAGE_LIMIT)
+            except zlib.error as error:
+                raise UnreadableError("a message cannot be unpacked") from error
+            self._unpacked += len(out)
+            if self._unpacked > _UNPACK_LIMIT:
+                raise UnreadableError("a message is too large to be unpacked for showing")
+            self._message += out[: max(0, MESSAGE_LIMIT - len(self._message))]
+            data = self._inflate.unconsumed_tail
+            if not data and len(out) < MESSAGE_LIMIT:  # else more of it may wait inside
+                return
 
 
 def _unmasked(data: bytes, mask: bytes, at: int) -> bytes:

@@ -3,8 +3,8 @@
 Theory of operation. A search finds the control sockets in the runtime folder. Each gets a task of its own, which follows the
 events of that prx on one connection and asks for its status on another: at once when an event may have changed it, but at
 most every `ASK_PAUSE` seconds, and every `ASK_EVERY` seconds anyway. Nothing is computed here that prx knows itself. When a prx
-ends its last status stays, marked as gone, for `GONE_SECONDS`; one that comes back under the same key takes its place, and the
-page says that it was started again.
+ends its last status stays, marked as gone, for `GONE_SECONDS`, of the last `MOST_GONE`; one that comes back under the same key
+takes its place, and the page says that it was started again.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ ASK_PAUSE: Final = 0.3
 ASK_EVERY: Final = 10.0
 GONE_SECONDS: Final = 24 * 3600.0
 MOST_PRX: Final = 64
+MOST_GONE: Final = 64  # a machine that runs tests starts hundreds a day, each on another port
 ACTION_SECONDS: Final = 200.0  # a stop waits for the requests in flight, three minutes at most
 
 _QUIET: Final = frozenset({"log", "phase", "hook", "dropped"})  # these change no status
@@ -110,8 +111,9 @@ class Hub:
             if path.stem not in self._following:
                 self._following[path.stem] = group.create_task(self._follow(path), name=f"prx {path.stem}")
         now = self.steady()
-        for key, item in list(self._seen.items()):
-            if item.gone_since is not None and now - item.gone_since > GONE_SECONDS:
+        gone = sorted((item.gone_since, key) for key, item in self._seen.items() if item.gone_since is not None)
+        for number, (since, key) in enumerate(reversed(gone)):
+            if now - since > GONE_SECONDS or number >= MOST_GONE:
                 del self._seen[key]
 
     async def until(self, fits: Callable[[], bool]) -> None:

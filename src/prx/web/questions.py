@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Final
@@ -38,6 +37,11 @@ class _Turns:
         self._sleep = sleep
         self._lock = asyncio.Lock()
         self._free_at = 0.0
+
+    @property
+    def is_taken(self) -> bool:
+        """Return whether a turn is had or waited for."""
+        return self._lock.locked()
 
     @asynccontextmanager
     async def one(self) -> AsyncIterator[None]:
@@ -71,7 +75,8 @@ class Questions:
     def __init__(self, hub: Hub, now: Callable[[], float] = time.monotonic, sleep: Sleep = asyncio.sleep) -> None:
         self._hub = hub
         self._now = now
-        self._turns: defaultdict[str, _Turns] = defaultdict(lambda: _Turns(now, sleep))
+        self._sleep = sleep
+        self._turns: dict[str, _Turns] = {}
         self._replaying: set[str] = set()
         self._kept: dict[tuple[object, ...], tuple[float, Message]] = {}
 
@@ -107,7 +112,7 @@ class Questions:
         key = (seen.key, seen.pid, do, *arguments.values())
         if (kept := self._fresh(key)) is not None:
             return kept
-        turns = self._turns[seen.key]
+        turns = self._turns_of(seen.key)
         async with turns.one():
             if (kept := self._fresh(key)) is not None:
                 return kept
@@ -117,6 +122,14 @@ class Questions:
                 answer = await self._hub.ask(seen, do, timeout=timeout, **arguments)
             self._keep(key, answer)
             return answer
+
+    def _turns_of(self, key: str) -> _Turns:
+        """Return the turns at one prx; those at a prx that is not followed any more are forgotten with the next new one."""
+        if key not in self._turns:
+            followed = {item.key for item in self._hub.seen}
+            self._turns = {name: turns for name, turns in self._turns.items() if name in followed or turns.is_taken}
+            self._turns[key] = _Turns(self._now, self._sleep)
+        return self._turns[key]
 
     def _fresh(self, key: tuple[object, ...]) -> Message | None:
         at, answer = self._kept.get(key, (0.0, None))
