@@ -5,12 +5,20 @@ from __future__ import annotations
 import asyncio
 import base64
 import hmac
+from contextlib import suppress
+from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from tests.support.waits import PATIENCE
 from tests.traffic.pieces import ask, kept, read_head, relaying, service
 
+from prx.app.inspection import Inspection
+from prx.config.schema import Config, GateSettings, InspectSettings, TunnelSettings
+from prx.logs.redact import Redactor
+from prx.runtime.host.clock import SystemClock
+from prx.secrets.value import Secret
 from prx.testing.clock import ManualClock
 from prx.traffic import gate as gate_module
 from prx.traffic.framing import parse_head
@@ -242,3 +250,92 @@ async def test_a_service_that_agrees_in_pieces_has_agreed(pieces: list[bytes]) -
                 writer.write(b"\x81\x01x no request")
                 assert await reader.readexactly(14) == b"\x81\x01x no request"
         writer.transport.abort()
+
+
+@pytest.mark.parametrize("under_way", [False, True])
+async def test_a_gate_that_comes_later_stands_before_old_connections_too(under_way: bool) -> None:
+    """A connector uses a connection for many visitors: what is under way ends, and no further request passes on it."""
+    heads: list[bytes] = []
+    asked, go_on = asyncio.Event(), asyncio.Event()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            heads.append(await read_head(reader))
+            if b"/slow" in heads[-1]:
+                asked.set()
+                await go_on.wait()
+            writer.write(OK)
+
+    async with service(answer) as port, relaying(port) as relay, asyncio.timeout(PATIENCE):
+        reader, writer = await asyncio.open_connection("127.0.0.1", relay.port)
+        writer.write(b"GET /first HTTP/1.1\r\n\r\n")
+        assert await reader.readexactly(len(OK)) == OK
+        if under_way:
+            writer.write(b"GET /slow HTTP/1.1\r\n\r\n")
+            await asked.wait()
+        relay.gate = gate()
+        go_on.set()
+        if under_way:
+            assert await reader.readexactly(len(OK)) == OK
+        writer.write(b"GET /secret HTTP/1.1\r\n\r\n")
+        with suppress(ConnectionError):
+            assert await reader.read() == b""
+        writer.close()
+        assert str(await ask(relay.port, b"GET /secret HTTP/1.1\r\n\r\n")).startswith("b'HTTP/1.1 401")
+        assert isinstance(await ask(relay.port, b"GET /open HTTP/1.1\r\n" + RIGHT + b"\r\n"), bytes)
+    assert [head.split()[1] for head in heads] == [b"/first", *([b"/slow"] if under_way else []), b"/open"]
+
+
+async def test_a_gate_that_comes_later_leaves_a_websocket() -> None:
+    """It was let in when there was no gate, and is no request."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_head(reader)
+        writer.write(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n")
+        while data := await reader.read(100):
+            writer.write(data)
+
+    async with service(answer) as port, relaying(port) as relay, asyncio.timeout(PATIENCE):
+        reader, writer = await asyncio.open_connection("127.0.0.1", relay.port)
+        writer.write(b"GET / HTTP/1.1\r\nUpgrade: websocket\r\n\r\n")
+        await read_head(reader)
+        relay.gate = gate()
+        writer.write(b"\x81\x02hi")
+        assert await reader.readexactly(4) == b"\x81\x02hi"
+        writer.close()
+
+
+@pytest.mark.parametrize("kind", ["password", "token", "address", "kept"])
+async def test_a_reload_that_brings_a_gate_stands_before_old_connections(kind: str, tmp_path: Path) -> None:
+    """Whatever is checked, and if requests are kept: the next request on an old connection does not pass."""
+    count = 0
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal count
+        while await read_head(reader):
+            count += 1
+            writer.write(OK)
+
+    ways: dict[str, dict[str, Any]] = {
+        "password": {"gate": GateSettings(basic_auth=Secret("me:long-password"))},
+        "token": {"gate": GateSettings(bearer=Secret("long-token"))},
+        "address": {"gate": GateSettings(allow_ip=("192.0.2.0/24",))},
+        "kept": {"inspect": InspectSettings(enabled=True, catch=True)},
+    }
+    async with service(answer) as port, asyncio.timeout(PATIENCE):
+        inspection = Inspection(SystemClock(), Redactor(), lambda _level, _text: None, folder=lambda: tmp_path)
+        settings = TunnelSettings(local_addr=f"127.0.0.1:{port}", inspect=InspectSettings(enabled=True))
+        inspection.fit(Config(tunnels={"web": settings}))
+        try:
+            relay = int(inspection.child_settings("web", settings).local_addr.rpartition(":")[2])
+            reader, writer = await asyncio.open_connection("127.0.0.1", relay)
+            writer.write(b"GET / HTTP/1.1\r\n\r\n")
+            assert await reader.readexactly(len(OK)) == OK
+            inspection.fit(Config(tunnels={"web": settings.changed(**ways[kind])}))
+            writer.write(b"GET / HTTP/1.1\r\n\r\n")
+            with suppress(ConnectionError):
+                assert await reader.read() == b""
+            writer.close()
+        finally:
+            await inspection.close()
+    assert count == 1

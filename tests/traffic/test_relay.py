@@ -227,7 +227,7 @@ async def test_a_service_that_breaks_off_is_a_reset_for_the_connector() -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", relay.port)
         writer.write(GET)
         assert (await reader.readuntil(b"half")).endswith(b"half")
-        writer.write(b"x")
+        writer.write(GET)
         with pytest.raises(ConnectionResetError):
             await reader.read()
         writer.close()

@@ -7,22 +7,31 @@ import base64
 import gzip
 import json
 import shutil
+import ssl
 import subprocess
 import sys
 import zlib
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
+import trustme
 from tests.support.waits import PATIENCE, free_port
-from tests.traffic.pieces import ask, kept, read_head, relaying, service
+from tests.traffic.pieces import Handler, ask, kept, read_head, relaying, service
 
+from prx.app.inspection import Inspection
+from prx.config.schema import Config, InspectSettings, TunnelSettings
 from prx.core.errors import PrxError, UsageError
+from prx.lab.edge.limits import Limits
 from prx.logs.redact import Redactor
+from prx.runtime.host.clock import SystemClock
 from prx.traffic.exchange import BODY_LIMIT, Exchange, exchange_json
 from prx.traffic.export import as_curl, as_har, as_script, from_har
 from prx.traffic.framing import parse_head
 from prx.traffic.masks import Masks
 from prx.traffic.relay import Target
-from prx.traffic.replay import request_bytes, send
+from prx.traffic.replay import ANSWER_SECONDS, END_SECONDS, LONGEST, request_bytes, send
+from prx.web.questions import REPLAY_SECONDS
 
 MASKS = Masks(Redactor())
 RAW = (
@@ -160,6 +169,31 @@ async def test_what_other_programs_send_is_what_came(raw: bytes) -> None:
         for command in (["sh", "-c", as_curl(found, url)], [sys.executable, "-c", as_script(found, url)]):
             await asyncio.to_thread(subprocess.run, command, check=True, capture_output=True, timeout=PATIENCE)
     assert [sent(item) for item in seen] == [sent(raw)] * 2
+
+
+TARGETS = ["@127.0.0.2:1/x", ":1/x", ".evil.example/", "http://evil.example/x", "*", "evil.example:443", "#/x", "?a=1"]
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not here")
+@pytest.mark.parametrize("target", TARGETS)
+async def test_no_target_leads_an_export_elsewhere(target: str) -> None:
+    """What a visitor asked for in place of a path is sent to the service, and to no other host."""
+    seen: list[bytes] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        seen.append((await reader.readuntil(b"\r\n\r\n")).split()[1])
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+
+    raw = f"OPTIONS {target} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+    async with service(answer) as port:
+        found, url = exchange_json(came(raw, b""), MASKS), f"http://127.0.0.1:{port}"
+        for command in (["sh", "-c", as_curl(found, url)], [sys.executable, "-c", as_script(found, url)]):
+            await asyncio.to_thread(subprocess.run, command, check=True, capture_output=True, timeout=PATIENCE)
+        (edit,) = from_har(as_har([found], url)).requests
+    assert seen == [target.encode()] * 2
+    (entry,) = json.loads(as_har([found], url))["log"]["entries"]
+    assert entry["request"]["url"].startswith(f"{url}/")
+    assert edit["path"].startswith("/")
 
 
 async def test_a_path_beyond_ascii_is_sent_in_percent_encoding_by_the_script() -> None:
@@ -327,3 +361,127 @@ async def test_a_service_may_answer_without_reading_a_large_body() -> None:
                 assert (await send(raw, relay.target, relay.copier)).status == 413
         finally:
             over.set()
+
+
+async def silent(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+    """Read, and answer nothing."""
+    await reader.read()
+
+
+async def half(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Begin an answer that does not end."""
+    await read_head(reader)
+    writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: 1\n\n")
+    await reader.read()
+
+
+async def slow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Begin an answer, and end it when the time for its beginning is over, if the other side is still there."""
+    await read_head(reader)
+    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nsl")
+    with suppress(TimeoutError):
+        async with asyncio.timeout(0.2):
+            await reader.read()
+    writer.write(b"ow")
+    await reader.read()
+
+
+async def test_a_service_that_does_not_answer_is_given_up_with_words() -> None:
+    """How long it was waited for is said, and that the service may have done it; other reasons are said as they are."""
+    raw = request_bytes(came(), None, MASKS)
+    async with service(silent) as port, relaying(port) as relay:
+        with pytest.raises(PrxError, match=rf"the service at 127\.0\.0\.1:{port} has not answered within 0\.1 s") as caught:
+            await send(raw, relay.target, relay.copier, seconds=0.1)
+        assert "may have done what was asked" in caught.value.hint
+        assert kept(relay)[-1].notes
+    async with relaying(free_port()) as relay:
+        with pytest.raises(PrxError, match=r"the service at \[::1\]:\d+ cannot be asked: .*[Cc]onnect"):
+            await send(raw, Target("::1", free_port()), relay.copier)
+
+
+@pytest.mark.parametrize(("handler", "body", "whole"), [(half, b"data: 1\n\n", False), (slow, b"slow", True)])
+async def test_an_answer_that_has_begun_is_one(
+    handler: Handler, body: bytes, whole: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From its beginning it has a time of its own: a stream without end is shown as far as it came, a slow one whole."""
+    monkeypatch.setattr("prx.traffic.replay.END_SECONDS", 5 if whole else 0.1)
+    async with service(handler) as port, relaying(port) as relay:
+        found = await send(request_bytes(came(), None, MASKS), relay.target, relay.copier, seconds=0.1 if whole else 5)
+        assert (found.status, bytes(found.answer_body.kept)) == (200, body)
+        assert any("did not end within 0.1 s" in note for note in found.notes) is not whole
+
+
+def test_a_replay_has_as_long_as_a_visitor() -> None:
+    """What a visitor gets through Cloudflare before its 524 is not given up here, by whatever way it is asked for."""
+    assert Limits().silence == ANSWER_SECONDS
+    assert LONGEST == ANSWER_SECONDS + END_SECONDS < REPLAY_SECONDS
+
+
+async def test_a_request_is_sent_again_to_an_https_service_with_a_ca_of_its_own(tmp_path: Path) -> None:
+    """The service is trusted as `origin_ca` says, by its name; a service with another CA gets nothing of the request."""
+    authority, stranger = trustme.CA(), trustme.CA()
+    heads: list[bytes] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heads.append(await read_head(reader))
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+    def speaking(ca: trustme.CA) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        ca.issue_cert("inner.example").configure_cert(context)
+        return context
+
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    for ca, trusted in ((authority, True), (stranger, False)):
+        async with service(answer, ssl=speaking(ca)) as port:
+            inspection = Inspection(SystemClock(), Redactor(), lambda _level, _text: None, folder=lambda: tmp_path)
+            settings = TunnelSettings(
+                local_addr=f"https://127.0.0.1:{port}",
+                origin_ca=str(tmp_path / "ca.pem"),
+                origin_server_name="inner.example",
+                inspect=InspectSettings(enabled=True),
+            )
+            inspection.fit(Config(tunnels={"web": settings}))
+            try:
+                edit = {"method": "POST", "path": "/again", "headers": [["Host", "a"]], "body": ""}
+                if trusted:
+                    answered = await inspection.answer({"do": "replay", "edit": edit})
+                    assert answered["request"]["status"] == 200
+                else:
+                    with pytest.raises(PrxError, match=r"cannot be asked: .*CERTIFICATE_VERIFY_FAILED"):
+                        await inspection.answer({"do": "replay", "edit": edit})
+            finally:
+                await inspection.close()
+    assert len(heads) == 1
+    assert heads[0].startswith(b"POST /again HTTP/1.1\r\nHost: a\r\nX-PRX-Replay: 0\r\n")
+
+
+@pytest.mark.parametrize("local_addr", ["http://[::1]:{}", "[::1]:{}"])
+async def test_a_request_is_sent_again_to_an_ipv6_service(local_addr: str, tmp_path: Path) -> None:
+    """Brackets are those of the notation, not of the address; also of a request that came through the relay."""
+    heads: list[bytes] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heads.append(await read_head(reader))
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        writer.close()
+
+    try:
+        server = await asyncio.start_server(answer, "::1", 0)
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    async with server:
+        settings = TunnelSettings(
+            local_addr=local_addr.format(server.sockets[0].getsockname()[1]), inspect=InspectSettings(enabled=True)
+        )
+        inspection = Inspection(SystemClock(), Redactor(), lambda _level, _text: None, folder=lambda: tmp_path)
+        inspection.fit(Config(tunnels={"web": settings}))
+        try:
+            relay = int(inspection.child_settings("web", settings).local_addr.rpartition(":")[2])
+            assert "200 OK" in str(await ask(relay, b"GET /once HTTP/1.1\r\nHost: a\r\n\r\n"))
+            (seen,) = (await inspection.answer({"do": "requests"}))["requests"]
+            assert (await inspection.answer({"do": "replay", "id": seen["id"]}))["request"]["status"] == 200
+        finally:
+            await inspection.close()
+    assert [head.split(b"\r\n")[0] for head in heads] == [b"GET /once HTTP/1.1"] * 2
+    assert b"\r\nX-PRX-Replay: 1\r\n" in heads[1]

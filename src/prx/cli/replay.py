@@ -40,8 +40,10 @@ def replay(  # noqa: PLR0917 - click hands options over by name
     """Send a request to the service again.
 
     It goes to the service directly, not through Cloudflare, and carries X-PRX-Replay: ID. One whose body was cut is refused.
+    The service has 100 seconds to begin its answer, as long as Cloudflare waits for it.
     """
     from prx.cli.requests import line
+    from prx.traffic.replay import LONGEST
 
     if (number is None) == (from_har is None):
         raise UsageError("expected the ID of a request, or --from-har FILE", hint="prx requests lists them")
@@ -58,7 +60,7 @@ def replay(  # noqa: PLR0917 - click hands options over by name
             if method not in _SAFE and not yes and sys.stdin.isatty():
                 click.confirm(f"{method} may change something. Send it again?", abort=True, err=True)
             for _ in range(times):
-                sent = ask("replay", wait=40.0, id=job["id"], edit=job["edit"], tunnel=target.tunnel)["request"]
+                sent = ask("replay", wait=LONGEST + 10, id=job["id"], edit=job["edit"], tunnel=target.tunnel)["request"]
                 click.echo(json.dumps(sent) if as_json else line(sent))
 
 

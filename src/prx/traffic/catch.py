@@ -18,7 +18,9 @@ from typing import Final
 
 from prx import __version__
 from prx.core.errors import PrxError
+from prx.core.own_mark import CAUGHT, RETRY
 from prx.traffic.framing import End, Framing, Head
+from prx.traffic.own import without_own_headers
 from prx.traffic.relay import Target
 from prx.traffic.replay import send
 from prx.traffic.spool import Spool, SpoolFullError
@@ -33,6 +35,7 @@ LATER: Final = frozenset({502, 503, 504})
 """Statuses that say the service is not there yet, in the words of a proxy in front of it."""
 
 _PROBE: Final = f"GET / HTTP/1.1\r\nHost: localhost\r\nUser-Agent: prx/{__version__}\r\nConnection: close\r\n\r\n".encode()
+_PROBE_SECONDS: Final = 30.0
 
 
 class Catcher:
@@ -108,11 +111,12 @@ class Catcher:
                 raise PrxError("the service is down")
             if name == self._unanswered:
                 return await self._set_aside(f"a kept request was sent {self._tries} times without an answer")
-        first, _, rest = raw.partition(b"\r\n")
-        mark = b"X-PRX-Caught: 1\r\n" + (b"X-PRX-Retry: %d\r\n" % self._tries if self._tries else b"")
+        head, blank, body = raw.partition(b"\r\n\r\n")
+        first, _, rest = without_own_headers(head + blank).partition(b"\r\n")
+        mark = f"{CAUGHT}: 1\r\n" + (f"{RETRY}: {self._tries}\r\n" if self._tries else "")
         if self._tries >= TRIES:
             self._unanswered = name
-        answer = await send(first + b"\r\n" + mark + rest, self._target(), self._copier, before=self._begin)
+        answer = await send(first + b"\r\n" + mark.encode() + rest + body, self._target(), self._copier, before=self._begin)
         if answer.status in LATER:
             raise PrxError(f"the service answers {answer.status}")
         async with self._lock:
@@ -121,7 +125,7 @@ class Catcher:
 
     async def _is_well(self) -> bool:
         try:
-            return (await send(_PROBE, self._target(), self._copier, own=True)).status not in LATER
+            return (await send(_PROBE, self._target(), self._copier, own=True, seconds=_PROBE_SECONDS)).status not in LATER
         except PrxError:
             return False
 

@@ -36,8 +36,8 @@ def as_curl(found: dict[str, Any], base_url: str) -> str:
     """Return a curl command for a POSIX shell that sends it to `base_url`: nothing of curl's own is added, nothing changed."""
     headers, body = _headers(found), _body(found)
     method = ["--head"] if found["method"] == "HEAD" and not body else ["-X", found["method"]]  # -X HEAD waits for a body
-    url = base_url.rstrip("/") + found["path"]
-    words = ["curl", "-i", *method, url, "--globoff", "--path-as-is"]  # else it reads [] and {} as patterns, and shortens /../
+    words = ["curl", "-i", *method, *_curl_url(base_url, found["path"])]
+    words += ["--globoff", "--path-as-is"]  # else it reads [] and {} as patterns, and shortens /../
     for name, value in headers:
         words += ["-H", f"{name}: {value}" if value else f"{name};"]  # with nothing behind its colon a header is left out
     pipe, data = _curl_body(found["method"], body)
@@ -48,6 +48,18 @@ def as_curl(found: dict[str, Any], base_url: str) -> str:
     if "accept-encoding" in given:
         words.append("--compressed")  # unpacks the answer
     return pipe + " ".join(map(_shell_word, words))
+
+
+def _curl_url(base_url: str, target: str) -> list[str]:
+    """Return where curl sends it: to the service, also if a visitor has asked for something else than a path."""
+    base = base_url.rstrip("/")
+    # behind a host and port, "@evil.example" would be a host
+    return [base + target] if target.startswith("/") else [f"{base}/", "--request-target", target]
+
+
+def _har_url(base_url: str, target: str) -> str:
+    """Return the URL of a request in an archive: that of the service, whatever a visitor has asked for."""
+    return base_url.rstrip("/") + (target if target.startswith("/") else f"/{target}")
 
 
 def _curl_body(method: str, body: bytes) -> tuple[str, list[str]]:
@@ -187,7 +199,7 @@ def _entry(found: dict[str, Any], base_url: str) -> dict[str, Any]:
         "time": total,
         "request": {
             "method": found["method"],
-            "url": base_url.rstrip("/") + found["path"],
+            "url": _har_url(base_url, found["path"]),
             "httpVersion": asked.get("version", ""),
             "cookies": [],
             "headers": [{"name": n, "value": v} for n, v in asked.get("headers", [])],

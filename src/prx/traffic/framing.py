@@ -108,6 +108,23 @@ class Framing:
         return self._state == "head" and not self._held
 
     @property
+    def unread(self) -> int:
+        """Return how many bytes are held, or not read yet."""
+        return len(self._held)
+
+    @property
+    def is_in_head(self) -> bool:
+        """Return whether what comes belongs to a head, or begins one."""
+        return self._state == "head"
+
+    def skip(self, size: int) -> bool:
+        """Take so many bytes unread if they are all within a body that goes on behind them; return whether they are."""
+        if self._held or size >= self._left or self._state not in {"length", "data"}:
+            return False
+        self._left -= size
+        return True
+
+    @property
     def held_head(self) -> bytes:
         """Return the beginning of a head that is not whole yet."""
         return bytes(self._held) if self._state == "head" else b""

@@ -328,11 +328,38 @@ class Catching(Protocol):
 class GuardedRelay(Relay):
     """A relay that may judge and keep requests. gate: who may pass; catch: keeps what a service that is down cannot take.
 
-    Both may be changed, for the connections that come from then on; while there is neither, bytes pass as in a plain one.
+    Both may be changed. While there is neither, bytes pass as in a plain one; the connections of that time take no further
+    request once there is one of them, as the connector uses them for every visitor.
     """
 
-    gate: Gate | None = None
-    catch: Catching | None = None
+    _gate: Gate | None = None
+    _catch: Catching | None = None
+
+    @property
+    def gate(self) -> Gate | None:
+        """Return who may pass; None: everyone."""
+        return self._gate
+
+    @gate.setter
+    def gate(self, gate: Gate | None) -> None:
+        self._gate = gate
+        self._expire_plain()
+
+    @property
+    def catch(self) -> Catching | None:
+        """Return what keeps requests; None: nothing does."""
+        return self._catch
+
+    @catch.setter
+    def catch(self, catch: Catching | None) -> None:
+        self._catch = catch
+        self._expire_plain()
+
+    def _expire_plain(self) -> None:
+        if self._gate is not None or self._catch is not None:
+            for pair in list(self.pairs):
+                if not isinstance(pair, GuardedPair):
+                    pair.expire()
 
     def pair(self) -> Pair:
         """Return what carries the next connection."""

@@ -1,8 +1,8 @@
 """Carry bytes between the connector and the service: forward first, then hand over a copy.
 
 Theory of operation. Each connection of the connector is paired with one to the service, which is opened at once. Until it
-stands nothing is read. Then whatever comes is written to the other side, unchanged (but for the mark of prx's own checks,
-which is taken away), before anything else is done with it.
+stands nothing is read. Then whatever comes is written to the other side, unchanged (but for headers of prx's own names, which
+only prx may send: `prx.traffic.own`), before anything else is done with it.
 Back-pressure: a side whose peer takes nothing more is not read. The end of one direction (half-close) and a reset are passed
 on as what they are. An https service is spoken TLS with by the relay, with the same trust as the connector would have: the
 connector speaks plainly to the relay, on loopback.
@@ -21,6 +21,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
+from prx.traffic.own import OwnHeaders
 from prx.traffic.tee import SERVICE, VISITOR, Copier, Tee
 
 HIGH_WATER: Final = 256 * 1024  # bytes that wait for a side before its peer is no longer read
@@ -38,6 +39,11 @@ class Target:
     port: int
     tls: ssl.SSLContext | Callable[[], ssl.SSLContext] | None = None
     server_name: str = ""
+
+    @property
+    def authority(self) -> str:
+        """Return HOST:PORT, with brackets around an IPv6 address."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     def context(self) -> ssl.SSLContext | None:
         """Return what the next connection is made with; None without TLS."""
@@ -73,7 +79,9 @@ class Side(asyncio.BufferedProtocol):
     def buffer_updated(self, nbytes: int) -> None:
         """Take what was read."""
         data, pair = bytes(self.pair.relay.buffer[:nbytes]), self.pair
-        if pair.stale and self.number == VISITOR and pair.begins_request():
+        if pair.expired and self.number == VISITOR and pair.own.is_between:
+            pair.reset(self)
+        elif pair.stale and self.number == VISITOR and pair.begins_request():
             pair.change(data)
         else:
             self.data_received(data)
@@ -86,8 +94,13 @@ class Side(asyncio.BufferedProtocol):
     def data_received(self, data: bytes) -> None:
         """Forward, then copy."""
         peer, pair = self.peer.transport, self.pair
-        if peer is not None:
-            peer.write(pair.copier.to_service(data) if self.number == VISITOR else data)
+        if self.number == VISITOR:
+            passed = pair.own.to_service(data)
+        else:
+            passed = data
+            pair.own.from_service(data)
+        if peer is not None and passed:
+            peer.write(passed)
         pair.copier.put(pair.tee, self.number, data)
 
     def eof_received(self) -> bool:
@@ -95,6 +108,8 @@ class Side(asyncio.BufferedProtocol):
         self.ended = True
         self.pair.copier.put(self.pair.tee, self.number, None)
         peer = self.peer.transport
+        if peer is not None and self.number == VISITOR and (rest := self.pair.own.end()):
+            peer.write(rest)
         if peer is None or self.peer.ended:
             self.pair.close()
         elif peer.can_write_eof():
@@ -132,14 +147,18 @@ class Side(asyncio.BufferedProtocol):
 
 
 class Pair:
-    """A connection of the connector, and its one to the service. stale: the service is another one now."""
+    """A connection of the connector, and its one to the service.
+
+    stale: the service is another one now. expired: no request may begin here any more.
+    """
 
     def __init__(self, relay: Relay) -> None:
         self.relay, self.copier = relay, relay.copier
         self.tee = Tee(relay.copier, on_idle=self.on_idle)
+        self.own = OwnHeaders()
         self.visitor, self.service = self._visitor(), self._service()
         self.visitor.peer, self.service.peer = self.service, self.visitor
-        self.stale = False
+        self.stale = self.expired = False
         self._unread = b""  # of a request that came while the connection to another service was opened
         self._connecting: asyncio.Task[None] | None = None
 
@@ -243,8 +262,17 @@ class Pair:
             self.stale = True
             self.on_idle()
 
+    def expire(self) -> None:
+        """Take in that requests are judged from now on, and here they are not: what is under way ends, then this."""
+        self.expired = True
+        self.copier.read_all()
+        self.on_idle()
+
     def on_idle(self) -> None:
         """Take in that nothing is under way, as far as the copy was read: the time to leave a service that was replaced."""
+        if self.expired and self.tee.is_up_to_date and self._is_between:
+            self.close()
+            return
         if self.stale and self.tee.is_up_to_date and self._is_between:
             self.service.detach()
             if self.visitor.transport is not None:  # it may have waited for a service that answered before it had read all

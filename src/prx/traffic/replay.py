@@ -9,15 +9,22 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from prx.core.errors import PrxError, UsageError
-from prx.core.own_mark import OWN_MARK
+from prx.core.own_mark import REPLAY
 from prx.traffic.exchange import Exchange, shown_body
 from prx.traffic.masks import Masks
+from prx.traffic.own import is_own_name
 from prx.traffic.relay import Target
 from prx.traffic.tee import SERVICE, VISITOR, Copier, Tee
 
-SECONDS: Final = 30.0
+ANSWER_SECONDS: Final = 100.0
+"""How long an answer may take to begin: as long as Cloudflare waits for one before it answers 524 itself."""
+
+END_SECONDS: Final = 30.0
+"""How long it is read from then on; one that does not end is one, too."""
+
+LONGEST: Final = ANSWER_SECONDS + END_SECONDS
+
 _FRAMING: Final = {b"content-length", b"transfer-encoding", b"connection", b"expect", b"trailer"}
-_MARKS: Final = {b"x-prx-replay", OWN_MARK.lower().encode()}  # which prx gives; the second one no service sees
 _TOKEN: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _LINE: Final = re.compile(rb"[^\r\n\0]*")
 
@@ -45,10 +52,10 @@ def request_bytes(exchange: Exchange | None, edit: dict[str, Any] | None, masks:
         body = _edited_body(edit, body, shown)
     if not _TOKEN.fullmatch(method) or not target or b" " in target or not _LINE.fullmatch(target):
         raise UsageError("a request begins with a method and a path without spaces")
-    kept = [(name, value) for name, value in headers if name.lower() not in _FRAMING | _MARKS]
+    kept = [(name, value) for name, value in headers if name.lower() not in _FRAMING and not is_own_name(name)]
     if not all(_TOKEN.fullmatch(name) and _LINE.fullmatch(value) for name, value in kept):
         raise UsageError("a header is a name and a value on one line")
-    kept.append((b"X-PRX-Replay", str(exchange.id if exchange else 0).encode()))
+    kept.append((REPLAY.encode(), str(exchange.id if exchange else 0).encode()))
     if body or method not in {b"GET", b"HEAD", b"OPTIONS", b"DELETE"}:
         kept.append((b"Content-Length", str(len(body)).encode()))
     kept.append((b"Connection", b"close"))
@@ -63,15 +70,17 @@ async def send(
     before: Callable[[], Awaitable[None]] | None = None,
     own: bool = False,
     replay_of: int = 0,
+    seconds: float = ANSWER_SECONDS,
 ) -> Exchange:
     """Send `raw` to the service and return the exchange, kept as those of visitors are; raise PrxError for no answer.
 
     `before` is awaited when the service has taken the connection, before the first byte is written. `own`: it is a check
-    of prx's own. `replay_of`: the id of the request that it repeats; 0: of none.
+    of prx's own. `replay_of`: the id of the request that it repeats; 0: of none. `seconds`: until the
+    answer begins.
     """
     tee = Tee(copier, own=own, replay_of=replay_of)
     try:
-        async with asyncio.timeout(SECONDS):
+        async with asyncio.timeout(seconds) as limit:
             reader, writer = await asyncio.open_connection(
                 target.host, target.port, ssl=target.context(), server_hostname=target.server_name or None
             )
@@ -80,20 +89,34 @@ async def send(
                     await before()
                 copier.read_now(tee, VISITOR, raw)
                 writer.write(raw)  # not awaited: a service may answer before it has read all, or never read it
+                begun = False
                 while not tee.idle and (data := await reader.read(65536)):
                     copier.read_now(tee, SERVICE, data)
+                    if not begun and tee.first is not None and tee.first.status:
+                        begun = True
+                        limit.reschedule(asyncio.get_running_loop().time() + END_SECONDS)
             finally:
                 writer.transport.abort()
     except Exception as error:  # whatever the reason, the service was not asked, or has not answered
         if tee.first is None or not tee.first.status:  # an answer that does not end is one, too
             copier.read_now(tee, SERVICE, None)
-            raise PrxError(
-                f"the service at {target.host}:{target.port} cannot be asked: {str(error) or 'no answer in time'}"
-            ) from error
+            raise _no_answer(target, error, seconds) from error
+        if isinstance(error, TimeoutError):
+            tee.first.note(f"the answer did not end within {END_SECONDS:g} s, and was read no further")
     copier.read_now(tee, SERVICE, None)
     if tee.first is None or not tee.first.status:
-        raise PrxError(f"the service at {target.host}:{target.port} ended the connection without an answer")
+        raise PrxError(f"the service at {target.authority} ended the connection without an answer")
     return tee.first
+
+
+def _no_answer(target: Target, error: Exception, seconds: float) -> PrxError:
+    """Return why there is no answer: the service was not asked, or it took too long."""
+    if isinstance(error, TimeoutError) and not str(error):
+        return PrxError(
+            f"the service at {target.authority} has not answered within {seconds:g} s",
+            hint="it may have done what was asked all the same; Cloudflare gives up on a visitor after that time, too",
+        )
+    return PrxError(f"the service at {target.authority} cannot be asked: {str(error) or type(error).__name__}")
 
 
 def _bytes(edit: dict[str, Any], key: str, default: bytes) -> bytes:

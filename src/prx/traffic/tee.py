@@ -10,7 +10,7 @@ from typing import Final
 
 from prx.traffic.exchange import INTERIM, MESSAGE_LIMIT, Exchange, Message
 from prx.traffic.framing import Data, End, Framing, Head, Piece, Raw
-from prx.traffic.own import is_own, without_mark
+from prx.traffic.own import is_own
 from prx.traffic.ring import Ring
 from prx.traffic.websocket import UnreadableError, WebSocketReader
 
@@ -45,10 +45,6 @@ class Copier:
         self._bytes = 0
         self.off = False  # a gate alone keeps nothing
         self._next: asyncio.Handle | None = None
-
-    def to_service(self, data: bytes) -> bytes:
-        """Return what a service is given of what a visitor's side has sent: all but the mark of prx's own checks."""
-        return without_mark(data, self.own)
 
     def put(self, tee: Tee, side: int, data: bytes | None) -> None:
         """Take a piece of one side (None: its end); drop it, counted, if too much waits."""

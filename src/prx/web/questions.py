@@ -15,13 +15,14 @@ from typing import Any, Final
 
 from prx.control.messages import Message
 from prx.core.errors import NotReadyError, PrxError
+from prx.traffic.replay import LONGEST
 from prx.web.hub import Hub, Seen
 from prx.web.link import ANSWER_SECONDS
 
 KEEP_SECONDS: Final = 1.0
 MOST_KEPT: Final = 8
 LONG_SECONDS: Final = 20.0  # a large body takes prx a moment
-REPLAY_SECONDS: Final = 40.0  # the service has 30
+REPLAY_SECONDS: Final = LONGEST + 10
 PAUSE_FACTOR: Final = 3.0  # a quarter of a prx's time at most
 LONGEST_PAUSE: Final = 10.0  # after a question without an answer, too
 TURN_SECONDS: Final = 10.0
@@ -99,7 +100,7 @@ class Questions:
         """Have a request sent to the service again, if it is the one that began at `at`; return what came of it."""
         asked: dict[str, Any] = {"tunnel": tunnel, "id": number, "at": at}
         if seen.key in self._replaying:
-            raise PrxError("a request is being sent again just now", hint="wait for its answer: 30 seconds at most")
+            raise PrxError("a request is being sent again just now", hint=f"wait for its answer: {LONGEST:.0f} seconds at most")
         self._replaying.add(seen.key)
         try:
             answer = await self._hub.ask(seen, "replay", timeout=REPLAY_SECONDS, **asked)
