@@ -10,10 +10,15 @@ import socket
 import threading
 import time
 
+import pytest
 from tests.cli.home import Home
 from tests.support.origin import serving
 from tests.support.visitor import request
 from tests.support.waits import PATIENCE, free_port
+
+from prx.app.own_mark import own_mark_for
+from prx.core.own_mark import OWN_MARK
+from prx.logs.redact import Redactor
 
 
 def test_what_visitors_ask_for_is_shown(home: Home) -> None:
@@ -106,6 +111,28 @@ def test_a_gate_lets_in_who_knows_the_password(home: Home) -> None:
         everything = "\n".join([*started.talk, home.run("logs").stdout, home.run("config", "show").stdout])
         assert "gate-password" not in everything
         assert "bWU6Z2F0ZS1wYXNzd29yZA" not in everything
+
+
+def test_a_check_of_another_command_is_no_visit(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`prx doctor` gets the word of the prx that carries a URL, passes its gate, and is not listed; others have none."""
+    monkeypatch.setenv("PRX_DATA_DIR", home.environ["PRX_DATA_DIR"])
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    redactor = Redactor()
+    with serving() as origin:
+        started = home.start(str(origin.port), "--lab", "--inspect", "--basic-auth", "env:GATE", GATE="me:gate-password")
+        url = started.url()
+        mark = own_mark_for(url, redactor)
+        assert mark not in redactor.line(f"it is {mark}")
+        assert request("GET", f"{url}/checked", headers={OWN_MARK: mark}).status_code == 200
+        assert request("GET", f"{url}/guessed", headers={OWN_MARK: "0" * len(mark)}).status_code == 401
+        listed = [json.loads(line) for line in home.run("requests", "--all", "--json").stdout.splitlines()]
+        assert {item["own"] for item in listed if item["path"] == "/checked"} == {True}
+        assert home.run("requests", "--json").stdout == ""
+        assert own_mark_for("https://app.example.com", redactor) == own_mark_for("", redactor) == ""
+        everything = "\n".join([*started.talk, home.run("logs").stdout, home.run("requests", "--all", "--json").stdout])
+        assert mark not in everything
+    home.run("stop")
+    assert own_mark_for(url, redactor) == ""
 
 
 def test_a_gate_by_address(home: Home) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import dns.message
@@ -13,12 +14,16 @@ import pytest
 from tests.doctor.conftest import SceneOf, by_check
 from tests.support.servers import Served, Servers, answer
 
+from prx.app.inspection import Inspection
 from prx.backends.base import EdgeSite
-from prx.config.schema import AccessSettings, CloudflareSettings, Config, TunnelSettings
+from prx.config.schema import AccessSettings, CloudflareSettings, Config, GateSettings, InspectSettings, TunnelSettings
 from prx.doctor.context import Context
 from prx.doctor.finding import Finding, Mark
 from prx.doctor.service import check_public_url, check_service
+from prx.logs.redact import Redactor
+from prx.runtime.host.clock import SystemClock
 from prx.secrets.value import Secret
+from prx.traffic import inspector  # noqa: F401 - else it is first imported while threads run, which this Python cannot
 
 HOST = "agent.example.com"
 LOGIN = f"https://team.cloudflareaccess.com/cdn-cgi/access/login/{HOST}"
@@ -196,3 +201,73 @@ async def test_rejected_service_token(servers: Servers, scene_of: SceneOf) -> No
     assert b"CF-Access-Client-Secret: secret" in public.heads[0]
     assert found["access"].verdict is Mark.FAIL
     assert "secret" not in found["access"].words
+
+
+GATES = {
+    "open": GateSettings(),
+    "a password": GateSettings(basic_auth=Secret("me:long-password")),
+    "a token": GateSettings(bearer=Secret("long-token")),
+    "an address": GateSettings(allow_ip=("203.0.113.0/24",)),
+}
+
+
+@pytest.fixture
+def look_through(servers: Servers, scene_of: SceneOf, tmp_path: Path) -> Look:
+    """Return a way to examine a tunnel that a real relay carries, with its word or without."""
+
+    async def look_at(gate: GateSettings, *, knows: bool) -> tuple[dict[str, Finding], list[Any], list[bytes]]:
+        origin = await servers.canned(answer(200))
+        inspection = Inspection(SystemClock(), Redactor(), lambda _level, _text: None, folder=lambda: tmp_path)
+        tunnel = TunnelSettings(
+            local_addr=f"127.0.0.1:{origin.port}",
+            cloudflare=CloudflareSettings(mode="named", token=Secret("x"), hostname=HOST),
+            health_check_expect="2xx",
+            inspect=InspectSettings(enabled=True),
+            gate=gate,
+        )
+        inspection.fit(Config(tunnels={"web": tunnel}))
+        port = int(inspection.child_settings("web", tunnel).local_addr.rpartition(":")[2])
+        site = EdgeSite(doh=(await doh(servers, "127.0.0.1"),), public_scheme="http", public_port=port)
+        base, asked = scene_of(site=site), []
+
+        def own_mark(url: str) -> str:
+            asked.append(url)
+            return inspection.own_mark if knows else ""
+
+        scene = Context(Config(tunnels={"web": tunnel}), base.environ, site, root=base.root, own_mark=own_mark)
+        try:
+            found = by_check(await check_public_url(scene, "web", tunnel))
+            assert asked == [f"http://{HOST}:{port}"]
+            return found, (await inspection.answer({"do": "requests"}))["requests"], origin.heads
+        finally:
+            await inspection.close()
+
+    return look_at
+
+
+@pytest.mark.parametrize("gate", GATES.values(), ids=GATES.keys())
+async def test_a_check_through_the_relay_of_a_prx_that_runs_is_no_visit(look_through: Look, gate: GateSettings) -> None:
+    """With its word the doctor's check passes a gate of each kind, is not listed, and the service does not see the word."""
+    found, listed, heads = await look_through(gate, knows=True)
+    assert (found["public-url"].verdict, listed) == (Mark.OK, [])
+    assert found["public-url"].words.endswith("answers 200")
+    assert found["access"].verdict is Mark.OK
+    assert ("strangers meet the gate" in found["access"].words) is gate.is_wanted
+    assert len(heads) == 1
+    assert b"x-prx-probe" not in heads[0].lower()
+
+
+@pytest.mark.parametrize("gate", list(GATES.values())[1:], ids=list(GATES)[1:])
+async def test_a_gate_that_stops_the_doctor_is_no_fault_of_the_service(look_through: Look, gate: GateSettings) -> None:
+    """Of a prx on another machine the doctor does not know the word: the gate's refusal is what it should be, and is named."""
+    found, _, heads = await look_through(gate, knows=False)
+    assert (found["public-url"].verdict, heads) == (Mark.OK, [])
+    assert "as its gate does to strangers" in found["public-url"].words
+
+
+@pytest.mark.parametrize("status", [200, 302])
+async def test_a_gate_that_is_not_there_is_found(look: Look, status: int) -> None:
+    """A configuration with a password, and a URL that answers without: strangers come in."""
+    found = await look(answer(status), gate=GATES["a password"])
+    assert found["public-url"].verdict is Mark.WARN
+    assert "the gate that is configured is not there" in found["public-url"].words

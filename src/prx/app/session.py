@@ -183,11 +183,19 @@ class Session:
         return await self._reloader.reload()
 
     async def traffic(self, request: Message) -> Message:
-        """Answer what is asked of inspected traffic."""
+        """Answer what is asked of traffic that prx carries."""
         if request.get("do") == "retarget":
             self._config.retarget(request.get("tunnel"), str(request.get("addr", "")))
             return {}
+        if request.get("do") == "own_mark":
+            return {"own_mark": self._own_mark_for(str(request.get("url", "")))}
         return await self._inspection.answer(request)
+
+    def _own_mark_for(self, url: str) -> str:
+        """Return the word by which the relay knows checks of its own at `url`; empty if none carries what comes there."""
+        tunnels = self._in_force.config.tunnels
+        names = [status.name for status in self._bus.statuses() if url and status.url == url]
+        return self._inspection.own_mark if any(name in tunnels and tunnels[name].is_relayed for name in names) else ""
 
     def _kill(self, number: int) -> None:
         self._killed_by = number

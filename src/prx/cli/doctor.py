@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,6 +41,7 @@ def doctor(target: str | None, file: Path | None, report: Path | None, *, as_jso
                 2 the configuration has mistakes
     """  # noqa: D301 - \b tells click to keep the lines of a paragraph
     from prx.app.load_config import load_configuration
+    from prx.app.own_mark import own_mark_for
     from prx.cli.ending import run
     from prx.doctor import report as writing
     from prx.doctor.context import Context
@@ -48,7 +50,8 @@ def doctor(target: str | None, file: Path | None, report: Path | None, *, as_jso
 
     loaded = load_configuration(file, os.environ, run_commands=run_commands, local_addr=_local_addr(target))
     redactor = _redactor(loaded)
-    findings = run(examine(Context(loaded.config, os.environ, lab=lab)))
+    marked = partial(own_mark_for, redactor=redactor)
+    findings = run(examine(Context(loaded.config, os.environ, lab=lab, own_mark=marked)))
     if as_json:
         click.echo(writing.to_json(findings, redactor))
     else:
@@ -76,12 +79,15 @@ def _local_addr(target: str | None) -> str:
 async def examined() -> str:
     """Return the findings as JSON, without secrets."""
     from prx.app.load_config import load_configuration
+    from prx.app.own_mark import own_mark_for
     from prx.doctor import report as writing
     from prx.doctor.context import Context
     from prx.doctor.examine import examine
 
     loaded = load_configuration(None, os.environ)
-    return writing.to_json(await examine(Context(loaded.config, os.environ)), _redactor(loaded))
+    redactor = _redactor(loaded)
+    context = Context(loaded.config, os.environ, own_mark=partial(own_mark_for, redactor=redactor))
+    return writing.to_json(await examine(context), redactor)
 
 
 def _redactor(loaded: Loaded) -> Redactor:

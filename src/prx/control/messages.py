@@ -29,6 +29,8 @@ holds ends the hold: the answer says whether prx ends with it. A prx that is sto
     replay    tunnel, id, edit, request: what was sent to the service again, and its answer; refused if `at` is given and the
               at                request with this id began at another time, that is, if it belongs to an earlier prx
     retarget  tunnel, addr      at once
+    own_mark  url               own_mark: the word by which this prx knows its own checks that come through this URL; empty if
+                                it does not carry what comes there. It opens a gate: it goes to no other user and into no log
 
 Limits: a request is at most 64 KiB and arrives within 10 seconds of its first byte. A `replay`, whose `do` comes first, is at
 most 24 MiB, which has room for a body of 16 MiB in base64.

@@ -84,7 +84,7 @@ class Controlled(Protocol):
         """Read the configuration again; raise PrxError if it cannot be used."""
 
     async def traffic(self, request: Message) -> Message:
-        """Answer what is asked of inspected traffic; raise PrxError if it cannot be."""
+        """Answer what is asked of traffic that prx carries; raise PrxError if it cannot be."""
 
 
 class ControlServer:
@@ -242,7 +242,7 @@ class ControlServer:
                 return {}
             case "reload":
                 return {"changes": await self._controlled.reload()}
-            case "requests" | "request" | "replay" | "retarget":
+            case "requests" | "request" | "replay" | "retarget" | "own_mark":
                 self._named(request)
                 return await self._controlled.traffic(request)
             case unknown:

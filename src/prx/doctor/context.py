@@ -21,7 +21,8 @@ class Context:
     """The configuration, the environment, the edge, and where the system keeps what the checks read.
 
     root: `/` but in tests. lab: the tunnels use the local edge, which needs neither the Internet nor an account.
-    by_system: asks the machine's own resolver for a name that exists.
+    by_system: asks the machine's own resolver for a name that exists. own_mark: returns the word by which a prx that runs here
+    knows a check of a URL as its own, empty if there is none; blocking.
     """
 
     config: Config
@@ -31,6 +32,7 @@ class Context:
     root: Path = Path("/")
     lab: bool = False
     by_system: Callable[[str], Awaitable[Dns]] = by_system
+    own_mark: Callable[[str], str] = lambda _url: ""
 
     @property
     def doh(self) -> tuple[str, ...]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Final
 from urllib.parse import urlsplit
 
 from prx.backends import create
@@ -18,6 +21,7 @@ from prx.runtime.probes.public import probe_public
 from prx.secrets.sources import is_reference
 
 _NO_CONNECTOR = 1033
+_GATE_STATUSES: Final = frozenset({401, 403, 429})  # `prx.traffic.gate`
 _STRANGE_NAME = "prx-doctor.trycloudflare.com"  # stands for the name of a quick tunnel, which is not known beforehand
 
 
@@ -94,12 +98,18 @@ async def check_public_url(context: Context, tunnel: str, settings: TunnelSettin
     if dns.state is not DnsState.RESOLVED:
         return [_unresolved(tunnel, name, dns), *local]
     headers = _service_token(context, url, name)
+    mark = await asyncio.to_thread(context.own_mark, url)  # so that the prx that runs lists no visit, and lets it pass its gate
     seen = await probe_public(
-        url + settings.health_check_path, dns.addresses, headers=headers, headers_host=name, ca_file=context.site.public_ca
+        url + settings.health_check_path,
+        dns.addresses,
+        headers=headers,
+        headers_host=name,
+        own_mark=mark,
+        ca_file=context.site.public_ca,
     )
     blocked = _blocked(tunnel, seen)
     return [
-        _public_finding(tunnel, settings, url, seen),
+        _gate_finding(tunnel, settings, url, seen, mark) or _public_finding(tunnel, settings, url, seen),
         *local,
         _access_finding(tunnel, settings, seen),
         *([blocked] if blocked else []),
@@ -136,6 +146,22 @@ def _public_finding(tunnel: str, settings: TunnelSettings, url: str, seen: Publi
     return Finding("public-url", Mark.WARN, words, "prx status says who is at fault while the tunnel runs", tunnel)
 
 
+def _gate_finding(tunnel: str, settings: TunnelSettings, url: str, seen: Public, mark: str) -> Finding | None:
+    """Return what a check without the word `mark`, which no gate lets pass, says of the gate; None if it says nothing."""
+    gate = settings.gate
+    if mark or not gate.is_wanted or seen.status is None or seen.access or seen.edge_error:
+        return None
+    if seen.status in _GATE_STATUSES:
+        words = f"{url} answers {seen.status}, as its gate does to strangers; the service behind it was not asked"
+        return Finding("public-url", Mark.OK, words, tunnel=tunnel)
+    if (gate.basic_auth or gate.bearer) and seen.status < HTTPStatus.BAD_REQUEST:
+        words = (
+            f"{url} answers {seen.status} to a request without a password or token: the gate that is configured is not there"
+        )
+        return Finding("public-url", Mark.WARN, words, "prx reload, or look for another connector of this tunnel", tunnel)
+    return None
+
+
 def _access_finding(tunnel: str, settings: TunnelSettings, seen: Public) -> Finding:
     if seen.status is None or seen.edge_error:
         return Finding("access", Mark.SKIP, "the public URL did not answer", tunnel=tunnel)
@@ -151,4 +177,6 @@ def _access_finding(tunnel: str, settings: TunnelSettings, seen: Public) -> Find
         return Finding(
             "access", Mark.FAIL, "strangers reach the service: Cloudflare Access does not protect it", remedy, tunnel
         )
+    if settings.gate.is_wanted:
+        return Finding("access", Mark.OK, "strangers meet the gate of the configuration, not Access", tunnel=tunnel)
     return Finding("access", Mark.OK, "strangers reach the service, as the configuration allows", tunnel=tunnel)
