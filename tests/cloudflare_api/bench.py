@@ -17,7 +17,7 @@ from prx.cloudflare_api.plan import FileState, Plan, our_app, plan_setup
 from prx.cloudflare_api.ports import Ports
 from prx.cloudflare_api.removal import Removal, plan_removal
 from prx.cloudflare_api.wishes import Wish
-from prx.cloudflare_api.world import Local, World, find_zone, observe
+from prx.cloudflare_api.world import Local, World, find_zone, observe, zone_to_leave
 from prx.config.edit import with_tunnel, without_tunnel
 from prx.core.tunnel_token import TunnelToken
 from prx.secrets.value import Secret
@@ -34,6 +34,7 @@ class Machine:
     printed: list[tuple[str, str, str]] = field(default_factory=list)
     token: str = ""
     transport: httpx2.BaseTransport | None = None
+    in_use: set[str] = field(default_factory=set)
 
     @property
     def journal(self) -> Journal:
@@ -58,8 +59,9 @@ class Machine:
     def tear_down(self, hostname: str) -> Plan:
         """Take a set-up back."""
         with self.stand.api(token=self.token, transport=self.transport) as api:
-            zone, memory = find_zone(api, hostname), self.memory(hostname)
-            world = observe(api, zone, hostname, memory, self._local(hostname), access=False)
+            memory = self.memory(hostname)
+            zone, no_zone = zone_to_leave(api, hostname, memory)
+            world = observe(api, zone, hostname, memory, self._local(hostname), access=False, no_zone=no_zone)
             app = our_app(world, hostname)
             memory.aud = app.aud if app else memory.aud
             plan = plan_removal(world, hostname, memory, FileState("prx.toml", True, self._left(hostname, memory.aud)[1]))
@@ -83,7 +85,10 @@ class Machine:
     def _local(self, hostname: str) -> Local:
         entry = entry_of(hostname)
         held = self.secrets.get(entry, "")
-        return Local(entry, str(TunnelToken.decode(held).tunnel_id) if held else "", frozenset(self.secrets))
+        kept = {token.kept_as for token in self.memory(hostname).service_tokens.values() if token.kept_as}
+        client_ids = tuple((name, self.secrets.get(f"{name}-id", "")) for name in sorted(kept))
+        tunnel = str(TunnelToken.decode(held).tunnel_id) if held else ""
+        return Local(entry, tunnel, frozenset(self.secrets), client_ids, frozenset(self.in_use))
 
     def _tunnel(self, wish: Wish, team: str, aud: str, former: str) -> Any:
         return tunnel_of(

@@ -131,13 +131,15 @@ def test_another_machine_takes_back_the_service_tokens_too(
 
 @pytest.mark.parametrize("kept", ["ci-token", "ci.token", "t", "x" * 61])
 def test_a_secret_of_an_earlier_token_is_not_taken_for_the_new_one(machine: Machine, hostname: str, kept: str) -> None:
-    """After teardown its entries are left; a set-up that is killed before it has put new ones there makes them again."""
+    """Entries of an old copy count for nothing: a set-up that is killed before it has put new ones there goes on."""
     wish = replace(guarded(hostname), service_tokens=(TokenWish("ci", kept),))
     machine.transport = seen = Breaking()
     machine.set_up(wish)
     made = next(at for at, line in enumerate(seen.seen) if line.startswith("POST") and line.endswith("service_tokens"))
+    old = {name: machine.secrets[name] for name in (kept, f"{kept}-id")}
     machine.tear_down(hostname)
-    assert {kept, f"{kept}-id"} <= machine.secrets.keys()
+    assert not old.keys() & machine.secrets.keys()
+    machine.secrets |= old
     machine.transport = Breaking(made, "killed-after")
     with pytest.raises(Killed):
         machine.set_up(wish)
@@ -181,3 +183,106 @@ def test_a_lost_answer_to_a_year_more_is_asked_again(machine: Machine, hostname:
     assert token.expires_at > store.wall() + 300 * DAY
     machine.transport = None
     machine.tear_down(hostname)
+
+
+def keeping(hostname: str, *tokens: TokenWish) -> Wish:
+    """Return a wish with service tokens that are kept in the secrets manager."""
+    return replace(guarded(hostname), service_tokens=tokens)
+
+
+TWO = (TokenWish("ci", "ci-token"), TokenWish("gh", "gh"))
+
+
+def test_what_teardown_deletes_is_kept_no_longer(machine: Machine, hostname: str) -> None:
+    """The two values of a service token go from the secrets manager with the token; the plan says so, and others stay."""
+    machine.secrets["mine"] = "of the operator"
+    machine.set_up(keeping(hostname, *TWO))
+    assert {"ci-token", "ci-token-id", "gh", "gh-id"} <= machine.secrets.keys()
+    plan = machine.tear_down(hostname)
+    assert machine.secrets == {"mine": "of the operator"}
+    assert [step.then for step in plan.steps if step.what == "service_token"] == [
+        "gone, with secret:ci-token and secret:ci-token-id",
+        "gone, with secret:gh and secret:gh-id",
+    ]
+    assert plan.left == ()
+
+
+def test_a_token_that_is_wished_for_no_longer_is_kept_no_longer(machine: Machine, hostname: str) -> None:
+    """So it is for a set-up that deletes one; what another one that stays is kept in is not touched."""
+    machine.set_up(keeping(hostname, *TWO))
+    machine.set_up(keeping(hostname, TWO[1]))
+    assert {"gh", "gh-id"} <= machine.secrets.keys()
+    assert not {"ci-token", "ci-token-id"} & machine.secrets.keys()
+    machine.set_up(keeping(hostname, TokenWish("new", "gh")))  # in the entries of the one that goes
+    store = machine.stand.account.access
+    tokens = {token.client_id: token for token in machine.stand.do(lambda: list(store.service_tokens.values()))}
+    assert tokens[machine.secrets["gh-id"]].fits(machine.secrets["gh"], store.wall())
+    machine.tear_down(hostname)
+    assert not machine.secrets
+
+
+@pytest.mark.parametrize("how", ["another value", "named by the file", "gone at Cloudflare", "gone here"])
+def test_entries_that_may_be_of_another_stay(machine: Machine, hostname: str, how: str) -> None:
+    """Only what is known to be that token's goes; of what stays the plan says why."""
+    machine.set_up(keeping(hostname, TWO[0]))
+    store = machine.stand.account.access
+    if how == "another value":
+        machine.secrets["ci-token-id"] = "0123.access"
+    elif how == "named by the file":
+        machine.in_use.add("ci-token")
+    elif how == "gone at Cloudflare":
+        machine.stand.do(store.service_tokens.clear)
+    else:
+        del machine.secrets["ci-token"], machine.secrets["ci-token-id"]
+    before = {name for name in machine.secrets if name.startswith("ci-token")}
+    plan = machine.tear_down(hostname)
+    assert {name for name in machine.secrets if name.startswith("ci-token")} == before
+    why = {"named by the file": "the file names it", "gone here": ""}.get(how, "it may hold something else by now")
+    assert plan.left == ((f"secret:ci-token, where the service token ci was kept, stays: {why}",) if why else ())
+    assert plan.left == plan.notes[: len(plan.left)]
+
+
+class NoZones(Breaking):
+    """Answer as for an account that the zone has left: it is not listed, and nothing in it can be asked for."""
+
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        """Show no zone."""
+        if request.url.path.endswith("/zones"):
+            return httpx2.Response(200, json={"success": True, "errors": [], "messages": [], "result": []})
+        assert "/zones/" not in request.url.path, request.url
+        return super().handle_request(request)
+
+
+@pytest.mark.parametrize("overwritten", [False, True])
+def test_a_zone_that_has_left_the_account_keeps_nothing_else(machine: Machine, hostname: str, overwritten: bool) -> None:
+    """All else goes, the tunnel before what guards it; what stays is said, and given back later."""
+    zone, before = zone_of(machine), without_times(machine.stand.exported())
+    record = add_record(machine.stand, zone, name=hostname, type="A", content="192.0.2.7") if overwritten else None
+    with_record = without_times(machine.stand.exported())
+    machine.set_up(keeping(hostname, *TWO), overwrite_dns=overwritten)
+    machine.transport = NoZones()
+    plan = machine.tear_down(hostname)
+    machine.transport = None
+    kinds = [step.what for step in plan.changes]
+    assert "dns" not in kinds
+    assert kinds.index("tunnel") < kinds.index("application") < kinds.index("service_token")
+    assert not machine.secrets
+    assert "no zone of your account holds" in plan.left[0]
+    assert ("192.0.2.7" in plan.left[-1]) is overwritten
+    assert len(machine.journal.all()) == (1 if overwritten else 0)
+    after = json.loads(machine.stand.exported())
+    assert {item["name"] for item in after["dns_records"]} >= {hostname}
+    machine.tear_down(hostname)  # the zone is back
+    assert without_times(machine.stand.exported()) == with_record
+    assert not machine.journal.all()
+    if record is not None:
+        for one in machine.stand.do(lambda: [item.id for item in machine.stand.account.records.of(hostname)]):
+            ask(machine.stand, "DELETE", f"/zones/{zone}/dns_records/{one}")
+    assert without_times(machine.stand.exported()) == before
+
+
+def test_a_zone_that_nobody_knows_is_still_refused(machine: Machine, hostname: str) -> None:
+    """Of a name that prx knows nothing of, not even the account is known: nothing is done."""
+    machine.transport = NoZones()
+    with pytest.raises(PrxError, match="no zone of your account holds"):
+        machine.tear_down(hostname)

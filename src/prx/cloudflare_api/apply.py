@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from prx.cloudflare_api.calls import Api
 from prx.cloudflare_api.errors import ApiError, LostAnswerError, TakenError
-from prx.cloudflare_api.guards import end_of, has_reached_its_owner, token_ids
+from prx.cloudflare_api.guards import end_of, entries_of, has_reached_its_owner, token_ids
 from prx.cloudflare_api.ingress import wanted_document
 from prx.cloudflare_api.journal import Journal, Memory, TokenMemory
 from prx.cloudflare_api.plan import Plan, is_marked, leading_record, our_app
@@ -273,6 +273,8 @@ class Setup:
     # -- what goes -----------------------------------------------------------------------------------------------
 
     def _delete_service_token(self, short: str) -> None:
+        for entry in entries_of(short, self._world, self._wish.hostname, self._memory, self._wish):
+            self._ports.drop_secret(entry)
         token_id = self._token_ids.get(short, "")
         if token_id:
             self._api.delete_service_token(self._account, token_id)

@@ -56,6 +56,28 @@ def has_reached_its_owner(token: TokenWish, world: World, memory: Memory) -> boo
     return both and (remembered is None or remembered.kept_as == token.kept_as)
 
 
+def entries_of(short: str, world: World, hostname: str, memory: Memory, wish: Wish | None = None) -> tuple[str, ...]:
+    """Return the entries of the secrets manager that hold a service token of ours: prx put it there, and it is that one still.
+
+    None if the file names them for itself, as `[access]` does: without them `prx start` would refuse it; or if another token
+    that is wished for is kept there.
+    """
+    remembered = memory.service_tokens.get(short)
+    kept = remembered.kept_as if remembered is not None else ""
+    wanted = {token.kept_as for token in wish.service_tokens if token.name != short} if wish is not None else set()
+    if not kept or kept in world.local.in_use or kept in wanted:
+        return ()
+    client_id = dict(world.local.client_ids).get(kept, "")
+    is_there = any(item.name == token_name(hostname, short) and item.client_id == client_id for item in world.tokens or ())
+    return (kept, f"{kept}-id") if client_id and is_there else ()
+
+
+def gone_with(short: str, world: World, hostname: str, memory: Memory, wish: Wish | None = None) -> str:
+    """Return in words what of the secrets manager goes with a service token; empty if nothing does."""
+    entries = entries_of(short, world, hostname, memory, wish)
+    return f", with {' and '.join(f'secret:{name}' for name in entries)}" if entries else ""
+
+
 def application_steps(world: World, wish: Wish, app: Application | None) -> Iterator[Step]:
     """Yield the step of the application, if one is wanted."""
     if not wish.is_protected:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from prx.cloudflare_api.guards import application_steps, notes, obstacles, token_steps
+from prx.cloudflare_api.guards import application_steps, gone_with, notes, obstacles, token_steps
 from prx.cloudflare_api.ingress import same, wanted_document, words
 from prx.cloudflare_api.journal import Memory
 from prx.cloudflare_api.steps import Action, Step
@@ -35,7 +35,8 @@ class FileState:
 class Plan:
     """The steps in their order, what else is to be known (`notes`), and why it cannot be carried out (`refused`).
 
-    open: strangers will reach the service. obstacles: those notes that say why the name will not work all the same.
+    open: strangers will reach the service. obstacles: those notes that say why the name will not work all the same. left: those
+    that say what a removal leaves though it is prx's.
     """
 
     hostname: str
@@ -45,6 +46,7 @@ class Plan:
     refused: tuple[str, ...] = ()
     open: bool = False
     obstacles: tuple[str, ...] = ()
+    left: tuple[str, ...] = ()
 
     @property
     def changes(self) -> tuple[Step, ...]:
@@ -179,7 +181,8 @@ def _left_over(world: World, wish: Wish, memory: Memory, app: Application | None
     for token in world.tokens or ():
         short = token.name.rpartition(": ")[2]
         if short not in wanted and short in memory.service_tokens:
-            yield Step("delete", "service_token", short, f"client id {token.client_id}", "is not wanted any more")
+            then = f"is not wanted any more{gone_with(short, world, wish.hostname, memory, wish)}"
+            yield Step("delete", "service_token", short, f"client id {token.client_id}", then)
 
 
 def _foreign_apps(world: World, hostname: str) -> tuple[Application, ...]:

@@ -1,7 +1,8 @@
 """Take a set-up back: the plan (pure), and what carries it out. Everything tolerates "already gone".
 
 The record goes first, then what guarded the name, the tunnel last: nothing is public unprotected in between. Only what is
-marked as prx's goes; what the user let prx overwrite is given back.
+marked as prx's goes; what the user let prx overwrite is given back. If no zone is seen that holds the name (it has left the
+account, or the token does not cover it) the rest goes all the same, the tunnel first, and the plan says what stays.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any
 from prx.cloudflare_api.apply import MovedError, writable
 from prx.cloudflare_api.calls import Api
 from prx.cloudflare_api.errors import LostAnswerError, TakenError
-from prx.cloudflare_api.guards import token_ids
+from prx.cloudflare_api.guards import entries_of, gone_with, token_ids
 from prx.cloudflare_api.ingress import serves_others, without
 from prx.cloudflare_api.journal import Journal, Memory
 from prx.cloudflare_api.plan import FileState, Plan, leading_record, our_app, our_record
@@ -24,12 +25,15 @@ from prx.cloudflare_api.world import World
 
 def plan_removal(world: World, hostname: str, memory: Memory, file: FileState) -> Plan:
     """Return the plan that takes away what prx made for a host name."""
-    steps = [*_dns_steps(world, hostname, memory), *_access_steps(world, hostname, memory), *_tunnel_steps(world, hostname)]
+    guards, tunnels = [*_access_steps(world, hostname, memory)], [*_tunnel_steps(world, hostname)]
+    # a record that could not be looked for may still lead to the tunnel: then that goes before what guards it
+    steps = [*tunnels, *guards] if world.no_zone else [*_dns_steps(world, hostname, memory), *guards, *tunnels]
     if world.local.secret_tunnel in _ends(world, hostname, memory):
         steps.append(Step("delete", "secret", f"secret:{world.local.secret}", "holds the tunnel's token", "gone"))
     if file.changes:
         steps.append(Step("change", "file", file.path, "says all this", "; ".join(file.changes)))
-    return Plan(hostname, world.fingerprint, tuple(steps), tuple(_notes(world, hostname, memory)))
+    left = tuple(_left(world, hostname, memory))
+    return Plan(hostname, world.fingerprint, tuple(steps), (*left, *_notes(world, hostname, memory)), left=left)
 
 
 def _dns_steps(world: World, hostname: str, memory: Memory) -> Iterator[Step]:
@@ -56,7 +60,7 @@ def _access_steps(world: World, hostname: str, memory: Memory) -> Iterator[Step]
     if (app := our_app(world, hostname)) is not None:
         yield Step("delete", "application", app.name, "guards the name", "gone")
     for name in token_ids(world, hostname):
-        yield Step("delete", "service_token", name, "is there", "gone")
+        yield Step("delete", "service_token", name, "is there", f"gone{gone_with(name, world, hostname, memory)}")
     if not world.other_apps and our_pins(world, memory):
         yield Step("delete", "pin", "One-time PIN", "was switched on by prx, and nothing else needs it", "off")
 
@@ -89,6 +93,24 @@ def _serves_on(tunnel: Tunnel, world: World, hostname: str) -> bool:
     return bool(serves_others(rules, hostname))
 
 
+def _left(world: World, hostname: str, memory: Memory) -> Iterator[str]:
+    """Yield what is prx's and cannot be taken away."""
+    if world.no_zone:
+        yield (
+            f"the DNS record of {hostname} stays if there is one, as it cannot be looked for: {world.no_zone}. It leads "
+            "nowhere once the tunnel is gone"
+        )
+        if memory.former_records:
+            former = "; ".join(str(Record.read(item)) for item in memory.former_records)
+            yield f"what was there before cannot be given back: {former}. The same command does it once a zone is seen"
+    tokens = token_ids(world, hostname)
+    for short, token in memory.service_tokens.items():
+        kept = token.kept_as
+        if kept in world.local.entries and not (short in tokens and entries_of(short, world, hostname, memory)):
+            why = "the file names it" if kept in world.local.in_use else "it may hold something else by now"
+            yield f"secret:{kept}, where the service token {short} was kept, stays: {why}"
+
+
 def _notes(world: World, hostname: str, memory: Memory) -> Iterator[str]:
     held = world.local.secret_tunnel
     if held and held not in _ends(world, hostname, memory):
@@ -119,7 +141,17 @@ class Removal:
         for step in plan.changes:
             self._ports.begun(step)
             self._perform(step)
-        self._journal.forget(self._memory)
+        self._forget()
+
+    def _forget(self) -> None:
+        """Drop the host name, but for records that can be given back only once the token sees their zone."""
+        memory = self._memory
+        if not (self._world.no_zone and memory.former_records):
+            self._journal.forget(memory)
+            return
+        kept = Memory(memory.hostname, memory.api, memory.account_id, memory.zone_id)
+        kept.record_id, kept.former_records = memory.record_id, memory.former_records
+        self._journal.keep(kept)
 
     def _perform(self, step: Step) -> None:
         match step.what:
@@ -130,6 +162,8 @@ class Removal:
                 assert app is not None, "the plan saw it"
                 self._api.delete_application(self._account, app.id)
             case "service_token":
+                for entry in entries_of(step.name, self._world, self._hostname, self._memory):
+                    self._ports.drop_secret(entry)
                 self._api.delete_service_token(self._account, token_ids(self._world, self._hostname)[step.name])
             case "pin":
                 for provider in our_pins(self._world, self._memory):

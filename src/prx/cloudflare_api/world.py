@@ -20,12 +20,15 @@ class Local:
     """What this machine keeps: whether the secrets manager has the token of that tunnel, and what the file would become.
 
     secret: the entry for the tunnel's token; secret_tunnel: the id of the tunnel whose token is there (empty: none). entries:
-    which there are of that one and of those that service tokens are to be kept in.
+    which there are of that one and of those that service tokens are to be kept in. client_ids: of the entries that service
+    tokens were put in, the client id that stands beside each. in_use: those of them that the file names for itself.
     """
 
     secret: str
     secret_tunnel: str = ""
     entries: frozenset[str] = frozenset()
+    client_ids: tuple[tuple[str, str], ...] = ()
+    in_use: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +37,7 @@ class World:
 
     team, apps, tokens, providers are None if they were not read, or could not be (`unseen` says why). other_apps: how
     many applications stand before other names. delegations: NS records by which other servers answer for the name. ending: the
-    ids of the service tokens that have ended, or do so within a month.
+    ids of the service tokens that have ended, or do so within a month. no_zone: why no records could be read; else empty.
     """
 
     zone: Zone
@@ -51,6 +54,7 @@ class World:
     other_apps: int = 0
     delegations: tuple[Record, ...] = ()
     ending: frozenset[str] = frozenset()
+    no_zone: str = ""
 
     @property
     def fingerprint(self) -> str:
@@ -74,6 +78,10 @@ def _stable(value: object) -> object:
 _SOON: Final = 30 * 86_400.0  # seconds; a token is good for a year
 
 
+class NoZoneError(PrxError):
+    """No zone that the token sees holds a host name: it is in none, or in one that has left the account, or is not covered."""
+
+
 def find_zone(api: Api, hostname: str, *, cert_zone: Zone | None = None) -> Zone:
     """Return the zone of a host name; PrxError if the token sees none. cert_zone: the one that a cert.pem is for."""
     try:
@@ -87,6 +95,19 @@ def find_zone(api: Api, hostname: str, *, cert_zone: Zone | None = None) -> Zone
     return zone
 
 
+def zone_to_leave(api: Api, hostname: str, memory: Memory, *, cert_zone: Zone | None = None) -> tuple[Zone, str]:
+    """Return the zone of a host name that is taken back, and why none is seen; then it has no id, and the journal's account.
+
+    What prx made beside the record can be taken away all the same. PrxError if the account is not known either.
+    """
+    try:
+        return find_zone(api, hostname, cert_zone=cert_zone), ""
+    except NoZoneError as error:
+        if not memory.account_id:
+            raise
+        return Zone("", "", memory.account_id), error.message
+
+
 def _no_zone(hostname: str, zone: Zone | None, cert_zone: Zone | None) -> PrxError:
     if cert_zone is not None:
         there = f" ({zone.name})" if zone is not None and zone.name else ""
@@ -94,20 +115,30 @@ def _no_zone(hostname: str, zone: Zone | None, cert_zone: Zone | None) -> PrxErr
             f"cert.pem works in one zone alone, and {hostname} is in another{there}",
             hint="`cloudflared tunnel login` makes one for that zone; an API token serves several",
         )
-    return PrxError(
+    return NoZoneError(
         f"no zone of your account holds {hostname}: none of its endings is a domain that the token sees",
         hint="add the domain at https://dash.cloudflare.com, or let the token cover its zone (Zone Resources)",
     )
 
 
-def observe(api: Api, zone: Zone, hostname: str, memory: Memory, local: Local, *, access: bool, now: float = 0.0) -> World:
+def observe(
+    api: Api,
+    zone: Zone,
+    hostname: str,
+    memory: Memory,
+    local: Local,
+    *,
+    access: bool,
+    now: float = 0.0,
+    no_zone: str = "",
+) -> World:
     """Read everything around a host name. access: Access is wanted, so what cannot be seen of it is an error.
 
-    now: seconds since 1970, by which a service token has ended or not.
+    now: seconds since 1970, by which a service token has ended or not. no_zone: see `zone_to_leave`.
     """
     account = zone.account_id
     tunnels = _tunnels(api, account, hostname)
-    records = tuple(api.records(zone.id, hostname))
+    records = () if no_zone else tuple(api.records(zone.id, hostname))
     tunnel = chosen(tunnels, memory, records)
     configuration = api.configuration(account, tunnel.id) if tunnel else None
     seen = _access(api, account, hostname, memory, wanted=access)
@@ -124,8 +155,9 @@ def observe(api: Api, zone: Zone, hostname: str, memory: Memory, local: Local, *
         local,
         seen.unseen,
         sum(not _concerns(app, hostname) for app in seen.apps or ()),
-        tuple(api.delegations(zone, hostname)),
+        () if no_zone else tuple(api.delegations(zone, hostname)),
         frozenset(token.id for token in seen.tokens or () if token.ends_before(now + _SOON)),
+        no_zone,
     )
 
 

@@ -58,6 +58,12 @@ class SetupFile:
         prefix, rest = split_reference(settings.cloudflare.token.reveal())
         return rest if prefix == "secret" and settings.cloudflare.hostname == hostname else ""
 
+    def entries_of_access(self) -> frozenset[str]:
+        """Return the entries of the secrets manager that `[access]` names, with whose values prx itself passes Access."""
+        access = self.loaded.config.access
+        references = (split_reference(text) for text in (access.client_id, access.client_secret.reveal()))
+        return frozenset(rest.removesuffix("-id") for prefix, rest in references if prefix == "secret")
+
     def state(self, wanted: NamedTunnel) -> FileState:
         """Return in words what would be written; ConfigError if `prx start` would refuse the file then."""
         changes = with_tunnel(self.text, wanted, self.environ)[1]

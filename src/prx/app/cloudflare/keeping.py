@@ -49,6 +49,12 @@ class Keeping:
             return str(TunnelToken.decode(self.lookup(name).reveal()).tunnel_id)
         return ""
 
+    def text_of(self, name: str) -> str:
+        """Return what an entry holds that is no secret, such as a client id; empty if there is none."""
+        with suppress(SecretNotFoundError):
+            return self.lookup(name).reveal()
+        return ""
+
     def require_key(self) -> None:
         """Raise SecretError if there is neither a key for a first entry nor a terminal to ask for one; nothing is changed."""
         if self.store.path.exists() or self._environ.get(MASTER_KEY_VARIABLE) or self._ask is not None:

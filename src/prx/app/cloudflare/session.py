@@ -26,7 +26,7 @@ from prx.cloudflare_api.rights import how_to_get
 from prx.cloudflare_api.steps import TITLES, Step
 from prx.cloudflare_api.things import Zone
 from prx.cloudflare_api.wishes import TokenWish, Wish
-from prx.cloudflare_api.world import Local, World, find_zone, observe
+from prx.cloudflare_api.world import Local, World, find_zone, observe, zone_to_leave
 from prx.config.paths import data_dir, ensure_private_dir, private_dir
 from prx.core.errors import PrxError, UsageError
 from prx.core.hosts import is_this_machine
@@ -91,7 +91,7 @@ class Session:
         entry = self._file.entry(wish.hostname) or memory.secret or entry_of(wish.hostname)
 
         def read_plan() -> tuple[World, Plan]:
-            local, now = self._local(entry, wish.service_tokens), SystemClock().wall()
+            local, now = self._local(entry, memory, wish.service_tokens), SystemClock().wall()
             world = observe(self._api, zone, wish.hostname, memory, local, access=wish.is_protected, now=now)
             state = self._file.state(self._tunnel(wish, local_addr, entry, world, memory))
             return world, plan_setup(world, wish, memory, state, overwrite_dns=self._manner.overwrite_dns)
@@ -118,12 +118,13 @@ class Session:
 
     def take_back(self, hostname: str) -> Outcome:
         """Take away what prx made for a host name."""
-        zone = find_zone(self._api, hostname, cert_zone=self._cert_zone())
         memory = self._memory(hostname)
+        zone, no_zone = zone_to_leave(self._api, hostname, memory, cert_zone=self._cert_zone())
         entry = self._file.entry(hostname) or memory.secret or entry_of(hostname)
 
         def read_plan() -> tuple[World, Plan]:
-            world = observe(self._api, zone, hostname, memory, self._local(entry), access=False)
+            local = self._local(entry, memory)
+            world = observe(self._api, zone, hostname, memory, local, access=False, no_zone=no_zone)
             state = self._file.state_without(hostname, self._aud(world, memory)) if self._file.exists else self._nothing()
             return world, plan_removal(world, hostname, memory, state)
 
@@ -139,10 +140,13 @@ class Session:
     def _memory(self, hostname: str) -> Memory:
         return self._journal.find(hostname, self._credentials.base)
 
-    def _local(self, entry: str, tokens: Sequence[TokenWish] = ()) -> Local:
+    def _local(self, entry: str, memory: Memory, tokens: Sequence[TokenWish] = ()) -> Local:
         """Return what is kept here, of what this host name is about alone: another entry is no reason for another plan."""
         concerned = {entry, *(name for token in tokens for name in (token.kept_as, f"{token.kept_as}-id"))}
-        return Local(entry, self._keeping.tunnel_of(entry), self._keeping.names() & concerned)
+        put = {token.kept_as for token in memory.service_tokens.values() if token.kept_as}
+        client_ids = tuple((name, self._keeping.text_of(f"{name}-id")) for name in sorted(put))
+        names = self._keeping.names() & (concerned | put)
+        return Local(entry, self._keeping.tunnel_of(entry), names, client_ids, self._file.entries_of_access() & put)
 
     def _cert_zone(self) -> Zone | None:
         held = self._credentials
@@ -280,7 +284,9 @@ class Written:
 
 
 def _done(written: Written, plan: Plan) -> str:
-    """Return the last line: what makes it public, or why nothing does yet."""
+    """Return the last line: what makes it public, or why nothing does yet; of a removal, what could not be removed."""
+    if plan.left:
+        return without_secrets(printable(f"{written.done}, but not all: {'; '.join(plan.left)}"))
     if not plan.obstacles:
         return written.done
     return without_secrets(printable(f"done, but {plan.hostname} will not work yet: {'; '.join(plan.obstacles)}"))
