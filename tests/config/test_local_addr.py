@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from prx.config.checker import read
 from prx.config.local_addr import LocalAddr
 from prx.config.schema import TunnelSettings
-from prx.core.hosts import is_this_machine
+from prx.config.this_machine import is_this_machine
 
 OWN = socket.gethostname()
 

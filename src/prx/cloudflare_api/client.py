@@ -24,8 +24,8 @@ import httpx2
 from prx import __version__
 from prx.cloudflare_api.errors import ApiError, LostAnswerError, RateLimitedError, Refusal, UnreachableError, refused
 from prx.cloudflare_api.rights import Right
+from prx.config.this_machine import is_this_machine
 from prx.core.errors import UsageError
-from prx.core.hosts import is_this_machine
 from prx.core.numbers import whole
 from prx.core.parsing import parse_json
 from prx.core.shortage import lack_behind

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from prx.config.this_machine import is_this_machine
 from prx.core.errors import PermanentError
-from prx.core.hosts import is_this_machine
 from prx.core.parsing import parse_json
 from prx.files.reading import read_plain
 from prx.files.replace import write_whole

@@ -23,8 +23,8 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 import httpx2
 
 from prx.cloudflare_api.client import require_safe
+from prx.config.this_machine import is_this_machine
 from prx.core.errors import CredentialError, NotReadyError, PrxError, shortage
-from prx.core.hosts import is_this_machine
 from prx.core.parsing import parse_json
 from prx.core.shortage import lack_behind
 from prx.files.outgoing import failure_words, making_client, trust_hint

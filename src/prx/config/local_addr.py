@@ -7,7 +7,7 @@ import re
 from urllib.parse import urlsplit
 
 from prx.config.hostname import reachable_host
-from prx.core.hosts import is_this_machine
+from prx.config.this_machine import is_this_machine
 from prx.core.value import Value, value_class
 
 EXPECTED = "PORT, HOST:PORT, [IPV6]:PORT or http(s)://HOST:PORT, such as 8080 or 127.0.0.1:8080"

@@ -28,8 +28,8 @@ from prx.cloudflare_api.things import Zone
 from prx.cloudflare_api.wishes import TokenWish, Wish
 from prx.cloudflare_api.world import Local, World, find_zone, observe, zone_to_leave
 from prx.config.paths import data_dir, ensure_private_dir, private_dir
+from prx.config.this_machine import is_this_machine
 from prx.core.errors import PrxError, UsageError
-from prx.core.hosts import is_this_machine
 from prx.logs.text import printable
 from prx.runtime.host.clock import SystemClock
 from prx.runtime.host.lock import InstanceLock, LockHeld

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from prx.config.hostname import shown
+from prx.config.this_machine import is_this_machine
 from prx.core.deadline import Deadline
 from prx.core.evidence import Origin
-from prx.core.hosts import is_this_machine
 from prx.core.shortage import PORTS_HINT, lack_behind, lack_of
 from prx.core.value import Value, value_class
 from prx.runtime.probes.connect import (

@@ -18,7 +18,7 @@ from typing import NamedTuple, Self
 
 from prx.backends.base import Counters
 from prx.config.schema import TunnelSettings
-from prx.core.hosts import is_this_machine
+from prx.config.this_machine import is_this_machine
 from prx.runtime.probes.accept_queue import Arrival
 from prx.runtime.probes.connect import Endpoint, FailureKind, ProbeError, connected_to_one, is_address
 from prx.runtime.probes.kept import connect_at_once
