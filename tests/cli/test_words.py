@@ -79,6 +79,34 @@ def test_what_is_meant(line: str, code: int, said: str, capsys: pytest.CaptureFi
     assert out == ""
 
 
+DIGITS = "9" * 5000  # more than Python makes a number of
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["report", "--since", f"{DIGITS}d"], "expected a span of time"),
+        (["report", "--since", f"{DIGITS}h"], "expected a span of time"),
+        (["report", "--since", "1d\n2h"], "expected a span of time"),
+        (["logs", "--since", f"{DIGITS}d1h"], "expected a span of time"),
+        (["logs", "-n", DIGITS], "expected a whole number"),
+        (["start", "8080", "--detach", "--ttl", f"{DIGITS}h"], "expected a time such as"),
+        (["start", "8080", "--ttl", DIGITS], "expected a time such as"),
+        (["secret", "set", "a", "--expires", "999999w"], "expected a number and a unit"),
+        (["url", "--wait", DIGITS], "expected a number from 0 to 3600"),
+        (["replay", DIGITS], "expected a whole number"),
+        (["start", DIGITS], "is not a local address"),
+    ],
+    ids=lambda value: " ".join(value)[:30] if isinstance(value, list) else "",
+)
+def test_numbers_without_end(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A number or a span that is too long to be one is a mistake in the command line, exit code 2, not a traceback."""
+    assert main(words) == 2
+    err = capsys.readouterr().err
+    assert said in err
+    assert "Traceback" not in err
+
+
 @pytest.mark.parametrize(("line", "said"), [("version", "prx 0."), ("help", "Commands:"), ("help start", "Usage: prx start")])
 def test_words_that_everybody_tries(line: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
     """`prx version` and `prx help [COMMAND]` do what they say."""

@@ -17,7 +17,7 @@ from prx.core.errors import PrxError, refused, unknown_tunnel
 if TYPE_CHECKING:
     from prx.history.report import Report
 
-_DAYS = re.compile(r"(?:(\d+)d)?(.*)")
+_DAYS = re.compile(r"(?:(\d+)d)?(.*)", re.DOTALL)
 
 
 class Span(click.ParamType):  # type: ignore[type-arg]  # generic in the stubs only
@@ -28,17 +28,19 @@ class Span(click.ParamType):  # type: ignore[type-arg]  # generic in the stubs o
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """Return the seconds; fail with what is expected."""
         from prx.core.durations import parse_duration
+        from prx.core.numbers import whole
 
         if isinstance(value, float):
             return value
         match = _DAYS.fullmatch(str(value).strip())
         assert match is not None  # everything matches
+        days = whole(match[1] or "0")
         try:
             rest = parse_duration(match[2]) if match[2] else 0.0
         except ValueError:
             rest = -1.0
-        seconds = int(match[1] or 0) * 86400 + rest
-        if rest < 0 or not 1 <= seconds <= 36500 * 86400:
+        seconds = (days or 0) * 86400 + rest
+        if days is None or rest < 0 or not 1 <= seconds <= 36500 * 86400:
             self.fail(f"found {value!r}, expected a span of time such as 12h, 7d or 1d12h", param, ctx)
         return seconds
 

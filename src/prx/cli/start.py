@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from prx.runtime.host.lock import LockHeld
 
 _COMMAND = "prx.command"  # where the words behind `--` wait for the callback
+_LONGEST = 36_500 * 86_400.0  # seconds; a hundred years are as good as forever, and can be written down
 
 
 class _WithCommand(click.Command):
@@ -71,7 +72,7 @@ def _parse_duration(_context: click.Context, _parameter: click.Parameter, text: 
         seconds = parse_duration(text) if number is None else float(number)
     except ValueError:
         seconds = 0.0
-    if seconds <= 0:
+    if not 0 < seconds <= _LONGEST:
         raise click.BadParameter(f"found {text!r}, expected a time such as 90s, 30m, 1h30m")
     return seconds
 
