@@ -107,6 +107,30 @@ def test_numbers_without_end(words: list[str], said: str, capsys: pytest.Capture
     assert "Traceback" not in err
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["config", "check", "-c", "no\x1b[31mfile\x07"],
+        ["start", "-c", "no\x1b]0;title\x07file"],
+        ["config", "check", "-c", "hook.toml"],
+        ["config", "check", "-c", "secret.toml"],
+        ["install", "cloudflared", "--from", "no\x1b[2Jfile"],
+        ["secret", "set", "a", "--file", "no\u202efile"],
+    ],
+)
+def test_no_name_reaches_the_terminal_as_a_sequence(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A file's name in an error or a warning, from the command line or from a file, moves no cursor and sets no colour."""
+    (tmp_path / "hook.toml").write_text('[tunnel]\non_url = ["./no\\u001b[31mprogram"]\n')
+    (tmp_path / "secret.toml").write_text('[tunnel]\nhook_secret = "file:no\\u001b[31mfile"\n')
+    main(words)
+    err = capsys.readouterr().err
+    assert "no" in err
+    assert "file" in err or "program" in err
+    assert err.replace("\n", "").isprintable(), err
+
+
 @pytest.mark.parametrize(("line", "said"), [("version", "prx 0."), ("help", "Commands:"), ("help start", "Usage: prx start")])
 def test_words_that_everybody_tries(line: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
     """`prx version` and `prx help [COMMAND]` do what they say."""

@@ -26,7 +26,14 @@ def say(text: str) -> None:
 
 
 def complain(text: str) -> None:
-    """Write to stderr what has to be said in any case, if it takes it: it may be closed, or lead to a full disk."""
+    """Write to stderr what has to be said in any case, if it takes it: it may be closed, or lead to a full disk.
+
+    Names of files, and what others have written, may hold sequences that a terminal would act on: they are dropped.
+    """
+    if not text.replace("\n", "").isprintable():
+        from prx.logs.text import printable
+
+        text = "\n".join(map(printable, text.split("\n")))
     with suppress(OSError):
         terminal = sys.stderr is not None and sys.stderr.isatty()
         click.echo(_painted(on_screen(text, terminal=terminal), sys.stderr) if terminal else text, err=True)
