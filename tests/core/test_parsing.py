@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,18 @@ def test_deep_toml_is_a_value_error(text: str) -> None:
     """As a mistake of TOML is, whether brackets or dotted keys nest."""
     with pytest.raises(ValueError, match="nested too deeply"):
         parse_toml(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["9" * 5000, f"value = {'9' * 5000}", f"value = [1, -{'9' * 5000}]", f"a = {{ b = {'9_' * 5000}9 }}"]
+)
+def test_a_number_of_thousands_of_digits_is_a_value_error(text: str) -> None:
+    """Python makes no number of them: that is a mistake of the document like any other, in JSON and in TOML."""
+    with pytest.raises(ValueError, match="digits"):
+        parse_json(text) if text[0] == "9" else parse_toml(text)
+    if text[0] != "9":
+        with pytest.raises(tomllib.TOMLDecodeError, match="more than 4300 digits"):
+            parse_toml(text)
 
 
 def test_a_table_as_deep_as_any_may_be_is_read() -> None:

@@ -172,10 +172,15 @@ def _read_tables(kind: type[Table], facts: Facts, value: Any, path: KeyPath, mis
 
 def _read_value(kind: Any, facts: Facts, value: Any, path: KeyPath, mistakes: list[Mistake]) -> Any:
     try:
-        return _fitting(kind, facts, str(value).lower() if type(value) is facts.also else value)
+        return _fitting(kind, facts, _spelled(value) if type(value) is facts.also else value)
     except ValueError as error:
         mistakes.append(Mistake(path, value, expected=str(error)))
         return None
+
+
+def _spelled(value: Any) -> str:
+    """Return a number, or true or false, as it is written; a long one in hexadecimal: Python writes no 4301 decimal digits."""
+    return str(value).lower() if value.bit_length() < _SHORT else hex(value)
 
 
 def _fitting(kind: Any, facts: Facts, value: Any) -> Any:
@@ -213,6 +218,7 @@ def _number(value: Any, facts: Facts) -> float:
 
 
 _NUMBERS: Final = (int, float)  # and not bool, which is an int
+_SHORT: Final = 64  # bits
 
 
 def _in_range(number: Any, facts: Facts) -> Any:

@@ -67,6 +67,9 @@ class Layer:
         path = key.path if key else path
         self.sound = None
         self.bad.add(path)
+        if path in self.values:  # nothing else is in it, and a file may hold thousands of mistakes
+            del self.values[path]
+            return
         for known in [known for known in self.values if known[: len(path)] == path]:
             del self.values[known]
         self.tables = {known: None for known in self.tables if known[: len(path)] != path}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import stat
-import sys
 import tomllib
 from collections.abc import Mapping
 from dataclasses import field
@@ -14,7 +13,7 @@ from typing import Any, Final
 
 from prx.config import positions
 from prx.core.errors import ConfigError, ShortageError
-from prx.core.parsing import DEEPEST
+from prx.core.parsing import DEEPEST, too_many_digits
 from prx.core.shortage import lack_of
 from prx.core.value import Value, value_class
 from prx.files import Claim, FileRefusedError
@@ -80,7 +79,7 @@ def parse_source(path: Path, text: str, mode: int = 0o600, others_can_read: bool
     except tomllib.TOMLDecodeError as error:
         raise ConfigError([_syntax_problem(path, text, str(error))]) from error
     except ValueError as error:  # Python's own limit of digits
-        raise ConfigError([f"{path}: not TOML: found a number of more than {sys.get_int_max_str_digits()} digits"]) from error
+        raise ConfigError([f"{path}: not TOML: {too_many_digits()}"]) from error
 
 
 def _read(path: Path, claim: Claim, environ: Mapping[str, str] | None) -> Content:

@@ -6,12 +6,18 @@ tomllib takes one nesting of any depth, that of dotted keys, which it reads in a
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any, Final
 
 # Tables and lists within one another that TOML may have. prx.toml has six; a lower limit would find no other mistake sooner.
 DEEPEST: Final = 100
 
 _TOO_DEEP = "it is nested too deeply"
+
+
+def too_many_digits() -> str:
+    """Return what was found if Python refuses to make a number of a text."""
+    return f"found a number of more than {sys.get_int_max_str_digits()} digits"
 
 
 def parse_json(text: str | bytes) -> Any:
@@ -30,6 +36,10 @@ def parse_toml(text: str) -> dict[str, Any]:
         found = tomllib.loads(text)
     except RecursionError as error:
         raise tomllib.TOMLDecodeError(_TOO_DEEP) from error
+    except tomllib.TOMLDecodeError:
+        raise
+    except ValueError as error:  # Python's own limit of digits
+        raise tomllib.TOMLDecodeError(too_many_digits()) from error
     if _is_too_deep(found):
         raise tomllib.TOMLDecodeError(_TOO_DEEP)
     return found
