@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import select
+import selectors
 import subprocess
 import sys
 import time
@@ -135,6 +136,22 @@ def test_a_command_that_hangs_is_ended_with_its_children(tmp_path: Path) -> None
     assert "no answer within 1.5 seconds" in refusal(SecretSources(timeout=1.5), python(code))
     assert time.monotonic() - started < 10
     until_gone(int(pid_file.read_text()))
+
+
+@pytest.mark.parametrize(
+    "code", ["yes >&2", "yes >&2 & yes >&2 & yes >&2", "while echo busy >&2; do :; done", "printf x; yes no >&2"]
+)
+def test_a_command_that_complains_without_a_pause_is_ended(code: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its time is up though there is always something to read from it."""
+
+    class NeverIdle(selectors.DefaultSelector):  # however fast it is read
+        def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+            assert time.monotonic() - started < 10
+            return super().select(None if timeout == 0 else timeout)
+
+    monkeypatch.setattr(selectors, "DefaultSelector", NeverIdle)
+    started = time.monotonic()
+    assert "no answer within 0.5 seconds" in refusal(SecretSources(timeout=0.5), f'cmd:sh -c "{code}"')
 
 
 def until_gone(pid: int) -> None:

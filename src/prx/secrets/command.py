@@ -100,7 +100,7 @@ def _collect(process: subprocess.Popen[bytes], place: str, timeout: float) -> tu
             selector.register(pipe, selectors.EVENT_READ, collected)
         while selector.get_map():
             ready = selector.select(deadline.left)
-            if not ready:
+            if not ready or deadline.is_over:  # also of one that complains without a pause
                 raise SecretError(f"{place}: gave no answer within {timeout:g} seconds{_shown(pipes[process.stderr])}")
             for key, _ in ready:
                 _read_some(selector, key, keep_all=key.fileobj is process.stdout)
