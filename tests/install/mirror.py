@@ -15,6 +15,18 @@ from prx.install.pinned import Asset, Release
 MACHINE = ("linux", "amd64")
 PROGRAM = b"#!/bin/sh\necho cloudflared version 2099.1.0\n" + b"#" * 300_000
 VERSION = "2099.1.0"
+# `prx install cloudflared`, with a table whose release is VERSION with DIGEST
+INSTALL = """
+import sys
+from prx.install import cloudflared, pinned
+version, digest, *arguments = sys.argv[1:]
+asset = pinned.Asset("cloudflared-linux-amd64", digest)
+small = pinned.Release(version, {key: asset for key in [("linux", "amd64"), cloudflared.this_machine()]})
+cloudflared.install_cloudflared.__kwdefaults__["release"] = small
+from prx.cli.install import install
+from prx.ui.errors import run
+sys.exit(run(install, ["cloudflared", *arguments]))
+"""
 
 Answer = Callable[[BaseHTTPRequestHandler], None]
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from tests.e2e.prx_process import clean_environment, prx_start
-from tests.install.mirror import MACHINE, PROGRAM, Mirror, release, whole
+from tests.install.mirror import INSTALL, MACHINE, PROGRAM, Mirror, release, whole
 from tests.support.child import Child, running
 from tests.support.origin import serving
 
@@ -24,18 +24,6 @@ from prx.install import trial
 from prx.install.cloudflared import Installed, install_cloudflared
 from prx.install.fetch import Bounds
 
-# `prx install cloudflared`, with a table whose release is VERSION with DIGEST
-INSTALL = """
-import sys
-from prx.install import cloudflared, pinned
-version, digest, *arguments = sys.argv[1:]
-asset = pinned.Asset("cloudflared-linux-amd64", digest)
-small = pinned.Release(version, {key: asset for key in [("linux", "amd64"), cloudflared.this_machine()]})
-cloudflared.install_cloudflared.__kwdefaults__["release"] = small
-from prx.cli.install import install
-from prx.ui.errors import run
-sys.exit(run(install, ["cloudflared", *arguments]))
-"""
 CONFIG = """
 [tunnels.web]
 local_addr = "127.0.0.1:{port}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -63,7 +64,15 @@ async def install_cloudflared(
             programs.switch(release.version)
             return Installed(programs.link, release.version, asset, downloaded=not there)
     except OSError as error:
-        raise refused(f"cannot write to {folder}: {(error.strerror or str(error)).lower()}", error, kind=PrxError) from error
+        raise _not_written(folder, error) from error
+
+
+def _not_written(folder: Path, error: OSError) -> PrxError:
+    """Return what ends an install that could not write; a file is named if it is the one that stands in the way."""
+    words = f"cannot write to {error.filename2 or folder}: {(error.strerror or str(error)).lower()}"
+    if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
+        return refused(words, error, hint="set PRX_DATA_DIR to a directory of your own")
+    return refused(words, error, kind=PrxError)
 
 
 @asynccontextmanager
