@@ -9,7 +9,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from prx.client.forks import close_in_children
 from prx.control.client import ANSWER_TIMEOUT, Client, NotRunningError, UnresponsiveError
 from prx.control.messages import Message
 from prx.core.errors import NotReadyError, PermanentError, PrxError
@@ -31,7 +30,6 @@ class Link:
         self._asking: set[Client] = set()
         self._lock = threading.Lock()
         self.released = False
-        close_in_children(holding)
 
     @contextmanager
     def connected(self, timeout: float = ANSWER_TIMEOUT) -> Iterator[Client]:

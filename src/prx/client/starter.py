@@ -7,9 +7,10 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from io import FileIO
 from pathlib import Path
 
-from prx.client.forks import close_in_children
+from prx.control.forks import close_in_children
 from prx.control.messages import Message, decode, raised
 from prx.control.ready import wait_readable
 from prx.core.deadline import Deadline
@@ -32,14 +33,27 @@ class Starter:
         self._given_up = given_up
         self._unread = b""
         self._words: list[str] = []
+        self._pipes: list[FileIO] = []
+        close_in_children(self)  # before there are pipes: another thread may fork while a process is started
         command = [_python(), "-P", "-m", "prx", "start", "--held", "--json", *words]
         try:
-            self._process = subprocess.Popen(
-                command, bufsize=0, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-            )
+            stdin, _hold = self._pipe()
+            self._stdout, stdout = self._pipe()
+            self._process = subprocess.Popen(command, stdin=stdin, stdout=stdout, stderr=subprocess.STDOUT)
         except OSError as error:
+            self.close()
             raise _not_started(command[0], error) from error
-        close_in_children(self)
+        except BaseException:
+            self.close()
+            raise
+        stdin.close()
+        stdout.close()
+
+    def _pipe(self) -> tuple[FileIO, FileIO]:
+        reading, writing = os.pipe()
+        ends = FileIO(reading, "rb"), FileIO(writing, "wb")
+        self._pipes += ends
+        return ends
 
     def wait_until_up(self, deadline: Deadline) -> None:
         """Return when prx publishes its first event: its control socket is there. Raise what has ended it, or NotReadyError."""
@@ -61,9 +75,8 @@ class Starter:
 
     def close(self) -> None:
         """Release prx, which ends if no one else holds it."""
-        for pipe in (self._process.stdin, self._process.stdout):
-            if pipe is not None:
-                pipe.close()
+        for pipe in self._pipes:
+            pipe.close()
 
     def _wait_for_the_first_process(self, deadline: Deadline) -> None:
         """Collect the process that was started: prx goes on in another one, which is no child of ours."""
@@ -76,8 +89,7 @@ class Starter:
 
     def _line(self, deadline: Deadline) -> Message | None:
         """Return the next line that is JSON; None at the end. Raises NotReadyError if time is over or the caller gives up."""
-        assert self._process.stdout is not None
-        fd = self._process.stdout.fileno()
+        fd = self._stdout.fileno()
         while True:
             while b"\n" in self._unread:
                 line, _, self._unread = self._unread.partition(b"\n")

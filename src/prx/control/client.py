@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from prx.control.forks import close_in_children
 from prx.control.messages import ANSWER_LIMIT, Message, decode, encode, raised
 from prx.control.peer import is_allowed, peer_of
 from prx.control.ready import wait_readable
@@ -55,6 +56,7 @@ class Client:
             self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         except OSError as error:
             raise self._not_asked(error) from error
+        close_in_children(self)
         try:
             self._connect()
         except BaseException:

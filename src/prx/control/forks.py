@@ -1,4 +1,8 @@
-"""What a forked child must not keep: a tunnel belongs to the process that opened it, and ends with that."""
+"""What a forked child must not keep: a connection to prx, or a pipe, belongs to the process that made it.
+
+A copy in a child would hold prx for as long as the child lives. And what the child does with its copy it does to the parent's:
+to shut it down ends the wait of the parent's thread.
+"""
 
 from __future__ import annotations
 
