@@ -12,7 +12,7 @@ from typing import Any
 from prx.client.link import closed, status_of, url_of
 from prx.client.opening import Opening
 from prx.client.status import Status
-from prx.client.threads import in_thread
+from prx.client.threads import in_thread, running_loop
 from prx.client.tunnel import OPEN_SECONDS, VERIFY_SECONDS, WAIT_SECONDS, Bond, requests_of, void
 from prx.client.wish import Wish, seconds, text, understand
 from prx.control.client import ANSWER_TIMEOUT, UnresponsiveError
@@ -71,7 +71,7 @@ class AsyncTunnel(Bond):
 
         Returns what ends that. The last call, if prx ends before this does, has the state `idle` and no URL.
         """
-        loop = asyncio.get_running_loop()
+        loop = running_loop()
 
         def report(status: Status) -> None:
             with suppress(RuntimeError):  # the loop has ended
@@ -100,14 +100,17 @@ class AsyncTunnel(Bond):
         link = self._opened()
         wait = seconds("timeout", timeout, WAIT_LIMIT)
         answer = await self._ask("requests", wait=wait, **self._next(link, words))
-        return Request.from_json((await self._ask("request", **self._found(link, answer, words, timeout)))["request"])
+        found = Request.from_json((await self._ask("request", **self._found(link, answer, words, timeout)))["request"])
+        self._pass_over(answer)
+        return found
 
     @asynccontextmanager
     async def _connected(self) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
         """Yield a connection, which `close` ends."""
+        loop = running_loop()
         client = self._opened().connect()  # to a local socket, which needs no wait
         reader, writer = await asyncio.open_unix_connection(sock=client.detach(), limit=ANSWER_LIMIT)
-        conversation = (asyncio.get_running_loop(), writer)
+        conversation = (loop, writer)
         self._conversations.add(conversation)
         try:
             yield reader, writer

@@ -28,14 +28,14 @@ class Follower:
         self._report = report
         self._last: Status | None = None
         self._stopped = threading.Event()
-        self._client: Client | None = None
+        self._clients: tuple[Client, ...] = ()
         self._thread = threading.Thread(target=self._run, name=f"prx tunnel {link.tunnel}", daemon=True)
         start(self._thread)
 
     def stop(self) -> None:
         """End; when it returns nothing more is reported, unless a report itself has called it."""
         self._stopped.set()
-        if client := self._client:
+        for client in self._clients:
             client.shut()
         if self._thread is not threading.current_thread():
             self._thread.join()
@@ -62,7 +62,7 @@ class Follower:
 
     def _follow(self) -> None:
         with self._link.connect() as events, self._link.connect() as asking:
-            self._client = events
+            self._clients = events, asking
             if self._stopped.is_set():
                 return
             stream = events.stream()

@@ -68,6 +68,11 @@ class Bond:
                 self._link = link
             return self._link is link
 
+    def _forget(self, link: Link) -> None:
+        """Have this link no more."""
+        with self._taking:
+            self._link = None if self._link is link else self._link
+
     def _opened(self) -> Link:
         if self._link is None:
             raise NotRunningError("the tunnel is not open", hint="use it in a `with` block, or call open()")
@@ -99,8 +104,11 @@ class Bond:
         """Return the question for all of the request that has come; raise NotReadyError if none has."""
         if not answer["requests"]:
             raise NotReadyError(f"no request such as {words!r} has come within {timeout:g} s", hint="`prx requests` lists all")
-        self._positions = later(self._positions, answer["positions"])
         return {"tunnel": link.tunnel, "id": answer["requests"][0]["id"]}
+
+    def _pass_over(self, answer: Message) -> None:
+        """Have the next question go beyond the request in `answer`: once it is handed out, as the way to it may break off."""
+        self._positions = later(self._positions, answer["positions"])
 
     def _note_known_requests(self) -> None:
         """Pass over what came before: a tunnel may be shared, and may have run for long."""
@@ -136,11 +144,16 @@ class Tunnel(Bond):
             except BaseException:  # Ctrl-C as well: no hold is left behind
                 opening.give_up()
                 raise
-            if not self._take(link):
+            try:
+                if not self._take(link):
+                    link.release()
+                    return self
+                _ = self.url
+                self._note_known_requests()
+            except BaseException:
+                self._forget(link)
                 link.release()
-                return self
-            _ = self.url
-            self._note_known_requests()
+                raise
         return self
 
     def close(self) -> None:
@@ -203,7 +216,9 @@ class Tunnel(Bond):
         link = self._opened()
         wait = seconds("timeout", timeout, WAIT_LIMIT)
         answer = link.ask("requests", wait=wait, **self._next(link, words))
-        return Request.from_json(link.ask("request", **self._found(link, answer, words, timeout))["request"])
+        found = Request.from_json(link.ask("request", **self._found(link, answer, words, timeout))["request"])
+        self._pass_over(answer)
+        return found
 
     def __enter__(self) -> Tunnel:
         return self.open()

@@ -122,8 +122,9 @@ class Tunnel:
         if not answer["requests"]:
             came = ", ".join(f"{item['method']} {item['path']}" for item in self.requests()[-5:]) or "none"
             raise noted(NotReadyError(f"no request such as {words!r} within {within:g} s", hint=f"the last that came: {came}"))
-        self._positions = later(self._positions, answer["positions"])
-        return Request.from_json(self._ask({"do": "request", "id": answer["requests"][0]["id"]}, 0.0)["request"])
+        found = Request.from_json(self._ask({"do": "request", "id": answer["requests"][0]["id"]}, 0.0)["request"])
+        self._positions = later(self._positions, answer["positions"])  # only now: the question may have been broken off
+        return found
 
     def _ask(self, ask: Json, seconds: float) -> Json:
         """Ask the keeper about what has passed."""
