@@ -27,17 +27,20 @@ def address(path: Path) -> Iterator[str]:
     if len(os.fsencode(path)) <= PATH_LIMIT:
         yield str(path)
         return
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    opened: list[int] = []
     try:
-        short = f"/proc/self/fd/{folder}/{path.name}"
-        if not Path(f"/proc/self/fd/{folder}").exists() or len(os.fsencode(short)) > PATH_LIMIT:
+        # Ctrl-C between a call and the assignment of what it returns would lose the descriptor: `extend` has no such moment
+        opened.extend(map(os.open, [path.parent], [os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC]))
+        short = f"/proc/self/fd/{opened[0]}/{path.name}"
+        if not Path(f"/proc/self/fd/{opened[0]}").exists() or len(os.fsencode(short)) > PATH_LIMIT:
             raise PermanentError(
                 f"the path of the control socket has {len(os.fsencode(path))} bytes, at most {PATH_LIMIT} are possible: {path}",
                 hint="set PRX_DATA_DIR to a shorter directory",
             )
         yield short
     finally:
-        os.close(folder)
+        for folder in opened:
+            os.close(folder)
 
 
 def listen(path: Path) -> socket.socket:
