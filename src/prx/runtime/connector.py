@@ -30,7 +30,6 @@ from prx.runtime.bulkhead import contained, keep_running
 from prx.runtime.bus import redacted
 from prx.runtime.child_start import explain, start_child
 from prx.runtime.client_program import ClientProgram, Programs
-from prx.runtime.connector_owner import Owner
 from prx.runtime.context import TunnelContext
 from prx.runtime.health_check import HealthChecker
 from prx.runtime.machine_timers import MachineTimers
@@ -42,6 +41,7 @@ from prx.runtime.waiting import Inbox
 
 if TYPE_CHECKING:
     from prx.runtime.childless_check import ChildlessCheck
+    from prx.runtime.connector_owner import Owner
 
 STOP_MARGIN = 2.0  # seconds beyond the child's own grace period before it is killed
 COMING = frozenset({State.STARTING, State.BACKOFF})
