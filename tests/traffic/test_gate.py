@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import base64
 import hmac
-from contextlib import suppress
+from collections.abc import Coroutine
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from tests.support.waits import PATIENCE
+from tests.support.waits import PATIENCE, free_port
 from tests.traffic.pieces import ask, kept, read_head, relaying, service
 
 from prx.app.inspection import Inspection
@@ -23,6 +23,8 @@ from prx.testing.clock import ManualClock
 from prx.traffic import gate as gate_module
 from prx.traffic.framing import parse_head
 from prx.traffic.gate import PERIOD, TRIES, Gate, Refusal
+from prx.traffic.guard import GuardedRelay
+from prx.traffic.relay import Pair
 
 RIGHT = b"Authorization: Basic " + base64.b64encode(b"me:right") + b"\r\n"
 WRONG = b"Authorization: Basic " + base64.b64encode(b"me:wrong") + b"\r\n"
@@ -254,7 +256,10 @@ async def test_a_service_that_agrees_in_pieces_has_agreed(pieces: list[bytes]) -
 
 @pytest.mark.parametrize("under_way", [False, True])
 async def test_a_gate_that_comes_later_stands_before_old_connections_too(under_way: bool) -> None:
-    """A connector uses a connection for many visitors: what is under way ends, and no further request passes on it."""
+    """A connector uses a connection for many visitors: what is under way ends, and each further request on it is judged.
+
+    The connection stays: what is on its way when the gate comes is answered.
+    """
     heads: list[bytes] = []
     asked, go_on = asyncio.Event(), asyncio.Event()
 
@@ -277,12 +282,12 @@ async def test_a_gate_that_comes_later_stands_before_old_connections_too(under_w
         go_on.set()
         if under_way:
             assert await reader.readexactly(len(OK)) == OK
+        writer.write(b"GET /open HTTP/1.1\r\n" + RIGHT + b"\r\n")
+        assert await reader.readexactly(len(OK)) == OK
         writer.write(b"GET /secret HTTP/1.1\r\n\r\n")
-        with suppress(ConnectionError):
-            assert await reader.read() == b""
+        assert (await reader.read()).startswith(b"HTTP/1.1 401")
         writer.close()
         assert str(await ask(relay.port, b"GET /secret HTTP/1.1\r\n\r\n")).startswith("b'HTTP/1.1 401")
-        assert isinstance(await ask(relay.port, b"GET /open HTTP/1.1\r\n" + RIGHT + b"\r\n"), bytes)
     assert [head.split()[1] for head in heads] == [b"/first", *([b"/slow"] if under_way else []), b"/open"]
 
 
@@ -305,9 +310,51 @@ async def test_a_gate_that_comes_later_leaves_a_websocket() -> None:
         writer.close()
 
 
-@pytest.mark.parametrize("kind", ["password", "token", "address", "kept"])
+@pytest.mark.parametrize("state", ["just made", "connecting", "copy given up", "read in pieces"])
+async def test_no_connection_escapes_a_gate_and_none_is_broken(state: str) -> None:
+    """Whatever a connection is at when the gate comes, its next request is judged, and one that may pass is answered."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await read_head(reader):
+            writer.write(OK)
+
+    class Slow(GuardedRelay):
+        def pair(self) -> Pair:
+            made = super().pair()
+            if state == "just made":
+                self.gate = self.gate or gate()
+            return made
+
+        def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+            begun = super().spawn(work)
+            if state == "connecting":
+                self.gate = self.gate or gate()
+            return begun
+
+    async with service(answer) as port, relaying(port, kind=Slow) as relay, asyncio.timeout(PATIENCE):
+        reader, writer = await asyncio.open_connection("127.0.0.1", relay.port)
+        if state in {"copy given up", "read in pieces"}:
+            writer.write(b"GET / HTTP/1.1\r\n\r\n")
+            assert await reader.readexactly(len(OK)) == OK
+        if state == "copy given up":
+            relay.copier.off = True
+            writer.write(b"GET / HTTP/1.1\r\n\r\n")
+            assert await reader.readexactly(len(OK)) == OK
+        elif state == "read in pieces":
+            writer.write(b"GET / HTTP/1.1\r\nX-")
+            while next(iter(relay.pairs)).own.is_between:  # noqa: ASYNC110 - what another task reads
+                await asyncio.sleep(0)
+        relay.gate = relay.gate or gate()
+        writer.write(b"Y: 1\r\n\r\n" if state == "read in pieces" else b"GET / HTTP/1.1\r\n" + RIGHT + b"\r\n")
+        assert await reader.readexactly(len(OK)) == OK  # it had begun before, or may pass
+        writer.write(b"POST / HTTP/1.1\r\nContent-Length: 0\r\n\r\n")
+        assert (await reader.read()).startswith(b"HTTP/1.1 401")
+        writer.close()
+
+
+@pytest.mark.parametrize("kind", ["password", "token", "address", "another port"])
 async def test_a_reload_that_brings_a_gate_stands_before_old_connections(kind: str, tmp_path: Path) -> None:
-    """Whatever is checked, and if requests are kept: the next request on an old connection does not pass."""
+    """Whatever is checked, also if the relay gets another port: the next request on an old connection is judged."""
     count = 0
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -320,7 +367,10 @@ async def test_a_reload_that_brings_a_gate_stands_before_old_connections(kind: s
         "password": {"gate": GateSettings(basic_auth=Secret("me:long-password"))},
         "token": {"gate": GateSettings(bearer=Secret("long-token"))},
         "address": {"gate": GateSettings(allow_ip=("192.0.2.0/24",))},
-        "kept": {"inspect": InspectSettings(enabled=True, catch=True)},
+        "another port": {
+            "gate": GateSettings(bearer=Secret("long-token")),
+            "inspect": InspectSettings(enabled=True, port=free_port()),
+        },
     }
     async with service(answer) as port, asyncio.timeout(PATIENCE):
         inspection = Inspection(SystemClock(), Redactor(), lambda _level, _text: None, folder=lambda: tmp_path)
@@ -333,9 +383,34 @@ async def test_a_reload_that_brings_a_gate_stands_before_old_connections(kind: s
             assert await reader.readexactly(len(OK)) == OK
             inspection.fit(Config(tunnels={"web": settings.changed(**ways[kind])}))
             writer.write(b"GET / HTTP/1.1\r\n\r\n")
-            with suppress(ConnectionError):
-                assert await reader.read() == b""
+            assert (await reader.read())[:12] in {b"HTTP/1.1 401", b"HTTP/1.1 403"}
             writer.close()
         finally:
             await inspection.close()
     assert count == 1
+
+
+async def test_another_port_of_the_relay_may_be_taken_back(tmp_path: Path) -> None:
+    """The relay at the port of before is used again while a connector still has its address."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await read_head(reader):
+            writer.write(OK)
+
+    def settings(port: int) -> TunnelSettings:
+        return TunnelSettings(local_addr=f"127.0.0.1:{origin}", inspect=InspectSettings(enabled=True, port=port))
+
+    first, second = free_port(), free_port()
+    async with service(answer) as origin, asyncio.timeout(PATIENCE):
+        inspection = Inspection(SystemClock(), Redactor(), lambda _level, _text: None, folder=lambda: tmp_path)
+        try:
+            for port in (first, second, first, second, first):
+                inspection.fit(Config(tunnels={"web": settings(port)}))
+                assert inspection.child_settings("web", settings(port)).local_addr.endswith(f":{port}")
+                for relay in (first, port):
+                    assert isinstance(await ask(relay, b"GET / HTTP/1.1\r\n\r\n"), bytes)
+            inspection.tidy(lambda _: True)
+            await asyncio.sleep(0)
+            assert await ask(first, b"GET / HTTP/1.1\r\n\r\n") == OK
+        finally:
+            await inspection.close()

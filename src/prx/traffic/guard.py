@@ -328,8 +328,8 @@ class Catching(Protocol):
 class GuardedRelay(Relay):
     """A relay that may judge and keep requests. gate: who may pass; catch: keeps what a service that is down cannot take.
 
-    Both may be changed. While there is neither, bytes pass as in a plain one; the connections of that time take no further
-    request once there is one of them, as the connector uses them for every visitor.
+    Both may be changed. While there is neither, bytes pass as in a plain one. A connection of that time is judged from its next
+    request on once there is one of them, as the connector uses it for every visitor.
     """
 
     _gate: Gate | None = None
@@ -356,10 +356,13 @@ class GuardedRelay(Relay):
         self._expire_plain()
 
     def _expire_plain(self) -> None:
-        if self._gate is not None or self._catch is not None:
-            for pair in list(self.pairs):
-                if not isinstance(pair, GuardedPair):
-                    pair.expire()
+        for pair in list(self.pairs):
+            if self.has_expired(pair):
+                pair.expire()
+
+    def has_expired(self, pair: Pair) -> bool:
+        """Return whether a pair judges nothing although there is something to judge."""
+        return not isinstance(pair, GuardedPair) and (self._gate is not None or self._catch is not None)
 
     def pair(self) -> Pair:
         """Return what carries the next connection."""

@@ -113,7 +113,7 @@ class Inspector:
         target, spool = self._target(name, settings, alone=self._is_first), self._spool(name, settings, known)
         port, copier = settings.inspect.port, self._copier(name, settings) if known is None else known.relay.copier
         relay = None
-        if known is None or port not in {0, known.relay.port}:
+        if known is None or (port not in {0, known.relay.port} and self._left_at(name, port) is None):
             relay = self._relay(name, target, copier, port)
             undo.callback(relay.discard)
         return [lambda: self._fit(name, settings, target, spool, relay)]
@@ -133,11 +133,21 @@ class Inspector:
                 self._left.append((name, known.relay, known.starting))
                 known.relay, known.starting = relay, starting
         assert known is not None
+        if relay is None and (left := self._left_at(name, settings.inspect.port)):  # the change of the port was taken back
+            self._left[self._left.index(left)] = name, known.relay, known.starting
+            _, known.relay, known.starting = left
         known.settings = settings
-        known.relay.gate, known.relay.copier.off = self._gate(settings), not settings.inspect.enabled
-        known.relay.retarget(target)
+        known.relay.copier.off = not settings.inspect.enabled
+        gate = self._gate(settings)
+        for one in self._relays(name, known):
+            one.gate = gate
+            one.retarget(target)
         known.ring.bound(settings.inspect.keep, settings.inspect.keep_mb * _MB)
         self._catch(name, known, spool)
+
+    def _left_at(self, name: str, port: int) -> tuple[str, GuardedRelay, asyncio.Task[None]] | None:
+        """Return the relay that a tunnel had at a port before, and that connectors may still use."""
+        return next((left for left in self._left if left[0] == name and left[1].port == port), None)
 
     def _target(self, name: str, settings: TunnelSettings, *, alone: bool) -> Target:
         """Return where the service is; PrxError (see `unusable`) if its certificates cannot be had, but not `alone`."""
@@ -191,7 +201,12 @@ class Inspector:
             what = f"{name}: kept requests"
             work = keep_running(what, known.catcher.run, self._clock, lambda text: self._log("error", text))
             known.catching = asyncio.get_running_loop().create_task(work, name=what)  # ended in `close`
-        known.relay.catch = known.catcher if known.settings.inspect.catch else None
+        for one in self._relays(name, known):
+            one.catch = known.catcher if known.settings.inspect.catch else None
+
+    def _relays(self, name: str, known: _Inspected) -> list[GuardedRelay]:
+        """Return the relays of a tunnel: the one that it has, and those that connectors of an earlier time may still use."""
+        return [known.relay, *(relay for tunnel, relay, _ in self._left if tunnel == name)]
 
     def _gate(self, settings: TunnelSettings) -> Gate | None:
         wanted = settings.gate

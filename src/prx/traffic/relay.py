@@ -80,7 +80,7 @@ class Side(asyncio.BufferedProtocol):
         """Take what was read."""
         data, pair = bytes(self.pair.relay.buffer[:nbytes]), self.pair
         if pair.expired and self.number == VISITOR and pair.own.is_between:
-            pair.reset(self)
+            pair.move(data)
         elif pair.stale and self.number == VISITOR and pair.begins_request():
             pair.change(data)
         else:
@@ -149,7 +149,7 @@ class Side(asyncio.BufferedProtocol):
 class Pair:
     """A connection of the connector, and its one to the service.
 
-    stale: the service is another one now. expired: no request may begin here any more.
+    stale: the service is another one now. expired: no request may begin here any more; another pair takes the connection then.
     """
 
     def __init__(self, relay: Relay) -> None:
@@ -173,7 +173,10 @@ class Pair:
         if side is self.visitor and side.transport is not None:
             self.relay.pairs.add(self)
             side.transport.pause_reading()
-            self.connect()
+            if self.relay.has_expired(self):  # since this was made, a moment ago
+                self.move()
+            else:
+                self.connect()
         else:
             self._connecting = None
             self.read_on()
@@ -263,20 +266,43 @@ class Pair:
             self.on_idle()
 
     def expire(self) -> None:
-        """Take in that requests are judged from now on, and here they are not: what is under way ends, then this."""
+        """Take in that requests are judged from now on, and here they are not: what is under way ends here."""
         self.expired = True
+        if self._connecting is not None:  # nothing is under way yet
+            self.move()
+            return
         self.copier.read_all()
         self.on_idle()
 
     def on_idle(self) -> None:
         """Take in that nothing is under way, as far as the copy was read: the time to leave a service that was replaced."""
         if self.expired and self.tee.is_up_to_date and self._is_between:
-            self.close()
+            self.move()
             return
         if self.stale and self.tee.is_up_to_date and self._is_between:
             self.service.detach()
             if self.visitor.transport is not None:  # it may have waited for a service that answered before it had read all
                 self.visitor.transport.resume_reading()
+
+    def move(self, data: bytes = b"") -> None:
+        """Have a pair such as the relay makes now take over the connection, with `data` of it, which begins a request.
+
+        To close it instead would break a request that is on its way already: a connector does not send every one again.
+        """
+        transport = self.visitor.transport
+        if transport is None or self.visitor.ended or self.service.ended:
+            self.close()
+            return
+        if self._connecting is not None:
+            self._connecting.cancel()
+        self._leave()
+        self.copier.put(self.tee, VISITOR, None)
+        self.visitor.transport = None
+        self.relay.pairs.discard(self)
+        successor = self.relay.pair()
+        successor._unread = self._unread + data  # noqa: SLF001 - of the same class
+        transport.set_protocol(successor.visitor)
+        successor.visitor.connection_made(transport)
 
     def begins_request(self) -> bool:
         """Return whether what the visitor sends now begins a request."""
@@ -342,6 +368,10 @@ class Relay:
     def pair(self) -> Pair:
         """Return what carries the next connection."""
         return Pair(self)
+
+    def has_expired(self, pair: Pair) -> bool:
+        """Return whether a pair is such as is not made any more."""
+        return False
 
     def discard(self) -> None:
         """Close it before it was started."""
