@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -72,9 +73,9 @@ def _parse_duration(_context: click.Context, _parameter: click.Parameter, text: 
         seconds = parse_duration(text) if number is None else float(number)
     except ValueError:
         seconds = 0.0
-    if not 0 < seconds <= _LONGEST:
+    if not 0 < seconds < math.inf:
         raise click.BadParameter(f"found {text!r}, expected a time such as 90s, 30m, 1h30m")
-    return seconds
+    return min(seconds, _LONGEST)
 
 
 def _parse_reference(_context: click.Context, _parameter: click.Parameter, text: str | None) -> str | None:

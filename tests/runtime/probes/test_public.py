@@ -217,10 +217,13 @@ async def test_next_address_is_tried(servers: Servers) -> None:
 
 async def test_address_that_swallows_packets_leaves_time(servers: Servers) -> None:
     """An address that never answers a SYN uses up its share of the time, not all of it."""
-    served = await servers.canned(answer(200), host="::1")
     with contextlib.ExitStack() as stack:
         full = stack.enter_context(socket.socket())
-        full.bind(("127.0.0.1", served.port))
+        for _ in range(20):  # until both addresses have the port free
+            served = await servers.canned(answer(200), host="::1")
+            with contextlib.suppress(OSError):
+                full.bind(("127.0.0.1", served.port))
+                break
         full.listen(0)  # a queue of one, which is filled here: further connections are left without an answer
         for _ in range(4):
             waiting = stack.enter_context(socket.socket())
