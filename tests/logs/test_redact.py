@@ -139,6 +139,21 @@ def test_known_values(form: str) -> None:
     assert Redactor([S]).line(f"before {FORMS[form]} after") == f"before {MARK} after"
 
 
+@pytest.mark.parametrize(
+    ("secret", "written"),
+    [
+        ('pa`ss"w0rd', r"pa\u0060ss\u0022w0rd"),
+        ("p\u00e4ssw\u00f6rd", r"p\u00E4ssw\u00F6rd"),
+        ("key \U0001f511 of it", r"key \uD83D\uDD11 of it"),
+        ("back\\slash+plus\tand'more'", r"back\\slash\u002Bplus\tand\u0027more\u0027"),
+        ("a <b> & c", r"a \u003Cb\u003E \u0026 c"),
+    ],
+)
+def test_a_known_value_in_the_json_of_dotnet(secret: str, written: str) -> None:
+    """System.Text.Json writes signs of HTML, and all that is not ASCII, as numbers with capital letters."""
+    assert Redactor([secret]).line(f'{{"value":"{written}"}}') == f'{{"value":"{MARK}"}}'
+
+
 @pytest.mark.parametrize("prefix", ["u:", "us:", "usr:"])
 def test_known_value_inside_base64(prefix: str) -> None:
     """A known value vanishes from the middle of a longer base64 text too, as in Basic authentication."""

@@ -326,10 +326,10 @@ async def test_no_connection_escapes_a_gate_and_none_is_broken(state: str) -> No
             return made
 
         def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-            begun = super().spawn(work)
+            started = super().spawn(work)
             if state == "connecting":
                 self.gate = self.gate or gate()
-            return begun
+            return started
 
     async with service(answer) as port, relaying(port, kind=Slow) as relay, asyncio.timeout(PATIENCE):
         reader, writer = await asyncio.open_connection("127.0.0.1", relay.port)
@@ -346,7 +346,7 @@ async def test_no_connection_escapes_a_gate_and_none_is_broken(state: str) -> No
                 await asyncio.sleep(0)
         relay.gate = relay.gate or gate()
         writer.write(b"Y: 1\r\n\r\n" if state == "read in pieces" else b"GET / HTTP/1.1\r\n" + RIGHT + b"\r\n")
-        assert await reader.readexactly(len(OK)) == OK  # it had begun before, or may pass
+        assert await reader.readexactly(len(OK)) == OK  # it came before, or may pass
         writer.write(b"POST / HTTP/1.1\r\nContent-Length: 0\r\n\r\n")
         assert (await reader.read()).startswith(b"HTTP/1.1 401")
         writer.close()

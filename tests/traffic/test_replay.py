@@ -409,6 +409,7 @@ async def test_an_answer_that_has_begun_is_one(
         found = await send(request_bytes(came(), None, MASKS), relay.target, relay.copier, seconds=0.1 if whole else 5)
         assert (found.status, bytes(found.answer_body.kept)) == (200, body)
         assert any("did not end within 0.1 s" in note for note in found.notes) is not whole
+        assert not any("the service ended" in note for note in found.notes)  # it was prx that did
 
 
 def test_a_replay_has_as_long_as_a_visitor() -> None:

@@ -96,10 +96,13 @@ def _serves_on(tunnel: Tunnel, world: World, hostname: str) -> bool:
 def _left(world: World, hostname: str, memory: Memory) -> Iterator[str]:
     """Yield what is prx's and cannot be taken away."""
     if world.no_zone:
-        yield (
-            f"the DNS record of {hostname} stays if there is one, as it cannot be looked for: {world.no_zone}. It leads "
-            "nowhere once the tunnel is gone"
+        stays = any(_serves_on(tunnel, world, hostname) for tunnel in world.tunnels)
+        then = (
+            "The tunnel, which serves other names, has no rule for it then"
+            if stays
+            else "It leads nowhere once the tunnel is gone"
         )
+        yield f"the DNS record of {hostname} stays if there is one, as it cannot be looked for: {world.no_zone}. {then}"
         if memory.former_records:
             former = "; ".join(str(Record.read(item)) for item in memory.former_records)
             yield f"what was there before cannot be given back: {former}. The same command does it once a zone is seen"

@@ -96,6 +96,7 @@ class Client:
         """Hand the connected socket over to the caller, who closes it."""
         handed = socket.socket(fileno=self._socket.detach())
         handed.setblocking(False)
+        close_in_children(handed)
         return handed
 
     def __enter__(self) -> Client:

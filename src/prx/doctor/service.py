@@ -111,7 +111,7 @@ async def check_public_url(context: Context, tunnel: str, settings: TunnelSettin
     return [
         _gate_finding(tunnel, settings, url, seen, mark) or _public_finding(tunnel, settings, url, seen),
         *local,
-        _access_finding(tunnel, settings, seen),
+        _access_finding(tunnel, settings, seen, mark),
         *([blocked] if blocked else []),
     ]
 
@@ -162,7 +162,7 @@ def _gate_finding(tunnel: str, settings: TunnelSettings, url: str, seen: Public,
     return None
 
 
-def _access_finding(tunnel: str, settings: TunnelSettings, seen: Public) -> Finding:
+def _access_finding(tunnel: str, settings: TunnelSettings, seen: Public, mark: str) -> Finding:
     if seen.status is None or seen.edge_error:
         return Finding("access", Mark.SKIP, "the public URL did not answer", tunnel=tunnel)
     if seen.access and seen.sent_token:
@@ -177,6 +177,12 @@ def _access_finding(tunnel: str, settings: TunnelSettings, seen: Public) -> Find
         return Finding(
             "access", Mark.FAIL, "strangers reach the service: Cloudflare Access does not protect it", remedy, tunnel
         )
+    if settings.gate.is_wanted and mark:
+        return Finding(
+            "access", Mark.SKIP, "not checked: the gate of the configuration lets prx's own check pass", tunnel=tunnel
+        )
+    if settings.gate.is_wanted and seen.status not in _GATE_STATUSES:
+        return Finding("access", Mark.SKIP, "not known: the answer does not come from the gate", tunnel=tunnel)
     if settings.gate.is_wanted:
         return Finding("access", Mark.OK, "strangers meet the gate of the configuration, not Access", tunnel=tunnel)
     return Finding("access", Mark.OK, "strangers reach the service, as the configuration allows", tunnel=tunnel)

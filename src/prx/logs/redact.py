@@ -35,6 +35,8 @@ MARK = "[redacted]"
 """Stands where a secret stood."""
 
 _ESCAPED_BY_SOME = frozenset("&<>+'")  # in JSON, beside what has to be
+_NUMBERS_IN_DOTNET = frozenset("\"&'+<>`")
+_SHORT_IN_JSON = {"\\": "\\\\", "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 _SHORTEST = 4  # a shorter value would black out ordinary words
 _SHORTEST_START = 4  # of a secret at the end of a cut line
 _LONGEST_START = 4096
@@ -239,6 +241,7 @@ def _forms(secret: str) -> Iterator[str]:
     yield json.dumps(secret)[1:-1]
     yield json.dumps(secret, ensure_ascii=False)[1:-1]
     yield from _by_other_encoders(json.dumps(secret)[1:-1])
+    yield "".join(map(_as_dotnet_writes, secret))
     for encode in (base64.b64encode, base64.urlsafe_b64encode):
         whole = encode(raw).decode()
         yield from (whole, whole.rstrip("="), quote(whole, safe=""))
@@ -251,6 +254,16 @@ def _by_other_encoders(text: str) -> Iterator[str]:
     yield text.replace("/", "\\/")
     for number in ("04x", "04X"):
         yield "".join(f"\\u{ord(letter):{number}}" if letter in _ESCAPED_BY_SOME else letter for letter in text)
+
+
+def _as_dotnet_writes(letter: str) -> str:
+    """Return a character as System.Text.Json has it: as its numbers in UTF-16, if it is not ASCII, or is a sign in HTML."""
+    if letter in _SHORT_IN_JSON:
+        return _SHORT_IN_JSON[letter]
+    if " " <= letter <= "~" and letter not in _NUMBERS_IN_DOTNET:
+        return letter
+    units = letter.encode("utf-16-be", "surrogatepass").hex().upper()
+    return "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4))
 
 
 def _inside_base64(raw: bytes, encode: object) -> Iterator[str]:

@@ -88,7 +88,7 @@ def _part(title: str, one: Sequence[str], other: Sequence[str]) -> Part:
             lines += [Line("-", _cut(text)) for text in one[begin:end]]
             lines += [Line("+", _cut(text)) for text in other[to_begin:to_end]]
     if more > 0:
-        lines.append(Line("!", f"{more} more lines are not compared"))
+        lines.append(Line("!", f"{more} more line{'s are' if more > 1 else ' is'} not compared"))
     return Part(title, same=False, lines=tuple(lines))
 
 

@@ -101,8 +101,8 @@ async def send(
         if tee.first is None or not tee.first.status:  # an answer that does not end is one, too
             copier.read_now(tee, SERVICE, None)
             raise _no_answer(target, error, seconds) from error
-        if isinstance(error, TimeoutError):
-            tee.first.note(f"the answer did not end within {END_SECONDS:g} s, and was read no further")
+        if isinstance(error, TimeoutError):  # it was prx that ended it
+            copier.give_up(tee, f"the answer did not end within {END_SECONDS:g} s, and was read no further")
     copier.read_now(tee, SERVICE, None)
     if tee.first is None or not tee.first.status:
         raise PrxError(f"the service at {target.authority} ended the connection without an answer")

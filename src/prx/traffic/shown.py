@@ -78,7 +78,7 @@ def body_text(side: dict[str, Any]) -> BodyText:
     codecs = wide_codecs(data, kind.encode())
     wide = decoded(data, codecs[0]) if codecs else None
     try:
-        text = data.decode() if wide is None or "\0" in wide[0] else wide[0].removeprefix("\ufeff")
+        text = data.decode() if wide is None or "\0" in wide[0] or _is_utf8(data) else wide[0].removeprefix("\ufeff")
     except UnicodeDecodeError:
         text = data.decode("utf-8", "replace")
         if text.count("\ufffd") * 10 > len(text):
@@ -86,6 +86,14 @@ def body_text(side: dict[str, Any]) -> BodyText:
     every = _readable(text, kind).split("\n")
     more = (f"{len(every) - _LINES} more lines",) if len(every) > _LINES else ()
     return BodyText(tuple(printable(line) for line in every[:_LINES]), printable(before), (*more, *cut))
+
+
+def _is_utf8(data: bytes) -> bool:
+    """Return whether a body is UTF-8, whatever its header says: some services name what they do not send."""
+    try:
+        return "\0" not in data.decode()
+    except UnicodeDecodeError:
+        return False
 
 
 def _readable(text: str, kind: str) -> str:

@@ -76,6 +76,10 @@ class Copier:
         """Read a piece at once, whatever waits: of a connection of prx's own, which nothing may be missing of."""
         tee.take(side, self._steady(), data)
 
+    def give_up(self, tee: Tee, why: str) -> None:
+        """End what is under way of a connection of prx's own, with a note: it is read no further."""
+        tee.give_up(self._steady(), why)
+
     def ahead(self) -> float:
         """Return what the wall clock is ahead of the steady one."""
         return self._wall() - self._steady()
