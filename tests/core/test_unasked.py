@@ -9,11 +9,14 @@ from tests.core.test_diagnosis import AUTO, GONE, ORIGIN, PAST, POLICY, QUICK, R
 from tests.core.test_words_of_backends import WATCHED, watched
 
 from prx.core.causes import Cause
+from prx.core.damping import FailureCounter
 from prx.core.diagnosis import diagnose
 from prx.core.evidence import Delivery, Origin, Public, Unasked
 from prx.core.policy import Policy
+from prx.core.remedies import RemedyChoice
 from prx.core.sightings import describe
-from prx.core.verdicts import Action, Verdict
+from prx.core.states import MachineSettings
+from prx.core.verdicts import BLUNT, Action, Diagnosis, Verdict
 
 MINE = Origin("127.0.0.1:8443", False, error="origin_ca: no PEM", hint="set origin_ca", unasked=Unasked.AS_SET_UP)
 BLIND = Public(None, "the CA file cannot be used", by_cloudflare=False, unasked=Unasked.AS_SET_UP)
@@ -146,3 +149,21 @@ def test_the_tunnel_of_another_program_is_never_called_fine_for_a_service_that_i
     fine = " (the tunnel is fine)"
     assert sum(told.endswith(fine) for told in reasons.values()) >= 4
     assert {reason: told.removesuffix(fine) for reason, told in reasons.items()} == {reason: reason for reason in reasons}
+
+
+@pytest.mark.parametrize(("age", "told"), [(59, False), (61, True)])
+def test_a_url_that_a_setting_keeps_prx_from_is_given_out_unproven_after_a_minute(age: float, told: bool) -> None:
+    """A tunnel that may well work is reported, and that it is not proven."""
+    found = diagnose(replace(at_public(BLIND), connector=replace(UP, age=age)), POLICY)
+    assert (found.verdict, found.publish_unproven) == (Verdict.UNREACHABLE, told)
+
+
+@pytest.mark.parametrize("cause", [Cause.SETTING, Cause.MACHINE])
+@pytest.mark.parametrize("verdict", sorted(BLUNT))
+@pytest.mark.parametrize("remedy", [None, Action.WAIT])
+def test_what_prx_could_not_ask_restarts_nothing_even_with_any(cause: Cause, verdict: Verdict, remedy: Action | None) -> None:
+    """With health_check_restart = "any" wrong answers count, not what was never asked."""
+    found = Diagnosis(verdict, "why", because=cause, remedy=remedy)
+    choice = RemedyChoice(FailureCounter())
+    settings = MachineSettings(restart_on_any=True, max_failures=1)
+    assert choice.choose(0.0, found, settings, other_protocol=True) is found.action

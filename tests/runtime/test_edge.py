@@ -131,6 +131,8 @@ async def test_an_edge_that_could_not_be_dialled_is_not_known(lab: Lab) -> None:
     [
         ([FailureKind.REFUSED, FailureKind.REFUSED], Reach.CLOSED),
         ([FailureKind.REFUSED, FailureKind.SHORT], Reach.UNKNOWN),
+        ([FailureKind.LOCAL, FailureKind.LOCAL], Reach.UNKNOWN),
+        ([FailureKind.REFUSED, FailureKind.LOCAL], Reach.UNKNOWN),
         ([FailureKind.TIMEOUT, FailureKind.NO_ROUTE, FailureKind.SHORT], Reach.UNKNOWN),
         ([FailureKind.SHORT, FailureKind.REFUSED], Reach.UNKNOWN),
         ([FailureKind.NO_ROUTE, FailureKind.TIMEOUT], Reach.CLOSED),

@@ -23,9 +23,6 @@ from prx.core.verdicts import Action, Diagnosis, Verdict
 
 __all__ = ["Policy", "diagnose"]
 
-# How long prx tries to prove a URL whose name no resolver can be asked for, before it is published unproven.
-UNPROVEN_AFTER = 60.0  # seconds
-
 _OFFLINE_HINT = "prx goes on by itself when it is back"
 _NO_DOH_HINT = "allow HTTPS to 1.1.1.1 or 8.8.8.8, or name another DNS-over-HTTPS server with the key doh"
 _OWN_FAULT_HINT = "prx itself could not ask, which says nothing of a DNS service: put right what the reason names"
@@ -141,8 +138,7 @@ def _judge_missing_name(dns: Dns, policy: Policy) -> Diagnosis:
 def _judge_no_resolver(evidence: Evidence, dns: Dns, policy: Policy) -> Diagnosis:
     detail = f" ({dns.detail})" if dns.detail else ""
     hint = _OWN_FAULT_HINT if dns.unasked else _NO_DOH_HINT
-    connector = evidence.connector
-    late = bool(evidence.url) and (connector is None or connector.age >= UNPROVEN_AFTER)
+    late = evidence.goes_unproven
     connected = "" if policy.watched else "connected, "
     words = f"{connected}not proven: no" if late else "no"
     reason = f"{words} public DNS service could be asked{detail}"

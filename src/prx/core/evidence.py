@@ -135,6 +135,10 @@ class Delivery(Value):
     answered: bool = field(default=False, compare=False)
 
 
+# How long prx tries to prove a URL that it cannot ask for itself, before it is published unproven.
+UNPROVEN_AFTER = 60.0  # seconds
+
+
 class Unasked(enum.StrEnum):
     """Why prx itself could not ask, so that nothing is known of the other side.
 
@@ -267,6 +271,11 @@ class Evidence(Value):
     public: Public | None = None
     delivery: Delivery = Delivery()
     strays: str = ""
+
+    @property
+    def goes_unproven(self) -> bool:
+        """Return whether a URL that cannot be asked for from here is published unproven: prx has tried for long enough."""
+        return bool(self.url) and (self.connector is None or self.connector.age >= UNPROVEN_AFTER)
 
     @property
     def lacks(self) -> str:

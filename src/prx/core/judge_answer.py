@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from prx.core.causes import Cause
-from prx.core.evidence import Evidence, Origin, Public, Reach
+from prx.core.evidence import Evidence, Origin, Public, Reach, Unasked
 from prx.core.judge_shortage import judge_shortage
 from prx.core.judge_unusable import SLOW_HINT, is_broken_off, judge_unusable, redirect_to_nowhere, service_down, service_hint
 from prx.core.policy import Policy
@@ -338,7 +338,10 @@ def _judge_way(public: Public, evidence: Evidence, policy: Policy) -> Diagnosis:
             remedy=Action.COUNT,
             patience=STALE_QUICK if policy.quick else STALE_NAMED,
         )
-    return Diagnosis(Verdict.UNREACHABLE, reason, because=Cause.SETTING if public.unasked else None)
+    if not public.unasked:
+        return Diagnosis(Verdict.UNREACHABLE, reason)
+    unproven = public.unasked is Unasked.AS_SET_UP and evidence.goes_unproven
+    return Diagnosis(Verdict.UNREACHABLE, reason, because=Cause.SETTING, publish_unproven=unproven)
 
 
 def _record_is_wrong(public: Public) -> bool:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from prx.core.causes import restart_helps
+from typing import Final
+
+from prx.core.causes import Cause, restart_helps
 from prx.core.damping import FailureCounter
 from prx.core.states import MachineSettings
 from prx.core.verdicts import BLUNT, RESTARTING, Action, Diagnosis
+
+_NO_ANSWER: Final = frozenset({Cause.SETTING, Cause.MACHINE})
+"""Behind these is no answer, wrong or none: prx itself could not ask, or this machine has too little. It is never counted."""
 
 
 class RemedyChoice:
@@ -40,12 +45,17 @@ class RemedyChoice:
 
 def does_its_part(diagnosis: Diagnosis, settings: MachineSettings) -> bool:
     """Return whether a connector that is up has no share in what is wrong: restarts are for something else."""
-    return diagnosis.connected and not settings.restart_on_any and not restart_helps(diagnosis.cause)
+    return diagnosis.connected and not _any_counts(diagnosis, settings) and not restart_helps(diagnosis.cause)
+
+
+def _any_counts(diagnosis: Diagnosis, settings: MachineSettings) -> bool:
+    """Return whether the user wants a restart for whatever is wrong, and this may be called a failure."""
+    return settings.restart_on_any and diagnosis.cause not in _NO_ANSWER
 
 
 def _in_principle(diagnosis: Diagnosis, settings: MachineSettings) -> Action:
     """Return the action for a diagnosis: no restart that changes nothing, unless the user wants one for any failure."""
-    if diagnosis.verdict in BLUNT and settings.restart_on_any and diagnosis.action not in RESTARTING:
+    if diagnosis.verdict in BLUNT and _any_counts(diagnosis, settings) and diagnosis.action not in RESTARTING:
         return Action.COUNT
     if diagnosis.action in RESTARTING and not restart_helps(diagnosis.cause):
         return Action.REPORT

@@ -84,10 +84,10 @@ class EdgeWatch:
         self._quic_answers = self._quic_answers or quic
         self._tcp_since = None if error is not None else self._tcp_since if self._tcp_since is not None else now
         self._quic_since = None if not quic else self._quic_since if self._quic_since is not None else now
-        short = error is not None and error.trouble is FailureKind.SHORT  # what TCP lacks, QUIC lacks as well
-        silent = self._quic_answers and self._with_quic and not short
+        unasked = error is not None and bool(error.unasked)  # what keeps prx from TCP keeps it from QUIC as well
+        silent = self._quic_answers and self._with_quic and not unasked
         self._last = Edge(
-            tcp=Reach.OPEN if error is None else Reach.UNKNOWN if short else Reach.CLOSED,
+            tcp=Reach.OPEN if error is None else Reach.UNKNOWN if unasked else Reach.CLOSED,
             quic=Reach.OPEN if quic else Reach.CLOSED if silent else Reach.UNKNOWN,
             tcp_open_for=0.0 if self._tcp_since is None else now - self._tcp_since,
             quic_open_for=0.0 if self._quic_since is None else now - self._quic_since,
@@ -122,7 +122,7 @@ class EdgeWatch:
                         task.cancel()
                     return None
                 failures.append(failure)
-        return next((failure for failure in failures if failure.trouble is FailureKind.SHORT), failures[0])
+        return next((failure for failure in failures if failure.unasked), failures[0])
 
     async def _quic(self, endpoints: Sequence[Endpoint]) -> bool:
         return any(await asyncio.gather(*(speaks_quic(endpoint, timeout=QUIC_TIMEOUT) for endpoint in endpoints)))
