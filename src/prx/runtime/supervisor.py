@@ -236,7 +236,7 @@ class Supervisor:
     def _leave_notices(self) -> None:
         """Leave what is open to the next prx, if this one has been asked to end: that is no stop of a tunnel."""
         if self._stop_asked and self._tasks is not None:
-            self._notices.end()
+            self._notices.close()
 
     def _require_running(self) -> None:
         if self._is_over:

@@ -300,6 +300,7 @@ async def test_of_each_kind_the_newest_is_never_dropped(bench: Bench, receiver: 
     assert (receiver.taken[-1]["event"], receiver.taken[-1]["data"]["reason"]) == ("url_kept", str(many - 1))
     told = [item["data"]["missed"] for item in receiver.taken if "missed" in item["data"]]
     assert sum(told) == 2 + 2 * many - (LINE + 1)
+    assert "missed" not in receiver.taken[0]["data"]  # what went lay behind it
     assert len([text for text in bench.said if "older ones are dropped" in text]) == 1
 
 
@@ -353,6 +354,20 @@ async def test_prx_that_ends_says_what_it_could_not_deliver(bench: Bench, receiv
     await bench.rest()
     left = 1 + 2 * more
     assert bench.said == [f"prx ends before it could deliver {left} notice{'s' * (left > 1)} to {receiver.served.url}"]
+
+
+async def test_what_is_delivered_while_prx_stops_is_not_said_to_be_lost(bench: Bench, receiver: Receiver) -> None:
+    """From the moment in which prx is asked to stop nothing more is taken in, and what is on its way arrives."""
+    await bench.becomes(Verdict.CRASHED, State.BACKOFF)
+    await bench.passes(60)
+    bench.runner.close()
+    bench.see(RestartScheduled(tunnel="web", delay=5, attempt=1, reason="", costs_url=True))
+    receiver.status = 200
+    await bench.passes(AT_ONCE + max(LATER.delays))
+    bench.runner.end()
+    await bench.rest()
+    assert receiver.heard == ["trouble"]
+    assert bench.said == []
 
 
 # ---------------------------------------------------------------------- the end of what another prx has reported

@@ -153,11 +153,13 @@ class NoticeRunner:
         if self._open is not None:
             self._open.retry()
 
-    def end(self) -> None:
-        """Take in nothing more, as prx ends: what is open stays so for the next prx. Say what will not be delivered."""
-        if self._is_ending:
-            return
+    def close(self) -> None:
+        """Take in nothing more, as prx is to end: what is open stays so for the next prx. What waits is still delivered."""
         self._is_ending = True
+
+    def end(self) -> None:
+        """Report what will not be delivered, as prx ends now."""
+        self.close()
         for (name, text), line in self._lines.items():
             if left := len(line) + (line.in_hand is not None):
                 hook = self._hook(name, text)
@@ -199,11 +201,10 @@ class NoticeRunner:
     async def _deliver(self, key: _Key, line: Line, hook: MessageHook) -> None:
         from prx.runtime.hooks.attempts import deliver_in_the_end  # noqa: PLC0415 - see prx.runtime.hooks.chosen
 
-        notice, told = line.take(), 0
+        told = line.missed  # as it is now: what is dropped later lies behind this notice, and the next one tells of it
+        notice = line.take()
 
         async def deliver(late: bool) -> None:
-            nonlocal told
-            told = line.missed
             await (self._hook(*key) or hook).deliver(notice.sent(late=late, missed=told))
 
         def report(outcome: Outcome) -> None:

@@ -88,6 +88,7 @@ class HookRunner:
     def _begin(self, group: asyncio.TaskGroup, key: _Key, fact: UrlChanged) -> None:
         if key in self._deliveries:
             self._deliveries[key].cancel()
+        self._announced.setdefault(key, fact.old)  # here: a task that is cancelled before its first step does nothing
         task = group.create_task(self._deliver(key, fact), name=f"hook {key[1].label} of {fact.tunnel}")
         self._deliveries[key] = task
 
@@ -95,7 +96,7 @@ class HookRunner:
         from prx.runtime.hooks.attempts import deliver_in_the_end  # noqa: PLC0415 - see prx.runtime.hooks.chosen
 
         tunnel, hook = key
-        change = Change(tunnel, fact.url, self._announced.setdefault(key, fact.old))
+        change = Change(tunnel, fact.url, self._announced[key])
 
         def report(outcome: Outcome) -> None:
             ok = not outcome.trouble
