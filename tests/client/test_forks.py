@@ -159,3 +159,34 @@ def test_a_child_of_the_opening_holds_nothing(home: Home, origin: HostedOrigin, 
         wait_for_end_of(pid)
         assert children
         assert all(map(lives, children))
+
+
+def test_a_child_of_a_loop_has_no_connection(home: Home) -> None:
+    """The connection that a tunnel on a loop has taken over is closed in a child, as that of a tunnel without one is."""
+    source = (
+        FORK
+        + """
+    def sockets():
+        paths = (f"/proc/self/fd/{fd}" for fd in os.listdir("/proc/self/fd"))
+        return {os.readlink(path) for path in paths if os.path.islink(path) and "socket:" in os.readlink(path)}
+
+    async def main():
+        before = sockets()
+        async with prx.open_tunnel(1, lab=LAB, inspect=True) as t:
+            waiting = asyncio.create_task(t.wait_for_request("POST"))
+            while not t._conversations:
+                await asyncio.sleep(0)
+            ours = sockets() - before
+            print("parent", len(ours))
+            print("child", in_a_child(lambda: len(ours & sockets())))
+            waiting.cancel()
+            print("state", (await t.status()).state != "idle")
+
+    asyncio.run(main())
+    """
+    )
+    with home.python(source) as program:
+        assert int(program.line("parent ")) > 0
+        assert program.line("child ") == "0"
+        assert program.line("state ") == "True"
+        program.succeed()

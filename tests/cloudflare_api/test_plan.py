@@ -403,3 +403,18 @@ def test_what_was_overwritten_is_given_back(there: tuple[str, ...]) -> None:
         assert dns == []
     else:
         assert ("192.0.2.1" in dns[0].then, "192.0.2.2" in dns[0].then) == (there != ("192.0.2.1",), True)
+
+
+@pytest.mark.parametrize(
+    ("others", "words"),
+    [
+        ((), "It leads nowhere once the tunnel is gone"),
+        (("b.example.com",), "The tunnel, which serves other names, has no rule"),
+    ],
+)
+def test_where_a_record_leads_that_cannot_be_looked_for(others: tuple[str, ...], words: str) -> None:
+    """A tunnel that serves other names stays, so the record that may be there does not lead nowhere."""
+    rules = [{"hostname": name, "service": "http://127.0.0.1:1"} for name in (NAME, *others)]
+    document = {"ingress": [*rules, {"service": "http_status:404"}]}
+    world = replace(EMPTY, tunnels=(TUNNEL,), tunnel=TUNNEL, configuration=Configuration(1, document), no_zone="it has left")
+    assert any(words in text for text in plan_removal(world, NAME, Memory(NAME, "api", tunnel_id=ID), FILE).left)

@@ -399,7 +399,37 @@ async def test_a_service_that_does_not_answer_is_given_up_with_words() -> None:
             await send(raw, Target("::1", free_port()), relay.copier)
 
 
-@pytest.mark.parametrize(("handler", "body", "whole"), [(half, b"data: 1\n\n", False), (slow, b"slow", True)])
+async def half_without_length(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Begin a plain answer whose end would be that of the connection, which does not come."""
+    await read_head(reader)
+    writer.write(b"HTTP/1.1 200 OK\r\n\r\nha")
+    await reader.read()
+
+
+async def half_with_length(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Begin an answer that says its length, and does not come to it."""
+    await read_head(reader)
+    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nha")
+    await reader.read()
+
+
+async def half_in_chunks(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Begin an answer in chunks without the last one."""
+    await read_head(reader)
+    writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nha\r\n")
+    await reader.read()
+
+
+@pytest.mark.parametrize(
+    ("handler", "body", "whole"),
+    [
+        (half, b"data: 1\n\n", False),
+        (half_without_length, b"ha", False),
+        (half_with_length, b"ha", False),
+        (half_in_chunks, b"ha", False),
+        (slow, b"slow", True),
+    ],
+)
 async def test_an_answer_that_has_begun_is_one(
     handler: Handler, body: bytes, whole: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -409,7 +439,8 @@ async def test_an_answer_that_has_begun_is_one(
         found = await send(request_bytes(came(), None, MASKS), relay.target, relay.copier, seconds=0.1 if whole else 5)
         assert (found.status, bytes(found.answer_body.kept)) == (200, body)
         assert any("did not end within 0.1 s" in note for note in found.notes) is not whole
-        assert not any("the service ended" in note for note in found.notes)  # it was prx that did
+        assert found.answer_body.whole is whole
+        assert not any("the service ended" in note for note in found.notes)  # it was prx that broke off
 
 
 def test_a_replay_has_as_long_as_a_visitor() -> None:
