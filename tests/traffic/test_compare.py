@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from prx.traffic.compare import Part, compare
+from prx.traffic.shown import body_text
 
 
 def found(**changes: Any) -> dict[str, Any]:
@@ -84,3 +85,23 @@ def test_a_visitor_with_thousands_of_headers_holds_up_no_dashboard(header: list[
     assert time.thread_time() - began < 5  # all of them against each other take minutes
     headers = next(item for item in parts if item.title == "headers of the request")
     assert (headers.same, headers.lines[-1].text) == (False, "19600 more lines are not compared")
+
+
+@pytest.mark.parametrize(("more", "words"), [(1, "1 more line is not compared"), (2, "2 more lines are not compared")])
+def test_what_is_not_compared_is_counted(more: int, words: str) -> None:
+    """One line that is left out is called so, as several are."""
+    headers = [["X", str(number)] for number in range(400 + more)]
+    assert part(compare(found(headers=headers), found()), "headers of the request")[-1] == f"!{words}"
+
+
+@pytest.mark.parametrize("charset", ["utf-16", "utf-16le", "utf-32", "ucs-2"])
+@pytest.mark.parametrize("text", ["a word", "W\u00f6rter", "even"])
+def test_a_body_that_is_called_wide_and_is_not_is_read_as_it_is(charset: str, text: str) -> None:
+    """A head that names UTF-16 or UTF-32 for a body in ASCII or UTF-8 does not make rubbish of it, nor does a cut letter."""
+    kind = ["Content-Type", f"text/plain; charset={charset}"]
+    side = found(headers=[kind], body=text.encode())["request"]
+    assert body_text(side).lines == (text,)
+    cut = found(headers=[kind], body=(text * 10).encode() + b"\xc3")["request"]
+    assert body_text(cut).lines[0].startswith(text * 10)
+    wide = found(headers=[["Content-Type", "text/plain; charset=utf-16le"]], body=text.encode("utf-16-le"))["request"]
+    assert body_text(wide).lines == (text,)

@@ -27,7 +27,7 @@ class Span(click.ParamType):  # type: ignore[type-arg]  # generic in the stubs o
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """Return the seconds; fail with what is expected."""
-        from prx.core.durations import parse_duration
+        from prx.core.durations import LONGEST_SPAN, parse_duration
         from prx.core.numbers import whole
 
         if isinstance(value, float):
@@ -40,7 +40,7 @@ class Span(click.ParamType):  # type: ignore[type-arg]  # generic in the stubs o
         except ValueError:
             rest = -1.0
         seconds = (days or 0) * 86400 + rest
-        if days is None or rest < 0 or not 1 <= seconds <= 36500 * 86400:
+        if days is None or rest < 0 or not 1 <= seconds <= LONGEST_SPAN:
             self.fail(f"found {value!r}, expected a span of time such as 12h, 7d or 1d12h", param, ctx)
         return seconds
 

@@ -28,16 +28,17 @@ if TYPE_CHECKING:
 
 _SPAN: Final = re.compile(r"(\d{1,6})([smhdw])")
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-_LONGEST: Final = timedelta(days=36_500)  # a date behind the year 9999 is none
 
 
 def _parse_span(context: click.Context, parameter: click.Parameter, text: str | None) -> timedelta | None:
     """Read a time span such as 90d."""
+    from prx.core.durations import LONGEST_SPAN
+
     if text is None:
         return None
     match = _SPAN.fullmatch(text)
     span = timedelta(**{_UNITS[match[2]]: int(match[1])}) if match else timedelta()
-    if not timedelta() < span <= _LONGEST:
+    if not 0 < span.total_seconds() <= LONGEST_SPAN:
         raise click.BadParameter(
             f"found {text!r}, expected a number and a unit (s, m, h, d, w), such as 90d", context, parameter
         )

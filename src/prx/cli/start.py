@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from prx.runtime.host.lock import LockHeld
 
 _COMMAND = "prx.command"  # where the words behind `--` wait for the callback
-_LONGEST = 36_500 * 86_400.0  # seconds; a hundred years are as good as forever, and can be written down
 
 
 class _WithCommand(click.Command):
@@ -63,7 +62,7 @@ def _split_lab(word: str) -> tuple[str, ...]:
 
 
 def _parse_duration(_context: click.Context, _parameter: click.Parameter, text: str | None) -> float | None:
-    from prx.core.durations import parse_duration
+    from prx.core.durations import LONGEST_SPAN, parse_duration
     from prx.core.numbers import whole
 
     if text is None:
@@ -75,7 +74,7 @@ def _parse_duration(_context: click.Context, _parameter: click.Parameter, text: 
         seconds = 0.0
     if not 0 < seconds < math.inf:
         raise click.BadParameter(f"found {text!r}, expected a time such as 90s, 30m, 1h30m")
-    return min(seconds, _LONGEST)
+    return min(seconds, LONGEST_SPAN)
 
 
 def _parse_reference(_context: click.Context, _parameter: click.Parameter, text: str | None) -> str | None:

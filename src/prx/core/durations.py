@@ -15,6 +15,9 @@ UNITS: Final = {
     "m": 60.0,
     "h": 3600.0,
 }
+LONGEST_SPAN: Final = 36_500 * 86_400.0
+"""The longest span, in seconds, that is taken: a hundred years are as good as forever, and end before the year 9999."""
+
 _TERM: Final = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h)")
 _WHOLE: Final = re.compile(rf"[-+]?(?:0|(?:{_TERM.pattern})+)")
 

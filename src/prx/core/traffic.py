@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from prx.core.numbers import counted
 from prx.core.value import Value, value_class
 
 WINDOW_SECONDS: Final = 300.0
@@ -24,9 +25,9 @@ class TrafficStatus(Value):
 
     def words(self) -> str:
         """Return "12 requests · 1 error"."""
-        parts = [_count(self.requests, "request")]
+        parts = [counted(self.requests, "request")]
         if self.errors:
-            parts.append(_count(self.errors, "error"))
+            parts.append(counted(self.errors, "error"))
         return " · ".join(parts)
 
 
@@ -83,7 +84,3 @@ class TrafficMeter:
             sum(step[2] for step in self._steps),
             sum(step[1] for step in self._steps if now - step[0] < RATE_SECONDS),
         )
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" + ("" if number == 1 else "s")

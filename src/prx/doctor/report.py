@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from prx import __version__
+from prx.core.numbers import counted
 from prx.doctor.finding import Finding, Mark
 from prx.files.replace import write_whole
 from prx.files.walk import kind_of
@@ -42,7 +43,7 @@ def summary(findings: Sequence[Finding]) -> str:
     failed, warned = (sum(finding.verdict is mark for finding in findings) for mark in (Mark.FAIL, Mark.WARN))
     if not failed and not warned:
         return "nothing is wrong"
-    return f"{_count(failed, 'failure')}, {_count(warned, 'warning')}"
+    return f"{counted(failed, 'failure')}, {counted(warned, 'warning')}"
 
 
 def to_json(findings: Sequence[Finding], redactor: Redactor) -> str:
@@ -73,7 +74,3 @@ def write_report(file: Path, findings: Sequence[Finding], shown_config: str, red
 
 def _shown(text: str, redactor: Redactor) -> str:
     return redactor.line(printable(text))
-
-
-def _count(number: int, word: str) -> str:
-    return f"{number} {word}" if number == 1 else f"{number} {word}s"

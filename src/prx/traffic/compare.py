@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 from typing import Any, Final, Literal
 
+from prx.core.numbers import counted
 from prx.logs.text import printable
 from prx.traffic.shown import body_text
 
@@ -88,7 +89,7 @@ def _part(title: str, one: Sequence[str], other: Sequence[str]) -> Part:
             lines += [Line("-", _cut(text)) for text in one[begin:end]]
             lines += [Line("+", _cut(text)) for text in other[to_begin:to_end]]
     if more > 0:
-        lines.append(Line("!", f"{more} more line{'s are' if more > 1 else ' is'} not compared"))
+        lines.append(Line("!", f"{counted(more, 'more line')} {'is' if more == 1 else 'are'} not compared"))
     return Part(title, same=False, lines=tuple(lines))
 
 

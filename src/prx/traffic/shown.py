@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import base64
 import json
+from codecs import getincrementaldecoder
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
+from prx.core.numbers import counted
 from prx.core.shortage import lack_for_module
 from prx.logs.redact import Redactor
 from prx.logs.text import printable
@@ -84,14 +86,17 @@ def body_text(side: dict[str, Any]) -> BodyText:
         if text.count("\ufffd") * 10 > len(text):
             return BodyText((), printable(before), (f"{len(data)} bytes that are no text", *cut))
     every = _readable(text, kind).split("\n")
-    more = (f"{len(every) - _LINES} more lines",) if len(every) > _LINES else ()
+    more = (counted(len(every) - _LINES, "more line"),) if len(every) > _LINES else ()
     return BodyText(tuple(printable(line) for line in every[:_LINES]), printable(before), (*more, *cut))
 
 
 def _is_utf8(data: bytes) -> bool:
-    """Return whether a body is UTF-8, whatever its header says: some services name what they do not send."""
+    """Return whether a body is UTF-8, whatever its header says: some services name what they do not send.
+
+    Its last character may be cut.
+    """
     try:
-        return "\0" not in data.decode()
+        return "\0" not in getincrementaldecoder("utf-8")().decode(data)
     except UnicodeDecodeError:
         return False
 

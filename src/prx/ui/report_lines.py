@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Final
 
 from prx.core.conditions import CONDITIONS
+from prx.core.numbers import counted
 from prx.core.protocols import PROTOCOL_NAMES
 from prx.history.latency import percentile
 from prx.history.report import Loss, Report, TunnelReport
@@ -81,8 +82,8 @@ def _helped(count: int) -> str:
 def _latency(tunnel: TunnelReport) -> str:
     known = [(percent, percentile(tunnel.buckets, percent)) for percent in (50, 95, 99)]
     values = " · ".join(f"p{percent} {value:.0f} ms" for percent, value in known if value is not None)
-    counted = f"{tunnel.probes} probes, {tunnel.failed_probes} failed"
-    return f"{values} ({counted})" if values else counted
+    probes = f"{counted(tunnel.probes, 'probe')}, {tunnel.failed_probes} failed"
+    return f"{values} ({probes})" if values else probes
 
 
 def _moment(at: float) -> str:
