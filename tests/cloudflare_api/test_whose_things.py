@@ -201,8 +201,8 @@ def test_what_teardown_deletes_is_kept_no_longer(machine: Machine, hostname: str
     plan = machine.tear_down(hostname)
     assert machine.secrets == {"mine": "of the operator"}
     assert [step.then for step in plan.steps if step.what == "service_token"] == [
-        "gone, with secret:ci-token and secret:ci-token-id",
-        "gone, with secret:gh and secret:gh-id",
+        "gone; secret:ci-token and secret:ci-token-id go with it",
+        "gone; secret:gh and secret:gh-id go with it",
     ]
     assert plan.left == ()
 

@@ -75,7 +75,11 @@ def entries_of(short: str, world: World, hostname: str, memory: Memory, wish: Wi
 def gone_with(short: str, world: World, hostname: str, memory: Memory, wish: Wish | None = None) -> str:
     """Return in words what of the secrets manager goes with a service token; empty if nothing does."""
     entries = entries_of(short, world, hostname, memory, wish)
-    return f", with {' and '.join(f'secret:{name}' for name in entries)}" if entries else ""
+    return (
+        f"; {' and '.join(f'secret:{name}' for name in entries)} {'go' if len(entries) > 1 else 'goes'} with it"
+        if entries
+        else ""
+    )
 
 
 def application_steps(world: World, wish: Wish, app: Application | None) -> Iterator[Step]:
