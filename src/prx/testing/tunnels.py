@@ -203,9 +203,9 @@ class Tunnels:
             try:
                 stdin.write(json.dumps(order) + "\n")
                 stdin.flush()
-            except OSError as error:
+            except OSError:
                 lost = PrxError("the process that keeps the tunnels of these tests has ended", hint="its stderr says why")
-                raise noted(lost) from error
+                raise noted(lost) from None  # which pipe broke says nothing to who reads a failed test
 
     def _running(self) -> subprocess.Popen[str]:
         if self._process is None:
