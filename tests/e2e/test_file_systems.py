@@ -12,19 +12,13 @@ from pathlib import Path
 
 import pytest
 from tests.e2e.prx_process import PRX, PrxProcess, clean_environment, started
+from tests.support.namespaces import NEEDS_MOUNTS
 from tests.support.origin import HostedOrigin
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(
-        os.geteuid() != 0
-        or shutil.which("nsenter") is None
-        or subprocess.run(
-            ["unshare", "--mount", "mount", "-t", "tmpfs", "none", "/mnt"], capture_output=True, check=False
-        ).returncode
-        != 0,
-        reason="needs root, and mounts in a namespace of its own",
-    ),
+    pytest.mark.skipif(shutil.which("nsenter") is None, reason="needs nsenter"),
+    NEEDS_MOUNTS,
 ]
 
 

@@ -5,27 +5,18 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from tests.install.mirror import INSTALL, MACHINE, PROGRAM, VERSION, Mirror, release, whole
+from tests.support.namespaces import NEEDS_MOUNTS
 
 from prx.core.errors import PermanentError, PrxError, ShortageError
 from prx.install.cloudflared import install_cloudflared
 
 OLD = b"#!/bin/sh\necho version 2099.0.0\n"
-mounts = pytest.mark.skipif(
-    os.geteuid() != 0
-    or shutil.which("unshare") is None
-    or subprocess.run(
-        ["unshare", "--mount", "mount", "-t", "tmpfs", "none", "/mnt"], capture_output=True, check=False
-    ).returncode
-    != 0,
-    reason="needs root, and mounts in a namespace of its own",
-)
 
 
 class Disk:
@@ -60,7 +51,7 @@ class Disk:
         return ended.stdout.splitlines()
 
 
-@mounts
+@NEEDS_MOUNTS
 @pytest.mark.parametrize(
     ("options", "refuse", "allow", "code", "words", "hint"),
     [

@@ -16,7 +16,8 @@ from urllib.parse import urlsplit
 from tests.traffic.pieces import relaying
 
 from prx.traffic.guard import GuardedRelay
-from prx.traffic.relay import Pair, Side, Target
+from prx.traffic.pair import Pair, Side
+from prx.traffic.relay import Target
 
 
 class Flow:

@@ -14,7 +14,7 @@ from tests.support.waits import PATIENCE
 from tests.traffic.exact import exact_ways
 from tests.traffic.pieces import ask, read_head, relaying, service
 
-from prx.traffic.relay import Side
+from prx.traffic.pair import Side
 
 BUILTIN = [column for column in COLUMNS if column.connector == "builtin"]
 REAL = [pytest.param(column, marks=pytest.mark.real) for column in COLUMNS if column.connector != "builtin"]

@@ -24,7 +24,7 @@ from prx.traffic import gate as gate_module
 from prx.traffic.framing import parse_head
 from prx.traffic.gate import PERIOD, TRIES, Gate, Refusal
 from prx.traffic.guard import GuardedRelay
-from prx.traffic.relay import Pair
+from prx.traffic.pair import Pair
 
 RIGHT = b"Authorization: Basic " + base64.b64encode(b"me:right") + b"\r\n"
 WRONG = b"Authorization: Basic " + base64.b64encode(b"me:wrong") + b"\r\n"

@@ -17,7 +17,8 @@ from tests.support.waits import PATIENCE, free_port
 from tests.traffic.pieces import ask, kept, read_head, relaying, service
 
 from prx.runtime.probes.connect import FailureKind, ProbeError
-from prx.traffic.relay import HIGH_WATER, Target
+from prx.traffic.pair import HIGH_WATER
+from prx.traffic.relay import Target
 
 GET = b"GET /a?b=1 HTTP/1.1\r\nHost: app.example.com\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"

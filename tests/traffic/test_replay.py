@@ -368,11 +368,15 @@ async def silent(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) ->
     await reader.read()
 
 
-async def half(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Begin an answer that does not end."""
-    await read_head(reader)
-    writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: 1\n\n")
-    await reader.read()
+def begins(answer: bytes) -> Handler:
+    """Return a service that begins an answer, and does not end it."""
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_head(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\n" + answer)
+        await reader.read()
+
+    return handle
 
 
 async def slow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -399,36 +403,16 @@ async def test_a_service_that_does_not_answer_is_given_up_with_words() -> None:
             await send(raw, Target("::1", free_port()), relay.copier)
 
 
-async def half_without_length(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Begin a plain answer whose end would be that of the connection, which does not come."""
-    await read_head(reader)
-    writer.write(b"HTTP/1.1 200 OK\r\n\r\nha")
-    await reader.read()
-
-
-async def half_with_length(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Begin an answer that says its length, and does not come to it."""
-    await read_head(reader)
-    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nha")
-    await reader.read()
-
-
-async def half_in_chunks(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Begin an answer in chunks without the last one."""
-    await read_head(reader)
-    writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nha\r\n")
-    await reader.read()
-
-
 @pytest.mark.parametrize(
     ("handler", "body", "whole"),
     [
-        (half, b"data: 1\n\n", False),
-        (half_without_length, b"ha", False),
-        (half_with_length, b"ha", False),
-        (half_in_chunks, b"ha", False),
+        (begins(b"Content-Type: text/event-stream\r\n\r\ndata: 1\n\n"), b"data: 1\n\n", False),
+        (begins(b"\r\nha"), b"ha", False),  # its end would be that of the connection
+        (begins(b"Content-Length: 9\r\n\r\nha"), b"ha", False),
+        (begins(b"Transfer-Encoding: chunked\r\n\r\n2\r\nha\r\n"), b"ha", False),
         (slow, b"slow", True),
     ],
+    ids=["a stream", "without a length", "with a length", "in chunks", "slow"],
 )
 async def test_an_answer_that_has_begun_is_one(
     handler: Handler, body: bytes, whole: bool, monkeypatch: pytest.MonkeyPatch

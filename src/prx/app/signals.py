@@ -14,18 +14,13 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Callable
-from types import FrameType, TracebackType
+from types import TracebackType
 
 from prx.core.exit_status import signal_name
-from prx.core.signal_table import BY_NUMBER, Meaning, is_free
+from prx.core.signal_table import ALWAYS, BY_NUMBER, Meaning, go_on, is_free
 from prx.runtime.host.terminal import has_terminal
 
 _ONE_MOMENT = 0.0005  # seconds; no script that sees the stop begin answers in so short a time
-_ALWAYS = {signal.SIGINT, signal.SIGTERM}  # whatever the launcher did with them: prx must be able to end
-
-
-def _go_on(_number: int, _frame: FrameType | None) -> None:
-    pass
 
 
 class Signals:
@@ -63,7 +58,7 @@ class Signals:
             Meaning.NOTHING: self._on_nothing,
         }
         for number, entry in BY_NUMBER.items():
-            if number in _ALWAYS or is_free(number):
+            if number in ALWAYS or is_free(number):
                 self._caught[number] = callable(signal.getsignal(number))
                 self._loop.add_signal_handler(number, handlers[entry.meaning], number)
         return self
@@ -72,7 +67,7 @@ class Signals:
         for number, before in self._caught.items():
             self._loop.remove_signal_handler(number)
             if before and BY_NUMBER[number].meaning in {Meaning.LIMIT, Meaning.NOTHING}:
-                signal.signal(number, _go_on)  # its default would end prx in its last moment
+                signal.signal(number, go_on)  # its default would end prx in its last moment
 
     def _on_ending(self, number: int) -> None:
         if number != signal.SIGINT:

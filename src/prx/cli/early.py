@@ -16,7 +16,7 @@ from typing import Final
 
 from prx.cli.held import is_wanted, leave_the_caller
 from prx.core.shortage import lacks_memory
-from prx.core.signal_table import BY_NUMBER, Meaning, is_free
+from prx.core.signal_table import BY_NUMBER, Meaning, go_on, is_free
 
 _COMPLETE: Final = "_PRX_COMPLETE"  # see `prx completions`
 _O_PATH: Final = getattr(os, "O_PATH", 0)
@@ -154,7 +154,7 @@ def leave_early_when_asked(arguments: Sequence[str]) -> None:
         return
     for number, (meaning, _) in BY_NUMBER.items():
         if is_free(number) and meaning is not Meaning.RELOAD:
-            signal.signal(number, _go_on if meaning is Meaning.NOTHING else _leave)
+            signal.signal(number, go_on if meaning is Meaning.NOTHING else _leave)
     if "start" in arguments and signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
         from prx.runtime.host.terminal import has_terminal  # a start imports its packages in any case
 
@@ -164,7 +164,3 @@ def leave_early_when_asked(arguments: Sequence[str]) -> None:
 
 def _leave(_number: int, _frame: FrameType | None) -> None:
     os._exit(0)
-
-
-def _go_on(_number: int, _frame: FrameType | None) -> None:
-    pass

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import enum
 import signal
+from types import FrameType
 from typing import Final, NamedTuple
 
 
@@ -60,6 +61,14 @@ def _by_number() -> dict[int, Entry]:
 
 BY_NUMBER: Final = _by_number()
 ENDING: Final = tuple(number for number, entry in BY_NUMBER.items() if entry.meaning in {Meaning.STOP, Meaning.LIMIT})
+
+
+ALWAYS: Final = frozenset({signal.SIGINT, signal.SIGTERM})
+"""What ends a command that asks, or goes on, whatever its launcher did with them: it must be able to end."""
+
+
+def go_on(_number: int, _frame: FrameType | None) -> None:
+    """Handle a signal that changes nothing."""
 
 
 def is_free(number: int) -> bool:

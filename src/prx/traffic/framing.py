@@ -16,6 +16,9 @@ from typing import Final, TypeAlias
 HEAD_LIMIT: Final = 256 * 1024
 """Bytes that a head may have; one that is longer is raw. The edge lets 128 KiB of headers pass."""
 
+FRAMING_HEADERS: Final = frozenset({b"content-length", b"transfer-encoding", b"connection", b"expect", b"trailer"})
+"""What belongs to one way of sending a request, in lower case: one that is sent again gets its own."""
+
 _LINE_LIMIT: Final = 16 * 1024
 _REQUEST: Final = re.compile(rb"([!-~]+) ([^ \r\n][^\r\n]*?) (HTTP/\d\.\d)")
 _STATUS: Final = re.compile(rb"(HTTP/\d+\.\d+) +(\d{3})(?: ([^\r\n]*))?")

@@ -11,9 +11,10 @@ import asyncio
 import enum
 from typing import Final, Protocol
 
-from prx.traffic.framing import Data, End, Framing, Head, Piece, Raw
+from prx.traffic.framing import FRAMING_HEADERS, Data, End, Framing, Head, Piece, Raw
 from prx.traffic.gate import UNCLEAR, Gate, Refusal
-from prx.traffic.relay import Pair, Relay, Side
+from prx.traffic.pair import Pair, Side
+from prx.traffic.relay import Relay
 from prx.traffic.tee import SERVICE, VISITOR
 
 LINGER_SECONDS: Final = 2.0  # for what a refused visitor still sends: closing at once would be a reset, and lose the answer
@@ -33,8 +34,7 @@ def _is_passing(head: Head) -> bool:
 
 def request_of(head: Head, body: bytes) -> bytes:
     """Return a request with a length, whatever its framing was."""
-    framing = {b"content-length", b"transfer-encoding", b"connection", b"expect", b"trailer"}
-    kept = [name + b": " + value for name, value in head.headers if name.lower() not in framing]
+    kept = [name + b": " + value for name, value in head.headers if name.lower() not in FRAMING_HEADERS]
     lines = [b"%b %b HTTP/1.1" % (head.method, head.target), *kept, b"Content-Length: %d" % len(body), b"Connection: close"]
     return b"\r\n".join([*lines, b"", b""]) + body
 

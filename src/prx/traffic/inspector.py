@@ -6,10 +6,10 @@ import asyncio
 import os
 from collections.abc import Callable, Coroutine
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from prx.config.schema import Config, TunnelSettings
 from prx.core.errors import PrxError, UsageError, refused
@@ -42,14 +42,46 @@ LIST_LIMIT: Final = 2000  # lines of one answer
 _MB: Final = 1_000_000
 
 
-@dataclass(slots=True)
-class _Inspected:
-    settings: TunnelSettings
-    ring: Ring
+class _Serving(NamedTuple):
+    """A relay, and the task that has it serve."""
+
     relay: GuardedRelay
     starting: asyncio.Task[None]
+
+    async def close(self, *, shares: bool = False) -> None:
+        await self.starting
+        await self.relay.close(shares=shares)
+
+
+@dataclass(slots=True)
+class _Inspected:
+    """A tunnel. left: its relays of other ports, whose addresses connectors may still have."""
+
+    settings: TunnelSettings
+    ring: Ring
+    serving: _Serving
+    left: list[_Serving] = field(default_factory=list)
     catching: asyncio.Task[None] | None = None
     catcher: Catcher | None = None
+
+    @property
+    def relay(self) -> GuardedRelay:
+        """The relay that the next connector is given."""
+        return self.serving.relay
+
+    @property
+    def relays(self) -> list[GuardedRelay]:
+        """All of them."""
+        return [self.relay, *(left.relay for left in self.left)]
+
+    def left_at(self, port: int) -> _Serving | None:
+        """Return the relay that it had at a port before, if connectors may still use that."""
+        return next((left for left in self.left if left.relay.port == port), None)
+
+    def move_to(self, serving: _Serving) -> None:
+        """Have the next connector given another relay; the one of now is left."""
+        self.left = [left for left in self.left if left is not serving] + [self.serving]
+        self.serving = serving
 
 
 class Inspector:
@@ -66,7 +98,6 @@ class Inspector:
         self._inspected: dict[str, _Inspected] = {}
         self._is_first = True  # nothing was fitted yet
         self._wanted: set[str] = set()  # the tunnels that are to have a relay
-        self._left: list[tuple[str, GuardedRelay, asyncio.Task[None]]] = []  # of another port; connectors may still know them
         self._ending: set[asyncio.Task[None]] = set()
 
     def take(self, config: Config) -> None:
@@ -93,9 +124,11 @@ class Inspector:
             if is_settled(name) and not (known.catcher and known.catcher.waiting):
                 del self._inspected[name]
                 self._end(name, self._close(known))
-        for left in [left for left in self._left if is_settled(left[0])]:
-            self._left.remove(left)
-            self._end(left[0], _close(*left[1:], shares=left[0] in self._inspected))
+        for name, known in self._inspected.items():
+            if known.left and is_settled(name):
+                for left in known.left:
+                    self._end(name, left.close(shares=True))
+                known.left = []
 
     def _end(self, name: str, work: Coroutine[Any, Any, None]) -> None:
         say = partial(self._log, "error")
@@ -113,7 +146,7 @@ class Inspector:
         target, spool = self._target(name, settings, alone=self._is_first), self._spool(name, settings, known)
         port, copier = settings.inspect.port, self._copier(name, settings) if known is None else known.relay.copier
         relay = None
-        if known is None or (port not in {0, known.relay.port} and self._left_at(name, port) is None):
+        if known is None or (port not in {0, known.relay.port} and known.left_at(port) is None):
             relay = self._relay(name, target, copier, port)
             undo.callback(relay.discard)
         return [lambda: self._fit(name, settings, target, spool, relay)]
@@ -124,30 +157,24 @@ class Inspector:
         known = self._inspected.get(name)
         if relay is not None:
             # it listens already, so no connection is refused meanwhile; `close` awaits it
-            starting = asyncio.get_running_loop().create_task(relay.start(), name=f"{name}: relay")
+            serving = _Serving(relay, asyncio.get_running_loop().create_task(relay.start(), name=f"{name}: relay"))
             if known is None:
-                known = self._inspected[name] = _Inspected(settings, relay.copier.ring, relay, starting)
+                known = self._inspected[name] = _Inspected(settings, relay.copier.ring, serving)
                 if settings.inspect.enabled:
                     self._log("info", f"{name}: inspected; `prx requests -f` shows what passes")
             else:  # the connector still has the address of the old one
-                self._left.append((name, known.relay, known.starting))
-                known.relay, known.starting = relay, starting
+                known.move_to(serving)
         assert known is not None
-        if relay is None and (left := self._left_at(name, settings.inspect.port)):  # the change of the port was taken back
-            self._left[self._left.index(left)] = name, known.relay, known.starting
-            _, known.relay, known.starting = left
+        if relay is None and (left := known.left_at(settings.inspect.port)):  # the change of the port was taken back
+            known.move_to(left)
         known.settings = settings
         known.relay.copier.off = not settings.inspect.enabled
         gate = self._gate(settings)
-        for one in self._relays(name, known):
+        for one in known.relays:
             one.gate = gate
             one.retarget(target)
         known.ring.bound(settings.inspect.keep, settings.inspect.keep_mb * _MB)
         self._catch(name, known, spool)
-
-    def _left_at(self, name: str, port: int) -> tuple[str, GuardedRelay, asyncio.Task[None]] | None:
-        """Return the relay that a tunnel had at a port before, and that connectors may still use."""
-        return next((left for left in self._left if left[0] == name and left[1].port == port), None)
 
     def _target(self, name: str, settings: TunnelSettings, *, alone: bool) -> Target:
         """Return where the service is; PrxError (see `unusable`) if its certificates cannot be had, but not `alone`."""
@@ -201,12 +228,8 @@ class Inspector:
             what = f"{name}: kept requests"
             work = keep_running(what, known.catcher.run, self._clock, lambda text: self._log("error", text))
             known.catching = asyncio.get_running_loop().create_task(work, name=what)  # ended in `close`
-        for one in self._relays(name, known):
+        for one in known.relays:
             one.catch = known.catcher if known.settings.inspect.catch else None
-
-    def _relays(self, name: str, known: _Inspected) -> list[GuardedRelay]:
-        """Return the relays of a tunnel: the one that it has, and those that connectors of an earlier time may still use."""
-        return [known.relay, *(relay for tunnel, relay, _ in self._left if tunnel == name)]
 
     def _gate(self, settings: TunnelSettings) -> Gate | None:
         wanted = settings.gate
@@ -232,15 +255,15 @@ class Inspector:
         """End all relays."""
         for known in self._inspected.values():
             await self._close(known)
-        for _, relay, starting in self._left:
-            await _close(relay, starting)
         await asyncio.gather(*self._ending)
 
     async def _close(self, known: _Inspected) -> None:
         if known.catching is not None:
             known.catching.cancel()
             await asyncio.gather(known.catching, return_exceptions=True)
-        await _close(known.relay, known.starting)
+        for left in known.left:
+            await left.close(shares=True)
+        await known.serving.close()
 
     # ------------------------------------------------------------------ what others ask
 
@@ -365,11 +388,6 @@ class Inspector:
                 code="no_such_request",
             )
         raise UsageError(f"{len(found)} tunnels have a request {number}", hint="name the tunnel")
-
-
-async def _close(relay: GuardedRelay, starting: asyncio.Task[None], *, shares: bool = False) -> None:
-    await starting
-    await relay.close(shares=shares)
 
 
 def _behind(after: int, rings: dict[str, Ring]) -> dict[str, int]:

@@ -11,6 +11,7 @@ from typing import Any, Final
 from prx.core.errors import PrxError, UsageError
 from prx.core.own_mark import REPLAY
 from prx.traffic.exchange import Exchange, shown_body
+from prx.traffic.framing import FRAMING_HEADERS
 from prx.traffic.masks import Masks
 from prx.traffic.own import is_own_name
 from prx.traffic.relay import Target
@@ -24,7 +25,6 @@ END_SECONDS: Final = 30.0
 
 LONGEST: Final = ANSWER_SECONDS + END_SECONDS
 
-_FRAMING: Final = {b"content-length", b"transfer-encoding", b"connection", b"expect", b"trailer"}
 _TOKEN: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _LINE: Final = re.compile(rb"[^\r\n\0]*")
 
@@ -52,7 +52,7 @@ def request_bytes(exchange: Exchange | None, edit: dict[str, Any] | None, masks:
         body = _edited_body(edit, body, shown)
     if not _TOKEN.fullmatch(method) or not target or b" " in target or not _LINE.fullmatch(target):
         raise UsageError("a request begins with a method and a path without spaces")
-    kept = [(name, value) for name, value in headers if name.lower() not in _FRAMING and not is_own_name(name)]
+    kept = [(name, value) for name, value in headers if name.lower() not in FRAMING_HEADERS and not is_own_name(name)]
     if not all(_TOKEN.fullmatch(name) and _LINE.fullmatch(value) for name, value in kept):
         raise UsageError("a header is a name and a value on one line")
     kept.append((REPLAY.encode(), str(exchange.id if exchange else 0).encode()))

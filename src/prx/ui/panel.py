@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from rich.cells import cell_len
 from rich.text import Text
 
+from prx.core.numbers import counted
 from prx.core.protocols import PROTOCOL_NAMES
 from prx.core.states import State
 from prx.core.status import TunnelStatus
@@ -191,7 +192,7 @@ def _traffic(status: TunnelStatus) -> str:
         return status.traffic.words()
     protocols = sorted({PROTOCOL_NAMES.get(item.protocol, item.protocol) for item in connections} - {""})
     places = sorted({item.location.rstrip("0123456789") for item in connections} - {""})
-    count = f"{len(connections)} connection" + ("s" if len(connections) > 1 else "")
+    count = counted(len(connections), "connection")
     return f"{status.traffic.words()} · {', '.join([count, *protocols, *places])}"
 
 

@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from prx.core.errors import PrxError
-from prx.core.signal_table import ENDING, is_free
+from prx.core.signal_table import ALWAYS, ENDING, is_free
 from prx.ui.errors import print_note
 
 if TYPE_CHECKING:
     from prx.secrets.value import Secret
 
-_ASKED: Final = frozenset({signal.SIGINT, signal.SIGTERM})
 _TRIES: Final = 3
 _MIN_PASSWORD: Final = 8  # characters; NIST SP 800-63B, 3.1.1: the least for a password that a person chooses
 
@@ -62,7 +61,7 @@ def hidden(words: str) -> str:
 def _interrupting() -> Iterator[None]:
     """Make what asks for an end raise KeyboardInterrupt, whatever it means elsewhere: getpass then repairs the terminal."""
     # a shell may have it ignore Ctrl-C, as one does for what runs in the background; a question is asked in the foreground
-    wanted = [number for number in ENDING if is_free(number) or (number in _ASKED and signal.getsignal(number) is not None)]
+    wanted = [number for number in ENDING if is_free(number) or (number in ALWAYS and signal.getsignal(number) is not None)]
     old = {number: signal.signal(number, signal.default_int_handler) for number in wanted}
     try:
         yield

@@ -16,6 +16,7 @@ from prx.config.schema import TunnelSettings
 from prx.core.events import Fact, HookRan, UrlChanged
 from prx.runtime.hooks import HookRunner
 from prx.runtime.hooks.attempts import LATER
+from prx.runtime.hooks.notices import NoticeRunner
 
 
 class InstantClock:
@@ -68,13 +69,20 @@ class Bench:
             return await self.results.get()
 
 
+@contextlib.asynccontextmanager
+async def running(runner: HookRunner | NoticeRunner) -> AsyncIterator[None]:
+    """Have a runner run within the block."""
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(runner.run(), name="hooks")
+        yield
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
 @pytest.fixture
 async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
     """Yield a runner that runs in an empty folder."""
     bench = Bench(tmp_path)
-    async with asyncio.TaskGroup() as group:
-        running = group.create_task(bench.runner.run(), name="hooks")
+    async with running(bench.runner):
         yield bench
-        running.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await running

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
 import hmac
 import json
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.runtime.hooks.conftest import running
 from tests.runtime.hooks.test_hooks import script
 from tests.support.servers import Served, Servers
 from tests.support.waits import PATIENCE, free_port
@@ -87,7 +87,32 @@ class Receiver:
         return [item["event"] for item in self.taken]
 
 
-class Bench:
+class InVirtualTime:
+    """What a runner does while time passes from one timer to the next."""
+
+    clock: CountingClock
+
+    async def passes(self, seconds: float) -> None:
+        """Have time pass from one timer to the next; whatever is under way is done before."""
+        end = self.clock.monotonic() + seconds
+        await self.rest()
+        while self.clock.advance_to_next(end):
+            await self.rest()
+
+    async def rest(self) -> None:
+        """Wait until nothing is under way but waits."""
+        async with asyncio.timeout(PATIENCE):
+            for _ in range(10):
+                await asyncio.sleep(0)
+            while not self._rests():  # noqa: ASYNC110 - sockets and children have no event for it
+                await asyncio.sleep(0.001)
+
+    def _rests(self) -> bool:
+        """Return whether nothing is under way but waits."""
+        raise NotImplementedError
+
+
+class Bench(InVirtualTime):
     """A runner of notices for the tunnel "web", in virtual time."""
 
     def __init__(self, folder: Path) -> None:
@@ -121,21 +146,6 @@ class Bench:
         self.see(StateChanged(tunnel="web", old=State.READY, new=state, reason=""))
         await self.rest()
 
-    async def passes(self, seconds: float) -> None:
-        """Have time pass from one timer to the next; whatever is under way is done before."""
-        end = self.clock.monotonic() + seconds
-        await self.rest()
-        while self.clock.advance_to_next(end):
-            await self.rest()
-
-    async def rest(self) -> None:
-        """Wait until nothing is under way but waits."""
-        async with asyncio.timeout(PATIENCE):
-            for _ in range(10):
-                await asyncio.sleep(0)
-            while not self._rests():  # noqa: ASYNC110 - sockets and children have no event for it
-                await asyncio.sleep(0.001)
-
     def _rests(self) -> bool:
         lines = self.runner._lines.values()
         under_way = sum(line.in_hand is not None for line in lines)
@@ -156,12 +166,8 @@ class Bench:
 async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
     """Run a runner until the test ends."""
     bench = Bench(tmp_path)
-    async with asyncio.TaskGroup() as group:
-        running = group.create_task(bench.runner.run(), name="notices")
+    async with running(bench.runner):
         yield bench
-        running.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await running
 
 
 @pytest.fixture
@@ -410,8 +416,7 @@ async def test_the_end_of_trouble_is_told_by_the_prx_that_sees_it(bench: Bench, 
     bench.clock._timers.clear()  # the first prx is dead
     bench.clock.advance(120)
     bench.runner, first = bench.another(), bench.runner
-    async with asyncio.TaskGroup() as group:
-        running = group.create_task(bench.runner.run(), name="the next prx")
+    async with running(bench.runner):
         await bench.becomes(Verdict.STARTING, State.STARTING)
         await bench.becomes(Verdict.HEALTHY, State.READY)
         well = bench.clock.wall()
@@ -424,7 +429,6 @@ async def test_the_end_of_trouble_is_told_by_the_prx_that_sees_it(bench: Bench, 
         await bench.becomes(Verdict.HEALTHY, State.READY)
         await bench.passes(HOUR)
         assert receiver.heard == [*before, "recovered"]
-        running.cancel()
     bench.runner = first
 
 
@@ -474,7 +478,7 @@ async def test_without_a_place_for_the_file_notices_come_all_the_same(bench: Ben
 # ---------------------------------------------------------------------- the URL
 
 
-class Urls:
+class Urls(InVirtualTime):
     """A runner of `on_url` in virtual time; `url` is that of the tunnel."""
 
     def __init__(self, folder: Path, receiver: Receiver) -> None:
@@ -495,20 +499,8 @@ class Urls:
         assert self.settings is not None
         self.runner.fire(UrlChanged(tunnel="web", url=url, old=old), self.settings)
 
-    async def passes(self, seconds: float) -> None:
-        """Have time pass; whatever is under way is done before."""
-        end = self.clock.monotonic() + seconds
-        await self.rest()
-        while self.clock.advance_to_next(end):
-            await self.rest()
-
-    async def rest(self) -> None:
-        """Wait until nothing is under way but waits."""
-        async with asyncio.timeout(PATIENCE):
-            for _ in range(10):
-                await asyncio.sleep(0)
-            while self.clock.sleeping != len(self.runner._waiting):  # noqa: ASYNC110 - sockets have no event for it
-                await asyncio.sleep(0.001)
+    def _rests(self) -> bool:
+        return self.clock.sleeping == len(self.runner._waiting)
 
 
 @pytest.fixture
@@ -516,12 +508,8 @@ async def urls(tmp_path: Path, servers: Servers) -> AsyncIterator[tuple[Urls, Re
     """Run a runner of `on_url` whose receiver is away."""
     receiver = await Receiver.start(servers)
     urls = Urls(tmp_path, receiver)
-    async with asyncio.TaskGroup() as group:
-        running = group.create_task(urls.runner.run(), name="hooks")
+    async with running(urls.runner):
         yield urls, receiver
-        running.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await running
 
 
 @pytest.mark.parametrize("away", [40.0, 600.0, 5 * HOUR, 20 * HOUR])

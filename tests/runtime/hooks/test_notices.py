@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
 import hmac
 import json
@@ -11,7 +10,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from tests.runtime.hooks.conftest import InstantClock
+from tests.runtime.hooks.conftest import InstantClock, running
 from tests.runtime.hooks.test_hooks import script
 from tests.support.servers import Handler, Servers, forever
 from tests.support.waits import PATIENCE
@@ -78,12 +77,8 @@ class Bench:
 async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
     """Run a runner until the test ends."""
     bench = Bench(tmp_path)
-    async with asyncio.TaskGroup() as group:
-        running = group.create_task(bench.runner.run(), name="notices")
+    async with running(bench.runner):
         yield bench
-        running.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await running
 
 
 def failed(tunnel: str = "web") -> Fact:

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+from tests.runtime.host.test_change_monitor import Wifi
 
 from prx.runtime.host.change_monitor import EVERY, ChangeMonitor
 from prx.runtime.host.nameservers import Nameservers
@@ -83,34 +84,16 @@ def test_a_file_that_is_not_there(file: Path) -> None:
     assert (seen.have_changed(), fresh.have_changed()) == (False, True)
 
 
-class Cable:
-    """A network that a test pulls out."""
-
-    name = "home"
-
-    def up(self) -> bool:
-        """Return whether it is plugged in."""
-        return bool(self.name)
-
-    def fingerprint(self) -> str:
-        """Name it."""
-        return self.name
-
-    def loopback_up(self) -> bool:
-        """Return that it is always there."""
-        return True
-
-
 def test_the_heartbeat_reports_them(file: Path) -> None:
     """It reports other nameservers while there is a network; without one they help no one."""
     said: list[str] = []
-    clock, cable = ManualClock(), Cable()
-    heart = ChangeMonitor(clock, cable, said.append, nameservers=Nameservers(file))
+    clock, wifi = ManualClock(), Wifi()
+    heart = ChangeMonitor(clock, wifi, said.append, nameservers=Nameservers(file))
     write(file, AWAY)
     clock.advance(EVERY)
     heart.beat()
     assert said == ["nameservers"]
-    cable.name = ""
+    wifi.name = ""
     write(file, HOME)
     clock.advance(EVERY)
     heart.beat()

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import random
-import subprocess
 from pathlib import Path
 
 import pytest
+from tests.support.namespaces import NEEDS_MOUNTS
 from tests.support.waits import PATIENCE
 from tests.traffic.storm.play import Storm, play, told, until
 
 pytestmark = pytest.mark.slow
-MOUNTS = ["unshare", "--mount", "mount", "-t", "tmpfs", "none", "/mnt"]
 
 
 async def test_nothing_is_lost_whatever_is_killed(tmp_path: Path) -> None:
@@ -24,10 +22,7 @@ async def test_nothing_is_lost_whatever_is_killed(tmp_path: Path) -> None:
     assert storm.kills == 3
 
 
-@pytest.mark.skipif(
-    os.geteuid() != 0 or subprocess.run(MOUNTS, capture_output=True, check=False).returncode != 0,
-    reason="needs root, and mounts in a namespace of its own",
-)
+@NEEDS_MOUNTS
 async def test_a_disk_that_is_full_takes_no_webhook_and_loses_none(tmp_path: Path) -> None:
     """What has no room is answered 503; all that was answered 202 arrives, and then there is room again."""
     (tmp_path / "data").mkdir(mode=0o700)

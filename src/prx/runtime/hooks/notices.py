@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final
 
 from prx.config.schema import TunnelSettings
 from prx.core.events import Event, Fact, HookRan, Log
+from prx.core.numbers import counted
 from prx.runtime.hooks.kinds import MessageHook
 from prx.runtime.host.clock import Clock, TimerHandle
 from prx.runtime.host.wall_jumps import WallJumps
@@ -163,7 +164,7 @@ class NoticeRunner:
         for (name, text), line in self._lines.items():
             if left := len(line) + (line.in_hand is not None):
                 hook = self._hook(name, text)
-                words = f"prx ends before it could deliver {left} notice{'s' * (left > 1)}"
+                words = f"prx ends before it could deliver {counted(left, 'notice')}"
                 self._say_soon(name, f"{words} to {hook.label}" if hook else words)
 
     async def run(self) -> None:
