@@ -6,6 +6,8 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from prx.logs.lines import CUT_MARKER
 from prx.logs.redact import MARK, Redactor
@@ -152,6 +154,33 @@ def test_known_values(form: str) -> None:
 def test_a_known_value_in_the_json_of_dotnet(secret: str, written: str) -> None:
     """System.Text.Json writes signs of HTML, and all that is not ASCII, as numbers with capital letters."""
     assert Redactor([secret]).line(f'{{"value":"{written}"}}') == f'{{"value":"{MARK}"}}'
+
+
+@pytest.mark.parametrize(
+    ("encoder", "written"),
+    [
+        ("Go", r"p\u0026s+w/rd='ü'"),
+        ("Gson", r"p\u0026s+w/rd\u003d\u0027ü\u0027"),
+        ("PHP", r"p\u0026s+w\/rd=\u0027\u00fc\u0027"),
+        ("Jackson, ASCII alone", r"p&s+w/rd='\u00FC'"),
+        ("Python", r"p&s+w/rd='\u00fc'"),
+        ("System.Text.Json", r"p\u0026s\u002Bw/rd=\u0027\u00FC\u0027"),
+        ("as it is", "p&s+w/rd='ü'"),
+    ],
+)
+def test_a_known_value_in_the_json_of_each_encoder(encoder: str, written: str) -> None:
+    """Each writes other signs as numbers, and a value may hold several of them."""
+    assert json.loads(f'"{written}"') == "p&s+w/rd='ü'"
+    assert Redactor(["p&s+w/rd='ü'"]).line(f'{{"value":"{written}"}}') == f'{{"value":"{MARK}"}}'
+
+
+@given(st.text(min_size=4, max_size=60).filter(lambda text: len(text.strip()) >= 4 and len(text.splitlines()) == 1))
+def test_whatever_form_of_a_value_is_looked_for(secret: str) -> None:
+    """What is looked for first stands in each form: none is passed over."""
+    redactor = Redactor([secret])
+    for form in redactor._forms:
+        assert any(needle in form for needle in redactor._shortest)
+        assert any(needle in form.encode("utf-8", "surrogateescape") for needle in redactor.needles)
 
 
 @pytest.mark.parametrize("prefix", ["u:", "us:", "usr:"])

@@ -54,8 +54,8 @@ def _hits(redactor: Redactor, block: bytes) -> Iterator[int]:
     raw = Searched(block)
     found = list(islice(_suspicions(raw), _FEW + 1))
     yield from found if len(found) <= _FEW else _words(Searched(block.lower()))
-    for form in redactor.forms_as_bytes:
-        yield from lines_with(form, raw)
+    for needle in redactor.needles:
+        yield from lines_with(needle, raw)
 
 
 def _suspicions(block: Searched) -> Iterator[int]:

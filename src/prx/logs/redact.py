@@ -26,7 +26,8 @@ import base64
 import functools
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from itertools import product
 from urllib.parse import quote, quote_plus
 
 from prx.logs.lines import CUT_MARKER
@@ -34,10 +35,14 @@ from prx.logs.lines import CUT_MARKER
 MARK = "[redacted]"
 """Stands where a secret stood."""
 
-_ESCAPED_BY_SOME = frozenset("&<>+'")  # in JSON, beside what has to be
-_NUMBERS_IN_DOTNET = frozenset("\"&'+<>`")
-_SHORT_IN_JSON = {"\\": "\\\\", "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
+# What encoders of JSON write as a number beside what has to be: most of them nothing, Go and Rails, Gson, PHP with all its
+# flags, .NET's former one, System.Text.Json. Of what is not ASCII each of them may do so, too, with digits of either case.
+_AS_NUMBERS = tuple(map(frozenset, ("", "&<>", "&<>='", "&<>'\"", "&<>+'", "\"&'+<>`")))
+_NOT_AS_IT_IS = re.compile(r"""[^ -~]|["&'+/<=>`\\]""")  # in one of them
+_SHORT_IN_JSON = dict(zip('\\"\b\f\n\r\t', ("\\\\", '\\"', "\\b", "\\f", "\\n", "\\r", "\\t"), strict=True))
 _SHORTEST = 4  # a shorter value would black out ordinary words
+_LONG_RUN = 8  # letters and digits of a value; fewer stand in too many other lines
+_RUN = re.compile(r"[A-Za-z0-9]+")
 _SHORTEST_START = 4  # of a secret at the end of a cut line
 _LONGEST_START = 4096
 
@@ -118,13 +123,13 @@ _TAKEN_FOR = (("\u0130", "i"), ("\u0131", "i"), ("\u017f", "s"))
 class Redactor:
     """Take known values and secret places out of lines; one for the whole program.
 
-    forms_as_bytes: of the known values, as they may stand in a program's output, those that hold no other one: what holds none
-    of them holds no known value.
+    needles: what holds none of them, as they may stand in a program's output, holds no known value.
     """
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
-        self.forms_as_bytes: tuple[bytes, ...] = ()
+        self.needles: tuple[bytes, ...] = ()
         self._forms: frozenset[str] = frozenset()
+        self._needles: set[str] = set()
         self._shortest: tuple[str, ...] = ()
         self._values: re.Pattern[str] | None = None
         for secret in secrets:
@@ -137,7 +142,11 @@ class Redactor:
         characters cannot be distinguished from ordinary text.
         """
         parts = [part for line in secret.splitlines() if len(part := line.strip()) >= _SHORTEST]
-        self._learn(self._forms.union(*map(_forms, parts)))
+        for part in parts:
+            forms = frozenset(_forms(part))
+            self._forms |= forms
+            self._needles.update(_needles(part, forms))
+        self._learn()
         return bool(parts)
 
     def line(self, text: str, *, one_of_many: bool = False) -> str:
@@ -180,10 +189,10 @@ class Redactor:
                         return False
         return True
 
-    def _learn(self, forms: frozenset[str]) -> None:
-        self._forms = forms
-        self._shortest = tuple(_without_longer(forms))
-        self.forms_as_bytes = tuple(form.encode("utf-8", "surrogateescape") for form in self._shortest)
+    def _learn(self) -> None:
+        forms = self._forms
+        self._shortest = tuple(_without_longer(self._needles))
+        self.needles = tuple(needle.encode("utf-8", "surrogateescape") for needle in self._shortest)
         # the longest first, so that no rest of one stays beside the mark of another
         longest_first = sorted(forms, key=len, reverse=True)
         self._values = re.compile("|".join(map(re.escape, longest_first))) if forms else None
@@ -240,8 +249,7 @@ def _forms(secret: str) -> Iterator[str]:
     yield quote(raw, safe="").lower() if "%" in quote(raw, safe="") else secret
     yield json.dumps(secret)[1:-1]
     yield json.dumps(secret, ensure_ascii=False)[1:-1]
-    yield from _by_other_encoders(json.dumps(secret)[1:-1])
-    yield "".join(map(_as_dotnet_writes, secret))
+    yield from _in_json(secret)
     for encode in (base64.b64encode, base64.urlsafe_b64encode):
         whole = encode(raw).decode()
         yield from (whole, whole.rstrip("="), quote(whole, safe=""))
@@ -249,21 +257,34 @@ def _forms(secret: str) -> Iterator[str]:
             yield from _inside_base64(raw, encode)
 
 
-def _by_other_encoders(text: str) -> Iterator[str]:
-    """Yield what encoders of JSON make of a string that escape more than they need: PHP, Go and Rails, .NET."""
-    yield text.replace("/", "\\/")
-    for number in ("04x", "04X"):
-        yield "".join(f"\\u{ord(letter):{number}}" if letter in _ESCAPED_BY_SOME else letter for letter in text)
+def _in_json(secret: str) -> Iterator[str]:
+    """Yield a value as encoders of JSON write it that write more than they need as numbers."""
+    present = frozenset(_NOT_AS_IT_IS.findall(secret))
+    if not present:
+        return
+    others = {sign for sign in present if sign > "~"}
+    for signs in {signs & present for signs in _AS_NUMBERS}:
+        for as_numbers, digits in product((signs, signs | others), (str.lower, str.upper)):
+            text = secret.translate({ord(sign): _escaped(sign, as_numbers, digits) for sign in present})
+            yield from (text, text.replace("/", "\\/"))
 
 
-def _as_dotnet_writes(letter: str) -> str:
-    """Return a character as System.Text.Json has it: as its numbers in UTF-16, if it is not ASCII, or is a sign in HTML."""
-    if letter in _SHORT_IN_JSON:
-        return _SHORT_IN_JSON[letter]
-    if " " <= letter <= "~" and letter not in _NUMBERS_IN_DOTNET:
-        return letter
-    units = letter.encode("utf-16-be", "surrogatepass").hex().upper()
+def _escaped(sign: str, as_numbers: frozenset[str], digits: Callable[[str], str]) -> str:
+    """Return a character in a string of JSON; one of `as_numbers` as its numbers in UTF-16, in digits of one case."""
+    if sign not in as_numbers and (sign in _SHORT_IN_JSON or sign >= " "):
+        return _SHORT_IN_JSON.get(sign, sign)
+    units = digits(sign.encode("utf-16-be", "surrogatepass").hex())
     return "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4))
+
+
+def _needles(secret: str, forms: Iterable[str]) -> Iterator[str]:
+    """Yield texts one of which stands in each of the forms of a value: its longest run of letters and digits is in most."""
+    run = max(_RUN.findall(secret), key=len, default="")
+    if len(run) < _LONG_RUN:
+        yield from forms
+        return
+    yield run
+    yield from (form for form in forms if run not in form)
 
 
 def _inside_base64(raw: bytes, encode: object) -> Iterator[str]:
