@@ -177,12 +177,16 @@ def _access_finding(tunnel: str, settings: TunnelSettings, seen: Public, mark: s
         return Finding(
             "access", Mark.FAIL, "strangers reach the service: Cloudflare Access does not protect it", remedy, tunnel
         )
-    if settings.gate.is_wanted and mark:
-        return Finding(
-            "access", Mark.SKIP, "not checked: the gate of the configuration lets prx's own check pass", tunnel=tunnel
-        )
-    if settings.gate.is_wanted and seen.status not in _GATE_STATUSES:
-        return Finding("access", Mark.SKIP, "not known: the answer does not come from the gate", tunnel=tunnel)
     if settings.gate.is_wanted:
-        return Finding("access", Mark.OK, "strangers meet the gate of the configuration, not Access", tunnel=tunnel)
+        return _at_the_gate(tunnel, seen, mark)
     return Finding("access", Mark.OK, "strangers reach the service, as the configuration allows", tunnel=tunnel)
+
+
+def _at_the_gate(tunnel: str, seen: Public, mark: str) -> Finding:
+    """Return whether strangers meet the gate, as far as a check with the word `mark`, or without one, shows it."""
+    if mark:
+        words = "not checked: the gate of the configuration lets prx's own check pass"
+        return Finding("access", Mark.SKIP, words, tunnel=tunnel)
+    if seen.status not in _GATE_STATUSES:
+        return Finding("access", Mark.SKIP, "not known: the answer does not come from the gate", tunnel=tunnel)
+    return Finding("access", Mark.OK, "strangers meet the gate of the configuration, not Access", tunnel=tunnel)
